@@ -1,0 +1,44 @@
+# Two commands: `make run` shows the product, `make test` runs every check. Both do all their own set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test check unit bench soak clean test-peers
+
+run: $(VENV)/.installed
+	$(BIN)/wproxy demo
+
+test: test-peers check unit
+
+check: $(VENV)/.test-installed
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+unit: $(VENV)/.test-installed
+	$(BIN)/python -m pytest -m "not soak"
+
+soak: $(VENV)/.test-installed
+	$(BIN)/python -m pytest -m soak
+
+bench: $(VENV)/.test-installed test-peers
+	$(BIN)/python -m bench $(BENCH)
+
+# The servers that stand on the other side of the tests; as root they are installed, otherwise the tests that need one
+# that is missing say so and are skipped.
+test-peers:
+	@sh tests/install_peers.sh
+
+$(VENV)/.python:
+	$(PYTHON) -m venv $(VENV) || { echo "python3-venv is needed: apt-get install python3-venv" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.installed: setup.cfg pyproject.toml $(VENV)/.python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.test-installed: setup.cfg pyproject.toml $(VENV)/.python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

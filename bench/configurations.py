@@ -1,0 +1,105 @@
+"""What both proxies and the backend are told. Pure text: the two proxies must differ in notation only.
+
+nginx's defaults are kept wherever they are not a matter of the comparison (`proxy_buffering on`, `keepalive_requests`
+1000, a temporary file when the client is slower than the upstream), because they are what people run.
+"""
+
+from __future__ import annotations
+
+SMALL_BODY = "0123456789" * 4
+
+_NGINX_HEAD = """\
+worker_processes 1;
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log error;
+{user}
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+"""
+
+_NGINX_PROXY = """\
+    upstream backend {{
+        server 127.0.0.1:{backend_port};
+        keepalive 64;
+    }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://backend;
+            proxy_http_version 1.1;
+            proxy_set_header Host $host;
+            proxy_set_header X-Real-IP $remote_addr;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header Connection "";
+            client_max_body_size 32m;
+        }}
+    }}
+}}
+"""
+
+# client_header_buffer_size: the posted kilobyte comes in with the head, in one read.
+_NGINX_BACKEND = """\
+    sendfile on;
+    keepalive_requests 1000000000;
+    client_header_buffer_size 8k;
+    server {{
+        listen 127.0.0.1:{port};
+        root {folder}/files;
+        location / {{ return 200 "{small_body}"; }}
+        location = /10m {{ try_files /10m =404; }}
+    }}
+}}
+"""
+
+_WPROXY = """\
+worker_processes = 1
+daemon = false
+pid = "{folder}/wproxy.pid"
+error_log = ["{folder}/error.log", "error"]
+{user}
+[events]
+worker_connections = 4096
+[http]
+access_log = "off"
+[http.upstream.backend]
+server = ["127.0.0.1:{backend_port}"]
+keepalive = 64
+[[http.server]]
+listen = "127.0.0.1:{port}"
+[http.server.location."/"]
+proxy_pass = "http://backend"
+proxy_http_version = "1.1"
+client_max_body_size = "32m"
+[http.server.location."/".proxy_set_header]
+Host = "$host"
+X-Real-IP = "$remote_addr"
+X-Forwarded-For = "$proxy_add_x_forwarded_for"
+X-Forwarded-Proto = "$scheme"
+Connection = ""
+"""
+
+
+def nginx_proxy(folder: str, port: int, backend_port: int, *, is_root: bool) -> str:
+    """nginx.conf of the proxy; as root the worker stays root, to enter the private folder."""
+    user = "user root;" if is_root else ""
+    return (_NGINX_HEAD + _NGINX_PROXY).format(folder=folder, port=port, backend_port=backend_port, user=user)
+
+
+def nginx_backend(folder: str, port: int, *, is_root: bool) -> str:
+    """nginx.conf of the backend behind both: answers from memory and from the file `files/10m`."""
+    user = "user root;" if is_root else ""
+    return (_NGINX_HEAD + _NGINX_BACKEND).format(folder=folder, port=port, user=user, small_body=SMALL_BODY)
+
+
+def wproxy_proxy(folder: str, port: int, backend_port: int, *, is_root: bool) -> str:
+    """wproxy.toml of the proxy: `nginx_proxy`, in our notation."""
+    user = 'user = "root"' if is_root else ""
+    return _WPROXY.format(folder=folder, port=port, backend_port=backend_port, user=user)

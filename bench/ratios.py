@@ -1,0 +1,76 @@
+"""From rounds to figures: medians of each side, and ratios paired round by round with their spread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from bench.measure import Sample
+from bench.rounds import Round
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """The median of the paired ratios, and the smallest and the largest."""
+
+    middle: float
+    smallest: float
+    largest: float
+
+    def __str__(self) -> str:
+        return f"{self.middle:.2f} ({self.smallest:.2f}-{self.largest:.2f})"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One contestant over all rounds."""
+
+    cpu_each: float
+    rate: float
+    busy: float
+    disturbance: float  # the worst round's
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One workload: each side, and first / second for processor time and for throughput.
+
+    best_cpu: the ratio of each side's cheapest round. Interference only ever makes a request dearer, so on a machine
+    that others use too this figure is the steadier one.
+    """
+
+    first: Side
+    second: Side
+    cpu: Ratio
+    best_cpu: float
+    rate: Ratio
+
+
+def paired_ratio(first: Sequence[float], second: Sequence[float]) -> Ratio:
+    """first[i] / second[i]: what happened to the machine in round i happened to both."""
+    ratios = [a / b for a, b in zip(first, second, strict=True)]
+    return Ratio(median(ratios), min(ratios), max(ratios))
+
+
+def side_of(samples: Sequence[Sample]) -> Side:
+    """The median of each figure by itself."""
+    return Side(
+        median(sample.cpu_each for sample in samples),
+        median(sample.rate for sample in samples),
+        median(sample.busy for sample in samples),
+        max(sample.disturbance for sample in samples),
+    )
+
+
+def result_of(rounds: Sequence[Round]) -> Result:
+    """Sum up the rounds of one workload."""
+    first = [pair.first for pair in rounds]
+    second = [pair.second for pair in rounds]
+    return Result(
+        side_of(first),
+        side_of(second),
+        paired_ratio([sample.cpu_each for sample in first], [sample.cpu_each for sample in second]),
+        min(sample.cpu_each for sample in first) / min(sample.cpu_each for sample in second),
+        paired_ratio([sample.rate for sample in first], [sample.rate for sample in second]),
+    )

@@ -1,0 +1,78 @@
+"""The interleaving. A round starts both contestants afresh and loads them in turns: first, second, second, first.
+
+The turn-about cancels a drift of the machine within the round, and every other round begins with the second. A fresh
+start in each round lets what differs between two starts of one program (memory layout, hash seed) show up in the spread
+rather than as a constant error. The contestant whose turn it is not is idle, which costs its neighbour nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+
+from bench.cores import Cores
+from bench.measure import Sample, measure
+from bench.servers import Contestant, proxy
+from bench.workloads import Workload
+
+WARM_UP_SECONDS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Both contestants, measured in turns."""
+
+    first: Sample
+    second: Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where and how long to measure."""
+
+    folder: str
+    backend_port: int
+    cores: Cores
+    rounds: int
+    seconds: int
+
+
+def turns(number: int) -> tuple[int, ...]:
+    """Whose turn it is in a round, contestant 0 or 1."""
+    return (0, 1, 1, 0) if number % 2 == 0 else (1, 0, 0, 1)
+
+
+def run_round(contestants: tuple[Contestant, Contestant], workload: Workload, setting: Setting, number: int) -> Round:
+    """One round of one workload."""
+    folder = os.path.join(setting.folder, f"{workload.name}-{number}")
+    os.mkdir(folder)
+    with (
+        proxy(contestants[0], os.path.join(folder, "0"), setting.backend_port, setting.cores.proxy) as first,
+        proxy(contestants[1], os.path.join(folder, "1"), setting.backend_port, setting.cores.proxy) as second,
+    ):
+        servers = (first, second)
+        for server in servers:
+            measure(server, workload, WARM_UP_SECONDS, setting.cores)
+        samples: tuple[list[Sample], list[Sample]] = ([], [])
+        for which in turns(number):
+            samples[which].append(measure(servers[which], workload, setting.seconds, setting.cores))
+    return Round(reduce(add, samples[0]), reduce(add, samples[1]))
+
+
+def run_rounds(
+    contestants: tuple[Contestant, Contestant], workload: Workload, setting: Setting, tell: Callable[[str], None]
+) -> list[Round]:
+    """All rounds of one workload."""
+    rounds = []
+    for number in range(setting.rounds):
+        done = run_round(contestants, workload, setting, number)
+        rounds.append(done)
+        sides = [
+            f"{contestant.name} {sample.rate:.0f} req/s, {sample.cpu_each * 1e6:.1f} us each, core {sample.busy:.0%}"
+            for contestant, sample in zip(contestants, (done.first, done.second))
+        ]
+        tell(f"{workload.name} {number + 1}/{setting.rounds}: {'; '.join(sides)}")
+    return rounds

@@ -1,0 +1,41 @@
+"""The workloads: the question each one asks, as a table."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+LUA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lua")
+TEN_MB = 10 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One kind of load.
+
+    script: the Lua file that tells wrk what to send; None for wrk's own GET with nothing but a Host.
+    headers: header lines given to wrk on its command line.
+    response_bytes: where set, the work done is counted in bytes received, in units of this size. A transfer that the
+        end of the run cuts short has cost its share of time; with few and large responses that share matters.
+    """
+
+    name: str
+    question: str
+    path: str = "/"
+    connections: int = 64
+    script: str | None = None
+    headers: tuple[str, ...] = ()
+    response_bytes: int | None = None
+
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload("small", "40-byte response, 64 keepalive clients, a Host and nothing else"),
+        Workload("browser", "the same with 12 browser headers, equal in every request", script="browser.lua"),
+        Workload("varied", "12 headers; path, cookie and referer differ in every request", script="varied.lua"),
+        Workload("post", "POST of 1 KB, 40-byte response, 64 keepalive clients", script="post.lua"),
+        Workload("10m", "10 MB response, 8 keepalive clients", path="/10m", connections=8, response_bytes=TEN_MB),
+        Workload("connect", "40-byte response, a new client connection each", headers=("Connection: close",)),
+    )
+}

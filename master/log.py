@@ -1,0 +1,85 @@
+"""The master's error log, in nginx's line format, to every place that `error_log` names (nginx: src/core/ngx_log.c).
+
+One os.write per line on a descriptor opened with O_APPEND: lines of several processes never mix.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+
+from master.user import Identity
+from wproxy.config.tree import ConfigurationError, Problem
+from wproxy.directives.core import LEVELS
+
+RANKS = {level: rank for rank, level in enumerate(LEVELS)}
+STDERR = 2
+
+
+class ErrorLog:
+    """Open logs. Each takes what is at least as grave as its level."""
+
+    def __init__(self, targets: Iterable[tuple[str, str]], owner: Identity | None = None) -> None:
+        """Open (path or "stderr", level) pairs; raises ConfigurationError, with nothing left open.
+
+        owner: whom files belong to, so that workers who reopen them after a rotation may (nginx: ngx_reopen_files).
+        """
+        self._targets = tuple((path, RANKS[level]) for path, level in targets)
+        self._owner = owner
+        self._filenos = self._open()
+
+    def write(self, level: str, text: str) -> None:
+        """Log a line at a level of nginx's: "emerg" "alert" "crit" "error" "warn" "notice" "info" "debug"."""
+        rank = RANKS[level]
+        pid = os.getpid()
+        line = f"{time.strftime('%Y/%m/%d %H:%M:%S')} [{level}] {pid}#{pid}: {text}\n".encode("utf-8", "replace")
+        for fileno, (_, threshold) in zip(self._filenos, self._targets, strict=True):
+            if rank <= threshold:
+                try:
+                    os.write(fileno, line)
+                except OSError:  # a full disk or a closed terminal must not stop the master
+                    pass
+
+    def reopen(self) -> None:
+        """Open every file by its name again, after a rotation; raises ConfigurationError and keeps the old ones."""
+        fresh = self._open()
+        self.close()
+        self._filenos = fresh
+
+    def close(self) -> None:
+        """Close the files. Nothing may be written afterwards."""
+        for fileno in self._filenos:
+            if fileno != STDERR:
+                os.close(fileno)
+        self._filenos = []
+
+    def take_over_stderr(self) -> None:
+        """Let stray output of a process in the background land in the first log that is a file."""
+        for fileno in self._filenos:
+            if fileno != STDERR:
+                os.dup2(fileno, STDERR, inheritable=True)
+                return
+
+    def _open(self) -> list[int]:
+        filenos: list[int] = []
+        for path, _ in self._targets:
+            try:
+                filenos.append(STDERR if path == "stderr" else self._open_file(path))
+            except OSError as error:
+                for fileno in filenos:
+                    if fileno != STDERR:
+                        os.close(fileno)
+                text = f'open() "{path}" failed ({error.errno}: {error.strerror})'
+                raise ConfigurationError(Problem(text)) from None
+        return filenos
+
+    def _open_file(self, path: str) -> int:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        fileno = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        if self._owner is not None and os.fstat(fileno).st_uid != self._owner.uid:
+            os.fchown(fileno, self._owner.uid, -1)
+        return fileno
+
+    def __repr__(self) -> str:
+        return f"<error log to {', '.join(path for path, _ in self._targets)}>"

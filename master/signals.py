@@ -1,0 +1,97 @@
+"""Signals without handlers: the master keeps its signals blocked and takes them one by one with sigtimedwait.
+
+A handler runs between any two instructions and can do little but set a flag; a blocked signal waits in the kernel until the
+master asks, tells who sent it, and wakes the wait at once. Several of one kind are delivered as one, so a SIGCHLD means
+"reap until nobody is left", never "one child ended" (nginx: ngx_signal_handler, ngx_master_process_cycle).
+
+What they ask of the master:
+
+    TERM INT    stop at once, requests cut          HUP     load the configuration again
+    QUIT        stop when the last request is done  USR1    reopen the logs
+    CHLD        a worker ended                      USR2 WINCH    kept for the binary upgrade, ignored until then
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import NamedTuple
+
+BLOCKED = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+    signal.SIGCHLD,
+)
+
+# nginx's words for what follows from a signal (ngx_signal_handler).
+CONSEQUENCE = {
+    signal.SIGTERM: ", exiting",
+    signal.SIGINT: ", exiting",
+    signal.SIGQUIT: ", shutting down",
+    signal.SIGHUP: ", reconfiguring",
+    signal.SIGUSR1: ", reopening logs",
+    signal.SIGUSR2: ", ignoring",
+    signal.SIGWINCH: ", ignoring",
+}
+
+
+class Arrival(NamedTuple):
+    """A signal that came in, and the process that sent it (0: the kernel)."""
+
+    signal: signal.Signals
+    sender: int
+
+    def __str__(self) -> str:
+        sender = f" received from {self.sender}" if self.sender else " received"
+        return f"signal {self.signal.value} ({self.signal.name}){sender}{CONSEQUENCE.get(self.signal, '')}"
+
+
+def block_signals() -> None:
+    """Keep the master's signals waiting in the kernel from now on."""
+    # An ignored SIGCHLD, which exec hands down, would have the kernel reap the workers behind our back.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
+
+
+def take_signal(seconds: float) -> Arrival | None:
+    """The next signal, waiting at most so long; None when none came."""
+    info = signal.sigtimedwait(BLOCKED, max(0.0, seconds))
+    return Arrival(signal.Signals(info.si_signo), info.si_pid) if info else None
+
+
+def restore_signals() -> None:
+    """In a new worker: what the master had blocked or handled is as after exec, so that the worker can choose.
+
+    HUP, USR1 and USR2 are ignored rather than fatal until the worker has said what it does on them: an operator who
+    signals all processes by name must not kill those that are just starting.
+    """
+    for number in BLOCKED:
+        signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
+
+
+def flush_standard_streams() -> None:
+    """Before a fork: what is still buffered would be written by both."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):  # the reader is gone, or the stream is closed: nobody is left to tell
+            pass
+
+
+def send_signal(pid: int, number: int) -> bool:
+    """Signal one process; False when it is gone already."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,225 @@
+"""Listening sockets: one SO_REUSEPORT socket per worker and address, all kept open by the master as long as the address is
+configured (nginx: ngx_open_listening_sockets; the reasons and measurements are in nginx/process.md §8).
+
+The kernel spreads new connections over the sockets of an address. A socket that is closed takes its queue with it, and every
+client in it gets a reset; so sockets are never closed while their address is configured: not when a worker dies (its successor
+finds the queue), not when the number of workers shrinks (socket i is served by worker i mod n). A reload binds what is new
+first and decides afterwards: `bind`, then `commit` or `roll_back`.
+
+SO_REUSEPORT has a trap: any process of the same user may join the group, so a second wproxy on a port would not fail but
+take half of the connections. Hence the first socket of an address is bound and listens *without* the flag, which fails where
+anybody listens already, and gets the flag only then; the others join it.
+
+A unix socket has one queue that all workers share, and a name in the file system, which is removed when we stop.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Iterable, Sequence
+
+from master import reuseport
+from wproxy.address import Address
+from wproxy.assignment import ListeningSocket
+from wproxy.config.model import Listener
+from wproxy.config.tree import ConfigurationError, Position, Problem
+
+
+class ListeningSockets:
+    """The sockets of every address, across reloads."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[Address, list[socket.socket]] = {}
+        self._files: dict[Address, tuple[int, int]] = {}  # unix: device and inode, to know our own file again
+        self._fresh: list[tuple[Address, socket.socket]] = []  # opened since the last commit, oldest first
+
+    def bind(self, listeners: Iterable[Listener], workers: int) -> None:
+        """Open what is missing for so many workers, all or nothing.
+
+        Raises ConfigurationError with every address that cannot be had; what was open before is untouched.
+        """
+        problems: list[Problem] = []
+        # Wildcards first: an address of the same port may join them, they may not come later (see `_overlaps`).
+        for listener in sorted(listeners, key=lambda listener: not _is_wildcard(listener.address)):
+            try:
+                self._open_missing(listener, 1 if listener.address.is_unix else workers)
+            except OSError as error:
+                problems.append(_problem(error, listener.address, listener.position))
+        if problems:
+            self.roll_back()
+            raise ConfigurationError(*problems)
+
+    def commit(self, listeners: Iterable[Listener]) -> None:
+        """What was bound stays; addresses that are not among these are closed; a changed backlog takes effect."""
+        self._fresh.clear()
+        wanted = {listener.address: listener for listener in listeners}
+        for address in self._sockets.keys() - wanted.keys():
+            self._close(address)
+        for address, listener in wanted.items():
+            for one in self._sockets[address]:
+                one.listen(listener.backlog)
+            if not address.is_unix:
+                reuseport.release(self._sockets[address][0])
+
+    def roll_back(self) -> None:
+        """Close what was bound since the last commit."""
+        while self._fresh:
+            address, one = self._fresh.pop()
+            held = self._sockets[address]
+            held.remove(one)
+            one.close()
+            if held and not address.is_unix:
+                reuseport.release(held[0])
+            elif not held:
+                self._close(address)
+
+    def of(self, listeners: Iterable[Listener]) -> tuple[tuple[Listener, tuple[socket.socket, ...]], ...]:
+        """The sockets that serve each of these listeners now."""
+        return tuple((listener, tuple(self._sockets[listener.address])) for listener in listeners)
+
+    def close(self) -> None:
+        """Close everything and remove the files of unix sockets."""
+        for address in list(self._sockets):
+            self._close(address)
+        self._fresh.clear()
+
+    def keep_only(self, filenos: Iterable[int]) -> None:
+        """In a new worker: close the copies that are not its own, and let go of those that are.
+
+        A copy left open would go on collecting connections after the master has closed the address; and an object
+        left behind might one day be collected and close a descriptor that has become somebody else's.
+        """
+        own = set(filenos)
+        for sockets in self._sockets.values():
+            for one in sockets:
+                if one.fileno() in own:
+                    one.detach()
+                else:
+                    one.close()
+        self._sockets.clear()
+        self._files.clear()
+        self._fresh.clear()
+
+    def _open_missing(self, listener: Listener, count: int) -> None:
+        """Bring one address to so many sockets; raises OSError."""
+        address = listener.address
+        served = len(self._sockets.get(address, ()))
+        for number in range(served, count):
+            if address.is_unix:
+                one = _listen_unix(address.host, listener.backlog)
+                found = os.stat(address.host)
+                self._files[address] = (found.st_dev, found.st_ino)
+            else:
+                joins = number > 0 or any(_overlaps(address, held) for held in self._sockets)
+                one = _listen_tcp(address, listener.backlog, joins)
+            self._sockets.setdefault(address, []).append(one)
+            self._fresh.append((address, one))
+            # A group of one is no group yet and takes no filter: the first addition is confined a moment late.
+            if served and number == served:
+                reuseport.confine(self._sockets[address][0], served)
+
+    def _close(self, address: Address) -> None:
+        for one in self._sockets.pop(address):
+            one.close()
+        file = self._files.pop(address, None)
+        if file is not None:
+            _remove_file(address.host, file)
+
+    def __repr__(self) -> str:
+        return f"<sockets {', '.join(f'{address}x{len(held)}' for address, held in self._sockets.items())}>"
+
+
+def share(
+    sockets: Iterable[tuple[Listener, Sequence[socket.socket]]], index: int, workers: int
+) -> tuple[ListeningSocket, ...]:
+    """What worker `index` of so many serves: socket i belongs to worker i mod n, a unix socket to all."""
+    return tuple(
+        ListeningSocket(listener, one.fileno())
+        for listener, held in sockets
+        for number, one in enumerate(held)
+        if listener.address.is_unix or number % workers == index
+    )
+
+
+def _listen_tcp(address: Address, backlog: int, joins: bool) -> socket.socket:
+    """A new listening socket; `joins`: to the group that is there already, else there must be none. Raises OSError."""
+    one = socket.socket(socket.AF_INET6 if address.is_ipv6 else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        one.setblocking(False)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address.is_ipv6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if joins:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        one.bind((address.host, address.port))
+        one.listen(backlog)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except BaseException:
+        one.close()
+        raise
+    return one
+
+
+def _listen_unix(path: str, backlog: int) -> socket.socket:
+    """A new listening unix socket, open to everybody as nginx's; a file nobody listens on is replaced. Raises OSError."""
+    one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        one.setblocking(False)
+        if _is_stale(path):
+            os.unlink(path)
+        one.bind(path)
+        os.chmod(path, 0o666)
+        one.listen(backlog)
+    except BaseException:
+        one.close()
+        raise
+    return one
+
+
+def _is_stale(path: str) -> bool:
+    """Whether this is a socket file that nobody listens on any more, left by a process that was killed."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return False
+    except OSError:
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return True
+        except OSError:  # a full queue, or no permission: somebody is there
+            return False
+    return False
+
+
+def _remove_file(path: str, file: tuple[int, int]) -> None:
+    """Remove the file of a unix socket unless another process has put its own there."""
+    try:
+        found = os.stat(path)
+        if (found.st_dev, found.st_ino) == file:
+            os.unlink(path)
+    except OSError:
+        pass
+
+
+def _is_wildcard(address: Address) -> bool:
+    return address.host in ("0.0.0.0", "::")
+
+
+def _overlaps(address: Address, held: Address) -> bool:
+    """Whether a socket of ours on `held` would refuse one on `address`, were they not of one group: *:80, 127.0.0.1:80."""
+    return (
+        address.port == held.port
+        and not address.is_unix
+        and address.is_ipv6 == held.is_ipv6
+        and (_is_wildcard(address) or _is_wildcard(held))
+    )
+
+
+def _problem(error: OSError, address: Address, position: Position) -> Problem:
+    # Which call it was matters little to the reader, and bind is the one that fails in practice.
+    return Problem(f"bind() to {address} failed ({error.errno}: {os.strerror(error.errno or 0)})", position)

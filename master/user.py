@@ -1,0 +1,54 @@
+"""Who the workers are: a master started by root keeps its rights, its workers give them up.
+
+Names are looked up before the fork, so that a wrong one is an error of the configuration and not the death of a worker
+(nginx: ngx_set_user in src/core/nginx.c).
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from typing import NamedTuple
+
+from wproxy.config.tree import ConfigurationError, Problem
+
+DEFAULT_USER = "nobody"
+
+
+class Identity(NamedTuple):
+    """A user and a group to run as."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def worker_identity(user: tuple[str, ...] | None) -> Identity | None:
+    """Whom the workers run as: (user,) or (user, group), "" meaning the user's own group; None means nobody's.
+
+    Returns None when we are not root: then there is nothing to give up. Raises ConfigurationError with nginx's words.
+    """
+    if os.geteuid() != 0:
+        return None
+    name, group = ((*user, "") if user else (DEFAULT_USER, ""))[:2]
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        raise ConfigurationError(Problem(f'getpwnam("{name}") failed')) from None
+    if not group:
+        return Identity(name, entry.pw_uid, entry.pw_gid)
+    try:
+        return Identity(name, entry.pw_uid, grp.getgrnam(group).gr_gid)
+    except KeyError:
+        raise ConfigurationError(Problem(f'getgrnam("{group}") failed')) from None
+
+
+def become(identity: Identity) -> None:
+    """Give up root's rights for good; raises OSError.
+
+    The order matters: after setuid the groups cannot be changed any more, and without initgroups root's would stay.
+    """
+    os.initgroups(identity.name, identity.gid)
+    os.setgid(identity.gid)
+    os.setuid(identity.uid)

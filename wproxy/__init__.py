@@ -1,0 +1,9 @@
+"""The words of wproxy: configuration, directives, variables, matching and values.
+
+The rule of rooms: nothing in here opens a socket, forks or looks at a clock; `master` and `worker` do deeds and import
+only this package of ours; `wproxy.__main__` joins the three.
+"""
+
+from wproxy.version import VERSION
+
+__version__ = VERSION

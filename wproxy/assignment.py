@@ -1,0 +1,35 @@
+"""What crosses the fork: everything a worker is given, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from wproxy.config.model import Configuration, Listener
+from wproxy.shared import SharedWords
+
+
+class ListeningSocket(NamedTuple):
+    """A bound, listening, non-blocking socket by descriptor, and what is served on it."""
+
+    listener: Listener
+    fileno: int
+
+
+@dataclass(slots=True)
+class Assignment:
+    """One worker's share.
+
+    index: its number in its generation, from 0; slot: its slot in the shared memory.
+    lifeline: the read end of a pipe whose write end only the master holds: end of file means that the master is gone.
+    memory_fileno: the descriptor of the shared memory, for record locks.
+    """
+
+    configuration: Configuration
+    index: int
+    slot: int
+    generation: int
+    listening: tuple[ListeningSocket, ...]
+    shared: SharedWords
+    memory_fileno: int
+    lifeline: int

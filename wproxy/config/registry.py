@@ -1,0 +1,145 @@
+"""The registry of directives: one row each, written as a typed attribute of the class that will carry its value.
+
+    class ProxyDirectives:
+        proxy_read_timeout: float = directive(time, HTTP | SERVER | LOCATION, default="60s", doc="...")
+
+That one line gives the name, the contexts, the reader of its arguments, the default (as a person would write it), the rule of
+inheritance, the one-line description for the generated pages, and the type under which the rest of the program reads
+`location.proxy_read_timeout`. `register` collects the rows of a class and puts the read default in their place, so that a
+resolved object carries only what was set and finds the rest on its class.
+
+How a directive inherits (nginx: ngx_conf_merge_* in each module): a value set in a block is seen in the blocks inside it
+until one of them sets it again. GATHER directives may stand several times in one block and their values add up there, but a
+block that sets one loses all that it would have inherited. OWN directives are not inherited at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from wproxy.config.tree import Node
+
+# Contexts, as bits: the blocks that a directive may stand in.
+MAIN = 1
+EVENTS = 2
+HTTP = 4
+UPSTREAM = 8
+SERVER = 16
+LOCATION = 32
+
+CONTEXT_NAMES = {MAIN: "main", EVENTS: "events", HTTP: "http", UPSTREAM: "upstream", SERVER: "server", LOCATION: "location"}
+
+# What happens to a second occurrence in one block, and to a value of an outer block.
+SCALAR = "scalar"  # a second one is a duplicate; inner blocks override
+GATHER = "gather"  # occurrences add up to a tuple; an inner block that has one replaces the outer list as a whole
+OWN = "own"  # a second one is a duplicate; never inherited
+OWN_GATHER = "own gather"  # occurrences add up to a tuple; never inherited
+
+Reader = Callable[..., Any]
+
+
+@dataclass(slots=True)
+class Directive:
+    """One row: see the module's description for the columns."""
+
+    read: Reader
+    contexts: int
+    arity: tuple[int, int]
+    default: str | tuple[str, ...] | None
+    inherit: str
+    doc: str
+    block: int  # the context its braces open, 0 for a simple directive
+    named: bool  # TOML writes the arguments of this block or directive as a key: [http.upstream.app]
+    name: str = ""
+    attribute: str = ""  # where the model keeps it: the name, with a `_` where Python has the word
+    value: Any = None  # the default, read
+
+    @property
+    def repeats(self) -> bool:
+        return self.inherit in (GATHER, OWN_GATHER)
+
+    def accepts(self, count: int) -> bool:
+        """Whether it may have this many arguments."""
+        least, most = self.arity
+        return least <= count <= most
+
+
+def directive(
+    read: Reader,
+    contexts: int,
+    *,
+    arity: int | tuple[int, int] = 1,
+    default: str | tuple[str, ...] | None = None,
+    inherit: str = SCALAR,
+    block: int = 0,
+    named: bool = False,
+    doc: str,
+) -> Any:
+    """One row of the registry.
+
+    read: takes the arguments as str, one parameter each, and returns the value; raises ValueError with the reason.
+    contexts: where it may stand, MAIN | HTTP | ...
+    arity: how many arguments, a number or (least, most).
+    default: arguments as they would be written; None leaves the attribute None (or () when it gathers).
+    inherit: SCALAR, GATHER, OWN or OWN_GATHER.
+    block: the context that its braces open; 0 for a simple directive.
+    named: TOML writes the first argument(s) as a key.
+    doc: one line for the generated pages and for `wproxy check`.
+    """
+    both = (arity, arity) if isinstance(arity, int) else arity
+    return Directive(read, contexts, both, default, inherit, doc, block, named)
+
+
+# Rows by name; a name may stand for two things in contexts apart: `server` in http and in upstream.
+REGISTRY: dict[str, list[Directive]] = {}
+
+
+def register(*classes: type) -> None:
+    """Collect the rows of these classes and put the read defaults in their place as class attributes."""
+    for owner in classes:
+        for name, row in list(vars(owner).items()):
+            if not isinstance(row, Directive):
+                continue
+            # `return_`, `server_`: words that Python keeps for itself, or that have another row elsewhere.
+            row.name, row.attribute = name.rstrip("_"), name
+            rows = REGISTRY.setdefault(row.name, [])
+            if any(other.contexts & row.contexts for other in rows):
+                raise AssertionError(f"two rows for {row.name} in one context")
+            if row.default is None:
+                row.value = () if row.repeats else None
+            else:
+                arguments = (row.default,) if isinstance(row.default, str) else row.default
+                value = row.read(*arguments)
+                row.value = (value,) if row.repeats else value
+            rows.append(row)
+            setattr(owner, name, row.value)
+
+
+def find_directive(name: str, context: int = 0) -> Directive | None:
+    """The row of that name for a block of that context; failing that any row of the name, so that an error can say more."""
+    rows = REGISTRY.get(name)
+    if not rows:
+        return None
+    return next((row for row in rows if row.contexts & context), rows[0])
+
+
+def context_names(contexts: int) -> list[str]:
+    """The names of the contexts in a bit set, outermost first."""
+    return [word for bit, word in CONTEXT_NAMES.items() if contexts & bit]
+
+
+def closest_name(name: str, candidates: Iterable[str]) -> str | None:
+    """The candidate a typing mistake away from `name`, for "did you mean"; None when nothing is near."""
+    import difflib  # 5 ms, and only an error needs it
+
+    near = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.75)
+    return near[0] if near else None
+
+
+def unknown_directive_text(node: Node, context: int) -> str:
+    """nginx's words for a directive that is not known, with a suggestion where one is near."""
+    near = closest_name(node.name, (name for name, rows in REGISTRY.items() if any(row.contexts & context for row in rows)))
+    near = near or closest_name(node.name, REGISTRY)
+    return f'unknown directive "{node.name}"' + (f', did you mean "{near}"?' if near else "")

@@ -1,0 +1,192 @@
+"""Where things stand in a TOML file: tomli gives the values, this gives the line and column of every one of them.
+
+`locate` walks a text that tomli has already accepted, so it checks nothing: it only has to find where one token ends
+and the next begins. A path is what leads to a value in the parsed data, `("http", "server", 1, "listen", 0)`; its place
+is where its last step is written: the key itself, in the middle of a dotted key or of a header too, or the first
+character of an array element. The element of an array of tables stands at the key of its own header. A table that
+several lines mention stands at its own header `[a]` where it has one, else at the first mention (`[a.b]`, `a.b = 1`).
+
+Measured on 1,000 servers of 10 locations (1.5 MB, 55,000 lines, CPython 3.11): 0.2 s, tomli itself 0.1. Most lines are
+a bare key and a value on one line, so one regular expression takes such a line whole, together with the blank lines
+and comments before it.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+
+Path = tuple[str | int, ...]
+Place = tuple[int, int]  # line and column, from 1; a column is a character, not a byte
+
+# Strings. The quantifiers are possessive (`*+`): a string has one way to be read, so there is nothing to go back for. A
+# multi-line string may end in up to two quotes of its own before the three that close it.
+_BASIC = r'"(?:[^"\\\n]++|\\.)*+"'
+_LITERAL = r"'[^'\n]*+'"
+_MULTILINE_BASIC = r'"""(?:[^"\\]++|\\.|"{1,2}(?!"))*+"{3,5}'
+_MULTILINE_LITERAL = r"'''(?:[^']++|'{1,2}(?!'))*+'{3,5}"
+# Numbers, booleans and dates, which may hold a space; blanks after them come along.
+_BARE = r"[^\[\]{}\"'#,\n]++"
+_GAP = r"(?:[ \t\n]++|#[^\n]*+)*+"
+
+_GAP_BEFORE = re.compile(_GAP)
+_GAP_OR_COMMA = re.compile(r"(?:[ \t\n,]++|#[^\n]*+)*+")
+# The lookahead leaves `"""` and whatever else goes on after the value to the slower way.
+_PLAIN_LINE = re.compile(
+    rf"""{_GAP}([A-Za-z0-9_-]++)[ \t]*+=[ \t]*+(?:"[^"\\\n]*+"|{_LITERAL}|{_BARE})(?=[ \t]*+(?:[#\n]|\Z))"""
+)
+_KEY_PART = re.compile(rf"[ \t]*+([A-Za-z0-9_-]++|{_BASIC}|{_LITERAL})[ \t]*+(\.?)")
+_EQUALS = re.compile(r"=[ \t]*+")
+_HEADER = re.compile(r"\[\[?")
+_HEADER_END = re.compile(r"\]\]?")
+_SCALAR = re.compile(rf"{_MULTILINE_BASIC}|{_MULTILINE_LITERAL}|{_BASIC}|{_LITERAL}|{_BARE}", re.DOTALL)
+
+_ESCAPE = re.compile(r"\\(?:x(.{2})|u(.{4})|U(.{8})|(.))")
+_ESCAPED = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", "e": "\x1b"}
+
+
+def locate(text: str) -> dict[Path, Place]:
+    """The place of every key and array element of a TOML text that tomli accepts, by path.
+
+    Should the text hold something this module does not know (a later TOML), the places before it are returned: they
+    only serve messages, and no configuration should fail for want of one.
+    """
+    # As tomli does; no column moves, because the CR is the last character of its line.
+    text = text.replace("\r\n", "\n")
+    scanner = _Scanner(text)
+    try:
+        scanner.walk()
+    except _Lost:
+        pass
+    starts = [0, *(newline.end() for newline in re.finditer("\n", text))]
+    places = {}
+    for path, offset in scanner.offsets.items():
+        line = bisect_right(starts, offset)
+        places[path] = (line, offset - starts[line - 1] + 1)
+    return places
+
+
+class _Lost(Exception):
+    """The text goes on in a way that TOML does not, as far as this module knows."""
+
+
+class _Scanner:
+    """Goes through the text once and notes the offset of every key and element."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.offset = 0
+        self.offsets: dict[Path, int] = {}
+        self.lengths: dict[Path, int] = {}  # of the arrays of tables, so far
+
+    def walk(self) -> None:
+        """Statement after statement, to the end of the text."""
+        text, offsets = self.text, self.offsets
+        table: Path = ()
+        while True:
+            line = _PLAIN_LINE.match(text, self.offset)
+            if line:
+                offsets[(*table, line[1])] = line.start(1)
+                self.offset = line.end()
+                continue
+            self.take(_GAP_BEFORE)
+            if self.offset == len(text):
+                return
+            if self.is_at("["):
+                table = self.header()
+            else:
+                self.assignment(table)
+
+    def header(self) -> Path:
+        """`[a.b]` or `[[a.b]]`; the path of the table it opens."""
+        is_array = self.take(_HEADER)[0] == "[["
+        *above, (name, offset) = self.dotted_key()
+        self.take(_HEADER_END)
+        path: Path = ()
+        for part, start in above:
+            path = (*path, part)
+            self.offsets.setdefault(path, start)
+            if path in self.lengths:  # a step into an array of tables means its last element
+                path = (*path, self.lengths[path] - 1)
+        path = (*path, name)
+        if not is_array:
+            self.offsets[path] = offset
+            return path
+        self.offsets.setdefault(path, offset)
+        index = self.lengths.get(path, 0)
+        self.lengths[path] = index + 1
+        path = (*path, index)
+        self.offsets[path] = offset
+        return path
+
+    def assignment(self, table: Path) -> None:
+        """`a.b = value`, in a table or in an inline table."""
+        path = table
+        for part, start in self.dotted_key():
+            path = (*path, part)
+            self.offsets.setdefault(path, start)
+        self.take(_EQUALS)
+        self.value(path)
+
+    def value(self, path: Path) -> None:
+        if self.is_at("["):
+            self.array(path)
+        elif self.is_at("{"):
+            self.inline_table(path)
+        else:
+            self.take(_SCALAR)
+
+    def array(self, path: Path) -> None:
+        self.offset += 1
+        index = 0
+        while True:
+            self.take(_GAP_OR_COMMA)
+            if self.is_at("]"):
+                break
+            element = (*path, index)
+            self.offsets[element] = self.offset
+            self.value(element)
+            index += 1
+        self.offset += 1
+
+    def inline_table(self, path: Path) -> None:
+        self.offset += 1
+        while True:
+            self.take(_GAP_OR_COMMA)
+            if self.is_at("}"):
+                break
+            self.assignment(path)
+        self.offset += 1
+
+    def dotted_key(self) -> list[tuple[str, int]]:
+        """The parts of a key, each with its offset."""
+        parts = []
+        while True:
+            part = self.take(_KEY_PART)
+            parts.append((_key_text(part[1]), part.start(1)))
+            if not part[2]:
+                return parts
+
+    def take(self, token: re.Pattern[str]) -> re.Match[str]:
+        match = token.match(self.text, self.offset)
+        if match is None:
+            raise _Lost
+        self.offset = match.end()
+        return match
+
+    def is_at(self, character: str) -> bool:
+        return self.text.startswith(character, self.offset)
+
+
+def _key_text(written: str) -> str:
+    """A key without its quotes and escapes."""
+    if written[0] == "'":
+        return written[1:-1]
+    if written[0] == '"':
+        return _ESCAPE.sub(_unescape, written[1:-1]) if "\\" in written else written[1:-1]
+    return written
+
+
+def _unescape(escape: re.Match[str]) -> str:
+    code = escape[1] or escape[2] or escape[3]
+    return chr(int(code, 16)) if code else _ESCAPED.get(escape[4], escape[4])

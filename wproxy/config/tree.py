@@ -1,0 +1,57 @@
+"""The directive tree: what both front ends (TOML and nginx.conf) produce and everything after them reads.
+
+A node is one directive as written: its name, its arguments as text, where it stands, and its children when it opens a
+block. No meaning is attached here; the registry gives it one (`wproxy.config.registry`), and `wproxy.config.resolve` turns
+the tree into the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Position(NamedTuple):
+    """Where something was written. Lines and columns count from 1; column 0 means that only the line is known."""
+
+    file: str
+    line: int
+    column: int = 0
+
+    def __str__(self) -> str:
+        if not self.line:
+            return self.file
+        return f"{self.file}:{self.line}:{self.column}" if self.column else f"{self.file}:{self.line}"
+
+
+class Problem(NamedTuple):
+    """One thing wrong in a configuration: what, and where. `position` is None where no line is to blame."""
+
+    text: str
+    position: Position | None = None
+
+    def __str__(self) -> str:
+        return f"{self.text} in {self.position}" if self.position else self.text
+
+
+class ConfigurationError(Exception):
+    """A configuration that cannot be used; carries every problem found, the first one first."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = problems
+
+
+@dataclass(slots=True)
+class Node:
+    """One directive as written. `children` is None for a simple directive and a list (perhaps empty) for a block."""
+
+    name: str
+    arguments: tuple[str, ...]
+    position: Position
+    children: list[Node] | None = field(default=None)
+
+    def named(self, name: str) -> Iterator[Node]:
+        """The direct children of that name, in the order of the file."""
+        return (child for child in self.children or () if child.name == name)

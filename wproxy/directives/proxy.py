@@ -1,0 +1,123 @@
+"""Proxying (nginx: src/http/modules/ngx_http_proxy_module.c)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from wproxy.address import Address, parse_address
+from wproxy.config.registry import GATHER, HTTP, LOCATION, OWN, SERVER, directive
+from wproxy.directives.values import flag, number, size, text, time, word, words
+from wproxy.template import Template, compile_template
+
+# The words of proxy_next_upstream; an UpstreamFailure's kind is one of them.
+FAILURES = (
+    "error",
+    "timeout",
+    "invalid_header",
+    "http_500",
+    "http_502",
+    "http_503",
+    "http_504",
+    "http_403",
+    "http_404",
+    "http_429",
+    "non_idempotent",
+    "off",
+)
+
+
+class ProxyTarget(NamedTuple):
+    """A proxy_pass without variables, taken apart.
+
+    address: as written; port 80 where none is. has_port: whether one was written (an upstream block may not have one).
+    uri_part: what follows, b"" without any. host_header: `$proxy_host`.
+    """
+
+    text: str
+    address: Address
+    has_port: bool
+    uri_part: bytes
+    host_header: bytes
+
+    @property
+    def port(self) -> int:
+        return self.address.port
+
+
+def proxy_target(url: str) -> ProxyTarget:
+    """`http://host[:port][/uri]` or `http://unix:/path[:/uri]`."""
+    if "$" in url:
+        raise ValueError('variables in "proxy_pass" are not supported yet')
+    if url[:8].lower() == "https://":
+        raise ValueError('"https://" in "proxy_pass" is not supported yet')
+    if url[:7].lower() != "http://":
+        raise ValueError("invalid URL prefix")
+    rest = url[7:]
+    if rest.startswith("unix:"):
+        path, _, uri = rest[5:].partition(":")
+        address = parse_address("unix:" + path, 80)
+        return ProxyTarget(url, address, True, uri.encode(), b"localhost")
+    end = min((index for index in (rest.find("/"), rest.find("?")) if index >= 0), default=len(rest))
+    authority, uri = rest[:end], rest[end:]
+    try:
+        address = parse_address(authority, 80)
+    except ValueError as error:
+        raise ValueError(f"{error} in upstream") from None
+    has_port = authority.rpartition("]")[2].find(":") >= 0
+    host = authority if has_port and address.port != 80 else authority.removesuffix(":80")
+    if uri.startswith("?"):
+        uri = "/" + uri
+    return ProxyTarget(url, address, has_port, uri.encode("utf-8", "surrogateescape"), host.encode())
+
+
+def header(name: str, value: str) -> tuple[bytes, Template]:
+    """(name as spelled, template of the value)."""
+    encoded = name.encode("utf-8", "surrogateescape")
+    if not name or any(byte <= 32 or byte >= 127 or byte in b'":(),/;<=>?@[\\]{}' for byte in encoded):
+        raise ValueError(f'invalid header name "{name}"')
+    if any(character in value for character in "\r\n\0"):
+        raise ValueError(f'the value of "{name}" has a line break')
+    return encoded, compile_template(value)
+
+
+def http_version(value: str) -> int:
+    """10 or 11."""
+    return {"1.0": 10, "1.1": 11}[word(("1.0", "1.1"))(value)]
+
+
+LEVELS = HTTP | SERVER | LOCATION
+
+
+class ProxyDirectives:
+    proxy_pass: ProxyTarget | None = directive(
+        proxy_target, LOCATION, inherit=OWN, doc="Where requests go: http://NAME-OR-ADDRESS[/URI]; a URI replaces the location's prefix."
+    )
+    proxy_http_version: int = directive(http_version, LEVELS, default="1.1", doc="The HTTP version spoken to upstreams.")
+    proxy_set_header: tuple[tuple[bytes, Template], ...] = directive(
+        header, LEVELS, arity=2, inherit=GATHER, named=True, doc="Set a request field for the upstream; an empty value removes it."
+    )
+    proxy_hide_header: tuple[str, ...] = directive(
+        text, LEVELS, inherit=GATHER, doc="A response field of the upstream that the client does not get."
+    )
+    proxy_pass_header: tuple[str, ...] = directive(
+        text, LEVELS, inherit=GATHER, doc="A response field that is hidden by default and is passed all the same."
+    )
+    proxy_pass_request_headers: bool = directive(
+        flag, LEVELS, default="on", doc="Whether the client's request fields go upstream."
+    )
+    proxy_connect_timeout: float = directive(time, LEVELS, default="60s", doc="How long connecting to a peer may take.")
+    proxy_send_timeout: float = directive(time, LEVELS, default="60s", doc="How long a peer may pause while taking the request.")
+    proxy_read_timeout: float = directive(
+        time, LEVELS, default="60s", doc="How long until the response head is there, and then between two reads."
+    )
+    proxy_buffer_size: int = directive(size, LEVELS, default="4k", doc="The largest response head.")
+    proxy_ignore_client_abort: bool = directive(
+        flag, LEVELS, default="off", doc="Whether to go on with the upstream when the client has left."
+    )
+    proxy_next_upstream: frozenset[str] = directive(
+        words(FAILURES), LEVELS, arity=(1, len(FAILURES)), default=("error", "timeout"), doc="Which failures are retried on another peer."
+    )
+    proxy_next_upstream_tries: int = directive(number(), LEVELS, default="0", doc="How many tries a request has; 0 is no limit.")
+    proxy_next_upstream_timeout: float = directive(
+        time, LEVELS, default="0", doc="How long after its first try a request may be tried again; 0 is no limit."
+    )

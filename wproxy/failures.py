@@ -1,0 +1,42 @@
+"""What can go wrong with a request, told apart by guilt: the client's, the upstream's, or time.
+
+Each is raised where it is found and caught where something can be done about it.
+"""
+
+from __future__ import annotations
+
+
+class ClientError(Exception):
+    """The client is to blame: it gets this status and its connection is closed.
+
+    status: the HTTP status; 494 (a header too large) is sent as 400 with a page of its own, as nginx does.
+    reason: for the log, in nginx's words: "client sent invalid header line: ...".
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class ClientGone(Exception):
+    """The client closed or reset its connection: there is no one left to answer (499)."""
+
+
+class TimedOut(Exception):
+    """A deadline passed while parked."""
+
+
+class UpstreamFailure(Exception):
+    """An attempt at one peer failed.
+
+    kind: a word of `proxy_next_upstream`: "error", "timeout", "invalid_header", "http_503", ...
+    reason: for the log, in nginx's words: "connect() failed (111: Connection refused)".
+    doing: what was going on, in nginx's words: "connecting to upstream".
+    """
+
+    def __init__(self, kind: str, reason: str, doing: str = "") -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason
+        self.doing = doing

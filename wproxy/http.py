@@ -1,0 +1,213 @@
+"""The values that a request is made of, whatever protocol brought it: clock, client, request, response, attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from wproxy.address import Address
+
+if TYPE_CHECKING:
+    from wproxy.config.model import Listener, Location, Server
+
+REASONS = {
+    100: "Continue",
+    101: "Switching Protocols",
+    200: "OK",
+    201: "Created",
+    202: "Accepted",
+    204: "No Content",
+    206: "Partial Content",
+    301: "Moved Permanently",
+    302: "Moved Temporarily",
+    303: "See Other",
+    304: "Not Modified",
+    307: "Temporary Redirect",
+    308: "Permanent Redirect",
+    400: "Bad Request",
+    401: "Unauthorized",
+    402: "Payment Required",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Not Allowed",
+    406: "Not Acceptable",
+    408: "Request Time-out",
+    409: "Conflict",
+    410: "Gone",
+    411: "Length Required",
+    412: "Precondition Failed",
+    413: "Request Entity Too Large",
+    414: "Request-URI Too Large",
+    415: "Unsupported Media Type",
+    416: "Requested Range Not Satisfiable",
+    421: "Misdirected Request",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Temporarily Unavailable",
+    504: "Gateway Time-out",
+    505: "HTTP Version Not Supported",
+    507: "Insufficient Storage",
+}
+"""nginx's reason phrases (ngx_http_header_filter_module.c), which differ from the RFC's here and there."""
+
+STATUS_LINES = {
+    status: f"HTTP/1.1 {status} {REASONS.get(status, '')}\r\n".encode("ascii") for status in range(100, 1000)
+}
+
+
+class Clock:
+    """The time of the current turn of the loop. Whoever owns the loop sets it; words only read it.
+
+    now: seconds that only grow, for timers and durations. offset: what must be added to get unix time.
+    """
+
+    __slots__ = ("now", "offset")
+
+    def __init__(self, now: float = 0.0, offset: float = 0.0) -> None:
+        self.now = now
+        self.offset = offset
+
+    @property
+    def wall(self) -> float:
+        """Unix time in seconds."""
+        return self.now + self.offset
+
+
+class RequestLineLike(Protocol):
+    """What every client protocol tells of the first line of a request."""
+
+    line: bytes
+    method: bytes
+    target: bytes
+    origin: bytes
+    path: bytes
+    args: bytes | None
+    version: int
+    authority: bytes | None
+    has_escapes: bool
+    raw_ok: bool
+
+
+class FieldsLike(Protocol):
+    """What every client protocol tells of the header fields of a request."""
+
+    lines: tuple[tuple[bytes, bytes, bytes], ...]
+    host: bytes | None
+    content_length: int
+    chunked: bool
+    upgrade: bytes | None
+    connection_options: frozenset[bytes]
+    cache: dict[Any, Any]
+
+    def get(self, name: bytes) -> bytes | None: ...
+
+
+class Client:
+    """One client connection as variables and logs see it. Text is bytes; addresses have no brackets."""
+
+    __slots__ = (
+        "_server_address",
+        "clock",
+        "listener",
+        "look_up_server_address",
+        "remote_addr",
+        "remote_port",
+        "requests",
+        "scheme",
+        "serial",
+        "started",
+    )
+
+    def __init__(
+        self,
+        listener: Listener,
+        clock: Clock,
+        remote_addr: bytes,
+        remote_port: int,
+        serial: int,
+        look_up_server_address: Callable[[], Address],
+    ) -> None:
+        self.listener = listener
+        self.clock = clock
+        self.remote_addr = remote_addr
+        self.remote_port = remote_port
+        self.serial = serial
+        self.scheme = b"http"
+        self.requests = 0
+        self.started = clock.now
+        self.look_up_server_address = look_up_server_address
+        self._server_address: Address | None = None
+
+    @property
+    def server_address(self) -> Address:
+        """The address that the client connected to; asked for once, when somebody wants to know."""
+        if self._server_address is None:
+            listening = self.listener.address
+            wildcard = listening.host in ("0.0.0.0", "::")
+            self._server_address = self.look_up_server_address() if wildcard else listening
+        return self._server_address
+
+    def __repr__(self) -> str:
+        return f"<client *{self.serial} {self.remote_addr.decode('latin-1')}:{self.remote_port}>"
+
+
+class Attempt:
+    """One try at one peer, for $upstream_* and the logs. Times are seconds since the try began; None is unknown."""
+
+    __slots__ = ("bytes_received", "connect_time", "header_time", "peer", "response_length", "response_time", "started", "status")
+
+    def __init__(self, peer: str, started: float) -> None:
+        self.peer = peer
+        self.started = started
+        self.status = 0
+        self.connect_time: float | None = None
+        self.header_time: float | None = None
+        self.response_time: float | None = None
+        self.response_length = 0
+        self.bytes_received = 0
+
+    def __repr__(self) -> str:
+        return f"<attempt {self.peer} {self.status or '-'}>"
+
+
+class Request:
+    """One request on its way through the phases.
+
+    What most requests never set lives on the class: making a request sets seven attributes, and each one counts.
+    """
+
+    version = 11
+    status = 0
+    keepalive = True
+    body: Any = None  # worker.http1.RequestBody when the request has one
+    attempts: tuple[Attempt, ...] | list[Attempt] = ()
+    bytes_sent = 0
+    body_bytes_sent = 0
+    request_length = 0
+    end_cause = ""
+    location: Location
+    server: Server
+    replied = False  # a final head has gone to the client
+    _id: bytes | None = None
+    upstream_head: Any = None
+    sent_fields: tuple[tuple[bytes, bytes], ...] = ()
+
+    def __init__(self, client: Client, line: RequestLineLike, fields: FieldsLike, started: float) -> None:
+        self.client = client
+        self.line = line
+        self.fields = fields
+        self.method = line.method
+        self.path = line.path
+        self.args = line.args
+        self.started = started
+
+    @property
+    def host(self) -> bytes:
+        """`$host`: the authority of the request line, else Host, else the server's first name; lower case, no port."""
+        return self.line.authority or self.fields.host or self.server.name.encode("utf-8", "surrogateescape")
+
+    def __repr__(self) -> str:
+        line = self.line.line.decode("latin-1")
+        return f"<request {line!r} {self.status or 'in progress'} attempts={list(self.attempts)}>"
