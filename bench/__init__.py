@@ -9,5 +9,5 @@ What is not. One worker on one core over loopback says nothing about the scaling
 nor about latency below saturation.
 
 Reading order: `workloads` (the questions), `configurations` (what both are told), `servers` (start and stop), `wrk`
-(the load), `measure` (the processor time), `rounds` (the interleaving), `ratios` (the arithmetic), `report` (the tables).
+(the load), `measure` (the processor time), `rounds` (the interleaving), `ratios` (the arithmetic), `report` (tables).
 """

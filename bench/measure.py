@@ -1,8 +1,8 @@
 """One measurement: the processor time a server spends under one load.
 
 The time comes from /proc/PID/task/TID/schedstat, whose first field counts nanoseconds on the processor, of every thread
-of every process of the server; where the kernel lacks it, from utime + stime of /proc/PID/stat, which counts in steps of
-10 ms. Both include the loopback's network work, which the kernel does in the sender's time.
+of every process of the server; where the kernel lacks it, from utime + stime of /proc/PID/stat, which counts in steps
+of 10 ms. Both include the loopback's network work, which the kernel does in the sender's time.
 """
 
 from __future__ import annotations

@@ -34,16 +34,11 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One workload: each side, and first / second for processor time and for throughput.
-
-    best_cpu: the ratio of each side's cheapest round. Interference only ever makes a request dearer, so on a machine
-    that others use too this figure is the steadier one.
-    """
+    """One workload: each side, and first / second for processor time and for throughput."""
 
     first: Side
     second: Side
     cpu: Ratio
-    best_cpu: float
     rate: Ratio
 
 
@@ -71,6 +66,5 @@ def result_of(rounds: Sequence[Round]) -> Result:
         side_of(first),
         side_of(second),
         paired_ratio([sample.cpu_each for sample in first], [sample.cpu_each for sample in second]),
-        min(sample.cpu_each for sample in first) / min(sample.cpu_each for sample in second),
         paired_ratio([sample.rate for sample in first], [sample.rate for sample in second]),
     )

@@ -29,7 +29,7 @@ def rate(requests_per_second: float) -> str:
 def header(names: tuple[str, str]) -> list[str]:
     """The column titles."""
     one, two = names
-    return ["workload", f"{one} CPU", f"{two} CPU", "CPU ratio", "best", f"{one} req/s", f"{two} req/s", "req/s ratio"]
+    return ["workload", f"{one} CPU", f"{two} CPU", "CPU ratio", f"{one} req/s", f"{two} req/s", "req/s ratio"]
 
 
 def row(workload: str, result: Result) -> list[str]:
@@ -39,7 +39,6 @@ def row(workload: str, result: Result) -> list[str]:
         cpu_time(result.first.cpu_each),
         cpu_time(result.second.cpu_each),
         str(result.cpu),
-        f"{result.best_cpu:.2f}",
         rate(result.first.rate),
         rate(result.second.rate),
         str(result.rate),
@@ -85,8 +84,7 @@ def provenance(machine: Mapping[str, str], rounds: int, seconds: int) -> str:
     return (
         f"{machine['date']}, {machine['processor']}, Linux {machine['kernel']}, Python {machine['python']},"
         f" nginx {machine['nginx']}, wrk {machine['wrk']}; {rounds} rounds, in each 2 x {seconds} s per side in turns."
-        f" CPU: processor time of one request. Ratios: median (smallest-largest) of the rounds;"
-        f" best: the cheapest round of one side over the cheapest of the other."
+        " CPU: processor time of one request. Ratios: median (smallest-largest) of the rounds' ratios."
     )
 
 

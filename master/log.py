@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 
 from master.user import Identity
+from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError, Problem
 from wproxy.directives.core import LEVELS
 
@@ -43,16 +44,14 @@ class ErrorLog:
 
     def reopen(self) -> None:
         """Open every file by its name again, after a rotation; raises ConfigurationError and keeps the old ones."""
-        fresh = self._open()
-        self.close()
-        self._filenos = fresh
+        old, self._filenos = self._filenos, self._open()
+        _close_files(old)
 
     def close(self) -> None:
         """Close the files. Nothing may be written afterwards."""
-        for fileno in self._filenos:
-            if fileno != STDERR:
-                os.close(fileno)
+        _close_files(self._filenos)
         self._filenos = []
+        self._targets = ()
 
     def take_over_stderr(self) -> None:
         """Let stray output of a process in the background land in the first log that is a file."""
@@ -67,9 +66,7 @@ class ErrorLog:
             try:
                 filenos.append(STDERR if path == "stderr" else self._open_file(path))
             except OSError as error:
-                for fileno in filenos:
-                    if fileno != STDERR:
-                        os.close(fileno)
+                _close_files(filenos)
                 text = f'open() "{path}" failed ({error.errno}: {error.strerror})'
                 raise ConfigurationError(Problem(text)) from None
         return filenos
@@ -83,3 +80,15 @@ class ErrorLog:
 
     def __repr__(self) -> str:
         return f"<error log to {', '.join(path for path, _ in self._targets)}>"
+
+
+def open_error_log(configuration: Configuration, owner: Identity | None) -> ErrorLog:
+    """The logs that a configuration names, its relative paths made absolute; raises ConfigurationError."""
+    targets = configuration.error_log
+    return ErrorLog(((path if path == "stderr" else configuration.path(path), level) for path, level in targets), owner)
+
+
+def _close_files(filenos: Iterable[int]) -> None:
+    for fileno in filenos:
+        if fileno != STDERR:
+            os.close(fileno)

@@ -1,11 +1,12 @@
 """The shared memory: made by the master, inherited by every worker, found again by the operator's commands.
 
-It is a memfd, an anonymous file that lives while somebody has it open or mapped: it survives fork by nature and exec by its
-descriptor number, and is gone with the last process, whatever killed it. It is sealed against changes of size, because a
-process that reads past the end of a shrunk mapping dies of SIGBUS. What the words in it mean is in `wproxy.shared`.
+It is a memfd, an anonymous file that lives while somebody has it open or mapped: it survives fork by nature and
+exec by its descriptor number, and is gone with the last process, whatever killed it. It is sealed against changes
+of size, because a process that reads past the end of a shrunk mapping dies of SIGBUS. What the words in it mean is
+in `wproxy.shared`.
 
-The operator's commands find it as /proc/PID/fd/N -> "/memfd:wproxy (deleted)", so no name in the file system has to be
-agreed upon, created or cleaned up.
+The operator's commands find it as /proc/PID/fd/N -> "/memfd:wproxy (deleted)", so no name in the file system has to
+be agreed upon, created or cleaned up.
 """
 
 from __future__ import annotations

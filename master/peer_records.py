@@ -1,8 +1,9 @@
 """Which record of the shared memory belongs to which peer, across reloads.
 
-A peer is known by its upstream and its name; while some generation of workers has it, it keeps its record, so that a reload
-does not forget who is failing (nginx forgets: process.md §5). A record nobody holds any more is zeroed and given out again;
-"nobody" includes old workers that still finish their requests, for they would count failures against a stranger.
+A peer is known by its upstream and its name; while some generation of workers has it, it keeps its record, so that
+a reload does not forget who is failing (nginx forgets: process.md §5). A record nobody holds any more is zeroed and
+given out again; "nobody" includes old workers that still finish their requests, for they would count failures
+against a stranger.
 
 Record 0 belongs to no peer: it is what a `Peer` has that was never given one.
 """

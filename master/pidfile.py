@@ -1,7 +1,7 @@
 """The pid file: how an operator's command finds the master.
 
-It is written whole or not at all (a new file renamed over the old), 0644 whatever the umask, and removed only while it still
-holds our number: a second master may have taken the path over.
+It is written whole or not at all (a new file renamed over the old), 0644 whatever the umask, and removed only while
+it still holds our number: a second master may have taken the path over.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Which sockets of a SO_REUSEPORT group new connections go to, while a reload is undecided.
 
-A socket joins its group the moment it listens, and from then on gets its share of the connections, whether or not anybody
-serves it yet. Were the sockets of a new, larger generation to wait in vain because that generation fails, closing them would
-reset the clients in their queues. So until it has succeeded, a filter of three instructions keeps new connections on the
-sockets that are served already (nginx/process.md §8 measured the filter; Linux: net/core/sock_reuseport.c).
+A socket joins its group the moment it listens, and from then on gets its share of the connections, whether or not
+anybody serves it yet. Were the sockets of a new, larger generation to wait in vain because that generation fails,
+closing them would reset the clients in their queues. So until it has succeeded, a filter of three instructions
+keeps new connections on the sockets that are served already (nginx/process.md §8 measured the filter; Linux:
+net/core/sock_reuseport.c).
 """
 
 from __future__ import annotations

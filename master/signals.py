@@ -1,8 +1,9 @@
 """Signals without handlers: the master keeps its signals blocked and takes them one by one with sigtimedwait.
 
-A handler runs between any two instructions and can do little but set a flag; a blocked signal waits in the kernel until the
-master asks, tells who sent it, and wakes the wait at once. Several of one kind are delivered as one, so a SIGCHLD means
-"reap until nobody is left", never "one child ended" (nginx: ngx_signal_handler, ngx_master_process_cycle).
+A handler runs between any two instructions and can do little but set a flag; a blocked signal waits in the kernel
+until the master asks, tells who sent it, and wakes the wait at once. Several of one kind are delivered as one, so a
+SIGCHLD means "reap until nobody is left", never "one child ended" (nginx: ngx_signal_handler,
+ngx_master_process_cycle).
 
 What they ask of the master:
 
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from typing import NamedTuple
 
 BLOCKED = (
@@ -76,16 +76,6 @@ def restore_signals() -> None:
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
-
-
-def flush_standard_streams() -> None:
-    """Before a fork: what is still buffered would be written by both."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:
-                stream.flush()
-        except (OSError, ValueError):  # the reader is gone, or the stream is closed: nobody is left to tell
-            pass
 
 
 def send_signal(pid: int, number: int) -> bool:

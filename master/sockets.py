@@ -1,23 +1,25 @@
-"""Listening sockets: one SO_REUSEPORT socket per worker and address, all kept open by the master as long as the address is
-configured (nginx: ngx_open_listening_sockets; the reasons and measurements are in nginx/process.md §8).
+"""Listening sockets: one SO_REUSEPORT socket per worker and address, all kept open by the master as long as the
+address is configured (nginx: ngx_open_listening_sockets; the reasons and measurements are in nginx/process.md §8).
 
-The kernel spreads new connections over the sockets of an address. A socket that is closed takes its queue with it, and every
-client in it gets a reset; so sockets are never closed while their address is configured: not when a worker dies (its successor
-finds the queue), not when the number of workers shrinks (socket i is served by worker i mod n). A reload binds what is new
-first and decides afterwards: `bind`, then `commit` or `roll_back`.
+The kernel spreads new connections over the sockets of an address. A socket that is closed takes its queue with it,
+and every client in it gets a reset; so sockets are never closed while their address is configured: not when a
+worker dies (its successor finds the queue), not when the number of workers shrinks (socket i is served by worker i
+mod n). A reload binds what is new first and decides afterwards: `bind`, then `commit` or `roll_back`.
 
-SO_REUSEPORT has a trap: any process of the same user may join the group, so a second wproxy on a port would not fail but
-take half of the connections. Hence the first socket of an address is bound and listens *without* the flag, which fails where
-anybody listens already, and gets the flag only then; the others join it.
+SO_REUSEPORT has a trap: any process of the same user may join the group, so a second wproxy on a port would not
+fail but take half of the connections. Hence the first socket of an address is bound and listens *without* the flag,
+which fails where anybody listens already, and gets the flag only then; the others join it.
 
 A unix socket has one queue that all workers share, and a name in the file system, which is removed when we stop.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterable, Sequence
 
 from master import reuseport
@@ -25,6 +27,9 @@ from wproxy.address import Address
 from wproxy.assignment import ListeningSocket
 from wproxy.config.model import Listener
 from wproxy.config.tree import ConfigurationError, Position, Problem
+
+BIND_ATTEMPTS = 5
+BIND_PAUSE = 0.5  # seconds (nginx: ngx_open_listening_sockets)
 
 
 class ListeningSockets:
@@ -64,15 +69,16 @@ class ListeningSockets:
                 reuseport.release(self._sockets[address][0])
 
     def roll_back(self) -> None:
-        """Close what was bound since the last commit."""
+        """Close what was bound since the last commit, the youngest first: the kernel moves the last into a gap."""
+        touched = {address for address, _ in self._fresh}
         while self._fresh:
             address, one = self._fresh.pop()
-            held = self._sockets[address]
-            held.remove(one)
+            self._sockets[address].remove(one)
             one.close()
-            if held and not address.is_unix:
-                reuseport.release(held[0])
-            elif not held:
+        for address in touched:
+            if self._sockets[address]:
+                reuseport.release(self._sockets[address][0])
+            else:
                 self._close(address)
 
     def of(self, listeners: Iterable[Listener]) -> tuple[tuple[Listener, tuple[socket.socket, ...]], ...]:
@@ -131,6 +137,21 @@ class ListeningSockets:
         return f"<sockets {', '.join(f'{address}x{len(held)}' for address, held in self._sockets.items())}>"
 
 
+def bind_patiently(sockets: ListeningSockets, listeners: Sequence[Listener], workers: int) -> None:
+    """Bind, several times where an address is in use: it may be a predecessor's that just ends.
+
+    For the start only: it blocks, two seconds at most. Raises ConfigurationError.
+    """
+    for _ in range(BIND_ATTEMPTS - 1):
+        try:
+            return sockets.bind(listeners, workers)
+        except ConfigurationError as error:
+            if not all(f"({errno.EADDRINUSE}: " in problem.text for problem in error.problems):
+                raise
+        time.sleep(BIND_PAUSE)
+    return sockets.bind(listeners, workers)
+
+
 def share(
     sockets: Iterable[tuple[Listener, Sequence[socket.socket]]], index: int, workers: int
 ) -> tuple[ListeningSocket, ...]:
@@ -163,7 +184,10 @@ def _listen_tcp(address: Address, backlog: int, joins: bool) -> socket.socket:
 
 
 def _listen_unix(path: str, backlog: int) -> socket.socket:
-    """A new listening unix socket, open to everybody as nginx's; a file nobody listens on is replaced. Raises OSError."""
+    """A new listening unix socket, open to everybody as nginx's; raises OSError.
+
+    A file that nobody listens on is replaced.
+    """
     one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         one.setblocking(False)
@@ -211,7 +235,7 @@ def _is_wildcard(address: Address) -> bool:
 
 
 def _overlaps(address: Address, held: Address) -> bool:
-    """Whether a socket of ours on `held` would refuse one on `address`, were they not of one group: *:80, 127.0.0.1:80."""
+    """Whether our socket on `held` would refuse one on `address`, were they not of one group: *:80, 127.0.0.1:80."""
     return (
         address.port == held.port
         and not address.is_unix

@@ -1,7 +1,7 @@
 """Who the workers are: a master started by root keeps its rights, its workers give them up.
 
-Names are looked up before the fork, so that a wrong one is an error of the configuration and not the death of a worker
-(nginx: ngx_set_user in src/core/nginx.c).
+Names are looked up before the fork, so that a wrong one is an error of the configuration and not the death of a
+worker (nginx: ngx_set_user in src/core/nginx.c).
 """
 
 from __future__ import annotations

@@ -118,10 +118,12 @@ class Client:
         "scheme",
         "serial",
         "started",
+        "worker",
     )
 
     def __init__(
         self,
+        worker: Any,
         listener: Listener,
         clock: Clock,
         remote_addr: bytes,
@@ -129,6 +131,7 @@ class Client:
         serial: int,
         look_up_server_address: Callable[[], Address],
     ) -> None:
+        self.worker = worker  # whoever serves it; of no interest to words
         self.listener = listener
         self.clock = clock
         self.remote_addr = remote_addr
@@ -172,6 +175,76 @@ class Attempt:
         return f"<attempt {self.peer} {self.status or '-'}>"
 
 
+class ResponseFields:
+    """Status and fields of a response, ready for any client protocol; shared by all responses that are alike.
+
+    lines: (name, value) after those that have a place of their own: content_type and content_length (-1: not known).
+    wire: what a client protocol has made of it, by protocol and variant; filled on first use.
+    """
+
+    __slots__ = ("content_length", "content_type", "lines", "location", "reason", "server", "status", "wire")
+
+    def __init__(
+        self,
+        status: int,
+        lines: tuple[tuple[bytes, bytes], ...] = (),
+        *,
+        content_type: bytes | None = None,
+        content_length: int = -1,
+        server: bytes = b"wproxy",
+        reason: bytes | None = None,
+        location: bytes | None = None,
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.lines = lines
+        self.content_type = content_type
+        self.content_length = content_length
+        self.location = location
+        self.server = server
+        self.wire: dict[int, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"<response fields {self.status} {self.content_length}>"
+
+
+class BodySource(Protocol):
+    """Where the rest of a body comes from, piece by piece."""
+
+    async def read(self) -> bytes:
+        """The next piece; b"" at the end. Raises UpstreamFailure when there will be no end."""
+
+    def close(self) -> None:
+        """Give up what is held, whether or not the end was reached."""
+
+
+class Response:
+    """An answer: its fields, the body that is at hand, and where the rest of it comes from.
+
+    bodiless: HEAD, 204 and 304: whatever the fields say no body follows.
+    tunnel: the upstream's stream after 101 Switching Protocols; `body` is then what it has already said.
+    """
+
+    __slots__ = ("bodiless", "body", "fields", "source", "tunnel")
+
+    def __init__(
+        self,
+        fields: ResponseFields,
+        body: bytes = b"",
+        source: BodySource | None = None,
+        bodiless: bool = False,
+        tunnel: Any = None,
+    ) -> None:
+        self.fields = fields
+        self.body = body
+        self.source = source
+        self.bodiless = bodiless
+        self.tunnel = tunnel
+
+    def __repr__(self) -> str:
+        return f"<response {self.fields.status}{' and more to come' if self.source else ''}>"
+
+
 class Request:
     """One request on its way through the phases.
 
@@ -192,7 +265,6 @@ class Request:
     replied = False  # a final head has gone to the client
     _id: bytes | None = None
     upstream_head: Any = None
-    sent_fields: tuple[tuple[bytes, bytes], ...] = ()
 
     def __init__(self, client: Client, line: RequestLineLike, fields: FieldsLike, started: float) -> None:
         self.client = client
@@ -207,6 +279,11 @@ class Request:
     def host(self) -> bytes:
         """`$host`: the authority of the request line, else Host, else the server's first name; lower case, no port."""
         return self.line.authority or self.fields.host or self.server.name.encode("utf-8", "surrogateescape")
+
+    @property
+    def is_rewritten(self) -> bool:
+        """Whether the URI is no longer what the client asked for."""
+        return self.path is not self.line.path or self.args is not self.line.args
 
     def __repr__(self) -> str:
         line = self.line.line.decode("latin-1")

@@ -5,6 +5,7 @@ Built once at load, asked for every request. The pieces are plain tables; the or
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 Target = TypeVar("Target")
@@ -110,6 +111,12 @@ class LocationMatcher(Generic[Target]):
             lengths.setdefault(len(prefix), {})[prefix] = target
         self._few = ()
         self._by_length = tuple(lengths.items())
+
+    def __iter__(self) -> Iterator[Target]:
+        """All locations, the fallback first."""
+        yield self.fallback
+        yield from self.exact.values()
+        yield from self.prefixes.values()
 
     def find(self, path: bytes) -> Target:
         """The location for a normalised path."""

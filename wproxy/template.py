@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from wproxy.http import Request
-from wproxy.variables import BLOCK, REQUEST, Reader, find_variable
+from wproxy.variables import BLOCK, Reader, Variable, find_variable
 
 _PIECE = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+)|(\{)|())")
 
@@ -37,8 +37,19 @@ def compile_template(text: str) -> Template:
 
     A variable that is not found counts as empty.
     """
-    pieces: list[bytes | Reader] = []
-    varies = BLOCK
+    pieces = parse_pieces(text)
+    if not any(isinstance(piece, Variable) for piece in pieces):
+        return _constant_template(text, b"".join(piece for piece in pieces if isinstance(piece, bytes)))
+    varies = max(piece.varies for piece in pieces if isinstance(piece, Variable))
+    if len(pieces) == 1 and isinstance(pieces[0], Variable):
+        read = pieces[0].read
+        return Template(text, None, lambda request: read(request) or b"", varies)
+    return Template(text, None, _joiner([piece.read if isinstance(piece, Variable) else piece for piece in pieces]), varies)
+
+
+def parse_pieces(text: str) -> list[bytes | Variable]:
+    """Text cut into literal bytes and variables; raises ValueError."""
+    pieces: list[bytes | Variable] = []
     position = 0
     for match in _PIECE.finditer(text):
         if match.start() > position:
@@ -51,18 +62,11 @@ def compile_template(text: str) -> Template:
         variable = find_variable(name.lower())
         if variable is None:
             raise ValueError(f'unknown "{name}" variable')
-        pieces.append(variable.read)
-        varies = max(varies, variable.varies)
+        pieces.append(variable)
         position = match.end()
     if position < len(text):
         pieces.append(_encode(text[position:]))
-    if not any(callable(piece) for piece in pieces):
-        return _constant_template(text, b"".join(piece for piece in pieces if isinstance(piece, bytes)))
-    if len(pieces) == 1:
-        read = pieces[0]
-        assert callable(read)
-        return Template(text, None, lambda request: read(request) or b"", varies)
-    return Template(text, None, _joiner(pieces), varies)
+    return pieces
 
 
 def _constant_template(text: str, value: bytes) -> Template:
@@ -79,6 +83,3 @@ def _joiner(pieces: list[bytes | Reader]) -> Evaluate:
 def _encode(text: str) -> bytes:
     """Configuration text as bytes: what was not UTF-8 in the file stays as it was."""
     return text.encode("utf-8", "surrogateescape")
-
-
-__all__ = ["BLOCK", "REQUEST", "Evaluate", "Template", "compile_template"]

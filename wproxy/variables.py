@@ -233,6 +233,12 @@ def remote_user(request: Request) -> bytes | None:
     return user if colon else None
 
 
+@variable("wproxy_connection_upgrade")
+def wproxy_connection_upgrade(request: Request) -> bytes:
+    """`upgrade` when the client asks for one, else nothing: what everybody writes a map for, ready made."""
+    return b"upgrade" if request.fields.upgrade else b""
+
+
 @family("http_")
 def http_field(rest: str) -> Variable:
     name = rest.replace("_", "-").encode()
@@ -392,6 +398,11 @@ def http_date(second: int) -> str:
         f"{DAYS[at.tm_wday]}, {at.tm_mday:02} {MONTHS[at.tm_mon - 1]} {at.tm_year} "
         f"{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT"
     )
+
+
+def error_log_time(second: int) -> str:
+    """`2026/11/22 13:50:59`, local time, as the error log begins its lines."""
+    return time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(second))
 
 
 _TIME_LOCAL = _PerSecond(_local)

@@ -2,15 +2,17 @@
 
     field-line = field-name ":" OWS field-value OWS        (RFC 9112, 5)
 
-A field line is read once per worker: clients repeat themselves (`Accept-Encoding: gzip, deflate, br` is the same bytes for
-millions of requests), so a `FieldTable` remembers raw lines and what they mean. Looking up a known line costs 0.04 us,
-reading a new one 0.8. The table is bounded in number and in the length of a line, so a hostile client can only make it
-start over, never make it grow.
+A field line is read once per worker: clients repeat themselves (`Accept-Encoding: gzip, deflate, br` is the same
+bytes for millions of requests), so a `FieldTable` remembers raw lines and what they mean. Looking up a known line
+costs 0.04 us, reading a new one 0.8. The table is bounded in number and in the length of a line, so a hostile client
+can only make it start over, never make it grow.
 
 What is refused everywhere, because some server behind us would read it differently than we do:
 
-  * a line without a colon, an empty name, a space or control before or in the name (obs-fold is a line with an empty name);
-  * a control other than HTAB in the value: NUL, bare CR, bare LF, and VT FF FS GS RS, which split lines in Python servers.
+  * a line without a colon, an empty name, a space or control before or in the name (obs-fold is a line with an empty
+    name);
+  * a control other than HTAB in the value: NUL, bare CR, bare LF, and VT FF FS GS RS, which split lines in Python
+    servers.
 
 What happens to a name that is syntactically harmless but unusual is policy:
 
@@ -21,9 +23,9 @@ What happens to a name that is syntactically harmless but unusual is policy:
     @ [ ]              ignore_invalid_headers is off         pass                refused
     anything else      the same                              refused             refused
 
-`bytes.strip()` is never used without an argument: it also strips VT and FF, and that hid Transfer-Encoding from waitress
-(CVE-2019-16786). Where framing or routing depends on the value not even HTAB is trimmed, as in nginx: it then fails the
-check of the value.
+`bytes.strip()` is never used without an argument: it also strips VT and FF, and that hid Transfer-Encoding from
+waitress (CVE-2019-16786). Where framing or routing depends on the value not even HTAB is trimmed, as in nginx: it
+then fails the check of the value.
 """
 
 from __future__ import annotations
@@ -36,6 +38,9 @@ Field = tuple[bytes, bytes, bytes]
 # A table starts over when it holds this many lines; longer lines are never remembered. Together: about 5 MB at worst.
 TABLE_LINES = 4096
 TABLE_LINE_BYTES = 512
+# The same for the good names in it.
+TABLE_NAMES = 1024
+TABLE_NAME_BYTES = 64
 
 _ALNUM = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 # The arguments of `translate(None, good)`: whatever is left over is bad.
@@ -49,7 +54,8 @@ DIGITS = b"0123456789"
 # Only SP is trimmed around these: what frames or routes a message must be spelled without doubt.
 _TRIM_ONLY_SP = frozenset((b"content-length", b"transfer-encoding", b"host"))
 
-# `Proxy` becomes HTTP_PROXY in a CGI environment (httpoxy); `HTTP2-Settings` belongs to an h2c upgrade we never pass on.
+# `Proxy` becomes HTTP_PROXY in a CGI environment (httpoxy); `HTTP2-Settings` belongs to an h2c upgrade we never pass
+# on.
 _NEVER_ACCEPTED = frozenset((b"proxy", b"http2-settings"))
 
 # More digits cannot be below 2**63, whatever the leading zeros of honest senders.
@@ -58,14 +64,16 @@ MAX_LENGTH = 2**63 - 1
 
 
 class InvalidField(ValueError):
-    """A field line that must not be passed on; the message holds it, printable."""
+    """A field line that must not be passed on. raw: its bytes; the message shows them, printable."""
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__(shown(raw))
+        self.raw = raw
 
 
 def shown(raw: bytes) -> str:
     """Bytes of a peer for a log line: printable ASCII, the rest as \\xHH, cut after 200."""
-    text = "".join(
-        chr(byte) if 0x20 <= byte < 0x7F and byte not in b'"\\' else f"\\x{byte:02X}" for byte in raw[:200]
-    )
+    text = "".join(chr(byte) if 0x20 <= byte < 0x7F and byte not in b'"\\' else f"\\x{byte:02X}" for byte in raw[:200])
     return text + "..." if len(raw) > 200 else text
 
 
@@ -76,36 +84,45 @@ class FieldTable(dict[bytes, "Field | None"]):
     `__missing__` so that `map(table.__getitem__, lines)` looks up all the known lines of a head without a Python call.
     """
 
-    __slots__ = ("_good_names", "_never", "_refuse_bad_names")
+    __slots__ = ("_good_names", "_names", "_never", "_refuse_bad_names")
 
     def __init__(self, good_names: bytes, refuse_bad_names: bool, never: frozenset[bytes] = frozenset()) -> None:
         super().__init__()
         self._good_names = good_names
         self._refuse_bad_names = refuse_bad_names
         self._never = never
+        # Good name as spelled -> (lower-case name, what is trimmed around its values).
+        self._names: dict[bytes, tuple[bytes, bytes]] = {}
 
     def __missing__(self, raw: bytes) -> Field | None:
         name, colon, value = raw.partition(b":")
         # One pass over the value at C speed; a regex with the same class costs three times as much.
         if not name or not colon or value.translate(None, VALUE_BYTES):
-            raise InvalidField(shown(raw))
-        field: Field | None
-        lower = name.lower()
-        if name.translate(None, self._good_names):
-            if self._refuse_bad_names or len(name.translate(None, NAME_CONTROLS)) != len(name):
-                raise InvalidField(shown(raw))
-            field = None
-        elif lower in self._never:
-            field = None
-        elif lower in _TRIM_ONLY_SP:
-            field = (lower, name, value.strip(b" "))
-        else:
-            field = (lower, name, value.strip(b" \t"))
+            raise InvalidField(raw)
+        # New lines mostly have a known name: 0.05 us here, 0.3 to look at it closely.
+        known = self._names.get(name) or self._read_name(name, raw)
+        field = (known[0], name, value.strip(known[1])) if known is not None else None
         if len(raw) <= TABLE_LINE_BYTES:
             if len(self) >= TABLE_LINES:
                 self.clear()
             self[raw] = field
         return field
+
+    def _read_name(self, name: bytes, raw: bytes) -> tuple[bytes, bytes] | None:
+        """Lower-case name and what to trim, or None for a name to drop; raises InvalidField."""
+        if name.translate(None, self._good_names):
+            if self._refuse_bad_names or len(name.translate(None, NAME_CONTROLS)) != len(name):
+                raise InvalidField(raw)
+            return None
+        lower = name.lower()
+        if lower in self._never:
+            return None
+        known = (lower, b" " if lower in _TRIM_ONLY_SP else b" \t")
+        if len(name) <= TABLE_NAME_BYTES:
+            if len(self._names) >= TABLE_NAMES:
+                self._names.clear()
+            self._names[name] = known
+        return known
 
 
 def _request_table(ignore_invalid_headers: bool, underscores_in_headers: bool) -> FieldTable:
@@ -113,9 +130,12 @@ def _request_table(ignore_invalid_headers: bool, underscores_in_headers: bool) -
     return FieldTable(good, not ignore_invalid_headers, _NEVER_ACCEPTED)
 
 
-# (ignore_invalid_headers, underscores_in_headers) -> the table of that policy; workers fill their own copy after the fork.
+# (ignore_invalid_headers, underscores_in_headers) -> the table of that policy; workers fill their own copy after the
+# fork.
 REQUEST_FIELDS: Mapping[tuple[bool, bool], FieldTable] = {
-    (ignore, underscores): _request_table(ignore, underscores) for ignore in (False, True) for underscores in (False, True)
+    (ignore, underscores): _request_table(ignore, underscores)
+    for ignore in (False, True)
+    for underscores in (False, True)
 }
 RESPONSE_FIELDS = FieldTable(RESPONSE_NAME, True)
 TRAILER_FIELDS = FieldTable(TOKEN, True)

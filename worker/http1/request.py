@@ -1,8 +1,9 @@
 """Request heads of HTTP/1: bytes in, values out.
 
-`take_request_head` cuts one head from the front of a buffer. What it returns is all that the rest of the worker ever sees of
-these bytes: requests are written upstream from these values, never by copying what came in (http1-security.md, posture).
-It returns None while the head is incomplete and raises ClientError, nothing else, for everything that must not be served.
+`take_request_head` cuts one head from the front of a buffer. What it returns is all that the rest of the worker ever
+sees of these bytes: requests are written upstream from these values, never by copying what came in
+(http1-security.md, posture). It returns None while the head is incomplete and raises ClientError, nothing else, for
+everything that must not be served.
 
 Three ways through, from the common to the rare; each gives the same answer as the next, only sooner:
 
@@ -10,21 +11,22 @@ Three ways through, from the common to the rare; each gives the same answer as t
   2. the header block is that of the last request, the request line differs: a line known to this worker, or one regex;
   3. everything is read: the line as in 2, the fields through a table of field lines this worker has seen.
 
-Comparing bytes is safe because a head ends where its own bytes say so: whatever follows cannot change its meaning, and a head
-that was accepted once is accepted again. Nothing in RequestLine depends on the fields, nothing in RequestFields on the line.
-What needs both (a Host for 1.1, Transfer-Encoding in 1.0) is `RequestFields.only_version`, one test.
+Comparing bytes is safe because a head ends where its own bytes say so: whatever follows cannot change its meaning,
+and a head that was accepted once is accepted again. Nothing in RequestLine depends on the fields, nothing in
+RequestFields on the line. What needs both (a Host for 1.1, Transfer-Encoding in 1.0) is `RequestFields.only_version`,
+one test.
 
-A head with a bare LF fails in 1 to 3, because no pattern there admits one; then the slow path looks for the head's real end
-(it may be LF LF), turns its line ends into CRLF and reads it again. Bare CR is never a line end.
+A head with a bare LF fails in 1 to 3, because no pattern there admits one; then the slow path looks for the head's
+real end (it may be LF LF), turns its line ends into CRLF and reads it again. Bare CR is never a line end.
 
-An incomplete head is refused as soon as it cannot become a good one, with the status the complete one would have got: a TLS
-hello on a plain port must not wait for a timeout.
+An incomplete head is refused as soon as it cannot become a good one, with the status the complete one would have got:
+a TLS hello on a plain port must not wait for a timeout.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from dataclasses import dataclass, field
 from typing import Any
 
 from worker.http1.fields import (
@@ -40,16 +42,18 @@ from wproxy.address import is_ip
 from wproxy.failures import ClientError
 from wproxy.uri import normalise_path
 
-# Bounds of what a worker remembers; a full table starts over. A RequestLine is about three times its line: 4 MB at worst.
+# Bounds of what a worker remembers; a full table starts over. A RequestLine is about three times its line: 4 MB at
+# worst.
 TABLE_LINES = 1024
 TABLE_LINE_BYTES = 1024
 # A connection remembers a head up to this size: idle connections are many, and bigger heads are rare.
 REMEMBERED_HEAD_BYTES = 8192
-# Browsers of the nineties sent a CRLF after a POST body; RFC 9112, 2.2 asks to skip "at least one". nginx skips any number.
+# Browsers of the nineties sent a CRLF after a POST body; RFC 9112, 2.2 asks to skip "at least one". nginx skips any
+# number.
 LEADING_LINE_ENDS = 8
 
-# request-line = method SP request-target SP HTTP-version (RFC 9112, 3), with nginx's methods and any 8-bit target of old
-# clients; "#" is no part of a target. All quantifiers are possessive, so that a failure costs one pass.
+# request-line = method SP request-target SP HTTP-version (RFC 9112, 3), with nginx's methods and any 8-bit target of
+# old clients; "#" is no part of a target. All quantifiers are possessive, so that a failure costs one pass.
 _PATH = rb'/[!"$->@-~\x80-\xff]*+'
 _ARGS = rb'[!"$-~\x80-\xff]*+'
 _METHOD = rb"[A-Z_\-]{1,32}+"
@@ -71,6 +75,9 @@ _LINE_BEGUN = re.compile(rb'(?:[A-Z_\-]{1,32}+(?: (?:[!"$-~\x80-\xff]++(?: (?:[!
 _HOST = re.compile(rb"([A-Za-z0-9\-._~]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{0,5}+))?+").fullmatch
 # In an absolute-form target nginx is narrower still.
 _AUTHORITY = re.compile(rb"([A-Za-z0-9\-.]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{0,5}+))?+").fullmatch
+
+# What may be in an unknown coding; with NUL, CR or LF in it the line itself is broken.
+_CODING_BYTES = bytes(set(range(256)) - set(b"\0\r\n"))
 
 # A second one of these makes the request ambiguous (nginx: ngx_http_process_unique_header_line).
 _SINGLE = (
@@ -153,13 +160,16 @@ class RequestLine:
 
 
 class RequestFields:
-    """The header fields of a request: facts of one header block. Nobody changes them; `cache` is its connection's to use.
+    """The header fields of a request: facts of one header block.
+
+    Nobody changes them; only `cache` is there for the connection to remember what it derived from them.
 
     lines: (lower-case name, name as spelled, value) in received order, Host and framing included, dropped lines not.
     values: lower-case name -> value, repeated lines joined.
     host, host_port: of Host, validated: lower case, without port and trailing dot; None without Host or port.
     content_length: -1 without. chunked: Transfer-Encoding is chunked.
-    wants_close, wants_keepalive: words in Connection. upgrade: the value of Upgrade, whether Connection names it or not.
+    wants_close, wants_keepalive: words in Connection. upgrade: the value of Upgrade, whether Connection names it or
+    not.
     expects_continue: Expect: 100-continue; it means nothing in HTTP/1.0.
     connection_options: lower-case names of fields present that Connection asks to remove and that may be removed.
     only_version: 0, or the only version (10 or 11) these fields are allowed with, or -1 for none.
@@ -228,19 +238,16 @@ class RequestFields:
         return f"<request fields {[shown(name) for _, name, _ in self.lines]}>"
 
 
-def _lines_table() -> dict[bytes, RequestLine]:
-    return {}
-
-
 # The request lines a worker remembers. They depend on merge_slashes, so there is a table for either.
-_LINES: dict[bool, dict[bytes, RequestLine]] = {False: _lines_table(), True: _lines_table()}
+_LINES: dict[bool, dict[bytes, RequestLine]] = {False: {}, True: {}}
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class HeadLimits:
     """The limits and the policy of a listener: `large_client_header_buffers`, `max_headers` and the like.
 
-    line, field: bytes of the request line and of a field line, line end included; total: of the whole head; count: of lines.
+    line, field: bytes of the request line and of a field line, line end included; total: of the whole head; count: of
+    lines.
     """
 
     line: int = 8192
@@ -251,8 +258,8 @@ class HeadLimits:
     underscores_in_headers: bool = False
     merge_slashes: bool = True
     # The tables of this policy, shared by all limits with the same policy.
-    known_lines: dict[bytes, RequestLine] = field(init=False, repr=False, compare=False)
-    known_fields: FieldTable = field(init=False, repr=False, compare=False)
+    known_lines: dict[bytes, RequestLine] = dataclasses.field(init=False, repr=False, compare=False)
+    known_fields: FieldTable = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.known_lines = _LINES[self.merge_slashes]
@@ -262,7 +269,8 @@ class HeadLimits:
 class HeadMemo:
     """What one client connection remembers of the last head it sent.
 
-    head: its bytes; taken: what was made of them, and their length. block: its bytes from the end of the request line on.
+    head: its bytes; taken: what was made of them, and their length. block: its bytes from the end of the request line
+    on.
     bare_lf: how many heads of this connection had a bare LF for a line end.
     """
 
@@ -292,33 +300,28 @@ def take_request_head(
     if taken is not None and buffer.startswith(memo.head):
         return taken
     line_end = buffer.find(b"\r\n")
+    if line_end <= 0:
+        return _take_unusual_head(buffer, limits, memo)
+    same_block = taken is not None and buffer.startswith(memo.block, line_end)
+    consumed = line_end + len(memo.block) if same_block else buffer.find(b"\r\n\r\n", line_end) + 4
+    if consumed < 4:
+        return _take_unusual_head(buffer, limits, memo)
+    raw = buffer[:line_end]
     try:
-        if taken is not None and line_end > 0 and buffer.startswith(memo.block, line_end):
+        if line_end + 2 > limits.line:
+            raise _refusal_of_long_line(raw, limits)
+        line = limits.known_lines.get(raw) or _read_line(raw, limits)
+        if consumed > limits.total:
+            raise ClientError(494, "client sent too large request")
+        if same_block and taken is not None:
             fields = taken[1]
-            consumed = line_end + len(memo.block)
-            raw = buffer[:line_end]
-            if line_end + 2 > limits.line:
-                raise _refusal_of_long_line(raw, limits)
-            line = limits.known_lines.get(raw) or _read_line(raw, limits)
-            if consumed > limits.total:
-                raise ClientError(494, "client sent too large request")
         else:
-            end = buffer.find(b"\r\n\r\n", line_end) if line_end > 0 else -1
-            if end < 0:
-                return _take_unusual_head(buffer, limits, memo)
-            consumed = end + 4
-            raw = buffer[:line_end]
-            if line_end + 2 > limits.line:
-                raise _refusal_of_long_line(raw, limits)
-            line = limits.known_lines.get(raw) or _read_line(raw, limits)
-            if consumed > limits.total:
-                raise ClientError(494, "client sent too large request")
-            fields = _read_fields(buffer[line_end + 2 : end], limits, line.version)
+            fields = _read_fields(buffer[line_end + 2 : consumed - 4], limits, line.version)
         if fields.only_version and fields.only_version != line.version:
             raise _refusal_of_version(fields, line.version)
     except ClientError:
         # Either the head is bad, or bare LFs made us read a wrong piece of it.
-        if _is_strict(buffer, buffer.find(b"\r\n\r\n")):
+        if buffer.count(b"\n", 0, consumed) == buffer.count(b"\r\n", 0, consumed):
             raise
         return _take_unusual_head(buffer, limits, memo)
     if consumed <= REMEMBERED_HEAD_BYTES:
@@ -413,7 +416,7 @@ def _refusal_of_line(raw: bytes) -> ClientError:
 
 
 def _refusal_of_long_line(raw: bytes, limits: HeadLimits) -> ClientError:
-    """Why a request line over the limit is refused: what of it fits decides, so that it is the same however it arrives."""
+    """Why a request line over the limit is refused: what of it fits decides, however the bytes arrive."""
     if _LINE_BEGUN(raw[: limits.line]) is None:
         return _refusal_of_line(raw[: limits.line])
     return ClientError(414, "client sent too long URI")
@@ -449,7 +452,7 @@ def _read_fields(raw: bytes, limits: HeadLimits, version: int) -> RequestFields:
         # None, a line to drop, is the only false one.
         lines: tuple[Field, ...] = tuple(filter(None, map(limits.known_fields.__getitem__, raw_lines)))
     except InvalidField as bad:
-        raise ClientError(400, f'client sent invalid header line: "{bad}"') from None
+        raise _refusal_of_field(bad, version) from None
     # Six look-ups in a dict are cheaper than asking of each line what it is.
     values = {lower: value for lower, _, value in lines}
     if len(values) != len(lines):
@@ -470,6 +473,14 @@ def _read_fields(raw: bytes, limits: HeadLimits, version: int) -> RequestFields:
         return RequestFields(lines, values, None, None, length, coding is not None)
     name, port = _read_host(host)
     return RequestFields(lines, values, name, port, length, coding is not None)
+
+
+def _refusal_of_field(bad: InvalidField, version: int) -> ClientError:
+    """Why a field line is refused: as invalid, or, with a control in it, as one more way to misspell `chunked`."""
+    name, _, value = bad.raw.partition(b":")
+    if version == 11 and name.lower() == b"transfer-encoding" and not value.translate(None, _CODING_BYTES):
+        return ClientError(501, f'client sent unknown "Transfer-Encoding": "{shown(value)}"')
+    return ClientError(400, f'client sent invalid header line: "{bad}"')
 
 
 def _merge_repeated(lines: tuple[Field, ...]) -> dict[bytes, bytes]:
@@ -541,11 +552,6 @@ def _split_host(match: re.Match[bytes] | None) -> tuple[bytes, int | None]:
 _HEAD_END = re.compile(rb"\n\r?+\n").search
 
 
-def _is_strict(buffer: bytes, end: int) -> bool:
-    """True when no LF up to the end of the first CRLFCRLF is bare."""
-    return end >= 0 and buffer.count(b"\n", 0, end + 4) == buffer.count(b"\r\n", 0, end + 4)
-
-
 def _take_unusual_head(
     buffer: bytes, limits: HeadLimits, memo: HeadMemo
 ) -> tuple[RequestLine, RequestFields, int] | None:
@@ -598,7 +604,7 @@ def _check_begun(buffer: bytes, start: int, limits: HeadLimits) -> None:
     if line_end < 0:
         begun = buffer[start:]
         if len(begun) + 1 > limits.line:
-            raise _refusal_of_long_line(begun, limits)
+            raise _refusal_of_long_line(begun.removesuffix(b"\r"), limits)
         if _LINE_BEGUN(begun) is None:
             raise _refusal_of_line(begun)
         return

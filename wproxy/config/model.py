@@ -86,8 +86,14 @@ class Location(Settings, CommonDirectives, LogDirectives, ProxyDirectives, Rewri
     server: Server
     upstream: Upstream | None
     proxy_target: ProxyTarget | None
-    # Set by a worker when it attaches: the coroutine function that answers a request here.
+    # Set by a worker when it attaches (worker.phases): what answers a request here, and what that needs at hand.
     answer: Callable[..., Any]
+    write_log: Callable[..., None] | None = None
+    group: Any = None  # worker.upstream.peers.Group of `upstream`
+    protocol: Any = None  # worker.upstream.protocols.UpstreamProtocol
+    head_plan: Any = None  # what the protocol worked out for this location
+    hidden: frozenset[bytes] = frozenset()  # response fields that the client does not get
+    server_token: bytes = b"wproxy"  # the value of Server
 
     def __repr__(self) -> str:
         return f"<location {self.modifier} {self.pattern}>".replace("  ", " ")

@@ -236,7 +236,7 @@ class _Resolver:
         """Every access_log must name a format that exists."""
         self.log_formats.update({line.name: line for line in http.values.get("log_format", ())})
         for server in self.servers:
-            for location in (server.locations.fallback, *server.locations.exact.values(), *server.locations.prefixes.values()):
+            for location in server.locations:
                 for log in location.access_log:
                     if log.path != "off" and log.format not in self.log_formats:
                         where = location.origins.get("access_log", location.position)
@@ -286,6 +286,8 @@ class _Resolver:
             self.problem(f'directive "{node.name}" {needs}', node.position)
         elif not row.accepts(len(node.arguments)):
             self.problem(f'invalid number of arguments in "{node.name}" directive', node.position)
+        elif any("\0" in argument for argument in node.arguments):
+            self.problem(f'a zero byte in "{node.name}" directive', node.position)
         else:
             return row
         return None

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 import tomli
 
@@ -52,29 +52,28 @@ def parse_toml(text: bytes, file: str, lookup: Lookup = find_directive) -> Node:
     """
     try:
         document = text.decode()
-    except UnicodeDecodeError as error:
-        _refuse_encoding(text, file, error.start)
-    try:
-        table = tomli.loads(document)
+        table = _load(document, file)
         reader = _Reader(file, locate(document), lookup)
         children = reader.children(table, (), MAIN)
-    except tomli.TOMLDecodeError as error:
-        raise ConfigurationError(Problem(error.msg, Position(file, error.lineno, error.colno))) from None
+    except UnicodeDecodeError as error:
+        before = text[: error.start].decode()
+        position = Position(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
+        raise ConfigurationError(Problem(f"not UTF-8: byte 0x{text[error.start]:02x}", position)) from None
     except RecursionError:  # tomli draws its line at 400 inline levels and 1,000 parts in a key, we somewhat earlier
         raise ConfigurationError(Problem("tables or arrays are nested too deeply", Position(file, 0))) from None
-    except ValueError as error:  # an integer that Python refuses to read, of more than 4,300 digits
-        raise ConfigurationError(Problem(str(error), Position(file, 0))) from None
     if reader.problems:
         raise ConfigurationError(*sorted(reader.problems, key=_place_of))
     return Node("", (), Position(file, 1, 1), children)
 
 
-def _refuse_encoding(text: bytes, file: str, bad: int) -> NoReturn:
-    """Report the first byte that is not UTF-8; everything before it is."""
-    before = text[:bad].decode()
-    line = before.count("\n") + 1
-    column = len(before) - before.rfind("\n")
-    raise ConfigurationError(Problem(f"not UTF-8: byte 0x{text[bad]:02x}", Position(file, line, column)))
+def _load(document: str, file: str) -> Table:
+    """The data of the file."""
+    try:
+        return tomli.loads(document)
+    except tomli.TOMLDecodeError as error:
+        raise ConfigurationError(Problem(error.msg, Position(file, error.lineno, error.colno))) from None
+    except ValueError as error:  # an integer that Python refuses to read, of more than 4,300 digits
+        raise ConfigurationError(Problem(str(error), Position(file, 0))) from None
 
 
 class _Reader:
@@ -180,7 +179,7 @@ class _Reader:
         for element, here in _elements(value, path):
             word = _word(element)
             if word is None:
-                inside = " inside an array" if here is not path else ""
+                inside = " inside an array" if isinstance(here[-1], int) else ""
                 self.refuse(f'"{name}" takes {expected}, not {_kind(element)}{inside}', here)
                 return None
             words.append(word)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wproxy.config.registry import EVENTS, HTTP, MAIN, OWN, OWN_GATHER, directive
-from wproxy.directives.values import flag, number, text, time
+from wproxy.directives.values import flag, number, time
 
 LEVELS = ("emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
 
@@ -32,12 +32,17 @@ def nothing(*arguments: str) -> None:
     """The reader of blocks: what they hold is read by `resolve`."""
 
 
+def pid_path(path: str) -> str:
+    """The path of the pid file; empty for `off`."""
+    return "" if path == "off" else path
+
+
 class MainDirectives:
     """Top level."""
 
     worker_processes: int = directive(worker_count, MAIN, default="1", doc="How many workers; auto is one per core.")
     daemon: bool = directive(flag, MAIN, default="on", doc="Whether to go to the background.")
-    pid: str = directive(text, MAIN, default="run/wproxy.pid", doc="The file that holds the master's process id.")
+    pid: str = directive(pid_path, MAIN, default="run/wproxy.pid", doc="The file that holds the master's process id.")
     user: tuple[str, str] | None = directive(
         user_and_group, MAIN, arity=(1, 2), doc="User and group of the workers when started as root; default nobody."
     )

@@ -167,7 +167,7 @@ class Writer:
             if character in '"\\':
                 written += "\\" + character
             elif character == "\n" and multiline:
-                written += self.choose.choice(["\n", "\\n", "\\n\\\n \n  "])
+                written += self.choose.choice(["\n", "\\n", "\\\n \n  \\n"])
             elif ord(character) < 32 or ord(character) == 127 or self.choose.random() < 0.1:
                 written += (
                     f"\\U{ord(character):08x}"

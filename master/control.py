@@ -1,0 +1,164 @@
+"""The operator's commands: each sends a signal to the master and waits for its effect, so that a script can rely on
+it.
+
+The master is held by a pidfd: it cannot be mistaken for another process that gets its number, and becomes readable
+when it ends. Everything else is read from the shared memory. Every function takes the path of the pid file, prints
+what came of it (failures on stderr) and returns the exit code, 0 or 1; 130 when Ctrl-C ended the waiting.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+
+from master.memory import HEAD_BEGUN, HEAD_REOPENED, Memory, NoMaster, open_memory_of
+from master.pidfile import PidFileError, read_pid_file
+from wproxy.shared import HEAD_ATTEMPTS, HEAD_GENERATION, HEAD_OUTCOME
+
+STOP_TIMEOUT = 10.0  # seconds; the master kills its workers after 3
+RELOAD_TIMEOUT = 30.0
+REOPEN_TIMEOUT = 10.0
+INTERVAL = 0.01  # seconds between two looks at the shared memory
+
+
+class CannotControl(Exception):
+    """There is no master to speak to, or none that we may speak to."""
+
+
+class Running:
+    """A running master: its pid, its memory for reading, and a descriptor that becomes readable when it ends."""
+
+    def __init__(self, pid_path: str) -> None:
+        """Find the master; raises CannotControl with the reason."""
+        try:
+            self.pid = read_pid_file(pid_path)
+            self._pidfd = os.pidfd_open(self.pid)
+        except PidFileError as error:
+            raise CannotControl(f"{error}; is wproxy running?") from None
+        except ProcessLookupError:
+            raise CannotControl(f'"{pid_path}" is stale: process {self.pid} does not exist') from None
+        try:
+            self.memory: Memory = open_memory_of(self.pid)
+        except NoMaster as error:
+            os.close(self._pidfd)
+            raise CannotControl(f'"{pid_path}" is stale: {error}') from None
+        except PermissionError:
+            os.close(self._pidfd)
+            raise CannotControl(f"no permission to control process {self.pid}: it belongs to another user") from None
+
+    def head(self, word: int) -> int:
+        return self.memory.shared.head(word)
+
+    def send(self, number: signal.Signals) -> None:
+        """Signal the master; raises CannotControl."""
+        try:
+            signal.pidfd_send_signal(self._pidfd, number)
+        except OSError as error:
+            raise CannotControl(f"kill({self.pid}, {number.value}) failed ({error.errno}: {error.strerror})") from None
+
+    def ends_within(self, seconds: float | None) -> bool:
+        """Wait for its end, not longer than so many seconds (None: without limit)."""
+        return bool(select.select([self._pidfd], [], [], seconds)[0])
+
+    def reaches(self, word: int, value: int, seconds: float) -> bool:
+        """Wait until a word of the head is that large; False when time is up.
+
+        Raises CannotControl when the master ends.
+        """
+        deadline = time.monotonic() + seconds
+        while self.head(word) < value:
+            if self.ends_within(INTERVAL):
+                raise CannotControl(f"the master process {self.pid} ended")
+            if time.monotonic() > deadline:
+                return False
+        return True
+
+    def close(self) -> None:
+        self.memory.close()
+        os.close(self._pidfd)
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<running master {self.pid}>"
+
+
+def stop(pid_path: str) -> int:
+    """Stop at once; returns when the master is gone."""
+    try:
+        with Running(pid_path) as master:
+            master.send(signal.SIGTERM)
+            if not master.ends_within(STOP_TIMEOUT):
+                return _fail(f"the master process {master.pid} did not stop within {STOP_TIMEOUT:.0f} seconds")
+            return _say("stopped")
+    except CannotControl as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return 130
+
+
+def quit(pid_path: str) -> int:
+    """Stop when every request is done; waits without limit. Ctrl-C ends the waiting, not the quitting."""
+    try:
+        with Running(pid_path) as master:
+            master.send(signal.SIGQUIT)
+            if not master.ends_within(0.5):
+                _say("waiting for open requests to finish; Ctrl-C leaves them to it")
+                master.ends_within(None)
+            return _say("stopped")
+    except CannotControl as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return 130
+
+
+def reload(pid_path: str) -> int:
+    """Load the configuration again; 0 when the new generation serves, 1 with the reasons when the old one goes on."""
+    try:
+        with Running(pid_path) as master:
+            # One that is under way may have read the file before it was changed; the one after it is ours.
+            ours = master.head(HEAD_BEGUN) + 1
+            master.send(signal.SIGHUP)
+            if not master.reaches(HEAD_ATTEMPTS, ours, RELOAD_TIMEOUT):
+                return _fail(f"no outcome of the reload within {RELOAD_TIMEOUT:.0f} seconds")
+            if not master.head(HEAD_OUTCOME):
+                return _fail(master.memory.shared.message())
+            return _say(f"generation {master.head(HEAD_GENERATION)} serves")
+    except CannotControl as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return 130
+
+
+def reopen(pid_path: str) -> int:
+    """Open the logs again by their names; returns when the master has, and has told its workers."""
+    try:
+        with Running(pid_path) as master:
+            before = master.head(HEAD_REOPENED)
+            master.send(signal.SIGUSR1)
+            if not master.reaches(HEAD_REOPENED, before + 1, REOPEN_TIMEOUT):
+                return _fail(f"the logs were not reopened within {REOPEN_TIMEOUT:.0f} seconds")
+            return _say("logs reopened")
+    except CannotControl as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _say(text: str) -> int:
+    sys.stdout.write(f"wproxy: {text}\n")
+    sys.stdout.flush()
+    return 0
+
+
+def _fail(text: str) -> int:
+    for line in text.splitlines():
+        sys.stderr.write(f"wproxy: [error] {line}\n")
+    return 1

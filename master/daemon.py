@@ -1,0 +1,112 @@
+"""Going to the background, and how the shell's prompt learns whether the start succeeded.
+
+nginx's first process leaves at once, before the pid file exists, and a start that fails later fails silently. Ours
+waits on a pipe until the first generation serves, so that `wproxy start && curl ...` works, or prints what went
+wrong and exits 1.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from master.signals import send_signal
+
+SERVES = b"serves"
+
+
+class StartReport:
+    """How the start ended, told once: through the pipe to the process that waits, or in the foreground on stderr."""
+
+    def __init__(self, fileno: int = -1) -> None:
+        self._fileno = fileno
+        self.is_foreground = fileno < 0
+
+    def serves(self) -> None:
+        self._tell(SERVES)
+        self.close()
+
+    def failed(self, text: str) -> None:
+        """Tell the reasons, one a line."""
+        if self.is_foreground:
+            print_failure(text)
+        else:
+            self._tell(text.encode("utf-8", "replace"))
+        self.close()
+
+    def close(self) -> None:
+        """Without a word: who waits takes it that we died. A worker closes its copy so."""
+        if self._fileno >= 0:
+            os.close(self._fileno)
+            self._fileno = -1
+
+    def _tell(self, message: bytes) -> None:
+        if self._fileno >= 0:
+            try:
+                os.write(self._fileno, message)
+            except BrokenPipeError:  # nobody waits any more; that is no reason not to serve
+                pass
+
+
+def daemonise() -> tuple[int, int]:
+    """Split in two. Returns (pid of the daemon, read end) in the process that waits, (0, write end) in the daemon.
+
+    The daemon has a session of its own, no terminal, and /dev/null as standard input and output; standard error stays
+    until the log takes it over. The umask is 022, not nginx's 0: what we forget to give a mode is not for all to write.
+    """
+    flush_standard_streams()
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(write_end)
+        return pid, read_end
+    os.close(read_end)
+    os.setsid()
+    os.umask(0o022)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    if null > 2:
+        os.close(null)
+    return 0, write_end
+
+
+def wait_for_start(pid: int, read_end: int) -> int:
+    """In the process that waits: the exit code, after the daemon serves or has told why not."""
+    told = b""
+    try:
+        while chunk := os.read(read_end, 65536):
+            told += chunk
+            if told == SERVES:
+                return 0
+    except KeyboardInterrupt:
+        send_signal(pid, signal.SIGTERM)
+        return 130
+    finally:
+        os.close(read_end)
+    print_failure(told.decode("utf-8", "replace") or _last_words(pid))
+    return 1
+
+
+def _last_words(pid: int) -> str:
+    """What is known of a daemon that ended without telling why."""
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return f"the master process {pid} " + (f"exited on signal {-code}" if code < 0 else f"exited with code {code}")
+
+
+def print_failure(text: str) -> None:
+    """Each line of the text on stderr, the way nginx prints what stops it."""
+    for line in text.splitlines():
+        sys.stderr.write(f"wproxy: [emerg] {line}\n")
+    flush_standard_streams()
+
+
+def flush_standard_streams() -> None:
+    """Before a fork: what is still buffered would be written by both."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):  # the reader is gone, or the stream is closed: nobody is left to tell
+            pass

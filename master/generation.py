@@ -1,0 +1,65 @@
+"""A generation: one configuration and the workers that serve it, from its load until its last request."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from master.log import ErrorLog
+from master.sockets import share
+from master.user import Identity
+from wproxy.assignment import Assignment, ListeningSocket
+from wproxy.config.model import Configuration, Listener
+
+STRAGGLER_TIMEOUT = 5.0  # seconds that worker_shutdown_timeout may be overdrawn
+
+# What a worker does with its assignment: `worker.run`, or a function of a test.
+Work = Callable[[Assignment], None]
+
+
+@dataclass(slots=True, eq=False)
+class Generation:
+    """What the workers of one load have in common.
+
+    sockets: those there were when it began. It keeps to them even while another generation is being tried.
+    pid_path: its pid file; "" when it wants none.
+    born: monotonic seconds.
+    short_lives: by index of a worker, how often in a row it died within a second of its start.
+    """
+
+    number: int
+    configuration: Configuration
+    identity: Identity | None
+    sockets: tuple[tuple[Listener, tuple[socket.socket, ...]], ...]
+    workers: int
+    log: ErrorLog
+    pid_path: str
+    born: float = field(default_factory=time.monotonic)
+    short_lives: dict[int, int] = field(default_factory=dict)
+
+    def share(self, index: int) -> tuple[ListeningSocket, ...]:
+        """What its worker of this index listens on."""
+        return share(self.sockets, index, self.workers)
+
+    def patience(self) -> float:
+        """Monotonic seconds until which its workers, told to finish now, may take; without end unless configured.
+
+        worker_shutdown_timeout they keep themselves: this is for one that does not.
+        """
+        limit = self.configuration.worker_shutdown_timeout
+        return math.inf if limit is None else time.monotonic() + limit + STRAGGLER_TIMEOUT
+
+    def __repr__(self) -> str:
+        return f"<generation {self.number}: {self.workers} workers>"
+
+
+def worker_count(configuration: Configuration) -> int:
+    """How many workers: as many as we may use cores where the configuration leaves it open.
+
+    nginx counts the machine's cores, blind to affinity: two workers on one core, under `taskset -c 0`.
+    """
+    return configuration.worker_processes or len(os.sched_getaffinity(0))

@@ -1,0 +1,17 @@
+"""Host names to addresses, by the system's resolver. Only the master asks, at load: the answer may take its time."""
+
+from __future__ import annotations
+
+import socket
+
+from wproxy.address import Address
+
+
+def look_up(host: str, port: int) -> list[Address]:
+    """The numeric addresses of a host, each once, in the resolver's order; raises OSError when there are none."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise OSError(str(error)) from None
+    addresses = [Address(str(sockaddr[0]), port) for *_, sockaddr in found]
+    return list(dict.fromkeys(addresses))

@@ -1,0 +1,213 @@
+"""`wproxy status`: what the shared memory and /proc know of a running master, as a table for people or JSON for
+programs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+
+from master.control import CannotControl, Running
+from wproxy.shared import (
+    HEAD_ACCEPTED,
+    HEAD_ATTEMPTS,
+    HEAD_GENERATION,
+    HEAD_OUTCOME,
+    HEAD_RELOADED,
+    HEAD_REQUESTS,
+    HEAD_STARTED,
+    STATE_NAMES,
+    WORKER_ACCEPTED,
+    WORKER_ACTIVE,
+    WORKER_GENERATION,
+    WORKER_PID,
+    WORKER_REQUESTS,
+    WORKER_STARTED,
+    WORKER_STATE,
+    WORKER_WAITING,
+    SharedWords,
+)
+from wproxy.version import VERSION
+
+CPU_INTERVAL = 0.15  # seconds over which the use of the CPU is measured
+
+
+@dataclass(slots=True)
+class WorkerStatus:
+    """One worker. uptime: seconds; rss: bytes; cpu: percent of one core; active, waiting: client connections."""
+
+    pid: int
+    generation: int
+    state: str
+    uptime: int
+    rss: int
+    cpu: float
+    active: int
+    waiting: int
+    accepted: int
+    requests: int
+
+
+@dataclass(slots=True)
+class Status:
+    """A master and its workers. Times are unix seconds; accepted and requests count workers that are gone, too.
+
+    configuration_changed: whether the file was written after the generation that serves was loaded; None: not known.
+    last_reload: "" before the first, else its message; rss and cpu are sums over master and workers.
+    """
+
+    version: str
+    pid: int
+    started: int
+    uptime: int
+    generation: int
+    loaded: int
+    configuration: str
+    configuration_changed: bool | None
+    last_reload: str
+    last_reload_serves: bool
+    rss: int
+    cpu: float
+    active: int
+    accepted: int
+    requests: int
+    workers: list[WorkerStatus] = field(default_factory=list)
+
+
+def status(pid_path: str, as_json: bool = False, configuration_file: str = "") -> int:
+    """Print the status of the master that the pid file names; returns the exit code.
+
+    configuration_file: the path of the main file, to say whether it was changed since it was loaded.
+    """
+    try:
+        with Running(pid_path) as master:
+            found = read_status(master.pid, master.memory.shared, configuration_file)
+    except CannotControl as error:
+        sys.stderr.write(f"wproxy: [error] {error}\n")
+        return 1
+    sys.stdout.write(json.dumps(asdict(found), indent=2) + "\n" if as_json else as_table(found))
+    return 0
+
+
+def read_status(pid: int, shared: SharedWords, configuration_file: str = "") -> Status:
+    """Everything there is to know; takes CPU_INTERVAL seconds."""
+    now = int(time.time())
+    # A slot may be cleared, and given to another, while we look: what it says belongs to the pid that it had first.
+    slots = {slot.get(WORKER_PID): slot for slot in shared.workers()}
+    slots.pop(0, None)
+    use = measure([pid, *slots])
+    workers = [
+        WorkerStatus(
+            pid=worker,
+            generation=slot.get(WORKER_GENERATION),
+            state=_state_name(slot.get(WORKER_STATE)),
+            uptime=max(0, now - slot.get(WORKER_STARTED)),
+            rss=use[worker][0],
+            cpu=use[worker][1],
+            active=slot.get(WORKER_ACTIVE),
+            waiting=slot.get(WORKER_WAITING),
+            accepted=slot.get(WORKER_ACCEPTED),
+            requests=slot.get(WORKER_REQUESTS),
+        )
+        for worker, slot in slots.items()
+        if slot.get(WORKER_PID) == worker
+    ]
+    loaded = shared.head(HEAD_RELOADED)
+    return Status(
+        version=VERSION,
+        pid=pid,
+        started=shared.head(HEAD_STARTED),
+        uptime=max(0, now - shared.head(HEAD_STARTED)),
+        generation=shared.head(HEAD_GENERATION),
+        loaded=loaded,
+        configuration=configuration_file,
+        configuration_changed=_changed_since(configuration_file, loaded),
+        last_reload=shared.message() if shared.head(HEAD_ATTEMPTS) else "",
+        last_reload_serves=bool(shared.head(HEAD_OUTCOME)),
+        rss=sum(rss for rss, _ in use.values()),
+        cpu=round(sum(cpu for _, cpu in use.values()), 1),
+        active=sum(worker.active for worker in workers),
+        accepted=shared.head(HEAD_ACCEPTED) + sum(worker.accepted for worker in workers),
+        requests=shared.head(HEAD_REQUESTS) + sum(worker.requests for worker in workers),
+        workers=workers,
+    )
+
+
+def measure(pids: list[int]) -> dict[int, tuple[int, float]]:
+    """(resident bytes, percent of a core) by pid; zeros for a process that is gone."""
+    import psutil  # 15 ms, and only this command needs it
+
+    processes = {}
+    for pid in pids:
+        try:
+            processes[pid] = psutil.Process(pid)
+            processes[pid].cpu_percent()  # the first call starts the clock
+        except psutil.NoSuchProcess:
+            processes.pop(pid, None)
+    time.sleep(CPU_INTERVAL)
+    use = dict.fromkeys(pids, (0, 0.0))
+    for pid, process in processes.items():
+        try:
+            use[pid] = (process.memory_info().rss, process.cpu_percent())
+        except psutil.NoSuchProcess:
+            pass
+    return use
+
+
+def as_table(found: Status) -> str:
+    """The form for people."""
+    lines = [
+        f"wproxy {found.version}, master process {found.pid}, up {as_duration(found.uptime)}",
+        f"generation {found.generation}, loaded {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(found.loaded))}",
+    ]
+    if found.configuration:
+        changed = " (changed since it was loaded)" if found.configuration_changed else ""
+        lines.append(f"configuration {found.configuration}{changed}")
+    if found.last_reload and not found.last_reload_serves:
+        lines += ["last reload failed:"] + [f"  {line}" for line in found.last_reload.splitlines()]
+    rows = [("WORKER", "GEN", "STATE", "UPTIME", "RSS", "CPU", "ACTIVE", "REQUESTS")]
+    rows += [
+        (
+            str(worker.pid),
+            str(worker.generation),
+            worker.state,
+            as_duration(worker.uptime),
+            as_megabytes(worker.rss),
+            f"{worker.cpu:.1f}%",
+            str(worker.active),
+            str(worker.requests),
+        )
+        for worker in found.workers
+    ]
+    total = (as_megabytes(found.rss), f"{found.cpu:.1f}%", str(found.active), str(found.requests))
+    rows.append(("total", "", "", "", *total))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines.append("")
+    lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def as_duration(seconds: int) -> str:
+    """`3d 4h`, `4h 5m`, `5m 6s` or `6s`: the two largest units."""
+    parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s")]
+    while len(parts) > 1 and not parts[0][0]:
+        parts.pop(0)
+    return " ".join(f"{number}{unit}" for number, unit in parts[:2])
+
+
+def as_megabytes(count: int) -> str:
+    return f"{count / 1048576:.1f}M"
+
+
+def _state_name(state: int) -> str:
+    return STATE_NAMES[state] if state < len(STATE_NAMES) else str(state)
+
+
+def _changed_since(path: str, loaded: int) -> bool | None:
+    try:
+        return int(os.stat(path).st_mtime) > loaded
+    except OSError:
+        return None

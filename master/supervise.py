@@ -1,0 +1,406 @@
+"""The life of the master: bind, go to the background, fork, watch, reload, quit (nginx: ngx_master_process_cycle).
+
+The master never serves and never blocks: it waits for signals, with a time limit where something is due, and every
+turn of its loop is short, except for the loading of a configuration.
+
+A start and a reload are one transaction:
+
+    prepare    load, look up the user, open the log, allocate records, bind what is new, write a new pid file, fork
+    wait       turn after turn, until every new worker says SERVING; meanwhile old workers are watched as ever
+    commit     publish the generation, close what is no longer configured, tell the old workers to finish
+    abandon    or: a new worker died, or time is up: end the new ones, close what is new; the old ones never noticed
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable
+
+import setproctitle
+
+from master.daemon import StartReport, daemonise, print_failure, wait_for_start
+from master.generation import Generation, Work, worker_count
+from master.log import ErrorLog, open_error_log
+from master.memory import HEAD_BEGUN, HEAD_REOPENED, create_memory
+from master.peer_records import PeerRecords, assign_records
+from master.pidfile import refuse_second_master, remove_pid_file, write_pid_file
+from master.signals import Arrival, block_signals, take_signal
+from master.sockets import ListeningSockets, bind_patiently
+from master.user import worker_identity
+from master.workers import Worker, Workers, describe_end
+from wproxy.config.model import Configuration
+from wproxy.config.tree import ConfigurationError, Problem
+from wproxy.shared import HEAD_GENERATION, HEAD_OUTCOME, HEAD_READY, HEAD_RELOADED, HEAD_STARTED, MAX_WORKERS
+
+Load = Callable[[], Configuration]
+
+READY_TIMEOUT = 10.0  # seconds for a new generation until all its workers serve
+READY_INTERVAL = 0.01  # seconds between two looks at a new generation
+STOP_TIMEOUT = 3.0  # seconds from TERM to KILL
+SHORT_LIFE = 1.0  # seconds: who dies younger probably dies at once again
+RESPAWN_DELAYS = (0.1, 5.0)  # seconds, first and longest: doubled from one short life to the next
+IDLE = 60.0  # seconds: the longest wait for a signal
+
+
+def supervise(
+    load: Load, work: Work, configuration: Configuration | None = None, foreground: bool | None = None
+) -> int:
+    """Run a master until it is told to stop; returns the exit code.
+
+    load: reads the configuration, at the start (unless `configuration` is given) and at every reload; raises
+        ConfigurationError. It is the one thing that may take its time.
+    work: what a worker does; see `wproxy.assignment` for what it is given and `master.workers` for what it owes.
+    foreground: overrides the configuration's `daemon`.
+
+    In the background it returns twice: in the process that was called, 0 when the first generation serves and 1 when it
+    does not, and in the daemon at its end. Whatever prevents the start is printed on stderr, a line for each problem.
+    """
+    sockets = ListeningSockets()
+    try:
+        configuration = configuration or load()
+        if configuration.pid:
+            refuse_second_master(configuration.path(configuration.pid))
+        # Before the background, because an address in use is the usual mistake, and retried while nobody waits for us.
+        bind_patiently(sockets, configuration.listeners, worker_count(configuration))
+    except ConfigurationError as error:
+        print_failure(describe(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    report = StartReport()
+    if not (foreground if foreground is not None else not configuration.daemon):
+        pid, pipe = daemonise()
+        if pid:
+            sockets.keep_only(())
+            return wait_for_start(pid, pipe)
+        report = StartReport(pipe)
+    setproctitle.setproctitle(f"wproxy: master process {' '.join(sys.argv)}")
+    try:
+        master = Master(load, work, sockets, report)
+    except OSError as error:  # no memory, no descriptors
+        report.failed(f"the master cannot start: {error}")
+        sockets.close()
+        return 1
+    return master.run(configuration)
+
+
+def describe(error: ConfigurationError) -> str:
+    """Every problem on a line of its own."""
+    return "\n".join(map(str, error.problems))
+
+
+class Master:
+    """The loop and what it holds.
+
+    current: the generation that serves; pending: the one being tried.
+    stopping: "", or the way we stop, "quit" or "stop".
+    """
+
+    def __init__(self, load: Load, work: Work, sockets: ListeningSockets, report: StartReport) -> None:
+        self.load = load
+        self.sockets = sockets
+        self.report = report
+        self.current: Generation | None = None
+        self.pending: Generation | None = None
+        self.stopping = ""
+        self.failure = ""  # why the start failed
+        self.reload_wanted = False
+        self.respawns: list[tuple[float, Generation, int]] = []  # when, and whom
+        self.error_log = ErrorLog((("stderr", "error"),))  # until the configuration's own is open
+        self.memory = create_memory()
+        self.shared = self.memory.shared
+        self.records = PeerRecords(self.shared)
+        self.lifeline_read, self.lifeline_write = os.pipe()
+        self.workers = Workers(self.memory, work, self.lifeline_read, self.leave_master)
+
+    def run(self, configuration: Configuration) -> int:
+        """Start, then turn after turn until no worker is left to wait for; returns the exit code."""
+        block_signals()
+        self.shared.set_head(HEAD_STARTED, int(time.time()))
+        try:
+            self.pending = self.prepare(configuration)
+        except ConfigurationError as error:
+            self.failure = describe(error)
+            self.stop()
+        except Exception as error:
+            self.error_log.write("alert", f"unexpected: {traceback.format_exc().rstrip()}")
+            self.failure = f"cannot start: {type(error).__name__}: {error}"
+            self.stop()
+        while not (self.stopping and not self.workers):
+            self.turn()
+        return self.leave()
+
+    def turn(self) -> None:
+        """Wait for a signal, not longer than something else is due, then do what is to be done."""
+        arrival = take_signal(self.seconds_to_wait())
+        try:
+            if arrival:
+                self.heed(arrival)
+            for worker, status in self.workers.reap():
+                self.bury(worker, status)
+            self.do_what_is_due()
+        except Exception:  # a bug of ours must not take the workers down
+            self.error_log.write("alert", f"unexpected: {traceback.format_exc().rstrip()}")
+            time.sleep(READY_INTERVAL)
+
+    def seconds_to_wait(self) -> float:
+        if self.pending or any(worker.owes_reopen for worker in self.workers.all()):
+            return READY_INTERVAL
+        if self.reload_wanted:
+            return 0.0
+        due = [when for when, _, _ in self.respawns] + [worker.kill_at for worker in self.workers.all()]
+        return max(0.0, min(IDLE, min(due, default=math.inf) - time.monotonic()))
+
+    def heed(self, arrival: Arrival) -> None:
+        """What a signal asks for. TERM overrides a QUIT in progress; after either there are no reloads."""
+        self.error_log.write("notice", str(arrival))
+        match arrival.signal:
+            case signal.SIGTERM | signal.SIGINT:
+                self.stop()
+            case signal.SIGQUIT:
+                if not self.stopping:
+                    self.quit()
+            case signal.SIGHUP:
+                self.reload_wanted = not self.stopping
+            case signal.SIGUSR1:
+                self.reopen_logs()
+
+    def do_what_is_due(self) -> None:
+        now = time.monotonic()
+        for worker in self.workers.kill_overdue(now):
+            self.error_log.write("alert", f"worker process {worker.pid} did not exit in time, killed")
+        for worker in self.workers.all():
+            if worker.owes_reopen:
+                worker.reopen_logs()
+        due = [respawn for respawn in self.respawns if respawn[0] <= now]
+        self.respawns = [respawn for respawn in self.respawns if respawn[0] > now]
+        for _, generation, index in due:
+            self.respawn(generation, index)
+        if self.pending:
+            self.settle(self.pending)
+        elif self.reload_wanted:
+            self.reload_wanted = False
+            self.reload()
+
+    # The transaction.
+
+    def reload(self) -> None:
+        """Try a new generation. Whatever is wrong with it, the current one serves on."""
+        self.shared.set_head(HEAD_BEGUN, self.shared.head(HEAD_BEGUN) + 1)
+        try:
+            self.pending = self.prepare(self.load())
+        except ConfigurationError as error:
+            self.refuse(describe(error))
+        except Exception as error:  # a bug in reading the file is no reason to stop serving the old one
+            self.error_log.write("alert", f"unexpected: {traceback.format_exc().rstrip()}")
+            self.refuse(f"the configuration cannot be loaded: {type(error).__name__}: {error}")
+
+    def prepare(self, configuration: Configuration) -> Generation:
+        """Everything a generation needs, and its workers; raises ConfigurationError with everything undone."""
+        count = worker_count(configuration)
+        if count > self.workers.free_slots():
+            raise ConfigurationError(Problem(f"too many workers, old ones included: there is room for {MAX_WORKERS}"))
+        identity = worker_identity(configuration.user)
+        generation = Generation(
+            number=self.shared.head(HEAD_GENERATION) + 1,
+            configuration=configuration,
+            identity=identity,
+            sockets=(),
+            workers=count,
+            log=open_error_log(configuration, identity),
+            pid_path=configuration.path(configuration.pid) if configuration.pid else "",
+        )
+        if self.current is None:
+            self.error_log = generation.log
+        try:
+            if self.has_new_pid_file(generation):
+                refuse_second_master(generation.pid_path)
+                write_pid_file(generation.pid_path, os.getpid())
+            assign_records(configuration.upstreams, self.records, generation)
+            self.sockets.bind(configuration.listeners, count)
+            generation.sockets = self.sockets.of(configuration.listeners)
+            generation.log.write("notice", "start worker processes")
+            for index in range(count):
+                self.start_worker(generation, index)
+        except OSError as error:
+            self.undo(generation)
+            text = f'fork() failed while spawning "worker process" ({error.errno}: {error.strerror})'
+            raise ConfigurationError(Problem(text)) from None
+        except BaseException:
+            self.undo(generation)
+            raise
+        return generation
+
+    def settle(self, pending: Generation) -> None:
+        """Commit if all its workers serve, give up if time is up."""
+        if all(worker.is_serving for worker in self.workers.of(pending)):
+            self.commit(pending)
+        elif time.monotonic() - pending.born > READY_TIMEOUT:
+            self.abandon(pending, f"the new workers did not serve within {READY_TIMEOUT:.0f} seconds")
+
+    def commit(self, generation: Generation) -> None:
+        """From now on this generation serves."""
+        old, self.current, self.pending = self.current, generation, None
+        self.error_log = generation.log
+        if not self.report.is_foreground:
+            self.error_log.take_over_stderr()
+        self.respawns = []  # they were the old one's
+        self.sockets.commit(generation.configuration.listeners)
+        self.shared.set_head(HEAD_GENERATION, generation.number)
+        self.shared.set_head(HEAD_RELOADED, int(time.time()))
+        if old is None:
+            self.shared.set_head(HEAD_OUTCOME, 1)
+            self.shared.set_head(HEAD_READY, 1)
+            self.report.serves()
+            return
+        if old.pid_path and old.pid_path != generation.pid_path:
+            remove_pid_file(old.pid_path, os.getpid())
+        self.retire(old)
+        old.log.close()
+        self.error_log.write("notice", f"generation {generation.number} serves")
+        self.shared.write_outcome(True, f"generation {generation.number} serves")
+
+    def abandon(self, generation: Generation, reason: str) -> None:
+        """It did not come to serve: undo it, and say why."""
+        self.pending = None
+        self.undo(generation)
+        if self.current:
+            self.refuse(reason)
+        else:
+            self.failure = reason
+            if not self.stopping:
+                self.stop()
+
+    def undo(self, generation: Generation) -> None:
+        """End the workers of a generation that never served, and take back what it alone has."""
+        # Those that serve may have clients already, from sockets that they share with the current generation.
+        for worker in self.workers.of(generation):
+            worker.retire(signal.SIGQUIT if worker.is_serving else signal.SIGKILL, generation.patience())
+        self.release(generation)
+        self.sockets.roll_back()
+        if self.has_new_pid_file(generation):
+            remove_pid_file(generation.pid_path, os.getpid())
+        if generation.log is not self.error_log:
+            generation.log.close()
+
+    def has_new_pid_file(self, generation: Generation) -> bool:
+        """Whether its pid file is one that the current generation does not have."""
+        return bool(generation.pid_path) and not (self.current and self.current.pid_path == generation.pid_path)
+
+    def refuse(self, reason: str) -> None:
+        """A reload failed: log it and tell whoever waits for it."""
+        for line in reason.splitlines():
+            self.error_log.write("emerg", line)
+        self.shared.write_outcome(False, reason)
+
+    # Workers.
+
+    def start_worker(self, generation: Generation, index: int) -> None:
+        worker = self.workers.start(generation, index)
+        generation.log.write("notice", f"start worker process {worker.pid}")
+
+    def leave_master(self, generation: Generation, own: Iterable[int]) -> None:
+        """In a new worker of this generation: give up what is the master's alone, and all sockets but its own."""
+        os.close(self.lifeline_write)  # or no worker would ever read the end of it
+        self.report.close()
+        self.sockets.keep_only(own)
+        if generation.log is not self.error_log:
+            self.error_log.close()
+        if not self.report.is_foreground:
+            generation.log.take_over_stderr()
+
+    def bury(self, worker: Worker, status: int) -> None:
+        """A worker has ended: say so, and see to its succession."""
+        level, text = describe_end(worker, status)
+        self.error_log.write(level, text)
+        generation = worker.generation
+        if generation is self.pending:
+            self.abandon(generation, f"{text} before it served")
+        elif generation is self.current and not worker.is_retiring:
+            lived = time.monotonic() - worker.started
+            lives = generation.short_lives.get(worker.index, 0) + 1 if lived < SHORT_LIFE else 0
+            generation.short_lives[worker.index] = lives
+            self.respawn_later(generation, worker.index)
+        self.release(generation)
+
+    def respawn_later(self, generation: Generation, index: int) -> None:
+        """At once, unless its predecessors died young: a crash at the start must not become a storm of forks."""
+        lives = generation.short_lives.get(index, 0)
+        first, longest = RESPAWN_DELAYS
+        delay = min(longest, first * 2 ** (lives - 1)) if lives else 0.0
+        self.respawns.append((time.monotonic() + delay, generation, index))
+
+    def respawn(self, generation: Generation, index: int) -> None:
+        try:
+            self.start_worker(generation, index)
+        except OSError as error:
+            self.error_log.write(
+                "alert", f'fork() failed while spawning "worker process" ({error.errno}: {error.strerror})'
+            )
+            generation.short_lives[index] = generation.short_lives.get(index, 0) + 1
+            self.respawn_later(generation, index)
+
+    def release(self, generation: Generation) -> None:
+        """Free the records of a generation of which nothing is left."""
+        if generation not in (self.current, self.pending) and not self.workers.of(generation):
+            self.records.release(generation)
+
+    def retire(self, generation: Generation) -> None:
+        """Its workers finish what they have begun, then go."""
+        for worker in self.workers.of(generation):
+            if not worker.is_retiring:
+                # Who has not served yet has nothing to finish, and no handler for QUIT.
+                worker.retire(signal.SIGTERM if worker.is_starting else signal.SIGQUIT, generation.patience())
+        self.release(generation)
+
+    def reopen_logs(self) -> None:
+        """After a rotation: our own, then the workers theirs."""
+        try:
+            self.error_log.reopen()
+        except ConfigurationError as error:  # goes to the old file, which is better than nowhere
+            self.error_log.write("emerg", describe(error))
+        if not self.report.is_foreground:
+            self.error_log.take_over_stderr()
+        for worker in self.workers.all():
+            worker.reopen_logs()
+        self.shared.set_head(HEAD_REOPENED, self.shared.head(HEAD_REOPENED) + 1)
+
+    # Stopping.
+
+    def quit(self) -> None:
+        """Stop gracefully: nobody is let in any more, and everybody inside is served."""
+        self.stop_reloading("quit")
+        for generation in {worker.generation for worker in self.workers.all()}:
+            self.retire(generation)
+
+    def stop(self) -> None:
+        """Stop at once; who has not gone in STOP_TIMEOUT is killed."""
+        self.stop_reloading("stop")
+        for worker in self.workers.all():
+            worker.retire(signal.SIGTERM, time.monotonic() + STOP_TIMEOUT)
+
+    def stop_reloading(self, way: str) -> None:
+        pending, self.stopping = self.pending, way
+        self.reload_wanted = False
+        self.respawns = []
+        if pending:
+            self.abandon(pending, "the master was told to stop before the new workers served")
+        self.sockets.close()
+
+    def leave(self) -> int:
+        """Nobody is left: remove what we put into the file system; returns the exit code."""
+        if self.current and self.current.pid_path:
+            remove_pid_file(self.current.pid_path, os.getpid())
+        if self.failure:
+            self.report.failed(self.failure)
+        self.error_log.write("notice", "exit")
+        self.error_log.close()
+        os.close(self.lifeline_read)
+        os.close(self.lifeline_write)
+        self.memory.close()
+        return 1 if self.failure else 0

@@ -1,0 +1,215 @@
+"""Workers: how one is forked, and the table of those that live (nginx: ngx_spawn_process, ngx_worker_process_init).
+
+A worker is told things by signals and tells things through its slot in the shared memory. The master's part of that
+slot is the identity (pid, generation, start); the worker's is its state and its counters. Contract with the worker:
+when it sets SERVING it has its signal handlers in place and its logs open.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import setproctitle
+
+from master.daemon import flush_standard_streams
+from master.generation import Generation, Work
+from master.log import ErrorLog
+from master.memory import Memory
+from master.signals import restore_signals, send_signal
+from master.user import Identity, become
+from wproxy.assignment import Assignment
+from wproxy.shared import (
+    HEAD_ACCEPTED,
+    HEAD_CONNECTIONS,
+    HEAD_REQUESTS,
+    MAX_WORKERS,
+    SERVING,
+    STARTING,
+    WORKER_ACCEPTED,
+    WORKER_GENERATION,
+    WORKER_PID,
+    WORKER_REQUESTS,
+    WORKER_STARTED,
+    WORKER_STATE,
+    WorkerSlot,
+)
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """A worker that was forked and not yet reaped.
+
+    index: its number in its generation; started: monotonic seconds.
+    is_retiring: it was told to go and is not replaced; kill_at: monotonic seconds when it is killed if still there.
+    owes_reopen: logs were rotated while it was starting; it is told as soon as it listens to signals.
+    """
+
+    pid: int
+    index: int
+    generation: Generation
+    slot: WorkerSlot
+    started: float
+    is_retiring: bool = False
+    kill_at: float = math.inf
+    owes_reopen: bool = False
+
+    @property
+    def is_starting(self) -> bool:
+        return self.slot.get(WORKER_STATE) == STARTING
+
+    @property
+    def is_serving(self) -> bool:
+        return self.slot.get(WORKER_STATE) == SERVING
+
+    def retire(self, number: int, kill_at: float) -> None:
+        """Tell it to go by this signal, and when patience ends; it is not replaced when it dies."""
+        self.is_retiring = True
+        self.kill_at = min(self.kill_at, kill_at)
+        send_signal(self.pid, number)
+
+    def reopen_logs(self) -> None:
+        """USR1 now, or once it serves: until then it has no handler for it."""
+        self.owes_reopen = self.is_starting
+        if not self.owes_reopen:
+            send_signal(self.pid, signal.SIGUSR1)
+
+
+class Workers:
+    """All living workers of all generations."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        work: Work,
+        lifeline: int,
+        leave_master: Callable[[Generation, Iterable[int]], None],
+    ) -> None:
+        """lifeline: the read end for workers; leave_master: run in the child with the sockets that it may keep."""
+        self._memory = memory
+        self._work = work
+        self._lifeline = lifeline
+        self._leave_master = leave_master
+        self._living: dict[int, Worker] = {}
+
+    def __len__(self) -> int:
+        return len(self._living)
+
+    def all(self) -> list[Worker]:
+        return list(self._living.values())
+
+    def of(self, generation: Generation | None) -> list[Worker]:
+        """The living workers of one generation."""
+        return [worker for worker in self._living.values() if worker.generation is generation]
+
+    def free_slots(self) -> int:
+        """How many more workers there is room for."""
+        return MAX_WORKERS - len(self._living)
+
+    def start(self, generation: Generation, index: int) -> Worker:
+        """Fork one; raises OSError when the system will not have another process."""
+        taken = {worker.slot.index for worker in self._living.values()}
+        slot = self._memory.shared.worker(next(number for number in range(MAX_WORKERS) if number not in taken))
+        slot.clear()
+        slot.set(WORKER_GENERATION, generation.number)
+        slot.set(WORKER_STARTED, int(time.time()))
+        assignment = Assignment(
+            configuration=generation.configuration,
+            index=index,
+            slot=slot.index,
+            generation=generation.number,
+            listening=generation.share(index),
+            shared=self._memory.shared,
+            memory_fileno=self._memory.fileno,
+            lifeline=self._lifeline,
+        )
+
+        def live() -> None:
+            self._leave_master(generation, [own.fileno for own in assignment.listening])
+            self._work(assignment)
+
+        pid = fork_worker(live, generation.identity, generation.log)
+        slot.set(WORKER_PID, pid)
+        worker = self._living[pid] = Worker(pid, index, generation, slot, time.monotonic())
+        return worker
+
+    def reap(self) -> list[tuple[Worker, int]]:
+        """Those that have ended since, with their wait status; their counts move to the head, their slots are free."""
+        ended = []
+        while self._living:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            worker = self._living.pop(pid, None)
+            if worker is not None:  # as process 1 of a container we inherit strangers
+                self._settle_accounts(worker.slot)
+                ended.append((worker, status))
+        return ended
+
+    def _settle_accounts(self, slot: WorkerSlot) -> None:
+        shared = self._memory.shared
+        accepted = slot.get(WORKER_ACCEPTED)
+        requests = slot.get(WORKER_REQUESTS)
+        slot.clear()
+        shared.set_head(HEAD_ACCEPTED, shared.head(HEAD_ACCEPTED) + accepted)
+        shared.set_head(HEAD_CONNECTIONS, shared.head(HEAD_CONNECTIONS) + accepted)
+        shared.set_head(HEAD_REQUESTS, shared.head(HEAD_REQUESTS) + requests)
+
+    def kill_overdue(self, now: float) -> list[Worker]:
+        """Kill those whose time is up; returns them."""
+        overdue = [worker for worker in self._living.values() if worker.kill_at <= now]
+        for worker in overdue:
+            worker.kill_at = math.inf
+            send_signal(worker.pid, signal.SIGKILL)
+        return overdue
+
+    def __repr__(self) -> str:
+        return f"<workers {', '.join(map(str, self._living)) or 'none'}>"
+
+
+def fork_worker(live: Callable[[], None], identity: Identity | None, log: ErrorLog) -> int:
+    """Fork a worker that runs `live` and never returns from here; returns its pid. Raises OSError.
+
+    It exits 0 when `live` returns, with the code of a SystemExit, and 1 with the traceback in the log after any other
+    exception.
+    """
+    flush_standard_streams()
+    # Frozen objects are left alone by the child's collector: one collection would otherwise copy most pages that it
+    # shares with us (nginx/process.md §10: 95 of 163 MB, frozen 0.9). Ours must go on collecting old configurations.
+    gc.freeze()
+    pid = os.fork()
+    if pid:
+        gc.unfreeze()
+        return pid
+    code = 1
+    try:
+        restore_signals()
+        setproctitle.setproctitle("wproxy: worker process")
+        if identity is not None:
+            become(identity)
+        live()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        log.write("alert", f"worker process {os.getpid()} failed: {traceback.format_exc().rstrip()}")
+    finally:
+        flush_standard_streams()
+        os._exit(code)  # never back into the master's stack, and none of its exit handlers
+
+
+def describe_end(worker: Worker, status: int) -> tuple[str, str]:
+    """The level and nginx's words for the end of a worker (nginx: ngx_process_get_status)."""
+    if os.WIFSIGNALED(status):
+        core = " (core dumped)" if os.WCOREDUMP(status) else ""
+        return "alert", f"worker process {worker.pid} exited on signal {os.WTERMSIG(status)}{core}"
+    return "notice", f"worker process {worker.pid} exited with code {os.WEXITSTATUS(status)}"

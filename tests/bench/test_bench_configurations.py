@@ -1,0 +1,42 @@
+"""Both proxies are told the same, each in its notation."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+
+from bench.configurations import SMALL_BODY, nginx_backend, nginx_proxy, wproxy_proxy
+
+
+def test_wproxy_toml_says_what_nginx_conf_says():
+    nginx = nginx_proxy("/tmp/x", 8080, 3000, is_root=False)
+    tree = tomllib.loads(wproxy_proxy("/tmp/x", 8080, 3000, is_root=False))
+    location = tree["http"]["server"][0]["location"]["/"]
+    headers = dict(re.findall(r"proxy_set_header (\S+) (\S+);", nginx))
+    assert {name: value.strip('"') for name, value in headers.items()} == location["proxy_set_header"]
+    for name in ("proxy_pass", "proxy_http_version", "client_max_body_size"):
+        assert re.search(rf"{name} (\S+);", nginx)[1] == location[name]
+    assert tree["http"]["upstream"]["backend"] == {"server": ["127.0.0.1:3000"], "keepalive": 64}
+    assert "server 127.0.0.1:3000;" in nginx and "keepalive 64;" in nginx
+    assert tree["http"]["access_log"] == "off" and "access_log off;" in nginx
+    assert tree["http"]["server"][0]["listen"] == "127.0.0.1:8080" and "listen 127.0.0.1:8080;" in nginx
+    assert tree["worker_processes"] == 1 and "worker_processes 1;" in nginx
+
+
+@pytest.mark.parametrize("write", [nginx_proxy, wproxy_proxy])
+def test_a_user_is_named_to_root_only(write):
+    assert "root" in write("/tmp/x", 1, 2, is_root=True)
+    assert "root" not in write("/tmp/x", 1, 2, is_root=False)
+
+
+def test_nginx_keeps_its_files_in_the_folder():
+    for text in (nginx_proxy("/tmp/x", 1, 2, is_root=False), nginx_backend("/tmp/x", 1, is_root=False)):
+        assert set(re.findall(r"(?:pid|_temp_path|error_log) (/[^/]+/[^/]+)/", text)) == {"/tmp/x"}
+        assert text.count("{") == text.count("}")
+
+
+def test_the_small_body_has_forty_bytes():
+    assert len(SMALL_BODY) == 40
+    assert SMALL_BODY in nginx_backend("/tmp/x", 1, is_root=False)

@@ -1,0 +1,308 @@
+"""A real master on a trivial worker, for tests: run as a script it supervises, imported it starts and asks such scripts.
+
+The configuration is a JSON file that a test rewrites before a reload. What the worker answers to any line is its pid, its
+generation, its index and the configured text; it serves whoever has connected until the line has come, also after QUIT.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import psutil
+
+from master import generation
+from master.memory import Memory, NoMaster, open_memory_of
+from master.supervise import supervise
+from wproxy.address import Address, parse_listen_address
+from wproxy.config.model import Listener, Peer
+from wproxy.config.tree import ConfigurationError, Position, Problem
+from wproxy.shared import (
+    DRAINING,
+    HEAD_READY,
+    SERVING,
+    WORKER_ACCEPTED,
+    WORKER_ACTIVE,
+    WORKER_GENERATION,
+    WORKER_PID,
+    WORKER_REQUESTS,
+    WORKER_STATE,
+    WORKER_TURNS,
+)
+
+# In the script.
+
+
+def load(path: str) -> Any:
+    """The configuration in the JSON file, in the shape that the master reads."""
+    with open(path) as file:
+        written = json.load(file)
+    if "broken" in written:
+        raise ConfigurationError(Problem(written["broken"], Position(path, 3, 5)))
+    if "bug" in written:
+        raise KeyError(written["bug"])
+    generation.STRAGGLER_TIMEOUT = written.get("straggler_timeout", 5.0)
+    prefix = os.path.dirname(path) + "/"
+    return SimpleNamespace(
+        listeners=tuple(
+            Listener(parse_listen_address(address), Position(path, line, 1), written.get("backlog", 511))
+            for line, address in enumerate(written["listen"], start=1)
+        ),
+        upstreams=tuple(
+            SimpleNamespace(name=name, peers=tuple(Peer(peer, Address("127.0.0.1", 1), peer) for peer in peers))
+            for name, peers in written.get("upstreams", {}).items()
+        ),
+        worker_processes=written.get("workers", 2),
+        daemon=written.get("daemon", False),
+        pid=written.get("pid", "wproxy.pid"),
+        user=None,
+        worker_shutdown_timeout=written.get("worker_shutdown_timeout"),
+        error_log=(("error.log", "debug"),),
+        path=lambda name: name if name.startswith("/") else prefix + name,
+        text=written.get("text", ""),
+        bad_worker=written.get("bad_worker"),  # [index, what is wrong with it]
+    )
+
+
+def work(assignment: Any) -> None:
+    """Serve as the module says, in one short loop."""
+    told: set[int] = set()
+    for number in (signal.SIGQUIT, signal.SIGUSR1):
+        signal.signal(number, lambda number, _: told.add(number))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    index, fault = assignment.configuration.bad_worker or (-1, "")
+    fault = fault if index in (assignment.index, "all") else ""
+    if fault == "exits":
+        raise SystemExit(7)
+    if fault == "raises":
+        raise RuntimeError("this worker is bad")
+    if fault == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    slot = assignment.shared.worker(assignment.slot)
+    selector = selectors.DefaultSelector()
+    selector.register(assignment.lifeline, selectors.EVENT_READ)
+    listening = [socket.socket(fileno=one.fileno) for one in assignment.listening]
+    for one in listening:
+        selector.register(one, selectors.EVENT_READ, "listening")
+    clients = 0
+    if fault != "never serves":
+        slot.set(WORKER_STATE, SERVING)
+    while listening or clients:
+        if signal.SIGQUIT in told and fault != "deaf":
+            slot.set(WORKER_STATE, DRAINING)
+            for one in listening:
+                selector.unregister(one)
+                one.close()
+            listening = []
+            told.clear()
+        if signal.SIGUSR1 in told:
+            slot.set(WORKER_TURNS, slot.get(WORKER_TURNS) + 1)  # stands for reopened logs here
+            told.clear()
+        for key, _ in selector.select(0.02):
+            if key.fileobj == assignment.lifeline:
+                return
+            if key.data == "listening":
+                try:
+                    client = key.fileobj.accept()[0]
+                except BlockingIOError:
+                    continue
+                clients += 1
+                slot.set(WORKER_ACCEPTED, slot.get(WORKER_ACCEPTED) + 1)
+                selector.register(client, selectors.EVENT_READ, "client")
+            else:
+                if key.fileobj.recv(100):
+                    answer = f"{os.getpid()} {assignment.generation} {assignment.index} {assignment.configuration.text}"
+                    slot.set(WORKER_REQUESTS, slot.get(WORKER_REQUESTS) + 1)
+                    key.fileobj.send(answer.encode())
+                selector.unregister(key.fileobj)
+                key.fileobj.close()
+                clients -= 1
+            slot.set(WORKER_ACTIVE, clients)
+
+
+# In the tests.
+
+
+class Answer(NamedTuple):
+    pid: int
+    generation: int
+    index: int
+    text: str
+
+
+def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """Look until the condition holds and return what it says; fails the test when time is up."""
+    deadline = time.monotonic() + seconds
+    while not (holds := condition()):
+        assert time.monotonic() < deadline, "did not come true in time"
+        select.select([], [], [], 0.005)
+    return holds
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended; a zombie that its parent has not reaped yet has."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def connect(address: Address) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX if address.is_unix else socket.AF_INET, socket.SOCK_STREAM)
+    client.settimeout(10)
+    try:
+        client.connect(address.host if address.is_unix else (address.host, address.port))
+    except OSError:
+        client.close()
+        raise
+    return client
+
+
+def is_refused(address: Address) -> bool:
+    try:
+        connect(address).close()
+    except (ConnectionRefusedError, FileNotFoundError):
+        return True
+    return False
+
+
+def ask(client: socket.socket) -> Answer:
+    """Send the line on a connection, read the answer, close."""
+    with client:
+        client.sendall(b"hello\n")
+        pid, generation, index, text = client.recv(1000).decode().split(" ", 3)
+        return Answer(int(pid), int(generation), int(index), text)
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+class RunningMaster:
+    """A master that a test has started in the foreground, and what can be asked of it."""
+
+    def __init__(self, directory: str, **written: Any) -> None:
+        self.path = f"{directory}/conf.json"
+        self.pid_path = f"{directory}/wproxy.pid"
+        self.log_path = f"{directory}/error.log"
+        self.written: dict[str, Any] = {"listen": [f"127.0.0.1:{free_port()}"], **written}
+        self.write()
+        self.process: subprocess.Popen[str] | None = None
+
+    @property
+    def address(self) -> Address:
+        return parse_listen_address(self.written["listen"][0])
+
+    @property
+    def pid(self) -> int:
+        assert self.process
+        return self.process.pid
+
+    def write(self, **changes: Any) -> None:
+        """Rewrite the configuration file; None removes an entry."""
+        self.written.update(changes)
+        with open(self.path, "w") as file:
+            json.dump({name: value for name, value in self.written.items() if value is not None}, file)
+
+    def start(self) -> RunningMaster:
+        """Start it and wait until it serves."""
+        self.launch()
+        until(lambda: (self.process and self.process.poll() is not None) or self.is_ready())
+        assert self.process and self.process.poll() is None, self.process.communicate()[1]
+        return self
+
+    def launch(self) -> subprocess.Popen[str]:
+        self.process = subprocess.Popen(self.command(), stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        return self.process
+
+    def command(self) -> list[str]:
+        return [sys.executable, __file__, self.path]
+
+    def is_ready(self) -> bool:
+        try:
+            with self.memory() as memory:
+                return memory.shared.head(HEAD_READY) == 1
+        except NoMaster:
+            return False
+
+    def memory(self) -> Memory:
+        return open_memory_of(self.pid)
+
+    def head(self, word: int) -> int:
+        with self.memory() as memory:
+            return memory.shared.head(word)
+
+    def workers(self, state: int | None = SERVING, generation: int | None = None) -> list[int]:
+        """The pids of the workers in a state (None: any) and of a generation (None: any)."""
+        with self.memory() as memory:
+            return [
+                slot.get(WORKER_PID)
+                for slot in memory.shared.workers()
+                if (state is None or slot.get(WORKER_STATE) == state)
+                and (generation is None or slot.get(WORKER_GENERATION) == generation)
+            ]
+
+    def count(self, word: int) -> int:
+        """A word of all workers' slots, added up."""
+        with self.memory() as memory:
+            return sum(slot.get(word) for slot in memory.shared.workers())
+
+    def ask(self) -> Answer:
+        return ask(connect(self.address))
+
+    def signal(self, number: int) -> None:
+        assert self.process
+        self.process.send_signal(number)
+
+    def exit_code(self) -> int:
+        assert self.process
+        self.process.communicate(timeout=15)
+        return self.process.returncode
+
+    def log(self) -> str:
+        with open(self.log_path) as file:
+            return file.read()
+
+    def end(self) -> None:
+        """Make sure that it and all its workers are gone."""
+        if self.process is None:
+            return
+        family = [self.process.pid]
+        if self.process.poll() is None:
+            family += [child.pid for child in psutil.Process(self.process.pid).children()]
+            self.process.terminate()
+        try:
+            self.process.communicate(timeout=8)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
+        # Every process we have seen is gone; a master that left one behind has a bug.
+        until(lambda: all(is_gone(pid) for pid in family))
+
+
+@contextmanager
+def running_master(directory: Any, **written: Any) -> Iterator[RunningMaster]:
+    """A master that serves, and that is ended at the end."""
+    master = RunningMaster(str(directory), **written)
+    try:
+        yield master.start()
+    finally:
+        master.end()
+
+
+if __name__ == "__main__":
+    raise SystemExit(supervise(lambda: load(sys.argv[1]), work))

@@ -1,0 +1,446 @@
+"""One HTTP/1 client connection, request after request, until one side is done.
+
+`serve_connection` is the whole life: wait for a head, let the location answer, send, log, go round. What goes wrong is caught
+at its end, by guilt: the client's mistakes get their status and the connection is closed; a client that has left gets nothing.
+
+A request that is repeated on the connection costs 2 system calls here: one recv, one send.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from worker.content.pages import error_response
+from worker.content.proxy import Tunnel
+from worker.content.returns import CloseConnection
+from worker.http1.body import RequestBody
+from worker.http1.chunked import LAST_CHUNK, encode_chunk
+from worker.http1.request import HeadLimits, HeadMemo, RequestFields, RequestLine, take_request_head
+from worker.http1.write import BODILESS, HTTP_10, KEEPALIVE, head_pieces, is_chunked, is_delimited
+from worker.logs import log_request
+from worker.loop import READ, park
+from worker.stream import CHUNK, Stream, finish_sending, send_all
+from worker.tunnel import run_tunnel
+from wproxy.config.model import Listener, Server
+from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
+from wproxy.http import Client, Request, Response
+
+if TYPE_CHECKING:
+    from worker.run import Worker
+
+
+class Connection:
+    """What a client connection keeps from one request to the next.
+
+    buffer: bytes received and not yet used. idle: waiting for the first byte of a request, so that it may be closed without
+    harm.
+    """
+
+    __slots__ = ("buffer", "client", "default", "idle", "limits", "memo", "request", "stream", "task", "worker")
+
+    def __init__(self, worker: Worker, stream: Stream, client: Client, default: Server, limits: HeadLimits) -> None:
+        self.worker = worker
+        self.stream = stream
+        self.client = client
+        self.default = default
+        self.limits = limits
+        self.memo = HeadMemo()
+        self.buffer = b""
+        self.idle = True
+        self.request: Request | None = None
+        self.task = worker.loop.current()
+
+    def client_moved(self, stream: Stream) -> bool:
+        """The client sent something, or left, while it is not its turn: a departure ends the request (499).
+
+        Bytes are left where they are until the next request is read.
+        """
+        request = self.request
+        if stream.has_ended() and request is not None:
+            if not request.location.proxy_ignore_client_abort:
+                self.worker.loop.interrupt(self.task, ClientGone("client prematurely closed connection"))
+        return False
+
+
+def head_limits(server: Server) -> HeadLimits:
+    """The limits for heads on a listener: those of its default server."""
+    number, each = server.large_client_header_buffers
+    return HeadLimits(
+        line=each,
+        field=each,
+        total=number * each,
+        count=server.max_headers,
+        ignore_invalid_headers=server.ignore_invalid_headers,
+        underscores_in_headers=server.underscores_in_headers,
+        merge_slashes=server.merge_slashes,
+    )
+
+
+async def serve_connection(
+    worker: Worker, stream: Stream, client: Client, default: Server, limits: HeadLimits
+) -> None:
+    """Serve one client until one side is done; closes the stream."""
+    connection = Connection(worker, stream, client, default, limits)
+    stream.unexpected = connection.client_moved
+    stream.watches_departure = True
+    worker.connections.add(connection)
+    try:
+        while True:
+            head = await next_head(connection)
+            if head is None:
+                break
+            line, fields, consumed = head
+            request = connection.request = make_request(connection, line, fields)
+            connection.buffer = connection.buffer[consumed:]
+            request.request_length = consumed
+            if fields.content_length > 0 or fields.chunked:
+                accept_body(connection, request)
+            response = await request.location.answer(request)
+            await send_response(connection, request, response)
+            finish(connection, request)
+            if not request.keepalive:
+                await linger(connection, request)
+                break
+            if request.body is not None and not await skip_body(connection, request):
+                break
+            connection.request = None
+    except ClientError as error:
+        await refuse(connection, error)
+    except (ClientGone, OSError) as error:
+        client_left(connection, error)
+    except TimedOut:
+        client_timed_out(connection)
+    except UpstreamFailure:
+        # Logged where it happened. The head is out: closing without an end tells the client that something is missing.
+        finish_if_any(connection)
+    except CloseConnection:
+        if connection.request is not None:
+            connection.request.status = 444
+        finish_if_any(connection)
+    finally:
+        stream.close()
+        worker.connection_ended(connection)
+
+
+# Reading requests.
+
+
+async def next_head(connection: Connection) -> tuple[RequestLine, RequestFields, int] | None:
+    """The next request head and its length; None when the client has no more requests. Raises ClientError, OSError."""
+    stream = connection.stream
+    server = connection.default
+    first = not connection.client.requests
+    # A deadline for the whole head, from the first byte on; before it, the time an idle connection is kept.
+    deadline = connection.client.clock.now + server.client_header_timeout
+    seconds = server.client_header_timeout if first else server.locations.fallback.keepalive_timeout[0]
+    buffer = connection.buffer
+    connection.idle = not buffer
+    while True:
+        if buffer:
+            head = take_request_head(buffer, connection.limits, connection.memo)
+            if head is not None:
+                connection.idle = False
+                connection.buffer = buffer
+                return head
+        try:
+            await park(stream, READ, seconds)
+            data = stream.recv(CHUNK)
+        except BlockingIOError:
+            continue
+        except TimedOut:
+            if buffer:
+                log_head_timeout(connection, buffer)
+            return None
+        if not data:
+            if buffer:
+                connection.worker.error_log.write(
+                    "info",
+                    f"client prematurely closed connection while reading client request headers, {who(connection)}",
+                    connection.client.serial,
+                )
+            return None
+        if not buffer:
+            connection.idle = False
+            if not first:
+                deadline = connection.client.clock.now + server.client_header_timeout
+        buffer = connection.buffer = buffer + data if buffer else data
+        seconds = deadline - connection.client.clock.now
+
+
+def make_request(connection: Connection, line: RequestLine, fields: RequestFields) -> Request:
+    """The request of a head: its server, its location, and whether the connection is kept after it."""
+    client = connection.client
+    clock = client.clock
+    client.requests += 1
+    request = Request(client, line, fields, clock.now)
+    server: Server | None = fields.cache.get("server") if line.authority is None else None
+    if server is None:
+        server = client.listener.servers.find(line.authority or fields.host)
+        if line.authority is None:
+            fields.cache["server"] = server
+    request.server = server
+    request.location = location = server.locations.find(line.path)
+    if line.version == 10:
+        request.version = 10
+        request.keepalive = fields.wants_keepalive
+    elif fields.wants_close:
+        request.keepalive = False
+    if (
+        client.requests >= location.keepalive_requests
+        or not location.keepalive_timeout[0]
+        or clock.now - client.started > location.keepalive_time
+        or connection.worker.draining
+    ):
+        request.keepalive = False
+    return request
+
+
+def accept_body(connection: Connection, request: Request) -> None:
+    """Prepare to read the request's body. Raises ClientError(413) when it says that it is too large."""
+    fields = request.fields
+    location = request.location
+    limit = location.client_max_body_size
+    if limit and fields.content_length > limit:
+        raise ClientError(413, f"client intended to send too large body: {fields.content_length} bytes")
+    owes_continue = isinstance(fields, RequestFields) and fields.expects_continue and request.version > 10
+    body = RequestBody(connection.stream, connection.buffer, fields.content_length, owes_continue)
+    body.limit = limit
+    body.timeout = location.client_body_timeout
+    connection.buffer = b""
+    request.body = body
+
+
+# Sending responses.
+
+
+async def send_response(connection: Connection, request: Request, response: Response) -> None:
+    """Send head and body at the client's pace. Raises ClientGone, TimedOut, OSError, UpstreamFailure."""
+    stream = connection.stream
+    location = request.location
+    fields = response.fields
+    source = response.source
+    variant = KEEPALIVE
+    chunked = False
+    if source is not None:
+        chunked = is_chunked(request, response)
+        if not chunked and not is_delimited(request, response):
+            request.keepalive = False
+    if request.version == 10:
+        variant |= HTTP_10
+    if response.bodiless or fields.status < 200:
+        variant |= BODILESS
+    if not request.keepalive:
+        variant &= ~KEEPALIVE
+    pieces = fields.wire.get(variant) or head_pieces(fields, variant, location.keepalive_timeout[1])
+    body = response.body
+    data: bytes = b"".join((pieces[0], connection.worker.date_line(), pieces[1]))
+    head_length = len(data)
+    if body and response.tunnel is None:
+        data += encode_chunk(body) if chunked else body
+    request.status = fields.status
+    request.replied = True
+    try:
+        sent = stream.send(data)
+        if sent != len(data):
+            await finish_sending(stream, data, sent, location.send_timeout)
+    except BlockingIOError:
+        await send_all(stream, data, location.send_timeout)
+    request.bytes_sent = len(data)
+    request.body_bytes_sent = len(data) - head_length
+    if source is not None:
+        try:
+            await send_rest(connection, request, response, chunked)
+        finally:
+            source.close()
+    elif response.tunnel is not None:
+        await serve_tunnel(connection, request, response)
+
+
+async def send_rest(connection: Connection, request: Request, response: Response, chunked: bool) -> None:
+    """Send what of a body is not at hand yet, a piece at a time: nothing is read that the client has not room for."""
+    stream = connection.stream
+    timeout = request.location.send_timeout
+    source = response.source
+    assert source is not None
+    while piece := await source.read():
+        data = encode_chunk(piece) if chunked else piece
+        request.body_bytes_sent += len(data)
+        request.bytes_sent += len(data)
+        await send_all(stream, data, timeout)
+    if chunked:
+        request.bytes_sent += len(LAST_CHUNK)
+        await send_all(stream, LAST_CHUNK, timeout)
+
+
+async def serve_tunnel(connection: Connection, request: Request, response: Response) -> None:
+    """Carry bytes both ways until one side closes; the connection ends with it."""
+    tunnel = response.tunnel
+    assert isinstance(tunnel, Tunnel)
+    request.keepalive = False
+    stream = connection.stream
+    location = request.location
+    early = connection.buffer
+    connection.buffer = b""
+    try:
+        if response.body:
+            await send_all(stream, response.body, location.send_timeout)
+        why, sent, received = await run_tunnel(
+            connection.worker.loop, stream, tunnel.upstream, early, location.proxy_read_timeout, location.proxy_send_timeout
+        )
+    finally:
+        tunnel.end()
+    request.body_bytes_sent += sent + len(response.body)
+    request.bytes_sent += sent + len(response.body)
+    request.request_length += received
+    if why:
+        request.end_cause = f"{why} while proxying upgraded connection (proxy_read_timeout: {location.origin('proxy_read_timeout')})"
+        log_request(request, "info", f"{why} while proxying upgraded connection")
+
+
+# The end of a request.
+
+
+def finish(connection: Connection, request: Request) -> None:
+    """Count and log a request that is over."""
+    connection.worker.requests += 1
+    write = request.location.write_log
+    if write is not None:
+        write(request)
+
+
+def finish_if_any(connection: Connection) -> None:
+    """The same for a request that ended early, if there is one."""
+    request = connection.request
+    if request is not None:
+        finish(connection, request)
+
+
+async def skip_body(connection: Connection, request: Request) -> bool:
+    """Read past what of a request body nobody wanted, so that the next head can follow; False when it takes too long."""
+    body: RequestBody = request.body
+    if not body.finished:
+        if body.owes_continue:
+            return False  # it was never asked for: whether it comes is for the client to decide
+        body.timeout = request.location.lingering_timeout
+        deadline = connection.client.clock.now + request.location.lingering_time
+        try:
+            while await body.read():
+                if connection.client.clock.now > deadline:
+                    return False
+        except ClientError:
+            return False
+    connection.buffer = body.leftover
+    return True
+
+
+async def linger(connection: Connection, request: Request | None) -> None:
+    """Close so that the answer arrives: bytes still coming would make the system reset the connection.
+
+    We end our side, then read and forget until the client ends its own, within lingering_time.
+    """
+    stream = connection.stream
+    location = request.location if request is not None else connection.default.locations.fallback
+    unread = connection.buffer or (request is not None and request.body is not None and not request.body.finished)
+    if not unread and not stream.has_unread():
+        return
+    clock = connection.client.clock
+    deadline = clock.now + location.lingering_time
+    try:
+        stream.sock.shutdown(socket.SHUT_WR)
+        while clock.now < deadline:
+            try:
+                if not stream.recv(CHUNK):
+                    return
+            except BlockingIOError:
+                await park(stream, READ, location.lingering_timeout)
+    except (OSError, TimedOut):
+        return
+
+
+async def refuse(connection: Connection, error: ClientError) -> None:
+    """Answer a mistake of the client's with its status, and close."""
+    request = connection.request
+    level = "error" if error.status in (413, 500) else "info"
+    if request is not None and request.replied:
+        finish_if_any(connection)
+        return
+    if request is None:
+        connection.worker.error_log.write(
+            level, f"{error.reason} while reading client request line, {who(connection)}", connection.client.serial
+        )
+        # The access log needs a request: one is made of what there is.
+        request = connection.request = unreadable_request(connection)
+    else:
+        log_request(request, level, error.reason)
+        request.end_cause = f"client: {error.reason}"
+    request.keepalive = False
+    if error.status == 408:
+        request.status = 408
+        finish(connection, request)
+        return
+    try:
+        await send_response(connection, request, error_response(request, error.status, request.location.server_token))
+        finish(connection, request)
+        await linger(connection, request)
+    except (OSError, TimedOut, ClientGone):
+        finish(connection, request)
+
+
+def client_left(connection: Connection, error: BaseException) -> None:
+    """The client is gone: 499 when it did not wait for an answer."""
+    request = connection.request
+    if request is None:
+        return
+    if not request.replied:
+        request.status = 499
+    request.end_cause = "client: closed the connection"
+    log_request(request, "info", f"{error or 'client closed connection'}")
+    finish(connection, request)
+
+
+def client_timed_out(connection: Connection) -> None:
+    """The client did not take the response in time."""
+    request = connection.request
+    if request is None:
+        return
+    location = request.location
+    request.end_cause = f"client: send_timeout {location.send_timeout:g}: {location.origin('send_timeout')}"
+    log_request(request, "info", "client timed out (110: Connection timed out) while sending response to client")
+    finish(connection, request)
+
+
+def log_head_timeout(connection: Connection, buffer: bytes) -> None:
+    """A client that began a head and did not finish it in time: 408 in the access log, nothing on the wire, as in nginx."""
+    server = connection.default
+    request = unreadable_request(connection, buffer.partition(b"\n")[0].rstrip(b"\r"))
+    request.status = 408
+    request.end_cause = f"client: client_header_timeout {server.client_header_timeout:g}: {server.origin('client_header_timeout')}"
+    connection.worker.error_log.write(
+        "info",
+        f"client timed out (110: Connection timed out) while reading client request headers, {who(connection)}",
+        connection.client.serial,
+    )
+    finish(connection, request)
+
+
+def unreadable_request(connection: Connection, line: bytes | None = None) -> Request:
+    """A request for the log where none could be read: what of its first line has arrived."""
+    raw = connection.buffer.partition(b"\n")[0].rstrip(b"\r")[:8192] if line is None else line
+    request = Request(
+        connection.client,
+        RequestLine(raw, b"", b"", b"", b"", None, 11, False),
+        RequestFields((), {}, None, None, -1, False),
+        connection.client.clock.now,
+    )
+    request.request_length = len(connection.buffer)
+    request.server = connection.default
+    request.location = connection.default.locations.fallback
+    request.keepalive = False
+    return request
+
+
+def who(connection: Connection) -> str:
+    """`client: ADDRESS, server: LISTENER`: what is known before there is a request."""
+    listener: Listener = connection.client.listener
+    return f"client: {connection.client.remote_addr.decode('latin-1')}, server: {listener.address}"

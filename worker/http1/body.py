@@ -1,0 +1,174 @@
+"""Bodies that are still on their way: read piece by piece from a stream, at the pace of whoever asks.
+
+A body begins with what was read together with the head, and ends by length, by the last chunk or with the connection. Both
+sides read the same way; they differ in whom a failure blames, so each maps failures to its own.
+"""
+
+from __future__ import annotations
+
+from worker.http1.chunked import ChunkedDecoder, ChunkError
+from worker.http1.response import CHUNKED, LENGTH, UNTIL_CLOSE
+from worker.loop import READ, park
+from worker.stream import BIG_CHUNK, CHUNK, Stream
+from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class RequestBody:
+    """The body of a request.
+
+    length: what Content-Length says, or -1 when it is chunked. limit: client_max_body_size, 0 for none; timeout:
+    client_body_timeout. finished: it has been read to its end, and `leftover` is what came after it.
+    """
+
+    __slots__ = ("_decoder", "_pending", "finished", "leftover", "length", "limit", "owes_continue", "received", "stream", "timeout")
+
+    def __init__(self, stream: Stream, at_hand: bytes, length: int, owes_continue: bool) -> None:
+        self.stream = stream
+        self.length = length
+        self.limit = 0
+        self.timeout = 60.0
+        self.owes_continue = owes_continue
+        self.received = 0
+        self.finished = False
+        self.leftover = b""
+        self._pending = at_hand
+        self._decoder = ChunkedDecoder() if length < 0 else None
+
+    async def read(self) -> bytes:
+        """The next piece, b"" at the end. Raises ClientError (400, 408, 413), ClientGone."""
+        while not self.finished:
+            if self._pending:
+                data, self._pending = self._pending, b""
+            else:
+                data = await self._receive()
+            piece = self._take(data)
+            if piece:
+                return piece
+        return b""
+
+    def _take(self, data: bytes) -> bytes:
+        """The payload in bytes just read; notes the end."""
+        decoder = self._decoder
+        if decoder is None:
+            left = self.length - self.received
+            if len(data) >= left:
+                self.finished = True
+                self.leftover = data[left:]
+                data = data[:left]
+            self.received += len(data)
+            return data
+        try:
+            piece = decoder.feed(data)
+        except ChunkError as error:
+            raise ClientError(400, f"client sent invalid chunked body: {error}") from None
+        self.received += len(piece)
+        if self.limit and self.received > self.limit:
+            raise ClientError(413, f"client intended to send too large chunked body: {self.received} bytes")
+        if decoder.finished:
+            self.finished = True
+            self.leftover = decoder.leftover
+        return piece
+
+    async def _receive(self) -> bytes:
+        stream = self.stream
+        if self.owes_continue:
+            self.owes_continue = False
+            try:
+                stream.send(CONTINUE)
+            except OSError:
+                raise ClientGone from None
+        while True:
+            try:
+                data = stream.recv(CHUNK if self.length < BIG_CHUNK else BIG_CHUNK)
+            except BlockingIOError:
+                try:
+                    await park(stream, READ, self.timeout)
+                except TimedOut:
+                    raise ClientError(408, "client timed out while sending the request body") from None
+                continue
+            except OSError:
+                raise ClientGone from None
+            if not data:
+                raise ClientError(400, "client prematurely closed connection while sending the request body")
+            return data
+
+    def __repr__(self) -> str:
+        return f"<request body {self.received} of {self.length}{' finished' if self.finished else ''}>"
+
+
+class ResponseBody:
+    """The body of an upstream's response.
+
+    at_hand: what came with the head. kind, length: as `body_of` tells. finished: read to its end; `surplus`: more came than
+    there should be, so the connection cannot be used again.
+    """
+
+    __slots__ = ("_decoder", "_kind", "_left", "_pending", "finished", "received", "stream", "surplus", "timeout")
+
+    def __init__(self, stream: Stream, at_hand: bytes, kind: int, length: int, timeout: float) -> None:
+        self.stream = stream
+        self.timeout = timeout
+        self.received = 0
+        self.finished = False
+        self.surplus = False
+        self._kind = kind
+        self._left = length
+        self._pending = at_hand
+        self._decoder = ChunkedDecoder() if kind == CHUNKED else None
+
+    def take_at_hand(self) -> bytes:
+        """The payload of what came with the head; may finish the body. Raises UpstreamFailure."""
+        data, self._pending = self._pending, b""
+        return self._take(data)
+
+    async def read(self) -> bytes:
+        """The next piece, b"" at the end. Raises UpstreamFailure."""
+        stream = self.stream
+        while not self.finished:
+            try:
+                data = stream.recv(BIG_CHUNK)
+            except BlockingIOError:
+                try:
+                    await park(stream, READ, self.timeout)
+                except TimedOut:
+                    raise UpstreamFailure("timeout", "upstream timed out (110: Connection timed out)") from None
+                continue
+            except OSError as error:
+                raise UpstreamFailure("error", f"recv() failed ({error.errno}: {error.strerror})") from None
+            if not data:
+                if self._kind == UNTIL_CLOSE:
+                    self.finished = True
+                    return b""
+                raise UpstreamFailure("error", "upstream prematurely closed connection")
+            piece = self._take(data)
+            if piece:
+                return piece
+        return b""
+
+    def _take(self, data: bytes) -> bytes:
+        if self._kind == LENGTH:
+            left = self._left
+            if len(data) >= left:
+                self.finished = True
+                self.surplus = len(data) > left
+                data = data[:left]
+            self._left = left - len(data)
+            self.received += len(data)
+            return data
+        if self._decoder is not None:
+            try:
+                piece = self._decoder.feed(data)
+            except ChunkError as error:
+                raise UpstreamFailure("error", f"upstream sent invalid chunked response: {error}") from None
+            if self._decoder.finished:
+                self.finished = True
+                self.surplus = bool(self._decoder.leftover)
+            self.received += len(piece)
+            return piece
+        self.received += len(data)
+        return data
+
+    def __repr__(self) -> str:
+        return f"<response body {self.received}{' finished' if self.finished else ''}>"

@@ -1,0 +1,344 @@
+"""The loop: coroutines parked on streams, woken by epoll or by a deadline.
+
+Theory of operation. Every connection is one coroutine, a task. All it can ask of the loop is to be parked: on a stream and a
+direction, for so many seconds. `park` holds the only `yield` of the program.
+
+Rule 1. A descriptor is registered once (`selectors.EpollSelector`) and stays registered; events are level-triggered. An event
+that nobody waits for disarms that direction until somebody parks on it: in steady state no epoll_ctl is made at all.
+
+Rule 2. A turn has two passes: first every event is told to whom it concerns (tasks become runnable, streams that nobody reads
+are told that something unexpected came), then the tasks run. So a pooled upstream connection that was closed by its peer is
+out of the pool before any request of the same turn can take it.
+
+Rule 3. Deadlines lie on tasks and are swept, not kept in a heap: a request that ends in time costs one comparison. The sweep
+runs when the nearest deadline known may have passed, at most every 20 ms.
+
+Rule 4. A task may be woken for nothing (an event for a descriptor that was closed and given out again within one turn). So
+whoever parks tries its system call and parks again when refused.
+
+The wait takes the raw (descriptor, mask) pairs of the epoll object: the list of keys that `selectors` builds costs 0.5 us an
+event, and there are two in each request.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import selectors
+import types
+from collections.abc import Callable, Coroutine, Generator
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any
+
+from wproxy.failures import TimedOut
+from wproxy.http import Clock
+
+if TYPE_CHECKING:
+    from worker.stream import Stream
+
+READ = 1
+WRITE = 2
+
+_IN = select.EPOLLIN
+_OUT = select.EPOLLOUT
+_RDHUP = select.EPOLLRDHUP
+_FATAL = select.EPOLLERR | select.EPOLLHUP
+_NOT_OUT = ~_OUT
+_NOT_IN = ~(_IN | _RDHUP)
+
+_MASKS = (0, _IN, _OUT, _IN | _OUT)
+_FAR = float("inf")
+_SWEEP_PAUSE = 0.02
+
+
+@types.coroutine
+def park(stream: Stream | None, events: int, seconds: float) -> Generator[Any, None, None]:
+    """Wait until the stream is ready for READ, WRITE or either, at most so many seconds; TimedOut is raised after them.
+
+    stream None: only time passes, and then nothing is raised.
+    """
+    yield stream, events, seconds
+
+
+class Task:
+    """A coroutine and where it is parked."""
+
+    __slots__ = ("coroutine", "deadline", "events", "name", "parked", "pending", "send", "stream")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        self.coroutine = coroutine
+        self.send: Callable[[None], Any] = coroutine.send
+        self.name = name
+        self.stream: Stream | None = None
+        self.events = 0
+        self.deadline = _FAR
+        self.parked = False
+        self.pending: BaseException | None = None
+
+    def __repr__(self) -> str:
+        state = f"parked on {self.stream} for {('nothing', 'READ', 'WRITE', 'READ|WRITE')[self.events]}"
+        return f"<task {self.name} {state if self.parked else 'runnable'}>"
+
+
+def _end(value: None) -> Any:
+    """The `send` of a task that was cancelled."""
+    raise StopIteration
+
+
+class Loop:
+    """One worker's loop. `clock.now` is read once a turn."""
+
+    def __init__(self, report: Callable[[Task, BaseException], None] | None = None) -> None:
+        self.clock = Clock(monotonic(), time() - monotonic())
+        self.tasks: set[Task] = set()
+        self.running = False
+        self.turns = 0
+        self._report = report
+        self._selector = selectors.EpollSelector()
+        # The same epoll instance under a second descriptor: waits and changes of interest go past `selectors`.
+        self._epoll = select.epoll.fromfd(os.dup(self._selector.fileno()))
+        self._streams: dict[int, Stream] = {}
+        self._runnable: list[Task] = []
+        self._next_alarm = _FAR
+        self._last_sweep = 0.0
+        self._current: Task | None = None
+        self._next_wall_check = 0.0
+
+    # Tasks.
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str = "") -> Task:
+        """Start a task; it runs for the first time in this or the next turn."""
+        task = Task(coroutine, name)
+        self.tasks.add(task)
+        self._runnable.append(task)
+        return task
+
+    def current(self) -> Task:
+        """The task that is running."""
+        assert self._current is not None
+        return self._current
+
+    def interrupt(self, task: Task, exception: BaseException) -> None:
+        """Raise this in the task, where it is parked, when its turn comes; the first of several counts."""
+        if task not in self.tasks or task is self._current:
+            return
+        if task.pending is None:
+            task.pending = exception
+        if task.parked:
+            self._unpark(task)
+            self._runnable.append(task)
+
+    def cancel(self, task: Task) -> None:
+        """End a parked task at once, as if its coroutine had been closed where it waits."""
+        if task in self.tasks:
+            if task.parked:
+                self._unpark(task)
+            self.tasks.discard(task)
+            task.pending = None
+            task.send = _end  # it may be among the runnable of this turn
+            task.coroutine.close()
+
+    # Streams.
+
+    def add(self, stream: Stream, events: int = READ) -> None:
+        """Register a stream's descriptor, interested in these events."""
+        self._selector.register(stream.fd, events)
+        self._streams[stream.fd] = stream
+        stream.armed = _MASKS[events]
+
+    def remove(self, stream: Stream) -> None:
+        """Forget a stream, before its descriptor is closed. Tasks parked on it stay parked until their deadline."""
+        if self._streams.pop(stream.fd, None) is not None:
+            try:
+                self._selector.unregister(stream.fd)
+            except (OSError, KeyError):
+                pass  # EPOLLERR or EPOLLHUP took it out of the epoll set before
+
+    # The loop.
+
+    def run(self) -> None:
+        """Turn until `stop` is called."""
+        self.running = True
+        while self.running:
+            self.turn()
+
+    def stop(self) -> None:
+        """Return from `run` after this turn."""
+        self.running = False
+
+    def close(self) -> None:
+        """End all tasks and close the epoll descriptors."""
+        for task in list(self.tasks):
+            self.cancel(task)
+        self._epoll.close()
+        self._selector.close()
+
+    def turn(self, longest: float = 3600.0) -> None:
+        """Wait for events, at most that many seconds, tell them to whom they concern, run what became runnable."""
+        clock = self.clock
+        if self._runnable:
+            timeout = 0.0
+        else:
+            timeout = self._next_alarm - clock.now
+            if timeout > longest:
+                timeout = longest
+            elif timeout < 0:
+                timeout = 0.0
+        events = self._epoll.poll(timeout, 1024)
+        clock.now = now = monotonic()
+        self.turns += 1
+        streams = self._streams
+        runnable = self._runnable
+        for fd, mask in events:
+            stream = streams.get(fd)
+            if stream is None:
+                continue
+            if mask == _IN:
+                task = stream.reader
+                if task is not None:
+                    stream.reader = None
+                    if stream.writer is task:
+                        stream.writer = None
+                    task.parked = False
+                    runnable.append(task)
+                else:
+                    self._unexpected(stream, mask)
+            else:
+                self._tell(stream, mask)
+        if now >= self._next_alarm:
+            self._ring_alarms(now)
+        if now >= self._next_wall_check:
+            # The offset follows the system's clock when somebody sets it.
+            clock.offset = time() - now
+            self._next_wall_check = now + 1.0
+        if runnable:
+            self._runnable = []
+            for task in runnable:
+                self._resume(task)
+            self._current = None
+
+    def _resume(self, task: Task) -> None:
+        """Run a task until it parks again or ends."""
+        self._current = task
+        try:
+            if task.pending is None:
+                stream, events, seconds = task.send(None)
+            else:
+                pending, task.pending = task.pending, None
+                stream, events, seconds = task.coroutine.throw(pending)
+        except StopIteration:
+            self.tasks.discard(task)
+            return
+        except Exception as error:
+            # A bug, or a failure that nobody took: it ends this task only.
+            self.tasks.discard(task)
+            if self._report is None:
+                raise
+            self._report(task, error)
+            return
+        task.stream = stream
+        task.events = events
+        task.parked = True
+        task.deadline = deadline = self.clock.now + seconds
+        if deadline < self._next_alarm:
+            self._next_alarm = deadline
+        if stream is None:
+            return
+        if events == READ:
+            stream.reader = task
+            if stream.armed & _IN:
+                return
+        else:
+            stream.writer = task
+            if events & READ:
+                stream.reader = task
+        wanted = _MASKS[events]
+        if stream.armed & wanted != wanted:
+            self._arm(stream, (stream.armed & ~_RDHUP) | wanted)
+
+    def _arm(self, stream: Stream, mask: int) -> None:
+        """Change what epoll tells of a stream."""
+        try:
+            self._epoll.modify(stream.fd, mask)
+        except FileNotFoundError:  # taken out by `_disarm` after an error or a hang-up
+            self._epoll.register(stream.fd, mask)
+        except ValueError:
+            return
+        stream.armed = mask
+
+    def _disarm(self, stream: Stream, mask: int) -> None:
+        """Stop being told of these events. Errors and hang-ups cannot be masked: they take the descriptor out."""
+        if mask & _FATAL:
+            self._epoll.unregister(stream.fd)
+            stream.armed = 0
+            return
+        left = stream.armed & ~mask
+        if mask & _IN and not mask & _RDHUP and stream.watches_departure:
+            left |= _RDHUP  # bytes wait unread, but the end of the stream is still news
+        if left != stream.armed:
+            self._arm(stream, left)
+
+    def _tell(self, stream: Stream, mask: int) -> None:
+        """Any event but plain readability: wake who waits for it; disarm what nobody waits for."""
+        woken = False
+        if mask & _NOT_OUT:
+            task = stream.reader
+            if task is not None:
+                woken = True
+                self._wake(task)
+        if mask & _NOT_IN:
+            task = stream.writer
+            if task is not None:
+                woken = True
+                self._wake(task)
+        if not woken:
+            self._unexpected(stream, mask)
+        elif mask & _OUT and stream.writer is None and stream.armed & _OUT and not mask & _FATAL:
+            # Most writes succeed at once: after one that had to wait, interest in writing is dropped again.
+            self._arm(stream, stream.armed & ~_OUT)
+
+    def _wake(self, task: Task) -> None:
+        if task.parked:
+            self._unpark(task)
+            self._runnable.append(task)
+
+    def _unpark(self, task: Task) -> None:
+        stream = task.stream
+        if stream is not None:
+            if stream.reader is task:
+                stream.reader = None
+            if stream.writer is task:
+                stream.writer = None
+        task.parked = False
+
+    def _unexpected(self, stream: Stream, mask: int) -> None:
+        """An event that nobody waits for: the stream may know what to do; otherwise it is not told again."""
+        if stream.unexpected is not None and mask != _OUT and stream.unexpected(stream):
+            return
+        if stream.fd in self._streams and self._streams[stream.fd] is stream:
+            self._disarm(stream, mask)
+
+    def _ring_alarms(self, now: float) -> None:
+        """Raise TimedOut in every parked task whose deadline has passed; wake those that only slept."""
+        pause = self._last_sweep + _SWEEP_PAUSE
+        if now < pause:
+            self._next_alarm = pause
+            return
+        self._last_sweep = now
+        nearest = _FAR
+        for task in self.tasks:
+            if not task.parked:
+                continue
+            if task.deadline <= now:
+                if task.stream is not None:
+                    task.pending = TimedOut()
+                self._unpark(task)
+                self._runnable.append(task)
+            elif task.deadline < nearest:
+                nearest = task.deadline
+        self._next_alarm = nearest
+
+
+async def sleep(seconds: float) -> None:
+    """Let so many seconds pass."""
+    await park(None, 0, seconds)

@@ -1,0 +1,284 @@
+"""The life of a worker: attach to its share, serve until told to leave, drain, go (nginx: ngx_worker_process_cycle)."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import signal
+import socket
+import traceback
+from collections.abc import Callable
+
+import setproctitle
+
+from worker.connection import Connection, head_limits, serve_connection
+from worker.http1.write import DateLine
+from worker.logs import AccessLogs, WorkerErrorLog
+from worker.loop import READ, Loop, Task, park, sleep
+from worker.phases import attach
+from worker.stream import Stream
+from worker.upstream.peers import Group
+from wproxy.address import Address
+from wproxy.assignment import Assignment, ListeningSocket
+from wproxy.failures import ClientGone
+from wproxy.http import Client
+from wproxy.shared import (
+    DRAINING,
+    HEAD_CONNECTIONS,
+    SERVING,
+    WORKER_ACCEPTED,
+    WORKER_ACTIVE,
+    WORKER_REQUESTS,
+    WORKER_STATE,
+    WORKER_TURNS,
+    WORKER_WAITING,
+)
+
+# How often the counters in shared memory are brought up to date and idle upstream connections are looked over, in seconds.
+TICK = 0.5
+# How many connections are taken from a listening socket in one go.
+ACCEPT_BURST = 64
+# How long nothing is accepted when descriptors or memory have run out: accepting again at once would only spin.
+ACCEPT_PAUSE = 0.5
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+# How often the cyclic collector looks at young objects: requests make no cycles, so rarely.
+GC_THRESHOLDS = (20000, 20, 100)
+
+SIGNALS = (signal.SIGQUIT, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP, signal.SIGUSR2, signal.SIGWINCH)
+
+
+def work(assignment: Assignment) -> None:
+    """Be a worker; returns when it has left. Raises OSError when it cannot begin."""
+    gc.set_threshold(*GC_THRESHOLDS)
+    worker = Worker(assignment)
+    try:
+        worker.run()
+    finally:
+        worker.access_logs.flush()
+
+
+class Worker:
+    """All that belongs to one worker process."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.assignment = assignment
+        self.configuration = configuration = assignment.configuration
+        self.loop = Loop(self.report)
+        self.error_log = WorkerErrorLog(configuration, self.loop.clock)
+        self.access_logs = AccessLogs(configuration, self.loop.clock)
+        self.slot = assignment.shared.worker(assignment.slot)
+        self.draining = False
+        self.requests = 0
+        self.accepted = 0
+        self.connections: set[Connection] = set()
+        self._acceptors: list[Task] = []
+        self._listening: list[Stream] = []
+        self._date = DateLine()
+        # Numbers of connections are unique among the workers of a generation: each takes every n-th.
+        self._serial_step = configuration.worker_processes or os.cpu_count() or 1
+        self._serial_base = assignment.shared.head(HEAD_CONNECTIONS) + assignment.index + 1 - self._serial_step
+        self.groups = {
+            upstream.name: Group(upstream, assignment.shared, self.loop.clock, self.error_log.write)
+            for upstream in configuration.upstreams
+        }
+        for server in configuration.servers:
+            for location in server.locations:
+                attach(location, self)
+
+    def run(self) -> None:
+        """Serve until told to leave and done."""
+        loop = self.loop
+        self._heed_signals()
+        self._listen()
+        loop.spawn(self._watch_master(), "lifeline")
+        loop.spawn(self._tick(), "tick")
+        self.slot.set(WORKER_STATE, SERVING)
+        loop.running = True
+        logs = self.access_logs
+        while loop.running:
+            loop.turn(0.1 if logs.flush_if_due() else 3600.0)
+        self._publish()
+
+    def date_line(self) -> bytes:
+        """The Date line of this second, with its line end."""
+        return self._date.at(self.loop.clock.wall)
+
+    def report(self, task: Task, error: BaseException) -> None:
+        """A bug ended a task: say where, go on with everything else."""
+        trace = "".join(traceback.format_exception(error)).rstrip().replace("\n", "\n\t")
+        self.error_log.write("alert", f"a bug ended {task.name or 'a task'}: {trace}")
+
+    # Accepting.
+
+    def _listen(self) -> None:
+        """Accept on every socket of this worker's share."""
+        for listening in self.assignment.listening:
+            sock = socket.socket(fileno=listening.fileno)
+            sock.setblocking(False)
+            stream = Stream(self.loop, sock)
+            self.loop.add(stream)
+            self._listening.append(stream)
+            acceptor = self._accept_clients(stream, listening)
+            self._acceptors.append(self.loop.spawn(acceptor, f"listener {listening.listener.address}"))
+
+    async def _accept_clients(self, stream: Stream, listening: ListeningSocket) -> None:
+        """Take new connections and start a task for each."""
+        listener = listening.listener
+        default = listener.servers.default
+        assert default is not None
+        limits = head_limits(default)
+        loop = self.loop
+        while True:
+            await park(stream, READ, float("inf"))
+            for _ in range(ACCEPT_BURST):
+                try:
+                    sock, peer = stream.sock.accept()
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno in _EXHAUSTED:
+                        self.error_log.write("crit", f"accept4() failed ({error.errno}: {error.strerror})")
+                        await sleep(ACCEPT_PAUSE)
+                    break
+                if len(self.connections) >= self.configuration.worker_connections:
+                    limit = self.configuration.worker_connections
+                    self.error_log.write("alert", f"{limit} worker_connections are not enough")
+                    sock.close()
+                    continue
+                sock.setblocking(False)
+                if listener.address.is_unix:
+                    address, port = b"unix:", 0
+                else:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    address, port = peer[0].encode("ascii"), peer[1]
+                self.accepted += 1
+                serial = self._serial_base + self.accepted * self._serial_step
+                client = Client(self, listener, loop.clock, address, port, serial, local_address(sock))
+                connection = Stream(loop, sock)
+                loop.add(connection)
+                loop.spawn(serve_connection(self, connection, client, default, limits), f"client *{serial}")
+
+    def connection_ended(self, connection: Connection) -> None:
+        """Forget a connection; the last one of a worker that drains is the end of the worker."""
+        self.connections.discard(connection)
+        if self.draining and not self.connections:
+            self.loop.stop()
+
+    # Leaving.
+
+    def drain(self) -> None:
+        """Take no new connections, close idle ones, finish the others, then end."""
+        if self.draining:
+            return
+        self.draining = True
+        self.slot.set(WORKER_STATE, DRAINING)
+        setproctitle.setproctitle("wproxy: worker process is shutting down")
+        for acceptor in self._acceptors:
+            self.loop.cancel(acceptor)
+        for stream in self._listening:
+            stream.close()
+        for group in self.groups.values():
+            group.close_idle()
+        for connection in self.connections:
+            # A request that has arrived already is served; one that has not is for the client to repeat.
+            if connection.idle and connection.client.requests and not connection.stream.has_unread():
+                self.loop.interrupt(connection.task, ClientGone())
+        timeout = self.configuration.worker_shutdown_timeout
+        if timeout is not None:
+            self.loop.spawn(self._leave_after(timeout), "worker_shutdown_timeout")
+        if not self.connections:
+            self.loop.stop()
+
+    async def _leave_after(self, seconds: float) -> None:
+        """worker_shutdown_timeout: whoever is not done by then is cut."""
+        await sleep(seconds)
+        if self.connections:
+            where = self.configuration.origin("worker_shutdown_timeout")
+            self.error_log.write(
+                "notice", f"{len(self.connections)} connections closed by worker_shutdown_timeout {seconds:g}: {where}"
+            )
+        self.loop.stop()
+
+    # Signals and the master.
+
+    def _heed_signals(self) -> None:
+        """Turn signals into bytes on a socket of the loop: a handler alone would not end the wait (PEP 475)."""
+        receiver, sender = socket.socketpair()
+        receiver.setblocking(False)
+        sender.setblocking(False)
+        stream = Stream(self.loop, receiver)
+        self.loop.add(stream)
+        self._wakeup = sender
+        signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+        for number in SIGNALS:
+            signal.signal(number, lambda *_: None)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        self.loop.spawn(self._obey(stream), "signals")
+
+    async def _obey(self, stream: Stream) -> None:
+        """Do what signals say."""
+        deeds: dict[int, Callable[[], None]] = {
+            signal.SIGQUIT: self.drain,
+            signal.SIGTERM: self.loop.stop,
+            signal.SIGINT: self.loop.stop,
+            signal.SIGUSR1: self.reopen_logs,
+        }
+        while True:
+            await park(stream, READ, float("inf"))
+            for number in stream.recv(64):
+                deed = deeds.get(number)
+                if deed is not None:
+                    deed()
+
+    def reopen_logs(self) -> None:
+        """After a rotation: write to the files that have the names now."""
+        self.access_logs.reopen()
+        self.error_log.reopen()
+
+    async def _watch_master(self) -> None:
+        """When the master is gone nobody will tell us to leave: finish what there is and go."""
+        stream = Stream(self.loop, Lifeline(self.assignment.lifeline))
+        self.loop.add(stream)
+        await park(stream, READ, float("inf"))
+        self.error_log.write("alert", "the master process is gone, leaving gracefully")
+        stream.close()
+        self.drain()
+
+    async def _tick(self) -> None:
+        """What has to be done now and then."""
+        while True:
+            self._publish()
+            for group in self.groups.values():
+                if group.idle_count:
+                    group.close_expired()
+            await sleep(TICK)
+
+    def _publish(self) -> None:
+        """Bring this worker's counters in the shared memory up to date."""
+        slot = self.slot
+        slot.set(WORKER_ACTIVE, len(self.connections))
+        slot.set(WORKER_WAITING, sum(connection.idle for connection in self.connections))
+        slot.set(WORKER_ACCEPTED, self.accepted)
+        slot.set(WORKER_REQUESTS, self.requests)
+        slot.set(WORKER_TURNS, self.loop.turns)
+
+
+class Lifeline(socket.socket):
+    """A pipe's end in a socket's clothes, so that a stream can hold it; it is only ever waited for."""
+
+    def __init__(self, fileno: int) -> None:
+        left, right = socket.socketpair()
+        super().__init__(left.family, left.type, left.proto, left.detach())
+        right.close()
+        os.dup2(fileno, self.fileno(), inheritable=False)
+
+
+def local_address(sock: socket.socket) -> Callable[[], Address]:
+    """A function that tells the local address of a connection, for those who ask."""
+
+    def look_up() -> Address:
+        name = sock.getsockname()
+        return Address(name, -1) if isinstance(name, str) else Address(name[0], name[1])
+
+    return look_up

@@ -1,0 +1,133 @@
+"""A stream: one socket in the loop, with the system calls that coroutines make on it.
+
+The seam for TLS: `recv` and `send` are looked up on the stream, so that an encrypted one brings its own and nothing above
+this file changes.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from worker.loop import READ, WRITE, Loop, Task, park
+
+if TYPE_CHECKING:
+    from worker.http1.response import ResponseHead
+
+CHUNK = 65536
+BIG_CHUNK = 262144
+
+
+class Stream:
+    """A non-blocking socket.
+
+    recv, send: as on a socket, raising BlockingIOError when nothing can be done now.
+    unexpected: asked when an event comes that nobody waits for; returns True when it has seen to it.
+    """
+
+    __slots__ = (
+        "armed",
+        "fd",
+        "last_head",
+        "loop",
+        "opened",
+        "reader",
+        "recv",
+        "released",
+        "requests",
+        "send",
+        "sock",
+        "unexpected",
+        "watches_departure",
+        "writer",
+    )
+
+    def __init__(self, loop: Loop, sock: socket.socket) -> None:
+        self.loop = loop
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.recv: Callable[[int], bytes] = sock.recv
+        self.send: Callable[[bytes | memoryview], int] = sock.send
+        self.reader: Task | None = None
+        self.writer: Task | None = None
+        self.armed = 0
+        self.unexpected: Callable[[Stream], bool] | None = None
+        self.watches_departure = False
+        # What an upstream connection remembers between requests; see worker.upstream.
+        self.opened = loop.clock.now
+        self.released = 0.0
+        self.requests = 0
+        self.last_head: ResponseHead | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.fd >= 0
+
+    def has_departed(self) -> bool:
+        """Whether the other side has closed or reset: a look at the socket that takes no byte."""
+        try:
+            return not self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def has_unread(self) -> bool:
+        """Whether bytes (not an end) wait to be read."""
+        try:
+            return bool(self.sock.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
+    def has_ended(self) -> bool:
+        """The same when bytes may still lie unread before the end: asks the kernel for the state of the connection."""
+        if self.has_departed():
+            return True
+        try:
+            # TCP_CLOSE_WAIT (8): the other side has sent its end, whether or not everything before it has been read.
+            state = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        except OSError:
+            return False  # a unix socket has no such state
+        return state in (7, 8)
+
+    def close(self) -> None:
+        """Leave the loop and close; closing twice is allowed."""
+        if self.fd >= 0:
+            self.loop.remove(self)
+            self.fd = -1
+            self.sock.close()
+
+    def __repr__(self) -> str:
+        waits = "".join(word for word, task in (("r", self.reader), ("w", self.writer)) if task)
+        return f"<stream {self.fd}{' waits ' + waits if waits else ''}>"
+
+
+async def receive(stream: Stream, size: int, seconds: float) -> bytes:
+    """Up to `size` bytes, b"" at the end; parks when there is nothing yet. Raises TimedOut, OSError."""
+    while True:
+        try:
+            return stream.recv(size)
+        except BlockingIOError:
+            await park(stream, READ, seconds)
+
+
+async def send_all(stream: Stream, data: bytes | memoryview, seconds: float) -> None:
+    """Send everything; `seconds` is between two pieces of progress. Raises TimedOut, OSError."""
+    view = memoryview(data)
+    while True:
+        try:
+            sent = stream.send(view)
+        except BlockingIOError:
+            sent = 0
+        if sent == len(view):
+            return
+        view = view[sent:]
+        await park(stream, WRITE, seconds)
+
+
+async def finish_sending(stream: Stream, data: bytes, sent: int, seconds: float) -> None:
+    """Send what a first `send` left over."""
+    view = memoryview(data)[sent:]
+    await park(stream, WRITE, seconds)
+    await send_all(stream, view, seconds)

@@ -1,0 +1,154 @@
+"""HTTP/1 to upstreams: how a request head is written (proxy.md §1.3).
+
+A head is composed, never copied: Host first, the fields of proxy_set_header in their order, the framing, then the client's
+own fields without those that were set, that are hop by hop, or that the client named in Connection.
+
+Most requests of a connection repeat its header block, so what was composed for a block in a location is kept with the block
+(`RequestFields.cache`), and the whole head too as long as the request line is the same.
+"""
+
+from __future__ import annotations
+
+from worker.http1.chunked import LAST_CHUNK, encode_chunk
+from worker.http1.response import body_of, take_response_head
+from worker.upstream.protocols import NO_BODY, UNKNOWN_LENGTH, UpstreamProtocol
+from wproxy.config.model import Location
+from wproxy.failures import ClientError
+from wproxy.http import Request
+from wproxy.template import Template
+from wproxy.uri import upstream_target
+from wproxy.variables import BLOCK
+
+# Never passed on as the client sent them; proxy_set_header may set them (proxy.md §1.3).
+DROPPED = frozenset(
+    (
+        b"host",
+        b"connection",
+        b"proxy-connection",
+        b"keep-alive",
+        b"te",
+        b"transfer-encoding",
+        b"content-length",
+        b"expect",
+        b"upgrade",
+        b"http2-settings",
+        b"proxy",
+    )
+)
+_UNSAFE = b"\r\n\0"
+
+
+class HeadPlan:
+    """What a location adds to every request head, worked out at load.
+
+    fields: proxy_set_header without Host, in order. host: the template of Host, None for `$proxy_host`.
+    dropped: lower-case names of the client's that do not go through. is_stable: the values hold as long as the client's
+    header block does.
+    """
+
+    __slots__ = ("dropped", "fields", "host", "is_stable", "passes_fields", "proxy_host", "sets_length", "version_line")
+
+    def __init__(self, location: Location) -> None:
+        target = location.proxy_target
+        assert target is not None
+        self.proxy_host = target.host_header
+        self.host: Template | None = None
+        self.fields: list[tuple[bytes, Template]] = []
+        for name, template in location.proxy_set_header:
+            if name.lower() == b"host":
+                self.host = template
+            else:
+                self.fields.append((name, template))
+        set_names = {name.lower() for name, _ in location.proxy_set_header}
+        self.dropped = DROPPED | set_names
+        self.sets_length = bool(set_names & {b"content-length", b"transfer-encoding"})
+        self.passes_fields = location.proxy_pass_request_headers
+        self.version_line = b" HTTP/1.1\r\n" if location.proxy_http_version == 11 else b" HTTP/1.0\r\n"
+        self.is_stable = all(template.varies == BLOCK for _, template in location.proxy_set_header)
+
+
+def request_head(request: Request, length: int) -> bytes:
+    """The request head for the upstream, blank line included.
+
+    length: of the body, NO_BODY or UNKNOWN_LENGTH. Raises ClientError(500) when a variable would break the head.
+    """
+    location = request.location
+    plan: HeadPlan = location.head_plan
+    line = request.line
+    cache = request.fields.cache
+    remembered = cache.get(location)
+    if remembered is not None:
+        known_line, head, known_length, tail = remembered
+        if known_length == length and line.authority is None:
+            if known_line is line and not request.is_rewritten:
+                whole: bytes = head
+                return whole
+            whole = request.method + b" " + request_target(request, location) + plan.version_line + tail
+            cache[location] = (line, whole, length, tail)
+            return whole
+    tail = _compose_fields(request, plan, length)
+    whole = request.method + b" " + request_target(request, location) + plan.version_line + tail
+    if plan.is_stable and line.authority is None and not request.is_rewritten:
+        cache[location] = (line, whole, length, tail)
+    return whole
+
+
+def request_target(request: Request, location: Location) -> bytes:
+    """The target for the request line: proxy.md §1.1."""
+    target = location.proxy_target
+    assert target is not None
+    line = request.line
+    if not target.uri_part and line.raw_ok and not request.is_rewritten:
+        return line.origin
+    try:
+        composed = upstream_target(
+            origin=line.origin,
+            origin_stands=line.raw_ok and not request.is_rewritten,
+            path=request.path,
+            args=request.args,
+            escape=line.has_escapes,
+            uri_part=target.uri_part,
+            location_prefix=location.prefix if location.modifier != "server" else None,
+        )
+    except ValueError as error:
+        raise ClientError(500, str(error)) from None
+    if composed.translate(None, _NOT_IN_TARGET) != composed:
+        raise ClientError(500, "a control character or space in the URI for the upstream")
+    return composed
+
+
+_NOT_IN_TARGET = bytes(range(0x21)) + b"\x7f"
+
+
+def _compose_fields(request: Request, plan: HeadPlan, length: int) -> bytes:
+    """Everything after the request line."""
+    host = plan.host.evaluate(request) if plan.host is not None else b""
+    lines = [b"Host: " + checked(host or plan.proxy_host)]
+    for name, template in plan.fields:
+        value = template.evaluate(request)
+        if value:
+            lines.append(name + b": " + checked(value))
+    if not plan.sets_length:
+        if length >= 0:
+            lines.append(b"Content-Length: %d" % length)
+        elif length == UNKNOWN_LENGTH:
+            lines.append(b"Transfer-Encoding: chunked")
+    if plan.passes_fields:
+        fields = request.fields
+        dropped = plan.dropped
+        if fields.connection_options:
+            dropped = dropped | fields.connection_options
+        lines.extend([name + b": " + value for lower, name, value in fields.lines if lower not in dropped])
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def checked(value: bytes) -> bytes:
+    """A value made from variables, safe to put into a head; raises ClientError(500) otherwise."""
+    if value.translate(None, _UNSAFE) != value:
+        raise ClientError(500, "a line break or zero byte in a header value made from variables")
+    return value
+
+
+HTTP1 = UpstreamProtocol(request_head, encode_chunk, LAST_CHUNK, take_response_head, body_of)
+
+__all__ = ["HTTP1", "NO_BODY", "UNKNOWN_LENGTH", "HeadPlan", "request_head", "request_target"]

@@ -1,0 +1,48 @@
+"""`wproxy proxy LISTEN UPSTREAM...`: the wproxy.toml that such a command line stands for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+_TEXT = """\
+# wproxy proxy {words}
+worker_processes = {workers}
+daemon = false
+pid = "off"
+error_log = ["stderr", "notice"]
+
+[http]
+access_log = [["stdout", "line"]]
+
+[http.log_format]
+line = "$time_iso8601  $status  $request_method $host$request_uri -> $upstream_addr  $body_bytes_sent bytes  $request_time s  from $remote_addr"
+
+[http.upstream.application]
+server = [{servers}]
+
+[[http.server]]
+listen = {listen}
+client_max_body_size = 0
+
+[http.server.location."/"]
+proxy_pass = "http://application"
+
+[http.server.location."/".proxy_set_header]
+Host = "$http_host"
+X-Real-IP = "$remote_addr"
+X-Forwarded-For = "$proxy_add_x_forwarded_for"
+X-Forwarded-Proto = "$scheme"
+Upgrade = "$http_upgrade"
+Connection = "$wproxy_connection_upgrade"
+"""
+
+
+def quick_configuration(listen: str, upstreams: Sequence[str], workers: str) -> str:
+    """The text of the configuration: every request of one listener goes to one pool."""
+    return _TEXT.format(
+        words=" ".join([listen, *upstreams]),
+        workers=workers if workers.isdigit() else json.dumps(workers),
+        listen=json.dumps(listen),
+        servers=", ".join(map(json.dumps, upstreams)),
+    )
