@@ -29,6 +29,7 @@ class Side:
     cpu_each: float
     rate: float
     busy: float
+    idle: float
     disturbance: float  # the worst round's
 
 
@@ -54,6 +55,7 @@ def side_of(samples: Sequence[Sample]) -> Side:
         median(sample.cpu_each for sample in samples),
         median(sample.rate for sample in samples),
         median(sample.busy for sample in samples),
+        median(1.0 - sample.busy - sample.disturbance for sample in samples),
         max(sample.disturbance for sample in samples),
     )
 

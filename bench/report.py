@@ -10,8 +10,8 @@ from bench.ratios import Result
 from bench.rounds import Round
 from bench.workloads import WORKLOADS
 
-# Below this share of its core the proxy waits for the load or the backend: then only the processor time means anything.
-BUSY_ENOUGH = 0.85
+# A core idle for more than this share waits for the load or the backend: then only the processor time means anything.
+IDLE_TOO_LONG = 0.15
 # Above this share of foreign work on the proxy's core, its caches are not its own any more.
 QUIET_ENOUGH = 0.05
 
@@ -50,15 +50,13 @@ def remarks(names: tuple[str, str], results: Mapping[str, Result]) -> list[str]:
     found = []
     for workload, result in results.items():
         for name, side in zip(names, (result.first, result.second)):
-            if side.busy < BUSY_ENOUGH:
+            if side.idle > IDLE_TOO_LONG:
                 found.append(
-                    f"{workload}: {name} used only {side.busy:.0%} of its core:"
-                    " its req/s is the limit of the load or the backend"
+                    f"{workload}: {name} used only {side.busy:.0%} of its core: its req/s is the limit of the load or the backend"
                 )
             if side.disturbance > QUIET_ENOUGH:
                 found.append(
-                    f"{workload}: others used up to {side.disturbance:.0%} of the core of {name}:"
-                    " run it again on a quiet machine"
+                    f"{workload}: others used up to {side.disturbance:.0%} of the core of {name}: run it again on a quiet machine"
                 )
     return found
 
@@ -67,8 +65,7 @@ def text_table(lines: Sequence[Sequence[str]]) -> str:
     """Columns as wide as their widest cell; the first one to the left, figures to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(*lines)]
     return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))])
-        for line in lines
+        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))]) for line in lines
     )
 
 

@@ -16,6 +16,7 @@ from wproxy.directives.core import LEVELS
 
 RANKS = {level: rank for rank, level in enumerate(LEVELS)}
 STDERR = 2
+NO_FILES = ("off", "stdout", "stderr")  # what an access_log may name instead of a path
 
 
 class ErrorLog:
@@ -64,19 +65,11 @@ class ErrorLog:
         filenos: list[int] = []
         for path, _ in self._targets:
             try:
-                filenos.append(STDERR if path == "stderr" else self._open_file(path))
+                filenos.append(STDERR if path == "stderr" else open_log_file(path, self._owner))
             except OSError as error:
                 _close_files(filenos)
-                text = f'open() "{path}" failed ({error.errno}: {error.strerror})'
-                raise ConfigurationError(Problem(text)) from None
+                raise _cannot_open(path, error) from None
         return filenos
-
-    def _open_file(self, path: str) -> int:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        fileno = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        if self._owner is not None and os.fstat(fileno).st_uid != self._owner.uid:
-            os.fchown(fileno, self._owner.uid, -1)
-        return fileno
 
     def __repr__(self) -> str:
         return f"<error log to {', '.join(path for path, _ in self._targets)}>"
@@ -86,6 +79,38 @@ def open_error_log(configuration: Configuration, owner: Identity | None) -> Erro
     """The logs that a configuration names, its relative paths made absolute; raises ConfigurationError."""
     targets = configuration.error_log
     return ErrorLog(((path if path == "stderr" else configuration.path(path), level) for path, level in targets), owner)
+
+
+def provide_access_logs(configuration: Configuration, owner: Identity | None) -> None:
+    """Create the access logs that are missing and give them to the workers, who open them by name as themselves.
+
+    Raises ConfigurationError (nginx: ngx_reopen_files).
+    """
+    paths = {
+        configuration.path(log.path)
+        for server in configuration.servers
+        for location in server.locations
+        for log in location.access_log
+        if log.path not in NO_FILES
+    }
+    for path in sorted(paths):
+        try:
+            os.close(open_log_file(path, owner))
+        except OSError as error:
+            raise _cannot_open(path, error) from None
+
+
+def open_log_file(path: str, owner: Identity | None) -> int:
+    """Open for appending, making the file and its directory when missing; it is given to the owner. Raises OSError."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    fileno = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    if owner is not None and os.fstat(fileno).st_uid != owner.uid:
+        os.fchown(fileno, owner.uid, -1)
+    return fileno
+
+
+def _cannot_open(path: str, error: OSError) -> ConfigurationError:
+    return ConfigurationError(Problem(f'open() "{path}" failed ({error.errno}: {error.strerror})'))
 
 
 def _close_files(filenos: Iterable[int]) -> None:

@@ -152,9 +152,7 @@ def bind_patiently(sockets: ListeningSockets, listeners: Sequence[Listener], wor
     return sockets.bind(listeners, workers)
 
 
-def share(
-    sockets: Iterable[tuple[Listener, Sequence[socket.socket]]], index: int, workers: int
-) -> tuple[ListeningSocket, ...]:
+def share(sockets: Iterable[tuple[Listener, Sequence[socket.socket]]], index: int, workers: int) -> tuple[ListeningSocket, ...]:
     """What worker `index` of so many serves: socket i belongs to worker i mod n, a unix socket to all."""
     return tuple(
         ListeningSocket(listener, one.fileno())

@@ -25,7 +25,7 @@ import setproctitle
 
 from master.daemon import StartReport, daemonise, print_failure, wait_for_start
 from master.generation import Generation, Work, worker_count
-from master.log import ErrorLog, open_error_log
+from master.log import ErrorLog, open_error_log, provide_access_logs
 from master.memory import HEAD_BEGUN, HEAD_REOPENED, create_memory
 from master.peer_records import PeerRecords, assign_records
 from master.pidfile import refuse_second_master, remove_pid_file, write_pid_file
@@ -47,9 +47,7 @@ RESPAWN_DELAYS = (0.1, 5.0)  # seconds, first and longest: doubled from one shor
 IDLE = 60.0  # seconds: the longest wait for a signal
 
 
-def supervise(
-    load: Load, work: Work, configuration: Configuration | None = None, foreground: bool | None = None
-) -> int:
+def supervise(load: Load, work: Work, configuration: Configuration | None = None, foreground: bool | None = None) -> int:
     """Run a master until it is told to stop; returns the exit code.
 
     load: reads the configuration, at the start (unless `configuration` is given) and at every reload; raises
@@ -221,6 +219,7 @@ class Master:
             if self.has_new_pid_file(generation):
                 refuse_second_master(generation.pid_path)
                 write_pid_file(generation.pid_path, os.getpid())
+            provide_access_logs(configuration, identity)
             assign_records(configuration.upstreams, self.records, generation)
             self.sockets.bind(configuration.listeners, count)
             generation.sockets = self.sockets.of(configuration.listeners)
@@ -339,9 +338,7 @@ class Master:
         try:
             self.start_worker(generation, index)
         except OSError as error:
-            self.error_log.write(
-                "alert", f'fork() failed while spawning "worker process" ({error.errno}: {error.strerror})'
-            )
+            self.error_log.write("alert", f'fork() failed while spawning "worker process" ({error.errno}: {error.strerror})')
             generation.short_lives[index] = generation.short_lives.get(index, 0) + 1
             self.respawn_later(generation, index)
 
@@ -362,6 +359,8 @@ class Master:
         """After a rotation: our own, then the workers theirs."""
         try:
             self.error_log.reopen()
+            if self.current:
+                provide_access_logs(self.current.configuration, self.current.identity)
         except ConfigurationError as error:  # goes to the old file, which is better than nowhere
             self.error_log.write("emerg", describe(error))
         if not self.report.is_foreground:

@@ -19,8 +19,8 @@ from worker.http1.chunked import LAST_CHUNK, encode_chunk
 from worker.http1.request import HeadLimits, HeadMemo, RequestFields, RequestLine, take_request_head
 from worker.http1.write import BODILESS, HTTP_10, KEEPALIVE, head_pieces, is_chunked, is_delimited
 from worker.logs import log_request
-from worker.loop import READ, park
-from worker.stream import CHUNK, Stream, finish_sending, send_all
+from worker.loop import READ, WRITE, park
+from worker.stream import CHUNK, Stream, send_all
 from worker.tunnel import run_tunnel
 from wproxy.config.model import Listener, Server
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
@@ -57,9 +57,8 @@ class Connection:
         Bytes are left where they are until the next request is read.
         """
         request = self.request
-        if stream.has_ended() and request is not None:
-            if not request.location.proxy_ignore_client_abort:
-                self.worker.loop.interrupt(self.task, ClientGone("client prematurely closed connection"))
+        if request is not None and not request.location.proxy_ignore_client_abort and stream.has_ended():
+            self.worker.loop.interrupt(self.task, ClientGone("client prematurely closed connection"))
         return False
 
 
@@ -97,7 +96,9 @@ async def serve_connection(
             if fields.content_length > 0 or fields.chunked:
                 accept_body(connection, request)
             response = await request.location.answer(request)
-            await send_response(connection, request, response)
+            unsent = start_response(connection, request, response)
+            if unsent or response.source is not None or response.tunnel is not None:
+                await finish_response(connection, request, response, unsent)
             finish(connection, request)
             if not request.keepalive:
                 await linger(connection, request)
@@ -214,55 +215,63 @@ def accept_body(connection: Connection, request: Request) -> None:
 # Sending responses.
 
 
-async def send_response(connection: Connection, request: Request, response: Response) -> None:
-    """Send head and body at the client's pace. Raises ClientGone, TimedOut, OSError, UpstreamFailure."""
-    stream = connection.stream
-    location = request.location
+def start_response(connection: Connection, request: Request, response: Response) -> memoryview | None:
+    """Send the head and what of the body is at hand, as far as the socket takes it; what is left, or None. Raises OSError.
+
+    A function and not a coroutine: for most responses there is nothing to wait for.
+    """
     fields = response.fields
-    source = response.source
-    variant = KEEPALIVE
-    chunked = False
-    if source is not None:
-        chunked = is_chunked(request, response)
-        if not chunked and not is_delimited(request, response):
-            request.keepalive = False
+    chunked = response.source is not None and is_chunked(request, response)
+    if response.source is not None and not chunked and not is_delimited(request, response):
+        request.keepalive = False
+    variant = KEEPALIVE if request.keepalive else 0
     if request.version == 10:
         variant |= HTTP_10
-    if response.bodiless or fields.status < 200:
+    if response.bodiless:
         variant |= BODILESS
-    if not request.keepalive:
-        variant &= ~KEEPALIVE
-    pieces = fields.wire.get(variant) or head_pieces(fields, variant, location.keepalive_timeout[1])
+    before, after = fields.wire.get(variant) or head_pieces(fields, variant, request.location.keepalive_timeout[1])
     body = response.body
-    data: bytes = b"".join((pieces[0], connection.worker.date_line(), pieces[1]))
-    head_length = len(data)
-    if body and response.tunnel is None:
-        data += encode_chunk(body) if chunked else body
+    if chunked and body:
+        body = encode_chunk(body)
+    data = before + connection.client.clock.date_line + after + body
+    size = len(data)
     request.status = fields.status
     request.replied = True
+    request.bytes_sent = size
+    request.body_bytes_sent = len(body)
     try:
-        sent = stream.send(data)
-        if sent != len(data):
-            await finish_sending(stream, data, sent, location.send_timeout)
+        sent = connection.stream.send(data)
     except BlockingIOError:
-        await send_all(stream, data, location.send_timeout)
-    request.bytes_sent = len(data)
-    request.body_bytes_sent = len(data) - head_length
-    if source is not None:
-        try:
-            await send_rest(connection, request, response, chunked)
-        finally:
-            source.close()
-    elif response.tunnel is not None:
-        await serve_tunnel(connection, request, response)
+        sent = 0
+    return None if sent == size else memoryview(data)[sent:]
 
 
-async def send_rest(connection: Connection, request: Request, response: Response, chunked: bool) -> None:
+async def finish_response(
+    connection: Connection, request: Request, response: Response, unsent: memoryview | None
+) -> None:
+    """Send what `start_response` could not, at the client's pace. Raises ClientGone, TimedOut, OSError, UpstreamFailure."""
+    try:
+        if unsent:
+            await park(connection.stream, WRITE, request.location.send_timeout)
+            await send_all(connection.stream, unsent, request.location.send_timeout)
+        if response.source is not None:
+            await send_rest(connection, request, response)
+        elif response.tunnel is not None:
+            await serve_tunnel(connection, request, response.tunnel)
+    finally:
+        if response.source is not None:
+            response.source.close()
+        elif response.tunnel is not None:
+            response.tunnel.end()
+
+
+async def send_rest(connection: Connection, request: Request, response: Response) -> None:
     """Send what of a body is not at hand yet, a piece at a time: nothing is read that the client has not room for."""
     stream = connection.stream
     timeout = request.location.send_timeout
     source = response.source
     assert source is not None
+    chunked = is_chunked(request, response)
     while piece := await source.read():
         data = encode_chunk(piece) if chunked else piece
         request.body_bytes_sent += len(data)
@@ -273,28 +282,19 @@ async def send_rest(connection: Connection, request: Request, response: Response
         await send_all(stream, LAST_CHUNK, timeout)
 
 
-async def serve_tunnel(connection: Connection, request: Request, response: Response) -> None:
+async def serve_tunnel(connection: Connection, request: Request, tunnel: Tunnel) -> None:
     """Carry bytes both ways until one side closes; the connection ends with it."""
-    tunnel = response.tunnel
-    assert isinstance(tunnel, Tunnel)
     request.keepalive = False
-    stream = connection.stream
     location = request.location
-    early = connection.buffer
-    connection.buffer = b""
-    try:
-        if response.body:
-            await send_all(stream, response.body, location.send_timeout)
-        why, sent, received = await run_tunnel(
-            connection.worker.loop, stream, tunnel.upstream, early, location.proxy_read_timeout, location.proxy_send_timeout
-        )
-    finally:
-        tunnel.end()
-    request.body_bytes_sent += sent + len(response.body)
-    request.bytes_sent += sent + len(response.body)
+    early, connection.buffer = connection.buffer, b""
+    loop = connection.worker.loop
+    timeouts = location.proxy_read_timeout, location.proxy_send_timeout
+    why, sent, received = await run_tunnel(loop, connection.stream, tunnel.upstream, early, *timeouts)
+    request.body_bytes_sent += sent
+    request.bytes_sent += sent
     request.request_length += received
     if why:
-        request.end_cause = f"{why} while proxying upgraded connection (proxy_read_timeout: {location.origin('proxy_read_timeout')})"
+        request.end_cause = f"{why} (proxy_read_timeout {timeouts[0]:g}: {location.origin('proxy_read_timeout')})"
         log_request(request, "info", f"{why} while proxying upgraded connection")
 
 
@@ -380,7 +380,10 @@ async def refuse(connection: Connection, error: ClientError) -> None:
         finish(connection, request)
         return
     try:
-        await send_response(connection, request, error_response(request, error.status, request.location.server_token))
+        response = error_response(request, error.status, request.location.server_token)
+        unsent = start_response(connection, request, response)
+        if unsent:
+            await finish_response(connection, request, response, unsent)
         finish(connection, request)
         await linger(connection, request)
     except (OSError, TimedOut, ClientGone):

@@ -208,9 +208,10 @@ class Loop:
         if now >= self._next_alarm:
             self._ring_alarms(now)
         if now >= self._next_wall_check:
-            # The offset follows the system's clock when somebody sets it.
-            clock.offset = time() - now
-            self._next_wall_check = now + 1.0
+            # At the next whole second, or when somebody has set the system's clock.
+            wall = time()
+            clock.set_wall(wall)
+            self._next_wall_check = now + 1.0 - wall % 1.0
         if runnable:
             self._runnable = []
             for task in runnable:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 import setproctitle
 
 from worker.connection import Connection, head_limits, serve_connection
-from worker.http1.write import DateLine
 from worker.logs import AccessLogs, WorkerErrorLog
 from worker.loop import READ, Loop, Task, park, sleep
 from worker.phases import attach
@@ -74,7 +73,6 @@ class Worker:
         self.connections: set[Connection] = set()
         self._acceptors: list[Task] = []
         self._listening: list[Stream] = []
-        self._date = DateLine()
         # Numbers of connections are unique among the workers of a generation: each takes every n-th.
         self._serial_step = configuration.worker_processes or os.cpu_count() or 1
         self._serial_base = assignment.shared.head(HEAD_CONNECTIONS) + assignment.index + 1 - self._serial_step
@@ -99,10 +97,6 @@ class Worker:
         while loop.running:
             loop.turn(0.1 if logs.flush_if_due() else 3600.0)
         self._publish()
-
-    def date_line(self) -> bytes:
-        """The Date line of this second, with its line end."""
-        return self._date.at(self.loop.clock.wall)
 
     def report(self, task: Task, error: BaseException) -> None:
         """A bug ended a task: say where, go on with everything else."""

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from worker.loop import READ, WRITE, Loop, Task, park
+from worker.loop import WRITE, Loop, Task, park
 
 if TYPE_CHECKING:
     from worker.http1.response import ResponseHead
@@ -103,15 +103,6 @@ class Stream:
         return f"<stream {self.fd}{' waits ' + waits if waits else ''}>"
 
 
-async def receive(stream: Stream, size: int, seconds: float) -> bytes:
-    """Up to `size` bytes, b"" at the end; parks when there is nothing yet. Raises TimedOut, OSError."""
-    while True:
-        try:
-            return stream.recv(size)
-        except BlockingIOError:
-            await park(stream, READ, seconds)
-
-
 async def send_all(stream: Stream, data: bytes | memoryview, seconds: float) -> None:
     """Send everything; `seconds` is between two pieces of progress. Raises TimedOut, OSError."""
     view = memoryview(data)
@@ -124,10 +115,3 @@ async def send_all(stream: Stream, data: bytes | memoryview, seconds: float) -> 
             return
         view = view[sent:]
         await park(stream, WRITE, seconds)
-
-
-async def finish_sending(stream: Stream, data: bytes, sent: int, seconds: float) -> None:
-    """Send what a first `send` left over."""
-    view = memoryview(data)[sent:]
-    await park(stream, WRITE, seconds)
-    await send_all(stream, view, seconds)

@@ -33,13 +33,12 @@ class UpstreamFailure(Exception):
     kind: a word of `proxy_next_upstream`: "error", "timeout", "invalid_header", "http_503", ...
     reason: for the log, in nginx's words: "connect() failed (111: Connection refused)".
     doing: what was going on, in nginx's words: "connecting to upstream".
-    sent: something of the request had gone out. is_dead_connection: the connection had ended before a byte of the answer.
-    blames_peer: it counts against the peer's health; a reused connection that had died in idleness does not.
+    sent: something of the request had gone out.
+    is_dead_idle: a reused connection ended before a byte of the answer, so it may have died in idleness: nobody's fault.
     """
 
     sent = False
-    is_dead_connection = False
-    blames_peer = True
+    is_dead_idle = False
 
     def __init__(self, kind: str, reason: str, doing: str = "") -> None:
         super().__init__(reason)

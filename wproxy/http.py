@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -61,18 +62,37 @@ class Clock:
     """The time of the current turn of the loop. Whoever owns the loop sets it; words only read it.
 
     now: seconds that only grow, for timers and durations. offset: what must be added to get unix time.
+    date_line: `Date: ...` of this second, with its line end.
     """
 
-    __slots__ = ("now", "offset")
+    __slots__ = ("date_line", "now", "offset")
 
     def __init__(self, now: float = 0.0, offset: float = 0.0) -> None:
         self.now = now
-        self.offset = offset
+        self.set_wall(now + offset)
 
     @property
     def wall(self) -> float:
         """Unix time in seconds."""
         return self.now + self.offset
+
+    def set_wall(self, wall: float) -> None:
+        """Tell what unix time `now` is; to be called at the latest when a second has passed."""
+        self.offset = wall - self.now
+        self.date_line = f"Date: {http_date(int(wall))}\r\n".encode("ascii")
+
+
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+def http_date(second: int) -> str:
+    """`Sun, 06 Nov 1994 08:49:37 GMT`, whatever the locale."""
+    at = time.gmtime(second)
+    return (
+        f"{DAYS[at.tm_wday]}, {at.tm_mday:02} {MONTHS[at.tm_mon - 1]} {at.tm_year} "
+        f"{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT"
+    )
 
 
 class RequestLineLike(Protocol):
@@ -157,19 +177,22 @@ class Client:
 
 
 class Attempt:
-    """One try at one peer, for $upstream_* and the logs. Times are seconds since the try began; None is unknown."""
+    """One try at one peer, for $upstream_* and the logs. Times are seconds since the try began; None is unknown.
 
-    __slots__ = ("bytes_received", "connect_time", "header_time", "peer", "response_length", "response_time", "started", "status")
+    What an attempt may never come to know lives on the class: making one costs two attributes.
+    """
+
+    status = 0
+    connect_time: float | None = None
+    header_time: float | None = None
+    response_time: float | None = None
+    response_length = 0
+    bytes_received = 0
+    interim_heads = 0
 
     def __init__(self, peer: str, started: float) -> None:
         self.peer = peer
         self.started = started
-        self.status = 0
-        self.connect_time: float | None = None
-        self.header_time: float | None = None
-        self.response_time: float | None = None
-        self.response_length = 0
-        self.bytes_received = 0
 
     def __repr__(self) -> str:
         return f"<attempt {self.peer} {self.status or '-'}>"

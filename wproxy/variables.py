@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from wproxy.http import Attempt, Request
+from wproxy.http import MONTHS, Attempt, Request
 from wproxy.version import VERSION
 
 Reader = Callable[[Request], "bytes | None"]
@@ -371,10 +371,6 @@ class _PerSecond:
         return self.text
 
 
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-
-
 def _local(second: int) -> str:
     at = time.localtime(second)
     return f"{at.tm_mday:02}/{MONTHS[at.tm_mon - 1]}/{at.tm_year}:{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} {_zone(at)}"
@@ -389,15 +385,6 @@ def _iso8601(second: int) -> str:
 def _zone(at: time.struct_time) -> str:
     minutes = at.tm_gmtoff // 60
     return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}{abs(minutes) % 60:02}"
-
-
-def http_date(second: int) -> str:
-    """`Sun, 06 Nov 1994 08:49:37 GMT`, whatever the locale."""
-    at = time.gmtime(second)
-    return (
-        f"{DAYS[at.tm_wday]}, {at.tm_mday:02} {MONTHS[at.tm_mon - 1]} {at.tm_year} "
-        f"{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT"
-    )
 
 
 def error_log_time(second: int) -> str:

@@ -77,7 +77,7 @@ class Application(BaseHTTPRequestHandler):
             "application": self.server.name,
             "method": self.command,
             "target": self.path,
-            "headers": [list(field) for field in self.headers.items()],
+            "headers": [f"{name}: {value}" for name, value in self.headers.items()],
         }
         self.send(200, json.dumps(seen, indent=1) + "\n", "application/json")
 

@@ -23,7 +23,7 @@ def things_to_try(stage: Stage) -> list[str]:
         f"curl -N {url}/stream                 # a chunked answer, line by line",
         f"curl '{url}/slow?seconds=3'",
         f"head -c 10M /dev/zero | curl -T - {url}/upload",
-        f"{_typed(sys.executable)} -m wproxy status -c {stage.file}",
+        f"{wproxy_program()} status -c {typed(stage.file)}",
         f"python3 -c '{websocket_program(stage)}'",
     ]
 
@@ -37,6 +37,12 @@ def websocket_program(stage: Stage) -> str:
     )
 
 
-def _typed(path: str) -> str:
+def wproxy_program() -> str:
+    """The command as it can be typed here: installed beside the interpreter, or as a module of it."""
+    beside = os.path.join(os.path.dirname(sys.executable), "wproxy")
+    return typed(beside) if os.path.exists(beside) else f"{typed(sys.executable)} -m wproxy"
+
+
+def typed(path: str) -> str:
     """The path as one would type it in the current directory."""
     return path.removeprefix(os.path.join(os.getcwd(), ""))

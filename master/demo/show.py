@@ -6,7 +6,7 @@ import sys
 import time
 
 from master.demo.family import Child, Family, python_command
-from master.demo.invitation import things_to_try
+from master.demo.invitation import things_to_try, typed
 from master.demo.signals import Ended, hold_signals, pause
 from master.demo.speech import say, say_goodbye
 from master.demo.stage import CannotShow, Stage, set_stage
@@ -91,7 +91,7 @@ def introduce(family: Family, stage: Stage) -> None:
     say("")
     for child, address in zip(family.applications, stage.applications.values()):
         say(f"  application {child.name:<8} {address}   pid {child.pid}")
-    say(f"  wproxy               {stage.front}   pid {family.wproxy.pid}, configuration {stage.file}")
+    say(f"  wproxy               {stage.front}   pid {family.wproxy.pid}, configuration {typed(stage.file)}")
     say(f"\nOpen {stage.url}/ in a browser, or try in another terminal:\n")
     for line in things_to_try(stage):
         say(f"  {line}")

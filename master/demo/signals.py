@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import signal
 
-ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# nohup ignores SIGHUP, but a blocked signal waits in the kernel ignored or not: then it is not ours to take.
+ENDINGS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    *((signal.SIGHUP,) if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else ()),
+)
 
 
 class Ended(Exception):

@@ -28,6 +28,7 @@ from master.supervise import supervise
 from wproxy.address import Address, parse_listen_address
 from wproxy.config.model import Listener, Peer
 from wproxy.config.tree import ConfigurationError, Position, Problem
+from wproxy.directives.log import AccessLog
 from wproxy.shared import (
     DRAINING,
     HEAD_READY,
@@ -62,6 +63,9 @@ def load(path: str) -> Any:
         upstreams=tuple(
             SimpleNamespace(name=name, peers=tuple(Peer(peer, Address("127.0.0.1", 1), peer) for peer in peers))
             for name, peers in written.get("upstreams", {}).items()
+        ),
+        servers=(
+            SimpleNamespace(locations=(SimpleNamespace(access_log=tuple(map(AccessLog, written.get("access_logs", ())))),)),
         ),
         worker_processes=written.get("workers", 2),
         daemon=written.get("daemon", False),
@@ -100,11 +104,11 @@ def work(assignment: Any) -> None:
         slot.set(WORKER_STATE, SERVING)
     while listening or clients:
         if signal.SIGQUIT in told and fault != "deaf":
-            slot.set(WORKER_STATE, DRAINING)
             for one in listening:
                 selector.unregister(one)
                 one.close()
             listening = []
+            slot.set(WORKER_STATE, DRAINING)
             told.clear()
         if signal.SIGUSR1 in told:
             slot.set(WORKER_TURNS, slot.get(WORKER_TURNS) + 1)  # stands for reopened logs here

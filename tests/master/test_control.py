@@ -128,8 +128,6 @@ def test_status_shows_people_a_table_and_why_the_last_reload_failed(master, caps
     assert lines[8].split()[0] == "total"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0s"), (59, "59s"), (61, "1m 1s"), (3600, "1h 0m"), (90061, "1d 1h")]
-)
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0s"), (59, "59s"), (61, "1m 1s"), (3600, "1h 0m"), (90061, "1d 1h")])
 def test_a_duration_shows_its_two_largest_units(seconds, text):
     assert status.as_duration(seconds) == text

@@ -57,10 +57,22 @@ def test_all_workers_serve_after_the_start(master):
 
 def test_processes_are_titled(master):
     def title(pid):
-        return psutil.Process(pid).cmdline()[0]
+        return " ".join(psutil.Process(pid).cmdline()).rstrip()
 
     assert title(master.pid) == f"wproxy: master process {' '.join(master.command()[1:])}"
     assert {title(pid) for pid in master.workers()} == {"wproxy: worker process"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives up rights")
+def test_access_logs_belong_to_the_workers_who_write_them(tmp_path):
+    with running_master(tmp_path, access_logs=["logs/access.log", "off", "stdout"]) as master:
+        path = tmp_path / "logs" / "access.log"
+        assert path.owner() == "nobody"
+        assert not os.path.exists(tmp_path / "off") and not os.path.exists(tmp_path / "stdout")
+        path.rename(tmp_path / "logs" / "access.log.1")
+        master.signal(signal.SIGUSR1)
+        until(path.exists)
+        assert path.owner() == "nobody"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives up rights")
@@ -119,9 +131,7 @@ def test_a_port_that_becomes_free_in_time_is_taken(unstarted):
 def test_a_second_master_with_the_same_pid_file_is_refused_and_the_first_serves_on(master):
     second = subprocess.run(master.command(), capture_output=True, text=True, timeout=10)
     assert second.returncode == 1
-    assert second.stderr == (
-        f'wproxy: [emerg] wproxy is already running as process {master.pid}, says "{master.pid_path}"\n'
-    )
+    assert second.stderr == (f'wproxy: [emerg] wproxy is already running as process {master.pid}, says "{master.pid_path}"\n')
     assert read_pid_file(master.pid_path) == master.pid
     assert master.ask().generation == 1
 
@@ -146,9 +156,7 @@ def test_the_traceback_of_a_worker_goes_to_the_log(unstarted):
     unstarted.write(bad_worker=[0, "raises"])
     _, told = unstarted.launch().communicate(timeout=10)
     assert "Traceback" not in told
-    assert re.search(
-        r"\[alert\] .*worker process \d+ failed: Traceback[^$]*RuntimeError: this worker is bad", unstarted.log()
-    )
+    assert re.search(r"\[alert\] .*worker process \d+ failed: Traceback[^$]*RuntimeError: this worker is bad", unstarted.log())
 
 
 def test_a_start_may_be_stopped_before_it_serves(unstarted):

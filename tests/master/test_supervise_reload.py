@@ -57,7 +57,7 @@ def test_old_workers_finish_their_requests(master):
     until(lambda: master.count(WORKER_ACTIVE) == 10)
     master.write(text="new")
     assert control.reload(master.pid_path) == 0
-    until(lambda: master.workers(DRAINING))
+    until(lambda: len(master.workers(DRAINING)) == 2)
     assert master.ask().text == "new"
     assert {ask(client).text for client in open_requests} == {"old"}
     until(lambda: master.workers(None, generation=1) == [])
@@ -95,9 +95,7 @@ def test_new_workers_that_die_leave_everything_running(master, capsys):
     workers = master.workers()
     fresh = free_port()
     master.write(bad_worker=[1, "exits"], listen=[*master.written["listen"], f"127.0.0.1:{fresh}"])
-    assert re.fullmatch(
-        r"wproxy: \[error\] worker process \d+ exited with code 7 before it served\n", refused(master, capsys)
-    )
+    assert re.fullmatch(r"wproxy: \[error\] worker process \d+ exited with code 7 before it served\n", refused(master, capsys))
     unchanged(master, workers)
     assert is_refused(Address("127.0.0.1", fresh))
 
@@ -125,7 +123,7 @@ def test_a_generation_that_fails_after_a_part_of_it_served_loses_no_connection(m
     master.signal(signal.SIGHUP)
     until(lambda: len(master.workers(SERVING, generation=2)) == 3)
     waiting = [connect(master.address) for _ in range(60)]
-    (hanging,) = master.workers(STARTING)
+    (hanging,) = until(lambda: master.workers(STARTING))
     os.kill(hanging, signal.SIGKILL)
     assert len([ask(client) for client in waiting]) == 60
     until(lambda: master.head(HEAD_ATTEMPTS) == 1)

@@ -34,9 +34,7 @@ def test_a_group_may_be_named():
 
 
 @as_root
-@pytest.mark.parametrize(
-    ("user", "text"), [(("x y",), 'getpwnam("x y") failed'), (("nobody", "x y"), 'getgrnam("x y") failed')]
-)
+@pytest.mark.parametrize(("user", "text"), [(("x y",), 'getpwnam("x y") failed'), (("nobody", "x y"), 'getgrnam("x y") failed')])
 def test_an_unknown_name_is_an_error_of_the_configuration(user, text):
     with pytest.raises(ConfigurationError) as error:
         worker_identity(user)

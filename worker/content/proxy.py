@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from worker.content.pages import error_response
 from worker.http1.body import RequestBody, ResponseBody
-from worker.http1.response import NONE, ResponseHead
+from worker.http1.response import LENGTH, NONE, ResponseHead
 from worker.logs import log_request
 from worker.loop import READ, WRITE, park
 from worker.stream import CHUNK, Stream
@@ -33,7 +33,7 @@ READING = "reading upstream"
 NON_IDEMPOTENT = frozenset((b"POST", b"LOCK", b"PATCH"))
 _STATUS_OF = {"timeout": 504}
 # How many 1xx heads before the real one.
-_MAX_INTERIM = 32
+MAX_INTERIM = 32
 
 
 class Answered(Exception):
@@ -65,24 +65,32 @@ async def proxy_request(request: Request) -> Response:
     group: Group = location.group
     body: RequestBody | None = request.body
     outgoing = _BODILESS if body is None else await collect_body(body, location)
+    clock = request.client.clock
     tried = 0
-    first_try = request.client.clock.now
+    first_try = clock.now
     attempts = request.attempts = []
+    again: LivePeer | None = None
     while True:
-        peer = group.pick(tried)
+        peer = again or group.pick(tried)
         if peer is None:
             return no_live_upstreams(request, group)
-        attempt = Attempt(peer.name, request.client.clock.now)
-        attempts.append(attempt)
+        if again is None:
+            attempt = Attempt(peer.name, clock.now)
+            attempts.append(attempt)
+        again = None
         try:
-            return await exchange(request, outgoing, peer, attempt)
+            upstream = take_idle(request, group, peer) or await open_connection(request, group, peer, attempt)
+            return await exchange(request, outgoing, upstream, peer, attempt)
         except UpstreamFailure as failure:
+            if failure.is_dead_idle and may_repeat(request, outgoing):
+                again = peer
+                continue
             attempt.status = _STATUS_OF.get(failure.kind, 502)
-            attempt.response_time = request.client.clock.now - attempt.started
-            if failure.blames_peer:
-                group.count_failure(peer)
-            else:
+            attempt.response_time = clock.now - attempt.started
+            if failure.is_dead_idle:
                 group.count_success(peer)
+            else:
+                group.count_failure(peer)
             log_failure(request, failure, peer.name)
             tried |= peer.bit
             if not may_try_next(request, failure, outgoing, tried, first_try):
@@ -128,111 +136,133 @@ def may_try_next(request: Request, failure: UpstreamFailure, outgoing: Outgoing,
     return not limit or request.client.clock.now - first_try < limit
 
 
-async def exchange(request: Request, outgoing: Outgoing, peer: LivePeer, attempt: Attempt) -> Response:
-    """One attempt at one peer: send the request, read the head, hand over the body. Raises UpstreamFailure.
+def take_idle(request: Request, group: Group, peer: LivePeer) -> Stream | None:
+    """An idle connection to the peer, if there is one.
 
-    An idle connection may have been closed by the peer at this very moment. That is nobody's fault: the same peer is asked
-    again, and only a new connection counts as an attempt.
+    A request that cannot be repeated first has a look whether the connection still stands: 1.7 us against a 502.
     """
-    location = request.location
-    group: Group = location.group
-    head = location.protocol.request_head(request, outgoing.length)
     while True:
         upstream = group.take_idle(peer)
-        is_reused = upstream is not None
-        if upstream is None:
-            upstream = await connect(request.client.worker.loop, group, peer, location.proxy_connect_timeout)
-            attempt.connect_time = request.client.clock.now - attempt.started
-        elif request.method in NON_IDEMPOTENT and upstream.has_departed():
-            upstream.close()
-            continue
-        else:
-            attempt.connect_time = 0.0
-        try:
-            return await converse(request, outgoing, head, upstream, peer, attempt)
-        except UpstreamFailure as failure:
-            upstream.close()
-            if not (is_reused and failure.is_dead_connection):
-                raise
-            failure.blames_peer = False
-            if not may_repeat(request, outgoing, location):
-                raise
-        except BaseException:
-            upstream.close()
-            raise
+        if upstream is None or request.method not in NON_IDEMPOTENT or not upstream.has_departed():
+            return upstream
+        upstream.close()
 
 
-def may_repeat(request: Request, outgoing: Outgoing, location: Location) -> bool:
-    """Whether a request that died with an idle connection may be sent once more."""
+async def open_connection(request: Request, group: Group, peer: LivePeer, attempt: Attempt) -> Stream:
+    """A new connection to the peer. Raises UpstreamFailure."""
+    upstream = await connect(request.client.worker.loop, group, peer, request.location.proxy_connect_timeout)
+    attempt.connect_time = request.client.clock.now - attempt.started
+    return upstream
+
+
+def may_repeat(request: Request, outgoing: Outgoing) -> bool:
+    """Whether a request that died with an idle connection may be sent once more, on a fresh one to the same peer.
+
+    The peer may have closed the idle connection at this very moment: that is nobody's fault and no attempt.
+    """
     if outgoing.consumed:
         return False
-    return request.method not in NON_IDEMPOTENT or "non_idempotent" in location.proxy_next_upstream
+    return request.method not in NON_IDEMPOTENT or "non_idempotent" in request.location.proxy_next_upstream
 
 
-async def converse(
-    request: Request, outgoing: Outgoing, head: bytes, upstream: Stream, peer: LivePeer, attempt: Attempt
+async def exchange(
+    request: Request, outgoing: Outgoing, upstream: Stream, peer: LivePeer, attempt: Attempt
 ) -> Response:
-    """Send the request on an open connection and read until the head of the response is complete."""
+    """One request on one connection: send it, read the head of the answer, hand over the body.
+
+    Raises UpstreamFailure; the connection is then closed, as it is by any other exception.
+    """
     location = request.location
     clock = request.client.clock
+    buffer = b""
+    try:
+        unsent = start_request(request, outgoing, upstream)
+        whole = True
+        if unsent is not None or outgoing.rest is not None:
+            whole = await finish_request(outgoing, upstream, unsent, location)
+        # The whole head must be there in time. It cannot be there yet: park first, and save a refused recv.
+        seconds = location.proxy_read_timeout
+        deadline = clock.now + seconds
+        while True:
+            await park(upstream, READ, seconds)
+            try:
+                data = upstream.recv(CHUNK)
+            except BlockingIOError:
+                data = None
+            if data is not None:
+                if not data:
+                    raise failure_of("error", "upstream prematurely closed connection", READING_HEAD)
+                attempt.bytes_received += len(data)
+                buffer = buffer + data if buffer else data
+                head, consumed = take_final_head(buffer, upstream, attempt, location)
+                if head is not None:
+                    return respond(request, head, buffer[consumed:], upstream, peer, attempt, whole)
+                buffer = buffer[consumed:]
+            seconds = deadline - clock.now
+    except UpstreamFailure as failure:
+        # Without a byte of an answer, a connection that had served before may have died in idleness.
+        failure.is_dead_idle = failure.kind == "error" and not attempt.bytes_received and upstream.requests > 1
+        upstream.close()
+        raise
+    except TimedOut:
+        upstream.close()
+        raise failure_of("timeout", "upstream timed out (110: Connection timed out)", READING_HEAD) from None
+    except OSError as error:
+        upstream.close()
+        reset = failure_of("error", f"recv() failed ({error.errno}: {error.strerror})", READING_HEAD)
+        reset.is_dead_idle = not attempt.bytes_received and upstream.requests > 1
+        raise reset from None
+    except BaseException:
+        upstream.close()
+        raise
+
+
+def start_request(request: Request, outgoing: Outgoing, upstream: Stream) -> memoryview | None:
+    """Send the head, and the body if it is at hand; what the socket did not take, or None. Raises UpstreamFailure."""
     upstream.requests += 1
-    start = head + outgoing.at_hand if outgoing.at_hand and outgoing.rest is None else head
+    start = request.location.protocol.request_head(request, outgoing.length)
+    if outgoing.rest is None:
+        start += outgoing.at_hand
     try:
         sent = upstream.send(start)
     except BlockingIOError:
         sent = 0
     except OSError as error:
         raise sending_failed(error) from None
-    whole = sent == len(start)
-    if not whole or outgoing.rest is not None:
-        whole = await send_request(upstream, start, sent, outgoing, location)
-    buffer = b""
-    deadline = clock.now + location.proxy_read_timeout
-    interim = 0
-    # The answer cannot be there yet: park first, and save a refused recv.
-    seconds = location.proxy_read_timeout
+    return None if sent == len(start) else memoryview(start)[sent:]
+
+
+def take_final_head(
+    buffer: bytes, upstream: Stream, attempt: Attempt, location: Location
+) -> tuple[ResponseHead | None, int]:
+    """The head of the answer, and how much of the buffer is used; None while it is not there.
+
+    Interim heads are read and forgotten: 100 and 102 of a confused upstream, 103 early hints (http1-security.md, responses).
+    Raises UpstreamFailure.
+    """
+    limit = location.proxy_buffer_size
+    position = 0
     while True:
         try:
-            await park(upstream, READ, seconds)
-            data = upstream.recv(CHUNK)
-        except BlockingIOError:
-            seconds = deadline - clock.now
-            continue
-        except TimedOut:
-            raise failure_of("timeout", "upstream timed out (110: Connection timed out)", READING_HEAD) from None
-        except OSError as error:
-            raise receiving_failed(error, buffer) from None
-        if not data:
-            failure = failure_of("error", "upstream prematurely closed connection", READING_HEAD)
-            failure.is_dead_connection = not buffer
-            raise failure
-        attempt.bytes_received += len(data)
-        buffer = buffer + data if buffer else data
-        while True:
-            try:
-                taken = location.protocol.take_head(buffer, location.proxy_buffer_size, upstream.last_head)
-            except UpstreamFailure as failure:
-                failure.doing, failure.sent = READING_HEAD, True
-                raise
-            if taken is None:
-                break
-            response_head, consumed = taken
-            status = response_head.status
-            if status >= 200 or status == 101:
-                upstream.last_head = response_head
-                attempt.status = status
-                attempt.header_time = clock.now - attempt.started
-                return respond(request, response_head, buffer[consumed:], upstream, peer, attempt, whole)
-            # 100 and 102 of a confused upstream, 103 early hints: read on (http1-security.md, responses).
-            interim += 1
-            buffer = buffer[consumed:]
-            if interim > _MAX_INTERIM:
-                raise failure_of("invalid_header", "upstream sent too many interim responses", READING_HEAD)
-        seconds = deadline - clock.now
+            taken = location.protocol.take_head(buffer[position:] if position else buffer, limit, upstream.last_head)
+        except UpstreamFailure as failure:
+            failure.doing, failure.sent = READING_HEAD, True
+            raise
+        if taken is None:
+            return None, position
+        head, consumed = taken
+        position += consumed
+        if head.status >= 200 or head.status == 101:
+            return head, position
+        attempt.interim_heads += 1
+        if attempt.interim_heads > MAX_INTERIM:
+            raise failure_of("invalid_header", "upstream sent too many interim responses", READING_HEAD)
 
 
-async def send_request(upstream: Stream, start: bytes, sent: int, outgoing: Outgoing, location: Location) -> bool:
-    """Send what a first `send` did not take, and the rest of the body as the client delivers it.
+async def finish_request(
+    outgoing: Outgoing, upstream: Stream, unsent: memoryview | None, location: Location
+) -> bool:
+    """Send what `start_request` could not, and the rest of the body as the client delivers it.
 
     True when all of it was sent; False when the upstream began to answer before that.
     Raises UpstreamFailure, ClientError, ClientGone.
@@ -248,7 +278,8 @@ async def send_request(upstream: Stream, start: bytes, sent: int, outgoing: Outg
     upstream.unexpected = answered
     encode = location.protocol.encode_body if outgoing.length == UNKNOWN_LENGTH else bytes
     try:
-        await push(upstream, memoryview(start)[sent:], location)
+        if unsent is not None:
+            await push(upstream, unsent, location)
         body = outgoing.rest
         if body is not None:
             if outgoing.at_hand:
@@ -293,6 +324,9 @@ def respond(
     """The response for the client from a head and what came with it. Raises UpstreamFailure when its body is broken already."""
     location = request.location
     group: Group = location.group
+    upstream.last_head = head
+    attempt.status = head.status
+    attempt.header_time = request.client.clock.now - attempt.started
     fields = head.cache.get(location)
     if fields is None:
         fields = head.cache[location] = client_fields(head, location)
@@ -301,8 +335,13 @@ def respond(
         return switch_protocols(request, head, fields, rest, upstream, peer, attempt)
     kind, length = location.protocol.body_of(head, request.method)
     if kind == NONE:
-        finish_attempt(request, group, peer, upstream, head, attempt, 0, whole and not rest)
+        finish_attempt(request, group, peer, upstream, head, attempt, whole and not rest)
         return Response(fields, bodiless=not length or request.method == b"HEAD")
+    if kind == LENGTH and length == len(rest):
+        # All of it came with the head, as most bodies do.
+        attempt.response_length = length
+        finish_attempt(request, group, peer, upstream, head, attempt, whole)
+        return Response(fields, rest)
     body = ResponseBody(upstream, rest, kind, length, location.proxy_read_timeout)
     try:
         at_hand = body.take_at_hand()
@@ -310,7 +349,8 @@ def respond(
         failure.doing, failure.sent = READING, True
         raise
     if body.finished:
-        finish_attempt(request, group, peer, upstream, head, attempt, body.received, whole and not body.surplus)
+        attempt.response_length = body.received
+        finish_attempt(request, group, peer, upstream, head, attempt, whole and not body.surplus)
         if head.chunked:
             # All of a chunked body is here: its length is known after all.
             fields = with_length(fields, len(at_hand))
@@ -366,15 +406,12 @@ def finish_attempt(
     upstream: Stream,
     head: ResponseHead,
     attempt: Attempt,
-    length: int,
     is_clean: bool,
 ) -> None:
     """A response was read to its end: give the connection back to the pool, or close it."""
-    attempt.response_length = length
     attempt.response_time = request.client.clock.now - attempt.started
     group.count_success(peer)
     if is_clean and head.keeps_alive:
-        upstream.last_head = head
         group.keep(peer, upstream, head.keepalive_timeout)
     else:
         upstream.close()
@@ -414,7 +451,8 @@ class ProxiedBody:
             request = self.request
             clean = self.whole and not body.surplus
             group: Group = request.location.group
-            finish_attempt(request, group, self.peer, body.stream, self.head, self.attempt, body.received, clean)
+            self.attempt.response_length = body.received
+            finish_attempt(request, group, self.peer, body.stream, self.head, self.attempt, clean)
         return piece
 
     def close(self) -> None:
@@ -471,16 +509,7 @@ def failure_of(kind: str, reason: str, doing: str) -> UpstreamFailure:
 
 def sending_failed(error: OSError) -> UpstreamFailure:
     """A send that the system refused: the other side has closed."""
-    failure = failure_of("error", f"send() failed ({error.errno}: {error.strerror})", SENDING)
-    failure.is_dead_connection = True
-    return failure
-
-
-def receiving_failed(error: OSError, buffer: bytes) -> UpstreamFailure:
-    """A recv that failed before the head was complete."""
-    failure = failure_of("error", f"recv() failed ({error.errno}: {error.strerror})", READING_HEAD)
-    failure.is_dead_connection = not buffer
-    return failure
+    return failure_of("error", f"send() failed ({error.errno}: {error.strerror})", SENDING)
 
 
 def failed(request: Request, failure: UpstreamFailure) -> Response:

@@ -447,7 +447,7 @@ def _read_fields(raw: bytes, limits: HeadLimits, version: int) -> RequestFields:
     if len(raw) + 2 > limits.field:
         for raw_line in raw_lines:
             if len(raw_line) + 2 > limits.field:
-                raise ClientError(494, f'client sent too long header line: "{shown(raw_line)}"')
+                raise _refusal_of_long_field(raw_line)
     try:
         # None, a line to drop, is the only false one.
         lines: tuple[Field, ...] = tuple(filter(None, map(limits.known_fields.__getitem__, raw_lines)))
@@ -473,6 +473,11 @@ def _read_fields(raw: bytes, limits: HeadLimits, version: int) -> RequestFields:
         return RequestFields(lines, values, None, None, length, coding is not None)
     name, port = _read_host(host)
     return RequestFields(lines, values, name, port, length, coding is not None)
+
+
+def _refusal_of_long_field(raw: bytes) -> ClientError:
+    """Why a field line over the limit is refused."""
+    return ClientError(494, f'client sent too long header line: "{shown(raw)}"')
 
 
 def _refusal_of_field(bad: InvalidField, version: int) -> ClientError:
@@ -619,6 +624,10 @@ def _check_begun(buffer: bytes, start: int, limits: HeadLimits) -> None:
         raise ClientError(494, "client sent too large request")
     if buffer.count(b"\n", line_end + 1) > limits.count:
         raise ClientError(494, "client sent too many header lines")
-    begun_at = buffer.rfind(b"\n") + 1
-    if len(buffer) - begun_at + 1 > limits.field:
-        raise ClientError(494, f'client sent too long header line: "{shown(buffer[begun_at:])}"')
+    if len(buffer) - line_end > limits.field:
+        *complete, begun = buffer[line_end + 1 :].split(b"\n")
+        for raw_line in complete:
+            if len(raw_line.removesuffix(b"\r")) + 2 > limits.field:
+                raise _refusal_of_long_field(raw_line)
+        if len(begun) + 1 > limits.field:
+            raise _refusal_of_long_field(begun)

@@ -7,30 +7,11 @@ the fields; what is left per response is to join three pieces.
 from __future__ import annotations
 
 from wproxy.http import REASONS, Request, Response, ResponseFields
-from wproxy.variables import http_date
 
 # Bits of a variant: what in a head depends on the request and not on the fields.
 KEEPALIVE = 1
 HTTP_10 = 2
 BODILESS = 4
-
-
-class DateLine:
-    """The Date line of this second."""
-
-    __slots__ = ("line", "second")
-
-    def __init__(self) -> None:
-        self.second = -1
-        self.line = b""
-
-    def at(self, wall: float) -> bytes:
-        """`Date: ...` with its line end, for a unix time in seconds."""
-        second = int(wall)
-        if second != self.second:
-            self.second = second
-            self.line = f"Date: {http_date(second)}\r\n".encode("ascii")
-        return self.line
 
 
 def is_delimited(request: Request, response: Response) -> bool:

@@ -76,21 +76,18 @@ def request_head(request: Request, length: int) -> bytes:
     plan: HeadPlan = location.head_plan
     line = request.line
     cache = request.fields.cache
-    remembered = cache.get(location)
-    if remembered is not None:
-        known_line, head, known_length, tail = remembered
-        if known_length == length and line.authority is None:
-            if known_line is line and not request.is_rewritten:
-                whole: bytes = head
-                return whole
-            whole = request.method + b" " + request_target(request, location) + plan.version_line + tail
-            cache[location] = (line, whole, length, tail)
-            return whole
-    tail = _compose_fields(request, plan, length)
-    whole = request.method + b" " + request_target(request, location) + plan.version_line + tail
-    if plan.is_stable and line.authority is None and not request.is_rewritten:
-        cache[location] = (line, whole, length, tail)
-    return whole
+    as_received = request.path is line.path and request.args is line.args and line.authority is None
+    remembered: tuple[object, int, bytes, bytes] | None = cache.get(location) if as_received else None
+    if remembered is not None and remembered[1] == length:
+        known_line, _, tail, head = remembered
+        if known_line is line:
+            return head
+    else:
+        tail = _compose_fields(request, plan, length)
+    head = request.method + b" " + request_target(request, location) + plan.version_line + tail
+    if as_received and plan.is_stable:
+        cache[location] = (line, length, tail, head)
+    return head
 
 
 def request_target(request: Request, location: Location) -> bytes:
