@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from bench.failure import BenchFailure
 
-FIRST = -15  # nice value
-
 
 @dataclass(frozen=True, slots=True)
 class Cores:
@@ -30,18 +28,10 @@ def choose_cores() -> Cores:
 
 @contextmanager
 def confined_to(core: int) -> Iterator[None]:
-    """What is started in here is born on this core and stays there: children and threads inherit the affinity.
-
-    As root it also goes before everything else on the machine. All parts of the benchmark alike, so their shares of
-    time among each other stay what they are.
-    """
-    cores, priority = os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)
+    """What is started in here is born on this core and stays there: children and threads inherit the affinity."""
+    before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
-    if os.geteuid() == 0:
-        os.setpriority(os.PRIO_PROCESS, 0, FIRST)
     try:
         yield
     finally:
-        os.sched_setaffinity(0, cores)
-        if os.geteuid() == 0:
-            os.setpriority(os.PRIO_PROCESS, 0, priority)
+        os.sched_setaffinity(0, before)

@@ -88,8 +88,15 @@ def _end(value: None) -> Any:
 class Loop:
     """One worker's loop. `clock.now` is read once a turn."""
 
-    def __init__(self, report: Callable[[Task, BaseException], None] | None = None) -> None:
-        self.clock = Clock(monotonic(), time() - monotonic())
+    def __init__(
+        self,
+        report: Callable[[Task, BaseException], None] | None = None,
+        read_clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """report: told of what ended a task; without it, it is raised. read_clock: seconds that only grow; tests move it."""
+        now = read_clock()
+        self.clock = Clock(now, time() - now)
+        self._read_clock = read_clock
         self.tasks: set[Task] = set()
         self.running = False
         self.turns = 0
@@ -185,7 +192,7 @@ class Loop:
             elif timeout < 0:
                 timeout = 0.0
         events = self._epoll.poll(timeout, 1024)
-        clock.now = now = monotonic()
+        clock.now = now = self._read_clock()
         self.turns += 1
         streams = self._streams
         runnable = self._runnable
