@@ -17,7 +17,7 @@ from worker.content.returns import CloseConnection
 from worker.http1.body import RequestBody
 from worker.http1.chunked import LAST_CHUNK, encode_chunk
 from worker.http1.request import HeadLimits, HeadMemo, RequestFields, RequestLine, take_request_head
-from worker.http1.write import BODILESS, HTTP_10, KEEPALIVE, head_pieces, is_chunked, is_delimited
+from worker.http1.write import BODILESS, HTTP_10, KEEPALIVE, head_pieces
 from worker.logs import log_request
 from worker.loop import READ, WRITE, park
 from worker.stream import CHUNK, Stream, send_all
@@ -221,18 +221,23 @@ def start_response(connection: Connection, request: Request, response: Response)
     A function and not a coroutine: for most responses there is nothing to wait for.
     """
     fields = response.fields
-    chunked = response.source is not None and is_chunked(request, response)
-    if response.source is not None and not chunked and not is_delimited(request, response):
-        request.keepalive = False
+    body = response.body
+    if fields.content_length < 0 and not response.bodiless:
+        # The client is told the end of the body by chunks or, before 1.1, by the end of the connection.
+        if request.version == 10:
+            request.keepalive = False
+        else:
+            body = encode_chunk(body)
+            if response.source is None:
+                body += LAST_CHUNK
+    if request.body is not None and request.body.owes_continue:
+        request.keepalive = False  # the body was never asked for: whether it comes all the same cannot be known
     variant = KEEPALIVE if request.keepalive else 0
     if request.version == 10:
         variant |= HTTP_10
     if response.bodiless:
         variant |= BODILESS
     before, after = fields.wire.get(variant) or head_pieces(fields, variant, request.location.keepalive_timeout[1])
-    body = response.body
-    if chunked and body:
-        body = encode_chunk(body)
     data = before + connection.client.clock.date_line + after + body
     size = len(data)
     request.status = fields.status
@@ -243,7 +248,18 @@ def start_response(connection: Connection, request: Request, response: Response)
         sent = connection.stream.send(data)
     except BlockingIOError:
         sent = 0
+    except OSError:
+        abandon(response)
+        raise
     return None if sent == size else memoryview(data)[sent:]
+
+
+def abandon(response: Response) -> None:
+    """Give up what a response holds of an upstream; nothing happens when it has been given back already."""
+    if response.source is not None:
+        response.source.close()
+    elif response.tunnel is not None:
+        response.tunnel.end()
 
 
 async def finish_response(
@@ -259,10 +275,7 @@ async def finish_response(
         elif response.tunnel is not None:
             await serve_tunnel(connection, request, response.tunnel)
     finally:
-        if response.source is not None:
-            response.source.close()
-        elif response.tunnel is not None:
-            response.tunnel.end()
+        abandon(response)
 
 
 async def send_rest(connection: Connection, request: Request, response: Response) -> None:
@@ -271,7 +284,7 @@ async def send_rest(connection: Connection, request: Request, response: Response
     timeout = request.location.send_timeout
     source = response.source
     assert source is not None
-    chunked = is_chunked(request, response)
+    chunked = response.fields.content_length < 0 and request.version > 10
     while piece := await source.read():
         data = encode_chunk(piece) if chunked else piece
         request.body_bytes_sent += len(data)
@@ -341,8 +354,10 @@ async def linger(connection: Connection, request: Request | None) -> None:
     """
     stream = connection.stream
     location = request.location if request is not None else connection.default.locations.fallback
-    unread = connection.buffer or (request is not None and request.body is not None and not request.body.finished)
-    if not unread and not stream.has_unread():
+    expected = request is not None and (request.fields.content_length > 0 or request.fields.chunked)
+    if request is not None and request.body is not None:
+        expected = not request.body.finished
+    if not (expected or connection.buffer or stream.has_unread()):
         return
     clock = connection.client.clock
     deadline = clock.now + location.lingering_time

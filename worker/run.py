@@ -110,6 +110,9 @@ class Worker:
         for listening in self.assignment.listening:
             sock = socket.socket(fileno=listening.fileno)
             sock.setblocking(False)
+            if not listening.listener.address.is_unix:
+                # What is accepted inherits it: one system call for each connection saved.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             stream = Stream(self.loop, sock)
             self.loop.add(stream)
             self._listening.append(stream)
@@ -144,7 +147,6 @@ class Worker:
                 if listener.address.is_unix:
                     address, port = b"unix:", 0
                 else:
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     address, port = peer[0].encode("ascii"), peer[1]
                 self.accepted += 1
                 serial = self._serial_base + self.accepted * self._serial_step

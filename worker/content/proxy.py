@@ -351,23 +351,8 @@ def respond(
     if body.finished:
         attempt.response_length = body.received
         finish_attempt(request, group, peer, upstream, head, attempt, whole and not body.surplus)
-        if head.chunked:
-            # All of a chunked body is here: its length is known after all.
-            fields = with_length(fields, len(at_hand))
         return Response(fields, at_hand)
     return Response(fields, at_hand, ProxiedBody(request, body, head, peer, attempt, whole))
-
-
-def with_length(fields: ResponseFields, length: int) -> ResponseFields:
-    """The same fields with a Content-Length."""
-    return ResponseFields(
-        fields.status,
-        fields.lines,
-        content_type=fields.content_type,
-        content_length=length,
-        server=fields.server,
-        reason=fields.reason,
-    )
 
 
 def client_fields(head: ResponseHead, location: Location) -> ResponseFields:
@@ -479,7 +464,13 @@ def switch_protocols(
         raise failure_of("invalid_header", "upstream sent 101 to a request without Upgrade", READING_HEAD)
     group: Group = request.location.group
 
+    ended = False
+
     def end() -> None:
+        nonlocal ended
+        if ended:
+            return
+        ended = True
         attempt.response_time = request.client.clock.now - attempt.started
         group.count_success(peer)
         upstream.close()

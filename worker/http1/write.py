@@ -6,27 +6,12 @@ the fields; what is left per response is to join three pieces.
 
 from __future__ import annotations
 
-from wproxy.http import REASONS, Request, Response, ResponseFields
+from wproxy.http import REASONS, ResponseFields
 
 # Bits of a variant: what in a head depends on the request and not on the fields.
 KEEPALIVE = 1
 HTTP_10 = 2
 BODILESS = 4
-
-
-def is_delimited(request: Request, response: Response) -> bool:
-    """Whether the client can tell the end of the body without the connection being closed."""
-    return request.version > 10 or response.bodiless or response.fields.content_length >= 0 or not response.source
-
-
-def is_chunked(request: Request, response: Response) -> bool:
-    """Whether the body goes out in chunks: its length is not known, and the client can read them."""
-    return (
-        response.source is not None
-        and response.fields.content_length < 0
-        and not response.bodiless
-        and request.version > 10
-    )
 
 
 def head_pieces(fields: ResponseFields, variant: int, announced: float | None) -> tuple[bytes, bytes]:

@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 
-from worker.loop import WRITE, Loop, park
+from worker.loop import READ, WRITE, Loop, park
 from worker.stream import Stream
 from worker.upstream.peers import Group, LivePeer
 from wproxy.failures import TimedOut, UpstreamFailure
@@ -26,7 +26,7 @@ async def connect(loop: Loop, group: Group, peer: LivePeer, seconds: float) -> S
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         code = sock.connect_ex(peer.sockaddr)
         if code == errno.EINPROGRESS:
-            loop.add(stream, WRITE)
+            loop.add(stream, READ | WRITE)
             await park(stream, WRITE, seconds)
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
