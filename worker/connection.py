@@ -22,7 +22,7 @@ from worker.logs import log_request
 from worker.loop import READ, WRITE, park
 from worker.stream import CHUNK, Stream, send_all
 from worker.tunnel import run_tunnel
-from wproxy.config.model import Listener, Server
+from wproxy.config.model import Listener, Location, Server
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
 from wproxy.http import Client, Request, Response
 
@@ -33,11 +33,25 @@ if TYPE_CHECKING:
 class Connection:
     """What a client connection keeps from one request to the next.
 
-    buffer: bytes received and not yet used. idle: waiting for the first byte of a request, so that it may be closed without
+    buffer: bytes received and not yet used. routed_*: the last head, and the location it led to. idle: waiting for the first byte of a request, so that it may be closed without
     harm.
     """
 
-    __slots__ = ("buffer", "client", "default", "idle", "limits", "memo", "request", "stream", "task", "worker")
+    __slots__ = (
+        "buffer",
+        "client",
+        "default",
+        "idle",
+        "limits",
+        "memo",
+        "request",
+        "routed_fields",
+        "routed_line",
+        "routed_to",
+        "stream",
+        "task",
+        "worker",
+    )
 
     def __init__(self, worker: Worker, stream: Stream, client: Client, default: Server, limits: HeadLimits) -> None:
         self.worker = worker
@@ -49,6 +63,9 @@ class Connection:
         self.buffer = b""
         self.idle = True
         self.request: Request | None = None
+        self.routed_line: RequestLine | None = None
+        self.routed_fields: RequestFields | None = None
+        self.routed_to: Location = default.locations.fallback
         self.task = worker.loop.current()
 
     def client_moved(self, stream: Stream) -> bool:
@@ -175,13 +192,14 @@ def make_request(connection: Connection, line: RequestLine, fields: RequestField
     clock = client.clock
     client.requests += 1
     request = Request(client, line, fields, clock.now)
-    server: Server | None = fields.cache.get("server") if line.authority is None else None
-    if server is None:
+    if line is connection.routed_line and fields is connection.routed_fields:
+        location = connection.routed_to
+    else:
         server = client.listener.servers.find(line.authority or fields.host)
-        if line.authority is None:
-            fields.cache["server"] = server
-    request.server = server
-    request.location = location = server.locations.find(line.path)
+        location = connection.routed_to = server.locations.find(line.path)
+        connection.routed_line, connection.routed_fields = line, fields
+    request.location = location
+    request.server = location.server
     if line.version == 10:
         request.version = 10
         request.keepalive = fields.wants_keepalive

@@ -79,7 +79,9 @@ async def proxy_request(request: Request) -> Response:
             attempts.append(attempt)
         again = None
         try:
-            upstream = take_idle(request, group, peer) or await open_connection(request, group, peer, attempt)
+            upstream = group.take_idle(peer, must_stand=request.method in NON_IDEMPOTENT)
+            if upstream is None:
+                upstream = await open_connection(request, group, peer, attempt)
             return await exchange(request, outgoing, upstream, peer, attempt)
         except UpstreamFailure as failure:
             if failure.is_dead_idle and may_repeat(request, outgoing):
@@ -134,18 +136,6 @@ def may_try_next(request: Request, failure: UpstreamFailure, outgoing: Outgoing,
         return False
     limit = location.proxy_next_upstream_timeout
     return not limit or request.client.clock.now - first_try < limit
-
-
-def take_idle(request: Request, group: Group, peer: LivePeer) -> Stream | None:
-    """An idle connection to the peer, if there is one.
-
-    A request that cannot be repeated first has a look whether the connection still stands: 1.7 us against a 502.
-    """
-    while True:
-        upstream = group.take_idle(peer)
-        if upstream is None or request.method not in NON_IDEMPOTENT or not upstream.has_departed():
-            return upstream
-        upstream.close()
 
 
 async def open_connection(request: Request, group: Group, peer: LivePeer, attempt: Attempt) -> Stream:
