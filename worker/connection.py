@@ -40,10 +40,9 @@ class Connection:
     __slots__ = (
         "buffer",
         "client",
-        "default",
         "idle",
-        "limits",
         "memo",
+        "plan",
         "request",
         "routed_fields",
         "routed_line",
@@ -53,19 +52,18 @@ class Connection:
         "worker",
     )
 
-    def __init__(self, worker: Worker, stream: Stream, client: Client, default: Server, limits: HeadLimits) -> None:
+    def __init__(self, worker: Worker, stream: Stream, client: Client, plan: ListenerPlan) -> None:
         self.worker = worker
         self.stream = stream
         self.client = client
-        self.default = default
-        self.limits = limits
+        self.plan = plan
         self.memo = HeadMemo()
         self.buffer = b""
         self.idle = True
         self.request: Request | None = None
         self.routed_line: RequestLine | None = None
         self.routed_fields: RequestFields | None = None
-        self.routed_to: Location = default.locations.fallback
+        self.routed_to: Location = plan.default.locations.fallback
         self.task = worker.loop.current()
 
     def client_moved(self, stream: Stream) -> bool:
@@ -79,25 +77,30 @@ class Connection:
         return False
 
 
-def head_limits(server: Server) -> HeadLimits:
-    """The limits for heads on a listener: those of its default server."""
-    number, each = server.large_client_header_buffers
-    return HeadLimits(
-        line=each,
-        field=each,
-        total=number * each,
-        count=server.max_headers,
-        ignore_invalid_headers=server.ignore_invalid_headers,
-        underscores_in_headers=server.underscores_in_headers,
-        merge_slashes=server.merge_slashes,
-    )
+class ListenerPlan:
+    """What every connection of a listener needs before its first request names a server: of the default server."""
+
+    __slots__ = ("default", "header_timeout", "idle_timeout", "limits")
+
+    def __init__(self, default: Server) -> None:
+        number, each = default.large_client_header_buffers
+        self.default = default
+        self.header_timeout = default.client_header_timeout
+        self.idle_timeout = default.locations.fallback.keepalive_timeout[0]
+        self.limits = HeadLimits(
+            line=each,
+            field=each,
+            total=number * each,
+            count=default.max_headers,
+            ignore_invalid_headers=default.ignore_invalid_headers,
+            underscores_in_headers=default.underscores_in_headers,
+            merge_slashes=default.merge_slashes,
+        )
 
 
-async def serve_connection(
-    worker: Worker, stream: Stream, client: Client, default: Server, limits: HeadLimits
-) -> None:
+async def serve_connection(worker: Worker, stream: Stream, client: Client, plan: ListenerPlan) -> None:
     """Serve one client until one side is done; closes the stream."""
-    connection = Connection(worker, stream, client, default, limits)
+    connection = Connection(worker, stream, client, plan)
     stream.unexpected = connection.client_moved
     stream.watches_departure = True
     worker.connections.add(connection)
@@ -147,16 +150,16 @@ async def serve_connection(
 async def next_head(connection: Connection) -> tuple[RequestLine, RequestFields, int] | None:
     """The next request head and its length; None when the client has no more requests. Raises ClientError, OSError."""
     stream = connection.stream
-    server = connection.default
+    plan = connection.plan
     first = not connection.client.requests
     # A deadline for the whole head, from the first byte on; before it, the time an idle connection is kept.
-    deadline = connection.client.clock.now + server.client_header_timeout
-    seconds = server.client_header_timeout if first else server.locations.fallback.keepalive_timeout[0]
+    deadline = connection.client.clock.now + plan.header_timeout
+    seconds = plan.header_timeout if first else plan.idle_timeout
     buffer = connection.buffer
     connection.idle = not buffer
     while True:
         if buffer:
-            head = take_request_head(buffer, connection.limits, connection.memo)
+            head = take_request_head(buffer, plan.limits, connection.memo)
             if head is not None:
                 connection.idle = False
                 connection.buffer = buffer
@@ -181,7 +184,7 @@ async def next_head(connection: Connection) -> tuple[RequestLine, RequestFields,
         if not buffer:
             connection.idle = False
             if not first:
-                deadline = connection.client.clock.now + server.client_header_timeout
+                deadline = connection.client.clock.now + plan.header_timeout
         buffer = connection.buffer = buffer + data if buffer else data
         seconds = deadline - connection.client.clock.now
 
@@ -201,7 +204,6 @@ def make_request(connection: Connection, line: RequestLine, fields: RequestField
     request.location = location
     request.server = location.server
     if line.version == 10:
-        request.version = 10
         request.keepalive = fields.wants_keepalive
     elif fields.wants_close:
         request.keepalive = False
@@ -371,7 +373,7 @@ async def linger(connection: Connection, request: Request | None) -> None:
     We end our side, then read and forget until the client ends its own, within lingering_time.
     """
     stream = connection.stream
-    location = request.location if request is not None else connection.default.locations.fallback
+    location = request.location if request is not None else connection.plan.default.locations.fallback
     expected = request is not None and (request.fields.content_length > 0 or request.fields.chunked)
     if request is not None and request.body is not None:
         expected = not request.body.finished
@@ -448,7 +450,7 @@ def client_timed_out(connection: Connection) -> None:
 
 def log_head_timeout(connection: Connection, buffer: bytes) -> None:
     """A client that began a head and did not finish it in time: 408 in the access log, nothing on the wire, as in nginx."""
-    server = connection.default
+    server = connection.plan.default
     request = unreadable_request(connection, buffer.partition(b"\n")[0].rstrip(b"\r"))
     request.status = 408
     request.end_cause = f"client: client_header_timeout {server.client_header_timeout:g}: {server.origin('client_header_timeout')}"
@@ -470,8 +472,8 @@ def unreadable_request(connection: Connection, line: bytes | None = None) -> Req
         connection.client.clock.now,
     )
     request.request_length = len(connection.buffer)
-    request.server = connection.default
-    request.location = connection.default.locations.fallback
+    request.server = connection.plan.default
+    request.location = connection.plan.default.locations.fallback
     request.keepalive = False
     return request
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import setproctitle
 
-from worker.connection import Connection, head_limits, serve_connection
+from worker.connection import Connection, ListenerPlan, serve_connection
 from worker.logs import AccessLogs, WorkerErrorLog
 from worker.loop import READ, Loop, Task, park, sleep
 from worker.phases import attach
@@ -124,7 +124,7 @@ class Worker:
         listener = listening.listener
         default = listener.servers.default
         assert default is not None
-        limits = head_limits(default)
+        plan = ListenerPlan(default)
         loop = self.loop
         while True:
             await park(stream, READ, float("inf"))
@@ -153,7 +153,7 @@ class Worker:
                 client = Client(self, listener, loop.clock, address, port, serial, local_address(sock))
                 connection = Stream(loop, sock)
                 loop.add(connection)
-                loop.spawn(serve_connection(self, connection, client, default, limits), f"client *{serial}")
+                loop.spawn(serve_connection(self, connection, client, plan), f"client *{serial}")
 
     def connection_ended(self, connection: Connection) -> None:
         """Forget a connection; the last one of a worker that drains is the end of the worker."""
