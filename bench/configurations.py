@@ -63,7 +63,7 @@ _WPROXY = """\
 worker_processes = 1
 daemon = false
 pid = "{folder}/wproxy.pid"
-error_log = ["{folder}/error.log", "error"]
+error_log = {{ "{folder}/error.log" = "error" }}
 {user}
 [events]
 worker_connections = 4096

@@ -10,10 +10,10 @@ _TEXT = """\
 worker_processes = {workers}
 daemon = false
 pid = "off"
-error_log = ["stderr", "notice"]
+error_log = {{ stderr = "notice" }}
 
 [http]
-access_log = [["stdout", "line"]]
+access_log = {{ stdout = "line" }}
 
 [http.log_format]
 line = "$time_iso8601  $status  $request_method $host$request_uri -> $upstream_addr  $body_bytes_sent bytes  $request_time s  from $remote_addr"

@@ -10,6 +10,7 @@ the default log). `varies` tells how long a value holds:
 
 from __future__ import annotations
 
+import binascii
 import os
 import time
 from collections.abc import Callable
@@ -220,14 +221,11 @@ def proxy_add_x_forwarded_for(request: Request) -> bytes:
 @variable("remote_user")
 def remote_user(request: Request) -> bytes | None:
     """The user of Basic credentials, verified or not, as in nginx; None without any."""
-    import base64
-    import binascii
-
     kind, _, credentials = (request.fields.get(b"authorization") or b"").partition(b" ")
     if kind.lower() != b"basic":
         return None
     try:
-        user, colon, _ = base64.b64decode(credentials.strip(b" ")).partition(b":")
+        user, colon, _ = binascii.a2b_base64(credentials.strip(b" ")).partition(b":")
     except binascii.Error:
         return None
     return user if colon else None

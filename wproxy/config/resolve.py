@@ -238,11 +238,15 @@ class _Resolver:
         for server in self.servers:
             for location in server.locations:
                 for log in location.access_log:
-                    if log.path != "off" and log.format not in self.log_formats:
-                        where = location.origins.get("access_log", location.position)
-                        problem = Problem(f'unknown log format "{log.format}"', where)
-                        if problem not in self.problems:
-                            self.problems.append(problem)
+                    where = location.origins.get("access_log", location.position)
+                    if log.path in self.log_formats:
+                        text = f'"{log.path}" in "access_log" is a log format, not a file: write {{ "FILE" = "{log.path}" }}'
+                    elif log.path != "off" and log.format not in self.log_formats:
+                        text = f'unknown log format "{log.format}"'
+                    else:
+                        continue
+                    if Problem(text, where) not in self.problems:
+                        self.problem(text, where)
 
     # Directives.
 

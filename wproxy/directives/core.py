@@ -18,6 +18,8 @@ def worker_count(value: str) -> int:
 
 def log_target(target: str, level: str = "error") -> tuple[str, str]:
     """(path or "stderr", level)."""
+    if target in LEVELS:
+        raise ValueError(f'"{target}" in "%s" is a level, not a file: write {{ "FILE" = "{target}" }}')
     if level not in LEVELS:
         raise ValueError(f'invalid log level "{level}"')
     return target, level
@@ -50,7 +52,7 @@ class MainDirectives:
         time, MAIN, doc="How long a worker told to quit may take to finish its requests; no limit unless set."
     )
     error_log: tuple[tuple[str, str], ...] = directive(
-        log_target, MAIN, arity=(1, 2), default="stderr", inherit=OWN_GATHER, doc="Where errors go: a file or stderr, and from which level."
+        log_target, MAIN, arity=(1, 2), default="stderr", inherit=OWN_GATHER, named=True, doc="Where errors go: a file or stderr, and from which level."
     )
     events: None = directive(nothing, MAIN, arity=0, inherit=OWN, block=EVENTS, doc="Connection processing.")
     http: None = directive(nothing, MAIN, arity=0, inherit=OWN, block=HTTP, doc="Everything about HTTP.")

@@ -45,7 +45,7 @@ def log_format(name: str, *pieces: str) -> LogFormat:
 
 class LogDirectives:
     access_log: tuple[AccessLog, ...] = directive(
-        access_log, HTTP | SERVER | LOCATION, arity=(1, 2), default="logs/access.log", inherit=GATHER, doc="Where requests are logged and in which log_format; off is nowhere."
+        access_log, HTTP | SERVER | LOCATION, arity=(1, 2), default="logs/access.log", inherit=GATHER, named=True, doc="Where requests are logged and in which log_format; off is nowhere."
     )
     log_format: tuple[LogFormat, ...] = directive(
         log_format, HTTP, arity=(2, 1000), inherit=OWN_GATHER, named=True, doc="A format for access_log: text with variables."

@@ -24,7 +24,7 @@ RUN = "import sys; from master.demo import run_demo; sys.exit(run_demo(sys.argv[
 CONFIGURATION = """\
 worker_processes = 1
 pid = "{folder}/wproxy.pid"
-error_log = ["{folder}/error.log", "error"]
+error_log = {{ "{folder}/error.log" = "error" }}
 [events]
 worker_connections = 256
 [http]

@@ -1,0 +1,61 @@
+"""The test application as plain ASGI, for uvicorn; see flask_app for what it answers."""
+
+import hashlib
+import json
+
+
+async def app(scope, receive, send):
+    """Answer one request; `lifespan` is refused by the exception that ASGI wants for it."""
+    assert scope["type"] == "http"
+    first, _, rest = scope["path"].strip("/").partition("/")
+    if first == "seen":
+        length, digest = await read(receive)
+        seen = {
+            "method": scope["method"],
+            "target": scope["raw_path"].decode() + ("?" + scope["query_string"].decode() if scope["query_string"] else ""),
+            "fields": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]],
+            "length": length,
+            "sha256": digest,
+        }
+        await answer(send, 200, json.dumps(seen).encode(), b"application/json")
+    elif first == "digest":
+        length, digest = await read(receive)
+        await answer(send, 200, json.dumps({"length": length, "sha256": digest}).encode(), b"application/json")
+    elif first == "bytes":
+        await answer(send, 200, pattern(int(rest)), b"application/octet-stream")
+    elif first == "stream":
+        data = pattern(int(rest))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/octet-stream")]})
+        for at in range(0, len(data), 50000):
+            await send({"type": "http.response.body", "body": data[at : at + 50000], "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    elif first == "status":
+        status = int(rest)
+        await answer(send, status, b"" if status in (204, 304) else b"status %d" % status, b"text/plain")
+    else:
+        await answer(send, 404, b"not found", b"text/plain")
+
+
+async def read(receive):
+    """(length, SHA-256) of the body."""
+    digest, length = hashlib.sha256(), 0
+    while True:
+        message = await receive()
+        digest.update(message.get("body", b""))
+        length += len(message.get("body", b""))
+        if not message.get("more_body"):
+            return length, digest.hexdigest()
+
+
+async def answer(send, status, body, content_type):
+    fields = [(b"content-type", content_type)]
+    if status not in (204, 304):
+        fields.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": fields})
+    await send({"type": "http.response.body", "body": body})
+
+
+def pattern(size):
+    """Bytes that do not repeat soon."""
+    block = b"".join(b"%08d" % number for number in range(8192))
+    return (block * (size // len(block) + 1))[:size]
