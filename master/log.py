@@ -6,6 +6,7 @@ One os.write per line on a descriptor opened with O_APPEND: lines of several pro
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Iterable
 
@@ -104,9 +105,19 @@ def open_log_file(path: str, owner: Identity | None) -> int:
     """Open for appending, making the file and its directory when missing; it is given to the owner. Raises OSError."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     fileno = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    if owner is not None and os.fstat(fileno).st_uid != owner.uid:
+    if owner is not None and _is_plain_file(path, fileno):
         os.fchown(fileno, owner.uid, -1)
     return fileno
+
+
+def _is_plain_file(path: str, fileno: int) -> bool:
+    """Whether this is a regular file of one name, and that name no symbolic link.
+
+    Anything else must not change hands: /dev/stdout, or what a worker that was broken into made the name point to.
+    """
+    opened, named = os.fstat(fileno), os.lstat(path)
+    is_same = (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino)
+    return is_same and stat.S_ISREG(opened.st_mode) and opened.st_nlink == 1
 
 
 def _cannot_open(path: str, error: OSError) -> ConfigurationError:

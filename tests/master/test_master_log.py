@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from master.log import ErrorLog
+from master.log import ErrorLog, open_log_file
+from master.user import Identity
 from wproxy.config.tree import ConfigurationError
 
 
@@ -66,3 +67,16 @@ def test_a_failed_reopening_keeps_the_old_file(tmp_path):
     log.write("error", "kept")
     log.close()
     assert "kept" in (tmp_path / "old").read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_only_a_plain_file_is_given_to_the_workers(tmp_path):
+    for name in ("plain", "secret", "shared"):
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to(tmp_path / "secret")
+    os.link(tmp_path / "shared", tmp_path / "shared too")
+    (tmp_path / "null").symlink_to("/dev/null")
+    for name in ("plain", "link", "shared", "null"):
+        os.close(open_log_file(str(tmp_path / name), Identity("joe", 1000, 1000)))
+    assert (tmp_path / "plain").stat().st_uid == 1000
+    assert [(tmp_path / name).stat().st_uid for name in ("secret", "shared", "null")] == [0, 0, 0]

@@ -32,6 +32,11 @@ PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r
 Reply = Callable[["Conversation", Received], None]
 
 
+def send_ok(conversation: Conversation, received: Received) -> None:
+    """The reply unless a test wants another."""
+    conversation.send(PLAIN)
+
+
 class Conversation:
     """One connection of the recorder's: what a reply is made with."""
 
@@ -113,7 +118,7 @@ class Recorder:
         self.requests: list[Received] = []
         self.connections = 0
         self.ended = 0
-        self.reply: Reply = lambda conversation, received: conversation.send(PLAIN)
+        self.reply: Reply = send_ok
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
