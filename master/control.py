@@ -14,9 +14,9 @@ import signal
 import sys
 import time
 
-from master.memory import HEAD_BEGUN, HEAD_REOPENED, Memory, NoMaster, open_memory_of
+from master.memory import Memory, NoMaster, open_memory_of
 from master.pidfile import PidFileError, read_pid_file
-from wproxy.shared import HEAD_ATTEMPTS, HEAD_GENERATION, HEAD_OUTCOME
+from wproxy.shared import HEAD_ATTEMPTS, HEAD_BEGUN, HEAD_GENERATION, HEAD_OUTCOME, HEAD_REOPENED
 
 STOP_TIMEOUT = 10.0  # seconds; the master kills its workers after 3
 RELOAD_TIMEOUT = 30.0

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from master.log import ErrorLog
 from master.sockets import share
 from master.user import Identity
 from wproxy.assignment import Assignment, ListeningSocket
 from wproxy.config.model import Configuration, Listener
+from wproxy.error_log import ErrorLog
 
 STRAGGLER_TIMEOUT = 5.0  # seconds that worker_shutdown_timeout may be overdrawn
 

@@ -19,11 +19,6 @@ from wproxy.shared import HEAD_MAGIC, HEAD_MASTER_PID, MAGIC, TOTAL_BYTES, Share
 
 MEMFD_NAME = "wproxy"
 
-# Two words of the head of our own: how many reloads were begun and how often the logs were reopened. With the first,
-# whoever asks for a reload while another is running can tell the outcome of his own from the outcome of the other.
-HEAD_BEGUN = 12
-HEAD_REOPENED = 13
-
 
 class NoMaster(Exception):
     """The process is gone, or is no master of wproxy's."""

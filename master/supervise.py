@@ -25,8 +25,8 @@ import setproctitle
 
 from master.daemon import StartReport, daemonise, print_failure, wait_for_start
 from master.generation import Generation, Work, worker_count
-from master.log import ErrorLog, open_error_log, provide_access_logs
-from master.memory import HEAD_BEGUN, HEAD_REOPENED, create_memory
+from master.log import open_error_log, provide_access_logs, reopen_error_log
+from master.memory import create_memory
 from master.peer_records import PeerRecords, assign_records
 from master.pidfile import refuse_second_master, remove_pid_file, write_pid_file
 from master.signals import Arrival, block_signals, take_signal
@@ -35,7 +35,16 @@ from master.user import worker_identity
 from master.workers import Worker, Workers, describe_end
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError, Problem
-from wproxy.shared import HEAD_GENERATION, HEAD_OUTCOME, HEAD_READY, HEAD_RELOADED, HEAD_STARTED, MAX_WORKERS
+from wproxy.shared import (
+    HEAD_BEGUN,
+    HEAD_GENERATION,
+    HEAD_OUTCOME,
+    HEAD_READY,
+    HEAD_RELOADED,
+    HEAD_REOPENED,
+    HEAD_STARTED,
+    MAX_WORKERS,
+)
 
 Load = Callable[[], Configuration]
 
@@ -109,7 +118,7 @@ class Master:
         self.failure = ""  # why the start failed
         self.reload_wanted = False
         self.respawns: list[tuple[float, Generation, int]] = []  # when, and whom
-        self.error_log = ErrorLog((("stderr", "error"),))  # until the configuration's own is open
+        self.error_log = open_error_log([("stderr", "error")])  # until the configuration's own is open
         self.memory = create_memory()
         self.shared = self.memory.shared
         self.records = PeerRecords(self.shared)
@@ -210,7 +219,7 @@ class Master:
             identity=identity,
             sockets=(),
             workers=count,
-            log=open_error_log(configuration, identity),
+            log=open_error_log(configuration.error_log_targets, identity),
             pid_path=configuration.path(configuration.pid) if configuration.pid else "",
         )
         if self.current is None:
@@ -358,13 +367,11 @@ class Master:
     def reopen_logs(self) -> None:
         """After a rotation: our own, then the workers theirs."""
         try:
-            self.error_log.reopen()
+            reopen_error_log(self.error_log)
             if self.current:
                 provide_access_logs(self.current.configuration, self.current.identity)
         except ConfigurationError as error:  # goes to the old file, which is better than nowhere
             self.error_log.write("emerg", describe(error))
-        if not self.report.is_foreground:
-            self.error_log.take_over_stderr()
         for worker in self.workers.all():
             worker.reopen_logs()
         self.shared.set_head(HEAD_REOPENED, self.shared.head(HEAD_REOPENED) + 1)

@@ -44,11 +44,13 @@ def worker_identity(user: tuple[str, ...] | None) -> Identity | None:
         raise ConfigurationError(Problem(f'getgrnam("{group}") failed')) from None
 
 
-def become(identity: Identity) -> None:
-    """Give up root's rights for good; raises OSError.
+def become(identity: Identity | None) -> None:
+    """Give up root's rights for good; None: there are none to give up. Raises OSError.
 
     The order matters: after setuid the groups cannot be changed any more, and without initgroups root's would stay.
     """
+    if identity is None:
+        return
     os.initgroups(identity.name, identity.gid)
     os.setgid(identity.gid)
     os.setuid(identity.uid)

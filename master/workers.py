@@ -20,11 +20,11 @@ import setproctitle
 
 from master.daemon import flush_standard_streams
 from master.generation import Generation, Work
-from master.log import ErrorLog
 from master.memory import Memory
 from master.signals import restore_signals, send_signal
-from master.user import Identity, become
+from master.user import become
 from wproxy.assignment import Assignment
+from wproxy.error_log import ErrorLog
 from wproxy.shared import (
     HEAD_ACCEPTED,
     HEAD_CONNECTIONS,
@@ -128,13 +128,15 @@ class Workers:
             shared=self._memory.shared,
             memory_fileno=self._memory.fileno,
             lifeline=self._lifeline,
+            workers=generation.workers,
+            drop_privileges=lambda: become(generation.identity),
         )
 
         def live() -> None:
             self._leave_master(generation, [own.fileno for own in assignment.listening])
             self._work(assignment)
 
-        pid = fork_worker(live, generation.identity, generation.log)
+        pid = fork_worker(live, generation.log)
         slot.set(WORKER_PID, pid)
         worker = self._living[pid] = Worker(pid, index, generation, slot, time.monotonic())
         return worker
@@ -176,7 +178,7 @@ class Workers:
         return f"<workers {', '.join(map(str, self._living)) or 'none'}>"
 
 
-def fork_worker(live: Callable[[], None], identity: Identity | None, log: ErrorLog) -> int:
+def fork_worker(live: Callable[[], None], log: ErrorLog) -> int:
     """Fork a worker that runs `live` and never returns from here; returns its pid. Raises OSError.
 
     It exits 0 when `live` returns, with the code of a SystemExit, and 1 with the traceback in the log after any other
@@ -194,8 +196,6 @@ def fork_worker(live: Callable[[], None], identity: Identity | None, log: ErrorL
     try:
         restore_signals()
         setproctitle.setproctitle("wproxy: worker process")
-        if identity is not None:
-            become(identity)
         live()
         code = 0
     except SystemExit as end:

@@ -12,7 +12,6 @@ import socket
 from typing import TYPE_CHECKING
 
 from worker.content.pages import error_response
-from worker.content.proxy import Tunnel
 from worker.content.returns import CloseConnection
 from worker.http1.body import RequestBody
 from worker.http1.chunked import LAST_CHUNK, encode_chunk
@@ -22,6 +21,7 @@ from worker.logs import log_request
 from worker.loop import READ, WRITE, park
 from worker.stream import CHUNK, Stream, send_all
 from worker.tunnel import run_tunnel
+from worker.upstream.incoming import Tunnel
 from wproxy.config.model import Listener, Location, Server
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
 from wproxy.http import Client, Request, Response
@@ -30,17 +30,23 @@ if TYPE_CHECKING:
     from worker.run import Worker
 
 
+Head = tuple[RequestLine, RequestFields, int]
+
+
 class Connection:
     """What a client connection keeps from one request to the next.
 
-    buffer: bytes received and not yet used. routed_*: the last head, and the location it led to. idle: waiting for the first byte of a request, so that it may be closed without
-    harm.
+    buffer: bytes received and not yet used. idle: waiting for the first byte of a request, so that it may be closed.
+    routed_*: the last head, and the location it led to; last_request, expires: from this request on, or this moment, the
+    connection is not kept, as that location has it.
     """
 
     __slots__ = (
         "buffer",
         "client",
+        "expires",
         "idle",
+        "last_request",
         "memo",
         "plan",
         "request",
@@ -64,6 +70,8 @@ class Connection:
         self.routed_line: RequestLine | None = None
         self.routed_fields: RequestFields | None = None
         self.routed_to: Location = plan.default.locations.fallback
+        self.last_request = 0
+        self.expires = 0.0
         self.task = worker.loop.current()
 
     def client_moved(self, stream: Stream) -> bool:
@@ -104,11 +112,18 @@ async def serve_connection(worker: Worker, stream: Stream, client: Client, plan:
     stream.unexpected = connection.client_moved
     stream.watches_departure = True
     worker.connections.add(connection)
+    patience = plan.header_timeout
     try:
         while True:
-            head = await next_head(connection)
+            head = take_request_head(connection.buffer, plan.limits, connection.memo) if connection.buffer else None
             if head is None:
-                break
+                connection.idle = not connection.buffer
+                if connection.idle:
+                    await park(stream, READ, patience)
+                    head = receive_head(connection)
+                if head is None:
+                    head = await receive_rest_of_head(connection)
+                patience = plan.idle_timeout
             line, fields, consumed = head
             request = connection.request = make_request(connection, line, fields)
             connection.buffer = connection.buffer[consumed:]
@@ -131,7 +146,9 @@ async def serve_connection(worker: Worker, stream: Stream, client: Client, plan:
     except (ClientGone, OSError) as error:
         client_left(connection, error)
     except TimedOut:
-        client_timed_out(connection)
+        # While it was idle nobody minds.
+        if connection.request is not None:
+            client_timed_out(connection, connection.request)
     except UpstreamFailure:
         # Logged where it happened. The head is out: closing without an end tells the client that something is missing.
         finish_if_any(connection)
@@ -147,46 +164,37 @@ async def serve_connection(worker: Worker, stream: Stream, client: Client, plan:
 # Reading requests.
 
 
-async def next_head(connection: Connection) -> tuple[RequestLine, RequestFields, int] | None:
-    """The next request head and its length; None when the client has no more requests. Raises ClientError, OSError."""
-    stream = connection.stream
-    plan = connection.plan
-    first = not connection.client.requests
-    # A deadline for the whole head, from the first byte on; before it, the time an idle connection is kept.
-    deadline = connection.client.clock.now + plan.header_timeout
-    seconds = plan.header_timeout if first else plan.idle_timeout
-    buffer = connection.buffer
-    connection.idle = not buffer
+def receive_head(connection: Connection) -> Head | None:
+    """Read once and take a request head; None while it is not complete. Raises ClientError, ClientGone, OSError."""
+    try:
+        data = connection.stream.recv(CHUNK)
+    except BlockingIOError:
+        return None
+    if not data:
+        raise ClientGone
+    connection.idle = False
+    if connection.buffer:
+        data = connection.buffer + data
+    connection.buffer = data
+    return take_request_head(data, connection.plan.limits, connection.memo)
+
+
+async def receive_rest_of_head(connection: Connection) -> Head:
+    """Read on until the head is complete, within client_header_timeout. Raises ClientError, ClientGone, OSError.
+
+    The time runs from the first byte, on a new connection from its beginning; bytes that dribble in do not extend it.
+    """
+    client = connection.client
+    clock = client.clock
+    deadline = (clock.now if client.requests else client.started) + connection.plan.header_timeout
     while True:
-        if buffer:
-            head = take_request_head(buffer, plan.limits, connection.memo)
-            if head is not None:
-                connection.idle = False
-                connection.buffer = buffer
-                return head
         try:
-            await park(stream, READ, seconds)
-            data = stream.recv(CHUNK)
-        except BlockingIOError:
-            continue
+            await park(connection.stream, READ, deadline - clock.now)
         except TimedOut:
-            if buffer:
-                log_head_timeout(connection, buffer)
-            return None
-        if not data:
-            if buffer:
-                connection.worker.error_log.write(
-                    "info",
-                    f"client prematurely closed connection while reading client request headers, {who(connection)}",
-                    connection.client.serial,
-                )
-            return None
-        if not buffer:
-            connection.idle = False
-            if not first:
-                deadline = connection.client.clock.now + plan.header_timeout
-        buffer = connection.buffer = buffer + data if buffer else data
-        seconds = deadline - connection.client.clock.now
+            raise ClientError(408, "client timed out (110: Connection timed out)") from None
+        head = receive_head(connection)
+        if head is not None:
+            return head
 
 
 def make_request(connection: Connection, line: RequestLine, fields: RequestFields) -> Request:
@@ -201,18 +209,15 @@ def make_request(connection: Connection, line: RequestLine, fields: RequestField
         server = client.listener.servers.find(line.authority or fields.host)
         location = connection.routed_to = server.locations.find(line.path)
         connection.routed_line, connection.routed_fields = line, fields
+        connection.last_request = location.keepalive_requests if location.keepalive_timeout[0] else 0
+        connection.expires = client.started + location.keepalive_time
     request.location = location
     request.server = location.server
     if line.version == 10:
         request.keepalive = fields.wants_keepalive
     elif fields.wants_close:
         request.keepalive = False
-    if (
-        client.requests >= location.keepalive_requests
-        or not location.keepalive_timeout[0]
-        or clock.now - client.started > location.keepalive_time
-        or connection.worker.draining
-    ):
+    if client.requests >= connection.last_request or clock.now >= connection.expires or connection.worker.draining:
         request.keepalive = False
     return request
 
@@ -401,11 +406,14 @@ async def refuse(connection: Connection, error: ClientError) -> None:
         finish_if_any(connection)
         return
     if request is None:
-        connection.worker.error_log.write(
-            level, f"{error.reason} while reading client request line, {who(connection)}", connection.client.serial
-        )
+        doing = "while reading client request headers"
+        connection.worker.error_log.write(level, f"{error.reason} {doing}, {who(connection)}", connection.client.serial)
         # The access log needs a request: one is made of what there is.
         request = connection.request = unreadable_request(connection)
+        if error.status == 408:
+            plan = connection.plan
+            origin = plan.default.origin("client_header_timeout")
+            request.end_cause = f"client: client_header_timeout {plan.header_timeout:g}: {origin}"
     else:
         log_request(request, level, error.reason)
         request.end_cause = f"client: {error.reason}"
@@ -429,6 +437,9 @@ def client_left(connection: Connection, error: BaseException) -> None:
     """The client is gone: 499 when it did not wait for an answer."""
     request = connection.request
     if request is None:
+        if connection.buffer:
+            text = f"client prematurely closed connection while reading client request headers, {who(connection)}"
+            connection.worker.error_log.write("info", text, connection.client.serial)
         return
     if not request.replied:
         request.status = 499
@@ -437,34 +448,17 @@ def client_left(connection: Connection, error: BaseException) -> None:
     finish(connection, request)
 
 
-def client_timed_out(connection: Connection) -> None:
+def client_timed_out(connection: Connection, request: Request) -> None:
     """The client did not take the response in time."""
-    request = connection.request
-    if request is None:
-        return
     location = request.location
     request.end_cause = f"client: send_timeout {location.send_timeout:g}: {location.origin('send_timeout')}"
     log_request(request, "info", "client timed out (110: Connection timed out) while sending response to client")
     finish(connection, request)
 
 
-def log_head_timeout(connection: Connection, buffer: bytes) -> None:
-    """A client that began a head and did not finish it in time: 408 in the access log, nothing on the wire, as in nginx."""
-    server = connection.plan.default
-    request = unreadable_request(connection, buffer.partition(b"\n")[0].rstrip(b"\r"))
-    request.status = 408
-    request.end_cause = f"client: client_header_timeout {server.client_header_timeout:g}: {server.origin('client_header_timeout')}"
-    connection.worker.error_log.write(
-        "info",
-        f"client timed out (110: Connection timed out) while reading client request headers, {who(connection)}",
-        connection.client.serial,
-    )
-    finish(connection, request)
-
-
-def unreadable_request(connection: Connection, line: bytes | None = None) -> Request:
+def unreadable_request(connection: Connection) -> Request:
     """A request for the log where none could be read: what of its first line has arrived."""
-    raw = connection.buffer.partition(b"\n")[0].rstrip(b"\r")[:8192] if line is None else line
+    raw = connection.buffer.partition(b"\n")[0].rstrip(b"\r")[:8192]
     request = Request(
         connection.client,
         RequestLine(raw, b"", b"", b"", b"", None, 11, False),

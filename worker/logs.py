@@ -1,4 +1,4 @@
-"""A worker's logs: the error log, a line at a time, and access logs, buffered.
+"""Access logs, buffered, and what the error log says of a request.
 
 An access line is a compiled format applied to a finished request. Lines gather in a buffer per file and are written with one
 `write` on a descriptor opened for appending, so that lines of several workers never mix: when a buffer is full, at the end
@@ -11,15 +11,17 @@ import os
 from collections.abc import Callable
 
 from wproxy.config.model import Configuration, Location
-from wproxy.directives.core import LEVELS
 from wproxy.directives.log import LogFormat
+from wproxy.error_log import ErrorLog, open_for_appending
 from wproxy.http import Clock, Request
 from wproxy.template import parse_pieces
-from wproxy.variables import Variable, error_log_time
+from wproxy.variables import Variable
 
 FLUSH_BYTES = 65536
 FLUSH_PAUSE = 0.1
-_RANKS = {level: rank for rank, level in enumerate(LEVELS)}
+
+# What an access_log may name instead of a path.
+STANDARD = {"stdout": 1, "stderr": 2}
 
 Write = Callable[[Request], None]
 
@@ -90,10 +92,10 @@ class LogFile:
 
     def open(self) -> None:
         """Open, or open again by name after a rotation. Raises OSError."""
-        if self.path == "stdout":
-            self.fileno = 1
+        if self.path in STANDARD:
+            self.fileno = STANDARD[self.path]
             return
-        fileno = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fileno = open_for_appending(self.path)
         old, self.fileno = self.fileno, fileno
         if old >= 0:
             os.close(old)
@@ -150,16 +152,13 @@ class AccessLogs:
             file.flush()
 
     def reopen(self) -> None:
-        """Write everything out and open every file by its name again; one that cannot be opened stays as it was."""
+        """Write everything out and open every file by its name again. Raises OSError; that file stays as it was."""
         self.flush()
         for file in self._files.values():
-            try:
-                file.open()
-            except OSError:
-                continue
+            file.open()
 
     def _file_writer(self, path: str, name: str) -> Write:
-        absolute = path if path == "stdout" else self._configuration.path(path)
+        absolute = path if path in STANDARD else self._configuration.path(path)
         file = self._files.get(absolute)
         if file is None:
             file = LogFile(absolute)
@@ -179,59 +178,10 @@ class AccessLogs:
         return write
 
 
-class WorkerErrorLog:
-    """The error logs as a worker writes them: one `write` a line, nginx's format."""
-
-    def __init__(self, configuration: Configuration, clock: Clock) -> None:
-        self._clock = clock
-        self._targets: list[tuple[int, str, int]] = []
-        self._paths = [
-            (path if path == "stderr" else configuration.path(path), _RANKS[level]) for path, level in configuration.error_log
-        ]
-        self._threshold = max((rank for _, rank in self._paths), default=0)
-        self._filenos: list[int] = []
-        self._pid = os.getpid()
-        self.reopen()
-
-    def reopen(self) -> None:
-        """Open every file by its name; one that cannot be opened is replaced by standard error."""
-        old, self._filenos = self._filenos, []
-        for path, _ in self._paths:
-            fileno = 2
-            if path != "stderr":
-                try:
-                    fileno = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-                except OSError:
-                    fileno = 2
-            self._filenos.append(fileno)
-        for fileno in old:
-            if fileno != 2:
-                os.close(fileno)
-
-    def logs(self, level: str) -> bool:
-        """Whether anybody would see a line of that level."""
-        return _RANKS[level] <= self._threshold
-
-    def write(self, level: str, text: str, serial: int = 0) -> None:
-        """One line; `serial` is the number of the client connection it is about."""
-        rank = _RANKS[level]
-        if rank > self._threshold:
-            return
-        connection = f"*{serial} " if serial else ""
-        when = error_log_time(int(self._clock.wall))
-        line = f"{when} [{level}] {self._pid}#{self._pid}: {connection}{text}\n".encode("utf-8", "replace")
-        for fileno, (_, threshold) in zip(self._filenos, self._paths):
-            if rank <= threshold:
-                try:
-                    os.write(fileno, line)
-                except OSError:
-                    pass  # a full disk or a closed terminal: there is no place left to say so
-
-
 def log_request(request: Request, level: str, text: str, upstream: str = "") -> None:
     """A line about a request, with what nginx says of every request at its end (proxy.md §4.3)."""
     client = request.client
-    log: WorkerErrorLog = client.worker.error_log
+    log: ErrorLog = client.worker.error_log
     if not log.logs(level):
         return
     server = request.server.name if hasattr(request, "server") else ""

@@ -13,13 +13,14 @@ from collections.abc import Callable
 import setproctitle
 
 from worker.connection import Connection, ListenerPlan, serve_connection
-from worker.logs import AccessLogs, WorkerErrorLog
+from worker.logs import AccessLogs
 from worker.loop import READ, Loop, Task, park, sleep
 from worker.phases import attach
 from worker.stream import Stream
 from worker.upstream.peers import Group
 from wproxy.address import Address
 from wproxy.assignment import Assignment, ListeningSocket
+from wproxy.error_log import ErrorLog
 from wproxy.failures import ClientGone
 from wproxy.http import Client
 from wproxy.shared import (
@@ -51,6 +52,7 @@ def work(assignment: Assignment) -> None:
     """Be a worker; returns when it has left. Raises OSError when it cannot begin."""
     gc.set_threshold(*GC_THRESHOLDS)
     worker = Worker(assignment)
+    assignment.drop_privileges()
     try:
         worker.run()
     finally:
@@ -64,7 +66,7 @@ class Worker:
         self.assignment = assignment
         self.configuration = configuration = assignment.configuration
         self.loop = Loop(self.report)
-        self.error_log = WorkerErrorLog(configuration, self.loop.clock)
+        self.error_log = ErrorLog(configuration.error_log_targets, lambda: self.loop.clock.wall)
         self.access_logs = AccessLogs(configuration, self.loop.clock)
         self.slot = assignment.shared.worker(assignment.slot)
         self.draining = False
@@ -74,7 +76,7 @@ class Worker:
         self._acceptors: list[Task] = []
         self._listening: list[Stream] = []
         # Numbers of connections are unique among the workers of a generation: each takes every n-th.
-        self._serial_step = configuration.worker_processes or os.cpu_count() or 1
+        self._serial_step = assignment.workers
         self._serial_base = assignment.shared.head(HEAD_CONNECTIONS) + assignment.index + 1 - self._serial_step
         self.groups = {
             upstream.name: Group(upstream, assignment.shared, self.loop.clock, self.error_log.write)
@@ -229,8 +231,12 @@ class Worker:
 
     def reopen_logs(self) -> None:
         """After a rotation: write to the files that have the names now."""
-        self.access_logs.reopen()
-        self.error_log.reopen()
+        try:
+            self.error_log.reopen()
+            self.access_logs.reopen()
+        except OSError as error:
+            # We go on with the old file, which is better than nowhere.
+            self.error_log.write("emerg", f'open() "{error.filename}" failed ({error.errno}: {error.strerror})')
 
     async def _watch_master(self) -> None:
         """When the master is gone nobody will tell us to leave: finish what there is and go."""

@@ -29,6 +29,7 @@ class Stream:
     __slots__ = (
         "armed",
         "fd",
+        "head_begun",
         "last_head",
         "loop",
         "opened",
@@ -59,6 +60,7 @@ class Stream:
         self.released = 0.0
         self.requests = 0
         self.last_head: ResponseHead | None = None
+        self.head_begun = b""
 
     @property
     def is_open(self) -> bool:

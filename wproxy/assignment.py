@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,9 +21,11 @@ class ListeningSocket(NamedTuple):
 class Assignment:
     """One worker's share.
 
-    index: its number in its generation, from 0; slot: its slot in the shared memory.
+    index: its number in its generation, from 0, of so many workers; slot: its slot in the shared memory.
     lifeline: the read end of a pipe whose write end only the master holds: end of file means that the master is gone.
     memory_fileno: the descriptor of the shared memory, for record locks.
+    drop_privileges: to be called when the logs are open, before anything comes from outside: after it the process is the
+    configured user. Not earlier, because that user may have no way into the directories of the logs.
     """
 
     configuration: Configuration
@@ -33,3 +36,5 @@ class Assignment:
     shared: SharedWords
     memory_fileno: int
     lifeline: int
+    workers: int = 1
+    drop_privileges: Callable[[], None] = lambda: None

@@ -32,6 +32,8 @@ HEAD_READY = 8  # 1 when the first generation serves
 HEAD_CONNECTIONS = 9  # serial numbers of client connections already given out by workers that are gone
 HEAD_REQUESTS = 10  # requests of workers that are gone, so that totals never shrink
 HEAD_ACCEPTED = 11  # connections of workers that are gone
+HEAD_BEGUN = 12  # reloads begun; together with HEAD_ATTEMPTS, whoever asks for one can tell its own
+HEAD_REOPENED = 13  # how often the logs were opened anew
 
 MESSAGE_WORDS = 512
 MESSAGE_OFFSET = HEAD_WORDS

@@ -5,14 +5,14 @@ import re
 
 import pytest
 
-from master.log import ErrorLog, open_log_file
+from master.log import open_error_log, open_log_file, reopen_error_log
 from master.user import Identity
 from wproxy.config.tree import ConfigurationError
 
 
 def test_a_line_has_nginx_s_format(tmp_path):
     path = tmp_path / "logs" / "error.log"
-    log = ErrorLog([(str(path), "notice")])
+    log = open_error_log([(str(path), "notice")])
     log.write("notice", "worker process 5 exited with code 0")
     log.close()
     line = rf"\d{{4}}/\d\d/\d\d \d\d:\d\d:\d\d \[notice\] {os.getpid()}#{os.getpid()}: worker process 5 exited with code 0\n"
@@ -21,7 +21,7 @@ def test_a_line_has_nginx_s_format(tmp_path):
 
 def test_each_log_takes_what_is_at_least_as_grave_as_its_level(tmp_path):
     few, many = tmp_path / "few", tmp_path / "many"
-    log = ErrorLog([(str(few), "alert"), (str(many), "debug")])
+    log = open_error_log([(str(few), "alert"), (str(many), "debug")])
     for level in ("emerg", "alert", "crit", "debug"):
         log.write(level, "x")
     log.close()
@@ -30,7 +30,7 @@ def test_each_log_takes_what_is_at_least_as_grave_as_its_level(tmp_path):
 
 
 def test_stderr_is_a_place(capfd):
-    log = ErrorLog([("stderr", "error")])
+    log = open_error_log([("stderr", "error")])
     log.write("error", "x")
     log.close()
     os.write(2, b"")  # still open
@@ -39,11 +39,11 @@ def test_stderr_is_a_place(capfd):
 
 def test_a_rotated_log_is_opened_again_by_its_name(tmp_path):
     path = tmp_path / "error.log"
-    log = ErrorLog([(str(path), "error")])
+    log = open_error_log([(str(path), "error")])
     log.write("error", "before")
     path.rename(tmp_path / "error.log.1")
     log.write("error", "still the old file")
-    log.reopen()
+    reopen_error_log(log)
     log.write("error", "after")
     log.close()
     assert (tmp_path / "error.log.1").read_text().count("\n") == 2
@@ -53,17 +53,17 @@ def test_a_rotated_log_is_opened_again_by_its_name(tmp_path):
 def test_a_log_that_cannot_be_opened_is_an_error_that_leaves_nothing_open(tmp_path):
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(ConfigurationError, match=r'open\(\) ".*" failed \(21: Is a directory\)'):
-        ErrorLog([(str(tmp_path / "good"), "error"), (str(tmp_path), "error")])
+        open_error_log([(str(tmp_path / "good"), "error"), (str(tmp_path), "error")])
     assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_failed_reopening_keeps_the_old_file(tmp_path):
     path = tmp_path / "error.log"
-    log = ErrorLog([(str(path), "error")])
+    log = open_error_log([(str(path), "error")])
     path.rename(tmp_path / "old")
     path.mkdir()
     with pytest.raises(ConfigurationError):
-        log.reopen()
+        reopen_error_log(log)
     log.write("error", "kept")
     log.close()
     assert "kept" in (tmp_path / "old").read_text()

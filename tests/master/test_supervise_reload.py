@@ -11,10 +11,9 @@ import pytest
 from running_master import ask, connect, free_port, is_gone, is_refused, running_master, until
 
 from master import control
-from master.memory import HEAD_BEGUN
 from master.pidfile import read_pid_file
 from wproxy.address import Address
-from wproxy.shared import DRAINING, HEAD_ATTEMPTS, HEAD_GENERATION, HEAD_OUTCOME, SERVING, STARTING, WORKER_ACTIVE
+from wproxy.shared import DRAINING, HEAD_ATTEMPTS, HEAD_BEGUN, HEAD_GENERATION, HEAD_OUTCOME, SERVING, STARTING, WORKER_ACTIVE
 
 pytestmark = pytest.mark.whole
 

@@ -20,6 +20,9 @@ from typing import TypeVar
 
 import psutil
 
+from master.memory import NoMaster, open_memory_of
+from wproxy.shared import HEAD_READY
+
 ROOT = Path(__file__).resolve().parents[2]
 BACKENDS = Path(__file__).resolve().parent / "backends"
 COMMAND = (sys.executable, "-m", "wproxy")
@@ -178,15 +181,12 @@ _HEAD = """\
 worker_processes = {workers}
 daemon = {daemon}
 pid = "wproxy.pid"
-error_log = {{ "error.log" = "info" }}
+error_log."error.log" = "info"
 {user}{main}
 
 [http]
-access_log = [["access.log", "short"]]
-
-[http.log_format]
-short = "$status|$request|$upstream_addr|$upstream_status|$wproxy_end_cause|$body_bytes_sent"
-
+access_log."access.log" = "short"
+log_format.short = "$status|$request|$upstream_addr|$upstream_status|$wproxy_end_cause|$body_bytes_sent"
 """
 
 
@@ -247,8 +247,20 @@ class Wproxy:
         self.program.wait_for_address(self.port)
         until(self.pid_written, "a pid file")
         self.master = psutil.Process(int((self.directory / "wproxy.pid").read_text()))
-        until(lambda: len(self.worker_pids()) == self.workers, f"{self.workers} workers")
+        until(self.is_ready, lambda: f"a generation that serves:\n{self.error_log}")
+        assert len(self.worker_pids()) == self.workers
         return self
+
+    def is_ready(self) -> bool:
+        """Whether the master knows that its first generation serves: a moment after clients know it."""
+        try:
+            memory = open_memory_of(self.master.pid)
+        except (NoMaster, OSError):
+            return False
+        try:
+            return bool(memory.shared.head(HEAD_READY))
+        finally:
+            memory.close()
 
     def pid_written(self) -> bool:
         path = self.directory / "wproxy.pid"
@@ -297,7 +309,7 @@ class Wproxy:
         assert self.master is not None
         for child in self.master.children():
             try:
-                if child.status() != psutil.STATUS_ZOMBIE and child.cmdline()[:1] == ["wproxy: worker process"]:
+                if child.status() != psutil.STATUS_ZOMBIE and title(child) == "wproxy: worker process":
                     found.add(child.pid)
             except (psutil.NoSuchProcess, psutil.ZombieProcess):
                 pass
@@ -354,6 +366,14 @@ class Wproxy:
             return lines[-1] if len(lines) >= count else None
 
         return until(find, lambda: f"{text!r} in the error log:\n{self.error_log[-3000:]}", 5)
+
+
+def title(process: psutil.Process) -> str:
+    """What `ps` shows; psutil would take it apart at spaces."""
+    try:
+        return Path(f"/proc/{process.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").rstrip()
+    except OSError:
+        return ""
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -40,7 +40,8 @@ def send_ok(conversation: Conversation, received: Received) -> None:
 class Conversation:
     """One connection of the recorder's: what a reply is made with."""
 
-    def __init__(self, sock: socket.socket, number: int) -> None:
+    def __init__(self, recorder: Recorder, sock: socket.socket, number: int) -> None:
+        self.recorder = recorder
         self.sock = sock
         self.number = number
         self.buffer = b""
@@ -68,6 +69,7 @@ class Conversation:
             if not self._more():
                 return None
         head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
+        self.recorder.heads.append(head)
         received = Received(head, b"", self.number)
         if received.all("transfer-encoding"):
             received.body = self._chunks()
@@ -105,7 +107,11 @@ class Conversation:
 
 
 class Recorder:
-    """Listens on a free port. `requests`: all that came; `reply`: how each is answered; `connections`: how many were made."""
+    """Listens on a free port.
+
+    heads: all that came; requests: those that came whole. reply: how each is answered. connections: how many were made;
+    ended: how many of them are over.
+    """
 
     def __init__(self, path: str | None = None) -> None:
         if path is None:
@@ -115,6 +121,7 @@ class Recorder:
             self.listener = socket.socket(socket.AF_UNIX)
             self.listener.bind(path)
             self.listener.listen(512)
+        self.heads: list[bytes] = []
         self.requests: list[Received] = []
         self.connections = 0
         self.ended = 0
@@ -168,7 +175,7 @@ class Recorder:
             thread.start()
 
     def _serve(self, sock: socket.socket, number: int) -> None:
-        conversation = Conversation(sock, number)
+        conversation = Conversation(self, sock, number)
         try:
             while not conversation.is_over:
                 received = conversation.take()

@@ -214,6 +214,10 @@ class Stage:
     def group(self, name: str = "app") -> Any:
         return self.worker.groups[name]
 
+    def position(self, directive: str) -> str:
+        """Where the configuration sets it, as end causes and error lines name it."""
+        return f"test.toml:{1 + self.text[: self.text.index(chr(10) + directive + ' =') + 1].count(chr(10))}:1"
+
     # Logs.
 
     def access_log(self) -> list[dict[str, str]]:

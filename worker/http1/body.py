@@ -36,6 +36,17 @@ class RequestBody:
         self._pending = at_hand
         self._decoder = ChunkedDecoder() if length < 0 else None
 
+    def take_whole(self) -> bytes | None:
+        """The body, when its length is known and all of it was read with the head; otherwise None."""
+        length = self.length
+        if length < 0 or len(self._pending) < length:
+            return None
+        data, self._pending = self._pending, b""
+        self.received = length
+        self.finished = True
+        self.leftover = data[length:]
+        return data[:length]
+
     async def read(self) -> bytes:
         """The next piece, b"" at the end. Raises ClientError (400, 408, 413), ClientGone."""
         while not self.finished:

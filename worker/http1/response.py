@@ -63,6 +63,7 @@ class ResponseHead:
     content_length: -1 without. chunked: Transfer-Encoding is chunked.
     keeps_alive: 1.1 without `close` in Connection. keepalive_timeout: seconds of `Keep-Alive: timeout=N`.
     upgrade: the value of Upgrade. block: the exact bytes of the head.
+    plain_length: of a body that is neither chunked nor missing nor of unknown length, whatever the method; otherwise -1.
     """
 
     __slots__ = (
@@ -73,6 +74,7 @@ class ResponseHead:
         "keepalive_timeout",
         "keeps_alive",
         "lines",
+        "plain_length",
         "reason",
         "status",
         "upgrade",
@@ -99,6 +101,7 @@ class ResponseHead:
         self.values = values
         self.content_length = content_length
         self.chunked = chunked
+        self.plain_length = content_length if status >= 200 and status not in (204, 304) and not chunked else -1
         self.upgrade = values.get(b"upgrade")
         connection = values.get(b"connection")
         # nginx looks for the word anywhere; a connection closed too often is the safe side of a doubt.

@@ -8,10 +8,9 @@ import socket
 
 from worker.loop import READ, WRITE, Loop, park
 from worker.stream import Stream
+from worker.upstream.failing import CONNECTING
 from worker.upstream.peers import Group, LivePeer
 from wproxy.failures import TimedOut, UpstreamFailure
-
-CONNECTING = "connecting to upstream"
 
 
 async def connect(loop: Loop, group: Group, peer: LivePeer, seconds: float) -> Stream:

@@ -138,6 +138,11 @@ class Configuration(Settings, MainDirectives, EventsDirectives):
     upstreams: tuple[Upstream, ...]  # explicit and implicit
     log_formats: dict[str, LogFormat]
 
+    @property
+    def error_log_targets(self) -> list[tuple[str, str]]:
+        """(path or "stderr", level) of every error_log, paths absolute."""
+        return [(path if path == "stderr" else self.path(path), level) for path, level in self.error_log]
+
     def path(self, name: str) -> str:
         """A path as configured, made absolute by the prefix."""
         return name if name.startswith("/") else self.prefix + name

@@ -52,7 +52,7 @@ class MainDirectives:
         time, MAIN, doc="How long a worker told to quit may take to finish its requests; no limit unless set."
     )
     error_log: tuple[tuple[str, str], ...] = directive(
-        log_target, MAIN, arity=(1, 2), default="stderr", inherit=OWN_GATHER, named=True, doc="Where errors go: a file or stderr, and from which level."
+        log_target, MAIN, arity=(1, 2), default="logs/error.log", inherit=OWN_GATHER, named=True, doc="Where errors go: a file or stderr, and from which level."
     )
     events: None = directive(nothing, MAIN, arity=0, inherit=OWN, block=EVENTS, doc="Connection processing.")
     http: None = directive(nothing, MAIN, arity=0, inherit=OWN, block=HTTP, doc="Everything about HTTP.")

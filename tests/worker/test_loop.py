@@ -1,0 +1,609 @@
+"""The loop: tasks, park and wake, deadlines by a clock that the test moves, cancel and interrupt."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+from conversation import has_events
+
+from worker.loop import READ, WRITE, Loop, park, sleep
+from worker.stream import Stream, send_all
+from wproxy.failures import TimedOut
+
+
+class Bench:
+    """A loop, its clock, and what its tasks noted."""
+
+    def __init__(self, reports: bool = True) -> None:
+        self.now = 1000.0
+        self.bugs: list[tuple[str, str]] = []
+        self.notes: list[object] = []
+        self.socks: list[socket.socket] = []
+        report = (lambda task, error: self.bugs.append((task.name, repr(error)))) if reports else None
+        self.loop = Loop(report, read_clock=lambda: self.now)
+
+    def pair(self) -> tuple[Stream, socket.socket]:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        stream = Stream(self.loop, ours)
+        self.loop.add(stream)
+        self.socks += [ours, theirs]
+        return stream, theirs
+
+    def turn(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.loop.turn(0)
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+        self.turn(2)
+
+    def spawn(self, coroutine, name: str = ""):
+        task = self.loop.spawn(coroutine, name)
+        self.turn()
+        return task
+
+    async def read_one(self, stream: Stream, seconds: float = 10.0) -> None:
+        """Note what comes, or the exception that comes instead."""
+        try:
+            while True:
+                await park(stream, READ, seconds)
+                try:
+                    self.notes.append(stream.recv(100))
+                    return
+                except BlockingIOError:
+                    self.notes.append("woken for nothing")
+        except (TimedOut, ValueError) as error:
+            self.notes.append(repr(error))
+
+
+@pytest.fixture
+def bench():
+    made = Bench()
+    yield made
+    made.loop.close()
+    for sock in made.socks:
+        sock.close()
+
+
+def test_a_task_runs_when_spawned_and_again_when_its_stream_is_readable(bench):
+    stream, theirs = bench.pair()
+    task = bench.spawn(bench.read_one(stream))
+    assert task.parked
+    assert bench.notes == []
+    theirs.send(b"hello")
+    bench.turn()
+    assert bench.notes == [b"hello"]
+    assert task not in bench.loop.tasks
+
+
+def test_a_writer_waits_until_there_is_room_and_interest_in_writing_is_dropped_again(bench):
+    stream, theirs = bench.pair()
+    data = os.urandom(2_000_000)
+
+    async def write():
+        await send_all(stream, data, 10)
+        bench.notes.append("sent")
+
+    bench.spawn(write())
+    received = b""
+    while len(received) < len(data):
+        bench.turn()
+        try:
+            received += theirs.recv(1 << 20)
+        except BlockingIOError:
+            pass
+    bench.turn()
+    assert received == data
+    assert bench.notes == ["sent"]
+    bench.turn()
+    assert not has_events(bench.loop)
+
+
+def test_one_task_may_wait_for_reading_and_another_for_writing(bench):
+    stream, theirs = bench.pair()
+    bench.spawn(bench.read_one(stream))
+
+    async def fill():
+        while True:
+            try:
+                stream.send(b"x" * 65536)
+            except BlockingIOError:
+                await park(stream, WRITE, 10)
+                bench.notes.append("writable")
+                return
+
+    bench.spawn(fill())
+    theirs.send(b"in")
+    bench.turn()
+    assert bench.notes == [b"in"]
+    while bench.notes == [b"in"]:
+        theirs.recv(1 << 20)
+        bench.turn()
+    assert bench.notes == [b"in", "writable"]
+
+
+@pytest.mark.parametrize("first", ["bytes", "room"])
+def test_parked_on_either_event_whichever_comes_first_wakes_once(bench, first):
+    stream, theirs = bench.pair()
+    with pytest.raises(BlockingIOError):
+        while True:
+            stream.send(b"x" * 65536)
+
+    async def wait():
+        await park(stream, READ | WRITE, 10)
+        bench.notes.append("woken")
+        await park(stream, READ, 10)
+        bench.notes.append("again")
+
+    bench.spawn(wait())
+    if first == "bytes":
+        theirs.send(b"a")
+        bench.turn()
+        assert bench.notes == ["woken"]
+        bench.turn()
+        assert bench.notes == ["woken", "again"]
+    else:
+        while not bench.notes:
+            theirs.recv(1 << 20)
+            bench.turn()
+        bench.turn(3)
+        assert bench.notes == ["woken"]
+        assert not has_events(bench.loop)
+
+
+def test_a_deadline_raises_timed_out_where_the_task_is_parked(bench):
+    stream, _ = bench.pair()
+    bench.spawn(bench.read_one(stream, 5))
+    bench.advance(4.9)
+    assert bench.notes == []
+    bench.advance(0.2)
+    assert bench.notes == ["TimedOut()"]
+
+
+def test_deadlines_do_not_ring_early_and_at_most_a_sweep_late(bench):
+    streams = [bench.pair()[0] for _ in range(5)]
+    for number, stream in enumerate(streams):
+        bench.spawn(bench.read_one(stream, 1.0 + number * 0.001))
+    for _ in range(99):
+        bench.advance(0.01)
+    assert bench.notes == []
+    for _ in range(5):
+        bench.advance(0.01)
+    assert bench.notes == ["TimedOut()"] * 5
+
+
+def test_a_deadline_of_nothing_rings_at_once(bench):
+    stream, _ = bench.pair()
+    bench.spawn(bench.read_one(stream, 0))
+    bench.advance(0.021)
+    assert bench.notes == ["TimedOut()"]
+
+
+def test_a_deadline_already_past_rings_too(bench):
+    stream, _ = bench.pair()
+    bench.spawn(bench.read_one(stream, -3))
+    bench.advance(0.021)
+    assert bench.notes == ["TimedOut()"]
+
+
+def test_an_event_before_the_deadline_wins_and_the_deadline_does_not_ring_later(bench):
+    stream, theirs = bench.pair()
+
+    async def wait():
+        await bench.read_one(stream, 5)
+        await sleep(100)
+        bench.notes.append("slept")
+
+    bench.spawn(wait())
+    theirs.send(b"x")
+    bench.advance(4)
+    bench.advance(50)
+    assert bench.notes == [b"x"]
+    bench.advance(51)
+    assert bench.notes == [b"x", "slept"]
+
+
+def test_bytes_and_deadline_in_one_turn_are_not_both_told(bench):
+    stream, theirs = bench.pair()
+    bench.spawn(bench.read_one(stream, 5))
+    theirs.send(b"just in time")
+    bench.advance(6)
+    assert bench.notes == [b"just in time"]
+    assert bench.bugs == []
+
+
+def test_sleeping_ends_without_an_exception(bench):
+    async def nap():
+        await sleep(3)
+        bench.notes.append("awake")
+
+    bench.spawn(nap())
+    bench.advance(2)
+    assert bench.notes == []
+    bench.advance(1.1)
+    assert bench.notes == ["awake"]
+
+
+def test_an_infinite_wait_has_no_deadline(bench):
+    stream, theirs = bench.pair()
+    bench.spawn(bench.read_one(stream, float("inf")))
+    bench.advance(1e9)
+    assert bench.notes == []
+    theirs.send(b"x")
+    bench.turn()
+    assert bench.notes == [b"x"]
+
+
+# Interrupt and cancel.
+
+
+def test_interrupt_raises_in_a_parked_task(bench):
+    stream, theirs = bench.pair()
+    task = bench.spawn(bench.read_one(stream))
+    bench.loop.interrupt(task, ValueError("stop"))
+    bench.turn()
+    assert bench.notes == ["ValueError('stop')"]
+    theirs.send(b"x")
+    bench.turn(2)
+    assert bench.notes == ["ValueError('stop')"]
+
+
+def test_the_first_of_several_interrupts_counts(bench):
+    stream, _ = bench.pair()
+    task = bench.spawn(bench.read_one(stream))
+    bench.loop.interrupt(task, ValueError("first"))
+    bench.loop.interrupt(task, ValueError("second"))
+    bench.turn(3)
+    assert bench.notes == ["ValueError('first')"]
+
+
+def test_an_interrupt_of_a_task_that_was_woken_in_the_same_turn_is_raised_where_it_was_parked(bench):
+    stream, theirs = bench.pair()
+    task = bench.spawn(bench.read_one(stream))
+    other, others = bench.pair()
+
+    def on_event(stream):
+        bench.loop.interrupt(task, ValueError("no"))
+        return False
+
+    other.unexpected = on_event
+    theirs.send(b"x")
+    others.send(b"y")
+    bench.turn()
+    assert bench.notes == ["ValueError('no')"]
+
+
+def test_interrupting_oneself_or_a_task_that_has_ended_does_nothing(bench):
+    async def interrupt_self():
+        bench.loop.interrupt(bench.loop.current(), ValueError())
+        await sleep(0.1)
+        bench.notes.append("fine")
+
+    task = bench.spawn(interrupt_self())
+    bench.advance(0.2)
+    assert bench.notes == ["fine"]
+    bench.loop.interrupt(task, ValueError())
+    bench.turn()
+    assert bench.bugs == []
+
+
+def test_cancel_closes_a_parked_coroutine_and_runs_its_finally(bench):
+    stream, theirs = bench.pair()
+
+    async def wait():
+        try:
+            await park(stream, READ, 10)
+        finally:
+            bench.notes.append("finally")
+
+    task = bench.spawn(wait())
+    bench.loop.cancel(task)
+    assert bench.notes == ["finally"]
+    theirs.send(b"x")
+    bench.turn(2)
+    assert bench.notes == ["finally"]
+    assert bench.bugs == []
+    bench.loop.cancel(task)
+
+
+def test_a_task_may_cancel_another_that_is_runnable_in_the_same_turn(bench):
+    first, firsts = bench.pair()
+    second, seconds = bench.pair()
+    victim = None
+
+    async def cancel_when_read():
+        await park(first, READ, 10)
+        bench.loop.cancel(victim)
+
+    bench.spawn(cancel_when_read(), "killer")
+    victim = bench.spawn(bench.read_one(second), "victim")
+    firsts.send(b"x")
+    seconds.send(b"y")
+    bench.turn(2)
+    assert bench.notes in ([], [b"y"])  # whichever epoll told first
+    assert bench.bugs == []
+    assert not bench.loop.tasks
+
+
+# Events that nobody waits for.
+
+
+def test_bytes_that_nobody_reads_do_not_turn_the_loop(bench):
+    stream, theirs = bench.pair()
+    theirs.send(b"hello")
+    bench.turn(2)
+    assert not has_events(bench.loop)
+    bench.spawn(bench.read_one(stream))
+    bench.turn()
+    assert bench.notes == [b"hello"]
+
+
+@pytest.mark.parametrize("watches", [False, True])
+def test_bytes_and_an_end_that_nobody_reads_do_not_turn_the_loop(bench, watches):
+    stream, theirs = bench.pair()
+    stream.watches_departure = watches
+    theirs.send(b"hello")
+    bench.turn(2)
+    theirs.shutdown(socket.SHUT_WR)
+    bench.turn(3)
+    assert not has_events(bench.loop)
+    theirs.close()
+    bench.turn(3)
+    assert not has_events(bench.loop)
+    bench.spawn(bench.read_one(stream))
+    bench.turn()
+    assert bench.notes == [b"hello"]
+    bench.spawn(bench.read_one(stream))
+    bench.turn()
+    assert bench.notes == [b"hello", b""]
+
+
+def test_a_stream_that_watches_departures_is_told_of_the_end_behind_unread_bytes(bench):
+    stream, theirs = bench.pair()
+    stream.watches_departure = True
+    told = []
+    stream.unexpected = lambda stream: bool(told.append("told"))
+    theirs.send(b"hello")
+    bench.turn(2)
+    assert told == ["told"]
+    theirs.shutdown(socket.SHUT_WR)
+    bench.turn(3)
+    assert told == ["told", "told"]
+    assert not has_events(bench.loop)
+
+
+def test_a_stream_may_see_to_the_unexpected_itself(bench):
+    stream, theirs = bench.pair()
+
+    def close(stream):
+        stream.close()
+        return True
+
+    stream.unexpected = close
+    theirs.send(b"hello")
+    bench.turn()
+    assert not stream.is_open
+    with pytest.raises(ConnectionResetError):
+        theirs.recv(1)
+    stream.close()
+
+
+def test_a_reset_wakes_who_reads(bench):
+    stream, theirs = bench.pair()
+    stream.send(b"unread")
+
+    async def read():
+        await park(stream, READ, 10)
+        try:
+            bench.notes.append(stream.recv(10))
+        except ConnectionResetError:
+            bench.notes.append("reset")
+
+    bench.spawn(read())
+    theirs.close()
+    bench.turn()
+    assert bench.notes == ["reset"]
+
+
+def test_a_hang_up_wakes_who_writes_and_who_reads(bench):
+    stream, theirs = bench.pair()
+
+    async def wait(event, name):
+        await park(stream, event, 10)
+        bench.notes.append(name)
+
+    with pytest.raises(BlockingIOError):
+        while True:
+            stream.send(b"x" * 65536)
+    bench.spawn(wait(READ, "reader"))
+    bench.spawn(wait(WRITE, "writer"))
+    theirs.close()
+    bench.turn()
+    assert sorted(bench.notes) == ["reader", "writer"]
+    bench.turn(2)
+    assert not has_events(bench.loop)
+
+
+def test_after_a_hang_up_that_nobody_heard_parking_is_told_at_once(bench):
+    stream, theirs = bench.pair()
+    theirs.close()
+    bench.turn(3)
+    assert not has_events(bench.loop)
+    bench.spawn(bench.read_one(stream))
+    bench.turn()
+    assert bench.notes == [b""]
+
+
+def test_a_task_woken_for_nothing_parks_again(bench):
+    """Two tasks hold the same socket: the first takes what the second was woken for (rule 4)."""
+    stream, theirs = bench.pair()
+    twin = Stream(bench.loop, stream.sock.dup())
+    twin.sock.setblocking(False)
+    bench.socks.append(twin.sock)
+    bench.loop.add(twin)
+    bench.spawn(bench.read_one(stream), "first")
+    bench.spawn(bench.read_one(twin), "second")
+    theirs.send(b"once")
+    bench.turn(2)
+    assert sorted(bench.notes, key=str) == sorted([b"once", "woken for nothing"], key=str)
+    theirs.send(b"twice")
+    bench.turn()
+    assert b"twice" in bench.notes
+    assert not bench.loop.tasks
+
+
+def test_a_descriptor_given_out_again_in_the_same_turn_starts_afresh(bench):
+    """An event of the closed stream must not reach the new one as more than a wake for nothing."""
+    stream, theirs = bench.pair()
+    number = stream.fd
+    made = []
+
+    async def replace():
+        await park(stream, READ, 10)
+        stream.close()
+        made.append(bench.pair())
+        assert made[0][0].fd == number
+        await bench.read_one(made[0][0])
+
+    bench.spawn(replace())
+    theirs.send(b"for the old one")
+    bench.turn(2)
+    assert b"for the old one" not in bench.notes
+    made[0][1].send(b"for the new one")
+    bench.turn()
+    assert bench.notes[-1] == b"for the new one"
+    assert bench.bugs == []
+
+
+def test_parking_on_a_closed_stream_waits_for_its_deadline(bench):
+    stream, _ = bench.pair()
+    stream.close()
+
+    async def wait():
+        try:
+            await park(stream, READ, 5)
+        except TimedOut:
+            bench.notes.append("timed out")
+
+    bench.spawn(wait())
+    bench.turn()
+    assert not has_events(bench.loop)
+    bench.advance(6)
+    assert bench.notes == ["timed out"]
+    assert bench.bugs == []
+
+
+# Exceptions.
+
+
+def test_an_exception_ends_its_task_only_and_is_reported(bench):
+    stream, theirs = bench.pair()
+
+    async def fail():
+        await park(stream, READ, 10)
+        raise RuntimeError("a bug")
+
+    other, others = bench.pair()
+    bench.spawn(fail(), "unlucky")
+    bench.spawn(bench.read_one(other), "lucky")
+    theirs.send(b"x")
+    others.send(b"y")
+    bench.turn()
+    assert bench.bugs == [("unlucky", "RuntimeError('a bug')")]
+    assert bench.notes == [b"y"]
+    assert not bench.loop.tasks
+
+
+def test_a_deadline_that_nobody_takes_is_reported_like_a_bug(bench):
+    async def wait():
+        await park(bench.pair()[0], READ, 1)
+
+    bench.spawn(wait(), "careless")
+    bench.advance(2)
+    assert bench.bugs == [("careless", "TimedOut()")]
+
+
+def test_without_a_report_the_exception_is_raised():
+    bench = Bench(reports=False)
+
+    async def fail():
+        raise RuntimeError("a bug")
+
+    bench.loop.spawn(fail())
+    with pytest.raises(RuntimeError):
+        bench.turn()
+    bench.loop.close()
+
+
+# Many.
+
+
+def test_thousands_of_sleepers_wake_in_time(bench):
+    async def nap(seconds):
+        await sleep(seconds)
+        bench.notes.append(seconds)
+
+    for number in range(5000):
+        bench.loop.spawn(nap(1 + number % 50))
+    bench.turn()
+    assert len(bench.loop.tasks) == 5000
+    for second in range(1, 51):
+        bench.advance(1)
+        assert len(bench.notes) == second * 100
+    assert not bench.loop.tasks
+    bench.turn()
+    assert not has_events(bench.loop)
+
+
+def test_a_thousand_streams_are_all_served_in_one_turn(bench):
+    pairs = [bench.pair() for _ in range(1000)]
+    for stream, _ in pairs:
+        bench.loop.spawn(bench.read_one(stream))
+    bench.turn()
+    for number, (_, theirs) in enumerate(pairs):
+        theirs.send(b"%d" % number)
+    bench.turn()
+    assert sorted(map(int, bench.notes)) == list(range(1000))
+    for stream, theirs in pairs:
+        stream.close()
+        theirs.close()
+
+
+def test_run_turns_until_stopped(bench):
+    async def stop():
+        await sleep(0)
+        bench.loop.stop()
+
+    bench.loop.spawn(stop())
+    clock = iter(range(10**6))
+    bench.loop._read_clock = lambda: 2000.0 + next(clock)
+    bench.loop.run()
+    assert not bench.loop.tasks
+
+
+def test_closing_ends_all_tasks():
+    bench = Bench()
+    ended = []
+
+    async def wait():
+        try:
+            await sleep(100)
+        finally:
+            ended.append(True)
+
+    for _ in range(3):
+        bench.loop.spawn(wait())
+    bench.turn()
+    bench.loop.close()
+    assert ended == [True] * 3
+
+
+def test_wall_time_is_set_and_the_date_line_follows(bench):
+    first = bench.loop.clock.wall
+    bench.advance(2)
+    assert bench.loop.clock.date_line.startswith(b"Date: ")
+    assert abs(bench.loop.clock.wall - first) < 10

@@ -1,0 +1,437 @@
+"""Every variable, read from a request that the worker's own parsers made (routing.md §4)."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+
+import pytest
+
+from worker.http1.request import HeadLimits, HeadMemo, take_request_head
+from worker.http1.response import parse_response_head
+from wproxy.address import Address
+from wproxy.config.load import load_text
+from wproxy.http import Attempt, Client, Clock, Request
+from wproxy.variables import BLOCK, FAMILIES, REQUEST, VARIABLES, error_log_time, find_variable
+from wproxy.version import VERSION
+
+CONFIGURATION = b"""
+[[http.server]]
+listen = 8080
+server_name = [["front.example", "other.example"]]
+
+[http.server.location]
+"/app/" = { proxy_pass = "http://backend.example:3000/x" }
+"/plain/" = { proxy_pass = "http://backend.example" }
+"/socket/" = { proxy_pass = "http://unix:/run/app.sock" }
+"""
+
+THEN = 1_795_356_000.25  # 2026-11-22T14:00:00.25Z
+
+
+@pytest.fixture(scope="module")
+def server():
+    configuration = load_text(CONFIGURATION, "wproxy.toml", "/", lambda host, port: [Address("192.0.2.80", port)])
+    return configuration.listeners[0].servers.default
+
+
+class Story:
+    """A client and what it sends: makes requests, and reads variables from them."""
+
+    def __init__(self, server, listening=Address("192.0.2.1", 8080), remote=(b"192.0.2.7", 40000)):
+        self.server = server
+        self.clock = Clock(now=1000.0, offset=THEN - 1000.0)
+        listener = type("Listener", (), {"address": listening})()
+        self.client = Client(None, listener, self.clock, *remote, 5, lambda: Address("192.0.2.99", 8080))
+        self.client.requests = 3
+
+    def request(
+        self, *fields: bytes, line: bytes = b"GET /app/a%20b?x=1&y=2 HTTP/1.1", host: bytes | None = b"Host: Front.example:8080"
+    ):
+        head = b"\r\n".join([line, *([host] if host else []), *fields]) + b"\r\n\r\n"
+        taken = take_request_head(head, HeadLimits(), HeadMemo())
+        assert taken is not None
+        request = Request(self.client, taken[0], taken[1], self.clock.now)
+        request.request_length = taken[2]
+        request.server = self.server
+        request.location = self.server.locations.find(request.path)
+        return request
+
+
+@pytest.fixture
+def story(server):
+    return Story(server)
+
+
+def read(name: str, request: Request) -> bytes | None:
+    variable = find_variable(name)
+    assert variable is not None, name
+    return variable.read(request)
+
+
+# The connection
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("remote_addr", b"192.0.2.7"),
+        ("remote_port", b"40000"),
+        ("server_addr", b"192.0.2.1"),
+        ("server_port", b"8080"),
+        ("scheme", b"http"),
+        ("https", b""),
+        ("connection", b"5"),
+        ("connection_requests", b"3"),
+        ("connection_time", b"0.000"),
+        ("pid", b"%d" % os.getpid()),
+        ("hostname", os.uname().nodename.encode()),
+        ("nginx_version", VERSION.encode()),
+    ],
+)
+def test_of_the_connection(story, name, value):
+    assert read(name, story.request()) == value
+
+
+def test_https_is_on_where_the_scheme_is_https(story):
+    story.client.scheme = b"https"
+    assert read("https", story.request()) == b"on"
+    assert read("scheme", story.request()) == b"https"
+
+
+def test_on_a_wildcard_listener_the_address_connected_to_is_asked_for(server):
+    assert read("server_addr", Story(server, Address("0.0.0.0", 8080)).request()) == b"192.0.2.99"
+    assert read("server_addr", Story(server, Address("::", 8080)).request()) == b"192.0.2.99"
+
+
+def test_a_unix_socket_has_a_path_and_no_port(server):
+    request = Story(server, Address("/run/front.sock", -1), (b"unix:", 0)).request()
+    names = ("server_addr", "server_port", "remote_addr", "remote_port")
+    assert [read(name, request) for name in names] == [b"unix:/run/front.sock", b"", b"unix:", b""]
+
+
+def test_the_age_of_a_connection_grows(story):
+    request = story.request()
+    story.clock.now += 2.5
+    assert read("connection_time", request) == b"2.500"
+
+
+# The request line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("request", b"GET /app/a%20b?x=1&y=2 HTTP/1.1"),
+        ("request_method", b"GET"),
+        ("request_uri", b"/app/a%20b?x=1&y=2"),
+        ("uri", b"/app/a b"),
+        ("document_uri", b"/app/a b"),
+        ("args", b"x=1&y=2"),
+        ("query_string", b"x=1&y=2"),
+        ("is_args", b"?"),
+        ("server_protocol", b"HTTP/1.1"),
+        ("arg_x", b"1"),
+        ("arg_y", b"2"),
+        ("arg_z", None),
+    ],
+)
+def test_of_the_request_line(story, name, value):
+    assert read(name, story.request()) == value
+
+
+@pytest.mark.parametrize(
+    ("target", "uri", "args", "is_args"),
+    [(b"/", b"/", None, b""), (b"/?", b"/", (None, b""), b""), (b"/??", b"/", b"?", b"?"), (b"/a//../b", b"/b", None, b"")],
+)
+def test_a_target_is_taken_apart(story, target, uri, args, is_args):
+    request = story.request(line=b"GET " + target + b" HTTP/1.1")
+    assert read("uri", request) == uri
+    assert read("args", request) in (args if isinstance(args, tuple) else (args,))
+    assert read("is_args", request) == is_args
+
+
+@pytest.mark.parametrize(
+    ("query", "name", "value"),
+    [
+        (b"a=1&a=2", "arg_a", b"1"),
+        (b"A=1", "arg_a", b"1"),
+        (b"b=0&a=%20+", "arg_a", b"%20+"),
+        (b"a=b=c", "arg_a", b"b=c"),
+        (b"a=", "arg_a", b""),
+        (b"a", "arg_a", None),
+        (b"aa=1&ba=2", "arg_a", None),
+        (b"long_name=1", "arg_long_name", b"1"),
+    ],
+)
+def test_an_argument_is_raw_and_the_first_of_its_name(story, query, name, value):
+    assert read(name, story.request(line=b"GET /?" + query + b" HTTP/1.1")) == value
+
+
+def test_the_uri_may_change_but_not_what_was_asked_for(story):
+    request = story.request()
+    assert not request.is_rewritten
+    request.path, request.args = b"/new", None
+    assert request.is_rewritten
+    names = ("uri", "args", "is_args", "request_uri", "request")
+    assert [read(name, request) for name in names] == [
+        b"/new",
+        None,
+        b"",
+        b"/app/a%20b?x=1&y=2",
+        b"GET /app/a%20b?x=1&y=2 HTTP/1.1",
+    ]
+
+
+def test_the_length_of_a_request_is_in_bytes(story):
+    assert read("request_length", story.request(line=b"GET / HTTP/1.1", host=b"Host: a")) == b"27"
+
+
+def test_the_id_of_a_request_is_random_and_stays(story):
+    first, second = story.request(), story.request()
+    value = read("request_id", first)
+    assert re.fullmatch(rb"[0-9a-f]{32}", value or b"")
+    assert read("request_id", first) == value != read("request_id", second)
+
+
+# The header block
+
+
+@pytest.mark.parametrize(
+    ("line", "host", "value"),
+    [
+        (b"GET / HTTP/1.1", b"Host: Other.Example:8080", b"other.example"),
+        (b"GET / HTTP/1.1", b"Host: other.example.", b"other.example"),
+        (b"GET / HTTP/1.1", b"Host: [::1]:80", b"[::1]"),
+        (b"GET http://Line.example:80/ HTTP/1.1", b"Host: other.example", b"line.example"),
+        (b"GET / HTTP/1.0", None, b"front.example"),
+    ],
+)
+def test_the_host_is_the_lines_else_the_fields_else_the_servers(story, line, host, value):
+    assert read("host", story.request(line=line, host=host)) == value
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "value"),
+    [
+        ([], "server_name", b"front.example"),
+        ([], "http_host", b"Front.example:8080"),
+        ([b"User-Agent: curl"], "http_user_agent", b"curl"),
+        ([b"X-A: 1", b"x-a: 2"], "http_x_a", b"1, 2"),
+        ([], "http_x_a", None),
+        ([b"X-A:"], "http_x_a", b""),
+        ([b"Content-Length: 007"], "content_length", b"7"),
+        ([b"Content-Length: 0"], "content_length", b"0"),
+        ([], "content_length", None),
+        ([b"Content-Type: text/html; charset=utf-8"], "content_type", b"text/html; charset=utf-8"),
+        ([], "content_type", None),
+        ([], "proxy_add_x_forwarded_for", b"192.0.2.7"),
+        ([b"X-Forwarded-For: 10.0.0.1"], "proxy_add_x_forwarded_for", b"10.0.0.1, 192.0.2.7"),
+        ([b"X-Forwarded-For: a", b"X-Forwarded-For: b"], "proxy_add_x_forwarded_for", b"a, b, 192.0.2.7"),
+        ([b"X-Forwarded-For:"], "proxy_add_x_forwarded_for", b"192.0.2.7"),
+        ([b"Cookie: a=1; b=2"], "cookie_b", b"2"),
+        ([b"Cookie: A=1"], "cookie_a", b"1"),
+        ([b"Cookie: a=1; a=2"], "cookie_a", b"1"),
+        ([b"Cookie: a=1", b"Cookie: b=2"], "cookie_b", b"2"),
+        ([b"Cookie: a=b=c"], "cookie_a", b"b=c"),
+        ([b"Cookie: aa=1; a"], "cookie_a", None),
+        ([], "cookie_a", None),
+        ([b"Connection: Upgrade", b"Upgrade: websocket"], "wproxy_connection_upgrade", b"upgrade"),
+        ([], "wproxy_connection_upgrade", b""),
+    ],
+)
+def test_of_the_header_block(story, fields, name, value):
+    assert read(name, story.request(*fields)) == value
+
+
+EMPTY_USER = pytest.mark.xfail(strict=True, reason="in nginx a user without a name is not found")
+
+
+@pytest.mark.parametrize(
+    ("credentials", "user"),
+    [
+        (b"Basic YWxpY2U6c2VjcmV0", b"alice"),
+        (b"basic YWxpY2U6c2VjcmV0", b"alice"),
+        (b"Basic   YWxpY2U6", b"alice"),
+        (b"Basic YTpiOmM=", b"a"),
+        (b"Basic YWxpY2U=", None),
+        (b"Basic !", None),
+        (b"Basic YWxpY2U", None),
+        (b"Basic", None),
+        (b"Bearer YWxpY2U6c2VjcmV0", None),
+        pytest.param(b"Basic OnNlY3JldA==", None, marks=EMPTY_USER),
+    ],
+)
+def test_the_user_is_that_of_basic_credentials(story, credentials, user):
+    assert read("remote_user", story.request(b"Authorization: " + credentials)) == user
+
+
+def test_without_credentials_there_is_no_user(story):
+    assert read("remote_user", story.request()) is None
+
+
+# The upstream
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "port"),
+    [
+        (b"/app/x", b"backend.example:3000", b"3000"),
+        (b"/plain/x", b"backend.example", b"80"),
+        (b"/socket/x", b"localhost", None),
+        (b"/nowhere", None, None),
+    ],
+)
+def test_the_name_of_the_upstream(story, target, host, port):
+    request = story.request(line=b"GET " + target + b" HTTP/1.1")
+    assert read("proxy_host", request) == host
+    assert read("proxy_port", request) == port
+
+
+UPSTREAM_VARIABLES = (
+    "upstream_addr",
+    "upstream_status",
+    "upstream_connect_time",
+    "upstream_header_time",
+    "upstream_response_time",
+    "upstream_response_length",
+    "upstream_bytes_received",
+)
+
+
+@pytest.mark.parametrize("name", [*UPSTREAM_VARIABLES, "upstream_http_server"])
+def test_without_an_upstream_there_is_nothing_to_tell(story, name):
+    assert read(name, story.request()) is None
+
+
+def test_every_attempt_has_its_say(story):
+    """As after a refused connection and a good answer (proxy.md §8)."""
+    request = story.request()
+    refused, answered = Attempt("192.0.2.80:3001", 0.0), Attempt("unix:/run/b.sock", 0.0)
+    refused.status, refused.response_time = 502, 0.0
+    answered.status, answered.connect_time, answered.header_time, answered.response_time = 200, 0.0014, 0.25, 1.0
+    answered.response_length, answered.bytes_received = 10, 110
+    request.attempts = [refused, answered]
+    assert [read(name, request) for name in UPSTREAM_VARIABLES] == [
+        b"192.0.2.80:3001, unix:/run/b.sock",
+        b"502, 200",
+        b"-, 0.001",
+        b"-, 0.250",
+        b"0.000, 1.000",
+        b"0, 10",
+        b"0, 110",
+    ]
+
+
+def test_an_attempt_that_is_not_over_has_dashes(story):
+    request = story.request()
+    request.attempts = [Attempt("a:80", 0.0)]
+    assert [read(name, request) for name in UPSTREAM_VARIABLES] == [b"a:80", b"-", b"-", b"-", b"-", b"0", b"0"]
+
+
+def test_a_field_of_the_upstreams_answer(story):
+    request = story.request()
+    request.upstream_head = parse_response_head(b"HTTP/1.1 200 OK\r\nX-A: 1\r\nx-a: 2\r\nServer: s\r\nX-Empty:\r\n\r\n")
+    names = ("upstream_http_x_a", "upstream_http_server", "upstream_http_x_empty", "upstream_http_missing")
+    assert [read(name, request) for name in names] == [b"1, 2", b"s", b"", None]
+
+
+# The end of the request
+
+
+def test_of_the_response(story):
+    request = story.request()
+    request.status, request.bytes_sent, request.body_bytes_sent = 200, 350, 100
+    assert [read(name, request) for name in ("status", "bytes_sent", "body_bytes_sent")] == [b"200", b"350", b"100"]
+
+
+def test_a_status_has_three_digits(story):
+    assert read("status", story.request()) == b"000"
+
+
+def test_a_request_is_complete_when_it_was_replied_and_nothing_cut_it_short(story):
+    request = story.request()
+    assert read("request_completion", request) == b""
+    request.replied = True
+    assert read("request_completion", request) == b"OK"
+    assert read("wproxy_end_cause", request) == b""
+    request.end_cause = "client closed"
+    assert read("request_completion", request) == b""
+    assert read("wproxy_end_cause", request) == b"client closed"
+
+
+def test_the_time_of_a_request(story):
+    request = story.request()
+    story.clock.now += 1.2345
+    assert read("request_time", request) in (b"1.234", b"1.235")
+    assert read("msec", request) in (b"%.3f" % (THEN + 1.2345), b"1795356001.484", b"1795356001.485")
+
+
+def test_a_request_never_took_less_than_no_time(story):
+    request = story.request()
+    story.clock.now -= 1
+    assert read("request_time", request) == b"0.000"
+
+
+@pytest.fixture
+def in_zone(monkeypatch):
+    def enter(zone: str) -> None:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    yield enter
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("zone", "offset", "local", "iso8601", "error_log"),
+    [
+        ("UTC0", 10, b"22/Nov/2026:14:00:10 +0000", b"2026-11-22T14:00:10+00:00", "2026/11/22 14:00:10"),
+        ("IST-5:30", 11, b"22/Nov/2026:19:30:11 +0530", b"2026-11-22T19:30:11+05:30", "2026/11/22 19:30:11"),
+        ("NST+3:30", 12, b"22/Nov/2026:10:30:12 -0330", b"2026-11-22T10:30:12-03:30", "2026/11/22 10:30:12"),
+    ],
+)
+def test_the_time_of_day_in_three_forms(story, in_zone, zone, offset, local, iso8601, error_log):
+    """Each zone has a second of its own: the text is made once a second."""
+    in_zone(zone)
+    request = story.request()
+    story.clock.now += offset
+    assert read("time_local", request) == local
+    assert read("time_iso8601", request) == iso8601
+    assert error_log_time(int(THEN) + offset) == error_log
+
+
+# The registry
+
+
+def test_every_variable_can_be_read_from_a_bare_request(story):
+    request = story.request()
+    for name, variable in VARIABLES.items():
+        assert isinstance(variable.read(request), bytes | None), name
+
+
+def test_what_holds_for_a_block_depends_on_connection_and_fields_alone(story):
+    """Two requests with the same header block on one connection: BLOCK variables must not differ."""
+    fields = (b"X-A: 1", b"Cookie: c=1")
+    first = story.request(*fields)
+    second = story.request(*fields, line=b"POST /plain/?x=9 HTTP/1.0")
+    second.status, second.path, second.location = 404, b"/other", first.location
+    story.clock.now += 5
+    names = [name for name, variable in VARIABLES.items() if variable.varies == BLOCK] + ["http_x_a", "cookie_c"]
+    assert all(find_variable(name).varies == BLOCK for name in names)
+    assert {name: read(name, first) for name in names} == {name: read(name, second) for name in names}
+
+
+def test_families_want_a_rest(story):
+    assert sorted(FAMILIES) == ["arg_", "cookie_", "http_", "upstream_http_"]
+    for prefix in FAMILIES:
+        assert find_variable(prefix) is None
+        assert find_variable(prefix + "x") is not None
+
+
+def test_a_name_that_is_none_is_not_found():
+    assert find_variable("nope") is None
+    assert find_variable("") is None
+    assert REQUEST > BLOCK, "the longer of two is the smaller: templates take the maximum"

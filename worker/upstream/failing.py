@@ -1,0 +1,53 @@
+"""Failures of upstreams in words: nginx's messages (proxy.md §4.3), and the setting that a timer or limit comes from."""
+
+from __future__ import annotations
+
+from worker.logs import log_request
+from wproxy.failures import UpstreamFailure
+from wproxy.http import Request
+
+CONNECTING = "connecting to upstream"
+SENDING = "sending request to upstream"
+READING_HEAD = "reading response header from upstream"
+READING = "reading upstream"
+
+# The timer behind a timeout, by what was going on.
+_TIMERS = {
+    CONNECTING: "proxy_connect_timeout",
+    SENDING: "proxy_send_timeout",
+    READING_HEAD: "proxy_read_timeout",
+    READING: "proxy_read_timeout",
+}
+TOO_BIG_HEADER = "upstream sent too big header"
+
+
+def failure_of(kind: str, reason: str, doing: str) -> UpstreamFailure:
+    """A failure after the request, or a part of it, was sent."""
+    failure = UpstreamFailure(kind, reason, doing)
+    failure.sent = True
+    return failure
+
+
+def blamed_setting(request: Request, failure: UpstreamFailure) -> str:
+    """` (proxy_read_timeout 60: FILE:LINE:COLUMN)` for a timer or limit that was reached; empty otherwise."""
+    if failure.kind == "timeout":
+        name = _TIMERS[failure.doing]
+    elif failure.reason == TOO_BIG_HEADER:
+        name = "proxy_buffer_size"
+    else:
+        return ""
+    location = request.location
+    return f" ({name} {getattr(location, name):g}: {location.origin(name)})"
+
+
+def cause_of(request: Request, failure: UpstreamFailure) -> str:
+    """The end cause of a request that failed like this."""
+    return f"upstream: {failure.reason} while {failure.doing}{blamed_setting(request, failure)}"
+
+
+def log_failure(request: Request, failure: UpstreamFailure, peer: str) -> None:
+    """nginx's line for a failed attempt, with the setting behind it."""
+    colon = ":" if peer.startswith("unix:") else ""
+    upstream = f"http://{peer}{colon}{request.line.origin.decode('latin-1')}"
+    text = f"{failure.reason}{blamed_setting(request, failure)} while {failure.doing}"
+    log_request(request, "error", text, upstream)

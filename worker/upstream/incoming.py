@@ -1,0 +1,236 @@
+"""A peer's answer on its way to the client: its head, what came with it, and the rest of its body.
+
+A response is handed on as soon as its head is there; a body that came with the head goes out with it, the rest follows
+through a `ProxiedBody` at the client's pace. When the last byte has been read, or nobody wants more, the connection goes back
+to the pool or is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from worker.http1.body import ResponseBody
+from worker.http1.response import NONE, ResponseHead
+from worker.loop import READ, park
+from worker.stream import CHUNK, Stream
+from worker.upstream.failing import READING, READING_HEAD, cause_of, failure_of, log_failure
+from worker.upstream.peers import Group, LivePeer
+from wproxy.config.model import Location
+from wproxy.failures import UpstreamFailure
+from wproxy.http import Attempt, Request, Response, ResponseFields
+
+# How many 1xx heads before the real one.
+MAX_INTERIM = 32
+
+# A head, and what of the body came with it.
+HeadAndRest = tuple[ResponseHead, bytes]
+
+
+def receive_head(request: Request, upstream: Stream, attempt: Attempt) -> HeadAndRest | None:
+    """Read once and take the head of the answer; None while it is not complete. Raises UpstreamFailure, OSError.
+
+    What is there of an incomplete head is kept on the stream.
+    """
+    location = request.location
+    try:
+        data = upstream.recv(CHUNK)
+    except BlockingIOError:
+        return None
+    if not data:
+        raise failure_of("error", "upstream prematurely closed connection", READING_HEAD)
+    attempt.bytes_received += len(data)
+    if upstream.head_begun:
+        data, upstream.head_begun = upstream.head_begun + data, b""
+    taken = location.protocol.take_head(data, location.proxy_buffer_size, upstream.last_head)
+    if taken is not None and taken[0].status < 200 and taken[0].status != 101:
+        data, taken = skip_interim(data, upstream, attempt, location)
+    if taken is None:
+        upstream.head_begun = data
+        return None
+    head, consumed = taken
+    return head, data[consumed:]
+
+
+async def receive_rest_of_head(request: Request, upstream: Stream, attempt: Attempt, deadline: float) -> HeadAndRest:
+    """Read on until the head is complete, at the latest at the deadline. Raises UpstreamFailure, TimedOut, OSError."""
+    while True:
+        await park(upstream, READ, deadline - request.client.clock.now)
+        received = receive_head(request, upstream, attempt)
+        if received is not None:
+            return received
+
+
+def skip_interim(
+    data: bytes, upstream: Stream, attempt: Attempt, location: Location
+) -> tuple[bytes, tuple[ResponseHead, int] | None]:
+    """What follows the interim heads: the bytes, and the head if it is there. Raises UpstreamFailure.
+
+    Interim heads are read and forgotten: 100 and 102 of a confused upstream, 103 early hints (http1-security.md, responses).
+    """
+    while True:
+        taken = location.protocol.take_head(data, location.proxy_buffer_size, upstream.last_head)
+        if taken is None or taken[0].status >= 200 or taken[0].status == 101:
+            return data, taken
+        attempt.interim_heads += 1
+        if attempt.interim_heads > MAX_INTERIM:
+            raise failure_of("invalid_header", "upstream sent too many interim responses", READING_HEAD)
+        data = data[taken[1] :]
+
+
+def respond(
+    request: Request, received: HeadAndRest, upstream: Stream, peer: LivePeer, attempt: Attempt, is_whole: bool
+) -> Response:
+    """The response for the client. is_whole: the request was sent to its end, so that the connection may serve again.
+
+    Raises UpstreamFailure when the body is broken already.
+    """
+    head, rest = received
+    location = request.location
+    request.upstream_head = upstream.last_head = head
+    attempt.status = head.status
+    attempt.header_time = request.client.clock.now - attempt.started
+    fields = head.cache.get(location)
+    if fields is None:
+        fields = head.cache[location] = client_fields(head, location)
+    if head.plain_length == len(rest) and request.method != b"HEAD":
+        # All of it came with the head, as most bodies do.
+        attempt.response_length = head.plain_length
+        release(request, peer, upstream, head, attempt, is_whole)
+        return Response(fields, rest)
+    if head.status == 101:
+        return switch_protocols(request, fields, rest, upstream, peer, attempt)
+    kind, length = location.protocol.body_of(head, request.method)
+    if kind == NONE:
+        release(request, peer, upstream, head, attempt, is_whole and not rest)
+        return Response(fields, bodiless=True)
+    body = ResponseBody(upstream, rest, kind, length, location.proxy_read_timeout)
+    try:
+        at_hand = body.take_at_hand()
+    except UpstreamFailure as failure:
+        failure.doing, failure.sent = READING, True
+        raise
+    if body.finished:
+        attempt.response_length = body.received
+        release(request, peer, upstream, head, attempt, is_whole and not body.surplus)
+        return Response(fields, at_hand)
+    return Response(fields, at_hand, ProxiedBody(request, body, head, peer, attempt, is_whole))
+
+
+def client_fields(head: ResponseHead, location: Location) -> ResponseFields:
+    """What of an upstream's head goes to the client (proxy.md §3.2)."""
+    hidden = location.hidden
+    connection = head.values.get(b"connection")
+    if connection:
+        named = frozenset(option.strip(b" \t").lower() for option in connection.split(b","))
+        hidden = hidden | (named - _KEPT_WHEN_NAMED)
+    content_type = None
+    lines = []
+    for lower, name, value in head.lines:
+        if lower == b"content-type":
+            content_type = value
+        elif lower not in hidden:
+            lines.append((name, value))
+    server = b"" if b"server" not in location.hidden else location.server_token
+    return ResponseFields(
+        head.status,
+        tuple(lines),
+        content_type=content_type,
+        content_length=head.content_length,
+        server=server,
+        reason=head.reason,
+    )
+
+
+# What an upstream cannot make us remove by naming it in Connection.
+_KEPT_WHEN_NAMED = frozenset((b"content-type", b"set-cookie", b"location", b"www-authenticate", b"upgrade", b"server", b"date"))
+
+
+def release(
+    request: Request, peer: LivePeer, upstream: Stream, head: ResponseHead, attempt: Attempt, is_clean: bool
+) -> None:
+    """A response was read to its end: give the connection back to the pool, or close it."""
+    attempt.response_time = request.client.clock.now - attempt.started
+    group: Group = request.location.group
+    group.count_success(peer)
+    if is_clean and head.keeps_alive:
+        group.keep(peer, upstream, head.keepalive_timeout)
+    else:
+        upstream.close()
+
+
+class ProxiedBody:
+    """The rest of a proxied response's body. Whoever reads it to the end or closes it gives the connection back."""
+
+    __slots__ = ("attempt", "body", "head", "is_over", "is_whole", "peer", "request")
+
+    def __init__(
+        self, request: Request, body: ResponseBody, head: ResponseHead, peer: LivePeer, attempt: Attempt, is_whole: bool
+    ) -> None:
+        self.request = request
+        self.body = body
+        self.head = head
+        self.peer = peer
+        self.attempt = attempt
+        self.is_whole = is_whole
+        self.is_over = False
+
+    async def read(self) -> bytes:
+        """The next piece, b"" at the end. Raises UpstreamFailure, after logging it: the response is cut."""
+        if self.is_over:
+            return b""
+        body = self.body
+        try:
+            piece = await body.read()
+        except UpstreamFailure as failure:
+            failure.doing = READING
+            self.request.end_cause = cause_of(self.request, failure)
+            log_failure(self.request, failure, self.peer.name)
+            self.close()
+            raise
+        if body.finished:
+            self.is_over = True
+            self.attempt.response_length = body.received
+            is_clean = self.is_whole and not body.surplus
+            release(self.request, self.peer, body.stream, self.head, self.attempt, is_clean)
+        return piece
+
+    def close(self) -> None:
+        """Give up what has not been read; the connection cannot be used again."""
+        if not self.is_over:
+            self.is_over = True
+            self.attempt.response_length = self.body.received
+            self.attempt.response_time = self.request.client.clock.now - self.attempt.started
+            self.request.location.group.count_success(self.peer)
+            self.body.stream.close()
+
+
+def switch_protocols(
+    request: Request, fields: ResponseFields, rest: bytes, upstream: Stream, peer: LivePeer, attempt: Attempt
+) -> Response:
+    """A 101: a tunnel from here on. One that nobody asked for is no valid answer (http1-security.md, responses)."""
+    if request.fields.upgrade is None:
+        raise failure_of("invalid_header", "upstream sent 101 to a request without Upgrade", READING_HEAD)
+    group: Group = request.location.group
+
+    ended = False
+
+    def end() -> None:
+        nonlocal ended
+        if ended:
+            return
+        ended = True
+        attempt.response_time = request.client.clock.now - attempt.started
+        group.count_success(peer)
+        upstream.close()
+
+    return Response(fields, rest, bodiless=True, tunnel=Tunnel(upstream, end))
+
+
+class Tunnel:
+    """The upstream's side of a tunnel, and what to do when it ends."""
+
+    __slots__ = ("end", "upstream")
+
+    def __init__(self, upstream: Stream, end: Callable[[], None]) -> None:
+        self.upstream = upstream
+        self.end = end
