@@ -391,6 +391,8 @@ class Master:
             worker.retire(signal.SIGTERM, time.monotonic() + STOP_TIMEOUT)
 
     def stop_reloading(self, way: str) -> None:
+        if self.pending:
+            self.settle(self.pending)  # it may have come to serve since we last looked
         pending, self.stopping = self.pending, way
         self.reload_wanted = False
         self.respawns = []

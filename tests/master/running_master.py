@@ -72,7 +72,7 @@ def load(path: str) -> Any:
         pid=written.get("pid", "wproxy.pid"),
         user=None,
         worker_shutdown_timeout=written.get("worker_shutdown_timeout"),
-        error_log=(("error.log", "debug"),),
+        error_log_targets=[(prefix + "error.log", "debug")],
         path=lambda name: name if name.startswith("/") else prefix + name,
         text=written.get("text", ""),
         bad_worker=written.get("bad_worker"),  # [index, what is wrong with it]
@@ -81,6 +81,7 @@ def load(path: str) -> Any:
 
 def work(assignment: Any) -> None:
     """Serve as the module says, in one short loop."""
+    assignment.drop_privileges()
     told: set[int] = set()
     for number in (signal.SIGQUIT, signal.SIGUSR1):
         signal.signal(number, lambda number, _: told.add(number))

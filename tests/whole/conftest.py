@@ -67,7 +67,17 @@ def applications(tmp_path_factory: pytest.TempPathFactory, real_servers: dict[st
 
     def start_gunicorn() -> None:
         port, path = free_port(), str(directory / "gunicorn.sock")
-        options = "--workers 1 --threads 8 --keep-alive 60 --no-control-socket --worker-tmp-dir /dev/shm".split()
+        options = [
+            "--workers",
+            "1",
+            "--threads",
+            "8",
+            "--keep-alive",
+            "60",
+            "--no-control-socket",
+            "--worker-tmp-dir",
+            "/dev/shm",
+        ]
         command = [sys.executable, "-m", "gunicorn", *options, "-b", f"127.0.0.1:{port}", "-b", f"unix:{path}"]
         program = real_servers["gunicorn"] = Program([*command, "flask_app:app"], directory, cwd=BACKENDS)
         program.wait_for_address(port)

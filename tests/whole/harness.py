@@ -26,6 +26,7 @@ from wproxy.shared import HEAD_READY
 ROOT = Path(__file__).resolve().parents[2]
 BACKENDS = Path(__file__).resolve().parent / "backends"
 COMMAND = (sys.executable, "-m", "wproxy")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
 PATIENCE = 10.0  # seconds: generous, for machines that are shared
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -103,16 +104,15 @@ _OURS: set[int] = set()
 class Program:
     """A child process with its output in a file; ended by its pid."""
 
-    def __init__(self, command: Sequence[str], directory: Path, **more: object) -> None:
+    def __init__(self, command: Sequence[str], directory: Path, cwd: Path = ROOT) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         name = f"{Path(command[0]).name}-{random.randrange(1 << 32):08x}"
         self.command = list(command)
         self.output_path = directory / f"{name}.output"
         self.error_path = directory / f"{name}.errors"
         with self.output_path.open("wb") as output, self.error_path.open("wb") as errors:
-            environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"}
             self.popen = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=environment, **{"cwd": ROOT, **more}
+                self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=ENVIRONMENT, cwd=cwd
             )
         self.pid = self.popen.pid
         _OURS.add(self.pid)
@@ -170,9 +170,14 @@ class Finished:
 def wproxy(*arguments: str, cwd: Path | str = ROOT, seconds: float = 30.0) -> Finished:
     """Run one command to its end."""
     began = time.monotonic()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [*COMMAND, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, cwd=cwd, env=environment
+        [*COMMAND, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        cwd=cwd,
+        env=ENVIRONMENT,
     )
     return Finished(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
 
@@ -252,15 +257,8 @@ class Wproxy:
         return self
 
     def is_ready(self) -> bool:
-        """Whether the master knows that its first generation serves: a moment after clients know it."""
-        try:
-            memory = open_memory_of(self.master.pid)
-        except (NoMaster, OSError):
-            return False
-        try:
-            return bool(memory.shared.head(HEAD_READY))
-        finally:
-            memory.close()
+        """Whether the master knows that its first generation serves."""
+        return self.master is not None and is_ready(self.master.pid)
 
     def pid_written(self) -> bool:
         path = self.directory / "wproxy.pid"
@@ -366,6 +364,18 @@ class Wproxy:
             return lines[-1] if len(lines) >= count else None
 
         return until(find, lambda: f"{text!r} in the error log:\n{self.error_log[-3000:]}", 5)
+
+
+def is_ready(master: int) -> bool:
+    """Whether a master knows that its first generation serves: a moment after clients do, and until then TERM is a failure."""
+    try:
+        memory = open_memory_of(master)
+    except (NoMaster, OSError):
+        return False
+    try:
+        return bool(memory.shared.head(HEAD_READY))
+    finally:
+        memory.close()
 
 
 def title(process: psutil.Process) -> str:

@@ -90,7 +90,9 @@ def test_every_method_reaches_the_application(front, method):
 
 
 def test_the_application_sees_the_fields_of_the_lesson(front):
-    fields = seen_fields(ask(front.port, "/seen", host="shop.example:8080", fields=[("Accept", "text/html"), ("Cookie", "a=1; b=2")]))
+    fields = seen_fields(
+        ask(front.port, "/seen", host="shop.example:8080", fields=[("Accept", "text/html"), ("Cookie", "a=1; b=2")])
+    )
     assert fields["host"] == "shop.example"
     assert fields["x-real-ip"] == "127.0.0.1"
     assert fields["x-forwarded-for"] == "127.0.0.1"
@@ -195,7 +197,9 @@ def test_a_chunked_download_of_unknown_length_is_closed_for_an_http_10_client(fr
         assert wire.is_closed_by_peer()
 
 
-@pytest.mark.parametrize("method, path", (("HEAD", "/bytes/1000"), ("HEAD", "/stream/1000"), ("GET", "/status/204"), ("GET", "/status/304")))
+@pytest.mark.parametrize(
+    "method, path", (("HEAD", "/bytes/1000"), ("HEAD", "/stream/1000"), ("GET", "/status/204"), ("GET", "/status/304"))
+)
 def test_an_answer_without_a_body_leaves_the_connection_in_order(front, method, path):
     with Wire(front.port) as wire:
         for _ in range(3):

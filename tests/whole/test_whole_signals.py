@@ -145,7 +145,9 @@ def test_quit_serves_what_has_begun_and_lets_nobody_in(start, recorder, gate):
     assert not (front.directory / "wproxy.pid").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="a worker that leaves keeps the connection of a request that was in progress (process.md §7)")
+@pytest.mark.xfail(
+    strict=True, reason="a worker that leaves keeps the connection of a request that was in progress (process.md §7)"
+)
 def test_after_a_quit_the_last_answer_closes_its_connection(start, recorder, gate):
     front = start(proxied(recorder))
     with Wire(front.port) as wire:
@@ -160,7 +162,9 @@ def test_after_a_quit_the_last_answer_closes_its_connection(start, recorder, gat
 
 
 def test_quit_waits_for_an_upload_and_a_download_in_progress(start, recorder):
-    front = start(proxied(recorder) + '\n[http.server.location."/big/"]\nclient_max_body_size = 0\nproxy_pass = "' + recorder.url + '"')
+    front = start(
+        proxied(recorder) + '\n[http.server.location."/big/"]\nclient_max_body_size = 0\nproxy_pass = "' + recorder.url + '"'
+    )
     size = 8_000_000
     recorder.answer_with(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
     with Wire(front.port) as down, Wire(front.port) as up:
@@ -310,7 +314,9 @@ def test_a_broken_configuration_leaves_everything_as_it_is(start, broken, compla
         assert done.code == 1
         assert done.output == ""
         line = done.errors.splitlines()[0]
-        assert re.match(r"wproxy: \[(error|emerg)\] .*" + re.escape(complaint) + rf".* in {re.escape(str(front.file))}:\d+:\d+$", line), done
+        assert re.match(
+            r"wproxy: \[(error|emerg)\] .*" + re.escape(complaint) + rf".* in {re.escape(str(front.file))}:\d+:\d+$", line
+        ), done
         assert "Traceback" not in done.errors
         load.wait_for(50)
     assert load.failures == []

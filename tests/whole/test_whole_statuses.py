@@ -189,7 +189,9 @@ def test_a_broken_chunk_is_refused_with_400(front, backend):
 def test_a_chunked_body_streamed_to_the_upstream_may_still_turn_out_broken(front, backend):
     ended = backend.ended
     with Wire(front.port) as wire:
-        wire.send(request_bytes("POST", "/big/broken", [("Transfer-Encoding", "chunked")]) + b"8000\r\n" + b"x" * 0x8000 + b"\r\n")
+        wire.send(
+            request_bytes("POST", "/big/broken", [("Transfer-Encoding", "chunked")]) + b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
+        )
         until(lambda: backend.heads, "the head at the upstream")
         wire.send(b"ZZ\r\n")
         assert wire.answer().status == 400
@@ -382,7 +384,7 @@ def test_an_upstream_that_cannot_be_connected_to_in_time_is_504(front):
     began = time.monotonic()
     assert ask(front.port, "/hole/").status == 504
     assert 0.29 < time.monotonic() - began < 1.0
-    line = front.error_logged("while connecting to upstream, client: 127.0.0.1, server: , request: \"GET /hole/")
+    line = front.error_logged('while connecting to upstream, client: 127.0.0.1, server: , request: "GET /hole/')
     assert re.search(rf"proxy_connect_timeout 0\.3: {FILE_LINE_COLUMN}", line)
 
 

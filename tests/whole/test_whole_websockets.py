@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import time
+from contextlib import ExitStack
 
 import pytest
 from harness import BACKENDS, Program, Wproxy, free_port, until
@@ -122,14 +123,11 @@ def test_the_application_sees_the_upgrade_once(front):
 
 
 def test_fifty_websockets_at_once(front):
-    sockets = [websocket(front) for _ in range(50)]
-    try:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(websocket(front)) for _ in range(50)]
         for number, socket in enumerate(sockets):
             socket.send(str(number))
         assert [socket.recv(10) for socket in sockets] == [str(number) for number in range(50)]
-    finally:
-        for socket in sockets:
-            socket.close()
 
 
 def test_without_the_two_fields_there_is_no_upgrade(front):
@@ -163,7 +161,9 @@ def test_traffic_in_either_direction_keeps_a_websocket_open(front):
 
 
 def test_bytes_sent_along_with_the_heads_are_not_lost(front, plain):
-    plain.answer_with(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: raw\r\nConnection: Upgrade\r\n\r\nearly from the application")
+    plain.answer_with(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: raw\r\nConnection: Upgrade\r\n\r\nearly from the application"
+    )
     with Wire(front.port) as wire:
         head = request_bytes("GET", "/raw/", [("Upgrade", "raw"), ("Connection", "Upgrade")])
         wire.send(head + b"GET early HTTP/1.1\r\nfrom-the: client\r\n\r\n")

@@ -223,7 +223,12 @@ class Load:
     """
 
     def __init__(
-        self, port: int, clients: int = 8, path: str = "/", is_right: Callable[[Answer], bool] | None = None, timeout: float = PATIENCE
+        self,
+        port: int,
+        clients: int = 8,
+        path: str = "/",
+        is_right: Callable[[Answer], bool] | None = None,
+        timeout: float = PATIENCE,
     ) -> None:
         self.port = port
         self.path = path

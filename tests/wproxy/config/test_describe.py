@@ -1,0 +1,173 @@
+"""The generated pages are current, and what they show can be written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli
+
+from wproxy.address import Address
+from wproxy.config import describe
+from wproxy.config.describe import HEADERS, directives_page, documents, example, json_schema, sections
+from wproxy.config.load import load_text
+from wproxy.config.registry import CONTEXT_NAMES, HTTP, MAIN, REGISTRY, SERVER, UPSTREAM, Directive, find_directive
+from wproxy.quick import quick_configuration
+
+HOUSE = Path(__file__).parents[3]
+ROWS = [row for rows in REGISTRY.values() for row in rows]
+SCHEMA = json_schema()
+
+
+@pytest.mark.parametrize("name", documents())
+def test_the_page_under_docs_is_the_one_that_would_be_written(name):
+    assert (HOUSE / "docs" / name).read_text("utf-8") == documents()[name], "run python -m wproxy.config.describe"
+
+
+def test_writing_the_pages_says_which(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(describe, "DOCS", str(tmp_path))
+    assert describe.main() == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / name) for name in documents()]
+    assert (tmp_path / "directives.md").read_text("utf-8") == directives_page()
+    assert json.loads((tmp_path / "wproxy.schema.json").read_text("utf-8")) == SCHEMA
+
+
+# The page
+
+
+def test_every_row_has_its_place_on_the_page():
+    listed = [row for _, rows in sections() for row in rows]
+    assert sorted(map(id, listed)) == sorted(map(id, ROWS))
+    page = directives_page()
+    assert all(f"### {row.name}\n\n{row.doc}\n" in page for row in ROWS)
+
+
+def test_rows_of_one_name_are_shown_by_the_module_they_are_in():
+    found = {module.__name__.rpartition(".")[2]: rows for module, rows in sections()}
+    assert find_directive("server", HTTP) in found["http_core"]
+    assert find_directive("server", UPSTREAM) in found["upstream"]
+    assert find_directive("keepalive_timeout", UPSTREAM) in found["upstream"]
+    assert all(row.contexts == UPSTREAM for row in found["upstream"])
+
+
+def test_every_example_is_for_a_row_that_there_is():
+    assert set(describe.EXAMPLES) <= set(REGISTRY)
+
+
+def wproxy_toml_with(row: Directive, context: int) -> str:
+    """A whole file with the example of a row in one of its contexts."""
+    around = {MAIN: "", UPSTREAM: "[[http.server]]\n"}.get(context, "")
+    if row.block:
+        return example(row) + ("\nserver = '10.0.0.1'" if row.block == UPSTREAM else "") + "\n[[http.server]]\n"
+    if context == MAIN:
+        return f"{example(row)}\n[[http.server]]\n"
+    if context == UPSTREAM and row.name != "server":
+        return f"{around}{HEADERS[context]}\nserver = '10.0.0.1'\n{example(row)}\n"
+    if CONTEXT_NAMES[context] == "location":
+        around = "[[http.server]]\n"
+    return f"{around}{HEADERS[context]}\n{example(row)}\n" + ("" if context >= SERVER else "[[http.server]]\n")
+
+
+PLACES = [(row, bit) for row in ROWS for bit in CONTEXT_NAMES if row.contexts & bit and example(row) != HEADERS[SERVER]]
+
+
+@pytest.mark.parametrize(
+    ("row", "context"),
+    PLACES,
+    ids=lambda value: getattr(value, "name", CONTEXT_NAMES.get(value) if isinstance(value, int) else None),
+)
+def test_an_example_can_be_written_wherever_the_row_may_stand(row, context):
+    if CONTEXT_NAMES.get(row.block) == "location":
+        pytest.skip("its example stands in a server, as on every page")
+    text = wproxy_toml_with(row, context)
+    load_text(text.encode(), "wproxy.toml", "/", lambda host, port: [Address("192.0.2.80", port)])
+    assert mistakes(tomli.loads(text)) == []
+
+
+# The schema
+
+
+def mistakes(value: Any, schema: dict[str, Any] = SCHEMA, path: str = "") -> list[str]:
+    """What JSON Schema would say, as far as ours uses it."""
+    known = {"$schema", "$defs", "$ref", "title", "description", "default", "type", "properties", "additionalProperties"}
+    assert set(schema) <= known | {"anyOf", "items", "minItems", "maxItems", "enum"}, "a word that is not checked here"
+    if "$ref" in schema:
+        return mistakes(value, SCHEMA["$defs"][schema["$ref"].removeprefix("#/$defs/")], path)
+    if "anyOf" in schema:
+        found = [mistakes(value, one, path) for one in schema["anyOf"]]
+        return [] if [] in found else min(found, key=len)
+    if "enum" in schema and not any(value is one or value == one and type(value) is type(one) for one in schema["enum"]):
+        return [f"{path}: {value!r} is none of {schema['enum']}"]
+    types = {"object": dict, "array": list, "string": str, "number": (int, float), "boolean": bool}
+    wanted = schema.get("type", [])
+    wanted = [wanted] if isinstance(wanted, str) else wanted
+    if wanted and not any(
+        isinstance(value, types[name]) and (name == "boolean" or not isinstance(value, bool)) for name in wanted
+    ):
+        return [f"{path}: {value!r} is no {' or '.join(wanted)}"]
+    if isinstance(value, list):
+        within = schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value))
+        found = [mistakes(one, schema.get("items", {}), f"{path}[{index}]") for index, one in enumerate(value)]
+        return sum(found, [] if within else [f"{path}: {len(value)} items"])
+    if isinstance(value, dict):
+        problems: list[str] = []
+        for key, one in value.items():
+            inside = schema.get("properties", {}).get(key, schema.get("additionalProperties", {}))
+            problems += [f"{path}.{key}: unknown"] if inside is False else mistakes(one, inside, f"{path}.{key}")
+        return problems
+    return []
+
+
+def test_every_row_is_a_property_of_its_contexts():
+    blocks = {name: SCHEMA["$defs"][name]["properties"] for name in SCHEMA["$defs"]} | {"main": SCHEMA["properties"]}
+    assert set(blocks) == set(CONTEXT_NAMES.values())
+    for bit, name in CONTEXT_NAMES.items():
+        assert set(blocks[name]) == {row.name for row in ROWS if row.contexts & bit}
+        for word, schema in blocks[name].items():
+            row = find_directive(word, bit)
+            assert row and schema["description"] == row.doc
+
+
+def test_every_default_is_allowed_by_its_own_schema():
+    for block in (SCHEMA, *SCHEMA["$defs"].values()):
+        for name, schema in block["properties"].items():
+            if "default" in schema:
+                assert mistakes(schema["default"], schema, name) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        (HOUSE / "wproxy.toml").read_text("utf-8"),
+        quick_configuration("8080", ["127.0.0.1:3000", "unix:/a.sock"], "2"),
+        "[[http.server]]\nlisten = [80, ['[::]:80', 'default_server']]\nserver_name = 'a'\nlocation.'= /x'.return = 204",
+        "[http.upstream.a.server]\n'10.0.0.1' = [['weight=2'], { backup = true }]\n'10.0.0.2' = 'down'\n'10.0.0.3' = []",
+        "[http]\nkeepalive_timeout = [75, 60]\nlarge_client_header_buffers = [4, '8k']\nproxy_set_header = [['Host', '$host']]",
+    ],
+    ids=["the shipped file", "wproxy proxy", "listen", "server", "arguments"],
+)
+def test_a_good_file_is_a_good_file_for_the_schema(text):
+    assert mistakes(tomli.loads(text)) == []
+
+
+def test_the_shipped_file_is_a_good_file():
+    text = (HOUSE / "wproxy.toml").read_bytes()
+    configuration = load_text(text, "wproxy.toml", "/", lambda host, port: [Address("192.0.2.80", port)])
+    assert configuration.error_log == (("logs/error.log", "notice"),)
+    assert [str(listener.address) for listener in configuration.listeners] == ["127.0.0.1:8080"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("damon = true", ".damon: unknown"),
+        ("[http]\nlisten = 80", ".http.listen: unknown"),
+        ("daemon = 'maybe'", ".daemon: 'maybe' is none of [True, False, 'on', 'off']"),
+        ("[http]\nserver.listn = 80", ".http.server.listn: unknown"),
+        ("[http.upstream.a]\nserver.'10.0.0.1'.weight = [1]", ".http.upstream.a.server.10.0.0.1.weight: [1] is no string or number or boolean"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_seen_by_the_schema(text, problem):
+    assert any(problem in found for found in mistakes(tomli.loads(text)))
