@@ -29,7 +29,7 @@ test-peers:
 	@sh tests/install_peers.sh
 
 $(VENV)/.python:
-	$(PYTHON) -m venv $(VENV) || { echo "python3-venv is needed: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || sh tests/install_venv.sh $(PYTHON) $(VENV)
 	@touch $@
 
 $(VENV)/.installed: setup.cfg pyproject.toml $(VENV)/.python

@@ -58,8 +58,21 @@ def demo(given: argparse.Namespace) -> int:
     """`wproxy demo`: three applications behind the shipped configuration."""
     from master.demo import run_demo
 
-    shipped = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "wproxy.toml")
-    return run_demo(given.config or shipped, once=given.once)
+    return run_demo(given.config or shipped_configuration(), once=given.once)
+
+
+def shipped_configuration() -> str:
+    """The path of the configuration that is shipped: in a source tree the one at its top; installed, a copy of its own.
+
+    A copy, because logs and the pid file lie beside it.
+    """
+    shipped = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "wproxy.toml"))
+    if os.path.dirname(shipped) != os.path.dirname(os.path.abspath(__file__)):  # a link in a source tree
+        return shipped
+    import shutil
+    import tempfile
+
+    return shutil.copy(shipped, tempfile.mkdtemp(prefix="wproxy-demo-"))
 
 
 def control(given: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -158,6 +159,20 @@ def test_after_a_quit_the_last_answer_closes_its_connection(start, recorder, gat
         gate.set()
         assert not wire.answer().keeps_alive
         assert wire.is_closed_by_peer()
+    assert front.program.wait() == 0
+
+
+@pytest.mark.xfail(strict=True, reason="a connection accepted in the turn in which QUIT is read is dropped unserved")
+def test_a_request_that_comes_together_with_quit_is_served(start):
+    front = start(text("here"), workers=1)
+    (worker,) = front.worker_pids()
+    os.kill(worker, signal.SIGSTOP)
+    with Wire(front.port) as wire:
+        wire.send(request_bytes("GET", "/"))
+        front.signal(signal.SIGQUIT)
+        until(lambda: int(re.search(r"ShdPnd:\t(\w+)", Path(f"/proc/{worker}/status").read_text())[1], 16) & 4, "QUIT is pending")
+        os.kill(worker, signal.SIGCONT)
+        assert wire.answer().body == b"here"
     assert front.program.wait() == 0
 
 
