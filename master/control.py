@@ -50,6 +50,7 @@ class Running:
             raise CannotControl(f"no permission to control process {self.pid}: it belongs to another user") from None
 
     def head(self, word: int) -> int:
+        """A word of the master's head in the shared memory."""
         return self.memory.shared.head(word)
 
     def send(self, number: signal.Signals) -> None:
@@ -77,6 +78,7 @@ class Running:
         return True
 
     def close(self) -> None:
+        """Let go of the memory and of the process."""
         self.memory.close()
         os.close(self._pidfd)
 

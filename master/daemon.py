@@ -24,6 +24,7 @@ class StartReport:
         self.is_foreground = fileno < 0
 
     def serves(self) -> None:
+        """Tell that the first generation serves."""
         self._tell(SERVES)
         self.close()
 

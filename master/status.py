@@ -199,6 +199,7 @@ def as_duration(seconds: int) -> str:
 
 
 def as_megabytes(count: int) -> str:
+    """`12.3M` of a number of bytes."""
     return f"{count / 1048576:.1f}M"
 
 

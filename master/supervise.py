@@ -156,6 +156,7 @@ class Master:
             time.sleep(READY_INTERVAL)
 
     def seconds_to_wait(self) -> float:
+        """How long nothing is due, unless a signal comes."""
         if self.pending or any(worker.owes_reopen for worker in self.workers.all()):
             return READY_INTERVAL
         if self.reload_wanted:
@@ -178,6 +179,7 @@ class Master:
                 self.reopen_logs()
 
     def do_what_is_due(self) -> None:
+        """Kill, respawn, settle and reload whatever has its time now."""
         now = time.monotonic()
         for worker in self.workers.kill_overdue(now):
             self.error_log.write("alert", f"worker process {worker.pid} did not exit in time, killed")
@@ -232,6 +234,8 @@ class Master:
             assign_records(configuration.upstreams, self.records, generation)
             self.sockets.bind(configuration.listeners, count)
             generation.sockets = self.sockets.of(configuration.listeners)
+            for warning in configuration.warnings:
+                generation.log.write("warn", str(warning))
             generation.log.write("notice", "start worker processes")
             for index in range(count):
                 self.start_worker(generation, index)
@@ -309,6 +313,7 @@ class Master:
     # Workers.
 
     def start_worker(self, generation: Generation, index: int) -> None:
+        """Fork a worker of this generation; raises OSError."""
         worker = self.workers.start(generation, index)
         generation.log.write("notice", f"start worker process {worker.pid}")
 
@@ -344,6 +349,7 @@ class Master:
         self.respawns.append((time.monotonic() + delay, generation, index))
 
     def respawn(self, generation: Generation, index: int) -> None:
+        """Start the successor of a worker that died, later again if that fails."""
         try:
             self.start_worker(generation, index)
         except OSError as error:
@@ -391,6 +397,7 @@ class Master:
             worker.retire(signal.SIGTERM, time.monotonic() + STOP_TIMEOUT)
 
     def stop_reloading(self, way: str) -> None:
+        """From now on only stop: give up what was being loaded, and the sockets."""
         if self.pending:
             self.settle(self.pending)  # it may have come to serve since we last looked
         pending, self.stopping = self.pending, way

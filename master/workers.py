@@ -102,6 +102,7 @@ class Workers:
         return len(self._living)
 
     def all(self) -> list[Worker]:
+        """All living workers."""
         return list(self._living.values())
 
     def of(self, generation: Generation | None) -> list[Worker]:

@@ -276,10 +276,7 @@ def undocumented(*rooms: str) -> list[str]:
     ]
 
 
-GAPS = pytest.mark.xfail(strict=True, reason="a few public names have no docstring yet")
-
-
-@pytest.mark.parametrize("room", [pytest.param(room, marks=GAPS) for room in ROOMS])
+@pytest.mark.parametrize("room", ROOMS)
 def test_everything_public_says_what_it_is_for(room):
     assert undocumented(room) == []
 

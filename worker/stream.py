@@ -64,6 +64,7 @@ class Stream:
 
     @property
     def is_open(self) -> bool:
+        """Whether it has a socket still."""
         return self.fd >= 0
 
     def has_departed(self) -> bool:

@@ -17,6 +17,7 @@ class Address(NamedTuple):
 
     @property
     def is_unix(self) -> bool:
+        """True for a unix socket."""
         return self.port < 0
 
     @property
@@ -26,6 +27,7 @@ class Address(NamedTuple):
 
     @property
     def is_ipv6(self) -> bool:
+        """True for an IPv6 address."""
         return not self.is_unix and ":" in self.host
 
     def __str__(self) -> str:
@@ -40,7 +42,7 @@ def is_ip(host: str) -> bool:
         ipaddress.ip_address(host)
     except ValueError:
         return False
-    return True
+    return "%" not in host  # ipaddress takes a zone
 
 
 def parse_port(text: str) -> int:

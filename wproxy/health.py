@@ -31,6 +31,7 @@ class Health:
 
     @property
     def fails(self) -> int:
+        """The failures counted against it."""
         value: int = self._words[self._base]
         return value
 

@@ -25,10 +25,10 @@ class ServerNames(Generic[Target]):
 
     def add(self, name: str, target: Target) -> bool:
         """Enter a server_name; False when it was taken already. Raises ValueError for a name that is none."""
-        lowered = name.lower().rstrip(".") if name != "." else name
+        lowered = name.lower().removesuffix(".") if name != "." else name
         if not valid_server_name(lowered):
             raise ValueError(f'server name "{name}" is invalid')
-        encoded = lowered.encode("idna" if not lowered.isascii() else "ascii")
+        encoded = lowered.encode("ascii") if lowered.isascii() else _internationalised(lowered)
         if encoded.startswith(b"*."):
             table, key = self.suffixes, encoded[1:]
         elif encoded.startswith(b"."):
@@ -70,11 +70,16 @@ class ServerNames(Generic[Target]):
 
 
 def valid_server_name(name: str) -> bool:
-    """Whether a (lower-case) server_name has its stars at the ends only and no empty label inside."""
+    """Whether a (lower-case) server_name has its stars at the ends only and no empty label; `~` would be a regex."""
     middle = name.removeprefix("*.").removesuffix(".*").removeprefix(".")
-    if name.startswith("*.") and name.endswith(".*"):
+    if (name.startswith("*.") and name.endswith(".*")) or name.startswith("~"):
         return False
-    return "*" not in middle and ".." not in middle and "/" not in middle and (bool(middle) or not name)
+    return not ("*" in middle or ".." in name or name.endswith(".") or "/" in middle) and (bool(middle) or not name)
+
+
+def _internationalised(name: str) -> bytes:
+    """A name as hosts spell it, `xn--...`; the codec knows no empty label, so a leading dot goes around it."""
+    return b"." * name.startswith(".") + name.removeprefix(".").encode("idna")
 
 
 class LocationMatcher(Generic[Target]):

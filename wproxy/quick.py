@@ -41,8 +41,13 @@ Connection = "$wproxy_connection_upgrade"
 def quick_configuration(listen: str, upstreams: Sequence[str], workers: str) -> str:
     """The text of the configuration: every request of one listener goes to one pool."""
     return _TEXT.format(
-        words=" ".join([listen, *upstreams]),
-        workers=workers if workers.isdigit() else json.dumps(workers),
-        listen=json.dumps(listen),
-        servers=", ".join(map(json.dumps, upstreams)),
+        words=" ".join(word if word.isprintable() else _quoted(word) for word in [listen, *upstreams]),
+        workers=_quoted(workers),
+        listen=_quoted(listen),
+        servers=", ".join(map(_quoted, upstreams)),
     )
+
+
+def _quoted(text: str) -> str:
+    """A TOML string: JSON's, but for surrogate pairs, which TOML refuses, and DEL, which JSON leaves raw."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -77,10 +77,12 @@ class WorkerSlot:
         self.index = index
 
     def get(self, word: int) -> int:
+        """A word of the slot: WORKER_PID, ..."""
         value: int = self._words[self._base + word]
         return value
 
     def set(self, word: int, value: int) -> None:
+        """Write a word of the slot; only its owner does."""
         self._words[self._base + word] = value
 
     def clear(self) -> None:
@@ -103,13 +105,16 @@ class SharedWords:
         self.words = words
 
     def head(self, word: int) -> int:
+        """A word of the head: HEAD_GENERATION, ..."""
         value: int = self.words[word]
         return value
 
     def set_head(self, word: int, value: int) -> None:
+        """Write a word of the head; only the master does."""
         self.words[word] = value
 
     def worker(self, index: int) -> WorkerSlot:
+        """The slot of that index, in use or not."""
         return WorkerSlot(self.words, index)
 
     def workers(self) -> list[WorkerSlot]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from wproxy.http import Request
 from wproxy.variables import BLOCK, Reader, Variable, find_variable
 
-_PIECE = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+)|(\{)|())")
+_PIECE = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+)|\{([A-Za-z0-9_]+)|())")
 
 Evaluate = Callable[[Request], bytes]
 
@@ -56,7 +56,7 @@ def parse_pieces(text: str) -> list[bytes | Variable]:
             pieces.append(_encode(text[position : match.start()]))
         name = match[1] or match[2]
         if match[3]:
-            raise ValueError(f'the closing bracket in "{text[match.end() :]}" variable is missing')
+            raise ValueError(f'the closing bracket in "{match[3]}" variable is missing')
         if not name:
             raise ValueError("invalid variable name")
         variable = find_variable(name.lower())

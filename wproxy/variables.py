@@ -228,7 +228,7 @@ def remote_user(request: Request) -> bytes | None:
         user, colon, _ = binascii.a2b_base64(credentials.strip(b" ")).partition(b":")
     except binascii.Error:
         return None
-    return user if colon else None
+    return user if user and colon else None
 
 
 @variable("wproxy_connection_upgrade")
@@ -296,6 +296,7 @@ def each_attempt(show: Callable[[Attempt], bytes]) -> Reader:
 
 
 def seconds(value: float | None) -> bytes:
+    """Seconds as nginx logs them; `-` when they are not known."""
     return b"-" if value is None else b"%.3f" % value
 
 

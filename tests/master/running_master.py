@@ -71,6 +71,7 @@ def load(path: str) -> Any:
         daemon=written.get("daemon", False),
         pid=written.get("pid", "wproxy.pid"),
         user=None,
+        warnings=(),
         worker_shutdown_timeout=written.get("worker_shutdown_timeout"),
         error_log_targets=[(prefix + "error.log", "debug")],
         path=lambda name: name if name.startswith("/") else prefix + name,

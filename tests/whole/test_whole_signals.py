@@ -162,11 +162,11 @@ def test_after_a_quit_the_last_answer_closes_its_connection(start, recorder, gat
     assert front.program.wait() == 0
 
 
-@pytest.mark.xfail(strict=True, reason="a connection accepted in the turn in which QUIT is read is dropped unserved")
 def test_a_request_that_comes_together_with_quit_is_served(start):
     front = start(text("here"), workers=1)
     (worker,) = front.worker_pids()
     os.kill(worker, signal.SIGSTOP)
+    until(lambda: psutil.Process(worker).status() == psutil.STATUS_STOPPED, "the worker is stopped")
     with Wire(front.port) as wire:
         wire.send(request_bytes("GET", "/"))
         front.signal(signal.SIGQUIT)

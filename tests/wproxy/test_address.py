@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from wproxy.address import Address, is_ip, parse_address, parse_listen_address, parse_port
 
-IS_IP_WITH_ZONE = pytest.mark.xfail(strict=True, reason="ipaddress takes a zone (%eth0), is_ip says it does not")
-
 ADDRESSES = [
     ("127.0.0.1:8080", Address("127.0.0.1", 8080)),
     ("127.0.0.1", Address("127.0.0.1", 80)),
@@ -127,7 +125,7 @@ def test_an_address_tells_what_it_is(address, unix, numeric, ipv6, text):
         ("127.0.0.1 ", False),
         ("example.com", False),
         ("", False),
-        pytest.param("fe80::1%eth0", False, marks=IS_IP_WITH_ZONE),
+        ("fe80::1%eth0", False),
     ],
 )
 def test_an_ip_address_has_neither_brackets_nor_zone(host, expected):

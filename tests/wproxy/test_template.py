@@ -81,11 +81,6 @@ def test_a_template_holds_as_long_as_the_shortest_of_its_variables(text, varies)
     assert compile_template(text).varies == varies
 
 
-NGINX_WORDS = pytest.mark.xfail(
-    strict=True, reason="nginx names only the variable, and says of an empty one that the name is invalid"
-)
-
-
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -100,9 +95,9 @@ NGINX_WORDS = pytest.mark.xfail(
         ("$-", "invalid variable name"),
         ("$\u00e9", "invalid variable name"),
         ("${host", 'the closing bracket in "host" variable is missing'),
-        pytest.param("${host:80", 'the closing bracket in "host" variable is missing', marks=NGINX_WORDS),
-        pytest.param("${", "invalid variable name", marks=NGINX_WORDS),
-        pytest.param("${}", "invalid variable name", marks=NGINX_WORDS),
+        ("${host:80", 'the closing bracket in "host" variable is missing'),
+        ("${", "invalid variable name"),
+        ("${}", "invalid variable name"),
     ],
 )
 def test_a_template_that_makes_no_sense_is_refused_in_nginx_words(text, problem):

@@ -245,9 +245,6 @@ def test_of_the_header_block(story, fields, name, value):
     assert read(name, story.request(*fields)) == value
 
 
-EMPTY_USER = pytest.mark.xfail(strict=True, reason="in nginx a user without a name is not found")
-
-
 @pytest.mark.parametrize(
     ("credentials", "user"),
     [
@@ -260,7 +257,7 @@ EMPTY_USER = pytest.mark.xfail(strict=True, reason="in nginx a user without a na
         (b"Basic YWxpY2U", None),
         (b"Basic", None),
         (b"Bearer YWxpY2U6c2VjcmV0", None),
-        pytest.param(b"Basic OnNlY3JldA==", None, marks=EMPTY_USER),
+        (b"Basic OnNlY3JldA==", None),
     ],
 )
 def test_the_user_is_that_of_basic_credentials(story, credentials, user):

@@ -13,7 +13,7 @@ from typing import Any
 
 from wproxy.address import Address
 from wproxy.config.registry import register
-from wproxy.config.tree import Position
+from wproxy.config.tree import Position, Problem
 from wproxy.directives.core import EventsDirectives, MainDirectives
 from wproxy.directives.http_core import BlockDirectives, CommonDirectives, ServerDirectives
 from wproxy.directives.log import LogDirectives, LogFormat
@@ -108,8 +108,8 @@ class Server(Settings, CommonDirectives, ServerDirectives):
 
     @property
     def name(self) -> str:
-        """The first server_name, for logs; empty when there is none."""
-        return self.names[0] if self.names else ""
+        """The first server_name, for logs, as nginx tells it: no leading dot, lower case; empty when there is none."""
+        return self.names[0].removeprefix(".").lower() if self.names else ""
 
     def __repr__(self) -> str:
         return f"<server {self.name or '_'} at {self.position}>"
@@ -137,6 +137,7 @@ class Configuration(Settings, MainDirectives, EventsDirectives):
     servers: tuple[Server, ...]
     upstreams: tuple[Upstream, ...]  # explicit and implicit
     log_formats: dict[str, LogFormat]
+    warnings: tuple[Problem, ...] = ()  # what is allowed and probably not meant
 
     @property
     def error_log_targets(self) -> list[tuple[str, str]]:

@@ -58,6 +58,7 @@ class Directive:
 
     @property
     def repeats(self) -> bool:
+        """Whether it may stand several times in one block."""
         return self.inherit in (GATHER, OWN_GATHER)
 
     def accepts(self, count: int) -> bool:

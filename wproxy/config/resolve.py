@@ -26,7 +26,7 @@ from wproxy.config.registry import (
     unknown_directive_text,
 )
 from wproxy.config.tree import ConfigurationError, Node, Position, Problem
-from wproxy.directives.http_core import Listen
+from wproxy.directives.http_core import DEFAULT_BACKLOG, Listen
 from wproxy.directives.log import COMBINED, LogFormat
 from wproxy.directives.proxy import ProxyTarget
 from wproxy.matching import LocationMatcher
@@ -44,6 +44,7 @@ class Scope:
     def __init__(self, outer: Scope | None = None) -> None:
         self.values: Values = dict(outer.heritage) if outer else {}
         self.origins: Origins = {}
+        self.places: dict[str, list[Position]] = {}  # of each value that gathers
         if outer:
             self.origins = {name: outer.origins[name] for name in outer.heritage if name in outer.origins}
         self.heritage: Values = dict(self.values)  # of the values, those that an inner block sees
@@ -60,6 +61,7 @@ class _Resolver:
     def __init__(self, look_up: LookUp) -> None:
         self.look_up = look_up
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
         self.upstreams: dict[str, Upstream] = {}
         self.servers: list[Server] = []
         self.log_formats: dict[str, LogFormat] = {"combined": LogFormat("combined", "default", COMBINED)}
@@ -78,7 +80,7 @@ class _Resolver:
             self.http(http)
         elif not self.problems:
             self.problem('no "http" section in configuration', root.position._replace(line=0))
-        listeners = self.listeners() if not self.problems else ()
+        listeners = self.listeners()
         if self.problems:
             raise ConfigurationError(*self.problems)
         configuration = Configuration({**main.values, **events.values}, {**main.origins, **events.origins})
@@ -87,6 +89,7 @@ class _Resolver:
         configuration.listeners = listeners
         configuration.servers = tuple(self.servers)
         configuration.upstreams = tuple(self.upstreams.values())
+        configuration.warnings = tuple(self.warnings)
         configuration.log_formats = self.log_formats
         return configuration
 
@@ -107,12 +110,10 @@ class _Resolver:
             self.problem(f'duplicate upstream "{name}"', node.position)
             return
         peers = []
-        lines = list(node.named("server"))
-        servers = scope.values.get("server", ())
-        if not lines:
+        if not any(True for _ in node.named("server")):
             self.problem("no servers are inside upstream", node.position)
-        for line, server in zip(lines, servers):
-            for address in self.addresses(server.address, line.position):
+        for place, server in zip(scope.places.get("server", ()), scope.values.get("server", ())):
+            for address in self.addresses(server.address, place):
                 peers.append(
                     Peer(
                         str(address),
@@ -148,8 +149,8 @@ class _Resolver:
                 self.problem(f'duplicate location "{location.pattern}"', child.position)
         server.locations.seal()
         self.servers.append(server)
-        for line, listen in zip(node.named("listen"), scope.values.get("listen", ())):
-            self.server_listens.append((server, listen, line.position))
+        for place, listen in zip(scope.places.get("listen", ()), scope.values.get("listen", ())):
+            self.server_listens.append((server, listen, place))
         if not any(True for _ in node.named("listen")):
             self.server_listens.append((server, Listen(Address("0.0.0.0", 80)), node.position))
 
@@ -216,8 +217,15 @@ class _Resolver:
         """Servers by the address they listen on; the default of each is the one marked so, or the first."""
         found: dict[Address, Listener] = {}
         marked: set[Address] = set()
+        taken: set[tuple[int, Address]] = set()
         for server, listen, position in self.server_listens:
-            listener = found.setdefault(listen.address, Listener(listen.address, position, listen.backlog))
+            if (id(server), listen.address) in taken:
+                self.problem(f"a duplicate listen {listen.address}", position)
+                continue
+            taken.add((id(server), listen.address))
+            listener = found.setdefault(listen.address, Listener(listen.address, position))
+            if listen.backlog != DEFAULT_BACKLOG:
+                listener.backlog = listen.backlog
             if listener.servers.default is None:
                 listener.servers.default = server
             if listen.default_server:
@@ -227,7 +235,9 @@ class _Resolver:
                 listener.servers.default = server
             for name in server.names or ("",):
                 try:
-                    listener.servers.add(name, server)
+                    if not listener.servers.add(name, server) and name:
+                        text = f'conflicting server name "{name}" on {listen.address}, ignored'
+                        self.warnings.append(Problem(text, position))
                 except ValueError as error:
                     self.problem(f"{error} on {listen.address}", position)
         return tuple(found.values())
@@ -265,10 +275,12 @@ class _Resolver:
             try:
                 value = row.read(*child.arguments)
             except ValueError as error:
-                text = str(error)
-                self.problem(text.replace("%s", child.name), child.position)
+                # Only there: a person may have written %s too.
+                text = str(error).replace('"%s" directive', f'"{child.name}" directive')
+                self.problem(text, child.position)
                 continue
             if row.repeats:
+                scope.places.setdefault(attribute, []).append(child.position)
                 value = (*scope.values[attribute], value) if attribute in own else (value,)
             own.add(attribute)
             scope.values[attribute] = value

@@ -18,8 +18,10 @@ def worker_count(value: str) -> int:
 
 def log_target(target: str, level: str = "error") -> tuple[str, str]:
     """(path or "stderr", level)."""
+    if target.startswith("syslog:"):
+        raise ValueError('"syslog:" in "%s" directive is not supported yet')
     if target in LEVELS:
-        raise ValueError(f'"{target}" in "%s" is a level, not a file: write {{ "FILE" = "{target}" }}')
+        raise ValueError(f'"{target}" in "%s" directive is a level, not a file: write {{ "FILE" = "{target}" }}')
     if level not in LEVELS:
         raise ValueError(f'invalid log level "{level}"')
     return target, level

@@ -10,22 +10,25 @@ from wproxy.directives.core import nothing
 from wproxy.directives.values import flag, number, size, text, time
 
 
+DEFAULT_BACKLOG = 511
+
+
 class Listen(NamedTuple):
     """One `listen` line."""
 
     address: Address
     default_server: bool = False
-    backlog: int = 511
+    backlog: int = DEFAULT_BACKLOG
 
 
 def listen(address: str, *parameters: str) -> Listen:
     """`listen ADDRESS [default_server] [backlog=N] [reuseport]`; every listener of ours has a socket for each worker."""
-    default, backlog = False, 511
+    default, backlog = False, DEFAULT_BACKLOG
     for parameter in parameters:
         key, equals, value = parameter.partition("=")
         if parameter in ("default_server", "default"):
             default = True
-        elif key == "backlog" and equals and value.isascii() and value.isdigit() and int(value) > 0:
+        elif key == "backlog" and equals and value.isascii() and value.isdigit() and len(value) < 10 and int(value) > 0:
             backlog = int(value)
         elif parameter not in ("reuseport", "bind"):
             raise ValueError(f'invalid parameter "{parameter}"')
@@ -51,6 +54,9 @@ def keepalive(timeout: str, announced: str | None = None) -> tuple[float, float 
 
 
 def names(*values: str) -> tuple[str, ...]:
+    """The names of one `server_name` line."""
+    if any("$" in value for value in values):
+        raise ValueError('a variable in "%s" directive is not supported yet')
     return values
 
 

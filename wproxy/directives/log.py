@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from wproxy.config.registry import GATHER, HTTP, LOCATION, OWN_GATHER, SERVER, directive
+from wproxy.template import parse_pieces
 
 COMBINED = (
     '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"'
@@ -27,6 +28,11 @@ class LogFormat(NamedTuple):
 
 
 def access_log(path: str, name: str = "combined") -> AccessLog:
+    """`access_log PATH [FORMAT]`."""
+    if path.startswith("syslog:"):
+        raise ValueError('"syslog:" in "%s" directive is not supported yet')
+    if "$" in path:
+        raise ValueError('a variable in the path of "%s" directive is not supported yet')
     return AccessLog(path, name)
 
 
@@ -40,10 +46,14 @@ def log_format(name: str, *pieces: str) -> LogFormat:
             raise ValueError(f'unknown log format escaping "{escape}"')
     if not pieces:
         raise ValueError(f'the log format "{name}" has no text')
-    return LogFormat(name, escape, "".join(pieces))
+    text = "".join(pieces)
+    parse_pieces(text)  # raises for a variable that there is not; workers compile it
+    return LogFormat(name, escape, text)
 
 
 class LogDirectives:
+    """What is logged, where and how."""
+
     access_log: tuple[AccessLog, ...] = directive(
         access_log, HTTP | SERVER | LOCATION, arity=(1, 2), default="logs/access.log", inherit=GATHER, named=True, doc="Where requests are logged and in which log_format; off is nowhere."
     )

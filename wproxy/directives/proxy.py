@@ -41,6 +41,7 @@ class ProxyTarget(NamedTuple):
 
     @property
     def port(self) -> int:
+        """The port as written, 80 without one, -1 for a unix socket."""
         return self.address.port
 
 
@@ -56,7 +57,7 @@ def proxy_target(url: str) -> ProxyTarget:
     if rest.startswith("unix:"):
         path, _, uri = rest[5:].partition(":")
         address = parse_address("unix:" + path, 80)
-        return ProxyTarget(url, address, True, uri.encode(), b"localhost")
+        return ProxyTarget(url, address, True, _uri_part(uri, url), b"localhost")
     end = min((index for index in (rest.find("/"), rest.find("?")) if index >= 0), default=len(rest))
     authority, uri = rest[:end], rest[end:]
     try:
@@ -65,9 +66,13 @@ def proxy_target(url: str) -> ProxyTarget:
         raise ValueError(f"{error} in upstream") from None
     has_port = authority.rpartition("]")[2].find(":") >= 0
     host = authority if has_port and address.port != 80 else authority.removesuffix(":80")
-    if uri.startswith("?"):
-        uri = "/" + uri
-    return ProxyTarget(url, address, has_port, uri.encode("utf-8", "surrogateescape"), host.encode())
+    return ProxyTarget(url, address, has_port, _uri_part(uri, url), host.encode())
+
+
+def _uri_part(uri: str, url: str) -> bytes:
+    if any(character <= " " or character == "\x7f" for character in uri):  # it would break the request line
+        raise ValueError(f'invalid URI in "{url}"')
+    return ("/" + uri if uri.startswith("?") else uri).encode("utf-8", "surrogateescape")
 
 
 def header(name: str, value: str) -> tuple[bytes, Template]:
@@ -89,6 +94,8 @@ LEVELS = HTTP | SERVER | LOCATION
 
 
 class ProxyDirectives:
+    """Where requests go, what is sent along, and how long anything may take."""
+
     proxy_pass: ProxyTarget | None = directive(
         proxy_target, LOCATION, inherit=OWN, doc="Where requests go: http://NAME-OR-ADDRESS[/URI]; a URI replaces the location's prefix."
     )

@@ -27,6 +27,8 @@ def return_value(first: str, second: str | None = None) -> Return:
 
 
 class RewriteDirectives:
+    """Answers that need nobody else."""
+
     return_: Return | None = directive(
         return_value, SERVER | LOCATION, arity=(1, 2), inherit=OWN, doc="Answer at once: a status with a text, or a redirect with a URL."
     )

@@ -55,6 +55,8 @@ def keepalive(count: str, local: str | None = None) -> int:
 
 
 class UpstreamDirectives:
+    """Inside an `upstream` block."""
+
     server: tuple[UpstreamServer, ...] = directive(
         upstream_server, UPSTREAM, arity=(1, 8), inherit=OWN_GATHER, named=True, doc="One server of the group, with weight, max_fails, fail_timeout, max_conns, backup, down."
     )

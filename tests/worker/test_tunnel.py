@@ -1,0 +1,326 @@
+"""Tunnels: 101 Switching Protocols, and what goes both ways after it (proxy.md §3.4)."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from conversation import SERVER, End, Stage, error_page, get, ok, sent_up, to_client
+
+UPGRADE = (b"Connection: Upgrade", b"Upgrade: websocket")
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-X: y\r\n\r\n"
+SWITCHED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nServer: " + SERVER + b"\r\nDate: now\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-X: y\r\n\r\n"
+)
+PASSES = 'proxy_set_header = { Upgrade = "$http_upgrade", Connection = "$wproxy_connection_upgrade" }\n'
+SENT = sent_up(b"/", b"Upgrade: websocket", b"Connection: upgrade")
+
+
+def tunnel(stage, settings: str = "", tcp: bool = False, early: bytes = b"", late: bytes = b"", **more) -> tuple[Stage, End, End]:
+    """A stage with one tunnel; early: what the client sends behind its request; late: the upstream behind its head."""
+    s = stage(location=PASSES + settings, **more)
+    client = s.client(tcp=tcp)
+    client.send(get(b"/", *UPGRADE) + early)
+    upstream = s.peers[0].accept()
+    upstream.receives(SENT)
+    upstream.send(SWITCH + late)
+    client.receives(SWITCHED + late)
+    return s, client, upstream
+
+
+def test_bytes_go_both_ways_as_they_are(stage):
+    s, client, upstream = tunnel(stage)
+    for number in range(5):
+        client.send(b"\x81\x05up %d" % number)
+        upstream.receives(b"\x81\x05up %d" % number)
+        upstream.send(b"\x81\x07down %d" % number)
+        client.receives(b"\x81\x07down %d" % number)
+    client.close()
+    assert upstream.is_closed()
+    access = s.last_access()
+    assert access["status"] == access["upstream_status"] == "101"
+    assert access["body_bytes_sent"] == str(5 * 8)
+    assert s.error_log() == []
+
+
+@pytest.mark.parametrize("slowly", [False, True])
+def test_what_the_client_sent_too_early_goes_upstream_after_the_head(stage, slowly):
+    s = stage(location=PASSES)
+    client = s.client()
+    client.send(get(b"/", *UPGRADE) + b"early ")
+    upstream = s.peers[0].accept()
+    upstream.receives(SENT)
+    client.send(b"bird")
+    upstream.receives_nothing()
+    upstream.send_slowly(SWITCH) if slowly else upstream.send(SWITCH)
+    client.receives(SWITCHED)
+    upstream.receives(b"early bird")
+
+
+def test_what_the_upstream_sent_with_its_head_goes_to_the_client(stage):
+    s, client, upstream = tunnel(stage, late=b"hello first")
+    upstream.send(b"and more")
+    client.receives(b"and more")
+
+
+def test_a_request_that_was_pipelined_is_for_the_upstream_and_not_for_us(stage):
+    """Whatever it looks like: after the switch these bytes are no HTTP of ours."""
+    s, client, upstream = tunnel(stage, early=get(b"/smuggled"))
+    upstream.receives(get(b"/smuggled"))
+    s.peers[0].is_unvisited()
+    client.close()
+    assert upstream.is_closed()
+    assert s.statuses() == ["101"]
+
+
+def test_a_refused_upgrade_is_an_ordinary_answer(stage):
+    """The connection stays HTTP: the next request is read by us, and the upstream's connection is reused."""
+    s = stage(location=PASSES)
+    client = s.client()
+    client.send(get(b"/", *UPGRADE) + get(b"/next"))
+    upstream = s.peers[0].accept()
+    upstream.receives(SENT)
+    upstream.send(ok(b"no", status=b"426 Upgrade Required"))
+    client.receives(to_client(b"no", status=b"426 Upgrade Required"))
+    upstream.receives(sent_up(b"/next"))
+    upstream.send(ok())
+    client.receives(to_client())
+
+
+def test_101_without_upgrade_is_a_502(stage):
+    s = stage(location=PASSES)
+    client = s.client()
+    client.send(get())
+    upstream = s.peers[0].accept()
+    upstream.receives(sent_up())
+    upstream.send(SWITCH + b"tunnelled?")
+    client.receives(error_page(502))
+    assert upstream.is_closed()
+    assert "upstream sent 101 to a request without Upgrade while reading response header from upstream" in s.error_log()[0]
+
+
+@pytest.mark.parametrize("field", [b"Content-Length: 0", b"Content-Length: 5", b"Transfer-Encoding: chunked"], ids=repr)
+@pytest.mark.parametrize("asked", [False, True])
+def test_framing_in_a_101_means_nothing(stage, field, asked):
+    s = stage(location=PASSES)
+    client = s.client()
+    client.send(get(b"/", *(UPGRADE if asked else ())))
+    upstream = s.peers[0].accept()
+    upstream.receives(SENT if asked else sent_up())
+    upstream.send(SWITCH[:-2] + field + b"\r\n\r\n")
+    if not asked:
+        client.receives(error_page(502))
+        assert upstream.is_closed()
+        return
+    assert client.receives_head().startswith(b"HTTP/1.1 101 ")
+    client.send(b"raw")
+    upstream.receives(b"raw")
+    upstream.send(b"raw too")
+    client.receives(b"raw too")
+
+
+def test_interim_heads_before_the_switch(stage):
+    s = stage(location=PASSES)
+    client = s.client()
+    client.send(get(b"/", *UPGRADE))
+    upstream = s.peers[0].accept()
+    upstream.receives(SENT)
+    upstream.send(b"HTTP/1.1 103 Early Hints\r\n\r\n" + SWITCH)
+    client.receives(SWITCHED)
+
+
+# Who closes what.
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+@pytest.mark.parametrize("how", ["close", "end", "reset"])
+def test_when_the_client_leaves_the_upstream_is_closed(stage, tcp, how):
+    if how == "reset" and not tcp:
+        pytest.skip("unix sockets have no RST")
+    s, client, upstream = tunnel(stage, tcp=tcp)
+    client.send(b"last words")
+    {"close": client.close, "end": client.end_sending, "reset": client.reset}[how]()
+    assert upstream.is_closed()
+    assert upstream.take() == b"last words"
+    assert not s.worker.connections
+    if how == "end":
+        client.is_closed()
+
+
+@pytest.mark.parametrize("how", ["close", "end", "reset"])
+def test_when_the_upstream_leaves_the_client_is_closed(stage, how):
+    s, client, upstream = tunnel(stage)
+    upstream.send(b"last words")
+    client.receives(b"last words")
+    {"close": upstream.close, "end": upstream.end_sending, "reset": upstream.reset}[how]()
+    client.is_closed()
+    assert not s.worker.connections
+    if how == "end":
+        assert upstream.is_closed()
+
+
+@pytest.mark.parametrize("side", ["client", "upstream"])
+def test_last_words_and_the_end_at_once_are_delivered(stage, side):
+    s, client, upstream = tunnel(stage)
+    first, second = (client, upstream) if side == "client" else (upstream, client)
+    words = os.urandom(100_000)
+    first.sock.setblocking(True)
+    first.sock.sendall(words[:50_000])
+    first.sock.setblocking(False)
+    first.close()
+    assert second.is_closed()
+    assert second.take() == words[:50_000]
+    assert len(s.access_log()) == 1
+
+
+def test_last_words_for_a_slow_client_are_delivered_before_the_end(stage):
+    s = stage(location=PASSES)
+    client = s.client(send_buffer=4096)
+    client.send(get(b"/", *UPGRADE))
+    upstream = s.peers[0].accept()
+    upstream.receives(SENT)
+    words = os.urandom(150_000)
+    upstream.send(SWITCH + words)
+    upstream.close()
+    assert s.worker.connections
+    client.is_closed()
+    assert client.take() == SWITCHED + words
+
+
+def test_both_leave_at_once(stage):
+    s, client, upstream = tunnel(stage)
+    client.sock.close()
+    upstream.sock.close()
+    client.over = upstream.over = True
+    s.settle()
+    assert not s.worker.connections
+    assert s.statuses() == ["101"]
+
+
+def test_a_client_that_is_gone_when_the_switch_comes(stage):
+    s = stage(location=PASSES + "proxy_ignore_client_abort = true")
+    client = s.client()
+    client.send(get(b"/", *UPGRADE))
+    upstream = s.peers[0].accept()
+    upstream.receives(SENT)
+    client.close()
+    upstream.send(SWITCH)
+    assert upstream.is_closed()
+    assert not s.worker.connections
+
+
+# Timers.
+
+
+def test_the_idle_time_is_proxy_read_timeout(stage):
+    s, client, upstream = tunnel(stage, 'proxy_read_timeout = "10s"')
+    s.advance(9.9)
+    assert client.is_open()
+    s.advance(0.2)
+    client.is_closed()
+    assert upstream.is_closed()
+    access = s.last_access()
+    where = f"proxy_read_timeout 10: {s.position('proxy_read_timeout')}"
+    assert access["status"] == "101"
+    assert access["wproxy_end_cause"] == f"upstream timed out (110: Connection timed out) ({where})"
+    (line,) = s.error_log()
+    assert "[info]" in line
+    assert "upstream timed out (110: Connection timed out) while proxying upgraded connection, client: 127.0.0.1" in line
+
+
+@pytest.mark.parametrize("speaker", ["client", "upstream"])
+def test_traffic_in_either_direction_keeps_both_alive(stage, speaker):
+    s, client, upstream = tunnel(stage, 'proxy_read_timeout = "10s"')
+    for _ in range(5):
+        s.advance(9)
+        if speaker == "client":
+            client.send(b"ping")
+            upstream.receives(b"ping")
+        else:
+            upstream.send(b"ping")
+            client.receives(b"ping")
+    s.advance(9)
+    assert client.is_open()
+    s.advance(1.2)
+    client.is_closed()
+    assert upstream.is_closed()
+
+
+def test_a_client_that_takes_nothing_is_given_up(stage):
+    s = stage(location=PASSES + 'proxy_send_timeout = "5s"\nsend_timeout = "5s"\nproxy_read_timeout = "1h"')
+    client = s.client(send_buffer=4096)
+    client.send(get(b"/", *UPGRADE))
+    upstream = s.peers[0].accept()
+    upstream.receives(SENT)
+    upstream.send(SWITCH)
+    assert upstream.send_some(b"x" * 20_000_000) < 20_000_000
+    s.advance(5.1)
+    assert not s.worker.connections
+    assert "client timed out" in s.last_access()["wproxy_end_cause"]
+
+
+@pytest.mark.xfail(strict=True, reason="a stalled client of a tunnel is timed by proxy_send_timeout, and the cause names proxy_read_timeout")
+def test_and_the_cause_names_the_timer_that_ran(stage):
+    """proxy.md §3.4: write stalls: proxy_send_timeout towards the upstream, send_timeout towards the client."""
+    s = stage(location=PASSES + 'proxy_send_timeout = "50s"\nsend_timeout = "5s"\nproxy_read_timeout = "1h"')
+    client = s.client(send_buffer=4096)
+    client.send(get(b"/", *UPGRADE))
+    upstream = s.peers[0].accept()
+    upstream.receives(SENT)
+    upstream.send(SWITCH)
+    upstream.send_some(b"x" * 20_000_000)
+    s.advance(5.1)
+    assert not s.worker.connections
+    assert f"(send_timeout 5: {s.position('send_timeout')})" in s.last_access()["wproxy_end_cause"]
+
+
+@pytest.mark.xfail(strict=True, reason="the cause of an upstream that stalls a tunnel names proxy_read_timeout")
+def test_an_upstream_that_takes_nothing_is_given_up(stage):
+    s, client, upstream = tunnel(stage, 'proxy_send_timeout = "5s"\nproxy_read_timeout = "1h"')
+    client.send_some(b"x" * 50_000_000)
+    s.advance(5.1)
+    assert not s.worker.connections
+    assert f"(proxy_send_timeout 5: {s.position('proxy_send_timeout')})" in s.last_access()["wproxy_end_cause"]
+
+
+# Much at once.
+
+
+def test_a_stalled_direction_holds_its_sender_back_and_not_the_other(stage):
+    s, client, upstream = tunnel(stage, tcp=False)
+    sent = client.send_some(b"u" * 50_000_000)
+    assert sent < 30_000_000
+    upstream.send(b"still here")
+    client.receives(b"still here")
+    total = 0
+    while total < sent:
+        size = len(upstream.pull_all())
+        assert size
+        total += size
+        upstream.received.clear()
+    assert total == sent
+
+
+def test_megabytes_both_ways_arrive_whole(stage):
+    s, client, upstream = tunnel(stage)
+    up, down = os.urandom(3_000_000), os.urandom(3_000_000)
+    left_up, left_down = up, down
+    while left_up or left_down or len(upstream.received) < len(up) or len(client.received) < len(down):
+        left_up = left_up[client.send_some(left_up) :]
+        left_down = left_down[upstream.send_some(left_down) :]
+        upstream.pull()
+        client.pull()
+        s.settle()
+    assert upstream.take() == up
+    assert client.take() == down
+
+
+def test_a_tunnel_counts_as_a_connection_of_its_peer(stage):
+    s, client, upstream = tunnel(stage, peer_parameters=("max_conns = 1",))
+    other = s.client()
+    other.send(get())
+    other.receives(error_page(502))
+    client.close()
+    assert upstream.is_closed()
+    other.send(get())
+    s.peers[0].accept().receives(sent_up())
