@@ -11,6 +11,9 @@ import os
 from master.memory import NoMaster, open_memory_of
 from wproxy.config.tree import ConfigurationError, Problem
 
+# Linux never gives out more than 2**22 (proc(5), pid_max).
+GREATEST_PID = 1 << 22
+
 
 class PidFileError(Exception):
     """The pid file cannot be read, in nginx's words (nginx: ngx_signal_process)."""
@@ -40,7 +43,7 @@ def read_pid_file(path: str) -> int:
     except OSError as error:
         raise PidFileError(f'open() "{path}" failed ({error.errno}: {error.strerror})') from None
     number = data.strip()
-    if not number.isdigit() or int(number) < 1 or len(number) > 10:
+    if not number.isdigit() or len(number) > 10 or not 0 < int(number) <= GREATEST_PID:
         raise PidFileError(f'invalid PID number "{number.decode("utf-8", "replace")}" in "{path}"')
     return int(number)
 

@@ -283,6 +283,8 @@ class Master:
         self.undo(generation)
         if self.current:
             self.refuse(reason)
+        elif self.stopping and self.report.is_foreground:
+            pass  # whoever stopped us knows; it is no failure of the start
         else:
             self.failure = reason
             if not self.stopping:

@@ -22,13 +22,15 @@ from worker.loop import READ, WRITE, park
 from worker.stream import CHUNK, Stream, send_all
 from worker.tunnel import run_tunnel
 from worker.upstream.incoming import Tunnel
-from wproxy.config.model import Listener, Location, Server
+from wproxy.config.model import Listener, Location, Server, Settings
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
 from wproxy.http import Client, Request, Response
 
 if TYPE_CHECKING:
     from worker.run import Worker
 
+
+HEAD_TIMED_OUT = "client timed out (110: Connection timed out)"
 
 Head = tuple[RequestLine, RequestFields, int]
 
@@ -191,7 +193,7 @@ async def receive_rest_of_head(connection: Connection) -> Head:
         try:
             await park(connection.stream, READ, deadline - clock.now)
         except TimedOut:
-            raise ClientError(408, "client timed out (110: Connection timed out)") from None
+            raise ClientError(408, HEAD_TIMED_OUT, "client_header_timeout") from None
         head = receive_head(connection)
         if head is not None:
             return head
@@ -228,7 +230,7 @@ def accept_body(connection: Connection, request: Request) -> None:
     location = request.location
     limit = location.client_max_body_size
     if limit and fields.content_length > limit:
-        raise ClientError(413, f"client intended to send too large body: {fields.content_length} bytes")
+        raise ClientError(413, f"client intended to send too large body: {fields.content_length} bytes", "client_max_body_size")
     owes_continue = isinstance(fields, RequestFields) and fields.expects_continue and request.version > 10
     body = RequestBody(connection.stream, connection.buffer, fields.content_length, owes_continue)
     body.limit = limit
@@ -332,7 +334,7 @@ async def serve_tunnel(connection: Connection, request: Request, tunnel: Tunnel)
     request.bytes_sent += sent
     request.request_length += received
     if why:
-        request.end_cause = f"{why} (proxy_read_timeout {timeouts[0]:g}: {location.origin('proxy_read_timeout')})"
+        request.end_cause = f"{why}{location.described('proxy_read_timeout')}"
         log_request(request, "info", f"{why} while proxying upgraded connection")
 
 
@@ -410,13 +412,11 @@ async def refuse(connection: Connection, error: ClientError) -> None:
         connection.worker.error_log.write(level, f"{error.reason} {doing}, {who(connection)}", connection.client.serial)
         # The access log needs a request: one is made of what there is.
         request = connection.request = unreadable_request(connection)
-        if error.status == 408:
-            plan = connection.plan
-            origin = plan.default.origin("client_header_timeout")
-            request.end_cause = f"client: client_header_timeout {plan.header_timeout:g}: {origin}"
+        settings: Settings = connection.plan.default
     else:
         log_request(request, level, error.reason)
-        request.end_cause = f"client: {error.reason}"
+        settings = request.location
+    request.end_cause = f"client: {error.reason}{settings.described(error.setting)}"
     request.keepalive = False
     if error.status == 408:
         request.status = 408
@@ -451,7 +451,7 @@ def client_left(connection: Connection, error: BaseException) -> None:
 def client_timed_out(connection: Connection, request: Request) -> None:
     """The client did not take the response in time."""
     location = request.location
-    request.end_cause = f"client: send_timeout {location.send_timeout:g}: {location.origin('send_timeout')}"
+    request.end_cause = f"client: it did not take the response{location.described('send_timeout')}"
     log_request(request, "info", "client timed out (110: Connection timed out) while sending response to client")
     finish(connection, request)
 

@@ -73,6 +73,8 @@ class Worker:
         self.requests = 0
         self.accepted = 0
         self.connections: set[Connection] = set()
+        # Connections accepted and not yet closed: also those whose task has not run for the first time.
+        self.open = 0
         self._acceptors: list[Task] = []
         self._listening: list[Stream] = []
         # Numbers of connections are unique among the workers of a generation: each takes every n-th.
@@ -140,7 +142,7 @@ class Worker:
                         self.error_log.write("crit", f"accept4() failed ({error.errno}: {error.strerror})")
                         await sleep(ACCEPT_PAUSE)
                     break
-                if len(self.connections) >= self.configuration.worker_connections:
+                if self.open >= self.configuration.worker_connections:
                     limit = self.configuration.worker_connections
                     self.error_log.write("alert", f"{limit} worker_connections are not enough")
                     sock.close()
@@ -151,6 +153,7 @@ class Worker:
                 else:
                     address, port = peer[0].encode("ascii"), peer[1]
                 self.accepted += 1
+                self.open += 1
                 serial = self._serial_base + self.accepted * self._serial_step
                 client = Client(self, listener, loop.clock, address, port, serial, local_address(sock))
                 connection = Stream(loop, sock)
@@ -160,7 +163,8 @@ class Worker:
     def connection_ended(self, connection: Connection) -> None:
         """Forget a connection; the last one of a worker that drains is the end of the worker."""
         self.connections.discard(connection)
-        if self.draining and not self.connections:
+        self.open -= 1
+        if self.draining and not self.open:
             self.loop.stop()
 
     # Leaving.
@@ -182,10 +186,12 @@ class Worker:
             # A request that has arrived already is served; one that has not is for the client to repeat.
             if connection.idle and connection.client.requests and not connection.stream.has_unread():
                 self.loop.interrupt(connection.task, ClientGone())
+            elif connection.request is not None:
+                connection.request.keepalive = False
         timeout = self.configuration.worker_shutdown_timeout
         if timeout is not None:
             self.loop.spawn(self._leave_after(timeout), "worker_shutdown_timeout")
-        if not self.connections:
+        if not self.open:
             self.loop.stop()
 
     async def _leave_after(self, seconds: float) -> None:

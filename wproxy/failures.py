@@ -11,12 +11,14 @@ class ClientError(Exception):
 
     status: the HTTP status; 494 (a header too large) is sent as 400 with a page of its own, as nginx does.
     reason: for the log, in nginx's words: "client sent invalid header line: ...".
+    setting: the directive whose limit or timer was reached, if one was.
     """
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, setting: str = "") -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.setting = setting
 
 
 class ClientGone(Exception):

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from wproxy.http import MONTHS, Attempt, Request
+from wproxy.uri import escape_path
 from wproxy.version import VERSION
 
 Reader = Callable[[Request], "bytes | None"]
@@ -156,6 +157,12 @@ def request_uri(request: Request) -> bytes:
 @variable("document_uri", REQUEST)
 def uri(request: Request) -> bytes:
     return request.path
+
+
+@variable("wproxy_slashed_uri", REQUEST)
+def wproxy_slashed_uri(request: Request) -> bytes:
+    """The URI fit for a Location, with a slash at its end."""
+    return escape_path(request.path) + b"/"
 
 
 @variable("args", REQUEST)

@@ -99,9 +99,6 @@ def test_without_proxy_set_header_the_head_is_nginxs(front, backend):
     assert received.body == b"body"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the slashless form of a prefix location with proxy_pass is not redirected (proxy.md §1.1)"
-)
 def test_the_slashless_form_of_a_proxied_location_is_redirected(front):
     answer = ask(front.port, "/api?x=1")
     assert answer.status == 301

@@ -146,9 +146,6 @@ def test_quit_serves_what_has_begun_and_lets_nobody_in(start, recorder, gate):
     assert not (front.directory / "wproxy.pid").exists()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a worker that leaves keeps the connection of a request that was in progress (process.md §7)"
-)
 def test_after_a_quit_the_last_answer_closes_its_connection(start, recorder, gate):
     front = start(proxied(recorder))
     with Wire(front.port) as wire:

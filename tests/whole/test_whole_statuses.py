@@ -258,7 +258,6 @@ def test_a_body_that_does_not_arrive_in_time_is_408(front, backend):
     assert not backend.requests
 
 
-@pytest.mark.xfail(strict=True, reason="the cause of a 408 for a body names no directive (DESIGN.md §3 f)")
 def test_the_cause_of_a_late_body_names_the_timer(front):
     with Wire(front.port) as wire:
         wire.send(request_bytes("POST", "/late-body", [("Content-Length", "10")]) + b"half")
@@ -266,7 +265,6 @@ def test_the_cause_of_a_late_body_names_the_timer(front):
     assert re.search(rf"client_body_timeout 1: {FILE_LINE_COLUMN}", front.logged("POST /late-body").cause)
 
 
-@pytest.mark.xfail(strict=True, reason="the cause of a 413 names no directive (DESIGN.md §3 f)")
 def test_the_cause_of_a_413_names_the_limit(front):
     ask(front.port, "/too-large", "POST", b"x" * 1001)
     assert re.search(rf"client_max_body_size 1000: {FILE_LINE_COLUMN}", front.logged("POST /too-large").cause)

@@ -12,6 +12,7 @@ from worker.loop import READ, park
 from worker.stream import BIG_CHUNK, CHUNK, Stream
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
 
+BODY_TIMED_OUT = "client timed out (110: Connection timed out) while sending the request body"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -76,7 +77,7 @@ class RequestBody:
             raise ClientError(400, f"client sent invalid chunked body: {error}") from None
         self.received += len(piece)
         if self.limit and self.received > self.limit:
-            raise ClientError(413, f"client intended to send too large chunked body: {self.received} bytes")
+            raise ClientError(413, f"client intended to send too large chunked body: {self.received} bytes", "client_max_body_size")
         if decoder.finished:
             self.finished = True
             self.leftover = decoder.leftover
@@ -97,7 +98,7 @@ class RequestBody:
                 try:
                     await park(stream, READ, self.timeout)
                 except TimedOut:
-                    raise ClientError(408, "client timed out while sending the request body") from None
+                    raise ClientError(408, BODY_TIMED_OUT, "client_body_timeout") from None
                 continue
             except OSError:
                 raise ClientGone from None

@@ -312,7 +312,7 @@ def take_request_head(
             raise _refusal_of_long_line(raw, limits)
         line = limits.known_lines.get(raw) or _read_line(raw, limits)
         if consumed > limits.total:
-            raise ClientError(494, "client sent too large request")
+            raise ClientError(494, "client sent too large request", "large_client_header_buffers")
         if same_block and taken is not None:
             fields = taken[1]
         else:
@@ -419,7 +419,7 @@ def _refusal_of_long_line(raw: bytes, limits: HeadLimits) -> ClientError:
     """Why a request line over the limit is refused: what of it fits decides, however the bytes arrive."""
     if _LINE_BEGUN(raw[: limits.line]) is None:
         return _refusal_of_line(raw[: limits.line])
-    return ClientError(414, "client sent too long URI")
+    return ClientError(414, "client sent too long URI", "large_client_header_buffers")
 
 
 def _refusal_of_version(fields: RequestFields, version: int) -> ClientError:
@@ -443,7 +443,7 @@ def parse_request_fields(raw: bytes, limits: HeadLimits, version: int = 11) -> R
 def _read_fields(raw: bytes, limits: HeadLimits, version: int) -> RequestFields:
     raw_lines = raw.split(b"\r\n") if raw else []
     if len(raw_lines) > limits.count:
-        raise ClientError(494, "client sent too many header lines")
+        raise ClientError(494, "client sent too many header lines", "max_headers")
     if len(raw) + 2 > limits.field:
         for raw_line in raw_lines:
             if len(raw_line) + 2 > limits.field:
@@ -477,7 +477,7 @@ def _read_fields(raw: bytes, limits: HeadLimits, version: int) -> RequestFields:
 
 def _refusal_of_long_field(raw: bytes) -> ClientError:
     """Why a field line over the limit is refused."""
-    return ClientError(494, f'client sent too long header line: "{shown(raw)}"')
+    return ClientError(494, f'client sent too long header line: "{shown(raw)}"', "large_client_header_buffers")
 
 
 def _refusal_of_field(bad: InvalidField, version: int) -> ClientError:
@@ -578,7 +578,7 @@ def _take_unusual_head(
         raise _refusal_of_long_line(raw, limits)
     line = limits.known_lines.get(raw) or _read_line(raw, limits)
     if consumed > limits.total:
-        raise ClientError(494, "client sent too large request")
+        raise ClientError(494, "client sent too large request", "large_client_header_buffers")
     fields = _read_fields(head[line_end + 2 : -4], limits, line.version)
     if fields.only_version and fields.only_version != line.version:
         raise _refusal_of_version(fields, line.version)
@@ -621,9 +621,9 @@ def _check_begun(buffer: bytes, start: int, limits: HeadLimits) -> None:
     if raw not in limits.known_lines:
         _read_line(raw, limits)
     if len(buffer) >= limits.total:
-        raise ClientError(494, "client sent too large request")
+        raise ClientError(494, "client sent too large request", "large_client_header_buffers")
     if buffer.count(b"\n", line_end + 1) > limits.count:
-        raise ClientError(494, "client sent too many header lines")
+        raise ClientError(494, "client sent too many header lines", "max_headers")
     if len(buffer) - line_end > limits.field:
         *complete, begun = buffer[line_end + 1 :].split(b"\n")
         for raw_line in complete:

@@ -36,8 +36,7 @@ def blamed_setting(request: Request, failure: UpstreamFailure) -> str:
         name = "proxy_buffer_size"
     else:
         return ""
-    location = request.location
-    return f" ({name} {getattr(location, name):g}: {location.origin(name)})"
+    return request.location.described(name)
 
 
 def cause_of(request: Request, failure: UpstreamFailure) -> str:

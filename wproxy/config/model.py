@@ -47,6 +47,14 @@ class Settings:
         position = self.origins.get(name)
         return str(position) if position else "default"
 
+    def described(self, name: str) -> str:
+        """` (proxy_read_timeout 60: FILE:LINE:COLUMN)`, for messages that blame a setting; "" for no name."""
+        if not name:
+            return ""
+        value = getattr(self, name)
+        shown = " ".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}"
+        return f" ({name} {shown}: {self.origin(name)})"
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:

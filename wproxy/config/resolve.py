@@ -29,7 +29,9 @@ from wproxy.config.tree import ConfigurationError, Node, Position, Problem
 from wproxy.directives.http_core import DEFAULT_BACKLOG, Listen
 from wproxy.directives.log import COMBINED, LogFormat
 from wproxy.directives.proxy import ProxyTarget
+from wproxy.directives.rewrite import Return
 from wproxy.matching import LocationMatcher
+from wproxy.template import compile_template
 
 # Looks a host name up: (host, port) to numeric addresses; raises OSError. It needs a socket, so it is given to us.
 LookUp = Callable[[str, int], list[Address]]
@@ -147,6 +149,7 @@ class _Resolver:
                 self.problem(f'location "{location.pattern}" must start with "/"', child.position)
             elif not server.locations.add(location.modifier, location.prefix, location):
                 self.problem(f'duplicate location "{location.pattern}"', child.position)
+        self.redirect_slashless(server)
         server.locations.seal()
         self.servers.append(server)
         for place, listen in zip(scope.places.get("listen", ()), scope.values.get("listen", ())):
@@ -172,6 +175,17 @@ class _Resolver:
         if location.proxy_target:
             location.upstream = self.target_upstream(location.proxy_target, scope.origins["proxy_pass"])
         return location
+
+    def redirect_slashless(self, server: Server) -> None:
+        """A proxied location `/x/` answers `/x` with a redirect to itself, unless that has a location of its own."""
+        for pattern, location in list(server.locations.prefixes.items()):
+            slashless = pattern[:-1]
+            if not (location.upstream and slashless and pattern.endswith(b"/")) or slashless in server.locations.prefixes:
+                continue
+            redirect = Location(dict(vars(location)), location.origins)
+            redirect.upstream = redirect.proxy_target = redirect.proxy_pass = None
+            redirect.return_ = Return(301, compile_template("$wproxy_slashed_uri$is_args$args"))
+            server.locations.add("=", slashless, redirect)
 
     # Peers.
 
