@@ -20,7 +20,7 @@ from worker.http1.write import BODILESS, HTTP_10, KEEPALIVE, head_pieces
 from worker.logs import log_request
 from worker.loop import READ, WRITE, park
 from worker.stream import CHUNK, Stream, send_all
-from worker.tunnel import run_tunnel
+from worker.tunnel import Timeouts, run_tunnel
 from worker.upstream.incoming import Tunnel
 from wproxy.config.model import Listener, Location, Server, Settings
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
@@ -137,12 +137,12 @@ async def serve_connection(worker: Worker, stream: Stream, client: Client, plan:
             if unsent or response.source is not None or response.tunnel is not None:
                 await finish_response(connection, request, response, unsent)
             finish(connection, request)
+            connection.request = None
             if not request.keepalive:
                 await linger(connection, request)
                 break
             if request.body is not None and not await skip_body(connection, request):
                 break
-            connection.request = None
     except ClientError as error:
         await refuse(connection, error)
     except (ClientGone, OSError) as error:
@@ -265,7 +265,7 @@ def start_response(connection: Connection, request: Request, response: Response)
     if response.bodiless:
         variant |= BODILESS
     before, after = fields.wire.get(variant) or head_pieces(fields, variant, request.location.keepalive_timeout[1])
-    data = before + connection.client.clock.date_line + after + body
+    data = before + (connection.client.clock.date_line if fields.wants_date else b"") + after + body
     size = len(data)
     request.status = fields.status
     request.replied = True
@@ -328,14 +328,14 @@ async def serve_tunnel(connection: Connection, request: Request, tunnel: Tunnel)
     location = request.location
     early, connection.buffer = connection.buffer, b""
     loop = connection.worker.loop
-    timeouts = location.proxy_read_timeout, location.proxy_send_timeout
-    why, sent, received = await run_tunnel(loop, connection.stream, tunnel.upstream, early, *timeouts)
+    timeouts = Timeouts(location.proxy_read_timeout, location.proxy_send_timeout, location.send_timeout)
+    end, sent, received = await run_tunnel(loop, connection.stream, tunnel.upstream, early, timeouts)
     request.body_bytes_sent += sent
     request.bytes_sent += sent
     request.request_length += received
-    if why:
-        request.end_cause = f"{why}{location.described('proxy_read_timeout')}"
-        log_request(request, "info", f"{why} while proxying upgraded connection")
+    if end.why:
+        request.end_cause = f"{end.why}{location.described(end.setting)}"
+        log_request(request, "info", f"{request.end_cause} while proxying upgraded connection")
 
 
 # The end of a request.
@@ -344,6 +344,8 @@ async def serve_tunnel(connection: Connection, request: Request, tunnel: Tunnel)
 def finish(connection: Connection, request: Request) -> None:
     """Count and log a request that is over."""
     connection.worker.requests += 1
+    if request.body is not None:
+        request.request_length += request.body.received
     write = request.location.write_log
     if write is not None:
         write(request)
@@ -368,7 +370,7 @@ async def skip_body(connection: Connection, request: Request) -> bool:
             while await body.read():
                 if connection.client.clock.now > deadline:
                     return False
-        except ClientError:
+        except (ClientError, ClientGone):
             return False
     connection.buffer = body.leftover
     return True

@@ -189,18 +189,19 @@ def log_request(request: Request, level: str, text: str, upstream: str = "") -> 
         text,
         f"client: {client.remote_addr.decode('latin-1')}",
         f"server: {server}",
-        f'request: "{_shown(request.line.line)}"',
+        f'request: "{shown(request.line.line)}"',
     ]
     if upstream:
         parts.append(f'upstream: "{upstream}"')
     host = request.fields.get(b"host")
     if host:
-        parts.append(f'host: "{_shown(host)}"')
+        parts.append(f'host: "{shown(host)}"')
     referer = request.fields.get(b"referer")
     if referer:
-        parts.append(f'referrer: "{_shown(referer)}"')
+        parts.append(f'referrer: "{shown(referer)}"')
     log.write(level, ", ".join(parts), client.serial)
 
 
-def _shown(value: bytes) -> str:
+def shown(value: bytes) -> str:
+    """Bytes of a peer fit for a log: quotes, backslashes, controls and 8-bit bytes as \\xHH."""
     return escape_default(value).decode("ascii")

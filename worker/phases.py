@@ -72,6 +72,7 @@ _READ_BY_EVERY_REQUEST = (
     "keepalive_timeout",
     "proxy_buffer_size",
     "proxy_read_timeout",
+    "retried_statuses",
 )
 
 
@@ -88,6 +89,7 @@ def attach(location: Location, worker: Worker) -> None:
         location.head_plan = HeadPlan(location)
         passed = {name.lower().encode() for name in location.proxy_pass_header}
         more = {name.lower().encode() for name in location.proxy_hide_header}
+        location.retried_statuses = frozenset(int(word[5:]) for word in location.proxy_next_upstream if word[:5] == "http_")
         location.hidden = (frozenset(_HIDDEN) | more) - passed | _REGENERATED
     handlers = [handler for phase in PHASES if (handler := phase(location))]
     location.answer = handlers[0] if len(handlers) == 1 else in_order(tuple(handlers))

@@ -28,6 +28,7 @@ class Stream:
 
     __slots__ = (
         "armed",
+        "expires",
         "fd",
         "head_begun",
         "last_head",
@@ -58,6 +59,7 @@ class Stream:
         # What an upstream connection remembers between requests; see worker.upstream.
         self.opened = loop.clock.now
         self.released = 0.0
+        self.expires = 0.0
         self.requests = 0
         self.last_head: ResponseHead | None = None
         self.head_begun = b""
@@ -75,6 +77,16 @@ class Stream:
             return False
         except OSError:
             return True
+
+    def is_quiet(self) -> bool:
+        """Whether the connection stands and nothing has come that nobody asked for: only "try again" is good."""
+        try:
+            self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def has_unread(self) -> bool:
         """Whether bytes (not an end) wait to be read."""

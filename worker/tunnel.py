@@ -1,14 +1,40 @@
-"""Tunnels: after 101 Switching Protocols, bytes both ways until one side is done (proxy.md §3.4)."""
+"""Tunnels: after 101 Switching Protocols, bytes both ways until one side is done (proxy.md §3.4).
+
+Two one-way pumps, a task each. Traffic in either direction keeps both alive; the end of either side, once what it had said is
+passed on, is the end of both.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from worker.loop import READ, WRITE, Loop, park
 from worker.stream import CHUNK, Stream
 from wproxy.failures import TimedOut
 
 
+class Timeouts(NamedTuple):
+    """Seconds: without traffic in either direction; until the upstream takes bytes; until the client does."""
+
+    proxy_read_timeout: float
+    proxy_send_timeout: float
+    send_timeout: float
+
+
+class End(NamedTuple):
+    """Why a tunnel ended: both empty when a side closed, else the message and the directive whose timer ran out."""
+
+    why: str = ""
+    setting: str = ""
+
+
+CLOSED = End()
+UPSTREAM_TIMED_OUT = "upstream timed out (110: Connection timed out)"
+CLIENT_TIMED_OUT = "client timed out (110: Connection timed out)"
+
+
 class _Traffic:
-    """What the two directions of a tunnel share: when anything last moved, and how much."""
+    """What the two directions share: when anything last moved, and how much."""
 
     __slots__ = ("last", "received", "sent")
 
@@ -18,75 +44,92 @@ class _Traffic:
         self.received = 0  # from the client
 
 
+class _Ended(Exception):
+    """The other direction has ended."""
+
+
 async def run_tunnel(
-    loop: Loop, client: Stream, upstream: Stream, early: bytes, idle_timeout: float, write_timeout: float
-) -> tuple[str, int, int]:
+    loop: Loop, client: Stream, upstream: Stream, early: bytes, timeouts: Timeouts
+) -> tuple[End, int, int]:
     """Carry bytes both ways until one side ends; neither stream is closed here.
 
-    early: what the client had already sent after its request. idle_timeout: seconds without traffic in either direction.
-    Returns why it ended ("" when a side closed), and the bytes sent to and received from the client.
+    early: what the client had already sent after its request. Returns the end, and the bytes sent to and received from the
+    client.
     """
     traffic = _Traffic(loop.clock.now)
     client.unexpected = upstream.unexpected = None
-    outcome: list[str] = []
+    ends: list[End] = []
     main = loop.current()
 
     async def carry_up() -> None:
-        outcome.append(await _carry(client, upstream, early, traffic, False, idle_timeout, write_timeout))
+        stalled = End(UPSTREAM_TIMED_OUT, "proxy_send_timeout")
+        ends.append(await _carry(client, upstream, early, traffic, False, timeouts, timeouts.proxy_send_timeout, stalled))
         loop.interrupt(main, _Ended())
 
     up = loop.spawn(carry_up(), f"{main.name} tunnel")
+    stalled = End(CLIENT_TIMED_OUT, "send_timeout")
     try:
-        why = await _carry(upstream, client, b"", traffic, True, idle_timeout, write_timeout)
+        end = await _carry(upstream, client, b"", traffic, True, timeouts, timeouts.send_timeout, stalled)
     except _Ended:
-        why = outcome[0] if outcome else ""
+        end = ends[0]
     finally:
         loop.cancel(up)
-    return why, traffic.sent, traffic.received
-
-
-class _Ended(Exception):
-    """The other direction of the tunnel has ended."""
-
+    return end, traffic.sent, traffic.received
 
 
 async def _carry(
-    source: Stream, target: Stream, first: bytes, traffic: _Traffic, to_client: bool, idle_timeout: float, write_timeout: float
-) -> str:
-    """Carry one direction until its source ends or anything fails; why, "" for a plain end."""
+    source: Stream,
+    target: Stream,
+    first: bytes,
+    traffic: _Traffic,
+    to_client: bool,
+    timeouts: Timeouts,
+    patience: float,
+    stalled: End,
+) -> End:
+    """Carry one direction until its source ends or anything fails.
+
+    patience: seconds until the target takes bytes; stalled: the end when it does not.
+    """
     clock = source.loop.clock
     data = first
     while True:
         if data:
-            view = memoryview(data)
             if to_client:
                 traffic.sent += len(data)
             else:
                 traffic.received += len(data)
-            while view:
-                try:
-                    view = view[target.send(view) :]
-                    traffic.last = clock.now
-                except BlockingIOError:
-                    try:
-                        await park(target, WRITE, write_timeout)
-                    except TimedOut:
-                        return "client timed out" if to_client else "upstream timed out (110: Connection timed out)"
-                except OSError:
-                    return ""
+            try:
+                await _pass_on(target, data, traffic, patience)
+            except TimedOut:
+                return stalled
+            except OSError:
+                return CLOSED
         try:
             data = source.recv(CHUNK)
         except BlockingIOError:
             data = b""
             try:
-                await park(source, READ, traffic.last + idle_timeout - clock.now)
+                await park(source, READ, traffic.last + timeouts.proxy_read_timeout - clock.now)
             except TimedOut:
-                # The other direction may have moved in the meantime: traffic either way keeps both alive.
-                if clock.now - traffic.last >= idle_timeout:
-                    return "upstream timed out (110: Connection timed out)"
+                # The other direction may have moved in the meantime.
+                if clock.now - traffic.last >= timeouts.proxy_read_timeout:
+                    return End(UPSTREAM_TIMED_OUT, "proxy_read_timeout")
             continue
         except OSError:
-            return ""
+            return CLOSED
         if not data:
-            return ""
+            return CLOSED
         traffic.last = clock.now
+
+
+async def _pass_on(target: Stream, data: bytes, traffic: _Traffic, patience: float) -> None:
+    """Send all of it; every piece taken is traffic. Raises TimedOut, OSError."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[target.send(view) :]
+        except BlockingIOError:
+            await park(target, WRITE, patience)
+        else:
+            traffic.last = target.loop.clock.now

@@ -188,6 +188,7 @@ class Attempt:
     response_time: float | None = None
     response_length = 0
     interim_heads = 0
+    interim_bytes = 0
 
     def __init__(self, peer: str, started: float) -> None:
         self.peer = peer
@@ -202,10 +203,11 @@ class ResponseFields:
     """Status and fields of a response, ready for any client protocol; shared by all responses that are alike.
 
     lines: (name, value) after those that have a place of their own: content_type and content_length (-1: not known).
+    wants_date: a Date of ours goes with it, since there is none among the lines.
     wire: what a client protocol has made of it, by protocol and variant; filled on first use.
     """
 
-    __slots__ = ("content_length", "content_type", "lines", "location", "reason", "server", "status", "wire")
+    __slots__ = ("content_length", "content_type", "lines", "location", "reason", "server", "status", "wants_date", "wire")
 
     def __init__(
         self,
@@ -225,6 +227,7 @@ class ResponseFields:
         self.content_length = content_length
         self.location = location
         self.server = server
+        self.wants_date = not any(name.lower() == b"date" for name, _ in lines)
         self.wire: dict[int, Any] = {}
 
     def __repr__(self) -> str:

@@ -444,9 +444,12 @@ class Peer:
 
     def _try_accept(self) -> socket.socket | None:
         try:
-            return self.sock.accept()[0]
+            accepted = self.sock.accept()[0]
         except BlockingIOError:
             return None
+        if accepted.family == socket.AF_INET:
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # every piece of ours arrives on its own and at once
+        return accepted
 
     def is_unvisited(self) -> bool:
         """No connection waits to be accepted; AssertionError otherwise."""

@@ -187,7 +187,9 @@ def test_client_header_timeout_is_for_the_whole_head(stage):
     access = s.last_access()
     assert access["status"] == "408"
     assert access["request"] == "GET /slow HTTP/1.1"
-    assert access["wproxy_end_cause"] == f"client: client_header_timeout 5: {s.position('client_header_timeout')}"
+    assert access["wproxy_end_cause"] == (
+            f"client: client timed out (110: Connection timed out) (client_header_timeout 5: {s.position('client_header_timeout')})"
+        )
     assert "client timed out (110: Connection timed out) while reading client request headers, client: 127.0.0.1" in s.error_log()[0]
     s.peers[0].is_unvisited()
 
@@ -686,7 +688,7 @@ def test_send_timeout_is_between_two_writes(stage):
     assert upstream.is_closed()
     access = s.last_access()
     assert access["status"] == "200"
-    assert access["wproxy_end_cause"] == f"client: send_timeout 5: {s.position('send_timeout')}"
+    assert access["wproxy_end_cause"] == f"client: it did not take the response (send_timeout 5: {s.position('send_timeout')})"
     assert "client timed out (110: Connection timed out) while sending response to client" in s.error_log()[0]
 
 

@@ -13,7 +13,7 @@ from worker.stream import Stream
 from worker.upstream.connect import connect
 from worker.upstream.failing import CONNECTING, READING_HEAD, cause_of, failure_of, log_failure
 from worker.upstream.incoming import receive_head, receive_rest_of_head, respond
-from worker.upstream.outgoing import BODILESS, Outgoing, body_at_hand, collect_body, finish_request, start_request
+from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, body_at_hand, collect_body, finish_request, start_request
 from worker.upstream.peers import Group, LivePeer
 from wproxy.config.model import Location
 from wproxy.failures import TimedOut, UpstreamFailure
@@ -32,7 +32,10 @@ async def proxy_request(request: Request) -> Response:
     group: Group = location.group
     clock = request.client.clock
     body = request.body
-    outgoing = BODILESS if body is None else body_at_hand(body) or await collect_body(body, location)
+    if body is None:
+        outgoing = BODILESS if request.fields.content_length < 0 else EMPTY
+    else:
+        outgoing = body_at_hand(body) or await collect_body(body, location)
     attempts = request.attempts = []
     tried = 0
     first_try = clock.now
@@ -49,15 +52,20 @@ async def proxy_request(request: Request) -> Response:
             if upstream is None:
                 upstream = await open_connection(request, peer, attempt)
             unsent = start_request(request, outgoing, upstream)
+            is_whole = True
             if unsent is not None or outgoing.rest is not None:
-                await finish_request(request, outgoing, upstream, unsent)
+                is_whole = await finish_request(request, outgoing, upstream, unsent)
             # The answer cannot be there yet: park first, and save a refused recv. The whole head must come in time.
             deadline = clock.now + location.proxy_read_timeout
             await park(upstream, READ, location.proxy_read_timeout)
             received = receive_head(request, upstream, attempt)
             if received is None:
                 received = await receive_rest_of_head(request, upstream, attempt, deadline)
-            return respond(request, received, upstream, peer, attempt, outgoing.is_whole)
+            if received[0].status in location.retried_statuses:
+                failure = failure_of(f"http_{received[0].status}", "upstream answered with a failure", READING_HEAD)
+                if may_try_next(request, failure, outgoing, tried | peer.bit, first_try):
+                    raise failure
+            return respond(request, received, upstream, peer, attempt, is_whole)
         except (UpstreamFailure, TimedOut, OSError) as error:
             failure = blame(error, upstream, attempt)
             if failure.is_dead_idle and may_repeat(request, outgoing):
@@ -137,15 +145,17 @@ def give_up(request: Request, failure: UpstreamFailure, group: Group, peer: Live
     """Count and log an attempt that failed."""
     attempt.status = status_of(failure)
     attempt.response_time = request.client.clock.now - attempt.started
-    if failure.is_dead_idle:
+    log_failure(request, failure, peer.name)
+    if failure.is_dead_idle or failure.kind in ("http_403", "http_404"):
         group.count_success(peer)
     else:
         group.count_failure(peer)
-    log_failure(request, failure, peer.name)
 
 
 def status_of(failure: UpstreamFailure) -> int:
-    """504 for a timer, 502 for everything else."""
+    """The status of an answer that is retried; 504 for a timer; 502 for everything else."""
+    if failure.kind.startswith("http_"):
+        return int(failure.kind[5:])
     return 504 if failure.kind == "timeout" else 502
 
 

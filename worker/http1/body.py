@@ -113,18 +113,20 @@ class RequestBody:
 class ResponseBody:
     """The body of an upstream's response.
 
-    at_hand: what came with the head. kind, length: as `body_of` tells. finished: read to its end; `surplus`: more came than
-    there should be, so the connection cannot be used again.
+    at_hand: what came with the head. kind, length: as `body_of` tells. received: bytes of payload; wire_bytes: with framing.
+    finished: read to its end. spoiled: the connection cannot be used again, because more came than there should be or
+    because its end was the end of the body.
     """
 
-    __slots__ = ("_decoder", "_kind", "_left", "_pending", "finished", "received", "stream", "surplus", "timeout")
+    __slots__ = ("_decoder", "_kind", "_left", "_pending", "finished", "received", "spoiled", "stream", "timeout", "wire_bytes")
 
     def __init__(self, stream: Stream, at_hand: bytes, kind: int, length: int, timeout: float) -> None:
         self.stream = stream
         self.timeout = timeout
         self.received = 0
         self.finished = False
-        self.surplus = False
+        self.spoiled = kind == UNTIL_CLOSE
+        self.wire_bytes = len(at_hand)
         self._kind = kind
         self._left = length
         self._pending = at_hand
@@ -154,6 +156,7 @@ class ResponseBody:
                     self.finished = True
                     return b""
                 raise UpstreamFailure("error", "upstream prematurely closed connection")
+            self.wire_bytes += len(data)
             piece = self._take(data)
             if piece:
                 return piece
@@ -164,7 +167,7 @@ class ResponseBody:
             left = self._left
             if len(data) >= left:
                 self.finished = True
-                self.surplus = len(data) > left
+                self.spoiled = len(data) > left
                 data = data[:left]
             self._left = left - len(data)
             self.received += len(data)
@@ -176,7 +179,7 @@ class ResponseBody:
                 raise UpstreamFailure("error", f"upstream sent invalid chunked response: {error}") from None
             if self._decoder.finished:
                 self.finished = True
-                self.surplus = bool(self._decoder.leftover)
+                self.spoiled = bool(self._decoder.leftover)
             self.received += len(piece)
             return piece
         self.received += len(data)

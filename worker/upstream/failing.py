@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.logs import log_request
+from worker.logs import log_request, shown
 from wproxy.failures import UpstreamFailure
 from wproxy.http import Request
 
@@ -45,8 +45,10 @@ def cause_of(request: Request, failure: UpstreamFailure) -> str:
 
 
 def log_failure(request: Request, failure: UpstreamFailure, peer: str) -> None:
-    """nginx's line for a failed attempt, with the setting behind it."""
+    """nginx's line for a failed attempt, with the setting behind it; an answer that is retried has none."""
+    if failure.kind.startswith("http_"):
+        return
     colon = ":" if peer.startswith("unix:") else ""
-    upstream = f"http://{peer}{colon}{request.line.origin.decode('latin-1')}"
+    upstream = f"http://{peer}{colon}{shown(request.line.origin)}"
     text = f"{failure.reason}{blamed_setting(request, failure)} while {failure.doing}"
     log_request(request, "error", text, upstream)

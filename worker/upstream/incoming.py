@@ -13,7 +13,7 @@ from worker.http1.body import ResponseBody
 from worker.http1.response import NONE, ResponseHead
 from worker.loop import READ, park
 from worker.stream import CHUNK, Stream
-from worker.upstream.failing import READING, READING_HEAD, cause_of, failure_of, log_failure
+from worker.upstream.failing import READING, READING_HEAD, TOO_BIG_HEADER, cause_of, failure_of, log_failure
 from worker.upstream.peers import Group, LivePeer
 from wproxy.config.model import Location
 from wproxy.failures import UpstreamFailure
@@ -72,6 +72,9 @@ def skip_interim(
         if taken is None or taken[0].status >= 200 or taken[0].status == 101:
             return data, taken
         attempt.interim_heads += 1
+        attempt.interim_bytes += taken[1]
+        if attempt.interim_bytes > location.proxy_buffer_size:
+            raise failure_of("invalid_header", TOO_BIG_HEADER, READING_HEAD)
         if attempt.interim_heads > MAX_INTERIM:
             raise failure_of("invalid_header", "upstream sent too many interim responses", READING_HEAD)
         data = data[taken[1] :]
@@ -110,8 +113,8 @@ def respond(
         failure.doing, failure.sent = READING, True
         raise
     if body.finished:
-        attempt.response_length = body.received
-        release(request, peer, upstream, head, attempt, is_whole and not body.surplus)
+        attempt.response_length = body.wire_bytes
+        release(request, peer, upstream, head, attempt, is_whole and not body.spoiled)
         return Response(fields, at_hand)
     return Response(fields, at_hand, ProxiedBody(request, body, head, peer, attempt, is_whole))
 
@@ -161,7 +164,7 @@ def release(
 class ProxiedBody:
     """The rest of a proxied response's body. Whoever reads it to the end or closes it gives the connection back."""
 
-    __slots__ = ("attempt", "body", "head", "is_over", "is_whole", "peer", "request")
+    __slots__ = ("attempt", "body", "head", "is_over", "is_whole", "peer", "request", "with_head")
 
     def __init__(
         self, request: Request, body: ResponseBody, head: ResponseHead, peer: LivePeer, attempt: Attempt, is_whole: bool
@@ -173,6 +176,7 @@ class ProxiedBody:
         self.attempt = attempt
         self.is_whole = is_whole
         self.is_over = False
+        self.with_head = body.wire_bytes
 
     async def read(self) -> bytes:
         """The next piece, b"" at the end. Raises UpstreamFailure, after logging it: the response is cut."""
@@ -189,8 +193,8 @@ class ProxiedBody:
             raise
         if body.finished:
             self.is_over = True
-            self.attempt.response_length = body.received
-            is_clean = self.is_whole and not body.surplus
+            self.count_bytes()
+            is_clean = self.is_whole and not body.spoiled
             release(self.request, self.peer, body.stream, self.head, self.attempt, is_clean)
         return piece
 
@@ -198,17 +202,22 @@ class ProxiedBody:
         """Give up what has not been read; the connection cannot be used again."""
         if not self.is_over:
             self.is_over = True
-            self.attempt.response_length = self.body.received
+            self.count_bytes()
             self.attempt.response_time = self.request.client.clock.now - self.attempt.started
             self.request.location.group.count_success(self.peer)
             self.body.stream.close()
+
+    def count_bytes(self) -> None:
+        """What of the body has come, for the logs; what came with the head is in bytes_received already."""
+        self.attempt.response_length = self.body.wire_bytes
+        self.attempt.bytes_received += self.body.wire_bytes - self.with_head
 
 
 def switch_protocols(
     request: Request, fields: ResponseFields, rest: bytes, upstream: Stream, peer: LivePeer, attempt: Attempt
 ) -> Response:
     """A 101: a tunnel from here on. One that nobody asked for is no valid answer (http1-security.md, responses)."""
-    if request.fields.upgrade is None:
+    if request.fields.upgrade is None or not request.location.head_plan.asks_to_upgrade(request):
         raise failure_of("invalid_header", "upstream sent 101 to a request without Upgrade", READING_HEAD)
     group: Group = request.location.group
 

@@ -25,21 +25,20 @@ class Outgoing:
 
     length: of the body, as the protocol's request_head takes it. at_hand: the part that is in memory. rest: where the rest
     comes from, None when all of it is at hand. consumed: bytes were taken from the client that are not at hand any more.
-    is_whole: all of the request was sent; False when the upstream began to answer before that.
     """
 
-    __slots__ = ("at_hand", "consumed", "is_whole", "length", "rest")
+    __slots__ = ("at_hand", "consumed", "length", "rest")
 
     def __init__(self, length: int, at_hand: bytes, rest: RequestBody | None) -> None:
         self.length = length
         self.at_hand = at_hand
         self.rest = rest
         self.consumed = False
-        self.is_whole = True
 
 
-# What requests without a body share: nothing in it ever changes.
+# What requests without a body share, and those that say it has no bytes: nothing in these ever changes.
 BODILESS = Outgoing(NO_BODY, b"", None)
+EMPTY = Outgoing(0, b"", None)
 
 
 def body_at_hand(body: RequestBody) -> Outgoing | None:
@@ -82,10 +81,10 @@ def start_request(request: Request, outgoing: Outgoing, upstream: Stream) -> mem
     return None if sent == len(start) else memoryview(start)[sent:]
 
 
-async def finish_request(request: Request, outgoing: Outgoing, upstream: Stream, unsent: memoryview | None) -> None:
+async def finish_request(request: Request, outgoing: Outgoing, upstream: Stream, unsent: memoryview | None) -> bool:
     """Send what `start_request` could not, and the rest of the body as the client delivers it.
 
-    Ends early when the upstream begins to answer. Raises UpstreamFailure, ClientError, ClientGone.
+    True when all of it was sent; False when the upstream began to answer before that. Raises UpstreamFailure, ClientError, ClientGone.
     """
     location = request.location
     task = upstream.loop.current()
@@ -97,21 +96,20 @@ async def finish_request(request: Request, outgoing: Outgoing, upstream: Stream,
         return False
 
     upstream.unexpected = answered
-    outgoing.is_whole = False
     try:
         if unsent is not None:
             await push(upstream, unsent, location)
         if outgoing.rest is not None:
             await push_body(outgoing, outgoing.rest, upstream, location)
-        outgoing.is_whole = True
+        return True
     except Answered:
-        pass
+        return False
     except TimedOut:
         raise failure_of("timeout", "upstream timed out (110: Connection timed out)", SENDING) from None
     except OSError as error:
         if upstream.has_departed():
             raise sending_failed(error) from None
-        # It takes no more, but has answered first: the answer is read.
+        return False  # it takes no more, but has answered first
     finally:
         upstream.unexpected = unexpected
 

@@ -147,7 +147,7 @@ class Group:
         while idle:
             self.idle_count -= 1
             stream = idle.pop()
-            if not must_stand or not stream.has_departed():
+            if not must_stand or stream.is_quiet():
                 return stream
             stream.close()
         return None
@@ -174,7 +174,8 @@ class Group:
                 return
         if self.idle_count >= self.keepalive:
             self._close_oldest()
-        stream.released = now + timeout
+        stream.released = now
+        stream.expires = now + timeout
         self.idle_count += 1
         peer.idle.append(stream)
 
@@ -192,7 +193,7 @@ class Group:
         """Close the idle connections whose time is over; called about once a second."""
         now = self.clock.now
         for peer in self.peers:
-            expired = [stream for stream in peer.idle if stream.released <= now]
+            expired = [stream for stream in peer.idle if stream.expires <= now]
             for stream in expired:
                 peer.idle.remove(stream)
                 self.idle_count -= 1

@@ -101,6 +101,7 @@ class Location(Settings, CommonDirectives, LogDirectives, ProxyDirectives, Rewri
     protocol: Any = None  # worker.upstream.protocols.UpstreamProtocol
     head_plan: Any = None  # what the protocol worked out for this location
     hidden: frozenset[bytes] = frozenset()  # response fields that the client does not get
+    retried_statuses: frozenset[int] = frozenset()  # of answers that proxy_next_upstream asks to retry
     server_token: bytes = b"wproxy"  # the value of Server
 
     def __repr__(self) -> str:

@@ -46,7 +46,7 @@ class HeadPlan:
     header block does.
     """
 
-    __slots__ = ("dropped", "fields", "host", "is_stable", "passes_fields", "proxy_host", "sets_length", "version_line")
+    __slots__ = ("dropped", "fields", "host", "is_stable", "passes_fields", "proxy_host", "sets_length", "upgrade", "version_line")
 
     def __init__(self, location: Location) -> None:
         target = location.proxy_target
@@ -59,12 +59,17 @@ class HeadPlan:
                 self.host = template
             else:
                 self.fields.append((name, template))
+        self.upgrade = next((template for name, template in self.fields if name.lower() == b"upgrade"), None)
         set_names = {name.lower() for name, _ in location.proxy_set_header}
         self.dropped = DROPPED | set_names
         self.sets_length = bool(set_names & {b"content-length", b"transfer-encoding"})
         self.passes_fields = location.proxy_pass_request_headers
         self.version_line = b" HTTP/1.1\r\n" if location.proxy_http_version == 11 else b" HTTP/1.0\r\n"
         self.is_stable = all(template.varies == BLOCK for _, template in location.proxy_set_header)
+
+    def asks_to_upgrade(self, request: Request) -> bool:
+        """Whether Upgrade goes upstream with this request: only then may the answer be 101."""
+        return self.upgrade is not None and bool(self.upgrade.evaluate(request))
 
 
 def request_head(request: Request, length: int) -> bytes:
