@@ -139,7 +139,8 @@ async def serve_connection(worker: Worker, stream: Stream, client: Client, plan:
             finish(connection, request)
             connection.request = None
             if not request.keepalive:
-                await linger(connection, request)
+                if response.tunnel is None:
+                    await linger(connection, request)
                 break
             if request.body is not None and not await skip_body(connection, request):
                 break
@@ -335,7 +336,7 @@ async def serve_tunnel(connection: Connection, request: Request, tunnel: Tunnel)
     request.request_length += received
     if end.why:
         request.end_cause = f"{end.why}{location.described(end.setting)}"
-        log_request(request, "info", f"{request.end_cause} while proxying upgraded connection")
+        log_request(request, "info", f"{end.why} while proxying upgraded connection", setting=location.described(end.setting))
 
 
 # The end of a request.
@@ -411,13 +412,14 @@ async def refuse(connection: Connection, error: ClientError) -> None:
         return
     if request is None:
         doing = "while reading client request headers"
-        connection.worker.error_log.write(level, f"{error.reason} {doing}, {who(connection)}", connection.client.serial)
+        settings: Settings = connection.plan.default
+        text = f"{error.reason} {doing}, {who(connection)}{settings.described(error.setting)}"
+        connection.worker.error_log.write(level, text, connection.client.serial)
         # The access log needs a request: one is made of what there is.
         request = connection.request = unreadable_request(connection)
-        settings: Settings = connection.plan.default
     else:
-        log_request(request, level, error.reason)
         settings = request.location
+        log_request(request, level, error.reason, setting=settings.described(error.setting))
     request.end_cause = f"client: {error.reason}{settings.described(error.setting)}"
     request.keepalive = False
     if error.status == 408:
@@ -454,7 +456,8 @@ def client_timed_out(connection: Connection, request: Request) -> None:
     """The client did not take the response in time."""
     location = request.location
     request.end_cause = f"client: it did not take the response{location.described('send_timeout')}"
-    log_request(request, "info", "client timed out (110: Connection timed out) while sending response to client")
+    text = "client timed out (110: Connection timed out) while sending response to client"
+    log_request(request, "info", text, setting=location.described("send_timeout"))
     finish(connection, request)
 
 

@@ -178,8 +178,12 @@ class AccessLogs:
         return write
 
 
-def log_request(request: Request, level: str, text: str, upstream: str = "") -> None:
-    """A line about a request, with what nginx says of every request at its end (proxy.md §4.3)."""
+def log_request(request: Request, level: str, text: str, upstream: str = "", setting: str = "") -> None:
+    """A line about a request, with what nginx says of every request at its end (proxy.md §4.3).
+
+    setting: the timer or limit that was reached, as `Settings.described` tells; it comes last, so that tools that know
+    nginx's lines find what they look for.
+    """
     client = request.client
     log: ErrorLog = client.worker.error_log
     if not log.logs(level):
@@ -199,7 +203,7 @@ def log_request(request: Request, level: str, text: str, upstream: str = "") -> 
     referer = request.fields.get(b"referer")
     if referer:
         parts.append(f'referrer: "{shown(referer)}"')
-    log.write(level, ", ".join(parts), client.serial)
+    log.write(level, ", ".join(parts) + setting, client.serial)
 
 
 def shown(value: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 
 import pytest
@@ -265,7 +266,7 @@ def test_a_refusal_is_answered_closed_and_logged(stage, wire, status, reason, tc
     (line,) = s.error_log()
     assert "[info]" in line
     assert f"*1 {reason}" in line
-    assert line.endswith(("line, client: 127.0.0.1, server: 127.0.0.1:8080", "headers, client: 127.0.0.1, server: 127.0.0.1:8080"))
+    assert re.search(r"headers, client: 127\.0\.0\.1, server: 127\.0\.0\.1:8080( \(large_client_header_buffers 4 8192: default\))?$", line)
     assert " while reading client request " in line
 
 
@@ -404,7 +405,6 @@ def test_bad_chunks_of_a_body_nobody_reads_close_the_connection(stage):
     assert s.statuses() == ["200"]
 
 
-@pytest.mark.xfail(strict=True, reason="skip_body lets ClientGone through to serve_connection, which logs the request a second time")
 def test_a_client_that_resets_while_its_body_is_skipped_is_logged_once(stage):
     s = stage(locations=HELLO)
     client = s.client(tcp=True)
@@ -777,7 +777,6 @@ def test_draining_closes_idle_connections_and_serves_fresh_ones_once(stage):
     assert not s.worker.connections
 
 
-@pytest.mark.xfail(strict=True, reason="a request that was read before `drain` keeps its connection: the worker waits keepalive_timeout for it")
 def test_a_request_that_is_served_while_the_worker_drains_is_the_last_of_its_connection(stage):
     s = stage()
     client, upstream = wait_for_answer(s)

@@ -119,11 +119,12 @@ def converse(directory: str, order: list[int], client_cuts: list[int], upstream_
     with performed(directory, location='client_body_buffer_size = "100"\nproxy_set_header = { X-Uri = "$request_uri" }') as s:
         client = s.client()
         wire = b"".join(EXCHANGES[number][0] for number in order)
+        methods = [METHODS[number] for number in order]
         upstream: End | None = None
         heard = b""
         if pipelined:
             client.send_slowly(wire, [cut % len(wire) for cut in client_cuts])
-        for number in order:
+        for count, number in enumerate(order, 1):
             request, answer = EXCHANGES[number]
             if not pipelined:
                 client.send_slowly(request, [cut % len(request) for cut in client_cuts])
@@ -132,13 +133,12 @@ def converse(directory: str, order: list[int], client_cuts: list[int], upstream_
             heard += bytes(upstream.received)
             upstream.received.clear()
             upstream.send_slowly(answer, [cut % len(answer) for cut in upstream_cuts])
-        methods = [METHODS[number] for number in order]
 
-        def is_answered() -> bool:
-            responses = responses_in(bytes(client.pull_all()), methods)
-            return len(responses) == len(order) and responses[-1][2]
+            def is_answered(count: int = count) -> bool:
+                responses = responses_in(bytes(client.pull_all()), methods)
+                return len(responses) == count and responses[-1][2]
 
-        s.until(is_answered, "not everything was answered")
+            s.until(is_answered, f"no answer to {number}")
         assert client.is_open()
         return requests_in(heard), responses_in(bytes(client.received), methods)
 

@@ -9,8 +9,6 @@ import struct
 import pytest
 from conversation import End, Mismatch, Peer, SilentPeer, Stage, chunks, error_page, get, ok, post, refusal, sent_up, to_client
 
-from worker.upstream import outgoing
-
 CHUNKED = b"Transfer-Encoding: chunked"
 
 
@@ -196,7 +194,6 @@ def test_a_1_0_client_is_proxied_as_1_1(stage):
     s.peers[0].accept().receives(sent_up(b"/", b"X: y"))
 
 
-@pytest.mark.xfail(strict=True, reason="a request with Content-Length: 0 goes upstream without it; proxy.md §1.3 and nginx: `Content-Length` including 0")
 @pytest.mark.parametrize("method", [b"POST", b"PUT", b"GET"])
 def test_a_length_of_0_is_passed_on(stage, method):
     s = stage()
@@ -651,7 +648,6 @@ def test_a_refused_connection_is_retried_on_the_next_peer_whatever_the_method(st
     assert any("connect() failed (111: Connection refused) while connecting to upstream" in line for line in s.error_log())
 
 
-@pytest.mark.xfail(strict=True, reason="the peer is declared disabled before the failure is logged; nginx says why first")
 def test_the_log_says_why_before_what_came_of_it(stage):
     s = stage(peers=2)
     s.peers[0].refuse()
@@ -763,7 +759,6 @@ def test_only_the_failures_named_are_retried(stage, words, failure, retried):
     assert s.group().peers[0].health.fails == 1
 
 
-@pytest.mark.xfail(strict=True, reason="proxy_next_upstream takes http_500 and the like without a word, but no response is ever retried")
 @pytest.mark.parametrize("status", [b"500", b"502", b"503", b"504", b"403", b"404", b"429"])
 def test_an_answer_may_be_retried(stage, status):
     s = stage(peers=2, location=f'proxy_next_upstream = "http_{status.decode()}"')
@@ -1036,15 +1031,7 @@ def test_an_upload_that_is_streamed_over_a_dead_idle_connection(stage):
     client.receives(to_client())
 
 
-@pytest.fixture
-def unspoilt():
-    """Puts right what the shared BODILESS remembers of a failure, so that the other tests do not suffer."""
-    yield
-    outgoing.BODILESS.is_whole = True
-
-
-@pytest.mark.xfail(strict=True, reason="finish_request writes is_whole into BODILESS, which all requests share: after one failure no connection is kept any more")
-def test_a_request_that_could_not_be_sent_spoils_no_other(stage, unspoilt):
+def test_a_request_that_could_not_be_sent_spoils_no_other(stage):
     """A head that the socket does not take at once, from a client without a body, at an upstream that does not read."""
     s = stage(location='proxy_send_timeout = "5s"')
     s.peers[0].sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
@@ -1126,7 +1113,6 @@ def test_the_limit_is_for_the_whole_group(stage):
     assert upstreams[1].is_open()
 
 
-@pytest.mark.xfail(strict=True, reason="the oldest idle connection is sought by its expiry (Stream.released), which `Keep-Alive: timeout=` shortens")
 def test_the_oldest_is_the_one_released_first_whatever_the_upstream_announces(stage):
     """proxy.md §6: full -> evict the least recently used of the group."""
     s = stage(peers=2, upstream="keepalive = 2")
@@ -1393,8 +1379,8 @@ def test_proxy_connect_timeout(stage):
     (line,) = s.error_log()
     assert "[error]" in line
     assert line.endswith(
-        f"*1 upstream timed out (110: Connection timed out) ({where}) while connecting to upstream, client: 127.0.0.1, server: front, "
-        f'request: "GET /x HTTP/1.1", upstream: "http://{s.peers[0].name}/x", host: "h"'
+        "*1 upstream timed out (110: Connection timed out) while connecting to upstream, client: 127.0.0.1, server: front, "
+        f'request: "GET /x HTTP/1.1", upstream: "http://{s.peers[0].name}/x", host: "h" ({where})'
     )
     access = s.last_access()
     assert access["wproxy_end_cause"] == f"upstream: upstream timed out (110: Connection timed out) while connecting to upstream ({where})"
@@ -1414,7 +1400,9 @@ def test_proxy_read_timeout_before_the_head_is_for_all_of_it(stage):
     client.receives(error_page(504))
     assert upstream.is_closed()
     where = f"proxy_read_timeout 5: {s.position('proxy_read_timeout')}"
-    assert f"upstream timed out (110: Connection timed out) ({where}) while reading response header from upstream" in s.error_log()[0]
+    (line,) = s.error_log()
+    assert "upstream timed out (110: Connection timed out) while reading response header from upstream" in line
+    assert line.endswith(f"({where})")
 
 
 def test_proxy_read_timeout_within_a_body_is_between_two_reads(stage):
@@ -1477,7 +1465,9 @@ def test_proxy_send_timeout(stage, tmp_path):
     reply = client.take()
     assert reply in (error_page(504), refusal(504))
     where = f"proxy_send_timeout 5: {s.position('proxy_send_timeout')}"
-    assert f"upstream timed out (110: Connection timed out) ({where}) while sending request to upstream" in s.error_log()[0]
+    (line,) = s.error_log()
+    assert "upstream timed out (110: Connection timed out) while sending request to upstream" in line
+    assert line.endswith(f"({where})")
 
 
 def test_a_timer_left_at_its_default_says_so(stage):
@@ -1536,7 +1526,6 @@ def test_upstream_variables_over_three_tries(stage):
     assert 9.9 < float(access["request_time"]) < 10.3
 
 
-@pytest.mark.xfail(strict=True, reason="$upstream_bytes_received counts only what came until the head was complete")
 def test_bytes_received_counts_the_whole_response(stage):
     s = stage()
     client = s.client()
@@ -1563,7 +1552,6 @@ def test_sizes_in_the_access_log(stage):
     assert int(access["bytes_sent"]) == len(reply) - len(b"now") + len(b"Sun, 06 Nov 1994 08:49:37 GMT")
 
 
-@pytest.mark.xfail(strict=True, reason="$request_length is the head alone; routing.md §4: line, headers and body read")
 def test_request_length_counts_the_body(stage):
     s = stage()
     client = s.client()

@@ -50,5 +50,6 @@ def log_failure(request: Request, failure: UpstreamFailure, peer: str) -> None:
         return
     colon = ":" if peer.startswith("unix:") else ""
     upstream = f"http://{peer}{colon}{shown(request.line.origin)}"
-    text = f"{failure.reason}{blamed_setting(request, failure)} while {failure.doing}"
-    log_request(request, "error", text, upstream)
+    log_request(
+        request, "error", f"{failure.reason} while {failure.doing}", upstream, blamed_setting(request, failure)
+    )
