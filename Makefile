@@ -12,6 +12,7 @@ test: test-peers check unit
 
 check: $(VENV)/.test-installed
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 unit: $(VENV)/.test-installed

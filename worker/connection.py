@@ -290,9 +290,7 @@ def abandon(response: Response) -> None:
         response.tunnel.end()
 
 
-async def finish_response(
-    connection: Connection, request: Request, response: Response, unsent: memoryview | None
-) -> None:
+async def finish_response(connection: Connection, request: Request, response: Response, unsent: memoryview | None) -> None:
     """Send what `start_response` could not, at the client's pace. Raises ClientGone, TimedOut, OSError, UpstreamFailure."""
     try:
         if unsent:

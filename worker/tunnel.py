@@ -48,9 +48,7 @@ class _Ended(Exception):
     """The other direction has ended."""
 
 
-async def run_tunnel(
-    loop: Loop, client: Stream, upstream: Stream, early: bytes, timeouts: Timeouts
-) -> tuple[End, int, int]:
+async def run_tunnel(loop: Loop, client: Stream, upstream: Stream, early: bytes, timeouts: Timeouts) -> tuple[End, int, int]:
     """Carry bytes both ways until one side ends; neither stream is closed here.
 
     early: what the client had already sent after its request. Returns the end, and the bytes sent to and received from the

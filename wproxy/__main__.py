@@ -51,7 +51,9 @@ def proxy(given: argparse.Namespace) -> int:
     from worker.run import work
     from wproxy.config.load import load_text
 
-    return supervise(lambda: load_text(text.encode("utf-8", "surrogateescape"), "wproxy proxy", os.getcwd(), look_up), work, foreground=True)
+    return supervise(
+        lambda: load_text(text.encode("utf-8", "surrogateescape"), "wproxy proxy", os.getcwd(), look_up), work, foreground=True
+    )
 
 
 def demo(given: argparse.Namespace) -> int:

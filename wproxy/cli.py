@@ -30,9 +30,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     where = argparse.ArgumentParser(add_help=False)
-    where.add_argument(
-        "-c", "--config", metavar="FILE", help=f"the configuration file (default: {' or '.join(DEFAULT_FILES)})"
-    )
+    where.add_argument("-c", "--config", metavar="FILE", help=f"the configuration file (default: {' or '.join(DEFAULT_FILES)})")
     where.add_argument(
         "-p", "--prefix", metavar="DIR", help="where relative paths start (default: the configuration file's directory)"
     )

@@ -16,7 +16,10 @@ error_log = {{ stderr = "notice" }}
 access_log = {{ stdout = "line" }}
 
 [http.log_format]
-line = "$time_iso8601  $status  $request_method $host$request_uri -> $upstream_addr  $body_bytes_sent bytes  $request_time s  from $remote_addr"
+line = [
+  "$time_iso8601  $status  $request_method $host$request_uri -> $upstream_addr",
+  "  $body_bytes_sent bytes  $request_time s  from $remote_addr",
+]
 
 [http.upstream.application]
 server = [{servers}]

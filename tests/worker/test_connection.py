@@ -189,9 +189,11 @@ def test_client_header_timeout_is_for_the_whole_head(stage):
     assert access["status"] == "408"
     assert access["request"] == "GET /slow HTTP/1.1"
     assert access["wproxy_end_cause"] == (
-            f"client: client timed out (110: Connection timed out) (client_header_timeout 5: {s.position('client_header_timeout')})"
-        )
-    assert "client timed out (110: Connection timed out) while reading client request headers, client: 127.0.0.1" in s.error_log()[0]
+        f"client: client timed out (110: Connection timed out) (client_header_timeout 5: {s.position('client_header_timeout')})"
+    )
+    assert (
+        "client timed out (110: Connection timed out) while reading client request headers, client: 127.0.0.1" in s.error_log()[0]
+    )
     s.peers[0].is_unvisited()
 
 
@@ -266,7 +268,9 @@ def test_a_refusal_is_answered_closed_and_logged(stage, wire, status, reason, tc
     (line,) = s.error_log()
     assert "[info]" in line
     assert f"*1 {reason}" in line
-    assert re.search(r"headers, client: 127\.0\.0\.1, server: 127\.0\.0\.1:8080( \(large_client_header_buffers 4 8192: default\))?$", line)
+    assert re.search(
+        r"headers, client: 127\.0\.0\.1, server: 127\.0\.0\.1:8080( \(large_client_header_buffers 4 8192: default\))?$", line
+    )
     assert " while reading client request " in line
 
 
@@ -363,7 +367,9 @@ def test_a_body_nobody_reads_is_skipped_and_the_connection_kept(stage):
 def test_a_chunked_body_nobody_reads_too(stage):
     s = stage(locations=HELLO)
     client = s.client()
-    client.send(get(b"/hello", b"Transfer-Encoding: chunked", method=b"POST") + chunks(b"x" * 100, b"GET / HTTP/1.1\r\n") + get(b"/hello"))
+    client.send(
+        get(b"/hello", b"Transfer-Encoding: chunked", method=b"POST") + chunks(b"x" * 100, b"GET / HTTP/1.1\r\n") + get(b"/hello")
+    )
     client.receives(hello() + hello())
 
 
@@ -649,7 +655,9 @@ def test_a_client_that_leaves_during_the_response_ends_the_upstream(stage):
 @pytest.mark.parametrize("answer", ["head and part", "until close", "101"])
 def test_a_client_that_is_gone_when_the_head_goes_out_leaves_nothing_behind(stage, answer):
     """The sweep at the end of the test finds an upstream connection that nobody closed."""
-    s = stage(location='proxy_ignore_client_abort = true\nproxy_set_header = { Upgrade = "$http_upgrade", Connection = "upgrade" }')
+    s = stage(
+        location='proxy_ignore_client_abort = true\nproxy_set_header = { Upgrade = "$http_upgrade", Connection = "upgrade" }'
+    )
     client, upstream = wait_for_answer(s, request=get(b"/", b"Upgrade: x", b"Connection: upgrade"))
     client.close()
     upstream.send(

@@ -86,7 +86,11 @@ def responses_in(wire: bytes, methods: list[bytes]) -> list[tuple]:
             if isinstance(event, h11.InformationalResponse):
                 continue
             if isinstance(event, h11.Response):
-                fields = tuple((name, value) for name, value in event.headers if name not in (b"date", b"content-length", b"transfer-encoding"))
+                fields = tuple(
+                    (name, value)
+                    for name, value in event.headers
+                    if name not in (b"date", b"content-length", b"transfer-encoding")
+                )
                 head = (event.status_code, fields)
             elif isinstance(event, h11.Data):
                 body += event.data
@@ -187,7 +191,21 @@ def damaged(draw, wires: list[bytes]) -> bytes:
         piece = draw(
             st.one_of(
                 st.binary(max_size=4),
-                st.sampled_from([b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b"\r\n\r\n", b"0\r\n\r\n", b"Content-Length: 5\r\n", b"chunked"]),
+                st.sampled_from(
+                    [
+                        b"\r\n",
+                        b"\n",
+                        b"\r",
+                        b"\0",
+                        b" ",
+                        b"\t",
+                        b":",
+                        b"\r\n\r\n",
+                        b"0\r\n\r\n",
+                        b"Content-Length: 5\r\n",
+                        b"chunked",
+                    ]
+                ),
                 st.just(wire[place : place + length] * 2),
             )
         )
@@ -264,7 +282,9 @@ GOOD_ANSWERS = [answer for _, answer in EXCHANGES] + [
 
 
 @quick
-@given(st.one_of(damaged(GOOD_ANSWERS), st.binary(max_size=100)), cuts, st.sampled_from([b"GET", b"HEAD", b"POST"]), st.booleans())
+@given(
+    st.one_of(damaged(GOOD_ANSWERS), st.binary(max_size=100)), cuts, st.sampled_from([b"GET", b"HEAD", b"POST"]), st.booleans()
+)
 def test_damaged_answers_reach_no_client_unless_they_are_answers(directory, wire, places, method, closes):
     """And whatever an upstream says, the next request gets its own answer."""
     with performed(directory) as s:
@@ -291,7 +311,9 @@ def test_damaged_answers_reach_no_client_unless_they_are_answers(directory, wire
             if not upstream.over and upstream.pull():
                 assert b"GET /second" in upstream.received
                 upstream.send(ok())
-            assert [(head[0], body, whole) for head, body, whole in responses_in(bytes(client.pull_all()), [b"GET"])] == [(200, b"ok", True)]
+            assert [(head[0], body, whole) for head, body, whole in responses_in(bytes(client.pull_all()), [b"GET"])] == [
+                (200, b"ok", True)
+            ]
         client.close()
         assert s.bugs == []
 

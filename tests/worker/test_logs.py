@@ -32,7 +32,9 @@ return = [200, "hello"]
 """
 
 
-def logging(stage, log_format: str = "$request", access_log: str = '[["{directory}/access.log", "plain"]]', escape: str = "") -> Stage:
+def logging(
+    stage, log_format: str = "$request", access_log: str = '[["{directory}/access.log", "plain"]]', escape: str = ""
+) -> Stage:
     text = TEXT % (access_log, log_format)
     if escape:
         text = text.replace(f"plain = '{log_format}'", f"plain = ['escape={escape}', '{log_format}']")
@@ -365,7 +367,11 @@ def test_error_lines_about_bad_requests_are_clean(stage, wire):
     assert all(0x20 <= byte < 0x7F for byte in written.replace(b"\n", b""))
 
 
-@pytest.mark.parametrize("wire", [b"\x1b[31mHTTP\x9b\r\n\r\n", b"HTTP/1.1 200 OK\r\nX\x1b: y\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: \x1b\r\n\r\n"], ids=repr)
+@pytest.mark.parametrize(
+    "wire",
+    [b"\x1b[31mHTTP\x9b\r\n\r\n", b"HTTP/1.1 200 OK\r\nX\x1b: y\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: \x1b\r\n\r\n"],
+    ids=repr,
+)
 def test_error_lines_about_bad_upstreams_are_clean(stage, wire):
     s = stage()
     client = s.client()

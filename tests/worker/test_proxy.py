@@ -12,7 +12,9 @@ from conversation import End, Mismatch, Peer, SilentPeer, Stage, chunks, error_p
 CHUNKED = b"Transfer-Encoding: chunked"
 
 
-def exchange(s: Stage, client: End, upstream: End | None, request: bytes = get(), expected: bytes | None = sent_up(), peer: int = 0) -> End:
+def exchange(
+    s: Stage, client: End, upstream: End | None, request: bytes = get(), expected: bytes | None = sent_up(), peer: int = 0
+) -> End:
     """One request answered with `ok`, over the connection given or a new one; returns the upstream connection."""
     client.send(request)
     if upstream is None:
@@ -69,7 +71,13 @@ class Pool:
 
 def test_a_plain_proxy_pass(stage):
     s = stage()
-    upstream = exchange(s, s.client(), None, get(b"/a?b=c", b"User-Agent: x", b"accept:  */*  "), sent_up(b"/a?b=c", b"User-Agent: x", b"accept: */*"))
+    upstream = exchange(
+        s,
+        s.client(),
+        None,
+        get(b"/a?b=c", b"User-Agent: x", b"accept:  */*  "),
+        sent_up(b"/a?b=c", b"User-Agent: x", b"accept: */*"),
+    )
     assert upstream.is_open()
 
 
@@ -84,7 +92,14 @@ def test_the_order_is_host_then_what_is_set_then_framing_then_the_clients_own(st
 
 @pytest.mark.parametrize(
     ("template", "host"),
-    [("$host", b"front.example"), ("$http_host", b"Front.Example:8080"), ("$proxy_host", b"app"), ("fixed", b"fixed"), ("", b"app"), ("$arg_none", b"app")],
+    [
+        ("$host", b"front.example"),
+        ("$http_host", b"Front.Example:8080"),
+        ("$proxy_host", b"app"),
+        ("fixed", b"fixed"),
+        ("", b"app"),
+        ("$arg_none", b"app"),
+    ],
 )
 def test_host(stage, template, host):
     s = stage(location=f'proxy_set_header = {{ Host = "{template}" }}')
@@ -135,7 +150,16 @@ def test_fields_of_the_outer_level_are_lost_where_one_is_set(stage):
 
 @pytest.mark.parametrize(
     "field",
-    [b"Connection: x", b"Proxy-Connection: x", b"Keep-Alive: x", b"TE: trailers", b"Expect: x", b"Upgrade: x", b"HTTP2-Settings: x", b"Proxy: x"],
+    [
+        b"Connection: x",
+        b"Proxy-Connection: x",
+        b"Keep-Alive: x",
+        b"TE: trailers",
+        b"Expect: x",
+        b"Upgrade: x",
+        b"HTTP2-Settings: x",
+        b"Proxy: x",
+    ],
     ids=repr,
 )
 def test_what_is_always_dropped(stage, field):
@@ -143,7 +167,9 @@ def test_what_is_always_dropped(stage, field):
     exchange(s, s.client(), None, get(b"/", b"A: 1", field, b"B: 2"), sent_up(b"/", b"A: 1", b"B: 2"))
 
 
-@pytest.mark.parametrize("name", [b"Trailer", b"Proxy-Authorization", b"Accept-Encoding", b"Via", b"Range", b"If-None-Match", b"Cookie"])
+@pytest.mark.parametrize(
+    "name", [b"Trailer", b"Proxy-Authorization", b"Accept-Encoding", b"Via", b"Range", b"If-None-Match", b"Cookie"]
+)
 def test_what_passes(stage, name):
     s = stage()
     exchange(s, s.client(), None, get(b"/", name + b": x"), sent_up(b"/", name + b": x"))
@@ -165,7 +191,9 @@ def test_dropped_fields_may_be_set(stage):
 def test_what_the_client_says_of_itself_is_replaced(stage):
     s = stage(location='proxy_set_header = { X-Real-IP = "$remote_addr", X-Forwarded-For = "$proxy_add_x_forwarded_for" }')
     client = s.client()
-    client.send(get(b"/", b"x-real-ip: 6.6.6.6", b"X-FORWARDED-FOR: 1.1.1.1", b"A: b", b"X-Forwarded-For: 2.2.2.2", b"X-Real-IP: 7.7.7.7"))
+    client.send(
+        get(b"/", b"x-real-ip: 6.6.6.6", b"X-FORWARDED-FOR: 1.1.1.1", b"A: b", b"X-Forwarded-For: 2.2.2.2", b"X-Real-IP: 7.7.7.7")
+    )
     s.peers[0].accept().receives(sent_up(b"/", b"X-Real-IP: 127.0.0.1", b"X-Forwarded-For: 1.1.1.1, 2.2.2.2, 127.0.0.1", b"A: b"))
 
 
@@ -319,7 +347,9 @@ def test_absolute_form_and_origin_form_in_turn(stage):
 
 
 def test_variables_of_the_request_are_read_each_time(stage):
-    s = stage(location='proxy_set_header = { X-Id = "$request_id", X-Uri = "$request_uri", X-Arg = "a$arg_a", X-N = "$connection_requests" }')
+    s = stage(
+        location='proxy_set_header = { X-Id = "$request_id", X-Uri = "$request_uri", X-Arg = "a$arg_a", X-N = "$connection_requests" }'
+    )
     client = s.client()
     upstream = None
     ids = set()
@@ -679,7 +709,10 @@ def test_a_connect_that_times_out_is_retried(stage):
     assert logged(s)[2] == "504, 200"
 
 
-@pytest.mark.parametrize(("method", "retried"), [(b"GET", True), (b"PUT", True), (b"DELETE", True), (b"POST", False), (b"PATCH", False), (b"LOCK", False)])
+@pytest.mark.parametrize(
+    ("method", "retried"),
+    [(b"GET", True), (b"PUT", True), (b"DELETE", True), (b"POST", False), (b"PATCH", False), (b"LOCK", False)],
+)
 @pytest.mark.parametrize("failure", ["close", "reset", "timeout"])
 def test_a_failure_after_sending_is_retried_unless_that_may_do_a_thing_twice(stage, method, retried, failure):
     s = stage(peers=2, location='proxy_read_timeout = "3s"')
@@ -832,7 +865,10 @@ def test_no_live_upstreams(stage):
     client.receives(error_page(502))
     assert logged(s) == ("502", "app", "502")
     assert s.last_access()["wproxy_end_cause"] == "upstream: no live upstreams while connecting to upstream"
-    assert 'no live upstreams while connecting to upstream, client: 127.0.0.1, server: front, request: "GET / HTTP/1.1", upstream: "http://app/"' in s.error_log()[-1]
+    assert (
+        'no live upstreams while connecting to upstream, client: 127.0.0.1, server: front, request: "GET / HTTP/1.1", upstream: "http://app/"'
+        in s.error_log()[-1]
+    )
 
 
 def test_backup_only_when_no_primary_can_serve(stage):
@@ -1179,7 +1215,10 @@ def test_keepalive_timeout(stage):
     assert upstream.is_closed()
 
 
-@pytest.mark.parametrize(("announced", "kept_for"), [(b"timeout=5", 4), (b"timeout=5, max=100", 4), (b"timeout=1", 0), (b"timeout=0", 0), (b"timeout=500", 60)])
+@pytest.mark.parametrize(
+    ("announced", "kept_for"),
+    [(b"timeout=5", 4), (b"timeout=5, max=100", 4), (b"timeout=1", 0), (b"timeout=0", 0), (b"timeout=500", 60)],
+)
 def test_an_announced_timeout_is_heeded_a_second_early(stage, announced, kept_for):
     s = stage()
     client = s.client()
@@ -1383,7 +1422,10 @@ def test_proxy_connect_timeout(stage):
         f'request: "GET /x HTTP/1.1", upstream: "http://{s.peers[0].name}/x", host: "h" ({where})'
     )
     access = s.last_access()
-    assert access["wproxy_end_cause"] == f"upstream: upstream timed out (110: Connection timed out) while connecting to upstream ({where})"
+    assert (
+        access["wproxy_end_cause"]
+        == f"upstream: upstream timed out (110: Connection timed out) while connecting to upstream ({where})"
+    )
     assert (access["status"], access["upstream_status"], access["upstream_connect_time"]) == ("504", "504", "-")
 
 
@@ -1422,7 +1464,9 @@ def test_proxy_read_timeout_within_a_body_is_between_two_reads(stage):
     access = s.last_access()
     where = f"proxy_read_timeout 5: {s.position('proxy_read_timeout')}"
     assert access["status"] == access["upstream_status"] == "200"
-    assert access["wproxy_end_cause"] == f"upstream: upstream timed out (110: Connection timed out) while reading upstream ({where})"
+    assert (
+        access["wproxy_end_cause"] == f"upstream: upstream timed out (110: Connection timed out) while reading upstream ({where})"
+    )
     assert access["upstream_response_length"] == "4"
 
 

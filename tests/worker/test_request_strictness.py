@@ -183,7 +183,7 @@ def test_a_line_with_an_invalid_name_is_dropped(stage, part):
     is_forwarded(stage(), wire, sent_up(b"/", b"A: 1", b"B: 2"))
 
 
-@pytest.mark.parametrize("part", BAD_NAMES + [b"_", b".", b"+", b"!", b"~", b"|"], ids=repr)
+@pytest.mark.parametrize("part", [*BAD_NAMES, b"_", b".", b"+", b"!", b"~", b"|"], ids=repr)
 def test_or_refused_where_the_configuration_says_so(stage, part):
     s = stage(server="ignore_invalid_headers = false")
     is_refused(s, get(b"/", b"X" + part + b"Y: evil"), 400)
@@ -306,7 +306,13 @@ def test_versions_after_1_1_are_served_as_1_1(stage, version):
 
 @pytest.mark.parametrize(
     "wire",
-    [b"GET /x\r\n", b"GET /x\r\n HTTP/1.1\r\nHost: h\r\n\r\n", b"GET /\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"r" * 40, b"\x00\n"],
+    [
+        b"GET /x\r\n",
+        b"GET /x\r\n HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"r" * 40,
+        b"\x00\n",
+    ],
     ids=repr,
 )
 def test_http_0_9_and_what_is_not_http(stage, wire):
@@ -344,7 +350,18 @@ def test_but_no_more_than_eight(stage):
 
 @pytest.mark.parametrize(
     "target",
-    [b"/\x80\xff", b"/a%20b", b"/%41", b"/a/./b/../c", b"//a", b"/a?%zz&\"'<>", b'/"<>\\^`{|}', b"/?", b"/?a=/../..", b"/" + b"a" * 8000],
+    [
+        b"/\x80\xff",
+        b"/a%20b",
+        b"/%41",
+        b"/a/./b/../c",
+        b"//a",
+        b"/a?%zz&\"'<>",
+        b'/"<>\\^`{|}',
+        b"/?",
+        b"/?a=/../..",
+        b"/" + b"a" * 8000,
+    ],
     ids=lambda target: repr(target[:20]),
 )
 def test_targets_go_upstream_as_they_came(stage, target):
@@ -417,7 +434,9 @@ def test_a_bad_host(stage, host):
     is_refused(stage(), get(host=host), 400)
 
 
-@pytest.mark.parametrize("host", [b"h", b"H.Example", b"a-b_c.d~e", b"h:80", b"h:", b"h.", b"[::1]", b"[2001:db8::1]:8080", b"127.0.0.1"], ids=repr)
+@pytest.mark.parametrize(
+    "host", [b"h", b"H.Example", b"a-b_c.d~e", b"h:80", b"h:", b"h.", b"[::1]", b"[2001:db8::1]:8080", b"127.0.0.1"], ids=repr
+)
 def test_a_good_host(stage, host):
     is_forwarded(stage(), get(host=host), sent_up())
 
@@ -521,7 +540,13 @@ def test_fields_named_in_connection_are_removed(stage):
 
 
 def test_but_not_those_that_policy_needs(stage):
-    kept = (b"Cookie: a=b", b"Authorization: Basic eDp5", b"X-Forwarded-For: 1.2.3.4", b"X-Forwarded-Proto: https", b"X-Real-IP: 1.2.3.4")
+    kept = (
+        b"Cookie: a=b",
+        b"Authorization: Basic eDp5",
+        b"X-Forwarded-For: 1.2.3.4",
+        b"X-Forwarded-Proto: https",
+        b"X-Real-IP: 1.2.3.4",
+    )
     named = b"Connection: cookie, authorization, x-forwarded-for, x-forwarded-proto, x-real-ip, host, content-length, transfer-encoding"
     is_forwarded(stage(), get(b"/", named, *kept), sent_up(b"/", *kept))
 

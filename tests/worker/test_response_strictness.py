@@ -144,7 +144,9 @@ def test_the_log_names_what_was_wrong(stage):
     upstream.send(OK + b"Bad\x1b[31m: x\r\n\r\n")
     client.receives(error_page(502))
     (line,) = s.error_log()
-    assert 'upstream sent invalid header: "Bad\\x1B[31m: x" while reading response header from upstream, client: 127.0.0.1' in line
+    assert (
+        'upstream sent invalid header: "Bad\\x1B[31m: x" while reading response header from upstream, client: 127.0.0.1' in line
+    )
     assert s.last_access()["upstream_status"] == "502"
 
 
@@ -185,7 +187,9 @@ def test_a_control_in_the_reason_is_not_relayed(stage, byte):
     assert reply in (to_client(b"ok", status=b"200 "), to_client(b"ok"), error_page(502))
 
 
-@pytest.mark.parametrize("name", [b"Server", b"Date", b"X-Pad", b"X-Accel-Redirect", b"X-Accel-Expires", b"X-Accel-Buffering", b"X-Accel-Charset"])
+@pytest.mark.parametrize(
+    "name", [b"Server", b"Date", b"X-Pad", b"X-Accel-Redirect", b"X-Accel-Expires", b"X-Accel-Buffering", b"X-Accel-Charset"]
+)
 def test_hidden_fields_do_not_reach_the_client(stage, name):
     s = stage()
     client, upstream = ask(s)
@@ -362,7 +366,16 @@ def test_a_chunked_body_without_its_end_is_cut_visibly(stage, sent, end):
     assert s.last_access()["request_completion"] == ""
 
 
-BAD_CHUNKS = [b"zz\r\nhello", b"5\nhello", b"5\r\nhelloX", b"5\r\nhello\n", b"-5\r\nhello", b"0\nX", b"0\r\nno colon\r\n\r\n", b"10000000000000000\r\n"]
+BAD_CHUNKS = [
+    b"zz\r\nhello",
+    b"5\nhello",
+    b"5\r\nhelloX",
+    b"5\r\nhello\n",
+    b"-5\r\nhello",
+    b"0\nX",
+    b"0\r\nno colon\r\n\r\n",
+    b"10000000000000000\r\n",
+]
 
 
 @pytest.mark.parametrize("bad", BAD_CHUNKS, ids=repr)
@@ -614,7 +627,11 @@ def test_a_head_of_exactly_proxy_buffer_size(stage, slowly):
 
 
 @pytest.mark.parametrize("slowly", [False, True])
-@pytest.mark.parametrize("wire", [head_of(513), b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200, b"HTTP/1.1 200 " + b"O" * 1000], ids=["over", "endless", "line"])
+@pytest.mark.parametrize(
+    "wire",
+    [head_of(513), b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200, b"HTTP/1.1 200 " + b"O" * 1000],
+    ids=["over", "endless", "line"],
+)
 def test_a_head_over_proxy_buffer_size(stage, wire, slowly):
     s = stage(location="proxy_buffer_size = 512")
     client, upstream = ask(s)

@@ -10,7 +10,9 @@ from conversation import SERVER, End, Stage, error_page, get, ok, sent_up, to_cl
 UPGRADE = (b"Connection: Upgrade", b"Upgrade: websocket")
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-X: y\r\n\r\n"
 SWITCHED = (
-    b"HTTP/1.1 101 Switching Protocols\r\nServer: " + SERVER + b"\r\nDate: now\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-X: y\r\n\r\n"
+    b"HTTP/1.1 101 Switching Protocols\r\nServer: "
+    + SERVER
+    + b"\r\nDate: now\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-X: y\r\n\r\n"
 )
 PASSES = 'proxy_set_header = { Upgrade = "$http_upgrade", Connection = "$wproxy_connection_upgrade" }\n'
 SENT = sent_up(b"/", b"Upgrade: websocket", b"Connection: upgrade")
@@ -58,7 +60,7 @@ def test_what_the_client_sent_too_early_goes_upstream_after_the_head(stage, slow
 
 
 def test_what_the_upstream_sent_with_its_head_goes_to_the_client(stage):
-    s, client, upstream = tunnel(stage, late=b"hello first")
+    _s, client, upstream = tunnel(stage, late=b"hello first")
     upstream.send(b"and more")
     client.receives(b"and more")
 
@@ -274,7 +276,7 @@ def test_and_the_cause_names_the_timer_that_ran(stage):
 
 
 def test_an_upstream_that_takes_nothing_is_given_up(stage):
-    s, client, upstream = tunnel(stage, 'proxy_send_timeout = "5s"\nproxy_read_timeout = "1h"')
+    s, client, _upstream = tunnel(stage, 'proxy_send_timeout = "5s"\nproxy_read_timeout = "1h"')
     client.send_some(b"x" * 50_000_000)
     s.advance(5.1)
     s.advance(0.1)  # the other direction hears of it in the next turn
@@ -286,7 +288,7 @@ def test_an_upstream_that_takes_nothing_is_given_up(stage):
 
 
 def test_a_stalled_direction_holds_its_sender_back_and_not_the_other(stage):
-    s, client, upstream = tunnel(stage, tcp=False)
+    _s, client, upstream = tunnel(stage, tcp=False)
     sent = client.send_some(b"u" * 50_000_000)
     assert sent < 30_000_000
     upstream.send(b"still here")

@@ -23,7 +23,18 @@ class RequestBody:
     client_body_timeout. finished: it has been read to its end, and `leftover` is what came after it.
     """
 
-    __slots__ = ("_decoder", "_pending", "finished", "leftover", "length", "limit", "owes_continue", "received", "stream", "timeout")
+    __slots__ = (
+        "_decoder",
+        "_pending",
+        "finished",
+        "leftover",
+        "length",
+        "limit",
+        "owes_continue",
+        "received",
+        "stream",
+        "timeout",
+    )
 
     def __init__(self, stream: Stream, at_hand: bytes, length: int, owes_continue: bool) -> None:
         self.stream = stream
@@ -77,7 +88,9 @@ class RequestBody:
             raise ClientError(400, f"client sent invalid chunked body: {error}") from None
         self.received += len(piece)
         if self.limit and self.received > self.limit:
-            raise ClientError(413, f"client intended to send too large chunked body: {self.received} bytes", "client_max_body_size")
+            raise ClientError(
+                413, f"client intended to send too large chunked body: {self.received} bytes", "client_max_body_size"
+            )
         if decoder.finished:
             self.finished = True
             self.leftover = decoder.leftover

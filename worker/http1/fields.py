@@ -133,9 +133,7 @@ def _request_table(ignore_invalid_headers: bool, underscores_in_headers: bool) -
 # (ignore_invalid_headers, underscores_in_headers) -> the table of that policy; workers fill their own copy after the
 # fork.
 REQUEST_FIELDS: Mapping[tuple[bool, bool], FieldTable] = {
-    (ignore, underscores): _request_table(ignore, underscores)
-    for ignore in (False, True)
-    for underscores in (False, True)
+    (ignore, underscores): _request_table(ignore, underscores) for ignore in (False, True) for underscores in (False, True)
 }
 RESPONSE_FIELDS = FieldTable(RESPONSE_NAME, True)
 TRAILER_FIELDS = FieldTable(TOKEN, True)

@@ -62,8 +62,7 @@ _ORIGIN_LINE = re.compile(
 ).fullmatch
 # absolute-form; only what this server can be asked for.
 _ABSOLUTE_LINE = re.compile(
-    rb"(%b) ([Hh][Tt][Tt][Pp][Ss]?+://([^/?# \x00-\x20\x7f]*+)((?:%b)?+)(?:\?(%b))?+) HTTP/1\.([0-9])"
-    % (_METHOD, _PATH, _ARGS),
+    rb"(%b) ([Hh][Tt][Tt][Pp][Ss]?+://([^/?# \x00-\x20\x7f]*+)((?:%b)?+)(?:\?(%b))?+) HTTP/1\.([0-9])" % (_METHOD, _PATH, _ARGS),
 ).fullmatch
 _TARGET = re.compile(rb'[!"$-~\x80-\xff]++').fullmatch
 _VERSION = re.compile(rb"HTTP/([0-9])\.[0-9]").fullmatch
@@ -289,9 +288,7 @@ class HeadMemo:
         self.taken = None
 
 
-def take_request_head(
-    buffer: bytes, limits: HeadLimits, memo: HeadMemo
-) -> tuple[RequestLine, RequestFields, int] | None:
+def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tuple[RequestLine, RequestFields, int] | None:
     """Cut the first head off the buffer: line, fields and the bytes consumed; None while it is incomplete.
 
     Raises ClientError. `memo` belongs to the connection, which uses it with the same limits always.
@@ -557,9 +554,7 @@ def _split_host(match: re.Match[bytes] | None) -> tuple[bytes, int | None]:
 _HEAD_END = re.compile(rb"\n\r?+\n").search
 
 
-def _take_unusual_head(
-    buffer: bytes, limits: HeadLimits, memo: HeadMemo
-) -> tuple[RequestLine, RequestFields, int] | None:
+def _take_unusual_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tuple[RequestLine, RequestFields, int] | None:
     """Cut a head that begins with line ends, has bare LFs, or is incomplete."""
     start = _skip_line_ends(buffer)
     found = _HEAD_END(buffer, start)

@@ -50,6 +50,4 @@ def log_failure(request: Request, failure: UpstreamFailure, peer: str) -> None:
         return
     colon = ":" if peer.startswith("unix:") else ""
     upstream = f"http://{peer}{colon}{shown(request.line.origin)}"
-    log_request(
-        request, "error", f"{failure.reason} while {failure.doing}", upstream, blamed_setting(request, failure)
-    )
+    log_request(request, "error", f"{failure.reason} while {failure.doing}", upstream, blamed_setting(request, failure))

@@ -148,9 +148,7 @@ def client_fields(head: ResponseHead, location: Location) -> ResponseFields:
 _KEPT_WHEN_NAMED = frozenset((b"content-type", b"set-cookie", b"location", b"www-authenticate", b"upgrade", b"server", b"date"))
 
 
-def release(
-    request: Request, peer: LivePeer, upstream: Stream, head: ResponseHead, attempt: Attempt, is_clean: bool
-) -> None:
+def release(request: Request, peer: LivePeer, upstream: Stream, head: ResponseHead, attempt: Attempt, is_clean: bool) -> None:
     """A response was read to its end: give the connection back to the pool, or close it."""
     attempt.response_time = request.client.clock.now - attempt.started
     group: Group = request.location.group

@@ -84,7 +84,8 @@ def start_request(request: Request, outgoing: Outgoing, upstream: Stream) -> mem
 async def finish_request(request: Request, outgoing: Outgoing, upstream: Stream, unsent: memoryview | None) -> bool:
     """Send what `start_request` could not, and the rest of the body as the client delivers it.
 
-    True when all of it was sent; False when the upstream began to answer before that. Raises UpstreamFailure, ClientError, ClientGone.
+    True when all of it was sent; False when the upstream began to answer before that.
+    Raises UpstreamFailure, ClientError, ClientGone.
     """
     location = request.location
     task = upstream.loop.current()

@@ -45,5 +45,7 @@ def configured_pid(file: str, prefix: str) -> str:
     node = next(iter(root.named("pid")), None)
     path = node.arguments[0] if node and node.arguments else "run/wproxy.pid"
     if path == "off":
-        raise ConfigurationError(Problem('there is no pid file to find the master by: "pid" is off', node.position if node else None))
+        raise ConfigurationError(
+            Problem('there is no pid file to find the master by: "pid" is off', node.position if node else None)
+        )
     return os.path.join(prefix, path)

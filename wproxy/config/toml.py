@@ -125,8 +125,7 @@ class _Reader:
                     yield Node(name, arguments, self.position(here), self.children(table, here, row.block))
                 else:
                     self.refuse(
-                        f'"{key}" stands where "{name}" has its name, as in [{name}.NAME]: '
-                        f"it takes a table, not {_kind(table)}",
+                        f'"{key}" stands where "{name}" has its name, as in [{name}.NAME]: it takes a table, not {_kind(table)}',
                         here,
                     )
 

@@ -32,9 +32,7 @@ _GAP = r"(?:[ \t\n]++|#[^\n]*+)*+"
 _GAP_BEFORE = re.compile(_GAP)
 _GAP_OR_COMMA = re.compile(r"(?:[ \t\n,]++|#[^\n]*+)*+")
 # The lookahead leaves `"""` and whatever else goes on after the value to the slower way.
-_PLAIN_LINE = re.compile(
-    rf"""{_GAP}([A-Za-z0-9_-]++)[ \t]*+=[ \t]*+(?:"[^"\\\n]*+"|{_LITERAL}|{_BARE})(?=[ \t]*+(?:[#\n]|\Z))"""
-)
+_PLAIN_LINE = re.compile(rf"""{_GAP}([A-Za-z0-9_-]++)[ \t]*+=[ \t]*+(?:"[^"\\\n]*+"|{_LITERAL}|{_BARE})(?=[ \t]*+(?:[#\n]|\Z))""")
 _KEY_PART = re.compile(rf"[ \t]*+([A-Za-z0-9_-]++|{_BASIC}|{_LITERAL})[ \t]*+(\.?)")
 _EQUALS = re.compile(r"=[ \t]*+")
 _HEADER = re.compile(r"\[\[?")

@@ -12,8 +12,7 @@ def worker_count(value: str) -> int:
     """A number of processes; `auto` is 0: as many as there are cores."""
     if value == "auto":
         return 0
-    count = number(1, 512)(value)
-    return count
+    return number(1, 512)(value)
 
 
 def log_target(target: str, level: str = "error") -> tuple[str, str]:
@@ -54,7 +53,13 @@ class MainDirectives:
         time, MAIN, doc="How long a worker told to quit may take to finish its requests; no limit unless set."
     )
     error_log: tuple[tuple[str, str], ...] = directive(
-        log_target, MAIN, arity=(1, 2), default="logs/error.log", inherit=OWN_GATHER, named=True, doc="Where errors go: a file or stderr, and from which level."
+        log_target,
+        MAIN,
+        arity=(1, 2),
+        default="logs/error.log",
+        inherit=OWN_GATHER,
+        named=True,
+        doc="Where errors go: a file or stderr, and from which level.",
     )
     events: None = directive(nothing, MAIN, arity=0, inherit=OWN, block=EVENTS, doc="Connection processing.")
     http: None = directive(nothing, MAIN, arity=0, inherit=OWN, block=HTTP, doc="Everything about HTTP.")
@@ -66,5 +71,3 @@ class EventsDirectives:
     worker_connections: int = directive(
         number(1), EVENTS, default="1024", doc="How many connections, client and upstream, a worker may have open."
     )
-
-

@@ -9,7 +9,6 @@ from wproxy.config.registry import HTTP, LOCATION, OWN_GATHER, SERVER, UPSTREAM,
 from wproxy.directives.core import nothing
 from wproxy.directives.values import flag, number, size, text, time
 
-
 DEFAULT_BACKLOG = 511
 
 
@@ -65,7 +64,13 @@ class BlockDirectives:
 
     server: None = directive(nothing, HTTP, arity=0, inherit=OWN_GATHER, block=SERVER, doc="A virtual server.")
     location: None = directive(
-        nothing, SERVER, arity=(1, 2), inherit=OWN_GATHER, block=LOCATION, named=True, doc="What to do with the URIs of a prefix, or with one (`= /x`)."
+        nothing,
+        SERVER,
+        arity=(1, 2),
+        inherit=OWN_GATHER,
+        block=LOCATION,
+        named=True,
+        doc="What to do with the URIs of a prefix, or with one (`= /x`).",
     )
     upstream: None = directive(
         nothing, HTTP, arity=1, inherit=OWN_GATHER, block=UPSTREAM, named=True, doc="A named group of servers."
@@ -79,7 +84,10 @@ class CommonDirectives:
         size, HTTP | SERVER | LOCATION, default="1m", doc="The largest request body; 0 is no limit. Beyond it: 413."
     )
     client_body_buffer_size: int = directive(
-        size, HTTP | SERVER | LOCATION, default="16k", doc="A request body up to this size is read whole before the upstream is asked."
+        size,
+        HTTP | SERVER | LOCATION,
+        default="16k",
+        doc="A request body up to this size is read whole before the upstream is asked.",
     )
     client_body_timeout: float = directive(
         time, HTTP | SERVER | LOCATION, default="60s", doc="How long the client may pause while sending a body."
@@ -88,16 +96,26 @@ class CommonDirectives:
         time, HTTP | SERVER | LOCATION, default="60s", doc="How long the client may pause while taking the response."
     )
     keepalive_timeout: tuple[float, float | None] = directive(
-        keepalive, HTTP | SERVER | LOCATION, arity=(1, 2), default="75s", doc="How long an idle client connection is kept; 0 closes after every response."
+        keepalive,
+        HTTP | SERVER | LOCATION,
+        arity=(1, 2),
+        default="75s",
+        doc="How long an idle client connection is kept; 0 closes after every response.",
     )
     keepalive_requests: int = directive(
         number(), HTTP | SERVER | LOCATION, default="1000", doc="How many requests one client connection may make."
     )
     keepalive_time: float = directive(
-        time, HTTP | SERVER | LOCATION, default="1h", doc="How old a client connection may get before it is closed after a response."
+        time,
+        HTTP | SERVER | LOCATION,
+        default="1h",
+        doc="How old a client connection may get before it is closed after a response.",
     )
     lingering_time: float = directive(
-        time, HTTP | SERVER | LOCATION, default="30s", doc="How long to read and ignore what a client still sends after the answer."
+        time,
+        HTTP | SERVER | LOCATION,
+        default="30s",
+        doc="How long to read and ignore what a client still sends after the answer.",
     )
     lingering_timeout: float = directive(
         time, HTTP | SERVER | LOCATION, default="5s", doc="How long to wait for more of what is ignored."
@@ -117,7 +135,11 @@ class ServerDirectives:
     """What belongs to a server, some of it also to http."""
 
     listen: tuple[Listen, ...] = directive(
-        listen, SERVER, arity=(1, 8), inherit=OWN_GATHER, doc="Address and port to listen on: `8080`, `127.0.0.1:80`, `[::]:80`, `unix:/path`."
+        listen,
+        SERVER,
+        arity=(1, 8),
+        inherit=OWN_GATHER,
+        doc="Address and port to listen on: `8080`, `127.0.0.1:80`, `[::]:80`, `unix:/path`.",
     )
     server_name: tuple[tuple[str, ...], ...] = directive(
         names, SERVER, arity=(1, 1000), inherit=OWN_GATHER, doc="The names of this server: exact, `*.example.com`, `www.*`."
@@ -126,7 +148,11 @@ class ServerDirectives:
         time, HTTP | SERVER, default="60s", doc="How long a client may take to send a request head."
     )
     large_client_header_buffers: tuple[int, int] = directive(
-        header_buffers, HTTP | SERVER, arity=2, default=("4", "8k"), doc="Number and size: a request line or field fits one, a head all of them."
+        header_buffers,
+        HTTP | SERVER,
+        arity=2,
+        default=("4", "8k"),
+        doc="Number and size: a request line or field fits one, a head all of them.",
     )
     max_headers: int = directive(number(1), HTTP | SERVER, default="1000", doc="The most header lines a request may have.")
     ignore_invalid_headers: bool = directive(

@@ -7,9 +7,7 @@ from typing import NamedTuple
 from wproxy.config.registry import GATHER, HTTP, LOCATION, OWN_GATHER, SERVER, directive
 from wproxy.template import parse_pieces
 
-COMBINED = (
-    '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"'
-)
+COMBINED = '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"'
 
 
 class AccessLog(NamedTuple):
@@ -55,7 +53,13 @@ class LogDirectives:
     """What is logged, where and how."""
 
     access_log: tuple[AccessLog, ...] = directive(
-        access_log, HTTP | SERVER | LOCATION, arity=(1, 2), default="logs/access.log", inherit=GATHER, named=True, doc="Where requests are logged and in which log_format; off is nowhere."
+        access_log,
+        HTTP | SERVER | LOCATION,
+        arity=(1, 2),
+        default="logs/access.log",
+        inherit=GATHER,
+        named=True,
+        doc="Where requests are logged and in which log_format; off is nowhere.",
     )
     log_format: tuple[LogFormat, ...] = directive(
         log_format, HTTP, arity=(2, 1000), inherit=OWN_GATHER, named=True, doc="A format for access_log: text with variables."

@@ -97,11 +97,19 @@ class ProxyDirectives:
     """Where requests go, what is sent along, and how long anything may take."""
 
     proxy_pass: ProxyTarget | None = directive(
-        proxy_target, LOCATION, inherit=OWN, doc="Where requests go: http://NAME-OR-ADDRESS[/URI]; a URI replaces the location's prefix."
+        proxy_target,
+        LOCATION,
+        inherit=OWN,
+        doc="Where requests go: http://NAME-OR-ADDRESS[/URI]; a URI replaces the location's prefix.",
     )
     proxy_http_version: int = directive(http_version, LEVELS, default="1.1", doc="The HTTP version spoken to upstreams.")
     proxy_set_header: tuple[tuple[bytes, Template], ...] = directive(
-        header, LEVELS, arity=2, inherit=GATHER, named=True, doc="Set a request field for the upstream; an empty value removes it."
+        header,
+        LEVELS,
+        arity=2,
+        inherit=GATHER,
+        named=True,
+        doc="Set a request field for the upstream; an empty value removes it.",
     )
     proxy_hide_header: tuple[str, ...] = directive(
         text, LEVELS, inherit=GATHER, doc="A response field of the upstream that the client does not get."
@@ -122,7 +130,11 @@ class ProxyDirectives:
         flag, LEVELS, default="off", doc="Whether to go on with the upstream when the client has left."
     )
     proxy_next_upstream: frozenset[str] = directive(
-        words(FAILURES), LEVELS, arity=(1, len(FAILURES)), default=("error", "timeout"), doc="Which failures are retried on another peer."
+        words(FAILURES),
+        LEVELS,
+        arity=(1, len(FAILURES)),
+        default=("error", "timeout"),
+        doc="Which failures are retried on another peer.",
     )
     proxy_next_upstream_tries: int = directive(number(), LEVELS, default="0", doc="How many tries a request has; 0 is no limit.")
     proxy_next_upstream_timeout: float = directive(

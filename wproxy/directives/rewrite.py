@@ -30,5 +30,9 @@ class RewriteDirectives:
     """Answers that need nobody else."""
 
     return_: Return | None = directive(
-        return_value, SERVER | LOCATION, arity=(1, 2), inherit=OWN, doc="Answer at once: a status with a text, or a redirect with a URL."
+        return_value,
+        SERVER | LOCATION,
+        arity=(1, 2),
+        inherit=OWN,
+        doc="Answer at once: a status with a text, or a redirect with a URL.",
     )

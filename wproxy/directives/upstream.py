@@ -58,10 +58,19 @@ class UpstreamDirectives:
     """Inside an `upstream` block."""
 
     server: tuple[UpstreamServer, ...] = directive(
-        upstream_server, UPSTREAM, arity=(1, 8), inherit=OWN_GATHER, named=True, doc="One server of the group, with weight, max_fails, fail_timeout, max_conns, backup, down."
+        upstream_server,
+        UPSTREAM,
+        arity=(1, 8),
+        inherit=OWN_GATHER,
+        named=True,
+        doc="One server of the group, with weight, max_fails, fail_timeout, max_conns, backup, down.",
     )
     keepalive: int = directive(
-        keepalive, UPSTREAM, arity=(1, 2), default="32", doc="How many idle connections to the group each worker keeps; 0 keeps none."
+        keepalive,
+        UPSTREAM,
+        arity=(1, 2),
+        default="32",
+        doc="How many idle connections to the group each worker keeps; 0 keeps none.",
     )
     keepalive_requests: int = directive(
         number(), UPSTREAM, default="1000", doc="How many requests one upstream connection may serve."
@@ -69,6 +78,4 @@ class UpstreamDirectives:
     keepalive_time: float = directive(
         time, UPSTREAM, default="1h", doc="How old an upstream connection may get and still be kept."
     )
-    keepalive_timeout: float = directive(
-        time, UPSTREAM, default="60s", doc="How long an idle upstream connection is kept."
-    )
+    keepalive_timeout: float = directive(time, UPSTREAM, default="60s", doc="How long an idle upstream connection is kept.")

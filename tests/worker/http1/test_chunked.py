@@ -188,7 +188,17 @@ def test_bytes_after_the_end_are_left_over():
 
 def test_no_bytes_are_no_news():
     decoder = ChunkedDecoder()
-    assert [decoder.feed(piece) for piece in (b"", b"1", b"", b"\r\n", b"", b"a", b"", b"\r\n0\r\n\r\n", b"")] == [b"", b"", b"", b"", b"", b"a", b"", b"", b""]
+    assert [decoder.feed(piece) for piece in (b"", b"1", b"", b"\r\n", b"", b"a", b"", b"\r\n0\r\n\r\n", b"")] == [
+        b"",
+        b"",
+        b"",
+        b"",
+        b"",
+        b"a",
+        b"",
+        b"",
+        b"",
+    ]
     assert decoder.finished
 
 
@@ -209,7 +219,12 @@ def test_reprs_tell_the_state():
 
 
 def test_an_error_says_why():
-    for wire, reason in ((b"x\r\n", "invalid chunk line"), (b"1\r\nabc", "no CRLF"), (b"0\r\nA\r\n", 'invalid trailer line: "A"'), (b"1\n", "without CR")):
+    for wire, reason in (
+        (b"x\r\n", "invalid chunk line"),
+        (b"1\r\nabc", "no CRLF"),
+        (b"0\r\nA\r\n", 'invalid trailer line: "A"'),
+        (b"1\n", "without CR"),
+    ):
         with pytest.raises(ChunkError, match=reason):
             ChunkedDecoder().feed(wire)
 

@@ -65,12 +65,20 @@ def read(table: FieldTable, raw: bytes):
     ],
 )  # fmt: skip
 def test_names_by_policy(name: bytes, default, underscores, strict, response, trailer):
-    for table, expected in ((DEFAULT, default), (UNDERSCORES, underscores), (STRICT, strict), (RESPONSE_FIELDS, response), (TRAILER_FIELDS, trailer)):
+    for table, expected in (
+        (DEFAULT, default),
+        (UNDERSCORES, underscores),
+        (STRICT, strict),
+        (RESPONSE_FIELDS, response),
+        (TRAILER_FIELDS, trailer),
+    ):
         wanted = (name.lower(), name, b"b") if expected == A_B else expected
         assert read(table, name + b": b") == wanted
 
 
-@pytest.mark.parametrize("table", [DEFAULT, STRICT, RESPONSE_FIELDS, TRAILER_FIELDS], ids=["request", "strict", "response", "trailer"])
+@pytest.mark.parametrize(
+    "table", [DEFAULT, STRICT, RESPONSE_FIELDS, TRAILER_FIELDS], ids=["request", "strict", "response", "trailer"]
+)
 def test_values(table: FieldTable):
     for byte in range(256):
         allowed = byte == 9 or (byte >= 0x20 and byte != 0x7F)
@@ -112,16 +120,41 @@ def test_refused_lines_are_not_remembered():
 
 
 def test_join_repeated():
-    lines = [(b"a", b"A", b"1"), (b"cookie", b"Cookie", b"x=1"), (b"a", b"a", b"2"), (b"cookie", b"Cookie", b"y=2"), (b"b", b"B", b"")]
+    lines = [
+        (b"a", b"A", b"1"),
+        (b"cookie", b"Cookie", b"x=1"),
+        (b"a", b"a", b"2"),
+        (b"cookie", b"Cookie", b"y=2"),
+        (b"b", b"B", b""),
+    ]
     assert join_repeated(lines) == {b"a": b"1, 2", b"cookie": b"x=1; y=2", b"b": b""}
 
 
-@pytest.mark.parametrize("value, length", [(b"0", 0), (b"5", 5), (b"007", 7), (b"9223372036854775807", 2**63 - 1), (b"0000000000000000001", 1)])
+@pytest.mark.parametrize(
+    "value, length", [(b"0", 0), (b"5", 5), (b"007", 7), (b"9223372036854775807", 2**63 - 1), (b"0000000000000000001", 1)]
+)
 def test_lengths(value: bytes, length: int):
     assert parse_length(value) == length
 
 
-@pytest.mark.parametrize("value", [b"", b" 5", b"5 ", b"+5", b"-5", b"1_0", b"0x5", b"5\n", b"\xb2", "\u0665".encode(), b"9223372036854775808", b"0" * 20, b"1" * 5000])
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b" 5",
+        b"5 ",
+        b"+5",
+        b"-5",
+        b"1_0",
+        b"0x5",
+        b"5\n",
+        b"\xb2",
+        "\u0665".encode(),
+        b"9223372036854775808",
+        b"0" * 20,
+        b"1" * 5000,
+    ],
+)
 def test_what_int_would_take_is_no_length(value: bytes):
     with pytest.raises(ValueError, match="length"):
         parse_length(value)

@@ -20,7 +20,12 @@ quick = settings(settings.get_profile("http1"), max_examples=250)
 few = settings(settings.get_profile("http1"), max_examples=100)
 
 SMALL = HeadLimits(line=60, field=40, total=200, count=6)
-LIMITS = [HeadLimits(), HeadLimits(ignore_invalid_headers=False, merge_slashes=False), HeadLimits(underscores_in_headers=True), SMALL]
+LIMITS = [
+    HeadLimits(),
+    HeadLimits(ignore_invalid_headers=False, merge_slashes=False),
+    HeadLimits(underscores_in_headers=True),
+    SMALL,
+]
 
 line_ends = st.sampled_from([b"\r\n"] * 30 + [b"\n"] * 6 + [b"\r", b"\r\r\n", b"", b"\n\r", b"\r\n\r\n", b"\n\n", b"\r\n "])
 names = st.sampled_from([b"Host", b"host", b"Content-Length", b"Transfer-Encoding", b"Connection", b"Upgrade", b"Expect", b"Cookie", b"X-A",
@@ -35,7 +40,9 @@ fields = st.one_of(good_fields, good_fields, good_fields, any_fields)
 methods = st.sampled_from([b"GET"] * 12 + [b"POST", b"HEAD", b"OPTIONS", b"TRACE", b"CONNECT", b"get", b"G!T", b"", b"M-X_Y"])
 targets = st.sampled_from([b"/", b"/a?b", b"/a%20b"] * 5 + [b"/..", b"/%zz", b"//a/../b", b"*", b"a:80", b"http://b/c", b"http://b", b"http://b:1?x",
                            b"https://u@b/", b"ftp://b/", b"/#", b"/\xe4", b"/ x", b"", b"/" + b"y" * 50])  # fmt: skip
-versions = st.sampled_from([b"HTTP/1.1"] * 16 + [b"HTTP/1.0"] * 4 + [b"HTTP/1.2", b"HTTP/2.0", b"HTTP/0.9", b"HTTP/1.10", b"", b"HTTP/1.1 "])
+versions = st.sampled_from(
+    [b"HTTP/1.1"] * 16 + [b"HTTP/1.0"] * 4 + [b"HTTP/1.2", b"HTTP/2.0", b"HTTP/0.9", b"HTTP/1.10", b"", b"HTTP/1.1 "]
+)
 request_lines = st.tuples(methods, st.just(b" "), targets, st.just(b" "), versions, line_ends).map(b"".join)
 leading = st.sampled_from([b""] * 16 + [b"\r\n", b"\n", b"\r\n" * 8, b"\r\n" * 9, b"\r"])
 ends = st.sampled_from([b"\r\n"] * 6 + [b"\n", b"", b"\r", b"\r\n\r\n", b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"])
@@ -55,7 +62,9 @@ def damaged(draw, wires):
     wire = bytearray(draw(wires))
     for _ in range(draw(st.integers(0, 2))):
         at = draw(st.integers(0, len(wire)))
-        wire[at : at + draw(st.integers(0, 2))] = draw(st.sampled_from([b"\0", b"\r", b"\n", b" ", b":", b"\t", b"\x0b", b"\x7f", b"\x85", b"x", b"\r\n", b""]))
+        wire[at : at + draw(st.integers(0, 2))] = draw(
+            st.sampled_from([b"\0", b"\r", b"\n", b" ", b":", b"\t", b"\x0b", b"\x7f", b"\x85", b"x", b"\r\n", b""])
+        )
     return bytes(wire)
 
 
@@ -176,7 +185,9 @@ def test_h11_reads_accepted_requests_the_same_way(wire: bytes):
         pytest.fail(f"h11 refuses what we accept: {refusal} in {head!r}")
     assert isinstance(event, h11.Request)
     assert (event.method, event.target) == (line.method, line.target)
-    assert list(event.headers.raw_items()) == [(name, value.lower() if lower == b"transfer-encoding" else value) for lower, name, value in found.lines]
+    assert list(event.headers.raw_items()) == [
+        (name, value.lower() if lower == b"transfer-encoding" else value) for lower, name, value in found.lines
+    ]
 
 
 @quick

@@ -71,14 +71,32 @@ refuse("versions", head(line=b"HTTP/2.0 200 OK"), head(line=b"HTTP/0.9 200 OK"),
 refuse("status 099", head(line=b"HTTP/1.1 099 OK"), head(line=b"HTTP/1.1 000 OK"))
 refuse("status 2000", head(line=b"HTTP/1.1 2000 OK"), head(line=b"HTTP/1.1 2000"))
 refuse("status 403.1", head(line=b"HTTP/1.1 403.1 No"))
-refuse("status malformed", head(line=b"HTTP/1.1 20 OK"), head(line=b"HTTP/1.1 +20 OK"), head(line=b"HTTP/1.1 2_0 OK"), head(line=b"HTTP/1.1 200OK"), head(line="HTTP/1.1 \u0662\u0660\u0660 OK".encode()), head(line=b"HTTP/1.1 200\tOK"), head(line=b"HTTP/1.1 -200 OK"))
-refuse("bare CR in the status line", head(line=b"HTTP/1.1 200 O\rK"), head(line=b"HTTP/1.1 200 OK\r"), head(line=b"HTTP/1.1 200\r"))
+refuse(
+    "status malformed",
+    head(line=b"HTTP/1.1 20 OK"),
+    head(line=b"HTTP/1.1 +20 OK"),
+    head(line=b"HTTP/1.1 2_0 OK"),
+    head(line=b"HTTP/1.1 200OK"),
+    head(line="HTTP/1.1 \u0662\u0660\u0660 OK".encode()),
+    head(line=b"HTTP/1.1 200\tOK"),
+    head(line=b"HTTP/1.1 -200 OK"),
+)
+refuse(
+    "bare CR in the status line", head(line=b"HTTP/1.1 200 O\rK"), head(line=b"HTTP/1.1 200 OK\r"), head(line=b"HTTP/1.1 200\r")
+)
 refuse("NUL in fields", head(b"A: b\0"), head(b"A\0: b"), head(b"A\0b"))
 refuse("bare CR in fields", head(b"A: b\rc"), head(b"A: b\r"), head(b"\rA: b"), head(b"A\r: b"))
 refuse("fold", head(b"A: b", b" c"), head(b"A: b", b"\tc: d"), head(b" A: b"))
 refuse("SP before colon", head(b"A : b"), head(b"Content-Length : 5"), head(b"A\t: b"))
 refuse("CTL in value", *(head(b"A: b%c" % byte) for byte in range(0x20) if byte not in b"\t\n"), head(b"A: \x7f"))
-refuse("invalid name", *(head(b"A%cB: c" % byte) for byte in b'(),/;<=>?\\{}"'), head(b"A\xe4: b"), head(b"A B: c"), head(b": c"), head(b"A\x01: b"))
+refuse(
+    "invalid name",
+    *(head(b"A%cB: c" % byte) for byte in b'(),/;<=>?\\{}"'),
+    head(b"A\xe4: b"),
+    head(b"A B: c"),
+    head(b": c"),
+    head(b"A\x01: b"),
+)
 refuse("colonless line", head(b"A"), head(b"Transfer-", b"Encoding: chunked"))
 refuse("second status line", head(b"HTTP/1.1 200 OK"))
 for _name, _value in {
@@ -87,13 +105,32 @@ for _name, _value in {
     "40 digits": b"1" * 40, "2000 digits": b"1" * 2000, "words": b"five", "HTAB": b"\t5",
 }.items():  # fmt: skip
     refuse(f"CL bad: {_name}", head(b"Content-Length: " + _value))
-refuse("CL twice", head(b"Content-Length: 5", b"Content-Length: 5"), head(b"Content-Length: 5", b"content-length: 6"), head(b"Content-Length:", b"Content-Length: 5"))
-refuse("CL + TE", head(b"Content-Length: 5", b"Transfer-Encoding: chunked"), head(b"Transfer-Encoding: chunked", b"Content-Length: 5"))
+refuse(
+    "CL twice",
+    head(b"Content-Length: 5", b"Content-Length: 5"),
+    head(b"Content-Length: 5", b"content-length: 6"),
+    head(b"Content-Length:", b"Content-Length: 5"),
+)
+refuse(
+    "CL + TE",
+    head(b"Content-Length: 5", b"Transfer-Encoding: chunked"),
+    head(b"Transfer-Encoding: chunked", b"Content-Length: 5"),
+)
 for _value in (b"gzip", b"identity", b"gzip, chunked", b"chunked, gzip", b",chunked", b"chunked,", b'"chunked"', b"chunked;q=1", b"\x0bchunked",
                b"\xa0chunked", "chun\u212aed".encode(), b"", b"\tchunked", b"xchunked"):  # fmt: skip
     refuse(f"TE unknown: {_value!r}", head(b"Transfer-Encoding: " + _value))
-refuse("TE twice", head(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"), head(b"Transfer-Encoding: gzip", b"transfer-encoding: chunked"))
-refuse("header too big", head(b"A: " + b"b" * LIMIT), head(*(b"A: b" for _ in range(1000))), b"HTTP/1.1 200 " + b"O" * LIMIT, b"HTTP/1.1 200 OK\n" + b"A: b\n" * 900 + b"\n")
+refuse(
+    "TE twice",
+    head(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"),
+    head(b"Transfer-Encoding: gzip", b"transfer-encoding: chunked"),
+)
+refuse(
+    "header too big",
+    head(b"A: " + b"b" * LIMIT),
+    head(*(b"A: b" for _ in range(1000))),
+    b"HTTP/1.1 200 " + b"O" * LIMIT,
+    b"HTTP/1.1 200 OK\n" + b"A: b\n" * 900 + b"\n",
+)
 
 
 @pytest.mark.parametrize("wire", [wire for _, wire in REFUSED], ids=[row for row, _ in REFUSED])
@@ -155,7 +192,19 @@ def test_accepted(wire: bytes, expected: dict):
     assert check_all_feeds(wire) != "refused"
 
 
-@pytest.mark.parametrize("wire", [b"", b"H", b"HTTP/", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nA: b\r\n\r", b"HTTP/1.1 200 OK\nA: b\n"])
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"",
+        b"H",
+        b"HTTP/",
+        b"HTTP/1.1 2",
+        b"HTTP/1.1 200 OK\r",
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.1 200 OK\r\nA: b\r\n\r",
+        b"HTTP/1.1 200 OK\nA: b\n",
+    ],
+)
 def test_incomplete(wire: bytes):
     assert outcome(wire) is None
 
@@ -238,7 +287,9 @@ def test_reasons_are_in_the_words_of_nginx():
         assert failure.value.reason.startswith(reason)
 
 
-@pytest.mark.parametrize("wire", [head(b"A:" + b" " * 30000 + b"\0"), head(*(b"A: b" for _ in range(6000))), head(b"Keep-Alive: " + b"timeout" * 4000)])
+@pytest.mark.parametrize(
+    "wire", [head(b"A:" + b" " * 30000 + b"\0"), head(*(b"A: b" for _ in range(6000))), head(b"Keep-Alive: " + b"timeout" * 4000)]
+)
 def test_hostile_heads_cost_little(wire: bytes):
     best = 1.0
     for _ in range(3):

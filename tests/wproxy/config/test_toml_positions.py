@@ -169,11 +169,7 @@ class Writer:
             elif character == "\n" and multiline:
                 written += self.choose.choice(["\n", "\\n", "\\\n \n  \\n"])
             elif ord(character) < 32 or ord(character) == 127 or self.choose.random() < 0.1:
-                written += (
-                    f"\\U{ord(character):08x}"
-                    if self.maybe() or ord(character) > 0xFFFF
-                    else f"\\u{ord(character):04X}"
-                )
+                written += f"\\U{ord(character):08x}" if self.maybe() or ord(character) > 0xFFFF else f"\\u{ord(character):04X}"
             else:
                 written += character
         return written

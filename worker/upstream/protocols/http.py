@@ -46,7 +46,17 @@ class HeadPlan:
     header block does.
     """
 
-    __slots__ = ("dropped", "fields", "host", "is_stable", "passes_fields", "proxy_host", "sets_length", "upgrade", "version_line")
+    __slots__ = (
+        "dropped",
+        "fields",
+        "host",
+        "is_stable",
+        "passes_fields",
+        "proxy_host",
+        "sets_length",
+        "upgrade",
+        "version_line",
+    )
 
     def __init__(self, location: Location) -> None:
         target = location.proxy_target
