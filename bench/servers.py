@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import psutil
 from bench import configurations
 from bench.cores import confined_to
 from bench.failure import BenchFailure
+from bench.ports import free_port
 from bench.workloads import TEN_MB
 
 TREE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -71,13 +71,6 @@ def _tail(path: str) -> str:
     except FileNotFoundError:
         return ""
     return "".join(f"\n    {line}" for line in lines)
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _nginx_command(folder: str) -> list[str]:

@@ -191,13 +191,6 @@ def ask(client: socket.socket) -> Answer:
         return Answer(int(pid), int(generation), int(index), text)
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 class RunningMaster:
     """A master that a test has started in the foreground, and what can be asked of it."""
 
@@ -205,6 +198,8 @@ class RunningMaster:
         self.path = f"{directory}/conf.json"
         self.pid_path = f"{directory}/wproxy.pid"
         self.log_path = f"{directory}/error.log"
+        from bench.ports import free_port  # not at the top: the file is a script too, run from anywhere
+
         self.written: dict[str, Any] = {"listen": [f"127.0.0.1:{free_port()}"], **written}
         self.write()
         self.process: subprocess.Popen[str] | None = None

@@ -6,8 +6,9 @@ import stat
 from contextlib import contextmanager
 
 import pytest
-from running_master import connect, free_port
+from running_master import connect
 
+from bench.ports import free_port
 from master.sockets import ListeningSockets, share
 from wproxy.address import parse_listen_address
 from wproxy.config.model import Listener

@@ -8,8 +8,9 @@ import threading
 
 import psutil
 import pytest
-from running_master import ask, connect, free_port, is_gone, is_refused, running_master, until
+from running_master import ask, connect, is_gone, is_refused, running_master, until
 
+from bench.ports import free_port
 from master import control
 from master.pidfile import read_pid_file
 from wproxy.address import Address

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness import BACKENDS, Program, Wproxy, adopt_orphans, descendants, free_port, until
+from harness import BACKENDS, Program, Wproxy, adopt_orphans, descendants, until
 from recorder import Recorder
+
+from bench.ports import free_port
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 import psutil
 
+from bench.ports import free_port
 from master.memory import NoMaster, open_memory_of
 from wproxy.shared import HEAD_READY
 
@@ -43,18 +44,6 @@ def until(condition: Callable[[], Found], what: str | Callable[[], str], seconds
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:g} s: {what if isinstance(what, str) else what()}")
         time.sleep(0.005)
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on, below the range that the kernel gives to clients."""
-    while True:
-        port = random.randint(20000, 32000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 def accepts(address: int | str) -> bool:

@@ -7,8 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from harness import Program, Wproxy, free_port
+from harness import Program, Wproxy
 from wire import Wire, ask, chunked, request_bytes
+
+from bench.ports import free_port
 
 pytestmark = pytest.mark.whole
 

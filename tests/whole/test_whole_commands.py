@@ -12,8 +12,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import COMMAND, ROOT, Program, Wproxy, accepts, descendants, free_port, is_ready, lines_of, title, until, wproxy
+from harness import COMMAND, ROOT, Program, Wproxy, accepts, descendants, is_ready, lines_of, title, until, wproxy
 from wire import Wire, ask
+
+from bench.ports import free_port
 
 pytestmark = pytest.mark.whole
 

@@ -6,9 +6,11 @@ import signal
 import sys
 
 import pytest
-from harness import BACKENDS, Program, free_port, until
+from harness import BACKENDS, Program, until
 from recorder import Recorder
 from wire import Load, Wire, ask, request_bytes
+
+from bench.ports import free_port
 
 pytestmark = pytest.mark.whole
 

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import accepts, free_port, is_alive, title, until, wproxy
+from harness import accepts, is_alive, title, until, wproxy
 from recorder import PLAIN, send_ok
 from wire import Closed, Load, Wire, ask, request_bytes
+
+from bench.ports import free_port
 
 pytestmark = pytest.mark.whole
 

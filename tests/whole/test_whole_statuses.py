@@ -6,9 +6,11 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from harness import Wproxy, free_port, until
+from harness import Wproxy, until
 from recorder import PLAIN, Recorder, send_ok
 from wire import Closed, Wire, ask, chunked, request_bytes
+
+from bench.ports import free_port
 
 pytestmark = pytest.mark.whole
 

@@ -7,11 +7,13 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from harness import BACKENDS, Program, Wproxy, free_port, until
+from harness import BACKENDS, Program, Wproxy, until
 from recorder import Recorder
 from websockets.exceptions import ConnectionClosedOK, InvalidStatus
 from websockets.sync.client import connect
 from wire import Wire, ask, request_bytes
+
+from bench.ports import free_port
 
 pytestmark = pytest.mark.whole
 

@@ -17,6 +17,7 @@ import time
 import psutil
 import pytest
 
+from bench.ports import free_port
 from master.demo.stage import CannotShow, set_stage
 from wproxy.config.tree import ConfigurationError
 
@@ -40,9 +41,10 @@ needs_wproxy = pytest.mark.skipif(importlib.util.find_spec("wproxy.__main__") is
 
 
 def free_ports(number):
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
-        return [probe.getsockname()[1] for probe in probes]
+    ports = set()
+    while len(ports) < number:
+        ports.add(free_port())
+    return list(ports)
 
 
 @pytest.fixture
