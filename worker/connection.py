@@ -19,7 +19,7 @@ from worker.http1.request import HeadLimits, HeadMemo, RequestFields, RequestLin
 from worker.http1.write import BODILESS, HTTP_10, KEEPALIVE, head_pieces
 from worker.logs import log_request
 from worker.loop import READ, WRITE, park
-from worker.stream import CHUNK, Stream, send_all
+from worker.stream import CHUNK, HEAD_CHUNK, Stream, send_all
 from worker.tunnel import Timeouts, run_tunnel
 from worker.upstream.incoming import Tunnel
 from wproxy.config.model import Listener, Location, Server, Settings
@@ -170,7 +170,7 @@ async def serve_connection(worker: Worker, stream: Stream, client: Client, plan:
 def receive_head(connection: Connection) -> Head | None:
     """Read once and take a request head; None while it is not complete. Raises ClientError, ClientGone, OSError."""
     try:
-        data = connection.stream.recv(CHUNK)
+        data = connection.stream.recv(HEAD_CHUNK)
     except BlockingIOError:
         return None
     if not data:

@@ -15,6 +15,8 @@ from worker.loop import WRITE, Loop, Task, park
 if TYPE_CHECKING:
     from worker.http1.response import ResponseHead
 
+# How much one recv takes. Heads are small, and the buffer of 64 KB that is cut down afterwards costs 0.35 us more.
+HEAD_CHUNK = 16384
 CHUNK = 65536
 BIG_CHUNK = 262144
 

@@ -814,3 +814,85 @@ def test_a_body_of_one_byte_at_a_time(stage):
     upstream.receives(sent_up(b"/", b"Content-Length: 11", method=b"POST") + b"hello world")
     upstream.send(ok())
     client.receives(to_client())
+
+
+# Fairness.
+
+
+@pytest.mark.xfail(strict=True, reason="a transfer that never has to wait never parks: everybody else waits until it ends")
+@pytest.mark.parametrize("kind", ["response", "upload", "tunnel"])
+def test_a_transfer_between_fast_neighbours_lets_the_others_go_on(stage, kind):
+    """Both ends are made as fast as can be: every receive is full and every send is taken, as on a fast network."""
+    s = stage(
+        location='client_max_body_size = 0\nproxy_set_header = { Upgrade = "$http_upgrade" }',
+        locations=HELLO,
+    )
+    client = s.client()
+    client.send(get(b"/", b"Content-Length: 9000000000", method=b"PUT") if kind == "upload" else get(b"/", b"Upgrade: x"))
+    upstream = s.peers[0].accept()
+    upstream.receives_head()
+    (connection,) = s.worker.connections
+    (other,) = [stream for stream in s.loop._streams.values() if stream is not connection.stream]
+    source, target = (connection.stream, other) if kind == "upload" else (other, connection.stream)
+    head = b"" if kind == "upload" else b"HTTP/1.1 200 OK\r\nContent-Length: 9000000000\r\n\r\n"
+    if kind == "tunnel":
+        head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"
+    if head:
+        upstream.send(head)
+        client.receives_head()
+    received = 0
+
+    def receive_at_once(size: int) -> bytes:
+        nonlocal received
+        received += 1
+        if received > 3000:
+            raise ConnectionResetError(104, "enough")
+        return b"x" * 65536
+
+    source.recv, target.send = receive_at_once, len
+    hasty = s.client()
+    (client if kind == "upload" else upstream).sock.send(b"go")
+    hasty.sock.send(get(b"/hello"))
+    for _ in range(20):
+        s.loop.turn(0)
+    assert hasty.pull()
+    assert received < 1000
+    s.settle()
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="within one turn the clock stands still: what is skipped from a client that never pauses is skipped for ever",
+)
+@pytest.mark.parametrize("kind", ["a body nobody reads", "lingering"])
+def test_a_client_that_never_pauses_is_not_listened_to_for_ever(stage, kind):
+    """Anybody can send faster than we forget; lingering_time must end it, and the others must not wait for that."""
+    s = stage(locations=HELLO, server='lingering_time = "30s"')
+    client = s.client()
+    if kind == "lingering":
+        client.send(get(b"/hello", b"Connection: close") + b"more")
+        client.receives(hello(kept=False))
+    else:
+        client.send(get(b"/hello", b"Content-Length: 9000000000", method=b"POST"))
+        client.receives(hello())
+    (connection,) = s.worker.connections
+    received = 0
+
+    def receive_at_once(size: int) -> bytes:
+        nonlocal received
+        received += 1
+        if received > 3000:
+            raise ConnectionResetError(104, "enough")
+        return b"x" * 65536
+
+    connection.stream.recv = receive_at_once
+    hasty = s.client()
+    client.sock.send(b"go")
+    hasty.sock.send(get(b"/hello"))
+    for _ in range(20):
+        s.loop.turn(0)
+    assert hasty.pull()
+    assert received < 1000
+    s.advance(31)
+    s.settle()
+    assert received < 3000

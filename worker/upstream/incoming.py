@@ -12,7 +12,7 @@ from collections.abc import Callable
 from worker.http1.body import ResponseBody
 from worker.http1.response import NONE, ResponseHead
 from worker.loop import READ, park
-from worker.stream import CHUNK, Stream
+from worker.stream import HEAD_CHUNK, Stream
 from worker.upstream.failing import READING, READING_HEAD, TOO_BIG_HEADER, cause_of, failure_of, log_failure
 from worker.upstream.peers import Group, LivePeer
 from wproxy.config.model import Location
@@ -33,7 +33,7 @@ def receive_head(request: Request, upstream: Stream, attempt: Attempt) -> HeadAn
     """
     location = request.location
     try:
-        data = upstream.recv(CHUNK)
+        data = upstream.recv(HEAD_CHUNK)
     except BlockingIOError:
         return None
     if not data:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from worker.http1.response import ResponseHead
 from wproxy.http import Request
 
 
-class UpstreamProtocol(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class UpstreamProtocol:
     """One protocol.
 
     request_head(request, length): what is sent before the body; length: of the body, -1 for none, -2 when it is not known.
