@@ -18,7 +18,7 @@ from worker.http1.chunked import LAST_CHUNK, encode_chunk
 from worker.http1.request import HeadLimits, HeadMemo, RequestFields, RequestLine, take_request_head
 from worker.http1.write import BODILESS, HTTP_10, KEEPALIVE, head_pieces
 from worker.logs import log_request
-from worker.loop import READ, WRITE, park
+from worker.loop import FAIR_SHARE, READ, WRITE, give_way, park
 from worker.stream import CHUNK, HEAD_CHUNK, Stream, send_all
 from worker.tunnel import Timeouts, run_tunnel
 from worker.upstream.incoming import Tunnel
@@ -311,11 +311,16 @@ async def send_rest(connection: Connection, request: Request, response: Response
     source = response.source
     assert source is not None
     chunked = response.fields.content_length < 0 and request.version > 10
+    moved = 0
     while piece := await source.read():
         data = encode_chunk(piece) if chunked else piece
         request.body_bytes_sent += len(data)
         request.bytes_sent += len(data)
         await send_all(stream, data, timeout)
+        moved += len(data)
+        if moved >= FAIR_SHARE:
+            moved = 0
+            await give_way()
     if chunked:
         request.bytes_sent += len(LAST_CHUNK)
         await send_all(stream, LAST_CHUNK, timeout)
@@ -367,6 +372,7 @@ async def skip_body(connection: Connection, request: Request) -> bool:
         deadline = connection.client.clock.now + request.location.lingering_time
         try:
             while await body.read():
+                await give_way()
                 if connection.client.clock.now > deadline:
                     return False
         except (ClientError, ClientGone):
@@ -395,6 +401,7 @@ async def linger(connection: Connection, request: Request | None) -> None:
             try:
                 if not stream.recv(CHUNK):
                     return
+                await give_way()
             except BlockingIOError:
                 await park(stream, READ, location.lingering_timeout)
     except (OSError, TimedOut):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from worker.loop import READ, WRITE, Loop, park
+from worker.loop import FAIR_SHARE, READ, WRITE, Loop, give_way, park
 from worker.stream import CHUNK, Stream
 from wproxy.failures import TimedOut
 
@@ -91,6 +91,7 @@ async def _carry(
     """
     clock = source.loop.clock
     data = first
+    moved = 0
     while True:
         if data:
             if to_client:
@@ -103,6 +104,10 @@ async def _carry(
                 return stalled
             except OSError:
                 return CLOSED
+            moved += len(data)
+            if moved >= FAIR_SHARE:
+                moved = 0
+                await give_way()
         try:
             data = source.recv(CHUNK)
         except BlockingIOError:

@@ -877,9 +877,6 @@ def test_an_answer_to_an_upload_that_was_streamed_is_relayed(stage):
     s.peers[1].is_unvisited()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an answer that is retried has no $upstream_header_time; nginx notes it before it decides (proxy.md §8)"
-)
 def test_an_answer_that_is_retried_has_its_times(stage):
     s = stage(peers=2, location='proxy_next_upstream = "http_503"')
     client = s.client()

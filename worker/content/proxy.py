@@ -36,6 +36,7 @@ async def proxy_request(request: Request) -> Response:
         outgoing = BODILESS if request.fields.content_length < 0 else EMPTY
     else:
         outgoing = body_at_hand(body) or await collect_body(body, location)
+    head = location.protocol.request_head(request, outgoing.length)
     attempts = request.attempts = []
     tried = 0
     first_try = clock.now
@@ -51,7 +52,7 @@ async def proxy_request(request: Request) -> Response:
         try:
             if upstream is None:
                 upstream = await open_connection(request, peer, attempt)
-            unsent = start_request(request, outgoing, upstream)
+            unsent = start_request(head, outgoing, upstream)
             is_whole = True
             if unsent is not None or outgoing.rest is not None:
                 is_whole = await finish_request(request, outgoing, upstream, unsent)
@@ -64,6 +65,7 @@ async def proxy_request(request: Request) -> Response:
             if received[0].status in location.retried_statuses:
                 failure = failure_of(f"http_{received[0].status}", "upstream answered with a failure", READING_HEAD)
                 if may_try_next(request, failure, outgoing, tried | peer.bit, first_try):
+                    attempt.header_time = clock.now - attempt.started
                     raise failure
             return respond(request, received, upstream, peer, attempt, is_whole)
         except (UpstreamFailure, TimedOut, OSError) as error:

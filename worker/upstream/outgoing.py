@@ -7,7 +7,7 @@ another peer. A larger one is streamed, and what has been taken from the client 
 from __future__ import annotations
 
 from worker.http1.body import RequestBody
-from worker.loop import WRITE, park
+from worker.loop import FAIR_SHARE, WRITE, give_way, park
 from worker.stream import Stream
 from worker.upstream.failing import SENDING, failure_of
 from worker.upstream.protocols import NO_BODY, UNKNOWN_LENGTH
@@ -66,12 +66,10 @@ async def collect_body(body: RequestBody, location: Location) -> Outgoing:
     return Outgoing(UNKNOWN_LENGTH if body.length < 0 else body.length, b"".join(pieces), body)
 
 
-def start_request(request: Request, outgoing: Outgoing, upstream: Stream) -> memoryview | None:
+def start_request(head: bytes, outgoing: Outgoing, upstream: Stream) -> memoryview | None:
     """Send the head, and the body if it is at hand; what the socket did not take, or None. Raises UpstreamFailure."""
     upstream.requests += 1
-    start = request.location.protocol.request_head(request, outgoing.length)
-    if outgoing.rest is None:
-        start += outgoing.at_hand
+    start = head + outgoing.at_hand if outgoing.rest is None else head
     try:
         sent = upstream.send(start)
     except BlockingIOError:
@@ -121,9 +119,14 @@ async def push_body(outgoing: Outgoing, body: RequestBody, upstream: Stream, loc
     encode = location.protocol.encode_body if unknown else bytes
     if outgoing.at_hand:
         await push(upstream, encode(outgoing.at_hand), location)
+    moved = 0
     while piece := await body.read():
         outgoing.consumed = True
         await push(upstream, encode(piece), location)
+        moved += len(piece)
+        if moved >= FAIR_SHARE:
+            moved = 0
+            await give_way()
     if unknown:
         await push(upstream, location.protocol.end_of_body, location)
 
