@@ -63,21 +63,19 @@ def park(stream: Stream | None, events: int, seconds: float) -> Generator[Any, N
 class Task:
     """A coroutine and where it is parked."""
 
-    __slots__ = ("coroutine", "deadline", "events", "name", "parked", "pending", "send", "stream")
+    __slots__ = ("coroutine", "deadline", "name", "parked", "pending", "send", "stream")
 
     def __init__(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         self.coroutine = coroutine
         self.send: Callable[[None], Any] = coroutine.send
         self.name = name
         self.stream: Stream | None = None
-        self.events = 0
         self.deadline = _FAR
         self.parked = False
         self.pending: BaseException | None = None
 
     def __repr__(self) -> str:
-        state = f"parked on {self.stream} for {('nothing', 'READ', 'WRITE', 'READ|WRITE')[self.events]}"
-        return f"<task {self.name} {state if self.parked else 'runnable'}>"
+        return f"<task {self.name} {f'parked on {self.stream}' if self.parked else 'runnable'}>"
 
 
 def _end(value: None) -> Any:
@@ -221,51 +219,51 @@ class Loop:
             self._next_wall_check = now + 1.0 - wall % 1.0
         if runnable:
             self._runnable = []
-            for task in runnable:
-                self._resume(task)
+            self._run(runnable, now)
             self._current = None
 
-    def _resume(self, task: Task) -> None:
-        """Run a task until it parks again or ends."""
-        self._current = task
-        try:
-            if task.pending is None:
-                stream, events, seconds = task.send(None)
-            else:
-                pending, task.pending = task.pending, None
-                stream, events, seconds = task.coroutine.throw(pending)
-        except StopIteration:
-            self.tasks.discard(task)
-            return
-        except Exception as error:
-            # A bug, or a failure that nobody took: it ends this task only.
-            self.tasks.discard(task)
-            if self._report is None:
-                raise
-            self._report(task, error)
-            return
-        if stream is None and not seconds:
-            self._runnable.append(task)  # it only lets the others have their turn
-            return
-        task.stream = stream
-        task.events = events
-        task.parked = True
-        task.deadline = deadline = self.clock.now + seconds
-        if deadline < self._next_alarm:
-            self._next_alarm = deadline
-        if stream is None:
-            return
-        if events == READ:
-            stream.reader = task
-            if stream.armed & _IN:
-                return
-        else:
-            stream.writer = task
-            if events & READ:
+    def _run(self, runnable: list[Task], now: float) -> None:
+        """Run each task until it parks again or ends. (One call for all: a call for each would cost 0.1 us a time.)"""
+        for task in runnable:
+            self._current = task
+            try:
+                if task.pending is None:
+                    stream, events, seconds = task.send(None)
+                else:
+                    pending, task.pending = task.pending, None
+                    stream, events, seconds = task.coroutine.throw(pending)
+            except StopIteration:
+                self.tasks.discard(task)
+                continue
+            except Exception as error:
+                # A bug, or a failure that nobody took: it ends this task only.
+                self.tasks.discard(task)
+                if self._report is None:
+                    self._runnable.extend(runnable[runnable.index(task) + 1 :])
+                    raise
+                self._report(task, error)
+                continue
+            if stream is None and not seconds:
+                self._runnable.append(task)  # it only lets the others have their turn
+                continue
+            task.stream = stream
+            task.parked = True
+            task.deadline = deadline = now + seconds
+            if deadline < self._next_alarm:
+                self._next_alarm = deadline
+            if stream is None:
+                continue
+            if events == READ:
                 stream.reader = task
-        wanted = _MASKS[events]
-        if stream.armed & wanted != wanted:
-            self._arm(stream, (stream.armed & ~_RDHUP) | wanted)
+                if stream.armed & _IN:
+                    continue
+            else:
+                stream.writer = task
+                if events & READ:
+                    stream.reader = task
+            wanted = _MASKS[events]
+            if stream.armed & wanted != wanted:
+                self._arm(stream, (stream.armed & ~_RDHUP) | wanted)
 
     def _arm(self, stream: Stream, mask: int) -> None:
         """Change what epoll tells of a stream."""
