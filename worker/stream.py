@@ -66,11 +66,6 @@ class Stream:
         self.last_head: ResponseHead | None = None
         self.head_begun = b""
 
-    @property
-    def is_open(self) -> bool:
-        """Whether it has a socket still."""
-        return self.fd >= 0
-
     def has_departed(self) -> bool:
         """Whether the other side has closed or reset: a look at the socket that takes no byte."""
         try:

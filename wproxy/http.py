@@ -53,8 +53,6 @@ REASONS = {
 }
 """nginx's reason phrases (ngx_http_header_filter_module.c), which differ from the RFC's here and there."""
 
-STATUS_LINES = {status: f"HTTP/1.1 {status} {REASONS.get(status, '')}\r\n".encode("ascii") for status in range(100, 1000)}
-
 
 class Clock:
     """The time of the current turn of the loop. Whoever owns the loop sets it; words only read it.
