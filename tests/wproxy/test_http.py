@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.http1.write import head_pieces
 from wproxy.address import Address
-from wproxy.http import REASONS, STATUS_LINES, Attempt, Client, Clock, Request, Response, ResponseFields, http_date
+from wproxy.http import REASONS, Attempt, Client, Clock, Request, Response, ResponseFields, http_date
 
 # Time
 
@@ -73,12 +74,11 @@ def test_a_date_is_in_english_whatever_the_locale():
     ],
 )
 def test_a_status_line_has_nginx_reason(status, line):
-    assert STATUS_LINES[status] == line
+    assert head_pieces(ResponseFields(status), 0, None)[0].startswith(line)
 
 
-def test_every_status_of_three_digits_has_a_line():
-    assert set(STATUS_LINES) == set(range(100, 1000))
-    assert set(REASONS) <= set(STATUS_LINES)
+def test_reasons_are_for_statuses_of_three_digits():
+    assert set(REASONS) <= set(range(100, 1000))
 
 
 # Client, request, response
