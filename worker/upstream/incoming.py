@@ -152,10 +152,10 @@ def release(request: Request, peer: LivePeer, upstream: Stream, head: ResponseHe
     """A response was read to its end: give the connection back to the pool, or close it."""
     attempt.response_time = request.client.clock.now - attempt.started
     group: Group = request.location.group
+    group.count_success(peer)
     if is_clean and head.keeps_alive:
-        group.give_back(peer, upstream, head.keepalive_timeout)
+        group.keep(peer, upstream, head.keepalive_timeout)
     else:
-        group.count_success(peer)
         upstream.close()
 
 

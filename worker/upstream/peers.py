@@ -136,26 +136,6 @@ class Group:
         if not self.is_single and peer.health.fails:
             peer.health.count_success()
 
-    def give_back(self, peer: LivePeer, stream: Stream, announced: float | None) -> None:
-        """An attempt succeeded and its connection may serve again: `count_success` and `keep` in one, for the good day."""
-        peer.connections -= 1
-        if not self.is_single and peer.health.fails:
-            peer.health.count_success()
-        now = self.clock.now
-        if (
-            announced is None
-            and self.idle_count < self.keepalive
-            and not self.draining
-            and stream.requests < self.keepalive_requests
-            and now - stream.opened <= self.keepalive_time
-        ):
-            stream.released = now
-            stream.expires = now + self.keepalive_timeout
-            self.idle_count += 1
-            peer.idle.append(stream)
-        else:
-            self.keep(peer, stream, announced)
-
     # Idle connections.
 
     def take_idle(self, peer: LivePeer, must_stand: bool) -> Stream | None:
