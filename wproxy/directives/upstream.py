@@ -48,8 +48,10 @@ def upstream_server(text: str, *parameters: str) -> UpstreamServer:
 
 
 def keepalive(count: str, local: str | None = None) -> int:
-    """The number of idle connections kept. `local` is accepted: nothing is shared between locations that differ."""
-    if local not in (None, "local"):
+    """The number of idle connections kept; all locations of the upstream share them."""
+    if local == "local":
+        raise ValueError('"local" in "%s" directive is not supported yet')
+    if local is not None:
         raise ValueError(f'invalid parameter "{local}"')
     return number()(count)
 

@@ -793,3 +793,8 @@ def test_what_does_not_work_yet_is_refused_and_not_taken_literally(line, text):
     if line.startswith("access_log"):
         text_of_file = f"[http]\n{line}\n" + text_of_file
     assert any(problem.startswith(text) for problem in problems(text_of_file))
+
+
+def test_keepalive_local_is_refused_while_idle_connections_are_shared():
+    text = '[http.upstream.u]\nserver = "127.0.0.1:1"\nkeepalive = [8, "local"]\n[[http.server]]\nlisten = 80\n'
+    assert problems(text) == [f'"local" in "keepalive" directive is not supported yet in {at(text, "keepalive")}']
