@@ -285,6 +285,11 @@ class Request:
     replied = False  # a final head has gone to the client
     _id: bytes | None = None
     upstream_head: Any = None
+    # What `set`, maps and named captures have given variables, by lower-case name; made when the first one is.
+    values: dict[str, bytes | None] | None = None
+    captures: Any = None  # the re.Match that $1 to $9 come from
+    internal = False  # the URI is one of ours: after error_page, index, try_files, X-Accel-Redirect
+    uri_changes = 0
 
     def __init__(self, client: Client, line: RequestLineLike, fields: FieldsLike, started: float) -> None:
         self.client = client

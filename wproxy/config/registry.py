@@ -28,14 +28,42 @@ HTTP = 4
 UPSTREAM = 8
 SERVER = 16
 LOCATION = 32
+SERVER_IF = 64
+LOCATION_IF = 128
+LIMIT_EXCEPT = 256
+# Blocks of entries: the words in them are keys, not directives, and no row is looked up for them.
+MAP = 512
+GEO = 1024
+SPLIT_CLIENTS = 2048
+TYPES = 4096
+# The inside of a block that is accepted and has no effect yet; nothing in it is looked at.
+OPAQUE = 8192
 
-CONTEXT_NAMES = {MAIN: "main", EVENTS: "events", HTTP: "http", UPSTREAM: "upstream", SERVER: "server", LOCATION: "location"}
+ENTRIES = MAP | GEO | SPLIT_CLIENTS | TYPES | OPAQUE
+
+CONTEXT_NAMES = {
+    MAIN: "main",
+    EVENTS: "events",
+    HTTP: "http",
+    UPSTREAM: "upstream",
+    SERVER: "server",
+    LOCATION: "location",
+    SERVER_IF: "if in server",
+    LOCATION_IF: "if in location",
+    LIMIT_EXCEPT: "limit_except",
+    MAP: "map",
+    GEO: "geo",
+    SPLIT_CLIENTS: "split_clients",
+    TYPES: "types",
+}
 
 # What happens to a second occurrence in one block, and to a value of an outer block.
 SCALAR = "scalar"  # a second one is a duplicate; inner blocks override
 GATHER = "gather"  # occurrences add up to a tuple; an inner block that has one replaces the outer list as a whole
 OWN = "own"  # a second one is a duplicate; never inherited
 OWN_GATHER = "own gather"  # occurrences add up to a tuple; never inherited
+UNION = "union"  # sets of words: occurrences in one block are united; an inner block that has one replaces the set
+STEP = "step"  # occurrences of all rows of this kind add up, in the order of the file, to the tuple `steps`; never inherited
 
 Reader = Callable[..., Any]
 
@@ -52,6 +80,8 @@ class Directive:
     doc: str
     block: int  # the context its braces open, 0 for a simple directive
     named: bool  # TOML writes the arguments of this block or directive as a key: [http.upstream.app]
+    effective: bool = True  # False: accepted, so that a configuration loads, and without effect yet
+    guards: bool = False  # not effective, and the server must not start without it: its absence would weaken security
     name: str = ""
     attribute: str = ""  # where the model keeps it: the name, with a `_` where Python has the word
     value: Any = None  # the default, read
@@ -59,7 +89,12 @@ class Directive:
     @property
     def repeats(self) -> bool:
         """Whether it may stand several times in one block."""
-        return self.inherit in (GATHER, OWN_GATHER)
+        return self.inherit in (GATHER, OWN_GATHER, STEP)
+
+    @property
+    def has_entries(self) -> bool:
+        """Whether it is a block of entries: its reader gets the nodes inside as its last argument."""
+        return bool(self.block & ENTRIES)
 
     def accepts(self, count: int) -> bool:
         """Whether it may have this many arguments."""
@@ -84,8 +119,9 @@ def directive(
     contexts: where it may stand, MAIN | HTTP | ...
     arity: how many arguments, a number or (least, most).
     default: arguments as they would be written; None leaves the attribute None (or () when it gathers).
-    inherit: SCALAR, GATHER, OWN or OWN_GATHER.
-    block: the context that its braces open; 0 for a simple directive.
+    inherit: SCALAR, GATHER, OWN, OWN_GATHER, UNION or STEP.
+    block: the context that its braces open; 0 for a simple directive. The reader of a block of ENTRIES gets, after the
+    arguments, the list of nodes inside.
     named: TOML writes the first argument(s) as a key.
     doc: one line for the generated pages and for `wproxy check`.
     """
