@@ -249,6 +249,8 @@ class Response:
 
     __slots__ = ("bodiless", "body", "fields", "source", "tunnel")
 
+    error = 0  # the status that was raised where this is a built-in page: error_page may put something else in its place
+
     def __init__(
         self,
         fields: ResponseFields,
@@ -265,6 +267,34 @@ class Response:
 
     def __repr__(self) -> str:
         return f"<response {self.fields.status}{' and more to come' if self.source else ''}>"
+
+
+class ErrorResponse(Response):
+    """The built-in page for a status that was raised (404, 502, 494 ...), not chosen by `return 404 "text"`."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, fields: ResponseFields, body: bytes, bodiless: bool, error: int) -> None:
+        super().__init__(fields, body, bodiless=bodiless)
+        self.error = error
+
+
+class Jump:
+    """What a handler returns instead of a response: go on elsewhere (nginx: ngx_http_internal_redirect, _named_location).
+
+    path: the new $uri, decoded and normalised; args: the new $args, None for none. named: a location `@name` instead, which
+    keeps URI, args and method; path and args are then not looked at.
+    """
+
+    __slots__ = ("args", "named", "path")
+
+    def __init__(self, path: bytes = b"", args: bytes | None = None, named: Location | None = None) -> None:
+        self.path = path
+        self.args = args
+        self.named = named
+
+    def __repr__(self) -> str:
+        return f"<jump to {self.named or self.path!r}>"
 
 
 class Request:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wproxy.http import REASONS, Request, Response, ResponseFields
+from wproxy.http import REASONS, ErrorResponse, Request, Response, ResponseFields
 
 # What the page says where it differs from the reason phrase (ngx_http_special_response.c).
 TITLES = {302: "Found", 401: "Authorization Required"}
@@ -60,4 +60,5 @@ def error_response(request: Request | None, status: int, server: bytes, location
     if request is not None and status in CLOSING:
         request.keepalive = False
     body = page(status, server)
-    return respond(request, 400 if status in BAD_REQUESTS else status, body, b"text/html", server, location)
+    plain = respond(request, 400 if status in BAD_REQUESTS else status, body, b"text/html", server, location)
+    return ErrorResponse(plain.fields, plain.body, plain.bodiless, status)
