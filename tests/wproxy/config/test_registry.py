@@ -7,6 +7,7 @@ import pytest
 from wproxy.config import model
 from wproxy.config.registry import (
     CONTEXT_NAMES,
+    CONTEXT_NAMES,
     EVENTS,
     GATHER,
     HTTP,
@@ -195,7 +196,8 @@ def test_a_name_that_is_none_is_not_found(name):
 
 
 def test_contexts_are_named_from_the_outside_in():
-    assert context_names(EVERYWHERE) == ["main", "events", "http", "upstream", "server", "location"]
+    assert context_names(EVERYWHERE) == list(CONTEXT_NAMES.values())
+    assert context_names(EVERYWHERE)[:6] == ["main", "events", "http", "upstream", "server", "location"]
     assert context_names(LOCATION | HTTP) == ["http", "location"]
     assert context_names(0) == []
 
