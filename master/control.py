@@ -15,7 +15,8 @@ import sys
 import time
 
 from master.memory import Memory, NoMaster, open_memory_of
-from master.pidfile import PidFileError, read_pid_file
+from master.pidfile import PidFileError, has_title_of_master, is_master, read_pid_file
+from master.start_log import StartLog
 from wproxy.shared import HEAD_ATTEMPTS, HEAD_BEGUN, HEAD_GENERATION, HEAD_OUTCOME, HEAD_REOPENED
 
 STOP_TIMEOUT = 10.0  # seconds; the master kills its workers after 3
@@ -152,6 +153,46 @@ def reopen(pid_path: str) -> int:
         return _fail(str(error))
     except KeyboardInterrupt:
         return 130
+
+
+# `-s`: the words of nginx's command line.
+SIGNALS = {
+    "stop": signal.SIGTERM,
+    "quit": signal.SIGQUIT,
+    "reload": signal.SIGHUP,
+    "reopen": signal.SIGUSR1,
+}
+
+
+def signal_master(word: str, pid_path: str, log: StartLog) -> int:
+    """`-s WORD`: signal the master and leave it at that, as nginx does; returns the exit code (nginx: ngx_signal_process).
+
+    Only a master of ours is signalled, or a process that calls itself a master of the name that we run under: whoever puts us in
+    the place of a real nginx may still have to stop that one.
+    """
+    number = SIGNALS[word]
+    log.tell("notice", "signal process started")
+    try:
+        pid = read_pid_file(pid_path)
+    except PidFileError as error:
+        log.tell("error", str(error))
+        return 1
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError as error:
+        log.tell("alert", f"kill({pid}, {number.value}) failed ({error.errno}: {error.strerror})")
+        return 1
+    try:
+        if not (is_master(pid) or has_title_of_master(pid, log.identity.name)):
+            log.tell("error", f'"{pid_path}" is stale: process {pid} is not a master process')
+            return 1
+        signal.pidfd_send_signal(pidfd, number)
+    except OSError as error:
+        log.tell("alert", f"kill({pid}, {number.value}) failed ({error.errno}: {error.strerror})")
+        return 1
+    finally:
+        os.close(pidfd)
+    return 0
 
 
 def _say(text: str) -> int:

@@ -12,14 +12,16 @@ import signal
 import sys
 
 from master.signals import send_signal
+from master.start_log import StartLog
 
 SERVES = b"serves"
 
 
 class StartReport:
-    """How the start ended, told once: through the pipe to the process that waits, or in the foreground on stderr."""
+    """How the start ended, told once: through the pipe to the process that waits, or in the foreground in the start log."""
 
-    def __init__(self, fileno: int = -1) -> None:
+    def __init__(self, log: StartLog, fileno: int = -1) -> None:
+        self._log = log
         self._fileno = fileno
         self.is_foreground = fileno < 0
 
@@ -31,7 +33,7 @@ class StartReport:
     def failed(self, text: str) -> None:
         """Tell the reasons, one a line."""
         if self.is_foreground:
-            print_failure(text)
+            self._log.tell("emerg", text)
         else:
             self._tell(text.encode("utf-8", "replace"))
         self.close()
@@ -73,7 +75,7 @@ def daemonise() -> tuple[int, int]:
     return 0, write_end
 
 
-def wait_for_start(pid: int, read_end: int) -> int:
+def wait_for_start(pid: int, read_end: int, log: StartLog) -> int:
     """In the process that waits: the exit code, after the daemon serves or has told why not."""
     told = b""
     try:
@@ -86,7 +88,7 @@ def wait_for_start(pid: int, read_end: int) -> int:
         return 130
     finally:
         os.close(read_end)
-    print_failure(told.decode("utf-8", "replace") or _last_words(pid))
+    log.tell("emerg", told.decode("utf-8", "replace") or _last_words(pid))
     return 1
 
 
@@ -94,13 +96,6 @@ def _last_words(pid: int) -> str:
     """What is known of a daemon that ended without telling why."""
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return f"the master process {pid} " + (f"exited on signal {-code}" if code < 0 else f"exited with code {code}")
-
-
-def print_failure(text: str) -> None:
-    """Each line of the text on stderr, the way nginx prints what stops it."""
-    for line in text.splitlines():
-        sys.stderr.write(f"wproxy: [emerg] {line}\n")
-    flush_standard_streams()
 
 
 def flush_standard_streams() -> None:

@@ -42,7 +42,7 @@ def provide_access_logs(configuration: Configuration, owner: Identity | None) ->
     paths = {
         configuration.path(log.path)
         for server in configuration.servers
-        for location in server.locations
+        for location in server.each_location()
         for log in location.access_log
         if log.path not in NO_FILES
     }

@@ -10,6 +10,7 @@ import os
 
 from master.memory import NoMaster, open_memory_of
 from wproxy.config.tree import ConfigurationError, Problem
+from wproxy.identity import NGINX, WPROXY
 
 # Linux never gives out more than 2**22 (proc(5), pid_max).
 GREATEST_PID = 1 << 22
@@ -74,8 +75,13 @@ def is_master(pid: int) -> bool:
     except NoMaster:
         return False
     except PermissionError:  # somebody else's process: its title still tells
-        return _title(pid).startswith("wproxy: master process")
+        return has_title_of_master(pid, WPROXY.name) or has_title_of_master(pid, NGINX.name)
     return True
+
+
+def has_title_of_master(pid: int, name: str) -> bool:
+    """Whether the process calls itself a master of that name, as nginx's own do too."""
+    return _title(pid).startswith(f"{name}: master process")
 
 
 def _title(pid: int) -> str:

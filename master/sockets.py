@@ -22,11 +22,12 @@ import stat
 import time
 from collections.abc import Iterable, Sequence
 
-from master import reuseport
+from master import reuseport, socket_options
 from wproxy.address import Address
 from wproxy.assignment import ListeningSocket
 from wproxy.config.model import Listener
 from wproxy.config.tree import ConfigurationError, Position, Problem
+from wproxy.directives.listen import SocketOptions
 
 BIND_ATTEMPTS = 5
 BIND_PAUSE = 0.5  # seconds (nginx: ngx_open_listening_sockets)
@@ -57,14 +58,16 @@ class ListeningSockets:
             raise ConfigurationError(*problems)
 
     def commit(self, listeners: Iterable[Listener]) -> None:
-        """What was bound stays; addresses that are not among these are closed; a changed backlog takes effect."""
+        """What was bound stays; addresses that are not among these are closed; changed options take effect."""
         self._fresh.clear()
         wanted = {listener.address: listener for listener in listeners}
         for address in self._sockets.keys() - wanted.keys():
             self._close(address)
         for address, listener in wanted.items():
             for one in self._sockets[address]:
-                one.listen(listener.backlog)
+                if not address.is_unix:
+                    socket_options.apply(one, listener.options)
+                one.listen(listener.options.backlog)
             if not address.is_unix:
                 reuseport.release(self._sockets[address][0])
 
@@ -114,12 +117,12 @@ class ListeningSockets:
         served = len(self._sockets.get(address, ()))
         for number in range(served, count):
             if address.is_unix:
-                one = _listen_unix(address.host, listener.backlog)
+                one = _listen_unix(address.host, listener.options.backlog)
                 found = os.stat(address.host)
                 self._files[address] = (found.st_dev, found.st_ino)
             else:
                 joins = number > 0 or any(_overlaps(address, held) for held in self._sockets)
-                one = _listen_tcp(address, listener.backlog, joins)
+                one = _listen_tcp(address, listener.options, joins)
             self._sockets.setdefault(address, []).append(one)
             self._fresh.append((address, one))
             # A group of one is no group yet and takes no filter: the first addition is confined a moment late.
@@ -152,6 +155,39 @@ def bind_patiently(sockets: ListeningSockets, listeners: Sequence[Listener], wor
     return sockets.bind(listeners, workers)
 
 
+def probe(listeners: Iterable[Listener]) -> list[Problem]:
+    """What keeps these addresses from being bound, tried on each by itself; that one is in use is no problem here.
+
+    For `-t`, which runs beside the master that has them. Nothing stays open, and no file of a unix socket stays behind.
+    """
+    problems: list[Problem] = []
+    for listener in listeners:
+        try:
+            _try_to_bind(listener)
+        except OSError as error:
+            problems.append(_problem(error, listener.address, listener.position))
+    return problems
+
+
+def _try_to_bind(listener: Listener) -> None:
+    address = listener.address
+    if address.is_unix:
+        if os.path.exists(address.host):
+            if not stat.S_ISSOCK(os.stat(address.host).st_mode):
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
+            one.bind(address.host)
+        os.unlink(address.host)
+        return
+    with socket_options.new_socket(address, listener.options) as one:
+        try:
+            one.bind((address.host, address.port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+
+
 def share(sockets: Iterable[tuple[Listener, Sequence[socket.socket]]], index: int, workers: int) -> tuple[ListeningSocket, ...]:
     """What worker `index` of so many serves: socket i belongs to worker i mod n, a unix socket to all."""
     return tuple(
@@ -162,18 +198,16 @@ def share(sockets: Iterable[tuple[Listener, Sequence[socket.socket]]], index: in
     )
 
 
-def _listen_tcp(address: Address, backlog: int, joins: bool) -> socket.socket:
+def _listen_tcp(address: Address, options: SocketOptions, joins: bool) -> socket.socket:
     """A new listening socket; `joins`: to the group that is there already, else there must be none. Raises OSError."""
-    one = socket.socket(socket.AF_INET6 if address.is_ipv6 else socket.AF_INET, socket.SOCK_STREAM)
+    one = socket_options.new_socket(address, options)
     try:
         one.setblocking(False)
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if address.is_ipv6:
-            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if joins:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         one.bind((address.host, address.port))
-        one.listen(backlog)
+        socket_options.apply(one, options)
+        one.listen(options.backlog)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     except BaseException:
         one.close()

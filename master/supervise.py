@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 import signal
 import sys
 import time
@@ -23,7 +24,7 @@ from collections.abc import Callable, Iterable
 
 import setproctitle
 
-from master.daemon import StartReport, daemonise, print_failure, wait_for_start
+from master.daemon import StartReport, daemonise, wait_for_start
 from master.generation import Generation, Work, worker_count
 from master.log import open_error_log, provide_access_logs, reopen_error_log
 from master.memory import create_memory
@@ -31,10 +32,12 @@ from master.peer_records import PeerRecords, assign_records
 from master.pidfile import refuse_second_master, remove_pid_file, write_pid_file
 from master.signals import Arrival, block_signals, take_signal
 from master.sockets import ListeningSockets, bind_patiently
+from master.start_log import StartLog
 from master.user import worker_identity
 from master.workers import Worker, Workers, describe_end
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError, Problem
+from wproxy.identity import WPROXY
 from wproxy.shared import (
     HEAD_BEGUN,
     HEAD_GENERATION,
@@ -56,39 +59,51 @@ RESPAWN_DELAYS = (0.1, 5.0)  # seconds, first and longest: doubled from one shor
 IDLE = 60.0  # seconds: the longest wait for a signal
 
 
-def supervise(load: Load, work: Work, configuration: Configuration | None = None, foreground: bool | None = None) -> int:
+def supervise(
+    load: Load,
+    work: Work,
+    configuration: Configuration | None = None,
+    foreground: bool | None = None,
+    log: StartLog | None = None,
+) -> int:
     """Run a master until it is told to stop; returns the exit code.
 
     load: reads the configuration, at the start (unless `configuration` is given) and at every reload; raises
         ConfigurationError. It is the one thing that may take its time.
     work: what a worker does; see `wproxy.assignment` for what it is given and `master.workers` for what it owes.
     foreground: overrides the configuration's `daemon`.
+    log: where a failed start is told, and under which name we run; by default on stderr, as wproxy.
 
     In the background it returns twice: in the process that was called, 0 when the first generation serves and 1 when it
-    does not, and in the daemon at its end. Whatever prevents the start is printed on stderr, a line for each problem.
+    does not, and in the daemon at its end. Whatever prevents the start is told in the log, a line for each problem.
     """
     sockets = ListeningSockets()
+    log = log or StartLog()
     try:
         configuration = configuration or load()
+        log.tell_all("warn", configuration.warnings)
+        refuse_unsafe(configuration)
         if configuration.pid:
             refuse_second_master(configuration.path(configuration.pid))
         # Before the background, because an address in use is the usual mistake, and retried while nobody waits for us.
         bind_patiently(sockets, configuration.listeners, worker_count(configuration))
     except ConfigurationError as error:
-        print_failure(describe(error))
+        log.tell_all("emerg", error.problems)
+        if configuration:
+            tell_configured_logs(configuration, log, error)
         return 1
     except KeyboardInterrupt:
         return 130
-    report = StartReport()
+    report = StartReport(log)
     if not (foreground if foreground is not None else not configuration.daemon):
         pid, pipe = daemonise()
         if pid:
             sockets.keep_only(())
-            return wait_for_start(pid, pipe)
-        report = StartReport(pipe)
-    setproctitle.setproctitle(f"wproxy: master process {' '.join(sys.argv)}")
+            return wait_for_start(pid, pipe, log)
+        report = StartReport(log, pipe)
+    setproctitle.setproctitle(f"{log.identity.name}: master process {' '.join(sys.argv)}")
     try:
-        master = Master(load, work, sockets, report)
+        master = Master(load, work, sockets, report, log)
     except OSError as error:  # no memory, no descriptors
         report.failed(f"the master cannot start: {error}")
         sockets.close()
@@ -101,6 +116,26 @@ def describe(error: ConfigurationError) -> str:
     return "\n".join(map(str, error.problems))
 
 
+def refuse_unsafe(configuration: Configuration) -> None:
+    """Raises ConfigurationError for what it asks for, we do not do yet, and nobody is safe without."""
+    if configuration.refusals:
+        raise ConfigurationError(*configuration.refusals)
+
+
+def tell_configured_logs(configuration: Configuration, log: StartLog, error: ConfigurationError) -> None:
+    """Leave the reasons of a failed start where the operator has asked for errors, too, if that can be opened at all."""
+    targets = configuration.error_log_targets
+    if log.is_among([path for path, _ in targets]):
+        return
+    try:
+        configured = open_error_log(targets, worker_identity(configuration.user))
+    except ConfigurationError:  # the start has failed for a better reason, which is told already
+        return
+    for problem in error.problems:
+        configured.write("emerg", str(problem))
+    configured.close()
+
+
 class Master:
     """The loop and what it holds.
 
@@ -108,14 +143,16 @@ class Master:
     stopping: "", or the way we stop, "quit" or "stop".
     """
 
-    def __init__(self, load: Load, work: Work, sockets: ListeningSockets, report: StartReport) -> None:
+    def __init__(self, load: Load, work: Work, sockets: ListeningSockets, report: StartReport, log: StartLog) -> None:
         self.load = load
+        self.start_log = log
         self.sockets = sockets
         self.report = report
         self.current: Generation | None = None
         self.pending: Generation | None = None
         self.stopping = ""
         self.failure = ""  # why the start failed
+        self.has_log_apart = False  # whether errors go where a start does not tell them anyway
         self.reload_wanted = False
         self.respawns: list[tuple[float, Generation, int]] = []  # when, and whom
         self.error_log = open_error_log([("stderr", "error")])  # until the configuration's own is open
@@ -123,7 +160,7 @@ class Master:
         self.shared = self.memory.shared
         self.records = PeerRecords(self.shared)
         self.lifeline_read, self.lifeline_write = os.pipe()
-        self.workers = Workers(self.memory, work, self.lifeline_read, self.leave_master)
+        self.workers = Workers(self.memory, work, self.lifeline_read, self.leave_master, log.identity)
 
     def run(self, configuration: Configuration) -> int:
         """Start, then turn after turn until no worker is left to wait for; returns the exit code."""
@@ -201,6 +238,7 @@ class Master:
     def reload(self) -> None:
         """Try a new generation. Whatever is wrong with it, the current one serves on."""
         self.shared.set_head(HEAD_BEGUN, self.shared.head(HEAD_BEGUN) + 1)
+        self.error_log.write("notice", "reconfiguring")
         try:
             self.pending = self.prepare(self.load())
         except ConfigurationError as error:
@@ -211,6 +249,7 @@ class Master:
 
     def prepare(self, configuration: Configuration) -> Generation:
         """Everything a generation needs, and its workers; raises ConfigurationError with everything undone."""
+        refuse_unsafe(configuration)
         count = worker_count(configuration)
         if count > self.workers.free_slots():
             raise ConfigurationError(Problem(f"too many workers, old ones included: there is room for {MAX_WORKERS}"))
@@ -226,16 +265,20 @@ class Master:
         )
         if self.current is None:
             self.error_log = generation.log
+            self.has_log_apart = not self.start_log.is_among([path for path, _ in configuration.error_log_targets])
+            self.introduce()
         try:
-            if self.has_new_pid_file(generation):
-                refuse_second_master(generation.pid_path)
-                write_pid_file(generation.pid_path, os.getpid())
             provide_access_logs(configuration, identity)
             assign_records(configuration.upstreams, self.records, generation)
             self.sockets.bind(configuration.listeners, count)
             generation.sockets = self.sockets.of(configuration.listeners)
-            for warning in configuration.warnings:
-                generation.log.write("warn", str(warning))
+            # Late: who waits for the pid file takes it that clients can connect.
+            if self.has_new_pid_file(generation):
+                refuse_second_master(generation.pid_path)
+                write_pid_file(generation.pid_path, os.getpid())
+            if self.current or self.has_log_apart:
+                for warning in configuration.warnings:
+                    generation.log.write("warn", str(warning))
             generation.log.write("notice", "start worker processes")
             for index in range(count):
                 self.start_worker(generation, index)
@@ -247,6 +290,18 @@ class Master:
             self.undo(generation)
             raise
         return generation
+
+    def introduce(self) -> None:
+        """Say who we are and what we run on, as the first lines of a log."""
+        identity = self.start_log.identity
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        system = os.uname()
+        for line in (
+            f"{identity.token}, wproxy {WPROXY.version}, Python {sys.version.split()[0]}",
+            f"OS: {system.sysname} {system.release}",
+            f"getrlimit(RLIMIT_NOFILE): {soft}:{hard}",
+        ):
+            self.error_log.write("notice", line)
 
     def settle(self, pending: Generation) -> None:
         """Commit if all its workers serve, give up if time is up."""
@@ -269,6 +324,7 @@ class Master:
             self.shared.set_head(HEAD_OUTCOME, 1)
             self.shared.set_head(HEAD_READY, 1)
             self.report.serves()
+            self.start_log.close()  # or a rotation could never free the file
             return
         if old.pid_path and old.pid_path != generation.pid_path:
             remove_pid_file(old.pid_path, os.getpid())
@@ -323,6 +379,7 @@ class Master:
         """In a new worker of this generation: give up what is the master's alone, and all sockets but its own."""
         os.close(self.lifeline_write)  # or no worker would ever read the end of it
         self.report.close()
+        self.start_log.close()
         self.sockets.keep_only(own)
         if generation.log is not self.error_log:
             self.error_log.close()
@@ -415,6 +472,8 @@ class Master:
             remove_pid_file(self.current.pid_path, os.getpid())
         if self.failure:
             self.report.failed(self.failure)
+            for line in self.failure.splitlines() if self.has_log_apart else ():
+                self.error_log.write("emerg", line)
         self.error_log.write("notice", "exit")
         self.error_log.close()
         os.close(self.lifeline_read)

@@ -25,6 +25,7 @@ from master.signals import restore_signals, send_signal
 from master.user import become
 from wproxy.assignment import Assignment
 from wproxy.error_log import ErrorLog
+from wproxy.identity import WPROXY, Identity
 from wproxy.shared import (
     HEAD_ACCEPTED,
     HEAD_CONNECTIONS,
@@ -90,8 +91,13 @@ class Workers:
         work: Work,
         lifeline: int,
         leave_master: Callable[[Generation, Iterable[int]], None],
+        identity: Identity = WPROXY,
     ) -> None:
-        """lifeline: the read end for workers; leave_master: run in the child with the sockets that it may keep."""
+        """lifeline: the read end for workers; leave_master: run in the child with the sockets that it may keep.
+
+        identity: whose name is in the title of a worker.
+        """
+        self._identity = identity
         self._memory = memory
         self._work = work
         self._lifeline = lifeline
@@ -137,7 +143,7 @@ class Workers:
             self._leave_master(generation, [own.fileno for own in assignment.listening])
             self._work(assignment)
 
-        pid = fork_worker(live, generation.log)
+        pid = fork_worker(live, generation.log, self._identity.name)
         slot.set(WORKER_PID, pid)
         worker = self._living[pid] = Worker(pid, index, generation, slot, time.monotonic())
         return worker
@@ -179,11 +185,11 @@ class Workers:
         return f"<workers {', '.join(map(str, self._living)) or 'none'}>"
 
 
-def fork_worker(live: Callable[[], None], log: ErrorLog) -> int:
+def fork_worker(live: Callable[[], None], log: ErrorLog, name: str = WPROXY.name) -> int:
     """Fork a worker that runs `live` and never returns from here; returns its pid. Raises OSError.
 
     It exits 0 when `live` returns, with the code of a SystemExit, and 1 with the traceback in the log after any other
-    exception.
+    exception. name: ours, for its title.
     """
     flush_standard_streams()
     # Frozen objects are left alone by the child's collector: one collection would otherwise copy most pages that it
@@ -196,7 +202,7 @@ def fork_worker(live: Callable[[], None], log: ErrorLog) -> int:
     code = 1
     try:
         restore_signals()
-        setproctitle.setproctitle("wproxy: worker process")
+        setproctitle.setproctitle(f"{name}: worker process")
         live()
         code = 0
     except SystemExit as end:

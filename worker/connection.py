@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING
 from worker.content.pages import error_response
 from worker.content.returns import CloseConnection
 from worker.http1.body import RequestBody
-from worker.http1.chunked import LAST_CHUNK, encode_chunk
+from worker.http1.chunked import encode_chunk
 from worker.http1.request import HeadLimits, HeadMemo, RequestFields, RequestLine, take_request_head
-from worker.http1.write import BODILESS, HTTP_10, KEEPALIVE, head_pieces
+from worker.http1.write import BODILESS, HTTP_10, KEEPALIVE, last_chunk, make_head
 from worker.logs import log_request
 from worker.loop import FAIR_SHARE, READ, WRITE, give_way, park
+from worker.phases import answer_error
 from worker.stream import CHUNK, HEAD_CHUNK, Stream, send_all
 from worker.tunnel import Timeouts, run_tunnel
 from worker.upstream.incoming import Tunnel
 from wproxy.config.model import Listener, Location, Server, Settings
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
 from wproxy.http import Client, Request, Response
+from wproxy.regex import RegexTimedOut
 
 if TYPE_CHECKING:
     from worker.run import Worker
@@ -40,7 +42,7 @@ class Connection:
 
     buffer: bytes received and not yet used. idle: waiting for the first byte of a request, so that it may be closed.
     routed_*: the last head, and the location it led to; last_request, expires: from this request on, or this moment, the
-    connection is not kept, as that location has it.
+    connection is not kept, as that head and location have it.
     """
 
     __slots__ = (
@@ -52,8 +54,7 @@ class Connection:
         "memo",
         "plan",
         "request",
-        "routed_fields",
-        "routed_line",
+        "routed_head",
         "routed_to",
         "stream",
         "task",
@@ -69,8 +70,7 @@ class Connection:
         self.buffer = b""
         self.idle = True
         self.request: Request | None = None
-        self.routed_line: RequestLine | None = None
-        self.routed_fields: RequestFields | None = None
+        self.routed_head: Head | None = None
         self.routed_to: Location = plan.default.locations.fallback
         self.last_request = 0
         self.expires = 0.0
@@ -117,22 +117,29 @@ async def serve_connection(worker: Worker, stream: Stream, client: Client, plan:
     patience = plan.header_timeout
     try:
         while True:
-            head = take_request_head(connection.buffer, plan.limits, connection.memo) if connection.buffer else None
+            pipelined = bool(connection.buffer)
+            if pipelined:
+                head = take_request_head(connection.buffer, plan.limits, connection.memo)
+            else:
+                connection.idle = True
+                await park(stream, READ, patience)
+                head = receive_head(connection)
             if head is None:
-                connection.idle = not connection.buffer
-                if connection.idle:
-                    await park(stream, READ, patience)
-                    head = receive_head(connection)
-                if head is None:
-                    head = await receive_rest_of_head(connection)
-                patience = plan.idle_timeout
-            line, fields, consumed = head
-            request = connection.request = make_request(connection, line, fields)
-            connection.buffer = connection.buffer[consumed:]
-            request.request_length = consumed
+                head = await receive_rest_of_head(connection)
+            patience = plan.idle_timeout
+            request = connection.request = make_request(connection, head)
+            if connection.buffer:
+                connection.buffer = connection.buffer[request.request_length :]
+            if pipelined:
+                request.pipelined = True
+            fields = request.fields
             if fields.content_length > 0 or fields.chunked:
                 accept_body(connection, request)
-            response = await request.location.answer(request)
+            answer = request.location.answer
+            response = await answer(request)
+            change = request.location.filter
+            if change is not None:
+                response = change(request, response)
             unsent = start_response(connection, request, response)
             if unsent or response.source is not None or response.tunnel is not None:
                 await finish_response(connection, request, response, unsent)
@@ -146,6 +153,8 @@ async def serve_connection(worker: Worker, stream: Stream, client: Client, plan:
                 break
     except ClientError as error:
         await refuse(connection, error)
+    except RegexTimedOut as error:
+        await refuse(connection, ClientError(500, str(error)))
     except (ClientGone, OSError) as error:
         client_left(connection, error)
     except TimedOut:
@@ -169,17 +178,21 @@ async def serve_connection(worker: Worker, stream: Stream, client: Client, plan:
 
 def receive_head(connection: Connection) -> Head | None:
     """Read once and take a request head; None while it is not complete. Raises ClientError, ClientGone, OSError."""
+    recv = connection.stream.recv
     try:
-        data = connection.stream.recv(HEAD_CHUNK)
+        data = recv(HEAD_CHUNK)
     except BlockingIOError:
         return None
     if not data:
         raise ClientGone
     connection.idle = False
+    memo = connection.memo
     if connection.buffer:
         data = connection.buffer + data
+    elif data == memo.head:
+        return memo.taken  # the same head and nothing else, as most often: it need not go through the buffer
     connection.buffer = data
-    return take_request_head(data, connection.plan.limits, connection.memo)
+    return take_request_head(data, connection.plan.limits, memo)
 
 
 async def receive_rest_of_head(connection: Connection) -> Head:
@@ -200,27 +213,27 @@ async def receive_rest_of_head(connection: Connection) -> Head:
             return head
 
 
-def make_request(connection: Connection, line: RequestLine, fields: RequestFields) -> Request:
+def make_request(connection: Connection, head: Head) -> Request:
     """The request of a head: its server, its location, and whether the connection is kept after it."""
+    line, fields, length = head
     client = connection.client
-    clock = client.clock
+    now = client.clock.now
     client.requests += 1
-    request = Request(client, line, fields, clock.now)
-    if line is connection.routed_line and fields is connection.routed_fields:
+    request = Request(client, line, fields, now)
+    if head is connection.routed_head:
         location = connection.routed_to
     else:
-        server = client.listener.servers.find(line.authority or fields.host)
-        location = connection.routed_to = server.locations.find(line.path)
-        connection.routed_line, connection.routed_fields = line, fields
-        connection.last_request = location.keepalive_requests if location.keepalive_timeout[0] else 0
+        server = client.listener.servers.find(line.authority or fields.host, request)
+        location = connection.routed_to = server.entry or server.locations.find(line.path, request)
+        # What a regex found belongs to this request: the next one must find its own.
+        connection.routed_head = head if request.captures is None else None
+        keeps = fields.wants_keepalive if line.version == 10 else not fields.wants_close
+        connection.last_request = location.keepalive_requests if keeps and location.keepalive_timeout[0] else 0
         connection.expires = client.started + location.keepalive_time
     request.location = location
     request.server = location.server
-    if line.version == 10:
-        request.keepalive = fields.wants_keepalive
-    elif fields.wants_close:
-        request.keepalive = False
-    if client.requests >= connection.last_request or clock.now >= connection.expires or connection.worker.draining:
+    request.request_length = length
+    if client.requests >= connection.last_request or now >= connection.expires or connection.worker.draining:
         request.keepalive = False
     return request
 
@@ -250,6 +263,8 @@ def start_response(connection: Connection, request: Request, response: Response)
     """
     fields = response.fields
     body = response.body
+    request.status = fields.status
+    request.response_fields = fields
     if fields.content_length < 0 and not response.bodiless:
         # The client is told the end of the body by chunks or, before 1.1, by the end of the connection.
         if request.version == 10:
@@ -257,7 +272,7 @@ def start_response(connection: Connection, request: Request, response: Response)
         else:
             body = encode_chunk(body)
             if response.source is None:
-                body += LAST_CHUNK
+                body += last_chunk(request, response)
     if request.body is not None and request.body.owes_continue:
         request.keepalive = False  # the body was never asked for: whether it comes all the same cannot be known
     variant = KEEPALIVE if request.keepalive else 0
@@ -265,15 +280,21 @@ def start_response(connection: Connection, request: Request, response: Response)
         variant |= HTTP_10
     if response.bodiless:
         variant |= BODILESS
-    before, after = fields.wire.get(variant) or head_pieces(fields, variant, request.location.keepalive_timeout[1])
-    data = before + (connection.client.clock.date_line if fields.wants_date else b"") + after + body
+    date_line = connection.client.clock.date_line
+    sent_last = fields.wire.get(variant)
+    if sent_last is not None and sent_last[1] is date_line:
+        head = sent_last[0]
+    else:
+        head = make_head(fields, variant, request.location.keepalive_timeout[1], date_line)
+    data = head + body
     size = len(data)
     request.status = fields.status
     request.replied = True
     request.bytes_sent = size
     request.body_bytes_sent = len(body)
+    send = connection.stream.send
     try:
-        sent = connection.stream.send(data)
+        sent = send(data)
     except BlockingIOError:
         sent = 0
     except OSError:
@@ -312,6 +333,17 @@ async def send_rest(connection: Connection, request: Request, response: Response
     assert source is not None
     chunked = response.fields.content_length < 0 and request.version > 10
     moved = 0
+    send = None if chunked else getattr(source, "send", None)
+    if send is not None:
+        # It moves its bytes to the socket itself.
+        while sent := await send(stream, timeout):
+            request.body_bytes_sent += sent
+            request.bytes_sent += sent
+            moved += sent
+            if moved >= FAIR_SHARE:
+                moved = 0
+                await give_way()
+        return
     while piece := await source.read():
         data = encode_chunk(piece) if chunked else piece
         request.body_bytes_sent += len(data)
@@ -322,8 +354,9 @@ async def send_rest(connection: Connection, request: Request, response: Response
             moved = 0
             await give_way()
     if chunked:
-        request.bytes_sent += len(LAST_CHUNK)
-        await send_all(stream, LAST_CHUNK, timeout)
+        data = last_chunk(request, response)
+        request.bytes_sent += len(data)
+        await send_all(stream, data, timeout)
 
 
 async def serve_tunnel(connection: Connection, request: Request, tunnel: Tunnel) -> None:
@@ -432,14 +465,24 @@ async def refuse(connection: Connection, error: ClientError) -> None:
         finish(connection, request)
         return
     try:
-        response = error_response(request, error.status, request.location.server_token)
+        response = await replaced_refusal(request, error_response(request, error.status, request.location.server_token))
         unsent = start_response(connection, request, response)
-        if unsent:
+        if unsent or response.source is not None:
             await finish_response(connection, request, response, unsent)
         finish(connection, request)
         await linger(connection, request)
-    except (OSError, TimedOut, ClientGone):
+    except (OSError, TimedOut, ClientGone, UpstreamFailure):
         finish(connection, request)
+
+
+async def replaced_refusal(request: Request, response: Response) -> Response:
+    """What the location's error_page and filters make of a refusal; the refusal itself where they fail in their turn."""
+    try:
+        page = await answer_error(request, response)
+        change = request.location.filter
+        return page if change is None else change(request, page)
+    except (ClientError, RegexTimedOut, CloseConnection):
+        return response
 
 
 def client_left(connection: Connection, error: BaseException) -> None:

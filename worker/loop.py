@@ -187,16 +187,18 @@ class Loop:
             timeout = self._next_alarm - clock.now
             if timeout > longest:
                 timeout = longest
-            elif timeout < 0:
+            elif timeout < 0.0:
                 timeout = 0.0
         events = self._epoll.poll(timeout, 1024)
-        clock.now = now = self._read_clock()
+        read_clock = self._read_clock
+        clock.now = now = read_clock()
         self.turns += 1
         streams = self._streams
         runnable = self._runnable
         for fd, mask in events:
-            stream = streams.get(fd)
-            if stream is None:
+            try:
+                stream = streams[fd]
+            except KeyError:
                 continue
             if mask == _IN:
                 task = stream.reader
@@ -223,12 +225,16 @@ class Loop:
             self._current = None
 
     def _run(self, runnable: list[Task], now: float) -> None:
-        """Run each task until it parks again or ends. (One call for all: a call for each would cost 0.1 us a time.)"""
+        """Run each task until it parks again or ends. (One call for all: a call for each would cost 0.1 us a time.)
+
+        `send` is read before it is called: CPython 3.11 looks a slot up from the class on when it is called like a method.
+        """
         for task in runnable:
             self._current = task
             try:
                 if task.pending is None:
-                    stream, events, seconds = task.send(None)
+                    send = task.send
+                    stream, events, seconds = send(None)
                 else:
                     pending, task.pending = task.pending, None
                     stream, events, seconds = task.coroutine.throw(pending)
@@ -251,12 +257,12 @@ class Loop:
             task.deadline = deadline = now + seconds
             if deadline < self._next_alarm:
                 self._next_alarm = deadline
-            if stream is None:
-                continue
             if events == READ:
                 stream.reader = task
-                if stream.armed & _IN:
-                    continue
+                if stream.armed == _IN:
+                    continue  # as it nearly always is
+            elif stream is None:
+                continue
             else:
                 stream.writer = task
                 if events & READ:

@@ -1,11 +1,17 @@
-"""The phases of a request, in nginx's order (routing.md §3.1), put together for each location when a worker starts.
+"""The phases of a request, in nginx's order (routing.md §3.1), and how a request goes through them.
 
-    rewrite    return                                       worker/content/returns.py
-    content    proxy_pass, else not found                   worker/content/
+    server rewrite     the server's steps                            worker/rewrite.py
+    find location      by $uri, limit_except, internal               here, wproxy/matching.py
+    location rewrite   the location's steps; a changed URI goes back to finding a location
+    access             what may refuse, all or any (satisfy)         worker/access/ (none yet)
+    precontent         try_files                                     worker/content/try_files.py
+    content            proxy_pass; else index, static files          worker/content/
+    error pages        what answers in place of a status             worker/error_pages.py
 
-A phase is a row of PHASES: a function that looks at a location and gives the handler it needs there, or None. The handlers of
-a location become one function, `location.answer`; a location that has only content calls nothing else. What comes later
-(limits, access, try_files, static files) is a row here and a file of its own.
+A phase after rewriting is a row of PHASES: a function that looks at a location and gives the handler it needs there, or None. A
+handler answers, sends the request elsewhere (a Jump), or lets it go on to the next one by returning None.
+
+A location that has nothing but content is answered by that handler itself, which costs no call more; `drive` is for the others.
 """
 
 from __future__ import annotations
@@ -13,20 +19,32 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from worker.access import Refuse, satisfy
+from worker.content.index import indexing
 from worker.content.pages import error_response
 from worker.content.proxy import proxy_request
-from worker.content.returns import returning
+from worker.content.proxy_variable import proxying_to_variable
+from worker.content.static import serve_file
+from worker.content.try_files import trying_files
+from worker.error_pages import error_pages_of, page_for
+from worker.filters import filter_of
+from worker.logs import log_request
+from worker.rewrite import run_steps
 from worker.upstream.protocols.http import HTTP1, HeadPlan
-from wproxy.config.model import Location
-from wproxy.http import Request, Response
+from wproxy.config.model import Location, Server
+from wproxy.failures import ClientError
+from wproxy.http import Jump, Request, Response
 from wproxy.version import VERSION
 
 if TYPE_CHECKING:
     from worker.run import Worker
 
-# Answers, or lets the request go on to the next phase by returning None.
-Handler = Callable[[Request], Awaitable["Response | None"]]
+# Answers, sends elsewhere, or lets the request go on to the next handler by returning None.
+Handler = Callable[[Request], Awaitable["Response | Jump | None"]]
 Answer = Callable[[Request], Awaitable[Response]]
+
+# How often the URI of one request may change (nginx: NGX_HTTP_MAX_URI_CHANGES).
+MAX_URI_CHANGES = 10
 
 # Response fields that are made anew or mean something to us alone (proxy.md §3.2).
 _HIDDEN = (
@@ -42,24 +60,37 @@ _HIDDEN = (
 _REGENERATED = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"proxy-connection"))
 
 
-def rewrite(location: Location) -> Handler | None:
-    """`return`, the server's before the location's."""
-    server = location.server.locations.fallback.return_
-    value = server or location.return_
-    return returning(location, value) if value else None
+# The phases after rewriting: what a location needs there.
 
 
-def content(location: Location) -> Handler:
-    """What makes the answer."""
-    return proxy_request if location.upstream else not_found
+def access(location: Location) -> Handler | None:
+    """Whether the client may: nothing yet asks."""
+    return satisfy(ACCESS, location)
 
 
-async def not_found(request: Request) -> Response:
-    """A location without content of any kind."""
-    return error_response(request, 404, request.location.server_token)
+def precontent(location: Location) -> Handler | None:
+    """try_files."""
+    return trying_files(location)
 
 
-PHASES: tuple[Callable[[Location], Handler | None], ...] = (rewrite, content)
+def proxying(location: Location) -> Handler | None:
+    """proxy_pass: it always answers, so nothing after it is asked."""
+    return location.proxy_handler
+
+
+def index(location: Location) -> Handler | None:
+    """The index of a directory."""
+    return indexing(location)
+
+
+def static(location: Location) -> Handler:
+    """Files: the last resort of a location without content of another kind."""
+    return serve_file
+
+
+# Handlers of the access phase, for `satisfy`; the modules to come are rows here.
+ACCESS: tuple[Callable[[Location], Refuse | None], ...] = ()
+PHASES: tuple[Callable[[Location], Handler | None], ...] = (access, precontent, proxying, index, static)
 
 
 # Settings that every request reads. A default lives on the class, and reading it there through the location costs ten times
@@ -67,42 +98,215 @@ PHASES: tuple[Callable[[Location], Handler | None], ...] = (rewrite, content)
 _READ_BY_EVERY_REQUEST = (
     "client_body_buffer_size",
     "client_max_body_size",
+    "filter",
     "keepalive_requests",
     "keepalive_time",
     "keepalive_timeout",
+    "noticed_statuses",
     "proxy_buffer_size",
     "proxy_read_timeout",
-    "retried_statuses",
 )
+
+
+def attach_server(server: Server, worker: Worker) -> None:
+    """Give all locations of a server what they need to answer requests in this worker."""
+    for location in server.each_location():
+        attach(location, worker)
+    if server.steps:
+        # Everything enters through the server's own steps; the location is found after them.
+        fallback = server.locations.fallback
+        server.entry = entry = Location(dict(vars(fallback)), fallback.written)
+        entry.answer = enter
+        entry.client_max_body_size = 0  # the location's counts, when it has been found
 
 
 def attach(location: Location, worker: Worker) -> None:
     """Give a location all it needs to answer requests in this worker."""
-    for name in _READ_BY_EVERY_REQUEST:
-        setattr(location, name, getattr(location, name))
     location.server_token = f"wproxy/{VERSION}".encode() if location.server_tokens else b"wproxy"
     location.write_log = worker.access_logs.writer(location)
-    location.group = location.protocol = location.head_plan = None
-    if location.upstream:
-        location.group = worker.groups[location.upstream.name]
-        location.protocol = HTTP1
-        location.head_plan = HeadPlan(location)
-        passed = {name.lower().encode() for name in location.proxy_pass_header}
-        more = {name.lower().encode() for name in location.proxy_hide_header}
-        location.retried_statuses = frozenset(int(word[5:]) for word in location.proxy_next_upstream if word[:5] == "http_")
-        location.hidden = (frozenset(_HIDDEN) | more) - passed | _REGENERATED
-    handlers = [handler for phase in PHASES if (handler := phase(location))]
-    location.answer = handlers[0] if len(handlers) == 1 else in_order(tuple(handlers))
+    location.group = location.protocol = location.head_plan = location.proxy_handler = None
+    if location.proxy_target:
+        attach_upstream(location, worker)
+    location.error_pages = error_pages_of(location)
+    location.filter = filter_of(location)
+    handlers: list[Handler] = []
+    for phase in PHASES:
+        handler = phase(location)
+        if handler:
+            handlers.append(handler)
+            if handler is location.proxy_handler:
+                break
+    location.handlers = tuple(handlers)
+    is_simple = len(handlers) == 1 and not (
+        location.steps or location.error_pages or location.internal or location.for_other_methods
+    )
+    location.answer = handlers[0] if is_simple else drive
+    for name in _READ_BY_EVERY_REQUEST:
+        setattr(location, name, getattr(location, name))
 
 
-def in_order(handlers: tuple[Handler, ...]) -> Answer:
-    """One function that asks handler after handler until one answers; the last one always does."""
+def attach_upstream(location: Location, worker: Worker) -> None:
+    """What proxying needs."""
+    is_variable = location.proxy_target is not None and location.proxy_target.template is not None
+    location.proxy_handler = proxying_to_variable(location, worker) if is_variable else proxy_request
+    location.group = worker.groups[location.upstream.name] if location.upstream else None
+    location.protocol = HTTP1
+    location.head_plan = HeadPlan(location)
+    passed = {name.lower().encode() for name in location.proxy_pass_header}
+    more = {name.lower().encode() for name in location.proxy_hide_header}
+    location.retried_statuses = frozenset(int(word[5:]) for word in location.proxy_next_upstream if word[:5] == "http_")
+    location.hidden = (frozenset(_HIDDEN) | more) - passed | _REGENERATED
+    location.noticed_statuses = location.retried_statuses
+    if location.proxy_intercept_errors:
+        location.noticed_statuses |= {status for line in location.error_page for status in line.statuses}
 
-    async def answer(request: Request) -> Response:
-        for handler in handlers:
-            response = await handler(request)
-            if response is not None:
-                return response
-        raise AssertionError("the content phase always answers")
 
-    return answer
+# Going through the phases.
+
+
+async def enter(request: Request) -> Response:
+    """Answer a request to a server that has steps of its own."""
+    return await go(request, server_phases)
+
+
+async def drive(request: Request) -> Response:
+    """Answer a request whose location has been found."""
+    refusal = admit(request)
+    return await settle(request, refusal) if refusal is not None else await go(request, location_phases)
+
+
+async def answer_error(request: Request, response: Response) -> Response:
+    """Put an error page in the place of a response that was raised before or outside of the phases."""
+    return await settle(request, response)
+
+
+Phases = Callable[[Request], Awaitable["Response | Jump"]]
+
+
+async def go(request: Request, phases: Phases) -> Response:
+    """From these phases on, through all jumps, to a response."""
+    return await settle(request, await phases(request))
+
+
+async def settle(request: Request, outcome: Response | Jump) -> Response:
+    """Follow jumps and error pages until there is a response to send."""
+    redirect: bytes | None = None
+    while True:
+        if isinstance(outcome, Jump):
+            phases = follow(request, outcome)
+            outcome = await phases(request) if phases is not None else cycle(request)
+            continue
+        page = page_for(request, outcome) if outcome.error else None
+        if page is None:
+            break
+        if outcome.fields.location is not None:
+            redirect = outcome.fields.location  # `error_page 301 =200 /p` keeps it
+        outcome = page
+    if request.forced_status or redirect is not None:
+        outcome.fields = outcome.fields.with_status(request.forced_status or outcome.fields.status, redirect)
+    return outcome
+
+
+def follow(request: Request, jump: Jump) -> Phases | None:
+    """Where a jump leads; None when there were too many."""
+    if not may_change_uri(request):
+        return None
+    request.internal = True
+    request.valid_location = True
+    request.add_uri_to_alias = False
+    if jump.named is not None:
+        if request.trace is not None:
+            request.trace.jump(f"to the named location {jump.named.pattern}")
+        request.location = jump.named
+        return location_phases
+    request.origin_stands = False
+    request.path = jump.path
+    request.args = jump.args
+    if request.trace is not None:
+        request.trace.jump(f"internal redirect to {jump.path!r}")
+    return server_phases
+
+
+def may_change_uri(request: Request) -> bool:
+    """Count one more change of the URI; False when it is one too many."""
+    request.uri_changes += 1
+    return request.uri_changes <= MAX_URI_CHANGES
+
+
+def cycle(request: Request) -> Response:
+    """The answer when a request goes round in circles. No error page: it would go on."""
+    request.is_error_page = True
+    log_request(request, "error", f'rewrite or internal redirection cycle while processing "{request.path.decode("latin-1")}"')
+    return error_response(request, 500, request.location.server_token)
+
+
+async def server_phases(request: Request) -> Response | Jump:
+    """The server's steps, then a location for what the URI is then."""
+    server = request.server
+    if server.steps:
+        request.location = server.locations.fallback
+        outcome = run_steps(request, server.steps)
+        if isinstance(outcome, Response):
+            return outcome
+        request.uri_changed = False
+    refusal = find_location(request)
+    return refusal or await location_phases(request)
+
+
+async def location_phases(request: Request) -> Response | Jump:
+    """The location's steps, then its other phases."""
+    while request.location.steps:
+        outcome = run_steps(request, request.location.steps)
+        if isinstance(outcome, Response):
+            return outcome
+        if not request.uri_changed:
+            break
+        request.uri_changed = False
+        if not may_change_uri(request):
+            return cycle(request)
+        refusal = find_location(request)
+        if refusal is not None:
+            return refusal
+    for handler in request.location.handlers:
+        answer: Response | Jump | None = await handler(request)
+        if answer is not None:
+            return answer
+    raise AssertionError("the content phase always answers")
+
+
+def find_location(request: Request) -> Response | None:
+    """Find the location for the URI; a response when it may not be used."""
+    locations = request.server.locations
+    if request.trace is not None:
+        location = locations.explain(request.path, request)
+        request.trace.located(location)
+    else:
+        location = locations.find(request.path, request)
+    request.location = location
+    request.valid_location = True
+    return admit(request)
+
+
+def admit(request: Request) -> Response | None:
+    """A response when this request may not use the location it was led to (nginx: ngx_http_core_find_config_phase).
+
+    Raises ClientError(413). With limit_except other methods get other settings, and the location's steps are not for them.
+    """
+    location = request.location
+    if location.internal and not request.internal:
+        return error_response(request, 404, location.server_token)
+    others = location.for_other_methods
+    if others is not None and location.limit_except is not None and request.method not in location.limit_except.methods:
+        request.location = others
+    if request.body is not None:
+        limit_body(request, location)
+    return None
+
+
+def limit_body(request: Request, location: Location) -> None:
+    """Hold the body to the location's limit. Raises ClientError(413) when it says that it is larger."""
+    limit = location.client_max_body_size
+    request.body.limit = limit
+    length = request.fields.content_length
+    if limit and length > limit and not request.internal:
+        raise ClientError(413, f"client intended to send too large body: {length} bytes", "client_max_body_size")

@@ -13,9 +13,10 @@ from collections.abc import Callable
 import setproctitle
 
 from worker.connection import Connection, ListenerPlan, serve_connection
-from worker.logs import AccessLogs
+from worker.logs import AccessLogs, log_request
 from worker.loop import READ, Loop, Task, park, sleep
-from worker.phases import attach
+from worker.phases import attach_server
+from worker.regex_guard import install_regex_guard
 from worker.stream import Stream
 from worker.upstream.peers import Group
 from wproxy.address import Address
@@ -34,6 +35,7 @@ from wproxy.shared import (
     WORKER_TURNS,
     WORKER_WAITING,
 )
+from wproxy.variables import hear_complaints
 
 # How often the counters in shared memory are brought up to date and idle upstream connections are looked over, in seconds.
 TICK = 0.5
@@ -84,9 +86,9 @@ class Worker:
             upstream.name: Group(upstream, assignment.shared, self.loop.clock, self.error_log.write)
             for upstream in configuration.upstreams
         }
+        hear_complaints(log_request)
         for server in configuration.servers:
-            for location in server.locations:
-                attach(location, self)
+            attach_server(server, self)
 
     def run(self) -> None:
         """Serve until told to leave and done."""
@@ -218,6 +220,7 @@ class Worker:
         for number in SIGNALS:
             signal.signal(number, lambda *_: None)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        install_regex_guard()
         self.loop.spawn(self._obey(stream), "signals")
 
     async def _obey(self, stream: Stream) -> None:

@@ -5,37 +5,136 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from wproxy.cli import configuration_file, parser, prefix_of
+from wproxy.cli import configuration_file, is_for_nginx, parser, prefix_of
+from wproxy.identity import WPROXY, Identity, identity_of
+
+if TYPE_CHECKING:
+    from master.start_log import StartLog
+    from wproxy.config.document import Document, SourceFile
+    from wproxy.config.model import Configuration
+    from wproxy.options import Options, Places
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
-    given = parser().parse_args(arguments)
+    """Run one command; returns the exit code. arguments: the words after the program's name, by default those we were given."""
+    program, words = (sys.argv[0], sys.argv[1:]) if arguments is None else ("", arguments)
+    identity, words = identity_of(program, words)
     try:
-        if given.command == "start":
-            return start(given)
-        if given.command == "proxy":
-            return proxy(given)
-        if given.command == "demo":
-            return demo(given)
-        return control(given)
+        if identity is not WPROXY or (words and is_for_nginx(words[0])):
+            return as_nginx(identity, words)
+        given = parser().parse_args(words)
+        return DEEDS[given.command](given)
     except KeyboardInterrupt:
         return 130
 
 
-def start(given: argparse.Namespace) -> int:
-    """`wproxy start`: be the master of a configuration file."""
+def as_nginx(identity: Identity, words: Sequence[str]) -> int:
+    """nginx's own command line: tell, test, signal or start (nginx: main in src/core/nginx.c)."""
+    from wproxy.options import BadOption, places, read_options
+
+    try:
+        options = read_options(words)
+    except BadOption as error:
+        sys.stderr.write(f"{identity.name}: {error}\n")
+        return 1
+    if options.version:
+        tell_version(identity, options)
+        if not options.test:
+            return 0
+    from master.start_log import StartLog
+
+    where = places(options, identity)
+    log = StartLog(identity, where.log)
+    if options.test:
+        return test(where, identity, options, log)
+    if options.signal:
+        return send(where, identity, options, log)
+    return start(lambda: load(where, identity, options)[0], log=log)
+
+
+def tell_version(identity: Identity, options: Options) -> None:
+    """`-v`, `-V` and `-h`."""
+    from wproxy.about import build_text, usage_text, version_text
+
+    sys.stderr.write(version_text(identity))
+    if options.help:
+        sys.stderr.write(usage_text(identity))
+    if options.build:
+        sys.stderr.write(build_text(identity))
+
+
+def load(where: Places, identity: Identity, options: Options) -> tuple[Configuration, Document]:
+    """The configuration that nginx's options name, with the defaults that go with our name, and what was read for it.
+
+    Raises ConfigurationError.
+    """
     from master.names import look_up
+    from wproxy.config.load import load_document, resolve_document
+    from wproxy.defaults import apply_defaults
+
+    document = load_document(where.file, options.directives)
+    configuration = resolve_document(document, where.file, where.prefix, look_up)
+    return apply_defaults(configuration, identity, options.error_log), document
+
+
+def test(where: Places, identity: Identity, options: Options, log: StartLog) -> int:
+    """`-t` and `-T`."""
+    from master.check import check_configuration
+
+    files: list[SourceFile] = []
+
+    def load_and_keep() -> Configuration:
+        configuration, document = load(where, identity, options)
+        files.extend(document.files)
+        return configuration
+
+    code = check_configuration(load_and_keep, where.file, log, options.quiet)
+    if options.dump and code == 0:
+        for name, content in dict(files).items():  # each once, however often it was included
+            sys.stdout.buffer.write(b"# configuration file %s:\n%s\n" % (os.fsencode(name), content))
+        sys.stdout.buffer.flush()
+    return code
+
+
+def send(where: Places, identity: Identity, options: Options, log: StartLog) -> int:
+    """`-s`: a broken configuration keeps the signal from being sent, and a reload that would be refused, too."""
+    from master.control import signal_master
+    from wproxy.config.tree import ConfigurationError
+
+    try:
+        configuration, _ = load(where, identity, options)
+    except ConfigurationError as error:
+        log.tell_all("emerg", error.problems)
+        return 1
+    if options.signal == "reload" and configuration.refusals:
+        log.tell_all("emerg", configuration.refusals)
+        return 1
+    if not configuration.pid:
+        log.tell("error", 'there is no pid file to find the master by: "pid" is off')
+        return 1
+    return signal_master(options.signal, configuration.path(configuration.pid), log)
+
+
+def start(load: Callable[[], Configuration], foreground: bool | None = None, log: StartLog | None = None) -> int:
+    """Be the master of a configuration."""
     from master.supervise import supervise
     from worker.run import work
+
+    return supervise(load, work, foreground=foreground, log=log)
+
+
+def start_file(given: argparse.Namespace) -> int:
+    """`wproxy start`: be the master of a configuration file."""
+    from master.names import look_up
     from wproxy.config.load import load_configuration
 
     file = configuration_file(given.config)
     prefix = prefix_of(given.prefix, file)
     file = os.path.abspath(file) if os.path.exists(file) else file
-    return supervise(lambda: load_configuration(file, prefix, look_up), work, foreground=given.foreground or None)
+    return start(lambda: load_configuration(file, prefix, look_up), given.foreground or None)
 
 
 def proxy(given: argparse.Namespace) -> int:
@@ -52,7 +151,9 @@ def proxy(given: argparse.Namespace) -> int:
     from wproxy.config.load import load_text
 
     return supervise(
-        lambda: load_text(text.encode("utf-8", "surrogateescape"), "wproxy proxy", os.getcwd(), look_up), work, foreground=True
+        lambda: load_text(text.encode("utf-8", "surrogateescape"), "wproxy proxy.toml", os.getcwd(), look_up),
+        work,
+        foreground=True,
     )
 
 
@@ -96,6 +197,15 @@ def control(given: argparse.Namespace) -> int:
         return status(pid_path, given.json, file)
     deeds = {"stop": commands.stop, "quit": commands.quit, "reload": commands.reload, "reopen": commands.reopen}
     return deeds[given.command](pid_path)
+
+
+# By the name of the command: see `wproxy.cli.COMMANDS`.
+DEEDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "start": start_file,
+    "proxy": proxy,
+    "demo": demo,
+    **dict.fromkeys(("stop", "quit", "reload", "reopen", "status"), control),
+}
 
 
 if __name__ == "__main__":

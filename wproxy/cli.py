@@ -1,9 +1,15 @@
-"""The command line: words to a value. What they do is joined together in `wproxy.__main__`."""
+"""The command line: words to a value. What they do is joined together in `wproxy.__main__`.
+
+There are two ways to speak to wproxy. `wproxy COMMAND ...` is read here, a row of COMMANDS for each. A first word with one dash,
+or the name nginx, means nginx's own options, read by `wproxy.options`.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
+from typing import NamedTuple
 
 from wproxy.version import VERSION
 
@@ -15,18 +21,64 @@ examples:
   wproxy start -c wproxy.toml                         start on a configuration
   wproxy reload                                       new workers on the changed configuration
   wproxy status                                       who is at work
+  wproxy -t -c nginx.conf                             nginx's own options: wproxy -h
 """
 
 
+class Command(NamedTuple):
+    """One command: its name, its line in the help, and what declares its arguments. where: whether it takes -c and -p."""
+
+    name: str
+    help: str
+    declare: Callable[[argparse.ArgumentParser], None] = lambda parser: None
+    where: bool = True
+
+
+def _start(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--foreground", action="store_true", help="stay in the foreground whatever `daemon` says")
+
+
+def _status(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _proxy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("listen", help="port or address to listen on: 8080, 127.0.0.1:8080, unix:/path")
+    parser.add_argument("upstream", nargs="+", help="where to send requests: 127.0.0.1:3000, unix:/path, several for a pool")
+    parser.add_argument("--workers", default="auto", metavar="N", help="how many workers (default: one for each core)")
+    parser.add_argument("--show-config", action="store_true", help="print the wproxy.toml this stands for, and exit")
+
+
+def _demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-c", "--config", metavar="FILE", help="the configuration file (default: the one that is shipped)")
+    parser.add_argument("--once", action="store_true", help="show it once and exit, instead of staying until Ctrl-C")
+
+
+# Every command has a row here and a function of its name in the table of `wproxy.__main__`.
+COMMANDS = (
+    Command("start", "start master and workers", _start),
+    Command("stop", "stop at once; requests in progress are cut"),
+    Command("quit", "stop when all requests are finished"),
+    Command("reload", "serve the changed configuration; wait until it does"),
+    Command("reopen", "open log files anew, after a rotation"),
+    Command("status", "show master, workers, connections and requests", _status),
+    Command("proxy", "a front door without a configuration file, in the foreground", _proxy, where=False),
+    Command("demo", "three small applications behind wproxy, to look at and to break", _demo, where=False),
+)
+
+
 def parser() -> argparse.ArgumentParser:
-    """The parser of everything after `wproxy`."""
+    """The parser of everything after `wproxy`, as far as it begins with a command."""
     top = argparse.ArgumentParser(
         prog="wproxy",
         description="An nginx-class reverse proxy in pure Python.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
     )
-    top.add_argument("-v", "--version", action="version", version=f"wproxy {VERSION}")
+    top.add_argument("--help", action="help", help="show this help and exit")
+    top.add_argument("--version", action="version", version=f"wproxy {VERSION}")
+    top.add_argument("--as-nginx", action="store_true", help="as the first word, before nginx's options: be nginx")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     where = argparse.ArgumentParser(add_help=False)
@@ -34,26 +86,14 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument(
         "-p", "--prefix", metavar="DIR", help="where relative paths start (default: the configuration file's directory)"
     )
-
-    start = commands.add_parser("start", parents=[where], help="start master and workers")
-    start.add_argument("--foreground", action="store_true", help="stay in the foreground whatever `daemon` says")
-    commands.add_parser("stop", parents=[where], help="stop at once; requests in progress are cut")
-    commands.add_parser("quit", parents=[where], help="stop when all requests are finished")
-    commands.add_parser("reload", parents=[where], help="serve the changed configuration; wait until it does")
-    commands.add_parser("reopen", parents=[where], help="open log files anew, after a rotation")
-    status = commands.add_parser("status", parents=[where], help="show master, workers, connections and requests")
-    status.add_argument("--json", action="store_true", help="for programs")
-
-    proxy = commands.add_parser("proxy", help="a front door without a configuration file, in the foreground")
-    proxy.add_argument("listen", help="port or address to listen on: 8080, 127.0.0.1:8080, unix:/path")
-    proxy.add_argument("upstream", nargs="+", help="where to send requests: 127.0.0.1:3000, unix:/path, several for a pool")
-    proxy.add_argument("--workers", default="auto", metavar="N", help="how many workers (default: one for each core)")
-    proxy.add_argument("--show-config", action="store_true", help="print the wproxy.toml this stands for, and exit")
-
-    demo = commands.add_parser("demo", help="three small applications behind wproxy, to look at and to break")
-    demo.add_argument("-c", "--config", metavar="FILE", help="the configuration file (default: the one that is shipped)")
-    demo.add_argument("--once", action="store_true", help="show it once and exit, instead of staying until Ctrl-C")
+    for command in COMMANDS:
+        command.declare(commands.add_parser(command.name, parents=[where] if command.where else [], help=command.help))
     return top
+
+
+def is_for_nginx(word: str) -> bool:
+    """Whether a first word is one of nginx's options: those have one dash, ours have two."""
+    return word.startswith("-") and not word.startswith("--")
 
 
 def configuration_file(given: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -102,6 +103,7 @@ class RequestLineLike(Protocol):
     args: bytes | None
     version: int
     authority: bytes | None
+    authority_port: int | None
     has_escapes: bool
     raw_ok: bool
 
@@ -111,6 +113,7 @@ class FieldsLike(Protocol):
 
     lines: tuple[tuple[bytes, bytes, bytes], ...]
     host: bytes | None
+    host_port: int | None
     content_length: int
     chunked: bool
     upgrade: bytes | None
@@ -185,6 +188,8 @@ class Attempt:
     response_length = 0
     interim_heads = 0
     interim_bytes = 0
+    bytes_sent = 0
+    begins_group = False  # the first after a jump to another location
 
     def __init__(self, peer: str, started: float) -> None:
         self.peer = peer
@@ -199,11 +204,27 @@ class ResponseFields:
     """Status and fields of a response, ready for any client protocol; shared by all responses that are alike.
 
     lines: (name, value) after those that have a place of their own: content_type and content_length (-1: not known).
+    last_modified: unix seconds of a Last-Modified of ours, -1 without; like content_type it has a place of its own.
+    last_lines: (name, value) of what comes after all that filters add: Accept-Ranges, Content-Range.
+    owns_location: the location was made absolute by us and has that place; any other is the first of the lines.
     wants_date: a Date of ours goes with it, since there is none among the lines.
-    wire: what a client protocol has made of it, by protocol and variant; filled on first use.
+    wire: what a client protocol has made of it last, by variant, with the Date line in it; filled on first use.
     """
 
-    __slots__ = ("content_length", "content_type", "lines", "location", "reason", "server", "status", "wants_date", "wire")
+    __slots__ = (
+        "content_length",
+        "content_type",
+        "last_lines",
+        "last_modified",
+        "lines",
+        "location",
+        "owns_location",
+        "reason",
+        "server",
+        "status",
+        "wants_date",
+        "wire",
+    )
 
     def __init__(
         self,
@@ -215,9 +236,15 @@ class ResponseFields:
         server: bytes = b"wproxy",
         reason: bytes | None = None,
         location: bytes | None = None,
+        last_modified: int = -1,
+        last_lines: tuple[tuple[bytes, bytes], ...] = (),
+        owns_location: bool = True,
     ) -> None:
+        self.owns_location = owns_location
         self.status = status
         self.reason = reason
+        self.last_modified = last_modified
+        self.last_lines = last_lines
         self.lines = lines
         self.content_type = content_type
         self.content_length = content_length
@@ -225,6 +252,20 @@ class ResponseFields:
         self.server = server
         self.wants_date = not any(name.lower() == b"date" for name, _ in lines)
         self.wire: dict[int, Any] = {}
+
+    def with_status(self, status: int, location: bytes | None = None) -> ResponseFields:
+        """The same with another status and, unless None, another Location."""
+        return ResponseFields(
+            status,
+            self.lines,
+            content_type=self.content_type,
+            content_length=self.content_length,
+            server=self.server,
+            location=self.location if location is None else location,
+            last_modified=self.last_modified,
+            last_lines=self.last_lines,
+            owns_location=self.owns_location,
+        )
 
     def __repr__(self) -> str:
         return f"<response fields {self.status} {self.content_length}>"
@@ -250,6 +291,8 @@ class Response:
     __slots__ = ("bodiless", "body", "fields", "source", "tunnel")
 
     error = 0  # the status that was raised where this is a built-in page: error_page may put something else in its place
+    # Tells (name, value) of the fields after the body; to be asked when the body has been sent.
+    trailers: Callable[[Request], tuple[tuple[bytes, bytes], ...]] | None = None
 
     def __init__(
         self,
@@ -318,8 +361,21 @@ class Request:
     # What `set`, maps and named captures have given variables, by lower-case name; made when the first one is.
     values: dict[str, bytes | None] | None = None
     captures: Any = None  # the re.Match that $1 to $9 come from
+    response_fields: ResponseFields | None = None  # of what is being or has been sent, for $sent_http_*
+    response_trailers: tuple[tuple[bytes, bytes], ...] = ()
+    trace: Any = None  # told of every decision when `wproxy explain` asks (wproxy.explain.Trace)
     internal = False  # the URI is one of ours: after error_page, index, try_files, X-Accel-Redirect
     uri_changes = 0
+    uri_changed = False  # a rewrite asks for a new search of the location
+    origin_stands = True  # the URI is still the one that was received, so that its bytes may be sent on
+    add_uri_to_alias = False  # try_files has found a file behind the alias of a regex location
+    valid_location = True  # the location was found for this URI, so that proxy_pass may replace its prefix
+    limit_rate: int | None = None  # bytes a second, as `set $limit_rate` has it
+    upstream_trailers: tuple[tuple[bytes, bytes, bytes], ...] = ()  # lower-case name, name, value
+    pipelined = False  # its head had come before the request before it was answered
+    forced_status = 0  # by error_page: what the response is sent with, whatever it says
+    upstream_uri = b""  # of a proxy_pass with variables: sent as it is
+    is_error_page = False  # error_page has led here: a further error gets the built-in page
 
     def __init__(self, client: Client, line: RequestLineLike, fields: FieldsLike, started: float) -> None:
         self.client = client
@@ -333,15 +389,19 @@ class Request:
         self.keepalive = True
         self.body: Any = None  # worker.http1.body.RequestBody when the request has one
 
+    def capture(self, match: re.Match[bytes]) -> None:
+        """Remember what a regex found, for $1 to $9 and for the variables of its named groups."""
+        self.captures = match
+        if match.re.groupindex:
+            if self.values is None:
+                self.values = {}
+            # nginx's variables are caseless; a group that took no part gives an empty value.
+            self.values.update({name.lower(): value or b"" for name, value in match.groupdict().items()})
+
     @property
     def host(self) -> bytes:
         """`$host`: the authority of the request line, else Host, else the server's first name; lower case, no port."""
         return self.line.authority or self.fields.host or self.server.name.encode("utf-8", "surrogateescape")
-
-    @property
-    def is_rewritten(self) -> bool:
-        """Whether the URI is no longer what the client asked for."""
-        return self.path is not self.line.path or self.args is not self.line.args
 
     def __repr__(self) -> str:
         line = self.line.line.decode("latin-1")

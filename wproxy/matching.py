@@ -1,18 +1,24 @@
 """Which server and which location: server_name and location matching (routing.md §2.2 and §3.2).
 
 Built once at load, asked for every request. The pieces are plain tables; the order in which they are asked is nginx's.
+
+A regex that matches leaves its match on the request, where `$1` and named captures are read. A look-up that asked a regex is
+not remembered by the connection, because the next request needs its own captures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
+
+from wproxy.http import Request
+from wproxy.regex import Regex
 
 Target = TypeVar("Target")
 
 
 class ServerNames(Generic[Target]):
-    """The virtual servers of one listener: exact name, longest `*.suffix`, longest `prefix.*`, then the default.
+    """The virtual servers of one listener: exact name, longest `*.suffix`, longest `prefix.*`, regexes in order, the default.
 
     A name given twice belongs to the server that gave it first.
     """
@@ -22,6 +28,7 @@ class ServerNames(Generic[Target]):
         self.exact: dict[bytes, Target] = {}
         self.suffixes: dict[bytes, Target] = {}  # b".example.com" for *.example.com
         self.prefixes: dict[bytes, Target] = {}  # b"www." for www.*
+        self.regexes: list[tuple[Regex, Target]] = []
 
     def add(self, name: str, target: Target) -> bool:
         """Enter a server_name; False when it was taken already. Raises ValueError for a name that is none."""
@@ -40,12 +47,21 @@ class ServerNames(Generic[Target]):
             table, key = self.exact, encoded
         return table.setdefault(key, target) is target
 
-    def find(self, host: bytes | None) -> Target:
-        """The server for a host as `effective_host` gives it: lower case, no port, no trailing dot; None without one."""
+    def add_regex(self, regex: Regex, target: Target) -> None:
+        """Enter a `~regex`; of several that match the first counts."""
+        self.regexes.append((regex, target))
+
+    def find(self, host: bytes | None, request: Request) -> Target:
+        """The server for a host as `effective_host` gives it: lower case, no port, no trailing dot; None without one.
+
+        A regex that matches leaves its captures on the request.
+        """
         key = host or b""
         found = self.exact.get(key)
         if found is None and key:
             found = self._wildcard(key)
+            if found is None and self.regexes:
+                found = self._regex(key, request)
         if found is None:
             found = self.default
         assert found is not None, "a listener has a default server"
@@ -68,6 +84,23 @@ class ServerNames(Generic[Target]):
                 dot = host.rfind(b".", 0, dot)
         return None
 
+    def _regex(self, host: bytes, request: Request) -> Target | None:
+        for regex, target in self.regexes:
+            match = regex.search(host)
+            if match is not None:
+                request.capture(match)
+                return target
+        return None
+
+    def explain(self, host: bytes | None, request: Request) -> str:
+        """Which kind of name `find` takes for this host: "exact", "wildcard", "regex" or "default"."""
+        key = host or b""
+        if key in self.exact:
+            return "exact"
+        if key and self._wildcard(key) is not None:
+            return "wildcard"
+        return "regex" if key and self._regex(key, request) is not None else "default"
+
 
 def valid_server_name(name: str) -> bool:
     """Whether a (lower-case) server_name has its stars at the ends only and no empty label; `~` would be a regex."""
@@ -82,23 +115,45 @@ def _internationalised(name: str) -> bytes:
     return b"." * name.startswith(".") + name.removeprefix(".").encode("idna")
 
 
-class LocationMatcher(Generic[Target]):
-    """The locations of one server: `=` is final, else the longest prefix, else the server itself."""
+class Nested(Protocol):
+    """What a matcher must know of a location: the locations inside it."""
 
-    def __init__(self, fallback: Target) -> None:
+    inner: Any  # LocationMatcher of the same kind of location, or None
+
+
+Place = TypeVar("Place", bound=Nested)
+
+
+class LocationMatcher(Generic[Place]):
+    """The locations of one level: `=` is final, else the longest prefix and what is inside it, else the first regex.
+
+    A prefix marked `^~` keeps the regexes of its own level from being asked. `fallback` is what is meant when none matches: at
+    the top the server itself, inside a location that location.
+    """
+
+    def __init__(self, fallback: Place) -> None:
         self.fallback = fallback
-        self.exact: dict[bytes, Target] = {}
-        self.prefixes: dict[bytes, Target] = {}
-        self._by_length: tuple[tuple[int, dict[bytes, Target]], ...] = ()
-        self._few: tuple[tuple[bytes, Target], ...] = ()
+        self.exact: dict[bytes, Place] = {}
+        self.prefixes: dict[bytes, Place] = {}
+        self.regexes: list[tuple[Regex, Place]] = []
+        self.without_regexes: set[Place] = set()  # those marked `^~`
+        self.is_plain = True  # no regex, nothing nested: `find` needs one look
+        self._by_length: tuple[tuple[int, dict[bytes, Place]], ...] = ()
+        self._few: tuple[tuple[bytes, Place], ...] = ()
 
-    def add(self, modifier: str, pattern: bytes, target: Target) -> bool:
-        """Enter a location; False when the same one is there already."""
+    def add(self, modifier: str, pattern: bytes, target: Place) -> bool:
+        """Enter a location that is no regex; False when the same one is there already."""
         table = self.exact if modifier == "=" else self.prefixes
         if pattern in table:
             return False
         table[pattern] = target
+        if modifier == "^~":
+            self.without_regexes.add(target)
         return True
+
+    def add_regex(self, regex: Regex, target: Place) -> None:
+        """Enter a regex location; of several that match the first counts."""
+        self.regexes.append((regex, target))
 
     def seal(self) -> None:
         """Build the tables that `find` asks, after the last `add`.
@@ -107,28 +162,40 @@ class LocationMatcher(Generic[Target]):
         one dictionary look-up for each different length, whatever their number.
         """
         longest_first = sorted(self.prefixes.items(), key=lambda item: -len(item[0]))
+        self.is_plain = not self.regexes and all(target.inner is None for target in self._each())
         if len(longest_first) <= 8:
             self._few = tuple(longest_first)
             self._by_length = ()
             return
-        lengths: dict[int, dict[bytes, Target]] = {}
+        lengths: dict[int, dict[bytes, Place]] = {}
         for prefix, target in longest_first:
             lengths.setdefault(len(prefix), {})[prefix] = target
         self._few = ()
         self._by_length = tuple(lengths.items())
 
-    def __iter__(self) -> Iterator[Target]:
-        """All locations, the fallback first."""
-        yield self.fallback
+    def _each(self) -> Iterator[Place]:
         yield from self.exact.values()
         yield from self.prefixes.values()
+        for _, target in self.regexes:
+            yield target
 
-    def find(self, path: bytes) -> Target:
-        """The location for a normalised path."""
+    def __iter__(self) -> Iterator[Place]:
+        """All locations of this level, the fallback first."""
+        yield self.fallback
+        yield from self._each()
+
+    def find(self, path: bytes, request: Request) -> Place:
+        """The location for a normalised path; a regex that matches leaves its captures on the request."""
         if self.exact:
             found = self.exact.get(path)
             if found is not None:
                 return found
+        found = self._longest_prefix(path)
+        if self.is_plain:
+            return found if found is not None else self.fallback
+        return self._find_deeper(path, request, found)[0]
+
+    def _longest_prefix(self, path: bytes) -> Place | None:
         for prefix, target in self._few:
             if path.startswith(prefix):
                 return target
@@ -136,4 +203,44 @@ class LocationMatcher(Generic[Target]):
             found = table.get(path[:length])
             if found is not None:
                 return found
-        return self.fallback
+        return None
+
+    def _find_deeper(self, path: bytes, request: Request, prefix: Place | None) -> tuple[Place, bool]:
+        """The location, and whether the choice is final (no regex of a level further out may change it)."""
+        choice = self.fallback
+        asks_regexes = True
+        trace = request.trace
+        if prefix is not None:
+            choice = prefix
+            asks_regexes = prefix not in self.without_regexes
+            if trace is not None:
+                trace.considered(prefix, "the longest prefix" if asks_regexes else "the longest prefix, and no regex is asked")
+            inner: LocationMatcher[Place] | None = prefix.inner
+            if inner is not None:
+                choice, is_final = inner.find_level(path, request)
+                if is_final:
+                    return choice, True
+        if asks_regexes:
+            for regex, target in self.regexes:
+                match = regex.search(path)
+                if trace is not None:
+                    trace.considered(target, "regex, matches" if match else "regex, does not match")
+                if match is None:
+                    continue
+                request.capture(match)
+                inner = target.inner
+                return (inner.find_level(path, request)[0] if inner is not None else target), True
+        return choice, False
+
+    def find_level(self, path: bytes, request: Request) -> tuple[Place, bool]:
+        """`find` for the level inside a location: also tells whether the choice is final."""
+        found = self.exact.get(path)
+        if found is not None:
+            if request.trace is not None:
+                request.trace.considered(found, "exact")
+            return found, True
+        return self._find_deeper(path, request, self._longest_prefix(path))
+
+    def explain(self, path: bytes, request: Request) -> Place:
+        """`find`, telling `request.trace` every location that is considered."""
+        return self.find_level(path, request)[0]

@@ -1,7 +1,8 @@
 """Templates: text with variables (`http://$host:${server_port}`), compiled to a function at load.
 
 A template knows how long its value holds (`varies`): as long as the connection and the header block stay the same, or for one
-request only. What holds longer is remembered by whoever evaluates it.
+request only. What holds longer is remembered by whoever evaluates it. It may name variables that the configuration declares
+further down: how long those hold is known when the load is over.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import re
 from collections.abc import Callable
 
 from wproxy.http import Request
-from wproxy.variables import BLOCK, Reader, Variable, find_variable
+from wproxy.variables import BLOCK, CAPTURES, Reader, Variable, active_namespace, find_variable
 
-_PIECE = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+)|\{([A-Za-z0-9_]+)|())")
+# `$1` is one digit, whatever follows; with braces it would be a name (nginx: ngx_http_script_compile).
+_PIECE = re.compile(r"\$(?:([1-9])|\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+)|\{([A-Za-z0-9_]*)(?!\})(.?)|())", re.DOTALL)
 
 Evaluate = Callable[[Request], bytes]
 
@@ -20,13 +22,18 @@ Evaluate = Callable[[Request], bytes]
 class Template:
     """Compiled text. `constant` is its value when it has no variables, else None."""
 
-    __slots__ = ("constant", "evaluate", "text", "varies")
+    __slots__ = ("_variables", "constant", "evaluate", "text")
 
-    def __init__(self, text: str, constant: bytes | None, evaluate: Evaluate, varies: int) -> None:
+    def __init__(self, text: str, constant: bytes | None, evaluate: Evaluate, variables: tuple[Variable, ...]) -> None:
         self.text = text
         self.constant = constant
         self.evaluate = evaluate
-        self.varies = varies
+        self._variables = variables
+
+    @property
+    def varies(self) -> int:
+        """BLOCK or REQUEST; to be asked when the configuration has been read."""
+        return max((variable.varies for variable in self._variables), default=BLOCK)
 
     def __repr__(self) -> str:
         return f"<template {self.text!r}>"
@@ -38,13 +45,13 @@ def compile_template(text: str) -> Template:
     A variable that is not found counts as empty.
     """
     pieces = parse_pieces(text)
-    if not any(isinstance(piece, Variable) for piece in pieces):
-        return _constant_template(text, b"".join(piece for piece in pieces if isinstance(piece, bytes)))
-    varies = max(piece.varies for piece in pieces if isinstance(piece, Variable))
-    if len(pieces) == 1 and isinstance(pieces[0], Variable):
-        read = pieces[0].read
-        return Template(text, None, lambda request: read(request) or b"", varies)
-    return Template(text, None, _joiner([piece.read if isinstance(piece, Variable) else piece for piece in pieces]), varies)
+    variables = tuple(piece for piece in pieces if isinstance(piece, Variable))
+    if not variables:
+        return literal(text)
+    if len(pieces) == 1:
+        read = variables[0].read
+        return Template(text, None, lambda request: read(request) or b"", variables)
+    return Template(text, None, _joiner([piece.read if isinstance(piece, Variable) else piece for piece in pieces]), variables)
 
 
 def parse_pieces(text: str) -> list[bytes | Variable]:
@@ -54,23 +61,33 @@ def parse_pieces(text: str) -> list[bytes | Variable]:
     for match in _PIECE.finditer(text):
         if match.start() > position:
             pieces.append(_encode(text[position : match.start()]))
-        name = match[1] or match[2]
-        if match[3]:
-            raise ValueError(f'the closing bracket in "{match[3]}" variable is missing')
-        if not name:
-            raise ValueError("invalid variable name")
-        variable = find_variable(name.lower())
-        if variable is None:
-            raise ValueError(f'unknown "{name}" variable')
-        pieces.append(variable)
+        pieces.append(_variable(match))
         position = match.end()
     if position < len(text):
         pieces.append(_encode(text[position:]))
     return pieces
 
 
-def _constant_template(text: str, value: bytes) -> Template:
-    return Template(text, value, lambda request: value, BLOCK)
+def _variable(match: re.Match[str]) -> Variable:
+    digit, braced, bare, unclosed, following, _ = match.groups()
+    if digit:
+        active_namespace().captures_are_read = True
+        return CAPTURES[int(digit) - 1]
+    if unclosed or following:
+        raise ValueError(f'the closing bracket in "{unclosed}" variable is missing')
+    name = braced or bare
+    if not name:
+        raise ValueError("invalid variable name")
+    variable = find_variable(name.lower())
+    if variable is None:
+        raise ValueError(f'unknown "{name}" variable')
+    return variable
+
+
+def literal(text: str) -> Template:
+    """A template of text in which nothing stands for anything."""
+    value = _encode(text)
+    return Template(text, value, lambda request: value, ())
 
 
 def _joiner(pieces: list[bytes | Reader]) -> Evaluate:

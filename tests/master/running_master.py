@@ -24,11 +24,14 @@ import psutil
 
 from master import generation
 from master.memory import Memory, NoMaster, open_memory_of
+from master.start_log import StartLog
 from master.supervise import supervise
 from wproxy.address import Address, parse_listen_address
 from wproxy.config.model import Listener, Peer
 from wproxy.config.tree import ConfigurationError, Position, Problem
+from wproxy.directives.listen import SocketOptions
 from wproxy.directives.log import AccessLog
+from wproxy.identity import NGINX
 from wproxy.shared import (
     DRAINING,
     HEAD_READY,
@@ -57,7 +60,7 @@ def load(path: str) -> Any:
     prefix = os.path.dirname(path) + "/"
     return SimpleNamespace(
         listeners=tuple(
-            Listener(parse_listen_address(address), Position(path, line, 1), written.get("backlog", 511))
+            Listener(parse_listen_address(address), Position(path, line, 1), SocketOptions(**written.get("options", {})))
             for line, address in enumerate(written["listen"], start=1)
         ),
         upstreams=tuple(
@@ -65,15 +68,18 @@ def load(path: str) -> Any:
             for name, peers in written.get("upstreams", {}).items()
         ),
         servers=(
-            SimpleNamespace(locations=(SimpleNamespace(access_log=tuple(map(AccessLog, written.get("access_logs", ())))),)),
+            SimpleNamespace(
+                each_location=lambda: [SimpleNamespace(access_log=tuple(map(AccessLog, written.get("access_logs", ()))))]
+            ),
         ),
         worker_processes=written.get("workers", 2),
         daemon=written.get("daemon", False),
         pid=written.get("pid", "wproxy.pid"),
         user=None,
-        warnings=(),
+        warnings=tuple(map(Problem, written.get("warnings", ()))),
+        refusals=tuple(map(Problem, written.get("refusals", ()))),
         worker_shutdown_timeout=written.get("worker_shutdown_timeout"),
-        error_log_targets=[(prefix + "error.log", "debug")],
+        error_log_targets=[(written.get("error_log", prefix + "error.log"), "debug")],
         path=lambda name: name if name.startswith("/") else prefix + name,
         text=written.get("text", ""),
         bad_worker=written.get("bad_worker"),  # [index, what is wrong with it]
@@ -203,6 +209,7 @@ class RunningMaster:
         self.written: dict[str, Any] = {"listen": [f"127.0.0.1:{free_port()}"], **written}
         self.write()
         self.process: subprocess.Popen[str] | None = None
+        self.words: tuple[str, ...] = ()  # the path of a start log, to run as nginx
 
     @property
     def address(self) -> Address:
@@ -231,7 +238,7 @@ class RunningMaster:
         return self.process
 
     def command(self) -> list[str]:
-        return [sys.executable, __file__, self.path]
+        return [sys.executable, __file__, self.path, *self.words]
 
     def is_ready(self) -> bool:
         try:
@@ -306,4 +313,5 @@ def running_master(directory: Any, **written: Any) -> Iterator[RunningMaster]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(supervise(lambda: load(sys.argv[1]), work))
+    start_log = StartLog(NGINX, sys.argv[2]) if len(sys.argv) > 2 else None
+    raise SystemExit(supervise(lambda: load(sys.argv[1]), work, log=start_log))

@@ -2,13 +2,19 @@
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 from running_master import connect, is_gone, running_master, until
 
 from master import control, status
+from master.pidfile import has_title_of_master
+from master.start_log import StartLog
+from wproxy.identity import NGINX, WPROXY
 from wproxy.shared import DRAINING
 
 pytestmark = pytest.mark.whole
@@ -47,6 +53,69 @@ def test_the_number_of_a_process_that_is_gone_is_stale(tmp_path, capsys):
     path.write_text(f"{pid}\n")
     assert control.stop(str(path)) == 1
     assert capsys.readouterr().err == f'wproxy: [error] "{path}" is stale: process {pid} does not exist\n'
+
+
+# `-s`.
+
+
+def signalled(word, path, capsys, log=None):
+    """What `-s WORD` told on stderr; it must have failed."""
+    assert control.signal_master(word, str(path), log or StartLog(NGINX)) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    return told.err
+
+
+def test_a_signal_without_a_pid_file_fails_in_nginx_s_words(tmp_path, capsys):
+    path = tmp_path / "nginx.pid"
+    assert signalled("stop", path, capsys) == f'nginx: [error] open() "{path}" failed (2: No such file or directory)\n'
+    for content in ("", "abc"):
+        path.write_text(content)
+        assert signalled("stop", path, capsys) == f'nginx: [error] invalid PID number "{content}" in "{path}"\n'
+    pid = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitpid(pid, 0)
+    path.write_text(f"{pid}\n")
+    for word, number in (("stop", 15), ("quit", 3), ("reload", 1), ("reopen", 10)):
+        assert signalled(word, path, capsys) == f"nginx: [alert] kill({pid}, {number}) failed (3: No such process)\n"
+
+
+def test_a_signal_never_goes_to_a_stranger(tmp_path, capsys):
+    path = tmp_path / "nginx.pid"
+    path.write_text(f"{os.getpid()}\n")
+    assert signalled("stop", path, capsys) == f'nginx: [error] "{path}" is stale: process {os.getpid()} is not a master process\n'
+
+
+def test_a_signal_is_sent_in_silence_and_its_sending_logged(master, tmp_path, capsys):
+    log = tmp_path / "start.log"
+    assert control.signal_master("reopen", master.pid_path, StartLog(NGINX, str(log))) == 0
+    assert capsys.readouterr() == ("", "")
+    assert re.fullmatch(r"\S+ \S+ \[notice\] (\d+)#\1: signal process started\n", log.read_text())
+    until(lambda: f"signal 10 (SIGUSR1) received from {os.getpid()}, reopening logs" in master.log())
+    assert control.signal_master("reload", master.pid_path, StartLog()) == 0
+    until(lambda: f"signal 1 (SIGHUP) received from {os.getpid()}, reconfiguring" in master.log())
+    until(lambda: re.search(r"\[notice\] .*worker process \d+ exited with code 0", master.log()))
+    assert control.signal_master("quit", master.pid_path, StartLog()) == 0
+    assert master.exit_code() == 0
+
+
+def test_a_real_nginx_may_be_stopped_by_who_takes_its_place(tmp_path, capsys):
+    pretender = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import setproctitle, time; setproctitle.setproctitle('nginx: master process nginx'); time.sleep(60)",
+        ]
+    )
+    try:
+        path = tmp_path / "nginx.pid"
+        path.write_text(f"{pretender.pid}\n")
+        until(lambda: has_title_of_master(pretender.pid, "nginx"))
+        assert "is not a master process" in signalled("stop", path, capsys, StartLog(WPROXY))
+        assert control.signal_master("stop", str(path), StartLog(NGINX)) == 0
+        assert pretender.wait(5) == -15
+    finally:
+        pretender.kill()
+        pretender.wait()
 
 
 def test_stop_returns_when_the_master_is_gone(master, capsys):

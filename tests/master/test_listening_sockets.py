@@ -1,6 +1,7 @@
 """Listening sockets, across reloads."""
 
 import os
+import re
 import socket
 import stat
 from contextlib import contextmanager
@@ -9,10 +10,11 @@ import pytest
 from running_master import connect
 
 from bench.ports import free_port
-from master.sockets import ListeningSockets, share
+from master.sockets import ListeningSockets, probe, share
 from wproxy.address import parse_listen_address
 from wproxy.config.model import Listener
 from wproxy.config.tree import ConfigurationError, Position
+from wproxy.directives.listen import KeepaliveProbes, SocketOptions
 
 
 @pytest.fixture
@@ -22,8 +24,8 @@ def sockets():
     sockets.close()
 
 
-def listener(text, line=1, **settings):
-    return Listener(parse_listen_address(text), Position("wproxy.toml", line, 8), **settings)
+def listener(text, line=1, **options):
+    return Listener(parse_listen_address(text), Position("wproxy.toml", line, 8), SocketOptions(**options))
 
 
 def tcp(host="127.0.0.1", **settings):
@@ -257,11 +259,86 @@ def test_a_changed_backlog_takes_effect_at_the_commit(sockets):
     one = tcp(backlog=1)
     sockets.bind([one], 1)
     sockets.commit([one])
-    wider = Listener(one.address, one.position, 50)
+    wider = Listener(one.address, one.position, SocketOptions(backlog=50))
     sockets.bind([wider], 1)
     sockets.commit([wider])
     with clients(one, 20):
         accept_from_each(held(sockets, one), 20)
+
+
+def test_the_options_of_listen_are_the_socket_s(sockets):
+    one = tcp(
+        receive_buffer=65536,
+        send_buffer=32768,
+        fastopen=7,
+        deferred=True,
+        keepalive=KeepaliveProbes(True, 120, 30, 4),
+    )
+    sockets.bind([one], 2)
+    for member in held(sockets, one):
+        # Linux doubles what it is asked for.
+        assert member.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 131072
+        assert member.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 65536
+        assert member.getsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN) == 7
+        assert member.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT) == 1
+        assert member.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        values = [
+            member.getsockopt(socket.IPPROTO_TCP, name)
+            for name in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        ]
+        assert values == [120, 30, 4]
+
+
+def test_a_changed_option_takes_effect_at_the_commit_and_one_that_is_not_given_is_the_system_s(sockets):
+    one = tcp()
+    sockets.bind([one], 1)
+    sockets.commit([one])
+    (member,) = held(sockets, one)
+    assert member.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
+    changed = Listener(one.address, one.position, SocketOptions(keepalive=KeepaliveProbes()))
+    sockets.bind([changed], 1)
+    assert member.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
+    sockets.commit([changed])
+    assert member.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+
+
+def test_an_ipv6_socket_takes_ipv4_clients_where_it_is_not_for_ipv6_only(sockets):
+    both = tcp("[::]", ipv6only=False)
+    sockets.bind([both], 1)
+    with socket.create_connection(("127.0.0.1", both.address.port), 5):
+        pass
+    strict = tcp("[::]")
+    sockets.bind([strict], 1)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", strict.address.port), 5)
+
+
+# Trying, for `-t`.
+
+
+def test_trying_to_bind_minds_neither_those_who_are_there_already_nor_leaves_anything(sockets, tmp_path):
+    taken, free, file = tcp(), tcp(), unix(tmp_path)
+    sockets.bind([taken], 1)
+    assert probe([taken, free, file]) == []
+    assert not os.path.exists(file.address.host)
+    sockets.bind([free, file], 1)
+    assert probe([file]) == []
+    assert os.path.exists(file.address.host)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("192.0.2.1:80", r"bind\(\) to 192.0.2.1:80 failed \(99: Cannot assign requested address\)"),
+        ("unix:{here}/none/a.sock", r"bind\(\) to unix:{here}/none/a.sock failed \(2: No such file or directory\)"),
+        ("unix:{here}/file", r"bind\(\) to unix:{here}/file failed \(98: Address already in use\)"),
+    ],
+)
+def test_trying_to_bind_tells_what_a_start_would(tmp_path, text, reason):
+    (tmp_path / "file").touch()
+    (problem,) = probe([listener(text.format(here=tmp_path))])
+    assert re.fullmatch(reason.format(here=tmp_path), problem.text)
+    assert problem.position == Position("wproxy.toml", 1, 8)
 
 
 def test_a_worker_keeps_only_its_own(sockets):

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from glob import glob
 
 import psutil
 import pytest
@@ -71,8 +72,7 @@ def test_access_logs_belong_to_the_workers_who_write_them(tmp_path):
         assert not os.path.exists(tmp_path / "off") and not os.path.exists(tmp_path / "stdout")
         path.rename(tmp_path / "logs" / "access.log.1")
         master.signal(signal.SIGUSR1)
-        until(path.exists)
-        assert path.owner() == "nobody"
+        until(lambda: path.exists() and path.owner() == "nobody")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives up rights")
@@ -134,6 +134,87 @@ def test_a_second_master_with_the_same_pid_file_is_refused_and_the_first_serves_
     assert second.stderr == (f'wproxy: [emerg] wproxy is already running as process {master.pid}, says "{master.pid_path}"\n')
     assert read_pid_file(master.pid_path) == master.pid
     assert master.ask().generation == 1
+
+
+def test_what_it_asks_for_and_would_be_unsafe_without_prevents_the_start(unstarted):
+    unstarted.write(refusals=['"allow" does nothing yet', '"deny" does nothing yet'])
+    _, told = unstarted.launch().communicate(timeout=10)
+    assert told == 'wproxy: [emerg] "allow" does nothing yet\nwproxy: [emerg] "deny" does nothing yet\n'
+    assert unstarted.exit_code() == 1
+    assert not os.path.exists(unstarted.pid_path)
+
+
+def test_warnings_are_told_at_the_start_and_logged(unstarted):
+    unstarted.write(warnings=["conflicting server name"], daemon=True)
+    started = subprocess.run(unstarted.command(), capture_output=True, text=True, timeout=20)
+    assert (started.returncode, started.stderr) == (0, "wproxy: [warn] conflicting server name\n")
+    pid = read_pid_file(unstarted.pid_path)
+    os.kill(pid, signal.SIGTERM)
+    until(lambda: is_gone(pid))
+    assert unstarted.log().count("[warn]") == 1
+
+
+# As nginx, with the log of `-e`.
+
+
+def test_the_reason_of_a_failed_start_is_on_stderr_and_in_both_logs(unstarted, tmp_path):
+    early = tmp_path / "early.log"
+    unstarted.words = (str(early),)
+    reason = f"bind() to {unstarted.address} failed (98: Address already in use)"
+    with socket.create_server(unstarted.address):
+        _, told = unstarted.launch().communicate(timeout=10)
+    assert told.startswith(f"nginx: [emerg] {reason}")
+    assert told.count("\n") == 1
+    for log in (early.read_text(), unstarted.log()):
+        assert re.fullmatch(rf"\S+ \S+ \[emerg\] (\d+)#\1: {re.escape(reason)}.*\n", log)
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_a_reason_found_late_is_told_once_in_each_place(unstarted, tmp_path, daemon):
+    early = tmp_path / "early.log"
+    unstarted.words = (str(early),)
+    unstarted.write(bad_worker=[1, "exits"], daemon=daemon)
+    told = subprocess.run(unstarted.command(), capture_output=True, text=True, timeout=20)
+    assert told.returncode == 1
+    assert re.fullmatch(r"nginx: \[emerg\] worker process \d+ exited with code 7 before it served\n", told.stderr)
+    for log in (early.read_text(), unstarted.log()):
+        assert log.count("before it served") == 1
+
+
+def test_a_log_that_both_name_gets_each_line_once(unstarted):
+    unstarted.words = (unstarted.log_path,)
+    unstarted.write(bad_worker=[1, "exits"], warnings=["w"])
+    _, told = unstarted.launch().communicate(timeout=10)
+    assert told.count("\n") == 2
+    assert unstarted.log().count("before it served") == 1
+    assert unstarted.log().count("[warn]") == 1
+
+
+def test_with_the_log_on_stderr_lines_have_their_date_and_come_once(unstarted):
+    unstarted.words = ("stderr",)
+    unstarted.write(broken="this")
+    _, told = unstarted.launch().communicate(timeout=10)
+    assert re.fullmatch(rf"\S+ \S+ \[emerg\] (\d+)#\1: this in {unstarted.path}:3:5\n", told)
+
+
+def test_its_processes_are_nginx_s_and_the_log_begins_with_who_it_is(tmp_path):
+    master = RunningMaster(str(tmp_path))
+    master.words = (f"{tmp_path}/early.log",)
+    try:
+        master.start()
+        titles = [" ".join(psutil.Process(pid).cmdline()).rstrip() for pid in (master.pid, *master.workers())]
+        assert titles == [f"nginx: master process {' '.join(master.command()[1:])}", *["nginx: worker process"] * 2]
+        links = [os.readlink(path) for pid in (master.pid, *master.workers()) for path in glob(f"/proc/{pid}/fd/*")]
+        assert master.log_path in links and f"{tmp_path}/early.log" not in links
+        assert "[notice]" in master.log().splitlines()[0] and ": nginx/1.31.5, wproxy " in master.log().splitlines()[0]
+    finally:
+        master.end()
+
+
+def test_the_pid_file_comes_after_the_sockets(unstarted):
+    unstarted.launch()
+    until(lambda: os.path.exists(unstarted.pid_path))
+    connect(unstarted.address).close()
 
 
 def test_a_stale_pid_file_is_overwritten(unstarted):

@@ -146,7 +146,7 @@ def test_hups_during_a_reload_make_one_more_reload(master):
     master.write(bad_worker=None, text="new")
     for _ in range(5):
         master.signal(signal.SIGHUP)
-        until(lambda: master.log().count("reconfiguring") >= 2)
+        until(lambda: master.log().count(", reconfiguring") >= 2)
     os.kill(master.workers(STARTING, generation=2)[0], signal.SIGKILL)
     until(lambda: master.head(HEAD_ATTEMPTS) == 2)
     until(lambda: master.workers(None, generation=1) == [] and len(master.workers(None)) == 2)
@@ -163,7 +163,7 @@ def test_a_reload_command_during_another_reload_reports_its_own(master, capsys):
     codes = []
     command = threading.Thread(target=lambda: codes.append(control.reload(master.pid_path)))
     command.start()
-    until(lambda: master.log().count("reconfiguring") == 2)
+    until(lambda: master.log().count(", reconfiguring") == 2)
     os.kill(master.workers(STARTING, generation=2)[0], signal.SIGKILL)
     command.join()
     assert codes == [0]

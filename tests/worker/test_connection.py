@@ -109,6 +109,18 @@ def test_nothing_behind_a_closing_request_is_read(stage):
     assert s.statuses() == ["200"]
 
 
+def test_the_date_of_a_repeated_answer_is_that_of_its_second(stage):
+    s = stage(locations=HELLO)
+    client = s.client()
+    s.loop._next_wall_check = float("inf")  # the clock is set here, and by nobody else
+    for wall, date in ((0.0, b"Thu, 01 Jan 1970 00:00:00 GMT"), (1.0, b"Thu, 01 Jan 1970 00:00:01 GMT")):
+        s.loop.clock.set_wall(wall)
+        for _ in range(2):
+            client.send(get(b"/hello"))
+            assert b"\r\nDate: " + date + b"\r\n" in client.pull_all()
+            client.receives(hello())
+
+
 def test_keepalive_requests(stage):
     s = stage(locations=HELLO, server="keepalive_requests = 3")
     client = s.client()

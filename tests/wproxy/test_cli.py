@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 
-from wproxy.cli import DEFAULT_FILES, configuration_file, parser, prefix_of
+from wproxy.__main__ import DEEDS, main
+from wproxy.cli import COMMANDS, DEFAULT_FILES, configuration_file, is_for_nginx, parser, prefix_of
 from wproxy.version import VERSION
 
 
@@ -42,10 +44,9 @@ def test_a_command_line_that_makes_no_sense_ends_with_2_and_a_usage(line, capsys
     assert capsys.readouterr().err.startswith("usage: wproxy")
 
 
-@pytest.mark.parametrize("option", ["-v", "--version"])
-def test_the_version_is_told(option, capsys):
+def test_the_version_is_told(capsys):
     with pytest.raises(SystemExit) as end:
-        parser().parse_args([option])
+        parser().parse_args(["--version"])
     assert not end.value.code
     assert capsys.readouterr().out == f"wproxy {VERSION}\n"
 
@@ -54,7 +55,45 @@ def test_help_names_every_command(capsys):
     with pytest.raises(SystemExit):
         parser().parse_args(["--help"])
     text = capsys.readouterr().out
-    assert all(command in text for command in ("start", "stop", "quit", "reload", "reopen", "status", "proxy", "demo"))
+    assert all(f"    {command.name} " in text for command in COMMANDS)
+    assert {"start", "stop", "quit", "reload", "reopen", "status", "proxy", "demo"} <= {command.name for command in COMMANDS}
+
+
+def test_every_command_has_its_deed():
+    assert set(DEEDS) == {command.name for command in COMMANDS}
+
+
+@pytest.mark.parametrize(
+    ("word", "is_nginx_s"), [("-t", True), ("-x", True), ("-", True), ("--help", False), ("start", False), ("", False)]
+)
+def test_a_first_word_with_one_dash_is_for_nginx(word, is_nginx_s):
+    assert is_for_nginx(word) == is_nginx_s
+
+
+# nginx's way, as far as it needs no configuration.
+
+
+@pytest.mark.parametrize(
+    ("words", "errors", "code"),
+    [
+        (["-v"], f"wproxy version: wproxy/{VERSION}\n", 0),
+        (["--as-nginx", "-v"], "nginx version: nginx/1.31.5\n", 0),
+        (["--as-nginx", "start"], 'nginx: invalid option: "start"\n', 1),
+        (["-x"], 'wproxy: invalid option: "x"\n', 1),
+        (["--as-nginx", "-s", "foo"], 'nginx: invalid option: "-s foo"\n', 1),
+        (
+            ["--as-nginx", "-t", "-e", "stderr", "-v", "-c", "/none/nginx.conf"],
+            "nginx version: nginx/1.31.5\nDATE [emerg] PID: open() "
+            '"/none/nginx.conf" failed (2: No such file or directory)\nnginx: configuration file /none/nginx.conf test failed\n',
+            1,
+        ),
+    ],
+)
+def test_nginx_s_options_are_answered_on_stderr(words, errors, code, capfd):
+    assert main(words) == code
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert re.sub(r"\d+#\d+", "PID", re.sub(r"\d{4}/\d\d/\d\d [\d:]{8}", "DATE", told.err)) == errors
 
 
 # The configuration file and the prefix

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.http1.write import head_pieces
+from worker.http1.write import make_head
 from wproxy.address import Address
 from wproxy.http import REASONS, Attempt, Client, Clock, Request, Response, ResponseFields, http_date
 
@@ -74,7 +74,7 @@ def test_a_date_is_in_english_whatever_the_locale():
     ],
 )
 def test_a_status_line_has_nginx_reason(status, line):
-    assert head_pieces(ResponseFields(status), 0, None)[0].startswith(line)
+    assert make_head(ResponseFields(status), 0, None, b"").startswith(line)
 
 
 def test_reasons_are_for_statuses_of_three_digits():
@@ -148,7 +148,7 @@ def test_fields_of_a_response_know_little_unless_told():
 
 def test_fields_of_responses_do_not_share_their_wire():
     first, second = ResponseFields(200), ResponseFields(200)
-    first.wire[1] = b"HTTP/1.1 200 OK\r\n"
+    first.wire[1] = b"HTTP/1.1 200 OK\r\n", b""
     assert second.wire == {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,16 @@ def request(**attributes):
     fields = SimpleNamespace(host=b"example.com", get={b"accept": b"*/*"}.get)
     client = SimpleNamespace(remote_addr=b"192.0.2.7", scheme=b"http")
     return SimpleNamespace(
-        **{"line": line, "fields": fields, "client": client, "path": b"/a", "args": b"b", "host": b"example.com"} | attributes
+        **{
+            "line": line,
+            "fields": fields,
+            "client": client,
+            "path": b"/a",
+            "args": b"b",
+            "host": b"example.com",
+            "captures": re.match(b"(A)(B)", b"AB"),
+        }
+        | attributes
     )
 
 
@@ -45,6 +55,9 @@ def request(**attributes):
         ("$http_missing", b""),
         ("a${http_missing}b", b"ab"),
         ("$host}", b"example.com}"),
+        ("$10", b"A0"),
+        ("$2x$3", b"Bx"),
+        ("$host$1-", b"example.comA-"),
         ("line\r\n$host", b"line\r\nexample.com"),
     ],
 )
@@ -98,6 +111,10 @@ def test_a_template_holds_as_long_as_the_shortest_of_its_variables(text, varies)
         ("${host:80", 'the closing bracket in "host" variable is missing'),
         ("${", "invalid variable name"),
         ("${}", "invalid variable name"),
+        ("${-}", 'the closing bracket in "" variable is missing'),
+        ("${\n", 'the closing bracket in "" variable is missing'),
+        ("$0", 'unknown "0" variable'),
+        ("${1}", 'unknown "1" variable'),
     ],
 )
 def test_a_template_that_makes_no_sense_is_refused_in_nginx_words(text, problem):

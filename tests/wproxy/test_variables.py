@@ -12,8 +12,19 @@ from worker.http1.request import HeadLimits, HeadMemo, take_request_head
 from worker.http1.response import parse_response_head
 from wproxy.address import Address
 from wproxy.config.load import load_text
-from wproxy.http import Attempt, Client, Clock, Request
-from wproxy.variables import BLOCK, FAMILIES, REQUEST, VARIABLES, error_log_time, find_variable
+from wproxy.http import Attempt, Client, Clock, Request, ResponseFields
+from wproxy.variables import (
+    BLOCK,
+    CAPTURES,
+    FAMILIES,
+    REQUEST,
+    VARIABLES,
+    assigner,
+    error_log_time,
+    find_variable,
+    hear_complaints,
+    is_assignable,
+)
 from wproxy.version import VERSION
 
 CONFIGURATION = b"""
@@ -55,13 +66,14 @@ class Story:
         request = Request(self.client, taken[0], taken[1], self.clock.now)
         request.request_length = taken[2]
         request.server = self.server
-        request.location = self.server.locations.find(request.path)
+        request.location = self.server.locations.find(request.path, request)
         return request
 
 
 @pytest.fixture
 def story(server):
-    return Story(server)
+    yield Story(server)
+    hear_complaints(lambda request, level, text: None)
 
 
 def read(name: str, request: Request) -> bytes | None:
@@ -86,7 +98,7 @@ def read(name: str, request: Request) -> bytes | None:
         ("connection_requests", b"3"),
         ("connection_time", b"0.000"),
         ("pid", b"%d" % os.getpid()),
-        ("hostname", os.uname().nodename.encode()),
+        ("hostname", os.uname().nodename.lower().encode()),
         ("nginx_version", VERSION.encode()),
     ],
 )
@@ -294,6 +306,7 @@ UPSTREAM_VARIABLES = (
     "upstream_response_time",
     "upstream_response_length",
     "upstream_bytes_received",
+    "upstream_bytes_sent",
 )
 
 
@@ -318,13 +331,14 @@ def test_every_attempt_has_its_say(story):
         b"0.000, 1.000",
         b"0, 10",
         b"0, 110",
+        b"0, 0",
     ]
 
 
 def test_an_attempt_that_is_not_over_has_dashes(story):
     request = story.request()
     request.attempts = [Attempt("a:80", 0.0)]
-    assert [read(name, request) for name in UPSTREAM_VARIABLES] == [b"a:80", b"-", b"-", b"-", b"-", b"0", b"0"]
+    assert [read(name, request) for name in UPSTREAM_VARIABLES] == [b"a:80", b"-", b"-", b"-", b"-", b"0", b"0", b"0"]
 
 
 def test_a_field_of_the_upstreams_answer(story):
@@ -400,6 +414,231 @@ def test_the_time_of_day_in_three_forms(story, in_zone, zone, offset, local, iso
     assert error_log_time(int(THEN) + offset) == error_log
 
 
+# The response, as sent
+
+
+def test_before_there_is_a_response_nothing_was_sent(story):
+    assert read("sent_http_content_type", story.request()) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sent_http_content_type", b"text/html"),
+        ("sent_http_content_length", b"5"),
+        ("sent_http_location", b"/there"),
+        ("sent_http_x_a", b"1, 2"),
+        ("sent_http_x_empty", b""),
+        ("sent_http_server", None),
+        ("sent_http_date", None),
+        ("sent_http_connection", b"keep-alive"),
+        ("sent_http_keep_alive", None),
+        ("sent_http_transfer_encoding", None),
+    ],
+)
+def test_a_field_of_the_response(story, name, value):
+    request = story.request()
+    lines = ((b"X-A", b"1"), (b"x-a", b"2"), (b"X-Empty", b""))
+    request.response_fields = ResponseFields(200, lines, content_type=b"text/html", content_length=5, location=b"/there")
+    assert read(name, request) == value
+
+
+def test_how_the_end_of_a_response_is_told(story):
+    request = story.request()
+    request.response_fields = ResponseFields(200)
+    request.keepalive = False
+    assert read("sent_http_transfer_encoding", request) == b"chunked"
+    assert read("sent_http_content_length", request) is None
+    assert read("sent_http_connection", request) == b"close"
+    request.response_fields = ResponseFields(101)
+    assert read("sent_http_connection", request) == b"upgrade"
+    assert read("sent_http_transfer_encoding", request) is None
+    old = story.request(line=b"GET / HTTP/1.0")
+    old.response_fields = ResponseFields(200)
+    assert read("sent_http_transfer_encoding", old) is None
+
+
+def test_a_trailer_of_either_side(story):
+    request = story.request()
+    assert read("sent_trailer_x_sum", request) is read("upstream_trailer_x_sum", request) is None
+    request.response_trailers = ((b"X-Sum", b"1"), (b"x-sum", b"2"))
+    request.upstream_trailers = ((b"x-sum", b"X-Sum", b"3"),)
+    assert read("sent_trailer_x_sum", request) == b"1, 2"
+    assert read("upstream_trailer_x_sum", request) == b"3"
+
+
+# Cookies, as nginx 1.22.1 read them
+
+
+@pytest.mark.parametrize(
+    ("field", "a", "b"),
+    [
+        (b"a=1; b=2", b"1", b"2"),
+        (b"a=1,b=2", b"1,b=2", b"2"),
+        (b"a = 1 ; b=2", b"1 ", b"2"),
+        (b"a; a=2", None, None),
+        (b"a=1;a=2", b"1", None),
+        (b'x=1 a=5;b="q;r"', None, b'"q'),
+        (b'a="1"', b'"1"', None),
+        (b"a=", b"", None),
+        (b"x=y,a=7", b"7", None),
+        (b"aa=1; b", None, None),
+        (b";;a=1", b"1", None),
+        (b"a", None, None),
+        (b",", None, None),
+    ],
+)
+def test_a_list_of_cookies(story, field, a, b):
+    request = story.request(b"Cookie: " + field)
+    assert [read("cookie_a", request), read("cookie_b", request)] == [a, b]
+
+
+@pytest.mark.parametrize(
+    ("lines", "value"),
+    [
+        (b"Set-Cookie: SID=1; Path=/\r\n", b"1"),
+        (b"Set-Cookie: sid = 1\r\n", b"1"),
+        (b"Set-Cookie: x=0\r\nSet-Cookie: sid=1\r\nSet-Cookie: sid=2\r\n", b"1"),
+        (b"Set-Cookie: x=0; sid=1\r\n", None),
+        (b"Set-Cookie: sid\r\n", None),
+        (b"", None),
+    ],
+)
+def test_a_cookie_that_the_upstream_sets(story, lines, value):
+    request = story.request()
+    request.upstream_head = parse_response_head(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n")
+    assert read("upstream_cookie_sid", request) == value
+
+
+# The upstream, once more
+
+
+def test_a_further_proxied_handling_stands_behind_a_colon(story):
+    request = story.request()
+    attempts = [Attempt("a:80", 0.0), Attempt("b:80", 0.0), Attempt("c:80", 0.0)]
+    attempts[2].begins_group = True
+    attempts[1].bytes_sent = 7
+    request.attempts = attempts
+    assert read("upstream_addr", request) == b"a:80, b:80 : c:80"
+    assert read("upstream_bytes_sent", request) == b"0, 7 : 0"
+
+
+# Captures
+
+
+def captured(story, pattern: bytes, subject: bytes, target: bytes = b"/"):
+    request = story.request(line=b"GET " + target + b" HTTP/1.1")
+    match = re.search(pattern, subject)
+    if match:
+        request.capture(match)
+    return request
+
+
+def test_a_capture_that_there_is_not_is_empty(story):
+    request = captured(story, rb"(a)(b)?", b"a")
+    assert [capture.read(request) for capture in CAPTURES] == [b"a", *[b""] * 8]
+    assert CAPTURES[0].read(story.request()) == b""
+
+
+def test_captures_are_pieces_of_text_and_no_variables():
+    """nginx: `unknown "1" variable` in an `if`."""
+    assert find_variable("1") is None
+    assert CAPTURES[0].number == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "value"),
+    [
+        (b"/cap/f%20o+o", b"f%20o%2Bo"),
+        (b"/cap/f+", b"f%20o%2Bo"),
+        (b"/cap/f?+%20", b"f o+o"),
+    ],
+)
+def test_a_capture_is_escaped_where_the_path_had_something_to_escape(story, target, value):
+    request = captured(story, rb"^/cap/(.*)", b"/cap/f o+o", target)
+    assert read("wproxy_escaped_capture_1", request) == value
+    assert read("wproxy_escaped_capture_2", request) == b""
+
+
+# What can be assigned
+
+
+def test_args_can_be_set(story):
+    request = story.request()
+    assigner("args")(request, b"new=1")
+    assert [read(name, request) for name in ("args", "query_string", "arg_new", "is_args")] == [b"new=1", b"new=1", b"1", b"?"]
+    assert request.is_rewritten
+
+
+@pytest.mark.parametrize(
+    ("value", "rate", "complaints"), [(b"10k", b"10240", 0), (b"0", b"0", 0), (b"bad", b"0", 1), (b"\xff", b"0", 1)]
+)
+def test_limit_rate_can_be_set(story, value, rate, complaints):
+    heard = []
+    hear_complaints(lambda request, level, text: heard.append((level, text)))
+    request = story.request()
+    assert read("limit_rate", request) == b"0"
+    assigner("limit_rate")(request, value)
+    assert read("limit_rate", request) == rate
+    assert heard == [("error", f'invalid $limit_rate "{value.decode("latin-1")}"')] * complaints
+
+
+def test_everything_else_that_is_set_is_a_value_of_the_request(story):
+    request = story.request()
+    assigner("Mine")(request, b"1")
+    assert request.values == {"mine": b"1"}
+    assert [is_assignable(name) for name in ("args", "ARGS", "limit_rate", "mine", "uri")] == [True, True, True, False, False]
+
+
+# Ports, files, the body, the connection
+
+
+@pytest.mark.parametrize(
+    ("line", "host", "port", "colon"),
+    [
+        (b"GET / HTTP/1.1", b"Host: a:8080", b"8080", b":"),
+        (b"GET / HTTP/1.1", b"Host: a", b"", b""),
+        (b"GET http://b:81/ HTTP/1.1", b"Host: a:8080", b"81", b":"),
+        (b"GET http://b/ HTTP/1.1", b"Host: a:8080", b"", b""),
+    ],
+)
+def test_the_port_that_the_client_names(story, line, host, port, colon):
+    request = story.request(line=line, host=host)
+    assert [read("request_port", request), read("is_request_port", request)] == [port, colon]
+
+
+def test_a_field_spelled_with_underscores_is_found_where_there_is_none_with_dashes(story):
+    taken = take_request_head(
+        b"GET / HTTP/1.1\r\nHost: a\r\nX_A: 1\r\nX_B: 2\r\nX-B: 3\r\n\r\n", HeadLimits(underscores_in_headers=True), HeadMemo()
+    )
+    request = story.request()
+    request.fields = taken[1]
+    assert [read(name, request) for name in ("http_x_a", "http_x_b", "http_x_c")] == [b"1", b"3", None]
+
+
+def test_the_address_in_bytes(server):
+    for remote, packed in ((b"192.0.2.7", b"\xc0\x00\x02\x07"), (b"::1", b"\0" * 15 + b"\1"), (b"unix:", b"unix:")):
+        assert read("binary_remote_addr", Story(server, remote=(remote, 1)).request()) == packed
+
+
+def test_the_body_is_told_once_it_has_been_read(story):
+    request = story.request()
+    assert read("request_body", request) is None
+    request.body = type("Body", (), {"data": b"a=1"})()
+    assert read("request_body", request) == b"a=1"
+
+
+def test_what_the_worker_and_the_system_know(story):
+    request = story.request()
+    story.client.worker = type("Worker", (), {"connection_counts": lambda self: (4, 1, 2, 1)})()
+    names = [f"connections_{name}" for name in ("active", "reading", "writing", "waiting")]
+    assert [read(name, request) for name in names] == [b"4", b"1", b"2", b"1"]
+    assert read("tcpinfo_rtt", request) is None
+    assert read("pipe", request) == b"."
+    request.pipelined = True
+    assert read("pipe", request) == b"p"
+
+
 # The registry
 
 
@@ -422,7 +661,18 @@ def test_what_holds_for_a_block_depends_on_connection_and_fields_alone(story):
 
 
 def test_families_want_a_rest(story):
-    assert sorted(FAMILIES) == ["arg_", "cookie_", "http_", "upstream_http_"]
+    assert sorted(FAMILIES) == [
+        "arg_",
+        "cookie_",
+        "http_",
+        "proxy_protocol_tlv_",
+        "sent_http_",
+        "sent_trailer_",
+        "upstream_cookie_",
+        "upstream_http_",
+        "upstream_trailer_",
+        "wproxy_escaped_capture_",
+    ]
     for prefix in FAMILIES:
         assert find_variable(prefix) is None
         assert find_variable(prefix + "x") is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from wproxy.http import REASONS, ErrorResponse, Request, Response, ResponseFields
 
 # What the page says where it differs from the reason phrase (ngx_http_special_response.c).
@@ -20,11 +22,22 @@ _PAGE = (
     "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{heading}</h1></center>\r\n"
     "{more}<hr><center>{server}</center>\r\n</body>\r\n</html>\r\n"
 )
+# Some browsers put a page of their own in the place of a short one; this makes it long enough.
+PADDING = b"<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n" * 6
 
 
-def page(status: int, server: bytes) -> bytes:
-    """The HTML for a status; b"" where nginx has none."""
-    token = server.decode("ascii")
+@lru_cache(512)
+def page(status: int, server: bytes, is_padded: bool = False) -> bytes:
+    """The HTML for a status; b"" where nginx has none. is_padded: with PADDING, if it is a page for an error."""
+    return _page(status, server.decode("ascii")) + (PADDING if is_padded and has_padding(status) else b"")
+
+
+def has_padding(status: int) -> bool:
+    """Whether the page of a status has PADDING for the browsers that need it."""
+    return status >= 400 and (status in REASONS or status in BAD_REQUESTS)
+
+
+def _page(status: int, token: str) -> bytes:
     if status in BAD_REQUESTS:
         title = f"400 {BAD_REQUESTS[status]}"
         more = f"<center>{BAD_REQUESTS[status]}</center>\r\n"
@@ -35,6 +48,34 @@ def page(status: int, server: bytes) -> bytes:
     return _PAGE.format(title=title, heading=title, more="", server=token).encode("ascii")
 
 
+def needs_padding(user_agent: bytes) -> bool:
+    """Whether a browser of this User-Agent hides short error pages (nginx: ngx_http_process_user_agent).
+
+    Internet Explorer with room for a version behind its name, and what calls itself Chrome but neither Gecko nor Opera.
+    """
+    if b"Opera" in user_agent:
+        return False
+    _, found, version = user_agent.partition(b"MSIE ")
+    if found and len(version) >= 3:
+        return True
+    return b"Chrome/" in user_agent and b"Gecko/" not in user_agent
+
+
+def absolute(request: Request, target: bytes) -> bytes:
+    """A Location that begins with a slash becomes a whole URL, as `absolute_redirect on` asks (nginx: ngx_http_header_filter)."""
+    location = request.location
+    if not target.startswith(b"/") or not location.absolute_redirect:
+        return target
+    client = request.client
+    host = request.server.name.encode("utf-8", "surrogateescape") if location.server_name_in_redirect else request.host
+    if not host:
+        host = client.server_address.host.encode()
+    port = client.server_address.port if location.port_in_redirect else 0
+    default = 443 if client.scheme == b"https" else 80
+    shown = b":%d" % port if port > 0 and port != default else b""
+    return client.scheme + b"://" + host + shown + target
+
+
 def respond(
     request: Request | None,
     status: int,
@@ -42,23 +83,43 @@ def respond(
     content_type: bytes | None,
     server: bytes,
     location: bytes | None = None,
+    lines: tuple[tuple[bytes, bytes], ...] = (),
 ) -> Response:
-    """A response with a whole body at hand. `request` None: the head could not be read."""
+    """A response with a whole body at hand. `request` None: the head could not be read. location: made absolute if need be."""
+    target = location
+    if request is not None and location is not None:
+        location = absolute(request, location)
     bodiless = status in (204, 304) or (request is not None and request.method == b"HEAD")
     if status in (204, 304):
         content_type, length = None, -1
     else:
         length = len(body)
     fields = ResponseFields(
-        status, content_type=content_type if length else None, content_length=length, server=server, location=location
+        status,
+        lines,
+        content_type=content_type if length else None,
+        content_length=length,
+        server=server,
+        location=location,
+        owns_location=location is not target,
     )
     return Response(fields, b"" if bodiless else body, bodiless=bodiless)
 
 
-def error_response(request: Request | None, status: int, server: bytes, location: bytes | None = None) -> Response:
-    """The built-in answer for a status; 494 to 497 go out as 400."""
-    if request is not None and status in CLOSING:
-        request.keepalive = False
-    body = page(status, server)
-    plain = respond(request, 400 if status in BAD_REQUESTS else status, body, b"text/html", server, location)
+def error_response(
+    request: Request | None,
+    status: int,
+    server: bytes,
+    location: bytes | None = None,
+    lines: tuple[tuple[bytes, bytes], ...] = (),
+) -> Response:
+    """The built-in answer for a status; 494 to 497 go out as 400. location, lines: as `respond` has them."""
+    is_padded = False
+    if request is not None:
+        if status in CLOSING:
+            request.keepalive = False
+        is_padded = status >= 400 and request.location.msie_padding and needs_padding(request.fields.get(b"user-agent") or b"")
+    body = page(status, server, is_padded)
+    told = 400 if status in BAD_REQUESTS else status
+    plain = respond(request, told, body, b"text/html", server, location, lines)
     return ErrorResponse(plain.fields, plain.body, plain.bodiless, status)

@@ -8,6 +8,7 @@ tried again: what fails from then on cuts the client's connection, so that it ca
 from __future__ import annotations
 
 from worker.content.pages import error_response
+from worker.http1.response import ResponseHead
 from worker.loop import READ, park
 from worker.stream import Stream
 from worker.upstream.connect import connect
@@ -15,6 +16,7 @@ from worker.upstream.failing import CONNECTING, READING_HEAD, cause_of, failure_
 from worker.upstream.incoming import receive_head, receive_rest_of_head, respond
 from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, body_at_hand, collect_body, finish_request, start_request
 from worker.upstream.peers import Group, LivePeer
+from worker.upstream.protocols import UpstreamProtocol
 from wproxy.config.model import Location
 from wproxy.failures import TimedOut, UpstreamFailure
 from wproxy.http import Attempt, Request, Response
@@ -34,10 +36,16 @@ async def proxy_request(request: Request) -> Response:
     body = request.body
     if body is None:
         outgoing = BODILESS if request.fields.content_length < 0 else EMPTY
+    elif request.method is not request.line.method:
+        outgoing = BODILESS  # error_page has made a GET of it
     else:
-        outgoing = body_at_hand(body) or await collect_body(body, location)
-    head = location.protocol.request_head(request, outgoing.length)
-    attempts = request.attempts = []
+        outgoing = body.collected or body_at_hand(body) or await collect_body(body, location)
+        body.collected = outgoing
+    protocol: UpstreamProtocol = location.protocol
+    make_head = protocol.request_head
+    head = make_head(request, outgoing.length)
+    # Where an error page or the like has led here, the attempts of the location before stay on record.
+    attempts = request.attempts = [*request.attempts] if request.attempts else []
     tried = 0
     first_try = clock.now
     again: LivePeer | None = None
@@ -47,8 +55,10 @@ async def proxy_request(request: Request) -> Response:
             return no_live_upstreams(request, group)
         if again is None:
             attempt = Attempt(peer.name, clock.now)
+            if attempts and not tried:
+                attempt.begins_group = True
             attempts.append(attempt)
-        upstream = group.take_idle(peer, must_stand=request.method in NON_IDEMPOTENT)
+        upstream = group.take_idle(peer, request.method in NON_IDEMPOTENT)
         try:
             if upstream is None:
                 upstream = await open_connection(request, peer, attempt)
@@ -57,16 +67,18 @@ async def proxy_request(request: Request) -> Response:
             if unsent is not None or outgoing.rest is not None:
                 is_whole = await finish_request(request, outgoing, upstream, unsent)
             # The answer cannot be there yet: park first, and save a refused recv. The whole head must come in time.
-            deadline = clock.now + location.proxy_read_timeout
+            sent_at = clock.now
             await park(upstream, READ, location.proxy_read_timeout)
             received = receive_head(request, upstream, attempt)
             if received is None:
-                received = await receive_rest_of_head(request, upstream, attempt, deadline)
-            if received[0].status in location.retried_statuses:
+                received = await receive_rest_of_head(request, upstream, attempt, sent_at + location.proxy_read_timeout)
+            if received[0].status in location.noticed_statuses:
                 failure = failure_of(f"http_{received[0].status}", "upstream answered with a failure", READING_HEAD)
                 if may_try_next(request, failure, outgoing, tried | peer.bit, first_try):
                     attempt.header_time = clock.now - attempt.started
                     raise failure
+                if intercepts(request, received[0].status):
+                    return intercepted(request, received[0], upstream, peer, attempt)
             return respond(request, received, upstream, peer, attempt, is_whole)
         except (UpstreamFailure, TimedOut, OSError) as error:
             failure = blame(error, upstream, attempt)
@@ -92,6 +104,25 @@ async def open_connection(request: Request, peer: LivePeer, attempt: Attempt) ->
     upstream = await connect(request.client.worker.loop, location.group, peer, location.proxy_connect_timeout)
     attempt.connect_time = request.client.clock.now - attempt.started
     return upstream
+
+
+def intercepts(request: Request, status: int) -> bool:
+    """Whether an error page of ours stands for this answer of an upstream (nginx: ngx_http_upstream_intercept_errors)."""
+    location = request.location
+    return location.proxy_intercept_errors and location.error_pages is not None and status in location.error_pages
+
+
+def intercepted(request: Request, head: ResponseHead, upstream: Stream, peer: LivePeer, attempt: Attempt) -> Response:
+    """The built-in page for an upstream's error, for error_page to replace. What a client needs to log in goes with it."""
+    request.upstream_head = head
+    attempt.status = head.status
+    attempt.header_time = attempt.response_time = request.client.clock.now - attempt.started
+    request.location.group.count_success(peer)
+    upstream.close()
+    response = error_response(request, head.status, request.location.server_token)
+    if head.status == 401:
+        response.fields.lines = tuple((name, value) for lower, name, value in head.lines if lower == b"www-authenticate")
+    return response
 
 
 # Policy.

@@ -6,6 +6,8 @@ sides read the same way; they differ in whom a failure blames, so each maps fail
 
 from __future__ import annotations
 
+from typing import Any
+
 from worker.http1.chunked import ChunkedDecoder, ChunkError
 from worker.http1.response import CHUNKED, LENGTH, UNTIL_CLOSE
 from worker.loop import READ, park
@@ -26,6 +28,7 @@ class RequestBody:
     __slots__ = (
         "_decoder",
         "_pending",
+        "collected",
         "finished",
         "leftover",
         "length",
@@ -38,6 +41,7 @@ class RequestBody:
 
     def __init__(self, stream: Stream, at_hand: bytes, length: int, owes_continue: bool) -> None:
         self.stream = stream
+        self.collected: Any = None  # worker.upstream.outgoing.Outgoing, when it has been read to be sent on
         self.length = length
         self.limit = 0
         self.timeout = 60.0

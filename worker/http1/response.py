@@ -62,7 +62,7 @@ class ResponseHead:
     values: lower-case name -> value, repeated lines joined.
     content_length: -1 without. chunked: Transfer-Encoding is chunked.
     keeps_alive: 1.1 without `close` in Connection. keepalive_timeout: seconds of `Keep-Alive: timeout=N`.
-    upgrade: the value of Upgrade. block: the exact bytes of the head.
+    upgrade: the value of Upgrade. block: the exact bytes of the head; what begins with them begins with this head.
     plain_length: of a body that is neither chunked nor missing nor of unknown length, whatever the method; otherwise -1.
     """
 

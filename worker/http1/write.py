@@ -1,12 +1,13 @@
 """Response heads for HTTP/1 clients: fields to bytes, in nginx's order (routing.md §5.1).
 
-Everything but the Date is the same for all responses that share their fields, so a head is made once per variant and kept on
-the fields; what is left per response is to join three pieces.
+A head is the same for all responses of one second that share their fields, so it is made once per variant and kept on the
+fields together with its Date line; what is left per response is to look whether that is still the clock's.
 """
 
 from __future__ import annotations
 
-from wproxy.http import REASONS, ResponseFields
+from worker.http1.chunked import LAST_CHUNK
+from wproxy.http import REASONS, Request, Response, ResponseFields, http_date
 
 # Bits of a variant: what in a head depends on the request and not on the fields.
 KEEPALIVE = 1
@@ -14,33 +15,29 @@ HTTP_10 = 2
 BODILESS = 4
 
 
-def head_pieces(fields: ResponseFields, variant: int, announced: float | None) -> tuple[bytes, bytes]:
-    """What stands before the Date line and after it, the blank line included.
+def make_head(fields: ResponseFields, variant: int, announced: float | None, date_line: bytes) -> bytes:
+    """The head, the blank line included; `fields.wire[variant]` keeps it as (head, date_line) for the next time.
 
-    announced: seconds for a Keep-Alive field, or None. Kept on the fields for the next time.
+    announced: seconds for a Keep-Alive field, or None. date_line: the clock's, with its line end.
     """
-    pieces = fields.wire.get(variant)
-    if pieces is None:
-        pieces = fields.wire[variant] = _make_pieces(fields, variant, announced)
-    made: tuple[bytes, bytes] = pieces
-    return made
-
-
-def _make_pieces(fields: ResponseFields, variant: int, announced: float | None) -> tuple[bytes, bytes]:
     status = fields.status
     reason = REASONS.get(status, "").encode("ascii") if fields.reason is None else fields.reason
-    before = b"HTTP/1.1 %d %b\r\n" % (status, reason)
+    head = b"HTTP/1.1 %d %b\r\n" % (status, reason)
     if fields.server:
-        before += b"Server: %b\r\n" % fields.server
+        head += b"Server: %b\r\n" % fields.server
+    if fields.wants_date:
+        head += date_line
     lines: list[bytes] = []
     if fields.content_type is not None:
         lines.append(b"Content-Type: " + fields.content_type)
     if fields.content_length >= 0 and status != 204:
         lines.append(b"Content-Length: %d" % fields.content_length)
-    elif not variant & (BODILESS | HTTP_10) and status >= 200:
-        lines.append(b"Transfer-Encoding: chunked")
-    if fields.location is not None:
+    if fields.last_modified >= 0:
+        lines.append(b"Last-Modified: " + http_date(fields.last_modified).encode("ascii"))
+    if fields.location is not None and fields.owns_location:
         lines.append(b"Location: " + fields.location)
+    if fields.content_length < 0 and not variant & (BODILESS | HTTP_10) and status >= 200:
+        lines.append(b"Transfer-Encoding: chunked")
     if status == 101:
         lines.append(b"Connection: upgrade")
     elif variant & KEEPALIVE:
@@ -49,5 +46,18 @@ def _make_pieces(fields: ResponseFields, variant: int, announced: float | None) 
             lines.append(b"Keep-Alive: timeout=%d" % announced)
     else:
         lines.append(b"Connection: close")
-    lines.extend(name + b": " + value for name, value in fields.lines)
-    return before, b"\r\n".join(lines) + b"\r\n\r\n"
+    if fields.location is not None and not fields.owns_location:
+        lines.append(b"Location: " + fields.location)
+    lines.extend(name + b": " + value for name, value in (*fields.lines, *fields.last_lines))
+    head += b"\r\n".join(lines) + b"\r\n\r\n"
+    fields.wire[variant] = head, date_line
+    return head
+
+
+def last_chunk(request: Request, response: Response) -> bytes:
+    """What ends a chunked body: the chunk of length 0, and the trailers that are known by now."""
+    if response.trailers is None:
+        return LAST_CHUNK
+    request.response_trailers = response.trailers(request)
+    lines = [name + b": " + value + b"\r\n" for name, value in request.response_trailers]
+    return b"0\r\n" + b"".join(lines) + b"\r\n"

@@ -15,6 +15,7 @@ from worker.loop import READ, park
 from worker.stream import HEAD_CHUNK, Stream
 from worker.upstream.failing import READING, READING_HEAD, TOO_BIG_HEADER, cause_of, failure_of, log_failure
 from worker.upstream.peers import Group, LivePeer
+from worker.upstream.protocols import UpstreamProtocol
 from wproxy.config.model import Location
 from wproxy.failures import UpstreamFailure
 from wproxy.http import Attempt, Request, Response, ResponseFields
@@ -31,23 +32,34 @@ def receive_head(request: Request, upstream: Stream, attempt: Attempt) -> HeadAn
 
     What is there of an incomplete head is kept on the stream.
     """
-    location = request.location
+    recv = upstream.recv
     try:
-        data = upstream.recv(HEAD_CHUNK)
+        data = recv(HEAD_CHUNK)
     except BlockingIOError:
         return None
     if not data:
         raise failure_of("error", "upstream prematurely closed connection", READING_HEAD)
     attempt.bytes_received += len(data)
+    last = upstream.last_head
     if upstream.head_begun:
         data, upstream.head_begun = upstream.head_begun + data, b""
-    taken = location.protocol.take_head(data, location.proxy_buffer_size, upstream.last_head)
-    if taken is not None and taken[0].status < 200 and taken[0].status != 101:
-        data, taken = skip_interim(data, upstream, attempt, location)
+    elif last is not None and data.startswith(last.block):
+        # take_head would say the same 0.1 us later.
+        return last, data[len(last.block) :]
+    location = request.location
+    protocol: UpstreamProtocol = location.protocol
+    take_head = protocol.take_head
+    taken = take_head(data, location.proxy_buffer_size, last)
     if taken is None:
         upstream.head_begun = data
         return None
     head, consumed = taken
+    if head.status < 200 and head.status != 101:
+        data, taken = skip_interim(data, upstream, attempt, location)
+        if taken is None:
+            upstream.head_begun = data
+            return None
+        head, consumed = taken
     return head, data[consumed:]
 
 
@@ -91,14 +103,21 @@ def respond(
     location = request.location
     request.upstream_head = upstream.last_head = head
     attempt.status = head.status
-    attempt.header_time = request.client.clock.now - attempt.started
+    attempt.header_time = header_time = request.client.clock.now - attempt.started
     fields = head.cache.get(location)
     if fields is None:
         fields = head.cache[location] = client_fields(head, location)
-    if head.plain_length == len(rest) and request.method != b"HEAD":
+    length = len(rest)
+    if head.plain_length == length and request.method != b"HEAD":
         # All of it came with the head, as most bodies do.
-        attempt.response_length = head.plain_length
-        release(request, peer, upstream, head, attempt, is_whole)
+        attempt.response_length = length
+        if is_whole and head.keeps_alive:
+            # `release` without the call.
+            attempt.response_time = header_time
+            group: Group = location.group
+            group.take_back(peer, upstream, head.keepalive_timeout)
+        else:
+            release(request, peer, upstream, head, attempt, False)
         return Response(fields, rest)
     if head.status == 101:
         return switch_protocols(request, fields, rest, upstream, peer, attempt)
@@ -152,10 +171,10 @@ def release(request: Request, peer: LivePeer, upstream: Stream, head: ResponseHe
     """A response was read to its end: give the connection back to the pool, or close it."""
     attempt.response_time = request.client.clock.now - attempt.started
     group: Group = request.location.group
-    group.count_success(peer)
     if is_clean and head.keeps_alive:
-        group.keep(peer, upstream, head.keepalive_timeout)
+        group.take_back(peer, upstream, head.keepalive_timeout)
     else:
+        group.count_success(peer)
         upstream.close()
 
 

@@ -69,9 +69,10 @@ async def collect_body(body: RequestBody, location: Location) -> Outgoing:
 def start_request(head: bytes, outgoing: Outgoing, upstream: Stream) -> memoryview | None:
     """Send the head, and the body if it is at hand; what the socket did not take, or None. Raises UpstreamFailure."""
     upstream.requests += 1
-    start = head + outgoing.at_hand if outgoing.rest is None else head
+    start = head + outgoing.at_hand if outgoing.at_hand and outgoing.rest is None else head
+    send = upstream.send
     try:
-        sent = upstream.send(start)
+        sent = send(start)
     except BlockingIOError:
         sent = 0
     except OSError as error:

@@ -69,7 +69,6 @@ class Group:
         self.keepalive_time = upstream.keepalive_time
         self.keepalive_timeout = upstream.keepalive_timeout
         self.idle_count = 0
-        self.draining = False
         peers = [
             LivePeer(
                 peer,
@@ -152,18 +151,18 @@ class Group:
             stream.close()
         return None
 
-    def keep(self, peer: LivePeer, stream: Stream, announced: float | None) -> None:
-        """Keep a connection for the next request, or close it when it has served enough or there is no room for it.
+    def take_back(self, peer: LivePeer, stream: Stream, announced: float | None) -> None:
+        """An attempt succeeded: keep its connection, or close it when it has served enough or there is no room for it.
 
         announced: seconds after which the upstream said it would close; it is given up a second before that.
         """
+        # `count_success` for the common group of one peer, without the call.
+        if self.is_single:
+            peer.connections -= 1
+        else:
+            self.count_success(peer)
         now = self.clock.now
-        if (
-            not self.keepalive
-            or self.draining
-            or stream.requests >= self.keepalive_requests
-            or now - stream.opened > self.keepalive_time
-        ):
+        if stream.requests >= self.keepalive_requests or now - stream.opened > self.keepalive_time or not self.keepalive:
             stream.close()
             return
         timeout = self.keepalive_timeout
@@ -201,7 +200,7 @@ class Group:
 
     def close_idle(self) -> None:
         """Close all idle connections and keep none from now on: the worker is leaving."""
-        self.draining = True
+        self.keepalive = 0
         for peer in self.peers:
             while peer.idle:
                 peer.idle.pop().close()

@@ -1,5 +1,7 @@
 """What the registry tells people and editors: docs/directives.md, and a JSON Schema of wproxy.toml for completion.
 
+Rows that are carried out have an entry each, with an example in both syntaxes; those that are merely accepted have a line.
+
     python -m wproxy.config.describe
 
 writes both anew. Nothing in here knows a directive but by its row, except for EXAMPLES: a row without a default does not say
@@ -21,20 +23,35 @@ from wproxy import directives
 from wproxy.config import model  # its import fills the registry
 from wproxy.config.registry import (
     CONTEXT_NAMES,
+    ENTRIES,
     EVENTS,
     GATHER,
+    GEO,
     HTTP,
+    LIMIT_EXCEPT,
     LOCATION,
+    LOCATION_IF,
     MAIN,
+    MAP,
+    OPAQUE,
     OWN,
     OWN_GATHER,
     REGISTRY,
     SCALAR,
     SERVER,
+    SERVER_IF,
+    SPLIT_CLIENTS,
+    STEP,
+    TYPES,
+    UNION,
     UPSTREAM,
     Directive,
     context_names,
 )
+from wproxy.config.toml import INCLUDE, STEPS, parse_toml
+from wproxy.config.tree import Node
+from wproxy.config.write_nginx import write_directives
+from wproxy.directives.accepted import MODULES as ACCEPTED
 from wproxy.directives.values import flag
 
 DOCS = os.path.join(os.path.dirname(model.__file__), "..", "..", "docs")
@@ -48,6 +65,21 @@ HEADERS = {
     UPSTREAM: "[http.upstream.app]",
     SERVER: "[[http.server]]",
     LOCATION: '[http.server.location."/"]',
+    SERVER_IF: '[http.server.if."($host = www.example.com)"]',
+    LOCATION_IF: '[http.server.location."/".if."($request_method = POST)"]',
+    LIMIT_EXCEPT: '[http.server.location."/".limit_except."GET POST"]',
+    MAP: '[http.map."$http_upgrade $connection_upgrade"]',
+    GEO: '[http.geo."$area"]',
+    SPLIT_CLIENTS: '[http.split_clients."$remote_addr $variant"]',
+    TYPES: "[http.types]",
+}
+
+# What stands in a block of entries.
+ENTRIES_OF = {
+    MAP: 'default = "upgrade"\n"" = "close"',
+    GEO: 'default = "world"\n"10.0.0.0/8" = "office"',
+    SPLIT_CLIENTS: '"0.5%" = "new"\n"*" = "old"',
+    TYPES: '"text/html" = ["html", "htm"]\n"text/css" = "css"',
 }
 
 # The right-hand sides for rows whose default does not show how they are written.
@@ -65,6 +97,13 @@ EXAMPLES = {
     "proxy_hide_header": '["X-Powered-By", "X-Runtime"]',
     "proxy_pass_header": '"Server"',
     "return": '[301, "https://$host$request_uri"]',
+    "rewrite": '["^/old/(.*)$", "/new/$1", "last"]',
+    "set": '["$backend", "app"]',
+    "error_page": '[[404, "/404.html"], [500, 502, "/50x.html"]]',
+    "alias": '"/srv/files/"',
+    "try_files": '["$uri", "$uri/", "=404"]',
+    "add_header": '[["X-Frame-Options", "DENY", "always"]]',
+    "add_trailer": '[["X-Checksum", "$sent_http_etag"]]',
 }
 
 INHERITANCE = {
@@ -72,17 +111,31 @@ INHERITANCE = {
     GATHER: "several in a block add up; a block that has one of its own loses all that it would have inherited",
     OWN: "not inherited",
     OWN_GATHER: "several in a block add up; not inherited",
+    UNION: "the words of several in a block are united; a block that has one of its own loses those it would have inherited",
+    STEP: "one after the other, in the order of the file, with all others of this kind; not inherited",
 }
 
 _PREAMBLE = """\
-# Directives of wproxy.toml
+# Directives
 
 Written by `python -m wproxy.config.describe` from the tables in `wproxy/directives/`: change those, not this page.
 
-Names and meanings are nginx's. The top level of the file is the context *main*; a block is a table: `[events]`, `[http]`,
-`[http.upstream.NAME]`, `[[http.server]]`, `[http.server.location."PREFIX"]`. `on` and `off` are also `true` and `false`.
-Several arguments are an array. Where a directive may stand several times, each element of an array is one of them, and an
-element with several arguments is an array itself; some take a table instead, whose keys are the first arguments.
+Names and meanings are nginx's, and so is the syntax of every file whose name does not end in `.toml`. In a `wproxy.toml` the
+top level of the file is the context *main*; a block is a table: `[events]`, `[http]`, `[http.upstream.NAME]`,
+`[[http.server]]`, `[http.server.location."PREFIX"]`, `[http.server.if."(CONDITION)"]`. `on` and `off` are also `true` and
+`false`. Several arguments are an array. Where a directive may stand several times, each element of an array is one of them,
+and an element with several arguments is an array itself; some take a table instead, whose keys are the first arguments.
+
+`include` stands in any block, in both syntaxes: a file, or a pattern, relative to the directory of the main file. `steps` in a
+`wproxy.toml` lists directives whose order tables cannot keep, as nginx.conf has them: `steps = [["set", "$a", "1"],
+["if", "($arg_b)", [["set", "$a", "2"], ["break"]]], ["set", "$c", "$a"]]`. `wproxy convert` writes either syntax in the other.
+"""
+
+_ACCEPTED = """\
+## accepted
+
+Known, so that a configuration made for nginx loads, and without effect yet. `wproxy -t` names those whose effect would be seen,
+and a start refuses those without which more would be let in than the configuration says.
 """
 
 
@@ -92,13 +145,28 @@ def sections() -> Iterator[tuple[ModuleType, list[Directive]]]:
     On a class `register` leaves only values. Where several tables have a row of one name, as `server` in http and in
     upstream, the rows come in the order of the tables.
     """
-    waiting = {name: iter(rows) for name, rows in REGISTRY.items()}
-    for found in pkgutil.iter_modules(directives.__path__):
-        module = importlib.import_module(f"{directives.__name__}.{found.name}")
-        tables = [table for name, table in vars(module).items() if name.endswith("Directives")]
-        rows = [next(waiting[name.rstrip("_")]) for table in tables for name in table.__annotations__]
+    taken: set[int] = set()
+    for file in pkgutil.iter_modules(directives.__path__):
+        module = importlib.import_module(f"{directives.__name__}.{file.name}")
+        classes = [found for found in vars(module).values() if isinstance(found, type)]
+        tables = [table for table in classes if table.__module__ == module.__name__]
+        rows = []
+        for table in tables:
+            for name in vars(table).get("__annotations__", {}):
+                row = _row_of(table, name, taken)
+                if row:
+                    taken.add(id(row))
+                    rows.append(row)
         if rows:
             yield module, rows
+
+
+def _row_of(table: type, name: str, taken: set[int]) -> Directive | None:
+    """The row that an attribute of a table was, None for any other attribute."""
+    for row in REGISTRY.get(name.rstrip("_"), ()):
+        if row.attribute == name and id(row) not in taken and name in vars(table) and vars(table)[name] is row.value:
+            return row
+    return None
 
 
 def directives_page() -> str:
@@ -108,19 +176,42 @@ def directives_page() -> str:
         title = module.__name__.rpartition(".")[2]
         parts.append(f"## {title}\n\n{(module.__doc__ or '').partition(chr(10))[0]}\n")
         parts.extend(map(_entry, rows))
+    parts.append(_ACCEPTED)
+    for purpose, lines in ACCEPTED.items():
+        table = ["| directive | in | arguments | without it |", "|---|---|---|---|"]
+        for line in lines:
+            for name in line.names.split():
+                effect = "nothing changes" if line.effective else "refused by a start" if line.guards else "named by `-t`"
+                row = next(row for row in REGISTRY[name] if row.contexts & line.contexts)
+                table.append(f"| {name} | {', '.join(context_names(row.contexts))} | {_arity(row)} | {effect} |")
+        parts.append(f"### {purpose}\n\n" + "\n".join(table) + "\n")
     return "\n".join(parts)
 
 
 def example(row: Directive) -> str:
     """The row as it may stand in a wproxy.toml."""
     if row.block:
-        return HEADERS[row.block]
+        return "\n".join(filter(None, (HEADERS[row.block], ENTRIES_OF.get(row.block))))
     if not row.arity[1]:
         return f"{row.name} = true"
     value = EXAMPLES.get(row.name)
     if value is None:
         value = json.dumps(_default(row))
     return f"{row.name} = {value}"
+
+
+def nginx_example(row: Directive) -> str:
+    """The same as it may stand in an nginx.conf."""
+    context = next(bit for bit in CONTEXT_NAMES if row.contexts & bit)
+    toml = example(row) if row.block else f"{HEADERS[context]}\n{example(row)}"
+    return write_directives(_deepest(parse_toml(toml.encode(), "example"), row.name))
+
+
+def _deepest(node: Node, name: str) -> list[Node]:
+    """The directives of that name in the block that has no other around it."""
+    children = node.children or []
+    found = [child for child in children if child.name == name]
+    return (_deepest(children[0], name) if children else []) or found
 
 
 def _entry(row: Directive) -> str:
@@ -130,7 +221,8 @@ def _entry(row: Directive) -> str:
         facts += [f"- arguments: {_arity(row)}", f"- default: {default}"]
         if row.inherit != SCALAR or row.contexts & (row.contexts - 1):  # with one context there is nobody to inherit
             facts.append(f"- inheritance: {INHERITANCE[row.inherit]}")
-    return f"### {row.name}\n\n{row.doc}\n\n" + "\n".join(facts) + f"\n\n```toml\n{example(row)}\n```\n"
+    examples = f"```toml\n{example(row)}\n```\n\n```nginx\n{nginx_example(row)}```\n"
+    return f"### {row.name}\n\n{row.doc}\n\n" + "\n".join(facts) + f"\n\n{examples}"
 
 
 def _arity(row: Directive) -> str:
@@ -151,23 +243,43 @@ def _default(row: Directive) -> Any:
 
 def json_schema() -> dict[str, Any]:
     """A JSON Schema (2020-12) of wproxy.toml. Editors complete names and show the docs; `wproxy` itself checks values."""
+    definitions: dict[str, Any] = {}
+    for bit, name in CONTEXT_NAMES.items():
+        if bit != MAIN:
+            definitions[_definition(name)] = _ANY_ENTRIES if bit & ENTRIES else _context(bit)
+    for rows in REGISTRY.values():
+        for row in rows:
+            definitions[_definition_of(row)] = {"description": row.doc, **(_block(row) if row.block else _simple(row))}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "wproxy.toml",
         **_context(MAIN),
-        "$defs": {name: _context(bit) for bit, name in CONTEXT_NAMES.items() if bit != MAIN},
+        "$defs": definitions,
     }
+
+
+def _definition(context: str) -> str:
+    """Where the schema of a context is kept."""
+    return context.replace(" ", "_")
+
+
+def _definition_of(row: Directive) -> str:
+    """Where the schema of a row is kept; `server` has two."""
+    rows = REGISTRY[row.name]
+    return f"{row.name}.{rows.index(row)}" if len(rows) > 1 else f"{row.name}."
 
 
 def _context(context: int) -> dict[str, Any]:
     """The schema of a block."""
     rows = [row for rows in REGISTRY.values() for row in rows if row.contexts & context]
-    properties = {row.name: {"description": row.doc, **(_block(row) if row.block else _simple(row))} for row in rows}
-    return {"type": "object", "properties": properties, "additionalProperties": False}
+    properties: dict[str, Any] = {row.name: {"$ref": f"#/$defs/{_definition_of(row)}"} for row in rows}
+    return {"type": "object", "properties": {**properties, **_IN_ANY_BLOCK}, "additionalProperties": False}
 
 
 def _block(row: Directive) -> dict[str, Any]:
-    one = {"$ref": f"#/$defs/{CONTEXT_NAMES[row.block]}"}
+    one: dict[str, Any] = {"type": ["object", "array"]}  # with anything inside
+    if row.block != OPAQUE:
+        one = {"$ref": f"#/$defs/{_definition(CONTEXT_NAMES[row.block])}"}
     either = {"anyOf": [one, {"type": "array", "items": one}]}
     if row.named:
         return {"type": "object", "additionalProperties": either}
@@ -184,7 +296,9 @@ def _simple(row: Directive) -> dict[str, Any]:
     occurrence = [scalar] if least <= 1 else []
     occurrence.append(_array(scalar, least, most))
     forms = list(occurrence)
-    if row.repeats:
+    if row.inherit == STEP:
+        forms.append(_array(_array(scalar, least, most)))
+    elif row.repeats:
         forms[-1] = _array({"anyOf": occurrence})
     if row.named:
         rest = [_array(scalar, least - 1, most - 1), {"type": "object", "additionalProperties": scalar}]
@@ -199,9 +313,32 @@ def _array(items: dict[str, Any], least: int = 0, most: int = MANY) -> dict[str,
     return {"type": "array", "items": items, **{word: limit for word, limit in limits.items() if 0 < limit < MANY}}
 
 
+_WORD: dict[str, Any] = {"type": ["string", "number", "boolean"]}
+_IN_ANY_BLOCK = {
+    INCLUDE: {"description": "What is in these files stands here.", "anyOf": [{"type": "string"}, _array({"type": "string"})]},
+    STEPS: {"description": "Directives in order, as nginx.conf has them.", **_array(_array({}, 1))},
+}
+_ANY_ENTRIES: dict[str, Any] = {
+    "type": ["object", "array"],
+    "additionalProperties": {"anyOf": [_WORD, _array({"anyOf": [_WORD, _array(_WORD)]})]},
+}
+
+
+def _schema_text() -> str:
+    """The schema, a line for each definition: with a line for each brace it would have some 20,000."""
+    schema = json_schema()
+    definitions = schema.pop("$defs")
+    properties = schema.pop("properties")
+    parts = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in schema.items()]
+    for name, group in (("properties", properties), ("$defs", definitions)):
+        lines = [f"    {json.dumps(key)}: {json.dumps(value)}" for key, value in group.items()]
+        parts.append(f"  {json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n  }")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
 def documents() -> dict[str, str]:
     """The files under docs/ that are written from the registry: name to text."""
-    return {"directives.md": directives_page(), "wproxy.schema.json": json.dumps(json_schema(), indent=2) + "\n"}
+    return {"directives.md": directives_page(), "wproxy.schema.json": _schema_text()}
 
 
 def main() -> int:

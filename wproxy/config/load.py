@@ -1,20 +1,74 @@
-"""Reading a configuration: the file to bytes, the bytes to a tree, the tree to the model."""
+"""Reading a configuration: the file to bytes, the bytes to a tree, the tree to the model.
+
+Of the words, this module alone reads files: it hands the front ends the means to open what a file includes.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from wproxy.config.model import Configuration
-from wproxy.config.resolve import LookUp, resolve
+from wproxy.config.convert import convert, read_document, syntax_of
+from wproxy.config.document import Document
+from wproxy.config.nginx import parse_main_arguments
 from wproxy.config.tree import ConfigurationError, Problem
 
+if TYPE_CHECKING:
+    from wproxy.config.model import Configuration
+    from wproxy.config.resolve import LookUp
 
-def load_configuration(file: str, prefix: str, look_up: LookUp) -> Configuration:
-    """Read and resolve a configuration file.
+DEFAULT_PID = "run/wproxy.pid"
 
-    file: its path. prefix: the directory that relative paths inside start from. Raises ConfigurationError.
+
+def load_configuration(file: str, prefix: str, look_up: LookUp, main_arguments: str = "") -> Configuration:
+    """Read and resolve a configuration file, in the syntax that its name says (`syntax_of`).
+
+    file: its path; what it includes is relative to its directory. prefix: the directory that other relative paths inside
+    start from. main_arguments: the directives of `-g`. Raises ConfigurationError.
     """
-    return load_text(read_file(file), file, prefix, look_up)
+    return resolve_document(load_document(file, main_arguments), file, prefix, look_up)
+
+
+def load_document(file: str, main_arguments: str = "") -> Document:
+    """Read a configuration file and what it includes: the tree and the files, in order; raises ConfigurationError."""
+    directory = os.path.dirname(file)
+    arguments = parse_main_arguments(main_arguments, read_file, directory, matching_files)
+    document = _read(read_file(file), file)
+    document.root.children = [*arguments, *(document.root.children or ())]
+    return document
+
+
+def resolve_document(document: Document, file: str, prefix: str, look_up: LookUp) -> Configuration:
+    """The model of what was read; raises ConfigurationError."""
+    from wproxy.config.resolve import resolve
+
+    return resolve(document.root, file, os.path.join(prefix, ""), look_up)
+
+
+def load_text(text: bytes, file: str, prefix: str, look_up: LookUp) -> Configuration:
+    """Resolve the text of a configuration; `file` is its name in messages, and says the syntax of the text."""
+    return resolve_document(_read(text, file), file, prefix, look_up)
+
+
+def convert_file(file: str, to_syntax: str) -> bytes:
+    """The text of a configuration file in a syntax, `NGINX` or `TOML` of wproxy.config.convert; raises ConfigurationError."""
+    _register_directives()
+    return convert(read_file(file), syntax_of(file), to_syntax, file, read_file, os.path.dirname(file), matching_files)
+
+
+def configured_pid(file: str, prefix: str, main_arguments: str = "") -> str:
+    """The path of the pid file that a configuration names, whatever else may be wrong in it.
+
+    Raises ConfigurationError when the file cannot be read at all, or says that there is no pid file.
+    """
+    node = next(iter(load_document(file, main_arguments).root.named("pid")), None)
+    path = node.arguments[0] if node and node.arguments else DEFAULT_PID
+    if path == "off":
+        raise ConfigurationError(
+            Problem('there is no pid file to find the master by: "pid" is off', node.position if node else None)
+        )
+    return os.path.join(prefix, path)
 
 
 def read_file(file: str) -> bytes:
@@ -27,25 +81,19 @@ def read_file(file: str) -> bytes:
         raise ConfigurationError(Problem(f'open() "{file}" failed ({number}: {text})')) from None
 
 
-def load_text(text: bytes, file: str, prefix: str, look_up: LookUp) -> Configuration:
-    """Resolve the text of a configuration; `file` is its name in messages."""
-    from wproxy.config.toml import parse_toml
+def matching_files(pattern: str) -> Iterable[str]:
+    """The files that a pattern of `include` matches, sorted as bytes (nginx: glob in ngx_open_glob); raises nothing."""
+    from glob import glob  # only an include with a pattern needs it
 
-    return resolve(parse_toml(text, file), file, os.path.join(prefix, ""), look_up)
+    return sorted(glob(pattern), key=os.fsencode)
 
 
-def configured_pid(file: str, prefix: str) -> str:
-    """The path of the pid file that a configuration names, whatever else may be wrong in it.
+def _read(text: bytes, file: str) -> Document:
+    """The document of a text."""
+    _register_directives()
+    return read_document(text, file, syntax_of(file), read_file, os.path.dirname(file), matching_files)
 
-    Raises ConfigurationError when the file cannot be read as TOML at all, or says that there is no pid file.
-    """
-    from wproxy.config.toml import parse_toml
 
-    root = parse_toml(read_file(file), file)
-    node = next(iter(root.named("pid")), None)
-    path = node.arguments[0] if node and node.arguments else "run/wproxy.pid"
-    if path == "off":
-        raise ConfigurationError(
-            Problem('there is no pid file to find the master by: "pid" is off', node.position if node else None)
-        )
-    return os.path.join(prefix, path)
+def _register_directives() -> None:
+    """The import of the model fills the registry, by which TOML is read."""
+    import wproxy.config.model  # noqa: F401

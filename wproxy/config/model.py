@@ -7,45 +7,72 @@ upstreams.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from wproxy.address import Address
-from wproxy.config.registry import register
-from wproxy.config.tree import Position, Problem
+from wproxy.config.registry import register, register_accepted
+from wproxy.config.tree import Node, Position, Problem
+from wproxy.directives.accepted import ACCEPTED
 from wproxy.directives.core import EventsDirectives, MainDirectives
-from wproxy.directives.http_core import BlockDirectives, CommonDirectives, ServerDirectives
+from wproxy.directives.error_page import ErrorPageDirectives
+from wproxy.directives.files import FilesDirectives
+from wproxy.directives.geo import GeoDirectives
+from wproxy.directives.headers import HeadersDirectives
+from wproxy.directives.http_core import BlockDirectives, CommonDirectives, LocationDirectives, ServerDirectives
+from wproxy.directives.listen import PLAIN_SOCKET, ListenDirectives, ServerName, SocketOptions
 from wproxy.directives.log import LogDirectives, LogFormat
+from wproxy.directives.map import MapDirectives
 from wproxy.directives.proxy import ProxyDirectives, ProxyTarget
-from wproxy.directives.rewrite import RewriteDirectives
+from wproxy.directives.rewrite import If, LocationIf, RewriteDirectives, ServerIf, Step, walk_steps
+from wproxy.directives.split_clients import SplitClientsDirectives
 from wproxy.directives.upstream import UpstreamDirectives
+from wproxy.files import FilePlan
 from wproxy.matching import LocationMatcher, ServerNames
+from wproxy.regex import Regex
 
 register(
     MainDirectives,
     EventsDirectives,
     BlockDirectives,
     CommonDirectives,
+    LocationDirectives,
     ServerDirectives,
+    ListenDirectives,
     LogDirectives,
     ProxyDirectives,
     RewriteDirectives,
+    ServerIf,
+    LocationIf,
+    ErrorPageDirectives,
+    FilesDirectives,
+    HeadersDirectives,
     UpstreamDirectives,
+    MapDirectives,
+    GeoDirectives,
+    SplitClientsDirectives,
 )
+register_accepted(ACCEPTED)
 
 
 class Settings:
     """Values by directive name; where one was set is remembered for messages and for `wproxy explain`."""
 
-    def __init__(self, values: dict[str, Any], origins: dict[str, Position]) -> None:
+    def __init__(self, values: dict[str, Any], written: dict[str, tuple[Node, ...]]) -> None:
+        """values: by attribute. written: the directives that each of them comes from."""
         self.__dict__.update(values)
-        self.origins = origins
+        self.written = written
+
+    @property
+    def origins(self) -> dict[str, Position]:
+        """Where each value that is no default was written."""
+        return {name: nodes[-1].position for name, nodes in self.written.items() if nodes}
 
     def origin(self, name: str) -> str:
         """`file:line:column` of the directive that gave this value, or "default"."""
-        position = self.origins.get(name)
-        return str(position) if position else "default"
+        nodes = self.written.get(name)
+        return str(nodes[-1].position) if nodes else "default"
 
     def described(self, name: str) -> str:
         """` (proxy_read_timeout 60: FILE:LINE:COLUMN)`, for messages that blame a setting; "" for no name."""
@@ -84,41 +111,98 @@ class Upstream(Settings, UpstreamDirectives):
         return f"<upstream {self.name}: {', '.join(peer.name for peer in self.peers)}>"
 
 
-class Location(Settings, CommonDirectives, LogDirectives, ProxyDirectives, RewriteDirectives):
-    """One location, or the server itself where no location matches (its `modifier` is then "server")."""
+class Location(
+    Settings,
+    CommonDirectives,
+    LogDirectives,
+    ProxyDirectives,
+    RewriteDirectives,
+    ErrorPageDirectives,
+    FilesDirectives,
+    HeadersDirectives,
+    LocationDirectives,
+    LocationIf,
+):
+    """One location, or the server itself where no location matches (its `modifier` is then "server").
 
-    modifier: str  # "", "=", "server"
+    The settings of an `if` or a `limit_except` inside a location are a location too, of kind "if" or "limit_except": what
+    belongs to the URI (modifier, pattern, prefix) is that of the location around it.
+    """
+
+    kind: str  # "location", "server", "if", "limit_except"
+    modifier: str  # "", "=", "^~", "~", "~*", "@", "server"
     pattern: str  # as written
     prefix: bytes  # what of the URI a proxy_pass with a URI replaces
+    regex: Regex | None = None
     position: Position
     server: Server
+    inner: LocationMatcher[Location] | None = None  # the locations inside
+    steps: tuple[Step, ...] = ()
+    for_other_methods: Location | None = None  # limit_except
     upstream: Upstream | None
     proxy_target: ProxyTarget | None
     # Set by a worker when it attaches (worker.phases): what answers a request here, and what that needs at hand.
     answer: Callable[..., Any]
     write_log: Callable[..., None] | None = None
+    filter: Callable[..., Any] | None = None  # what changes responses before they are sent
     group: Any = None  # worker.upstream.peers.Group of `upstream`
+    proxy_handler: Callable[..., Any] | None = None  # what answers where there is a proxy_pass
     protocol: Any = None  # worker.upstream.protocols.UpstreamProtocol
     head_plan: Any = None  # what the protocol worked out for this location
     hidden: frozenset[bytes] = frozenset()  # response fields that the client does not get
-    retried_statuses: frozenset[int] = frozenset()  # of answers that proxy_next_upstream asks to retry
+    noticed_statuses: frozenset[int] = frozenset()  # of answers that are retried or replaced by an error page
     server_token: bytes = b"wproxy"  # the value of Server
+    handlers: tuple[Callable[..., Any], ...] = ()  # of the phases after rewriting
+    error_pages: dict[int, Any] | None = None  # by status
+    files: FilePlan  # how it finds files
+    retried_statuses: frozenset[int] = frozenset()  # of answers that proxy_next_upstream asks to retry
+
+    def anonymous(self) -> Iterator[Location]:
+        """The locations of its `if`s and of its limit_except."""
+        found: list[Location] = []
+
+        def visit(step: Step) -> None:
+            if isinstance(step, If) and step.location is not None:
+                found.append(step.location)
+
+        walk_steps(self.steps, visit)
+        if self.for_other_methods is not None:
+            found.append(self.for_other_methods)
+        return iter(found)
 
     def __repr__(self) -> str:
-        return f"<location {self.modifier} {self.pattern}>".replace("  ", " ")
+        shown = f"<location {self.modifier} {self.pattern}>".replace("  ", " ")
+        return shown if self.kind in ("location", "server") else f"<{self.kind} in {shown}>"
 
 
-class Server(Settings, CommonDirectives, ServerDirectives):
+class Server(Settings, CommonDirectives, ServerDirectives, ListenDirectives, ServerIf):
     """A virtual server."""
 
     position: Position
-    names: tuple[str, ...]
+    names: tuple[ServerName, ...]
     locations: LocationMatcher[Location]
+    named: dict[bytes, Location]  # by name, the "@" included
+    steps: tuple[Step, ...] = ()
+    # Where a request enters: the location that begins with the server's own steps; None without any.
+    entry: Location | None = None
 
     @property
     def name(self) -> str:
         """The first server_name, for logs, as nginx tells it: no leading dot, lower case; empty when there is none."""
-        return self.names[0].removeprefix(".").lower() if self.names else ""
+        if not self.names:
+            return ""
+        first = self.names[0]
+        return first.text if first.regex else first.text.removeprefix(".").lower()
+
+    def each_location(self) -> Iterator[Location]:
+        """All its locations: the server itself, nested ones, named ones and those of `if` and limit_except."""
+        pending = [*self.locations, *self.named.values()]
+        while pending:
+            location = pending.pop()
+            yield location
+            pending.extend(location.anonymous())
+            if location.inner is not None:
+                pending.extend(list(location.inner)[1:])
 
     def __repr__(self) -> str:
         return f"<server {self.name or '_'} at {self.position}>"
@@ -130,7 +214,7 @@ class Listener:
 
     address: Address
     position: Position
-    backlog: int = 511
+    options: SocketOptions = PLAIN_SOCKET
     servers: ServerNames[Server] = field(default_factory=ServerNames)
 
     def __repr__(self) -> str:
@@ -146,7 +230,8 @@ class Configuration(Settings, MainDirectives, EventsDirectives):
     servers: tuple[Server, ...]
     upstreams: tuple[Upstream, ...]  # explicit and implicit
     log_formats: dict[str, LogFormat]
-    warnings: tuple[Problem, ...] = ()  # what is allowed and probably not meant
+    warnings: tuple[Problem, ...] = ()  # what is allowed and probably not meant, or has no effect yet
+    refusals: tuple[Problem, ...] = ()  # what keeps a server from starting: without it, it would be less safe than it says
 
     @property
     def error_log_targets(self) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ block that sets one loses all that it would have inherited. OWN directives are n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,6 +111,8 @@ def directive(
     inherit: str = SCALAR,
     block: int = 0,
     named: bool = False,
+    effective: bool = True,
+    guards: bool = False,
     doc: str,
 ) -> Any:
     """One row of the registry.
@@ -123,10 +125,12 @@ def directive(
     block: the context that its braces open; 0 for a simple directive. The reader of a block of ENTRIES gets, after the
     arguments, the list of nodes inside.
     named: TOML writes the first argument(s) as a key.
+    effective: False for what is accepted and has no effect yet.
+    guards: not effective, and a start refuses it, because its absence would weaken security.
     doc: one line for the generated pages and for `wproxy check`.
     """
     both = (arity, arity) if isinstance(arity, int) else arity
-    return Directive(read, contexts, both, default, inherit, doc, block, named)
+    return Directive(read, contexts, both, default, inherit, doc, block, named, effective, guards)
 
 
 # Rows by name; a name may stand for two things in contexts apart: `server` in http and in upstream.
@@ -141,17 +145,34 @@ def register(*classes: type) -> None:
                 continue
             # `return_`, `server_`: words that Python keeps for itself, or that have another row elsewhere.
             row.name, row.attribute = name.rstrip("_"), name
-            rows = REGISTRY.setdefault(row.name, [])
-            if any(other.contexts & row.contexts for other in rows):
-                raise AssertionError(f"two rows for {row.name} in one context")
             if row.default is None:
                 row.value = () if row.repeats else None
             else:
                 arguments = (row.default,) if isinstance(row.default, str) else row.default
                 value = row.read(*arguments)
                 row.value = (value,) if row.repeats else value
-            rows.append(row)
+            _enter(row)
             setattr(owner, name, row.value)
+
+
+def register_accepted(table: Mapping[str, Iterable[Directive]]) -> None:
+    """Enter rows that no class carries, by name: what is accepted and does not (yet) mean anything to the program.
+
+    Raises AssertionError where a row of the name already stands in one of the contexts: it is carried out now, and has to leave
+    the table of what is merely accepted (`wproxy.directives.accepted`).
+    """
+    for name, rows in table.items():
+        for row in rows:
+            row.name = row.attribute = name
+            row.value = () if row.repeats else None
+            _enter(row)
+
+
+def _enter(row: Directive) -> None:
+    rows = REGISTRY.setdefault(row.name, [])
+    if any(other.contexts & row.contexts for other in rows):
+        raise AssertionError(f"two rows for {row.name} in one context")
+    rows.append(row)
 
 
 def find_directive(name: str, context: int = 0) -> Directive | None:

@@ -2,265 +2,278 @@
 
 All problems of a file are found in one run: a directive that is wrong is noted and left out, and the rest is looked at all the
 same. Only when the whole tree has been walked does `resolve` give up, with every problem and its position.
+
+A block is read before the blocks inside it, because they inherit all of it, also what stands after them in the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
 
-from wproxy.address import Address
-from wproxy.config.model import Configuration, Listener, Location, Peer, Server, Upstream
-from wproxy.config.registry import (
-    EVENTS,
-    HTTP,
-    LOCATION,
-    MAIN,
-    OWN,
-    OWN_GATHER,
-    SERVER,
-    UPSTREAM,
-    Directive,
-    context_names,
-    find_directive,
-    unknown_directive_text,
-)
+from wproxy.config.effects import refusals, warnings
+from wproxy.config.listeners import LookUp, build_listeners, default_listen
+from wproxy.config.model import Configuration, Location, Server
+from wproxy.config.names import declare_names
+from wproxy.config.peers import Upstreams
+from wproxy.config.registry import EVENTS, HTTP, LIMIT_EXCEPT, LOCATION, LOCATION_IF, MAIN, SERVER, SERVER_IF
+from wproxy.config.scope import Scope, ScopeReader
 from wproxy.config.tree import ConfigurationError, Node, Position, Problem
-from wproxy.directives.http_core import DEFAULT_BACKLOG, Listen
+from wproxy.directives.listen import Listen
 from wproxy.directives.log import COMBINED, LogFormat
-from wproxy.directives.proxy import ProxyTarget
-from wproxy.directives.rewrite import Return
+from wproxy.directives.rewrite import If, Return, Step
+from wproxy.files import FilePlan
 from wproxy.matching import LocationMatcher
+from wproxy.regex import Regex, compile_regex
 from wproxy.template import compile_template
+from wproxy.variables import Namespace, use_namespace
 
-# Looks a host name up: (host, port) to numeric addresses; raises OSError. It needs a socket, so it is given to us.
-LookUp = Callable[[str, int], list[Address]]
+__all__ = ["LookUp", "resolve"]
 
-Values = dict[str, Any]
-Origins = dict[str, Position]
-
-
-class Scope:
-    """What one block sets: its own values by attribute name, and where each was written."""
-
-    def __init__(self, outer: Scope | None = None) -> None:
-        self.values: Values = dict(outer.heritage) if outer else {}
-        self.origins: Origins = {}
-        self.places: dict[str, list[Position]] = {}  # of each value that gathers
-        if outer:
-            self.origins = {name: outer.origins[name] for name in outer.heritage if name in outer.origins}
-        self.heritage: Values = dict(self.values)  # of the values, those that an inner block sees
+SECURE_UPSTREAM = (
+    '"https://" in "proxy_pass" is not yet effective, and without it requests would go over the network in plain text'
+)
+_PASS_WITH_URI = (
+    '"proxy_pass" cannot have URI part in location given by regular expression, or inside named location, '
+    'or inside "if" statement, or inside "limit_except" block'
+)
 
 
 def resolve(root: Node, file: str, prefix: str, look_up: LookUp) -> Configuration:
-    """Turn the tree of a whole configuration into the model; raises ConfigurationError with all problems."""
-    return _Resolver(look_up).configuration(root, file, prefix)
+    """Turn the tree of a whole configuration into the model; raises ConfigurationError with all problems.
+
+    look_up: (host, port) to numeric addresses, raises OSError; it needs a socket, so it is given to us.
+    """
+    namespace = Namespace()
+    with use_namespace(namespace):
+        declare_names(root, namespace)
+        return _Resolver(prefix, look_up).configuration(root, file)
 
 
 class _Resolver:
-    """One run over one tree; collects problems instead of stopping at the first."""
+    """One run over one tree."""
 
-    def __init__(self, look_up: LookUp) -> None:
+    def __init__(self, prefix: str, look_up: LookUp) -> None:
+        self.prefix = prefix
+        self.reader = ScopeReader()
+        self.problem = self.reader.problem
         self.look_up = look_up
-        self.problems: list[Problem] = []
-        self.warnings: list[Problem] = []
-        self.upstreams: dict[str, Upstream] = {}
+        self.upstreams = Upstreams(self.reader, look_up)
         self.servers: list[Server] = []
         self.log_formats: dict[str, LogFormat] = {"combined": LogFormat("combined", "default", COMBINED)}
-        self.server_listens: list[tuple[Server, Listen, Position]] = []
-
-    def problem(self, text: str, position: Position | None) -> None:
-        self.problems.append(Problem(text, position))
+        self.listens: list[tuple[Server, Listen, Position]] = []
+        self.refusals: list[Problem] = []
 
     # Blocks, from the outside to the inside.
 
-    def configuration(self, root: Node, file: str, prefix: str) -> Configuration:
-        main = self.scope(root, MAIN, None)
-        events = self.scope(_only(root, "events"), EVENTS, None)
+    def configuration(self, root: Node, file: str) -> Configuration:
+        reader = self.reader
+        main = reader.read(root, MAIN, None)
+        events = reader.read(_only(root, "events"), EVENTS, None)
         http = _only(root, "http")
         if http:
             self.http(http)
-        elif not self.problems:
-            self.problem('no "http" section in configuration', root.position._replace(line=0))
-        listeners = self.listeners()
-        if self.problems:
-            raise ConfigurationError(*self.problems)
-        configuration = Configuration({**main.values, **events.values}, {**main.origins, **events.origins})
+        listeners = build_listeners(self.listens, reader, self.look_up)
+        if not http and not reader.problems:
+            self.problem('no "http" section in configuration', None)
+        if reader.problems:
+            order: dict[Position | None, int] = {node.position: place for place, node in enumerate(_walk(root))}
+            # What has no place comes last: nginx finds it when all has been read.
+            raise ConfigurationError(*sorted(reader.problems, key=lambda problem: order.get(problem.position, len(order))))
+        configuration = Configuration({**main.values, **events.values}, {**main.written, **events.written})
         configuration.file = file
-        configuration.prefix = prefix
+        configuration.prefix = self.prefix
         configuration.listeners = listeners
         configuration.servers = tuple(self.servers)
-        configuration.upstreams = tuple(self.upstreams.values())
-        configuration.warnings = tuple(self.warnings)
+        configuration.upstreams = tuple(self.upstreams.groups.values())
+        configuration.warnings = (*reader.warnings, *warnings(reader.ineffective))
+        configuration.refusals = (*self.refusals, *refusals(reader.ineffective))
         configuration.log_formats = self.log_formats
         return configuration
 
     def http(self, node: Node) -> None:
-        scope = self.scope(node, HTTP, None)
+        scope = self.reader.read(node, HTTP, None)
         for child in node.named("upstream"):
             if child.children is not None and len(child.arguments) == 1:
-                self.upstream(child)
+                self.upstreams.add_block(child)
         for child in node.named("server"):
             if child.children is not None:
                 self.server(child, scope)
         self.check_log_formats(scope)
 
-    def upstream(self, node: Node) -> None:
-        name = node.arguments[0]
-        scope = self.scope(node, UPSTREAM, None)
-        if name.lower() in self.upstreams:
-            self.problem(f'duplicate upstream "{name}"', node.position)
-            return
-        peers = []
-        if not any(True for _ in node.named("server")):
-            self.problem("no servers are inside upstream", node.position)
-        for place, server in zip(scope.places.get("server", ()), scope.values.get("server", ())):
-            for address in self.addresses(server.address, place):
-                peers.append(
-                    Peer(
-                        str(address),
-                        address,
-                        server.text,
-                        server.weight,
-                        server.max_fails,
-                        server.fail_timeout,
-                        server.max_conns,
-                        server.backup,
-                        server.down,
-                    )
-                )
-        if peers and all(peer.backup for peer in peers):
-            self.problem("no servers are inside upstream: all are backup", node.position)
-        self.upstreams[name.lower()] = self.new_upstream(name, scope, node.position, peers, implicit=False)
-
     def server(self, node: Node, http: Scope) -> None:
-        scope = self.scope(node, SERVER, http)
-        server = Server(scope.values, scope.origins)
+        scope = self.reader.read(node, SERVER, http)
+        server = Server(scope.values, scope.written)
         server.position = node.position
         server.names = tuple(name for line in scope.values.get("server_name", ()) for name in line)
-        server.locations = LocationMatcher(self.location(None, node, scope, server))
-        for child in node.named("location"):
-            if child.children is None or not child.arguments:
-                continue
-            location = self.location(child, child, scope, server)
-            if location.modifier not in ("", "="):
-                self.problem(f'invalid location modifier "{location.modifier}"', child.position)
-            elif not location.pattern.startswith("/"):
-                self.problem(f'location "{location.pattern}" must start with "/"', child.position)
-            elif not server.locations.add(location.modifier, location.prefix, location):
-                self.problem(f'duplicate location "{location.pattern}"', child.position)
-        self.redirect_slashless(server)
-        server.locations.seal()
+        server.named = {}
+        server.steps = self.steps(scope.values.get("steps", ()), SERVER_IF, scope, None)
+        server.locations = LocationMatcher(self.location_at("server", "server", "", scope, node.position, server, None))
+        self.locations_in(node, scope, server, server.locations, None)
         self.servers.append(server)
-        for place, listen in zip(scope.places.get("listen", ()), scope.values.get("listen", ())):
-            self.server_listens.append((server, listen, place))
-        if not any(True for _ in node.named("listen")):
-            self.server_listens.append((server, Listen(Address("0.0.0.0", 80)), node.position))
+        lines = [(line.position, listen) for line, listen in zip(scope.written.get("listen", ()), scope.values.get("listen", ()))]
+        for place, listen in lines or [(node.position, default_listen())]:
+            self.listens.append((server, listen, place))
 
-    def location(self, node: Node | None, block: Node, outer: Scope, server: Server) -> Location:
-        """A location block; node None: the server itself, for requests that no location takes."""
-        if node is None:
-            scope, modifier, pattern = outer, "server", ""
+    # Locations.
+
+    def locations_in(
+        self, node: Node, scope: Scope, server: Server, matcher: LocationMatcher[Location], outer: Location | None
+    ) -> None:
+        """Read the location blocks that stand in a server or in a location, into its matcher."""
+        for child in node.named("location"):
+            if child.children is None or not 1 <= len(child.arguments) <= 2:
+                continue
+            named = self.modifier_and_pattern(child, outer)
+            if named is None:
+                continue
+            modifier, pattern = named
+            inner = self.reader.read(child, LOCATION, scope)
+            location = self.location_at("location", modifier, pattern, inner, child.position, server, outer)
+            self.enter(location, child, server, matcher)
+            if any(True for _ in child.named("location")):
+                location.inner = LocationMatcher(location)
+                self.locations_in(child, inner, server, location.inner, location)
+        self.redirect_slashless(matcher)
+        matcher.seal()
+
+    def modifier_and_pattern(self, node: Node, outer: Location | None) -> tuple[str, str] | None:
+        """What stands between `location` and its brace; None after noting why that is wrong (ngx_http_core_location)."""
+        if len(node.arguments) == 2:
+            modifier, pattern = node.arguments
+            if modifier not in ("=", "^~", "~", "~*"):
+                self.problem(f'invalid location modifier "{modifier}"', node.position)
+                return None
         else:
-            scope = self.scope(node, LOCATION, outer)
-            modifier, pattern = node.arguments if len(node.arguments) == 2 else ("", node.arguments[0])
-        location = Location(scope.values, scope.origins)
+            pattern = node.arguments[0]
+            modifier = next((word for word in ("=", "^~", "~*", "~") if pattern.startswith(word)), "")
+            pattern = pattern[len(modifier) :]
+            if not modifier and pattern.startswith("@"):
+                modifier = "@"
+        if outer is None:
+            return modifier, pattern
+        text = None
+        if outer.modifier == "=":
+            text = f'location "{pattern}" cannot be inside the exact location "{outer.pattern}"'
+        elif outer.modifier == "@":
+            text = f'location "{pattern}" cannot be inside the named location "{outer.pattern}"'
+        elif modifier == "@":
+            text = f'named location "{pattern}" can be on the server level only'
+        elif modifier not in ("~", "~*") and not pattern.startswith(outer.pattern):
+            text = f'location "{pattern}" is outside location "{outer.pattern}"'
+        if text is not None:
+            self.problem(text, node.position)
+            return None
+        return modifier, pattern
+
+    def enter(self, location: Location, node: Node, server: Server, matcher: LocationMatcher[Location]) -> None:
+        """Put a location where it is found."""
+        modifier, pattern = location.modifier, location.pattern
+        if modifier == "@":
+            if server.named.setdefault(location.prefix, location) is not location:
+                # Two of one name: the first is found, as in nginx.
+                self.reader.warnings.append(Problem(f'duplicate location "{pattern}", ignored', node.position))
+        elif modifier in ("~", "~*"):
+            if location.regex is not None:
+                matcher.add_regex(location.regex, location)
+        elif not matcher.add(modifier, location.prefix, location):
+            self.problem(f'duplicate location "{pattern}"', node.position)
+
+    def regex(self, pattern: str, caseless: bool, position: Position) -> Regex | None:
+        """A regex; None after noting what is wrong with it."""
+        try:
+            return compile_regex(pattern, caseless)
+        except ValueError as error:
+            self.problem(str(error), position)
+            return None
+
+    def location_at(
+        self,
+        kind: str,
+        modifier: str,
+        pattern: str,
+        scope: Scope,
+        position: Position,
+        server: Server,
+        outer: Location | None,
+    ) -> Location:
+        """The location of a scope, inside another or None; what is anonymous inside it (`if`, limit_except) is made too."""
+        location = Location(scope.values, scope.written)
+        location.kind = kind
         location.modifier = modifier
         location.pattern = pattern
         location.prefix = pattern.encode("utf-8", "surrogateescape")
-        location.position = block.position
+        location.position = position
         location.server = server
-        location.proxy_target = scope.values.get("proxy_pass")
+        if modifier in ("~", "~*") and outer is not None and kind != "location":
+            location.regex = outer.regex
+        elif modifier in ("~", "~*"):
+            location.regex = self.regex(pattern, modifier == "~*", position)
+        try:
+            location.files = FilePlan(location, self.prefix)
+        except ValueError as error:
+            self.problem(str(error), _place(scope, "alias", position))
+        location.proxy_target = target = scope.values.get("proxy_pass")
         location.upstream = None
-        if location.proxy_target:
-            location.upstream = self.target_upstream(location.proxy_target, scope.origins["proxy_pass"])
+        if target:
+            place = _place(scope, "proxy_pass", position)
+            if target.uri_part and (modifier in ("~", "~*", "@") or kind in ("if", "limit_except")):
+                self.problem(_PASS_WITH_URI, place)
+            if target.is_secure:
+                self.refusals.append(Problem(SECURE_UPSTREAM, place))
+            if target.address is not None:
+                location.upstream = self.upstreams.target(target, place)
+        if kind == "location":
+            location.steps = self.steps(scope.values.get("steps", ()), LOCATION_IF, scope, location)
+            if location.limit_except is not None:
+                node = location.limit_except.node
+                location.for_other_methods, _ = self.anonymous("limit_except", node, LIMIT_EXCEPT, scope, location)
         return location
 
-    def redirect_slashless(self, server: Server) -> None:
+    def anonymous(self, kind: str, node: Node | None, context: int, scope: Scope, around: Location) -> tuple[Location, Scope]:
+        """The settings of an `if` or a limit_except: those of the location around it, but for what it sets itself."""
+        inner = self.reader.read(node, context, scope)
+        location = self.location_at(
+            kind, around.modifier, around.pattern, inner, node.position if node else around.position, around.server, around
+        )
+        if location.proxy_target is None and around.proxy_target is not None:
+            # The target is inherited here and nowhere else (routing.md §1.4).
+            location.proxy_pass = location.proxy_target = around.proxy_target
+            location.upstream = around.upstream
+            location.written["proxy_pass"] = around.written["proxy_pass"]
+        return location, inner
+
+    def steps(self, steps: tuple[Step, ...], context: int, scope: Scope, around: Location | None) -> tuple[Step, ...]:
+        """The steps of a block, with what is inside of each `if` read."""
+        for step in steps:
+            if not isinstance(step, If) or step.node is None:
+                continue
+            if around is None:
+                inner = self.reader.read(step.node, context, scope)
+            else:
+                step.location, inner = self.anonymous("if", step.node, context, scope, around)
+            step.steps = inner.values.get("steps", ())
+        return steps
+
+    def redirect_slashless(self, matcher: LocationMatcher[Location]) -> None:
         """A proxied location `/x/` answers `/x` with a redirect to itself, unless that has a location of its own."""
-        for pattern, location in list(server.locations.prefixes.items()):
-            slashless = pattern[:-1]
-            if not (location.upstream and slashless and pattern.endswith(b"/")) or slashless in server.locations.prefixes:
-                continue
-            redirect = Location(dict(vars(location)), location.origins)
-            redirect.upstream = redirect.proxy_target = redirect.proxy_pass = None
-            redirect.return_ = Return(301, compile_template("$wproxy_slashed_uri$is_args$args"))
-            server.locations.add("=", slashless, redirect)
-
-    # Peers.
-
-    def target_upstream(self, target: ProxyTarget, position: Position) -> Upstream | None:
-        """The group a proxy_pass names: an upstream block, or one made of the addresses of the name."""
-        key = target.address.host.lower()
-        explicit = self.upstreams.get(key)
-        if explicit and not explicit.implicit and not target.address.is_unix:
-            if target.has_port:
-                self.problem(f'upstream "{explicit.name}" may not have port {target.port}', position)
-            return explicit
-        name = str(target.address)
-        if name in self.upstreams:
-            return self.upstreams[name]
-        addresses = self.addresses(target.address, position)
-        peers = [Peer(str(address), address, name) for address in addresses]
-        # Idle connections to a bare address are kept too: nginx never does, and pays a handshake for each request.
-        upstream = self.new_upstream(name, Scope(), position, peers, implicit=True)
-        self.upstreams[name] = upstream
-        return upstream
-
-    def addresses(self, address: Address, position: Position) -> list[Address]:
-        """The numeric addresses of one that was written; a name that is not found is a problem."""
-        if address.is_numeric:
-            return [address]
-        try:
-            return self.look_up(address.host, address.port)
-        except OSError:
-            self.problem(f'host not found in upstream "{address.host}"', position)
-            return []
-
-    def new_upstream(self, name: str, scope: Scope, position: Position, peers: list[Peer], implicit: bool) -> Upstream:
-        upstream = Upstream(scope.values, scope.origins)
-        upstream.name = name
-        upstream.position = position
-        upstream.implicit = implicit
-        upstream.peers = tuple(peers)
-        return upstream
-
-    # Listeners.
-
-    def listeners(self) -> tuple[Listener, ...]:
-        """Servers by the address they listen on; the default of each is the one marked so, or the first."""
-        found: dict[Address, Listener] = {}
-        marked: set[Address] = set()
-        taken: set[tuple[int, Address]] = set()
-        for server, listen, position in self.server_listens:
-            if (id(server), listen.address) in taken:
-                self.problem(f"a duplicate listen {listen.address}", position)
-                continue
-            taken.add((id(server), listen.address))
-            listener = found.setdefault(listen.address, Listener(listen.address, position))
-            if listen.backlog != DEFAULT_BACKLOG:
-                listener.backlog = listen.backlog
-            if listener.servers.default is None:
-                listener.servers.default = server
-            if listen.default_server:
-                if listen.address in marked:
-                    self.problem(f"a duplicate default server for {listen.address}", position)
-                marked.add(listen.address)
-                listener.servers.default = server
-            for name in server.names or ("",):
-                try:
-                    if not listener.servers.add(name, server) and name:
-                        text = f'conflicting server name "{name}" on {listen.address}, ignored'
-                        self.warnings.append(Problem(text, position))
-                except ValueError as error:
-                    self.problem(f"{error} on {listen.address}", position)
-        return tuple(found.values())
+        for table in (matcher.prefixes, matcher.exact):
+            for pattern, location in list(table.items()):
+                slashless = pattern[:-1]
+                if not (location.proxy_target and slashless and pattern.endswith(b"/")):
+                    continue
+                if slashless in matcher.prefixes or slashless in matcher.exact:
+                    continue
+                redirect = Location(dict(vars(location)), location.written)
+                redirect.upstream = redirect.proxy_target = redirect.proxy_pass = redirect.inner = None
+                redirect.for_other_methods = None
+                redirect.steps = (Return(301, compile_template("$wproxy_slashed_uri$is_args$args")),)
+                matcher.add("=", slashless, redirect)
 
     def check_log_formats(self, http: Scope) -> None:
         """Every access_log must name a format that exists."""
         self.log_formats.update({line.name: line for line in http.values.get("log_format", ())})
         for server in self.servers:
-            for location in server.locations:
+            for location in server.each_location():
                 for log in location.access_log:
                     where = location.origins.get("access_log", location.position)
                     if log.path in self.log_formats:
@@ -269,58 +282,20 @@ class _Resolver:
                         text = f'unknown log format "{log.format}"'
                     else:
                         continue
-                    if Problem(text, where) not in self.problems:
-                        self.problem(text, where)
+                    self.problem(text, where)
 
-    # Directives.
 
-    def scope(self, node: Node | None, context: int, outer: Scope | None) -> Scope:
-        """Read the directives that stand in one block, on top of what the block around it hands down."""
-        scope = Scope(outer)
-        own: set[str] = set()
-        for child in node.children or () if node else ():
-            row = self.check(child, context)
-            if row is None:
-                continue
-            attribute = row.attribute
-            if attribute in own and not row.repeats:
-                self.problem(f'"{child.name}" directive is duplicate', child.position)
-                continue
-            try:
-                value = row.read(*child.arguments)
-            except ValueError as error:
-                # Only there: a person may have written %s too.
-                text = str(error).replace('"%s" directive', f'"{child.name}" directive')
-                self.problem(text, child.position)
-                continue
-            if row.repeats:
-                scope.places.setdefault(attribute, []).append(child.position)
-                value = (*scope.values[attribute], value) if attribute in own else (value,)
-            own.add(attribute)
-            scope.values[attribute] = value
-            scope.origins[attribute] = child.position
-            if row.inherit not in (OWN, OWN_GATHER):
-                scope.heritage[attribute] = value
-        return scope
+def _place(scope: Scope, name: str, otherwise: Position) -> Position:
+    """Where the scope's value of that name was written."""
+    nodes = scope.written.get(name)
+    return nodes[-1].position if nodes else otherwise
 
-    def check(self, node: Node, context: int) -> Directive | None:
-        """The row of a directive that may stand here with these arguments; None after noting why not."""
-        row = find_directive(node.name, context)
-        if row is None:
-            self.problem(unknown_directive_text(node, context), node.position)
-        elif not row.contexts & context:
-            where = " or ".join(context_names(row.contexts))
-            self.problem(f'"{node.name}" directive is not allowed here, only in {where}', node.position)
-        elif bool(row.block) != (node.children is not None):
-            needs = 'has no opening "{"' if row.block else "takes values, not a block"
-            self.problem(f'directive "{node.name}" {needs}', node.position)
-        elif not row.accepts(len(node.arguments)):
-            self.problem(f'invalid number of arguments in "{node.name}" directive', node.position)
-        elif any("\0" in argument for argument in node.arguments):
-            self.problem(f'a zero byte in "{node.name}" directive', node.position)
-        else:
-            return row
-        return None
+
+def _walk(node: Node) -> Iterator[Node]:
+    """All nodes in the order of reading."""
+    yield node
+    for child in node.children or ():
+        yield from _walk(child)
 
 
 def _only(node: Node, name: str) -> Node | None:

@@ -9,6 +9,7 @@ its row in the registry says what the value means:
 | takes no argument | true, false | there, or not: `ip_hash = true` |
 | does not repeat | array | the arguments of its one occurrence: `keepalive_timeout = [75, 60]` |
 | repeats | array | an occurrence for each element, an array if it has several: `listen = [80, ["443", "ssl"]]` |
+| a step of the rewrite module | array | its arguments, `return = [301, "/x"]`; with arrays inside an occurrence for each |
 | named, no block | table | an occurrence for each key, its first argument: `proxy_set_header = { Host = "$host" }` |
 | block | table, array of tables | one block, several: `[http]`, `[[http.server]]` |
 | named block | table | a block for each key, its arguments: `[http.upstream.app]`, `[http.server.location."= /x"]` |
@@ -16,6 +17,33 @@ its row in the registry says what the value means:
 In a named directive the value of a key is what follows the first argument: a scalar, an array of arguments, or a table
 of parameters (`{ weight = 3, backup = true }` is `weight=3 backup`); an array of arrays or tables makes several
 occurrences. In a named block it is the block, or an array of blocks with the same arguments.
+
+The key of a named block that takes several arguments is split into words as nginx.conf would: at white space, and a word in
+quotes may have white space inside (`[http.map.'"$host $uri" $backend']`); `;` `{` `}` and `#` are ordinary characters there.
+Two are read otherwise: a block that takes one argument has its key whole, and the key of a location is an optional modifier
+and a pattern, which is taken as it stands, white space and backslashes and all.
+
+Some blocks hold entries, not directives: map, geo, split_clients, types. There a key is the entry's first word, whatever it
+is, and the value what follows it: a scalar, or an array of words (`"text/html" = ["html", "htm"]`); an array of arrays makes
+several entries; `hostnames = true` is an entry of one word.
+
+`include = "sites/*.toml"`, or an array, puts what is in other files in its place, in any block, of entries too. Names are
+relative to the directory of the main file. What ends in `.toml` is TOML, a table of that block; any other file is in
+nginx's syntax.
+
+Order. A table has each key once. Where directives of one name must alternate with others, as the steps of the rewrite module
+do, a block lists them in `steps`: an array of statements, each an array of its words as nginx.conf has them, and a block
+with what is inside it as the last element, statements again or a table:
+
+    [http.server.location."/"]
+    steps = [
+        ["set", "$a", "1"],
+        ["if", "($arg_b)", [["set", "$a", "2"], ["break"]]],
+        ["set", "$c", "$a"],
+    ]
+
+Any directive may be a step. A block of entries, where `steps` is a word like any other, is an array of statements itself
+then: `"$v" = [["delete", "10.0.0.0/8"], ["default", "x"]]` under `[http.geo]`.
 
 Nodes stand in the order of the file. That is finer than the order of tomli's dictionaries, which keep together what
 belongs to one key: with dotted keys (`deny."10.0.0.1" = []`, then `allow."10.0.0.0/8" = []`) directives may alternate.
@@ -25,14 +53,18 @@ A name that is not known becomes a node as well as can be guessed: the check of 
 
 from __future__ import annotations
 
+import os
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import tomli
 
-from wproxy.config.registry import MAIN, Directive, find_directive
-from wproxy.config.toml_positions import Path, Place, locate
+from wproxy.config.document import Comments, Document, Glob, OpenFile, SourceFile, included_files, no_file, no_match
+from wproxy.config.nginx import DEPTH_LIMIT, read_block, split_words
+from wproxy.config.registry import ENTRIES, MAIN, OPAQUE, STEP, Directive, find_directive
+from wproxy.config.toml_positions import Path, Place, comments_in, locate
 from wproxy.config.tree import ConfigurationError, Node, Position, Problem
 
 Lookup = Callable[[str, int], Directive | None]
@@ -41,29 +73,113 @@ Table = dict[str, Any]
 _SEPARATOR = re.compile(r"[ \t\r\n]+")  # between the arguments in a key; nginx has the same four
 _LOCATION_MODIFIERS = ("=", "~", "~*", "^~")
 _ANY_CONTEXT = 0  # inside a block that nobody knows
+STEPS = "steps"
+INCLUDE = "include"
 
 
-def parse_toml(text: bytes, file: str, lookup: Lookup = find_directive) -> Node:
-    """Read a wproxy.toml; the root node has no name and holds the main context.
+def parse_toml(
+    text: bytes,
+    file: str,
+    lookup: Lookup = find_directive,
+    open_file: OpenFile = no_file,
+    config_directory: str = "",
+    glob: Glob = no_match,
+) -> Node:
+    """Read a wproxy.toml; the root node has no name and holds the main context. See `read_toml`."""
+    return read_toml(text, file, lookup, open_file, config_directory, glob).root
 
-    lookup: the row of a name in a context (the `block` of the row around it), None when there is none.
-    Raises ConfigurationError with everything that is wrong with the shape of the file. Whether the directives exist,
-    may stand where they stand and have the right arguments is left to the check of the tree.
+
+def read_toml(
+    text: bytes,
+    file: str,
+    lookup: Lookup = find_directive,
+    open_file: OpenFile = no_file,
+    config_directory: str = "",
+    glob: Glob = no_match,
+    with_comments: bool = False,
+) -> Document:
+    """Read a wproxy.toml with all that it includes.
+
+    lookup: the row of a name in a context (the `block` of the row around it), None when there is none. open_file, glob: give
+    the included files. config_directory: what their names are relative to. with_comments: whether they are wanted, for
+    finding them takes time. Raises ConfigurationError with everything that is wrong with the shape of the file. Whether the
+    directives exist, may stand where they stand and have the right arguments is left to the check of the tree.
     """
-    try:
-        document = text.decode()
-        table = _load(document, file)
-        reader = _Reader(file, locate(document), lookup)
-        children = reader.children(table, (), MAIN)
-    except UnicodeDecodeError as error:
-        before = text[: error.start].decode()
-        position = Position(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
-        raise ConfigurationError(Problem(f"not UTF-8: byte 0x{text[error.start]:02x}", position)) from None
-    except RecursionError:  # tomli draws its line at 400 inline levels and 1,000 parts in a key, we somewhat earlier
-        raise ConfigurationError(Problem("tables or arrays are nested too deeply", Position(file, 0))) from None
-    if reader.problems:
-        raise ConfigurationError(*sorted(reader.problems, key=_place_of))
-    return Node("", (), Position(file, 1, 1), children)
+    files = _Files(lookup, open_file, config_directory, glob, with_comments)
+    root = Node("", (), Position(file, 1, 1), [])
+    files.read(text, file, root, MAIN)
+    if files.problems:
+        raise ConfigurationError(*files.problems)
+    return Document(root, files.sources, files.comments)
+
+
+class _Files:
+    """What the files of one configuration have in common."""
+
+    def __init__(self, lookup: Lookup, open_file: OpenFile, directory: str, glob: Glob, with_comments: bool) -> None:
+        self.lookup = lookup
+        self.open_file = open_file
+        self.directory = directory
+        self.glob = glob
+        self.with_comments = with_comments
+        self.problems: list[Problem] = []
+        self.sources: list[SourceFile] = []
+        self.comments = Comments()
+        self.including: list[str] = []  # the files being read, outermost first
+
+    def read(self, text: bytes, file: str, block: Node, context: int) -> None:
+        """Add what a TOML file holds to a block of that context."""
+        self.note_source(SourceFile(file, text))
+        self.including.append(file)
+        children = block.children if block.children is not None else []
+        try:
+            document = text.decode()
+            table = _load(document, file)
+            reader = _Reader(self, file, locate(document))
+            found = reader.children(table, (), context, block)
+            children += found
+            self.problems += sorted(reader.problems, key=_place_of)
+            if self.with_comments and "#" in document:
+                attach_comments(self.comments, document, file, found, block)
+        except ConfigurationError as error:
+            self.problems += error.problems
+        except UnicodeDecodeError as error:
+            before = text[: error.start].decode()
+            position = Position(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
+            self.problems.append(Problem(f"not UTF-8: byte 0x{text[error.start]:02x}", position))
+        except RecursionError:  # tomli draws its line at 400 inline levels and 1,000 parts in a key, we somewhat earlier
+            self.problems.append(Problem("tables or arrays are nested too deeply", Position(file, 0)))
+        block.children = children
+        self.including.pop()
+
+    def include(self, name: str, position: Position, block: Node, context: int) -> list[Node]:
+        """What the files of an `include` hold that stands in a block like that one."""
+        inside = Node(block.name, block.arguments, block.position, [])
+        for file in included_files(name, self.directory, self.glob):
+            if any(os.path.normpath(outer) == os.path.normpath(file) for outer in self.including):
+                chain = " includes ".join(f'"{outer}"' for outer in (*self.including, file))
+                raise ConfigurationError(Problem(f"a file includes itself: {chain}", position))  # and there may be n! ways
+            if len(self.including) >= DEPTH_LIMIT:
+                raise ConfigurationError(Problem(f'"include" of "{file}" is nested too deeply', position))
+            try:
+                content = self.open_file(file)
+            except ConfigurationError as error:
+                self.problems += [Problem(problem.text, problem.position or position) for problem in error.problems]
+                continue
+            if file.endswith(".toml"):
+                self.read(content, file, inside, context)
+                continue
+            document, problems = read_block(content, file, inside, self.open_file, self.directory, self.glob)
+            self.problems += problems
+            self.comments.above.update(document.comments.above)
+            for source in document.files:
+                self.note_source(source)
+        return inside.children or []
+
+    def note_source(self, source: SourceFile) -> None:
+        """A file is listed once, however often it is included."""
+        if not any(known.name == source.name for known in self.sources):
+            self.sources.append(source)
 
 
 def _load(document: str, file: str) -> Table:
@@ -79,17 +195,28 @@ def _load(document: str, file: str) -> Table:
 class _Reader:
     """Turns tables into nodes. Every method takes the path of its value, to say where it stands."""
 
-    def __init__(self, file: str, places: dict[Path, Place], lookup: Lookup) -> None:
+    def __init__(self, files: _Files, file: str, places: dict[Path, Place]) -> None:
+        self.files = files
         self.file = file
         self.places = places
-        self.lookup = lookup
+        self.lookup = files.lookup
         self.problems: list[Problem] = []
+        self.moved: dict[int, Place] = {}  # where the include stands that brought this node
 
-    def children(self, table: Table, path: Path, context: int) -> list[Node]:
+    def children(self, table: Table, path: Path, context: int, block: Node) -> list[Node]:
         """The directives of one block, in the order of the file."""
         nodes: list[Node] = []
         for name, value in table.items():
             here = (*path, name)
+            if name == INCLUDE:
+                nodes += self.included(value, here, context, block)
+                continue
+            if context & ENTRIES:
+                nodes += self.entries(name, value, here, context)
+                continue
+            if name == STEPS:
+                nodes += self.statements(value, here, context, block)
+                continue
             row = self.lookup(name, context)
             if row is None:
                 nodes += self.unknown(name, value, here)
@@ -99,19 +226,23 @@ class _Reader:
                 nodes += self.named_directives(name, value, here)
             else:
                 nodes += self.directives(name, row, value, here)
-        nodes.sort(key=_place_of)
+        nodes.sort(key=self.place_in_file if self.moved else _place_of)
         return nodes
+
+    def place_in_file(self, node: Node) -> Place:
+        """Where a node stands in this file, though it may have been read from another."""
+        return self.moved.get(id(node)) or _place_of(node)
 
     # Blocks
 
     def blocks(self, name: str, row: Directive | None, value: Any, path: Path) -> Iterator[Node]:
         """One block for a table, several for an array of tables."""
         inside = row.block if row else _ANY_CONTEXT
-        for table, here in _elements(value, path):
-            if isinstance(table, dict):
-                yield Node(name, (), self.position(here), self.children(table, here, inside))
+        for content, here in _blocks(value, path):
+            if isinstance(content, dict) or _is_statements(content):
+                yield self.block(name, (), content, here, inside)
             else:
-                self.refuse(f'"{name}" is a block and takes a table, not {_kind(table)}', here)
+                self.refuse(f'"{name}" is a block and takes a table, not {_kind(content)}', here)
 
     def named_blocks(self, name: str, row: Directive, value: Any, path: Path) -> Iterator[Node]:
         """A table whose keys are the arguments of the blocks."""
@@ -119,15 +250,88 @@ class _Reader:
             self.refuse(f'"{name}" takes a table for each name, as in [{name}.NAME], not {_kind(value)}', path)
             return
         for key, blocks in value.items():
-            arguments = _arguments_in_key(name, row, key)
-            for table, here in _elements(blocks, (*path, key)):
-                if isinstance(table, dict):
-                    yield Node(name, arguments, self.position(here), self.children(table, here, row.block))
+            try:
+                arguments = arguments_in_key(name, row, key)
+            except ValueError as error:
+                self.refuse(f'{error} in the name of "{name}"', (*path, key))
+                continue
+            for content, here in _blocks(blocks, (*path, key)):
+                if isinstance(content, dict) or _is_statements(content):
+                    yield self.block(name, arguments, content, here, row.block)
                 else:
                     self.refuse(
-                        f'"{key}" stands where "{name}" has its name, as in [{name}.NAME]: it takes a table, not {_kind(table)}',
+                        f'"{key}" stands where "{name}" has its name, as in [{name}.NAME]: '
+                        f"it takes a table, not {_kind(content)}",
                         here,
                     )
+
+    def block(self, name: str, arguments: tuple[str, ...], content: Any, path: Path, context: int) -> Node:
+        """A block and what is in it: a table, or an array of statements."""
+        node = Node(name, arguments, self.position(path), [])
+        inside = self.children if isinstance(content, dict) else self.statements
+        node.children = list(inside(content, path, context, node))
+        return node
+
+    def included(self, value: Any, path: Path, context: int, block: Node) -> Iterator[Node]:
+        """The nodes of other files; they stand where the `include` stands."""
+        for name, here in _elements(value, path):
+            if isinstance(name, str):
+                place = self.position(here)
+                for node in self.files.include(name, place, block, context):
+                    self.moved[id(node)] = (place.line, place.column)
+                    yield node
+            else:
+                self.refuse(f'"include" takes the name of a file or an array of names, not {_kind(name)}', here)
+
+    # Entries and statements
+
+    def entries(self, name: str, value: Any, path: Path, context: int) -> Iterator[Node]:
+        """The entries of one key: a value, an array of values, or several of these."""
+        if isinstance(value, bool):
+            if value:
+                yield Node(name, (), self.position(path))
+            return
+        if context == OPAQUE and (isinstance(value, dict) or (isinstance(value, list) and any(map(_is_table, value)))):
+            for content, here in _blocks(value, path):
+                if isinstance(content, dict) or _is_statements(content):
+                    yield self.block(name, (), content, here, OPAQUE)
+                else:
+                    self.refuse(f'"{name}" is a block and takes a table, not {_kind(content)}', here)
+            return
+        for occurrence, here in _occurrences(value, path):
+            arguments = self.arguments(name, occurrence, here, "a value or an array of values")
+            if arguments is not None:
+                yield Node(name, arguments, self.position(here))
+
+    def statements(self, value: Any, path: Path, context: int, block: Node) -> Iterator[Node]:
+        """Directives as nginx.conf has them, one after the other: arrays of words, and what is inside a block."""
+        if not isinstance(value, list):
+            self.refuse(f'"{path[-1]}" takes an array of statements, as in [["set", "$a", "1"]], not {_kind(value)}', path)
+            return
+        for statement, here in _elements(value, path):
+            if not (isinstance(statement, list) and statement and isinstance(statement[0], str)):
+                self.refuse(f'a statement is an array of words, as in ["set", "$a", "1"], not {_kind(statement)}', here)
+                continue
+            name, *rest = statement
+            content = rest.pop() if rest and isinstance(rest[-1], list | dict) else None
+            words: list[str] = []
+            for index, element in enumerate(rest):
+                word = _word(element)
+                if word is None:
+                    self.refuse(f'"{name}" takes a value in a statement, not {_kind(element)}', (*here, index + 1))
+                    break
+                words.append(word)
+            else:
+                if name == INCLUDE and content is None and len(words) == 1:
+                    yield from self.included(words[0], here, context, block)
+                elif content is None:
+                    yield Node(name, tuple(words), self.position(here))
+                else:
+                    row = None if context & ENTRIES else self.lookup(name, context)
+                    inside = OPAQUE if context & ENTRIES else row.block if row else _ANY_CONTEXT
+                    node = self.block(name, tuple(words), content, (*here, len(rest) + 1), inside)
+                    node.position = self.position(here)
+                    yield node
 
     # Simple directives
 
@@ -139,7 +343,11 @@ class _Reader:
                 yield Node(name, (), self.position(path))
             return
         expected = _expected(row)
-        for occurrence, here in _elements(value, path) if row.repeats else ((value, path),):
+        if row.inherit == STEP:
+            occurrences = _occurrences(value, path)
+        else:
+            occurrences = _elements(value, path) if row.repeats else [(value, path)]
+        for occurrence, here in occurrences:
             # listen = [80, 443] is meant, error_page = [404, "/404.html"] cannot be
             if here is not path and least > 1 and not isinstance(occurrence, list | dict):
                 shape = "{ FIRST = ... }" if row.named else "[[..., ...]]"
@@ -231,15 +439,57 @@ def _occurrences(value: Any, path: Path) -> list[tuple[Any, Path]]:
     return [(value, path)]
 
 
-def _arguments_in_key(name: str, row: Directive, key: str) -> tuple[str, ...]:
-    """The arguments of a named block: only the last of them may have white space inside."""
-    most = row.arity[1]
-    if most < 2:
+def _blocks(value: Any, path: Path) -> list[tuple[Any, Path]]:
+    """The blocks in an array of blocks; anything else, an array of statements too, by itself."""
+    return [(value, path)] if _is_statements(value) else _elements(value, path)
+
+
+def _is_statements(value: Any) -> bool:
+    """Whether it is what is inside one block: an array of arrays that begin with a word."""
+    return isinstance(value, list) and bool(value) and all(_is_statement(element) for element in value)
+
+
+def _is_statement(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], str)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def arguments_in_key(name: str, row: Directive, key: str) -> tuple[str, ...]:
+    """The arguments of a named block; raises ValueError when the quotes in the key make no sense."""
+    if row.arity[1] < 2:
         return (key,)
-    words = tuple(_SEPARATOR.split(key, most - 1))
-    if name == "location" and words[0] not in _LOCATION_MODIFIERS:  # a prefix may have white space
-        return (key,)
-    return words
+    if name != "location":
+        return split_words(key)
+    words = tuple(_SEPARATOR.split(key, 1))
+    # A prefix may have white space; a pattern is a regular expression, whose backslashes are its own.
+    return words if words[0] in _LOCATION_MODIFIERS else (key,)
+
+
+def attach_comments(comments: Comments, document: str, file: str, nodes: list[Node], block: Node) -> None:
+    """Give each comment of a file to the node below it, or to the one on its line."""
+    placed = sorted(
+        ((node.position.line, order, node) for order, node in enumerate(_walk(nodes, file))), key=lambda item: item[:2]
+    )
+    lines = [line for line, _, _ in placed]
+    for line, text, is_alone in comments_in(document):
+        at = bisect_right(lines, line)
+        if not is_alone and at and lines[at - 1] == line:
+            at = bisect_left(lines, line)
+        if at < len(placed):
+            comments.above.setdefault(id(placed[at][2]), []).append(text)
+        else:
+            comments.end.setdefault(id(block), []).append(text)
+
+
+def _walk(nodes: list[Node], file: str) -> Iterator[Node]:
+    """The nodes of one file and what is in them, outermost first."""
+    for node in nodes:
+        if node.position.file == file:
+            yield node
+            yield from _walk(node.children or [], file)
 
 
 def _word(value: Any) -> str | None:

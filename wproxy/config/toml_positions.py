@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Iterator
 
 Path = tuple[str | int, ...]
 Place = tuple[int, int]  # line and column, from 1; a column is a character, not a byte
@@ -39,6 +40,9 @@ _HEADER = re.compile(r"\[\[?")
 _HEADER_END = re.compile(r"\]\]?")
 _SCALAR = re.compile(rf"{_MULTILINE_BASIC}|{_MULTILINE_LITERAL}|{_BASIC}|{_LITERAL}|{_BARE}", re.DOTALL)
 
+# What may hold a `#` that begins no comment, and what does.
+_STRING_OR_COMMENT = re.compile(rf"{_MULTILINE_BASIC}|{_MULTILINE_LITERAL}|{_BASIC}|{_LITERAL}|#([^\n]*+)", re.DOTALL)
+
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))")
 _ESCAPED = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", "e": "\x1b"}
 
@@ -62,6 +66,16 @@ def locate(text: str) -> dict[Path, Place]:
         line = bisect_right(starts, offset)
         places[path] = (line, offset - starts[line - 1] + 1)
     return places
+
+
+def comments_in(text: str) -> Iterator[tuple[int, str, bool]]:
+    """The comments of a TOML text that tomli accepts: line, text without the `#`, whether it has the line to itself."""
+    line, counted = 1, 0
+    for match in _STRING_OR_COMMENT.finditer(text):
+        if match[1] is not None:
+            line += text.count("\n", counted, match.start())
+            counted = match.start()
+            yield line, match[1].rstrip(), not text[text.rfind("\n", 0, counted) + 1 : counted].strip(" \t")
 
 
 class _Lost(Exception):

@@ -2,44 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from wproxy.address import Address, parse_listen_address
-from wproxy.config.registry import HTTP, LOCATION, OWN_GATHER, SERVER, UPSTREAM, directive
+from wproxy.config.registry import HTTP, LIMIT_EXCEPT, LOCATION, OWN, OWN_GATHER, SERVER, UPSTREAM, directive
 from wproxy.directives.core import nothing
-from wproxy.directives.values import flag, number, size, text, time
+from wproxy.directives.values import flag, number, size, text, time, word
 
-DEFAULT_BACKLOG = 511
-
-
-class Listen(NamedTuple):
-    """One `listen` line."""
-
-    address: Address
-    default_server: bool = False
-    backlog: int = DEFAULT_BACKLOG
+if TYPE_CHECKING:
+    from wproxy.config.tree import Node
 
 
-def listen(address: str, *parameters: str) -> Listen:
-    """`listen ADDRESS [default_server] [backlog=N] [reuseport]`; every listener of ours has a socket for each worker."""
-    default, backlog = False, DEFAULT_BACKLOG
-    for parameter in parameters:
-        key, equals, value = parameter.partition("=")
-        if parameter in ("default_server", "default"):
-            default = True
-        elif key == "backlog" and equals and value.isascii() and value.isdigit() and len(value) < 10 and int(value) > 0:
-            backlog = int(value)
-        elif parameter not in ("reuseport", "bind"):
-            raise ValueError(f'invalid parameter "{parameter}"')
-    try:
-        parsed = parse_listen_address(address)
-    except ValueError as error:
-        raise ValueError(f'{error} of the "listen" directive') from None
-    if not parsed.is_numeric and parsed.host != "localhost":
-        raise ValueError(f'host not found in "{address}" of the "listen" directive: write an IP address')
-    if parsed.host == "localhost":
-        parsed = Address("127.0.0.1", parsed.port)
-    return Listen(parsed, default, backlog)
+def is_there(*nothing: str) -> bool:
+    """A directive without arguments: it is there."""
+    return True
 
 
 def header_buffers(count: str, each: str) -> tuple[int, int]:
@@ -52,11 +28,28 @@ def keepalive(timeout: str, announced: str | None = None) -> tuple[float, float 
     return time(timeout), None if announced is None else time(announced)
 
 
-def names(*values: str) -> tuple[str, ...]:
-    """The names of one `server_name` line."""
-    if any("$" in value for value in values):
-        raise ValueError('a variable in "%s" directive is not supported yet')
-    return values
+@dataclass(slots=True)
+class LimitExcept:
+    """One `limit_except`: the methods that its block is not for. node: the block, for `resolve`."""
+
+    methods: frozenset[bytes]
+    node: Node | None = None
+
+
+def limit_except(*methods: str) -> LimitExcept:
+    """`limit_except METHOD... { ... }`; GET allows HEAD too."""
+    for method in methods:
+        if method.upper() not in METHODS:
+            raise ValueError(f'invalid method "{method}"')
+    named = {method.upper().encode() for method in methods}
+    return LimitExcept(frozenset(named | {b"HEAD"} if b"GET" in named else named))
+
+
+# Those that nginx knows by name.
+METHODS = (
+    "GET", "HEAD", "POST", "PUT", "DELETE", "MKCOL", "COPY", "MOVE", "OPTIONS", "PROPFIND", "PROPPATCH", "LOCK", "UNLOCK",
+    "PATCH", "TRACE", "CONNECT",
+)  # fmt: skip
 
 
 class BlockDirectives:
@@ -65,7 +58,7 @@ class BlockDirectives:
     server: None = directive(nothing, HTTP, arity=0, inherit=OWN_GATHER, block=SERVER, doc="A virtual server.")
     location: None = directive(
         nothing,
-        SERVER,
+        SERVER | LOCATION,
         arity=(1, 2),
         inherit=OWN_GATHER,
         block=LOCATION,
@@ -74,6 +67,23 @@ class BlockDirectives:
     )
     upstream: None = directive(
         nothing, HTTP, arity=1, inherit=OWN_GATHER, block=UPSTREAM, named=True, doc="A named group of servers."
+    )
+
+
+class LocationDirectives:
+    """Inside a `location`, and nowhere else."""
+
+    limit_except: LimitExcept | None = directive(
+        limit_except,
+        LOCATION,
+        arity=(1, 1000),
+        inherit=OWN,
+        block=LIMIT_EXCEPT,
+        named=True,
+        doc="Settings for all methods but these.",
+    )
+    internal: bool | None = directive(
+        is_there, LOCATION, arity=0, doc="Only for requests that were led here: error_page, try_files, rewrite."
     )
 
 
@@ -129,23 +139,31 @@ class CommonDirectives:
     absolute_redirect: bool = directive(
         flag, HTTP | SERVER | LOCATION, default="on", doc="Whether a Location of ours names scheme and host."
     )
+    server_name_in_redirect: bool = directive(
+        flag, HTTP | SERVER | LOCATION, default="off", doc="Whether that host is the first server_name instead of the client's."
+    )
+    port_in_redirect: bool = directive(
+        flag, HTTP | SERVER | LOCATION, default="on", doc="Whether a Location of ours names the port where it is not the usual."
+    )
+    satisfy: str = directive(
+        word(("all", "any")),
+        HTTP | SERVER | LOCATION,
+        default="all",
+        doc="Whether all access rules must let a request in, or any.",
+    )
 
 
 class ServerDirectives:
     """What belongs to a server, some of it also to http."""
 
-    listen: tuple[Listen, ...] = directive(
-        listen,
-        SERVER,
-        arity=(1, 8),
-        inherit=OWN_GATHER,
-        doc="Address and port to listen on: `8080`, `127.0.0.1:80`, `[::]:80`, `unix:/path`.",
-    )
-    server_name: tuple[tuple[str, ...], ...] = directive(
-        names, SERVER, arity=(1, 1000), inherit=OWN_GATHER, doc="The names of this server: exact, `*.example.com`, `www.*`."
-    )
     client_header_timeout: float = directive(
         time, HTTP | SERVER, default="60s", doc="How long a client may take to send a request head."
+    )
+    client_header_buffer_size: int = directive(
+        size,
+        HTTP | SERVER,
+        default="1k",
+        doc="Where a request head begins; larger ones take more at once, so this tunes nothing.",
     )
     large_client_header_buffers: tuple[int, int] = directive(
         header_buffers,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from wproxy.config.registry import GATHER, HTTP, LOCATION, OWN_GATHER, SERVER, directive
+from wproxy.config.registry import GATHER, HTTP, LIMIT_EXCEPT, LOCATION, LOCATION_IF, OWN_GATHER, SERVER, directive
 from wproxy.template import parse_pieces
 
 COMBINED = '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"'
@@ -54,7 +54,7 @@ class LogDirectives:
 
     access_log: tuple[AccessLog, ...] = directive(
         access_log,
-        HTTP | SERVER | LOCATION,
+        HTTP | SERVER | LOCATION | LOCATION_IF | LIMIT_EXCEPT,
         arity=(1, 2),
         default="logs/access.log",
         inherit=GATHER,

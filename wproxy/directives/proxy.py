@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from wproxy.address import Address, parse_address
-from wproxy.config.registry import GATHER, HTTP, LOCATION, OWN, SERVER, directive
+from wproxy.config.registry import GATHER, HTTP, LIMIT_EXCEPT, LOCATION, LOCATION_IF, OWN, SERVER, UNION, directive
 from wproxy.directives.values import flag, number, size, text, time, word, words
 from wproxy.template import Template, compile_template
 
@@ -27,46 +27,54 @@ FAILURES = (
 
 
 class ProxyTarget(NamedTuple):
-    """A proxy_pass without variables, taken apart.
+    """A proxy_pass, taken apart as far as it has no variables.
 
-    address: as written; port 80 where none is. has_port: whether one was written (an upstream block may not have one).
-    uri_part: what follows, b"" without any. host_header: `$proxy_host`.
+    address: as written, with the default port where none is; None when the whole is a template, which is taken apart anew for
+    each request. has_port: whether one was written (an upstream block may not have one). uri_part: what follows, b"" without
+    any. host_header: `$proxy_host`. is_secure: https.
     """
 
     text: str
-    address: Address
+    address: Address | None
     has_port: bool
     uri_part: bytes
     host_header: bytes
+    is_secure: bool = False
+    template: Template | None = None
 
     @property
     def port(self) -> int:
-        """The port as written, 80 without one, -1 for a unix socket."""
-        return self.address.port
+        """The port as written, the default without one, -1 for a unix socket."""
+        return self.address.port if self.address else 0
 
 
 def proxy_target(url: str) -> ProxyTarget:
-    """`http://host[:port][/uri]` or `http://unix:/path[:/uri]`."""
+    """`http://host[:port][/uri]` or `http://unix:/path[:/uri]`, or a template of one."""
     if "$" in url:
-        raise ValueError('variables in "proxy_pass" are not supported yet')
-    if url[:8].lower() == "https://":
-        raise ValueError('"https://" in "proxy_pass" is not supported yet')
-    if url[:7].lower() != "http://":
+        return ProxyTarget(url, None, False, b"", b"", url[:8].lower() == "https://", compile_template(url))
+    return parse_target(url)
+
+
+def parse_target(url: str) -> ProxyTarget:
+    """A URL without variables; raises ValueError."""
+    is_secure = url[:8].lower() == "https://"
+    if not is_secure and url[:7].lower() != "http://":
         raise ValueError("invalid URL prefix")
-    rest = url[7:]
+    default = 443 if is_secure else 80
+    rest = url[8:] if is_secure else url[7:]
     if rest.startswith("unix:"):
         path, _, uri = rest[5:].partition(":")
-        address = parse_address("unix:" + path, 80)
-        return ProxyTarget(url, address, True, _uri_part(uri, url), b"localhost")
+        address = parse_address("unix:" + path, default)
+        return ProxyTarget(url, address, True, _uri_part(uri, url), b"localhost", is_secure)
     end = min((index for index in (rest.find("/"), rest.find("?")) if index >= 0), default=len(rest))
     authority, uri = rest[:end], rest[end:]
     try:
-        address = parse_address(authority, 80)
+        address = parse_address(authority, default)
     except ValueError as error:
         raise ValueError(f"{error} in upstream") from None
     has_port = authority.rpartition("]")[2].find(":") >= 0
-    host = authority if has_port and address.port != 80 else authority.removesuffix(":80")
-    return ProxyTarget(url, address, has_port, _uri_part(uri, url), host.encode())
+    host = authority if has_port and address.port != default else authority.removesuffix(f":{default}")
+    return ProxyTarget(url, address, has_port, _uri_part(uri, url), host.encode("utf-8", "surrogateescape"), is_secure)
 
 
 def _uri_part(uri: str, url: str) -> bytes:
@@ -98,7 +106,7 @@ class ProxyDirectives:
 
     proxy_pass: ProxyTarget | None = directive(
         proxy_target,
-        LOCATION,
+        LOCATION | LOCATION_IF | LIMIT_EXCEPT,
         inherit=OWN,
         doc="Where requests go: http://NAME-OR-ADDRESS[/URI]; a URI replaces the location's prefix.",
     )
@@ -129,11 +137,15 @@ class ProxyDirectives:
     proxy_ignore_client_abort: bool = directive(
         flag, LEVELS, default="off", doc="Whether to go on with the upstream when the client has left."
     )
+    proxy_intercept_errors: bool = directive(
+        flag, LEVELS, default="off", doc="Whether error_page is also for errors that an upstream answers."
+    )
     proxy_next_upstream: frozenset[str] = directive(
         words(FAILURES),
         LEVELS,
         arity=(1, len(FAILURES)),
         default=("error", "timeout"),
+        inherit=UNION,
         doc="Which failures are retried on another peer.",
     )
     proxy_next_upstream_tries: int = directive(number(), LEVELS, default="0", doc="How many tries a request has; 0 is no limit.")

@@ -1,11 +1,33 @@
-"""`return` (nginx: src/http/modules/ngx_http_rewrite_module.c)."""
+"""`rewrite`, `set`, `if`, `break`, `return` (nginx: src/http/modules/ngx_http_rewrite_module.c).
+
+These are steps: they act one after the other, in the order of the file, whatever their names. Each reader makes one value; what
+they do to a request is worker/rewrite.py's.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wproxy.config.registry import LOCATION, OWN, SERVER, directive
+from wproxy.config.registry import (
+    HTTP,
+    LOCATION,
+    LOCATION_IF,
+    SERVER,
+    SERVER_IF,
+    STEP,
+    directive,
+)
+from wproxy.directives.values import flag
+from wproxy.regex import Regex, compile_regex
 from wproxy.template import Template, compile_template
+from wproxy.variables import check_definable
+
+if TYPE_CHECKING:
+    from wproxy.config.model import Location
+    from wproxy.config.tree import Node
 
 REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -17,22 +39,246 @@ class Return(NamedTuple):
     text: Template | None
 
 
+class Break(NamedTuple):
+    """Ends the steps; the location stays."""
+
+
+class Assignment(NamedTuple):
+    """`set $name value`."""
+
+    name: str
+    value: Template
+
+
+# What `rewrite` does after a match.
+GO_ON = ""
+LAST = "last"
+BREAK = "break"
+
+
+class Rewrite(NamedTuple):
+    """One `rewrite`.
+
+    redirect: the status to answer with, 0 for a change of the URI. replacement: of the path, or the whole URL of a redirect.
+    args: what follows the first "?" of the replacement, None without one. adds_args: the request's own arguments are kept.
+    flag: GO_ON, LAST or BREAK.
+    """
+
+    regex: Regex
+    replacement: Template
+    args: Template | None
+    adds_args: bool
+    redirect: int
+    flag: str
+
+
+# The tests of `if`: what they say of a value that they are given.
+IS_SET = "is set"
+EQUALS = "="
+MATCHES = "~"
+FILE_TESTS = ("-f", "-d", "-e", "-x")
+
+
+class Condition(NamedTuple):
+    """What `if` asks. kind: IS_SET, EQUALS, MATCHES or one of FILE_TESTS; negated: the answer is turned round.
+
+    value: what is tested. against: the other side of EQUALS; regex: of MATCHES. text: as written.
+    """
+
+    kind: str
+    negated: bool
+    value: Template
+    against: Template | None
+    regex: Regex | None
+    text: str
+
+
+@dataclass(slots=True)
+class If:
+    """One `if`: its condition, the steps inside, and, in a location, the settings that hold when it was true."""
+
+    condition: Condition
+    node: Node | None = None
+    steps: tuple[Any, ...] = ()
+    location: Location | None = field(default=None, repr=False)
+
+
+Step = Return | Break | Assignment | Rewrite | If
+
+
 def return_value(first: str, second: str | None = None) -> Return:
     """`return CODE [TEXT]`, `return CODE URL` or `return URL`."""
-    if second is None and (first.startswith(("http://", "https://", "$scheme"))):
+    if second is None and first.startswith(("http://", "https://", "$scheme")):
         return Return(302, compile_template(first))
-    if not (first.isascii() and first.isdigit() and len(first) <= 3):
+    if not (first.isascii() and first.isdigit()) or len(first) > 3:
         raise ValueError(f'invalid return code "{first}"')
     return Return(int(first), None if second is None else compile_template(second))
 
 
-class RewriteDirectives:
-    """Answers that need nobody else."""
+def break_() -> Break:
+    """`break`."""
+    return Break()
 
-    return_: Return | None = directive(
+
+_NAME = re.compile(r"\$([A-Za-z0-9_]+)")
+
+
+def assignment(name: str, value: str) -> Assignment:
+    """`set $name value`."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise ValueError(f'invalid variable name "{name}"' if name else "invalid variable name")
+    lower = match[1].lower()
+    check_definable(lower)
+    return Assignment(lower, compile_template(escape_captures(value)))
+
+
+# `$1`: a capture of the last regex. One digit: `$10` is `$1` and a 0.
+_CAPTURE = re.compile(r"\$([1-9])")
+
+
+def escape_captures(text: str) -> str:
+    """The text with every `$1` escaped where the client's URI was (nginx: ngx_http_script_copy_capture_code)."""
+    return _CAPTURE.sub(lambda match: f"${{wproxy_escaped_capture_{match[1]}}}", text)
+
+
+def rewrite(regex: str, replacement: str, mode: str | None = None) -> Rewrite:
+    """`rewrite REGEX REPLACEMENT [last|break|redirect|permanent]`."""
+    redirect, then = 0, GO_ON
+    if replacement.startswith(("http://", "https://", "$scheme")):
+        redirect = 302
+    if mode in (LAST, BREAK):
+        then = mode
+    elif mode == "redirect":
+        redirect = 302
+    elif mode == "permanent":
+        redirect = 301
+    elif mode is not None:
+        raise ValueError(f'invalid parameter "{mode}"')
+    adds_args = not replacement.endswith("?")
+    text = replacement if adds_args else replacement[:-1]
+    compiled = compile_regex(regex)
+    if redirect:
+        # Its arguments, if it brings any, are part of the URL.
+        return Rewrite(compiled, compile_template(escape_captures(text)), _mark(text), adds_args, redirect, then)
+    path, question, args = text.partition("?")
+    return Rewrite(
+        compiled,
+        compile_template(path),
+        compile_template(escape_captures(args)) if question else None,
+        adds_args,
+        0,
+        then,
+    )
+
+
+def _mark(text: str) -> Template | None:
+    """A redirect that brings arguments: those of the request are then added with "&"."""
+    return compile_template("") if "?" in text else None
+
+
+_OPERATORS = {"=": (EQUALS, False), "!=": (EQUALS, True)}
+_MATCH_OPERATORS = {"~": (False, False), "~*": (False, True), "!~": (True, False), "!~*": (True, True)}  # (negated, caseless)
+
+
+def condition(*words: str) -> Condition:
+    """The words between `if` and its block, the outer parentheses included."""
+    text = " ".join(words)
+    first, last = words[0], words[-1]
+    if not first.startswith("(") or not last.endswith(")"):
+        raise ValueError(f'invalid condition "{first if not first.startswith("(") else last}"')
+    parts = list(words)
+    parts[0] = parts[0][1:]
+    parts[-1] = parts[-1][:-1]
+    if not parts[0] and len(parts) > 1:  # `( $a = b )`
+        parts = parts[1:]
+    if not parts[-1] and len(parts) > 1 and parts[-2] not in (*_OPERATORS, *_MATCH_OPERATORS):
+        parts = parts[:-1]
+    return _condition(parts, text)
+
+
+def _condition(parts: list[str], text: str) -> Condition:
+    head = parts[0]
+    if head.startswith("$") and len(head) > 1:
+        if not re.fullmatch(r"\$(?:[A-Za-z0-9_]+|\{[A-Za-z0-9_]+\})", head):
+            raise ValueError(f'invalid condition "{head}"')
+        if head[1:].isdigit() and len(head) == 2:  # captures are no variables here
+            raise ValueError(f'unknown "{head[1:]}" variable')
+        value = compile_template(head)
+        if len(parts) == 1:
+            return Condition(IS_SET, False, value, None, None, text)
+        operator = parts[1]
+        if operator in _OPERATORS and len(parts) == 3:
+            kind, negated = _OPERATORS[operator]
+            return Condition(kind, negated, value, compile_template(parts[2]), None, text)
+        if operator in _MATCH_OPERATORS and len(parts) == 3:
+            negated, caseless = _MATCH_OPERATORS[operator]
+            return Condition(MATCHES, negated, value, None, compile_regex(parts[2], caseless), text)
+        raise ValueError(f'unexpected "{operator}" in condition')
+    bare = head.removeprefix("!")
+    if bare in FILE_TESTS and len(parts) == 2 and parts[1]:
+        return Condition(bare, head != bare, compile_template(parts[1]), None, None, text)
+    raise ValueError(f'invalid condition "{head}"')
+
+
+def if_block(*words: str) -> If:
+    """`if (CONDITION) { ... }`; what is inside is filled in by `resolve`."""
+    return If(condition(*words))
+
+
+def walk_steps(steps: tuple[Any, ...], visit: Callable[[Step], None]) -> None:
+    """Show every step, those inside of `if` too."""
+    for step in steps:
+        visit(step)
+        if isinstance(step, If):
+            walk_steps(step.steps, visit)
+
+
+_IN_ANY = SERVER | LOCATION | SERVER_IF | LOCATION_IF
+
+
+class RewriteDirectives:
+    """Steps, and what is said about them."""
+
+    return_: Return = directive(
         return_value,
-        SERVER | LOCATION,
+        _IN_ANY,
         arity=(1, 2),
-        inherit=OWN,
+        inherit=STEP,
         doc="Answer at once: a status with a text, or a redirect with a URL.",
+    )
+    rewrite: Rewrite = directive(
+        rewrite,
+        _IN_ANY,
+        arity=(2, 3),
+        inherit=STEP,
+        doc="Change the URI where it matches a regex, or redirect the client.",
+    )
+    set: Assignment = directive(assignment, _IN_ANY, arity=2, inherit=STEP, doc="Give a variable a value.")
+    break_: Break = directive(break_, _IN_ANY, arity=0, inherit=STEP, doc="End the rewriting; the location stays.")
+    rewrite_log: bool = directive(flag, HTTP | _IN_ANY, default="off", doc="Whether what rewriting does is logged, at notice.")
+    uninitialized_variable_warn: bool = directive(
+        flag, HTTP | _IN_ANY, default="on", doc="Whether reading a variable that was never set is logged, at warn."
+    )
+
+
+class ServerIf:
+    """`if` in a server: only steps inside."""
+
+    if_: If = directive(
+        if_block, SERVER, arity=(1, 1000), inherit=STEP, block=SERVER_IF, named=True, doc="Steps for when a condition holds."
+    )
+
+
+class LocationIf:
+    """`if` in a location: steps, and settings of its own."""
+
+    if_: If = directive(
+        if_block,
+        LOCATION,
+        arity=(1, 1000),
+        inherit=STEP,
+        block=LOCATION_IF,
+        named=True,
+        doc="Steps and settings for when a condition holds.",
     )

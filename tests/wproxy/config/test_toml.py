@@ -6,6 +6,7 @@ The rows are the test's own, one for each kind of directive, so that the registr
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 
@@ -14,19 +15,23 @@ import pytest
 from wproxy.config.registry import (
     EVENTS,
     GATHER,
+    GEO,
     HTTP,
     LOCATION,
+    LOCATION_IF,
     MAIN,
+    MAP,
+    OPAQUE,
     OWN_GATHER,
     SERVER,
+    STEP,
     UPSTREAM,
     Directive,
     directive,
 )
-from wproxy.config.toml import parse_toml
+from wproxy.config.toml import parse_toml, read_toml
 from wproxy.config.tree import ConfigurationError, Node, Position, Problem
 
-MAP = 1024
 ANYWHERE = MAIN | HTTP | SERVER | LOCATION
 
 
@@ -42,6 +47,12 @@ ROWS = [
     row("server", HTTP, arity=0, inherit=OWN_GATHER, block=SERVER),
     row("upstream", HTTP, inherit=OWN_GATHER, block=UPSTREAM, named=True),
     row("map", HTTP, arity=2, inherit=OWN_GATHER, block=MAP, named=True),
+    row("geo", HTTP, arity=(1, 2), inherit=OWN_GATHER, block=GEO, named=True),
+    row("stream", MAIN, arity=0, block=OPAQUE),
+    row("if", LOCATION, arity=(1, 99), inherit=STEP, block=LOCATION_IF, named=True),
+    row("set", LOCATION | LOCATION_IF, arity=2, inherit=STEP),
+    row("return", LOCATION | LOCATION_IF, arity=(1, 2), inherit=STEP),
+    row("break", LOCATION | LOCATION_IF, arity=0, inherit=STEP),
     row("location", SERVER | LOCATION, arity=(1, 2), inherit=OWN_GATHER, block=LOCATION, named=True),
     row("server", UPSTREAM, arity=(1, 9), inherit=OWN_GATHER, named=True),
     row("ip_hash", UPSTREAM, arity=0),
@@ -509,3 +520,246 @@ def test_a_place_that_is_not_known_falls_back_on_what_is_around_it(monkeypatch: 
     text = "events = {}\n\n[http]\nsendfile = 1"
     assert block(text, "events").position == Position("wproxy.toml", 1, 1)
     assert block(text, "http", "sendfile").position == Position("wproxy.toml", 3, 2)
+
+
+# Keys with several arguments
+
+
+@pytest.mark.parametrize(
+    ("key", "arguments"),
+    [
+        ("$a $b", ("$a", "$b")),
+        (" $a\t $b", ("$a", "$b")),
+        ('"$a $b" $c', ("$a $b", "$c")),
+        ('""  $c', ("", "$c")),
+        (r"~\.php \\", (r"~\.php", "\\")),
+        ("a;{}# b", ("a;{}#", "b")),
+        ("a", ("a",)),
+    ],
+)
+def test_a_key_with_several_arguments_is_read_as_nginx_reads_words(key: str, arguments: tuple[str, ...]) -> None:
+    assert block(f"[http.map.{json.dumps(key)}]", "http", "map").arguments == arguments
+
+
+def test_the_condition_of_an_if_is_a_key() -> None:
+    text = """
+        [http.server.location."/".if.'($http_user_agent ~* "a b{2}")']
+        return = [301, "/x"]
+    """
+    (found,) = block(text, "http", "server", "location").named("if")
+    assert outline([found]) == ["if ($http_user_agent ~* <a b{2}> ) {", "  return 301 /x;", "}"]
+
+
+@pytest.mark.parametrize(("key", "sign"), [('"$a', '"'), ("$a 'b'c", "'"), ("'b'c", "'")])
+def test_a_key_whose_quotes_make_no_sense_is_refused(key: str, sign: str) -> None:
+    text = f'the quote {sign} is not closed, or has something behind it, in the name of "map" in wproxy.toml:1:11'
+    assert problems(f"[http.map.{json.dumps(key)}]") == [text]
+
+
+# Entries
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("default = 'a b'", ["default <a b>;"]),
+        ("'' = 1\n'~x' = 'off'", [" 1;", "~x off;"]),
+        ("'text/html' = ['html', 'htm']", ["text/html html htm;"]),
+        ("hostnames = true\nvolatile = false", ["hostnames;"]),
+        ("a = [['x'], ['y', 'z']]\nb = []", ["a x;", "a y z;", "b;"]),
+        ("steps = 'x'\nsendfile = 'y'\nhttp = 'z'", ["steps x;", "sendfile y;", "http z;"]),
+    ],
+)
+def test_entries_are_words_and_nothing_is_looked_up(text: str, lines: list[str]) -> None:
+    assert outline(block(f"[http.map.'a b']\n{text}", "http", "map").children) == lines
+
+
+def test_entries_in_an_order_that_tables_cannot_keep_are_statements() -> None:
+    text = "[http.geo]\n'$x' = [['delete', '10.0.0.0/8'], ['10.0.0.1', 'y'], ['delete', '10.0.0.2']]"
+    assert outline(block(text, "http", "geo").children) == ["delete 10.0.0.0/8;", "10.0.0.1 y;", "delete 10.0.0.2;"]
+
+
+def test_a_block_that_is_not_looked_at_may_hold_blocks() -> None:
+    text = "[stream]\na = 1\n[[stream.server]]\nlisten = 53\n[stream.deep.er]"
+    assert outline(block(text, "stream").children) == ["a 1;", "server {", "  listen 53;", "}", "deep {", "  er {", "  }", "}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[http.map.'a b'.c]", '"c" takes a value or an array of values, not a table'),
+        ("[http.map.'a b']\nc = 1979-05-27", '"c" takes a value or an array of values, not a date or time'),
+        ("[stream]\na = [{}, 1]", '"a" is a block and takes a table, not a value'),
+    ],
+)
+def test_an_entry_that_makes_no_sense(text: str, problem: str) -> None:
+    (found,) = problems(text)
+    assert found.startswith(problem)
+
+
+# Steps
+
+
+def test_steps_keep_their_order() -> None:
+    text = """
+        sendfile = true
+        steps = [
+            ["set", "$a", 1],
+            ["if", "($b)", "c d", [["set", "$a", 2], ["break"]]],
+            ["set", "$c", true],
+            ["if", "x", { return = 403 }],
+            ["if", []],
+        ]
+        set = ["$d", 4]
+    """
+    assert outline(block("[http.server.location.'/']\n" + textwrap.dedent(text), "http", "server", "location").children) == [
+        "sendfile on;",
+        "set $a 1;",
+        "if ($b) <c d> {",
+        "  set $a 2;",
+        "  break;",
+        "}",
+        "set $c on;",
+        "if x {",
+        "  return 403;",
+        "}",
+        "if {",
+        "}",
+        "set $d 4;",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("return = 204", ["return 204;"]),
+        ("return = [200, 'x']", ["return 200 x;"]),
+        ("set = [['$a', 1], ['$b', 2]]", ["set $a 1;", "set $b 2;"]),
+        ("break = true", ["break;"]),
+        ("break = false", []),
+    ],
+)
+def test_an_array_is_the_arguments_of_one_step(text: str, lines: list[str]) -> None:
+    assert outline(block(f"[http.server.location.'/']\n{text}", "http", "server", "location").children) == lines
+
+
+def test_a_statement_stands_at_its_bracket() -> None:
+    places = [node.position[1:] for node in read("steps = [['a'],\n  ['b', {c = 1}]]").children or ()]
+    assert places == [(1, 10), (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("steps = 1", '"steps" takes an array of statements, as in [["set", "$a", "1"]], not a value in wproxy.toml:1:1'),
+        ("steps = [1]", 'a statement is an array of words, as in ["set", "$a", "1"], not a value in wproxy.toml:1:10'),
+        ("steps = [[]]", 'a statement is an array of words, as in ["set", "$a", "1"], not an array in wproxy.toml:1:10'),
+        ("steps = [[1]]", 'a statement is an array of words, as in ["set", "$a", "1"], not an array in wproxy.toml:1:10'),
+        ("steps = [['a', [['b']], 'c']]", '"a" takes a value in a statement, not an array in wproxy.toml:1:16'),
+        ("steps = [['a', [1]]]", 'a statement is an array of words, as in ["set", "$a", "1"], not a value in wproxy.toml:1:17'),
+    ],
+)
+def test_steps_that_make_no_sense(text: str, problem: str) -> None:
+    assert problems(text) == [problem]
+
+
+# Includes
+
+FILES = {
+    "/etc/a.toml": b"sendfile = true\n[server]\nlisten = 1",
+    "/etc/b.conf": b"allow 10.0.0.1;\ndeny all;",
+    "/etc/mime": b"text/html html;\ntext/css css;",
+    "/etc/more.toml": b"'text/plain' = 'txt'",
+    "/etc/wrong.toml": b"a = \n",
+    "/etc/wrong.conf": b"\n}",
+    "/etc/self.toml": b"include = 'self.toml'",
+}
+
+
+def with_files(text: str) -> Node:
+    return read_toml(text.encode(), "f", lookup, open_file, "/etc/", matching).root
+
+
+def open_file(name: str) -> bytes:
+    if name in FILES:
+        return FILES[name]
+    raise ConfigurationError(Problem(f'open() "{name}" failed (2: No such file or directory)'))
+
+
+def matching(pattern: str) -> list[str]:
+    return sorted(name for name in FILES if re.fullmatch(pattern.replace("*", ".*"), name))
+
+
+def test_an_include_is_replaced_where_it_stands() -> None:
+    text = "[http]\nerror_page = [[404, '/x']]\ninclude = ['b.conf', 'a.to*']\nproxy_hide_header = 'X'\n[http.types]\n"
+    (http,) = with_files(text).children or ()
+    assert outline(http.children) == [
+        "error_page 404 /x;",
+        "allow 10.0.0.1;",
+        "deny all;",
+        "sendfile on;",
+        "server {",
+        "  listen 1;",
+        "}",
+        "proxy_hide_header X;",
+        "types {",
+        "}",
+    ]
+    assert http.children and http.children[2].position == Position("/etc/b.conf", 2)
+    assert http.children[3].position == Position("/etc/a.toml", 1, 1)
+
+
+def test_entries_and_steps_can_be_included() -> None:
+    (http,) = with_files("[http.map.'a b']\ninclude = ['mime', 'more.toml']\nx = 'y'").children or ()
+    assert outline(http.children) == ["map a b {", "  text/html html;", "  text/css css;", "  text/plain txt;", "  x y;", "}"]
+    assert outline(with_files("steps = [['a'], ['include', 'b.conf'], ['b']]").children) == [
+        "a;",
+        "allow 10.0.0.1;",
+        "deny all;",
+        "b;",
+    ]
+
+
+def test_the_files_are_remembered_once_in_order() -> None:
+    document = read_toml(b"include = ['mime', 'more.toml', 'mime']", "f", lookup, open_file, "/etc/", matching)
+    assert [source.name for source in document.files] == ["f", "/etc/mime", "/etc/more.toml"]
+
+
+def test_a_pattern_may_match_nothing() -> None:
+    assert with_files("include = 'none/*.toml'").children == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\ninclude = 'none'", ['open() "/etc/none" failed (2: No such file or directory) in f:2:1']),
+        ("include = ['mime', 'none']", ['open() "/etc/none" failed (2: No such file or directory) in f:1:20']),
+        ("include = 1", ['"include" takes the name of a file or an array of names, not a value in f:1:1']),
+        ("include = 'wrong.conf'", ['unexpected "}" in /etc/wrong.conf:2']),
+        ("include = 'self.toml'", ['a file includes itself: "f" includes "/etc/self.toml" includes "/etc/self.toml" in /etc/self.toml:1:1']),
+    ],
+)  # fmt: skip
+def test_an_include_that_does_not_work(text: str, expected: list[str]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        with_files(text)
+    assert [str(problem) for problem in caught.value.problems] == expected
+
+
+def test_an_included_file_that_is_no_toml_is_named() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        with_files("include = 'wrong.toml'\nsendfile = {}")
+    assert [str(problem.position) for problem in caught.value.problems] == ["/etc/wrong.toml:1:5", "f:2:1"]
+
+
+# Comments
+
+
+def test_comments_are_kept_beside_the_tree() -> None:
+    text = b"# top\na = '#' # beside\n[http] # block\n# over b\nsendfile = true\n# end\n"
+    document = read_toml(text, "f", lookup, with_comments=True)
+    a, http = document.root.children or ()
+    assert document.comments.of(a) == [" top", " beside"]
+    assert document.comments.of(http) == [" block"]
+    assert document.comments.of((http.children or [])[0]) == [" over b"]
+    assert document.comments.at_end_of(document.root) == [" end"]
+    assert not read_toml(text, "f", lookup).comments.above

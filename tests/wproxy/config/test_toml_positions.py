@@ -17,7 +17,7 @@ import tomli
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wproxy.config.toml_positions import Path, Place, locate
+from wproxy.config.toml_positions import Path, Place, comments_in, locate
 
 TRICKY = {
     "nothing": "",
@@ -316,3 +316,22 @@ def test_places_are_where_things_were_written(data: dict[str, Any], seed: int) -
     writer.table((), data)
     assert tomli.loads(writer.text) == data
     assert locate(writer.text) == writer.places
+
+
+def test_comments_are_found_but_not_in_strings() -> None:
+    text = """# one
+a = "# no" # two
+b = \'# no\'
+c = \'\'\'
+# no
+\'\'\' #three
+  # four
+[d] #
+"""
+    assert list(comments_in(text)) == [
+        (1, " one", True),
+        (2, " two", False),
+        (6, "three", False),
+        (7, " four", True),
+        (8, "", False),
+    ]

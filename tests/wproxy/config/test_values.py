@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wproxy.address import Address
 from wproxy.directives.core import log_target, pid_path, user_and_group, worker_count
-from wproxy.directives.http_core import Listen, header_buffers, keepalive, listen
+from wproxy.directives.http_core import header_buffers, keepalive
+from wproxy.directives.listen import KeepaliveProbes, Listen, SocketOptions, listen
 from wproxy.directives.log import AccessLog, LogFormat, access_log, log_format
 from wproxy.directives.proxy import header, http_version, proxy_target
 from wproxy.directives.rewrite import return_value
@@ -224,15 +226,41 @@ def test_a_pid_file_may_be_off():
 
 # listen
 
+ANY_8080 = Address("0.0.0.0", 8080)
+
 
 @pytest.mark.parametrize(
     ("arguments", "value"),
     [
-        (["8080"], Listen(("0.0.0.0", 8080))),
-        (["localhost:90"], Listen(("127.0.0.1", 90))),
-        (["8080", "default_server"], Listen(("0.0.0.0", 8080), True)),
-        (["8080", "default"], Listen(("0.0.0.0", 8080), True)),
-        (["8080", "backlog=1024", "reuseport", "bind"], Listen(("0.0.0.0", 8080), False, 1024)),
+        (["8080"], Listen("8080", (ANY_8080,))),
+        (["localhost:90"], Listen("localhost:90", (Address("localhost", 90),))),
+        (["8080", "default_server"], Listen("8080", (ANY_8080,), True)),
+        (["8080", "default"], Listen("8080", (ANY_8080,), True)),
+        (["8080", "ssl", "http2"], Listen("8080", (ANY_8080,), protocols=("ssl", "http2"))),
+        (
+            ["8080", "backlog=1024", "reuseport", "bind"],
+            Listen("8080", (ANY_8080,), options=SocketOptions(backlog=1024), has_options=True),
+        ),
+        (["127.0.0.1:8000-8002"], Listen("127.0.0.1:8000-8002", tuple(Address("127.0.0.1", 8000 + n) for n in range(3)))),
+        (
+            ["[::]:80", "ipv6only=off"],
+            Listen("[::]:80", (Address("::", 80),), options=SocketOptions(ipv6only=False), has_options=True),
+        ),
+        (
+            ["80", "so_keepalive=30m::10", "rcvbuf=8k", "sndbuf=16k", "fastopen=5", "deferred"],
+            Listen(
+                "80",
+                (Address("0.0.0.0", 80),),
+                options=SocketOptions(
+                    receive_buffer=8192,
+                    send_buffer=16384,
+                    fastopen=5,
+                    deferred=True,
+                    keepalive=KeepaliveProbes(True, 1800, None, 10),
+                ),
+                has_options=True,
+            ),
+        ),
     ],
 )
 def test_a_listener_has_an_address_and_parameters(arguments, value):
@@ -244,7 +272,10 @@ def test_a_listener_has_an_address_and_parameters(arguments, value):
     [
         (["99999"], 'invalid port in "99999" of the "listen" directive'),
         (["a b:80"], 'invalid host in "a b:80" of the "listen" directive'),
-        (["example.com:80"], 'host not found in "example.com:80" of the "listen" directive: write an IP address'),
+        (["8000-70000"], 'invalid port range in "8000-70000" of the "listen" directive'),
+        (["80", "ipv6only=on"], 'ipv6only is not supported on addr "0.0.0.0:80"'),
+        (["80", "so_keepalive=x"], 'invalid so_keepalive value: "x"'),
+        (["80", "rcvbuf=x"], 'invalid rcvbuf "x"'),
         (["80", "ssl"], 'invalid parameter "ssl"'),
         (["80", "backlog"], 'invalid parameter "backlog"'),
         (["80", "backlog="], 'invalid parameter "backlog="'),

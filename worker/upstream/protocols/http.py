@@ -88,19 +88,23 @@ def request_head(request: Request, length: int) -> bytes:
     length: of the body, NO_BODY or UNKNOWN_LENGTH. Raises ClientError(500) when a variable would break the head.
     """
     location = request.location
-    plan: HeadPlan = location.head_plan
     line = request.line
     cache = request.fields.cache
-    as_received = request.path is line.path and request.args is line.args and line.authority is None
-    remembered: tuple[object, int, bytes, bytes] | None = cache.get(location) if as_received else None
-    if remembered is not None and remembered[1] == length:
-        known_line, _, tail, head = remembered
-        if known_line is line:
-            return head
-    else:
+    tail = None
+    as_received = request.path is line.path and request.args is line.args and request.method is line.method
+    if as_received:
+        remembered: tuple[object, int, bytes, bytes] | None = cache.get(location)
+        if remembered is not None:
+            known_line, known_length, tail, head = remembered
+            if known_length != length or line.authority is not None:
+                tail = None
+            elif known_line is line:
+                return head
+    plan: HeadPlan = location.head_plan
+    if tail is None:
         tail = _compose_fields(request, plan, length)
     head = request.method + b" " + request_target(request, location) + plan.version_line + tail
-    if as_received and plan.is_stable:
+    if as_received and plan.is_stable and line.authority is None:
         cache[location] = (line, length, tail, head)
     return head
 
@@ -110,23 +114,31 @@ def request_target(request: Request, location: Location) -> bytes:
     target = location.proxy_target
     assert target is not None
     line = request.line
-    if not target.uri_part and line.raw_ok and not request.is_rewritten:
+    origin_stands = line.raw_ok and request.origin_stands
+    if request.upstream_uri:
+        return _checked_target(request.upstream_uri)
+    if not target.uri_part and origin_stands:
         return line.origin
     try:
         composed = upstream_target(
             origin=line.origin,
-            origin_stands=line.raw_ok and not request.is_rewritten,
+            origin_stands=origin_stands,
             path=request.path,
             args=request.args,
-            escape=line.has_escapes,
+            escape=line.has_escapes or request.internal,
             uri_part=target.uri_part,
-            location_prefix=location.prefix if location.modifier != "server" else None,
+            location_prefix=location.prefix if request.valid_location else None,
         )
     except ValueError as error:
         raise ClientError(500, str(error)) from None
-    if composed.translate(None, _NOT_IN_TARGET) != composed:
+    return _checked_target(composed)
+
+
+def _checked_target(target: bytes) -> bytes:
+    """A target made of variables, safe to put into a request line; raises ClientError(500) otherwise."""
+    if target.translate(None, _NOT_IN_TARGET) != target:
         raise ClientError(500, "a control character or space in the URI for the upstream")
-    return composed
+    return target
 
 
 _NOT_IN_TARGET = bytes(range(0x21)) + b"\x7f"

@@ -1,0 +1,120 @@
+"""`-t`: whether a start would succeed, found out by doing what a start does, short of serving (nginx: ngx_init_cycle under
+ngx_test_config).
+
+What is left behind is what nginx leaves: logs that were missing, where their directory exists. Directories are made and removed
+again, the pid file is tried beside its place (nginx makes an empty one, which later programs take for a broken one), and an
+address in use is no problem: mostly it is our own running master's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+
+from master.generation import worker_count
+from master.log import NO_FILES, cannot_open, open_log_file
+from master.sockets import probe
+from master.start_log import StartLog
+from master.user import worker_identity
+from wproxy.config.model import Configuration
+from wproxy.config.tree import ConfigurationError, Problem
+from wproxy.shared import MAX_WORKERS
+
+Load = Callable[[], Configuration]
+
+
+def check_configuration(load: Load, file: str, log: StartLog, quiet: bool = False) -> int:
+    """Load and try a configuration and tell what came of it; returns the exit code, 0 or 1.
+
+    load: reads the configuration; raises ConfigurationError. file: the main file, as it is to be called.
+    quiet: nothing is said of success.
+    """
+    try:
+        configuration = load()
+        log.tell_all("warn", configuration.warnings)
+        # What a start would refuse is right as a text, and programs that only edit it must be able to go on.
+        warned = {warning.position for warning in configuration.warnings if warning.position}
+        log.tell_all("warn", (refusal for refusal in configuration.refusals if refusal.position not in warned))
+        if not quiet:
+            log.say(f"the configuration file {file} syntax is ok")
+        problems = obstacles(configuration)
+    except ConfigurationError as error:
+        problems = list(error.problems)
+    log.tell_all("emerg", problems)
+    if problems:
+        log.say(f"configuration file {file} test failed")
+        return 1
+    if not quiet:
+        log.say(f"configuration file {file} test is successful")
+    return 0
+
+
+def obstacles(configuration: Configuration) -> list[Problem]:
+    """Everything outside of its text that would keep a master from starting on this configuration."""
+    problems: list[Problem] = []
+    if worker_count(configuration) > MAX_WORKERS:
+        problems.append(Problem(f"too many workers: there is room for {MAX_WORKERS}"))
+    try:
+        worker_identity(configuration.user)
+    except ConfigurationError as error:
+        problems.extend(error.problems)
+    problems.extend(_unopenable(_log_paths(configuration)))
+    if configuration.pid:
+        problems.extend(_unwritable(configuration.path(configuration.pid)))
+    problems.extend(probe(configuration.listeners))
+    return problems
+
+
+def _log_paths(configuration: Configuration) -> list[str]:
+    """The files that a start would open for appending, each once."""
+    paths = [path for path, _ in configuration.error_log_targets]
+    paths += [
+        configuration.path(log.path)
+        for server in configuration.servers
+        for location in server.each_location()
+        for log in location.access_log
+        if log.path not in NO_FILES
+    ]
+    return list(dict.fromkeys(path for path in paths if path != "stderr"))
+
+
+def _unopenable(paths: Iterable[str]) -> list[Problem]:
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            if not _may_make_directory(path):
+                os.close(open_log_file(path, None))
+        except OSError as error:
+            error.filename = path
+            problems.extend(cannot_open(error).problems)
+    return problems
+
+
+def _unwritable(path: str) -> list[Problem]:
+    trial = f"{path}.{os.getpid()}"
+    try:
+        if not _may_make_directory(path):
+            os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+            os.unlink(trial)
+    except OSError as error:
+        error.filename = path
+        return list(cannot_open(error).problems)
+    return []
+
+
+def _may_make_directory(path: str) -> bool:
+    """Whether the directory of this file is missing and can be made: it is, and removed again. Raises OSError when it cannot."""
+    missing = []
+    directory = os.path.dirname(path) or "."
+    while not os.path.lexists(directory):
+        missing.append(directory)
+        directory = os.path.dirname(directory) or "."
+    made: list[str] = []
+    try:
+        for directory in reversed(missing):
+            os.mkdir(directory)
+            made.append(directory)
+    finally:
+        for directory in reversed(made):
+            os.rmdir(directory)
+    return bool(missing)

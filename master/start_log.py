@@ -1,0 +1,65 @@
+"""Where a start, a test or a command tells what it meets before the log of a configuration is open.
+
+As nginx does, twice: on standard error as `nginx: [emerg] TEXT`, for who started us, and in the log of `-e` with date and pid,
+for who looks later. Once only, with date and pid, where that log is standard error (nginx: ngx_log_error_core, ngx_log_init).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Collection, Iterable
+
+from wproxy.error_log import RANKS, ErrorLog, open_for_appending
+from wproxy.identity import WPROXY, Identity
+
+STDERR = "stderr"
+
+
+class StartLog:
+    """Tells in the name of an identity. `path`: of its file, "stderr", or "" when it has none."""
+
+    def __init__(self, identity: Identity = WPROXY, path: str = "") -> None:
+        """path: the file, made when it is missing; "stderr"; "" for none. One that cannot be opened is told, and stderr taken."""
+        self.identity = identity
+        self.path = path
+        try:
+            self._log = self._open(path)
+        except OSError as error:
+            self.path = STDERR
+            self._log = self._open(STDERR)
+            self.say(f'[alert] could not open error log file: open() "{path}" failed ({error.errno}: {error.strerror})')
+
+    def _open(self, path: str) -> ErrorLog:
+        return ErrorLog([(path, "notice")] if path else [], time.time, open_for_appending)
+
+    def tell(self, level: str, text: str) -> None:
+        """A message of that level, each of its lines by itself; below `warn` it goes into the file alone."""
+        for line in text.splitlines():
+            self._log.write(level, line)
+            if self.path != STDERR and RANKS[level] <= RANKS["warn"]:
+                self.say(f"[{level}] {line}")
+
+    def tell_all(self, level: str, texts: Iterable[object]) -> None:
+        """Each of these as a message."""
+        for text in texts:
+            self.tell(level, str(text))
+
+    def say(self, text: str) -> None:
+        """A line on standard error alone, with our name before it."""
+        try:
+            sys.stderr.write(f"{self.identity.name}: {text}\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):  # the reader is gone, or the stream is closed: nobody is left to tell
+            pass
+
+    def is_among(self, paths: Collection[str]) -> bool:
+        """Whether what we tell gets into one of these logs, so that it need not be written there a second time."""
+        return (self.path or STDERR) in paths
+
+    def close(self) -> None:
+        """Close the file; what is told afterwards goes to standard error alone."""
+        self._log.close()
+
+    def __repr__(self) -> str:
+        return f"<start log of {self.identity.name} to {self.path or 'stderr alone'}>"

@@ -1,0 +1,140 @@
+"""What is said about directives that do nothing yet: named once, counted, and refused where safety hangs on them."""
+
+from __future__ import annotations
+
+import pytest
+
+from wproxy.config.effects import Ineffective, ineffective, ineffective_listen, is_idle, refusals, warnings
+from wproxy.config.tree import Node, Position
+from wproxy.directives.accepted import ACCEPTED
+
+
+def at(line: int) -> Position:
+    return Position("nginx.conf", line)
+
+
+def note(text: str, line: int = 1) -> Ineffective | None:
+    """The note about a directive as it would be written."""
+    name, *arguments = text.split()
+    return ineffective(ACCEPTED[name][0], Node(name, tuple(arguments), at(line)))
+
+
+def notes(*texts: str) -> list[Ineffective]:
+    return [found for line, text in enumerate(texts, 1) if (found := note(text, line))]
+
+
+def test_a_directive_without_effect_is_named_where_it_stands():
+    assert list(map(str, warnings(notes("gzip_static on")))) == [
+        '"gzip_static" directive is accepted and not yet effective in nginx.conf:1'
+    ]
+
+
+def test_a_directive_is_named_once_where_it_first_stands_and_the_others_are_counted():
+    found = notes("gzip on", "charset utf-8", "gzip on", "gzip on")
+    assert list(map(str, warnings(found))) == [
+        '"gzip" directive is accepted and not yet effective (3 times) in nginx.conf:1',
+        '"charset" directive is accepted and not yet effective in nginx.conf:2',
+    ]
+
+
+def test_a_guard_is_a_warning_of_the_test_and_refuses_a_start():
+    found = notes("gzip on", "auth_basic staff")
+    assert [str(problem) for problem in warnings(found)][1] == (
+        '"auth_basic" directive is accepted and not yet effective in nginx.conf:2'
+    )
+    assert list(map(str, refusals(found))) == [
+        '"auth_basic" directive is not yet effective, and without it this server would be less safe than its configuration says'
+        " in nginx.conf:2"
+    ]
+
+
+def test_nothing_refuses_a_start_where_there_is_no_guard():
+    assert refusals(notes("gzip on", "auth_basic_user_file users", "limit_req_status 429")) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "allow 10.0.0.0/8",
+        "deny all",
+        "auth_basic $realm",
+        "auth_request /auth",
+        "limit_req zone=one burst=5",
+        "limit_conn addr 10",
+        "set_real_ip_from 10.0.0.1",
+        "secure_link $arg_md5",
+        "valid_referers none blocked",
+        "disable_symlinks on from=/srv",
+        "ssl_verify_client on",
+        "ssl_reject_handshake on",
+        "proxy_ssl_verify on",
+        "grpc_ssl_verify ON",
+        "proxy_cookie_flags ~ secure",
+        "fastcgi_pass unix:/run/php.sock",
+        "uwsgi_pass app",
+        "scgi_pass app",
+        "grpc_pass app",
+        "memcached_pass app",
+    ],
+)
+def test_what_keeps_something_safe_refuses_a_start(text):
+    assert len(refusals(notes(text))) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "allow all",
+        "auth_basic off",
+        "auth_request off",
+        "disable_symlinks off",
+        "ssl off",
+        "ssl OFF",
+        "ssl_verify_client off",
+        "proxy_ssl_verify off",
+        "proxy_cookie_flags off",
+        "gzip off",
+        "proxy_cache off",
+        "proxy_buffering off",
+        "chunked_transfer_encoding on",
+        "limit_rate 0",
+    ],
+)
+def test_what_is_switched_off_is_passed_over_in_silence(text):
+    assert note(text) is None
+
+
+def test_off_means_nothing_where_a_second_word_follows():
+    assert not is_idle(Node("auth_basic", ("off", "x"), at(1)))
+    assert not is_idle(Node("sub_filter", ("off",), at(1)))
+
+
+@pytest.mark.parametrize(
+    "text", ["sendfile on", "tcp_nopush on", "use epoll", "server_names_hash_bucket_size 64", "load_module m.so"]
+)
+def test_what_only_tunes_the_inside_of_nginx_is_passed_over_in_silence(text):
+    assert note(text) is None
+
+
+def test_parameters_of_listen_are_named_and_those_of_safety_refuse():
+    found = ineffective_listen(Node("listen", ("443", "ssl", "http2", "default_server"), at(3)))
+    assert list(map(str, warnings(found))) == [
+        '"ssl" parameter of "listen" directive is accepted and not yet effective in nginx.conf:3',
+        '"http2" parameter of "listen" directive is accepted and not yet effective in nginx.conf:3',
+    ]
+    assert list(map(str, refusals(found))) == [
+        '"ssl" parameter of "listen" directive is not yet effective, and without it this server would be less safe than its'
+        " configuration says in nginx.conf:3"
+    ]
+
+
+@pytest.mark.parametrize(("parameter", "refused"), [("ssl", True), ("quic", True), ("proxy_protocol", True), ("http2", False)])
+def test_each_parameter_of_listen_weighs_by_itself(parameter, refused):
+    found = ineffective_listen(Node("listen", ("443", parameter), at(1)))
+    assert len(warnings(found)) == 1
+    assert bool(refusals(found)) is refused
+
+
+def test_a_listen_of_today_has_nothing_to_say():
+    assert ineffective_listen(Node("listen", ("127.0.0.1:8080", "default_server", "reuseport", "backlog=64"), at(1))) == []
+    assert ineffective_listen(Node("listen", ("ssl",), at(1))) == [], "the first argument is the address"

@@ -1,0 +1,87 @@
+"""Conditional requests: whether the client has it already (routing.md §5.4; nginx: ngx_http_not_modified_filter_module.c).
+
+Pure functions of the request's fields and the validators of what would be sent. ETags are compared as nginx does, as text.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from wproxy.dates import parse_http_date
+from wproxy.http import FieldsLike
+
+_TRIMMED = b" \t"
+
+
+class Conditions(NamedTuple):
+    """The fields of a request that make a response of it conditional or partial."""
+
+    if_unmodified_since: bytes | None
+    if_match: bytes | None
+    if_modified_since: bytes | None
+    if_none_match: bytes | None
+    range: bytes | None
+    if_range: bytes | None
+
+
+def conditions_of(fields: FieldsLike) -> Conditions | None:
+    """The conditions of a header block, None when it has none; looked for once for each header block."""
+    cache = fields.cache
+    if "conditions" not in cache:
+        found = Conditions(
+            fields.get(b"if-unmodified-since"),
+            fields.get(b"if-match"),
+            fields.get(b"if-modified-since"),
+            fields.get(b"if-none-match"),
+            fields.get(b"range"),
+            fields.get(b"if-range"),
+        )
+        cache["conditions"] = found if any(value is not None for value in found) else None
+    conditions: Conditions | None = cache["conditions"]
+    return conditions
+
+
+def judge(conditions: Conditions, etag: bytes, modified: int, mode: str) -> int:
+    """The status that the conditions turn a 200 into: 200, 304 or 412.
+
+    etag: of the response, b"" without. modified: its time, unix seconds. mode: of `if_modified_since`: exact, before or off.
+    """
+    unmodified, match, since, none_match, _, _ = conditions
+    if unmodified is not None:
+        limit = parse_http_date(unmodified)
+        if limit is None or limit < modified:
+            return 412
+    if match is not None and not matches(match, etag, weak=False):
+        return 412
+    if since is None and none_match is None:
+        return 200
+    if since is not None and is_modified(since, modified, mode):
+        return 200  # even if If-None-Match would say otherwise
+    if none_match is not None and not matches(none_match, etag, weak=True):
+        return 200
+    return 304
+
+
+def is_modified(since: bytes, modified: int, mode: str) -> bool:
+    """Whether something of that time counts as modified for an If-Modified-Since."""
+    if mode == "off":
+        return True
+    then = parse_http_date(since)
+    if then == modified:
+        return False
+    return mode == "exact" or then is None or then < modified
+
+
+def matches(listed: bytes, etag: bytes, *, weak: bool) -> bool:
+    """Whether a list of ETags, or `*`, has this one; a weak comparison does not look at `W/`."""
+    if listed == b"*":
+        return True
+    if not etag:
+        return False
+    if weak:
+        etag = etag.removeprefix(b"W/")
+    for item in listed.split(b","):
+        item = item.strip(_TRIMMED)
+        if (item.removeprefix(b"W/") if weak else item) == etag:
+            return True
+    return False

@@ -1,0 +1,100 @@
+"""`index`: the file that answers for a directory (routing.md §3.4; nginx: ngx_http_index_module.c)."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Awaitable, Callable
+
+from worker.content.open_files import failed, is_directory
+from worker.content.pages import error_response
+from worker.logs import log_request
+from wproxy.config.model import Location
+from wproxy.files import Unmappable, shown_path
+from wproxy.http import Jump, Request, Response
+
+# Of the first name that is looked for: there is no use in looking for others.
+_HOPELESS = frozenset((errno.ENOTDIR, errno.ENAMETOOLONG, errno.EACCES))
+
+
+# What directories and files answer; to anything else they say 405.
+METHODS = frozenset((b"GET", b"HEAD", b"POST"))
+
+
+def indexing(location: Location) -> Callable[[Request], Awaitable[Response | Jump | None]]:
+    """The handler that leads a GET, HEAD or POST of a directory on to the first index file that is there.
+
+    Where none is, the request goes on to whatever else makes something of a directory.
+    """
+    plan = location.files
+    names = tuple(name for line in location.index for name in line)
+
+    async def find_index(request: Request) -> Response | Jump | None:
+        if not request.path.endswith(b"/") or request.method not in METHODS:
+            return None
+        directory_seen = False
+        try:
+            directory = plan.path(request)
+            for template in names:
+                name = template.constant or template.evaluate(request)
+                if name.startswith(b"/"):
+                    return Jump(name, request.args)
+                path = directory + name if template.constant is not None else plan.below(directory, name)
+                try:
+                    os.stat(path)
+                except OSError as error:
+                    if error.errno in _HOPELESS:
+                        return refuse_index(request, path, error)
+                    if error.errno == errno.ELOOP:
+                        return error_response(request, 403, request.location.server_token)
+                    if not directory_seen:
+                        refusal = check_directory(request, directory, path)
+                        if refusal is not None:
+                            return refusal
+                        directory_seen = True
+                    if error.errno != errno.ENOENT:
+                        return fail(request, failed("stat", shown_path(path), error), "crit")
+                else:
+                    return Jump(request.path + name, request.args)
+        except Unmappable as refusal_of_uri:
+            log_request(request, refusal_of_uri.level, refusal_of_uri.reason)
+            return error_response(request, refusal_of_uri.status, request.location.server_token)
+        except ValueError:  # a zero byte in a name that a variable gave
+            return error_response(request, 404, request.location.server_token)
+        return None
+
+    return find_index
+
+
+def check_directory(request: Request, directory: bytes, path: bytes) -> Response | None:
+    """The answer when the directory itself is not there, or is none; None when all is well. path: of the first index."""
+    try:
+        if is_directory(directory):
+            return None
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return refuse_index(request, path, error)
+        if error.errno == errno.EACCES:
+            return None  # it was searched for a name before, and that was not forbidden
+        if error.errno == errno.ELOOP:
+            return error_response(request, 403, request.location.server_token)
+        return fail(request, failed("stat", shown_path(directory), error), "crit")
+    return fail(request, f'"{shown_path(directory)}" is not a directory', "alert")
+
+
+def refuse_index(request: Request, path: bytes, error: OSError) -> Response:
+    """403 where it is forbidden to look, else 404."""
+    token = request.location.server_token
+    why = f"({error.errno}: {error.strerror})"
+    if error.errno == errno.EACCES:
+        log_request(request, "error", f'"{shown_path(path)}" is forbidden {why}')
+        return error_response(request, 403, token)
+    if request.location.log_not_found:
+        log_request(request, "error", f'"{shown_path(path)}" is not found {why}')
+    return error_response(request, 404, token)
+
+
+def fail(request: Request, text: str, level: str) -> Response:
+    """500, and why."""
+    log_request(request, level, text)
+    return error_response(request, 500, request.location.server_token)

@@ -1,0 +1,99 @@
+"""Parts of a body: Range, If-Range and multipart/byteranges (routing.md §5.5; nginx: ngx_http_range_filter_module.c).
+
+Pure functions: which parts are asked for, and what the frame of several parts looks like.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+
+from wproxy.dates import parse_http_date
+
+# Where a part begins, and the byte after its last.
+Part = tuple[int, int]
+
+# Beyond this many bytes of frames and overlaps a request for parts costs more than the whole: it is answered with the whole.
+FRAME = 256
+ALLOWANCE = 4096
+
+_LARGEST = 2**63 - 1
+_ITEM = re.compile(rb" *+(?:([0-9]++) *+- *+([0-9]*+)|-([0-9]++)) *+(?:,|\Z)").match
+
+
+class Unsatisfiable(Exception):
+    """416: nothing of what is asked for is there, or what is asked for cannot be read."""
+
+
+def parse_ranges(value: bytes, length: int, most: int, is_default: bool) -> list[Part] | None:
+    """The parts that a Range asks for of a body of that length; None for the whole of it. Raises Unsatisfiable.
+
+    most: `max_ranges`; is_default: it was not set, so that what is answered in parts must not cost more than the whole.
+    """
+    if len(value) < 7 or value[:6].lower() != b"bytes=":
+        return None
+    parts: list[Part] = []
+    position, total = 6, 0
+    while True:
+        match = _ITEM(value, position)
+        if match is None:
+            raise Unsatisfiable
+        first, last, suffix = match.groups()
+        if suffix is not None:
+            begin, end = max(0, length - _number(suffix)), length
+        else:
+            begin = _number(first)
+            end = min(_number(last) + 1, length) if last else length
+        if begin < end:
+            if len(parts) == most:
+                return None
+            parts.append((begin, end))
+            total += end - begin
+        elif begin == 0:
+            return None
+        if not match[0].endswith(b","):
+            break
+        position = match.end()
+    if not parts:
+        raise Unsatisfiable
+    if len(parts) > 1 and (total > length or (is_default and total + FRAME * len(parts) > length + ALLOWANCE)):
+        return None
+    return parts
+
+
+def _number(digits: bytes) -> int:
+    significant = digits.lstrip(b"0") or b"0"
+    if len(significant) > 19 or int(significant) > _LARGEST:
+        raise Unsatisfiable
+    return int(significant)
+
+
+def still_holds(if_range: bytes, etag: bytes, modified: int) -> bool:
+    """Whether If-Range allows parts: its ETag is exactly this one, or its date exactly this time."""
+    if len(if_range) >= 2 and if_range.endswith(b'"'):
+        return if_range == etag
+    return parse_http_date(if_range) == modified
+
+
+_boundaries = itertools.count(int.from_bytes(os.urandom(4), "big"))
+
+
+def next_boundary() -> bytes:
+    """20 digits, other ones each time."""
+    return b"%020d" % next(_boundaries)
+
+
+def frame_parts(parts: list[Part], length: int, content_type: bytes, boundary: bytes) -> tuple[list[bytes | Part], int]:
+    """A multipart/byteranges body: texts and the parts of the file between them, in order, and its length in bytes."""
+    begin = b"\r\n--%b\r\n" % boundary
+    if content_type:
+        begin += b"Content-Type: %b\r\n" % content_type
+    pieces: list[bytes | Part] = []
+    size = 0
+    for first, end in parts:
+        head = b"%bContent-Range: bytes %d-%d/%d\r\n\r\n" % (begin, first, end - 1, length)
+        pieces += (head, (first, end))
+        size += len(head) + end - first
+    last = b"\r\n--%b--\r\n" % boundary
+    return [*pieces, last], size + len(last)

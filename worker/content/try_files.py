@@ -1,0 +1,103 @@
+"""`try_files`: the first of several files that is there, or something else (routing.md §3.5; ngx_http_try_files_module.c)."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Awaitable, Callable
+
+from worker.content.open_files import NOT_FOUND, failed
+from worker.content.pages import error_response
+from worker.content.returns import CloseConnection
+from worker.logs import log_request
+from wproxy.config.model import Location
+from wproxy.directives.files import TryFiles
+from wproxy.files import Unmappable, shown_path
+from wproxy.http import Jump, Request, Response
+from wproxy.template import Template
+
+
+def trying_files(location: Location) -> Callable[[Request], Awaitable[Response | Jump | None]] | None:
+    """The handler of a location with `try_files`, None for one without.
+
+    What is found becomes `$uri`, and the request goes on in its location.
+    """
+    if location.try_files is None:
+        return None
+    tried: TryFiles = location.try_files
+    plan = location.files
+    cut, whole = plan.cut, plan.whole
+
+    def text_of(request: Request, template: Template) -> bytes:
+        """What the template gives, without the part of the URI that an alias stands for (a constant never has it)."""
+        text = template.constant
+        if text is None:
+            text = template.evaluate(request)
+            if cut and text.startswith(request.path[:cut]):
+                return text[cut:]
+        return text
+
+    def find(request: Request) -> bool:
+        """Look for the candidates; True when one was there, and is the URI now."""
+        directory = plan.directory(request)
+        for template, wants_directory in tried.candidates:
+            text = text_of(request, template)
+            if not _is_there(request, directory, text, wants_directory, template.constant is not None):
+                continue
+            if not whole:
+                request.path = request.path[:cut] + text
+            elif not wants_directory:
+                request.path = text
+                request.add_uri_to_alias = True
+            return True
+        return False
+
+    def _is_there(request: Request, directory: bytes, text: bytes, wants_directory: bool, is_constant: bool) -> bool:
+        try:
+            path = directory + text if is_constant else plan.below(directory, text)
+            return stat.S_ISDIR(os.stat(path).st_mode) == wants_directory
+        except OSError as error:
+            if error.errno not in NOT_FOUND:
+                log_request(request, "crit", failed("stat", shown_path(path), error))
+        except Unmappable as refusal:
+            log_request(request, refusal.level, refusal.reason)
+        except ValueError:
+            pass  # a zero byte: no file has such a name
+        return False
+
+    async def try_files(request: Request) -> Response | Jump | None:
+        try:
+            plan.check(request)
+        except Unmappable as refusal:
+            log_request(request, refusal.level, refusal.reason)
+            return error_response(request, refusal.status, request.location.server_token)
+        if find(request):
+            return None
+        if tried.target is None:
+            return _answer(request, tried.status)
+        text = text_of(request, tried.target)
+        if not text.startswith((b"/", b"@")):
+            # nginx cuts the alias' part off the URI of `/docs/index.php` too, and goes to a URI that no location can have.
+            text = tried.target.evaluate(request)
+        return jump_to(request, text)
+
+    return try_files
+
+
+def _answer(request: Request, status: int) -> Response | None:
+    """`=CODE`; =0 is what nginx calls OK: the request goes on."""
+    if status == 444:
+        raise CloseConnection
+    return error_response(request, status, request.location.server_token) if status else None
+
+
+def jump_to(request: Request, target: bytes) -> Response | Jump:
+    """To `@name`, or to a URI with the arguments that are written there and no others."""
+    if target.startswith(b"@"):
+        named = request.server.named.get(target)
+        if named is None:
+            log_request(request, "error", f'could not find named location "{shown_path(target)}"')
+            return error_response(request, 500, request.location.server_token)
+        return Jump(named=named)
+    path, question, args = target.partition(b"?")
+    return Jump(path, args if question else None)

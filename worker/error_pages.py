@@ -1,0 +1,51 @@
+"""error_page: what answers in place of a built-in page (routing.md §3.6; nginx: ngx_http_special_response_handler)."""
+
+from __future__ import annotations
+
+from worker.content.pages import error_response
+from worker.upstream.protocols.http import checked
+from wproxy.config.model import Location
+from wproxy.directives.error_page import KEPT, ErrorPage
+from wproxy.directives.rewrite import REDIRECTS
+from wproxy.http import Jump, Request, Response
+
+
+def error_pages_of(location: Location) -> dict[int, ErrorPage] | None:
+    """The pages of a location by status, the first of several; None without any."""
+    pages: dict[int, ErrorPage] = {}
+    for line in location.error_page:
+        for status in line.statuses:
+            pages.setdefault(status, line)
+    return pages or None
+
+
+def page_for(request: Request, response: Response) -> Response | Jump | None:
+    """What answers in place of this response, which has an `error`; None when it stands."""
+    location = request.location
+    request.forced_status = 0
+    if not location.error_pages or request.is_error_page:
+        return None
+    request.is_error_page = not location.recursive_error_pages
+    page = location.error_pages.get(response.error)
+    if page is None:
+        return None
+    request.forced_status = response.error if page.status == KEPT else page.status
+    target = page.target.evaluate(request)
+    if request.trace is not None:
+        request.trace.jump(f"error_page {response.error} to {target!r}")
+    if target.startswith(b"@"):
+        named = request.server.named.get(target)
+        if named is None:
+            request.forced_status = 0
+            return error_response(request, 500, location.server_token)
+        return Jump(named=named)
+    if target.startswith(b"/"):
+        if request.method != b"HEAD":
+            request.method = b"GET"
+        path, question, args = target.partition(b"?")
+        return Jump(path, args if question else None)
+    status = request.forced_status if request.forced_status in REDIRECTS else 302
+    request.forced_status = 0
+    redirect = error_response(request, status, location.server_token, checked(target))
+    # It is the answer, whatever pages there are for its own status.
+    return Response(redirect.fields, redirect.body, bodiless=redirect.bodiless)

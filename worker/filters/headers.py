@@ -1,0 +1,314 @@
+"""add_header, add_trailer and expires (nginx: src/http/modules/ngx_http_headers_filter_module.c; routing.md §5.3).
+
+The fields of a response are shared by all responses that are alike, so they are never changed: a copy with the additions
+takes their place. It is kept on the original (`ResponseFields.wire`) together with what was added, and serves as long as the
+same is to be added again: for values without variables always, with variables while they stay the same, for a relative
+`expires` until the second is over. So what repeats costs a look-up and a comparison, and nothing is kept longer than the
+fields themselves.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+
+from worker.logs import log_request
+from worker.upstream.protocols.http import checked
+from wproxy.config.model import Location
+from wproxy.dates import parse_http_date
+from wproxy.directives.headers import (
+    ACCESS,
+    DAILY,
+    EPOCH,
+    MAX,
+    MODIFIED,
+    OFF,
+    AddedField,
+    Expires,
+    parse_expires,
+)
+from wproxy.failures import ClientError
+from wproxy.http import Clock, Request, Response, ResponseFields, http_date
+from wproxy.template import Template
+from wproxy.variables import BLOCK
+
+Filter = Callable[[Request, Response], Response]
+
+# What goes without `always`; `expires` goes with nothing else.
+SAFE_STATUSES = frozenset((200, 201, 204, 206, 301, 302, 303, 304, 307, 308))
+
+# What is added: the values of Expires and Cache-Control, and (name, value) of the fields.
+Lines = tuple[tuple[bytes, bytes], ...]
+Expiry = tuple[bytes, bytes]
+Additions = tuple[Expiry | None, Lines]
+
+EPOCH_EXPIRY = (b"Thu, 01 Jan 1970 00:00:01 GMT", b"no-cache")
+MAX_EXPIRY = (b"Thu, 31 Dec 2037 23:55:55 GMT", b"max-age=315360000")
+
+# Where results are kept in `ResponseFields.wire`: numbers that are nobody else's. The variants of protocols are small.
+_keys = itertools.count(1 << 16)
+
+
+def headers_filter(location: Location) -> Filter | None:
+    """The filter of a location; None where it adds nothing.
+
+    The filter raises ClientError(500), after giving up the body, when a variable brings a line break into a field.
+    """
+    in_all = tuple(item for item in location.add_header if item.is_always)
+    trailers_in_all = tuple(item for item in location.add_trailer if item.is_always)
+    safe = _additions(location.add_header, location.add_trailer, location.expires)
+    others = _additions(in_all, trailers_in_all, Expires(OFF))
+    if safe is None:
+        return None
+
+    def apply(request: Request, response: Response) -> Response:
+        additions = safe if response.fields.status in SAFE_STATUSES else others
+        return response if additions is None else additions.apply(request, response)
+
+    return apply
+
+
+def _additions(headers: tuple[AddedField, ...], trailers: tuple[AddedField, ...], expires: Expires) -> AdditionPlan | None:
+    return AdditionPlan(headers, trailers, expires) if headers or trailers or expires.kind != OFF else None
+
+
+class TrailedResponse(Response):
+    """A response with fields after its body. trailers: what they are, to be asked when the body has been sent."""
+
+    __slots__ = ("trailers",)
+
+    def __init__(self, response: Response, trailers: Callable[[Request], Lines]) -> None:
+        super().__init__(response.fields, response.body, response.source)
+        self.trailers = trailers
+
+
+class AdditionPlan:
+    """What a location adds to the responses of a kind of status, worked out at load.
+
+    key, unframed_key: where the changed fields are kept on the originals, with their length and without, for trailers.
+    constant: the additions where no variable and no clock is involved. stable: the values of variables hold as long as the
+    header block of the request. looks_back: a value may tell of a field that was added before it.
+    """
+
+    __slots__ = ("constant", "expiry", "headers", "key", "looks_back", "stable", "trailers", "unframed_key")
+
+    def __init__(self, headers: tuple[AddedField, ...], trailers: tuple[AddedField, ...], expires: Expires) -> None:
+        self.headers = headers
+        self.trailers = trailers
+        self.expiry = None if expires.kind == OFF else ExpiryPlan(expires)
+        self.key = next(_keys)
+        self.unframed_key = next(_keys)
+        values = [(item.name, item.value.constant) for item in headers]
+        fixed = tuple((name, value) for name, value in values if value is not None)
+        self.constant: Additions | None = None
+        if len(fixed) == len(headers) and (self.expiry is None or self.expiry.constant):
+            self.constant = (self.expiry.constant if self.expiry else None, fixed)
+        self.stable = all(item.value.varies == BLOCK for item in headers)
+        self.looks_back = any("sent_http_" in item.value.text.lower() for item in headers)
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """The response with the additions. Raises ClientError as `headers_filter` says."""
+        fields = response.fields
+        try:
+            wanted = self.constant or self.evaluate(request, fields)
+        except ClientError:
+            give_up(response)
+            raise
+        key = self.key
+        if self.trailers and request.version > 10 and not response.bodiless and response.tunnel is None:
+            response = TrailedResponse(response, self.evaluate_trailers)
+            # Before HTTP/2 only chunks have room for them, and chunks exclude a length.
+            if request.version == 11:
+                key = self.unframed_key
+        kept: tuple[Additions, ResponseFields] | None = fields.wire.get(key)
+        if kept is None or (kept[0] is not wanted and kept[0] != wanted):
+            changed = with_additions(fields, wanted)
+            if key != self.key:
+                changed.content_length = -1
+            kept = fields.wire[key] = (wanted, changed)
+        response.fields = kept[1]
+        return response
+
+    def evaluate(self, request: Request, fields: ResponseFields) -> Additions:
+        """What is to be added to this response. Raises ClientError(500) for a value that would break the head."""
+        expiry = self.expiry.of(request, fields) if self.expiry else None
+        if self.looks_back:
+            return expiry, self.evaluate_one_by_one(request, with_additions(fields, (expiry, ())))
+        # An absolute URL in the request line changes $host beside the same header block.
+        if not self.stable or request.line.authority is not None:
+            return expiry, self.evaluate_headers(request)
+        cache = request.fields.cache
+        lines: Lines | None = cache.get(self)
+        if lines is None:
+            lines = cache[self] = self.evaluate_headers(request)
+        return expiry, lines
+
+    def evaluate_headers(self, request: Request) -> Lines:
+        """Names and values, the empty ones too: of some fields they mean something."""
+        return tuple([(name, checked(value.evaluate(request))) for name, value, _ in self.headers])
+
+    def evaluate_one_by_one(self, request: Request, fields: ResponseFields) -> Lines:
+        """The same where each value sees the fields as they are with those before it."""
+        lines = []
+        for name, template, _ in self.headers:
+            request.response_fields = fields
+            line = (name, checked(template.evaluate(request)))
+            fields = with_additions(fields, (None, (line,)))
+            lines.append(line)
+        return tuple(lines)
+
+    def evaluate_trailers(self, request: Request) -> Lines:
+        """What to send after the body. It is too late to refuse a value that would break the line: it is left out."""
+        lines = []
+        for name, template, _ in self.trailers:
+            value = template.evaluate(request)
+            try:
+                if checked(value):
+                    lines.append((name, value))
+            except ClientError as error:
+                log_request(request, "error", f"{error.reason} while sending trailer {name.decode('latin-1')}")
+        request.response_trailers = tuple(lines)
+        return request.response_trailers
+
+
+class ExpiryPlan:
+    """The values of Expires and Cache-Control; what depends on the clock is made anew once a second.
+
+    constant: where they never change.
+    """
+
+    __slots__ = ("constant", "expires", "parsed", "remembered", "second")
+
+    MOST_REMEMBERED = 256
+
+    def __init__(self, expires: Expires) -> None:
+        self.expires = expires
+        self.constant = {EPOCH: EPOCH_EXPIRY, MAX: MAX_EXPIRY}.get(expires.kind)
+        self.second = -1
+        # Of this second, by what is asked for and the last modification; and by text what the values of variables mean.
+        self.remembered: dict[tuple[Expires, int | None], Expiry | None] = {}
+        self.parsed: dict[bytes, Expires] = {}
+
+    def of(self, request: Request, fields: ResponseFields) -> Expiry | None:
+        """The values for a response; None when it gets none."""
+        if self.constant is not None:
+            return self.constant
+        wanted = self.expires
+        if wanted.value is not None:
+            wanted = self.parse(wanted.value, request)
+        clock: Clock = request.client.clock
+        second = int(clock.wall)
+        if second != self.second or len(self.remembered) > self.MOST_REMEMBERED:
+            self.remembered.clear()
+            self.second = second
+        key = (wanted, last_modified(fields) if wanted.kind == MODIFIED else None)
+        if key not in self.remembered:
+            self.remembered[key] = expiry(wanted, second, key[1])
+        return self.remembered[key]
+
+    def parse(self, template: Template, request: Request) -> Expires:
+        """What the value of a variable asks for; nothing when it makes no sense."""
+        text = template.evaluate(request)
+        found = self.parsed.get(text)
+        if found is None:
+            try:
+                found = parse_expires(text.decode("latin-1"), self.expires.kind == MODIFIED)
+            except ValueError:
+                found = Expires(OFF)
+            if len(self.parsed) > self.MOST_REMEMBERED:
+                self.parsed.clear()
+            self.parsed[text] = found
+        return found
+
+
+def expiry(wanted: Expires, now: int, modified: int | None) -> Expiry | None:
+    """The values of Expires and Cache-Control. now: unix time. modified: the last modification, or None."""
+    kind, seconds, _ = wanted
+    if kind == OFF:
+        return None
+    if kind == EPOCH:
+        return EPOCH_EXPIRY
+    if kind == MAX:
+        return MAX_EXPIRY
+    if kind == DAILY:
+        at = next_time_of_day(seconds, now)
+    elif kind == ACCESS or modified is None or seconds == 0:
+        at = now + seconds
+    else:
+        at = modified + seconds
+    control = b"no-cache" if at < now else b"max-age=%d" % (at - now)
+    return http_date(at).encode("ascii"), control
+
+
+def next_time_of_day(seconds: int, now: int) -> int:
+    """The unix time after `now` when the local clock shows so many seconds since midnight."""
+    today = time.localtime(now)
+    for day in (today.tm_mday, today.tm_mday + 1):
+        parts = (today.tm_year, today.tm_mon, day, seconds // 3600, seconds // 60 % 60, seconds % 60, 0, 0, -1)
+        at = int(time.mktime(parts))
+        if at > now:
+            break
+    return at
+
+
+def last_modified(fields: ResponseFields) -> int | None:
+    """The unix time of Last-Modified, ours or the upstream's; None without one that can be read."""
+    if fields.last_modified >= 0:
+        return fields.last_modified
+    value = next((value for name, value in fields.lines if name.lower() == b"last-modified"), None)
+    return None if value is None else parse_http_date(value)
+
+
+# Fields that there is one of: add_header takes the place of what is there, and an empty value removes it.
+_REPLACED = (b"etag", b"last-modified")
+
+
+def with_additions(fields: ResponseFields, additions: Additions) -> ResponseFields:
+    """A copy of the fields with Expires and Cache-Control replaced and the other fields added."""
+    expires, added = additions
+    lines = list(fields.lines)
+    modified = fields.last_modified
+    if expires is not None:
+        replace_line(lines, b"Expires", expires[0])
+        replace_line(lines, b"Cache-Control", expires[1])
+    for name, value in added:
+        if name.lower() in _REPLACED:
+            replace_line(lines, name, value, rename=True)
+            if name.lower() == b"last-modified":
+                modified = -1
+        elif value:
+            lines.append((name, value))
+    changed = ResponseFields.__new__(ResponseFields)
+    # Not made by its constructor: a Date that was added stands beside ours, so `wants_date` stays as it was.
+    for slot in ResponseFields.__slots__:
+        setattr(changed, slot, getattr(fields, slot))
+    changed.lines = tuple(lines)
+    changed.last_modified = modified
+    changed.wire = {}
+    return changed
+
+
+def replace_line(lines: list[tuple[bytes, bytes]], name: bytes, value: bytes, rename: bool = False) -> None:
+    """Put the value in the place of the first line of that name, else at the end, and remove the others of the name.
+
+    An empty value removes them all. rename: the spelling of the name changes too.
+    """
+    lower = name.lower()
+    places = [index for index, line in enumerate(lines) if line[0].lower() == lower]
+    if not value:
+        lines[:] = [line for line in lines if line[0].lower() != lower]
+    elif places:
+        lines[places[0]] = (name if rename else lines[places[0]][0], value)
+        for index in reversed(places[1:]):
+            del lines[index]
+    else:
+        lines.append((name, value))
+
+
+def give_up(response: Response) -> None:
+    """Let go of the upstream of a response that will not be sent."""
+    if response.source is not None:
+        response.source.close()
+    elif response.tunnel is not None:
+        response.tunnel.end()

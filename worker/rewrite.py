@@ -1,0 +1,230 @@
+"""The steps of the rewrite module at work: `set`, `if`, `rewrite`, `break`, `return` (routing.md §3.7; nginx:
+ngx_http_rewrite_module.c, ngx_http_script.c).
+
+`run_steps` takes the steps of a server or of a location one after the other. It changes the request (path, args, variables,
+the location when an `if` with settings of its own holds) and returns a response when a step answers.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable
+from typing import Any
+
+from worker.content.pages import error_response
+from worker.content.returns import answer_return
+from worker.logs import log_request
+from worker.upstream.protocols.http import checked
+from wproxy.directives.rewrite import (
+    BREAK,
+    EQUALS,
+    GO_ON,
+    IS_SET,
+    MATCHES,
+    Assignment,
+    Break,
+    Condition,
+    If,
+    Return,
+    Rewrite,
+    Step,
+)
+from wproxy.http import Request, Response
+from wproxy.variables import ASSIGNABLE
+
+
+class Ended:
+    """What a step returns that ends the steps without an answer."""
+
+
+ENDED = Ended()
+Outcome = Response | Ended | None
+
+
+def run_steps(request: Request, steps: tuple[Step, ...]) -> Outcome:
+    """Take the steps in order; a response when one answers, ENDED after `break` and `last`, else None.
+
+    `request.uri_changed` tells afterwards whether a location must be found for a new URI.
+    """
+    for step in steps:
+        outcome = _TAKE[type(step)](request, step)
+        if outcome is not None:
+            return outcome
+    return None
+
+
+def _return(request: Request, step: Return) -> Outcome:
+    note(request, step, f"return {step.status}")
+    return answer_return(request, step)
+
+
+def _break(request: Request, step: Break) -> Outcome:
+    note(request, step, "break")
+    if request.uri_changed:
+        request.valid_location = False
+        request.uri_changed = False
+    return ENDED
+
+
+def _assign(request: Request, step: Assignment) -> Outcome:
+    value = step.value.evaluate(request)
+    assign = ASSIGNABLE.get(step.name)
+    if assign is not None:
+        assign(request, value)
+    else:
+        if request.values is None:
+            request.values = {}
+        request.values[step.name] = value
+    note(request, step, f'set ${step.name} to "{shown(value)}"')
+    return None
+
+
+def _if(request: Request, step: If) -> Outcome:
+    holds = condition_holds(request, step.condition)
+    note(request, step, f"if {step.condition.text}: {'true' if holds else 'false'}")
+    if not holds:
+        return None
+    if step.location is not None:
+        request.location = step.location
+    return run_steps(request, step.steps)
+
+
+def _rewrite(request: Request, step: Rewrite) -> Outcome:
+    path = request.path
+    match = step.regex.search(path)
+    if match is None:
+        request.captures = None
+        log_rewrite(request, f'"{step.regex.text}" does not match "{shown(path)}"')
+        note(request, step, f'rewrite {step.regex.text}: does not match "{shown(path)}"')
+        return None
+    request.capture(match)
+    log_rewrite(request, f'"{step.regex.text}" matches "{shown(path)}"')
+    target = step.replacement.evaluate(request)
+    if step.redirect:
+        return _redirect(request, step, target)
+    args = step.args.evaluate(request) if step.args is not None else None
+    if step.adds_args:
+        # Those of the replacement come first.
+        args = request.args if args is None else args + b"&" + request.args if request.args else args
+    if not target:
+        log_request(request, "error", "the rewritten URI has a zero length")
+        return error_response(request, 500, request.location.server_token)
+    request.path = target
+    request.args = args
+    request.internal = True
+    request.origin_stands = False
+    shown_target = shown(target) + ("?" + shown(args) if args else "")
+    log_rewrite(request, f'rewritten data: "{shown(target)}", args: "{shown(args or b"")}"')
+    note(request, step, f'rewrite {step.regex.text}: "{shown(path)}" becomes "{shown_target}" {step.flag}'.rstrip())
+    if step.flag == BREAK:
+        request.valid_location = False
+        request.uri_changed = False
+        return ENDED
+    request.uri_changed = True
+    return None if step.flag == GO_ON else ENDED
+
+
+def _redirect(request: Request, step: Rewrite, target: bytes) -> Outcome:
+    """A rewrite that answers with a redirect."""
+    target = unescape_redirect(target)
+    if step.adds_args and request.args:
+        target += (b"&" if step.args is not None else b"?") + request.args
+    log_rewrite(request, f'rewritten redirect: "{shown(target)}"')
+    note(request, step, f'rewrite {step.regex.text}: redirect {step.redirect} to "{shown(target)}"')
+    return error_response(request, step.redirect, request.location.server_token, redirect_target(request, target))
+
+
+_TAKE: dict[type, Callable[[Request, Any], Outcome]] = {
+    Return: _return,
+    Break: _break,
+    Assignment: _assign,
+    If: _if,
+    Rewrite: _rewrite,
+}
+
+
+# Conditions.
+
+
+def condition_holds(request: Request, condition: Condition) -> bool:
+    """Whether an `if` holds. A regex leaves its captures, or clears them when it does not match."""
+    value = condition.value.evaluate(request)
+    kind = condition.kind
+    if kind == IS_SET:
+        return value not in (b"", b"0")
+    if kind == EQUALS:
+        assert condition.against is not None
+        holds = value == condition.against.evaluate(request)
+    elif kind == MATCHES:
+        assert condition.regex is not None
+        match = condition.regex.search(value)
+        holds = match is not None
+        if match is not None:
+            request.capture(match)
+        else:
+            request.captures = None
+    else:
+        holds = file_test(kind, value)
+    return holds is not condition.negated
+
+
+def file_test(kind: str, path: bytes) -> bool:
+    """`-f` file, `-d` directory, `-e` anything, `-x` executable; False for what cannot be looked at."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    if kind == "-f":
+        return stat.S_ISREG(mode)
+    if kind == "-d":
+        return stat.S_ISDIR(mode)
+    return kind == "-e" or bool(mode & 0o111)
+
+
+# Redirects.
+
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+
+
+def unescape_redirect(target: bytes) -> bytes:
+    """Undo what escaping did to harmless bytes: %26 to %7e become themselves, up to the arguments (NGX_UNESCAPE_REDIRECT)."""
+    path, question, args = target.partition(b"?")
+    if b"%" not in path:
+        return target
+    out = bytearray()
+    position = 0
+    for match in _ESCAPE.finditer(path):
+        byte = int(match[1], 16)
+        out += path[position : match.start()]
+        position = match.end()
+        if byte == 0x3F:
+            return bytes(out) + b"?" + path[position:] + question + args
+        out += bytes([byte]) if 0x25 < byte < 0x7F else match[0]
+    return bytes(out + path[position:]) + question + args
+
+
+def redirect_target(request: Request, target: bytes) -> bytes:
+    """The target of a redirect as it may stand in a Location."""
+    return checked(target)
+
+
+# What is said about it.
+
+
+def shown(value: bytes) -> str:
+    """Bytes for a log line or an explanation."""
+    return value.decode("utf-8", "backslashreplace")
+
+
+def log_rewrite(request: Request, text: str) -> None:
+    """`rewrite_log on`: what a rewrite does, at notice."""
+    if request.location.rewrite_log:
+        log_request(request, "notice", text)
+
+
+def note(request: Request, step: Step, text: str) -> None:
+    """Tell `wproxy explain`, if it is asking."""
+    if request.trace is not None:
+        request.trace.step(step, text)

@@ -1,0 +1,253 @@
+"""Rules about the fields that go to the upstream and to the client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from wproxy.address import parse_address
+from wproxy.check.blocks import Block, Blocks, Proxied, variables_in
+from wproxy.check.finding import INFO, WARNING, Found, Rule
+from wproxy.config.registry import LOCATION_IF
+from wproxy.config.tree import Node
+
+# Lists that an inner block replaces as a whole, by what has to stand at the place for them to matter; None: anything.
+REQUEST_LISTS = {
+    "proxy_set_header": "proxy_pass",
+    "grpc_set_header": "grpc_pass",
+    "fastcgi_param": "fastcgi_pass",
+    "uwsgi_param": "uwsgi_pass",
+    "scgi_param": "scgi_pass",
+    "proxy_hide_header": "proxy_pass",
+}
+RESPONSE_LISTS = {"add_header": "add_header_inherit", "add_trailer": "add_trailer_inherit"}
+
+
+def _names(nodes: list[Node]) -> dict[str, str]:
+    """The names in a list, as spelled, by their lower case."""
+    return {node.arguments[0].lower(): node.arguments[0] for node in nodes if node.arguments}
+
+
+def _lost(block: Block, name: str) -> tuple[Node, list[Node], list[str]] | None:
+    """(the first of its own, the outer list, the names that are lost) where a block replaces a list; None where nothing is lost."""
+    own = block.own(name)
+    outer = block.outer.effective(name) if own and block.outer else []
+    mine = _names(own)
+    missing = [spelled for lower, spelled in _names(outer).items() if lower not in mine]
+    return (own[0], outer, missing) if missing else None
+
+
+def request_fields_lost(blocks: Blocks) -> Iterator[Found]:
+    """A block sets one field for the upstream and loses all those around it."""
+    for name, needed in REQUEST_LISTS.items():
+        for block in blocks.all:
+            lost = _lost(block, name)
+            if lost and any(one.has(needed) for one in block.inside()):
+                yield _lost_found(block, name, lost, "")
+
+
+def added_fields_lost(blocks: Blocks) -> Iterator[Found]:
+    """A block adds one field to responses and loses all those around it."""
+    for name, switch in RESPONSE_LISTS.items():
+        for block in blocks.all:
+            lost = _lost(block, name)
+            if lost and block.value(switch, "on").lower() == "on":
+                yield _lost_found(block, name, lost, f', or set "{switch} merge" here')
+
+
+def _lost_found(block: Block, name: str, lost: tuple[Node, list[Node], list[str]], otherwise: str) -> Found:
+    first, outer, missing = lost
+    reason = (
+        f"{block.title} has {name} of its own and so inherits none of those around it: {', '.join(missing)} "
+        f"(from {outer[0].position}) {'is' if len(missing) == 1 else 'are'} lost here"
+    )
+    return Found(first.position, reason, f"repeat {'it' if len(missing) == 1 else 'them'} here{otherwise}")
+
+
+def _is_for_people(proxied: Proxied) -> bool:
+    """Whether the Host that is sent by default, the authority of proxy_pass, would be news to the application."""
+    if proxied.has_variables or proxied.target is None:
+        return False
+    if not proxied.host:
+        return True  # a unix socket: Host is "localhost"
+    address = parse_address(proxied.host, 80) if ":" not in proxied.host else None
+    return address is None or address.is_numeric or proxied.host.lower() == "localhost"
+
+
+def upstream_name_as_host(blocks: Blocks) -> Iterator[Found]:
+    """The application is told the name of the upstream block as its host."""
+    for proxied in blocks.proxied:
+        if proxied.upstream is not None and proxied.block.request_field("Host") is None:
+            reason = f'no Host is set: the application gets "Host: {proxied.host}", the name of an upstream that only this file knows'
+            yield Found(proxied.node.position, reason, 'add "proxy_set_header Host $host;"')
+
+
+def missing_host(blocks: Blocks) -> Iterator[Found]:
+    """The application is told the address of the proxy_pass as its host."""
+    for proxied in blocks.proxied:
+        if proxied.upstream is None and proxied.block.request_field("Host") is None and _is_for_people(proxied):
+            told = proxied.target.host_header.decode("utf-8", "replace") if proxied.target else ""
+            reason = f'no Host is set: the application gets "Host: {told}" and cannot tell which name the client asked for'
+            yield Found(proxied.node.position, reason, 'add "proxy_set_header Host $host;"')
+
+
+_FORWARDED = {
+    "X-Forwarded-For": ("x-forwarded-for", "x-real-ip", "forwarded", "x-client-ip", "x-original-forwarded-for"),
+    "X-Forwarded-Proto": ("x-forwarded-proto", "x-forwarded-ssl", "x-forwarded-scheme", "x-scheme", "x-url-scheme", "forwarded"),
+}
+_FORWARDED_VALUES = {"X-Forwarded-For": "$proxy_add_x_forwarded_for", "X-Forwarded-Proto": "$scheme"}
+
+
+def missing_forwarded(blocks: Blocks) -> Iterator[Found]:
+    """The application cannot know the client's address or scheme."""
+    for proxied in blocks.proxied:
+        given = _names(proxied.block.effective("proxy_set_header"))
+        missing = [name for name, others in _FORWARDED.items() if not given.keys() & set(others)]
+        if missing:
+            reason = (
+                f"the application is not told {' and '.join(missing)}: it takes the address and the scheme of this connection "
+                "for those of the client, and a client may send the fields itself"
+            )
+            fix = " ".join(f'add "proxy_set_header {name} {_FORWARDED_VALUES[name]};"' for name in missing)
+            yield Found(proxied.node.position, reason, fix)
+
+
+def forwarded_for_appended(blocks: Blocks) -> Iterator[Found]:
+    """What a client claims in X-Forwarded-For is handed on."""
+    seen: set[int] = set()
+    for proxied in blocks.proxied:
+        node = proxied.block.request_field("X-Forwarded-For")
+        if node is None or id(node) in seen or proxied.block.effective("set_real_ip_from"):
+            continue
+        if "proxy_add_x_forwarded_for" not in variables_in(node.arguments[1]):
+            continue
+        seen.add(id(node))
+        reason = (
+            "$proxy_add_x_forwarded_for appends to what the client sent, and no set_real_ip_from says whom to believe: everything "
+            "but the last address may be made up"
+        )
+        fix = (
+            'where clients connect directly, write "$remote_addr"; behind a balancer add set_real_ip_from and real_ip_header; '
+            "have the application read from the right"
+        )
+        yield Found(node.position, reason, fix)
+
+
+def host_spoofing(blocks: Blocks) -> Iterator[Found]:
+    """Host is taken from what the client sent, unchecked."""
+    seen: set[int] = set()
+    for proxied in blocks.proxied:
+        node = proxied.block.request_field("Host")
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        wild = [name for name in variables_in(node.arguments[1]) if name.startswith(("http_", "arg_", "cookie_"))]
+        if wild:
+            reason = (
+                f"Host is set to ${wild[0]}, which the client writes: it need not be the name that this server was found by "
+                "(a request for http://a/ may say Host: b), nor be in lower case"
+            )
+            yield Found(node.position, reason, 'write "proxy_set_header Host $host;", with ":$server_port" if the port matters')
+
+
+def field_with_line_break(blocks: Blocks) -> Iterator[Found]:
+    """A value of a field goes over several lines."""
+    for block in blocks.all:
+        for node in block.own("add_header", "add_trailer", "proxy_set_header", "more_set_headers"):
+            if any("\n" in argument or "\r" in argument for argument in node.arguments[1:]):
+                reason = f"the value of {node.arguments[0]} has a line break: clients refuse such a header, or read half of it"
+                yield Found(node.position, reason, "write the value on one line")
+
+
+def added_in_if(block: Block) -> bool:
+    """Whether an `if` in a location adds fields to responses."""
+    return block.context == LOCATION_IF and block.has(*RESPONSE_LISTS)
+
+
+HEADER_RULES = [
+    Rule(
+        "proxy-set-header-lost",
+        WARNING,
+        "fields for the upstream are lost by inheritance",
+        "proxy_set_header, proxy_hide_header, grpc_set_header and the *_param directives are inherited as a whole list, and only by "
+        "blocks that have none of their own. One line in a location takes all those of the server away.",
+        request_fields_lost,
+        "proxy_set_header Host $host;\nproxy_set_header X-Forwarded-For $remote_addr;\nproxy_set_header X-Forwarded-Proto $scheme;\n"
+        'location / {\n    proxy_set_header Connection "";\n    proxy_pass http://127.0.0.1:3000;\n}',
+        "proxy_set_header Host $host;\nproxy_set_header X-Forwarded-For $remote_addr;\nproxy_set_header X-Forwarded-Proto $scheme;\n"
+        'proxy_set_header Connection "";\nlocation / {\n    proxy_pass http://127.0.0.1:3000;\n}',
+    ),
+    Rule(
+        "add-header-lost",
+        WARNING,
+        "fields for the client are lost by inheritance",
+        "add_header is inherited as a whole list, and only by blocks that have none of their own. One Cache-Control in a location "
+        "takes away the Strict-Transport-Security of the server. An `if` in a location is such a block too.",
+        added_fields_lost,
+        'add_header X-Frame-Options DENY;\nlocation /a/ {\n    add_header Cache-Control "no-store";\n}',
+        'add_header X-Frame-Options DENY;\nlocation /a/ {\n    add_header X-Frame-Options DENY;\n    add_header Cache-Control "no-store";\n}',
+    ),
+    Rule(
+        "upstream-name-as-host",
+        WARNING,
+        "the application gets the name of the upstream block as Host",
+        "Without proxy_set_header Host the upstream gets $proxy_host, which for a group is the group's name. Applications build "
+        "links and redirects from it, and many refuse it.",
+        upstream_name_as_host,
+        "upstream app {\n    server 127.0.0.1:3000;\n}\nserver {\n    listen 8080;\n    location / {\n"
+        "        proxy_pass http://app;\n    }\n}",
+        "upstream app {\n    server 127.0.0.1:3000;\n}\nserver {\n    listen 8080;\n    location / {\n"
+        "        proxy_set_header Host $host;\n        proxy_pass http://app;\n    }\n}",
+        "http",
+    ),
+    Rule(
+        "missing-host",
+        INFO,
+        "the application gets the address of proxy_pass as Host",
+        "Without proxy_set_header Host the upstream gets what stands in proxy_pass, so the application cannot tell which name the "
+        "client asked for. For an upstream with a public name of its own that is right, and nothing is said.",
+        missing_host,
+        "location / {\n    proxy_pass http://127.0.0.1:3000;\n}",
+        "location / {\n    proxy_set_header Host $host;\n    proxy_pass http://127.0.0.1:3000;\n}",
+    ),
+    Rule(
+        "missing-forwarded-headers",
+        INFO,
+        "the application is not told the client's address or scheme",
+        "The upstream sees a connection from the proxy. Without X-Forwarded-For (or X-Real-IP) and X-Forwarded-Proto its logs, its "
+        "limits and its links are about the proxy; and since clients' own fields pass, a client can make them up.",
+        missing_forwarded,
+        "location / {\n    proxy_set_header Host $host;\n    proxy_pass http://127.0.0.1:3000;\n}",
+        "location / {\n    proxy_set_header Host $host;\n    proxy_set_header X-Forwarded-For $remote_addr;\n"
+        "    proxy_set_header X-Forwarded-Proto $scheme;\n    proxy_pass http://127.0.0.1:3000;\n}",
+    ),
+    Rule(
+        "forwarded-for-appended",
+        INFO,
+        "X-Forwarded-For is appended at an edge that trusts everybody",
+        "$proxy_add_x_forwarded_for keeps what came in. At an edge that faces clients the left of the list is whatever the client "
+        "wrote; only the right-most address that is not a proxy of yours is to be believed.",
+        forwarded_for_appended,
+        "location / {\n    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n    proxy_pass http://127.0.0.1:3000;\n}",
+        "location / {\n    proxy_set_header X-Forwarded-For $remote_addr;\n    proxy_pass http://127.0.0.1:3000;\n}",
+    ),
+    Rule(
+        "host-spoofing",
+        INFO,
+        "Host is passed on as the client wrote it",
+        "$http_host is the raw field; $host is the name that the server was chosen by, in lower case and without a port. They differ "
+        "for absolute request targets, so an application can be made to build links to a foreign name.",
+        host_spoofing,
+        "location / {\n    proxy_set_header Host $http_host;\n    proxy_pass http://127.0.0.1:3000;\n}",
+        "location / {\n    proxy_set_header Host $host;\n    proxy_pass http://127.0.0.1:3000;\n}",
+    ),
+    Rule(
+        "header-line-break",
+        WARNING,
+        "a field value goes over several lines",
+        "Folding of header lines is gone from HTTP (RFC 9112 §5.2): HTTP/2 cannot carry it and many clients take the second line for "
+        "a field of its own.",
+        field_with_line_break,
+        "add_header Content-Security-Policy \"default-src 'self';\n  img-src *\";",
+        "add_header Content-Security-Policy \"default-src 'self'; img-src *\";",
+    ),
+]

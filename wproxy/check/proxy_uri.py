@@ -1,0 +1,130 @@
+"""Rules about proxy_pass and the URI that an upstream gets (proxy.md §1.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from wproxy.check.blocks import Block, Blocks, Proxied, variables_in
+from wproxy.check.finding import INFO, WARNING, Found, Rule
+
+_ARGUMENTS = {"args", "is_args", "query_string", "request_uri"}
+
+
+def slash_mismatch(blocks: Blocks) -> Iterator[Found]:
+    """A prefix and the URI that replaces it do not end alike."""
+    for proxied in blocks.proxied:
+        prefix, uri = proxied.block.pattern, proxied.uri
+        if not proxied.block.is_prefix or proxied.has_variables or not uri:
+            continue
+        if uri.endswith("/") and not prefix.endswith("/"):
+            reason = (
+                f'{proxied.block.title} has no trailing slash and "{proxied.url}" has one: {prefix}/x goes upstream as {uri}/x, '
+                f"{prefix}x as {uri}x, and {prefix}../x as {uri}../x, which may lead out of {uri}"
+            )
+            fix = f'write "location {prefix}/"; {prefix} alone is then redirected there'
+        elif "?" in uri:
+            if uri.endswith(("=", "/")):
+                continue  # made to have the rest of the path as the value
+            reason = f'the rest of the path is added to the arguments in "{proxied.url}": {prefix}x goes upstream as {uri}x'
+            fix = 'leave the arguments out of proxy_pass, or put them there with "rewrite ... break"'
+        elif prefix.endswith("/") and not uri.endswith("/"):
+            reason = f'{proxied.block.title} ends with a slash and "{proxied.url}" does not: {prefix}x goes upstream as {uri}x'
+            fix = f'write "proxy_pass {proxied.url}/"'
+        else:
+            continue
+        yield Found(proxied.node.position, reason, fix)
+
+
+def strips_prefix(blocks: Blocks) -> Iterator[Found]:
+    """The upstream does not see the location's prefix: right for many, unexpected by many."""
+    for proxied in blocks.proxied:
+        prefix, uri = proxied.block.pattern, proxied.uri
+        is_tidy = prefix.endswith("/") and uri.endswith("/") and "?" not in uri
+        if not proxied.block.is_prefix or proxied.has_variables or not is_tidy or uri == prefix or prefix == "/":
+            continue
+        reason = f'the upstream does not see the prefix of {proxied.block.title}: {prefix}x goes upstream as {uri}x, %2F decoded'
+        fix = f'if the application expects {prefix}x, write "proxy_pass {proxied.url.removesuffix(uri)}" without a URI'
+        yield Found(proxied.node.position, reason, fix)
+
+
+def _breaks(block: Block) -> bool:
+    return any(len(node.arguments) == 3 and node.arguments[2] == "break" for node in block.own("rewrite"))
+
+
+def uri_ignored(blocks: Blocks) -> Iterator[Found]:
+    """`rewrite ... break` makes the URI part of proxy_pass void."""
+    for proxied in blocks.proxied:
+        if proxied.uri and not proxied.has_variables and _breaks(proxied.block):
+            reason = f'after "rewrite ... break" the URI part "{proxied.uri}" of proxy_pass is ignored: the rewritten URI is sent'
+            fix = f'write "proxy_pass {proxied.url.removesuffix(proxied.uri)}", with what is to be sent in the rewrite'
+            yield Found(proxied.node.position, reason, fix)
+
+
+def variable_uri(blocks: Blocks) -> Iterator[Found]:
+    """With variables, a URI part is sent as it is: nothing of the request is added to it."""
+    for proxied in blocks.proxied:
+        path = _path_of(proxied)
+        if not path or proxied.block.modifier == "=":
+            continue
+        used = variables_in(path)
+        if not used:
+            reason = f'with variables in proxy_pass its URI is sent as written: every request here goes upstream as "{path}"'
+            fix = f'leave "{path}" out to send the URI of the request, or write out what to send: "$request_uri"'
+        elif not _ARGUMENTS.intersection(used):
+            reason = "with variables in proxy_pass its URI is sent as written: the arguments of the request are lost"
+            fix = 'add "$is_args$args" to the end of proxy_pass'
+        else:
+            continue
+        yield Found(proxied.node.position, reason, fix)
+
+
+def _path_of(proxied: Proxied) -> str:
+    """The URI part of a proxy_pass with variables, "" without one."""
+    if not proxied.has_variables:
+        return ""
+    rest = proxied.url.partition("://")[2]
+    place = min((index for index in (rest.find("/"), rest.find("?")) if index >= 0), default=len(rest))
+    return "" if rest.startswith("unix:") else rest[place:]
+
+
+PROXY_URI_RULES = [
+    Rule(
+        "proxy-pass-slash-mismatch",
+        WARNING,
+        "location and proxy_pass do not both end with a slash",
+        "A URI in proxy_pass takes the place of the location's prefix, letter for letter. When only one of the two ends with a "
+        "slash, the upstream gets `//x` or `/newx`, and a prefix without a slash also takes paths like `/apix` and `/api../x`.",
+        slash_mismatch,
+        "location /api {\n    proxy_pass http://127.0.0.1:3000/;\n}",
+        "location /api/ {\n    proxy_pass http://127.0.0.1:3000/;\n}",
+    ),
+    Rule(
+        "proxy-pass-strips-prefix",
+        INFO,
+        "proxy_pass with a URI strips the location's prefix",
+        "With a URI in proxy_pass, a trailing slash is enough, the upstream does not see the prefix, and gets the path decoded and "
+        "normalised. Without one it gets the request's own target. An application that expects the other answers 404.",
+        strips_prefix,
+        "location /api/ {\n    proxy_pass http://127.0.0.1:3000/;\n}",
+        "location /api/ {\n    proxy_pass http://127.0.0.1:3000;\n}",
+    ),
+    Rule(
+        "proxy-pass-uri-ignored",
+        WARNING,
+        "the URI of proxy_pass is ignored after rewrite ... break",
+        "`rewrite ... break` decides what is sent; the URI part of proxy_pass only counts for requests that no rewrite matched.",
+        uri_ignored,
+        "location /r/ {\n    rewrite ^/r/(.*)$ /x/$1 break;\n    proxy_pass http://127.0.0.1:3000/u/;\n}",
+        "location /r/ {\n    rewrite ^/r/(.*)$ /u/x/$1 break;\n    proxy_pass http://127.0.0.1:3000;\n}",
+    ),
+    Rule(
+        "proxy-pass-variable-uri",
+        WARNING,
+        "proxy_pass with variables sends its URI as written",
+        "As soon as proxy_pass has a variable, its URI part is all that is sent: the location's prefix is not replaced, the rest of "
+        "the path is not appended, and neither are the arguments.",
+        variable_uri,
+        "location /api/ {\n    set $backend 127.0.0.1:3000;\n    proxy_pass http://$backend/;\n}",
+        "location /api/ {\n    set $backend 127.0.0.1:3000;\n    proxy_pass http://$backend;\n}",
+    ),
+]

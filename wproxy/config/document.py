@@ -1,0 +1,70 @@
+"""What a front end hands on: the tree, and beside it what the tree has no room for: the files it was read from (`-T` prints
+them) and the comments (`wproxy convert` carries them over, `wproxy check` is silenced by them).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from wproxy.config.tree import ConfigurationError, Node, Problem
+
+# Gives the bytes of an included file; raises ConfigurationError without a position.
+OpenFile = Callable[[str], bytes]
+# Gives the files that match a pattern, sorted; none is fine.
+Glob = Callable[[str], Iterable[str]]
+
+GLOB_CHARACTERS = frozenset("*?[")
+
+
+class SourceFile(NamedTuple):
+    """A file that the configuration was read from: its name in messages and its bytes."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(slots=True)
+class Comments:
+    """The comments of a tree, as lines without the `#`, by the identity of the node they belong to.
+
+    A comment on the line of a directive belongs to it like one above it.
+    """
+
+    above: dict[int, list[str]] = field(default_factory=dict)
+    end: dict[int, list[str]] = field(default_factory=dict)  # before the closing brace of that block, or at the end of the file
+
+    def of(self, node: Node) -> list[str]:
+        """The lines above a node."""
+        return self.above.get(id(node), [])
+
+    def at_end_of(self, block: Node) -> list[str]:
+        """The lines after the last directive of a block."""
+        return self.end.get(id(block), [])
+
+
+@dataclass(slots=True)
+class Document:
+    """A configuration as read: its tree, its files in the order they were first read, its comments."""
+
+    root: Node
+    files: list[SourceFile]
+    comments: Comments = field(default_factory=Comments)
+
+
+def included_files(name: str, directory: str, glob: Glob) -> Iterable[str]:
+    """The files that `include` names: a relative name starts at the directory of the main file, a pattern may match none."""
+    path = os.path.join(directory, name)
+    return glob(path) if GLOB_CHARACTERS.intersection(path) else (path,)
+
+
+def no_file(name: str) -> bytes:
+    """An OpenFile for a text that stands alone: there is nothing to include."""
+    raise ConfigurationError(Problem(f'open() "{name}" failed (2: No such file or directory)'))
+
+
+def no_match(pattern: str) -> Iterable[str]:
+    """A Glob for a text that stands alone."""
+    return ()

@@ -1,0 +1,85 @@
+"""The groups of peers of a configuration: `upstream` blocks, and those made of the addresses of a proxy_pass."""
+
+from __future__ import annotations
+
+from wproxy.address import Address
+from wproxy.config.listeners import LookUp
+from wproxy.config.model import Peer, Upstream
+from wproxy.config.registry import UPSTREAM
+from wproxy.config.scope import Scope, ScopeReader
+from wproxy.config.tree import Node, Position
+from wproxy.directives.proxy import ProxyTarget
+
+
+class Upstreams:
+    """All groups by lower-case name; a bare address is a group of its own."""
+
+    def __init__(self, reader: ScopeReader, look_up: LookUp) -> None:
+        self.reader = reader
+        self.look_up = look_up
+        self.groups: dict[str, Upstream] = {}
+
+    def add_block(self, node: Node) -> None:
+        """Read an `upstream` block."""
+        name = node.arguments[0]
+        scope = self.reader.read(node, UPSTREAM, None)
+        if name.lower() in self.groups:
+            self.reader.problem(f'duplicate upstream "{name}"', node.position)
+            return
+        if not any(True for _ in node.named("server")):
+            self.reader.problem("no servers are inside upstream", node.position)
+        peers: list[Peer] = []
+        for line, server in zip(scope.written.get("server", ()), scope.values.get("server", ())):
+            for address in self.addresses(server.address, line.position):
+                peers.append(
+                    Peer(
+                        str(address),
+                        address,
+                        server.text,
+                        server.weight,
+                        server.max_fails,
+                        server.fail_timeout,
+                        server.max_conns,
+                        server.backup,
+                        server.down,
+                    )
+                )
+        if peers and all(peer.backup for peer in peers):
+            self.reader.problem("no servers are inside upstream: all are backup", node.position)
+        self.groups[name.lower()] = self._group(name, scope, node.position, peers, implicit=False)
+
+    def target(self, target: ProxyTarget, position: Position) -> Upstream | None:
+        """The group a proxy_pass names: an upstream block, or one made of the addresses of the name."""
+        assert target.address is not None
+        key = target.address.host.lower()
+        explicit = self.groups.get(key)
+        if explicit and not explicit.implicit and not target.address.is_unix:
+            if target.has_port:
+                self.reader.problem(f'upstream "{explicit.name}" may not have port {target.port}', position)
+            return explicit
+        name = str(target.address)
+        if name in self.groups:
+            return self.groups[name]
+        addresses = self.addresses(target.address, position)
+        peers = [Peer(str(address), address, name) for address in addresses]
+        # Idle connections to a bare address are kept too: nginx never does, and pays a handshake for each request.
+        self.groups[name] = self._group(name, Scope(), position, peers, implicit=True)
+        return self.groups[name]
+
+    def addresses(self, address: Address, position: Position) -> list[Address]:
+        """The numeric addresses of one that was written; a name that is not found is a problem."""
+        if address.is_numeric:
+            return [address]
+        try:
+            return self.look_up(address.host, address.port)
+        except OSError:
+            self.reader.problem(f'host not found in upstream "{address.host}"', position)
+            return []
+
+    def _group(self, name: str, scope: Scope, position: Position, peers: list[Peer], implicit: bool) -> Upstream:
+        upstream = Upstream(scope.values, scope.written)
+        upstream.name = name
+        upstream.position = position
+        upstream.implicit = implicit
+        upstream.peers = tuple(peers)
+        return upstream

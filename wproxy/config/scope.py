@@ -1,0 +1,166 @@
+"""What one block sets, on top of what the blocks around it hand down.
+
+`ScopeReader.read` takes the directives that stand in a block through the registry: may it stand here, has it the right number
+of arguments, what do they mean. A directive that is wrong is noted and left out, so that all problems are found in one run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wproxy.config.effects import Ineffective, ineffective, ineffective_listen
+from wproxy.config.registry import (
+    GATHER,
+    MAIN,
+    OWN,
+    OWN_GATHER,
+    SCALAR,
+    STEP,
+    UNION,
+    Directive,
+    find_directive,
+    unknown_directive_text,
+)
+from wproxy.config.tree import ConfigurationError, Node, Position, Problem
+from wproxy.directives.files import EXCLUSIVE
+from wproxy.directives.headers import INHERITED_BY, inherited
+
+Values = dict[str, Any]
+Written = dict[str, tuple[Node, ...]]
+
+
+class Scope:
+    """What one block sets: its own values by attribute name, and the directives they come from.
+
+    heritage: of the values, those that an inner block sees.
+    """
+
+    __slots__ = ("heritage", "values", "written")
+
+    def __init__(self, outer: Scope | None = None) -> None:
+        self.values: Values = dict(outer.heritage) if outer else {}
+        self.written: Written = {name: outer.written[name] for name in outer.heritage if name in outer.written} if outer else {}
+        self.heritage: Values = dict(self.values)
+
+
+class ScopeReader:
+    """Reads blocks, collecting problems, and the directives that have no effect yet."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self.ineffective: list[Ineffective] = []
+
+    def problem(self, text: str, position: Position | None) -> None:
+        """Note an error."""
+        problem = Problem(text, position)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def read(self, node: Node | None, context: int, outer: Scope | None) -> Scope:
+        """The scope of a block (None: an empty one) of that context inside another."""
+        scope = Scope(outer)
+        if node is None:
+            return scope
+        own: set[str] = set()
+        for child in node.children or ():
+            row = self.check(child, context)
+            if row is None:
+                continue
+            note = ineffective(row, child)
+            if note is not None:
+                self.ineffective.append(note)
+            if row.name == "listen":
+                self.ineffective.extend(ineffective_listen(child))
+            kind = row.inherit
+            attribute = "steps" if kind == STEP else row.attribute
+            if attribute in own and kind in (SCALAR, OWN):
+                self.problem(f'"{child.name}" directive is duplicate', child.position)
+                continue
+            value = self.value(row, child)
+            if value is _NOTHING:
+                continue
+            nodes: tuple[Node, ...] = (child,)
+            if kind in (GATHER, OWN_GATHER, STEP, UNION) and attribute in own:
+                nodes = (*scope.written[attribute], child)
+            if kind in (GATHER, OWN_GATHER, STEP):
+                value = (*scope.values[attribute], value) if attribute in own else (value,)
+            elif kind == UNION and attribute in own:
+                if value <= scope.values[attribute]:
+                    self.warnings.append(Problem(f'duplicate value "{child.arguments[0]}"', child.position))
+                value = scope.values[attribute] | value
+            rival = EXCLUSIVE.get(attribute)
+            if rival is not None:
+                if rival in own:
+                    text = f'"{child.name}" directive is duplicate, "{rival}" directive was specified earlier'
+                    self.problem(text, child.position)
+                    continue
+                scope.values.pop(rival, None)
+                scope.heritage.pop(rival, None)
+            own.add(attribute)
+            scope.values[attribute] = value
+            scope.written[attribute] = nodes
+            if kind not in (OWN, OWN_GATHER, STEP):
+                scope.heritage[attribute] = value
+        for attribute, switch in INHERITED_BY.items():
+            mode = scope.values.get(switch, "on")
+            if mode != "on":
+                mine = scope.values[attribute] if attribute in own else ()
+                theirs = outer.heritage.get(attribute, ()) if outer else ()
+                scope.values[attribute] = scope.heritage[attribute] = inherited(mode, mine, theirs, attribute in own)
+                nodes = outer.written.get(attribute, ()) if outer and mode == "merge" else ()
+                scope.written[attribute] = (*(scope.written[attribute] if attribute in own else ()), *nodes)
+        return scope
+
+    def value(self, row: Directive, node: Node) -> Any:
+        """What a directive's arguments mean; _NOTHING after noting what is wrong with them."""
+        try:
+            if row.has_entries:
+                value = row.read(*node.arguments, node.children)
+                self.warnings.extend(getattr(value, "warnings", ()))
+                return value
+            value = row.read(*node.arguments)
+        except ConfigurationError as error:  # of the entries of a block
+            self.problems.extend(error.problems)
+            return _NOTHING
+        except ValueError as error:
+            # Only there: a person may have written %s too.
+            text = str(error).replace('"%s" directive', f'"{node.name}" directive')
+            position = getattr(error, "position", None) or node.position
+            self.problem(text, position)
+            return _NOTHING
+        if row.block and value is not None:
+            value.node = node  # what is inside is read when the block around it has been read
+        return value
+
+    def check(self, node: Node, context: int) -> Directive | None:
+        """The row of a directive that may stand here with these arguments; None after noting why not."""
+        row = find_directive(node.name, context)
+        if row is None:
+            self.problem(unknown_directive_text(node, context), node.position)
+            return None
+        text = _refusal(row, node, context)
+        if text is not None:
+            self.problem(text, node.position)
+            return None
+        return row
+
+
+_NOTHING = object()
+
+
+def _refusal(row: Directive, node: Node, context: int) -> str | None:
+    """Why a directive may not stand here like this, in nginx's words; None when it may."""
+    if not row.contexts & context:
+        return f'"{node.name}" directive is not allowed here'
+    if not row.accepts(len(node.arguments)):
+        return f'invalid number of arguments in "{node.name}" directive'
+    if row.block and node.children is None:
+        return f'directive "{node.name}" has no opening "{{"'
+    if not row.block and node.children is not None:
+        return f'directive "{node.name}" is not terminated by ";"'
+    if any("\0" in argument for argument in node.arguments):
+        return f'a zero byte in "{node.name}" directive'
+    if context == MAIN and row.block and node.arguments:
+        return f'invalid number of arguments in "{node.name}" directive'
+    return None

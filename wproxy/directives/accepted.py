@@ -1,0 +1,517 @@
+"""The directives of nginx that wproxy knows and does not carry out yet, so that a configuration made for nginx loads.
+
+Name, contexts and number of arguments are nginx's own (the ngx_command_t tables of each module), and plain values (on and off,
+sizes, times, numbers) are read as nginx reads them. What a row says beyond that is what is lost without it:
+
+- `accepted` has no effect yet and is named by `-t` and at a start;
+- `guarded` has no effect yet either, and without it more would be let in, shown or done than the configuration says, so a start
+  refuses it: access rules, limits, the realip addresses they go by, checks of certificates, and the content handlers (a location
+  whose fastcgi_pass did nothing would hand out the source of the programs it should have run);
+- `harmless` only tunes the inside of nginx: nothing that a client, an upstream or an operator sees depends on it.
+
+A guard is the directive that does the work. What only refines it (auth_basic_user_file, limit_req_zone, ssl_ciphers) is merely
+accepted: without the guard it does nothing in nginx either, and with it the guard refuses. `idle` are the values that ask for
+nothing but what happens anyway, as `gzip off`: they are passed over in silence.
+
+To carry one of them out, take its name from this table and write its row in the file of its module. Commercial directives of
+nginx and those of modules that other people distribute are not here: they are unknown, and that is an error.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from wproxy.config.registry import (
+    EVENTS,
+    GATHER,
+    HTTP,
+    LIMIT_EXCEPT,
+    LOCATION,
+    LOCATION_IF,
+    MAIN,
+    OPAQUE,
+    OWN,
+    OWN_GATHER,
+    SCALAR,
+    SERVER,
+    UNION,
+    UPSTREAM,
+    Directive,
+    Reader,
+    directive,
+)
+from wproxy.directives.values import flag, number, parse_time, size, time, word
+
+MANY = 1000
+LEVELS = HTTP | SERVER | LOCATION
+ABOVE_LOCATION = HTTP | SERVER
+WITH_IF = LEVELS | LOCATION_IF
+PASS = LOCATION | LOCATION_IF
+
+
+def as_written(*arguments: object) -> tuple[object, ...]:
+    """The arguments as they are."""
+    return arguments
+
+
+def word_set(*arguments: str) -> frozenset[str]:
+    """The words of a set, whichever they are."""
+    return frozenset(arguments)
+
+
+def block(*arguments: object) -> None:
+    """The reader of a block: nothing in it is looked at yet."""
+
+
+def seconds(value: str) -> float:
+    """Seconds, for what is counted in whole seconds: years to seconds, no milliseconds."""
+    found = parse_time(value)
+    if found is None or "ms" in value:
+        raise ValueError('"%s" directive invalid value')
+    return found
+
+
+def buffers(count: str, each: str) -> tuple[int, int]:
+    """(number, bytes each)."""
+    try:
+        return number(1)(count), size(each)
+    except ValueError:
+        raise ValueError('"%s" directive invalid value') from None
+
+
+class Line(NamedTuple):
+    """Directives that differ in nothing but their name."""
+
+    names: str
+    contexts: int
+    read: Reader = as_written
+    arity: int | tuple[int, int] = 1
+    inherit: str = SCALAR
+    block: int = 0
+    named: bool = False
+    idle: str = ""  # words, lower case: with one of them as the only argument nothing is asked for
+    effective: bool = False
+    guards: bool = False
+
+
+accepted = Line
+
+
+def guarded(line: Line) -> Line:
+    """This line, refused by a start."""
+    return line._replace(guards=True)
+
+
+def harmless(line: Line) -> Line:
+    """This line, passed over in silence."""
+    return line._replace(effective=True)
+
+
+def each(modules: str, names: str) -> str:
+    """The directives that several modules have alike: each name behind each prefix."""
+    return " ".join(f"{module}_{name}" for module in modules.split() for name in names.split())
+
+
+CGI = "fastcgi uwsgi scgi"
+CACHES = f"proxy {CGI}"
+TLS = "proxy grpc uwsgi"  # those that speak TLS to an upstream
+ANY_NUMBER = (1, MANY)
+
+# What a module does, in a sentence, and its directives.
+MODULES: dict[str, tuple[Line, ...]] = {
+    "Processes (src/core/nginx.c).": (
+        # The socket of each worker is its own and its event loop takes one event at a time: there is nothing to take turns for.
+        harmless(accepted("lock_file timer_resolution", MAIN)),
+        harmless(accepted("pcre_jit", MAIN, flag)),  # Python's `re` has no such stage
+        harmless(accepted("thread_pool", MAIN, arity=(2, 3), inherit=OWN_GATHER)),  # files are small reads from the page cache
+        # A module brings directives, and one that wproxy does not know is an error where it stands.
+        harmless(accepted("load_module", MAIN, inherit=OWN_GATHER)),
+        harmless(accepted("env", MAIN, inherit=OWN_GATHER)),  # workers keep the whole environment; only embedded Perl reads it
+        harmless(accepted("ssl_object_cache_inheritable", MAIN, flag)),  # a reload reads every file again
+        accepted("master_process", MAIN, flag, idle="on"),
+        accepted("debug_points", MAIN, word(("stop", "abort"))),
+        accepted("worker_cpu_affinity", MAIN, arity=ANY_NUMBER),
+        accepted("worker_priority working_directory ssl_engine google_perftools_profiles", MAIN),
+        accepted("worker_rlimit_nofile", MAIN, number()),
+        accepted("worker_rlimit_core", MAIN, size),
+        accepted("quic_bpf", MAIN, flag, idle="off"),
+    ),
+    "Other protocols than HTTP (src/stream, src/mail).": (
+        accepted("stream mail", MAIN, block, arity=0, inherit=OWN, block=OPAQUE),
+    ),
+    "The event loop (src/event/ngx_event.c).": (
+        harmless(accepted("accept_mutex multi_accept", EVENTS, flag)),
+        harmless(accepted("accept_mutex_delay", EVENTS, time)),
+        # The standard `selectors` takes the best of the system.
+        harmless(accepted("use", EVENTS, word(("epoll", "poll", "select", "kqueue", "eventport", "/dev/poll")))),
+        harmless(accepted("worker_aio_requests", EVENTS, number())),
+        harmless(accepted("debug_connection", EVENTS, inherit=OWN_GATHER)),  # only a debug build of nginx heeds it
+    ),
+    "Sizes of nginx's tables: those of wproxy grow by themselves.": (
+        harmless(
+            accepted(
+                "map_hash_max_size map_hash_bucket_size variables_hash_max_size variables_hash_bucket_size "
+                "server_names_hash_max_size server_names_hash_bucket_size",
+                HTTP,
+                number(),
+            )
+        ),
+        harmless(
+            accepted(
+                "types_hash_max_size types_hash_bucket_size proxy_headers_hash_max_size proxy_headers_hash_bucket_size",
+                LEVELS,
+                number(),
+            )
+        ),
+        harmless(accepted("referer_hash_max_size referer_hash_bucket_size", SERVER | LOCATION, number())),
+        harmless(accepted("connection_pool_size request_pool_size", ABOVE_LOCATION, size)),
+    ),
+    "How bytes are moved: wproxy chooses by itself (ngx_http_core_module.c).": (
+        harmless(accepted("sendfile", WITH_IF, flag)),
+        harmless(accepted("tcp_nopush tcp_nodelay aio_write client_body_in_single_buffer open_file_cache_errors", LEVELS, flag)),
+        harmless(accepted("open_file_cache_events", LEVELS, flag)),
+        harmless(
+            accepted(
+                "postpone_output send_lowat directio_alignment read_ahead subrequest_output_buffer_size "
+                "proxy_send_lowat fastcgi_send_lowat",
+                LEVELS,
+                size,
+            )
+        ),
+        harmless(accepted("aio directio", LEVELS)),
+        harmless(accepted("output_buffers", LEVELS, buffers, arity=2)),
+        harmless(accepted("open_file_cache", LEVELS, arity=(1, 2))),  # files are looked up anew: never stale
+        harmless(accepted("open_file_cache_valid", LEVELS, seconds)),
+        harmless(accepted("open_file_cache_min_uses", LEVELS, number())),
+        # Bodies are passed on as they come and never wait on a disk.
+        harmless(accepted(f"client_body_temp_path {each(CACHES, 'temp_path')}", LEVELS, arity=(1, 4))),
+        harmless(accepted(each(CACHES, "temp_file_write_size max_temp_file_size"), LEVELS, size)),
+    ),
+    "Connections, bodies and subrequests (ngx_http_core_module.c).": (
+        accepted("keepalive_disable", LEVELS, word_set, arity=(1, 2), inherit=UNION, idle="none"),
+        accepted("keepalive_min_timeout", LEVELS, time, idle="0 0s"),
+        accepted("lingering_close", LEVELS, word(("on", "off", "always")), idle="on"),
+        accepted("reset_timedout_connection log_subrequest msie_refresh", LEVELS, flag, idle="off"),
+        accepted("chunked_transfer_encoding", LEVELS, flag, idle="on"),
+        accepted("client_body_in_file_only", LEVELS, word(("on", "off", "clean")), idle="off"),
+        accepted("client_body_early_read early_hints", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
+        accepted("resolver", LEVELS, arity=ANY_NUMBER),
+        accepted("resolver_timeout", LEVELS, time),
+        accepted("post_action", WITH_IF, idle="off"),
+    ),
+    "How much a second (ngx_http_write_filter_module.c).": (
+        # It shares out a line; nobody gets in or gets more of anything without it.
+        accepted("limit_rate limit_rate_after", WITH_IF, idle="0"),
+        accepted(each(CACHES, "limit_rate"), LEVELS, idle="0"),
+    ),
+    "Who may enter, by address (ngx_http_access_module.c).": (
+        guarded(accepted("allow", LEVELS | LIMIT_EXCEPT, inherit=GATHER, named=True, idle="all")),
+        guarded(accepted("deny", LEVELS | LIMIT_EXCEPT, inherit=GATHER, named=True)),
+    ),
+    "Who may enter, by password (ngx_http_auth_basic_module.c).": (
+        guarded(accepted("auth_basic", LEVELS | LIMIT_EXCEPT, idle="off")),
+        accepted("auth_basic_user_file", LEVELS | LIMIT_EXCEPT),
+        accepted("auth_delay", LEVELS, time, idle="0 0s"),
+    ),
+    "Who may enter, by asking an upstream (ngx_http_auth_request_module.c).": (
+        guarded(accepted("auth_request", LEVELS, idle="off")),
+        accepted("auth_request_set", LEVELS, arity=2, inherit=GATHER),
+    ),
+    "How many requests a second (ngx_http_limit_req_module.c).": (
+        guarded(accepted("limit_req", LEVELS, arity=(1, 3), inherit=GATHER)),
+        accepted("limit_req_zone", HTTP, arity=3, inherit=OWN_GATHER),
+        accepted("limit_req_log_level", LEVELS, word(("info", "notice", "warn", "error"))),
+        accepted("limit_req_status", LEVELS, number(400, 599)),
+        accepted("limit_req_dry_run", LEVELS, flag, idle="off"),
+    ),
+    "How many requests at once (ngx_http_limit_conn_module.c).": (
+        guarded(accepted("limit_conn", LEVELS, arity=2, inherit=GATHER)),
+        accepted("limit_conn_zone", HTTP, arity=2, inherit=OWN_GATHER),
+        accepted("limit_conn_log_level", LEVELS, word(("info", "notice", "warn", "error"))),
+        accepted("limit_conn_status", LEVELS, number(400, 599)),
+        accepted("limit_conn_dry_run", LEVELS, flag, idle="off"),
+    ),
+    "The address of a client behind a proxy (ngx_http_realip_module.c).": (
+        # Access rules, limits and logs would go by the address of the proxy.
+        guarded(accepted("set_real_ip_from", LEVELS, inherit=GATHER)),
+        accepted("real_ip_header", LEVELS),
+        accepted("real_ip_recursive", LEVELS, flag, idle="off"),
+    ),
+    "Links and referrers that are let in (ngx_http_secure_link_module.c, ngx_http_referer_module.c).": (
+        # Both only set a variable that an `if` asks for; without a value in it the `if` would let everybody pass or nobody.
+        guarded(accepted("secure_link secure_link_secret", LEVELS)),
+        accepted("secure_link_md5", LEVELS),
+        guarded(accepted("valid_referers", SERVER | LOCATION, arity=ANY_NUMBER, inherit=GATHER)),
+    ),
+    "Whether symbolic links are followed (ngx_http_core_module.c).": (
+        guarded(accepted("disable_symlinks", LEVELS, arity=(1, 2), idle="off")),
+    ),
+    "TLS with clients (ngx_http_ssl_module.c).": (
+        guarded(accepted("ssl ssl_reject_handshake", ABOVE_LOCATION, flag, idle="off")),
+        guarded(accepted("ssl_verify_client", ABOVE_LOCATION, word(("off", "on", "optional", "optional_no_ca")), idle="off")),
+        guarded(accepted("ssl_ocsp", ABOVE_LOCATION, word(("off", "on", "leaf")), idle="off")),
+        accepted("ssl_certificate ssl_certificate_key ssl_session_ticket_key ssl_ech_file", ABOVE_LOCATION, inherit=GATHER),
+        accepted(
+            "ssl_password_file ssl_dhparam ssl_ecdh_curve ssl_ciphers ssl_client_certificate ssl_trusted_certificate ssl_crl "
+            "ssl_stapling_file ssl_stapling_responder ssl_ocsp_responder ssl_ocsp_cache",
+            ABOVE_LOCATION,
+        ),
+        accepted("ssl_certificate_cache", ABOVE_LOCATION, arity=(1, 3), idle="off"),
+        accepted(
+            "ssl_protocols",
+            ABOVE_LOCATION,
+            word_set,
+            arity=ANY_NUMBER,
+            inherit=UNION,
+        ),
+        accepted("ssl_buffer_size", ABOVE_LOCATION, size),
+        accepted("ssl_verify_depth", ABOVE_LOCATION, number()),
+        accepted("ssl_prefer_server_ciphers ssl_session_tickets", ABOVE_LOCATION, flag),
+        accepted(
+            "ssl_stapling ssl_stapling_verify ssl_early_data ssl_certificate_compression", ABOVE_LOCATION, flag, idle="off"
+        ),
+        accepted("ssl_session_cache", ABOVE_LOCATION, arity=(1, 2), idle="off none"),
+        accepted("ssl_session_timeout", ABOVE_LOCATION, seconds),
+        accepted("ssl_conf_command", ABOVE_LOCATION, arity=2, inherit=GATHER),
+    ),
+    "HTTP/2 and HTTP/3 with clients (src/http/v2, src/http/v3).": (
+        accepted("http2 http3 http3_hq", ABOVE_LOCATION, flag, idle="off"),
+        accepted("quic_retry quic_gso", ABOVE_LOCATION, flag, idle="off"),
+        accepted("quic_host_key", ABOVE_LOCATION),
+        accepted("quic_active_connection_id_limit http3_max_concurrent_streams", ABOVE_LOCATION, number()),
+        accepted("http3_stream_buffer_size http2_body_preread_size", ABOVE_LOCATION, size),
+        accepted("http2_max_concurrent_streams", ABOVE_LOCATION, number()),
+        accepted("http2_recv_buffer_size", HTTP, size),
+        accepted("http2_chunk_size", LEVELS, size),
+        # Nobody pushes any more, and these limits have long been those of HTTP/1: nginx passes over them too.
+        harmless(accepted("http2_max_field_size http2_max_header_size", ABOVE_LOCATION, size, inherit=GATHER)),
+        harmless(accepted("http2_idle_timeout http2_recv_timeout", ABOVE_LOCATION, time, inherit=GATHER)),
+        harmless(accepted("http2_max_requests http2_max_concurrent_pushes", ABOVE_LOCATION, number(), inherit=GATHER)),
+        harmless(accepted("http2_push", LEVELS, inherit=GATHER)),
+        harmless(accepted("http2_push_preload", LEVELS, flag)),
+    ),
+    "What is sent to an upstream and kept of its answer (ngx_http_proxy_module.c).": (
+        accepted("proxy_buffering proxy_request_buffering", LEVELS, flag, idle="off"),
+        accepted("proxy_pass_request_body", LEVELS, flag, idle="on"),
+        accepted("proxy_force_ranges proxy_socket_keepalive proxy_pass_trailers", LEVELS, flag, idle="off"),
+        harmless(accepted("proxy_buffers", LEVELS, buffers, arity=2)),  # how much is read ahead of a slow client
+        harmless(accepted("proxy_busy_buffers_size", LEVELS, size)),
+        accepted("proxy_bind", LEVELS, arity=(1, 2), idle="off"),
+        accepted("proxy_method proxy_set_body", LEVELS),
+        accepted("proxy_redirect proxy_cookie_domain proxy_cookie_path", LEVELS, arity=(1, 2), inherit=GATHER, idle="off"),
+        # Cookies would go out without `secure` and `httponly`.
+        guarded(accepted("proxy_cookie_flags", LEVELS, arity=(1, 4), inherit=GATHER, idle="off")),
+    ),
+    "TLS with upstreams (ngx_http_upstream.c).": (
+        guarded(accepted(each(TLS, "ssl_verify"), LEVELS, flag, idle="off")),
+        accepted(each(TLS, "ssl_server_name"), LEVELS, flag, idle="off"),
+        accepted(each(TLS, "ssl_session_reuse"), LEVELS, flag),
+        accepted(
+            each(
+                TLS,
+                "ssl_certificate ssl_certificate_key ssl_ciphers ssl_crl ssl_name ssl_password_file ssl_trusted_certificate",
+            ),
+            LEVELS,
+        ),
+        accepted(each(TLS, "ssl_certificate_cache"), LEVELS, arity=(1, 3), idle="off"),
+        accepted(each(TLS, "ssl_conf_command"), LEVELS, arity=2, inherit=GATHER),
+        accepted(each(TLS, "ssl_protocols"), LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
+        accepted(each(TLS, "ssl_verify_depth"), LEVELS, number()),
+    ),
+    "A store of answers on the disk (ngx_http_file_cache.c).": (
+        accepted(each(CACHES, "cache_path"), HTTP, arity=(2, MANY), inherit=OWN_GATHER),
+        accepted(each(CACHES, "cache store"), LEVELS, idle="off"),
+        accepted(each(CACHES, "cache_key"), LEVELS),
+        accepted(each(CACHES, "cache_valid cache_bypass no_cache"), LEVELS, arity=ANY_NUMBER, inherit=GATHER),
+        accepted(each(CACHES, "cache_methods"), LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
+        accepted(each(CACHES, "cache_use_stale"), LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION, idle="off"),
+        accepted(each(CACHES, "cache_lock cache_revalidate cache_background_update"), LEVELS, flag, idle="off"),
+        accepted("proxy_cache_convert_head", LEVELS, flag),
+        accepted(each(CACHES, "cache_lock_age cache_lock_timeout"), LEVELS, time),
+        accepted(each(CACHES, "cache_max_range_offset"), LEVELS, size),
+        accepted(each(CACHES, "cache_min_uses"), LEVELS, number()),
+        accepted(each(CACHES, "store_access"), LEVELS, arity=(1, 3)),
+        accepted(each(f"{CACHES} grpc", "ignore_headers"), LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
+        accepted("slice", LEVELS, size, idle="0"),
+    ),
+    "FastCGI, uwsgi and SCGI upstreams (ngx_http_fastcgi_module.c, ngx_http_uwsgi_module.c, ngx_http_scgi_module.c).": (
+        guarded(accepted(each(CGI, "pass"), PASS, inherit=OWN)),
+        accepted(each(CGI, "param"), LEVELS, arity=(2, 3), inherit=GATHER, named=True),
+        accepted(each(CGI, "hide_header pass_header"), LEVELS, inherit=GATHER),
+        accepted(each(CGI, "bind"), LEVELS, arity=(1, 2), idle="off"),
+        accepted(each(CGI, "connect_timeout read_timeout send_timeout next_upstream_timeout"), LEVELS, time),
+        accepted(each(CGI, "next_upstream_tries"), LEVELS, number()),
+        accepted(each(CGI, "next_upstream"), LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
+        accepted(each(CGI, "buffer_size busy_buffers_size"), LEVELS, size),
+        accepted(each(CGI, "buffers"), LEVELS, buffers, arity=2),
+        accepted(
+            each(
+                CGI,
+                "buffering force_ranges ignore_client_abort intercept_errors pass_request_body pass_request_headers "
+                "request_buffering socket_keepalive",
+            ),
+            LEVELS,
+            flag,
+        ),
+        accepted("fastcgi_keep_conn", LEVELS, flag),
+        accepted("fastcgi_index fastcgi_split_path_info uwsgi_string", LEVELS),
+        accepted("fastcgi_catch_stderr", LEVELS, inherit=GATHER),
+        accepted("uwsgi_modifier1 uwsgi_modifier2", LEVELS, number(0, 255)),
+    ),
+    "Upstreams that speak gRPC (ngx_http_grpc_module.c).": (
+        guarded(accepted("grpc_pass", PASS, inherit=OWN)),
+        accepted("grpc_set_header", LEVELS, arity=2, inherit=GATHER, named=True),
+        accepted("grpc_hide_header grpc_pass_header", LEVELS, inherit=GATHER),
+        accepted("grpc_bind", LEVELS, arity=(1, 2), idle="off"),
+        accepted("grpc_connect_timeout grpc_read_timeout grpc_send_timeout grpc_next_upstream_timeout", LEVELS, time),
+        accepted("grpc_next_upstream_tries", LEVELS, number()),
+        accepted("grpc_next_upstream", LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
+        accepted("grpc_buffer_size", LEVELS, size),
+        accepted("grpc_intercept_errors grpc_socket_keepalive", LEVELS, flag),
+    ),
+    "Values from memcached (ngx_http_memcached_module.c).": (
+        guarded(accepted("memcached_pass", PASS, inherit=OWN)),
+        accepted("memcached_bind", LEVELS, arity=(1, 2), idle="off"),
+        accepted(
+            "memcached_connect_timeout memcached_read_timeout memcached_send_timeout memcached_next_upstream_timeout",
+            LEVELS,
+            time,
+        ),
+        accepted("memcached_next_upstream_tries memcached_gzip_flag", LEVELS, number()),
+        accepted("memcached_next_upstream", LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
+        accepted("memcached_buffer_size", LEVELS, size),
+        accepted("memcached_socket_keepalive", LEVELS, flag),
+    ),
+    "Tunnels for CONNECT (ngx_http_tunnel_module.c).": (
+        # Without them CONNECT is refused with 405.
+        accepted("tunnel_pass", SERVER | PASS, arity=(0, 1), inherit=OWN),
+        accepted("tunnel_allow_upstream", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
+        accepted("tunnel_bind", LEVELS, arity=(1, 2), idle="off"),
+        accepted("tunnel_bind_dynamic tunnel_socket_keepalive", LEVELS, flag, idle="off"),
+        accepted("tunnel_buffer_size tunnel_send_lowat", LEVELS, size),
+        accepted(
+            "tunnel_connect_timeout tunnel_read_timeout tunnel_send_timeout tunnel_next_upstream_timeout", LEVELS, time
+        ),
+        accepted("tunnel_next_upstream", LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
+        accepted("tunnel_next_upstream_tries", LEVELS, number()),
+    ),
+    "How a group shares requests among its servers (ngx_http_upstream_*_module.c).": (
+        accepted("ip_hash least_conn", UPSTREAM, arity=0, inherit=OWN),
+        accepted("hash least_time", UPSTREAM, arity=(1, 2), inherit=OWN),
+        accepted("random", UPSTREAM, arity=(0, 2), inherit=OWN),
+        accepted("sticky", UPSTREAM, arity=(2, MANY), inherit=OWN),
+        accepted("resolver", UPSTREAM, arity=ANY_NUMBER, inherit=OWN),
+        accepted("resolver_timeout", UPSTREAM, time, inherit=OWN),
+        # The health of servers is known to all workers anyway, in memory that is as large as it needs to be.
+        harmless(accepted("zone", UPSTREAM, arity=(1, 2), inherit=OWN)),
+    ),
+    "Compression (ngx_http_gzip_filter_module.c, ngx_http_gzip_static_module.c, ngx_http_gunzip_filter_module.c).": (
+        accepted("gzip", WITH_IF, flag, idle="off"),
+        accepted("gzip_vary gunzip", LEVELS, flag, idle="off"),
+        accepted("gzip_static", LEVELS, word(("off", "on", "always")), idle="off"),
+        accepted("gzip_comp_level", LEVELS, number(1, 9)),
+        accepted("gzip_min_length", LEVELS, number()),
+        accepted("gzip_http_version", LEVELS, word(("1.0", "1.1"))),
+        accepted("gzip_buffers gunzip_buffers", LEVELS, buffers, arity=2),
+        accepted("gzip_types gzip_disable", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
+        accepted("gzip_proxied", LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION, idle="off"),
+    ),
+    "Character sets (ngx_http_charset_filter_module.c).": (
+        accepted("charset source_charset", WITH_IF, idle="off"),
+        accepted("override_charset", WITH_IF, flag, idle="off"),
+        accepted("charset_types", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
+        accepted("charset_map", HTTP, block, arity=2, inherit=OWN_GATHER, block=OPAQUE, named=True),
+    ),
+    "Changes to the text of a response (ngx_http_sub_filter_module.c, ngx_http_ssi_filter_module.c and others).": (
+        accepted("sub_filter", LEVELS, arity=2, inherit=GATHER),
+        accepted("sub_filter_types ssi_types addition_types", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
+        accepted("sub_filter_once sub_filter_last_modified ssi_last_modified ssi_silent_errors", LEVELS, flag),
+        accepted("ssi", WITH_IF, flag, idle="off"),
+        accepted("ssi_min_file_chunk ssi_value_length", LEVELS, size),
+        accepted("add_before_body add_after_body", LEVELS),
+    ),
+    "Lists of directories and files of other kinds (ngx_http_autoindex_module.c and others).": (
+        accepted("autoindex", LEVELS, flag, idle="off"),
+        accepted("autoindex_exact_size autoindex_localtime", LEVELS, flag),
+        accepted("autoindex_format", LEVELS, word(("html", "json", "jsonp", "xml"))),
+        accepted("random_index", LOCATION, flag, idle="off"),
+        accepted("empty_gif flv mp4", LOCATION, arity=0, inherit=OWN_GATHER),
+        accepted("mp4_buffer_size mp4_max_buffer_size", LEVELS, size),
+        accepted("mp4_start_key_frame", LEVELS, flag, idle="off"),
+        accepted("stub_status", SERVER | LOCATION, arity=(0, 1), inherit=OWN_GATHER),
+    ),
+    "Images and XML (ngx_http_image_filter_module.c, ngx_http_xslt_filter_module.c).": (
+        accepted("image_filter", LOCATION, arity=(1, 3), inherit=GATHER, idle="off"),
+        accepted("image_filter_jpeg_quality image_filter_webp_quality image_filter_sharpen", LEVELS),
+        accepted("image_filter_transparency image_filter_interlace", LEVELS, flag),
+        accepted("image_filter_buffer", LEVELS, size),
+        accepted("xml_entities", LEVELS),
+        accepted("xslt_stylesheet", LOCATION, arity=ANY_NUMBER, inherit=GATHER),
+        accepted("xslt_param xslt_string_param", LEVELS, arity=2, inherit=GATHER),
+        accepted("xslt_types", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
+        accepted("xslt_last_modified", LEVELS, flag),
+    ),
+    "Files that clients write (ngx_http_dav_module.c).": (
+        # Without them the methods are refused with 405.
+        accepted("dav_methods", LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION, idle="off"),
+        accepted("dav_access", LEVELS, arity=(1, 3)),
+        accepted("create_full_put_path", LEVELS, flag),
+        accepted("min_delete_depth", LEVELS, number()),
+    ),
+    "Copies of requests (ngx_http_mirror_module.c).": (
+        accepted("mirror", LEVELS, inherit=GATHER, idle="off"),
+        accepted("mirror_request_body", LEVELS, flag),
+    ),
+    "Variables from browsers, places and cookies (ngx_http_browser_module.c, ngx_http_geoip_module.c and others).": (
+        accepted("ancient_browser", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
+        accepted("modern_browser", LEVELS, arity=(1, 2), inherit=GATHER),
+        accepted("ancient_browser_value modern_browser_value", LEVELS, inherit=GATHER),
+        accepted("geoip_country geoip_city geoip_org", HTTP, arity=(1, 2)),
+        accepted("geoip_proxy", HTTP, inherit=GATHER),
+        accepted("geoip_proxy_recursive", HTTP, flag),
+        accepted("userid", LEVELS, word(("off", "log", "v1", "on")), idle="off"),
+        accepted("userid_domain userid_expires userid_mark userid_name userid_p3p userid_path userid_service", LEVELS),
+        accepted("userid_flags", LEVELS, arity=(1, 3)),
+    ),
+    "Embedded Perl (ngx_http_perl_module.c).": (
+        guarded(accepted("perl", LOCATION | LIMIT_EXCEPT, inherit=OWN)),
+        accepted("perl_modules perl_require", HTTP, inherit=OWN_GATHER),
+        accepted("perl_set", HTTP, arity=2, inherit=OWN_GATHER),
+    ),
+    "Open files of logs whose name has a variable (ngx_http_log_module.c).": (
+        harmless(accepted("open_log_file_cache", LEVELS, arity=(1, 4))),
+    ),
+}  # fmt: skip
+
+
+def _rows() -> dict[str, list[Directive]]:
+    rows: dict[str, list[Directive]] = {}
+    for purpose, lines in MODULES.items():
+        for line in lines:
+            for name in line.names.split():
+                row: Directive = directive(
+                    line.read,
+                    line.contexts,
+                    arity=line.arity,
+                    inherit=line.inherit,
+                    block=line.block,
+                    named=line.named,
+                    effective=line.effective,
+                    guards=line.guards,
+                    doc=f"{purpose} {'Accepted: nothing depends on it.' if line.effective else 'Accepted, without effect yet.'}",
+                )
+                rows.setdefault(name, []).append(row)
+    return rows
+
+
+def _idle_values() -> dict[str, frozenset[str]]:
+    found = {name: frozenset(line.idle.split()) for lines in MODULES.values() for line in lines for name in line.names.split()}
+    return {name: words for name, words in found.items() if words}
+
+
+# By name, for `register_accepted`.
+ACCEPTED = _rows()
+# The arguments, in lower case, with which a directive asks for nothing but what happens anyway.
+IDLE = _idle_values()
+# The names that a configuration may have without a word about them.
+HARMLESS = frozenset(name for name, rows in ACCEPTED.items() for row in rows if row.effective)

@@ -1,0 +1,63 @@
+"""`error_page` (nginx: ngx_http_core_error_page; routing.md §3.6)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from wproxy.config.registry import GATHER, HTTP, LOCATION, LOCATION_IF, SERVER, directive
+from wproxy.directives.values import flag
+from wproxy.template import Template, compile_template
+
+KEPT = -1  # the status that was raised
+TARGETS = 0  # the status of what answers in its place
+
+
+class ErrorPage(NamedTuple):
+    """One `error_page` line. statuses: that it is for. status: KEPT, TARGETS or the one to send.
+
+    target: a URI, `@name`, or a URL to redirect to.
+    """
+
+    statuses: tuple[int, ...]
+    status: int
+    target: Template
+
+
+def error_page(*words: str) -> ErrorPage:
+    """`error_page CODE... [=[CODE]] TARGET`."""
+    *codes, target = words
+    status = KEPT
+    if len(codes) > 1 and codes[-1].startswith("="):
+        answer = codes.pop()[1:]
+        if answer and not (answer.isascii() and answer.isdigit() and len(answer) < 9):
+            raise ValueError(f'invalid value "={answer}"')
+        status = int(answer) if answer else TARGETS
+    statuses = []
+    for code in codes:
+        if not (code.isascii() and code.isdigit() and len(code) < 9):
+            raise ValueError(f'invalid value "{code}"')
+        number = int(code)
+        if number == 499:
+            raise ValueError('value "499" must be between 300 and 599, and is not 499: the client has left')
+        if not 300 <= number <= 599:
+            raise ValueError("value must be between 300 and 599")
+        statuses.append(number)
+    return ErrorPage(tuple(statuses), status, compile_template(target))
+
+
+_LEVELS = HTTP | SERVER | LOCATION | LOCATION_IF
+
+
+class ErrorPageDirectives:
+    """What answers in place of the built-in pages."""
+
+    error_page: tuple[ErrorPage, ...] = directive(
+        error_page,
+        _LEVELS,
+        arity=(2, 1000),
+        inherit=GATHER,
+        doc="What answers in place of a built-in error page: a URI, `@name` or a URL, and with which status.",
+    )
+    recursive_error_pages: bool = directive(
+        flag, HTTP | SERVER | LOCATION, default="off", doc="Whether an error page may lead to another."
+    )

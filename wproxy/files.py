@@ -1,0 +1,171 @@
+"""From a URI to a file: `root` and `alias`, the names of types (routing.md §3.4, §5.2; nginx: ngx_http_map_uri_to_path).
+
+A location's `FilePlan` is worked out at load. With `root` the path of a file is the directory and the whole `$uri`; with `alias`
+it is the alias and what follows the location's name; in a regex location the alias is the whole path, captures and all.
+
+Nothing above the directory can be named. A normalised `$uri` has no `..` left, but two things bring them back: `rewrite` and
+other words of the configuration that build a URI from what the client sent, and an alias with a slash at its end in a location
+without one (`/img../secret`). nginx serves both; here such a path is refused, unless the configuration itself climbs.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from wproxy.http import Request, ResponseFields
+
+if TYPE_CHECKING:
+    from wproxy.config.model import Location
+
+# Without a `types` block (nginx: ngx_http_core_default_types).
+DEFAULT_TYPES = {"html": "text/html", "gif": "image/gif", "jpg": "image/jpeg"}
+
+_CLIMBS = re.compile(rb"(?:^|/)\.\.(?:/|$)").search
+
+
+class Unmappable(Exception):
+    """A URI has no path in its location.
+
+    status: what to answer. level, reason: for the error log; the reason has no path in it.
+    """
+
+    def __init__(self, status: int, level: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.level = level
+        self.reason = reason
+
+
+class FilePlan:
+    """How a location finds its files.
+
+    root: the directory, or the alias; None when it has variables. cut: how much of the URI an alias stands for, 0 for a root.
+    whole: the alias is the whole path (in a regex location).
+    heads: of files that were served, for a worker to find again.
+    """
+
+    __slots__ = ("_climbing", "_evaluate", "_prefix", "_types", "cut", "default_type", "heads", "is_alias", "root", "whole")
+
+    def __init__(self, location: Location, prefix: str) -> None:
+        """prefix: the directory of relative paths, with its slash. The plan of the location around this one is made before.
+
+        Raises ValueError, in nginx's words, for an alias that can stand for nothing.
+        """
+        alias = location.alias
+        template = location.root if alias is None else alias.path
+        self._evaluate = template.evaluate
+        self._prefix = _encode(prefix)
+        self._climbing = _CLIMBS(_encode(template.text)) is not None
+        self.root: bytes | None = None
+        if template.constant is not None:
+            self.root = b"" if template.constant == b"/" and alias is None else self._absolute(template.constant)
+        self.is_alias = alias is not None
+        self.cut = 0
+        self.whole = False
+        if alias is not None:
+            if alias.location is None:
+                alias.location = location
+            owner = alias.location
+            if owner.modifier == "@":
+                raise ValueError('the "alias" directive cannot be used inside the named location')
+            if owner.modifier in ("~", "~*"):
+                self.whole = True
+            else:
+                self.cut = len(owner.prefix)
+        self._types = {
+            _encode(extension): _encode(kind) for block in location.types or (DEFAULT_TYPES,) for extension, kind in block.items()
+        }
+        self.default_type = _encode(location.default_type)
+        self.heads: dict[Any, ResponseFields] = {}
+
+    def directory(self, request: Request) -> bytes:
+        """`$document_root`: the root or the alias, absolute."""
+        if self.root is not None:
+            return self.root
+        return self._absolute(self._evaluate(request))
+
+    def _absolute(self, path: bytes) -> bytes:
+        return path if path.startswith(b"/") else self._prefix + path
+
+    def path(self, request: Request) -> bytes:
+        """The path of the request's URI. Raises Unmappable."""
+        root = self.root
+        uri = request.path
+        if root is None or self.is_alias:
+            return self._unusual_path(request)
+        if b".." in uri and _CLIMBS(uri) is not None:
+            raise _climbing()
+        return root + uri
+
+    def _unusual_path(self, request: Request) -> bytes:
+        """The same for an alias, or for a root with variables."""
+        self.check(request)
+        directory = self.directory(request)
+        if self.whole:
+            path = directory + request.path if request.add_uri_to_alias else directory
+            return self.below(path)
+        return self.below(directory, request.path[self.cut :])
+
+    def check(self, request: Request) -> None:
+        """Raise Unmappable when the URI is not the location's any more, so that the alias can stand for no part of it."""
+        if self.is_alias and not request.valid_location:
+            name = request.location.pattern
+            raise Unmappable(500, "alert", f'"alias" cannot be used in location "{name}" where URI was rewritten')
+
+    def below(self, directory: bytes, rest: bytes = b"") -> bytes:
+        """The path of `rest` in the directory. Raises Unmappable when a `..` is not the configuration's own."""
+        path = directory + rest
+        if b".." in path:
+            if self.root is None and not self._climbing:
+                doubtful = path  # what variables put into the directory is not trusted either
+            else:
+                begun = directory[directory.rfind(b"/") + 1 :]
+                doubtful = rest if begun == b".." else begun + rest
+            if _CLIMBS(doubtful) is not None:
+                raise _climbing()
+        return path
+
+    def type_of(self, uri: bytes) -> bytes:
+        """The Content-Type of a URI, by the extension of its last segment; empty when there is none."""
+        # The name must have something before the dot (nginx: ngx_http_set_exten).
+        name = uri[uri.rfind(b"/") + 1 :]
+        dot = name.rfind(b".")
+        return self._types.get(name[dot + 1 :].lower(), self.default_type) if dot > 0 else self.default_type
+
+    def __repr__(self) -> str:
+        return f"<files {'alias' if self.is_alias else 'root'} {self.root!r}>"
+
+
+def _climbing() -> Unmappable:
+    return Unmappable(404, "error", "the path leaves the directory of the location")
+
+
+def document_root(request: Request) -> bytes:
+    """`$document_root` of the location that the request is in."""
+    return request.location.files.directory(request)
+
+
+def filename(request: Request) -> bytes:
+    """`$request_filename`: the path of the request's URI; empty where it has none."""
+    try:
+        return request.location.files.path(request)
+    except Unmappable:
+        return b""
+
+
+def content_type(location: Location, uri: bytes) -> bytes:
+    """The Content-Type that a location gives to a URI, by its extension."""
+    return location.files.type_of(uri)
+
+
+def shown_path(path: bytes) -> str:
+    """A path fit for a line of the error log: as it is, but for controls."""
+    return path.decode("utf-8", "backslashreplace").translate(_CONTROLS)
+
+
+_CONTROLS = {code: f"\\x{code:02X}" for code in (*range(0x20), 0x7F)}
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,65 @@
+"""Variables of the time of day."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from wproxy.http import MONTHS, Request
+from wproxy.variables.registry import REQUEST, variable
+
+
+@variable("msec", REQUEST)
+def msec(request: Request) -> bytes:
+    return b"%.3f" % request.client.clock.wall
+
+
+class _PerSecond:
+    """A text that changes once a second: made when it is asked for in a new second."""
+
+    def __init__(self, make: Callable[[int], str]) -> None:
+        self.make = make
+        self.second = -1
+        self.text = b""
+
+    def at(self, wall: float) -> bytes:
+        second = int(wall)
+        if second != self.second:
+            self.second = second
+            self.text = self.make(second).encode("ascii")
+        return self.text
+
+
+def _local(second: int) -> str:
+    at = time.localtime(second)
+    return f"{at.tm_mday:02}/{MONTHS[at.tm_mon - 1]}/{at.tm_year}:{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} {_zone(at)}"
+
+
+def _iso8601(second: int) -> str:
+    at = time.localtime(second)
+    zone = _zone(at)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", at) + f"{zone[:3]}:{zone[3:]}"
+
+
+def _zone(at: time.struct_time) -> str:
+    minutes = at.tm_gmtoff // 60
+    return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}{abs(minutes) % 60:02}"
+
+
+def error_log_time(second: int) -> str:
+    """`2026/11/22 13:50:59`, local time, as the error log begins its lines."""
+    return time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(second))
+
+
+_TIME_LOCAL = _PerSecond(_local)
+_TIME_ISO8601 = _PerSecond(_iso8601)
+
+
+@variable("time_local", REQUEST)
+def time_local(request: Request) -> bytes:
+    return _TIME_LOCAL.at(request.client.clock.wall)
+
+
+@variable("time_iso8601", REQUEST)
+def time_iso8601(request: Request) -> bytes:
+    return _TIME_ISO8601.at(request.client.clock.wall)

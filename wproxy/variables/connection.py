@@ -1,0 +1,134 @@
+"""Variables of the client's connection and of the worker that serves it."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+
+from wproxy.http import Request
+from wproxy.variables.registry import REQUEST, VARIABLES, Reader, Variable, variable
+from wproxy.version import VERSION
+
+_HOSTNAME = os.uname().nodename.lower().encode()
+
+
+@variable("remote_addr")
+def remote_addr(request: Request) -> bytes:
+    return request.client.remote_addr
+
+
+@variable("remote_port")
+def remote_port(request: Request) -> bytes:
+    port = request.client.remote_port
+    return b"%d" % port if port else b""
+
+
+@variable("binary_remote_addr")
+def binary_remote_addr(request: Request) -> bytes:
+    """4 or 16 bytes; the text itself for a unix socket."""
+    address = request.client.remote_addr
+    return address if address.startswith(b"unix:") else ipaddress.ip_address(address.decode("ascii")).packed
+
+
+# Who the client was before anything it or a proxy said was believed.
+
+
+@variable("realip_remote_addr")
+def realip_remote_addr(request: Request) -> bytes:
+    return request.client.remote_addr
+
+
+@variable("realip_remote_port")
+def realip_remote_port(request: Request) -> bytes | None:
+    return remote_port(request)
+
+
+@variable("server_addr")
+def server_addr(request: Request) -> bytes:
+    address = request.client.server_address
+    return (str(address) if address.is_unix else address.host).encode()
+
+
+@variable("server_port")
+def server_port(request: Request) -> bytes:
+    port = request.client.server_address.port
+    return b"%d" % port if port > 0 else b""
+
+
+@variable("scheme")
+def scheme(request: Request) -> bytes:
+    return request.client.scheme
+
+
+@variable("https")
+def https(request: Request) -> bytes:
+    return b"on" if request.client.scheme == b"https" else b""
+
+
+@variable("connection")
+def connection(request: Request) -> bytes:
+    return b"%d" % request.client.serial
+
+
+@variable("connection_requests", REQUEST)
+def connection_requests(request: Request) -> bytes:
+    return b"%d" % request.client.requests
+
+
+@variable("connection_time", REQUEST)
+def connection_time(request: Request) -> bytes:
+    return b"%.3f" % (request.client.clock.now - request.client.started)
+
+
+@variable("pid")
+def pid(request: Request) -> bytes:
+    return b"%d" % os.getpid()
+
+
+@variable("hostname")
+def hostname(request: Request) -> bytes:
+    return _HOSTNAME
+
+
+@variable("nginx_version")
+def nginx_version(request: Request) -> bytes:
+    return VERSION.encode()
+
+
+@variable("pipe", REQUEST)
+def pipe(request: Request) -> bytes:
+    """Whether the request had arrived before the one before it was answered."""
+    return b"p" if getattr(request, "pipelined", False) else b"."
+
+
+# What the system knows of the connection: (rtt, rttvar, snd_cwnd, rcv_space), times in microseconds.
+_TCP_FACTS = ("tcpinfo_rtt", "tcpinfo_rttvar", "tcpinfo_snd_cwnd", "tcpinfo_rcv_space")
+
+
+def tcp_fact(index: int) -> Reader:
+    """A reader of one of the facts; not found where the client has no TCP connection."""
+
+    def read(request: Request) -> bytes | None:
+        look_up = getattr(request.client, "look_up_tcp_info", None)
+        facts: tuple[int, ...] | None = look_up() if look_up is not None else None
+        return b"%d" % facts[index] if facts is not None else None
+
+    return read
+
+
+for _index, _name in enumerate(_TCP_FACTS):
+    VARIABLES[_name] = Variable(tcp_fact(_index), REQUEST)
+
+
+def connection_count(index: int) -> Reader:
+    """A reader of one of the worker's counts of client connections: (active, reading, writing, waiting)."""
+
+    def read(request: Request) -> bytes | None:
+        count = getattr(request.client.worker, "connection_counts", None)
+        return b"%d" % count()[index] if count is not None else None
+
+    return read
+
+
+for _index, _name in enumerate(("connections_active", "connections_reading", "connections_writing", "connections_waiting")):
+    VARIABLES[_name] = Variable(connection_count(_index), REQUEST)

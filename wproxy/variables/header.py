@@ -1,0 +1,109 @@
+"""Variables of the request's header block."""
+
+from __future__ import annotations
+
+import binascii
+import re
+
+from wproxy.http import Request
+from wproxy.variables.registry import BLOCK, Variable, family, variable
+
+
+@variable("host")
+def host(request: Request) -> bytes:
+    return request.host
+
+
+@variable("server_name")
+def server_name(request: Request) -> bytes:
+    return request.server.name.encode("utf-8", "surrogateescape")
+
+
+@variable("content_length")
+def content_length(request: Request) -> bytes | None:
+    length = request.fields.content_length
+    return b"%d" % length if length >= 0 else None
+
+
+@variable("content_type")
+def content_type(request: Request) -> bytes | None:
+    return request.fields.get(b"content-type")
+
+
+@variable("proxy_add_x_forwarded_for")
+def proxy_add_x_forwarded_for(request: Request) -> bytes:
+    """What the client sent as X-Forwarded-For, all lines, and its address at the end."""
+    before = request.fields.get(b"x-forwarded-for")
+    return before + b", " + request.client.remote_addr if before else request.client.remote_addr
+
+
+@variable("remote_user")
+def remote_user(request: Request) -> bytes | None:
+    """The user of Basic credentials, verified or not, as in nginx; None without any."""
+    kind, _, credentials = (request.fields.get(b"authorization") or b"").partition(b" ")
+    if kind.lower() != b"basic":
+        return None
+    try:
+        user, colon, _ = binascii.a2b_base64(credentials.strip(b" ")).partition(b":")
+    except binascii.Error:
+        return None
+    return user if user and colon else None
+
+
+@variable("wproxy_connection_upgrade")
+def wproxy_connection_upgrade(request: Request) -> bytes:
+    """`upgrade` when the client asks for one, else nothing: what everybody writes a map for, ready made."""
+    return b"upgrade" if request.fields.upgrade else b""
+
+
+@family("http_")
+def http_field(rest: str) -> Variable:
+    name = rest.replace("_", "-").encode()
+    if "_" not in rest:
+        return Variable(lambda request: request.fields.get(name), BLOCK)
+
+    def read(request: Request) -> bytes | None:
+        value = request.fields.get(name)
+        return value if value is not None else _spelled_with_underscores(request, name)
+
+    return Variable(read, BLOCK)
+
+
+def _spelled_with_underscores(request: Request, wanted: bytes) -> bytes | None:
+    """`$http_x_a` is also a field `X_A`, where underscores_in_headers lets it in; the one with dashes comes first."""
+    values = [value for lower, _, value in request.fields.lines if b"_" in lower and lower.replace(b"_", b"-") == wanted]
+    return b", ".join(values) if values else None
+
+
+@family("cookie_")
+def cookie(rest: str) -> Variable:
+    wanted = rest.encode()
+
+    def read(request: Request) -> bytes | None:
+        text = request.fields.get(b"cookie")
+        return find_cookie(text, wanted) if text else None
+
+    return Variable(read, BLOCK)
+
+
+def find_cookie(text: bytes, name: bytes) -> bytes | None:
+    """The value of the first `name=value` in a Cookie field, as nginx finds it; None without one.
+
+    name: in lower case; compared without case. A value goes up to the next `;`, and yet a `,` begins another cookie too. The
+    byte that stands where the `=` should be is passed over, even if it is a `;` (nginx: ngx_http_parse_multi_header_lines).
+    """
+    position = 0
+    while position < len(text):
+        if text[position : position + len(name)].lower() == name:
+            rest = text[position + len(name) :].lstrip(b" ")
+            if rest.startswith(b"="):
+                return rest[1:].lstrip(b" ").partition(b";")[0]
+            position = len(text) - len(rest) + 1
+        separator = _NEXT_COOKIE(text, position)
+        if separator is None:
+            return None
+        position = separator.end()
+    return None
+
+
+_NEXT_COOKIE = re.compile(rb"[;,] *").search

@@ -1,0 +1,103 @@
+"""Variables of modules that are idle: what nginx gives for them where the module has nothing to do.
+
+Configurations name them, mostly in log formats, so they exist from the beginning. A module that comes to life takes its names
+out of here and defines them where its subject is.
+"""
+
+from __future__ import annotations
+
+from wproxy.http import Request
+from wproxy.variables.registry import BLOCK, REQUEST, VARIABLES, Variable, family, variable
+
+_TLS = (
+    "alpn_protocol",
+    "cipher",
+    "ciphers",
+    "client_cert",
+    "client_escaped_cert",
+    "client_fingerprint",
+    "client_i_dn",
+    "client_i_dn_legacy",
+    "client_raw_cert",
+    "client_s_dn",
+    "client_s_dn_legacy",
+    "client_serial",
+    "client_sigalg",
+    "client_v_end",
+    "client_v_remain",
+    "client_v_start",
+    "client_verify",
+    "curve",
+    "curves",
+    "early_data",
+    "ech_outer_server_name",
+    "ech_status",
+    "protocol",
+    "server_name",
+    "session_id",
+    "session_reused",
+    "sigalg",
+    "sigalgs",
+)
+
+# Not found: `-` in a log, empty in text.
+ABSENT = (
+    *(f"ssl_{name}" for name in _TLS),
+    "gzip_ratio",
+    "limit_conn_status",
+    "limit_req_status",
+    "proxy_internal_body_length",
+    "proxy_internal_chunked",
+    "proxy_protocol_addr",
+    "proxy_protocol_port",
+    "proxy_protocol_server_addr",
+    "proxy_protocol_server_port",
+    "secure_link",
+    "secure_link_expires",
+    "slice_range",
+    "uid_got",
+    "uid_reset",
+    "uid_set",
+    "upstream_cache_etag",
+    "upstream_cache_last_modified",
+    "upstream_cache_status",
+)
+# There, and empty.
+EMPTY = ("fastcgi_path_info", "http2", "http3", "invalid_referer", "modern_browser")
+
+
+def _nothing(request: Request) -> bytes | None:
+    return None
+
+
+def _empty(request: Request) -> bytes | None:
+    return b""
+
+
+for _name in ABSENT:
+    VARIABLES[_name] = Variable(_nothing, BLOCK)
+for _name in EMPTY:
+    VARIABLES[_name] = Variable(_empty, BLOCK)
+
+
+@family("proxy_protocol_tlv_")
+def proxy_protocol_tlv(rest: str) -> Variable:
+    return Variable(_nothing, BLOCK)
+
+
+@variable("fastcgi_script_name", REQUEST)
+def fastcgi_script_name(request: Request) -> bytes:
+    return request.path
+
+
+# Without modern_browser and ancient_browser lines every browser is an ancient one.
+
+
+@variable("ancient_browser")
+def ancient_browser(request: Request) -> bytes:
+    return b"1"
+
+
+@variable("msie")
+def msie(request: Request) -> bytes:
+    return b"1" if b"MSIE " in (request.fields.get(b"user-agent") or b"") else b""

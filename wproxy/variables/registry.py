@@ -1,0 +1,104 @@
+"""The table of variables: `$name` to a function of the request (routing.md §4).
+
+A reader returns bytes, or None where nginx says "not found" (empty in text, `-` in the default log). `varies` tells how long
+a value holds:
+
+  BLOCK    as long as connection, location and header block are the same and the request line names no authority: so all of
+           the connection ($remote_addr) and of the header fields ($http_NAME, $host)
+  REQUEST  for this request only; read anew whenever it is used
+
+Names are caseless; here they are lower case. Those that a configuration declares (set, map, named captures) are in a Namespace
+(wproxy.variables.namespace), which is asked first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wproxy.http import Request
+
+Reader = Callable[[Request], "bytes | None"]
+
+BLOCK = 0
+REQUEST = 1
+
+
+class Variable:
+    """One variable: how to read it, and how long the value holds.
+
+    varies: BLOCK, REQUEST, or a function that tells which, for those that depend on others: it is asked after the load, when
+    all are known. Two that depend on each other hold for a request.
+    """
+
+    __slots__ = ("_varies", "read")
+
+    def __init__(self, read: Reader, varies: int | Callable[[], int]) -> None:
+        self.read = read
+        self._varies = varies
+
+    @property
+    def varies(self) -> int:
+        """BLOCK or REQUEST."""
+        varies = self._varies
+        if not isinstance(varies, int):
+            self._varies = REQUEST  # what it depends on may ask back
+            self._varies = varies = varies()
+        return varies
+
+
+VARIABLES: dict[str, Variable] = {}
+# Families: `$http_user_agent` is the family `http_` with the rest of the name.
+FAMILIES: dict[str, Callable[[str], Variable]] = {}
+
+
+def variable(name: str, varies: int = BLOCK) -> Callable[[Reader], Reader]:
+    """Enter the decorated function as `$name`."""
+
+    def enter(read: Reader) -> Reader:
+        VARIABLES[name] = Variable(read, varies)
+        return read
+
+    return enter
+
+
+def family(prefix: str) -> Callable[[Callable[[str], Variable]], Callable[[str], Variable]]:
+    """Enter the decorated function as the maker of all `$prefix...`; it gets the rest of the name."""
+
+    def enter(make: Callable[[str], Variable]) -> Callable[[str], Variable]:
+        FAMILIES[prefix] = make
+        return make
+
+    return enter
+
+
+def find_builtin(name: str) -> Variable | None:
+    """The variable of ours of that (lower-case) name, or None."""
+    found = VARIABLES.get(name)
+    if found is not None:
+        return found
+    for prefix, make in FAMILIES.items():
+        if name.startswith(prefix) and len(name) > len(prefix):
+            return make(name[len(prefix) :])
+    return None
+
+
+# What is wrong with a value while a request is served: heard by whoever keeps an error log.
+Listener = Callable[[Request, str, str], object]
+
+
+def _silence(request: Request, level: str, text: str) -> None:
+    """Nobody listens."""
+
+
+_listener: Listener = _silence
+
+
+def hear_complaints(listener: Listener) -> None:
+    """Give complaints of variables to this function from now on: (request, level, text)."""
+    global _listener
+    _listener = listener
+
+
+def complain(request: Request, level: str, text: str) -> None:
+    """Tell the error log, if there is one, that something about a request's variables is not as it should be."""
+    _listener(request, level, text)

@@ -1,0 +1,220 @@
+"""Variables of the request line, of what became of the URI, and of the request's body."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from wproxy import files
+from wproxy.directives.values import size
+from wproxy.http import Request
+from wproxy.uri import escape_path
+from wproxy.variables.namespace import active_namespace, assignable
+from wproxy.variables.registry import REQUEST, Reader, Variable, complain, family, variable
+
+
+@variable("request", REQUEST)
+def request_line(request: Request) -> bytes:
+    return request.line.line
+
+
+@variable("request_method", REQUEST)
+def request_method(request: Request) -> bytes:
+    return request.method
+
+
+@variable("request_uri", REQUEST)
+def request_uri(request: Request) -> bytes:
+    return request.line.origin
+
+
+@variable("uri", REQUEST)
+@variable("document_uri", REQUEST)
+def uri(request: Request) -> bytes:
+    return request.path
+
+
+@variable("wproxy_slashed_uri", REQUEST)
+def wproxy_slashed_uri(request: Request) -> bytes:
+    """The URI fit for a Location, with a slash at its end."""
+    return escape_path(request.path) + b"/"
+
+
+@variable("args", REQUEST)
+@variable("query_string", REQUEST)
+def args(request: Request) -> bytes | None:
+    return request.args
+
+
+@assignable("args")
+def set_args(request: Request, value: bytes) -> None:
+    """`set $args VALUE`."""
+    request.args = value
+
+
+@variable("is_args", REQUEST)
+def is_args(request: Request) -> bytes:
+    return b"?" if request.args else b""
+
+
+@variable("server_protocol", REQUEST)
+def server_protocol(request: Request) -> bytes:
+    return request.line.line.rpartition(b" ")[2]
+
+
+@variable("request_length", REQUEST)
+def request_length(request: Request) -> bytes:
+    return b"%d" % request.request_length
+
+
+@variable("request_id", REQUEST)
+def request_id(request: Request) -> bytes:
+    """32 hex digits, the same wherever it is asked for during one request."""
+    if request._id is None:
+        request._id = os.urandom(16).hex().encode()
+    return request._id
+
+
+@family("arg_")
+def argument(rest: str) -> Variable:
+    wanted = rest.encode()
+
+    def read(request: Request) -> bytes | None:
+        for pair in (request.args or b"").split(b"&"):
+            name, equals, value = pair.partition(b"=")
+            if equals and name.lower() == wanted:
+                return value
+        return None
+
+    return Variable(read, REQUEST)
+
+
+# Captures of the last regex that matched.
+
+
+class Capture(Variable):
+    """`$1` to `$9`."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(_capture_reader(number), REQUEST)
+
+
+def _capture_reader(number: int) -> Reader:
+    def read(request: Request) -> bytes:
+        match = request.captures
+        if match is None or number > match.re.groups:
+            return b""
+        value: bytes | None = match[number]
+        return value or b""
+
+    return read
+
+
+CAPTURES = tuple(map(Capture, range(1, 10)))
+
+# nginx: ngx_escape_uri, NGX_ESCAPE_ARGS.
+_NOT_IN_ARGS = re.compile(rb"""[\x00-\x20"#%&+;<>?\\^`{|}\x7f-\xff]""")
+
+
+@family("wproxy_escaped_capture_")
+def escaped_capture(rest: str) -> Variable:
+    """`$1` as it goes into arguments: escaped where the path that the client sent had a `%` or a `+`."""
+    if len(rest) != 1 or rest not in "123456789":
+        return Variable(lambda request: None, REQUEST)
+    read = CAPTURES[int(rest) - 1].read
+    active_namespace().captures_are_read = True
+
+    def read_escaped(request: Request) -> bytes:
+        value = read(request) or b""
+        if not value or not (request.line.has_escapes or b"+" in request.line.origin.partition(b"?")[0]):
+            return value
+        return _NOT_IN_ARGS.sub(lambda match: b"%%%02X" % match[0][0], value)
+
+    return Variable(read_escaped, REQUEST)
+
+
+# The body.
+
+
+@variable("request_body", REQUEST)
+def request_body(request: Request) -> bytes | None:
+    """The body, once it has been read and as long as it is in memory."""
+    data: bytes | None = getattr(request.body, "data", None)
+    return data
+
+
+@variable("request_body_file", REQUEST)
+def request_body_file(request: Request) -> bytes | None:
+    """The temporary file of the body; what is too large for memory is streamed here, so there is none."""
+    name: bytes | None = getattr(request.body, "file", None)
+    return name
+
+
+# Files.
+
+
+@variable("document_root", REQUEST)
+def document_root(request: Request) -> bytes:
+    return files.document_root(request)
+
+
+@variable("realpath_root", REQUEST)
+def realpath_root(request: Request) -> bytes | None:
+    root = files.document_root(request)
+    try:
+        return os.path.realpath(root, strict=True)
+    except (OSError, ValueError) as error:
+        complain(request, "crit", f'realpath() "{files.shown_path(root)}" failed ({_why(error)})')
+        return None
+
+
+def _why(error: OSError | ValueError) -> str:
+    return f"{error.errno}: {error.strerror}" if isinstance(error, OSError) else str(error)
+
+
+@variable("request_filename", REQUEST)
+def request_filename(request: Request) -> bytes:
+    return files.filename(request)
+
+
+# The pace of the response.
+
+
+@variable("limit_rate", REQUEST)
+def limit_rate(request: Request) -> bytes:
+    """Bytes a second, 0 for as fast as it goes."""
+    rate = getattr(request, "limit_rate", None)
+    if rate is None:
+        rate = getattr(request.location, "limit_rate", None) or 0
+    return b"%d" % rate if isinstance(rate, int) else b"0"
+
+
+@assignable("limit_rate")
+def set_limit_rate(request: Request, value: bytes) -> None:
+    """`set $limit_rate 10k`."""
+    try:
+        request.limit_rate = size(value.decode("ascii"))
+    except ValueError:
+        complain(request, "error", f'invalid $limit_rate "{value.decode("latin-1")}"')
+
+
+# The port that the client named.
+
+
+@variable("request_port", REQUEST)
+def request_port(request: Request) -> bytes:
+    line = request.line
+    port: int | None
+    if line.authority is not None:
+        port = getattr(line, "authority_port", None)
+    else:
+        port = getattr(request.fields, "host_port", None)
+    return b"%d" % port if port is not None else b""
+
+
+@variable("is_request_port", REQUEST)
+def is_request_port(request: Request) -> bytes:
+    return b":" if request_port(request) else b""

@@ -1,0 +1,121 @@
+"""Variables of the response and of the end of the request, for logs and header filters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wproxy.http import Request, ResponseFields
+from wproxy.variables.registry import REQUEST, Variable, family, variable
+
+
+@variable("status", REQUEST)
+def status(request: Request) -> bytes:
+    return b"%03d" % request.status
+
+
+# The fields of the response, as sent. Ours that go with every response, Server and Date, are not among them.
+
+
+def fields_of(request: Request) -> ResponseFields | None:
+    """The fields of the response as far as it is made; None before that."""
+    fields: ResponseFields | None = getattr(request, "response_fields", None)
+    return fields
+
+
+def _content_type(request: Request, fields: ResponseFields) -> bytes | None:
+    return fields.content_type
+
+
+def _content_length(request: Request, fields: ResponseFields) -> bytes | None:
+    return b"%d" % fields.content_length if fields.content_length >= 0 else None
+
+
+def _location(request: Request, fields: ResponseFields) -> bytes | None:
+    return fields.location if fields.location is not None else _line(fields, b"location")
+
+
+def _connection(request: Request, fields: ResponseFields) -> bytes | None:
+    if fields.status == 101:
+        return b"upgrade"
+    return b"keep-alive" if request.keepalive else b"close"
+
+
+def _keep_alive(request: Request, fields: ResponseFields) -> bytes | None:
+    announced = request.location.keepalive_timeout[1]
+    return b"timeout=%d" % announced if request.keepalive and announced else None
+
+
+def _transfer_encoding(request: Request, fields: ResponseFields) -> bytes | None:
+    bodiless = request.method == b"HEAD" or fields.status in (101, 204, 304)
+    return b"chunked" if fields.content_length < 0 and request.version == 11 and not bodiless else None
+
+
+# Fields that have a place of their own, or that are made when the head is written.
+_SENT: dict[bytes, Callable[[Request, ResponseFields], bytes | None]] = {
+    b"content-type": _content_type,
+    b"content-length": _content_length,
+    b"location": _location,
+    b"connection": _connection,
+    b"keep-alive": _keep_alive,
+    b"transfer-encoding": _transfer_encoding,
+}
+
+
+def _line(fields: ResponseFields, wanted: bytes) -> bytes | None:
+    values = [value for name, value in fields.lines if name.lower() == wanted]
+    return b", ".join(values) if values else None
+
+
+@family("sent_http_")
+def sent_field(rest: str) -> Variable:
+    wanted = rest.replace("_", "-").encode()
+    special = _SENT.get(wanted)
+
+    def read(request: Request) -> bytes | None:
+        fields = fields_of(request)
+        if fields is None:
+            return None
+        return special(request, fields) if special is not None else _line(fields, wanted)
+
+    return Variable(read, REQUEST)
+
+
+@family("sent_trailer_")
+def sent_trailer(rest: str) -> Variable:
+    wanted = rest.replace("_", "-").encode()
+
+    def read(request: Request) -> bytes | None:
+        trailers: tuple[tuple[bytes, bytes], ...] = getattr(request, "response_trailers", ())
+        values = [value for name, value in trailers if name.lower() == wanted]
+        return b", ".join(values) if values else None
+
+    return Variable(read, REQUEST)
+
+
+# What was sent, and how long it took.
+
+
+@variable("bytes_sent", REQUEST)
+def bytes_sent(request: Request) -> bytes:
+    return b"%d" % request.bytes_sent
+
+
+@variable("body_bytes_sent", REQUEST)
+def body_bytes_sent(request: Request) -> bytes:
+    return b"%d" % request.body_bytes_sent
+
+
+@variable("request_time", REQUEST)
+def request_time(request: Request) -> bytes:
+    return b"%.3f" % max(0.0, request.client.clock.now - request.started)
+
+
+@variable("request_completion", REQUEST)
+def request_completion(request: Request) -> bytes:
+    return b"OK" if request.replied and not request.end_cause else b""
+
+
+@variable("wproxy_end_cause", REQUEST)
+def wproxy_end_cause(request: Request) -> bytes:
+    """Why the request ended as it did: which side, timer or limit, and the directive behind it; empty when all went well."""
+    return request.end_cause.encode()

@@ -1,0 +1,99 @@
+"""Variables of the upstream: what is asked, each attempt, the answer (proxy.md §8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wproxy.http import Attempt, Request
+from wproxy.variables.registry import REQUEST, VARIABLES, Reader, Variable, family, variable
+
+
+@variable("proxy_host")
+def proxy_host(request: Request) -> bytes | None:
+    target = request.location.proxy_target
+    return target.host_header if target and target.address else None
+
+
+@variable("proxy_port")
+def proxy_port(request: Request) -> bytes | None:
+    target = request.location.proxy_target
+    return b"%d" % target.port if target and target.port > 0 else None
+
+
+def each_attempt(show: Callable[[Attempt], bytes]) -> Reader:
+    """A reader of one item per attempt: `, ` between them, ` : ` where another proxied handling begins (proxy.md §8)."""
+
+    def read(request: Request) -> bytes | None:
+        attempts = request.attempts
+        if len(attempts) == 1:
+            return show(attempts[0])
+        if not attempts:
+            return None
+        items = [show(attempts[0])]
+        for attempt in attempts[1:]:
+            items.append(b" : " if getattr(attempt, "begins_group", False) else b", ")
+            items.append(show(attempt))
+        return b"".join(items)
+
+    return read
+
+
+def seconds(value: float | None) -> bytes:
+    """Seconds as nginx logs them; `-` when they are not known."""
+    return b"-" if value is None else b"%.3f" % value
+
+
+for _name, _show in {
+    "upstream_addr": lambda attempt: attempt.peer.encode(),
+    "upstream_status": lambda attempt: b"%d" % attempt.status if attempt.status else b"-",
+    "upstream_connect_time": lambda attempt: seconds(attempt.connect_time),
+    "upstream_header_time": lambda attempt: seconds(attempt.header_time),
+    "upstream_response_time": lambda attempt: seconds(attempt.response_time),
+    "upstream_response_length": lambda attempt: b"%d" % attempt.response_length,
+    "upstream_bytes_received": lambda attempt: b"%d" % attempt.bytes_received,
+    "upstream_bytes_sent": lambda attempt: b"%d" % getattr(attempt, "bytes_sent", 0),
+}.items():
+    VARIABLES[_name] = Variable(each_attempt(_show), REQUEST)
+
+
+@family("upstream_http_")
+def upstream_field(rest: str) -> Variable:
+    name = rest.replace("_", "-").encode()
+
+    def read(request: Request) -> bytes | None:
+        head = request.upstream_head
+        if head is None:
+            return None
+        values = [value for lower, _, value in head.lines if lower == name]
+        return b", ".join(values) if values else None
+
+    return Variable(read, REQUEST)
+
+
+@family("upstream_trailer_")
+def upstream_trailer(rest: str) -> Variable:
+    name = rest.replace("_", "-").encode()
+
+    def read(request: Request) -> bytes | None:
+        trailers: tuple[tuple[bytes, bytes, bytes], ...] = getattr(request, "upstream_trailers", ())
+        values = [value for lower, _, value in trailers if lower == name]
+        return b", ".join(values) if values else None
+
+    return Variable(read, REQUEST)
+
+
+@family("upstream_cookie_")
+def upstream_cookie(rest: str) -> Variable:
+    wanted = rest.encode()
+
+    def read(request: Request) -> bytes | None:
+        head = request.upstream_head
+        for lower, _, value in head.lines if head is not None else ():
+            if lower == b"set-cookie" and value[: len(wanted)].lower() == wanted:
+                after = value[len(wanted) :].lstrip(b" ")
+                if after.startswith(b"="):
+                    text: bytes = after[1:].lstrip(b" ").partition(b";")[0]
+                    return text
+        return None
+
+    return Variable(read, REQUEST)
