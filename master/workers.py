@@ -137,6 +137,7 @@ class Workers:
             lifeline=self._lifeline,
             workers=generation.workers,
             drop_privileges=lambda: become(generation.identity),
+            identity=self._identity,
         )
 
         def live() -> None:

@@ -8,9 +8,7 @@ exchange the head with a peer, it is kept instead.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,74 +24,12 @@ from worker.upstream.protocols import NO_BODY
 from wproxy.address import Address
 from wproxy.config.model import Configuration, Listener, Location, Server
 from wproxy.config.tree import Node
+from wproxy.explain import CannotExplain, Explanation, Trace, shown_location
 from wproxy.failures import ClientError
 from wproxy.http import Client, Request, Response, ResponseFields
+from wproxy.identity import WPROXY
 from wproxy.regex import RegexTimedOut
 from wproxy.shared import TOTAL_BYTES, SharedWords
-
-
-class CannotExplain(Exception):
-    """The question makes no sense for this configuration; the message says why."""
-
-
-@dataclass(slots=True)
-class Considered:
-    """A location that was looked at, and what came of it."""
-
-    location: str
-    at: str
-    why: str
-
-
-@dataclass(slots=True)
-class Explanation:
-    """The answer, ready for JSON. Text is str; bytes of requests are shown as latin-1."""
-
-    listener: str = ""
-    listener_why: str = ""
-    server: str = ""
-    server_at: str = ""
-    server_why: str = ""
-    steps: list[dict[str, Any]] = field(default_factory=list)
-    location: str = ""
-    location_at: str = ""
-    action: str = ""
-    status: int = 0
-    upstream: str = ""
-    peers: list[str] = field(default_factory=list)
-    upstream_head: str = ""
-    file: str = ""
-    response_head: str = ""
-    added_fields: list[str] = field(default_factory=list)
-    log: list[str] = field(default_factory=list)
-    settings: list[dict[str, str]] = field(default_factory=list)
-
-
-class Trace:
-    """What a request is told about on its way; see Request.trace."""
-
-    def __init__(self) -> None:
-        self.steps: list[dict[str, Any]] = []
-        self._considered: list[Considered] = []
-
-    def considered(self, location: Location, why: str) -> None:
-        """A location was looked at."""
-        self._considered.append(Considered(shown_location(location), str(location.position), why))
-
-    def located(self, location: Location) -> None:
-        """The search for a location has ended with this one."""
-        others = [{"location": one.location, "at": one.at, "why": one.why} for one in self._considered]
-        self._considered = []
-        text = f"location {shown_location(location)}" if location.kind != "server" else "no location matches: the server itself"
-        self.steps.append({"text": text, "at": str(location.position), "considered": others})
-
-    def step(self, step: object, text: str) -> None:
-        """A step of the rewrite module was taken."""
-        self.steps.append({"text": text})
-
-    def jump(self, text: str) -> None:
-        """The request was led elsewhere."""
-        self.steps.append({"text": text})
 
 
 class _Logs:
@@ -116,11 +52,18 @@ class _ErrorLog:
         self.lines.append(f"[{level}] {text}")
 
 
+class _Assignment:
+    """Who we are."""
+
+    identity = WPROXY
+
+
 class ExplainingWorker:
     """What locations and requests need of a worker, with an exchange that keeps the head instead of sending it."""
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
+        self.assignment = _Assignment()
         self.loop = Loop()
         self.error_log = _ErrorLog()
         self.access_logs = _Logs()
@@ -292,9 +235,8 @@ def describe_end(found: Explanation, worker: ExplainingWorker, request: Request,
     else:
         found.status = response.fields.status
         found.action = f"answer with {response.fields.status}"
-        path = getattr(response.source, "path", None)
-        if path:
-            found.file = os.fsdecode(path)
+        found.file = request.trace.file
+        if found.file:
             found.action += f", the file {found.file}"
     if location.filter is not None:
         before = {name.lower() for name, _ in response.fields.lines}
@@ -309,14 +251,6 @@ def describe_end(found: Explanation, worker: ExplainingWorker, request: Request,
         found.response_head = head.decode("latin-1")
     if response.source is not None:
         response.source.close()
-
-
-def shown_location(location: Location) -> str:
-    """A location as it is written: `= /x`, `~ \\.php$`, `@app`, with what is anonymous inside it."""
-    text = location.pattern if location.modifier in ("", "@", "server") else f"{location.modifier} {location.pattern}"
-    if location.kind in ("if", "limit_except"):
-        return f"{location.kind} in {text}"
-    return text or "(the server itself)"
 
 
 # Rows that are no setting of a request.

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 from worker.access import Refuse, satisfy
 from worker.content.index import indexing
 from worker.content.pages import error_response
-from worker.content.proxy import proxy_request
 from worker.content.proxy_variable import proxying_to_variable
 from worker.content.static import serve_file
 from worker.content.try_files import trying_files
@@ -34,7 +33,6 @@ from worker.upstream.protocols.http import HTTP1, HeadPlan
 from wproxy.config.model import Location, Server
 from wproxy.failures import ClientError
 from wproxy.http import Jump, Request, Response
-from wproxy.version import VERSION
 
 if TYPE_CHECKING:
     from worker.run import Worker
@@ -122,21 +120,14 @@ def attach_server(server: Server, worker: Worker) -> None:
 
 def attach(location: Location, worker: Worker) -> None:
     """Give a location all it needs to answer requests in this worker."""
-    location.server_token = f"wproxy/{VERSION}".encode() if location.server_tokens else b"wproxy"
+    location.server_token = worker.assignment.identity.server(location.server_tokens)
     location.write_log = worker.access_logs.writer(location)
     location.group = location.protocol = location.head_plan = location.proxy_handler = None
     if location.proxy_target:
         attach_upstream(location, worker)
     location.error_pages = error_pages_of(location)
     location.filter = filter_of(location)
-    handlers: list[Handler] = []
-    for phase in PHASES:
-        handler = phase(location)
-        if handler:
-            handlers.append(handler)
-            if handler is location.proxy_handler:
-                break
-    location.handlers = tuple(handlers)
+    location.handlers = handlers = handlers_of(location)
     is_simple = len(handlers) == 1 and not (
         location.steps or location.error_pages or location.internal or location.for_other_methods
     )
@@ -145,10 +136,22 @@ def attach(location: Location, worker: Worker) -> None:
         setattr(location, name, getattr(location, name))
 
 
+def handlers_of(location: Location) -> tuple[Handler, ...]:
+    """What the phases after rewriting do here; nothing comes after proxying, which always answers."""
+    handlers: list[Handler] = []
+    for phase in PHASES:
+        handler = phase(location)
+        if handler is not None:
+            handlers.append(handler)
+        if phase is proxying and handler is not None:
+            break
+    return tuple(handlers)
+
+
 def attach_upstream(location: Location, worker: Worker) -> None:
     """What proxying needs."""
     is_variable = location.proxy_target is not None and location.proxy_target.template is not None
-    location.proxy_handler = proxying_to_variable(location, worker) if is_variable else proxy_request
+    location.proxy_handler = proxying_to_variable(location, worker) if is_variable else worker.exchange
     location.group = worker.groups[location.upstream.name] if location.upstream else None
     location.protocol = HTTP1
     location.head_plan = HeadPlan(location)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import setproctitle
 
 from worker.connection import Connection, ListenerPlan, serve_connection
+from worker.content.proxy import proxy_request
 from worker.logs import AccessLogs, log_request
 from worker.loop import READ, Loop, Task, park, sleep
 from worker.phases import attach_server
@@ -63,6 +64,9 @@ def work(assignment: Assignment) -> None:
 
 class Worker:
     """All that belongs to one worker process."""
+
+    # How a request gets its answer from an upstream; `wproxy explain` has another.
+    exchange = staticmethod(proxy_request)
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
@@ -177,7 +181,7 @@ class Worker:
             return
         self.draining = True
         self.slot.set(WORKER_STATE, DRAINING)
-        setproctitle.setproctitle("wproxy: worker process is shutting down")
+        setproctitle.setproctitle(f"{self.assignment.identity.name}: worker process is shutting down")
         for acceptor in self._acceptors:
             self.loop.cancel(acceptor)
         for stream in self._listening:

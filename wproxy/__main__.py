@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from master.start_log import StartLog
     from wproxy.config.document import Document, SourceFile
     from wproxy.config.model import Configuration
+    from wproxy.config.tree import ConfigurationError
     from wproxy.options import Options, Places
 
 
@@ -157,6 +158,57 @@ def proxy(given: argparse.Namespace) -> int:
     )
 
 
+def explain(given: argparse.Namespace) -> int:
+    """`wproxy explain`: what a configuration does with a request."""
+    from master.names import look_up
+    from worker.explain import explain as find_out
+    from wproxy.config.load import load_configuration
+    from wproxy.config.tree import ConfigurationError
+    from wproxy.explain import CannotExplain, as_json, as_text
+
+    fields: list[tuple[str, str]] = []
+    for line in given.header:
+        name, colon, value = line.partition(":")
+        if not colon or not name:
+            sys.stderr.write(f'wproxy: [error] no header field: "{line}", write NAME: VALUE\n')
+            return 1
+        fields.append((name, value.strip(" ")))
+    file = configuration_file(given.config)
+    try:
+        configuration = load_configuration(file, prefix_of(given.prefix, file), look_up)
+        found = find_out(configuration, given.method, given.url, fields, given.client)
+    except ConfigurationError as error:
+        return refuse(error)
+    except CannotExplain as error:
+        sys.stderr.write(f"wproxy: [error] {error}\n")
+        return 1
+    sys.stdout.write(as_json(found) if given.json else as_text(found, given.all))
+    return 0
+
+
+def convert(given: argparse.Namespace) -> int:
+    """`wproxy convert`: the same configuration in the other syntax."""
+    from wproxy.config.convert import NGINX, TOML, syntax_of
+    from wproxy.config.load import convert_file
+    from wproxy.config.tree import ConfigurationError
+
+    to = {"toml": TOML, "nginx": NGINX, None: NGINX if syntax_of(given.file) == TOML else TOML}[given.to]
+    try:
+        text = convert_file(given.file, to)
+    except ConfigurationError as error:
+        return refuse(error)
+    sys.stdout.buffer.write(text)
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def refuse(error: ConfigurationError) -> int:
+    """Tell all that is wrong with a configuration; returns the exit code."""
+    for problem in error.problems:
+        sys.stderr.write(f"wproxy: [emerg] {problem}\n")
+    return 1
+
+
 def demo(given: argparse.Namespace) -> int:
     """`wproxy demo`: three applications behind the shipped configuration."""
     from master.demo import run_demo
@@ -188,9 +240,7 @@ def control(given: argparse.Namespace) -> int:
     try:
         pid_path = configured_pid(file, prefix_of(given.prefix, file))
     except ConfigurationError as error:
-        for problem in error.problems:
-            sys.stderr.write(f"wproxy: [emerg] {problem}\n")
-        return 1
+        return refuse(error)
     if given.command == "status":
         from master.status import status
 
@@ -202,6 +252,8 @@ def control(given: argparse.Namespace) -> int:
 # By the name of the command: see `wproxy.cli.COMMANDS`.
 DEEDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "start": start_file,
+    "explain": explain,
+    "convert": convert,
     "proxy": proxy,
     "demo": demo,
     **dict.fromkeys(("stop", "quit", "reload", "reopen", "status"), control),

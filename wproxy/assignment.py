@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from wproxy.config.model import Configuration, Listener
+from wproxy.identity import WPROXY, Identity
 from wproxy.shared import SharedWords
 
 
@@ -26,6 +27,7 @@ class Assignment:
     memory_fileno: the descriptor of the shared memory, for record locks.
     drop_privileges: to be called when the logs are open, before anything comes from outside: after it the process is the
     configured user. Not earlier, because that user may have no way into the directories of the logs.
+    identity: under which name we answer.
     """
 
     configuration: Configuration
@@ -38,3 +40,4 @@ class Assignment:
     lifeline: int
     workers: int = 1
     drop_privileges: Callable[[], None] = lambda: None
+    identity: Identity = WPROXY

@@ -21,6 +21,8 @@ examples:
   wproxy start -c wproxy.toml                         start on a configuration
   wproxy reload                                       new workers on the changed configuration
   wproxy status                                       who is at work
+  wproxy explain http://localhost:8080/api/users      which location, which file, what the upstream receives
+  wproxy convert nginx.conf > wproxy.toml             the same configuration in TOML
   wproxy -t -c nginx.conf                             nginx's own options: wproxy -h
 """
 
@@ -54,6 +56,20 @@ def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="show it once and exit, instead of staying until Ctrl-C")
 
 
+def _explain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("url", help="what a client would ask for: http://example.com:8080/path?args")
+    parser.add_argument("-X", "--method", default="GET", help="the method (default: GET)")
+    parser.add_argument("-H", "--header", action="append", default=[], metavar="'NAME: VALUE'", help="a header field, repeatable")
+    parser.add_argument("--client", default="127.0.0.1", metavar="ADDRESS", help="whom it comes from (default: 127.0.0.1)")
+    parser.add_argument("--all", action="store_true", help="also what did not match, and settings that are defaults")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="an nginx.conf or a .toml; the name decides what it is read as")
+    parser.add_argument("--to", choices=("toml", "nginx"), help="what to write (default: the other of the two)")
+
+
 # Every command has a row here and a function of its name in the table of `wproxy.__main__`.
 COMMANDS = (
     Command("start", "start master and workers", _start),
@@ -62,6 +78,8 @@ COMMANDS = (
     Command("reload", "serve the changed configuration; wait until it does"),
     Command("reopen", "open log files anew, after a rotation"),
     Command("status", "show master, workers, connections and requests", _status),
+    Command("explain", "what would be done with a request, and why, without sending anything", _explain),
+    Command("convert", "write an nginx.conf as wproxy.toml, or the other way round", _convert, where=False),
     Command("proxy", "a front door without a configuration file, in the foreground", _proxy, where=False),
     Command("demo", "three small applications behind wproxy, to look at and to break", _demo, where=False),
 )

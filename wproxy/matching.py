@@ -210,6 +210,8 @@ class LocationMatcher(Generic[Place]):
         choice = self.fallback
         asks_regexes = True
         trace = request.trace
+        if trace is not None:
+            self._tell_losers(path, prefix, trace)
         if prefix is not None:
             choice = prefix
             asks_regexes = prefix not in self.without_regexes
@@ -231,6 +233,14 @@ class LocationMatcher(Generic[Place]):
                 inner = target.inner
                 return (inner.find_level(path, request)[0] if inner is not None else target), True
         return choice, False
+
+    def _tell_losers(self, path: bytes, winner: Place | None, trace: Any) -> None:
+        """Tell the trace which locations of this level are no choice, and why."""
+        for target in self.exact.values():
+            trace.considered(target, "exact, is another URI")
+        for pattern, target in self.prefixes.items():
+            if target is not winner:
+                trace.considered(target, "a shorter prefix" if path.startswith(pattern) else "prefix, does not match")
 
     def find_level(self, path: bytes, request: Request) -> tuple[Place, bool]:
         """`find` for the level inside a location: also tells whether the choice is final."""

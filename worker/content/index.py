@@ -43,6 +43,8 @@ def indexing(location: Location) -> Callable[[Request], Awaitable[Response | Jum
                 try:
                     os.stat(path)
                 except OSError as error:
+                    if request.trace is not None:
+                        request.trace.looked_for("index", shown_path(path), False)
                     if error.errno in _HOPELESS:
                         return refuse_index(request, path, error)
                     if error.errno == errno.ELOOP:
@@ -55,6 +57,8 @@ def indexing(location: Location) -> Callable[[Request], Awaitable[Response | Jum
                     if error.errno != errno.ENOENT:
                         return fail(request, failed("stat", shown_path(path), error), "crit")
                 else:
+                    if request.trace is not None:
+                        request.trace.looked_for("index", shown_path(path), True)
                     return Jump(request.path + name, request.args)
         except Unmappable as refusal_of_uri:
             log_request(request, refusal_of_uri.level, refusal_of_uri.reason)

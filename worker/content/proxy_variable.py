@@ -11,7 +11,6 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from worker.content.pages import error_response
-from worker.content.proxy import proxy_request
 from worker.logs import log_request, shown
 from worker.upstream.peers import Group
 from worker.upstream.protocols.http import HeadPlan
@@ -57,7 +56,7 @@ def proxying_to_variable(location: Location, worker: Worker) -> Callable[[Reques
         request.location = copy
         # What stands in the configuration is sent as it is, nothing added; without a path the client's URI is.
         request.upstream_uri = target.uri_part
-        return await proxy_request(request)
+        return await worker.exchange(request)
 
     return answer
 

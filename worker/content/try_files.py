@@ -42,7 +42,10 @@ def trying_files(location: Location) -> Callable[[Request], Awaitable[Response |
         directory = plan.directory(request)
         for template, wants_directory in tried.candidates:
             text = text_of(request, template)
-            if not _is_there(request, directory, text, wants_directory, template.constant is not None):
+            is_there = _is_there(request, directory, text, wants_directory, template.constant is not None)
+            if request.trace is not None:
+                request.trace.looked_for("try_files", shown_path(directory + text) + "/" * wants_directory, is_there)
+            if not is_there:
                 continue
             if not whole:
                 request.path = request.path[:cut] + text

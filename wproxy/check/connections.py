@@ -48,7 +48,9 @@ def keepalive_by_default_version(blocks: Blocks) -> Iterator[Found]:
                 f"{proxied.block.title} keeps connections by what is the default here; nginx before 1.29.7 sends HTTP/1.0 and "
                 "Connection: close, and keeps none"
             )
-            yield Found(proxied.node.position, reason, f"where the file must serve an older nginx too, add {' and '.join(missing)}")
+            yield Found(
+                proxied.node.position, reason, f"where the file must serve an older nginx too, add {' and '.join(missing)}"
+            )
 
 
 def keepalive_connection_close(blocks: Blocks) -> Iterator[Found]:
@@ -81,7 +83,7 @@ def keepalive_websocket_map(blocks: Blocks) -> Iterator[Found]:
                 f'requests without Upgrade get "Connection: close" from the map ({entry.position}), so "keepalive" '
                 f"({kept.position}) keeps nothing for them in {proxied.block.title}"
             )
-            yield Found(node.position, reason, "write '\"\" \"\";' in the map instead of '\"\" close;'")
+            yield Found(node.position, reason, 'write \'"" "";\' in the map instead of \'"" close;\'')
 
 
 def _is_websocket(block: Block) -> bool:
@@ -109,8 +111,8 @@ def websocket_without_upgrade(blocks: Blocks) -> Iterator[Found]:
             missing.append('"proxy_http_version 1.1;"')
         if missing:
             reason = (
-                f"{block.title} is for websockets, and Upgrade and Connection are never passed on by themselves: the handshake does "
-                "not get through"
+                f"{block.title} is for websockets, and Upgrade and Connection are never passed on by themselves: the "
+                "handshake does not get through"
             )
             yield Found(proxied.node.position, reason, f"add {', '.join(missing)}")
 
@@ -170,14 +172,19 @@ def _map(otherwise: str) -> str:
     return f'map $http_upgrade $connection_upgrade {{\n    default upgrade;\n    "" {otherwise};\n}}\n'
 
 
-_UPGRADE = ("proxy_http_version 1.1;", "proxy_set_header Upgrade $http_upgrade;", "proxy_set_header Connection $connection_upgrade;")
+_UPGRADE = (
+    "proxy_http_version 1.1;",
+    "proxy_set_header Upgrade $http_upgrade;",
+    "proxy_set_header Connection $connection_upgrade;",
+)
 
 CONNECTION_RULES = [
     Rule(
         "keepalive-without-http11",
         WARNING,
         "keepalive with HTTP/1.0",
-        "A connection is kept when the upstream answers with HTTP/1.1 and does not close; a request in HTTP/1.0 asks it to close.",
+        "A connection is kept when the upstream answers with HTTP/1.1 and does not close; a request in HTTP/1.0 asks it to "
+        "close.",
         keepalive_without_http11,
         _pool("proxy_http_version 1.0;"),
         _pool("proxy_http_version 1.1;", 'proxy_set_header Connection "";'),
@@ -187,8 +194,8 @@ CONNECTION_RULES = [
         "keepalive-by-default-version",
         INFO,
         "keepalive that an older nginx would not keep",
-        "Here, and in nginx since 1.29.7, HTTP/1.1 without a Connection field is the default. In older versions it is HTTP/1.0 with "
-        "Connection: close, and `keepalive` has no effect without the two lines.",
+        "Here, and in nginx since 1.29.7, HTTP/1.1 without a Connection field is the default. In older versions it is "
+        "HTTP/1.0 with Connection: close, and `keepalive` has no effect without the two lines.",
         keepalive_by_default_version,
         _pool(),
         _pool("proxy_http_version 1.1;", 'proxy_set_header Connection "";'),
@@ -219,9 +226,9 @@ CONNECTION_RULES = [
         "websocket-without-upgrade",
         WARNING,
         "a websocket location that does not pass Upgrade and Connection on",
-        "Upgrade and Connection belong to one connection and are never forwarded by themselves. Without them the application sees "
-        "a plain GET. A location counts as one for websockets when it sets Upgrade, or by its path: /ws, /websocket, /socket.io, "
-        "/sockjs, /cable.",
+        "Upgrade and Connection belong to one connection and are never forwarded by themselves. Without them the "
+        "application sees a plain GET. A location counts as one for websockets when it sets Upgrade, or by its path: /ws, "
+        "/websocket, /socket.io, /sockjs, /cable.",
         websocket_without_upgrade,
         _pool("proxy_http_version 1.1;", before=_map('""'), path="/ws/"),
         _pool(*_UPGRADE, "proxy_read_timeout 1h;", before=_map('""'), path="/ws/"),
@@ -242,7 +249,8 @@ CONNECTION_RULES = [
         "timeout-zero",
         ERROR,
         "a timeout of 0 is over at once",
-        "In nginx, and here, 0 does not turn these timeouts off: the time is over before anything can come, and requests get 504.",
+        "In nginx, and here, 0 does not turn these timeouts off: the time is over before anything can come, and requests "
+        "get 504.",
         timeout_zero,
         "location / {\n    proxy_set_header Host $host;\n    proxy_pass http://127.0.0.1:3000;\n    proxy_read_timeout 0;\n}",
         "location / {\n    proxy_set_header Host $host;\n    proxy_pass http://127.0.0.1:3000;\n    proxy_read_timeout 1h;\n}",

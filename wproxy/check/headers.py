@@ -77,7 +77,9 @@ def upstream_name_as_host(blocks: Blocks) -> Iterator[Found]:
     """The application is told the name of the upstream block as its host."""
     for proxied in blocks.proxied:
         if proxied.upstream is not None and proxied.block.request_field("Host") is None:
-            reason = f'no Host is set: the application gets "Host: {proxied.host}", the name of an upstream that only this file knows'
+            reason = (
+                f'no Host is set: the application gets "Host: {proxied.host}", the name of an upstream that only this file knows'
+            )
             yield Found(proxied.node.position, reason, 'add "proxy_set_header Host $host;"')
 
 
@@ -122,8 +124,8 @@ def forwarded_for_appended(blocks: Blocks) -> Iterator[Found]:
             continue
         seen.add(id(node))
         reason = (
-            "$proxy_add_x_forwarded_for appends to what the client sent, and no set_real_ip_from says whom to believe: everything "
-            "but the last address may be made up"
+            "$proxy_add_x_forwarded_for appends to what the client sent, and no set_real_ip_from says whom to believe: "
+            "everything but the last address may be made up"
         )
         fix = (
             'where clients connect directly, write "$remote_addr"; behind a balancer add set_real_ip_from and real_ip_header; '
@@ -168,8 +170,8 @@ HEADER_RULES = [
         "proxy-set-header-lost",
         WARNING,
         "fields for the upstream are lost by inheritance",
-        "proxy_set_header, proxy_hide_header, grpc_set_header and the *_param directives are inherited as a whole list, and only by "
-        "blocks that have none of their own. One line in a location takes all those of the server away.",
+        "proxy_set_header, proxy_hide_header, grpc_set_header and the *_param directives are inherited as a whole list, "
+        "and only by blocks that have none of their own. One line in a location takes all those of the server away.",
         request_fields_lost,
         "proxy_set_header Host $host;\nproxy_set_header X-Forwarded-For $remote_addr;\nproxy_set_header X-Forwarded-Proto $scheme;\n"
         'location / {\n    proxy_set_header Connection "";\n    proxy_pass http://127.0.0.1:3000;\n}',
@@ -180,8 +182,8 @@ HEADER_RULES = [
         "add-header-lost",
         WARNING,
         "fields for the client are lost by inheritance",
-        "add_header is inherited as a whole list, and only by blocks that have none of their own. One Cache-Control in a location "
-        "takes away the Strict-Transport-Security of the server. An `if` in a location is such a block too.",
+        "add_header is inherited as a whole list, and only by blocks that have none of their own. One Cache-Control in a "
+        "location takes away the Strict-Transport-Security of the server. An `if` in a location is such a block too.",
         added_fields_lost,
         'add_header X-Frame-Options DENY;\nlocation /a/ {\n    add_header Cache-Control "no-store";\n}',
         'add_header X-Frame-Options DENY;\nlocation /a/ {\n    add_header X-Frame-Options DENY;\n    add_header Cache-Control "no-store";\n}',
@@ -203,8 +205,8 @@ HEADER_RULES = [
         "missing-host",
         INFO,
         "the application gets the address of proxy_pass as Host",
-        "Without proxy_set_header Host the upstream gets what stands in proxy_pass, so the application cannot tell which name the "
-        "client asked for. For an upstream with a public name of its own that is right, and nothing is said.",
+        "Without proxy_set_header Host the upstream gets what stands in proxy_pass, so the application cannot tell which "
+        "name the client asked for. For an upstream with a public name of its own that is right, and nothing is said.",
         missing_host,
         "location / {\n    proxy_pass http://127.0.0.1:3000;\n}",
         "location / {\n    proxy_set_header Host $host;\n    proxy_pass http://127.0.0.1:3000;\n}",
@@ -213,8 +215,8 @@ HEADER_RULES = [
         "missing-forwarded-headers",
         INFO,
         "the application is not told the client's address or scheme",
-        "The upstream sees a connection from the proxy. Without X-Forwarded-For (or X-Real-IP) and X-Forwarded-Proto its logs, its "
-        "limits and its links are about the proxy; and since clients' own fields pass, a client can make them up.",
+        "The upstream sees a connection from the proxy. Without X-Forwarded-For (or X-Real-IP) and X-Forwarded-Proto its "
+        "logs, its limits and its links are about the proxy; and since clients' own fields pass, a client can make them up.",
         missing_forwarded,
         "location / {\n    proxy_set_header Host $host;\n    proxy_pass http://127.0.0.1:3000;\n}",
         "location / {\n    proxy_set_header Host $host;\n    proxy_set_header X-Forwarded-For $remote_addr;\n"
@@ -224,8 +226,8 @@ HEADER_RULES = [
         "forwarded-for-appended",
         INFO,
         "X-Forwarded-For is appended at an edge that trusts everybody",
-        "$proxy_add_x_forwarded_for keeps what came in. At an edge that faces clients the left of the list is whatever the client "
-        "wrote; only the right-most address that is not a proxy of yours is to be believed.",
+        "$proxy_add_x_forwarded_for keeps what came in. At an edge that faces clients the left of the list is whatever the "
+        "client wrote; only the right-most address that is not a proxy of yours is to be believed.",
         forwarded_for_appended,
         "location / {\n    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n    proxy_pass http://127.0.0.1:3000;\n}",
         "location / {\n    proxy_set_header X-Forwarded-For $remote_addr;\n    proxy_pass http://127.0.0.1:3000;\n}",
@@ -234,8 +236,8 @@ HEADER_RULES = [
         "host-spoofing",
         INFO,
         "Host is passed on as the client wrote it",
-        "$http_host is the raw field; $host is the name that the server was chosen by, in lower case and without a port. They differ "
-        "for absolute request targets, so an application can be made to build links to a foreign name.",
+        "$http_host is the raw field; $host is the name that the server was chosen by, in lower case and without a port. "
+        "They differ for absolute request targets, so an application can be made to build links to a foreign name.",
         host_spoofing,
         "location / {\n    proxy_set_header Host $http_host;\n    proxy_pass http://127.0.0.1:3000;\n}",
         "location / {\n    proxy_set_header Host $host;\n    proxy_pass http://127.0.0.1:3000;\n}",
@@ -244,8 +246,8 @@ HEADER_RULES = [
         "header-line-break",
         WARNING,
         "a field value goes over several lines",
-        "Folding of header lines is gone from HTTP (RFC 9112 §5.2): HTTP/2 cannot carry it and many clients take the second line for "
-        "a field of its own.",
+        "Folding of header lines is gone from HTTP (RFC 9112 §5.2): HTTP/2 cannot carry it and many clients take the "
+        "second line for a field of its own.",
         field_with_line_break,
         "add_header Content-Security-Policy \"default-src 'self';\n  img-src *\";",
         "add_header Content-Security-Policy \"default-src 'self'; img-src *\";",

@@ -42,7 +42,7 @@ def strips_prefix(blocks: Blocks) -> Iterator[Found]:
         is_tidy = prefix.endswith("/") and uri.endswith("/") and "?" not in uri
         if not proxied.block.is_prefix or proxied.has_variables or not is_tidy or uri == prefix or prefix == "/":
             continue
-        reason = f'the upstream does not see the prefix of {proxied.block.title}: {prefix}x goes upstream as {uri}x, %2F decoded'
+        reason = f"the upstream does not see the prefix of {proxied.block.title}: {prefix}x goes upstream as {uri}x, %2F decoded"
         fix = f'if the application expects {prefix}x, write "proxy_pass {proxied.url.removesuffix(uri)}" without a URI'
         yield Found(proxied.node.position, reason, fix)
 
@@ -102,8 +102,9 @@ PROXY_URI_RULES = [
         "proxy-pass-strips-prefix",
         INFO,
         "proxy_pass with a URI strips the location's prefix",
-        "With a URI in proxy_pass, a trailing slash is enough, the upstream does not see the prefix, and gets the path decoded and "
-        "normalised. Without one it gets the request's own target. An application that expects the other answers 404.",
+        "With a URI in proxy_pass, a trailing slash is enough, the upstream does not see the prefix, and gets the path "
+        "decoded and normalised. Without one it gets the request's own target. An application that expects the other "
+        "answers 404.",
         strips_prefix,
         "location /api/ {\n    proxy_pass http://127.0.0.1:3000/;\n}",
         "location /api/ {\n    proxy_pass http://127.0.0.1:3000;\n}",
@@ -121,8 +122,8 @@ PROXY_URI_RULES = [
         "proxy-pass-variable-uri",
         WARNING,
         "proxy_pass with variables sends its URI as written",
-        "As soon as proxy_pass has a variable, its URI part is all that is sent: the location's prefix is not replaced, the rest of "
-        "the path is not appended, and neither are the arguments.",
+        "As soon as proxy_pass has a variable, its URI part is all that is sent: the location's prefix is not replaced, "
+        "the rest of the path is not appended, and neither are the arguments.",
         variable_uri,
         "location /api/ {\n    set $backend 127.0.0.1:3000;\n    proxy_pass http://$backend/;\n}",
         "location /api/ {\n    set $backend 127.0.0.1:3000;\n    proxy_pass http://$backend;\n}",

@@ -266,6 +266,7 @@ class _Resolver:
                 redirect = Location(dict(vars(location)), location.written)
                 redirect.upstream = redirect.proxy_target = redirect.proxy_pass = redirect.inner = None
                 redirect.for_other_methods = None
+                redirect.modifier, redirect.pattern = "=", location.pattern[:-1]
                 redirect.steps = (Return(301, compile_template("$wproxy_slashed_uri$is_args$args")),)
                 matcher.add("=", slashless, redirect)
 

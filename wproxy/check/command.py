@@ -1,0 +1,70 @@
+"""The command `wproxy check`: its words, and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from wproxy.address import Address
+from wproxy.check import UNUSABLE, Obstacles, check, exit_code
+from wproxy.check.finding import BUILT_IN, CONFIGURATION
+from wproxy.check.report import FORMATS
+from wproxy.check.table import RULES
+from wproxy.config.listeners import LookUp
+from wproxy.config.load import load_document, resolve_document
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command, beside `-c` and `-p`."""
+    parser.add_argument("file", nargs="?", metavar="FILE", help="the configuration file, in either syntax (the same as -c)")
+    parser.add_argument(
+        "--format", choices=("text", "json", "github"), default="text", help="how findings are told (default: text)"
+    )
+    parser.add_argument("--strict", action="store_true", help="exit with 2 for infos too, not only for warnings and errors")
+    parser.add_argument("--disable", action="append", default=[], metavar="RULE", help="leave rules out; several with commas")
+    parser.add_argument(
+        "--offline", action="store_true", help="only read the files: look no name up, try no port, log or pid file"
+    )
+    parser.add_argument("--list", action="store_true", help="name all rules and exit")
+
+
+def run_check(given: argparse.Namespace, file: str, prefix: str, look_up: LookUp, obstacles: Obstacles | None = None) -> int:
+    """Check a configuration file and tell what was found; returns the exit code (see `wproxy.check.exit_code`).
+
+    given: as `declare` has it. file: the configuration. prefix: where relative paths in it start. look_up: names to addresses.
+    obstacles: everything outside of the files that would keep a server from starting.
+    """
+    if given.list:
+        sys.stdout.write(listing())
+        return 0
+    disabled = {word for words in given.disable for word in words.replace(",", " ").split()}
+    unknown = disabled - {*RULES, *BUILT_IN} | disabled & {CONFIGURATION}
+    if unknown:
+        sys.stderr.write(f"wproxy: there is no rule {', '.join(sorted(unknown))} to disable: see wproxy check --list\n")
+        return UNUSABLE
+    finder = _no_look_up if given.offline else look_up
+    checked = check(
+        lambda: load_document(file),
+        lambda document: resolve_document(document, file, prefix, finder),
+        None if given.offline else obstacles,
+        disabled,
+    )
+    code = exit_code(checked, given.strict)
+    text = FORMATS[given.format](file, checked.findings, code)
+    sys.stdout.buffer.write(os.fsencode(text))
+    sys.stdout.buffer.flush()
+    return code
+
+
+def _no_look_up(host: str, port: int) -> list[Address]:
+    """An address for any name, one that is nobody's (RFC 5737)."""
+    return [Address("192.0.2.1", port)]
+
+
+def listing() -> str:
+    """All rules, one a line: id, severity, what it is about."""
+    rows = [(rule.id, rule.severity, rule.summary) for rule in RULES.values()]
+    rows += [(name, severity, summary) for name, (severity, summary) in BUILT_IN.items()]
+    width = max(len(name) for name, _, _ in rows)
+    return "".join(f"{name:{width}}  {severity:7}  {summary}\n" for name, severity, summary in rows)

@@ -1,0 +1,76 @@
+"""docs/check.md, from the table of rules.
+
+    python -m wproxy.check.describe
+
+writes it anew.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+
+from wproxy.check.finding import BUILT_IN, Rule
+from wproxy.check.table import THEMES
+
+PAGE = os.path.normpath(os.path.join(os.path.dirname(__file__), "..", "..", "docs", "check.md"))
+
+_PREAMBLE = """\
+# wproxy check
+
+Written by `python -m wproxy.check.describe` from the tables in `wproxy/check/`: change those, not this page.
+
+    wproxy check [FILE] [--format text|json|github] [--strict] [--disable RULE] [--offline] [--list]
+
+says of a configuration, in nginx's syntax or in TOML, what `wproxy -t` says, and what is allowed in it and hardly meant: where it
+is, why that is trouble, and how to mend it.
+
+    nginx.conf:12 error [alias-traversal] location "/img" has no trailing slash and alias has one: ...
+        fix: write "location /img/"
+
+The exit code is 0 when there is nothing graver than an info, 1 when the configuration has errors and cannot be used, 2 when there
+are warnings or worse (with `--strict`: anything). Rules also run on a configuration with errors, as far as its files can be read.
+`--offline` only reads the files: no name is looked up and no port, log or pid file is tried, for machines that will not serve it.
+`--format github` writes workflow commands that GitHub shows in a pull request, `--format json` one object with all findings.
+
+A comment silences rules, in either syntax, for its own line or for the directive below it, or for a whole file:
+
+    location /api/ {
+        # wproxy: ignore proxy-pass-strips-prefix, missing-host
+        proxy_pass http://127.0.0.1:3000/;
+    }
+
+    # wproxy: ignore-file forwarded-for-appended
+
+A location is named at the line of its `{`, a directive of nginx's syntax at the line of its `;`.
+"""
+
+
+def page() -> str:
+    """The text of docs/check.md."""
+    parts = [_PREAMBLE]
+    for theme, rules in THEMES.items():
+        parts.append(f"## {theme}\n")
+        parts.extend(map(_entry, rules))
+    parts.append("## What no rule says\n")
+    parts.extend(f"### {name}\n\n{severity}: {summary}.\n" for name, (severity, summary) in BUILT_IN.items())
+    return "\n".join(parts)
+
+
+def _entry(rule: Rule) -> str:
+    why = textwrap.fill(rule.why, 120, break_long_words=False, break_on_hyphens=False)
+    examples = "".join(f"\n{title}:\n\n```nginx\n{text}\n```\n" for title, text in (("Bad", rule.bad), ("Good", rule.good)))
+    return f"### {rule.id}\n\n{rule.severity}: {rule.summary}.\n\n{why}\n{examples}"
+
+
+def main() -> int:
+    """Write it; returns the exit code."""
+    with open(PAGE, "w", encoding="utf-8") as file:
+        file.write(page())
+    sys.stdout.write(f"{PAGE}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,354 @@
+"""Rules about locations: which one wins, what is inside of them, and the files they open (routing.md §1.4, §3)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from wproxy.check.blocks import Block, Blocks
+from wproxy.check.finding import ERROR, INFO, WARNING, Found, Rule
+from wproxy.config.registry import LOCATION, LOCATION_IF, SERVER
+from wproxy.config.tree import Node
+from wproxy.regex import Regex, RegexTimedOut
+
+PASSES = ("proxy_pass", "grpc_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass")
+STEPS = ("rewrite", "return", "set", "break", "rewrite_log", "uninitialized_variable_warn", "if")
+
+
+def alias_traversal(blocks: Blocks) -> Iterator[Found]:
+    """`/img../secret` begins with `/img`, and `/data/img/` followed by `../secret` leads out."""
+    for location in blocks.locations:
+        path = _alias(location)
+        if location.is_prefix and path.endswith("/") and not location.pattern.endswith("/"):
+            prefix = location.pattern
+            reason = f"{location.title} has no trailing slash and alias has one: {prefix}../x opens {path}../x, outside of the directory"
+            yield Found(location.own("alias")[-1].position, reason, f'write "location {prefix}/"')
+
+
+def alias_slash_mismatch(blocks: Blocks) -> Iterator[Found]:
+    """The name of a file is glued to the directory's."""
+    for location in blocks.locations:
+        path, prefix = _alias(location), location.pattern
+        if location.is_prefix and path and prefix.endswith("/") and not path.endswith("/") and "$" not in path:
+            reason = f"{location.title} ends with a slash and alias does not: {prefix}x opens {path}x"
+            yield Found(location.own("alias")[-1].position, reason, f'write "alias {path}/;"')
+
+
+def alias_without_capture(blocks: Blocks) -> Iterator[Found]:
+    """In a regex location, alias is the path of the file, whole."""
+    for location in blocks.locations:
+        path = _alias(location)
+        if location.is_regex and path and "$" not in path:
+            reason = f"in {location.title} alias is the whole path of the file: every request here opens {path}"
+            yield Found(
+                location.own("alias")[-1].position, reason, f'capture the rest of the path in the regex: "alias {path}$1;"'
+            )
+
+
+def _alias(location: Block) -> str:
+    nodes = location.own("alias")
+    return nodes[-1].arguments[0] if nodes and nodes[-1].arguments else ""
+
+
+# What a regex says about the ends of paths, to try it on: `\.php`, `\.(css|js)`, `\.(?:css|js)`.
+_EXTENSIONS = re.compile(r"\\\.\(?(?:\?:)?([A-Za-z0-9|?]+)")
+
+
+def regex_shadows_prefix(blocks: Blocks) -> Iterator[Found]:
+    """Regexes are asked after the prefixes and win over them."""
+    for block in blocks.all:
+        siblings = [one for one in block.blocks if one.context == LOCATION]
+        regexes = [(one, regex) for one in siblings if (regex := one.regex()) is not None and not _only_refuses(one)]
+        for prefix in siblings:
+            if prefix.modifier == "" and prefix.pattern not in ("", "/") and _does_something(prefix):
+                yield from _shadows(prefix, regexes)
+
+
+def _shadows(prefix: Block, regexes: list[tuple[Block, Regex]]) -> Iterator[Found]:
+    inner = [regex for one in prefix.blocks if (regex := one.regex()) is not None]
+    for location, regex in regexes:
+        fix = f'write "location ^~ {prefix.pattern}" to keep regexes out of it'
+        place = f"{location.title} ({location.node.position})"
+        if _matches(regex, prefix.pattern) and not location.pattern.endswith("$"):
+            reason = f"{place} matches all that begins with {prefix.pattern}, and regexes win: {prefix.title} is never used"
+            yield Found(prefix.node.position, reason, fix)
+            continue
+        samples = [f"{prefix.pattern.rstrip('/')}/x.{word}" for word in _extensions(location.pattern)]
+        taken = next((one for one in samples if _matches(regex, one) and not any(_matches(other, one) for other in inner)), None)
+        if taken is not None:
+            reason = f"{place} takes {taken} away from {prefix.title}: regexes win over prefixes"
+            yield Found(prefix.node.position, reason, fix, WARNING if prefix.has("alias", "root") else INFO)
+
+
+def _extensions(pattern: str) -> list[str]:
+    return [word.replace("?", "") for found in _EXTENSIONS.findall(pattern) for word in found.split("|") if word]
+
+
+def _matches(regex: Regex, path: str) -> bool:
+    try:
+        return regex.search(path.encode("utf-8", "surrogateescape")) is not None
+    except RegexTimedOut:
+        return False
+
+
+def _only_refuses(location: Block) -> bool:
+    """Whether it is there to keep requests from something: nobody minds that it wins."""
+    refuses = any(_is_refusal(node) for node in location.own("return"))
+    return refuses or any(node.arguments == ("all",) for node in location.own("deny"))
+
+
+def _is_refusal(node: Node) -> bool:
+    return bool(node.arguments) and node.arguments[0].isdigit() and int(node.arguments[0]) >= 400
+
+
+def _does_something(location: Block) -> bool:
+    return location.has(*PASSES, "alias", "root", "internal", "return", "deny", "auth_basic", "auth_request")
+
+
+def if_in_location(blocks: Blocks) -> Iterator[Found]:
+    """An `if` in a location is a location of its own, and takes over when it is true."""
+    for location in blocks.locations:
+        conditions = [block for block in location.blocks if block.context == LOCATION_IF]
+        setting = [block for block in conditions if _settings(block)]
+        for block in conditions:
+            names = ", ".join(dict.fromkeys(node.name for node in _settings(block)))
+            if location.has("try_files") and not _ends(block):
+                reason = f"when {block.title} is true, try_files of {location.title} is not carried out: the if takes its place"
+                fix = 'end the if with "return" or "rewrite ... last", or choose by a map'
+                yield Found(block.node.position, reason, fix)
+            elif len(setting) > 1 and block in setting:
+                reason = (
+                    f"{location.title} has {len(setting)} ifs with settings of their own ({names} here): of those that are "
+                    "true only the last one counts"
+                )
+                yield Found(block.node.position, reason, "choose the values by a map of the conditions, without if")
+            elif block in setting:
+                reason = (
+                    f"{names} in {block.title}: the if takes the place of {location.title} when it is true, with all it inherits"
+                )
+                yield Found(block.node.position, reason, "choose the value by a map; an if is safe with return and rewrite", INFO)
+
+
+def _settings(block: Block) -> list[Node]:
+    """What an `if` sets, beyond steps of rewriting and logging."""
+    return [node for node in block.node.children or () if node.name not in (*STEPS, "access_log")]
+
+
+def _ends(block: Block) -> bool:
+    """Whether an `if` that is true is the end of the location."""
+    leaving = ("last", "redirect", "permanent")
+    return block.has("return", *PASSES) or any(
+        node.arguments[-1:] and node.arguments[-1] in leaving for node in block.own("rewrite")
+    )
+
+
+def if_instead(blocks: Blocks) -> Iterator[Found]:
+    """An `if` for what has a directive of its own."""
+    for block in blocks.all:
+        for node in block.own("if"):
+            text = " ".join(node.arguments)
+            if block.context == SERVER and re.match(r"\(\s*\$(http_)?host\s", text):
+                reason = "the host is compared for every request, after the server block has been chosen by that host"
+                yield Found(node.position, reason, "write a server block of its own with that server_name")
+            elif re.match(r"\(\s*!?-[fed]\s+\$request_filename", text):
+                reason = "the file is looked for in an if, for every request"
+                yield Found(node.position, reason, 'write "try_files $uri $uri/ ..." instead')
+
+
+def try_files_with_proxy(blocks: Blocks) -> Iterator[Found]:
+    """A file that is found is not sent: the proxy_pass of the same location still answers."""
+    for location in blocks.locations:
+        nodes = location.own("try_files")
+        if nodes and location.has("proxy_pass", "grpc_pass") and len(nodes[-1].arguments) > 1:
+            reason = (
+                f"in {location.title} try_files finds the file, and then proxy_pass answers all the same: no file is ever sent"
+            )
+            fix = 'move proxy_pass to a named location, "location @app", and end try_files with "@app"'
+            yield Found(nodes[-1].position, reason, fix)
+
+
+def unanchored_regex(blocks: Blocks) -> Iterator[Found]:
+    """`\\.php` is also in `/picture.php.jpg`."""
+    for location in blocks.locations:
+        if location.is_regex and re.search(r"\\\.(?:[A-Za-z0-9]+|\((?:\?:)?[A-Za-z0-9|?]+\))$", location.pattern):
+            word = _extensions(location.pattern)[-1]
+            reason = f"the regex of {location.title} has no end: it takes /x.{word}.txt and /x.{word}y too"
+            fix = f'write "{location.modifier} {location.pattern}$"'
+            yield Found(location.node.position, reason, fix, WARNING if location.has("fastcgi_pass") else INFO)
+
+
+def php_without_test(blocks: Blocks) -> Iterator[Found]:
+    """A path that ends in .php need not be a program."""
+    for location in blocks.locations:
+        if not location.is_regex or not location.has("fastcgi_pass") or "php" not in location.pattern:
+            continue
+        guarded = location.has("try_files") or any("-f" in " ".join(node.arguments) for node in location.own("if"))
+        if not guarded and "(" not in location.pattern.split("php")[0]:
+            reason = f"{location.title} hands every path to PHP, whether there is such a file or not: /upload/x.jpg/y.php may run x.jpg"
+            yield Found(location.node.position, reason, 'add "try_files $fastcgi_script_name =404;"')
+
+
+def allow_without_deny(blocks: Blocks) -> Iterator[Found]:
+    """A list of guests, and nobody at the door."""
+    for block in blocks.all:
+        allows = [node for node in block.own("allow") if node.arguments != ("all",)]
+        if allows and not any(node.arguments == ("all",) for node in block.own("deny")):
+            reason = 'allow without "deny all": who is in no line is let in as well'
+            yield Found(allows[-1].position, reason, 'end the list with "deny all;"')
+
+
+def return_before_access(blocks: Blocks) -> Iterator[Found]:
+    """`return` answers before anybody is asked for a password."""
+    for location in blocks.locations:
+        guards = location.own("deny", "auth_basic", "auth_request", "auth_jwt")
+        for node in location.own("return"):
+            if guards and not _is_refusal(node):
+                reason = f'"return" answers before access is checked: "{guards[0].name}" has no effect on it'
+                fix = "serve the answer from a file or a location of its own behind the check, or leave the check out"
+                yield Found(node.position, reason, fix)
+
+
+def rewrite_instead_of_return(blocks: Blocks) -> Iterator[Found]:
+    """A regex that always matches."""
+    for block in blocks.all:
+        for node in block.own("rewrite"):
+            if len(node.arguments) < 2 or node.arguments[0] not in (
+                "^",
+                ".*",
+                "^.*",
+                "^.*$",
+                "^/(.*)$",
+                "^/(.*)",
+                "^(.*)$",
+                "^(.*)",
+            ):
+                continue
+            target = node.arguments[1]
+            if target.startswith(("http://", "https://", "$scheme")) or node.arguments[2:] in (("permanent",), ("redirect",)):
+                code = 301 if node.arguments[2:] == ("permanent",) else 302
+                base = re.sub(r"(?:/?\$1|\$request_uri)\??$", "", target).rstrip("?")
+                tail = "$request_uri" if base != target.rstrip("?") else ""
+                reason = "this redirect runs a regex that always matches, and sends the path decoded and escaped anew"
+                yield Found(node.position, reason, f'write "return {code} {base}{tail};"')
+
+
+_ALIAS = "location {location} {{\n    alias {path};\n}}"
+_DAV = "location ~ \\.php{end} {{\n    try_files $uri =404;\n    fastcgi_pass 127.0.0.1:9000;\n}}"
+
+LOCATION_RULES = [
+    Rule(
+        "alias-traversal",
+        ERROR,
+        "location without and alias with a trailing slash: files outside can be read",
+        "The prefix `/img` also takes `/img../secret`, and what follows the prefix is put behind the alias: "
+        "`/data/img/../secret`. Dots were resolved before, but `img..` is a name and no dot segment.",
+        alias_traversal,
+        _ALIAS.format(location="/img", path="/data/img/"),
+        _ALIAS.format(location="/img/", path="/data/img/"),
+    ),
+    Rule(
+        "alias-slash-mismatch",
+        WARNING,
+        "location with and alias without a trailing slash",
+        "alias takes the place of the prefix letter for letter: `/img/x` opens `/data/imgx`.",
+        alias_slash_mismatch,
+        _ALIAS.format(location="/img/", path="/data/img"),
+        _ALIAS.format(location="/img/", path="/data/img/"),
+    ),
+    Rule(
+        "alias-without-capture",
+        WARNING,
+        "alias in a regex location without a capture",
+        "A regex location has no prefix that could be replaced: alias is the path of the file and needs captures of the regex.",
+        alias_without_capture,
+        _ALIAS.format(location='~ "^/img/.+$"', path="/data/img/"),
+        _ALIAS.format(location='~ "^/img/([^/]+)$"', path="/data/img/$1"),
+    ),
+    Rule(
+        "regex-shadows-prefix",
+        WARNING,
+        "a regex location takes requests from a prefix location",
+        "The longest prefix is only a candidate: the first regex that matches wins over it, unless the prefix is marked "
+        "`^~`. That is an info where some requests of a proxied location are taken away, a warning where it has files of "
+        "its own or is never used. Regexes that only refuse are left out.",
+        regex_shadows_prefix,
+        "location /static/ {\n    alias /data/static/;\n}\nlocation ~* \\.(css|js)$ {\n    expires 30d;\n}",
+        "location ^~ /static/ {\n    alias /data/static/;\n}\nlocation ~* \\.(css|js)$ {\n    expires 30d;\n}",
+    ),
+    Rule(
+        "if-in-location",
+        WARNING,
+        "if in a location does not do what it looks like",
+        "An `if` that is true takes the place of its location: try_files is gone, lists it sets are replaced, and of "
+        "several only the last one counts. With return and rewrite in it, it is safe. A single `if` with settings is an "
+        "info.",
+        if_in_location,
+        "location / {\n    if ($arg_a) {\n        set $x 1;\n    }\n    try_files $uri /index.html;\n}",
+        "location / {\n    if ($arg_a) {\n        return 301 /a/;\n    }\n    try_files $uri /index.html;\n}",
+    ),
+    Rule(
+        "if-instead",
+        INFO,
+        "an if for what has a directive of its own",
+        "Servers are chosen by server_name, and files by try_files; an `if` does it again for every request, and less "
+        "completely.",
+        if_instead,
+        "location / {\n    if (!-f $request_filename) {\n        rewrite ^ /index.html last;\n    }\n}",
+        "location / {\n    try_files $uri /index.html;\n}",
+    ),
+    Rule(
+        "try-files-with-proxy",
+        WARNING,
+        "try_files and proxy_pass in one location",
+        "try_files only sets the URI; what answers is the handler of the location, and that is the proxy, for files too.",
+        try_files_with_proxy,
+        "location /a/ {\n    try_files $uri /b/;\n    proxy_set_header Host $host;\n    proxy_pass http://127.0.0.1:3000;\n}",
+        "location /a/ {\n    try_files $uri @app;\n}\nlocation @app {\n    proxy_set_header Host $host;\n"
+        "    proxy_pass http://127.0.0.1:3000;\n}",
+    ),
+    Rule(
+        "unanchored-regex",
+        INFO,
+        "the regex of an extension without its end",
+        "`\\.php` matches anywhere in the path. Where programs are run, which is a warning, that may be an uploaded file.",
+        unanchored_regex,
+        _DAV.format(end=""),
+        _DAV.format(end="$"),
+    ),
+    Rule(
+        "php-without-test",
+        INFO,
+        "paths are handed to PHP without a look whether the file is there",
+        "With cgi.fix_pathinfo PHP runs the longest part of the path that is a file, whatever it is.",
+        php_without_test,
+        "location ~ \\.php$ {\n    fastcgi_pass 127.0.0.1:9000;\n}",
+        _DAV.format(end="$"),
+    ),
+    Rule(
+        "allow-without-deny",
+        WARNING,
+        "allow without deny all",
+        "Rules are asked in order, and who matches none of them is let in.",
+        allow_without_deny,
+        "location /status {\n    allow 127.0.0.1;\n}",
+        "location /status {\n    allow 127.0.0.1;\n    deny all;\n}",
+    ),
+    Rule(
+        "return-before-access",
+        WARNING,
+        "return in a location that restricts access",
+        "`return` belongs to the rewrite phase, which comes before allow, deny, auth_basic and auth_request.",
+        return_before_access,
+        'location /secret {\n    deny all;\n    return 200 "secret";\n}',
+        "location /secret {\n    deny all;\n}",
+    ),
+    Rule(
+        "rewrite-instead-of-return",
+        INFO,
+        "a redirect by a rewrite whose regex always matches",
+        "return needs no regex, and with $request_uri the client's own path comes back, letter for letter.",
+        rewrite_instead_of_return,
+        "location /old/ {\n    rewrite ^ https://example.com$request_uri? permanent;\n}",
+        "location /old/ {\n    return 301 https://example.com$request_uri;\n}",
+    ),
+]

@@ -1,0 +1,111 @@
+"""Rules about virtual servers, and settings of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from wproxy.address import Address
+from wproxy.check.blocks import Block, Blocks
+from wproxy.check.finding import INFO, WARNING, Found, Rule
+from wproxy.config.listeners import default_listen
+from wproxy.config.tree import Position
+from wproxy.directives.listen import listen
+
+
+def _addresses(server: Block) -> list[Address]:
+    """Where a server is found; lines that cannot be read are for `-t` to tell."""
+    found: list[Address] = []
+    lines = server.own("listen")
+    for node in lines:
+        try:
+            found += listen(*node.arguments).addresses
+        except (ValueError, TypeError):
+            continue
+    return found if lines else list(default_listen().addresses)
+
+
+def conflicting_names(blocks: Blocks) -> Iterator[Found]:
+    """A name that somebody else had first."""
+    taken: dict[tuple[Address, str], Position] = {}
+    for server in blocks.servers:
+        for address in _addresses(server):
+            for node in server.own("server_name"):
+                for name in node.arguments:
+                    first = taken.setdefault((address, name.lower()), node.position)
+                    if name and not name.startswith("~") and first is not node.position:
+                        reason = f'conflicting server name "{name}" on {address}: {first} has it, and this server never gets a request for it'
+                        yield Found(node.position, reason, "leave the name out here, or in the other server")
+
+
+def server_name_regex(blocks: Blocks) -> Iterator[Found]:
+    """A regex that finds the name inside of others."""
+    for server in blocks.servers:
+        for node in server.own("server_name"):
+            for name in node.arguments:
+                if name.startswith("~") and not (name.startswith("~^") and name.endswith("$")):
+                    reason = f'"{name}" has no {"end" if name.startswith("~^") else "beginning"}: it matches in the middle of other names'
+                    yield Found(node.position, reason, f'write "~^{name[1:].removeprefix("^").removesuffix("$")}$"')
+
+
+def error_log_off(blocks: Blocks) -> Iterator[Found]:
+    """`off` is the name of a file."""
+    for block in blocks.all:
+        for node in block.own("error_log"):
+            if node.arguments[:1] == ("off",):
+                reason = '"error_log off" writes errors to a file called "off"; there is no way to have none'
+                yield Found(node.position, reason, 'write "error_log /dev/null crit;", or keep the log')
+
+
+_WEAK = ("SSLv2", "SSLv3", "TLSv1", "TLSv1.1")
+
+
+def weak_tls(blocks: Blocks) -> Iterator[Found]:
+    """Versions of TLS that nobody should speak any more."""
+    for block in blocks.all:
+        for node in block.own("ssl_protocols", "proxy_ssl_protocols"):
+            weak = [word for word in node.arguments if word in _WEAK]
+            if weak:
+                reason = f"{', '.join(weak)} {'is' if len(weak) == 1 else 'are'} broken or deprecated (RFC 8996)"
+                yield Found(node.position, reason, f'write "{node.name} TLSv1.2 TLSv1.3;"')
+
+
+SERVER_RULES = [
+    Rule(
+        "conflicting-server-name",
+        WARNING,
+        "two servers with one name at one address",
+        "The first one gets all the requests. nginx says so in a warning and goes on.",
+        conflicting_names,
+        "server {\n    listen 8080;\n    server_name a.example.com;\n}\nserver {\n    listen 8080;\n    server_name a.example.com;\n}",
+        "server {\n    listen 8080;\n    server_name a.example.com;\n}\nserver {\n    listen 8080;\n    server_name b.example.com;\n}",
+        "http",
+    ),
+    Rule(
+        "server-name-regex",
+        INFO,
+        "a regex server_name without beginning or end",
+        "A regex matches anywhere in the name: `~example\\.com` is also in `example.com.evil.org`.",
+        server_name_regex,
+        "server {\n    listen 8080;\n    server_name ~example\\.com;\n}",
+        "server {\n    listen 8080;\n    server_name ~^(www\\.)?example\\.com$;\n}",
+        "http",
+    ),
+    Rule(
+        "error-log-off",
+        WARNING,
+        "error_log off",
+        "Unlike access_log, error_log knows no `off`.",
+        error_log_off,
+        "error_log off;",
+        "error_log /dev/null crit;",
+    ),
+    Rule(
+        "weak-tls",
+        WARNING,
+        "outdated versions of TLS",
+        "TLS 1.0 and 1.1 were deprecated in 2021, SSL 3 in 2015; browsers refuse them, and they weaken what they protect.",
+        weak_tls,
+        "ssl_protocols TLSv1 TLSv1.1 TLSv1.2;",
+        "ssl_protocols TLSv1.2 TLSv1.3;",
+    ),
+]

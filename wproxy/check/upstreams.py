@@ -1,0 +1,157 @@
+"""Rules about `upstream` blocks and the names in them (proxy.md §1.2, §4, §5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from wproxy.address import Address, parse_address
+from wproxy.check.blocks import Block, Blocks
+from wproxy.check.finding import ERROR, INFO, WARNING, Found, Rule
+from wproxy.config.tree import Node, Position
+
+WITHOUT_BACKUP = ("ip_hash", "hash", "random")
+BALANCERS = (*WITHOUT_BACKUP, "least_conn", "least_time", "sticky")
+
+
+def _with(upstream: Block, word: str) -> list[Node]:
+    return [node for node in upstream.own("server") if word in node.arguments[1:]]
+
+
+def balancer_with_backup(blocks: Blocks) -> Iterator[Found]:
+    """A hash has no second choice to give to a backup."""
+    for upstream in blocks.upstreams.values():
+        for balancer in upstream.own(*WITHOUT_BACKUP):
+            for server in _with(upstream, "backup"):
+                reason = (
+                    f'"{balancer.name}" ({balancer.position}) picks among all servers by a hash and has no place for a backup: nginx '
+                    "refuses the file with 'balancing method does not support parameter \"backup\"'"
+                )
+                yield Found(server.position, reason, f'leave out "backup", or balance with least_conn instead of {balancer.name}')
+
+
+def sole_live_server(blocks: Blocks) -> Iterator[Found]:
+    """One server that may be used beside others that are down."""
+    for upstream in blocks.upstreams.values():
+        servers, down = upstream.own("server"), _with(upstream, "down")
+        live = [server for server in servers if server not in down]
+        if not down or len(live) != 1 or "backup" in live[0].arguments or "max_fails=0" in live[0].arguments:
+            continue
+        name = live[0].arguments[0] if live[0].arguments else ""
+        reason = (
+            f"{name} is the only server that is not down ({down[0].position}), yet not the only one: the rule that failures "
+            "of a sole server are ignored does not hold, and after max_fails failures clients get 502 for all of "
+            "fail_timeout"
+        )
+        fix = f'comment the line{"s" if len(down) > 1 else ""} with "down" out, or write "max_fails=0" for {name}'
+        yield Found(live[0].position, reason, fix)
+
+
+def all_servers_down(blocks: Blocks) -> Iterator[Found]:
+    """Nobody to ask."""
+    for upstream in blocks.upstreams.values():
+        servers = upstream.own("server")
+        if servers and len(_with(upstream, "down")) == len(servers):
+            reason = f'every server of upstream "{upstream.node.arguments[0]}" is down: each request gets 502'
+            yield Found(upstream.node.position, reason, 'take "down" from a server that works')
+
+
+def balancer_after_keepalive(blocks: Blocks) -> Iterator[Found]:
+    """nginx has the later of the two replace the earlier."""
+    for upstream in blocks.upstreams.values():
+        names = [node.name for node in upstream.node.children or ()]
+        if "keepalive" not in names:
+            continue
+        for node in upstream.own(*BALANCERS):
+            if names.index(node.name) > names.index("keepalive"):
+                reason = f'"{node.name}" stands after "keepalive": nginx warns "load balancing method redefined" and keeps no connection'
+                yield Found(node.position, reason, f'put "{node.name}" before "keepalive"')
+
+
+def _is_name(address: Address) -> bool:
+    return not address.is_numeric and address.host.lower() != "localhost"
+
+
+def names_at_start(blocks: Blocks) -> Iterator[Found]:
+    """Names whose addresses are looked up once and for all."""
+    seen: set[str] = set()
+    for position, text, fix in _names(blocks):
+        try:
+            address = parse_address(text, 80)
+        except ValueError:
+            continue
+        if _is_name(address) and address.host.lower() not in seen:
+            seen.add(address.host.lower())
+            reason = (
+                f'"{address.host}" is looked up once, at start and at a reload: a new address is not noticed, and without an answer '
+                "there is no start"
+            )
+            yield Found(position, reason, fix)
+
+
+def _names(blocks: Blocks) -> Iterator[tuple[Position, str, str]]:
+    """(where, what is written, how to mend it) of each address of a server or a proxy_pass."""
+    for upstream in blocks.upstreams.values():
+        for server in upstream.own("server"):
+            if server.arguments and not any(word == "resolve" or word.startswith("service=") for word in server.arguments):
+                yield server.position, server.arguments[0], 'add "resolve" with "zone" and "resolver", or reload when it changes'
+    for proxied in blocks.proxied:
+        if proxied.upstream is None and not proxied.has_variables and proxied.host:
+            fix = f'with "resolver" set: "set $backend {proxied.host};" and $backend in proxy_pass; or reload when it changes'
+            yield proxied.node.position, proxied.host, fix
+
+
+UPSTREAM_RULES = [
+    Rule(
+        "ip-hash-backup",
+        ERROR,
+        "ip_hash, hash or random with a backup server",
+        "These methods pick one of all servers by a hash and go on to the next when it fails; nginx refuses `backup` with them.",
+        balancer_with_backup,
+        "upstream app {\n    ip_hash;\n    server 127.0.0.1:3000;\n    server 127.0.0.1:3001 backup;\n}",
+        "upstream app {\n    ip_hash;\n    server 127.0.0.1:3000;\n    server 127.0.0.1:3001;\n}",
+        "http",
+    ),
+    Rule(
+        "sole-live-server",
+        WARNING,
+        "a down server takes the privilege of a sole server away",
+        "Failures of a server that is alone in its upstream are not counted: there is nobody else to ask. A server that is "
+        "`down` counts as somebody, so the last live one is barred for fail_timeout after its first failure.",
+        sole_live_server,
+        "upstream app {\n    server 127.0.0.1:3000;\n    server 127.0.0.1:3001 down;\n}",
+        "upstream app {\n    server 127.0.0.1:3000;\n}",
+        "http",
+    ),
+    Rule(
+        "all-servers-down",
+        ERROR,
+        "every server of an upstream is down",
+        "A server that is `down` is never asked. With no other, each request is answered 502 `no live upstreams`.",
+        all_servers_down,
+        "upstream app {\n    server 127.0.0.1:3000 down;\n}",
+        "upstream app {\n    server 127.0.0.1:3000;\n}",
+        "http",
+    ),
+    Rule(
+        "balancer-after-keepalive",
+        WARNING,
+        "a balancing method after keepalive",
+        "In nginx `keepalive` wraps the method that was named before it; a method named later replaces both.",
+        balancer_after_keepalive,
+        "upstream app {\n    keepalive 16;\n    least_conn;\n    server 127.0.0.1:3000;\n    server 127.0.0.1:3001;\n}",
+        "upstream app {\n    least_conn;\n    server 127.0.0.1:3000;\n    server 127.0.0.1:3001;\n    keepalive 16;\n}",
+        "http",
+    ),
+    Rule(
+        "name-at-start",
+        INFO,
+        "a name that is resolved only at start",
+        "The addresses of a name in proxy_pass or in an upstream are looked up when the configuration is loaded. A "
+        "container or a cloud balancer that moves is lost until a reload, and a name server that does not answer keeps the "
+        "server from starting.",
+        names_at_start,
+        "upstream app {\n    server app.internal.example.com:3000;\n}",
+        "upstream app {\n    server 192.0.2.10:3000;\n}",
+        "http",
+    ),
+]
