@@ -17,6 +17,7 @@ A location that has nothing but content is answered by that handler itself, whic
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from copy import copy
 from typing import TYPE_CHECKING
 
 from worker.access import Refuse, satisfy
@@ -223,6 +224,8 @@ def follow(request: Request, jump: Jump) -> Phases | None:
         request.location = jump.named
         return location_phases
     request.origin_stands = False
+    if jump.path is request.line.path:
+        request.line = copy(request.line)  # what is remembered of its line does not hold for this URI
     request.path = jump.path
     request.args = jump.args
     if request.trace is not None:

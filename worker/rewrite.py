@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from worker.content.pages import error_response
@@ -73,6 +74,9 @@ def _assign(request: Request, step: Assignment) -> Outcome:
     assign = ASSIGNABLE.get(step.name)
     if assign is not None:
         assign(request, value)
+        if step.name == "args":
+            request.origin_stands = False  # the client's bytes do not say it any more
+            request.line = copy(request.line)  # and what is remembered of its line does not hold
     else:
         if request.values is None:
             request.values = {}
@@ -111,6 +115,8 @@ def _rewrite(request: Request, step: Rewrite) -> Outcome:
     if not target:
         log_request(request, "error", "the rewritten URI has a zero length")
         return error_response(request, 500, request.location.server_token)
+    if target is request.path:
+        request.line = copy(request.line)  # what is remembered of its line does not hold for this URI
     request.path = target
     request.args = args
     request.internal = True

@@ -202,6 +202,16 @@ def convert(given: argparse.Namespace) -> int:
     return 0
 
 
+def check(given: argparse.Namespace) -> int:
+    """`wproxy check`: the test of `-t`, and lint."""
+    from master.check import obstacles
+    from master.names import look_up
+    from wproxy.check.command import run_check
+
+    file = given.file or configuration_file(given.config)
+    return run_check(given, file, prefix_of(given.prefix, file), look_up, obstacles)
+
+
 def refuse(error: ConfigurationError) -> int:
     """Tell all that is wrong with a configuration; returns the exit code."""
     for problem in error.problems:
@@ -252,6 +262,7 @@ def control(given: argparse.Namespace) -> int:
 # By the name of the command: see `wproxy.cli.COMMANDS`.
 DEEDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "start": start_file,
+    "check": check,
     "explain": explain,
     "convert": convert,
     "proxy": proxy,

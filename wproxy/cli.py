@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
+from wproxy.check.arguments import declare as _check
 from wproxy.version import VERSION
 
 DEFAULT_FILES = ("wproxy.toml", "/etc/wproxy/wproxy.toml")
@@ -79,6 +80,7 @@ COMMANDS = (
     Command("reopen", "open log files anew, after a rotation"),
     Command("status", "show master, workers, connections and requests", _status),
     Command("explain", "what would be done with a request, and why, without sending anything", _explain),
+    Command("check", "what is wrong in a configuration, or hardly meant, with the reason and the fix", _check),
     Command("convert", "write an nginx.conf as wproxy.toml, or the other way round", _convert, where=False),
     Command("proxy", "a front door without a configuration file, in the foreground", _proxy, where=False),
     Command("demo", "three small applications behind wproxy, to look at and to break", _demo, where=False),

@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.wproxy.maps.map_reading import request
+from wproxy.http import Request
 from wproxy.matching import LocationMatcher, ServerNames
+from wproxy.regex import compile_regex
+
+REQUEST = request()
 
 
 def server_names(*names: str) -> ServerNames[str]:
@@ -61,12 +66,12 @@ HOSTS = [
 
 @pytest.mark.parametrize(("host", "server"), HOSTS)
 def test_a_host_belongs_to_the_closest_name(host, server):
-    assert server_names(*ALL).find(host) == server
+    assert server_names(*ALL).find(host, REQUEST) == server
 
 
 @pytest.mark.parametrize(("host", "server"), HOSTS)
 def test_the_order_of_names_does_not_matter(host, server):
-    assert server_names(*reversed(ALL)).find(host) == server
+    assert server_names(*reversed(ALL)).find(host, REQUEST) == server
 
 
 @pytest.mark.parametrize(
@@ -87,12 +92,12 @@ def test_the_order_of_names_does_not_matter(host, server):
     ],
 )
 def test_a_name_is_found_whatever_its_case_trailing_dot_or_script(name, host):
-    assert server_names(name).find(host) == name
+    assert server_names(name).find(host, REQUEST) == name
 
 
 def test_without_an_empty_name_a_request_without_host_goes_to_the_default():
-    assert server_names("a").find(None) == "default"
-    assert server_names("*.a", "a.*").find(b"") == "default"
+    assert server_names("a").find(None, REQUEST) == "default"
+    assert server_names("*.a", "a.*").find(b"", REQUEST) == "default"
 
 
 def test_a_name_given_twice_belongs_to_the_first():
@@ -102,15 +107,15 @@ def test_a_name_given_twice_belongs_to_the_first():
         assert table.add(name, "first")
         assert not table.add(name.upper(), "second")
         assert table.add(name, "first"), "the same server may say it again"
-        assert table.find(host) == "first"
+        assert table.find(host, REQUEST) == "first"
 
 
 def test_a_leading_dot_takes_what_is_free():
     table: ServerNames[str] = ServerNames()
     assert table.add("example.com", "first")
     assert table.add(".example.com", "second")
-    assert table.find(b"example.com") == "first"
-    assert table.find(b"a.example.com") == "second"
+    assert table.find(b"example.com", REQUEST) == "first"
+    assert table.find(b"a.example.com", REQUEST) == "second"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +168,7 @@ NAMES = DOMAINS | DOMAINS.map("*.{}".format) | DOMAINS.map("{}.*".format)
 
 @given(st.lists(NAMES, max_size=12), DOMAINS)
 def test_names_agree_with_the_rule_tried_name_by_name(names, host):
-    assert server_names(*names).find(host.encode()) == naive_server(names, host)
+    assert server_names(*names).find(host.encode(), REQUEST) == naive_server(names, host)
 
 
 @given(st.text(max_size=12))
@@ -179,12 +184,25 @@ def test_any_text_is_a_server_name_or_a_value_error(name):
 # Locations
 
 
-def locations(*patterns: str) -> LocationMatcher[str]:
-    """Locations that are called like their own pattern, `=` included; the fallback is "server"."""
-    matcher: LocationMatcher[str] = LocationMatcher("server")
+class Place(str):
+    """A location that is called like its own pattern, modifier included; `inner` is the matcher of what is inside."""
+
+    inner: LocationMatcher[Place] | None = None
+
+
+def locations(*patterns: str | tuple[str, list[str]], fallback: str = "server") -> LocationMatcher[Place]:
+    """Locations by their patterns, (pattern, patterns inside) for nested ones."""
+    matcher: LocationMatcher[Place] = LocationMatcher(Place(fallback))
     for pattern in patterns:
-        modifier, _, rest = pattern.rpartition(" ")
-        assert matcher.add(modifier, rest.encode(), pattern)
+        outer, inside = pattern if isinstance(pattern, tuple) else (pattern, [])
+        place = Place(outer)
+        if inside:
+            place.inner = locations(*inside, fallback=outer)
+        modifier, _, rest = outer.rpartition(" ")
+        if modifier in ("~", "~*"):
+            matcher.add_regex(compile_regex(rest, modifier == "~*"), place)
+        else:
+            assert matcher.add(modifier, rest.encode(), place)
     matcher.seal()
     return matcher
 
@@ -209,28 +227,29 @@ PATHS = [
 @pytest.mark.parametrize("others", [[], MANY], ids=["few", "many"])
 @pytest.mark.parametrize(("path", "location"), PATHS)
 def test_an_exact_location_is_final_else_the_longest_prefix_wins(path, location, others):
-    assert locations("/", "= /", "/api", "/api/", "= /api/v2", "= /health", *others).find(path) == location
+    assert locations("/", "= /", "/api", "/api/", "= /api/v2", "= /health", *others).find(path, REQUEST) == location
 
 
 @pytest.mark.parametrize("others", [[], MANY], ids=["few", "many"])
 def test_what_no_location_takes_is_the_servers(others):
     matcher = locations("/api/", "= /x", *others)
-    assert [matcher.find(path) for path in (b"/", b"/api", b"/x/", b"/apix", b"")] == ["server"] * 5
+    assert [matcher.find(path, REQUEST) for path in (b"/", b"/api", b"/x/", b"/apix", b"")] == ["server"] * 5
 
 
 def test_a_server_without_locations_answers_by_itself():
-    assert locations().find(b"/anything") == "server"
+    assert locations().find(b"/anything", REQUEST) == "server"
 
 
 def test_a_location_is_entered_once_for_each_modifier():
-    matcher: LocationMatcher[str] = LocationMatcher("server")
-    assert matcher.add("", b"/a", "prefix")
-    assert matcher.add("=", b"/a", "exact")
-    assert not matcher.add("", b"/a", "again")
-    assert not matcher.add("=", b"/a", "again")
+    matcher: LocationMatcher[Place] = LocationMatcher(Place("server"))
+    assert matcher.add("", b"/a", Place("prefix"))
+    assert matcher.add("=", b"/a", Place("exact"))
+    assert not matcher.add("", b"/a", Place("again"))
+    assert not matcher.add("^~", b"/a", Place("again")), "a prefix is a prefix, whatever its modifier"
+    assert not matcher.add("=", b"/a", Place("again"))
     matcher.seal()
     assert list(matcher) == ["server", "exact", "prefix"]
-    assert matcher.find(b"/a") == "exact"
+    assert matcher.find(b"/a", REQUEST) == "exact"
 
 
 SEGMENTS = st.lists(st.sampled_from(["a", "b", "ab", ""]), max_size=4)
@@ -249,7 +268,7 @@ def naive_location(patterns: set[str], path: str) -> str:
 def test_few_and_many_locations_agree_with_the_rule_tried_one_by_one(patterns, paths):
     few, many = locations(*patterns), locations(*patterns, *MANY)
     for path in paths:
-        assert few.find(path.encode()) == many.find(path.encode()) == naive_location(patterns, path)
+        assert few.find(path.encode(), REQUEST) == many.find(path.encode(), REQUEST) == naive_location(patterns, path)
 
 
 def test_ten_thousand_locations_are_not_searched_one_by_one():
@@ -258,5 +277,5 @@ def test_ten_thousand_locations_are_not_searched_one_by_one():
     wanted = [(pattern.encode() + b"index.html", pattern) for pattern in patterns[::10]]
     started = time.perf_counter()
     for path, pattern in wanted:
-        assert matcher.find(path) == pattern
+        assert matcher.find(path, REQUEST) == pattern
     assert time.perf_counter() - started < 0.1, "a thousand look-ups; one takes about a microsecond"

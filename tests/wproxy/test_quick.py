@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.wproxy.maps.map_reading import request
 from wproxy.address import Address
 from wproxy.config.load import load_text
 from wproxy.config.tree import ConfigurationError
@@ -15,7 +16,7 @@ def look_up(host: str, port: int) -> list[Address]:
 
 
 def load(listen="8080", upstreams=("127.0.0.1:3000",), workers="auto"):
-    return load_text(quick_configuration(listen, upstreams, workers).encode(), "wproxy proxy", "/srv", look_up)
+    return load_text(quick_configuration(listen, upstreams, workers).encode(), "wproxy proxy.toml", "/srv", look_up)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_everything_goes_to_one_pool(upstreams, peers):
     (upstream,) = configuration.upstreams
     assert [peer.name for peer in upstream.peers] == peers
     (server,) = configuration.servers
-    assert server.locations.find(b"/any/thing").upstream is upstream
+    assert server.locations.find(b"/any/thing", request()).upstream is upstream
 
 
 @pytest.mark.parametrize(("workers", "count"), [("auto", 0), ("1", 1), ("16", 16)])
@@ -78,7 +79,7 @@ def test_a_word_that_makes_no_sense_is_a_problem_of_the_configuration(arguments,
     with pytest.raises(ConfigurationError) as error:
         load(**arguments)
     assert problem in str(error.value)
-    assert "wproxy proxy:" in str(error.value)
+    assert "wproxy proxy.toml:" in str(error.value)
 
 
 def test_it_stays_in_the_foreground_and_logs_to_the_terminal():
@@ -91,7 +92,7 @@ def test_it_stays_in_the_foreground_and_logs_to_the_terminal():
 
 
 def test_the_upstream_learns_who_asked_and_may_upgrade():
-    location = load().servers[0].locations.find(b"/")
+    location = load().servers[0].locations.find(b"/", request())
     fields = {name: template.text for name, template in location.proxy_set_header}
     assert fields == {
         b"Host": "$http_host",

@@ -35,7 +35,7 @@ def proxying_to_variable(location: Location, worker: Worker) -> Callable[[Reques
     async def answer(request: Request) -> Response:
         url = evaluate(request)
         try:
-            target = parse_target(url.decode("latin-1"))
+            target = parse_target(url.decode("utf-8", "surrogateescape"))
         except ValueError:
             log_request(request, "error", f'invalid URL prefix in "{shown(url)}"')
             return error_response(request, 500, location.server_token)

@@ -54,7 +54,8 @@ class Block:
     def title(self) -> str:
         """As a message calls it: `location "/api/"`."""
         if self.context == LOCATION:
-            return f'location "{f"{self.modifier} {self.pattern}".lstrip()}"'
+            modifier = "" if self.modifier == "@" else self.modifier
+            return f'location "{f"{modifier} {self.pattern}".lstrip()}"'
         if self.context == LOCATION_IF:
             return f'if "{" ".join(self.node.arguments)}"'
         return self.node.name or "main"

@@ -1,4 +1,4 @@
-"""The command `wproxy check`: its words, and what it prints."""
+"""The command `wproxy check`: from its arguments to what it prints."""
 
 from __future__ import annotations
 
@@ -7,32 +7,19 @@ import os
 import sys
 
 from wproxy.address import Address
-from wproxy.check import UNUSABLE, Obstacles, check, exit_code
 from wproxy.check.finding import BUILT_IN, CONFIGURATION
 from wproxy.check.report import FORMATS
+from wproxy.check.runner import UNUSABLE, Obstacles, check, exit_code
 from wproxy.check.table import RULES
 from wproxy.config.listeners import LookUp
 from wproxy.config.load import load_document, resolve_document
 
 
-def declare(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command, beside `-c` and `-p`."""
-    parser.add_argument("file", nargs="?", metavar="FILE", help="the configuration file, in either syntax (the same as -c)")
-    parser.add_argument(
-        "--format", choices=("text", "json", "github"), default="text", help="how findings are told (default: text)"
-    )
-    parser.add_argument("--strict", action="store_true", help="exit with 2 for infos too, not only for warnings and errors")
-    parser.add_argument("--disable", action="append", default=[], metavar="RULE", help="leave rules out; several with commas")
-    parser.add_argument(
-        "--offline", action="store_true", help="only read the files: look no name up, try no port, log or pid file"
-    )
-    parser.add_argument("--list", action="store_true", help="name all rules and exit")
-
-
 def run_check(given: argparse.Namespace, file: str, prefix: str, look_up: LookUp, obstacles: Obstacles | None = None) -> int:
-    """Check a configuration file and tell what was found; returns the exit code (see `wproxy.check.exit_code`).
+    """Check a configuration file and tell what was found; returns the exit code (see `wproxy.check.runner.exit_code`).
 
-    given: as `declare` has it. file: the configuration. prefix: where relative paths in it start. look_up: names to addresses.
+    given: as `wproxy.check.arguments.declare` has it. file: the configuration. prefix: where relative paths in it start.
+    look_up: names to addresses.
     obstacles: everything outside of the files that would keep a server from starting.
     """
     if given.list:

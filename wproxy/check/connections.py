@@ -38,8 +38,8 @@ def keepalive_by_default_version(blocks: Blocks) -> Iterator[Found]:
     seen: set[int] = set()
     for proxied in blocks.proxied:
         kept = _keepalive(proxied)
-        if kept is None or id(proxied.upstream) in seen:
-            continue
+        if kept is None or id(proxied.upstream) in seen or kept.position.file.endswith(".toml"):
+            continue  # an older nginx reads no TOML
         missing = [] if proxied.block.effective("proxy_http_version") else ['"proxy_http_version 1.1;"']
         missing += [] if proxied.block.request_field("Connection") else ['"proxy_set_header Connection "";"']
         if missing:
@@ -155,7 +155,10 @@ def timeout_zero(blocks: Blocks) -> Iterator[Found]:
                 yield Found(node.position, reason, f'write a long time instead: "{node.name} 1h;"')
 
 
-_POOL = "upstream app {{\n    server 127.0.0.1:3000;\n    keepalive 16;\n}}\n{before}server {{\n    listen 8080;\n    location {path} {{\n"
+_POOL = (
+    "upstream app {{\n    server 127.0.0.1:3000;\n    keepalive 16;\n}}\n{before}"
+    "server {{\n    listen 8080;\n    location {path} {{\n"
+)
 _FIELDS = (
     "        proxy_set_header Host $host;\n        proxy_set_header X-Forwarded-For $remote_addr;\n"
     "        proxy_set_header X-Forwarded-Proto $scheme;\n"

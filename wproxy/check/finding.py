@@ -39,7 +39,7 @@ class Rule:
     """One row of the table of rules.
 
     id: stable, for comments and programs. severity: one of SEVERITIES. summary: one line, what it is about. why: a few sentences.
-    bad, good: examples in nginx's syntax. around: the block that the examples stand in, "server" or "http".
+    bad, good: examples in nginx's syntax. around: the block that the examples stand in, "server", "http" or "main".
     """
 
     id: str

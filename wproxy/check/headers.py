@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from wproxy.address import parse_address
 from wproxy.check.blocks import Block, Blocks, Proxied, variables_in
 from wproxy.check.finding import INFO, WARNING, Found, Rule
-from wproxy.config.registry import LOCATION_IF
 from wproxy.config.tree import Node
 
 # Lists that an inner block replaces as a whole, by what has to stand at the place for them to matter; None: anything.
@@ -28,7 +27,7 @@ def _names(nodes: list[Node]) -> dict[str, str]:
 
 
 def _lost(block: Block, name: str) -> tuple[Node, list[Node], list[str]] | None:
-    """(the first of its own, the outer list, the names that are lost) where a block replaces a list; None where nothing is lost."""
+    """(the first of its own, the outer list, the names that are lost) where a block replaces a list; None without a loss."""
     own = block.own(name)
     outer = block.outer.effective(name) if own and block.outer else []
     mine = _names(own)
@@ -96,7 +95,7 @@ _FORWARDED = {
     "X-Forwarded-For": ("x-forwarded-for", "x-real-ip", "forwarded", "x-client-ip", "x-original-forwarded-for"),
     "X-Forwarded-Proto": ("x-forwarded-proto", "x-forwarded-ssl", "x-forwarded-scheme", "x-scheme", "x-url-scheme", "forwarded"),
 }
-_FORWARDED_VALUES = {"X-Forwarded-For": "$proxy_add_x_forwarded_for", "X-Forwarded-Proto": "$scheme"}
+_FORWARDED_VALUES = {"X-Forwarded-For": "$remote_addr", "X-Forwarded-Proto": "$scheme"}
 
 
 def missing_forwarded(blocks: Blocks) -> Iterator[Found]:
@@ -109,7 +108,7 @@ def missing_forwarded(blocks: Blocks) -> Iterator[Found]:
                 f"the application is not told {' and '.join(missing)}: it takes the address and the scheme of this connection "
                 "for those of the client, and a client may send the fields itself"
             )
-            fix = " ".join(f'add "proxy_set_header {name} {_FORWARDED_VALUES[name]};"' for name in missing)
+            fix = "add " + " and ".join(f'"proxy_set_header {name} {_FORWARDED_VALUES[name]};"' for name in missing)
             yield Found(proxied.node.position, reason, fix)
 
 
@@ -160,10 +159,9 @@ def field_with_line_break(blocks: Blocks) -> Iterator[Found]:
                 yield Found(node.position, reason, "write the value on one line")
 
 
-def added_in_if(block: Block) -> bool:
-    """Whether an `if` in a location adds fields to responses."""
-    return block.context == LOCATION_IF and block.has(*RESPONSE_LISTS)
-
+_SET_BEFORE = (
+    "proxy_set_header Host $host;\nproxy_set_header X-Forwarded-For $remote_addr;\nproxy_set_header X-Forwarded-Proto $scheme;\n"
+)
 
 HEADER_RULES = [
     Rule(
@@ -173,10 +171,8 @@ HEADER_RULES = [
         "proxy_set_header, proxy_hide_header, grpc_set_header and the *_param directives are inherited as a whole list, "
         "and only by blocks that have none of their own. One line in a location takes all those of the server away.",
         request_fields_lost,
-        "proxy_set_header Host $host;\nproxy_set_header X-Forwarded-For $remote_addr;\nproxy_set_header X-Forwarded-Proto $scheme;\n"
-        'location / {\n    proxy_set_header Connection "";\n    proxy_pass http://127.0.0.1:3000;\n}',
-        "proxy_set_header Host $host;\nproxy_set_header X-Forwarded-For $remote_addr;\nproxy_set_header X-Forwarded-Proto $scheme;\n"
-        'proxy_set_header Connection "";\nlocation / {\n    proxy_pass http://127.0.0.1:3000;\n}',
+        _SET_BEFORE + 'location / {\n    proxy_set_header Connection "";\n    proxy_pass http://127.0.0.1:3000;\n}',
+        _SET_BEFORE + 'proxy_set_header Connection "";\nlocation / {\n    proxy_pass http://127.0.0.1:3000;\n}',
     ),
     Rule(
         "add-header-lost",
@@ -186,7 +182,8 @@ HEADER_RULES = [
         "location takes away the Strict-Transport-Security of the server. An `if` in a location is such a block too.",
         added_fields_lost,
         'add_header X-Frame-Options DENY;\nlocation /a/ {\n    add_header Cache-Control "no-store";\n}',
-        'add_header X-Frame-Options DENY;\nlocation /a/ {\n    add_header X-Frame-Options DENY;\n    add_header Cache-Control "no-store";\n}',
+        "add_header X-Frame-Options DENY;\nlocation /a/ {\n    add_header X-Frame-Options DENY;\n"
+        '    add_header Cache-Control "no-store";\n}',
     ),
     Rule(
         "upstream-name-as-host",

@@ -173,9 +173,9 @@ def _origin_regexes(blocks: Blocks) -> Iterator[tuple[Node, str]]:
             if len(words) >= 3 and words[0] in ("$http_origin", "$http_referer") and words[1] in ("~", "~*", "!~", "!~*"):
                 yield node, words[2].strip("\"'")
         for node in block.own("map"):
-            if node.arguments[:1] in (("$http_origin",), ("$http_referer",)):
+            if node.arguments[:1] == ("$http_origin",):  # maps of Referer mostly serve logs
                 for entry in node.children or ():
-                    if entry.name.startswith("~"):
+                    if entry.name.startswith("~") and entry.arguments not in (("",), ("0",)):
                         yield entry, entry.name.lstrip("~*")
 
 

@@ -21,7 +21,7 @@ def alias_traversal(blocks: Blocks) -> Iterator[Found]:
         path = _alias(location)
         if location.is_prefix and path.endswith("/") and not location.pattern.endswith("/"):
             prefix = location.pattern
-            reason = f"{location.title} has no trailing slash and alias has one: {prefix}../x opens {path}../x, outside of the directory"
+            reason = f"{location.title} has no trailing slash and alias has one: {prefix}../x opens {path}../x, which is outside"
             yield Found(location.own("alias")[-1].position, reason, f'write "location {prefix}/"')
 
 
@@ -66,18 +66,22 @@ def regex_shadows_prefix(blocks: Blocks) -> Iterator[Found]:
 
 def _shadows(prefix: Block, regexes: list[tuple[Block, Regex]]) -> Iterator[Found]:
     inner = [regex for one in prefix.blocks if (regex := one.regex()) is not None]
+    taken: list[tuple[str, str]] = []
+    fix = f'write "location ^~ {prefix.pattern}" to keep regexes out of it'
     for location, regex in regexes:
-        fix = f'write "location ^~ {prefix.pattern}" to keep regexes out of it'
         place = f"{location.title} ({location.node.position})"
         if _matches(regex, prefix.pattern) and not location.pattern.endswith("$"):
             reason = f"{place} matches all that begins with {prefix.pattern}, and regexes win: {prefix.title} is never used"
             yield Found(prefix.node.position, reason, fix)
             continue
         samples = [f"{prefix.pattern.rstrip('/')}/x.{word}" for word in _extensions(location.pattern)]
-        taken = next((one for one in samples if _matches(regex, one) and not any(_matches(other, one) for other in inner)), None)
-        if taken is not None:
-            reason = f"{place} takes {taken} away from {prefix.title}: regexes win over prefixes"
-            yield Found(prefix.node.position, reason, fix, WARNING if prefix.has("alias", "root") else INFO)
+        sample = next((one for one in samples if _matches(regex, one) and not any(_matches(other, one) for other in inner)), None)
+        if sample is not None:
+            taken.append((sample, place))
+    if taken:
+        losses = ", ".join(f"{sample} to {place}" for sample, place in taken)
+        reason = f"regexes win over prefixes, so {prefix.title} loses {losses}"
+        yield Found(prefix.node.position, reason, fix, WARNING if prefix.has("alias", "root") else INFO)
 
 
 def _extensions(pattern: str) -> list[str]:
@@ -170,7 +174,11 @@ def try_files_with_proxy(blocks: Blocks) -> Iterator[Found]:
 def unanchored_regex(blocks: Blocks) -> Iterator[Found]:
     """`\\.php` is also in `/picture.php.jpg`."""
     for location in blocks.locations:
-        if location.is_regex and re.search(r"\\\.(?:[A-Za-z0-9]+|\((?:\?:)?[A-Za-z0-9|?]+\))$", location.pattern):
+        if (
+            location.is_regex
+            and not _only_refuses(location)
+            and re.search(r"\\\.(?:[A-Za-z0-9]+|\((?:\?:)?[A-Za-z0-9|?]+\))$", location.pattern)
+        ):
             word = _extensions(location.pattern)[-1]
             reason = f"the regex of {location.title} has no end: it takes /x.{word}.txt and /x.{word}y too"
             fix = f'write "{location.modifier} {location.pattern}$"'
@@ -183,8 +191,9 @@ def php_without_test(blocks: Blocks) -> Iterator[Found]:
         if not location.is_regex or not location.has("fastcgi_pass") or "php" not in location.pattern:
             continue
         guarded = location.has("try_files") or any("-f" in " ".join(node.arguments) for node in location.own("if"))
-        if not guarded and "(" not in location.pattern.split("php")[0]:
-            reason = f"{location.title} hands every path to PHP, whether there is such a file or not: /upload/x.jpg/y.php may run x.jpg"
+        names_one = re.search(r"[A-Za-z)]\\\.php", location.pattern) is not None
+        if not guarded and not names_one:
+            reason = f"{location.title} hands every path to PHP, file or not: /upload/x.jpg/y.php may run x.jpg"
             yield Found(location.node.position, reason, 'add "try_files $fastcgi_script_name =404;"')
 
 
@@ -200,7 +209,7 @@ def allow_without_deny(blocks: Blocks) -> Iterator[Found]:
 def return_before_access(blocks: Blocks) -> Iterator[Found]:
     """`return` answers before anybody is asked for a password."""
     for location in blocks.locations:
-        guards = location.own("deny", "auth_basic", "auth_request", "auth_jwt")
+        guards = [node for node in location.own("deny", "auth_basic", "auth_request") if node.arguments != ("off",)]
         for node in location.own("return"):
             if guards and not _is_refusal(node):
                 reason = f'"return" answers before access is checked: "{guards[0].name}" has no effect on it'

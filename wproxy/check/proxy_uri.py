@@ -67,6 +67,8 @@ def variable_uri(blocks: Blocks) -> Iterator[Found]:
         if not path or proxied.block.modifier == "=":
             continue
         used = variables_in(path)
+        if not used and not proxied.block.is_prefix:
+            continue  # one address for what a regex matches is a choice
         if not used:
             reason = f'with variables in proxy_pass its URI is sent as written: every request here goes upstream as "{path}"'
             fix = f'leave "{path}" out to send the URI of the request, or write out what to send: "$request_uri"'

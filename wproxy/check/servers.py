@@ -12,28 +12,32 @@ from wproxy.config.tree import Position
 from wproxy.directives.listen import listen
 
 
-def _addresses(server: Block) -> list[Address]:
-    """Where a server is found; lines that cannot be read are for `-t` to tell."""
-    found: list[Address] = []
+def _addresses(server: Block) -> list[tuple[Address, bool]]:
+    """(address, whether it is for QUIC, which has sockets of its own) of a server; what cannot be read is for `-t` to tell."""
+    found: list[tuple[Address, bool]] = []
     lines = server.own("listen")
     for node in lines:
         try:
-            found += listen(*node.arguments).addresses
+            found += [(address, "quic" in node.arguments) for address in listen(*node.arguments).addresses]
         except (ValueError, TypeError):
             continue
-    return found if lines else list(default_listen().addresses)
+    return found if lines else [(address, False) for address in default_listen().addresses]
 
 
 def conflicting_names(blocks: Blocks) -> Iterator[Found]:
     """A name that somebody else had first."""
-    taken: dict[tuple[Address, str], Position] = {}
+    taken: dict[tuple[Address, bool, str], Position] = {}
     for server in blocks.servers:
-        for address in _addresses(server):
+        for address, is_quic in _addresses(server):
             for node in server.own("server_name"):
                 for name in node.arguments:
-                    first = taken.setdefault((address, name.lower()), node.position)
-                    if name and not name.startswith("~") and first is not node.position:
-                        reason = f'conflicting server name "{name}" on {address}: {first} has it, and this server never gets a request for it'
+                    first = taken.get((address, is_quic, name.lower()))
+                    taken.setdefault((address, is_quic, name.lower()), node.position)
+                    if name and not name.startswith("~") and first is not None:
+                        reason = (
+                            f'conflicting server name "{name}" on {address}: {first} has it, and this server never gets a '
+                            "request for it"
+                        )
                         yield Found(node.position, reason, "leave the name out here, or in the other server")
 
 
@@ -43,7 +47,8 @@ def server_name_regex(blocks: Blocks) -> Iterator[Found]:
         for node in server.own("server_name"):
             for name in node.arguments:
                 if name.startswith("~") and not (name.startswith("~^") and name.endswith("$")):
-                    reason = f'"{name}" has no {"end" if name.startswith("~^") else "beginning"}: it matches in the middle of other names'
+                    missing = "end" if name.startswith("~^") else "beginning"
+                    reason = f'"{name}" has no {missing}: it matches in the middle of other names'
                     yield Found(node.position, reason, f'write "~^{name[1:].removeprefix("^").removesuffix("$")}$"')
 
 
@@ -69,6 +74,11 @@ def weak_tls(blocks: Blocks) -> Iterator[Found]:
                 yield Found(node.position, reason, f'write "{node.name} TLSv1.2 TLSv1.3;"')
 
 
+def _two_servers(second: str) -> str:
+    """An example: two servers at one address."""
+    return "\n".join(f"server {{\n    listen 8080;\n    server_name {name};\n}}" for name in ("a.example.com", second))
+
+
 SERVER_RULES = [
     Rule(
         "conflicting-server-name",
@@ -76,8 +86,8 @@ SERVER_RULES = [
         "two servers with one name at one address",
         "The first one gets all the requests. nginx says so in a warning and goes on.",
         conflicting_names,
-        "server {\n    listen 8080;\n    server_name a.example.com;\n}\nserver {\n    listen 8080;\n    server_name a.example.com;\n}",
-        "server {\n    listen 8080;\n    server_name a.example.com;\n}\nserver {\n    listen 8080;\n    server_name b.example.com;\n}",
+        _two_servers("a.example.com"),
+        _two_servers("b.example.com"),
         "http",
     ),
     Rule(
@@ -98,6 +108,7 @@ SERVER_RULES = [
         error_log_off,
         "error_log off;",
         "error_log /dev/null crit;",
+        "main",
     ),
     Rule(
         "weak-tls",

@@ -23,7 +23,7 @@ def balancer_with_backup(blocks: Blocks) -> Iterator[Found]:
         for balancer in upstream.own(*WITHOUT_BACKUP):
             for server in _with(upstream, "backup"):
                 reason = (
-                    f'"{balancer.name}" ({balancer.position}) picks among all servers by a hash and has no place for a backup: nginx '
+                    f'"{balancer.name}" ({balancer.position}) picks among all servers and has no place for a backup: nginx '
                     "refuses the file with 'balancing method does not support parameter \"backup\"'"
                 )
                 yield Found(server.position, reason, f'leave out "backup", or balance with least_conn instead of {balancer.name}')
@@ -63,7 +63,7 @@ def balancer_after_keepalive(blocks: Blocks) -> Iterator[Found]:
             continue
         for node in upstream.own(*BALANCERS):
             if names.index(node.name) > names.index("keepalive"):
-                reason = f'"{node.name}" stands after "keepalive": nginx warns "load balancing method redefined" and keeps no connection'
+                reason = f'"{node.name}" stands after "keepalive" and replaces it in nginx ("load balancing method redefined")'
                 yield Found(node.position, reason, f'put "{node.name}" before "keepalive"')
 
 
@@ -82,8 +82,8 @@ def names_at_start(blocks: Blocks) -> Iterator[Found]:
         if _is_name(address) and address.host.lower() not in seen:
             seen.add(address.host.lower())
             reason = (
-                f'"{address.host}" is looked up once, at start and at a reload: a new address is not noticed, and without an answer '
-                "there is no start"
+                f'"{address.host}" is looked up once, at start and at a reload: a new address is not noticed, and '
+                "without an answer there is no start"
             )
             yield Found(position, reason, fix)
 
