@@ -295,6 +295,8 @@ def test_decoded_text_elsewhere(text):
         ("location / { set $b 127.0.0.1; proxy_pass http://$b; }", False),
         ("location / { proxy_pass http://127.0.0.1/$arg_x; }", False),
         ("location / { internal; proxy_pass http://$arg_b; }", False),
+        ("location / { proxy_pass http://127.0.0.1:8000$uri; }", False),
+        ("location / { proxy_pass http://127.0.0.1:8000${request_uri}; }", False),
     ],
 )
 def test_who_says_where_a_request_goes(text, is_found):
