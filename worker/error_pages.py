@@ -29,7 +29,7 @@ def page_for(request: Request, response: Response) -> Response | Jump | None:
     page = location.error_pages.get(response.error)
     if page is None:
         return None
-    request.forced_status = response.error if page.status == KEPT else page.status
+    request.forced_status = response.fields.status if page.status == KEPT else page.status
     target = page.target.evaluate(request)
     if request.trace is not None:
         request.trace.jump(f"error_page {response.error} to {target!r}")

@@ -1,55 +1,194 @@
 """`wproxy explain`: what would be done with a request, and why, without sending anything.
 
-It is the code that serves requests that runs here: the head is read by `take_request_head`, the server and the location are
-found by the tables of the listener, the phases are gone through by `worker.phases`, the head for the upstream is composed by the
-protocol. Two things differ. The request carries a `Trace`, which those who decide tell what they decide; and where a worker would
-exchange the head with a peer, it is kept instead.
+It is the code that serves requests that runs here: `serve_connection` reads the head of the request from a stream, finds the
+server and the location, goes through the phases and writes the answer to the stream. Three things differ. The stream is a
+`Script`: what a client would send, and what it gets. The tables of the listener are asked through a `ToldListener`, which gives
+the request a `Trace`, and those who decide tell it what they decide. And where a worker would exchange the head with a peer, it
+is kept instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
-from worker.connection import ListenerPlan
-from worker.content.pages import error_response
-from worker.content.returns import CloseConnection
-from worker.http1.request import HeadMemo, take_request_head
-from worker.http1.write import KEEPALIVE, make_head
+from worker.connection import ListenerPlan, serve_connection
+from worker.content.proxy import no_live_upstreams
+from worker.logs import log_request
 from worker.loop import Loop
-from worker.phases import attach_server, go, server_phases
+from worker.phases import attach_server
 from worker.upstream.peers import Group
-from worker.upstream.protocols import NO_BODY
-from wproxy.address import Address
-from wproxy.config.model import Configuration, Listener, Location, Server
+from worker.upstream.protocols import NO_BODY, UNKNOWN_LENGTH
+from wproxy.address import Address, is_ip, parse_listen_address
+from wproxy.config.model import Configuration, Listener, Location, Peer, Server, Settings
+from wproxy.config.registry import ENTRIES, LOCATION, REGISTRY, SERVER, UPSTREAM
 from wproxy.config.tree import Node
-from wproxy.explain import CannotExplain, Explanation, Trace, shown_location
-from wproxy.failures import ClientError
+from wproxy.directives.files import EXCLUSIVE
+from wproxy.directives.listen import ServerName
+from wproxy.error_log import RANKS
+from wproxy.explain import DEFAULT, CannotExplain, Explanation, Places, Question, Trace, Url, shown_location
 from wproxy.http import Client, Request, Response, ResponseFields
 from wproxy.identity import WPROXY
-from wproxy.regex import RegexTimedOut
+from wproxy.matching import ServerNames
 from wproxy.shared import TOTAL_BYTES, SharedWords
+from wproxy.variables import hear_complaints
 
 
-class _Logs:
-    """Access logs that write nothing."""
+def explain(configuration: Configuration, root: Node, question: Question) -> Explanation:
+    """What this configuration, made from the tree `root`, does with a request. Raises CannotExplain."""
+    found = Explanation()
+    listener, found.listener_why = choose_listener(configuration, question.url, question.listen)
+    found.listener, found.listener_at = str(listener.address), str(listener.position)
+    found.refusals = [str(problem) for problem in configuration.refusals]
+    worker = ExplainingWorker(configuration)
+    try:
+        for server in servers_of(listener):
+            attach_server(server, worker)  # type: ignore[arg-type]
+            worker.watch(server)
+        run(worker, listener, question, Places(configuration, root), found)
+    finally:
+        worker.loop.close()
+    return found
+
+
+# Where the request arrives.
+
+
+def servers_of(listener: Listener) -> list[Server]:
+    """Its servers, each once."""
+    names = listener.servers
+    tables = [*names.exact.values(), *names.suffixes.values(), *names.prefixes.values(), *(server for _, server in names.regexes)]
+    return list({id(server): server for server in [names.default, *tables] if server is not None}.values())
+
+
+def choose_listener(configuration: Configuration, url: Url, wanted: str) -> tuple[Listener, str]:
+    """The listener that a request for this URL arrives at, or the one that is wanted, and why. Raises CannotExplain."""
+    listeners = configuration.listeners
+    known = ", ".join(str(listener.address) for listener in listeners) or "nothing"
+    if wanted:
+        try:
+            address = parse_listen_address(wanted)
+        except ValueError as error:
+            raise CannotExplain(f"{error}: there is {known}") from None
+        for listener in listeners:
+            if listener.address == address:
+                return listener, "it was asked for"
+        raise CannotExplain(f'nothing listens on "{address}": there is {known}')
+    port = url.port or url.default_port
+    same_port = [listener for listener in listeners if listener.address.port == port]
+    if not same_port:
+        tcp = [listener for listener in listeners if not listener.address.is_unix]
+        if url.port or not tcp:
+            raise CannotExplain(f"nothing listens on port {port}: there is {known}; --listen ADDRESS chooses one")
+        return tcp[0], f"nothing listens on port {port} and the URL names none: the first listener"
+    hosts = {"localhost": ("127.0.0.1", "::1")}.get(url.host.lower(), (url.host,))
+    for listener in same_port:
+        if listener.address.host in hosts:
+            return listener, "it listens on that address"
+    wildcards = ("::",) if ":" in url.host else ("0.0.0.0",) if is_ip(url.host) else ("0.0.0.0", "::")
+    for listener in same_port:
+        if listener.address.host in wildcards:
+            return listener, f"it listens on port {port} of all addresses"
+    if is_ip(url.host):
+        raise CannotExplain(f"nothing listens on {url.host} port {port}: there is {known}; --listen ADDRESS chooses one")
+    return same_port[0], f"it listens on port {port}"
+
+
+class ToldListener:
+    """The listener as the connection sees it: whatever is asked of its tables, the trace is told."""
+
+    def __init__(self, listener: Listener, trace: Trace, found: Explanation) -> None:
+        self.address = listener.address
+        self.servers = self
+        self.default = listener.servers.default
+        self._listener = listener
+        self._trace = trace
+        self._found = found
+
+    def find(self, host: bytes | None, request: Request) -> ToldServer:
+        """The server, from the tables of the listener."""
+        trace, found = self._trace, self._found
+        request.trace = trace
+        trace.request = request
+        server = self._listener.servers.find(host, request)
+        request.server = server
+        found.server, found.server_at = server.name or "(no name)", str(server.position)
+        found.server_kind = kind = self._listener.servers.explain(host, request)
+        shown = (host or b"").decode("latin-1")
+        if kind == "default":
+            found.server_why = f'no server_name fits "{shown}": {self._why_default(server)}'
+            return ToldServer(server, trace)
+        found.server_name, found.server_name_at = name_of(server, host or b"", request)
+        found.server_why = f'its {_NAME_KINDS[kind]} "{found.server_name}" ({found.server_name_at}) fits "{shown}"'
+        return ToldServer(server, trace)
+
+    def _why_default(self, server: Server) -> str:
+        lines = zip(server.written.get("listen", ()), server.listen, strict=True)
+        for node, line in lines:
+            if line.default_server and self.address in line.addresses:
+                return f"the default server ({node.position})"
+        return "the default server, since it is the first"
+
+
+_NAME_KINDS = {"exact": "server_name", "wildcard": "wildcard", "regex": "regex"}
+
+
+class ToldServer:
+    """A server as the connection sees it."""
+
+    def __init__(self, server: Server, trace: Trace) -> None:
+        self.entry = server.entry
+        self.locations = self
+        self._server = server
+        self._trace = trace
+
+    def find(self, path: bytes, request: Request) -> Location:
+        """The location, from the tables of the server."""
+        location = self._server.locations.explain(path, request)
+        self._trace.located(location)
+        return location
+
+
+def name_of(server: Server, host: bytes, request: Request) -> tuple[str, str]:
+    """Which of its names a host fits, and where that stands: they are asked as those of a listener are."""
+    names: ServerNames[tuple[ServerName, Node]] = ServerNames()
+    for node, line in zip(server.written.get("server_name", ()), server.server_name, strict=True):
+        for name in line:
+            if name.regex is not None:
+                names.add_regex(name.regex, (name, node))
+            else:
+                names.add(name.text, (name, node))
+    if names.explain(host, request) == "default":  # the name of a server without any is ""
+        return "", str(server.position)
+    name, node = names.find(host, request)
+    return name.text, str(node.position)
+
+
+# A worker that sends nothing.
+
+
+class _AccessLogs:
+    """Writes nothing."""
 
     def writer(self, location: Location) -> None:
         return None
 
 
 class _ErrorLog:
-    """Keeps what would be logged."""
+    """Keeps what the error logs of the configuration would get."""
 
-    def __init__(self) -> None:
+    def __init__(self, configuration: Configuration) -> None:
         self.lines: list[str] = []
+        self.last = ""  # whether or not it is grave enough
+        self._threshold = max((RANKS[level] for _, level in configuration.error_log), default=-1)
 
     def logs(self, level: str) -> bool:
-        return level != "debug"
+        return RANKS[level] <= self._threshold
 
     def write(self, level: str, text: str, connection: int = 0) -> None:
-        self.lines.append(f"[{level}] {text}")
+        self.last = text
+        if self.logs(level):
+            self.lines.append(f"[{level}] {text}")
 
 
 class _Assignment:
@@ -58,15 +197,25 @@ class _Assignment:
     identity = WPROXY
 
 
+class _Loop(Loop):
+    """A loop that is never turned: whoever parks has nothing more to tell."""
+
+    def current(self) -> Any:
+        return None
+
+    def interrupt(self, task: Any, exception: BaseException) -> None:
+        raise AssertionError("nobody else is there to be interrupted")
+
+
 class ExplainingWorker:
-    """What locations and requests need of a worker, with an exchange that keeps the head instead of sending it."""
+    """What connections, locations and requests need of a worker, with an exchange that keeps the head instead of sending it."""
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
         self.assignment = _Assignment()
-        self.loop = Loop()
-        self.error_log = _ErrorLog()
-        self.access_logs = _Logs()
+        self.loop = _Loop()
+        self.error_log = _ErrorLog(configuration)
+        self.access_logs = _AccessLogs()
         self.draining = False
         self.connections: set[Any] = set()
         self.accepted = self.open = self.requests = 0
@@ -74,210 +223,269 @@ class ExplainingWorker:
         self.groups = {
             upstream.name: Group(upstream, shared, self.loop.clock, self.error_log.write) for upstream in configuration.upstreams
         }
-        self.head: bytes | None = None
+        self.head = b""
         self.group: Group | None = None
+        # The response that is sent, what it was before the filters, and the one that stands for the upstream's.
+        self.response: Response | None = None
+        self.unfiltered: Response | None = None
+        self.unfiltered_fields: tuple[tuple[bytes, bytes], ...] = ()
+        self.proxied: Response | None = None
+        hear_complaints(log_request)
 
     async def exchange(self, request: Request) -> Response:
-        """In the place of worker.content.proxy.proxy_request: compose the head, keep it, and answer as an empty 200 would."""
+        """In the place of worker.content.proxy.proxy_request: compose the head, keep it, and answer as an empty 200 would.
+
+        Raises ClientError where the head cannot be composed.
+        """
         location = request.location
         self.group = location.group
-        length = request.fields.content_length
-        self.head = location.protocol.request_head(request, length if length >= 0 else NO_BODY)
-        return Response(ResponseFields(200, server=location.server_token), bodiless=True)
+        head: bytes = location.protocol.request_head(request, length_of_body(request))
+        if all(peer.peer.down for peer in location.group.peers):
+            return no_live_upstreams(request, location.group)
+        self.head = head
+        self.proxied = Response(ResponseFields(200, server=location.server_token), bodiless=request.method == b"HEAD")
+        return self.proxied
+
+    def watch(self, server: Server) -> None:
+        """Have the filters of all locations of a server show what they get and give."""
+        locations = list(server.each_location())
+        if server.entry is not None:
+            locations.append(server.entry)
+        for location in locations:
+            location.filter = self._watched(location.filter)
+
+    def _watched(self, change: Callable[..., Any] | None) -> Callable[..., Any]:
+        def watched(request: Request, response: Response) -> Response:
+            self.unfiltered = response
+            self.unfiltered_fields = response.fields.lines
+            if response.source is not None:
+                # The rest of a body tells nothing, and there is no socket for a file to go to.
+                response.source.close()
+                response.source = None
+            self.response = response if change is None else change(request, response)
+            return self.response
+
+        return watched
+
+    def connection_ended(self, connection: object) -> None:
+        """Nothing is counted."""
 
 
-def explain(configuration: Configuration, method: str, url: str, fields: list[tuple[str, str]], client: str) -> Explanation:
-    """What this configuration does with a request. client: the address it comes from. Raises CannotExplain."""
-    found = Explanation()
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    if not parts.hostname:
-        raise CannotExplain(f'no host in "{url}"')
-    try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:
-        raise CannotExplain(f'invalid port in "{url}"') from None
-    listener, found.listener_why = choose_listener(configuration, parts.hostname, port, parts.port is not None)
-    found.listener = str(listener.address)
-    worker = ExplainingWorker(configuration)
-    try:
-        for server in configuration.servers:
-            if any(server is one for one in _servers_of(listener)):
-                attach_server(server, worker)  # type: ignore[arg-type]
-        request = read_request(worker, listener, method, url_target(url), parts.netloc.rpartition("@")[2], fields, client)
-        request.trace = trace = Trace()
-        host = request.line.authority or request.fields.host
-        server = listener.servers.find(host, request)
-        request.server = server
-        found.server, found.server_at = server.name or "(no name)", str(server.position)
-        found.server_why = _SERVER_WHY[listener.servers.explain(host, request)].format(host=(host or b"").decode("latin-1"))
-        request.location = server.locations.fallback
-        response = run(request)
-        found.steps = trace.steps
-        describe_end(found, worker, request, response)
-    finally:
-        worker.loop.close()
-    return found
+def length_of_body(request: Request) -> int:
+    """The length that worker.content.proxy.proxy_request would give the head, where the body is not there to be read."""
+    if request.body is None:
+        return NO_BODY if request.fields.content_length < 0 else 0
+    if request.method is not request.line.method:
+        return NO_BODY
+    length: int = request.body.length
+    if length < 0:
+        request.trace.add("body", "a chunked body: one that fits client_body_buffer_size is sent with its Content-Length instead")
+        return UNKNOWN_LENGTH
+    return length
 
 
-_SERVER_WHY = {
-    "exact": 'its server_name is "{host}"',
-    "wildcard": 'the longest wildcard that fits "{host}"',
-    "regex": 'the first regex that matches "{host}"',
-    "default": 'no server_name fits "{host}": the default server',
-}
+class Script:
+    """The stream of a client that sends one request head and takes the answer."""
+
+    unexpected: Any = None
+    watches_departure = False
+
+    def __init__(self, wire: bytes) -> None:
+        self.unread = wire
+        self.sent = b""
+        self.sock = self
+
+    def recv(self, most: int) -> bytes:
+        """What was not read yet; BlockingIOError when all has been."""
+        if not self.unread:
+            raise BlockingIOError
+        data, self.unread = self.unread[:most], self.unread[most:]
+        return data
+
+    def send(self, data: bytes) -> int:
+        """Everything fits."""
+        self.sent += bytes(data)
+        return len(data)
+
+    def has_unread(self) -> bool:
+        return False
+
+    def shutdown(self, how: int) -> None:
+        """The client sees the end of the answer."""
+
+    def close(self) -> None:
+        """The client sees the end of the connection."""
 
 
-def _servers_of(listener: Listener) -> Iterator[Server]:
-    names = listener.servers
-    if names.default is not None:
-        yield names.default
-    for table in (names.exact, names.suffixes, names.prefixes):
-        yield from table.values()
-    for _, server in names.regexes:
-        yield server
+# The way of one request.
 
 
-def choose_listener(configuration: Configuration, host: str, port: int, is_written: bool) -> tuple[Listener, str]:
-    """The listener that a request for this URL arrives at, and why."""
-    tcp = [listener for listener in configuration.listeners if not listener.address.is_unix]
-    same_port = [listener for listener in tcp if listener.address.port == port]
-    if not same_port:
-        if is_written or not tcp:
-            known = ", ".join(str(listener.address) for listener in configuration.listeners)
-            raise CannotExplain(f"nothing listens on port {port}; there is {known}")
-        return tcp[0], f"nothing listens on port {port} and the URL names none: the first listener"
-    numeric = "127.0.0.1" if host == "localhost" else host
-    for listener in same_port:
-        if listener.address.host == numeric:
-            return listener, "it listens on that address"
-    for listener in same_port:
-        if listener.address.host in ("0.0.0.0", "::"):
-            return listener, f"it listens on port {port} of all addresses"
-    return same_port[0], f"it listens on port {port}"
+def wire_of(question: Question) -> bytes:
+    """The bytes that a client would send."""
+    lines = [f"{question.method} {question.url.target} HTTP/1.1"]
+    if not any(name.lower() == "host" for name, _ in question.fields):
+        lines.append(f"Host: {question.url.authority}")
+    lines += [f"{name}: {value}" for name, value in question.fields]
+    return "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n"
 
 
-def url_target(url: str) -> str:
-    """The target of the request line: everything from the path on, as a client sends it."""
-    rest = url.partition("://")[2] or url
-    index = min((place for place in (rest.find("/"), rest.find("?")) if place >= 0), default=-1)
-    target = rest[index:] if index >= 0 else "/"
-    target = target.partition("#")[0] or "/"
-    return target if target.startswith("/") else f"/{target}"
-
-
-def read_request(
-    worker: ExplainingWorker,
-    listener: Listener,
-    method: str,
-    target: str,
-    host: str,
-    fields: list[tuple[str, str]],
-    client_address: str,
-) -> Request:
-    """The request, read from the bytes that a client would send. Raises CannotExplain when it would be refused at once."""
+def run(worker: ExplainingWorker, listener: Listener, question: Question, places: Places, found: Explanation) -> None:
+    """Serve the request and fill in the explanation. Raises CannotExplain when the request would be refused unread."""
     default = listener.servers.default
     assert default is not None
-    lines = [f"{method} {target} HTTP/1.1"]
-    if not any(name.lower() == "host" for name, _ in fields):
-        lines.append(f"Host: {host}")
-    lines += [f"{name}: {value}" for name, value in fields]
-    wire = "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n"
+    trace = Trace(places)
+    told: Any = ToldListener(listener, trace, found)
+    wire = wire_of(question)
+    found.request_head = wire.decode("latin-1")
+    stream: Any = Script(wire)
+    host = question.url.host if is_ip(question.url.host) else "127.0.0.1"
+    client = Client(
+        worker, told, worker.loop.clock, question.client.encode(), 40000, 1, lambda: Address(host, listener.address.port)
+    )
+    client.scheme = b"https" if question.url.scheme in ("https", "wss") else b"http"
+    plan = ListenerPlan(default)
+    coroutine = serve_connection(worker, stream, client, plan)  # type: ignore[arg-type]
     try:
-        taken = take_request_head(wire, ListenerPlan(default).limits, HeadMemo())
-    except ClientError as error:
-        raise CannotExplain(f"the request is refused with {error.status}: {error.reason}") from None
-    if taken is None or taken[2] != len(wire):
-        raise CannotExplain("this is no request head: is there a line break in it?")
-    line, read, consumed = taken
-    address = listener.address
-    client = Client(worker, listener, worker.loop.clock, client_address.encode(), 0, 1, lambda: Address(host, address.port))
-    request = Request(client, line, read, worker.loop.clock.now)
-    request.request_length = consumed
-    return request
-
-
-def run(request: Request) -> Response | None:
-    """Go through the phases; None when the connection would be closed without an answer.
-
-    Nothing waits on the way: what waits in a worker is the exchange, and bodies.
-    """
-    coroutine = go(request, server_phases)
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        response: Response = end.value
-        return response
-    except CloseConnection:
-        return None
-    except ClientError as error:
-        return error_response(request, error.status, request.location.server_token)
-    except RegexTimedOut:
-        return error_response(request, 500, request.location.server_token)
-    coroutine.close()
-    raise AssertionError("an explanation waits for nothing")
-
-
-def describe_end(found: Explanation, worker: ExplainingWorker, request: Request, response: Response | None) -> None:
-    """Fill in what became of the request."""
-    location = request.location
-    found.location, found.location_at = shown_location(location), str(location.position)
+        coroutine.send(None)  # to where it waits for the head
+        while stream.unread:
+            coroutine.send(None)  # at last to where it waits for the next one, or for a body: this one is over
+    except StopIteration:
+        pass
+    finally:
+        coroutine.close()
+    request: Request | None = trace.request
+    if request is None or not hasattr(request, "location"):
+        status = stream.sent.split(b" ")[1].decode() if stream.sent else "no answer"
+        raise CannotExplain(f"the request is refused with {status}: {worker.error_log.last.partition(' while reading ')[0]}")
+    found.steps = trace.steps
     found.log = worker.error_log.lines
-    found.settings = list(settings_of(location))
-    if response is None:
-        found.action = "close the connection without an answer (444)"
+    describe(found, worker, request, stream.sent)
+
+
+def describe(found: Explanation, worker: ExplainingWorker, request: Request, sent: bytes) -> None:
+    """Fill in what became of the request. sent: the bytes that the client gets."""
+    location = request.location
+    trace: Trace = request.trace
+    found.location, found.location_at = shown_location(location), str(location.position)
+    found.location_why = trace.location_why
+    found.settings = list(settings_of(location, worker))
+    if not sent:
+        found.action_kind, found.action = "close", "close the connection without an answer (444)"
+        found.action_at = place_of_answer(trace)
         found.status = 444
         return
-    if worker.head is not None and worker.group is not None:
-        found.action = f"proxy_pass to {location.proxy_target.text if location.proxy_target else ''}"
-        found.upstream = worker.group.name
-        found.peers = [peer.name for peer in worker.group.peers]
+    response = worker.response
+    assert response is not None, "every answer goes through the filters"
+    fields = response.fields
+    found.added_fields = [shown_field(line) for line in fields.lines if line not in worker.unfiltered_fields]
+    found.added_trailers = [shown_field(line) for line in request.response_trailers]
+    if worker.group is not None:
+        describe_upstream(found, worker.group, worker.configuration)
+    if worker.unfiltered is worker.proxied:
+        target = location.written["proxy_pass"][-1]
+        found.action_kind, found.action = "proxy", f"proxy_pass to {target.arguments[0]}"
+        found.action_at = str(target.position)
         found.upstream_head = worker.head.decode("latin-1")
+        return
+    found.status = fields.status
+    found.response_head = sent.partition(b"\r\n\r\n")[0].decode("latin-1") + "\r\n\r\n"
+    found.file = trace.file
+    if fields.location is not None:
+        found.redirect = fields.location.decode("latin-1")
+        found.action_kind, found.action = "redirect", f"redirect with {fields.status} to {found.redirect}"
+        found.action_at = place_of_answer(trace)
+    elif found.file and not response.error:
+        found.action_kind, found.action = "file", f"answer with {fields.status}, the file {found.file}"
+        found.action_at = location.origin("alias" if location.alias is not None else "root")
+    elif response.error:
+        found.action_kind, found.action = (
+            "error",
+            f"answer with {response.error}, the built-in page{why_error(request, response)}",
+        )
+        found.action_at = place_of_answer(trace)
     else:
-        found.status = response.fields.status
-        found.action = f"answer with {response.fields.status}"
-        found.file = request.trace.file
-        if found.file:
-            found.action += f", the file {found.file}"
-    if location.filter is not None:
-        before = {name.lower() for name, _ in response.fields.lines}
-        response = location.filter(request, response)
-        found.added_fields = [
-            f"{name.decode('latin-1')}: {value.decode('latin-1')}"
-            for name, value in response.fields.lines
-            if name.lower() not in before
-        ]
-    if worker.head is None:
-        head = make_head(response.fields, KEEPALIVE, location.keepalive_timeout[1], worker.loop.clock.date_line)
-        found.response_head = head.decode("latin-1")
-    if response.source is not None:
-        response.source.close()
+        found.action_kind, found.action = "return", f"answer with {fields.status}"
+        found.action_at = place_of_answer(trace)
 
 
-# Rows that are no setting of a request.
-_NO_SETTINGS = frozenset(("steps", "listen", "server_name", "location", "server"))
+def shown_field(line: tuple[bytes, bytes]) -> str:
+    """A field as one line of text."""
+    return f"{line[0].decode('latin-1')}: {line[1].decode('latin-1')}"
 
 
-def settings_of(location: Location) -> Iterator[dict[str, str]]:
-    """Every setting that holds in a location: the directive as written and where, or its default."""
-    from wproxy.config.registry import LOCATION, REGISTRY
+def place_of_answer(trace: Trace) -> str:
+    """Where the step stands that answered, when the last that happened was one."""
+    last = trace.steps[-1] if trace.steps else {"kind": "", "at": ""}
+    return str(last["at"]) if last["kind"] in ("return", "rewrite", "try_files", "error_page") else ""
 
-    for name, rows in sorted(REGISTRY.items()):
+
+def why_error(request: Request, response: Response) -> str:
+    """What no step tells about an error."""
+    if request.end_cause:
+        return f": {request.end_cause}"
+    if response.error == 404 and request.location.internal and not request.internal:
+        return ": the location is internal"
+    return ""
+
+
+def describe_upstream(found: Explanation, group: Group, configuration: Configuration) -> None:
+    """The group that is asked, and its peers as they are configured."""
+    found.upstream = group.name
+    upstream = next((one for one in configuration.upstreams if one.name == group.name), None)
+    found.upstream_at = str(upstream.position) if upstream is not None and not upstream.implicit else ""
+    found.peers = [shown_peer(peer.peer) for peer in group.peers]
+
+
+def shown_peer(peer: Peer) -> str:
+    """An address with those of its parameters that are not the default."""
+    words = [peer.name]
+    words += [f"weight={peer.weight}"] if peer.weight != 1 else []
+    words += [f"max_fails={peer.max_fails}"] if peer.max_fails != 1 else []
+    words += [f"fail_timeout={peer.fail_timeout:g}s"] if peer.fail_timeout != 10 else []
+    words += [f"max_conns={peer.max_conns}"] if peer.max_conns else []
+    words += ["backup"] if peer.backup else []
+    words += ["down"] if peer.down else []
+    return " ".join(words)
+
+
+# The settings.
+
+# Rows that are no settings of a request: what opens blocks, and what is told as steps and names.
+_NO_SETTINGS = frozenset(("listen", "server_name", "location", "server", "upstream"))
+
+
+def settings_of(location: Location, worker: ExplainingWorker) -> Iterator[dict[str, str]]:
+    """Every setting that holds in a location, in its server and in its upstream: as written and where, or its default."""
+    yield from settings_in(location, LOCATION, "location")
+    yield from settings_in(location.server, SERVER, "server", beside=LOCATION)
+    group = worker.group
+    upstream = next((one for one in worker.configuration.upstreams if group is not None and one.name == group.name), None)
+    if upstream is not None and not upstream.implicit:
+        yield from settings_in(upstream, UPSTREAM, "upstream")
+
+
+def settings_in(block: Settings, context: int, name: str, beside: int = 0) -> Iterator[dict[str, str]]:
+    """The settings of one block of that context, but for those that are found in a block of the context `beside`."""
+    values = vars(block)
+    for directive, rows in sorted(REGISTRY.items()):
         for row in rows:
-            if (
-                not row.contexts & LOCATION
-                or row.block
-                or row.attribute in _NO_SETTINGS
-                or not hasattr(type(location), row.attribute)
-            ):
+            if not row.contexts & context or row.contexts & beside or row.inherit == "step" or row.name in _NO_SETTINGS:
                 continue
-            nodes = location.written.get(row.attribute, ())
-            if nodes:
-                for node in nodes:
-                    yield {"name": name, "value": _words(node), "from": str(node.position)}
-            elif row.default is not None:
-                shown = row.default if isinstance(row.default, str) else " ".join(row.default)
-                yield {"name": name, "value": shown, "from": "default"}
+            if row.block and not row.block & ENTRIES:
+                continue
+            attribute = row.attribute
+            nodes = block.written.get(attribute, ()) if attribute in values else ()
+            for node in nodes:
+                effect = "yes" if row.effective else "no"
+                yield {"block": name, "name": directive, "value": _words(node), "from": str(node.position), "effect": effect}
+            if nodes or row.default is None or EXCLUSIVE.get(attribute) in values:
+                continue
+            shown = row.default if isinstance(row.default, str) else " ".join(row.default)
+            yield {"block": name, "name": directive, "value": shown, "from": DEFAULT, "effect": "yes"}
 
 
 def _words(node: Node) -> str:
-    return " ".join(f'"{word}"' if not word or " " in word else word for word in node.arguments)
+    shown = " ".join(f'"{word}"' if not word or " " in word else word for word in node.arguments)
+    if node.children is None:
+        return shown
+    return f"{shown} {{ {len(node.children)} entries }}".lstrip()

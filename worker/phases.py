@@ -33,7 +33,8 @@ from worker.rewrite import run_steps
 from worker.upstream.protocols.http import HTTP1, HeadPlan
 from wproxy.config.model import Location, Server
 from wproxy.failures import ClientError
-from wproxy.http import Jump, Request, Response
+from wproxy.files import shown_path
+from wproxy.http import Jump, Request, Response, ResponseFields
 
 if TYPE_CHECKING:
     from worker.run import Worker
@@ -194,7 +195,7 @@ async def go(request: Request, phases: Phases) -> Response:
 
 async def settle(request: Request, outcome: Response | Jump) -> Response:
     """Follow jumps and error pages until there is a response to send."""
-    redirect: bytes | None = None
+    replaced: list[ResponseFields] = []
     while True:
         if isinstance(outcome, Jump):
             phases = follow(request, outcome)
@@ -203,12 +204,27 @@ async def settle(request: Request, outcome: Response | Jump) -> Response:
         page = page_for(request, outcome) if outcome.error else None
         if page is None:
             break
-        if outcome.fields.location is not None:
-            redirect = outcome.fields.location  # `error_page 301 =200 /p` keeps it
+        replaced.append(outcome.fields)
         outcome = page
-    if request.forced_status or redirect is not None:
-        outcome.fields = outcome.fields.with_status(request.forced_status or outcome.fields.status, redirect)
-    return outcome
+    return in_place_of(replaced, outcome, request.forced_status) if replaced else outcome
+
+
+def in_place_of(replaced: list[ResponseFields], response: Response, status: int) -> Response:
+    """An error page, with what the errors that it stands for had to say besides their pages: a Location, WWW-Authenticate,
+    Content-Range. status: what error_page asks for, 0 for the response's own."""
+    response.fields = fields = response.fields.with_status(status or response.fields.status)
+    for error in reversed(replaced):
+        fields.lines = (*error.lines, *fields.lines)
+        fields.last_lines = (*error.last_lines, *fields.last_lines)
+        if fields.location is None:
+            fields.location, fields.owns_location = error.location, error.owns_location
+    if status in (204, 304):
+        if response.source is not None:
+            response.source.close()
+        response.body, response.source, response.bodiless = b"", None, True
+        if status == 204:
+            fields.content_type, fields.content_length = None, -1
+    return response
 
 
 def follow(request: Request, jump: Jump) -> Phases | None:
@@ -242,7 +258,7 @@ def may_change_uri(request: Request) -> bool:
 def cycle(request: Request) -> Response:
     """The answer when a request goes round in circles. No error page: it would go on."""
     request.is_error_page = True
-    log_request(request, "error", f'rewrite or internal redirection cycle while processing "{request.path.decode("latin-1")}"')
+    log_request(request, "error", f'rewrite or internal redirection cycle while processing "{shown_path(request.path)}"')
     return error_response(request, 500, request.location.server_token)
 
 

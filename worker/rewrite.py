@@ -32,6 +32,7 @@ from wproxy.directives.rewrite import (
     Rewrite,
     Step,
 )
+from wproxy.files import shown_path
 from wproxy.http import Request, Response
 from wproxy.variables import ASSIGNABLE
 
@@ -191,24 +192,32 @@ def file_test(kind: str, path: bytes) -> bool:
 
 # Redirects.
 
-_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+# An escape, what only begins like one, or the beginning of the arguments.
+_ESCAPE = re.compile(rb"%(?:([0-9A-Fa-f]{2})|[0-9A-Fa-f](?s:.)?|((?s:.)))?|\?")
 
 
 def unescape_redirect(target: bytes) -> bytes:
-    """Undo what escaping did to harmless bytes: %26 to %7e become themselves, up to the arguments (NGX_UNESCAPE_REDIRECT)."""
-    path, question, args = target.partition(b"?")
-    if b"%" not in path:
+    """Undo what escaping did to harmless bytes: %26 to %7e become themselves, up to the arguments (NGX_UNESCAPE_REDIRECT).
+
+    What is no escape goes as nginx has it go: `%A` at the end and `%Ax` are dropped, of `%x` the `x` is left.
+    """
+    if b"%" not in target:
         return target
     out = bytearray()
     position = 0
-    for match in _ESCAPE.finditer(path):
-        byte = int(match[1], 16)
-        out += path[position : match.start()]
+    for match in _ESCAPE.finditer(target):
+        out += target[position : match.start()]
         position = match.end()
-        if byte == 0x3F:
-            return bytes(out) + b"?" + path[position:] + question + args
-        out += bytes([byte]) if 0x25 < byte < 0x7F else match[0]
-    return bytes(out + path[position:]) + question + args
+        digits, other = match.groups()
+        if match[0] == b"?" or digits in (b"3F", b"3f"):
+            out += b"?"
+            break
+        if digits:
+            byte = int(digits, 16)
+            out += bytes([byte]) if 0x25 < byte < 0x7F else match[0]
+        elif other:
+            out += other
+    return bytes(out + target[position:])
 
 
 def redirect_target(request: Request, target: bytes) -> bytes:
@@ -220,8 +229,8 @@ def redirect_target(request: Request, target: bytes) -> bytes:
 
 
 def shown(value: bytes) -> str:
-    """Bytes for a log line or an explanation."""
-    return value.decode("utf-8", "backslashreplace")
+    """Bytes for a log line or an explanation; controls as \\xHH."""
+    return shown_path(value)
 
 
 def log_rewrite(request: Request, text: str) -> None:

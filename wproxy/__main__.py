@@ -162,27 +162,26 @@ def explain(given: argparse.Namespace) -> int:
     """`wproxy explain`: what a configuration does with a request."""
     from master.names import look_up
     from worker.explain import explain as find_out
-    from wproxy.config.load import load_configuration
+    from worker.regex_guard import install_regex_guard
+    from wproxy.config.load import load_document, resolve_document
     from wproxy.config.tree import ConfigurationError
-    from wproxy.explain import CannotExplain, as_json, as_text
+    from wproxy.explain import CannotExplain, as_json, as_text, read_question
 
-    fields: list[tuple[str, str]] = []
-    for line in given.header:
-        name, colon, value = line.partition(":")
-        if not colon or not name:
-            sys.stderr.write(f'wproxy: [error] no header field: "{line}", write NAME: VALUE\n')
-            return 1
-        fields.append((name, value.strip(" ")))
     file = configuration_file(given.config)
     try:
-        configuration = load_configuration(file, prefix_of(given.prefix, file), look_up)
-        found = find_out(configuration, given.method, given.url, fields, given.client)
+        question = read_question(given.method, given.url, given.header, given.client, given.listen)
+        document = load_document(file)
+        configuration = resolve_document(document, file, prefix_of(given.prefix, file), look_up)
+        install_regex_guard()
+        found = find_out(configuration, document.root, question)
     except ConfigurationError as error:
         return refuse(error)
     except CannotExplain as error:
         sys.stderr.write(f"wproxy: [error] {error}\n")
         return 1
-    sys.stdout.write(as_json(found) if given.json else as_text(found, given.all))
+    text = as_json(found) if given.json else as_text(found, given.all)
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+    sys.stdout.buffer.flush()
     return 0
 
 

@@ -62,6 +62,9 @@ def _explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-X", "--method", default="GET", help="the method (default: GET)")
     parser.add_argument("-H", "--header", action="append", default=[], metavar="'NAME: VALUE'", help="a header field, repeatable")
     parser.add_argument("--client", default="127.0.0.1", metavar="ADDRESS", help="whom it comes from (default: 127.0.0.1)")
+    parser.add_argument(
+        "--listen", default="", metavar="ADDRESS", help="where it arrives, where the URL does not tell: unix:/path"
+    )
     parser.add_argument("--all", action="store_true", help="also what did not match, and settings that are defaults")
     parser.add_argument("--json", action="store_true", help="for programs")
 

@@ -1,54 +1,273 @@
-"""What `wproxy explain` says: the explanation as a value, how it is gathered on the way, and how it is shown.
+"""What `wproxy explain` is asked and what it says: the question and the explanation as values, how it is gathered on the way, and
+how it is shown.
 
-Who goes the way is worker/explain.py; here are only words.
+Who goes the way is worker/explain.py; here are only words. docs/explain.md tells what the keys mean.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import json
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wproxy.address import is_ip
+from wproxy.config.registry import REGISTRY, STEP
+from wproxy.config.tree import Node, Position
+from wproxy.directives.rewrite import If
 
 if TYPE_CHECKING:
-    from wproxy.config.model import Location
+    from wproxy.config.model import Configuration, Location
+    from wproxy.directives.rewrite import Step
 
 
 class CannotExplain(Exception):
-    """The question makes no sense for this configuration; the message says why."""
+    """The question makes no sense, or not for this configuration; the message says why, in one line."""
+
+
+# The question.
+
+
+class Url(NamedTuple):
+    """A URL as a client uses it. host: without brackets; port: 0 where none is written; authority: the value of Host."""
+
+    scheme: str
+    host: str
+    port: int
+    authority: str
+    target: str
+
+    @property
+    def default_port(self) -> int:
+        """The port of the scheme."""
+        return SCHEMES[self.scheme]
+
+
+@dataclass(slots=True)
+class Question:
+    """What is asked. fields: names and values of header lines. client: an address. listen: where it arrives, "" to choose."""
+
+    method: str
+    url: Url
+    fields: list[tuple[str, str]] = field(default_factory=list)
+    client: str = "127.0.0.1"
+    listen: str = ""
+
+
+SCHEMES = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_NOT_IN_URL = re.compile(r"[\x00-\x20\x7f]")
+
+
+def read_url(text: str) -> Url:
+    """A URL as it is typed; without a scheme it is http. Raises CannotExplain.
+
+    What is not ASCII is encoded as browsers do: %XX of UTF-8 in path and query, `xn--` in a host. A fragment and a user are left
+    out, since they are not sent.
+    """
+    if _NOT_IN_URL.search(text):
+        raise CannotExplain(f"a space or control character in the URL {_one_line(text)}: write it as %XX")
+    match = _SCHEME.match(text)
+    scheme = match[1].lower() if match else "http"
+    if scheme not in SCHEMES:
+        raise CannotExplain(f'unknown scheme "{scheme}" in the URL {_one_line(text)}: write http://, https://, ws:// or wss://')
+    rest = text[match.end() :] if match else text
+    begin = min((place for place in map(rest.find, "/?#") if place >= 0), default=len(rest))
+    host, port = _read_authority(rest[:begin].rpartition("@")[2], text)
+    target = rest[begin:].partition("#")[0]
+    if not target.startswith("/"):
+        target = f"/{target}"
+    authority = f"[{host}]" if ":" in host else host
+    if port and port != SCHEMES[scheme]:
+        authority += f":{port}"
+    return Url(scheme, host, port, authority, _percent_encoded(target))
+
+
+def _read_authority(authority: str, text: str) -> tuple[str, int]:
+    """Host and port; raises CannotExplain."""
+    if authority.startswith("["):
+        host, bracket, rest = authority[1:].partition("]")
+        try:
+            ipaddress.IPv6Address(host if "%" not in host and bracket else "")
+        except ValueError:
+            raise CannotExplain(f"invalid IPv6 address in the URL {_one_line(text)}") from None
+        colon, port = rest[:1], rest[1:]
+        if rest and colon != ":":
+            raise CannotExplain(f"invalid host in the URL {_one_line(text)}")
+    else:
+        host, colon, port = authority.partition(":")
+    if not host:
+        raise CannotExplain(f"no host in the URL {_one_line(text)}: write http://HOST:PORT/PATH")
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode("ascii")
+        except UnicodeError:
+            raise CannotExplain(f"invalid host in the URL {_one_line(text)}") from None
+    if not colon or not port:
+        return host, 0
+    if not (port.isascii() and port.isdigit() and len(port) < 6 and 1 <= int(port) <= 65535):
+        raise CannotExplain(f"invalid port in the URL {_one_line(text)}")
+    return host, int(port)
+
+
+def _percent_encoded(target: str) -> str:
+    raw = target.encode("utf-8", "surrogateescape")
+    return "".join(chr(byte) if byte < 0x80 else f"%{byte:02X}" for byte in raw)
+
+
+def read_question(method: str, url: str, lines: Sequence[str], client: str = "127.0.0.1", listen: str = "") -> Question:
+    """The question from the words of a command line; lines: `NAME: VALUE` each. Raises CannotExplain."""
+    if not method or _NOT_IN_URL.search(method):
+        raise CannotExplain(f"invalid method {_one_line(method)}")
+    if client != "unix:" and not is_ip(client):
+        raise CannotExplain(f"the client {_one_line(client)} is no IP address")
+    return Question(method, read_url(url), [read_field(line) for line in lines], client, listen)
+
+
+def read_field(line: str) -> tuple[str, str]:
+    """Name and value of `NAME: VALUE`; raises CannotExplain."""
+    if re.search(r"[\r\n\0]", line):
+        raise CannotExplain(f"a line break or zero byte in the header field {_one_line(line)}")
+    name, colon, value = line.partition(":")
+    if not colon or not name:
+        raise CannotExplain(f"no header field: {_one_line(line)}, write NAME: VALUE")
+    return name, value.strip(" \t")
+
+
+def _one_line(text: str) -> str:
+    """A text in quotes, on one line whatever is in it."""
+    return '"' + re.sub(r"[\x00-\x1f\x7f\ud800-\udfff]", lambda found: repr(found[0])[1:-1], text) + '"'
+
+
+# The answer.
 
 
 @dataclass(slots=True)
 class Explanation:
-    """The answer, ready for JSON. Text is str; bytes of requests are shown as latin-1."""
+    """The answer, ready for JSON. Text is str; bytes of requests are shown as latin-1; "" is for what there is not."""
 
+    request_head: str = ""
     listener: str = ""
+    listener_at: str = ""
     listener_why: str = ""
     server: str = ""
     server_at: str = ""
+    server_kind: str = ""
+    server_name: str = ""
+    server_name_at: str = ""
     server_why: str = ""
     steps: list[dict[str, Any]] = field(default_factory=list)
     location: str = ""
     location_at: str = ""
+    location_why: str = ""
+    action_kind: str = ""
     action: str = ""
-    status: int = 0
+    action_at: str = ""
+    status: int | None = None
+    redirect: str = ""
     upstream: str = ""
+    upstream_at: str = ""
     peers: list[str] = field(default_factory=list)
     upstream_head: str = ""
     file: str = ""
     response_head: str = ""
     added_fields: list[str] = field(default_factory=list)
+    added_trailers: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
     settings: list[dict[str, str]] = field(default_factory=list)
 
 
-class Trace:
-    """What a request is told about on its way; see Request.trace."""
+# Where things were written.
 
-    def __init__(self) -> None:
+DEFAULT = "default"
+
+
+class Places:
+    """Where the steps, the tables (map, geo, split_clients) and their entries of a configuration stand."""
+
+    def __init__(self, configuration: Configuration, root: Node) -> None:
+        """root: the tree that the configuration was made from."""
+        self._steps: dict[int, Position] = {}
+        self._tables: dict[tuple[str, str], Node] = {}
+        self._names = {name for name, rows in REGISTRY.items() if any(row.inherit == STEP for row in rows)}
+        for server in configuration.servers:
+            self._enter(server.steps, server.written.get("steps", ()))
+            for location in server.each_location():
+                if is_slash_redirect(location):
+                    self._steps[id(location.steps[0])] = location.written["proxy_pass"][-1].position
+                elif location.kind == "location":
+                    self._enter(location.steps, location.written.get("steps", ()))
+        for http in root.named("http"):
+            for node in http.children or ():
+                if node.name in ("map", "geo", "split_clients") and node.arguments:
+                    # A later one of the same name is the one that counts.
+                    self._tables[node.name, node.arguments[-1].removeprefix("$").lower()] = node
+
+    def _enter(self, steps: tuple[Step, ...], nodes: tuple[Node, ...]) -> None:
+        for step, node in zip(steps, nodes, strict=True):
+            self._steps[id(step)] = node.position
+            if isinstance(step, If) and step.node is not None:
+                inside = tuple(child for child in step.node.children or () if child.name in self._names)
+                self._enter(step.steps, inside)
+
+    def of_step(self, step: object) -> str:
+        """`FILE:LINE` of a step of the rewrite module."""
+        position = self._steps.get(id(step))
+        return str(position) if position is not None else ""
+
+    def of_table(self, kind: str, name: str, key: str | None, value: str) -> str:
+        """`FILE:LINE` of the entry that a look-up found: by its key or, without one, by its value where one entry only has it.
+
+        Where it cannot be told which entry it was, it is that of the block.
+        """
+        node = self._tables.get((kind, name))
+        if node is None:
+            return ""
+        entries = [entry for entry in node.children or () if entry.arguments]
+        if key is None:
+            found = [entry for entry in entries if entry.arguments[-1] == value]
+        else:
+            found = [entry for entry in entries if entry.name.removeprefix("\\") == key]
+        return str(found[0].position if len(found) == 1 else node.position)
+
+
+def is_slash_redirect(location: Location) -> bool:
+    """Whether this is the location that redirects `/x` to a proxied `/x/`, which nobody wrote (wproxy.config.resolve)."""
+    return location.kind == "location" and not location.proxy_target and bool(location.written.get("proxy_pass"))
+
+
+def shown_location(location: Location) -> str:
+    """A location as it is written: `= /x`, `~ \\.php$`, `@app`, with what is anonymous inside it."""
+    text = location.pattern if location.modifier in ("", "@", "server") else f"{location.modifier} {location.pattern}"
+    if location.kind in ("if", "limit_except"):
+        return f"{location.kind} in {text}" if text else f"{location.kind} in the server"
+    if is_slash_redirect(location):
+        return f"{text} (made by the proxy_pass of {location.pattern}/)"
+    return text or "(the server itself)"
+
+
+# What is told on the way.
+
+
+class Trace:
+    """What a request is told about on its way; see Request.trace. Each step is a dictionary: kind, text, at."""
+
+    def __init__(self, places: Places) -> None:
         self.steps: list[dict[str, Any]] = []
-        self._considered: list[dict[str, str]] = []
+        self.location_why = ""
         self.file = ""
+        self.last_step: object = None
+        self.location: Location | None = None
+        self._places = places
+        self._considered: list[dict[str, str]] = []
+
+    def add(self, kind: str, text: str, at: str = "", **more: Any) -> None:
+        """Something happened."""
+        self.steps.append({"kind": kind, "text": text, "at": at, **more})
 
     def considered(self, location: Location, why: str) -> None:
         """A location was looked at."""
@@ -57,77 +276,114 @@ class Trace:
     def located(self, location: Location) -> None:
         """The search for a location has ended with this one."""
         looked_at, self._considered = self._considered, []
-        text = f"location {shown_location(location)}" if location.kind != "server" else "no location matches: the server itself"
-        self.steps.append({"text": text, "at": str(location.position), "considered": looked_at})
+        self.location = location
+        name, at = shown_location(location), str(location.position)
+        if location.kind == "server":
+            self.location_why, text = "no location matches", "no location matches: the server itself"
+        else:
+            reasons = [one["why"] for one in looked_at if one["location"] == name and one["at"] == at]
+            self.location_why = reasons[-1] if reasons else ""
+            text = f"location {name}" + (f": {self.location_why}" if self.location_why else "")
+        self.add("location", text, at, considered=looked_at)
 
-    def step(self, step: object, text: str) -> None:
-        """A step of the rewrite module was taken."""
-        self.steps.append({"text": text})
+    def step(self, step: Any, text: str, key: str | None = None, value: str = "") -> None:
+        """A step of the rewrite module was taken; or a map, geo or split_clients was asked, which found this key or value."""
+        kind = text.partition(" ")[0].rstrip(":")
+        if kind in ("map", "geo", "split_clients"):
+            self.add(kind, text, self._places.of_table(kind, step.name, key, value))
+        else:
+            self.last_step = step
+            self.add(kind, text, self._places.of_step(step))
 
     def opened(self, path: str) -> None:
-        """A file was opened to be sent."""
+        """A file is opened to be sent."""
         self.file = path
 
     def looked_for(self, what: str, path: str, is_there: bool) -> None:
-        """A file or directory was looked for."""
-        self.steps.append({"text": f"{what}: {path} {'is there' if is_there else 'is not there'}"})
+        """A file or directory was looked for, by `try_files` or `index`."""
+        self.add(what, f"{what}: {path} {'is there' if is_there else 'is not there'}", self._origin(what))
+
+    def fell_back(self, what: str, on: str) -> None:
+        """The last word of `try_files`, or an `index` that is a whole URI, is taken without looking."""
+        self.add(what, f"{what}: {on}", self._origin(what))
 
     def jump(self, text: str) -> None:
         """The request was led elsewhere."""
-        self.steps.append({"text": text})
+        page = re.match(r"error_page (\d+) ", text)
+        self.add("error_page" if page else "redirect", text, self._place_of_page(int(page[1])) if page else "")
+
+    # The request tells its location only when it is asked, so the explanation gives us the request.
+    request: Any = None
+
+    def _origin(self, name: str) -> str:
+        origin: str = self.request.location.origin(name)
+        return origin
+
+    def _place_of_page(self, status: int) -> str:
+        location: Location = self.request.location
+        pages = zip(location.error_page, location.written.get("error_page", ()), strict=False)
+        return next((str(node.position) for page, node in pages if status in page.statuses), "")
 
 
-def shown_location(location: Location) -> str:
-    """A location as it is written: `= /x`, `~ \\.php$`, `@app`, with what is anonymous inside it."""
-    text = location.pattern if location.modifier in ("", "@", "server") else f"{location.modifier} {location.pattern}"
-    if location.kind in ("if", "limit_except"):
-        return f"{location.kind} in {text}"
-    return text or "(the server itself)"
+# How it is shown.
 
 
 def as_json(found: Explanation) -> str:
     """The explanation for programs: one object, its keys the names of `Explanation`."""
-    return json.dumps(dataclasses.asdict(found), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(dataclasses.asdict(found), indent=2, ensure_ascii=True) + "\n"
 
 
 # Why a location that has nothing to do with the URI is no choice.
-NO_MATCH = ("exact, is another URI", "prefix, does not match")
+NO_MATCH = frozenset(("exact, is another URI", "prefix, does not match", "regex, is not asked"))
 
 
 def as_text(found: Explanation, all_of_it: bool = False) -> str:
     """The explanation for people. all_of_it: also locations that do not match, and settings that are defaults."""
-    lines = [
-        f"listener   {found.listener}: {found.listener_why}",
-        f"server     {found.server} at {found.server_at}: {found.server_why}",
-    ]
+    return "\n".join(_lines(found, all_of_it)) + "\n"
+
+
+def _lines(found: Explanation, all_of_it: bool) -> Iterator[str]:
+    for refusal in found.refusals:
+        yield f"NOTE       wproxy would not start: {refusal}"
+    yield f"listener   {found.listener} at {found.listener_at}: {found.listener_why}"
+    yield f"server     {found.server} at {found.server_at}: {found.server_why}"
     for step in found.steps:
-        at = f" at {step['at']}" if step.get("at") else ""
-        lines.append(f"  - {step['text']}{at}")
-        lines += [
-            f"      {one['location']} at {one['at']}: {one['why']}"
-            for one in step.get("considered", ())
-            if all_of_it or one["why"] not in NO_MATCH
-        ]
-    lines.append(f"location   {found.location} at {found.location_at}")
-    lines.append(f"action     {found.action}")
+        yield f"  - {step['text']}" + (f" ({step['at']})" if step["at"] else "")
+        for one in step.get("considered", ()):
+            if all_of_it or one["why"] not in NO_MATCH:
+                yield f"      {one['location']} ({one['at']}): {one['why']}"
+    yield f"location   {found.location} at {found.location_at}"
+    yield f"action     {found.action}" + (f" ({found.action_at})" if found.action_at else "")
     if found.upstream:
-        lines.append(f"upstream   {found.upstream}: {', '.join(found.peers)}")
-        lines += ["the upstream receives", *_indented(found.upstream_head)]
+        yield f"upstream   {found.upstream}" + (f" at {found.upstream_at}" if found.upstream_at else "")
+        for peer in found.peers:
+            yield f"    {peer}"
+    if found.upstream_head:
+        yield "the upstream receives"
+        yield from _indented(found.upstream_head)
     if found.file:
-        lines.append(f"file       {found.file}")
+        yield f"file       {found.file}"
     if found.response_head:
-        lines += ["the client receives", *_indented(found.response_head)]
+        yield "the client receives"
+        yield from _indented(found.response_head)
     if found.added_fields:
-        lines += ["added to the response", *(f"    {added}" for added in found.added_fields)]
+        yield "added to the response" + (", if the upstream answers with 200" if found.status is None else "")
+        yield from (f"    {added}" for added in found.added_fields)
+    if found.added_trailers:
+        yield "added after the body"
+        yield from (f"    {added}" for added in found.added_trailers)
     if found.log:
-        lines += ["the error log would say", *(f"    {line}" for line in found.log)]
-    shown = [one for one in found.settings if all_of_it or one["from"] != "default"]
+        yield "the error log would say"
+        yield from (f"    {line}" for line in found.log)
+    shown = [one for one in found.settings if all_of_it or one["from"] != DEFAULT]
     if shown:
-        lines.append("settings" if all_of_it else "settings (with --all those that are defaults too)")
+        yield "settings" if all_of_it else "settings (with --all those that are defaults too)"
         width = max(len(one["name"]) for one in shown)
-        lines += [f"    {one['name']:<{width}}  {one['value']}  ({one['from']})" for one in shown]
-    return "\n".join(lines) + "\n"
+        for one in shown:
+            note = "" if one["block"] == "location" else f", {one['block']}"
+            note += "" if one["effect"] == "yes" else ", accepted and not yet effective"
+            yield f"    {one['name']:<{width}}  {one['value']}  ({one['from']}{note})"
 
 
-def _indented(head: str) -> list[str]:
-    return [f"    {line}" for line in head.rstrip("\r\n").split("\r\n")]
+def _indented(head: str) -> Iterator[str]:
+    return (f"    {line}" for line in head.rstrip("\r\n").split("\r\n"))

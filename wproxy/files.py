@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 # Without a `types` block (nginx: ngx_http_core_default_types).
 DEFAULT_TYPES = {"html": "text/html", "gif": "image/gif", "jpg": "image/jpeg"}
+_DEFAULT = (DEFAULT_TYPES,)
+
+# The blocks that a location inherits, by their identity (they are kept, so that it stays theirs), and what they tell together.
+TypeTables = dict[int, tuple[tuple[dict[str, str], ...], dict[bytes, bytes]]]
 
 _CLIMBS = re.compile(rb"(?:^|/)\.\.(?:/|$)").search
 
@@ -47,8 +51,9 @@ class FilePlan:
 
     __slots__ = ("_climbing", "_evaluate", "_prefix", "_types", "cut", "default_type", "heads", "is_alias", "root", "whole")
 
-    def __init__(self, location: Location, prefix: str) -> None:
+    def __init__(self, location: Location, prefix: str, tables: TypeTables) -> None:
         """prefix: the directory of relative paths, with its slash. The plan of the location around this one is made before.
+        tables: those of the plans made before; locations with the same `types` share one.
 
         Raises ValueError, in nginx's words, for an alias that can stand for nothing.
         """
@@ -73,9 +78,7 @@ class FilePlan:
                 self.whole = True
             else:
                 self.cut = len(owner.prefix)
-        self._types = {
-            _encode(extension): _encode(kind) for block in location.types or (DEFAULT_TYPES,) for extension, kind in block.items()
-        }
+        self._types = _type_table(location.types or _DEFAULT, tables)
         self.default_type = _encode(location.default_type)
         self.heads: dict[Any, ResponseFields] = {}
 
@@ -135,6 +138,15 @@ class FilePlan:
 
     def __repr__(self) -> str:
         return f"<files {'alias' if self.is_alias else 'root'} {self.root!r}>"
+
+
+def _type_table(blocks: tuple[dict[str, str], ...], tables: TypeTables) -> dict[bytes, bytes]:
+    """The type of each extension that these blocks tell."""
+    known = tables.get(id(blocks))
+    if known is None:
+        made = {_encode(extension): _encode(kind) for block in blocks for extension, kind in block.items()}
+        known = tables[id(blocks)] = blocks, made
+    return known[1]
 
 
 def _climbing() -> Unmappable:

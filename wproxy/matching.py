@@ -31,21 +31,30 @@ class ServerNames(Generic[Target]):
         self.regexes: list[tuple[Regex, Target]] = []
 
     def add(self, name: str, target: Target) -> bool:
-        """Enter a server_name; False when it was taken already. Raises ValueError for a name that is none."""
-        lowered = name.lower().removesuffix(".") if name != "." else name
+        """Enter a server_name; False when it was taken already, by any server. Raises ValueError for a name that is none.
+
+        `.x` is both `x` and `*.x`: where one of them is taken, it is left out as a whole (nginx: ngx_hash_add_key).
+        """
+        lowered = name.lower()
         if not valid_server_name(lowered):
             raise ValueError(f'server name "{name}" is invalid')
+        lowered = lowered.removesuffix(".")
         encoded = lowered.encode("ascii") if lowered.isascii() else _internationalised(lowered)
         if encoded.startswith(b"*."):
             table, key = self.suffixes, encoded[1:]
         elif encoded.startswith(b"."):
             table, key = self.suffixes, encoded
-            self.exact.setdefault(encoded[1:], target)
+            if key in table or key[1:] in self.exact:
+                return False
+            self.exact[key[1:]] = target
         elif encoded.endswith(b".*") or lowered.endswith(".*"):
             table, key = self.prefixes, encoded[:-1]
         else:
             table, key = self.exact, encoded
-        return table.setdefault(key, target) is target
+        if key in table:
+            return False
+        table[key] = target
+        return True
 
     def add_regex(self, regex: Regex, target: Target) -> None:
         """Enter a `~regex`; of several that match the first counts."""
@@ -103,11 +112,11 @@ class ServerNames(Generic[Target]):
 
 
 def valid_server_name(name: str) -> bool:
-    """Whether a (lower-case) server_name has its stars at the ends only and no empty label; `~` would be a regex."""
-    middle = name.removeprefix("*.").removesuffix(".*").removeprefix(".")
-    if (name.startswith("*.") and name.endswith(".*")) or name.startswith("~"):
+    """Whether a server_name has one star at most, at an end, and no empty label; `~` would be a regex."""
+    if name.count("*") > 1 or ".." in name or name.startswith("~") or name == ".":
         return False
-    return not ("*" in middle or ".." in name or name.endswith(".") or "/" in middle) and (bool(middle) or not name)
+    middle = name.removeprefix("*.").removesuffix(".*")
+    return "*" not in middle and (bool(middle) or not name)
 
 
 def _internationalised(name: str) -> bytes:
@@ -229,10 +238,20 @@ class LocationMatcher(Generic[Place]):
                     trace.considered(target, "regex, matches" if match else "regex, does not match")
                 if match is None:
                     continue
+                if trace is not None:
+                    self._tell_unasked(trace, target)
                 request.capture(match)
                 inner = target.inner
                 return (inner.find_level(path, request)[0] if inner is not None else target), True
+        elif trace is not None:
+            self._tell_unasked(trace)
         return choice, False
+
+    def _tell_unasked(self, trace: Any, winner: Place | None = None) -> None:
+        """Tell the trace which regexes were not asked: those after the winner; all of them without one."""
+        targets = [target for _, target in self.regexes]
+        for target in targets if winner is None else targets[targets.index(winner) + 1 :]:
+            trace.considered(target, "regex, is not asked")
 
     def _tell_losers(self, path: bytes, winner: Place | None, trace: Any) -> None:
         """Tell the trace which locations of this level are no choice, and why."""

@@ -24,7 +24,7 @@ def place(pattern: str = "/", modifier: str = "", around: Any = None, **settings
         default_type="text/plain",
     )
     vars(location).update(settings)
-    location.files = FilePlan(location, "/etc/w/")
+    location.files = FilePlan(location, "/etc/w/", {})
     return location
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import email.utils
 import locale
 
@@ -122,14 +123,24 @@ def request_of(path: bytes = b"/a", args: bytes | None = b"b") -> Request:
     return Request(client()[0], line, type("Fields", (), {"host": None})(), 7.0)
 
 
-def test_a_request_is_rewritten_when_path_or_arguments_are_others():
+def test_a_match_gives_captures_and_variables_by_lower_case_name():
     request = request_of()
-    assert not request.is_rewritten
-    request.args = None
-    assert request.is_rewritten
+    assert (request.captures, request.values) == (None, None)
+    match = re.match(rb"/(?P<First>.)(?P<none>x)?", b"/a")
+    assert match
+    request.capture(match)
+    assert request.captures is match
+    assert request.values == {"first": b"a", "none": b""}
+
+
+def test_a_match_without_names_leaves_the_variables_alone():
     request = request_of()
-    request.path = b"/c"
-    assert request.is_rewritten
+    request.values = {"kept": b"1"}
+    match = re.match(rb"/(.)", b"/a")
+    assert match
+    request.capture(match)
+    assert request.captures is match
+    assert request.values == {"kept": b"1"}
 
 
 def test_requests_share_nothing_that_they_write_to():

@@ -106,16 +106,25 @@ def test_a_name_given_twice_belongs_to_the_first():
     for name, host in (("a", b"a"), ("*.b", b"x.b"), ("c.*", b"c.x"), ("", None)):
         assert table.add(name, "first")
         assert not table.add(name.upper(), "second")
-        assert table.add(name, "first"), "the same server may say it again"
+        assert not table.add(name, "first"), "nginx warns of the same server too"
         assert table.find(host, REQUEST) == "first"
 
 
-def test_a_leading_dot_takes_what_is_free():
+@pytest.mark.parametrize("taken", ["example.com", "*.example.com"])
+def test_a_leading_dot_takes_both_names_or_none(taken):
+    """Found with nginx 1.22.1: where either is taken, the other is not given either."""
     table: ServerNames[str] = ServerNames()
-    assert table.add("example.com", "first")
-    assert table.add(".example.com", "second")
-    assert table.find(b"example.com", REQUEST) == "first"
-    assert table.find(b"a.example.com", REQUEST) == "second"
+    table.default = "default"
+    assert table.add(taken, "first")
+    assert not table.add(".example.com", "second")
+    assert "second" not in [table.find(host, REQUEST) for host in (b"example.com", b"a.example.com")]
+
+
+def test_what_a_leading_dot_took_is_taken():
+    table = server_names(".example.com")
+    assert not table.add("example.com", "second")
+    assert not table.add("*.example.com", "second")
+    assert table.add("a.example.com", "third")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +140,6 @@ def test_a_leading_dot_takes_what_is_free():
         "a..b",
         ".",
         "*.",
-        "a/b",
         "a*",
         "..",
         "..a",
@@ -143,6 +151,61 @@ def test_stars_stand_at_the_ends_and_labels_are_not_empty(name):
     with pytest.raises(ValueError) as refusal:
         ServerNames[str]().add(name, "x")
     assert str(refusal.value) == f'server name "{name}" is invalid'
+
+
+def test_a_slash_in_a_name_is_allowed_and_never_found():
+    assert server_names("a/b").find(b"a", REQUEST) == "default"
+
+
+def with_regexes(*names: str) -> ServerNames[str]:
+    table = server_names(*(name for name in names if not name.startswith("~")))
+    for name in names:
+        if name.startswith("~"):
+            table.add_regex(compile_regex(name[1:], name != name.lower()), name)
+    return table
+
+
+@pytest.mark.parametrize(
+    ("host", "server"),
+    [
+        (b"a.example.com", "a.example.com"),
+        (b"b.example.com", "*.example.com"),
+        (b"www.example.org", "www.example.*"),
+        (b"c.example.org", r"~^(?<label>.)\.example"),
+        (b"d.example.org", r"~^(?<label>.)\.example"),
+        (b"dd.example.org", r"~^d"),
+        (b"upper.org", r"~^UPPER\.org$"),
+        (b"other", "default"),
+        (b"", "default"),
+        (None, "default"),
+    ],
+)
+def test_regexes_come_after_all_other_names_in_their_order(host, server):
+    """One with an upper-case letter ignores case: hosts are lower case, so it would never match."""
+    names = (r"~^(?<label>.)\.example", "a.example.com", "*.example.com", "www.example.*", "~^d", r"~^UPPER\.org$", "~com$")
+    assert with_regexes(*names).find(host, request()) == server
+
+
+def test_a_regex_name_leaves_its_captures_and_others_do_not():
+    table = with_regexes(r"~^(?<label>.+)\.example\.org$", "*.example.com")
+    asked = request()
+    table.find(b"x.example.com", asked)
+    assert asked.captures is None
+    table.find(b"x.y.example.org", asked)
+    assert asked.captures[1] == b"x.y"
+    assert asked.values == {"label": b"x.y"}
+
+
+def test_what_is_no_host_is_not_shown_to_a_regex():
+    assert with_regexes("~").find(None, request()) == "default"
+    assert with_regexes("~.*").find(b"", request()) == "default"
+
+
+@pytest.mark.parametrize(
+    ("host", "kind"), [(b"a", "exact"), (b"x.b", "wildcard"), (b"c.x", "wildcard"), (b"dd", "regex"), (b"e", "default")]
+)
+def test_a_table_tells_which_kind_of_name_it_took(host, kind):
+    assert with_regexes("a", "*.b", "c.*", "~^d+$").explain(host, request()) == kind
 
 
 def test_a_refused_name_leaves_nothing_behind():
@@ -250,6 +313,88 @@ def test_a_location_is_entered_once_for_each_modifier():
     matcher.seal()
     assert list(matcher) == ["server", "exact", "prefix"]
     assert matcher.find(b"/a", REQUEST) == "exact"
+
+
+# Regexes and nesting (routing.md §3.2). What each path gives was asked of nginx 1.22.1.
+
+TREE: list[str | tuple[str, list[str]]] = [
+    "/",
+    "= /exact",
+    (
+        "/outer",
+        [
+            "= /outer/exact",
+            "/outer/inner",
+            "^~ /outer/quiet",
+            r"~ ^/outer/.*\.in$",
+            (r"~ ^/outer/deep/", ["~ ^/outer/deep/x"]),
+        ],
+    ),
+    ("^~ /final", ["/final/inner", r"~ \.in$"]),
+    "^~ /images/",
+    (r"~ \.php$", ["~ ^/only", r"~* ADMIN"]),
+    r"~* \.(GIF|jpg)$",
+    r"~ \.g",
+]
+
+FOUND = [
+    ("/", "/"),
+    ("/x", "/"),
+    ("/exact", "= /exact"),
+    ("/exact.php", r"~ \.php$"),
+    ("/outer", "/outer"),
+    ("/outer/x", "/outer"),
+    ("/outer/exact", "= /outer/exact"),
+    ("/outer/inner", "/outer/inner"),
+    ("/outer/inner/x", "/outer/inner"),
+    ("/outer/inner.php", r"~ \.php$"),  # a nested prefix is not final
+    ("/outer/inner.in", r"~ ^/outer/.*\.in$"),  # a regex inside comes before those outside
+    ("/outer/quiet.in", "^~ /outer/quiet"),
+    ("/outer/quiet.php", r"~ \.php$"),  # `^~` holds for its own level
+    ("/outer/deep/", r"~ ^/outer/deep/"),
+    ("/outer/deep/x", "~ ^/outer/deep/x"),
+    ("/outer/deep/x.php", "~ ^/outer/deep/x"),  # below a regex all is final
+    ("/final/x.php", "^~ /final"),
+    ("/final/inner.php", "/final/inner"),
+    ("/final/inner.in", r"~ \.in$"),
+    ("/images/a.php", "^~ /images/"),
+    ("/a.php", r"~ \.php$"),
+    ("/only.php", "~ ^/only"),
+    ("/admin.php", "~* ADMIN"),
+    ("/a.GIF", r"~* \.(GIF|jpg)$"),
+    ("/a.gif", r"~* \.(GIF|jpg)$"),  # the first that matches
+    ("/a.gib", r"~ \.g"),
+]
+
+
+@pytest.mark.parametrize(("path", "location"), FOUND)
+def test_the_location_of_a_path_among_regexes_and_nested_ones(path, location):
+    assert locations(*TREE).find(path.encode(), request()) == location
+
+
+@pytest.mark.parametrize(("path", "location"), FOUND)
+def test_explaining_finds_the_same(path, location):
+    assert locations(*TREE).explain(path.encode(), request()) == location
+
+
+def test_a_regex_location_leaves_its_captures():
+    asked = request()
+    assert locations("/", r"~ ^/(?<one>.)/(.)").find(b"/a/b", asked).startswith("~")
+    assert (asked.captures[1], asked.captures[2], asked.values) == (b"a", b"b", {"one": b"a"})
+
+
+def test_prefixes_leave_the_captures_of_a_host_alone():
+    asked = request()
+    with_regexes("~^(.)$").find(b"h", asked)
+    locations("/a", "= /b", "~ zzz").find(b"/a", asked)
+    assert asked.captures[1] == b"h"
+
+
+def test_a_level_without_regexes_or_nesting_is_plain():
+    assert locations("/", "= /a", "^~ /b").is_plain
+    assert not locations("/", "~ a").is_plain
+    assert not locations(("/a", ["/ab"])).is_plain
+    assert not locations(("= /a", ["= /a"])).is_plain
 
 
 SEGMENTS = st.lists(st.sampled_from(["a", "b", "ab", ""]), max_size=4)

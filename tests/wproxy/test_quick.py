@@ -12,7 +12,8 @@ from wproxy.quick import quick_configuration
 
 
 def look_up(host: str, port: int) -> list[Address]:
-    return {"app.internal": [Address("192.0.2.80", port), Address("192.0.2.81", port)]}[host]
+    addresses = {"app.internal": ["192.0.2.80", "192.0.2.81"], "localhost": ["127.0.0.1"]}[host]
+    return [Address(address, port) for address in addresses]
 
 
 def load(listen="8080", upstreams=("127.0.0.1:3000",), workers="auto"):
@@ -71,8 +72,8 @@ def test_there_are_as_many_workers_as_told(workers, count):
         ({"workers": "many"}, "invalid number"),
         ({"workers": '1\n"'}, "invalid number"),
         ({"listen": "99999"}, 'invalid port in "99999" of the "listen" directive'),
-        ({"upstreams": ["http://127.0.0.1:3000"]}, 'invalid port in "http://127.0.0.1:3000" in upstream'),
-        ({"upstreams": ["a b"]}, 'invalid host in "a b" in upstream'),
+        ({"upstreams": ["http://127.0.0.1:3000"]}, 'invalid port in upstream "http://127.0.0.1:3000"'),
+        ({"upstreams": ["a b"]}, 'host not found in upstream "a b"'),
     ],
 )
 def test_a_word_that_makes_no_sense_is_a_problem_of_the_configuration(arguments, problem):

@@ -38,6 +38,8 @@ def indexing(location: Location) -> Callable[[Request], Awaitable[Response | Jum
             for template in names:
                 name = template.constant or template.evaluate(request)
                 if name.startswith(b"/"):
+                    if request.trace is not None:
+                        request.trace.fell_back("index", shown_path(name))
                     return Jump(name, request.args)
                 path = directory + name if template.constant is not None else plan.below(directory, name)
                 try:

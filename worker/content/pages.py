@@ -34,7 +34,7 @@ def page(status: int, server: bytes, is_padded: bool = False) -> bytes:
 
 def has_padding(status: int) -> bool:
     """Whether the page of a status has PADDING for the browsers that need it."""
-    return status >= 400 and (status in REASONS or status in BAD_REQUESTS)
+    return status >= 400 and (status in REASONS or status in BAD_REQUESTS or status == 498)
 
 
 def _page(status: int, token: str) -> bytes:
@@ -43,7 +43,7 @@ def _page(status: int, token: str) -> bytes:
         more = f"<center>{BAD_REQUESTS[status]}</center>\r\n"
         return _PAGE.format(title=title, heading="400 Bad Request", more=more, server=token).encode("ascii")
     if status < 300 or status == 304 or status not in REASONS:
-        return b""
+        return _page(404, token) if status == 498 else b""  # so it is in nginx's table
     title = f"{status} {TITLES.get(status, REASONS[status])}"
     return _PAGE.format(title=title, heading=title, more="", server=token).encode("ascii")
 
@@ -67,7 +67,10 @@ def absolute(request: Request, target: bytes) -> bytes:
     if not target.startswith(b"/") or not location.absolute_redirect:
         return target
     client = request.client
-    host = request.server.name.encode("utf-8", "surrogateescape") if location.server_name_in_redirect else request.host
+    if location.server_name_in_redirect:
+        host = request.server.name.encode("utf-8", "surrogateescape")
+    else:
+        host = request.line.authority or request.fields.host or b""  # not $host: that falls back to the server's name
     if not host:
         host = client.server_address.host.encode()
     port = client.server_address.port if location.port_in_redirect else 0
@@ -90,15 +93,11 @@ def respond(
     if request is not None and location is not None:
         location = absolute(request, location)
     bodiless = status in (204, 304) or (request is not None and request.method == b"HEAD")
-    if status in (204, 304):
-        content_type, length = None, -1
-    else:
-        length = len(body)
     fields = ResponseFields(
         status,
         lines,
-        content_type=content_type if length else None,
-        content_length=length,
+        content_type=None if status == 204 else content_type or None,
+        content_length=-1 if status == 204 else len(body),
         server=server,
         location=location,
         owns_location=location is not target,
@@ -121,5 +120,5 @@ def error_response(
         is_padded = status >= 400 and request.location.msie_padding and needs_padding(request.fields.get(b"user-agent") or b"")
     body = page(status, server, is_padded)
     told = 400 if status in BAD_REQUESTS else status
-    plain = respond(request, told, body, b"text/html", server, location, lines)
+    plain = respond(request, told, body, b"text/html" if body else None, server, location, lines)
     return ErrorResponse(plain.fields, plain.body, plain.bodiless, status)

@@ -9,19 +9,34 @@ from wproxy.http import Request, Response
 
 
 class CloseConnection(Exception):
-    """`return 444`: close without a word."""
+    """Close without a word, and log `status`: 444, or 408 and 499 where the configuration raises them itself."""
+
+    def __init__(self, status: int = 444) -> None:
+        super().__init__()
+        self.status = status
+
+
+CLOSING = (408, 444, 499)
 
 
 def answer_return(request: Request, value: Return) -> Response:
-    """What a `return` answers. Raises CloseConnection for 444, ClientError when a variable would break the head."""
+    """What a `return` answers. Raises CloseConnection for 408, 444 and 499, ClientError when a variable would break the head.
+
+    Without a text a status from 400 on is an error, with a page; any other is a response with nothing in it.
+    """
     status, template = value
-    if status == 444:
-        raise CloseConnection
     location = request.location
     server = location.server_token
-    if template is None:
-        return error_response(request, status, server)
-    text = template.evaluate(request)
+    if template is None or (template.constant == b"" and status >= 400):
+        if status in CLOSING:
+            raise CloseConnection(status)
+        if status >= 400:
+            return error_response(request, status, server)
+        text = b""
+    else:
+        if status == 444:
+            raise CloseConnection
+        text = template.evaluate(request)
     if status in REDIRECTS:
         return error_response(request, status, server, checked(text))
     return respond(request, status, text, location.files.type_of(request.path), server)

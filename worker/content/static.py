@@ -43,9 +43,9 @@ async def serve_file(request: Request) -> Response:
         path = location.files.path(request)
         if request.path.endswith(b"/"):
             return refuse_directory(request, path)
-        file = OpenFile(path)
         if request.trace is not None:
             request.trace.opened(shown_path(path))
+        file = OpenFile(path)
     except OSError as error:
         return refuse_file(request, path, error)
     except Unmappable as refusal:

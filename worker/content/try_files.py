@@ -76,6 +76,8 @@ def trying_files(location: Location) -> Callable[[Request], Awaitable[Response |
             return error_response(request, refusal.status, request.location.server_token)
         if find(request):
             return None
+        if request.trace is not None:
+            request.trace.fell_back("try_files", f"={tried.status}" if tried.target is None else tried.target.text)
         if tried.target is None:
             return _answer(request, tried.status)
         text = text_of(request, tried.target)

@@ -2,43 +2,75 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 from collections.abc import Callable
 
 from worker.stream import Stream
-from worker.upstream.balance import BALANCE
+from worker.upstream.balance import Tier, method_of
+from worker.upstream.balance.load import Times
+from worker.upstream.balance.rotation import account_bound, round_robin
+from worker.upstream.queue import Queue
+from worker.upstream.slow_start import FINENESS, warm_up
+from worker.upstream.sticky import Sticky, sticky_of
 from wproxy.config.model import Peer, Upstream
+from wproxy.directives.upstream import UpstreamServer
 from wproxy.health import Health
-from wproxy.http import Clock
+from wproxy.http import Attempt, Clock, Request
 from wproxy.shared import SharedWords
 
 
 class LivePeer:
-    """A peer at work. `bit` marks it in the set of peers that a request has tried."""
+    """A peer at work. `bit` marks it in the set of peers that a request has tried.
+
+    down: gets nothing. draining: gets only what is bound to it. Both, and the weight, may be changed while it works; the group
+    is to be told then (`Group.arrange`). sid: what binds sessions to it.
+    """
 
     __slots__ = (
         "bit",
         "connections",
         "current_weight",
+        "down",
+        "draining",
         "effective_weight",
         "family",
+        "full_weight",
         "health",
         "idle",
         "max_conns",
         "name",
         "peer",
+        "rested",
+        "server",
+        "sid",
+        "slow_start",
         "sockaddr",
+        "step",
+        "times",
+        "warm_since",
         "weight",
     )
 
-    def __init__(self, peer: Peer, number: int, health: Health) -> None:
+    def __init__(self, peer: Peer, number: int, health: Health, line: UpstreamServer | None = None) -> None:
+        """number: its place in the group. line: what the configuration says of it."""
         self.peer = peer
         self.name = peer.name
+        self.server = peer.server
         self.bit = 1 << number
-        self.weight = self.effective_weight = peer.weight
+        self.weight = self.effective_weight = self.full_weight = peer.weight
         self.current_weight = 0
+        self.step = 1  # what a lowered weight recovers by
         self.connections = 0
         self.max_conns = peer.max_conns
+        self.down = peer.down
+        self.draining = line is not None and line.drain
+        self.slow_start = line.slow_start if line is not None else 0.0
+        self.rested = False  # it has been seen resting, and not yet recovered
+        self.warm_since: float | None = None  # since when its weight has been growing
+        route = line.route.encode("utf-8", "surrogateescape") if line is not None else b""
+        self.sid = route or hashlib.md5(peer.name.encode(), usedforsecurity=False).hexdigest().encode()
+        self.times = Times()
         self.health = health
         self.idle: list[Stream] = []  # the one released last is at the end, and is used first
         address = peer.address
@@ -58,7 +90,10 @@ class LivePeer:
 
 
 class Group:
-    """An upstream at work in one worker: picks peers and keeps idle connections, at most `keepalive` for all peers together."""
+    """An upstream at work in one worker: picks peers and keeps idle connections, at most `keepalive` for all peers together.
+
+    queue: where requests wait for a peer; sticky: what binds sessions to peers; both None for most groups.
+    """
 
     def __init__(self, upstream: Upstream, shared: SharedWords, clock: Clock, log: Callable[[str, str], None]) -> None:
         self.name = upstream.name
@@ -69,58 +104,114 @@ class Group:
         self.keepalive_time = upstream.keepalive_time
         self.keepalive_timeout = upstream.keepalive_timeout
         self.idle_count = 0
-        peers = [
+        lines = upstream.peer_lines or (None,) * len(upstream.peers)
+        self.peers = [
             LivePeer(
                 peer,
                 number,
                 Health(shared.words, shared.peer_offset(peer.record), peer.max_fails, peer.fail_timeout),
+                line,
             )
-            for number, peer in enumerate(upstream.peers)
+            for number, (peer, line) in enumerate(zip(upstream.peers, lines))
         ]
-        able = [peer for peer in peers if not peer.peer.down]
-        self.peers = peers
-        self.primaries = [peer for peer in able if not peer.peer.backup]
-        self.backups = [peer for peer in able if peer.peer.backup]
-        self.tries = len(able)
         # One address and no backup: failures do not count against it, for there is nowhere else to go (proxy.md §4.2).
-        self.is_single = len(peers) == 1
+        self.is_single = len(self.peers) == 1
+        self.warms = not self.is_single and any(peer.slow_start for peer in self.peers)
+        if self.warms:
+            for peer in self.peers:
+                peer.full_weight = peer.weight = peer.effective_weight = peer.weight * FINENESS
+                peer.step = FINENESS
+        self.method = method_of(upstream.balancing)
+        self.queue = Queue(*upstream.queue) if upstream.queue else None
+        self.sticky: Sticky | None = sticky_of(upstream, self.peers)
+        # Told of every request that leaves a peer, if somebody wants to know.
+        self.released: Callable[[LivePeer, Attempt | None, bool], None] | None = None
+        self._times_inflight = upstream.balancing.inflight
+        self._learns_times = bool(upstream.balancing.measure)
+        if self.queue is not None or self._learns_times:
+            self.released = self._released
+        self.tiers = (
+            Tier(peer for peer in self.peers if not peer.peer.backup),
+            Tier((peer for peer in self.peers if peer.peer.backup), is_backup=True),
+        )
+        self.arrange()
+
+    def arrange(self) -> None:
+        """Work out what depends on the weights of peers and on who is down or draining."""
+        for tier in self.tiers:
+            tier.arrange()
+        able = [peer for tier in self.tiers for peer in tier.able]
+        self.tries = sum(not peer.down for peer in self.peers)
         self.sole = able[0] if self.is_single and able and not able[0].max_conns else None
-        self.balance = BALANCE["round_robin"]
 
     # Choosing.
 
-    def pick(self, tried: int) -> LivePeer | None:
+    def pick(self, tried: int, request: Request) -> LivePeer | None:
         """A peer that is not among `tried` (bits), backups when no primary can serve; None when there is none left.
 
         The peer counts one more connection until it is released.
         """
-        if self.sole is not None:
+        peer = self.sole
+        if peer is not None:
             if tried:
                 return None
-            peer: LivePeer | None = self.sole
         else:
             now = int(self.clock.now)
-            peer = self._pick_from(self.primaries, tried, now)
-            if peer is None and self.backups:
-                peer = self._pick_from(self.backups, tried, now)
-            if peer is not None:
-                peer.health.choose(now)
-        if peer is not None:
-            peer.connections += 1
+            peer = self._pick_single(tried) if self.is_single else self._pick_from_tiers(tried, request, now)
+            if peer is None:
+                return None
+            peer.health.choose(now)
+        peer.connections += 1
         return peer
 
-    def _pick_from(self, peers: list[LivePeer], tried: int, now: int) -> LivePeer | None:
-        if self.is_single:
-            live = [peer for peer in peers if not tried and not (peer.max_conns and peer.connections >= peer.max_conns)]
-        else:
-            live = [peer for peer in peers if not peer.bit & tried and peer.may_serve(now)]
-        return self.balance(live) if live else None
+    def _pick_single(self, tried: int) -> LivePeer | None:
+        """The only peer there is, if it has room."""
+        peer = self.peers[0]
+        if tried or peer.down or (peer.max_conns and peer.connections >= peer.max_conns):
+            return None
+        return peer
+
+    def _pick_from_tiers(self, tried: int, request: Request, now: int) -> LivePeer | None:
+        if self.warms:
+            warm_up(self.peers, self.clock.now)
+        sid = self.sticky.wanted(request) if self.sticky is not None else b""
+        method = self.method
+        for tier in self.tiers:
+            if sid:
+                bound = self._bound(tier, sid, tried, now)
+                if bound is not None:
+                    return bound
+            peer = method(tier, request, tried, now)
+            if peer is not None:
+                return peer
+        return None
+
+    def _bound(self, tier: Tier, sid: bytes, tried: int, now: int) -> LivePeer | None:
+        """The peer of a session, if it can take a request; one that drains can."""
+        for peer in tier.peers:
+            if peer.sid == sid and not peer.bit & tried and not peer.down and peer.may_serve(now):
+                if self.method is round_robin:
+                    account_bound(tier, peer, tried, now)
+                elif self._learns_times:
+                    peer.times.chosen(now, peer.health.fail_timeout)
+                    if self._times_inflight:
+                        peer.times.begin(int(self.clock.now * 1000))
+                return peer
+        return None
+
+    async def wait_for_peer(self, tried: int, request: Request) -> LivePeer | None:
+        """What `pick` would give, as soon as it gives one; None at once without a queue. Raises ClientGone."""
+        if self.queue is None:
+            return None
+        return await self.queue.wait(request, lambda: self.pick(tried, request))
 
     # Releasing.
 
-    def count_failure(self, peer: LivePeer) -> None:
+    def count_failure(self, peer: LivePeer, attempt: Attempt | None = None) -> None:
         """An attempt failed in a way that speaks against the peer."""
         peer.connections -= 1
+        if self.released is not None:
+            self.released(peer, attempt, False)
         if self.is_single:
             return
         rests = peer.health.count_failure(int(self.clock.now))
@@ -129,11 +220,24 @@ class Group:
         if rests:
             self.log("warn", f'upstream server temporarily disabled: {peer.name} in upstream "{self.name}"')
 
-    def count_success(self, peer: LivePeer) -> None:
+    def count_success(self, peer: LivePeer, attempt: Attempt | None = None) -> None:
         """An attempt ended in a way that does not speak against the peer."""
         peer.connections -= 1
+        if self.released is not None:
+            self.released(peer, attempt, True)
         if not self.is_single and peer.health.fails:
             peer.health.count_success()
+
+    def _released(self, peer: LivePeer, attempt: Attempt | None, succeeded: bool) -> None:
+        """A request has left a peer: there may be room for one that waits, and something to learn of its time."""
+        if attempt is not None and self._learns_times:
+            if self._times_inflight:
+                now = self.clock.now
+                peer.times.end(int(now * 1000), int((now - attempt.started) * 1000))
+            if succeeded:
+                peer.times.learn(attempt)
+        if self.queue is not None:
+            self.queue.wake()
 
     # Idle connections.
 
@@ -151,16 +255,16 @@ class Group:
             stream.close()
         return None
 
-    def take_back(self, peer: LivePeer, stream: Stream, announced: float | None) -> None:
+    def take_back(self, peer: LivePeer, stream: Stream, announced: float | None, attempt: Attempt | None = None) -> None:
         """An attempt succeeded: keep its connection, or close it when it has served enough or there is no room for it.
 
         announced: seconds after which the upstream said it would close; it is given up a second before that.
         """
         # `count_success` for the common group of one peer, without the call.
-        if self.is_single:
+        if self.is_single and self.released is None:
             peer.connections -= 1
         else:
-            self.count_success(peer)
+            self.count_success(peer, attempt)
         now = self.clock.now
         if stream.requests >= self.keepalive_requests or now - stream.opened > self.keepalive_time or not self.keepalive:
             stream.close()

@@ -9,7 +9,7 @@ from wproxy.address import Address
 from wproxy.config.model import Listener, Server
 from wproxy.config.scope import ScopeReader
 from wproxy.config.tree import Position, Problem
-from wproxy.directives.listen import Listen
+from wproxy.directives.listen import Listen, ServerName
 
 LookUp = Callable[[str, int], list[Address]]
 
@@ -20,22 +20,69 @@ def default_listen() -> Listen:
 
 
 def build_listeners(lines: list[tuple[Server, Listen, Position]], reader: ScopeReader, look_up: LookUp) -> tuple[Listener, ...]:
-    """Servers by the address they listen on; the default of each is the one marked so, or the first. Problems go to `reader`."""
+    """Servers by the address they listen on; the default of each is the one marked so, or the first. Problems go to `reader`.
+
+    `listen PORT quic` is a socket of its own kind, which may have the address of another; it is looked at and, as long as nobody
+    speaks QUIC, left out of what is returned.
+    """
     builder = _Builder(reader, look_up)
     for server, listen, position in lines:
         for address in builder.addresses(listen, position):
             builder.add(server, listen, address, position)
-    return tuple(builder.found.values())
+    for entry in builder.found.values():
+        builder.add_names(entry)
+    return tuple(entry.listener for (_, is_quic), entry in builder.found.items() if not is_quic)
+
+
+# Of the parameters of a protocol, those that hold for all servers of an address.
+_SHARED_PROTOCOLS = frozenset(("ssl", "http2", "proxy_protocol"))
+
+
+class _Entry:
+    """An address while its lines are gathered.
+
+    protocols: those given so far. agreed: those of a line before, to which later ones must be equal; has_changed: once they
+    were not. servers: in the order of the file.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.servers: list[Server] = []
+        self.is_marked = False
+        self.has_options = False
+        self.protocols: frozenset[str] | None = None
+        self.agreed: frozenset[str] | None = None
+        self.has_changed = False
+
+    def redefines(self, listen: Listen) -> bool:
+        """Whether a line gives the address other protocols than it has (nginx: ngx_http_add_addresses).
+
+        The line that brings options of the socket is the one that may say it for all; so may all lines together.
+        """
+        now = frozenset(listen.protocols) & _SHARED_PROTOCOLS
+        before = self.protocols
+        if before is None:
+            self.protocols = now
+            return False
+        agreed = self.agreed
+        self.protocols = before | now
+        if now - before:
+            redefined = (self.has_options and not listen.has_options) or self.has_changed or bool(before - now)
+            self.agreed, self.has_changed = before, True
+        elif before - now:
+            redefined = listen.has_options or (agreed is not None and now != agreed)
+            self.agreed, self.has_changed = now, True
+        else:
+            redefined = (listen.has_options and self.has_changed) or (agreed is not None and now != agreed)
+            self.agreed = now
+        return redefined
 
 
 class _Builder:
     def __init__(self, reader: ScopeReader, look_up: LookUp) -> None:
         self.reader = reader
         self.look_up = look_up
-        self.found: dict[Address, Listener] = {}
-        self.marked: set[Address] = set()
-        self.with_options: set[Address] = set()
-        self.taken: set[tuple[int, Address]] = set()
+        self.found: dict[tuple[Address, bool], _Entry] = {}  # by address, and whether it is QUIC's
 
     def addresses(self, listen: Listen, position: Position) -> list[Address]:
         """The numeric addresses of a line; a name may have several."""
@@ -51,38 +98,54 @@ class _Builder:
         return numeric
 
     def add(self, server: Server, listen: Listen, address: Address, position: Position) -> None:
+        """Enter one address of a line."""
         problem = self.reader.problem
-        if (id(server), address) in self.taken:
+        key = address, "quic" in listen.protocols
+        entry = self.found.get(key)
+        if entry is None:
+            entry = self.found[key] = _Entry(Listener(address, position))
+        listener = entry.listener
+        # The lines of one server follow one another.
+        if entry.servers and entry.servers[-1] is server:
             problem(f"a duplicate listen {address}", position)
             return
-        self.taken.add((id(server), address))
-        listener = self.found.setdefault(address, Listener(address, position))
+        entry.servers.append(server)
+        redefines = entry.redefines(listen)
         if listen.has_options:
-            if address in self.with_options:
+            if entry.has_options:
                 problem(f"duplicate listen options for {address}", position)
-            self.with_options.add(address)
+            entry.has_options = True
             listener.options = listen.options
         if listener.servers.default is None:
             listener.servers.default = server
         if listen.default_server:
-            if address in self.marked:
+            if entry.is_marked:
                 problem(f"a duplicate default server for {address}", position)
-            self.marked.add(address)
+            entry.is_marked = True
             listener.servers.default = server
-        self.add_names(server, listener, position)
+        if redefines:
+            self.reader.warnings.append(Problem(f"protocol options redefined for {address}", position))
 
-    def add_names(self, server: Server, listener: Listener, position: Position) -> None:
-        names = listener.servers
-        if not server.names:
-            names.exact.setdefault(b"", server)
-        for name in server.names:
-            if name.regex is not None:
-                names.add_regex(name.regex, server)
-                continue
-            try:
-                if not names.add(name.text, server) and name.text:
-                    text = f'conflicting server name "{name.text}" on {listener.address}, ignored'
-                    self.reader.warnings.append(Problem(text))
-            except ValueError:
-                # nginx finds it when it builds its tables, after the last line was read.
-                self.reader.problem(f'invalid server name or wildcard "{name.text}" on {listener.address}', None)
+    def add_names(self, entry: _Entry) -> None:
+        """Enter the names of all servers of an address; nginx does when the last line was read, so no line is to blame."""
+        names, address = entry.listener.servers, entry.listener.address
+        for server in entry.servers:
+            for name in server.names or _NAMELESS:
+                if name.regex is not None:
+                    names.add_regex(name.regex, server)
+                    continue
+                try:
+                    if not names.add(name.text, server):
+                        text = f'conflicting server name "{name.text.lower()}" on {address}, ignored'
+                        # Where there is one server nginx looks at no name: whatever they are, it is the one.
+                        if len(entry.servers) > 1:
+                            self.reader.warnings.append(Problem(text))
+                except ValueError:
+                    text = f'invalid server name or wildcard "{name.text}" on {address}'
+                    if len(entry.servers) > 1:
+                        self.reader.problem(text, None)
+                    else:
+                        self.reader.warnings.append(Problem(f"{text}, ignored"))
+
+
+_NAMELESS = (ServerName(""),)

@@ -45,7 +45,7 @@ class Upstreams:
                     )
                 )
         if peers and all(peer.backup for peer in peers):
-            self.reader.problem("no servers are inside upstream: all are backup", node.position)
+            self.reader.problem(f'no servers in upstream "{name}"', node.position)
         self.groups[name.lower()] = self._group(name, scope, node.position, peers, implicit=False)
 
     def target(self, target: ProxyTarget, position: Position) -> Upstream | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from wproxy.config.convert import NGINX, syntax_of
 from wproxy.config.effects import refusals, warnings
 from wproxy.config.listeners import LookUp, build_listeners, default_listen
 from wproxy.config.model import Configuration, Location, Server
@@ -21,7 +22,7 @@ from wproxy.config.tree import ConfigurationError, Node, Position, Problem
 from wproxy.directives.listen import Listen
 from wproxy.directives.log import COMBINED, LogFormat
 from wproxy.directives.rewrite import If, Return, Step
-from wproxy.files import FilePlan
+from wproxy.files import FilePlan, TypeTables
 from wproxy.matching import LocationMatcher
 from wproxy.regex import Regex, compile_regex
 from wproxy.template import compile_template
@@ -62,6 +63,7 @@ class _Resolver:
         self.log_formats: dict[str, LogFormat] = {"combined": LogFormat("combined", "default", COMBINED)}
         self.listens: list[tuple[Server, Listen, Position]] = []
         self.refusals: list[Problem] = []
+        self.type_tables: TypeTables = {}
 
     # Blocks, from the outside to the inside.
 
@@ -75,6 +77,9 @@ class _Resolver:
         listeners = build_listeners(self.listens, reader, self.look_up)
         if not http and not reader.problems:
             self.problem('no "http" section in configuration', None)
+        # In TOML a table that sets nothing is not written.
+        if not any(True for _ in root.named("events")) and syntax_of(file) == NGINX:
+            self.problem('no "events" section in configuration', None)
         if reader.problems:
             order: dict[Position | None, int] = {node.position: place for place, node in enumerate(_walk(root))}
             # What has no place comes last: nginx finds it when all has been read.
@@ -91,20 +96,23 @@ class _Resolver:
         return configuration
 
     def http(self, node: Node) -> None:
-        scope = self.reader.read(node, HTTP, None)
+        scope = self.read(node, HTTP, None)
         for child in node.named("upstream"):
             if child.children is not None and len(child.arguments) == 1:
                 self.upstreams.add_block(child)
         for child in node.named("server"):
             if child.children is not None:
                 self.server(child, scope)
-        self.check_log_formats(scope)
 
     def server(self, node: Node, http: Scope) -> None:
-        scope = self.reader.read(node, SERVER, http)
+        scope = self.read(node, SERVER, http)
         server = Server(scope.values, scope.written)
         server.position = node.position
         server.names = tuple(name for line in scope.values.get("server_name", ()) for name in line)
+        for line in scope.written.get("server_name", ()):
+            self.reader.warnings.extend(
+                Problem(f'server name "{name}" has suspicious symbols', line.position) for name in line.arguments if "/" in name
+            )
         server.named = {}
         server.steps = self.steps(scope.values.get("steps", ()), SERVER_IF, scope, None)
         server.locations = LocationMatcher(self.location_at("server", "server", "", scope, node.position, server, None))
@@ -127,7 +135,7 @@ class _Resolver:
             if named is None:
                 continue
             modifier, pattern = named
-            inner = self.reader.read(child, LOCATION, scope)
+            inner = self.read(child, LOCATION, scope)
             location = self.location_at("location", modifier, pattern, inner, child.position, server, outer)
             self.enter(location, child, server, matcher)
             if any(True for _ in child.named("location")):
@@ -209,7 +217,7 @@ class _Resolver:
         elif modifier in ("~", "~*"):
             location.regex = self.regex(pattern, modifier == "~*", position)
         try:
-            location.files = FilePlan(location, self.prefix)
+            location.files = FilePlan(location, self.prefix, self.type_tables)
         except ValueError as error:
             self.problem(str(error), _place(scope, "alias", position))
         location.proxy_target = target = scope.values.get("proxy_pass")
@@ -231,7 +239,7 @@ class _Resolver:
 
     def anonymous(self, kind: str, node: Node | None, context: int, scope: Scope, around: Location) -> tuple[Location, Scope]:
         """The settings of an `if` or a limit_except: those of the location around it, but for what it sets itself."""
-        inner = self.reader.read(node, context, scope)
+        inner = self.read(node, context, scope)
         location = self.location_at(
             kind, around.modifier, around.pattern, inner, node.position if node else around.position, around.server, around
         )
@@ -248,7 +256,7 @@ class _Resolver:
             if not isinstance(step, If) or step.node is None:
                 continue
             if around is None:
-                inner = self.reader.read(step.node, context, scope)
+                inner = self.read(step.node, context, scope)
             else:
                 step.location, inner = self.anonymous("if", step.node, context, scope, around)
             step.steps = inner.values.get("steps", ())
@@ -270,20 +278,31 @@ class _Resolver:
                 redirect.steps = (Return(301, compile_template("$wproxy_slashed_uri$is_args$args")),)
                 matcher.add("=", slashless, redirect)
 
-    def check_log_formats(self, http: Scope) -> None:
-        """Every access_log must name a format that exists."""
-        self.log_formats.update({line.name: line for line in http.values.get("log_format", ())})
-        for server in self.servers:
-            for location in server.each_location():
-                for log in location.access_log:
-                    where = location.origins.get("access_log", location.position)
-                    if log.path in self.log_formats:
-                        text = f'"{log.path}" in "access_log" is a log format, not a file: write {{ "FILE" = "{log.path}" }}'
-                    elif log.path != "off" and log.format not in self.log_formats:
-                        text = f'unknown log format "{log.format}"'
-                    else:
-                        continue
-                    self.problem(text, where)
+    # Logs.
+
+    def name_log_formats(self, scope: Scope) -> None:
+        """Take up the formats of a scope."""
+        for node, line in zip(scope.written.get("log_format", ()), scope.values.get("log_format", ())):
+            if self.log_formats.setdefault(line.name, line) is not line:
+                self.problem(f'duplicate "log_format" name "{line.name}"', node.position)
+
+    def read(self, node: Node | None, context: int, outer: Scope | None) -> Scope:
+        """`ScopeReader.read`; every access_log of the block must name a format that exists."""
+        scope = self.reader.read(node, context, outer)
+        if context == HTTP:
+            self.name_log_formats(scope)
+        lines = scope.written.get("access_log", ())
+        if not lines or (outer is not None and lines is outer.written.get("access_log")):
+            return scope
+        for line, log in zip(lines, scope.values["access_log"]):
+            if log.path in self.log_formats:
+                text = f'"{log.path}" in "access_log" is a log format, not a file: write {{ "FILE" = "{log.path}" }}'
+            elif log.path != "off" and log.format not in self.log_formats:
+                text = f'unknown log format "{log.format}"'
+            else:
+                continue
+            self.problem(text, line.position)
+        return scope
 
 
 def _place(scope: Scope, name: str, otherwise: Position) -> Position:

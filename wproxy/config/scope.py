@@ -86,9 +86,9 @@ class ScopeReader:
             if kind in (GATHER, OWN_GATHER, STEP):
                 value = (*scope.values[attribute], value) if attribute in own else (value,)
             elif kind == UNION and attribute in own:
-                if value <= scope.values[attribute]:
-                    self.warnings.append(Problem(f'duplicate value "{child.arguments[0]}"', child.position))
                 value = scope.values[attribute] | value
+            if kind == UNION or child.name.endswith("_types"):
+                self.warn_of_repetition(child, nodes[:-1])
             rival = EXCLUSIVE.get(attribute)
             if rival is not None:
                 if rival in own:
@@ -111,6 +111,18 @@ class ScopeReader:
                 nodes = outer.written.get(attribute, ()) if outer and mode == "merge" else ()
                 scope.written[attribute] = (*(scope.written[attribute] if attribute in own else ()), *nodes)
         return scope
+
+    def warn_of_repetition(self, node: Node, before: tuple[Node, ...]) -> None:
+        """Note every word of a set that was in it already (nginx: ngx_conf_set_bitmask_slot, ngx_http_types_slot)."""
+        is_types = node.name.endswith("_types")
+        seen = {word.lower() for line in before for word in line.arguments}
+        if is_types and node.name != "xslt_types":
+            seen.add("text/html")  # the one that is always meant
+        for word in node.arguments:
+            if word.lower() in seen:
+                kind = "MIME type" if is_types else "value"
+                self.warnings.append(Problem(f'duplicate {kind} "{word}"', node.position))
+            seen.add(word.lower())
 
     def value(self, row: Directive, node: Node) -> Any:
         """What a directive's arguments mean; _NOTHING after noting what is wrong with them."""

@@ -37,10 +37,10 @@ def error_page(*words: str) -> ErrorPage:
         if not (code.isascii() and code.isdigit() and len(code) < 9):
             raise ValueError(f'invalid value "{code}"')
         number = int(code)
-        if number == 499:
-            raise ValueError('value "499" must be between 300 and 599, and is not 499: the client has left')
+        if number == 499:  # the client has left: there is nobody to show a page to
+            raise ValueError('invalid value "499"')
         if not 300 <= number <= 599:
-            raise ValueError("value must be between 300 and 599")
+            raise ValueError(f'value "{code}" must be between 300 and 599')
         statuses.append(number)
     return ErrorPage(tuple(statuses), status, compile_template(target))
 

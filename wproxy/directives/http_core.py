@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wproxy.config.registry import HTTP, LIMIT_EXCEPT, LOCATION, OWN, OWN_GATHER, SERVER, UPSTREAM, directive
 from wproxy.directives.core import nothing
-from wproxy.directives.values import flag, number, size, text, time, word
+from wproxy.directives.values import flag, number, size, text, time
 
 if TYPE_CHECKING:
     from wproxy.config.tree import Node
@@ -18,9 +18,36 @@ def is_there(*nothing: str) -> bool:
     return True
 
 
+def memory(value: str) -> int:
+    """Bytes to be held in memory, with k or m: only what is counted as it passes may be gigabytes (routing.md §1.3)."""
+    if value[-1:] in ("g", "G"):
+        raise ValueError('"%s" directive invalid value')
+    return size(value)
+
+
 def header_buffers(count: str, each: str) -> tuple[int, int]:
-    """(number, bytes each)."""
-    return number(1)(count), size(each)
+    """(number, bytes each), neither of them 0."""
+    try:
+        found = number(1)(count), memory(each)
+    except ValueError:
+        found = 0, 0
+    if not all(found):
+        raise ValueError('"%s" directive invalid value')
+    return found
+
+
+def tokens(value: str) -> bool:
+    """`on`, `off` or `build`: that adds the name given to a build, and ours have none."""
+    if value.lower() not in ("on", "off", "build"):
+        raise ValueError(f'invalid value "{value}"')
+    return value.lower() != "off"
+
+
+def all_or_any(value: str) -> str:
+    """`all` or `any`."""
+    if value.lower() not in ("all", "any"):
+        raise ValueError(f'invalid value "{value}"')
+    return value.lower()
 
 
 def keepalive(timeout: str, announced: str | None = None) -> tuple[float, float | None]:
@@ -94,7 +121,7 @@ class CommonDirectives:
         size, HTTP | SERVER | LOCATION, default="1m", doc="The largest request body; 0 is no limit. Beyond it: 413."
     )
     client_body_buffer_size: int = directive(
-        size,
+        memory,
         HTTP | SERVER | LOCATION,
         default="16k",
         doc="A request body up to this size is read whole before the upstream is asked.",
@@ -131,7 +158,7 @@ class CommonDirectives:
         time, HTTP | SERVER | LOCATION, default="5s", doc="How long to wait for more of what is ignored."
     )
     server_tokens: bool = directive(
-        flag, HTTP | SERVER | LOCATION, default="on", doc="Whether Server and error pages tell the version."
+        tokens, HTTP | SERVER | LOCATION, default="on", doc="Whether Server and error pages tell the version: on, off, build."
     )
     default_type: str = directive(
         text, HTTP | SERVER | LOCATION, default="text/plain", doc="The Content-Type of what has no other."
@@ -146,7 +173,7 @@ class CommonDirectives:
         flag, HTTP | SERVER | LOCATION, default="on", doc="Whether a Location of ours names the port where it is not the usual."
     )
     satisfy: str = directive(
-        word(("all", "any")),
+        all_or_any,
         HTTP | SERVER | LOCATION,
         default="all",
         doc="Whether all access rules must let a request in, or any.",
@@ -160,7 +187,7 @@ class ServerDirectives:
         time, HTTP | SERVER, default="60s", doc="How long a client may take to send a request head."
     )
     client_header_buffer_size: int = directive(
-        size,
+        memory,
         HTTP | SERVER,
         default="1k",
         doc="Where a request head begins; larger ones take more at once, so this tunes nothing.",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 
 from wproxy.address import Address, parse_listen_address
 from wproxy.config.registry import OWN_GATHER, SERVER, directive
+from wproxy.directives.addresses import of_listen
 from wproxy.directives.values import parse_time, size
 from wproxy.regex import Regex, compile_regex
 
@@ -67,14 +69,16 @@ def _addresses(text: str) -> tuple[Address, ...]:
     if match is None or (match[1] and not match[1].endswith(":")):
         return (parse_listen_address(text),)
     first, last = int(match[2]), int(match[3])
-    if not 1 <= first <= last <= 65535:
+    if not (1 <= first <= 65535 and last <= 65535):
+        raise ValueError(f'invalid port in "{text}"')
+    if first > last:
         raise ValueError(f'invalid port range in "{text}"')
     return tuple(parse_listen_address(f"{match[1]}{port}") for port in range(first, last + 1))
 
 
-def _positive(key: str, value: str) -> int:
-    if not (value.isascii() and value.isdigit() and len(value) < 10 and int(value) > 0):
-        raise ValueError(f'invalid {key} "{value}"')
+def _count(key: str, value: str, least: int) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) < 10 and int(value) >= least):
+        raise ValueError(f'invalid {key} "{key}={value}"')
     return int(value)
 
 
@@ -82,7 +86,7 @@ def _bytes(key: str, value: str) -> int:
     try:
         return size(value)
     except ValueError:
-        raise ValueError(f'invalid {key} "{value}"') from None
+        raise ValueError(f'invalid {key} "{key}={value}"') from None
 
 
 def _probes(value: str) -> KeepaliveProbes:
@@ -107,7 +111,7 @@ def listen(text: str, *parameters: str) -> Listen:
     try:
         addresses = _addresses(text)
     except ValueError as error:
-        raise ValueError(f'{error} of the "listen" directive') from None
+        raise of_listen(error) from None
     default, has_options = False, False
     protocols: list[str] = []
     options: dict[str, object] = {}
@@ -127,19 +131,17 @@ def listen(text: str, *parameters: str) -> Listen:
         elif not equals:
             raise ValueError(f'invalid parameter "{parameter}"')
         elif key == "backlog":
-            options["backlog"] = _positive(key, value)
+            options["backlog"] = _count(key, value, 1)
         elif key == "fastopen":
-            options["fastopen"] = _positive(key, value)
+            options["fastopen"] = _count(key, value, 0)
         elif key == "rcvbuf":
             options["receive_buffer"] = _bytes(key, value)
         elif key == "sndbuf":
             options["send_buffer"] = _bytes(key, value)
-        elif key == "ipv6only" and addresses[0].is_ipv6:
+        elif key == "ipv6only" and value.startswith("o"):
             if value not in ("on", "off"):
                 raise ValueError(f'invalid ipv6only flags "{value}"')
-            options["ipv6only"] = value == "on"
-        elif key == "ipv6only":
-            raise ValueError(f'ipv6only is not supported on addr "{addresses[0]}"')
+            options["ipv6only"] = value == "on"  # IPv4 takes it too, and does nothing with it
         elif key == "so_keepalive":
             options["keepalive"] = _probes(value)
         else:
@@ -157,14 +159,18 @@ class ServerName:
 
 
 def names(*values: str) -> tuple[ServerName, ...]:
-    """The names of one `server_name` line."""
+    """The names of one `server_name` line (nginx: ngx_http_core_server_name)."""
     found = []
     for value in values:
+        if (value.startswith("*") and not (len(value) > 2 and value[1] == ".")) or value == ".":
+            raise ValueError(f'server name "{value}" is invalid')
         if value.startswith("~"):
             if value == "~":
                 raise ValueError(f'empty regex in server name "{value}"')
             # With an upper-case letter nginx ignores case, though hosts are lower-cased before.
             found.append(ServerName(value, compile_regex(value[1:], value != value.lower())))
+        elif value == "$hostname":
+            found.append(ServerName(os.uname().nodename.lower()))
         else:
             found.append(ServerName(value))
     return tuple(found)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from wproxy.address import Address, parse_address
 from wproxy.config.registry import GATHER, HTTP, LIMIT_EXCEPT, LOCATION, LOCATION_IF, OWN, SERVER, UNION, directive
+from wproxy.directives.addresses import in_upstream
 from wproxy.directives.values import flag, number, size, text, time, word, words
 from wproxy.template import Template, compile_template
 
@@ -64,14 +65,17 @@ def parse_target(url: str) -> ProxyTarget:
     rest = url[8:] if is_secure else url[7:]
     if rest.startswith("unix:"):
         path, _, uri = rest[5:].partition(":")
-        address = parse_address("unix:" + path, default)
+        try:
+            address = parse_address("unix:" + path, default)
+        except ValueError as error:
+            raise in_upstream(error) from None
         return ProxyTarget(url, address, True, _uri_part(uri, url), b"localhost", is_secure)
     end = min((index for index in (rest.find("/"), rest.find("?")) if index >= 0), default=len(rest))
     authority, uri = rest[:end], rest[end:]
     try:
         address = parse_address(authority, default)
     except ValueError as error:
-        raise ValueError(f"{error} in upstream") from None
+        raise in_upstream(error) from None
     has_port = authority.rpartition("]")[2].find(":") >= 0
     host = authority if has_port and address.port != default else authority.removesuffix(f":{default}")
     return ProxyTarget(url, address, has_port, _uri_part(uri, url), host.encode("utf-8", "surrogateescape"), is_secure)

@@ -182,24 +182,29 @@ _MATCH_OPERATORS = {"~": (False, False), "~*": (False, True), "!~": (True, False
 
 
 def condition(*words: str) -> Condition:
-    """The words between `if` and its block, the outer parentheses included."""
+    """The words between `if` and its block, the outer parentheses included (nginx: ngx_http_rewrite_if_condition)."""
     text = " ".join(words)
-    first, last = words[0], words[-1]
-    if not first.startswith("(") or not last.endswith(")"):
-        raise ValueError(f'invalid condition "{first if not first.startswith("(") else last}"')
     parts = list(words)
-    parts[0] = parts[0][1:]
-    parts[-1] = parts[-1][:-1]
-    if not parts[0] and len(parts) > 1:  # `( $a = b )`
+    if not parts[0].startswith("("):
+        raise ValueError(f'invalid condition "{parts[0]}"')
+    if parts[0] == "(" and len(parts) > 1:  # `( $a = b )`
         parts = parts[1:]
-    if not parts[-1] and len(parts) > 1 and parts[-2] not in (*_OPERATORS, *_MATCH_OPERATORS):
+    else:
+        parts[0] = parts[0][1:]
+    if not parts[-1].endswith(")") or parts == [")"]:
+        raise ValueError(f'invalid condition "{parts[-1]}"')
+    if parts[-1] == ")":
         parts = parts[:-1]
+    else:
+        parts[-1] = parts[-1][:-1]
     return _condition(parts, text)
 
 
 def _condition(parts: list[str], text: str) -> Condition:
     head = parts[0]
     if head.startswith("$") and len(head) > 1:
+        if len(parts) not in (1, 3):
+            raise ValueError(f'invalid condition "{head}"')
         if not re.fullmatch(r"\$(?:[A-Za-z0-9_]+|\{[A-Za-z0-9_]+\})", head):
             raise ValueError(f'invalid condition "{head}"')
         if head[1:].isdigit() and len(head) == 2:  # captures are no variables here
@@ -208,10 +213,10 @@ def _condition(parts: list[str], text: str) -> Condition:
         if len(parts) == 1:
             return Condition(IS_SET, False, value, None, None, text)
         operator = parts[1]
-        if operator in _OPERATORS and len(parts) == 3:
+        if operator in _OPERATORS:
             kind, negated = _OPERATORS[operator]
             return Condition(kind, negated, value, compile_template(parts[2]), None, text)
-        if operator in _MATCH_OPERATORS and len(parts) == 3:
+        if operator in _MATCH_OPERATORS:
             negated, caseless = _MATCH_OPERATORS[operator]
             return Condition(MATCHES, negated, value, None, compile_regex(parts[2], caseless), text)
         raise ValueError(f'unexpected "{operator}" in condition')

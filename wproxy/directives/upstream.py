@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from wproxy.address import Address, parse_address
 from wproxy.config.registry import OWN_GATHER, UPSTREAM, directive
+from wproxy.directives.addresses import in_upstream
 from wproxy.directives.values import number, parse_time, time
 
 
@@ -30,7 +31,7 @@ def upstream_server(text: str, *parameters: str) -> UpstreamServer:
     try:
         server = UpstreamServer(text, parse_address(text, 80))
     except ValueError as error:
-        raise ValueError(f"{error} in upstream") from None
+        raise in_upstream(error) from None
     for parameter in parameters:
         key, equals, value = parameter.partition("=")
         if parameter == "backup":

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from wproxy.http import Request
 from wproxy.maps.addresses import NO_ADDRESS, Network, NumberedAddress, RangeTable, parse_ip, parse_ip_and_port
-from wproxy.maps.map import told
+from wproxy.maps.map import shown, told
 from wproxy.template import Template
 from wproxy.variables import BLOCK
 
@@ -79,7 +79,7 @@ class Geo:
         is_short = not forwarded and len(text) <= LONGEST_ADDRESS
         result = self.look_up(text) if is_short else self.find(text, forwarded)
         if request.trace is not None:
-            request.trace.step(self, told("geo", self.name, text, result))
+            request.trace.step(self, told("geo", self.name, text, result), value=shown(result))
         return result
 
     def varies(self) -> int:

@@ -105,7 +105,7 @@ class Map:
         constant = choice.value.constant
         result = constant if constant is not None else choice.value.evaluate(request)
         if request.trace is not None:
-            request.trace.step(self, told("map", self.name, value, result, choice.key))
+            request.trace.step(self, told("map", self.name, value, result, choice.key), choice.key)
         return result
 
     def varies(self) -> int:
@@ -128,10 +128,14 @@ class Map:
         return f"<map {self.source.text!r} ${self.name}>"
 
 
-def told(kind: str, name: str, value: bytes, result: bytes, key: str = "") -> str:
+def told(kind: str, name: str, value: bytes, result: bytes, key: str | None = None) -> str:
     """What `wproxy explain` says of a look-up."""
-    shown, given = value.decode("utf-8", "backslashreplace"), result.decode("utf-8", "backslashreplace")
-    return f'{kind} ${name}: "{shown}" gives "{given}"' + (f" by {key}" if key else "")
+    return f'{kind} ${name}: "{shown(value)}" gives "{shown(result)}"' + ("" if key is None else f" by {key or chr(34) * 2}")
+
+
+def shown(value: bytes) -> str:
+    """Bytes for an explanation."""
+    return value.decode("utf-8", "backslashreplace")
 
 
 NO_DEFAULT = Choice("default", literal(""))

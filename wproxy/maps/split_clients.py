@@ -4,7 +4,7 @@ src/http/modules/ngx_http_split_clients_module.c)."""
 from __future__ import annotations
 
 from wproxy.http import Request
-from wproxy.maps.map import told
+from wproxy.maps.map import shown, told
 from wproxy.template import Template
 
 _WORD = 0xFFFFFFFF
@@ -58,7 +58,7 @@ class SplitClients:
         value = self.source.evaluate(request)
         result = self.choose(value)
         if request.trace is not None:
-            request.trace.step(self, told("split_clients", self.name, value, result))
+            request.trace.step(self, told("split_clients", self.name, value, result), value=shown(result))
         return result
 
     def varies(self) -> int:
