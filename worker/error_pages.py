@@ -44,7 +44,7 @@ def page_for(request: Request, response: Response) -> Response | Jump | None:
             request.method = b"GET"
         path, question, args = target.partition(b"?")
         return Jump(path, args if question else None)
-    status = request.forced_status if request.forced_status in REDIRECTS else 302
+    status = page.status if page.status in REDIRECTS else 302
     request.forced_status = 0
     redirect = error_response(request, status, location.server_token, checked(target))
     # It is the answer, whatever pages there are for its own status.

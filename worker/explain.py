@@ -308,6 +308,7 @@ class Script:
         return len(data)
 
     def has_unread(self) -> bool:
+        """Whether the client sent more than it was asked for."""
         return False
 
     def shutdown(self, how: int) -> None:
@@ -386,6 +387,7 @@ def describe(found: Explanation, worker: ExplainingWorker, request: Request, sen
         found.action_kind, found.action = "proxy", f"proxy_pass to {target.arguments[0]}"
         found.action_at = str(target.position)
         found.upstream_head = worker.head.decode("latin-1")
+        found.status = request.forced_status or None  # error_page may have chosen it
         return
     found.status = fields.status
     found.response_head = sent.partition(b"\r\n\r\n")[0].decode("latin-1") + "\r\n\r\n"
@@ -397,7 +399,7 @@ def describe(found: Explanation, worker: ExplainingWorker, request: Request, sen
     elif found.file and not response.error:
         found.action_kind, found.action = "file", f"answer with {fields.status}, the file {found.file}"
         found.action_at = location.origin("alias" if location.alias is not None else "root")
-    elif response.error:
+    elif response.error >= 300:
         found.action_kind, found.action = (
             "error",
             f"answer with {response.error}, the built-in page{why_error(request, response)}",

@@ -30,9 +30,9 @@ from worker.error_pages import error_pages_of, page_for
 from worker.filters import filter_of
 from worker.logs import log_request
 from worker.rewrite import run_steps
+from worker.upstream.outgoing import BODILESS
 from worker.upstream.protocols.http import HTTP1, HeadPlan
 from wproxy.config.model import Location, Server
-from wproxy.failures import ClientError
 from wproxy.files import shown_path
 from wproxy.http import Jump, Request, Response, ResponseFields
 
@@ -181,7 +181,12 @@ async def drive(request: Request) -> Response:
 
 
 async def answer_error(request: Request, response: Response) -> Response:
-    """Put an error page in the place of a response that was raised before or outside of the phases."""
+    """Put an error page in the place of a response that was raised before or outside of the phases.
+
+    What there is of a body then is not for whoever answers.
+    """
+    if request.body is not None:
+        request.body.collected = BODILESS
     return await settle(request, response)
 
 
@@ -212,7 +217,10 @@ async def settle(request: Request, outcome: Response | Jump) -> Response:
 def in_place_of(replaced: list[ResponseFields], response: Response, status: int) -> Response:
     """An error page, with what the errors that it stands for had to say besides their pages: a Location, WWW-Authenticate,
     Content-Range. status: what error_page asks for, 0 for the response's own."""
-    response.fields = fields = response.fields.with_status(status or response.fields.status)
+    own = response.fields
+    response.fields = fields = own.with_status(status or own.status)
+    if not status:
+        fields.reason = own.reason
     for error in reversed(replaced):
         fields.lines = (*error.lines, *fields.lines)
         fields.last_lines = (*error.last_lines, *fields.last_lines)
@@ -232,13 +240,13 @@ def follow(request: Request, jump: Jump) -> Phases | None:
     if not may_change_uri(request):
         return None
     request.internal = True
-    request.valid_location = True
     request.add_uri_to_alias = False
     if jump.named is not None:
         if request.trace is not None:
             request.trace.jump(f"to the named location {jump.named.pattern}")
         request.location = jump.named
         return location_phases
+    request.valid_location = True
     request.origin_stands = False
     if jump.path is request.line.path:
         request.line = copy(request.line)  # what is remembered of its line does not hold for this URI
@@ -305,14 +313,13 @@ def find_location(request: Request) -> Response | None:
     else:
         location = locations.find(request.path, request)
     request.location = location
-    request.valid_location = True
     return admit(request)
 
 
 def admit(request: Request) -> Response | None:
     """A response when this request may not use the location it was led to (nginx: ngx_http_core_find_config_phase).
 
-    Raises ClientError(413). With limit_except other methods get other settings, and the location's steps are not for them.
+    With limit_except other methods get other settings, and the location's steps are not for them.
     """
     location = request.location
     if location.internal and not request.internal:
@@ -320,15 +327,19 @@ def admit(request: Request) -> Response | None:
     others = location.for_other_methods
     if others is not None and location.limit_except is not None and request.method not in location.limit_except.methods:
         request.location = others
-    if request.body is not None:
-        limit_body(request, location)
-    return None
+    return limit_body(request, location) if request.body is not None else None
 
 
-def limit_body(request: Request, location: Location) -> None:
-    """Hold the body to the location's limit. Raises ClientError(413) when it says that it is larger."""
+def limit_body(request: Request, location: Location) -> Response | None:
+    """Hold the body to the location's limit: 413 when it says that it is larger, unless nobody is going to read it."""
+    body = request.body
     limit = location.client_max_body_size
-    request.body.limit = limit
+    body.limit = limit
     length = request.fields.content_length
-    if limit and length > limit and not request.internal:
-        raise ClientError(413, f"client intended to send too large body: {length} bytes", "client_max_body_size")
+    if not limit or length <= limit or body.collected is BODILESS:
+        return None
+    body.collected = BODILESS
+    setting = location.described("client_max_body_size")
+    log_request(request, "error", f"client intended to send too large body: {length} bytes", setting=setting)
+    request.end_cause = f"client: intended to send too large body: {length} bytes{setting}"
+    return error_response(request, 413, request.location.server_token)

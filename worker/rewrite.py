@@ -168,6 +168,7 @@ def condition_holds(request: Request, condition: Condition) -> bool:
         assert condition.regex is not None
         match = condition.regex.search(value)
         holds = match is not None
+        log_rewrite(request, f'"{condition.regex.text}" {"matches" if holds else "does not match"} "{shown(value)}"')
         if match is not None:
             request.capture(match)
         else:

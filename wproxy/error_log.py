@@ -1,7 +1,8 @@
 """The error log, in nginx's line format, to every place that `error_log` names (nginx: src/core/ngx_log.c).
 
-The master and each worker have one of their own on the same files: a line is one `write` on a descriptor opened for appending,
-so lines of several processes never mix.
+The master and each worker have logs of their own on the same files: a line is one `write` on a descriptor opened for appending,
+so lines of several processes never mix. A target is a path, "stderr" or a Syslog, with the level from which it takes lines; the
+same file named twice gets every line twice, as in nginx.
 """
 
 from __future__ import annotations
@@ -9,19 +10,27 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 
+from wproxy.address import Address
 from wproxy.directives.core import LEVELS
+from wproxy.log_files import append_lines, may_take_back, open_for_appending
+from wproxy.syslog import Connect, Syslog, SyslogSender
 from wproxy.variables import error_log_time
+
+__all__ = ["RANKS", "ErrorLog", "OpenFile", "open_for_appending"]
 
 RANKS = {level: rank for rank, level in enumerate(LEVELS)}
 STDERR = 2
+# nginx cuts lines (NGX_MAX_ERROR_STR), so that no client can fill a disk with one request. What we say of our own bugs is longer.
+LONGEST_LINE = 2048
+_NEVER_CUT = RANKS["alert"]
 
 # Opens a log file by its path for appending and returns its descriptor; raises OSError.
 OpenFile = Callable[[str], int]
 
 
-def open_for_appending(path: str) -> int:
-    """Open a log file, making it when it is missing; returns its descriptor. Raises OSError."""
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+def no_syslog(server: Address) -> int:
+    """For those that never log to syslog."""
+    raise OSError(0, "syslog is not at hand")
 
 
 class ErrorLog:
@@ -29,53 +38,88 @@ class ErrorLog:
 
     def __init__(
         self,
-        targets: Iterable[tuple[str, str]],
+        targets: Iterable[tuple[str | Syslog, str]],
         read_wall: Callable[[], float],
         open_file: OpenFile = open_for_appending,
+        connect: Connect = no_syslog,
+        name: str = "wproxy",
     ) -> None:
-        """Open (path or "stderr", level) pairs; raises OSError with its filename set, and nothing left open.
+        """Open (path or "stderr" or Syslog, level) pairs; raises OSError with its filename set, and nothing left open.
 
-        read_wall: tells unix time in seconds.
+        read_wall: tells unix time in seconds. connect: makes the sockets to syslog. name: the tag of syslog lines.
         """
-        self._targets = tuple((path, RANKS[level]) for path, level in targets)
-        self._threshold = max((rank for _, rank in self._targets), default=-1)
+        self._targets: tuple[tuple[str, int], ...] = ()
+        self._senders: tuple[tuple[SyslogSender, int], ...] = ()
+        for place, level in targets:
+            if isinstance(place, Syslog):
+                self._senders = (*self._senders, (SyslogSender(place, name, connect), RANKS[level]))
+            else:
+                self._targets = (*self._targets, (place, RANKS[level]))
+        self._threshold = max((rank for _, rank in (*self._targets, *self._senders)), default=-1)
         self._read_wall = read_wall
         self._open_file = open_file
         self._owns_stderr = False
+        self._lost = 0
         self._filenos = self._open()
+        self._is_file = [may_take_back(fileno) for fileno in self._filenos]
 
     def logs(self, level: str) -> bool:
         """Whether a line of that level would be written anywhere."""
         return RANKS[level] <= self._threshold
 
-    def write(self, level: str, text: str, serial: int = 0) -> None:
-        """Log a line at a level of nginx's; `serial` is the number of the client connection it is about, if any."""
+    def write(self, level: str, text: str, serial: int = 0, everywhere: bool = False) -> None:
+        """Log a line at a level of nginx's; `serial` is the number of the client connection it is about, if any.
+
+        everywhere: to all targets, whatever their level (debug_connection).
+        """
         rank = RANKS[level]
-        if rank > self._threshold:
+        if rank > self._threshold and not everywhere:
             return
         pid = os.getpid()
         connection = f"*{serial} " if serial else ""
-        when = error_log_time(int(self._read_wall()))
-        line = f"{when} [{level}] {pid}#{pid}: {connection}{text}\n".encode("utf-8", "replace")
-        for fileno, (_, threshold) in zip(self._filenos, self._targets, strict=True):
+        second = int(self._read_wall())
+        line = f"{error_log_time(second)} [{level}] {pid}#{pid}: {connection}{text}".encode("utf-8", "replace")
+        if len(line) >= LONGEST_LINE and rank > _NEVER_CUT:
+            line = line[: LONGEST_LINE - 1]
+        if self._filenos:
+            lost = self._lost
+            self._append(line + b"\n", -1 if everywhere else rank)
+            if lost and self._lost == lost:
+                # There is room again: say once that some lines are missing.
+                self._lost = 0
+                self.write("alert", f"{lost} lines of the error log were lost")
+        for sender, threshold in self._senders:
+            if rank <= threshold or everywhere:
+                sender.send(rank, line[:LONGEST_LINE], second)
+
+    def _append(self, line: bytes, rank: int) -> None:
+        for fileno, is_file, (_, threshold) in zip(self._filenos, self._is_file, self._targets, strict=True):
             if rank <= threshold:
                 try:
-                    os.write(fileno, line)
+                    if append_lines(fileno, line, is_file) < len(line):
+                        self._lost += 1
                 except OSError:
-                    pass  # a full disk or a closed terminal: there is no place left to say so, and no reason to stop
+                    self._lost += 1  # a full disk or a closed terminal: no reason to stop
 
     def reopen(self) -> None:
         """Open every file by its name again, after a rotation; raises OSError and keeps the old ones."""
         old, self._filenos = self._filenos, self._open()
+        self._is_file = [may_take_back(fileno) for fileno in self._filenos]
         _close_files(old)
+        for sender, _ in self._senders:
+            sender.close()
         if self._owns_stderr:
             self.take_over_stderr()
 
     def close(self) -> None:
         """Close the files. What is written afterwards goes nowhere."""
         _close_files(self._filenos)
+        for sender, _ in self._senders:
+            sender.close()
         self._filenos = []
+        self._is_file = []
         self._targets = ()
+        self._senders = ()
         self._threshold = -1
 
     def take_over_stderr(self) -> None:
@@ -97,7 +141,8 @@ class ErrorLog:
         return filenos
 
     def __repr__(self) -> str:
-        return f"<error log to {', '.join(path for path, _ in self._targets)}>"
+        places = [path for path, _ in self._targets] + [repr(sender) for sender, _ in self._senders]
+        return f"<error log to {', '.join(places)}>"
 
 
 def _close_files(filenos: Iterable[int]) -> None:

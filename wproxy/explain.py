@@ -70,6 +70,8 @@ def read_url(text: str) -> Url:
     """
     if _NOT_IN_URL.search(text):
         raise CannotExplain(f"a space or control character in the URL {_one_line(text)}: write it as %XX")
+    if text.startswith("unix:"):
+        raise CannotExplain(f"no URL: {_one_line(text)}, write http://HOST/PATH and --listen unix:SOCKET")
     match = _SCHEME.match(text)
     scheme = match[1].lower() if match else "http"
     if scheme not in SCHEMES:

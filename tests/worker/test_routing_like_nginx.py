@@ -543,7 +543,7 @@ server {
     location /try/ { try_files /none @back; }
     location /80/ { error_page 301 http://other/y; return 301 /x; }
     location /81/ { error_page 404 =301 /p/x; return 404; }
-    location /82/ { error_page 404 =304 /dir/f.txt; return 404; }
+    location /82/ { error_page 404 =304 /p/x; return 404; }
     location /83/ { error_page 404 =204 /dir/f.txt; return 404; }
     location /84/ { error_page 502 /85/y; proxy_pass http://DEAD; }
     location /85/ { client_max_body_size 1; proxy_pass http://BACK; }
@@ -572,5 +572,195 @@ def test_error_pages(same_as_nginx: Comparison) -> None:
     cases += [ask(f"/{number}/x", f"X-Status: {status}", 'X-Add: WWW-Authenticate: Basic realm="x"', "X-Add: Location: http://o/", "X-Add: X-Own: 1", method=method)
               for number in (*range(29, 35), 76, 77) for status in ("401 No", "403 No", "404 No", "500 Bad", "503 Busy", "301 Moved", "302 Found", "200 OK", "418 Tea", "502 Gate")
               for method in ("GET", "HEAD", "POST")]  # fmt: skip
-    cases += ["/files", "/files/", "/none", "/server410", "/67/f.txt", ask("/67/f.txt", "Range: bytes=90-"), ask("/68/f.txt", 'If-Match: "x"'), ask("/66/dir/f.txt", "If-None-Match: *")]
+    cases += ["/files", "/files/", "/none", "/server410", "/67/f.txt", ask("/68/f.txt", 'If-Match: "x"'), ask("/66/dir/f.txt", "If-None-Match: *")]
     same_as_nginx(ERROR_PAGES, cases, level="crit", prepare=make_files)
+
+
+UNREADABLE = r"""
+server {
+    listen 127.0.0.1:PORT default_server;
+    server_name bad.test;
+    default_type text/plain;
+    client_max_body_size 3;
+    error_page 400 404 405 413 414 494 500 501 505 /bad;
+    location / { return 200 "ok"; }
+    location /bad { return 200 "bad $uri $args <$request_method> <$request> <$host>"; }
+    location /p/ { proxy_pass http://BACK; }
+}
+server {
+    listen 127.0.0.1:PORT;
+    server_name named.test;
+    default_type text/plain;
+    client_max_body_size 3;
+    error_page 400 413 494 = @n;
+    location / { return 200 "ok"; }
+    location @n { return 418 "n $uri <$request_method> $host"; }
+    location /p/ { proxy_pass http://BACK; }
+}
+server {
+    listen 127.0.0.1:PORT;
+    server_name proxied.test;
+    client_max_body_size 3;
+    error_page 400 413 494 = @n;
+    location / { proxy_pass http://BACK; }
+    location @n { proxy_pass http://BACK; }
+}
+"""
+
+
+def test_error_pages_for_what_is_refused_before_routing(same_as_nginx: Comparison) -> None:
+    long = "x" * 9000
+    cases = [
+        b"G!T / HTTP/1.1\r\nHost: h\r\n\r\n", b"GET /%zz HTTP/1.1\r\nHost: h\r\n\r\n", b"GET / HTTP/3.0\r\nHost: h\r\n\r\n",
+        b"TRACE / HTTP/1.1\r\nHost: bad.test\r\n\r\n", f"GET /{long} HTTP/1.1\r\nHost: h\r\n\r\n".encode(), b"GET / HTTP/1.1\r\n\r\n",
+        *(ask("/x?y", field, host=host, method=method) for host in ("bad.test",) for method in ("GET", "HEAD") for field in
+          (f"X-Long: {long}", "Host: two", "Content-Length: x", "Transfer-Encoding: x", "bad name: x", ": x")),
+        *(ask(f"/{place}x?y", host=host, method=method, body="too large") for host in ("bad.test", "named.test", "proxied.test") for method in ("POST", "PUT", "GET") for place in ("", "p/")),
+        ask("/x", host="a/b"),
+    ]  # fmt: skip
+    same_as_nginx(UNREADABLE, cases, level="crit")
+
+
+SERVER_STEPS = r"""
+server {
+    listen 127.0.0.1:PORT;
+    server_name one.test;
+    default_type text/plain;
+    root DIR/www;
+    set $who server;
+    rewrite ^/moved/(.*)$ /new/$1;
+    rewrite ^/gone/(.*)$ http://elsewhere/$1 permanent;
+    rewrite ^/last/(.*)$ /new/last/$1 last;
+    rewrite ^/brk/(.*)$ /pass/$1 break;
+    rewrite ^/both/(.*)$ /new/$1 break;
+    if ($arg_block) { return 403; }
+    if ($arg_in) { rewrite ^(.*)$ /new/in; set $who if; }
+    if ($arg_brk) { set $who brk; break; }
+    if ($arg_last) { rewrite ^(.*)$ /new/l$1 last; }
+    set $who "$who+";
+    rewrite ^/new/again/(.*)$ /new/changed/$1;
+    error_page 404 /nowhere;
+    location /new/ { return 200 "$who $uri $args"; }
+    location /pass/ { proxy_pass http://BACK/u/; }
+    location /plain/ { proxy_pass http://BACK; }
+    location /named/ { try_files /none @n; }
+    location @n { return 200 "named $who $uri"; }
+    location /redirect/ { try_files /none /new/again/x?y; }
+    location /files/ { alias DIR/www/dir/; }
+    location /post/ { rewrite ^/post/(.*)$ /new/again/$1 last; }
+    location /al/ { alias DIR/www/dir/; }
+    rewrite ^/alb/(.*)$ /al/$1 break;
+    rewrite ^/all/(.*)$ /al/$1 last;
+    location /nowhere { return 200 "nowhere $who"; }
+}
+server {
+    listen 127.0.0.1:PORT;
+    server_name two.test;
+    return 301 https://$host$request_uri;
+    location / { return 200 never; }
+}
+server {
+    listen 127.0.0.1:PORT;
+    server_name three.test;
+    if ($host ~ ^(\w+)\.test$) { set $label $1; }
+    if ($request_method !~ ^(GET|HEAD|POST)$) { return 405; }
+    if ($http_x_old) { return 444; }
+    default_type text/plain;
+    error_page 405 /page;
+    location / { return 200 "$label <$1> $uri"; }
+    location ~ ^/(re)/ { return 200 "$label <$1>"; }
+}
+server {
+    listen 127.0.0.1:PORT;
+    server_name four.test;
+    rewrite ^ /x$uri;
+    location / { rewrite ^ /y$uri; }
+}
+server {
+    listen 127.0.0.1:PORT;
+    server_name five.test;
+    root DIR/www;
+    try_files $uri /dir/f.txt;
+    location /known { return 200 known; }
+}
+server {
+    listen 127.0.0.1:PORT;
+    server_name ~^(?<sub>.+)\.re\.(?<top>test)$;
+    default_type text/plain;
+    rewrite ^/cap$ /shown/$sub/$1;
+    location / { return 200 "$sub $top $1 $2 $uri"; }
+    location /pass/ { proxy_set_header X-Sub $sub; proxy_pass http://BACK; }
+    location ~ ^/loc/(.)$ { return 200 "$sub $1"; }
+}
+"""
+
+
+def test_steps_of_servers(same_as_nginx: Comparison) -> None:
+    paths = ["/new/x", "/moved/x", "/moved/%20x?a=b", "/gone/x?y", "/last/x", "/brk/x", "/brk/%20x?q", "/both/x", "/both/again/x", "/new/again/x", "/pass/x?q", "/plain/x%20?q", "/plain//x", "/named/x",
+             "/redirect/x", "/files/f.txt", "/post/x", "/none", "/alb/f.txt", "/all/f.txt", "/al/f.txt", "/moved/again/x"]  # fmt: skip
+    cases = [ask(path + ("&" if "?" in path else "?") + query, host="one.test") for path in paths for query in ("", "block=1", "in=1", "brk=1", "last=1")]
+    cases += [ask(path, host="two.test", method=method) for path in ("/", "/x%20y?z=%20", "/never") for method in ("GET", "HEAD", "POST")]
+    cases += [ask(path, host="three.test", method=method) for path in ("/", "/re/x") for method in ("GET", "PUT", "POST", "OPTIONS")]
+    cases += [ask("/", "X-Old: 1", host="three.test"), ask("/a", host="four.test"), ask("/a/b", host="four.test"), ask("/page", method="PUT", host="three.test")]
+    cases += [ask(path, host="five.test") for path in ("/", "/dir/f.txt", "/none", "/known", "/dir", "/dir/")]
+    cases += [ask(path, host=host) for path in ("/", "/cap", "/pass/x", "/loc/y") for host in ("a.re.test", "a.b.re.test")]
+    cases += [ask("/x", host="one.test", method="POST", body="hi"), ask("/pass/x", host="one.test", method="POST", body="hi"), ask("/brk/x", host="one.test", method="POST", body="hi")]
+    same_as_nginx(SERVER_STEPS, cases, prepare=make_files)
+
+
+NESTED_IFS = r"""
+server {
+    listen 127.0.0.1:PORT;
+    default_type text/plain;
+    root DIR/www;
+    location /a/ { if ($arg_a) { set $x 1; } proxy_pass http://BACK/x/; proxy_set_header X-X $arg_a; }
+    location /b/ { if ($arg_a) { proxy_pass http://BACK; } if ($arg_b) { set $y 1; } proxy_pass http://BACK/x/; }
+    location /c/ { proxy_pass http://BACK/x/; location /c/d/ { if ($arg_a) { set $x 1; } } location /c/e/ { proxy_pass http://BACK; } }
+    location /f/ { proxy_pass http://BACK/x/; limit_except GET { proxy_pass http://BACK; } if ($arg_a) { set $x 1; } }
+    location /g/ { limit_except GET { proxy_pass http://BACK; } if ($arg_a) { return 200 "if"; } return 200 "g"; }
+    location /h/ { set $s ""; if ($arg_a) { set $s a; root DIR/other; } if ($arg_b) { set $s "${s}b"; } return 200 "$s $document_root"; }
+    location /i/ { error_page 404 /j; if ($arg_a) { error_page 404 /k; } if ($arg_b) { return 404; } return 404; }
+    location = /j { return 200 j; }
+    location = /k { return 200 k; }
+    location ~ ^/l/(?<r>.*)$ { if ($arg_a) { set $x 1; } proxy_pass http://BACK; }
+    location /m/ { if ($arg_a) { set $args "x=y"; } proxy_pass http://BACK/x/; }
+    location /n/ { if ($arg_a) { set $args "x=y"; } proxy_pass http://BACK; }
+    location /o/ { if ($arg_a) { rewrite ^ /o/new break; } proxy_pass http://BACK; }
+    location /q/ { rewrite ^ /o/$arg_a last; }
+    location /r/ { if ($uri ~ ^/r/(.*)$) { proxy_pass http://BACK; } }
+    location /s/ { if ($arg_a) { proxy_pass http://BACK; } try_files /none =410; }
+    location /t/ { if ($arg_a) { set $x 1; } try_files /none =410; }
+    location /u/ { if ($arg_a) { return 301 /x; } if ($arg_b) { rewrite ^ /y permanent; } proxy_pass http://BACK; }
+    location /v/ { if (!-e $request_filename) { rewrite ^/v/(.*)$ /index.php?q=$1 last; } }
+    location /index.php { return 200 "$args"; }
+    location /w/ { if ($arg_a) { add_header X-If 1; } add_header X-Out 1; proxy_pass http://BACK; }
+}
+"""
+
+
+def test_conditions_around_proxies(same_as_nginx: Comparison) -> None:
+    cases = [ask(f"/{letter}/{rest}{query}", method=method) for letter in "abcfghilmnoqrstuvw" for rest in ("", "d/x", "e/x", "%20z") for query in ("", "?a=1", "?b=1", "?a=1&b=1")
+             for method in ("GET", "POST")]  # fmt: skip
+    cases += [ask(f"/{letter}/d/x?a=1", method="POST", body="hello") for letter in "abcfghilmnoqrstuvw"]
+    same_as_nginx(NESTED_IFS, cases, prepare=make_files)
+
+
+REWRITE_LOG = r"""
+rewrite_log on;
+server {
+    listen 127.0.0.1:PORT;
+    default_type text/plain;
+    location /a/ { rewrite ^/a/(.*)$ /b/$1?x=1; rewrite nothing /c; }
+    location /b/ { rewrite ^/b/(.*)$ http://other/$1; }
+    location /d/ { rewrite ^/d/(.*)$ /e/$1 break; return 200 no; }
+    location /f/ { rewrite_log off; rewrite ^ /e; }
+    location /g/ { if ($arg_a ~ "^(.)$") { return 200 $1; } if ($arg_a !~ x) { return 200 "no x"; }}
+    root DIR/www;
+    location /h/ { if ($arg_a !~* "Q") { rewrite ^/h(.*)$ /h$1 break; } return 200 h; }
+    location /e { return 200 e; }
+}
+"""
+
+
+def test_the_rewrite_log(same_as_nginx: Comparison) -> None:
+    same_as_nginx(REWRITE_LOG, ["/a/%20x?q", "/b/y", "/d/x", "/f/x", "/g/?a=1", "/g/?a=12", "/g/?a=xx", "/h/?a=q"], level="notice")

@@ -50,7 +50,7 @@ async def proxy_request(request: Request) -> Response:
     first_try = clock.now
     again: LivePeer | None = None
     while True:
-        peer = again or group.pick(tried)
+        peer = again or group.pick(tried, request) or await group.wait_for_peer(tried, request)
         if peer is None:
             return no_live_upstreams(request, group)
         if again is None:
@@ -79,7 +79,7 @@ async def proxy_request(request: Request) -> Response:
                     raise failure
                 if intercepts(request, received[0].status):
                     return intercepted(request, received[0], upstream, peer, attempt)
-            return respond(request, received, upstream, peer, attempt, is_whole)
+            response = respond(request, received, upstream, peer, attempt, is_whole)
         except (UpstreamFailure, TimedOut, OSError) as error:
             failure = blame(error, upstream, attempt)
             if failure.is_dead_idle and may_repeat(request, outgoing):
@@ -92,10 +92,14 @@ async def proxy_request(request: Request) -> Response:
                 return failed(request, failure)
         except BaseException:
             # The client left, or it is our own fault: nothing speaks against the peer.
-            group.count_success(peer)
+            group.count_success(peer, attempt)
             if upstream is not None:
                 upstream.close()
             raise
+        else:
+            if group.sticky is not None:
+                group.sticky.mark(request, response, peer, True)
+            return response
 
 
 async def open_connection(request: Request, peer: LivePeer, attempt: Attempt) -> Stream:
@@ -117,9 +121,9 @@ def intercepted(request: Request, head: ResponseHead, upstream: Stream, peer: Li
     request.upstream_head = head
     attempt.status = head.status
     attempt.header_time = attempt.response_time = request.client.clock.now - attempt.started
-    request.location.group.count_success(peer)
+    request.location.group.count_success(peer, attempt)
     upstream.close()
-    response = error_response(request, head.status, request.location.server_token)
+    response = mark_failure(request, error_response(request, head.status, request.location.server_token))
     if head.status == 401:
         response.fields.lines = tuple((name, value) for lower, name, value in head.lines if lower == b"www-authenticate")
     return response
@@ -180,9 +184,9 @@ def give_up(request: Request, failure: UpstreamFailure, group: Group, peer: Live
     attempt.response_time = request.client.clock.now - attempt.started
     log_failure(request, failure, peer.name)
     if failure.is_dead_idle or failure.kind in ("http_403", "http_404"):
-        group.count_success(peer)
+        group.count_success(peer, attempt, is_answer=False)
     else:
-        group.count_failure(peer)
+        group.count_failure(peer, attempt)
 
 
 def status_of(failure: UpstreamFailure) -> int:
@@ -195,7 +199,18 @@ def status_of(failure: UpstreamFailure) -> int:
 def failed(request: Request, failure: UpstreamFailure) -> Response:
     """The answer when the last attempt has failed."""
     request.end_cause = cause_of(request, failure)
-    return error_response(request, status_of(failure), request.location.server_token)
+    return mark_failure(request, error_response(request, status_of(failure), request.location.server_token))
+
+
+def mark_failure(request: Request, response: Response) -> Response:
+    """A response of ours in place of a peer's; the cookie of `sticky` tells of the last one that was asked, as nginx's does."""
+    group: Group = request.location.group
+    if group.sticky is not None:
+        peers = {peer.name: peer for peer in group.peers}
+        last = next((peers[attempt.peer] for attempt in reversed(request.attempts) if attempt.peer in peers), None)
+        if last is not None:
+            group.sticky.mark(request, response, last, False)
+    return response
 
 
 def no_live_upstreams(request: Request, group: Group) -> Response:

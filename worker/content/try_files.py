@@ -44,7 +44,8 @@ def trying_files(location: Location) -> Callable[[Request], Awaitable[Response |
             text = text_of(request, template)
             is_there = _is_there(request, directory, text, wants_directory, template.constant is not None)
             if request.trace is not None:
-                request.trace.looked_for("try_files", shown_path(directory + text) + "/" * wants_directory, is_there)
+                shown = shown_path(directory + text)
+                request.trace.looked_for("try_files", shown if not wants_directory else shown.rstrip("/") + "/", is_there)
             if not is_there:
                 continue
             if not whole:

@@ -220,11 +220,11 @@ class Group:
         if rests:
             self.log("warn", f'upstream server temporarily disabled: {peer.name} in upstream "{self.name}"')
 
-    def count_success(self, peer: LivePeer, attempt: Attempt | None = None) -> None:
-        """An attempt ended in a way that does not speak against the peer."""
+    def count_success(self, peer: LivePeer, attempt: Attempt | None = None, is_answer: bool = True) -> None:
+        """An attempt ended in a way that does not speak against the peer. is_answer: the client gets what it said."""
         peer.connections -= 1
         if self.released is not None:
-            self.released(peer, attempt, True)
+            self.released(peer, attempt, is_answer)
         if not self.is_single and peer.health.fails:
             peer.health.count_success()
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from wproxy.address import Address
+from wproxy.config.effects import Ineffective
 from wproxy.config.listeners import LookUp
 from wproxy.config.model import Peer, Upstream
 from wproxy.config.registry import UPSTREAM
 from wproxy.config.scope import Scope, ScopeReader
-from wproxy.config.tree import Node, Position
+from wproxy.config.tree import Node, Position, Problem
+from wproxy.directives.balancing import ROUND_ROBIN, Balancing
 from wproxy.directives.proxy import ProxyTarget
+from wproxy.directives.upstream import INEFFECTIVE_PARAMETERS, METHODS, UpstreamServer
+from wproxy.sessions import session_memory
 
 
 class Upstreams:
@@ -28,9 +32,12 @@ class Upstreams:
             return
         if not any(True for _ in node.named("server")):
             self.reader.problem("no servers are inside upstream", node.position)
+        balancing = self._balancing(node, scope)
         peers: list[Peer] = []
+        lines: list[UpstreamServer] = []
         for line, server in zip(scope.written.get("server", ()), scope.values.get("server", ())):
             for address in self.addresses(server.address, line.position):
+                lines.append(server)
                 peers.append(
                     Peer(
                         str(address),
@@ -46,7 +53,33 @@ class Upstreams:
                 )
         if peers and all(peer.backup for peer in peers):
             self.reader.problem(f'no servers in upstream "{name}"', node.position)
-        self.groups[name.lower()] = self._group(name, scope, node.position, peers, implicit=False)
+        group = self.groups[name.lower()] = self._group(name, scope, node.position, peers, implicit=False)
+        group.balancing = balancing
+        group.peer_lines = tuple(lines)
+        if group.sticky is not None and group.sticky.zone:
+            group.session_memory = session_memory(name, group.sticky.zone, group.sticky.size)
+
+    def _balancing(self, node: Node, scope: Scope) -> Balancing:
+        """The method of a block. As in nginx the last one counts, and a server has to fit the methods that stand before it."""
+        balancing: Balancing | None = None
+        for child in node.children or ():
+            if child.name in METHODS and scope.values.get(child.name) is not None:
+                if balancing is not None:
+                    self.reader.warnings.append(Problem("load balancing method redefined", child.position))
+                balancing = scope.values[child.name]
+            elif child.name == "server":
+                for parameter in child.arguments[1:]:
+                    word = parameter.partition("=")[0]
+                    if balancing is not None and word in balancing.refuses:
+                        text = f'balancing method does not support parameter "{parameter}"'
+                        self.reader.problem(text, child.position)
+                    if word in INEFFECTIVE_PARAMETERS:
+                        subject = f'"{word}" parameter of "server" directive'
+                        self.reader.ineffective.append(Ineffective(subject, child.position, False))
+        if scope.values.get("sticky") is not None and scope.values["sticky"].sync:
+            position = scope.written["sticky"][-1].position
+            self.reader.ineffective.append(Ineffective('"sync" parameter of "sticky" directive', position, False))
+        return balancing or ROUND_ROBIN
 
     def target(self, target: ProxyTarget, position: Position) -> Upstream | None:
         """The group a proxy_pass names: an upstream block, or one made of the addresses of the name."""

@@ -81,7 +81,9 @@ class _Resolver:
         if not any(True for _ in root.named("events")) and syntax_of(file) == NGINX:
             self.problem('no "events" section in configuration', None)
         if reader.problems:
-            order: dict[Position | None, int] = {node.position: place for place, node in enumerate(_walk(root))}
+            order: dict[Position | None, int] = {}
+            for node in _walk(root):
+                order.setdefault(node.position, len(order))
             # What has no place comes last: nginx finds it when all has been read.
             raise ConfigurationError(*sorted(reader.problems, key=lambda problem: order.get(problem.position, len(order))))
         configuration = Configuration({**main.values, **events.values}, {**main.written, **events.written})
@@ -230,6 +232,7 @@ class _Resolver:
                 self.refusals.append(Problem(SECURE_UPSTREAM, place))
             if target.address is not None:
                 location.upstream = self.upstreams.target(target, place)
+        location.steps = ()  # a server's act before a location is found, those of an `if` with the steps around it
         if kind == "location":
             location.steps = self.steps(scope.values.get("steps", ()), LOCATION_IF, scope, location)
             if location.limit_except is not None:

@@ -396,10 +396,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("tunnel_next_upstream_tries", LEVELS, number()),
     ),
     "How a group shares requests among its servers (ngx_http_upstream_*_module.c).": (
-        accepted("ip_hash least_conn", UPSTREAM, arity=0, inherit=OWN),
-        accepted("hash least_time", UPSTREAM, arity=(1, 2), inherit=OWN),
-        accepted("random", UPSTREAM, arity=(0, 2), inherit=OWN),
-        accepted("sticky", UPSTREAM, arity=(2, MANY), inherit=OWN),
         accepted("resolver", UPSTREAM, arity=ANY_NUMBER, inherit=OWN),
         accepted("resolver_timeout", UPSTREAM, time, inherit=OWN),
         # The health of servers is known to all workers anyway, in memory that is as large as it needs to be.

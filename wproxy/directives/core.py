@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from wproxy.config.registry import EVENTS, HTTP, MAIN, OWN, OWN_GATHER, directive
+from typing import NamedTuple
+
+from wproxy.config.registry import EVENTS, GATHER, HTTP, LOCATION, MAIN, OWN, OWN_GATHER, SERVER, directive
 from wproxy.directives.values import flag, number, time
+from wproxy.maps.addresses import Network, parse_ip, parse_network
+from wproxy.syslog import PREFIX, Syslog, parse_syslog
 
 LEVELS = ("emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
+DEBUG_PARTS = tuple(f"debug_{part}" for part in ("core", "alloc", "mutex", "event", "http", "mail", "stream"))
 
 
 def worker_count(value: str) -> int:
@@ -15,15 +20,24 @@ def worker_count(value: str) -> int:
     return number(1, 512)(value)
 
 
-def log_target(target: str, level: str = "error") -> tuple[str, str]:
-    """(path or "stderr", level)."""
-    if target.startswith("syslog:"):
-        raise ValueError('"syslog:" in "%s" directive is not supported yet')
-    if target in LEVELS:
+def log_target(target: str, *levels: str) -> tuple[str | Syslog, str]:
+    """(path, "stderr" or a Syslog; the level); the debug levels of parts of nginx are debug here."""
+    place: str | Syslog = target
+    if target.startswith(PREFIX):
+        place = parse_syslog(target)
+    elif target.startswith("memory:"):
+        raise ValueError('"memory:" in "%s" directive is not supported')
+    elif target in LEVELS:
         raise ValueError(f'"{target}" in "%s" directive is a level, not a file: write {{ "FILE" = "{target}" }}')
-    if level not in LEVELS:
-        raise ValueError(f'invalid log level "{level}"')
-    return target, level
+    level = ""
+    for word in levels:
+        is_part = word in DEBUG_PARTS
+        if not is_part and word not in LEVELS:
+            raise ValueError(f'invalid log level "{word}"')
+        if level and not (is_part and level in DEBUG_PARTS):
+            raise ValueError(f'duplicate log level "{word}"')
+        level = word
+    return place, "debug" if level in DEBUG_PARTS else level or "error"
 
 
 def user_and_group(user: str, group: str = "") -> tuple[str, str]:
@@ -40,6 +54,29 @@ def pid_path(path: str) -> str:
     return "" if path == "off" else path
 
 
+class DebugConnection(NamedTuple):
+    """Clients that `debug_connection` names: a network, or those of unix sockets."""
+
+    network: Network | None
+
+    def has(self, address: bytes) -> bool:
+        """Whether the client of that address is one of them; `unix:` on a unix socket."""
+        if self.network is None:
+            return address == b"unix:"
+        number = parse_ip(address)
+        return number is not None and self.network.holds(number)
+
+
+def debug_connection(clients: str) -> DebugConnection:
+    """An address, a network or `unix:`."""
+    if clients == "unix:":
+        return DebugConnection(None)
+    try:
+        return DebugConnection(parse_network(clients)[0])
+    except ValueError:
+        raise ValueError(f'invalid address or network "{clients}" in "%s" directive') from None
+
+
 class MainDirectives:
     """Top level."""
 
@@ -52,14 +89,14 @@ class MainDirectives:
     worker_shutdown_timeout: float | None = directive(
         time, MAIN, doc="How long a worker told to quit may take to finish its requests; no limit unless set."
     )
-    error_log: tuple[tuple[str, str], ...] = directive(
+    error_log: tuple[tuple[str | Syslog, str], ...] = directive(
         log_target,
-        MAIN,
-        arity=(1, 2),
+        MAIN | HTTP | SERVER | LOCATION,
+        arity=(1, 1000),
         default="logs/error.log",
-        inherit=OWN_GATHER,
+        inherit=GATHER,
         named=True,
-        doc="Where errors go: a file or stderr, and from which level.",
+        doc="Where errors go: a file, stderr or syslog:server=ADDRESS, and from which level.",
     )
     events: None = directive(nothing, MAIN, arity=0, inherit=OWN, block=EVENTS, doc="Connection processing.")
     http: None = directive(nothing, MAIN, arity=0, inherit=OWN, block=HTTP, doc="Everything about HTTP.")

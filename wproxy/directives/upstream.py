@@ -5,8 +5,20 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from wproxy.address import Address, parse_address
-from wproxy.config.registry import OWN_GATHER, UPSTREAM, directive
+from wproxy.config.registry import OWN, OWN_GATHER, UPSTREAM, directive
 from wproxy.directives.addresses import in_upstream
+from wproxy.directives.balancing import (
+    ROUND_ROBIN,
+    Balancing,
+    StickyPlan,
+    hash_key,
+    ip_hash,
+    least_conn,
+    least_time,
+    queue,
+    random,
+    sticky,
+)
 from wproxy.directives.values import number, parse_time, time
 
 
@@ -21,52 +33,79 @@ class UpstreamServer(NamedTuple):
     max_conns: int = 0
     backup: bool = False
     down: bool = False
+    drain: bool = False
+    slow_start: float = 0.0
+    route: str = ""  # what binds sessions to it, instead of the MD5 of its address
+    resolve: bool = False
+    service: str = ""
 
 
 _NUMBERS = {"weight": 1, "max_fails": 0, "max_conns": 0}  # the least value of each
+_TIMES = ("fail_timeout", "slow_start")
+_FLAGS = ("backup", "down", "drain", "resolve")
+_LONGEST_ROUTE = 32
+# What has no effect yet.
+INEFFECTIVE_PARAMETERS = ("resolve", "service")
 
 
 def upstream_server(text: str, *parameters: str) -> UpstreamServer:
-    """`server ADDRESS [weight=N] [max_fails=N] [fail_timeout=T] [max_conns=N] [backup] [down]`."""
+    """`server ADDRESS [weight=N] [max_fails=N] [fail_timeout=T] [max_conns=N] [backup] [down] [drain] [slow_start=T] [route=S]
+    [resolve] [service=S]`."""
     try:
         server = UpstreamServer(text, parse_address(text, 80))
     except ValueError as error:
         raise in_upstream(error) from None
     for parameter in parameters:
         key, equals, value = parameter.partition("=")
-        if parameter == "backup":
-            server = server._replace(backup=True)
-        elif parameter == "down":
-            server = server._replace(down=True)
+        if parameter in _FLAGS:
+            flags: dict[str, Any] = {parameter: True}
+            server = server._replace(**flags)
         elif key in _NUMBERS and value.isascii() and value.isdigit() and len(value) < 10 and int(value) >= _NUMBERS[key]:
             numbers: dict[str, Any] = {key: int(value)}
             server = server._replace(**numbers)
-        elif key == "fail_timeout" and equals and (seconds := parse_time(value)) is not None:
-            server = server._replace(fail_timeout=seconds)
+        elif key in _TIMES and equals and (seconds := parse_time(value)) is not None:
+            times: dict[str, Any] = {key: seconds}
+            server = server._replace(**times)
+        elif key == "route" and 0 < len(value) <= _LONGEST_ROUTE and value.isascii() and value.isprintable() and ";" not in value:
+            server = server._replace(route=value)
+        elif key == "service" and value:
+            server = server._replace(service=value)
         else:
             raise ValueError(f'invalid parameter "{parameter}"')
+    if server.service and not server.resolve:
+        raise ValueError(f'service upstream "{text}" requires "resolve" parameter')
     return server
 
 
 def keepalive(count: str, local: str | None = None) -> int:
-    """The number of idle connections kept; all locations of the upstream share them."""
-    if local == "local":
-        raise ValueError('"local" in "%s" directive is not supported yet')
-    if local is not None:
+    """The number of idle connections kept.
+
+    `local` asks for connections that only the location which opened them uses again. What makes connections to one address
+    differ by location (proxy_bind, TLS) has no effect yet: they are all alike, and may be shared.
+    """
+    if local not in (None, "local"):
         raise ValueError(f'invalid parameter "{local}"')
     return number()(count)
 
 
 class UpstreamDirectives:
-    """Inside an `upstream` block."""
+    """Inside an `upstream` block.
+
+    balancing: the method that the last of the balancing directives asks for. peer_lines: of each peer, the `server` line that
+    named it; empty when no line did. session_memory: of `sticky learn` (wproxy.sessions).
+    """
+
+    balancing: Balancing = ROUND_ROBIN
+    peer_lines: tuple[UpstreamServer, ...] = ()
+    session_memory: memoryview | None = None
 
     server: tuple[UpstreamServer, ...] = directive(
         upstream_server,
         UPSTREAM,
-        arity=(1, 8),
+        arity=(1, 14),
         inherit=OWN_GATHER,
         named=True,
-        doc="One server of the group, with weight, max_fails, fail_timeout, max_conns, backup, down.",
+        doc="One server of the group, with weight, max_fails, fail_timeout, max_conns, backup, down, drain, slow_start, route.",
     )
     keepalive: int = directive(
         keepalive,
@@ -82,3 +121,32 @@ class UpstreamDirectives:
         time, UPSTREAM, default="1h", doc="How old an upstream connection may get and still be kept."
     )
     keepalive_timeout: float = directive(time, UPSTREAM, default="60s", doc="How long an idle upstream connection is kept.")
+    ip_hash: Balancing | None = directive(
+        ip_hash, UPSTREAM, arity=0, inherit=OWN, doc="Clients of one network (IPv4: the first three bytes) go to one server."
+    )
+    least_conn: Balancing | None = directive(
+        least_conn, UPSTREAM, arity=0, inherit=OWN, doc="The server with the fewest requests under way for its weight."
+    )
+    least_time: Balancing | None = directive(
+        least_time,
+        UPSTREAM,
+        arity=(1, 2),
+        inherit=OWN,
+        doc="The server with the shortest time to header or last_byte, and few requests.",
+    )
+    hash: Balancing | None = directive(
+        hash_key, UPSTREAM, arity=(1, 2), inherit=OWN, doc="Requests of one key go to one server; consistent: as ketama has it."
+    )
+    random: Balancing | None = directive(
+        random, UPSTREAM, arity=(0, 2), inherit=OWN, doc="Any server, by weight; two: the better of two."
+    )
+    sticky: StickyPlan | None = directive(
+        sticky, UPSTREAM, arity=(2, 1000), inherit=OWN, doc="Sessions stay with their server: by cookie, by route, or learnt."
+    )
+    queue: tuple[int, float] | None = directive(
+        queue, UPSTREAM, arity=(1, 2), inherit=OWN, doc="How many requests wait for a server with room, and timeout=: how long."
+    )
+
+
+# The directives that choose a method; the last one in a block counts.
+METHODS = ("ip_hash", "least_conn", "least_time", "hash", "random")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wproxy.address import Address
 from wproxy.directives.core import log_target, pid_path, user_and_group, worker_count
-from wproxy.directives.http_core import header_buffers, keepalive
-from wproxy.directives.listen import KeepaliveProbes, Listen, SocketOptions, listen
+from wproxy.directives.http_core import all_or_any, header_buffers, keepalive, limit_except, memory, tokens
+from wproxy.directives.error_page import KEPT, TARGETS, error_page
+from wproxy.directives.listen import KeepaliveProbes, Listen, SocketOptions, listen, names
 from wproxy.directives.log import AccessLog, LogFormat, access_log, log_format
 from wproxy.directives.proxy import header, http_version, proxy_target
-from wproxy.directives.rewrite import return_value
+from wproxy.directives.rewrite import assignment, condition, return_value, rewrite
 from wproxy.directives.upstream import UpstreamServer, upstream_server
 from wproxy.directives.values import flag, number, parse_time, size, text, time, word, words
 
@@ -246,6 +249,17 @@ ANY_8080 = Address("0.0.0.0", 8080)
             ["[::]:80", "ipv6only=off"],
             Listen("[::]:80", (Address("::", 80),), options=SocketOptions(ipv6only=False), has_options=True),
         ),
+        (["80", "ipv6only=on"], Listen("80", (Address("0.0.0.0", 80),), has_options=True)),
+        (["*"], Listen("*", (Address("0.0.0.0", 80),))),
+        (["127.0.0.1"], Listen("127.0.0.1", (Address("127.0.0.1", 80),))),
+        (["[::1]"], Listen("[::1]", (Address("::1", 80),))),
+        (["unix:/run/a.sock"], Listen("unix:/run/a.sock", (Address("/run/a.sock", -1),))),
+        (["8001-8001"], Listen("8001-8001", (Address("0.0.0.0", 8001),))),
+        (["*:8000-8001"], Listen("*:8000-8001", (Address("0.0.0.0", 8000), Address("0.0.0.0", 8001)))),
+        (["80", "so_keepalive=on"], Listen("80", (Address("0.0.0.0", 80),), options=SocketOptions(keepalive=KeepaliveProbes()), has_options=True)),
+        (["80", "so_keepalive=off"], Listen("80", (Address("0.0.0.0", 80),), options=SocketOptions(keepalive=KeepaliveProbes(False)), has_options=True)),
+        (["80", "fastopen=0", "multipath"], Listen("80", (Address("0.0.0.0", 80),), options=SocketOptions(fastopen=0, multipath=True), has_options=True)),
+        (["80", "quic", "proxy_protocol"], Listen("80", (Address("0.0.0.0", 80),), protocols=("quic", "proxy_protocol"))),
         (
             ["80", "so_keepalive=30m::10", "rcvbuf=8k", "sndbuf=16k", "fastopen=5", "deferred"],
             Listen(
@@ -271,18 +285,30 @@ def test_a_listener_has_an_address_and_parameters(arguments, value):
     ("arguments", "problem"),
     [
         (["99999"], 'invalid port in "99999" of the "listen" directive'),
-        (["a b:80"], 'invalid host in "a b:80" of the "listen" directive'),
-        (["8000-70000"], 'invalid port range in "8000-70000" of the "listen" directive'),
-        (["80", "ipv6only=on"], 'ipv6only is not supported on addr "0.0.0.0:80"'),
+        (["0"], 'invalid port in "0" of the "listen" directive'),
+        (["a:b"], 'invalid port in "a:b" of the "listen" directive'),
+        ([":80"], 'no host in ":80" of the "listen" directive'),
+        ([""], 'no host in "" of the "listen" directive'),
+        (["a b:80"], 'host not found in "a b:80" of the "listen" directive'),
+        (["[::1"], 'invalid host in "[::1" of the "listen" directive'),
+        (["unix:"], 'no path in the unix domain socket in "unix:" of the "listen" directive'),
+        (["8000-70000"], 'invalid port in "8000-70000" of the "listen" directive'),
+        (["8002-8000"], 'invalid port range in "8002-8000" of the "listen" directive'),
+        (["80", "ipv6only=x"], 'invalid parameter "ipv6only=x"'),
+        (["80", "ipv6only=of"], 'invalid ipv6only flags "of"'),
         (["80", "so_keepalive=x"], 'invalid so_keepalive value: "x"'),
-        (["80", "rcvbuf=x"], 'invalid rcvbuf "x"'),
-        (["80", "ssl"], 'invalid parameter "ssl"'),
+        (["80", "so_keepalive=::"], 'invalid so_keepalive value: "::"'),
+        (["80", "rcvbuf=x"], 'invalid rcvbuf "rcvbuf=x"'),
+        (["80", "sndbuf="], 'invalid sndbuf "sndbuf="'),
+        (["80", "fastopen=x"], 'invalid fastopen "fastopen=x"'),
+        (["80", "tls"], 'invalid parameter "tls"'),
+        (["80", "SSL"], 'invalid parameter "SSL"'),
         (["80", "backlog"], 'invalid parameter "backlog"'),
-        (["80", "backlog="], 'invalid parameter "backlog="'),
-        (["80", "backlog=0"], 'invalid parameter "backlog=0"'),
-        (["80", "backlog=-1"], 'invalid parameter "backlog=-1"'),
+        (["80", "backlog="], 'invalid backlog "backlog="'),
+        (["80", "backlog=0"], 'invalid backlog "backlog=0"'),
+        (["80", "backlog=-1"], 'invalid backlog "backlog=-1"'),
         (["80", "reuseport=on"], 'invalid parameter "reuseport=on"'),
-        (["80", "backlog=99999999999"], 'invalid parameter "backlog=99999999999"'),
+        (["80", "backlog=99999999999"], 'invalid backlog "backlog=99999999999"'),
     ],
 )
 def test_a_listener_that_makes_no_sense_is_refused(arguments, problem):
@@ -291,8 +317,27 @@ def test_a_listener_that_makes_no_sense_is_refused(arguments, problem):
 
 def test_buffers_are_a_number_and_a_size():
     assert header_buffers("4", "8k") == (4, 8192)
-    assert refusal(header_buffers, "0", "8k") == "value must be between 1 and 2147483647"
-    assert refusal(header_buffers, "8k", "4") == '"%s" directive invalid number'
+    for arguments in (("0", "8k"), ("8k", "4"), ("4", "0"), ("4", "1g"), ("x", "8k"), ("4", "x")):
+        assert refusal(header_buffers, *arguments) == '"%s" directive invalid value'
+
+
+def test_what_is_held_in_memory_is_not_gigabytes():
+    assert memory("8M") == 8 << 20
+    assert refusal(memory, "1g") == refusal(memory, "1G") == '"%s" directive invalid value'
+
+
+@pytest.mark.parametrize(("written", "value"), [("on", True), ("OFF", False), ("build", True), ("Build", True)])
+def test_the_version_is_told_or_not(written, value):
+    assert tokens(written) is value
+
+
+def test_the_version_is_told_in_no_other_way():
+    assert refusal(tokens, "yes") == 'invalid value "yes"'
+
+
+def test_rules_are_satisfied_all_or_any_in_any_case():
+    assert (all_or_any("ALL"), all_or_any("any")) == ("all", "any")
+    assert refusal(all_or_any, "some") == 'invalid value "some"'
 
 
 def test_keepalive_may_announce_another_time():
@@ -352,18 +397,17 @@ def test_a_proxy_pass_is_taken_apart(url, address, has_port, uri_part, host_head
         ("app:80", "invalid URL prefix"),
         ("ftp://app", "invalid URL prefix"),
         ("http:/app", "invalid URL prefix"),
-        ("https://app", '"https://" in "proxy_pass" is not supported yet'),
-        ("HTTPS://app", '"https://" in "proxy_pass" is not supported yet'),
-        ("http://$host", 'variables in "proxy_pass" are not supported yet'),
-        ("http://", 'no host in "" in upstream'),
-        ("http:///x", 'no host in "" in upstream'),
-        ("http://:80", 'no host in ":80" in upstream'),
-        ("http://app:0", 'invalid port in "app:0" in upstream'),
-        ("http://app:99999/x", 'invalid port in "app:99999" in upstream'),
-        ("http://a b", 'invalid host in "a b" in upstream'),
-        ("http://user@app", 'invalid host in "user@app" in upstream'),
-        ("http://[::1", 'invalid IPv6 address in "[::1" in upstream'),
-        ("http://unix:", 'no path in the unix domain socket "unix:"'),
+        ("http://$nope", 'unknown "nope" variable'),
+        ("http://", 'no host in upstream ""'),
+        ("http:///x", 'no host in upstream ""'),
+        ("http://:80", 'no host in upstream ":80"'),
+        ("http://app:0", 'invalid port in upstream "app:0"'),
+        ("http://app:99999/x", 'invalid port in upstream "app:99999"'),
+        ("https://app:99999", 'invalid port in upstream "app:99999"'),
+        ("http://a b", 'host not found in upstream "a b"'),
+        ("http://user@app", 'host not found in upstream "user@app"'),
+        ("http://[::1", 'invalid host in upstream "[::1"'),
+        ("http://unix:", 'no path in the unix domain socket in upstream "unix:"'),
         ("http://app/a b", "invalid URI"),
         ("http://app/a\r\nX: y", "invalid URI"),
         ("http://unix:/a.sock:/b c", "invalid URI"),
@@ -371,6 +415,26 @@ def test_a_proxy_pass_is_taken_apart(url, address, has_port, uri_part, host_head
 )
 def test_a_proxy_pass_that_makes_no_sense_is_refused(url, problem):
     assert problem in refusal(proxy_target, url)
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "host_header"),
+    [
+        ("https://app", ("app", 443), b"app"),
+        ("HTTPS://app:443/x", ("app", 443), b"app"),
+        ("https://app:80", ("app", 80), b"app:80"),
+    ],
+)
+def test_a_secure_proxy_pass_has_a_port_of_its_own(url, address, host_header):
+    target = proxy_target(url)
+    assert (target.address, target.host_header, target.is_secure) == (address, host_header, True)
+
+
+@pytest.mark.parametrize(("url", "is_secure"), [("http://$host", False), ("$scheme://a/$uri", False), ("https://$host", True)])
+def test_a_proxy_pass_with_variables_is_taken_apart_later(url, is_secure):
+    target = proxy_target(url)
+    assert (target.address, target.uri_part, target.is_secure) == (None, b"", is_secure)
+    assert target.template and target.template.text == url
 
 
 def test_a_header_is_a_name_and_a_template():
@@ -427,6 +491,180 @@ def test_a_return_code_has_up_to_three_digits(code):
     assert refusal(return_value, code) == f'invalid return code "{code}"'
 
 
+# rewrite, set, if
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path", "args", "adds_args", "redirect", "flag"),
+    [
+        (["^/a", "/b"], "/b", None, True, 0, ""),
+        (["^/a", "/b", "last"], "/b", None, True, 0, "last"),
+        (["^/a", "/b", "break"], "/b", None, True, 0, "break"),
+        (["^/a", "/b?x=1"], "/b", "x=1", True, 0, ""),
+        (["^/a", "/b?"], "/b", None, False, 0, ""),
+        (["^/a", "/b?x=1?"], "/b", "x=1", False, 0, ""),
+        (["^/a", "/b", "redirect"], "/b", None, True, 302, ""),
+        (["^/a", "/b", "permanent"], "/b", None, True, 301, ""),
+        (["^/a", "http://b"], "http://b", None, True, 302, ""),
+        (["^/a", "https://b"], "https://b", None, True, 302, ""),
+        (["^/a", "$scheme://b"], "$scheme://b", None, True, 302, ""),
+        (["^/a", "http://b", "permanent"], "http://b", None, True, 301, ""),
+    ],
+)
+def test_a_rewrite_is_a_regex_and_what_becomes_of_the_uri(arguments, path, args, adds_args, redirect, flag):
+    value = rewrite(*arguments)
+    assert value.regex.text == "^/a"
+    assert (value.replacement.text, value.args and value.args.text) == (path, args)
+    assert (value.adds_args, value.redirect, value.flag) == (adds_args, redirect, flag)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["(", "/b"], 'pcre2_compile() failed: missing closing parenthesis in "("'),
+        (["a", "/b", "final"], 'invalid parameter "final"'),
+        (["a", "$nope"], 'unknown "nope" variable'),
+        (["a", "/b?$nope"], 'unknown "nope" variable'),
+    ],
+)
+def test_a_rewrite_that_makes_no_sense_is_refused(arguments, problem):
+    assert refusal(rewrite, *arguments) == problem
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["a", "b"], 'invalid variable name "a"'),
+        (["$", "b"], 'invalid variable name "$"'),
+        (["", "b"], "invalid variable name"),
+        (["$uri", "b"], 'the duplicate "uri" variable'),
+        (["$URI", "b"], 'the duplicate "uri" variable'),
+        (["$a", "$nope"], 'unknown "nope" variable'),
+    ],
+)
+def test_an_assignment_that_makes_no_sense_is_refused(arguments, problem):
+    assert refusal(assignment, *arguments) == problem
+
+
+@pytest.mark.parametrize(
+    ("words_", "kind", "negated", "tested", "against"),
+    [
+        ("($host)", "is set", False, "$host", None),
+        ("( $host )", "is set", False, "$host", None),
+        ("(${host})", "is set", False, "${host}", None),
+        ("($host = a)", "=", False, "$host", "a"),
+        ("($host != a)", "=", True, "$host", "a"),
+        ("( $host = a )", "=", False, "$host", "a"),
+        ("($host = $uri)", "=", False, "$host", "$uri"),
+        ("($host ~ ^a)", "~", False, "$host", "^a"),
+        ("($host !~ ^a)", "~", True, "$host", "^a"),
+        ("($host ~* ^A)", "~", False, "$host", "^A"),
+        ("($host !~* ^A)", "~", True, "$host", "^A"),
+        ("(-f $uri)", "-f", False, "$uri", None),
+        ("(!-f $uri)", "-f", True, "$uri", None),
+        ("(-d /a)", "-d", False, "/a", None),
+        ("(!-e /a)", "-e", True, "/a", None),
+        ("( -x /a )", "-x", False, "/a", None),
+    ],
+)
+def test_a_condition_is_taken_apart(words_, kind, negated, tested, against):
+    value = condition(*words_.split())
+    assert (value.kind, value.negated, value.value.text) == (kind, negated, tested)
+    other = value.against.text if value.against else value.regex.text if value.regex else None
+    assert other == against
+    if value.regex:
+        assert value.regex.caseless is ("*" in words_)
+    assert value.text == words_
+
+
+def test_an_empty_text_may_be_compared_with():
+    """`if ($host = "")`: a quote ends a word, and the parenthesis is one of its own."""
+    value = condition("($host", "=", "", ")")
+    assert value.against and value.against.text == ""
+
+
+@pytest.mark.parametrize(
+    ("words_", "problem"),
+    [
+        (["$host"], 'invalid condition "$host"'),
+        (["($host"], 'invalid condition "$host"'),
+        (["($host", "=", "a"], 'invalid condition "a"'),
+        (["()"], 'invalid condition ")"'),
+        (["(a", "=", "b)"], 'invalid condition "a"'),
+        (["($host", "==", "b)"], 'unexpected "==" in condition'),
+        (["($host", "=", "b", "c)"], 'invalid condition "$host"'),
+        (["($host", "b)"], 'invalid condition "$host"'),
+        (["(-f)"], 'invalid condition "-f"'),
+        (["(-z", "a)"], 'invalid condition "-z"'),
+        (["(-f", "a", "b)"], 'invalid condition "-f"'),
+        (["($1)"], 'unknown "1" variable'),
+        (["($nope)"], 'unknown "nope" variable'),
+        (["($host", "~", "()"], 'pcre2_compile() failed: missing closing parenthesis in "("'),
+    ],
+)
+def test_a_condition_that_makes_no_sense_is_refused(words_, problem):
+    assert refusal(condition, *words_) == problem
+
+
+# error_page, server_name, limit_except
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        (["404", "/a"], ((404,), KEPT, "/a")),
+        (["404", "502", "@a"], ((404, 502), KEPT, "@a")),
+        (["404", "=200", "/a"], ((404,), 200, "/a")),
+        (["404", "=", "/a"], ((404,), TARGETS, "/a")),
+        (["404", "=200"], ((404,), KEPT, "=200")),
+        (["300", "599", "=301", "http://a/$uri"], ((300, 599), 301, "http://a/$uri")),
+    ],
+)
+def test_an_error_page_is_for_statuses_and_may_have_another(arguments, value):
+    read = error_page(*arguments)
+    assert (read.statuses, read.status, read.target.text) == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["299", "/a"], 'value "299" must be between 300 and 599'),
+        (["600", "/a"], 'value "600" must be between 300 and 599'),
+        (["499", "/a"], 'invalid value "499"'),
+        (["x", "/a"], 'invalid value "x"'),
+        (["404", "=x", "/a"], 'invalid value "=x"'),
+        (["=200", "/a"], 'invalid value "=200"'),
+    ],
+)
+def test_an_error_page_that_makes_no_sense_is_refused(arguments, problem):
+    assert refusal(error_page, *arguments) == problem
+
+
+def test_a_name_with_an_upper_case_letter_in_its_regex_ignores_case():
+    lower, upper = names("~^a$", "~^A$")
+    assert (lower.text, lower.regex and lower.regex.caseless) == ("~^a$", False)
+    assert (upper.text, upper.regex and upper.regex.caseless) == ("~^A$", True)
+
+
+def test_a_server_may_have_the_name_of_the_machine():
+    assert [name.text for name in names("$hostname", "$host")] == [os.uname().nodename.lower(), "$host"]
+
+
+@pytest.mark.parametrize("name", ["*", "*.", ".", "*a.b", "**"])
+def test_a_name_that_is_no_name_is_refused_where_it_stands(name):
+    assert refusal(names, "a", name) == f'server name "{name}" is invalid'
+
+
+def test_an_empty_regex_is_no_name():
+    assert refusal(names, "~") == 'empty regex in server name "~"'
+
+
+def test_methods_are_known_and_get_brings_head():
+    assert limit_except("get", "POST").methods == frozenset((b"GET", b"HEAD", b"POST"))
+    assert limit_except("POST").methods == frozenset((b"POST",))
+    assert refusal(limit_except, "BREW") == 'invalid method "BREW"'
+
+
 def test_a_returned_text_has_known_variables():
     assert refusal(return_value, "200", "$nope") == 'unknown "nope" variable'
 
@@ -481,4 +719,4 @@ def test_a_parameter_that_makes_no_sense_is_refused(parameter):
 
 
 def test_a_server_is_an_address():
-    assert refusal(upstream_server, "a:99999") == 'invalid port in "a:99999" in upstream'
+    assert refusal(upstream_server, "a:99999") == 'invalid port in upstream "a:99999"'

@@ -1,0 +1,509 @@
+"""`wproxy explain` beside a worker: whatever it says of a request, a worker of this process does, byte for byte."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conversation import Stage
+from like_nginx import Echo
+
+from tests.proxy_rows import HEAD_ROWS, MAP, URI_ROWS
+from worker.explain import explain
+from wproxy.config.convert import NGINX, TOML, convert, read_document
+from wproxy.config.load import resolve_document
+from wproxy.explain import CannotExplain, Explanation, read_question
+from wproxy.variables import hear_complaints
+
+
+class Backend(Echo):
+    """Keeps the heads that it receives."""
+
+    def __init__(self, directory: Path) -> None:
+        self.heads: list[bytes] = []
+        super().__init__(directory)
+
+    def _answer(self, head: bytes, body: bytes) -> bytes:
+        self.heads.append(head + b"\r\n\r\n")
+        return b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+    def one(self) -> str:
+        [head] = self.heads
+        self.heads.clear()
+        return head.decode("latin-1")
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[Backend]:
+    made = Backend(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def _complaints() -> Iterator[None]:
+    yield
+    hear_complaints(lambda request, level, text: None)
+
+
+def no_look_up(host: str, port: int) -> list:
+    raise OSError(host)
+
+
+def asked(conf: str, url: str, *fields: str, method: str = "GET", directory: str = "/", **more: str) -> Explanation:
+    """The explanation of a request by a configuration of nginx's."""
+    document = read_document(conf.encode(), "t.conf", NGINX)
+    configuration = resolve_document(document, "t.conf", directory, no_look_up)
+    return explain(configuration, document.root, read_question(method, url, fields, **more))
+
+
+def site(http: str, servers: list[str]) -> str:
+    """A configuration with a server for each of these, called r0, r1, ..."""
+    blocks = "\n".join(f"server {{ listen 127.0.0.1:8080; server_name r{n}; {inside} }}" for n, inside in enumerate(servers))
+    return f"error_log DIR/error.log warn;\nevents {{}}\nhttp {{ access_log off; {http}\n{blocks}\n}}\n".replace("NAME", "$host")
+
+
+def fill(text: str, backend: Backend, number: int = 0) -> str:
+    return text.replace("BACK", backend.name).replace("SOCK", backend.path).replace("NAME", f"r{number}")
+
+
+def staged(make: Callable[..., Stage], conf: str) -> Stage:
+    """A worker on the same configuration, as TOML."""
+    text = convert(conf.encode(), NGINX, TOML, "t.conf").decode()
+    return make(peers=0, text=text.replace("{", "{{").replace("}", "}}"))
+
+
+def exchange(front: Stage, method: str, target: str, fields: tuple[str, ...], body: bytes = b"") -> str:
+    """What a client gets."""
+    client = front.client()
+    lines = [f"{method} {target} HTTP/1.1", *fields]
+    client.send("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+    assert client.is_closed(), (method, target)
+    received = bytes(client.received).decode("latin-1")
+    client.close()
+    return received
+
+
+# The upstream receives what explain says, and what the specification says.
+
+
+def test_every_uri_of_the_specification(stage, backend, tmp_path):
+    conf = fill(site("", [row.server for row in URI_ROWS]), backend).replace("DIR", str(tmp_path))
+    front = staged(stage, conf)
+    for number, row in enumerate(URI_ROWS):
+        fields = (f"Host: r{number}", "Connection: close")
+        assert exchange(front, "GET", fill(row.target, backend, number), fields).startswith("HTTP/1.1 200 OK\r\n"), row
+        head = backend.one()
+        assert head.split(" ")[1] == row.received, row
+        if row.target.startswith("/"):  # no URL says that the target is to be a whole URL
+            found = asked(conf, f"http://r{number}:8080{row.target}", *fields)
+            assert found.upstream_head == head, row
+            assert found.action_kind == "proxy"
+            assert found.upstream in (backend.name, f"unix:{backend.path}")
+
+
+def test_every_head_of_the_specification(stage, backend, tmp_path):
+    conf = fill(site(MAP, [row.server for row in HEAD_ROWS]), backend).replace("DIR", str(tmp_path))
+    front = staged(stage, conf)
+    for number, row in enumerate(HEAD_ROWS):
+        fields = (f"Host: r{number}", "Connection: close", *row.fields)
+        length = next((int(field[16:]) for field in row.fields if field.startswith("Content-Length: ")), 0)
+        found = asked(conf, f"http://r{number}:8080/h/x?q", *fields, method=row.method)
+        assert exchange(front, row.method, "/h/x?q", fields, b"x" * length).startswith("HTTP/1.1 200 OK\r\n"), row
+        head = backend.one()
+        assert head == "\r\n".join([*(fill(line, backend, number) for line in row.received), "", ""]), row
+        assert found.upstream_head == head, row
+
+
+# The client receives what explain says.
+
+CASES = [
+    ("location / { return 200 hello; }", "/"),
+    ("location / { return 200 $arg_a; default_type text/x; add_header X-A $host; add_header X-B b always; }", "/?a=b"),
+    ("location / { return 404; add_header X-A a; add_header X-B b always; }", "/"),
+    ("location / { return 444; }", "/"),
+    ("location / { return 301 /other?$args; }", "/?a=b"),
+    ("location / { return 302 https://elsewhere/$uri; }", "/a%20b"),
+    ("return 307 $scheme://x$request_uri;", "/a//b"),
+    ("location /p/ { proxy_pass http://BACK; }", "/p?a"),
+    ("root DIR/www;", "/a.html"),
+    ("root DIR/www; expires epoch; etag off;", "/a.html"),
+    ("root DIR/www; expires max; add_header Cache-Control public;", "/a.html"),
+    ("root DIR/www;", "/big.bin"),
+    ("root DIR/www;", "/dir"),
+    ("root DIR/www;", "/dir/"),
+    ("root DIR/www;", "/dir2/"),
+    ("root DIR/www;", "/none"),
+    ("location /al/ { alias DIR/www/; }", "/al/a.html"),
+    ("root DIR/www; location / { try_files $uri $uri.html =410; }", "/a"),
+    ("root DIR/www; location / { try_files $uri $uri/ =410; }", "/b"),
+    ("root DIR/www; error_page 404 /a.html;", "/none"),
+    ("root DIR/www; error_page 404 =200 /a.html;", "/none"),
+    ("error_page 404 https://x/y; location / { return 404; }", "/"),
+    ("error_page 404 @n; location @n { return 201 named; } location / { internal; }", "/"),
+    ("rewrite ^/a/(.*) /b/$1; location /b/ { return 200 $uri; }", "/a/x"),
+    ("rewrite ^/a/(.*) /b/$1 permanent;", "/a/x?y"),
+    ("location / { rewrite ^ /again/$uri; }", "/x"),
+    ("location / { if ($arg_a) { return 403; } return 200 $http_x; }", "/?a"),
+    ("location / { if ($http_x = y) { set $b c; } return 200 $b; }", "/"),
+    ("location / { limit_except GET { allow all; } return 405; }", "/"),
+    ("location ~ ^/(?<word>\\w+)$ { return 200 $word-$1; }", "/word"),
+    ("location / { proxy_pass http://BACK; proxy_set_header X $arg_a; } location /x/ { internal; }", "/x/"),
+    ("keepalive_timeout 0; location / { return 204; }", "/"),
+    ("server_tokens off; location / { return 200; add_trailer X-T t; }", "/"),
+]  # fmt: skip
+
+_VOLATILE = re.compile(r"\r\n(?:Date|Expires): [^\r]*")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    www = tmp_path / "www"
+    (www / "dir").mkdir(parents=True)
+    (www / "dir2").mkdir()
+    (www / "a.html").write_text("<p>a")
+    (www / "dir" / "index.html").write_text("<p>index")
+    (www / "big.bin").write_bytes(b"x" * 200_000)
+    os.utime(www / "a.html", (10**9, 10**9))
+    return tmp_path
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_the_answer_is_the_one_that_a_client_gets(stage, backend, files, method):
+    conf = fill(site("", [server for server, _ in CASES]), backend).replace("DIR", str(files))
+    front = staged(stage, conf)
+    seen = set()
+    for number, (server, target) in enumerate(CASES):
+        fields = (f"Host: r{number}", "Connection: close")
+        found = asked(conf, f"http://r{number}:8080{target}", *fields, method=method)
+        received = exchange(front, method, target, fields)
+        head, blank, body = received.partition("\r\n\r\n")
+        assert _VOLATILE.sub("", found.response_head) == _VOLATILE.sub("", head + blank), (server, target)
+        assert found.status == (int(received[9:12]) if received else 444)
+        assert f"Location: {found.redirect}\r\n" in head + "\r\n" if found.redirect else "Location:" not in head
+        assert all(f"\r\n{field}" in head for field in found.added_fields), (server, found.added_fields, head)
+        if found.action_kind == "file" and method == "GET":
+            assert Path(found.file).read_text() == body
+        seen.add(found.action_kind)
+        assert backend.heads == []
+    assert seen >= {"close", "error", "redirect", "return"} | ({"file"} if method != "POST" else set())
+
+
+def test_a_body_that_is_too_large_is_refused_for_its_length(stage, tmp_path, backend):
+    conf = fill(site("client_max_body_size 1k;", ["location / { proxy_pass http://BACK; client_max_body_size 10; }"]), backend)
+    conf = conf.replace("DIR", str(tmp_path))
+    front = staged(stage, conf)
+    fields = ("Host: r0", "Connection: close", "Content-Length: 11")
+    found = asked(conf, "http://r0:8080/", *fields, method="PUT")
+    client = front.client().send(("\r\n".join(["PUT / HTTP/1.1", *fields, "", ""])).encode() + b"x" * 11)
+    head = bytes(client.pull_all()).decode().partition("\r\n\r\n")[0] + "\r\n\r\n"
+    assert _VOLATILE.sub("", found.response_head) == _VOLATILE.sub("", head)
+    assert (found.status, found.action_kind) == (413, "error")
+    assert "client_max_body_size 10: t.conf:4" in found.action
+    assert found.log == [line for line in found.log if "client intended to send too large body: 11 bytes" in line] != []
+    written = Path(tmp_path, "error.log").read_text()
+    assert [re.sub(r" \(client_max.*", "", line.partition("*1 ")[2]) for line in written.splitlines()] == [
+        re.sub(r" \(client_max.*", "", line.partition("] ")[2]) for line in found.log
+    ]
+
+
+# Why.
+
+WHY = r"""error_log e.log info;
+events {}
+http {
+    map $http_upgrade $cu {
+        default upgrade;
+        ''      close;
+    }
+    geo $g { default 0;
+        127.0.0.0/8 1; }
+    split_clients $remote_addr $half {
+        100% all; }
+    add_header X-Http http;
+    upstream app {
+        server 127.0.0.1:9001 weight=3;
+        server 127.0.0.1:9002 backup;
+        keepalive 8;
+    }
+    upstream dead { server 127.0.0.1:9003 down; }
+    server {
+        listen 127.0.0.1:8080;
+        server_name first .dotted.example *.example.org
+            www.* ~^w(?<digits>\d+)\.net$;
+        error_page 404 =200 /fallback;
+        rewrite ^/old/(.*) /new/$1;
+        if ($arg_stop) {
+            set $why "$arg_stop";
+            return 410;
+        }
+        location / { proxy_pass http://dead; }
+        location /api { }
+        location /api/ {
+            proxy_set_header X-Map $cu;
+            proxy_set_header X-Geo $g$half;
+            proxy_pass http://app/;
+            location ~ \.none$ { }
+            location ~ \.cut$ { return 200; }
+            location ~ \.cut$ { return 201; }
+        }
+        location ^~ /static/ { try_files $uri /x/$uri =404; }
+        location ~ \.php$ { return 200 php; }
+        location = /exact { internal; }
+        location /only/ { limit_except GET { proxy_pass http://dead; } return 405; }
+        location /fallback { return 200; }
+        location ~ ^/slow/(a+)+$ { }
+    }
+    server {
+        listen 127.0.0.1:8080 default_server;
+        listen unix:/tmp/explain.sock;
+        listen [::1]:8080;
+        listen 8081;
+    }
+    server { listen 8081; server_name ~^(a+)+$; }
+}
+"""
+
+
+def why(url: str, *fields: str, **more: str) -> Explanation:
+    return asked(WHY, f"http://{url}", *fields, **more)
+
+
+@pytest.mark.parametrize(
+    "host, kind, name, line",
+    [
+        ("first", "exact", "first", 21),
+        ("FIRST.", "exact", "first", 21),
+        ("dotted.example", "exact", ".dotted.example", 21),
+        ("a.dotted.example", "wildcard", ".dotted.example", 21),
+        ("a.b.example.org", "wildcard", "*.example.org", 21),
+        ("www.any", "wildcard", "www.*", 21),
+        ("w12.net", "regex", r"~^w(?<digits>\d+)\.net$", 21),
+    ],
+)
+def test_the_server_is_named_with_the_name_that_matched(host, kind, name, line):
+    found = why(f"{host}:8080/exact")
+    assert (found.server_kind, found.server_name) == (kind, name)
+    assert found.server_name_at == f"t.conf:{line + (found.server_name_at[-1] == '2')}"
+    assert found.server_at == "t.conf:19"
+    assert f'"{name}"' in found.server_why
+
+
+def test_the_default_server_is_told_from_the_others():
+    found = why("nobody:8080/")
+    assert (found.server_kind, found.server_name, found.server_at) == ("default", "", "t.conf:46")
+    assert found.server_why == 'no server_name fits "nobody": the default server (t.conf:47)'
+    assert why("nobody:8081/").server_why.endswith("the default server, since it is the first")
+
+
+@pytest.mark.parametrize(
+    "url, listen, address, reason",
+    [
+        ("127.0.0.1:8080/", "", "127.0.0.1:8080", "it listens on that address"),
+        ("localhost:8080/", "", "127.0.0.1:8080", "it listens on that address"),
+        ("[::1]:8080/", "", "[::1]:8080", "it listens on that address"),
+        ("first:8080/", "", "127.0.0.1:8080", "it listens on port 8080"),
+        ("first:8081/", "", "0.0.0.0:8081", "it listens on port 8081 of all addresses"),
+        ("10.1.2.3:8081/", "", "0.0.0.0:8081", "it listens on port 8081 of all addresses"),
+        ("first/", "", "127.0.0.1:8080", "nothing listens on port 80 and the URL names none: the first listener"),
+        ("first/", "unix:/tmp/explain.sock", "unix:/tmp/explain.sock", "it was asked for"),
+        ("first/", "[::1]:8080", "[::1]:8080", "it was asked for"),
+        ("first:9/", "*:8081", "0.0.0.0:8081", "it was asked for"),
+    ],
+)
+def test_the_listener_and_why(url, listen, address, reason):
+    found = why(url, listen=listen)
+    assert (found.listener, found.listener_why) == (address, reason)
+    assert re.fullmatch(r"t\.conf:(20|4[789]|50)", found.listener_at)
+
+
+@pytest.mark.parametrize(
+    "url, listen, complaint",
+    [
+        ("first:82/", "", r"nothing listens on port 82: there is 127\.0\.0\.1:8080, .*--listen ADDRESS chooses one"),
+        ("10.0.0.1:8080/", "", r"nothing listens on 10\.0\.0\.1 port 8080: there is "),
+        ("[::2]:8081/", "", "nothing listens on ::2 port 8081: "),
+        ("first/", "unix:/nope", 'nothing listens on "unix:/nope": there is '),
+        ("first/", "a b", 'invalid host in "a b"'),
+        ("first/", "1:2:3", "there is 127"),
+    ],
+)
+def test_where_nothing_listens_nothing_is_explained(url, listen, complaint):
+    with pytest.raises(CannotExplain, match=complaint) as caught:
+        why(url, listen=listen)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "method, target, fields, complaint",
+    [
+        ("get", "/", (), "the request is refused with 400: client sent invalid method"),
+        ("TRACE", "/", (), "the request is refused with 405: "),
+        ("GET", "/../..", (), "the request is refused with 400: client sent invalid request"),
+        ("GET", "/%zz", (), "the request is refused with 400: client sent invalid request"),
+        ("GET", "/", ("Host: a/b",), "the request is refused with 400: client sent invalid host header"),
+        ("GET", "/", ("Host: a", "host: b"), "the request is refused with 400: client sent duplicate h(ost|eader)"),
+        ("GET", "/", ("A B: c",), 'the request is refused with 400: client sent invalid header line: "A B: c"'),
+        ("GET", "/", ("Content-Length: -1",), 'the request is refused with 400: client sent invalid "Content-Length" header'),
+        ("GET", "/", (f"X: {'x' * 9000}",), "the request is refused with 494|400: client sent too"),
+    ],
+)
+def test_a_request_that_would_not_be_read_is_refused_in_the_same_words(method, target, fields, complaint):
+    with pytest.raises(CannotExplain, match=complaint) as caught:
+        why(f"first:8080{target}", *fields, method=method)
+    assert "\n" not in str(caught.value)
+
+
+def considered(found: Explanation) -> list[tuple[str, str, str]]:
+    """Of the first search for a location: another may follow for an error page."""
+    step = next(step for step in found.steps if step["kind"] == "location")
+    return [(one["location"], one["at"].removeprefix("t.conf:"), one["why"]) for one in step["considered"]]
+
+
+def test_every_location_is_considered_for_a_reason():
+    found = why("first:8080/api/x.cut")
+    assert (found.location, found.location_at, found.location_why) == (r"~ \.cut$", "t.conf:36", "regex, matches")
+    assert considered(found) == [
+        ("= /exact", "41", "exact, is another URI"),
+        ("/", "29", "a shorter prefix"),
+        ("/api", "30", "a shorter prefix"),
+        ("^~ /static/", "39", "prefix, does not match"),
+        ("/only/", "42", "prefix, does not match"),
+        ("/fallback", "43", "prefix, does not match"),
+        ("/api/", "31", "the longest prefix"),
+        (r"~ \.none$", "35", "regex, does not match"),
+        (r"~ \.cut$", "36", "regex, matches"),
+        (r"~ \.cut$", "37", "regex, is not asked"),
+    ]
+    static = why("first:8080/static/a.php")
+    assert ("^~ /static/", "39", "the longest prefix, and no regex is asked") in considered(static)
+    assert (r"~ \.php$", "40", "regex, is not asked") in considered(static)
+    assert (r"~ \.php$", "40", "regex, matches") in considered(why("first:8080/api/a.php"))
+    assert considered(why("first:8080/exact")) == [("= /exact", "41", "exact")]
+
+
+def steps(found: Explanation) -> list[tuple[str, str, str]]:
+    return [
+        (step["kind"], step["text"], step["at"].removeprefix("t.conf:")) for step in found.steps if step["kind"] != "location"
+    ]
+
+
+def test_steps_are_told_in_order_with_their_lines():
+    found = why("first:8080/old/x?stop=now")
+    assert steps(found) == [
+        ("rewrite", 'rewrite ^/old/(.*): "/old/x" becomes "/new/x?stop=now"', "24"),
+        ("if", "if ($arg_stop): true", "25"),
+        ("set", 'set $why to "now"', "26"),
+        ("return", "return 410", "27"),
+    ]
+    assert (found.status, found.action_kind, found.action_at) == (410, "error", "t.conf:27")
+    assert found.location == "(the server itself)"
+
+
+def test_tables_are_told_with_the_line_of_the_entry():
+    texts = {step[0]: step[1:] for step in steps(why("first:8080/api/x"))}
+    assert texts["map"] == ('map $cu: "" gives "close" by ""', "6")
+    assert texts["geo"] == ('geo $g: "127.0.0.1" gives "1"', "9")
+    assert texts["split_clients"] == ('split_clients $half: "127.0.0.1" gives "all"', "11")
+    texts = {step[0]: step[1:] for step in steps(why("first:8080/api/x", "Upgrade: x", client="10.0.0.1"))}
+    assert texts["map"] == ('map $cu: "x" gives "upgrade" by default', "5")
+    assert texts["geo"] == ('geo $g: "10.0.0.1" gives "0"', "8")
+
+
+def test_files_that_are_looked_for_and_the_error_page_that_answers():
+    found = why("first:8080/static/a", directory="/nowhere/")
+    kinds = [(kind, line) for kind, _, line in steps(found)]
+    assert kinds[2:7] == [("try_files", "39"), ("try_files", "39"), ("try_files", "39"), ("error_page", "23"), ("redirect", "")]
+    assert steps(found)[2][1] == "try_files: /nowhere/html/static/a is not there"
+    assert steps(found)[4][1] == "try_files: =404"
+    assert (found.location, found.status, found.action_kind) == ("/fallback", 200, "return")
+
+
+def test_the_redirect_that_nobody_wrote_is_told_as_such():
+    conf = "events {} http { server { listen 8080;\nlocation /p/ {\nproxy_pass http://127.0.0.1:1;\n} } }"
+    found = asked(conf, "http://x:8080/p?a")
+    assert (found.location, found.location_at) == ("= /p (made by the proxy_pass of /p/)", "t.conf:2")
+    assert (found.redirect, found.action_at) == ("http://x:8080/p/?a", "t.conf:3")
+
+
+def test_the_upstream_is_told_with_its_peers_and_settings():
+    found = why("first:8080/api/x")
+    assert (found.upstream, found.upstream_at) == ("app", "t.conf:13")
+    assert found.peers == ["127.0.0.1:9001 weight=3", "127.0.0.1:9002 backup"]
+    assert (found.action, found.action_at, found.status) == ("proxy_pass to http://app/", "t.conf:34", None)
+    assert found.added_fields == ["X-Http: http"]
+    settings = {(one["block"], one["name"], one["value"]): one["from"] for one in found.settings}
+    assert settings["upstream", "keepalive", "8"] == "t.conf:16"
+    assert settings["upstream", "keepalive_timeout", "60s"] == "default"
+    assert settings["location", "proxy_set_header", "X-Map $cu"] == "t.conf:32"
+    assert settings["location", "proxy_set_header", "X-Geo $g$half"] == "t.conf:33"
+    assert settings["location", "add_header", "X-Http http"] == "t.conf:12"
+    assert settings["location", "error_page", "404 =200 /fallback"] == "t.conf:23"
+    assert settings["location", "proxy_read_timeout", "60s"] == "default"
+    assert settings["server", "merge_slashes", "on"] == "default"
+
+
+def test_without_a_live_peer_the_answer_is_502():
+    found = why("first:8080/x")
+    assert (found.status, found.upstream, found.upstream_head, found.action_kind) == (502, "dead", "", "error")
+    assert any("no live upstreams" in line for line in found.log)
+
+
+def test_an_alias_takes_the_place_of_the_root_among_the_settings():
+    conf = "events {} http { server { listen 8080; root /r; location /a/ { alias /b/; } location /c/ { } } }"
+    names = [(one["name"], one["value"]) for one in asked(conf, "http://x:8080/a/x").settings]
+    assert ("alias", "/b/") in names
+    assert not any(name == "root" for name, _ in names)
+    assert ("root", "/r") in [(one["name"], one["value"]) for one in asked(conf, "http://x:8080/c/x").settings]
+
+
+def test_what_has_no_effect_yet_is_told_as_such():
+    conf = "events {} http { gzip on; server { listen 8080 ssl; location / { allow 10.0.0.0/8; return 200; } } }"
+    found = asked(conf, "https://x:8080/")
+    effects = {one["name"]: one["effect"] for one in found.settings}
+    assert effects["gzip"] == "no"
+    assert effects["proxy_read_timeout"] == "yes"
+    assert any('"ssl" parameter of "listen"' in refusal for refusal in found.refusals)
+
+
+def test_other_methods_and_internal_locations_are_told():
+    found = why("first:8080/only/", method="POST")
+    assert (found.location, found.location_at) == ("limit_except in /only/", "t.conf:42")
+    conf = "events {} http { server { listen 8080; location / { internal; } } }"
+    found = asked(conf, "http://x:8080/")
+    assert found.action == "answer with 404, the built-in page: the location is internal"
+
+
+def test_a_chunked_body_is_sent_on_in_chunks():
+    found = why("first:8080/api/x", "Transfer-Encoding: chunked", method="POST")
+    assert "\r\nTransfer-Encoding: chunked\r\n" in found.upstream_head
+    assert any(step["kind"] == "body" for step in found.steps)
+
+
+def test_the_error_log_says_what_its_level_lets_through():
+    quiet = asked("error_log e crit; events {} http { server { listen 8080; root /nowhere; } }", "http://x:8080/a")
+    loud = asked("error_log e error; events {} http { server { listen 8080; root /nowhere; } }", "http://x:8080/a")
+    assert (quiet.status, quiet.log) == (404, [])
+    assert loud.log == [
+        '[error] open() "/nowhere/a" failed (2: No such file or directory), client: 127.0.0.1, server: , '
+        'request: "GET /a HTTP/1.1", host: "x:8080"'
+    ]
+    assert loud.file == "/nowhere/a"
+
+
+def test_a_variable_that_would_break_the_head_ends_in_500():
+    conf = "events {} http { server { listen 8080; location / { proxy_pass http://127.0.0.1:1; proxy_set_header X $uri; } } }"
+    found = asked(conf, "http://x:8080/a%0D%0Ab")
+    assert (found.status, found.upstream_head) == (500, "")
+    assert "line break" in found.action
+
+
+def test_nothing_is_left_open(files):
+    conf = f"events {{}} http {{ server {{ listen 8080; root {files}/www; }} }}"
+    before = sorted(os.listdir("/proc/self/fd"))
+    for target in ("a.html", "big.bin", "dir/", "none"):
+        asked(conf, f"http://x:8080/{target}")
+    assert sorted(os.listdir("/proc/self/fd")) == before

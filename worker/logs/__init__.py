@@ -1,0 +1,29 @@
+"""Access logs, and what the error logs say of a request.
+
+formats.py   a log_format, compiled to a function from a finished request to its line
+files.py     one file of an access log: what is gathered for it, and how that is written
+access.py    all access logs of a worker
+errors.py    all error logs of a worker, and lines about a request
+syslog.py    the sockets to syslog
+"""
+
+from worker.logs.access import AccessLogs, Write
+from worker.logs.errors import ErrorLogs, announcer, log_connection, log_of_server, log_request
+from worker.logs.files import LogFile
+from worker.logs.formats import compile_format, escape_default, escape_json, escape_none, shown
+
+__all__ = [
+    "AccessLogs",
+    "ErrorLogs",
+    "LogFile",
+    "Write",
+    "announcer",
+    "compile_format",
+    "escape_default",
+    "escape_json",
+    "escape_none",
+    "log_connection",
+    "log_of_server",
+    "log_request",
+    "shown",
+]

@@ -1,0 +1,269 @@
+"""All access logs of a worker: the functions that log a request, and when what they gather is written.
+
+Without `buffer=` lines are written at the end of a turn of the loop that comes at least FLUSH_PAUSE after the last write, and
+whenever FLUSH_BYTES have come together. With it they wait until the buffer is full or `flush=` is over. Everything is written
+before files are opened anew and at the exit.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from typing import Any
+
+from worker.logs.errors import log_request
+from worker.logs.files import LogFile
+from worker.logs.formats import compile_format
+from worker.logs.syslog import connect_to_syslog
+from wproxy.config.model import Configuration, Location
+from wproxy.directives.log import AccessLog
+from wproxy.files import shown_path
+from wproxy.http import Clock, Request
+from wproxy.log_files import STANDARD, append_lines, may_take_back, open_for_appending
+from wproxy.syslog import Syslog, SyslogSender
+from wproxy.template import Template
+
+FLUSH_PAUSE = 0.1
+# How often lost lines are reported, in seconds.
+REPORT_PAUSE = 60.0
+
+Write = Callable[[Request], None]
+Line = Callable[[Request], bytes]
+
+
+def _tell_nobody(level: str, text: str) -> None:
+    """Without an error log."""
+
+
+class AccessLogs:
+    """All access logs of a worker."""
+
+    def __init__(self, configuration: Configuration, clock: Clock, report: Callable[[str, str], Any] = _tell_nobody) -> None:
+        """report: told (level, text) of lines that were lost."""
+        self._configuration = configuration
+        self._clock = clock
+        self._report = report
+        self._reported = clock.now - REPORT_PAUSE
+        self._files: dict[str, LogFile] = {}
+        # Those without a buffer= come first: they are looked at between two flushes.
+        self._prompt: list[LogFile] = []
+        self._gathering: list[LogFile] = []
+        self._senders: dict[Syslog, SyslogSender] = {}
+        self._named: dict[Template, NamedByRequest] = {}
+        self._formats: dict[str, Line] = {}
+        self._flushed = 0.0
+
+    def writer(self, location: Location) -> Write | None:
+        """The function that logs a finished request of this location; None when nothing is to be logged. Raises OSError."""
+        if any(log.path == "off" for log in location.access_log):
+            return None
+        writers = [write for log in location.access_log if (write := self._writer(log)) is not None]
+        if len(writers) < 2:
+            return writers[0] if writers else None
+
+        def write_all(request: Request) -> None:
+            for write in writers:
+                write(request)
+
+        return write_all
+
+    def flush_if_due(self) -> bool:
+        """Write what has waited for long enough; True while lines wait for that."""
+        now = self._clock.now
+        if now - self._flushed >= FLUSH_PAUSE:
+            self._flushed = now
+            for file in self._prompt:
+                if file.lines:
+                    file.flush()
+            waits = False
+            for file in self._gathering:
+                if file.lines:
+                    if file.is_due(now):
+                        file.flush()
+                    elif file.patience:
+                        waits = True
+            if now - self._reported >= REPORT_PAUSE:
+                self._report_losses()
+            return waits
+        for file in self._prompt:
+            if file.lines:
+                return True
+        return bool(self._gathering) and any(file.lines and file.patience for file in self._gathering)
+
+    def flush(self) -> None:
+        """Write everything out."""
+        self._flushed = self._clock.now
+        for file in self._files.values():
+            file.flush()
+
+    def close(self) -> None:
+        """Write everything out for the last time, and say what was lost."""
+        self.flush()
+        self._report_losses()
+
+    def reopen(self) -> None:
+        """Write everything out and open every file by its name again. Raises OSError: those that failed stay as they were."""
+        self.flush()
+        failure: OSError | None = None
+        for file in self._files.values():
+            try:
+                file.open()
+            except OSError as error:
+                failure = error
+        for sender in self._senders.values():
+            sender.close()
+        if failure is not None:
+            raise failure
+
+    def _report_losses(self) -> None:
+        places: tuple[LogFile | SyslogSender | NamedByRequest, ...] = (
+            *self._files.values(),
+            *self._senders.values(),
+            *self._named.values(),
+        )
+        for place in places:
+            error = place.failure
+            if place.lost and error is not None:
+                self._reported = self._clock.now
+                self._report(
+                    "alert", f"{place.title} failed ({error.errno}: {error.strerror}), access log lines lost: {place.lost}"
+                )
+                place.lost = 0
+
+    # Functions that log a request.
+
+    def _writer(self, log: AccessLog) -> Write | None:
+        line = self._line(log.format)
+        if log.syslog is not None:
+            write = self._syslog_writer(log.syslog, line)
+        elif log.place is not None:
+            write = self._named_writer(log.place, line)
+        else:
+            write = self._file_writer(log, line)
+        return write if log.condition is None else conditional(write, log.condition)
+
+    def _line(self, name: str) -> Line:
+        line = self._formats.get(name)
+        if line is None:
+            line = self._formats[name] = compile_format(self._configuration.log_formats[name])
+        return line
+
+    def _file_writer(self, log: AccessLog, line: Line) -> Write:
+        file = self._file(log)
+
+        def write(request: Request, file: LogFile = file, line: Line = line) -> None:
+            text = line(request)
+            file.lines.append(text)
+            file.buffered += len(text)
+            if file.buffered >= file.limit:
+                file.flush()
+
+        return write
+
+    def _file(self, log: AccessLog) -> LogFile:
+        absolute = log.path if log.path in STANDARD else self._configuration.path(log.path)
+        file = self._files.get(absolute)
+        if file is None:
+            file = LogFile(absolute)
+            file.open()
+            self._files[absolute] = file
+            self._prompt.append(file)
+        if log.buffer and not file.gathers:
+            file.gather(log)
+            self._prompt.remove(file)
+            self._gathering.append(file)
+        return file
+
+    def _syslog_writer(self, syslog: Syslog, line: Line) -> Write:
+        sender = self._senders.get(syslog)
+        if sender is None:
+            sender = SyslogSender(syslog, self._configuration.identity.name, connect_to_syslog)
+            self._senders[syslog] = sender
+        clock = self._clock
+        send, severity = sender.send, syslog.severity
+
+        def write(request: Request) -> None:
+            send(severity, line(request)[:-1], int(clock.wall))
+
+        return write
+
+    def _named_writer(self, place: Template, line: Line) -> Write:
+        named = self._named.setdefault(place, NamedByRequest(place, self._configuration.prefix))
+
+        def write(request: Request) -> None:
+            named.append(request, line(request))
+
+        return write
+
+
+def conditional(write: Write, condition: Template) -> Write | None:
+    """Log only where the condition is neither empty nor 0; None where that is never."""
+    if condition.constant is not None:
+        return write if condition.constant not in (b"", b"0") else None
+    evaluate = condition.evaluate
+
+    def write_if(request: Request) -> None:
+        if evaluate(request) not in (b"", b"0"):
+            write(request)
+
+    return write_if
+
+
+class NamedByRequest:
+    """Files whose name has variables: opened for each line, if the root directory of the request exists.
+
+    The name may come from a client: what climbs with `..`, where the configuration does not, is refused (nginx takes it).
+    """
+
+    __slots__ = ("_climbs", "_evaluate", "_prefix", "_text", "failure", "lost")
+
+    def __init__(self, place: Template, prefix: str) -> None:
+        self._text = place.text
+        self._evaluate = place.evaluate
+        self._prefix = prefix.encode("utf-8", "surrogateescape")
+        self._climbs = "/../" in f"/{place.text}"
+        self.lost = 0
+        self.failure: OSError | None = None
+
+    @property
+    def title(self) -> str:
+        """What failed, for a line of the error log."""
+        return f'write() to "{self._text}"'
+
+    def append(self, request: Request, line: bytes) -> None:
+        """Write a line to the file of this request; what is in the way goes to the error log."""
+        root = request.location.files.directory(request)
+        try:
+            if not stat.S_ISDIR(os.stat(root).st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        except (OSError, ValueError) as error:
+            log_request(
+                request, "error", f'testing "{shown_path(root)}" existence failed ({_reason(error)}) while logging request'
+            )
+            return
+        path = self._evaluate(request)
+        is_safe = b"\0" not in path and (self._climbs or b"/../" not in b"/" + path)
+        if not path.startswith(b"/"):
+            path = self._prefix + path
+        if not is_safe:
+            log_request(request, "error", f'the name of the log "{shown_path(path)}" is not safe while logging request')
+            return
+        try:
+            fileno = open_for_appending(os.fsdecode(path))
+        except OSError as error:
+            log_request(request, "crit", f'open() "{shown_path(path)}" failed ({_reason(error)}) while logging request')
+            return
+        try:
+            if append_lines(fileno, line, may_take_back(fileno)) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self.lost += 1
+            self.failure = error
+        finally:
+            os.close(fileno)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return f"{error.errno}: {error.strerror}" if isinstance(error, OSError) else str(error)

@@ -1,0 +1,123 @@
+"""All error logs of a worker, and what they say of a request.
+
+A server or a location may have error logs of its own; what concerns a request goes to those of its location, what comes before
+there is one to those of the default server, and everything else to those of the main level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from worker.logs.formats import shown
+from worker.logs.syslog import connect_to_syslog
+from wproxy.config.model import Configuration, Location, Server
+from wproxy.directives.core import DebugConnection
+from wproxy.error_log import ErrorLog
+from wproxy.http import Request
+from wproxy.syslog import Syslog
+
+if TYPE_CHECKING:
+    from worker.connection import Connection
+
+Targets = tuple[tuple["str | Syslog", str], ...]
+
+
+class ErrorLogs:
+    """The error logs of the main level, and those of servers and locations that have their own."""
+
+    def __init__(self, configuration: Configuration, read_wall: Callable[[], float]) -> None:
+        """Open all and give each location its own. read_wall: tells unix time in seconds. Raises OSError."""
+        self._configuration = configuration
+        self._read_wall = read_wall
+        self._own: dict[Targets, ErrorLog] = {}
+        self.main = self._open(configuration.error_log)
+        for server in configuration.servers:
+            for location in server.each_location():
+                location.log = self._log_of(location)
+
+    def _open(self, lines: Targets) -> ErrorLog:
+        configuration = self._configuration
+        targets = configuration.log_targets(lines)
+        return ErrorLog(targets, self._read_wall, connect=connect_to_syslog, name=configuration.identity.name)
+
+    def _log_of(self, location: Location) -> ErrorLog | None:
+        lines = location.error_log
+        if not lines:
+            return None
+        log = self._own.get(lines)
+        if log is None:
+            log = self._own[lines] = self._open(lines)
+        return log
+
+    def reopen(self) -> None:
+        """Open all files by their names again. Raises OSError: the logs that failed stay as they were."""
+        failure: OSError | None = None
+        for log in (self.main, *self._own.values()):
+            try:
+                log.reopen()
+            except OSError as error:
+                failure = error
+        if failure is not None:
+            raise failure
+
+    def close(self) -> None:
+        """Close all files."""
+        for log in (self.main, *self._own.values()):
+            log.close()
+
+
+def log_of_server(server: Server, worker: Any) -> ErrorLog:
+    """Where lines about a connection go before a request has named its location."""
+    log: ErrorLog | None = server.locations.fallback.log
+    return worker.error_log if log is None else log
+
+
+def announcer(debugged: tuple[DebugConnection, ...], log: ErrorLog) -> Callable[[bytes, int, int, int], None] | None:
+    """A function that tells of a new connection (address, port, descriptor, serial) at debug; None where nobody wants to know.
+
+    debugged: clients of whom it is told in every log, whatever its level (debug_connection).
+    """
+    if not log.logs("debug") and not debugged:
+        return None
+
+    def announce(address: bytes, port: int, fileno: int, serial: int) -> None:
+        where = f"{address.decode('latin-1')}:{port}" if port else "unix:"
+        log.write("debug", f"accept: {where} fd:{fileno}", serial, any(clients.has(address) for clients in debugged))
+
+    return announce
+
+
+def log_connection(connection: Connection, level: str, text: str) -> None:
+    """A line about a connection that has no request."""
+    log_of_server(connection.plan.default, connection.worker).write(level, text, connection.client.serial)
+
+
+def log_request(request: Request, level: str, text: str, upstream: str = "", setting: str = "") -> None:
+    """A line about a request, with what nginx says of every request at its end (proxy.md §4.3).
+
+    setting: the timer or limit that was reached, as `Settings.described` tells; it comes last, so that tools that know
+    nginx's lines find what they look for.
+    """
+    client = request.client
+    # Before its location is known a request has none.
+    own: ErrorLog | None = getattr(getattr(request, "location", None), "log", None)
+    log: ErrorLog = client.worker.error_log if own is None else own
+    if not log.logs(level):
+        return
+    server = request.server.name if hasattr(request, "server") else ""
+    parts = [
+        text,
+        f"client: {client.remote_addr.decode('latin-1')}",
+        f"server: {server}",
+        f'request: "{shown(request.line.line)}"',
+    ]
+    if upstream:
+        parts.append(f'upstream: "{upstream}"')
+    host = request.fields.get(b"host")
+    if host:
+        parts.append(f'host: "{shown(host)}"')
+    referer = request.fields.get(b"referer")
+    if referer:
+        parts.append(f'referrer: "{shown(referer)}"')
+    log.write(level, ", ".join(parts) + setting, client.serial)

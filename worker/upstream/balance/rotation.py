@@ -1,0 +1,52 @@
+"""Smooth weighted round robin (nginx: ngx_http_upstream_get_peer)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wproxy.http import Request
+
+if TYPE_CHECKING:
+    from worker.upstream.balance.tier import Tier
+    from worker.upstream.peers import LivePeer
+
+
+def smooth(live: list[LivePeer], bound: LivePeer | None = None) -> LivePeer:
+    """Everybody gains its weight, the richest (the first of several) is chosen and pays the total.
+
+    A weight that failures have lowered recovers by a step each time. bound: who is chosen whatever the others have.
+    """
+    best = live[0]
+    if len(live) == 1 and best.effective_weight == best.weight:
+        return best  # gains its weight and pays it
+    total = 0
+    richest = None
+    for peer in live:
+        effective = peer.effective_weight
+        current = peer.current_weight = peer.current_weight + effective
+        total += effective
+        if effective < peer.weight:
+            peer.effective_weight = min(effective + peer.step, peer.weight)
+        if richest is None or current > richest:
+            best, richest = peer, current
+    if bound is not None:
+        best = bound
+    best.current_weight -= total
+    return best
+
+
+def round_robin(tier: Tier, request: Request | None, tried: int, now: int) -> LivePeer | None:
+    """The next in turn."""
+    live = tier.usable(tried, now)
+    return smooth(live) if live else None
+
+
+def account_bound(tier: Tier, bound: LivePeer, tried: int, now: int) -> None:
+    """A request went where its session is: the turn counts, so that the others get what it would have taken from them.
+
+    Only one turn: a peer whose sessions take all would otherwise wait for ever for requests without one.
+    """
+    if bound.current_weight > bound.weight - tier.total_weight:
+        live = tier.usable(tried, now)
+        if bound in live:
+            smooth(live, bound)

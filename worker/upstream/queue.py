@@ -1,0 +1,71 @@
+"""`queue`: requests that wait until a peer of their group has room."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from worker.loop import Task, sleep
+from wproxy.http import Request
+
+if TYPE_CHECKING:
+    from worker.upstream.peers import LivePeer
+
+# How often one that waits looks for itself: a peer that rests comes back without telling anybody.
+LOOK_EVERY = 1.0
+
+
+class Called(Exception):
+    """Raised in a task that waits: somebody has left a peer."""
+
+
+class Queue:
+    """First come, first served: at most `limit` requests, each for at most `timeout` seconds."""
+
+    def __init__(self, limit: int, timeout: float) -> None:
+        self.limit = limit
+        self.timeout = timeout
+        self._waiting: deque[Task] = deque()
+        self._call: Callable[[Task], None] | None = None
+
+    async def wait(self, request: Request, pick: Callable[[], LivePeer | None]) -> LivePeer | None:
+        """The peer that `pick` gives when it gives one; None when the queue is full or the time is over. Raises ClientGone."""
+        if len(self._waiting) >= self.limit:
+            return None
+        loop = request.client.worker.loop
+        clock = request.client.clock
+        self._call = lambda task: loop.interrupt(task, Called())
+        task = loop.current()
+        self._waiting.append(task)
+        deadline = clock.now + self.timeout
+        is_called = False
+        try:
+            while (left := deadline - clock.now) > 0:
+                try:
+                    await sleep(min(left, LOOK_EVERY))
+                except Called:
+                    is_called = True
+                peer = pick()
+                if peer is not None:
+                    return peer
+                is_called = False
+            return None
+        finally:
+            self._waiting.remove(task)
+            if is_called and task.pending is not None:
+                self.wake()  # the client has left: the next one may have the place
+
+    def wake(self) -> None:
+        """There may be room: call the one that has waited longest and has not been called."""
+        for task in self._waiting:
+            if task.pending is None and task.parked:
+                assert self._call is not None
+                self._call(task)
+                return
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __repr__(self) -> str:
+        return f"<queue: {len(self)} of {self.limit} wait>"

@@ -1,0 +1,47 @@
+"""slow_start: a peer that comes back after a rest gets its share of requests little by little.
+
+Its weight grows from nothing to what the configuration says, in so many seconds. Weights are small whole numbers, so in a group
+with slow_start all of them are multiplied by FINENESS: proportions stay, and there is something in between 0 and 1.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from worker.upstream.peers import LivePeer
+
+FINENESS = 100
+
+
+def warm_up(peers: list[LivePeer], now: float) -> None:
+    """Give every peer the weight that it has at this time, in seconds."""
+    second = int(now)
+    for peer in peers:
+        if not peer.slow_start:
+            continue
+        if not peer.health.may_serve(second):
+            peer.rested = True
+            continue
+        if peer.rested and not peer.health.fails:
+            begin_warming(peer, now)
+        if peer.warm_since is not None:
+            grow(peer, now - peer.warm_since)
+
+
+def begin_warming(peer: LivePeer, now: float) -> None:
+    """The peer is back."""
+    peer.rested = False
+    if peer.slow_start:
+        peer.warm_since = now
+        peer.current_weight = 0
+
+
+def grow(peer: LivePeer, elapsed: float) -> None:
+    """The weight after so many seconds."""
+    if elapsed >= peer.slow_start:
+        peer.warm_since = None
+        peer.weight = peer.full_weight
+    else:
+        peer.weight = max(1, int(peer.full_weight * elapsed / peer.slow_start))
+    peer.effective_weight = peer.weight

@@ -1,0 +1,141 @@
+"""sticky: requests of one session go to one peer (nginx: ngx_http_upstream_sticky_module.c).
+
+A peer is known to sessions by its SID: its `route`, or the MD5 of its address. A request tells the SID itself (cookie, route),
+or names a session whose SID has been learnt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from wproxy.directives.balancing import StickyPlan
+from wproxy.http import Request, Response, ResponseFields, http_date
+from wproxy.sessions import SessionTable
+from wproxy.template import Template
+
+if TYPE_CHECKING:
+    from worker.upstream.peers import LivePeer
+    from wproxy.config.model import Upstream
+
+# The longest that a cookie of `expires=max` may live, as nginx writes it.
+_FOREVER = b"; expires=Thu, 31-Dec-37 23:55:55 GMT; max-age=315360000"
+_SAMESITE = (b"strict", b"lax", b"none")
+
+
+def sticky_of(upstream: Upstream, peers: Sequence[LivePeer]) -> Sticky | None:
+    """What a group's `sticky` asks for; None without one."""
+    plan = upstream.sticky
+    if plan is None:
+        return None
+    return {"cookie": StickyCookie, "route": Sticky, "learn": StickyLearn}[plan.kind](plan, upstream, peers)
+
+
+class Sticky:
+    """`sticky route`: the request says where it belongs, and nothing is said to the client."""
+
+    def __init__(self, plan: StickyPlan, upstream: Upstream, peers: Sequence[LivePeer]) -> None:
+        self.plan = plan
+
+    def wanted(self, request: Request) -> bytes:
+        """The SID of the peer that the request belongs to; empty when it does not say."""
+        return first_value(self.plan.lookup, request)
+
+    def mark(self, request: Request, response: Response, peer: LivePeer, is_answer: bool) -> None:
+        """A request that went to this peer is answered. is_answer: by the peer, not by us in its place."""
+
+
+class StickyCookie(Sticky):
+    """`sticky cookie`: the SID is in a cookie of ours, and every response sets it."""
+
+    def mark(self, request: Request, response: Response, peer: LivePeer, is_answer: bool) -> None:
+        fields = response.fields
+        line = (b"Set-Cookie", self.cookie(request, peer))
+        response.fields = ResponseFields(
+            fields.status,
+            (line, *fields.lines),
+            content_type=fields.content_type,
+            content_length=fields.content_length,
+            server=fields.server,
+            reason=fields.reason,
+            location=fields.location,
+            last_modified=fields.last_modified,
+            last_lines=fields.last_lines,
+            owns_location=fields.owns_location,
+        )
+
+    def cookie(self, request: Request, peer: LivePeer) -> bytes:
+        """The value of Set-Cookie, its attributes in nginx's order."""
+        plan = self.plan
+        pieces = [plan.name, b"=", peer.sid]
+        if plan.expires is not None:
+            if plan.expires < 0:
+                pieces.append(_FOREVER)
+            else:
+                at = cookie_time(int(request.client.clock.wall) + plan.expires)
+                pieces.append(b"; expires=%b; max-age=%d" % (at, plan.expires))
+        domain = plan.domain.evaluate(request) if plan.domain else b""
+        if domain and is_clean(domain):
+            pieces += b"; domain=", domain
+        if plan.httponly:
+            pieces.append(b"; httponly")
+        if plan.secure:
+            pieces.append(b"; secure")
+        samesite = plan.samesite.evaluate(request) if plan.samesite else b""
+        if samesite:
+            pieces += b"; samesite=", samesite if samesite.lower() in _SAMESITE else b"strict"
+        if plan.path:
+            pieces += b"; path=", plan.path
+        return b"".join(pieces)
+
+
+class StickyLearn(Sticky):
+    """`sticky learn`: the upstream makes the sessions, and a table that all workers share remembers whose they are."""
+
+    def __init__(self, plan: StickyPlan, upstream: Upstream, peers: Sequence[LivePeer]) -> None:
+        super().__init__(plan, upstream, peers)
+        assert upstream.session_memory is not None
+        self.table = SessionTable(upstream.session_memory, int(plan.timeout))
+        self.sids = {sid_number(peer.sid): peer.sid for peer in peers}
+
+    def wanted(self, request: Request) -> bytes:
+        session = first_value(self.plan.lookup, request)
+        if not session:
+            return b""
+        return self.sids.get(self.table.find(session, int(request.client.clock.now)), b"")
+
+    def mark(self, request: Request, response: Response, peer: LivePeer, is_answer: bool) -> None:
+        """Learn a session that the answer has created; one that was asked for is used, and lives on."""
+        if not is_answer:
+            return
+        session, creates = first_value(self.plan.create, request), True
+        if not session:
+            session, creates = first_value(self.plan.lookup, request), False
+        if session:
+            self.table.store(session, sid_number(peer.sid), int(request.client.clock.now), creates)
+
+
+def first_value(templates: tuple[Template, ...], request: Request) -> bytes:
+    """The first value that is not empty."""
+    for template in templates:
+        value = template.evaluate(request)
+        if value:
+            return value
+    return b""
+
+
+def sid_number(sid: bytes) -> int:
+    """A SID in 64 bits, never 0."""
+    return int.from_bytes(hashlib.md5(sid, usedforsecurity=False).digest()[:8], "little") | 1
+
+
+def is_clean(value: bytes) -> bool:
+    """Whether a value may stand in a cookie's attribute: nothing that ends the attribute or the line."""
+    return not any(byte < 32 or byte in b";\x7f" for byte in value)
+
+
+def cookie_time(second: int) -> bytes:
+    """`Thu, 31-Dec-37 23:55:55 GMT`: two digits of the year as far as old browsers take them (nginx: ngx_http_cookie_time)."""
+    day, date, month, year, time, zone = http_date(second).split(" ")
+    return f"{day} {date}-{month}-{year if int(year) > 2037 else year[2:]} {time} {zone}".encode()

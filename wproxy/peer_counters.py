@@ -1,0 +1,110 @@
+"""What workers count about peers, for status, metrics and least_time: it decides nothing about health.
+
+A worker counts in plain attributes (20 ns each; a word of the shared memory is 60) and publishes them now and then in its own
+row. Whoever reads adds up the rows of all slots. A worker that is killed loses what it had not published. One that takes over
+its slot counts on from what it finds there, so totals never shrink.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from wproxy.shared import (
+    HEAD_SLOTS,
+    ROW_ACTIVE,
+    ROW_FAILED,
+    ROW_HEADER_TIME,
+    ROW_RECEIVED,
+    ROW_REQUESTS,
+    ROW_RESPONSE_TIME,
+    ROW_SENT,
+    SLOT_ROWS_WORDS,
+    SharedWords,
+    row_offset,
+)
+
+# The weight of one more response in a moving average: as TCP has it for round-trip times (RFC 6298, section 2).
+SHARE_OF_LAST = 0.125
+
+
+class PeerCounters:
+    """One worker's counters of one peer. Add to the attributes; `publish` does the rest.
+
+    requests: sent there. received, sent: bytes. header_time, response_time: moving averages in seconds, 0 before the first.
+    """
+
+    __slots__ = ("_row", "_words", "header_time", "received", "requests", "response_time", "sent")
+
+    def __init__(self, shared: SharedWords, record: int) -> None:
+        """Go on from what the slot of `shared` has counted about the peer of that record."""
+        words = shared.words
+        self._words = words
+        self._row = row = shared.row_offset(shared.slot, record)
+        self.requests: int = words[row + ROW_REQUESTS]
+        self.received: int = words[row + ROW_RECEIVED]
+        self.sent: int = words[row + ROW_SENT]
+        self.header_time: float = words[row + ROW_HEADER_TIME] / 1e6
+        self.response_time: float = words[row + ROW_RESPONSE_TIME] / 1e6
+
+    def count_times(self, header_time: float, response_time: float) -> None:
+        """A response has come: its head and its end after so many seconds."""
+        if self.header_time or self.response_time:
+            self.header_time += (header_time - self.header_time) * SHARE_OF_LAST
+            self.response_time += (response_time - self.response_time) * SHARE_OF_LAST
+        else:
+            self.header_time, self.response_time = header_time, response_time
+
+    def publish(self, active: int) -> None:
+        """Bring the shared memory up to date. active: requests under way there now."""
+        words = self._words
+        row = self._row
+        words[row + ROW_REQUESTS] = self.requests
+        words[row + ROW_ACTIVE] = active
+        words[row + ROW_RECEIVED] = self.received
+        words[row + ROW_SENT] = self.sent
+        words[row + ROW_HEADER_TIME] = int(self.header_time * 1e6)
+        words[row + ROW_RESPONSE_TIME] = int(self.response_time * 1e6)
+
+    def __repr__(self) -> str:
+        return f"<counters: {self.requests} requests, {self.received} bytes received, {self.sent} sent>"
+
+
+class PeerTotals(NamedTuple):
+    """All workers' counters of one peer, those of workers that are gone included.
+
+    failures: counted for passive health. active: requests under way. received, sent: bytes. header_time, response_time:
+    seconds, averages of the workers' moving averages that are not 0.
+    """
+
+    requests: int
+    failures: int
+    active: int
+    received: int
+    sent: int
+    header_time: float
+    response_time: float
+
+
+def read_totals(shared: SharedWords, record: int) -> PeerTotals:
+    """What all workers have published about the peer of that record."""
+    words = shared.words
+    first = row_offset(shared.peer_offset(record), 0)
+    stop = first + max(words[HEAD_SLOTS], shared.slot + 1) * SLOT_ROWS_WORDS
+
+    def column(word: int) -> list[int]:
+        values: list[int] = words[first + word : stop : SLOT_ROWS_WORDS].tolist()
+        return values
+
+    def average(word: int) -> float:
+        times = [value for value in column(word) if value]
+        return sum(times) / len(times) / 1e6 if times else 0.0
+
+    return PeerTotals(
+        requests=sum(column(ROW_REQUESTS)),
+        failures=sum(column(ROW_FAILED)),
+        active=sum(column(ROW_ACTIVE)),
+        received=sum(column(ROW_RECEIVED)),
+        sent=sum(column(ROW_SENT)),
+        header_time=average(ROW_HEADER_TIME),
+        response_time=average(ROW_RESPONSE_TIME),
+    )
