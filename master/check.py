@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from master.generation import worker_count
-from master.log import NO_FILES, cannot_open, open_log_file
+from master.log import cannot_open, open_log_file
 from master.sockets import probe
 from master.start_log import StartLog
 from master.user import worker_identity
@@ -67,15 +67,7 @@ def obstacles(configuration: Configuration) -> list[Problem]:
 
 def _log_paths(configuration: Configuration) -> list[str]:
     """The files that a start would open for appending, each once."""
-    paths = [path for path, _ in configuration.error_log_targets]
-    paths += [
-        configuration.path(log.path)
-        for server in configuration.servers
-        for location in server.each_location()
-        for log in location.access_log
-        if log.path not in NO_FILES
-    ]
-    return list(dict.fromkeys(path for path in paths if path != "stderr"))
+    return list(dict.fromkeys([*configuration.error_log_files, *configuration.access_log_files]))
 
 
 def _unopenable(paths: Iterable[str]) -> list[Problem]:

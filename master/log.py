@@ -7,21 +7,23 @@ import stat
 import time
 from collections.abc import Iterable
 
+from master.syslog import connect_to_syslog
 from master.user import Identity
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError, Problem
-from wproxy.error_log import ErrorLog, open_for_appending
+from wproxy.error_log import ErrorLog
+from wproxy.log_files import open_for_appending
+from wproxy.syslog import Syslog
 
-NO_FILES = ("off", "stdout", "stderr")  # what an access_log may name instead of a path
 
+def open_error_log(targets: Iterable[tuple[str | Syslog, str]], owner: Identity | None = None, name: str = "wproxy") -> ErrorLog:
+    """The master's log to (path, "stderr" or Syslog, level) pairs; raises ConfigurationError.
 
-def open_error_log(targets: Iterable[tuple[str, str]], owner: Identity | None = None) -> ErrorLog:
-    """The master's log to (path or "stderr", level) pairs; raises ConfigurationError.
-
-    owner: whom files belong to, so that workers who reopen them after a rotation may (nginx: ngx_reopen_files).
+    owner: whom files belong to, so that workers who reopen them after a rotation may (nginx: ngx_reopen_files). name: the tag
+    of syslog lines.
     """
     try:
-        return ErrorLog(targets, time.time, lambda path: open_log_file(path, owner))
+        return ErrorLog(targets, time.time, lambda path: open_log_file(path, owner), connect_to_syslog, name)
     except OSError as error:
         raise cannot_open(error) from None
 
@@ -34,19 +36,12 @@ def reopen_error_log(log: ErrorLog) -> None:
         raise cannot_open(error) from None
 
 
-def provide_access_logs(configuration: Configuration, owner: Identity | None) -> None:
-    """Create the access logs that are missing and give them to the workers, who open them by name as themselves.
+def provide_logs(configuration: Configuration, owner: Identity | None) -> None:
+    """Create the logs that are missing and give them to the workers, who open them by name as themselves.
 
     Raises ConfigurationError (nginx: ngx_reopen_files).
     """
-    paths = {
-        configuration.path(log.path)
-        for server in configuration.servers
-        for location in server.each_location()
-        for log in location.access_log
-        if log.path not in NO_FILES
-    }
-    for path in sorted(paths):
+    for path in sorted({*configuration.error_log_files, *configuration.access_log_files}):
         try:
             os.close(open_log_file(path, owner))
         except OSError as error:

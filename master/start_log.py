@@ -53,9 +53,9 @@ class StartLog:
         except (OSError, ValueError):  # the reader is gone, or the stream is closed: nobody is left to tell
             pass
 
-    def is_among(self, paths: Collection[str]) -> bool:
+    def is_among(self, places: Collection[object]) -> bool:
         """Whether what we tell gets into one of these logs, so that it need not be written there a second time."""
-        return (self.path or STDERR) in paths
+        return (self.path or STDERR) in places
 
     def close(self) -> None:
         """Close the file; what is told afterwards goes to standard error alone."""

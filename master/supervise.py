@@ -26,7 +26,7 @@ import setproctitle
 
 from master.daemon import StartReport, daemonise, wait_for_start
 from master.generation import Generation, Work, worker_count
-from master.log import open_error_log, provide_access_logs, reopen_error_log
+from master.log import open_error_log, provide_logs, reopen_error_log
 from master.memory import create_memory
 from master.peer_records import PeerRecords, assign_records
 from master.pidfile import refuse_second_master, remove_pid_file, write_pid_file
@@ -128,7 +128,7 @@ def tell_configured_logs(configuration: Configuration, log: StartLog, error: Con
     if log.is_among([path for path, _ in targets]):
         return
     try:
-        configured = open_error_log(targets, worker_identity(configuration.user))
+        configured = open_error_log(targets, worker_identity(configuration.user), configuration.identity.name)
     except ConfigurationError:  # the start has failed for a better reason, which is told already
         return
     for problem in error.problems:
@@ -260,7 +260,7 @@ class Master:
             identity=identity,
             sockets=(),
             workers=count,
-            log=open_error_log(configuration.error_log_targets, identity),
+            log=open_error_log(configuration.error_log_targets, identity, configuration.identity.name),
             pid_path=configuration.path(configuration.pid) if configuration.pid else "",
         )
         if self.current is None:
@@ -268,7 +268,7 @@ class Master:
             self.has_log_apart = not self.start_log.is_among([path for path, _ in configuration.error_log_targets])
             self.introduce()
         try:
-            provide_access_logs(configuration, identity)
+            provide_logs(configuration, identity)
             assign_records(configuration.upstreams, self.records, generation)
             self.sockets.bind(configuration.listeners, count)
             generation.sockets = self.sockets.of(configuration.listeners)
@@ -434,7 +434,7 @@ class Master:
         try:
             reopen_error_log(self.error_log)
             if self.current:
-                provide_access_logs(self.current.configuration, self.current.identity)
+                provide_logs(self.current.configuration, self.current.identity)
         except ConfigurationError as error:  # goes to the old file, which is better than nowhere
             self.error_log.write("emerg", describe(error))
         for worker in self.workers.all():

@@ -17,7 +17,7 @@ from worker.http1.body import RequestBody
 from worker.http1.chunked import encode_chunk
 from worker.http1.request import HeadLimits, HeadMemo, RequestFields, RequestLine, take_request_head
 from worker.http1.write import BODILESS, HTTP_10, KEEPALIVE, last_chunk, make_head
-from worker.logs import log_request
+from worker.logs import log_connection, log_request
 from worker.loop import FAIR_SHARE, READ, WRITE, give_way, park
 from worker.phases import answer_error
 from worker.stream import CHUNK, HEAD_CHUNK, Stream, send_all
@@ -452,7 +452,7 @@ async def refuse(connection: Connection, error: ClientError) -> None:
         doing = "while reading client request headers"
         settings: Settings = connection.plan.default
         text = f"{error.reason} {doing}, {who(connection)}{settings.described(error.setting)}"
-        connection.worker.error_log.write(level, text, connection.client.serial)
+        log_connection(connection, level, text)
         # The access log needs a request: one is made of what there is.
         request = connection.request = unreadable_request(connection)
     else:
@@ -491,7 +491,7 @@ def client_left(connection: Connection, error: BaseException) -> None:
     if request is None:
         if connection.buffer:
             text = f"client prematurely closed connection while reading client request headers, {who(connection)}"
-            connection.worker.error_log.write("info", text, connection.client.serial)
+            log_connection(connection, "info", text)
         return
     if not request.replied:
         request.status = 499

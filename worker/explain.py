@@ -9,7 +9,7 @@ is kept instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from worker.connection import ListenerPlan, serve_connection
@@ -175,20 +175,25 @@ class _AccessLogs:
 
 
 class _ErrorLog:
-    """Keeps what the error logs of the configuration would get."""
+    """Keeps what the error logs of one level of the configuration would get.
 
-    def __init__(self, configuration: Configuration) -> None:
-        self.lines: list[str] = []
-        self.last = ""  # whether or not it is grave enough
-        self._threshold = max((RANKS[level] for _, level in configuration.error_log), default=-1)
+    said: of all levels, (level, text, whether it is grave enough to be written).
+    """
+
+    def __init__(self, targets: Iterable[tuple[Any, str]], said: list[tuple[str, str, bool]]) -> None:
+        self.said = said
+        self._threshold = max((RANKS[level] for _, level in targets), default=-1)
 
     def logs(self, level: str) -> bool:
         return RANKS[level] <= self._threshold
 
-    def write(self, level: str, text: str, connection: int = 0) -> None:
-        self.last = text
-        if self.logs(level):
-            self.lines.append(f"[{level}] {text}")
+    def write(self, level: str, text: str, connection: int = 0, is_watched: bool = False) -> None:
+        self.said.append((level, text, self.logs(level)))
+
+    @property
+    def lines(self) -> list[str]:
+        """What would be written."""
+        return [f"[{level}] {text}" for level, text, is_written in self.said if is_written]
 
 
 class _Assignment:
@@ -214,7 +219,7 @@ class ExplainingWorker:
         self.configuration = configuration
         self.assignment = _Assignment()
         self.loop = _Loop()
-        self.error_log = _ErrorLog(configuration)
+        self.error_log = _ErrorLog(configuration.error_log, [])
         self.access_logs = _AccessLogs()
         self.draining = False
         self.connections: set[Any] = set()
@@ -247,12 +252,14 @@ class ExplainingWorker:
         return self.proxied
 
     def watch(self, server: Server) -> None:
-        """Have the filters of all locations of a server show what they get and give."""
+        """Have the filters and error logs of all locations of a server show what they get and give."""
         locations = list(server.each_location())
         if server.entry is not None:
             locations.append(server.entry)
         for location in locations:
             location.filter = self._watched(location.filter)
+            targets = getattr(location, "error_log", ())  # where a location has its own
+            location.log = _ErrorLog(targets, self.error_log.said) if targets else None
 
     def _watched(self, change: Callable[..., Any] | None) -> Callable[..., Any]:
         def watched(request: Request, response: Response) -> Response:
@@ -346,18 +353,22 @@ def run(worker: ExplainingWorker, listener: Listener, question: Question, places
     client.scheme = b"https" if question.url.scheme in ("https", "wss") else b"http"
     plan = ListenerPlan(default)
     coroutine = serve_connection(worker, stream, client, plan)  # type: ignore[arg-type]
+    is_waiting = True
     try:
         coroutine.send(None)  # to where it waits for the head
         while stream.unread:
             coroutine.send(None)  # at last to where it waits for the next one, or for a body: this one is over
     except StopIteration:
-        pass
+        is_waiting = False
     finally:
         coroutine.close()
     request: Request | None = trace.request
     if request is None or not hasattr(request, "location"):
         status = stream.sent.split(b" ")[1].decode() if stream.sent else "no answer"
-        raise CannotExplain(f"the request is refused with {status}: {worker.error_log.last.partition(' while reading ')[0]}")
+        why = worker.error_log.said[-1][1].partition(" while reading ")[0]
+        raise CannotExplain(f"the request is refused with {status}: {why}")
+    if is_waiting and worker.response is None:
+        raise CannotExplain("the answer waits for something that only a running worker has, as a name to be resolved")
     found.steps = trace.steps
     found.log = worker.error_log.lines
     describe(found, worker, request, stream.sent)

@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable
 from copy import copy
 from typing import TYPE_CHECKING
 
-from worker.access import Refuse, satisfy
+from worker.access import Decide, satisfy
 from worker.content.index import indexing
 from worker.content.pages import error_response
 from worker.content.proxy_variable import proxying_to_variable
@@ -89,7 +89,7 @@ def static(location: Location) -> Handler:
 
 
 # Handlers of the access phase, for `satisfy`; the modules to come are rows here.
-ACCESS: tuple[Callable[[Location], Refuse | None], ...] = ()
+ACCESS: tuple[Callable[[Location], Decide | None], ...] = ()
 PHASES: tuple[Callable[[Location], Handler | None], ...] = (access, precontent, proxying, index, static)
 
 
@@ -204,7 +204,7 @@ async def settle(request: Request, outcome: Response | Jump) -> Response:
     while True:
         if isinstance(outcome, Jump):
             phases = follow(request, outcome)
-            outcome = await phases(request) if phases is not None else cycle(request)
+            outcome = await phases(request) if phases is not None else cycle(request, _destination(outcome))
             continue
         page = page_for(request, outcome) if outcome.error else None
         if page is None:
@@ -257,16 +257,22 @@ def follow(request: Request, jump: Jump) -> Phases | None:
     return server_phases
 
 
+def _destination(jump: Jump) -> str:
+    if jump.named is not None:
+        return f'redirect to named location "{jump.named.pattern}"'
+    return f'internally redirecting to "{shown_path(jump.path)}"'
+
+
 def may_change_uri(request: Request) -> bool:
     """Count one more change of the URI; False when it is one too many."""
     request.uri_changes += 1
     return request.uri_changes <= MAX_URI_CHANGES
 
 
-def cycle(request: Request) -> Response:
-    """The answer when a request goes round in circles. No error page: it would go on."""
+def cycle(request: Request, doing: str) -> Response:
+    """The answer when a request goes round in circles. No error page: it would go on. doing: what it was about to do."""
     request.is_error_page = True
-    log_request(request, "error", f'rewrite or internal redirection cycle while processing "{shown_path(request.path)}"')
+    log_request(request, "error", f"rewrite or internal redirection cycle while {doing}")
     return error_response(request, 500, request.location.server_token)
 
 
@@ -293,7 +299,7 @@ async def location_phases(request: Request) -> Response | Jump:
             break
         request.uri_changed = False
         if not may_change_uri(request):
-            return cycle(request)
+            return cycle(request, f'processing "{shown_path(request.path)}"')
         refusal = find_location(request)
         if refusal is not None:
             return refusal
@@ -335,7 +341,7 @@ def limit_body(request: Request, location: Location) -> Response | None:
     body = request.body
     limit = location.client_max_body_size
     body.limit = limit
-    length = request.fields.content_length
+    length = max(request.fields.content_length, body.received)  # of a chunked one what has been read, for another location
     if not limit or length <= limit or body.collected is BODILESS:
         return None
     body.collected = BODILESS

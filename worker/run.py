@@ -14,7 +14,7 @@ import setproctitle
 
 from worker.connection import Connection, ListenerPlan, serve_connection
 from worker.content.proxy import proxy_request
-from worker.logs import AccessLogs, log_request
+from worker.logs import AccessLogs, ErrorLogs, announcer, log_of_server, log_request
 from worker.loop import READ, Loop, Task, park, sleep
 from worker.phases import attach_server
 from worker.regex_guard import install_regex_guard
@@ -22,7 +22,6 @@ from worker.stream import Stream
 from worker.upstream.peers import Group
 from wproxy.address import Address
 from wproxy.assignment import Assignment, ListeningSocket
-from wproxy.error_log import ErrorLog
 from wproxy.failures import ClientGone
 from wproxy.http import Client
 from wproxy.shared import (
@@ -59,7 +58,7 @@ def work(assignment: Assignment) -> None:
     try:
         worker.run()
     finally:
-        worker.access_logs.flush()
+        worker.access_logs.close()
 
 
 class Worker:
@@ -72,8 +71,9 @@ class Worker:
         self.assignment = assignment
         self.configuration = configuration = assignment.configuration
         self.loop = Loop(self.report)
-        self.error_log = ErrorLog(configuration.error_log_targets, lambda: self.loop.clock.wall)
-        self.access_logs = AccessLogs(configuration, self.loop.clock)
+        self.error_logs = ErrorLogs(configuration, lambda: self.loop.clock.wall)
+        self.error_log = self.error_logs.main
+        self.access_logs = AccessLogs(configuration, self.loop.clock, self.error_log.write)
         self.slot = assignment.shared.worker(assignment.slot)
         self.draining = False
         self.requests = 0
@@ -135,6 +135,7 @@ class Worker:
         default = listener.servers.default
         assert default is not None
         plan = ListenerPlan(default)
+        announce = announcer(self.configuration.debug_connection, log_of_server(default, self))
         loop = self.loop
         while True:
             await park(stream, READ, float("inf"))
@@ -161,6 +162,8 @@ class Worker:
                 self.accepted += 1
                 self.open += 1
                 serial = self._serial_base + self.accepted * self._serial_step
+                if announce is not None:
+                    announce(address, port, sock.fileno(), serial)
                 client = Client(self, listener, loop.clock, address, port, serial, local_address(sock))
                 connection = Stream(loop, sock)
                 loop.add(connection)
@@ -244,12 +247,12 @@ class Worker:
 
     def reopen_logs(self) -> None:
         """After a rotation: write to the files that have the names now."""
-        try:
-            self.error_log.reopen()
-            self.access_logs.reopen()
-        except OSError as error:
-            # We go on with the old file, which is better than nowhere.
-            self.error_log.write("emerg", f'open() "{error.filename}" failed ({error.errno}: {error.strerror})')
+        for reopen in (self.error_logs.reopen, self.access_logs.reopen):
+            try:
+                reopen()
+            except OSError as error:
+                # We go on with the old file, which is better than nowhere.
+                self.error_log.write("emerg", f'open() "{error.filename}" failed ({error.errno}: {error.strerror})')
 
     async def _watch_master(self) -> None:
         """When the master is gone nobody will tell us to leave: finish what there is and go."""

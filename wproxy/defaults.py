@@ -14,6 +14,7 @@ def apply_defaults(configuration: Configuration, identity: Identity, error_log: 
 
     error_log: the argument of `-e`, None without. What was written in the configuration, or in `-g`, is left alone.
     """
+    configuration.identity = identity
     log = identity.error_log if error_log is None else error_log
     if log and configuration.origin("error_log") == "default":
         configuration.error_log = ((log, "error"),)

@@ -192,7 +192,7 @@ def _read_value(message: bytes, kind: int, start: int, end: int) -> str | Servic
 def ip_text(data: bytes) -> str:
     """An address of 4 or 16 bytes in its usual spelling (RFC 5952)."""
     if len(data) == 4:
-        return "%d.%d.%d.%d" % tuple(data)
+        return ".".join(map(str, data))
     from ipaddress import IPv6Address
 
     return str(IPv6Address(data))

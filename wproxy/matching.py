@@ -131,6 +131,22 @@ class Nested(Protocol):
 
 
 Place = TypeVar("Place", bound=Nested)
+Few = tuple[tuple[bytes, Place], ...]
+
+
+def _best_width(prefixes: list[bytes]) -> int:
+    """How many bytes at the start tell these prefixes apart best: those that are shorter are tried for every path."""
+    widths = range(1, 33)
+
+    def most_tries(width: int) -> tuple[int, int]:
+        starts: dict[bytes, int] = {}
+        for prefix in prefixes:
+            if len(prefix) >= width:
+                starts[prefix[:width]] = starts.get(prefix[:width], 0) + 1
+        short = len(prefixes) - sum(starts.values())
+        return short + max(starts.values(), default=0), width
+
+    return min(widths, key=most_tries)
 
 
 class LocationMatcher(Generic[Place]):
@@ -148,7 +164,9 @@ class LocationMatcher(Generic[Place]):
         self.without_regexes: set[Place] = set()  # those marked `^~`
         self.is_plain = True  # no regex, nothing nested: `find` needs one look
         self._by_length: tuple[tuple[int, dict[bytes, Place]], ...] = ()
-        self._few: tuple[tuple[bytes, Place], ...] = ()
+        self._by_start: dict[bytes, Few[Place]] = {}
+        self._width = 0  # of the starts
+        self._few: Few[Place] = ()
 
     def add(self, modifier: str, pattern: bytes, target: Place) -> bool:
         """Enter a location that is no regex; False when the same one is there already."""
@@ -167,14 +185,27 @@ class LocationMatcher(Generic[Place]):
     def seal(self) -> None:
         """Build the tables that `find` asks, after the last `add`.
 
-        A few prefixes are tried one by one, longest first: 0.05 us each. Many are looked up by their length: one slice and
-        one dictionary look-up for each different length, whatever their number.
+        A few prefixes are tried one by one, longest first: 0.05 us each. Of many only those are tried that begin like the
+        path: one slice and one dictionary look-up. Where too many begin alike, prefixes are looked up by their length: a
+        slice and a look-up for each different length, whatever their number.
         """
         longest_first = sorted(self.prefixes.items(), key=lambda item: -len(item[0]))
         self.is_plain = not self.regexes and all(target.inner is None for target in self._each())
-        if len(longest_first) <= 8:
-            self._few = tuple(longest_first)
-            self._by_length = ()
+        self._few = tuple(longest_first)
+        self._by_start = {}
+        self._by_length = ()
+        if len(longest_first) <= 3:
+            return
+        self._width = _best_width([prefix for prefix, _ in longest_first])
+        short = tuple(entry for entry in longest_first if len(entry[0]) < self._width)
+        starts: dict[bytes, list[tuple[bytes, Place]]] = {}
+        for entry in longest_first[: len(longest_first) - len(short)]:
+            starts.setdefault(entry[0][: self._width], []).append(entry)
+        if len(short) + max(map(len, starts.values())) <= 8:
+            self._few = short
+            self._by_start = {
+                start: (*entries, *(entry for entry in short if start.startswith(entry[0]))) for start, entries in starts.items()
+            }
             return
         lengths: dict[int, dict[bytes, Place]] = {}
         for prefix, target in longest_first:
@@ -205,7 +236,10 @@ class LocationMatcher(Generic[Place]):
         return self._find_deeper(path, request, found)[0]
 
     def _longest_prefix(self, path: bytes) -> Place | None:
-        for prefix, target in self._few:
+        few = self._few
+        if self._by_start:
+            few = self._by_start.get(path[: self._width], few)
+        for prefix, target in few:
             if path.startswith(prefix):
                 return target
         for length, table in self._by_length:

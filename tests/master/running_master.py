@@ -30,8 +30,7 @@ from wproxy.address import Address, parse_listen_address
 from wproxy.config.model import Listener, Peer
 from wproxy.config.tree import ConfigurationError, Position, Problem
 from wproxy.directives.listen import SocketOptions
-from wproxy.directives.log import AccessLog
-from wproxy.identity import NGINX
+from wproxy.identity import NGINX, WPROXY
 from wproxy.shared import (
     DRAINING,
     HEAD_READY,
@@ -46,6 +45,9 @@ from wproxy.shared import (
 )
 
 # In the script.
+
+
+NO_FILE = ("off", "stdout")
 
 
 def load(path: str) -> Any:
@@ -67,11 +69,12 @@ def load(path: str) -> Any:
             SimpleNamespace(name=name, peers=tuple(Peer(peer, Address("127.0.0.1", 1), peer) for peer in peers))
             for name, peers in written.get("upstreams", {}).items()
         ),
-        servers=(
-            SimpleNamespace(
-                each_location=lambda: [SimpleNamespace(access_log=tuple(map(AccessLog, written.get("access_logs", ()))))]
-            ),
-        ),
+        servers=(),
+        identity=WPROXY,
+        access_log_files=[
+            prefix + path if path[0] != "/" else path for path in written.get("access_logs", ()) if path not in NO_FILE
+        ],
+        error_log_files=[written.get("error_log", prefix + "error.log")],
         worker_processes=written.get("workers", 2),
         daemon=written.get("daemon", False),
         pid=written.get("pid", "wproxy.pid"),

@@ -19,7 +19,7 @@ from wproxy.explain import CannotExplain, read_question
 
 pytestmark = pytest.mark.whole
 
-PATHS = ("/", "/index.html", "/a.php?b=c", "/api/v1/x?y=%20", "/assets/app.css", "/.git/config")
+PATHS = ("/", "/index.html", "/a.php?b=c", "/api/v1/x?y=%20", "/assets/app.css", "/ws/", "/.git/config")
 _PLACE = re.compile(r"[^ (\"]+\.(?:conf|toml|types|default|[a-z.]+):\d+(?::\d+)?|/\S+:\d+(?::\d+)?")
 
 
@@ -65,14 +65,15 @@ def meaning(file: Path) -> tuple[list[str], list[str], list[object]]:
 
 
 def without_places(told: object) -> object:
-    """The same without positions and the time."""
+    """The same without positions, times and request ids."""
     if isinstance(told, dict):
         return {key: without_places(value) for key, value in told.items() if key not in ("from",) and not key.endswith("at")}
     if isinstance(told, list):
         return [without_places(one) for one in told]
     if not isinstance(told, str):
         return told
-    return re.sub(r"(Date|Expires): [^\r\n]*", r"\1: then", _PLACE.sub("PLACE", told))
+    varying = r"(?<=Date: )[^\r\n]*|(?<=Expires: )[^\r\n]*|\d{9,}\.\d{3}|[0-9a-f]{32}"
+    return re.sub(varying, "VARIES", _PLACE.sub("PLACE", told))
 
 
 def check_round_trip(file: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> list[object]:
@@ -84,16 +85,14 @@ def check_round_trip(file: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> l
     original = load_document(str(file)).root.children
     assert tree(load_document(str(there)).root.children) == tree(original)
     assert tree(load_document(str(back)).root.children) == tree(original)
-    assert converted(there, capfdbinary, "--to", "toml") == without_first_comment(there.read_bytes())
+    again = file.with_name("again.toml")
+    again.write_bytes(converted(there, capfdbinary, "--to", "toml"))
+    assert tree(load_document(str(again)).root.children) == tree(original)
+    assert converted(again, capfdbinary, "--to", "toml") == again.read_bytes()
     meant = meaning(file)
     assert meaning(there) == meant
     assert meaning(back) == meant
     return meant[2]
-
-
-def without_first_comment(text: bytes) -> bytes:
-    """A converted file is in the form of its writer already, so nothing is left to be changed."""
-    return text
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
@@ -123,13 +122,9 @@ def test_the_same_syntax_normalises(tmp_path, capfdbinary):
     file = tmp_path / "a.conf"
     file.write_text("events{}\n\n# why\nhttp{server{listen 8080;location / {return 200 'a b';}}}")
     once = converted(file, capfdbinary, "--to", "nginx")
-    assert (
-        once
-        == (
-            b"events {}\n\n# why\nhttp {\n    server {\n        listen 8080;\n\n        location / {\n"
-            b"            return 200 'a b';\n        }\n    }\n}\n"
-        )
-        or b"return 200" in once
+    assert once == (
+        b"events {}\n\n# why\nhttp {\n    server {\n        listen 8080;\n\n        location / {\n"
+        b'            return 200 "a b";\n        }\n    }\n}\n'
     )
     file.write_bytes(once)
     assert converted(file, capfdbinary, "--to", "nginx") == once
@@ -138,7 +133,7 @@ def test_the_same_syntax_normalises(tmp_path, capfdbinary):
 def test_a_shell_sends_it_where_it_should_go(tmp_path):
     """The one test with processes of its own: `wproxy convert a.conf > a.toml`, and back, and what goes wrong."""
     file = tmp_path / "a.conf"
-    file.write_bytes(b"events {}\nhttp { server { listen 127.0.0.1:8080; location / { return 200 '\xff\xc3\xa9'; } } }\n")
+    file.write_bytes(b"events {}\nhttp { server { listen 127.0.0.1:8080; location / { return 200 '\xc3\xa9'; } } }\n")
     twin = tmp_path / "a.toml"
     with twin.open("wb") as output:
         subprocess.run([*COMMAND, "convert", "a.conf"], stdout=output, check=True, cwd=tmp_path, env=ENVIRONMENT)
@@ -160,13 +155,14 @@ def test_a_shell_sends_it_where_it_should_go(tmp_path):
             "include missing/x.conf;",
             [r'open\(\) ".*missing/x\.conf" failed \(2: No such file or directory\) in .*a\.conf:1$'],
         ),
+        ("a.conf", "events {}\n#\nhttp { a '\udcff'; }", [r"not UTF-8: byte 0xff cannot stand in TOML in .*a\.conf:3$"]),
         ("a.toml", "a = [", [r" in .*a\.toml:1"]),
         ("a.toml", 'http = 3\nhttp = "x"\n', [r" in .*a\.toml"]),
     ],
 )
 def test_a_broken_file_gets_its_lines(name, text, complaints, tmp_path, capfdbinary):
     file = tmp_path / name
-    file.write_text(text)
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
     assert main(["convert", str(file)]) == 1
     out, err = capfdbinary.readouterr()
     assert out == b""

@@ -1,10 +1,12 @@
 """The lesson: each of its configurations, written out with local ports, serves as it says, in both syntaxes."""
 
+import socket
+
 import pytest
-from harness import until
+from harness import PATIENCE, until
 from recorder import Recorder, send_ok
 from sites import Site
-from wire import Wire, ask
+from wire import Wire, ask, request_bytes
 
 from bench.ports import free_port
 from tests.example_copies import LESSON, copy_lesson, in_toml
@@ -223,13 +225,27 @@ def test_the_map_says_close_when_nobody_asks_to_upgrade(lesson, apps, name):
     assert received.all("upgrade") == []
 
 
-def test_a_client_may_not_be_pinned_yet_and_is_told_so(lesson, apps):
-    """`ip_hash` has no effect yet: the start says it, and requests of one client go to both servers."""
+def asked_from(address, port) -> None:
+    """One request by a client of that address."""
+    with socket.create_connection(("127.0.0.1", port), PATIENCE, source_address=(address, 0)) as client:
+        client.sendall(request_bytes("GET", f"/ws/{address}"))
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_ip_hash_keeps_a_client_on_the_same_server(lesson, apps):
     site = lesson.serve("websocket")
-    assert '"ip_hash" directive is accepted and not yet effective' in site.logged("ip_hash")
-    for _ in range(4):
-        ask(site.port, "/ws/")
-    assert counts(apps) == [2, 2, 0, 0]
+    clients = [f"127.{network}.7.{host}" for network in range(10, 26) for host in (1, 200)]
+    for _ in range(2):
+        for client in clients:
+            asked_from(client, site.port)
+    assert counts(apps)[2:] == [0, 0]
+    one, other = ({received.target for received in app.requests} for app in apps[:2])
+    assert one and other
+    assert not one & other
+    assert len(one | other) == len(clients)
+    # The address counts without its last number: both clients of a network are together.
+    networks = [{target.rpartition(".")[0] for target in targets} for targets in (one, other)]
+    assert not networks[0] & networks[1]
 
 
 # Static and proxied locations together

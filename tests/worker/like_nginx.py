@@ -24,7 +24,7 @@ from pathlib import Path
 
 import conversation
 import pytest
-from conversation import Stage
+from conversation import End, Stage
 
 from bench.ports import free_port
 from wproxy.config.nginx import parse_nginx
@@ -229,9 +229,7 @@ def ask_nginx(site: Site, http: str, cases: Sequence[Case], level: str) -> Answe
 
 def ask_worker(site: Site, make: Callable[..., Stage], http: str, cases: Sequence[Case], level: str) -> Answers:
     """What a worker of ours answers and says."""
-    text = site.fill(_OUR_MAIN.replace("LEVEL", level).replace("HTTP", http))
-    text = text.replace("{", "{{").replace("}", "}}").replace("HERE", "{directory}").replace("LOG_FORMAT", "{log_format}")
-    front = make(peers=0, text=text)
+    front = start_worker(site, make, http, level)
     reader = LogReader(Path(front.directory) / "error.log")
     answers = []
     for case in cases:
@@ -242,8 +240,24 @@ def ask_worker(site: Site, make: Callable[..., Stage], http: str, cases: Sequenc
     return answers
 
 
+def start_worker(site: Site, make: Callable[..., Stage], http: str, level: str) -> Stage:
+    """A worker of this process with the text of a `http` block."""
+    text = site.fill(_OUR_MAIN.replace("LEVEL", level).replace("HTTP", http))
+    text = text.replace("{", "{{").replace("}", "}}").replace("HERE", "{directory}").replace("LOG_FORMAT", "{log_format}")
+    return make(peers=0, text=text)
+
+
 def raw(case: Case) -> bytes:
     return ask(case) if isinstance(case, str) else case
+
+
+def _load_nginx_syntax(monkeypatch: pytest.MonkeyPatch, prefix: Path) -> None:
+    """Let stages read nginx's syntax, with relative paths from this directory."""
+
+    def load(text: bytes, file: str, directory: str, look_up: object) -> object:
+        return resolve(parse_nginx(text, file), file, f"{prefix}/", look_up)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(conversation, "load_text", load)
 
 
 def differences(
@@ -256,11 +270,7 @@ def differences(
     prepare: Callable[[Path], None] | None = None,
 ) -> list[str]:
     """Every case where a worker answers otherwise than nginx, or says something else in the error log."""
-
-    def load(text: bytes, file: str, prefix: str, look_up: object) -> object:
-        return resolve(parse_nginx(text, file), file, f"{directory}/", look_up)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(conversation, "load_text", load)
+    _load_nginx_syntax(monkeypatch, directory)
     site = Site(directory)
     if prepare is not None:
         prepare(directory)
@@ -292,6 +302,44 @@ class Comparison:
     ) -> None:
         found = differences(*self._settings, http, cases, level, prepare)
         assert not found, f"{len(found)} of {len(cases)} differ\n\n" + "\n\n".join(found)
+
+    def ourselves(self, http: str, cases: Sequence[bytes], prepare: Callable[[Path], None] | None = None) -> None:
+        """Asserts that a worker answers each request the same on a connection of its own and, twice, on one that is kept."""
+        directory, make, monkeypatch = self._settings
+        _load_nginx_syntax(monkeypatch, directory)
+        site = Site(directory)
+        if prepare is not None:
+            prepare(directory)
+        try:
+            alone = ask_worker(site, make, http, cases, "crit")
+            front = start_worker(site, make, http, "crit")
+            kept = front.client()
+            for case, (expected, _) in zip(cases, alone, strict=True):
+                for _ in range(2):
+                    if not kept.is_open():
+                        kept.close()
+                        kept = front.client()
+                    kept.send(case.replace(b"\r\nConnection: close", b""))
+                    answer = comparable(receive_one(kept)).replace("\r\nConnection: keep-alive", "\r\nConnection: close")
+                    assert answer == expected, case
+        finally:
+            site.close()
+
+
+def receive_one(client: End) -> bytes:
+    """One answer whose length is told, or whatever came before the connection was closed."""
+
+    def is_whole() -> bool:
+        data = bytes(client.pull_all())
+        head, blank, body = data.partition(b"\r\n\r\n")
+        length = re.search(rb"\r\nContent-Length: (\d+)", head)
+        bodiless = head[9:12] in (b"204", b"304")
+        return bool(client.saw_end or (blank and (bodiless or (length and len(body) >= int(length[1])))))
+
+    client.stage.until(is_whole, f"no whole answer but {bytes(client.received)!r}")
+    data = bytes(client.received)
+    client.received.clear()
+    return data
 
 
 @pytest.fixture

@@ -372,9 +372,7 @@ class Nginx:
         directory.chmod(0o755)
         self.port = free_port()
         self.names = {letter: f"127.0.0.1:{free_port()}" for letter in "ABCXY"} | {"U": f"unix:{directory}/u.sock"}
-        blocks = [
-            f"upstream {name} {{ {self.fill(inside)} }}" for name, inside in {**SEQUENCES, **BY_KEY, **BY_ADDRESS}.items()
-        ]
+        blocks = [f"upstream {name} {{ {self.fill(inside)} }}" for name, inside in {**SEQUENCES, **BY_KEY, **BY_ADDRESS}.items()]
         listen = " ".join(f"listen {self.names[letter]};" for letter in "ABCU")
         (directory / "nginx.conf").write_text(
             f"daemon off; master_process off; pid {directory}/pid; error_log {directory}/error.log; events {{ }}\n"

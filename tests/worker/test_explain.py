@@ -494,6 +494,12 @@ def test_the_error_log_says_what_its_level_lets_through():
     assert loud.file == "/nowhere/a"
 
 
+def test_a_location_may_have_an_error_log_of_its_own():
+    own = "error_log e crit; events {} http { server { listen 8080; root /nowhere; location /a { error_log f error; } } }"
+    assert len(asked(own, "http://x:8080/a").log) == 1
+    assert asked(own, "http://x:8080/b").log == []
+
+
 def test_a_variable_that_would_break_the_head_ends_in_500():
     conf = "events {} http { server { listen 8080; location / { proxy_pass http://127.0.0.1:1; proxy_set_header X $uri; } } }"
     found = asked(conf, "http://x:8080/a%0D%0Ab")

@@ -7,8 +7,10 @@ test_routing.py, without an oracle.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
+import pytest
 from like_nginx import Comparison, ask, needs_nginx, same_as_nginx
 
 __all__ = ["same_as_nginx"]
@@ -576,6 +578,19 @@ def test_error_pages(same_as_nginx: Comparison) -> None:
     same_as_nginx(ERROR_PAGES, cases, level="crit", prepare=make_files)
 
 
+def chunked(target: str, *pieces: str, host: str = "h") -> bytes:
+    body = "".join(f"{len(piece):x}\r\n{piece}\r\n" for piece in pieces) + "0\r\n\r\n"
+    return ask(target, "Transfer-Encoding: chunked", method="POST", host=host) + body.encode()
+
+
+def test_bodies_and_error_pages(same_as_nginx: Comparison) -> None:
+    numbers = [*range(22, 35), 41, 42, 46, *range(74, 80), *range(84, 90)]
+    cases = [chunked(f"/{number}/x", *pieces) for number in numbers if number not in (42, 76) for pieces in ((), ("he",), ("he", "llo"), ("hello", "world"))]
+    cases += [ask(f"/{number}/x", "X-Status: 404 No", method=method, body="hello") for number in numbers for method in ("GET", "POST", "PUT", "DELETE")]
+    cases += [ask(f"/{number}/x", "Content-Length: 0", method=method) for number in numbers for method in ("GET", "POST")]
+    same_as_nginx(ERROR_PAGES, cases, level="crit", prepare=make_files)
+
+
 UNREADABLE = r"""
 server {
     listen 127.0.0.1:PORT default_server;
@@ -652,6 +667,8 @@ server {
     rewrite ^/alb/(.*)$ /al/$1 break;
     rewrite ^/all/(.*)$ /al/$1 last;
     location /nowhere { return 200 "nowhere $who"; }
+    location /small/ { client_max_body_size 3; error_page 413 /new/large; proxy_pass http://BACK; }
+    location /small2/ { client_max_body_size 3; proxy_pass http://BACK; limit_except GET { proxy_pass http://BACK; } }
 }
 server {
     listen 127.0.0.1:PORT;
@@ -705,6 +722,7 @@ def test_steps_of_servers(same_as_nginx: Comparison) -> None:
     cases += [ask(path, host="five.test") for path in ("/", "/dir/f.txt", "/none", "/known", "/dir", "/dir/")]
     cases += [ask(path, host=host) for path in ("/", "/cap", "/pass/x", "/loc/y") for host in ("a.re.test", "a.b.re.test")]
     cases += [ask("/x", host="one.test", method="POST", body="hi"), ask("/pass/x", host="one.test", method="POST", body="hi"), ask("/brk/x", host="one.test", method="POST", body="hi")]
+    cases += [ask(f"/{place}/x", host="one.test", method=method, body=body) for place in ("small", "small2", "plain") for method in ("POST", "GET") for body in ("hi!", "hello")]
     same_as_nginx(SERVER_STEPS, cases, prepare=make_files)
 
 
@@ -764,3 +782,93 @@ server {
 
 def test_the_rewrite_log(same_as_nginx: Comparison) -> None:
     same_as_nginx(REWRITE_LOG, ["/a/%20x?q", "/b/y", "/d/x", "/f/x", "/g/?a=1", "/g/?a=12", "/g/?a=xx", "/h/?a=q"], level="notice")
+
+
+ESCAPES = r"""
+server {
+    listen 127.0.0.1:PORT;
+    default_type text/plain;
+    absolute_redirect off;
+    location = /show { return 200 "$args"; }
+    location ~ ^/args/([^|]*)\|?$ { rewrite (?s)^/args/(.*)$ /show?$1? last; }
+    location ~ ^/set/([^|]*)$ { set $a $1; return 200 "$a"; }
+    location ~ ^/redirect/ { rewrite (?s)^/redirect/(.*)$ /to/$1 redirect; }
+    location ~ ^/name/ { rewrite (?s)^/name/(?<all>.*)$ /show?$all? last; }
+    location /path/ { rewrite (?s)^/path/(.*)$ /to/$1 break; proxy_pass http://BACK; }
+    location /uri/ { proxy_pass http://BACK/u/; }
+    location /sl/ { location ~ "^/sl/.$" { return 200 one; } }
+    location /add/ { add_header X-U $uri; return 204; }
+    location "/q \"'+%\\#x/" { proxy_pass http://BACK; }
+    location /\xff\xfe/ { proxy_pass http://BACK; }
+}
+"""
+
+
+def test_every_byte_in_every_place(same_as_nginx: Comparison) -> None:
+    bytes_ = [f"%{code:02X}" for code in range(1, 256)] + ["a+b", "a+%20", "%2B"]
+    places = ("args", "set", "name", "path", "uri", "redirect", "sl")
+    unsafe = {("redirect", "%0A"), ("redirect", "%0D")}  # those are escaped and safe, but nginx logs nothing to compare
+    cases = [ask(f"/{place}/{byte}") for place in places for byte in bytes_ if (place, byte) not in unsafe]
+    raw = [chr(code) for code in range(0x21, 256) if chr(code) not in "#%?\x7f"]
+    cases += [ask(f"/{place}/{byte}") for place in places for byte in raw]
+    cases += ["/q%20\"'+%25%5C%23x", "/q \"", "/q%20\"'+%25%5C%23x?a=b", ask("/\xff\xfe"), ask("/%ff%fe"), ask("/\xff\xfe/x")]
+    same_as_nginx(ESCAPES, cases, level="emerg")
+
+
+NAMED = r"""
+server {
+    listen 127.0.0.1:PORT;
+    default_type text/plain;
+    root DIR/www;
+    recursive_error_pages on;
+    location /a/ { try_files /none @a; }
+    location @a { rewrite ^/a/again/(.*)$ /a/$1 last; rewrite ^/a/(.*)$ /b/$1 last; }
+    location /b/ { return 200 "b $uri $args"; }
+    location /c/ { error_page 404 = @c; return 404; }
+    location @c { error_page 404 = @d; return 404; }
+    location @d { rewrite ^/c/(.*)$ /c/d/$1 break; proxy_pass http://BACK; }
+    location /e/ { try_files /none/ /dir/ @e; }
+    location @e { return 200 "e $request_method $uri $args"; }
+    location /f/ { try_files /none @missing; }
+    location /g/ { try_files /none =444; }
+    location /h/ { try_files $uri @h; }
+    location @h { proxy_set_header X-Original $request_uri; proxy_pass http://BACK; }
+    location /i/ { try_files /none @i; limit_except GET { proxy_pass http://BACK; } }
+    location @i { return 200 "i $request_method"; }
+    location /j/ { error_page 405 = @j; limit_except POST { proxy_pass http://BACK; } return 405; }
+    location @j { return 200 "j $request_method $uri"; }
+    location /k/ { set $k 1; try_files /none @k; }
+    location @k { set $k "${k}2"; if ($arg_a) { return 200 "if $k"; } return 200 "k $k"; }
+    location ~ ^/l/(?<rest>.*)$ { try_files /none @l; }
+    location @l { return 200 "l $rest $1"; }
+    location /m/ { try_files /none /m2/$arg_a?$args; }
+    location /m2/ { internal; return 200 "m2 $uri $args"; }
+    location /n/ { index none.html /n2/x; }
+    location /n2/ { internal; return 200 "n2 $uri $args $request_method"; }
+    location /o/ { error_page 403 = @o; index none; }
+    location @o { return 200 "o $uri"; }
+    location /p/ { try_files /none @p; }
+    location @p { try_files /none /dir/f.txt =404; }
+    location /q/ { try_files /none @q; }
+    location @q { error_page 502 = @d2; proxy_pass http://DEAD; }
+    location @d2 { proxy_pass http://BACK; }
+    location /r/ { try_files /none @loop; }
+    location @loop { try_files /none @loop; }
+    location /s/ { try_files /none /s/x$uri?y; }
+}
+"""
+
+
+def test_named_locations(same_as_nginx: Comparison) -> None:
+    cases = [ask(f"/{letter}/{rest}{query}", method=method) for letter in "abcefghijklmnopqrs" for rest in ("", "x", "again/y", "%20z") for query in ("", "?a=1") for method in ("GET", "POST", "HEAD")]
+    cases += [ask(f"/{letter}/x", method="POST", body="hello") for letter in "abcefghijklmnopqrs"]
+    same_as_nginx(NAMED, cases, prepare=make_files)
+
+
+@pytest.mark.parametrize("http", [PROXY_PASS, SELECTION, REWRITING, ERROR_PAGES, SERVER_STEPS, NESTED_IFS, NAMED])
+def test_an_answer_does_not_depend_on_what_the_connection_asked_before(same_as_nginx: Comparison, http: str) -> None:
+    """Connections remember heads and what became of them; the second of two equal requests is answered from that."""
+    names = sorted(set(re.findall(r"location (?:= |\^~ |~ \^)?(/[\w/]+)", http)))
+    hosts = re.findall(r"server_name (\w+\.test)", http) or ["h"]
+    targets = [f"{name}{tail}" for name in names for tail in ("", "x%20y?a=1", "/x?q")]
+    same_as_nginx.ourselves(http, [ask(target, host=host) for host in hosts[:3] for target in targets], prepare=make_files)

@@ -58,7 +58,7 @@ async def proxy_request(request: Request) -> Response:
             if attempts and not tried:
                 attempt.begins_group = True
             attempts.append(attempt)
-        upstream = group.take_idle(peer, request.method in NON_IDEMPOTENT)
+        upstream = group.take_idle(peer, request.method in NON_IDEMPOTENT, location)
         try:
             if upstream is None:
                 upstream = await open_connection(request, peer, attempt)
@@ -107,6 +107,7 @@ async def open_connection(request: Request, peer: LivePeer, attempt: Attempt) ->
     location = request.location
     upstream = await connect(request.client.worker.loop, location.group, peer, location.proxy_connect_timeout)
     attempt.connect_time = request.client.clock.now - attempt.started
+    location.group.opened(upstream, location)
     return upstream
 
 

@@ -13,7 +13,7 @@ from worker.upstream.balance.rotation import account_bound, round_robin
 from worker.upstream.queue import Queue
 from worker.upstream.slow_start import FINENESS, warm_up
 from worker.upstream.sticky import Sticky, sticky_of
-from wproxy.config.model import Peer, Upstream
+from wproxy.config.model import Location, Peer, Upstream
 from wproxy.directives.upstream import UpstreamServer
 from wproxy.health import Health
 from wproxy.http import Attempt, Clock, Request
@@ -99,7 +99,9 @@ class Group:
         self.name = upstream.name
         self.clock = clock
         self.log = log
-        self.keepalive = upstream.keepalive
+        self.keepalive: int = upstream.keepalive
+        # With `keepalive N local`: the location that opened each connection, by descriptor.
+        self.homes: dict[int, Location] | None = {} if upstream.keepalive.is_local else None
         self.keepalive_requests = upstream.keepalive_requests
         self.keepalive_time = upstream.keepalive_time
         self.keepalive_timeout = upstream.keepalive_timeout
@@ -241,12 +243,14 @@ class Group:
 
     # Idle connections.
 
-    def take_idle(self, peer: LivePeer, must_stand: bool) -> Stream | None:
+    def take_idle(self, peer: LivePeer, must_stand: bool, location: Location) -> Stream | None:
         """The connection to this peer that was released last, or None.
 
         must_stand: look first whether it has been closed meanwhile: 1.7 us, for requests that cannot be sent twice.
         """
         idle = peer.idle
+        if self.homes is not None:
+            return self._take_own(peer, must_stand, location)
         while idle:
             self.idle_count -= 1
             stream = idle.pop()
@@ -254,6 +258,24 @@ class Group:
                 return stream
             stream.close()
         return None
+
+    def _take_own(self, peer: LivePeer, must_stand: bool, location: Location) -> Stream | None:
+        """The same among those that this location has opened."""
+        assert self.homes is not None
+        for stream in reversed(list(peer.idle)):
+            if self.homes[stream.fd] is not location:
+                continue
+            self.idle_count -= 1
+            peer.idle.remove(stream)
+            if not must_stand or stream.is_quiet():
+                return stream
+            stream.close()
+        return None
+
+    def opened(self, stream: Stream, location: Location) -> None:
+        """A location has opened a connection."""
+        if self.homes is not None:
+            self.homes[stream.fd] = location
 
     def take_back(self, peer: LivePeer, stream: Stream, announced: float | None, attempt: Attempt | None = None) -> None:
         """An attempt succeeded: keep its connection, or close it when it has served enough or there is no room for it.

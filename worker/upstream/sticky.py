@@ -50,6 +50,7 @@ class StickyCookie(Sticky):
     """`sticky cookie`: the SID is in a cookie of ours, and every response sets it."""
 
     def mark(self, request: Request, response: Response, peer: LivePeer, is_answer: bool) -> None:
+        """Set the cookie."""
         fields = response.fields
         line = (b"Set-Cookie", self.cookie(request, peer))
         response.fields = ResponseFields(
@@ -100,6 +101,7 @@ class StickyLearn(Sticky):
         self.sids = {sid_number(peer.sid): peer.sid for peer in peers}
 
     def wanted(self, request: Request) -> bytes:
+        """The SID that was learnt for the session which the request names."""
         session = first_value(self.plan.lookup, request)
         if not session:
             return b""

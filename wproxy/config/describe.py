@@ -87,6 +87,7 @@ EXAMPLES = {
     "user": '["www-data", "www-data"]',
     "worker_shutdown_timeout": '"30s"',
     "error_log": '{ "logs/error.log" = "notice" }',
+    "debug_connection": '"127.0.0.1"',
     "access_log": '{ "logs/access.log" = "combined" }',
     "log_format": '{ short = "$remote_addr $status $request_time" }',
     "server": '{ "127.0.0.1:3001" = { weight = 2, max_fails = 3 }, "127.0.0.1:3002" = { backup = true } }',

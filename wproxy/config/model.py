@@ -7,7 +7,7 @@ upstreams.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,8 +29,10 @@ from wproxy.directives.rewrite import If, LocationIf, RewriteDirectives, ServerI
 from wproxy.directives.split_clients import SplitClientsDirectives
 from wproxy.directives.upstream import UpstreamDirectives
 from wproxy.files import FilePlan
+from wproxy.identity import WPROXY, Identity
 from wproxy.matching import LocationMatcher, ServerNames
 from wproxy.regex import Regex
+from wproxy.syslog import Syslog
 
 register(
     MainDirectives,
@@ -155,6 +157,9 @@ class Location(
     handlers: tuple[Callable[..., Any], ...] = ()  # of the phases after rewriting
     error_pages: dict[int, Any] | None = None  # by status
     files: FilePlan  # how it finds files
+    # wproxy.error_log.ErrorLog, where its error_log is not that of the main level.
+    log: Any = None
+    error_log: tuple[tuple[str | Syslog, str], ...] = ()  # (): those of the main level
     retried_statuses: frozenset[int] = frozenset()  # of answers that proxy_next_upstream asks to retry
 
     def anonymous(self) -> Iterator[Location]:
@@ -230,13 +235,34 @@ class Configuration(Settings, MainDirectives, EventsDirectives):
     servers: tuple[Server, ...]
     upstreams: tuple[Upstream, ...]  # explicit and implicit
     log_formats: dict[str, LogFormat]
+    identity: Identity = WPROXY  # who we say we are
     warnings: tuple[Problem, ...] = ()  # what is allowed and probably not meant, or has no effect yet
     refusals: tuple[Problem, ...] = ()  # what keeps a server from starting: without it, it would be less safe than it says
 
     @property
-    def error_log_targets(self) -> list[tuple[str, str]]:
-        """(path or "stderr", level) of every error_log, paths absolute."""
-        return [(path if path == "stderr" else self.path(path), level) for path, level in self.error_log]
+    def error_log_targets(self) -> list[tuple[str | Syslog, str]]:
+        """(path, "stderr" or a Syslog, level) of every error_log of the main level, paths absolute."""
+        return self.log_targets(self.error_log)
+
+    @property
+    def error_log_files(self) -> list[str]:
+        """The paths of the error logs of all levels, absolute, each once."""
+        lines = list(self.error_log)
+        for server in self.servers:
+            for location in server.each_location():
+                lines += location.error_log
+        places = (place for place, _ in self.log_targets(lines))
+        return list(dict.fromkeys(place for place in places if isinstance(place, str) and place != "stderr"))
+
+    @property
+    def access_log_files(self) -> list[str]:
+        """The paths of the access logs whose name is known at load, absolute, each once."""
+        logs = (log for server in self.servers for location in server.each_location() for log in location.access_log)
+        return list(dict.fromkeys(self.path(log.path) for log in logs if log.is_file))
+
+    def log_targets(self, lines: Iterable[tuple[str | Syslog, str]]) -> list[tuple[str | Syslog, str]]:
+        """The targets of some `error_log` lines, paths absolute."""
+        return [(place if isinstance(place, Syslog) or place == "stderr" else self.path(place), level) for place, level in lines]
 
     def path(self, name: str) -> str:
         """A path as configured, made absolute by the prefix."""

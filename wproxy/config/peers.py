@@ -11,7 +11,7 @@ from wproxy.config.scope import Scope, ScopeReader
 from wproxy.config.tree import Node, Position, Problem
 from wproxy.directives.balancing import ROUND_ROBIN, Balancing
 from wproxy.directives.proxy import ProxyTarget
-from wproxy.directives.upstream import INEFFECTIVE_PARAMETERS, METHODS, UpstreamServer
+from wproxy.directives.upstream import INEFFECTIVE_PARAMETERS, METHODS, UpstreamServer, method
 from wproxy.sessions import session_memory
 
 
@@ -66,7 +66,7 @@ class Upstreams:
             if child.name in METHODS and scope.values.get(child.name) is not None:
                 if balancing is not None:
                     self.reader.warnings.append(Problem("load balancing method redefined", child.position))
-                balancing = scope.values[child.name]
+                balancing = method(child.name, scope.values[child.name])
             elif child.name == "server":
                 for parameter in child.arguments[1:]:
                     word = parameter.partition("=")[0]

@@ -20,11 +20,12 @@ from wproxy.config.registry import EVENTS, HTTP, LIMIT_EXCEPT, LOCATION, LOCATIO
 from wproxy.config.scope import Scope, ScopeReader
 from wproxy.config.tree import ConfigurationError, Node, Position, Problem
 from wproxy.directives.listen import Listen
-from wproxy.directives.log import COMBINED, LogFormat
+from wproxy.directives.log import COMBINED, AccessLog, LogFormat
 from wproxy.directives.rewrite import If, Return, Step
 from wproxy.files import FilePlan, TypeTables
 from wproxy.matching import LocationMatcher
 from wproxy.regex import Regex, compile_regex
+from wproxy.syslog import Syslog
 from wproxy.template import compile_template
 from wproxy.variables import Namespace, use_namespace
 
@@ -63,13 +64,14 @@ class _Resolver:
         self.log_formats: dict[str, LogFormat] = {"combined": LogFormat("combined", "default", COMBINED)}
         self.listens: list[tuple[Server, Listen, Position]] = []
         self.refusals: list[Problem] = []
+        self.gathering: dict[str, AccessLog] = {}  # the first log with a buffer= to each file
         self.type_tables: TypeTables = {}
 
     # Blocks, from the outside to the inside.
 
     def configuration(self, root: Node, file: str) -> Configuration:
         reader = self.reader
-        main = reader.read(root, MAIN, None)
+        main = self.read(root, MAIN, None)
         events = reader.read(_only(root, "events"), EVENTS, None)
         http = _only(root, "http")
         if http:
@@ -290,22 +292,46 @@ class _Resolver:
                 self.problem(f'duplicate "log_format" name "{line.name}"', node.position)
 
     def read(self, node: Node | None, context: int, outer: Scope | None) -> Scope:
-        """`ScopeReader.read`; every access_log of the block must name a format that exists."""
+        """`ScopeReader.read`, with a look at the logs of the block."""
         scope = self.reader.read(node, context, outer)
         if context == HTTP:
             self.name_log_formats(scope)
-        lines = scope.written.get("access_log", ())
-        if not lines or (outer is not None and lines is outer.written.get("access_log")):
-            return scope
-        for line, log in zip(lines, scope.values["access_log"]):
+        for name, check in (("access_log", self.check_access_logs), ("error_log", self.check_error_logs)):
+            lines = scope.written.get(name, ())
+            if lines and (outer is None or lines is not outer.written.get(name)):
+                check(lines, scope.values[name])
+        return scope
+
+    def check_access_logs(self, lines: tuple[Node, ...], logs: tuple[AccessLog, ...]) -> None:
+        """Every access_log must name a format that exists, and gather lines like the others to its file."""
+        for line, log in zip(lines, logs):
             if log.path in self.log_formats:
                 text = f'"{log.path}" in "access_log" is a log format, not a file: write {{ "FILE" = "{log.path}" }}'
             elif log.path != "off" and log.format not in self.log_formats:
                 text = f'unknown log format "{log.format}"'
+            elif log.buffer and self.gathering.setdefault(log.path, log).buffering != log.buffering:
+                text = f'access_log "{log.path}" already defined with conflicting parameters'
             else:
+                if log.syslog is not None:
+                    self.look_up_syslog(log.syslog, line.position)
                 continue
             self.problem(text, line.position)
-        return scope
+
+    def check_error_logs(self, lines: tuple[Node, ...], targets: tuple[tuple[str | Syslog, str], ...]) -> None:
+        """Find the addresses of the syslog servers among error logs."""
+        for line, (place, _) in zip(lines, targets):
+            if isinstance(place, Syslog):
+                self.look_up_syslog(place, line.position)
+
+    def look_up_syslog(self, syslog: Syslog, position: Position) -> None:
+        """Replace the name of a syslog server by its first address."""
+        if syslog.server.is_numeric:
+            return
+        host, port = syslog.server
+        try:
+            syslog.server = self.look_up(host, port)[0]
+        except OSError:
+            self.problem(f'host not found in syslog server "{host}"', position)
 
 
 def _place(scope: Scope, name: str, otherwise: Position) -> Position:

@@ -145,7 +145,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         # The standard `selectors` takes the best of the system.
         harmless(accepted("use", EVENTS, word(("epoll", "poll", "select", "kqueue", "eventport", "/dev/poll")))),
         harmless(accepted("worker_aio_requests", EVENTS, number())),
-        harmless(accepted("debug_connection", EVENTS, inherit=OWN_GATHER)),  # only a debug build of nginx heeds it
     ),
     "Sizes of nginx's tables: those of wproxy grow by themselves.": (
         harmless(

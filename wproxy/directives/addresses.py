@@ -14,7 +14,7 @@ def _reason(error: ValueError) -> tuple[str, str]:
     """(what is wrong, what was written with its quotes)."""
     said, quote, written = str(error).partition(' "')
     reason = said.removesuffix(" in")
-    return _REASONS.get(reason, reason), f'{quote[1:]}{written}'
+    return _REASONS.get(reason, reason), f"{quote[1:]}{written}"
 
 
 def of_listen(error: ValueError) -> ValueError:

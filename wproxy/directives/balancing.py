@@ -30,14 +30,14 @@ MEASURES = ("header", "last_byte")
 ROUND_ROBIN = Balancing("round_robin")
 
 
-def ip_hash() -> Balancing:
-    """`ip_hash`."""
-    return Balancing("ip_hash", refuses=_BY_KEY)
+# Methods without parameters: being there is all that they say.
+IP_HASH = Balancing("ip_hash", refuses=_BY_KEY)
+LEAST_CONN = Balancing("least_conn")
 
 
-def least_conn() -> Balancing:
-    """`least_conn`."""
-    return Balancing("least_conn")
+def present() -> bool:
+    """The reader of a directive without arguments."""
+    return True
 
 
 def hash_key(key: str, consistent: str | None = None) -> Balancing:

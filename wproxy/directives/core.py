@@ -108,3 +108,6 @@ class EventsDirectives:
     worker_connections: int = directive(
         number(1), EVENTS, default="1024", doc="How many connections, client and upstream, a worker may have open."
     )
+    debug_connection: tuple[DebugConnection, ...] = directive(
+        debug_connection, EVENTS, inherit=OWN_GATHER, doc="Clients whose connections are told of in every error log, at debug."
+    )

@@ -8,13 +8,14 @@ from wproxy.address import Address, parse_address
 from wproxy.config.registry import OWN, OWN_GATHER, UPSTREAM, directive
 from wproxy.directives.addresses import in_upstream
 from wproxy.directives.balancing import (
+    IP_HASH,
+    LEAST_CONN,
     ROUND_ROBIN,
     Balancing,
     StickyPlan,
     hash_key,
-    ip_hash,
-    least_conn,
     least_time,
+    present,
     queue,
     random,
     sticky,
@@ -77,15 +78,22 @@ def upstream_server(text: str, *parameters: str) -> UpstreamServer:
     return server
 
 
-def keepalive(count: str, local: str | None = None) -> int:
-    """The number of idle connections kept.
+class IdleConnections(int):
+    """How many idle connections a group keeps. is_local: only the location that opened one uses it again."""
 
-    `local` asks for connections that only the location which opened them uses again. What makes connections to one address
-    differ by location (proxy_bind, TLS) has no effect yet: they are all alike, and may be shared.
-    """
+    is_local: bool
+
+    def __new__(cls, count: int, is_local: bool = False) -> IdleConnections:
+        made = super().__new__(cls, count)
+        made.is_local = is_local
+        return made
+
+
+def keepalive(count: str, local: str | None = None) -> IdleConnections:
+    """`keepalive N [local]`: the number of idle connections kept; with `local` only the location that opened one uses it again."""
     if local not in (None, "local"):
         raise ValueError(f'invalid parameter "{local}"')
-    return number()(count)
+    return IdleConnections(number()(count), local is not None)
 
 
 class UpstreamDirectives:
@@ -107,7 +115,7 @@ class UpstreamDirectives:
         named=True,
         doc="One server of the group, with weight, max_fails, fail_timeout, max_conns, backup, down, drain, slow_start, route.",
     )
-    keepalive: int = directive(
+    keepalive: IdleConnections = directive(
         keepalive,
         UPSTREAM,
         arity=(1, 2),
@@ -121,11 +129,11 @@ class UpstreamDirectives:
         time, UPSTREAM, default="1h", doc="How old an upstream connection may get and still be kept."
     )
     keepalive_timeout: float = directive(time, UPSTREAM, default="60s", doc="How long an idle upstream connection is kept.")
-    ip_hash: Balancing | None = directive(
-        ip_hash, UPSTREAM, arity=0, inherit=OWN, doc="Clients of one network (IPv4: the first three bytes) go to one server."
+    ip_hash: bool | None = directive(
+        present, UPSTREAM, arity=0, inherit=OWN, doc="Clients of one network (IPv4: the first three bytes) go to one server."
     )
-    least_conn: Balancing | None = directive(
-        least_conn, UPSTREAM, arity=0, inherit=OWN, doc="The server with the fewest requests under way for its weight."
+    least_conn: bool | None = directive(
+        present, UPSTREAM, arity=0, inherit=OWN, doc="The server with the fewest requests under way for its weight."
     )
     least_time: Balancing | None = directive(
         least_time,
@@ -150,3 +158,9 @@ class UpstreamDirectives:
 
 # The directives that choose a method; the last one in a block counts.
 METHODS = ("ip_hash", "least_conn", "least_time", "hash", "random")
+_WITHOUT_PARAMETERS = {"ip_hash": IP_HASH, "least_conn": LEAST_CONN}
+
+
+def method(name: str, value: Balancing | bool) -> Balancing:
+    """What one of METHODS asks for, by the value that its reader returned."""
+    return value if isinstance(value, Balancing) else _WITHOUT_PARAMETERS[name]

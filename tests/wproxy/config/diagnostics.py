@@ -69,7 +69,7 @@ SHAPES = [
     Row("http", "server;", 'directive "server" has no opening "{"'),
     Row("http", "\n upstream u;", 'directive "upstream" has no opening "{"', 2),
     Row("server", "location /;", 'directive "location" has no opening "{"'),
-    Row("server", "root", 'directive "root" is not terminated by ";"', 2),
+    Row("server", "root", 'unexpected "}"', 2),
     Row("file", "events {}\n}\nhttp {}", 'unexpected "}"', 2),
     Row("file", "events {}\nhttp {}\ndaemon", 'unexpected end of file, expecting ";" or "}"', 3),
     Row("file", "http { }", 'no "events" section in configuration', 0),
@@ -287,7 +287,9 @@ REFUSED = [*SHAPES, *PLACES, *DUPLICATES, *VALUES, *VARIABLES, *UPSTREAMS, *LOCA
 DOUBTED = [
     Row("http", f"{SERVER_A}{SERVER_A}", 'conflicting server name "a" on 0.0.0.0:28081, ignored', 0),
     Row("http", f"{SERVER_A}{SERVER_A.replace('name a', 'name A')}", 'conflicting server name "a" on 0.0.0.0:28081, ignored', 0),
-    Row("http", f"{SERVER_A}{SERVER_A.replace('name a', 'name .a')}", 'conflicting server name ".a" on 0.0.0.0:28081, ignored', 0),
+    Row(
+        "http", f"{SERVER_A}{SERVER_A.replace('name a', 'name .a')}", 'conflicting server name ".a" on 0.0.0.0:28081, ignored', 0
+    ),
     Row("http", "server { listen 28081; }\nserver { listen 28081; }", 'conflicting server name "" on 0.0.0.0:28081, ignored', 0),
     Row("server", "server_name a/b;", 'server name "a/b" has suspicious symbols'),
     Row("http", "proxy_next_upstream error error;", 'duplicate value "error"'),

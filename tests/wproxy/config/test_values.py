@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from wproxy.address import Address
 from wproxy.directives.core import log_target, pid_path, user_and_group, worker_count
-from wproxy.directives.http_core import all_or_any, header_buffers, keepalive, limit_except, memory, tokens
 from wproxy.directives.error_page import KEPT, TARGETS, error_page
+from wproxy.directives.http_core import all_or_any, header_buffers, keepalive, limit_except, memory, tokens
 from wproxy.directives.listen import KeepaliveProbes, Listen, SocketOptions, listen, names
 from wproxy.directives.log import AccessLog, LogFormat, access_log, log_format
 from wproxy.directives.proxy import header, http_version, proxy_target
@@ -256,9 +256,18 @@ ANY_8080 = Address("0.0.0.0", 8080)
         (["unix:/run/a.sock"], Listen("unix:/run/a.sock", (Address("/run/a.sock", -1),))),
         (["8001-8001"], Listen("8001-8001", (Address("0.0.0.0", 8001),))),
         (["*:8000-8001"], Listen("*:8000-8001", (Address("0.0.0.0", 8000), Address("0.0.0.0", 8001)))),
-        (["80", "so_keepalive=on"], Listen("80", (Address("0.0.0.0", 80),), options=SocketOptions(keepalive=KeepaliveProbes()), has_options=True)),
-        (["80", "so_keepalive=off"], Listen("80", (Address("0.0.0.0", 80),), options=SocketOptions(keepalive=KeepaliveProbes(False)), has_options=True)),
-        (["80", "fastopen=0", "multipath"], Listen("80", (Address("0.0.0.0", 80),), options=SocketOptions(fastopen=0, multipath=True), has_options=True)),
+        (
+            ["80", "so_keepalive=on"],
+            Listen("80", (Address("0.0.0.0", 80),), options=SocketOptions(keepalive=KeepaliveProbes()), has_options=True),
+        ),
+        (
+            ["80", "so_keepalive=off"],
+            Listen("80", (Address("0.0.0.0", 80),), options=SocketOptions(keepalive=KeepaliveProbes(False)), has_options=True),
+        ),
+        (
+            ["80", "fastopen=0", "multipath"],
+            Listen("80", (Address("0.0.0.0", 80),), options=SocketOptions(fastopen=0, multipath=True), has_options=True),
+        ),
         (["80", "quic", "proxy_protocol"], Listen("80", (Address("0.0.0.0", 80),), protocols=("quic", "proxy_protocol"))),
         (
             ["80", "so_keepalive=30m::10", "rcvbuf=8k", "sndbuf=16k", "fastopen=5", "deferred"],
@@ -710,7 +719,7 @@ def test_a_server_has_an_address_and_parameters(arguments, values):
         "max_conns=many",
         "backup=1",
         "down=yes",
-        "slow_start=30s",
+        "slow_start=soon",
         "",
     ],
 )

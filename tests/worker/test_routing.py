@@ -1,0 +1,201 @@
+"""Routing where there is no oracle: we are stricter than nginx, or nginx 1.22 is older than what we follow (1.31)."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import conversation
+import pytest
+from conversation import Stage
+from like_nginx import Echo, ask, comparable
+
+from worker.regex_guard import install_regex_guard
+from wproxy.config.nginx import parse_nginx
+from wproxy.config.resolve import resolve
+from wproxy.regex import install_guard
+
+Make = Callable[[str], Stage]
+
+
+@pytest.fixture
+def front(stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Makes a worker of the text of a `http` block in nginx's syntax."""
+
+    def load(text: bytes, file: str, prefix: str, look_up: object) -> object:
+        return resolve(parse_nginx(text, "nginx.conf"), file, f"{prefix}/", look_up)  # type: ignore[arg-type]
+
+    def make(http: str) -> Stage:
+        monkeypatch.setattr(conversation, "load_text", load)
+        text = "error_log HERE/error.log info; events { } http { access_log HERE/access.log test; log_format test 'LOG_FORMAT';\n"
+        text = (text + http + "\n}").replace("{", "{{").replace("}", "}}")
+        return stage(peers=0, text=text.replace("HERE", "{directory}").replace("LOG_FORMAT", "{log_format}"))
+
+    return make
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Iterator[Echo]:
+    """An upstream that answers with what it was asked."""
+    made = Echo(tmp_path)
+    yield made
+    made.close()
+
+
+def answer(front: Stage, request: bytes) -> str:
+    """The whole answer to one request, without Date and Server."""
+    client = front.client().send(request)
+    assert client.is_closed()
+    told = comparable(bytes(client.received))
+    client.close()
+    return told
+
+
+def status(front: Stage, request: bytes) -> int:
+    return int(answer(front, request)[9:12])
+
+
+def body(front: Stage, request: bytes) -> str:
+    return answer(front, request).partition("\r\n\r\n")[2]
+
+
+PLAIN = 'server { listen 127.0.0.1:8080; default_type text/plain; location / { return 200 "$host $uri"; } }'
+
+
+# Requests that nginx 1.22 takes and we refuse (routing.md §2.2, §2.3; http1-security.md).
+
+
+@pytest.mark.parametrize("host", ["h:99999", "h:x", "h:80:80", "a\\b", "a,b", "a%41"])
+def test_a_host_that_is_none_is_refused(front: Make, host: str) -> None:
+    assert status(front(PLAIN), ask("/", host=host)) == 400
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("CONNECT h:80 HTTP/1.1", 405),
+        ("CONNECT h HTTP/1.1", 400),
+        ("CONNECT / HTTP/1.1", 400),
+        ("TRACE / HTTP/1.1", 405),
+        ("GET ftp://h/ HTTP/1.1", 400),
+        ("GET /a#b HTTP/1.1", 400),
+        ("GET /", 400),
+    ],
+)
+def test_a_request_line_that_is_not_served(front: Make, line: str, expected: int) -> None:
+    assert status(front(PLAIN), f"{line}\r\nHost: h\r\n\r\n".encode()) == expected
+
+
+# What a variable may not bring into a head.
+
+
+def test_a_line_break_in_a_redirect_is_an_error(front: Make) -> None:
+    made = front('server { listen 127.0.0.1:8080; location / { return 301 $uri; }}')
+    assert status(made, ask("/a%0d%0aSet-Cookie:x")) == 500
+    assert status(made, ask("/a%20b")) == 301
+    assert "line break" in made.error_log()[0]
+
+
+@pytest.mark.parametrize("bad", ["%0d%0aX:%20y", "a%20HTTP/1.1", "%09"])
+def test_a_space_or_control_does_not_reach_the_request_line_of_an_upstream(front: Make, echo: Echo, bad: str) -> None:
+    made = front(f"server {{ listen 127.0.0.1:8080; location / {{ proxy_pass http://{echo.name}/fix$uri; }} }}")
+    assert status(made, ask(f"/{bad}")) == 500
+    assert body(made, ask("/good")).startswith("GET /fix/good HTTP/1.1\r\n")
+
+
+# What is remembered of a header block is not used for another URI.
+
+
+def test_the_same_path_is_asked_for_otherwise_after_an_error(front: Make, echo: Echo) -> None:
+    """The second time it is a URI of ours, and goes upstream as we write it."""
+    made = front(
+        f"server {{ listen 127.0.0.1:8080; proxy_intercept_errors on; recursive_error_pages on;"
+        f" location / {{ error_page 404 = $uri; proxy_pass http://{echo.name}; if ($arg_once) {{ return 404; }} }} }}"
+    )
+    client = made.client()
+    for _ in range(2):
+        client.send(b"GET /%61?once=1 HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert client.receives_head().startswith(b"HTTP/1.1 200")
+        made.until(lambda: b"\r\n\r\n" in client.pull_all(), "the body")
+        assert client.take().startswith(b"GET /a HTTP/1.1")
+        client.send(b"GET /%61 HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert client.receives_head().startswith(b"HTTP/1.1 200")
+        made.until(lambda: b"\r\n\r\n" in client.pull_all(), "the body")
+        assert client.take().startswith(b"GET /%61 HTTP/1.1")
+
+
+# The limit on changes of the URI.
+
+
+@pytest.mark.parametrize(("rewrites", "expected"), [(9, 200), (10, 200), (11, 500)])
+def test_a_uri_may_change_ten_times(front: Make, rewrites: int, expected: int) -> None:
+    steps = " ".join(f"location /{number}/ {{ rewrite ^ /{number - 1}/ last; }}" for number in range(1, rewrites + 1))
+    made = front(f"server {{ listen 127.0.0.1:8080; location /0/ {{ return 200 end; }} {steps} }}")
+    assert status(made, ask(f"/{rewrites}/")) == expected
+    cycles = [line for line in made.error_log() if "cycle" in line]
+    assert len(cycles) == (expected == 500)
+
+
+def test_the_limit_counts_rewrites_redirects_and_named_locations_together(front: Make) -> None:
+    made = front(
+        "server { listen 127.0.0.1:8080; recursive_error_pages on; error_page 404 /a;"
+        " location /a { rewrite ^ /b last; } location /b { try_files /none @c; } location @c { return 404; } }"
+    )
+    assert status(made, ask("/a")) == 500
+    assert len([line for line in made.error_log() if "rewrite or internal redirection cycle" in line]) == 1
+
+
+# A regex that takes too long (wproxy/regex): 500, and one line that names it.
+
+SLOW = "^(([a-z])+.)+[0-9]([a-z])+$"
+AT = f"/{'a' * 3000}"
+
+
+@pytest.fixture
+def guard() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGVTALRM)
+    install_regex_guard()
+    yield
+    install_guard(None)
+    signal.signal(signal.SIGVTALRM, before)
+
+
+@pytest.mark.usefixtures("guard")
+@pytest.mark.parametrize(
+    "server",
+    [
+        f'location ~ "{SLOW.replace("^", "^/")}" {{ return 200 x; }}',
+        f'location / {{ rewrite "{SLOW.replace("^", "^/")}" /x last; return 200 x; }}',
+        f'location / {{ if ($uri ~ "{SLOW.replace("^", "^/")}") {{ return 200 y; }} return 200 x; }}',
+        f'rewrite "{SLOW.replace("^", "^/")}" /x last; location / {{ return 200 x; }}',
+    ],
+)
+def test_a_regex_that_takes_too_long_fails_the_request(front: Make, server: str) -> None:
+    made = front(f"server {{ listen 127.0.0.1:8080; {server} }}")
+    assert status(made, ask(AT)) == 500
+    (line,) = [line for line in made.error_log() if "match abandoned" in line]
+    assert "(([a-z])+.)+[0-9]([a-z])+$" in line
+    assert "[error]" in line
+    assert status(made, ask("/")) in (200, 404)
+
+
+@pytest.mark.usefixtures("guard")
+def test_a_map_whose_regex_takes_too_long_has_its_default(front: Make) -> None:
+    """As in nginx, where a match that fails is no match there."""
+    made = front(
+        f'map $uri $mapped {{ "~{SLOW.replace("^", "^/")}" yes; default no; }}'
+        ' server { listen 127.0.0.1:8080; error_page 404 /$mapped; location / { return 200 "$mapped"; } location /4 { return 404; } }'
+    )
+    assert body(made, ask(AT)) == "no"
+    (line,) = [line for line in made.error_log() if "match abandoned" in line]
+    assert "(([a-z])+.)+[0-9]([a-z])+$" in line
+    assert "[alert]" in line
+
+
+@pytest.mark.usefixtures("guard")
+def test_a_server_name_that_takes_too_long_fails_the_request(front: Make) -> None:
+    made = front(f'{PLAIN} server {{ listen 127.0.0.1:8080; server_name "~{SLOW}"; location / {{ return 200 x; }} }}')
+    assert status(made, ask("/", host="a" * 3000)) == 500
+    assert len([line for line in made.error_log() if "match abandoned" in line]) == 1
+    assert status(made, ask("/")) == 200

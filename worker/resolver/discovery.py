@@ -1,0 +1,230 @@
+"""Groups of peers that follow their names: `server NAME`, `server NAME resolve`, `proxy_pass http://NAME`; and the groups of
+targets that only a request names (proxy_pass with variables).
+
+Every worker follows every name for itself, a task for each: a lookup when the last answer is no longer believed costs nothing
+against requests, and there is nobody whose death would leave the others with old addresses. Each waits a little longer than it
+must, by chance, so that they do not all ask at once.
+
+Whom it asks. A name with `resolve` asks the `resolver` of its upstream, and the system's name servers where there is none. A
+plain name was looked up by the system at load, and goes on being: a `resolver` beside it often serves another purpose (OCSP) and
+knows other names.
+
+What an answer changes. Addresses that are new become peers, those that are gone leave, and the others do not notice. When the
+name servers say that there is no such name any more, a group with `resolve` is left without that server's peers, as in nginx; a
+plain name keeps them, because nginx would. A name server that fails says nothing about the name: everything stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from random import random
+from typing import NamedTuple, Protocol
+
+from worker.loop import Loop, sleep
+from worker.resolver.records import TOUCH_EVERY, SharedRecords
+from worker.resolver.resolver import CannotResolve, Resolver
+from worker.resolver.services import Endpoint, Endpoints, resolve_endpoints
+from worker.resolver.system import SystemResolver
+from wproxy.address import Address, parse_address
+from wproxy.config.model import Upstream
+from wproxy.directives.resolver import SYSTEM, NameServers
+from wproxy.directives.upstream import UpstreamServer
+
+# Seconds until the next question about a name that could not be resolved.
+RETRY = 5.0
+# Within so many seconds after its start a worker asks for names that the master has looked up.
+FIRST_QUESTION = 1.0
+# Targets of requests: more than clients can make a use of, less than would be felt.
+MOST_TARGETS = 256
+Log = Callable[[str, str], None]
+
+
+class LiveGroup(Protocol):
+    """What is asked of a worker.upstream.peers.Group."""
+
+    name: str
+
+    def replace_peers(self, line: UpstreamServer | None, endpoints: Sequence[Endpoint]) -> tuple[list[str], list[str]]:
+        """Make these the peers of that line; returns the names of those that came and those that went."""
+        ...
+
+    def has_peers(self, line: UpstreamServer | None) -> bool:
+        """Whether the line has any."""
+        ...
+
+    def close_idle(self) -> None:
+        """Close idle connections and keep none from now on."""
+        ...
+
+    def close_expired(self) -> None:
+        """Close the idle connections whose time is over."""
+        ...
+
+
+class FollowedName(NamedTuple):
+    """A name that peers come from. line: None for that of a proxy_pass. resolve: as written."""
+
+    line: UpstreamServer | None
+    address: Address
+    service: str = ""
+    resolve: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.service} of {self.address.host}" if self.service else self.address.host
+
+
+def followed_names(upstream: Upstream) -> list[FollowedName]:
+    """The names in an upstream."""
+    if upstream.implicit:
+        names = [FollowedName(None, parse_address(upstream.name, 80))]
+    else:
+        names = [FollowedName(line, line.address, line.service, line.resolve) for line in upstream.server]
+    return [name for name in names if not name.address.is_numeric]
+
+
+class _Target:
+    """The group of a target that a request has named."""
+
+    __slots__ = ("expires", "group")
+
+    def __init__(self, group: LiveGroup) -> None:
+        self.group = group
+        self.expires = 0.0
+
+
+class Discovery:
+    """All names of one worker."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        log: Log,
+        make_group: Callable[[str, Address], LiveGroup],
+        records: SharedRecords | None = None,
+    ) -> None:
+        """make_group: a new group without peers for the target of a request, given its name and address.
+
+        records: told now and then that what it has given out is in use.
+        """
+        self.loop = loop
+        self.log = log
+        self.records = records
+        self._make_group = make_group
+        self._resolvers: dict[NameServers, Resolver] = {}
+        self._targets: dict[tuple[NameServers, Address], _Target] = {}
+        self._awaited: set[tuple[str, FollowedName]] = set()
+
+    def resolver(self, settings: NameServers) -> Resolver:
+        """The resolver for these settings: one cache for all who ask the same name servers."""
+        resolver = self._resolvers.get(settings)
+        if resolver is None:
+            kind = SystemResolver if settings.local else Resolver
+            resolver = self._resolvers[settings] = kind(self.loop, settings, self.log)
+        return resolver
+
+    # Groups of the configuration.
+
+    def start(self, upstreams: Iterable[Upstream], groups: Mapping[str, LiveGroup]) -> None:
+        """Follow every name of these upstreams. groups: by the upstream's name."""
+        for upstream in upstreams:
+            group = groups[upstream.name]
+            for name in followed_names(upstream):
+                if not group.has_peers(name.line):
+                    self._awaited.add((upstream.name, name))
+                self.loop.spawn(self._follow(name, upstream, group), f"discovery of {name}")
+        if self.records is not None:
+            self.loop.spawn(self._touch(self.records), "discovery records")
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every line that began without peers has been answered about, one way or the other."""
+        return not self._awaited
+
+    async def _follow(self, name: FollowedName, upstream: Upstream, group: LiveGroup) -> None:
+        """Keep the peers of one name up to date, for ever."""
+        settings = upstream.resolver if name.resolve and upstream.resolver is not None else SYSTEM
+        resolver = self.resolver(settings)
+        trouble = ""
+        unchanged: tuple[Endpoint, ...] | None = None
+        if (upstream.name, name) not in self._awaited:
+            await sleep(random() * FIRST_QUESTION)
+            if isinstance(resolver, SystemResolver) and resolver.stands_in_file(name.address.host):
+                # getaddrinfo has read the same file, and has its own ways with it: only a change of the file counts.
+                unchanged = (await self._ask(resolver, name, upstream)).endpoints
+        while True:
+            try:
+                found = await self._ask(resolver, name, upstream)
+                if found.endpoints != unchanged:
+                    unchanged = None
+                    self._apply(name, group, found.endpoints)
+                expires, trouble = found.expires, ""
+            except CannotResolve as error:
+                expires = self.loop.clock.now + RETRY
+                if str(error) != trouble:
+                    trouble = str(error)
+                    self.log("error", f'{trouble} in upstream "{group.name}"')
+                if error.is_gone and name.resolve:
+                    self._apply(name, group, ())
+            self._awaited.discard((upstream.name, name))
+            wait = max(expires - self.loop.clock.now, 0.0)
+            await sleep(wait + random() * min(1.0, 0.05 + wait / 10))
+
+    async def _ask(self, resolver: Resolver, name: FollowedName, upstream: Upstream) -> Endpoints:
+        return await resolve_endpoints(resolver, name.address, name.service, upstream.resolver_timeout)
+
+    def _apply(self, name: FollowedName, group: LiveGroup, endpoints: tuple[Endpoint, ...]) -> None:
+        came, went = group.replace_peers(name.line, endpoints)
+        if came or went:
+            changes = "".join([*(f" +{peer}" for peer in came), *(f" -{peer}" for peer in went)])
+            self.log("notice", f'{name} has changed in upstream "{group.name}":{changes}')
+
+    async def _touch(self, records: SharedRecords) -> None:
+        while True:
+            await sleep(TOUCH_EVERY)
+            records.touch(int(self.loop.clock.now))
+
+    # Targets of requests.
+
+    def known_group(self, settings: NameServers, address: Address) -> LiveGroup | None:
+        """The group of a target, as long as what is known of its name is believed."""
+        target = self._targets.get((settings, address))
+        return target.group if target is not None and self.loop.clock.now < target.expires else None
+
+    async def group_of(self, settings: NameServers, address: Address, seconds: float) -> LiveGroup:
+        """The group of a target that is a name, its peers up to date. Raises CannotResolve."""
+        known = self.known_group(settings, address)
+        if known is not None:
+            return known
+        found = await resolve_endpoints(self.resolver(settings), address, "", seconds)
+        key = (settings, address)
+        target = self._targets.get(key)
+        if target is None:
+            self._make_room()
+            target = self._targets[key] = _Target(self._make_group(str(address), address))
+        target.group.replace_peers(None, found.endpoints)
+        target.expires = found.expires
+        return target.group
+
+    def _make_room(self) -> None:
+        """Forget the targets whose time is over, or else the first, when there are too many."""
+        if len(self._targets) < MOST_TARGETS:
+            return
+        now = self.loop.clock.now
+        over = [key for key, target in self._targets.items() if target.expires <= now]
+        for key in over or [next(iter(self._targets))]:
+            group = self._targets.pop(key).group
+            group.close_idle()
+            group.replace_peers(None, ())
+
+    def close_expired(self) -> None:
+        """Close the idle connections of targets whose time is over."""
+        for target in self._targets.values():
+            target.group.close_expired()
+
+    def close_idle(self) -> None:
+        """Close all idle connections of targets: the worker is leaving."""
+        for target in self._targets.values():
+            target.group.close_idle()
+
+    def __repr__(self) -> str:
+        return f"<discovery: {len(self._resolvers)} resolvers, {len(self._targets)} targets, {len(self._awaited)} awaited>"

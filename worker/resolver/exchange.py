@@ -1,0 +1,92 @@
+"""One question to one name server: UDP first, and TCP when the answer says that it does not fit (RFC 1035, RFC 7766).
+
+Every question has a socket of its own, connected to the server: the kernel gives it a random port, passes nothing on that comes
+from elsewhere and tells at once when nobody listens there. With the random identifier a forger has to guess 32 bits.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+from worker.loop import READ, WRITE, Loop, park
+from worker.stream import Stream, send_all
+from wproxy.address import Address
+from wproxy.dns import Answer, BadMessage, NotOurs, make_query, read_answer
+
+LONGEST_DATAGRAM = 65535
+# Datagrams that are no answer to us, before a server is given up for this time.
+MOST_STRAY = 64
+
+
+async def ask(loop: Loop, server: Address, name: str, kind: int, seconds: float) -> Answer:
+    """What the server says about the name. Raises TimedOut, OSError, BadMessage; ValueError for an impossible name."""
+    identifier = int.from_bytes(os.urandom(2), "big")
+    query = make_query(identifier, name, kind)
+    deadline = loop.clock.now + seconds
+    stream = _open(loop, server, socket.SOCK_DGRAM)
+    try:
+        code = stream.sock.connect_ex((server.host, server.port))
+        if code:
+            raise OSError(code, os.strerror(code))
+        stream.send(query)
+        answer = await _receive_datagram(stream, identifier, name, kind, deadline)
+    finally:
+        stream.close()
+    if answer.is_truncated:
+        answer = await _ask_over_tcp(loop, server, query, name, kind, deadline)
+    return answer
+
+
+def _open(loop: Loop, server: Address, kind: int) -> Stream:
+    """A socket in the loop. Raises OSError."""
+    family = socket.AF_INET6 if server.is_ipv6 else socket.AF_INET
+    stream = Stream(loop, socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC))
+    loop.add(stream, READ)
+    return stream
+
+
+async def _receive_datagram(stream: Stream, identifier: int, name: str, kind: int, deadline: float) -> Answer:
+    """Wait for the one that is ours."""
+    clock = stream.loop.clock
+    for _ in range(MOST_STRAY):
+        await park(stream, READ, deadline - clock.now)
+        try:
+            return read_answer(stream.recv(LONGEST_DATAGRAM), identifier, name, kind)
+        except (BlockingIOError, NotOurs):
+            continue
+    raise BadMessage("too many answers to something else")
+
+
+async def _ask_over_tcp(loop: Loop, server: Address, query: bytes, name: str, kind: int, deadline: float) -> Answer:
+    """The same question on a connection: messages have their length before them."""
+    clock = loop.clock
+    stream = _open(loop, server, socket.SOCK_STREAM)
+    try:
+        code = stream.sock.connect_ex((server.host, server.port))
+        if code == errno.EINPROGRESS:
+            await park(stream, WRITE, deadline - clock.now)
+            code = stream.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))
+        await send_all(stream, len(query).to_bytes(2, "big") + query, deadline - clock.now)
+        received = b""
+        while len(received) < 2 or len(received) < 2 + int.from_bytes(received[:2], "big"):
+            await park(stream, READ, deadline - clock.now)
+            try:
+                data = stream.recv(LONGEST_DATAGRAM)
+            except BlockingIOError:
+                continue
+            if not data:
+                raise BadMessage("the connection ended within an answer")
+            received += data
+    finally:
+        stream.close()
+    try:
+        answer = read_answer(received[2 : 2 + int.from_bytes(received[:2], "big")], int.from_bytes(query[:2], "big"), name, kind)
+    except NotOurs as error:
+        raise BadMessage(str(error)) from None
+    if answer.is_truncated:
+        raise BadMessage("cut short over TCP too")
+    return answer

@@ -1,0 +1,176 @@
+"""Which record of health belongs to a peer that nobody knew when the workers were forked.
+
+All workers must come to the same record without asking anybody. The records that the master does not give out are a table of
+their own: a peer's key, 64 bits of a hash, says where its WINDOW of places begins. Whoever needs a record looks through the whole
+window for the key, and takes the first place that is free or forgotten when it is not there. A place is two words:
+
+    KEY    of the peer it belongs to; 0: free
+    SEEN   when a worker last said that it uses it, in whole seconds of the clock that all processes share
+
+Rule 1. Looking needs no lock, taking needs the record lock of the table, which the kernel releases when its holder dies. It is
+never waited for: who does not get it after some tries has private memory for the time being, and no request waits.
+
+Rule 2. The key is written last, after the record has been cleared. A worker killed before that has changed nothing.
+
+Rule 3. Nothing is given back: a worker that dies could not. Workers say every minute what they use, and a place of which nobody
+has said so for FORGOTTEN_AFTER seconds is free.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from wproxy.shared import SharedWords
+
+KEY = 0
+SEEN = 1
+PLACE_WORDS = 2
+WINDOW = 64
+TOUCH_EVERY = 60.0
+FORGOTTEN_AFTER = 600
+_TRIES = 200
+
+
+class Place(NamedTuple):
+    """Where a peer's record is: in which memory, and its number there."""
+
+    shared: SharedWords
+    record: int
+
+
+class Locks(Protocol):
+    """Locks on words that die with their holder: wproxy.record_locks."""
+
+    def try_lock(self, word: int) -> bool:
+        """Lock a word if nobody has it."""
+        ...
+
+    def unlock(self, word: int) -> None:
+        """Unlock it."""
+        ...
+
+
+class Records(Protocol):
+    """Whoever gives out records for peers."""
+
+    def take(self, name: str, now: int) -> Place:
+        """The place of a peer of that unique name."""
+        ...
+
+    def give_back(self, place: Place) -> None:
+        """The peer is gone."""
+        ...
+
+
+def key_of(name: str) -> int:
+    """64 bits of a name, never 0."""
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest, "little") or 1
+
+
+class PrivateRecords:
+    """Records in memory that no other worker sees. `clear` makes a record new."""
+
+    def __init__(self, shared: SharedWords, count: int, clear: Callable[[SharedWords, int], None]) -> None:
+        self._shared = shared
+        self._clear = clear
+        self._free = list(range(count - 1, 0, -1))
+
+    def take(self, name: str, now: int) -> Place:
+        """Any free record; record 0, which all that find no other have in common, when there is none."""
+        record = self._free.pop() if self._free else 0
+        self._clear(self._shared, record)
+        return Place(self._shared, record)
+
+    def give_back(self, place: Place) -> None:
+        """Free it."""
+        if place.shared is self._shared and place.record:
+            self._free.append(place.record)
+
+
+class SharedRecords:
+    """The table; see the module's description.
+
+    words[offset:]: the places, `count` of them. first: the number of the record of place 0.
+    """
+
+    def __init__(
+        self,
+        shared: SharedWords,
+        offset: int,
+        first: int,
+        count: int,
+        locks: Locks,
+        private: PrivateRecords,
+        clear: Callable[[SharedWords, int], None],
+    ) -> None:
+        self._shared = shared
+        self._words = shared.words
+        self._offset = offset
+        self._first = first
+        self._count = count
+        self._locks = locks
+        self._private = private
+        self._clear = clear
+        self._used: dict[int, int] = {}  # place by record
+
+    def take(self, name: str, now: int) -> Place:
+        """The place of a peer, the same in every worker. now: whole seconds."""
+        key = key_of(name)
+        place = self._find(key)
+        if place is None:
+            place = self._claim(key, now)
+        if place is None:
+            return self._private.take(name, now)
+        record = self._first + place
+        self._used[record] = place
+        self._words[self._offset + place * PLACE_WORDS + SEEN] = now
+        return Place(self._shared, record)
+
+    def give_back(self, place: Place) -> None:
+        """We use it no more; others may."""
+        if place.shared is self._shared:
+            self._used.pop(place.record, None)
+        else:
+            self._private.give_back(place)
+
+    def touch(self, now: int) -> None:
+        """Say what we use; to be called every TOUCH_EVERY seconds."""
+        for place in self._used.values():
+            self._words[self._offset + place * PLACE_WORDS + SEEN] = now
+
+    def _window(self, key: int) -> list[int]:
+        return [(key + step) % self._count for step in range(min(WINDOW, self._count))]
+
+    def _find(self, key: int) -> int | None:
+        """The place that has this key."""
+        for place in self._window(key):
+            if self._words[self._offset + place * PLACE_WORDS + KEY] == key:
+                return place
+        return None
+
+    def _claim(self, key: int, now: int) -> int | None:
+        """A place for a new key; None when there is none, or somebody has the lock for too long."""
+        for _ in range(_TRIES):
+            if self._locks.try_lock(self._offset):
+                break
+        else:
+            return None
+        try:
+            place = self._find(key)  # somebody may have been quicker
+            if place is not None:
+                return place
+            for place in self._window(key):
+                base = self._offset + place * PLACE_WORDS
+                if self._words[base + KEY] and now - self._words[base + SEEN] <= FORGOTTEN_AFTER:
+                    continue
+                self._words[base + KEY] = 0
+                self._clear(self._shared, self._first + place)
+                self._words[base + SEEN] = now
+                self._words[base + KEY] = key
+                return place
+            return None
+        finally:
+            self._locks.unlock(self._offset)

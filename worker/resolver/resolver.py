@@ -1,0 +1,198 @@
+"""Names to addresses by one set of name servers: both families at once, a bounded cache, one lookup under way for each name.
+
+A lookup is a task of its own, so that it does not end with the request that asked first; whoever asks meanwhile waits for it.
+Answers live as long as they say, at least LEAST_TTL, or as `valid=` says. "There is none" lives as long as the zone says, and not
+at all where it says nothing (RFC 2308, section 5): as in nginx the next request asks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from worker.loop import Loop, Task, sleep
+from worker.resolver.lookup import look_up
+from wproxy.address import Address, is_ip
+from wproxy.directives.resolver import NameServers
+from wproxy.dns import (
+    AAAA,
+    HOST_NOT_FOUND,
+    NO_ERROR,
+    SRV,
+    TIMED_OUT,
+    A,
+    Answer,
+    Service,
+    canonical_name,
+    encode_name,
+    reason_of,
+)
+
+LEAST_TTL = 1.0
+LONGEST_NEGATIVE_TTL = 60.0  # a name that somebody has only just entered should not be missing for hours
+LONGEST_TTL = 86400.0
+MOST_ANSWERS = 2048  # in the cache, and as many lookups under way
+LOOKUP_LIMIT = 30.0  # seconds for one lookup, whoever waits for it
+# How long the addresses of one family wait for those of the other, where there are servers that never answer about IPv6.
+PATIENCE_FOR_OTHER_FAMILY = 1.0
+# How long a half of the addresses is believed.
+HALF_TTL = 5.0
+
+
+class CannotResolve(Exception):
+    """A name that has no address now. code: HOST_NOT_FOUND, TIMED_OUT, ...; str: nginx's words."""
+
+    def __init__(self, name: str, code: int, expires: float = 0.0) -> None:
+        super().__init__(f"{name} could not be resolved ({code}: {reason_of(code)})")
+        self.name = name
+        self.code = code
+        self.expires = expires  # until when it is known
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the name servers say that there is none: any other reason says nothing about the name."""
+        return self.code == HOST_NOT_FOUND
+
+
+class Resolved(NamedTuple):
+    """The addresses of a name, IPv4 before IPv6, and until when (a time of the loop's clock) they are believed."""
+
+    addresses: tuple[str, ...]
+    expires: float
+
+
+class _Finished(Exception):
+    """Raised in a task that waits for a lookup: it is done."""
+
+
+class _Lookup:
+    """A lookup under way or done, and who waits for it."""
+
+    __slots__ = ("answer", "expires", "waiting")
+
+    def __init__(self) -> None:
+        self.answer: Answer | None = None
+        self.expires = 0.0
+        self.waiting: list[Task] = []
+
+
+Key = tuple[str, int]
+
+
+class Resolver:
+    """One `resolver` at work. Asking the same name again costs a look into a dictionary."""
+
+    def __init__(self, loop: Loop, settings: NameServers, log: Callable[[str, str], None]) -> None:
+        """settings: its servers have numeric addresses. log: (level, text)."""
+        self.loop = loop
+        self.settings = settings
+        self.servers: Sequence[Address] = settings.servers
+        self.log = log
+        self._known: dict[Key, _Lookup] = {}
+        self._under_way: dict[Key, _Lookup] = {}
+        self._turn = 0
+
+    async def resolve(self, name: str, seconds: float) -> Resolved:
+        """The addresses of a host within so many seconds. Raises CannotResolve; whatever is raised in the task meanwhile."""
+        if is_ip(name):
+            return Resolved((name,), self.loop.clock.now + LONGEST_TTL)
+        host = self._checked(name)
+        kinds = [kind for kind, wanted in ((A, self.settings.ipv4), (AAAA, self.settings.ipv6)) if wanted]
+        lookups = [self._lookup((host, kind), name) for kind in kinds]
+        deadline = self.loop.clock.now + seconds
+        addresses: list[str] = []
+        found: list[float] = []  # until when what was found is believed
+        codes = set()
+        for lookup in lookups:
+            answer = await self._answer(lookup, deadline)
+            if answer.values:
+                deadline = min(deadline, self.loop.clock.now + PATIENCE_FOR_OTHER_FAMILY)
+                addresses += [str(value) for value in answer.values]
+                found.append(lookup.expires)
+            codes.add(answer.code)
+        failures = codes - {NO_ERROR, HOST_NOT_FOUND}
+        if not addresses:
+            raise CannotResolve(name, max(failures) if failures else HOST_NOT_FOUND, min(each.expires for each in lookups))
+        return Resolved(tuple(addresses), self.loop.clock.now + HALF_TTL if failures else min(found))
+
+    async def resolve_service(self, name: str, seconds: float) -> tuple[tuple[Service, ...], float]:
+        """The SRV records of a name, and until when they are believed. Raises CannotResolve."""
+        lookup = self._lookup((self._checked(name), SRV), name)
+        answer = await self._answer(lookup, self.loop.clock.now + seconds)
+        services = tuple(value for value in answer.values if isinstance(value, Service) and value.target)
+        if not services:
+            raise CannotResolve(name, answer.code or HOST_NOT_FOUND, lookup.expires)
+        return services, lookup.expires
+
+    def _checked(self, name: str) -> str:
+        try:
+            encode_name(name)
+        except ValueError:
+            raise CannotResolve(name, HOST_NOT_FOUND) from None
+        return canonical_name(name)
+
+    def _lookup(self, key: Key, name: str) -> _Lookup:
+        """The lookup that is known, or under way, or begins now."""
+        known = self._known.get(key)
+        if known is not None:
+            if known.expires > self.loop.clock.now:
+                return known
+            del self._known[key]
+        lookup = self._under_way.get(key)
+        if lookup is None:
+            if len(self._under_way) >= MOST_ANSWERS:
+                raise CannotResolve(name, TIMED_OUT)
+            lookup = self._under_way[key] = _Lookup()
+            self._turn += 1
+            self.loop.spawn(self._run(lookup, key, self._turn), f"resolver of {key[0]}")
+        return lookup
+
+    async def _run(self, lookup: _Lookup, key: Key, turn: int) -> None:
+        """One lookup, to its end."""
+        clock = self.loop.clock
+        name, kind = key
+        answer = Answer(TIMED_OUT, (), name, 0)
+        try:
+            answer = await look_up(self.loop, self.servers, turn, name, kind, clock.now + LOOKUP_LIMIT, self.log)
+        finally:
+            lookup.answer = answer
+            del self._under_way[key]
+            lookup.expires = clock.now + self._lifetime(answer)
+            if lookup.expires > clock.now:
+                self._keep(key, lookup)
+            for task in lookup.waiting:
+                self.loop.interrupt(task, _Finished())
+
+    def _lifetime(self, answer: Answer) -> float:
+        """How many seconds an answer is believed."""
+        if answer.values:
+            ttl = answer.ttl if self.settings.valid is None else self.settings.valid
+            return min(max(ttl, LEAST_TTL), LONGEST_TTL)
+        if answer.code in (NO_ERROR, HOST_NOT_FOUND):
+            return min(answer.ttl, LONGEST_NEGATIVE_TTL)
+        return 0.0
+
+    def _keep(self, key: Key, lookup: _Lookup) -> None:
+        """Remember an answer; where there is no room any more, forget what is over, or what came first."""
+        known = self._known
+        if len(known) >= MOST_ANSWERS:
+            now = self.loop.clock.now
+            for old in [old for old, other in known.items() if other.expires <= now] or [next(iter(known))]:
+                del known[old]
+        known[key] = lookup
+
+    async def _answer(self, lookup: _Lookup, deadline: float) -> Answer:
+        """Wait for a lookup, at most until that time."""
+        if lookup.answer is None:
+            task = self.loop.current()
+            lookup.waiting.append(task)
+            try:
+                await sleep(max(deadline - self.loop.clock.now, 0.001))
+            except _Finished:
+                pass
+            finally:
+                lookup.waiting.remove(task)
+        return lookup.answer or Answer(TIMED_OUT, (), "", 0)
+
+    def __repr__(self) -> str:
+        return f"<resolver {', '.join(map(str, self.servers))}: {len(self._known)} known, {len(self._under_way)} under way>"

@@ -1,0 +1,62 @@
+"""`service=NAME`: the hosts and ports of a service by its SRV records (RFC 2782; nginx: ngx_resolver_report_srv).
+
+The records with the least priority are the servers, all others are backups. Each gets the weight of its record, unless the
+`server` line has one of its own.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from worker.resolver.resolver import CannotResolve, Resolver
+from wproxy.address import Address
+
+
+class Endpoint(NamedTuple):
+    """One address of a server line. weight: of its SRV record, 0 for that of the line."""
+
+    address: Address
+    weight: int = 0
+    is_backup: bool = False
+
+
+class Endpoints(NamedTuple):
+    """All addresses of a server line, and until when (a time of the loop's clock) they are believed."""
+
+    endpoints: tuple[Endpoint, ...]
+    expires: float
+
+
+def service_name(service: str, host: str) -> str:
+    """`http` of `example.com` is `_http._tcp.example.com`; a name with a dot stands before the host as it is."""
+    return f"{service}.{host}" if "." in service else f"_{service}._tcp.{host}"
+
+
+async def resolve_endpoints(resolver: Resolver, address: Address, service: str, seconds: float) -> Endpoints:
+    """What a host, or with `service` its SRV records, stands for within so many seconds. Raises CannotResolve.
+
+    A target of a record that is not found is left out, as long as there is another.
+    """
+    if not service:
+        addresses, expires = await resolver.resolve(address.host, seconds)
+        return Endpoints(tuple(Endpoint(Address(host, address.port)) for host in addresses), expires)
+    clock = resolver.loop.clock
+    deadline = clock.now + seconds
+    services, expires = await resolver.resolve_service(service_name(service, address.host), seconds)
+    least = min(record.priority for record in services)
+    found: list[Endpoint] = []
+    failure: CannotResolve | None = None
+    for record in sorted(services, key=lambda record: (record.priority, record.target, record.port)):
+        try:
+            addresses, until = await resolver.resolve(f"{record.target}.", max(deadline - clock.now, 0.001))
+        except CannotResolve as error:
+            failure = error
+            if not error.is_gone:
+                raise
+            continue
+        expires = min(expires, until)
+        found += [Endpoint(Address(host, record.port), record.weight or 1, record.priority > least) for host in addresses]
+    if not found:
+        assert failure is not None
+        raise CannotResolve(address.host, failure.code, failure.expires)
+    return Endpoints(tuple(found), expires)
