@@ -233,7 +233,8 @@ def test_help_loads_the_command_line_and_nothing_else(arguments):
         "except SystemExit as end: assert not end.code",
     )
     ours = {name for name in loaded if room_of(name) in ROOMS}
-    assert ours == {"wproxy", "wproxy.__main__", "wproxy.cli", "wproxy.identity", "wproxy.version"}
+    words = ("__main__", "check", "check.arguments", "cli", "identity", "version")
+    assert ours == {"wproxy", *(f"wproxy.{name}" for name in words)}
     unwanted = {*THIRD_PARTY, *MODULES_OF_DEEDS, "inspect", "difflib", "logging", "json"} - LOCKS
     assert not {room_of(name) for name in loaded} & unwanted
 

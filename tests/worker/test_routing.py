@@ -8,7 +8,7 @@ from pathlib import Path
 
 import conversation
 import pytest
-from conversation import Stage
+from conversation import Peer, Stage
 from like_nginx import Echo, ask, comparable
 
 from worker.regex_guard import install_regex_guard
@@ -87,6 +87,22 @@ def test_a_request_line_that_is_not_served(front: Make, line: str, expected: int
     assert status(front(PLAIN), f"{line}\r\nHost: h\r\n\r\n".encode()) == expected
 
 
+@pytest.mark.parametrize("line", ["HEAD /%zz HTTP/1.1", "HEAD /\x01 HTTP/1.1", "HEAD / HTTP/3.0", f"HEAD /{'x' * 9000} HTTP/1.1"])
+def test_a_client_that_asked_for_a_head_gets_no_body_whatever_was_wrong(front: Make, line: str) -> None:
+    head, _, rest = answer(front(PLAIN), f"{line}\r\nHost: h\r\n\r\n".encode()).partition("\r\n\r\n")
+    assert head[9:12] in ("400", "414", "505")
+    assert "Content-Length: PAGE" in head
+    assert rest == ""
+
+
+@pytest.mark.parametrize("status", [408, 444, 499])
+def test_statuses_that_close_without_a_word_are_logged_as_they_are(front: Make, status: int) -> None:
+    made = front(f"server {{ listen 127.0.0.1:8080; location / {{ return {status}; }} location /t {{ try_files /none ={status}; }} }}")
+    assert answer(made, ask("/")) == ""
+    assert answer(made, ask("/t")) == ""
+    assert made.statuses() == [str(status)] * 2
+
+
 # What a variable may not bring into a head.
 
 
@@ -102,6 +118,53 @@ def test_a_space_or_control_does_not_reach_the_request_line_of_an_upstream(front
     made = front(f"server {{ listen 127.0.0.1:8080; location / {{ proxy_pass http://{echo.name}/fix$uri; }} }}")
     assert status(made, ask(f"/{bad}")) == 500
     assert body(made, ask("/good")).startswith("GET /fix/good HTTP/1.1\r\n")
+
+
+# Bodies that go to a second upstream.
+
+FALLBACK = """
+client_body_buffer_size 10;
+server { listen 127.0.0.1:8080;
+    location / { error_page 502 = @second; proxy_pass http://FIRST; }
+    location @second { proxy_pass http://SECOND; }
+}
+"""
+
+
+def post(size: int) -> bytes:
+    return ask("/x", method="POST", body="b" * size)
+
+
+@pytest.mark.parametrize("size", [5, 500])
+def test_a_body_that_nobody_took_goes_to_the_fallback(front: Make, echo: Echo, size: int) -> None:
+    made = front(FALLBACK.replace("FIRST", "127.0.0.1:1").replace("SECOND", echo.name))
+    assert body(made, post(size)).endswith(f"Content-Length: {size}\r\n\r\n{'b' * size}")
+
+
+def test_a_small_body_goes_to_the_fallback_though_another_upstream_had_it(front: Make, echo: Echo) -> None:
+    first = Peer()
+    made = front(FALLBACK.replace("FIRST", first.name).replace("SECOND", echo.name))
+    first.stage = made
+    client = made.client().send(post(5))
+    first.accept().close()
+    assert client.is_closed()
+    assert bytes(client.received).endswith(b"Content-Length: 5\r\n\r\nbbbbb")
+    first.close()
+
+
+def test_a_large_body_that_another_upstream_took_is_not_pretended_to_be_there(front: Make, echo: Echo) -> None:
+    """Nothing of it is left, and an upstream that is told a length would wait for it."""
+    first = Peer()
+    made = front(FALLBACK.replace("FIRST", first.name).replace("SECOND", echo.name))
+    first.stage = made
+    client = made.client().send(post(500))
+    taken = first.accept()
+    assert b"bbbb" in taken.pull_all()
+    taken.close()
+    assert client.is_closed()
+    assert client.received.startswith(b"HTTP/1.1 502 ")
+    assert len([line for line in made.error_log() if "has gone to another upstream already" in line]) == 1
+    first.close()
 
 
 # What is remembered of a header block is not used for another URI.

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from worker.content.open_files import NOT_FOUND, failed
 from worker.content.pages import error_response
-from worker.content.returns import CloseConnection
+from worker.content.returns import CLOSING, CloseConnection
 from worker.logs import log_request
 from wproxy.config.model import Location
 from wproxy.directives.files import TryFiles
@@ -92,8 +92,8 @@ def trying_files(location: Location) -> Callable[[Request], Awaitable[Response |
 
 def _answer(request: Request, status: int) -> Response | None:
     """`=CODE`; =0 is what nginx calls OK: the request goes on."""
-    if status == 444:
-        raise CloseConnection
+    if status in CLOSING:
+        raise CloseConnection(status)
     return error_response(request, status, request.location.server_token) if status else None
 
 

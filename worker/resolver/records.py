@@ -19,10 +19,11 @@ has said so for FORGOTTEN_AFTER seconds is free.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import mmap
+from functools import cache
 from typing import NamedTuple, Protocol
 
-from wproxy.shared import SharedWords
+from wproxy.shared import MAX_PEERS, PEER_WORDS, TOTAL_BYTES, SharedWords
 
 KEY = 0
 SEEN = 1
@@ -70,24 +71,36 @@ def key_of(name: str) -> int:
     return int.from_bytes(digest, "little") or 1
 
 
-class PrivateRecords:
-    """Records in memory that no other worker sees. `clear` makes a record new."""
+def clear_record(shared: SharedWords, record: int) -> None:
+    """Make a record new."""
+    offset = shared.peer_offset(record)
+    for word in range(offset, offset + PEER_WORDS):
+        shared.words[word] = 0
 
-    def __init__(self, shared: SharedWords, count: int, clear: Callable[[SharedWords, int], None]) -> None:
-        self._shared = shared
-        self._clear = clear
-        self._free = list(range(count - 1, 0, -1))
+
+class PrivateRecords:
+    """Records in memory that no other worker sees."""
+
+    def __init__(self, shared: SharedWords) -> None:
+        self.shared = shared
+        self._free = list(range(MAX_PEERS - 1, 0, -1))
 
     def take(self, name: str, now: int) -> Place:
         """Any free record; record 0, which all that find no other have in common, when there is none."""
         record = self._free.pop() if self._free else 0
-        self._clear(self._shared, record)
-        return Place(self._shared, record)
+        clear_record(self.shared, record)
+        return Place(self.shared, record)
 
     def give_back(self, place: Place) -> None:
         """Free it."""
-        if place.shared is self._shared and place.record:
+        if place.shared is self.shared and place.record:
             self._free.append(place.record)
+
+
+@cache
+def private_records() -> PrivateRecords:
+    """Those of this process, in memory that takes no room before it is used."""
+    return PrivateRecords(SharedWords(memoryview(mmap.mmap(-1, TOTAL_BYTES)).cast("Q")))
 
 
 class SharedRecords:
@@ -104,7 +117,6 @@ class SharedRecords:
         count: int,
         locks: Locks,
         private: PrivateRecords,
-        clear: Callable[[SharedWords, int], None],
     ) -> None:
         self._shared = shared
         self._words = shared.words
@@ -113,7 +125,6 @@ class SharedRecords:
         self._count = count
         self._locks = locks
         self._private = private
-        self._clear = clear
         self._used: dict[int, int] = {}  # place by record
 
     def take(self, name: str, now: int) -> Place:
@@ -167,7 +178,7 @@ class SharedRecords:
                 if self._words[base + KEY] and now - self._words[base + SEEN] <= FORGOTTEN_AFTER:
                     continue
                 self._words[base + KEY] = 0
-                self._clear(self._shared, self._first + place)
+                clear_record(self._shared, self._first + place)
                 self._words[base + SEEN] = now
                 self._words[base + KEY] = key
                 return place

@@ -77,6 +77,13 @@ def debug_connection(clients: str) -> DebugConnection:
         raise ValueError(f'invalid address or network "{clients}" in "%s" directive') from None
 
 
+def defaults_of(version: str) -> str:
+    """The nginx whose defaults are meant (wproxy.config.compat)."""
+    if version not in ("current", "1.28"):
+        raise ValueError(f'invalid value "{version}"')
+    return version
+
+
 class MainDirectives:
     """Top level."""
 
@@ -85,6 +92,9 @@ class MainDirectives:
     pid: str = directive(pid_path, MAIN, default="run/wproxy.pid", doc="The file that holds the master's process id.")
     user: tuple[str, str] | None = directive(
         user_and_group, MAIN, arity=(1, 2), doc="User and group of the workers when started as root; default nobody."
+    )
+    compat: str = directive(
+        defaults_of, MAIN, default="current", doc="Which nginx has the defaults that are meant: today's, or 1.28's."
     )
     worker_shutdown_timeout: float | None = directive(
         time, MAIN, doc="How long a worker told to quit may take to finish its requests; no limit unless set."

@@ -90,7 +90,7 @@ class IdleConnections(int):
 
 
 def keepalive(count: str, local: str | None = None) -> IdleConnections:
-    """`keepalive N [local]`: the number of idle connections kept; with `local` only the location that opened one uses it again."""
+    """`keepalive N [local]`: how many idle connections are kept."""
     if local not in (None, "local"):
         raise ValueError(f'invalid parameter "{local}"')
     return IdleConnections(number()(count), local is not None)

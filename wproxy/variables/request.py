@@ -48,8 +48,9 @@ def args(request: Request) -> bytes | None:
 
 @assignable("args")
 def set_args(request: Request, value: bytes) -> None:
-    """`set $args VALUE`."""
+    """`set $args VALUE`. The target as received does not stand any more."""
     request.args = value
+    request.origin_stands = False
 
 
 @variable("is_args", REQUEST)
