@@ -1,0 +1,132 @@
+"""The peers of a group change while it works: what becomes of those that came, that went, and of their requests.
+
+A peer that is gone gets nothing more. Its idle connections are closed at once, those in use after their request. A peer that stays
+keeps everything: health, connections, its turn. A new one begins like any other after a start, with the parameters of its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from worker.resolver.records import Place, Records, private_records
+from worker.resolver.services import Endpoint
+from wproxy.config.model import Peer
+from wproxy.directives.upstream import UpstreamServer
+from wproxy.shared import SharedWords
+
+if TYPE_CHECKING:
+    from worker.upstream.peers import Group, LivePeer
+
+# Bits that mark peers in the set a request has tried are given out in a circle: a peer that has come since gets none that a request
+# may have set for one that is gone, unless so many have come meanwhile.
+LEAST_NUMBERS = 64
+
+
+class Renewal:
+    """What one group remembers for it. records: where new peers have their health."""
+
+    def __init__(self, group: Group, shared: SharedWords) -> None:
+        """shared: the memory that the peers of the start have their records in."""
+        self.group = group
+        self.records: Records = private_records()
+        lines = group.upstream.server
+        self._order = {id(line): number for number, line in enumerate(lines)}
+        # An address of the start that goes and comes again finds its record again.
+        self._first = {self._unique(peer.line, peer.name): Place(shared, peer.peer.record) for peer in group.peers}
+        self._places: dict[int, Place] = {}  # taken for peers that came, by their number
+        self._next_number = len(group.peers)
+
+    def replace_peers(self, line: UpstreamServer | None, endpoints: Sequence[Endpoint]) -> tuple[list[str], list[str]]:
+        """Make these the peers of a line (None: of the name in a proxy_pass); names of those that came and went."""
+        group = self.group
+        here = {(peer.peer.address, peer.peer.backup): peer for peer in group.peers if peer.line is line}
+        wanted = {(each.address, each.is_backup or (line is not None and line.backup)): each for each in endpoints}
+        gone = [peer for key, peer in here.items() if key not in wanted]
+        new = [self._peer(line, each, is_backup) for (address, is_backup), each in wanted.items() if (address, is_backup) not in here]
+        reweighted = [
+            peer for key, peer in here.items() if key in wanted and set_weight(peer, weight_of(line, wanted[key]))
+        ]
+        if gone or new:
+            peers = [peer for peer in group.peers if peer not in gone] + [self._enter(peer, line) for peer in new]
+            peers.sort(key=lambda peer: self._order.get(id(peer.line), len(self._order)))
+            group.peers = peers
+            for peer in gone:
+                self._leave(peer)
+        if gone or new or reweighted:
+            group.form()
+            if group.queue is not None:
+                group.queue.wake()
+        return [peer.name for peer in new], [peer.name for peer in gone]
+
+    def _peer(self, line: UpstreamServer | None, endpoint: Endpoint, is_backup: bool) -> Peer:
+        """The peer of an address, with the parameters of its line."""
+        name = str(endpoint.address)
+        if line is None:
+            return Peer(name, endpoint.address, self.group.name)
+        return Peer(
+            name,
+            endpoint.address,
+            line.text,
+            weight_of(line, endpoint),
+            line.max_fails,
+            line.fail_timeout,
+            line.max_conns,
+            is_backup,
+            line.down,
+        )
+
+    def _enter(self, peer: Peer, line: UpstreamServer | None) -> LivePeer:
+        """Take a peer up: its number and its record."""
+        group = self.group
+        number = self._free_number()
+        place = self._first.get(self._unique(line, peer.name))
+        if place is None:
+            place = self._places[number] = self.records.take(self._unique(line, peer.name), int(group.clock.now))
+        return group.live_peer(peer, number, place, line)
+
+    def _leave(self, peer: LivePeer) -> None:
+        """Let a peer go."""
+        group = self.group
+        peer.is_gone = True
+        while peer.idle:
+            peer.idle.pop().close()
+            group.idle_count -= 1
+        place = self._places.pop(peer.bit.bit_length() - 1, None)
+        if place is not None:
+            self.records.give_back(place)
+
+    def _free_number(self) -> int:
+        """The number of a new peer; none of those that are there has it."""
+        used = 0
+        for peer in self.group.peers:
+            used |= peer.bit
+        circle = max(LEAST_NUMBERS, 2 * len(self.group.peers) + 1)
+        while True:
+            number = self._next_number % circle
+            self._next_number = number + 1
+            if not used >> number & 1 and number not in self._places:
+                return number
+
+    def _unique(self, line: UpstreamServer | None, name: str) -> str:
+        """A name for a record that no other peer has, and that is the same in every worker."""
+        return f"{self.group.name}\0{self._order.get(id(line), '')}\0{name}"
+
+    def __repr__(self) -> str:
+        return f"<renewal of {self.group.name}: {len(self._places)} peers have come>"
+
+
+def weight_of(line: UpstreamServer | None, endpoint: Endpoint) -> int:
+    """The weight of an address: the line's, if it has one of its own, else that of the SRV record."""
+    if line is None:
+        return 1
+    return line.weight if line.weight != 1 or not endpoint.weight else endpoint.weight
+
+
+def set_weight(peer: LivePeer, weight: int) -> bool:
+    """Give a peer another weight; False when it has it already."""
+    if peer.full_weight == weight * peer.step:
+        return False
+    peer.full_weight = peer.weight = peer.effective_weight = weight * peer.step
+    peer.warm_since = None
+    return True
