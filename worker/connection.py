@@ -164,9 +164,9 @@ async def serve_connection(worker: Worker, stream: Stream, client: Client, plan:
     except UpstreamFailure:
         # Logged where it happened. The head is out: closing without an end tells the client that something is missing.
         finish_if_any(connection)
-    except CloseConnection:
+    except CloseConnection as closing:
         if connection.request is not None:
-            connection.request.status = 444
+            connection.request.status = closing.status
         finish_if_any(connection)
     finally:
         stream.close()
@@ -514,7 +514,8 @@ def unreadable_request(connection: Connection) -> Request:
     raw = connection.buffer.partition(b"\n")[0].rstrip(b"\r")[:8192]
     request = Request(
         connection.client,
-        RequestLine(raw, b"", b"", b"", b"", None, 11, False),
+        # A client that asked for a head gets one, whatever else it wrote.
+        RequestLine(raw, b"HEAD" if raw.startswith(b"HEAD ") else b"", b"", b"", b"", None, 11, False),
         RequestFields((), {}, None, None, -1, False),
         connection.client.clock.now,
     )

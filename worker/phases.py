@@ -281,6 +281,7 @@ async def server_phases(request: Request) -> Response | Jump:
     server = request.server
     if server.steps:
         request.location = server.locations.fallback
+        request.has_rewritten = False
         outcome = run_steps(request, server.steps)
         if isinstance(outcome, Response):
             return outcome
@@ -292,6 +293,7 @@ async def server_phases(request: Request) -> Response | Jump:
 async def location_phases(request: Request) -> Response | Jump:
     """The location's steps, then its other phases."""
     while request.location.steps:
+        request.has_rewritten = False
         outcome = run_steps(request, request.location.steps)
         if isinstance(outcome, Response):
             return outcome

@@ -71,13 +71,13 @@ def _break(request: Request, step: Break) -> Outcome:
 
 
 def _assign(request: Request, step: Assignment) -> Outcome:
-    value = step.value.evaluate(request)
+    template = step.plain if step.plain is not None and request.has_rewritten else step.value
+    value = template.evaluate(request)
     assign = ASSIGNABLE.get(step.name)
     if assign is not None:
         assign(request, value)
         if step.name == "args":
-            request.origin_stands = False  # the client's bytes do not say it any more
-            request.line = copy(request.line)  # and what is remembered of its line does not hold
+            request.line = copy(request.line)  # what is remembered of its line does not hold for these
     else:
         if request.values is None:
             request.values = {}
@@ -105,6 +105,7 @@ def _rewrite(request: Request, step: Rewrite) -> Outcome:
         note(request, step, f'rewrite {step.regex.text}: does not match "{shown(path)}"')
         return None
     request.capture(match)
+    request.has_rewritten = True
     log_rewrite(request, f'"{step.regex.text}" matches "{shown(path)}"')
     target = step.replacement.evaluate(request)
     if step.redirect:

@@ -144,7 +144,7 @@ def _read_records(message: bytes, position: int, answers: int, authorities: int,
     """What the sections after the question say."""
     aliases: dict[str, tuple[str, int]] = {}
     found: dict[str, list[tuple[str | Service, int]]] = {}
-    negative_ttl = 0
+    negative_ttl: int | None = None
     for number in range(answers + authorities):
         owner, position = _read_name(message, position)
         record_kind, record_class, ttl, length = _RECORD.unpack_from(message, position)
@@ -173,6 +173,9 @@ def _read_records(message: bytes, position: int, answers: int, authorities: int,
         raise BadMessage("too many aliases")
     records = found.get(name)
     if records is None:
+        if negative_ttl is None:
+            # Without a SOA record nothing has been said about how long there is nothing; an alias that leads on lives its own time.
+            negative_ttl = least if name != empty.name and empty.code == NO_ERROR else 0
         return Answer(empty.code, (), name, min(least, negative_ttl))
     values = tuple(dict.fromkeys(value for value, _ in records))
     return Answer(NO_ERROR, values, name, min(least, *(ttl for _, ttl in records)))

@@ -367,6 +367,7 @@ class Request:
     internal = False  # the URI is one of ours: after error_page, index, try_files, X-Accel-Redirect
     uri_changes = 0
     uri_changed = False  # a rewrite asks for a new search of the location
+    has_rewritten = False  # a `rewrite` of these steps has matched: `set` does not escape captures any more
     origin_stands = True  # the URI is still the one that was received, so that its bytes may be sent on
     add_uri_to_alias = False  # try_files has found a file behind the alias of a regex location
     valid_location = True  # the location was found for this URI, so that proxy_pass may replace its prefix

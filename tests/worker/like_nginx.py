@@ -42,7 +42,9 @@ http {
     HTTP
 }
 """
-_OUR_MAIN = "error_log HERE/error.log LEVEL; events { } http { access_log HERE/access.log test; log_format test 'LOG_FORMAT'; HTTP }"
+_OUR_MAIN = (
+    "error_log HERE/error.log LEVEL; events { } http { access_log HERE/access.log test; log_format test 'LOG_FORMAT'; HTTP }"
+)
 
 Case = str | bytes
 

@@ -97,7 +97,9 @@ def test_a_client_that_asked_for_a_head_gets_no_body_whatever_was_wrong(front: M
 
 @pytest.mark.parametrize("status", [408, 444, 499])
 def test_statuses_that_close_without_a_word_are_logged_as_they_are(front: Make, status: int) -> None:
-    made = front(f"server {{ listen 127.0.0.1:8080; location / {{ return {status}; }} location /t {{ try_files /none ={status}; }} }}")
+    made = front(
+        f"server {{ listen 127.0.0.1:8080; location / {{ return {status}; }} location /t {{ try_files /none ={status}; }} }}"
+    )
     assert answer(made, ask("/")) == ""
     assert answer(made, ask("/t")) == ""
     assert made.statuses() == [str(status)] * 2
@@ -107,7 +109,7 @@ def test_statuses_that_close_without_a_word_are_logged_as_they_are(front: Make, 
 
 
 def test_a_line_break_in_a_redirect_is_an_error(front: Make) -> None:
-    made = front('server { listen 127.0.0.1:8080; location / { return 301 $uri; }}')
+    made = front("server { listen 127.0.0.1:8080; location / { return 301 $uri; }}")
     assert status(made, ask("/a%0d%0aSet-Cookie:x")) == 500
     assert status(made, ask("/a%20b")) == 301
     assert "line break" in made.error_log()[0]

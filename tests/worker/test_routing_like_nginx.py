@@ -219,7 +219,10 @@ def test_normalised_uris(same_as_nginx: Comparison) -> None:
                "/a?", "/a%23b", "/\xff\xfe", "/%ff", "/a\"b", "/a<b>", "/a\\b", "/a^b`{|}", "/a;b/../c", "/a/b/c/../../..", "/a/b/../../../x", "/a//../b",
                "/a/%2e/b", "/a/.%2e/b", "/a/%2e.", "/x%2f%2e", "/%2e%2e%2f", "/a:b@c", "/~a", "/%7Ea", "/a%5cb", "/a/..?x", "/a/.?x", "/./a", "/a%", "/a%2"]  # fmt: skip
     cases = [ask(target) for target in targets]
-    cases += [ask(target, host="m.test") for target in ["//", "/a//b", "/a//../b", "/a/..//b", "/x//y", "/x/%2fy", "/a/./b", "/p//x", "/p/a//../b%20", "/..//"]]
+    cases += [
+        ask(target, host="m.test")
+        for target in ["//", "/a//b", "/a//../b", "/a/..//b", "/x//y", "/x/%2fy", "/a/./b", "/p//x", "/p/a//../b%20", "/..//"]
+    ]
     same_as_nginx(SELECTION, cases)
 
 
@@ -368,14 +371,43 @@ def test_rewrites(same_as_nginx: Comparison) -> None:
 
 
 def test_variables_that_are_set(same_as_nginx: Comparison) -> None:
-    cases = [ask(f"/set/{number}/{bit}{query}") for number in range(1, 13) for bit in BITS for query in ("", "?a=1", "?m=rq", "?m=x&a=%20")]
+    cases = [
+        ask(f"/set/{number}/{bit}{query}")
+        for number in range(1, 13)
+        for bit in BITS
+        for query in ("", "?a=1", "?m=rq", "?m=x&a=%20")
+    ]
     same_as_nginx(REWRITING, cases, prepare=make_files)
 
 
 def test_conditions_and_breaks(same_as_nginx: Comparison) -> None:
-    queries = ["", "?a=", "?a=0", "?a=00", "?a=1", "?a=b", "?a=c", "?a=x", "?a=xy", "?a=X", "?a=z", "?a=Zx", "?a=1&b=1", "?b=1", "?a=b%20c", "?A=1"]
-    cases = [ask(f"/if/{number}/{bit}{query}") for number in range(1, 22) for bit in ("", "f", "d", "x", "a%20b") for query in queries]
-    cases += [ask("/if/13/", method="POST"), ask("/if/13/", "X-H: a b"), ask("/if/13/", "X-H: a bc"), ask("/if/13/", method="PUT")]
+    queries = [
+        "",
+        "?a=",
+        "?a=0",
+        "?a=00",
+        "?a=1",
+        "?a=b",
+        "?a=c",
+        "?a=x",
+        "?a=xy",
+        "?a=X",
+        "?a=z",
+        "?a=Zx",
+        "?a=1&b=1",
+        "?b=1",
+        "?a=b%20c",
+        "?A=1",
+    ]
+    cases = [
+        ask(f"/if/{number}/{bit}{query}") for number in range(1, 22) for bit in ("", "f", "d", "x", "a%20b") for query in queries
+    ]
+    cases += [
+        ask("/if/13/", method="POST"),
+        ask("/if/13/", "X-H: a b"),
+        ask("/if/13/", "X-H: a bc"),
+        ask("/if/13/", method="PUT"),
+    ]
     cases += [ask(f"/brk/{number}/{bit}{query}") for number in range(1, 7) for bit in ("", "f.txt") for query in ("", "?a=1")]
     same_as_nginx(REWRITING, cases, prepare=make_files)
 
@@ -432,14 +464,34 @@ CODES = [0, 1, 99, 100, 101, 102, 199, 200, 201, 202, 203, 204, 205, 206, 207, 2
 
 
 def test_returns(same_as_nginx: Comparison) -> None:
-    steps = "".join(f"if ($arg_bare = {code}) {{ return {code}; }} if ($arg_text = {code}) {{ return {code} text; }}" for code in CODES)
+    steps = "".join(
+        f"if ($arg_bare = {code}) {{ return {code}; }} if ($arg_text = {code}) {{ return {code} text; }}" for code in CODES
+    )
     cases = [ask(f"/code/{name}?{kind}={code}", method=method) for code in CODES for kind in ("bare", "text") for method in ("GET", "HEAD", "POST")
              for name in ("x", "x.html") if (kind, name) != ("bare", "x.html") and code not in (100, 101, 102, 199, 1, 0, 99)]  # fmt: skip
-    cases += [ask(f"/{place}/{name}") for place in ("type", "nodefault", "empty", "empty4", "text4", "html") for name in ("x", "x.html", "x.own", "x.", ".html", "x.GIF", "a.b/c")]
+    cases += [
+        ask(f"/{place}/{name}")
+        for place in ("type", "nodefault", "empty", "empty4", "text4", "html")
+        for name in ("x", "x.html", "x.own", "x.", ".html", "x.GIF", "a.b/c")
+    ]
     cases += [ask(f"/url/{number}{query}", host=host, method=method) for number in range(1, 21) for query in ("", "?a=/b%20c") for host in ("h", "first.test", "H:81", "[::1]:2")
               for method in ("GET", "HEAD", "POST")]  # fmt: skip
-    cases += ["/dir", "/proxied", "/add/", "/add2/", "/add3/", "/closed", ask("/url/4", version="1.0"), b"GET /url/4 HTTP/1.0\r\n\r\n", b"GET /url/14 HTTP/1.0\r\n\r\n"]
-    cases += [ask(f"/code/?bare={code}", f"User-Agent: {agent}") for code in (301, 404, 499, 418, 494, 500) for agent in ("Mozilla/4.0 (MSIE 6.0)", "Chrome/90", "Gecko/1 Chrome/1", "Opera MSIE 6.0")]
+    cases += [
+        "/dir",
+        "/proxied",
+        "/add/",
+        "/add2/",
+        "/add3/",
+        "/closed",
+        ask("/url/4", version="1.0"),
+        b"GET /url/4 HTTP/1.0\r\n\r\n",
+        b"GET /url/14 HTTP/1.0\r\n\r\n",
+    ]
+    cases += [
+        ask(f"/code/?bare={code}", f"User-Agent: {agent}")
+        for code in (301, 404, 499, 418, 494, 500)
+        for agent in ("Mozilla/4.0 (MSIE 6.0)", "Chrome/90", "Gecko/1 Chrome/1", "Opera MSIE 6.0")
+    ]
     same_as_nginx(RETURNS.replace("CODES", steps), cases, prepare=make_files)
 
 
@@ -569,12 +621,25 @@ server {
 
 
 def test_error_pages(same_as_nginx: Comparison) -> None:
-    cases = [ask(f"/{number}/x{query}", method=method) for number in range(1, 94) for query in ("", "?a=b") for method in ("GET", "HEAD", "POST", "DELETE")]
+    cases = [
+        ask(f"/{number}/x{query}", method=method)
+        for number in range(1, 94)
+        for query in ("", "?a=b")
+        for method in ("GET", "HEAD", "POST", "DELETE")
+    ]
     cases += [ask(f"/{number}/x?a=/p/q", method="POST", body="hello") for number in range(1, 94)]
     cases += [ask(f"/{number}/x", f"X-Status: {status}", 'X-Add: WWW-Authenticate: Basic realm="x"', "X-Add: Location: http://o/", "X-Add: X-Own: 1", method=method)
               for number in (*range(29, 35), 76, 77) for status in ("401 No", "403 No", "404 No", "500 Bad", "503 Busy", "301 Moved", "302 Found", "200 OK", "418 Tea", "502 Gate")
               for method in ("GET", "HEAD", "POST")]  # fmt: skip
-    cases += ["/files", "/files/", "/none", "/server410", "/67/f.txt", ask("/68/f.txt", 'If-Match: "x"'), ask("/66/dir/f.txt", "If-None-Match: *")]
+    cases += [
+        "/files",
+        "/files/",
+        "/none",
+        "/server410",
+        "/67/f.txt",
+        ask("/68/f.txt", 'If-Match: "x"'),
+        ask("/66/dir/f.txt", "If-None-Match: *"),
+    ]
     same_as_nginx(ERROR_PAGES, cases, level="crit", prepare=make_files)
 
 
@@ -585,8 +650,17 @@ def chunked(target: str, *pieces: str, host: str = "h") -> bytes:
 
 def test_bodies_and_error_pages(same_as_nginx: Comparison) -> None:
     numbers = [*range(22, 35), 41, 42, 46, *range(74, 80), *range(84, 90)]
-    cases = [chunked(f"/{number}/x", *pieces) for number in numbers if number not in (42, 76) for pieces in ((), ("he",), ("he", "llo"), ("hello", "world"))]
-    cases += [ask(f"/{number}/x", "X-Status: 404 No", method=method, body="hello") for number in numbers for method in ("GET", "POST", "PUT", "DELETE")]
+    cases = [
+        chunked(f"/{number}/x", *pieces)
+        for number in numbers
+        if number not in (42, 76)
+        for pieces in ((), ("he",), ("he", "llo"), ("hello", "world"))
+    ]
+    cases += [
+        ask(f"/{number}/x", "X-Status: 404 No", method=method, body="hello")
+        for number in numbers
+        for method in ("GET", "POST", "PUT", "DELETE")
+    ]
     cases += [ask(f"/{number}/x", "Content-Length: 0", method=method) for number in numbers for method in ("GET", "POST")]
     same_as_nginx(ERROR_PAGES, cases, level="crit", prepare=make_files)
 
@@ -599,7 +673,7 @@ server {
     client_max_body_size 3;
     error_page 400 404 405 413 414 494 500 501 505 /bad;
     location / { return 200 "ok"; }
-    location /bad { return 200 "bad $uri $args <$request_method> <$request> <$host>"; }
+    location /bad { return 200 "bad $uri $args <$request_method> $status <$request> <$host>"; }
     location /p/ { proxy_pass http://BACK; }
 }
 server {
@@ -715,14 +789,38 @@ server {
 def test_steps_of_servers(same_as_nginx: Comparison) -> None:
     paths = ["/new/x", "/moved/x", "/moved/%20x?a=b", "/gone/x?y", "/last/x", "/brk/x", "/brk/%20x?q", "/both/x", "/both/again/x", "/new/again/x", "/pass/x?q", "/plain/x%20?q", "/plain//x", "/named/x",
              "/redirect/x", "/files/f.txt", "/post/x", "/none", "/alb/f.txt", "/all/f.txt", "/al/f.txt", "/moved/again/x"]  # fmt: skip
-    cases = [ask(path + ("&" if "?" in path else "?") + query, host="one.test") for path in paths for query in ("", "block=1", "in=1", "brk=1", "last=1")]
-    cases += [ask(path, host="two.test", method=method) for path in ("/", "/x%20y?z=%20", "/never") for method in ("GET", "HEAD", "POST")]
-    cases += [ask(path, host="three.test", method=method) for path in ("/", "/re/x") for method in ("GET", "PUT", "POST", "OPTIONS")]
-    cases += [ask("/", "X-Old: 1", host="three.test"), ask("/a", host="four.test"), ask("/a/b", host="four.test"), ask("/page", method="PUT", host="three.test")]
+    cases = [
+        ask(path + ("&" if "?" in path else "?") + query, host="one.test")
+        for path in paths
+        for query in ("", "block=1", "in=1", "brk=1", "last=1")
+    ]
+    cases += [
+        ask(path, host="two.test", method=method)
+        for path in ("/", "/x%20y?z=%20", "/never")
+        for method in ("GET", "HEAD", "POST")
+    ]
+    cases += [
+        ask(path, host="three.test", method=method) for path in ("/", "/re/x") for method in ("GET", "PUT", "POST", "OPTIONS")
+    ]
+    cases += [
+        ask("/", "X-Old: 1", host="three.test"),
+        ask("/a", host="four.test"),
+        ask("/a/b", host="four.test"),
+        ask("/page", method="PUT", host="three.test"),
+    ]
     cases += [ask(path, host="five.test") for path in ("/", "/dir/f.txt", "/none", "/known", "/dir", "/dir/")]
     cases += [ask(path, host=host) for path in ("/", "/cap", "/pass/x", "/loc/y") for host in ("a.re.test", "a.b.re.test")]
-    cases += [ask("/x", host="one.test", method="POST", body="hi"), ask("/pass/x", host="one.test", method="POST", body="hi"), ask("/brk/x", host="one.test", method="POST", body="hi")]
-    cases += [ask(f"/{place}/x", host="one.test", method=method, body=body) for place in ("small", "small2", "plain") for method in ("POST", "GET") for body in ("hi!", "hello")]
+    cases += [
+        ask("/x", host="one.test", method="POST", body="hi"),
+        ask("/pass/x", host="one.test", method="POST", body="hi"),
+        ask("/brk/x", host="one.test", method="POST", body="hi"),
+    ]
+    cases += [
+        ask(f"/{place}/x", host="one.test", method=method, body=body)
+        for place in ("small", "small2", "plain")
+        for method in ("POST", "GET")
+        for body in ("hi!", "hello")
+    ]
     same_as_nginx(SERVER_STEPS, cases, prepare=make_files)
 
 
@@ -781,7 +879,9 @@ server {
 
 
 def test_the_rewrite_log(same_as_nginx: Comparison) -> None:
-    same_as_nginx(REWRITE_LOG, ["/a/%20x?q", "/b/y", "/d/x", "/f/x", "/g/?a=1", "/g/?a=12", "/g/?a=xx", "/h/?a=q"], level="notice")
+    same_as_nginx(
+        REWRITE_LOG, ["/a/%20x?q", "/b/y", "/d/x", "/f/x", "/g/?a=1", "/g/?a=12", "/g/?a=xx", "/h/?a=q"], level="notice"
+    )
 
 
 ESCAPES = r"""
@@ -811,7 +911,7 @@ def test_every_byte_in_every_place(same_as_nginx: Comparison) -> None:
     cases = [ask(f"/{place}/{byte}") for place in places for byte in bytes_ if (place, byte) not in unsafe]
     raw = [chr(code) for code in range(0x21, 256) if chr(code) not in "#%?\x7f"]
     cases += [ask(f"/{place}/{byte}") for place in places for byte in raw]
-    cases += ["/q%20\"'+%25%5C%23x", "/q \"", "/q%20\"'+%25%5C%23x?a=b", ask("/\xff\xfe"), ask("/%ff%fe"), ask("/\xff\xfe/x")]
+    cases += ["/q%20\"'+%25%5C%23x", '/q "', "/q%20\"'+%25%5C%23x?a=b", ask("/\xff\xfe"), ask("/%ff%fe"), ask("/\xff\xfe/x")]
     same_as_nginx(ESCAPES, cases, level="emerg")
 
 
@@ -860,7 +960,13 @@ server {
 
 
 def test_named_locations(same_as_nginx: Comparison) -> None:
-    cases = [ask(f"/{letter}/{rest}{query}", method=method) for letter in "abcefghijklmnopqrs" for rest in ("", "x", "again/y", "%20z") for query in ("", "?a=1") for method in ("GET", "POST", "HEAD")]
+    cases = [
+        ask(f"/{letter}/{rest}{query}", method=method)
+        for letter in "abcefghijklmnopqrs"
+        for rest in ("", "x", "again/y", "%20z")
+        for query in ("", "?a=1")
+        for method in ("GET", "POST", "HEAD")
+    ]
     cases += [ask(f"/{letter}/x", method="POST", body="hello") for letter in "abcefghijklmnopqrs"]
     same_as_nginx(NAMED, cases, prepare=make_files)
 
@@ -872,3 +978,25 @@ def test_an_answer_does_not_depend_on_what_the_connection_asked_before(same_as_n
     hosts = re.findall(r"server_name (\w+\.test)", http) or ["h"]
     targets = [f"{name}{tail}" for name in names for tail in ("", "x%20y?a=1", "/x?q")]
     same_as_nginx.ourselves(http, [ask(target, host=host) for host in hosts[:3] for target in targets], prepare=make_files)
+
+
+ON_THE_WAY = r"""
+server {
+    listen 127.0.0.1:PORT;
+    server_name a.test;
+    default_type text/plain;
+    location / { return 200 "[$request_uri] $uri $args $host $server_name $request"; }
+    location /hx/ { proxy_set_header Connection keep-alive; proxy_set_header Upgrade $http_upgrade; proxy_pass http://BACK; }
+    location /in { proxy_set_header X-U "$uri|$request_uri|$args|$request_method"; rewrite ^/in(.*)$ /to$1 last; }
+    location /to { proxy_set_header X-U "$uri|$request_uri|$args|$request_method"; proxy_pass http://BACK; }
+    location /ep { error_page 404 = /to/ep?x=$uri; return 404; }
+}
+"""
+
+
+def test_the_request_as_variables_tell_it_on_its_way(same_as_nginx: Comparison) -> None:
+    cases = [ask("http://unknown?q=1"), ask("http://a.test"), ask("http://a.test/%20?x"), ask("http://a.test?y"), ask("http://a.test/in?z"),
+             ask("/hx/", "Upgrade: w"), ask("/hx/"), ask("/in/%20?q"), ask("/in"), ask("/ep", method="POST", body="x"), ask("/ep/%41?y"),
+             ask("/to", body="b"), ask("/to/", version="1.0"), b"GET /to HTTP/1.0\r\n\r\n", b"POST /to HTTP/1.0\r\nContent-Length: 2\r\n\r\nab",
+             b"GET http://x:99/to HTTP/1.1\r\nHost: y\r\nConnection: close\r\n\r\n"]  # fmt: skip
+    same_as_nginx(ON_THE_WAY, cases)

@@ -57,7 +57,7 @@ HOSTS = [
     (b"notexample.com", "default"),
     (b"com", "default"),
     (b"www", "default"),
-    (b".example.com", "default"),
+    (b".example.com", "*.example.com"),
     (b"wwww.a", "default"),
     (b"192.0.2.1", "default"),
     (b"[::1]", "default"),

@@ -69,8 +69,8 @@ def test_there_are_as_many_workers_as_told(workers, count):
     ("arguments", "problem"),
     [
         ({"workers": "0"}, "value must be between 1 and 512"),
-        ({"workers": "many"}, "invalid number"),
-        ({"workers": '1\n"'}, "invalid number"),
+        ({"workers": "many"}, "invalid value"),
+        ({"workers": '1\n"'}, "invalid value"),
         ({"listen": "99999"}, 'invalid port in "99999" of the "listen" directive'),
         ({"upstreams": ["http://127.0.0.1:3000"]}, 'invalid port in upstream "http://127.0.0.1:3000"'),
         ({"upstreams": ["a b"]}, 'host not found in upstream "a b"'),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from worker.content.pages import error_response
 from worker.http1.response import ResponseHead
+from worker.logs import log_request
 from worker.loop import READ, park
 from worker.stream import Stream
 from worker.upstream.connect import connect
@@ -36,11 +37,11 @@ async def proxy_request(request: Request) -> Response:
     body = request.body
     if body is None:
         outgoing = BODILESS if request.fields.content_length < 0 else EMPTY
-    elif request.method is not request.line.method:
-        outgoing = BODILESS  # error_page has made a GET of it
     else:
         outgoing = body.collected or body_at_hand(body) or await collect_body(body, location)
         body.collected = outgoing
+        if outgoing.consumed:
+            return body_is_gone(request)
     protocol: UpstreamProtocol = location.protocol
     make_head = protocol.request_head
     head = make_head(request, outgoing.length)
@@ -50,9 +51,11 @@ async def proxy_request(request: Request) -> Response:
     first_try = clock.now
     again: LivePeer | None = None
     while True:
-        peer = again or group.pick(tried, request) or await group.wait_for_peer(tried, request)
+        peer = again or group.pick(tried, request)
         if peer is None:
-            return no_live_upstreams(request, group)
+            peer = await group.wait_for_peer(tried, request)
+            if peer is None:
+                return no_live_upstreams(request, group)
         if again is None:
             attempt = Attempt(peer.name, clock.now)
             if attempts and not tried:
@@ -212,6 +215,16 @@ def mark_failure(request: Request, response: Response) -> Response:
         if last is not None:
             group.sticky.mark(request, response, last, False)
     return response
+
+
+def body_is_gone(request: Request) -> Response:
+    """The answer when an error page or the like has led here, after another upstream took what no buffer holds of the body."""
+    text = "the request body, larger than its buffer, has gone to another upstream already"
+    setting = request.location.described("client_body_buffer_size")
+    log_request(request, "error", text, setting=setting)
+    request.end_cause = f"{text}{setting}"
+    request.keepalive = False
+    return error_response(request, 502, request.location.server_token)
 
 
 def no_live_upstreams(request: Request, group: Group) -> Response:

@@ -185,9 +185,9 @@ class Discovery:
 
     # Targets of requests.
 
-    def known_group(self, settings: NameServers, address: Address) -> LiveGroup | None:
-        """The group of a target, as long as what is known of its name is believed."""
-        target = self._targets.get((settings, address))
+    def known_group(self, settings: NameServers | None, address: Address) -> LiveGroup | None:
+        """The group of a target, as long as what is known of its name is believed. settings: of the location, None without."""
+        target = self._targets.get((settings, address)) if settings is not None else None
         return target.group if target is not None and self.loop.clock.now < target.expires else None
 
     async def group_of(self, settings: NameServers, address: Address, seconds: float) -> LiveGroup:

@@ -1,12 +1,14 @@
 """The peers of a group change while it works: what becomes of those that came, that went, and of their requests.
 
-A peer that is gone gets nothing more. Its idle connections are closed at once, those in use after their request. A peer that stays
-keeps everything: health, connections, its turn. A new one begins like any other after a start, with the parameters of its line.
+A peer that is gone gets nothing more. Its idle connections are closed at once, those in use after their request. A peer that
+stays keeps everything: health, connections, its turn. A new one begins like any other after a start, with the parameters of its
+line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from worker.resolver.records import Place, Records, private_records
@@ -18,8 +20,8 @@ from wproxy.shared import SharedWords
 if TYPE_CHECKING:
     from worker.upstream.peers import Group, LivePeer
 
-# Bits that mark peers in the set a request has tried are given out in a circle: a peer that has come since gets none that a request
-# may have set for one that is gone, unless so many have come meanwhile.
+# Bits that mark peers in the set a request has tried are given out in a circle: a peer that has come since gets none that a
+# request may have set for one that is gone, unless so many have come meanwhile.
 LEAST_NUMBERS = 64
 
 
@@ -35,6 +37,7 @@ class Renewal:
         # An address of the start that goes and comes again finds its record again.
         self._first = {self._unique(peer.line, peer.name): Place(shared, peer.peer.record) for peer in group.peers}
         self._places: dict[int, Place] = {}  # taken for peers that came, by their number
+        self._numbers = set(range(len(group.peers)))
         self._next_number = len(group.peers)
 
     def replace_peers(self, line: UpstreamServer | None, endpoints: Sequence[Endpoint]) -> tuple[list[str], list[str]]:
@@ -43,10 +46,8 @@ class Renewal:
         here = {(peer.peer.address, peer.peer.backup): peer for peer in group.peers if peer.line is line}
         wanted = {(each.address, each.is_backup or (line is not None and line.backup)): each for each in endpoints}
         gone = [peer for key, peer in here.items() if key not in wanted]
-        new = [self._peer(line, each, is_backup) for (address, is_backup), each in wanted.items() if (address, is_backup) not in here]
-        reweighted = [
-            peer for key, peer in here.items() if key in wanted and set_weight(peer, weight_of(line, wanted[key]))
-        ]
+        new = [self._peer(line, each, key[1]) for key, each in wanted.items() if key not in here]
+        reweighted = [peer for key, peer in here.items() if key in wanted and set_weight(peer, weight_of(line, wanted[key]))]
         if gone or new:
             peers = [peer for peer in group.peers if peer not in gone] + [self._enter(peer, line) for peer in new]
             peers.sort(key=lambda peer: self._order.get(id(peer.line), len(self._order)))
@@ -83,7 +84,7 @@ class Renewal:
         place = self._first.get(self._unique(line, peer.name))
         if place is None:
             place = self._places[number] = self.records.take(self._unique(line, peer.name), int(group.clock.now))
-        return group.live_peer(peer, number, place, line)
+        return group.live_peer(replace(peer, record=place.record), number, place, line)
 
     def _leave(self, peer: LivePeer) -> None:
         """Let a peer go."""
@@ -92,20 +93,20 @@ class Renewal:
         while peer.idle:
             peer.idle.pop().close()
             group.idle_count -= 1
-        place = self._places.pop(peer.bit.bit_length() - 1, None)
+        number = peer.bit.bit_length() - 1
+        self._numbers.discard(number)
+        place = self._places.pop(number, None)
         if place is not None:
             self.records.give_back(place)
 
     def _free_number(self) -> int:
         """The number of a new peer; none of those that are there has it."""
-        used = 0
-        for peer in self.group.peers:
-            used |= peer.bit
-        circle = max(LEAST_NUMBERS, 2 * len(self.group.peers) + 1)
+        circle = max(LEAST_NUMBERS, 2 * len(self._numbers) + 2)
         while True:
             number = self._next_number % circle
             self._next_number = number + 1
-            if not used >> number & 1 and number not in self._places:
+            if number not in self._numbers:
+                self._numbers.add(number)
                 return number
 
     def _unique(self, line: UpstreamServer | None, name: str) -> str:

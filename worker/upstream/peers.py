@@ -102,7 +102,8 @@ class Group:
         self.keepalive: int = upstream.keepalive
         # With `keepalive N local`: the location that opened each connection, by descriptor.
         self.homes: dict[int, Location] | None = {} if upstream.keepalive.is_local else None
-        self.keepalive_requests = upstream.keepalive_requests
+        # Where none are kept, no connection may serve twice: one comparison for both.
+        self.keepalive_requests = upstream.keepalive_requests if self.keepalive else 0
         self.keepalive_time = upstream.keepalive_time
         self.keepalive_timeout = upstream.keepalive_timeout
         self.idle_count = 0
@@ -132,10 +133,11 @@ class Group:
         self._learns_times = bool(upstream.balancing.measure)
         if self.queue is not None or self._learns_times:
             self.released = self._released
-        self.tiers = (
-            Tier(peer for peer in self.peers if not peer.peer.backup),
-            Tier((peer for peer in self.peers if peer.peer.backup), is_backup=True),
-        )
+        self.primaries = Tier(peer for peer in self.peers if not peer.peer.backup)
+        self.backups = Tier((peer for peer in self.peers if peer.peer.backup), is_backup=True)
+        self.tiers = (self.primaries, self.backups)
+        self.is_simple = not (self.is_single or self.warms or self.sticky)
+        self._only_counts = self.is_single and self.released is None  # all that there is to do when a request has been answered
         self.arrange()
 
     def arrange(self) -> None:
@@ -159,7 +161,15 @@ class Group:
                 return None
         else:
             now = int(self.clock.now)
-            peer = self._pick_single(tried) if self.is_single else self._pick_from_tiers(tried, request, now)
+            if self.is_simple:
+                # `_pick_from_tiers` for the primaries of a group that knows neither sessions nor slow_start, without the call.
+                peer = self.method(self.primaries, request, tried, now)
+                if peer is None and self.backups.peers:
+                    peer = self.method(self.backups, request, tried, now)
+            elif self.is_single and not self.peers[0].draining:
+                peer = self._pick_single(tried)
+            else:
+                peer = self._pick_from_tiers(tried, request, now)
             if peer is None:
                 return None
             peer.health.choose(now)
@@ -283,12 +293,12 @@ class Group:
         announced: seconds after which the upstream said it would close; it is given up a second before that.
         """
         # `count_success` for the common group of one peer, without the call.
-        if self.is_single and self.released is None:
+        if self._only_counts:
             peer.connections -= 1
         else:
             self.count_success(peer, attempt)
         now = self.clock.now
-        if stream.requests >= self.keepalive_requests or now - stream.opened > self.keepalive_time or not self.keepalive:
+        if stream.requests >= self.keepalive_requests or now - stream.opened > self.keepalive_time:
             stream.close()
             return
         timeout = self.keepalive_timeout
@@ -326,7 +336,7 @@ class Group:
 
     def close_idle(self) -> None:
         """Close all idle connections and keep none from now on: the worker is leaving."""
-        self.keepalive = 0
+        self.keepalive = self.keepalive_requests = 0
         for peer in self.peers:
             while peer.idle:
                 peer.idle.pop().close()

@@ -86,7 +86,9 @@ def proxied_anywhere(blocks: Blocks) -> Iterator[Found]:
         if not proxied.has_variables or proxied.block.is_internal:
             continue
         # What begins with a path ends the authority as a slash does.
-        authority = re.split(r"[/?]|\$\{?(?:uri|document_uri|request_uri)\b", proxied.url.partition("://")[2] or proxied.url, maxsplit=1)[0]
+        authority = re.split(
+            r"[/?]|\$\{?(?:uri|document_uri|request_uri)\b", proxied.url.partition("://")[2] or proxied.url, maxsplit=1
+        )[0]
         for name in variables_in(authority):
             source = _source(proxied.block, name, set())
             if source is not None:

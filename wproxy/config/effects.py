@@ -53,7 +53,7 @@ def ineffective_listen(node: Node) -> list[Ineffective]:
 def warnings(found: Iterable[Ineffective]) -> list[Problem]:
     """A warning for each directive or parameter, in the order of the file."""
     return [
-        Problem(f"{places[0].subject} is accepted and not yet effective{_others(places)}", places[0].position)
+        Problem(f"{places[0].subject} is accepted and not yet effective{_others(places)}{_refused(places)}", places[0].position)
         for places in _by_subject(found)
     ]
 
@@ -75,6 +75,10 @@ def _by_subject(found: Iterable[Ineffective]) -> list[list[Ineffective]]:
     for note in found:
         groups.setdefault(note.subject, []).append(note)
     return list(groups.values())
+
+
+def _refused(places: list[Ineffective]) -> str:
+    return ": a start refuses it" if any(note.guards for note in places) else ""
 
 
 def _others(places: list[Ineffective]) -> str:

@@ -17,7 +17,12 @@ def worker_count(value: str) -> int:
     """A number of processes; `auto` is 0: as many as there are cores."""
     if value == "auto":
         return 0
-    return number(1, 512)(value)
+    try:
+        return number(1, 512)(value)
+    except ValueError:
+        if value.isascii() and value.isdigit():
+            raise
+        raise ValueError('"%s" directive invalid value') from None
 
 
 def log_target(target: str, *levels: str) -> tuple[str | Syslog, str]:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from wproxy.address import Address, parse_address
 from wproxy.config.registry import GATHER, HTTP, LIMIT_EXCEPT, LOCATION, LOCATION_IF, OWN, SERVER, UNION, directive
 from wproxy.directives.addresses import in_upstream
-from wproxy.directives.values import flag, number, size, text, time, word, words
+from wproxy.directives.http_core import memory
+from wproxy.directives.values import flag, number, text, time, word, words
 from wproxy.template import Template, compile_template
 
 # The words of proxy_next_upstream; an UpstreamFailure's kind is one of them.
@@ -137,7 +138,7 @@ class ProxyDirectives:
     proxy_read_timeout: float = directive(
         time, LEVELS, default="60s", doc="How long until the response head is there, and then between two reads."
     )
-    proxy_buffer_size: int = directive(size, LEVELS, default="4k", doc="The largest response head.")
+    proxy_buffer_size: int = directive(memory, LEVELS, default="4k", doc="The largest response head.")
     proxy_ignore_client_abort: bool = directive(
         flag, LEVELS, default="off", doc="Whether to go on with the upstream when the client has left."
     )

@@ -44,10 +44,11 @@ class Break(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """`set $name value`."""
+    """`set $name value`. plain: the value with no capture escaped, as it is once a `rewrite` has matched; None without captures."""
 
     name: str
     value: Template
+    plain: Template | None = None
 
 
 # What `rewrite` does after a match.
@@ -130,7 +131,8 @@ def assignment(name: str, value: str) -> Assignment:
         raise ValueError(f'invalid variable name "{name}"' if name else "invalid variable name")
     lower = match[1].lower()
     check_definable(lower)
-    return Assignment(lower, compile_template(escape_captures(value)))
+    escaped = escape_captures(value)
+    return Assignment(lower, compile_template(escaped), compile_template(value) if escaped != value else None)
 
 
 # `$1`: a capture of the last regex. One digit: `$10` is `$1` and a 0.

@@ -85,10 +85,11 @@ def words(allowed: tuple[str, ...]) -> Callable[..., frozenset[str]]:
     """A reader of a set of words."""
 
     def read(*values: str) -> frozenset[str]:
-        for value in values:
-            if value not in allowed:
+        lowered = [value.lower() for value in values]
+        for value, low in zip(values, lowered, strict=True):
+            if low not in allowed:
                 raise ValueError(f'invalid value "{value}"')
-        return frozenset(values)
+        return frozenset(lowered)
 
     return read
 
@@ -97,8 +98,8 @@ def word(allowed: tuple[str, ...]) -> Callable[[str], str]:
     """A reader of one word out of several."""
 
     def read(value: str) -> str:
-        if value not in allowed:
+        if value.lower() not in allowed:
             raise ValueError(f'invalid value "{value}"')
-        return value
+        return value.lower()
 
     return read

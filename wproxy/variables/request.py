@@ -25,7 +25,8 @@ def request_method(request: Request) -> bytes:
 
 @variable("request_uri", REQUEST)
 def request_uri(request: Request) -> bytes:
-    return request.line.origin
+    line = request.line
+    return line.origin if line.raw_ok or line.args is None else line.origin[1:]  # of `http://h?a` it is `?a`
 
 
 @variable("uri", REQUEST)

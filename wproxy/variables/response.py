@@ -10,7 +10,8 @@ from wproxy.variables.registry import REQUEST, Variable, family, variable
 
 @variable("status", REQUEST)
 def status(request: Request) -> bytes:
-    return b"%03d" % request.status
+    # What error_page has decided is known before it is sent, and may be asked for by the page.
+    return b"%03d" % (request.forced_status or request.status)
 
 
 # The fields of the response, as sent. Ours that go with every response, Server and Date, are not among them.

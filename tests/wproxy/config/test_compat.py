@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import wproxy.config.model  # noqa: F401  # fills the registry
 from wproxy.config.compat import DEFAULTS, put_defaults
 from wproxy.config.registry import HTTP, LOCATION, SERVER, UPSTREAM, find_directive
 from wproxy.config.scope import Scope

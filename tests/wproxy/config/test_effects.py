@@ -40,7 +40,7 @@ def test_a_directive_is_named_once_where_it_first_stands_and_the_others_are_coun
 def test_a_guard_is_a_warning_of_the_test_and_refuses_a_start():
     found = notes("gzip on", "auth_basic staff")
     assert [str(problem) for problem in warnings(found)][1] == (
-        '"auth_basic" directive is accepted and not yet effective in nginx.conf:2'
+        '"auth_basic" directive is accepted and not yet effective: a start refuses it in nginx.conf:2'
     )
     assert list(map(str, refusals(found))) == [
         '"auth_basic" directive is not yet effective, and without it this server would be less safe than its configuration says'
@@ -119,7 +119,7 @@ def test_what_only_tunes_the_inside_of_nginx_is_passed_over_in_silence(text):
 def test_parameters_of_listen_are_named_and_those_of_safety_refuse():
     found = ineffective_listen(Node("listen", ("443", "ssl", "http2", "default_server"), at(3)))
     assert list(map(str, warnings(found))) == [
-        '"ssl" parameter of "listen" directive is accepted and not yet effective in nginx.conf:3',
+        '"ssl" parameter of "listen" directive is accepted and not yet effective: a start refuses it in nginx.conf:3',
         '"http2" parameter of "listen" directive is accepted and not yet effective in nginx.conf:3',
     ]
     assert list(map(str, refusals(found))) == [

@@ -207,7 +207,7 @@ def test_a_number_of_workers(written, count):
 
 def test_there_is_at_least_one_worker_and_an_end_to_it():
     assert refusal(worker_count, "0") == refusal(worker_count, "513") == "value must be between 1 and 512"
-    assert refusal(worker_count, "Auto") == '"%s" directive invalid number'
+    assert refusal(worker_count, "Auto") == '"%s" directive invalid value'
 
 
 def test_a_log_is_a_file_and_a_level():

@@ -37,7 +37,12 @@ def smooth(live: list[LivePeer], bound: LivePeer | None = None) -> LivePeer:
 
 def round_robin(tier: Tier, request: Request | None, tried: int, now: int) -> LivePeer | None:
     """The next in turn."""
-    live = tier.usable(tried, now)
+    # `usable` without the call.
+    live = [
+        peer
+        for peer in tier.able
+        if not peer.bit & tried and peer.health.may_serve(now) and not (peer.max_conns and peer.connections >= peer.max_conns)
+    ]
     return smooth(live) if live else None
 
 
