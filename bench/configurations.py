@@ -41,6 +41,11 @@ _NGINX_PROXY = """\
             proxy_set_header Connection "";
             client_max_body_size 32m;
         }}
+        location /static/ {{
+            root {folder};
+            sendfile on;
+            tcp_nopush on;
+        }}
     }}
 }}
 """
@@ -84,6 +89,10 @@ X-Real-IP = "$remote_addr"
 X-Forwarded-For = "$proxy_add_x_forwarded_for"
 X-Forwarded-Proto = "$scheme"
 Connection = ""
+[http.server.location."/static/"]
+root = "{folder}"
+sendfile = true
+tcp_nopush = true
 """
 
 

@@ -85,10 +85,18 @@ def _write(path: str, text: str) -> None:
         file.write(text)
 
 
+def _write_bytes(path: str, size: int) -> None:
+    """A file of so many bytes, a multiple of 1024, that no server can shorten."""
+    with open(path, "wb") as file:
+        file.write(os.urandom(1024) * (size // 1024))
+
+
 @contextmanager
 def proxy(contestant: Contestant, folder: str, backend_port: int, core: int) -> Iterator[RunningServer]:
     """The contestant, listening, with all its processes on this core."""
-    os.mkdir(folder)
+    os.makedirs(os.path.join(folder, "static"))
+    _write_bytes(os.path.join(folder, "static", "1k"), 1024)
+    _write_bytes(os.path.join(folder, "static", "10m"), TEN_MB)
     is_root = os.geteuid() == 0
     if contestant.kind == "nginx":
         write, file, command = configurations.nginx_proxy, "nginx.conf", _nginx_command(folder)
@@ -107,8 +115,7 @@ def proxy(contestant: Contestant, folder: str, backend_port: int, core: int) -> 
 def backend(folder: str, core: int) -> Iterator[RunningServer]:
     """nginx as the application behind the proxies."""
     os.makedirs(os.path.join(folder, "files"))
-    with open(os.path.join(folder, "files", "10m"), "wb") as file:
-        file.write(os.urandom(1024) * (TEN_MB // 1024))
+    _write_bytes(os.path.join(folder, "files", "10m"), TEN_MB)
 
     def configure(port: int) -> None:
         text = configurations.nginx_backend(folder, port, is_root=os.geteuid() == 0)

@@ -30,8 +30,8 @@ from wproxy.config.model import Upstream
 from wproxy.directives.resolver import SYSTEM, NameServers
 from wproxy.directives.upstream import UpstreamServer
 
-# Seconds until the next question about a name that could not be resolved.
-RETRY = 5.0
+# Seconds until the next question about a name that could not be resolved: doubled from one failure to the next.
+RETRY, LONGEST_RETRY = 1.0, 8.0
 # Within so many seconds after its start a worker asks for names that the master has looked up.
 FIRST_QUESTION = 1.0
 # Targets of requests: more than clients can make a use of, less than would be felt.
@@ -144,7 +144,7 @@ class Discovery:
         """Keep the peers of one name up to date, for ever."""
         settings = upstream.resolver if name.resolve and upstream.resolver is not None else SYSTEM
         resolver = self.resolver(settings)
-        trouble = ""
+        trouble, retry = "", RETRY
         unchanged: tuple[Endpoint, ...] | None = None
         if (upstream.name, name) not in self._awaited:
             await sleep(random() * FIRST_QUESTION)
@@ -157,9 +157,9 @@ class Discovery:
                 if found.endpoints != unchanged:
                     unchanged = None
                     self._apply(name, group, found.endpoints)
-                expires, trouble = found.expires, ""
+                expires, trouble, retry = found.expires, "", RETRY
             except CannotResolve as error:
-                expires = self.loop.clock.now + RETRY
+                expires, retry = self.loop.clock.now + retry, min(retry * 2, LONGEST_RETRY)
                 if str(error) != trouble:
                     trouble = str(error)
                     self.log("error", f'{trouble} in upstream "{group.name}"')

@@ -43,6 +43,7 @@ class CannotResolve(Exception):
     """A name that has no address now. code: HOST_NOT_FOUND, TIMED_OUT, ...; str: nginx's words."""
 
     def __init__(self, name: str, code: int, expires: float = 0.0) -> None:
+        name = name.removesuffix(".")
         super().__init__(f"{name} could not be resolved ({code}: {reason_of(code)})")
         self.name = name
         self.code = code

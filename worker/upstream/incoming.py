@@ -115,7 +115,7 @@ def respond(
             # `release` without the call.
             attempt.response_time = header_time
             group: Group = location.group
-            group.take_back(peer, upstream, head.keepalive_timeout)
+            group.take_back(peer, upstream, head.keepalive_timeout, attempt)
         else:
             release(request, peer, upstream, head, attempt, False)
         return Response(fields, rest)
@@ -172,9 +172,9 @@ def release(request: Request, peer: LivePeer, upstream: Stream, head: ResponseHe
     attempt.response_time = request.client.clock.now - attempt.started
     group: Group = request.location.group
     if is_clean and head.keeps_alive:
-        group.take_back(peer, upstream, head.keepalive_timeout)
+        group.take_back(peer, upstream, head.keepalive_timeout, attempt)
     else:
-        group.count_success(peer)
+        group.count_success(peer, attempt)
         upstream.close()
 
 
@@ -221,7 +221,7 @@ class ProxiedBody:
             self.is_over = True
             self.count_bytes()
             self.attempt.response_time = self.request.client.clock.now - self.attempt.started
-            self.request.location.group.count_success(self.peer)
+            self.request.location.group.count_success(self.peer, self.attempt)
             self.body.stream.close()
 
     def count_bytes(self) -> None:
@@ -246,7 +246,7 @@ def switch_protocols(
             return
         ended = True
         attempt.response_time = request.client.clock.now - attempt.started
-        group.count_success(peer)
+        group.count_success(peer, attempt)
         upstream.close()
 
     return Response(fields, rest, bodiless=True, tunnel=Tunnel(upstream, end))

@@ -84,6 +84,10 @@ ENTRIES_OF = {
 
 # The right-hand sides for rows whose default does not show how they are written.
 EXAMPLES = {
+    "hash": '["$request_uri", "consistent"]',
+    "least_time": '["header", "inflight"]',
+    "sticky": '["cookie", "srv_id", "expires=1h", "path=/"]',
+    "queue": '[100, "timeout=70s"]',
     "user": '["www-data", "www-data"]',
     "worker_shutdown_timeout": '"30s"',
     "error_log": '{ "logs/error.log" = "notice" }',

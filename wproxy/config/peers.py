@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wproxy.address import Address
+from wproxy.config.compat import put_defaults
 from wproxy.config.effects import Ineffective
 from wproxy.config.listeners import LookUp
 from wproxy.config.model import Peer, Upstream
@@ -22,11 +23,13 @@ class Upstreams:
         self.reader = reader
         self.look_up = look_up
         self.groups: dict[str, Upstream] = {}
+        self.compat = "current"
 
     def add_block(self, node: Node) -> None:
         """Read an `upstream` block."""
         name = node.arguments[0]
         scope = self.reader.read(node, UPSTREAM, None)
+        put_defaults(self.compat, scope, UPSTREAM)
         if name.lower() in self.groups:
             self.reader.problem(f'duplicate upstream "{name}"', node.position)
             return
@@ -96,7 +99,9 @@ class Upstreams:
         addresses = self.addresses(target.address, position)
         peers = [Peer(str(address), address, name) for address in addresses]
         # Idle connections to a bare address are kept too: nginx never does, and pays a handshake for each request.
-        self.groups[name] = self._group(name, Scope(), position, peers, implicit=True)
+        scope = Scope()
+        put_defaults(self.compat, scope, UPSTREAM)
+        self.groups[name] = self._group(name, scope, position, peers, implicit=True)
         return self.groups[name]
 
     def addresses(self, address: Address, position: Position) -> list[Address]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from wproxy.config.compat import put_defaults
 from wproxy.config.convert import NGINX, syntax_of
 from wproxy.config.effects import refusals, warnings
 from wproxy.config.listeners import LookUp, build_listeners, default_listen
@@ -72,6 +73,7 @@ class _Resolver:
     def configuration(self, root: Node, file: str) -> Configuration:
         reader = self.reader
         main = self.read(root, MAIN, None)
+        self.compat = main.values.get("compat", "current")
         events = reader.read(_only(root, "events"), EVENTS, None)
         http = _only(root, "http")
         if http:
@@ -101,6 +103,8 @@ class _Resolver:
 
     def http(self, node: Node) -> None:
         scope = self.read(node, HTTP, None)
+        put_defaults(self.compat, scope, HTTP)
+        self.upstreams.compat = self.compat
         for child in node.named("upstream"):
             if child.children is not None and len(child.arguments) == 1:
                 self.upstreams.add_block(child)

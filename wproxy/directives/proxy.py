@@ -107,7 +107,12 @@ LEVELS = HTTP | SERVER | LOCATION
 
 
 class ProxyDirectives:
-    """Where requests go, what is sent along, and how long anything may take."""
+    """Where requests go, what is sent along, and how long anything may take.
+
+    sends_close: `Connection: close` goes upstream where no proxy_set_header says otherwise (wproxy.config.compat).
+    """
+
+    sends_close = False
 
     proxy_pass: ProxyTarget | None = directive(
         proxy_target,

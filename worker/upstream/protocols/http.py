@@ -15,7 +15,7 @@ from worker.upstream.protocols import NO_BODY, UNKNOWN_LENGTH, UpstreamProtocol
 from wproxy.config.model import Location
 from wproxy.failures import ClientError
 from wproxy.http import Request
-from wproxy.template import Template
+from wproxy.template import Template, literal
 from wproxy.uri import upstream_target
 from wproxy.variables import BLOCK
 
@@ -71,6 +71,8 @@ class HeadPlan:
                 self.fields.append((name, template))
         self.upgrade = next((template for name, template in self.fields if name.lower() == b"upgrade"), None)
         set_names = {name.lower() for name, _ in location.proxy_set_header}
+        if location.sends_close and b"connection" not in set_names:
+            self.fields.append((b"Connection", literal("close")))  # as nginx did until 1.29.7: compat 1.28
         self.dropped = DROPPED | set_names
         self.sets_length = bool(set_names & {b"content-length", b"transfer-encoding"})
         self.passes_fields = location.proxy_pass_request_headers
