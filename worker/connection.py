@@ -9,23 +9,26 @@ A request that is repeated on the connection costs 2 system calls here: one recv
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from worker.content.pages import error_response
 from worker.content.returns import CloseConnection
 from worker.http1.body import RequestBody
 from worker.http1.chunked import encode_chunk
-from worker.http1.request import HeadLimits, HeadMemo, RequestFields, RequestLine, take_request_head
+from worker.http1.request import HOST_LINE, HeadLimits, HeadMemo, RequestFields, RequestLine, take_request_head
 from worker.http1.write import BODILESS, HTTP_10, KEEPALIVE, last_chunk, make_head
 from worker.logs import log_connection, log_request
-from worker.loop import FAIR_SHARE, READ, WRITE, give_way, park
+from worker.loop import FAIR_SHARE, READ, WRITE, give_way, park, sleep
 from worker.phases import answer_error
+from worker.rates import Pace, client_rate, rate_of
 from worker.stream import CHUNK, HEAD_CHUNK, Stream, send_all
 from worker.tunnel import Timeouts, run_tunnel
 from worker.upstream.incoming import Tunnel
+from worker.upstream.proxied_body import ProxiedBody
 from wproxy.config.model import Listener, Location, Server, Settings
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
-from wproxy.http import Client, Request, Response
+from wproxy.http import BodySource, Client, Request, Response
 from wproxy.regex import RegexTimedOut
 
 if TYPE_CHECKING:
@@ -332,10 +335,12 @@ async def send_rest(connection: Connection, request: Request, response: Response
     source = response.source
     assert source is not None
     chunked = response.fields.content_length < 0 and request.version > 10
-    moved = 0
-    send = None if chunked else getattr(source, "send", None)
-    if send is not None:
+    rate = client_rate(request)
+    if rate:
+        await send_at_rate(connection, request, source, chunked, rate)
+    elif send := getattr(source, "send_chunks" if chunked else "send", None):
         # It moves its bytes to the socket itself.
+        moved = 0
         while sent := await send(stream, timeout):
             request.body_bytes_sent += sent
             request.bytes_sent += sent
@@ -343,20 +348,57 @@ async def send_rest(connection: Connection, request: Request, response: Response
             if moved >= FAIR_SHARE:
                 moved = 0
                 await give_way()
-        return
-    while piece := await source.read():
-        data = encode_chunk(piece) if chunked else piece
-        request.body_bytes_sent += len(data)
-        request.bytes_sent += len(data)
-        await send_all(stream, data, timeout)
-        moved += len(data)
-        if moved >= FAIR_SHARE:
-            moved = 0
-            await give_way()
+    else:
+        await send_pieces(connection, request, source, chunked)
     if chunked:
         data = last_chunk(request, response)
         request.bytes_sent += len(data)
         await send_all(stream, data, timeout)
+
+
+async def send_pieces(connection: Connection, request: Request, source: BodySource, chunked: bool) -> None:
+    """Send what of a body comes in pieces: because it is changed on its way, or because its source knows no other way."""
+    timeout = request.location.send_timeout
+    moved = 0
+    while piece := await source.read():
+        data = encode_chunk(piece) if chunked else piece
+        request.body_bytes_sent += len(data)
+        request.bytes_sent += len(data)
+        await send_all(connection.stream, data, timeout)
+        moved += len(data)
+        if moved >= FAIR_SHARE:
+            moved = 0
+            await give_way()
+
+
+async def send_at_rate(connection: Connection, request: Request, source: BodySource, chunked: bool, rate: int) -> None:
+    """Send a body with so many bytes a second. An upstream is read as fast as it can, where that is allowed."""
+    stream = connection.stream
+    clock = connection.client.clock
+    timeout = request.location.send_timeout
+    pace = Pace(rate, rate_of(request.location.limit_rate_after, request), request.started)
+    data = memoryview(b"")
+    while True:
+        while not (allowed := pace.allowance(clock.now, request.bytes_sent)):
+            if isinstance(source, ProxiedBody):
+                source.read_ahead()
+            await sleep(pace.pause(clock.now, request.bytes_sent))
+        if isinstance(source, ProxiedBody):
+            sent = await (source.send_chunks if chunked else source.send)(stream, timeout, allowed)
+            if not sent:
+                return
+        else:
+            if not data:
+                piece = await source.read()
+                if not piece:
+                    return
+                data = memoryview(encode_chunk(piece) if chunked else piece)
+            sent = min(allowed, len(data))
+            await send_all(stream, data[:sent], timeout)
+            data = data[sent:]
+        request.body_bytes_sent += sent
+        request.bytes_sent += sent
+        await give_way()
 
 
 async def serve_tunnel(connection: Connection, request: Request, tunnel: Tunnel) -> None:
@@ -510,7 +552,10 @@ def client_timed_out(connection: Connection, request: Request) -> None:
 
 
 def unreadable_request(connection: Connection) -> Request:
-    """A request for the log where none could be read: what of its first line has arrived."""
+    """A request for the log where none could be read: what of its first line has arrived.
+
+    Where a Host could, the error page is of the server that it names, as of any other request; otherwise of the default one.
+    """
     raw = connection.buffer.partition(b"\n")[0].rstrip(b"\r")[:8192]
     request = Request(
         connection.client,
@@ -521,7 +566,11 @@ def unreadable_request(connection: Connection) -> Request:
     )
     request.request_length = len(connection.buffer)
     request.server = connection.plan.default
-    request.location = connection.plan.default.locations.fallback
+    host = HOST_LINE(connection.buffer)
+    if host is not None:
+        with suppress(RegexTimedOut):
+            request.server = connection.client.listener.servers.find(host[1].lower().removesuffix(b"."), request)
+    request.location = request.server.locations.fallback
     request.keepalive = False
     return request
 

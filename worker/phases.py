@@ -24,7 +24,7 @@ from worker.access import Decide, satisfy
 from worker.content.index import indexing
 from worker.content.pages import error_response
 from worker.content.proxy_variable import proxying_to_variable
-from worker.content.static import serve_file
+from worker.content.static import serving_files
 from worker.content.try_files import trying_files
 from worker.error_pages import error_pages_of, page_for
 from worker.filters import filter_of
@@ -85,7 +85,7 @@ def index(location: Location) -> Handler | None:
 
 def static(location: Location) -> Handler:
     """Files: the last resort of a location without content of another kind."""
-    return serve_file
+    return serving_files(location)
 
 
 # Handlers of the access phase, for `satisfy`; the modules to come are rows here.

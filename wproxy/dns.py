@@ -174,7 +174,7 @@ def _read_records(message: bytes, position: int, answers: int, authorities: int,
     records = found.get(name)
     if records is None:
         if negative_ttl is None:
-            # Without a SOA record nothing has been said about how long there is nothing; an alias that leads on lives its own time.
+            # Without a SOA record nothing is said about how long there is nothing; an alias that leads on lives its own time.
             negative_ttl = least if name != empty.name and empty.code == NO_ERROR else 0
         return Answer(empty.code, (), name, min(least, negative_ttl))
     values = tuple(dict.fromkeys(value for value, _ in records))

@@ -46,7 +46,8 @@ class FilePlan:
 
     root: the directory, or the alias; None when it has variables. cut: how much of the URI an alias stands for, 0 for a root.
     whole: the alias is the whole path (in a regex location).
-    heads: of files that were served, for a worker to find again.
+    heads: of files that were served, for a worker to find again: with the size and time they tell of, and whether they stand in
+    for an error.
     """
 
     __slots__ = ("_climbing", "_evaluate", "_prefix", "_types", "cut", "default_type", "heads", "is_alias", "root", "whole")
@@ -80,7 +81,7 @@ class FilePlan:
                 self.cut = len(owner.prefix)
         self._types = _type_table(location.types or _DEFAULT, tables)
         self.default_type = _encode(location.default_type)
-        self.heads: dict[Any, ResponseFields] = {}
+        self.heads: dict[Any, tuple[ResponseFields, int, int, bool]] = {}
 
     def directory(self, request: Request) -> bytes:
         """`$document_root`: the root or the alias, absolute."""

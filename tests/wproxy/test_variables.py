@@ -13,6 +13,7 @@ from worker.http1.response import parse_response_head
 from wproxy.address import Address
 from wproxy.config.load import load_text
 from wproxy.http import Attempt, Client, Clock, Request, ResponseFields
+from wproxy.identity import NGINX, WPROXY
 from wproxy.variables import (
     BLOCK,
     CAPTURES,
@@ -25,7 +26,6 @@ from wproxy.variables import (
     hear_complaints,
     is_assignable,
 )
-from wproxy.version import VERSION
 
 CONFIGURATION = b"""
 [[http.server]]
@@ -99,11 +99,16 @@ def read(name: str, request: Request) -> bytes | None:
         ("connection_time", b"0.000"),
         ("pid", b"%d" % os.getpid()),
         ("hostname", os.uname().nodename.lower().encode()),
-        ("nginx_version", VERSION.encode()),
     ],
 )
 def test_of_the_connection(story, name, value):
     assert read(name, story.request()) == value
+
+
+@pytest.mark.parametrize("identity", [WPROXY, NGINX])
+def test_the_version_is_the_one_that_goes_with_our_name(story, identity):
+    story.client.worker = type("Worker", (), {"assignment": type("Assignment", (), {"identity": identity})})()
+    assert read("nginx_version", story.request()) == identity.version.encode()
 
 
 def test_https_is_on_where_the_scheme_is_https(story):

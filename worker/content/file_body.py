@@ -109,3 +109,11 @@ class FileBody:
 
     def __repr__(self) -> str:
         return f"<file body {self.file.path!r} at {self._offset} of {self._end}>"
+
+
+class ReadFileBody(FileBody):
+    """The same with `sendfile off`: it is read, and then sent like any body."""
+
+    __slots__ = ()
+
+    send = None  # type: ignore[assignment]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Awaitable, Callable
 
-from worker.content.open_files import failed, is_directory
+from worker.content.open_files import Access, access_of, failed
 from worker.content.pages import error_response
 from worker.logs import log_request
 from wproxy.config.model import Location
@@ -27,6 +26,7 @@ def indexing(location: Location) -> Callable[[Request], Awaitable[Response | Jum
     Where none is, the request goes on to whatever else makes something of a directory.
     """
     plan = location.files
+    access = access_of(location)
     names = tuple(name for line in location.index for name in line)
 
     async def find_index(request: Request) -> Response | Jump | None:
@@ -43,7 +43,7 @@ def indexing(location: Location) -> Callable[[Request], Awaitable[Response | Jum
                     return Jump(name, request.args)
                 path = directory + name if template.constant is not None else plan.below(directory, name)
                 try:
-                    os.stat(path)
+                    access.look(request, path)
                 except OSError as error:
                     if request.trace is not None:
                         request.trace.looked_for("index", shown_path(path), False)
@@ -52,7 +52,7 @@ def indexing(location: Location) -> Callable[[Request], Awaitable[Response | Jum
                     if error.errno == errno.ELOOP:
                         return error_response(request, 403, request.location.server_token)
                     if not directory_seen:
-                        refusal = check_directory(request, directory, path)
+                        refusal = check_directory(request, access, directory, path)
                         if refusal is not None:
                             return refusal
                         directory_seen = True
@@ -65,17 +65,15 @@ def indexing(location: Location) -> Callable[[Request], Awaitable[Response | Jum
         except Unmappable as refusal_of_uri:
             log_request(request, refusal_of_uri.level, refusal_of_uri.reason)
             return error_response(request, refusal_of_uri.status, request.location.server_token)
-        except ValueError:  # a zero byte in a name that a variable gave
-            return error_response(request, 404, request.location.server_token)
         return None
 
     return find_index
 
 
-def check_directory(request: Request, directory: bytes, path: bytes) -> Response | None:
+def check_directory(request: Request, access: Access, directory: bytes, path: bytes) -> Response | None:
     """The answer when the directory itself is not there, or is none; None when all is well. path: of the first index."""
     try:
-        if is_directory(directory):
+        if access.look(request, directory):
             return None
     except OSError as error:
         if error.errno == errno.ENOENT:

@@ -5,24 +5,29 @@ says depends on the file's name, size and time alone, so heads are kept and made
 
 The order is nginx's: what the client has already (conditions.py) comes before the part it wants (ranges.py). A filter that
 changes bodies has to be asked before the ranges are: in nginx, what is compressed has none.
+
+Files are read while the loop waits, as nginx reads them unless `aio` says otherwise: what is served is in the page cache nearly
+always, and handing a read to a thread costs more than the read.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
 
 from worker.content.conditions import Conditions, conditions_of, judge
-from worker.content.file_body import FileBody
+from worker.content.file_body import FileBody, ReadFileBody
 from worker.content.index import METHODS
-from worker.content.open_files import FORBIDDEN, NOT_FOUND, OpenFile, failed
+from worker.content.open_files import FORBIDDEN, NOT_FOUND, PLAIN, Access, OpenFile, access_of, failed
 from worker.content.pages import error_response
 from worker.content.ranges import Part, Unsatisfiable, frame_parts, next_boundary, parse_ranges, still_holds
+from worker.filters.charset import charset_of
 from worker.logs import log_request
 from worker.upstream.protocols.http import checked
 from wproxy.config.model import Location
 from wproxy.directives.files import UNLIMITED
 from wproxy.files import Unmappable, shown_path
-from wproxy.http import Request, Response, ResponseFields
+from wproxy.http import Jump, Request, Response, ResponseFields
 from wproxy.uri import escape_path
 
 # Bodies up to this size are read and sent with the head; sendfile begins to pay beyond it.
@@ -32,8 +37,40 @@ MOST_HEADS = 1024
 
 ACCEPT_RANGES = ((b"Accept-Ranges", b"bytes"),)
 
+_SLASH = 0x2F
 
-async def serve_file(request: Request) -> Response:
+Handler = Callable[[Request], Awaitable[Response]]
+Drive = Callable[[Request], Awaitable[Response]]
+Settle = Callable[[Request, "Response | Jump"], Awaitable[Response]]
+
+
+def serving_files(location: Location) -> Handler:
+    """The handler that answers with the file of the URI, or says why not."""
+    access = access_of(location)
+
+    async def serve_file(request: Request) -> Response:
+        return answer_with_file(request, access)
+
+    return serve_file
+
+
+def serving_files_at_once(location: Location, drive: Drive, settle: Settle) -> Handler:
+    """The same for a location where nothing comes between finding it and its files but `index`, which is for directories.
+
+    It costs no coroutine but its own. drive: the way through the phases, for directories. settle: for error pages.
+    """
+    access = access_of(location)
+
+    async def serve_file(request: Request) -> Response:
+        if request.path[-1] == _SLASH or request.body is not None:
+            return await drive(request)
+        response = answer_with_file(request, access)
+        return await settle(request, response) if response.error else response
+
+    return serve_file
+
+
+def answer_with_file(request: Request, access: Access) -> Response:
     """Answer with the file of the URI, or say why not."""
     location = request.location
     method = request.method
@@ -41,13 +78,13 @@ async def serve_file(request: Request) -> Response:
         return error_response(request, 405, location.server_token)
     try:
         path = location.files.path(request)
-        if request.path.endswith(b"/"):
+        if request.path[-1:] == b"/":
             return refuse_directory(request, path)
         if request.trace is not None:
             request.trace.opened(shown_path(path))
-        file = OpenFile(path)
+        file = OpenFile(path) if access is PLAIN else access.open(request, path)
     except OSError as error:
-        return refuse_file(request, path, error)
+        return refuse_file(request, path, error, access.call)
     except Unmappable as refusal:
         return refuse_uri(request, refusal)
     response = None
@@ -64,31 +101,38 @@ async def serve_file(request: Request) -> Response:
             file.close()
 
 
-def send_file(request: Request, file: OpenFile) -> Response:
-    """The response to a GET or HEAD of a file."""
-    location = request.location
-    plan = location.files
+def send_file(request: Request, file: OpenFile, coding: bytes = b"") -> Response:
+    """The response to a GET or HEAD of a file. coding: the Content-Encoding that the file has been given, if any."""
+    plan = request.location.files
+    heads = plan.heads
+    key = request.path if not coding else (request.path, coding)
     # What answers in the place of an error is neither conditional nor partial.
     stands_in = request.forced_status not in (0, 200)
-    key = request.path, file.size, file.modified, stands_in
-    fields = plan.heads.get(key)
-    if fields is None:
-        if len(plan.heads) >= MOST_HEADS:
-            plan.heads.clear()
-        fields = plan.heads[key] = head_of(location, *key)
+    size, modified = file.size, file.modified
+    known = heads.get(key)
+    if known is not None and known[1] == size and known[2] == modified and known[3] is stands_in:
+        fields = known[0]
+    else:
+        if len(heads) >= MOST_HEADS:
+            heads.clear()
+        fields = head_of(request.location, request.path, size, modified, stands_in, coding)
+        heads[key] = fields, size, modified, stands_in
     conditions = conditions_of(request.fields)
     if conditions is not None and not stands_in:
         response = send_on_conditions(request, file, fields, conditions)
         if response is not None:
             return response
-    return respond(request, fields, file, ((0, file.size),))
+    return respond(request, fields, file, ((0, size),))
 
 
-def head_of(location: Location, uri: bytes, size: int, modified: int, stands_in: bool) -> ResponseFields:
-    """The head of a whole file. stands_in: it answers in the place of an error."""
+def head_of(
+    location: Location, uri: bytes, size: int, modified: int, stands_in: bool, coding: bytes = b""
+) -> ResponseFields:
+    """The head of a whole file. stands_in: it answers in the place of an error. coding: its Content-Encoding."""
+    lines = ((b"ETag", b'"%x-%x"' % (modified, size)),) if location.etag else ()
     return ResponseFields(
         200,
-        ((b"ETag", b'"%x-%x"' % (modified, size)),) if location.etag else (),
+        (*lines, (b"Content-Encoding", coding)) if coding else lines,
         content_type=location.files.type_of(uri) or None,
         content_length=size,
         server=location.server_token,
@@ -101,7 +145,7 @@ def send_on_conditions(request: Request, file: OpenFile, whole: ResponseFields, 
     """What conditions make of a file: 304, 412, 206 or 416; None when the whole file is to be sent."""
     location = request.location
     token = whole.server
-    etag = whole.lines[0][1] if whole.lines else b""
+    etag = whole.lines[0][1] if location.etag else b""
     status = judge(conditions, etag, file.modified, location.if_modified_since)
     if status == 304:
         return Response(ResponseFields(304, whole.lines, server=token, last_modified=file.modified), bodiless=True)
@@ -128,7 +172,7 @@ def send_parts(request: Request, file: OpenFile, whole: ResponseFields, parts: l
         size = end - begin
     else:
         boundary = next_boundary()
-        framed, size = frame_parts(parts, file.size, content_type or b"", boundary)
+        framed, size = frame_parts(parts, file.size, with_charset(request, whole), boundary)
         content_type = b"multipart/byteranges; boundary=" + boundary
         pieces, last_lines = tuple(framed), ()
     fields = ResponseFields(
@@ -143,12 +187,20 @@ def send_parts(request: Request, file: OpenFile, whole: ResponseFields, parts: l
     return respond(request, fields, file, pieces)
 
 
+def with_charset(request: Request, whole: ResponseFields) -> bytes:
+    """The type of each of several parts, with what `charset` adds to it; the type of them together gets nothing."""
+    content_type = whole.content_type or b""
+    name = charset_of(request, content_type)
+    return content_type + b"; charset=" + name if name else content_type
+
+
 def respond(request: Request, fields: ResponseFields, file: OpenFile, pieces: tuple[bytes | Part, ...]) -> Response:
     """The response with this head, made of these pieces of the file: at hand where that is little, else from the file."""
     if request.method == b"HEAD":
         return Response(fields, bodiless=True)
     if fields.content_length > SMALL:
-        return Response(fields, source=FileBody(request, file, pieces))
+        body_of = FileBody if request.location.sendfile else ReadFileBody
+        return Response(fields, source=body_of(request, file, pieces))
     try:
         body = b"".join(read_piece(file.fd, piece) for piece in pieces) if len(pieces) > 1 else read_piece(file.fd, pieces[0])
     except OSError as error:
@@ -169,8 +221,8 @@ def read_piece(fd: int, piece: bytes | Part) -> bytes:
 # What is no file.
 
 
-def refuse_file(request: Request, path: bytes, error: OSError) -> Response:
-    """The answer when a file cannot be opened."""
+def refuse_file(request: Request, path: bytes, error: OSError, call: str = "open") -> Response:
+    """The answer when a file cannot be opened. call: the system call that failed."""
     location = request.location
     status, level = 500, "crit"
     if error.errno in NOT_FOUND:
@@ -178,7 +230,7 @@ def refuse_file(request: Request, path: bytes, error: OSError) -> Response:
     elif error.errno in FORBIDDEN:
         status, level = 403, "error"
     if status != 404 or location.log_not_found:
-        log_request(request, level, failed("open", shown_path(path), error))
+        log_request(request, level, failed(call, shown_path(path), error))
     return error_response(request, status, location.server_token)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Awaitable, Callable
 
-from worker.content.open_files import NOT_FOUND, failed
+from worker.content.open_files import NOT_FOUND, access_of, failed
 from worker.content.pages import error_response
 from worker.content.returns import CLOSING, CloseConnection
 from worker.logs import log_request
@@ -26,6 +24,7 @@ def trying_files(location: Location) -> Callable[[Request], Awaitable[Response |
         return None
     tried: TryFiles = location.try_files
     plan = location.files
+    access = access_of(location)
     cut, whole = plan.cut, plan.whole
 
     def text_of(request: Request, template: Template) -> bytes:
@@ -59,14 +58,12 @@ def trying_files(location: Location) -> Callable[[Request], Awaitable[Response |
     def _is_there(request: Request, directory: bytes, text: bytes, wants_directory: bool, is_constant: bool) -> bool:
         try:
             path = directory + text if is_constant else plan.below(directory, text)
-            return stat.S_ISDIR(os.stat(path).st_mode) == wants_directory
+            return access.look(request, path) == wants_directory
         except OSError as error:
             if error.errno not in NOT_FOUND:
                 log_request(request, "crit", failed("stat", shown_path(path), error))
         except Unmappable as refusal:
             log_request(request, refusal.level, refusal.reason)
-        except ValueError:
-            pass  # a zero byte: no file has such a name
         return False
 
     async def try_files(request: Request) -> Response | Jump | None:

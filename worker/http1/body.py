@@ -11,6 +11,7 @@ from typing import Any
 from worker.http1.chunked import ChunkedDecoder, ChunkError
 from worker.http1.response import CHUNKED, LENGTH, UNTIL_CLOSE
 from worker.loop import READ, park
+from worker.pipes import Pipe
 from worker.stream import BIG_CHUNK, CHUNK, Stream
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
 
@@ -127,6 +128,13 @@ class RequestBody:
         return f"<request body {self.received} of {self.length}{' finished' if self.finished else ''}>"
 
 
+_ENDLESS = 1 << 62
+
+
+def _broken(error: OSError) -> UpstreamFailure:
+    return UpstreamFailure("error", f"recv() failed ({error.errno}: {error.strerror})")
+
+
 class ResponseBody:
     """The body of an upstream's response.
 
@@ -156,28 +164,75 @@ class ResponseBody:
 
     async def read(self) -> bytes:
         """The next piece, b"" at the end. Raises UpstreamFailure."""
-        stream = self.stream
         while not self.finished:
             try:
-                data = stream.recv(BIG_CHUNK)
+                piece = self.receive()
             except BlockingIOError:
-                try:
-                    await park(stream, READ, self.timeout)
-                except TimedOut:
-                    raise UpstreamFailure("timeout", "upstream timed out (110: Connection timed out)") from None
+                await self.wait()
                 continue
-            except OSError as error:
-                raise UpstreamFailure("error", f"recv() failed ({error.errno}: {error.strerror})") from None
-            if not data:
-                if self._kind == UNTIL_CLOSE:
-                    self.finished = True
-                    return b""
-                raise UpstreamFailure("error", "upstream prematurely closed connection")
-            self.wire_bytes += len(data)
-            piece = self._take(data)
             if piece:
                 return piece
         return b""
+
+    async def wait(self) -> None:
+        """Wait until there is something to be read. Raises UpstreamFailure."""
+        try:
+            await park(self.stream, READ, self.timeout)
+        except TimedOut:
+            raise UpstreamFailure("timeout", "upstream timed out (110: Connection timed out)") from None
+
+    def receive(self, most: int = BIG_CHUNK) -> bytes:
+        """Read once, at most so many bytes: the payload in them, which may be b"" before the end too.
+
+        Raises BlockingIOError when nothing is there, UpstreamFailure.
+        """
+        try:
+            data = self.stream.recv(most)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise _broken(error) from None
+        if not data:
+            self._end_of_stream()
+            return b""
+        self.wire_bytes += len(data)
+        return self._take(data)
+
+    @property
+    def unframed(self) -> int:
+        """How many of the bytes to come are payload and nothing else, as far as that is known; 0 in chunks."""
+        if self._kind == LENGTH:
+            return self._left
+        return 0 if self._decoder is not None else _ENDLESS
+
+    def fill(self, pipe: Pipe, most: int) -> int:
+        """Move at most so many bytes into an empty pipe, where `unframed` allows it; how many, and 0 at the end.
+
+        Raises BlockingIOError when nothing is there, UpstreamFailure.
+        """
+        left = self.unframed
+        try:
+            moved = pipe.fill(self.stream.fd, most if most < left else left)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise _broken(error) from None
+        if not moved:
+            self._end_of_stream()
+            return 0
+        self.wire_bytes += moved
+        self.received += moved
+        if self._kind == LENGTH:
+            self._left = left - moved
+            if moved == left:
+                self.finished = True
+                self.spoiled = not self.stream.is_quiet()
+        return moved
+
+    def _end_of_stream(self) -> None:
+        if self._kind != UNTIL_CLOSE:
+            raise UpstreamFailure("error", "upstream prematurely closed connection")
+        self.finished = True
 
     def _take(self, data: bytes) -> bytes:
         if self._kind == LENGTH:

@@ -65,13 +65,15 @@ _ABSOLUTE_LINE = re.compile(
     rb"(%b) ([Hh][Tt][Tt][Pp][Ss]?+://([^/?# \x00-\x20\x7f]*+)((?:%b)?+)(?:\?(%b))?+) HTTP/1\.([0-9])" % (_METHOD, _PATH, _ARGS),
 ).fullmatch
 _TARGET = re.compile(rb'[!"$-~\x80-\xff]++').fullmatch
-_VERSION = re.compile(rb"HTTP/([0-9])\.[0-9]").fullmatch
+_VERSION = re.compile(rb"HTTP/([0-9]|[1-9][0-9]{1,3}+)\.[0-9]").fullmatch  # nginx too knows versions past 9, to refuse them
 _METHOD_ONLY = re.compile(_METHOD).fullmatch
 # The beginning of a request line that may still become a good one.
 _LINE_BEGUN = re.compile(rb'(?:[A-Z_\-]{1,32}+(?: (?:[!"$-~\x80-\xff]++(?: (?:[!-~]++\r?+)?+)?+)?+)?+)?+').fullmatch
 
 # The hosts a request can be for. Stricter than nginx: sub-delims and %XX in a Host only ever served attacks.
 _HOST = re.compile(rb"([A-Za-z0-9\-._~]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{0,5}+))?+").fullmatch
+# The Host of a head that cannot be read whole.
+HOST_LINE = re.compile(rb"\n[Hh][Oo][Ss][Tt]: *([A-Za-z0-9\-._~]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]*+)? *\r?\n").search
 # In an absolute-form target nginx is narrower still.
 _AUTHORITY = re.compile(rb"([A-Za-z0-9\-.]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{0,5}+))?+").fullmatch
 
@@ -400,7 +402,7 @@ def _refusal_of_line(raw: bytes) -> ClientError:
         return ClientError(400, "client sent invalid request")
     if numbers[1] != b"1":
         # 0.9 cannot be told from garbage, so it is not answered in its own way.
-        return ClientError(505 if numbers[1] > b"1" else 400, "client sent invalid version")
+        return ClientError(505 if numbers[1] != b"0" else 400, "client sent invalid version")
     if method == b"TRACE" and (_ORIGIN_LINE(raw) or _ABSOLUTE_LINE(raw)):
         return ClientError(405, "client sent TRACE method")
     if method == b"CONNECT" and b":" in target:

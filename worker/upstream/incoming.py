@@ -12,10 +12,12 @@ from collections.abc import Callable
 from worker.http1.body import ResponseBody
 from worker.http1.response import NONE, ResponseHead
 from worker.loop import READ, park
+from worker.rates import rate_of
 from worker.stream import HEAD_CHUNK, Stream
-from worker.upstream.failing import READING, READING_HEAD, TOO_BIG_HEADER, cause_of, failure_of, log_failure
+from worker.upstream.failing import READING, READING_HEAD, TOO_BIG_HEADER, failure_of
 from worker.upstream.peers import Group, LivePeer
 from worker.upstream.protocols import UpstreamProtocol
+from worker.upstream.proxied_body import ProxiedBody, release
 from wproxy.config.model import Location
 from wproxy.failures import UpstreamFailure
 from wproxy.http import Attempt, Request, Response, ResponseFields
@@ -135,7 +137,29 @@ def respond(
         attempt.response_length = body.wire_bytes
         release(request, peer, upstream, head, attempt, is_whole and not body.spoiled)
         return Response(fields, at_hand)
-    return Response(fields, at_hand, ProxiedBody(request, body, head, peer, attempt, is_whole))
+    source = ProxiedBody(request, body, head, peer, attempt, is_whole)
+    regulate(source, head)
+    return Response(fields, at_hand, source)
+
+
+def regulate(source: ProxiedBody, head: ResponseHead) -> None:
+    """What the location says of reading ahead and of rates, and what the upstream says in X-Accel-Buffering and -Limit-Rate."""
+    request = source.request
+    location = request.location
+    ignored = getattr(location, "proxy_ignore_headers", None) or ()
+    buffering = location.proxy_buffering
+    asked = head.values.get(b"x-accel-buffering")
+    if asked is not None and "X-Accel-Buffering" not in ignored:
+        buffering = {b"yes": True, b"no": False}.get(asked.lower(), buffering)
+    if not buffering:
+        # nginx sends an unbuffered response as fast as it comes, whatever limit_rate says.
+        request.limit_rate = 0
+        return
+    source.read_rate = rate_of(location.proxy_limit_rate, request)
+    source.may_read_ahead = not source.read_rate
+    limit = head.values.get(b"x-accel-limit-rate")
+    if limit is not None and limit.isdigit() and "X-Accel-Limit-Rate" not in ignored:
+        request.limit_rate = int(limit)
 
 
 def client_fields(head: ResponseHead, location: Location) -> ResponseFields:
@@ -165,69 +189,6 @@ def client_fields(head: ResponseHead, location: Location) -> ResponseFields:
 
 # What an upstream cannot make us remove by naming it in Connection.
 _KEPT_WHEN_NAMED = frozenset((b"content-type", b"set-cookie", b"location", b"www-authenticate", b"upgrade", b"server", b"date"))
-
-
-def release(request: Request, peer: LivePeer, upstream: Stream, head: ResponseHead, attempt: Attempt, is_clean: bool) -> None:
-    """A response was read to its end: give the connection back to the pool, or close it."""
-    attempt.response_time = request.client.clock.now - attempt.started
-    group: Group = request.location.group
-    if is_clean and head.keeps_alive:
-        group.take_back(peer, upstream, head.keepalive_timeout, attempt)
-    else:
-        group.count_success(peer, attempt)
-        upstream.close()
-
-
-class ProxiedBody:
-    """The rest of a proxied response's body. Whoever reads it to the end or closes it gives the connection back."""
-
-    __slots__ = ("attempt", "body", "head", "is_over", "is_whole", "peer", "request", "with_head")
-
-    def __init__(
-        self, request: Request, body: ResponseBody, head: ResponseHead, peer: LivePeer, attempt: Attempt, is_whole: bool
-    ) -> None:
-        self.request = request
-        self.body = body
-        self.head = head
-        self.peer = peer
-        self.attempt = attempt
-        self.is_whole = is_whole
-        self.is_over = False
-        self.with_head = body.wire_bytes
-
-    async def read(self) -> bytes:
-        """The next piece, b"" at the end. Raises UpstreamFailure, after logging it: the response is cut."""
-        if self.is_over:
-            return b""
-        body = self.body
-        try:
-            piece = await body.read()
-        except UpstreamFailure as failure:
-            failure.doing = READING
-            self.request.end_cause = cause_of(self.request, failure)
-            log_failure(self.request, failure, self.peer.name)
-            self.close()
-            raise
-        if body.finished:
-            self.is_over = True
-            self.count_bytes()
-            is_clean = self.is_whole and not body.spoiled
-            release(self.request, self.peer, body.stream, self.head, self.attempt, is_clean)
-        return piece
-
-    def close(self) -> None:
-        """Give up what has not been read; the connection cannot be used again."""
-        if not self.is_over:
-            self.is_over = True
-            self.count_bytes()
-            self.attempt.response_time = self.request.client.clock.now - self.attempt.started
-            self.request.location.group.count_success(self.peer, self.attempt)
-            self.body.stream.close()
-
-    def count_bytes(self) -> None:
-        """What of the body has come, for the logs; what came with the head is in bytes_received already."""
-        self.attempt.response_length = self.body.wire_bytes
-        self.attempt.bytes_received += self.body.wire_bytes - self.with_head
 
 
 def switch_protocols(

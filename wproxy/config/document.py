@@ -57,7 +57,8 @@ class Document:
 def included_files(name: str, directory: str, glob: Glob) -> Iterable[str]:
     """The files that `include` names: a relative name starts at the directory of the main file, a pattern may match none."""
     path = os.path.join(directory, name)
-    return glob(path) if GLOB_CHARACTERS.intersection(path) else (path,)
+    # No file has a zero byte in its name: who opens it says so, and glob would raise.
+    return glob(path) if GLOB_CHARACTERS.intersection(path) and "\0" not in path else (path,)
 
 
 def no_file(name: str) -> bytes:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from wproxy.config.convert import convert, read_document, syntax_of
 from wproxy.config.document import Document
 from wproxy.config.nginx import parse_main_arguments
-from wproxy.config.tree import ConfigurationError, Problem
+from wproxy.config.tree import BrokenShape, ConfigurationError, Problem
 
 if TYPE_CHECKING:
     from wproxy.config.model import Configuration
@@ -108,7 +108,12 @@ def no_collection() -> Iterator[None]:
 def _read(text: bytes, file: str) -> Document:
     """The document of a text."""
     _register_directives()
-    return read_document(text, file, syntax_of(file), read_file, os.path.dirname(file), matching_files)
+    try:
+        return read_document(text, file, syntax_of(file), read_file, os.path.dirname(file), matching_files)
+    except BrokenShape as error:
+        from wproxy.config.recovered import with_directives  # only an error needs it
+
+        raise ConfigurationError(*with_directives(error)) from None
 
 
 def _register_directives() -> None:

@@ -15,6 +15,7 @@ from wproxy.address import Address
 from wproxy.config.registry import register, register_accepted
 from wproxy.config.tree import Node, Position, Problem
 from wproxy.directives.accepted import ACCEPTED
+from wproxy.directives.buffering import BufferingDirectives
 from wproxy.directives.core import EventsDirectives, MainDirectives
 from wproxy.directives.error_page import ErrorPageDirectives
 from wproxy.directives.files import FilesDirectives
@@ -44,6 +45,7 @@ register(
     ListenDirectives,
     LogDirectives,
     ProxyDirectives,
+    BufferingDirectives,
     RewriteDirectives,
     ServerIf,
     LocationIf,
@@ -118,6 +120,7 @@ class Location(
     CommonDirectives,
     LogDirectives,
     ProxyDirectives,
+    BufferingDirectives,
     RewriteDirectives,
     ErrorPageDirectives,
     FilesDirectives,

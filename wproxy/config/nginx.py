@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from wproxy.config.document import Comments, Document, Glob, OpenFile, SourceFile, included_files, no_file, no_match
-from wproxy.config.tree import ConfigurationError, Node, Position, Problem
+from wproxy.config.tree import BrokenShape, ConfigurationError, Node, Position, Problem
 
 TOKEN_LIMIT = 4096  # bytes, with what ends the token; nginx: NGX_CONF_BUFFER
 DEPTH_LIMIT = 100  # of blocks and of includes; beyond any reason, and it spares what walks the tree a deep recursion
@@ -68,7 +68,7 @@ def read_nginx(
     root = Node("", (), Position(file, 1), [])
     reader.file(text, file, root)
     if reader.problems:
-        raise ConfigurationError(*reader.problems)
+        raise BrokenShape(reader.problems, root, reader.is_balanced)
     return Document(root, reader.files, reader.comments)
 
 
@@ -159,6 +159,7 @@ class _Reader:
         self.files: list[SourceFile] = []
         self.comments = Comments()
         self.including: list[str] = []  # the files being read, outermost first
+        self.is_balanced = True  # no brace too many or too few so far
         self.goes_in_circles = False  # then no include is followed any more: there may be n! ways round
 
     def file(self, content: bytes, name: str, block: Node) -> None:
@@ -250,6 +251,8 @@ class _Text:
             if sign == "}":
                 if words or not outer:
                     self.problem('unexpected "}"')
+                if not outer:
+                    self.reader.is_balanced = False
                 words = []
                 if outer:
                     if notes:
@@ -307,6 +310,7 @@ class _Text:
             self.problem('unexpected end of file, expecting ";" or "}"')
         if outer and not self.is_command_line:
             blamed = self.left_open(outer)
+            self.reader.is_balanced = False
             opened = f'"{blamed.node.name}" was opened in line {blamed.line} and is not closed'
             self.problem(f'unexpected end of file, expecting "}}", {opened}')
 

@@ -10,11 +10,15 @@ from typing import Any
 
 from wproxy.config.effects import Ineffective, ineffective, ineffective_listen
 from wproxy.config.registry import (
+    EVENTS,
     GATHER,
+    HTTP,
+    LOCATION,
     MAIN,
     OWN,
     OWN_GATHER,
     SCALAR,
+    SERVER,
     STEP,
     UNION,
     Directive,
@@ -22,7 +26,7 @@ from wproxy.config.registry import (
     unknown_directive_text,
 )
 from wproxy.config.tree import ConfigurationError, Node, Position, Problem
-from wproxy.directives.files import EXCLUSIVE
+from wproxy.directives.files import EXCLUSIVE, repeated_extensions
 from wproxy.directives.headers import INHERITED_BY, inherited
 
 Values = dict[str, Any]
@@ -89,6 +93,8 @@ class ScopeReader:
                 value = scope.values[attribute] | value
             if kind == UNION or child.name.endswith("_types"):
                 self.warn_of_repetition(child, nodes[:-1])
+            elif child.name == "types":
+                self.warnings.extend(repeated_extensions(nodes))
             rival = EXCLUSIVE.get(attribute)
             if rival is not None:
                 if rival in own:
@@ -151,7 +157,7 @@ class ScopeReader:
         if row is None:
             self.problem(unknown_directive_text(node, context), node.position)
             return None
-        text = _refusal(row, node, context)
+        text = refusal(row, node, context)
         if text is not None:
             self.problem(text, node.position)
             return None
@@ -161,10 +167,10 @@ class ScopeReader:
 _NOTHING = object()
 
 
-def _refusal(row: Directive, node: Node, context: int) -> str | None:
+def refusal(row: Directive, node: Node, context: int) -> str | None:
     """Why a directive may not stand here like this, in nginx's words; None when it may."""
     if not row.contexts & context:
-        return f'"{node.name}" directive is not allowed here'
+        return f'"{node.name}" directive is not allowed here' + (_way_in(row) if context == MAIN else "")
     if not row.accepts(len(node.arguments)):
         return f'invalid number of arguments in "{node.name}" directive'
     if row.block and node.children is None:
@@ -176,3 +182,13 @@ def _refusal(row: Directive, node: Node, context: int) -> str | None:
     if context == MAIN and row.block and node.arguments:
         return f'invalid number of arguments in "{node.name}" directive'
     return None
+
+
+# The blocks around a context, the shortest way first.
+_WAYS = ((HTTP, '"http"'), (EVENTS, '"events"'), (SERVER, '"http" and "server"'), (LOCATION, '"http", "server" and "location"'))
+
+
+def _way_in(row: Directive) -> str:
+    """What to do where a part of a configuration is given as the whole."""
+    way = next((way for context, way in _WAYS if row.contexts & context), "")
+    return f", it stands inside {way}: put that around it, or include this file there" if way else ""

@@ -64,8 +64,8 @@ import tomli
 from wproxy.config.document import Comments, Document, Glob, OpenFile, SourceFile, included_files, no_file, no_match
 from wproxy.config.nginx import DEPTH_LIMIT, read_block, split_words
 from wproxy.config.registry import ENTRIES, MAIN, OPAQUE, STEP, Directive, find_directive
-from wproxy.config.toml_positions import Path, Place, comments_in, locate
-from wproxy.config.tree import ConfigurationError, Node, Position, Problem
+from wproxy.config.toml_positions import Path, Place, comments_in, left_open, locate
+from wproxy.config.tree import BrokenShape, ConfigurationError, Node, Position, Problem
 
 Lookup = Callable[[str, int], Directive | None]
 Table = dict[str, Any]
@@ -73,6 +73,9 @@ Table = dict[str, Any]
 _SEPARATOR = re.compile(r"[ \t\r\n]+")  # between the arguments in a key; nginx has the same four
 _LOCATION_MODIFIERS = ("=", "~", "~*", "^~")
 _ANY_CONTEXT = 0  # inside a block that nobody knows
+# A statement that ends where it began; its line can be left out.
+_KEY_AND_VALUE = re.compile(r"[ \t]*[^\s#\[=][^=]*=(?![^\"']*\[[^\]]*$)(?!.*(?:\"\"\"|''')).*").fullmatch
+PROBLEM_LIMIT = 20  # of one file
 STEPS = "steps"
 INCLUDE = "include"
 
@@ -109,7 +112,7 @@ def read_toml(
     root = Node("", (), Position(file, 1, 1), [])
     files.read(text, file, root, MAIN)
     if files.problems:
-        raise ConfigurationError(*files.problems)
+        raise BrokenShape(files.problems, root, is_balanced=True)
     return Document(root, files.sources, files.comments)
 
 
@@ -134,7 +137,7 @@ class _Files:
         children = block.children if block.children is not None else []
         try:
             document = text.decode()
-            table = _load(document, file)
+            table, document = self.load(document, file)
             reader = _Reader(self, file, locate(document))
             found = reader.children(table, (), context, block)
             children += found
@@ -151,6 +154,33 @@ class _Files:
             self.problems.append(Problem("tables or arrays are nested too deeply", Position(file, 0)))
         block.children = children
         self.including.pop()
+
+    def load(self, document: str, file: str) -> tuple[Table, str]:
+        """The data of a file, and its text without the lines that cannot be read: they are noted, and the rest is looked at.
+
+        Raises ConfigurationError where what is wrong is not a matter of one line.
+        """
+        problems: list[Problem] = []
+        while True:
+            try:
+                table = _load(document, file)
+            except ConfigurationError as error:
+                (problem,) = error.problems
+                place = problem.position
+                before = problems[-1].position if problems else None
+                lines = document.split("\n")
+                # A line too many may have been meant for an array or a string that is open: then nothing behind it is sure.
+                is_new = place is not None and (before is None or place.line > before.line + 1)
+                if place is None or not is_new or not _KEY_AND_VALUE(lines[place.line - 1]) or len(problems) == PROBLEM_LIMIT:
+                    if is_new or not problems:
+                        problems.append(problem)
+                    raise ConfigurationError(*problems) from None
+                problems.append(problem)
+                lines[place.line - 1] = ""
+                document = "\n".join(lines)
+            else:
+                self.problems += problems
+                return table, document
 
     def include(self, name: str, position: Position, block: Node, context: int) -> list[Node]:
         """What the files of an `include` hold that stands in a block like that one."""
@@ -187,7 +217,11 @@ def _load(document: str, file: str) -> Table:
     try:
         return tomli.loads(document)
     except tomli.TOMLDecodeError as error:
-        raise ConfigurationError(Problem(error.msg, Position(file, error.lineno, error.colno))) from None
+        text = error.msg
+        if text.startswith(("Unclosed", "Unterminated")):
+            opened = left_open(document[: error.pos])
+            text += f", {opened[0]} was opened in line {opened[1]} and is not closed" if opened else ""
+        raise ConfigurationError(Problem(text, Position(file, error.lineno, error.colno))) from None
     except ValueError as error:  # an integer that Python refuses to read, of more than 4,300 digits
         raise ConfigurationError(Problem(str(error), Position(file, 0))) from None
 

@@ -78,6 +78,29 @@ def comments_in(text: str) -> Iterator[tuple[int, str, bool]]:
             yield line, match[1].rstrip(), not text[text.rfind("\n", 0, counted) + 1 : counted].strip(" \t")
 
 
+def left_open(text: str) -> tuple[str, int] | None:
+    """What is open at the end of the beginning of a file: the sign that opened it and its line; None where nothing is.
+
+    Of brackets inside brackets it is the innermost.
+    """
+    opened: list[tuple[str, int]] = []
+    for match in _SIGN.finditer(text):
+        sign = match[0]
+        if sign in ("[", "{", '"""', "'''"):
+            opened.append((sign, text.count("\n", 0, match.start()) + 1))
+            if len(sign) == 3:  # all the rest is inside it
+                break
+        elif sign in ("]", "}") and opened:
+            opened.pop()
+    return opened[-1] if opened else None
+
+
+# Strings and comments, which hide what is in them, and after them what may be open.
+_SIGN = re.compile(
+    rf"""{_MULTILINE_BASIC}|{_MULTILINE_LITERAL}|\"{{3}}|'{{3}}|{_BASIC}|{_LITERAL}|#[^\n]*+|[\[\]{{}}]""", re.DOTALL
+)
+
+
 class _Lost(Exception):
     """The text goes on in a way that TOML does not, as far as this module knows."""
 

@@ -7,7 +7,8 @@ the tree into the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -32,7 +33,17 @@ class Problem(NamedTuple):
     position: Position | None = None
 
     def __str__(self) -> str:
-        return f"{self.text} in {self.position}" if self.position else self.text
+        """One line, whatever is quoted in it: a control character stands as its number."""
+        text = f"{self.text} in {self.position}" if self.position else self.text
+        return text if text.isprintable() else _UNPRINTABLE.sub(_escaped, text)
+
+
+# What ends a line for someone, or steers a terminal. Bytes that are not UTF-8 stay as they are: a reader knows their encoding.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(character[0]) or f"\\x{ord(character[0]):02x}"
 
 
 class ConfigurationError(Exception):
@@ -41,6 +52,17 @@ class ConfigurationError(Exception):
     def __init__(self, *problems: Problem) -> None:
         super().__init__("; ".join(map(str, problems)))
         self.problems = problems
+
+
+class BrokenShape(ConfigurationError):
+    """A file whose syntax is wrong. root: the tree as far as it could be made out. is_balanced: whether the blocks of it nest as
+    they were meant to, so that where a directive stands in it says something.
+    """
+
+    def __init__(self, problems: Iterable[Problem], root: Node, is_balanced: bool) -> None:
+        super().__init__(*problems)
+        self.root = root
+        self.is_balanced = is_balanced
 
 
 @dataclass(slots=True)

@@ -166,8 +166,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         harmless(accepted("connection_pool_size request_pool_size", ABOVE_LOCATION, size)),
     ),
     "How bytes are moved: wproxy chooses by itself (ngx_http_core_module.c).": (
-        harmless(accepted("sendfile", WITH_IF, flag)),
-        harmless(accepted("tcp_nopush tcp_nodelay aio_write client_body_in_single_buffer open_file_cache_errors", LEVELS, flag)),
+        harmless(accepted("tcp_nopush tcp_nodelay aio_write client_body_in_single_buffer", LEVELS, flag)),
         harmless(accepted("open_file_cache_events", LEVELS, flag)),
         harmless(
             accepted(
@@ -179,12 +178,9 @@ MODULES: dict[str, tuple[Line, ...]] = {
         ),
         harmless(accepted("aio directio", LEVELS)),
         harmless(accepted("output_buffers", LEVELS, buffers, arity=2)),
-        harmless(accepted("open_file_cache", LEVELS, arity=(1, 2))),  # files are looked up anew: never stale
-        harmless(accepted("open_file_cache_valid", LEVELS, seconds)),
-        harmless(accepted("open_file_cache_min_uses", LEVELS, number())),
         # Bodies are passed on as they come and never wait on a disk.
-        harmless(accepted(f"client_body_temp_path {each(CACHES, 'temp_path')}", LEVELS, arity=(1, 4))),
-        harmless(accepted(each(CACHES, "temp_file_write_size max_temp_file_size"), LEVELS, size)),
+        harmless(accepted(f"client_body_temp_path {each(CGI, 'temp_path')}", LEVELS, arity=(1, 4))),
+        harmless(accepted(each(CGI, "temp_file_write_size max_temp_file_size"), LEVELS, size)),
     ),
     "Connections, bodies and subrequests (ngx_http_core_module.c).": (
         accepted("keepalive_disable", LEVELS, word_set, arity=(1, 2), inherit=UNION, idle="none"),
@@ -200,8 +196,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
     ),
     "How much a second (ngx_http_write_filter_module.c).": (
         # It shares out a line; nobody gets in or gets more of anything without it.
-        accepted("limit_rate limit_rate_after", WITH_IF, idle="0"),
-        accepted(each(CACHES, "limit_rate"), LEVELS, idle="0"),
+        accepted(each(CGI, "limit_rate"), LEVELS, idle="0"),
     ),
     "Who may enter, by address (ngx_http_access_module.c).": (
         guarded(accepted("allow", LEVELS | LIMIT_EXCEPT, inherit=GATHER, named=True, idle="all")),
@@ -241,9 +236,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         guarded(accepted("secure_link secure_link_secret", LEVELS)),
         accepted("secure_link_md5", LEVELS),
         guarded(accepted("valid_referers", SERVER | LOCATION, arity=ANY_NUMBER, inherit=GATHER)),
-    ),
-    "Whether symbolic links are followed (ngx_http_core_module.c).": (
-        guarded(accepted("disable_symlinks", LEVELS, arity=(1, 2), idle="off")),
     ),
     "TLS with clients (ngx_http_ssl_module.c).": (
         guarded(accepted("ssl ssl_reject_handshake", ABOVE_LOCATION, flag, idle="off")),
@@ -290,11 +282,9 @@ MODULES: dict[str, tuple[Line, ...]] = {
         harmless(accepted("http2_push_preload", LEVELS, flag)),
     ),
     "What is sent to an upstream and kept of its answer (ngx_http_proxy_module.c).": (
-        accepted("proxy_buffering proxy_request_buffering", LEVELS, flag, idle="off"),
+        accepted("proxy_request_buffering", LEVELS, flag, idle="off"),
         accepted("proxy_pass_request_body", LEVELS, flag, idle="on"),
         accepted("proxy_force_ranges proxy_socket_keepalive proxy_pass_trailers", LEVELS, flag, idle="off"),
-        harmless(accepted("proxy_buffers", LEVELS, buffers, arity=2)),  # how much is read ahead of a slow client
-        harmless(accepted("proxy_busy_buffers_size", LEVELS, size)),
         accepted("proxy_bind", LEVELS, arity=(1, 2), idle="off"),
         accepted("proxy_method proxy_set_body", LEVELS),
         accepted("proxy_redirect proxy_cookie_domain proxy_cookie_path", LEVELS, arity=(1, 2), inherit=GATHER, idle="off"),
@@ -403,7 +393,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
     "Compression (ngx_http_gzip_filter_module.c, ngx_http_gzip_static_module.c, ngx_http_gunzip_filter_module.c).": (
         accepted("gzip", WITH_IF, flag, idle="off"),
         accepted("gzip_vary gunzip", LEVELS, flag, idle="off"),
-        accepted("gzip_static", LEVELS, word(("off", "on", "always")), idle="off"),
         accepted("gzip_comp_level", LEVELS, number(1, 9)),
         accepted("gzip_min_length", LEVELS, number()),
         accepted("gzip_http_version", LEVELS, word(("1.0", "1.1"))),
@@ -412,9 +401,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("gzip_proxied", LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION, idle="off"),
     ),
     "Character sets (ngx_http_charset_filter_module.c).": (
-        accepted("charset source_charset", WITH_IF, idle="off"),
-        accepted("override_charset", WITH_IF, flag, idle="off"),
-        accepted("charset_types", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
+        accepted("source_charset", WITH_IF, idle="off"),
         accepted("charset_map", HTTP, block, arity=2, inherit=OWN_GATHER, block=OPAQUE, named=True),
     ),
     "Changes to the text of a response (ngx_http_sub_filter_module.c, ngx_http_ssi_filter_module.c and others).": (
@@ -426,9 +413,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("add_before_body add_after_body", LEVELS),
     ),
     "Lists of directories and files of other kinds (ngx_http_autoindex_module.c and others).": (
-        accepted("autoindex", LEVELS, flag, idle="off"),
-        accepted("autoindex_exact_size autoindex_localtime", LEVELS, flag),
-        accepted("autoindex_format", LEVELS, word(("html", "json", "jsonp", "xml"))),
         accepted("random_index", LOCATION, flag, idle="off"),
         accepted("empty_gif flv mp4", LOCATION, arity=0, inherit=OWN_GATHER),
         accepted("mp4_buffer_size mp4_max_buffer_size", LEVELS, size),

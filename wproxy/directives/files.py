@@ -1,17 +1,21 @@
 """Files: where they lie, what they are called, how they are sent (nginx: ngx_http_core_module.c, ngx_http_index_module.c,
-ngx_http_try_files_module.c, ngx_http_not_modified_filter_module.c)."""
+ngx_http_try_files_module.c, ngx_http_autoindex_module.c, ngx_http_gzip_static_module.c, ngx_http_not_modified_filter_module.c,
+ngx_http_charset_filter_module.c)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from wproxy.config.registry import GATHER, HTTP, LOCATION, LOCATION_IF, OWN, SERVER, TYPES, directive
-from wproxy.directives.values import flag, number, size
+from wproxy.config.tree import Node, Problem
+from wproxy.directives.open_file_cache import FileCache, SymlinkPolicy, disable_symlinks, open_file_cache, seconds
+from wproxy.directives.values import flag, number, size, word
+from wproxy.maps.entries import read_entries
 from wproxy.template import Template, compile_template
 
 if TYPE_CHECKING:
     from wproxy.config.model import Location
-    from wproxy.config.tree import Node
 
 # Of these two one holds: where a block sets one, what it would have inherited of the other is gone, and both in one block
 # is an error.
@@ -91,12 +95,25 @@ def try_files(*words: str) -> TryFiles:
 
 
 def types(entries: list[Node]) -> dict[str, str]:
-    """A `types` block: the type of each extension, in lower case. Of two types for one extension the later counts."""
+    """A `types` block: the type of each extension, in lower case. Of two types for one extension the later counts.
+
+    Raises ConfigurationError for blocks inside.
+    """
     found: dict[str, str] = {}
-    for entry in entries:
-        for extension in entry.arguments:
-            found[extension.lower()] = entry.name
+    read_entries(entries, lambda entry: found.update((extension.lower(), entry.name) for extension in entry.arguments))
     return found
+
+
+def repeated_extensions(blocks: tuple[Node, ...]) -> Iterator[Problem]:
+    """What nginx warns of in the last of the `types` of one block: an extension that has a type already."""
+    known: dict[str, str] = {}
+    for block in blocks:
+        for entry in block.children or ():
+            for extension in map(str.lower, entry.arguments):
+                if extension in known and block is blocks[-1]:
+                    text = f'duplicate extension "{extension}", content type: "{entry.name}"'
+                    yield Problem(f'{text}, previous content type: "{known[extension]}"', entry.position)
+                known[extension] = entry.name
 
 
 def modified_since(mode: str) -> str:
@@ -117,6 +134,18 @@ def chunk(value: str) -> int:
         raise ValueError('"%s" directive invalid value')
     return size(value)
 
+
+def media_types(*names: str) -> tuple[str, ...]:
+    """The media types of one line, in lower case; `*` is all."""
+    return tuple(name.lower() for name in names)
+
+
+def charset(name: str) -> Template | None:
+    """The name of a character set, None for `off`."""
+    return None if name == "off" else compile_template(name)
+
+
+STATIC_MODES = word(("off", "on", "always"))
 
 _BLOCKS = HTTP | SERVER | LOCATION
 
@@ -157,4 +186,74 @@ class FilesDirectives:
     log_not_found: bool = directive(flag, _BLOCKS, default="on", doc="Whether a file that is not there is logged.")
     sendfile_max_chunk: int = directive(
         chunk, _BLOCKS, default="2m", doc="How much of a file is sent in one go, before others have their turn; 0 is no limit."
+    )
+    sendfile: bool = directive(
+        flag,
+        _BLOCKS | LOCATION_IF,
+        default="on",
+        doc="Whether the system sends files by itself, which costs least; off: they are read and then sent.",
+    )
+    mime_types: str = directive(
+        word(("nginx", "complete")),
+        _BLOCKS,
+        default="nginx",
+        doc="The types of extensions that `types` says nothing of: nginx's three if there is no `types`, or a complete table.",
+    )
+    open_file_cache: FileCache | None = directive(
+        open_file_cache,
+        _BLOCKS,
+        arity=(1, 2),
+        default="off",
+        doc="How many files a worker keeps open, and for how long without use: `max=N inactive=TIME`.",
+    )
+    open_file_cache_valid: float = directive(
+        seconds, _BLOCKS, default="60s", doc="How long what is kept of a file is believed without a look at it."
+    )
+    open_file_cache_min_uses: int = directive(
+        number(1), _BLOCKS, default="1", doc="How often a file must be asked for to be kept open."
+    )
+    open_file_cache_errors: bool = directive(
+        flag, _BLOCKS, default="off", doc="Whether it is kept too that a file is not there or may not be opened."
+    )
+    disable_symlinks: SymlinkPolicy | None = directive(
+        disable_symlinks,
+        _BLOCKS,
+        arity=(1, 2),
+        default="off",
+        doc="Symbolic links that are refused: none, all (`on`), or those to what belongs to others (`if_not_owner`); `from=PART`.",
+    )
+    autoindex: bool = directive(flag, _BLOCKS, default="off", doc="Whether a directory without index is listed.")
+    autoindex_format: str = directive(
+        word(("html", "json", "jsonp", "xml")), _BLOCKS, default="html", doc="How directories are listed."
+    )
+    autoindex_exact_size: bool = directive(
+        flag, _BLOCKS, default="on", doc="Whether lists tell sizes in bytes, or rounded with K, M and G (html only)."
+    )
+    autoindex_localtime: bool = directive(
+        flag, _BLOCKS, default="off", doc="Whether times in lists are local or UTC (html only)."
+    )
+    gzip_static: str = directive(
+        STATIC_MODES, _BLOCKS, default="off", doc="Whether FILE.gz is sent in the place of FILE: to who accepts it, or always."
+    )
+    brotli_static: str = directive(STATIC_MODES, _BLOCKS, default="off", doc="The same with FILE.br.")
+    zstd_static: str = directive(STATIC_MODES, _BLOCKS, default="off", doc="The same with FILE.zst.")
+    charset: Template | None = directive(
+        charset, _BLOCKS | LOCATION_IF, default="off", doc="The character set that is named with the Content-Type of texts."
+    )
+    charset_types: tuple[tuple[str, ...], ...] = directive(
+        media_types,
+        _BLOCKS,
+        arity=(1, 1000),
+        default=(
+            "text/xml",
+            "text/plain",
+            "text/vnd.wap.wml",
+            "application/javascript",
+            "application/rss+xml",
+        ),
+        inherit=GATHER,
+        doc="The types, besides text/html, that `charset` is named with.",
+    )
+    override_charset: bool = directive(
+        flag, _BLOCKS | LOCATION_IF, default="off", doc="Whether `charset` takes the place of what an upstream names."
     )

@@ -7,7 +7,6 @@ import os
 
 from wproxy.http import Request
 from wproxy.variables.registry import REQUEST, VARIABLES, Reader, Variable, variable
-from wproxy.version import VERSION
 
 _HOSTNAME = os.uname().nodename.lower().encode()
 
@@ -92,7 +91,9 @@ def hostname(request: Request) -> bytes:
 
 @variable("nginx_version")
 def nginx_version(request: Request) -> bytes:
-    return VERSION.encode()
+    """The version that goes with the name under which the worker serves."""
+    version: str = request.client.worker.assignment.identity.version
+    return version.encode()
 
 
 @variable("pipe", REQUEST)

@@ -171,7 +171,14 @@ refuse("leading bare CR", 400, b"\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\r\r\n"
 refuse("two SP", 400, get(line=b"GET  / HTTP/1.1"), get(line=b"GET /  HTTP/1.1"))
 refuse("leading SP", 400, get(line=b" GET / HTTP/1.1"))
 refuse("nine leading CRLFs", 400, b"\r\n" * 9 + get(), b"\r\n" * 1000, b"\n" * 9 + get())
-refuse("versions 2.0, 9.9", 505, get(line=b"GET / HTTP/2.0"), get(line=b"GET / HTTP/9.9"), get(line=b"GET http://a/ HTTP/2.0"))
+refuse(
+    "versions 2.0, 9.9",
+    505,
+    get(line=b"GET / HTTP/2.0"),
+    get(line=b"GET / HTTP/9.9"),
+    get(line=b"GET / HTTP/11.1"),
+    get(line=b"GET http://a/ HTTP/2.0"),
+)
 refuse("malformed versions", 400, get(line=b"GET / HTTP/1"), get(line=b"GET / HTTP/1."), get(line=b"GET / http/1.1"),
        get(line=b"GET / HTTP/x.1"), get(line=b"GET / HTTP/1,1"), get(line=b"GET / HTTP/1.1x"), get(line=b"GET / HTTPS/1.1"),
        get(line="GET / HTTP/\u0661.1".encode()), get(line=b"GET / HTTP/-1.1"), get(line=b"GET / HTTP/ 1.1"))  # fmt: skip

@@ -153,6 +153,7 @@ def test_a_worker_killed_while_it_takes_a_record_spoils_nothing(memory: Memory, 
     assert memory.shared.words[memory.shared.peer_offset(places[0].record)] == 0
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_processes_that_claim_at_once_agree(tmp_path: Path):
     """Four real processes with the real locks take the same peers in different orders."""
     import mmap

@@ -83,7 +83,9 @@ def is_ours(text: str) -> bool:
 @pytest.mark.parametrize("row", REFUSED, ids=called)
 def test_what_nginx_refuses_is_refused_in_its_words_and_at_its_line(row):
     first, *others = problems(written(row), "nginx.conf")
-    assert re.sub(r", did you mean .*\?(?= in )|, \"\w+\" was opened.*(?= in )", "", first) == row.said + place(row, "nginx.conf")
+    assert re.sub(
+        r", did you mean .*\?(?= in )|, it stands inside .*(?= in )|, \"\w+\" was opened.*(?= in )", "", first
+    ) == row.said + place(row, "nginx.conf")
     assert all("no servers are inside upstream" in other for other in others)
 
 

@@ -58,5 +58,5 @@ def test_a_name_server_that_is_not_found_is_named():
     def look_up(host: str, port: int) -> list[Address]:
         raise OSError("no")
 
-    with pytest.raises(OSError, match='host not found in resolver "dns.test"'):
+    with pytest.raises(OSError, match=r'host not found in resolver "dns\.test"'):
         name_servers("dns.test").with_addresses(look_up)

@@ -1,0 +1,149 @@
+"""Pipes, through which the kernel moves bytes from one descriptor to another without a copy (splice(2)).
+
+A pipe is lent for one step (fill it from one socket, drain it into the other) and given back at once; only when the target has
+no room does a transfer keep its pipe until it has. So a worker needs as many as it has transfers that are stuck, not as many
+as it has transfers.
+
+Bounded. A pipe costs two descriptors and what lies in it; and the kernel counts the pages of a user's pipes
+(/proc/sys/fs/pipe-user-pages-soft, 64 MB): beyond that a pipe cannot be enlarged, then it is born with a page or two, and copying
+is faster. When no good pipe is to be had `take` says so, and the caller copies.
+
+Never dirty. A pipe with bytes in it belongs to one transfer; given back like that it is closed.
+
+The length given to splice is that of what lies in the pipe, never more: told of more, the kernel would hold a last small
+segment back and wait for the rest.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from worker.stream import Stream
+
+# What a pipe should hold: 1 MB is what an unprivileged user may ask for (/proc/sys/fs/pipe-max-size).
+CAPACITIES = (1 << 20, 1 << 18)
+# A pipe as the kernel makes it. With less than that copying is faster.
+LEAST = 1 << 16
+# How many there may be, and how many are kept when nobody needs them.
+MOST = 256
+MOST_IDLE = 32
+
+_FLAGS = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
+
+
+class Pipe:
+    """Two ends, what the pipe can hold, and how many bytes lie in it."""
+
+    __slots__ = ("capacity", "held", "read_end", "write_end")
+
+    def __init__(self, read_end: int, write_end: int, capacity: int) -> None:
+        self.read_end = read_end
+        self.write_end = write_end
+        self.capacity = capacity
+        self.held = 0
+
+    def fill(self, source: int, most: int) -> int:
+        """Move at most so many bytes from a descriptor into the pipe; 0 at its end. Raises BlockingIOError, OSError."""
+        moved = os.splice(source, self.write_end, most, flags=_FLAGS)
+        self.held += moved
+        return moved
+
+    def drain(self, target: int, most: int) -> int:
+        """Move at most so many bytes of those held to a socket. Raises BlockingIOError, OSError."""
+        held = self.held
+        moved = os.splice(self.read_end, target, held if held < most else most, flags=_FLAGS)
+        self.held = held - moved
+        return moved
+
+    def drain_to_file(self, file: int, offset: int) -> int:
+        """Move all that is held into a file, from an offset on; how much. Raises OSError, and then some may have been moved."""
+        total = self.held
+        while self.held:
+            moved = os.splice(self.read_end, file, self.held, offset_dst=offset, flags=os.SPLICE_F_MOVE)
+            offset += moved
+            self.held -= moved
+        return total
+
+    def read(self) -> bytes:
+        """Take out what is held."""
+        pieces = []
+        while self.held:
+            piece = os.read(self.read_end, self.held)
+            self.held -= len(piece)
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def close(self) -> None:
+        """Close both ends; what is held is lost."""
+        os.close(self.read_end)
+        os.close(self.write_end)
+
+    def __repr__(self) -> str:
+        return f"<pipe {self.read_end}-{self.write_end} holds {self.held} of {self.capacity}>"
+
+
+class PipePool:
+    """The pipes of a worker. made: how many there are, lent or idle."""
+
+    def __init__(self, most: int = MOST, most_idle: int = MOST_IDLE) -> None:
+        self.most = most
+        self.most_idle = most_idle
+        self.made = 0
+        self.idle: list[Pipe] = []
+
+    def take(self) -> Pipe | None:
+        """An empty pipe; None when there are enough, or when the system gives none that is worth it."""
+        if self.idle:
+            return self.idle.pop()
+        if self.made >= self.most:
+            return None
+        pipe = make_pipe()
+        if pipe is not None:
+            self.made += 1
+        return pipe
+
+    def give_back(self, pipe: Pipe) -> None:
+        """The transfer needs it no more. A pipe that is not empty is closed."""
+        if pipe.held or len(self.idle) >= self.most_idle:
+            self.made -= 1
+            pipe.close()
+        else:
+            self.idle.append(pipe)
+
+    def close_idle(self) -> None:
+        """Close those that nobody uses."""
+        while self.idle:
+            self.made -= 1
+            self.idle.pop().close()
+
+    def __repr__(self) -> str:
+        return f"<pipes: {self.made} of {self.most}, {len(self.idle)} idle>"
+
+
+def make_pipe() -> Pipe | None:
+    """A new pipe, as large as the system allows; None when it is too small to be worth it, or descriptors have run out."""
+    try:
+        read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    for wanted in CAPACITIES:
+        try:
+            return Pipe(read_end, write_end, fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, wanted))
+        except OSError:
+            continue  # EPERM: more than this user may have
+    pipe = Pipe(read_end, write_end, fcntl.fcntl(write_end, fcntl.F_GETPIPE_SZ))
+    if pipe.capacity >= LEAST:
+        return pipe
+    pipe.close()
+    return None
+
+
+# Of this process: workers are forked before they make any.
+pool = PipePool()
+
+
+def is_plain(stream: Stream) -> bool:
+    """Whether the stream's bytes are those of its socket, so that the kernel may move them: TLS brings its own recv and send."""
+    sock = stream.sock
+    return stream.send == sock.send and stream.recv == sock.recv

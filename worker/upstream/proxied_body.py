@@ -1,0 +1,346 @@
+"""The rest of a proxied response's body on its way to the client (proxy.md §3.3).
+
+Theory of operation. What needs no look goes from socket to socket through a pipe, and Python sees no byte of it; what is framed
+in chunks is read, decoded and framed anew. Nothing is read that the client has no room for.
+
+What buffering is for: the upstream is done with a response when we have all of it, however slow the client is. nginx therefore
+reads as fast as the upstream can, and a client that is slower than a neighbour's loopback, as all are, costs a temporary file.
+Here a client has PATIENCE: only one that has kept a response waiting for so long in all is behind. From then on the upstream
+is read ahead by `_read_ahead`, which the loop calls when bytes come while this task waits for the client: into memory up to
+proxy_buffers, then into a temporary file up to proxy_max_temp_file_size, sent by sendfile. When the client has taken all of
+it, it is not behind any more. The kernel's buffers on both sides, some megabytes, are full before anybody waits at all.
+
+Without proxy_buffering, or with proxy_limit_rate, nothing is read ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from worker.http1.body import ResponseBody
+from worker.http1.chunked import encode_chunk
+from worker.http1.response import ResponseHead
+from worker.logs import log_request
+from worker.loop import FAIR_SHARE, READ, WRITE, park, sleep
+from worker.pipes import Pipe, is_plain, pool
+from worker.stream import BIG_CHUNK, CHUNK, Stream
+from worker.upstream.backlog import WRITE_SIZE, Backlog
+from worker.upstream.failing import READING, cause_of, log_failure
+from worker.upstream.peers import Group, LivePeer
+from wproxy.failures import TimedOut, UpstreamFailure
+from wproxy.http import Attempt, Request
+
+# Seconds that a client may keep a response waiting, all pauses together, before it is read ahead.
+PATIENCE = 1.0
+
+# Two splices for less than this cost more than a recv and a send.
+WORTH_A_PIPE = 65536
+
+Encode = Callable[[bytes], bytes]
+
+
+def release(request: Request, peer: LivePeer, upstream: Stream, head: ResponseHead, attempt: Attempt, is_clean: bool) -> None:
+    """A response was read to its end: give the connection back to the pool, or close it."""
+    attempt.response_time = request.client.clock.now - attempt.started
+    group: Group = request.location.group
+    if is_clean and head.keeps_alive:
+        group.take_back(peer, upstream, head.keepalive_timeout)
+    else:
+        group.count_success(peer)
+        upstream.close()
+
+
+class ProxiedBody:
+    """The rest of a body (a BodySource). Whoever reads it to the end or closes it gives the connection back.
+
+    is_over: the upstream has given all it will; what of it the client has not got yet is in `_backlog`, `_unsent` or `_pipe`,
+    in this order, and only one of the last two is in use. may_read_ahead: proxy_buffering, as this response has it.
+    read_rate: bytes a second from the upstream, 0 for no limit.
+    """
+
+    __slots__ = (
+        "_backlog", "_began", "_encode", "_failure", "_pipe", "_unexpected", "_unsent", "_waited", "attempt", "body", "head",
+        "is_over", "is_whole", "may_read_ahead", "peer", "read_rate", "request", "with_head",
+    )  # fmt: skip
+
+    def __init__(
+        self, request: Request, body: ResponseBody, head: ResponseHead, peer: LivePeer, attempt: Attempt, is_whole: bool
+    ) -> None:
+        self.request = request
+        self.body = body
+        self.head = head
+        self.peer = peer
+        self.attempt = attempt
+        self.is_whole = is_whole
+        self.is_over = False
+        self.with_head = body.wire_bytes
+        self.may_read_ahead = False
+        self.read_rate = 0
+        self._began = request.client.clock.now
+        self._encode: Encode | None = None
+        self._pipe: Pipe | None = None
+        self._unsent: memoryview | None = None
+        self._backlog: Backlog | None = None
+        self._waited = 0.0
+        self._failure: UpstreamFailure | None = None
+        self._unexpected = body.stream.unexpected
+
+    # In pieces.
+
+    async def read(self) -> bytes:
+        """The next piece, b"" at the end. Raises UpstreamFailure, after logging it: the response is cut."""
+        if self.is_over:
+            return b""
+        body = self.body
+        try:
+            await self._keep_rate()
+            piece = await body.read()
+        except UpstreamFailure as failure:
+            self._fail(failure)
+            raise
+        if body.finished:
+            self._end()
+        return piece
+
+    # By itself.
+
+    async def send(self, stream: Stream, seconds: float, most: int = FAIR_SHARE) -> int:
+        """Send the next bytes to the client, at most so many; how many, 0 at the end.
+
+        seconds: how long it may keep us waiting. Raises TimedOut, OSError for what the client did; UpstreamFailure, logged.
+        """
+        while True:
+            backlog = self._backlog
+            try:
+                if backlog is not None and len(backlog):
+                    return self._send_backlog(backlog, stream, most)
+                if self._unsent is not None:
+                    return self._send_piece(self._unsent, stream, most)
+                if self._pipe is not None:
+                    return self._send_pipe(self._pipe, stream, most)
+            except BlockingIOError:
+                await self._wait_for_client(stream, seconds)
+                continue
+            if backlog is not None:
+                self._catch_up(backlog)
+            if self._failure is not None:
+                raise self._failure
+            if self.is_over:
+                return 0
+            try:
+                await self._keep_rate()
+                self._receive(is_plain(stream))
+            except BlockingIOError:
+                try:
+                    await self.body.wait()
+                except UpstreamFailure as failure:
+                    self._fail(failure)
+                    raise
+            except UpstreamFailure as failure:
+                self._fail(failure)
+                raise
+
+    async def send_chunks(self, stream: Stream, seconds: float, most: int = FAIR_SHARE) -> int:
+        """The same, in chunks; the last one is left to the caller."""
+        self._encode = encode_chunk
+        return await self.send(stream, seconds, most)
+
+    def _receive(self, is_plain: bool) -> None:
+        """Take from the upstream what is there. Raises BlockingIOError, UpstreamFailure."""
+        body = self.body
+        pipe = None
+        # What is to be framed is read, for its frame has to be put before it.
+        if is_plain and self._encode is None and body.unframed >= WORTH_A_PIPE:
+            pipe = pool.take()
+        if pipe is None:
+            piece = body.receive(BIG_CHUNK if not self.read_rate else min(BIG_CHUNK, self.read_rate))
+            if piece:
+                self._unsent = memoryview(piece if self._encode is None else self._encode(piece))
+        else:
+            try:
+                body.fill(pipe, pipe.capacity if not self.read_rate else min(pipe.capacity, self.read_rate))
+            finally:
+                if pipe.held:
+                    self._pipe = pipe
+                else:
+                    pool.give_back(pipe)
+        if body.finished:
+            self._end()
+
+    def _send_piece(self, piece: memoryview, stream: Stream, most: int) -> int:
+        sent = stream.send(piece[:most])
+        self._unsent = piece[sent:] if sent < len(piece) else None
+        return sent
+
+    def _send_pipe(self, pipe: Pipe, stream: Stream, most: int) -> int:
+        sent = pipe.drain(stream.fd, most)
+        if not pipe.held:
+            self._pipe = None
+            pool.give_back(pipe)
+        return sent
+
+    def _send_backlog(self, backlog: Backlog, stream: Stream, most: int) -> int:
+        try:
+            return backlog.send(stream, most, is_plain(stream))
+        except EOFError as error:
+            failure = UpstreamFailure("error", str(error), "sending response to client")
+            self.close()
+            log_request(self.request, "alert", f"{error} while sending response to client")
+            raise failure from None
+
+    async def _keep_rate(self) -> None:
+        """Let time pass where more has been read than proxy_limit_rate allows."""
+        rate = self.read_rate
+        if rate:
+            clock = self.request.client.clock
+            allowed = rate * (clock.now - self._began + 1.0) - self.body.received
+            if allowed <= 0:
+                await sleep(0.02 - allowed / rate)
+
+    # Reading ahead.
+
+    async def _wait_for_client(self, stream: Stream, seconds: float) -> None:
+        """Wait until the client takes more, or until it is behind. Raises TimedOut."""
+        patience = PATIENCE - self._waited
+        if self._backlog is not None or not self.may_read_ahead:
+            await park(stream, WRITE, seconds)
+        elif patience <= 0:
+            self.read_ahead()
+        else:
+            clock = stream.loop.clock
+            began = clock.now
+            try:
+                await park(stream, WRITE, min(patience, seconds))
+            except TimedOut:
+                if seconds <= patience:
+                    raise
+            self._waited += clock.now - began
+
+    def read_ahead(self) -> None:
+        """From now on read as fast as the upstream can, where that is allowed, until the client has caught up."""
+        if self._backlog is not None or not self.may_read_ahead:
+            return
+        self._waited = PATIENCE
+        location = self.request.location
+        count, each = location.proxy_buffers
+        write_size = location.proxy_temp_file_write_size or WRITE_SIZE
+        directory = location.proxy_temp_path
+        if directory is not None:
+            directory = self.request.client.worker.configuration.path(directory)
+        backlog = Backlog(count * each, location.proxy_max_temp_file_size, write_size, directory, self._complain)
+        pipe, coming = self._pipe, 0 if self.is_over else self._coming()
+        if pipe is not None:
+            if backlog.goes_to_file(pipe.held + coming) and pipe.held <= backlog.file_limit:
+                backlog.add_from(pipe)
+            elif pipe.held <= backlog.memory_limit:
+                backlog.add(pipe.read(), 0)
+            else:
+                # There is no room for it but in the pipe, and so none for more.
+                self.may_read_ahead = False
+                return
+            self._pipe = None
+            pool.give_back(pipe)
+        elif self._unsent is not None:
+            backlog.add(self._unsent, coming)
+            self._unsent = None
+        self._backlog = backlog
+        if not self.is_over:
+            upstream = self.body.stream
+            upstream.unexpected = self._read_more
+            # Nobody parks on it for now: it is armed by being new.
+            upstream.loop.remove(upstream)
+            upstream.loop.add(upstream)
+
+    def _coming(self) -> int:
+        """How many bytes the upstream has still to send: at least."""
+        return self.body.unframed or 1
+
+    def _read_more(self, upstream: Stream) -> bool:
+        """Something came while we wait for the client; False: we do not want to be told of more (Stream.unexpected)."""
+        backlog = self._backlog
+        assert backlog is not None
+        body = self.body
+        coming = self._coming()
+        room = backlog.room(coming)
+        if room <= 0:
+            return False
+        try:
+            pipe = pool.take() if self._encode is None and body.unframed and backlog.goes_to_file(coming) else None
+            if pipe is not None:
+                try:
+                    body.fill(pipe, min(room, pipe.capacity))
+                    backlog.add_from(pipe)
+                finally:
+                    pool.give_back(pipe)
+            else:
+                piece = body.receive(min(room, CHUNK))
+                if piece:
+                    backlog.add(piece if self._encode is None else self._encode(piece), 0 if body.finished else self._coming())
+        except BlockingIOError:
+            return True
+        except UpstreamFailure as failure:
+            # The client gets what came before.
+            self._fail(failure, closes=False)
+            self._failure = failure
+            return True
+        if body.finished:
+            self._end()
+            return True
+        return backlog.room(self._coming()) > 0
+
+    def _catch_up(self, backlog: Backlog) -> None:
+        """The client has taken all that was read ahead."""
+        self._backlog = None
+        backlog.close()
+        if not self.is_over:
+            self.body.stream.unexpected = self._unexpected
+
+    def _complain(self, level: str, text: str) -> None:
+        log_request(self.request, level, f"{text} while reading upstream")
+
+    # The end.
+
+    def _fail(self, failure: UpstreamFailure, closes: bool = True) -> None:
+        """Log a failure of the upstream, and give it up."""
+        failure.doing = READING
+        self.request.end_cause = cause_of(self.request, failure)
+        log_failure(self.request, failure, self.peer.name)
+        if closes:
+            self.close()
+        else:
+            self._close_upstream()
+
+    def _end(self) -> None:
+        """The upstream is done: its connection goes back to the pool, or is closed."""
+        self.is_over = True
+        self._count_bytes()
+        body = self.body
+        body.stream.unexpected = self._unexpected
+        release(self.request, self.peer, body.stream, self.head, self.attempt, self.is_whole and not body.spoiled)
+
+    def close(self) -> None:
+        """Give up what has not been read and what has not been sent; the connection cannot be used again."""
+        if not self.is_over:
+            self._close_upstream()
+        if self._pipe is not None:
+            pool.give_back(self._pipe)
+            self._pipe = None
+        if self._backlog is not None:
+            self._backlog.close()
+            self._backlog = None
+        self._unsent = None
+
+    def _close_upstream(self) -> None:
+        self.is_over = True
+        self._count_bytes()
+        self.attempt.response_time = self.request.client.clock.now - self.attempt.started
+        self.request.location.group.count_success(self.peer)
+        self.body.stream.close()
+
+    def _count_bytes(self) -> None:
+        """What of the body has come, for the logs; what came with the head is in bytes_received already."""
+        self.attempt.response_length = self.body.wire_bytes
+        self.attempt.bytes_received += self.body.wire_bytes - self.with_head
+
+    def __repr__(self) -> str:
+        return f"<proxied body of {self.peer.name}: {self.body}, {self._backlog or self._pipe or 'nothing waits'}>"

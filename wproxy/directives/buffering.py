@@ -1,0 +1,104 @@
+"""Responses on their way from an upstream to a client that may be slower, and how much a second (proxy.md §3.3).
+
+nginx: src/event/ngx_event_pipe.c, ngx_http_upstream.c, ngx_http_write_filter_module.c. What buffering is for: an upstream is
+done with a response when the proxy has all of it, however slow the client is. What these say is how much may be read ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from wproxy.config.registry import HTTP, LOCATION, LOCATION_IF, SERVER, directive
+from wproxy.directives.http_core import header_buffers, memory
+from wproxy.directives.values import flag, number, size, time
+from wproxy.template import Template, compile_template
+
+if TYPE_CHECKING:
+    from wproxy.config.model import Location
+
+LEVELS = HTTP | SERVER | LOCATION
+
+
+def rate(value: str) -> int | Template:
+    """Bytes a second or, with variables, a template of them; 0 is no limit."""
+    return compile_template(value) if "$" in value else size(value)
+
+
+def temp_path(path: str, *levels: str) -> str:
+    """The directory of temporary files. levels: of subdirectories, of no use for files that have no name."""
+    if len(levels) > 3:
+        raise ValueError('invalid number of arguments in "%s" directive')
+    for level in levels:
+        number(1, 3)(level)
+    return path
+
+
+class BufferingDirectives:
+    """How much of a response is read ahead of a client that is slower than the upstream."""
+
+    proxy_buffering: bool = directive(
+        flag,
+        LEVELS,
+        default="on",
+        doc="Whether a response is read ahead of a client that falls behind, so that the upstream is done with it early.",
+    )
+    proxy_buffers: tuple[int, int] = directive(
+        header_buffers,
+        LEVELS,
+        arity=2,
+        default=("8", "4k"),
+        doc="How much may be read ahead into memory: so many times so much. What is more goes to a temporary file.",
+    )
+    proxy_busy_buffers_size: int | None = directive(
+        memory, LEVELS, doc="Of no effect but checked as nginx does: what is sent to a client is never held back."
+    )
+    proxy_max_temp_file_size: int = directive(
+        size, LEVELS, default="1g", doc="How much of a response may be read ahead into a temporary file; 0 is nothing."
+    )
+    proxy_temp_file_write_size: int | None = directive(
+        memory, LEVELS, doc="How much is written to a temporary file at once; a megabyte unless set."
+    )
+    proxy_temp_path: str | None = directive(
+        temp_path,
+        LEVELS,
+        arity=(1, 4),
+        doc="The directory of temporary files, which have no name there; that of the system (/var/tmp) unless set.",
+    )
+    proxy_limit_rate: int | Template = directive(
+        rate, LEVELS, default="0", doc="How many bytes a second are read of each response; 0 is no limit. Only with proxy_buffering."
+    )
+    proxy_tunnel_timeout: float | None = directive(
+        time, LEVELS, doc="How long an upgraded connection may be without traffic; proxy_read_timeout unless set."
+    )
+    limit_rate: int | Template = directive(
+        rate, LEVELS | LOCATION_IF, default="0", doc="How many bytes a second each response is sent with; 0 is no limit."
+    )
+    limit_rate_after: int | Template = directive(
+        rate, LEVELS | LOCATION_IF, default="0", doc="How many bytes of each response are sent before limit_rate begins to count."
+    )
+
+
+def wrong_buffers(location: Location) -> Iterator[tuple[str, str]]:
+    """What of the sizes of a location does not fit together: (directive, nginx's words for it)."""
+    count, each = location.proxy_buffers
+    largest = max(location.proxy_buffer_size, each)
+    if count < 2:
+        yield "proxy_buffers", 'there must be at least 2 "proxy_buffers"'
+        return
+    busy = location.proxy_busy_buffers_size
+    if busy is None:
+        busy = 2 * largest
+    least = 'must be equal to or greater than the maximum of the value of "proxy_buffer_size" and one of the "proxy_buffers"'
+    if busy < largest:
+        yield "proxy_busy_buffers_size", f'"proxy_busy_buffers_size" {least}'
+    if busy > (count - 1) * each:
+        text = '"proxy_busy_buffers_size" must be less than the size of all "proxy_buffers" minus one buffer'
+        yield "proxy_busy_buffers_size", text
+    write_size = location.proxy_temp_file_write_size
+    if write_size is not None and write_size < largest:
+        yield "proxy_temp_file_write_size", f'"proxy_temp_file_write_size" {least}'
+    most = location.proxy_max_temp_file_size
+    if most and most < largest:
+        text = f'"proxy_max_temp_file_size" must be equal to zero to disable temporary files usage or {least}'
+        yield "proxy_max_temp_file_size", text
