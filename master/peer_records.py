@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from wproxy.config.model import Upstream
 from wproxy.config.tree import ConfigurationError, Problem
-from wproxy.shared import MAX_PEERS, PEER_WORDS, SharedWords
+from wproxy.shared import FIRST_LATE_PEER, PEER_WORDS, SharedWords
 
 # Upstream, peer, and which one of several of that name in that upstream.
 Key = tuple[str, str, int]
@@ -29,14 +29,14 @@ class PeerRecords:
         self._shared = shared
         self._records: dict[Key, int] = {}
         self._held: dict[Hashable, frozenset[Key]] = {}
-        self._free = list(range(1, MAX_PEERS))  # ascending, so it is a heap: the lowest is given out first
+        self._free = list(range(1, FIRST_LATE_PEER))  # ascending, so it is a heap: the lowest is given out first
 
     def hold(self, holder: Hashable, keys: Iterable[Key]) -> dict[Key, int]:
         """A record for each key, the old one where there is one; raises ConfigurationError when too few are left."""
         wanted = frozenset(keys)
         missing = sorted(wanted - self._records.keys())
         if len(missing) > len(self._free):
-            raise ConfigurationError(Problem(f"too many peers in all upstreams: there is room for {MAX_PEERS - 1}"))
+            raise ConfigurationError(Problem(f"too many peers in all upstreams: there is room for {FIRST_LATE_PEER - 1}"))
         for key in missing:
             self._records[key] = heapq.heappop(self._free)
         self._held[holder] = wanted

@@ -18,15 +18,22 @@ from worker.logs import AccessLogs, ErrorLogs, announcer, log_of_server, log_req
 from worker.loop import READ, Loop, Task, park, sleep
 from worker.phases import attach_server
 from worker.regex_guard import install_regex_guard
+from worker.resolver.discovery import Discovery
+from worker.resolver.records import SharedRecords, private_records
 from worker.stream import Stream
 from worker.upstream.peers import Group
 from wproxy.address import Address
 from wproxy.assignment import Assignment, ListeningSocket
+from wproxy.config.model import Upstream
 from wproxy.failures import ClientGone
 from wproxy.http import Client
+from wproxy.record_locks import RecordLocks
 from wproxy.shared import (
     DRAINING,
+    FIRST_LATE_PEER,
     HEAD_CONNECTIONS,
+    MAX_LATE_PEERS,
+    PLACES_OFFSET,
     SERVING,
     WORKER_ACCEPTED,
     WORKER_ACTIVE,
@@ -39,6 +46,8 @@ from wproxy.variables import hear_complaints
 
 # How often the counters in shared memory are brought up to date and idle upstream connections are looked over, in seconds.
 TICK = 0.5
+# How long a worker waits for names before it serves, in seconds.
+NAMES_PATIENCE = 2.0
 # How many connections are taken from a listening socket in one go.
 ACCEPT_BURST = 64
 # How long nothing is accepted when descriptors or memory have run out: accepting again at once would only spin.
@@ -90,6 +99,7 @@ class Worker:
             upstream.name: Group(upstream, assignment.shared, self.loop.clock, self.error_log.write)
             for upstream in configuration.upstreams
         }
+        self.discovery = Discovery(self.loop, self.error_log.write, self._group_of_target, self._share_records())
         hear_complaints(log_request)
         for server in configuration.servers:
             attach_server(server, self)
@@ -98,15 +108,45 @@ class Worker:
         """Serve until told to leave and done."""
         loop = self.loop
         self._heed_signals()
-        self._listen()
         loop.spawn(self._watch_master(), "lifeline")
+        loop.running = True
+        self.discovery.start(self.configuration.upstreams, self.groups)
+        self._await_names()
+        self._listen()
         loop.spawn(self._tick(), "tick")
         self.slot.set(WORKER_STATE, SERVING)
-        loop.running = True
         logs = self.access_logs
         while loop.running:
             loop.turn(0.1 if logs.flush_if_due() else 3600.0)
         self._publish()
+
+    def _await_names(self) -> None:
+        """Let upstreams whose peers only a name server knows have them before the first request comes."""
+        loop = self.loop
+        deadline = loop.clock.now + NAMES_PATIENCE
+        while loop.running and not self.draining and not self.discovery.is_ready and loop.clock.now < deadline:
+            loop.turn(deadline - loop.clock.now)
+
+    def _share_records(self) -> SharedRecords:
+        """Where peers that were unknown at the start have their health; all groups are told."""
+        shared = self.assignment.shared
+        locks = RecordLocks(self.assignment.memory_fileno)
+        private = private_records()
+        records = SharedRecords(shared, PLACES_OFFSET, FIRST_LATE_PEER, MAX_LATE_PEERS, locks, private)
+        for group in self.groups.values():
+            group.renewal.records = records
+        return records
+
+    def _group_of_target(self, name: str, address: Address) -> Group:
+        """A group without peers, for what a request calls its target."""
+        upstream = Upstream({}, {})
+        upstream.name = name
+        upstream.position = self.configuration.servers[0].position
+        upstream.implicit = True
+        upstream.peers = ()
+        group = Group(upstream, private_records().shared, self.loop.clock, self.error_log.write)
+        group.renewal.records = private_records()
+        return group
 
     def report(self, task: Task, error: BaseException) -> None:
         """A bug ended a task: say where, go on with everything else."""
@@ -191,6 +231,7 @@ class Worker:
             stream.close()
         for group in self.groups.values():
             group.close_idle()
+        self.discovery.close_idle()
         for connection in self.connections:
             # A request that has arrived already is served; one that has not is for the client to repeat.
             if connection.idle and connection.client.requests and not connection.stream.has_unread():
@@ -270,6 +311,7 @@ class Worker:
             for group in self.groups.values():
                 if group.idle_count:
                     group.close_expired()
+            self.discovery.close_expired()
             await sleep(TICK)
 
     def _publish(self) -> None:

@@ -8,7 +8,7 @@ from master.peer_records import PeerRecords, assign_records
 from wproxy.address import Address
 from wproxy.config.model import Peer
 from wproxy.config.tree import ConfigurationError
-from wproxy.shared import MAX_PEERS, PEER_WORDS, TOTAL_BYTES, SharedWords
+from wproxy.shared import FIRST_LATE_PEER, PEER_WORDS, TOTAL_BYTES, SharedWords
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_a_generation_that_failed_takes_no_records_with_it(records):
 
 
 def test_too_many_peers_are_an_error_that_changes_nothing(records):
-    names = [f"10.0.0.1:{number}" for number in range(MAX_PEERS)]
+    names = [f"10.0.0.1:{number}" for number in range(FIRST_LATE_PEER)]
     with pytest.raises(ConfigurationError, match="too many peers"):
         assigned(records, 1, upstream("app", *names))
-    assert len(set(assigned(records, 1, upstream("app", *names[1:])))) == MAX_PEERS - 1
+    assert len(set(assigned(records, 1, upstream("app", *names[1:])))) == FIRST_LATE_PEER - 1

@@ -353,7 +353,6 @@ def warnings_of(inside: str) -> list[str]:
         ("least_conn; server 10.0.0.1; ip_hash;", ["load balancing method redefined"]),
         ("ip_hash; least_conn; server 10.0.0.1 backup; server 10.0.0.2;", ["load balancing method redefined"]),
         ("server 10.0.0.1 backup; server 10.0.0.2; ip_hash;", []),
-        ("server 10.0.0.1 resolve;", ['"resolve" parameter of "server" directive is accepted and not yet effective']),
         ("sticky route $arg_r; least_conn; server 10.0.0.1;", []),
     ],
 )

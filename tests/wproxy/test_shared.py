@@ -14,12 +14,14 @@ from wproxy.shared import (
     HEAD_MESSAGE_LENGTH,
     HEAD_OUTCOME,
     HEAD_WORDS,
+    MAX_LATE_PEERS,
     MAX_PEERS,
     MAX_WORKERS,
     MESSAGE_OFFSET,
     MESSAGE_WORDS,
     PEER_WORDS,
     PEERS_OFFSET,
+    PLACES_OFFSET,
     TOTAL_BYTES,
     TOTAL_WORDS,
     WORKER_PID,
@@ -51,7 +53,8 @@ def test_the_parts_follow_each_other_without_gap_or_overlap():
     assert MESSAGE_OFFSET == HEAD_WORDS
     assert WORKERS_OFFSET == MESSAGE_OFFSET + MESSAGE_WORDS
     assert PEERS_OFFSET == WORKERS_OFFSET + MAX_WORKERS * WORKER_WORDS
-    assert TOTAL_WORDS == PEERS_OFFSET + MAX_PEERS * PEER_WORDS
+    assert PLACES_OFFSET == PEERS_OFFSET + MAX_PEERS * PEER_WORDS
+    assert TOTAL_WORDS == PLACES_OFFSET + MAX_LATE_PEERS * 2
     assert TOTAL_BYTES == 8 * TOTAL_WORDS
 
 
@@ -132,7 +135,7 @@ def test_a_slot_tells_its_state(shared):
 def test_records_of_peers_follow_each_other(shared):
     assert shared.peer_offset(0) == PEERS_OFFSET
     assert shared.peer_offset(1) == PEERS_OFFSET + PEER_WORDS
-    assert shared.peer_offset(MAX_PEERS - 1) + PEER_WORDS == TOTAL_WORDS
+    assert shared.peer_offset(MAX_PEERS - 1) + PEER_WORDS == PLACES_OFFSET
 
 
 @pytest.mark.parametrize("index", [-1, MAX_PEERS, 10**9])

@@ -7,17 +7,19 @@ location that names that target. There is one copy for each host and port, and n
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import cache
 from typing import TYPE_CHECKING
 
 from worker.content.pages import error_response
 from worker.logs import log_request, shown
+from worker.resolver.records import private_records
+from worker.resolver.resolver import CannotResolve
 from worker.upstream.peers import Group
 from worker.upstream.protocols.http import HeadPlan
+from wproxy.address import Address
 from wproxy.config.model import Location, Peer, Upstream
 from wproxy.directives.proxy import ProxyTarget, parse_target
+from wproxy.dns import TIMED_OUT
 from wproxy.http import Request, Response
-from wproxy.shared import TOTAL_BYTES, SharedWords
 
 if TYPE_CHECKING:
     from worker.run import Worker
@@ -31,6 +33,9 @@ def proxying_to_variable(location: Location, worker: Worker) -> Callable[[Reques
     assert location.proxy_target is not None and location.proxy_target.template is not None
     evaluate = location.proxy_target.template.evaluate
     copies: dict[tuple[str, int, bool], Location] = {}
+    # The targets among them that a name server has been asked about.
+    resolved: dict[tuple[str, int, bool], Address] = {}
+    servers = location.resolver
 
     async def answer(request: Request) -> Response:
         url = evaluate(request)
@@ -45,14 +50,25 @@ def proxying_to_variable(location: Location, worker: Worker) -> Callable[[Reques
         assert target.address is not None
         key = (target.address.host.lower(), target.address.port, target.has_port)
         copy = copies.get(key)
-        if copy is None:
-            group = find_group(worker, target)
-            if group is None:
-                log_request(request, "error", f"no resolver defined to resolve {target.address.host}")
+        address = resolved.get(key)
+        if copy is None or (address is not None and worker.discovery.known_group(servers, address) is not copy.group):
+            try:
+                group = find_group(worker, target)
+                if group is None:
+                    group = await resolved_group(worker, location, target.address)
+                    address = Address(target.address.host.lower(), target.address.port)
+            except CannotResolve as error:
+                limit = location.described("resolver_timeout") if error.code == TIMED_OUT else ""
+                request.end_cause = f"resolver: {error}{limit}"
+                log_request(request, "error", str(error))
                 return error_response(request, 502, location.server_token)
-            if len(copies) >= MAX_TARGETS:
-                copies.clear()
-            copy = copies[key] = copy_for(location, target, group)
+            if copy is None or copy.group is not group:
+                if len(copies) >= MAX_TARGETS:
+                    copies.clear()
+                    resolved.clear()
+                copy = copies[key] = copy_for(location, target, group)
+            if address is not None:
+                resolved[key] = address
         request.location = copy
         # What stands in the configuration is sent as it is, nothing added; without a path the client's URI is.
         request.upstream_uri = target.uri_part
@@ -61,10 +77,22 @@ def proxying_to_variable(location: Location, worker: Worker) -> Callable[[Reques
     return answer
 
 
-@cache
-def _own_words() -> SharedWords:
-    """Memory for the health of peers that nobody else knows."""
-    return SharedWords(memoryview(bytearray(TOTAL_BYTES)).cast("Q"))
+class NoResolver(CannotResolve):
+    """There is nobody to ask."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, 0)
+        self.args = (f"no resolver defined to resolve {name}",)
+
+
+async def resolved_group(worker: Worker, location: Location, address: Address) -> Group:
+    """The group of a target that is a name, asking the location's name servers. Raises CannotResolve."""
+    if location.resolver is None:
+        raise NoResolver(address.host)
+    lower = Address(address.host.lower(), address.port)
+    group = await worker.discovery.group_of(location.resolver, lower, location.resolver_timeout)
+    assert isinstance(group, Group)
+    return group
 
 
 def find_group(worker: Worker, target: ProxyTarget) -> Group | None:
@@ -86,7 +114,7 @@ def find_group(worker: Worker, target: ProxyTarget) -> Group | None:
     upstream.implicit = True
     upstream.peers = (Peer(name, address, name),)
     # No other worker knows of this peer, and as the only one of its group it never rests.
-    group = Group(upstream, _own_words(), worker.loop.clock, worker.error_log.write)
+    group = Group(upstream, private_records().shared, worker.loop.clock, worker.error_log.write)
     worker.groups[name] = group
     return group
 

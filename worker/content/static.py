@@ -125,9 +125,7 @@ def send_file(request: Request, file: OpenFile, coding: bytes = b"") -> Response
     return respond(request, fields, file, ((0, size),))
 
 
-def head_of(
-    location: Location, uri: bytes, size: int, modified: int, stands_in: bool, coding: bytes = b""
-) -> ResponseFields:
+def head_of(location: Location, uri: bytes, size: int, modified: int, stands_in: bool, coding: bytes = b"") -> ResponseFields:
     """The head of a whole file. stands_in: it answers in the place of an error. coding: its Content-Encoding."""
     lines = ((b"ETag", b'"%x-%x"' % (modified, size)),) if location.etag else ()
     return ResponseFields(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from worker.resolver.records import Place
+from worker.resolver.renewal import Renewal
+from worker.resolver.services import Endpoint
 from worker.stream import Stream
 from worker.upstream.balance import Tier, method_of
 from worker.upstream.balance.load import Times
@@ -38,6 +41,8 @@ class LivePeer:
         "full_weight",
         "health",
         "idle",
+        "is_gone",
+        "line",
         "max_conns",
         "name",
         "peer",
@@ -55,6 +60,8 @@ class LivePeer:
     def __init__(self, peer: Peer, number: int, health: Health, line: UpstreamServer | None = None) -> None:
         """number: its place in the group. line: what the configuration says of it."""
         self.peer = peer
+        self.line = line
+        self.is_gone = False  # its address is no longer that of its name: what is under way ends, and nothing more comes
         self.name = peer.name
         self.server = peer.server
         self.bit = 1 << number
@@ -97,6 +104,7 @@ class Group:
 
     def __init__(self, upstream: Upstream, shared: SharedWords, clock: Clock, log: Callable[[str, str], None]) -> None:
         self.name = upstream.name
+        self.upstream = upstream
         self.clock = clock
         self.log = log
         self.keepalive: int = upstream.keepalive
@@ -117,28 +125,47 @@ class Group:
             )
             for number, (peer, line) in enumerate(zip(upstream.peers, lines))
         ]
-        # One address and no backup: failures do not count against it, for there is nowhere else to go (proxy.md §4.2).
-        self.is_single = len(self.peers) == 1
-        self.warms = not self.is_single and any(peer.slow_start for peer in self.peers)
-        if self.warms:
-            for peer in self.peers:
-                peer.full_weight = peer.weight = peer.effective_weight = peer.weight * FINENESS
-                peer.step = FINENESS
+        self.renewal = Renewal(self, shared)
         self.method = method_of(upstream.balancing)
         self.queue = Queue(*upstream.queue) if upstream.queue else None
-        self.sticky: Sticky | None = sticky_of(upstream, self.peers)
         # Told of every request that leaves a peer, if somebody wants to know.
         self.released: Callable[[LivePeer, Attempt | None, bool], None] | None = None
         self._times_inflight = upstream.balancing.inflight
         self._learns_times = bool(upstream.balancing.measure)
         if self.queue is not None or self._learns_times:
             self.released = self._released
+        self.form()
+
+    def form(self) -> None:
+        """Work out what depends on which peers there are."""
+        # One address and no backup: failures do not count against it, for there is nowhere else to go (proxy.md §4.2).
+        self.is_single = len(self.peers) == 1
+        self.warms = not self.is_single and any(peer.slow_start for peer in self.peers)
+        step = FINENESS if self.warms else 1
+        for peer in self.peers:
+            if peer.step != step:
+                peer.full_weight = peer.weight = peer.effective_weight = peer.full_weight // peer.step * step
+                peer.step = step
+        self.sticky: Sticky | None = sticky_of(self.upstream, self.peers)
         self.primaries = Tier(peer for peer in self.peers if not peer.peer.backup)
         self.backups = Tier((peer for peer in self.peers if peer.peer.backup), is_backup=True)
         self.tiers = (self.primaries, self.backups)
         self.is_simple = not (self.is_single or self.warms or self.sticky)
         self._only_counts = self.is_single and self.released is None  # all that there is to do when a request has been answered
         self.arrange()
+
+    def replace_peers(self, line: UpstreamServer | None, endpoints: Sequence[Endpoint]) -> tuple[list[str], list[str]]:
+        """Make these the peers of a `server` line (None: of the name in a proxy_pass); names of those that came and went."""
+        return self.renewal.replace_peers(line, endpoints)
+
+    def live_peer(self, peer: Peer, number: int, place: Place, line: UpstreamServer | None) -> LivePeer:
+        """A peer at work, with its record of health."""
+        health = Health(place.shared.words, place.shared.peer_offset(place.record), peer.max_fails, peer.fail_timeout)
+        return LivePeer(peer, number, health, line)
+
+    def has_peers(self, line: UpstreamServer | None) -> bool:
+        """Whether there is a peer of that line."""
+        return any(peer.line is line for peer in self.peers)
 
     def arrange(self) -> None:
         """Work out what depends on the weights of peers and on who is down or draining."""
@@ -298,7 +325,7 @@ class Group:
         else:
             self.count_success(peer, attempt)
         now = self.clock.now
-        if stream.requests >= self.keepalive_requests or now - stream.opened > self.keepalive_time:
+        if peer.is_gone or stream.requests >= self.keepalive_requests or now - stream.opened > self.keepalive_time:
             stream.close()
             return
         timeout = self.keepalive_timeout

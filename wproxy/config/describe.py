@@ -84,6 +84,7 @@ ENTRIES_OF = {
 
 # The right-hand sides for rows whose default does not show how they are written.
 EXAMPLES = {
+    "resolver": '["127.0.0.1", "valid=30s"]',
     "hash": '["$request_uri", "consistent"]',
     "least_time": '["header", "inflight"]',
     "sticky": '["cookie", "srv_id", "expires=1h", "path=/"]',

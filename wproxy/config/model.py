@@ -26,6 +26,7 @@ from wproxy.directives.listen import PLAIN_SOCKET, ListenDirectives, ServerName,
 from wproxy.directives.log import LogDirectives, LogFormat
 from wproxy.directives.map import MapDirectives
 from wproxy.directives.proxy import ProxyDirectives, ProxyTarget
+from wproxy.directives.resolver import ResolverDirectives
 from wproxy.directives.rewrite import If, LocationIf, RewriteDirectives, ServerIf, Step, walk_steps
 from wproxy.directives.split_clients import SplitClientsDirectives
 from wproxy.directives.upstream import UpstreamDirectives
@@ -53,6 +54,7 @@ register(
     FilesDirectives,
     HeadersDirectives,
     UpstreamDirectives,
+    ResolverDirectives,
     MapDirectives,
     GeoDirectives,
     SplitClientsDirectives,
@@ -103,7 +105,7 @@ class Peer:
     record: int = 0  # its record in the shared memory
 
 
-class Upstream(Settings, UpstreamDirectives):
+class Upstream(Settings, UpstreamDirectives, ResolverDirectives):
     """A group of peers: an `upstream` block, or the addresses of one proxy_pass."""
 
     name: str
@@ -125,6 +127,7 @@ class Location(
     ErrorPageDirectives,
     FilesDirectives,
     HeadersDirectives,
+    ResolverDirectives,
     LocationDirectives,
     LocationIf,
 ):

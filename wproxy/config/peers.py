@@ -23,12 +23,14 @@ class Upstreams:
         self.reader = reader
         self.look_up = look_up
         self.groups: dict[str, Upstream] = {}
+        self.http = Scope()  # what blocks inherit from the http block
         self.compat = "current"
 
     def add_block(self, node: Node) -> None:
         """Read an `upstream` block."""
         name = node.arguments[0]
-        scope = self.reader.read(node, UPSTREAM, None)
+        scope = self.reader.read(node, UPSTREAM, self.http)
+        self.find_name_servers(scope)
         put_defaults(self.compat, scope, UPSTREAM)
         if name.lower() in self.groups:
             self.reader.problem(f'duplicate upstream "{name}"', node.position)
@@ -39,7 +41,8 @@ class Upstreams:
         peers: list[Peer] = []
         lines: list[UpstreamServer] = []
         for line, server in zip(scope.written.get("server", ()), scope.values.get("server", ())):
-            for address in self.addresses(server.address, line.position):
+            # A name with `resolve` may be known to its `resolver` alone: the workers ask it before they serve.
+            for address in () if server.resolve else self.addresses(server.address, line.position, scope):
                 lines.append(server)
                 peers.append(
                     Peer(
@@ -54,7 +57,8 @@ class Upstreams:
                         server.down,
                     )
                 )
-        if peers and all(peer.backup for peer in peers):
+        servers = scope.values.get("server", ())
+        if servers and all(server.backup for server in servers):
             self.reader.problem(f'no servers in upstream "{name}"', node.position)
         group = self.groups[name.lower()] = self._group(name, scope, node.position, peers, implicit=False)
         group.balancing = balancing
@@ -84,7 +88,7 @@ class Upstreams:
             self.reader.ineffective.append(Ineffective('"sync" parameter of "sticky" directive', position, False))
         return balancing or ROUND_ROBIN
 
-    def target(self, target: ProxyTarget, position: Position) -> Upstream | None:
+    def target(self, target: ProxyTarget, position: Position, scope: Scope) -> Upstream | None:
         """The group a proxy_pass names: an upstream block, or one made of the addresses of the name."""
         assert target.address is not None
         key = target.address.host.lower()
@@ -96,22 +100,40 @@ class Upstreams:
         name = str(target.address)
         if name in self.groups:
             return self.groups[name]
-        addresses = self.addresses(target.address, position)
+        addresses = self.addresses(target.address, position, scope)
         peers = [Peer(str(address), address, name) for address in addresses]
         # Idle connections to a bare address are kept too: nginx never does, and pays a handshake for each request.
-        scope = Scope()
+        scope = only_resolver(scope)
         put_defaults(self.compat, scope, UPSTREAM)
         self.groups[name] = self._group(name, scope, position, peers, implicit=True)
         return self.groups[name]
 
-    def addresses(self, address: Address, position: Position) -> list[Address]:
-        """The numeric addresses of one that was written; a name that is not found is a problem."""
+    def find_name_servers(self, scope: Scope) -> None:
+        """Look up the name servers that a `resolver` names by name."""
+        line = scope.written.get("resolver")
+        servers = scope.values.get("resolver")
+        if not line or servers is None:
+            return
+        try:
+            scope.values["resolver"] = scope.heritage["resolver"] = servers.with_addresses(self.look_up)
+        except OSError as error:
+            self.reader.problem(str(error.strerror), line[-1].position)
+
+    def addresses(self, address: Address, position: Position, scope: Scope) -> list[Address]:
+        """The numeric addresses of one that was written; a name that is not found is a problem, or none yet.
+
+        scope: what `upstream_start` is read from.
+        """
         if address.is_numeric:
             return [address]
         try:
             return self.look_up(address.host, address.port)
         except OSError:
-            self.reader.problem(f'host not found in upstream "{address.host}"', position)
+            problem = Problem(f'host not found in upstream "{address.host}"', position)
+            if scope.values.get("upstream_start") == "degraded":
+                self.reader.warnings.append(problem)
+            else:
+                self.reader.problem(problem.text, position)
             return []
 
     def _group(self, name: str, scope: Scope, position: Position, peers: list[Peer], implicit: bool) -> Upstream:
@@ -121,3 +143,13 @@ class Upstreams:
         upstream.implicit = implicit
         upstream.peers = tuple(peers)
         return upstream
+
+
+def only_resolver(scope: Scope) -> Scope:
+    """Of what a scope has, that which is about resolving names, to be inherited by an upstream."""
+    found = Scope()
+    for name in ("resolver", "resolver_timeout", "upstream_start"):
+        if name in scope.values:
+            found.values[name] = found.heritage[name] = scope.values[name]
+            found.written[name] = scope.written[name]
+    return found

@@ -16,7 +16,7 @@ from wproxy.config.effects import refusals, warnings
 from wproxy.config.listeners import LookUp, build_listeners, default_listen
 from wproxy.config.model import Configuration, Location, Server
 from wproxy.config.names import declare_names
-from wproxy.config.peers import Upstreams
+from wproxy.config.peers import Upstreams, only_resolver
 from wproxy.config.registry import EVENTS, HTTP, LIMIT_EXCEPT, LOCATION, LOCATION_IF, MAIN, SERVER, SERVER_IF
 from wproxy.config.scope import Scope, ScopeReader
 from wproxy.config.tree import ConfigurationError, Node, Position, Problem
@@ -105,6 +105,7 @@ class _Resolver:
         scope = self.read(node, HTTP, None)
         put_defaults(self.compat, scope, HTTP)
         self.upstreams.compat = self.compat
+        self.upstreams.http = only_resolver(scope)
         for child in node.named("upstream"):
             if child.children is not None and len(child.arguments) == 1:
                 self.upstreams.add_block(child)
@@ -237,7 +238,7 @@ class _Resolver:
             if target.is_secure:
                 self.refusals.append(Problem(SECURE_UPSTREAM, place))
             if target.address is not None:
-                location.upstream = self.upstreams.target(target, place)
+                location.upstream = self.upstreams.target(target, place, scope)
         location.steps = ()  # a server's act before a location is found, those of an `if` with the steps around it
         if kind == "location":
             location.steps = self.steps(scope.values.get("steps", ()), LOCATION_IF, scope, location)
@@ -298,6 +299,7 @@ class _Resolver:
     def read(self, node: Node | None, context: int, outer: Scope | None) -> Scope:
         """`ScopeReader.read`, with a look at the logs of the block."""
         scope = self.reader.read(node, context, outer)
+        self.upstreams.find_name_servers(scope)
         if context == HTTP:
             self.name_log_formats(scope)
         for name, check in (("access_log", self.check_access_logs), ("error_log", self.check_error_logs)):

@@ -190,8 +190,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("chunked_transfer_encoding", LEVELS, flag, idle="on"),
         accepted("client_body_in_file_only", LEVELS, word(("on", "off", "clean")), idle="off"),
         accepted("client_body_early_read early_hints", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
-        accepted("resolver", LEVELS, arity=ANY_NUMBER),
-        accepted("resolver_timeout", LEVELS, time),
         accepted("post_action", WITH_IF, idle="off"),
     ),
     "How much a second (ngx_http_write_filter_module.c).": (
@@ -385,8 +383,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("tunnel_next_upstream_tries", LEVELS, number()),
     ),
     "How a group shares requests among its servers (ngx_http_upstream_*_module.c).": (
-        accepted("resolver", UPSTREAM, arity=ANY_NUMBER, inherit=OWN),
-        accepted("resolver_timeout", UPSTREAM, time, inherit=OWN),
         # The health of servers is known to all workers anyway, in memory that is as large as it needs to be.
         harmless(accepted("zone", UPSTREAM, arity=(1, 2), inherit=OWN)),
     ),

@@ -66,7 +66,10 @@ class BufferingDirectives:
         doc="The directory of temporary files, which have no name there; that of the system (/var/tmp) unless set.",
     )
     proxy_limit_rate: int | Template = directive(
-        rate, LEVELS, default="0", doc="How many bytes a second are read of each response; 0 is no limit. Only with proxy_buffering."
+        rate,
+        LEVELS,
+        default="0",
+        doc="How many bytes a second are read of each response; 0 is no limit. Only with proxy_buffering.",
     )
     proxy_tunnel_timeout: float | None = directive(
         time, LEVELS, doc="How long an upgraded connection may be without traffic; proxy_read_timeout unless set."

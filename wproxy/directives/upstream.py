@@ -46,7 +46,7 @@ _TIMES = ("fail_timeout", "slow_start")
 _FLAGS = ("backup", "down", "drain", "resolve")
 _LONGEST_ROUTE = 32
 # What has no effect yet.
-INEFFECTIVE_PARAMETERS = ("resolve", "service")
+INEFFECTIVE_PARAMETERS: tuple[str, ...] = ()
 
 
 def upstream_server(text: str, *parameters: str) -> UpstreamServer:
@@ -75,6 +75,8 @@ def upstream_server(text: str, *parameters: str) -> UpstreamServer:
             raise ValueError(f'invalid parameter "{parameter}"')
     if server.service and not server.resolve:
         raise ValueError(f'service upstream "{text}" requires "resolve" parameter')
+    if server.service and text != server.address.host:
+        raise ValueError(f'service upstream "{text}" may not have port')
     return server
 
 

@@ -214,7 +214,5 @@ def test_the_rows_are_entered_once_and_not_beside_an_effective_one(monkeypatch):
     register_accepted(accepted._rows())
     gzip = registry.find_directive("gzip", registry.HTTP)
     assert gzip and not gzip.effective
-    resolver = registry.find_directive("resolver", registry.UPSTREAM)
-    assert resolver and resolver.contexts == registry.UPSTREAM
     with pytest.raises(AssertionError, match="two rows for lock_file in one context"):
         register_accepted(accepted._rows())
