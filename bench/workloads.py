@@ -37,9 +37,7 @@ WORKLOADS = {
         Workload("post", "POST of 1 KB, 40-byte response, 64 keepalive clients", script="post.lua"),
         Workload("10m", "10 MB response, 8 keepalive clients", path="/10m", connections=8, response_bytes=TEN_MB),
         Workload("static1k", "a file of 1 KB, 64 keepalive clients", path="/static/1k"),
-        Workload(
-            "static10m", "a file of 10 MB, 8 keepalive clients", path="/static/10m", connections=8, response_bytes=TEN_MB
-        ),
+        Workload("static10m", "a file of 10 MB, 8 keepalive clients", path="/static/10m", connections=8, response_bytes=TEN_MB),
         Workload("connect", "40-byte response, a new client connection each", headers=("Connection: close",)),
     )
 }

@@ -5,6 +5,9 @@ a reload does not forget who is failing (nginx forgets: process.md §5). A recor
 given out again; "nobody" includes old workers that still finish their requests, for they would count failures
 against a stranger.
 
+Each record says whose it is, by a digest of that name: a master that takes over the memory from another one (an upgrade
+of the program) finds the records of its peers again.
+
 Record 0 belongs to no peer: it is what a `Peer` has that was never given one.
 """
 
@@ -13,32 +16,48 @@ from __future__ import annotations
 import heapq
 from collections.abc import Hashable, Iterable
 from dataclasses import replace
+from hashlib import blake2b
 
 from wproxy.config.model import Upstream
 from wproxy.config.tree import ConfigurationError, Problem
-from wproxy.shared import FIRST_LATE_PEER, PEER_WORDS, SharedWords
+from wproxy.shared import FIRST_LATE_PEER, HEAD_RECORDS, PEER_IDENTITY, SharedWords
 
 # Upstream, peer, and which one of several of that name in that upstream.
 Key = tuple[str, str, int]
+
+# What the record says of its peer.
+Identity = tuple[int, int]
+NOBODY: Identity = (0, 0)
 
 
 class PeerRecords:
     """The allocation of records. A holder is anything that stands for a generation."""
 
     def __init__(self, shared: SharedWords) -> None:
+        """What another master left in the memory is kept until `forget_inherited`, for peers that have its name."""
         self._shared = shared
         self._records: dict[Key, int] = {}
         self._held: dict[Hashable, frozenset[Key]] = {}
-        self._free = list(range(1, FIRST_LATE_PEER))  # ascending, so it is a heap: the lowest is given out first
+        self._inherited: dict[Identity, int] = {}
+        for record in range(1, shared.head(HEAD_RECORDS)):
+            identity = self._identity(record)
+            if identity != NOBODY:
+                self._inherited[identity] = record
+        # Ascending, so it is a heap: the lowest is given out first.
+        self._free = sorted(set(range(1, FIRST_LATE_PEER)).difference(self._inherited.values()))
 
     def hold(self, holder: Hashable, keys: Iterable[Key]) -> dict[Key, int]:
         """A record for each key, the old one where there is one; raises ConfigurationError when too few are left."""
         wanted = frozenset(keys)
-        missing = sorted(wanted - self._records.keys())
-        if len(missing) > len(self._free):
+        missing = {key: identity_of(key) for key in sorted(wanted - self._records.keys())}
+        if len(missing.values() - self._inherited.keys()) > len(self._free):
             raise ConfigurationError(Problem(f"too many peers in all upstreams: there is room for {FIRST_LATE_PEER - 1}"))
-        for key in missing:
-            self._records[key] = heapq.heappop(self._free)
+        for key, identity in missing.items():
+            record = self._inherited.pop(identity, 0)
+            if not record:
+                record = heapq.heappop(self._free)
+                self._introduce(record, identity)
+            self._records[key] = record
         self._held[holder] = wanted
         return {key: self._records[key] for key in wanted}
 
@@ -46,14 +65,37 @@ class PeerRecords:
         """This generation has ended, or never began: free what no other one holds."""
         abandoned = self._held.pop(holder, frozenset())
         for key in abandoned.difference(*self._held.values()):
-            record = self._records.pop(key)
-            offset = self._shared.peer_offset(record)
-            for word in range(offset, offset + PEER_WORDS):
-                self._shared.words[word] = 0
-            heapq.heappush(self._free, record)
+            self._clear(self._records.pop(key))
+
+    def forget_inherited(self) -> None:
+        """The master before us and its workers have ended: free what was theirs and is not ours."""
+        while self._inherited:
+            self._clear(self._inherited.popitem()[1])
+
+    def _identity(self, record: int) -> Identity:
+        offset = self._shared.peer_offset(record) + PEER_IDENTITY
+        return self._shared.words[offset], self._shared.words[offset + 1]
+
+    def _introduce(self, record: int, identity: Identity) -> None:
+        """Write into a record whose it is."""
+        offset = self._shared.peer_offset(record) + PEER_IDENTITY
+        self._shared.words[offset], self._shared.words[offset + 1] = identity
+        if self._shared.head(HEAD_RECORDS) <= record:
+            self._shared.set_head(HEAD_RECORDS, record + 1)
+
+    def _clear(self, record: int) -> None:
+        """Zero a record that no worker has any more, and its rows, and give it back."""
+        self._shared.clear_record(record)
+        heapq.heappush(self._free, record)
 
     def __repr__(self) -> str:
         return f"<records of {len(self._records)} peers, held by {len(self._held)}>"
+
+
+def identity_of(key: Key) -> Identity:
+    """Sixteen bytes that stand for a peer, as two words."""
+    digest = blake2b("\0".join(map(str, key)).encode("utf-8", "surrogateescape"), digest_size=16).digest()
+    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
 
 
 def assign_records(upstreams: Iterable[Upstream], records: PeerRecords, holder: Hashable) -> None:

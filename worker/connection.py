@@ -317,9 +317,15 @@ def abandon(response: Response) -> None:
 async def finish_response(connection: Connection, request: Request, response: Response, unsent: memoryview | None) -> None:
     """Send what `start_response` could not, at the client's pace. Raises ClientGone, TimedOut, OSError, UpstreamFailure."""
     try:
-        if unsent:
+        if unsent and isinstance(response.source, ProxiedBody) and len(unsent) <= len(response.body):
+            # Its source counts it, and reads on if the client is slow.
+            request.bytes_sent -= len(unsent)
+            request.body_bytes_sent -= len(unsent)
+            response.source.put_first(unsent)
+        elif unsent:
             await park(connection.stream, WRITE, request.location.send_timeout)
             await send_all(connection.stream, unsent, request.location.send_timeout)
+        response.body = b""  # a slow client would keep it for long
         if response.source is not None:
             await send_rest(connection, request, response)
         elif response.tunnel is not None:
@@ -408,6 +414,8 @@ async def serve_tunnel(connection: Connection, request: Request, tunnel: Tunnel)
     early, connection.buffer = connection.buffer, b""
     loop = connection.worker.loop
     timeouts = Timeouts(location.proxy_read_timeout, location.proxy_send_timeout, location.send_timeout)
+    if location.proxy_tunnel_timeout is not None:
+        timeouts = timeouts._replace(proxy_read_timeout=location.proxy_tunnel_timeout, idle_setting="proxy_tunnel_timeout")
     end, sent, received = await run_tunnel(loop, connection.stream, tunnel.upstream, early, timeouts)
     request.body_bytes_sent += sent
     request.bytes_sent += sent
@@ -565,12 +573,13 @@ def unreadable_request(connection: Connection) -> Request:
         connection.client.clock.now,
     )
     request.request_length = len(connection.buffer)
-    request.server = connection.plan.default
+    request.location = connection.plan.default.locations.fallback
     host = HOST_LINE(connection.buffer)
     if host is not None:
         with suppress(RegexTimedOut):
-            request.server = connection.client.listener.servers.find(host[1].lower().removesuffix(b"."), request)
-    request.location = request.server.locations.fallback
+            server = connection.client.listener.servers.find(host[1].lower().removesuffix(b"."), request)
+            request.location = server.locations.fallback
+    request.server = request.location.server
     request.keepalive = False
     return request
 

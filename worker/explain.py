@@ -148,6 +148,12 @@ class ToldServer:
         self._trace.located(location)
         return location
 
+    @property
+    def fallback(self) -> Location:
+        """Where a request goes whose head cannot be read: then there is none to tell of."""
+        self._trace.is_refused = True
+        return self._server.locations.fallback
+
 
 def name_of(server: Server, host: bytes, request: Request) -> tuple[str, str]:
     """Which of its names a host fits, and where that stands: they are asked as those of a listener are."""
@@ -363,7 +369,7 @@ def run(worker: ExplainingWorker, listener: Listener, question: Question, places
     finally:
         coroutine.close()
     request: Request | None = trace.request
-    if request is None or not hasattr(request, "location"):
+    if request is None or trace.is_refused or not hasattr(request, "location"):
         status = stream.sent.split(b" ")[1].decode() if stream.sent else "no answer"
         why = worker.error_log.said[-1][1].partition(" while reading ")[0]
         raise CannotExplain(f"the request is refused with {status}: {why}")

@@ -21,10 +21,12 @@ from copy import copy
 from typing import TYPE_CHECKING
 
 from worker.access import Decide, satisfy
+from worker.content.autoindex import listing
 from worker.content.index import indexing
 from worker.content.pages import error_response
+from worker.content.precompressed import sending_precompressed
 from worker.content.proxy_variable import proxying_to_variable
-from worker.content.static import serving_files
+from worker.content.static import serving_files, serving_files_at_once
 from worker.content.try_files import trying_files
 from worker.error_pages import error_pages_of, page_for
 from worker.filters import filter_of
@@ -83,6 +85,16 @@ def index(location: Location) -> Handler | None:
     return indexing(location)
 
 
+def autoindex(location: Location) -> Handler | None:
+    """The list of a directory."""
+    return listing(location)
+
+
+def precompressed(location: Location) -> Handler | None:
+    """gzip_static and its kin."""
+    return sending_precompressed(location)
+
+
 def static(location: Location) -> Handler:
     """Files: the last resort of a location without content of another kind."""
     return serving_files(location)
@@ -90,7 +102,17 @@ def static(location: Location) -> Handler:
 
 # Handlers of the access phase, for `satisfy`; the modules to come are rows here.
 ACCESS: tuple[Callable[[Location], Decide | None], ...] = ()
-PHASES: tuple[Callable[[Location], Handler | None], ...] = (access, precontent, proxying, index, static)
+PHASES: tuple[Callable[[Location], Handler | None], ...] = (
+    access,
+    precontent,
+    proxying,
+    index,
+    autoindex,
+    precompressed,
+    static,
+)
+# Of these only `static` has to do with a URI that has no slash at its end.
+FOR_FILES = (index, autoindex, static)
 
 
 # Settings that every request reads. A default lives on the class, and reading it there through the location costs ten times
@@ -130,10 +152,13 @@ def attach(location: Location, worker: Worker) -> None:
     location.error_pages = error_pages_of(location)
     location.filter = filter_of(location)
     location.handlers = handlers = handlers_of(location)
-    is_simple = len(handlers) == 1 and not (
-        location.steps or location.error_pages or location.internal or location.for_other_methods
-    )
-    location.answer = handlers[0] if is_simple else drive
+    is_open = not (location.steps or location.internal or location.for_other_methods)
+    if is_open and len(handlers) == 1 and not location.error_pages:
+        location.answer = handlers[0]
+    elif is_open and all(phase in FOR_FILES or phase(location) is None for phase in PHASES):
+        location.answer = serving_files_at_once(location, drive, settle)
+    else:
+        location.answer = drive
     for name in _READ_BY_EVERY_REQUEST:
         setattr(location, name, getattr(location, name))
 

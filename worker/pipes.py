@@ -92,6 +92,11 @@ class PipePool:
         self.made = 0
         self.idle: list[Pipe] = []
 
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether all that there may be are lent: that many transfers are stuck."""
+        return not self.idle and self.made >= self.most
+
     def take(self) -> Pipe | None:
         """An empty pipe; None when there are enough, or when the system gives none that is worth it."""
         if self.idle:

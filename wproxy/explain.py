@@ -261,6 +261,7 @@ class Trace:
     def __init__(self, places: Places) -> None:
         self.steps: list[dict[str, Any]] = []
         self.location_why = ""
+        self.is_refused = False  # the head of the request could not be read
         self.file = ""
         self.last_step: object = None
         self.location: Location | None = None

@@ -23,7 +23,7 @@ DEFAULT_TYPES = {"html": "text/html", "gif": "image/gif", "jpg": "image/jpeg"}
 _DEFAULT = (DEFAULT_TYPES,)
 
 # The blocks that a location inherits, by their identity (they are kept, so that it stays theirs), and what they tell together.
-TypeTables = dict[int, tuple[tuple[dict[str, str], ...], dict[bytes, bytes]]]
+TypeTables = dict[tuple[int, bool], tuple[tuple[dict[str, str], ...], dict[bytes, bytes]]]
 
 _CLIMBS = re.compile(rb"(?:^|/)\.\.(?:/|$)").search
 
@@ -79,7 +79,7 @@ class FilePlan:
                 self.whole = True
             else:
                 self.cut = len(owner.prefix)
-        self._types = _type_table(location.types or _DEFAULT, tables)
+        self._types = _type_table(location.types, location.mime_types == "complete", tables)
         self.default_type = _encode(location.default_type)
         self.heads: dict[Any, tuple[ResponseFields, int, int, bool]] = {}
 
@@ -141,12 +141,17 @@ class FilePlan:
         return f"<files {'alias' if self.is_alias else 'root'} {self.root!r}>"
 
 
-def _type_table(blocks: tuple[dict[str, str], ...], tables: TypeTables) -> dict[bytes, bytes]:
-    """The type of each extension that these blocks tell."""
-    known = tables.get(id(blocks))
+def _type_table(blocks: tuple[dict[str, str], ...], is_complete: bool, tables: TypeTables) -> dict[bytes, bytes]:
+    """The type of each extension: what these blocks tell, on top of the complete table or, if there are none, of nginx's."""
+    known = tables.get((id(blocks), is_complete))
     if known is None:
-        made = {_encode(extension): _encode(kind) for block in blocks for extension, kind in block.items()}
-        known = tables[id(blocks)] = blocks, made
+        first: tuple[dict[str, str], ...] = () if blocks else _DEFAULT
+        if is_complete:
+            from wproxy.mime_types import COMPLETE_TYPES  # most configurations bring their own
+
+            first = (COMPLETE_TYPES,)
+        made = {_encode(extension): _encode(kind) for block in (*first, *blocks) for extension, kind in block.items()}
+        known = tables[id(blocks), is_complete] = blocks, made
     return known[1]
 
 

@@ -1,67 +1,208 @@
-"""Passive health of a peer: max_fails and fail_timeout with nginx's accounting (proxy.md §4.2), on words all workers share.
+"""Passive health of a peer: max_fails and fail_timeout with nginx's accounting (proxy.md §4.2), one for all workers.
 
     fails      failures counted against the peer
     accessed   when the last of them was, in whole seconds of a clock that all processes share
-    checked    when it was last chosen after a failure, or failed
+    checked    when it was last chosen in spite of failures, or failed
 
-A peer that has never failed costs one look at `fails`. After fail_timeout one request probes it: choosing it stamps
-`checked`, so that nobody else does until that time has passed again; success then clears `fails`.
+After fail_timeout one request probes a peer that rests: choosing it stamps `checked`, so that nobody else does until that
+time has passed again; success then clears `fails`.
 
-Any worker may write these words, without a lock: a count lost between two workers costs one attempt more before the peer
-rests, nothing else.
+Each worker writes into its own row of the shared memory only (`wproxy.shared`), and every word there only grows. The three
+numbers are read off the rows of all workers, without a lock:
+
+    fails      sum of ROW_FAILED - greatest ROW_FORGIVEN
+    accessed   greatest ROW_ACCESSED
+    checked    greatest ROW_CHECKED
+
+To forgive is to note how many failures there have been so far. A failure that nobody had seen then is not among them, so no
+count is ever lost. What follows depends on the order of loads and stores, and only on that:
+
+  * a failure stores its time first and is counted last; who forgives adds up the failures first and reads the times last.
+    So whatever failure it forgives, it knows the time of.
+  * killed between two stores, a worker leaves at worst the time of a failure that was not counted: the peer rests a little
+    longer, and the next probe's success forgives as always.
+
+Rows are read again only when the peer's version has changed: the one word that all workers write, after their own, each with
+values that no one else and no one before has written. What changes while we add up changes the version after we have read it.
+A worker killed just before it writes the version is the reason why, of a peer that has ever failed, rows are read again each
+second, too. (So is a processor that shows others our stores in another order, as ARM may.) The version of a peer that has never
+failed is 0, and looking at that is all that its requests cost.
+
+Exactly one worker may probe, and single words cannot decide that between equals: for this moment, once in fail_timeout, the
+record is locked (`wproxy.record_locks`). Nobody waits for the lock: who does not get it, does not probe.
 """
 
 from __future__ import annotations
 
-FAILS = 0
-ACCESSED = 1
-CHECKED = 2
+from wproxy.record_locks import RecordLocks
+from wproxy.shared import (
+    HEAD_SLOTS,
+    PEER_VERSION,
+    ROW_ACCESSED,
+    ROW_CHANGES,
+    ROW_CHECKED,
+    ROW_FAILED,
+    ROW_FORGIVEN,
+    SLOT_ROWS_WORDS,
+    row_offset,
+)
+
+# The version's upper bits name its writer, the others are that writer's count of changes.
+_CHANGES_BITS = 48
 
 
 class Health:
-    """The shared record of one peer. Times are whole seconds; max_fails 0 means that it never rests."""
+    """One peer as one worker sees it. Times are whole seconds; max_fails 0 means that it never rests."""
 
-    __slots__ = ("_base", "_words", "fail_timeout", "max_fails")
+    __slots__ = (
+        "_accessed",
+        "_checked",
+        "_fails",
+        "_failures",
+        "_first",
+        "_locks",
+        "_looked",
+        "_row",
+        "_seen",
+        "_signature",
+        "_slots",
+        "_version",
+        "_words",
+        "fail_timeout",
+        "max_fails",
+    )
 
-    def __init__(self, words: memoryview, base: int, max_fails: int, fail_timeout: float) -> None:
+    def __init__(
+        self,
+        words: memoryview,
+        base: int,
+        max_fails: int,
+        fail_timeout: float,
+        slot: int = 0,
+        locks: RecordLocks | None = None,
+    ) -> None:
+        """base: where the peer's record begins, in words; slot: of this worker; locks: None where no one else writes.
+
+        Raises ValueError when the memory has no room for such a slot.
+        """
         self._words = words
-        self._base = base
+        self._version = base + PEER_VERSION
+        self._first = row_offset(base, 0)
+        self._row = row_offset(base, slot)
+        if self._row >= len(words):
+            raise ValueError(f"no room for the rows of slot {slot}")
+        self._slots = slot + 1  # at least: a process alone has nobody who counts the slots in use
+        self._signature = (slot + 1) << _CHANGES_BITS
+        self._locks = locks
         self.max_fails = max_fails
         self.fail_timeout = fail_timeout
+        self._seen = 0  # the version that the following were read at
+        self._looked = -1  # and the second
+        self._failures = 0  # of all workers, ever
+        self._fails = 0
+        self._accessed = 0
+        self._checked = 0
 
     @property
     def fails(self) -> int:
         """The failures counted against it."""
-        value: int = self._words[self._base]
-        return value
+        version = self._words[self._version]
+        if not version:
+            return 0
+        if version != self._seen:
+            self._look()
+        return self._fails
 
     def may_serve(self, now: int) -> bool:
         """Whether it does not rest now."""
-        fails = self._words[self._base]
-        if not fails or not self.max_fails or fails < self.max_fails:
+        version = self._words[self._version]
+        if not version:
             return True
-        return bool(now - self._words[self._base + CHECKED] > self.fail_timeout)
+        if version != self._seen or now != self._looked:
+            self._looked = now
+            self._look()
+        if not self._fails:
+            return True
+        return not self._is_failed or now - self._checked > self.fail_timeout
 
-    def choose(self, now: int) -> None:
-        """It was chosen for a request."""
-        base = self._base
-        if self._words[base] and now - self._words[base + CHECKED] > self.fail_timeout:
-            self._words[base + CHECKED] = now
+    def choose(self, now: int) -> bool:
+        """It was chosen for a request. False when it must not be used after all: another worker has begun to probe it."""
+        if not self._words[self._version] or not self.fails:
+            return True
+        is_stale = now - self._checked > self.fail_timeout
+        if self._is_failed:
+            return is_stale and self._claim(now)
+        if is_stale:
+            self._stamp(now)
+        return True
 
     def count_failure(self, now: int) -> bool:
         """A request to it failed; True when it rests from now on."""
-        base = self._base
-        fails = self._words[base] + 1
-        self._words[base + CHECKED] = now
-        self._words[base + ACCESSED] = now
-        self._words[base] = fails
-        return bool(self.max_fails and fails >= self.max_fails)
+        words = self._words
+        row = self._row
+        if not words[self._version]:
+            self._tell()  # a failure that has been counted must be looked for, even if we are killed before the end of this
+        words[row + ROW_ACCESSED] = now
+        words[row + ROW_CHECKED] = now
+        words[row + ROW_FAILED] += 1  # no one else writes it, so it cannot have changed between load and store
+        self._tell()
+        self._look()
+        return self._is_failed
 
     def count_success(self) -> None:
-        """A request to it succeeded: a probe's success forgives what was before."""
-        base = self._base
-        if self._words[base] and self._words[base + ACCESSED] < self._words[base + CHECKED]:
-            self._words[base] = 0
+        """A request to it succeeded: when it was chosen later than fail_timeout after the last failure, all is forgiven."""
+        if not self.fails:
+            return
+        self._look()
+        if self._fails and self._accessed < self._checked:
+            self._words[self._row + ROW_FORGIVEN] = self._failures
+            self._tell()
+
+    @property
+    def _is_failed(self) -> bool:
+        """Whether it has failed too often; it then rests, or somebody probes it."""
+        return bool(self.max_fails) and self._fails >= self.max_fails
+
+    def _claim(self, now: int) -> bool:
+        """Be the one who probes. Only one worker at a time gets here, and what the one before has stamped is seen."""
+        locks = self._locks
+        if locks is None:
+            self._stamp(now)
+            return True
+        if not locks.try_lock(self._version):
+            return False
+        try:
+            self._look()
+            if now - self._checked <= self.fail_timeout:
+                return not self._is_failed
+            self._stamp(now)
+            return True
+        finally:
+            locks.unlock(self._version)
+
+    def _stamp(self, now: int) -> None:
+        """It was chosen at this time, in spite of failures."""
+        self._words[self._row + ROW_CHECKED] = now
+        self._tell()
+
+    def _tell(self) -> None:
+        """Our row has changed: give the peer a version that it has never had."""
+        words = self._words
+        changes = words[self._row + ROW_CHANGES] + 1
+        words[self._row + ROW_CHANGES] = changes
+        words[self._version] = self._signature | changes
+
+    def _look(self) -> None:
+        """Read the rows of all workers. The order of loads matters: see the top of this file."""
+        words = self._words
+        self._seen = words[self._version]
+        first = self._first
+        stop = first + max(words[HEAD_SLOTS], self._slots) * SLOT_ROWS_WORDS
+        self._failures = failures = sum(words[first + ROW_FAILED : stop : SLOT_ROWS_WORDS].tolist())
+        # Forgiven failures may have been counted since we added them up; others cannot be below nothing.
+        self._fails = max(0, failures - max(words[first + ROW_FORGIVEN : stop : SLOT_ROWS_WORDS].tolist()))
+        self._checked = max(words[first + ROW_CHECKED : stop : SLOT_ROWS_WORDS].tolist())
+        self._accessed = max(words[first + ROW_ACCESSED : stop : SLOT_ROWS_WORDS].tolist())
 
     def __repr__(self) -> str:
         return f"<health: {self.fails} of {self.max_fails} fails>"

@@ -11,12 +11,22 @@ it sound without locks, whatever is killed at whatever instruction:
     head      HEAD_WORDS words, written by the master only
     message   MESSAGE_WORDS words: the outcome of the last reload in UTF-8, length in MESSAGE_LENGTH
     workers   MAX_WORKERS slots of WORKER_WORDS words, each written by one worker only (its identity by the master)
-    peers     MAX_PEERS records of PEER_WORDS words: passive health (`wproxy.health`)
+    peers     MAX_PEERS records of PEER_WORDS words: what everybody looks at first, and whose record it is
+    places    MAX_LATE_PEERS of PLACE_WORDS words: whose the records of late peers are
+    rows      for each slot MAX_PEERS rows of ROW_WORDS words: what that worker alone counts about each peer
+              (`wproxy.health`, `wproxy.peer_counters`)
+
+A peer's version is the one word with many writers: it only says that something has changed (`wproxy.health`). Rows go slot by
+slot, so that memory for one process alone ends after the first slot, and so that the rows of slots and peers that are not in
+use are never touched: the file is sparse, and 4 workers with 60 peers occupy 8 pages of its 260 MB. Rows are not cleared when
+a slot gets another worker: it counts on from where the one before it was killed, so that sums never shrink.
 """
 
 from __future__ import annotations
 
-MAGIC = 0x7770726F78790001  # "wproxy" and the layout's version: another number is another layout
+from wproxy.record_locks import RecordLocks
+
+MAGIC = 0x7770726F78790002  # "wproxy" and the layout's version: another number is another layout
 
 # Words of the head.
 HEAD_WORDS = 64
@@ -34,6 +44,8 @@ HEAD_REQUESTS = 10  # requests of workers that are gone, so that totals never sh
 HEAD_ACCEPTED = 11  # connections of workers that are gone
 HEAD_BEGUN = 12  # reloads begun; together with HEAD_ATTEMPTS, whoever asks for one can tell its own
 HEAD_REOPENED = 13  # how often the logs were opened anew
+HEAD_SLOTS = 14  # slots of workers ever in use: those from here on have nothing in their rows
+HEAD_RECORDS = 15  # records that the master has ever given out: those from here on, up to FIRST_LATE_PEER, are zero
 
 MESSAGE_WORDS = 512
 MESSAGE_OFFSET = HEAD_WORDS
@@ -58,17 +70,52 @@ SERVING = 1
 DRAINING = 2
 STATE_NAMES = ("starting", "serving", "draining")
 
+# Words of a peer's record.
 MAX_PEERS = 4096
-PEER_WORDS = 8
-PEERS_OFFSET = WORKERS_OFFSET + MAX_WORKERS * WORKER_WORDS
-
-# The last records are for peers that are found while workers run; their places: worker/resolver/records.py.
+# The last records are for peers that are found while workers run; the others are given out by `master.peer_records`.
 MAX_LATE_PEERS = 1024
 FIRST_LATE_PEER = MAX_PEERS - MAX_LATE_PEERS
-PLACES_OFFSET = PEERS_OFFSET + MAX_PEERS * PEER_WORDS
+PEER_WORDS = 16
+PEERS_OFFSET = WORKERS_OFFSET + MAX_WORKERS * WORKER_WORDS
+PEER_VERSION = 0  # changes with everything in its rows that health depends on; 0: it has never failed
+PEER_IDENTITY = 1  # two words, written by the master: whose record it is (`master.peer_records`)
 
-TOTAL_WORDS = PLACES_OFFSET + MAX_LATE_PEERS * 2
+# Places: which late peer has which record (`worker.resolver.records`).
+PLACES_OFFSET = PEERS_OFFSET + MAX_PEERS * PEER_WORDS
+PLACE_WORDS = 2
+PLACE_KEY = 0  # 0: free
+PLACE_SEEN = 1
+
+# Words of a row: one worker's about one peer. A cache line for health and one for counters.
+ROW_WORDS = 16
+ROW_FAILED = 0  # failures this worker has counted, ever
+ROW_FORGIVEN = 1  # the failures of all workers at the time when this worker forgave them
+ROW_ACCESSED = 2  # when this worker last counted a failure, in seconds of the monotonic clock
+ROW_CHECKED = 3  # when it last failed there, or chose it in spite of failures
+ROW_CHANGES = 4  # how often this worker has changed the version
+ROW_REQUESTS = 8  # requests sent there
+ROW_ACTIVE = 9  # requests under way now
+ROW_RECEIVED = 10  # bytes from there
+ROW_SENT = 11  # bytes to there
+ROW_HEADER_TIME = 12  # moving average of the time to a response's head, microseconds
+ROW_RESPONSE_TIME = 13  # and to its end
+
+SLOT_ROWS_WORDS = MAX_PEERS * ROW_WORDS
+ROWS_OFFSET = PLACES_OFFSET + MAX_LATE_PEERS * PLACE_WORDS
+
+# What one process alone needs: the rows of one slot.
+PRIVATE_WORDS = ROWS_OFFSET + SLOT_ROWS_WORDS
+PRIVATE_BYTES = PRIVATE_WORDS * 8
+
+TOTAL_WORDS = PRIVATE_WORDS
 TOTAL_BYTES = TOTAL_WORDS * 8
+
+
+def row_offset(record_offset: int, slot: int) -> int:
+    """Where the row of that slot begins about the peer whose record begins there; both in words."""
+    if not 0 <= slot < MAX_WORKERS:
+        raise ValueError(f"no slot {slot} for a worker")
+    return ROWS_OFFSET + slot * SLOT_ROWS_WORDS + (record_offset - PEERS_OFFSET) // PEER_WORDS * ROW_WORDS
 
 
 class WorkerSlot:
@@ -91,23 +138,47 @@ class WorkerSlot:
         self._words[self._base + word] = value
 
     def clear(self) -> None:
-        """Free the slot: every word zero, the pid first."""
+        """Free the slot, or make it ready for a worker; only the master does, while nobody has it.
+
+        Every word is zero then, the pid first. Of its rows only what is true no longer goes: requests under way.
+        """
+        words = self._words
         for word in range(WORKER_WORDS):
-            self._words[self._base + word] = 0
+            words[self._base + word] = 0
+        rows = ROWS_OFFSET + self.index * SLOT_ROWS_WORDS
+        if rows >= len(words):  # the memory of one process alone
+            return
+        if words[HEAD_SLOTS] <= self.index:
+            words[HEAD_SLOTS] = self.index + 1
+            return
+        keys = words[PLACES_OFFSET + PLACE_KEY : PLACES_OFFSET + MAX_LATE_PEERS * PLACE_WORDS : PLACE_WORDS].tolist()
+        for record in (*range(words[HEAD_RECORDS]), *(FIRST_LATE_PEER + place for place, key in enumerate(keys) if key)):
+            words[rows + record * ROW_WORDS + ROW_ACTIVE] = 0
 
     def __repr__(self) -> str:
         return f"<slot {self.index}: pid {self.get(WORKER_PID)} {STATE_NAMES[self.get(WORKER_STATE)]}>"
 
 
 class SharedWords:
-    """The whole memory, with names. `words` is a view of TOTAL_WORDS unsigned 8-byte words."""
+    """The memory, with names.
 
-    __slots__ = ("words",)
+    words: a view of PRIVATE_WORDS to TOTAL_WORDS unsigned 8-byte words.
+    slot: of the worker that we are; 0 for a process that has the memory alone. locks: None for that one.
+    """
+
+    __slots__ = ("locks", "slot", "words")
 
     def __init__(self, words: memoryview) -> None:
-        if len(words) < TOTAL_WORDS or words.itemsize != 8:
+        if len(words) < PRIVATE_WORDS or words.itemsize != 8:
             raise ValueError("the shared memory has another layout")
         self.words = words
+        self.slot = 0
+        self.locks: RecordLocks | None = None
+
+    def become_worker(self, slot: int, fileno: int) -> None:
+        """From now on this process writes into the rows of that slot, and locks records of that descriptor of the memory."""
+        self.slot = slot
+        self.locks = RecordLocks(fileno) if fileno >= 0 else None
 
     def head(self, word: int) -> int:
         """A word of the head: HEAD_GENERATION, ..."""
@@ -132,6 +203,20 @@ class SharedWords:
         if not 0 <= index < MAX_PEERS:
             raise ValueError(f"no record {index} for a peer")
         return PEERS_OFFSET + index * PEER_WORDS
+
+    def row_offset(self, slot: int, index: int) -> int:
+        """Where the row of that slot about that peer begins, in words."""
+        return row_offset(self.peer_offset(index), slot)
+
+    def clear_record(self, index: int) -> None:
+        """Zero a record that no worker uses any more, and the rows about it in all slots."""
+        words = self.words
+        parts = [(self.peer_offset(index), PEER_WORDS)]
+        slots = max(words[HEAD_SLOTS], self.slot + 1)
+        parts += [(self.row_offset(slot, index), ROW_WORDS) for slot in range(slots)]
+        for offset, count in parts:
+            for word in range(offset, offset + count):
+                words[word] = 0
 
     def write_outcome(self, serves: bool, message: str) -> None:
         """Publish the end of a load: the text first, the number that readers wait for last."""

@@ -27,8 +27,8 @@ def test_wproxy_toml_says_what_nginx_conf_says():
 
 @pytest.mark.parametrize("write", [nginx_proxy, wproxy_proxy])
 def test_a_user_is_named_to_root_only(write):
-    assert "root" in write("/tmp/x", 1, 2, is_root=True)
-    assert "root" not in write("/tmp/x", 1, 2, is_root=False)
+    assert re.search(r'^user (= "root"|root;)$', write("/tmp/x", 1, 2, is_root=True), re.MULTILINE)
+    assert "user" not in write("/tmp/x", 1, 2, is_root=False)
 
 
 def test_nginx_keeps_its_files_in_the_folder():

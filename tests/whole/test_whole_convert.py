@@ -157,7 +157,7 @@ def test_a_shell_sends_it_where_it_should_go(tmp_path):
         ),
         ("a.conf", "events {}\n#\nhttp { a '\udcff'; }", [r"not UTF-8: byte 0xff cannot stand in TOML in .*a\.conf:3$"]),
         ("a.toml", "a = [", [r" in .*a\.toml:1"]),
-        ("a.toml", 'http = 3\nhttp = "x"\n', [r" in .*a\.toml"]),
+        ("a.toml", 'user = "a"\nuser = "x"\n', [r" in .*a\.toml:2:"]),
     ],
 )
 def test_a_broken_file_gets_its_lines(name, text, complaints, tmp_path, capfdbinary):

@@ -135,13 +135,15 @@ _OWN_LINES = re.compile(rb"\r\n(?:Date|Server): [^\r]*")
 
 
 def comparable(answer: bytes) -> str:
-    """An answer without what is bound to differ: dates, the name of the server, and the length of pages that bear it."""
+    """An answer without what is bound to differ: dates, boundaries, the name of the server, and the length of pages that bear it."""
     head, blank, body = answer.partition(b"\r\n\r\n")
     head = _OWN_LINES.sub(b"", head)
     named = re.sub(rb"(?<=<hr><center>)(nginx|wproxy)[^<]*", b"NAME", body)
     if named != body or (not body and b"text/html" in head):
         head = re.sub(rb"Content-Length: \d+", b"Content-Length: PAGE", head)
-    return (head + blank + named).decode("latin-1")
+    whole = head + blank + named
+    boundary = re.search(rb"boundary=(\d{20})", head)
+    return (whole.replace(boundary[1], b"BOUNDARY") if boundary else whole).decode("latin-1")
 
 
 class LogReader:

@@ -357,6 +357,12 @@ def test_a_request_that_would_not_be_read_is_refused_in_the_same_words(method, t
     assert "\n" not in str(caught.value)
 
 
+def test_a_refusal_that_has_an_error_page_is_a_refusal_all_the_same():
+    text = "events {}\nhttp { server { listen 8080; server_name a; error_page 400 /e; location = /e { return 200 x; } } }"
+    with pytest.raises(CannotExplain, match="the request is refused with 400: client sent invalid request"):
+        asked(text, "http://a:8080/%00")
+
+
 def considered(found: Explanation) -> list[tuple[str, str, str]]:
     """Of the first search for a location: another may follow for an error page."""
     step = next(step for step in found.steps if step["kind"] == "location")

@@ -212,6 +212,19 @@ def test_virtual_servers_and_hosts(same_as_nginx: Comparison) -> None:
     same_as_nginx(SELECTION, cases)
 
 
+def test_the_page_of_a_refusal_is_of_the_server_that_host_names(same_as_nginx: Comparison) -> None:
+    servers = "".join(
+        f'server {{ listen 127.0.0.1:PORT; server_name {name}; error_page 400 /e; location = /e {{ return 200 "{answer}"; }} }}'
+        for name, answer in (("default", 1), ("exact.test", 2), ("~^re[0-9]$", 3))
+    )
+    bad = [b"A B: c", b"Content-Length: x", b"X: a\0b", b"Content-Length: 1\r\nTransfer-Encoding: chunked"]
+    hosts = [b"exact.test", b"EXACT.test.:80", b"re1", b"other"]
+    lines = [(b"Host: " + host, field) for host in hosts for field in bad]
+    lines += [(b"Content-Length: x", b"Host: exact.test"), (b"Host: exact.test", b"Host: re1"), (b"Host: a..b",), (b"X: y",)]
+    end = b"\r\nConnection: close\r\n\r\n"
+    same_as_nginx(servers, [b"GET / HTTP/1.1\r\n" + b"\r\n".join(fields) + end for fields in lines])
+
+
 def test_normalised_uris(same_as_nginx: Comparison) -> None:
     targets = ["/", "//", "///a", "/a//b", "/a/./b", "/a/../b", "/a/..", "/a/.", "/..", "/../x", "/a/../../x", "/.", "/./", "/.a", "/..a", "/...",
                "/a/.../b", "/a/..b/c", "/%41%62", "/%2e", "/%2E%2e/x", "/a/%2e%2e/b", "/a%2fb", "/a%2f..%2fb", "/a%2F%2e%2E%2fb", "/%2f%2f", "/a%252e",
@@ -229,7 +242,7 @@ def test_normalised_uris(same_as_nginx: Comparison) -> None:
 def test_request_lines(same_as_nginx: Comparison) -> None:
     end = b"\r\nHost: h\r\nConnection: close\r\n\r\n"
     lines = [b"GET / HTTP/1.1", b"\r\n\r\nGET / HTTP/1.1", b"\n\nGET / HTTP/1.1", b"M_X-Y / HTTP/1.1", b"get / HTTP/1.1", b"G1T / HTTP/1.1",
-             b"GET * HTTP/1.1", b"OPTIONS * HTTP/1.1", b"GET x HTTP/1.1", b"GET  HTTP/1.1", b"GET / HTTP/2.0", b"GET / HTTP/3.1", b"GET / HTTP/0.9",
+             b"GET * HTTP/1.1", b"OPTIONS * HTTP/1.1", b"GET x HTTP/1.1", b"GET  HTTP/1.1", b"GET / HTTP/2.0", b"GET / HTTP/3.1", b"GET / HTTP/11.1", b"GET / HTTP/0.9",
              b"GET / http/1.1", b"GET / HTTX/1.1", b"GET / HTTP/1.", b"GET / HTTP/1", b"GET / HTTP/.1", b"GET / HTTP/1.1x",
              b"GET /\x01 HTTP/1.1", b"GET /a\tb HTTP/1.1", b"GET\t/ HTTP/1.1", b"GET /\x7f HTTP/1.1",
              b"TRACE / HTTP/1.1", b"TRACE http://h/ HTTP/1.1", b" GET / HTTP/1.1", b"GET / HTTP/1.2",

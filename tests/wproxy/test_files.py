@@ -20,6 +20,7 @@ def place(pattern: str = "/", modifier: str = "", around: Any = None, **settings
         modifier=modifier,
         root=around.root if around else root("html"),
         alias=around.alias if around else None,
+        mime_types="nginx",
         types=(),
         default_type="text/plain",
     )

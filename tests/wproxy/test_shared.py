@@ -7,21 +7,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wproxy import shared as layout
+from wproxy.record_locks import RecordLocks
 from wproxy.shared import (
     DRAINING,
+    FIRST_LATE_PEER,
     HEAD_ATTEMPTS,
     HEAD_GENERATION,
     HEAD_MESSAGE_LENGTH,
     HEAD_OUTCOME,
+    HEAD_RECORDS,
+    HEAD_SLOTS,
     HEAD_WORDS,
     MAX_LATE_PEERS,
     MAX_PEERS,
     MAX_WORKERS,
     MESSAGE_OFFSET,
     MESSAGE_WORDS,
+    PEER_IDENTITY,
+    PEER_VERSION,
     PEER_WORDS,
     PEERS_OFFSET,
+    PLACE_KEY,
+    PLACE_WORDS,
     PLACES_OFFSET,
+    PRIVATE_BYTES,
+    PRIVATE_WORDS,
+    ROW_ACTIVE,
+    ROW_REQUESTS,
+    ROW_WORDS,
+    ROWS_OFFSET,
+    SLOT_ROWS_WORDS,
     TOTAL_BYTES,
     TOTAL_WORDS,
     WORKER_PID,
@@ -34,7 +49,7 @@ from wproxy.shared import (
 
 
 def fresh() -> SharedWords:
-    return SharedWords(memoryview(bytearray(TOTAL_BYTES)).cast("Q"))
+    return SharedWords(memoryview(bytearray(PRIVATE_BYTES)).cast("Q"))
 
 
 @pytest.fixture
@@ -54,8 +69,17 @@ def test_the_parts_follow_each_other_without_gap_or_overlap():
     assert WORKERS_OFFSET == MESSAGE_OFFSET + MESSAGE_WORDS
     assert PEERS_OFFSET == WORKERS_OFFSET + MAX_WORKERS * WORKER_WORDS
     assert PLACES_OFFSET == PEERS_OFFSET + MAX_PEERS * PEER_WORDS
-    assert TOTAL_WORDS == PLACES_OFFSET + MAX_LATE_PEERS * 2
-    assert TOTAL_BYTES == 8 * TOTAL_WORDS
+    assert ROWS_OFFSET == PLACES_OFFSET + MAX_LATE_PEERS * PLACE_WORDS
+    assert MAX_LATE_PEERS == MAX_PEERS - FIRST_LATE_PEER
+    assert SLOT_ROWS_WORDS == MAX_PEERS * ROW_WORDS
+    assert TOTAL_WORDS == ROWS_OFFSET + MAX_WORKERS * SLOT_ROWS_WORDS
+    assert PRIVATE_WORDS == ROWS_OFFSET + SLOT_ROWS_WORDS
+    assert (TOTAL_BYTES, PRIVATE_BYTES) == (8 * TOTAL_WORDS, 8 * PRIVATE_WORDS)
+
+
+def test_no_two_peers_and_no_two_workers_share_a_cache_line():
+    """A processor that writes into a line takes it from all others: 64 bytes, here in words."""
+    assert [number % 8 for number in (PEERS_OFFSET, PEER_WORDS, ROWS_OFFSET, ROW_WORDS, ROW_REQUESTS)] == [0] * 5
 
 
 @pytest.mark.parametrize(
@@ -63,8 +87,10 @@ def test_the_parts_follow_each_other_without_gap_or_overlap():
     [
         ({name: word for name, word in constants("HEAD_").items() if name != "HEAD_WORDS"}, HEAD_WORDS),
         ({name: word for name, word in constants("WORKER_").items() if name != "WORKER_WORDS"}, WORKER_WORDS),
+        ({name: word for name, word in constants("ROW_").items() if name != "ROW_WORDS"}, ROW_WORDS),
+        ({"VERSION": PEER_VERSION, "IDENTITY": PEER_IDENTITY, "its second half": PEER_IDENTITY + 1}, PEER_WORDS),
     ],
-    ids=["head", "worker"],
+    ids=["head", "worker", "row", "peer"],
 )
 def test_every_word_has_a_place_of_its_own(words, room):
     assert len(set(words.values())) == len(words)
@@ -74,9 +100,9 @@ def test_every_word_has_a_place_of_its_own(words, room):
 @pytest.mark.parametrize(
     "words",
     [
-        memoryview(bytearray(TOTAL_BYTES - 8)).cast("Q"),
-        memoryview(bytearray(TOTAL_BYTES)),
-        memoryview(bytearray(TOTAL_BYTES)).cast("I"),
+        memoryview(bytearray(PRIVATE_BYTES - 8)).cast("Q"),
+        memoryview(bytearray(PRIVATE_BYTES)),
+        memoryview(bytearray(PRIVATE_BYTES)).cast("I"),
         memoryview(b"").cast("Q"),
     ],
     ids=["a word short", "bytes", "half words", "nothing"],
@@ -125,6 +151,60 @@ def test_a_cleared_slot_is_free_and_its_neighbours_stay(shared):
     assert not any(shared.worker(1).get(word) for word in range(WORKER_WORDS))
 
 
+def test_a_slot_that_is_made_ready_is_among_those_whose_rows_are_looked_at():
+    words = memoryview(bytearray(PRIVATE_BYTES + 2 * 8 * SLOT_ROWS_WORDS)).cast("Q")
+    shared = SharedWords(words)
+    assert shared.head(HEAD_SLOTS) == 0
+    for index, slots in ((1, 2), (0, 2), (2, 3)):
+        shared.worker(index).clear()
+        assert shared.head(HEAD_SLOTS) == slots
+
+
+def test_a_cleared_slot_keeps_what_was_counted_in_its_rows_but_has_nothing_under_way():
+    shared = SharedWords(memoryview(bytearray(PRIVATE_BYTES + 8 * SLOT_ROWS_WORDS)).cast("Q"))
+    shared.set_head(HEAD_RECORDS, 3)
+    shared.words[PLACES_OFFSET + 9 * PLACE_WORDS + PLACE_KEY] = 4711
+    for slot in (0, 1):
+        shared.worker(slot).clear()
+        for record in (2, FIRST_LATE_PEER + 9):
+            for word in range(ROW_WORDS):
+                shared.words[shared.row_offset(slot, record) + word] = 5
+    shared.worker(1).clear()
+    for record in (2, FIRST_LATE_PEER + 9):
+        offsets = (shared.row_offset(0, record), shared.row_offset(1, record))
+        rows = [shared.words[offset : offset + ROW_WORDS].tolist() for offset in offsets]
+        assert rows == [[5] * ROW_WORDS, [0 if word == ROW_ACTIVE else 5 for word in range(ROW_WORDS)]]
+
+
+def test_a_cleared_record_is_zero_in_all_slots_and_its_neighbours_stay():
+    shared = SharedWords(memoryview(bytearray(PRIVATE_BYTES + 8 * SLOT_ROWS_WORDS)).cast("Q"))
+    shared.worker(1).clear()
+    parts = {}
+    for record in (1, 2, 3):
+        parts[record] = [(shared.peer_offset(record), PEER_WORDS)]
+        parts[record] += [(shared.row_offset(slot, record), ROW_WORDS) for slot in (0, 1)]
+        for offset, count in parts[record]:
+            for word in range(offset, offset + count):
+                shared.words[word] = 5
+    shared.clear_record(2)
+    sums = {record: sum(sum(shared.words[offset : offset + count]) for offset, count in parts[record]) for record in parts}
+    whole = 5 * (PEER_WORDS + 2 * ROW_WORDS)
+    assert sums == {1: whole, 2: 0, 3: whole}
+
+
+def test_a_slot_beyond_the_memory_of_a_process_alone_has_no_rows_to_clear(shared):
+    shared.worker(1).clear()
+    assert shared.head(HEAD_SLOTS) == 0
+
+
+def test_a_process_writes_as_the_worker_it_became(shared):
+    assert (shared.slot, shared.locks) == (0, None)
+    shared.become_worker(3, -1)
+    assert (shared.slot, shared.locks) == (3, None)
+    shared.become_worker(3, 5)
+    assert isinstance(shared.locks, RecordLocks)
+
+
 def test_a_slot_tells_its_state(shared):
     slot = shared.worker(2)
     slot.set(WORKER_PID, 42)
@@ -136,6 +216,19 @@ def test_records_of_peers_follow_each_other(shared):
     assert shared.peer_offset(0) == PEERS_OFFSET
     assert shared.peer_offset(1) == PEERS_OFFSET + PEER_WORDS
     assert shared.peer_offset(MAX_PEERS - 1) + PEER_WORDS == PLACES_OFFSET
+
+
+def test_rows_follow_each_other_slot_by_slot(shared):
+    assert shared.row_offset(0, 0) == ROWS_OFFSET
+    assert shared.row_offset(0, 1) == ROWS_OFFSET + ROW_WORDS
+    assert shared.row_offset(0, MAX_PEERS - 1) + ROW_WORDS == shared.row_offset(1, 0) == PRIVATE_WORDS
+    assert shared.row_offset(MAX_WORKERS - 1, MAX_PEERS - 1) + ROW_WORDS == TOTAL_WORDS
+
+
+@pytest.mark.parametrize("slot", [-1, MAX_WORKERS])
+def test_there_are_so_many_slots_and_no_more(shared, slot):
+    with pytest.raises(ValueError, match=f"no slot {slot} for a worker"):
+        shared.row_offset(slot, 1)
 
 
 @pytest.mark.parametrize("index", [-1, MAX_PEERS, 10**9])

@@ -57,7 +57,7 @@ def indexing(location: Location) -> Callable[[Request], Awaitable[Response | Jum
                             return refusal
                         directory_seen = True
                     if error.errno != errno.ENOENT:
-                        return fail(request, failed("stat", shown_path(path), error), "crit")
+                        return fail(request, failed(access.looking, shown_path(path), error), "crit")
                 else:
                     if request.trace is not None:
                         request.trace.looked_for("index", shown_path(path), True)
@@ -82,7 +82,7 @@ def check_directory(request: Request, access: Access, directory: bytes, path: by
             return None  # it was searched for a name before, and that was not forbidden
         if error.errno == errno.ELOOP:
             return error_response(request, 403, request.location.server_token)
-        return fail(request, failed("stat", shown_path(directory), error), "crit")
+        return fail(request, failed(access.looking, shown_path(directory), error), "crit")
     return fail(request, f'"{shown_path(directory)}" is not a directory', "alert")
 
 

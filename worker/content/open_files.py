@@ -56,7 +56,7 @@ class OpenFile:
         self.is_file = kind == _FILE
         self.is_directory = kind == _DIRECTORY
         self.size = facts.st_size
-        self.modified = facts[8]  # stat.ST_MTIME: whole seconds
+        self.modified = int(facts[8])  # stat.ST_MTIME: whole seconds
 
     def close(self) -> None:
         """Give it back; doing so twice is allowed."""
@@ -151,16 +151,17 @@ Look = Callable[[Request, bytes], bool]
 class Access:
     """How a location opens files.
 
-    open: the file of a path, to be closed. look: whether what is there is a directory. Both raise OSError. call: the system call
-    that an error is blamed on.
+    open: the file of a path, to be closed. look: whether what is there is a directory. Both raise OSError. call, looking: the
+    system calls that errors of the two are blamed on.
     """
 
-    __slots__ = ("call", "look", "open")
+    __slots__ = ("call", "look", "looking", "open")
 
-    def __init__(self, open_file: Open, look: Look, call: str = "open") -> None:
+    def __init__(self, open_file: Open, look: Look, call: str = "open", looking: str = "stat") -> None:
         self.open = open_file
         self.look = look
         self.call = call
+        self.looking = looking
 
 
 def access_of(location: Location) -> Access:
@@ -214,7 +215,7 @@ def _checked_access(policy: SymlinkPolicy) -> Access:
         finally:
             os.close(fd)
 
-    return Access(open_file, look, "openat")
+    return Access(open_file, look, "openat", "openat")
 
 
 def _kept_access(location: Location, cache: FileCache, anew: Access) -> Access:
@@ -317,7 +318,7 @@ def _kept_access(location: Location, cache: FileCache, anew: Access) -> Access:
         file.checked = now
         return file.is_directory
 
-    return Access(open_file, look, anew.call)
+    return Access(open_file, look, anew.call, anew.looking)
 
 
 def _no_such_file() -> OSError:

@@ -1,8 +1,8 @@
 """gzip_static, brotli_static, zstd_static: a file that lies compressed beside the one that is asked for (routing.md §5.6;
 nginx: ngx_http_gzip_static_module.c).
 
-Of several that are there and accepted the smallest kind is sent: zstd, then brotli, then gzip. With `always` the client is not
-asked. Whether a client may be sent something compressed is decided as for `gzip`.
+Of several that are there and accepted the one that is smallest as a rule is sent: br, then zstd, then gzip. With `always` the
+client is not asked. With `gzip_vary` a file that lies compressed too says so, whichever of them is sent.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from worker.content.coding import accepts, may_compress
-from worker.content.open_files import NOT_FOUND, access_of, failed
-from worker.content.static import refuse_special, send_file
+from worker.content.open_files import FORBIDDEN, NOT_FOUND, OpenFile, access_of, failed
+from worker.content.static import answer_with_file, refuse_special, send_file
 from worker.logs import log_request
 from wproxy.config.model import Location
 from wproxy.files import Unmappable, shown_path
-from wproxy.http import Request, Response
+from wproxy.http import Request, Response, ResponseFields
 
-# Directive, Content-Encoding, what is added to the name of the file; the best first.
-CODINGS = (("zstd_static", b"zstd", b".zst"), ("brotli_static", b"br", b".br"), ("gzip_static", b"gzip", b".gz"))
+# Directive, Content-Encoding, what is added to the name of the file.
+CODINGS = (("brotli_static", b"br", b".br"), ("zstd_static", b"zstd", b".zst"), ("gzip_static", b"gzip", b".gz"))
+
+VARY = (b"Vary", b"Accept-Encoding")
+_VARYING = (1 << 24) - 1  # where the fields with it are kept in `ResponseFields.wire`
 
 
 def sending_precompressed(location: Location) -> Callable[[Request], Awaitable[Response | None]] | None:
@@ -31,19 +34,24 @@ def sending_precompressed(location: Location) -> Callable[[Request], Awaitable[R
     if not wanted:
         return None
     access = access_of(location)
+    says_vary = bool(getattr(location, "gzip_vary", False))
 
-    def look_for(request: Request, path: bytes, coding: bytes) -> Response | None:
+    def open_variant(request: Request, path: bytes) -> OpenFile | None:
         try:
             file = access.open(request, path)
         except OSError as error:
             if error.errno not in NOT_FOUND:
-                level = "error" if error.errno in (13, 40) else "crit"
+                level = "error" if error.errno in FORBIDDEN else "crit"
                 log_request(request, level, failed(access.call, shown_path(path), error))
             return None
+        if file.is_directory:
+            file.close()
+            return None
+        return file
+
+    def send_variant(request: Request, path: bytes, file: OpenFile, coding: bytes) -> Response:
         response = None
         try:
-            if file.is_directory:
-                return None
             response = send_file(request, file, coding) if file.is_file else refuse_special(request, path)
             return response
         finally:
@@ -57,11 +65,32 @@ def sending_precompressed(location: Location) -> Callable[[Request], Awaitable[R
             path = location.files.path(request)
         except Unmappable:
             return None  # whoever comes next says why
+        varies = False
         for coding, suffix, is_always in wanted:
-            if is_always or (accepts(request, coding) and may_compress(request)):
-                response = look_for(request, path + suffix, coding)
-                if response is not None:
-                    return response
-        return None
+            may_have = is_always or (accepts(request, coding) and may_compress(request))
+            if not may_have and not says_vary:
+                continue
+            file = open_variant(request, path + suffix)
+            if file is None:
+                continue
+            varies = varies or not is_always
+            if may_have:
+                response = send_variant(request, path + suffix, file, coding)
+                return varying(response) if says_vary and varies else response
+            file.close()
+        return varying(answer_with_file(request, access)) if says_vary and varies else None
 
     return send_precompressed
+
+
+def varying(response: Response) -> Response:
+    """The response with a Vary, unless it is an error."""
+    if response.error:
+        return response
+    fields = response.fields
+    kept: ResponseFields | None = fields.wire.get(_VARYING)
+    if kept is None:
+        kept = fields.wire[_VARYING] = fields.with_status(fields.status)
+        kept.lines = (VARY, *fields.lines)
+    response.fields = kept
+    return response

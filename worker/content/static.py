@@ -37,8 +37,6 @@ MOST_HEADS = 1024
 
 ACCEPT_RANGES = ((b"Accept-Ranges", b"bytes"),)
 
-_SLASH = 0x2F
-
 Handler = Callable[[Request], Awaitable[Response]]
 Drive = Callable[[Request], Awaitable[Response]]
 Settle = Callable[[Request, "Response | Jump"], Awaitable[Response]]
@@ -62,7 +60,7 @@ def serving_files_at_once(location: Location, drive: Drive, settle: Settle) -> H
     access = access_of(location)
 
     async def serve_file(request: Request) -> Response:
-        if request.path[-1] == _SLASH or request.body is not None:
+        if request.path[-1:] == b"/" or request.body is not None:
             return await drive(request)
         response = answer_with_file(request, access)
         return await settle(request, response) if response.error else response
@@ -119,7 +117,7 @@ def send_file(request: Request, file: OpenFile, coding: bytes = b"") -> Response
         heads[key] = fields, size, modified, stands_in
     conditions = conditions_of(request.fields)
     if conditions is not None and not stands_in:
-        response = send_on_conditions(request, file, fields, conditions)
+        response = send_on_conditions(request, file, fields, conditions, has_parts=not coding)
         if response is not None:
             return response
     return respond(request, fields, file, ((0, size),))
@@ -135,23 +133,30 @@ def head_of(location: Location, uri: bytes, size: int, modified: int, stands_in:
         content_length=size,
         server=location.server_token,
         last_modified=-1 if stands_in else modified,
-        last_lines=ACCEPT_RANGES if location.max_ranges and not stands_in else (),
+        last_lines=ACCEPT_RANGES if location.max_ranges and not stands_in and not coding else (),
     )
 
 
-def send_on_conditions(request: Request, file: OpenFile, whole: ResponseFields, conditions: Conditions) -> Response | None:
-    """What conditions make of a file: 304, 412, 206 or 416; None when the whole file is to be sent."""
+def send_on_conditions(
+    request: Request, file: OpenFile, whole: ResponseFields, conditions: Conditions, has_parts: bool = True
+) -> Response | None:
+    """What conditions make of a file: 304, 412, 206 or 416; None when the whole file is to be sent.
+
+    has_parts: what lies compressed is sent whole.
+    """
     location = request.location
     token = whole.server
-    etag = whole.lines[0][1] if location.etag else b""
+    etag = b'"%x-%x"' % (file.modified, file.size) if location.etag else b""
     status = judge(conditions, etag, file.modified, location.if_modified_since)
     if status == 304:
-        return Response(ResponseFields(304, whole.lines, server=token, last_modified=file.modified), bodiless=True)
+        return Response(
+            ResponseFields(304, whole.lines[: location.etag], server=token, last_modified=file.modified), bodiless=True
+        )
     if status == 412:
         return error_response(request, 412, token)
     wanted, if_range = conditions.range, conditions.if_range
     most = location.max_ranges
-    if wanted is None or not most or (if_range is not None and not still_holds(if_range, etag, file.modified)):
+    if wanted is None or not most or not has_parts or (if_range is not None and not still_holds(if_range, etag, file.modified)):
         return None
     try:
         parts = parse_ranges(wanted, file.size, most, most == UNLIMITED)

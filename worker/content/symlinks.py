@@ -62,11 +62,12 @@ def _open_name(at: int, name: bytes, by_owner: bool, flags: int) -> int:
             found = os.open(name, flags | os.O_NOFOLLOW, dir_fd=at)
             return _unless_link(found) if flags & os.O_PATH else found
         if not by_owner:
-            raise _loop()
+            # So the system says it of a link where a directory should be, and nginx makes a 404 of it.
+            raise _refusal(errno.ENOTDIR if flags & os.O_DIRECTORY else errno.ELOOP)
         found = os.open(os.readlink(b"", dir_fd=itself), flags, dir_fd=at)
         if os.fstat(found).st_uid != facts.st_uid:
             os.close(found)
-            raise _loop()
+            raise _refusal(errno.ELOOP)
         return found
     finally:
         os.close(itself)
@@ -76,9 +77,9 @@ def _unless_link(fd: int) -> int:
     """The descriptor, unless it is of a link itself, as O_PATH makes it."""
     if stat.S_ISLNK(os.fstat(fd).st_mode):
         os.close(fd)
-        raise _loop()
+        raise _refusal(errno.ELOOP)
     return fd
 
 
-def _loop() -> OSError:
-    return OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+def _refusal(number: int) -> OSError:
+    return OSError(number, os.strerror(number))

@@ -61,7 +61,7 @@ def trying_files(location: Location) -> Callable[[Request], Awaitable[Response |
             return access.look(request, path) == wants_directory
         except OSError as error:
             if error.errno not in NOT_FOUND:
-                log_request(request, "crit", failed("stat", shown_path(path), error))
+                log_request(request, "crit", failed(access.looking, shown_path(path), error))
         except Unmappable as refusal:
             log_request(request, refusal.level, refusal.reason)
         return False

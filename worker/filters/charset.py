@@ -1,21 +1,24 @@
 """charset: the character set, named with the Content-Type (routing.md §5.2; nginx: ngx_http_charset_filter_module.c).
 
-What an upstream names stays, unless `override_charset` is on. What is compressed is left alone, and so are redirects 301 and 302.
-Nothing is converted: `charset_map` is accepted only.
+What an upstream names stays. With `override_charset` nginx would convert the text; nothing is converted here (`charset_map` is
+accepted only), and as in an nginx without a `charset_map` for the two the error log says so. Redirects 301 and 302 get no name.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 
+from worker.logs import log_request
 from worker.upstream.protocols.http import checked
 from wproxy.config.model import Location
 from wproxy.http import Request, Response, ResponseFields
 
 Filter = Callable[[Request, Response], Response]
 
-_CHARSET = b"charset="
+# What names a character set ends the type (nginx: ngx_http_upstream_copy_content_type).
+_NAMED = re.compile(rb"; *charset=\"?([^\";]*)", re.IGNORECASE).search
 # Where changed fields are kept in `ResponseFields.wire`: numbers that are nobody else's.
 _keys = itertools.count(1 << 24)
 
@@ -46,16 +49,19 @@ def charset_of(request: Request, content_type: bytes, response: Response | None 
     template = location.charset
     if template is None:
         return b""
-    kind, semicolon, rest = content_type.partition(b";")
-    if not is_named(location, kind.strip().lower()):
+    named_already = _NAMED(content_type)
+    kind = content_type if named_already is None else content_type[: named_already.start()]
+    if not is_named(location, kind.lower()) or (response is not None and response.fields.status in (301, 302)):
         return b""
-    if response is not None:
-        fields = response.fields
-        if fields.status in (301, 302) or any(name.lower() == b"content-encoding" for name, _ in fields.lines):
-            return b""
-        if semicolon and _CHARSET in rest.lower() and not location.override_charset:
-            return b""
-    return checked(template.constant if template.constant is not None else template.evaluate(request))
+    if named_already is not None and not location.override_charset:
+        return b""
+    name = checked(template.constant if template.constant is not None else template.evaluate(request))
+    if named_already is not None and named_already[1].lower() != name.lower():
+        theirs, ours = named_already[1].decode("latin-1"), name.decode("latin-1")
+        where = "while reading response header from upstream"
+        log_request(request, "error", f'no "charset_map" between the charsets "{theirs}" and "{ours}" {where}')
+        return b""
+    return name
 
 
 def is_named(location: Location, kind: bytes) -> bool:
@@ -68,10 +74,11 @@ def is_named(location: Location, kind: bytes) -> bool:
 
 def named(fields: ResponseFields, name: bytes) -> ResponseFields:
     """The fields with this character set in the place of any other."""
-    kind, *parameters = (fields.content_type or b"").split(b";")
-    kept = [parameter for parameter in parameters if not parameter.strip().lower().startswith(_CHARSET)]
+    content_type = fields.content_type or b""
+    named_already = _NAMED(content_type)
+    kind = content_type if named_already is None else content_type[: named_already.start()]
     changed = fields.with_status(fields.status)
     changed.reason = fields.reason
     changed.wants_date = fields.wants_date
-    changed.content_type = b";".join([kind, *kept, b" charset=" + name])
+    changed.content_type = kind + b"; charset=" + name
     return changed

@@ -21,9 +21,9 @@ from worker.http1.body import ResponseBody
 from worker.http1.chunked import encode_chunk
 from worker.http1.response import ResponseHead
 from worker.logs import log_request
-from worker.loop import FAIR_SHARE, READ, WRITE, park, sleep
+from worker.loop import FAIR_SHARE, WRITE, park, sleep
 from worker.pipes import Pipe, is_plain, pool
-from worker.stream import BIG_CHUNK, CHUNK, Stream
+from worker.stream import CHUNK, Stream
 from worker.upstream.backlog import WRITE_SIZE, Backlog
 from worker.upstream.failing import READING, cause_of, log_failure
 from worker.upstream.peers import Group, LivePeer
@@ -35,6 +35,9 @@ PATIENCE = 1.0
 
 # Two splices for less than this cost more than a recv and a send.
 WORTH_A_PIPE = 65536
+
+# What is read at once for a client that takes it slowly: this is what it costs in memory. (For a quick one it is CHUNK.)
+SLOW_PIECE = 16384
 
 Encode = Callable[[bytes], bytes]
 
@@ -84,6 +87,10 @@ class ProxiedBody:
         self._waited = 0.0
         self._failure: UpstreamFailure | None = None
         self._unexpected = body.stream.unexpected
+
+    def put_first(self, data: memoryview) -> None:
+        """These bytes, as they are on the wire, go to the client before anything else; to be told before `send`."""
+        self._unsent = data
 
     # In pieces.
 
@@ -153,12 +160,15 @@ class ProxiedBody:
         if is_plain and self._encode is None and body.unframed >= WORTH_A_PIPE:
             pipe = pool.take()
         if pipe is None:
-            piece = body.receive(BIG_CHUNK if not self.read_rate else min(BIG_CHUNK, self.read_rate))
+            most = SLOW_PIECE if self._waited or pool.is_exhausted else CHUNK
+            piece = body.receive(min(most, self.read_rate or most))
             if piece:
                 self._unsent = memoryview(piece if self._encode is None else self._encode(piece))
         else:
             try:
-                body.fill(pipe, pipe.capacity if not self.read_rate else min(pipe.capacity, self.read_rate))
+                # Not more than a file would hold, for there it goes when the client is behind.
+                most = self.request.location.proxy_max_temp_file_size or pipe.capacity
+                body.fill(pipe, min(pipe.capacity, most, self.read_rate or pipe.capacity))
             finally:
                 if pipe.held:
                     self._pipe = pipe
@@ -203,6 +213,7 @@ class ProxiedBody:
         """Wait until the client takes more, or until it is behind. Raises TimedOut."""
         patience = PATIENCE - self._waited
         if self._backlog is not None or not self.may_read_ahead:
+            self._waited = PATIENCE
             await park(stream, WRITE, seconds)
         elif patience <= 0:
             self.read_ahead()

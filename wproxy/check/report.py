@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable, Sequence
 
 from wproxy.check.finding import ERROR, INFO, SEVERITIES, WARNING, Finding
+from wproxy.config.tree import printable
 
 
 def as_text(file: str, findings: Sequence[Finding], code: int) -> str:
     """`FILE:LINE[:COLUMN] severity [rule] reason`, with the fix below, and a line that counts."""
     lines = []
     for finding in findings:
-        lines.append(f"{finding.position or file} {finding.severity} [{finding.rule}] {finding.reason}\n")
+        lines.append(printable(f"{finding.position or file} {finding.severity} [{finding.rule}] {finding.reason}") + "\n")
         if finding.fix:
             lines.append(f"    fix: {finding.fix}\n")
     return "".join(lines) + f"{file}: {_counted(findings)}\n"

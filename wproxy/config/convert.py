@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from wproxy.config.document import Document, Glob, OpenFile, no_file, no_match
 from wproxy.config.registry import Directive, find_directive
+from wproxy.config.tree import Node
 
 Lookup = Callable[[str, int], Directive | None]
 
@@ -63,9 +64,19 @@ def convert(
     else:
         from wproxy.config.write_nginx import write_nginx
 
+        if from_syntax == TOML:
+            _add_events(document.root)
         written = write_nginx(document.root, document.comments)
     included = [source.name for source in document.files[1:]]
     if included:
         names = "".join(f"#   {' '.join(name.split())}\n" for name in included)
         written = f"# What was included stands in its place here:\n{names}{written}"
     return written.encode("utf-8", "surrogateescape")
+
+
+def _add_events(root: Node) -> None:
+    """An nginx.conf must have the block; in TOML a table that sets nothing is not written."""
+    children = root.children or []
+    http = next((index for index, node in enumerate(children) if node.name == "http"), None)
+    if http is not None and not any(node.name == "events" for node in children):
+        children.insert(http, Node("events", (), root.position, []))

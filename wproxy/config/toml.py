@@ -137,11 +137,11 @@ class _Files:
         children = block.children if block.children is not None else []
         try:
             document = text.decode()
-            table, document = self.load(document, file)
+            table, document, unreadable = self.load(document, file)
             reader = _Reader(self, file, locate(document))
             found = reader.children(table, (), context, block)
             children += found
-            self.problems += sorted(reader.problems, key=_place_of)
+            self.problems += sorted([*unreadable, *reader.problems], key=_place_of)
             if self.with_comments and "#" in document:
                 attach_comments(self.comments, document, file, found, block)
         except ConfigurationError as error:
@@ -155,8 +155,8 @@ class _Files:
         block.children = children
         self.including.pop()
 
-    def load(self, document: str, file: str) -> tuple[Table, str]:
-        """The data of a file, and its text without the lines that cannot be read: they are noted, and the rest is looked at.
+    def load(self, document: str, file: str) -> tuple[Table, str, list[Problem]]:
+        """The data of a file, its text without the lines that cannot be read, and what is wrong with those.
 
         Raises ConfigurationError where what is wrong is not a matter of one line.
         """
@@ -179,8 +179,7 @@ class _Files:
                 lines[place.line - 1] = ""
                 document = "\n".join(lines)
             else:
-                self.problems += problems
-                return table, document
+                return table, document, problems
 
     def include(self, name: str, position: Position, block: Node, context: int) -> list[Node]:
         """What the files of an `include` hold that stands in a block like that one."""
@@ -218,7 +217,7 @@ def _load(document: str, file: str) -> Table:
         return tomli.loads(document)
     except tomli.TOMLDecodeError as error:
         text = error.msg
-        if text.startswith(("Unclosed", "Unterminated")):
+        if text.startswith(("Unclosed", "Unterminated", "Expected \"'")):
             opened = left_open(document[: error.pos])
             text += f", {opened[0]} was opened in line {opened[1]} and is not closed" if opened else ""
         raise ConfigurationError(Problem(text, Position(file, error.lineno, error.colno))) from None

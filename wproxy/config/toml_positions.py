@@ -86,9 +86,9 @@ def left_open(text: str) -> tuple[str, int] | None:
     opened: list[tuple[str, int]] = []
     for match in _SIGN.finditer(text):
         sign = match[0]
-        if sign in ("[", "{", '"""', "'''"):
+        if sign in ("[", "{", '"""', "'''", '"', "'"):
             opened.append((sign, text.count("\n", 0, match.start()) + 1))
-            if len(sign) == 3:  # all the rest is inside it
+            if sign not in "[{":  # all the rest is inside it
                 break
         elif sign in ("]", "}") and opened:
             opened.pop()
@@ -97,7 +97,7 @@ def left_open(text: str) -> tuple[str, int] | None:
 
 # Strings and comments, which hide what is in them, and after them what may be open.
 _SIGN = re.compile(
-    rf"""{_MULTILINE_BASIC}|{_MULTILINE_LITERAL}|\"{{3}}|'{{3}}|{_BASIC}|{_LITERAL}|#[^\n]*+|[\[\]{{}}]""", re.DOTALL
+    rf"""{_MULTILINE_BASIC}|{_MULTILINE_LITERAL}|\"{{3}}|'{{3}}|{_BASIC}|{_LITERAL}|#[^\n]*+|[\[\]{{}}"']""", re.DOTALL
 )
 
 

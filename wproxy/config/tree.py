@@ -34,8 +34,12 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         """One line, whatever is quoted in it: a control character stands as its number."""
-        text = f"{self.text} in {self.position}" if self.position else self.text
-        return text if text.isprintable() else _UNPRINTABLE.sub(_escaped, text)
+        return printable(f"{self.text} in {self.position}" if self.position else self.text)
+
+
+def printable(text: str) -> str:
+    """A text on one line, its control characters as numbers."""
+    return text if text.isprintable() else _UNPRINTABLE.sub(_escaped, text)
 
 
 # What ends a line for someone, or steers a terminal. Bytes that are not UTF-8 stay as they are: a reader knows their encoding.

@@ -197,7 +197,7 @@ class FilesDirectives:
         word(("nginx", "complete")),
         _BLOCKS,
         default="nginx",
-        doc="The types of extensions that `types` says nothing of: nginx's three if there is no `types`, or a complete table.",
+        doc="What `types` adds to: nginx (where there is no `types`: html, gif and jpg), or a complete table.",
     )
     open_file_cache: FileCache | None = directive(
         open_file_cache,
@@ -220,7 +220,7 @@ class FilesDirectives:
         _BLOCKS,
         arity=(1, 2),
         default="off",
-        doc="Symbolic links that are refused: none, all (`on`), or those to what belongs to others (`if_not_owner`); `from=PART`.",
+        doc="Symbolic links that are refused: none, all (`on`), or those to what is another's (`if_not_owner`); `from=PART`.",
     )
     autoindex: bool = directive(flag, _BLOCKS, default="off", doc="Whether a directory without index is listed.")
     autoindex_format: str = directive(

@@ -44,7 +44,8 @@ def wproxy_slashed_uri(request: Request) -> bytes:
 @variable("args", REQUEST)
 @variable("query_string", REQUEST)
 def args(request: Request) -> bytes | None:
-    return request.args
+    """As received or set; a lone `?` is no arguments (nginx: a request's args are there only when they have a byte)."""
+    return request.args if request.args or request.args is not request.line.args else None
 
 
 @assignable("args")

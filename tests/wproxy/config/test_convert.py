@@ -69,3 +69,10 @@ def test_a_file_that_cannot_be_read_is_not_converted():
 
 def test_bytes_that_are_not_utf_8_stay_what_they_are():
     assert convert(b"a '\xff';", NGINX, NGINX, "f") == b"a \xff;\n"
+
+
+def test_a_toml_without_events_becomes_an_nginx_conf_that_has_them():
+    assert convert(b"user = 'www'\n[http]\n", TOML, NGINX, "f") == b"user www;\nevents {}\nhttp {}\n".replace(
+        b"\ne", b"\n\ne"
+    ).replace(b"\nh", b"\n\nh")
+    assert b"events" not in convert(b"[types]\n'a/b' = 'c'\n", TOML, NGINX, "part.toml")

@@ -55,7 +55,7 @@ def test_a_directory_is_no_file(tmp_path):
 
 
 def test_a_name_with_a_zero_byte_is_no_file():
-    assert problem_of(read_file, "a\0b") == 'open() "a\0b" failed (22: embedded null byte)'
+    assert problem_of(read_file, "a\0b") == 'open() "a\\x00b" failed (22: embedded null byte)'
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

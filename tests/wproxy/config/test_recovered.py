@@ -76,8 +76,9 @@ def test_in_toml_the_lines_that_cannot_be_read_and_the_directives_that_are_wrong
         ('a = 1\nb = """\n[x]\ny = 1\n', 'Unterminated string, """ was opened in line 2 and is not closed in wproxy.toml:5:1'),
         (
             "a = '''b''' # [\nb = { c = '''\n",
-            "Unterminated string, ''' was opened in line 2 and is not closed in wproxy.toml:3:1",
+            "Expected \"'''\", ''' was opened in line 2 and is not closed in wproxy.toml:3:1",
         ),
+        ("a = '['\nb = 'x\nc = 1\n", "Expected \"'\", ' was opened in line 2 and is not closed in wproxy.toml:4:1"),
     ],
 )
 def test_in_toml_what_is_left_open_is_named_where_it_was_opened_and_alone(text, said):

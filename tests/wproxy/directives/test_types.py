@@ -33,7 +33,7 @@ def test_two_blocks_beside_each_other_are_one():
 
 
 def test_an_inner_block_replaces_the_outer_one_and_repeats_nothing():
-    assert load("types { text/html html; }\nserver { types { text/css html; } }").warnings == ()
+    assert load("types { text/html html; }\nserver { listen 81; types { text/css html; } }").warnings == ()
 
 
 def test_there_are_no_blocks_inside():

@@ -1,0 +1,475 @@
+"""Large bodies from upstream to client: moved by the kernel, read ahead of slow clients, at a rate (proxy.md §3.3)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import re
+
+import pytest
+from conversation import End, Stage, get
+
+import worker.pipes
+from worker.pipes import PipePool, pool
+from worker.upstream.proxied_body import PATIENCE
+
+LENGTH, CHUNKED, CLOSE = "length", "chunked", "close"
+SIZES = [0, 1, 4095, 4096, 4097, 65535, 65536, 65537, 1_048_575, 1_048_577, 5_000_000]
+
+
+@pytest.fixture(autouse=True)
+def _no_pipe_is_lost():
+    pool.close_idle()
+    assert not pool.made
+    yield
+    assert all(not pipe.held for pipe in pool.idle)
+    pool.close_idle()
+    assert not pool.made, "a pipe was never given back"
+
+
+def head(framing: str, size: int, *lines: bytes) -> bytes:
+    """The head of an answer whose body ends like this."""
+    said = {LENGTH: b"Content-Length: %d\r\n" % size, CHUNKED: b"Transfer-Encoding: chunked\r\n", CLOSE: b""}[framing]
+    return b"HTTP/1.1 200 OK\r\n" + said + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
+
+
+def framed(framing: str, body: bytes, source: random.Random) -> bytes:
+    """A body on the wire, in chunks of any size where that is its framing."""
+    if framing != CHUNKED:
+        return body
+    wire, position = b"", 0
+    while position < len(body):
+        size = source.choice((1, 100, 4096, 70_000, 300_000))
+        piece = body[position : position + size]
+        wire += b"%x\r\n%b\r\n" % (len(piece), piece)
+        position += size
+    return wire + b"0\r\n\r\n"
+
+
+def unframed(answer: bytes) -> bytes:
+    """The body of a whole answer, by its own framing."""
+    said, body = answer.split(b"\r\n\r\n", 1)
+    if b"chunked" not in said:
+        return body
+    out, position = [], 0
+    while True:
+        line_end = body.index(b"\r\n", position)
+        size = int(body[position:line_end], 16)
+        position = line_end + 2
+        if not size:
+            assert body[position:] == b"\r\n"
+            return b"".join(out)
+        out.append(body[position : position + size])
+        assert body[position + size : position + size + 2] == b"\r\n"
+        position += size + 2
+
+
+def request(s: Stage, wire: bytes = get(), **options: int) -> tuple[End, End]:
+    """A client that has asked, and the upstream connection that was asked."""
+    client = s.client(**options)
+    client.send(wire)
+    upstream = s.peers[0].accept()
+    upstream.receives_head()
+    return client, upstream
+
+
+def pull_until(s: Stage, client: End, size: int) -> bytes:
+    """So many bytes for the client, as they come."""
+    s.until(lambda: len(client.pull_all()) >= size or client.saw_end, f"only {len(client.received)} of {size} bytes came")
+    return bytes(client.received)
+
+
+def transfer(client: End, upstream: End, wire: bytes, source: random.Random, most: int = 400_000) -> None:
+    """Send this from the upstream in pieces of any size, while the client takes what has come."""
+    position = 0
+    while position < len(wire):
+        size = source.randint(1, most)
+        piece = wire[position : position + size]
+        while piece:
+            piece = piece[upstream.send_some(piece) :]
+            client.pull_all()
+        position += size
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("framing", [LENGTH, CHUNKED, CLOSE])
+@pytest.mark.parametrize("buffering", ["true", "false"])
+def test_a_body_arrives_as_it_was_sent(stage, framing, size, buffering):
+    source = random.Random(f"{framing} {size}")
+    body = source.randbytes(size)
+    s = stage(location=f"proxy_buffering = {buffering}")
+    client, upstream = request(s)
+    upstream.send(head(framing, size))
+    wire = framed(framing, body, source)
+    transfer(client, upstream, wire, source)
+    if framing == CLOSE:
+        upstream.close()
+    s.until(lambda: s.access_log(), "the request does not end")
+    answer = bytes(client.pull_all())
+    assert hashlib.sha256(unframed(answer)).digest() == hashlib.sha256(body).digest()
+    access = s.last_access()
+    assert access["status"] == "200"
+    assert int(access["bytes_sent"]) == len(answer)
+    assert int(access["upstream_response_length"]) == len(wire)
+    assert int(access["upstream_bytes_received"]) == len(wire) + len(head(framing, size))
+    assert client.is_open()
+    if framing != CLOSE:
+        assert s.group().idle_count == 1
+
+
+@pytest.mark.parametrize("framing", [LENGTH, CHUNKED, CLOSE])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_client_that_reads_in_fits_gets_it_all(stage, framing, seed):
+    """Time passes, so that it falls behind and catches up again; the file is small, so that it is used more than once."""
+    source = random.Random(seed)
+    size = source.randint(500_000, 3_000_000)
+    body = source.randbytes(size)
+    s = stage(
+        location='proxy_max_temp_file_size = "200k"\nproxy_buffers = [8, "4k"]\nsend_timeout = "1h"\nproxy_read_timeout = "1h"'
+    )
+    client, upstream = request(s, send_buffer=4096)
+    wire = head(framing, size) + framed(framing, body, source)
+    for _ in range(10_000):
+        if wire:
+            wire = wire[upstream.send_some(wire[: source.randint(1, 500_000)]) :]
+            if not wire and framing == CLOSE:
+                upstream.close()
+        if source.random() < 0.6:
+            s.advance(source.choice((0.3, 1.5)))
+        client.pull(len(client.received) + source.randint(1, 300_000))
+        s.settle()
+        if not wire and s.access_log():
+            break
+    answer = bytes(client.pull_all())
+    assert unframed(answer) == body
+    assert any("buffered to a temporary file" in line for line in s.error_log())
+
+
+def test_http_10_gets_a_body_without_length_as_it_is(stage):
+    body = random.Random(1).randbytes(2_000_000)
+    s = stage()
+    client, upstream = request(s, b"GET / HTTP/1.0\r\nHost: front\r\n\r\n")
+    upstream.send(head(CLOSE, 0))
+    transfer(client, upstream, body, random.Random(1))
+    upstream.close()
+    assert client.is_closed()
+    assert bytes(client.received).split(b"\r\n\r\n", 1)[1] == body
+
+
+def test_what_comes_after_the_body_is_not_sent_and_the_connection_not_kept(stage):
+    s = stage()
+    client, upstream = request(s)
+    upstream.send(head(LENGTH, 300_000) + b"x" * 300_000 + b"HTTP/1.1 200 OK\r\n\r\n")
+    answer = pull_until(s, client, 300_000)
+    assert answer.endswith(b"\r\n\r\n" + b"x" * 300_000)
+    assert upstream.is_closed()
+    assert client.is_open()
+
+
+def test_an_upstream_that_breaks_off_cuts_the_client(stage):
+    s = stage()
+    client, upstream = request(s)
+    upstream.send(head(LENGTH, 3_000_000) + b"x" * 1_000_000)
+    upstream.close()
+    assert client.is_closed()
+    assert len(client.received) > 1_000_000
+    assert "upstream prematurely closed connection while reading upstream" in s.last_access()["wproxy_end_cause"]
+    assert "upstream prematurely closed connection while reading upstream" in s.error_log()[-1]
+
+
+def test_a_silent_upstream_is_blamed_in_mid_body(stage):
+    s = stage(location='proxy_read_timeout = "7s"')
+    client, upstream = request(s)
+    upstream.send(head(LENGTH, 3_000_000) + b"x" * 1_000_000)
+    client.pull_all()
+    s.advance(6.9)
+    assert not s.access_log()
+    s.advance(0.2)
+    assert client.is_closed()
+    assert f"(proxy_read_timeout 7: {s.position('proxy_read_timeout')})" in s.last_access()["wproxy_end_cause"]
+
+
+@pytest.mark.parametrize("is_behind", [False, True])
+def test_a_client_that_leaves_frees_the_upstream_at_once(stage, is_behind):
+    s = stage()
+    client, upstream = request(s, tcp=True, receive_buffer=65536, send_buffer=65536)
+    upstream.send_some(head(LENGTH, 1 << 30) + b"x" * 3_000_000)
+    if is_behind:
+        s.advance(PATIENCE)
+        s.advance(0)
+        assert upstream.send_some(b"x" * 3_000_000) == 3_000_000
+    client.reset()
+    assert upstream.is_closed()
+    assert s.last_access()["wproxy_end_cause"] == "client: closed the connection"
+
+
+# Read ahead.
+
+
+def test_a_client_is_waited_for_before_anything_is_read_ahead(stage):
+    s = stage()
+    _, upstream = request(s, send_buffer=4096)
+    sent = upstream.send_some(head(LENGTH, 1 << 30) + b"x" * 9_000_000)
+    assert sent < 6_000_000
+    s.advance(PATIENCE / 2)
+    assert upstream.send_some(b"x" * 9_000_000) < 1_000_000
+    s.advance(PATIENCE / 2)
+    assert upstream.send_some(b"x" * 9_000_000) == 9_000_000
+    assert "an upstream response is buffered to a temporary file" in s.error_log()[-1]
+
+
+def test_an_upstream_is_done_early_however_slow_the_client(stage):
+    body = random.Random(2).randbytes(6_000_000)
+    s = stage(location='send_timeout = "1000s"')
+    client, upstream = request(s, send_buffer=4096)
+    wire = head(LENGTH, len(body)) + body
+    sent = upstream.send_some(wire)
+    s.advance(PATIENCE)
+    upstream.send(wire[sent:])
+    assert s.group().idle_count == 1
+    assert not s.access_log()
+    s.advance(100)
+    assert pull_until(s, client, len(body)).endswith(body)
+    access = s.last_access()
+    assert float(access["upstream_response_time"]) < 2
+    assert float(access["request_time"]) > 100
+
+
+def test_a_small_rest_is_read_ahead_into_memory(stage):
+    s = stage(location='proxy_buffers = [8, "16k"]')
+    client, upstream = request(s, send_buffer=4096)
+    upstream.send(head(LENGTH, 90_000) + b"a" * 60_000)
+    s.advance(PATIENCE)
+    upstream.send(b"b" * 30_000)
+    assert s.group().idle_count == 1
+    assert pull_until(s, client, 90_000).endswith(b"a" * 60_000 + b"b" * 30_000)
+    assert not [line for line in s.error_log() if "temporary" in line]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["proxy_buffering = false", "proxy_max_temp_file_size = 0\nproxy_buffers = [2, '8k']\nproxy_busy_buffers_size = '8k'"],
+)
+@pytest.mark.parametrize("framing", [LENGTH, CHUNKED, CLOSE])
+def test_what_may_not_be_read_ahead_stays_with_the_upstream(stage, setting, framing):
+    s = stage(location=setting + '\nsend_timeout = "1h"\nproxy_read_timeout = "1h"')
+    client, upstream = request(s, send_buffer=4096)
+    body = random.Random(3).randbytes(12_000_000)
+    wire = head(framing, len(body)) + framed(framing, body, random.Random(3))
+    sent = upstream.send_some(wire)
+    for _ in range(3):
+        s.advance(10)
+        sent += upstream.send_some(wire[sent:])
+    assert sent < 6_000_000
+    transfer(client, upstream, wire[sent:], random.Random(3), 2_000_000)
+    if framing == CLOSE:
+        upstream.close()
+    s.until(lambda: s.access_log(), "the request does not end")
+    assert unframed(bytes(client.pull_all())) == body
+    assert not [line for line in s.error_log() if "temporary" in line]
+
+
+@pytest.mark.parametrize(
+    ("setting", "answer", "is_ahead"),
+    [("true", b"no", False), ("false", b"yes", True), ("true", b"NO", False), ("true", b"maybe", True)],
+)
+def test_x_accel_buffering_is_for_one_response(stage, setting, answer, is_ahead):
+    s = stage(location=f"proxy_buffering = {setting}")
+    client, upstream = request(s, send_buffer=4096)
+    upstream.send_some(head(LENGTH, 1 << 30, b"X-Accel-Buffering: " + answer) + b"x" * 8_000_000)
+    s.advance(PATIENCE)
+    assert (upstream.send_some(b"x" * 8_000_000) == 8_000_000) == is_ahead
+    assert b"X-Accel" not in client.pull(1000)
+
+
+def test_the_file_does_not_grow_past_its_limit(stage):
+    s = stage(location='proxy_max_temp_file_size = "1m"\nsend_timeout = "1h"')
+    _, upstream = request(s, send_buffer=4096)
+    upstream.send_some(head(LENGTH, 1 << 30) + b"x" * 9_000_000)
+    for _ in range(3):
+        s.advance(PATIENCE)
+        upstream.send_some(b"x" * 9_000_000)
+    sizes = [os.fstat(int(name)).st_size for name in os.listdir("/proc/self/fd") if is_temporary(int(name))]
+    assert len(sizes) == 1
+    assert 0 < sizes[0] <= 1 << 20
+
+
+def is_temporary(fileno: int) -> bool:
+    """Whether the descriptor is a file without a name, in the directory of temporary files."""
+    try:
+        return bool(re.match(r"/var/tmp/.*\(deleted\)$", os.readlink(f"/proc/self/fd/{fileno}")))
+    except OSError:
+        return False
+
+
+def test_an_upstream_that_breaks_off_while_the_client_is_behind(stage):
+    """What came before is sent, then the connection is cut."""
+    s = stage(location='send_timeout = "1h"')
+    client, upstream = request(s, send_buffer=4096)
+    sent = upstream.send_some(head(LENGTH, 1 << 30) + b"x" * 2_000_000)
+    s.advance(PATIENCE)
+    sent += upstream.send_some(b"x" * 2_000_000)
+    upstream.close()
+    s.settle()
+    assert not s.access_log()
+    assert client.is_closed()
+    assert client.received.count(b"x") > 3_900_000
+    assert "upstream prematurely closed connection" in s.last_access()["wproxy_end_cause"]
+
+
+def test_a_disk_that_is_full_holds_the_upstream_back(stage, tmp_path):
+    (tmp_path / "not-a-directory").write_text("")
+    s = stage(location=f'proxy_temp_path = "{tmp_path}/not-a-directory"\nsend_timeout = "1h"')
+    client, upstream = request(s, send_buffer=4096)
+    body = random.Random(4).randbytes(9_000_000)
+    wire = head(LENGTH, len(body)) + body
+    sent = upstream.send_some(wire)
+    s.advance(PATIENCE)
+    assert any("[crit]" in line and "temporary file" in line for line in s.error_log())
+    transfer(client, upstream, wire[sent:], random.Random(4), 2_000_000)
+    assert pull_until(s, client, len(body)).endswith(body)
+
+
+def test_files_lie_in_the_directory_that_is_named(stage, tmp_path):
+    s = stage(location='proxy_temp_path = "temporary/files"')
+    _, upstream = request(s, send_buffer=4096)
+    upstream.send_some(head(LENGTH, 1 << 30) + b"x" * 9_000_000)
+    s.advance(PATIENCE)
+    links = [
+        os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")
+    ]
+    assert any(link.startswith(f"{s.configuration.prefix}temporary/files/") for link in links)
+
+
+# Pipes.
+
+
+def test_without_pipes_bytes_are_copied(stage, monkeypatch):
+    monkeypatch.setattr(pool, "most", 0)
+    body = random.Random(5).randbytes(3_000_000)
+    s = stage()
+    client, upstream = request(s)
+    upstream.send(head(LENGTH, len(body)))
+    transfer(client, upstream, body, random.Random(5))
+    assert pull_until(s, client, len(body)).endswith(body)
+
+
+def test_a_pipe_that_is_not_empty_is_not_lent_again():
+    pipes = PipePool()
+    pipe = pipes.take()
+    assert pipe is not None
+    os.write(pipe.write_end, b"somebody's")
+    pipe.held = 10
+    pipes.give_back(pipe)
+    assert not pipes.idle
+    assert pipes.made == 0
+
+
+def test_pipes_are_lent_again_and_bounded():
+    pipes = PipePool(most=2, most_idle=1)
+    first, second = pipes.take(), pipes.take()
+    assert first is not None and second is not None
+    assert pipes.take() is None
+    pipes.give_back(first)
+    assert pipes.take() is first
+    pipes.give_back(first)
+    pipes.give_back(second)
+    assert pipes.made == 1
+    pipes.close_idle()
+    assert pipes.made == 0
+
+
+def test_a_pipe_too_small_is_none(monkeypatch):
+    """Beyond /proc/sys/fs/pipe-user-pages-soft a pipe has a page or two and cannot be enlarged."""
+
+    def refuse(fileno: int, command: int, wanted: int = 0) -> int:
+        if command == worker.pipes.fcntl.F_SETPIPE_SZ:
+            raise PermissionError(1, "Operation not permitted")
+        return 8192
+
+    monkeypatch.setattr(worker.pipes.fcntl, "fcntl", refuse)
+    before = len(os.listdir("/proc/self/fd"))
+    assert PipePool().take() is None
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+# Rates.
+
+
+def rate_of_client(s: Stage, client: End, seconds: int) -> float:
+    """Bytes a second that come in so many seconds, after the first."""
+    s.advance(1)
+    client.take()
+    received = 0
+    for _ in range(seconds * 5):
+        s.advance(0.17)  # and 0.03 more
+        received += len(client.take())
+    return received / seconds
+
+
+@pytest.mark.parametrize("framing", [LENGTH, CHUNKED, CLOSE])
+def test_limit_rate_is_kept_and_the_upstream_is_done_early(stage, framing):
+    body = random.Random(6).randbytes(1_000_000)
+    s = stage(location='limit_rate = "50k"')
+    client, upstream = request(s)
+    upstream.send(head(framing, len(body)) + framed(framing, body, random.Random(6)))
+    if framing == CLOSE:
+        upstream.close()
+    else:
+        assert s.group().idle_count == 1
+    assert rate_of_client(s, client, 5) == pytest.approx(51_200, rel=0.1)
+
+
+def test_limit_rate_after(stage):
+    s = stage(location='limit_rate = 10000\nlimit_rate_after = "300k"')
+    client, upstream = request(s)
+    upstream.send(head(LENGTH, 1_000_000) + b"x" * 1_000_000)
+    assert 300_000 < len(client.pull_all()) < 340_000
+    assert rate_of_client(s, client, 5) == pytest.approx(10_000, rel=0.1)
+
+
+def test_limit_rate_from_a_variable_from_set_and_from_the_upstream(stage):
+    s = stage(location='limit_rate = "$arg_rate"')
+    client, upstream = request(s, get(b"/?rate=20k"))
+    upstream.send(head(LENGTH, 1_000_000) + b"x" * 1_000_000)
+    assert rate_of_client(s, client, 5) == pytest.approx(20_480, rel=0.1)
+    client.close()
+    client = s.client()
+    client.send(get(b"/?rate=20k"))
+    upstream.receives_head()
+    upstream.send(head(LENGTH, 1_000_000, b"X-Accel-Limit-Rate: 40000") + b"x" * 1_000_000)
+    assert rate_of_client(s, client, 5) == pytest.approx(40_000, rel=0.1)
+
+
+def test_an_unbuffered_response_has_no_rate(stage):
+    """As nginx has it (ngx_http_upstream_send_response)."""
+    s = stage(location="limit_rate = 1000\nproxy_buffering = false")
+    client, upstream = request(s)
+    upstream.send(head(LENGTH, 1_000_000) + b"x" * 1_000_000)
+    pull_until(s, client, 1_000_000)
+
+
+def test_limit_rate_of_a_file(stage, tmp_path):
+    (tmp_path / "big").write_bytes(b"f" * 1_000_000)
+    s = stage(locations=f'[http.server.location."/big"]\nroot = "{tmp_path}"\nlimit_rate = "100k"')
+    client = s.client()
+    client.send(get(b"/big"))
+    assert rate_of_client(s, client, 5) == pytest.approx(102_400, rel=0.1)
+
+
+def test_proxy_limit_rate_is_for_the_upstream(stage):
+    s = stage(location='proxy_limit_rate = "100k"')
+    client, upstream = request(s)
+    upstream.send_some(head(LENGTH, 1 << 30) + b"x" * 9_000_000)
+    assert rate_of_client(s, client, 5) == pytest.approx(102_400, rel=0.2)
+
+
+def test_pieces_of_a_stream_are_sent_at_once(stage):
+    s = stage()
+    client, upstream = request(s)
+    upstream.send(head(CHUNKED, 0, b"Content-Type: text/event-stream"))
+    client.take()
+    for number in range(5):
+        upstream.send(b"9\r\ndata: %d\n\n\r\n" % number)
+        assert client.take() == b"9\r\ndata: %d\n\n\r\n" % number
