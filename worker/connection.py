@@ -442,6 +442,7 @@ def finish_if_any(connection: Connection) -> None:
     """The same for a request that ended early, if there is one."""
     request = connection.request
     if request is not None:
+        request.is_cut = True
         finish(connection, request)
 
 
@@ -545,6 +546,7 @@ def client_left(connection: Connection, error: BaseException) -> None:
         return
     if not request.replied:
         request.status = 499
+    request.is_cut = True
     request.end_cause = "client: closed the connection"
     log_request(request, "info", f"{error or 'client closed connection'}")
     finish(connection, request)
@@ -552,6 +554,7 @@ def client_left(connection: Connection, error: BaseException) -> None:
 
 def client_timed_out(connection: Connection, request: Request) -> None:
     """The client did not take the response in time."""
+    request.is_cut = True
     location = request.location
     request.end_cause = f"client: it did not take the response{location.described('send_timeout')}"
     text = "client timed out (110: Connection timed out) while sending response to client"

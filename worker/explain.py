@@ -30,7 +30,7 @@ from wproxy.explain import DEFAULT, CannotExplain, Explanation, Places, Question
 from wproxy.http import Client, Request, Response, ResponseFields
 from wproxy.identity import WPROXY
 from wproxy.matching import ServerNames
-from wproxy.shared import TOTAL_BYTES, SharedWords
+from wproxy.shared import PRIVATE_BYTES, SharedWords
 from wproxy.variables import hear_complaints
 
 
@@ -230,7 +230,7 @@ class ExplainingWorker:
         self.draining = False
         self.connections: set[Any] = set()
         self.accepted = self.open = self.requests = 0
-        shared = SharedWords(memoryview(bytearray(TOTAL_BYTES)).cast("Q"))
+        shared = SharedWords(memoryview(bytearray(PRIVATE_BYTES)).cast("Q"))
         self.groups = {
             upstream.name: Group(upstream, shared, self.loop.clock, self.error_log.write) for upstream in configuration.upstreams
         }

@@ -84,6 +84,7 @@ class Worker:
         self.error_log = self.error_logs.main
         self.access_logs = AccessLogs(configuration, self.loop.clock, self.error_log.write)
         self.slot = assignment.shared.worker(assignment.slot)
+        assignment.shared.become_worker(assignment.slot, assignment.memory_fileno)
         self.draining = False
         self.requests = 0
         self.accepted = 0

@@ -374,6 +374,7 @@ class Request:
     limit_rate: int | None = None  # bytes a second, as `set $limit_rate` has it
     upstream_trailers: tuple[tuple[bytes, bytes, bytes], ...] = ()  # lower-case name, name, value
     pipelined = False  # its head had come before the request before it was answered
+    is_cut = False  # it ended before all of its response was sent
     forced_status = 0  # by error_page: what the response is sent with, whatever it says
     upstream_uri = b""  # of a proxy_pass with variables: sent as it is
     is_error_page = False  # error_page has led here: a further error gets the built-in page

@@ -32,7 +32,7 @@ from wproxy.address import Address
 from wproxy.assignment import Assignment
 from wproxy.config.load import load_text
 from wproxy.http import Client
-from wproxy.shared import TOTAL_WORDS, SharedWords
+from wproxy.shared import PRIVATE_BYTES, SharedWords
 from wproxy.version import VERSION
 
 SERVER = f"wproxy/{VERSION}".encode()
@@ -131,7 +131,7 @@ class Stage:
             for peer_model in group.peers:
                 object.__setattr__(peer_model, "record", records)
                 records += 1
-        self.words = memoryview(bytearray(TOTAL_WORDS * 8)).cast("Q")
+        self.words = memoryview(bytearray(PRIVATE_BYTES)).cast("Q")
         assignment = Assignment(self.configuration, 0, 0, 1, (), SharedWords(self.words), -1, -1)
         monkeypatch.setattr(worker.run, "Loop", self._make_loop)
         self.worker = worker.run.Worker(assignment)

@@ -26,7 +26,7 @@ from worker.upstream.peers import Group, LivePeer
 from wproxy.config.nginx import parse_nginx
 from wproxy.config.resolve import resolve
 from wproxy.http import Attempt, Clock
-from wproxy.shared import TOTAL_WORDS, SharedWords
+from wproxy.shared import PRIVATE_BYTES, SharedWords
 
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 needs_nginx = pytest.mark.skipif(not os.path.exists(NGINX), reason="the real nginx is not installed")
@@ -43,7 +43,7 @@ class Balancer:
             object.__setattr__(peer, "record", record)
         self.clock = Clock(1000.0)
         self.log: list[str] = []
-        words = SharedWords(memoryview(bytearray(TOTAL_WORDS * 8)).cast("Q"))
+        words = SharedWords(memoryview(bytearray(PRIVATE_BYTES)).cast("Q"))
         self.group = Group(upstream, words, self.clock, lambda level, text: self.log.append(f"{level}: {text}"))
 
     def request(self, key: str = "", address: str = "10.0.0.1") -> Any:

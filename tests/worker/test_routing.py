@@ -256,7 +256,7 @@ def test_a_map_whose_regex_takes_too_long_has_its_default(front: Make) -> None:
     assert body(made, ask(AT)) == "no"
     (line,) = [line for line in made.error_log() if "match abandoned" in line]
     assert "(([a-z])+.)+[0-9]([a-z])+$" in line
-    assert "[alert]" in line
+    assert "[error]" in line
 
 
 @pytest.mark.usefixtures("guard")

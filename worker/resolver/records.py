@@ -23,7 +23,7 @@ import mmap
 from functools import cache
 from typing import NamedTuple, Protocol
 
-from wproxy.shared import MAX_PEERS, PEER_WORDS, TOTAL_BYTES, SharedWords
+from wproxy.shared import MAX_PEERS, PRIVATE_BYTES, SharedWords
 
 KEY = 0
 SEEN = 1
@@ -73,9 +73,7 @@ def key_of(name: str) -> int:
 
 def clear_record(shared: SharedWords, record: int) -> None:
     """Make a record new."""
-    offset = shared.peer_offset(record)
-    for word in range(offset, offset + PEER_WORDS):
-        shared.words[word] = 0
+    shared.clear_record(record)
 
 
 class PrivateRecords:
@@ -100,7 +98,7 @@ class PrivateRecords:
 @cache
 def private_records() -> PrivateRecords:
     """Those of this process, in memory that takes no room before it is used."""
-    return PrivateRecords(SharedWords(memoryview(mmap.mmap(-1, TOTAL_BYTES)).cast("Q")))
+    return PrivateRecords(SharedWords(memoryview(mmap.mmap(-1, PRIVATE_BYTES)).cast("Q")))
 
 
 class SharedRecords:

@@ -96,6 +96,12 @@ class LivePeer:
         return f"<peer {self.name} active={self.connections} idle={len(self.idle)} {self.health}>"
 
 
+def health_of(peer: Peer, shared: SharedWords, record: int) -> Health:
+    """The health of a peer as we see it: the worker that has become one with `shared`."""
+    words, offset = shared.words, shared.peer_offset(record)
+    return Health(words, offset, peer.max_fails, peer.fail_timeout, shared.slot, shared.locks)
+
+
 class Group:
     """An upstream at work in one worker: picks peers and keeps idle connections, at most `keepalive` for all peers together.
 
@@ -120,7 +126,7 @@ class Group:
             LivePeer(
                 peer,
                 number,
-                Health(shared.words, shared.peer_offset(peer.record), peer.max_fails, peer.fail_timeout),
+                health_of(peer, shared, peer.record),
                 line,
             )
             for number, (peer, line) in enumerate(zip(upstream.peers, lines))
@@ -160,7 +166,7 @@ class Group:
 
     def live_peer(self, peer: Peer, number: int, place: Place, line: UpstreamServer | None) -> LivePeer:
         """A peer at work, with its record of health."""
-        health = Health(place.shared.words, place.shared.peer_offset(place.record), peer.max_fails, peer.fail_timeout)
+        health = health_of(peer, place.shared, place.record)
         return LivePeer(peer, number, health, line)
 
     def has_peers(self, line: UpstreamServer | None) -> bool:
@@ -188,18 +194,21 @@ class Group:
                 return None
         else:
             now = int(self.clock.now)
-            if self.is_simple:
-                # `_pick_from_tiers` for the primaries of a group that knows neither sessions nor slow_start, without the call.
-                peer = self.method(self.primaries, request, tried, now)
-                if peer is None and self.backups.peers:
-                    peer = self.method(self.backups, request, tried, now)
-            elif self.is_single and not self.peers[0].draining:
-                peer = self._pick_single(tried)
-            else:
-                peer = self._pick_from_tiers(tried, request, now)
-            if peer is None:
-                return None
-            peer.health.choose(now)
+            while True:
+                if self.is_simple:
+                    # `_pick_from_tiers` for a group that knows neither sessions nor slow_start, without the call.
+                    peer = self.method(self.primaries, request, tried, now)
+                    if peer is None and self.backups.peers:
+                        peer = self.method(self.backups, request, tried, now)
+                elif self.is_single and not self.peers[0].draining:
+                    peer = self._pick_single(tried)
+                else:
+                    peer = self._pick_from_tiers(tried, request, now)
+                if peer is None:
+                    return None
+                if self.is_single or peer.health.choose(now):
+                    break
+                tried |= peer.bit  # another worker has begun to probe it since we looked
         peer.connections += 1
         return peer
 

@@ -98,7 +98,7 @@ class Map:
         try:
             choice = self.choose(value)
         except RegexTimedOut as error:
-            complain(request, "alert", str(error))
+            complain(request, "error", str(error))
             choice = self.default or NO_DEFAULT
         if choice.match is not None:
             request.capture(choice.match)

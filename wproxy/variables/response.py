@@ -113,7 +113,7 @@ def request_time(request: Request) -> bytes:
 
 @variable("request_completion", REQUEST)
 def request_completion(request: Request) -> bytes:
-    return b"OK" if request.replied and not request.end_cause else b""
+    return b"OK" if request.replied and not request.is_cut else b""
 
 
 @variable("wproxy_end_cause", REQUEST)

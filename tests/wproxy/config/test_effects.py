@@ -107,9 +107,7 @@ def test_off_means_nothing_where_a_second_word_follows():
     assert not is_idle(Node("sub_filter", ("off",), at(1)))
 
 
-@pytest.mark.parametrize(
-    "text", ["sendfile on", "tcp_nopush on", "use epoll", "server_names_hash_bucket_size 64", "load_module m.so"]
-)
+@pytest.mark.parametrize("text", ["tcp_nopush on", "use epoll", "server_names_hash_bucket_size 64", "load_module m.so"])
 def test_what_only_tunes_the_inside_of_nginx_is_passed_over_in_silence(text):
     assert note(text) is None
 

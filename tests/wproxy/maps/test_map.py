@@ -231,7 +231,7 @@ def test_a_regex_that_takes_too_long_gives_the_default(namespace):
 
     made.regexes[0] = (Slow(), choice)
     assert looked_up(namespace, b"aaaa") == b"D"
-    assert [level for level, _ in heard] == ["alert"]
+    assert [level for level, _ in heard] == ["error"]
 
 
 @pytest.mark.parametrize(
