@@ -17,7 +17,7 @@ from worker.content.returns import CloseConnection
 from worker.http1.body import RequestBody
 from worker.http1.chunked import encode_chunk
 from worker.http1.request import HOST_LINE, HeadLimits, HeadMemo, RequestFields, RequestLine, take_request_head
-from worker.http1.write import BODILESS, HTTP_10, KEEPALIVE, last_chunk, make_head
+from worker.http1.write import BODILESS, KEEPALIVE, UNCHUNKED, last_chunk, make_head
 from worker.logs import log_connection, log_request
 from worker.loop import FAIR_SHARE, READ, WRITE, give_way, park, sleep
 from worker.phases import answer_error
@@ -270,7 +270,7 @@ def start_response(connection: Connection, request: Request, response: Response)
     request.response_fields = fields
     if fields.content_length < 0 and not response.bodiless:
         # The client is told the end of the body by chunks or, before 1.1, by the end of the connection.
-        if request.version == 10:
+        if request.version == 10 or not request.location.chunked_transfer_encoding:
             request.keepalive = False
         else:
             body = encode_chunk(body)
@@ -279,8 +279,8 @@ def start_response(connection: Connection, request: Request, response: Response)
     if request.body is not None and request.body.owes_continue:
         request.keepalive = False  # the body was never asked for: whether it comes all the same cannot be known
     variant = KEEPALIVE if request.keepalive else 0
-    if request.version == 10:
-        variant |= HTTP_10
+    if request.version == 10 or not request.location.chunked_transfer_encoding:
+        variant |= UNCHUNKED
     if response.bodiless:
         variant |= BODILESS
     date_line = connection.client.clock.date_line
@@ -340,7 +340,7 @@ async def send_rest(connection: Connection, request: Request, response: Response
     timeout = request.location.send_timeout
     source = response.source
     assert source is not None
-    chunked = response.fields.content_length < 0 and request.version > 10
+    chunked = response.fields.content_length < 0 and request.version > 10 and request.location.chunked_transfer_encoding
     rate = client_rate(request)
     if rate:
         await send_at_rate(connection, request, source, chunked, rate)

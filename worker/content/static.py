@@ -22,6 +22,7 @@ from worker.content.open_files import FORBIDDEN, NOT_FOUND, PLAIN, Access, OpenF
 from worker.content.pages import error_response
 from worker.content.ranges import Part, Unsatisfiable, frame_parts, next_boundary, parse_ranges, still_holds
 from worker.filters.charset import charset_of
+from worker.filters.fields import vary_of
 from worker.logs import log_request
 from worker.upstream.protocols.http import checked
 from wproxy.config.model import Location
@@ -158,10 +159,15 @@ def send_on_conditions(
     most = location.max_ranges
     if wanted is None or not most or not has_parts or (if_range is not None and not still_holds(if_range, etag, file.modified)):
         return None
+    if location.unchanged is not None:
+        unchanged = location.unchanged(request, whole)
+        if unchanged is None:
+            return None  # what is changed on its way has no parts
+        whole = unchanged
     try:
         parts = parse_ranges(wanted, file.size, most, most == UNLIMITED)
     except Unsatisfiable:
-        return error_response(request, 416, token, lines=((b"Content-Range", b"bytes */%d" % file.size),))
+        return error_response(request, 416, token, lines=(*vary_of(whole), (b"Content-Range", b"bytes */%d" % file.size)))
     return None if parts is None else send_parts(request, file, whole, parts)
 
 

@@ -1,31 +1,62 @@
 """Filters of responses, a file per nginx module, and their order.
 
 Each has `NAME_filter(location)`, asked once per location when a worker starts: a function from request and response to
-response, or None where the location does not use it. A location that uses none pays nothing.
+response, or None where the location does not use it. A location that uses none pays nothing. Filters of bodies tell besides, by
+`unchanged`, whether they would leave one as it is: what they change has no parts (Range).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
+from worker.filters.brotli import brotli_filter
+from worker.filters.charset import charset_filter
+from worker.filters.gunzip import gunzip_filter
+from worker.filters.gzip import gzip_filter
 from worker.filters.headers import headers_filter
+from worker.filters.sub_filter import sub_filter
+from worker.filters.zstd import zstd_filter
 from wproxy.config.model import Location
-from wproxy.http import Request, Response
+from wproxy.http import Request, Response, ResponseFields
 
 Filter = Callable[[Request, Response], Response]
-
-# In nginx's order.
-FILTERS: tuple[Callable[[Location], Filter | None], ...] = (headers_filter,)
+Unchanged = Callable[[Request, ResponseFields], "ResponseFields | None"]
 
 
-def filter_of(location: Location) -> Filter | None:
-    """All filters of a location as one; None where there are none. It may raise ClientError, having given up the body.
+@runtime_checkable
+class BodyFilter(Protocol):
+    """What changes bodies in one location."""
 
-    What is to be sent is told to the request first, so that $status and $sent_http_* can be used in what is added.
+    def __call__(self, request: Request, response: Response) -> Response:
+        """The same response, with other fields and another body or source where it is to be changed."""
+
+    def unchanged(self, request: Request, fields: ResponseFields) -> ResponseFields | None:
+        """What the fields of a response become whose body is left as it is; None where it would be changed."""
+
+
+# In nginx's order. Of the codings that a client takes the first is chosen.
+FILTERS: tuple[Callable[[Location], Filter | None], ...] = (
+    headers_filter,
+    gunzip_filter,
+    sub_filter,
+    charset_filter,
+    brotli_filter,
+    zstd_filter,
+    gzip_filter,
+)
+
+
+def filters_of(location: Location) -> tuple[Filter | None, Unchanged | None]:
+    """All filters of a location as one; and what fields become where no body is changed. None where there are none.
+
+    The second gives None where a body would be changed. The first may raise ClientError, having given up the body. What is to be
+    sent is told to the request first, so that $status and $sent_http_* can be used in what is added.
     """
     filters = tuple(found for make in FILTERS if (found := make(location)) is not None)
+    bodies = tuple(each for each in filters if isinstance(each, BodyFilter))
     if not filters:
-        return None
+        return None, None
 
     def apply(request: Request, response: Response) -> Response:
         request.status = response.fields.status
@@ -34,4 +65,11 @@ def filter_of(location: Location) -> Filter | None:
             response = each(request, response)
         return response
 
-    return apply
+    def unchanged(request: Request, fields: ResponseFields) -> ResponseFields | None:
+        found: ResponseFields | None = fields
+        for each in bodies:
+            if found is not None:
+                found = each.unchanged(request, found)
+        return found
+
+    return apply, unchanged if bodies else None

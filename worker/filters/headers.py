@@ -9,10 +9,10 @@ fields themselves.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
 
+from worker.filters.fields import copied, next_key
 from worker.logs import log_request
 from worker.upstream.protocols.http import checked
 from wproxy.config.model import Location
@@ -45,9 +45,6 @@ Additions = tuple[Expiry | None, Lines]
 
 EPOCH_EXPIRY = (b"Thu, 01 Jan 1970 00:00:01 GMT", b"no-cache")
 MAX_EXPIRY = (b"Thu, 31 Dec 2037 23:55:55 GMT", b"max-age=315360000")
-
-# Where results are kept in `ResponseFields.wire`: numbers that are nobody else's. The variants of protocols are small.
-_keys = itertools.count(1 << 16)
 
 
 def headers_filter(location: Location) -> Filter | None:
@@ -97,8 +94,8 @@ class AdditionPlan:
         self.headers = headers
         self.trailers = trailers
         self.expiry = None if expires.kind == OFF else ExpiryPlan(expires)
-        self.key = next(_keys)
-        self.unframed_key = next(_keys)
+        self.key = next_key()
+        self.unframed_key = next_key()
         values = [(item.name, item.value.constant) for item in headers]
         fixed = tuple((name, value) for name, value in values if value is not None)
         self.constant: Additions | None = None
@@ -279,13 +276,9 @@ def with_additions(fields: ResponseFields, additions: Additions) -> ResponseFiel
                 modified = -1
         elif value:
             lines.append((name, value))
-    changed = ResponseFields.__new__(ResponseFields)
-    # Not made by its constructor: a Date that was added stands beside ours, so `wants_date` stays as it was.
-    for slot in ResponseFields.__slots__:
-        setattr(changed, slot, getattr(fields, slot))
+    changed = copied(fields)
     changed.lines = tuple(lines)
     changed.last_modified = modified
-    changed.wire = {}
     return changed
 
 

@@ -11,7 +11,7 @@ from wproxy.http import REASONS, Request, Response, ResponseFields, http_date
 
 # Bits of a variant: what in a head depends on the request and not on the fields.
 KEEPALIVE = 1
-HTTP_10 = 2
+UNCHUNKED = 2
 BODILESS = 4
 
 
@@ -36,7 +36,7 @@ def make_head(fields: ResponseFields, variant: int, announced: float | None, dat
         lines.append(b"Last-Modified: " + http_date(fields.last_modified).encode("ascii"))
     if fields.location is not None and fields.owns_location:
         lines.append(b"Location: " + fields.location)
-    if fields.content_length < 0 and not variant & (BODILESS | HTTP_10) and status >= 200:
+    if fields.content_length < 0 and not variant & (BODILESS | UNCHUNKED) and status >= 200:
         lines.append(b"Transfer-Encoding: chunked")
     if status == 101:
         lines.append(b"Connection: upgrade")

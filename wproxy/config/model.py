@@ -15,11 +15,14 @@ from wproxy.address import Address
 from wproxy.config.registry import register, register_accepted
 from wproxy.config.tree import Node, Position, Problem
 from wproxy.directives.accepted import ACCEPTED
+from wproxy.directives.brotli import BrotliDirectives
 from wproxy.directives.buffering import BufferingDirectives
 from wproxy.directives.core import EventsDirectives, MainDirectives
 from wproxy.directives.error_page import ErrorPageDirectives
 from wproxy.directives.files import FilesDirectives
 from wproxy.directives.geo import GeoDirectives
+from wproxy.directives.gunzip import GunzipDirectives
+from wproxy.directives.gzip import GzipDirectives
 from wproxy.directives.headers import HeadersDirectives
 from wproxy.directives.http_core import BlockDirectives, CommonDirectives, LocationDirectives, ServerDirectives
 from wproxy.directives.listen import PLAIN_SOCKET, ListenDirectives, ServerName, SocketOptions
@@ -29,7 +32,9 @@ from wproxy.directives.proxy import ProxyDirectives, ProxyTarget
 from wproxy.directives.resolver import ResolverDirectives
 from wproxy.directives.rewrite import If, LocationIf, RewriteDirectives, ServerIf, Step, walk_steps
 from wproxy.directives.split_clients import SplitClientsDirectives
+from wproxy.directives.sub_filter import SubFilterDirectives
 from wproxy.directives.upstream import UpstreamDirectives
+from wproxy.directives.zstd import ZstdDirectives
 from wproxy.files import FilePlan
 from wproxy.identity import WPROXY, Identity
 from wproxy.matching import LocationMatcher, ServerNames
@@ -53,6 +58,11 @@ register(
     ErrorPageDirectives,
     FilesDirectives,
     HeadersDirectives,
+    GunzipDirectives,
+    SubFilterDirectives,
+    BrotliDirectives,
+    ZstdDirectives,
+    GzipDirectives,
     UpstreamDirectives,
     ResolverDirectives,
     MapDirectives,
@@ -127,6 +137,11 @@ class Location(
     ErrorPageDirectives,
     FilesDirectives,
     HeadersDirectives,
+    GunzipDirectives,
+    SubFilterDirectives,
+    BrotliDirectives,
+    ZstdDirectives,
+    GzipDirectives,
     ResolverDirectives,
     LocationDirectives,
     LocationIf,
@@ -153,6 +168,7 @@ class Location(
     answer: Callable[..., Any]
     write_log: Callable[..., None] | None = None
     filter: Callable[..., Any] | None = None  # what changes responses before they are sent
+    unchanged: Callable[..., Any] | None = None  # what it makes of fields where it leaves the body as it is; None elsewhere
     group: Any = None  # worker.upstream.peers.Group of `upstream`
     proxy_handler: Callable[..., Any] | None = None  # what answers where there is a proxy_pass
     protocol: Any = None  # worker.upstream.protocols.UpstreamProtocol

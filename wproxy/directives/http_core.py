@@ -157,6 +157,12 @@ class CommonDirectives:
     lingering_timeout: float = directive(
         time, HTTP | SERVER | LOCATION, default="5s", doc="How long to wait for more of what is ignored."
     )
+    chunked_transfer_encoding: bool = directive(
+        flag,
+        HTTP | SERVER | LOCATION,
+        default="on",
+        doc="Whether a body of unknown length goes out in chunks; if not, its end is the end of the connection.",
+    )
     server_tokens: bool = directive(
         tokens, HTTP | SERVER | LOCATION, default="on", doc="Whether Server and error pages tell the version: on, off, build."
     )

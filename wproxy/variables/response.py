@@ -14,6 +14,16 @@ def status(request: Request) -> bytes:
     return b"%03d" % (request.forced_status or request.status)
 
 
+@variable("gzip_ratio", REQUEST)
+def gzip_ratio(request: Request) -> bytes | None:
+    """How many times smaller gzip has made the body, rounded to hundredths; known when the body has been sent."""
+    if request.gzipped is None or not request.gzipped[1]:
+        return None
+    before, after = request.gzipped
+    hundredths, rest = divmod(before * 1000 // after, 10)
+    return b"%d.%02d" % divmod(hundredths + (rest > 4), 100)
+
+
 # The fields of the response, as sent. Ours that go with every response, Server and Date, are not among them.
 
 
@@ -48,7 +58,8 @@ def _keep_alive(request: Request, fields: ResponseFields) -> bytes | None:
 
 def _transfer_encoding(request: Request, fields: ResponseFields) -> bytes | None:
     bodiless = request.method == b"HEAD" or fields.status in (101, 204, 304)
-    return b"chunked" if fields.content_length < 0 and request.version == 11 and not bodiless else None
+    is_chunked = fields.content_length < 0 and request.version == 11 and request.location.chunked_transfer_encoding
+    return b"chunked" if is_chunked and not bodiless else None
 
 
 # Fields that have a place of their own, or that are made when the head is written.

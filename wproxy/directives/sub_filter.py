@@ -1,0 +1,44 @@
+"""Replacement of texts in responses (nginx: src/http/modules/ngx_http_sub_filter_module.c)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from wproxy.config.registry import GATHER, HTTP, LOCATION, SERVER, directive
+from wproxy.directives.media_types import media_types
+from wproxy.directives.values import flag
+from wproxy.template import Template, compile_template
+
+
+class Substitute(NamedTuple):
+    """One `sub_filter`: what to look for, in any case, and what to put in its place."""
+
+    pattern: Template
+    replacement: Template
+
+
+def substitute(pattern: str, replacement: str) -> Substitute:
+    """`sub_filter STRING REPLACEMENT`."""
+    if not pattern:
+        raise ValueError("empty search pattern")
+    return Substitute(compile_template(pattern), compile_template(replacement))
+
+
+_BLOCKS = HTTP | SERVER | LOCATION
+
+
+class SubFilterDirectives:
+    """Texts to replace."""
+
+    sub_filter: tuple[Substitute, ...] = directive(
+        substitute, _BLOCKS, arity=2, inherit=GATHER, doc="A text to look for in responses, in any case, and its replacement."
+    )
+    sub_filter_types: tuple[frozenset[bytes], ...] = directive(
+        media_types, _BLOCKS, arity=(1, 1000), inherit=GATHER, doc="Types to replace texts in beside text/html; `*`: all."
+    )
+    sub_filter_once: bool = directive(
+        flag, _BLOCKS, default="on", doc="Whether each text is replaced only where it is found first."
+    )
+    sub_filter_last_modified: bool = directive(
+        flag, _BLOCKS, default="off", doc="Whether a changed response keeps Last-Modified, and its ETag as a weak one."
+    )
