@@ -15,7 +15,7 @@ from wproxy.variables import BLOCK, REQUEST, Variable, find_variable
 
 def request(**attributes):
     """As much of a request as the variables below read."""
-    line = SimpleNamespace(line=b"GET /a?b HTTP/1.1", origin=b"/a?b", authority=None)
+    line = SimpleNamespace(raw_ok=True, line=b"GET /a?b HTTP/1.1", origin=b"/a?b", authority=None)
     fields = SimpleNamespace(host=b"example.com", get={b"accept": b"*/*"}.get)
     client = SimpleNamespace(remote_addr=b"192.0.2.7", scheme=b"http")
     return SimpleNamespace(

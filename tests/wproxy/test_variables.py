@@ -376,6 +376,7 @@ def test_a_request_is_complete_when_it_was_replied_and_nothing_cut_it_short(stor
     assert read("request_completion", request) == b"OK"
     assert read("wproxy_end_cause", request) == b""
     request.end_cause = "client closed"
+    request.is_cut = True
     assert read("request_completion", request) == b""
     assert read("wproxy_end_cause", request) == b"client closed"
 

@@ -47,9 +47,9 @@ def release(request: Request, peer: LivePeer, upstream: Stream, head: ResponseHe
     attempt.response_time = request.client.clock.now - attempt.started
     group: Group = request.location.group
     if is_clean and head.keeps_alive:
-        group.take_back(peer, upstream, head.keepalive_timeout)
+        group.take_back(peer, upstream, head.keepalive_timeout, attempt)
     else:
-        group.count_success(peer)
+        group.count_success(peer, attempt)
         upstream.close()
 
 
@@ -345,7 +345,7 @@ class ProxiedBody:
         self.is_over = True
         self._count_bytes()
         self.attempt.response_time = self.request.client.clock.now - self.attempt.started
-        self.request.location.group.count_success(self.peer)
+        self.request.location.group.count_success(self.peer, self.attempt)
         self.body.stream.close()
 
     def _count_bytes(self) -> None:

@@ -84,6 +84,15 @@ ENTRIES_OF = {
 
 # The right-hand sides for rows whose default does not show how they are written.
 EXAMPLES = {
+    "proxy_busy_buffers_size": '"16k"',
+    "proxy_temp_file_write_size": '"64k"',
+    "proxy_temp_path": '["temp/proxy", 1, 2]',
+    "proxy_tunnel_timeout": '"1h"',
+    "sub_filter_types": '["text/css", "text/plain"]',
+    "gzip_types": '["text/css", "application/javascript"]',
+    "gzip_disable": '"msie6"',
+    "brotli_types": '["text/css", "application/javascript"]',
+    "zstd_types": '["text/css", "application/javascript"]',
     "resolver": '["127.0.0.1", "valid=30s"]',
     "hash": '["$request_uri", "consistent"]',
     "least_time": '["header", "inflight"]',

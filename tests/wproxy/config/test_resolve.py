@@ -533,7 +533,7 @@ def test_the_same_value_in_two_blocks_is_no_duplicate():
         ("[events]\nsend_timeout = 5\n[http]", "send_timeout", '"send_timeout" directive is not allowed here'),
         # unknown
         ("[http]\nporxy_read_timeout = 5", "porxy", 'unknown directive "porxy_read_timeout", did you mean "proxy_read_timeout"?'),
-        ("[http]\nzstd = true", "zstd", 'unknown directive "zstd"'),
+        ("[http]\nfrobnicate = true", "frobnicate", 'unknown directive "frobnicate"'),
         ("[htp]\n[http]", "htp", 'unknown directive "htp", did you mean "http"?'),
         # number of arguments
         ("[http]\nsend_timeout = [1, 2]", "send_timeout", 'invalid number of arguments in "send_timeout" directive'),

@@ -197,7 +197,6 @@ def test_a_plain_value_is_read_as_nginx_reads_it(name, arguments, text):
         ("ssl_session_timeout", ["1M"], 30 * 86400.0),
         ("gzip_buffers", ["16", "8k"], (16, 8192)),
         ("ssl_protocols", ["TLSv1.2", "TLSv1.3"], frozenset({"TLSv1.2", "TLSv1.3"})),
-        ("limit_rate", ["$rate"], ("$rate",)),
         ("stub_status", [], ()),
     ],
 )
