@@ -16,7 +16,7 @@ from bench.machine import describe
 from bench.ratios import result_of
 from bench.report import as_json, full_report
 from bench.rounds import Round, Setting, run_rounds
-from bench.servers import TREE, Contestant, backend
+from bench.servers import TREE, Contestant, backend, streams
 from bench.workloads import WORKLOADS
 
 
@@ -64,8 +64,9 @@ def run(options: argparse.Namespace) -> None:
     with (
         tempfile.TemporaryDirectory(prefix="wproxy-bench-") as folder,
         backend(os.path.join(folder, "backend"), cores.load) as application,
+        streams(os.path.join(folder, "streams"), cores.load) as streaming,
     ):
-        setting = Setting(folder, application.port, cores, options.rounds, options.seconds)
+        setting = Setting(folder, application.port, streaming.port, cores, options.rounds, options.seconds)
         for name in options.workload or WORKLOADS:
             rounds[name] = run_rounds(contestants, WORKLOADS[name], setting, tell)
     machine = describe()

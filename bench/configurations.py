@@ -29,6 +29,14 @@ _NGINX_PROXY = """\
         server 127.0.0.1:{backend_port};
         keepalive 64;
     }}
+    upstream streams {{
+        server 127.0.0.1:{streams_port};
+        keepalive 64;
+    }}
+    map $http_upgrade $connection_upgrade {{
+        default upgrade;
+        "" "";
+    }}
     server {{
         listen 127.0.0.1:{port};
         location / {{
@@ -39,6 +47,19 @@ _NGINX_PROXY = """\
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
             proxy_set_header X-Forwarded-Proto $scheme;
             proxy_set_header Connection "";
+            client_max_body_size 32m;
+        }}
+        location /unbuffered/ {{
+            proxy_pass http://backend/;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_buffering off;
+        }}
+        location /streams/ {{
+            proxy_pass http://streams;
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $connection_upgrade;
             client_max_body_size 32m;
         }}
         location /static/ {{
@@ -77,6 +98,12 @@ access_log = "off"
 [http.upstream.backend]
 server = ["127.0.0.1:{backend_port}"]
 keepalive = 64
+[http.upstream.streams]
+server = ["127.0.0.1:{streams_port}"]
+keepalive = 64
+[http.map."$http_upgrade $connection_upgrade"]
+default = "upgrade"
+"" = ""
 [[http.server]]
 listen = "127.0.0.1:{port}"
 [http.server.location."/"]
@@ -89,6 +116,19 @@ X-Real-IP = "$remote_addr"
 X-Forwarded-For = "$proxy_add_x_forwarded_for"
 X-Forwarded-Proto = "$scheme"
 Connection = ""
+[http.server.location."/unbuffered/"]
+proxy_pass = "http://backend/"
+proxy_http_version = "1.1"
+proxy_buffering = false
+[http.server.location."/unbuffered/".proxy_set_header]
+Connection = ""
+[http.server.location."/streams/"]
+proxy_pass = "http://streams"
+proxy_http_version = "1.1"
+client_max_body_size = "32m"
+[http.server.location."/streams/".proxy_set_header]
+Upgrade = "$http_upgrade"
+Connection = "$connection_upgrade"
 [http.server.location."/static/"]
 root = "{folder}"
 sendfile = true
@@ -96,10 +136,12 @@ tcp_nopush = true
 """
 
 
-def nginx_proxy(folder: str, port: int, backend_port: int, *, is_root: bool) -> str:
-    """nginx.conf of the proxy; as root the worker stays root, to enter the private folder."""
+def nginx_proxy(folder: str, port: int, backend_port: int, *, is_root: bool, streams_port: int = 9) -> str:
+    """nginx.conf of the proxy; streams_port: of `bench.streams`; as root the worker stays root, to enter the private folder."""
     user = "user root;" if is_root else ""
-    return (_NGINX_HEAD + _NGINX_PROXY).format(folder=folder, port=port, backend_port=backend_port, user=user)
+    return (_NGINX_HEAD + _NGINX_PROXY).format(
+        folder=folder, port=port, backend_port=backend_port, user=user, streams_port=streams_port
+    )
 
 
 def nginx_backend(folder: str, port: int, *, is_root: bool) -> str:
@@ -108,7 +150,7 @@ def nginx_backend(folder: str, port: int, *, is_root: bool) -> str:
     return (_NGINX_HEAD + _NGINX_BACKEND).format(folder=folder, port=port, user=user, small_body=SMALL_BODY)
 
 
-def wproxy_proxy(folder: str, port: int, backend_port: int, *, is_root: bool) -> str:
+def wproxy_proxy(folder: str, port: int, backend_port: int, *, is_root: bool, streams_port: int = 9) -> str:
     """wproxy.toml of the proxy: `nginx_proxy`, in our notation."""
     user = 'user = "root"' if is_root else ""
-    return _WPROXY.format(folder=folder, port=port, backend_port=backend_port, user=user)
+    return _WPROXY.format(folder=folder, port=port, backend_port=backend_port, user=user, streams_port=streams_port)

@@ -35,6 +35,7 @@ class Setting:
 
     folder: str
     backend_port: int
+    streams_port: int
     cores: Cores
     rounds: int
     seconds: int
@@ -50,8 +51,12 @@ def run_round(contestants: tuple[Contestant, Contestant], workload: Workload, se
     folder = os.path.join(setting.folder, f"{workload.name}-{number}")
     os.mkdir(folder)
     with (
-        proxy(contestants[0], os.path.join(folder, "0"), setting.backend_port, setting.cores.proxy) as first,
-        proxy(contestants[1], os.path.join(folder, "1"), setting.backend_port, setting.cores.proxy) as second,
+        proxy(
+            contestants[0], os.path.join(folder, "0"), setting.backend_port, setting.streams_port, setting.cores.proxy
+        ) as first,
+        proxy(
+            contestants[1], os.path.join(folder, "1"), setting.backend_port, setting.streams_port, setting.cores.proxy
+        ) as second,
     ):
         servers = (first, second)
         for server in servers:

@@ -92,7 +92,7 @@ def _write_bytes(path: str, size: int) -> None:
 
 
 @contextmanager
-def proxy(contestant: Contestant, folder: str, backend_port: int, core: int) -> Iterator[RunningServer]:
+def proxy(contestant: Contestant, folder: str, backend_port: int, streams_port: int, core: int) -> Iterator[RunningServer]:
     """The contestant, listening, with all its processes on this core."""
     os.makedirs(os.path.join(folder, "static"))
     _write_bytes(os.path.join(folder, "static", "1k"), 1024)
@@ -105,7 +105,7 @@ def proxy(contestant: Contestant, folder: str, backend_port: int, core: int) -> 
         command = [sys.executable, "-m", "wproxy", "start", "-c", f"{folder}/wproxy.toml"]
 
     def configure(port: int) -> None:
-        _write(os.path.join(folder, file), write(folder, port, backend_port, is_root=is_root))
+        _write(os.path.join(folder, file), write(folder, port, backend_port, is_root=is_root, streams_port=streams_port))
 
     with _running(contestant.name, command, folder, configure, core, contestant.tree) as server:
         yield server
@@ -122,6 +122,19 @@ def backend(folder: str, core: int) -> Iterator[RunningServer]:
         _write(os.path.join(folder, "nginx.conf"), text)
 
     with _running("the backend", _nginx_command(folder), folder, configure, core, folder) as server:
+        yield server
+
+
+@contextmanager
+def streams(folder: str, core: int) -> Iterator[RunningServer]:
+    """The application for uploads and upgraded connections."""
+    os.makedirs(folder)
+    command = [sys.executable, "-m", "bench.streams"]
+
+    def configure(port: int) -> None:
+        command.append(str(port))
+
+    with _running("the application of streams", command, folder, configure, core, TREE) as server:
         yield server
 
 

@@ -17,6 +17,7 @@ class Workload:
     headers: header lines given to wrk on its command line.
     response_bytes: where set, the work done is counted in bytes received, in units of this size. A transfer that the
         end of the run cuts short has cost its share of time; with few and large responses that share matters.
+    driver: "wrk", or "websocket": bench.echo, whose requests are messages that come back.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Workload:
     script: str | None = None
     headers: tuple[str, ...] = ()
     response_bytes: int | None = None
+    driver: str = "wrk"
 
 
 WORKLOADS = {
@@ -36,6 +38,9 @@ WORKLOADS = {
         Workload("varied", "12 headers; path, cookie and referer differ in every request", script="varied.lua"),
         Workload("post", "POST of 1 KB, 40-byte response, 64 keepalive clients", script="post.lua"),
         Workload("10m", "10 MB response, 8 keepalive clients", path="/10m", connections=8, response_bytes=TEN_MB),
+        Workload("10m-unbuffered", "the same, proxy_buffering off", path="/unbuffered/10m", connections=8, response_bytes=TEN_MB),
+        Workload("upload16m", "POST of 16 MB, 4 keepalive clients", script="upload16m.lua", connections=4),
+        Workload("websocket", "messages of 64 bytes there and back, 64 clients", path="/streams/echo", driver="websocket"),
         Workload("static1k", "a file of 1 KB, 64 keepalive clients", path="/static/1k"),
         Workload("static10m", "a file of 10 MB, 8 keepalive clients", path="/static/10m", connections=8, response_bytes=TEN_MB),
         Workload("connect", "40-byte response, a new client connection each", headers=("Connection: close",)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from dataclasses import dataclass
 
 from bench.cores import confined_to
@@ -46,6 +47,8 @@ def parse_output(output: str) -> Load:
 
 def command(workload: Workload, port: int, seconds: int) -> list[str]:
     """The command line; one thread, because the load has one core."""
+    if workload.driver == "websocket":
+        return [sys.executable, "-m", "bench.echo", str(port), workload.path, str(workload.connections), str(seconds)]
     line = ["wrk", "-t", "1", "-c", str(workload.connections), "-d", f"{seconds}s", "--timeout", "10s"]
     for header in workload.headers:
         line += ["-H", header]
@@ -60,6 +63,7 @@ def run_load(workload: Workload, port: int, seconds: int, core: int) -> Load:
         with confined_to(core):
             done = subprocess.run(
                 command(workload, port, seconds),
+                cwd=os.path.dirname(os.path.dirname(LUA)),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

@@ -102,7 +102,7 @@ class _Direction:
         self.pipe: Pipe | None = None
 
     async def carry(self, data: bytes, stalled: End) -> End:
-        """Carry until the source ends or anything fails. data: what goes first; stalled: the end when the target takes nothing."""
+        """Carry until the source ends or anything fails. data: what goes first; stalled: the end when nothing is taken."""
         source, target, traffic = self.source, self.target, self.traffic
         recv, send = source.recv, target.send
         clock = source.loop.clock

@@ -13,11 +13,15 @@ from bench.configurations import SMALL_BODY, nginx_backend, nginx_proxy, wproxy_
 def test_wproxy_toml_says_what_nginx_conf_says():
     nginx = nginx_proxy("/tmp/x", 8080, 3000, is_root=False)
     tree = tomllib.loads(wproxy_proxy("/tmp/x", 8080, 3000, is_root=False))
-    location = tree["http"]["server"][0]["location"]["/"]
-    headers = dict(re.findall(r"proxy_set_header (\S+) (\S+);", nginx))
-    assert {name: value.strip('"') for name, value in headers.items()} == location["proxy_set_header"]
-    for name in ("proxy_pass", "proxy_http_version", "client_max_body_size"):
-        assert re.search(rf"{name} (\S+);", nginx)[1] == location[name]
+    locations = tree["http"]["server"][0]["location"]
+    blocks = dict(re.findall(r"location (\S+) \{\n(.*?)\n        \}", nginx, re.DOTALL))
+    assert blocks.keys() == locations.keys()
+    for path, block in blocks.items():
+        location = dict(locations[path])
+        headers = dict(re.findall(r"proxy_set_header (\S+) (\S+);", block))
+        assert {name: value.strip('"') for name, value in headers.items()} == location.pop("proxy_set_header", {})
+        others = dict(re.findall(r"^ *((?!proxy_set_header)\w+) (\S+);", block, re.MULTILINE))
+        assert others == {name: {True: "on", False: "off"}.get(value, value) for name, value in location.items()}
     assert tree["http"]["upstream"]["backend"] == {"server": ["127.0.0.1:3000"], "keepalive": 64}
     assert "server 127.0.0.1:3000;" in nginx and "keepalive 64;" in nginx
     assert tree["http"]["access_log"] == "off" and "access_log off;" in nginx

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 
 import pytest
 from conversation import SERVER, End, Stage, error_page, get, ok, sent_up, to_client
+
+from worker.pipes import pool
 
 UPGRADE = (b"Connection: Upgrade", b"Upgrade: websocket")
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-X: y\r\n\r\n"
@@ -228,6 +231,39 @@ def test_the_idle_time_is_proxy_read_timeout(stage):
     (line,) = s.error_log()
     assert "[info]" in line
     assert "upstream timed out (110: Connection timed out) while proxying upgraded connection, client: 127.0.0.1" in line
+
+
+def test_proxy_tunnel_timeout_is_for_tunnels_only(stage):
+    s, client, upstream = tunnel(stage, 'proxy_read_timeout = "10s"\nproxy_tunnel_timeout = "20s"')
+    s.advance(19.9)
+    assert client.is_open()
+    s.advance(0.2)
+    client.is_closed()
+    assert upstream.is_closed()
+    where = f"proxy_tunnel_timeout 20: {s.position('proxy_tunnel_timeout')}"
+    assert s.last_access()["wproxy_end_cause"] == f"upstream timed out (110: Connection timed out) ({where})"
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+@pytest.mark.parametrize("has_pipes", [False, True])
+def test_much_goes_both_ways_at_once(stage, monkeypatch, tcp, has_pipes):
+    if not has_pipes:
+        monkeypatch.setattr(pool, "most", 0)
+        pool.close_idle()
+    up, down = random.Random(1).randbytes(5_000_000), random.Random(2).randbytes(5_000_000)
+    s, client, upstream = tunnel(stage, tcp=tcp)
+    for begin in range(0, 5_000_000, 500_000):
+        for sender, receiver, data in ((client, upstream, up), (upstream, client, down)):
+            left = data[begin : begin + 500_000]
+            while left:
+                left = left[sender.send_some(left) :]
+                receiver.pull_all()
+    s.until(lambda: len(upstream.pull_all()) >= len(up) and len(client.pull_all()) >= len(down), "something is missing")
+    assert upstream.received == up
+    assert client.received == down
+    upstream.close()
+    assert client.is_closed()
+    assert s.last_access()["body_bytes_sent"] == str(len(down))
 
 
 @pytest.mark.parametrize("speaker", ["client", "upstream"])

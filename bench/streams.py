@@ -1,0 +1,81 @@
+"""An application for large request bodies and upgraded connections: `python -m bench.streams PORT`.
+
+It costs next to nothing, so that the proxy is what is measured: a body is thrown away by the kernel (MSG_TRUNC) and answered
+with the small body, after 101 every byte is sent back as it came, and whatever else is asked gets the small body too.
+"""
+
+from __future__ import annotations
+
+import re
+import selectors
+import socket
+import sys
+from collections.abc import Generator
+
+from bench.configurations import SMALL_BODY
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+_UPGRADE = re.compile(rb"\r\nupgrade: *(\S+)\r\n", re.IGNORECASE)
+_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(SMALL_BODY), SMALL_BODY.encode())
+_SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: %b\r\n\r\n"
+_NOWHERE = bytearray(1 << 20)  # named as the target of what is thrown away; nothing is written to it
+
+
+def converse(sock: socket.socket) -> Generator[None, None, None]:
+    """One connection; each step is taken when there is something to be read."""
+    data = b""
+    while True:
+        while b"\r\n\r\n" not in data:
+            yield
+            piece = sock.recv(65536)
+            if not piece:
+                return
+            data += piece
+        head, data = data.split(b"\r\n\r\n", 1)
+        head += b"\r\n"
+        upgrade = _UPGRADE.search(head)
+        if upgrade:
+            sock.sendall(_SWITCHED % upgrade[1] + data)
+            break
+        length = _LENGTH.search(head)
+        left = int(length[1]) if length else 0
+        data, left = data[left:], left - len(data)
+        while left > 0:
+            yield
+            taken = sock.recv_into(_NOWHERE, min(left, len(_NOWHERE)), socket.MSG_TRUNC)
+            if not taken:
+                return
+            left -= taken
+        sock.sendall(_ANSWER)
+    while True:
+        yield
+        data = sock.recv(65536)
+        if not data:
+            return
+        sock.sendall(data)
+
+
+def serve(port: int) -> None:
+    """Serve until the process is ended."""
+    listener = socket.create_server(("127.0.0.1", port), backlog=1024)
+    selector = selectors.DefaultSelector()
+    selector.register(listener, selectors.EVENT_READ)
+    while True:
+        for key, _ in selector.select():
+            if key.data is None:
+                sock = listener.accept()[0]
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                conversation = converse(sock)
+                next(conversation)
+                selector.register(sock, selectors.EVENT_READ, (sock, conversation))
+                continue
+            sock, conversation = key.data
+            try:
+                next(conversation)
+            except (StopIteration, OSError):
+                selector.unregister(sock)
+                sock.close()
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

@@ -1,0 +1,194 @@
+"""Large bodies, slow clients and streams through a real worker: what they cost in memory and in time.
+
+The quick ones run always; those that need gigabytes or a thousand connections by `make soak`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+from harness import Wproxy, connect
+
+pytestmark = pytest.mark.whole
+
+MB = 1 << 20
+PIECE = os.urandom(MB)
+HTTP = """
+[[http.server]]
+listen = "127.0.0.1:{{port}}"
+[http.server.location."/"]
+proxy_pass = "http://127.0.0.1:{backend}"
+client_max_body_size = 0
+{location}
+"""
+
+
+class Backend:
+    """Answers `GET /N` with N bytes, `GET /events` with an event each 50 ms that names the time, and takes any body."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+        self.port: int = self.listener.getsockname()[1]
+        self.received = hashlib.sha256()
+        self.done = threading.Event()
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
+
+    def serve(self, sock: socket.socket) -> None:
+        with sock:
+            try:
+                data = b""
+                while True:
+                    while b"\r\n\r\n" not in data:
+                        piece = sock.recv(65536)
+                        if not piece:
+                            return
+                        data += piece
+                    head, _, data = data.partition(b"\r\n\r\n")
+                    data = self.answer(sock, head, data)
+            except OSError:
+                return
+
+    def answer(self, sock: socket.socket, head: bytes, data: bytes) -> bytes:
+        method, target, _ = head.split(b" ", 2)
+        if target == b"/events":
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while True:
+                time.sleep(0.05)
+                event = b"data: %.6f\n\n" % time.monotonic()
+                sock.sendall(b"%x\r\n%b\r\n" % (len(event), event))
+        if method == b"POST":
+            left = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n", 1)[0])
+            while left:
+                piece, data = (data, b"") if data else (sock.recv(MB), b"")
+                if not piece:
+                    return b""
+                left -= len(piece)
+                self.received.update(piece)
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            return b""
+        size = int(target[1:])
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        if method == b"GET":
+            for begin in range(0, size, MB):
+                sock.sendall(memoryview(PIECE)[: min(MB, size - begin)])
+        return data
+
+
+@pytest.fixture
+def backend() -> Iterator[Backend]:
+    running = Backend()
+    yield running
+    running.listener.close()
+
+
+def rss(front: Wproxy) -> int:
+    """Bytes of memory of the only worker."""
+    (pid,) = front.worker_pids()
+    return int(psutil.Process(pid).memory_info().rss)
+
+
+def download(front: Wproxy, size: int, watch: Callable[[], None]) -> None:
+    """Fetch so many bytes, and look at them."""
+    with connect(front.port) as sock:
+        sock.sendall(b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % size)
+        file = sock.makefile("rb", MB)
+        while file.readline() != b"\r\n":
+            continue
+        for begin in range(0, size, MB):
+            assert file.read(min(MB, size - begin)) == PIECE[: size - begin]
+            if begin % (64 * MB) == 0:
+                watch()
+        file.close()
+
+
+def upload(front: Wproxy, size: int, watch: Callable[[], None]) -> None:
+    """Post so many bytes."""
+    with connect(front.port) as sock:
+        sock.settimeout(120)
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % size)
+        for begin in range(0, size, MB):
+            sock.sendall(PIECE)
+            if begin % (64 * MB) == 0:
+                watch()
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize("size", [256 * MB, pytest.param(10_240 * MB, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("transfer", [download, upload])
+def test_a_transfer_of_any_size_leaves_the_memory_flat(start, backend, transfer, size):
+    front = start(HTTP.format(backend=backend.port, location=""), workers=1)
+    transfer(front, 16 * MB, lambda: None)
+    before = rss(front)
+    highest = before
+
+    def watch() -> None:
+        nonlocal highest
+        highest = max(highest, rss(front))
+
+    transfer(front, size, watch)
+    watch()
+    assert highest - before < 4 * MB
+
+
+def test_an_event_is_delayed_by_less_than_20_ms(start, backend):
+    front = start(HTTP.format(backend=backend.port, location=""), workers=1)
+    delays = []
+    with connect(front.port) as sock:
+        sock.sendall(b"GET /events HTTP/1.1\r\nHost: h\r\n\r\n")
+        file = sock.makefile("rb")
+        while len(delays) < 12:
+            line = file.readline()
+            if line.startswith(b"data: "):
+                delays.append(time.monotonic() - float(line[6:]))
+        file.close()
+    assert statistics.median(delays) < 0.02
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("location", ["proxy_max_temp_file_size = '1m'", "proxy_buffering = false"])
+def test_a_thousand_slow_clients_cost_less_than_40_kb_each(start, backend, location):
+    front = start(HTTP.format(backend=backend.port, location=location), workers=1, main="[events]\nworker_connections = 4096\n")
+    count = 1000
+    sockets = []
+    for _ in range(count):
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        sock.connect(("127.0.0.1", front.port))
+        sock.sendall(b"HEAD /10485760 HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert sock.recv(4096)
+        sockets.append(sock)
+    idle = highest = rss(front)
+    for sock in sockets:
+        sock.sendall(b"GET /10485760 HTTP/1.1\r\nHost: h\r\n\r\n")
+        sock.setblocking(False)
+    received = 0
+    ends = time.monotonic() + 10
+    while time.monotonic() < ends:
+        turn = time.monotonic()
+        for sock in sockets:
+            try:
+                received += len(sock.recv(25_000))
+            except BlockingIOError:
+                continue
+        highest = max(highest, rss(front))
+        time.sleep(max(0.0, 0.5 - (time.monotonic() - turn)))
+    for sock in sockets:
+        sock.close()
+    assert received / count > 100_000
+    assert (highest - idle) / count < 40 * 1024
