@@ -44,7 +44,10 @@ class Break(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """`set $name value`. plain: the value with no capture escaped, as it is once a `rewrite` has matched; None without captures."""
+    """`set $name value`.
+
+    plain: the value with no capture escaped, as it is once a `rewrite` has matched; None without captures.
+    """
 
     name: str
     value: Template

@@ -487,7 +487,7 @@ def test_all_problems_are_reported_in_the_order_of_the_file() -> None:
     [
         (b"a = 1\nb = \n", Problem("Invalid value", Position("f", 2, 5))),
         (b"a = 1\na = 2\n", Problem("Cannot overwrite a value", Position("f", 2, 6))),
-        (b"a = '\n", Problem('Expected "\'", \' was opened in line 1 and is not closed', Position("f", 2, 1))),
+        (b"a = '\n", Problem("Expected \"'\", ' was opened in line 1 and is not closed", Position("f", 2, 1))),
         (b"a = 1\n\0", Problem("Invalid statement", Position("f", 2, 1))),
         (b"a = [1,", Problem("Invalid value", Position("f", 1, 8))),
         (b"\xff", Problem("not UTF-8: byte 0xff", Position("f", 1, 1))),
