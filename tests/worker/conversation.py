@@ -49,6 +49,8 @@ LOG_FIELDS = (
     "upstream_response_time",
     "upstream_response_length",
     "upstream_bytes_received",
+    "upstream_bytes_sent",
+    "request_body",
     "body_bytes_sent",
     "bytes_sent",
     "request_length",

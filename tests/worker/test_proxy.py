@@ -1704,3 +1704,20 @@ def test_the_unvisited_peer_tells_what_it_heard(stage):
     s.client().send(get(b"/heard"))
     with pytest.raises(Mismatch, match="/heard"):
         s.peers[0].is_unvisited()
+
+
+# What the logs say of the request's way to the upstream.
+
+
+def test_what_was_sent_and_the_body_are_known_to_the_log(stage):
+    s = stage()
+    client = s.client()
+    client.send(b"POST /form HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc")
+    upstream = s.peers[0].accept()
+    head = b"POST /form HTTP/1.1\r\nHost: app\r\nContent-Length: 3\r\n\r\n"
+    upstream.receives(head + b"abc")
+    upstream.send(ok())
+    client.take()
+    line = s.last_access()
+    assert line["request_body"] == "abc"
+    assert line["upstream_bytes_sent"] == str(len(head) + 3)

@@ -40,6 +40,7 @@ async def proxy_request(request: Request) -> Response:
     else:
         outgoing = body.collected or body_at_hand(body) or await collect_body(body, location)
         body.collected = outgoing
+        body.data = outgoing.at_hand if outgoing.rest is None else None
         if outgoing.consumed:
             return body_is_gone(request)
     protocol: UpstreamProtocol = location.protocol
@@ -65,10 +66,10 @@ async def proxy_request(request: Request) -> Response:
         try:
             if upstream is None:
                 upstream = await open_connection(request, peer, attempt)
-            unsent = start_request(head, outgoing, upstream)
+            unsent = start_request(head, outgoing, upstream, attempt)
             is_whole = True
             if unsent is not None or outgoing.rest is not None:
-                is_whole = await finish_request(request, outgoing, upstream, unsent)
+                is_whole = await finish_request(request, outgoing, upstream, unsent, attempt)
             # The answer cannot be there yet: park first, and save a refused recv. The whole head must come in time.
             sent_at = clock.now
             await park(upstream, READ, location.proxy_read_timeout)

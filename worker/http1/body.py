@@ -30,6 +30,7 @@ class RequestBody:
         "_decoder",
         "_pending",
         "collected",
+        "data",
         "finished",
         "leftover",
         "length",
@@ -42,6 +43,7 @@ class RequestBody:
 
     def __init__(self, stream: Stream, at_hand: bytes, length: int, owes_continue: bool) -> None:
         self.stream = stream
+        self.data: bytes | None = None  # all of it, when it has been read and is in memory
         self.collected: Any = None  # worker.upstream.outgoing.Outgoing, when it has been read to be sent on
         self.length = length
         self.limit = 0

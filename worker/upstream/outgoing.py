@@ -13,7 +13,7 @@ from worker.upstream.failing import SENDING, failure_of
 from worker.upstream.protocols import NO_BODY, UNKNOWN_LENGTH
 from wproxy.config.model import Location
 from wproxy.failures import TimedOut, UpstreamFailure
-from wproxy.http import Request
+from wproxy.http import Attempt, Request
 
 
 class Answered(Exception):
@@ -66,7 +66,7 @@ async def collect_body(body: RequestBody, location: Location) -> Outgoing:
     return Outgoing(UNKNOWN_LENGTH if body.length < 0 else body.length, b"".join(pieces), body)
 
 
-def start_request(head: bytes, outgoing: Outgoing, upstream: Stream) -> memoryview | None:
+def start_request(head: bytes, outgoing: Outgoing, upstream: Stream, attempt: Attempt) -> memoryview | None:
     """Send the head, and the body if it is at hand; what the socket did not take, or None. Raises UpstreamFailure."""
     upstream.requests += 1
     start = head + outgoing.at_hand if outgoing.at_hand and outgoing.rest is None else head
@@ -77,10 +77,13 @@ def start_request(head: bytes, outgoing: Outgoing, upstream: Stream) -> memoryvi
         sent = 0
     except OSError as error:
         raise sending_failed(error) from None
+    attempt.bytes_sent = sent
     return None if sent == len(start) else memoryview(start)[sent:]
 
 
-async def finish_request(request: Request, outgoing: Outgoing, upstream: Stream, unsent: memoryview | None) -> bool:
+async def finish_request(
+    request: Request, outgoing: Outgoing, upstream: Stream, unsent: memoryview | None, attempt: Attempt
+) -> bool:
     """Send what `start_request` could not, and the rest of the body as the client delivers it.
 
     True when all of it was sent; False when the upstream began to answer before that.
@@ -98,9 +101,9 @@ async def finish_request(request: Request, outgoing: Outgoing, upstream: Stream,
     upstream.unexpected = answered
     try:
         if unsent is not None:
-            await push(upstream, unsent, location)
+            await push(upstream, unsent, location, attempt)
         if outgoing.rest is not None:
-            await push_body(outgoing, outgoing.rest, upstream, location)
+            await push_body(outgoing, outgoing.rest, upstream, location, attempt)
         return True
     except Answered:
         return False
@@ -114,30 +117,32 @@ async def finish_request(request: Request, outgoing: Outgoing, upstream: Stream,
         upstream.unexpected = unexpected
 
 
-async def push_body(outgoing: Outgoing, body: RequestBody, upstream: Stream, location: Location) -> None:
+async def push_body(outgoing: Outgoing, body: RequestBody, upstream: Stream, location: Location, attempt: Attempt) -> None:
     """Send the body: what is at hand, then what the client delivers, at the pace of the slower side."""
     unknown = outgoing.length == UNKNOWN_LENGTH
     encode = location.protocol.encode_body if unknown else bytes
     if outgoing.at_hand:
-        await push(upstream, encode(outgoing.at_hand), location)
+        await push(upstream, encode(outgoing.at_hand), location, attempt)
     moved = 0
     while piece := await body.read():
         outgoing.consumed = True
-        await push(upstream, encode(piece), location)
+        await push(upstream, encode(piece), location, attempt)
         moved += len(piece)
         if moved >= FAIR_SHARE:
             moved = 0
             await give_way()
     if unknown:
-        await push(upstream, location.protocol.end_of_body, location)
+        await push(upstream, location.protocol.end_of_body, location, attempt)
 
 
-async def push(upstream: Stream, data: bytes | memoryview, location: Location) -> None:
+async def push(upstream: Stream, data: bytes | memoryview, location: Location, attempt: Attempt) -> None:
     """Send all of this to the upstream; proxy_send_timeout is between two pieces of progress. Raises TimedOut, OSError."""
     view = memoryview(data)
     while view:
         try:
-            view = view[upstream.send(view) :]
+            sent = upstream.send(view)
+            attempt.bytes_sent += sent
+            view = view[sent:]
         except BlockingIOError:
             await park(upstream, WRITE, location.proxy_send_timeout)
 

@@ -82,7 +82,8 @@ class _Resolver:
         if not http and not reader.problems:
             self.problem('no "http" section in configuration', None)
         # In TOML a table that sets nothing is not written.
-        if not any(True for _ in root.named("events")) and syntax_of(file) == NGINX:
+        has_events = any(True for _ in root.named("events")) or syntax_of(file) != NGINX
+        if not has_events and not reader.problems:
             self.problem('no "events" section in configuration', None)
         if reader.problems:
             order: dict[Position | None, int] = {}

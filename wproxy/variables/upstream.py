@@ -51,7 +51,7 @@ for _name, _show in {
     "upstream_response_time": lambda attempt: seconds(attempt.response_time),
     "upstream_response_length": lambda attempt: b"%d" % attempt.response_length,
     "upstream_bytes_received": lambda attempt: b"%d" % attempt.bytes_received,
-    "upstream_bytes_sent": lambda attempt: b"%d" % getattr(attempt, "bytes_sent", 0),
+    "upstream_bytes_sent": lambda attempt: b"%d" % attempt.bytes_sent,
 }.items():
     VARIABLES[_name] = Variable(each_attempt(_show), REQUEST)
 
