@@ -19,7 +19,7 @@ from worker.logs import log_request
 from worker.loop import FAIR_SHARE, WRITE, give_way, park
 from worker.pipes import is_plain
 from worker.stream import BIG_CHUNK, Stream
-from worker.temp_files import DiskTrouble, TemporaryFile
+from worker.temporary_files import DiskTrouble, TemporaryFile
 from worker.upstream.failing import SENDING, failure_of
 from worker.upstream.protocols import NO_BODY, UNKNOWN_LENGTH, UpstreamProtocol
 from worker.upstream.protocols.http import HTTP1
