@@ -33,8 +33,9 @@ from worker.filters import filters_of
 from worker.logs import log_request
 from worker.rewrite import run_steps
 from worker.upstream.answers import AnswerPlan
-from worker.upstream.outgoing import BODILESS, protocol_of, reshaping
+from worker.upstream.outgoing import BODILESS
 from worker.upstream.protocols.http import HeadPlan
+from worker.upstream.reshaping import protocol_of, reshaping
 from wproxy.config.model import Location, Server
 from wproxy.directives.temporary_path import TemporaryPath
 from wproxy.files import shown_path
