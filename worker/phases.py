@@ -191,6 +191,8 @@ def attach_upstream(location: Location, worker: Worker) -> None:
     location.protocol = protocol_of(location)
     location.changes_body = location.proxy_set_body is not None or not location.proxy_pass_request_body
     location.reshape = reshaping(location)
+    if location.proxy_store.is_on:
+        location.proxy_ignore_client_abort = True
     location.head_plan = HeadPlan(location)
     passed = {name.lower().encode() for name in location.proxy_pass_header}
     more = {name.lower().encode() for name in location.proxy_hide_header}

@@ -14,7 +14,7 @@ import os
 import random
 
 from worker.pipes import Pipe
-from wproxy.directives.request_body import CLEAN, IN_MEMORY
+from wproxy.directives.request_body import CLEAN, IN_MEMORY, KEPT
 from wproxy.directives.temporary_path import TemporaryPath
 
 # Where files without a configured place go, the first that will do.
@@ -22,6 +22,9 @@ PLACES = ("/var/tmp", "/tmp", ".")
 
 # What a file system says that has no O_TMPFILE.
 _UNKNOWN_TO_IT = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL))
+
+# A mode besides those of client_body_in_file_only: the file may get a name when it is complete (`place`).
+LATER = "later"
 
 _numbers = random.SystemRandom().randrange(10**9)
 
@@ -35,13 +38,16 @@ class TemporaryFile:
     __slots__ = ("fileno", "is_named", "name", "removes_name", "size")
 
     def __init__(self, place: TemporaryPath | None, mode: str = IN_MEMORY) -> None:
-        """mode: of client_body_in_file_only: whether it has a name, and for how long. Raises DiskTrouble."""
+        """mode: of client_body_in_file_only, or LATER: whether it has a name, and for how long. Raises DiskTrouble."""
         self.size = 0
-        self.is_named = mode != IN_MEMORY
-        self.removes_name = mode == CLEAN
+        self.is_named = mode in (KEPT, CLEAN)
+        self.removes_name = mode != KEPT
         try:
             if self.is_named:
                 self.fileno, self.name = _open_numbered(place or TemporaryPath(_first_place()))
+            elif mode == LATER:
+                assert place is not None
+                self.fileno, self.name, self.is_named = _open_placeable(place)
             elif place is not None:
                 self.fileno, self.name = _open_nameless(place)
             else:
@@ -86,6 +92,25 @@ class TemporaryFile:
         """Forget what was written, and give the room back."""
         os.ftruncate(self.fileno, 0)
         self.size = 0
+
+    def place(self, path: str, mode: int, modified: int | None) -> None:
+        """Give the file this path, in the place of whatever is there, and these rights and time, all at once.
+
+        modified: unix seconds, None for now. Only for a file that was made to get a name LATER, and in the same file system.
+        Raises DiskTrouble; it has no name then.
+        """
+        try:
+            os.fchmod(self.fileno, mode)
+            if modified is not None:
+                os.utime(self.fileno, (modified, modified))
+            if not self.is_named:
+                # linkat(2) cannot replace a file; only with some directory does Python call it and not link(2).
+                os.link(f"/proc/self/fd/{self.fileno}", self.name, src_dir_fd=self.fileno)
+                self.is_named = True
+            os.rename(self.name, path)
+            self.is_named = False
+        except OSError as error:
+            raise DiskTrouble(error) from None
 
     def close(self) -> None:
         """Close it, and remove its name if that was only lent; closing twice is allowed."""
@@ -141,6 +166,17 @@ def _open_nameless(place: TemporaryPath) -> tuple[int, str]:
     fileno, name = _open_numbered(place)
     os.unlink(name)
     return fileno, name
+
+
+def _open_placeable(place: TemporaryPath) -> tuple[int, str, bool]:
+    """A file that can get a name later: descriptor, a name that is free, and whether it has it already. Raises OSError."""
+    name = _next_name(place)
+    try:
+        return os.open(place.path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), name, False
+    except OSError as error:
+        if error.errno not in _UNKNOWN_TO_IT:
+            raise
+    return *_open_numbered(place), True
 
 
 def _open_numbered(place: TemporaryPath) -> tuple[int, str]:
