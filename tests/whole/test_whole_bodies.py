@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
-from harness import Wproxy, connect
+from harness import Wproxy, connect, until
 
 pytestmark = pytest.mark.whole
 
@@ -33,13 +33,14 @@ client_max_body_size = 0
 
 
 class Backend:
-    """Answers `GET /N` with N bytes, `GET /events` with an event each 50 ms that names the time, and takes any body."""
+    """Answers `GET /N` with N bytes, `GET /events` with an event each 50 ms that names the time, and a body with its digest.
+
+    `POST /count` only counts, for what is to be quick.
+    """
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.port: int = self.listener.getsockname()[1]
-        self.received = hashlib.sha256()
-        self.done = threading.Event()
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self) -> None:
@@ -74,6 +75,7 @@ class Backend:
                 event = b"data: %.6f\n\n" % time.monotonic()
                 sock.sendall(b"%x\r\n%b\r\n" % (len(event), event))
         if method == b"POST":
+            received = hashlib.sha256()
             left = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n", 1)[0])
             while left:
                 piece, data = (data, b"") if data else (sock.recv(MB), b"")
@@ -81,8 +83,8 @@ class Backend:
                     return b""
                 left -= len(piece)
                 if target != b"/count":
-                    self.received.update(piece)
-            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                    received.update(piece)
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n" + received.hexdigest().encode())
             return b""
         size = int(target[1:])
         sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
@@ -120,22 +122,27 @@ def download(front: Wproxy, size: int, watch: Callable[[], None]) -> None:
 
 
 def upload(front: Wproxy, size: int, watch: Callable[[], None]) -> None:
-    """Post so many bytes."""
+    """Post so many bytes, and look whether they have arrived."""
+    sent = hashlib.sha256()
     with connect(front.port) as sock:
         sock.settimeout(120)
         sock.sendall(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % size)
         for begin in range(0, size, MB):
             sock.sendall(PIECE)
+            sent.update(PIECE)
             if begin % (64 * MB) == 0:
                 watch()
-        assert sock.recv(65536).startswith(b"HTTP/1.1 200 OK")
+        answer = sock.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert answer.endswith(sent.hexdigest().encode())
 
 
 UNBUFFERED = "proxy_request_buffering = false"
 TRANSFERS = [
-    (download, "", 256 * MB),
-    (upload, "", 256 * MB),
-    (upload, UNBUFFERED, 256 * MB),
+    (download, "", 100 * MB),
+    (download, "proxy_buffering = false", 100 * MB),
+    (upload, "", 100 * MB),
+    (upload, UNBUFFERED, 100 * MB),
     pytest.param(download, "", 10_240 * MB, marks=pytest.mark.soak),
     pytest.param(upload, UNBUFFERED, 10_240 * MB, marks=pytest.mark.soak),
     pytest.param(upload, "", 2_048 * MB, marks=pytest.mark.soak),  # this one goes through a file
@@ -258,3 +265,20 @@ def test_slow_clients_cost_less_than_40_kb_each(start, backend, location, count,
     for sock in sockets:
         sock.close()
     assert (highest - idle) / count < 40 * 1024
+
+
+def test_a_worker_that_is_killed_leaves_no_file(start, backend):
+    front = start(HTTP.format(backend=backend.port, location='client_body_temp_path = ["bodies", "1", "2"]'), workers=1)
+    bodies = front.directory / "bodies"
+    with connect(front.port) as sock:
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9000000\r\n\r\n" + b"x" * 1_000_000)
+        front.error_logged("a client request body is buffered to a temporary file")
+        (worker,) = front.worker_pids()
+        psutil.Process(worker).kill()
+        try:
+            assert sock.recv(100) == b""
+        except ConnectionResetError:
+            pass
+    until(lambda: front.worker_pids() - {worker}, "a new worker")
+    assert bodies.is_dir()
+    assert [path for path in bodies.rglob("*") if not path.is_dir()] == []
