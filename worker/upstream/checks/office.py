@@ -90,41 +90,50 @@ class Office:
             health = peer.health
             if peer.down or not isinstance(health, CheckedHealth):
                 continue
-            for check in self.group.upstream.checks:
-                key = peer, check
-                known = self._tasks.get(key)
-                if known is not None and known in loop.tasks:
-                    continue
-                is_same = health.record.take_over()
-                # One that a bug has ended goes on at its time.
-                at_once = known is None and (not is_same or bool(health.record.pending))
-                self._tasks[key] = loop.spawn(self._watch(peer, check, health.record, at_once), f"health check of {peer.name}")
+            missing = [check for check in self.group.upstream.checks if not self._is_made(peer, check)]
+            if missing:
+                self._begin(peer, missing, health.record)
+
+    def _is_made(self, peer: LivePeer, check: Check) -> bool:
+        """Whether this check of this peer has a task that has not been ended by a bug."""
+        return self._tasks.get((peer, check)) in self.worker.loop.tasks
+
+    def _begin(self, peer: LivePeer, checks: list[Check], record: CheckRecord) -> None:
+        """Make these checks of a peer from now on."""
+        is_same = record.take_over()
+        has_to_pass = bool(record.pending)
+        for check in checks:
+            # One that a bug has ended goes on at its time.
+            at_once = (peer, check) not in self._tasks and (has_to_pass or not is_same)
+            watch = self._watch(peer, check, record, at_once)
+            self._tasks[peer, check] = self.worker.loop.spawn(watch, f"health check of {peer.name}")
 
     async def _watch(self, peer: LivePeer, check: Check, record: CheckRecord, at_once: bool) -> None:
         """Check a peer again and again. at_once: the peer has still to pass it, or nobody has made it before."""
         clock, settings = self.worker.loop.clock, check.settings
         last = record.last_check
-        if last and not at_once:
-            await sleep(min(settings.interval, max(0.0, last + settings.interval - clock.now)))
+        due = clock.now if at_once or not last else min(last, clock.now) + settings.interval
         probe = Probe(self.worker, check, peer)
         streak = Streak()
         trouble = ""
         try:
             while True:
-                await sleep(random() * settings.jitter)
+                await sleep(max(0.0, due + random() * settings.jitter - clock.now))
                 began = clock.now
                 record.begin(began)
                 try:
                     verdict = await probe.run()
                 except CannotBind as error:
-                    self._log(check, peer, "crit", str(error))
+                    if str(error) != trouble:
+                        self._log(check, peer, "crit", str(error))
+                    trouble = str(error)
                 else:
+                    # Trouble that goes on is told once: a dead peer would fill the log.
                     if verdict.is_trouble and verdict.reason != trouble:
-                        # Once, and not each time: a dead peer would fill the log.
                         self._log(check, peer, "error", f"{verdict.reason} while {verdict.doing}", setting=verdict.setting)
                     trouble = verdict.reason
                     self._conclude(check, peer, judge(record, check, streak, verdict.passed, clock.now), verdict)
-                await sleep(max(0.0, began + settings.interval - clock.now))
+                due = began + settings.interval
         finally:
             probe.close()
 
