@@ -121,7 +121,7 @@ def test_one_worker_checks_for_all_and_kills_and_reloads_change_nothing(start, b
         os.kill(pid, signal.SIGKILL)
         killed = time.monotonic()
         until(lambda gone=pid: sick.checks[-1][1] != gone, "checks by another worker")
-        assert sick.checks[-1][0] - killed < 3, "some tenths of a second; the machine may be busy"
+        assert sick.checks[-1][0] - killed < 5, "some tenths of a second, unless the machine is very busy"
         assert nobody_is_sent_there()
 
     # A reload takes the checks to a worker of the new generation, and leaves what was found.
