@@ -26,7 +26,7 @@ a TLS hello on a plain port must not wait for a timeout.
 from __future__ import annotations
 
 from worker.http1.hosts import HOST_LINE
-from worker.http1.request_fields import parse_request_fields, read_fields, refusal_of_version
+from worker.http1.request_fields import parse_request_fields, refusal_of_version
 from worker.http1.request_line import parse_request_line, read_line, refusal_of_long_line
 from worker.http1.request_values import HeadLimits, HeadMemo, RequestFields, RequestLine
 from worker.http1.unusual_head import take_unusual_head
@@ -73,7 +73,7 @@ def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
         if same_block and taken is not None:
             fields = taken[1]
         else:
-            fields = read_fields(buffer[line_end + 2 : consumed - 4], limits, line.version)
+            fields = parse_request_fields(buffer[line_end + 2 : consumed - 4], limits, line.version)
         if fields.only_version and fields.only_version != line.version:
             raise refusal_of_version(fields, line.version)
     except ClientError:

@@ -32,10 +32,6 @@ def parse_request_fields(raw: bytes, limits: HeadLimits, version: int = 11) -> R
 
     `version` only decides which of two refusals it is.
     """
-    return read_fields(raw, limits, version)
-
-
-def read_fields(raw: bytes, limits: HeadLimits, version: int) -> RequestFields:
     raw_lines = raw.split(b"\r\n") if raw else []
     if len(raw_lines) > limits.count:
         raise ClientError(494, "client sent too many header lines", "max_headers")

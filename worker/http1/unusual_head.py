@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from worker.http1.request_fields import read_fields, refusal_of_long_field, refusal_of_version
+from worker.http1.request_fields import parse_request_fields, refusal_of_long_field, refusal_of_version
 from worker.http1.request_line import may_begin_line, read_line, refusal_of_line, refusal_of_long_line
 from worker.http1.request_values import HeadLimits, HeadMemo, RequestFields, RequestLine
 from wproxy.failures import ClientError
@@ -37,7 +37,7 @@ def take_unusual_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
     line = limits.known_lines.get(raw) or read_line(raw, limits)
     if consumed > limits.total:
         raise ClientError(494, "client sent too large request", "large_client_header_buffers")
-    fields = read_fields(head[line_end + 2 : -4], limits, line.version)
+    fields = parse_request_fields(head[line_end + 2 : -4], limits, line.version)
     if fields.only_version and fields.only_version != line.version:
         raise refusal_of_version(fields, line.version)
     return line, fields, consumed
