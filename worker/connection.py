@@ -115,6 +115,7 @@ async def serve_connection(worker: Worker, stream: Stream, client: Client, plan:
     """Serve one client until one side is done; closes the stream."""
     connection = Connection(worker, stream, client, plan)
     stream.unexpected = connection.client_moved
+    client.send_interim = stream.send
     stream.watches_departure = True
     worker.connections.add(connection)
     patience = plan.header_timeout
@@ -433,6 +434,7 @@ def finish(connection: Connection, request: Request) -> None:
     connection.worker.requests += 1
     if request.body is not None:
         request.request_length += request.body.received
+        request.body.close()
     write = request.location.write_log
     if write is not None:
         write(request)
@@ -472,10 +474,12 @@ async def linger(connection: Connection, request: Request | None) -> None:
     """
     stream = connection.stream
     location = request.location if request is not None else connection.plan.default.locations.fallback
+    if location.lingering_close == "off":
+        return
     expected = request is not None and (request.fields.content_length > 0 or request.fields.chunked)
     if request is not None and request.body is not None:
         expected = not request.body.finished
-    if not (expected or connection.buffer or stream.has_unread()):
+    if not (expected or connection.buffer or location.lingering_close == "always" or stream.has_unread()):
         return
     clock = connection.client.clock
     deadline = clock.now + location.lingering_time

@@ -135,6 +135,7 @@ class Client:
         "remote_port",
         "requests",
         "scheme",
+        "send_interim",
         "serial",
         "started",
         "worker",
@@ -157,6 +158,7 @@ class Client:
         self.remote_port = remote_port
         self.serial = serial
         self.scheme = b"http"
+        self.send_interim: Callable[[bytes], int] | None = None  # sends a head before the real one; as `send` of a socket
         self.requests = 0
         self.started = clock.now
         self.look_up_server_address = look_up_server_address
@@ -372,6 +374,7 @@ class Request:
     add_uri_to_alias = False  # try_files has found a file behind the alias of a regex location
     valid_location = True  # the location was found for this URI, so that proxy_pass may replace its prefix
     limit_rate: int | None = None  # bytes a second, as `set $limit_rate` has it
+    accel_charset: bytes | None = None  # X-Accel-Charset
     upstream_trailers: tuple[tuple[bytes, bytes, bytes], ...] = ()  # lower-case name, name, value
     pipelined = False  # its head had come before the request before it was answered
     is_cut = False  # it ended before all of its response was sent

@@ -15,6 +15,7 @@ from worker.filters.charset import charset_filter
 from worker.filters.gunzip import gunzip_filter
 from worker.filters.gzip import gzip_filter
 from worker.filters.headers import headers_filter
+from worker.filters.proxied import ranges_filter, trailers_filter
 from worker.filters.sub_filter import sub_filter
 from worker.filters.zstd import zstd_filter
 from wproxy.config.model import Location
@@ -44,6 +45,8 @@ FILTERS: tuple[Callable[[Location], Filter | None], ...] = (
     brotli_filter,
     zstd_filter,
     gzip_filter,
+    ranges_filter,
+    trailers_filter,
 )
 
 

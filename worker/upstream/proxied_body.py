@@ -326,6 +326,7 @@ class ProxiedBody:
         self.is_over = True
         self._count_bytes()
         body = self.body
+        self.request.upstream_trailers = body.trailers
         body.stream.unexpected = self._unexpected
         release(self.request, self.peer, body.stream, self.head, self.attempt, self.is_whole and not body.spoiled)
 

@@ -29,6 +29,8 @@ from wproxy.directives.listen import PLAIN_SOCKET, ListenDirectives, ServerName,
 from wproxy.directives.log import LogDirectives, LogFormat
 from wproxy.directives.map import MapDirectives
 from wproxy.directives.proxy import ProxyDirectives, ProxyTarget
+from wproxy.directives.proxy_headers import ProxyHeaderDirectives
+from wproxy.directives.request_body import RequestBodyDirectives
 from wproxy.directives.resolver import ResolverDirectives
 from wproxy.directives.rewrite import If, LocationIf, RewriteDirectives, ServerIf, Step, walk_steps
 from wproxy.directives.split_clients import SplitClientsDirectives
@@ -51,6 +53,8 @@ register(
     ListenDirectives,
     LogDirectives,
     ProxyDirectives,
+    ProxyHeaderDirectives,
+    RequestBodyDirectives,
     BufferingDirectives,
     RewriteDirectives,
     ServerIf,
@@ -132,6 +136,8 @@ class Location(
     CommonDirectives,
     LogDirectives,
     ProxyDirectives,
+    ProxyHeaderDirectives,
+    RequestBodyDirectives,
     BufferingDirectives,
     RewriteDirectives,
     ErrorPageDirectives,
@@ -172,6 +178,9 @@ class Location(
     group: Any = None  # worker.upstream.peers.Group of `upstream`
     proxy_handler: Callable[..., Any] | None = None  # what answers where there is a proxy_pass
     protocol: Any = None  # worker.upstream.protocols.UpstreamProtocol
+    answer_plan: Any = None  # worker.upstream.answers.AnswerPlan: what it makes of an upstream's fields
+    reshape: Callable[..., Any] | None = None  # makes the body for the upstream where it is not the client's own
+    changes_body: bool = False  # proxy_set_body or proxy_pass_request_body: the client's own is only read
     head_plan: Any = None  # what the protocol worked out for this location
     hidden: frozenset[bytes] = frozenset()  # response fields that the client does not get
     noticed_statuses: frozenset[int] = frozenset()  # of answers that are retried or replaced by an error page

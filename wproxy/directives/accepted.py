@@ -179,16 +179,14 @@ MODULES: dict[str, tuple[Line, ...]] = {
         harmless(accepted("aio directio", LEVELS)),
         harmless(accepted("output_buffers", LEVELS, buffers, arity=2)),
         # Bodies are passed on as they come and never wait on a disk.
-        harmless(accepted(f"client_body_temp_path {each(CGI, 'temp_path')}", LEVELS, arity=(1, 4))),
+        harmless(accepted(each(CGI, "temp_path"), LEVELS, arity=(1, 4))),
         harmless(accepted(each(CGI, "temp_file_write_size max_temp_file_size"), LEVELS, size)),
     ),
     "Connections, bodies and subrequests (ngx_http_core_module.c).": (
         accepted("keepalive_disable", LEVELS, word_set, arity=(1, 2), inherit=UNION, idle="none"),
         accepted("keepalive_min_timeout", LEVELS, time, idle="0 0s"),
-        accepted("lingering_close", LEVELS, word(("on", "off", "always")), idle="on"),
         accepted("reset_timedout_connection log_subrequest msie_refresh", LEVELS, flag, idle="off"),
-        accepted("client_body_in_file_only", LEVELS, word(("on", "off", "clean")), idle="off"),
-        accepted("client_body_early_read early_hints", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
+        accepted("client_body_early_read", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
         accepted("post_action", WITH_IF, idle="off"),
     ),
     "How much a second (ngx_http_write_filter_module.c).": (
@@ -278,16 +276,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         harmless(accepted("http2_push", LEVELS, inherit=GATHER)),
         harmless(accepted("http2_push_preload", LEVELS, flag)),
     ),
-    "What is sent to an upstream and kept of its answer (ngx_http_proxy_module.c).": (
-        accepted("proxy_request_buffering", LEVELS, flag, idle="off"),
-        accepted("proxy_pass_request_body", LEVELS, flag, idle="on"),
-        accepted("proxy_force_ranges proxy_socket_keepalive proxy_pass_trailers", LEVELS, flag, idle="off"),
-        accepted("proxy_bind", LEVELS, arity=(1, 2), idle="off"),
-        accepted("proxy_method proxy_set_body", LEVELS),
-        accepted("proxy_redirect proxy_cookie_domain proxy_cookie_path", LEVELS, arity=(1, 2), inherit=GATHER, idle="off"),
-        # Cookies would go out without `secure` and `httponly`.
-        guarded(accepted("proxy_cookie_flags", LEVELS, arity=(1, 4), inherit=GATHER, idle="off")),
-    ),
     "TLS with upstreams (ngx_http_upstream.c).": (
         guarded(accepted(each(TLS, "ssl_verify"), LEVELS, flag, idle="off")),
         accepted(each(TLS, "ssl_server_name"), LEVELS, flag, idle="off"),
@@ -317,7 +305,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted(each(CACHES, "cache_max_range_offset"), LEVELS, size),
         accepted(each(CACHES, "cache_min_uses"), LEVELS, number()),
         accepted(each(CACHES, "store_access"), LEVELS, arity=(1, 3)),
-        accepted(each(f"{CACHES} grpc", "ignore_headers"), LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
+        accepted(each(f"{CGI} grpc", "ignore_headers"), LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
         accepted("slice", LEVELS, size, idle="0"),
     ),
     "FastCGI, uwsgi and SCGI upstreams (ngx_http_fastcgi_module.c, ngx_http_uwsgi_module.c, ngx_http_scgi_module.c).": (
