@@ -7,7 +7,7 @@ worker that somebody has stopped, or holds in a debugger, does not hang.
 
 Whoever hangs gets SIGABRT. The handler of `faulthandler` is C and needs nothing of the interpreter, so it works in a tight loop
 and in an extension that never comes back: it writes the stack into a file of the worker's own, without a name, and lets the
-signal do its work. We read the file when we bury the worker. The same file gets the stack of a worker that crashes (SIGSEGV, SIGBUS,
+signal do its work. We read the file when we bury the worker. It gets the stack of a worker that crashes, too (SIGSEGV, SIGBUS,
 SIGFPE, SIGILL).
 """
 

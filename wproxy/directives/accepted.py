@@ -138,7 +138,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
     ),
     "The event loop (src/event/ngx_event.c).": (
         harmless(accepted("accept_mutex multi_accept", EVENTS, flag)),
-        harmless(accepted("accept_mutex_delay", EVENTS, time)),
         # The standard `selectors` takes the best of the system.
         harmless(accepted("use", EVENTS, word(("epoll", "poll", "select", "kqueue", "eventport", "/dev/poll")))),
         harmless(accepted("worker_aio_requests", EVENTS, number())),
@@ -181,8 +180,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
     ),
     "Connections, bodies and subrequests (ngx_http_core_module.c).": (
         accepted("keepalive_disable", LEVELS, word_set, arity=(1, 2), inherit=UNION, idle="none"),
-        accepted("keepalive_min_timeout", LEVELS, time, idle="0 0s"),
-        accepted("reset_timedout_connection log_subrequest msie_refresh", LEVELS, flag, idle="off"),
+        accepted("log_subrequest msie_refresh", LEVELS, flag, idle="off"),
         accepted("client_body_early_read", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
         accepted("post_action", WITH_IF, idle="off"),
     ),
