@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from master.generation import worker_count
+from master.limits import refuse_missing_directory
 from master.log import cannot_open, open_log_file
 from master.peer_records import TOO_MANY_PEERS
 from master.sockets import probe
@@ -59,6 +60,10 @@ def obstacles(configuration: Configuration) -> list[Problem]:
         problems.append(TOO_MANY_PEERS)
     try:
         worker_identity(configuration.user)
+    except ConfigurationError as error:
+        problems.extend(error.problems)
+    try:
+        refuse_missing_directory(configuration)
     except ConfigurationError as error:
         problems.extend(error.problems)
     problems.extend(_unopenable(_log_paths(configuration)))

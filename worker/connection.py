@@ -9,6 +9,7 @@ A request that is repeated on the connection costs 2 system calls here: one recv
 from __future__ import annotations
 
 import socket
+import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from worker.run import Worker
 
 
+# struct linger: on, and no time for it.
+_NO_LINGER = struct.pack("ii", 1, 0)
+
 HEAD_TIMED_OUT = "client timed out (110: Connection timed out)"
 
 Head = tuple[RequestLine, RequestFields, int]
@@ -51,7 +55,8 @@ Head = tuple[RequestLine, RequestFields, int]
 class Connection:
     """What a client connection keeps from one request to the next.
 
-    buffer: bytes received and not yet used. idle: waiting for the first byte of a request, so that it may be closed.
+    buffer: bytes received and not yet used. idle: waiting for the first byte of a request, so that it may be closed; patience:
+    for so many seconds.
     routed_*: the last head, and the location it led to; last_request, expires: from this request on, or this moment, the
     connection is not kept, as that head and location have it.
     """
@@ -63,6 +68,7 @@ class Connection:
         "idle",
         "last_request",
         "memo",
+        "patience",
         "plan",
         "request",
         "routed_head",
@@ -80,12 +86,24 @@ class Connection:
         self.memo = HeadMemo()
         self.buffer = b""
         self.idle = True
+        self.patience = plan.header_timeout
         self.request: Request | None = None
         self.routed_head: Head | None = None
         self.routed_to: Location = plan.default.locations.fallback
         self.last_request = 0
         self.expires = 0.0
         self.task = worker.loop.current()
+
+    @property
+    def idle_since(self) -> float:
+        """When it began to wait for a request, if it does; in seconds of the loop's clock."""
+        return self.task.deadline - self.patience
+
+    def may_leave(self, now: float) -> bool:
+        """Whether nobody misses it: it waits for a request, has for keepalive_min_timeout, and none has come."""
+        if not self.idle or not self.task.parked:
+            return False
+        return not self.client.requests or now >= self.idle_since + self.routed_to.keepalive_min_timeout
 
     def client_moved(self, stream: Stream) -> bool:
         """The client sent something, or left, while it is not its turn: a departure ends the request (499).
@@ -101,13 +119,12 @@ class Connection:
 class ListenerPlan:
     """What every connection of a listener needs before its first request names a server: of the default server."""
 
-    __slots__ = ("default", "header_timeout", "idle_timeout", "limits")
+    __slots__ = ("default", "header_timeout", "limits")
 
     def __init__(self, default: Server) -> None:
         number, each = default.large_client_header_buffers
         self.default = default
         self.header_timeout = default.client_header_timeout
-        self.idle_timeout = default.locations.fallback.keepalive_timeout[0]
         self.limits = HeadLimits(
             line=each,
             field=each,
@@ -126,7 +143,6 @@ async def serve_connection(worker: Worker, stream: Stream, client: Client, plan:
     client.send_interim = stream.send
     stream.watches_departure = True
     worker.connections.add(connection)
-    patience = plan.header_timeout
     try:
         while True:
             pipelined = bool(connection.buffer)
@@ -134,11 +150,10 @@ async def serve_connection(worker: Worker, stream: Stream, client: Client, plan:
                 head = take_request_head(connection.buffer, plan.limits, connection.memo)
             else:
                 connection.idle = True
-                await park(stream, READ, patience)
+                await park(stream, READ, connection.patience)
                 head = receive_head(connection)
             if head is None:
                 head = await receive_rest_of_head(connection)
-            patience = plan.idle_timeout
             request = connection.request = make_request(connection, head)
             if connection.buffer:
                 connection.buffer = connection.buffer[request.request_length :]
@@ -179,6 +194,7 @@ async def serve_connection(worker: Worker, stream: Stream, client: Client, plan:
     except CloseConnection as closing:
         if connection.request is not None:
             connection.request.status = closing.status
+            reset_if_asked(connection, connection.request.location)
         finish_if_any(connection)
     finally:
         stream.close()
@@ -242,6 +258,7 @@ def make_request(connection: Connection, head: Head) -> Request:
         keeps = fields.wants_keepalive if line.version == 10 else not fields.wants_close
         connection.last_request = location.keepalive_requests if keeps and location.keepalive_timeout[0] else 0
         connection.expires = client.started + location.keepalive_time
+        connection.patience = location.keepalive_timeout[0]
     request.location = location
     request.server = location.server
     request.request_length = length
@@ -525,6 +542,7 @@ async def refuse(connection: Connection, error: ClientError) -> None:
     request.keepalive = False
     if error.status == 408:
         request.status = 408
+        reset_if_asked(connection, request.location)
         finish(connection, request)
         return
     try:
@@ -571,7 +589,14 @@ def client_timed_out(connection: Connection, request: Request) -> None:
     request.end_cause = f"client: it did not take the response{location.described('send_timeout')}"
     text = "client timed out (110: Connection timed out) while sending response to client"
     log_request(request, "info", text, setting=location.described("send_timeout"))
+    reset_if_asked(connection, location)
     finish(connection, request)
+
+
+def reset_if_asked(connection: Connection, location: Location) -> None:
+    """Let the close that follows be a reset, with reset_timedout_connection: nothing of what is unsent stays in memory."""
+    if location.reset_timedout_connection:
+        connection.stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
 
 def unreadable_request(connection: Connection) -> Request:

@@ -28,6 +28,7 @@ from wproxy.directives.http_core import BlockDirectives, CommonDirectives, Locat
 from wproxy.directives.listen import PLAIN_SOCKET, ListenDirectives, ServerName, SocketOptions
 from wproxy.directives.log import LogDirectives, LogFormat
 from wproxy.directives.map import MapDirectives
+from wproxy.directives.processes import ProcessDirectives
 from wproxy.directives.proxy import ProxyDirectives, ProxyTarget
 from wproxy.directives.proxy_headers import ProxyHeaderDirectives
 from wproxy.directives.request_body import RequestBodyDirectives
@@ -45,6 +46,7 @@ from wproxy.syslog import Syslog
 
 register(
     MainDirectives,
+    ProcessDirectives,
     EventsDirectives,
     BlockDirectives,
     CommonDirectives,
@@ -257,7 +259,7 @@ class Listener:
         return f"<listener {self.address}>"
 
 
-class Configuration(Settings, MainDirectives, EventsDirectives):
+class Configuration(Settings, MainDirectives, ProcessDirectives, EventsDirectives):
     """A whole configuration."""
 
     file: str  # the main file, as given

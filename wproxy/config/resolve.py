@@ -96,6 +96,10 @@ class _Resolver:
         configuration.file = file
         configuration.prefix = self.prefix
         configuration.listeners = listeners
+        connections = configuration.worker_connections
+        if connections <= len(listeners):
+            text = f"{connections} worker_connections are not enough for {len(listeners)} listening sockets"
+            raise ConfigurationError(Problem(text, configuration.origins.get("worker_connections")))
         configuration.servers = tuple(self.servers)
         configuration.upstreams = tuple(self.upstreams.groups.values())
         configuration.warnings = (*reader.warnings, *warnings(reader.ineffective))
