@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from wproxy.config.checks import Checks
 from wproxy.config.compat import put_defaults
 from wproxy.config.convert import NGINX, syntax_of
 from wproxy.config.effects import refusals, warnings
@@ -62,6 +63,7 @@ class _Resolver:
         self.problem = self.reader.problem
         self.look_up = look_up
         self.upstreams = Upstreams(self.reader, look_up)
+        self.checks = Checks(self.reader)
         self.servers: list[Server] = []
         self.log_formats: dict[str, LogFormat] = {"combined": LogFormat("combined", "default", COMBINED)}
         self.listens: list[tuple[Server, Listen, Position]] = []
@@ -115,6 +117,9 @@ class _Resolver:
         for child in node.named("upstream"):
             if child.children is not None and len(child.arguments) == 1:
                 self.upstreams.add_block(child)
+        for child in node.named("match"):
+            if child.children is not None and len(child.arguments) == 1:
+                self.checks.add_match(child)
         for child in node.named("server"):
             if child.children is not None:
                 self.server(child, scope)
@@ -153,6 +158,8 @@ class _Resolver:
             inner = self.read(child, LOCATION, scope)
             location = self.location_at("location", modifier, pattern, inner, child.position, server, outer)
             self.enter(location, child, server, matcher)
+            if location.health_check is not None:
+                self.checks.add(location)
             if any(True for _ in child.named("location")):
                 location.inner = LocationMatcher(location)
                 self.locations_in(child, inner, server, location.inner, location)
