@@ -13,6 +13,7 @@ from worker.stream import Stream
 from worker.upstream.balance import Tier, method_of
 from worker.upstream.balance.load import Times
 from worker.upstream.balance.rotation import account_bound, round_robin
+from worker.upstream.budget import RetryCount
 from worker.upstream.queue import Queue
 from worker.upstream.slow_start import FINENESS, warm_up
 from worker.upstream.sticky import Sticky, sticky_of
@@ -105,7 +106,8 @@ def health_of(peer: Peer, shared: SharedWords, record: int) -> Health:
 class Group:
     """An upstream at work in one worker: picks peers and keeps idle connections, at most `keepalive` for all peers together.
 
-    queue: where requests wait for a peer; sticky: what binds sessions to peers; both None for most groups.
+    queue: where requests wait for a peer; sticky: what binds sessions to peers; retries: how many there have been, where a
+    location has a budget for them; all None for most groups.
     """
 
     def __init__(self, upstream: Upstream, shared: SharedWords, clock: Clock, log: Callable[[str, str], None]) -> None:
@@ -134,6 +136,7 @@ class Group:
         self.renewal = Renewal(self, shared)
         self.method = method_of(upstream.balancing)
         self.queue = Queue(*upstream.queue) if upstream.queue else None
+        self.retries: RetryCount | None = None
         # Told of every request that leaves a peer, if somebody wants to know.
         self.released: Callable[[LivePeer, Attempt | None, bool], None] | None = None
         self._times_inflight = upstream.balancing.inflight
@@ -159,6 +162,13 @@ class Group:
         self.is_simple = not (self.is_single or self.warms or self.sticky)
         self._only_counts = self.is_single and self.released is None  # all that there is to do when a request has been answered
         self.arrange()
+
+    def count_retries(self, workers: int) -> None:
+        """A location that leads here has a budget for retries. workers: so many share it."""
+        if self.retries is None:
+            self.retries = RetryCount(workers)
+            self.released = self._released
+            self.form()
 
     def replace_peers(self, line: UpstreamServer | None, endpoints: Sequence[Endpoint]) -> tuple[list[str], list[str]]:
         """Make these the peers of a `server` line (None: of the name in a proxy_pass); names of those that came and went."""
@@ -284,6 +294,8 @@ class Group:
                 peer.times.end(int(now * 1000), int((now - attempt.started) * 1000))
             if succeeded:
                 peer.times.learn(attempt)
+        if self.retries is not None and not (attempt is not None and attempt.is_retry):
+            self.retries.count_request(int(self.clock.now))
         if self.queue is not None:
             self.queue.wake()
 

@@ -117,6 +117,7 @@ EXAMPLES = {
     "proxy_cookie_path": '[["/app/", "/"]]',
     "proxy_cookie_flags": '[["session", "secure", "samesite=lax"]]',
     "proxy_ignore_headers": '["X-Accel-Redirect", "Expires"]',
+    "proxy_next_upstream_budget": '["20%", "min=10"]',
     "proxy_bind": '"127.0.0.1"',
     "proxy_set_body": '"$request_uri"',
     "proxy_method": '"GET"',
