@@ -98,6 +98,7 @@ EXAMPLES = {
     "hash": '["$request_uri", "consistent"]',
     "least_time": '["header", "inflight"]',
     "sticky": '["cookie", "srv_id", "expires=1h", "path=/"]',
+    "zone": '["app", "64k"]',
     "queue": '[100, "timeout=70s"]',
     "user": '["www-data", "www-data"]',
     "worker_shutdown_timeout": '"30s"',
