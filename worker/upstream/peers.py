@@ -130,6 +130,7 @@ class Group:
         self.keepalive_time = upstream.keepalive_time
         self.keepalive_timeout = upstream.keepalive_timeout
         self.idle_count = 0
+        self._locks = shared.locks
         lines = upstream.peer_lines or (None,) * len(upstream.peers)
         self._counts_in_common = counts_in_common(upstream)
         self.peers = [
@@ -159,7 +160,7 @@ class Group:
             if peer.step != step:
                 peer.full_weight = peer.weight = peer.effective_weight = peer.full_weight // peer.step * step
                 peer.step = step
-        self.sticky: Sticky | None = sticky_of(self.upstream, self.peers)
+        self.sticky: Sticky | None = sticky_of(self.upstream, self.peers, self._locks)
         self.primaries = Tier(peer for peer in self.peers if not peer.peer.backup)
         self.backups = Tier((peer for peer in self.peers if peer.peer.backup), is_backup=True)
         self.tiers = (self.primaries, self.backups)
