@@ -7,10 +7,10 @@ A table of fixed size, cut into buckets of WAYS entries; a session has its place
             0: there is nothing
 
 Whoever looks takes no lock: that a session has been used, or has moved to another peer, is one store, so a reader sees either
-what was or what is. Whoever writes locks the bucket (`wproxy.record_locks`; the kernel unlocks what a killed worker held), for two
-who took the same place for two sessions could leave the key of one with the peer of the other. A new entry has no state until
-its key is there. Nobody waits for a lock: after some tries use is not noted, for the next request will, and a session that is
-new is not learnt.
+what was or what is. Whoever writes locks the bucket (`wproxy.record_locks`; the kernel unlocks what a killed worker held), for
+two who took the same place for two sessions could leave the key of one with the peer of the other. A new entry has no state
+until its key is there. Nobody waits for a lock: after some tries use is not noted, for the next request will, and a session that
+is new is not learnt.
 
 A bucket that is full gives up what has not been used for longest.
 """
@@ -107,7 +107,7 @@ class SessionTable:
     def _write(self, key: int, bucket: int, state: int, now: int, creates: bool) -> None:
         """Note the use of a session; nobody else writes into this bucket now."""
         words = self._words
-        oldest, oldest_use = -1, now + 1
+        oldest, oldest_use = -1, _LOW + 1  # another worker's clock may be a second ahead of ours
         for place in range(bucket * _BUCKET_WORDS, (bucket + 1) * _BUCKET_WORDS, ENTRY_WORDS):
             before = words[place + 1]
             is_alive = self._is_alive(before, now)
