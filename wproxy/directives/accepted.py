@@ -35,7 +35,6 @@ from wproxy.config.registry import (
     SCALAR,
     SERVER,
     UNION,
-    UPSTREAM,
     Directive,
     Reader,
     directive,
@@ -363,10 +362,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         ),
         accepted("tunnel_next_upstream", LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
         accepted("tunnel_next_upstream_tries", LEVELS, number()),
-    ),
-    "How a group shares requests among its servers (ngx_http_upstream_*_module.c).": (
-        # The health of servers is known to all workers anyway, in memory that is as large as it needs to be.
-        harmless(accepted("zone", UPSTREAM, arity=(1, 2), inherit=OWN)),
     ),
     "Compression (ngx_http_gzip_filter_module.c, ngx_http_gzip_static_module.c, ngx_http_gunzip_filter_module.c).": (
         harmless(accepted("gzip_buffers gunzip_buffers", LEVELS, buffers, arity=2)),  # a few slices, whatever the body
