@@ -36,6 +36,7 @@ from wproxy.directives.request_body import RequestBodyDirectives
 from wproxy.directives.resolver import ResolverDirectives
 from wproxy.directives.rewrite import If, LocationIf, RewriteDirectives, ServerIf, Step, walk_steps
 from wproxy.directives.split_clients import SplitClientsDirectives
+from wproxy.directives.store import StoreDirectives
 from wproxy.directives.sub_filter import SubFilterDirectives
 from wproxy.directives.upstream import UpstreamDirectives
 from wproxy.directives.zstd import ZstdDirectives
@@ -59,6 +60,7 @@ register(
     ProxyHeaderDirectives,
     RequestBodyDirectives,
     BufferingDirectives,
+    StoreDirectives,
     RewriteDirectives,
     ServerIf,
     LocationIf,
@@ -166,6 +168,7 @@ class Location(
     ProxyHeaderDirectives,
     RequestBodyDirectives,
     BufferingDirectives,
+    StoreDirectives,
     RewriteDirectives,
     ErrorPageDirectives,
     FilesDirectives,

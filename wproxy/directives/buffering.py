@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from wproxy.config.registry import HTTP, LOCATION, LOCATION_IF, SERVER, directive
 from wproxy.directives.http_core import header_buffers, memory
-from wproxy.directives.values import flag, number, size, time
+from wproxy.directives.temporary_path import TemporaryPath, temporary_path
+from wproxy.directives.values import flag, size, time
 from wproxy.template import Template, compile_template
 
 if TYPE_CHECKING:
@@ -23,15 +24,6 @@ LEVELS = HTTP | SERVER | LOCATION
 def rate(value: str) -> int | Template:
     """Bytes a second or, with variables, a template of them; 0 is no limit."""
     return compile_template(value) if "$" in value else size(value)
-
-
-def temp_path(path: str, *levels: str) -> str:
-    """The directory of temporary files. levels: of subdirectories, of no use for files that have no name."""
-    if len(levels) > 3:
-        raise ValueError('invalid number of arguments in "%s" directive')
-    for level in levels:
-        number(1, 3)(level)
-    return path
 
 
 class BufferingDirectives:
@@ -59,11 +51,11 @@ class BufferingDirectives:
     proxy_temp_file_write_size: int | None = directive(
         memory, LEVELS, doc="How much is written to a temporary file at once; a megabyte unless set."
     )
-    proxy_temp_path: str | None = directive(
-        temp_path,
+    proxy_temp_path: TemporaryPath | None = directive(
+        temporary_path,
         LEVELS,
         arity=(1, 4),
-        doc="The directory of temporary files, which have no name there; that of the system (/var/tmp) unless set.",
+        doc="The directory for what is read ahead beyond proxy_buffers; without it that goes to nameless files in /var/tmp.",
     )
     proxy_limit_rate: int | Template = directive(
         rate,
