@@ -29,12 +29,14 @@ from wproxy.directives.http_core import BlockDirectives, CommonDirectives, Locat
 from wproxy.directives.listen import PLAIN_SOCKET, ListenDirectives, ServerName, SocketOptions
 from wproxy.directives.log import LogDirectives, LogFormat
 from wproxy.directives.map import MapDirectives
+from wproxy.directives.processes import ProcessDirectives
 from wproxy.directives.proxy import ProxyDirectives, ProxyTarget
 from wproxy.directives.proxy_headers import ProxyHeaderDirectives
 from wproxy.directives.request_body import RequestBodyDirectives
 from wproxy.directives.resolver import ResolverDirectives
 from wproxy.directives.rewrite import If, LocationIf, RewriteDirectives, ServerIf, Step, walk_steps
 from wproxy.directives.split_clients import SplitClientsDirectives
+from wproxy.directives.store import StoreDirectives
 from wproxy.directives.sub_filter import SubFilterDirectives
 from wproxy.directives.upstream import UpstreamDirectives
 from wproxy.directives.zstd import ZstdDirectives
@@ -46,6 +48,7 @@ from wproxy.syslog import Syslog
 
 register(
     MainDirectives,
+    ProcessDirectives,
     EventsDirectives,
     BlockDirectives,
     CommonDirectives,
@@ -57,6 +60,7 @@ register(
     ProxyHeaderDirectives,
     RequestBodyDirectives,
     BufferingDirectives,
+    StoreDirectives,
     RewriteDirectives,
     ServerIf,
     LocationIf,
@@ -164,6 +168,7 @@ class Location(
     ProxyHeaderDirectives,
     RequestBodyDirectives,
     BufferingDirectives,
+    StoreDirectives,
     RewriteDirectives,
     ErrorPageDirectives,
     FilesDirectives,
@@ -283,7 +288,7 @@ class Listener:
         return f"<listener {self.address}>"
 
 
-class Configuration(Settings, MainDirectives, EventsDirectives):
+class Configuration(Settings, MainDirectives, ProcessDirectives, EventsDirectives):
     """A whole configuration."""
 
     file: str  # the main file, as given

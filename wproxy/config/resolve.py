@@ -21,6 +21,7 @@ from wproxy.config.peers import Upstreams, only_resolver
 from wproxy.config.registry import EVENTS, HTTP, LIMIT_EXCEPT, LOCATION, LOCATION_IF, MAIN, SERVER, SERVER_IF
 from wproxy.config.scope import Scope, ScopeReader
 from wproxy.config.tree import ConfigurationError, Node, Position, Problem
+from wproxy.directives.buffering import wrong_buffers
 from wproxy.directives.listen import Listen
 from wproxy.directives.log import COMBINED, AccessLog, LogFormat
 from wproxy.directives.rewrite import If, Return, Step
@@ -97,6 +98,10 @@ class _Resolver:
         configuration.file = file
         configuration.prefix = self.prefix
         configuration.listeners = listeners
+        connections = configuration.worker_connections
+        if connections <= len(listeners):
+            text = f"{connections} worker_connections are not enough for {len(listeners)} listening sockets"
+            raise ConfigurationError(Problem(text, configuration.origins.get("worker_connections")))
         configuration.servers = tuple(self.servers)
         configuration.upstreams = tuple(self.upstreams.groups.values())
         configuration.warnings = (*reader.warnings, *warnings(reader.ineffective))
@@ -236,11 +241,13 @@ class _Resolver:
         try:
             location.files = FilePlan(location, self.prefix, self.type_tables)
         except ValueError as error:
-            self.problem(str(error), _place(scope, "alias", position))
+            self.problem(str(error), _place(scope, position, "alias"))
+        for text, *to_blame in wrong_buffers(location):
+            self.problem(text, _place(scope, position, *to_blame))
         location.proxy_target = target = scope.values.get("proxy_pass")
         location.upstream = None
         if target:
-            place = _place(scope, "proxy_pass", position)
+            place = _place(scope, position, "proxy_pass")
             if target.uri_part and (modifier in ("~", "~*", "@") or kind in ("if", "limit_except")):
                 self.problem(_PASS_WITH_URI, place)
             if target.is_secure:
@@ -348,10 +355,9 @@ class _Resolver:
             self.problem(f'host not found in syslog server "{host}"', position)
 
 
-def _place(scope: Scope, name: str, otherwise: Position) -> Position:
-    """Where the scope's value of that name was written."""
-    nodes = scope.written.get(name)
-    return nodes[-1].position if nodes else otherwise
+def _place(scope: Scope, otherwise: Position, *names: str) -> Position:
+    """Where the scope's value of the first of these names that was written stands."""
+    return next((scope.written[name][-1].position for name in names if scope.written.get(name)), otherwise)
 
 
 def _walk(node: Node) -> Iterator[Node]:
