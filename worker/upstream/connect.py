@@ -13,8 +13,16 @@ from worker.upstream.peers import Group, LivePeer
 from wproxy.failures import TimedOut, UpstreamFailure
 
 
-class CannotBind(Exception):
-    """The address that a connection should come from cannot be had: no peer is to blame."""
+class CannotConnect(Exception):
+    """A connection could not even be tried, and no peer is to blame. level: for the log."""
+
+    level = "alert"
+
+
+class CannotBind(CannotConnect):
+    """The address that it should come from cannot be had."""
+
+    level = "crit"
 
 
 async def connect(
@@ -25,14 +33,17 @@ async def connect(
     local: tuple[str, int] | None = None,
     keepalive: bool = False,
 ) -> Stream:
-    """A new connection to the peer; raises UpstreamFailure("error" or "timeout") and CannotBind.
+    """A new connection to the peer; raises UpstreamFailure("error" or "timeout") and CannotConnect.
 
     local: IP address and port that it comes from, port 0 for any. keepalive: let TCP look whether a silent peer is still there.
     """
+    refusal = loop.lacks_room()
+    if refusal:
+        raise CannotConnect(f"{refusal} while {CONNECTING}")
     try:
         sock = socket.socket(peer.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     except OSError as error:
-        raise UpstreamFailure("error", f"socket() failed ({error.errno}: {error.strerror})", CONNECTING) from None
+        raise CannotConnect(f"socket() failed ({error.errno}: {error.strerror}) while {CONNECTING}") from None
     stream = Stream(loop, sock)
     try:
         if peer.family != socket.AF_UNIX:

@@ -35,7 +35,6 @@ from wproxy.config.registry import (
     SCALAR,
     SERVER,
     UNION,
-    UPSTREAM,
     Directive,
     Reader,
     directive,
@@ -126,14 +125,11 @@ MODULES: dict[str, tuple[Line, ...]] = {
         harmless(accepted("thread_pool", MAIN, arity=(2, 3), inherit=OWN_GATHER)),  # files are small reads from the page cache
         # A module brings directives, and one that wproxy does not know is an error where it stands.
         harmless(accepted("load_module", MAIN, inherit=OWN_GATHER)),
-        harmless(accepted("env", MAIN, inherit=OWN_GATHER)),  # workers keep the whole environment; only embedded Perl reads it
         harmless(accepted("ssl_object_cache_inheritable", MAIN, flag)),  # a reload reads every file again
         accepted("master_process", MAIN, flag, idle="on"),
-        accepted("debug_points", MAIN, word(("stop", "abort"))),
-        accepted("worker_cpu_affinity", MAIN, arity=ANY_NUMBER),
-        accepted("worker_priority working_directory ssl_engine google_perftools_profiles", MAIN),
-        accepted("worker_rlimit_nofile", MAIN, number()),
-        accepted("worker_rlimit_core", MAIN, size),
+        # What nginx does when it finds that its own memory is broken.
+        harmless(accepted("debug_points", MAIN, word(("stop", "abort")))),
+        accepted("ssl_engine google_perftools_profiles", MAIN),
         accepted("quic_bpf", MAIN, flag, idle="off"),
     ),
     "Other protocols than HTTP (src/stream, src/mail).": (
@@ -141,7 +137,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
     ),
     "The event loop (src/event/ngx_event.c).": (
         harmless(accepted("accept_mutex multi_accept", EVENTS, flag)),
-        harmless(accepted("accept_mutex_delay", EVENTS, time)),
         # The standard `selectors` takes the best of the system.
         harmless(accepted("use", EVENTS, word(("epoll", "poll", "select", "kqueue", "eventport", "/dev/poll")))),
         harmless(accepted("worker_aio_requests", EVENTS, number())),
@@ -184,8 +179,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
     ),
     "Connections, bodies and subrequests (ngx_http_core_module.c).": (
         accepted("keepalive_disable", LEVELS, word_set, arity=(1, 2), inherit=UNION, idle="none"),
-        accepted("keepalive_min_timeout", LEVELS, time, idle="0 0s"),
-        accepted("reset_timedout_connection log_subrequest msie_refresh", LEVELS, flag, idle="off"),
+        accepted("log_subrequest msie_refresh", LEVELS, flag, idle="off"),
         accepted("client_body_early_read", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
         accepted("post_action", WITH_IF, idle="off"),
     ),
@@ -369,10 +363,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         ),
         accepted("tunnel_next_upstream", LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
         accepted("tunnel_next_upstream_tries", LEVELS, number()),
-    ),
-    "How a group shares requests among its servers (ngx_http_upstream_*_module.c).": (
-        # The health of servers is known to all workers anyway, in memory that is as large as it needs to be.
-        harmless(accepted("zone", UPSTREAM, arity=(1, 2), inherit=OWN)),
     ),
     "Compression (ngx_http_gzip_filter_module.c, ngx_http_gzip_static_module.c, ngx_http_gunzip_filter_module.c).": (
         harmless(accepted("gzip_buffers gunzip_buffers", LEVELS, buffers, arity=2)),  # a few slices, whatever the body

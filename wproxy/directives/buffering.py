@@ -74,26 +74,27 @@ class BufferingDirectives:
     )
 
 
-def wrong_buffers(location: Location) -> Iterator[tuple[str, str]]:
-    """What of the sizes of a location does not fit together: (directive, nginx's words for it)."""
+def wrong_buffers(location: Location) -> Iterator[tuple[str, ...]]:
+    """What of the sizes of a location does not fit together: nginx's words for it, then the directives to blame, the likeliest
+    first (nginx: ngx_http_proxy_merge_loc_conf)."""
     count, each = location.proxy_buffers
     largest = max(location.proxy_buffer_size, each)
     if count < 2:
-        yield "proxy_buffers", 'there must be at least 2 "proxy_buffers"'
+        yield 'there must be at least 2 "proxy_buffers"', "proxy_buffers"
         return
     busy = location.proxy_busy_buffers_size
     if busy is None:
         busy = 2 * largest
     least = 'must be equal to or greater than the maximum of the value of "proxy_buffer_size" and one of the "proxy_buffers"'
     if busy < largest:
-        yield "proxy_busy_buffers_size", f'"proxy_busy_buffers_size" {least}'
+        yield f'"proxy_busy_buffers_size" {least}', "proxy_busy_buffers_size"
     if busy > (count - 1) * each:
         text = '"proxy_busy_buffers_size" must be less than the size of all "proxy_buffers" minus one buffer'
-        yield "proxy_busy_buffers_size", text
+        yield text, "proxy_busy_buffers_size", "proxy_buffer_size", "proxy_buffers"
     write_size = location.proxy_temp_file_write_size
     if write_size is not None and write_size < largest:
-        yield "proxy_temp_file_write_size", f'"proxy_temp_file_write_size" {least}'
+        yield f'"proxy_temp_file_write_size" {least}', "proxy_temp_file_write_size"
     most = location.proxy_max_temp_file_size
     if most and most < largest:
         text = f'"proxy_max_temp_file_size" must be equal to zero to disable temporary files usage or {least}'
-        yield "proxy_max_temp_file_size", text
+        yield text, "proxy_max_temp_file_size", "proxy_buffers", "proxy_buffer_size"

@@ -42,8 +42,8 @@ def test_sizes_that_fit(settings):
     ],
 )
 def test_sizes_that_do_not_fit(settings, name, text):
-    ((found, words),) = wrong_buffers(location(**settings))
-    assert found == name
+    ((words, to_blame, *_),) = wrong_buffers(location(**settings))
+    assert to_blame == name
     assert text in words
     assert f'"{name}"' in words
 
