@@ -22,7 +22,17 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from wproxy.config.document import Comments, Document, Glob, OpenFile, SourceFile, included_files, no_file, no_match
+from wproxy.config.document import (
+    Comments,
+    Document,
+    Glob,
+    OpenFile,
+    SourceFile,
+    included_files,
+    no_file,
+    no_match,
+    places_of_includes,
+)
 from wproxy.config.tree import BrokenShape, ConfigurationError, Node, Position, Problem
 
 TOKEN_LIMIT = 4096  # bytes, with what ends the token; nginx: NGX_CONF_BUFFER
@@ -68,7 +78,7 @@ def read_nginx(
     root = Node("", (), Position(file, 1), [])
     reader.file(text, file, root)
     if reader.problems:
-        raise BrokenShape(reader.problems, root, reader.is_balanced)
+        raise BrokenShape(reader.problems, root, reader.is_balanced, places_of_includes(reader.files))
     return Document(root, reader.files, reader.comments)
 
 
@@ -162,10 +172,10 @@ class _Reader:
         self.is_balanced = True  # no brace too many or too few so far
         self.goes_in_circles = False  # then no include is followed any more: there may be n! ways round
 
-    def file(self, content: bytes, name: str, block: Node) -> None:
+    def file(self, content: bytes, name: str, block: Node, included_at: Position | None = None) -> None:
         """Read the text of a file into a block."""
         if not any(read.name == name for read in self.files):
-            self.files.append(SourceFile(name, content))
+            self.files.append(SourceFile(name, content, included_at))
         self.including.append(name)
         _Text(self, content.decode("utf-8", "surrogateescape"), name).read(block)
         self.including.pop()
@@ -195,7 +205,7 @@ class _Reader:
                 except ConfigurationError as error:
                     self.problems += [Problem(problem.text, problem.position or position) for problem in error.problems]
                 else:
-                    self.file(content, file, block)
+                    self.file(content, file, block, position)
 
 
 class _Text:
