@@ -26,10 +26,10 @@ class SourceFile(NamedTuple):
     content: bytes
     included_at: Position | None = None
 
-
-def places_of_includes(files: Iterable[SourceFile]) -> dict[str, Position]:
-    """Where each file that is included was included first."""
-    return {file.name: file.included_at for file in files if file.included_at is not None}
+    @staticmethod
+    def places(files: Iterable[SourceFile]) -> dict[str, Position]:
+        """Where each of these files that is included was included first, by its name."""
+        return {file.name: file.included_at for file in files if file.included_at is not None}
 
 
 @dataclass(slots=True)

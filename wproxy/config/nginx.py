@@ -22,17 +22,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from wproxy.config.document import (
-    Comments,
-    Document,
-    Glob,
-    OpenFile,
-    SourceFile,
-    included_files,
-    no_file,
-    no_match,
-    places_of_includes,
-)
+from wproxy.config.document import Comments, Document, Glob, OpenFile, SourceFile, included_files, no_file, no_match
 from wproxy.config.tree import BrokenShape, ConfigurationError, Node, Position, Problem
 
 TOKEN_LIMIT = 4096  # bytes, with what ends the token; nginx: NGX_CONF_BUFFER
@@ -78,7 +68,7 @@ def read_nginx(
     root = Node("", (), Position(file, 1), [])
     reader.file(text, file, root)
     if reader.problems:
-        raise BrokenShape(reader.problems, root, reader.is_balanced, places_of_includes(reader.files))
+        raise BrokenShape(reader.problems, root, reader.is_balanced, SourceFile.places(reader.files))
     return Document(root, reader.files, reader.comments)
 
 

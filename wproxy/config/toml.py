@@ -61,17 +61,7 @@ from typing import Any
 
 import tomli
 
-from wproxy.config.document import (
-    Comments,
-    Document,
-    Glob,
-    OpenFile,
-    SourceFile,
-    included_files,
-    no_file,
-    no_match,
-    places_of_includes,
-)
+from wproxy.config.document import Comments, Document, Glob, OpenFile, SourceFile, included_files, no_file, no_match
 from wproxy.config.nginx import DEPTH_LIMIT, read_block, split_words
 from wproxy.config.registry import ENTRIES, MAIN, OPAQUE, STEP, Directive, find_directive
 from wproxy.config.toml_positions import Path, Place, comments_in, left_open, locate
@@ -122,7 +112,7 @@ def read_toml(
     root = Node("", (), Position(file, 1, 1), [])
     files.read(text, file, root, MAIN)
     if files.problems:
-        raise BrokenShape(files.problems, root, True, places_of_includes(files.sources))
+        raise BrokenShape(files.problems, root, True, SourceFile.places(files.sources))
     return Document(root, files.sources, files.comments)
 
 
