@@ -6,11 +6,9 @@ import hashlib
 import os
 import random
 import re
-import resource
-import signal
 
 import pytest
-from conversation import End, Stage, get
+from conversation import End, Stage, get, small_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -385,15 +383,9 @@ def test_a_disk_that_fills_up_loses_nothing(stage, framing):
     body = random.Random(7).randbytes(9_000_000)
     wire = head(framing, len(body)) + framed(framing, body, random.Random(7))
     sent = upstream.send_some(wire)
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old[1]))
-    try:
+    with small_disk(100_000):
         s.advance(PATIENCE)
         sent += upstream.send_some(wire[sent:])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
-        signal.signal(signal.SIGXFSZ, handler)
     assert sent < len(wire)
     complaints = [line for line in s.error_log() if "[crit]" in line]
     assert len(complaints) == 1

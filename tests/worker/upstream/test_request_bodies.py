@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-import resource
-import signal
-from collections.abc import Iterator
 
 import pytest
-from conversation import End, Stage, chunks, get, ok, refusal, sent_up, to_client
+from conversation import End, Stage, chunks, get, ok, refusal, sent_up, small_disk, to_client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -337,26 +334,13 @@ def test_a_client_that_leaves_in_the_middle_of_a_kept_body_is_a_400_in_the_log(s
 # The disk.
 
 
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """No file may grow beyond 64 KB: writing fails as on a full disk, with an errno."""
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, old[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-def test_a_full_disk_is_a_500_and_one_line(stage, small_disk, framing):
+def test_a_full_disk_is_a_500_and_one_line(stage, framing):
     s = stage()
     client = s.client()
     client.send(put_big() if framing == "length" else put(CHUNKED))
-    wire = BIG if framing == "length" else chunks(BIG)
-    client.send_some(wire)
+    with small_disk(65536):
+        client.send_some(BIG if framing == "length" else chunks(BIG))
     assert client.take().startswith(b"HTTP/1.1 500 ")
     assert len(log_lines(s, "[crit]")) == 1
     assert log_lines(s, "(27: File too large) while buffering the request body")
