@@ -167,7 +167,7 @@ def send_on_conditions(
     try:
         parts = parse_ranges(wanted, file.size, most, most == UNLIMITED)
     except Unsatisfiable:
-        return error_response(request, 416, token, lines=(*vary_of(whole), (b"Content-Range", b"bytes */%d" % file.size)))
+        return refuse_range(request, whole, file.size)
     return None if parts is None else send_parts(request, file, whole, parts)
 
 
@@ -227,7 +227,15 @@ def read_piece(fd: int, piece: bytes | Part) -> bytes:
     return piece if isinstance(piece, bytes) else os.pread(fd, piece[1] - piece[0], piece[0])
 
 
-# What is no file.
+# What is no file, or no part of one.
+
+
+def refuse_range(request: Request, whole: ResponseFields, size: int) -> Response:
+    """416: a file of that many bytes has nothing of what is asked for. whole: what would be sent of all of it."""
+    location = request.location
+    added = () if location.added_to_success is None else location.added_to_success(request, whole)
+    lines = (*vary_of(whole), *added, (b"Content-Range", b"bytes */%d" % size))
+    return error_response(request, 416, whole.server, lines=lines)
 
 
 def refuse_file(request: Request, path: bytes, error: OSError, call: str = "open") -> Response:

@@ -176,6 +176,9 @@ class Location(
     hidden: frozenset[bytes] = frozenset()  # response fields that the client does not get
     noticed_statuses: frozenset[int] = frozenset()  # of answers that are retried or replaced by an error page
     server_token: bytes = b"wproxy"  # the value of Server
+    added_to_success: Callable[..., Any] | None = (
+        None  # the lines that it adds to a 200 and that stay when the range is not there
+    )
     handlers: tuple[Callable[..., Any], ...] = ()  # of the phases after rewriting
     error_pages: dict[int, Any] | None = None  # by status
     files: FilePlan  # how it finds files
