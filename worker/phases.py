@@ -154,6 +154,8 @@ def attach(location: Location, worker: Worker) -> None:
         attach_upstream(location, worker)
     location.error_pages = error_pages_of(location)
     location.filter, location.unchanged = filters_of(location)
+    location.thread_pool = worker.thread_pools[location.aio] if location.aio else None
+    location.reads_with_care = bool(location.aio or location.directio)
     location.added_to_success = additions_to_success(location)
     location.handlers = handlers = handlers_of(location)
     is_open = not (location.steps or location.internal or location.for_other_methods)

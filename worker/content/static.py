@@ -6,8 +6,8 @@ says depends on the file's name, size and time alone, so heads are kept and made
 The order is nginx's: what the client has already (conditions.py) comes before the part it wants (ranges.py). A filter that
 changes bodies has to be asked before the ranges are: in nginx, what is compressed has none.
 
-Files are read while the loop waits, as nginx reads them unless `aio` says otherwise: what is served is in the page cache nearly
-always, and handing a read to a thread costs more than the read.
+Small files are read while the loop waits, as nginx reads them: what is served is in the page cache nearly always, and handing a
+read to a thread costs more than the read. With `aio threads` what is not there is read by a thread (file_body.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 from collections.abc import Awaitable, Callable
 
 from worker.content.conditions import Conditions, conditions_of, judge
-from worker.content.file_body import FileBody, ReadFileBody
+from worker.content.file_body import body_of, may_read_at_once
 from worker.content.index import METHODS
 from worker.content.open_files import FORBIDDEN, NOT_FOUND, PLAIN, Access, OpenFile, access_of, failed
 from worker.content.pages import error_response
@@ -207,8 +207,9 @@ def respond(request: Request, fields: ResponseFields, file: OpenFile, pieces: tu
     """The response with this head, made of these pieces of the file: at hand where that is little, else from the file."""
     if request.method == b"HEAD":
         return Response(fields, bodiless=True)
-    if fields.content_length > SMALL:
-        body_of = FileBody if request.location.sendfile else ReadFileBody
+    if fields.content_length > SMALL or (
+        request.location.reads_with_care and not may_read_at_once(request.location, file, pieces)
+    ):
         return Response(fields, source=body_of(request, file, pieces))
     try:
         body = b"".join(read_piece(file.fd, piece) for piece in pieces) if len(pieces) > 1 else read_piece(file.fd, pieces[0])

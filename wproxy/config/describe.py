@@ -89,6 +89,7 @@ EXAMPLES = {
     "proxy_temp_file_write_size": '"64k"',
     "proxy_temp_path": '["temp/proxy", 1, 2]',
     "proxy_tunnel_timeout": '"1h"',
+    "thread_pool": '[["disks", "threads=16"]]',
     "sub_filter_types": '["text/css", "text/plain"]',
     "gzip_types": '["text/css", "application/javascript"]',
     "gzip_disable": '"msie6"',

@@ -15,6 +15,7 @@ from wproxy.address import Address
 from wproxy.config.registry import register, register_accepted
 from wproxy.config.tree import Node, Position, Problem
 from wproxy.directives.accepted import ACCEPTED
+from wproxy.directives.aio import AioDirectives, ThreadPoolDirectives
 from wproxy.directives.brotli import BrotliDirectives
 from wproxy.directives.buffering import BufferingDirectives
 from wproxy.directives.core import EventsDirectives, MainDirectives
@@ -43,6 +44,7 @@ from wproxy.syslog import Syslog
 
 register(
     MainDirectives,
+    ThreadPoolDirectives,
     EventsDirectives,
     BlockDirectives,
     CommonDirectives,
@@ -57,6 +59,7 @@ register(
     LocationIf,
     ErrorPageDirectives,
     FilesDirectives,
+    AioDirectives,
     HeadersDirectives,
     GunzipDirectives,
     SubFilterDirectives,
@@ -136,6 +139,7 @@ class Location(
     RewriteDirectives,
     ErrorPageDirectives,
     FilesDirectives,
+    AioDirectives,
     HeadersDirectives,
     GunzipDirectives,
     SubFilterDirectives,
@@ -176,9 +180,9 @@ class Location(
     hidden: frozenset[bytes] = frozenset()  # response fields that the client does not get
     noticed_statuses: frozenset[int] = frozenset()  # of answers that are retried or replaced by an error page
     server_token: bytes = b"wproxy"  # the value of Server
-    added_to_success: Callable[..., Any] | None = (
-        None  # the lines that it adds to a 200 and that stay when the range is not there
-    )
+    added_to_success: Callable[..., Any] | None = None  # what it adds to a 200 and leaves where a 416 comes of it
+    reads_with_care: bool = False  # `aio` or `directio` say how
+    thread_pool: Any = None  # worker.threads.ThreadPool that reads files, where `aio` asks for one
     handlers: tuple[Callable[..., Any], ...] = ()  # of the phases after rewriting
     error_pages: dict[int, Any] | None = None  # by status
     files: FilePlan  # how it finds files
@@ -251,7 +255,7 @@ class Listener:
         return f"<listener {self.address}>"
 
 
-class Configuration(Settings, MainDirectives, EventsDirectives):
+class Configuration(Settings, MainDirectives, ThreadPoolDirectives, EventsDirectives):
     """A whole configuration."""
 
     file: str  # the main file, as given

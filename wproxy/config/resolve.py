@@ -8,7 +8,7 @@ A block is read before the blocks inside it, because they inherit all of it, als
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from wproxy.config.compat import put_defaults
 from wproxy.config.convert import NGINX, syntax_of
@@ -20,6 +20,7 @@ from wproxy.config.peers import Upstreams, only_resolver
 from wproxy.config.registry import EVENTS, HTTP, LIMIT_EXCEPT, LOCATION, LOCATION_IF, MAIN, SERVER, SERVER_IF
 from wproxy.config.scope import Scope, ScopeReader
 from wproxy.config.tree import ConfigurationError, Node, Position, Problem
+from wproxy.directives.aio import DEFAULT_POOL
 from wproxy.directives.listen import Listen
 from wproxy.directives.log import COMBINED, AccessLog, LogFormat
 from wproxy.directives.rewrite import If, Return, Step
@@ -67,6 +68,13 @@ class _Resolver:
         self.refusals: list[Problem] = []
         self.gathering: dict[str, AccessLog] = {}  # the first log with a buffer= to each file
         self.type_tables: TypeTables = {}
+        self.thread_pools = {DEFAULT_POOL}
+        # What is looked at where it is written, when its block has been read: it may name something of another block.
+        self.checks: tuple[tuple[str, Callable[..., None]], ...] = (
+            ("access_log", self.check_access_logs),
+            ("error_log", self.check_error_logs),
+            ("aio", self.check_thread_pool),
+        )
 
     # Blocks, from the outside to the inside.
 
@@ -303,11 +311,27 @@ class _Resolver:
         self.upstreams.find_name_servers(scope)
         if context == HTTP:
             self.name_log_formats(scope)
-        for name, check in (("access_log", self.check_access_logs), ("error_log", self.check_error_logs)):
+        if context == MAIN:
+            self.name_thread_pools(scope)
+        for name, check in self.checks:
             lines = scope.written.get(name, ())
             if lines and (outer is None or lines is not outer.written.get(name)):
                 check(lines, scope.values[name])
         return scope
+
+    def name_thread_pools(self, main: Scope) -> None:
+        """Take up the pools of threads."""
+        names = set()
+        for node, pool in zip(main.written.get("thread_pool", ()), main.values.get("thread_pool", ())):
+            if pool.name in names:
+                self.problem(f'duplicate thread pool "{pool.name}"', node.position)
+            names.add(pool.name)
+        self.thread_pools |= names
+
+    def check_thread_pool(self, lines: tuple[Node, ...], name: str) -> None:
+        """`aio threads=NAME` must name one of them."""
+        if name and name not in self.thread_pools:
+            self.problem(f'unknown thread pool "{name}"', lines[-1].position)
 
     def check_access_logs(self, lines: tuple[Node, ...], logs: tuple[AccessLog, ...]) -> None:
         """Every access_log must name a format that exists, and gather lines like the others to its file."""

@@ -123,7 +123,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         # The socket of each worker is its own and its event loop takes one event at a time: there is nothing to take turns for.
         harmless(accepted("lock_file timer_resolution", MAIN)),
         harmless(accepted("pcre_jit", MAIN, flag)),  # Python's `re` has no such stage
-        harmless(accepted("thread_pool", MAIN, arity=(2, 3), inherit=OWN_GATHER)),  # files are small reads from the page cache
         # A module brings directives, and one that wproxy does not know is an error where it stands.
         harmless(accepted("load_module", MAIN, inherit=OWN_GATHER)),
         harmless(accepted("env", MAIN, inherit=OWN_GATHER)),  # workers keep the whole environment; only embedded Perl reads it
@@ -176,7 +175,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
                 size,
             )
         ),
-        harmless(accepted("aio directio", LEVELS)),
         harmless(accepted("output_buffers", LEVELS, buffers, arity=2)),
         # Bodies are passed on as they come and never wait on a disk.
         harmless(accepted(f"client_body_temp_path {each(CGI, 'temp_path')}", LEVELS, arity=(1, 4))),

@@ -76,7 +76,7 @@ def disable_symlinks(*words: str) -> SymlinkPolicy | None:
         else:
             raise ValueError(f'invalid parameter "{word}"')
     if not mode:
-        raise ValueError('"%s" must have "off", "on" or "if_not_owner" parameter')
+        raise ValueError('"disable_symlinks" must have "off", "on" or "if_not_owner" parameter')
     if mode == "off":
         if trusted is not None:
             raise ValueError('"from=" cannot be used with "off" parameter')
