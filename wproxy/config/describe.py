@@ -22,6 +22,7 @@ from typing import Any
 from wproxy import directives
 from wproxy.config import model  # its import fills the registry
 from wproxy.config.registry import (
+    CHARSET_MAP,
     CONTEXT_NAMES,
     ENTRIES,
     EVENTS,
@@ -72,6 +73,7 @@ HEADERS = {
     GEO: '[http.geo."$area"]',
     SPLIT_CLIENTS: '[http.split_clients."$remote_addr $variant"]',
     TYPES: "[http.types]",
+    CHARSET_MAP: '[http.charset_map."koi8-r utf-8"]',
 }
 
 # What stands in a block of entries.
@@ -80,6 +82,7 @@ ENTRIES_OF = {
     GEO: 'default = "world"\n"10.0.0.0/8" = "office"',
     SPLIT_CLIENTS: '"0.5%" = "new"\n"*" = "old"',
     TYPES: '"text/html" = ["html", "htm"]\n"text/css" = "css"',
+    CHARSET_MAP: 'C0 = "D18E"\nC1 = "D0B0"',
 }
 
 # The right-hand sides for rows whose default does not show how they are written.

@@ -18,6 +18,7 @@ from wproxy.directives.accepted import ACCEPTED
 from wproxy.directives.aio import AioDirectives, ThreadPoolDirectives
 from wproxy.directives.brotli import BrotliDirectives
 from wproxy.directives.buffering import BufferingDirectives
+from wproxy.directives.charset import CharsetDirectives
 from wproxy.directives.core import EventsDirectives, MainDirectives
 from wproxy.directives.error_page import ErrorPageDirectives
 from wproxy.directives.files import FilesDirectives
@@ -60,6 +61,7 @@ register(
     ErrorPageDirectives,
     FilesDirectives,
     AioDirectives,
+    CharsetDirectives,
     HeadersDirectives,
     GunzipDirectives,
     SubFilterDirectives,
@@ -140,6 +142,7 @@ class Location(
     ErrorPageDirectives,
     FilesDirectives,
     AioDirectives,
+    CharsetDirectives,
     HeadersDirectives,
     GunzipDirectives,
     SubFilterDirectives,

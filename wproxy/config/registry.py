@@ -38,8 +38,9 @@ SPLIT_CLIENTS = 2048
 TYPES = 4096
 # The inside of a block that is accepted and has no effect yet; nothing in it is looked at.
 OPAQUE = 8192
+CHARSET_MAP = 16384
 
-ENTRIES = MAP | GEO | SPLIT_CLIENTS | TYPES | OPAQUE
+ENTRIES = MAP | GEO | SPLIT_CLIENTS | TYPES | OPAQUE | CHARSET_MAP
 
 CONTEXT_NAMES = {
     MAIN: "main",
@@ -55,6 +56,7 @@ CONTEXT_NAMES = {
     GEO: "geo",
     SPLIT_CLIENTS: "split_clients",
     TYPES: "types",
+    CHARSET_MAP: "charset_map",
 }
 
 # What happens to a second occurrence in one block, and to a value of an outer block.

@@ -17,10 +17,10 @@ from wproxy.config.listeners import LookUp, build_listeners, default_listen
 from wproxy.config.model import Configuration, Location, Server
 from wproxy.config.names import declare_names
 from wproxy.config.peers import Upstreams, only_resolver
+from wproxy.config.references import References
 from wproxy.config.registry import EVENTS, HTTP, LIMIT_EXCEPT, LOCATION, LOCATION_IF, MAIN, SERVER, SERVER_IF
 from wproxy.config.scope import Scope, ScopeReader
 from wproxy.config.tree import ConfigurationError, Node, Position, Problem
-from wproxy.directives.aio import DEFAULT_POOL
 from wproxy.directives.listen import Listen
 from wproxy.directives.log import COMBINED, AccessLog, LogFormat
 from wproxy.directives.rewrite import If, Return, Step
@@ -68,12 +68,13 @@ class _Resolver:
         self.refusals: list[Problem] = []
         self.gathering: dict[str, AccessLog] = {}  # the first log with a buffer= to each file
         self.type_tables: TypeTables = {}
-        self.thread_pools = {DEFAULT_POOL}
+        self.references = References(self.problem)
         # What is looked at where it is written, when its block has been read: it may name something of another block.
         self.checks: tuple[tuple[str, Callable[..., None]], ...] = (
             ("access_log", self.check_access_logs),
             ("error_log", self.check_error_logs),
-            ("aio", self.check_thread_pool),
+            ("aio", self.references.check_thread_pool),
+            ("charset_map", self.references.check_charset_maps),
         )
 
     # Blocks, from the outside to the inside.
@@ -238,6 +239,7 @@ class _Resolver:
             location.files = FilePlan(location, self.prefix, self.type_tables)
         except ValueError as error:
             self.problem(str(error), _place(scope, "alias", position))
+        self.references.check_recoding(location)
         location.proxy_target = target = scope.values.get("proxy_pass")
         location.upstream = None
         if target:
@@ -312,26 +314,12 @@ class _Resolver:
         if context == HTTP:
             self.name_log_formats(scope)
         if context == MAIN:
-            self.name_thread_pools(scope)
+            self.references.name_thread_pools(scope)
         for name, check in self.checks:
             lines = scope.written.get(name, ())
             if lines and (outer is None or lines is not outer.written.get(name)):
                 check(lines, scope.values[name])
         return scope
-
-    def name_thread_pools(self, main: Scope) -> None:
-        """Take up the pools of threads."""
-        names = set()
-        for node, pool in zip(main.written.get("thread_pool", ()), main.values.get("thread_pool", ())):
-            if pool.name in names:
-                self.problem(f'duplicate thread pool "{pool.name}"', node.position)
-            names.add(pool.name)
-        self.thread_pools |= names
-
-    def check_thread_pool(self, lines: tuple[Node, ...], name: str) -> None:
-        """`aio threads=NAME` must name one of them."""
-        if name and name not in self.thread_pools:
-            self.problem(f'unknown thread pool "{name}"', lines[-1].position)
 
     def check_access_logs(self, lines: tuple[Node, ...], logs: tuple[AccessLog, ...]) -> None:
         """Every access_log must name a format that exists, and gather lines like the others to its file."""

@@ -386,10 +386,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
     "Compression (ngx_http_gzip_filter_module.c, ngx_http_gzip_static_module.c, ngx_http_gunzip_filter_module.c).": (
         harmless(accepted("gzip_buffers gunzip_buffers", LEVELS, buffers, arity=2)),  # a few slices, whatever the body
     ),
-    "Character sets (ngx_http_charset_filter_module.c).": (
-        accepted("source_charset", WITH_IF, idle="off"),
-        accepted("charset_map", HTTP, block, arity=2, inherit=OWN_GATHER, block=OPAQUE, named=True),
-    ),
     "Changes to the text of a response (ngx_http_sub_filter_module.c, ngx_http_ssi_filter_module.c and others).": (
         accepted("ssi_types addition_types", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
         accepted("ssi_last_modified ssi_silent_errors", LEVELS, flag),
