@@ -5,6 +5,9 @@ its upstream or `source_charset` says so, is recoded by a `charset_map`; without
 log says so. Redirects 301 and 302 get no name.
 
 What is recoded byte by byte keeps its length, and may be sent in parts; anything else has none.
+
+X-Accel-Charset of an upstream is stronger than all that, also for the file that its X-Accel-Redirect leads to. (nginx takes no
+notice of a name that no directive mentions: that is a matter of how it numbers them, and not of what was asked for.)
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import NamedTuple
 from worker.filters.bodies import change_body
 from worker.filters.fields import copied, forget_length, line_of, next_key
 from worker.logs import log_request
+from worker.upstream.failing import READING_HEAD
 from worker.upstream.protocols.http import checked
 from wproxy.config.model import Location
 from wproxy.http import Request, Response, ResponseFields
@@ -22,6 +26,8 @@ from wproxy.maps.charset_map import Recoder, Recoding, recodings_of
 
 # What names a character set ends the type (nginx: ngx_http_upstream_copy_content_type).
 _NAMED = re.compile(rb"; *charset=\"?([^\";]*)", re.IGNORECASE).search
+
+SENDING = "sending response to client"
 
 
 class Decision(NamedTuple):
@@ -87,9 +93,7 @@ class Charset:
         if recoding is not None:
             return None if line_of(fields, b"content-encoding") else Decision(name, recoding)
         if is_told:
-            doing = "reading response header from upstream" if request.attempts else "sending response to client"
-            text = f'no "charset_map" between the charsets "{known[0]}" and "{known[1]}" while {doing}'
-            log_request(request, "error", text)
+            tell_missing(request, source, name, READING_HEAD if request.attempts else SENDING)
         return None
 
 
@@ -97,7 +101,7 @@ def charset_of(request: Request, content_type: bytes) -> bytes:
     """The name of the character set that the location wants named with this Content-Type; b"" for none."""
     location = request.location
     template = location.charset
-    if template is None:
+    if template is None or request.accel_charset is not None:
         return b""
     if _NAMED(content_type) is not None:
         if not location.override_charset:
@@ -105,6 +109,34 @@ def charset_of(request: Request, content_type: bytes) -> bytes:
     elif not is_named(location, content_type.lower()):
         return b""
     return checked(template.constant if template.constant is not None else template.evaluate(request))
+
+
+def may_name(request: Request, named_already: re.Match[bytes] | None, name: bytes, doing: str = READING_HEAD) -> bool:
+    """Whether a text may be said to be in this character set: not where it would have to be converted for that; logged then."""
+    if named_already is None or named_already[1].lower() == name.lower():
+        return True
+    tell_missing(request, named_already[1], name, doing)
+    return False
+
+
+def tell_missing(request: Request, theirs: bytes, ours: bytes, doing: str) -> None:
+    """Log that a text cannot be recoded. doing: what nginx is doing then."""
+    names = f'"{theirs.decode("latin-1")}" and "{ours.decode("latin-1")}"'
+    log_request(request, "error", f'no "charset_map" between the charsets {names} while {doing}')
+
+
+def with_accel_charset(request: Request, fields: ResponseFields, doing: str = READING_HEAD) -> ResponseFields:
+    """The fields with what X-Accel-Charset asked for; the same ones where it asked for nothing, or cannot have it."""
+    name, content_type = request.accel_charset, fields.content_type
+    if name is None or not content_type:
+        return fields
+    named_already = _NAMED(content_type)
+    if not may_name(request, named_already, name, doing):
+        return fields
+    changed = changed_fields(fields, Decision(name, None))
+    if fields.status in (301, 302):
+        changed.content_type = content_type if named_already is None else content_type[: named_already.start()]
+    return changed
 
 
 def is_named(location: Location, kind: bytes) -> bool:

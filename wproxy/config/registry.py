@@ -38,7 +38,9 @@ SPLIT_CLIENTS = 2048
 TYPES = 4096
 # The inside of a block that is accepted and has no effect yet; nothing in it is looked at.
 OPAQUE = 8192
-CHARSET_MAP = 16384
+CHARSET_MAP = 32768
+# The tests that an answer to a health check has to pass.
+MATCH = 16384
 
 ENTRIES = MAP | GEO | SPLIT_CLIENTS | TYPES | OPAQUE | CHARSET_MAP
 
@@ -57,6 +59,7 @@ CONTEXT_NAMES = {
     SPLIT_CLIENTS: "split_clients",
     TYPES: "types",
     CHARSET_MAP: "charset_map",
+    MATCH: "match",
 }
 
 # What happens to a second occurrence in one block, and to a value of an outer block.
