@@ -14,10 +14,11 @@ from worker.upstream.checks.request import check_request
 from worker.upstream.connect import CannotBind
 from worker.upstream.failing import CONNECTING, READING, SENDING, blamed_setting
 from worker.upstream.incoming import receive_head, receive_rest_of_head
-from worker.upstream.outgoing import BODILESS, finish_request, start_request
+from worker.upstream.outgoing import BODILESS
 from worker.upstream.peers import LivePeer
 from worker.upstream.protocols import NO_BODY
 from worker.upstream.protocols.http import HTTP1
+from worker.upstream.sending import finish_request, start_request
 from wproxy.config.model import Check
 from wproxy.directives.health_check import TCP_CHECK
 from wproxy.failures import ClientError, TimedOut, UpstreamFailure
