@@ -1,4 +1,5 @@
-"""A file as the body of a response: sent by the kernel from file to socket, in turns with everybody else's.
+"""A file as the body of a response: sent by the kernel from file to socket, in turns with everybody else's: a client that takes
+all that comes gets sendfile_max_chunk of a turn.
 
 `send` is for clients whose bytes go out as they are; `read` gives the same body in pieces, for those that change or encrypt it.
 
@@ -18,7 +19,7 @@ from typing import NoReturn
 from worker.content.open_files import OpenFile, failed
 from worker.content.ranges import Part
 from worker.logs import log_request
-from worker.loop import WRITE, park
+from worker.loop import FAIR_SHARE, WRITE, give_way, park
 from worker.stream import CHUNK, Stream, send_all
 from worker.threads import ThreadPool
 from wproxy.config.model import Location
@@ -38,7 +39,7 @@ _FILE_ERRORS = frozenset((errno.EIO, errno.EINVAL, errno.ENOMEM, errno.EOVERFLOW
 class FileBody:
     """What is left of a body made of parts of one open file and texts between them (a BodySource)."""
 
-    __slots__ = ("_drops", "_end", "_is_full", "_limit", "_offset", "_pieces", "_pool", "_request", "file")
+    __slots__ = ("_drops", "_end", "_is_capped", "_is_full", "_limit", "_offset", "_pieces", "_pool", "_request", "file")
 
     def __init__(self, request: Request, file: OpenFile, pieces: Iterable[bytes | Part]) -> None:
         """The file is ours from now on. pieces: in order; a Part is a stretch of the file."""
@@ -48,7 +49,7 @@ class FileBody:
         self._offset = self._end = 0
         location = request.location
         self._limit = location.sendfile_max_chunk or 1 << 30
-        self._is_full = False
+        self._is_capped = self._is_full = False
         self._pool: ThreadPool | None = location.thread_pool
         self._drops = bool(location.directio) and file.size >= location.directio
 
@@ -66,6 +67,8 @@ class FileBody:
             return 0
         if self._is_full:
             await park(stream, WRITE, seconds)
+        elif self._is_capped:
+            await give_way()
         if self._pool is not None:
             count = min(count, WINDOW)
             if not is_in_memory(self.file.fd, self._offset, count):
@@ -82,6 +85,7 @@ class FileBody:
                 raise
         if not sent:
             self._fail_truncated("sendfile")
+        self._is_capped = sent == self._limit < FAIR_SHARE  # of more than that, the connection sees to it
         self._is_full = sent < count  # the socket has no room for more: trying again at once would be refused
         self._offset += sent
         return sent
