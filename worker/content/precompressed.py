@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from worker.content.open_files import FORBIDDEN, NOT_FOUND, OpenFile, access_of, failed
+from worker.content.open_files import FORBIDDEN, NOT_FOUND, OpenFile, failed
+from worker.content.opening import access_of
 from worker.content.static import answer_with_file, refuse_special, send_file
 from worker.filters.accepting import GzipOk, Takes
 from worker.filters.fields import copied, next_key, say_vary

@@ -18,7 +18,8 @@ from collections.abc import Awaitable, Callable
 from worker.content.conditions import Conditions, conditions_of, judge
 from worker.content.file_body import body_of, may_read_at_once
 from worker.content.index import METHODS
-from worker.content.open_files import FORBIDDEN, NOT_FOUND, PLAIN, Access, OpenFile, access_of, failed
+from worker.content.open_files import FORBIDDEN, NOT_FOUND, PLAIN, Access, OpenFile, failed
+from worker.content.opening import access_of
 from worker.content.pages import error_response
 from worker.content.ranges import Part, Unsatisfiable, frame_parts, next_boundary, parse_ranges, still_holds
 from worker.filters.charset import charset_of

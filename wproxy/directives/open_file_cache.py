@@ -20,7 +20,7 @@ class FileCache:
     """One `open_file_cache`, and what a worker keeps in it: all locations that inherit the line share its files.
 
     most: files at most. inactive: seconds after which a file that nobody asked for is forgotten.
-    store: what a worker has made of it (worker.content.open_files.FileStore).
+    store: what a worker has made of it (worker.content.kept_files.FileStore).
     """
 
     __slots__ = ("inactive", "most", "store")
