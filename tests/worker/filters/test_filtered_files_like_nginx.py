@@ -98,3 +98,29 @@ def test_who_asks_and_how_counts_as_in_nginx(filtered_as_nginx: Compare) -> None
         *(ask(f"/static/page.html{suffix}", TAKES) for suffix in (".gz", "/", "?x", "%2e")),
     ]
     filtered_as_nginx(PLACES, cases, files=FILES)
+
+
+EXPIRES = ("1h", "-1", "-1h", "+2d", "0", "1y", "1M", "90m 30s", "epoch", "max", "off", "modified 1d", "modified -1w",
+           "modified +0", "$arg_e", "modified $arg_e")  # fmt: skip
+VALUES = ("1h", "-5m", "epoch", "max", "off", "0", "", "nonsense", "1h%2030m", "@25h", "modified", "10")
+
+
+def test_every_form_of_expires_says_what_nginx_says(filtered_as_nginx: Compare) -> None:
+    def written(form: str) -> str:
+        return form if form.startswith(("modified ", "$")) else f'"{form}"'
+
+    places = "".join(
+        f"location /e{index}/ {{ alias DIR/www/; expires {written(form)}; location /e{index}/added/ {{ alias DIR/www/; "
+        f'add_header Cache-Control "public, immutable"; add_header Expires again; }} error_page 404 /e{index}/page.html; }}\n'
+        for index, form in enumerate(EXPIRES)
+    )
+    fixed = [index for index, form in enumerate(EXPIRES) if "$" not in form]
+    variable = [index for index, form in enumerate(EXPIRES) if "$" in form]
+    cases = [
+        *(ask(f"/e{index}/{name}") for index in fixed for name in ("page.html", "added/page.html", "missing")),
+        *(ask(f"/e{index}/page.html", "If-None-Match: *") for index in fixed),
+        *(ask(f"/e{index}/page.html", "Range: bytes=0-1") for index in fixed),
+        *(ask(f"/e{index}/page.html?e={value}") for index in variable for value in VALUES),
+    ]
+    server = "server { listen 127.0.0.1:PORT; root DIR/www; types { text/html html; } " + places + "}"
+    filtered_as_nginx(server, cases, files=FILES)
