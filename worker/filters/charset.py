@@ -43,13 +43,15 @@ def charset_filter(location: Location) -> Charset | None:
 
 
 class Charset:
-    """The filter of one location. key: where the changed fields are kept on the originals."""
+    """The filter of one location. key: where the changed fields are kept on the originals; constant: they serve all requests."""
 
-    __slots__ = ("_key", "_recodings")
+    __slots__ = ("_is_constant", "_key", "_recodings")
 
     def __init__(self, location: Location) -> None:
         self._key = next_key()
         self._recodings = recodings_of(location.charset_map)
+        templates = (location.charset, location.source_charset)
+        self._is_constant = all(template is None or template.constant is not None for template in templates)
 
     def unchanged(self, request: Request, fields: ResponseFields) -> ResponseFields | None:
         """The fields of a response whose body stays, or can be recoded part by part; None where it has no parts."""
@@ -63,17 +65,17 @@ class Charset:
     def __call__(self, request: Request, response: Response) -> Response:
         """Name the character set, and recode the body where it is in another."""
         fields = response.fields
-        if not fields.content_type or fields.status in (301, 302):
-            return response
-        decision = self._decide(request, fields, is_told=True)
-        if decision is None:
-            return response
         kept: tuple[Decision, ResponseFields] | None = fields.wire.get(self._key)
-        if kept is None or kept[0] != decision:
-            kept = fields.wire[self._key] = decision, changed_fields(fields, decision)
+        if kept is None or not self._is_constant or request.accel_charset is not None:
+            decision = self._decide(request, fields, is_told=True)
+            if decision is None:
+                return response
+            if kept is None or kept[0] != decision:
+                kept = fields.wire[self._key] = decision, changed_fields(fields, decision)
         response.fields = kept[1]
-        if decision.recoding is not None and not response.bodiless and response.tunnel is None:
-            change_body(response, Recoded(decision.recoding.start()))
+        recoding = kept[0].recoding
+        if recoding is not None and not response.bodiless and response.tunnel is None:
+            change_body(response, Recoded(recoding.start()))
         return response
 
     def _decide(self, request: Request, fields: ResponseFields, is_told: bool = False) -> Decision | None:
@@ -81,8 +83,8 @@ class Charset:
         location = request.location
         content_type = fields.content_type or b""
         theirs = _NAMED(content_type)
-        name = charset_of(request, content_type)
-        if not name:
+        name = charset_of(request, content_type) if content_type else b""
+        if not name or fields.status in (301, 302):
             return None
         stated = location.source_charset
         source = theirs[1] if theirs is not None else None if stated is None else stated.evaluate(request)

@@ -11,9 +11,20 @@ import codecs
 from typing import NamedTuple, Protocol
 
 UTF_8 = "utf-8"
-_UNREADABLE = "wproxy.unreadable"
-# One question mark for each sequence that is no UTF-8.
-codecs.register_error(_UNREADABLE, lambda error: ("?", error.end) if isinstance(error, UnicodeDecodeError) else ("?", 0))
+_UNDEFINED = "\ufffe"  # in the tables of `codecs`: there is no such byte
+_REPLACING = "wproxy.charset_map"
+
+
+def _replace(error: UnicodeError) -> tuple[str | bytes, int]:
+    """A question mark for each sequence that is no UTF-8; an entity for a character that has no byte."""
+    if isinstance(error, UnicodeEncodeError):
+        missing = error.object[error.start : error.end]
+        return b"".join(b"%c" % ord(each) if each.isascii() else b"&#%d;" % ord(each) for each in missing), error.end
+    assert isinstance(error, UnicodeDecodeError)
+    return "?", error.end
+
+
+codecs.register_error(_REPLACING, _replace)
 
 
 class Recoder(Protocol):
@@ -37,25 +48,26 @@ class Bytes:
 class ToUtf8:
     """Each byte becomes a character of UTF-8."""
 
-    def __init__(self, characters: dict[int, str]) -> None:
-        self._characters = characters
+    def __init__(self, characters: str) -> None:
+        """characters: one for each byte."""
+        self._characters = characters.replace(_UNDEFINED, "?")
 
     def recode(self, data: bytes, is_last: bool) -> bytes:
         """See Recoder."""
-        return data.decode("latin-1").translate(self._characters).encode()
+        return codecs.charmap_decode(data, "strict", self._characters)[0].encode()
 
 
 class FromUtf8:
     """Each character becomes a byte, or several that name it."""
 
-    def __init__(self, characters: dict[int, str]) -> None:
-        self._characters = characters
-        self._decoder = codecs.getincrementaldecoder(UTF_8)(_UNREADABLE)
+    def __init__(self, characters: str) -> None:
+        """characters: one for each byte."""
+        self._bytes = codecs.charmap_build(characters)
+        self._decoder = codecs.getincrementaldecoder(UTF_8)(_REPLACING)
 
     def recode(self, data: bytes, is_last: bool) -> bytes:
         """See Recoder."""
-        text = self._decoder.decode(data, is_last).translate(self._characters)
-        return text.encode("latin-1", "xmlcharrefreplace")
+        return codecs.charmap_encode(self._decoder.decode(data, is_last), _REPLACING, self._bytes)[0]
 
 
 class CharsetMap(NamedTuple):
@@ -80,7 +92,7 @@ class Recoding:
         """backwards: from the target of the map to its source."""
         self.keeps_length = not charset_map.is_for_utf8
         self._bytes = b""
-        self._characters: dict[int, str] = {}
+        self._characters = ""
         self._makes: type[ToUtf8] | type[FromUtf8] = FromUtf8 if backwards else ToUtf8
         if self.keeps_length:
             table = bytearray(byte if byte < 128 else 63 for byte in range(256))
@@ -90,13 +102,11 @@ class Recoding:
                 else:
                     table[source] = target[0]
             self._bytes = bytes(table)
-        elif backwards:
-            # What is no byte of the other set must not pass for one of latin-1.
-            self._characters = {code: f"&#{code};" for code in range(128, 256)}
-            self._characters |= {ord(target.decode()): chr(source) for source, target in charset_map.pairs}
         else:
-            self._characters = dict.fromkeys(range(128, 256), "?")
-            self._characters |= {source: target.decode() for source, target in charset_map.pairs}
+            characters = [chr(byte) if byte < 128 else _UNDEFINED for byte in range(256)]
+            for source, target in charset_map.pairs:
+                characters[source] = target.decode()
+            self._characters = "".join(characters)
 
     def start(self) -> Recoder:
         """What recodes one text."""

@@ -75,3 +75,9 @@ def test_a_mistake_is_one_clear_line(text, problem):
     with pytest.raises(ConfigurationError) as raised:
         resolve(parse_nginx(written.encode(), "nginx.conf"), "nginx.conf", "/", lambda host, port: [])
     assert [str(each) for each in raised.value.problems] == [f"{problem} in nginx.conf:2"]
+
+
+def test_ascii_that_stands_for_something_else_there_is_kept_on_the_way_back():
+    odd = CharsetMap("odd", "utf-8", ((0x7E, "\u00a0".encode()),))
+    assert recoded(Recoding(odd, backwards=False), b"a~b") == "a\u00a0b".encode()
+    assert recoded(Recoding(odd, backwards=True), "a\u00a0b~c".encode()) == b"a~b~c"
