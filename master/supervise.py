@@ -26,7 +26,7 @@ import setproctitle
 
 from master.daemon import StartReport, daemonise, wait_for_start
 from master.generation import Generation, Work, worker_count
-from master.limits import refuse_missing_directory, resource_warnings
+from master.limits import process_warnings, refuse_missing_directory
 from master.log import open_error_log, provide_logs, reopen_error_log
 from master.memory import create_memory
 from master.peer_records import PeerRecords, assign_records
@@ -83,7 +83,7 @@ def supervise(
     log = log or StartLog()
     try:
         configuration = configuration or load()
-        log.tell_all("warn", configuration.warnings)
+        log.tell_all("warn", (*configuration.warnings, *process_warnings(configuration)))
         refuse_unsafe(configuration)
         if configuration.pid:
             refuse_second_master(configuration.path(configuration.pid))
@@ -286,10 +286,8 @@ class Master:
                 refuse_second_master(generation.pid_path)
                 write_pid_file(generation.pid_path, os.getpid())
             if self.current or self.has_log_apart:
-                for warning in configuration.warnings:
+                for warning in (*configuration.warnings, *process_warnings(configuration)):
                     generation.log.write("warn", str(warning))
-            for text in resource_warnings(configuration):
-                generation.log.write("warn", text)
             generation.log.write("notice", "start worker processes")
             for index in range(count):
                 self.start_worker(generation, index)
