@@ -317,7 +317,7 @@ class Master:
         if all(worker.is_serving for worker in self.workers.of(pending)):
             self.commit(pending)
         elif time.monotonic() - pending.born > READY_TIMEOUT:
-            self.abandon(pending, f"the new workers did not serve within {READY_TIMEOUT:.0f} seconds")
+            self.abandon(pending, f"the new workers did not serve within {READY_TIMEOUT:g} seconds")
 
     def commit(self, generation: Generation) -> None:
         """From now on this generation serves."""
