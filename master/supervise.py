@@ -406,6 +406,7 @@ class Master:
         if worker.stack:
             told = worker.stack.replace("\n", "\n\t")
             self.error_log.write("alert", f"worker process {worker.pid} was in:\n\t{told}")
+        self.rescue_lines(worker)
         generation = worker.generation
         if generation is self.pending:
             self.abandon(generation, f"{text} before it served")
@@ -415,6 +416,17 @@ class Master:
             generation.short_lives[worker.index] = lives
             self.respawn_later(generation, worker.index)
         self.release(generation)
+
+    def rescue_lines(self, worker: Worker) -> None:
+        """Write the lines of access logs that a worker was killed with."""
+        try:
+            if worker.unwritten.write_out(worker.generation.identity):
+                self.error_log.write("info", f"access log lines of worker process {worker.pid} written after its end")
+        except OSError as error:
+            text = f'write() to "{error.filename}" failed ({error.errno}: {error.strerror}), access log lines lost'
+            self.error_log.write("alert", text)
+        finally:
+            worker.unwritten.close()
 
     def respawn_later(self, generation: Generation, index: int) -> None:
         """At once, unless its predecessors died young: a crash at the start must not become a storm of forks."""

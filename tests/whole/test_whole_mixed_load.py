@@ -68,3 +68,4 @@ def test_a_killed_worker_fails_what_it_was_serving_and_nothing_else(start, backe
             load.wait_for(50)
     load.forgive(held)
     load.expect_no_failures()
+    load.expect_each_in(front)
