@@ -17,7 +17,15 @@ from worker.content.pages import error_response
 from worker.content.returns import CloseConnection
 from worker.http1.body import RequestBody
 from worker.http1.chunked import encode_chunk
-from worker.http1.request import HOST_LINE, HeadLimits, HeadMemo, RequestFields, RequestLine, take_request_head
+from worker.http1.request import (
+    HOST_LINE,
+    HeadLimits,
+    HeadMemo,
+    RequestFields,
+    RequestLine,
+    parse_request_line,
+    take_request_head,
+)
 from worker.http1.write import BODILESS, KEEPALIVE, UNCHUNKED, last_chunk, make_head
 from worker.logs import log_connection, log_request
 from worker.loop import FAIR_SHARE, READ, WRITE, give_way, park, sleep
@@ -592,19 +600,25 @@ def reset_if_asked(connection: Connection, location: Location) -> None:
 
 
 def unreadable_request(connection: Connection) -> Request:
-    """A request for the log where none could be read: what of its first line has arrived.
+    """A request for the log where none could be read: its line if that is good, otherwise what of it has arrived.
 
-    Where a Host could, the error page is of the server that it names, as of any other request; otherwise of the default one.
+    Where a Host could be read, the error page is of the server that it names, as of any other request; otherwise of the default
+    one.
     """
-    raw = connection.buffer.partition(b"\n")[0].rstrip(b"\r")[:8192]
-    request = Request(
-        connection.client,
+    connection.client.requests += 1
+    raw, newline, _ = connection.buffer.lstrip(b"\r\n").partition(b"\n")
+    raw = raw.rstrip(b"\r")[:8192]
+    length = 0  # nginx counts the bytes of what it could read
+    try:
+        if not newline:
+            raise ClientError(400, "client sent invalid request")
+        line = parse_request_line(raw, connection.plan.limits.merge_slashes)
+        length = len(connection.buffer)
+    except ClientError:
         # A client that asked for a head gets one, whatever else it wrote.
-        RequestLine(raw, b"HEAD" if raw.startswith(b"HEAD ") else b"", b"", b"", b"", None, 11, False),
-        RequestFields((), {}, None, None, -1, False),
-        connection.client.clock.now,
-    )
-    request.request_length = len(connection.buffer)
+        line = RequestLine(raw, b"HEAD" if raw.startswith(b"HEAD ") else b"", b"", b"", b"", None, 11, False)
+    request = Request(connection.client, line, RequestFields((), {}, None, None, -1, False), connection.client.clock.now)
+    request.request_length = length
     request.location = connection.plan.default.locations.fallback
     host = HOST_LINE(connection.buffer)
     if host is not None:

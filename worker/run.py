@@ -22,6 +22,7 @@ from worker.resolver.discovery import Discovery
 from worker.resolver.records import SharedRecords, private_records
 from worker.room import Room
 from worker.stream import Stream
+from worker.upstream.checks import HealthChecks
 from worker.upstream.peers import Group
 from wproxy.address import Address
 from wproxy.assignment import Assignment, ListeningSocket
@@ -106,6 +107,7 @@ class Worker:
         hear_complaints(log_request)
         for server in configuration.servers:
             attach_server(server, self)
+        self.checks = HealthChecks(self)
 
     def run(self) -> None:
         """Serve until told to leave and done."""
@@ -118,6 +120,7 @@ class Worker:
         self._listen()
         loop.spawn(self._tick(), "tick")
         self.slot.set(WORKER_STATE, SERVING)
+        self.checks.start()
         logs = self.access_logs
         while loop.running:
             loop.turn(0.1 if logs.flush_if_due() else 3600.0)
@@ -238,6 +241,7 @@ class Worker:
             group.close_idle()
         self.discovery.close_idle()
         now = self.loop.clock.now
+        self.checks.resign()
         for connection in self.connections:
             # A request that has arrived already is served; one that has not is for the client to repeat.
             if connection.idle and connection.client.requests and not connection.stream.has_unread():

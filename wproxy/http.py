@@ -192,6 +192,7 @@ class Attempt:
     interim_bytes = 0
     bytes_sent = 0
     begins_group = False  # the first after a jump to another location
+    is_retry = False  # another peer has failed, and retries are counted
 
     def __init__(self, peer: str, started: float) -> None:
         self.peer = peer

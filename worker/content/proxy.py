@@ -17,9 +17,10 @@ from worker.upstream.answers import SentElsewhere
 from worker.upstream.connect import CannotConnect, connect
 from worker.upstream.failing import CONNECTING, READING_HEAD, cause_of, failure_of, log_failure
 from worker.upstream.incoming import receive_head, receive_rest_of_head, respond
-from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, body_at_hand, finish_request, outgoing_of, start_request
+from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, body_at_hand, outgoing_of
 from worker.upstream.peers import Group, LivePeer
 from worker.upstream.protocols import UpstreamProtocol
+from worker.upstream.sending import finish_request, start_request
 from wproxy.config.model import Location
 from wproxy.directives.proxy_headers import LocalAddress, parse_local_address
 from wproxy.failures import TimedOut, UpstreamFailure
@@ -66,8 +67,8 @@ async def proxy_request(request: Request) -> Response:
                 return no_live_upstreams(request, group)
         if again is None:
             attempt = Attempt(peer.name, clock.now)
-            if attempts and not tried:
-                attempt.begins_group = True
+            if attempts:
+                follow(attempt, group, tried)
             attempts.append(attempt)
         upstream = group.take_idle(peer, request.method in NON_IDEMPOTENT, location)
         try:
@@ -118,6 +119,15 @@ async def proxy_request(request: Request) -> Response:
             if group.sticky is not None:
                 group.sticky.mark(request, response, peer, True)
             return response
+
+
+def follow(attempt: Attempt, group: Group, tried: int) -> None:
+    """An attempt that is not the first: one more of this location's, or the first after another location's."""
+    if not tried:
+        attempt.begins_group = True
+    elif group.retries is not None:
+        attempt.is_retry = True
+        group.retries.count_retry(int(group.clock.now))
 
 
 async def open_connection(request: Request, peer: LivePeer, attempt: Attempt) -> Stream:
@@ -194,7 +204,21 @@ def may_try_next(request: Request, failure: UpstreamFailure, outgoing: Outgoing,
     if made >= location.group.tries or (tries and made >= tries):
         return False
     limit = location.proxy_next_upstream_timeout
-    return not limit or request.client.clock.now - first_try < limit
+    if limit and request.client.clock.now - first_try >= limit:
+        return False
+    return location.proxy_next_upstream_budget is None or is_affordable(request, location, failure)
+
+
+def is_affordable(request: Request, location: Location, failure: UpstreamFailure) -> bool:
+    """Whether the upstream's budget has room for one more retry; said in the log and in the end cause when it has not."""
+    budget = location.proxy_next_upstream_budget
+    group: Group = location.group
+    if budget is None or group.retries is None or group.retries.allows(budget, int(request.client.clock.now)):
+        return True
+    failure.why_last = f"the retries of upstream {group.name} are used up{location.described('proxy_next_upstream_budget')}"
+    log_request(request, "error", f"no other peer is tried, {failure.why_last}")
+    request.end_cause = cause_of(request, failure)
+    return False
 
 
 # Failures.

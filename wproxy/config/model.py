@@ -24,6 +24,7 @@ from wproxy.directives.geo import GeoDirectives
 from wproxy.directives.gunzip import GunzipDirectives
 from wproxy.directives.gzip import GzipDirectives
 from wproxy.directives.headers import HeadersDirectives
+from wproxy.directives.health_check import HealthCheck, HealthCheckDirectives, MatchBlock, MatchDirectives
 from wproxy.directives.http_core import BlockDirectives, CommonDirectives, LocationDirectives, ServerDirectives
 from wproxy.directives.listen import PLAIN_SOCKET, ListenDirectives, ServerName, SocketOptions
 from wproxy.directives.log import LogDirectives, LogFormat
@@ -35,6 +36,7 @@ from wproxy.directives.request_body import RequestBodyDirectives
 from wproxy.directives.resolver import ResolverDirectives
 from wproxy.directives.rewrite import If, LocationIf, RewriteDirectives, ServerIf, Step, walk_steps
 from wproxy.directives.split_clients import SplitClientsDirectives
+from wproxy.directives.store import StoreDirectives
 from wproxy.directives.sub_filter import SubFilterDirectives
 from wproxy.directives.upstream import UpstreamDirectives
 from wproxy.directives.zstd import ZstdDirectives
@@ -58,6 +60,7 @@ register(
     ProxyHeaderDirectives,
     RequestBodyDirectives,
     BufferingDirectives,
+    StoreDirectives,
     RewriteDirectives,
     ServerIf,
     LocationIf,
@@ -70,6 +73,9 @@ register(
     ZstdDirectives,
     GzipDirectives,
     UpstreamDirectives,
+    HealthCheckDirectives,
+    MatchBlock,
+    MatchDirectives,
     ResolverDirectives,
     MapDirectives,
     GeoDirectives,
@@ -121,6 +127,26 @@ class Peer:
     record: int = 0  # its record in the shared memory
 
 
+class Match(Settings, MatchDirectives):
+    """A `match` block; one without a name is what is expected where a health_check names none."""
+
+    name: str
+
+    def __repr__(self) -> str:
+        return f"<match {self.name}>"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Check:
+    """One health_check of an upstream, with the location whose proxy_ settings it asks with. number: among its upstream's."""
+
+    number: int
+    settings: HealthCheck
+    match: Match
+    location: Location
+    position: Position
+
+
 class Upstream(Settings, UpstreamDirectives, ResolverDirectives):
     """A group of peers: an `upstream` block, or the addresses of one proxy_pass."""
 
@@ -128,6 +154,7 @@ class Upstream(Settings, UpstreamDirectives, ResolverDirectives):
     position: Position
     implicit: bool
     peers: tuple[Peer, ...]
+    checks: tuple[Check, ...] = ()
 
     def __repr__(self) -> str:
         return f"<upstream {self.name}: {', '.join(peer.name for peer in self.peers)}>"
@@ -141,6 +168,7 @@ class Location(
     ProxyHeaderDirectives,
     RequestBodyDirectives,
     BufferingDirectives,
+    StoreDirectives,
     RewriteDirectives,
     ErrorPageDirectives,
     FilesDirectives,
@@ -151,6 +179,7 @@ class Location(
     ZstdDirectives,
     GzipDirectives,
     ResolverDirectives,
+    HealthCheckDirectives,
     LocationDirectives,
     LocationIf,
 ):

@@ -35,7 +35,6 @@ from wproxy.config.registry import (
     SCALAR,
     SERVER,
     UNION,
-    UPSTREAM,
     Directive,
     Reader,
     directive,
@@ -289,7 +288,8 @@ MODULES: dict[str, tuple[Line, ...]] = {
     ),
     "A store of answers on the disk (ngx_http_file_cache.c).": (
         accepted(each(CACHES, "cache_path"), HTTP, arity=(2, MANY), inherit=OWN_GATHER),
-        accepted(each(CACHES, "cache store"), LEVELS, idle="off"),
+        accepted(each(CACHES, "cache"), LEVELS, idle="off"),
+        accepted(each(CGI, "store"), LEVELS, idle="off"),
         accepted(each(CACHES, "cache_key"), LEVELS),
         accepted(each(CACHES, "cache_valid cache_bypass no_cache"), LEVELS, arity=ANY_NUMBER, inherit=GATHER),
         accepted(each(CACHES, "cache_methods"), LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
@@ -299,7 +299,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted(each(CACHES, "cache_lock_age cache_lock_timeout"), LEVELS, time),
         accepted(each(CACHES, "cache_max_range_offset"), LEVELS, size),
         accepted(each(CACHES, "cache_min_uses"), LEVELS, number()),
-        accepted(each(CACHES, "store_access"), LEVELS, arity=(1, 3)),
+        accepted(each(CGI, "store_access"), LEVELS, arity=(1, 3)),
         accepted(each(f"{CGI} grpc", "ignore_headers"), LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
         accepted("slice", LEVELS, size, idle="0"),
     ),
@@ -363,10 +363,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         ),
         accepted("tunnel_next_upstream", LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
         accepted("tunnel_next_upstream_tries", LEVELS, number()),
-    ),
-    "How a group shares requests among its servers (ngx_http_upstream_*_module.c).": (
-        # The health of servers is known to all workers anyway, in memory that is as large as it needs to be.
-        harmless(accepted("zone", UPSTREAM, arity=(1, 2), inherit=OWN)),
     ),
     "Compression (ngx_http_gzip_filter_module.c, ngx_http_gzip_static_module.c, ngx_http_gunzip_filter_module.c).": (
         harmless(accepted("gzip_buffers gunzip_buffers", LEVELS, buffers, arity=2)),  # a few slices, whatever the body
