@@ -107,6 +107,7 @@ def test_new_workers_that_hang_leave_everything_running(master, capsys):
     unchanged(master, workers)
     master.write(bad_worker=None, text="new")
     assert control.reload(master.pid_path) == 0
+    until(lambda: all(map(is_gone, workers)))
     assert {master.ask().text for _ in range(20)} == {"new"}
 
 
