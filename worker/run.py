@@ -84,7 +84,7 @@ class Worker:
         self.loop = Loop(self.report)
         self.error_logs = ErrorLogs(configuration, lambda: self.loop.clock.wall)
         self.error_log = self.error_logs.main
-        self.access_logs = AccessLogs(configuration, self.loop.clock, self.error_log.write)
+        self.access_logs = AccessLogs(configuration, self.loop.clock, self.error_log.write, assignment.unwritten)
         self.slot = assignment.shared.worker(assignment.slot)
         assignment.shared.become_worker(assignment.slot, assignment.memory_fileno)
         self.draining = False
