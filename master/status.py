@@ -130,8 +130,8 @@ def read_status(pid: int, shared: SharedWords, configuration_file: str = "") -> 
         rss=sum(rss for rss, _ in use.values()),
         cpu=round(sum(cpu for _, cpu in use.values()), 1),
         active=sum(worker.active for worker in workers),
-        accepted=shared.head(HEAD_ACCEPTED) + sum(worker.accepted for worker in workers),
-        requests=shared.head(HEAD_REQUESTS) + sum(worker.requests for worker in workers),
+        accepted=shared.total(HEAD_ACCEPTED) + sum(worker.accepted for worker in workers),
+        requests=shared.total(HEAD_REQUESTS) + sum(worker.requests for worker in workers),
         workers=workers,
     )
 

@@ -79,6 +79,7 @@ def load(path: str) -> Any:
         daemon=written.get("daemon", False),
         pid=written.get("pid", "wproxy.pid"),
         user=None,
+        env=tuple((name, value) for name, value in written.get("env", ())),
         warnings=tuple(map(Problem, written.get("warnings", ()))),
         refusals=tuple(map(Problem, written.get("refusals", ()))),
         worker_shutdown_timeout=written.get("worker_shutdown_timeout"),

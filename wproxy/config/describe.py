@@ -84,6 +84,7 @@ ENTRIES_OF = {
 
 # The right-hand sides for rows whose default does not show how they are written.
 EXAMPLES = {
+    "env": '["TZ", "OPENSSL_CONF=/etc/ssl/wproxy.cnf"]',
     "sub_filter": '[["http://old.example.com", "https://example.com"]]',
     "proxy_busy_buffers_size": '"16k"',
     "proxy_temp_file_write_size": '"64k"',

@@ -126,7 +126,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         harmless(accepted("thread_pool", MAIN, arity=(2, 3), inherit=OWN_GATHER)),  # files are small reads from the page cache
         # A module brings directives, and one that wproxy does not know is an error where it stands.
         harmless(accepted("load_module", MAIN, inherit=OWN_GATHER)),
-        harmless(accepted("env", MAIN, inherit=OWN_GATHER)),  # workers keep the whole environment; only embedded Perl reads it
         harmless(accepted("ssl_object_cache_inheritable", MAIN, flag)),  # a reload reads every file again
         accepted("master_process", MAIN, flag, idle="on"),
         accepted("debug_points", MAIN, word(("stop", "abort"))),
