@@ -198,7 +198,8 @@ class Master:
         self.shared = self.memory.shared
         self.records = PeerRecords(self.shared)
         self.lifeline_read, self.lifeline_write = os.pipe()
-        self.workers = Workers(self.memory, work, self.lifeline_read, self.leave_master, log.identity)
+        heeds_winch = self.may_stop_accepting
+        self.workers = Workers(self.memory, work, self.lifeline_read, self.leave_master, log.identity, heeds_winch)
         self.is_not_accepting = False
         self.next_term = math.inf  # monotonic seconds
         self.terms = iter(STOP_PACE)

@@ -75,7 +75,7 @@ class Upgrade:
         master = self._master
         if self.successor:
             return f"the new binary process {self.successor.pid} is running already"
-        if self.predecessor:
+        if self.predecessor and os.getppid() == self.predecessor:
             return f"the old binary process {self.predecessor} has not left yet"
         if os.getpid() == 1:
             return "process 1 cannot be replaced: start a new container"

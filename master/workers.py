@@ -94,11 +94,13 @@ class Workers:
         lifeline: int,
         leave_master: Callable[[Generation, Iterable[int]], None],
         identity: Identity = WPROXY,
+        heeds_winch: bool = False,
     ) -> None:
         """lifeline: the read end for workers; leave_master: run in the child with the sockets that it may keep.
 
-        identity: whose name is in the title of a worker.
+        identity: whose name is in the title of a worker; heeds_winch: see `wproxy.assignment`.
         """
+        self._heeds_winch = heeds_winch
         self._identity = identity
         self._memory = memory
         self._work = work
@@ -139,6 +141,7 @@ class Workers:
             workers=generation.workers,
             drop_privileges=lambda: become(generation.identity),
             identity=self._identity,
+            heeds_winch=self._heeds_winch,
         )
 
         def live() -> None:

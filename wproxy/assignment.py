@@ -28,6 +28,7 @@ class Assignment:
     drop_privileges: to be called when the logs are open, before anything comes from outside: after it the process is the
     configured user. Not earlier, because that user may have no way into the directories of the logs.
     identity: under which name we answer.
+    heeds_winch: whether WINCH, sent to the worker, makes it leave; from a terminal it means that a window has changed its size.
     """
 
     configuration: Configuration
@@ -41,3 +42,4 @@ class Assignment:
     workers: int = 1
     drop_privileges: Callable[[], None] = lambda: None
     identity: Identity = WPROXY
+    heeds_winch: bool = False
