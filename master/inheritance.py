@@ -36,6 +36,7 @@ class Inheritance:
     memory, report, errors: descriptors of a predecessor of ours: its shared memory, the pipe on which it waits for our success,
     and the standard error that is to replace the pipe which we have there; -1: none.
     is_upgrade: a master of ours started us; is_foreground: it had not gone to the background.
+    owns_files: whether files of unix sockets among them are to be removed with them: a service manager keeps its own.
     complaints: (level, text), in nginx's words.
     """
 
@@ -44,6 +45,7 @@ class Inheritance:
     counts_as_daemon: bool = False
     is_upgrade: bool = False
     is_foreground: bool = False
+    owns_files: bool = False
     memory: int = -1
     report: int = -1
     errors: int = -1
@@ -69,6 +71,7 @@ def take_inheritance(environment: MutableMapping[str, str], pid: int, parent: in
         if numbers.get("parent") == parent:  # or it was for another, who forgot to remove it
             given.is_upgrade = True
             given.is_foreground = bool(numbers.get("foreground"))
+            given.owns_files = bool(numbers.get("files"))
             given.memory = numbers.get("memory", -1)
             given.report = numbers.get("report", -1)
             given.errors = numbers.get("errors", -1)

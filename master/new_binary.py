@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from master.command_line import Command
 from master.daemon import SERVES, flush_standard_streams
 from master.inheritance import NGINX_VARIABLE, OUR_VARIABLE, write_numbers
+from master.sockets import ListeningSockets
 
 _PREFIX = re.compile(r"\A\w+: \[\w+\] ")
 MOST_ERRORS = 16384  # bytes of its standard error that are kept
@@ -72,14 +73,14 @@ class NewBinary:
 
 
 def start_new_binary(
-    command: Command, environment: Mapping[str, str], sockets: Iterable[int], memory: int, is_foreground: bool
+    command: Command, environment: Mapping[str, str], listening: ListeningSockets, memory: int, is_foreground: bool
 ) -> NewBinary:
     """Fork and execute it; raises OSError when the system will not have another process.
 
     A command that cannot be executed is a new binary that ends at once and says so.
     """
     flush_standard_streams()
-    sockets = list(sockets)
+    sockets = listening.filenos()
     report_read, report_write = os.pipe()
     errors_read, errors_write = os.pipe()
     standard_error = -1
@@ -91,7 +92,12 @@ def start_new_binary(
             **environment,
             NGINX_VARIABLE: "".join(f"{number};" for number in sockets),
             OUR_VARIABLE: write_numbers(
-                parent=parent, foreground=int(is_foreground), memory=memory, report=report_write, errors=standard_error
+                parent=parent,
+                foreground=int(is_foreground),
+                files=int(listening.owns_files),
+                memory=memory,
+                report=report_write,
+                errors=standard_error,
             ),
         }
         pid = os.fork()

@@ -55,13 +55,15 @@ class ListeningSockets:
         self._fresh: list[tuple[Address, socket.socket]] = []  # opened since the last commit, oldest first
         self._inherited: dict[Address, int] = {}  # how many we were given; of those at the front
         self._names: dict[Address, str] = {}  # under which names they were given
+        self.owns_files = True  # whether those that we were given are ours to remove
         self.has_company = False  # whether another master has sockets of ours
         self._company: dict[Address, int] = {}  # how many of each address it has, from the first on
         self._left_files: dict[Address, tuple[int, int]] = {}  # to be removed when it is gone
 
-    def adopt(self, inherited: Iterable[tuple[int, str]]) -> list[tuple[str, str]]:
+    def adopt(self, inherited: Iterable[tuple[int, str]], owns_files: bool = False) -> list[tuple[str, str]]:
         """Take over listening sockets by descriptor, with the names that they were given.
 
+        owns_files: whether the files of unix sockets are ours, too, and not those of a service manager who keeps them.
         Returns what there is to tell about them, as (level, text).
         """
         told = []
@@ -72,8 +74,9 @@ class ListeningSockets:
                 told.append(("crit", str(error)))
                 continue
             if address.is_unix:
+                self.owns_files = owns_files
                 found = _file_of(address.host)
-                if found:
+                if found and owns_files:
                     self._files[address] = found
             self._sockets.setdefault(address, []).append(one)
             self._names[address] = name

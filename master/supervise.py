@@ -92,7 +92,9 @@ def supervise(
     log = log or StartLog()
     parent = os.getppid()
     inheritance = take_inheritance(os.environ, os.getpid(), parent)
-    inheritance.complaints += sockets.adopt(inheritance.sockets)
+    inheritance.complaints += sockets.adopt(inheritance.sockets, inheritance.owns_files)
+    if inheritance.is_upgrade:
+        sockets.keep_company()
     log_inheritance(inheritance, log.tell)
     try:
         configuration = configuration or load()
@@ -235,8 +237,10 @@ class Master:
         """Wait for a signal, not longer than something else is due, then do what is to be done."""
         arrival = take_signal(self.seconds_to_wait())
         try:
-            if arrival:
+            # All that have come, before anything is done: a HUP beside a QUIT, which the kernel hands out first, is dropped.
+            while arrival:
                 self.heed(arrival)
+                arrival = take_signal(0.0)
             for worker, status in self.workers.reap(self.upgrade.bury):
                 self.bury(worker, status)
             self.do_what_is_due()

@@ -57,8 +57,6 @@ class Upgrade:
         self.has_strangers = master.memory.is_inherited
         self._is_told = False  # whether the outcome of the attempt is published
         master.shared.set_head(HEAD_PREDECESSOR, self.predecessor)
-        if self.predecessor:
-            master.sockets.keep_company()
 
     @property
     def is_under_way(self) -> bool:
@@ -116,7 +114,7 @@ class Upgrade:
         variables = new_binary_environment(master.current.configuration.env, os.environ)
         try:
             self.successor = start_new_binary(
-                master.command, variables, master.sockets.filenos(), master.memory.fileno, master.report.is_foreground
+                master.command, variables, master.sockets, master.memory.fileno, master.report.is_foreground
             )
         except OSError as error:
             text = f'fork() failed while spawning "new binary process" ({error.errno}: {error.strerror})'
@@ -152,7 +150,6 @@ class Upgrade:
         successor.close()
         self.successor = None
         master = self._master
-        master.shared.set_head(HEAD_NEW_BINARY, 0)
         level, text = describe_exit(f"new binary process {pid}", status)
         words = successor.words()
         master.error_log.write(level, text)
@@ -164,6 +161,7 @@ class Upgrade:
         master.sockets.be_alone()
         if master.is_not_accepting and not master.stopping:
             master.restart_workers()
+        master.shared.set_head(HEAD_NEW_BINARY, 0)  # last: who sees it finds everything as it was
         if not self._is_told:
             self._tell(False, "\n".join([text, *words]))
 

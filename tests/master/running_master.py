@@ -216,6 +216,7 @@ class RunningMaster:
         self.process: subprocess.Popen[str] | None = None
         self.words: tuple[str, ...] = ()  # the path of a start log, to run as nginx
         self.environment: dict[str, str] = {}  # beside our own
+        self.pass_fds: tuple[int, ...] = ()
 
     @property
     def address(self) -> Address:
@@ -242,7 +243,12 @@ class RunningMaster:
     def launch(self) -> subprocess.Popen[str]:
         environment = {**os.environ, **self.environment}
         self.process = subprocess.Popen(
-            self.command(), stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=environment
+            self.command(),
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+            pass_fds=self.pass_fds,
         )
         return self.process
 
