@@ -59,14 +59,6 @@ def pid_path(path: str) -> str:
     return "" if path == "off" else path
 
 
-def environment_variable(text: str) -> tuple[str, str | None]:
-    """`NAME=VALUE` as (name, value), `NAME` as (name, None): the value that there is (nginx: ngx_set_env)."""
-    name, is_given, value = text.partition("=")
-    if not name or "\0" in text:
-        raise ValueError(f'invalid variable "{text}" in "%s" directive')
-    return name, value if is_given else None
-
-
 class DebugConnection(NamedTuple):
     """Clients that `debug_connection` names: a network, or those of unix sockets."""
 
@@ -109,12 +101,6 @@ class MainDirectives:
     compat: str = directive(
         defaults_of, MAIN, default="current", doc="Which nginx has the defaults that are meant: today's, or 1.28's."
     )
-    env: tuple[tuple[str, str | None], ...] = directive(
-        environment_variable,
-        MAIN,
-        inherit=OWN_GATHER,
-        doc="An environment variable that workers and a new binary keep, or get as NAME=VALUE; TZ they always keep.",
-    )
     worker_shutdown_timeout: float | None = directive(
         time, MAIN, doc="How long a worker told to quit may take to finish its requests; no limit unless set."
     )
@@ -136,6 +122,9 @@ class EventsDirectives:
 
     worker_connections: int = directive(
         number(1), EVENTS, default="1024", doc="How many connections, client and upstream, a worker may have open."
+    )
+    accept_mutex_delay: float = directive(
+        time, EVENTS, default="500ms", doc="How long nothing is accepted when descriptors or memory have run out."
     )
     debug_connection: tuple[DebugConnection, ...] = directive(
         debug_connection, EVENTS, inherit=OWN_GATHER, doc="Clients whose connections are told of in every error log, at debug."
