@@ -44,7 +44,9 @@ class PeerRecords:
         self._inherited: dict[Identity, int] = {}
         self._free: list[int] = []
         self._are_ours = True
+        self._are_shared = False
         self.take_over()
+        self._are_shared = bool(self._inherited)
 
     def give_over(self) -> None:
         """From now on another master gives out records; we keep those that we have given out, and free none."""
@@ -53,6 +55,7 @@ class PeerRecords:
     def take_over(self) -> None:
         """From now on we give out records; those of other masters are kept until `forget_inherited`."""
         self._are_ours = True
+        self._are_shared = True
         known = set(self._records.values())
         self._inherited = {}
         for record in range(1, self._shared.words[HEAD_RECORDS]):
@@ -82,11 +85,14 @@ class PeerRecords:
         abandoned = self._held.pop(holder, frozenset())
         for key in abandoned.difference(*self._held.values()):
             record = self._records.pop(key)
-            if self._are_ours:
+            if self._are_shared:  # perhaps another master's workers have it, too
+                self._inherited[identity_of(key)] = record
+            elif self._are_ours:
                 self._clear(record)
 
     def forget_inherited(self) -> None:
         """The master before us and its workers have ended: free what was theirs and is not ours."""
+        self._are_shared = False
         while self._are_ours and self._inherited:
             self._clear(self._inherited.popitem()[1])
 

@@ -157,6 +157,8 @@ def work(assignment: Any) -> None:
                     hang_in_python()
                 if line == b"hang in c\n":
                     hang_in_c()
+                if line == b"fatal\n":
+                    raise SystemExit(2)
                 if line == b"crash\n":
                     os.kill(os.getpid(), signal.SIGSEGV)
                 if line == b"where\n":

@@ -206,9 +206,9 @@ def test_a_program_that_is_broken_is_named_and_nothing_changes(tmp_path):
     try:
         (source / "master").unlink()
         (source / "master").mkdir()
-        (source / "master" / "__init__.py").touch()
+        (source / "master" / "__init__.py").write_text("import a_module_that_is_not_there\n")
         done = front.command("upgrade")
-        assert done.code == 1 and "No module named 'master." in done.errors, done
+        assert done.code == 1 and "No module named 'a_module_that_is_not_there'" in done.errors, done
         assert ask(front.port, "/").body == b"here"
     finally:
         front.end()
