@@ -9,7 +9,7 @@ import psutil
 import pytest
 from harness import ENVIRONMENT, ROOT, Wproxy, is_alive, title, until, wproxy
 from traffic import Traffic, backend, configuration
-from wire import Wire, ask, request_bytes
+from wire import Load, Wire, ask, request_bytes
 
 from bench.ports import free_port
 from master.memory import open_memory_of
@@ -285,3 +285,40 @@ def test_a_peer_that_failed_still_rests_after_an_upgrade(started, recorder):
     until(lambda: sum("/after" in line.request for line in front.access_log) == 10, "log lines")
     assert any(str(dead) in line.upstream for line in front.access_log if "/before" in line.request)
     assert not any(str(dead) in line.upstream for line in front.access_log if "/after" in line.request)
+
+
+@pytest.mark.skipif(not Path("/usr/sbin/nginx").exists(), reason="nginx is not installed")
+def test_a_running_nginx_is_replaced_by_wproxy_and_back_without_a_refused_connection(tmp_path):
+    """By the signals of nginx's manual: what a link named nginx leads to is what USR2 starts."""
+    script, link, pid = tmp_path / "wproxy", tmp_path / "nginx", tmp_path / "nginx.pid"
+    script.write_text(f"#!{sys.executable}\nimport sys\nfrom wproxy.__main__ import main\nsys.exit(main())\n")
+    script.chmod(0o755)
+    port = free_port()
+    user = "user root;" if os.geteuid() == 0 else ""
+    (tmp_path / "nginx.conf").write_text(
+        f"{user} pid {pid}; error_log {tmp_path}/error.log notice; env PYTHONPATH; events {{}}\n"
+        f"http {{ access_log off; server {{ listen 127.0.0.1:{port}; listen unix:{tmp_path}/a.sock; return 200 $nginx_version; }} }}\n"
+    )
+    link.symlink_to("/usr/sbin/nginx")
+    run([str(link), "-c", str(tmp_path / "nginx.conf")], ENVIRONMENT)
+    until(pid.exists, "nginx")
+    versions = [ask(port, "/").body]
+    with Load(port, clients=2) as load:
+        for program in (script, Path("/usr/sbin/nginx")):
+            old = psutil.Process(int(pid.read_text()))
+            link.unlink()
+            link.symlink_to(program)
+            load.wait_for(50)
+            old.send_signal(signal.SIGUSR2)
+            until(lambda old=old: pid.exists() and pid.read_text().strip() not in ("", str(old.pid)), "a new master", 20)
+            new = psutil.Process(int(pid.read_text()))
+            until(lambda new=new: new.children(), "its workers", 20)
+            load.wait_for(50)
+            old.send_signal(signal.SIGQUIT)
+            until(lambda old=old: not is_alive(old), "the end of the old one")
+            versions.append(ask(port, "/").body)
+            assert ask(f"{tmp_path}/a.sock", "/").body == versions[-1]
+    new.terminate()
+    until(lambda: not is_alive(new), "the end")
+    assert load.failures == []
+    assert versions[0] == versions[2] != versions[1]
