@@ -151,26 +151,22 @@ def test_a_new_master_serves_beside_the_old_one_on_the_same_sockets_and_memory(m
     assert {ask(connect(master.address)).generation for _ in range(100)} == {1, 2}
     assert "signal 12 (SIGUSR2) received from" in master.log() and ", changing binary" in master.log()
 
-
-def test_it_is_the_same_command_in_the_same_directory(master):
-    new = master.upgrade()
-    old, new = psutil.Process(master.pid), psutil.Process(new)
-    assert old.cwd() == new.cwd()
-    assert old.cmdline() == new.cmdline(), "the titles have the words in them"
-    assert old.exe() == new.exe()
-
-
-def test_sockets_are_the_same_and_nothing_else_is_inherited(master):
+    # The same command in the same directory, with the same sockets and nothing else.
     def links(pid):
         return sorted(os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd"))
 
-    new = master.upgrade()
+    one, other = psutil.Process(master.pid), psutil.Process(new)
+    assert (one.cwd(), one.cmdline(), one.exe()) == (other.cwd(), other.cmdline(), other.exe()), (
+        "the titles have the words in them"
+    )
     mine = [link for link in links(master.pid) if link.startswith(("socket:", "/memfd"))]
-    until(lambda: [link for link in links(new) if link.startswith(("socket:", "/memfd"))] == mine)
+    assert [link for link in links(new) if link.startswith(("socket:", "/memfd"))] == mine
     assert len([link for link in links(new) if link.startswith("pipe:")]) <= 3, "its lifeline, and the standard error of the test"
 
 
 def test_quit_to_the_old_completes_the_upgrade_and_its_clients_are_served(master):
+    for _ in range(5):
+        master.ask()
     client = connect(master.address)
     until(lambda: master.count(WORKER_ACTIVE) == 1)
     new = master.upgrade()
@@ -182,6 +178,7 @@ def test_quit_to_the_old_completes_the_upgrade_and_its_clients_are_served(master
     assert held.generation == 1
     assert master.exit_code() == 0
     until(lambda: master.head(HEAD_PREDECESSOR, new) == 0)
+    assert total(master, new) == 5 + 40 + 1, "what workers have counted survives"
     assert read_pid_file(master.pid_path) == new and not os.path.exists(master.oldbin)
     assert master.told("MAINPID")["MAINPID"] == str(master.pid), "at the start"
     assert master.told("MAINPID")["MAINPID"] == str(new), "by the old one, whom alone the manager believes"
@@ -212,15 +209,6 @@ def total(master, pid):
         return memory.shared.total(HEAD_REQUESTS) + sum(slot.get(WORKER_REQUESTS) for slot in memory.shared.workers())
 
 
-def test_what_workers_have_counted_survives(master):
-    for _ in range(5):
-        master.ask()
-    new = master.upgrade()
-    master.signal(signal.SIGQUIT)
-    assert master.exit_code() == 0
-    assert total(master, new) == 5
-
-
 # Rolling back.
 
 
@@ -228,7 +216,8 @@ def test_quit_to_the_new_rolls_back(master):
     workers = set(master.workers())
     new = master.upgrade()
     os.kill(new, signal.SIGQUIT)
-    until(lambda: master.head(HEAD_NEW_BINARY) == 0)
+    while master.head(HEAD_NEW_BINARY):
+        assert os.path.exists(master.pid_path), "at every moment"
     assert read_pid_file(master.pid_path) == master.pid and not os.path.exists(master.oldbin)
     assert set(master.workers()) == workers
     assert {master.ask().generation for _ in range(40)} == {1}
@@ -236,48 +225,38 @@ def test_quit_to_the_new_rolls_back(master):
     assert master.upgrade() != new, "and it may be tried again"
 
 
-def test_there_is_a_pid_file_at_every_moment_of_a_roll_back(master):
-    new = master.upgrade()
-    os.kill(new, signal.SIGQUIT)
-    while master.head(HEAD_NEW_BINARY):
-        assert os.path.exists(master.pid_path)
-    assert read_pid_file(master.pid_path) == master.pid
+@pytest.fixture
+def winched(unstarted):
+    """One that heeds WINCH: who was given sockets through NGINX, be it none, counts as in the background."""
+    unstarted.environment["NGINX"] = ""
+    return unstarted.start()
 
 
 @pytest.mark.parametrize("way", ("hup", "the new one leaves"))
-def test_workers_that_winch_sent_away_come_back_once(unstarted, way):
-    master = unstarted
-    master.start()
-    first = master.upgrade()  # who was started by a master counts as in the background, and so heeds WINCH
-    master.signal(signal.SIGQUIT)
-    assert master.exit_code() == 0
-    until(lambda: master.head(HEAD_PREDECESSOR, first) == 0)
-    new = master.upgrade(first)
-    os.kill(first, signal.SIGWINCH)
-    until(lambda: not master.workers_of(first))
-    assert {master.ask().generation for _ in range(40)} == {3}
-    if way == "hup":
-        for _ in range(3):
-            os.kill(first, signal.SIGHUP)
-        until(lambda: "serve already" in master.log() or len(master.workers_of(first)) == 2)
-    os.kill(new, signal.SIGQUIT)
-    until(lambda: master.head(HEAD_NEW_BINARY, first) == 0 and len(master.workers_of(first)) == 2)
-    assert len(psutil.Process(first).children()) == 2
-    assert {master.ask().generation for _ in range(40)} == {2}
-
-
-def test_winch_alone_leaves_the_clients_waiting_in_the_queue(unstarted):
-    master = unstarted
-    master.start()
+def test_workers_that_winch_sent_away_come_back_once(winched, way):
+    master = winched
     new = master.upgrade()
-    master.signal(signal.SIGQUIT)
-    assert master.exit_code() == 0
-    os.kill(new, signal.SIGWINCH)
-    until(lambda: not master.workers_of(new))
-    client = connect(master.address)
-    os.kill(new, signal.SIGHUP)
-    assert ask(client).generation == 3
-    assert "signal 28 (SIGWINCH) received" in master.log() and ", stop accepting connections" in master.log()
+    master.signal(signal.SIGWINCH)
+    until(lambda: not master.workers_of(master.pid))
+    assert {master.ask().generation for _ in range(40)} == {2}
+    if way == "hup":
+        master.signal(signal.SIGHUP)
+        until(lambda: len(master.workers_of(master.pid)) == 2)
+        master.signal(signal.SIGHUP)
+        until(lambda: "the workers of the old binary serve already" in master.log())
+    os.kill(new, signal.SIGQUIT)
+    until(lambda: master.head(HEAD_NEW_BINARY) == 0 and len(master.workers_of(master.pid)) == 2)
+    assert len(psutil.Process(master.pid).children()) == 2
+    assert {master.ask().generation for _ in range(40)} == {1}
+
+
+def test_winch_alone_leaves_the_clients_waiting_in_the_queue(winched):
+    winched.signal(signal.SIGWINCH)
+    until(lambda: not winched.workers_of(winched.pid))
+    client = connect(winched.address)
+    winched.signal(signal.SIGHUP)
+    assert ask(client).generation == 2
+    assert "signal 28 (SIGWINCH) received" in winched.log() and ", stop accepting connections" in winched.log()
 
 
 def test_winch_in_the_foreground_is_a_window_that_changed_its_size(master):
@@ -304,9 +283,8 @@ def test_one_that_cannot_load_its_configuration_changes_nothing_and_says_why(mas
     assert set(master.workers()) == workers and master.ask().generation == 1
 
 
-@pytest.mark.parametrize("fault", ("exits", "raises"))
-def test_one_whose_workers_die_changes_nothing(master, fault):
-    master.write(bad_worker=[1, fault])
+def test_one_whose_workers_die_changes_nothing(master):
+    master.write(bad_worker=[1, "exits"])
     master.signal(signal.SIGUSR2)
     until(lambda: master.head(HEAD_UPGRADES) == 1)
     assert "before it served" in master.outcome()
@@ -429,7 +407,7 @@ def test_addresses_that_the_new_configuration_does_not_have_go_with_the_old_mast
     assert new == read_pid_file(master.pid_path)
 
 
-def test_more_workers_than_before_get_clients_only_when_the_old_master_is_gone(master):
+def test_more_workers_get_clients_only_when_the_old_master_is_gone_and_fewer_serve_all_sockets(master):
     master.write(workers=4)
     new = master.upgrade()
     assert len(master.workers_of(new)) == 4
@@ -439,18 +417,11 @@ def test_more_workers_than_before_get_clients_only_when_the_old_master_is_gone(m
     assert master.exit_code() == 0
     until(lambda: master.head(HEAD_PREDECESSOR, new) == 0)
     until(lambda: {master.ask().index for _ in range(60)} == {0, 1, 2, 3})
-
-
-def test_fewer_workers_than_before_serve_all_sockets(unstarted):
-    master = unstarted
-    master.write(workers=4)
-    master.start()
     master.write(workers=1)
-    master.upgrade()
-    master.signal(signal.SIGQUIT)
-    assert master.exit_code() == 0
-    for _ in range(60):
-        assert master.ask().generation == 2
+    master.upgrade(new)
+    os.kill(new, signal.SIGQUIT)
+    until(lambda: is_gone(new))
+    assert {(answer.generation, answer.index) for answer in (master.ask() for _ in range(60))} == {(3, 0)}, "all four sockets"
 
 
 # Masters that die.
