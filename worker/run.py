@@ -40,6 +40,7 @@ from wproxy.shared import (
     SERVING,
     WORKER_ACCEPTED,
     WORKER_ACTIVE,
+    WORKER_ORDERS,
     WORKER_REQUESTS,
     WORKER_STATE,
     WORKER_TURNS,
@@ -58,7 +59,18 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # How often the cyclic collector looks at young objects: requests make no cycles, so rarely.
 GC_THRESHOLDS = (20000, 20, 100)
 
-SIGNALS = (signal.SIGQUIT, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP, signal.SIGUSR2, signal.SIGWINCH)
+# What follows from a signal, in nginx's words.
+CONSEQUENCE = {
+    signal.SIGQUIT: ", shutting down",
+    signal.SIGTERM: ", exiting",
+    signal.SIGINT: ", exiting",
+    signal.SIGUSR1: ", reopening logs",
+    signal.SIGHUP: ", ignoring",
+    signal.SIGUSR2: ", ignoring",
+}
+SIGNALS = (*CONSEQUENCE, signal.SIGWINCH)
+# Those that the master sends.
+ORDERS = (signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def work(assignment: Assignment) -> None:
@@ -88,6 +100,9 @@ class Worker:
         self.slot = assignment.shared.worker(assignment.slot)
         assignment.shared.become_worker(assignment.slot, assignment.memory_fileno)
         self.draining = False
+        # Signals of the master's that have been obeyed: those beyond it come from somebody else, and are told of.
+        self._orders = 0
+        self._is_to_abort = False
         self.requests = 0
         self.accepted = 0
         self.connections: set[Connection] = set()
@@ -127,6 +142,8 @@ class Worker:
         while loop.running:
             loop.turn(0.1 if logs.flush_if_due() else 3600.0)
         self._publish()
+        if self._is_to_abort:
+            self.error_log.write("alert", "aborting")
 
     def _await_names(self) -> None:
         """Let upstreams whose peers only a name server knows have them before the first request comes."""
@@ -294,12 +311,32 @@ class Worker:
             signal.SIGINT: self.loop.stop,
             signal.SIGUSR1: self.reopen_logs,
         }
+        if self.assignment.heeds_winch:
+            deeds[signal.SIGWINCH] = self._drain_and_abort
         while True:
             await park(stream, READ, float("inf"))
             for number in stream.recv(64):
+                self._tell_of_signal(number)
                 deed = deeds.get(number)
                 if deed is not None:
                     deed()
+
+    def _tell_of_signal(self, number: int) -> None:
+        """Log a signal that did not come from the master (nginx: ngx_signal_handler; a Python handler is not told the sender)."""
+        orders = self.slot.get(WORKER_ORDERS)
+        if orders != self._orders and number in ORDERS:
+            self._orders = orders
+            return
+        if number == signal.SIGWINCH:
+            consequence = ", shutting down" if self.assignment.heeds_winch else ""
+        else:
+            consequence = CONSEQUENCE[signal.Signals(number)]
+        self.error_log.write("notice", f"signal {number} ({signal.Signals(number).name}) received{consequence}")
+
+    def _drain_and_abort(self) -> None:
+        """WINCH to a worker: leave gracefully, and say at the end what a debugging nginx stops at (nginx: ngx_debug_quit)."""
+        self._is_to_abort = True
+        self.drain()
 
     def reopen_logs(self) -> None:
         """After a rotation: write to the files that have the names now."""

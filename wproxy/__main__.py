@@ -240,7 +240,7 @@ def shipped_configuration() -> str:
 
 
 def control(given: argparse.Namespace) -> int:
-    """`wproxy stop`, `quit`, `reload`, `reopen` and `status`: find the running master and have it done."""
+    """`wproxy stop`, `quit`, `reload`, `reopen`, `upgrade` and `status`: find the running master and have it done."""
     from master import control as commands
     from wproxy.config.load import configured_pid
     from wproxy.config.tree import ConfigurationError
@@ -254,6 +254,10 @@ def control(given: argparse.Namespace) -> int:
         from master.status import status
 
         return status(pid_path, given.json, file)
+    if given.command == "upgrade":
+        from master.upgrade_command import upgrade
+
+        return upgrade(pid_path)
     deeds = {"stop": commands.stop, "quit": commands.quit, "reload": commands.reload, "reopen": commands.reopen}
     return deeds[given.command](pid_path)
 
@@ -266,7 +270,7 @@ DEEDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "convert": convert,
     "proxy": proxy,
     "demo": demo,
-    **dict.fromkeys(("stop", "quit", "reload", "reopen", "status"), control),
+    **dict.fromkeys(("stop", "quit", "reload", "reopen", "upgrade", "status"), control),
 }
 
 

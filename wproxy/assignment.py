@@ -29,6 +29,7 @@ class Assignment:
     configured user. Not earlier, because that user may have no way into the directories of the logs.
     identity: under which name we answer.
     unwritten: memory for lines that are not in their files yet (`wproxy.unwritten`); None for a process without a master.
+    heeds_winch: whether WINCH, sent to the worker, makes it leave; from a terminal it means that a window has changed its size.
     """
 
     configuration: Configuration
@@ -43,3 +44,4 @@ class Assignment:
     drop_privileges: Callable[[], None] = lambda: None
     identity: Identity = WPROXY
     unwritten: memoryview | None = None
+    heeds_winch: bool = False

@@ -21,6 +21,7 @@ examples:
   wproxy proxy 8080 127.0.0.1:3000 127.0.0.1:3001     a front door without any file
   wproxy start -c wproxy.toml                         start on a configuration
   wproxy reload                                       new workers on the changed configuration
+  wproxy upgrade                                      the newly installed wproxy, without losing a connection
   wproxy status                                       who is at work
   wproxy explain http://localhost:8080/api/users      which location, which file, what the upstream receives
   wproxy convert nginx.conf > wproxy.toml             the same configuration in TOML
@@ -81,6 +82,7 @@ COMMANDS = (
     Command("quit", "stop when all requests are finished"),
     Command("reload", "serve the changed configuration; wait until it does"),
     Command("reopen", "open log files anew, after a rotation"),
+    Command("upgrade", "serve with the program as it is installed now; roll back if it does not serve"),
     Command("status", "show master, workers, connections and requests", _status),
     Command("explain", "what would be done with a request, and why, without sending anything", _explain),
     Command("check", "what is wrong in a configuration, or hardly meant, with the reason and the fix", _check),

@@ -18,11 +18,13 @@ from wproxy.shared import (
     HEAD_RECORDS,
     HEAD_SLOTS,
     HEAD_WORDS,
+    KINDS,
+    MASTERS,
     MAX_LATE_PEERS,
     MAX_PEERS,
     MAX_WORKERS,
-    MESSAGE_OFFSET,
     MESSAGE_WORDS,
+    MESSAGES_OFFSET,
     PEER_IDENTITY,
     PEER_VERSION,
     PEER_WORDS,
@@ -65,8 +67,8 @@ def constants(prefix: str) -> dict[str, int]:
 
 
 def test_the_parts_follow_each_other_without_gap_or_overlap():
-    assert MESSAGE_OFFSET == HEAD_WORDS
-    assert WORKERS_OFFSET == MESSAGE_OFFSET + MESSAGE_WORDS
+    assert MESSAGES_OFFSET == MASTERS * HEAD_WORDS
+    assert MESSAGES_OFFSET + MASTERS * len(KINDS) * MESSAGE_WORDS == WORKERS_OFFSET
     assert PEERS_OFFSET == WORKERS_OFFSET + MAX_WORKERS * WORKER_WORDS
     assert PLACES_OFFSET == PEERS_OFFSET + MAX_PEERS * PEER_WORDS
     assert ROWS_OFFSET == PLACES_OFFSET + MAX_LATE_PEERS * PLACE_WORDS
