@@ -13,6 +13,7 @@ from wproxy.config.tree import Node, Position, Problem
 from wproxy.directives.balancing import ROUND_ROBIN, Balancing
 from wproxy.directives.proxy import ProxyTarget
 from wproxy.directives.upstream import INEFFECTIVE_PARAMETERS, METHODS, UpstreamServer, method
+from wproxy.remembered import remembered
 from wproxy.sessions import session_memory
 
 
@@ -63,6 +64,9 @@ class Upstreams:
         group = self.groups[name.lower()] = self._group(name, scope, node.position, peers, implicit=False)
         group.balancing = balancing
         group.peer_lines = tuple(lines)
+        group.remembered = {
+            server: remembered(name, server.text, server.service) for server in servers if not server.address.is_numeric
+        }
         if group.sticky is not None and group.sticky.zone:
             group.session_memory = session_memory(name, group.sticky.zone, group.sticky.size)
 
