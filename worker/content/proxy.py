@@ -14,7 +14,7 @@ from worker.logs import log_request
 from worker.loop import READ, park
 from worker.stream import Stream
 from worker.upstream.answers import SentElsewhere
-from worker.upstream.connect import CannotBind, connect
+from worker.upstream.connect import CannotConnect, connect
 from worker.upstream.failing import CONNECTING, READING_HEAD, cause_of, failure_of, log_failure, log_rest
 from worker.upstream.incoming import receive_head, receive_rest_of_head, respond
 from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, body_at_hand, finish_request, outgoing_of, start_request
@@ -105,9 +105,9 @@ async def proxy_request(request: Request) -> Response:
             tried |= peer.bit
             if not may_try_next(request, failure, outgoing, tried, first_try):
                 return failed(request, failure)
-        except CannotBind as error:
+        except CannotConnect as error:
             leave(request, upstream, peer, attempt)
-            log_request(request, "crit", str(error))
+            log_request(request, error.level, str(error))
             return error_response(request, 500, location.server_token)
         except BaseException:
             # The client left, or it is our own fault: nothing speaks against the peer.

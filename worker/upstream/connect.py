@@ -13,8 +13,13 @@ from worker.upstream.peers import Group, LivePeer
 from wproxy.failures import TimedOut, UpstreamFailure
 
 
-class CannotBind(Exception):
-    """The address that a connection should come from cannot be had: no peer is to blame."""
+class CannotConnect(Exception):
+    """There is no socket, or not with the address that it should have: no peer is to blame, and no other would be better."""
+
+    def __init__(self, text: str, level: str = "crit") -> None:
+        """level: of the line in the error log."""
+        super().__init__(text)
+        self.level = level
 
 
 async def connect(
@@ -25,14 +30,14 @@ async def connect(
     local: tuple[str, int] | None = None,
     keepalive: bool = False,
 ) -> Stream:
-    """A new connection to the peer; raises UpstreamFailure("error" or "timeout") and CannotBind.
+    """A new connection to the peer; raises UpstreamFailure("error" or "timeout") and CannotConnect.
 
     local: IP address and port that it comes from, port 0 for any. keepalive: let TCP look whether a silent peer is still there.
     """
     try:
         sock = socket.socket(peer.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     except OSError as error:
-        raise UpstreamFailure("error", f"socket() failed ({error.errno}: {error.strerror})", CONNECTING) from None
+        raise CannotConnect(f"socket() failed ({error.errno}: {error.strerror}) while {CONNECTING}", "alert") from None
     stream = Stream(loop, sock)
     try:
         if peer.family != socket.AF_UNIX:
@@ -63,7 +68,7 @@ async def connect(
 
 
 def bind(sock: socket.socket, local: tuple[str, int]) -> None:
-    """Let the socket come from this address. Raises CannotBind."""
+    """Let the socket come from this address. Raises CannotConnect."""
     try:
         if local[1]:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -73,7 +78,7 @@ def bind(sock: socket.socket, local: tuple[str, int]) -> None:
         sock.bind(local)
     except OSError as error:
         text = f"[{local[0]}]:{local[1]}" if ":" in local[0] else f"{local[0]}:{local[1]}"
-        raise CannotBind(f"bind({text}) failed ({error.errno}: {error.strerror}) while connecting to upstream") from None
+        raise CannotConnect(f"bind({text}) failed ({error.errno}: {error.strerror}) while connecting to upstream") from None
 
 
 _BIND_ADDRESS_NO_PORT = 24  # linux/in.h; Python names it from 3.14 on

@@ -142,7 +142,11 @@ class Both:
         found = []
         lines = zip(shown(their_log), shown(our_log), strict=True)
         for case, their, our, (their_line, our_line) in zip(cases, theirs, ours, lines, strict=True):
-            for what, one, other in (("answer", their[0], our[0]), ("errors", their[1], our[1]), ("access", their_line, our_line)):
+            for what, one, other in (
+                ("answer", their[0], our[0]),
+                ("errors", their[1], our[1]),
+                ("access", their_line, our_line),
+            ):
                 if one != other:
                     found.append(f"{case.split(bytes([10]))[0]!r} {what}:\n  nginx:  {one}\n  wproxy: {other}")
         return found
