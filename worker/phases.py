@@ -33,9 +33,11 @@ from worker.filters import filters_of
 from worker.logs import log_request
 from worker.rewrite import run_steps
 from worker.upstream.answers import AnswerPlan
-from worker.upstream.outgoing import BODILESS, protocol_of, reshaping
+from worker.upstream.outgoing import BODILESS
 from worker.upstream.protocols.http import HeadPlan
+from worker.upstream.reshaping import protocol_of, reshaping
 from wproxy.config.model import Location, Server
+from wproxy.directives.temporary_path import TemporaryPath
 from wproxy.files import shown_path
 from wproxy.http import Jump, Request, Response, ResponseFields
 
@@ -147,8 +149,10 @@ def attach_server(server: Server, worker: Worker) -> None:
 def attach(location: Location, worker: Worker) -> None:
     """Give a location all it needs to answer requests in this worker."""
     location.server_token = worker.assignment.identity.server(location.server_tokens)
-    if location.client_body_temp_path is not None:
-        location.client_body_temp_path = location.client_body_temp_path.below(worker.configuration.path)
+    for name in ("client_body_temp_path", "proxy_temp_path"):
+        place: TemporaryPath | None = getattr(location, name)
+        if place is not None:
+            setattr(location, name, place.below(worker.configuration.path))
     location.write_log = worker.access_logs.writer(location)
     location.group = location.protocol = location.head_plan = location.proxy_handler = None
     if location.proxy_target:
@@ -189,6 +193,8 @@ def attach_upstream(location: Location, worker: Worker) -> None:
     location.protocol = protocol_of(location)
     location.changes_body = location.proxy_set_body is not None or not location.proxy_pass_request_body
     location.reshape = reshaping(location)
+    if location.proxy_store.is_on:
+        location.proxy_ignore_client_abort = True
     location.head_plan = HeadPlan(location)
     passed = {name.lower().encode() for name in location.proxy_pass_header}
     more = {name.lower().encode() for name in location.proxy_hide_header}

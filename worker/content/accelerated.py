@@ -8,6 +8,7 @@ from __future__ import annotations
 from urllib.parse import unquote_to_bytes
 
 from worker.content.pages import error_response
+from worker.filters.charset import with_accel_charset
 from worker.logs import log_request, shown
 from worker.phases import settle
 from worker.upstream.answers import SentElsewhere
@@ -26,7 +27,7 @@ async def answer_elsewhere(request: Request, elsewhere: SentElsewhere) -> Respon
     own_type_counts = response.fields.content_type is not None and request.upstream_head is not head
     if own_type_counts or response.error or request.is_error_page:
         kept.content_type = None
-    return with_kept(response, kept)
+    return with_kept(request, response, kept)
 
 
 def destination(request: Request, target: bytes) -> Jump | Response:
@@ -53,7 +54,7 @@ def is_unsafe(path: bytes) -> bool:
     return not path or b"\0" in path or b".." in path.split(b"/")
 
 
-def with_kept(response: Response, kept: ResponseFields) -> Response:
+def with_kept(request: Request, response: Response, kept: ResponseFields) -> Response:
     """The response with fields of the upstream's: its Content-Type, if any, and its lines before the others."""
     own = response.fields
     if response.error:
@@ -64,5 +65,5 @@ def with_kept(response: Response, kept: ResponseFields) -> Response:
     fields.lines = (*kept.lines, *((name, value) for name, value in own.lines if name.lower() not in replaced))
     if kept.content_type is not None:
         fields.content_type = kept.content_type
-    response.fields = fields
+    response.fields = with_accel_charset(request, fields, "sending response to client")
     return response

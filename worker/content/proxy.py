@@ -17,9 +17,10 @@ from worker.upstream.answers import SentElsewhere
 from worker.upstream.connect import CannotConnect, connect
 from worker.upstream.failing import CONNECTING, READING_HEAD, cause_of, failure_of, log_failure, log_rest
 from worker.upstream.incoming import receive_head, receive_rest_of_head, respond
-from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, body_at_hand, finish_request, outgoing_of, start_request
+from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, body_at_hand, outgoing_of
 from worker.upstream.peers import Group, LivePeer
 from worker.upstream.protocols import UpstreamProtocol
+from worker.upstream.sending import finish_request, start_request
 from wproxy.config.model import Location
 from wproxy.directives.proxy_headers import LocalAddress, parse_local_address
 from wproxy.failures import TimedOut, UpstreamFailure
@@ -132,7 +133,7 @@ def follow(request: Request, attempt: Attempt, group: Group, tried: int) -> None
 
 
 async def open_connection(request: Request, peer: LivePeer, attempt: Attempt) -> Stream:
-    """A new connection to the peer. Raises UpstreamFailure."""
+    """A new connection to the peer. Raises UpstreamFailure, CannotConnect."""
     location = request.location
     local = local_address(request, location.proxy_bind) if location.proxy_bind is not None else None
     loop = request.client.worker.loop

@@ -14,7 +14,7 @@ from worker.http1.response import CHUNKED, LENGTH, UNTIL_CLOSE
 from worker.loop import READ, park
 from worker.pipes import Pipe, is_plain
 from worker.stream import BIG_CHUNK, CHUNK, Stream
-from worker.temp_files import TemporaryFile
+from worker.temporary_files import TemporaryFile
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
 
 BODY_TIMED_OUT = "client timed out (110: Connection timed out) while sending the request body"

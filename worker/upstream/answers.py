@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from worker.content.pages import absolute
+from worker.filters.charset import with_accel_charset
 from worker.http1.response import ResponseHead
 from worker.upstream.cookies import cookie_rewriter
+from worker.upstream.protocols.http import checked
 from worker.upstream.redirects import redirect_rules, rewritten, rewritten_refresh
 from wproxy.config.model import Location
 from wproxy.http import Request, ResponseFields
@@ -115,7 +117,7 @@ def looked_at_fields(head: ResponseHead, location: Location, request: Request, p
         if target is not None:
             kept = tuple((name, value) for name, value in lines if name.lower() in _KEPT_ELSEWHERE)
             raise SentElsewhere(target, ResponseFields(head.status, kept, content_type=fields.content_type))
-    return fields
+    return fields if request.accel_charset is None else with_accel_charset(request, fields)
 
 
 # What is for us (nginx: ngx_http_upstream_process_charset). X-Accel-Buffering and -Limit-Rate are for who sends the body.
@@ -123,7 +125,7 @@ def looked_at_fields(head: ResponseHead, location: Location, request: Request, p
 
 def heed_charset(request: Request, value: bytes) -> None:
     """X-Accel-Charset: of the text that the client gets."""
-    request.accel_charset = value
+    request.accel_charset = checked(value) or None
 
 
 HEEDED: dict[bytes, Callable[[Request, bytes], None]] = {

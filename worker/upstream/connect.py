@@ -14,12 +14,15 @@ from wproxy.failures import TimedOut, UpstreamFailure
 
 
 class CannotConnect(Exception):
-    """There is no socket, or not with the address that it should have: no peer is to blame, and no other would be better."""
+    """A connection could not even be tried, and no peer is to blame. level: for the log."""
 
-    def __init__(self, text: str, level: str = "crit") -> None:
-        """level: of the line in the error log."""
-        super().__init__(text)
-        self.level = level
+    level = "alert"
+
+
+class CannotBind(CannotConnect):
+    """The address that it should come from cannot be had."""
+
+    level = "crit"
 
 
 async def connect(
@@ -34,10 +37,13 @@ async def connect(
 
     local: IP address and port that it comes from, port 0 for any. keepalive: let TCP look whether a silent peer is still there.
     """
+    refusal = loop.lacks_room()
+    if refusal:
+        raise CannotConnect(f"{refusal} while {CONNECTING}")
     try:
         sock = socket.socket(peer.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     except OSError as error:
-        raise CannotConnect(f"socket() failed ({error.errno}: {error.strerror}) while {CONNECTING}", "alert") from None
+        raise CannotConnect(f"socket() failed ({error.errno}: {error.strerror}) while {CONNECTING}") from None
     stream = Stream(loop, sock)
     try:
         if peer.family != socket.AF_UNIX:
@@ -68,7 +74,7 @@ async def connect(
 
 
 def bind(sock: socket.socket, local: tuple[str, int]) -> None:
-    """Let the socket come from this address. Raises CannotConnect."""
+    """Let the socket come from this address. Raises CannotBind."""
     try:
         if local[1]:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -78,7 +84,7 @@ def bind(sock: socket.socket, local: tuple[str, int]) -> None:
         sock.bind(local)
     except OSError as error:
         text = f"[{local[0]}]:{local[1]}" if ":" in local[0] else f"{local[0]}:{local[1]}"
-        raise CannotConnect(f"bind({text}) failed ({error.errno}: {error.strerror}) while connecting to upstream") from None
+        raise CannotBind(f"bind({text}) failed ({error.errno}: {error.strerror}) while connecting to upstream") from None
 
 
 _BIND_ADDRESS_NO_PORT = 24  # linux/in.h; Python names it from 3.14 on

@@ -20,6 +20,7 @@ from worker.upstream.hints import pass_hints
 from worker.upstream.peers import Group, LivePeer
 from worker.upstream.protocols import UpstreamProtocol
 from worker.upstream.proxied_body import ProxiedBody, release
+from wproxy.config.model import Location
 from wproxy.failures import UpstreamFailure
 from wproxy.http import Attempt, Request, Response, ResponseFields
 
@@ -152,20 +153,23 @@ def regulate(source: ProxiedBody, head: ResponseHead) -> None:
     """What the location says of reading ahead and of rates, and what the upstream says in X-Accel-Buffering and -Limit-Rate."""
     request = source.request
     location = request.location
-    ignored = location.proxy_ignore_headers or ()
-    buffering = location.proxy_buffering
-    asked = head.values.get(b"x-accel-buffering")
-    if asked is not None and "x-accel-buffering" not in ignored:
-        buffering = {b"yes": True, b"no": False}.get(asked.lower(), buffering)
-    if not buffering:
+    if not is_buffered(location, head):
         # nginx sends an unbuffered response as fast as it comes, whatever limit_rate says.
         request.limit_rate = 0
         return
     source.read_rate = rate_of(location.proxy_limit_rate, request)
     source.may_read_ahead = not source.read_rate
     limit = head.values.get(b"x-accel-limit-rate")
-    if limit is not None and limit.isdigit() and "x-accel-limit-rate" not in ignored:
+    if limit is not None and limit.isdigit() and "x-accel-limit-rate" not in (location.proxy_ignore_headers or ()):
         request.limit_rate = int(limit)
+
+
+def is_buffered(location: Location, head: ResponseHead) -> bool:
+    """Whether an answer may be read ahead of its client: as proxy_buffering says, or the upstream in X-Accel-Buffering."""
+    asked = head.values.get(b"x-accel-buffering")
+    if asked is not None and "x-accel-buffering" not in (location.proxy_ignore_headers or ()):
+        return {b"yes": True, b"no": False}.get(asked.lower(), location.proxy_buffering)
+    return location.proxy_buffering
 
 
 def switch_protocols(

@@ -18,11 +18,12 @@ from worker.upstream.common_counts import counts_in_common, enter, leave, look_a
 from worker.upstream.queue import LOOK_AROUND_EVERY, LOOK_EVERY, Queue
 from worker.upstream.slow_start import FINENESS, warm_up
 from worker.upstream.sticky import Sticky, sticky_of
+from wproxy.checked_health import health_of, plan_of
 from wproxy.config.model import Location, Peer, Upstream
 from wproxy.directives.upstream import UpstreamServer
 from wproxy.health import Health
 from wproxy.http import Attempt, Clock, Request
-from wproxy.shared import SharedWords
+from wproxy.shared import WORKER_GENERATION, SharedWords
 from wproxy.under_way import UnderWay
 
 
@@ -45,6 +46,7 @@ class LivePeer:
         "family",
         "full_weight",
         "health",
+        "healthy_since",
         "idle",
         "is_gone",
         "line",
@@ -87,6 +89,7 @@ class LivePeer:
         self.sid = route or hashlib.md5(peer.name.encode(), usedforsecurity=False).hexdigest().encode()
         self.times = Times()
         self.health = health
+        self.healthy_since = 0.0  # what is known of its health's
         self.idle: list[Stream] = []  # the one released last is at the end, and is used first
         address = peer.address
         self.sockaddr: str | tuple[str, int]
@@ -102,12 +105,6 @@ class LivePeer:
 
     def __repr__(self) -> str:
         return f"<peer {self.name} active={self.connections} idle={len(self.idle)} {self.health}>"
-
-
-def health_of(peer: Peer, shared: SharedWords, record: int) -> Health:
-    """The health of a peer as we see it: the worker that has become one with `shared`."""
-    words, offset = shared.words, shared.peer_offset(record)
-    return Health(words, offset, peer.max_fails, peer.fail_timeout, shared.slot, shared.locks)
 
 
 class Group:
@@ -130,7 +127,9 @@ class Group:
         self.keepalive_time = upstream.keepalive_time
         self.keepalive_timeout = upstream.keepalive_timeout
         self.idle_count = 0
+        self._shared = shared
         self._locks = shared.locks
+        self.check_plan = plan_of(upstream.checks, shared.worker(shared.slot).get(WORKER_GENERATION))
         lines = upstream.peer_lines or (None,) * len(upstream.peers)
         self._counts_in_common = counts_in_common(upstream)
         self.peers = [
@@ -181,7 +180,9 @@ class Group:
 
     def live_peer(self, peer: Peer, number: int, place: Place, line: UpstreamServer | None) -> LivePeer:
         """A peer at work, with its record in the shared memory."""
-        live = LivePeer(peer, number, health_of(peer, place.shared, place.record), line)
+        # A record that no other worker sees would never hear of a check.
+        plan = self.check_plan if place.shared is self._shared else None
+        live = LivePeer(peer, number, health_of(peer, place.shared, place.record, plan), line)
         if self._counts_in_common:
             live.under_way = UnderWay(place.shared, place.record)
         return live
@@ -196,7 +197,7 @@ class Group:
             tier.arrange()
         able = [peer for tier in self.tiers for peer in tier.able]
         self.tries = sum(not peer.down for peer in self.peers)
-        self.sole = able[0] if self.is_single and able and not able[0].max_conns else None
+        self.sole = able[0] if self.is_single and able and not able[0].max_conns and self.check_plan is None else None
 
     # Choosing.
 
@@ -250,9 +251,9 @@ class Group:
             peer.times.end(int(self.clock.now * 1000), 0)
 
     def _pick_single(self, tried: int) -> LivePeer | None:
-        """The only peer there is, if it has room."""
+        """The only peer there is, if it has room and no check has found it unhealthy."""
         peer = self.peers[0]
-        if tried or peer.down or (peer.max_conns and peer.connections >= peer.max_conns):
+        if tried or peer.down or (peer.max_conns and peer.connections >= peer.max_conns) or not peer.health.is_healthy:
             return None
         return peer
 

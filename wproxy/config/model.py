@@ -24,16 +24,19 @@ from wproxy.directives.geo import GeoDirectives
 from wproxy.directives.gunzip import GunzipDirectives
 from wproxy.directives.gzip import GzipDirectives
 from wproxy.directives.headers import HeadersDirectives
+from wproxy.directives.health_check import HealthCheck, HealthCheckDirectives, MatchBlock, MatchDirectives
 from wproxy.directives.http_core import BlockDirectives, CommonDirectives, LocationDirectives, ServerDirectives
 from wproxy.directives.listen import PLAIN_SOCKET, ListenDirectives, ServerName, SocketOptions
 from wproxy.directives.log import LogDirectives, LogFormat
 from wproxy.directives.map import MapDirectives
+from wproxy.directives.processes import ProcessDirectives
 from wproxy.directives.proxy import ProxyDirectives, ProxyTarget
 from wproxy.directives.proxy_headers import ProxyHeaderDirectives
 from wproxy.directives.request_body import RequestBodyDirectives
 from wproxy.directives.resolver import ResolverDirectives
 from wproxy.directives.rewrite import If, LocationIf, RewriteDirectives, ServerIf, Step, walk_steps
 from wproxy.directives.split_clients import SplitClientsDirectives
+from wproxy.directives.store import StoreDirectives
 from wproxy.directives.sub_filter import SubFilterDirectives
 from wproxy.directives.upstream import UpstreamDirectives
 from wproxy.directives.zstd import ZstdDirectives
@@ -45,6 +48,7 @@ from wproxy.syslog import Syslog
 
 register(
     MainDirectives,
+    ProcessDirectives,
     EventsDirectives,
     BlockDirectives,
     CommonDirectives,
@@ -56,6 +60,7 @@ register(
     ProxyHeaderDirectives,
     RequestBodyDirectives,
     BufferingDirectives,
+    StoreDirectives,
     RewriteDirectives,
     ServerIf,
     LocationIf,
@@ -68,6 +73,9 @@ register(
     ZstdDirectives,
     GzipDirectives,
     UpstreamDirectives,
+    HealthCheckDirectives,
+    MatchBlock,
+    MatchDirectives,
     ResolverDirectives,
     MapDirectives,
     GeoDirectives,
@@ -119,6 +127,26 @@ class Peer:
     record: int = 0  # its record in the shared memory
 
 
+class Match(Settings, MatchDirectives):
+    """A `match` block; one without a name is what is expected where a health_check names none."""
+
+    name: str
+
+    def __repr__(self) -> str:
+        return f"<match {self.name}>"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Check:
+    """One health_check of an upstream, with the location whose proxy_ settings it asks with. number: among its upstream's."""
+
+    number: int
+    settings: HealthCheck
+    match: Match
+    location: Location
+    position: Position
+
+
 class Upstream(Settings, UpstreamDirectives, ResolverDirectives):
     """A group of peers: an `upstream` block, or the addresses of one proxy_pass."""
 
@@ -126,6 +154,7 @@ class Upstream(Settings, UpstreamDirectives, ResolverDirectives):
     position: Position
     implicit: bool
     peers: tuple[Peer, ...]
+    checks: tuple[Check, ...] = ()
 
     def __repr__(self) -> str:
         return f"<upstream {self.name}: {', '.join(peer.name for peer in self.peers)}>"
@@ -139,6 +168,7 @@ class Location(
     ProxyHeaderDirectives,
     RequestBodyDirectives,
     BufferingDirectives,
+    StoreDirectives,
     RewriteDirectives,
     ErrorPageDirectives,
     FilesDirectives,
@@ -149,6 +179,7 @@ class Location(
     ZstdDirectives,
     GzipDirectives,
     ResolverDirectives,
+    HealthCheckDirectives,
     LocationDirectives,
     LocationIf,
 ):
@@ -257,7 +288,7 @@ class Listener:
         return f"<listener {self.address}>"
 
 
-class Configuration(Settings, MainDirectives, EventsDirectives):
+class Configuration(Settings, MainDirectives, ProcessDirectives, EventsDirectives):
     """A whole configuration."""
 
     file: str  # the main file, as given

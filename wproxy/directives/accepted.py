@@ -125,14 +125,11 @@ MODULES: dict[str, tuple[Line, ...]] = {
         harmless(accepted("thread_pool", MAIN, arity=(2, 3), inherit=OWN_GATHER)),  # files are small reads from the page cache
         # A module brings directives, and one that wproxy does not know is an error where it stands.
         harmless(accepted("load_module", MAIN, inherit=OWN_GATHER)),
-        harmless(accepted("env", MAIN, inherit=OWN_GATHER)),  # workers keep the whole environment; only embedded Perl reads it
         harmless(accepted("ssl_object_cache_inheritable", MAIN, flag)),  # a reload reads every file again
         accepted("master_process", MAIN, flag, idle="on"),
-        accepted("debug_points", MAIN, word(("stop", "abort"))),
-        accepted("worker_cpu_affinity", MAIN, arity=ANY_NUMBER),
-        accepted("worker_priority working_directory ssl_engine google_perftools_profiles", MAIN),
-        accepted("worker_rlimit_nofile", MAIN, number()),
-        accepted("worker_rlimit_core", MAIN, size),
+        # What nginx does when it finds that its own memory is broken.
+        harmless(accepted("debug_points", MAIN, word(("stop", "abort")))),
+        accepted("ssl_engine google_perftools_profiles", MAIN),
         accepted("quic_bpf", MAIN, flag, idle="off"),
     ),
     "Other protocols than HTTP (src/stream, src/mail).": (
@@ -140,7 +137,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
     ),
     "The event loop (src/event/ngx_event.c).": (
         harmless(accepted("accept_mutex multi_accept", EVENTS, flag)),
-        harmless(accepted("accept_mutex_delay", EVENTS, time)),
         # The standard `selectors` takes the best of the system.
         harmless(accepted("use", EVENTS, word(("epoll", "poll", "select", "kqueue", "eventport", "/dev/poll")))),
         harmless(accepted("worker_aio_requests", EVENTS, number())),
@@ -183,8 +179,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
     ),
     "Connections, bodies and subrequests (ngx_http_core_module.c).": (
         accepted("keepalive_disable", LEVELS, word_set, arity=(1, 2), inherit=UNION, idle="none"),
-        accepted("keepalive_min_timeout", LEVELS, time, idle="0 0s"),
-        accepted("reset_timedout_connection log_subrequest msie_refresh", LEVELS, flag, idle="off"),
+        accepted("log_subrequest msie_refresh", LEVELS, flag, idle="off"),
         accepted("client_body_early_read", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
         accepted("post_action", WITH_IF, idle="off"),
     ),
@@ -293,7 +288,8 @@ MODULES: dict[str, tuple[Line, ...]] = {
     ),
     "A store of answers on the disk (ngx_http_file_cache.c).": (
         accepted(each(CACHES, "cache_path"), HTTP, arity=(2, MANY), inherit=OWN_GATHER),
-        accepted(each(CACHES, "cache store"), LEVELS, idle="off"),
+        accepted(each(CACHES, "cache"), LEVELS, idle="off"),
+        accepted(each(CGI, "store"), LEVELS, idle="off"),
         accepted(each(CACHES, "cache_key"), LEVELS),
         accepted(each(CACHES, "cache_valid cache_bypass no_cache"), LEVELS, arity=ANY_NUMBER, inherit=GATHER),
         accepted(each(CACHES, "cache_methods"), LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
@@ -303,7 +299,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted(each(CACHES, "cache_lock_age cache_lock_timeout"), LEVELS, time),
         accepted(each(CACHES, "cache_max_range_offset"), LEVELS, size),
         accepted(each(CACHES, "cache_min_uses"), LEVELS, number()),
-        accepted(each(CACHES, "store_access"), LEVELS, arity=(1, 3)),
+        accepted(each(CGI, "store_access"), LEVELS, arity=(1, 3)),
         accepted(each(f"{CGI} grpc", "ignore_headers"), LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
         accepted("slice", LEVELS, size, idle="0"),
     ),

@@ -5,10 +5,8 @@ client_max_body_size, client_body_buffer_size and client_body_timeout stand in h
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 from wproxy.config.registry import HTTP, LOCATION, SERVER, directive
+from wproxy.directives.temporary_path import TemporaryPath, temporary_path
 from wproxy.directives.values import flag, word
 from wproxy.template import Template, compile_template
 
@@ -18,28 +16,6 @@ LEVELS = HTTP | SERVER | LOCATION
 IN_MEMORY = "off"
 KEPT = "on"
 CLEAN = "clean"
-
-
-class TemporaryPath(NamedTuple):
-    """A directory for temporary files. levels: how many characters of a file's number, from its end, name each subdirectory."""
-
-    path: str
-    levels: tuple[int, ...] = ()
-
-    def below(self, absolute: Callable[[str], str]) -> TemporaryPath:
-        """The same with a path that does not depend on where we are."""
-        return self._replace(path=absolute(self.path))
-
-    def __str__(self) -> str:
-        return " ".join([self.path, *map(str, self.levels)])
-
-
-def temporary_path(path: str, *levels: str) -> TemporaryPath:
-    """`PATH [LEVEL1 [LEVEL2 [LEVEL3]]]` (nginx: ngx_conf_set_path_slot)."""
-    for level in levels:
-        if not (level.isascii() and level.isdigit() and 0 < int(level) <= 3):
-            raise ValueError(f'invalid value "{level}"')
-    return TemporaryPath(path.rstrip("/") or "/", tuple(map(int, levels)))
 
 
 class RequestBodyDirectives:

@@ -171,3 +171,32 @@ def test_forced_ranges_are_alike(same_as_nginx):
     cases += [ask("/x", "Range: bytes=1-2", 'X-Add: ETag: "e"', f"If-Range: {value}") for value in ('"e"', '"f"')]
     cases += [ask("/x"), ask("/x", "Range: bytes=1-2", "X-Status: 404 No"), ask("/x", "Range: bytes=1-2", method="HEAD")]
     same_as_nginx(http, cases)
+
+
+CHARSETS = """
+server {
+    location /known { charset koi8-r; }
+    location /too { charset utf-8; }
+    listen PORT;
+    location /static/ { internal; root DIR/files; types { text/css css; } RULES }
+    location / { proxy_pass http://BACK; RULES }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "rules", ["", "charset utf-8;", "charset koi8-r; override_charset on;", "proxy_ignore_headers X-Accel-Charset;"]
+)
+def test_x_accel_charset_is_stronger_than_charset(same_as_nginx, rules):
+    types = ("text/html", "text/html; charset=utf-8", "text/plain; charset=koi8-r", "image/png", None)
+    cases = []
+    for kind in types:
+        for charset in ("utf-8", "UTF-8", "koi8-r", ""):
+            lines = [f"Content-Type: {kind}"] if kind else []
+            cases.append(adding(*lines, f"X-Accel-Charset: {charset}", status="200 OK"))
+    cases.append(adding("Content-Type: text/html", "X-Accel-Charset: utf-8"))
+    cases.append(adding("Content-Type: text/html", "X-Accel-Charset: utf-8", status="404 Not Found"))
+    for name in ("s.css", "a%20b.txt"):
+        for more in (("X-Accel-Charset: koi8-r",), ("X-Accel-Charset: koi8-r", "Content-Type: text/html; charset=utf-8")):
+            cases.append(adding(f"X-Accel-Redirect: /static/{name}", *more, status="200 OK"))
+    same_as_nginx(CHARSETS.replace("RULES", rules), cases, prepare=put_files)
