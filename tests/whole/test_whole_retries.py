@@ -219,3 +219,89 @@ def test_workers_are_killed_at_random_moments_under_load_and_counters_and_availa
         for wire in wires.values():
             wire.close()
         assert [counted.active for counted, _ in totals(shared)] == [0, 0, 0]
+
+
+class Counting(threading.Thread):
+    """A backend that takes its time and knows how many requests it ever had at once."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.port = self.listener.getsockname()[1]
+        self.name = f"127.0.0.1:{self.port}"
+        self.lock = threading.Lock()
+        self.now = self.most = self.served = 0
+
+    def run(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def serve(self, connection: socket.socket) -> None:
+        with connection:
+            if not connection.recv(65536):
+                return
+            with self.lock:
+                self.now += 1
+                self.most = max(self.most, self.now)
+            time.sleep(0.01)  # the time a request takes
+            with self.lock:
+                self.now -= 1
+                self.served += 1
+            body = self.name.encode()
+            lines = b"Connection: close\r\nSet-Cookie: session=%d-%d; Path=/\r\n" % (self.port, self.served)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%b\r\n%b" % (len(body), lines, body))
+
+
+@pytest.fixture
+def counting() -> Iterator[list[Counting]]:
+    backends = [Counting(), Counting()]
+    for backend in backends:
+        backend.start()
+    yield backends
+    for backend in backends:
+        backend.listener.shutdown(socket.SHUT_RDWR)
+        backend.listener.close()
+
+
+def test_with_a_zone_a_limit_and_a_session_hold_for_all_workers_together(start, counting):
+    servers = "\n".join(f'"{backend.name}" = {{ max_conns = 2 }}' for backend in counting)
+    front = start(
+        f"""
+        [http.upstream.limited]
+        zone = ["limited", "64k"]
+        queue = [100, "timeout=20s"]
+        [http.upstream.limited.server]
+        {servers}
+        [http.upstream.learning]
+        sticky = ["learn", "create=$upstream_cookie_session", "lookup=$cookie_session", "zone=learning:64k"]
+        server = [{", ".join(f'"{backend.name}"' for backend in counting)}]
+        [[http.server]]
+        listen = "127.0.0.1:{{port}}"
+        add_header = [["X-Worker", "$pid"]]
+        [http.server.location."/"]
+        proxy_pass = "http://limited"
+        [http.server.location."/learning"]
+        proxy_pass = "http://learning"
+        """,
+        workers=WORKERS,
+    )
+    with Load(front.port, clients=16) as load:
+        load.wait_for(150)
+    assert load.failures == [], "who finds no room waits"
+    assert [backend.most for backend in counting] == [2, 2]
+
+    workers = set()
+    for _ in range(4):
+        with Wire(front.port) as wire:
+            first = wire.request("GET", "/learning")
+        session = first["set-cookie"].partition(";")[0]
+        for _ in range(12):
+            with Wire(front.port) as wire:
+                answer = wire.request("GET", "/learning", [("Cookie", session)])
+            workers.update(answer.all("x-worker"))
+            assert answer.body == first.body, "a session stays, whichever worker is asked"
+    assert len(workers) > 1
