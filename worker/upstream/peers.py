@@ -293,18 +293,17 @@ class Group:
 
     # Releasing.
 
-    def count_failure(self, peer: LivePeer, attempt: Attempt | None = None) -> None:
-        """An attempt failed in a way that speaks against the peer."""
+    def count_failure(self, peer: LivePeer, attempt: Attempt | None = None) -> bool:
+        """An attempt failed in a way that speaks against the peer; True when it rests from now on."""
         peer.connections -= 1
         if self.released is not None:
             self.released(peer, attempt, False)
         if self.is_single:
-            return
+            return False
         rests = peer.health.count_failure(int(self.clock.now))
         if peer.health.max_fails:
             peer.effective_weight = max(0, peer.effective_weight - peer.weight // peer.health.max_fails)
-        if rests:
-            self.log("warn", f'upstream server temporarily disabled: {peer.name} in upstream "{self.name}"')
+        return rests
 
     def count_success(self, peer: LivePeer, attempt: Attempt | None = None, is_answer: bool = True) -> None:
         """An attempt ended in a way that does not speak against the peer. is_answer: the client gets what it said."""

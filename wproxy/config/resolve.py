@@ -126,6 +126,7 @@ class _Resolver:
         for child in node.named("upstream"):
             if child.children is not None and len(child.arguments) == 1:
                 self.upstreams.add_block(child)
+        self.upstreams.check_zones()
         for child in node.named("match"):
             if child.children is not None and len(child.arguments) == 1:
                 self.checks.add_match(child)

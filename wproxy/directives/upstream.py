@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from wproxy.address import Address, parse_address
@@ -21,6 +23,7 @@ from wproxy.directives.balancing import (
     sticky,
 )
 from wproxy.directives.values import number, parse_time, size, time
+from wproxy.remembered import Remembered
 
 
 class UpstreamServer(NamedTuple):
@@ -128,12 +131,14 @@ class UpstreamDirectives:
     """Inside an `upstream` block.
 
     balancing: the method that the last of the balancing directives asks for. peer_lines: of each peer, the `server` line that
-    named it; empty when no line did. session_memory: of `sticky learn` (wproxy.sessions).
+    named it; empty when no line did. session_memory: of `sticky learn` (wproxy.sessions). remembered: for each `server` line
+    with a name, what workers have found that it stands for.
     """
 
     balancing: Balancing = ROUND_ROBIN
     peer_lines: tuple[UpstreamServer, ...] = ()
     session_memory: memoryview | None = None
+    remembered: Mapping[UpstreamServer, Remembered] = MappingProxyType({})
 
     server: tuple[UpstreamServer, ...] = directive(
         upstream_server,
