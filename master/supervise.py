@@ -33,6 +33,7 @@ from master.pidfile import refuse_second_master, remove_pid_file, write_pid_file
 from master.signals import Arrival, block_signals, take_signal
 from master.sockets import ListeningSockets, bind_patiently
 from master.start_log import StartLog
+from master.state_files import provide_state_directories
 from master.user import worker_identity
 from master.workers import Worker, Workers, describe_end
 from wproxy.config.model import Configuration
@@ -86,7 +87,7 @@ def supervise(
         if configuration.pid:
             refuse_second_master(configuration.path(configuration.pid))
         # Before the background, because an address in use is the usual mistake, and retried while nobody waits for us.
-        bind_patiently(sockets, configuration.listeners, worker_count(configuration))
+        bind_patiently(sockets, configuration.all_listeners, worker_count(configuration))
     except ConfigurationError as error:
         log.tell_all("emerg", error.problems)
         if configuration:
@@ -160,7 +161,8 @@ class Master:
         self.shared = self.memory.shared
         self.records = PeerRecords(self.shared)
         self.lifeline_read, self.lifeline_write = os.pipe()
-        self.workers = Workers(self.memory, work, self.lifeline_read, self.leave_master, log.identity)
+        self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.workers = Workers(self.memory, work, self.lifeline_read, self.leave_master, log.identity, self.bell)
 
     def run(self, configuration: Configuration) -> int:
         """Start, then turn after turn until no worker is left to wait for; returns the exit code."""
@@ -270,8 +272,10 @@ class Master:
         try:
             provide_logs(configuration, identity)
             assign_records(configuration.upstreams, self.records, generation)
-            self.sockets.bind(configuration.listeners, count)
-            generation.sockets = self.sockets.of(configuration.listeners)
+            for problem in self.sockets.bind(configuration.all_listeners, count):
+                generation.log.write("warn", str(problem))
+            generation.sockets = self.sockets.of(configuration.all_listeners)
+            provide_state_directories(configuration, identity)
             # Late: who waits for the pid file takes it that clients can connect.
             if self.has_new_pid_file(generation):
                 refuse_second_master(generation.pid_path)
@@ -317,7 +321,7 @@ class Master:
         if not self.report.is_foreground:
             self.error_log.take_over_stderr()
         self.respawns = []  # they were the old one's
-        self.sockets.commit(generation.configuration.listeners)
+        self.sockets.commit(generation.configuration.all_listeners)
         self.shared.set_head(HEAD_GENERATION, generation.number)
         self.shared.set_head(HEAD_RELOADED, int(time.time()))
         if old is None:
@@ -478,5 +482,6 @@ class Master:
         self.error_log.close()
         os.close(self.lifeline_read)
         os.close(self.lifeline_write)
+        os.close(self.bell)
         self.memory.close()
         return 1 if self.failure else 0

@@ -92,11 +92,13 @@ class Workers:
         lifeline: int,
         leave_master: Callable[[Generation, Iterable[int]], None],
         identity: Identity = WPROXY,
+        bell: int | None = None,
     ) -> None:
         """lifeline: the read end for workers; leave_master: run in the child with the sockets that it may keep.
 
-        identity: whose name is in the title of a worker.
+        identity: whose name is in the title of a worker. bell: as `wproxy.assignment` has it.
         """
+        self._bell = bell
         self._identity = identity
         self._memory = memory
         self._work = work
@@ -138,6 +140,7 @@ class Workers:
             workers=generation.workers,
             drop_privileges=lambda: become(generation.identity),
             identity=self._identity,
+            bell=self._bell,
         )
 
         def live() -> None:

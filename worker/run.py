@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import gc
-import os
 import signal
 import socket
 import traceback
@@ -14,13 +13,14 @@ import setproctitle
 
 from worker.connection import Connection, ListenerPlan, serve_connection
 from worker.content.proxy import proxy_request
+from worker.edits import Edits
 from worker.logs import AccessLogs, ErrorLogs, announcer, log_of_server, log_request
 from worker.loop import READ, Loop, Task, park, sleep
 from worker.phases import attach_server
 from worker.regex_guard import install_regex_guard
 from worker.resolver.discovery import Discovery
 from worker.resolver.records import SharedRecords, private_records
-from worker.stream import Stream
+from worker.stream import Descriptor, Stream
 from worker.upstream.peers import Group
 from wproxy.address import Address
 from wproxy.assignment import Assignment, ListeningSocket
@@ -101,8 +101,9 @@ class Worker:
             for upstream in configuration.upstreams
         }
         self.discovery = Discovery(self.loop, self.error_log.write, self._group_of_target, self._share_records())
+        self.edits = Edits(assignment, self.loop, self.groups, self.discovery, self.error_log.write)
         hear_complaints(log_request)
-        for server in configuration.servers:
+        for server in configuration.all_servers:
             attach_server(server, self)
 
     def run(self) -> None:
@@ -112,10 +113,12 @@ class Worker:
         loop.spawn(self._watch_master(), "lifeline")
         loop.running = True
         self.discovery.start(self.configuration.upstreams, self.groups)
+        self.edits.start()
         self._await_names()
         self._listen()
         loop.spawn(self._tick(), "tick")
         self.slot.set(WORKER_STATE, SERVING)
+        self.edits.heed()  # whoever has changed something since did not see that we serve
         logs = self.access_logs
         while loop.running:
             loop.turn(0.1 if logs.flush_if_due() else 3600.0)
@@ -298,7 +301,7 @@ class Worker:
 
     async def _watch_master(self) -> None:
         """When the master is gone nobody will tell us to leave: finish what there is and go."""
-        stream = Stream(self.loop, Lifeline(self.assignment.lifeline))
+        stream = Stream(self.loop, Descriptor(self.assignment.lifeline))
         self.loop.add(stream)
         await park(stream, READ, float("inf"))
         self.error_log.write("alert", "the master process is gone, leaving gracefully")
@@ -312,6 +315,8 @@ class Worker:
             for group in self.groups.values():
                 if group.idle_count:
                     group.close_expired()
+                group.publish()
+            self.edits.tick()
             self.discovery.close_expired()
             await sleep(TICK)
 
@@ -323,16 +328,6 @@ class Worker:
         slot.set(WORKER_ACCEPTED, self.accepted)
         slot.set(WORKER_REQUESTS, self.requests)
         slot.set(WORKER_TURNS, self.loop.turns)
-
-
-class Lifeline(socket.socket):
-    """A pipe's end in a socket's clothes, so that a stream can hold it; it is only ever waited for."""
-
-    def __init__(self, fileno: int) -> None:
-        left, right = socket.socketpair()
-        super().__init__(left.family, left.type, left.proto, left.detach())
-        right.close()
-        os.dup2(fileno, self.fileno(), inheritable=False)
 
 
 def local_address(sock: socket.socket) -> Callable[[], Address]:

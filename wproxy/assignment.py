@@ -28,6 +28,7 @@ class Assignment:
     drop_privileges: to be called when the logs are open, before anything comes from outside: after it the process is the
     configured user. Not earlier, because that user may have no way into the directories of the logs.
     identity: under which name we answer.
+    bell: an eventfd of all workers, by which one of them tells the others at once that something has changed; None: nobody rings.
     """
 
     configuration: Configuration
@@ -41,3 +42,4 @@ class Assignment:
     workers: int = 1
     drop_privileges: Callable[[], None] = lambda: None
     identity: Identity = WPROXY
+    bell: int | None = None

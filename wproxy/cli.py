@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from wproxy.check.arguments import declare as _check
+from wproxy.upstream_command import ACTIONS
 from wproxy.version import VERSION
 
 DEFAULT_FILES = ("wproxy.toml", "/etc/wproxy/wproxy.toml")
@@ -22,6 +23,7 @@ examples:
   wproxy start -c wproxy.toml                         start on a configuration
   wproxy reload                                       new workers on the changed configuration
   wproxy status                                       who is at work
+  wproxy upstream drain app 10.0.1.10:8000            what that server has under way ends, and nothing new comes
   wproxy explain http://localhost:8080/api/users      which location, which file, what the upstream receives
   wproxy convert nginx.conf > wproxy.toml             the same configuration in TOML
   wproxy -t -c nginx.conf                             nginx's own options: wproxy -h
@@ -74,6 +76,14 @@ def _convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", choices=("toml", "nginx"), help="what to write (default: the other of the two)")
 
 
+def _upstream(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=tuple(ACTIONS), help="what to do; see below")
+    parser.add_argument("words", nargs="*", metavar="ARGUMENT", help="NAME of the upstream, SERVER as it is written there, ...")
+    parser.add_argument("--json", action="store_true", help="list: for programs")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "actions:\n" + "".join(f"  {each.usage:32} {each.help}\n" for each in ACTIONS.values())
+
+
 # Every command has a row here and a function of its name in the table of `wproxy.__main__`.
 COMMANDS = (
     Command("start", "start master and workers", _start),
@@ -82,6 +92,7 @@ COMMANDS = (
     Command("reload", "serve the changed configuration; wait until it does"),
     Command("reopen", "open log files anew, after a rotation"),
     Command("status", "show master, workers, connections and requests", _status),
+    Command("upstream", "show the servers of upstreams, and change them while they serve", _upstream),
     Command("explain", "what would be done with a request, and why, without sending anything", _explain),
     Command("check", "what is wrong in a configuration, or hardly meant, with the reason and the fix", _check),
     Command("convert", "write an nginx.conf as wproxy.toml, or the other way round", _convert, where=False),

@@ -15,6 +15,8 @@ it sound without locks, whatever is killed at whatever instruction:
     places    MAX_LATE_PEERS of PLACE_WORDS words: whose the records of late peers are
     rows      for each slot MAX_PEERS rows of ROW_WORDS words: what that worker alone counts about each peer
               (`wproxy.health`, `wproxy.peer_counters`)
+    edits     what has been changed of upstreams at run time: a version, and two texts, so that one can be read while the
+              other is written; by whoever holds the record lock of the version (`wproxy.edits.area`)
 
 A peer's version is the one word with many writers: it only says that something has changed (`wproxy.health`). Rows go slot by
 slot, so that memory for one process alone ends after the first slot, and so that the rows of slots and peers that are not in
@@ -26,7 +28,7 @@ from __future__ import annotations
 
 from wproxy.record_locks import RecordLocks
 
-MAGIC = 0x7770726F78790002  # "wproxy" and the layout's version: another number is another layout
+MAGIC = 0x7770726F78790003  # "wproxy" and the layout's version: another number is another layout
 
 # Words of the head.
 HEAD_WORDS = 64
@@ -63,6 +65,7 @@ WORKER_ACCEPTED = 5  # client connections since its start
 WORKER_REQUESTS = 6  # requests answered since its start
 WORKER_WAITING = 7  # client connections idle between requests
 WORKER_TURNS = 8  # turns of its loop, or anything else that moves while it is alive
+WORKER_EDITS = 15  # the version of the edits that it obeys
 
 # States of a worker.
 STARTING = 0
@@ -107,7 +110,12 @@ ROWS_OFFSET = PLACES_OFFSET + MAX_LATE_PEERS * PLACE_WORDS
 PRIVATE_WORDS = ROWS_OFFSET + SLOT_ROWS_WORDS
 PRIVATE_BYTES = PRIVATE_WORDS * 8
 
-TOTAL_WORDS = ROWS_OFFSET + MAX_WORKERS * SLOT_ROWS_WORDS
+# Edits: the version, then two texts, each with its length in bytes and its CRC before it.
+EDITS_OFFSET = ROWS_OFFSET + MAX_WORKERS * SLOT_ROWS_WORDS
+EDITS_TEXT_WORDS = 1 << 17
+EDITS_WORDS = 1 + 2 * (2 + EDITS_TEXT_WORDS)
+
+TOTAL_WORDS = EDITS_OFFSET + EDITS_WORDS
 TOTAL_BYTES = TOTAL_WORDS * 8
 
 

@@ -14,12 +14,13 @@ from worker.upstream.balance import Tier, method_of
 from worker.upstream.balance.load import Times
 from worker.upstream.balance.rotation import account_bound, round_robin
 from worker.upstream.queue import Queue
-from worker.upstream.slow_start import FINENESS, warm_up
+from worker.upstream.slow_start import FINENESS, begin_warming, warm_up
 from worker.upstream.sticky import Sticky, sticky_of
 from wproxy.config.model import Location, Peer, Upstream
 from wproxy.directives.upstream import UpstreamServer
 from wproxy.health import Health
 from wproxy.http import Attempt, Clock, Request
+from wproxy.peer_counters import PeerCounters
 from wproxy.shared import SharedWords
 
 
@@ -33,6 +34,7 @@ class LivePeer:
     __slots__ = (
         "bit",
         "connections",
+        "counters",
         "current_weight",
         "down",
         "draining",
@@ -46,6 +48,7 @@ class LivePeer:
         "max_conns",
         "name",
         "peer",
+        "place",
         "rested",
         "server",
         "sid",
@@ -57,9 +60,10 @@ class LivePeer:
         "weight",
     )
 
-    def __init__(self, peer: Peer, number: int, health: Health, line: UpstreamServer | None = None) -> None:
-        """number: its place in the group. line: what the configuration says of it."""
+    def __init__(self, peer: Peer, number: int, place: Place, line: UpstreamServer | None = None) -> None:
+        """number: its place in the group. place: of its record. line: what is said of it."""
         self.peer = peer
+        self.place = place
         self.line = line
         self.is_gone = False  # its address is no longer that of its name: what is under way ends, and nothing more comes
         self.name = peer.name
@@ -73,12 +77,12 @@ class LivePeer:
         self.down = peer.down
         self.draining = line is not None and line.drain
         self.slow_start = line.slow_start if line is not None else 0.0
+        self.counters = PeerCounters(place.shared, place.record)
         self.rested = False  # it has been seen resting, and not yet recovered
         self.warm_since: float | None = None  # since when its weight has been growing
-        route = line.route.encode("utf-8", "surrogateescape") if line is not None else b""
-        self.sid = route or hashlib.md5(peer.name.encode(), usedforsecurity=False).hexdigest().encode()
+        self.sid = sid_of(line, peer.name)
         self.times = Times()
-        self.health = health
+        self.health = health_of(peer, place)
         self.idle: list[Stream] = []  # the one released last is at the end, and is used first
         address = peer.address
         self.sockaddr: str | tuple[str, int]
@@ -88,6 +92,20 @@ class LivePeer:
             self.family = socket.AF_INET6 if address.is_ipv6 else socket.AF_INET
             self.sockaddr = (address.host, address.port)
 
+    def obey(self, line: UpstreamServer, now: float) -> None:
+        """Be what a line says now, but for the weight, which the address may have a word in. The group is formed anew then."""
+        was_away = self.down or self.draining
+        self.max_conns = line.max_conns
+        self.health.max_fails, self.health.fail_timeout = line.max_fails, line.fail_timeout
+        self.slow_start = line.slow_start
+        self.down, self.draining = line.down, line.drain
+        self.sid = sid_of(line, self.name)
+        if not self.slow_start:
+            self.warm_since = None
+            self.weight = self.effective_weight = self.full_weight
+        elif was_away and not (self.down or self.draining):
+            begin_warming(self, now)
+
     def may_serve(self, now: int) -> bool:
         """Whether a request may be sent there: it does not rest, and has room."""
         return self.health.may_serve(now) and not (self.max_conns and self.connections >= self.max_conns)
@@ -96,8 +114,15 @@ class LivePeer:
         return f"<peer {self.name} active={self.connections} idle={len(self.idle)} {self.health}>"
 
 
-def health_of(peer: Peer, shared: SharedWords, record: int) -> Health:
-    """The health of a peer as we see it: the worker that has become one with `shared`."""
+def sid_of(line: UpstreamServer | None, name: str) -> bytes:
+    """What binds sessions to a peer of that line and that name."""
+    route = line.route.encode("utf-8", "surrogateescape") if line is not None else b""
+    return route or hashlib.md5(name.encode(), usedforsecurity=False).hexdigest().encode()
+
+
+def health_of(peer: Peer, place: Place) -> Health:
+    """The health of a peer as we see it: the worker that has become one with the shared memory of that place."""
+    shared, record = place
     words, offset = shared.words, shared.peer_offset(record)
     return Health(words, offset, peer.max_fails, peer.fail_timeout, shared.slot, shared.locks)
 
@@ -123,12 +148,7 @@ class Group:
         self.idle_count = 0
         lines = upstream.peer_lines or (None,) * len(upstream.peers)
         self.peers = [
-            LivePeer(
-                peer,
-                number,
-                health_of(peer, shared, peer.record),
-                line,
-            )
+            LivePeer(peer, number, Place(shared, peer.record), line)
             for number, (peer, line) in enumerate(zip(upstream.peers, lines))
         ]
         self.renewal = Renewal(self, shared)
@@ -166,8 +186,7 @@ class Group:
 
     def live_peer(self, peer: Peer, number: int, place: Place, line: UpstreamServer | None) -> LivePeer:
         """A peer at work, with its record of health."""
-        health = health_of(peer, place.shared, place.record)
-        return LivePeer(peer, number, health, line)
+        return LivePeer(peer, number, place, line)
 
     def has_peers(self, line: UpstreamServer | None) -> bool:
         """Whether there is a peer of that line."""
@@ -258,6 +277,8 @@ class Group:
     def count_failure(self, peer: LivePeer, attempt: Attempt | None = None) -> None:
         """An attempt failed in a way that speaks against the peer."""
         peer.connections -= 1
+        if attempt is not None:
+            peer.counters.count(attempt)
         if self.released is not None:
             self.released(peer, attempt, False)
         if self.is_single:
@@ -271,6 +292,8 @@ class Group:
     def count_success(self, peer: LivePeer, attempt: Attempt | None = None, is_answer: bool = True) -> None:
         """An attempt ended in a way that does not speak against the peer. is_answer: the client gets what it said."""
         peer.connections -= 1
+        if attempt is not None:
+            peer.counters.count(attempt)
         if self.released is not None:
             self.released(peer, attempt, is_answer)
         if not self.is_single and peer.health.fails:
@@ -329,8 +352,9 @@ class Group:
         announced: seconds after which the upstream said it would close; it is given up a second before that.
         """
         # `count_success` for the common group of one peer, without the call.
-        if self._only_counts:
+        if self._only_counts and attempt is not None:
             peer.connections -= 1
+            peer.counters.count(attempt)
         else:
             self.count_success(peer, attempt)
         now = self.clock.now
@@ -359,6 +383,11 @@ class Group:
         self.idle_count -= 1
         stream.close()
         return True
+
+    def publish(self) -> None:
+        """Bring what is counted about peers in the shared memory up to date."""
+        for peer in self.peers:
+            peer.counters.publish(peer.connections)
 
     def close_expired(self) -> None:
         """Close the idle connections whose time is over; called about once a second."""

@@ -20,7 +20,7 @@ from wproxy.directives.balancing import (
     random,
     sticky,
 )
-from wproxy.directives.values import number, parse_time, time
+from wproxy.directives.values import number, parse_time, text, time
 
 
 class UpstreamServer(NamedTuple):
@@ -131,6 +131,9 @@ class UpstreamDirectives:
         time, UPSTREAM, default="1h", doc="How old an upstream connection may get and still be kept."
     )
     keepalive_timeout: float = directive(time, UPSTREAM, default="60s", doc="How long an idle upstream connection is kept.")
+    state: str | None = directive(
+        text, UPSTREAM, inherit=OWN, doc="The file that keeps the servers, instead of server lines: the API changes both."
+    )
     ip_hash: bool | None = directive(
         present, UPSTREAM, arity=0, inherit=OWN, doc="Clients of one network (IPv4: the first three bytes) go to one server."
     )
