@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from wproxy.check.arguments import declare as _check
-from wproxy.upstream_command import ACTIONS
 from wproxy.version import VERSION
 
 DEFAULT_FILES = ("wproxy.toml", "/etc/wproxy/wproxy.toml")
@@ -76,8 +75,29 @@ def _convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", choices=("toml", "nginx"), help="what to write (default: the other of the two)")
 
 
+class Action(NamedTuple):
+    """What `wproxy upstream` can do: how it is written, what it does, how many words it takes at least and at most."""
+
+    usage: str
+    help: str
+    least: int
+    most: int
+
+
+# By name; what they do is in `wproxy.upstream_command`.
+ACTIONS = {
+    "list": Action("list [NAME]", "the servers and their state", 0, 1),
+    "drain": Action("drain NAME SERVER", "let it finish, and give it only what sticky sessions bind to it", 2, 2),
+    "down": Action("down NAME SERVER", "give it nothing more", 2, 2),
+    "up": Action("up NAME SERVER", "give it requests again, after drain or down", 2, 2),
+    "weight": Action("weight NAME SERVER N", "give it another weight", 3, 3),
+    "add": Action("add NAME SERVER [KEY=VALUE ...]", "one server more, with the parameters of a `server` line", 2, 1000),
+    "remove": Action("remove NAME SERVER", "let it finish, and forget it", 2, 2),
+}
+
+
 def _upstream(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=tuple(ACTIONS), help="what to do; see below")
+    parser.add_argument("action", metavar="ACTION", help=f"what to do: {', '.join(ACTIONS)}")
     parser.add_argument("words", nargs="*", metavar="ARGUMENT", help="NAME of the upstream, SERVER as it is written there, ...")
     parser.add_argument("--json", action="store_true", help="list: for programs")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter

@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from urllib.parse import quote
+
+from wproxy.cli import ACTIONS
 
 
 class CannotChange(Exception):
     """Why it could not be done, in one line."""
 
 
-class Action(NamedTuple):
-    """An action: how it is written, what it does, how many words it takes at least and at most."""
-
-    usage: str
-    help: str
-    least: int
-    most: int
-
-
-ACTIONS = {
-    "list": Action("list [NAME]", "the servers and their state", 0, 1),
-    "drain": Action("drain NAME SERVER", "let it finish, and give it only what sticky sessions bind to it", 2, 2),
-    "down": Action("down NAME SERVER", "give it nothing more", 2, 2),
-    "up": Action("up NAME SERVER", "give it requests again, after drain or down", 2, 2),
-    "weight": Action("weight NAME SERVER N", "give it another weight", 3, 3),
-    "add": Action("add NAME SERVER [KEY=VALUE ...]", "one server more, with the parameters of a `server` line", 2, 1000),
-    "remove": Action("remove NAME SERVER", "let it finish, and forget it", 2, 2),
-}
 _CHANGES = {
     "drain": {"drain": True, "down": False},
     "down": {"down": True, "drain": False},
@@ -63,6 +47,8 @@ class Api(Protocol):
 
 def run_action(name: str, words: Sequence[str], as_json: bool, api: Api) -> str:
     """Do what one of ACTIONS says; returns what to print. Raises CannotChange."""
+    if name not in ACTIONS:
+        raise CannotChange(f'unknown action "{name}", there is: {", ".join(ACTIONS)}')
     action = ACTIONS[name]
     if not action.least <= len(words) <= action.most:
         raise CannotChange(f"this is written: wproxy upstream {action.usage}")

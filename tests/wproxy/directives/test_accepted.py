@@ -32,7 +32,7 @@ _SOURCE = inspect.getsource(analyzer)
 COMMERCIAL = set(re.findall(r"^    '(\w+)': \[", _SOURCE[_SOURCE.index("# nginx+ directives") :], re.MULTILINE))
 FREE_SINCE = {"sticky", "least_time"}
 # Commercial in nginx, and carried out here.
-FREE_HERE = {"queue"}
+FREE_HERE = {"api", "queue", "state"}
 
 # Left out on purpose, with the reason.
 LEFT_OUT = {
