@@ -7,7 +7,7 @@ through an IPv6 socket (::ffff:192.0.2.1) counts as IPv4, unless there is no rul
 
 from __future__ import annotations
 
-from worker.access import DECLINED, Decide, Declined
+from worker.access import DECLINED, FORBIDDEN, Decide, Declined
 from worker.content.pages import error_response
 from worker.logs import log_request
 from wproxy.config.model import Location
@@ -25,7 +25,8 @@ def by_address(location: Location) -> Decide | None:
         return None
     has_ipv4 = any(rule.is_for_all or (rule.network is not None and rule.network.family == 4) for rule in rules)
     server = location.server_token
-    is_told = location.satisfy == "all"
+    is_told = location.satisfy == "all"  # else the others have a say, and it is told at the end
+    cause = f"client: {FORBIDDEN}{place_of(location)}"
 
     async def decide(request: Request) -> Response | Declined | None:
         allows = allowed(rules, request.client.remote_addr, has_ipv4)
@@ -34,8 +35,8 @@ def by_address(location: Location) -> Decide | None:
         if allows:
             return None
         if is_told:
-            log_request(request, "error", "access forbidden by rule")
-            request.end_cause = f"client: access forbidden by rule{place_of(location)}"
+            request.end_cause = cause
+            log_request(request, "error", FORBIDDEN)
         return error_response(request, 403, server)
 
     return decide

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wproxy.address import parse_address
+from wproxy.config.tree import printable
 from wproxy.directives.upstream import UpstreamServer, upstream_server
 from wproxy.edits.servers import time_text, words_of
 
@@ -36,7 +37,7 @@ class Refused(Exception):
     def __init__(self, status: int, text: str, code: str) -> None:
         super().__init__(text)
         self.status = status
-        self.text = text
+        self.text = printable(text)
         self.code = code
 
 
