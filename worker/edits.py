@@ -26,7 +26,7 @@ from wproxy.config.model import Upstream
 from wproxy.directives.upstream import UpstreamServer
 from wproxy.edits.area import LARGEST, LOCK, EditsArea
 from wproxy.edits.parameters import Refused
-from wproxy.edits.servers import Placed, UpstreamEdits, decode, encode, place, pruned
+from wproxy.edits.servers import Placed, UpstreamEdits, decode, encode, place, pruned, words_of
 from wproxy.edits.state import state_text
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import HEAD_GENERATION, HEAD_SLOTS, SERVING, WORKER_EDITS, WORKER_PID, WORKER_STATE
@@ -163,6 +163,8 @@ class Edits:
                 reason = f'state file "{path}" cannot be written ({error.errno}: {error.strerror}), nothing is changed'
                 self._log("error", f'{reason} in upstream "{upstream.name}"')
                 raise Refused(500, reason, "StateFileError") from None
+        what = difference(self.placed(upstream), place(upstream.server, edits))
+        self._log("notice", f'upstream "{upstream.name}" is changed:{what}')
         return self._area.publish(text)
 
     async def _wait_for_all(self, version: int) -> None:
@@ -216,6 +218,13 @@ class Edits:
 
     def __repr__(self) -> str:
         return f"<edits, version {self.version} of {self._area.version}>"
+
+
+def difference(before: list[Placed], after: list[Placed]) -> str:
+    """What has changed from one to the other, for the log: ` -127.0.0.1:80 +127.0.0.1:80 down`."""
+    lines = [{" ".join(words_of(each.server)): None for each in placed if each.server is not None} for placed in (before, after)]
+    gone = (f" -{line}" for line in lines[0] if line not in lines[1])
+    return "".join([*gone, *(f" +{line}" for line in lines[1] if line not in lines[0])]) or " nothing is different"
 
 
 def replace_file(path: str, text: bytes) -> None:

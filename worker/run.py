@@ -193,7 +193,7 @@ class Worker:
                         self.error_log.write("crit", f"accept4() failed ({error.errno}: {error.strerror})")
                         await sleep(ACCEPT_PAUSE)
                     break
-                if self.open >= self.configuration.worker_connections:
+                if self.open >= self.configuration.worker_connections and listener is not self.configuration.control:
                     limit = self.configuration.worker_connections
                     self.error_log.write("alert", f"{limit} worker_connections are not enough")
                     sock.close()

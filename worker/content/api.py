@@ -41,6 +41,8 @@ def controlling(location: Location) -> Handler | None:
     base = location.prefix
 
     async def handle(request: Request) -> Response:
+        if request.trace is not None:
+            return as_response(request, 200, {})  # `wproxy explain` wants to know what would answer, not the answer
         try:
             status, value = await answer(request, request.path[len(base) :], may_write)
         except Refused as refused:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wproxy.address import Address
+from wproxy.address import parse_address
 from wproxy.config.compat import put_defaults
 from wproxy.config.convert import NGINX, syntax_of
 from wproxy.config.effects import refusals, warnings
@@ -127,12 +127,18 @@ class _Resolver:
         if not path or all(group.implicit for group in self.upstreams.groups.values()):
             return None
         where = main.written["api_socket"][-1].position if "api_socket" in main.written else root.position
-        address = Address(path if path.startswith("/") else self.prefix + path, -1)
+        is_optional = "api_socket" not in main.written
+        try:
+            address = parse_address("unix:" + (path if path.startswith("/") else self.prefix + path), 0)
+        except ValueError as error:
+            if not is_optional:
+                self.problem(f'{error} of the "api_socket" directive', where)
+            return None
         api = Node("location", ("/api",), where, [Node("api", ("write=on",), where)])
         node = Node("server", (), where, [Node("access_log", ("off",), where), api])
         servers, listens, self.servers, self.listens = self.servers, self.listens, [], []
         self.server(node, Scope())
-        listener = Listener(address, where, mode=PRIVATE, is_optional="api_socket" not in main.written)
+        listener = Listener(address, where, mode=PRIVATE, is_optional=is_optional)
         listener.servers.default = self.servers[0]
         self.servers, self.listens = servers, listens
         return listener
