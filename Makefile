@@ -16,7 +16,7 @@ check: $(VENV)/.test-installed
 	$(BIN)/mypy
 
 unit: $(VENV)/.test-installed
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile --durations 20 --durations-min 1
 
 soak: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -m soak

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
+
+FIRST, END = 20000, 32000
 
 
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on, below the range that the kernel gives to clients.
 
-    A port that the kernel chooses (bind to 0) may be given to some client before the server binds it.
+    A port that the kernel chooses (bind to 0) may be given to some client before the server binds it. Test runs side by side
+    (pytest-xdist) have ports of their own: what one has found free and not yet bound, the other must not find.
     """
+    runs = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    own = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
-        port = random.randint(20000, 32000)
+        port = random.randrange(FIRST + own, END, runs)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

@@ -12,13 +12,15 @@ import os
 from collections.abc import Callable, Iterable
 
 from master.generation import worker_count
+from master.limits import refuse_missing_directory
 from master.log import cannot_open, open_log_file
+from master.peer_records import TOO_MANY_PEERS
 from master.sockets import probe
 from master.start_log import StartLog
 from master.user import worker_identity
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError, Problem
-from wproxy.shared import MAX_WORKERS
+from wproxy.shared import FIRST_LATE_PEER, MAX_WORKERS
 
 Load = Callable[[], Configuration]
 
@@ -54,8 +56,14 @@ def obstacles(configuration: Configuration) -> list[Problem]:
     problems: list[Problem] = []
     if worker_count(configuration) > MAX_WORKERS:
         problems.append(Problem(f"too many workers: there is room for {MAX_WORKERS}"))
+    if sum(len(upstream.peers) for upstream in configuration.upstreams) >= FIRST_LATE_PEER:
+        problems.append(TOO_MANY_PEERS)
     try:
         worker_identity(configuration.user)
+    except ConfigurationError as error:
+        problems.extend(error.problems)
+    try:
+        refuse_missing_directory(configuration)
     except ConfigurationError as error:
         problems.extend(error.problems)
     problems.extend(_unopenable(_log_paths(configuration)))

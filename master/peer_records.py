@@ -29,6 +29,8 @@ Key = tuple[str, str, int]
 Identity = tuple[int, int]
 NOBODY: Identity = (0, 0)
 
+TOO_MANY_PEERS = Problem(f"too many peers in all upstreams: there is room for {FIRST_LATE_PEER - 1}")
+
 
 class PeerRecords:
     """The allocation of records. A holder is anything that stands for a generation."""
@@ -51,7 +53,7 @@ class PeerRecords:
         wanted = frozenset(keys)
         missing = {key: identity_of(key) for key in sorted(wanted - self._records.keys())}
         if len(missing.values() - self._inherited.keys()) > len(self._free):
-            raise ConfigurationError(Problem(f"too many peers in all upstreams: there is room for {FIRST_LATE_PEER - 1}"))
+            raise ConfigurationError(TOO_MANY_PEERS)
         for key, identity in missing.items():
             record = self._inherited.pop(identity, 0)
             if not record:

@@ -26,6 +26,7 @@ import setproctitle
 
 from master.daemon import StartReport, daemonise, wait_for_start
 from master.generation import Generation, Work, worker_count
+from master.limits import refuse_missing_directory, resource_warnings
 from master.log import open_error_log, provide_logs, reopen_error_log
 from master.memory import create_memory
 from master.peer_records import PeerRecords, assign_records
@@ -35,6 +36,7 @@ from master.sockets import ListeningSockets, bind_patiently
 from master.start_log import StartLog
 from master.state_files import provide_state_directories
 from master.user import worker_identity
+from master.watchdog import Watchdog, limit_of
 from master.workers import Worker, Workers, describe_end
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError, Problem
@@ -161,6 +163,7 @@ class Master:
         self.shared = self.memory.shared
         self.records = PeerRecords(self.shared)
         self.lifeline_read, self.lifeline_write = os.pipe()
+        self.watchdog = Watchdog()
         self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.workers = Workers(self.memory, work, self.lifeline_read, self.leave_master, log.identity, self.bell)
 
@@ -201,6 +204,7 @@ class Master:
         if self.reload_wanted:
             return 0.0
         due = [when for when, _, _ in self.respawns] + [worker.kill_at for worker in self.workers.all()]
+        due.append(self.watchdog.next_look)
         return max(0.0, min(IDLE, min(due, default=math.inf) - time.monotonic()))
 
     def heed(self, arrival: Arrival) -> None:
@@ -222,6 +226,10 @@ class Master:
         now = time.monotonic()
         for worker in self.workers.kill_overdue(now):
             self.error_log.write("alert", f"worker process {worker.pid} did not exit in time, killed")
+        for worker in self.watchdog.look(self.workers.all(), now):
+            where = worker.generation.configuration.origin("worker_watchdog")
+            text = f"worker process {worker.pid} hangs: its loop has not turned for {limit_of(worker):g} seconds"
+            self.error_log.write("alert", f"{text} (worker_watchdog: {where}), ending it")
         for worker in self.workers.all():
             if worker.owes_reopen:
                 worker.reopen_logs()
@@ -256,6 +264,7 @@ class Master:
         if count > self.workers.free_slots():
             raise ConfigurationError(Problem(f"too many workers, old ones included: there is room for {MAX_WORKERS}"))
         identity = worker_identity(configuration.user)
+        refuse_missing_directory(configuration)
         generation = Generation(
             number=self.shared.head(HEAD_GENERATION) + 1,
             configuration=configuration,
@@ -283,6 +292,8 @@ class Master:
             if self.current or self.has_log_apart:
                 for warning in configuration.warnings:
                     generation.log.write("warn", str(warning))
+            for text in resource_warnings(configuration):
+                generation.log.write("warn", text)
             generation.log.write("notice", "start worker processes")
             for index in range(count):
                 self.start_worker(generation, index)
@@ -394,6 +405,9 @@ class Master:
         """A worker has ended: say so, and see to its succession."""
         level, text = describe_end(worker, status)
         self.error_log.write(level, text)
+        if worker.stack:
+            told = worker.stack.replace("\n", "\n\t")
+            self.error_log.write("alert", f"worker process {worker.pid} was in:\n\t{told}")
         generation = worker.generation
         if generation is self.pending:
             self.abandon(generation, f"{text} before it served")

@@ -20,9 +20,11 @@ import setproctitle
 
 from master.daemon import flush_standard_streams
 from master.generation import Generation, Work
+from master.limits import settle_in, take_limits
 from master.memory import Memory
 from master.signals import restore_signals, send_signal
 from master.user import become
+from master.watchdog import make_stack_file, take_stack, tell_stack_to
 from wproxy.assignment import Assignment
 from wproxy.error_log import ErrorLog
 from wproxy.identity import WPROXY, Identity
@@ -50,6 +52,8 @@ class Worker:
     index: its number in its generation; started: monotonic seconds.
     is_retiring: it was told to go and is not replaced; kill_at: monotonic seconds when it is killed if still there.
     owes_reopen: logs were rotated while it was starting; it is told as soon as it listens to signals.
+    turns_seen, still_for, is_hung: what the watchdog knows of it. stack_file: where a stack would be (`master.watchdog`);
+    stack: what was there at its end.
     """
 
     pid: int
@@ -60,6 +64,11 @@ class Worker:
     is_retiring: bool = False
     kill_at: float = math.inf
     owes_reopen: bool = False
+    turns_seen: int = -1
+    still_for: float = 0.0
+    is_hung: bool = False
+    stack_file: int = -1
+    stack: str = ""
 
     @property
     def is_starting(self) -> bool:
@@ -138,18 +147,31 @@ class Workers:
             memory_fileno=self._memory.fileno,
             lifeline=self._lifeline,
             workers=generation.workers,
-            drop_privileges=lambda: become(generation.identity),
+            drop_privileges=lambda: settle(),
             identity=self._identity,
             bell=self._bell,
         )
+        stack_file = make_stack_file()
 
         def live() -> None:
+            tell_stack_to(stack_file)
+            for other in self._living.values():
+                os.close(other.stack_file)
             self._leave_master(generation, [own.fileno for own in assignment.listening])
+            take_limits(generation.configuration, generation.log)
             self._work(assignment)
 
-        pid = fork_worker(live, generation.log, self._identity.name)
+        def settle() -> None:
+            become(generation.identity)
+            settle_in(generation.configuration, index, generation.log)
+
+        try:
+            pid = fork_worker(live, generation.log, self._identity.name)
+        except OSError:
+            os.close(stack_file)
+            raise
         slot.set(WORKER_PID, pid)
-        worker = self._living[pid] = Worker(pid, index, generation, slot, time.monotonic())
+        worker = self._living[pid] = Worker(pid, index, generation, slot, time.monotonic(), stack_file=stack_file)
         return worker
 
     def reap(self) -> list[tuple[Worker, int]]:
@@ -165,6 +187,7 @@ class Workers:
             worker = self._living.pop(pid, None)
             if worker is not None:  # as process 1 of a container we inherit strangers
                 self._settle_accounts(worker.slot)
+                worker.stack = take_stack(worker.stack_file)
                 ended.append((worker, status))
         return ended
 

@@ -9,6 +9,7 @@ A request that is repeated on the connection costs 2 system calls here: one recv
 from __future__ import annotations
 
 import socket
+import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,15 @@ from worker.content.pages import error_response
 from worker.content.returns import CloseConnection
 from worker.http1.body import RequestBody
 from worker.http1.chunked import encode_chunk
-from worker.http1.request import HOST_LINE, HeadLimits, HeadMemo, RequestFields, RequestLine, take_request_head
+from worker.http1.request import (
+    HOST_LINE,
+    HeadLimits,
+    HeadMemo,
+    RequestFields,
+    RequestLine,
+    parse_request_line,
+    take_request_head,
+)
 from worker.http1.write import BODILESS, KEEPALIVE, UNCHUNKED, last_chunk, make_head
 from worker.logs import log_connection, log_request
 from worker.loop import FAIR_SHARE, READ, WRITE, give_way, park, sleep
@@ -35,6 +44,9 @@ if TYPE_CHECKING:
     from worker.run import Worker
 
 
+# struct linger: on, and no time for it.
+_NO_LINGER = struct.pack("ii", 1, 0)
+
 HEAD_TIMED_OUT = "client timed out (110: Connection timed out)"
 
 Head = tuple[RequestLine, RequestFields, int]
@@ -43,7 +55,8 @@ Head = tuple[RequestLine, RequestFields, int]
 class Connection:
     """What a client connection keeps from one request to the next.
 
-    buffer: bytes received and not yet used. idle: waiting for the first byte of a request, so that it may be closed.
+    buffer: bytes received and not yet used. idle: waiting for the first byte of a request, so that it may be closed; patience:
+    for so many seconds.
     routed_*: the last head, and the location it led to; last_request, expires: from this request on, or this moment, the
     connection is not kept, as that head and location have it.
     """
@@ -55,6 +68,7 @@ class Connection:
         "idle",
         "last_request",
         "memo",
+        "patience",
         "plan",
         "request",
         "routed_head",
@@ -72,12 +86,24 @@ class Connection:
         self.memo = HeadMemo()
         self.buffer = b""
         self.idle = True
+        self.patience = plan.header_timeout
         self.request: Request | None = None
         self.routed_head: Head | None = None
         self.routed_to: Location = plan.default.locations.fallback
         self.last_request = 0
         self.expires = 0.0
         self.task = worker.loop.current()
+
+    @property
+    def idle_since(self) -> float:
+        """When it began to wait for a request, if it does; in seconds of the loop's clock."""
+        return self.task.deadline - self.patience
+
+    def may_leave(self, now: float) -> bool:
+        """Whether nobody misses it: it waits for a request, has for keepalive_min_timeout, and none has come."""
+        if not self.idle or not self.task.parked:
+            return False
+        return not self.client.requests or now >= self.idle_since + self.routed_to.keepalive_min_timeout
 
     def client_moved(self, stream: Stream) -> bool:
         """The client sent something, or left, while it is not its turn: a departure ends the request (499).
@@ -93,13 +119,12 @@ class Connection:
 class ListenerPlan:
     """What every connection of a listener needs before its first request names a server: of the default server."""
 
-    __slots__ = ("default", "header_timeout", "idle_timeout", "limits")
+    __slots__ = ("default", "header_timeout", "limits")
 
     def __init__(self, default: Server) -> None:
         number, each = default.large_client_header_buffers
         self.default = default
         self.header_timeout = default.client_header_timeout
-        self.idle_timeout = default.locations.fallback.keepalive_timeout[0]
         self.limits = HeadLimits(
             line=each,
             field=each,
@@ -115,9 +140,9 @@ async def serve_connection(worker: Worker, stream: Stream, client: Client, plan:
     """Serve one client until one side is done; closes the stream."""
     connection = Connection(worker, stream, client, plan)
     stream.unexpected = connection.client_moved
+    client.send_interim = stream.send
     stream.watches_departure = True
     worker.connections.add(connection)
-    patience = plan.header_timeout
     try:
         while True:
             pipelined = bool(connection.buffer)
@@ -125,11 +150,10 @@ async def serve_connection(worker: Worker, stream: Stream, client: Client, plan:
                 head = take_request_head(connection.buffer, plan.limits, connection.memo)
             else:
                 connection.idle = True
-                await park(stream, READ, patience)
+                await park(stream, READ, connection.patience)
                 head = receive_head(connection)
             if head is None:
                 head = await receive_rest_of_head(connection)
-            patience = plan.idle_timeout
             request = connection.request = make_request(connection, head)
             if connection.buffer:
                 connection.buffer = connection.buffer[request.request_length :]
@@ -170,6 +194,7 @@ async def serve_connection(worker: Worker, stream: Stream, client: Client, plan:
     except CloseConnection as closing:
         if connection.request is not None:
             connection.request.status = closing.status
+            reset_if_asked(connection, connection.request.location)
         finish_if_any(connection)
     finally:
         stream.close()
@@ -233,6 +258,7 @@ def make_request(connection: Connection, head: Head) -> Request:
         keeps = fields.wants_keepalive if line.version == 10 else not fields.wants_close
         connection.last_request = location.keepalive_requests if keeps and location.keepalive_timeout[0] else 0
         connection.expires = client.started + location.keepalive_time
+        connection.patience = location.keepalive_timeout[0]
     request.location = location
     request.server = location.server
     request.request_length = length
@@ -433,6 +459,7 @@ def finish(connection: Connection, request: Request) -> None:
     connection.worker.requests += 1
     if request.body is not None:
         request.request_length += request.body.received
+        request.body.close()
     write = request.location.write_log
     if write is not None:
         write(request)
@@ -472,10 +499,12 @@ async def linger(connection: Connection, request: Request | None) -> None:
     """
     stream = connection.stream
     location = request.location if request is not None else connection.plan.default.locations.fallback
+    if location.lingering_close == "off":
+        return
     expected = request is not None and (request.fields.content_length > 0 or request.fields.chunked)
     if request is not None and request.body is not None:
         expected = not request.body.finished
-    if not (expected or connection.buffer or stream.has_unread()):
+    if not (expected or connection.buffer or location.lingering_close == "always" or stream.has_unread()):
         return
     clock = connection.client.clock
     deadline = clock.now + location.lingering_time
@@ -513,6 +542,7 @@ async def refuse(connection: Connection, error: ClientError) -> None:
     request.keepalive = False
     if error.status == 408:
         request.status = 408
+        reset_if_asked(connection, request.location)
         finish(connection, request)
         return
     try:
@@ -559,23 +589,36 @@ def client_timed_out(connection: Connection, request: Request) -> None:
     request.end_cause = f"client: it did not take the response{location.described('send_timeout')}"
     text = "client timed out (110: Connection timed out) while sending response to client"
     log_request(request, "info", text, setting=location.described("send_timeout"))
+    reset_if_asked(connection, location)
     finish(connection, request)
 
 
-def unreadable_request(connection: Connection) -> Request:
-    """A request for the log where none could be read: what of its first line has arrived.
+def reset_if_asked(connection: Connection, location: Location) -> None:
+    """Let the close that follows be a reset, with reset_timedout_connection: nothing of what is unsent stays in memory."""
+    if location.reset_timedout_connection:
+        connection.stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
-    Where a Host could, the error page is of the server that it names, as of any other request; otherwise of the default one.
+
+def unreadable_request(connection: Connection) -> Request:
+    """A request for the log where none could be read: its line if that is good, otherwise what of it has arrived.
+
+    Where a Host could be read, the error page is of the server that it names, as of any other request; otherwise of the default
+    one.
     """
-    raw = connection.buffer.partition(b"\n")[0].rstrip(b"\r")[:8192]
-    request = Request(
-        connection.client,
+    connection.client.requests += 1
+    raw, newline, _ = connection.buffer.lstrip(b"\r\n").partition(b"\n")
+    raw = raw.rstrip(b"\r")[:8192]
+    length = 0  # nginx counts the bytes of what it could read
+    try:
+        if not newline:
+            raise ClientError(400, "client sent invalid request")
+        line = parse_request_line(raw, connection.plan.limits.merge_slashes)
+        length = len(connection.buffer)
+    except ClientError:
         # A client that asked for a head gets one, whatever else it wrote.
-        RequestLine(raw, b"HEAD" if raw.startswith(b"HEAD ") else b"", b"", b"", b"", None, 11, False),
-        RequestFields((), {}, None, None, -1, False),
-        connection.client.clock.now,
-    )
-    request.request_length = len(connection.buffer)
+        line = RequestLine(raw, b"HEAD" if raw.startswith(b"HEAD ") else b"", b"", b"", b"", None, 11, False)
+    request = Request(connection.client, line, RequestFields((), {}, None, None, -1, False), connection.client.clock.now)
+    request.request_length = length
     request.location = connection.plan.default.locations.fallback
     host = HOST_LINE(connection.buffer)
     if host is not None:

@@ -74,13 +74,15 @@ class Edits:
 
     # Taking over.
 
-    def start(self) -> None:
-        """Take over what there is, and listen to the bell."""
+    def start(self) -> int:
+        """Take over what there is, and listen to the bell; how many streams that takes."""
         self.heed()
-        if self._assignment.bell is not None:
-            stream = Stream(self._loop, Descriptor(self._assignment.bell))
-            stream.unexpected = self._hear
-            self._loop.add_bell(stream)
+        if self._assignment.bell is None:
+            return 0
+        stream = Stream(self._loop, Descriptor(self._assignment.bell))
+        stream.unexpected = self._hear
+        self._loop.add_bell(stream)
+        return 1
 
     def _hear(self, stream: Stream) -> bool:
         """The bell rings."""

@@ -206,6 +206,7 @@ class _Assignment:
     """Who we are."""
 
     identity = WPROXY
+    workers = 1
 
 
 class _Loop(Loop):

@@ -108,6 +108,8 @@ class Loop:
         self._last_sweep = 0.0
         self._current: Task | None = None
         self._next_wall_check = 0.0
+        # Asked before a connection is opened: why there is no room for it, "" when there is (`worker.room`).
+        self.lacks_room: Callable[[], str] = lambda: ""
 
     # Tasks.
 
@@ -143,7 +145,18 @@ class Loop:
             task.send = _end  # it may be among the runnable of this turn
             task.coroutine.close()
 
+    def hasten(self, task: Task, deadline: float) -> None:
+        """Let the deadline of a parked task be this one, if it is earlier."""
+        if task.parked and deadline < task.deadline:
+            task.deadline = deadline
+            if deadline < self._next_alarm:
+                self._next_alarm = deadline
+
     # Streams.
+
+    def stream_count(self) -> int:
+        """How many streams are registered."""
+        return len(self._streams)
 
     def add(self, stream: Stream, events: int = READ) -> None:
         """Register a stream's descriptor, interested in these events."""

@@ -34,9 +34,12 @@ from worker.error_pages import error_pages_of, page_for
 from worker.filters import filters_of
 from worker.logs import log_request
 from worker.rewrite import run_steps
+from worker.upstream.answers import AnswerPlan
 from worker.upstream.outgoing import BODILESS
-from worker.upstream.protocols.http import HTTP1, HeadPlan
+from worker.upstream.protocols.http import HeadPlan
+from worker.upstream.reshaping import protocol_of, reshaping
 from wproxy.config.model import Location, Server
+from wproxy.directives.temporary_path import TemporaryPath
 from wproxy.files import shown_path
 from wproxy.http import Jump, Request, Response, ResponseFields
 
@@ -149,6 +152,10 @@ def attach_server(server: Server, worker: Worker) -> None:
 def attach(location: Location, worker: Worker) -> None:
     """Give a location all it needs to answer requests in this worker."""
     location.server_token = worker.assignment.identity.server(location.server_tokens)
+    for name in ("client_body_temp_path", "proxy_temp_path"):
+        place: TemporaryPath | None = getattr(location, name)
+        if place is not None:
+            setattr(location, name, place.below(worker.configuration.path))
     location.write_log = worker.access_logs.writer(location)
     location.group = location.protocol = location.head_plan = location.proxy_handler = None
     if location.proxy_target:
@@ -184,12 +191,19 @@ def attach_upstream(location: Location, worker: Worker) -> None:
     is_variable = location.proxy_target is not None and location.proxy_target.template is not None
     location.proxy_handler = proxying_to_variable(location, worker) if is_variable else worker.exchange
     location.group = worker.groups[location.upstream.name] if location.upstream else None
-    location.protocol = HTTP1
+    if location.group is not None and location.proxy_next_upstream_budget is not None:
+        location.group.count_retries(worker.assignment.workers)
+    location.protocol = protocol_of(location)
+    location.changes_body = location.proxy_set_body is not None or not location.proxy_pass_request_body
+    location.reshape = reshaping(location)
+    if location.proxy_store.is_on:
+        location.proxy_ignore_client_abort = True
     location.head_plan = HeadPlan(location)
     passed = {name.lower().encode() for name in location.proxy_pass_header}
     more = {name.lower().encode() for name in location.proxy_hide_header}
     location.retried_statuses = frozenset(int(word[5:]) for word in location.proxy_next_upstream if word[:5] == "http_")
     location.hidden = (frozenset(_HIDDEN) | more) - passed | _REGENERATED
+    location.answer_plan = AnswerPlan(location)
     location.noticed_statuses = location.retried_statuses
     if location.proxy_intercept_errors:
         location.noticed_statuses |= {status for line in location.error_page for status in line.statuses}

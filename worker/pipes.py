@@ -74,6 +74,13 @@ class Pipe:
             pieces.append(piece)
         return b"".join(pieces)
 
+    def put_back(self, data: bytes | memoryview) -> None:
+        """Hold these bytes, which were read from it, again. Raises OSError."""
+        while data:
+            put = os.write(self.write_end, data)
+            self.held += put
+            data = data[put:]
+
     def close(self) -> None:
         """Close both ends; what is held is lost."""
         os.close(self.read_end)

@@ -20,7 +20,9 @@ from worker.phases import attach_server
 from worker.regex_guard import install_regex_guard
 from worker.resolver.discovery import Discovery
 from worker.resolver.records import SharedRecords, private_records
+from worker.room import Room
 from worker.stream import Descriptor, Stream
+from worker.upstream.checks import HealthChecks
 from worker.upstream.peers import Group
 from wproxy.address import Address
 from wproxy.assignment import Assignment, ListeningSocket
@@ -50,8 +52,7 @@ TICK = 0.5
 NAMES_PATIENCE = 2.0
 # How many connections are taken from a listening socket in one go.
 ACCEPT_BURST = 64
-# How long nothing is accepted when descriptors or memory have run out: accepting again at once would only spin.
-ACCEPT_PAUSE = 0.5
+# Descriptors or memory have run out: accepting again at once would only spin.
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # How often the cyclic collector looks at young objects: requests make no cycles, so rarely.
 GC_THRESHOLDS = (20000, 20, 100)
@@ -89,6 +90,8 @@ class Worker:
         self.requests = 0
         self.accepted = 0
         self.connections: set[Connection] = set()
+        self.room = Room(self.loop, configuration.worker_connections, self.connections, self.error_log.write)
+        self.loop.lacks_room = self.room.lacks
         # Connections accepted and not yet closed: also those whose task has not run for the first time.
         self.open = 0
         self._acceptors: list[Task] = []
@@ -105,6 +108,7 @@ class Worker:
         hear_complaints(log_request)
         for server in configuration.all_servers:
             attach_server(server, self)
+        self.checks = HealthChecks(self)
 
     def run(self) -> None:
         """Serve until told to leave and done."""
@@ -113,12 +117,13 @@ class Worker:
         loop.spawn(self._watch_master(), "lifeline")
         loop.running = True
         self.discovery.start(self.configuration.upstreams, self.groups)
-        self.edits.start()
+        self.room.uncounted = self.edits.start()
         self._await_names()
         self._listen()
         loop.spawn(self._tick(), "tick")
         self.slot.set(WORKER_STATE, SERVING)
         self.edits.heed()  # whoever has changed something since did not see that we serve
+        self.checks.start()
         logs = self.access_logs
         while loop.running:
             loop.turn(0.1 if logs.flush_if_due() else 3600.0)
@@ -170,6 +175,7 @@ class Worker:
             stream = Stream(self.loop, sock)
             self.loop.add(stream)
             self._listening.append(stream)
+            self.room.uncounted += listening.listener is self.configuration.control
             acceptor = self._accept_clients(stream, listening)
             self._acceptors.append(self.loop.spawn(acceptor, f"listener {listening.listener.address}"))
 
@@ -181,6 +187,8 @@ class Worker:
         plan = ListenerPlan(default)
         announce = announcer(self.configuration.debug_connection, log_of_server(default, self))
         loop = self.loop
+        # Whoever controls us is let in however full it is.
+        may_always = listener is self.configuration.control
         while True:
             await park(stream, READ, float("inf"))
             for _ in range(ACCEPT_BURST):
@@ -191,11 +199,12 @@ class Worker:
                 except OSError as error:
                     if error.errno in _EXHAUSTED:
                         self.error_log.write("crit", f"accept4() failed ({error.errno}: {error.strerror})")
-                        await sleep(ACCEPT_PAUSE)
+                        self.room.close_idle()
+                        await sleep(self.configuration.accept_mutex_delay)
                     break
-                if self.open >= self.configuration.worker_connections and listener is not self.configuration.control:
-                    limit = self.configuration.worker_connections
-                    self.error_log.write("alert", f"{limit} worker_connections are not enough")
+                refusal = "" if may_always else loop.lacks_room()
+                if refusal:
+                    self.error_log.write("alert", refusal)
                     sock.close()
                     continue
                 sock.setblocking(False)
@@ -236,10 +245,15 @@ class Worker:
         for group in self.groups.values():
             group.close_idle()
         self.discovery.close_idle()
+        now = self.loop.clock.now
+        self.checks.resign()
         for connection in self.connections:
             # A request that has arrived already is served; one that has not is for the client to repeat.
             if connection.idle and connection.client.requests and not connection.stream.has_unread():
-                self.loop.interrupt(connection.task, ClientGone())
+                if connection.may_leave(now):
+                    self.loop.interrupt(connection.task, ClientGone())
+                else:
+                    self.loop.hasten(connection.task, connection.idle_since + connection.routed_to.keepalive_min_timeout)
             elif connection.request is not None:
                 connection.request.keepalive = False
         timeout = self.configuration.worker_shutdown_timeout

@@ -1,35 +1,215 @@
-"""Temporary files: they have no name, so that whatever ends a worker nothing stays behind on the disk."""
+"""Temporary files for what is too large for memory (nginx: src/core/ngx_file.c, ngx_create_temp_file).
+
+A file has no name (O_TMPFILE) unless somebody is to find it: whatever ends a worker nothing stays behind on the disk. Where the
+configuration names a place it lies there; otherwise in a directory that is on a disk, for /tmp often lies in memory, which is
+what is to be saved. A file system that cannot do without names has them for as long as it takes to remove one.
+
+Bytes go from a socket to a file through a pipe, so that Python does not touch them (splice(2)).
+"""
 
 from __future__ import annotations
 
 import errno
 import os
-import tempfile
+import random
 
-# Where they are when no directive says. Not /tmp: it may lie in memory, which these files are there to spare.
-_USUAL = "/var/tmp"
+from worker.pipes import Pipe
+from wproxy.directives.request_body import CLEAN, IN_MEMORY, KEPT
+from wproxy.directives.temporary_path import TemporaryPath
+
+# Where files without a configured place go, the first that will do.
+PLACES = ("/var/tmp", "/tmp", ".")
 
 # What a file system says that has no O_TMPFILE.
 _UNKNOWN_TO_IT = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL))
 
+# A mode besides those of client_body_in_file_only: the file may get a name when it is complete (`place`).
+LATER = "later"
 
-def open_temporary(directory: str | None) -> int:
-    """The descriptor of a new empty file in the directory, which is made when it is not there. Raises OSError."""
-    if directory is None:
-        directory = _USUAL if os.access(_USUAL, os.W_OK) else tempfile.gettempdir()
+_numbers = random.SystemRandom().randrange(10**9)
+
+
+class TemporaryFile:
+    """An open file, to be written from its beginning to its end and read as often as need be.
+
+    name: the path that it has, or would have. size: bytes written. fileno: -1 when closed. is_named: the name is there.
+    """
+
+    __slots__ = ("fileno", "is_named", "name", "removes_name", "size")
+
+    def __init__(self, place: TemporaryPath | None, mode: str = IN_MEMORY) -> None:
+        """mode: of client_body_in_file_only, or LATER: whether it has a name, and for how long. Raises DiskTrouble."""
+        self.size = 0
+        self.is_named = mode in (KEPT, CLEAN)
+        self.removes_name = mode != KEPT
+        try:
+            if self.is_named:
+                self.fileno, self.name = _open_numbered(place or TemporaryPath(_first_place()))
+            elif mode == LATER:
+                assert place is not None
+                self.fileno, self.name, self.is_named = _open_placeable(place)
+            elif place is not None:
+                self.fileno, self.name = _open_nameless(place)
+            else:
+                self.fileno, self.name = _open_anywhere()
+        except OSError as error:
+            raise DiskTrouble(error) from None
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append all of this. Raises DiskTrouble, as when the disk is full; `size` tells how much was written all the same."""
+        view = memoryview(data)
+        while view:
+            try:
+                written = os.pwrite(self.fileno, view, self.size)
+            except OSError as error:
+                raise DiskTrouble(error) from None
+            self.size += written
+            view = view[written:]
+
+    def take_out(self, pipe: Pipe) -> None:
+        """Append what a pipe holds. Raises DiskTrouble; what was not written stays in the pipe."""
+        held = pipe.held
+        try:
+            pipe.drain_to_file(self.fileno, self.size)
+            self.size += held
+        except OSError as error:
+            self.size += held - pipe.held
+            if error.errno != errno.EINVAL:  # a file system that knows no splice
+                raise DiskTrouble(error) from None
+            data = memoryview(pipe.read())
+            before = self.size
+            try:
+                self.write(data)
+            except DiskTrouble:
+                pipe.put_back(data[self.size - before :])
+                raise
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Bytes of what was written. Raises OSError."""
+        return os.pread(self.fileno, count, offset)
+
+    def empty(self) -> None:
+        """Forget what was written, and give the room back."""
+        os.ftruncate(self.fileno, 0)
+        self.size = 0
+
+    def place(self, path: str, mode: int, modified: int | None) -> None:
+        """Give the file this path, in the place of whatever is there, and these rights and time, all at once.
+
+        modified: unix seconds, None for now. Only for a file that was made to get a name LATER, and in the same file system.
+        Raises DiskTrouble; it has no name then.
+        """
+        try:
+            os.fchmod(self.fileno, mode)
+            if modified is not None:
+                os.utime(self.fileno, (modified, modified))
+            if not self.is_named:
+                # linkat(2) cannot replace a file; only with some directory does Python call it and not link(2).
+                os.link(f"/proc/self/fd/{self.fileno}", self.name, src_dir_fd=self.fileno)
+                self.is_named = True
+            os.rename(self.name, path)
+            self.is_named = False
+        except OSError as error:
+            raise DiskTrouble(error) from None
+
+    def close(self) -> None:
+        """Close it, and remove its name if that was only lent; closing twice is allowed."""
+        if self.fileno >= 0:
+            os.close(self.fileno)
+            self.fileno = -1
+            if self.is_named and self.removes_name:
+                try:
+                    os.unlink(self.name)
+                except FileNotFoundError:
+                    self.is_named = False  # whoever was to find it has taken it
+
+    def __repr__(self) -> str:
+        return f"<temporary file {self.name} {self.size}{'' if self.fileno >= 0 else ' closed'}>"
+
+
+class DiskTrouble(Exception):
+    """A temporary file could not be made, written or read. reason: the OSError."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(f"{reason.errno}: {reason.strerror}")
+        self.reason = reason
+
+
+def _open_anywhere() -> tuple[int, str]:
+    """A file without a name, in the first place that is there and ours to write: descriptor and path. Raises OSError."""
+    trouble: OSError | None = None
+    for place in PLACES:
+        try:
+            return _open_nameless(TemporaryPath(place))
+        except OSError as error:
+            trouble = trouble or error
+    raise trouble or OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def _first_place() -> str:
+    return next((place for place in PLACES if os.path.isdir(place) and os.access(place, os.W_OK)), ".")
+
+
+def _open_nameless(place: TemporaryPath) -> tuple[int, str]:
+    """A file that loses its name before anybody can see it, where it had to have one. Raises OSError."""
+    name = _next_name(place)
+    directory = os.path.dirname(name)
+    for _ in range(2):
+        try:
+            return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), name
+        except FileNotFoundError:
+            _make_directories(place, name)
+        except OSError as error:
+            if error.errno not in _UNKNOWN_TO_IT:
+                raise
+            break
+    fileno, name = _open_numbered(place)
+    os.unlink(name)
+    return fileno, name
+
+
+def _open_placeable(place: TemporaryPath) -> tuple[int, str, bool]:
+    """A file that can get a name later: descriptor, a name that is free, and whether it has it already. Raises OSError."""
+    name = _next_name(place)
     try:
-        return _open(directory)
-    except FileNotFoundError:
-        os.makedirs(directory, 0o700, exist_ok=True)
-        return _open(directory)
-
-
-def _open(directory: str) -> int:
-    try:
-        return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        return os.open(place.path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), name, False
     except OSError as error:
         if error.errno not in _UNKNOWN_TO_IT:
             raise
-    fileno, path = tempfile.mkstemp(dir=directory)
-    os.unlink(path)
-    return fileno
+    return *_open_numbered(place), True
+
+
+def _open_numbered(place: TemporaryPath) -> tuple[int, str]:
+    """A file with a new number for a name. Raises OSError."""
+    global _numbers
+    while True:
+        name = _next_name(place)
+        try:
+            return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), name
+        except FileExistsError:
+            _numbers += random.randrange(1, 10**6)
+        except FileNotFoundError:
+            if os.path.isdir(os.path.dirname(name)):
+                raise
+            _make_directories(place, name)
+
+
+def _next_name(place: TemporaryPath) -> str:
+    global _numbers
+    _numbers += 1
+    return hashed_name(place, f"{_numbers % 10**10:010}")
+
+
+def hashed_name(place: TemporaryPath, number: str) -> str:
+    """The path of a numbered file: with levels 1 2, number 0000000123 is in 3/12/ (nginx: ngx_create_hashed_filename)."""
+    end, names = len(number), [place.path]
+    for level in place.levels:
+        names.append(number[end - level : end])
+        end -= level
+    return "/".join([*names, number])
+
+
+def _make_directories(place: TemporaryPath, name: str) -> None:
+    """Make what is missing on the way to a file. Raises OSError."""
+    os.makedirs(place.path, 0o700, exist_ok=True)
+    os.makedirs(os.path.dirname(name), 0o700, exist_ok=True)

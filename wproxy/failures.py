@@ -37,9 +37,11 @@ class UpstreamFailure(Exception):
     doing: what was going on, in nginx's words: "connecting to upstream".
     sent: something of the request had gone out.
     is_dead_idle: a reused connection ended before a byte of the answer, so it may have died in idleness: nobody's fault.
+    why_last: why no other peer is tried, where that needs saying.
     """
 
     sent = False
+    why_last = ""
     is_dead_idle = False
 
     def __init__(self, kind: str, reason: str, doing: str = "") -> None:

@@ -113,6 +113,16 @@ class Health:
             self._look()
         return self._fails
 
+    @property
+    def is_healthy(self) -> bool:
+        """Whether active checks find it healthy (`wproxy.checked_health`): here there are none."""
+        return True
+
+    @property
+    def healthy_since(self) -> float:
+        """When active checks found it healthy after they had not: never."""
+        return 0.0
+
     def may_serve(self, now: int) -> bool:
         """Whether it does not rest now."""
         version = self._words[self._version]

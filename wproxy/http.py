@@ -135,6 +135,7 @@ class Client:
         "remote_port",
         "requests",
         "scheme",
+        "send_interim",
         "serial",
         "started",
         "worker",
@@ -157,6 +158,7 @@ class Client:
         self.remote_port = remote_port
         self.serial = serial
         self.scheme = b"http"
+        self.send_interim: Callable[[bytes], int] | None = None  # sends a head before the real one; as `send` of a socket
         self.requests = 0
         self.started = clock.now
         self.look_up_server_address = look_up_server_address
@@ -190,6 +192,7 @@ class Attempt:
     interim_bytes = 0
     bytes_sent = 0
     begins_group = False  # the first after a jump to another location
+    is_retry = False  # another peer has failed, and retries are counted
 
     def __init__(self, peer: str, started: float) -> None:
         self.peer = peer
@@ -372,6 +375,7 @@ class Request:
     add_uri_to_alias = False  # try_files has found a file behind the alias of a regex location
     valid_location = True  # the location was found for this URI, so that proxy_pass may replace its prefix
     limit_rate: int | None = None  # bytes a second, as `set $limit_rate` has it
+    accel_charset: bytes | None = None  # X-Accel-Charset
     upstream_trailers: tuple[tuple[bytes, bytes, bytes], ...] = ()  # lower-case name, name, value
     pipelined = False  # its head had come before the request before it was answered
     is_cut = False  # it ended before all of its response was sent

@@ -7,6 +7,7 @@ nobody else can have written behind it. On a pipe only PIPE_BUF bytes are whole,
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -15,9 +16,22 @@ STANDARD = {"stdout": 1, "stderr": 2}
 """What may be named instead of a path, and its descriptor."""
 
 
+# Names of what we were started with. A container's or a service manager's pipe or socket often belongs to somebody else, or
+# cannot be opened by name at all, and is ours to write to all the same.
+_OWN_DESCRIPTORS = {f"{place}{number}": number for place in ("/dev/fd/", "/proc/self/fd/") for number in STANDARD.values()}
+_OWN_DESCRIPTORS |= {f"/dev/{name}": number for name, number in STANDARD.items()}
+_NOT_BY_NAME = frozenset((errno.EACCES, errno.ENXIO))
+
+
 def open_for_appending(path: str) -> int:
     """Open a log file, making it when it is missing; returns its descriptor. Raises OSError."""
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        own = _OWN_DESCRIPTORS.get(path)
+        if own is None or error.errno not in _NOT_BY_NAME:
+            raise
+        return os.dup(own)
 
 
 def may_take_back(fileno: int) -> bool:

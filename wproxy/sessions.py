@@ -1,25 +1,38 @@
 """`sticky learn`: which peer a session belongs to, in memory that all workers share.
 
-A table of fixed size, cut into buckets of WAYS entries; a session has its place in one of them. An entry is four words:
+A table of fixed size, cut into buckets of WAYS entries; a session has its place in one of them. An entry is two words:
 
-    key     of the session, 64 bits of its MD5; 0: free
-    value   a number for the peer
-    used    when it was last used, in whole seconds of a clock that all processes share
-    check   made of the three, so that an entry of which a worker wrote only half, or two wrote at once, is seen to be none
+    key     of the session, 64 bits of its MD5
+    state   a number for the peer, 32 bits, and when it was last used, 32 bits: whole seconds of a clock that all processes share;
+            0: there is nothing
 
-So no lock is needed and none can outlive a worker that was killed: what is lost in the worst case is one session, which is
-learnt again. A bucket that is full gives up what has not been used for longest.
+Whoever looks takes no lock: that a session has been used, or has moved to another peer, is one store, so a reader sees either
+what was or what is. Whoever writes locks the bucket (`wproxy.record_locks`; the kernel unlocks what a killed worker held), for
+two who took the same place for two sessions could leave the key of one with the peer of the other. A new entry has no state
+until its key is there. Nobody waits for a lock: after some tries use is not noted, for the next request will, and a session that
+is new is not learnt.
+
+A bucket that is full gives up what has not been used for longest.
 """
 
 from __future__ import annotations
 
 import hashlib
 import mmap
+from zlib import crc32
 
-ENTRY_WORDS = 4
+from wproxy.record_locks import RecordLocks
+from wproxy.shared import TOTAL_WORDS
+
+ENTRY_WORDS = 2
 WAYS = 8
-_BUCKET_BYTES = ENTRY_WORDS * WAYS * 8
-_MASK = (1 << 64) - 1
+_BUCKET_WORDS = ENTRY_WORDS * WAYS
+_BUCKET_BYTES = _BUCKET_WORDS * 8
+_HALF = 32
+_LOW = (1 << _HALF) - 1
+_TRIES = 200
+# Locks need no memory: those of sessions are on words that lie behind the end of it, in a range for each zone.
+_LOCKS_OF_A_ZONE = 1 << 24
 
 _memory: dict[tuple[str, str, int], memoryview] = {}
 
@@ -39,65 +52,75 @@ def session_memory(upstream: str, zone: str, size: int) -> memoryview:
 class SessionTable:
     """Sessions and their peers. timeout: seconds without use after which a session is forgotten."""
 
-    __slots__ = ("_buckets", "_words", "timeout")
+    __slots__ = ("_buckets", "_first_lock", "_locks", "_words", "timeout")
 
-    def __init__(self, words: memoryview, timeout: int) -> None:
-        """words: a multiple of ENTRY_WORDS * WAYS 8-byte words, all zero when they are new."""
+    def __init__(self, words: memoryview, timeout: int, locks: RecordLocks | None = None, name: str = "") -> None:
+        """words: a multiple of ENTRY_WORDS * WAYS 8-byte words, all zero when they are new.
+
+        locks: None where no other process writes. name: the same for the same table in all processes.
+        """
         self._words = words
-        self._buckets = len(words) // (ENTRY_WORDS * WAYS)
+        self._buckets = len(words) // _BUCKET_WORDS
+        self._locks = locks
+        self._first_lock = TOTAL_WORDS + crc32(name.encode("utf-8", "surrogateescape")) % _LOCKS_OF_A_ZONE * _LOCKS_OF_A_ZONE
         self.timeout = timeout
 
     def find(self, session: bytes, now: int) -> int:
         """The number of its peer; 0 when it is not known."""
-        key, places = self._places(session)
-        for place in places:
-            entry = self._entry(place, now)
-            if entry is not None and entry[0] == key:
-                return entry[1]
+        key, bucket = self._place(session)
+        words = self._words
+        first = bucket * _BUCKET_WORDS
+        entries = words[first : first + _BUCKET_WORDS].tolist()
+        for way in range(0, _BUCKET_WORDS, ENTRY_WORDS):
+            # The place may have been given to another session between the two loads: then its key is there by now.
+            if entries[way] == key and self._is_alive(entries[way + 1], now) and words[first + way] == key:
+                value: int = entries[way + 1] >> _HALF
+                return value
         return 0
 
     def store(self, session: bytes, value: int, now: int, creates: bool) -> None:
-        """The session is used with this peer. creates: also when it was not known before."""
-        key, places = self._places(session)
-        oldest, oldest_use = places[0], now + 1
-        for place in places:
-            entry = self._entry(place, now)
-            if entry is None:
-                oldest, oldest_use = place, -1
-            elif entry[0] == key:
-                if entry[1] != value or entry[2] != now:
-                    self._write(place, key, value, now)
-                return
-            elif entry[2] < oldest_use:
-                oldest, oldest_use = place, entry[2]
-        if creates:
-            self._write(oldest, key, value, now)
+        """The session is used with this peer, a number from 1 to 2**32 - 1. creates: also when it was not known before."""
+        key, bucket = self._place(session)
+        state = value << _HALF | now
+        entries = self._words[bucket * _BUCKET_WORDS : (bucket + 1) * _BUCKET_WORDS].tolist()
+        known = any(entries[way] == key and entries[way + 1] for way in range(0, _BUCKET_WORDS, ENTRY_WORDS))
+        if (known and state in entries) or not (known or creates):
+            return
+        if self._locks is None:
+            self._write(key, bucket, state, now, creates)
+            return
+        lock = self._first_lock + bucket
+        if any(self._locks.try_lock(lock) for _ in range(_TRIES)):
+            try:
+                self._write(key, bucket, state, now, creates)
+            finally:
+                self._locks.unlock(lock)
 
-    def _places(self, session: bytes) -> tuple[int, range]:
+    def _place(self, session: bytes) -> tuple[int, int]:
+        """Its key, and the number of its bucket."""
         digest = hashlib.md5(session, usedforsecurity=False).digest()
-        key = int.from_bytes(digest[:8], "little") or 1
-        first = int.from_bytes(digest[8:], "little") % self._buckets * ENTRY_WORDS * WAYS
-        return key, range(first, first + ENTRY_WORDS * WAYS, ENTRY_WORDS)
+        return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little") % self._buckets
 
-    def _entry(self, place: int, now: int) -> tuple[int, int, int] | None:
-        """Key, value and last use of what is there; None when it is nothing, or too old."""
-        key, value, used, check = self._words[place : place + ENTRY_WORDS].tolist()
-        if not key or check != check_of(key, value, used) or now - used >= self.timeout:
-            return None
-        return key, value, used
+    def _is_alive(self, state: int, now: int) -> bool:
+        return bool(state) and now - (state & _LOW) < self.timeout
 
-    def _write(self, place: int, key: int, value: int, now: int) -> None:
+    def _write(self, key: int, bucket: int, state: int, now: int, creates: bool) -> None:
+        """Note the use of a session; nobody else writes into this bucket now."""
         words = self._words
-        words[place + 3] = 0
-        words[place] = key
-        words[place + 1] = value
-        words[place + 2] = now
-        words[place + 3] = check_of(key, value, now)
+        oldest, oldest_use = -1, _LOW + 1  # another worker's clock may be a second ahead of ours
+        for place in range(bucket * _BUCKET_WORDS, (bucket + 1) * _BUCKET_WORDS, ENTRY_WORDS):
+            before = words[place + 1]
+            is_alive = self._is_alive(before, now)
+            if is_alive and words[place] == key:
+                words[place + 1] = state
+                return
+            use = before & _LOW if is_alive else -1
+            if use < oldest_use:
+                oldest, oldest_use = place, use
+        if creates:
+            words[oldest + 1] = 0
+            words[oldest] = key
+            words[oldest + 1] = state
 
     def __repr__(self) -> str:
         return f"<sessions: {self._buckets * WAYS} places>"
-
-
-def check_of(key: int, value: int, used: int) -> int:
-    """A number that three words belong together by; never 0."""
-    return (key ^ value * 0x9E3779B97F4A7C15 ^ (used + 1) * 0xC2B2AE3D27D4EB4F) & _MASK | 1

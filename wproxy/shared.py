@@ -82,6 +82,12 @@ PEER_WORDS = 16
 PEERS_OFFSET = WORKERS_OFFSET + MAX_WORKERS * WORKER_WORDS
 PEER_VERSION = 0  # changes with everything in its rows that health depends on; 0: it has never failed
 PEER_IDENTITY = 1  # two words, written by the master: whose record it is (`master.peer_records`)
+# Written by the one worker that checks the upstream's peers (`wproxy.checked_health`).
+PEER_UNHEALTHY = 3  # which checks found it unhealthy
+PEER_PENDING = 4  # which checks it must pass before it gets its first request
+PEER_CHECKS = 5  # how many checks there were, and how many of them failed
+PEER_LAST_CHECK = 6  # when the last one began, and whether it passed
+PEER_HEALTHY_SINCE = 7  # when checks found it healthy after they had not
 
 # Places: which late peer has which record (`worker.resolver.records`).
 PLACES_OFFSET = PEERS_OFFSET + MAX_PEERS * PEER_WORDS

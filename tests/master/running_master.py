@@ -6,6 +6,7 @@ generation, its index and the configured text; it serves whoever has connected u
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import select
@@ -30,6 +31,7 @@ from wproxy.address import Address, parse_listen_address
 from wproxy.config.model import Listener, Peer
 from wproxy.config.tree import ConfigurationError, Position, Problem
 from wproxy.directives.listen import SocketOptions
+from wproxy.directives.processes import cpu_affinity
 from wproxy.identity import NGINX, WPROXY
 from wproxy.shared import (
     DRAINING,
@@ -84,6 +86,16 @@ def load(path: str) -> Any:
         warnings=tuple(map(Problem, written.get("warnings", ()))),
         refusals=tuple(map(Problem, written.get("refusals", ()))),
         worker_shutdown_timeout=written.get("worker_shutdown_timeout"),
+        worker_watchdog=written.get("worker_watchdog", 0.0),
+        worker_rlimit_nofile=written.get("worker_rlimit_nofile"),
+        worker_rlimit_core=written.get("worker_rlimit_core"),
+        worker_priority=written.get("worker_priority"),
+        worker_cpu_affinity=cpu_affinity(*written["worker_cpu_affinity"]) if "worker_cpu_affinity" in written else None,
+        worker_connections=512,
+        working_directory=written.get("working_directory"),
+        env=tuple(map(tuple, written.get("env", ()))),
+        prefix=prefix,
+        origin=lambda name: "default",
         error_log_targets=[(written.get("error_log", prefix + "error.log"), "debug")],
         path=lambda name: name if name.startswith("/") else prefix + name,
         text=written.get("text", ""),
@@ -106,6 +118,8 @@ def work(assignment: Any) -> None:
         raise RuntimeError("this worker is bad")
     if fault == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if fault == "hangs at the start":
+        hang_in_c()
     slot = assignment.shared.worker(assignment.slot)
     selector = selectors.DefaultSelector()
     selector.register(assignment.lifeline, selectors.EVENT_READ)
@@ -116,6 +130,8 @@ def work(assignment: Any) -> None:
     if fault != "never serves":
         slot.set(WORKER_STATE, SERVING)
     while listening or clients:
+        if fault == "turns":
+            slot.set(WORKER_TURNS, slot.get(WORKER_TURNS) + 1)
         if signal.SIGQUIT in told and fault != "deaf":
             for one in listening:
                 selector.unregister(one)
@@ -138,7 +154,16 @@ def work(assignment: Any) -> None:
                 slot.set(WORKER_ACCEPTED, slot.get(WORKER_ACCEPTED) + 1)
                 selector.register(client, selectors.EVENT_READ, "client")
             else:
-                if key.fileobj.recv(100):
+                line = key.fileobj.recv(100)
+                if line == b"hang\n":
+                    hang_in_python()
+                if line == b"hang in c\n":
+                    hang_in_c()
+                if line == b"crash\n":
+                    os.kill(os.getpid(), signal.SIGSEGV)
+                if line == b"where\n":
+                    key.fileobj.send(f"{os.getcwd()} {os.environ.get('TZ')} {time.tzname[0]}".encode())
+                elif line:
                     answer = f"{os.getpid()} {assignment.generation} {assignment.index} {assignment.configuration.text}"
                     slot.set(WORKER_REQUESTS, slot.get(WORKER_REQUESTS) + 1)
                     key.fileobj.send(answer.encode())
@@ -146,6 +171,17 @@ def work(assignment: Any) -> None:
                 key.fileobj.close()
                 clients -= 1
             slot.set(WORKER_ACTIVE, clients)
+
+
+def hang_in_python() -> None:
+    """A loop without end."""
+    while True:
+        pass
+
+
+def hang_in_c() -> None:
+    """The same in C, where no Python handler is ever run."""
+    sum(itertools.repeat(0))
 
 
 # In the tests.

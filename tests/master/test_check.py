@@ -10,6 +10,7 @@ from running_master import RunningMaster, load
 from master.check import check_configuration
 from master.start_log import StartLog
 from wproxy.identity import NGINX
+from wproxy.shared import FIRST_LATE_PEER
 
 
 @pytest.fixture
@@ -90,6 +91,15 @@ def test_all_that_a_start_would_fail_for_is_told(written, capsys):
 def test_too_many_workers_are_told(written, capsys):
     written.write(workers=100_000)
     assert written.test(capsys)[1][1].startswith("nginx: [emerg] too many workers")
+
+
+def test_more_peers_than_there_are_records_are_told(written, capsys):
+    names = [f"127.0.0.1:{number}" for number in range(FIRST_LATE_PEER)]
+    written.write(upstreams={"a": names[: FIRST_LATE_PEER // 2], "b": names[FIRST_LATE_PEER // 2 :]})
+    too_many = f"nginx: [emerg] too many peers in all upstreams: there is room for {FIRST_LATE_PEER - 1}"
+    assert written.test(capsys) == (1, [OK[0], too_many, FAILED])
+    written.write(upstreams={"a": names[1:]})
+    assert written.test(capsys) == (0, OK)
 
 
 def test_what_is_not_effective_is_named_and_does_not_fail(written, capsys):

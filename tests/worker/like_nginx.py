@@ -39,6 +39,7 @@ events { }
 http {
     access_log off; client_body_temp_path DIR/t1; proxy_temp_path DIR/t2;
     fastcgi_temp_path DIR/t3; uwsgi_temp_path DIR/t4; scgi_temp_path DIR/t5;
+    lingering_timeout 100ms;
     HTTP
 }
 """

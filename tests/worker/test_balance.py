@@ -35,8 +35,9 @@ needs_nginx = pytest.mark.skipif(not os.path.exists(NGINX), reason="the real ngi
 class Balancer:
     """A group made of the inside of an `upstream` block, its clock in the test's hand."""
 
-    def __init__(self, inside: str) -> None:
-        text = f"events {{ }} http {{ upstream u {{ {inside} }} server {{ listen 1; location / {{ proxy_pass http://u; }} }} }}"
+    def __init__(self, inside: str, location: str = "") -> None:
+        location = f"proxy_pass http://u; {location}{';' if location else ''}"
+        text = f"events {{ }} http {{ upstream u {{ {inside} }} server {{ listen 1; location / {{ {location} }} }} }}"
         configuration = resolve(parse_nginx(text.encode(), "test"), "test", "/", None)  # type: ignore[arg-type]
         upstream = configuration.upstreams[0]
         for record, peer in enumerate(upstream.peers):

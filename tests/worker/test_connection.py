@@ -333,7 +333,7 @@ def test_413_for_a_chunked_body_once_it_is_too_large(stage):
 
 
 def test_client_max_body_size_of_0_is_no_limit(stage):
-    s = stage(location="client_max_body_size = 0")
+    s = stage(location="client_max_body_size = 0\nproxy_request_buffering = false")
     client = s.client()
     client.send(get(b"/", b"Content-Length: 9999999999", method=b"POST"))
     upstream = s.peers[0].accept()
@@ -615,7 +615,7 @@ def test_a_client_that_leaves_while_connecting(stage):
 
 
 def test_a_client_that_leaves_while_its_body_is_sent_upstream(stage):
-    s = stage(location='client_max_body_size = 0\nclient_body_buffer_size = "1k"')
+    s = stage(location='client_max_body_size = 0\nproxy_request_buffering = false\nclient_body_buffer_size = "1k"')
     client = s.client(tcp=True)
     client.send(get(b"/", b"Content-Length: 100000000", method=b"PUT") + b"x" * 10)
     upstream = s.peers[0].accept()
@@ -835,7 +835,7 @@ def test_a_body_of_one_byte_at_a_time(stage):
 def test_a_transfer_between_fast_neighbours_lets_the_others_go_on(stage, kind):
     """Both ends are made as fast as can be: every receive is full and every send is taken, as on a fast network."""
     s = stage(
-        location='client_max_body_size = 0\nproxy_set_header = { Upgrade = "$http_upgrade" }',
+        location='client_max_body_size = 0\nproxy_request_buffering = false\nproxy_set_header = { Upgrade = "$http_upgrade" }',
         locations=HELLO,
     )
     client = s.client()

@@ -303,6 +303,37 @@ def test_a_full_disk_under_the_error_log_is_survived(stage):
     assert s.bugs == []
 
 
+# What the real nginx 1.22 logs of the same bytes, sent after one good request.
+@pytest.mark.parametrize(
+    ("sent", "logged"),
+    [
+        (b"garbage\r\n\r\n", "400|-|-|-|-|-|garbage|2|0"),
+        (b"get / HTTP/1.1\r\n\r\n", "400|-|-|-|-|-|get / HTTP/1.1|2|0"),
+        (b"POST /x%zz HTTX/1.1\r\n\r\n", "400|-|-|-|-|-|POST /x%zz HTTX/1.1|2|0"),
+        (b"PUT /x?y HTTP/1.1\r\n\r\n", "400|PUT|/x?y|/x|y|HTTP/1.1|PUT /x?y HTTP/1.1|2|21"),
+        (b"FOO / HTTP/1.1\r\nHost: a b\r\n\r\n", "400|FOO|/|/|-|HTTP/1.1|FOO / HTTP/1.1|2|29"),
+        (b"\r\nPUT / HTTP/1.0\r\nA: \0\r\n\r\n", "400|PUT|/|/|-|HTTP/1.0|PUT / HTTP/1.0|2|26"),
+    ],
+)
+def test_of_a_request_that_cannot_be_read_what_could_be_is_logged(stage, sent, logged):
+    variables = "status request_method request_uri uri args server_protocol request connection_requests request_length"
+    s = logging(stage, "|".join(f"${name}" for name in variables.split()))
+    client = s.client()
+    client.send(get(b"/"))
+    client.receives(hello())
+    client.send(sent)
+    assert client.take().startswith(b"HTTP/1.1 400 ")
+    assert lines(s)[-1].decode() == logged
+
+
+def test_a_line_that_does_not_end_in_time_is_logged_without_a_method(stage):
+    s = logging(stage, "$status|$request_method|$request|$connection_requests")
+    client = s.client()
+    client.send(b"DELETE / HTTP/1.1")
+    s.advance(61)
+    assert lines(s) == [b"408|-|DELETE / HTTP/1.1|1"]
+
+
 # Error lines.
 
 

@@ -307,9 +307,8 @@ def test_the_same_block_with_bodies_below_and_above_the_buffer(stage):
     upstream = None
     for size in (10, 300, 20, 500):
         request = get(b"/", CHUNKED, method=b"PUT") + chunks(b"x" * size)
-        framing = b"Content-Length: %d" % size if size <= 100 else CHUNKED
-        body = b"x" * size if size <= 100 else chunks(b"x" * size)
-        upstream = exchange(s, client, upstream, request, sent_up(b"/", framing, method=b"PUT") + body)
+        expected = sent_up(b"/", b"Content-Length: %d" % size, method=b"PUT") + b"x" * size
+        upstream = exchange(s, client, upstream, request, expected)
 
 
 def test_two_lines_in_turn(stage):
@@ -416,7 +415,7 @@ def test_one_head_in_two_locations(stage):
 @pytest.mark.parametrize("size", [1, 99, 100, 101, 199, 200, 201, 5000, 70_000, 300_000])
 @pytest.mark.parametrize("arrival", ["with the head", "after it", "in pieces"])
 def test_a_body_with_a_length(stage, size, arrival):
-    s = stage(location='client_body_buffer_size = "100"')
+    s = stage(location='proxy_request_buffering = false\nclient_body_buffer_size = "100"')
     client = s.client()
     body = bytes(index % 251 for index in range(size))
     head = get(b"/", b"Content-Length: %d" % size, method=b"POST")
@@ -451,7 +450,7 @@ def test_a_body_with_a_length(stage, size, arrival):
 def test_a_chunked_body(stage, size, piece):
     if size // piece > 2000:
         pytest.skip("too many chunks")
-    s = stage(location='client_body_buffer_size = "100"')
+    s = stage(location='proxy_request_buffering = false\nclient_body_buffer_size = "100"')
     client = s.client()
     body = bytes(index % 251 for index in range(size))
     wire = get(b"/", CHUNKED, method=b"POST") + chunks(*[body[at : at + piece] for at in range(0, size, piece)])
@@ -496,7 +495,7 @@ def test_no_peer_is_chosen_before_a_small_body_is_there(stage):
 
 
 def test_a_large_body_is_streamed_as_it_comes(stage):
-    s = stage(location='client_body_buffer_size = "10"')
+    s = stage(location='proxy_request_buffering = false\nclient_body_buffer_size = "10"')
     client = s.client()
     client.send(get(b"/", b"Content-Length: 30", method=b"PUT"))
     upstream = s.peers[0].accept()
@@ -513,7 +512,7 @@ def test_a_large_body_is_streamed_as_it_comes(stage):
 
 
 def test_a_chunked_body_over_the_buffer_for_a_1_0_upstream_is_read_whole(stage):
-    s = stage(location='client_body_buffer_size = "10"\nproxy_http_version = "1.0"')
+    s = stage(location='proxy_request_buffering = false\nclient_body_buffer_size = "10"\nproxy_http_version = "1.0"')
     client = s.client()
     client.send(get(b"/", CHUNKED, method=b"POST") + chunks(b"x" * 50, last=False))
     s.peers[0].is_unvisited()
@@ -525,7 +524,7 @@ def test_a_chunked_body_over_the_buffer_for_a_1_0_upstream_is_read_whole(stage):
 def test_a_slow_upstream_holds_the_client_back(stage, tmp_path, framing):
     """The worker reads no more from the client than the upstream takes: its memory is bounded whatever the body's size."""
     peer = Peer(f"{tmp_path}/up.sock")
-    s = stage(peers=[peer], location='client_max_body_size = 0\nclient_body_buffer_size = "1k"')
+    s = stage(peers=[peer], location='client_max_body_size = 0\nproxy_request_buffering = false\nclient_body_buffer_size = "1k"')
     client = s.client()
     size = 50_000_000
     field = b"Content-Length: %d" % size if framing == "length" else CHUNKED
@@ -547,7 +546,7 @@ def test_a_slow_upstream_holds_the_client_back(stage, tmp_path, framing):
 
 
 def test_an_interrupted_upload_is_not_a_complete_request(stage):
-    s = stage(location='client_body_buffer_size = "10"')
+    s = stage(location='proxy_request_buffering = false\nclient_body_buffer_size = "10"')
     client = s.client()
     client.send(get(b"/", CHUNKED, method=b"PUT") + chunks(b"x" * 50, last=False))
     upstream = s.peers[0].accept()
@@ -564,7 +563,7 @@ def test_an_interrupted_upload_is_not_a_complete_request(stage):
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.parametrize("slowly", [False, True])
 def test_an_early_answer_ends_the_upload_and_its_connection(stage, framing, slowly):
-    s = stage(location='client_body_buffer_size = "10"')
+    s = stage(location='proxy_request_buffering = false\nclient_body_buffer_size = "10"')
     client = s.client()
     field = b"Content-Length: 100" if framing == "length" else CHUNKED
     client.send(get(b"/", field, method=b"POST"))
@@ -588,7 +587,7 @@ def test_an_early_answer_ends_the_upload_and_its_connection(stage, framing, slow
 def test_an_early_answer_to_an_upload_that_stalls_at_the_upstream(stage, tmp_path):
     """The upstream answers without reading: the sender waits for room and must hear of the answer."""
     peer = Peer(f"{tmp_path}/up.sock")
-    s = stage(peers=[peer], location='client_max_body_size = 0\nclient_body_buffer_size = "1k"')
+    s = stage(peers=[peer], location='client_max_body_size = 0\nproxy_request_buffering = false\nclient_body_buffer_size = "1k"')
     client = s.client()
     client.send(get(b"/", b"Content-Length: 100000000", method=b"POST"))
     upstream = peer.accept()
@@ -601,7 +600,7 @@ def test_an_early_answer_to_an_upload_that_stalls_at_the_upstream(stage, tmp_pat
 @pytest.mark.parametrize("tcp", [False, True])
 def test_an_upstream_that_answers_and_closes_in_the_middle_of_an_upload(stage, tmp_path, tcp):
     peer = Peer() if tcp else Peer(f"{tmp_path}/up.sock")
-    s = stage(peers=[peer], location='client_body_buffer_size = "10"')
+    s = stage(peers=[peer], location='proxy_request_buffering = false\nclient_body_buffer_size = "10"')
     client = s.client()
     client.send(get(b"/", b"Content-Length: 1000", method=b"POST") + b"x" * 100)
     upstream = peer.accept()
@@ -615,9 +614,10 @@ def test_an_upstream_that_answers_and_closes_in_the_middle_of_an_upload(stage, t
 
 @pytest.mark.parametrize("end", ["close", "reset"])
 def test_an_upstream_that_leaves_in_the_middle_of_an_upload_is_a_502(stage, end):
-    s = stage(peers=2, location='client_body_buffer_size = "10"')
+    s = stage(peers=2, location='proxy_request_buffering = false\nclient_body_buffer_size = "10"')
     client = s.client()
     client.send(get(b"/", b"Content-Length: 1000", method=b"PUT") + b"x" * 100)
+    client.send(b"x" * 100)
     upstream = s.peers[0].accept()
     upstream.pull_all()
     upstream.close() if end == "close" else upstream.reset()
@@ -628,7 +628,7 @@ def test_an_upstream_that_leaves_in_the_middle_of_an_upload_is_a_502(stage, end)
 
 
 def test_an_upstream_that_leaves_before_anything_was_taken_from_the_client_is_retried(stage):
-    s = stage(peers=2, location='client_body_buffer_size = "10"')
+    s = stage(peers=2, location='proxy_request_buffering = false\nclient_body_buffer_size = "10"')
     client = s.client()
     client.send(get(b"/", b"Content-Length: 100", method=b"PUT"))
     first = s.peers[0].accept()
@@ -643,7 +643,7 @@ def test_an_upstream_that_leaves_before_anything_was_taken_from_the_client_is_re
 
 
 def test_expect_continue_of_a_large_body(stage):
-    s = stage(location='client_body_buffer_size = "10"')
+    s = stage(location='proxy_request_buffering = false\nclient_body_buffer_size = "10"')
     client = s.client()
     client.send(get(b"/", b"Content-Length: 100", b"Expect: 100-continue", method=b"PUT"))
     client.receives(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -865,7 +865,9 @@ def test_an_answer_is_relayed_where_no_other_may_be_asked(stage, peers, method):
 
 
 def test_an_answer_to_an_upload_that_was_streamed_is_relayed(stage):
-    s = stage(peers=2, location='proxy_next_upstream = "http_503"\nclient_body_buffer_size = "10"')
+    s = stage(
+        peers=2, location='proxy_next_upstream = "http_503"\nproxy_request_buffering = false\nclient_body_buffer_size = "10"'
+    )
     client = s.client()
     client.send(get(b"/", b"Content-Length: 100", method=b"PUT") + b"x" * 50)
     client.send(b"x" * 50)
@@ -1136,7 +1138,7 @@ def test_after_a_dead_idle_connection_a_refused_one_is_a_failure(stage):
 
 def test_an_upload_that_is_streamed_over_a_dead_idle_connection(stage):
     """What was taken from the client is gone, but nothing was taken before the connection showed that it is dead."""
-    s = stage(location='client_body_buffer_size = "10"')
+    s = stage(location='proxy_request_buffering = false\nclient_body_buffer_size = "10"')
     client = s.client()
     upstream = exchange(s, client, None)
     client.sock.send(get(b"/up", b"Content-Length: 100", method=b"PUT"))
@@ -1575,7 +1577,10 @@ def test_proxy_read_timeout_does_not_run_while_the_client_is_slow(stage):
 
 def test_proxy_send_timeout(stage, tmp_path):
     peer = Peer(f"{tmp_path}/up.sock")
-    s = stage(peers=[peer], location='proxy_send_timeout = "5s"\nclient_max_body_size = 0\nclient_body_buffer_size = "1k"')
+    s = stage(
+        peers=[peer],
+        location='proxy_send_timeout = "5s"\nclient_max_body_size = 0\nproxy_request_buffering = false\nclient_body_buffer_size = "1k"',
+    )
     client = s.client()
     client.send(get(b"/", b"Content-Length: 10000000", method=b"PUT"))
     upstream = peer.accept()

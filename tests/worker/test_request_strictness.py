@@ -498,7 +498,7 @@ def test_good_chunks_are_decoded_and_trailers_dropped(stage, body, slowly):
 
 def test_bad_chunks_after_a_body_too_large_for_the_buffer_cut_the_upstream(stage):
     """What was sent upstream is not a complete request: the upstream must see the connection end inside the body."""
-    s = stage(location='client_body_buffer_size = "100"')
+    s = stage(location="proxy_request_buffering = false")
     client = s.client()
     client.send(chunked(chunks(b"x" * 200, last=False)))
     upstream = s.peers[0].accept()

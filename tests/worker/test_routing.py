@@ -127,7 +127,7 @@ def test_a_space_or_control_does_not_reach_the_request_line_of_an_upstream(front
 FALLBACK = """
 client_body_buffer_size 10;
 server { listen 127.0.0.1:8080;
-    location / { error_page 502 = @second; proxy_pass http://FIRST; }
+    location / { error_page 502 = @second; proxy_request_buffering off; proxy_pass http://FIRST; }
     location @second { proxy_pass http://SECOND; }
 }
 """

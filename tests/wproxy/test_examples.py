@@ -30,7 +30,7 @@ REFUSED = {
     "kubernetes": "listen:ssl",
     "laravel": "fastcgi_pass",
     "mastodon": "listen:ssl",
-    "migrated": "auth_request limit_req proxy_cookie_flags set_real_ip_from",
+    "migrated": "auth_request limit_req set_real_ip_from",
     "minio": "",
     "modern": "listen:quic listen:ssl ssl_reject_handshake",
     "nextcloud": "fastcgi_pass listen:ssl",

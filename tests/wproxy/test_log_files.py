@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -143,3 +146,19 @@ def test_a_device_is_no_file(path):
     fileno = open_for_appending(path)
     assert not may_take_back(fileno)
     os.close(fileno)
+
+
+@pytest.mark.parametrize("path", ["/dev/stdout", "/proc/self/fd/1", "/dev/fd/1"])
+def test_our_own_output_is_a_log_even_where_it_cannot_be_opened_by_name(path):
+    ours, theirs = socket.socketpair()  # as a service manager's journal: open() of it is ENXIO
+    script = f"import os; from wproxy.log_files import open_for_appending; os.write(open_for_appending({path!r}), b'line\\n')"
+    with ours, theirs:
+        subprocess.run([sys.executable, "-c", script], stdout=theirs, check=True, timeout=20)
+        assert ours.recv(100) == b"line\n"
+
+
+def test_another_socket_is_no_log(tmp_path):
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "socket"))
+    with listener, pytest.raises(OSError, match="No such device"):
+        open_for_appending(str(tmp_path / "socket"))

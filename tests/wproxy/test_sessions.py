@@ -1,10 +1,17 @@
-"""The table of sessions that all workers share: what it remembers, what it gives up, and what half an entry is."""
+"""The table of sessions that all workers share: what it remembers, what it gives up, and what workers do to each other."""
 
 from __future__ import annotations
 
+import mmap
+import os
+import random
+from array import array
+
 import pytest
 
-from wproxy.sessions import ENTRY_WORDS, WAYS, SessionTable, check_of, session_memory
+from wproxy.record_locks import RecordLocks
+from wproxy.sessions import ENTRY_WORDS, WAYS, SessionTable, session_memory
+from wproxy.shared import TOTAL_WORDS
 
 BUCKET = ENTRY_WORDS * WAYS
 
@@ -64,30 +71,82 @@ def test_places_of_sessions_whose_time_is_over_are_taken_first():
     assert [number for number in range(WAYS) if not table.find(b"%d" % number, 1600)] == [3]
 
 
-@pytest.mark.parametrize("word", range(3))
-def test_an_entry_that_was_written_by_half_is_none(words, word):
-    table = SessionTable(words, 600)
+def test_whatever_instruction_a_writer_was_killed_at_no_wrong_peer_is_found():
+    """Every prefix of the stores that give the place of one session to another."""
+    table = SessionTable(memoryview(bytearray(BUCKET * 8)).cast("Q"), 600)
     table.store(b"one", 7, 1000, creates=True)
-    place = next(index for index in range(0, len(words), ENTRY_WORDS) if words[index])
-    words[place + word] ^= 0x10
-    assert table.find(b"one", 1000) == 0
-    table.store(b"one", 8, 1001, creates=True)
-    assert table.find(b"one", 1001) == 8, "and its place can be used again"
-
-
-def test_whatever_instruction_a_writer_was_killed_at_no_wrong_peer_is_found(words):
-    """Every prefix of the stores of a change, from one peer to another."""
-    table = SessionTable(words, 600)
-    table.store(b"one", 7, 1000, creates=True)
-    place = next(index for index in range(0, len(words), ENTRY_WORDS) if words[index])
-    key = words[place]
-    stores = [(3, 0), (0, key), (1, 8), (2, 1001), (3, check_of(key, 8, 1001))]
+    before = table._words.tolist()
+    for number in range(WAYS - 1):
+        table.store(b"%d" % number, 9, 1001, creates=True)
+    full = table._words.tolist()
+    table.store(b"new", 8, 1002, creates=True)
+    place = next(index for index in range(0, BUCKET, ENTRY_WORDS) if before[index])
+    stores = [(place + 1, 0), (place, table._words[place]), (place + 1, table._words[place + 1])]
+    found = []
     for count in range(len(stores) + 1):
-        words[place : place + 4] = memoryview(bytearray(32)).cast("Q")
-        table.store(b"one", 7, 1000, creates=True)
-        for offset, value in stores[:count]:
-            words[place + offset] = value
-        assert table.find(b"one", 1001) == {0: 7, len(stores): 8}.get(count, 0)
+        table._words[:] = memoryview(array("Q", full))
+        for word, value in stores[:count]:
+            table._words[word] = value
+        found.append((table.find(b"one", 1002), table.find(b"new", 1002)))
+    assert found == [(7, 0), (0, 0), (0, 0), (0, 8)]
+
+
+def test_a_bucket_that_is_locked_is_not_waited_for(words):
+    class Taken:
+        """Locks that another process has."""
+
+        tries = 0
+
+        def try_lock(self, word: int) -> bool:
+            assert word >= TOTAL_WORDS
+            self.tries += 1
+            return False
+
+    locks = Taken()
+    table = SessionTable(words, 600, locks)  # type: ignore[arg-type]
+    table.store(b"one", 7, 1000, creates=True)
+    assert table.find(b"one", 1000) == 0
+    assert 0 < locks.tries < 1000
+
+
+def be_a_worker(words, fileno: int, sessions: range, seed: int) -> None:
+    """Create, use and look for sessions of which everybody knows where they belong; killed when it finds a wrong one."""
+    chance = random.Random(seed)
+    table = SessionTable(words, 600, RecordLocks(fileno), "zone")
+    for turn in range(3000):
+        number = chance.choice(sessions)
+        session = b"%d" % number
+        table.store(session, number + 1, 1000 + turn // 30, creates=True)
+        if table.find(session, 1000 + turn // 30) not in (0, number + 1):
+            os._exit(3)
+
+
+@pytest.mark.parametrize(("sessions", "stay"), [(WAYS, True), (5 * WAYS, False)])
+def test_workers_that_write_at_once_never_mix_up_two_sessions(sessions, stay):
+    """All in one bucket, as many as there are places for, or more: then they push each other out, but never into a wrong entry."""
+    mapping = mmap.mmap(-1, BUCKET * 8)
+    words = memoryview(mapping).cast("B").cast("Q")
+    fileno = os.memfd_create("locks")
+    pids = []
+    for seed in range(4):
+        pid = os.fork()
+        if not pid:
+            try:
+                be_a_worker(words, fileno, range(sessions), seed)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        pids.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * 4
+    table = SessionTable(words, 600, RecordLocks(fileno), "zone")
+    found = {number: table.find(b"%d" % number, 1100) for number in range(sessions)}
+    os.close(fileno)
+    assert all(value in (0, number + 1) for number, value in found.items())
+    assert len([value for value in found.values() if value]) == WAYS
+    if stay:
+        assert all(found.values()), "each has a place"
+    keys = words[::ENTRY_WORDS].tolist()
+    assert len(set(keys)) == WAYS, "no session has two places"
 
 
 def test_the_memory_of_a_zone_is_the_same_after_a_reload():

@@ -102,7 +102,7 @@ def read(name: str, request: Request) -> bytes | None:
         ("connection", b"5"),
         ("connection_requests", b"3"),
         ("connection_time", b"0.000"),
-        ("pid", b"%d" % os.getpid()),
+        pytest.param("pid", b"%d" % os.getpid(), id="pid"),  # by this name in all processes of one test run
         ("hostname", os.uname().nodename.lower().encode()),
     ],
 )

@@ -7,18 +7,22 @@ tried again: what fails from then on cuts the client's connection, so that it ca
 
 from __future__ import annotations
 
+from worker.content.accelerated import answer_elsewhere
 from worker.content.pages import error_response
 from worker.http1.response import ResponseHead
 from worker.logs import log_request
 from worker.loop import READ, park
 from worker.stream import Stream
-from worker.upstream.connect import connect
+from worker.upstream.answers import SentElsewhere
+from worker.upstream.connect import CannotConnect, connect
 from worker.upstream.failing import CONNECTING, READING_HEAD, cause_of, failure_of, log_failure
 from worker.upstream.incoming import receive_head, receive_rest_of_head, respond
-from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, body_at_hand, collect_body, finish_request, start_request
+from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, body_at_hand, outgoing_of
 from worker.upstream.peers import Group, LivePeer
 from worker.upstream.protocols import UpstreamProtocol
+from worker.upstream.sending import finish_request, start_request
 from wproxy.config.model import Location
+from wproxy.directives.proxy_headers import LocalAddress, parse_local_address
 from wproxy.failures import TimedOut, UpstreamFailure
 from wproxy.http import Attempt, Request, Response
 
@@ -35,12 +39,16 @@ async def proxy_request(request: Request) -> Response:
     group: Group = location.group
     clock = request.client.clock
     body = request.body
-    if body is None:
+    reshape = location.reshape
+    if body is None and reshape is None:
         outgoing = BODILESS if request.fields.content_length < 0 else EMPTY
     else:
-        outgoing = body.collected or body_at_hand(body) or await collect_body(body, location)
-        body.collected = outgoing
-        body.data = outgoing.at_hand if outgoing.rest is None else None
+        made = body_at_hand(body, location) if reshape is None else None
+        if made is None:
+            made = await (outgoing_of(request, body) if reshape is None else reshape(request))
+            if made is None:
+                return body_not_kept(request)
+        outgoing = made
         if outgoing.consumed:
             return body_is_gone(request)
     protocol: UpstreamProtocol = location.protocol
@@ -59,8 +67,8 @@ async def proxy_request(request: Request) -> Response:
                 return no_live_upstreams(request, group)
         if again is None:
             attempt = Attempt(peer.name, clock.now)
-            if attempts and not tried:
-                attempt.begins_group = True
+            if attempts:
+                follow(attempt, group, tried)
             attempts.append(attempt)
         upstream = group.take_idle(peer, request.method in NON_IDEMPOTENT, location)
         try:
@@ -68,7 +76,7 @@ async def proxy_request(request: Request) -> Response:
                 upstream = await open_connection(request, peer, attempt)
             unsent = start_request(head, outgoing, upstream, attempt)
             is_whole = True
-            if unsent is not None or outgoing.rest is not None:
+            if unsent is not None or outgoing.has_more:
                 is_whole = await finish_request(request, outgoing, upstream, unsent, attempt)
             # The answer cannot be there yet: park first, and save a refused recv. The whole head must come in time.
             sent_at = clock.now
@@ -84,6 +92,9 @@ async def proxy_request(request: Request) -> Response:
                 if intercepts(request, received[0].status):
                     return intercepted(request, received[0], upstream, peer, attempt)
             response = respond(request, received, upstream, peer, attempt, is_whole)
+        except SentElsewhere as elsewhere:
+            leave(request, upstream, peer, attempt)
+            return await answer_elsewhere(request, elsewhere)
         except (UpstreamFailure, TimedOut, OSError) as error:
             failure = blame(error, upstream, attempt)
             if failure.is_dead_idle and may_repeat(request, outgoing):
@@ -94,6 +105,10 @@ async def proxy_request(request: Request) -> Response:
             tried |= peer.bit
             if not may_try_next(request, failure, outgoing, tried, first_try):
                 return failed(request, failure)
+        except CannotConnect as error:
+            leave(request, upstream, peer, attempt)
+            log_request(request, error.level, str(error))
+            return error_response(request, 500, location.server_token)
         except BaseException:
             # The client left, or it is our own fault: nothing speaks against the peer.
             group.count_success(peer, attempt)
@@ -106,13 +121,35 @@ async def proxy_request(request: Request) -> Response:
             return response
 
 
+def follow(attempt: Attempt, group: Group, tried: int) -> None:
+    """An attempt that is not the first: one more of this location's, or the first after another location's."""
+    if not tried:
+        attempt.begins_group = True
+    elif group.retries is not None:
+        attempt.is_retry = True
+        group.retries.count_retry(int(group.clock.now))
+
+
 async def open_connection(request: Request, peer: LivePeer, attempt: Attempt) -> Stream:
-    """A new connection to the peer. Raises UpstreamFailure."""
+    """A new connection to the peer. Raises UpstreamFailure, CannotConnect."""
     location = request.location
-    upstream = await connect(request.client.worker.loop, location.group, peer, location.proxy_connect_timeout)
+    local = local_address(request, location.proxy_bind) if location.proxy_bind is not None else None
+    loop = request.client.worker.loop
+    upstream = await connect(loop, location.group, peer, location.proxy_connect_timeout, local, location.proxy_socket_keepalive)
     attempt.connect_time = request.client.clock.now - attempt.started
     location.group.opened(upstream, location)
     return upstream
+
+
+def local_address(request: Request, bind: LocalAddress) -> tuple[str, int] | None:
+    """What proxy_bind binds a connection to; None for nothing (nginx: ngx_http_upstream_set_local)."""
+    if bind.text is None:
+        return None
+    text = bind.text.evaluate(request).decode("latin-1")
+    address = parse_local_address(text) if text else None
+    if text and address is None:
+        log_request(request, "error", f'invalid local address "{text}"')
+    return address
 
 
 def intercepts(request: Request, status: int) -> bool:
@@ -125,13 +162,20 @@ def intercepted(request: Request, head: ResponseHead, upstream: Stream, peer: Li
     """The built-in page for an upstream's error, for error_page to replace. What a client needs to log in goes with it."""
     request.upstream_head = head
     attempt.status = head.status
-    attempt.header_time = attempt.response_time = request.client.clock.now - attempt.started
-    request.location.group.count_success(peer, attempt)
-    upstream.close()
+    attempt.header_time = request.client.clock.now - attempt.started
+    leave(request, upstream, peer, attempt)
     response = mark_failure(request, error_response(request, head.status, request.location.server_token))
     if head.status == 401:
         response.fields.lines = tuple((name, value) for lower, name, value in head.lines if lower == b"www-authenticate")
     return response
+
+
+def leave(request: Request, upstream: Stream | None, peer: LivePeer, attempt: Attempt) -> None:
+    """End an exchange that went well, the rest of which nobody wants."""
+    attempt.response_time = request.client.clock.now - attempt.started
+    request.location.group.count_success(peer, attempt)
+    if upstream is not None:
+        upstream.close()
 
 
 # Policy.
@@ -160,7 +204,21 @@ def may_try_next(request: Request, failure: UpstreamFailure, outgoing: Outgoing,
     if made >= location.group.tries or (tries and made >= tries):
         return False
     limit = location.proxy_next_upstream_timeout
-    return not limit or request.client.clock.now - first_try < limit
+    if limit and request.client.clock.now - first_try >= limit:
+        return False
+    return location.proxy_next_upstream_budget is None or is_affordable(request, location, failure)
+
+
+def is_affordable(request: Request, location: Location, failure: UpstreamFailure) -> bool:
+    """Whether the upstream's budget has room for one more retry; said in the log and in the end cause when it has not."""
+    budget = location.proxy_next_upstream_budget
+    group: Group = location.group
+    if budget is None or group.retries is None or group.retries.allows(budget, int(request.client.clock.now)):
+        return True
+    failure.why_last = f"the retries of upstream {group.name} are used up{location.described('proxy_next_upstream_budget')}"
+    log_request(request, "error", f"no other peer is tried, {failure.why_last}")
+    request.end_cause = cause_of(request, failure)
+    return False
 
 
 # Failures.
@@ -220,12 +278,17 @@ def mark_failure(request: Request, response: Response) -> Response:
 
 def body_is_gone(request: Request) -> Response:
     """The answer when an error page or the like has led here, after another upstream took what no buffer holds of the body."""
-    text = "the request body, larger than its buffer, has gone to another upstream already"
-    setting = request.location.described("client_body_buffer_size")
-    log_request(request, "error", text, setting=setting)
-    request.end_cause = f"{text}{setting}"
+    text = "the request body has gone to another upstream already and was not kept (proxy_request_buffering off)"
+    log_request(request, "error", text)
+    request.end_cause = text
     request.keepalive = False
     return error_response(request, 502, request.location.server_token)
+
+
+def body_not_kept(request: Request) -> Response:
+    """The answer when the disk has no room for a body, or the like; why has been logged."""
+    request.end_cause = "the request body could not be written to a temporary file"
+    return error_response(request, 500, request.location.server_token)
 
 
 def no_live_upstreams(request: Request, group: Group) -> Response:

@@ -67,6 +67,8 @@ def proxying_to_variable(location: Location, worker: Worker) -> Callable[[Reques
                     copies.clear()
                     resolved.clear()
                 copy = copies[key] = copy_for(location, target, group)
+                if location.proxy_next_upstream_budget is not None:
+                    group.count_retries(worker.assignment.workers)
             if address is not None:
                 resolved[key] = address
         request.location = copy

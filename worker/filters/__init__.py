@@ -15,6 +15,8 @@ from worker.filters.charset import charset_filter
 from worker.filters.gunzip import gunzip_filter
 from worker.filters.gzip import gzip_filter
 from worker.filters.headers import headers_filter
+from worker.filters.proxied import ranges_filter, trailers_filter
+from worker.filters.store import store_filter
 from worker.filters.sub_filter import sub_filter
 from worker.filters.zstd import zstd_filter
 from wproxy.config.model import Location
@@ -35,8 +37,9 @@ class BodyFilter(Protocol):
         """What the fields of a response become whose body is left as it is; None where it would be changed."""
 
 
-# In nginx's order. Of the codings that a client takes the first is chosen.
+# In nginx's order; what is stored is what came. Of the codings that a client takes the first is chosen.
 FILTERS: tuple[Callable[[Location], Filter | None], ...] = (
+    store_filter,
     headers_filter,
     gunzip_filter,
     sub_filter,
@@ -44,6 +47,8 @@ FILTERS: tuple[Callable[[Location], Filter | None], ...] = (
     brotli_filter,
     zstd_filter,
     gzip_filter,
+    ranges_filter,
+    trailers_filter,
 )
 
 

@@ -2,6 +2,9 @@
 
 What an upstream names stays. With `override_charset` nginx would convert the text; nothing is converted here (`charset_map` is
 accepted only), and as in an nginx without a `charset_map` for the two the error log says so. Redirects 301 and 302 get no name.
+
+X-Accel-Charset of an upstream is stronger than all that, also for the file that its X-Accel-Redirect leads to. (nginx takes no
+notice of a name that no directive mentions: that is a matter of how it numbers them, and not of what was asked for.)
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import re
 from collections.abc import Callable
 
 from worker.logs import log_request
+from worker.upstream.failing import READING_HEAD
 from worker.upstream.protocols.http import checked
 from wproxy.config.model import Location
 from wproxy.http import Request, Response, ResponseFields
@@ -47,7 +51,7 @@ def charset_of(request: Request, content_type: bytes, response: Response | None 
     """The name to be added to this Content-Type; b"" for none. response: what it is for, None for a file of ours."""
     location = request.location
     template = location.charset
-    if template is None:
+    if template is None or request.accel_charset is not None:
         return b""
     named_already = _NAMED(content_type)
     kind = content_type if named_already is None else content_type[: named_already.start()]
@@ -56,12 +60,30 @@ def charset_of(request: Request, content_type: bytes, response: Response | None 
     if named_already is not None and not location.override_charset:
         return b""
     name = checked(template.constant if template.constant is not None else template.evaluate(request))
-    if named_already is not None and named_already[1].lower() != name.lower():
-        theirs, ours = named_already[1].decode("latin-1"), name.decode("latin-1")
-        where = "while reading response header from upstream"
-        log_request(request, "error", f'no "charset_map" between the charsets "{theirs}" and "{ours}" {where}')
-        return b""
-    return name
+    return name if may_name(request, named_already, name) else b""
+
+
+def may_name(request: Request, named_already: re.Match[bytes] | None, name: bytes, doing: str = READING_HEAD) -> bool:
+    """Whether a text may be said to be in this character set: not where it would have to be converted for that; logged then."""
+    if named_already is None or named_already[1].lower() == name.lower():
+        return True
+    theirs, ours = named_already[1].decode("latin-1"), name.decode("latin-1")
+    log_request(request, "error", f'no "charset_map" between the charsets "{theirs}" and "{ours}" while {doing}')
+    return False
+
+
+def with_accel_charset(request: Request, fields: ResponseFields, doing: str = READING_HEAD) -> ResponseFields:
+    """The fields with what X-Accel-Charset asked for; the same ones where it asked for nothing, or cannot have it."""
+    name, content_type = request.accel_charset, fields.content_type
+    if name is None or not content_type:
+        return fields
+    named_already = _NAMED(content_type)
+    if not may_name(request, named_already, name, doing):
+        return fields
+    changed = named(fields, name)
+    if fields.status in (301, 302):
+        changed.content_type = content_type if named_already is None else content_type[: named_already.start()]
+    return changed
 
 
 def is_named(location: Location, kind: bytes) -> bool:

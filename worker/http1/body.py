@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker.http1.chunked import ChunkedDecoder, ChunkError
+from worker import pipes
+from worker.http1.chunked import BodyTooLarge, ChunkedDecoder, ChunkError
 from worker.http1.response import CHUNKED, LENGTH, UNTIL_CLOSE
 from worker.loop import READ, park
-from worker.pipes import Pipe
+from worker.pipes import Pipe, is_plain
 from worker.stream import BIG_CHUNK, CHUNK, Stream
+from worker.temporary_files import TemporaryFile
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
 
 BODY_TIMED_OUT = "client timed out (110: Connection timed out) while sending the request body"
+ENDED_EARLY = "client prematurely closed connection while sending the request body"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -23,7 +26,8 @@ class RequestBody:
     """The body of a request.
 
     length: what Content-Length says, or -1 when it is chunked. limit: client_max_body_size, 0 for none; timeout:
-    client_body_timeout. finished: it has been read to its end, and `leftover` is what came after it.
+    client_body_timeout. received: bytes of payload read so far. finished: it has been read to its end, and `leftover` is what
+    came after it. data: all of it, when it is in memory; file: the path of its temporary file, when it has one with a name.
     """
 
     __slots__ = (
@@ -31,7 +35,9 @@ class RequestBody:
         "_pending",
         "collected",
         "data",
+        "file",
         "finished",
+        "kept",
         "leftover",
         "length",
         "limit",
@@ -43,12 +49,14 @@ class RequestBody:
 
     def __init__(self, stream: Stream, at_hand: bytes, length: int, owes_continue: bool) -> None:
         self.stream = stream
-        self.data: bytes | None = None  # all of it, when it has been read and is in memory
         self.collected: Any = None  # worker.upstream.outgoing.Outgoing, when it has been read to be sent on
+        self.data: bytes | None = None
+        self.file: bytes | None = None
+        self.kept: TemporaryFile | None = None
         self.length = length
         self.limit = 0
         self.timeout = 60.0
-        self.owes_continue = owes_continue
+        self.owes_continue = owes_continue and not at_hand  # who sends without waiting needs no answer
         self.received = 0
         self.finished = False
         self.leftover = b""
@@ -64,7 +72,13 @@ class RequestBody:
         self.received = length
         self.finished = True
         self.leftover = data[length:]
-        return data[:length]
+        self.data = data = data[:length]
+        return data
+
+    def take_at_hand(self) -> bytes:
+        """The payload of what was read with the head; may finish the body. Raises ClientError (400, 413)."""
+        data, self._pending = self._pending, b""
+        return self._take(data) if data else b""
 
     async def read(self) -> bytes:
         """The next piece, b"" at the end. Raises ClientError (400, 408, 413), ClientGone."""
@@ -78,6 +92,61 @@ class RequestBody:
                 return piece
         return b""
 
+    async def read_into(self, file: TemporaryFile) -> int:
+        """Append the next piece to a file; how many bytes, 0 at the end. Raises what `read` does, and DiskTrouble.
+
+        Where a length is known and nothing is encrypted the bytes do not pass through Python.
+        """
+        while self.moves_by_itself():
+            pipe = pipes.pool.take()
+            if pipe is None:
+                break
+            try:
+                moved = self.fill(pipe)
+                file.take_out(pipe)
+                return moved
+            except BlockingIOError:
+                pass  # nothing is there yet: the pipe is not kept for that
+            finally:
+                pipes.pool.give_back(pipe)
+            await self.wait()
+        piece = await self.read()
+        file.write(piece)
+        return len(piece)
+
+    def moves_by_itself(self) -> bool:
+        """Whether all that is still to come can be moved by the kernel: nothing is to be decoded, and there is something."""
+        return self._decoder is None and not self._pending and not self.finished and is_plain(self.stream)
+
+    def fill(self, pipe: Pipe) -> int:
+        """Move what has come, as far as it is of this body, into an empty pipe; how many bytes.
+
+        Raises BlockingIOError when nothing has, ClientError(400), ClientGone.
+        """
+        self._send_continue()
+        left = self.length - self.received
+        try:
+            moved = pipe.fill(self.stream.fd, min(left, pipe.capacity))
+        except BlockingIOError:
+            raise
+        except OSError:
+            raise ClientGone from None
+        if not moved:
+            raise ClientError(400, ENDED_EARLY)
+        self.received += moved
+        self.finished = moved == left
+        return moved
+
+    def keep_in(self, file: TemporaryFile) -> None:
+        """Remember the file that the body is read into, to close it with the request."""
+        self.kept = file
+        self.file = file.name.encode("utf-8", "surrogateescape")
+
+    def close(self) -> None:
+        """Give up the temporary file, if there is one; what has been collected can't be sent any more."""
+        if self.kept is not None:
+            self.kept.close()
+
     def _take(self, data: bytes) -> bytes:
         """The payload in bytes just read; notes the end."""
         decoder = self._decoder
@@ -89,15 +158,15 @@ class RequestBody:
                 data = data[:left]
             self.received += len(data)
             return data
+        decoder.limit = self.limit
         try:
             piece = decoder.feed(data)
         except ChunkError as error:
             raise ClientError(400, f"client sent invalid chunked body: {error}") from None
+        except BodyTooLarge as error:
+            reason = f"client intended to send too large chunked body: {error}"
+            raise ClientError(413, reason, "client_max_body_size") from None
         self.received += len(piece)
-        if self.limit and self.received > self.limit:
-            raise ClientError(
-                413, f"client intended to send too large chunked body: {self.received} bytes", "client_max_body_size"
-            )
         if decoder.finished:
             self.finished = True
             self.leftover = decoder.leftover
@@ -105,26 +174,34 @@ class RequestBody:
 
     async def _receive(self) -> bytes:
         stream = self.stream
-        if self.owes_continue:
-            self.owes_continue = False
-            try:
-                stream.send(CONTINUE)
-            except OSError:
-                raise ClientGone from None
+        self._send_continue()
         while True:
             try:
                 data = stream.recv(CHUNK if self.length < BIG_CHUNK else BIG_CHUNK)
             except BlockingIOError:
-                try:
-                    await park(stream, READ, self.timeout)
-                except TimedOut:
-                    raise ClientError(408, BODY_TIMED_OUT, "client_body_timeout") from None
+                await self.wait()
                 continue
             except OSError:
                 raise ClientGone from None
             if not data:
-                raise ClientError(400, "client prematurely closed connection while sending the request body")
+                raise ClientError(400, ENDED_EARLY)
             return data
+
+    def _send_continue(self) -> None:
+        """Tell a client that waits for it to go on. Raises ClientGone."""
+        if self.owes_continue:
+            self.owes_continue = False
+            try:
+                self.stream.send(CONTINUE)
+            except OSError:
+                raise ClientGone from None
+
+    async def wait(self) -> None:
+        """Wait until there is something to read. Raises ClientError(408)."""
+        try:
+            await park(self.stream, READ, self.timeout)
+        except TimedOut:
+            raise ClientError(408, BODY_TIMED_OUT, "client_body_timeout") from None
 
     def __repr__(self) -> str:
         return f"<request body {self.received} of {self.length}{' finished' if self.finished else ''}>"
@@ -175,6 +252,13 @@ class ResponseBody:
             if piece:
                 return piece
         return b""
+
+    @property
+    def trailers(self) -> tuple[tuple[bytes, bytes, bytes], ...]:
+        """(lower-case name, name, value) of the fields after a chunked body that was read to its end."""
+        if self._decoder is None:
+            return ()
+        return tuple((name.lower(), name, value) for name, value in self._decoder.trailers)
 
     async def wait(self) -> None:
         """Wait until there is something to be read. Raises UpstreamFailure."""

@@ -59,6 +59,15 @@ class ChunkError(ValueError):
     """The bytes are not a chunked body; the message says why."""
 
 
+class BodyTooLarge(Exception):
+    """A chunk is announced that leads beyond the limit. before: bytes of all chunks before it. size: its own."""
+
+    def __init__(self, before: int, size: int) -> None:
+        super().__init__(f"{before}+{size} bytes")
+        self.before = before
+        self.size = size
+
+
 def encode_chunk(data: bytes) -> bytes:
     """One chunk. No data is no chunk: a chunk of size 0 would end the body."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
@@ -67,11 +76,12 @@ def encode_chunk(data: bytes) -> bytes:
 class ChunkedDecoder:
     """Decodes one chunked body.
 
-    finished: the end was seen. leftover: the bytes after it.
+    finished: the end was seen. leftover: the bytes after it. limit: of the payload in bytes, 0 for none.
     trailers: (name, value) of the trailer section, without fields that have no business there.
     """
 
     __slots__ = (
+        "_announced",
         "_extension_bytes",
         "_held",
         "_remaining",
@@ -80,6 +90,7 @@ class ChunkedDecoder:
         "_trailer_lines",
         "finished",
         "leftover",
+        "limit",
         "trailers",
     )
 
@@ -89,13 +100,15 @@ class ChunkedDecoder:
         self.trailers: tuple[tuple[bytes, bytes], ...] = ()
         self._state = _SIZE
         self._remaining = 0
+        self.limit = 0
+        self._announced = 0  # payload of all chunks so far
         self._held = b""  # an incomplete line, or half of the CRLF after data
         self._extension_bytes = 0
         self._trailer_bytes = 0
         self._trailer_lines = 0
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next bytes, return the payload found in them; raises ChunkError."""
+        """Take the next bytes, return the payload found in them; raises ChunkError, BodyTooLarge."""
         if self.finished:
             self.leftover += data
             return b""
@@ -130,6 +143,9 @@ class ChunkedDecoder:
                         raise ChunkError("too large a chunk size")
                 position = end + 2
                 state = _DATA if remaining else _TRAILERS
+                if self.limit and self._announced + remaining > self.limit:
+                    raise BodyTooLarge(self._announced, remaining)
+                self._announced += remaining
             if state == _DATA:
                 end = position + remaining
                 if end > size:

@@ -79,7 +79,10 @@ class Renewal:
             changed = self._obey(line, each.server) or changed
         went = [self._forget(key) for key in [key for key in self._added if key not in keys]]
         if changed or went:
-            self.group.form()
+            group = self.group
+            if group.upstream.zone is not None and any(each.server is not None and each.server.max_conns for each in placed):
+                group.count_in_common()
+            group.form()
             if self.group.queue is not None:
                 self.group.queue.wake()
         return came, went

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from worker.pipes import Pipe
 from worker.stream import CHUNK, Stream
-from worker.temporary_files import open_temporary
+from worker.temporary_files import DiskTrouble, TemporaryFile
+from wproxy.directives.temporary_path import TemporaryPath
 
 # How much is written to a file at once, unless proxy_temp_file_write_size says so.
 WRITE_SIZE = 1 << 20
@@ -22,73 +23,78 @@ class Backlog:
     """Bytes that wait for a client.
 
     memory_limit, file_limit: of bytes in memory and in the file (0: no file). write_size: how much is written at once.
-    directory: of the file, None for the system's. complain: told a level and a text when the file is made, and when it fails.
+    place: of the file, None for the system's. complain: told a level and a text when the file is made, and when it fails.
     """
 
     __slots__ = (
-        "_begin", "_complain", "_directory", "_end", "_file", "_in_memory", "_pieces", "_tail", "file_limit", "memory_limit",
-        "write_size",
+        "_begin", "_complain", "_file", "_in_memory", "_pieces", "_place", "_tail", "file_limit", "memory_limit", "write_size",
     )  # fmt: skip
 
     def __init__(
-        self, memory_limit: int, file_limit: int, write_size: int, directory: str | None, complain: Callable[[str, str], None]
+        self,
+        memory_limit: int,
+        file_limit: int,
+        write_size: int,
+        place: TemporaryPath | None,
+        complain: Callable[[str, str], None],
     ) -> None:
         self.memory_limit = memory_limit
         self.file_limit = file_limit
         self.write_size = write_size
-        self._directory = directory
+        self._place = place
         self._complain = complain
         self._pieces: deque[memoryview] = deque()
         self._in_memory = 0
-        self._file = -1
-        self._begin = self._end = 0  # of what is in the file and not sent
+        self._file: TemporaryFile | None = None
+        self._begin = 0  # of what is in the file and not sent
         self._tail = memoryview(b"")  # what a file that failed did not take any more; it comes last
 
     def __len__(self) -> int:
-        return self._in_memory + self._end - self._begin + len(self._tail)
+        return self._in_memory + self._in_file + len(self._tail)
+
+    @property
+    def _in_file(self) -> int:
+        return self._file.size - self._begin if self._file is not None else 0
 
     def room(self, coming: int) -> int:
         """How many bytes may be added now, of so many that are still to come; 0: it is full."""
         if self._tail:
             return 0
         if self.goes_to_file(coming):
-            return min(self.file_limit - self._end, self.write_size)
+            written = self._file.size if self._file is not None else 0
+            return min(self.file_limit - written, self.write_size)
         return self.memory_limit - self._in_memory
 
     def goes_to_file(self, coming: int) -> bool:
         """Whether the next bytes go to the file: all those to come do not fit the memory, or older ones are there."""
         if not self.file_limit:
             return False
-        return self._end > self._begin or self._in_memory + coming > self.memory_limit
+        return self._in_file > 0 or self._in_memory + coming > self.memory_limit
 
     def add(self, data: bytes | memoryview, coming: int) -> None:
         """Keep these bytes, whatever the limits; so many more are to come after them."""
-        if not self.goes_to_file(len(data) + coming) or not self._has_file():
-            if self._end > self._begin:
-                self._tail = memoryview(bytes(self._tail) + data)
-            else:
-                self._pieces.append(memoryview(data))
-                self._in_memory += len(data)
-            return
-        view = memoryview(data)
-        try:
-            while view:
-                written = os.pwrite(self._file, view, self._end)
-                self._end += written
-                view = view[written:]
-        except OSError as error:
-            self._give_up(error)
-            self._tail = view
+        file = self._file_to_write() if self.goes_to_file(len(data) + coming) else None
+        if file is not None:
+            before = file.size
+            try:
+                file.write(data)
+            except DiskTrouble as trouble:
+                self._give_up(trouble)
+                self._tail = memoryview(data)[file.size - before :]
+        elif self._in_file:
+            self._tail = memoryview(bytes(self._tail) + data)
+        else:
+            self._pieces.append(memoryview(data))
+            self._in_memory += len(data)
 
     def add_from(self, pipe: Pipe) -> None:
         """Keep what the pipe holds, in the file if there is one; the pipe is empty afterwards."""
-        if self._has_file():
-            held = pipe.held
+        file = self._file_to_write()
+        if file is not None:
             try:
-                pipe.drain_to_file(self._file, self._end)
-            except OSError as error:
-                self._give_up(error)
-            self._end += held - pipe.held
+                file.take_out(pipe)
+            except DiskTrouble as trouble:
+                self._give_up(trouble)
         if pipe.held:
             self.file_limit = 0
             self.add(pipe.read(), 0)
@@ -107,49 +113,51 @@ class Backlog:
             else:
                 self._pieces[0] = piece[sent:]
             return sent
-        if self._begin == self._end:
+        file = self._file
+        if file is None or not self._in_file:
             sent = stream.send(self._tail[:most])
             self._tail = self._tail[sent:]
             return sent
-        count = min(self._end - self._begin, most)
+        count = min(self._in_file, most)
         if is_plain:
-            sent = os.sendfile(stream.fd, self._file, self._begin, count)
+            sent = os.sendfile(stream.fd, file.fileno, self._begin, count)
         else:
-            data = os.pread(self._file, min(count, CHUNK), self._begin)
+            data = file.read(self._begin, min(count, CHUNK))
             sent = stream.send(data) if data else 0
         if not sent:
             raise EOFError("a temporary file was truncated")
         self._begin += sent
-        if self._begin == self._end:
-            self._begin = self._end = 0
-            os.ftruncate(self._file, 0)
+        if self._begin == file.size:
+            self._begin = 0
+            file.empty()
         return sent
 
     def close(self) -> None:
         """Forget everything."""
         self._pieces.clear()
-        self._in_memory = self._begin = self._end = 0
+        self._in_memory = self._begin = 0
         self._tail = memoryview(b"")
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
-    def _has_file(self) -> bool:
-        """Whether there is a file to write to; it is made when it is needed first."""
+    def _file_to_write(self) -> TemporaryFile | None:
+        """The file, made when it is needed first; None when there is to be none."""
         if not self.file_limit:
-            return False
-        if self._file < 0:
+            return None
+        if self._file is None:
             try:
-                self._file = open_temporary(self._directory)
-            except OSError as error:
-                self._give_up(error)
-                return False
-            self._complain("warn", "an upstream response is buffered to a temporary file")
-        return True
+                self._file = TemporaryFile(self._place)
+            except DiskTrouble as trouble:
+                self._give_up(trouble)
+                return None
+            self._complain("warn", f"an upstream response is buffered to a temporary file {self._file.name}")
+        return self._file
 
-    def _give_up(self, error: OSError) -> None:
+    def _give_up(self, trouble: DiskTrouble) -> None:
         self.file_limit = 0
-        self._complain("crit", f"temporary file failed ({error.errno}: {error.strerror})")
+        name = self._file.name if self._file is not None else self._place or "in any place"
+        self._complain("crit", f'temporary file "{name}" failed ({trouble})')
 
     def __repr__(self) -> str:
-        return f"<backlog: {self._in_memory} in memory, {self._end - self._begin} in a file>"
+        return f"<backlog: {self._in_memory} in memory, {self._in_file} in a file>"

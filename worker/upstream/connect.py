@@ -13,16 +13,45 @@ from worker.upstream.peers import Group, LivePeer
 from wproxy.failures import TimedOut, UpstreamFailure
 
 
-async def connect(loop: Loop, group: Group, peer: LivePeer, seconds: float) -> Stream:
-    """A new connection to the peer; raises UpstreamFailure("error" or "timeout")."""
+class CannotConnect(Exception):
+    """A connection could not even be tried, and no peer is to blame. level: for the log."""
+
+    level = "alert"
+
+
+class CannotBind(CannotConnect):
+    """The address that it should come from cannot be had."""
+
+    level = "crit"
+
+
+async def connect(
+    loop: Loop,
+    group: Group,
+    peer: LivePeer,
+    seconds: float,
+    local: tuple[str, int] | None = None,
+    keepalive: bool = False,
+) -> Stream:
+    """A new connection to the peer; raises UpstreamFailure("error" or "timeout") and CannotConnect.
+
+    local: IP address and port that it comes from, port 0 for any. keepalive: let TCP look whether a silent peer is still there.
+    """
+    refusal = loop.lacks_room()
+    if refusal:
+        raise CannotConnect(f"{refusal} while {CONNECTING}")
     try:
         sock = socket.socket(peer.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     except OSError as error:
-        raise UpstreamFailure("error", f"socket() failed ({error.errno}: {error.strerror})", CONNECTING) from None
+        raise CannotConnect(f"socket() failed ({error.errno}: {error.strerror}) while {CONNECTING}") from None
     stream = Stream(loop, sock)
     try:
         if peer.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if keepalive:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if local is not None:
+                bind(sock, local)
         code = sock.connect_ex(peer.sockaddr)
         if code == errno.EINPROGRESS:
             loop.add(stream, READ | WRITE)
@@ -42,6 +71,23 @@ async def connect(loop: Loop, group: Group, peer: LivePeer, seconds: float) -> S
         raise
     stream.unexpected = lambda stream: group.lost(peer, stream)
     return stream
+
+
+def bind(sock: socket.socket, local: tuple[str, int]) -> None:
+    """Let the socket come from this address. Raises CannotBind."""
+    try:
+        if local[1]:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            # The port is chosen at connect, when the other end is known: far more connections than ports are possible.
+            sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+        sock.bind(local)
+    except OSError as error:
+        text = f"[{local[0]}]:{local[1]}" if ":" in local[0] else f"{local[0]}:{local[1]}"
+        raise CannotBind(f"bind({text}) failed ({error.errno}: {error.strerror}) while connecting to upstream") from None
+
+
+_BIND_ADDRESS_NO_PORT = 24  # linux/in.h; Python names it from 3.14 on
 
 
 def _refused(what: str, code: int) -> UpstreamFailure:

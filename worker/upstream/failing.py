@@ -41,7 +41,8 @@ def blamed_setting(request: Request, failure: UpstreamFailure) -> str:
 
 def cause_of(request: Request, failure: UpstreamFailure) -> str:
     """The end cause of a request that failed like this."""
-    return f"upstream: {failure.reason} while {failure.doing}{blamed_setting(request, failure)}"
+    why_last = f", and {failure.why_last}" if failure.why_last else ""
+    return f"upstream: {failure.reason} while {failure.doing}{blamed_setting(request, failure)}{why_last}"
 
 
 def log_failure(request: Request, failure: UpstreamFailure, peer: str) -> None:

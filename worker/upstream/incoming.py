@@ -14,7 +14,9 @@ from worker.http1.response import NONE, ResponseHead
 from worker.loop import READ, park
 from worker.rates import rate_of
 from worker.stream import HEAD_CHUNK, Stream
+from worker.upstream.answers import client_fields
 from worker.upstream.failing import READING, READING_HEAD, TOO_BIG_HEADER, failure_of
+from worker.upstream.hints import pass_hints
 from worker.upstream.peers import Group, LivePeer
 from worker.upstream.protocols import UpstreamProtocol
 from worker.upstream.proxied_body import ProxiedBody, release
@@ -57,7 +59,7 @@ def receive_head(request: Request, upstream: Stream, attempt: Attempt) -> HeadAn
         return None
     head, consumed = taken
     if head.status < 200 and head.status != 101:
-        data, taken = skip_interim(data, upstream, attempt, location)
+        data, taken = skip_interim(data, upstream, attempt, request)
         if taken is None:
             upstream.head_begun = data
             return None
@@ -75,12 +77,14 @@ async def receive_rest_of_head(request: Request, upstream: Stream, attempt: Atte
 
 
 def skip_interim(
-    data: bytes, upstream: Stream, attempt: Attempt, location: Location
+    data: bytes, upstream: Stream, attempt: Attempt, request: Request
 ) -> tuple[bytes, tuple[ResponseHead, int] | None]:
     """What follows the interim heads: the bytes, and the head if it is there. Raises UpstreamFailure.
 
-    Interim heads are read and forgotten: 100 and 102 of a confused upstream, 103 early hints (http1-security.md, responses).
+    Interim heads are read and forgotten: 100 and 102 of a confused upstream (http1-security.md, responses). 103 is passed on
+    where early_hints asks for that.
     """
+    location = request.location
     while True:
         taken = location.protocol.take_head(data, location.proxy_buffer_size, upstream.last_head)
         if taken is None or taken[0].status >= 200 or taken[0].status == 101:
@@ -91,6 +95,8 @@ def skip_interim(
             raise failure_of("invalid_header", TOO_BIG_HEADER, READING_HEAD)
         if attempt.interim_heads > MAX_INTERIM:
             raise failure_of("invalid_header", "upstream sent too many interim responses", READING_HEAD)
+        if taken[0].status == 103 and location.early_hints:
+            pass_hints(request, taken[0])
         data = data[taken[1] :]
 
 
@@ -108,7 +114,7 @@ def respond(
     attempt.header_time = header_time = request.client.clock.now - attempt.started
     fields = head.cache.get(location)
     if fields is None:
-        fields = head.cache[location] = client_fields(head, location)
+        fields = client_fields(head, location, request)
     length = len(rest)
     if head.plain_length == length and request.method != b"HEAD":
         # All of it came with the head, as most bodies do.
@@ -134,6 +140,7 @@ def respond(
         failure.doing, failure.sent = READING, True
         raise
     if body.finished:
+        request.upstream_trailers = body.trailers
         attempt.response_length = body.wire_bytes
         release(request, peer, upstream, head, attempt, is_whole and not body.spoiled)
         return Response(fields, at_hand)
@@ -146,49 +153,23 @@ def regulate(source: ProxiedBody, head: ResponseHead) -> None:
     """What the location says of reading ahead and of rates, and what the upstream says in X-Accel-Buffering and -Limit-Rate."""
     request = source.request
     location = request.location
-    ignored = getattr(location, "proxy_ignore_headers", None) or ()
-    buffering = location.proxy_buffering
-    asked = head.values.get(b"x-accel-buffering")
-    if asked is not None and "X-Accel-Buffering" not in ignored:
-        buffering = {b"yes": True, b"no": False}.get(asked.lower(), buffering)
-    if not buffering:
+    if not is_buffered(location, head):
         # nginx sends an unbuffered response as fast as it comes, whatever limit_rate says.
         request.limit_rate = 0
         return
     source.read_rate = rate_of(location.proxy_limit_rate, request)
     source.may_read_ahead = not source.read_rate
     limit = head.values.get(b"x-accel-limit-rate")
-    if limit is not None and limit.isdigit() and "X-Accel-Limit-Rate" not in ignored:
+    if limit is not None and limit.isdigit() and "x-accel-limit-rate" not in (location.proxy_ignore_headers or ()):
         request.limit_rate = int(limit)
 
 
-def client_fields(head: ResponseHead, location: Location) -> ResponseFields:
-    """What of an upstream's head goes to the client (proxy.md §3.2)."""
-    hidden = location.hidden
-    connection = head.values.get(b"connection")
-    if connection:
-        named = frozenset(option.strip(b" \t").lower() for option in connection.split(b","))
-        hidden = hidden | (named - _KEPT_WHEN_NAMED)
-    content_type = None
-    lines = []
-    for lower, name, value in head.lines:
-        if lower == b"content-type":
-            content_type = value
-        elif lower not in hidden:
-            lines.append((name, value))
-    server = b"" if b"server" not in location.hidden else location.server_token
-    return ResponseFields(
-        head.status,
-        tuple(lines),
-        content_type=content_type,
-        content_length=head.content_length,
-        server=server,
-        reason=head.reason,
-    )
-
-
-# What an upstream cannot make us remove by naming it in Connection.
-_KEPT_WHEN_NAMED = frozenset((b"content-type", b"set-cookie", b"location", b"www-authenticate", b"upgrade", b"server", b"date"))
+def is_buffered(location: Location, head: ResponseHead) -> bool:
+    """Whether an answer may be read ahead of its client: as proxy_buffering says, or the upstream in X-Accel-Buffering."""
+    asked = head.values.get(b"x-accel-buffering")
+    if asked is not None and "x-accel-buffering" not in (location.proxy_ignore_headers or ()):
+        return {b"yes": True, b"no": False}.get(asked.lower(), location.proxy_buffering)
+    return location.proxy_buffering
 
 
 def switch_protocols(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from worker.resolver.records import Place
 from worker.resolver.renewal import Renewal
@@ -13,22 +14,27 @@ from worker.stream import Stream
 from worker.upstream.balance import Tier, method_of
 from worker.upstream.balance.load import Times
 from worker.upstream.balance.rotation import account_bound, round_robin
-from worker.upstream.queue import Queue
+from worker.upstream.budget import RetryCount
+from worker.upstream.common_counts import counts_in_common, enter, leave, look_around
+from worker.upstream.queue import LOOK_AROUND_EVERY, LOOK_EVERY, Queue
 from worker.upstream.slow_start import FINENESS, begin_warming, warm_up
 from worker.upstream.sticky import Sticky, sticky_of
+from wproxy.checked_health import health_of, plan_of
 from wproxy.config.model import Location, Peer, Upstream
 from wproxy.directives.upstream import UpstreamServer
 from wproxy.health import Health
 from wproxy.http import Attempt, Clock, Request
 from wproxy.peer_counters import PeerCounters
-from wproxy.shared import SharedWords
+from wproxy.shared import WORKER_GENERATION, SharedWords
+from wproxy.under_way import UnderWay
 
 
 class LivePeer:
     """A peer at work. `bit` marks it in the set of peers that a request has tried.
 
     down: gets nothing. draining: gets only what is bound to it. Both, and the weight, may be changed while it works; the group
-    is to be told then (`Group.arrange`). sid: what binds sessions to it.
+    is to be told then (`Group.arrange`). sid: what binds sessions to it. elsewhere: requests under way there in other workers,
+    and under_way what tells, where they count (worker.upstream.common_counts).
     """
 
     __slots__ = (
@@ -39,9 +45,11 @@ class LivePeer:
         "down",
         "draining",
         "effective_weight",
+        "elsewhere",
         "family",
         "full_weight",
         "health",
+        "healthy_since",
         "idle",
         "is_gone",
         "line",
@@ -56,11 +64,12 @@ class LivePeer:
         "sockaddr",
         "step",
         "times",
+        "under_way",
         "warm_since",
         "weight",
     )
 
-    def __init__(self, peer: Peer, number: int, place: Place, line: UpstreamServer | None = None) -> None:
+    def __init__(self, peer: Peer, number: int, place: Place, health: Health, line: UpstreamServer | None = None) -> None:
         """number: its place in the group. place: of its record. line: what is said of it."""
         self.peer = peer
         self.place = place
@@ -73,6 +82,8 @@ class LivePeer:
         self.current_weight = 0
         self.step = 1  # what a lowered weight recovers by
         self.connections = 0
+        self.elsewhere = 0
+        self.under_way: UnderWay | None = None
         self.max_conns = peer.max_conns
         self.down = peer.down
         self.draining = line is not None and line.drain
@@ -82,7 +93,8 @@ class LivePeer:
         self.warm_since: float | None = None  # since when its weight has been growing
         self.sid = sid_of(line, peer.name)
         self.times = Times()
-        self.health = health_of(peer, place)
+        self.health = health
+        self.healthy_since = 0.0  # what is known of its health's
         self.idle: list[Stream] = []  # the one released last is at the end, and is used first
         address = peer.address
         self.sockaddr: str | tuple[str, int]
@@ -95,6 +107,7 @@ class LivePeer:
     def obey(self, line: UpstreamServer, now: float) -> None:
         """Be what a line says now, but for the weight, which the address may have a word in. The group is formed anew then."""
         was_away = self.down or self.draining
+        self.peer = replace(self.peer, max_conns=line.max_conns)
         self.max_conns = line.max_conns
         self.health.max_fails, self.health.fail_timeout = line.max_fails, line.fail_timeout
         self.slow_start = line.slow_start
@@ -120,17 +133,11 @@ def sid_of(line: UpstreamServer | None, name: str) -> bytes:
     return route or hashlib.md5(name.encode(), usedforsecurity=False).hexdigest().encode()
 
 
-def health_of(peer: Peer, place: Place) -> Health:
-    """The health of a peer as we see it: the worker that has become one with the shared memory of that place."""
-    shared, record = place
-    words, offset = shared.words, shared.peer_offset(record)
-    return Health(words, offset, peer.max_fails, peer.fail_timeout, shared.slot, shared.locks)
-
-
 class Group:
     """An upstream at work in one worker: picks peers and keeps idle connections, at most `keepalive` for all peers together.
 
-    queue: where requests wait for a peer; sticky: what binds sessions to peers; both None for most groups.
+    queue: where requests wait for a peer; sticky: what binds sessions to peers; retries: how many there have been, where a
+    location has a budget for them; all None for most groups.
     """
 
     def __init__(self, upstream: Upstream, shared: SharedWords, clock: Clock, log: Callable[[str, str], None]) -> None:
@@ -146,19 +153,25 @@ class Group:
         self.keepalive_time = upstream.keepalive_time
         self.keepalive_timeout = upstream.keepalive_timeout
         self.idle_count = 0
+        self._shared = shared
+        self._locks = shared.locks
+        self.check_plan = plan_of(upstream.checks, shared.worker(shared.slot).get(WORKER_GENERATION))
         lines = upstream.peer_lines or (None,) * len(upstream.peers)
+        self._counts_in_common = counts_in_common(upstream)
         self.peers = [
-            LivePeer(peer, number, Place(shared, peer.record), line)
+            self.live_peer(peer, number, Place(shared, peer.record), line)
             for number, (peer, line) in enumerate(zip(upstream.peers, lines))
         ]
         self.renewal = Renewal(self, shared)
         self.method = method_of(upstream.balancing)
-        self.queue = Queue(*upstream.queue) if upstream.queue else None
+        look_every = LOOK_AROUND_EVERY if self._counts_in_common else LOOK_EVERY
+        self.queue = Queue(*upstream.queue, look_every) if upstream.queue else None
+        self.retries: RetryCount | None = None
         # Told of every request that leaves a peer, if somebody wants to know.
         self.released: Callable[[LivePeer, Attempt | None, bool], None] | None = None
         self._times_inflight = upstream.balancing.inflight
         self._learns_times = bool(upstream.balancing.measure)
-        if self.queue is not None or self._learns_times:
+        if self.queue is not None or self._learns_times or self._counts_in_common:
             self.released = self._released
         self.form()
 
@@ -172,21 +185,40 @@ class Group:
             if peer.step != step:
                 peer.full_weight = peer.weight = peer.effective_weight = peer.full_weight // peer.step * step
                 peer.step = step
-        self.sticky: Sticky | None = sticky_of(self.upstream, self.peers)
+        self.sticky: Sticky | None = sticky_of(self.upstream, self.peers, self._locks)
         self.primaries = Tier(peer for peer in self.peers if not peer.peer.backup)
         self.backups = Tier((peer for peer in self.peers if peer.peer.backup), is_backup=True)
         self.tiers = (self.primaries, self.backups)
-        self.is_simple = not (self.is_single or self.warms or self.sticky)
+        self.is_simple = not (self.is_single or self.warms or self.sticky or self._counts_in_common)
         self._only_counts = self.is_single and self.released is None  # all that there is to do when a request has been answered
         self.arrange()
+
+    def count_in_common(self) -> None:
+        """From now on count what is under way in all workers: a server has got a limit at run time."""
+        self._counts_in_common = True
+        self.released = self._released
+        for peer in self.peers:
+            peer.under_way = UnderWay(peer.place.shared, peer.place.record)
+
+    def count_retries(self, workers: int) -> None:
+        """A location that leads here has a budget for retries. workers: so many share it."""
+        if self.retries is None:
+            self.retries = RetryCount(workers)
+            self.released = self._released
+            self.form()
 
     def replace_peers(self, line: UpstreamServer | None, endpoints: Sequence[Endpoint]) -> tuple[list[str], list[str]]:
         """Make these the peers of a `server` line (None: of the name in a proxy_pass); names of those that came and went."""
         return self.renewal.replace_peers(line, endpoints)
 
     def live_peer(self, peer: Peer, number: int, place: Place, line: UpstreamServer | None) -> LivePeer:
-        """A peer at work, with its record of health."""
-        return LivePeer(peer, number, place, line)
+        """A peer at work, with its record in the shared memory."""
+        # A record that no other worker sees would never hear of a check.
+        plan = self.check_plan if place.shared is self._shared else None
+        live = LivePeer(peer, number, place, health_of(peer, place.shared, place.record, plan), line)
+        if self._counts_in_common:
+            live.under_way = UnderWay(place.shared, place.record)
+        return live
 
     def has_peers(self, line: UpstreamServer | None) -> bool:
         """Whether there is a peer of that line."""
@@ -198,7 +230,7 @@ class Group:
             tier.arrange()
         able = [peer for tier in self.tiers for peer in tier.able]
         self.tries = sum(not peer.down for peer in self.peers)
-        self.sole = able[0] if self.is_single and able and not able[0].max_conns else None
+        self.sole = able[0] if self.is_single and able and not able[0].max_conns and self.check_plan is None else None
 
     # Choosing.
 
@@ -219,22 +251,42 @@ class Group:
                     peer = self.method(self.primaries, request, tried, now)
                     if peer is None and self.backups.peers:
                         peer = self.method(self.backups, request, tried, now)
-                elif self.is_single and not self.peers[0].draining:
-                    peer = self._pick_single(tried)
                 else:
-                    peer = self._pick_from_tiers(tried, request, now)
+                    peer = self._pick_with_care(tried, request, now)
                 if peer is None:
                     return None
                 if self.is_single or peer.health.choose(now):
                     break
+                self._unpick(peer)
                 tried |= peer.bit  # another worker has begun to probe it since we looked
         peer.connections += 1
         return peer
 
+    def _pick_with_care(self, tried: int, request: Request, now: int) -> LivePeer | None:
+        """The same for all other groups."""
+        while True:
+            if self._counts_in_common:
+                look_around(self.peers)
+            if self.is_single and not self.peers[0].draining:
+                peer = self._pick_single(tried)
+            else:
+                peer = self._pick_from_tiers(tried, request, now)
+            if peer is None or not self._counts_in_common or enter(peer):
+                return peer
+            self._unpick(peer)
+            tried |= peer.bit  # other workers have filled it since we looked
+
+    def _unpick(self, peer: LivePeer) -> None:
+        """Forget that a peer was chosen: it cannot be used after all."""
+        if self._counts_in_common:
+            leave(peer)
+        if self._times_inflight:
+            peer.times.end(int(self.clock.now * 1000), 0)
+
     def _pick_single(self, tried: int) -> LivePeer | None:
-        """The only peer there is, if it has room."""
+        """The only peer there is, if it has room and no check has found it unhealthy."""
         peer = self.peers[0]
-        if tried or peer.down or (peer.max_conns and peer.connections >= peer.max_conns):
+        if tried or peer.down or (peer.max_conns and peer.connections >= peer.max_conns) or not peer.health.is_healthy:
             return None
         return peer
 
@@ -307,6 +359,10 @@ class Group:
                 peer.times.end(int(now * 1000), int((now - attempt.started) * 1000))
             if succeeded:
                 peer.times.learn(attempt)
+        if self._counts_in_common:
+            leave(peer)
+        if self.retries is not None and not (attempt is not None and attempt.is_retry):
+            self.retries.count_request(int(self.clock.now))
         if self.queue is not None:
             self.queue.wake()
 

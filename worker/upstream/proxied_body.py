@@ -235,10 +235,8 @@ class ProxiedBody:
         location = self.request.location
         count, each = location.proxy_buffers
         write_size = location.proxy_temp_file_write_size or WRITE_SIZE
-        directory = location.proxy_temp_path
-        if directory is not None:
-            directory = self.request.client.worker.configuration.path(directory)
-        backlog = Backlog(count * each, location.proxy_max_temp_file_size, write_size, directory, self._complain)
+        most = location.proxy_max_temp_file_size
+        backlog = Backlog(count * each, most, write_size, location.proxy_temp_path, self._complain)
         pipe, coming = self._pipe, 0 if self.is_over else self._coming()
         if pipe is not None:
             if backlog.goes_to_file(pipe.held + coming) and pipe.held <= backlog.file_limit:
@@ -326,6 +324,7 @@ class ProxiedBody:
         self.is_over = True
         self._count_bytes()
         body = self.body
+        self.request.upstream_trailers = body.trailers
         body.stream.unexpected = self._unexpected
         release(self.request, self.peer, body.stream, self.head, self.attempt, self.is_whole and not body.spoiled)
 

@@ -12,8 +12,10 @@ from wproxy.http import Request
 if TYPE_CHECKING:
     from worker.upstream.peers import LivePeer
 
-# How often one that waits looks for itself: a peer that rests comes back without telling anybody.
+# How often one that waits looks for itself, in seconds: a peer that rests comes back without telling anybody, and so does one
+# that other workers have filled, only sooner.
 LOOK_EVERY = 1.0
+LOOK_AROUND_EVERY = 0.1
 
 
 class Called(Exception):
@@ -23,7 +25,8 @@ class Called(Exception):
 class Queue:
     """First come, first served: at most `limit` requests, each for at most `timeout` seconds."""
 
-    def __init__(self, limit: int, timeout: float) -> None:
+    def __init__(self, limit: int, timeout: float, look_every: float = LOOK_EVERY) -> None:
+        self._look_every = look_every
         self.limit = limit
         self.timeout = timeout
         self._waiting: deque[Task] = deque()
@@ -43,7 +46,7 @@ class Queue:
         try:
             while (left := deadline - clock.now) > 0:
                 try:
-                    await sleep(min(left, LOOK_EVERY))
+                    await sleep(min(left, self._look_every))
                 except Called:
                     is_called = True
                 peer = pick()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from worker.upstream.peers import Group, LivePeer
+from wproxy.checked_health import HEALTHY, CheckedHealth
 from wproxy.config.model import Upstream
 from wproxy.edits.servers import time_text
 from wproxy.peer_counters import read_totals
@@ -48,15 +49,29 @@ def report_peer(group: Group, peer: LivePeer, number: int, now: int) -> dict[str
         "max_fails": peer.health.max_fails,
         "fail_timeout": time_text(peer.health.fail_timeout),
         "slow_start": time_text(peer.slow_start),
+        "health_checks": checks_of(peer),
     }
 
 
+def checks_of(peer: LivePeer) -> dict[str, Any]:
+    """What active checks have found, where there are any."""
+    if not isinstance(peer.health, CheckedHealth):
+        return {"checks": 0, "fails": 0}
+    record = peer.health.record
+    found: dict[str, Any] = {"checks": record.checks, "fails": record.failed}
+    if record.last_check:
+        found["last_passed"] = record.last_passed
+    return found
+
+
 def state_of(group: Group, peer: LivePeer, now: int) -> str:
-    """down, draining, unavail or up."""
+    """down, draining, unhealthy, checking, unavail or up."""
     if peer.down:
         return "down"
     if peer.draining:
         return "draining"
+    if isinstance(peer.health, CheckedHealth) and peer.health.record.state != HEALTHY:
+        return peer.health.record.state
     if not group.is_single and not peer.health.may_serve(now):
         return "unavail"
     return "up"

@@ -25,6 +25,11 @@ def warm_up(peers: list[LivePeer], now: float) -> None:
             continue
         if peer.rested and not peer.health.fails:
             begin_warming(peer, now)
+        since = peer.health.healthy_since
+        if since > peer.healthy_since:
+            # All workers grow it from the moment that a check has found it healthy, whether they saw it rest or not.
+            peer.healthy_since = since
+            begin_warming(peer, since)
         if peer.warm_since is not None:
             grow(peer, now - peer.warm_since)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from wproxy.directives.balancing import StickyPlan
 from wproxy.http import Request, Response, ResponseFields, http_date
+from wproxy.record_locks import RecordLocks
 from wproxy.sessions import SessionTable
 from wproxy.template import Template
 
@@ -24,18 +25,18 @@ _FOREVER = b"; expires=Thu, 31-Dec-37 23:55:55 GMT; max-age=315360000"
 _SAMESITE = (b"strict", b"lax", b"none")
 
 
-def sticky_of(upstream: Upstream, peers: Sequence[LivePeer]) -> Sticky | None:
-    """What a group's `sticky` asks for; None without one."""
+def sticky_of(upstream: Upstream, peers: Sequence[LivePeer], locks: RecordLocks | None) -> Sticky | None:
+    """What a group's `sticky` asks for; None without one. locks: by which workers do not write at once."""
     plan = upstream.sticky
     if plan is None:
         return None
-    return {"cookie": StickyCookie, "route": Sticky, "learn": StickyLearn}[plan.kind](plan, upstream, peers)
+    return {"cookie": StickyCookie, "route": Sticky, "learn": StickyLearn}[plan.kind](plan, upstream, peers, locks)
 
 
 class Sticky:
     """`sticky route`: the request says where it belongs, and nothing is said to the client."""
 
-    def __init__(self, plan: StickyPlan, upstream: Upstream, peers: Sequence[LivePeer]) -> None:
+    def __init__(self, plan: StickyPlan, upstream: Upstream, peers: Sequence[LivePeer], locks: RecordLocks | None) -> None:
         self.plan = plan
 
     def wanted(self, request: Request) -> bytes:
@@ -94,10 +95,10 @@ class StickyCookie(Sticky):
 class StickyLearn(Sticky):
     """`sticky learn`: the upstream makes the sessions, and a table that all workers share remembers whose they are."""
 
-    def __init__(self, plan: StickyPlan, upstream: Upstream, peers: Sequence[LivePeer]) -> None:
-        super().__init__(plan, upstream, peers)
+    def __init__(self, plan: StickyPlan, upstream: Upstream, peers: Sequence[LivePeer], locks: RecordLocks | None) -> None:
+        super().__init__(plan, upstream, peers, locks)
         assert upstream.session_memory is not None
-        self.table = SessionTable(upstream.session_memory, int(plan.timeout))
+        self.table = SessionTable(upstream.session_memory, int(plan.timeout), locks, f"{upstream.name}\0{plan.zone}")
         self.sids = {sid_number(peer.sid): peer.sid for peer in peers}
 
     def wanted(self, request: Request) -> bytes:
@@ -128,8 +129,8 @@ def first_value(templates: tuple[Template, ...], request: Request) -> bytes:
 
 
 def sid_number(sid: bytes) -> int:
-    """A SID in 64 bits, never 0."""
-    return int.from_bytes(hashlib.md5(sid, usedforsecurity=False).digest()[:8], "little") | 1
+    """A SID in 32 bits, never 0."""
+    return int.from_bytes(hashlib.md5(sid, usedforsecurity=False).digest()[:4], "little") | 1
 
 
 def is_clean(value: bytes) -> bool:

@@ -72,7 +72,7 @@ def _is_name(address: Address) -> bool:
 
 
 def names_at_start(blocks: Blocks) -> Iterator[Found]:
-    """Names whose addresses are looked up once and for all."""
+    """Names that must be found when the configuration is loaded."""
     seen: set[str] = set()
     for position, text, fix in _names(blocks):
         try:
@@ -82,22 +82,29 @@ def names_at_start(blocks: Blocks) -> Iterator[Found]:
         if _is_name(address) and address.host.lower() not in seen:
             seen.add(address.host.lower())
             reason = (
-                f'"{address.host}" is looked up once, at start and at a reload: a new address is not noticed, and '
-                "without an answer there is no start"
+                f'"{address.host}" must be found at start and at a reload: without an answer there is neither (later changes of '
+                "its addresses are followed; nginx would not notice them)"
             )
             yield Found(position, reason, fix)
 
 
 def _names(blocks: Blocks) -> Iterator[tuple[Position, str, str]]:
-    """(where, what is written, how to mend it) of each address of a server or a proxy_pass."""
+    """(where, what is written, how to mend it) of each address of a server or a proxy_pass that is looked up at load."""
+    to_mend = 'set "upstream_start degraded;" to begin without it'
     for upstream in blocks.upstreams.values():
         for server in upstream.own("server"):
-            if server.arguments and not any(word == "resolve" or word.startswith("service=") for word in server.arguments):
-                yield server.position, server.arguments[0], 'add "resolve" with "zone" and "resolver", or reload when it changes'
+            is_left_to_workers = any(word == "resolve" or word.startswith("service=") for word in server.arguments)
+            if server.arguments and not is_left_to_workers and not _begins_without_names(upstream):
+                yield server.position, server.arguments[0], f'{to_mend}, or add "resolve" (nginx: with "zone" and "resolver")'
     for proxied in blocks.proxied:
-        if proxied.upstream is None and not proxied.has_variables and proxied.host:
-            fix = f'with "resolver" set: "set $backend {proxied.host};" and $backend in proxy_pass; or reload when it changes'
+        is_to_be_found = proxied.upstream is None and not proxied.has_variables and not _begins_without_names(proxied.block)
+        if is_to_be_found and proxied.host:
+            fix = f'{to_mend}; or, with "resolver", "set $backend {proxied.host};" and $backend in proxy_pass'
             yield proxied.node.position, proxied.host, fix
+
+
+def _begins_without_names(block: Block) -> bool:
+    return block.value("upstream_start") == "degraded"
 
 
 UPSTREAM_RULES = [
@@ -145,10 +152,10 @@ UPSTREAM_RULES = [
     Rule(
         "name-at-start",
         INFO,
-        "a name that is resolved only at start",
-        "The addresses of a name in proxy_pass or in an upstream are looked up when the configuration is loaded. A "
-        "container or a cloud balancer that moves is lost until a reload, and a name server that does not answer keeps the "
-        "server from starting.",
+        "a name without which there is no start",
+        "The addresses of a name in proxy_pass or in an upstream are looked up when the configuration is loaded, and a name "
+        "server that does not answer then keeps the server from starting, as in nginx. Later wproxy follows the name by the TTL "
+        "of its answers; nginx keeps the first addresses until a reload, unless the server has `resolve`.",
         names_at_start,
         "upstream app {\n    server app.internal.example.com:3000;\n}",
         "upstream app {\n    server 192.0.2.10:3000;\n}",

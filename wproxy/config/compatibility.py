@@ -51,7 +51,9 @@ is said, never passed over.
 - All errors of a file are told in one run, not only the first.
 - Regular expressions are those of PCRE as far as Python's `re` can carry them out with the same meaning; the others are an error
   where they stand. One that takes too long is stopped and counts as not matching, with a line in the error log.
-- The health of upstream servers is shared by all workers, with or without `zone`.
+- The health of upstream servers is shared by all workers, with or without `zone`; so `health_check` needs no `zone` either.
+- `health_check` and `match`, which nginx has in its commercial edition only, are carried out, but for `type=grpc`; there is
+  `type=tcp`, a check that only connects. An unhealthy server stays unhealthy over a reload.
 """
 
 

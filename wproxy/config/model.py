@@ -26,14 +26,19 @@ from wproxy.directives.geo import GeoDirectives
 from wproxy.directives.gunzip import GunzipDirectives
 from wproxy.directives.gzip import GzipDirectives
 from wproxy.directives.headers import HeadersDirectives
+from wproxy.directives.health_check import HealthCheck, HealthCheckDirectives, MatchBlock, MatchDirectives
 from wproxy.directives.http_core import BlockDirectives, CommonDirectives, LocationDirectives, ServerDirectives
 from wproxy.directives.listen import PLAIN_SOCKET, ListenDirectives, ServerName, SocketOptions
 from wproxy.directives.log import LogDirectives, LogFormat
 from wproxy.directives.map import MapDirectives
+from wproxy.directives.processes import ProcessDirectives
 from wproxy.directives.proxy import ProxyDirectives, ProxyTarget
+from wproxy.directives.proxy_headers import ProxyHeaderDirectives
+from wproxy.directives.request_body import RequestBodyDirectives
 from wproxy.directives.resolver import ResolverDirectives
 from wproxy.directives.rewrite import If, LocationIf, RewriteDirectives, ServerIf, Step, walk_steps
 from wproxy.directives.split_clients import SplitClientsDirectives
+from wproxy.directives.store import StoreDirectives
 from wproxy.directives.sub_filter import SubFilterDirectives
 from wproxy.directives.upstream import UpstreamDirectives
 from wproxy.directives.zstd import ZstdDirectives
@@ -45,6 +50,7 @@ from wproxy.syslog import Syslog
 
 register(
     MainDirectives,
+    ProcessDirectives,
     EventsDirectives,
     BlockDirectives,
     CommonDirectives,
@@ -53,7 +59,10 @@ register(
     ListenDirectives,
     LogDirectives,
     ProxyDirectives,
+    ProxyHeaderDirectives,
+    RequestBodyDirectives,
     BufferingDirectives,
+    StoreDirectives,
     RewriteDirectives,
     ServerIf,
     LocationIf,
@@ -66,6 +75,9 @@ register(
     ZstdDirectives,
     GzipDirectives,
     UpstreamDirectives,
+    HealthCheckDirectives,
+    MatchBlock,
+    MatchDirectives,
     ResolverDirectives,
     MapDirectives,
     GeoDirectives,
@@ -119,6 +131,26 @@ class Peer:
     record: int = 0  # its record in the shared memory
 
 
+class Match(Settings, MatchDirectives):
+    """A `match` block; one without a name is what is expected where a health_check names none."""
+
+    name: str
+
+    def __repr__(self) -> str:
+        return f"<match {self.name}>"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Check:
+    """One health_check of an upstream, with the location whose proxy_ settings it asks with. number: among its upstream's."""
+
+    number: int
+    settings: HealthCheck
+    match: Match
+    location: Location
+    position: Position
+
+
 class Upstream(Settings, UpstreamDirectives, ResolverDirectives):
     """A group of peers: an `upstream` block, or the addresses of one proxy_pass."""
 
@@ -126,6 +158,7 @@ class Upstream(Settings, UpstreamDirectives, ResolverDirectives):
     position: Position
     implicit: bool
     peers: tuple[Peer, ...]
+    checks: tuple[Check, ...] = ()
 
     def __repr__(self) -> str:
         return f"<upstream {self.name}: {', '.join(peer.name for peer in self.peers)}>"
@@ -136,7 +169,10 @@ class Location(
     CommonDirectives,
     LogDirectives,
     ProxyDirectives,
+    ProxyHeaderDirectives,
+    RequestBodyDirectives,
     BufferingDirectives,
+    StoreDirectives,
     RewriteDirectives,
     ErrorPageDirectives,
     FilesDirectives,
@@ -147,6 +183,7 @@ class Location(
     ZstdDirectives,
     GzipDirectives,
     ResolverDirectives,
+    HealthCheckDirectives,
     LocationDirectives,
     AccessDirectives,
     ApiDirectives,
@@ -178,6 +215,9 @@ class Location(
     group: Any = None  # worker.upstream.peers.Group of `upstream`
     proxy_handler: Callable[..., Any] | None = None  # what answers where there is a proxy_pass
     protocol: Any = None  # worker.upstream.protocols.UpstreamProtocol
+    answer_plan: Any = None  # worker.upstream.answers.AnswerPlan: what it makes of an upstream's fields
+    reshape: Callable[..., Any] | None = None  # makes the body for the upstream where it is not the client's own
+    changes_body: bool = False  # proxy_set_body or proxy_pass_request_body: the client's own is only read
     head_plan: Any = None  # what the protocol worked out for this location
     hidden: frozenset[bytes] = frozenset()  # response fields that the client does not get
     noticed_statuses: frozenset[int] = frozenset()  # of answers that are retried or replaced by an error page
@@ -265,7 +305,7 @@ class Listener:
         return f"<listener {self.address}>"
 
 
-class Configuration(Settings, MainDirectives, EventsDirectives):
+class Configuration(Settings, MainDirectives, ProcessDirectives, EventsDirectives):
     """A whole configuration."""
 
     file: str  # the main file, as given

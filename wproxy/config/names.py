@@ -16,7 +16,12 @@ _KEPT = {"set": 0, "auth_request_set": 0, "perl_set": 0}
 # Blocks that compute a variable: which argument is its name.
 _COMPUTED = {"map": -1, "geo": -1, "split_clients": -1}
 # Directives with a regex, whose named groups become variables: where it may stand.
-_WITH_REGEX = frozenset(("server_name", "location", "rewrite", "if"))
+_WITH_REGEX = frozenset(
+    (
+        "server_name", "location", "rewrite", "if",
+        "proxy_redirect", "proxy_cookie_domain", "proxy_cookie_path", "proxy_cookie_flags",
+    )
+)  # fmt: skip
 _GROUP = re.compile(r"\(\?(?:P?<([A-Za-z_][A-Za-z0-9_]*)>|'([A-Za-z_][A-Za-z0-9_]*)')")
 
 

@@ -42,7 +42,7 @@ class Upstreams:
         lines: list[UpstreamServer] = []
         for line, server in zip(scope.written.get("server", ()), scope.values.get("server", ())):
             # A name with `resolve` may be known to its `resolver` alone: the workers ask it before they serve.
-            for address in () if server.resolve else self.addresses(server.address, line.position, scope):
+            for address in () if server.resolve else self.addresses(server.address, line.position, scope, server.text):
                 lines.append(server)
                 peers.append(
                     Peer(
@@ -119,17 +119,17 @@ class Upstreams:
         except OSError as error:
             self.reader.problem(str(error.strerror), line[-1].position)
 
-    def addresses(self, address: Address, position: Position, scope: Scope) -> list[Address]:
+    def addresses(self, address: Address, position: Position, scope: Scope, written: str = "") -> list[Address]:
         """The numeric addresses of one that was written; a name that is not found is a problem, or none yet.
 
-        scope: what `upstream_start` is read from.
+        scope: what `upstream_start` is read from. written: what a problem calls it, its name alone without.
         """
         if address.is_numeric:
             return [address]
         try:
             return self.look_up(address.host, address.port)
         except OSError:
-            problem = Problem(f'host not found in upstream "{address.host}"', position)
+            problem = Problem(f'host not found in upstream "{written or address.host}"', position)
             if scope.values.get("upstream_start") == "degraded":
                 self.reader.warnings.append(problem)
             else:

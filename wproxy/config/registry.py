@@ -38,6 +38,8 @@ SPLIT_CLIENTS = 2048
 TYPES = 4096
 # The inside of a block that is accepted and has no effect yet; nothing in it is looked at.
 OPAQUE = 8192
+# The tests that an answer to a health check has to pass.
+MATCH = 16384
 
 ENTRIES = MAP | GEO | SPLIT_CLIENTS | TYPES | OPAQUE
 
@@ -55,6 +57,7 @@ CONTEXT_NAMES = {
     GEO: "geo",
     SPLIT_CLIENTS: "split_clients",
     TYPES: "types",
+    MATCH: "match",
 }
 
 # What happens to a second occurrence in one block, and to a value of an outer block.

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wproxy.address import parse_address
+from wproxy.config.checks import Checks
 from wproxy.config.compat import put_defaults
 from wproxy.config.convert import NGINX, syntax_of
 from wproxy.config.effects import refusals, warnings
@@ -21,6 +22,7 @@ from wproxy.config.peers import Upstreams, only_resolver
 from wproxy.config.registry import EVENTS, HTTP, LIMIT_EXCEPT, LOCATION, LOCATION_IF, MAIN, SERVER, SERVER_IF
 from wproxy.config.scope import Scope, ScopeReader
 from wproxy.config.tree import ConfigurationError, Node, Position, Problem
+from wproxy.directives.buffering import wrong_buffers
 from wproxy.directives.listen import Listen
 from wproxy.directives.log import COMBINED, AccessLog, LogFormat
 from wproxy.directives.rewrite import If, Return, Step
@@ -62,6 +64,7 @@ class _Resolver:
         self.problem = self.reader.problem
         self.look_up = look_up
         self.upstreams = Upstreams(self.reader, look_up)
+        self.checks = Checks(self.reader)
         self.servers: list[Server] = []
         self.log_formats: dict[str, LogFormat] = {"combined": LogFormat("combined", "default", COMBINED)}
         self.listens: list[tuple[Server, Listen, Position]] = []
@@ -98,6 +101,10 @@ class _Resolver:
         configuration.prefix = self.prefix
         configuration.listeners = listeners
         configuration.control = control
+        connections = configuration.worker_connections
+        if connections <= len(listeners):
+            text = f"{connections} worker_connections are not enough for {len(listeners)} listening sockets"
+            raise ConfigurationError(Problem(text, configuration.origins.get("worker_connections")))
         configuration.servers = tuple(self.servers)
         configuration.upstreams = tuple(self.upstreams.groups.values())
         configuration.warnings = (*reader.warnings, *warnings(reader.ineffective))
@@ -113,6 +120,9 @@ class _Resolver:
         for child in node.named("upstream"):
             if child.children is not None and len(child.arguments) == 1:
                 self.upstreams.add_block(child)
+        for child in node.named("match"):
+            if child.children is not None and len(child.arguments) == 1:
+                self.checks.add_match(child)
         for child in node.named("server"):
             if child.children is not None:
                 self.server(child, scope)
@@ -177,6 +187,8 @@ class _Resolver:
             inner = self.read(child, LOCATION, scope)
             location = self.location_at("location", modifier, pattern, inner, child.position, server, outer)
             self.enter(location, child, server, matcher)
+            if location.health_check is not None:
+                self.checks.add(location)
             if any(True for _ in child.named("location")):
                 location.inner = LocationMatcher(location)
                 self.locations_in(child, inner, server, location.inner, location)
@@ -258,11 +270,13 @@ class _Resolver:
         try:
             location.files = FilePlan(location, self.prefix, self.type_tables)
         except ValueError as error:
-            self.problem(str(error), _place(scope, "alias", position))
+            self.problem(str(error), _place(scope, position, "alias"))
+        for text, *to_blame in wrong_buffers(location):
+            self.problem(text, _place(scope, position, *to_blame))
         location.proxy_target = target = scope.values.get("proxy_pass")
         location.upstream = None
         if target:
-            place = _place(scope, "proxy_pass", position)
+            place = _place(scope, position, "proxy_pass")
             if target.uri_part and (modifier in ("~", "~*", "@") or kind in ("if", "limit_except")):
                 self.problem(_PASS_WITH_URI, place)
             if target.is_secure:
@@ -370,10 +384,9 @@ class _Resolver:
             self.problem(f'host not found in syslog server "{host}"', position)
 
 
-def _place(scope: Scope, name: str, otherwise: Position) -> Position:
-    """Where the scope's value of that name was written."""
-    nodes = scope.written.get(name)
-    return nodes[-1].position if nodes else otherwise
+def _place(scope: Scope, otherwise: Position, *names: str) -> Position:
+    """Where the scope's value of the first of these names that was written stands."""
+    return next((scope.written[name][-1].position for name in names if scope.written.get(name)), otherwise)
 
 
 def _walk(node: Node) -> Iterator[Node]:

@@ -6,7 +6,7 @@ its row in the registry says what the value means:
 | the row | the value | what it is |
 |---|---|---|
 | any simple directive | scalar | one occurrence with one argument; true and false are `on` and `off` |
-| takes no argument | true, false | there, or not: `ip_hash = true` |
+| may stand without argument | true, false | there, or not: `ip_hash = true` |
 | does not repeat | array | the arguments of its one occurrence: `keepalive_timeout = [75, 60]` |
 | repeats | array | an occurrence for each element, an array if it has several: `listen = [80, ["443", "ssl"]]` |
 | a step of the rewrite module | array | its arguments, `return = [301, "/x"]`; with arrays inside an occurrence for each |
@@ -370,8 +370,8 @@ class _Reader:
 
     def directives(self, name: str, row: Directive, value: Any, path: Path) -> Iterator[Node]:
         """A directive that is written with all its arguments in the value."""
-        least, most = row.arity
-        if not most and isinstance(value, bool):
+        least = row.arity[0]
+        if not least and isinstance(value, bool):
             if value:
                 yield Node(name, (), self.position(path))
             return

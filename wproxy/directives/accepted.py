@@ -35,7 +35,6 @@ from wproxy.config.registry import (
     SCALAR,
     SERVER,
     UNION,
-    UPSTREAM,
     Directive,
     Reader,
     directive,
@@ -126,14 +125,11 @@ MODULES: dict[str, tuple[Line, ...]] = {
         harmless(accepted("thread_pool", MAIN, arity=(2, 3), inherit=OWN_GATHER)),  # files are small reads from the page cache
         # A module brings directives, and one that wproxy does not know is an error where it stands.
         harmless(accepted("load_module", MAIN, inherit=OWN_GATHER)),
-        harmless(accepted("env", MAIN, inherit=OWN_GATHER)),  # workers keep the whole environment; only embedded Perl reads it
         harmless(accepted("ssl_object_cache_inheritable", MAIN, flag)),  # a reload reads every file again
         accepted("master_process", MAIN, flag, idle="on"),
-        accepted("debug_points", MAIN, word(("stop", "abort"))),
-        accepted("worker_cpu_affinity", MAIN, arity=ANY_NUMBER),
-        accepted("worker_priority working_directory ssl_engine google_perftools_profiles", MAIN),
-        accepted("worker_rlimit_nofile", MAIN, number()),
-        accepted("worker_rlimit_core", MAIN, size),
+        # What nginx does when it finds that its own memory is broken.
+        harmless(accepted("debug_points", MAIN, word(("stop", "abort")))),
+        accepted("ssl_engine google_perftools_profiles", MAIN),
         accepted("quic_bpf", MAIN, flag, idle="off"),
     ),
     "Other protocols than HTTP (src/stream, src/mail).": (
@@ -141,7 +137,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
     ),
     "The event loop (src/event/ngx_event.c).": (
         harmless(accepted("accept_mutex multi_accept", EVENTS, flag)),
-        harmless(accepted("accept_mutex_delay", EVENTS, time)),
         # The standard `selectors` takes the best of the system.
         harmless(accepted("use", EVENTS, word(("epoll", "poll", "select", "kqueue", "eventport", "/dev/poll")))),
         harmless(accepted("worker_aio_requests", EVENTS, number())),
@@ -179,16 +174,13 @@ MODULES: dict[str, tuple[Line, ...]] = {
         harmless(accepted("aio directio", LEVELS)),
         harmless(accepted("output_buffers", LEVELS, buffers, arity=2)),
         # Bodies are passed on as they come and never wait on a disk.
-        harmless(accepted(f"client_body_temp_path {each(CGI, 'temp_path')}", LEVELS, arity=(1, 4))),
+        harmless(accepted(each(CGI, "temp_path"), LEVELS, arity=(1, 4))),
         harmless(accepted(each(CGI, "temp_file_write_size max_temp_file_size"), LEVELS, size)),
     ),
     "Connections, bodies and subrequests (ngx_http_core_module.c).": (
         accepted("keepalive_disable", LEVELS, word_set, arity=(1, 2), inherit=UNION, idle="none"),
-        accepted("keepalive_min_timeout", LEVELS, time, idle="0 0s"),
-        accepted("lingering_close", LEVELS, word(("on", "off", "always")), idle="on"),
-        accepted("reset_timedout_connection log_subrequest msie_refresh", LEVELS, flag, idle="off"),
-        accepted("client_body_in_file_only", LEVELS, word(("on", "off", "clean")), idle="off"),
-        accepted("client_body_early_read early_hints", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
+        accepted("log_subrequest msie_refresh", LEVELS, flag, idle="off"),
+        accepted("client_body_early_read", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
         accepted("post_action", WITH_IF, idle="off"),
     ),
     "How much a second (ngx_http_write_filter_module.c).": (
@@ -274,16 +266,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         harmless(accepted("http2_push", LEVELS, inherit=GATHER)),
         harmless(accepted("http2_push_preload", LEVELS, flag)),
     ),
-    "What is sent to an upstream and kept of its answer (ngx_http_proxy_module.c).": (
-        accepted("proxy_request_buffering", LEVELS, flag, idle="off"),
-        accepted("proxy_pass_request_body", LEVELS, flag, idle="on"),
-        accepted("proxy_force_ranges proxy_socket_keepalive proxy_pass_trailers", LEVELS, flag, idle="off"),
-        accepted("proxy_bind", LEVELS, arity=(1, 2), idle="off"),
-        accepted("proxy_method proxy_set_body", LEVELS),
-        accepted("proxy_redirect proxy_cookie_domain proxy_cookie_path", LEVELS, arity=(1, 2), inherit=GATHER, idle="off"),
-        # Cookies would go out without `secure` and `httponly`.
-        guarded(accepted("proxy_cookie_flags", LEVELS, arity=(1, 4), inherit=GATHER, idle="off")),
-    ),
     "TLS with upstreams (ngx_http_upstream.c).": (
         guarded(accepted(each(TLS, "ssl_verify"), LEVELS, flag, idle="off")),
         accepted(each(TLS, "ssl_server_name"), LEVELS, flag, idle="off"),
@@ -302,7 +284,8 @@ MODULES: dict[str, tuple[Line, ...]] = {
     ),
     "A store of answers on the disk (ngx_http_file_cache.c).": (
         accepted(each(CACHES, "cache_path"), HTTP, arity=(2, MANY), inherit=OWN_GATHER),
-        accepted(each(CACHES, "cache store"), LEVELS, idle="off"),
+        accepted(each(CACHES, "cache"), LEVELS, idle="off"),
+        accepted(each(CGI, "store"), LEVELS, idle="off"),
         accepted(each(CACHES, "cache_key"), LEVELS),
         accepted(each(CACHES, "cache_valid cache_bypass no_cache"), LEVELS, arity=ANY_NUMBER, inherit=GATHER),
         accepted(each(CACHES, "cache_methods"), LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
@@ -312,8 +295,8 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted(each(CACHES, "cache_lock_age cache_lock_timeout"), LEVELS, time),
         accepted(each(CACHES, "cache_max_range_offset"), LEVELS, size),
         accepted(each(CACHES, "cache_min_uses"), LEVELS, number()),
-        accepted(each(CACHES, "store_access"), LEVELS, arity=(1, 3)),
-        accepted(each(f"{CACHES} grpc", "ignore_headers"), LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
+        accepted(each(CGI, "store_access"), LEVELS, arity=(1, 3)),
+        accepted(each(f"{CGI} grpc", "ignore_headers"), LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
         accepted("slice", LEVELS, size, idle="0"),
     ),
     "FastCGI, uwsgi and SCGI upstreams (ngx_http_fastcgi_module.c, ngx_http_uwsgi_module.c, ngx_http_scgi_module.c).": (
@@ -376,10 +359,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         ),
         accepted("tunnel_next_upstream", LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
         accepted("tunnel_next_upstream_tries", LEVELS, number()),
-    ),
-    "How a group shares requests among its servers (ngx_http_upstream_*_module.c).": (
-        # The health of servers is known to all workers anyway, in memory that is as large as it needs to be.
-        harmless(accepted("zone", UPSTREAM, arity=(1, 2), inherit=OWN)),
     ),
     "Compression (ngx_http_gzip_filter_module.c, ngx_http_gzip_static_module.c, ngx_http_gunzip_filter_module.c).": (
         harmless(accepted("gzip_buffers gunzip_buffers", LEVELS, buffers, arity=2)),  # a few slices, whatever the body

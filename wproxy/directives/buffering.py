@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from wproxy.config.registry import HTTP, LOCATION, LOCATION_IF, SERVER, directive
 from wproxy.directives.http_core import header_buffers, memory
-from wproxy.directives.values import flag, number, size, time
+from wproxy.directives.temporary_path import TemporaryPath, temporary_path
+from wproxy.directives.values import flag, size, time
 from wproxy.template import Template, compile_template
 
 if TYPE_CHECKING:
@@ -23,15 +24,6 @@ LEVELS = HTTP | SERVER | LOCATION
 def rate(value: str) -> int | Template:
     """Bytes a second or, with variables, a template of them; 0 is no limit."""
     return compile_template(value) if "$" in value else size(value)
-
-
-def temp_path(path: str, *levels: str) -> str:
-    """The directory of temporary files. levels: of subdirectories, of no use for files that have no name."""
-    if len(levels) > 3:
-        raise ValueError('invalid number of arguments in "%s" directive')
-    for level in levels:
-        number(1, 3)(level)
-    return path
 
 
 class BufferingDirectives:
@@ -59,11 +51,11 @@ class BufferingDirectives:
     proxy_temp_file_write_size: int | None = directive(
         memory, LEVELS, doc="How much is written to a temporary file at once; a megabyte unless set."
     )
-    proxy_temp_path: str | None = directive(
-        temp_path,
+    proxy_temp_path: TemporaryPath | None = directive(
+        temporary_path,
         LEVELS,
         arity=(1, 4),
-        doc="The directory of temporary files, which have no name there; that of the system (/var/tmp) unless set.",
+        doc="The directory for what is read ahead beyond proxy_buffers; without it that goes to nameless files in /var/tmp.",
     )
     proxy_limit_rate: int | Template = directive(
         rate,
@@ -82,26 +74,27 @@ class BufferingDirectives:
     )
 
 
-def wrong_buffers(location: Location) -> Iterator[tuple[str, str]]:
-    """What of the sizes of a location does not fit together: (directive, nginx's words for it)."""
+def wrong_buffers(location: Location) -> Iterator[tuple[str, ...]]:
+    """What of the sizes of a location does not fit together: nginx's words for it, then the directives to blame, the likeliest
+    first (nginx: ngx_http_proxy_merge_loc_conf)."""
     count, each = location.proxy_buffers
     largest = max(location.proxy_buffer_size, each)
     if count < 2:
-        yield "proxy_buffers", 'there must be at least 2 "proxy_buffers"'
+        yield 'there must be at least 2 "proxy_buffers"', "proxy_buffers"
         return
     busy = location.proxy_busy_buffers_size
     if busy is None:
         busy = 2 * largest
     least = 'must be equal to or greater than the maximum of the value of "proxy_buffer_size" and one of the "proxy_buffers"'
     if busy < largest:
-        yield "proxy_busy_buffers_size", f'"proxy_busy_buffers_size" {least}'
+        yield f'"proxy_busy_buffers_size" {least}', "proxy_busy_buffers_size"
     if busy > (count - 1) * each:
         text = '"proxy_busy_buffers_size" must be less than the size of all "proxy_buffers" minus one buffer'
-        yield "proxy_busy_buffers_size", text
+        yield text, "proxy_busy_buffers_size", "proxy_buffer_size", "proxy_buffers"
     write_size = location.proxy_temp_file_write_size
     if write_size is not None and write_size < largest:
-        yield "proxy_temp_file_write_size", f'"proxy_temp_file_write_size" {least}'
+        yield f'"proxy_temp_file_write_size" {least}', "proxy_temp_file_write_size"
     most = location.proxy_max_temp_file_size
     if most and most < largest:
         text = f'"proxy_max_temp_file_size" must be equal to zero to disable temporary files usage or {least}'
-        yield "proxy_max_temp_file_size", text
+        yield text, "proxy_max_temp_file_size", "proxy_buffers", "proxy_buffer_size"

@@ -129,6 +129,9 @@ class EventsDirectives:
     worker_connections: int = directive(
         number(1), EVENTS, default="1024", doc="How many connections, client and upstream, a worker may have open."
     )
+    accept_mutex_delay: float = directive(
+        time, EVENTS, default="500ms", doc="How long nothing is accepted when descriptors or memory have run out."
+    )
     debug_connection: tuple[DebugConnection, ...] = directive(
         debug_connection, EVENTS, inherit=OWN_GATHER, doc="Clients whose connections are told of in every error log, at debug."
     )

@@ -148,6 +148,18 @@ class CommonDirectives:
         default="1h",
         doc="How old a client connection may get before it is closed after a response.",
     )
+    keepalive_min_timeout: float = directive(
+        time,
+        HTTP | SERVER | LOCATION,
+        default="0",
+        doc="How long an idle connection is kept even where it should make room, or the worker is told to leave.",
+    )
+    reset_timedout_connection: bool = directive(
+        flag,
+        HTTP | SERVER | LOCATION,
+        default="off",
+        doc="Whether a connection that timed out, or is closed by 444, is reset: nothing unsent stays in memory.",
+    )
     lingering_time: float = directive(
         time,
         HTTP | SERVER | LOCATION,

@@ -8,6 +8,7 @@ from wproxy.address import Address, parse_address
 from wproxy.config.registry import GATHER, HTTP, LIMIT_EXCEPT, LOCATION, LOCATION_IF, OWN, SERVER, UNION, directive
 from wproxy.directives.addresses import in_upstream
 from wproxy.directives.http_core import memory
+from wproxy.directives.retries import RetryBudget, retry_budget
 from wproxy.directives.values import flag, number, text, time, word, words
 from wproxy.template import Template, compile_template
 
@@ -161,4 +162,11 @@ class ProxyDirectives:
     proxy_next_upstream_tries: int = directive(number(), LEVELS, default="0", doc="How many tries a request has; 0 is no limit.")
     proxy_next_upstream_timeout: float = directive(
         time, LEVELS, default="0", doc="How long after its first try a request may be tried again; 0 is no limit."
+    )
+    proxy_next_upstream_budget: RetryBudget | None = directive(
+        retry_budget,
+        LEVELS,
+        arity=(1, 2),
+        default="off",
+        doc="How many retries an upstream may get: a share of its requests (20%), and min= so many a second besides (10).",
     )

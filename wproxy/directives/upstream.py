@@ -20,7 +20,7 @@ from wproxy.directives.balancing import (
     random,
     sticky,
 )
-from wproxy.directives.values import number, parse_time, text, time
+from wproxy.directives.values import number, parse_time, size, text, time
 
 
 class UpstreamServer(NamedTuple):
@@ -98,6 +98,32 @@ def keepalive(count: str, local: str | None = None) -> IdleConnections:
     return IdleConnections(number()(count), local is not None)
 
 
+class Zone(NamedTuple):
+    """A name, and the bytes that nginx would set aside; None where another upstream says how many."""
+
+    name: str
+    size: int | None = None
+
+
+# Eight pages, without which nginx's allocator has no room for itself.
+LEAST_ZONE = 8 * 4096
+
+
+def zone(name: str, bytes_each: str | None = None) -> Zone:
+    """`zone NAME [SIZE]`."""
+    if not name:
+        raise ValueError(f'invalid zone name "{name}"')
+    if bytes_each is None:
+        return Zone(name)
+    try:
+        count = size(bytes_each)
+    except ValueError:
+        raise ValueError(f'invalid zone size "{bytes_each}"') from None
+    if count < LEAST_ZONE:
+        raise ValueError(f'zone "{name}" is too small')
+    return Zone(name, count)
+
+
 class UpstreamDirectives:
     """Inside an `upstream` block.
 
@@ -116,6 +142,13 @@ class UpstreamDirectives:
         inherit=OWN_GATHER,
         named=True,
         doc="One server of the group, with weight, max_fails, fail_timeout, max_conns, backup, down, drain, slow_start, route.",
+    )
+    zone: Zone | None = directive(
+        zone,
+        UPSTREAM,
+        arity=(1, 2),
+        inherit=OWN,
+        doc="All workers count requests under way together: for max_conns, least_conn and random two. Of any size.",
     )
     keepalive: IdleConnections = directive(
         keepalive,

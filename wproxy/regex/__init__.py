@@ -15,7 +15,8 @@ from typing import NamedTuple, NoReturn
 
 from wproxy.regex.emit import emit
 from wproxy.regex.nodes import ALL
-from wproxy.regex.parse import Parser, PatternError, Untranslatable
+from wproxy.regex.parse import Parser
+from wproxy.regex.pattern import PatternError, Untranslatable
 from wproxy.regex.safety import NO_LIMIT, contains_reference, is_anchored, leading_taker, unwatched_length
 
 __all__ = ["Regex", "RegexTimedOut", "compile_regex", "install_guard"]

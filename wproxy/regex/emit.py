@@ -8,39 +8,20 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from wproxy.regex.nodes import (
-    ALL,
-    DIGIT,
-    NEVER,
-    NEWLINE,
-    SPACE,
-    WORD,
-    Anchor,
-    At,
-    Atomic,
-    BackReference,
-    Capture,
-    Choice,
-    Greed,
-    IfGroup,
-    Look,
-    Node,
-    OneOf,
-    Repeat,
-    Sequence,
-)
-from wproxy.regex.parse import width_of
+from wproxy.regex import nodes
+from wproxy.regex.nodes import ALL, DIGIT, NEVER, NEWLINE, SPACE, WORD, Node
+from wproxy.regex.widths import width_of
 
 _ANCHORS = {
-    Anchor.SUBJECT_START: r"\A",
-    Anchor.SUBJECT_END: r"\Z",
-    Anchor.LAST_LINE_END: "$",
+    nodes.Anchor.SUBJECT_START: r"\A",
+    nodes.Anchor.SUBJECT_END: r"\Z",
+    nodes.Anchor.LAST_LINE_END: "$",
     # PCRE2 sees no line after a newline that ends the subject; Python's MULTILINE does.
-    Anchor.LINE_START: r"(?:\A|(?<=\n)(?!\Z))",
-    Anchor.LINE_END: r"(?=\n|\Z)",
-    Anchor.WORD_EDGE: r"\b",
+    nodes.Anchor.LINE_START: r"(?:\A|(?<=\n)(?!\Z))",
+    nodes.Anchor.LINE_END: r"(?=\n|\Z)",
+    nodes.Anchor.WORD_EDGE: r"\b",
     # Python's \B fails on an empty subject before 3.14.
-    Anchor.NO_WORD_EDGE: r"(?!\b)",
+    nodes.Anchor.NO_WORD_EDGE: r"(?!\b)",
 }
 
 _NAMED_SETS = {
@@ -60,36 +41,36 @@ _SPECIAL = frozenset(b"\\^$.|?*+()[]{}-&~# ")
 def emit(node: Node) -> str:
     """Python's syntax for a tree, in Latin-1."""
     match node:
-        case OneOf(mask):
+        case nodes.OneOf(mask):
             return set_text(mask)
-        case At(anchor):
+        case nodes.At(anchor):
             return _ANCHORS[anchor]
-        case Sequence(items):
+        case nodes.Sequence(items):
             return "".join(_within_sequence(item) for item in items)
-        case Choice(branches):
+        case nodes.Choice(branches):
             return "|".join(emit(branch) for branch in branches)
-        case Capture(body, _, name):
+        case nodes.Capture(body, _, name):
             return f"(?P<{name}>{emit(body)})" if name else f"({emit(body)})"
-        case Atomic(body):
+        case nodes.Atomic(body):
             return f"(?>{emit(body)})"
-        case Repeat():
+        case nodes.Repeat():
             return _repeat(node)
-        case Look():
+        case nodes.Look():
             return _look(node)
-        case BackReference(number, caseless):
+        case nodes.BackReference(number, caseless):
             return f"(?i:\\{number})" if caseless else f"(?:\\{number})"
-        case IfGroup(number, yes, no):
+        case nodes.IfGroup(number, yes, no):
             return f"(?({number}){_within_sequence(yes)}|{_within_sequence(no)})"
 
 
 def _within_sequence(node: Node) -> str:
-    return f"(?:{emit(node)})" if isinstance(node, Choice) else emit(node)
+    return f"(?:{emit(node)})" if isinstance(node, nodes.Choice) else emit(node)
 
 
-def _repeat(node: Repeat) -> str:
+def _repeat(node: nodes.Repeat) -> str:
     body = node.body
-    single = isinstance(body, OneOf) and body != NEVER
-    text = emit(body) if single or isinstance(body, Capture) else f"(?:{emit(body)})"
+    single = isinstance(body, nodes.OneOf) and body != NEVER
+    text = emit(body) if single or isinstance(body, nodes.Capture) else f"(?:{emit(body)})"
     least, most = node.least, node.most
     if most is None and least < 2:
         sign = "+" if least else "*"
@@ -97,15 +78,15 @@ def _repeat(node: Repeat) -> str:
         sign = "?"
     else:
         sign = f"{{{least}}}" if least == most else f"{{{least},{'' if most is None else most}}}"
-    if node.greed is Greed.POSSESSIVE and not single:
+    if node.greed is nodes.Greed.POSSESSIVE and not single:
         # Possessive groups had bugs up to 3.11.4 and 3.12.0 (gh-106052); atomic ones say the same.
         return f"(?>{text}{sign})"
     return text + sign + node.greed.value
 
 
-def _look(node: Look) -> str:
+def _look(node: nodes.Look) -> str:
     sign = ("=" if node.ahead else "<=") if not node.negative else ("!" if node.ahead else "<!")
-    branches = node.body.branches if isinstance(node.body, Choice) else (node.body,)
+    branches = node.body.branches if isinstance(node.body, nodes.Choice) else (node.body,)
     if node.ahead or len({width_of(branch) for branch in branches}) == 1:
         return f"(?{sign}{emit(node.body)})"
     # Python wants one width for all branches of a lookbehind.

@@ -15,23 +15,8 @@ from __future__ import annotations
 from math import inf, log2
 from typing import NamedTuple
 
-from wproxy.regex.nodes import (
-    ALL,
-    NEWLINE,
-    Anchor,
-    At,
-    Atomic,
-    BackReference,
-    Capture,
-    Choice,
-    Greed,
-    IfGroup,
-    Look,
-    Node,
-    OneOf,
-    Repeat,
-    Sequence,
-)
+from wproxy.regex import nodes
+from wproxy.regex.nodes import ALL, NEWLINE, Node
 
 
 class Cost(NamedTuple):
@@ -84,34 +69,34 @@ def unwatched_length(tree: Node, anchored: bool) -> int:
 def is_anchored(tree: Node) -> bool:
     """Whether a match can only begin where the subject does: `^` in front, or `.*` under `(?s)`."""
     match tree:
-        case At(anchor):
-            return anchor is Anchor.SUBJECT_START
-        case Sequence(items):
+        case nodes.At(anchor):
+            return anchor is nodes.Anchor.SUBJECT_START
+        case nodes.Sequence(items):
             return bool(items) and is_anchored(items[0])
-        case Choice(branches):
+        case nodes.Choice(branches):
             return all(is_anchored(branch) for branch in branches)
-        case Capture(body) | Atomic(body):
+        case nodes.Capture(body) | nodes.Atomic(body):
             return is_anchored(body)
-        case Repeat(body, least):
+        case nodes.Repeat(body, least):
             return least > 0 and is_anchored(body)
-        case Look(body, ahead, negative):
+        case nodes.Look(body, ahead, negative):
             return ahead and not negative and is_anchored(body)
         case _:
             return False
 
 
-def leading_taker(tree: Node) -> OneOf | None:
+def leading_taker(tree: Node) -> nodes.OneOf | None:
     """The set of the `.*` that a pattern begins with.
 
     When nothing is found from the start of a stretch of such bytes, nothing is from within it: what stands before could have been
     taken by the repeat as well. (Not so with back-references, which see what was taken.)
     """
     match tree:
-        case Sequence(items) if items:
+        case nodes.Sequence(items) if items:
             return leading_taker(items[0])
-        case Capture(body):
+        case nodes.Capture(body):
             return leading_taker(body)
-        case Repeat(OneOf() as taken, _, None, greed) if greed is not Greed.POSSESSIVE:
+        case nodes.Repeat(nodes.OneOf() as taken, _, None, greed) if greed is not nodes.Greed.POSSESSIVE:
             return taken if taken.mask | NEWLINE == ALL else None
         case _:
             return None
@@ -119,16 +104,16 @@ def leading_taker(tree: Node) -> OneOf | None:
 
 def contains_reference(node: Node) -> bool:
     """Whether a match depends on what a group took."""
-    return isinstance(node, BackReference | IfGroup) or any(contains_reference(child) for child in _children(node))
+    return isinstance(node, nodes.BackReference | nodes.IfGroup) or any(contains_reference(child) for child in _children(node))
 
 
 def _children(node: Node) -> tuple[Node, ...]:
     match node:
-        case Sequence(items) | Choice(items):
+        case nodes.Sequence(items) | nodes.Choice(items):
             return items
-        case Capture(body) | Atomic(body) | Repeat(body) | Look(body):
+        case nodes.Capture(body) | nodes.Atomic(body) | nodes.Repeat(body) | nodes.Look(body):
             return (body,)
-        case IfGroup(_, yes, no):
+        case nodes.IfGroup(_, yes, no):
             return (yes, no)
         case _:
             return ()
@@ -138,48 +123,48 @@ def _first(node: Node, follow: int) -> int:
     """The bytes with which the node, and what follows, can begin."""
     _burn()
     match node:
-        case OneOf(mask):
+        case nodes.OneOf(mask):
             return mask
-        case At():
+        case nodes.At():
             return follow
-        case Sequence(items):
+        case nodes.Sequence(items):
             for item in reversed(items):
                 follow = _first(item, follow)
             return follow
-        case Choice(branches):
+        case nodes.Choice(branches):
             mask = 0
             for branch in branches:
                 mask |= _first(branch, follow)
             return mask
-        case Capture(body) | Atomic(body):
+        case nodes.Capture(body) | nodes.Atomic(body):
             return _first(body, follow)
-        case Repeat(body, least, most):
+        case nodes.Repeat(body, least, most):
             if most == 0:
                 return follow
             first = _first(body, follow)
             return first if least else first | follow
-        case Look(body):
+        case nodes.Look(body):
             # A costly look is paid at each place where it is tried.
             return ALL if _cost(body, 0, _STEP).degree or follow == 0 else follow
-        case BackReference() | IfGroup():
+        case nodes.BackReference() | nodes.IfGroup():
             return ALL
 
 
 def _may_be_empty(node: Node) -> bool:
     match node:
-        case OneOf():
+        case nodes.OneOf():
             return False
-        case Sequence(items):
+        case nodes.Sequence(items):
             return all(_may_be_empty(item) for item in items)
-        case Choice(branches):
+        case nodes.Choice(branches):
             return any(_may_be_empty(branch) for branch in branches)
-        case Capture(body) | Atomic(body):
+        case nodes.Capture(body) | nodes.Atomic(body):
             return _may_be_empty(body)
-        case Repeat(body, least):
+        case nodes.Repeat(body, least):
             return not least or _may_be_empty(body)
-        case IfGroup(_, yes, no):
+        case nodes.IfGroup(_, yes, no):
             return _may_be_empty(yes) or _may_be_empty(no)
-        case At() | Look() | BackReference():
+        case nodes.At() | nodes.Look() | nodes.BackReference():
             return True
 
 
@@ -196,24 +181,24 @@ def _disjoint(branches: tuple[Node, ...], follow: int) -> bool:
 def _is_decided(node: Node, follow: int) -> bool:
     """Whether the next byte alone decides every choice inside the node."""
     match node:
-        case OneOf() | At() | Look():
+        case nodes.OneOf() | nodes.At() | nodes.Look():
             return True
-        case Sequence(items):
+        case nodes.Sequence(items):
             for item in reversed(items):
                 if not _is_decided(item, follow):
                     return False
                 follow = _first(item, follow)
             return True
-        case Choice(branches):
+        case nodes.Choice(branches):
             return _disjoint(branches, follow) and all(_is_decided(branch, follow) for branch in branches)
-        case Capture(body) | Atomic(body):
+        case nodes.Capture(body) | nodes.Atomic(body):
             return _is_decided(body, follow)
-        case Repeat(body, least, most):
+        case nodes.Repeat(body, least, most):
             first = _first(body, 0)
             if _may_be_empty(body) or not _is_decided(body, first | follow):
                 return False
             return least == most or not first & follow
-        case BackReference() | IfGroup():
+        case nodes.BackReference() | nodes.IfGroup():
             return False
 
 
@@ -221,14 +206,14 @@ def _aside(node: Node) -> float:
     """The degree of the costliest thing inside that is matched apart: looks and atomic groups."""
     found = max((_aside(child) for child in _children(node)), default=0.0)
     match node:
-        case Look(body) | Atomic(body):
+        case nodes.Look(body) | nodes.Atomic(body):
             return max(found, _cost(body, 0, _STEP).degree)
         case _:
             return found
 
 
 def _has_endless_repeat(node: Node) -> bool:
-    if isinstance(node, Repeat) and node.most is None:
+    if isinstance(node, nodes.Repeat) and node.most is None:
         return True
     return any(_has_endless_repeat(child) for child in _children(node))
 
@@ -251,26 +236,26 @@ def _cost(node: Node, follow: int, rest: Cost) -> Cost:
     """The cost of the node and what comes after it, from one place; follow: the bytes that can come after it."""
     _burn()
     match node:
-        case OneOf() | At():
+        case nodes.OneOf() | nodes.At():
             return rest
-        case Sequence(items):
+        case nodes.Sequence(items):
             for item in reversed(items):
                 rest = _cost(item, follow, rest)
                 follow = _first(item, follow)
             return rest
-        case Choice(branches):
+        case nodes.Choice(branches):
             return _choice_cost(branches, follow, rest)
-        case IfGroup(_, yes, no):
+        case nodes.IfGroup(_, yes, no):
             return _choice_cost((yes, no), ALL, rest)
-        case Capture(body):
+        case nodes.Capture(body):
             return _cost(body, follow, rest)
-        case Atomic(body) | Look(body):
+        case nodes.Atomic(body) | nodes.Look(body):
             return _worse(_cost(body, 0, _STEP), rest)
-        case BackReference():
+        case nodes.BackReference():
             return Cost(max(1, rest.degree), rest.scale)
-        case Repeat(body, least, most, Greed.POSSESSIVE):
+        case nodes.Repeat(body, least, most, nodes.Greed.POSSESSIVE):
             return _worse(_repeat_cost(body, least, most, 0, _STEP), rest)
-        case Repeat(body, least, most):
+        case nodes.Repeat(body, least, most):
             return _repeat_cost(body, least, most, follow, rest)
 
 

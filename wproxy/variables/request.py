@@ -19,20 +19,22 @@ def request_line(request: Request) -> bytes:
 
 
 @variable("request_method", REQUEST)
-def request_method(request: Request) -> bytes:
-    return request.method
+def request_method(request: Request) -> bytes | None:
+    """There is none of a request line that could not be read, and the same goes for `$request_uri`, `$uri` and the protocol."""
+    return request.method or None
 
 
 @variable("request_uri", REQUEST)
-def request_uri(request: Request) -> bytes:
+def request_uri(request: Request) -> bytes | None:
     line = request.line
-    return line.origin if line.raw_ok or line.args is None else line.origin[1:]  # of `http://h?a` it is `?a`
+    uri = line.origin if line.raw_ok or line.args is None else line.origin[1:]  # of `http://h?a` it is `?a`
+    return uri or None
 
 
 @variable("uri", REQUEST)
 @variable("document_uri", REQUEST)
-def uri(request: Request) -> bytes:
-    return request.path
+def uri(request: Request) -> bytes | None:
+    return request.path or None
 
 
 @variable("wproxy_slashed_uri", REQUEST)
@@ -61,8 +63,8 @@ def is_args(request: Request) -> bytes:
 
 
 @variable("server_protocol", REQUEST)
-def server_protocol(request: Request) -> bytes:
-    return request.line.line.rpartition(b" ")[2]
+def server_protocol(request: Request) -> bytes | None:
+    return request.line.line.rpartition(b" ")[2] if request.line.target else None
 
 
 @variable("request_length", REQUEST)

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -61,10 +62,15 @@ def configuration(tmp_path, ports):
 
 
 @contextlib.contextmanager
-def demo(configuration, *words):
-    """A running demo; whatever it leaves behind is killed."""
+def demo(configuration, *words, hangup=signal.SIG_DFL):
+    """A running demo; whatever it leaves behind is killed. hangup: what it finds done about SIGHUP: nohup leaves it ignored, and
+    that is inherited, by us from who runs the tests too."""
     process = subprocess.Popen(
-        [sys.executable, "-c", RUN, configuration, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", RUN, configuration, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, hangup),
     )
     try:
         yield process
@@ -156,6 +162,23 @@ def test_a_signal_ends_everything(configuration, ports, number):
         assert "Traceback" not in out + err
         _, alive = psutil.wait_procs(family, timeout=2)
         assert alive == []
+    assert all(map(is_free, ports))
+
+
+@pytest.mark.whole
+@pytest.mark.slow
+@needs_wproxy
+def test_under_nohup_a_hangup_is_not_its_end(configuration, ports):
+    with demo(configuration, hangup=signal.SIG_IGN) as process:
+        read_until(process, "Failover")
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        masks = dict(line.split(":\t") for line in status.splitlines() if line.startswith("Sig"))
+        bit = 1 << (signal.SIGHUP - 1)
+        assert int(masks["SigIgn"], 16) & bit and not int(masks["SigBlk"], 16) & bit  # it goes into the void
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=10)
+    assert process.returncode == 0, out + err
     assert all(map(is_free, ports))
 
 

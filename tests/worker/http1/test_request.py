@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from worker.http1 import request as request_module
+from worker.http1 import hosts, request_line
 from worker.http1.request import (
     HeadLimits,
     HeadMemo,
@@ -658,14 +658,14 @@ def test_a_head_with_bare_lf_ends_before_a_later_crlf_crlf():
 
 
 def test_tables_are_bounded(monkeypatch):
-    monkeypatch.setattr(request_module, "TABLE_LINES", 16)
-    monkeypatch.setattr(request_module, "_HOSTS_LIMIT", 16)
+    monkeypatch.setattr(request_line, "TABLE_LINES", 16)
+    monkeypatch.setattr(hosts, "_HOSTS_LIMIT", 16)
     memo = HeadMemo()
     for number in range(100):
         take(get(line=b"GET /bounded/%d HTTP/1.1" % number, host=b"h%d" % number), memo=memo)
     take(get(line=b"GET /" + b"x" * 2000 + b" HTTP/1.1"))
     assert len(LIMITS.known_lines) <= 16
-    assert len(request_module._HOSTS) <= 16
+    assert len(hosts._HOSTS) <= 16
     assert max(map(len, LIMITS.known_lines)) <= 1024
 
 
@@ -674,14 +674,6 @@ def test_a_large_head_is_not_remembered():
     take(get(b"X: " + b"y" * 8000, b"Y: z"), memo=memo)
     take(get(b"X: " + b"y" * 8100, b"Y: " + b"z" * 200), memo=memo)
     assert len(memo.head) <= 8192
-
-
-def test_a_memo_can_forget():
-    memo = HeadMemo()
-    first = take(get(), memo=memo)
-    memo.forget()
-    assert (memo.head, memo.block, memo.taken) == (b"", b"", None)
-    assert facts(*take(get(), memo=memo)) == facts(*first)
 
 
 # ------------------------------------------------------------------ time

@@ -218,6 +218,21 @@ def test_a_name_is_told_once_and_localhost_not_at_all():
     assert reasons("name-at-start", "location / { proxy_pass http://localhost:3000; }") == []
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("upstream app { server a.example.com; }", 1),
+        ("upstream app { server a.example.com resolve; }", 0),
+        ("upstream app { server a.example.com; upstream_start degraded; }", 0),
+        ("upstream_start degraded; upstream app { server a.example.com; }", 0),
+        ("upstream_start degraded; server { location / { proxy_pass http://a.example.com; } }", 0),
+        ("upstream_start degraded; server { upstream_start strict; location / { proxy_pass http://a.example.com; } }", 1),
+    ],
+)
+def test_a_name_is_told_where_a_start_depends_on_it(text, found):
+    assert len(reasons("name-at-start", text, "http")) == found
+
+
 def test_a_regex_that_takes_all_of_a_prefix():
     text = "location /admin/ { proxy_pass http://127.0.0.1; }\nlocation ~ ^/(admin|private)/ { proxy_pass http://127.0.0.2; }"
     (reason,) = reasons("regex-shadows-prefix", text)

@@ -95,6 +95,8 @@ def wproxy_toml_with(row: Directive, context: int) -> str:
     text = example(row) if row.block else f"{HEADERS[context]}\n{example(row)}"
     if inside == UPSTREAM and row.name not in ("server", "state"):
         text += "\nserver = '10.0.0.1'"
+    if row.name == "health_check":
+        text += "\nproxy_pass = 'http://10.0.0.1'"
     if inside in (SERVER, SERVER_IF):
         return text
     in_location = inside & (LOCATION | LOCATION_IF | LIMIT_EXCEPT)

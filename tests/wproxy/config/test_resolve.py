@@ -474,6 +474,20 @@ def test_what_is_wrong_outside_is_said_once_however_many_inherit_it():
     assert len(nginx_problems("root $nope; server { location /a { } location /b { } } server { }")) == 1
 
 
+@pytest.mark.parametrize(
+    ("inside", "line"),
+    [
+        ("proxy_busy_buffers_size 64k; server { location / { } }", 2),
+        ("server {\nproxy_buffer_size 32k;\nlocation / { proxy_buffering off; } }", 3),
+        ("server { location / {\nproxy_buffers 2 4k; } }", 3),
+        ("server { location / { limit_except GET { deny all; } location /a {\nproxy_busy_buffers_size 30k; } } }", 3),
+    ],
+)
+def test_buffers_that_do_not_fit_are_found_where_they_were_written(inside, line):
+    text = '"proxy_busy_buffers_size" must be less than the size of all "proxy_buffers" minus one buffer'
+    assert nginx_problems(inside) == [f"{text} in nginx.conf:{line}"]
+
+
 # Directives that may not be
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from wproxy.config.model import Location
-from wproxy.directives.buffering import rate, temp_path, wrong_buffers
+from wproxy.directives.buffering import rate, wrong_buffers
+from wproxy.directives.temporary_path import temporary_path
 
 K = 1024
 
@@ -41,8 +42,8 @@ def test_sizes_that_fit(settings):
     ],
 )
 def test_sizes_that_do_not_fit(settings, name, text):
-    ((found, words),) = wrong_buffers(location(**settings))
-    assert found == name
+    ((words, to_blame, *_),) = wrong_buffers(location(**settings))
+    assert to_blame == name
     assert text in words
     assert f'"{name}"' in words
 
@@ -54,8 +55,8 @@ def test_a_rate_is_a_size_or_a_template():
         rate("fast")
 
 
-@pytest.mark.parametrize("levels", [("0",), ("4",), ("x",), ("1", "1", "1", "1")])
+@pytest.mark.parametrize("levels", [("0",), ("4",), ("x",)])
 def test_levels_of_directories_are_one_to_three(levels):
-    assert temp_path("/tmp/x", "1", "2", "3") == "/tmp/x"
+    assert temporary_path("/tmp/x/", "1", "2", "3") == ("/tmp/x", (1, 2, 3))
     with pytest.raises(ValueError):
-        temp_path("/tmp/x", *levels)
+        temporary_path("/tmp/x", *levels)

@@ -58,4 +58,4 @@ def random_two(balancing: Balancing) -> Method:
 
 def connections(peer: LivePeer, now: int) -> int:
     """The requests under way there."""
-    return peer.connections
+    return peer.connections + peer.elsewhere

@@ -33,7 +33,7 @@ def lightest(live: list[LivePeer], loads: list[int]) -> LivePeer:
 def least_conn(tier: Tier, request: Request, tried: int, now: int) -> LivePeer | None:
     """The peer with the fewest connections for its weight."""
     live = tier.usable(tried, now)
-    return lightest(live, [peer.connections for peer in live]) if live else None
+    return lightest(live, [peer.connections + peer.elsewhere for peer in live]) if live else None
 
 
 def least_time(balancing: Balancing) -> Method:
@@ -65,7 +65,7 @@ def estimator(balancing: Balancing) -> Callable[[LivePeer, int], int]:
     def estimate(peer: LivePeer, now: int) -> int:
         times = peer.times
         usual = times.header if by_header else times.last_byte
-        return bucket(times.faded(usual, now, peer.health.fail_timeout)) * (1 + peer.connections)
+        return bucket(times.faded(usual, now, peer.health.fail_timeout)) * (1 + peer.connections + peer.elsewhere)
 
     return estimate
 

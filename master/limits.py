@@ -1,0 +1,105 @@
+"""What a worker may have, and where it runs: set in the child, some of it before it gives up root's rights and some of it after
+(nginx: ngx_worker_process_init).
+
+What the system refuses is told at level alert and left as it was, as nginx does; only a directory that cannot be entered ends
+the worker.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Callable
+
+from wproxy.config.model import Configuration
+from wproxy.config.tree import ConfigurationError, Problem
+from wproxy.error_log import ErrorLog
+
+_PR_SET_DUMPABLE = 4
+
+
+def take_limits(configuration: Configuration, log: ErrorLog) -> None:
+    """Environment, niceness and limits of resources: what root may raise and others may not."""
+    for name, value in configuration.env:
+        if value is not None:
+            os.environ[name] = value
+            if name == "TZ":
+                time.tzset()
+    if configuration.worker_priority is not None:
+        niceness = configuration.worker_priority
+        _try(log, f"setpriority({niceness})", lambda: os.setpriority(os.PRIO_PROCESS, 0, niceness))
+    _limit(log, "RLIMIT_NOFILE", resource.RLIMIT_NOFILE, configuration.worker_rlimit_nofile)
+    _limit(log, "RLIMIT_CORE", resource.RLIMIT_CORE, configuration.worker_rlimit_core)
+    if configuration.working_directory and not configuration.prefix.startswith("/"):
+        # Logs are opened again by their names, after the working directory has changed.
+        configuration.prefix = os.path.join(os.getcwd(), configuration.prefix)
+
+
+def settle_in(configuration: Configuration, index: int, log: ErrorLog) -> None:
+    """CPUs, core files and directory of worker `index`, as the user it runs as. Raises SystemExit when it cannot go there."""
+    affinity = configuration.worker_cpu_affinity
+    if affinity is not None:
+        cpus = affinity.of(index, frozenset(os.sched_getaffinity(0)))
+        _try(log, "sched_setaffinity()", lambda: os.sched_setaffinity(0, cpus))
+    if configuration.worker_rlimit_core:
+        _allow_core_files(log)
+    if configuration.working_directory:
+        try:
+            os.chdir(configuration.working_directory)
+        except OSError as error:
+            log.write("alert", f'chdir("{configuration.working_directory}") failed ({error.errno}: {error.strerror})')
+            raise SystemExit(2) from None
+
+
+def refuse_missing_directory(configuration: Configuration) -> None:
+    """Raises ConfigurationError when there is no such working_directory: every worker would end at its start."""
+    directory = configuration.working_directory
+    if directory:
+        try:
+            os.listdir(directory)
+        except PermissionError:
+            pass  # workers may be others than we
+        except OSError as error:
+            text = f'chdir("{directory}") failed ({error.errno}: {error.strerror}) in {configuration.origin("working_directory")}'
+            raise ConfigurationError(Problem(text)) from None
+
+
+def resource_warnings(configuration: Configuration) -> list[str]:
+    """What the numbers of a configuration and those of the system do not agree on, in nginx's words."""
+    found = []
+    affinity, workers = configuration.worker_cpu_affinity, configuration.worker_processes
+    if affinity is not None and not affinity.is_auto and len(affinity) not in (1, workers or len(affinity)):
+        found.append(
+            'the number of "worker_processes" is not equal to the number of "worker_cpu_affinity" masks, '
+            "using last mask for remaining worker processes"
+        )
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    connections = configuration.worker_connections
+    if connections > limit and connections > (configuration.worker_rlimit_nofile or 0):
+        found.append(f"{connections} worker_connections exceed open file resource limit: {limit}")
+    return found
+
+
+def _allow_core_files(log: ErrorLog) -> None:
+    """After setuid the kernel writes none unless it is told that it may."""
+    import ctypes  # only where it is asked for
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0) < 0:
+        number = ctypes.get_errno()
+        log.write("alert", f"prctl(PR_SET_DUMPABLE) failed ({number}: {os.strerror(number)})")
+
+
+def _limit(log: ErrorLog, name: str, kind: int, limit: int | None) -> None:
+    if limit is not None:
+        _try(log, f"setrlimit({name}, {limit})", lambda: resource.setrlimit(kind, (limit, limit)))
+
+
+def _try(log: ErrorLog, what: str, deed: Callable[[], object]) -> None:
+    try:
+        deed()
+    except OSError as error:
+        log.write("alert", f"{what} failed ({error.errno}: {error.strerror})")
+    except ValueError as error:  # how Python tells EINVAL and EPERM of setrlimit
+        log.write("alert", f"{what} failed ({error})")

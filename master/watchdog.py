@@ -1,0 +1,97 @@
+"""Workers that hang: one whose loop has stood still for `worker_watchdog` is made to tell where, and is replaced.
+
+A worker publishes the turns of its loop in its slot of the shared memory, twice a second even if it has nothing to do
+(`worker.run`). We look now and then, and add up how long the number has been the same *while we were looking*: time that we
+were away ourselves (stopped with the whole group, or a virtual machine that was asleep) counts as one look at most, and a
+worker that somebody has stopped, or holds in a debugger, does not hang.
+
+Whoever hangs gets SIGABRT. The handler of `faulthandler` is C and needs nothing of the interpreter, so it works in a tight loop
+and in an extension that never comes back: it writes the stack into a file of the worker's own, without a name, and lets the
+signal do its work. We read the file when we bury the worker. It gets the stack of a worker that crashes, too (SIGSEGV, SIGBUS,
+SIGFPE, SIGILL).
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import math
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from master.signals import send_signal
+from wproxy.shared import WORKER_TURNS
+
+if TYPE_CHECKING:
+    from master.workers import Worker
+
+LOOKS = 8  # how often we look within the time that a worker is allowed to stand still
+LONGEST_PAUSE = 5.0  # seconds between two looks
+KILL_AFTER = 2.0  # seconds from ABRT to KILL
+STACK_LIMIT = 32768  # bytes of a stack that are logged
+CRASHES = frozenset((signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL))
+
+
+class Watchdog:
+    """When we look next, in monotonic seconds, and when we looked last."""
+
+    def __init__(self) -> None:
+        self.next_look = 0.0
+        self._last_look = -math.inf
+
+    def look(self, workers: Iterable[Worker], now: float) -> Iterator[Worker]:
+        """Those that hang since this look; each has been told to say where, and is killed if it does not end by that."""
+        if now < self.next_look:
+            return
+        watched = [worker for worker in workers if limit_of(worker) and not worker.is_hung]
+        pause = min((limit_of(worker) for worker in watched), default=math.inf) / LOOKS
+        pause = min(pause, LONGEST_PAUSE)
+        elapsed = min(now - self._last_look, 2 * pause)
+        self._last_look, self.next_look = now, now + pause
+        for worker in watched:
+            turns = worker.slot.get(WORKER_TURNS)
+            if turns != worker.turns_seen or is_held(worker.pid):
+                worker.turns_seen, worker.still_for = turns, 0.0
+                continue
+            worker.still_for += elapsed
+            if worker.still_for >= limit_of(worker):
+                worker.is_hung = True
+                worker.kill_at = min(worker.kill_at, now + KILL_AFTER)
+                send_signal(worker.pid, signal.SIGABRT)
+                yield worker
+
+    def __repr__(self) -> str:
+        return f"<watchdog looks at {self.next_look:.3f}>"
+
+
+def limit_of(worker: Worker) -> float:
+    """The seconds that its loop may stand still; 0: for ever."""
+    return worker.generation.configuration.worker_watchdog
+
+
+def is_held(pid: int) -> bool:
+    """Whether a process is stopped by a signal (T) or by a debugger (t)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b") ")[2][:1] in b"Tt"
+    except OSError:
+        return False
+
+
+def make_stack_file() -> int:
+    """A file without a name for the stack of one worker; its descriptor. Raises OSError."""
+    return os.memfd_create("stack-of-a-worker", os.MFD_CLOEXEC)
+
+
+def tell_stack_to(fileno: int) -> None:
+    """In a new worker: from now on a crash, or our SIGABRT, leaves the stack there."""
+    faulthandler.enable(fileno, all_threads=True)
+
+
+def take_stack(fileno: int) -> str:
+    """What a worker that has ended left there, "" if nothing; the file is closed."""
+    try:
+        return os.pread(fileno, STACK_LIMIT, 0).decode("utf-8", "replace").strip()
+    finally:
+        os.close(fileno)

@@ -1,0 +1,126 @@
+"""What proxy_pass_trailers and proxy_force_ranges make of an upstream's answer (nginx: ngx_http_upstream.c, proxy.md §3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from worker.content.pages import error_response
+from worker.content.ranges import Part, Unsatisfiable, parse_ranges, still_holds
+from worker.filters.headers import TrailedResponse, give_up, last_modified
+from wproxy.config.model import Location
+from wproxy.http import BodySource, Request, Response
+
+Filter = Callable[[Request, Response], Response]
+Lines = tuple[tuple[bytes, bytes], ...]
+
+
+def trailers_filter(location: Location) -> Filter | None:
+    """Lets the fields after a chunked body through; None where proxy_pass_trailers is off."""
+    if not location.proxy_target or not location.proxy_pass_trailers:
+        return None
+
+    def apply(request: Request, response: Response) -> Response:
+        head = request.upstream_head
+        is_chunked = head is not None and head.chunked and response.fields.content_length < 0
+        if not is_chunked or response.bodiless or response.tunnel is not None or request.version < 11:
+            return response
+        before = response.trailers
+
+        def trailers(request: Request) -> Lines:
+            passed = [(name, value) for lower, name, value in request.upstream_trailers if lower not in location.hidden]
+            return (*(before(request) if before is not None else ()), *passed)
+
+        return TrailedResponse(response, trailers)
+
+    return apply
+
+
+def ranges_filter(location: Location) -> Filter | None:
+    """Serves one part of a proxied answer; None where proxy_force_ranges is off."""
+    if not location.proxy_target or not location.proxy_force_ranges:
+        return None
+
+    def apply(request: Request, response: Response) -> Response:
+        fields = response.fields
+        if request.upstream_head is None or response.error or fields.status != 200 or fields.content_length < 0:
+            return response
+        kept = tuple(line for line in fields.lines if line[0].lower() != b"accept-ranges")
+        changed = fields.with_status(200)
+        changed.reason = fields.reason
+        changed.lines = kept
+        response.fields = changed
+        length = fields.content_length
+        try:
+            part = wanted_part(request, response, length)
+        except Unsatisfiable:
+            give_up(response)
+            range_line = (b"Content-Range", b"bytes */%d" % length)
+            return error_response(request, 416, location.server_token, lines=(range_line,))
+        if part is None:
+            changed.last_lines = (*changed.last_lines, (b"Accept-Ranges", b"bytes"))
+            return response
+        begin, end = part
+        changed.status, changed.reason = 206, None
+        changed.content_length = end - begin
+        changed.last_lines = (*changed.last_lines, (b"Content-Range", b"bytes %d-%d/%d" % (begin, end - 1, length)))
+        if response.bodiless:
+            return response
+        at_hand = response.body
+        response.body = at_hand[begin:end]
+        if response.source is not None:
+            if len(at_hand) >= end:
+                response.source.close()
+                response.source = None
+            else:
+                skipped = max(0, begin - len(at_hand))
+                response.source = PartOfBody(response.source, skipped, end - max(begin, len(at_hand)))
+        return response
+
+    return apply
+
+
+def wanted_part(request: Request, response: Response, length: int) -> Part | None:
+    """The one part that is asked for; None for all of the body. Raises Unsatisfiable."""
+    asked = request.fields.get(b"range")
+    if asked is None:
+        return None
+    condition = request.fields.get(b"if-range")
+    if condition is not None:
+        etag = next((value for name, value in response.fields.lines if name.lower() == b"etag"), b"")
+        modified = last_modified(response.fields)
+        if not still_holds(condition, etag, -1 if modified is None else modified):
+            return None
+    parts = parse_ranges(asked, length, 1, False)
+    return None if parts is None else parts[0]
+
+
+class PartOfBody:
+    """Some bytes of the rest of a body. skipped: what is left out of its beginning; left: how many bytes are wanted then."""
+
+    __slots__ = ("left", "skipped", "source")
+
+    def __init__(self, source: BodySource, skipped: int, left: int) -> None:
+        self.source = source
+        self.skipped = skipped
+        self.left = left
+
+    async def read(self) -> bytes:
+        """The next piece, b"" at the end. Raises UpstreamFailure."""
+        while self.left:
+            piece = await self.source.read()
+            if not piece:
+                return b""
+            if self.skipped:
+                cut = min(self.skipped, len(piece))
+                self.skipped -= cut
+                piece = piece[cut:]
+            if piece:
+                piece = piece[: self.left]
+                self.left -= len(piece)
+                return piece
+        self.source.close()
+        return b""
+
+    def close(self) -> None:
+        """Give up the rest of the body."""
+        self.source.close()

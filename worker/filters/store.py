@@ -1,0 +1,194 @@
+"""proxy_store: a copy of an upstream's answer is left in a file (proxy.md §3.3; nginx: ngx_http_upstream_store).
+
+Only what is whole and has the status 200 is stored, as it came, before anything else changes it. The file is made in the
+directory that it is for, has no name until it is complete, and then gets it in one step: nobody ever sees a part, a worker that
+is killed leaves nothing, and nothing has to be copied from one file system to another. (For the last two reasons it does not
+begin in proxy_temp_path, as nginx's does.) A client that leaves does not keep the rest from being fetched.
+
+A path that variables lead out of is refused: nginx would follow it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from worker.logs import log_request, shown
+from worker.loop import FAIR_SHARE, give_way
+from worker.temporary_files import LATER, DiskTrouble, TemporaryFile
+from worker.upstream.incoming import is_buffered
+from wproxy.config.model import Location
+from wproxy.dates import parse_http_date
+from wproxy.directives.temporary_path import TemporaryPath
+from wproxy.failures import UpstreamFailure
+from wproxy.files import Unmappable
+from wproxy.http import BodySource, Request, Response
+
+Filter = Callable[[Request, Response], Response]
+
+DOING = "while reading upstream"
+
+
+def store_filter(location: Location) -> Filter | None:
+    """Stores the answers of the location's upstream; None where proxy_store is off."""
+    if not location.proxy_target or not location.proxy_store.is_on:
+        return None
+
+    def apply(request: Request, response: Response) -> Response:
+        if is_to_be_stored(request, response):
+            stored = begin(request, response.source)
+            if stored is not None:
+                stored.keep(response.body)
+                if response.source is None:
+                    stored.finish()
+                else:
+                    response.source = stored
+        return response
+
+    return apply
+
+
+def is_to_be_stored(request: Request, response: Response) -> bool:
+    """Whether this is what an upstream has answered, with 200, and is read ahead of the client."""
+    head = request.upstream_head
+    if head is None or head.status != 200 or response.error or response.bodiless or response.tunnel is not None:
+        return False
+    return is_buffered(request.location, head)
+
+
+def begin(request: Request, source: BodySource | None) -> Stored | None:
+    """The copy to be made of an answer; None where it cannot be made, which is logged."""
+    path = path_of(request)
+    if path is None:
+        return None
+    mode = request.location.proxy_store_access
+    try:
+        make_directories(os.path.dirname(path), mode | (mode & 0o444) >> 2)
+        file = TemporaryFile(TemporaryPath(os.path.dirname(path)), LATER)
+    except DiskTrouble as trouble:
+        complain(request, path, trouble)
+        return None
+    return Stored(request, source, file, path)
+
+
+def path_of(request: Request) -> str | None:
+    """Where the answer is to be stored; None, logged, where there is no such place."""
+    location = request.location
+    template = location.proxy_store.path
+    try:
+        path = location.files.path(request) if template is None else template.evaluate(request)
+    except Unmappable as trouble:
+        log_request(request, trouble.level, f"{trouble.reason} {DOING}")
+        return None
+    is_wild = template is not None and b".." in path.split(b"/") and ".." not in template.text.split("/")
+    if is_wild or not path or path.endswith(b"/") or b"\0" in path:
+        log_request(request, "error", f'the answer cannot be stored in "{shown(path)}" {DOING}')
+        return None
+    found: str = request.client.worker.configuration.path(os.fsdecode(path))
+    return found
+
+
+def make_directories(path: str, mode: int) -> None:
+    """Make what is missing of a directory, with this mode. Raises DiskTrouble."""
+    missing = []
+    while path and not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    try:
+        for each in reversed(missing):
+            os.mkdir(each, 0o700)
+            os.chmod(each, mode)  # whatever the umask
+    except FileExistsError as error:
+        if not os.path.isdir(each):
+            raise DiskTrouble(error) from None
+    except OSError as error:
+        raise DiskTrouble(error) from None
+
+
+def complain(request: Request, path: str, trouble: DiskTrouble) -> None:
+    """Tell why an answer is not stored."""
+    log_request(request, "crit", f'storing "{path}" failed ({trouble}) {DOING}')
+
+
+class Stored:
+    """The rest of a body, copied on its way (a BodySource). file: None when it is complete, or has been given up."""
+
+    __slots__ = ("_is_over", "file", "path", "request", "source")
+
+    def __init__(self, request: Request, source: BodySource | None, file: TemporaryFile, path: str) -> None:
+        self.request = request
+        self.source = source
+        self.file: TemporaryFile | None = file
+        self.path = path
+        self._is_over = False
+
+    def keep(self, data: bytes) -> None:
+        """Copy these bytes, if they are still wanted."""
+        if self.file is not None:
+            try:
+                self.file.write(data)
+            except DiskTrouble as trouble:
+                complain(self.request, self.path, trouble)
+                self._give_up()
+
+    def finish(self) -> None:
+        """It is complete: give it its name."""
+        self._is_over = True
+        file = self.file
+        if file is None:
+            return
+        modified = self.request.upstream_head.values.get(b"last-modified")
+        seconds = parse_http_date(modified) if modified is not None else None
+        try:
+            file.place(self.path, self.request.location.proxy_store_access, seconds)
+        except DiskTrouble as trouble:
+            complain(self.request, self.path, trouble)
+        self._give_up()
+
+    async def read(self) -> bytes:
+        """The next piece, b"" at the end. Raises UpstreamFailure."""
+        if self._is_over or self.source is None:
+            return b""
+        try:
+            piece = await self.source.read()
+        except BaseException:
+            self._is_over = True
+            self._give_up()
+            raise
+        if piece:
+            self.keep(piece)
+        else:
+            self.finish()
+        return piece
+
+    def close(self) -> None:
+        """The client wants no more: what is to be stored is fetched all the same."""
+        if self._is_over or self.file is None:
+            self._is_over = True
+            if self.source is not None:
+                self.source.close()
+            self._give_up()
+        else:
+            self.request.client.worker.loop.spawn(self._go_on(), f"store {self.path}")
+
+    async def _go_on(self) -> None:
+        moved = 0
+        try:
+            while piece := await self.read():
+                moved += len(piece)
+                if moved >= FAIR_SHARE:
+                    moved = 0
+                    await give_way()
+        except UpstreamFailure:
+            pass  # logged where it happened
+        finally:
+            self._is_over = True
+            self.close()
+
+    def _give_up(self) -> None:
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+
+    def __repr__(self) -> str:
+        return f"<stored {self.path!r}: {self.file or 'over'}>"

@@ -1,0 +1,108 @@
+"""The field lines of a request: read through a table of those this worker has seen, and what they say about each other."""
+
+from __future__ import annotations
+
+from worker.http1.fields import Field, InvalidField, join_repeated, parse_length, shown
+from worker.http1.hosts import read_host
+from worker.http1.request_values import HeadLimits, RequestFields
+from wproxy.failures import ClientError
+
+# What may be in an unknown coding; with NUL, CR or LF in it the line itself is broken.
+_CODING_BYTES = bytes(set(range(256)) - set(b"\0\r\n"))
+
+# A second one of these makes the request ambiguous (nginx: ngx_http_process_unique_header_line).
+_SINGLE = (
+    b"host",
+    b"content-length",
+    b"content-range",
+    b"transfer-encoding",
+    b"expect",
+    b"authorization",
+    b"proxy-authorization",
+    b"if-match",
+    b"if-none-match",
+    b"if-modified-since",
+    b"if-unmodified-since",
+    b"if-range",
+)
+
+
+def parse_request_fields(raw: bytes, limits: HeadLimits, version: int = 11) -> RequestFields:
+    """Read the field lines between the request line and the blank line, without the last CRLF; raises ClientError.
+
+    `version` only decides which of two refusals it is.
+    """
+    raw_lines = raw.split(b"\r\n") if raw else []
+    if len(raw_lines) > limits.count:
+        raise ClientError(494, "client sent too many header lines", "max_headers")
+    if len(raw) + 2 > limits.field:
+        for raw_line in raw_lines:
+            if len(raw_line) + 2 > limits.field:
+                raise refusal_of_long_field(raw_line)
+    try:
+        # None, a line to drop, is the only false one.
+        lines: tuple[Field, ...] = tuple(filter(None, map(limits.known_fields.__getitem__, raw_lines)))
+    except InvalidField as bad:
+        raise _refusal_of_field(bad, version) from None
+    # Six look-ups in a dict are cheaper than asking of each line what it is.
+    values = {lower: value for lower, _, value in lines}
+    if len(values) != len(lines):
+        values = _merge_repeated(lines)
+
+    length = -1
+    content_length = values.get(b"content-length")
+    if content_length is not None:
+        try:
+            length = parse_length(content_length)
+        except ValueError:
+            raise ClientError(400, 'client sent invalid "Content-Length" header') from None
+    coding = values.get(b"transfer-encoding")
+    if coding is not None:
+        _check_coding(coding, content_length, version)
+    host = values.get(b"host")
+    if host is None:
+        return RequestFields(lines, values, None, None, length, coding is not None)
+    name, port = read_host(host)
+    return RequestFields(lines, values, name, port, length, coding is not None)
+
+
+def refusal_of_long_field(raw: bytes) -> ClientError:
+    """Why a field line over the limit is refused."""
+    return ClientError(494, f'client sent too long header line: "{shown(raw)}"', "large_client_header_buffers")
+
+
+def _refusal_of_field(bad: InvalidField, version: int) -> ClientError:
+    """Why a field line is refused: as invalid, or, with a control in it, as one more way to misspell `chunked`."""
+    name, _, value = bad.raw.partition(b":")
+    if version == 11 and name.lower() == b"transfer-encoding" and not value.translate(None, _CODING_BYTES):
+        return ClientError(501, f'client sent unknown "Transfer-Encoding": "{shown(value)}"')
+    return ClientError(400, f'client sent invalid header line: "{bad}"')
+
+
+def _merge_repeated(lines: tuple[Field, ...]) -> dict[bytes, bytes]:
+    """Name -> value where names are repeated; raises ClientError for those that may not be."""
+    names = [lower for lower, _, _ in lines]
+    # An empty Transfer-Encoding beside another is an unknown coding first.
+    if any(lower == b"transfer-encoding" and not value for lower, _, value in lines):
+        raise ClientError(501, 'client sent unknown "Transfer-Encoding": ""')
+    for name in _SINGLE:
+        if names.count(name) > 1:
+            raise ClientError(400, f'client sent duplicate header line: "{name.decode("ascii")}"')
+    return join_repeated(lines)
+
+
+def _check_coding(coding: bytes, content_length: bytes | None, version: int) -> None:
+    """Accept a Transfer-Encoding that is `chunked` and nothing else; raises ClientError."""
+    if version == 10:
+        raise ClientError(400, 'client sent HTTP/1.0 request with "Transfer-Encoding" header')
+    if coding.lower() != b"chunked":
+        raise ClientError(501, f'client sent unknown "Transfer-Encoding": "{shown(coding)}"')
+    if content_length is not None:
+        raise ClientError(400, 'client sent "Content-Length" and "Transfer-Encoding" headers at the same time')
+
+
+def refusal_of_version(fields: RequestFields, version: int) -> ClientError:
+    """Why these fields are not allowed in this version."""
+    if version == 11:
+        return ClientError(400, 'client sent HTTP/1.1 request without "Host" header')
+    return ClientError(400, 'client sent HTTP/1.0 request with "Transfer-Encoding" header')

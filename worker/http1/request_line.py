@@ -1,0 +1,114 @@
+"""The request line: read, remembered, or refused with the first thing that is wrong with it."""
+
+from __future__ import annotations
+
+import re
+
+from worker.http1.hosts import read_authority
+from worker.http1.request_values import HeadLimits, RequestLine
+from wproxy.failures import ClientError
+from wproxy.uri import normalise_path
+
+# Bounds of what a worker remembers; a full table starts over. A RequestLine is about three times its line: 4 MB at
+# worst.
+TABLE_LINES = 1024
+TABLE_LINE_BYTES = 1024
+
+# request-line = method SP request-target SP HTTP-version (RFC 9112, 3), with nginx's methods and any 8-bit target of
+# old clients; "#" is no part of a target. All quantifiers are possessive, so that a failure costs one pass.
+_PATH = rb'/[!"$->@-~\x80-\xff]*+'
+_ARGS = rb'[!"$-~\x80-\xff]*+'
+_METHOD = rb"[A-Z_\-]{1,32}+"
+_ORIGIN_LINE = re.compile(
+    rb"(%b) ((%b)(?:\?(%b))?+) HTTP/1\.([0-9])" % (_METHOD, _PATH, _ARGS),
+).fullmatch
+# absolute-form; only what this server can be asked for.
+_ABSOLUTE_LINE = re.compile(
+    rb"(%b) ([Hh][Tt][Tt][Pp][Ss]?+://([^/?# \x00-\x20\x7f]*+)((?:%b)?+)(?:\?(%b))?+) HTTP/1\.([0-9])" % (_METHOD, _PATH, _ARGS),
+).fullmatch
+_TARGET = re.compile(rb'[!"$-~\x80-\xff]++').fullmatch
+_VERSION = re.compile(rb"HTTP/([0-9]|[1-9][0-9]{1,3}+)\.[0-9]").fullmatch  # nginx too knows versions past 9, to refuse them
+_METHOD_ONLY = re.compile(_METHOD).fullmatch
+_LINE_BEGUN = re.compile(rb'(?:[A-Z_\-]{1,32}+(?: (?:[!"$-~\x80-\xff]++(?: (?:[!-~]++\r?+)?+)?+)?+)?+)?+').fullmatch
+
+
+def parse_request_line(raw: bytes, merge_slashes: bool = True) -> RequestLine:
+    """Read a request line without its line end; raises ClientError."""
+    match = _ORIGIN_LINE(raw)
+    if match is None:
+        return _parse_absolute_line(raw, merge_slashes)
+    method, target, path, args, minor = match.groups()
+    if method == b"TRACE" or method == b"CONNECT":
+        raise refusal_of_line(raw)
+    try:
+        uri = normalise_path(path, merge_slashes)
+    except ValueError:
+        raise ClientError(400, "client sent invalid request") from None
+    return RequestLine(raw, method, target, target, uri, args, 10 if minor == b"0" else 11, b"%" in path)
+
+
+def _parse_absolute_line(raw: bytes, merge_slashes: bool) -> RequestLine:
+    """Read a request line with a target in absolute-form."""
+    match = _ABSOLUTE_LINE(raw)
+    if match is None:
+        raise refusal_of_line(raw)
+    method, target, authority, path, args, minor = match.groups()
+    if method == b"TRACE" or method == b"CONNECT":
+        raise refusal_of_line(raw)
+    host, port = read_authority(authority)
+    raw_path = path or b"/"
+    try:
+        uri = normalise_path(raw_path, merge_slashes)
+    except ValueError:
+        raise ClientError(400, "client sent invalid request") from None
+    origin = raw_path if args is None else raw_path + b"?" + args
+    version = 10 if minor == b"0" else 11
+    return RequestLine(raw, method, target, origin, uri, args, version, b"%" in path, host, port, bool(path))
+
+
+def read_line(raw: bytes, limits: HeadLimits) -> RequestLine:
+    """Read a request line that is not in the table, and remember it there."""
+    line = parse_request_line(raw, limits.merge_slashes)
+    if len(raw) <= TABLE_LINE_BYTES:
+        known = limits.known_lines
+        if len(known) >= TABLE_LINES:
+            known.clear()
+        known[raw] = line
+    return line
+
+
+def may_begin_line(raw: bytes) -> bool:
+    """Whether a request line that begins like this may still become a good one."""
+    return _LINE_BEGUN(raw) is not None
+
+
+def refusal_of_line(raw: bytes) -> ClientError:
+    """Why a request line cannot be served: the first thing that is wrong with it, from left to right."""
+    method, _, rest = raw.partition(b" ")
+    if _METHOD_ONLY(method) is None:
+        return ClientError(400, "client sent invalid method")
+    target, _, version = rest.partition(b" ")
+    if _TARGET(target) is None:
+        return ClientError(400, "client sent invalid request")
+    numbers = _VERSION(version)
+    if numbers is None:
+        return ClientError(400, "client sent invalid request")
+    if numbers[1] != b"1":
+        # 0.9 cannot be told from garbage, so it is not answered in its own way.
+        return ClientError(505 if numbers[1] != b"0" else 400, "client sent invalid version")
+    if method == b"TRACE" and (_ORIGIN_LINE(raw) or _ABSOLUTE_LINE(raw)):
+        return ClientError(405, "client sent TRACE method")
+    if method == b"CONNECT" and b":" in target:
+        try:
+            read_authority(target)
+        except ClientError as refusal:
+            return refusal
+        return ClientError(405, "client sent CONNECT method")
+    return ClientError(400, "client sent invalid request")
+
+
+def refusal_of_long_line(raw: bytes, limits: HeadLimits) -> ClientError:
+    """Why a request line over the limit is refused: what of it fits decides, however the bytes arrive."""
+    if not may_begin_line(raw[: limits.line]):
+        return refusal_of_line(raw[: limits.line])
+    return ClientError(414, "client sent too long URI", "large_client_header_buffers")

@@ -1,0 +1,195 @@
+"""What a request head becomes: a line, fields, and what a connection remembers of them. Nobody changes the first two."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from worker.http1.fields import REQUEST_FIELDS, Field, FieldTable, shown
+
+# What a client may not have removed by naming it in Connection: framing, routing, and what policy behind us relies on.
+_NOT_REMOVABLE = frozenset(
+    (b"host", b"content-length", b"transfer-encoding", b"cookie", b"authorization", b"x-real-ip", b"forwarded")
+)
+# What is removed in any case, so that it need not be listed.
+_ALWAYS_REMOVED = frozenset((b"close", b"keep-alive", b"connection", b"proxy-connection", b"te", b"upgrade", b"expect"))
+_NO_OPTIONS: frozenset[bytes] = frozenset()
+
+
+class RequestLine:
+    """The first line of a request. It depends on nothing but its bytes, and nobody changes it.
+
+    line: as received, without the line end. target: as received.
+    origin: the target in origin-form, which goes upstream when nothing rewrites it.
+    path: $uri, decoded and normalised. args: what follows the first "?", None without one.
+    version: 10 or 11; 1.2 to 1.9 are served as 1.1.
+    authority, authority_port: of a target in absolute-form: lower-case host; otherwise None.
+    has_escapes: the path as received held a "%". raw_ok: False for an absolute-form target with an empty path.
+    """
+
+    __slots__ = (
+        "args",
+        "authority",
+        "authority_port",
+        "has_escapes",
+        "line",
+        "method",
+        "origin",
+        "path",
+        "raw_ok",
+        "target",
+        "version",
+    )
+
+    def __init__(
+        self,
+        line: bytes,
+        method: bytes,
+        target: bytes,
+        origin: bytes,
+        path: bytes,
+        args: bytes | None,
+        version: int,
+        has_escapes: bool,
+        authority: bytes | None = None,
+        authority_port: int | None = None,
+        raw_ok: bool = True,
+    ) -> None:
+        self.line = line
+        self.method = method
+        self.target = target
+        self.origin = origin
+        self.path = path
+        self.args = args
+        self.version = version
+        self.has_escapes = has_escapes
+        self.authority = authority
+        self.authority_port = authority_port
+        self.raw_ok = raw_ok
+
+    def __repr__(self) -> str:
+        return f'<request line "{shown(self.line)}">'
+
+
+class RequestFields:
+    """The header fields of a request: facts of one header block.
+
+    Nobody changes them; only `cache` is there for the connection to remember what it derived from them.
+
+    lines: (lower-case name, name as spelled, value) in received order, Host and framing included, dropped lines not.
+    values: lower-case name -> value, repeated lines joined.
+    host, host_port: of Host, validated: lower case, without port and trailing dot; None without Host or port.
+    content_length: -1 without. chunked: Transfer-Encoding is chunked.
+    wants_close, wants_keepalive: words in Connection. upgrade: the value of Upgrade, whether Connection names it or
+    not.
+    expects_continue: Expect: 100-continue; it means nothing in HTTP/1.0.
+    connection_options: lower-case names of fields present that Connection asks to remove and that may be removed.
+    only_version: 0, or the only version (10 or 11) these fields are allowed with, or -1 for none.
+    """
+
+    __slots__ = (
+        "cache",
+        "chunked",
+        "connection_options",
+        "content_length",
+        "expects_continue",
+        "host",
+        "host_port",
+        "lines",
+        "only_version",
+        "upgrade",
+        "values",
+        "wants_close",
+        "wants_keepalive",
+    )
+
+    def __init__(
+        self,
+        lines: tuple[Field, ...],
+        values: dict[bytes, bytes],
+        host: bytes | None,
+        host_port: int | None,
+        content_length: int,
+        chunked: bool,
+    ) -> None:
+        self.lines = lines
+        self.values = values
+        self.host = host
+        self.host_port = host_port
+        self.content_length = content_length
+        self.chunked = chunked
+        self.only_version = (11 if chunked else 0) if host is not None else (-1 if chunked else 10)
+        self.upgrade = values.get(b"upgrade")
+        self.expects_continue = b"expect" in values and values[b"expect"].lower() == b"100-continue"
+        self.wants_close = False
+        self.wants_keepalive = False
+        self.connection_options = _NO_OPTIONS
+        connection = values.get(b"connection")
+        if connection is not None:
+            self._heed(connection.lower())
+        self.cache: dict[Any, Any] = {}
+
+    def _heed(self, connection: bytes) -> None:
+        """Note what the lower-case value of Connection asks for."""
+        if connection == b"keep-alive":
+            self.wants_keepalive = True
+            return
+        # nginx looks for the words anywhere, so `x-close` closes too: the safe side of a doubt.
+        self.wants_close = b"close" in connection
+        self.wants_keepalive = not self.wants_close and b"keep-alive" in connection
+        named = {option.strip(b" \t") for option in connection.split(b",")}
+        named = (named & self.values.keys()) - _NOT_REMOVABLE - _ALWAYS_REMOVED
+        if named:
+            self.connection_options = frozenset(name for name in named if not name.startswith(b"x-forwarded-"))
+
+    def get(self, name: bytes) -> bytes | None:
+        """The value of a field by its lower-case name; repeated lines are joined."""
+        return self.values.get(name)
+
+    def __repr__(self) -> str:
+        return f"<request fields {[shown(name) for _, name, _ in self.lines]}>"
+
+
+# The request lines a worker remembers. They depend on merge_slashes, so there is a table for either.
+_LINES: dict[bool, dict[bytes, RequestLine]] = {False: {}, True: {}}
+
+
+@dataclasses.dataclass(slots=True)
+class HeadLimits:
+    """The limits and the policy of a listener: `large_client_header_buffers`, `max_headers` and the like.
+
+    line, field: bytes of the request line and of a field line, line end included; total: of the whole head; count: of
+    lines.
+    """
+
+    line: int = 8192
+    field: int = 8192
+    total: int = 32768
+    count: int = 1000
+    ignore_invalid_headers: bool = True
+    underscores_in_headers: bool = False
+    merge_slashes: bool = True
+    # The tables of this policy, shared by all limits with the same policy.
+    known_lines: dict[bytes, RequestLine] = dataclasses.field(init=False, repr=False, compare=False)
+    known_fields: FieldTable = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.known_lines = _LINES[self.merge_slashes]
+        self.known_fields = REQUEST_FIELDS[self.ignore_invalid_headers, self.underscores_in_headers]
+
+
+class HeadMemo:
+    """What one client connection remembers of the last head it sent.
+
+    head: its bytes; taken: what was made of them, and their length. block: its bytes from the end of the request line
+    on.
+    bare_lf: how many heads of this connection had a bare LF for a line end.
+    """
+
+    __slots__ = ("bare_lf", "block", "head", "taken")
+
+    def __init__(self) -> None:
+        self.head = b""
+        self.block = b""
+        self.taken: tuple[RequestLine, RequestFields, int] | None = None
+        self.bare_lf = 0

@@ -1,0 +1,91 @@
+"""Request heads that are not whole lines ended by CRLF from the first byte on: begun, after empty lines, with bare LFs."""
+
+from __future__ import annotations
+
+import re
+
+from worker.http1.request_fields import parse_request_fields, refusal_of_long_field, refusal_of_version
+from worker.http1.request_line import may_begin_line, read_line, refusal_of_line, refusal_of_long_line
+from worker.http1.request_values import HeadLimits, HeadMemo, RequestFields, RequestLine
+from wproxy.failures import ClientError
+
+# Browsers of the nineties sent a CRLF after a POST body; RFC 9112, 2.2 asks to skip "at least one". nginx skips any
+# number.
+LEADING_LINE_ENDS = 8
+
+# The end of a head whose line ends may be LF: a line end and an empty line.
+_HEAD_END = re.compile(rb"\n\r?+\n").search
+
+
+def take_unusual_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tuple[RequestLine, RequestFields, int] | None:
+    """Cut a head that begins with line ends, has bare LFs, or is incomplete."""
+    start = _skip_line_ends(buffer)
+    found = _HEAD_END(buffer, start)
+    if found is None:
+        _check_begun(buffer, start, limits)
+        return None
+    consumed = found.end()
+    head = buffer[start:consumed]
+    if head.count(b"\n") != head.count(b"\r\n"):
+        memo.bare_lf += 1
+        # CR CR LF keeps its first CR through this and is refused like any bare CR.
+        head = head.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    line_end = head.find(b"\r\n")
+    raw = head[:line_end]
+    if line_end + 2 > limits.line:
+        raise refusal_of_long_line(raw, limits)
+    line = limits.known_lines.get(raw) or read_line(raw, limits)
+    if consumed > limits.total:
+        raise ClientError(494, "client sent too large request", "large_client_header_buffers")
+    fields = parse_request_fields(head[line_end + 2 : -4], limits, line.version)
+    if fields.only_version and fields.only_version != line.version:
+        raise refusal_of_version(fields, line.version)
+    return line, fields, consumed
+
+
+def _skip_line_ends(buffer: bytes) -> int:
+    """Where the request line begins: after at most eight empty lines; raises ClientError."""
+    start = 0
+    for _ in range(LEADING_LINE_ENDS + 1):
+        if buffer.startswith(b"\r\n", start):
+            start += 2
+        elif buffer.startswith(b"\n", start):
+            start += 1
+        else:
+            return start
+    raise ClientError(400, "client sent invalid request")
+
+
+def _check_begun(buffer: bytes, start: int, limits: HeadLimits) -> None:
+    """Raise ClientError when an incomplete head cannot become a good one any more.
+
+    The order of the checks is that of a complete head, so that the status does not depend on how the bytes arrive.
+    """
+    if buffer.startswith(b"\r", start) and len(buffer) == start + 1:
+        return  # perhaps another empty line
+    line_end = buffer.find(b"\n", start)
+    if line_end < 0:
+        begun = buffer[start:]
+        if len(begun) + 1 > limits.line:
+            raise refusal_of_long_line(begun.removesuffix(b"\r"), limits)
+        if not may_begin_line(begun):
+            raise refusal_of_line(begun)
+        return
+    raw = buffer[start:line_end]
+    if raw.endswith(b"\r"):
+        raw = raw[:-1]
+    if len(raw) + 2 > limits.line:
+        raise refusal_of_long_line(raw, limits)
+    if raw not in limits.known_lines:
+        read_line(raw, limits)
+    if len(buffer) >= limits.total:
+        raise ClientError(494, "client sent too large request", "large_client_header_buffers")
+    if buffer.count(b"\n", line_end + 1) > limits.count:
+        raise ClientError(494, "client sent too many header lines", "max_headers")
+    if len(buffer) - line_end > limits.field:
+        *complete, begun = buffer[line_end + 1 :].split(b"\n")
+        for raw_line in complete:
+            if len(raw_line.removesuffix(b"\r")) + 2 > limits.field:
+                raise refusal_of_long_field(raw_line)
+        if len(begun) + 1 > limits.field:
+            raise refusal_of_long_field(begun)

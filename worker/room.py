@@ -1,0 +1,55 @@
+"""Room for connections: how many a worker may have, and who leaves when it gets narrow (nginx: ngx_get_connection and
+ngx_drain_connections in src/core/ngx_connection.c).
+
+`worker_connections` counts whatever the loop has an eye on: clients, connections to upstreams also when idle, questions to name
+servers, listening sockets and our own two channels. When a sixteenth or less is left, an eighth of the idle clients, at most
+32, has to leave, whoever has been idle for longest first; a client that has not sent anything yet is idle, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from heapq import nsmallest
+from typing import TYPE_CHECKING
+
+from worker.loop import Loop
+
+if TYPE_CHECKING:
+    from worker.connection import Connection
+
+
+class Room:
+    """The room of one worker.
+
+    connections: the clients; the set may change. complain: told a level and a text.
+    """
+
+    def __init__(self, loop: Loop, limit: int, connections: Iterable[Connection], complain: Callable[[str, str], None]) -> None:
+        self.limit = limit
+        self.uncounted = 0  # streams that are there to control us: the bell of edits, the socket of the API
+        self._loop = loop
+        self._connections = connections
+        self._complain = complain
+        self._warned = -1
+        self._refusal = f"{limit} worker_connections are not enough"
+
+    def lacks(self) -> str:
+        """Why there is no room for one more, "" when there is; those who may go have gone, if it was narrow."""
+        limit = self.limit
+        if limit + self.uncounted - self._loop.stream_count() <= limit // 16:
+            self.close_idle()
+            if self._loop.stream_count() >= limit + self.uncounted:
+                return self._refusal
+        return ""
+
+    def close_idle(self) -> None:
+        """Close an eighth of those who wait for nothing but their next request, the one that has waited longest first."""
+        now = self._loop.clock.now
+        idle = [connection for connection in self._connections if connection.may_leave(now)]
+        if not idle:
+            return
+        if self._warned != int(now):
+            self._warned = int(now)
+            self._complain("warn", f"{self._refusal}, reusing connections")
+        for connection in nsmallest(max(1, min(32, len(idle) // 8)), idle, key=lambda connection: connection.idle_since):
+            self._loop.cancel(connection.task)

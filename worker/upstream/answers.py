@@ -1,0 +1,133 @@
+"""What a location makes of the fields of an upstream's answer, worked out at load (proxy.md §3.2).
+
+Most answers are the same for every request, so their fields are made once and kept with the head. Not so where a field of the
+upstream's is for us (X-Accel-*), or is rewritten with what a request has in it: these are looked at each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from worker.content.pages import absolute
+from worker.filters.charset import with_accel_charset
+from worker.http1.response import ResponseHead
+from worker.upstream.cookies import cookie_rewriter
+from worker.upstream.protocols.http import checked
+from worker.upstream.redirects import redirect_rules, rewritten, rewritten_refresh
+from wproxy.config.model import Location
+from wproxy.http import Request, ResponseFields
+
+# Of an answer that sends a request elsewhere these go with it (nginx: the column `redirect` of ngx_http_upstream_headers_in).
+_KEPT_ELSEWHERE = frozenset((b"set-cookie", b"content-disposition", b"cache-control", b"expires", b"accept-ranges"))
+# What an upstream cannot make us remove by naming it in Connection.
+_KEPT_WHEN_NAMED = frozenset((b"content-type", b"set-cookie", b"location", b"www-authenticate", b"upgrade", b"server", b"date"))
+
+
+class SentElsewhere(Exception):
+    """X-Accel-Redirect: another location of ours answers. target: as the upstream wrote it. kept: the fields that go with it."""
+
+    def __init__(self, target: bytes, kept: ResponseFields) -> None:
+        super().__init__(target.decode("latin-1"))
+        self.target = target
+        self.kept = kept
+
+
+class AnswerPlan:
+    """The rules of a location.
+
+    watched: names of fields, in lower case, for which an answer has to be looked at for each request. heeded: what those that
+    are for us do. rewriters: what becomes of values.
+    """
+
+    __slots__ = ("heeded", "is_sent_elsewhere", "rewriters", "watched")
+
+    def __init__(self, location: Location) -> None:
+        ignored = {name.encode() for name in location.proxy_ignore_headers or ()}
+        self.heeded = {name: heed for name, heed in HEEDED.items() if name not in ignored}
+        self.is_sent_elsewhere = b"x-accel-redirect" not in ignored
+        self.rewriters: dict[bytes, Callable[[Request, bytes], bytes | None]] = {}
+        rules = redirect_rules(location)
+        if rules:
+            self.rewriters[b"location"] = lambda request, value: rewritten(rules, request, value)
+            self.rewriters[b"refresh"] = lambda request, value: rewritten_refresh(rules, request, value)
+        cookies = cookie_rewriter(location)
+        if cookies is not None:
+            self.rewriters[b"set-cookie"] = cookies
+        self.watched = frozenset((*self.heeded, *self.rewriters, *((b"x-accel-redirect",) if self.is_sent_elsewhere else ())))
+
+
+def client_fields(head: ResponseHead, location: Location, request: Request) -> ResponseFields:
+    """What of an upstream's head goes to the client; kept with the head where it is the same for every request.
+
+    Raises SentElsewhere, and ClientError(500) when a variable would break the head.
+    """
+    plan: AnswerPlan = location.answer_plan
+    if not plan.watched.isdisjoint(head.values):
+        return looked_at_fields(head, location, request, plan)
+    fields = head.cache[location] = plain_fields(head, location)
+    return fields
+
+
+def plain_fields(head: ResponseHead, location: Location) -> ResponseFields:
+    """The fields of a head where nothing is rewritten."""
+    hidden = location.hidden
+    connection = head.values.get(b"connection")
+    if connection:
+        named = frozenset(option.strip(b" \t").lower() for option in connection.split(b","))
+        hidden = hidden | (named - _KEPT_WHEN_NAMED)
+    content_type = None
+    lines = []
+    for lower, name, value in head.lines:
+        if lower == b"content-type":
+            content_type = value
+        elif lower not in hidden:
+            lines.append((name, value))
+    server = b"" if b"server" not in location.hidden else location.server_token
+    return ResponseFields(
+        head.status,
+        tuple(lines),
+        content_type=content_type,
+        content_length=head.content_length,
+        server=server,
+        reason=head.reason,
+    )
+
+
+def looked_at_fields(head: ResponseHead, location: Location, request: Request, plan: AnswerPlan) -> ResponseFields:
+    """The fields of a head in which something is for us, or is to be rewritten."""
+    for name, heed in plan.heeded.items():
+        value = head.values.get(name)
+        if value is not None:
+            heed(request, value)
+    fields = plain_fields(head, location)
+    lines: list[tuple[bytes, bytes]] = []
+    for name, value in fields.lines:
+        lower = name.lower()
+        rewrite = plan.rewriters.get(lower)
+        found = rewrite(request, value) if rewrite is not None else None
+        if found is None:
+            lines.append((name, value))
+        elif lower == b"location" and found.startswith(b"/") and location.absolute_redirect:
+            fields.location = absolute(request, found)
+        else:
+            lines.append((name, found))
+    fields.lines = tuple(lines)
+    if plan.is_sent_elsewhere:
+        target = head.values.get(b"x-accel-redirect")
+        if target is not None:
+            kept = tuple((name, value) for name, value in lines if name.lower() in _KEPT_ELSEWHERE)
+            raise SentElsewhere(target, ResponseFields(head.status, kept, content_type=fields.content_type))
+    return fields if request.accel_charset is None else with_accel_charset(request, fields)
+
+
+# What is for us (nginx: ngx_http_upstream_process_charset). X-Accel-Buffering and -Limit-Rate are for who sends the body.
+
+
+def heed_charset(request: Request, value: bytes) -> None:
+    """X-Accel-Charset: of the text that the client gets."""
+    request.accel_charset = checked(value) or None
+
+
+HEEDED: dict[bytes, Callable[[Request, bytes], None]] = {
+    b"x-accel-charset": heed_charset,
+}

@@ -1,0 +1,163 @@
+"""Who checks an upstream, and when.
+
+Every worker has an office for each upstream with checks, and exactly one of these offices is held: by who has the lock on the
+upstream's word (`wproxy.checked_health.office_of`). The kernel takes the lock from a worker that dies, however it dies; one that
+drains gives it back. The others look every LOOK_EVERY seconds whether it is free: a system call of 1 us.
+
+Who holds the office has a task for each check of each peer. Peers that come and go (discovery) are noticed when it looks the next
+time. A successor goes on where its predecessor stopped: the time of the last check is in the peer's record.
+"""
+
+from __future__ import annotations
+
+from random import random
+from typing import TYPE_CHECKING
+
+from worker.loop import Task, sleep
+from worker.upstream.checks.probe import CannotBind, Probe
+from worker.upstream.peers import Group, LivePeer
+from wproxy.checked_health import HEALTHY, UNHEALTHY, CheckedHealth, CheckRecord, Streak, judge, office_of
+from wproxy.config.model import Check
+from wproxy.health_match import Verdict
+
+if TYPE_CHECKING:
+    from worker.run import Worker
+
+# How often an office is looked at, in seconds: who takes it over is late by no more than that.
+LOOK_EVERY = 0.25
+
+
+class HealthChecks:
+    """All offices of a worker."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        groups = [worker.groups[upstream.name] for upstream in worker.configuration.upstreams if upstream.checks]
+        self.offices = [Office(worker, group) for group in groups]
+        self._tasks: list[Task] = []
+
+    def start(self) -> None:
+        """Be ready to check from now on."""
+        spawn = self._worker.loop.spawn
+        self._tasks = [spawn(office.attend(), f"health checks of {office.group.name}") for office in self.offices]
+
+    def resign(self) -> None:
+        """The worker is leaving: let others check."""
+        for task in self._tasks:
+            self._worker.loop.cancel(task)
+        self._tasks.clear()
+        for office in self.offices:
+            office.resign()
+
+
+class Office:
+    """The checks of one upstream in one worker."""
+
+    def __init__(self, worker: Worker, group: Group) -> None:
+        self.worker = worker
+        self.group = group
+        self.is_held = False
+        self._word = office_of(group.name)
+        self._tasks: dict[tuple[LivePeer, Check], Task] = {}
+
+    async def attend(self) -> None:
+        """Hold the office as soon as nobody else does, for ever."""
+        locks = self.worker.assignment.shared.locks
+        while True:
+            if not self.is_held:
+                self.is_held = locks is None or locks.try_lock(self._word)
+            if self.is_held:
+                self.assign()
+            await sleep(LOOK_EVERY)
+
+    def resign(self) -> None:
+        """Stop checking, and leave it to another worker."""
+        for task in self._tasks.values():
+            self.worker.loop.cancel(task)
+        self._tasks.clear()
+        locks = self.worker.assignment.shared.locks
+        if self.is_held and locks is not None:
+            locks.unlock(self._word)
+        self.is_held = False
+
+    def assign(self) -> None:
+        """Have a task for every check of every peer that is there and not down, and none for others."""
+        loop = self.worker.loop
+        checked = {(peer, check) for peer in self.group.peers if not peer.down for check in self.group.upstream.checks}
+        for gone in self._tasks.keys() - checked:
+            loop.cancel(self._tasks.pop(gone))
+        for peer in self.group.peers:
+            health = peer.health
+            if peer.down or not isinstance(health, CheckedHealth):
+                continue
+            missing = [check for check in self.group.upstream.checks if not self._is_made(peer, check)]
+            if missing:
+                self._begin(peer, missing, health.record)
+
+    def _is_made(self, peer: LivePeer, check: Check) -> bool:
+        """Whether this check of this peer has a task that has not been ended by a bug."""
+        return self._tasks.get((peer, check)) in self.worker.loop.tasks
+
+    def _begin(self, peer: LivePeer, checks: list[Check], record: CheckRecord) -> None:
+        """Make these checks of a peer from now on."""
+        is_same = record.take_over()
+        has_to_pass = bool(record.pending)
+        for check in checks:
+            # One that a bug has ended goes on at its time.
+            at_once = (peer, check) not in self._tasks and (has_to_pass or not is_same)
+            watch = self._watch(peer, check, record, at_once)
+            self._tasks[peer, check] = self.worker.loop.spawn(watch, f"health check of {peer.name}")
+
+    async def _watch(self, peer: LivePeer, check: Check, record: CheckRecord, at_once: bool) -> None:
+        """Check a peer again and again. at_once: the peer has still to pass it, or nobody has made it before."""
+        clock, settings = self.worker.loop.clock, check.settings
+        last = record.last_check
+        due = clock.now if at_once or not last else min(last, clock.now) + settings.interval
+        probe = Probe(self.worker, check, peer)
+        streak = Streak()
+        trouble = ""
+        try:
+            while True:
+                await sleep(max(0.0, due + random() * settings.jitter - clock.now))
+                began = clock.now
+                record.begin(began)
+                try:
+                    verdict = await probe.run()
+                except CannotBind as error:
+                    if str(error) != trouble:
+                        self._log(check, peer, "crit", str(error))
+                    trouble = str(error)
+                else:
+                    # Trouble that goes on is told once: a dead peer would fill the log.
+                    if verdict.is_trouble and verdict.reason != trouble:
+                        self._log(check, peer, "error", f"{verdict.reason} while {verdict.doing}", setting=verdict.setting)
+                    trouble = verdict.reason
+                    self._conclude(check, peer, judge(record, check, streak, verdict.passed, clock.now), verdict)
+                due = began + settings.interval
+        finally:
+            probe.close()
+
+    # What is found.
+
+    def _conclude(self, check: Check, peer: LivePeer, state: str, verdict: Verdict) -> None:
+        """Tell of a peer that has changed its state: "" for one that has not."""
+        if state == UNHEALTHY:
+            self._log(check, peer, "warn", f"peer is unhealthy while {verdict.doing}", verdict.reason)
+        elif state == HEALTHY:
+            self._log(check, peer, "notice", f"peer is healthy while {verdict.doing}")
+            if self.group.queue is not None:
+                self.group.queue.wake()
+
+    def _log(self, check: Check, peer: LivePeer, level: str, text: str, reason: str = "", setting: str = "") -> None:
+        """nginx's line about a check, and after it why, and which directive asks for it."""
+        port = f", port {check.settings.port}" if check.settings.port else ""
+        why = f"{reason}; " if reason else ""
+        log = self.worker.error_log if check.location.log is None else check.location.log
+        log.write(
+            level,
+            f'{text}, health check "{check.match.name}" of peer {peer.name} in upstream "{self.group.name}"{port}'
+            f"{setting} ({why}health_check: {check.position})",
+        )
+
+    def __repr__(self) -> str:
+        return f"<office of {self.group.name}: {len(self._tasks)} tasks>"

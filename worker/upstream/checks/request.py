@@ -1,0 +1,34 @@
+"""The request of a health check: a GET of ours to the check's uri, with all that the location's proxy_ settings add to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from worker.http1.request import HeadLimits, parse_request_fields, parse_request_line
+from wproxy.config.model import Check, Listener
+from wproxy.http import Client, Request
+
+if TYPE_CHECKING:
+    from worker.run import Worker
+
+# Variables of the client are those of a request of our own from this machine; most others are empty, as in nginx.
+_OURSELVES = b"127.0.0.1"
+
+
+def check_request(worker: Worker, check: Check) -> Request:
+    """The request of a check; it names no Host, so that `$host` is the first server_name."""
+    location = check.location
+    server = location.server
+    listeners = worker.configuration.listeners
+    address = server.listen[0].addresses[0] if server.listen else listeners[0].address
+    client = Client(worker, Listener(address, check.position), worker.loop.clock, _OURSELVES, 0, 0, lambda: address)
+    uri = check.settings.uri.encode("utf-8", "surrogateescape")
+    token = worker.assignment.identity.token
+    fields = parse_request_fields(f'User-Agent: {token} (health check "{check.match.name}")'.encode(), HeadLimits())
+    request = Request(
+        client, parse_request_line(b"GET " + uri + b" HTTP/1.1", server.merge_slashes), fields, worker.loop.clock.now
+    )
+    request.location = location
+    request.server = server
+    request.upstream_uri = uri
+    return request

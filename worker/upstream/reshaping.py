@@ -1,0 +1,80 @@
+"""Requests that reach the upstream with another body or method than the client's: proxy_set_body, proxy_pass_request_body and
+proxy_method (proxy.md §1.3).
+
+Worked out at load: a location that changes neither pays one look at `location.reshape`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, outgoing_of
+from worker.upstream.protocols import NO_BODY, UpstreamProtocol
+from worker.upstream.protocols.http import HTTP1
+from wproxy.config.model import Location
+from wproxy.http import Request
+from wproxy.template import Template
+
+Reshape = Callable[[Request], Awaitable[Outgoing | None]]
+
+
+def reshaping(location: Location) -> Reshape | None:
+    """What makes the body for the upstream where it is not the client's; None where it is. Raises like `outgoing_of`."""
+    template, method = location.proxy_set_body, location.proxy_method
+    passes = location.proxy_pass_request_body
+    if template is None and passes and method is None:
+        return None
+
+    async def reshape(request: Request) -> Outgoing | None:
+        own: Outgoing | None = BODILESS if request.fields.content_length < 0 else EMPTY
+        if request.body is not None:
+            # It is read all the same: $request_body may be asked for, and another location may want to have it.
+            own = await outgoing_of(request, request.body)
+            if own is None:
+                return None
+        assert own is not None
+        if template is not None:
+            data = template.evaluate(request)
+            outgoing = Outgoing(len(data), data, None)
+        elif passes:
+            outgoing = Outgoing(own.length, own.at_hand, own.rest, own.file)
+        else:
+            # nginx still announces the length of what it does not send, and the upstream waits for it.
+            outgoing = Outgoing(NO_BODY, b"", None)
+        if method is not None and (request.method == b"HEAD") != (method_for(method, request) == b"HEAD"):
+            # The answer has a body that nobody wants, or announces one that does not come.
+            outgoing.ends_connection = outgoing.has_more = True
+            request.keepalive = False
+        return outgoing
+
+    return reshape
+
+
+def protocol_of(location: Location) -> UpstreamProtocol:
+    """The protocol of a location's upstream, with the method of proxy_method in place of the client's."""
+    template = location.proxy_method
+    if template is None:
+        return HTTP1
+
+    def request_head(request: Request, length: int) -> bytes:
+        own = request.method
+        request.method = method_for(template, request)
+        try:
+            return HTTP1.request_head(request, length)
+        finally:
+            request.method = own
+
+    if template.constant == b"HEAD":
+        return replace(HTTP1, request_head=request_head, body_of=lambda head, method: HTTP1.body_of(head, b"HEAD"))
+    return replace(HTTP1, request_head=request_head)
+
+
+def method_for(template: Template, request: Request) -> bytes:
+    """The method that proxy_method gives; the client's own where that is no method."""
+    method = template.evaluate(request)
+    return method if method and not method.translate(None, _TOKEN) else request.method
+
+
+# What a method may consist of (RFC 9110, 5.6.2). Anything else is not sent, lest a variable break the request line.
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"

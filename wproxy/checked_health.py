@@ -1,0 +1,287 @@
+"""Active health: what checks have found out about a peer, in its record of the shared memory, where all workers see it.
+
+One worker runs all checks of an upstream at a time (worker/upstream/checks), and it alone writes these words, so no word here has
+two writers. Every other worker reads them when it looks for a peer: a result is obeyed by the next request.
+
+    UNHEALTHY      a bit for each check that found the peer unhealthy, and the signature of the set of checks that they belong to
+    PENDING        a bit for each mandatory check that the peer has still to pass, and the generation that this was said in
+    CHECKS         how many checks there were, and how many failed
+    LAST_CHECK     when the last one began, and how it ended
+    HEALTHY_SINCE  when the peer became healthy after it was not: from then on it is warmed up (slow_start)
+
+A peer gets requests while it has neither kind of bits.
+
+What a reload does. An unhealthy peer stays unhealthy. When the checks have changed, bits by number say nothing any more: who was
+unhealthy has to pass every check of the new set. A mandatory check has to be passed anew in every generation; with `persistent`
+only by those that were not healthy before. The first worker of a generation that runs the checks writes all that down
+(`take_over`); until then the others work it out from what the generation before has left (`pending_bits`), and come to the same.
+Workers of an older generation, which end their last requests, take a newer one's pending bits for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import TYPE_CHECKING, NamedTuple
+
+from wproxy.health import Health
+from wproxy.shared import (
+    PEER_CHECKS,
+    PEER_HEALTHY_SINCE,
+    PEER_LAST_CHECK,
+    PEER_PENDING,
+    PEER_UNHEALTHY,
+    PEER_VERSION,
+    TOTAL_WORDS,
+    SharedWords,
+)
+
+if TYPE_CHECKING:
+    from wproxy.config.model import Check, Peer
+
+# How many checks one upstream may have: a bit for each.
+MOST_CHECKS = 32
+_BITS = (1 << MOST_CHECKS) - 1
+
+HEALTHY = "healthy"
+UNHEALTHY = "unhealthy"
+CHECKING = "checking"
+
+
+class CheckPlan(NamedTuple):
+    """The checks of an upstream as a worker of one generation knows them.
+
+    signature: 32 bits that tell one set of checks from another. every: a bit for each check. mandatory: of those that a peer has
+    to pass first; persistent: of these, of those that a healthy peer need not pass again after a reload.
+    """
+
+    signature: int
+    every: int
+    mandatory: int
+    persistent: int
+    generation: int
+
+
+def plan_of(checks: Iterable[Check], generation: int) -> CheckPlan | None:
+    """The plan of an upstream's checks; None without any."""
+    checks = tuple(checks)
+    if not checks:
+        return None
+    texts = [
+        f"{check.settings!r} {check.location.server.name} {check.location.modifier} {check.location.pattern}" for check in checks
+    ]
+    digest = blake2b("\0".join(texts).encode("utf-8", "surrogateescape"), digest_size=4).digest()
+    return CheckPlan(
+        int.from_bytes(digest, "little"),
+        sum(1 << check.number for check in checks),
+        sum(1 << check.number for check in checks if check.settings.mandatory),
+        sum(1 << check.number for check in checks if check.settings.persistent),
+        generation,
+    )
+
+
+def pending_bits(plan: CheckPlan, pending: int, unhealthy: int) -> int:
+    """Which checks of the plan a peer has still to pass, by the words PENDING and UNHEALTHY of its record."""
+    # Stored one higher, so that a new record, which is zero, belongs to no generation.
+    said_in = pending >> MOST_CHECKS
+    if not said_in:
+        return plan.mandatory
+    said_in -= 1
+    if said_in == plan.generation:
+        return pending & plan.mandatory
+    if said_in > plan.generation:
+        return 0
+    was_healthy = not (pending & _BITS or unhealthy & _BITS)
+    return plan.mandatory & ~plan.persistent if was_healthy else plan.mandatory
+
+
+def office_of(upstream: str) -> int:
+    """The word whose lock makes a worker the one that checks this upstream (`wproxy.record_locks`).
+
+    It lies behind the memory: locks need no bytes to lie on, and a name is the same in every generation.
+    """
+    digest = blake2b(upstream.encode("utf-8", "surrogateescape"), digest_size=4).digest()
+    return TOTAL_WORDS + int.from_bytes(digest, "little")
+
+
+class CheckRecord:
+    """What checks have found out about one peer, for a worker of one generation."""
+
+    __slots__ = ("_base", "_words", "plan")
+
+    def __init__(self, words: memoryview, base: int, plan: CheckPlan) -> None:
+        """base: where the peer's record begins, in words."""
+        self._words = words
+        self._base = base
+        self.plan = plan
+
+    # For all workers.
+
+    @property
+    def unhealthy(self) -> int:
+        """The bits of the checks that found it unhealthy; all of them where another set of checks did."""
+        held = self._words[self._base + PEER_UNHEALTHY]
+        if held >> MOST_CHECKS == self.plan.signature:
+            bits: int = held & self.plan.every
+            return bits
+        return self.plan.every if held & _BITS else 0
+
+    @property
+    def pending(self) -> int:
+        """The bits of the checks that it has to pass before its first request."""
+        words, base = self._words, self._base
+        return pending_bits(self.plan, words[base + PEER_PENDING], words[base + PEER_UNHEALTHY])
+
+    @property
+    def state(self) -> str:
+        """HEALTHY, UNHEALTHY or CHECKING."""
+        if self.unhealthy:
+            return UNHEALTHY
+        return CHECKING if self.pending else HEALTHY
+
+    @property
+    def checks(self) -> int:
+        """How many checks there were, ever."""
+        count: int = self._words[self._base + PEER_CHECKS] >> 32
+        return count
+
+    @property
+    def failed(self) -> int:
+        """How many of them failed."""
+        count: int = self._words[self._base + PEER_CHECKS] & 0xFFFFFFFF
+        return count
+
+    @property
+    def last_check(self) -> float:
+        """When the last one began, in seconds of the monotonic clock; 0.0 before the first."""
+        milliseconds: int = self._words[self._base + PEER_LAST_CHECK] >> 1
+        return milliseconds / 1000
+
+    @property
+    def last_passed(self) -> bool:
+        """Whether the last one that has ended passed."""
+        return bool(self._words[self._base + PEER_LAST_CHECK] & 1)
+
+    @property
+    def healthy_since(self) -> float:
+        """When it became healthy after it was not, in seconds of the monotonic clock; 0.0 for never."""
+        milliseconds: int = self._words[self._base + PEER_HEALTHY_SINCE]
+        return milliseconds / 1000
+
+    # For the worker that checks.
+
+    def take_over(self) -> bool:
+        """Write down what holds for this generation and its set of checks; False when another set was in force."""
+        words, base, plan = self._words, self._base, self.plan
+        is_same = words[base + PEER_UNHEALTHY] >> MOST_CHECKS == plan.signature
+        unhealthy, pending = self.unhealthy, self.pending
+        if words[base + PEER_PENDING] >> MOST_CHECKS <= plan.generation + 1:
+            words[base + PEER_PENDING] = (plan.generation + 1) << MOST_CHECKS | pending
+        words[base + PEER_UNHEALTHY] = plan.signature << MOST_CHECKS | unhealthy
+        return is_same
+
+    def begin(self, now: float) -> None:
+        """A check begins. now: seconds of the monotonic clock."""
+        words, base = self._words, self._base
+        words[base + PEER_LAST_CHECK] = int(now * 1000) << 1 | words[base + PEER_LAST_CHECK] & 1
+
+    def count(self, passed: bool) -> None:
+        """A check has ended."""
+        words, base = self._words, self._base
+        checks, failed = self.checks + 1 & 0xFFFFFFFF, self.failed + (not passed) & 0xFFFFFFFF
+        words[base + PEER_CHECKS] = checks << 32 | failed
+        words[base + PEER_LAST_CHECK] = words[base + PEER_LAST_CHECK] & ~1 | passed
+
+    def set_healthy(self, number: int, now: float) -> None:
+        """The check of that number finds it healthy from now on."""
+        before = self.state
+        words, base = self._words, self._base
+        unhealthy, pending = self.unhealthy & ~(1 << number), self.pending & ~(1 << number)
+        if before != HEALTHY and not unhealthy and not pending:
+            words[base + PEER_HEALTHY_SINCE] = int(now * 1000)
+        self._write(unhealthy, pending)
+
+    def set_unhealthy(self, number: int) -> None:
+        """The check of that number finds it unhealthy from now on."""
+        # It is no longer checked for the first time: what it has to pass now, it has to pass as often as others.
+        self._write(self.unhealthy | 1 << number, self.pending & ~(1 << number))
+
+    def _write(self, unhealthy: int, pending: int) -> None:
+        words, base, plan = self._words, self._base, self.plan
+        # The first store never makes a peer healthy that is not: a bit moves from the one word to the other.
+        words[base + PEER_UNHEALTHY] = plan.signature << MOST_CHECKS | unhealthy
+        if words[base + PEER_PENDING] >> MOST_CHECKS == plan.generation + 1:
+            words[base + PEER_PENDING] = (plan.generation + 1) << MOST_CHECKS | pending
+
+    def __repr__(self) -> str:
+        return f"<checks of a peer: {self.state}, {self.failed} of {self.checks} failed>"
+
+
+class CheckedHealth(Health):
+    """The health of a peer that is checked: it has to be found healthy, and passive health has its say as for any other."""
+
+    __slots__ = ("record",)
+
+    def __init__(self, peer: Peer, shared: SharedWords, record: int, plan: CheckPlan) -> None:
+        """record: the number of the peer's."""
+        base = shared.peer_offset(record)
+        super().__init__(shared.words, base, peer.max_fails, peer.fail_timeout, shared.slot, shared.locks)
+        self.record = CheckRecord(shared.words, base, plan)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether checks leave it to the requests."""
+        return not (self._words[self._version - PEER_VERSION + PEER_UNHEALTHY] & _BITS or self.record.pending)
+
+    @property
+    def healthy_since(self) -> float:
+        """When checks found it healthy after they had not; 0.0 for never."""
+        return self.record.healthy_since
+
+    def may_serve(self, now: int) -> bool:
+        """Whether checks leave it to the requests, and it does not rest."""
+        return self.is_healthy and super().may_serve(now)
+
+    def __repr__(self) -> str:
+        return f"<health: {self.record.state}, {self.fails} of {self.max_fails} fails>"
+
+
+def health_of(peer: Peer, shared: SharedWords, record: int, plan: CheckPlan | None) -> Health:
+    """The health of a peer as we see it: the worker that has become one with `shared`. plan: of its upstream's checks."""
+    if plan is not None:
+        return CheckedHealth(peer, shared, record, plan)
+    base = shared.peer_offset(record)
+    return Health(shared.words, base, peer.max_fails, peer.fail_timeout, shared.slot, shared.locks)
+
+
+class Streak:
+    """How often in a row a check of a peer has ended the same way: that decides when the peer changes its state."""
+
+    __slots__ = ("fails", "passes")
+
+    def __init__(self) -> None:
+        self.fails = 0
+        self.passes = 0
+
+    def count(self, passed: bool) -> None:
+        """A check has ended."""
+        self.passes = self.passes + 1 if passed else 0
+        self.fails = 0 if passed else self.fails + 1
+
+
+def judge(record: CheckRecord, check: Check, streak: Streak, passed: bool, now: float) -> str:
+    """Count a check that has ended and change the peer's state if that is due: HEALTHY, UNHEALTHY or "" for no change.
+
+    The first check of a peer that is new and has to pass decides at once; later `fails` and `passes` in a row do.
+    """
+    streak.count(passed)
+    record.count(passed)
+    bit = 1 << check.number
+    if passed:
+        if record.pending & bit or (record.unhealthy & bit and streak.passes >= check.settings.passes):
+            record.set_healthy(check.number, now)
+            return HEALTHY
+    elif not record.unhealthy & bit and (record.pending & bit or streak.fails >= check.settings.fails):
+        record.set_unhealthy(check.number)
+        return UNHEALTHY
+    return ""

@@ -1,0 +1,28 @@
+"""The argument of client_body_temp_path and proxy_temp_path: where temporary files are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class TemporaryPath(NamedTuple):
+    """A directory for temporary files. levels: how many characters of a file's number, from its end, name each subdirectory."""
+
+    path: str
+    levels: tuple[int, ...] = ()
+
+    def below(self, absolute: Callable[[str], str]) -> TemporaryPath:
+        """The same with a path that does not depend on where we are."""
+        return self._replace(path=absolute(self.path))
+
+    def __str__(self) -> str:
+        return " ".join([self.path, *map(str, self.levels)])
+
+
+def temporary_path(path: str, *levels: str) -> TemporaryPath:
+    """`PATH [LEVEL1 [LEVEL2 [LEVEL3]]]` (nginx: ngx_conf_set_path_slot)."""
+    for level in levels:
+        if not (level.isascii() and level.isdigit() and 0 < int(level) <= 3):
+            raise ValueError(f'invalid value "{level}"')
+    return TemporaryPath(path.rstrip("/") or "/", tuple(map(int, levels)))

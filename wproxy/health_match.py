@@ -1,0 +1,128 @@
+"""Whether an answer passes a health check: the tests of a `match` block (nginx Plus: ngx_http_upstream_hc_module, `match`).
+
+All tests of a block have to agree; a kind of test that the block does not have is not made. Without a block the status has to be
+2xx or 3xx. Nothing here reads from a socket: the head is judged first, and the body only where a test wants it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from wproxy.http import Request
+from wproxy.regex import Regex, RegexTimedOut
+
+if TYPE_CHECKING:
+    from wproxy.config.model import Match
+
+# How much of a body is looked at, as in nginx.
+BODY_LIMIT = 256 * 1024
+
+# What was going on, in nginx's words.
+CHECKING_STATUS = "checking status code"
+CHECKING_HEADER = "checking header"
+CHECKING_BODY = "checking body"
+CHECKING_VARIABLES = "checking variables"
+
+Lines = Sequence[tuple[bytes, bytes, bytes]]  # lower-case name, name, value
+
+
+class StatusTest(NamedTuple):
+    """`status [!] CODE[-CODE]...`. ranges: first and last of each."""
+
+    ranges: tuple[tuple[int, int], ...]
+    negated: bool = False
+
+    def passes(self, status: int) -> bool:
+        """Whether a status is what is wanted."""
+        return any(first <= status <= last for first, last in self.ranges) is not self.negated
+
+
+class HeaderTest(NamedTuple):
+    """One `header`. name: lower case. operator: "" (it is there), "!" (it is not), "=", "!=", "~" or "!~".
+
+    A field that is not there passes none but "!". One that stands several times passes "=" and "~" when any of its lines does,
+    "!=" and "!~" when none of them is what it must not be.
+    """
+
+    name: bytes
+    operator: str = ""
+    value: bytes = b""
+    regex: Regex | None = None
+
+    def passes(self, lines: Lines) -> bool:
+        """Whether the fields of a response are what is wanted. Raises RegexTimedOut."""
+        values = [value for lower, _, value in lines if lower == self.name]
+        if not values or self.operator in ("", "!"):
+            return bool(values) is (self.operator != "!")
+        if self.regex is not None:
+            found = any(self.regex.search(value) for value in values)
+        else:
+            found = self.value in values
+        return found is not self.operator.startswith("!")
+
+    def __str__(self) -> str:
+        name, value = self.name.decode("latin-1"), self.value.decode("latin-1")
+        return {"": name, "!": f"! {name}"}.get(self.operator, f"{name} {self.operator} {value}")
+
+
+class BodyTest(NamedTuple):
+    """`body ~ REGEX` or, negated, `body !~ REGEX`."""
+
+    regex: Regex
+    negated: bool = False
+
+    def passes(self, body: bytes) -> bool:
+        """Whether a body is what is wanted. Raises RegexTimedOut."""
+        return (self.regex.search(body) is not None) is not self.negated
+
+    def __str__(self) -> str:
+        return f"{'!~' if self.negated else '~'} {self.regex.text}"
+
+
+class Verdict(NamedTuple):
+    """What a check has found. doing: what was going on when it was decided.
+
+    reason: why it failed, in words for the log. is_trouble: there was no answer to judge. setting: the timer or limit that was
+    reached, as `Settings.described` tells.
+    """
+
+    passed: bool
+    doing: str
+    reason: str = ""
+    is_trouble: bool = False
+    setting: str = ""
+
+
+# What is expected where no `match` says otherwise.
+SUCCESS = StatusTest(((200, 399),))
+
+
+def judge_head(match: Match, status: int, lines: Lines, request: Request) -> Verdict:
+    """Judge all but the body of an answer. request: the check, with what `require` reads of it and of the answer."""
+    doing = CHECKING_STATUS
+    if match.status is not None and not match.status.passes(status):
+        return Verdict(False, doing, f"status {status}")
+    for test in match.header:
+        doing = CHECKING_HEADER
+        try:
+            if not test.passes(lines):
+                return Verdict(False, doing, f'header "{test}"')
+        except RegexTimedOut as error:
+            return Verdict(False, doing, str(error))
+    for template in (template for line in match.require for template in line):
+        doing = CHECKING_VARIABLES
+        if template.evaluate(request) in (b"", b"0"):
+            return Verdict(False, doing, f'require "{template.text}"')
+    return Verdict(True, doing)
+
+
+def judge_body(match: Match, body: bytes) -> Verdict:
+    """Judge a body, or what of it is looked at."""
+    for test in match.body:
+        try:
+            if not test.passes(body[:BODY_LIMIT]):
+                return Verdict(False, CHECKING_BODY, f'body "{test}"')
+        except RegexTimedOut as error:
+            return Verdict(False, CHECKING_BODY, str(error))
+    return Verdict(True, CHECKING_BODY)
