@@ -106,7 +106,7 @@ def test_a_directive_of_nginx_stands_where_nginx_has_it_with_as_many_arguments(n
 
 def test_what_is_commercial_stays_unknown(rows):
     assert not (COMMERCIAL - FREE_SINCE - FREE_HERE) & set(rows)
-    for name in ("auth_jwt", "api", "ntlm", "proxy_cache_purge"):
+    for name in ("auth_jwt", "keyval", "ntlm", "proxy_cache_purge"):
         assert name not in rows
 
 
