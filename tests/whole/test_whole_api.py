@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 from harness import Wproxy, until
 from test_whole_pool import Pool, pool  # noqa: F401 (a fixture)
-from wire import Load, Wire, ask
+from wire import Closed, Load, Wire, ask
 
 from wproxy.__main__ import main
 
@@ -186,7 +187,7 @@ def test_no_request_fails_while_servers_are_drained_removed_added_and_weighed(st
 
 
 @pytest.mark.soak
-def test_no_request_fails_in_a_minute_of_changes_kills_and_reloads(start, pool):  # noqa: F811
+def test_no_request_fails_in_a_minute_of_changes_and_reloads(start, pool):  # noqa: F811
     front = start(http(pool), workers=WORKERS)
     api = Api(front)
     with Load(front.port, clients=64) as load:
@@ -197,6 +198,57 @@ def test_no_request_fails_in_a_minute_of_changes_kills_and_reloads(start, pool):
         load.wait_for(64)
     assert load.failures == []
     assert "no live upstreams" not in front.error_log
+
+
+def add_persistently(api: Api, server: str) -> None:
+    """Add a server; again when the worker that was asked has been killed, which may have added it."""
+    while True:
+        try:
+            with Wire(api.path) as wire:
+                body = json.dumps({"server": server}).encode()
+                if wire.request("POST", "/api/9/http/upstreams/pool/servers", body=body).status in (201, 409):
+                    return
+        except (Closed, OSError):
+            time.sleep(0.01)
+
+
+def test_changes_made_at_once_are_all_made_though_workers_are_killed_meanwhile(start, recorder):
+    front = start(
+        f"""
+        [http.upstream.pool]
+        server = "127.0.0.1:{recorder.port}"
+        [[http.server]]
+        listen = "127.0.0.1:{{port}}"
+        [http.server.location."/"]
+        proxy_pass = "http://pool"
+        """,
+        workers=WORKERS,
+    )
+    api = Api(front)
+    wanted = [[f"127.0.{thread}.{number}:9" for number in range(1, 13)] for thread in range(4)]
+
+    def add_all(servers: list[str]) -> None:
+        for server in servers:
+            add_persistently(api, server)
+
+    threads = [threading.Thread(target=add_all, args=(servers,)) for servers in wanted]
+    for thread in threads:
+        thread.start()
+    chance = random.Random(3)
+    for _ in range(6):
+        victim = chance.choice(sorted(until(front.worker_pids, "a worker")))
+        os.kill(victim, signal.SIGKILL)
+        until(lambda victim=victim: victim not in front.worker_pids(), "its end")
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    until(lambda: len(front.worker_pids()) == WORKERS, "all workers again")
+    servers = api.servers()
+    assert set(servers) == {f"127.0.0.1:{recorder.port}", *(server for some in wanted for server in some)}
+    ids = [server["id"] for server in servers.values()]
+    assert len(set(ids)) == len(ids)
+    peers = api.ask("GET", "/pool")["peers"]
+    assert len(peers) == len(servers)
 
 
 # The command.

@@ -11,7 +11,7 @@ import pytest
 from conversation import Stage
 
 from wproxy.http import Client, Request
-from wproxy.shared import HEAD_SLOTS, SERVING, WORKER_EDITS, WORKER_PID, WORKER_STATE
+from wproxy.shared import HEAD_SLOTS, ROW_ACTIVE, SERVING, WORKER_EDITS, WORKER_PID, WORKER_STATE
 
 API = """
 [http.server.location."/api"]
@@ -53,7 +53,7 @@ class Front:
 @pytest.fixture
 def front(stage: Callable[..., Stage]) -> Callable[..., Front]:
     def front(**settings: Any) -> Front:
-        return Front(stage(is_shared=True, locations=API, **settings))
+        return Front(stage(is_shared=True, **{"locations": API, **settings}))
 
     return front
 
@@ -220,6 +220,45 @@ def pick(stage: Stage, group: Any, path: bytes) -> Any:
     request.server = model.servers.default
     request.location = request.server.locations.fallback
     return group.pick(0, request)
+
+
+def test_a_limit_that_is_set_at_run_time_is_for_all_workers_where_there_is_a_zone(front):
+    app = front(peers=2, upstream='zone = ["app", "64k"]')
+    app.change("PATCH", "/0", {"max_conns": 1})
+    app.change("PATCH", "/1", {"down": True})
+    group = app.stage.group()
+    peer = pick(app.stage, group, b"/")
+    assert pick(app.stage, group, b"/") is None
+    group.count_success(peer)
+    shared = app.stage.worker.assignment.shared
+    shared.words[HEAD_SLOTS] = 2
+    elsewhere = shared.row_offset(1, peer.place.record) + ROW_ACTIVE
+    shared.words[elsewhere] = 1
+    assert pick(app.stage, group, b"/") is None, "another worker has one there"
+    app.change("PATCH", "/0", {"max_conns": 2})
+    peer = pick(app.stage, group, b"/")
+    assert peer is not None
+    group.count_success(peer)
+    shared.words[elsewhere] = 0
+
+
+def test_what_checks_have_found_is_told(front):
+    app = front(
+        peers=1,
+        locations="""
+        [http.server.location."/api"]
+        api = "write=on"
+        [http.server.location."/checked"]
+        proxy_pass = "http://app"
+        health_check = ["mandatory"]
+        """,
+    )
+    (peer,) = app.peers()
+    assert (peer["state"], peer["health_checks"]) == ("checking", {"checks": 0, "fails": 0})
+    health = app.stage.group().peers[0].health
+    health.record.take_over()
+    health.record.set_unhealthy(0)
+    assert app.peers()[0]["state"] == "unhealthy"
 
 
 BASE = "/api/9/http/upstreams/app/servers"
