@@ -68,6 +68,7 @@ class Edits:
         self._locks = RecordLocks(assignment.memory_fileno)
         self._slot = assignment.shared.worker(assignment.slot)
         self._edits: dict[str, UpstreamEdits] = {}
+        self._placed = {name: place(each.server, UpstreamEdits()) for name, each in self.upstreams.items()}
         self._following: dict[int, Task] = {}  # names of servers that were added, by the identity of their line
         self._waiting: set[Task] = set()
         self._pruned = -1  # the version that has nothing in it that our configuration overrules
@@ -101,12 +102,14 @@ class Edits:
             return
         try:
             version, text = self._area.read()
-            self._edits = decode(text)
+            edits = decode(text)
+            placed = {name: place(each.server, edits.get(name, UpstreamEdits())) for name, each in self.upstreams.items()}
         except (ValueError, TypeError) as error:
             # Nothing of ours writes such a text; what holds goes on to hold.
             self._log("alert", f"the changes of upstreams cannot be read: {error}")
-            version = self._area.version
-        self.version = version
+            self.version = self._area.version
+            return
+        self.version, self._edits, self._placed = version, edits, placed
         for name, upstream in self.upstreams.items():
             self._obey(upstream, self.groups[name])
         self._slot.set(WORKER_EDITS, version)
@@ -125,7 +128,7 @@ class Edits:
 
     def placed(self, upstream: Upstream) -> list[Placed]:
         """The servers of an upstream now, removed ones included."""
-        return place(upstream.server, self._edits.get(upstream.name, UpstreamEdits()))
+        return self._placed[upstream.name]
 
     # Changing.
 

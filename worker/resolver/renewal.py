@@ -173,6 +173,7 @@ class Renewal:
             place = self._places[number] = self.records.take(self._unique(line, peer.name), int(group.clock.now))
         entered = group.live_peer(replace(peer, record=place.record), number, place, self.said_of(line))
         entered.line = line
+        entered.counters.publish(0)  # it may have been here before, and have had requests under way when it went
         return entered
 
     def _leave(self, peer: LivePeer) -> None:

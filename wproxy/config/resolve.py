@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wproxy.address import parse_address
 from wproxy.config.checks import Checks
 from wproxy.config.compat import put_defaults
+from wproxy.config.control import control_listener
 from wproxy.config.convert import NGINX, syntax_of
 from wproxy.config.effects import refusals, warnings
 from wproxy.config.listeners import LookUp, build_listeners, default_listen
-from wproxy.config.model import PRIVATE, Configuration, Listener, Location, Server
+from wproxy.config.model import Configuration, Location, Server
 from wproxy.config.names import declare_names
 from wproxy.config.peers import Upstreams, only_resolver
 from wproxy.config.registry import EVENTS, HTTP, LIMIT_EXCEPT, LOCATION, LOCATION_IF, MAIN, SERVER, SERVER_IF
@@ -83,7 +83,8 @@ class _Resolver:
         if http:
             self.http(http)
         listeners = build_listeners(self.listens, reader, self.look_up)
-        control = self.control(main, root)
+        is_controlled = any(not group.implicit for group in self.upstreams.groups.values())
+        control = control_listener(main, root, self.prefix, reader, self.control_server) if is_controlled else None
         if not http and not reader.problems:
             self.problem('no "http" section in configuration', None)
         # In TOML a table that sets nothing is not written.
@@ -127,31 +128,13 @@ class _Resolver:
             if child.children is not None:
                 self.server(child, scope)
 
-    def control(self, main: Scope, root: Node) -> Listener | None:
-        """The socket of the API and its server; None where there is no upstream block to control.
-
-        Nothing of the configuration concerns it: no access rule keeps the operator out, no log has lines of it. The default one
-        is optional: whoever starts a second server in a directory did not ask for it.
-        """
-        path = main.values.get("api_socket", Configuration.api_socket)
-        if not path or all(group.implicit for group in self.upstreams.groups.values()):
-            return None
-        where = main.written["api_socket"][-1].position if "api_socket" in main.written else root.position
-        is_optional = "api_socket" not in main.written
-        try:
-            address = parse_address("unix:" + (path if path.startswith("/") else self.prefix + path), 0)
-        except ValueError as error:
-            if not is_optional:
-                self.problem(f'{error} of the "api_socket" directive', where)
-            return None
-        api = Node("location", ("/api",), where, [Node("api", ("write=on",), where)])
-        node = Node("server", (), where, [Node("access_log", ("off",), where), api])
+    def control_server(self, node: Node) -> Server:
+        """A server that is none of the configuration's: nothing of the http block concerns it."""
         servers, listens, self.servers, self.listens = self.servers, self.listens, [], []
         self.server(node, Scope())
-        listener = Listener(address, where, mode=PRIVATE, is_optional=is_optional)
-        listener.servers.default = self.servers[0]
+        (server,) = self.servers
         self.servers, self.listens = servers, listens
-        return listener
+        return server
 
     def server(self, node: Node, http: Scope) -> None:
         scope = self.read(node, SERVER, http)

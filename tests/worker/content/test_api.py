@@ -11,7 +11,7 @@ import pytest
 from conversation import Stage
 
 from wproxy.http import Client, Request
-from wproxy.shared import HEAD_SLOTS, ROW_ACTIVE, SERVING, WORKER_EDITS, WORKER_PID, WORKER_STATE
+from wproxy.shared import EDITS_OFFSET, EDITS_TEXT_WORDS, HEAD_SLOTS, ROW_ACTIVE, SERVING, WORKER_EDITS, WORKER_PID, WORKER_STATE
 
 API = """
 [http.server.location."/api"]
@@ -378,3 +378,15 @@ def test_slow_start_begins_when_a_server_is_up_again(front):
     assert first.full_weight * 0.4 < first.weight < first.full_weight * 0.6
     app.change("PATCH", "/0", {"slow_start": "0s"})
     assert first.weight == first.full_weight
+
+
+def test_edits_that_cannot_be_read_change_nothing_and_are_told_of(front):
+    app = front(peers=2)
+    app.change("PATCH", "/0", {"weight": 5})
+    words = app.stage.words
+    words[EDITS_OFFSET + 2] += 1
+    words[EDITS_OFFSET + 2 * (2 + EDITS_TEXT_WORDS)] += 1
+    words[EDITS_OFFSET] += 1
+    app.stage.worker.edits.heed()
+    assert app.peers()[0]["weight"] == 5
+    assert sum("the changes of upstreams cannot be read" in line for line in app.stage.error_log()) == 1

@@ -82,3 +82,10 @@ def test_the_socket_of_the_api_is_there_where_there_is_something_to_control(tmp_
     assert load(tmp_path, b"api_socket off;" + CONFIGURATION).control is None
     plain = b"events {} http { server { listen 8080; location / { proxy_pass http://127.0.0.1:1; } } }"
     assert load(tmp_path, plain).control is None
+
+
+def test_a_path_that_is_too_long_for_a_socket(tmp_path):
+    long = "x" * 120
+    assert load(tmp_path / long).control is None, "nobody has asked for it"
+    with pytest.raises(ConfigurationError, match=r"too long path in the unix domain socket .* in x\.conf:1"):
+        load(tmp_path, f"api_socket {long};".encode() + CONFIGURATION)
