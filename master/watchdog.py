@@ -30,7 +30,6 @@ LOOKS = 8  # how often we look within the time that a worker is allowed to stand
 LONGEST_PAUSE = 5.0  # seconds between two looks
 KILL_AFTER = 2.0  # seconds from ABRT to KILL
 STACK_LIMIT = 32768  # bytes of a stack that are logged
-CRASHES = frozenset((signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL))
 
 
 class Watchdog:

@@ -94,8 +94,8 @@ def test(where: Places, identity: Identity, options: Options, log: StartLog) -> 
 
     code = check_configuration(load_and_keep, where.file, log, options.quiet)
     if options.dump and code == 0:
-        for name, content in dict(files).items():  # each once, however often it was included
-            sys.stdout.buffer.write(b"# configuration file %s:\n%s\n" % (os.fsencode(name), content))
+        for source in files:  # each once, however often it was included
+            sys.stdout.buffer.write(b"# configuration file %s:\n%s\n" % (os.fsencode(source.name), source.content))
         sys.stdout.buffer.flush()
     return code
 

@@ -31,7 +31,6 @@ from wproxy.shared import (
     PEER_LAST_CHECK,
     PEER_PENDING,
     PEER_UNHEALTHY,
-    PEER_VERSION,
     TOTAL_WORDS,
     SharedWords,
 )
@@ -220,18 +219,20 @@ class CheckRecord:
 class CheckedHealth(Health):
     """The health of a peer that is checked: it has to be found healthy, and passive health has its say as for any other."""
 
-    __slots__ = ("record",)
+    __slots__ = ("_is_mandatory", "_unhealthy", "record")
 
     def __init__(self, peer: Peer, shared: SharedWords, record: int, plan: CheckPlan) -> None:
         """record: the number of the peer's."""
         base = shared.peer_offset(record)
         super().__init__(shared.words, base, peer.max_fails, peer.fail_timeout, shared.slot, shared.locks)
         self.record = CheckRecord(shared.words, base, plan)
+        self._unhealthy = base + PEER_UNHEALTHY
+        self._is_mandatory = bool(plan.mandatory)
 
     @property
     def is_healthy(self) -> bool:
         """Whether checks leave it to the requests."""
-        return not (self._words[self._version - PEER_VERSION + PEER_UNHEALTHY] & _BITS or self.record.pending)
+        return not (self._words[self._unhealthy] & _BITS or (self._is_mandatory and self.record.pending))
 
     @property
     def healthy_since(self) -> float:

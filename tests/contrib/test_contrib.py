@@ -123,7 +123,7 @@ class Contained:
         """Kill what is left of it."""
         if self.popen.poll() is None:
             self.popen.kill()
-            self.popen.wait()
+        self.popen.communicate()
 
 
 def is_reachable_for_strangers(path: Path) -> bool:
@@ -132,15 +132,12 @@ def is_reachable_for_strangers(path: Path) -> bool:
 
 
 @pytest.fixture
-def contained(tmp_path_factory) -> Iterator[Contained]:
+def contained(public_path) -> Iterator[Contained]:
     if os.geteuid() != 0 or not shutil.which("unshare"):
         pytest.skip("namespaces need root")
     if not (is_reachable_for_strangers(Path(sys.executable)) and is_reachable_for_strangers(ROOT)):
         pytest.skip("Python or the source is in a directory that is closed to strangers")
-    directory = tmp_path_factory.mktemp("container")
-    for parent in (directory, *directory.parents[:2]):
-        parent.chmod(parent.stat().st_mode | 0o011)
-    server = Contained(directory)
+    server = Contained(public_path)
     yield server
     server.end()
 

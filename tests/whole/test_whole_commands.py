@@ -298,14 +298,9 @@ def test_the_configuration_that_is_shown_can_be_started(tmp_path, recorder):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives its rights up")
-def test_workers_of_root_are_nobody_and_can_still_log_and_proxy(tmp_path_factory, recorder):
-    directory = tmp_path_factory.mktemp("nobody")
-    for path in (directory, *directory.parents):
-        if path == Path("/tmp"):
-            break
-        path.chmod(0o755)
+def test_workers_of_root_are_nobody_and_can_still_log_and_proxy(public_path, recorder):
     with Wproxy(
-        directory,
+        public_path,
         f'[[http.server]]\nlisten = "127.0.0.1:{{port}}"\nlocation."/" = {{ proxy_pass = "{recorder.url}" }}\n',
         user="",
     ) as front:

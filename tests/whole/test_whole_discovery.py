@@ -51,6 +51,7 @@ def proxy(backends, names, tmp_path_factory):
     port = backends[0].port
     names.set_addresses("app.test", "127.0.0.1", ttl=1)
     names.zone["_http._tcp.app.test", SRV] = answer(service_record("_http._tcp.app.test", 1, 1, port, "app.test", ttl=1))
+    names.set_addresses("checked.test", "127.0.0.1", ttl=1)
     names.zone["slow.test", A] = silence
     names.zone["broken.test", A] = refusal(2)
     http = f"""
@@ -60,10 +61,15 @@ def proxy(backends, names, tmp_path_factory):
         "app.test:{port}" = {{ resolve = true }}
         [http.upstream.service.server]
         "app.test" = {{ resolve = true, service = "http" }}
+        [http.upstream.checked.server]
+        "checked.test:{port}" = {{ resolve = true }}
         [[http.server]]
         listen = "127.0.0.1:{{port}}"
         [http.server.location."/"]
         proxy_pass = "http://app"
+        [http.server.location."/checked"]
+        proxy_pass = "http://checked"
+        health_check = ["interval=100ms", "mandatory"]
         [http.server.location."/service"]
         proxy_pass = "http://service"
         [http.server.location."/to"]
@@ -182,3 +188,17 @@ def test_new_peers_share_their_health_with_all_workers(proxy, names, backends):
     attempts = len(re.findall(r"connect\(\) .*127.0.0.77", proxy.error_log))
     assert 1 <= attempts <= 3, proxy.error_log[-3000:]
     names.set_addresses("app.test", "127.0.0.1", ttl=1)
+
+
+def test_new_peers_get_nothing_in_any_worker_before_they_have_passed_a_check(proxy, names):
+    """The worker that checks finds them healthy or not, and every other one, which has found them for itself, knows."""
+    becomes(proxy, "/checked", 200, b"127.0.0.1")
+    names.set_addresses("checked.test", "127.0.0.2", "127.0.0.78", ttl=1)
+    until(lambda: len(re.findall('in upstream "checked":.* [+]127.0.0.78:', proxy.error_log)) >= 2, "both workers")
+    becomes(proxy, "/checked", 200, b"127.0.0.2")
+    proxy.error_logged('peer is unhealthy while connecting to upstream, health check "" of peer 127.0.0.78:')
+    with Load(proxy.port, clients=8, path="/checked") as load:
+        load.wait_for(200)
+    assert load.failures == []
+    assert set(load.bodies) == {b"127.0.0.2"}
+    assert not re.search("connect.* client: .*127.0.0.78", proxy.error_log), "no request was sent there"

@@ -68,7 +68,7 @@ def configuration(backends: tuple[Checked, Checked], parameters: str = "") -> st
 
 def ask_all_workers(front: Wproxy, rounds: int = 2) -> list[int]:
     """Requests, until each worker has had so many: their statuses."""
-    served = dict.fromkeys(front.worker_pids(), 0)
+    served: dict[int, int] = {}
     statuses = []
 
     def all_have() -> bool:
@@ -78,7 +78,9 @@ def ask_all_workers(front: Wproxy, rounds: int = 2) -> list[int]:
         pid = int(answer.all("x-worker")[0])
         served[pid] = served.get(pid, 0) + 1
         statuses.append(answer.status)
-        return min(served.values()) >= rounds
+        # Those of this moment: one that was killed may have been there a moment ago.
+        workers = front.worker_pids()
+        return len(workers) == WORKERS and all(served.get(pid, 0) >= rounds for pid in workers)
 
     until(all_have, "requests in each worker", 20)
     return statuses
@@ -121,7 +123,7 @@ def test_one_worker_checks_for_all_and_kills_and_reloads_change_nothing(start, b
         os.kill(pid, signal.SIGKILL)
         killed = time.monotonic()
         until(lambda gone=pid: sick.checks[-1][1] != gone, "checks by another worker")
-        assert sick.checks[-1][0] - killed < 3, "some tenths of a second; the machine may be busy"
+        assert sick.checks[-1][0] - killed < 5, "some tenths of a second, unless the machine is very busy"
         assert nobody_is_sent_there()
 
     # A reload takes the checks to a worker of the new generation, and leaves what was found.

@@ -137,29 +137,25 @@ def test_buffers_are_complete_when_the_processes_have_gone(front):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user's workers")
-def test_workers_of_another_user_log_where_only_root_may_and_reopen_after_a_rotation(tmp_path):
-    for directory in tmp_path.parents:
-        if directory.stat().st_uid == os.geteuid() and directory != Path("/tmp"):
-            directory.chmod(directory.stat().st_mode | 0o111)
-    tmp_path.chmod(0o755)
+def test_workers_of_another_user_log_where_only_root_may_and_reopen_after_a_rotation(public_path):
     http = """
     [[http.server]]
     listen = "127.0.0.1:{port}"
     location."/own" = { error_log."own.log" = "error", access_log."own-access.log" = "short", root = "nowhere" }
     """
-    with Wproxy(tmp_path, http, workers=1, user="nobody") as front:
+    with Wproxy(public_path, http, workers=1, user="nobody") as front:
         assert {psutil.Process(pid).username() for pid in front.worker_pids()} == {"nobody"}
         names = ("own.log", "own-access.log")
-        assert {pwd.getpwuid((tmp_path / name).stat().st_uid).pw_name for name in names} == {"nobody"}
+        assert {pwd.getpwuid((public_path / name).stat().st_uid).pw_name for name in names} == {"nobody"}
         assert ask(front.port, "/own/before").status == 404
         for name in names:
-            (tmp_path / name).rename(tmp_path / f"{name}.old")
+            (public_path / name).rename(public_path / f"{name}.old")
         front.signal(signal.SIGUSR1)
-        until(lambda: all((tmp_path / name).exists() for name in names), "logs that are made anew")
+        until(lambda: all((public_path / name).exists() for name in names), "logs that are made anew")
 
         def is_told() -> bool:
             assert ask(front.port, "/own/after").status == 404
-            return all("/own/after" in (tmp_path / name).read_text() for name in names)
+            return all("/own/after" in (public_path / name).read_text() for name in names)
 
         until(is_told, "lines in the new logs")
 

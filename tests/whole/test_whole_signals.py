@@ -177,7 +177,10 @@ def test_a_request_that_comes_together_with_quit_is_served(start):
 
 def test_quit_waits_for_an_upload_and_a_download_in_progress(start, recorder):
     front = start(
-        proxied(recorder) + '\n[http.server.location."/big/"]\nclient_max_body_size = 0\nproxy_pass = "' + recorder.url + '"'
+        proxied(recorder)
+        + '\n[http.server.location."/big/"]\nclient_max_body_size = 0\nproxy_request_buffering = "off"\nproxy_pass = "'
+        + recorder.url
+        + '"'
     )
     size = 8_000_000
     recorder.answer_with(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)

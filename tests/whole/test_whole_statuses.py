@@ -62,7 +62,7 @@ def front(tmp_path_factory, backend, hole):
         location."/hole/" = {{ proxy_pass = "http://127.0.0.1:{hole}", proxy_connect_timeout = "300ms" }}
         location."/slow/" = {{ proxy_pass = "{backend.url}", proxy_read_timeout = "300ms" }}
         location."/patient/" = {{ proxy_pass = "{backend.url}", proxy_ignore_client_abort = true }}
-        location."/big/" = {{ proxy_pass = "{backend.url}", client_max_body_size = 0 }}
+        location."/big/" = {{ proxy_pass = "{backend.url}", client_max_body_size = 0, proxy_request_buffering = "off" }}
         location."/long/" = {{ proxy_pass = "{backend.url}", keepalive_timeout = [75, 60] }}
         location."/three/" = {{ proxy_pass = "{backend.url}", keepalive_requests = 3 }}
         location."= /ok" = {{ return = [200, "ok"] }}

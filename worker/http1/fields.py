@@ -49,7 +49,6 @@ TOKEN = _ALNUM + b"!#$%&'*+-.^_`|~"
 RESPONSE_NAME = TOKEN + b"@[]"  # nginx lets these pass, and some servers send them
 NAME_CONTROLS = bytes(range(0x21)) + b"\x7f"
 VALUE_BYTES = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
-DIGITS = b"0123456789"
 
 # Only SP is trimmed around these: what frames or routes a message must be spelled without doubt.
 _TRIM_ONLY_SP = frozenset((b"content-length", b"transfer-encoding", b"host"))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from wproxy.config.tree import ConfigurationError, Node, Problem
+from wproxy.config.tree import ConfigurationError, Node, Position, Problem
 
 # Gives the bytes of an included file; raises ConfigurationError without a position.
 OpenFile = Callable[[str], bytes]
@@ -20,10 +20,16 @@ GLOB_CHARACTERS = frozenset("*?[")
 
 
 class SourceFile(NamedTuple):
-    """A file that the configuration was read from: its name in messages and its bytes."""
+    """A file that the configuration was read from: its name in messages, its bytes, and where it was first included."""
 
     name: str
     content: bytes
+    included_at: Position | None = None
+
+    @staticmethod
+    def places(files: Iterable[SourceFile]) -> dict[str, Position]:
+        """Where each of these files that is included was included first, by its name."""
+        return {file.name: file.included_at for file in files if file.included_at is not None}
 
 
 @dataclass(slots=True)

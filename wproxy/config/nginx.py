@@ -68,7 +68,7 @@ def read_nginx(
     root = Node("", (), Position(file, 1), [])
     reader.file(text, file, root)
     if reader.problems:
-        raise BrokenShape(reader.problems, root, reader.is_balanced)
+        raise BrokenShape(reader.problems, root, reader.is_balanced, SourceFile.places(reader.files))
     return Document(root, reader.files, reader.comments)
 
 
@@ -162,10 +162,10 @@ class _Reader:
         self.is_balanced = True  # no brace too many or too few so far
         self.goes_in_circles = False  # then no include is followed any more: there may be n! ways round
 
-    def file(self, content: bytes, name: str, block: Node) -> None:
+    def file(self, content: bytes, name: str, block: Node, included_at: Position | None = None) -> None:
         """Read the text of a file into a block."""
         if not any(read.name == name for read in self.files):
-            self.files.append(SourceFile(name, content))
+            self.files.append(SourceFile(name, content, included_at))
         self.including.append(name)
         _Text(self, content.decode("utf-8", "surrogateescape"), name).read(block)
         self.including.pop()
@@ -195,7 +195,7 @@ class _Reader:
                 except ConfigurationError as error:
                     self.problems += [Problem(problem.text, problem.position or position) for problem in error.problems]
                 else:
-                    self.file(content, file, block)
+                    self.file(content, file, block, position)
 
 
 class _Text:
@@ -209,16 +209,16 @@ class _Text:
         self.offset = 0
         self.counted = 0  # the offset up to which the lines are counted
         self.line = 1
+        self.outer: list[_Open] = []
+        self.notes: list[str] = []  # comments that wait for the directive below them
+        self.previous: Node | None = None  # the node that a comment on the same line belongs to
 
     def read(self, root: Node) -> None:
         """Read everything into a block."""
         text, token = self.text, _TOKEN.match
-        comments = self.reader.comments
-        block, children = root, _children(root)
-        outer: list[_Open] = []
+        self.root = self.block = root
+        _children(root)
         words: list[str] = []
-        notes: list[str] = []  # comments that wait for the directive below them
-        previous: Node | None = None  # the node that a comment on the same line belongs to
         while True:
             match = token(text, self.offset)
             if match is None:
@@ -230,8 +230,8 @@ class _Text:
             begin = match.start(kind)
             if begin - self.offset > 1 and "#" in text[self.offset : begin]:
                 gap = text[self.offset : begin - (kind in _QUOTED)]
-                notes += self.take_comments(gap, previous if not words else None)
-            previous = None
+                self.notes += self.take_comments(gap, self.previous if not words else None)
+            self.previous = None
             if kind != _PUNCTUATION:
                 word = match[kind]
                 self.offset = match.end()
@@ -249,53 +249,61 @@ class _Text:
             self.line += text.count("\n", self.counted, self.offset)
             self.counted = self.offset
             if sign == "}":
-                if words or not outer:
-                    self.problem('unexpected "}"')
-                if not outer:
-                    self.reader.is_balanced = False
-                words = []
-                if outer:
-                    if notes:
-                        comments.end.setdefault(id(block), []).extend(notes)
-                        notes = []
-                    previous = block
-                    outer.pop()
-                    block = outer[-1].node if outer else root
-                    children = _children(block)
-                continue
-            if not words:
-                self.problem(f'unexpected "{sign}"')
-                if sign == ";":
-                    continue
-                words = [""]  # a block without a name, to find its end; the problem is reported
-            node = Node(words[0], tuple(words[1:]), Position(self.name, 0 if self.is_command_line else self.line))
-            words = []
-            if node.name == "include" and block.name != "split_clients":
-                before = len(children)
-                self.include(node, sign, block)
-                if notes and len(children) > before:  # they go to the first directive that came in
-                    comments.above[id(children[before])] = [*notes, *comments.of(children[before])]
-                    notes = []
-                if sign == ";":
-                    continue
-            if notes:
-                comments.above[id(node)] = notes
-                notes = []
-            previous = node
-            children.append(node)
-            if sign == "{":
-                if self.is_command_line:
-                    self.problem("block directives are not supported in -g option")
-                if len(outer) >= DEPTH_LIMIT:
+                self.close_block(words)
+            elif words or self.is_block_without_name(sign):
+                self.add(Node(words[0] if words else "", tuple(words[1:]), self.here()), sign)
+                if len(self.outer) > DEPTH_LIMIT:
                     self.problem("blocks are nested too deeply")
                     return
-                block, children = node, _children(node)
-                outer.append(_Open(node, self.line))
-        if notes or "#" in text[self.offset :]:
+            words = []
+        if self.notes or "#" in text[self.offset :]:
             rest = _GAP.match(text, self.offset)
-            notes += self.take_comments(rest[0] if rest else "", previous if not words else None)
-            comments.end.setdefault(id(block), []).extend(notes)
-        self.end(words, outer)
+            self.notes += self.take_comments(rest[0] if rest else "", self.previous if not words else None)
+            self.reader.comments.end.setdefault(id(self.block), []).extend(self.notes)
+        self.end(words, self.outer)
+
+    def close_block(self, words: list[str]) -> None:
+        """A `}`. words: what stands before it, unfinished."""
+        if words or not self.outer:
+            self.problem('unexpected "}"')
+        if not self.outer:
+            self.reader.is_balanced = False
+            return
+        if self.notes:
+            self.reader.comments.end.setdefault(id(self.block), []).extend(self.notes)
+            self.notes = []
+        self.previous = self.block
+        self.outer.pop()
+        self.block = self.outer[-1].node if self.outer else self.root
+
+    def is_block_without_name(self, sign: str) -> bool:
+        """Note that a `;` or `{` has nothing before it; whether a block begins there, whose end is to be found."""
+        self.problem(f'unexpected "{sign}"')
+        return sign == "{"
+
+    def add(self, node: Node, sign: str) -> None:
+        """A directive with what ends it, `;` or `{`."""
+        children = _children(self.block)
+        above = self.reader.comments.above
+        if node.name == "include" and self.block.name != "split_clients":
+            before = len(children)
+            self.include(node, sign, self.block)
+            if self.notes and len(children) > before:  # they go to the first directive that came in
+                above[id(children[before])] = [*self.notes, *self.reader.comments.of(children[before])]
+                self.notes = []
+            if sign == ";":
+                return
+        if self.notes:
+            above[id(node)] = self.notes
+            self.notes = []
+        self.previous = node
+        children.append(node)
+        if sign == "{":
+            if self.is_command_line:
+                self.problem("block directives are not supported in -g option")
+            _children(node)
+            self.block = node
+            self.outer.append(_Open(node, self.line))
 
     # The end of the text, good or bad
 
@@ -442,5 +450,8 @@ class _Text:
 
     def problem(self, text: str, position: Position | None = None) -> None:
         """Note something wrong, in the line counted so far unless told otherwise."""
-        here = position or Position(self.name, 0 if self.is_command_line else self.line)
-        self.reader.problems.append(Problem(text, here))
+        self.reader.problems.append(Problem(text, position or self.here()))
+
+    def here(self) -> Position:
+        """The line counted so far."""
+        return Position(self.name, 0 if self.is_command_line else self.line)

@@ -8,7 +8,7 @@ asked: a variable may have been declared in the line that could not be read.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from wproxy.config.registry import ENTRIES, MAIN, find_directive, unknown_directive_text
 from wproxy.config.scope import refusal
@@ -21,7 +21,7 @@ def with_directives(error: BrokenShape) -> list[Problem]:
     """The problems of a file's syntax and of the directives that could be read all the same, in the order of the files."""
     blamed = {problem.position[:2] for problem in error.problems if problem.position}
     found = [problem for problem in _problems(error.root, MAIN, error.is_balanced) if _line(problem.position) not in blamed]
-    rank = _Ranks(error.root)
+    rank = _Ranks(error.root, error.included)
     return sorted([*error.problems, *dict.fromkeys(found)], key=lambda problem: rank.of(problem.position))
 
 
@@ -50,20 +50,24 @@ def _problems(block: Node, context: int, is_balanced: bool) -> Iterator[Problem]
 class _Ranks:
     """The order of reading, of which problems know only the lines."""
 
-    def __init__(self, root: Node) -> None:
+    def __init__(self, root: Node, included: Mapping[str, Position]) -> None:
+        self.included = included
         self.lines: dict[str, list[tuple[int, int, float]]] = {}  # by file: (line, column, how many nodes were before it)
         for order, node in enumerate(_walk(root)):
             self.lines.setdefault(node.position.file, []).append((node.position.line, node.position.column, order))
         for places in self.lines.values():
             places.sort()
 
-    def of(self, position: Position | None) -> tuple[float, int, int]:
-        """What to sort by: where the last node of the file before that place was read; what has no place comes last."""
+    def of(self, position: Position | None) -> tuple[float, ...]:
+        """What to sort by: where the last node of the file before that place was read, or before the place where the file was
+        included, and the way from there; what has no place comes last."""
         if position is None:
-            return (float("inf"), 0, 0)
+            return (float("inf"),)
         places = self.lines.get(position.file, [])
         index = bisect_right(places, (position.line, position.column, float("inf")))
-        return (places[index - 1][2] if index else -1, position.line, position.column)
+        outer = self.included.get(position.file) if not index else None
+        before = self.of(outer) if outer else (places[index - 1][2] if index else -1,)
+        return (*before, position.line, position.column)
 
 
 def _walk(node: Node) -> Iterator[Node]:

@@ -112,7 +112,7 @@ def read_toml(
     root = Node("", (), Position(file, 1, 1), [])
     files.read(text, file, root, MAIN)
     if files.problems:
-        raise BrokenShape(files.problems, root, is_balanced=True)
+        raise BrokenShape(files.problems, root, True, SourceFile.places(files.sources))
     return Document(root, files.sources, files.comments)
 
 
@@ -130,9 +130,9 @@ class _Files:
         self.comments = Comments()
         self.including: list[str] = []  # the files being read, outermost first
 
-    def read(self, text: bytes, file: str, block: Node, context: int) -> None:
+    def read(self, text: bytes, file: str, block: Node, context: int, included_at: Position | None = None) -> None:
         """Add what a TOML file holds to a block of that context."""
-        self.note_source(SourceFile(file, text))
+        self.note_source(SourceFile(file, text, included_at))
         self.including.append(file)
         children = block.children if block.children is not None else []
         try:
@@ -196,13 +196,13 @@ class _Files:
                 self.problems += [Problem(problem.text, problem.position or position) for problem in error.problems]
                 continue
             if file.endswith(".toml"):
-                self.read(content, file, inside, context)
+                self.read(content, file, inside, context, position)
                 continue
             document, problems = read_block(content, file, inside, self.open_file, self.directory, self.glob)
             self.problems += problems
             self.comments.above.update(document.comments.above)
             for source in document.files:
-                self.note_source(source)
+                self.note_source(source if source.included_at else source._replace(included_at=position))
         return inside.children or []
 
     def note_source(self, source: SourceFile) -> None:

@@ -8,7 +8,7 @@ the tree into the model.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -60,13 +60,15 @@ class ConfigurationError(Exception):
 
 class BrokenShape(ConfigurationError):
     """A file whose syntax is wrong. root: the tree as far as it could be made out. is_balanced: whether the blocks of it nest as
-    they were meant to, so that where a directive stands in it says something.
+    they were meant to, so that where a directive stands in it says something. included: where each file but the main one was
+    first included.
     """
 
-    def __init__(self, problems: Iterable[Problem], root: Node, is_balanced: bool) -> None:
+    def __init__(self, problems: Iterable[Problem], root: Node, is_balanced: bool, included: Mapping[str, Position]) -> None:
         super().__init__(*problems)
         self.root = root
         self.is_balanced = is_balanced
+        self.included = included
 
 
 @dataclass(slots=True)

@@ -99,7 +99,7 @@ def nginx_version(request: Request) -> bytes:
 @variable("pipe", REQUEST)
 def pipe(request: Request) -> bytes:
     """Whether the request had arrived before the one before it was answered."""
-    return b"p" if getattr(request, "pipelined", False) else b"."
+    return b"p" if request.pipelined else b"."
 
 
 # What the system knows of the connection: (rtt, rttvar, snd_cwnd, rcv_space), times in microseconds.

@@ -191,9 +191,7 @@ def request_filename(request: Request) -> bytes:
 @variable("limit_rate", REQUEST)
 def limit_rate(request: Request) -> bytes:
     """Bytes a second, 0 for as fast as it goes."""
-    rate = getattr(request, "limit_rate", None)
-    if rate is None:
-        rate = getattr(request.location, "limit_rate", None) or 0
+    rate = request.location.limit_rate if request.limit_rate is None else request.limit_rate
     return b"%d" % rate if isinstance(rate, int) else b"0"
 
 
@@ -212,11 +210,7 @@ def set_limit_rate(request: Request, value: bytes) -> None:
 @variable("request_port", REQUEST)
 def request_port(request: Request) -> bytes:
     line = request.line
-    port: int | None
-    if line.authority is not None:
-        port = getattr(line, "authority_port", None)
-    else:
-        port = getattr(request.fields, "host_port", None)
+    port = line.authority_port if line.authority is not None else request.fields.host_port
     return b"%d" % port if port is not None else b""
 
 

@@ -29,8 +29,7 @@ def gzip_ratio(request: Request) -> bytes | None:
 
 def fields_of(request: Request) -> ResponseFields | None:
     """The fields of the response as far as it is made; None before that."""
-    fields: ResponseFields | None = getattr(request, "response_fields", None)
-    return fields
+    return request.response_fields
 
 
 def _content_type(request: Request, fields: ResponseFields) -> bytes | None:
@@ -97,8 +96,7 @@ def sent_trailer(rest: str) -> Variable:
     wanted = rest.replace("_", "-").encode()
 
     def read(request: Request) -> bytes | None:
-        trailers: tuple[tuple[bytes, bytes], ...] = getattr(request, "response_trailers", ())
-        values = [value for name, value in trailers if name.lower() == wanted]
+        values = [value for name, value in request.response_trailers if name.lower() == wanted]
         return b", ".join(values) if values else None
 
     return Variable(read, REQUEST)

@@ -31,7 +31,7 @@ def each_attempt(show: Callable[[Attempt], bytes]) -> Reader:
             return None
         items = [show(attempts[0])]
         for attempt in attempts[1:]:
-            items.append(b" : " if getattr(attempt, "begins_group", False) else b", ")
+            items.append(b" : " if attempt.begins_group else b", ")
             items.append(show(attempt))
         return b"".join(items)
 
@@ -75,8 +75,7 @@ def upstream_trailer(rest: str) -> Variable:
     name = rest.replace("_", "-").encode()
 
     def read(request: Request) -> bytes | None:
-        trailers: tuple[tuple[bytes, bytes, bytes], ...] = getattr(request, "upstream_trailers", ())
-        values = [value for lower, _, value in trailers if lower == name]
+        values = [value for lower, _, value in request.upstream_trailers if lower == name]
         return b", ".join(values) if values else None
 
     return Variable(read, REQUEST)

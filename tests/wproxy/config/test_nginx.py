@@ -155,7 +155,8 @@ def test_an_include_is_replaced_by_what_it_names():
 def test_the_files_are_remembered_once_in_order():
     text = b"include b.conf; include a.conf; include b.conf;"
     found = read_nginx(text, "f", *in_memory({"a_conf": "a;", "b_conf": "b;"})).files
-    assert found == [("f", text), ("/etc/b.conf", b"b;"), ("/etc/a.conf", b"a;")]
+    here = Position("f", 1)
+    assert found == [("f", text, None), ("/etc/b.conf", b"b;", here), ("/etc/a.conf", b"a;", here)]
 
 
 def test_a_pattern_may_match_nothing():

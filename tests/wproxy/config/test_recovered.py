@@ -111,3 +111,26 @@ def test_a_problem_is_one_line_whatever_it_quotes():
 def test_a_zero_byte_in_the_pattern_of_an_include_is_an_error_of_that_line():
     said = problems("events {}\ninclude /nowhere/\0*.conf;\nhttp {}\n")
     assert said == ['open() "/nowhere/\\x00*.conf" failed (22: embedded null byte) in nginx.conf:2']
+
+
+@pytest.mark.parametrize(
+    ("main", "file", "included"),
+    [
+        ("events {}\nzork 1;\ninclude INCLUDED;\nfrob 2;\n", "nginx.conf", {"a.conf": "; ;\n"}),
+        (
+            "events {}\nzork 1;\ninclude INCLUDED;\nfrob 2;\n",
+            "nginx.conf",
+            {"a.conf": "include b.conf;\n", "b.conf": "# no more\n; ;\n"},
+        ),
+        ("zork = 1\ninclude = 'INCLUDED'\nfrob = 2\n", "wproxy.toml", {"a.conf": "; ;\n"}),
+        ("zork = 1\ninclude = 'INCLUDED'\nfrob = 2\n", "wproxy.toml", {"a.toml": "==\n"}),
+    ],
+)
+def test_an_included_file_without_a_directive_is_blamed_where_it_is_included(tmp_path, main, file, included):
+    for name, content in included.items():
+        (tmp_path / name).write_text(content.replace("b.conf", str(tmp_path / "b.conf")))
+    first, *wrong, last = problems(main.replace("INCLUDED", str(tmp_path / next(iter(included)))), file)
+    assert first.startswith('unknown directive "zork"')
+    assert last.startswith('unknown directive "frob"')
+    assert wrong
+    assert all(str(tmp_path / list(included)[-1]) in problem for problem in wrong)
