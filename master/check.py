@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from master.generation import worker_count
-from master.limits import refuse_missing_directory
+from master.limits import process_warnings, refuse_missing_directory
 from master.log import cannot_open, open_log_file
 from master.peer_records import TOO_MANY_PEERS
 from master.sockets import probe
@@ -33,7 +33,7 @@ def check_configuration(load: Load, file: str, log: StartLog, quiet: bool = Fals
     """
     try:
         configuration = load()
-        log.tell_all("warn", configuration.warnings)
+        log.tell_all("warn", (*configuration.warnings, *process_warnings(configuration)))
         # What a start would refuse is right as a text, and programs that only edit it must be able to go on.
         warned = {warning.position for warning in configuration.warnings if warning.position}
         log.tell_all("warn", (refusal for refusal in configuration.refusals if refusal.position not in warned))

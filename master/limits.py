@@ -65,19 +65,23 @@ def refuse_missing_directory(configuration: Configuration) -> None:
             raise ConfigurationError(Problem(text)) from None
 
 
-def resource_warnings(configuration: Configuration) -> list[str]:
-    """What the numbers of a configuration and those of the system do not agree on, in nginx's words."""
+def process_warnings(configuration: Configuration) -> list[Problem]:
+    """What a configuration says of processes and is not done, or does not agree with itself or the system, in nginx's words."""
     found = []
+    if configuration.user and os.geteuid() != 0:
+        text = 'the "user" directive makes sense only if the master process runs with super-user privileges, ignored'
+        found.append(Problem(text, configuration.origins.get("user")))
     affinity, workers = configuration.worker_cpu_affinity, configuration.worker_processes
     if affinity is not None and not affinity.is_auto and len(affinity) not in (1, workers or len(affinity)):
-        found.append(
+        text = (
             'the number of "worker_processes" is not equal to the number of "worker_cpu_affinity" masks, '
             "using last mask for remaining worker processes"
         )
+        found.append(Problem(text))
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     connections = configuration.worker_connections
     if connections > limit and connections > (configuration.worker_rlimit_nofile or 0):
-        found.append(f"{connections} worker_connections exceed open file resource limit: {limit}")
+        found.append(Problem(f"{connections} worker_connections exceed open file resource limit: {limit}"))
     return found
 
 

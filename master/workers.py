@@ -23,6 +23,7 @@ from master.generation import Generation, Work
 from master.limits import settle_in, take_limits
 from master.memory import Memory
 from master.signals import restore_signals, send_signal
+from master.unwritten import Unwritten
 from master.user import become
 from master.watchdog import make_stack_file, take_stack, tell_stack_to
 from wproxy.assignment import Assignment
@@ -53,7 +54,7 @@ class Worker:
     is_retiring: it was told to go and is not replaced; kill_at: monotonic seconds when it is killed if still there.
     owes_reopen: logs were rotated while it was starting; it is told as soon as it listens to signals.
     turns_seen, still_for, is_hung: what the watchdog knows of it. stack_file: where a stack would be (`master.watchdog`);
-    stack: what was there at its end.
+    stack: what was there at its end. unwritten: lines of access logs that it has not written; to be closed.
     """
 
     pid: int
@@ -61,6 +62,7 @@ class Worker:
     generation: Generation
     slot: WorkerSlot
     started: float
+    unwritten: Unwritten
     is_retiring: bool = False
     kill_at: float = math.inf
     owes_reopen: bool = False
@@ -137,6 +139,7 @@ class Workers:
         slot.clear()
         slot.set(WORKER_GENERATION, generation.number)
         slot.set(WORKER_STARTED, int(time.time()))
+        unwritten = Unwritten(generation.configuration.access_log_files)
         assignment = Assignment(
             configuration=generation.configuration,
             index=index,
@@ -150,6 +153,7 @@ class Workers:
             drop_privileges=lambda: settle(),
             identity=self._identity,
             bell=self._bell,
+            unwritten=unwritten.memory,
         )
         stack_file = make_stack_file()
 
@@ -157,6 +161,7 @@ class Workers:
             tell_stack_to(stack_file)
             for other in self._living.values():
                 os.close(other.stack_file)
+                other.unwritten.close()
             self._leave_master(generation, [own.fileno for own in assignment.listening])
             take_limits(generation.configuration, generation.log)
             self._work(assignment)
@@ -169,9 +174,10 @@ class Workers:
             pid = fork_worker(live, generation.log, self._identity.name)
         except OSError:
             os.close(stack_file)
+            unwritten.close()
             raise
         slot.set(WORKER_PID, pid)
-        worker = self._living[pid] = Worker(pid, index, generation, slot, time.monotonic(), stack_file=stack_file)
+        worker = self._living[pid] = Worker(pid, index, generation, slot, time.monotonic(), unwritten, stack_file=stack_file)
         return worker
 
     def reap(self) -> list[tuple[Worker, int]]:

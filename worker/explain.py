@@ -17,6 +17,7 @@ from worker.content.proxy import no_live_upstreams
 from worker.logs import log_request
 from worker.loop import Loop
 from worker.phases import attach_server
+from worker.threads import thread_pools
 from worker.upstream.peers import Group
 from worker.upstream.protocols import NO_BODY, UNKNOWN_LENGTH
 from wproxy.address import Address, is_ip, parse_listen_address
@@ -235,6 +236,7 @@ class ExplainingWorker:
         self.groups = {
             upstream.name: Group(upstream, shared, self.loop.clock, self.error_log.write) for upstream in configuration.upstreams
         }
+        self.thread_pools = thread_pools(configuration.thread_pool, self.loop, self.error_log.write)
         self.head = b""
         self.group: Group | None = None
         # The response that is sent, what it was before the filters, and the one that stands for the upstream's.

@@ -32,6 +32,8 @@ from worker.content.static import serving_files, serving_files_at_once
 from worker.content.try_files import trying_files
 from worker.error_pages import error_pages_of, page_for
 from worker.filters import filters_of
+from worker.filters.fields import vary_of
+from worker.filters.headers import additions_to_success
 from worker.logs import log_request
 from worker.rewrite import run_steps
 from worker.upstream.answers import AnswerPlan
@@ -162,6 +164,9 @@ def attach(location: Location, worker: Worker) -> None:
         attach_upstream(location, worker)
     location.error_pages = error_pages_of(location)
     location.filter, location.unchanged = filters_of(location)
+    location.thread_pool = worker.thread_pools[location.aio] if location.aio else None
+    location.reads_with_care = bool(location.aio or location.directio)
+    location.added_to_success = additions_to_success(location)
     location.handlers = handlers = handlers_of(location)
     is_open = not (location.steps or location.internal or location.for_other_methods)
     if is_open and len(handlers) == 1 and not location.error_pages:
@@ -265,7 +270,7 @@ def in_place_of(replaced: list[ResponseFields], response: Response, status: int)
     if not status:
         fields.reason = own.reason
     for error in reversed(replaced):
-        fields.lines = (*error.lines, *fields.lines)
+        fields.lines = (*error.lines, *fields.lines[len(vary_of(fields) and vary_of(error)) :])
         fields.last_lines = (*error.last_lines, *fields.last_lines)
         if fields.location is None:
             fields.location, fields.owns_location = error.location, error.owns_location

@@ -22,6 +22,7 @@ from worker.resolver.discovery import Discovery
 from worker.resolver.records import SharedRecords, private_records
 from worker.room import Room
 from worker.stream import Descriptor, Stream
+from worker.threads import thread_pools
 from worker.upstream.checks import HealthChecks
 from worker.upstream.peers import Group
 from wproxy.address import Address
@@ -83,7 +84,7 @@ class Worker:
         self.loop = Loop(self.report)
         self.error_logs = ErrorLogs(configuration, lambda: self.loop.clock.wall)
         self.error_log = self.error_logs.main
-        self.access_logs = AccessLogs(configuration, self.loop.clock, self.error_log.write)
+        self.access_logs = AccessLogs(configuration, self.loop.clock, self.error_log.write, assignment.unwritten)
         self.slot = assignment.shared.worker(assignment.slot)
         assignment.shared.become_worker(assignment.slot, assignment.memory_fileno)
         self.draining = False
@@ -103,6 +104,7 @@ class Worker:
             upstream.name: Group(upstream, assignment.shared, self.loop.clock, self.error_log.write)
             for upstream in configuration.upstreams
         }
+        self.thread_pools = thread_pools(configuration.thread_pool, self.loop, self.error_log.write)
         self.discovery = Discovery(self.loop, self.error_log.write, self._group_of_target, self._share_records())
         self.edits = Edits(assignment, self.loop, self.groups, self.discovery, self.error_log.write)
         hear_complaints(log_request)

@@ -29,6 +29,7 @@ class Assignment:
     configured user. Not earlier, because that user may have no way into the directories of the logs.
     identity: under which name we answer.
     bell: an eventfd of all workers, by which one of them tells the others at once that something has changed; None: nobody rings.
+    unwritten: memory for lines that are not in their files yet (`wproxy.unwritten`); None for a process without a master.
     """
 
     configuration: Configuration
@@ -43,3 +44,4 @@ class Assignment:
     drop_privileges: Callable[[], None] = lambda: None
     identity: Identity = WPROXY
     bell: int | None = None
+    unwritten: memoryview | None = None

@@ -60,6 +60,7 @@ def load(path: str) -> Any:
         raise ConfigurationError(Problem(written["broken"], Position(path, 3, 5)))
     if "bug" in written:
         raise KeyError(written["bug"])
+    sys.modules["master.supervise"].READY_TIMEOUT = written.get("ready_timeout", 10.0)  # type: ignore[attr-defined]
     generation.STRAGGLER_TIMEOUT = written.get("straggler_timeout", 5.0)
     prefix = os.path.dirname(path) + "/"
     listeners = tuple(
@@ -118,7 +119,7 @@ def work(assignment: Any) -> None:
         raise RuntimeError("this worker is bad")
     if fault == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if fault == "hangs at the start":
+    if fault == "hangs when armed" and os.path.exists(assignment.configuration.path("armed")):
         hang_in_c()
     slot = assignment.shared.worker(assignment.slot)
     selector = selectors.DefaultSelector()

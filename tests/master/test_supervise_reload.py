@@ -100,6 +100,17 @@ def test_new_workers_that_die_leave_everything_running(master, capsys):
     assert is_refused(Address("127.0.0.1", fresh))
 
 
+def test_new_workers_that_hang_leave_everything_running(master, capsys):
+    workers = master.workers()
+    master.write(bad_worker=[1, "never serves"], ready_timeout=0.5)
+    assert refused(master, capsys) == "wproxy: [error] the new workers did not serve within 0.5 seconds\n"
+    unchanged(master, workers)
+    master.write(bad_worker=None, text="new")
+    assert control.reload(master.pid_path) == 0
+    until(lambda: all(map(is_gone, workers)))
+    assert {master.ask().text for _ in range(20)} == {"new"}
+
+
 def test_an_unknown_pid_path_leaves_everything_running(master, capsys):
     workers = master.workers()
     master.write(pid="/proc/none/x.pid")

@@ -145,6 +145,19 @@ def test_a_worker_that_crashes_leaves_its_stack(master):
 
 
 @pytest.mark.whole
+def test_a_successor_that_hangs_before_it_serves_is_replaced_too(tmp_path):
+    armed = tmp_path / "armed"
+    with running_master(tmp_path, worker_watchdog=1.0, bad_worker=[0, "hangs when armed"], workers=1) as master:
+        armed.touch()
+        (first,) = master.workers()
+        os.kill(first, signal.SIGKILL)
+        (second,) = until(lambda: [pid for pid in master.workers(None) if pid != first])
+        armed.unlink()
+        until(lambda: master.workers() not in ([first], [second], []), 20)
+        assert f"worker process {second} hangs" in master.log()
+
+
+@pytest.mark.whole
 def test_a_master_keeps_no_descriptor_of_workers_that_are_gone(master):
     descriptors = psutil.Process(master.pid).num_fds()
     for _ in range(2):

@@ -1,11 +1,14 @@
 """What a worker may have and where it runs."""
 
 import os
+import resource
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from running_master import RunningMaster, connect, running_master, until
 
+from master.limits import process_warnings
 from wproxy.directives.processes import cpu_affinity, cpu_mask, environment_variable, priority, watchdog
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root raises limits")
@@ -142,7 +145,44 @@ def test_a_reload_changes_the_limits_of_new_workers(tmp_path):
             assert limit(pid, "Max open files") == ["100", "100"]
 
 
-@pytest.mark.whole
-def test_masks_of_another_number_than_workers_are_warned_of(tmp_path):
-    with running_master(tmp_path, workers=3, worker_cpu_affinity=["1", "1"]) as master:
-        assert 'the number of "worker_processes" is not equal to the number of "worker_cpu_affinity" masks' in master.log()
+# Warnings.
+
+
+def warnings(**changes):
+    """What is said of a configuration, as text."""
+    values = {
+        "user": None,
+        "worker_cpu_affinity": None,
+        "worker_processes": 3,
+        "worker_connections": 1,
+        "worker_rlimit_nofile": None,
+    }
+    return [str(problem) for problem in process_warnings(SimpleNamespace(origins={}, **{**values, **changes}))]
+
+
+def test_what_agrees_with_itself_is_not_warned_of():
+    assert warnings() == []
+    assert warnings(worker_cpu_affinity=cpu_affinity("1", "1", "1")) == []
+    assert warnings(worker_cpu_affinity=cpu_affinity("1")) == []
+    assert warnings(worker_cpu_affinity=cpu_affinity("auto", "1")) == []
+
+
+def test_masks_of_another_number_than_workers_are_warned_of():
+    assert warnings(worker_cpu_affinity=cpu_affinity("1", "1")) == [
+        'the number of "worker_processes" is not equal to the number of "worker_cpu_affinity" masks, '
+        "using last mask for remaining worker processes"
+    ]
+
+
+def test_more_connections_than_descriptors_are_warned_of_unless_the_limit_is_raised():
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    assert warnings(worker_connections=limit + 1) == [f"{limit + 1} worker_connections exceed open file resource limit: {limit}"]
+    assert warnings(worker_connections=limit + 1, worker_rlimit_nofile=limit + 1) == []
+
+
+def test_user_is_for_root(monkeypatch):
+    text = 'the "user" directive makes sense only if the master process runs with super-user privileges, ignored'
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert warnings(user=("nobody", "")) == [text]
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert warnings(user=("nobody", "")) == []

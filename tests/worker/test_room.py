@@ -251,4 +251,4 @@ def test_without_a_descriptor_for_a_pipe_or_a_temporary_file_bodies_go_on(stage)
     assert received == size
     lines = s.error_log()
     assert lines
-    assert all("[crit]" in line and "temporary file failed (24: Too many open files)" in line for line in lines)
+    assert [line for line in lines if "temporary file" not in line or "failed (24: " not in line] == []

@@ -13,6 +13,7 @@ import stat
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import islice
+from operator import itemgetter
 from typing import NamedTuple
 
 from worker.content.open_files import FORBIDDEN, NOT_FOUND, failed
@@ -27,6 +28,7 @@ from wproxy.http import DAYS, MONTHS, Request, Response, ResponseFields
 BATCH = 250
 
 NAME_WIDTH = 50
+_NAME = itemgetter(0)  # of an Entry
 
 _TYPES = {
     "html": b"text/html",
@@ -112,10 +114,14 @@ def refuse(request: Request, path: bytes, error: OSError) -> Response:
 
 async def read_directory(request: Request, path: bytes) -> list[Entry] | None:
     """What is in a directory, sorted; None, and a line in the log, when an entry cannot be looked at. Raises OSError."""
-    found = []
+    found: list[Entry] = []
+    batch: list[Entry] = []
     with os.scandir(path) as scan:
         for count, item in enumerate(scan, 1):
             if not count % BATCH:
+                batch.sort(key=_NAME)  # joining what is in order costs the last sort an instant
+                found += batch
+                batch.clear()
                 await give_way()
             if item.name.startswith(b"."):
                 continue
@@ -127,9 +133,13 @@ async def read_directory(request: Request, path: bytes) -> list[Entry] | None:
                     return None
                 continue
             kind = facts.st_mode
-            found.append(Entry(item.name, stat.S_ISDIR(kind), stat.S_ISREG(kind), int(facts[8]), facts.st_size))
-    found.sort(key=lambda entry: (not entry.is_directory, entry.name))
-    return found
+            batch.append(Entry(item.name, stat.S_ISDIR(kind), stat.S_ISREG(kind), int(facts[8]), facts.st_size))
+    found += batch
+    found.sort(key=_NAME)
+    if len(found) > BATCH:
+        await give_way()
+    directories = [entry for entry in found if entry.is_directory]
+    return [*directories, *(entry for entry in found if not entry.is_directory)] if directories else found
 
 
 def facts_of(item: os.DirEntry[bytes]) -> os.stat_result:

@@ -1,6 +1,11 @@
-"""A file as the body of a response: sent by the kernel from file to socket, in turns with everybody else's.
+"""A file as the body of a response: sent by the kernel from file to socket, in turns with everybody else's: a client that takes
+all that comes gets sendfile_max_chunk of a turn.
 
 `send` is for clients whose bytes go out as they are; `read` gives the same body in pieces, for those that change or encrypt it.
+
+With `aio threads` the system is asked first, by a read that must not wait (RWF_NOWAIT), whether the next piece is in memory. One
+that is not is read by a thread; then it goes out as any other. So the loop never waits for a disk, and what is in memory costs
+no thread. With `directio` what has been read is dropped from the page cache: large files leave it to small ones.
 """
 
 from __future__ import annotations
@@ -8,16 +13,24 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
+from functools import partial
 from typing import NoReturn
 
 from worker.content.open_files import OpenFile, failed
 from worker.content.ranges import Part
 from worker.logs import log_request
-from worker.loop import WRITE, park
+from worker.loop import FAIR_SHARE, WRITE, give_way, park
 from worker.stream import CHUNK, Stream, send_all
+from worker.threads import ThreadPool
+from wproxy.config.model import Location
 from wproxy.failures import UpstreamFailure
 from wproxy.files import shown_path
 from wproxy.http import Request
+
+# How much is made sure to be in memory before it is sent.
+WINDOW = 262144
+_scratch = memoryview(bytearray(WINDOW))
+_PAGE = 4096
 
 # What sendfile says when the fault is the file's and not the client's.
 _FILE_ERRORS = frozenset((errno.EIO, errno.EINVAL, errno.ENOMEM, errno.EOVERFLOW, errno.ESTALE, errno.EBADF))
@@ -26,7 +39,7 @@ _FILE_ERRORS = frozenset((errno.EIO, errno.EINVAL, errno.ENOMEM, errno.EOVERFLOW
 class FileBody:
     """What is left of a body made of parts of one open file and texts between them (a BodySource)."""
 
-    __slots__ = ("_end", "_is_full", "_limit", "_offset", "_pieces", "_request", "file")
+    __slots__ = ("_drops", "_end", "_is_capped", "_is_full", "_limit", "_offset", "_pieces", "_pool", "_request", "file")
 
     def __init__(self, request: Request, file: OpenFile, pieces: Iterable[bytes | Part]) -> None:
         """The file is ours from now on. pieces: in order; a Part is a stretch of the file."""
@@ -34,8 +47,11 @@ class FileBody:
         self._request = request
         self._pieces = iter(pieces)
         self._offset = self._end = 0
-        self._limit = request.location.sendfile_max_chunk or 1 << 30
-        self._is_full = False
+        location = request.location
+        self._limit = location.sendfile_max_chunk or 1 << 30
+        self._is_capped = self._is_full = False
+        self._pool: ThreadPool | None = location.thread_pool
+        self._drops = bool(location.directio) and file.size >= location.directio
 
     async def send(self, stream: Stream, seconds: float) -> int:
         """Send the next piece, as much as the socket takes at once and at most sendfile_max_chunk; its size, 0 at the end.
@@ -51,6 +67,12 @@ class FileBody:
             return 0
         if self._is_full:
             await park(stream, WRITE, seconds)
+        elif self._is_capped:
+            await give_way()
+        if self._pool is not None:
+            count = min(count, WINDOW)
+            if not is_in_memory(self.file.fd, self._offset, count):
+                await self._read_by_thread(self._pool, count)
         while True:
             try:
                 sent = os.sendfile(stream.fd, self.file.fd, self._offset, count)
@@ -63,6 +85,7 @@ class FileBody:
                 raise
         if not sent:
             self._fail_truncated("sendfile")
+        self._is_capped = sent == self._limit < FAIR_SHARE  # of more than that, the connection sees to it
         self._is_full = sent < count  # the socket has no room for more: trying again at once would be refused
         self._offset += sent
         return sent
@@ -75,14 +98,28 @@ class FileBody:
         count = min(self._end - self._offset, CHUNK)
         if not count:
             return b""
-        try:
-            data = os.pread(self.file.fd, count, self._offset)
-        except OSError as error:
-            self._fail(failed("pread", shown_path(self.file.path), error))
+        if self._pool is not None and not is_in_memory(self.file.fd, self._offset, count):
+            data = await self._read_by_thread(self._pool, count)
+        else:
+            try:
+                data = os.pread(self.file.fd, count, self._offset)
+            except OSError as error:
+                self._fail(failed("pread", shown_path(self.file.path), error))
         if not data:
             self._fail_truncated("pread")
+        if self._drops:
+            begin = self._offset // _PAGE * _PAGE
+            os.posix_fadvise(self.file.fd, begin, self._offset + len(data) - begin, os.POSIX_FADV_DONTNEED)
         self._offset += len(data)
         return data
+
+    async def _read_by_thread(self, pool: ThreadPool, count: int) -> bytes:
+        """What comes next in the file, read without the loop waiting for it. Raises UpstreamFailure."""
+        try:
+            # If the client leaves, the descriptor may be another file's by the time of the read: nobody sees what it brings.
+            return await pool.run(partial(os.pread, self.file.fd, count, self._offset))
+        except OSError as error:
+            self._fail(failed("pread", shown_path(self.file.path), error))
 
     def close(self) -> None:
         """Close the file."""
@@ -112,8 +149,31 @@ class FileBody:
 
 
 class ReadFileBody(FileBody):
-    """The same with `sendfile off`: it is read, and then sent like any body."""
+    """The same with `sendfile off` or `directio`: it is read, and then sent like any body."""
 
     __slots__ = ()
 
     send = None  # type: ignore[assignment]
+
+
+def body_of(request: Request, file: OpenFile, pieces: Iterable[bytes | Part]) -> FileBody:
+    """The body that is made of these pieces of the file, as the location wants files to be sent."""
+    location = request.location
+    reads = not location.sendfile or (location.directio and file.size >= location.directio)
+    return (ReadFileBody if reads else FileBody)(request, file, pieces)
+
+
+def may_read_at_once(location: Location, file: OpenFile, pieces: Iterable[bytes | Part]) -> bool:
+    """Whether a small body may stay in the page cache, and be read by the loop itself without waiting for a disk."""
+    if location.directio and file.size >= location.directio:
+        return False
+    parts = (piece for piece in pieces if not isinstance(piece, bytes))
+    return location.thread_pool is None or all(is_in_memory(file.fd, begin, end - begin) for begin, end in parts)
+
+
+def is_in_memory(fd: int, offset: int, count: int) -> bool:
+    """Whether so much of a file, at most WINDOW bytes, can be read without waiting for a disk; False where nobody knows."""
+    try:
+        return os.preadv(fd, [_scratch[:count]], offset, os.RWF_NOWAIT) == count
+    except OSError:
+        return False  # EAGAIN; or EOPNOTSUPP from a file system that cannot tell

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Awaitable, Callable
 
-from worker.content.open_files import Access, access_of, failed
+from worker.content.open_files import Access, failed
+from worker.content.opening import access_of
 from worker.content.pages import error_response
 from worker.logs import log_request
 from wproxy.config.model import Location
@@ -25,49 +26,71 @@ def indexing(location: Location) -> Callable[[Request], Awaitable[Response | Jum
 
     Where none is, the request goes on to whatever else makes something of a directory.
     """
-    plan = location.files
-    access = access_of(location)
-    names = tuple(name for line in location.index for name in line)
+    search = Search(location)
 
     async def find_index(request: Request) -> Response | Jump | None:
         if not request.path.endswith(b"/") or request.method not in METHODS:
             return None
-        directory_seen = False
         try:
-            directory = plan.path(request)
-            for template in names:
-                name = template.constant or template.evaluate(request)
-                if name.startswith(b"/"):
-                    if request.trace is not None:
-                        request.trace.fell_back("index", shown_path(name))
-                    return Jump(name, request.args)
-                path = directory + name if template.constant is not None else plan.below(directory, name)
-                try:
-                    access.look(request, path)
-                except OSError as error:
-                    if request.trace is not None:
-                        request.trace.looked_for("index", shown_path(path), False)
-                    if error.errno in _HOPELESS:
-                        return refuse_index(request, path, error)
-                    if error.errno == errno.ELOOP:
-                        return error_response(request, 403, request.location.server_token)
-                    if not directory_seen:
-                        refusal = check_directory(request, access, directory, path)
-                        if refusal is not None:
-                            return refusal
-                        directory_seen = True
-                    if error.errno != errno.ENOENT:
-                        return fail(request, failed(access.looking, shown_path(path), error), "crit")
-                else:
-                    if request.trace is not None:
-                        request.trace.looked_for("index", shown_path(path), True)
-                    return Jump(request.path + name, request.args)
+            return search.find(request)
         except Unmappable as refusal_of_uri:
             log_request(request, refusal_of_uri.level, refusal_of_uri.reason)
             return error_response(request, refusal_of_uri.status, request.location.server_token)
-        return None
 
     return find_index
+
+
+class Search:
+    """The names of a location's `index`, and how it looks for them."""
+
+    __slots__ = ("_access", "_names", "_plan")
+
+    def __init__(self, location: Location) -> None:
+        self._plan = location.files
+        self._access = access_of(location)
+        self._names = tuple(name for line in location.index for name in line)
+
+    def find(self, request: Request) -> Response | Jump | None:
+        """A jump to the first that is there; None where none is. Raises Unmappable."""
+        directory_seen = False
+        directory = self._plan.path(request)
+        for template in self._names:
+            name = template.constant or template.evaluate(request)
+            if name.startswith(b"/"):
+                if request.trace is not None:
+                    request.trace.fell_back("index", shown_path(name))
+                return Jump(name, request.args)
+            path = directory + name if template.constant is not None else self._plan.below(directory, name)
+            error = self._look(request, path)
+            if error is None:
+                return Jump(request.path + name, request.args)
+            refusal = self._refuse(request, directory, path, error, directory_seen)
+            if refusal is not None:
+                return refusal
+            directory_seen = True
+        return None
+
+    def _look(self, request: Request, path: bytes) -> OSError | None:
+        """Whether something is there: None, or why it is not."""
+        found: OSError | None = None
+        try:
+            self._access.look(request, path)
+        except OSError as error:
+            found = error
+        if request.trace is not None:
+            request.trace.looked_for("index", shown_path(path), found is None)
+        return found
+
+    def _refuse(self, request: Request, directory: bytes, path: bytes, error: OSError, directory_seen: bool) -> Response | None:
+        """The answer when no other name has to be looked for; None when one has."""
+        if error.errno in _HOPELESS:
+            return refuse_index(request, path, error)
+        if error.errno == errno.ELOOP:
+            return error_response(request, 403, request.location.server_token)
+        refusal = None if directory_seen else check_directory(request, self._access, directory, path)
+        if refusal is None and error.errno != errno.ENOENT:
+            return fail(request, failed(self._access.looking, shown_path(path), error), "crit")
+        return refusal
 
 
 def check_directory(request: Request, access: Access, directory: bytes, path: bytes) -> Response | None:

@@ -2,39 +2,55 @@
 nginx: ngx_http_gzip_static_module.c).
 
 Of several that are there and accepted the one that is smallest as a rule is sent: br, then zstd, then gzip. With `always` the
-client is not asked. With `gzip_vary` a file that lies compressed too says so, whichever of them is sent.
+client is not asked. With `gzip_vary` a file that lies compressed too says so, whichever of them is sent. Who may have one is
+decided as for what a filter compresses (filters/accepting.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
-from worker.content.coding import accepts, may_compress
-from worker.content.open_files import FORBIDDEN, NOT_FOUND, OpenFile, access_of, failed
+from worker.content.open_files import FORBIDDEN, NOT_FOUND, OpenFile, failed
+from worker.content.opening import access_of
 from worker.content.static import answer_with_file, refuse_special, send_file
+from worker.filters.accepting import GzipOk, Takes
+from worker.filters.fields import copied, next_key, say_vary
 from worker.logs import log_request
 from wproxy.config.model import Location
 from wproxy.files import Unmappable, shown_path
 from wproxy.http import Request, Response, ResponseFields
 
-# Directive, Content-Encoding, what is added to the name of the file.
-CODINGS = (("brotli_static", b"br", b".br"), ("zstd_static", b"zstd", b".zst"), ("gzip_static", b"gzip", b".gz"))
+_UNKNOWN = ResponseFields(200)  # nothing is known of a response while its file is looked for (gzip_proxied asks)
+_VARYING = next_key()  # where the fields with Vary are kept in `ResponseFields.wire`
 
-VARY = (b"Vary", b"Accept-Encoding")
-_VARYING = (1 << 24) - 1  # where the fields with it are kept in `ResponseFields.wire`
+
+class Variant(NamedTuple):
+    """One of them in one location. suffix: what is added to the name of the file. accepts: whether a client gets it."""
+
+    coding: bytes
+    suffix: bytes
+    is_always: bool
+    accepts: Callable[[Request, ResponseFields], bool]
+
+
+def variants_of(location: Location) -> tuple[Variant, ...]:
+    """What a location looks for beside a file, the best first."""
+    modes = (
+        (location.brotli_static, Variant(b"br", b".br", location.brotli_static == "always", Takes(b"br"))),
+        (location.zstd_static, Variant(b"zstd", b".zst", location.zstd_static == "always", Takes(b"zstd"))),
+        (location.gzip_static, Variant(b"gzip", b".gz", location.gzip_static == "always", GzipOk(location))),
+    )
+    return tuple(variant for mode, variant in modes if mode != "off")
 
 
 def sending_precompressed(location: Location) -> Callable[[Request], Awaitable[Response | None]] | None:
     """The handler of a location with any of them, None for one without."""
-    wanted = [
-        (coding, suffix, getattr(location, name) == "always")
-        for name, coding, suffix in CODINGS
-        if getattr(location, name) != "off"
-    ]
-    if not wanted:
+    variants = variants_of(location)
+    if not variants:
         return None
     access = access_of(location)
-    says_vary = bool(getattr(location, "gzip_vary", False))
+    says_vary = location.gzip_vary
 
     def open_variant(request: Request, path: bytes) -> OpenFile | None:
         try:
@@ -66,8 +82,8 @@ def sending_precompressed(location: Location) -> Callable[[Request], Awaitable[R
         except Unmappable:
             return None  # whoever comes next says why
         varies = False
-        for coding, suffix, is_always in wanted:
-            may_have = is_always or (accepts(request, coding) and may_compress(request))
+        for coding, suffix, is_always, accepts in variants:
+            may_have = is_always or accepts(request, _UNKNOWN)
             if not may_have and not says_vary:
                 continue
             file = open_variant(request, path + suffix)
@@ -84,13 +100,11 @@ def sending_precompressed(location: Location) -> Callable[[Request], Awaitable[R
 
 
 def varying(response: Response) -> Response:
-    """The response with a Vary, unless it is an error."""
-    if response.error:
-        return response
+    """The response with a Vary, whatever became of it."""
     fields = response.fields
     kept: ResponseFields | None = fields.wire.get(_VARYING)
     if kept is None:
-        kept = fields.wire[_VARYING] = fields.with_status(fields.status)
-        kept.lines = (VARY, *fields.lines)
+        kept = fields.wire[_VARYING] = copied(fields)
+        say_vary(kept)
     response.fields = kept
     return response

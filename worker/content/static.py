@@ -6,8 +6,8 @@ says depends on the file's name, size and time alone, so heads are kept and made
 The order is nginx's: what the client has already (conditions.py) comes before the part it wants (ranges.py). A filter that
 changes bodies has to be asked before the ranges are: in nginx, what is compressed has none.
 
-Files are read while the loop waits, as nginx reads them unless `aio` says otherwise: what is served is in the page cache nearly
-always, and handing a read to a thread costs more than the read.
+Small files are read while the loop waits, as nginx reads them: what is served is in the page cache nearly always, and handing a
+read to a thread costs more than the read. With `aio threads` what is not there is read by a thread (file_body.py).
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import os
 from collections.abc import Awaitable, Callable
 
 from worker.content.conditions import Conditions, conditions_of, judge
-from worker.content.file_body import FileBody, ReadFileBody
+from worker.content.file_body import body_of, may_read_at_once
 from worker.content.index import METHODS
-from worker.content.open_files import FORBIDDEN, NOT_FOUND, PLAIN, Access, OpenFile, access_of, failed
+from worker.content.open_files import FORBIDDEN, NOT_FOUND, PLAIN, Access, OpenFile, failed
+from worker.content.opening import access_of
 from worker.content.pages import error_response
 from worker.content.ranges import Part, Unsatisfiable, frame_parts, next_boundary, parse_ranges, still_holds
 from worker.filters.charset import charset_of
@@ -167,7 +168,7 @@ def send_on_conditions(
     try:
         parts = parse_ranges(wanted, file.size, most, most == UNLIMITED)
     except Unsatisfiable:
-        return error_response(request, 416, token, lines=(*vary_of(whole), (b"Content-Range", b"bytes */%d" % file.size)))
+        return refuse_range(request, whole, file.size)
     return None if parts is None else send_parts(request, file, whole, parts)
 
 
@@ -207,8 +208,9 @@ def respond(request: Request, fields: ResponseFields, file: OpenFile, pieces: tu
     """The response with this head, made of these pieces of the file: at hand where that is little, else from the file."""
     if request.method == b"HEAD":
         return Response(fields, bodiless=True)
-    if fields.content_length > SMALL:
-        body_of = FileBody if request.location.sendfile else ReadFileBody
+    if fields.content_length > SMALL or (
+        request.location.reads_with_care and not may_read_at_once(request.location, file, pieces)
+    ):
         return Response(fields, source=body_of(request, file, pieces))
     try:
         body = b"".join(read_piece(file.fd, piece) for piece in pieces) if len(pieces) > 1 else read_piece(file.fd, pieces[0])
@@ -227,7 +229,15 @@ def read_piece(fd: int, piece: bytes | Part) -> bytes:
     return piece if isinstance(piece, bytes) else os.pread(fd, piece[1] - piece[0], piece[0])
 
 
-# What is no file.
+# What is no file, or no part of one.
+
+
+def refuse_range(request: Request, whole: ResponseFields, size: int) -> Response:
+    """416: a file of that many bytes has nothing of what is asked for. whole: what would be sent of all of it."""
+    location = request.location
+    added = () if location.added_to_success is None else location.added_to_success(request, whole)
+    lines = (*vary_of(whole), *added, (b"Content-Range", b"bytes */%d" % size))
+    return error_response(request, 416, whole.server, lines=lines)
 
 
 def refuse_file(request: Request, path: bytes, error: OSError, call: str = "open") -> Response:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from worker.content.open_files import NOT_FOUND, access_of, failed
+from worker.content.open_files import NOT_FOUND, Access, failed
+from worker.content.opening import access_of
 from worker.content.pages import error_response
 from worker.content.returns import CLOSING, CloseConnection
 from worker.logs import log_request
 from wproxy.config.model import Location
 from wproxy.directives.files import TryFiles
-from wproxy.files import Unmappable, shown_path
+from wproxy.files import FilePlan, Unmappable, shown_path
 from wproxy.http import Jump, Request, Response
 from wproxy.template import Template
 
@@ -24,47 +25,7 @@ def trying_files(location: Location) -> Callable[[Request], Awaitable[Response |
         return None
     tried: TryFiles = location.try_files
     plan = location.files
-    access = access_of(location)
-    cut, whole = plan.cut, plan.whole
-
-    def text_of(request: Request, template: Template) -> bytes:
-        """What the template gives, without the part of the URI that an alias stands for (a constant never has it)."""
-        text = template.constant
-        if text is None:
-            text = template.evaluate(request)
-            if cut and text.startswith(request.path[:cut]):
-                return text[cut:]
-        return text
-
-    def find(request: Request) -> bool:
-        """Look for the candidates; True when one was there, and is the URI now."""
-        directory = plan.directory(request)
-        for template, wants_directory in tried.candidates:
-            text = text_of(request, template)
-            is_there = _is_there(request, directory, text, wants_directory, template.constant is not None)
-            if request.trace is not None:
-                shown = shown_path(directory + text)
-                request.trace.looked_for("try_files", shown if not wants_directory else shown.rstrip("/") + "/", is_there)
-            if not is_there:
-                continue
-            if not whole:
-                request.path = request.path[:cut] + text
-            elif not wants_directory:
-                request.path = text
-                request.add_uri_to_alias = True
-            return True
-        return False
-
-    def _is_there(request: Request, directory: bytes, text: bytes, wants_directory: bool, is_constant: bool) -> bool:
-        try:
-            path = directory + text if is_constant else plan.below(directory, text)
-            return access.look(request, path) == wants_directory
-        except OSError as error:
-            if error.errno not in NOT_FOUND:
-                log_request(request, "crit", failed(access.looking, shown_path(path), error))
-        except Unmappable as refusal:
-            log_request(request, refusal.level, refusal.reason)
-        return False
+    search = Search(plan, tried, access_of(location))
 
     async def try_files(request: Request) -> Response | Jump | None:
         try:
@@ -72,19 +33,74 @@ def trying_files(location: Location) -> Callable[[Request], Awaitable[Response |
         except Unmappable as refusal:
             log_request(request, refusal.level, refusal.reason)
             return error_response(request, refusal.status, request.location.server_token)
-        if find(request):
+        if search.find(request):
             return None
         if request.trace is not None:
             request.trace.fell_back("try_files", f"={tried.status}" if tried.target is None else tried.target.text)
         if tried.target is None:
             return _answer(request, tried.status)
-        text = text_of(request, tried.target)
+        text = text_of(request, tried.target, plan.cut)
         if not text.startswith((b"/", b"@")):
             # nginx cuts the alias' part off the URI of `/docs/index.php` too, and goes to a URI that no location can have.
             text = tried.target.evaluate(request)
         return jump_to(request, text)
 
     return try_files
+
+
+class Search:
+    """The candidates of one `try_files`, and how its location looks for them."""
+
+    __slots__ = ("_access", "_candidates", "_plan")
+
+    def __init__(self, plan: FilePlan, tried: TryFiles, access: Access) -> None:
+        self._plan = plan
+        self._candidates = tried.candidates
+        self._access = access
+
+    def find(self, request: Request) -> bool:
+        """Look for the candidates; True when one was there, and is the URI now."""
+        plan = self._plan
+        directory = plan.directory(request)
+        for template, wants_directory in self._candidates:
+            text = text_of(request, template, plan.cut)
+            is_there = self._is_there(request, directory, text, wants_directory, template.constant is not None)
+            if request.trace is not None:
+                shown = shown_path(directory + text)
+                request.trace.looked_for("try_files", shown if not wants_directory else shown.rstrip("/") + "/", is_there)
+            if is_there:
+                self._take(request, text, wants_directory)
+                return True
+        return False
+
+    def _is_there(self, request: Request, directory: bytes, text: bytes, wants_directory: bool, is_constant: bool) -> bool:
+        try:
+            path = directory + text if is_constant else self._plan.below(directory, text)
+            return self._access.look(request, path) == wants_directory
+        except OSError as error:
+            if error.errno not in NOT_FOUND:
+                log_request(request, "crit", failed(self._access.looking, shown_path(path), error))
+        except Unmappable as refusal:
+            log_request(request, refusal.level, refusal.reason)
+        return False
+
+    def _take(self, request: Request, text: bytes, is_directory: bool) -> None:
+        """What was found is the URI now."""
+        if not self._plan.whole:
+            request.path = request.path[: self._plan.cut] + text
+        elif not is_directory:
+            request.path = text
+            request.add_uri_to_alias = True
+
+
+def text_of(request: Request, template: Template, cut: int) -> bytes:
+    """What the template gives, without the part of the URI that an alias stands for (a constant never has it)."""
+    text = template.constant
+    if text is None:
+        text = template.evaluate(request)
+        if cut and text.startswith(request.path[:cut]):
+            return text[cut:]
+    return text
 
 
 def _answer(request: Request, status: int) -> Response | None:

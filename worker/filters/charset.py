@@ -1,7 +1,10 @@
 """charset: the character set, named with the Content-Type (routing.md §5.2; nginx: ngx_http_charset_filter_module.c).
 
-What an upstream names stays. With `override_charset` nginx would convert the text; nothing is converted here (`charset_map` is
-accepted only), and as in an nginx without a `charset_map` for the two the error log says so. Redirects 301 and 302 get no name.
+What an upstream names stays, unless `override_charset` says otherwise. A text that is known to be in another character set, since
+its upstream or `source_charset` says so, is recoded by a `charset_map`; without one for the two it is left alone and the error
+log says so. Redirects 301 and 302 get no name.
+
+What is recoded byte by byte keeps its length, and may be sent in parts; anything else has none.
 
 X-Accel-Charset of an upstream is stronger than all that, also for the file that its X-Accel-Redirect leads to. (nginx takes no
 notice of a name that no directive mentions: that is a matter of how it numbers them, and not of what was asked for.)
@@ -9,67 +12,119 @@ notice of a name that no directive mentions: that is a matter of how it numbers 
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Callable
+from typing import NamedTuple
 
+from worker.filters.bodies import change_body
+from worker.filters.fields import copied, forget_length, line_of, next_key
 from worker.logs import log_request
 from worker.upstream.failing import READING_HEAD
 from worker.upstream.protocols.http import checked
 from wproxy.config.model import Location
 from wproxy.http import Request, Response, ResponseFields
-
-Filter = Callable[[Request, Response], Response]
+from wproxy.maps.charset_map import Recoder, Recoding, recodings_of
 
 # What names a character set ends the type (nginx: ngx_http_upstream_copy_content_type).
 _NAMED = re.compile(rb"; *charset=\"?([^\";]*)", re.IGNORECASE).search
-# Where changed fields are kept in `ResponseFields.wire`: numbers that are nobody else's.
-_keys = itertools.count(1 << 24)
+
+SENDING = "sending response to client"
 
 
-def charset_filter(location: Location) -> Filter | None:
+class Decision(NamedTuple):
+    """What becomes of a response. name: of the character set. recoding: how its body is recoded; None when it stays."""
+
+    name: bytes
+    recoding: Recoding | None
+
+
+def charset_filter(location: Location) -> Charset | None:
     """The filter of a location; None where it names no character set."""
-    if location.charset is None:
-        return None
-    key = next(_keys)
+    return None if location.charset is None else Charset(location)
 
-    def apply(request: Request, response: Response) -> Response:
+
+class Charset:
+    """The filter of one location. key: where the changed fields are kept on the originals; constant: they serve all requests."""
+
+    __slots__ = ("_is_constant", "_key", "_recodings")
+
+    def __init__(self, location: Location) -> None:
+        self._key = next_key()
+        self._recodings = recodings_of(location.charset_map)
+        templates = (location.charset, location.source_charset)
+        self._is_constant = all(template is None or template.constant is not None for template in templates)
+
+    def unchanged(self, request: Request, fields: ResponseFields) -> ResponseFields | None:
+        """The fields of a response whose body stays, or can be recoded part by part; None where it has no parts."""
+        decision = self._decide(request, fields)
+        if decision is None or decision.recoding is None:
+            return fields
+        # The frame of several parts is no text of the file.
+        has_parts = decision.recoding.keeps_length and b"," not in (request.fields.get(b"range") or b"")
+        return fields if has_parts else None
+
+    def __call__(self, request: Request, response: Response) -> Response:
+        """Name the character set, and recode the body where it is in another."""
         fields = response.fields
-        name = charset_of(request, fields.content_type or b"", response) if fields.content_type else b""
-        if not name:
-            return response
-        kept: tuple[bytes, ResponseFields] | None = fields.wire.get(key)
-        if kept is None or kept[0] != name:
-            kept = fields.wire[key] = name, named(fields, name)
+        kept: tuple[Decision, ResponseFields] | None = fields.wire.get(self._key)
+        if kept is None or not self._is_constant or request.accel_charset is not None:
+            decision = self._decide(request, fields, is_told=True)
+            if decision is None:
+                return response
+            if kept is None or kept[0] != decision:
+                kept = fields.wire[self._key] = decision, changed_fields(fields, decision)
         response.fields = kept[1]
+        recoding = kept[0].recoding
+        if recoding is not None and not response.bodiless and response.tunnel is None:
+            change_body(response, Recoded(recoding.start()))
         return response
 
-    return apply
+    def _decide(self, request: Request, fields: ResponseFields, is_told: bool = False) -> Decision | None:
+        """What to do with a response; None for nothing. is_told: the error log is told why nothing can be done."""
+        location = request.location
+        content_type = fields.content_type or b""
+        theirs = _NAMED(content_type)
+        name = charset_of(request, content_type) if content_type else b""
+        if not name or fields.status in (301, 302):
+            return None
+        stated = location.source_charset
+        source = theirs[1] if theirs is not None else None if stated is None else stated.evaluate(request)
+        if source is None or source.lower() == name.lower():
+            return Decision(name, None)
+        known = source.decode("latin-1"), name.decode("latin-1")
+        recoding = self._recodings.get((known[0].lower(), known[1].lower()))
+        if recoding is not None:
+            return None if line_of(fields, b"content-encoding") else Decision(name, recoding)
+        if is_told:
+            tell_missing(request, source, name, READING_HEAD if request.attempts else SENDING)
+        return None
 
 
-def charset_of(request: Request, content_type: bytes, response: Response | None = None) -> bytes:
-    """The name to be added to this Content-Type; b"" for none. response: what it is for, None for a file of ours."""
+def charset_of(request: Request, content_type: bytes) -> bytes:
+    """The name of the character set that the location wants named with this Content-Type; b"" for none."""
     location = request.location
     template = location.charset
     if template is None or request.accel_charset is not None:
         return b""
-    named_already = _NAMED(content_type)
-    kind = content_type if named_already is None else content_type[: named_already.start()]
-    if not is_named(location, kind.lower()) or (response is not None and response.fields.status in (301, 302)):
+    if _NAMED(content_type) is not None:
+        if not location.override_charset:
+            return b""
+    elif not is_named(location, content_type.lower()):
         return b""
-    if named_already is not None and not location.override_charset:
-        return b""
-    name = checked(template.constant if template.constant is not None else template.evaluate(request))
-    return name if may_name(request, named_already, name) else b""
+    return checked(template.constant if template.constant is not None else template.evaluate(request))
 
 
 def may_name(request: Request, named_already: re.Match[bytes] | None, name: bytes, doing: str = READING_HEAD) -> bool:
     """Whether a text may be said to be in this character set: not where it would have to be converted for that; logged then."""
     if named_already is None or named_already[1].lower() == name.lower():
         return True
-    theirs, ours = named_already[1].decode("latin-1"), name.decode("latin-1")
-    log_request(request, "error", f'no "charset_map" between the charsets "{theirs}" and "{ours}" while {doing}')
+    tell_missing(request, named_already[1], name, doing)
     return False
+
+
+def tell_missing(request: Request, theirs: bytes, ours: bytes, doing: str) -> None:
+    """Log that a text cannot be recoded. doing: what nginx is doing then."""
+    names = f'"{theirs.decode("latin-1")}" and "{ours.decode("latin-1")}"'
+    log_request(request, "error", f'no "charset_map" between the charsets {names} while {doing}')
 
 
 def with_accel_charset(request: Request, fields: ResponseFields, doing: str = READING_HEAD) -> ResponseFields:
@@ -80,7 +135,7 @@ def with_accel_charset(request: Request, fields: ResponseFields, doing: str = RE
     named_already = _NAMED(content_type)
     if not may_name(request, named_already, name, doing):
         return fields
-    changed = named(fields, name)
+    changed = changed_fields(fields, Decision(name, None))
     if fields.status in (301, 302):
         changed.content_type = content_type if named_already is None else content_type[: named_already.start()]
     return changed
@@ -94,13 +149,36 @@ def is_named(location: Location, kind: bytes) -> bool:
     return any(listed in line or "*" in line for line in location.charset_types)
 
 
-def named(fields: ResponseFields, name: bytes) -> ResponseFields:
-    """The fields with this character set in the place of any other."""
+def changed_fields(fields: ResponseFields, decision: Decision) -> ResponseFields:
+    """The fields with this character set in the place of any other, for the body as it will be."""
     content_type = fields.content_type or b""
-    named_already = _NAMED(content_type)
-    kind = content_type if named_already is None else content_type[: named_already.start()]
-    changed = fields.with_status(fields.status)
-    changed.reason = fields.reason
-    changed.wants_date = fields.wants_date
-    changed.content_type = kind + b"; charset=" + name
+    theirs = _NAMED(content_type)
+    kind = content_type if theirs is None else content_type[: theirs.start()]
+    changed = copied(fields)
+    changed.content_type = kind + b"; charset=" + decision.name
+    if decision.recoding is not None and not decision.recoding.keeps_length:
+        forget_length(changed)
     return changed
+
+
+class Recoded:
+    """One body being recoded."""
+
+    __slots__ = ("_recoder",)
+
+    more = False
+
+    def __init__(self, recoder: Recoder) -> None:
+        self._recoder = recoder
+
+    def feed(self, data: bytes | memoryview) -> bytes:
+        """See Change."""
+        return self._recoder.recode(bytes(data), False)
+
+    def flush(self) -> bytes:
+        """See Change."""
+        return b""  # what is kept is half a character
+
+    def finish(self) -> bytes:
+        """See Change."""
+        return self._recoder.recode(b"", True)

@@ -66,6 +66,24 @@ def headers_filter(location: Location) -> Filter | None:
     return apply
 
 
+def additions_to_success(location: Location) -> Callable[[Request, ResponseFields], Lines] | None:
+    """What a 416 bears of that which the location adds to a 200; None where that is nothing.
+
+    In nginx fields are added before the range is looked at. What goes with `always` is added to the 416 itself: once, not twice.
+    """
+    plan = _additions(tuple(item for item in location.add_header if not item.is_always), (), location.expires)
+    if plan is None:
+        return None
+
+    def lines_for(request: Request, fields: ResponseFields) -> Lines:
+        request.status, request.response_fields = fields.status, fields
+        expiry, added = plan.constant or plan.evaluate(request, fields)
+        lines = [] if expiry is None else [(b"Expires", expiry[0]), (b"Cache-Control", expiry[1])]
+        return (*lines, *(line for line in added if line[1] and line[0].lower() not in _REPLACED))
+
+    return lines_for
+
+
 def _additions(headers: tuple[AddedField, ...], trailers: tuple[AddedField, ...], expires: Expires) -> AdditionPlan | None:
     return AdditionPlan(headers, trailers, expires) if headers or trailers or expires.kind != OFF else None
 

@@ -24,6 +24,7 @@ from wproxy.http import Clock, Request
 from wproxy.log_files import STANDARD, append_lines, may_take_back, open_for_appending
 from wproxy.syslog import Syslog, SyslogSender
 from wproxy.template import Template
+from wproxy.unwritten import region
 
 FLUSH_PAUSE = 0.1
 # How often lost lines are reported, in seconds.
@@ -40,8 +41,16 @@ def _tell_nobody(level: str, text: str) -> None:
 class AccessLogs:
     """All access logs of a worker."""
 
-    def __init__(self, configuration: Configuration, clock: Clock, report: Callable[[str, str], Any] = _tell_nobody) -> None:
-        """report: told (level, text) of lines that were lost."""
+    def __init__(
+        self,
+        configuration: Configuration,
+        clock: Clock,
+        report: Callable[[str, str], Any] = _tell_nobody,
+        unwritten: memoryview | None = None,
+    ) -> None:
+        """report: told (level, text) of lines that were lost. unwritten: memory where the master finds lines if we are killed."""
+        self._unwritten = unwritten
+        self._regions = {path: index for index, path in enumerate(configuration.access_log_files)} if unwritten else {}
         self._configuration = configuration
         self._clock = clock
         self._report = report
@@ -75,11 +84,11 @@ class AccessLogs:
         if now - self._flushed >= FLUSH_PAUSE:
             self._flushed = now
             for file in self._prompt:
-                if file.lines:
+                if file.buffered:
                     file.flush()
             waits = False
             for file in self._gathering:
-                if file.lines:
+                if file.buffered:
                     if file.is_due(now):
                         file.flush()
                     elif file.patience:
@@ -88,9 +97,9 @@ class AccessLogs:
                 self._report_losses()
             return waits
         for file in self._prompt:
-            if file.lines:
+            if file.buffered:
                 return True
-        return bool(self._gathering) and any(file.lines and file.patience for file in self._gathering)
+        return bool(self._gathering) and any(file.buffered and file.patience for file in self._gathering)
 
     def flush(self) -> None:
         """Write everything out."""
@@ -152,6 +161,8 @@ class AccessLogs:
 
     def _file_writer(self, log: AccessLog, line: Line) -> Write:
         file = self._file(log)
+        if file.memory is not None and not log.buffer:
+            return self._kept_writer(file, file.word, file.memory, line)
 
         def write(request: Request, file: LogFile = file, line: Line = line) -> None:
             text = line(request)
@@ -162,6 +173,30 @@ class AccessLogs:
 
         return write
 
+    def _kept_writer(self, file: LogFile, word: memoryview | None, memory: memoryview, line: Line) -> Write:
+        """The same into the memory that the master sees: the line first, then that it is there."""
+        assert word is not None
+        limit = len(memory)
+
+        def write(
+            request: Request,
+            file: LogFile = file,
+            word: memoryview = word,
+            memory: memoryview = memory,
+            line: Line = line,
+            limit: int = limit,
+        ) -> None:
+            text = line(request)
+            begin = file.buffered
+            end = begin + len(text)
+            if end > limit or file.memory is None:
+                file.append(text)
+                return
+            memory[begin:end] = text
+            file.buffered = word[0] = end
+
+        return write
+
     def _file(self, log: AccessLog) -> LogFile:
         absolute = log.path if log.path in STANDARD else self._configuration.path(log.path)
         file = self._files.get(absolute)
@@ -169,6 +204,9 @@ class AccessLogs:
             file = LogFile(absolute)
             file.open()
             self._files[absolute] = file
+            index = self._regions.get(absolute)
+            if self._unwritten is not None and index is not None:
+                file.use(*region(self._unwritten, index))
             self._prompt.append(file)
         if log.buffer and not file.gathers:
             file.gather(log)

@@ -21,7 +21,8 @@ Compress = Callable[[bytes], bytes]
 class LogFile:
     """One file that access lines go to.
 
-    lines: what is not written yet, so many bytes (buffered) of at most limit. gathers: whether they wait until the limit is
+    lines: what is not written yet, so many bytes (buffered) of at most limit; with a `memory` it is there instead, and its
+    length in `word`, where the master finds it if we are killed. gathers: whether they wait until the limit is
     reached (buffer=) or for patience seconds (flush=; 0: no such limit) since the first of them was seen (waiting_since, 0 for
     not yet). lost: lines that could not be written; failure: why the last of them could not.
     """
@@ -36,14 +37,18 @@ class LogFile:
         "limit",
         "lines",
         "lost",
+        "memory",
         "path",
         "patience",
         "waiting_since",
+        "word",
     )
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.lines: list[bytes] = []
+        self.memory: memoryview | None = None
+        self.word: memoryview | None = None
         self.buffered = 0
         self.limit = FLUSH_BYTES
         self.gathers = False
@@ -60,9 +65,14 @@ class LogFile:
         """What failed, for a line of the error log."""
         return f'write() to "{self.path}"'
 
+    def use(self, word: memoryview, memory: memoryview) -> None:
+        """Keep lines in this memory, and how many bytes of it are taken in this word."""
+        self.word, self.memory, self.limit = word, memory, len(memory)
+
     def gather(self, log: AccessLog) -> None:
         """Gather lines as a `buffer=` of an access_log says; all logs to one file that have one agree."""
         self.gathers = True
+        self.memory = self.word = None
         self.limit = log.buffer
         self.patience = log.flush
         if log.gzip:
@@ -91,13 +101,33 @@ class LogFile:
 
     def flush(self) -> None:
         """Write what is buffered, in whole lines. What a full disk refuses is counted and dropped."""
-        if not self.lines:
+        if not self.buffered:
             return
-        count = len(self.lines)
-        data = b"".join(self.lines)
+        data = b"".join(self.lines) if self.memory is None else bytes(self.memory[: self.buffered])
+        self._write(data)
         self.lines.clear()
         self.buffered = 0
         self.waiting_since = 0.0
+        if self.word is not None:
+            self.word[0] = 0
+
+    def append(self, line: bytes) -> None:
+        """Keep a line that the memory has no room for, or that has no memory."""
+        if self.memory is None or self.word is None:
+            self.lines.append(line)
+            self.buffered += len(line)
+            if self.buffered >= self.limit:
+                self.flush()
+            return
+        self.flush()
+        if len(line) > len(self.memory):
+            self._write(line)
+            return
+        self.memory[: len(line)] = line
+        self.buffered = self.word[0] = len(line)
+
+    def _write(self, data: bytes) -> None:
+        count = data.count(b"\n")
         try:
             if self._compress is None:
                 kept = append_lines(self.fileno, data, self._is_file)

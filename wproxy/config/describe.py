@@ -22,6 +22,7 @@ from typing import Any
 from wproxy import directives
 from wproxy.config import model  # its import fills the registry
 from wproxy.config.registry import (
+    CHARSET_MAP,
     CONTEXT_NAMES,
     ENTRIES,
     EVENTS,
@@ -74,6 +75,7 @@ HEADERS = {
     GEO: '[http.geo."$area"]',
     SPLIT_CLIENTS: '[http.split_clients."$remote_addr $variant"]',
     TYPES: "[http.types]",
+    CHARSET_MAP: '[http.charset_map."koi8-r utf-8"]',
 }
 
 # What stands in a block of entries.
@@ -82,6 +84,7 @@ ENTRIES_OF = {
     GEO: 'default = "world"\n"10.0.0.0/8" = "office"',
     SPLIT_CLIENTS: '"0.5%" = "new"\n"*" = "old"',
     TYPES: '"text/html" = ["html", "htm"]\n"text/css" = "css"',
+    CHARSET_MAP: 'C0 = "D18E"\nC1 = "D0B0"',
 }
 
 # The right-hand sides for rows whose default does not show how they are written.
@@ -95,6 +98,7 @@ EXAMPLES = {
     "proxy_temp_file_write_size": '"64k"',
     "proxy_temp_path": '["temp/proxy", 1, 2]',
     "proxy_tunnel_timeout": '"1h"',
+    "thread_pool": '[["disks", "threads=16"]]',
     "sub_filter_types": '["text/css", "text/plain"]',
     "gzip_types": '["text/css", "application/javascript"]',
     "gzip_disable": '"msie6"',

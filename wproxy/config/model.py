@@ -16,9 +16,11 @@ from wproxy.config.registry import register, register_accepted
 from wproxy.config.tree import Node, Position, Problem
 from wproxy.directives.accepted import ACCEPTED
 from wproxy.directives.access import AccessDirectives, AddressRule
+from wproxy.directives.aio import AioDirectives, ThreadPoolDirectives
 from wproxy.directives.api import ApiDirectives
 from wproxy.directives.brotli import BrotliDirectives
 from wproxy.directives.buffering import BufferingDirectives
+from wproxy.directives.charset import CharsetDirectives
 from wproxy.directives.core import EventsDirectives, MainDirectives
 from wproxy.directives.error_page import ErrorPageDirectives
 from wproxy.directives.files import FilesDirectives
@@ -50,6 +52,7 @@ from wproxy.syslog import Syslog
 
 register(
     MainDirectives,
+    ThreadPoolDirectives,
     ProcessDirectives,
     EventsDirectives,
     BlockDirectives,
@@ -68,6 +71,8 @@ register(
     LocationIf,
     ErrorPageDirectives,
     FilesDirectives,
+    AioDirectives,
+    CharsetDirectives,
     HeadersDirectives,
     GunzipDirectives,
     SubFilterDirectives,
@@ -176,6 +181,8 @@ class Location(
     RewriteDirectives,
     ErrorPageDirectives,
     FilesDirectives,
+    AioDirectives,
+    CharsetDirectives,
     HeadersDirectives,
     GunzipDirectives,
     SubFilterDirectives,
@@ -222,6 +229,9 @@ class Location(
     hidden: frozenset[bytes] = frozenset()  # response fields that the client does not get
     noticed_statuses: frozenset[int] = frozenset()  # of answers that are retried or replaced by an error page
     server_token: bytes = b"wproxy"  # the value of Server
+    added_to_success: Callable[..., Any] | None = None  # what it adds to a 200 and leaves where a 416 comes of it
+    reads_with_care: bool = False  # `aio` or `directio` say how
+    thread_pool: Any = None  # worker.threads.ThreadPool that reads files, where `aio` asks for one
     handlers: tuple[Callable[..., Any], ...] = ()  # of the phases after rewriting
     error_pages: dict[int, Any] | None = None  # by status
     files: FilePlan  # how it finds files
@@ -305,7 +315,7 @@ class Listener:
         return f"<listener {self.address}>"
 
 
-class Configuration(Settings, MainDirectives, ProcessDirectives, EventsDirectives):
+class Configuration(Settings, MainDirectives, ThreadPoolDirectives, ProcessDirectives, EventsDirectives):
     """A whole configuration."""
 
     file: str  # the main file, as given

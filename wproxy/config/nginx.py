@@ -27,6 +27,8 @@ from wproxy.config.tree import BrokenShape, ConfigurationError, Node, Position, 
 
 TOKEN_LIMIT = 4096  # bytes, with what ends the token; nginx: NGX_CONF_BUFFER
 DEPTH_LIMIT = 100  # of blocks and of includes; beyond any reason, and it spares what walks the tree a deep recursion
+# What is a list of words, or has no blocks inside: a brace in one of them means that it was not closed.
+_WITHOUT_BLOCKS = frozenset(("types", "map", "geo", "split_clients", "charset_map", "events"))
 
 # The groups of a token: a bare word, a word in double and in single quotes, a sign.
 _QUOTED = (2, 3)
@@ -323,7 +325,8 @@ class _Text:
             self.problem(f'unexpected end of file, expecting "}}", {opened}')
 
     def left_open(self, outer: list[_Open]) -> _Open:
-        """Which block is it that lacks its brace: the first that ended at a brace indented otherwise than itself.
+        """Which block is it that lacks its brace: the first that has a block inside and can have none, or that ended at a brace
+        indented otherwise than itself.
 
         Where every block ended as it began, it is the innermost of those that are open now.
         """
@@ -342,6 +345,8 @@ class _Text:
             line += self.text.count("\n", counted, offset)
             counted = offset
             if sign == "{":
+                if names and names[-1] in _WITHOUT_BLOCKS:
+                    return _Open(Node(names[-1], (), Position(self.name, stack[-1][1])), stack[-1][1])
                 stack.append((max(start, 0), line))
                 names.append(name)
             elif sign == "}" and stack:

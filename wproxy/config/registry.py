@@ -38,10 +38,11 @@ SPLIT_CLIENTS = 2048
 TYPES = 4096
 # The inside of a block that is accepted and has no effect yet; nothing in it is looked at.
 OPAQUE = 8192
+CHARSET_MAP = 32768
 # The tests that an answer to a health check has to pass.
 MATCH = 16384
 
-ENTRIES = MAP | GEO | SPLIT_CLIENTS | TYPES | OPAQUE
+ENTRIES = MAP | GEO | SPLIT_CLIENTS | TYPES | OPAQUE | CHARSET_MAP
 
 CONTEXT_NAMES = {
     MAIN: "main",
@@ -57,6 +58,7 @@ CONTEXT_NAMES = {
     GEO: "geo",
     SPLIT_CLIENTS: "split_clients",
     TYPES: "types",
+    CHARSET_MAP: "charset_map",
     MATCH: "match",
 }
 

@@ -8,7 +8,7 @@ A block is read before the blocks inside it, because they inherit all of it, als
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from wproxy.config.checks import Checks
 from wproxy.config.compat import put_defaults
@@ -19,6 +19,7 @@ from wproxy.config.listeners import LookUp, build_listeners, default_listen
 from wproxy.config.model import Configuration, Location, Server
 from wproxy.config.names import declare_names
 from wproxy.config.peers import Upstreams, only_resolver
+from wproxy.config.references import References
 from wproxy.config.registry import EVENTS, HTTP, LIMIT_EXCEPT, LOCATION, LOCATION_IF, MAIN, SERVER, SERVER_IF
 from wproxy.config.scope import Scope, ScopeReader
 from wproxy.config.tree import ConfigurationError, Node, Position, Problem
@@ -71,6 +72,14 @@ class _Resolver:
         self.refusals: list[Problem] = []
         self.gathering: dict[str, AccessLog] = {}  # the first log with a buffer= to each file
         self.type_tables: TypeTables = {}
+        self.references = References(self.problem)
+        # What is looked at where it is written, when its block has been read: it may name something of another block.
+        self.named_elsewhere: tuple[tuple[str, Callable[..., None]], ...] = (
+            ("access_log", self.check_access_logs),
+            ("error_log", self.check_error_logs),
+            ("aio", self.references.check_thread_pool),
+            ("charset_map", self.references.check_charset_maps),
+        )
 
     # Blocks, from the outside to the inside.
 
@@ -256,6 +265,7 @@ class _Resolver:
             self.problem(str(error), _place(scope, position, "alias"))
         for text, *to_blame in wrong_buffers(location):
             self.problem(text, _place(scope, position, *to_blame))
+        self.references.check_recoding(location)
         location.proxy_target = target = scope.values.get("proxy_pass")
         location.upstream = None
         if target:
@@ -329,7 +339,9 @@ class _Resolver:
         self.upstreams.find_name_servers(scope)
         if context == HTTP:
             self.name_log_formats(scope)
-        for name, check in (("access_log", self.check_access_logs), ("error_log", self.check_error_logs)):
+        if context == MAIN:
+            self.references.name_thread_pools(scope)
+        for name, check in self.named_elsewhere:
             lines = scope.written.get(name, ())
             if lines and (outer is None or lines is not outer.written.get(name)):
                 check(lines, scope.values[name])

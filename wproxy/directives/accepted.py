@@ -122,7 +122,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         # The socket of each worker is its own and its event loop takes one event at a time: there is nothing to take turns for.
         harmless(accepted("lock_file timer_resolution", MAIN)),
         harmless(accepted("pcre_jit", MAIN, flag)),  # Python's `re` has no such stage
-        harmless(accepted("thread_pool", MAIN, arity=(2, 3), inherit=OWN_GATHER)),  # files are small reads from the page cache
         # A module brings directives, and one that wproxy does not know is an error where it stands.
         harmless(accepted("load_module", MAIN, inherit=OWN_GATHER)),
         harmless(accepted("ssl_object_cache_inheritable", MAIN, flag)),  # a reload reads every file again
@@ -171,7 +170,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
                 size,
             )
         ),
-        harmless(accepted("aio directio", LEVELS)),
         harmless(accepted("output_buffers", LEVELS, buffers, arity=2)),
         # Bodies are passed on as they come and never wait on a disk.
         harmless(accepted(each(CGI, "temp_path"), LEVELS, arity=(1, 4))),
@@ -362,10 +360,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
     ),
     "Compression (ngx_http_gzip_filter_module.c, ngx_http_gzip_static_module.c, ngx_http_gunzip_filter_module.c).": (
         harmless(accepted("gzip_buffers gunzip_buffers", LEVELS, buffers, arity=2)),  # a few slices, whatever the body
-    ),
-    "Character sets (ngx_http_charset_filter_module.c).": (
-        accepted("source_charset", WITH_IF, idle="off"),
-        accepted("charset_map", HTTP, block, arity=2, inherit=OWN_GATHER, block=OPAQUE, named=True),
     ),
     "Changes to the text of a response (ngx_http_sub_filter_module.c, ngx_http_ssi_filter_module.c and others).": (
         accepted("ssi_types addition_types", LEVELS, arity=ANY_NUMBER, inherit=GATHER),

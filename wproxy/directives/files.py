@@ -1,6 +1,6 @@
 """Files: where they lie, what they are called, how they are sent (nginx: ngx_http_core_module.c, ngx_http_index_module.c,
-ngx_http_try_files_module.c, ngx_http_autoindex_module.c, ngx_http_gzip_static_module.c, ngx_http_not_modified_filter_module.c,
-ngx_http_charset_filter_module.c)."""
+ngx_http_try_files_module.c, ngx_http_autoindex_module.c, ngx_http_gzip_static_module.c,
+ngx_http_not_modified_filter_module.c)."""
 
 from __future__ import annotations
 
@@ -135,16 +135,6 @@ def chunk(value: str) -> int:
     return size(value)
 
 
-def media_types(*names: str) -> tuple[str, ...]:
-    """The media types of one line, in lower case; `*` is all."""
-    return tuple(name.lower() for name in names)
-
-
-def charset(name: str) -> Template | None:
-    """The name of a character set, None for `off`."""
-    return None if name == "off" else compile_template(name)
-
-
 STATIC_MODES = word(("off", "on", "always"))
 
 _BLOCKS = HTTP | SERVER | LOCATION
@@ -237,23 +227,3 @@ class FilesDirectives:
     )
     brotli_static: str = directive(STATIC_MODES, _BLOCKS, default="off", doc="The same with FILE.br.")
     zstd_static: str = directive(STATIC_MODES, _BLOCKS, default="off", doc="The same with FILE.zst.")
-    charset: Template | None = directive(
-        charset, _BLOCKS | LOCATION_IF, default="off", doc="The character set that is named with the Content-Type of texts."
-    )
-    charset_types: tuple[tuple[str, ...], ...] = directive(
-        media_types,
-        _BLOCKS,
-        arity=(1, 1000),
-        default=(
-            "text/xml",
-            "text/plain",
-            "text/vnd.wap.wml",
-            "application/javascript",
-            "application/rss+xml",
-        ),
-        inherit=GATHER,
-        doc="The types, besides text/html, that `charset` is named with.",
-    )
-    override_charset: bool = directive(
-        flag, _BLOCKS | LOCATION_IF, default="off", doc="Whether `charset` takes the place of what an upstream names."
-    )

@@ -20,7 +20,7 @@ class FileCache:
     """One `open_file_cache`, and what a worker keeps in it: all locations that inherit the line share its files.
 
     most: files at most. inactive: seconds after which a file that nobody asked for is forgotten.
-    store: what a worker has made of it (worker.content.open_files.FileStore).
+    store: what a worker has made of it (worker.content.kept_files.FileStore).
     """
 
     __slots__ = ("inactive", "most", "store")
@@ -76,7 +76,7 @@ def disable_symlinks(*words: str) -> SymlinkPolicy | None:
         else:
             raise ValueError(f'invalid parameter "{word}"')
     if not mode:
-        raise ValueError('"%s" must have "off", "on" or "if_not_owner" parameter')
+        raise ValueError('"disable_symlinks" must have "off", "on" or "if_not_owner" parameter')
     if mode == "off":
         if trusted is not None:
             raise ValueError('"from=" cannot be used with "off" parameter')

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from worker.content.open_files import Access, KeptFile, access_of
+from worker.content.kept_files import KeptFile
+from worker.content.open_files import Access
+from worker.content.opening import access_of
 from worker.content.symlinks import begin_of, open_walking
 from wproxy.directives.open_file_cache import FileCache, disable_symlinks, open_file_cache
 

@@ -30,10 +30,10 @@ def test_a_directive_without_effect_is_named_where_it_stands():
 
 
 def test_a_directive_is_named_once_where_it_first_stands_and_the_others_are_counted():
-    found = notes("ssi on", "source_charset utf-8", "ssi on", "ssi on")
+    found = notes("ssi on", "ssi_types text/css", "ssi on", "ssi on")
     assert list(map(str, warnings(found))) == [
         '"ssi" directive is accepted and not yet effective (3 times) in nginx.conf:1',
-        '"source_charset" directive is accepted and not yet effective in nginx.conf:2',
+        '"ssi_types" directive is accepted and not yet effective in nginx.conf:2',
     ]
 
 

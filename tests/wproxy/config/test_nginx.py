@@ -285,6 +285,14 @@ def test_a_word_just_short_enough(word, tmp_path):
     ("text", "expected"),
     [
         ("a {\n b;\n", ['unexpected end of file, expecting "}", "a" was opened in line 1 and is not closed in f:3']),
+        (
+            "http { types { text/html html; server { listen 80; } }\n",
+            ['unexpected end of file, expecting "}", "types" was opened in line 1 and is not closed in f:2'],
+        ),
+        (
+            "a { events { x 1;\n b { c; }\n}\n",
+            ['unexpected end of file, expecting "}", "events" was opened in line 1 and is not closed in f:4'],
+        ),
         # The brace that is missing is the one of the location, though it is `http` that is left open at the end.
         (
             "http {\n    server {\n        location / {\n            return 200;\n    }\n}\n",

@@ -48,7 +48,7 @@ def test_links_are_refused_all_or_by_owner():
         (("foo",), 'invalid parameter "foo"'),
         (("ON",), 'invalid parameter "ON"'),
         (("on", "off"), 'duplicate parameters "on off"'),
-        (("from=/a",), '"%s" must have "off", "on" or "if_not_owner" parameter'),
+        (("from=/a",), '"disable_symlinks" must have "off", "on" or "if_not_owner" parameter'),
         (("off", "from=/a"), '"from=" cannot be used with "off" parameter'),
     ],
 )

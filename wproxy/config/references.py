@@ -1,0 +1,60 @@
+"""What one directive names and another one makes: pools of threads, ways from one character set to another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from wproxy.config.scope import Scope
+from wproxy.config.tree import Node, Position
+from wproxy.directives.aio import DEFAULT_POOL
+from wproxy.maps.charset_map import CharsetMap
+
+if TYPE_CHECKING:
+    from wproxy.config.model import Location
+
+
+class References:
+    """The checks of one configuration; each tells what is wrong by `problem(text, position)`."""
+
+    def __init__(self, problem: Callable[[str, Position | None], None]) -> None:
+        self._problem = problem
+        self._thread_pools = {DEFAULT_POOL}
+        self._missing: set[tuple[str, str]] = set()
+
+    def name_thread_pools(self, main: Scope) -> None:
+        """Take up the pools of the main level."""
+        names = set()
+        for node, pool in zip(main.written.get("thread_pool", ()), main.values.get("thread_pool", ())):
+            if pool.name in names:
+                self._problem(f'duplicate thread pool "{pool.name}"', node.position)
+            names.add(pool.name)
+        self._thread_pools |= names
+
+    def check_thread_pool(self, lines: tuple[Node, ...], name: str) -> None:
+        """`aio threads=NAME` must name one of them."""
+        if name and name not in self._thread_pools:
+            self._problem(f'unknown thread pool "{name}"', lines[-1].position)
+
+    def check_charset_maps(self, lines: tuple[Node, ...], maps: tuple[CharsetMap, ...]) -> None:
+        """There must be one map between two character sets, whichever way."""
+        known = set()
+        for line, each in zip(lines, maps):
+            names = frozenset((each.source.lower(), each.target.lower()))
+            if names in known:
+                self._problem(f'duplicate "charset_map" between "{each.source}" and "{each.target}"', line.position)
+            known.add(names)
+
+    def check_recoding(self, location: Location) -> None:
+        """Where a location has texts in one character set and sends them in another, a map must know both."""
+        wanted, source = location.charset, location.source_charset
+        if wanted is None or source is None or wanted.constant is None or source.constant is None:
+            return
+        names = source.text, wanted.text
+        lower = frozenset(name.lower() for name in names)
+        maps = (frozenset((each.source.lower(), each.target.lower())) for each in location.charset_map)
+        if len(lower) == 1 or lower in maps or names in self._missing:
+            return
+        self._missing.add(names)
+        position = location.written["source_charset"][-1].position
+        self._problem(f'no "charset_map" between the charsets "{source.text}" and "{wanted.text}"', position)
