@@ -36,7 +36,7 @@ from master import reuseport, socket_options
 from master.inheritance import open_inherited
 from wproxy.address import Address
 from wproxy.assignment import ListeningSocket
-from wproxy.config.model import Listener
+from wproxy.config.model import PRIVATE, Listener
 from wproxy.config.tree import ConfigurationError, Position, Problem
 from wproxy.directives.listen import SocketOptions
 
@@ -113,26 +113,29 @@ class ListeningSockets:
             if address in self._sockets and address not in wanted
         ]
 
-    def bind(self, listeners: Iterable[Listener], workers: int) -> None:
-        """Open what is missing for so many workers, all or nothing.
+    def bind(self, listeners: Iterable[Listener], workers: int) -> list[Problem]:
+        """Open what is missing for so many workers, all or nothing; what is wrong with optional ones, which may be missing.
 
         Raises ConfigurationError with every address that cannot be had; what was open before is untouched.
         """
         problems: list[Problem] = []
+        missing: list[Problem] = []
         # Wildcards first: an address of the same port may join them, they may not come later (see `_overlaps`).
         for listener in sorted(listeners, key=lambda listener: not _is_wildcard(listener.address)):
             try:
                 self._open_missing(listener, 1 if listener.address.is_unix else workers)
             except OSError as error:
-                problems.append(_problem(error, listener.address, listener.position))
+                place = missing if listener.is_optional else problems
+                place.append(_problem(error, listener.address, listener.position))
         if problems:
             self.roll_back()
             raise ConfigurationError(*problems)
+        return missing
 
     def commit(self, listeners: Iterable[Listener]) -> None:
         """What was bound stays; addresses that are not among these are closed; changed options take effect."""
         self._fresh.clear()
-        wanted = {listener.address: listener for listener in listeners}
+        wanted = {listener.address: listener for listener in listeners if listener.address in self._sockets}
         for address in self._sockets.keys() - wanted.keys():
             self._close(address)
         for address, listener in wanted.items():
@@ -157,7 +160,7 @@ class ListeningSockets:
 
     def of(self, listeners: Iterable[Listener]) -> tuple[tuple[Listener, tuple[socket.socket, ...]], ...]:
         """The sockets that serve each of these listeners now."""
-        return tuple((listener, tuple(self._sockets[listener.address])) for listener in listeners)
+        return tuple((listener, tuple(self._sockets.get(listener.address, ()))) for listener in listeners)
 
     def close(self) -> None:
         """Close everything and remove the files of unix sockets."""
@@ -189,7 +192,7 @@ class ListeningSockets:
         served = len(self._sockets.get(address, ()))
         for number in range(served, count):
             if address.is_unix:
-                one = _listen_unix(address.host, listener.options.backlog)
+                one = _listen_unix(address.host, listener.options.backlog, listener.mode)
                 found = os.stat(address.host)
                 self._files[address] = (found.st_dev, found.st_ino)
             else:
@@ -229,7 +232,7 @@ class ListeningSockets:
         return f"<sockets {', '.join(f'{address}x{len(held)}' for address, held in self._sockets.items())}>"
 
 
-def bind_patiently(sockets: ListeningSockets, listeners: Sequence[Listener], workers: int) -> None:
+def bind_patiently(sockets: ListeningSockets, listeners: Sequence[Listener], workers: int) -> list[Problem]:
     """Bind, several times where an address is in use: it may be a predecessor's that just ends.
 
     For the start only: it blocks, two and a half seconds at most. Raises ConfigurationError.
@@ -304,18 +307,20 @@ def _listen_tcp(address: Address, options: SocketOptions, joins: bool) -> socket
     return one
 
 
-def _listen_unix(path: str, backlog: int) -> socket.socket:
-    """A new listening unix socket, open to everybody as nginx's; raises OSError.
+def _listen_unix(path: str, backlog: int, mode: int) -> socket.socket:
+    """A new listening unix socket whose file has this mode; raises OSError.
 
-    A file that nobody listens on is replaced.
+    A file that nobody listens on is replaced. The directory is made for a socket of our own, which nobody else has a use for.
     """
+    if mode == PRIVATE:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
     one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         one.setblocking(False)
         if _is_stale(path):
             os.unlink(path)
         one.bind(path)
-        os.chmod(path, 0o666)
+        os.chmod(path, mode)
         one.listen(backlog)
     except BaseException:
         one.close()

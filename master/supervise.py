@@ -40,6 +40,7 @@ from master.pidfile import refuse_second_master, remove_pid_file, write_pid_file
 from master.signals import IGNORING, Arrival, block_signals, take_signal
 from master.sockets import ListeningSockets, bind_patiently
 from master.start_log import StartLog
+from master.state_files import provide_state_directories
 from master.upgrade import Upgrade
 from master.user import worker_identity
 from master.watchdog import Watchdog, limit_of
@@ -105,7 +106,7 @@ def supervise(
         if configuration.pid:
             refuse_second_master(configuration.path(configuration.pid))
         # Before the background, because an address in use is the usual mistake, and retried while nobody waits for us.
-        bind_patiently(sockets, configuration.listeners, worker_count(configuration))
+        bind_patiently(sockets, configuration.all_listeners, worker_count(configuration))
     except ConfigurationError as error:
         log.tell_all("emerg", error.problems)
         if configuration:
@@ -203,8 +204,16 @@ class Master:
         self.records = PeerRecords(self.shared)
         self.lifeline_read, self.lifeline_write = os.pipe()
         self.watchdog = Watchdog()
-        heeds_winch = self.may_stop_accepting
-        self.workers = Workers(self.memory, work, self.lifeline_read, self.leave_master, log.identity, heeds_winch)
+        self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.workers = Workers(
+            self.memory,
+            work,
+            self.lifeline_read,
+            self.leave_master,
+            log.identity,
+            heeds_winch=self.may_stop_accepting,
+            bell=self.bell,
+        )
         self.is_not_accepting = False
         self.next_term = math.inf  # monotonic seconds
         self.terms = iter(STOP_PACE)
@@ -367,8 +376,10 @@ class Master:
         try:
             provide_logs(configuration, identity)
             assign_records(configuration.upstreams, self.records, generation)
-            self.sockets.bind(configuration.listeners, count)
-            generation.sockets = self.sockets.of(configuration.listeners)
+            for problem in self.sockets.bind(configuration.all_listeners, count):
+                generation.log.write("warn", str(problem))
+            generation.sockets = self.sockets.of(configuration.all_listeners)
+            provide_state_directories(configuration, identity)
             # Late: who waits for the pid file takes it that clients can connect.
             if self.has_new_pid_file(generation):
                 refuse_second_master(generation.pid_path)
@@ -415,12 +426,12 @@ class Master:
         self.is_not_accepting = False
         self.error_log = generation.log
         self.inheritance.restore_standard_error()
-        for unused in self.sockets.unconfigured(generation.configuration.listeners):
+        for unused in self.sockets.unconfigured(generation.configuration.all_listeners):
             self.error_log.write("notice", f"inherited socket {unused} is not configured, closed")
         if not self.report.is_foreground:
             self.error_log.take_over_stderr()
         self.respawns = []  # they were the old one's
-        self.sockets.commit(generation.configuration.listeners)
+        self.sockets.commit(generation.configuration.all_listeners)
         self.shared.set_head(HEAD_GENERATION, generation.number)
         self.shared.set_head(HEAD_RELOADED, int(time.time()))
         if old is None:
@@ -586,7 +597,7 @@ class Master:
         generation = self.current
         assert generation
         self.is_not_accepting = False
-        self.sockets.commit(generation.configuration.listeners)  # the other master may have set other options
+        self.sockets.commit(generation.configuration.all_listeners)  # the other master may have set other options
         there = {worker.index for worker in self.workers.of(generation) if not worker.is_retiring}
         for index in range(generation.workers):
             if index not in there:
@@ -653,5 +664,6 @@ class Master:
         self.error_log.close()
         os.close(self.lifeline_read)
         os.close(self.lifeline_write)
+        os.close(self.bell)
         self.memory.close()
         return 1 if self.failure else 0

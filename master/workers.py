@@ -107,12 +107,14 @@ class Workers:
         leave_master: Callable[[Generation, Iterable[int]], None],
         identity: Identity = WPROXY,
         heeds_winch: bool = False,
+        bell: int | None = None,
     ) -> None:
         """lifeline: the read end for workers; leave_master: run in the child with the sockets that it may keep.
 
-        identity: whose name is in the title of a worker; heeds_winch: see `wproxy.assignment`.
+        identity: whose name is in the title of a worker; heeds_winch, bell: see `wproxy.assignment`.
         """
         self._heeds_winch = heeds_winch
+        self._bell = bell
         self._identity = identity
         self._memory = memory
         self._work = work
@@ -167,6 +169,7 @@ class Workers:
             workers=generation.workers,
             drop_privileges=lambda: settle(),
             identity=self._identity,
+            bell=self._bell,
             unwritten=unwritten.memory,
             heeds_winch=self._heeds_winch,
         )

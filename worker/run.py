@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import gc
-import os
 import signal
 import socket
 import traceback
@@ -14,6 +13,7 @@ import setproctitle
 
 from worker.connection import Connection, ListenerPlan, serve_connection
 from worker.content.proxy import proxy_request
+from worker.edits import Edits
 from worker.logs import AccessLogs, ErrorLogs, announcer, log_of_server, log_request
 from worker.loop import READ, Loop, Task, park, sleep
 from worker.phases import attach_server
@@ -21,7 +21,7 @@ from worker.regex_guard import install_regex_guard
 from worker.resolver.discovery import Discovery
 from worker.resolver.records import SharedRecords, private_records
 from worker.room import Room
-from worker.stream import Stream
+from worker.stream import Descriptor, Stream
 from worker.threads import thread_pools
 from worker.upstream.checks import HealthChecks
 from worker.upstream.peers import Group
@@ -121,8 +121,9 @@ class Worker:
         }
         self.thread_pools = thread_pools(configuration.thread_pool, self.loop, self.error_log.write)
         self.discovery = Discovery(self.loop, self.error_log.write, self._group_of_target, self._share_records())
+        self.edits = Edits(assignment, self.loop, self.groups, self.discovery, self.error_log.write)
         hear_complaints(log_request)
-        for server in configuration.servers:
+        for server in configuration.all_servers:
             attach_server(server, self)
         self.checks = HealthChecks(self)
 
@@ -133,10 +134,12 @@ class Worker:
         loop.spawn(self._watch_master(), "lifeline")
         loop.running = True
         self.discovery.start(self.configuration.upstreams, self.groups)
+        self.room.uncounted = self.edits.start()
         self._await_names()
         self._listen()
         loop.spawn(self._tick(), "tick")
         self.slot.set(WORKER_STATE, SERVING)
+        self.edits.heed()  # whoever has changed something since did not see that we serve
         self.checks.start()
         logs = self.access_logs
         while loop.running:
@@ -191,6 +194,7 @@ class Worker:
             stream = Stream(self.loop, sock)
             self.loop.add(stream)
             self._listening.append(stream)
+            self.room.uncounted += listening.listener is self.configuration.control
             acceptor = self._accept_clients(stream, listening)
             self._acceptors.append(self.loop.spawn(acceptor, f"listener {listening.listener.address}"))
 
@@ -202,7 +206,8 @@ class Worker:
         plan = ListenerPlan(default)
         announce = announcer(self.configuration.debug_connection, log_of_server(default, self))
         loop = self.loop
-        lacks_room = loop.lacks_room
+        # Whoever controls us is let in however full it is.
+        may_always = listener is self.configuration.control
         while True:
             await park(stream, READ, float("inf"))
             for _ in range(ACCEPT_BURST):
@@ -216,7 +221,7 @@ class Worker:
                         self.room.close_idle()
                         await sleep(self.configuration.accept_mutex_delay)
                     break
-                refusal = lacks_room()
+                refusal = "" if may_always else loop.lacks_room()
                 if refusal:
                     self.error_log.write("alert", refusal)
                     sock.close()
@@ -349,7 +354,7 @@ class Worker:
 
     async def _watch_master(self) -> None:
         """When the master is gone nobody will tell us to leave: finish what there is and go."""
-        stream = Stream(self.loop, Lifeline(self.assignment.lifeline))
+        stream = Stream(self.loop, Descriptor(self.assignment.lifeline))
         self.loop.add(stream)
         await park(stream, READ, float("inf"))
         self.error_log.write("alert", "the master process is gone, leaving gracefully")
@@ -363,6 +368,8 @@ class Worker:
             for group in self.groups.values():
                 if group.idle_count:
                     group.close_expired()
+                group.publish()
+            self.edits.tick()
             self.discovery.close_expired()
             await sleep(TICK)
 
@@ -374,16 +381,6 @@ class Worker:
         slot.set(WORKER_ACCEPTED, self.accepted)
         slot.set(WORKER_REQUESTS, self.requests)
         slot.set(WORKER_TURNS, self.loop.turns)
-
-
-class Lifeline(socket.socket):
-    """A pipe's end in a socket's clothes, so that a stream can hold it; it is only ever waited for."""
-
-    def __init__(self, fileno: int) -> None:
-        left, right = socket.socketpair()
-        super().__init__(left.family, left.type, left.proto, left.detach())
-        right.close()
-        os.dup2(fileno, self.fileno(), inheritable=False)
 
 
 def local_address(sock: socket.socket) -> Callable[[], Address]:

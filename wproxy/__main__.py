@@ -262,6 +262,27 @@ def control(given: argparse.Namespace) -> int:
     return deeds[given.command](pid_path)
 
 
+def upstream(given: argparse.Namespace) -> int:
+    """`wproxy upstream`: ask the running server about its upstreams, or have one changed."""
+    from master.api_client import ApiClient
+    from wproxy.config.load import configured_api_socket
+    from wproxy.config.tree import ConfigurationError
+    from wproxy.upstream_command import CannotChange, run_action
+
+    file = configuration_file(given.config)
+    try:
+        path = configured_api_socket(file, prefix_of(given.prefix, file))
+        text = run_action(given.action, given.words, given.json, ApiClient(path))
+    except ConfigurationError as error:
+        return refuse(error)
+    except CannotChange as error:
+        sys.stderr.write(f"wproxy: [error] {error}\n")
+        return 1
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    return 0
+
+
 # By the name of the command: see `wproxy.cli.COMMANDS`.
 DEEDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "start": start_file,
@@ -270,6 +291,7 @@ DEEDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "convert": convert,
     "proxy": proxy,
     "demo": demo,
+    "upstream": upstream,
     **dict.fromkeys(("stop", "quit", "reload", "reopen", "upgrade", "status"), control),
 }
 

@@ -15,6 +15,8 @@ it sound without locks, whatever is killed at whatever instruction:
     places    MAX_LATE_PEERS of PLACE_WORDS words: whose the records of late peers are
     rows      for each slot MAX_PEERS rows of ROW_WORDS words: what that worker alone counts about each peer
               (`wproxy.health`, `wproxy.peer_counters`)
+    edits     what has been changed of upstreams at run time: a version, and two texts, so that one can be read while the
+              other is written; by whoever holds the record lock of the version (`wproxy.edits.area`)
 
 During an upgrade of the program two masters live on one memory. Each has a head of its own, which the other one only reads: the
 new master takes the one that its predecessor does not have. Two are enough, since nobody upgrades whose own predecessor lives.
@@ -92,6 +94,7 @@ WORKER_WAITING = 7  # client connections idle between requests
 WORKER_TURNS = 8  # turns of its loop, or anything else that moves while it is alive
 WORKER_ORDERS = 12  # written by the master: signals that it has sent there, so that others' can be told apart
 WORKER_MASTER = 13  # written by the master: whose slot it is; 0: nobody's
+WORKER_EDITS = 15  # the version of the edits that it obeys
 
 # States of a worker.
 STARTING = 0
@@ -142,7 +145,12 @@ ROWS_OFFSET = PLACES_OFFSET + MAX_LATE_PEERS * PLACE_WORDS
 PRIVATE_WORDS = ROWS_OFFSET + SLOT_ROWS_WORDS
 PRIVATE_BYTES = PRIVATE_WORDS * 8
 
-TOTAL_WORDS = ROWS_OFFSET + MAX_WORKERS * SLOT_ROWS_WORDS
+# Edits: the version, then two texts, each with its length in bytes and its CRC before it.
+EDITS_OFFSET = ROWS_OFFSET + MAX_WORKERS * SLOT_ROWS_WORDS
+EDITS_TEXT_WORDS = 1 << 17
+EDITS_WORDS = 1 + 2 * (2 + EDITS_TEXT_WORDS)
+
+TOTAL_WORDS = EDITS_OFFSET + EDITS_WORDS
 TOTAL_BYTES = TOTAL_WORDS * 8
 
 

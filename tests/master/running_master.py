@@ -63,13 +63,15 @@ def load(path: str) -> Any:
     sys.modules["master.supervise"].READY_TIMEOUT = written.get("ready_timeout", 10.0)  # type: ignore[attr-defined]
     generation.STRAGGLER_TIMEOUT = written.get("straggler_timeout", 5.0)
     prefix = os.path.dirname(path) + "/"
+    listeners = tuple(
+        Listener(parse_listen_address(address), Position(path, line, 1), SocketOptions(**written.get("options", {})))
+        for line, address in enumerate(written["listen"], start=1)
+    )
     return SimpleNamespace(
-        listeners=tuple(
-            Listener(parse_listen_address(address), Position(path, line, 1), SocketOptions(**written.get("options", {})))
-            for line, address in enumerate(written["listen"], start=1)
-        ),
+        listeners=listeners,
+        all_listeners=listeners,
         upstreams=tuple(
-            SimpleNamespace(name=name, peers=tuple(Peer(peer, Address("127.0.0.1", 1), peer) for peer in peers))
+            SimpleNamespace(name=name, state=None, peers=tuple(Peer(peer, Address("127.0.0.1", 1), peer) for peer in peers))
             for name, peers in written.get("upstreams", {}).items()
         ),
         servers=(),

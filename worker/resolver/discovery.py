@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import random
 from typing import NamedTuple, Protocol
 
-from worker.loop import Loop, sleep
+from worker.loop import Loop, Task, sleep
 from worker.resolver.records import TOUCH_EVERY, SharedRecords
 from worker.resolver.resolver import CannotResolve, Resolver
 from worker.resolver.services import Endpoint, Endpoints, endpoints_as_text, endpoints_of_text, resolve_endpoints
@@ -151,6 +151,11 @@ class Discovery:
     def is_ready(self) -> bool:
         """Whether every line that began without peers has been answered about, one way or the other."""
         return not self._awaited
+
+    def follow(self, name: FollowedName, upstream: Upstream, group: LiveGroup) -> Task:
+        """Follow one name more, of a server that was added; the task that does, to be cancelled when it is removed."""
+        self._awaited.add((upstream.name, name))  # so it is asked for at once
+        return self.loop.spawn(self._follow(name, upstream, group), f"discovery of {name}")
 
     async def _follow(self, name: FollowedName, upstream: Upstream, group: LiveGroup) -> None:
         """Keep the peers of one name up to date, for ever."""

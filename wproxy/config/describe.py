@@ -90,6 +90,10 @@ ENTRIES_OF = {
 # The right-hand sides for rows whose default does not show how they are written.
 EXAMPLES = {
     "env": '["TZ", "OPENSSL_CONF=/etc/ssl/wproxy.cnf"]',
+    "allow": '["10.0.0.0/8", "2001:db8::/32", "unix:"]',
+    "deny": '"all"',
+    "api": '"write=on"',
+    "state": '"/var/lib/wproxy/app.conf"',
     "sub_filter": '[["http://old.example.com", "https://example.com"]]',
     "proxy_busy_buffers_size": '"16k"',
     "proxy_temp_file_write_size": '"64k"',

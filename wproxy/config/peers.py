@@ -37,7 +37,7 @@ class Upstreams:
         if name.lower() in self.groups:
             self.reader.problem(f'duplicate upstream "{name}"', node.position)
             return
-        if not any(True for _ in node.named("server")):
+        if scope.values.get("state") is None and not any(True for _ in node.named("server")):
             self.reader.problem("no servers are inside upstream", node.position)
         balancing = self._balancing(node, scope)
         peers: list[Peer] = []
@@ -61,7 +61,7 @@ class Upstreams:
                 )
         self._add_zone(scope)
         servers = scope.values.get("server", ())
-        if servers and all(server.backup for server in servers):
+        if servers and all(server.backup for server in servers) and scope.values.get("state") is None:
             self.reader.problem(f'no servers in upstream "{name}"', node.position)
         group = self.groups[name.lower()] = self._group(name, scope, node.position, peers, implicit=False)
         group.balancing = balancing

@@ -22,7 +22,7 @@ from wproxy.directives.balancing import (
     random,
     sticky,
 )
-from wproxy.directives.values import number, parse_time, size, time
+from wproxy.directives.values import number, parse_time, size, text, time
 from wproxy.remembered import Remembered
 
 
@@ -169,6 +169,9 @@ class UpstreamDirectives:
         time, UPSTREAM, default="1h", doc="How old an upstream connection may get and still be kept."
     )
     keepalive_timeout: float = directive(time, UPSTREAM, default="60s", doc="How long an idle upstream connection is kept.")
+    state: str | None = directive(
+        text, UPSTREAM, inherit=OWN, doc="The file that keeps the servers, instead of server lines: the API changes both."
+    )
     ip_hash: bool | None = directive(
         present, UPSTREAM, arity=0, inherit=OWN, doc="Clients of one network (IPv4: the first three bytes) go to one server."
     )
