@@ -165,6 +165,11 @@ class Loop:
         self._streams[stream.fd] = stream
         stream.armed = _MASKS[events]
 
+    def add_bell(self, stream: Stream) -> None:
+        """Register a descriptor that several processes listen to and nobody reads: each write is one event for each of them."""
+        self.add(stream)
+        self._arm(stream, _IN | select.EPOLLET)
+
     def remove(self, stream: Stream) -> None:
         """Forget a stream, before its descriptor is closed. Tasks parked on it stay parked until their deadline."""
         if self._streams.pop(stream.fd, None) is not None:
