@@ -384,6 +384,7 @@ async def send_rest(connection: Connection, request: Request, response: Response
         await send_pieces(connection, request, source, chunked)
     if chunked:
         data = last_chunk(request, response)
+        request.body_bytes_sent += len(data)
         request.bytes_sent += len(data)
         await send_all(stream, data, timeout)
 

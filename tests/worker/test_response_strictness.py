@@ -282,7 +282,9 @@ def test_a_body_until_close(stage):
     client.receives(chunks(b"lo", last=False))
     upstream.close()
     client.receives(chunks())
-    assert s.last_access()["request_completion"] == "OK"
+    access = s.last_access()
+    assert access["request_completion"] == "OK"
+    assert access["body_bytes_sent"] == str(len(chunks(b"hel", b"lo")))
     assert client.is_open()
 
 
