@@ -124,13 +124,37 @@ class Backlog:
         else:
             data = file.read(self._begin, min(count, CHUNK))
             sent = stream.send(data) if data else 0
-        if not sent:
+        self._advance(file, sent)
+        return sent
+
+    def take(self, most: int) -> bytes:
+        """The oldest bytes, at most so many. Raises EOFError when the file has lost its bytes."""
+        if self._pieces:
+            piece = self._pieces[0]
+            taken = bytes(piece[:most])
+            self._in_memory -= len(taken)
+            if len(taken) == len(piece):
+                self._pieces.popleft()
+            else:
+                self._pieces[0] = piece[most:]
+            return taken
+        file = self._file
+        if file is None or not self._in_file:
+            taken = bytes(self._tail[:most])
+            self._tail = self._tail[most:]
+            return taken
+        taken = file.read(self._begin, min(self._in_file, most))
+        self._advance(file, len(taken))
+        return taken
+
+    def _advance(self, file: TemporaryFile, count: int) -> None:
+        """So many bytes of the file have gone. Raises EOFError when there were none."""
+        if not count:
             raise EOFError("a temporary file was truncated")
-        self._begin += sent
+        self._begin += count
         if self._begin == file.size:
             self._begin = 0
             file.empty()
-        return sent
 
     def close(self) -> None:
         """Forget everything."""
