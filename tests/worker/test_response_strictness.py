@@ -213,6 +213,14 @@ def test_of_some_fields_the_first_counts(stage, name):
         client.receives(to_client(b"ok", content_type=b"first"))
     else:
         client.receives(to_client(b"ok", name + b": first"))
+    client.send(get(b"/again"))
+    upstream.receives_head()
+    upstream.send(ok(b"ok", name + b": first", name.lower() + b": second"))
+    client.take()
+    lower, name = name.lower().decode(), name.decode()
+    text = f'upstream sent duplicate header line: "{lower}: second", previous value: "{name}: first", ignored'
+    said = [line for line in s.error_log() if f"{text} while reading response header from upstream, client: " in line]
+    assert len(said) == 2
 
 
 def test_all_cookies_pass(stage):
