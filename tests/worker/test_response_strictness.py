@@ -455,6 +455,21 @@ def test_surplus_at_once(stage, case, surplus):
     upstream.send(answer + surplus)
     client.receives(reply)
     is_not_reused(s, client, upstream)
+    (line,) = s.error_log()
+    told = "data after final chunk" if case == "chunked" else 'more data than specified in "Content-Length" header'
+    assert "[warn]" in line and f"upstream sent {told} while reading upstream, client: " in line
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 300", CHUNKED])
+def test_surplus_at_the_end_of_a_body_that_was_not_whole_with_its_head(stage, framing):
+    s = stage()
+    client, upstream = ask(s)
+    upstream.send(OK + framing + b"\r\n\r\n" + (b"x" if framing != CHUNKED else chunks(b"x", last=False)))
+    assert client.take()
+    upstream.send(b"x" * 300 if framing != CHUNKED else b"0\r\n\r\ny")
+    assert client.take()
+    is_not_reused(s, client, upstream)
+    assert "upstream sent " in s.error_log()[0] and " while reading upstream" in s.error_log()[0]
 
 
 @pytest.mark.parametrize("case", EXACT)

@@ -28,7 +28,7 @@ from worker.loop import FAIR_SHARE, WRITE, park, sleep
 from worker.pipes import Pipe, is_plain, pool
 from worker.stream import BIG_CHUNK, CHUNK, Stream
 from worker.upstream.backlog import WRITE_SIZE, Backlog
-from worker.upstream.failing import READING, cause_of, log_failure
+from worker.upstream.failing import READING, cause_of, log_failure, warn_of_surplus
 from worker.upstream.peers import Group, LivePeer
 from wproxy.failures import TimedOut, UpstreamFailure
 from wproxy.http import Attempt, Request
@@ -369,6 +369,8 @@ class ProxiedBody:
         body = self.body
         self.request.upstream_trailers = body.trailers
         body.stream.unexpected = self._unexpected
+        if body.surplus:
+            warn_of_surplus(self.request, body.surplus)
         release(self.request, self.peer, body.stream, self.head, self.attempt, self.is_whole and not body.spoiled)
 
     def close(self) -> None:
