@@ -113,7 +113,10 @@ class Connection:
         """
         request = self.request
         if request is not None and not request.location.proxy_ignore_client_abort and stream.has_ended():
-            self.worker.loop.interrupt(self.task, ClientGone("client prematurely closed connection"))
+            attempts = request.attempts
+            ends_upstream = bool(attempts) and attempts[-1].response_time is None
+            more = ", so upstream connection is closed too" if ends_upstream else ""
+            self.worker.loop.interrupt(self.task, ClientGone(f"client prematurely closed connection{more}"))
         return False
 
 
