@@ -383,6 +383,15 @@ def test_x_accel_buffering_is_for_one_response(stage, setting, answer, is_ahead)
     assert b"X-Accel" not in client.pull(1000)
 
 
+def test_what_an_upstream_asks_for_may_be_ignored(stage):
+    s = stage(location="proxy_ignore_headers = ['X-Accel-Buffering', 'X-Accel-Limit-Rate']")
+    client, upstream = request(s, send_buffer=4096)
+    upstream.send_some(head(LENGTH, 1 << 30, b"X-Accel-Buffering: no", b"X-Accel-Limit-Rate: 10") + b"x" * 8_000_000)
+    s.advance(PATIENCE)
+    assert upstream.send_some(b"x" * 8_000_000) == 8_000_000
+    assert len(pull_until(s, client, 3_000_000)) >= 3_000_000
+
+
 def test_the_file_does_not_grow_past_its_limit(stage):
     s = stage(location='proxy_max_temp_file_size = "1m"\nsend_timeout = "1h"')
     _, upstream = request(s, send_buffer=4096)

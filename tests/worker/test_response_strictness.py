@@ -714,6 +714,26 @@ def test_a_passed_date_or_server_is_sent_once(stage, fields):
     assert b"Server: theirs" in reply
 
 
+def test_what_is_hidden_and_what_is_passed_are_inherited_each_as_a_whole(stage):
+    s = stage(
+        server='proxy_hide_header = "X-Outer"\nproxy_pass_header = "Server"',
+        location='proxy_hide_header = "X-Inner"',
+    )
+    client, upstream = ask(s)
+    upstream.send(ok(b"ok", b"Server: theirs", b"X-Outer: 1", b"X-Inner: 2"))
+    reply = client.take()
+    assert b"\r\nServer: theirs\r\n" in reply
+    assert b"X-Outer: 1" in reply
+    assert b"X-Inner" not in reply
+
+
+def test_upgrade_of_an_ordinary_answer_passes(stage):
+    s = stage()
+    client, upstream = ask(s)
+    upstream.send(ok(b"ok", b"Upgrade: h2c"))
+    client.receives(to_client(b"ok", b"Upgrade: h2c"))
+
+
 def test_hidden_by_configuration(stage):
     s = stage(location='proxy_hide_header = ["X-Powered-By", "set-cookie"]')
     client, upstream = ask(s)
