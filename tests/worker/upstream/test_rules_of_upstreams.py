@@ -1,35 +1,39 @@
-"""The table of rules names tests that exist."""
+"""The tables of rules name tests that exist."""
 
 from __future__ import annotations
 
 import ast
+import runpy
+from functools import cache
 from pathlib import Path
 
 import pytest
-from rules import FILES, RULES
 
 TESTS = Path(__file__).parents[2]
+# FILES and RULES of each table. They are run and not imported: all have the same name.
+TABLES = {str(path.parent.relative_to(TESTS)): runpy.run_path(str(path)) for path in sorted(TESTS.rglob("rules.py"))}
 
 
-def names_in(file: str) -> set[str]:
+@cache
+def names_in(file: str) -> frozenset[str]:
     """The names of the tests in a file below tests/."""
-    tree = ast.parse((TESTS / FILES[file]).read_text())
-    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+    tree = ast.parse((TESTS / file).read_text())
+    return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"))
 
 
-@pytest.mark.parametrize("section", RULES)
-def test_every_rule_has_tests(section):
-    known: dict[str, set[str]] = {}
-    for rule, places in RULES[section].items():
+@pytest.mark.parametrize(("room", "section"), [(room, section) for room in TABLES for section in TABLES[room]["RULES"]])
+def test_every_rule_has_tests(room, section):
+    files: dict[str, str] = TABLES[room]["FILES"]
+    for rule, places in TABLES[room]["RULES"][section].items():
         assert places, rule
         for place in places:
             file, _, names = place.partition(": ")
-            missing = set(names.split()) - known.setdefault(file, names_in(file))
-            assert names and not missing, f"{rule}: no {missing} in {FILES[file]}"
+            missing = set(names.split()) - names_in(files[file])
+            assert names and not missing, f"{rule}: no {missing} in {files[file]}"
 
 
-def test_every_file_is_used():
-    used = {place.partition(": ")[0] for rules in RULES.values() for places in rules.values() for place in places}
-    assert used <= FILES.keys()
-    for name in FILES.keys() - used:
-        raise AssertionError(f"{name} stands for nothing")
+@pytest.mark.parametrize("room", TABLES)
+def test_every_file_is_used(room):
+    rules = TABLES[room]["RULES"]
+    used = {place.partition(": ")[0] for each in rules.values() for places in each.values() for place in places}
+    assert used == TABLES[room]["FILES"].keys()
