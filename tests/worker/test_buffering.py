@@ -455,6 +455,15 @@ def test_a_disk_that_fills_up_loses_nothing(stage, framing):
     complaints = [line for line in s.error_log() if "[crit]" in line]
     assert len(complaints) == 1
     assert "failed (27: File too large) while reading upstream" in complaints[0]
+    # When the client has caught up and is behind once more, the disk is not tried again.
+    client.pull_all()
+    with small_disk(100_000):
+        for _ in range(3):
+            sent += upstream.send_some(wire[sent : sent + 1_500_000])
+            s.advance(PATIENCE)
+            s.advance(0)
+            client.pull_all()
+    assert len([line for line in s.error_log() if "[crit]" in line]) == 1
     transfer(client, upstream, wire[sent:], random.Random(4), 2_000_000)
     s.until(lambda: s.access_log(), "the request does not end")
     assert unframed(bytes(client.pull_all())) == body

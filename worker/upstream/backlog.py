@@ -23,11 +23,13 @@ class Backlog:
     """Bytes that wait for a client.
 
     memory_limit, file_limit: of bytes in memory and in the file (0: no file). write_size: how much is written at once.
-    place: of the file, None for the system's. complain: told a level and a text when the file is made, and when it fails.
+    place: of the file, None for the system's. complain: told a level and a text when the file is made, and when it fails;
+    has_failed: it did.
     """
 
     __slots__ = (
-        "_begin", "_complain", "_file", "_in_memory", "_pieces", "_place", "_tail", "file_limit", "memory_limit", "write_size",
+        "_begin", "_complain", "_file", "_in_memory", "_pieces", "_place", "_tail", "file_limit", "has_failed", "memory_limit",
+        "write_size",
     )  # fmt: skip
 
     def __init__(
@@ -41,6 +43,7 @@ class Backlog:
         self.memory_limit = memory_limit
         self.file_limit = file_limit
         self.write_size = write_size
+        self.has_failed = False
         self._place = place
         self._complain = complain
         self._pieces: deque[memoryview] = deque()
@@ -180,6 +183,7 @@ class Backlog:
 
     def _give_up(self, trouble: DiskTrouble) -> None:
         self.file_limit = 0
+        self.has_failed = True
         name = self._file.name if self._file is not None else self._place
         self._complain("crit", f'temporary file "{name}" failed ({trouble})' if name else f"temporary file failed ({trouble})")
 

@@ -344,6 +344,8 @@ class ProxiedBody:
         """The client has taken all that was read ahead."""
         self._backlog = None
         backlog.close()
+        if backlog.has_failed:
+            self.may_read_ahead = False  # the disk is not tried, and complained of, again and again
         if not self.is_over:
             self.body.stream.unexpected = self._unexpected
 
