@@ -334,6 +334,8 @@ def test_events_that_were_read_ahead_are_followed_by_those_that_come_later(stage
     s.until(lambda: client.pull_all() and s.access_log(), "the client does not get it all")
     whole = unframed(bytes(client.pull_all()))
     assert (gzip.decompress(whole) if "gzip" in setting else whole) == b"".join(pieces)
+    # It fell behind twice, and that is said once.
+    assert len([line for line in s.error_log() if "buffered to a temporary file" in line]) == 1
 
 
 def test_a_small_rest_is_read_ahead_into_memory(stage):

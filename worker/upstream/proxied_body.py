@@ -65,8 +65,8 @@ class ProxiedBody:
     """
 
     __slots__ = (
-        "_backlog", "_began", "_encode", "_failure", "_pipe", "_unexpected", "_unsent", "_waited", "attempt", "body", "head",
-        "is_over", "is_whole", "may_read_ahead", "peer", "read_rate", "request", "with_head",
+        "_backlog", "_began", "_encode", "_failure", "_has_warned", "_pipe", "_unexpected", "_unsent", "_waited", "attempt",
+        "body", "head", "is_over", "is_whole", "may_read_ahead", "peer", "read_rate", "request", "with_head",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +88,7 @@ class ProxiedBody:
         self._unsent: memoryview | None = None
         self._backlog: Backlog | None = None
         self._waited = 0.0
+        self._has_warned = False
         self._failure: UpstreamFailure | None = None
         self._unexpected = body.stream.unexpected
         attempt.body = self
@@ -350,6 +351,9 @@ class ProxiedBody:
             self.body.stream.unexpected = self._unexpected
 
     def _complain(self, level: str, text: str) -> None:
+        if level == "warn" and self._has_warned:
+            return  # a client may fall behind many times
+        self._has_warned = level == "warn" or self._has_warned
         log_request(self.request, level, f"{text} while reading upstream")
 
     # The end.
