@@ -193,6 +193,7 @@ class Attempt:
     bytes_sent = 0
     begins_group = False  # the first after a jump to another location
     is_retry = False  # another peer has failed, and retries are counted
+    body: Any = None  # the rest of its answer while that is on its way (worker.upstream.proxied_body)
 
     def __init__(self, peer: str, started: float) -> None:
         self.peer = peer

@@ -509,7 +509,8 @@ def is_aborted(s, upstream, cause: str = "client: closed the connection") -> Non
     assert access["upstream_status"] == "-"
     assert access["wproxy_end_cause"] == cause
     assert s.group().peers[0].health.fails == 0
-    assert any("client prematurely closed connection" in line for line in s.error_log())
+    text = "client prematurely closed connection, so upstream connection is closed too, client: "
+    assert any(text in line for line in s.error_log())
 
 
 @pytest.mark.parametrize("tcp", [False, True])
