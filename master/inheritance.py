@@ -33,8 +33,8 @@ class Inheritance:
     sockets: (descriptor, the name it was given or "") of what should be listening sockets.
     counts_as_daemon: the sockets came through NGINX.
     parent: the process that started us.
-    memory, lasting, report, errors: descriptors of a predecessor of ours: its shared memory, what is in `wproxy.lasting`, the pipe
-    on which it waits for our success, and the standard error that is to replace the pipe which we have there; -1: none.
+    memory, lasting, report, errors: descriptors of a predecessor of ours: its shared memory, that of `wproxy.lasting`, the
+    pipe on which it waits for our success, and the standard error that is to replace the pipe which we have there; -1: none.
     is_upgrade: a master of ours started us; is_foreground: it had not gone to the background.
     owns_files: whether files of unix sockets among them are to be removed with them: a service manager keeps its own.
     complaints: (level, text), in nginx's words.

@@ -1,9 +1,9 @@
 """A new binary: how the old master starts it, and what it hears from it (nginx: ngx_exec_new_binary).
 
 It is our child, until we are gone. It inherits, by number: all listening sockets (named in NGINX, so that a real nginx
-would understand them too), the shared memory and the lasting one, a pipe on which it says that it serves, and a pipe as its standard error,
-because what most often keeps a new version from starting is said before any code of ours runs: a module that is missing,
-a Python that is gone. Whoever asked for the upgrade is told that.
+would understand them too), the shared memory and the lasting one, a pipe on which it says that it serves, and a pipe as
+its standard error, because what most often keeps a new version from starting is said before any code of ours runs: a
+module that is missing, a Python that is gone. Whoever asked for the upgrade is told that.
 
 Our signals stay blocked across exec: one that comes while the new program is being loaded waits for it, instead of
 killing it.
