@@ -1,5 +1,6 @@
-"""What names stood for, in memory that outlives reloads and upgrades (`wproxy.lasting`): workers that begin while the name servers
-are down have it from those before them (nginx: ngx_http_upstream_zone_copy_peers, the copying of resolved peers from the old zone).
+"""What names stood for, in memory that outlives reloads and upgrades (`wproxy.lasting`): workers that begin while the name
+servers are down have it from those before them (nginx: ngx_http_upstream_zone_copy_peers, the copying of resolved peers from
+the old zone).
 
 A text for each `server` line: the length, a number made of the text, the text. Every worker follows every name and writes what it
 has found, mostly what is there already. Nothing is locked: what two have written at once is not what its number says, and then
