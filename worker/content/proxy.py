@@ -17,8 +17,9 @@ from worker.upstream.answers import SentElsewhere
 from worker.upstream.connect import CannotConnect, connect
 from worker.upstream.failing import CONNECTING, READING_HEAD, cause_of, failure_of, log_failure, log_rest
 from worker.upstream.incoming import receive_head, receive_rest_of_head, respond
+from worker.upstream.live_peer import LivePeer
 from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, body_at_hand, outgoing_of
-from worker.upstream.peers import Group, LivePeer
+from worker.upstream.peers import Group
 from worker.upstream.protocols import UpstreamProtocol
 from worker.upstream.sending import finish_request, start_request
 from wproxy.config.model import Location

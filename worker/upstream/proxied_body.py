@@ -26,7 +26,8 @@ from worker.pipes import Pipe, is_plain, pool
 from worker.stream import CHUNK, Stream
 from worker.upstream.backlog import WRITE_SIZE, Backlog
 from worker.upstream.failing import READING, cause_of, log_failure
-from worker.upstream.peers import Group, LivePeer
+from worker.upstream.live_peer import LivePeer
+from worker.upstream.peers import Group
 from wproxy.failures import TimedOut, UpstreamFailure
 from wproxy.http import Attempt, Request
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from worker.upstream.peers import Group, LivePeer
+from worker.upstream.live_peer import LivePeer
+from worker.upstream.peers import Group
 from wproxy.checked_health import HEALTHY, CheckedHealth
 from wproxy.config.model import Upstream
 from wproxy.edits.servers import time_text

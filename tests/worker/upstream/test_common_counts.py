@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import worker.upstream.peers as peers
-from worker.upstream.peers import Group, LivePeer
+from worker.upstream.live_peer import LivePeer
+from worker.upstream.peers import Group
 from wproxy.config.nginx import parse_nginx
 from wproxy.config.resolve import resolve
 from wproxy.http import Clock
