@@ -48,6 +48,7 @@ from master.workers import Worker, Workers, describe_end
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError, Problem
 from wproxy.identity import WPROXY
+from wproxy.lasting import LASTING
 from wproxy.shared import (
     HEAD_BEGUN,
     HEAD_GENERATION,
@@ -98,6 +99,8 @@ def supervise(
     inheritance.complaints += sockets.adopt(inheritance.sockets, inheritance.owns_files)
     if inheritance.is_upgrade:
         sockets.keep_company()
+    if inheritance.lasting >= 0:
+        LASTING.adopt(inheritance.lasting)  # before a configuration is read
     log_inheritance(inheritance, log.tell)
     try:
         configuration = configuration or load()
