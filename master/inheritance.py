@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 
 from wproxy.address import Address
@@ -50,6 +50,11 @@ class Inheritance:
     report: int = -1
     errors: int = -1
     complaints: list[tuple[str, str]] = field(default_factory=list)
+
+    def tell(self, write: Callable[[str, str], None]) -> None:
+        """Tell what there is to tell about it, each as (level, text)."""
+        for level, text in self.complaints:
+            write(level, text)
 
     def restore_standard_error(self) -> None:
         """What we say from now on is for whoever reads standard error, no longer for our predecessor alone."""

@@ -43,6 +43,8 @@ from wproxy.shared import (
     WorkerSlot,
 )
 
+FATAL_CODE = 2  # of a worker that says that no successor would fare better
+
 
 @dataclass(slots=True, eq=False)
 class Worker:

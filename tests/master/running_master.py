@@ -60,7 +60,7 @@ def load(path: str) -> Any:
         raise ConfigurationError(Problem(written["broken"], Position(path, 3, 5)))
     if "bug" in written:
         raise KeyError(written["bug"])
-    sys.modules["master.supervise"].READY_TIMEOUT = written.get("ready_timeout", 10.0)  # type: ignore[attr-defined]
+    sys.modules["master.transaction"].READY_TIMEOUT = written.get("ready_timeout", 10.0)  # type: ignore[attr-defined]
     generation.STRAGGLER_TIMEOUT = written.get("straggler_timeout", 5.0)
     prefix = os.path.dirname(path) + "/"
     listeners = tuple(
