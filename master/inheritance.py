@@ -35,7 +35,8 @@ class Inheritance:
     parent: the process that started us.
     memory, report, errors: descriptors of a predecessor of ours: its shared memory, the pipe on which it waits for our success,
     and the standard error that is to replace the pipe which we have there; -1: none.
-    is_upgrade: a master of ours started us; is_foreground: it had not gone to the background.
+    is_upgrade: a master of ours started us; is_reload: we were it ourselves, before (`master.alone`).
+    is_foreground: it had not gone to the background.
     owns_files: whether files of unix sockets among them are to be removed with them: a service manager keeps its own.
     complaints: (level, text), in nginx's words.
     """
@@ -44,6 +45,7 @@ class Inheritance:
     sockets: list[tuple[int, str]] = field(default_factory=list)
     counts_as_daemon: bool = False
     is_upgrade: bool = False
+    is_reload: bool = False
     is_foreground: bool = False
     owns_files: bool = False
     memory: int = -1
@@ -73,8 +75,9 @@ def take_inheritance(environment: MutableMapping[str, str], pid: int, parent: in
         given.counts_as_daemon = True
         given.sockets = [(number, "") for number in read_nginx_variable(through_nginx, given.complaints)]
         numbers = read_numbers(ours)
-        if numbers.get("parent") == parent:  # or it was for another, who forgot to remove it
-            given.is_upgrade = True
+        given.is_upgrade = numbers.get("parent") == parent
+        given.is_reload = numbers.get("process") == pid
+        if given.is_upgrade or given.is_reload:  # or it was for another, who forgot to remove it
             given.is_foreground = bool(numbers.get("foreground"))
             given.owns_files = bool(numbers.get("files"))
             given.memory = numbers.get("memory", -1)

@@ -7,6 +7,8 @@ turn of its loop is short, except for the loading of a configuration. What it do
     master.transaction    a start and a reload: all of it, or nothing
     master.succession     who follows a worker that has ended
     master.upgrade        the upgrade of the program, with a second master beside this one
+    master.reopening      new log files after a rotation
+    master.alone          what becomes of it with `master_process off`
     master.ending         quitting and stopping
 """
 
@@ -21,17 +23,19 @@ from collections.abc import Callable
 
 import setproctitle
 
+from master.alone import Alone
 from master.command_line import own_command
 from master.daemon import StartReport, daemonise, wait_for_start
 from master.ending import Ending
 from master.generation import Generation, Work, worker_count
 from master.inheritance import Inheritance, take_inheritance
 from master.limits import process_warnings
-from master.log import open_error_log, provide_logs, reopen_error_log
-from master.memory import Memory, OtherLayout, adopt_memory, create_memory
+from master.log import open_error_log
+from master.memory import Memory, OtherLayout, adopt_memory, create_memory, resume_memory
 from master.notify import Notifier
 from master.peer_records import PeerRecords
 from master.pidfile import refuse_second_master
+from master.reopening import Reopening
 from master.signals import IGNORING, Arrival, block_signals, take_signal
 from master.sockets import ListeningSockets, bind_patiently
 from master.start_log import StartLog
@@ -43,7 +47,7 @@ from master.watchdog import Watchdog, limit_of
 from master.workers import Workers
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError
-from wproxy.shared import HEAD_REOPENED, HEAD_STARTED
+from wproxy.shared import HEAD_STARTED
 
 Load = Callable[[], Configuration]
 
@@ -84,7 +88,8 @@ def supervise(
         if configuration.pid:
             refuse_second_master(configuration.path(configuration.pid))
         # Before the background, because an address in use is the usual mistake, and retried while nobody waits for us.
-        bind_patiently(sockets, configuration.all_listeners, worker_count(configuration))
+        is_alone = inheritance.is_reload or not configuration.master_process
+        bind_patiently(sockets, configuration.all_listeners, 1 if is_alone else max(1, worker_count(configuration)))
     except ConfigurationError as error:
         log.tell_all("emerg", error.problems)
         if configuration:
@@ -92,7 +97,8 @@ def supervise(
         return 1
     except KeyboardInterrupt:
         return 130
-    report = StartReport(log, inheritance.report, inheritance.is_foreground if inheritance.is_upgrade else None)
+    is_told = inheritance.is_upgrade or inheritance.is_reload
+    report = StartReport(log, inheritance.report, inheritance.is_foreground if is_told else None)
     if not inheritance.counts_as_daemon and not (foreground if foreground is not None else not configuration.daemon):
         pid, pipe = daemonise()
         if pid:
@@ -100,14 +106,15 @@ def supervise(
             return wait_for_start(pid, pipe, log)
         report = StartReport(log, pipe)
         parent = os.getppid()
-    setproctitle.setproctitle(f"{log.identity.name}: master process {' '.join(sys.argv)}")
+    if not is_alone:
+        setproctitle.setproctitle(f"{log.identity.name}: master process {' '.join(sys.argv)}")
     try:
-        master = Master(load, work, sockets, report, log, inheritance, parent)
+        master = Master(load, work, sockets, report, log, inheritance, parent, is_alone)
     except OSError as error:  # no memory, no descriptors
         report.failed(f"the master cannot start: {error}")
         sockets.close()
         return 1
-    return master.run(configuration)
+    return Alone(master, work).run(configuration) if is_alone else master.run(configuration)
 
 
 def tell_configured_logs(configuration: Configuration, log: StartLog, error: ConfigurationError) -> None:
@@ -129,7 +136,7 @@ class Master:
 
     current: the generation that serves; pending: the one being tried.
     stopping: "", or the way we stop, "quit" or "stop".
-    parent: who was our parent when we started.
+    parent: who was our parent when we started. is_alone: no worker is ever started (`master.alone`).
     """
 
     def __init__(
@@ -141,7 +148,9 @@ class Master:
         log: StartLog,
         inheritance: Inheritance,
         parent: int,
+        is_alone: bool = False,
     ) -> None:
+        self.is_alone = is_alone
         self.load = load
         self.inheritance = inheritance
         self.parent = parent
@@ -175,12 +184,15 @@ class Master:
         )
         self.transaction = Transaction(self)
         self.upgrade = Upgrade(self)
+        self.reopening = Reopening(self)
         self.ending = Ending(self)
 
     def find_memory(self) -> Memory:
         """Our predecessor's, where it has one that we understand, else a new one; raises OSError."""
         if self.inheritance.memory >= 0:
             try:
+                if self.inheritance.is_reload:
+                    return resume_memory(self.inheritance.memory)
                 return adopt_memory(self.inheritance.memory, self.inheritance.parent)
             except (OtherLayout, OSError, ValueError) as error:
                 self.memory_loss = f"{error}: the health of peers and all counters start anew"
@@ -189,7 +201,15 @@ class Master:
     def run(self, configuration: Configuration) -> int:
         """Start, then turn after turn until no worker is left to wait for; returns the exit code."""
         block_signals()
-        self.shared.set_head(HEAD_STARTED, int(time.time()))
+        self.begin(configuration)
+        while not (self.stopping and not self.workers):
+            self.turn()
+        return self.ending.leave()
+
+    def begin(self, configuration: Configuration) -> None:
+        """Prepare the first generation: it is pending then, or we are stopping and the failure is known."""
+        if not self.inheritance.is_reload:
+            self.shared.set_head(HEAD_STARTED, int(time.time()))
         try:
             self.pending = self.transaction.prepare(configuration)
         except ConfigurationError as error:
@@ -199,9 +219,6 @@ class Master:
             self.error_log.write("alert", f"unexpected: {traceback.format_exc().rstrip()}")
             self.transaction.failure = f"cannot start: {type(error).__name__}: {error}"
             self.ending.stop()
-        while not (self.stopping and not self.workers):
-            self.turn()
-        return self.ending.leave()
 
     def turn(self) -> None:
         """Wait for a signal, not longer than something else is due, then do what is to be done."""
@@ -220,7 +237,7 @@ class Master:
 
     def seconds_to_wait(self) -> float:
         """How long nothing is due, unless a signal comes."""
-        if self.pending or any(worker.owes_reopen for worker in self.workers.all()):
+        if self.pending or self.reopening.is_under_way:
             return READY_INTERVAL
         if self.reload_wanted or self.upgrade.wanted:
             return 0.0
@@ -245,7 +262,7 @@ class Master:
                 if not self.stopping:
                     self.ending.quit()
             case signal.SIGUSR1:
-                self.reopen_logs()
+                self.reopening.begin()
             case _ if self.stopping:
                 return
             case signal.SIGHUP:
@@ -269,9 +286,7 @@ class Master:
             where = worker.generation.configuration.origin("worker_watchdog")
             text = f"worker process {worker.pid} hangs: its loop has not turned for {limit_of(worker):g} seconds"
             self.error_log.write("alert", f"{text} (worker_watchdog: {where}), ending it")
-        for worker in self.workers.all():
-            if worker.owes_reopen:
-                worker.reopen_logs()
+        self.reopening.look()
         if self.ending.next_term <= now:
             self.ending.terminate(now)
         self.upgrade.look()
@@ -286,15 +301,3 @@ class Master:
                 self.transaction.reload()
         elif self.upgrade.wanted:
             self.upgrade.begin()
-
-    def reopen_logs(self) -> None:
-        """After a rotation: our own, then the workers theirs."""
-        try:
-            reopen_error_log(self.error_log)
-            if self.current:
-                provide_logs(self.current.configuration, self.current.identity)
-        except ConfigurationError as error:  # goes to the old file, which is better than nowhere
-            self.error_log.write("emerg", describe(error))
-        for worker in self.workers.all():
-            worker.reopen_logs()
-        self.shared.set_head(HEAD_REOPENED, self.shared.head(HEAD_REOPENED) + 1)

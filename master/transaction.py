@@ -75,7 +75,7 @@ class Transaction:
         """Everything a generation needs, and its workers; raises ConfigurationError with everything undone."""
         master = self._master
         refuse_unsafe(configuration)
-        count = worker_count(configuration)
+        count = 0 if master.is_alone else worker_count(configuration)
         if count > master.workers.free_slots():
             raise ConfigurationError(Problem(f"too many workers, old ones included: there is room for {MAX_WORKERS}"))
         identity = worker_identity(configuration.user)
@@ -98,7 +98,7 @@ class Transaction:
         try:
             provide_logs(configuration, identity)
             assign_records(configuration.upstreams, master.records, generation)
-            for problem in master.sockets.bind(configuration.all_listeners, count):
+            for problem in master.sockets.bind(configuration.all_listeners, max(1, count)):
                 generation.log.write("warn", str(problem))
             generation.sockets = master.sockets.of(configuration.all_listeners)
             provide_state_directories(configuration, identity)
@@ -166,14 +166,20 @@ class Transaction:
             master.start_log.close()  # or a rotation could never free the file
             if not master.upgrade.predecessor:
                 master.notifier.ready(os.getpid(), self.describe_generation())
+            if master.inheritance.is_reload:
+                self._tell_that_it_serves(generation)
             return
         if old.pid_path and old.pid_path != generation.pid_path:
             remove_pid_file(old.pid_path, os.getpid())
         master.succession.retire(old)
         old.log.close()
-        master.error_log.write("notice", f"generation {generation.number} serves")
-        master.shared.write_outcome(True, f"generation {generation.number} serves")
+        self._tell_that_it_serves(generation)
         master.notifier.ready(os.getpid(), self.describe_generation())
+
+    def _tell_that_it_serves(self, generation: Generation) -> None:
+        text = f"generation {generation.number} serves"
+        self._master.error_log.write("notice", text)
+        self._master.shared.write_outcome(True, text)
 
     def describe_generation(self) -> str:
         """A line for the service manager."""

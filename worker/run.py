@@ -35,12 +35,14 @@ from wproxy.shared import (
     DRAINING,
     FIRST_LATE_PEER,
     HEAD_CONNECTIONS,
+    HEAD_REOPENS_BEGUN,
     MAX_LATE_PEERS,
     PLACES_OFFSET,
     SERVING,
     WORKER_ACCEPTED,
     WORKER_ACTIVE,
     WORKER_ORDERS,
+    WORKER_REOPENED,
     WORKER_REQUESTS,
     WORKER_STATE,
     WORKER_TURNS,
@@ -305,6 +307,7 @@ class Worker:
         for number in SIGNALS:
             signal.signal(number, lambda *_: None)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a process that is its own master has kept them waiting
         install_regex_guard()
         self.loop.spawn(self._obey(stream), "signals")
 
@@ -316,6 +319,8 @@ class Worker:
             signal.SIGINT: self.loop.stop,
             signal.SIGUSR1: self.reopen_logs,
         }
+        if self.assignment.reload is not None:
+            deeds |= {signal.SIGHUP: self._reload, signal.SIGQUIT: self.loop.stop}
         if self.assignment.heeds_winch:
             deeds[signal.SIGWINCH] = self._drain_and_abort
         while True:
@@ -336,7 +341,24 @@ class Worker:
             consequence = ", shutting down" if self.assignment.heeds_winch else ""
         else:
             consequence = CONSEQUENCE[signal.Signals(number)]
+        if number == signal.SIGHUP and self.assignment.reload is not None:
+            consequence = ", reconfiguring"
         self.error_log.write("notice", f"signal {number} ({signal.Signals(number).name}) received{consequence}")
+
+    def _reload(self) -> None:
+        """HUP, in a process that is master and worker at once: it does not come back if the new configuration is good."""
+        assert self.assignment.reload is not None
+        successor = self.assignment.reload()
+        if successor >= 0:  # we are the copy that stays for the connections
+            self.loop.spawn(self._end_with(successor), "successor")
+            self.drain()
+
+    async def _end_with(self, process: int) -> None:
+        """When the process with that descriptor ends, so do we."""
+        stream = Stream(self.loop, Descriptor(process))
+        self.loop.add(stream)
+        await park(stream, READ, float("inf"))
+        self.loop.stop()
 
     def _drain_and_abort(self) -> None:
         """WINCH to a worker: leave gracefully, and say at the end what a debugging nginx stops at (nginx: ngx_debug_quit)."""
@@ -344,13 +366,15 @@ class Worker:
         self.drain()
 
     def reopen_logs(self) -> None:
-        """After a rotation: write to the files that have the names now."""
+        """After a rotation: write to the files that have the names now, and tell the master."""
+        begun = self.assignment.shared.head(HEAD_REOPENS_BEGUN)
         for reopen in (self.error_logs.reopen, self.access_logs.reopen):
             try:
                 reopen()
             except OSError as error:
                 # We go on with the old file, which is better than nowhere.
                 self.error_log.write("emerg", f'open() "{error.filename}" failed ({error.errno}: {error.strerror})')
+        self.slot.set(WORKER_REOPENED, begun)
 
     async def _watch_master(self) -> None:
         """When the master is gone nobody will tell us to leave: finish what there is and go."""

@@ -30,6 +30,9 @@ class Assignment:
     identity: under which name we answer.
     bell: an eventfd of all workers, by which one of them tells the others at once that something has changed; None: nobody rings.
     unwritten: memory for lines that are not in their files yet (`wproxy.unwritten`); None for a process without a master.
+    reload: for a process that is master and worker at once: loads the configuration, and executes the program anew if it is good.
+    It returns the descriptor of a process in the copy of the old one that is left for its connections, readable when that process
+    ends; -1 in the process itself, which goes on. None: there is a master for that.
     heeds_winch: whether WINCH, sent to the worker, makes it leave; from a terminal it means that a window has changed its size.
     """
 
@@ -46,4 +49,5 @@ class Assignment:
     identity: Identity = WPROXY
     bell: int | None = None
     unwritten: memoryview | None = None
+    reload: Callable[[], int] | None = None
     heeds_winch: bool = False
