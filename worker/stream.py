@@ -26,7 +26,7 @@ class Stream:
     """A non-blocking socket.
 
     recv, send: as on a socket, raising BlockingIOError when nothing can be done now.
-    unexpected: asked when an event comes that nobody waits for; returns True when it has seen to it.
+    unexpected: asked when an event comes that nobody waits for; returns True when it has seen to it. (See `Loop.listen`.)
     """
 
     __slots__ = (

@@ -19,11 +19,14 @@ from __future__ import annotations
 import mmap
 import os
 import re
+import resource
 import select
+import signal
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import worker.run
@@ -645,3 +648,17 @@ def chunks(*pieces: bytes, last: bool = True) -> bytes:
     """Pieces in the chunked coding."""
     wire = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
     return wire + b"0\r\n\r\n" if last else wire
+
+
+@contextmanager
+def small_disk(most: int) -> Iterator[None]:
+    """No file can grow beyond so many bytes: writing fails as on a full disk, with an errno. For the inside of a test only: what
+    pytest itself writes is a file too, perhaps."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, handler)
