@@ -26,7 +26,7 @@ from master.pidfile import remove_pid_file
 from master.signals import BLOCKED, block_signals
 from master.slots import bury_own
 from master.sockets import share
-from wproxy.assignment import Assignment, ListeningSocket
+from wproxy.assignment import Assignment, ListeningSocket, OwnMaster
 from wproxy.config.model import Configuration
 from wproxy.shared import HEAD_IS_ALONE, WORKER_PID, WorkerSlot
 
@@ -75,13 +75,13 @@ class Alone:
         # Copies: a worker closes its own.
         listening = tuple(ListeningSocket(one.listener, os.dup(one.fileno)) for one in share(generation.sockets, 0, 1))
         assignment = master.workers.assign(generation, 0, self._slot, listening)
-        assignment.reload = self.reload
+        assignment.own_master = OwnMaster(self.reload, master.reopening.begin)
         assignment.heeds_winch = False
         confine_environment(generation.configuration.env)
         return assignment
 
     def reload(self) -> int:
-        """HUP: see `wproxy.assignment`. What is wrong with the configuration is told, and nothing is changed."""
+        """HUP: see `wproxy.assignment.OwnMaster`. What is wrong with the configuration is told, and nothing is changed."""
         master = self._master
         master.transaction.reload()
         new = master.pending

@@ -94,6 +94,7 @@ WORKER_ACCEPTED = 5  # client connections since its start
 WORKER_REQUESTS = 6  # requests answered since its start
 WORKER_WAITING = 7  # client connections idle between requests
 WORKER_TURNS = 8  # turns of its loop, or anything else that moves while it is alive
+WORKER_READING = 9  # client connections of which a part of a request's head has come
 WORKER_ORDERS = 12  # written by the master: signals that it has sent there, so that others' can be told apart
 WORKER_MASTER = 13  # written by the master: whose slot it is; 0: nobody's
 WORKER_REOPENED = 14  # the last reopening of logs that it has followed

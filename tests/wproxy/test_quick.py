@@ -68,7 +68,7 @@ def test_there_are_as_many_workers_as_told(workers, count):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ({"workers": "0"}, "value must be between 1 and 512"),
+        ({"workers": "513"}, "value must be between 0 and 512"),
         ({"workers": "many"}, "invalid value"),
         ({"workers": '1\n"'}, "invalid value"),
         ({"listen": "99999"}, 'invalid port in "99999" of the "listen" directive'),
