@@ -53,6 +53,7 @@ class Worker:
     """A worker that was forked and not yet reaped.
 
     index: its number in its generation; started: monotonic seconds.
+    is_cut: we ended it before it served, which is no fault of anybody's.
     is_retiring: it was told to go and is not replaced; kill_at: monotonic seconds when it is killed if still there.
     owes_reopen: logs were rotated while it was starting; it is told as soon as it listens to signals.
     turns_seen, still_for, is_hung: what the watchdog knows of it. stack_file: where a stack would be (`master.watchdog`);
@@ -65,6 +66,7 @@ class Worker:
     slot: WorkerSlot
     started: float
     unwritten: Unwritten
+    is_cut: bool = False
     is_retiring: bool = False
     kill_at: float = math.inf
     owes_reopen: bool = False
@@ -90,6 +92,7 @@ class Worker:
     def retire(self, number: int, kill_at: float) -> None:
         """Tell it to go by this signal, and when patience ends; it is not replaced when it dies."""
         self.is_retiring = True
+        self.is_cut = self.is_cut or self.is_starting
         self.kill_at = min(self.kill_at, kill_at)
         self.order(number)
 
@@ -285,7 +288,9 @@ def fork_worker(live: Callable[[], None], log: ErrorLog, name: str = WPROXY.name
 
 def describe_end(worker: Worker, status: int) -> tuple[str, str]:
     """The level and nginx's words for the end of a worker (nginx: ngx_process_get_status)."""
-    return describe_exit(f"worker process {worker.pid}", status)
+    level, text = describe_exit(f"worker process {worker.pid}", status)
+    is_as_told = worker.is_cut and os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGTERM, signal.SIGKILL)
+    return ("notice" if is_as_told else level), text
 
 
 def describe_exit(process: str, status: int) -> tuple[str, str]:
