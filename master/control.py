@@ -229,8 +229,8 @@ def signal_master(word: str, pid_path: str, log: StartLog) -> int:
         if not (is_master(pid) or has_title_of_master(pid, log.identity.name)):
             log.tell("error", f'"{pid_path}" is stale: process {pid} is not a master process')
             return 1
-        if word == "reopen" and is_master(pid):
-            return _signal_reopen(pid_path, log)
+        if word == "reopen" and (code := _signal_reopen(pid_path, log)) is not None:
+            return code
         signal.pidfd_send_signal(pidfd, number)
     except OSError as error:
         log.tell("alert", f"kill({pid}, {number.value}) failed ({error.errno}: {error.strerror})")
@@ -240,9 +240,14 @@ def signal_master(word: str, pid_path: str, log: StartLog) -> int:
     return 0
 
 
-def _signal_reopen(pid_path: str, log: StartLog) -> int:
+def _signal_reopen(pid_path: str, log: StartLog) -> int | None:
+    """The exit code; None where nobody can be asked whether it is done: a real nginx, another version, somebody else's."""
     try:
-        with Running(pid_path) as master:
+        master = Running(pid_path)
+    except CannotControl:
+        return None
+    try:
+        with master:
             reasons = _reopen(master)
     except CannotControl as error:
         reasons = str(error)

@@ -29,7 +29,7 @@ class Backlog:
     place: of the file, None for the system's. complain: told a level and a text when the file is made, and when it fails.
     """
 
-    _told = -math.inf  # monotonic seconds, of the worker: when the last such line was written
+    told_at = -math.inf  # monotonic seconds, of the worker: when the last such line was written
 
     __slots__ = (
         "_begin", "_complain", "_file", "_in_memory", "_pieces", "_place", "_tail", "file_limit", "memory_limit", "write_size",
@@ -162,9 +162,9 @@ class Backlog:
     def _give_up(self, trouble: DiskTrouble) -> None:
         self.file_limit = 0
         now = monotonic()
-        if now - Backlog._told < TELL_EVERY:  # whoever is out of descriptors or disk is so for each response
+        if now - Backlog.told_at < TELL_EVERY:  # whoever is out of descriptors or disk is so for each response
             return
-        Backlog._told = now
+        Backlog.told_at = now
         name = self._file.name if self._file is not None else self._place
         self._complain("crit", f'temporary file "{name}" failed ({trouble})' if name else f"temporary file failed ({trouble})")
 
