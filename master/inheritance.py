@@ -53,6 +53,11 @@ class Inheritance:
     errors: int = -1
     complaints: list[tuple[str, str]] = field(default_factory=list)
 
+    @property
+    def keeper(self) -> int:
+        """The process that keeps the files of unix sockets while it lives: one that speaks nginx's language; 0: none does."""
+        return self.parent if self.counts_as_daemon and not (self.is_upgrade or self.is_reload) else 0
+
     def tell(self, write: Callable[[str, str], None]) -> None:
         """Tell what there is to tell about it, each as (level, text)."""
         for level, text in self.complaints:

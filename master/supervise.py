@@ -77,7 +77,7 @@ def supervise(
     log = log or StartLog()
     parent = os.getppid()
     inheritance = take_inheritance(os.environ, os.getpid(), parent)
-    inheritance.complaints += sockets.adopt(inheritance.sockets, inheritance.owns_files)
+    inheritance.complaints += sockets.adopt(inheritance.sockets, inheritance.owns_files, inheritance.keeper)
     if inheritance.is_upgrade:
         sockets.keep_company()
     inheritance.tell(log.tell)
