@@ -22,6 +22,7 @@ from wproxy.shared import (
     HEAD_BEGUN,
     HEAD_GENERATION,
     HEAD_OUTCOME,
+    HEAD_REOPEN_FAILED,
     HEAD_REOPENED,
     HEAD_REOPENS_BEGUN,
     WORKER_MASTER,
@@ -188,7 +189,8 @@ def _reopen(master: Running) -> str:
     ours = max(master.head(HEAD_REOPENS_BEGUN), master.head(HEAD_REOPENED)) + 1
     master.send(signal.SIGUSR1)
     if master.reaches(HEAD_REOPENED, ours, REOPEN_TIMEOUT):
-        return ""
+        failed = master.head(HEAD_REOPEN_FAILED) >= ours
+        return "a log could not be opened anew and its old file is still written to, the error log says which" if failed else ""
     late = [slot for slot in master.memory.shared.workers() if slot.get(WORKER_MASTER) == master.pid]
     late = [slot for slot in late if slot.get(WORKER_REOPENED) < ours]
     names = " ".join(str(slot.get(WORKER_PID)) for slot in late)

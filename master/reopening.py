@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from master.log import provide_logs, reopen_error_log
 from master.transaction import describe
 from wproxy.config.tree import ConfigurationError
-from wproxy.shared import HEAD_REOPENED, HEAD_REOPENS_BEGUN
+from wproxy.shared import HEAD_REOPEN_FAILED, HEAD_REOPENED, HEAD_REOPENS_BEGUN, WORKER_REOPEN_FAILED
 
 if TYPE_CHECKING:
     from master.supervise import Master
@@ -29,13 +29,15 @@ class Reopening:
     def begin(self) -> None:
         """USR1: our own, then the workers theirs."""
         master = self._master
+        begun = master.shared.head(HEAD_REOPENS_BEGUN) + 1
         try:
             reopen_error_log(master.error_log)
             if master.current:
                 provide_logs(master.current.configuration, master.current.identity)
         except ConfigurationError as error:  # goes to the old file, which is better than nowhere
             master.error_log.write("emerg", describe(error))
-        master.shared.set_head(HEAD_REOPENS_BEGUN, master.shared.head(HEAD_REOPENS_BEGUN) + 1)
+            master.shared.set_head(HEAD_REOPEN_FAILED, begun)
+        master.shared.set_head(HEAD_REOPENS_BEGUN, begun)
         for worker in master.workers.all():
             worker.reopen_logs()
         self.is_under_way = True
@@ -51,6 +53,8 @@ class Reopening:
         for worker in workers:
             if worker.owes_reopen:
                 worker.reopen_logs()
+        if any(worker.slot.get(WORKER_REOPEN_FAILED) >= begun for worker in workers):
+            master.shared.set_head(HEAD_REOPEN_FAILED, begun)
         if all(worker.reopened >= begun for worker in workers):
             self.is_under_way = False
             master.shared.set_head(HEAD_REOPENED, begun)

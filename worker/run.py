@@ -45,6 +45,7 @@ from wproxy.shared import (
     WORKER_ACTIVE,
     WORKER_ORDERS,
     WORKER_READING,
+    WORKER_REOPEN_FAILED,
     WORKER_REOPENED,
     WORKER_REQUESTS,
     WORKER_STATE,
@@ -376,6 +377,7 @@ class Worker:
                 reopen()
             except OSError as error:
                 # We go on with the old file, which is better than nowhere.
+                self.slot.set(WORKER_REOPEN_FAILED, begun)
                 self.error_log.write("emerg", f'open() "{error.filename}" failed ({error.errno}: {error.strerror})')
         self.slot.set(WORKER_REOPENED, begun)
         if self.assignment.own_master is not None:

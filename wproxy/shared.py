@@ -64,6 +64,7 @@ HEAD_BEGUN = 12  # reloads begun; together with HEAD_ATTEMPTS, whoever asks for 
 HEAD_REOPENED = 13  # how often all had opened the logs anew
 HEAD_SLOTS = 14  # slots of workers ever in use: those from here on have nothing in their rows
 HEAD_REOPENS_BEGUN = 16  # how often that was begun: workers follow, and HEAD_REOPENED says that all have
+HEAD_REOPEN_FAILED = 18  # the last one after which somebody still wrote to an old file
 HEAD_IS_ALONE = 17  # 1: master and worker are one process
 HEAD_RECORDS = 15  # records that the master has ever given out: those from here on, up to FIRST_LATE_PEER, are zero
 
@@ -93,6 +94,7 @@ WORKER_ACTIVE = 4  # client connections open now
 WORKER_ACCEPTED = 5  # client connections since its start
 WORKER_REQUESTS = 6  # requests answered since its start
 WORKER_WAITING = 7  # client connections idle between requests
+WORKER_REOPEN_FAILED = 10  # the last reopening of logs in which a file could not be opened
 WORKER_TURNS = 8  # turns of its loop, or anything else that moves while it is alive
 WORKER_READING = 9  # client connections of which a part of a request's head has come
 WORKER_ORDERS = 12  # written by the master: signals that it has sent there, so that others' can be told apart

@@ -111,3 +111,17 @@ def test_reopen_waits_for_a_worker_that_is_late(start, big):
         command.join(20)
     assert done[0].code == 0, done
     assert str(old) in {file.path for file in late.open_files()}
+
+
+def test_reopen_says_that_a_log_cannot_be_opened(start, big):
+    front = start(text("x", big).replace('"/" = {', '"/" = { access_log."apart/access.log" = "short",'))
+    ask(front.port, "/")
+    apart = front.directory / "apart"
+    apart.rename(front.directory / "elsewhere")
+    apart.write_text("in the way")
+    done = front.command("reopen")
+    assert done.code == 1
+    assert "a log could not be opened anew" in done.errors
+    front.error_logged(f'open() "{apart}/access.log" failed (20: Not a directory)')
+    apart.unlink()
+    assert front.command("reopen").code == 0
