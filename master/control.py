@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 
-from master.memory import Memory, NoMaster, open_memory_of
+from master.memory import Memory, NoMaster, OtherLayout, open_memory_of
 from master.pidfile import PidFileError, has_title_of_master, is_master, read_pid_file
 from master.start_log import StartLog
 from wproxy.shared import HEAD_ATTEMPTS, HEAD_BEGUN, HEAD_GENERATION, HEAD_OUTCOME, HEAD_REOPENED
@@ -32,8 +32,12 @@ class CannotControl(Exception):
 class Running:
     """A running master: its pid, its memory for reading, and a descriptor that becomes readable when it ends."""
 
-    def __init__(self, pid_path: str) -> None:
-        """Find the master; raises CannotControl with the reason."""
+    def __init__(self, pid_path: str, needs_memory: bool = True) -> None:
+        """Find the master; raises CannotControl with the reason.
+
+        needs_memory: False for who only signals it and watches it end, which goes with a master of any version.
+        """
+        self._memory: Memory | None = None
         try:
             self.pid = read_pid_file(pid_path)
             self._pidfd = os.pidfd_open(self.pid)
@@ -42,13 +46,28 @@ class Running:
         except ProcessLookupError:
             raise CannotControl(f'"{pid_path}" is stale: process {self.pid} does not exist') from None
         try:
-            self.memory: Memory = open_memory_of(self.pid)
+            self._memory = open_memory_of(self.pid)
+        except OtherLayout as error:
+            if needs_memory:
+                os.close(self._pidfd)
+                raise CannotControl(f"{error}: only stop, quit and upgrade know how to speak to it") from None
         except NoMaster as error:
             os.close(self._pidfd)
             raise CannotControl(f'"{pid_path}" is stale: {error}') from None
         except PermissionError:
             os.close(self._pidfd)
             raise CannotControl(f"no permission to control process {self.pid}: it belongs to another user") from None
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether its memory can be read."""
+        return self._memory is not None
+
+    @property
+    def memory(self) -> Memory:
+        """Its memory, for who has not said that it needs none."""
+        assert self._memory is not None
+        return self._memory
 
     def head(self, word: int) -> int:
         """A word of the master's head in the shared memory."""
@@ -80,7 +99,8 @@ class Running:
 
     def close(self) -> None:
         """Let go of the memory and of the process."""
-        self.memory.close()
+        if self._memory is not None:
+            self._memory.close()
         os.close(self._pidfd)
 
     def __enter__(self) -> Running:
@@ -96,13 +116,13 @@ class Running:
 def stop(pid_path: str) -> int:
     """Stop at once; returns when the master is gone."""
     try:
-        with Running(pid_path) as master:
+        with Running(pid_path, needs_memory=False) as master:
             master.send(signal.SIGTERM)
             if not master.ends_within(STOP_TIMEOUT):
-                return _fail(f"the master process {master.pid} did not stop within {STOP_TIMEOUT:.0f} seconds")
-            return _say("stopped")
+                return fail(f"the master process {master.pid} did not stop within {STOP_TIMEOUT:.0f} seconds")
+            return say("stopped")
     except CannotControl as error:
-        return _fail(str(error))
+        return fail(str(error))
     except KeyboardInterrupt:
         return 130
 
@@ -110,14 +130,14 @@ def stop(pid_path: str) -> int:
 def quit(pid_path: str) -> int:
     """Stop when every request is done; waits without limit. Ctrl-C ends the waiting, not the quitting."""
     try:
-        with Running(pid_path) as master:
+        with Running(pid_path, needs_memory=False) as master:
             master.send(signal.SIGQUIT)
             if not master.ends_within(0.5):
-                _say("waiting for open requests to finish; Ctrl-C leaves them to it")
+                say("waiting for open requests to finish; Ctrl-C leaves them to it")
                 master.ends_within(None)
-            return _say("stopped")
+            return say("stopped")
     except CannotControl as error:
-        return _fail(str(error))
+        return fail(str(error))
     except KeyboardInterrupt:
         return 130
 
@@ -130,12 +150,12 @@ def reload(pid_path: str) -> int:
             ours = master.head(HEAD_BEGUN) + 1
             master.send(signal.SIGHUP)
             if not master.reaches(HEAD_ATTEMPTS, ours, RELOAD_TIMEOUT):
-                return _fail(f"no outcome of the reload within {RELOAD_TIMEOUT:.0f} seconds")
+                return fail(f"no outcome of the reload within {RELOAD_TIMEOUT:.0f} seconds")
             if not master.head(HEAD_OUTCOME):
-                return _fail(master.memory.shared.message())
-            return _say(f"generation {master.head(HEAD_GENERATION)} serves")
+                return fail(master.memory.shared.message())
+            return say(f"generation {master.head(HEAD_GENERATION)} serves")
     except CannotControl as error:
-        return _fail(str(error))
+        return fail(str(error))
     except KeyboardInterrupt:
         return 130
 
@@ -147,10 +167,10 @@ def reopen(pid_path: str) -> int:
             before = master.head(HEAD_REOPENED)
             master.send(signal.SIGUSR1)
             if not master.reaches(HEAD_REOPENED, before + 1, REOPEN_TIMEOUT):
-                return _fail(f"the logs were not reopened within {REOPEN_TIMEOUT:.0f} seconds")
-            return _say("logs reopened")
+                return fail(f"the logs were not reopened within {REOPEN_TIMEOUT:.0f} seconds")
+            return say("logs reopened")
     except CannotControl as error:
-        return _fail(str(error))
+        return fail(str(error))
     except KeyboardInterrupt:
         return 130
 
@@ -195,13 +215,15 @@ def signal_master(word: str, pid_path: str, log: StartLog) -> int:
     return 0
 
 
-def _say(text: str) -> int:
+def say(text: str) -> int:
+    """What came of a command; returns its exit code."""
     sys.stdout.write(f"wproxy: {text}\n")
     sys.stdout.flush()
     return 0
 
 
-def _fail(text: str) -> int:
+def fail(text: str) -> int:
+    """Why nothing came of it, a line for each reason; returns the exit code."""
     for line in text.splitlines():
         sys.stderr.write(f"wproxy: [error] {line}\n")
     return 1

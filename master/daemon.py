@@ -18,12 +18,17 @@ SERVES = b"serves"
 
 
 class StartReport:
-    """How the start ended, told once: through the pipe to the process that waits, or in the foreground in the start log."""
+    """How the start ended, told once: through the pipe to the process that waits, or without one in the start log.
 
-    def __init__(self, log: StartLog, fileno: int = -1) -> None:
+    is_foreground: standard error stays what it is, and belongs to whoever started us.
+    """
+
+    def __init__(self, log: StartLog, fileno: int = -1, is_foreground: bool | None = None) -> None:
+        """fileno: of the pipe; is_foreground: by default whether there is none."""
         self._log = log
         self._fileno = fileno
-        self.is_foreground = fileno < 0
+        self._has_pipe = fileno >= 0
+        self.is_foreground = not self._has_pipe if is_foreground is None else is_foreground
 
     def serves(self) -> None:
         """Tell that the first generation serves."""
@@ -32,10 +37,10 @@ class StartReport:
 
     def failed(self, text: str) -> None:
         """Tell the reasons, one a line."""
-        if self.is_foreground:
-            self._log.tell("emerg", text)
-        else:
+        if self._has_pipe:
             self._tell(text.encode("utf-8", "replace"))
+        else:
+            self._log.tell("emerg", text)
         self.close()
 
     def close(self) -> None:

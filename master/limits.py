@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import resource
-import time
 from collections.abc import Callable
 
+from master.environment import confine_environment
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError, Problem
 from wproxy.error_log import ErrorLog
@@ -21,11 +21,7 @@ _PR_SET_DUMPABLE = 4
 
 def take_limits(configuration: Configuration, log: ErrorLog) -> None:
     """Environment, niceness and limits of resources: what root may raise and others may not."""
-    for name, value in configuration.env:
-        if value is not None:
-            os.environ[name] = value
-            if name == "TZ":
-                time.tzset()
+    confine_environment(configuration.env)
     if configuration.worker_priority is not None:
         niceness = configuration.worker_priority
         _try(log, f"setpriority({niceness})", lambda: os.setpriority(os.PRIO_PROCESS, 0, niceness))

@@ -7,6 +7,9 @@ in `wproxy.shared`.
 
 The operator's commands find it as /proc/PID/fd/N -> "/memfd:wproxy (deleted)", so no name in the file system has to
 be agreed upon, created or cleaned up.
+
+An upgrade of the program hands the descriptor to the new master, which goes on with what is in the memory if it has the
+same layout, and begins with an empty one of its own otherwise. Then two masters have it, each with a head of its own.
 """
 
 from __future__ import annotations
@@ -14,8 +17,24 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import struct
 
-from wproxy.shared import HEAD_MAGIC, HEAD_MASTER_PID, MAGIC, TOTAL_BYTES, SharedWords
+from wproxy.shared import (
+    FAMILY_BITS,
+    HEAD_ACCEPTED,
+    HEAD_CONNECTIONS,
+    HEAD_GENERATION,
+    HEAD_MAGIC,
+    HEAD_MASTER_PID,
+    HEAD_RECORDS,
+    HEAD_REQUESTS,
+    HEAD_SLOTS,
+    HEAD_WORDS,
+    MAGIC,
+    MASTERS,
+    TOTAL_BYTES,
+    SharedWords,
+)
 
 MEMFD_NAME = "wproxy"
 
@@ -24,12 +43,20 @@ class NoMaster(Exception):
     """The process is gone, or is no master of wproxy's."""
 
 
+class OtherLayout(NoMaster):
+    """It is a master of wproxy's, of a version whose memory we cannot read."""
+
+
 class Memory:
     """The mapped memory by its descriptor, which it owns. `shared` are the words in it."""
 
     def __init__(self, fileno: int, *, writable: bool = True) -> None:
-        """Map a descriptor of TOTAL_BYTES bytes; raises OSError or ValueError."""
+        """Map a descriptor of TOTAL_BYTES bytes; raises OSError or ValueError.
+
+        is_inherited: whether it has been another master's before.
+        """
         self.fileno = fileno
+        self.is_inherited = False
         access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
         self._mapping = mmap.mmap(fileno, TOTAL_BYTES, access=access)
         self._bytes = memoryview(self._mapping)
@@ -59,17 +86,60 @@ def create_memory() -> Memory:
     fcntl.fcntl(fileno, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
     memory = Memory(fileno)
     memory.shared.set_head(HEAD_MASTER_PID, os.getpid())
-    memory.shared.set_head(HEAD_MAGIC, MAGIC)  # last: who sees it finds the rest in place
+    memory.shared.words[HEAD_MAGIC] = MAGIC  # last: who sees it finds the rest in place
     return memory
 
 
-def open_memory_of(pid: int) -> Memory:
-    """Map the memory of a running master for reading.
+# What a head keeps when another master takes it, and the words that the first head has for both.
+_KEPT = {HEAD_CONNECTIONS, HEAD_REQUESTS, HEAD_ACCEPTED}
+_COMMON = {HEAD_MAGIC, HEAD_SLOTS, HEAD_RECORDS}
 
-    Raises NoMaster when the process is gone, is none of wproxy's masters or is one with another layout, and
-    PermissionError when it belongs to somebody else and we are not root.
+
+def adopt_memory(fileno: int, predecessor: int) -> Memory:
+    """Go on with the memory of the master that has started us, in the head that it does not have.
+
+    Takes over the descriptor. Raises OtherLayout, OSError or ValueError, with the descriptor closed.
+    """
+    try:
+        if os.fstat(fileno).st_size != TOTAL_BYTES or os.pread(fileno, 8, HEAD_MAGIC * 8) != struct.pack("=Q", MAGIC):
+            raise OtherLayout("the shared memory of the old master has another layout")
+        memory = Memory(fileno)
+    except BaseException:
+        _close(fileno)
+        raise
+    shared = memory.shared
+    os.set_inheritable(fileno, False)
+    memory.is_inherited = True
+    masters = shared.masters()
+    if predecessor not in masters:
+        memory.close()
+        raise OtherLayout(f"the shared memory is not that of process {predecessor}")
+    shared.master = 1 - masters.index(predecessor)
+    generation = max(shared.words[master * HEAD_WORDS + HEAD_GENERATION] for master in range(MASTERS))
+    kept = _KEPT if shared.master else _KEPT | _COMMON
+    for word in range(HEAD_WORDS):
+        if word not in kept:
+            shared.set_head(word, 0)
+    shared.set_head(HEAD_GENERATION, generation)  # numbers go on, so that no two in the memory are alike
+    shared.set_head(HEAD_MASTER_PID, os.getpid())
+    return memory
+
+
+def _close(fileno: int) -> None:
+    try:
+        os.close(fileno)
+    except OSError:  # whoever named it to us was wrong
+        pass
+
+
+def open_memory_of(pid: int) -> Memory:
+    """Map the memory of a running master for reading, with its head as the one that is read.
+
+    Raises NoMaster when the process is gone or is none of wproxy's masters, OtherLayout when it is one of a version that
+    lays out its memory otherwise, and PermissionError when it belongs to somebody else and we are not root.
     """
     directory = f"/proc/{pid}/fd"
+    is_other = False
     try:
         names = os.listdir(directory)
     except (FileNotFoundError, ProcessLookupError):
@@ -79,13 +149,29 @@ def open_memory_of(pid: int) -> Memory:
         try:
             if os.readlink(path).split(" ")[0] != f"/memfd:{MEMFD_NAME}":
                 continue
-            memory = Memory(os.open(path, os.O_RDONLY | os.O_CLOEXEC), writable=False)
+            fileno = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except (FileNotFoundError, ProcessLookupError):  # closed, or ended, while we looked
             continue
-        except ValueError:  # smaller than our layout: another version's
-            continue
-        # Workers have the memory open as well; only one process is the master it names.
-        if memory.shared.head(HEAD_MAGIC) == MAGIC and memory.shared.head(HEAD_MASTER_PID) == pid:
+        # Workers have the memory open as well; only one process is the master that a head names.
+        magic, masters = _stable_words(fileno)
+        if pid not in masters or magic >> FAMILY_BITS != MAGIC >> FAMILY_BITS:
+            os.close(fileno)
+        elif magic == MAGIC and os.fstat(fileno).st_size >= TOTAL_BYTES:
+            memory = Memory(fileno, writable=False)
+            memory.shared.master = masters.index(pid)
             return memory
-        memory.close()
+        else:
+            os.close(fileno)
+            is_other = True
+    if is_other:
+        raise OtherLayout(f"process {pid} is a master of another version of wproxy")
     raise NoMaster(f"process {pid} is not a wproxy master")
+
+
+def _stable_words(fileno: int) -> tuple[int, list[int]]:
+    """What every layout has in the same place: the magic number, and the masters that the heads name."""
+    data = os.pread(fileno, MASTERS * HEAD_WORDS * 8, 0)
+    words = memoryview(data[: len(data) // 8 * 8]).cast("Q")
+    if len(words) < MASTERS * HEAD_WORDS:
+        return 0, []
+    return words[HEAD_MAGIC], [words[master * HEAD_WORDS + HEAD_MASTER_PID] for master in range(MASTERS)]

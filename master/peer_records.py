@@ -6,7 +6,8 @@ given out again; "nobody" includes old workers that still finish their requests,
 against a stranger.
 
 Each record says whose it is, by a digest of that name: a master that takes over the memory from another one (an upgrade
-of the program) finds the records of its peers again.
+of the program) finds the records of its peers again. While both live, records belong to the younger one: the older gives
+none out and frees none (`give_over`), and looks at all of them anew if it is left alone again (`take_over`).
 
 Record 0 belongs to no peer: it is what a `Peer` has that was never given one.
 """
@@ -41,12 +42,28 @@ class PeerRecords:
         self._records: dict[Key, int] = {}
         self._held: dict[Hashable, frozenset[Key]] = {}
         self._inherited: dict[Identity, int] = {}
-        for record in range(1, shared.head(HEAD_RECORDS)):
+        self._free: list[int] = []
+        self._are_ours = True
+        self._are_shared = False
+        self.take_over()
+        self._are_shared = bool(self._inherited)
+
+    def give_over(self) -> None:
+        """From now on another master gives out records; we keep those that we have given out, and free none."""
+        self._are_ours = False
+
+    def take_over(self) -> None:
+        """From now on we give out records; those of other masters are kept until `forget_inherited`."""
+        self._are_ours = True
+        self._are_shared = True
+        known = set(self._records.values())
+        self._inherited = {}
+        for record in range(1, self._shared.words[HEAD_RECORDS]):
             identity = self._identity(record)
-            if identity != NOBODY:
+            if identity != NOBODY and record not in known:
                 self._inherited[identity] = record
         # Ascending, so it is a heap: the lowest is given out first.
-        self._free = sorted(set(range(1, FIRST_LATE_PEER)).difference(self._inherited.values()))
+        self._free = sorted(set(range(1, FIRST_LATE_PEER)).difference(self._inherited.values(), known))
 
     def hold(self, holder: Hashable, keys: Iterable[Key]) -> dict[Key, int]:
         """A record for each key, the old one where there is one; raises ConfigurationError when too few are left."""
@@ -67,11 +84,16 @@ class PeerRecords:
         """This generation has ended, or never began: free what no other one holds."""
         abandoned = self._held.pop(holder, frozenset())
         for key in abandoned.difference(*self._held.values()):
-            self._clear(self._records.pop(key))
+            record = self._records.pop(key)
+            if self._are_shared:  # perhaps another master's workers have it, too
+                self._inherited[identity_of(key)] = record
+            elif self._are_ours:
+                self._clear(record)
 
     def forget_inherited(self) -> None:
         """The master before us and its workers have ended: free what was theirs and is not ours."""
-        while self._inherited:
+        self._are_shared = False
+        while self._are_ours and self._inherited:
             self._clear(self._inherited.popitem()[1])
 
     def _identity(self, record: int) -> Identity:
@@ -82,8 +104,8 @@ class PeerRecords:
         """Write into a record whose it is."""
         offset = self._shared.peer_offset(record) + PEER_IDENTITY
         self._shared.words[offset], self._shared.words[offset + 1] = identity
-        if self._shared.head(HEAD_RECORDS) <= record:
-            self._shared.set_head(HEAD_RECORDS, record + 1)
+        if self._shared.words[HEAD_RECORDS] <= record:
+            self._shared.words[HEAD_RECORDS] = record + 1
 
     def _clear(self, record: int) -> None:
         """Zero a record that no worker has any more, and its rows, and give it back."""

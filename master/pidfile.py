@@ -49,6 +49,15 @@ def read_pid_file(path: str) -> int:
     return int(number)
 
 
+def rename_pid_file(path: str, to: str) -> None:
+    """Give it another name, over whatever has that name; raises ConfigurationError with nginx's words."""
+    try:
+        os.replace(path, to)
+    except OSError as error:
+        text = f"rename() {path} to {to} failed before executing new binary process ({error.errno}: {error.strerror})"
+        raise ConfigurationError(Problem(text)) from None
+
+
 def remove_pid_file(path: str, pid: int) -> None:
     """Remove it if it is still ours. Never raises: it happens on the way out."""
     try:

@@ -9,7 +9,8 @@ What they ask of the master:
 
     TERM INT    stop at once, requests cut          HUP     load the configuration again
     QUIT        stop when the last request is done  USR1    reopen the logs
-    CHLD        a worker ended                      USR2 WINCH    kept for the binary upgrade, ignored until then
+    CHLD        a child ended                       USR2    start a new binary beside us
+    WINCH       send the workers away, keep the sockets
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ CONSEQUENCE = {
     signal.SIGQUIT: ", shutting down",
     signal.SIGHUP: ", reconfiguring",
     signal.SIGUSR1: ", reopening logs",
-    signal.SIGUSR2: ", ignoring",
-    signal.SIGWINCH: ", ignoring",
+    signal.SIGUSR2: ", changing binary",
+    signal.SIGWINCH: ", stop accepting connections",
 }
+IGNORING = ", ignoring"
 
 
 class Arrival(NamedTuple):
@@ -47,9 +49,14 @@ class Arrival(NamedTuple):
     signal: signal.Signals
     sender: int
 
-    def __str__(self) -> str:
+    def describe(self, consequence: str | None = None) -> str:
+        """nginx's line about it; consequence: other words than those for what usually follows."""
         sender = f" received from {self.sender}" if self.sender else " received"
-        return f"signal {self.signal.value} ({self.signal.name}){sender}{CONSEQUENCE.get(self.signal, '')}"
+        follows = CONSEQUENCE.get(self.signal, "") if consequence is None else consequence
+        return f"signal {self.signal.value} ({self.signal.name}){sender}{follows}"
+
+    def __str__(self) -> str:
+        return self.describe()
 
 
 def block_signals() -> None:

@@ -11,6 +11,16 @@ fail but take half of the connections. Hence the first socket of an address is b
 which fails where anybody listens already, and gets the flag only then; the others join it.
 
 A unix socket has one queue that all workers share, and a name in the file system, which is removed when we stop.
+
+Sockets may be inherited (`adopt`): from an old master, or from a service manager. They are used where their address is
+configured and closed where it is not. While another master has the same sockets,
+
+  * a group that we made larger gets new connections only in the sockets that both have, or those in the queues of ours
+    would be lost if we left first (a roll-back);
+  * files of unix sockets stay.
+
+Both are made good by `be_alone`. A service manager's socket may belong to another user, whose group we cannot join: then
+all workers share it.
 """
 
 from __future__ import annotations
@@ -23,14 +33,17 @@ import time
 from collections.abc import Iterable, Sequence
 
 from master import reuseport, socket_options
+from master.inheritance import open_inherited
 from wproxy.address import Address
 from wproxy.assignment import ListeningSocket
-from wproxy.config.model import Listener
+from wproxy.config.model import PRIVATE, Listener
 from wproxy.config.tree import ConfigurationError, Position, Problem
 from wproxy.directives.listen import SocketOptions
 
-BIND_ATTEMPTS = 5
-BIND_PAUSE = 0.5  # seconds (nginx: ngx_open_listening_sockets)
+# As long as nginx tries, which looks five times in half seconds (nginx: ngx_open_listening_sockets): after a master was killed
+# its workers let go of the ports in a moment, and a successor need not wait longer than that.
+BIND_ATTEMPTS = 50
+BIND_PAUSE = 0.05  # seconds
 
 
 class ListeningSockets:
@@ -40,27 +53,89 @@ class ListeningSockets:
         self._sockets: dict[Address, list[socket.socket]] = {}
         self._files: dict[Address, tuple[int, int]] = {}  # unix: device and inode, to know our own file again
         self._fresh: list[tuple[Address, socket.socket]] = []  # opened since the last commit, oldest first
+        self._inherited: dict[Address, int] = {}  # how many we were given; of those at the front
+        self._names: dict[Address, str] = {}  # under which names they were given
+        self.owns_files = True  # whether those that we were given are ours to remove
+        self.has_company = False  # whether another master has sockets of ours
+        self._company: dict[Address, int] = {}  # how many of each address it has, from the first on
+        self._left_files: dict[Address, tuple[int, int]] = {}  # to be removed when it is gone
 
-    def bind(self, listeners: Iterable[Listener], workers: int) -> None:
-        """Open what is missing for so many workers, all or nothing.
+    def adopt(self, inherited: Iterable[tuple[int, str]], owns_files: bool = False) -> list[tuple[str, str]]:
+        """Take over listening sockets by descriptor, with the names that they were given.
+
+        owns_files: whether the files of unix sockets are ours, too, and not those of a service manager who keeps them.
+        Returns what there is to tell about them, as (level, text).
+        """
+        told = []
+        for fileno, name in inherited:
+            try:
+                address, one = open_inherited(fileno)
+            except ValueError as error:
+                told.append(("crit", str(error)))
+                continue
+            if address.is_unix:
+                self.owns_files = owns_files
+                found = _file_of(address.host)
+                if found and owns_files:
+                    self._files[address] = found
+            self._sockets.setdefault(address, []).append(one)
+            self._names[address] = name
+            told.append(("info", f"inherited socket #{fileno}{f' ({name})' if name else ''} listens on {address}"))
+        self._inherited = {address: len(held) for address, held in self._sockets.items()}
+        return told
+
+    def filenos(self) -> list[int]:
+        """The descriptors of all sockets, those of one address in their order."""
+        return [one.fileno() for held in self._sockets.values() for one in held]
+
+    def keep_company(self) -> None:
+        """Another master has the sockets that we have now, as long as it lives."""
+        self.has_company = True
+        self._company = {address: len(held) for address, held in self._sockets.items()}
+
+    def be_alone(self) -> None:
+        """The other master is gone: what was put off for its sake is done."""
+        self.has_company = False
+        self._company = {}
+        for address in self._sockets:
+            self._open_or_confine(address)
+        while self._left_files:
+            address, file = self._left_files.popitem()
+            if address not in self._sockets:
+                _remove_file(address.host, file)
+
+    def unconfigured(self, listeners: Iterable[Listener]) -> list[str]:
+        """Those of the inherited sockets that none of these listeners wants, by name and address."""
+        wanted = {listener.address for listener in listeners}
+        return [
+            f'"{self._names[address]}" on {address}' if self._names[address] else str(address)
+            for address in self._inherited
+            if address in self._sockets and address not in wanted
+        ]
+
+    def bind(self, listeners: Iterable[Listener], workers: int) -> list[Problem]:
+        """Open what is missing for so many workers, all or nothing; what is wrong with optional ones, which may be missing.
 
         Raises ConfigurationError with every address that cannot be had; what was open before is untouched.
         """
         problems: list[Problem] = []
+        missing: list[Problem] = []
         # Wildcards first: an address of the same port may join them, they may not come later (see `_overlaps`).
         for listener in sorted(listeners, key=lambda listener: not _is_wildcard(listener.address)):
             try:
                 self._open_missing(listener, 1 if listener.address.is_unix else workers)
             except OSError as error:
-                problems.append(_problem(error, listener.address, listener.position))
+                place = missing if listener.is_optional else problems
+                place.append(_problem(error, listener.address, listener.position))
         if problems:
             self.roll_back()
             raise ConfigurationError(*problems)
+        return missing
 
     def commit(self, listeners: Iterable[Listener]) -> None:
         """What was bound stays; addresses that are not among these are closed; changed options take effect."""
         self._fresh.clear()
-        wanted = {listener.address: listener for listener in listeners}
+        wanted = {listener.address: listener for listener in listeners if listener.address in self._sockets}
         for address in self._sockets.keys() - wanted.keys():
             self._close(address)
         for address, listener in wanted.items():
@@ -68,8 +143,7 @@ class ListeningSockets:
                 if not address.is_unix:
                     socket_options.apply(one, listener.options)
                 one.listen(listener.options.backlog)
-            if not address.is_unix:
-                reuseport.release(self._sockets[address][0])
+            self._open_or_confine(address)
 
     def roll_back(self) -> None:
         """Close what was bound since the last commit, the youngest first: the kernel moves the last into a gap."""
@@ -80,13 +154,13 @@ class ListeningSockets:
             one.close()
         for address in touched:
             if self._sockets[address]:
-                reuseport.release(self._sockets[address][0])
+                self._open_or_confine(address)
             else:
                 self._close(address)
 
     def of(self, listeners: Iterable[Listener]) -> tuple[tuple[Listener, tuple[socket.socket, ...]], ...]:
         """The sockets that serve each of these listeners now."""
-        return tuple((listener, tuple(self._sockets[listener.address])) for listener in listeners)
+        return tuple((listener, tuple(self._sockets.get(listener.address, ()))) for listener in listeners)
 
     def close(self) -> None:
         """Close everything and remove the files of unix sockets."""
@@ -109,6 +183,7 @@ class ListeningSockets:
                     one.close()
         self._sockets.clear()
         self._files.clear()
+        self._left_files.clear()
         self._fresh.clear()
 
     def _open_missing(self, listener: Listener, count: int) -> None:
@@ -117,33 +192,50 @@ class ListeningSockets:
         served = len(self._sockets.get(address, ()))
         for number in range(served, count):
             if address.is_unix:
-                one = _listen_unix(address.host, listener.options.backlog)
+                one = _listen_unix(address.host, listener.options.backlog, listener.mode)
                 found = os.stat(address.host)
                 self._files[address] = (found.st_dev, found.st_ino)
             else:
                 joins = number > 0 or any(_overlaps(address, held) for held in self._sockets)
+                if number and number == self._inherited.get(address) and not _may_be_joined(self._sockets[address][0]):
+                    return
                 one = _listen_tcp(address, listener.options, joins)
             self._sockets.setdefault(address, []).append(one)
             self._fresh.append((address, one))
             # A group of one is no group yet and takes no filter: the first addition is confined a moment late.
             if served and number == served:
-                reuseport.confine(self._sockets[address][0], served)
+                reuseport.confine(self._sockets[address][0], min(served, self._company.get(address, served)))
+
+    def _open_or_confine(self, address: Address) -> None:
+        """New connections go to all sockets of the address, or to those that another master has, too."""
+        if address.is_unix:
+            return
+        held = self._sockets[address]
+        shared = self._company.get(address, 0)
+        if 0 < shared < len(held):
+            reuseport.confine(held[0], shared)
+        else:
+            reuseport.release(held[0])
 
     def _close(self, address: Address) -> None:
         for one in self._sockets.pop(address):
             one.close()
         file = self._files.pop(address, None)
-        if file is not None:
+        if file is None:
+            return
+        if self.has_company:
+            self._left_files[address] = file
+        else:
             _remove_file(address.host, file)
 
     def __repr__(self) -> str:
         return f"<sockets {', '.join(f'{address}x{len(held)}' for address, held in self._sockets.items())}>"
 
 
-def bind_patiently(sockets: ListeningSockets, listeners: Sequence[Listener], workers: int) -> None:
+def bind_patiently(sockets: ListeningSockets, listeners: Sequence[Listener], workers: int) -> list[Problem]:
     """Bind, several times where an address is in use: it may be a predecessor's that just ends.
 
-    For the start only: it blocks, two seconds at most. Raises ConfigurationError.
+    For the start only: it blocks, two and a half seconds at most. Raises ConfigurationError.
     """
     for _ in range(BIND_ATTEMPTS - 1):
         try:
@@ -189,12 +281,12 @@ def _try_to_bind(listener: Listener) -> None:
 
 
 def share(sockets: Iterable[tuple[Listener, Sequence[socket.socket]]], index: int, workers: int) -> tuple[ListeningSocket, ...]:
-    """What worker `index` of so many serves: socket i belongs to worker i mod n, a unix socket to all."""
+    """What worker `index` of so many serves: socket i belongs to worker i mod n, a unix socket and a single one to all."""
     return tuple(
         ListeningSocket(listener, one.fileno())
         for listener, held in sockets
         for number, one in enumerate(held)
-        if listener.address.is_unix or number % workers == index
+        if listener.address.is_unix or len(held) == 1 or number % workers == index
     )
 
 
@@ -215,18 +307,20 @@ def _listen_tcp(address: Address, options: SocketOptions, joins: bool) -> socket
     return one
 
 
-def _listen_unix(path: str, backlog: int) -> socket.socket:
-    """A new listening unix socket, open to everybody as nginx's; raises OSError.
+def _listen_unix(path: str, backlog: int, mode: int) -> socket.socket:
+    """A new listening unix socket whose file has this mode; raises OSError.
 
-    A file that nobody listens on is replaced.
+    A file that nobody listens on is replaced. The directory is made for a socket of our own, which nobody else has a use for.
     """
+    if mode == PRIVATE:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
     one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         one.setblocking(False)
         if _is_stale(path):
             os.unlink(path)
         one.bind(path)
-        os.chmod(path, 0o666)
+        os.chmod(path, mode)
         one.listen(backlog)
     except BaseException:
         one.close()
@@ -260,6 +354,23 @@ def _remove_file(path: str, file: tuple[int, int]) -> None:
             os.unlink(path)
     except OSError:
         pass
+
+
+def _file_of(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _may_be_joined(one: socket.socket) -> bool:
+    """Whether others may share its address; the flag may still be set when it listens, but its owner cannot be changed."""
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except OSError:
+        return False
+    return os.fstat(one.fileno()).st_uid == os.geteuid()
 
 
 def _is_wildcard(address: Address) -> bool:

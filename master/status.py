@@ -15,7 +15,9 @@ from wproxy.shared import (
     HEAD_ACCEPTED,
     HEAD_ATTEMPTS,
     HEAD_GENERATION,
+    HEAD_NEW_BINARY,
     HEAD_OUTCOME,
+    HEAD_PREDECESSOR,
     HEAD_RELOADED,
     HEAD_REQUESTS,
     HEAD_STARTED,
@@ -23,6 +25,7 @@ from wproxy.shared import (
     WORKER_ACCEPTED,
     WORKER_ACTIVE,
     WORKER_GENERATION,
+    WORKER_MASTER,
     WORKER_PID,
     WORKER_REQUESTS,
     WORKER_STARTED,
@@ -37,9 +40,10 @@ CPU_INTERVAL = 0.15  # seconds over which the use of the CPU is measured
 
 @dataclass(slots=True)
 class WorkerStatus:
-    """One worker. uptime: seconds; rss: bytes; cpu: percent of one core; active, waiting: client connections."""
+    """One worker of that master. uptime: seconds; rss: bytes; cpu: percent of a core; active, waiting: client connections."""
 
     pid: int
+    master: int
     generation: int
     state: str
     uptime: int
@@ -56,11 +60,13 @@ class Status:
     """A master and its workers. Times are unix seconds; accepted and requests count workers that are gone, too.
 
     configuration_changed: whether the file was written after the generation that serves was loaded; None: not known.
+    other_master: the one that an upgrade has put beside it, 0 when there is none; its workers are among the workers.
     last_reload: "" before the first, else its message; rss and cpu are sums over master and workers.
     """
 
     version: str
     pid: int
+    other_master: int
     started: int
     uptime: int
     generation: int
@@ -102,6 +108,7 @@ def read_status(pid: int, shared: SharedWords, configuration_file: str = "") -> 
     workers = [
         WorkerStatus(
             pid=worker,
+            master=slot.get(WORKER_MASTER),
             generation=slot.get(WORKER_GENERATION),
             state=_state_name(slot.get(WORKER_STATE)),
             uptime=max(0, now - slot.get(WORKER_STARTED)),
@@ -119,6 +126,7 @@ def read_status(pid: int, shared: SharedWords, configuration_file: str = "") -> 
     return Status(
         version=VERSION,
         pid=pid,
+        other_master=shared.head(HEAD_NEW_BINARY) or shared.head(HEAD_PREDECESSOR),
         started=shared.head(HEAD_STARTED),
         uptime=max(0, now - shared.head(HEAD_STARTED)),
         generation=shared.head(HEAD_GENERATION),
@@ -130,8 +138,8 @@ def read_status(pid: int, shared: SharedWords, configuration_file: str = "") -> 
         rss=sum(rss for rss, _ in use.values()),
         cpu=round(sum(cpu for _, cpu in use.values()), 1),
         active=sum(worker.active for worker in workers),
-        accepted=shared.head(HEAD_ACCEPTED) + sum(worker.accepted for worker in workers),
-        requests=shared.head(HEAD_REQUESTS) + sum(worker.requests for worker in workers),
+        accepted=shared.total(HEAD_ACCEPTED) + sum(worker.accepted for worker in workers),
+        requests=shared.total(HEAD_REQUESTS) + sum(worker.requests for worker in workers),
         workers=workers,
     )
 
@@ -166,6 +174,8 @@ def as_table(found: Status) -> str:
     if found.configuration:
         changed = " (changed since it was loaded)" if found.configuration_changed else ""
         lines.append(f"configuration {found.configuration}{changed}")
+    if found.other_master:
+        lines.append(f"an upgrade is under way: the master process {found.other_master} runs beside it")
     if found.last_reload and not found.last_reload_serves:
         lines += ["last reload failed:"] + [f"  {line}" for line in found.last_reload.splitlines()]
     rows = [("WORKER", "GEN", "STATE", "UPTIME", "RSS", "CPU", "ACTIVE", "REQUESTS")]

@@ -9,6 +9,8 @@ A start and a reload are one transaction:
     wait       turn after turn, until every new worker says SERVING; meanwhile old workers are watched as ever
     commit     publish the generation, close what is no longer configured, tell the old workers to finish
     abandon    or: a new worker died, or time is up: end the new ones, close what is new; the old ones never noticed
+
+The upgrade of the program, with a second master beside this one, is in `master.upgrade`.
 """
 
 from __future__ import annotations
@@ -25,16 +27,21 @@ from collections.abc import Callable, Iterable
 
 import setproctitle
 
+from master.command_line import own_command
 from master.daemon import StartReport, daemonise, wait_for_start
 from master.generation import Generation, Work, worker_count
+from master.inheritance import Inheritance, take_inheritance
 from master.limits import process_warnings, refuse_missing_directory
 from master.log import open_error_log, provide_logs, reopen_error_log
-from master.memory import create_memory
+from master.memory import Memory, OtherLayout, adopt_memory, create_memory
+from master.notify import Notifier
 from master.peer_records import PeerRecords, assign_records
 from master.pidfile import refuse_second_master, remove_pid_file, write_pid_file
-from master.signals import Arrival, block_signals, take_signal
+from master.signals import IGNORING, Arrival, block_signals, take_signal
 from master.sockets import ListeningSockets, bind_patiently
 from master.start_log import StartLog
+from master.state_files import provide_state_directories
+from master.upgrade import Upgrade
 from master.user import worker_identity
 from master.watchdog import Watchdog, limit_of
 from master.workers import Worker, Workers, describe_end
@@ -49,6 +56,7 @@ from wproxy.shared import (
     HEAD_RELOADED,
     HEAD_REOPENED,
     HEAD_STARTED,
+    HEAD_STOPPING,
     MAX_WORKERS,
 )
 
@@ -56,9 +64,12 @@ Load = Callable[[], Configuration]
 
 READY_TIMEOUT = 10.0  # seconds for a new generation until all its workers serve
 READY_INTERVAL = 0.01  # seconds between two looks at a new generation
-STOP_TIMEOUT = 3.0  # seconds from TERM to KILL
+# Seconds from one TERM to the next; after the last follows KILL, 3.15 seconds after the first (nginx: ngx_master_process_cycle).
+STOP_PACE = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+STOP_TIMEOUT = sum(STOP_PACE)
 SHORT_LIFE = 1.0  # seconds: who dies younger probably dies at once again
 RESPAWN_DELAYS = (0.1, 5.0)  # seconds, first and longest: doubled from one short life to the next
+FATAL_CODE = 2  # of a worker that says that no successor would fare better
 IDLE = 60.0  # seconds: the longest wait for a signal
 
 
@@ -82,6 +93,12 @@ def supervise(
     """
     sockets = ListeningSockets()
     log = log or StartLog()
+    parent = os.getppid()
+    inheritance = take_inheritance(os.environ, os.getpid(), parent)
+    inheritance.complaints += sockets.adopt(inheritance.sockets, inheritance.owns_files)
+    if inheritance.is_upgrade:
+        sockets.keep_company()
+    log_inheritance(inheritance, log.tell)
     try:
         configuration = configuration or load()
         log.tell_all("warn", (*configuration.warnings, *process_warnings(configuration)))
@@ -89,7 +106,7 @@ def supervise(
         if configuration.pid:
             refuse_second_master(configuration.path(configuration.pid))
         # Before the background, because an address in use is the usual mistake, and retried while nobody waits for us.
-        bind_patiently(sockets, configuration.listeners, worker_count(configuration))
+        bind_patiently(sockets, configuration.all_listeners, worker_count(configuration))
     except ConfigurationError as error:
         log.tell_all("emerg", error.problems)
         if configuration:
@@ -97,16 +114,17 @@ def supervise(
         return 1
     except KeyboardInterrupt:
         return 130
-    report = StartReport(log)
-    if not (foreground if foreground is not None else not configuration.daemon):
+    report = StartReport(log, inheritance.report, inheritance.is_foreground if inheritance.is_upgrade else None)
+    if not inheritance.counts_as_daemon and not (foreground if foreground is not None else not configuration.daemon):
         pid, pipe = daemonise()
         if pid:
             sockets.keep_only(())
             return wait_for_start(pid, pipe, log)
         report = StartReport(log, pipe)
+        parent = os.getppid()
     setproctitle.setproctitle(f"{log.identity.name}: master process {' '.join(sys.argv)}")
     try:
-        master = Master(load, work, sockets, report, log)
+        master = Master(load, work, sockets, report, log, inheritance, parent)
     except OSError as error:  # no memory, no descriptors
         report.failed(f"the master cannot start: {error}")
         sockets.close()
@@ -139,15 +157,36 @@ def tell_configured_logs(configuration: Configuration, log: StartLog, error: Con
     configured.close()
 
 
+def log_inheritance(inheritance: Inheritance, write: Callable[[str, str], None]) -> None:
+    """Tell what there is to tell about it, each as (level, text)."""
+    for level, text in inheritance.complaints:
+        write(level, text)
+
+
 class Master:
     """The loop and what it holds.
 
     current: the generation that serves; pending: the one being tried.
     stopping: "", or the way we stop, "quit" or "stop".
+    is_not_accepting: the workers were sent away by WINCH.
+    parent: who was our parent when we started.
     """
 
-    def __init__(self, load: Load, work: Work, sockets: ListeningSockets, report: StartReport, log: StartLog) -> None:
+    def __init__(
+        self,
+        load: Load,
+        work: Work,
+        sockets: ListeningSockets,
+        report: StartReport,
+        log: StartLog,
+        inheritance: Inheritance,
+        parent: int,
+    ) -> None:
         self.load = load
+        self.inheritance = inheritance
+        self.parent = parent
+        self.command = own_command()
+        self.notifier = Notifier(os.environ.get("NOTIFY_SOCKET", ""))
         self.start_log = log
         self.sockets = sockets
         self.report = report
@@ -159,12 +198,35 @@ class Master:
         self.reload_wanted = False
         self.respawns: list[tuple[float, Generation, int]] = []  # when, and whom
         self.error_log = open_error_log([("stderr", "error")])  # until the configuration's own is open
-        self.memory = create_memory()
+        self.memory_loss = ""  # why we have not gone on with the memory of our predecessor
+        self.memory = self.find_memory()
         self.shared = self.memory.shared
         self.records = PeerRecords(self.shared)
         self.lifeline_read, self.lifeline_write = os.pipe()
         self.watchdog = Watchdog()
-        self.workers = Workers(self.memory, work, self.lifeline_read, self.leave_master, log.identity)
+        self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.workers = Workers(
+            self.memory,
+            work,
+            self.lifeline_read,
+            self.leave_master,
+            log.identity,
+            heeds_winch=self.may_stop_accepting,
+            bell=self.bell,
+        )
+        self.is_not_accepting = False
+        self.next_term = math.inf  # monotonic seconds
+        self.terms = iter(STOP_PACE)
+        self.upgrade = Upgrade(self)
+
+    def find_memory(self) -> Memory:
+        """Our predecessor's, where it has one that we understand, else a new one; raises OSError."""
+        if self.inheritance.memory >= 0:
+            try:
+                return adopt_memory(self.inheritance.memory, self.inheritance.parent)
+            except (OtherLayout, OSError, ValueError) as error:
+                self.memory_loss = f"{error}: the health of peers and all counters start anew"
+        return create_memory()
 
     def run(self, configuration: Configuration) -> int:
         """Start, then turn after turn until no worker is left to wait for; returns the exit code."""
@@ -187,9 +249,11 @@ class Master:
         """Wait for a signal, not longer than something else is due, then do what is to be done."""
         arrival = take_signal(self.seconds_to_wait())
         try:
-            if arrival:
+            # All that have come, before anything is done: a HUP beside a QUIT, which the kernel hands out first, is dropped.
+            while arrival:
                 self.heed(arrival)
-            for worker, status in self.workers.reap():
+                arrival = take_signal(0.0)
+            for worker, status in self.workers.reap(self.upgrade.bury):
                 self.bury(worker, status)
             self.do_what_is_due()
         except Exception:  # a bug of ours must not take the workers down
@@ -200,25 +264,43 @@ class Master:
         """How long nothing is due, unless a signal comes."""
         if self.pending or any(worker.owes_reopen for worker in self.workers.all()):
             return READY_INTERVAL
-        if self.reload_wanted:
+        if self.reload_wanted or self.upgrade.wanted:
             return 0.0
         due = [when for when, _, _ in self.respawns] + [worker.kill_at for worker in self.workers.all()]
-        due.append(self.watchdog.next_look)
-        return max(0.0, min(IDLE, min(due, default=math.inf) - time.monotonic()))
+        due += [self.next_term, self.watchdog.next_look]
+        return max(0.0, min(IDLE, self.upgrade.due(), min(due) - time.monotonic()))
 
     def heed(self, arrival: Arrival) -> None:
-        """What a signal asks for. TERM overrides a QUIT in progress; after either there are no reloads."""
-        self.error_log.write("notice", str(arrival))
+        """What a signal asks for. TERM overrides a QUIT in progress; after either there are no reloads and no upgrades."""
+        match arrival.signal:
+            case signal.SIGUSR2 if self.upgrade.obstacle():
+                self.error_log.write("notice", arrival.describe(IGNORING))
+            case signal.SIGWINCH if not self.may_stop_accepting:
+                self.error_log.write("notice", arrival.describe(""))
+                return
+            case _:
+                self.error_log.write("notice", str(arrival))
         match arrival.signal:
             case signal.SIGTERM | signal.SIGINT:
                 self.stop()
             case signal.SIGQUIT:
                 if not self.stopping:
                     self.quit()
-            case signal.SIGHUP:
-                self.reload_wanted = not self.stopping
             case signal.SIGUSR1:
                 self.reopen_logs()
+            case _ if self.stopping:
+                return
+            case signal.SIGHUP:
+                self.reload_wanted = True
+            case signal.SIGUSR2:
+                self.upgrade.ask()
+            case signal.SIGWINCH:
+                self.stop_accepting()
+
+    @property
+    def may_stop_accepting(self) -> bool:
+        """Whether WINCH is heeded: a terminal sends it to who runs in the foreground when its window changes its size."""
+        return not self.report.is_foreground or self.inheritance.counts_as_daemon
 
     def do_what_is_due(self) -> None:
         """Kill, respawn, settle and reload whatever has its time now."""
@@ -232,6 +314,9 @@ class Master:
         for worker in self.workers.all():
             if worker.owes_reopen:
                 worker.reopen_logs()
+        if self.next_term <= now:
+            self.terminate(now)
+        self.upgrade.look()
         due = [respawn for respawn in self.respawns if respawn[0] <= now]
         self.respawns = [respawn for respawn in self.respawns if respawn[0] > now]
         for _, generation, index in due:
@@ -240,7 +325,12 @@ class Master:
             self.settle(self.pending)
         elif self.reload_wanted:
             self.reload_wanted = False
-            self.reload()
+            if self.upgrade.successor:
+                self.serve_beside_new_binary()
+            else:
+                self.reload()
+        elif self.upgrade.wanted:
+            self.upgrade.begin()
 
     # The transaction.
 
@@ -251,6 +341,7 @@ class Master:
         # Configurations are full of cycles, and what `fork_worker` freezes and thaws the collector takes for old and hardly ever
         # looks at: those that are gone would pile up (measured: 14 KB a reload of a small one).
         gc.collect()
+        self.notifier.reloading()
         try:
             self.pending = self.prepare(self.load())
         except ConfigurationError as error:
@@ -278,13 +369,17 @@ class Master:
         )
         if self.current is None:
             self.error_log = generation.log
+            if self.memory_loss:
+                generation.log.write("warn", self.memory_loss)
             self.has_log_apart = not self.start_log.is_among([path for path, _ in configuration.error_log_targets])
             self.introduce()
         try:
             provide_logs(configuration, identity)
             assign_records(configuration.upstreams, self.records, generation)
-            self.sockets.bind(configuration.listeners, count)
-            generation.sockets = self.sockets.of(configuration.listeners)
+            for problem in self.sockets.bind(configuration.all_listeners, count):
+                generation.log.write("warn", str(problem))
+            generation.sockets = self.sockets.of(configuration.all_listeners)
+            provide_state_directories(configuration, identity)
             # Late: who waits for the pid file takes it that clients can connect.
             if self.has_new_pid_file(generation):
                 refuse_second_master(generation.pid_path)
@@ -315,6 +410,8 @@ class Master:
             f"getrlimit(RLIMIT_NOFILE): {soft}:{hard}",
         ):
             self.error_log.write("notice", line)
+        if self.has_log_apart:
+            log_inheritance(self.inheritance, self.error_log.write)
 
     def settle(self, pending: Generation) -> None:
         """Commit if all its workers serve, give up if time is up."""
@@ -326,11 +423,15 @@ class Master:
     def commit(self, generation: Generation) -> None:
         """From now on this generation serves."""
         old, self.current, self.pending = self.current, generation, None
+        self.is_not_accepting = False
         self.error_log = generation.log
+        self.inheritance.restore_standard_error()
+        for unused in self.sockets.unconfigured(generation.configuration.all_listeners):
+            self.error_log.write("notice", f"inherited socket {unused} is not configured, closed")
         if not self.report.is_foreground:
             self.error_log.take_over_stderr()
         self.respawns = []  # they were the old one's
-        self.sockets.commit(generation.configuration.listeners)
+        self.sockets.commit(generation.configuration.all_listeners)
         self.shared.set_head(HEAD_GENERATION, generation.number)
         self.shared.set_head(HEAD_RELOADED, int(time.time()))
         if old is None:
@@ -338,6 +439,8 @@ class Master:
             self.shared.set_head(HEAD_READY, 1)
             self.report.serves()
             self.start_log.close()  # or a rotation could never free the file
+            if not self.upgrade.predecessor:
+                self.notifier.ready(os.getpid(), self.describe_generation())
             return
         if old.pid_path and old.pid_path != generation.pid_path:
             remove_pid_file(old.pid_path, os.getpid())
@@ -345,6 +448,12 @@ class Master:
         old.log.close()
         self.error_log.write("notice", f"generation {generation.number} serves")
         self.shared.write_outcome(True, f"generation {generation.number} serves")
+        self.notifier.ready(os.getpid(), self.describe_generation())
+
+    def describe_generation(self) -> str:
+        """A line for the service manager."""
+        assert self.current
+        return f"generation {self.current.number} serves with {self.current.workers} workers"
 
     def abandon(self, generation: Generation, reason: str) -> None:
         """It did not come to serve: undo it, and say why."""
@@ -380,6 +489,7 @@ class Master:
         for line in reason.splitlines():
             self.error_log.write("emerg", line)
         self.shared.write_outcome(False, reason)
+        self.notifier.ready(os.getpid(), f"{self.describe_generation()}; a reload failed")
 
     # Workers.
 
@@ -396,6 +506,7 @@ class Master:
         self.sockets.keep_only(own)
         if generation.log is not self.error_log:
             self.error_log.close()
+        self.inheritance.restore_standard_error()
         if not self.report.is_foreground:
             generation.log.take_over_stderr()
 
@@ -410,6 +521,9 @@ class Master:
         generation = worker.generation
         if generation is self.pending:
             self.abandon(generation, f"{text} before it served")
+        elif generation is self.current and os.WIFEXITED(status) and os.WEXITSTATUS(status) == FATAL_CODE:
+            text = f"worker process {worker.pid} exited with fatal code {FATAL_CODE} and cannot be respawned"
+            self.error_log.write("alert", text)
         elif generation is self.current and not worker.is_retiring:
             lived = time.monotonic() - worker.started
             lives = generation.short_lives.get(worker.index, 0) + 1 if lived < SHORT_LIFE else 0
@@ -469,6 +583,37 @@ class Master:
             worker.reopen_logs()
         self.shared.set_head(HEAD_REOPENED, self.shared.head(HEAD_REOPENED) + 1)
 
+    # Beside a new binary.
+
+    def stop_accepting(self) -> None:
+        """WINCH: the workers finish and leave, the sockets stay open and clients wait in their queues."""
+        if self.current:
+            self.is_not_accepting = True
+            self.respawns = []
+            self.retire(self.current)
+
+    def restart_workers(self) -> None:
+        """Start again the workers that `stop_accepting` has sent away."""
+        generation = self.current
+        assert generation
+        self.is_not_accepting = False
+        self.sockets.commit(generation.configuration.all_listeners)  # the other master may have set other options
+        there = {worker.index for worker in self.workers.of(generation) if not worker.is_retiring}
+        for index in range(generation.workers):
+            if index not in there:
+                self.respawn(generation, index)
+
+    def serve_beside_new_binary(self) -> None:
+        """HUP to an old binary: serve with the configuration that there is, once."""
+        self.shared.set_head(HEAD_BEGUN, self.shared.head(HEAD_BEGUN) + 1)
+        if self.is_not_accepting:
+            self.restart_workers()
+            text = "the workers of the old binary are started again, with its old configuration"
+        else:
+            text = "the workers of the old binary serve already"
+        self.error_log.write("notice", text)
+        self.shared.write_outcome(True, text)
+
     # Stopping.
 
     def quit(self) -> None:
@@ -480,8 +625,14 @@ class Master:
     def stop(self) -> None:
         """Stop at once; who has not gone in STOP_TIMEOUT is killed."""
         self.stop_reloading("stop")
+        self.terms = iter(STOP_PACE)
+        self.terminate(time.monotonic(), STOP_TIMEOUT)
+
+    def terminate(self, now: float, patience: float = math.inf) -> None:
+        """TERM to all, who will be killed after so many seconds."""
         for worker in self.workers.all():
-            worker.retire(signal.SIGTERM, time.monotonic() + STOP_TIMEOUT)
+            worker.retire(signal.SIGTERM, now + patience)
+        self.next_term = now + next(self.terms, math.inf)
 
     def stop_reloading(self, way: str) -> None:
         """From now on only stop: give up what was being loaded, and the sockets."""
@@ -489,15 +640,22 @@ class Master:
             self.settle(self.pending)  # it may have come to serve since we last looked
         pending, self.stopping = self.pending, way
         self.reload_wanted = False
+        self.upgrade.wanted = False
         self.respawns = []
+        self.shared.set_head(HEAD_STOPPING, 1)
+        if self.upgrade.successor:
+            self.notifier.hand_over(self.upgrade.successor.pid)
+        elif not self.upgrade.predecessor:
+            self.notifier.stopping("finishing requests" if way == "quit" else "stopping")
         if pending:
             self.abandon(pending, "the master was told to stop before the new workers served")
         self.sockets.close()
 
     def leave(self) -> int:
         """Nobody is left: remove what we put into the file system; returns the exit code."""
-        if self.current and self.current.pid_path:
-            remove_pid_file(self.current.pid_path, os.getpid())
+        own_pid_file = self.upgrade.leave_pid_file()
+        if own_pid_file:
+            remove_pid_file(own_pid_file, os.getpid())
         if self.failure:
             self.report.failed(self.failure)
             for line in self.failure.splitlines() if self.has_log_apart else ():
@@ -506,5 +664,6 @@ class Master:
         self.error_log.close()
         os.close(self.lifeline_read)
         os.close(self.lifeline_write)
+        os.close(self.bell)
         self.memory.close()
         return 1 if self.failure else 0

@@ -14,6 +14,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import setproctitle
@@ -23,23 +24,20 @@ from master.generation import Generation, Work
 from master.limits import settle_in, take_limits
 from master.memory import Memory
 from master.signals import restore_signals, send_signal
+from master.slots import free_slots, give_back, take_slot
 from master.unwritten import Unwritten
 from master.user import become
 from master.watchdog import make_stack_file, take_stack, tell_stack_to
 from wproxy.assignment import Assignment
 from wproxy.error_log import ErrorLog
 from wproxy.identity import WPROXY, Identity
+from wproxy.record_locks import RecordLocks
 from wproxy.shared import (
-    HEAD_ACCEPTED,
-    HEAD_CONNECTIONS,
-    HEAD_REQUESTS,
-    MAX_WORKERS,
     SERVING,
     STARTING,
-    WORKER_ACCEPTED,
     WORKER_GENERATION,
+    WORKER_ORDERS,
     WORKER_PID,
-    WORKER_REQUESTS,
     WORKER_STARTED,
     WORKER_STATE,
     WorkerSlot,
@@ -84,13 +82,18 @@ class Worker:
         """Tell it to go by this signal, and when patience ends; it is not replaced when it dies."""
         self.is_retiring = True
         self.kill_at = min(self.kill_at, kill_at)
+        self.order(number)
+
+    def order(self, number: int) -> None:
+        """Signal it, in such a way that it knows that we did."""
+        self.slot.set(WORKER_ORDERS, self.slot.get(WORKER_ORDERS) + 1)
         send_signal(self.pid, number)
 
     def reopen_logs(self) -> None:
         """USR1 now, or once it serves: until then it has no handler for it."""
         self.owes_reopen = self.is_starting
         if not self.owes_reopen:
-            send_signal(self.pid, signal.SIGUSR1)
+            self.order(signal.SIGUSR1)
 
 
 class Workers:
@@ -103,17 +106,22 @@ class Workers:
         lifeline: int,
         leave_master: Callable[[Generation, Iterable[int]], None],
         identity: Identity = WPROXY,
+        heeds_winch: bool = False,
+        bell: int | None = None,
     ) -> None:
         """lifeline: the read end for workers; leave_master: run in the child with the sockets that it may keep.
 
-        identity: whose name is in the title of a worker.
+        identity: whose name is in the title of a worker; heeds_winch, bell: see `wproxy.assignment`.
         """
+        self._heeds_winch = heeds_winch
+        self._bell = bell
         self._identity = identity
         self._memory = memory
         self._work = work
         self._lifeline = lifeline
         self._leave_master = leave_master
         self._living: dict[int, Worker] = {}
+        self._locks = RecordLocks(memory.fileno)
 
     def __len__(self) -> int:
         return len(self._living)
@@ -128,16 +136,27 @@ class Workers:
 
     def free_slots(self) -> int:
         """How many more workers there is room for."""
-        return MAX_WORKERS - len(self._living)
+        return free_slots(self._memory.shared)
 
     def start(self, generation: Generation, index: int) -> Worker:
         """Fork one; raises OSError when the system will not have another process."""
-        taken = {worker.slot.index for worker in self._living.values()}
-        slot = self._memory.shared.worker(next(number for number in range(MAX_WORKERS) if number not in taken))
-        slot.clear()
+        with ExitStack() as undo:  # nothing is left of a worker that there is not
+            stack_file = make_stack_file()
+            undo.callback(os.close, stack_file)
+            slot = take_slot(self._memory.shared, self._locks)
+            undo.callback(slot.clear)
+            unwritten = Unwritten(generation.configuration.access_log_files)
+            undo.callback(unwritten.close)
+            pid = self._fork(generation, index, slot, unwritten, stack_file)
+            undo.pop_all()
+        slot.set(WORKER_PID, pid)
+        worker = self._living[pid] = Worker(pid, index, generation, slot, time.monotonic(), unwritten, stack_file=stack_file)
+        return worker
+
+    def _fork(self, generation: Generation, index: int, slot: WorkerSlot, unwritten: Unwritten, stack_file: int) -> int:
+        """Fork a worker with all that belongs to it; returns its pid. Raises OSError."""
         slot.set(WORKER_GENERATION, generation.number)
         slot.set(WORKER_STARTED, int(time.time()))
-        unwritten = Unwritten(generation.configuration.access_log_files)
         assignment = Assignment(
             configuration=generation.configuration,
             index=index,
@@ -150,11 +169,14 @@ class Workers:
             workers=generation.workers,
             drop_privileges=lambda: settle(),
             identity=self._identity,
+            bell=self._bell,
             unwritten=unwritten.memory,
+            heeds_winch=self._heeds_winch,
         )
-        stack_file = make_stack_file()
 
         def live() -> None:
+            # The master does the same, if it lives that long; what has a worker must not be taken for free.
+            slot.set(WORKER_PID, os.getpid())
             tell_stack_to(stack_file)
             for other in self._living.values():
                 os.close(other.stack_file)
@@ -167,20 +189,15 @@ class Workers:
             become(generation.identity)
             settle_in(generation.configuration, index, generation.log)
 
-        try:
-            pid = fork_worker(live, generation.log, self._identity.name)
-        except OSError:
-            os.close(stack_file)
-            unwritten.close()
-            raise
-        slot.set(WORKER_PID, pid)
-        worker = self._living[pid] = Worker(pid, index, generation, slot, time.monotonic(), unwritten, stack_file=stack_file)
-        return worker
+        return fork_worker(live, generation.log, self._identity.name)
 
-    def reap(self) -> list[tuple[Worker, int]]:
-        """Those that have ended since, with their wait status; their counts move to the head, their slots are free."""
+    def reap(self, bury_other: Callable[[int, int], None] = lambda pid, status: None) -> list[tuple[Worker, int]]:
+        """Those that have ended since, with their wait status; their counts move to the head, their slots are free.
+
+        bury_other: told pid and status of children that are no workers: a new binary, or, as process 1 of a container, strangers.
+        """
         ended = []
-        while self._living:
+        while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
@@ -188,20 +205,13 @@ class Workers:
             if pid == 0:
                 break
             worker = self._living.pop(pid, None)
-            if worker is not None:  # as process 1 of a container we inherit strangers
-                self._settle_accounts(worker.slot)
+            if worker is None:
+                bury_other(pid, status)
+            else:
+                give_back(self._memory.shared, worker.slot)
                 worker.stack = take_stack(worker.stack_file)
                 ended.append((worker, status))
         return ended
-
-    def _settle_accounts(self, slot: WorkerSlot) -> None:
-        shared = self._memory.shared
-        accepted = slot.get(WORKER_ACCEPTED)
-        requests = slot.get(WORKER_REQUESTS)
-        slot.clear()
-        shared.set_head(HEAD_ACCEPTED, shared.head(HEAD_ACCEPTED) + accepted)
-        shared.set_head(HEAD_CONNECTIONS, shared.head(HEAD_CONNECTIONS) + accepted)
-        shared.set_head(HEAD_REQUESTS, shared.head(HEAD_REQUESTS) + requests)
 
     def kill_overdue(self, now: float) -> list[Worker]:
         """Kill those whose time is up; returns them."""
@@ -246,7 +256,12 @@ def fork_worker(live: Callable[[], None], log: ErrorLog, name: str = WPROXY.name
 
 def describe_end(worker: Worker, status: int) -> tuple[str, str]:
     """The level and nginx's words for the end of a worker (nginx: ngx_process_get_status)."""
+    return describe_exit(f"worker process {worker.pid}", status)
+
+
+def describe_exit(process: str, status: int) -> tuple[str, str]:
+    """The level and nginx's words for the end of a process that is called so."""
     if os.WIFSIGNALED(status):
         core = " (core dumped)" if os.WCOREDUMP(status) else ""
-        return "alert", f"worker process {worker.pid} exited on signal {os.WTERMSIG(status)}{core}"
-    return "notice", f"worker process {worker.pid} exited with code {os.WEXITSTATUS(status)}"
+        return "alert", f"{process} exited on signal {os.WTERMSIG(status)}{core}"
+    return "notice", f"{process} exited with code {os.WEXITSTATUS(status)}"

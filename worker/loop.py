@@ -45,6 +45,7 @@ _RDHUP = select.EPOLLRDHUP
 _FATAL = select.EPOLLERR | select.EPOLLHUP
 _NOT_OUT = ~_OUT
 _NOT_IN = ~(_IN | _RDHUP)
+_NOT_READY = ~(_IN | _OUT)
 
 _MASKS = (0, _IN, _OUT, _IN | _OUT)
 _FAR = float("inf")
@@ -164,6 +165,11 @@ class Loop:
         self._streams[stream.fd] = stream
         stream.armed = _MASKS[events]
 
+    def add_bell(self, stream: Stream) -> None:
+        """Register a descriptor that several processes listen to and nobody reads: each write is one event for each of them."""
+        self.add(stream)
+        self._arm(stream, _IN | select.EPOLLET)
+
     def remove(self, stream: Stream) -> None:
         """Forget a stream, before its descriptor is closed. Tasks parked on it stay parked until their deadline."""
         if self._streams.pop(stream.fd, None) is not None:
@@ -171,6 +177,11 @@ class Loop:
                 self._selector.unregister(stream.fd)
             except (OSError, KeyError):
                 pass  # EPOLLERR or EPOLLHUP took it out of the epoll set before
+
+    def listen(self, stream: Stream) -> None:
+        """Let the stream's `unexpected` be told of what comes, without anybody parking on it."""
+        if not stream.armed & _IN:
+            self._arm(stream, (stream.armed & ~_RDHUP) | _IN)
 
     # The loop.
 
@@ -222,7 +233,10 @@ class Loop:
                     task.parked = False
                     runnable.append(task)
                 else:
-                    self._unexpected(stream, mask)
+                    # `_unexpected` without the call: so messages go through a tunnel.
+                    unexpected = stream.unexpected
+                    if unexpected is None or not unexpected(stream):
+                        self._decline(stream, mask)
             else:
                 self._tell(stream, mask)
         if now >= self._next_alarm:
@@ -308,17 +322,19 @@ class Loop:
 
     def _tell(self, stream: Stream, mask: int) -> None:
         """Any event but plain readability: wake who waits for it; disarm what nobody waits for."""
+        reader = stream.reader
         woken = False
-        if mask & _NOT_OUT:
-            task = stream.reader
-            if task is not None:
-                woken = True
-                self._wake(task)
+        if mask & _NOT_OUT and reader is not None:
+            woken = True
+            self._wake(reader)
         if mask & _NOT_IN:
             task = stream.writer
             if task is not None:
                 woken = True
                 self._wake(task)
+                if reader is None and mask & _IN and not mask & _NOT_READY:
+                    # Room for what is to be written, every time, must not hide that something has come.
+                    self._unexpected(stream, _IN)
         if not woken:
             self._unexpected(stream, mask)
         elif mask & _OUT and stream.writer is None and stream.armed & _OUT and not mask & _FATAL:
@@ -341,8 +357,11 @@ class Loop:
 
     def _unexpected(self, stream: Stream, mask: int) -> None:
         """An event that nobody waits for: the stream may know what to do; otherwise it is not told again."""
-        if stream.unexpected is not None and mask != _OUT and stream.unexpected(stream):
-            return
+        if stream.unexpected is None or mask == _OUT or not stream.unexpected(stream):
+            self._decline(stream, mask)
+
+    def _decline(self, stream: Stream, mask: int) -> None:
+        """Not to be told of these events again until somebody parks or listens."""
         if stream.fd in self._streams and self._streams[stream.fd] is stream:
             self._disarm(stream, mask)
 

@@ -3,9 +3,9 @@
     server rewrite     the server's steps                            worker/rewrite.py
     find location      by $uri, limit_except, internal               here, wproxy/matching.py
     location rewrite   the location's steps; a changed URI goes back to finding a location
-    access             what may refuse, all or any (satisfy)         worker/access/ (none yet)
+    access             what may refuse, all or any (satisfy)         worker/access/
     precontent         try_files                                     worker/content/try_files.py
-    content            proxy_pass; else index, static files          worker/content/
+    content            api; proxy_pass; else index, static files          worker/content/
     error pages        what answers in place of a status             worker/error_pages.py
 
 A phase after rewriting is a row of PHASES: a function that looks at a location and gives the handler it needs there, or None. A
@@ -21,6 +21,8 @@ from copy import copy
 from typing import TYPE_CHECKING
 
 from worker.access import Decide, satisfy
+from worker.access.addresses import by_address
+from worker.content.api import controlling
 from worker.content.autoindex import listing
 from worker.content.index import indexing
 from worker.content.pages import error_response
@@ -71,7 +73,7 @@ _REGENERATED = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"
 
 
 def access(location: Location) -> Handler | None:
-    """Whether the client may: nothing yet asks."""
+    """Whether the client may."""
     return satisfy(ACCESS, location)
 
 
@@ -105,11 +107,12 @@ def static(location: Location) -> Handler:
     return serving_files(location)
 
 
-# Handlers of the access phase, for `satisfy`; the modules to come are rows here.
-ACCESS: tuple[Callable[[Location], Decide | None], ...] = ()
+# Handlers of the access phase, for `satisfy`, in nginx's order; the modules to come are rows here.
+ACCESS: tuple[Callable[[Location], Decide | None], ...] = (by_address,)
 PHASES: tuple[Callable[[Location], Handler | None], ...] = (
     access,
     precontent,
+    controlling,
     proxying,
     index,
     autoindex,

@@ -26,6 +26,7 @@ class Room:
 
     def __init__(self, loop: Loop, limit: int, connections: Iterable[Connection], complain: Callable[[str, str], None]) -> None:
         self.limit = limit
+        self.uncounted = 0  # streams that are there to control us: the bell of edits, the socket of the API
         self._loop = loop
         self._connections = connections
         self._complain = complain
@@ -35,9 +36,9 @@ class Room:
     def lacks(self) -> str:
         """Why there is no room for one more, "" when there is; those who may go have gone, if it was narrow."""
         limit = self.limit
-        if limit - self._loop.stream_count() <= limit // 16:
+        if limit + self.uncounted - self._loop.stream_count() <= limit // 16:
             self.close_idle()
-            if self._loop.stream_count() >= limit:
+            if self._loop.stream_count() >= limit + self.uncounted:
                 return self._refusal
         return ""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import gc
-import os
 import signal
 import socket
 import traceback
@@ -14,6 +13,7 @@ import setproctitle
 
 from worker.connection import Connection, ListenerPlan, serve_connection
 from worker.content.proxy import proxy_request
+from worker.edits import Edits
 from worker.logs import AccessLogs, ErrorLogs, announcer, log_of_server, log_request
 from worker.loop import READ, Loop, Task, park, sleep
 from worker.phases import attach_server
@@ -21,7 +21,7 @@ from worker.regex_guard import install_regex_guard
 from worker.resolver.discovery import Discovery
 from worker.resolver.records import SharedRecords, private_records
 from worker.room import Room
-from worker.stream import Stream
+from worker.stream import Descriptor, Stream
 from worker.threads import thread_pools
 from worker.upstream.checks import HealthChecks
 from worker.upstream.peers import Group
@@ -40,6 +40,7 @@ from wproxy.shared import (
     SERVING,
     WORKER_ACCEPTED,
     WORKER_ACTIVE,
+    WORKER_ORDERS,
     WORKER_REQUESTS,
     WORKER_STATE,
     WORKER_TURNS,
@@ -58,7 +59,18 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # How often the cyclic collector looks at young objects: requests make no cycles, so rarely.
 GC_THRESHOLDS = (20000, 20, 100)
 
-SIGNALS = (signal.SIGQUIT, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP, signal.SIGUSR2, signal.SIGWINCH)
+# What follows from a signal, in nginx's words.
+CONSEQUENCE = {
+    signal.SIGQUIT: ", shutting down",
+    signal.SIGTERM: ", exiting",
+    signal.SIGINT: ", exiting",
+    signal.SIGUSR1: ", reopening logs",
+    signal.SIGHUP: ", ignoring",
+    signal.SIGUSR2: ", ignoring",
+}
+SIGNALS = (*CONSEQUENCE, signal.SIGWINCH)
+# Those that the master sends.
+ORDERS = (signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def work(assignment: Assignment) -> None:
@@ -88,6 +100,9 @@ class Worker:
         self.slot = assignment.shared.worker(assignment.slot)
         assignment.shared.become_worker(assignment.slot, assignment.memory_fileno)
         self.draining = False
+        # Signals of the master's that have been obeyed: those beyond it come from somebody else, and are told of.
+        self._orders = 0
+        self._is_to_abort = False
         self.requests = 0
         self.accepted = 0
         self.connections: set[Connection] = set()
@@ -106,8 +121,9 @@ class Worker:
         }
         self.thread_pools = thread_pools(configuration.thread_pool, self.loop, self.error_log.write)
         self.discovery = Discovery(self.loop, self.error_log.write, self._group_of_target, self._share_records())
+        self.edits = Edits(assignment, self.loop, self.groups, self.discovery, self.error_log.write)
         hear_complaints(log_request)
-        for server in configuration.servers:
+        for server in configuration.all_servers:
             attach_server(server, self)
         self.checks = HealthChecks(self)
 
@@ -118,15 +134,19 @@ class Worker:
         loop.spawn(self._watch_master(), "lifeline")
         loop.running = True
         self.discovery.start(self.configuration.upstreams, self.groups)
+        self.room.uncounted = self.edits.start()
         self._await_names()
         self._listen()
         loop.spawn(self._tick(), "tick")
         self.slot.set(WORKER_STATE, SERVING)
+        self.edits.heed()  # whoever has changed something since did not see that we serve
         self.checks.start()
         logs = self.access_logs
         while loop.running:
             loop.turn(0.1 if logs.flush_if_due() else 3600.0)
         self._publish()
+        if self._is_to_abort:
+            self.error_log.write("alert", "aborting")
 
     def _await_names(self) -> None:
         """Let upstreams whose peers only a name server knows have them before the first request comes."""
@@ -174,6 +194,7 @@ class Worker:
             stream = Stream(self.loop, sock)
             self.loop.add(stream)
             self._listening.append(stream)
+            self.room.uncounted += listening.listener is self.configuration.control
             acceptor = self._accept_clients(stream, listening)
             self._acceptors.append(self.loop.spawn(acceptor, f"listener {listening.listener.address}"))
 
@@ -185,7 +206,8 @@ class Worker:
         plan = ListenerPlan(default)
         announce = announcer(self.configuration.debug_connection, log_of_server(default, self))
         loop = self.loop
-        lacks_room = loop.lacks_room
+        # Whoever controls us is let in however full it is.
+        may_always = listener is self.configuration.control
         while True:
             await park(stream, READ, float("inf"))
             for _ in range(ACCEPT_BURST):
@@ -199,7 +221,7 @@ class Worker:
                         self.room.close_idle()
                         await sleep(self.configuration.accept_mutex_delay)
                     break
-                refusal = lacks_room()
+                refusal = "" if may_always else loop.lacks_room()
                 if refusal:
                     self.error_log.write("alert", refusal)
                     sock.close()
@@ -294,12 +316,32 @@ class Worker:
             signal.SIGINT: self.loop.stop,
             signal.SIGUSR1: self.reopen_logs,
         }
+        if self.assignment.heeds_winch:
+            deeds[signal.SIGWINCH] = self._drain_and_abort
         while True:
             await park(stream, READ, float("inf"))
             for number in stream.recv(64):
+                self._tell_of_signal(number)
                 deed = deeds.get(number)
                 if deed is not None:
                     deed()
+
+    def _tell_of_signal(self, number: int) -> None:
+        """Log a signal that did not come from the master (nginx: ngx_signal_handler; a Python handler is not told the sender)."""
+        orders = self.slot.get(WORKER_ORDERS)
+        if orders != self._orders and number in ORDERS:
+            self._orders = orders
+            return
+        if number == signal.SIGWINCH:
+            consequence = ", shutting down" if self.assignment.heeds_winch else ""
+        else:
+            consequence = CONSEQUENCE[signal.Signals(number)]
+        self.error_log.write("notice", f"signal {number} ({signal.Signals(number).name}) received{consequence}")
+
+    def _drain_and_abort(self) -> None:
+        """WINCH to a worker: leave gracefully, and say at the end what a debugging nginx stops at (nginx: ngx_debug_quit)."""
+        self._is_to_abort = True
+        self.drain()
 
     def reopen_logs(self) -> None:
         """After a rotation: write to the files that have the names now."""
@@ -312,7 +354,7 @@ class Worker:
 
     async def _watch_master(self) -> None:
         """When the master is gone nobody will tell us to leave: finish what there is and go."""
-        stream = Stream(self.loop, Lifeline(self.assignment.lifeline))
+        stream = Stream(self.loop, Descriptor(self.assignment.lifeline))
         self.loop.add(stream)
         await park(stream, READ, float("inf"))
         self.error_log.write("alert", "the master process is gone, leaving gracefully")
@@ -326,6 +368,8 @@ class Worker:
             for group in self.groups.values():
                 if group.idle_count:
                     group.close_expired()
+                group.publish()
+            self.edits.tick()
             self.discovery.close_expired()
             await sleep(TICK)
 
@@ -337,16 +381,6 @@ class Worker:
         slot.set(WORKER_ACCEPTED, self.accepted)
         slot.set(WORKER_REQUESTS, self.requests)
         slot.set(WORKER_TURNS, self.loop.turns)
-
-
-class Lifeline(socket.socket):
-    """A pipe's end in a socket's clothes, so that a stream can hold it; it is only ever waited for."""
-
-    def __init__(self, fileno: int) -> None:
-        left, right = socket.socketpair()
-        super().__init__(left.family, left.type, left.proto, left.detach())
-        right.close()
-        os.dup2(fileno, self.fileno(), inheritable=False)
 
 
 def local_address(sock: socket.socket) -> Callable[[], Address]:

@@ -6,6 +6,7 @@ this file changes.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ class Stream:
     """A non-blocking socket.
 
     recv, send: as on a socket, raising BlockingIOError when nothing can be done now.
-    unexpected: asked when an event comes that nobody waits for; returns True when it has seen to it.
+    unexpected: asked when an event comes that nobody waits for; returns True when it has seen to it. (See `Loop.listen`.)
     """
 
     __slots__ = (
@@ -113,6 +114,16 @@ class Stream:
     def __repr__(self) -> str:
         waits = "".join(word for word, task in (("r", self.reader), ("w", self.writer)) if task)
         return f"<stream {self.fd}{' waits ' + waits if waits else ''}>"
+
+
+class Descriptor(socket.socket):
+    """Another descriptor in a socket's clothes, so that a stream can hold it; it is only ever waited for."""
+
+    def __init__(self, fileno: int) -> None:
+        left, right = socket.socketpair()
+        super().__init__(left.family, left.type, left.proto, left.detach())
+        right.close()
+        os.dup2(fileno, self.fileno(), inheritable=False)
 
 
 async def send_all(stream: Stream, data: bytes | memoryview, seconds: float) -> None:

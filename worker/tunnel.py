@@ -1,20 +1,24 @@
 """Tunnels: after 101 Switching Protocols, bytes both ways until one side is done (proxy.md §3.4).
 
-Two one-way pumps, a task each. Traffic in either direction keeps both alive; the end of either side, once what it had said is
-passed on, is the end of both.
+Two directions that know nothing of each other. Traffic in either one keeps both alive; the end of either side, once what it had
+said is passed on, is the end of both.
 
-Messages are small and few: they are read and sent. When a read fills its buffer there is more, and then the kernel moves it
-through a pipe, until a pipeful is so small again that a read is cheaper.
+Messages are small and few. The loop tells a direction of each one by `relay`, which reads and sends it: no task is resumed for
+it and none is parked. Only where that does not do, because the target has no room or because a read has filled its buffer, a
+task takes over: it sends what is left, and lets the kernel move what follows through a pipe, until a pipeful is so small again
+that a read is cheaper.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from worker.loop import FAIR_SHARE, READ, WRITE, Loop, give_way, park
+from worker.loop import FAIR_SHARE, WRITE, Loop, Task, give_way, park, sleep
 from worker.pipes import Pipe, is_plain, pool
 from worker.stream import HEAD_CHUNK, Stream
 from wproxy.failures import TimedOut
+from wproxy.http import Clock
 
 
 class Timeouts(NamedTuple):
@@ -42,18 +46,20 @@ CLIENT_TIMED_OUT = "client timed out (110: Connection timed out)"
 
 
 class _Traffic:
-    """What the two directions share: when anything last moved, and how much."""
+    """What the two directions share: when anything last moved."""
 
-    __slots__ = ("last", "received", "sent")
+    __slots__ = ("last",)
 
     def __init__(self, now: float) -> None:
         self.last = now
-        self.sent = 0  # to the client
-        self.received = 0  # from the client
 
 
 class _Ended(Exception):
-    """The other direction has ended."""
+    """Raised in the task that waits for the end of a tunnel."""
+
+    def __init__(self, end: End) -> None:
+        super().__init__(end.why)
+        self.end = end
 
 
 async def run_tunnel(loop: Loop, client: Stream, upstream: Stream, early: bytes, timeouts: Timeouts) -> tuple[End, int, int]:
@@ -63,141 +69,168 @@ async def run_tunnel(loop: Loop, client: Stream, upstream: Stream, early: bytes,
     client.
     """
     traffic = _Traffic(loop.clock.now)
-    client.unexpected = upstream.unexpected = None
     main = loop.current()
-    to_upstream = _Direction(client, upstream, traffic, timeouts, timeouts.proxy_send_timeout)
-    to_client = _Direction(upstream, client, traffic, timeouts, timeouts.send_timeout)
-    ends: list[End] = []
 
-    async def carry_up() -> None:
-        ends.append(await to_upstream.carry(early, End(UPSTREAM_TIMED_OUT, "proxy_send_timeout")))
-        loop.interrupt(main, _Ended())
+    def finish(end: End) -> None:
+        loop.interrupt(main, _Ended(end))
 
-    up = loop.spawn(carry_up(), f"{main.name} tunnel")
+    up_stalled = End(UPSTREAM_TIMED_OUT, "proxy_send_timeout")
+    to_upstream = _Direction(client, upstream, traffic, timeouts.proxy_send_timeout, up_stalled, finish)
+    to_client = _Direction(upstream, client, traffic, timeouts.send_timeout, End(CLIENT_TIMED_OUT, "send_timeout"), finish)
     try:
-        end = await to_client.carry(b"", End(CLIENT_TIMED_OUT, "send_timeout"))
-    except _Ended:
-        end = ends[0]
+        to_upstream.start(early)
+        to_client.start(b"")
+        end = await _idleness(loop.clock, traffic, timeouts)
+    except _Ended as ended:
+        end = ended.end
     finally:
-        loop.cancel(up)
-        traffic.received, traffic.sent = to_upstream.moved, to_client.moved
         to_upstream.close()
         to_client.close()
-    return end, traffic.sent, traffic.received
+    return end, to_client.moved, to_upstream.moved
+
+
+async def _idleness(clock: Clock, traffic: _Traffic, timeouts: Timeouts) -> End:
+    """Wait until there has been no traffic for as long as a tunnel may go without."""
+    while True:
+        left = traffic.last + timeouts.proxy_read_timeout - clock.now
+        if left <= 0:
+            return End(UPSTREAM_TIMED_OUT, timeouts.idle_setting)
+        await sleep(left)
 
 
 class _Direction:
     """One way through a tunnel. moved: bytes taken from the source."""
 
-    __slots__ = ("moved", "patience", "pipe", "source", "target", "timeouts", "traffic")
+    __slots__ = (
+        "_clock", "_finish", "_patience", "_pipe", "_recv", "_send", "_source", "_stalled", "_target", "_task", "_traffic",
+        "moved",
+    )  # fmt: skip
 
-    def __init__(self, source: Stream, target: Stream, traffic: _Traffic, timeouts: Timeouts, patience: float) -> None:
-        """patience: seconds until the target takes bytes."""
-        self.source = source
-        self.target = target
-        self.traffic = traffic
-        self.timeouts = timeouts
-        self.patience = patience
+    def __init__(
+        self,
+        source: Stream,
+        target: Stream,
+        traffic: _Traffic,
+        patience: float,
+        stalled: End,
+        finish: Callable[[End], None],
+    ) -> None:
+        """patience: seconds until the target takes bytes; stalled: the end when it does not. finish: to be told of the end."""
+        self._source = source
+        self._target = target
+        self._recv = source.recv
+        self._send = target.send
+        self._clock = source.loop.clock
+        self._traffic = traffic
+        self._patience = patience
+        self._stalled = stalled
+        self._finish = finish
+        self._task: Task | None = None
+        self._pipe: Pipe | None = None
         self.moved = 0
-        self.pipe: Pipe | None = None
 
-    async def carry(self, data: bytes, stalled: End) -> End:
-        """Carry until the source ends or anything fails. data: what goes first; stalled: the end when nothing is taken."""
-        source, target, traffic = self.source, self.target, self.traffic
-        recv, send = source.recv, target.send
-        clock = source.loop.clock
-        idle = self.timeouts.proxy_read_timeout
-        is_bulk = False
-        share = 0
-        while True:
-            if data:
-                size = len(data)
-                self.moved += size
-                # As for most messages all goes at once.
-                try:
-                    sent = send(data)
-                except BlockingIOError:
-                    sent = 0
-                except OSError:
-                    return CLOSED
-                traffic.last = clock.now
-                if sent < size:
-                    try:
-                        await self._push(memoryview(data)[sent:])
-                    except TimedOut:
-                        return stalled
-                    except OSError:
-                        return CLOSED
-                is_bulk = size >= HEAD_CHUNK
-                share += size
-            if is_bulk:
-                try:
-                    moved = await self._pour()
-                except TimedOut:
-                    return stalled
-                except OSError:
-                    return CLOSED
-                share += moved
-                is_bulk = moved >= HEAD_CHUNK
-                data = b""
-                if share >= FAIR_SHARE:
-                    share = 0
+    def start(self, early: bytes) -> None:
+        """Begin. early: what goes first."""
+        self._source.unexpected = None
+        if early:
+            self.moved = len(early)
+            self._take_over(early)
+        else:
+            self._listen()
+
+    def relay(self, source: Stream) -> bool:
+        """Something has come: read it and send it on (Stream.unexpected). Always True: if the loop is not to tell of more, it
+        finds nobody to tell the next time."""
+        try:
+            data = self._recv(HEAD_CHUNK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            data = b""
+        if not data:
+            self._finish(CLOSED)
+            return True
+        size = len(data)
+        self.moved += size
+        # As for most messages all goes at once.
+        try:
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._finish(CLOSED)
+            return True
+        self._traffic.last = self._clock.now
+        if sent < size or size == HEAD_CHUNK:
+            self._take_over(data[sent:])
+        return True
+
+    def _listen(self) -> None:
+        self._source.unexpected = self.relay
+        self._source.loop.listen(self._source)
+
+    def _take_over(self, data: bytes) -> None:
+        """Let a task go on, which has its first turn in this turn of the loop."""
+        self._source.unexpected = None
+        self._task = self._source.loop.spawn(self._carry(data), "tunnel")
+
+    async def _carry(self, data: bytes) -> None:
+        """Send this and what follows it, as long as that is much."""
+        try:
+            await self._push(memoryview(data))
+            moved = len(data)
+            while (poured := await self._pour()) >= HEAD_CHUNK:
+                moved += poured
+                if moved >= FAIR_SHARE:
+                    moved = 0
                     await give_way()
-                if is_bulk:
-                    continue
-            # After a message there is nothing more, as a rule: a look before the next event would be refused.
-            try:
-                await park(source, READ, traffic.last + idle - clock.now)
-            except TimedOut:
-                # The other direction may have moved in the meantime.
-                if clock.now - traffic.last >= idle:
-                    return End(UPSTREAM_TIMED_OUT, self.timeouts.idle_setting)
-                data = b""
-                continue
-            try:
-                data = recv(HEAD_CHUNK)
-            except BlockingIOError:
-                data = b""
-                continue
-            except OSError:
-                return CLOSED
-            if not data:
-                return CLOSED
-            traffic.last = clock.now
+        except TimedOut:
+            self._finish(self._stalled)
+        except OSError:
+            self._finish(CLOSED)
+        else:
+            self._task = None
+            self._listen()
 
     async def _pour(self) -> int:
         """Move what is there through a pipe; how much: 0 when it is nothing, or the end. Raises TimedOut, OSError."""
-        if not (is_plain(self.source) and is_plain(self.target)):
+        if not (is_plain(self._source) and is_plain(self._target)):
             return 0
-        pipe = self.pipe = pool.take()
+        pipe = self._pipe = pool.take()
         if pipe is None:
             return 0
         try:
-            moved = pipe.fill(self.source.fd, pipe.capacity)
+            moved = pipe.fill(self._source.fd, pipe.capacity)
         except BlockingIOError:
             moved = 0
         self.moved += moved
         while pipe.held:
             try:
-                pipe.drain(self.target.fd, pipe.held)
+                pipe.drain(self._target.fd, pipe.held)
             except BlockingIOError:
-                await park(self.target, WRITE, self.patience)
-            self.traffic.last = self.source.loop.clock.now
-        self.close()
+                await park(self._target, WRITE, self._patience)
+            self._traffic.last = self._clock.now
+        self._give_back_pipe()
         return moved
 
     async def _push(self, view: memoryview) -> None:
         """Send all of it; every piece taken is traffic. Raises TimedOut, OSError."""
         while view:
             try:
-                view = view[self.target.send(view) :]
+                view = view[self._send(view) :]
             except BlockingIOError:
-                await park(self.target, WRITE, self.patience)
+                await park(self._target, WRITE, self._patience)
             else:
-                self.traffic.last = self.target.loop.clock.now
+                self._traffic.last = self._clock.now
+
+    def _give_back_pipe(self) -> None:
+        if self._pipe is not None:
+            pool.give_back(self._pipe)
+            self._pipe = None
 
     def close(self) -> None:
-        """Give the pipe back."""
-        if self.pipe is not None:
-            pool.give_back(self.pipe)
-            self.pipe = None
+        """Stop."""
+        self._source.unexpected = None
+        if self._task is not None:
+            self._source.loop.cancel(self._task)
+        self._give_back_pipe()

@@ -240,7 +240,7 @@ def shipped_configuration() -> str:
 
 
 def control(given: argparse.Namespace) -> int:
-    """`wproxy stop`, `quit`, `reload`, `reopen` and `status`: find the running master and have it done."""
+    """`wproxy stop`, `quit`, `reload`, `reopen`, `upgrade` and `status`: find the running master and have it done."""
     from master import control as commands
     from wproxy.config.load import configured_pid
     from wproxy.config.tree import ConfigurationError
@@ -254,8 +254,33 @@ def control(given: argparse.Namespace) -> int:
         from master.status import status
 
         return status(pid_path, given.json, file)
+    if given.command == "upgrade":
+        from master.upgrade_command import upgrade
+
+        return upgrade(pid_path)
     deeds = {"stop": commands.stop, "quit": commands.quit, "reload": commands.reload, "reopen": commands.reopen}
     return deeds[given.command](pid_path)
+
+
+def upstream(given: argparse.Namespace) -> int:
+    """`wproxy upstream`: ask the running server about its upstreams, or have one changed."""
+    from master.api_client import ApiClient
+    from wproxy.config.load import configured_api_socket
+    from wproxy.config.tree import ConfigurationError
+    from wproxy.upstream_command import CannotChange, run_action
+
+    file = configuration_file(given.config)
+    try:
+        path = configured_api_socket(file, prefix_of(given.prefix, file))
+        text = run_action(given.action, given.words, given.json, ApiClient(path))
+    except ConfigurationError as error:
+        return refuse(error)
+    except CannotChange as error:
+        sys.stderr.write(f"wproxy: [error] {error}\n")
+        return 1
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    return 0
 
 
 # By the name of the command: see `wproxy.cli.COMMANDS`.
@@ -266,7 +291,8 @@ DEEDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "convert": convert,
     "proxy": proxy,
     "demo": demo,
-    **dict.fromkeys(("stop", "quit", "reload", "reopen", "status"), control),
+    "upstream": upstream,
+    **dict.fromkeys(("stop", "quit", "reload", "reopen", "upgrade", "status"), control),
 }
 
 

@@ -28,7 +28,9 @@ class Assignment:
     drop_privileges: to be called when the logs are open, before anything comes from outside: after it the process is the
     configured user. Not earlier, because that user may have no way into the directories of the logs.
     identity: under which name we answer.
+    bell: an eventfd of all workers, by which one of them tells the others at once that something has changed; None: nobody rings.
     unwritten: memory for lines that are not in their files yet (`wproxy.unwritten`); None for a process without a master.
+    heeds_winch: whether WINCH, sent to the worker, makes it leave; from a terminal it means that a window has changed its size.
     """
 
     configuration: Configuration
@@ -42,4 +44,6 @@ class Assignment:
     workers: int = 1
     drop_privileges: Callable[[], None] = lambda: None
     identity: Identity = WPROXY
+    bell: int | None = None
     unwritten: memoryview | None = None
+    heeds_winch: bool = False

@@ -21,7 +21,9 @@ examples:
   wproxy proxy 8080 127.0.0.1:3000 127.0.0.1:3001     a front door without any file
   wproxy start -c wproxy.toml                         start on a configuration
   wproxy reload                                       new workers on the changed configuration
+  wproxy upgrade                                      the newly installed wproxy, without losing a connection
   wproxy status                                       who is at work
+  wproxy upstream drain app 10.0.1.10:8000            what that server has under way ends, and nothing new comes
   wproxy explain http://localhost:8080/api/users      which location, which file, what the upstream receives
   wproxy convert nginx.conf > wproxy.toml             the same configuration in TOML
   wproxy -t -c nginx.conf                             nginx's own options: wproxy -h
@@ -74,6 +76,35 @@ def _convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", choices=("toml", "nginx"), help="what to write (default: the other of the two)")
 
 
+class Action(NamedTuple):
+    """What `wproxy upstream` can do: how it is written, what it does, how many words it takes at least and at most."""
+
+    usage: str
+    help: str
+    least: int
+    most: int
+
+
+# By name; what they do is in `wproxy.upstream_command`.
+ACTIONS = {
+    "list": Action("list [NAME]", "the servers and their state", 0, 1),
+    "drain": Action("drain NAME SERVER", "let it finish, and give it only what sticky sessions bind to it", 2, 2),
+    "down": Action("down NAME SERVER", "give it nothing more", 2, 2),
+    "up": Action("up NAME SERVER", "give it requests again, after drain or down", 2, 2),
+    "weight": Action("weight NAME SERVER N", "give it another weight", 3, 3),
+    "add": Action("add NAME SERVER [KEY=VALUE ...]", "one server more, with the parameters of a `server` line", 2, 1000),
+    "remove": Action("remove NAME SERVER", "let it finish, and forget it", 2, 2),
+}
+
+
+def _upstream(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", metavar="ACTION", help=f"what to do: {', '.join(ACTIONS)}")
+    parser.add_argument("words", nargs="*", metavar="ARGUMENT", help="NAME of the upstream, SERVER as it is written there, ...")
+    parser.add_argument("--json", action="store_true", help="list: for programs")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "actions:\n" + "".join(f"  {each.usage:32} {each.help}\n" for each in ACTIONS.values())
+
+
 # Every command has a row here and a function of its name in the table of `wproxy.__main__`.
 COMMANDS = (
     Command("start", "start master and workers", _start),
@@ -81,7 +112,9 @@ COMMANDS = (
     Command("quit", "stop when all requests are finished"),
     Command("reload", "serve the changed configuration; wait until it does"),
     Command("reopen", "open log files anew, after a rotation"),
+    Command("upgrade", "serve with the program as it is installed now; roll back if it does not serve"),
     Command("status", "show master, workers, connections and requests", _status),
+    Command("upstream", "show the servers of upstreams, and change them while they serve", _upstream),
     Command("explain", "what would be done with a request, and why, without sending anything", _explain),
     Command("check", "what is wrong in a configuration, or hardly meant, with the reason and the fix", _check),
     Command("convert", "write an nginx.conf as wproxy.toml, or the other way round", _convert, where=False),

@@ -20,6 +20,8 @@ def apply_defaults(configuration: Configuration, identity: Identity, error_log: 
         configuration.error_log = ((log, "error"),)
     if identity.pid and configuration.origin("pid") == "default":
         configuration.pid = identity.pid
+    if identity.pid and configuration.origin("api_socket") == "default":
+        configuration.control = None  # nobody who starts an nginx expects a socket beside its files
     if identity.access_log:
         default = (AccessLog(identity.access_log),)
         for server in configuration.servers:

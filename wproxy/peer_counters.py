@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from wproxy.http import Attempt
 from wproxy.shared import (
     HEAD_SLOTS,
     ROW_ACTIVE,
@@ -25,6 +26,8 @@ from wproxy.shared import (
 
 # The weight of one more response in a moving average: as TCP has it for round-trip times (RFC 6298, section 2).
 SHARE_OF_LAST = 0.125
+# Of so many requests one is taken into the averages: they are for people, and every request would pay for them.
+TIMED = 16
 
 
 class PeerCounters:
@@ -45,6 +48,14 @@ class PeerCounters:
         self.sent: int = words[row + ROW_SENT]
         self.header_time: float = words[row + ROW_HEADER_TIME] / 1e6
         self.response_time: float = words[row + ROW_RESPONSE_TIME] / 1e6
+
+    def count(self, attempt: Attempt) -> None:
+        """An attempt at the peer has ended."""
+        self.requests += 1
+        self.received += attempt.bytes_received
+        self.sent += attempt.bytes_sent
+        if self.requests % TIMED == 1 and attempt.header_time is not None and attempt.response_time is not None:
+            self.count_times(attempt.header_time, attempt.response_time)
 
     def count_times(self, header_time: float, response_time: float) -> None:
         """A response has come: its head and its end after so many seconds."""

@@ -10,6 +10,7 @@ _TEXT = """\
 worker_processes = {workers}
 daemon = false
 pid = "off"
+api_socket = "off"
 error_log = {{ stderr = "notice" }}
 
 [http]

@@ -8,13 +8,29 @@ it sound without locks, whatever is killed at whatever instruction:
   * what several processes count is one word per worker, added up by whoever reads;
   * a message longer than a word is written first and its number last, so that a reader who sees the number sees the text.
 
-    head      HEAD_WORDS words, written by the master only
-    message   MESSAGE_WORDS words: the outcome of the last reload in UTF-8, length in MESSAGE_LENGTH
-    workers   MAX_WORKERS slots of WORKER_WORDS words, each written by one worker only (its identity by the master)
+    heads     MASTERS times HEAD_WORDS words, each written by one master only
+    messages  for each master and kind of outcome MESSAGE_WORDS words: the last one in UTF-8
+    workers   MAX_WORKERS slots of WORKER_WORDS words, each written by one worker only (its identity by its master)
     peers     MAX_PEERS records of PEER_WORDS words: what everybody looks at first, and whose record it is
     places    MAX_LATE_PEERS of PLACE_WORDS words: whose the records of late peers are
     rows      for each slot MAX_PEERS rows of ROW_WORDS words: what that worker alone counts about each peer
               (`wproxy.health`, `wproxy.peer_counters`)
+    edits     what has been changed of upstreams at run time: a version, and two texts, so that one can be read while the
+              other is written; by whoever holds the record lock of the version (`wproxy.edits.area`)
+
+During an upgrade of the program two masters live on one memory. Each has a head of its own, which the other one only reads: the
+new master takes the one that its predecessor does not have. Two are enough, since nobody upgrades whose own predecessor lives.
+What cannot be split is decided like this:
+
+  * a slot is taken under a record lock and says whose it is (WORKER_MASTER); from then on its master alone gives it back. Slots
+    are not divided in halves, because readers go through all slots that were ever used: dense ones keep that short;
+  * HEAD_SLOTS is written under that lock;
+  * peers' records and HEAD_RECORDS belong to the youngest master. The older one neither gives out nor clears any until it is
+    alone again (`master.peer_records`);
+  * totals of what has ended are kept per head and added up by readers; a head that is taken again keeps its totals.
+
+MAGIC and HEAD_MASTER_PID of both heads stay where they are in every later layout, so that the commands of one version recognise
+the master of another and can at least signal it.
 
 A peer's version is the one word with many writers: it only says that something has changed (`wproxy.health`). Rows go slot by
 slot, so that memory for one process alone ends after the first slot, and so that the rows of slots and peers that are not in
@@ -26,9 +42,11 @@ from __future__ import annotations
 
 from wproxy.record_locks import RecordLocks
 
-MAGIC = 0x7770726F78790002  # "wproxy" and the layout's version: another number is another layout
+MAGIC = 0x7770726F78790003  # "wproxy" and the layout's version: another number is another layout
+FAMILY_BITS = 16  # of the version; what is above them says that it is a memory of wproxy's at all
 
-# Words of the head.
+# Words of a head. Of HEAD_MAGIC, HEAD_SLOTS and HEAD_RECORDS there is only one, in the first head.
+MASTERS = 2
 HEAD_WORDS = 64
 HEAD_MAGIC = 0
 HEAD_MASTER_PID = 1
@@ -47,13 +65,24 @@ HEAD_REOPENED = 13  # how often the logs were opened anew
 HEAD_SLOTS = 14  # slots of workers ever in use: those from here on have nothing in their rows
 HEAD_RECORDS = 15  # records that the master has ever given out: those from here on, up to FIRST_LATE_PEER, are zero
 
+HEAD_NEW_BINARY = 48  # the master that we have started as our successor, while it runs; else 0
+HEAD_PREDECESSOR = 49  # the master that has started us, while it lives; else 0
+HEAD_UPGRADES = 50  # attempts at an upgrade of which the outcome is known: refused, failed or serves
+HEAD_UPGRADE_OUTCOME = 51
+HEAD_UPGRADE_LENGTH = 52  # bytes of its message
+HEAD_STOPPING = 53  # 1 from when the master was told to quit or stop
+
 MESSAGE_WORDS = 512
-MESSAGE_OFFSET = HEAD_WORDS
+MESSAGES_OFFSET = MASTERS * HEAD_WORDS
+# What a master tells the end of: the words for how often, with which outcome, and how long the message is.
+RELOAD = (HEAD_ATTEMPTS, HEAD_OUTCOME, HEAD_MESSAGE_LENGTH)
+UPGRADE = (HEAD_UPGRADES, HEAD_UPGRADE_OUTCOME, HEAD_UPGRADE_LENGTH)
+KINDS = (RELOAD, UPGRADE)
 
 # Words of a worker's slot.
 MAX_WORKERS = 512
 WORKER_WORDS = 16
-WORKERS_OFFSET = MESSAGE_OFFSET + MESSAGE_WORDS
+WORKERS_OFFSET = MESSAGES_OFFSET + MASTERS * len(KINDS) * MESSAGE_WORDS
 WORKER_PID = 0  # written by the master; 0: the slot is free
 WORKER_GENERATION = 1  # written by the master
 WORKER_STATE = 2
@@ -63,6 +92,9 @@ WORKER_ACCEPTED = 5  # client connections since its start
 WORKER_REQUESTS = 6  # requests answered since its start
 WORKER_WAITING = 7  # client connections idle between requests
 WORKER_TURNS = 8  # turns of its loop, or anything else that moves while it is alive
+WORKER_ORDERS = 12  # written by the master: signals that it has sent there, so that others' can be told apart
+WORKER_MASTER = 13  # written by the master: whose slot it is; 0: nobody's
+WORKER_EDITS = 15  # the version of the edits that it obeys
 
 # States of a worker.
 STARTING = 0
@@ -113,7 +145,12 @@ ROWS_OFFSET = PLACES_OFFSET + MAX_LATE_PEERS * PLACE_WORDS
 PRIVATE_WORDS = ROWS_OFFSET + SLOT_ROWS_WORDS
 PRIVATE_BYTES = PRIVATE_WORDS * 8
 
-TOTAL_WORDS = ROWS_OFFSET + MAX_WORKERS * SLOT_ROWS_WORDS
+# Edits: the version, then two texts, each with its length in bytes and its CRC before it.
+EDITS_OFFSET = ROWS_OFFSET + MAX_WORKERS * SLOT_ROWS_WORDS
+EDITS_TEXT_WORDS = 1 << 17
+EDITS_WORDS = 1 + 2 * (2 + EDITS_TEXT_WORDS)
+
+TOTAL_WORDS = EDITS_OFFSET + EDITS_WORDS
 TOTAL_BYTES = TOTAL_WORDS * 8
 
 
@@ -170,15 +207,17 @@ class SharedWords:
 
     words: a view of PRIVATE_WORDS to TOTAL_WORDS unsigned 8-byte words.
     slot: of the worker that we are; 0 for a process that has the memory alone. locks: None for that one.
+    master: the number of the head that is meant by `head`: our master's.
     """
 
-    __slots__ = ("locks", "slot", "words")
+    __slots__ = ("locks", "master", "slot", "words")
 
     def __init__(self, words: memoryview) -> None:
         if len(words) < PRIVATE_WORDS or words.itemsize != 8:
             raise ValueError("the shared memory has another layout")
         self.words = words
         self.slot = 0
+        self.master = 0
         self.locks: RecordLocks | None = None
 
     def become_worker(self, slot: int, fileno: int) -> None:
@@ -188,12 +227,20 @@ class SharedWords:
 
     def head(self, word: int) -> int:
         """A word of the head: HEAD_GENERATION, ..."""
-        value: int = self.words[word]
+        value: int = self.words[self.master * HEAD_WORDS + word]
         return value
 
     def set_head(self, word: int, value: int) -> None:
-        """Write a word of the head; only the master does."""
-        self.words[word] = value
+        """Write a word of the head; only its master does."""
+        self.words[self.master * HEAD_WORDS + word] = value
+
+    def total(self, word: int) -> int:
+        """A word of all heads, added up: HEAD_ACCEPTED, ..."""
+        return sum(self.words[master * HEAD_WORDS + word] for master in range(MASTERS))
+
+    def masters(self) -> list[int]:
+        """The process that each head names, in the order of the heads; 0: nobody has had it."""
+        return [self.words[master * HEAD_WORDS + HEAD_MASTER_PID] for master in range(MASTERS)]
 
     def worker(self, index: int) -> WorkerSlot:
         """The slot of that index, in use or not."""
@@ -224,18 +271,24 @@ class SharedWords:
             for word in range(offset, offset + count):
                 words[word] = 0
 
-    def write_outcome(self, serves: bool, message: str) -> None:
-        """Publish the end of a load: the text first, the number that readers wait for last."""
+    def write_outcome(self, serves: bool, message: str, kind: tuple[int, int, int] = RELOAD) -> None:
+        """Publish the end of a load or an upgrade: the text first, the number that readers wait for last."""
+        count, outcome, length = kind
         data = message.encode("utf-8", "replace")[: MESSAGE_WORDS * 8]
         padded = data + bytes(-len(data) % 8)
         words = memoryview(padded).cast("Q")
-        self.words[MESSAGE_OFFSET : MESSAGE_OFFSET + len(words)] = words
-        self.words[HEAD_MESSAGE_LENGTH] = len(data)
-        self.words[HEAD_OUTCOME] = int(serves)
-        self.words[HEAD_ATTEMPTS] += 1
+        offset = self._message_offset(kind)
+        self.words[offset : offset + len(words)] = words
+        self.set_head(length, len(data))
+        self.set_head(outcome, int(serves))
+        self.set_head(count, self.head(count) + 1)
 
-    def message(self) -> str:
-        """The message of the last load."""
-        length = min(self.head(HEAD_MESSAGE_LENGTH), MESSAGE_WORDS * 8)
-        whole = self.words[MESSAGE_OFFSET : MESSAGE_OFFSET + MESSAGE_WORDS].tobytes()
+    def message(self, kind: tuple[int, int, int] = RELOAD) -> str:
+        """The message of the last load, or of the last upgrade."""
+        length = min(self.head(kind[2]), MESSAGE_WORDS * 8)
+        offset = self._message_offset(kind)
+        whole = self.words[offset : offset + MESSAGE_WORDS].tobytes()
         return whole[:length].decode("utf-8", "replace")
+
+    def _message_offset(self, kind: tuple[int, int, int]) -> int:
+        return MESSAGES_OFFSET + (self.master * len(KINDS) + KINDS.index(kind)) * MESSAGE_WORDS

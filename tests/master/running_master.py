@@ -63,13 +63,15 @@ def load(path: str) -> Any:
     sys.modules["master.supervise"].READY_TIMEOUT = written.get("ready_timeout", 10.0)  # type: ignore[attr-defined]
     generation.STRAGGLER_TIMEOUT = written.get("straggler_timeout", 5.0)
     prefix = os.path.dirname(path) + "/"
+    listeners = tuple(
+        Listener(parse_listen_address(address), Position(path, line, 1), SocketOptions(**written.get("options", {})))
+        for line, address in enumerate(written["listen"], start=1)
+    )
     return SimpleNamespace(
-        listeners=tuple(
-            Listener(parse_listen_address(address), Position(path, line, 1), SocketOptions(**written.get("options", {})))
-            for line, address in enumerate(written["listen"], start=1)
-        ),
+        listeners=listeners,
+        all_listeners=listeners,
         upstreams=tuple(
-            SimpleNamespace(name=name, peers=tuple(Peer(peer, Address("127.0.0.1", 1), peer) for peer in peers))
+            SimpleNamespace(name=name, state=None, peers=tuple(Peer(peer, Address("127.0.0.1", 1), peer) for peer in peers))
             for name, peers in written.get("upstreams", {}).items()
         ),
         servers=(),
@@ -158,12 +160,15 @@ def work(assignment: Any) -> None:
                     hang_in_python()
                 if line == b"hang in c\n":
                     hang_in_c()
+                if line == b"fatal\n":
+                    raise SystemExit(2)
                 if line == b"crash\n":
                     os.kill(os.getpid(), signal.SIGSEGV)
                 if line == b"where\n":
                     key.fileobj.send(f"{os.getcwd()} {os.environ.get('TZ')} {time.tzname[0]}".encode())
                 elif line:
-                    answer = f"{os.getpid()} {assignment.generation} {assignment.index} {assignment.configuration.text}"
+                    text = os.path.expandvars(assignment.configuration.text)
+                    answer = f"{os.getpid()} {assignment.generation} {assignment.index} {text}"
                     slot.set(WORKER_REQUESTS, slot.get(WORKER_REQUESTS) + 1)
                     key.fileobj.send(answer.encode())
                 selector.unregister(key.fileobj)
@@ -250,6 +255,8 @@ class RunningMaster:
         self.write()
         self.process: subprocess.Popen[str] | None = None
         self.words: tuple[str, ...] = ()  # the path of a start log, to run as nginx
+        self.environment: dict[str, str] = {}  # beside our own
+        self.pass_fds: tuple[int, ...] = ()
 
     @property
     def address(self) -> Address:
@@ -274,7 +281,15 @@ class RunningMaster:
         return self
 
     def launch(self) -> subprocess.Popen[str]:
-        self.process = subprocess.Popen(self.command(), stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        environment = {**os.environ, **self.environment}
+        self.process = subprocess.Popen(
+            self.command(),
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+            pass_fds=self.pass_fds,
+        )
         return self.process
 
     def command(self) -> list[str]:
@@ -287,11 +302,12 @@ class RunningMaster:
         except NoMaster:
             return False
 
-    def memory(self) -> Memory:
-        return open_memory_of(self.pid)
+    def memory(self, pid: int | None = None) -> Memory:
+        """Of this master, or of another one that an upgrade has put beside it."""
+        return open_memory_of(self.pid if pid is None else pid)
 
-    def head(self, word: int) -> int:
-        with self.memory() as memory:
+    def head(self, word: int, pid: int | None = None) -> int:
+        with self.memory(pid) as memory:
             return memory.shared.head(word)
 
     def workers(self, state: int | None = SERVING, generation: int | None = None) -> list[int]:

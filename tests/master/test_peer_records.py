@@ -145,3 +145,44 @@ def test_inherited_records_leave_less_room(records, shared):
     with pytest.raises(ConfigurationError, match="too many peers"):
         assigned(heir, 2, upstream("app", "b:80"))
     assert len(set(assigned(heir, 2, upstream("app", *names)))) == FIRST_LATE_PEER - 1
+
+
+# Two masters on one memory.
+
+
+def test_while_another_master_gives_out_records_none_is_cleared(shared):
+    records = PeerRecords(shared)
+    (record,) = records.hold("old", [("app", "a:1", 0)]).values()
+    shared.words[shared.peer_offset(record) + PEER_VERSION] = 7
+    records.give_over()
+    younger = PeerRecords(shared)
+    assert list(younger.hold("new", [("app", "a:1", 0)]).values()) == [record]
+    records.release("old")
+    assert shared.words[shared.peer_offset(record) + PEER_VERSION] == 7
+
+
+def test_a_master_that_is_alone_again_knows_what_the_other_gave_out_and_frees_it_when_its_workers_are_gone(shared):
+    records = PeerRecords(shared)
+    (mine,) = records.hold("old", [("app", "a:1", 0)]).values()
+    records.give_over()
+    younger = PeerRecords(shared)
+    theirs = younger.hold("new", [("app", "a:1", 0), ("app", "b:1", 0)])[("app", "b:1", 0)]
+    records.take_over()
+    fresh = records.hold("newer", [("app", "c:1", 0)])[("app", "c:1", 0)]
+    assert len({mine, theirs, fresh}) == 3, "its workers may still write there"
+    assert records.hold("newest", [("app", "b:1", 0)])[("app", "b:1", 0)] == theirs
+    records.release("newest")
+    records.forget_inherited()
+    assert records.hold("last", [("app", "d:1", 0)])[("app", "d:1", 0)] == theirs
+
+
+def test_what_a_younger_master_no_longer_needs_is_kept_for_the_older_one_until_that_is_gone(shared):
+    (record,) = PeerRecords(shared).hold("old", [("app", "a:1", 0)]).values()
+    younger = PeerRecords(shared)
+    younger.hold("new", [("app", "a:1", 0)])
+    shared.words[shared.peer_offset(record) + PEER_VERSION] = 7
+    younger.release("new")
+    assert shared.words[shared.peer_offset(record) + PEER_VERSION] == 7
+    assert list(younger.hold("newer", [("app", "b:1", 0)]).values()) != [record]
+    younger.forget_inherited()
+    assert shared.words[shared.peer_offset(record) + PEER_VERSION] == 0

@@ -461,3 +461,14 @@ def test_a_master_without_a_pid_file_writes_none(tmp_path):
 def test_importing_the_master_does_not_import_psutil():
     code = "import sys, master.supervise, master.control, master.status; sys.exit('psutil' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_worker_that_ends_with_code_2_is_not_replaced(master):
+    client = connect(master.address)
+    client.sendall(b"fatal\n")
+    until(lambda: "exited with fatal code 2 and cannot be respawned" in master.log())
+    client.close()
+    until(lambda: len(master.workers()) == 1)
+    assert "[alert]" in next(line for line in master.log().splitlines() if "fatal code" in line)
+    master.signal(signal.SIGHUP)
+    until(lambda: len(master.workers()) == 2)

@@ -202,3 +202,20 @@ def test_new_peers_get_nothing_in_any_worker_before_they_have_passed_a_check(pro
     assert load.failures == []
     assert set(load.bodies) == {b"127.0.0.2"}
     assert not re.search("connect.* client: .*127.0.0.78", proxy.error_log), "no request was sent there"
+
+
+def test_a_reload_while_the_name_servers_are_down_leaves_the_peers_where_they_are(proxy, names):
+    names.set_addresses("app.test", "127.0.0.1", ttl=1)
+    becomes(proxy, "/", 200, b"127.0.0.1")
+    before = proxy.worker_pids()
+    names.zone["app.test", A] = refusal(2)
+    try:
+        assert proxy.reload().code == 0
+        until(lambda: not before & proxy.worker_pids() and len(proxy.worker_pids()) == 2, "new workers")
+        asked = names.asked("app.test")
+        assert [ask(proxy.port, "/").status for _ in range(12)] == [200] * 12
+        until(lambda: names.asked("app.test") > asked, "a question")
+        assert [ask(proxy.port, "/").status for _ in range(12)] == [200] * 12
+    finally:
+        names.set_addresses("app.test", "127.0.0.1", ttl=1)
+    becomes(proxy, "/", 200, b"127.0.0.1")

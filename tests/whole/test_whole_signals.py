@@ -15,6 +15,8 @@ from recorder import PLAIN, send_ok
 from wire import Closed, Load, Wire, ask, request_bytes
 
 from bench.ports import free_port
+from master.memory import open_memory_of
+from wproxy.shared import SERVING, WORKER_PID, WORKER_STATE
 
 pytestmark = pytest.mark.whole
 
@@ -416,3 +418,38 @@ def test_processes_carry_their_titles(start):
     front = start(text("here"))
     assert title(front.master).startswith("wproxy: master process ")
     assert len(front.worker_pids()) == 2
+
+
+# Signals to a worker itself.
+
+
+def test_a_worker_that_somebody_else_signals_says_so_and_is_replaced_when_it_leaves(start):
+    front = start(text("here"), workers=1)
+    (worker,) = front.worker_pids()
+    for number, consequence in ((signal.SIGHUP, ", ignoring"), (signal.SIGUSR2, ", ignoring"), (signal.SIGWINCH, "")):
+        os.kill(worker, number)
+        line = front.error_logged(f"signal {number} ({number.name}) received{consequence}")
+        assert f"[notice] {worker}#{worker}: " in line and line.endswith(f"received{consequence}")
+    assert front.worker_pids() == {worker}
+    for number, consequence in ((signal.SIGQUIT, "shutting down"), (signal.SIGTERM, "exiting")):
+        (worker,) = until(lambda: serving(front), "a worker that has its handlers")
+        os.kill(worker, number)
+        assert f"{worker}#{worker}: " in front.error_logged(f"({number.name}) received, {consequence}")
+        until(lambda worker=worker: len(front.worker_pids() - {worker}) == 1, "a successor")
+    assert ask(front.port, "/").body == b"here"
+
+
+def serving(front):
+    """The workers that say that they serve."""
+    with open_memory_of(front.master.pid) as memory:
+        return [slot.get(WORKER_PID) for slot in memory.shared.workers() if slot.get(WORKER_STATE) == SERVING]
+
+
+def test_a_worker_says_nothing_about_what_its_master_tells_it(start):
+    front = start(text("here"), workers=1)
+    front.signal(signal.SIGUSR1)
+    front.error_logged("(SIGUSR1) received from")
+    assert front.command("reload").code == 0
+    assert front.command("quit").code == 0
+    told = [line for line in front.error_log.splitlines() if "(SIG" in line]
+    assert told and all(f"[notice] {front.master.pid}#" in line for line in told), told

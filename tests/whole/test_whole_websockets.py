@@ -1,14 +1,16 @@
 """Websockets through `/ws/` as the lesson configures it, with the `websockets` library at both ends."""
 
+import asyncio
 import os
 import re
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 
 import pytest
 from harness import BACKENDS, Program, Wproxy, until
 from recorder import Recorder
+from websockets.asyncio.client import connect as connect_soon
 from websockets.exceptions import ConnectionClosedOK, InvalidStatus
 from websockets.sync.client import connect
 from wire import Wire, ask, request_bytes
@@ -92,6 +94,32 @@ def test_many_messages_in_flight_keep_their_order(front):
         assert [socket.recv(10) for _ in range(1000)] == [f"message {number}" for number in range(1000)]
 
 
+@pytest.mark.parametrize("kind", ["text", "binary"])
+def test_sixteen_megabytes_in_fragments_come_back_in_fragments(front, kind):
+    message = os.urandom(1 << 16) * 256 if kind == "binary" else "Grüße 12" * 1_600_000  # 10 bytes each
+    pieces = [message[at : at + 100_000] for at in range(0, len(message), 100_000)]
+    with websocket(front, "/ws/fragments", compression=None) as socket:
+        socket.send(pieces)
+        got = list(socket.recv_streaming())
+    assert len(got) > 100, "it came in fragments"
+    assert (b"" if kind == "binary" else "").join(got) == message
+
+
+def test_compression_is_between_the_two_ends(front):
+    message = "the same again and again " * 40_000
+    with websocket(front, "/ws/deflated") as socket:
+        assert [extension.name for extension in socket.protocol.extensions] == ["permessage-deflate"]
+        for _ in range(2):
+            socket.send(message)
+            assert socket.recv(10) == message
+    assert int(front.logged("GET /ws/deflated").size) < len(message) / 10
+
+
+def test_a_ping_of_the_application_is_answered_by_the_client(front):
+    with websocket(front, "/ws/ping") as socket:
+        assert socket.recv(10) == "the pong has come"
+
+
 def test_a_ping_is_answered_by_the_application(front):
     with websocket(front) as socket:
         assert socket.ping().wait(10)
@@ -124,12 +152,20 @@ def test_the_application_sees_the_upgrade_once(front):
     assert "host: 127.0.0.1" in fields
 
 
-def test_fifty_websockets_at_once(front):
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(websocket(front)) for _ in range(50)]
-        for number, socket in enumerate(sockets):
-            socket.send(str(number))
-        assert [socket.recv(10) for socket in sockets] == [str(number) for number in range(50)]
+def test_two_hundred_websockets_at_once(front):
+    async def converse() -> list[list[str | bytes]]:
+        url = f"ws://127.0.0.1:{front.port}/ws/"
+        async with AsyncExitStack() as stack:
+            opening = (stack.enter_async_context(connect_soon(url, open_timeout=30)) for _ in range(200))
+            sockets = await asyncio.gather(*opening)
+            answers = []
+            for round_ in range(3):
+                for number, socket in enumerate(sockets):
+                    await socket.send(f"{round_} {number}")
+                answers.append([await asyncio.wait_for(socket.recv(), 20) for socket in sockets])
+            return answers
+
+    assert asyncio.run(converse()) == [[f"{round_} {number}" for number in range(200)] for round_ in range(3)]
 
 
 def test_without_the_two_fields_there_is_no_upgrade(front):

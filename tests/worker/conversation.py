@@ -16,12 +16,17 @@ over, and after the idle ones are closed no descriptor is left in the loop.
 
 from __future__ import annotations
 
+import mmap
+import os
 import re
+import resource
 import select
+import signal
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import worker.run
@@ -32,7 +37,7 @@ from wproxy.address import Address
 from wproxy.assignment import Assignment
 from wproxy.config.load import load_text
 from wproxy.http import Client
-from wproxy.shared import PRIVATE_BYTES, SharedWords
+from wproxy.shared import PRIVATE_BYTES, TOTAL_BYTES, SharedWords
 from wproxy.version import VERSION
 
 SERVER = f"wproxy/{VERSION}".encode()
@@ -100,8 +105,12 @@ class Stage:
         location: str = "",
         locations: str = "",
         text: str | None = None,
+        is_shared: bool = False,
     ) -> None:
-        """peer_parameters: for each peer the TOML of what follows its address, `weight = 5`. text: a whole configuration."""
+        """peer_parameters: for each peer the TOML of what follows its address, `weight = 5`. text: a whole configuration.
+
+        is_shared: with all of the shared memory, as if there were other workers.
+        """
         self.now = 1_000_000.0
         self.directory = directory
         self.bugs: list[str] = []
@@ -133,12 +142,20 @@ class Stage:
             for peer_model in group.peers:
                 object.__setattr__(peer_model, "record", records)
                 records += 1
-        self.words = memoryview(bytearray(PRIVATE_BYTES)).cast("Q")
-        assignment = Assignment(self.configuration, 0, 0, 1, (), SharedWords(self.words), -1, -1)
+        self.fileno, self.bell = -1, None
+        if is_shared:
+            self.fileno, self.bell = os.memfd_create("stage"), os.eventfd(0, os.EFD_NONBLOCK)
+            os.truncate(self.fileno, TOTAL_BYTES)
+            self.words = memoryview(mmap.mmap(self.fileno, TOTAL_BYTES)).cast("Q")
+        else:
+            self.words = memoryview(bytearray(PRIVATE_BYTES)).cast("Q")
+        assignment = Assignment(self.configuration, 0, 0, 1, (), SharedWords(self.words), self.fileno, -1, bell=self.bell)
         monkeypatch.setattr(worker.run, "Loop", self._make_loop)
         self.worker = worker.run.Worker(assignment)
         self.loop: Loop = self.worker.loop
         self.loop.spawn(self.worker._tick(), "tick")
+        if is_shared:
+            self.worker.edits.start()
         self.serial = 0
         self.settle()
 
@@ -257,6 +274,9 @@ class Stage:
                     group.close_idle()
                 self.settle()
                 assert not self.worker.connections
+                if self.bell is not None:
+                    (bell,) = (one for one in self.loop._streams.values() if one.unexpected == self.worker.edits._hear)
+                    bell.close()
                 assert not self.loop._streams, f"streams left in the loop: {self.loop._streams}"
         finally:
             for stream in list(self.loop._streams.values()):
@@ -268,6 +288,9 @@ class Stage:
                 close_quietly(file.fileno)
             for fileno in self.worker.error_log._filenos:
                 close_quietly(fileno)
+            if self.bell is not None:
+                close_quietly(self.bell)
+                close_quietly(self.fileno)
 
 
 class End:
@@ -625,3 +648,17 @@ def chunks(*pieces: bytes, last: bool = True) -> bytes:
     """Pieces in the chunked coding."""
     wire = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
     return wire + b"0\r\n\r\n" if last else wire
+
+
+@contextmanager
+def small_disk(most: int) -> Iterator[None]:
+    """No file can grow beyond so many bytes: writing fails as on a full disk, with an errno. For the inside of a test only: what
+    pytest itself writes is a file too, perhaps."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, handler)

@@ -8,7 +8,9 @@ import random
 import re
 
 import pytest
-from conversation import End, Stage, get
+from conversation import End, Stage, get, small_disk
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import worker.pipes
 from worker.pipes import PipePool, pool
@@ -144,6 +146,48 @@ def test_a_client_that_reads_in_fits_gets_it_all(stage, framing, seed):
     answer = bytes(client.pull_all())
     assert unframed(answer) == body
     assert any("buffered to a temporary file" in line for line in s.error_log())
+
+
+EDGES = (0, 1, 4095, 4096, 4097, 32_767, 32_768, 32_769, 65_535, 65_536, 65_537, 400_000)
+
+
+def test_every_body_arrives_as_it_was_however_it_is_sent_and_read(stage):
+    """Any size, any chunks, any cuts, and a client that is quick, slow, or so slow that it is read ahead of."""
+    place = '[http.server.location."/%s"]\nproxy_pass = "http://app"\nproxy_max_temp_file_size = "100k"\nproxy_buffering = %s\n'
+    timers = 'send_timeout = "1h"\nproxy_read_timeout = "1h"'
+    s = stage(server=timers, locations=place % ("ahead", "true") + place % ("along", "false"))
+
+    @settings(max_examples=30, deadline=None)
+    @given(
+        target=st.sampled_from((b"/ahead", b"/along")),
+        framing=st.sampled_from((LENGTH, CHUNKED, CLOSE)),
+        size=st.sampled_from(EDGES),
+        cuts=st.lists(st.integers(1000, 200_000), min_size=1, max_size=5),
+        pulls=st.lists(st.integers(1000, 200_000), min_size=1, max_size=5),
+        pause=st.sampled_from((0.0, 0.0, 1.5)),
+        seed=st.integers(0, 1000),
+    )
+    def transfer(target: bytes, framing: str, size: int, cuts: list[int], pulls: list[int], pause: float, seed: int) -> None:
+        body = random.Random(seed).randbytes(size)
+        client, upstream = request(s, get(target, b"Connection: close"), send_buffer=4096)
+        wire = head(framing, size) + framed(framing, body, random.Random(seed))
+        for step in range(10_000):
+            if wire:
+                wire = wire[upstream.send_some(wire[: cuts[step % len(cuts)]]) :]
+                if not wire and framing == CLOSE:
+                    upstream.close()
+            if pause:
+                s.advance(pause)
+            client.pull(len(client.received) + pulls[step % len(pulls)])
+            s.settle()
+            if client.saw_end:
+                break
+        assert unframed(bytes(client.received)) == body
+        client.close()
+        for idle in [end for end in s.ends if end.name != "client" and not end.over]:
+            idle.close()
+
+    transfer()
 
 
 def test_http_10_gets_a_body_without_length_as_it_is(stage):
@@ -329,6 +373,40 @@ def test_a_disk_that_is_full_holds_the_upstream_back(stage, tmp_path):
     assert any("[crit]" in line and "temporary file" in line for line in s.error_log())
     transfer(client, upstream, wire[sent:], random.Random(4), 2_000_000)
     assert pull_until(s, client, len(body)).endswith(body)
+
+
+@pytest.mark.parametrize("framing", [LENGTH, CHUNKED])
+def test_a_disk_that_fills_up_loses_nothing(stage, framing):
+    """What is in the file by then is sent from there; then the upstream has to wait as if there were no file."""
+    s = stage(location='send_timeout = "1h"\nproxy_read_timeout = "1h"')
+    client, upstream = request(s, send_buffer=4096)
+    body = random.Random(7).randbytes(9_000_000)
+    wire = head(framing, len(body)) + framed(framing, body, random.Random(7))
+    sent = upstream.send_some(wire)
+    with small_disk(100_000):
+        s.advance(PATIENCE)
+        sent += upstream.send_some(wire[sent:])
+    assert sent < len(wire)
+    complaints = [line for line in s.error_log() if "[crit]" in line]
+    assert len(complaints) == 1
+    assert "failed (27: File too large) while reading upstream" in complaints[0]
+    transfer(client, upstream, wire[sent:], random.Random(4), 2_000_000)
+    s.until(lambda: s.access_log(), "the request does not end")
+    assert unframed(bytes(client.pull_all())) == body
+
+
+@pytest.mark.parametrize("setting", ["proxy_buffering = false", "proxy_max_temp_file_size = 0"])
+def test_an_upstream_that_is_held_back_does_not_time_out(stage, setting):
+    s = stage(location=f'{setting}\nproxy_read_timeout = "5s"\nsend_timeout = "1h"')
+    client, upstream = request(s, send_buffer=4096)
+    wire = head(LENGTH, 9_000_000) + b"x" * 9_000_000
+    sent = upstream.send_some(wire)
+    assert sent < len(wire)
+    s.advance(600)
+    assert not s.access_log()
+    transfer(client, upstream, wire[sent:], random.Random(4), 2_000_000)
+    assert pull_until(s, client, 9_000_000).endswith(b"x" * 9_000_000)
+    assert s.last_access()["status"] == "200"
 
 
 def test_files_lie_in_the_directory_that_is_named(stage, tmp_path):

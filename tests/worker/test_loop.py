@@ -539,6 +539,50 @@ def test_without_a_report_the_exception_is_raised():
     bench.loop.close()
 
 
+# Without a task.
+
+
+def test_a_stream_that_listens_is_told_of_what_comes(bench):
+    stream, theirs = bench.pair()
+    theirs.send(b"unheard")
+    bench.turn(2)
+    assert not stream.armed & READ, "nobody wanted to know"
+
+    def take(stream: Stream) -> bool:
+        bench.notes.append(stream.recv(100))
+        return True
+
+    stream.unexpected = take
+    bench.loop.listen(stream)
+    bench.turn()
+    theirs.send(b"and more")
+    bench.turn(2)
+    assert bench.notes == [b"unheard", b"and more"]
+    assert stream.armed & READ
+
+
+def test_room_for_what_is_written_does_not_hide_what_has_come(bench):
+    """As in a tunnel whose client takes much and says a little."""
+    stream, theirs = bench.pair()
+
+    def take(stream: Stream) -> bool:
+        bench.notes.append(stream.recv(100))
+        return True
+
+    async def write() -> None:
+        for _ in range(3):
+            await park(stream, WRITE, 10)
+            bench.notes.append("room")
+
+    stream.unexpected = take
+    task = bench.spawn(write())
+    for number in range(3):
+        theirs.send(b"%d" % number)
+        bench.turn()
+    assert bench.notes == [b"0", "room", b"1", "room", b"2", "room"]
+    assert task not in bench.loop.tasks
+
+
 # Many.
 
 

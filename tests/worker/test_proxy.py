@@ -1393,7 +1393,9 @@ def test_a_failed_peer_rests_for_fail_timeout(stage):
     pool = Pool(s)
     assert pool.order(client, 4) == "bbbb"
     assert [line["upstream_status"] for line in s.access_log()] == ["502, 200", "200", "200", "200"]
-    assert f'upstream server temporarily disabled: {s.peers[0].name} in upstream "app"' in "\n".join(s.error_log())
+    (line,) = [line for line in s.error_log() if "[warn]" in line]
+    assert "*1 upstream server temporarily disabled while connecting to upstream, client: 127.0.0.1, server: front" in line
+    assert f'upstream: "http://{s.peers[0].name}/", host: "h"' in line
     s.peers[0].listen_again()
     s.advance(9)
     assert pool.order(client, 2) == "bb"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conversation import small_disk
 
 import worker.temporary_files
 from worker.pipes import Pipe, make_pipe
@@ -24,18 +23,6 @@ def pipe() -> Iterator[Pipe]:
     assert made is not None
     yield made
     made.close()
-
-
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, old[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.fixture(params=["nameless", "unlinked"])
@@ -95,9 +82,7 @@ def test_the_levels_are_the_end_of_the_number() -> None:
 
 
 @pytest.mark.parametrize("knows_splice", [True, False])
-def test_a_full_disk_loses_nothing_of_what_a_pipe_holds(
-    small_disk: None, pipe: Pipe, monkeypatch: pytest.MonkeyPatch, knows_splice: bool
-) -> None:
+def test_a_full_disk_loses_nothing_of_what_a_pipe_holds(pipe: Pipe, monkeypatch: pytest.MonkeyPatch, knows_splice: bool) -> None:
     if not knows_splice:
 
         def refuse(self: Pipe, file: int, offset: int) -> int:
@@ -107,7 +92,7 @@ def test_a_full_disk_loses_nothing_of_what_a_pipe_holds(
     data = os.urandom(5000)
     pipe.held = os.write(pipe.write_end, data)
     file = TemporaryFile(None)
-    with pytest.raises(DiskTrouble) as trouble:
+    with small_disk(1000), pytest.raises(DiskTrouble) as trouble:
         file.take_out(pipe)
     assert str(trouble.value) == "27: File too large"
     assert file.size <= 1000

@@ -361,3 +361,35 @@ def test_a_tunnel_counts_as_a_connection_of_its_peer(stage):
     assert upstream.is_closed()
     other.send(get())
     s.peers[0].accept().receives(sent_up())
+
+
+def test_messages_are_carried_while_the_other_way_is_full(stage):
+    """A long download in a tunnel, and the client says something now and then."""
+    s, client, upstream = tunnel(stage, tcp=True)
+    wire = os.urandom(6_000_000)
+    left, got, said = wire, b"", b""
+    while len(got) < len(wire):
+        left = left[upstream.send_some(left[:500_000]) :]
+        client.send(b"go on ")
+        said += b"go on "
+        assert s.until(lambda: bytes(upstream.pull_all()) == said, "what the client says waits")
+        got += client.take()
+    assert got == wire
+    client.close()
+    assert upstream.is_closed()
+    assert s.last_access()["body_bytes_sent"] == str(len(wire))
+
+
+def test_small_messages_after_a_large_one_go_on_as_messages(stage):
+    s, client, upstream = tunnel(stage)
+    for _ in range(3):
+        big = os.urandom(700_000)
+        client.send(big)
+        s.until(lambda: len(upstream.pull_all()) == len(big), "not all has come")
+        assert upstream.take() == big
+        for number in range(3):
+            client.send(b"small %d" % number)
+            upstream.receives(b"small %d" % number)
+            upstream.send(b"and back")
+            client.receives(b"and back")
+    assert len([task for task in s.loop.tasks if task.name == "tunnel"]) == 0

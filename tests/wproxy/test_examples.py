@@ -19,16 +19,16 @@ from wproxy.config.tree import Node
 
 # Why a start of each refuses, by directive or "listen PARAMETER"; empty: it starts. To be made shorter as features arrive.
 REFUSED = {
-    "debian": "deny fastcgi_pass",
-    "django": "allow auth_basic deny",
-    "gitlab": "allow deny",
+    "debian": "fastcgi_pass",
+    "django": "auth_basic",
+    "gitlab": "",
     "grafana": "",
     "grpc": "grpc_pass memcached_pass scgi_pass uwsgi_pass",
-    "h5bp": "deny",
+    "h5bp": "",
     "homeassistant": "listen:ssl",
     "jenkins": "",
-    "kubernetes": "allow deny listen:ssl",
-    "laravel": "deny fastcgi_pass",
+    "kubernetes": "listen:ssl",
+    "laravel": "fastcgi_pass",
     "mastodon": "listen:ssl",
     "migrated": "auth_request limit_req set_real_ip_from",
     "minio": "",
@@ -36,14 +36,14 @@ REFUSED = {
     "nextcloud": "fastcgi_pass listen:ssl",
     "nextjs": "",
     "node": "limit_conn limit_req",
-    "phpmyadmin": "allow auth_basic deny fastcgi_pass",
+    "phpmyadmin": "auth_basic fastcgi_pass",
     "plausible": "",
-    "prometheus": "auth_basic deny",
+    "prometheus": "auth_basic",
     "rails": "",
     "registry": "auth_basic listen:ssl",
     "spa": "",
     "synapse": "listen:ssl",
-    "wordpress": "deny fastcgi_pass limit_req",
+    "wordpress": "fastcgi_pass limit_req",
 }
 
 _SUBJECT = re.compile(r'"(\w+)" (?:directive|parameter of "(listen)" directive) is (not yet|accepted and not yet) effective')

@@ -10,6 +10,8 @@ from wproxy import shared as layout
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import (
     DRAINING,
+    EDITS_OFFSET,
+    EDITS_WORDS,
     FIRST_LATE_PEER,
     HEAD_ATTEMPTS,
     HEAD_GENERATION,
@@ -18,11 +20,13 @@ from wproxy.shared import (
     HEAD_RECORDS,
     HEAD_SLOTS,
     HEAD_WORDS,
+    KINDS,
+    MASTERS,
     MAX_LATE_PEERS,
     MAX_PEERS,
     MAX_WORKERS,
-    MESSAGE_OFFSET,
     MESSAGE_WORDS,
+    MESSAGES_OFFSET,
     PEER_IDENTITY,
     PEER_VERSION,
     PEER_WORDS,
@@ -65,14 +69,15 @@ def constants(prefix: str) -> dict[str, int]:
 
 
 def test_the_parts_follow_each_other_without_gap_or_overlap():
-    assert MESSAGE_OFFSET == HEAD_WORDS
-    assert WORKERS_OFFSET == MESSAGE_OFFSET + MESSAGE_WORDS
+    assert MESSAGES_OFFSET == MASTERS * HEAD_WORDS
+    assert MESSAGES_OFFSET + MASTERS * len(KINDS) * MESSAGE_WORDS == WORKERS_OFFSET
     assert PEERS_OFFSET == WORKERS_OFFSET + MAX_WORKERS * WORKER_WORDS
     assert PLACES_OFFSET == PEERS_OFFSET + MAX_PEERS * PEER_WORDS
     assert ROWS_OFFSET == PLACES_OFFSET + MAX_LATE_PEERS * PLACE_WORDS
     assert MAX_LATE_PEERS == MAX_PEERS - FIRST_LATE_PEER
     assert SLOT_ROWS_WORDS == MAX_PEERS * ROW_WORDS
-    assert TOTAL_WORDS == ROWS_OFFSET + MAX_WORKERS * SLOT_ROWS_WORDS
+    assert EDITS_OFFSET == ROWS_OFFSET + MAX_WORKERS * SLOT_ROWS_WORDS
+    assert TOTAL_WORDS == EDITS_OFFSET + EDITS_WORDS
     assert PRIVATE_WORDS == ROWS_OFFSET + SLOT_ROWS_WORDS
     assert (TOTAL_BYTES, PRIVATE_BYTES) == (8 * TOTAL_WORDS, 8 * PRIVATE_WORDS)
 
@@ -222,7 +227,7 @@ def test_rows_follow_each_other_slot_by_slot(shared):
     assert shared.row_offset(0, 0) == ROWS_OFFSET
     assert shared.row_offset(0, 1) == ROWS_OFFSET + ROW_WORDS
     assert shared.row_offset(0, MAX_PEERS - 1) + ROW_WORDS == shared.row_offset(1, 0) == PRIVATE_WORDS
-    assert shared.row_offset(MAX_WORKERS - 1, MAX_PEERS - 1) + ROW_WORDS == TOTAL_WORDS
+    assert shared.row_offset(MAX_WORKERS - 1, MAX_PEERS - 1) + ROW_WORDS == EDITS_OFFSET
 
 
 @pytest.mark.parametrize("slot", [-1, MAX_WORKERS])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from worker.logs import log_request
 from wproxy.config.model import Location
 from wproxy.http import Request, Response
 
@@ -20,6 +21,9 @@ DECLINED = Declined()
 
 Decide = Callable[[Request], Awaitable["Response | Declined | None"]]
 Refuse = Callable[[Request], Awaitable["Response | None"]]
+
+# What the log says where it is an access rule that refuses.
+FORBIDDEN = "access forbidden by rule"
 
 # Only these say that the client may not; of a failure nothing follows but itself.
 REFUSALS = (401, 403)
@@ -54,6 +58,9 @@ def satisfy(modules: tuple[Callable[[Location], Decide | None], ...], location: 
                 return refusal
             if worst is None or refusal.error == 401:
                 worst = refusal
+        if worst is not None and worst.error == 403:
+            request.end_cause = f"client: {FORBIDDEN}"
+            log_request(request, "error", FORBIDDEN)
         return worst
 
     return any_of if location.satisfy == "any" else all_of

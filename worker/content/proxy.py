@@ -15,7 +15,7 @@ from worker.loop import READ, park
 from worker.stream import Stream
 from worker.upstream.answers import SentElsewhere
 from worker.upstream.connect import CannotConnect, connect
-from worker.upstream.failing import CONNECTING, READING_HEAD, cause_of, failure_of, log_failure
+from worker.upstream.failing import CONNECTING, READING_HEAD, cause_of, failure_of, log_failure, log_rest
 from worker.upstream.incoming import receive_head, receive_rest_of_head, respond
 from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, body_at_hand, outgoing_of
 from worker.upstream.peers import Group, LivePeer
@@ -68,7 +68,7 @@ async def proxy_request(request: Request) -> Response:
         if again is None:
             attempt = Attempt(peer.name, clock.now)
             if attempts:
-                follow(attempt, group, tried)
+                follow(request, attempt, group, tried)
             attempts.append(attempt)
         upstream = group.take_idle(peer, request.method in NON_IDEMPOTENT, location)
         try:
@@ -88,6 +88,7 @@ async def proxy_request(request: Request) -> Response:
                 failure = failure_of(f"http_{received[0].status}", "upstream answered with a failure", READING_HEAD)
                 if may_try_next(request, failure, outgoing, tried | peer.bit, first_try):
                     attempt.header_time = clock.now - attempt.started
+                    request.upstream_head = received[0]
                     raise failure
                 if intercepts(request, received[0].status):
                     return intercepted(request, received[0], upstream, peer, attempt)
@@ -121,8 +122,9 @@ async def proxy_request(request: Request) -> Response:
             return response
 
 
-def follow(attempt: Attempt, group: Group, tried: int) -> None:
+def follow(request: Request, attempt: Attempt, group: Group, tried: int) -> None:
     """An attempt that is not the first: one more of this location's, or the first after another location's."""
+    request.upstream_head = None
     if not tried:
         attempt.begins_group = True
     elif group.retries is not None:
@@ -248,8 +250,8 @@ def give_up(request: Request, failure: UpstreamFailure, group: Group, peer: Live
     log_failure(request, failure, peer.name)
     if failure.is_dead_idle or failure.kind in ("http_403", "http_404"):
         group.count_success(peer, attempt, is_answer=False)
-    else:
-        group.count_failure(peer, attempt)
+    elif group.count_failure(peer, attempt):
+        log_rest(request, failure, peer.name)
 
 
 def status_of(failure: UpstreamFailure) -> int:

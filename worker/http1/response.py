@@ -15,7 +15,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from worker.http1.fields import RESPONSE_FIELDS, Field, InvalidField, join_repeated, parse_length, shown
+from worker.http1.fields import (
+    RESPONSE_FIELDS,
+    RESPONSE_NAME,
+    VALUE_BYTES,
+    Field,
+    InvalidField,
+    join_repeated,
+    parse_length,
+    shown,
+)
 from wproxy.failures import UpstreamFailure
 
 # How the end of a response's body is known (RFC 9112, 6.3). Plain numbers: comparing Enum members costs eight times
@@ -31,6 +40,9 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ++([1-9][0-9][0-9])(?: ([^\r\n]*+))
 _PREFIX = b"HTTP/1."
 _REASON_CONTROLS = bytes(range(9)) + bytes(range(10, 0x20)) + b"\x7f"
 _HEAD_END = re.compile(rb"\n\r?+\n").search
+_NAME, _VALUE = re.escape(RESPONSE_NAME), re.escape(VALUE_BYTES)
+# What is right of a field line, and the first byte that is wrong.
+_FAULT = re.compile(rb"([%b]++:[%b]*+|[%b]*+)([^%b])" % (_NAME, _VALUE, _NAME, _NAME), re.DOTALL)
 _TIMEOUT = re.compile(rb'(?:^|[, \t;])timeout[ \t]*+=[ \t]*+"?+([0-9]{1,9})(?![0-9])').search
 
 # Of these the first counts and later ones are dropped (proxy.md §3.1); of all others every line is kept.
@@ -141,6 +153,14 @@ def take_response_head(buffer: bytes, limit: int, last: ResponseHead | None) -> 
     return _take_unusual_head(buffer, limit)
 
 
+def up_to_fault(raw: bytes) -> str:
+    """A bad field line as nginx shows it: up to the byte that is wrong, and that one as `\\x20...`."""
+    fault = _FAULT.match(raw)
+    if fault is None:  # nothing but a colon is missing
+        return shown(raw)
+    return f"{shown(fault[1])}\\x{fault[2][0]:02x}..."
+
+
 def parse_response_head(block: bytes, original: bytes | None = None) -> ResponseHead:
     """Read a complete head whose line ends are CRLF; raises UpstreamFailure.
 
@@ -152,7 +172,7 @@ def parse_response_head(block: bytes, original: bytes | None = None) -> Response
         # This policy drops no line; the filter only tells the types so.
         lines: tuple[Field, ...] = tuple(filter(None, map(RESPONSE_FIELDS.__getitem__, raw_lines)))
     except InvalidField as bad:
-        raise UpstreamFailure("invalid_header", f'upstream sent invalid header: "{bad}"') from None
+        raise UpstreamFailure("invalid_header", f'upstream sent invalid header: "{up_to_fault(bad.raw)}"') from None
     values = {lower: value for lower, _, value in lines}
     if len(values) != len(lines):
         lines = _without_repetitions(lines)

@@ -11,7 +11,8 @@ knows other names.
 
 What an answer changes. Addresses that are new become peers, those that are gone leave, and the others do not notice. When the
 name servers say that there is no such name any more, a group with `resolve` is left without that server's peers, as in nginx; a
-plain name keeps them, because nginx would. A name server that fails says nothing about the name: everything stays as it is.
+plain name keeps them, because nginx would. A name server that fails says nothing about the name: everything stays as it is,
+over a reload too, for workers remember for those that come after them (wproxy.remembered).
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import random
 from typing import NamedTuple, Protocol
 
-from worker.loop import Loop, sleep
+from worker.loop import Loop, Task, sleep
 from worker.resolver.records import TOUCH_EVERY, SharedRecords
 from worker.resolver.resolver import CannotResolve, Resolver
-from worker.resolver.services import Endpoint, Endpoints, resolve_endpoints
+from worker.resolver.services import Endpoint, Endpoints, endpoints_as_text, endpoints_of_text, resolve_endpoints
 from worker.resolver.system import SystemResolver
 from wproxy.address import Address, parse_address
 from wproxy.config.model import Upstream
@@ -113,6 +114,7 @@ class Discovery:
         self._resolvers: dict[NameServers, Resolver] = {}
         self._targets: dict[tuple[NameServers, Address], _Target] = {}
         self._awaited: set[tuple[str, FollowedName]] = set()
+        self._recalled: set[tuple[str, FollowedName]] = set()
 
     def resolver(self, settings: NameServers) -> Resolver:
         """The resolver for these settings: one cache for all who ask the same name servers."""
@@ -129,16 +131,31 @@ class Discovery:
         for upstream in upstreams:
             group = groups[upstream.name]
             for name in followed_names(upstream):
-                if not group.has_peers(name.line):
+                if not (group.has_peers(name.line) or self._recall(name, upstream, group)):
                     self._awaited.add((upstream.name, name))
                 self.loop.spawn(self._follow(name, upstream, group), f"discovery of {name}")
         if self.records is not None:
             self.loop.spawn(self._touch(self.records), "discovery records")
 
+    def _recall(self, name: FollowedName, upstream: Upstream, group: LiveGroup) -> bool:
+        """Give a line the peers that the workers before us had found; False when there is nothing to recall."""
+        if name.line is None or name.line not in upstream.remembered:
+            return False
+        endpoints = endpoints_of_text(upstream.remembered[name.line].read())
+        if endpoints:
+            group.replace_peers(name.line, endpoints)
+            self._recalled.add((upstream.name, name))
+        return bool(endpoints)
+
     @property
     def is_ready(self) -> bool:
         """Whether every line that began without peers has been answered about, one way or the other."""
         return not self._awaited
+
+    def follow(self, name: FollowedName, upstream: Upstream, group: LiveGroup) -> Task:
+        """Follow one name more, of a server that was added; the task that does, to be cancelled when it is removed."""
+        self._awaited.add((upstream.name, name))  # so it is asked for at once
+        return self.loop.spawn(self._follow(name, upstream, group), f"discovery of {name}")
 
     async def _follow(self, name: FollowedName, upstream: Upstream, group: LiveGroup) -> None:
         """Keep the peers of one name up to date, for ever."""
@@ -148,7 +165,8 @@ class Discovery:
         unchanged: tuple[Endpoint, ...] | None = None
         if (upstream.name, name) not in self._awaited:
             await sleep(random() * FIRST_QUESTION)
-            if isinstance(resolver, SystemResolver) and resolver.stands_in_file(name.address.host):
+            was_looked_up = (upstream.name, name) not in self._recalled
+            if was_looked_up and isinstance(resolver, SystemResolver) and resolver.stands_in_file(name.address.host):
                 # getaddrinfo has read the same file, and has its own ways with it: only a change of the file counts.
                 unchanged = (await self._ask(resolver, name, upstream)).endpoints
         while True:
@@ -156,7 +174,7 @@ class Discovery:
                 found = await self._ask(resolver, name, upstream)
                 if found.endpoints != unchanged:
                     unchanged = None
-                    self._apply(name, group, found.endpoints)
+                    self._apply(name, upstream, group, found.endpoints)
                 expires, trouble, retry = found.expires, "", RETRY
             except CannotResolve as error:
                 expires, retry = self.loop.clock.now + retry, min(retry * 2, LONGEST_RETRY)
@@ -164,7 +182,7 @@ class Discovery:
                     trouble = str(error)
                     self.log("error", f'{trouble} in upstream "{group.name}"')
                 if error.is_gone and name.resolve:
-                    self._apply(name, group, ())
+                    self._apply(name, upstream, group, ())
             self._awaited.discard((upstream.name, name))
             wait = max(expires - self.loop.clock.now, 0.0)
             await sleep(wait + random() * min(1.0, 0.05 + wait / 10))
@@ -172,7 +190,9 @@ class Discovery:
     async def _ask(self, resolver: Resolver, name: FollowedName, upstream: Upstream) -> Endpoints:
         return await resolve_endpoints(resolver, name.address, name.service, upstream.resolver_timeout)
 
-    def _apply(self, name: FollowedName, group: LiveGroup, endpoints: tuple[Endpoint, ...]) -> None:
+    def _apply(self, name: FollowedName, upstream: Upstream, group: LiveGroup, endpoints: tuple[Endpoint, ...]) -> None:
+        if name.line is not None and name.line in upstream.remembered:
+            upstream.remembered[name.line].write(endpoints_as_text(endpoints))
         came, went = group.replace_peers(name.line, endpoints)
         if came or went:
             changes = "".join([*(f" +{peer}" for peer in came), *(f" -{peer}" for peer in went)])

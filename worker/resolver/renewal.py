@@ -3,6 +3,9 @@
 A peer that is gone gets nothing more. Its idle connections are closed at once, those in use after their request. A peer that
 stays keeps everything: health, connections, its turn. A new one begins like any other after a start, with the parameters of its
 line.
+
+What a line says may be edited at run time (`wproxy.edits`), lines may be added and removed. A line is known by its identity, and
+that stays: beside it stands what is said of it now, and the addresses that it stood for last.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from worker.resolver.records import Place, Records, private_records
 from worker.resolver.services import Endpoint
 from wproxy.config.model import Peer
 from wproxy.directives.upstream import UpstreamServer
+from wproxy.edits.servers import Placed
 from wproxy.shared import SharedWords
 
 if TYPE_CHECKING:
@@ -39,15 +43,98 @@ class Renewal:
         self._places: dict[int, Place] = {}  # taken for peers that came, by their number
         self._numbers = set(range(len(group.peers)))
         self._next_number = len(group.peers)
+        self._latest: dict[int, Sequence[Endpoint]] = {}
+        for line in {id(peer.line): peer.line for peer in group.peers}.values():
+            self._latest[id(line)] = [Endpoint(peer.peer.address) for peer in group.peers if peer.line is line]
+        self._said: dict[int, UpstreamServer] = {}  # what edits have made of lines
+        self._removed: set[int] = set()
+        self._added: dict[tuple[str, int], UpstreamServer] = {}
 
     def replace_peers(self, line: UpstreamServer | None, endpoints: Sequence[Endpoint]) -> tuple[list[str], list[str]]:
         """Make these the peers of a line (None: of the name in a proxy_pass); names of those that came and went."""
+        self._latest[id(line)] = endpoints
+        return self._exchange(line, () if id(line) in self._removed else endpoints)
+
+    # Edits.
+
+    def said_of(self, line: UpstreamServer | None) -> UpstreamServer | None:
+        """What holds of a line now; None where there is no line, and of one that is removed what held before."""
+        return line if line is None else self._said.get(id(line), line)
+
+    def obey(self, placed: Sequence[Placed]) -> tuple[list[UpstreamServer], list[UpstreamServer]]:
+        """Make these the servers of the group; returns the lines that were added, and those that were and are no more."""
+        came: list[UpstreamServer] = []
+        changed = False
+        keys = set()
+        for each in placed:
+            line = each.line
+            if line is None:
+                assert each.edit is not None and each.server is not None
+                key = (each.edit.server, each.id)
+                keys.add(key)
+                if key not in self._added:
+                    came.append(self._add(key, each.server))
+                    changed = True
+                line = self._added[key]
+            changed = self._obey(line, each.server) or changed
+        went = [self._forget(key) for key in [key for key in self._added if key not in keys]]
+        if changed or went:
+            group = self.group
+            if group.upstream.zone is not None and any(each.server is not None and each.server.max_conns for each in placed):
+                group.count_in_common()
+            group.form()
+            if self.group.queue is not None:
+                self.group.queue.wake()
+        return came, went
+
+    def added_ids(self) -> dict[int, int]:
+        """The ids of servers that were added, by the identity of their line."""
+        return {id(line): number for (_, number), line in self._added.items()}
+
+    def _add(self, key: tuple[str, int], server: UpstreamServer) -> UpstreamServer:
+        """A line that no configuration has."""
+        line = self._added[key] = server
+        self._order[id(line)] = key[1]
+        self._latest[id(line)] = [Endpoint(line.address)] if line.address.is_numeric else []
+        self._exchange(line, self._latest[id(line)])
+        return line
+
+    def _forget(self, key: tuple[str, int]) -> UpstreamServer:
+        """The line is no more; whoever holds it keeps its identity from being given to another."""
+        line = self._added.pop(key)
+        self._exchange(line, ())
+        for table in (self._order, self._latest, self._said):
+            table.pop(id(line), None)
+        return line
+
+    def _obey(self, line: UpstreamServer, server: UpstreamServer | None) -> bool:
+        """Let this hold of a line, None: nothing, it is removed. False when it does already."""
+        is_removed = id(line) in self._removed
+        if is_removed == (server is None) and server in (None, self.said_of(line)):
+            return False
+        if server is None:
+            self._removed.add(id(line))
+            self._exchange(line, ())
+            return True
+        self._removed.discard(id(line))
+        self._said[id(line)] = server
+        for peer in self.group.peers:
+            if peer.line is line:
+                peer.obey(server, self.group.clock.now)
+        self._exchange(line, self._latest.get(id(line), ()))
+        return True
+
+    # Peers.
+
+    def _exchange(self, line: UpstreamServer | None, endpoints: Sequence[Endpoint]) -> tuple[list[str], list[str]]:
+        """Let these be the peers of a line; names of those that came and went."""
         group = self.group
+        said = self.said_of(line)
         here = {(peer.peer.address, peer.peer.backup): peer for peer in group.peers if peer.line is line}
-        wanted = {(each.address, each.is_backup or (line is not None and line.backup)): each for each in endpoints}
+        wanted = {(each.address, each.is_backup or (said is not None and said.backup)): each for each in endpoints}
         gone = [peer for key, peer in here.items() if key not in wanted]
-        new = [self._peer(line, each, key[1]) for key, each in wanted.items() if key not in here]
-        reweighted = [peer for key, peer in here.items() if key in wanted and set_weight(peer, weight_of(line, wanted[key]))]
+        new = [self._peer(said, each, key[1]) for key, each in wanted.items() if key not in here]
+        reweighted = [peer for key, peer in here.items() if key in wanted and set_weight(peer, weight_of(said, wanted[key]))]
         if gone or new:
             peers = [peer for peer in group.peers if peer not in gone] + [self._enter(peer, line) for peer in new]
             peers.sort(key=lambda peer: self._order.get(id(peer.line), len(self._order)))
@@ -84,7 +171,10 @@ class Renewal:
         place = self._first.get(self._unique(line, peer.name))
         if place is None:
             place = self._places[number] = self.records.take(self._unique(line, peer.name), int(group.clock.now))
-        return group.live_peer(replace(peer, record=place.record), number, place, line)
+        entered = group.live_peer(replace(peer, record=place.record), number, place, self.said_of(line))
+        entered.line = line
+        entered.counters.publish(0)  # it may have been here before, and have had requests under way when it went
+        return entered
 
     def _leave(self, peer: LivePeer) -> None:
         """Let a peer go."""

@@ -6,6 +6,7 @@ The records with the least priority are the servers, all others are backups. Eac
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from worker.resolver.resolver import CannotResolve, Resolver
@@ -60,3 +61,14 @@ async def resolve_endpoints(resolver: Resolver, address: Address, service: str, 
         assert failure is not None
         raise CannotResolve(address.host, failure.code, failure.expires)
     return Endpoints(tuple(found), expires)
+
+
+def endpoints_as_text(endpoints: Iterable[Endpoint]) -> str:
+    """A line for each, in an order that does not depend on that of the answer."""
+    return "".join(sorted(f"{each.address.host} {each.address.port} {each.weight} {each.is_backup:d}\n" for each in endpoints))
+
+
+def endpoints_of_text(text: str) -> tuple[Endpoint, ...]:
+    """The endpoints of such lines."""
+    fields = (line.split(" ") for line in text.splitlines())
+    return tuple(Endpoint(Address(host, int(port)), int(weight), is_backup == "1") for host, port, weight, is_backup in fields)

@@ -156,8 +156,8 @@ class Backlog:
 
     def _give_up(self, trouble: DiskTrouble) -> None:
         self.file_limit = 0
-        name = self._file.name if self._file is not None else self._place or "in any place"
-        self._complain("crit", f'temporary file "{name}" failed ({trouble})')
+        name = self._file.name if self._file is not None else self._place
+        self._complain("crit", f'temporary file "{name}" failed ({trouble})' if name else f"temporary file failed ({trouble})")
 
     def __repr__(self) -> str:
         return f"<backlog: {self._in_memory} in memory, {self._in_file} in a file>"

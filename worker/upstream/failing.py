@@ -49,6 +49,15 @@ def log_failure(request: Request, failure: UpstreamFailure, peer: str) -> None:
     """nginx's line for a failed attempt, with the setting behind it; an answer that is retried has none."""
     if failure.kind.startswith("http_"):
         return
+    text = f"{failure.reason} while {failure.doing}"
+    log_request(request, "error", text, _url(request, peer), blamed_setting(request, failure))
+
+
+def log_rest(request: Request, failure: UpstreamFailure, peer: str) -> None:
+    """nginx's line for a peer that gets nothing for fail_timeout, because of this failure."""
+    log_request(request, "warn", f"upstream server temporarily disabled while {failure.doing}", _url(request, peer))
+
+
+def _url(request: Request, peer: str) -> str:
     colon = ":" if peer.startswith("unix:") else ""
-    upstream = f"http://{peer}{colon}{shown(request.line.origin)}"
-    log_request(request, "error", f"{failure.reason} while {failure.doing}", upstream, blamed_setting(request, failure))
+    return f"http://{peer}{colon}{shown(request.line.origin)}"

@@ -95,8 +95,11 @@ def skip_interim(
             raise failure_of("invalid_header", TOO_BIG_HEADER, READING_HEAD)
         if attempt.interim_heads > MAX_INTERIM:
             raise failure_of("invalid_header", "upstream sent too many interim responses", READING_HEAD)
-        if taken[0].status == 103 and location.early_hints:
-            pass_hints(request, taken[0])
+        if taken[0].status == 103:
+            if taken[0].version < 11:
+                raise failure_of("invalid_header", "upstream sent HTTP/1.0 response with early hints", READING_HEAD)
+            if location.early_hints:
+                pass_hints(request, taken[0])
         data = data[taken[1] :]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from worker.resolver.records import Place
 from worker.resolver.renewal import Renewal
@@ -16,13 +17,14 @@ from worker.upstream.balance.rotation import account_bound, round_robin
 from worker.upstream.budget import RetryCount
 from worker.upstream.common_counts import counts_in_common, enter, leave, look_around
 from worker.upstream.queue import LOOK_AROUND_EVERY, LOOK_EVERY, Queue
-from worker.upstream.slow_start import FINENESS, warm_up
+from worker.upstream.slow_start import FINENESS, begin_warming, warm_up
 from worker.upstream.sticky import Sticky, sticky_of
 from wproxy.checked_health import health_of, plan_of
 from wproxy.config.model import Location, Peer, Upstream
 from wproxy.directives.upstream import UpstreamServer
 from wproxy.health import Health
 from wproxy.http import Attempt, Clock, Request
+from wproxy.peer_counters import PeerCounters
 from wproxy.shared import WORKER_GENERATION, SharedWords
 from wproxy.under_way import UnderWay
 
@@ -38,6 +40,7 @@ class LivePeer:
     __slots__ = (
         "bit",
         "connections",
+        "counters",
         "current_weight",
         "down",
         "draining",
@@ -53,6 +56,7 @@ class LivePeer:
         "max_conns",
         "name",
         "peer",
+        "place",
         "rested",
         "server",
         "sid",
@@ -65,9 +69,10 @@ class LivePeer:
         "weight",
     )
 
-    def __init__(self, peer: Peer, number: int, health: Health, line: UpstreamServer | None = None) -> None:
-        """number: its place in the group. line: what the configuration says of it."""
+    def __init__(self, peer: Peer, number: int, place: Place, health: Health, line: UpstreamServer | None = None) -> None:
+        """number: its place in the group. place: of its record. line: what is said of it."""
         self.peer = peer
+        self.place = place
         self.line = line
         self.is_gone = False  # its address is no longer that of its name: what is under way ends, and nothing more comes
         self.name = peer.name
@@ -83,10 +88,10 @@ class LivePeer:
         self.down = peer.down
         self.draining = line is not None and line.drain
         self.slow_start = line.slow_start if line is not None else 0.0
+        self.counters = PeerCounters(place.shared, place.record)
         self.rested = False  # it has been seen resting, and not yet recovered
         self.warm_since: float | None = None  # since when its weight has been growing
-        route = line.route.encode("utf-8", "surrogateescape") if line is not None else b""
-        self.sid = route or hashlib.md5(peer.name.encode(), usedforsecurity=False).hexdigest().encode()
+        self.sid = sid_of(line, peer.name)
         self.times = Times()
         self.health = health
         self.healthy_since = 0.0  # what is known of its health's
@@ -99,12 +104,33 @@ class LivePeer:
             self.family = socket.AF_INET6 if address.is_ipv6 else socket.AF_INET
             self.sockaddr = (address.host, address.port)
 
+    def obey(self, line: UpstreamServer, now: float) -> None:
+        """Be what a line says now, but for the weight, which the address may have a word in. The group is formed anew then."""
+        was_away = self.down or self.draining
+        self.peer = replace(self.peer, max_conns=line.max_conns)
+        self.max_conns = line.max_conns
+        self.health.max_fails, self.health.fail_timeout = line.max_fails, line.fail_timeout
+        self.slow_start = line.slow_start
+        self.down, self.draining = line.down, line.drain
+        self.sid = sid_of(line, self.name)
+        if not self.slow_start:
+            self.warm_since = None
+            self.weight = self.effective_weight = self.full_weight
+        elif was_away and not (self.down or self.draining):
+            begin_warming(self, now)
+
     def may_serve(self, now: int) -> bool:
         """Whether a request may be sent there: it does not rest, and has room."""
         return self.health.may_serve(now) and not (self.max_conns and self.connections >= self.max_conns)
 
     def __repr__(self) -> str:
         return f"<peer {self.name} active={self.connections} idle={len(self.idle)} {self.health}>"
+
+
+def sid_of(line: UpstreamServer | None, name: str) -> bytes:
+    """What binds sessions to a peer of that line and that name."""
+    route = line.route.encode("utf-8", "surrogateescape") if line is not None else b""
+    return route or hashlib.md5(name.encode(), usedforsecurity=False).hexdigest().encode()
 
 
 class Group:
@@ -167,6 +193,13 @@ class Group:
         self._only_counts = self.is_single and self.released is None  # all that there is to do when a request has been answered
         self.arrange()
 
+    def count_in_common(self) -> None:
+        """From now on count what is under way in all workers: a server has got a limit at run time."""
+        self._counts_in_common = True
+        self.released = self._released
+        for peer in self.peers:
+            peer.under_way = UnderWay(peer.place.shared, peer.place.record)
+
     def count_retries(self, workers: int) -> None:
         """A location that leads here has a budget for retries. workers: so many share it."""
         if self.retries is None:
@@ -182,7 +215,7 @@ class Group:
         """A peer at work, with its record in the shared memory."""
         # A record that no other worker sees would never hear of a check.
         plan = self.check_plan if place.shared is self._shared else None
-        live = LivePeer(peer, number, health_of(peer, place.shared, place.record, plan), line)
+        live = LivePeer(peer, number, place, health_of(peer, place.shared, place.record, plan), line)
         if self._counts_in_common:
             live.under_way = UnderWay(place.shared, place.record)
         return live
@@ -293,22 +326,25 @@ class Group:
 
     # Releasing.
 
-    def count_failure(self, peer: LivePeer, attempt: Attempt | None = None) -> None:
-        """An attempt failed in a way that speaks against the peer."""
+    def count_failure(self, peer: LivePeer, attempt: Attempt | None = None) -> bool:
+        """An attempt failed in a way that speaks against the peer; True when it rests from now on."""
         peer.connections -= 1
+        if attempt is not None:
+            peer.counters.count(attempt)
         if self.released is not None:
             self.released(peer, attempt, False)
         if self.is_single:
-            return
+            return False
         rests = peer.health.count_failure(int(self.clock.now))
         if peer.health.max_fails:
             peer.effective_weight = max(0, peer.effective_weight - peer.weight // peer.health.max_fails)
-        if rests:
-            self.log("warn", f'upstream server temporarily disabled: {peer.name} in upstream "{self.name}"')
+        return rests
 
     def count_success(self, peer: LivePeer, attempt: Attempt | None = None, is_answer: bool = True) -> None:
         """An attempt ended in a way that does not speak against the peer. is_answer: the client gets what it said."""
         peer.connections -= 1
+        if attempt is not None:
+            peer.counters.count(attempt)
         if self.released is not None:
             self.released(peer, attempt, is_answer)
         if not self.is_single and peer.health.fails:
@@ -371,8 +407,9 @@ class Group:
         announced: seconds after which the upstream said it would close; it is given up a second before that.
         """
         # `count_success` for the common group of one peer, without the call.
-        if self._only_counts:
+        if self._only_counts and attempt is not None:
             peer.connections -= 1
+            peer.counters.count(attempt)
         else:
             self.count_success(peer, attempt)
         now = self.clock.now
@@ -401,6 +438,11 @@ class Group:
         self.idle_count -= 1
         stream.close()
         return True
+
+    def publish(self) -> None:
+        """Bring what is counted about peers in the shared memory up to date."""
+        for peer in self.peers:
+            peer.counters.publish(peer.connections)
 
     def close_expired(self) -> None:
         """Close the idle connections whose time is over; called about once a second."""

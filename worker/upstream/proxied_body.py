@@ -256,9 +256,7 @@ class ProxiedBody:
         if not self.is_over:
             upstream = self.body.stream
             upstream.unexpected = self._read_more
-            # Nobody parks on it for now: it is armed by being new.
-            upstream.loop.remove(upstream)
-            upstream.loop.add(upstream)
+            upstream.loop.listen(upstream)
 
     def _coming(self) -> int:
         """How many bytes the upstream has still to send: at least."""

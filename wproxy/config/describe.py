@@ -89,6 +89,11 @@ ENTRIES_OF = {
 
 # The right-hand sides for rows whose default does not show how they are written.
 EXAMPLES = {
+    "env": '["TZ", "OPENSSL_CONF=/etc/ssl/wproxy.cnf"]',
+    "allow": '["10.0.0.0/8", "2001:db8::/32", "unix:"]',
+    "deny": '"all"',
+    "api": '"write=on"',
+    "state": '"/var/lib/wproxy/app.conf"',
     "sub_filter": '[["http://old.example.com", "https://example.com"]]',
     "proxy_busy_buffers_size": '"16k"',
     "proxy_temp_file_write_size": '"64k"',
@@ -118,7 +123,6 @@ EXAMPLES = {
     "worker_priority": '"-5"',
     "worker_cpu_affinity": '["auto", "00001111"]',
     "working_directory": '"/var/tmp"',
-    "env": '"TZ=UTC"',
     "error_log": '{ "logs/error.log" = "notice" }',
     "debug_connection": '"127.0.0.1"',
     "access_log": '{ "logs/access.log" = "combined" }',

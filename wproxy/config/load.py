@@ -19,8 +19,10 @@ from wproxy.config.tree import BrokenShape, ConfigurationError, Problem
 if TYPE_CHECKING:
     from wproxy.config.model import Configuration
     from wproxy.config.resolve import LookUp
+    from wproxy.config.tree import Node
 
 DEFAULT_PID = "run/wproxy.pid"
+DEFAULT_API_SOCKET = "run/wproxy-api.sock"
 
 
 def load_configuration(file: str, prefix: str, look_up: LookUp, main_arguments: str = "") -> Configuration:
@@ -46,8 +48,10 @@ def resolve_document(document: Document, file: str, prefix: str, look_up: LookUp
     """The model of what was read; raises ConfigurationError."""
     from wproxy.config.resolve import resolve
 
+    prefix = os.path.join(prefix, "")
     with no_collection():
-        return resolve(document.root, file, os.path.join(prefix, ""), look_up)
+        insert_states(document.root, prefix)
+        return resolve(document.root, file, prefix, look_up)
 
 
 def load_text(text: bytes, file: str, prefix: str, look_up: LookUp) -> Configuration:
@@ -75,6 +79,15 @@ def configured_pid(file: str, prefix: str, main_arguments: str = "") -> str:
     return os.path.join(prefix, path)
 
 
+def configured_api_socket(file: str, prefix: str) -> str:
+    """The path of the socket of the API, found in the same way. Raises ConfigurationError."""
+    node = next(iter(load_document(file).root.named("api_socket")), None)
+    path = node.arguments[0] if node and node.arguments else DEFAULT_API_SOCKET
+    if path == "off":
+        raise ConfigurationError(Problem('there is no socket of the API: "api_socket" is off', node.position if node else None))
+    return os.path.join(prefix, path)
+
+
 def read_file(file: str) -> bytes:
     """The bytes of a configuration file; raises ConfigurationError."""
     try:
@@ -83,6 +96,27 @@ def read_file(file: str) -> bytes:
     except (OSError, ValueError) as error:
         number, text = (error.errno, error.strerror) if isinstance(error, OSError) else (22, str(error))
         raise ConfigurationError(Problem(f'open() "{file}" failed ({number}: {text})')) from None
+
+
+def insert_states(root: Node, prefix: str) -> None:
+    """Put the servers that `state` files keep into their upstreams; a file that is missing keeps none yet.
+
+    Raises ConfigurationError.
+    """
+    upstreams = (upstream for http in root.named("http") for upstream in http.named("upstream"))
+    for upstream in upstreams:
+        state = next((node for node in upstream.named("state") if len(node.arguments) == 1), None)
+        if state is None or upstream.children is None:
+            continue
+        server = next(upstream.named("server"), None)
+        if server is not None:
+            text = f'"server" is not allowed here, the servers are kept in the file of "state" at {state.position}'
+            raise ConfigurationError(Problem(text, server.position))
+        path = os.path.join(prefix, state.arguments[0])
+        if os.path.exists(path):
+            from wproxy.edits.state import read_state
+
+            upstream.children += read_state(read_file(path), path)
 
 
 def matching_files(pattern: str) -> Iterable[str]:

@@ -15,7 +15,9 @@ from wproxy.address import Address
 from wproxy.config.registry import register, register_accepted
 from wproxy.config.tree import Node, Position, Problem
 from wproxy.directives.accepted import ACCEPTED
+from wproxy.directives.access import AccessDirectives, AddressRule
 from wproxy.directives.aio import AioDirectives, ThreadPoolDirectives
+from wproxy.directives.api import ApiDirectives
 from wproxy.directives.brotli import BrotliDirectives
 from wproxy.directives.buffering import BufferingDirectives
 from wproxy.directives.charset import CharsetDirectives
@@ -85,6 +87,8 @@ register(
     MapDirectives,
     GeoDirectives,
     SplitClientsDirectives,
+    AccessDirectives,
+    ApiDirectives,
 )
 register_accepted(ACCEPTED)
 
@@ -188,6 +192,8 @@ class Location(
     ResolverDirectives,
     HealthCheckDirectives,
     LocationDirectives,
+    AccessDirectives,
+    ApiDirectives,
     LocationIf,
 ):
     """One location, or the server itself where no location matches (its `modifier` is then "server").
@@ -232,6 +238,7 @@ class Location(
     # wproxy.error_log.ErrorLog, where its error_log is not that of the main level.
     log: Any = None
     error_log: tuple[tuple[str | Syslog, str], ...] = ()  # (): those of the main level
+    access_rules: tuple[AddressRule, ...] = ()  # allow and deny, in the order of the file
     retried_statuses: frozenset[int] = frozenset()  # of answers that proxy_next_upstream asks to retry
 
     def anonymous(self) -> Iterator[Location]:
@@ -285,14 +292,24 @@ class Server(Settings, CommonDirectives, ServerDirectives, ListenDirectives, Ser
         return f"<server {self.name or '_'} at {self.position}>"
 
 
+# Modes of the files of unix sockets: everybody's, as nginx's are, and our own.
+PUBLIC = 0o666
+PRIVATE = 0o600
+
+
 @dataclass(slots=True)
 class Listener:
-    """An address to listen on, and the virtual servers found there."""
+    """An address to listen on, and the virtual servers found there.
+
+    mode: of the file of a unix socket. is_optional: who cannot have it serves without.
+    """
 
     address: Address
     position: Position
     options: SocketOptions = PLAIN_SOCKET
     servers: ServerNames[Server] = field(default_factory=ServerNames)
+    mode: int = PUBLIC
+    is_optional: bool = False
 
     def __repr__(self) -> str:
         return f"<listener {self.address}>"
@@ -307,9 +324,22 @@ class Configuration(Settings, MainDirectives, ThreadPoolDirectives, ProcessDirec
     servers: tuple[Server, ...]
     upstreams: tuple[Upstream, ...]  # explicit and implicit
     log_formats: dict[str, LogFormat]
+    control: Listener | None = None  # api_socket
     identity: Identity = WPROXY  # who we say we are
     warnings: tuple[Problem, ...] = ()  # what is allowed and probably not meant, or has no effect yet
     refusals: tuple[Problem, ...] = ()  # what keeps a server from starting: without it, it would be less safe than it says
+
+    @property
+    def all_listeners(self) -> tuple[Listener, ...]:
+        """What is listened on: by clients, and by whoever controls us."""
+        return self.listeners if self.control is None else (*self.listeners, self.control)
+
+    @property
+    def all_servers(self) -> tuple[Server, ...]:
+        """The servers of all of these."""
+        if self.control is None or self.control.servers.default is None:
+            return self.servers
+        return (*self.servers, self.control.servers.default)
 
     @property
     def error_log_targets(self) -> list[tuple[str | Syslog, str]]:

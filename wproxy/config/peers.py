@@ -13,6 +13,7 @@ from wproxy.config.tree import Node, Position, Problem
 from wproxy.directives.balancing import ROUND_ROBIN, Balancing
 from wproxy.directives.proxy import ProxyTarget
 from wproxy.directives.upstream import INEFFECTIVE_PARAMETERS, METHODS, UpstreamServer, method
+from wproxy.remembered import remembered
 from wproxy.sessions import session_memory
 
 
@@ -25,6 +26,7 @@ class Upstreams:
         self.groups: dict[str, Upstream] = {}
         self.http = Scope()  # what blocks inherit from the http block
         self.compat = "current"
+        self._zones: dict[str, int | None] = {}  # the size of each, when one was written
 
     def add_block(self, node: Node) -> None:
         """Read an `upstream` block."""
@@ -35,7 +37,7 @@ class Upstreams:
         if name.lower() in self.groups:
             self.reader.problem(f'duplicate upstream "{name}"', node.position)
             return
-        if not any(True for _ in node.named("server")):
+        if scope.values.get("state") is None and not any(True for _ in node.named("server")):
             self.reader.problem("no servers are inside upstream", node.position)
         balancing = self._balancing(node, scope)
         peers: list[Peer] = []
@@ -57,14 +59,36 @@ class Upstreams:
                         server.down,
                     )
                 )
+        self._add_zone(scope)
         servers = scope.values.get("server", ())
-        if servers and all(server.backup for server in servers):
+        if servers and all(server.backup for server in servers) and scope.values.get("state") is None:
             self.reader.problem(f'no servers in upstream "{name}"', node.position)
         group = self.groups[name.lower()] = self._group(name, scope, node.position, peers, implicit=False)
         group.balancing = balancing
         group.peer_lines = tuple(lines)
+        group.remembered = {
+            server: remembered(name, server.text, server.service) for server in servers if not server.address.is_numeric
+        }
         if group.sticky is not None and group.sticky.zone:
             group.session_memory = session_memory(name, group.sticky.zone, group.sticky.size)
+
+    def _add_zone(self, scope: Scope) -> None:
+        """Note the `zone` of a block; several may name one, and one of them has to say its size."""
+        zone = scope.values.get("zone")
+        if zone is None:
+            return
+        known = self._zones.setdefault(zone.name, zone.size)
+        if known is None:
+            self._zones[zone.name] = zone.size
+        elif zone.size not in (None, known):
+            text = f'the size {zone.size} of shared memory zone "{zone.name}" conflicts with already declared size {known}'
+            self.reader.problem(text, scope.written["zone"][-1].position)
+
+    def check_zones(self) -> None:
+        """Find zones of which no block has said the size; to be called when all blocks have been read."""
+        for name, size in self._zones.items():
+            if size is None:
+                self.reader.problem(f'zero size shared memory zone "{name}"', None)
 
     def _balancing(self, node: Node, scope: Scope) -> Balancing:
         """The method of a block. As in nginx the last one counts, and a server has to fit the methods that stand before it."""

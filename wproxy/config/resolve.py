@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 from wproxy.config.checks import Checks
 from wproxy.config.compat import put_defaults
+from wproxy.config.control import control_listener
 from wproxy.config.convert import NGINX, syntax_of
 from wproxy.config.effects import refusals, warnings
 from wproxy.config.listeners import LookUp, build_listeners, default_listen
@@ -91,6 +92,8 @@ class _Resolver:
         if http:
             self.http(http)
         listeners = build_listeners(self.listens, reader, self.look_up)
+        is_controlled = any(not group.implicit for group in self.upstreams.groups.values())
+        control = control_listener(main, root, self.prefix, reader, self.control_server) if is_controlled else None
         if not http and not reader.problems:
             self.problem('no "http" section in configuration', None)
         # In TOML a table that sets nothing is not written.
@@ -107,6 +110,7 @@ class _Resolver:
         configuration.file = file
         configuration.prefix = self.prefix
         configuration.listeners = listeners
+        configuration.control = control
         connections = configuration.worker_connections
         if connections <= len(listeners):
             text = f"{connections} worker_connections are not enough for {len(listeners)} listening sockets"
@@ -126,12 +130,21 @@ class _Resolver:
         for child in node.named("upstream"):
             if child.children is not None and len(child.arguments) == 1:
                 self.upstreams.add_block(child)
+        self.upstreams.check_zones()
         for child in node.named("match"):
             if child.children is not None and len(child.arguments) == 1:
                 self.checks.add_match(child)
         for child in node.named("server"):
             if child.children is not None:
                 self.server(child, scope)
+
+    def control_server(self, node: Node) -> Server:
+        """A server that is none of the configuration's: nothing of the http block concerns it."""
+        servers, listens, self.servers, self.listens = self.servers, self.listens, [], []
+        self.server(node, Scope())
+        (server,) = self.servers
+        self.servers, self.listens = servers, listens
+        return server
 
     def server(self, node: Node, http: Scope) -> None:
         scope = self.read(node, SERVER, http)

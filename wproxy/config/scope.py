@@ -26,6 +26,7 @@ from wproxy.config.registry import (
     unknown_directive_text,
 )
 from wproxy.config.tree import ConfigurationError, Node, Position, Problem
+from wproxy.directives.access import TOGETHER
 from wproxy.directives.files import EXCLUSIVE, repeated_extensions
 from wproxy.directives.headers import INHERITED_BY, inherited
 
@@ -108,6 +109,8 @@ class ScopeReader:
             scope.written[attribute] = nodes
             if kind not in (OWN, OWN_GATHER, STEP):
                 scope.heritage[attribute] = value
+        if own.intersection(TOGETHER):
+            self.put_together(scope, own, node)
         for attribute, switch in INHERITED_BY.items():
             mode = scope.values.get(switch, "on")
             if mode != "on":
@@ -117,6 +120,19 @@ class ScopeReader:
                 nodes = outer.written.get(attribute, ()) if outer and mode == "merge" else ()
                 scope.written[attribute] = (*(scope.written[attribute] if attribute in own else ()), *nodes)
         return scope
+
+    def put_together(self, scope: Scope, own: set[str], node: Node) -> None:
+        """Make one list of the allow and deny of a block, in the order of the file."""
+        order = {id(child): number for number, child in enumerate(node.children or ())}
+        rules: list[tuple[int, Any]] = []
+        for name in TOGETHER:
+            if name in own:
+                rules += zip(map(id, scope.written[name]), scope.values[name])
+            else:
+                for table in (scope.values, scope.heritage, scope.written):
+                    table.pop(name, None)
+        rules.sort(key=lambda rule: order[rule[0]])
+        scope.values["access_rules"] = scope.heritage["access_rules"] = tuple(value for _, value in rules)
 
     def warn_of_repetition(self, node: Node, before: tuple[Node, ...]) -> None:
         """Note every word of a set that was in it already (nginx: ngx_conf_set_bitmask_slot, ngx_http_types_slot)."""

@@ -185,10 +185,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         # It shares out a line; nobody gets in or gets more of anything without it.
         accepted(each(CGI, "limit_rate"), LEVELS, idle="0"),
     ),
-    "Who may enter, by address (ngx_http_access_module.c).": (
-        guarded(accepted("allow", LEVELS | LIMIT_EXCEPT, inherit=GATHER, named=True, idle="all")),
-        guarded(accepted("deny", LEVELS | LIMIT_EXCEPT, inherit=GATHER, named=True)),
-    ),
     "Who may enter, by password (ngx_http_auth_basic_module.c).": (
         guarded(accepted("auth_basic", LEVELS | LIMIT_EXCEPT, idle="off")),
         accepted("auth_basic_user_file", LEVELS | LIMIT_EXCEPT),

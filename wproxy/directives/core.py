@@ -55,7 +55,7 @@ def nothing(*arguments: str) -> None:
 
 
 def pid_path(path: str) -> str:
-    """The path of the pid file; empty for `off`."""
+    """A path; empty for `off`."""
     return "" if path == "off" else path
 
 
@@ -112,6 +112,12 @@ class MainDirectives:
         inherit=GATHER,
         named=True,
         doc="Where errors go: a file, stderr or syslog:server=ADDRESS, and from which level.",
+    )
+    api_socket: str = directive(
+        pid_path,
+        MAIN,
+        default="run/wproxy-api.sock",
+        doc="The unix socket of the API, for the master's user alone, where there are upstreams; off: none.",
     )
     events: None = directive(nothing, MAIN, arity=0, inherit=OWN, block=EVENTS, doc="Connection processing.")
     http: None = directive(nothing, MAIN, arity=0, inherit=OWN, block=HTTP, doc="Everything about HTTP.")

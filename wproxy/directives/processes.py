@@ -101,5 +101,5 @@ class ProcessDirectives:
         environment_variable,
         MAIN,
         inherit=OWN_GATHER,
-        doc="A variable in the environment of workers: NAME=VALUE. They keep what they inherit, so NAME alone changes nothing.",
+        doc="An environment variable that workers and a new binary keep, or get as NAME=VALUE; TZ they always keep.",
     )

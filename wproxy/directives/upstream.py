@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from wproxy.address import Address, parse_address
@@ -20,7 +22,8 @@ from wproxy.directives.balancing import (
     random,
     sticky,
 )
-from wproxy.directives.values import number, parse_time, size, time
+from wproxy.directives.values import number, parse_time, size, text, time
+from wproxy.remembered import Remembered
 
 
 class UpstreamServer(NamedTuple):
@@ -128,12 +131,14 @@ class UpstreamDirectives:
     """Inside an `upstream` block.
 
     balancing: the method that the last of the balancing directives asks for. peer_lines: of each peer, the `server` line that
-    named it; empty when no line did. session_memory: of `sticky learn` (wproxy.sessions).
+    named it; empty when no line did. session_memory: of `sticky learn` (wproxy.sessions). remembered: for each `server` line
+    with a name, what workers have found that it stands for.
     """
 
     balancing: Balancing = ROUND_ROBIN
     peer_lines: tuple[UpstreamServer, ...] = ()
     session_memory: memoryview | None = None
+    remembered: Mapping[UpstreamServer, Remembered] = MappingProxyType({})
 
     server: tuple[UpstreamServer, ...] = directive(
         upstream_server,
@@ -164,6 +169,9 @@ class UpstreamDirectives:
         time, UPSTREAM, default="1h", doc="How old an upstream connection may get and still be kept."
     )
     keepalive_timeout: float = directive(time, UPSTREAM, default="60s", doc="How long an idle upstream connection is kept.")
+    state: str | None = directive(
+        text, UPSTREAM, inherit=OWN, doc="The file that keeps the servers, instead of server lines: the API changes both."
+    )
     ip_hash: bool | None = directive(
         present, UPSTREAM, arity=0, inherit=OWN, doc="Clients of one network (IPv4: the first three bytes) go to one server."
     )

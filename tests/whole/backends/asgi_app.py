@@ -1,7 +1,16 @@
-"""The test application as plain ASGI, for uvicorn; see flask_app for what it answers."""
+"""The test application as plain ASGI, for uvicorn; see flask_app for what it answers.
 
+Besides: /page/NAME sends a page in pieces, the next one each time that /release/NAME is asked for; /events/COUNT sends events that
+tell the time (CLOCK_MONOTONIC) at which they were sent.
+"""
+
+import asyncio
 import hashlib
 import json
+import time
+
+# Pages that wait to be released, by name.
+WAITING = {}
 
 
 async def app(scope, receive, send):
@@ -28,6 +37,22 @@ async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/octet-stream")]})
         for at in range(0, len(data), 50000):
             await send({"type": "http.response.body", "body": data[at : at + 50000], "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    elif first == "page":
+        go_on = WAITING[rest] = asyncio.Semaphore(0)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+        for number in range(5):
+            await send({"type": "http.response.body", "body": b"<p>piece %d\n" % number, "more_body": True})
+            await go_on.acquire()
+        await send({"type": "http.response.body", "body": b""})
+    elif first == "release":
+        WAITING[rest].release()
+        await answer(send, 200, b"released", b"text/plain")
+    elif first == "events":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        for _ in range(int(rest)):
+            await asyncio.sleep(0.02)
+            await send({"type": "http.response.body", "body": b"data: %.6f\n\n" % time.monotonic(), "more_body": True})
         await send({"type": "http.response.body", "body": b""})
     elif first == "status":
         status = int(rest)

@@ -1,4 +1,4 @@
-// The test application on Node.js; see flask_app.py for what it answers.
+// The test application on Node.js; see flask_app.py and asgi_app.py for what it answers.
 "use strict";
 
 const http = require("http");
@@ -15,6 +15,28 @@ function digest(request, done) {
   let length = 0;
   request.on("data", (piece) => { hash.update(piece); length += piece.length; });
   request.on("end", () => done({ length, sha256: hash.digest("hex") }));
+}
+
+// Pages that wait to be released, by name.
+const waiting = new Map();
+
+function page(name, response) {
+  let number = 0;
+  const more = () => {
+    if (number < 5) response.write(`<p>piece ${number++}\n`);
+    else response.end();
+  };
+  waiting.set(name, more);
+  response.writeHead(200, { "Content-Type": "text/html; charset=utf-8" });
+  more();
+}
+
+function events(count, response) {
+  response.writeHead(200, { "Content-Type": "text/event-stream" });
+  const timer = setInterval(() => {
+    response.write(`data: ${Number(process.hrtime.bigint()) / 1e9}\n\n`);
+    if (--count === 0) { clearInterval(timer); response.end(); }
+  }, 20);
 }
 
 const server = http.createServer((request, response) => {
@@ -39,6 +61,13 @@ const server = http.createServer((request, response) => {
     const data = pattern(Number(rest));
     for (let at = 0; at < data.length; at += 50000) response.write(data.subarray(at, at + 50000));
     response.end();
+  } else if (first === "page") {
+    page(rest, response);
+  } else if (first === "release") {
+    waiting.get(rest)();
+    response.end("released");
+  } else if (first === "events") {
+    events(Number(rest), response);
   } else if (first === "status") {
     response.writeHead(Number(rest));
     response.end(rest === "204" || rest === "304" ? undefined : `status ${rest}`);

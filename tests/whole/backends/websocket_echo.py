@@ -1,4 +1,8 @@
-"""A websocket echo on the `websockets` library: python websocket_echo.py PORT. /close/CODE closes with that code."""
+"""A websocket echo on the `websockets` library: python websocket_echo.py PORT.
+
+/close/CODE closes with that code, /fields tells the fields of the request first, /ping pings and tells when the pong has come,
+/fragments sends messages back in fragments of 64 KB.
+"""
 
 import asyncio
 import sys
@@ -13,8 +17,14 @@ async def echo(connection) -> None:
         return
     if "/fields" in path:
         await connection.send("\n".join(f"{name}: {value}" for name, value in connection.request.headers.raw_items()))
+    if "/ping" in path:
+        await (await connection.ping(b"are you there?"))
+        await connection.send("the pong has come")
     async for message in connection:
-        await connection.send(message)
+        if "/fragments" in path:
+            await connection.send([message[at : at + 65536] for at in range(0, len(message), 65536)])
+        else:
+            await connection.send(message)
 
 
 async def main() -> None:

@@ -276,8 +276,12 @@ def test_known_status_lines_are_bounded(monkeypatch):
 def test_reasons_are_in_the_words_of_nginx():
     for wire, reason in (
         (b"hello\r\n\r\n", "upstream sent no valid HTTP/1.0 header"),
-        (head(b"Bad name: x"), 'upstream sent invalid header: "Bad name: x"'),
-        (head(b"A: \x1b"), 'upstream sent invalid header: "A: \\x1B"'),
+        (head(b"Bad name: x"), 'upstream sent invalid header: "Bad\\x20..."'),
+        (head(b": x"), 'upstream sent invalid header: "\\x3a..."'),
+        (head(b"X: y", b" folded"), 'upstream sent invalid header: "\\x20..."'),
+        (head(b"No colon"), 'upstream sent invalid header: "No\\x20..."'),
+        (head(b"Nocolon"), 'upstream sent invalid header: "Nocolon"'),
+        (head(b"A: \x1b"), 'upstream sent invalid header: "A: \\x1b..."'),
         (head(b"Content-Length: x"), 'upstream sent invalid "Content-Length" header: "x"'),
         (head(b"Transfer-Encoding: x"), 'upstream sent unknown "Transfer-Encoding": "x"'),
         (head(b"Content-Length: 1", b"Content-Length: 2"), 'upstream sent duplicate header line: "Content-Length: 2"'),

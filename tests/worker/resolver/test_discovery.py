@@ -13,6 +13,7 @@ from wproxy.config.model import Upstream
 from wproxy.directives.resolver import NameServers
 from wproxy.directives.upstream import upstream_server
 from wproxy.dns import A
+from wproxy.remembered import Remembered
 
 
 class NotedGroup:
@@ -225,3 +226,48 @@ def test_targets_stay_within_bounds_and_what_is_forgotten_is_closed(bench: Bench
 
 def test_without_a_resolver_no_target_is_known(bench: Bench):
     assert Scene(bench).discovery.known_group(None, Address("a.test", 80)) is None
+
+
+# What the workers before us have found.
+
+
+def as_time_passes(bench: Bench, condition) -> None:
+    """Let time pass until it holds."""
+
+    def holds() -> bool:
+        bench.advance(0.25)
+        return condition()
+
+    bench.until(holds)
+
+
+def test_a_worker_begins_with_what_those_before_it_had_found_while_the_name_server_is_down(bench: Bench):
+    first = Scene(bench, RESOLVE)
+    memory = Remembered()
+    first.upstream.remembered = {first.lines[0]: memory}
+    first.server.set_addresses("app.test", "10.0.0.1", "10.0.0.2", ttl=10)
+    first.start()
+    bench.until(lambda: first.discovery.is_ready)
+
+    second = Scene(bench, RESOLVE)
+    second.upstream.remembered = {second.lines[0]: memory}
+    second.server.zone["app.test", A] = refusal(2)
+    second.start()
+    assert second.discovery.is_ready, "it need not wait"
+    assert sorted(second.peers()) == ["10.0.0.1:81", "10.0.0.2:81"]
+    as_time_passes(bench, lambda: second.server.asked("app.test"))
+    assert sorted(second.peers()) == ["10.0.0.1:81", "10.0.0.2:81"], "a name server that fails changes nothing"
+    second.server.set_addresses("app.test", "10.0.0.3", ttl=10)
+    as_time_passes(bench, lambda: second.peers() == ["10.0.0.3:81"])
+    assert memory.read() == "10.0.0.3 81 0 0\n"
+
+
+def test_a_name_that_is_gone_is_not_remembered(bench: Bench):
+    scene = Scene(bench, RESOLVE)
+    memory = Remembered()
+    scene.upstream.remembered = {scene.lines[0]: memory}
+    memory.write("10.0.0.1 81 0 0\n")
+    scene.start()
+    assert scene.peers() == ["10.0.0.1:81"]
+    as_time_passes(bench, lambda: scene.peers() == [])
+    assert memory.read() == ""

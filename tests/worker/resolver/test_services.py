@@ -6,7 +6,7 @@ import pytest
 from resolving import Bench
 
 from tests.name_server import answer, refusal, service_record
-from worker.resolver.services import Endpoint, resolve_endpoints, service_name
+from worker.resolver.services import Endpoint, endpoints_as_text, endpoints_of_text, resolve_endpoints, service_name
 from wproxy.address import Address
 from wproxy.dns import SRV, A
 
@@ -73,3 +73,11 @@ def test_a_target_that_a_server_fails_about_fails_the_whole_so_that_nobody_is_le
 def test_the_root_as_a_target_says_that_there_is_no_such_service(bench: Bench):
     bench.server().zone[SERVICE, SRV] = answer(service_record(SERVICE, 0, 0, 0, ""))
     assert bench.outcome(resolve_endpoints(bench.resolver(), Address("app.test", 80), "http", 5)).is_gone
+
+
+def test_endpoints_as_text_and_back():
+    endpoints = (Endpoint(Address("10.0.0.2", 81), 5, True), Endpoint(Address("10.0.0.1", 80)), Endpoint(Address("::1", 80)))
+    text = endpoints_as_text(endpoints)
+    assert text == endpoints_as_text(reversed(endpoints))
+    assert set(endpoints_of_text(text)) == set(endpoints)
+    assert endpoints_of_text("") == ()

@@ -54,6 +54,17 @@ def test_early_hints_are_not_for_http_1_0(stage):
     client.receives(to_client(kept=False))
 
 
+def test_early_hints_of_an_upstream_that_speaks_http_1_0_are_a_502(stage):
+    s = stage()
+    client = s.client()
+    client.send(get())
+    upstream = s.peers[0].accept()
+    upstream.receives_head()
+    upstream.send(HINT.replace(b"HTTP/1.1", b"HTTP/1.0") + ok())
+    assert client.take().startswith(b"HTTP/1.1 502 ")
+    assert "upstream sent HTTP/1.0 response with early hints" in s.error_log()[-1]
+
+
 def test_a_head_after_early_hints_may_still_be_retried(stage):
     s = stage(peers=2, location='early_hints = "1"')
     client = s.client()

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-import resource
-import signal
-from collections.abc import Iterator
 
 import pytest
-from conversation import End, Stage, chunks, get, ok, refusal, sent_up, to_client
+from conversation import End, Stage, chunks, get, ok, refusal, sent_up, small_disk, to_client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -337,26 +334,13 @@ def test_a_client_that_leaves_in_the_middle_of_a_kept_body_is_a_400_in_the_log(s
 # The disk.
 
 
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """No file may grow beyond 64 KB: writing fails as on a full disk, with an errno."""
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, old[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-def test_a_full_disk_is_a_500_and_one_line(stage, small_disk, framing):
+def test_a_full_disk_is_a_500_and_one_line(stage, framing):
     s = stage()
     client = s.client()
     client.send(put_big() if framing == "length" else put(CHUNKED))
-    wire = BIG if framing == "length" else chunks(BIG)
-    client.send_some(wire)
+    with small_disk(65536):
+        client.send_some(BIG if framing == "length" else chunks(BIG))
     assert client.take().startswith(b"HTTP/1.1 500 ")
     assert len(log_lines(s, "[crit]")) == 1
     assert log_lines(s, "(27: File too large) while buffering the request body")
@@ -480,3 +464,57 @@ def test_lingering_close_off_closes_at_once(stage):
     client = s.client(tcp=True)
     client.send(put(b"Content-Length: 100000") + b"x" * 100)
     s.until(lambda: not s.worker.connections, "it lingers")
+
+
+# What a client does in the middle of a body that goes upstream as it comes.
+
+
+def halfway(s: Stage, framing: bytes = b"Content-Length: 1000", more: bytes = b"") -> tuple[End, End]:
+    """A client that has sent the beginning of a body, and the upstream that has it."""
+    client = s.client(tcp=True)
+    client.send(put(framing) + more + b"x" * 600)
+    upstream = s.peers[0].accept()
+    s.until(lambda: b"x" * 600 in upstream.pull_all(), "the upstream has not got it")
+    return client, upstream
+
+
+def test_too_large_a_body_is_a_413_and_the_upstream_is_given_up(stage):
+    s = stage(location='client_max_body_size = "1000"\nproxy_request_buffering = false')
+    client, upstream = halfway(s, CHUNKED, b"258\r\n")
+    client.send(b"\r\n191\r\n")
+    assert client.take().startswith(b"HTTP/1.1 413 ")
+    assert upstream.is_closed()
+    assert not bytes(upstream.received).endswith(b"0\r\n\r\n"), "what the upstream has is no complete request"
+
+
+def test_a_pause_ends_the_request_and_the_upstream_is_given_up(stage):
+    s = stage(location='client_body_timeout = "5s"\nproxy_request_buffering = false')
+    client, upstream = halfway(s)
+    s.advance(6)
+    assert upstream.is_closed()
+    assert client.is_closed()
+    assert s.statuses() == ["408"]
+    assert "(client_body_timeout 5: " in s.last_access()["wproxy_end_cause"]
+
+
+def test_a_client_that_leaves_is_a_400_and_the_upstream_is_given_up(stage):
+    s = stage(location="proxy_request_buffering = false")
+    client, upstream = halfway(s)
+    client.close()
+    assert upstream.is_closed()
+    assert s.statuses() == ["400"]
+
+
+@pytest.mark.parametrize("buffering", ["true", "false"])
+def test_trailers_and_extensions_of_a_client_do_not_reach_the_upstream(stage, buffering):
+    s = stage(location=f"proxy_request_buffering = {buffering}")
+    client = s.client()
+    client.send(put(CHUNKED) + b"5;extension=1\r\nhello\r\n")
+    client.send(b"0\r\nX-Trailer: 1\r\n\r\n")
+    upstream = s.peers[0].accept()
+    s.until(lambda: bytes(upstream.pull_all()).endswith((b"hello", b"0\r\n\r\n")), "not all has come")
+    assert b"railer" not in upstream.received
+    assert b"extension" not in upstream.received
+    upstream.take()
+    upstream.send(ok())
+    client.receives(to_client())

@@ -207,6 +207,13 @@ UPSTREAMS = [
     Row("http", "upstream u { zone a 1k; server 127.0.0.1; }", 'zone "a" is too small'),
     Row("http", "upstream u { zone a x; server 127.0.0.1; }", 'invalid zone size "x"'),
     Row("http", "upstream u { zone '' 64k; server 127.0.0.1; }", 'invalid zone name ""'),
+    Row("http", "upstream u { zone a; server 127.0.0.1; }", 'zero size shared memory zone "a"', 0),
+    Row(
+        "http",
+        "upstream u { zone a 64k; server 127.0.0.1; }\nupstream v { zone a 128k; server 127.0.0.1; }",
+        'the size 131072 of shared memory zone "a" conflicts with already declared size 65536',
+        2,
+    ),
     Row("http", "upstream u { server 127.0.0.1:0; }", 'invalid port in upstream "127.0.0.1:0"'),
     Row("http", "upstream u { server 127.0.0.1 foo; }", 'invalid parameter "foo"'),
     Row("http", "upstream u { server 127.0.0.1 weight=0; }", 'invalid parameter "weight=0"'),

@@ -93,7 +93,7 @@ def wproxy_toml_with(row: Directive, context: int) -> str:
     """A whole file with the example of a row in one of its contexts."""
     inside = row.block or context
     text = example(row) if row.block else f"{HEADERS[context]}\n{example(row)}"
-    if inside == UPSTREAM and row.name != "server":
+    if inside == UPSTREAM and row.name not in ("server", "state"):
         text += "\nserver = '10.0.0.1'"
     if row.name == "health_check":
         text += "\nproxy_pass = 'http://10.0.0.1'"

@@ -16,6 +16,7 @@ _BY_NAME = {
     "add_header_inherit": "wproxy/directives/headers.py",
     "add_trailer_inherit": "wproxy/directives/headers.py",
     "compat": "wproxy/config/compat.py",
+    **dict.fromkeys(("allow", "deny"), "wproxy/directives/access.py"),
     "events": "wproxy/config/resolve.py",
     "upstream_start": "wproxy/config/peers.py",
     **dict.fromkeys(("gzip_static", "brotli_static", "zstd_static"), "worker/content/precompressed.py"),

@@ -32,7 +32,7 @@ _SOURCE = inspect.getsource(analyzer)
 COMMERCIAL = set(re.findall(r"^    '(\w+)': \[", _SOURCE[_SOURCE.index("# nginx+ directives") :], re.MULTILINE))
 FREE_SINCE = {"sticky", "least_time"}
 # Commercial in nginx, and carried out here.
-FREE_HERE = {"health_check", "match", "queue", "status"}
+FREE_HERE = {"api", "health_check", "match", "queue", "state", "status"}
 
 # Left out on purpose, with the reason.
 LEFT_OUT = {
@@ -106,7 +106,7 @@ def test_a_directive_of_nginx_stands_where_nginx_has_it_with_as_many_arguments(n
 
 def test_what_is_commercial_stays_unknown(rows):
     assert not (COMMERCIAL - FREE_SINCE - FREE_HERE) & set(rows)
-    for name in ("auth_jwt", "api", "ntlm", "proxy_cache_purge"):
+    for name in ("auth_jwt", "keyval", "ntlm", "proxy_cache_purge"):
         assert name not in rows
 
 

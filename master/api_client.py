@@ -1,0 +1,47 @@
+"""The API of a running server, asked over its unix socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from typing import Any
+
+from wproxy.upstream_command import CannotChange
+
+TIMEOUT = 15.0  # seconds: longer than a worker waits for the others
+
+
+class ApiClient(http.client.HTTPConnection):
+    """Asks the socket of this path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket instead of to a host."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(TIMEOUT)
+        self.sock.connect(self._path)
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """The JSON that is answered to a request for a path behind /api/9; raises CannotChange with the server's reason."""
+        data = None if body is None else json.dumps(body).encode("ascii")
+        try:
+            self.request(method, f"/api/9{path}", data, {"Content-Type": "application/json", "Connection": "close"})
+            response = self.getresponse()
+            status, answer = response.status, json.loads(response.read())
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise CannotChange(
+                f'nobody listens on "{self._path}"; is wproxy running, with an upstream block and this configuration?'
+            ) from None
+        except PermissionError:
+            raise CannotChange(f'no permission to use "{self._path}": it belongs to another user') from None
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise CannotChange(f'no answer on "{self._path}": {error}') from None
+        finally:
+            self.close()
+        if status >= 400:
+            raise CannotChange(answer["error"]["text"])
+        return answer

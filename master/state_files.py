@@ -1,0 +1,29 @@
+"""Where workers keep the servers of upstreams (`state FILE`): the directory has to be there before they write, as themselves."""
+
+from __future__ import annotations
+
+import os
+
+from master.user import Identity
+from wproxy.config.model import Configuration
+from wproxy.config.tree import ConfigurationError, Problem
+
+
+def provide_state_directories(configuration: Configuration, owner: Identity | None) -> None:
+    """Make the directories of state files that are missing, and give them to the workers; raises ConfigurationError.
+
+    One that is there is left as it is: it may be anybody's. If the workers may not write in it, the API says so.
+    """
+    for upstream in configuration.upstreams:
+        if not upstream.state:
+            continue
+        directory = os.path.dirname(configuration.path(upstream.state))
+        if os.path.isdir(directory):
+            continue
+        try:
+            os.makedirs(directory)
+            if owner is not None:
+                os.chown(directory, owner.uid, owner.gid)
+        except OSError as error:
+            text = f'mkdir() "{directory}" failed ({error.errno}: {error.strerror})'
+            raise ConfigurationError(Problem(text, upstream.position)) from None

@@ -1,0 +1,208 @@
+"""The upgrade of the running program: a new master beside the old one, until one of them leaves (nginx/process.md §6).
+
+    USR2 to the old     pid -> pid.oldbin, and the new binary is started with our command line
+                        both serve: it has our listening sockets and our shared memory
+    QUIT to the old     completes it: we finish what we have begun and leave
+    QUIT to the new     rolls it back: when it is gone pid.oldbin becomes pid again, and workers that WINCH has sent away
+                        are started again
+    HUP to the old      starts those workers, too: before the new one is told to leave, so that nobody waits. nginx starts
+                        another set at every HUP, we start those that are missing
+
+A master has at most one other beside it, below (the new binary that it started) or above (the one that started it).
+While it has, it starts no upgrade, files of unix sockets stay, and groups of sockets are not opened to sockets that only
+one of them has; the records of the shared memory belong to the younger.
+
+Under `daemon off` nginx ignores USR2, since whoever started it would take its end for the end of the service. We ask the
+same question, whether the process that started us is still our parent, and make one exception: a service manager that
+listens on NOTIFY_SOCKET can be told who the main process is. Process 1 of a container cannot be replaced at all.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from master.environment import new_binary_environment
+from master.new_binary import NewBinary, start_new_binary
+from master.pidfile import remove_pid_file, rename_pid_file
+from master.slots import bury_strangers
+from master.workers import describe_exit
+from wproxy.config.tree import ConfigurationError
+from wproxy.shared import HEAD_NEW_BINARY, HEAD_PREDECESSOR, UPGRADE
+
+if TYPE_CHECKING:
+    from master.supervise import Master
+
+OLD_SUFFIX = ".oldbin"
+INTERVAL = 0.25  # seconds between two looks at whether the other master, or a worker that it left behind, is still there
+STARTING_INTERVAL = 0.01  # seconds between two looks at a new binary that does not serve yet
+
+IGNORED = "the changing binary signal is ignored: you should shutdown or terminate before either old or new binary's process"
+
+
+class Upgrade:
+    """One master's part in upgrades.
+
+    successor: the new binary that we have started; predecessor: the master that has started us, 0 when there is none left.
+    has_strangers: whether there may be workers in the memory whose master is gone.
+    """
+
+    def __init__(self, master: Master) -> None:
+        """master: whose deeds these are; it has its inheritance, sockets and memory."""
+        self._master = master
+        self.successor: NewBinary | None = None
+        self.wanted = False
+        inheritance = master.inheritance
+        self.predecessor = inheritance.parent if inheritance.is_upgrade else 0
+        self.has_strangers = master.memory.is_inherited
+        self._is_told = False  # whether the outcome of the attempt is published
+        master.shared.set_head(HEAD_PREDECESSOR, self.predecessor)
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether there is another master beside us."""
+        return bool(self.successor or self.predecessor)
+
+    @property
+    def other_master(self) -> int:
+        """Its pid; 0 when there is none."""
+        return self.successor.pid if self.successor else self.predecessor
+
+    def obstacle(self) -> str:
+        """Why there cannot be an upgrade now; "" when there can."""
+        master = self._master
+        if self.successor:
+            return f"the new binary process {self.successor.pid} is running already"
+        if self.predecessor and os.getppid() == self.predecessor:
+            return f"the old binary process {self.predecessor} has not left yet"
+        if os.getpid() == 1:
+            return "process 1 cannot be replaced: start a new container"
+        if os.getppid() == master.parent and not master.notifier.has_listener:
+            return "it runs in the foreground, and who started it would take its end for the end of the service"
+        return ""
+
+    def due(self) -> float:
+        """Seconds until somebody has to be looked at."""
+        if self.successor and not self._is_told:
+            return STARTING_INTERVAL
+        return INTERVAL if self.predecessor or self.has_strangers or self.successor else float("inf")
+
+    def ask(self) -> None:
+        """USR2 has come."""
+        obstacle = self.obstacle()
+        if obstacle:
+            self._master.error_log.write("crit", f"{IGNORED} ({obstacle})")
+            self._tell(False, f"no upgrade: {obstacle}")
+        else:
+            self.wanted = True
+
+    def begin(self) -> None:
+        """Start the new binary."""
+        self.wanted = False
+        master = self._master
+        assert master.current
+        log = master.error_log
+        self._is_told = False
+        path = master.current.pid_path
+        if path:
+            try:
+                rename_pid_file(path, path + OLD_SUFFIX)
+            except ConfigurationError as error:
+                log.write("alert", str(error))
+                self._tell(False, str(error))
+                return
+        variables = new_binary_environment(master.current.configuration.env, os.environ)
+        try:
+            self.successor = start_new_binary(
+                master.command, variables, master.sockets, master.memory.fileno, master.report.is_foreground
+            )
+        except OSError as error:
+            text = f'fork() failed while spawning "new binary process" ({error.errno}: {error.strerror})'
+            log.write("alert", text)
+            self._restore_pid_file()
+            self._tell(False, text)
+            return
+        log.write("notice", f"start new binary process {self.successor.pid}")
+        master.sockets.keep_company()
+        master.records.give_over()
+        master.shared.set_head(HEAD_NEW_BINARY, self.successor.pid)
+
+    def look(self) -> None:
+        """See how the other master does, and bury what it left behind."""
+        if self.successor:
+            self.successor.listen()
+            if self.successor.serves and not self._is_told:
+                self._master.error_log.write("notice", f"new binary process {self.successor.pid} serves")
+                self._tell(True, f"new binary process {self.successor.pid} serves")
+        if self.predecessor and os.getppid() != self.predecessor:
+            self._lose_predecessor()
+        if self.has_strangers and not bury_strangers(self._master.shared, self.other_master):
+            self.has_strangers = bool(self.other_master)
+            if not self.other_master:
+                self._master.records.forget_inherited()
+
+    def bury(self, pid: int, status: int) -> None:
+        """A child has ended that was no worker: if it was the new binary, everything is as before."""
+        successor = self.successor
+        if successor is None or successor.pid != pid:
+            return
+        successor.listen()
+        successor.close()
+        self.successor = None
+        master = self._master
+        level, text = describe_exit(f"new binary process {pid}", status)
+        words = successor.words()
+        master.error_log.write(level, text)
+        for line in words:
+            master.error_log.write("notice", f"new binary process {pid} said: {line}")
+        self.has_strangers = True
+        master.records.take_over()
+        self._restore_pid_file()
+        master.sockets.be_alone()
+        if master.is_not_accepting and not master.stopping:
+            master.restart_workers()
+        master.shared.set_head(HEAD_NEW_BINARY, 0)  # last: who sees it finds everything as it was
+        if not self._is_told:
+            self._tell(False, "\n".join([text, *words]))
+
+    def leave_pid_file(self) -> str:
+        """The path of the pid file that is ours to remove when we leave, "" when there is none.
+
+        One that our predecessor is going to rename its own over is not: there is no moment without one.
+        """
+        current = self._master.current
+        if current is None or not current.pid_path:
+            return ""
+        if self.successor:
+            return current.pid_path + OLD_SUFFIX
+        will_be_replaced = self.predecessor and os.getppid() == self.predecessor and os.path.exists(current.pid_path + OLD_SUFFIX)
+        return "" if will_be_replaced else current.pid_path
+
+    def _lose_predecessor(self) -> None:
+        """The old binary has left, or died: we are the master now, and the only one."""
+        gone, self.predecessor = self.predecessor, 0
+        master = self._master
+        master.shared.set_head(HEAD_PREDECESSOR, 0)
+        master.error_log.write("notice", f"old binary process {gone} is gone")
+        self.has_strangers = True
+        master.sockets.be_alone()
+        if master.current and master.current.pid_path:
+            remove_pid_file(master.current.pid_path + OLD_SUFFIX, gone)  # it was killed
+        if master.current and not master.stopping:
+            master.notifier.ready(os.getpid(), master.describe_generation())
+
+    def _restore_pid_file(self) -> None:
+        current = self._master.current
+        if current and current.pid_path:
+            try:
+                rename_pid_file(current.pid_path + OLD_SUFFIX, current.pid_path)
+            except ConfigurationError as error:
+                self._master.error_log.write("alert", str(error))
+
+    def _tell(self, serves: bool, text: str) -> None:
+        """Publish the outcome of an attempt."""
+        self._is_told = True
+        self._master.shared.write_outcome(serves, text, UPGRADE)
+
+    def __repr__(self) -> str:
+        return f"<upgrade: predecessor {self.predecessor}, successor {self.successor}>"

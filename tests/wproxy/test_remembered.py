@@ -1,0 +1,44 @@
+"""What workers remember for those after them."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from wproxy.remembered import SIZE, Remembered, remembered
+
+
+def test_what_was_written_last_is_remembered():
+    memory = Remembered()
+    assert memory.read() == ""
+    for text in ("10.0.0.1 80 0 0\n", "a longer text\n" * 10, "short\n", ""):
+        memory.write(text)
+        assert memory.read() == text
+
+
+def test_a_process_that_is_forked_later_writes_into_the_same_memory():
+    memory = remembered("app", "test_remembered:80", "")
+    pid = os.fork()
+    if not pid:
+        remembered("app", "test_remembered:80", "").write("from a worker")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert memory.read() == "from a worker"
+    assert remembered("other", "test_remembered:80", "").read() == ""
+
+
+@pytest.mark.parametrize("at", [0, 3, 7, 8, 15, 16, 20])
+def test_what_was_written_by_half_is_nothing(at):
+    memory = Remembered()
+    memory.write("10.0.0.1 80 0 0\n")
+    memory._memory[at : at + 1] = bytes([memory._memory[at] ^ 1])
+    assert memory.read() == ""
+    memory.write("10.0.0.2 80 0 0\n")
+    assert memory.read() == "10.0.0.2 80 0 0\n"
+
+
+def test_what_is_too_long_is_not_remembered():
+    memory = Remembered()
+    memory.write("x" * SIZE)
+    assert memory.read() == ""

@@ -1,0 +1,66 @@
+"""allow and deny: who may enter, by address (nginx: ngx_http_access_module.c).
+
+The first rule that fits decides; where none does, nothing is said. nginx keeps rules for IPv4, IPv6 and unix sockets apart: a
+client is asked about with the rules of its own kind, in their order, and `all` is of every kind. An IPv4 address that came in
+through an IPv6 socket (::ffff:192.0.2.1) counts as IPv4, unless there is no rule at all for that.
+"""
+
+from __future__ import annotations
+
+from worker.access import DECLINED, FORBIDDEN, Decide, Declined
+from worker.content.pages import error_response
+from worker.logs import log_request
+from wproxy.config.model import Location
+from wproxy.directives.access import AddressRule
+from wproxy.http import Request, Response
+from wproxy.maps.addresses import NumberedAddress, parse_ip
+
+_MAPPED = 0xFFFF << 32
+
+
+def by_address(location: Location) -> Decide | None:
+    """What the rules of a location say of a client; None without any."""
+    rules = location.access_rules
+    if not rules:
+        return None
+    has_ipv4 = any(rule.is_for_all or (rule.network is not None and rule.network.family == 4) for rule in rules)
+    server = location.server_token
+    is_told = location.satisfy == "all"  # else the others have a say, and it is told at the end
+    cause = f"client: {FORBIDDEN}{place_of(location)}"
+
+    async def decide(request: Request) -> Response | Declined | None:
+        allows = allowed(rules, request.client.remote_addr, has_ipv4)
+        if allows is None:
+            return DECLINED
+        if allows:
+            return None
+        if is_told:
+            request.end_cause = cause
+            log_request(request, "error", FORBIDDEN)
+        return error_response(request, 403, server)
+
+    return decide
+
+
+def allowed(rules: tuple[AddressRule, ...], address: bytes, has_ipv4: bool = True) -> bool | None:
+    """What the first rule that fits the client says; None when none does. address: `unix:` of a unix socket."""
+    number = parse_ip(address)
+    if number is not None and number[0] == 4 and b":" in address and not has_ipv4:
+        number = (6, _MAPPED | number[1])
+    for rule in rules:
+        if rule.is_for_all or fits(rule, number):
+            return rule.allows
+    return None
+
+
+def fits(rule: AddressRule, number: NumberedAddress | None) -> bool:
+    """Whether a rule is about a client. number: None for one of a unix socket."""
+    if rule.network is None or number is None:
+        return rule.network is None and number is None
+    return rule.network.holds(number)
+
+
+def place_of(location: Location) -> str:
+    """Where the last rule stands, for messages."""
+    name = max((name for name in ("allow", "deny") if name in location.origins), key=lambda name: location.origins[name])
+    return f" ({location.origin(name)})"

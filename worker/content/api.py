@@ -1,0 +1,191 @@
+"""api: upstreams as JSON, and changes to them, in the shapes of nginx's commercial ngx_http_api_module.
+
+    GET                 /9/http/upstreams                      all upstream blocks, with the peers of each
+    GET                 /9/http/upstreams/NAME                 one
+    GET POST            /9/http/upstreams/NAME/servers         its servers; one more
+    GET PATCH DELETE    /9/http/upstreams/NAME/servers/ID      one server; other parameters; without it
+
+What stands before /9 is the location's own. A change is answered when every worker that serves obeys it (`worker.edits`). A
+mistake is answered with {"error": {"status": ..., "text": ..., "code": ...}}.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from worker.content.pages import respond
+from worker.edits import Edits
+from worker.upstream.report import report_upstream
+from wproxy.config.model import Location, Upstream
+from wproxy.edits.parameters import Refused, as_json, changed_server, new_server
+from wproxy.edits.servers import Placed, UpstreamEdits, added, changed, place
+from wproxy.files import shown_path
+from wproxy.http import Request, Response
+
+VERSION = "9"
+# The largest body of a request; a server with all its parameters takes a few hundred bytes.
+LARGEST_BODY = 65536
+NO_PATH = Refused(404, "path not found", "PathNotFound")
+
+Outcome = tuple[int, Any]
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def controlling(location: Location) -> Handler | None:
+    """The API, where a location has it."""
+    if location.api is None:
+        return None
+    may_write = location.api == "write"
+    base = location.prefix
+
+    async def handle(request: Request) -> Response:
+        if request.trace is not None:
+            return as_response(request, 200, {})  # `wproxy explain` wants to know what would answer, not the answer
+        try:
+            status, value = await answer(request, request.path[len(base) :], may_write)
+        except Refused as refused:
+            error = {"status": refused.status, "text": refused.text, "code": refused.code}
+            return as_response(request, refused.status, {"error": error})
+        return as_response(request, status, value)
+
+    return handle
+
+
+def as_response(request: Request, status: int, value: Any) -> Response:
+    """A response with JSON; without a body for 204."""
+    body = b"" if value is None else json.dumps(value, indent=2).encode("ascii") + b"\n"
+    lines = ((b"Cache-Control", b"no-store"),)
+    return respond(request, status, body, b"application/json", request.location.server_token, lines=lines)
+
+
+async def answer(request: Request, path: bytes, may_write: bool) -> Outcome:
+    """Status and value for a path behind the location's own. Raises Refused."""
+    method = request.method.decode("latin-1")
+    parts = [part for part in shown_path(path).split("/") if part]
+    if not parts:
+        return only_get(method, [int(VERSION)])
+    if parts[0] != VERSION:
+        raise Refused(404, "unknown version", "UnknownVersion")
+    match parts[1:]:
+        case []:
+            return only_get(method, ["http"])
+        case ["http"]:
+            return only_get(method, ["upstreams"])
+        case ["http", "upstreams", *rest]:
+            return await answer_upstreams(request, method, rest, may_write)
+    raise NO_PATH
+
+
+def only_get(method: str, value: Any) -> Outcome:
+    """A value that can only be read. Raises Refused."""
+    if method not in ("GET", "HEAD"):
+        raise Refused(405, f"method not supported: only GET is, not {method}", "MethodNotSupported")
+    return 200, value
+
+
+def needs_writing(method: str, methods: tuple[str, ...], may_write: bool) -> None:
+    """Raises Refused unless the method is one of these, and allowed here."""
+    if method not in methods:
+        supported = ", ".join(("GET", *methods))
+        raise Refused(405, f"method not supported: only {supported}, not {method}", "MethodNotSupported")
+    if not may_write:
+        raise Refused(405, "method disabled: the api directive has no write=on", "MethodDisabled")
+
+
+async def answer_upstreams(request: Request, method: str, rest: list[str], may_write: bool) -> Outcome:
+    """What comes after /9/http/upstreams."""
+    worker = request.client.worker
+    edits: Edits = worker.edits
+    edits.heed()
+    if not rest:
+        return only_get(method, {name: report_upstream(worker, upstream) for name, upstream in edits.upstreams.items()})
+    upstream = edits.upstreams.get(rest[0])
+    if upstream is None:
+        raise Refused(404, f'upstream "{rest[0]}" not found', "UpstreamNotFound")
+    match rest[1:]:
+        case []:
+            return only_get(method, report_upstream(worker, upstream))
+        case ["servers"]:
+            return await answer_servers(request, method, upstream, may_write)
+        case ["servers", number]:
+            return await answer_server(request, method, upstream, number, may_write)
+    raise NO_PATH
+
+
+def servers_of(edits: Edits, upstream: Upstream) -> list[dict[str, Any]]:
+    """The servers of an upstream now, as JSON."""
+    return [as_json(each.id, each.server) for each in edits.placed(upstream) if each.server is not None]
+
+
+async def answer_servers(request: Request, method: str, upstream: Upstream, may_write: bool) -> Outcome:
+    """All servers of an upstream, or one more."""
+    edits: Edits = request.client.worker.edits
+    if method in ("GET", "HEAD"):
+        return 200, servers_of(edits, upstream)
+    needs_writing(method, ("POST",), may_write)
+    server = new_server(await read_json(request), upstream.balancing.refuses)
+
+    def add(lines: Any, known: UpstreamEdits) -> UpstreamEdits:
+        try:
+            return added(lines, known, server, bool(upstream.state))
+        except ValueError as error:
+            raise Refused(409, str(error), "EntryExists") from None
+
+    await edits.change(upstream, add)
+    return 201, next(each for each in servers_of(edits, upstream) if each["server"] == server.text)
+
+
+async def answer_server(request: Request, method: str, upstream: Upstream, number: str, may_write: bool) -> Outcome:
+    """One server: shown, changed or removed."""
+    edits: Edits = request.client.worker.edits
+    if not (number.isascii() and number.isdigit()):
+        raise Refused(400, f'invalid server id "{number}"', "UpstreamBadServerId")
+    placed = find(edits.placed(upstream), number)
+    assert placed.server is not None
+    if method in ("GET", "HEAD"):
+        return 200, as_json(placed.id, placed.server)
+    needs_writing(method, ("PATCH", "DELETE"), may_write)
+    given = await read_json(request) if method == "PATCH" else None
+
+    def edit(lines: Any, known: UpstreamEdits) -> UpstreamEdits:
+        # Found again: another worker may have changed it meanwhile.
+        now = find(place(lines, known), number)
+        assert now.server is not None
+        server = changed_server(now.server, given, upstream.balancing.refuses) if method == "PATCH" else None
+        return changed(lines, known, now, server, bool(upstream.state))
+
+    await edits.change(upstream, edit)
+    if method == "DELETE":
+        return 200, servers_of(edits, upstream)
+    now = find(edits.placed(upstream), number)
+    assert now.server is not None
+    return 200, as_json(now.id, now.server)
+
+
+def find(placed: list[Placed], number: str) -> Placed:
+    """The server of an id; raises Refused."""
+    found = next((each for each in placed if each.server is not None and str(each.id) == number.lstrip("0").rjust(1, "0")), None)
+    if found is None:
+        raise Refused(404, f"server with ID {number} does not exist", "UpstreamServerNotFound")
+    return found
+
+
+async def read_json(request: Request) -> Any:
+    """The body of a request. Raises Refused, ClientError, ClientGone."""
+    body = request.body
+    if body is None:
+        raise Refused(400, "a JSON object is expected in the body", "JsonError")
+    pieces: list[bytes] = []
+    size = max(request.fields.content_length, 0)
+    while size <= LARGEST_BODY and (piece := await body.read()):
+        pieces.append(piece)
+        size = max(size, sum(map(len, pieces)))
+    if size > LARGEST_BODY:
+        request.keepalive = False
+        raise Refused(413, f"the body is larger than {LARGEST_BODY} bytes", "RequestTooLarge")
+    try:
+        return json.loads(b"".join(pieces))
+    except (ValueError, RecursionError) as error:
+        raise Refused(415, f"JSON error: {error}", "JsonError") from None

@@ -1,0 +1,247 @@
+"""Edits at work: a worker takes over what has been changed of upstreams, and changes it for all (`wproxy.edits`).
+
+Whoever changes something has the record lock of the version meanwhile, writes the state file where there is one, publishes the
+edits, and rings the bell: an eventfd that all workers listen to and nobody reads. Everyone then takes the edits over, before it
+runs a task of the same turn, says so in its slot and rings again. The answer waits for all who serve.
+
+Rule 1. Nothing is awaited while the lock is held: it excludes other processes, not our own tasks.
+
+Rule 2. The file comes first. When it cannot be written nothing is changed, in memory neither, and the answer says why.
+
+Rule 3. A worker takes edits over before it says that it serves and once more after: whoever changes something in between either
+sees that it serves, and waits for it, or has published before it looks again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+from worker.loop import Loop, Task, sleep
+from worker.resolver.discovery import Discovery, FollowedName
+from worker.stream import Descriptor, Stream
+from worker.upstream.peers import Group
+from wproxy.assignment import Assignment
+from wproxy.config.model import Upstream
+from wproxy.directives.upstream import UpstreamServer
+from wproxy.edits.area import LARGEST, LOCK, EditsArea
+from wproxy.edits.parameters import Refused
+from wproxy.edits.servers import Placed, UpstreamEdits, decode, encode, place, pruned, words_of
+from wproxy.edits.state import state_text
+from wproxy.record_locks import RecordLocks
+from wproxy.shared import HEAD_GENERATION, HEAD_SLOTS, SERVING, WORKER_EDITS, WORKER_PID, WORKER_STATE
+
+# How long a change waits for another one, and then for the workers, in seconds.
+LOCK_PATIENCE = 5.0
+PATIENCE = 5.0
+_PAUSE = 0.02
+
+Lines = tuple[UpstreamServer, ...]
+# From the lines of an upstream and its edits to other edits; raises Refused.
+Change = Callable[[Lines, UpstreamEdits], UpstreamEdits]
+
+
+class Rung(Exception):
+    """Raised in a task that waits: a worker has taken something over."""
+
+
+class Edits:
+    """What one worker knows of edits. upstreams: the blocks of the configuration, by name."""
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        loop: Loop,
+        groups: Mapping[str, Group],
+        discovery: Discovery,
+        log: Callable[[str, str], None],
+    ) -> None:
+        self.upstreams = {each.name: each for each in assignment.configuration.upstreams if not each.implicit}
+        self.groups = groups
+        self.version = 0
+        self._assignment = assignment
+        self._loop = loop
+        self._discovery = discovery
+        self._log = log
+        self._shared = assignment.shared
+        self._area = EditsArea(assignment.shared)
+        self._locks = RecordLocks(assignment.memory_fileno)
+        self._slot = assignment.shared.worker(assignment.slot)
+        self._edits: dict[str, UpstreamEdits] = {}
+        self._placed = {name: place(each.server, UpstreamEdits()) for name, each in self.upstreams.items()}
+        self._following: dict[int, Task] = {}  # names of servers that were added, by the identity of their line
+        self._waiting: set[Task] = set()
+        self._pruned = -1  # the version that has nothing in it that our configuration overrules
+
+    # Taking over.
+
+    def start(self) -> int:
+        """Take over what there is, and listen to the bell; how many streams that takes."""
+        self.heed()
+        if self._assignment.bell is None:
+            return 0
+        stream = Stream(self._loop, Descriptor(self._assignment.bell))
+        stream.unexpected = self._hear
+        self._loop.add_bell(stream)
+        return 1
+
+    def _hear(self, stream: Stream) -> bool:
+        """The bell rings."""
+        self.heed()
+        for task in self._waiting:
+            self._loop.interrupt(task, Rung())
+        return True
+
+    def _ring(self) -> None:
+        if self._assignment.bell is not None:
+            os.eventfd_write(self._assignment.bell, 1)
+
+    def heed(self) -> None:
+        """Take over the last edits, unless they are taken over already: then it costs a look at one word."""
+        if self._area.version == self.version:
+            return
+        try:
+            version, text = self._area.read()
+            edits = decode(text)
+            placed = {name: place(each.server, edits.get(name, UpstreamEdits())) for name, each in self.upstreams.items()}
+        except (ValueError, TypeError) as error:
+            # Nothing of ours writes such a text; what holds goes on to hold.
+            self._log("alert", f"the changes of upstreams cannot be read: {error}")
+            self.version = self._area.version
+            return
+        self.version, self._edits, self._placed = version, edits, placed
+        for name, upstream in self.upstreams.items():
+            self._obey(upstream, self.groups[name])
+        self._slot.set(WORKER_EDITS, version)
+        self._ring()
+
+    def _obey(self, upstream: Upstream, group: Group) -> None:
+        came, went = group.renewal.obey(self.placed(upstream))
+        for line in went:
+            task = self._following.pop(id(line), None)
+            if task is not None:
+                self._loop.cancel(task)
+        for line in came:
+            if not line.address.is_numeric:
+                name = FollowedName(line, line.address, line.service, line.resolve)
+                self._following[id(line)] = self._discovery.follow(name, upstream, group)
+
+    def placed(self, upstream: Upstream) -> list[Placed]:
+        """The servers of an upstream now, removed ones included."""
+        return self._placed[upstream.name]
+
+    # Changing.
+
+    async def change(self, upstream: Upstream, change: Change) -> None:
+        """Change the servers of an upstream; returns when all workers that serve obey. Raises Refused."""
+        await self._lock()
+        try:
+            self.heed()
+            version = self._write(upstream, change(upstream.server, self._edits.get(upstream.name, UpstreamEdits())))
+        finally:
+            self._locks.unlock(LOCK)
+        self.heed()
+        await self._wait_for_all(version)
+
+    async def _lock(self) -> None:
+        if not self._area.exists:
+            raise Refused(503, "there is no shared memory", "ServiceUnavailable")
+        clock = self._loop.clock
+        deadline = clock.now + LOCK_PATIENCE
+        while not self._locks.try_lock(LOCK):
+            if clock.now > deadline:
+                raise Refused(503, "another change is under way", "ServiceUnavailable")
+            await sleep(_PAUSE)
+
+    def _write(self, upstream: Upstream, edits: UpstreamEdits) -> int:
+        """Publish these edits, first in the file; we have the lock. Raises Refused with everything as it was."""
+        known = {name: each for name, each in self._edits.items() if each != UpstreamEdits()}
+        text = encode({**known, upstream.name: edits})
+        if len(text) > LARGEST:
+            raise Refused(507, "there is no room for more changes", "InsufficientStorage")
+        if upstream.state:
+            path = self._assignment.configuration.path(upstream.state)
+            servers = [each.server for each in place(upstream.server, edits) if each.server is not None]
+            try:
+                replace_file(path, state_text(servers))
+            except OSError as error:
+                reason = f'state file "{path}" cannot be written ({error.errno}: {error.strerror}), nothing is changed'
+                self._log("error", f'{reason} in upstream "{upstream.name}"')
+                raise Refused(500, reason, "StateFileError") from None
+        what = difference(self.placed(upstream), place(upstream.server, edits))
+        self._log("notice", f'upstream "{upstream.name}" is changed:{what}')
+        return self._area.publish(text)
+
+    async def _wait_for_all(self, version: int) -> None:
+        """Until every worker that serves has taken over this version. Raises Refused."""
+        clock = self._loop.clock
+        deadline = clock.now + PATIENCE
+        task = self._loop.current()
+        self._waiting.add(task)
+        try:
+            while late := self._late(version):
+                if clock.now > deadline:
+                    pids = ", ".join(map(str, late))
+                    raise Refused(504, f"the change is made, but workers do not answer yet: {pids}", "WorkersLate")
+                try:
+                    await sleep(_PAUSE)
+                except Rung:
+                    pass
+        finally:
+            self._waiting.discard(task)
+
+    def _late(self, version: int) -> list[int]:
+        """The pids of workers that serve and are not that far."""
+        slots = map(self._shared.worker, range(self._shared.head(HEAD_SLOTS)))
+        serving = [slot for slot in slots if slot.get(WORKER_PID) and slot.get(WORKER_STATE) == SERVING]
+        return [slot.get(WORKER_PID) for slot in serving if slot.get(WORKER_EDITS) < version]
+
+    # Now and then.
+
+    def tick(self) -> None:
+        """Look for edits in case no bell has told of them; forget those that the configuration overrules, once it serves."""
+        self.heed()
+        if self._pruned == self.version or self._shared.head(HEAD_GENERATION) != self._assignment.generation:
+            return
+        self._pruned = self.version
+        if self._prune() == self._edits or not self._locks.try_lock(LOCK):
+            return
+        try:
+            self.heed()
+            self._area.publish(encode(self._prune()))
+        finally:
+            self._locks.unlock(LOCK)
+        self.heed()
+
+    def _prune(self) -> dict[str, UpstreamEdits]:
+        kept = {}
+        for name, edits in self._edits.items():
+            upstream = self.upstreams.get(name)
+            if upstream is not None and edits.edits:
+                kept[name] = pruned(upstream.server, edits)
+        return {name: edits for name, edits in kept.items() if edits.edits}
+
+    def __repr__(self) -> str:
+        return f"<edits, version {self.version} of {self._area.version}>"
+
+
+def difference(before: list[Placed], after: list[Placed]) -> str:
+    """What has changed from one to the other, for the log: ` -127.0.0.1:80 +127.0.0.1:80 down`."""
+    lines = [{" ".join(words_of(each.server)): None for each in placed if each.server is not None} for placed in (before, after)]
+    gone = (f" -{line}" for line in lines[0] if line not in lines[1])
+    return "".join([*gone, *(f" +{line}" for line in lines[1] if line not in lines[0])]) or " nothing is different"
+
+
+def replace_file(path: str, text: bytes) -> None:
+    """Put a text in the place of a file, whole or not at all. Raises OSError."""
+    beside = f"{path}.{os.getpid()}.new"
+    try:
+        with open(beside, "wb") as file:
+            file.write(text)
+        os.replace(beside, path)
+    except OSError:
+        try:
+            os.unlink(beside)
+        except OSError:
+            pass  # it was never there
+        raise

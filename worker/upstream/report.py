@@ -1,0 +1,77 @@
+"""What the API tells of an upstream: its peers, with what all workers have counted about each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from worker.upstream.peers import Group, LivePeer
+from wproxy.checked_health import HEALTHY, CheckedHealth
+from wproxy.config.model import Upstream
+from wproxy.edits.servers import time_text
+from wproxy.peer_counters import read_totals
+
+if TYPE_CHECKING:
+    from worker.run import Worker
+
+
+def report_upstream(worker: Worker, upstream: Upstream) -> dict[str, Any]:
+    """An upstream by the names of nginx's API; counters are at most half a second old, the health is that of this moment."""
+    group = worker.groups[upstream.name]
+    ids = {id(each.line): each.id for each in worker.edits.placed(upstream) if each.line is not None}
+    ids.update(group.renewal.added_ids())
+    group.publish()
+    now = int(worker.loop.clock.now)
+    peers = [report_peer(group, peer, ids[id(peer.line)], now) for peer in group.peers]
+    shown: dict[str, Any] = {"peers": peers, "method": upstream.balancing.method}
+    if upstream.state:
+        shown["state_file"] = worker.configuration.path(upstream.state)
+    return shown
+
+
+def report_peer(group: Group, peer: LivePeer, number: int, now: int) -> dict[str, Any]:
+    """One peer. id: of its server, which several peers of one name have in common. Times are in milliseconds."""
+    totals = read_totals(peer.place.shared, peer.place.record)
+    return {
+        "id": number,
+        "server": peer.name,
+        "name": peer.server,
+        "backup": peer.peer.backup,
+        "weight": peer.full_weight // peer.step,
+        "state": state_of(group, peer, now),
+        "active": totals.active,
+        "max_conns": peer.max_conns,
+        "requests": totals.requests,
+        "header_time": round(totals.header_time * 1000),
+        "response_time": round(totals.response_time * 1000),
+        "sent": totals.sent,
+        "received": totals.received,
+        "fails": totals.failures,
+        "max_fails": peer.health.max_fails,
+        "fail_timeout": time_text(peer.health.fail_timeout),
+        "slow_start": time_text(peer.slow_start),
+        "health_checks": checks_of(peer),
+    }
+
+
+def checks_of(peer: LivePeer) -> dict[str, Any]:
+    """What active checks have found, where there are any."""
+    if not isinstance(peer.health, CheckedHealth):
+        return {"checks": 0, "fails": 0}
+    record = peer.health.record
+    found: dict[str, Any] = {"checks": record.checks, "fails": record.failed}
+    if record.last_check:
+        found["last_passed"] = record.last_passed
+    return found
+
+
+def state_of(group: Group, peer: LivePeer, now: int) -> str:
+    """down, draining, unhealthy, checking, unavail or up."""
+    if peer.down:
+        return "down"
+    if peer.draining:
+        return "draining"
+    if isinstance(peer.health, CheckedHealth) and peer.health.record.state != HEALTHY:
+        return peer.health.record.state
+    if not group.is_single and not peer.health.may_serve(now):
+        return "unavail"
+    return "up"

@@ -1,0 +1,1 @@
+"""Edits: what is changed of the servers of upstreams while workers run, through the API."""

@@ -1,0 +1,59 @@
+"""What names stood for, in memory that outlives a reload: workers that begin while the name servers are down have it from those
+before them (nginx: ngx_http_upstream_zone_copy_peers, the copying of resolved peers from the old zone).
+
+A text for each `server` line: the length, a number made of the text, the text. Every worker follows every name and writes what it
+has found, mostly what is there already. Nothing is locked: what two have written at once is not what its number says, and then
+nothing is remembered until one of them hears of a change, or of the same again.
+"""
+
+from __future__ import annotations
+
+import mmap
+from hashlib import blake2b
+
+SIZE = 65536  # bytes: some thousand addresses
+_HEAD = 16
+
+_memory: dict[tuple[str, str, str], Remembered] = {}
+
+
+class Remembered:
+    """One text. Memory that is not written costs nothing."""
+
+    __slots__ = ("_memory",)
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, SIZE)
+
+    def write(self, text: str) -> None:
+        """Remember this instead; what is too long is not remembered."""
+        data = text.encode()
+        if len(data) > SIZE - _HEAD or text == self.read():
+            return
+        self._memory[0 : _HEAD + len(data)] = len(data).to_bytes(8, "little") + _number_of(data) + data
+
+    def read(self) -> str:
+        """What was written last; "" when there is nothing."""
+        length = int.from_bytes(self._memory[0:8], "little")
+        if not length or length > SIZE - _HEAD:
+            return ""
+        head, data = self._memory[8:_HEAD], self._memory[_HEAD : _HEAD + length]
+        return data.decode() if head == _number_of(data) else ""
+
+    def __repr__(self) -> str:
+        return f"<remembered: {self.read()!r}>"
+
+
+def remembered(upstream: str, server: str, service: str) -> Remembered:
+    """The memory of a `server` line; the same for the same line as long as the process lives.
+
+    It is shared with every process that is forked later: made where the configuration is read, it is there for all workers.
+    """
+    key = (upstream, server, service)
+    if key not in _memory:
+        _memory[key] = Remembered()
+    return _memory[key]
+
+
+def _number_of(data: bytes) -> bytes:
+    return blake2b(data, digest_size=8).digest()
