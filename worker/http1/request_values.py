@@ -162,6 +162,9 @@ class RequestFields:
         if connection == b"keep-alive":
             self.wants_keepalive = True
             return
+        if connection == b"close":
+            self.wants_close = True
+            return
         # nginx looks for the words anywhere, so `x-close` closes too: the safe side of a doubt.
         self.wants_close = b"close" in connection
         self.wants_keepalive = not self.wants_close and b"keep-alive" in connection

@@ -38,9 +38,9 @@ DROPPED = frozenset(
 )
 _UNSAFE = b"\r\n\0"
 
-# What a head was composed of: the values of the templates; the lines after the request line; for each of the client's lines where
-# it is among those, 0 for one that is not.
-Composed = tuple[list[bytes], list[bytes], list[int]]
+# What a head was composed of: the values of the templates; the lines after the request line; where the client's own begin among
+# those; for each line of the client's its place there, 0 for none: a list that is empty until it is needed.
+Composed = tuple[list[bytes], list[bytes], int, list[int]]
 
 
 class HeadPlan:
@@ -157,26 +157,32 @@ _NOT_IN_TARGET = bytes(range(0x21)) + b"\x7f"
 def _compose_fields(request: Request, plan: HeadPlan, length: int) -> tuple[bytes, Composed]:
     """Everything after the request line, and what it is made of."""
     values = [evaluate(request) for evaluate in plan.evaluate]
-    composed = _vary(request, length, values) or _compose(request, plan, length, values)
+    composed = _vary(request, plan, length, values) or _compose(request, plan, length, values)
     request.fields.kin = None  # a connection that waits for its next request need not keep what two of them left
     return b"\r\n".join(composed[1]), composed
 
 
-def _vary(request: Request, length: int, values: list[bytes]) -> Composed | None:
+def _vary(request: Request, plan: HeadPlan, length: int, values: list[bytes]) -> Composed | None:
     """The lines of the block before with the values that differ; None when more than the client's values does."""
     kin = request.fields.kin
     remembered = kin[1].get(request.location) if kin is not None else None
     if kin is None or remembered is None or remembered[1] != length or remembered[4][0] != values:
         return None
-    _, lines, places = remembered[4]
+    _, lines, begin, places = remembered[4]
     lines = lines.copy()
     fields = request.fields.lines
+    if not places:
+        dropped = _dropped(request, plan)
+        for lower, _, _ in fields:
+            passes = plan.passes_fields and lower not in dropped
+            places.append(begin if passes else 0)
+            begin += passes
     for index in kin[0]:
         place = places[index]
         if place:
             _, name, value = fields[index]
             lines[place] = name + b": " + value
-    return values, lines, places
+    return values, lines, 0, places
 
 
 def _compose(request: Request, plan: HeadPlan, length: int, values: list[bytes]) -> Composed:
@@ -190,20 +196,18 @@ def _compose(request: Request, plan: HeadPlan, length: int, values: list[bytes])
             lines.append(b"Content-Length: %d" % length)
         elif length == UNKNOWN_LENGTH:
             lines.append(b"Transfer-Encoding: chunked")
-    places: list[int] = []
+    begin = len(lines)
     if plan.passes_fields:
-        fields = request.fields
-        dropped = plan.dropped
-        if fields.connection_options:
-            dropped = dropped | fields.connection_options
-        for lower, name, value in fields.lines:
-            if lower in dropped:
-                places.append(0)
-            else:
-                places.append(len(lines))
-                lines.append(name + b": " + value)
+        dropped = _dropped(request, plan)
+        lines.extend([name + b": " + value for lower, name, value in request.fields.lines if lower not in dropped])
     lines += _HEAD_END
-    return values, lines, places
+    return values, lines, begin, []
+
+
+def _dropped(request: Request, plan: HeadPlan) -> frozenset[bytes]:
+    """Lower-case names of the client's fields that do not go through."""
+    options = request.fields.connection_options
+    return plan.dropped | options if options else plan.dropped
 
 
 # Joined by line ends, an end of line and an empty one.
