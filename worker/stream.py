@@ -6,8 +6,8 @@ this file changes.
 
 from __future__ import annotations
 
-import os
 import fcntl
+import os
 import select
 import socket
 import termios
