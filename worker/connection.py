@@ -431,21 +431,25 @@ async def send_at_rate(connection: Connection, request: Request, source: BodySou
     pace = Pace(rate, rate_of(request.location.limit_rate_after, request), request.started)
     data = memoryview(b"")
     proxied, send = proxied_body(request), sender(request)
+    is_relayed = isinstance(source, ProxiedBody)
     while True:
+        # Before the pause: what has been sent to its end need not wait to hear of it.
+        if not is_relayed and not data:
+            piece = await source.read()
+            if not piece:
+                return
+            data = memoryview(encode_chunk(piece) if chunked else piece)
         while not (allowed := pace.allowance(clock.now, request.bytes_sent)):
             if proxied is not None:
                 proxied.read_ahead()
+                if is_relayed and proxied.is_sent:
+                    return
             await sleep(pace.pause(clock.now, request.bytes_sent))
         if isinstance(source, ProxiedBody):
             sent = await (source.send_chunks if chunked else source.send)(stream, timeout, allowed)
             if not sent:
                 return
         else:
-            if not data:
-                piece = await source.read()
-                if not piece:
-                    return
-                data = memoryview(encode_chunk(piece) if chunked else piece)
             sent = min(allowed, len(data))
             await send(stream, data[:sent], timeout)
             data = data[sent:]

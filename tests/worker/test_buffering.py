@@ -635,3 +635,22 @@ def test_pieces_of_a_stream_are_sent_at_once(stage):
     for number in range(5):
         upstream.send(b"9\r\ndata: %d\n\n\r\n" % number)
         assert client.take() == b"9\r\ndata: %d\n\n\r\n" % number
+
+
+@pytest.mark.parametrize("kind", ["file", "upstream"])
+def test_who_has_got_all_at_its_rate_need_not_wait_for_the_end(stage, tmp_path, kind):
+    """The rate is for bytes: there is no pause after the last."""
+    (tmp_path / "big").write_bytes(b"f" * 160_000)
+    s = stage(location="limit_rate = 100000", locations=f'[http.server.location."/big"]\nroot = "{tmp_path}"\nlimit_rate = 100000')
+    if kind == "file":
+        client = s.client()
+        client.send(get(b"/big"))
+    else:
+        client, upstream = request(s)
+        upstream.send(head(LENGTH, 160_000) + b"x" * 160_000)
+    received = client.take()
+    while len(received.partition(b"\r\n\r\n")[2]) < 160_000:
+        s.advance(0.05)
+        received += client.take()
+    client.send(get(b"/big"))
+    assert client.take().startswith(b"HTTP/1.1 200 OK\r\n")

@@ -98,6 +98,11 @@ class ProxiedBody:
         """These bytes, as they are on the wire, go to the client before anything else; to be told before `send`."""
         self._unsent = data
 
+    @property
+    def is_sent(self) -> bool:
+        """Whether the client has got all there is."""
+        return self.is_over and self._failure is None and not (self._backlog or self._unsent or self._pipe)
+
     # In pieces, for filters.
 
     async def read(self) -> bytes:

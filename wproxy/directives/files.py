@@ -200,7 +200,7 @@ class FilesDirectives:
         seconds, _BLOCKS, default="60s", doc="How long what is kept of a file is believed without a look at it."
     )
     open_file_cache_min_uses: int = directive(
-        number(1), _BLOCKS, default="1", doc="How often a file must be asked for to be kept open."
+        number(), _BLOCKS, default="1", doc="How often a file must be asked for to be kept open."
     )
     open_file_cache_errors: bool = directive(
         flag, _BLOCKS, default="off", doc="Whether it is kept too that a file is not there or may not be opened."
