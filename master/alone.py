@@ -28,6 +28,7 @@ from master.slots import bury_own
 from master.sockets import share
 from wproxy.assignment import Assignment, ListeningSocket, OwnMaster
 from wproxy.config.model import Configuration
+from wproxy.lasting import LASTING
 from wproxy.shared import HEAD_IS_ALONE, WORKER_PID, WorkerSlot
 
 if TYPE_CHECKING:
@@ -141,9 +142,10 @@ class Alone:
                 foreground=int(master.report.is_foreground),
                 files=int(master.sockets.owns_files),
                 memory=master.memory.fileno,
+                lasting=LASTING.fileno,
             ),
         }
-        inherited = [*sockets, master.memory.fileno]
+        inherited = [*sockets, master.memory.fileno, *([LASTING.fileno] if LASTING.fileno >= 0 else [])]
         for number in inherited:
             os.set_inheritable(number, True)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)  # they wait until the new one listens to them

@@ -33,8 +33,8 @@ class Inheritance:
     sockets: (descriptor, the name it was given or "") of what should be listening sockets.
     counts_as_daemon: the sockets came through NGINX.
     parent: the process that started us.
-    memory, report, errors: descriptors of a predecessor of ours: its shared memory, the pipe on which it waits for our success,
-    and the standard error that is to replace the pipe which we have there; -1: none.
+    memory, lasting, report, errors: descriptors of a predecessor of ours: its shared memory, that of `wproxy.lasting`, the
+    pipe on which it waits for our success, and the standard error that is to replace the pipe which we have there; -1: none.
     is_upgrade: a master of ours started us; is_reload: we were it ourselves, before (`master.alone`).
     is_foreground: it had not gone to the background.
     owns_files: whether files of unix sockets among them are to be removed with them: a service manager keeps its own.
@@ -49,6 +49,7 @@ class Inheritance:
     is_foreground: bool = False
     owns_files: bool = False
     memory: int = -1
+    lasting: int = -1
     report: int = -1
     errors: int = -1
     complaints: list[tuple[str, str]] = field(default_factory=list)
@@ -86,6 +87,7 @@ def take_inheritance(environment: MutableMapping[str, str], pid: int, parent: in
             given.is_foreground = bool(numbers.get("foreground"))
             given.owns_files = bool(numbers.get("files"))
             given.memory = numbers.get("memory", -1)
+            given.lasting = numbers.get("lasting", -1)
             given.report = numbers.get("report", -1)
             given.errors = numbers.get("errors", -1)
     for_whom, count, names = (environment.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"))

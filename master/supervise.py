@@ -47,6 +47,7 @@ from master.watchdog import Watchdog, limit_of
 from master.workers import Workers
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError
+from wproxy.lasting import LASTING
 from wproxy.shared import HEAD_STARTED
 
 Load = Callable[[], Configuration]
@@ -80,6 +81,8 @@ def supervise(
     inheritance.complaints += sockets.adopt(inheritance.sockets, inheritance.owns_files, inheritance.keeper)
     if inheritance.is_upgrade:
         sockets.keep_company()
+    if inheritance.lasting >= 0:
+        LASTING.adopt(inheritance.lasting)  # before a configuration is read
     inheritance.tell(log.tell)
     try:
         configuration = configuration or load()

@@ -119,6 +119,7 @@ class FieldsLike(Protocol):
     upgrade: bytes | None
     connection_options: frozenset[bytes]
     cache: dict[Any, Any]
+    kin: tuple[list[int], dict[Any, Any]] | None
 
     def get(self, name: bytes) -> bytes | None: ...
 
@@ -210,6 +211,7 @@ class Attempt:
     bytes_sent = 0
     begins_group = False  # the first after a jump to another location
     is_retry = False  # another peer has failed, and retries are counted
+    body: Any = None  # the rest of its answer while that is on its way (worker.upstream.proxied_body)
 
     def __init__(self, peer: str, started: float) -> None:
         self.peer = peer
