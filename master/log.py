@@ -62,7 +62,11 @@ def _is_plain_file(path: str, fileno: int) -> bool:
 
     Anything else must not change hands: /dev/stdout, or what a worker that was broken into made the name point to.
     """
-    opened, named = os.fstat(fileno), os.lstat(path)
+    opened = os.fstat(fileno)
+    try:
+        named = os.lstat(path)
+    except FileNotFoundError:  # it was renamed in this moment: the next rotation is already under way
+        return False
     is_same = (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino)
     return is_same and stat.S_ISREG(opened.st_mode) and opened.st_nlink == 1
 

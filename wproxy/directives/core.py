@@ -98,7 +98,7 @@ class MainDirectives:
         flag,
         MAIN,
         default="on",
-        doc="off: one process does everything, with the rights it was started with; for debugging.",
+        doc="Whether there are workers; off: one process does all, with its rights, for debugging.",
     )
     pid: str = directive(pid_path, MAIN, default="run/wproxy.pid", doc="The file that holds the master's process id.")
     user: tuple[str, str] | None = directive(

@@ -200,13 +200,13 @@ def test_a_set_of_words():
 # Process directives
 
 
-@pytest.mark.parametrize(("written", "count"), [("auto", 0), ("1", 1), ("512", 512)])
+@pytest.mark.parametrize(("written", "count"), [("auto", None), ("0", 0), ("1", 1), ("512", 512)])
 def test_a_number_of_workers(written, count):
     assert worker_count(written) == count
 
 
-def test_there_is_at_least_one_worker_and_an_end_to_it():
-    assert refusal(worker_count, "0") == refusal(worker_count, "513") == "value must be between 1 and 512"
+def test_there_is_an_end_to_the_number_of_workers():
+    assert refusal(worker_count, "513") == "value must be between 0 and 512"
     assert refusal(worker_count, "Auto") == '"%s" directive invalid value'
 
 
