@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from worker.http1.request import (
 )
 from worker.http1.write import BODILESS, KEEPALIVE, UNCHUNKED, last_chunk, make_head
 from worker.logs import log_connection, log_request
-from worker.loop import FAIR_SHARE, READ, WRITE, give_way, park, sleep
+from worker.loop import FAIR_SHARE, READ, give_way, park, sleep
 from worker.phases import answer_error
 from worker.rates import Pace, client_rate, rate_of
 from worker.stream import CHUNK, HEAD_CHUNK, Stream, send_all
@@ -112,7 +113,10 @@ class Connection:
         """
         request = self.request
         if request is not None and not request.location.proxy_ignore_client_abort and stream.has_ended():
-            self.worker.loop.interrupt(self.task, ClientGone("client prematurely closed connection"))
+            attempts = request.attempts
+            ends_upstream = bool(attempts) and attempts[-1].response_time is None
+            more = ", so upstream connection is closed too" if ends_upstream else ""
+            self.worker.loop.interrupt(self.task, ClientGone(f"client prematurely closed connection{more}"))
         return False
 
 
@@ -176,8 +180,11 @@ async def serve_connection(worker: Worker, stream: Stream, client: Client, plan:
                 if response.tunnel is None:
                     await linger(connection, request)
                 break
-            if request.body is not None and not await skip_body(connection, request):
-                break
+            if request.body is not None:
+                if request.body.finished:
+                    connection.buffer = request.body.leftover
+                elif not await skip_body(connection, request):
+                    break
     except ClientError as error:
         await refuse(connection, error)
     except RegexTimedOut as error:
@@ -349,8 +356,7 @@ async def finish_response(connection: Connection, request: Request, response: Re
             request.body_bytes_sent -= len(unsent)
             response.source.put_first(unsent)
         elif unsent:
-            await park(connection.stream, WRITE, request.location.send_timeout)
-            await send_all(connection.stream, unsent, request.location.send_timeout)
+            await sender(request)(connection.stream, unsent, request.location.send_timeout)
         response.body = b""  # a slow client would keep it for long
         if response.source is not None:
             await send_rest(connection, request, response)
@@ -384,19 +390,33 @@ async def send_rest(connection: Connection, request: Request, response: Response
         await send_pieces(connection, request, source, chunked)
     if chunked:
         data = last_chunk(request, response)
+        request.body_bytes_sent += len(data)
         request.bytes_sent += len(data)
         await send_all(stream, data, timeout)
+
+
+def proxied_body(request: Request) -> ProxiedBody | None:
+    """The rest of the upstream's answer, of which filters may make what is sent; None where there is none on its way."""
+    found: ProxiedBody | None = request.attempts[-1].body if request.attempts else None
+    return found
+
+
+def sender(request: Request) -> Callable[[Stream, bytes | memoryview, float], Awaitable[None]]:
+    """What sends all of some bytes to the client: where they are made of an upstream's answer the rest of that is read ahead."""
+    proxied = proxied_body(request)
+    return send_all if proxied is None else proxied.send_changed
 
 
 async def send_pieces(connection: Connection, request: Request, source: BodySource, chunked: bool) -> None:
     """Send what of a body comes in pieces: because it is changed on its way, or because its source knows no other way."""
     timeout = request.location.send_timeout
+    send = sender(request)
     moved = 0
     while piece := await source.read():
         data = encode_chunk(piece) if chunked else piece
         request.body_bytes_sent += len(data)
         request.bytes_sent += len(data)
-        await send_all(connection.stream, data, timeout)
+        await send(connection.stream, data, timeout)
         moved += len(data)
         if moved >= FAIR_SHARE:
             moved = 0
@@ -410,10 +430,11 @@ async def send_at_rate(connection: Connection, request: Request, source: BodySou
     timeout = request.location.send_timeout
     pace = Pace(rate, rate_of(request.location.limit_rate_after, request), request.started)
     data = memoryview(b"")
+    proxied, send = proxied_body(request), sender(request)
     while True:
         while not (allowed := pace.allowance(clock.now, request.bytes_sent)):
-            if isinstance(source, ProxiedBody):
-                source.read_ahead()
+            if proxied is not None:
+                proxied.read_ahead()
             await sleep(pace.pause(clock.now, request.bytes_sent))
         if isinstance(source, ProxiedBody):
             sent = await (source.send_chunks if chunked else source.send)(stream, timeout, allowed)
@@ -426,7 +447,7 @@ async def send_at_rate(connection: Connection, request: Request, source: BodySou
                     return
                 data = memoryview(encode_chunk(piece) if chunked else piece)
             sent = min(allowed, len(data))
-            await send_all(stream, data[:sent], timeout)
+            await send(stream, data[:sent], timeout)
             data = data[sent:]
         request.body_bytes_sent += sent
         request.bytes_sent += sent

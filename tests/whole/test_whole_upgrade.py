@@ -360,7 +360,7 @@ def test_a_running_nginx_is_replaced_by_wproxy_and_back_without_a_refused_connec
     until(pid.exists, "nginx")
     versions = [ask(port, "/").body]
     with Load(port, clients=2) as load:
-        for program in (script, Path("/usr/sbin/nginx")):
+        for program in (script, Path("/usr/sbin/nginx"), script):
             old = psutil.Process(int(pid.read_text()))
             link.unlink()
             link.symlink_to(program)
@@ -377,7 +377,8 @@ def test_a_running_nginx_is_replaced_by_wproxy_and_back_without_a_refused_connec
     new.terminate()
     until(lambda: not is_alive(new), "the end")
     assert load.failures == []
-    assert versions[0] == versions[2] != versions[1]
+    assert versions[0] == versions[2] != versions[1] == versions[3]
+    assert not (tmp_path / "a.sock").exists()  # it had become ours with the end of the nginx that made it
 
 
 def test_a_master_of_another_version_is_upgraded_by_its_pid_file_and_can_be_stopped(started):

@@ -188,16 +188,6 @@ def test_a_silent_websocket_is_closed_after_proxy_read_timeout(front):
     front.error_logged("while proxying upgraded connection")
 
 
-def test_traffic_in_either_direction_keeps_a_websocket_open(front):
-    with websocket(front, "/impatient/") as socket:
-        until_when = time.monotonic() + 1.2
-        while time.monotonic() < until_when:
-            socket.send("x")
-            with pytest.raises(TimeoutError):
-                socket.recv(0.1)
-                socket.recv(0.1)
-
-
 def test_bytes_sent_along_with_the_heads_are_not_lost(front, plain):
     plain.answer_with(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: raw\r\nConnection: Upgrade\r\n\r\nearly from the application"

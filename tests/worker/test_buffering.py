@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import math
 import os
 import random
 import re
@@ -14,10 +16,17 @@ from hypothesis import strategies as st
 
 import worker.pipes
 from worker.pipes import PipePool, pool
+from worker.upstream.backlog import Backlog
 from worker.upstream.proxied_body import PATIENCE
 
 LENGTH, CHUNKED, CLOSE = "length", "chunked", "close"
 SIZES = [0, 1, 4095, 4096, 4097, 65535, 65536, 65537, 1_048_575, 1_048_577, 5_000_000]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_told_yet(monkeypatch):
+    """Each test has a worker of its own, though all are one process."""
+    monkeypatch.setattr(Backlog, "told_at", -math.inf)
 
 
 @pytest.fixture(autouse=True)
@@ -280,6 +289,63 @@ def test_an_upstream_is_done_early_however_slow_the_client(stage):
     assert float(access["request_time"]) > 100
 
 
+CHANGING = {
+    "sub_filter": "sub_filter = [['no such thing', 'x']]",
+    "gzip": "gzip = true",
+    "both": "gzip = true\nsub_filter = [['no such thing', 'x']]",
+    "stored": "proxy_store = '{directory}/stored'",
+    "in memory": "gzip = true\nproxy_buffers = [8, '1m']\nproxy_busy_buffers_size = '1m'",
+    "limit_rate": "gzip = true\nlimit_rate = '100k'",
+}
+
+
+@pytest.mark.parametrize("framing", [LENGTH, CHUNKED])
+@pytest.mark.parametrize("setting", CHANGING)
+def test_an_upstream_is_done_early_where_its_body_is_changed_on_its_way(stage, setting, framing):
+    body = random.Random(3).randbytes(6_000_000)
+    s = stage(location='send_timeout = "1000s"\n' + CHANGING[setting])
+    client, upstream = request(s, get(b"/", b"Accept-Encoding: gzip"), send_buffer=4096)
+    wire = head(framing, len(body), b"Content-Type: text/html") + framed(framing, body, random.Random(4))
+    sent = upstream.send_some(wire)
+    assert sent < 5_000_000
+    s.advance(PATIENCE)
+    s.advance(0)
+    upstream.send(wire[sent:])
+    assert s.group().idle_count == 1
+    assert bool([line for line in s.error_log() if "buffered to a temporary file" in line]) is (setting != "in memory")
+    assert not s.access_log()
+    s.advance(100)
+    s.until(lambda: client.pull_all() and s.access_log(), "the client does not get it all")
+    answer = bytes(client.pull_all())
+    assert b"Content-Encoding: gzip" not in answer[:1000] or unframed(answer).startswith(b"\x1f\x8b")
+    whole = unframed(answer)
+    assert (gzip.decompress(whole) if whole.startswith(b"\x1f\x8b") else whole) == body
+
+
+@pytest.mark.parametrize("setting", ["gzip = true", "proxy_store = '{directory}/stored'"])
+def test_events_that_were_read_ahead_are_followed_by_those_that_come_later(stage, setting):
+    """What a filter was about to wait for comes while the client takes nothing, and more when it has taken all."""
+    s = stage(location='send_timeout = "1000s"\ngzip_types = "*"\n' + setting)
+    client, upstream = request(s, get(b"/", b"Accept-Encoding: gzip"), send_buffer=4096)
+    pieces = [random.Random(seed).randbytes(1_000_000) for seed in range(5)]
+    upstream.send(head(CHUNKED, 0))
+    for number, piece in enumerate(pieces):
+        upstream.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+        if number in (1, 3):
+            s.advance(PATIENCE)
+            s.advance(0)
+        if number == 2:
+            client.pull_all()
+            s.advance(0)
+            client.pull_all()
+    upstream.send(b"0\r\n\r\n")
+    s.until(lambda: client.pull_all() and s.access_log(), "the client does not get it all")
+    whole = unframed(bytes(client.pull_all()))
+    assert (gzip.decompress(whole) if "gzip" in setting else whole) == b"".join(pieces)
+    # It fell behind twice, and that is said once.
+    assert len([line for line in s.error_log() if "buffered to a temporary file" in line]) == 1
+
+
 def test_a_small_rest_is_read_ahead_into_memory(stage):
     s = stage(location='proxy_buffers = [8, "16k"]')
     client, upstream = request(s, send_buffer=4096)
@@ -325,6 +391,15 @@ def test_x_accel_buffering_is_for_one_response(stage, setting, answer, is_ahead)
     s.advance(PATIENCE)
     assert (upstream.send_some(b"x" * 8_000_000) == 8_000_000) == is_ahead
     assert b"X-Accel" not in client.pull(1000)
+
+
+def test_what_an_upstream_asks_for_may_be_ignored(stage):
+    s = stage(location="proxy_ignore_headers = ['X-Accel-Buffering', 'X-Accel-Limit-Rate']")
+    client, upstream = request(s, send_buffer=4096)
+    upstream.send_some(head(LENGTH, 1 << 30, b"X-Accel-Buffering: no", b"X-Accel-Limit-Rate: 10") + b"x" * 8_000_000)
+    s.advance(PATIENCE)
+    assert upstream.send_some(b"x" * 8_000_000) == 8_000_000
+    assert len(pull_until(s, client, 3_000_000)) >= 3_000_000
 
 
 def test_the_file_does_not_grow_past_its_limit(stage):
@@ -390,6 +465,15 @@ def test_a_disk_that_fills_up_loses_nothing(stage, framing):
     complaints = [line for line in s.error_log() if "[crit]" in line]
     assert len(complaints) == 1
     assert "failed (27: File too large) while reading upstream" in complaints[0]
+    # When the client has caught up and is behind once more, the disk is not tried again.
+    client.pull_all()
+    with small_disk(100_000):
+        for _ in range(3):
+            sent += upstream.send_some(wire[sent : sent + 1_500_000])
+            s.advance(PATIENCE)
+            s.advance(0)
+            client.pull_all()
+    assert len([line for line in s.error_log() if "[crit]" in line]) == 1
     transfer(client, upstream, wire[sent:], random.Random(4), 2_000_000)
     s.until(lambda: s.access_log(), "the request does not end")
     assert unframed(bytes(client.pull_all())) == body

@@ -213,6 +213,14 @@ def test_of_some_fields_the_first_counts(stage, name):
         client.receives(to_client(b"ok", content_type=b"first"))
     else:
         client.receives(to_client(b"ok", name + b": first"))
+    client.send(get(b"/again"))
+    upstream.receives_head()
+    upstream.send(ok(b"ok", name + b": first", name.lower() + b": second"))
+    client.take()
+    lower, name = name.lower().decode(), name.decode()
+    text = f'upstream sent duplicate header line: "{lower}: second", previous value: "{name}: first", ignored'
+    said = [line for line in s.error_log() if f"{text} while reading response header from upstream, client: " in line]
+    assert len(said) == 2
 
 
 def test_all_cookies_pass(stage):
@@ -282,7 +290,9 @@ def test_a_body_until_close(stage):
     client.receives(chunks(b"lo", last=False))
     upstream.close()
     client.receives(chunks())
-    assert s.last_access()["request_completion"] == "OK"
+    access = s.last_access()
+    assert access["request_completion"] == "OK"
+    assert access["body_bytes_sent"] == str(len(chunks(b"hel", b"lo")))
     assert client.is_open()
 
 
@@ -445,6 +455,21 @@ def test_surplus_at_once(stage, case, surplus):
     upstream.send(answer + surplus)
     client.receives(reply)
     is_not_reused(s, client, upstream)
+    (line,) = s.error_log()
+    told = "data after final chunk" if case == "chunked" else 'more data than specified in "Content-Length" header'
+    assert "[warn]" in line and f"upstream sent {told} while reading upstream, client: " in line
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 300", CHUNKED])
+def test_surplus_at_the_end_of_a_body_that_was_not_whole_with_its_head(stage, framing):
+    s = stage()
+    client, upstream = ask(s)
+    upstream.send(OK + framing + b"\r\n\r\n" + (b"x" if framing != CHUNKED else chunks(b"x", last=False)))
+    assert client.take()
+    upstream.send(b"x" * 300 if framing != CHUNKED else b"0\r\n\r\ny")
+    assert client.take()
+    is_not_reused(s, client, upstream)
+    assert "upstream sent " in s.error_log()[0] and " while reading upstream" in s.error_log()[0]
 
 
 @pytest.mark.parametrize("case", EXACT)
@@ -687,6 +712,26 @@ def test_a_passed_date_or_server_is_sent_once(stage, fields):
     assert reply.lower().count(b"\r\ndate:") == 1
     assert reply.lower().count(b"\r\nserver:") == 1
     assert b"Server: theirs" in reply
+
+
+def test_what_is_hidden_and_what_is_passed_are_inherited_each_as_a_whole(stage):
+    s = stage(
+        server='proxy_hide_header = "X-Outer"\nproxy_pass_header = "Server"',
+        location='proxy_hide_header = "X-Inner"',
+    )
+    client, upstream = ask(s)
+    upstream.send(ok(b"ok", b"Server: theirs", b"X-Outer: 1", b"X-Inner: 2"))
+    reply = client.take()
+    assert b"\r\nServer: theirs\r\n" in reply
+    assert b"X-Outer: 1" in reply
+    assert b"X-Inner" not in reply
+
+
+def test_upgrade_of_an_ordinary_answer_passes(stage):
+    s = stage()
+    client, upstream = ask(s)
+    upstream.send(ok(b"ok", b"Upgrade: h2c"))
+    client.receives(to_client(b"ok", b"Upgrade: h2c"))
 
 
 def test_hidden_by_configuration(stage):

@@ -33,6 +33,18 @@ def tunnel(stage, settings: str = "", tcp: bool = False, early: bytes = b"", lat
     return s, client, upstream
 
 
+def test_a_client_of_http_1_0_may_upgrade_too(stage):
+    s = stage(location=PASSES)
+    client = s.client()
+    client.send(get(b"/", *UPGRADE, version=b"1.0"))
+    upstream = s.peers[0].accept()
+    upstream.receives(SENT)
+    upstream.send(SWITCH + b"down")
+    client.receives(SWITCHED + b"down")
+    client.send(b"up")
+    upstream.receives(b"up")
+
+
 def test_bytes_go_both_ways_as_they_are(stage):
     s, client, upstream = tunnel(stage)
     for number in range(5):

@@ -130,7 +130,8 @@ class Paced:
             reading = self._source.read()
             resume = _resuming(reading, None)
         else:
-            resume = yield from _waiting(reading, wanted)
+            # What it was about to wait for may have come, and been read ahead, while what it gave before was sent.
+            resume = _resuming(reading, None)
         while True:
             try:
                 wanted = resume()

@@ -151,7 +151,7 @@ class Stored:
             return b""
         try:
             piece = await self.source.read()
-        except BaseException:
+        except UpstreamFailure:
             self._is_over = True
             self._give_up()
             raise

@@ -18,6 +18,7 @@ from worker.temporary_files import TemporaryFile
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
 
 BODY_TIMED_OUT = "client timed out (110: Connection timed out) while sending the request body"
+MORE_THAN_LENGTH = 'upstream sent more data than specified in "Content-Length" header'
 ENDED_EARLY = "client prematurely closed connection while sending the request body"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -219,10 +220,12 @@ class ResponseBody:
 
     at_hand: what came with the head. kind, length: as `body_of` tells. received: bytes of payload; wire_bytes: with framing.
     finished: read to its end. spoiled: the connection cannot be used again, because more came than there should be or
-    because its end was the end of the body.
+    because its end was the end of the body. surplus: what is to be said of more than there should be.
     """
 
-    __slots__ = ("_decoder", "_kind", "_left", "_pending", "finished", "received", "spoiled", "stream", "timeout", "wire_bytes")
+    __slots__ = (
+        "_decoder", "_kind", "_left", "_pending", "finished", "received", "spoiled", "stream", "surplus", "timeout", "wire_bytes",
+    )  # fmt: skip
 
     def __init__(self, stream: Stream, at_hand: bytes, kind: int, length: int, timeout: float) -> None:
         self.stream = stream
@@ -230,6 +233,7 @@ class ResponseBody:
         self.received = 0
         self.finished = False
         self.spoiled = kind == UNTIL_CLOSE
+        self.surplus = ""
         self.wire_bytes = len(at_hand)
         self._kind = kind
         self._left = length
@@ -325,7 +329,9 @@ class ResponseBody:
             left = self._left
             if len(data) >= left:
                 self.finished = True
-                self.spoiled = len(data) > left
+                if len(data) > left:
+                    self.spoiled = True
+                    self.surplus = MORE_THAN_LENGTH
                 data = data[:left]
             self._left = left - len(data)
             self.received += len(data)
@@ -337,7 +343,9 @@ class ResponseBody:
                 raise UpstreamFailure("error", f"upstream sent invalid chunked response: {error}") from None
             if self._decoder.finished:
                 self.finished = True
-                self.spoiled = bool(self._decoder.leftover)
+                if self._decoder.leftover:
+                    self.spoiled = True
+                    self.surplus = "upstream sent data after final chunk"
             self.received += len(piece)
             return piece
         self.received += len(data)

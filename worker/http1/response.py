@@ -76,6 +76,7 @@ class ResponseHead:
     keeps_alive: 1.1 without `close` in Connection. keepalive_timeout: seconds of `Keep-Alive: timeout=N`.
     upgrade: the value of Upgrade. block: the exact bytes of the head; what begins with them begins with this head.
     plain_length: of a body that is neither chunked nor missing nor of unknown length, whatever the method; otherwise -1.
+    ignored: what is to be said of repeated lines that were dropped.
     """
 
     __slots__ = (
@@ -83,6 +84,7 @@ class ResponseHead:
         "cache",
         "chunked",
         "content_length",
+        "ignored",
         "keepalive_timeout",
         "keeps_alive",
         "lines",
@@ -125,6 +127,7 @@ class ResponseHead:
             if timeout is not None:
                 self.keepalive_timeout = float(timeout[1])
         self.cache: dict[Any, Any] = {}
+        self.ignored: tuple[str, ...] = ()
 
     def get(self, name: bytes) -> bytes | None:
         """The value of a field by its lower-case name; repeated lines are joined."""
@@ -174,8 +177,9 @@ def parse_response_head(block: bytes, original: bytes | None = None) -> Response
     except InvalidField as bad:
         raise UpstreamFailure("invalid_header", f'upstream sent invalid header: "{up_to_fault(bad.raw)}"') from None
     values = {lower: value for lower, _, value in lines}
+    ignored: tuple[str, ...] = ()
     if len(values) != len(lines):
-        lines = _without_repetitions(lines)
+        lines, ignored = _without_repetitions(lines)
         values = join_repeated(lines)
     length = -1
     content_length = values.get(b"content-length")
@@ -196,7 +200,9 @@ def parse_response_head(block: bytes, original: bytes | None = None) -> Response
                 'upstream sent "Content-Length" and "Transfer-Encoding" headers at the same time',
             )
     exact = block if original is None else original
-    return ResponseHead(exact, status, reason, version, lines, values, length, coding is not None)
+    head = ResponseHead(exact, status, reason, version, lines, values, length, coding is not None)
+    head.ignored = ignored
+    return head
 
 
 def body_of(head: ResponseHead, method: bytes) -> tuple[int, int]:
@@ -241,22 +247,27 @@ def _parse_status_line(raw: bytes) -> tuple[int, int, bytes]:
     return 10 if minor == b"0" else 11, int(status), reason
 
 
-def _without_repetitions(lines: tuple[Field, ...]) -> tuple[Field, ...]:
-    """Drop all but the first of the fields that count once; raises UpstreamFailure where that is not safe."""
-    seen: set[bytes] = set()
+def _without_repetitions(lines: tuple[Field, ...]) -> tuple[tuple[Field, ...], tuple[str, ...]]:
+    """All but the later ones of the fields that count once, and what is to be said of those that were dropped.
+
+    Raises UpstreamFailure where dropping is not safe.
+    """
+    first: dict[bytes, Field] = {}
     kept: list[Field] = []
+    ignored: list[str] = []
     for field in lines:
-        lower = field[0]
-        if lower in seen:
+        lower, name, value = field
+        before = first.get(lower)
+        if before is not None:
+            duplicate = f'upstream sent duplicate header line: "{shown(name)}: {shown(value)}"'
             if lower == b"content-length" or lower == b"transfer-encoding":
-                raise UpstreamFailure(
-                    "invalid_header", f'upstream sent duplicate header line: "{shown(field[1])}: {shown(field[2])}"'
-                )
+                raise UpstreamFailure("invalid_header", duplicate)
             if lower in _FIRST_COUNTS:
+                ignored.append(f'{duplicate}, previous value: "{shown(before[1])}: {shown(before[2])}", ignored')
                 continue
-        seen.add(lower)
+        first.setdefault(lower, field)
         kept.append(field)
-    return tuple(kept)
+    return tuple(kept), tuple(ignored)
 
 
 def _take_unusual_head(buffer: bytes, limit: int) -> tuple[ResponseHead, int] | None:

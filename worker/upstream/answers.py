@@ -11,7 +11,9 @@ from collections.abc import Callable
 from worker.content.pages import absolute
 from worker.filters.charset import with_accel_charset
 from worker.http1.response import ResponseHead
+from worker.logs import log_request
 from worker.upstream.cookies import cookie_rewriter
+from worker.upstream.failing import READING_HEAD
 from worker.upstream.protocols.http import checked
 from worker.upstream.redirects import redirect_rules, rewritten, rewritten_refresh
 from wproxy.config.model import Location
@@ -62,6 +64,10 @@ def client_fields(head: ResponseHead, location: Location, request: Request) -> R
     Raises SentElsewhere, and ClientError(500) when a variable would break the head.
     """
     plan: AnswerPlan = location.answer_plan
+    if head.ignored:  # not kept with the head: it is said of each answer, as nginx does
+        for text in head.ignored:
+            log_request(request, "warn", f"{text} while {READING_HEAD}")
+        return looked_at_fields(head, location, request, plan)
     if not plan.watched.isdisjoint(head.values):
         return looked_at_fields(head, location, request, plan)
     fields = head.cache[location] = plain_fields(head, location)

@@ -6,9 +6,11 @@ something in the file nothing is put into memory. When the file has been sent to
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable
+from time import monotonic
 
 from worker.pipes import Pipe
 from worker.stream import CHUNK, Stream
@@ -17,17 +19,22 @@ from wproxy.directives.temporary_path import TemporaryPath
 
 # How much is written to a file at once, unless proxy_temp_file_write_size says so.
 WRITE_SIZE = 1 << 20
+TELL_EVERY = 1.0  # seconds from one line about a disk that does not work to the next
 
 
 class Backlog:
     """Bytes that wait for a client.
 
     memory_limit, file_limit: of bytes in memory and in the file (0: no file). write_size: how much is written at once.
-    place: of the file, None for the system's. complain: told a level and a text when the file is made, and when it fails.
+    place: of the file, None for the system's. complain: told a level and a text when the file is made, and when it fails;
+    has_failed: it did.
     """
 
+    told_at = -math.inf  # monotonic seconds, of the worker: when the last such line was written
+
     __slots__ = (
-        "_begin", "_complain", "_file", "_in_memory", "_pieces", "_place", "_tail", "file_limit", "memory_limit", "write_size",
+        "_begin", "_complain", "_file", "_in_memory", "_pieces", "_place", "_tail", "file_limit", "has_failed", "memory_limit",
+        "write_size",
     )  # fmt: skip
 
     def __init__(
@@ -41,6 +48,7 @@ class Backlog:
         self.memory_limit = memory_limit
         self.file_limit = file_limit
         self.write_size = write_size
+        self.has_failed = False
         self._place = place
         self._complain = complain
         self._pieces: deque[memoryview] = deque()
@@ -124,13 +132,37 @@ class Backlog:
         else:
             data = file.read(self._begin, min(count, CHUNK))
             sent = stream.send(data) if data else 0
-        if not sent:
+        self._advance(file, sent)
+        return sent
+
+    def take(self, most: int) -> bytes:
+        """The oldest bytes, at most so many. Raises EOFError when the file has lost its bytes."""
+        if self._pieces:
+            piece = self._pieces[0]
+            taken = bytes(piece[:most])
+            self._in_memory -= len(taken)
+            if len(taken) == len(piece):
+                self._pieces.popleft()
+            else:
+                self._pieces[0] = piece[most:]
+            return taken
+        file = self._file
+        if file is None or not self._in_file:
+            taken = bytes(self._tail[:most])
+            self._tail = self._tail[most:]
+            return taken
+        taken = file.read(self._begin, min(self._in_file, most))
+        self._advance(file, len(taken))
+        return taken
+
+    def _advance(self, file: TemporaryFile, count: int) -> None:
+        """So many bytes of the file have gone. Raises EOFError when there were none."""
+        if not count:
             raise EOFError("a temporary file was truncated")
-        self._begin += sent
+        self._begin += count
         if self._begin == file.size:
             self._begin = 0
             file.empty()
-        return sent
 
     def close(self) -> None:
         """Forget everything."""
@@ -156,6 +188,11 @@ class Backlog:
 
     def _give_up(self, trouble: DiskTrouble) -> None:
         self.file_limit = 0
+        self.has_failed = True
+        now = monotonic()
+        if now - Backlog.told_at < TELL_EVERY:  # whoever is out of descriptors or disk is so for each response
+            return
+        Backlog.told_at = now
         name = self._file.name if self._file is not None else self._place
         self._complain("crit", f'temporary file "{name}" failed ({trouble})' if name else f"temporary file failed ({trouble})")
 

@@ -61,3 +61,8 @@ def log_rest(request: Request, failure: UpstreamFailure, peer: str) -> None:
 def _url(request: Request, peer: str) -> str:
     colon = ":" if peer.startswith("unix:") else ""
     return f"http://{peer}{colon}{shown(request.line.origin)}"
+
+
+def warn_of_surplus(request: Request, surplus: str) -> None:
+    """Tell that an upstream sent more than its answer has; nobody gets that."""
+    log_request(request, "warn", f"{surplus} while {READING}")

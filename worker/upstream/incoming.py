@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from worker.http1.body import ResponseBody
+from worker.http1.body import MORE_THAN_LENGTH, ResponseBody
 from worker.http1.response import NONE, ResponseHead
 from worker.loop import READ, park
 from worker.rates import rate_of
 from worker.stream import HEAD_CHUNK, Stream
 from worker.upstream.answers import client_fields
-from worker.upstream.failing import READING, READING_HEAD, TOO_BIG_HEADER, failure_of
+from worker.upstream.failing import READING, READING_HEAD, TOO_BIG_HEADER, failure_of, warn_of_surplus
 from worker.upstream.hints import pass_hints
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.peers import Group
@@ -135,6 +135,8 @@ def respond(
         return switch_protocols(request, fields, rest, upstream, peer, attempt)
     kind, length = location.protocol.body_of(head, request.method)
     if kind == NONE:
+        if rest:
+            warn_of_surplus(request, MORE_THAN_LENGTH)
         release(request, peer, upstream, head, attempt, is_whole and not rest)
         return Response(fields, bodiless=True)
     body = ResponseBody(upstream, rest, kind, length, location.proxy_read_timeout)
@@ -146,6 +148,8 @@ def respond(
     if body.finished:
         request.upstream_trailers = body.trailers
         attempt.response_length = body.wire_bytes
+        if body.surplus:
+            warn_of_surplus(request, body.surplus)
         release(request, peer, upstream, head, attempt, is_whole and not body.spoiled)
         return Response(fields, at_hand)
     source = ProxiedBody(request, body, head, peer, attempt, is_whole)

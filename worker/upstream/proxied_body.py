@@ -10,6 +10,9 @@ is read ahead by `_read_ahead`, which the loop calls when bytes come while this 
 proxy_buffers, then into a temporary file up to proxy_max_temp_file_size, sent by sendfile. When the client has taken all of
 it, it is not behind any more. The kernel's buffers on both sides, some megabytes, are full before anybody waits at all.
 
+Where filters change a body it is read piece by piece (`read`), and what they made of it is sent by `send_changed`, which has
+the same patience: what is read ahead is what the upstream sent, and is changed when the client has room for more.
+
 Without proxy_buffering, or with proxy_limit_rate, nothing is read ahead.
 """
 
@@ -23,9 +26,9 @@ from worker.http1.response import ResponseHead
 from worker.logs import log_request
 from worker.loop import FAIR_SHARE, WRITE, park, sleep
 from worker.pipes import Pipe, is_plain, pool
-from worker.stream import CHUNK, Stream
+from worker.stream import BIG_CHUNK, CHUNK, Stream
 from worker.upstream.backlog import WRITE_SIZE, Backlog
-from worker.upstream.failing import READING, cause_of, log_failure
+from worker.upstream.failing import READING, cause_of, log_failure, warn_of_surplus
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.peers import Group
 from wproxy.failures import TimedOut, UpstreamFailure
@@ -58,13 +61,13 @@ class ProxiedBody:
     """The rest of a body (a BodySource). Whoever reads it to the end or closes it gives the connection back.
 
     is_over: the upstream has given all it will; what of it the client has not got yet is in `_backlog`, `_unsent` or `_pipe`,
-    in this order, and only one of the last two is in use. may_read_ahead: proxy_buffering, as this response has it.
-    read_rate: bytes a second from the upstream, 0 for no limit.
+    in this order, and only one of the last two is in use. may_read_ahead: proxy_buffering, as this response has it. read_rate:
+    bytes a second from the upstream, 0 for no limit.
     """
 
     __slots__ = (
-        "_backlog", "_began", "_encode", "_failure", "_pipe", "_unexpected", "_unsent", "_waited", "attempt", "body", "head",
-        "is_over", "is_whole", "may_read_ahead", "peer", "read_rate", "request", "with_head",
+        "_backlog", "_began", "_encode", "_failure", "_has_warned", "_pipe", "_unexpected", "_unsent", "_waited", "attempt",
+        "body", "head", "is_over", "is_whole", "may_read_ahead", "peer", "read_rate", "request", "with_head",
     )  # fmt: skip
 
     def __init__(
@@ -86,29 +89,69 @@ class ProxiedBody:
         self._unsent: memoryview | None = None
         self._backlog: Backlog | None = None
         self._waited = 0.0
+        self._has_warned = False
         self._failure: UpstreamFailure | None = None
         self._unexpected = body.stream.unexpected
+        attempt.body = self
 
     def put_first(self, data: memoryview) -> None:
         """These bytes, as they are on the wire, go to the client before anything else; to be told before `send`."""
         self._unsent = data
 
-    # In pieces.
+    # In pieces, for filters.
 
     async def read(self) -> bytes:
         """The next piece, b"" at the end. Raises UpstreamFailure, after logging it: the response is cut."""
-        if self.is_over:
-            return b""
-        body = self.body
+        while True:
+            backlog = self._backlog
+            if backlog is not None:
+                try:
+                    if len(backlog):
+                        return backlog.take(CHUNK)
+                except EOFError as error:
+                    raise self._lost(error) from None
+                self._catch_up(backlog)
+            if self._failure is not None:
+                raise self._failure
+            if self.is_over:
+                return b""
+            try:
+                piece = await self._receive_piece()
+            except UpstreamFailure as failure:
+                self._fail(failure)
+                raise
+            if piece:
+                return piece
+
+    async def _receive_piece(self) -> bytes:
+        """Read once, or wait until there is something to be read, and b"". Raises UpstreamFailure."""
+        await self._keep_rate()
+        most = SLOW_PIECE if self._waited else BIG_CHUNK
         try:
-            await self._keep_rate()
-            piece = await body.read()
-        except UpstreamFailure as failure:
-            self._fail(failure)
-            raise
-        if body.finished:
+            piece = self.body.receive(min(most, self.read_rate or most))
+        except BlockingIOError:
+            # While we wait for the upstream nothing is read ahead; while a filter puts this off, it may be.
+            await self.body.wait()
+            return b""
+        if self.body.finished:
             self._end()
         return piece
+
+    async def send_changed(self, stream: Stream, data: bytes | memoryview, seconds: float) -> None:
+        """Send all of what filters have made of this body, and read the rest of it ahead where the client keeps us waiting.
+
+        seconds: between two pieces of progress. Raises TimedOut, OSError for what the client did.
+        """
+        unsent = memoryview(data)
+        while True:
+            try:
+                sent = stream.send(unsent)
+            except BlockingIOError:
+                sent = 0
+            if sent == len(unsent):
+                return
+            unsent = unsent[sent:]
+            await self._wait_for_client(stream, seconds)
 
     # By itself.
 
@@ -194,10 +237,13 @@ class ProxiedBody:
         try:
             return backlog.send(stream, most, is_plain(stream))
         except EOFError as error:
-            failure = UpstreamFailure("error", str(error), "sending response to client")
-            self.close()
-            log_request(self.request, "alert", f"{error} while sending response to client")
-            raise failure from None
+            raise self._lost(error) from None
+
+    def _lost(self, error: EOFError) -> UpstreamFailure:
+        """Somebody has cut the file short in which the rest was."""
+        self.close()
+        log_request(self.request, "alert", f"{error} while sending response to client")
+        return UpstreamFailure("error", str(error), "sending response to client")
 
     async def _keep_rate(self) -> None:
         """Let time pass where more has been read than proxy_limit_rate allows."""
@@ -300,10 +346,15 @@ class ProxiedBody:
         """The client has taken all that was read ahead."""
         self._backlog = None
         backlog.close()
+        if backlog.has_failed:
+            self.may_read_ahead = False  # the disk is not tried, and complained of, again and again
         if not self.is_over:
             self.body.stream.unexpected = self._unexpected
 
     def _complain(self, level: str, text: str) -> None:
+        if level == "warn" and self._has_warned:
+            return  # a client may fall behind many times
+        self._has_warned = level == "warn" or self._has_warned
         log_request(self.request, level, f"{text} while reading upstream")
 
     # The end.
@@ -325,6 +376,8 @@ class ProxiedBody:
         body = self.body
         self.request.upstream_trailers = body.trailers
         body.stream.unexpected = self._unexpected
+        if body.surplus:
+            warn_of_surplus(self.request, body.surplus)
         release(self.request, self.peer, body.stream, self.head, self.attempt, self.is_whole and not body.spoiled)
 
     def close(self) -> None:
@@ -338,6 +391,7 @@ class ProxiedBody:
             self._backlog.close()
             self._backlog = None
         self._unsent = None
+        self.attempt.body = None
 
     def _close_upstream(self) -> None:
         self.is_over = True

@@ -10,7 +10,15 @@ from worker.loop import READ, park
 from wproxy.http import Response
 
 PAUSE = None
-_STREAM = object()
+
+
+class _Awaited:
+    """What is waited for: it comes when whoever reads has been asked to wait for it, and not before."""
+
+    has_come = False
+
+
+_STREAM = _Awaited()
 
 
 class Pieces:
@@ -25,7 +33,9 @@ class Pieces:
             piece = next(self._pieces, b"")
             if piece is not PAUSE:
                 return piece
-            await park(_STREAM, READ, 1.0)  # type: ignore[arg-type]
+            _STREAM.has_come = False
+            while not _STREAM.has_come:
+                await park(_STREAM, READ, 1.0)  # type: ignore[arg-type]
 
     def close(self) -> None:
         self.is_closed = True
@@ -42,6 +52,8 @@ class Reading:
         """The next piece; None where it has to wait. The error is what ends such a wait."""
         if not hasattr(self, "_begun"):
             self._begun = self.source.read()
+        else:
+            _STREAM.has_come = True
         try:
             wanted = self._begun.throw(error) if error is not None else self._begun.send(None)
             while wanted[0] is None:

@@ -129,16 +129,18 @@ def test_an_answer_that_breaks_off_is_not_stored(stage):
     assert "prematurely closed" in s.error_log()[-1]
 
 
-def test_a_client_that_leaves_does_not_keep_the_rest_from_being_stored(stage):
-    s = stage(location=storing())
+@pytest.mark.parametrize("more", ["", "gzip = true\ngzip_types = '*'"])
+def test_a_client_that_leaves_does_not_keep_the_rest_from_being_stored(stage, more):
+    s = stage(location=storing(more))
     client = s.client(tcp=True)
-    client.send(get(b"/x"))
+    client.send(get(b"/x", b"Accept-Encoding: gzip"))
     upstream = s.peers[0].accept()
     upstream.receives_head()
     upstream.send(LENGTH % 200_000 + b"a" * 100_000)
     client.pull_all()
     client.reset()
-    upstream.send(b"b" * 100_000)
+    upstream.send(b"b" * 50_000)
+    upstream.send(b"b" * 50_000)
     s.until(lambda: files(s), "nothing was stored")
     assert files(s) == {"files/x": b"a" * 100_000 + b"b" * 100_000}
     assert s.group().idle_count == 1

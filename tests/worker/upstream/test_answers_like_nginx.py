@@ -164,6 +164,16 @@ def test_methods_and_bodies_for_the_upstream_are_alike(same_as_nginx, rules):
     same_as_nginx(http, cases)
 
 
+def test_expectations_other_than_100_continue_and_those_of_http_1_0_mean_nothing(same_as_nginx):
+    http = "server { listen PORT; location / { proxy_pass http://BACK; } location /streamed/ { proxy_request_buffering off; proxy_pass http://BACK; } }"
+    cases = [
+        ask(target, f"Expect: {value}", method="POST", body="abc", version=version)
+        for target in ("/x", "/streamed/x")
+        for value, version in (("foo", "1.1"), ("100-continue, foo", "1.1"), ("", "1.1"), ("100-continue", "1.0"))
+    ]
+    same_as_nginx(http, cases)
+
+
 def test_forced_ranges_are_alike(same_as_nginx):
     http = "server { listen PORT; location / { proxy_pass http://BACK; proxy_force_ranges on; } }"
     ranges = ("bytes=0-3", "bytes=-5", "bytes=5-", "bytes=100000-", "bytes=0-1,4-5", "bytes=x", "chars=1-2")
