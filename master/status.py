@@ -202,10 +202,10 @@ def as_table(found: Status) -> str:
     rows.append(("total", "", "", "", *total))
     lines += ["", *columns(rows)]
     if found.upstreams:
-        peers = [
-            (name, ", ".join(f"{count} {state}" for state, count in counts.items())) for name, counts in found.upstreams.items()
-        ]
-        lines += ["", *columns([("UPSTREAM", "PEERS"), *peers]), "each peer: wproxy upstream list"]
+        rows = [("UPSTREAM", "PEERS")]
+        for name, counts in found.upstreams.items():
+            rows.append((name, ", ".join(f"{count} {state}" for state, count in counts.items()) or "none"))
+        lines += ["", *columns(rows), "each peer: wproxy upstream list"]
     return "\n".join(lines) + "\n"
 
 

@@ -99,7 +99,9 @@ ACTIONS = {
 
 def _upstream(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", metavar="ACTION", help=f"what to do: {', '.join(ACTIONS)}")
-    parser.add_argument("words", nargs="*", metavar="ARGUMENT", help="NAME of the upstream, SERVER as it is written there, ...")
+    parser.add_argument(
+        "words", nargs="*", default=(), metavar="ARGUMENT", help="NAME of the upstream, SERVER as it is written there, ..."
+    )
     parser.add_argument("--json", action="store_true", help="list: for programs")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "actions:\n" + "".join(f"  {each.usage:32} {each.help}\n" for each in ACTIONS.values())

@@ -16,7 +16,7 @@ from wproxy.dns import HOST_NOT_FOUND, NO_ERROR, SERVER_FAILURE, TIMED_OUT, Answ
 from wproxy.failures import TimedOut
 
 FIRST_PATIENCE, MOST_PATIENCE = 1.0, 5.0  # seconds for one server
-PAUSE = 0.25  # seconds between two rounds in which nobody could be reached
+PAUSE = 0.25  # seconds between the first two rounds in which nobody could be reached; longer after each
 MOST_ALIASES = 8  # that lead out of the message
 
 
@@ -55,7 +55,14 @@ async def _ask_all(
 ) -> Answer:
     """Round after round; see the module's description."""
     clock = loop.clock
-    patience = FIRST_PATIENCE
+    patience, pause = FIRST_PATIENCE, PAUSE
+    told: set[str] = set()  # a server that is down stays so for many rounds: one line is enough
+
+    def tell(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            log("error", text)
+
     while True:
         refusal: Answer | None = None
         has_waited = False
@@ -70,14 +77,14 @@ async def _ask_all(
                 has_waited = True
                 continue
             except BadMessage as error:
-                log("error", f'DNS error: {error} while resolving "{name}", resolver: {server}')
+                tell(f'DNS error: {error} while resolving "{name}", resolver: {server}')
                 refusal = refusal or Answer(SERVER_FAILURE, (), name, 0)
                 continue
             except ValueError:  # no server need be asked about that
                 return Answer(HOST_NOT_FOUND, (), name, 0)
             except OSError as error:
                 text = f"({error.errno}: {error.strerror})"
-                log("error", f'recv() failed {text} while resolving "{name}", resolver: {server}')
+                tell(f'recv() failed {text} while resolving "{name}", resolver: {server}')
                 continue
             if answer.code in (NO_ERROR, HOST_NOT_FOUND):
                 return answer
@@ -85,5 +92,6 @@ async def _ask_all(
         if refusal is not None:
             return refusal
         if not has_waited:
-            await sleep(min(PAUSE, max(deadline - clock.now, 0.001)))
+            await sleep(min(pause, max(deadline - clock.now, 0.001)))
+            pause = min(pause * 2, MOST_PATIENCE)
         patience = min(patience * 2, MOST_PATIENCE)
