@@ -641,7 +641,9 @@ def test_pieces_of_a_stream_are_sent_at_once(stage):
 def test_who_has_got_all_at_its_rate_need_not_wait_for_the_end(stage, tmp_path, kind):
     """The rate is for bytes: there is no pause after the last."""
     (tmp_path / "big").write_bytes(b"f" * 160_000)
-    s = stage(location="limit_rate = 100000", locations=f'[http.server.location."/big"]\nroot = "{tmp_path}"\nlimit_rate = 100000')
+    s = stage(
+        location="limit_rate = 100000", locations=f'[http.server.location."/big"]\nroot = "{tmp_path}"\nlimit_rate = 100000'
+    )
     if kind == "file":
         client = s.client()
         client.send(get(b"/big"))
