@@ -15,14 +15,16 @@ TIMEOUT = 15.0  # seconds: longer than a worker waits for the others
 class ApiClient(http.client.HTTPConnection):
     """Asks the socket of this path."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=TIMEOUT)
+    def __init__(self, path: str, seconds: float = TIMEOUT) -> None:
+        """seconds: to wait for an answer."""
+        super().__init__("localhost", timeout=seconds)
         self._path = path
+        self._seconds = seconds
 
     def connect(self) -> None:
         """Connect to the socket instead of to a host."""
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(TIMEOUT)
+        self.sock.settimeout(self._seconds)
         self.sock.connect(self._path)
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:

@@ -17,7 +17,18 @@ import time
 from master.memory import Memory, NoMaster, OtherLayout, open_memory_of
 from master.pidfile import PidFileError, has_title_of_master, is_master, read_pid_file
 from master.start_log import StartLog
-from wproxy.shared import HEAD_ATTEMPTS, HEAD_BEGUN, HEAD_GENERATION, HEAD_OUTCOME, HEAD_REOPENED
+from wproxy.shared import (
+    HEAD_ATTEMPTS,
+    HEAD_BEGUN,
+    HEAD_GENERATION,
+    HEAD_OUTCOME,
+    HEAD_REOPEN_FAILED,
+    HEAD_REOPENED,
+    HEAD_REOPENS_BEGUN,
+    WORKER_MASTER,
+    WORKER_PID,
+    WORKER_REOPENED,
+)
 
 STOP_TIMEOUT = 10.0  # seconds; the master kills its workers after 3
 RELOAD_TIMEOUT = 30.0
@@ -161,18 +172,30 @@ def reload(pid_path: str) -> int:
 
 
 def reopen(pid_path: str) -> int:
-    """Open the logs again by their names; returns when the master has, and has told its workers."""
+    """Open the logs again by their names; returns when the master and all its workers write to the new files."""
     try:
         with Running(pid_path) as master:
-            before = master.head(HEAD_REOPENED)
-            master.send(signal.SIGUSR1)
-            if not master.reaches(HEAD_REOPENED, before + 1, REOPEN_TIMEOUT):
-                return fail(f"the logs were not reopened within {REOPEN_TIMEOUT:.0f} seconds")
-            return say("logs reopened")
+            reasons = _reopen(master)
+            return fail(reasons) if reasons else say("logs reopened")
     except CannotControl as error:
         return fail(str(error))
     except KeyboardInterrupt:
         return 130
+
+
+def _reopen(master: Running) -> str:
+    """Have the logs opened anew; "" when nobody writes to the old ones any more, else why not. Raises CannotControl."""
+    # One that is under way may have begun before the files were renamed; the one after it is ours.
+    ours = max(master.head(HEAD_REOPENS_BEGUN), master.head(HEAD_REOPENED)) + 1
+    master.send(signal.SIGUSR1)
+    if master.reaches(HEAD_REOPENED, ours, REOPEN_TIMEOUT):
+        failed = master.head(HEAD_REOPEN_FAILED) >= ours
+        return "a log could not be opened anew and its old file is still written to, the error log says which" if failed else ""
+    late = [slot for slot in master.memory.shared.workers() if slot.get(WORKER_MASTER) == master.pid]
+    late = [slot for slot in late if slot.get(WORKER_REOPENED) < ours]
+    names = " ".join(str(slot.get(WORKER_PID)) for slot in late)
+    who = f"worker process {names}" if len(late) == 1 else f"worker processes {names}" if late else "the master process"
+    return f"the logs were not reopened within {REOPEN_TIMEOUT:.0f} seconds by {who}"
 
 
 # `-s`: the words of nginx's command line.
@@ -186,6 +209,8 @@ SIGNALS = {
 
 def signal_master(word: str, pid_path: str, log: StartLog) -> int:
     """`-s WORD`: signal the master and leave it at that, as nginx does; returns the exit code (nginx: ngx_signal_process).
+
+    Only `reopen` waits for its effect, where the master is ours: a rotation compresses or removes the old files next.
 
     Only a master of ours is signalled, or a process that calls itself a master of the name that we run under: whoever puts us in
     the place of a real nginx may still have to stop that one.
@@ -206,6 +231,8 @@ def signal_master(word: str, pid_path: str, log: StartLog) -> int:
         if not (is_master(pid) or has_title_of_master(pid, log.identity.name)):
             log.tell("error", f'"{pid_path}" is stale: process {pid} is not a master process')
             return 1
+        if word == "reopen" and (code := _signal_reopen(pid_path, log)) is not None:
+            return code
         signal.pidfd_send_signal(pidfd, number)
     except OSError as error:
         log.tell("alert", f"kill({pid}, {number.value}) failed ({error.errno}: {error.strerror})")
@@ -213,6 +240,24 @@ def signal_master(word: str, pid_path: str, log: StartLog) -> int:
     finally:
         os.close(pidfd)
     return 0
+
+
+def _signal_reopen(pid_path: str, log: StartLog) -> int | None:
+    """The exit code; None where nobody can be asked whether it is done: a real nginx, another version, somebody else's."""
+    try:
+        master = Running(pid_path)
+    except CannotControl:
+        return None
+    try:
+        with master:
+            reasons = _reopen(master)
+    except CannotControl as error:
+        reasons = str(error)
+    except KeyboardInterrupt:
+        return 130
+    if reasons:
+        log.tell("error", reasons)
+    return int(bool(reasons))
 
 
 def say(text: str) -> int:

@@ -62,4 +62,5 @@ def worker_count(configuration: Configuration) -> int:
 
     nginx counts the machine's cores, blind to affinity: two workers on one core, under `taskset -c 0`.
     """
-    return configuration.worker_processes or len(os.sched_getaffinity(0))
+    wanted = configuration.worker_processes
+    return len(os.sched_getaffinity(0)) if wanted is None else wanted

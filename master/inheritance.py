@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 
 from wproxy.address import Address
@@ -33,9 +33,10 @@ class Inheritance:
     sockets: (descriptor, the name it was given or "") of what should be listening sockets.
     counts_as_daemon: the sockets came through NGINX.
     parent: the process that started us.
-    memory, report, errors: descriptors of a predecessor of ours: its shared memory, the pipe on which it waits for our success,
-    and the standard error that is to replace the pipe which we have there; -1: none.
-    is_upgrade: a master of ours started us; is_foreground: it had not gone to the background.
+    memory, lasting, report, errors: descriptors of a predecessor of ours: its shared memory, that of `wproxy.lasting`, the
+    pipe on which it waits for our success, and the standard error that is to replace the pipe which we have there; -1: none.
+    is_upgrade: a master of ours started us; is_reload: we were it ourselves, before (`master.alone`).
+    is_foreground: it had not gone to the background.
     owns_files: whether files of unix sockets among them are to be removed with them: a service manager keeps its own.
     complaints: (level, text), in nginx's words.
     """
@@ -44,12 +45,24 @@ class Inheritance:
     sockets: list[tuple[int, str]] = field(default_factory=list)
     counts_as_daemon: bool = False
     is_upgrade: bool = False
+    is_reload: bool = False
     is_foreground: bool = False
     owns_files: bool = False
     memory: int = -1
+    lasting: int = -1
     report: int = -1
     errors: int = -1
     complaints: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def keeper(self) -> int:
+        """The process that keeps the files of unix sockets while it lives: one that speaks nginx's language; 0: none does."""
+        return self.parent if self.counts_as_daemon and not (self.is_upgrade or self.is_reload) else 0
+
+    def tell(self, write: Callable[[str, str], None]) -> None:
+        """Tell what there is to tell about it, each as (level, text)."""
+        for level, text in self.complaints:
+            write(level, text)
 
     def restore_standard_error(self) -> None:
         """What we say from now on is for whoever reads standard error, no longer for our predecessor alone."""
@@ -68,11 +81,13 @@ def take_inheritance(environment: MutableMapping[str, str], pid: int, parent: in
         given.counts_as_daemon = True
         given.sockets = [(number, "") for number in read_nginx_variable(through_nginx, given.complaints)]
         numbers = read_numbers(ours)
-        if numbers.get("parent") == parent:  # or it was for another, who forgot to remove it
-            given.is_upgrade = True
+        given.is_upgrade = numbers.get("parent") == parent
+        given.is_reload = numbers.get("process") == pid
+        if given.is_upgrade or given.is_reload:  # or it was for another, who forgot to remove it
             given.is_foreground = bool(numbers.get("foreground"))
             given.owns_files = bool(numbers.get("files"))
             given.memory = numbers.get("memory", -1)
+            given.lasting = numbers.get("lasting", -1)
             given.report = numbers.get("report", -1)
             given.errors = numbers.get("errors", -1)
     for_whom, count, names = (environment.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"))

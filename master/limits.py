@@ -68,7 +68,7 @@ def process_warnings(configuration: Configuration) -> list[Problem]:
         text = 'the "user" directive makes sense only if the master process runs with super-user privileges, ignored'
         found.append(Problem(text, configuration.origins.get("user")))
     affinity, workers = configuration.worker_cpu_affinity, configuration.worker_processes
-    if affinity is not None and not affinity.is_auto and len(affinity) not in (1, workers or len(affinity)):
+    if affinity is not None and not affinity.is_auto and len(affinity) not in (1, len(affinity) if workers is None else workers):
         text = (
             'the number of "worker_processes" is not equal to the number of "worker_cpu_affinity" masks, '
             "using last mask for remaining worker processes"

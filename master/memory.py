@@ -100,21 +100,9 @@ def adopt_memory(fileno: int, predecessor: int) -> Memory:
 
     Takes over the descriptor. Raises OtherLayout, OSError or ValueError, with the descriptor closed.
     """
-    try:
-        if os.fstat(fileno).st_size != TOTAL_BYTES or os.pread(fileno, 8, HEAD_MAGIC * 8) != struct.pack("=Q", MAGIC):
-            raise OtherLayout("the shared memory of the old master has another layout")
-        memory = Memory(fileno)
-    except BaseException:
-        _close(fileno)
-        raise
+    memory = _take_memory(fileno, predecessor)
     shared = memory.shared
-    os.set_inheritable(fileno, False)
-    memory.is_inherited = True
-    masters = shared.masters()
-    if predecessor not in masters:
-        memory.close()
-        raise OtherLayout(f"the shared memory is not that of process {predecessor}")
-    shared.master = 1 - masters.index(predecessor)
+    shared.master = 1 - shared.masters().index(predecessor)
     generation = max(shared.words[master * HEAD_WORDS + HEAD_GENERATION] for master in range(MASTERS))
     kept = _KEPT if shared.master else _KEPT | _COMMON
     for word in range(HEAD_WORDS):
@@ -122,6 +110,30 @@ def adopt_memory(fileno: int, predecessor: int) -> Memory:
             shared.set_head(word, 0)
     shared.set_head(HEAD_GENERATION, generation)  # numbers go on, so that no two in the memory are alike
     shared.set_head(HEAD_MASTER_PID, os.getpid())
+    return memory
+
+
+def resume_memory(fileno: int) -> Memory:
+    """Go on with our own memory after we have executed the program anew, in the same head; raises as `adopt_memory`."""
+    memory = _take_memory(fileno, os.getpid())
+    memory.shared.master = memory.shared.masters().index(os.getpid())
+    return memory
+
+
+def _take_memory(fileno: int, master: int) -> Memory:
+    """The inherited memory in which that master has a head."""
+    try:
+        if os.fstat(fileno).st_size != TOTAL_BYTES or os.pread(fileno, 8, HEAD_MAGIC * 8) != struct.pack("=Q", MAGIC):
+            raise OtherLayout("the shared memory of the old master has another layout")
+        memory = Memory(fileno)
+    except BaseException:
+        _close(fileno)
+        raise
+    os.set_inheritable(fileno, False)
+    memory.is_inherited = True
+    if master not in memory.shared.masters():
+        memory.close()
+        raise OtherLayout(f"the shared memory is not that of process {master}")
     return memory
 
 

@@ -1,9 +1,9 @@
 """A new binary: how the old master starts it, and what it hears from it (nginx: ngx_exec_new_binary).
 
 It is our child, until we are gone. It inherits, by number: all listening sockets (named in NGINX, so that a real nginx
-would understand them too), the shared memory, a pipe on which it says that it serves, and a pipe as its standard error,
-because what most often keeps a new version from starting is said before any code of ours runs: a module that is missing,
-a Python that is gone. Whoever asked for the upgrade is told that.
+would understand them too), the shared memory and the lasting one, a pipe on which it says that it serves, and a pipe as
+its standard error, because what most often keeps a new version from starting is said before any code of ours runs: a
+module that is missing, a Python that is gone. Whoever asked for the upgrade is told that.
 
 Our signals stay blocked across exec: one that comes while the new program is being loaded waits for it, instead of
 killing it.
@@ -20,6 +20,7 @@ from master.command_line import Command
 from master.daemon import SERVES, flush_standard_streams
 from master.inheritance import NGINX_VARIABLE, OUR_VARIABLE, write_numbers
 from master.sockets import ListeningSockets
+from wproxy.lasting import LASTING
 
 _PREFIX = re.compile(r"\A\w+: \[\w+\] ")
 MOST_ERRORS = 16384  # bytes of its standard error that are kept
@@ -96,6 +97,7 @@ def start_new_binary(
                 foreground=int(is_foreground),
                 files=int(listening.owns_files),
                 memory=memory,
+                lasting=LASTING.fileno,
                 report=report_write,
                 errors=standard_error,
             ),
@@ -106,7 +108,8 @@ def start_new_binary(
             os.close(pipe)
         raise
     if not pid:
-        _execute(command, variables, [*sockets, memory, report_write, standard_error], errors_write)
+        lasting = [LASTING.fileno] if LASTING.fileno >= 0 else []
+        _execute(command, variables, [*sockets, memory, *lasting, report_write, standard_error], errors_write)
     for mine in (report_write, errors_write, standard_error):
         os.close(mine)
     return NewBinary(pid, report_read, errors_read)

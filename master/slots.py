@@ -80,6 +80,15 @@ def bury_strangers(shared: SharedWords, other_master: int) -> int:
     return left
 
 
+def bury_own(shared: SharedWords) -> None:
+    """Give back the slots of our own that nobody lives in any more, for a process that does not reap (`master.alone`)."""
+    for index in range(shared.words[HEAD_SLOTS]):
+        slot = shared.worker(index)
+        pid = slot.get(WORKER_PID)
+        if slot.get(WORKER_MASTER) == os.getpid() and (pid == os.getpid() or not os.path.exists(f"/proc/{pid}")):
+            give_back(shared, slot)
+
+
 def is_worker_alive(pid: int) -> bool:
     """Whether that process runs and calls itself a worker: a number may have become another program's."""
     if not pid:

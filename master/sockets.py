@@ -55,15 +55,23 @@ class ListeningSockets:
         self._fresh: list[tuple[Address, socket.socket]] = []  # opened since the last commit, oldest first
         self._inherited: dict[Address, int] = {}  # how many we were given; of those at the front
         self._names: dict[Address, str] = {}  # under which names they were given
-        self.owns_files = True  # whether those that we were given are ours to remove
+        self._owns_files = True
+        self._starter = 0  # who keeps the files that we were given as long as it is our parent
+        self._borrowed: set[Address] = set()  # whose files we were given
         self.has_company = False  # whether another master has sockets of ours
         self._company: dict[Address, int] = {}  # how many of each address it has, from the first on
         self._left_files: dict[Address, tuple[int, int]] = {}  # to be removed when it is gone
 
-    def adopt(self, inherited: Iterable[tuple[int, str]], owns_files: bool = False) -> list[tuple[str, str]]:
+    @property
+    def owns_files(self) -> bool:
+        """Whether the files of unix sockets that we were given are ours to remove."""
+        return self._owns_files or (self._starter > 0 and os.getppid() != self._starter)
+
+    def adopt(self, inherited: Iterable[tuple[int, str]], owns_files: bool = False, starter: int = 0) -> list[tuple[str, str]]:
         """Take over listening sockets by descriptor, with the names that they were given.
 
         owns_files: whether the files of unix sockets are ours, too, and not those of a service manager who keeps them.
+        starter: if not, the process after whose end they are: an nginx that we took over from (ngx_close_listening_sockets).
         Returns what there is to tell about them, as (level, text).
         """
         told = []
@@ -74,10 +82,11 @@ class ListeningSockets:
                 told.append(("crit", str(error)))
                 continue
             if address.is_unix:
-                self.owns_files = owns_files
+                self._owns_files, self._starter = owns_files, starter
                 found = _file_of(address.host)
-                if found and owns_files:
+                if found:
                     self._files[address] = found
+                    self._borrowed.add(address)
             self._sockets.setdefault(address, []).append(one)
             self._names[address] = name
             told.append(("info", f"inherited socket #{fileno}{f' ({name})' if name else ''} listens on {address}"))
@@ -221,7 +230,7 @@ class ListeningSockets:
         for one in self._sockets.pop(address):
             one.close()
         file = self._files.pop(address, None)
-        if file is None:
+        if file is None or (address in self._borrowed and not self.owns_files):
             return
         if self.has_company:
             self._left_files[address] = file

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
 from master.control import CannotControl, Running
@@ -35,6 +36,7 @@ from wproxy.shared import (
 )
 from wproxy.version import VERSION
 
+CountPeers = Callable[[], dict[str, dict[str, int]]]
 CPU_INTERVAL = 0.15  # seconds over which the use of the CPU is measured
 
 
@@ -61,7 +63,8 @@ class Status:
 
     configuration_changed: whether the file was written after the generation that serves was loaded; None: not known.
     other_master: the one that an upgrade has put beside it, 0 when there is none; its workers are among the workers.
-    last_reload: "" before the first, else its message; rss and cpu are sums over master and workers.
+    last_reload: "" before the first, else its message; rss and cpu are sums over master and workers. upstreams: by name, how many
+    peers are in each state; empty where that could not be asked.
     """
 
     version: str
@@ -81,16 +84,19 @@ class Status:
     accepted: int
     requests: int
     workers: list[WorkerStatus] = field(default_factory=list)
+    upstreams: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-def status(pid_path: str, as_json: bool = False, configuration_file: str = "") -> int:
+def status(pid_path: str, as_json: bool = False, configuration_file: str = "", count_peers: CountPeers = dict) -> int:
     """Print the status of the master that the pid file names; returns the exit code.
 
-    configuration_file: the path of the main file, to say whether it was changed since it was loaded.
+    configuration_file: the path of the main file, to say whether it was changed since it was loaded. count_peers: asks the
+    workers for `Status.upstreams`.
     """
     try:
         with Running(pid_path) as master:
             found = read_status(master.pid, master.memory.shared, configuration_file)
+            found.upstreams = count_peers()
     except CannotControl as error:
         sys.stderr.write(f"wproxy: [error] {error}\n")
         return 1
@@ -178,7 +184,7 @@ def as_table(found: Status) -> str:
         lines.append(f"an upgrade is under way: the master process {found.other_master} runs beside it")
     if found.last_reload and not found.last_reload_serves:
         lines += ["last reload failed:"] + [f"  {line}" for line in found.last_reload.splitlines()]
-    rows = [("WORKER", "GEN", "STATE", "UPTIME", "RSS", "CPU", "ACTIVE", "REQUESTS")]
+    rows: list[tuple[str, ...]] = [("WORKER", "GEN", "STATE", "UPTIME", "RSS", "CPU", "ACTIVE", "REQUESTS")]
     rows += [
         (
             str(worker.pid),
@@ -194,10 +200,19 @@ def as_table(found: Status) -> str:
     ]
     total = (as_megabytes(found.rss), f"{found.cpu:.1f}%", str(found.active), str(found.requests))
     rows.append(("total", "", "", "", *total))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines.append("")
-    lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines += ["", *columns(rows)]
+    if found.upstreams:
+        peers = [
+            (name, ", ".join(f"{count} {state}" for state, count in counts.items())) for name, counts in found.upstreams.items()
+        ]
+        lines += ["", *columns([("UPSTREAM", "PEERS"), *peers]), "each peer: wproxy upstream list"]
     return "\n".join(lines) + "\n"
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def as_duration(seconds: int) -> str:

@@ -28,7 +28,7 @@ from master.pidfile import remove_pid_file, rename_pid_file
 from master.slots import bury_strangers
 from master.workers import describe_exit
 from wproxy.config.tree import ConfigurationError
-from wproxy.shared import HEAD_NEW_BINARY, HEAD_PREDECESSOR, UPGRADE
+from wproxy.shared import HEAD_BEGUN, HEAD_NEW_BINARY, HEAD_PREDECESSOR, UPGRADE
 
 if TYPE_CHECKING:
     from master.supervise import Master
@@ -44,6 +44,7 @@ class Upgrade:
     """One master's part in upgrades.
 
     successor: the new binary that we have started; predecessor: the master that has started us, 0 when there is none left.
+    is_not_accepting: the workers were sent away by WINCH.
     has_strangers: whether there may be workers in the memory whose master is gone.
     """
 
@@ -52,6 +53,7 @@ class Upgrade:
         self._master = master
         self.successor: NewBinary | None = None
         self.wanted = False
+        self.is_not_accepting = False
         inheritance = master.inheritance
         self.predecessor = inheritance.parent if inheritance.is_upgrade else 0
         self.has_strangers = master.memory.is_inherited
@@ -159,8 +161,8 @@ class Upgrade:
         master.records.take_over()
         self._restore_pid_file()
         master.sockets.be_alone()
-        if master.is_not_accepting and not master.stopping:
-            master.restart_workers()
+        if self.is_not_accepting and not master.stopping:
+            self.restart_workers()
         master.shared.set_head(HEAD_NEW_BINARY, 0)  # last: who sees it finds everything as it was
         if not self._is_told:
             self._tell(False, "\n".join([text, *words]))
@@ -189,7 +191,7 @@ class Upgrade:
         if master.current and master.current.pid_path:
             remove_pid_file(master.current.pid_path + OLD_SUFFIX, gone)  # it was killed
         if master.current and not master.stopping:
-            master.notifier.ready(os.getpid(), master.describe_generation())
+            master.notifier.ready(os.getpid(), master.transaction.describe_generation())
 
     def _restore_pid_file(self) -> None:
         current = self._master.current
@@ -203,6 +205,38 @@ class Upgrade:
         """Publish the outcome of an attempt."""
         self._is_told = True
         self._master.shared.write_outcome(serves, text, UPGRADE)
+
+    def stop_accepting(self) -> None:
+        """WINCH: the workers finish and leave, the sockets stay open and clients wait in their queues."""
+        master = self._master
+        if master.current:
+            self.is_not_accepting = True
+            master.succession.respawns = []
+            master.succession.retire(master.current)
+
+    def restart_workers(self) -> None:
+        """Start again the workers that `stop_accepting` has sent away."""
+        master = self._master
+        generation = master.current
+        assert generation
+        self.is_not_accepting = False
+        master.sockets.commit(generation.configuration.all_listeners)  # the other master may have set other options
+        there = {worker.index for worker in master.workers.of(generation) if not worker.is_retiring}
+        for index in range(generation.workers):
+            if index not in there:
+                master.succession.respawn(generation, index)
+
+    def serve_beside_new_binary(self) -> None:
+        """HUP to an old binary: serve with the configuration that there is, once."""
+        master = self._master
+        master.shared.set_head(HEAD_BEGUN, master.shared.head(HEAD_BEGUN) + 1)
+        if self.is_not_accepting:
+            self.restart_workers()
+            text = "the workers of the old binary are started again, with its old configuration"
+        else:
+            text = "the workers of the old binary serve already"
+        master.error_log.write("notice", text)
+        master.shared.write_outcome(True, text)
 
     def __repr__(self) -> str:
         return f"<upgrade: predecessor {self.predecessor}, successor {self.successor}>"

@@ -24,6 +24,7 @@ from master.pidfile import PidFileError, read_pid_file
 from master.signals import send_signal
 from master.upgrade import OLD_SUFFIX
 from wproxy.shared import (
+    HEAD_IS_ALONE,
     HEAD_NEW_BINARY,
     HEAD_PREDECESSOR,
     HEAD_READY,
@@ -92,6 +93,8 @@ def _refuse_second(old: Running, pid_path: str) -> None:
     """Raises NotUpgraded while another upgrade is not over."""
     if not old.has_memory:
         return
+    if old.head(HEAD_IS_ALONE):
+        raise NotUpgraded("no upgrade: it runs without a master process, restart it")
     if other := old.head(HEAD_NEW_BINARY):
         raise NotUpgraded(f"an upgrade is under way: process {other} runs beside {old.pid}")
     other = old.head(HEAD_PREDECESSOR)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+from collections.abc import Callable
 from typing import NamedTuple
 
 from wproxy.config.tree import ConfigurationError, Problem
@@ -22,6 +23,10 @@ class Identity(NamedTuple):
     name: str
     uid: int
     gid: int
+
+
+class CannotBecome(Exception):
+    """The system does not let us be that user: the call that failed, in nginx's words."""
 
 
 def worker_identity(user: tuple[str, ...] | None) -> Identity | None:
@@ -45,12 +50,19 @@ def worker_identity(user: tuple[str, ...] | None) -> Identity | None:
 
 
 def become(identity: Identity | None) -> None:
-    """Give up root's rights for good; None: there are none to give up. Raises OSError.
+    """Give up root's rights for good; None: there are none to give up. Raises CannotBecome.
 
     The order matters: after setuid the groups cannot be changed any more, and without initgroups root's would stay.
     """
     if identity is None:
         return
-    os.initgroups(identity.name, identity.gid)
-    os.setgid(identity.gid)
-    os.setuid(identity.uid)
+    calls: tuple[tuple[str, Callable[[], None]], ...] = (
+        (f"initgroups({identity.name}, {identity.gid})", lambda: os.initgroups(identity.name, identity.gid)),
+        (f"setgid({identity.gid})", lambda: os.setgid(identity.gid)),
+        (f"setuid({identity.uid})", lambda: os.setuid(identity.uid)),
+    )
+    for call, deed in calls:
+        try:
+            deed()
+        except OSError as error:
+            raise CannotBecome(f"{call} failed ({error.errno}: {error.strerror})") from None

@@ -26,22 +26,26 @@ from master.memory import Memory
 from master.signals import restore_signals, send_signal
 from master.slots import free_slots, give_back, take_slot
 from master.unwritten import Unwritten
-from master.user import become
+from master.user import CannotBecome, become
 from master.watchdog import make_stack_file, take_stack, tell_stack_to
-from wproxy.assignment import Assignment
+from wproxy.assignment import Assignment, ListeningSocket
 from wproxy.error_log import ErrorLog
 from wproxy.identity import WPROXY, Identity
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import (
+    HEAD_REOPENS_BEGUN,
     SERVING,
     STARTING,
     WORKER_GENERATION,
     WORKER_ORDERS,
     WORKER_PID,
+    WORKER_REOPENED,
     WORKER_STARTED,
     WORKER_STATE,
     WorkerSlot,
 )
+
+FATAL_CODE = 2  # of a worker that says that no successor would fare better
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +53,7 @@ class Worker:
     """A worker that was forked and not yet reaped.
 
     index: its number in its generation; started: monotonic seconds.
+    is_cut: we ended it before it served, which is no fault of anybody's.
     is_retiring: it was told to go and is not replaced; kill_at: monotonic seconds when it is killed if still there.
     owes_reopen: logs were rotated while it was starting; it is told as soon as it listens to signals.
     turns_seen, still_for, is_hung: what the watchdog knows of it. stack_file: where a stack would be (`master.watchdog`);
@@ -61,6 +66,7 @@ class Worker:
     slot: WorkerSlot
     started: float
     unwritten: Unwritten
+    is_cut: bool = False
     is_retiring: bool = False
     kill_at: float = math.inf
     owes_reopen: bool = False
@@ -75,12 +81,18 @@ class Worker:
         return self.slot.get(WORKER_STATE) == STARTING
 
     @property
+    def reopened(self) -> int:
+        """The last reopening of logs that it has followed."""
+        return self.slot.get(WORKER_REOPENED)
+
+    @property
     def is_serving(self) -> bool:
         return self.slot.get(WORKER_STATE) == SERVING
 
     def retire(self, number: int, kill_at: float) -> None:
         """Tell it to go by this signal, and when patience ends; it is not replaced when it dies."""
         self.is_retiring = True
+        self.is_cut = self.is_cut or self.is_starting
         self.kill_at = min(self.kill_at, kill_at)
         self.order(number)
 
@@ -143,7 +155,7 @@ class Workers:
         with ExitStack() as undo:  # nothing is left of a worker that there is not
             stack_file = make_stack_file()
             undo.callback(os.close, stack_file)
-            slot = take_slot(self._memory.shared, self._locks)
+            slot = self.take_slot()
             undo.callback(slot.clear)
             unwritten = Unwritten(generation.configuration.access_log_files)
             undo.callback(unwritten.close)
@@ -155,24 +167,8 @@ class Workers:
 
     def _fork(self, generation: Generation, index: int, slot: WorkerSlot, unwritten: Unwritten, stack_file: int) -> int:
         """Fork a worker with all that belongs to it; returns its pid. Raises OSError."""
-        slot.set(WORKER_GENERATION, generation.number)
-        slot.set(WORKER_STARTED, int(time.time()))
-        assignment = Assignment(
-            configuration=generation.configuration,
-            index=index,
-            slot=slot.index,
-            generation=generation.number,
-            listening=generation.share(index),
-            shared=self._memory.shared,
-            memory_fileno=self._memory.fileno,
-            lifeline=self._lifeline,
-            workers=generation.workers,
-            drop_privileges=lambda: settle(),
-            identity=self._identity,
-            bell=self._bell,
-            unwritten=unwritten.memory,
-            heeds_winch=self._heeds_winch,
-        )
+        assignment = self.assign(generation, index, slot, generation.share(index), unwritten.memory)
+        assignment.drop_privileges = lambda: settle()
 
         def live() -> None:
             # The master does the same, if it lives that long; what has a worker must not be taken for free.
@@ -186,10 +182,46 @@ class Workers:
             self._work(assignment)
 
         def settle() -> None:
-            become(generation.identity)
+            try:
+                become(generation.identity)
+            except CannotBecome as error:  # nor will it let a successor
+                generation.log.write("emerg", str(error))
+                raise SystemExit(FATAL_CODE) from None
             settle_in(generation.configuration, index, generation.log)
 
         return fork_worker(live, generation.log, self._identity.name)
+
+    def assign(
+        self,
+        generation: Generation,
+        index: int,
+        slot: WorkerSlot,
+        listening: tuple[ListeningSocket, ...],
+        unwritten: memoryview | None = None,
+    ) -> Assignment:
+        """What a worker of this generation is given; it keeps the rights that we have."""
+        slot.set(WORKER_GENERATION, generation.number)
+        slot.set(WORKER_STARTED, int(time.time()))
+        slot.set(WORKER_REOPENED, self._memory.shared.head(HEAD_REOPENS_BEGUN))  # it opens the logs at its start
+        return Assignment(
+            configuration=generation.configuration,
+            index=index,
+            slot=slot.index,
+            generation=generation.number,
+            listening=listening,
+            shared=self._memory.shared,
+            memory_fileno=self._memory.fileno,
+            lifeline=self._lifeline,
+            workers=max(1, generation.workers),
+            identity=self._identity,
+            bell=self._bell,
+            unwritten=unwritten,
+            heeds_winch=self._heeds_winch,
+        )
+
+    def take_slot(self) -> WorkerSlot:
+        """A free slot; raises OSError when there is none."""
+        return take_slot(self._memory.shared, self._locks)
 
     def reap(self, bury_other: Callable[[int, int], None] = lambda pid, status: None) -> list[tuple[Worker, int]]:
         """Those that have ended since, with their wait status; their counts move to the head, their slots are free.
@@ -256,7 +288,9 @@ def fork_worker(live: Callable[[], None], log: ErrorLog, name: str = WPROXY.name
 
 def describe_end(worker: Worker, status: int) -> tuple[str, str]:
     """The level and nginx's words for the end of a worker (nginx: ngx_process_get_status)."""
-    return describe_exit(f"worker process {worker.pid}", status)
+    level, text = describe_exit(f"worker process {worker.pid}", status)
+    is_as_told = worker.is_cut and os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGTERM, signal.SIGKILL)
+    return ("notice" if is_as_told else level), text
 
 
 def describe_exit(process: str, status: int) -> tuple[str, str]:

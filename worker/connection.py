@@ -180,8 +180,11 @@ async def serve_connection(worker: Worker, stream: Stream, client: Client, plan:
                 if response.tunnel is None:
                     await linger(connection, request)
                 break
-            if request.body is not None and not await skip_body(connection, request):
-                break
+            if request.body is not None:
+                if request.body.finished:
+                    connection.buffer = request.body.leftover
+                elif not await skip_body(connection, request):
+                    break
     except ClientError as error:
         await refuse(connection, error)
     except RegexTimedOut as error:

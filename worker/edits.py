@@ -29,7 +29,17 @@ from wproxy.edits.parameters import Refused
 from wproxy.edits.servers import Placed, UpstreamEdits, decode, encode, place, pruned, words_of
 from wproxy.edits.state import state_text
 from wproxy.record_locks import RecordLocks
-from wproxy.shared import HEAD_GENERATION, HEAD_SLOTS, SERVING, WORKER_EDITS, WORKER_PID, WORKER_STATE
+from wproxy.shared import (
+    HEAD_GENERATION,
+    HEAD_NEW_BINARY,
+    HEAD_PREDECESSOR,
+    HEAD_SLOTS,
+    SERVING,
+    WORKER_EDITS,
+    WORKER_PID,
+    WORKER_STATE,
+    SharedWords,
+)
 
 # How long a change waits for another one, and then for the workers, in seconds.
 LOCK_PATIENCE = 5.0
@@ -199,9 +209,9 @@ class Edits:
     # Now and then.
 
     def tick(self) -> None:
-        """Look for edits in case no bell has told of them; forget those that the configuration overrules, once it serves."""
+        """Look for edits in case no bell has told of them; forget those that our configuration overrules, if it may."""
         self.heed()
-        if self._pruned == self.version or self._shared.head(HEAD_GENERATION) != self._assignment.generation:
+        if self._pruned == self.version or not has_last_word(self._shared, self._assignment.generation):
             return
         self._pruned = self.version
         if self._prune() == self._edits or not self._locks.try_lock(LOCK):
@@ -223,6 +233,16 @@ class Edits:
 
     def __repr__(self) -> str:
         return f"<edits, version {self.version} of {self._area.version}>"
+
+
+def has_last_word(shared: SharedWords, generation: int) -> bool:
+    """Whether the configuration of this generation says which servers there are.
+
+    During an upgrade of the program neither master's does: each has servers that the other one may never have heard of, and
+    either may be the one that stays.
+    """
+    is_alone = not (shared.head(HEAD_NEW_BINARY) or shared.head(HEAD_PREDECESSOR))
+    return is_alone and shared.head(HEAD_GENERATION) == generation
 
 
 def difference(before: list[Placed], after: list[Placed]) -> str:

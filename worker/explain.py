@@ -28,7 +28,7 @@ from wproxy.directives.files import EXCLUSIVE
 from wproxy.directives.listen import ServerName
 from wproxy.error_log import RANKS
 from wproxy.explain import DEFAULT, CannotExplain, Explanation, Places, Question, Trace, Url, shown_location
-from wproxy.http import Client, Request, Response, ResponseFields
+from wproxy.http import Client, Endpoint, Request, Response, ResponseFields
 from wproxy.identity import WPROXY
 from wproxy.matching import ServerNames
 from wproxy.shared import PRIVATE_BYTES, SharedWords
@@ -357,7 +357,7 @@ def run(worker: ExplainingWorker, listener: Listener, question: Question, places
     stream: Any = Script(wire)
     host = question.url.host if is_ip(question.url.host) else "127.0.0.1"
     client = Client(
-        worker, told, worker.loop.clock, question.client.encode(), 40000, 1, lambda: Address(host, listener.address.port)
+        worker, told, worker.loop.clock, question.client.encode(), 40000, 1, Endpoint(Address(host, listener.address.port))
     )
     client.scheme = b"https" if question.url.scheme in ("https", "wss") else b"http"
     plan = ListenerPlan(default)

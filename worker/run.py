@@ -14,6 +14,7 @@ import setproctitle
 from worker.connection import Connection, ListenerPlan, serve_connection
 from worker.content.proxy import proxy_request
 from worker.edits import Edits
+from worker.endpoint import SocketEndpoint
 from worker.logs import AccessLogs, ErrorLogs, announcer, log_of_server, log_request
 from worker.loop import READ, Loop, Task, park, sleep
 from worker.phases import attach_server
@@ -35,12 +36,17 @@ from wproxy.shared import (
     DRAINING,
     FIRST_LATE_PEER,
     HEAD_CONNECTIONS,
+    HEAD_REOPENS_BEGUN,
+    HEAD_SLOTS,
     MAX_LATE_PEERS,
     PLACES_OFFSET,
     SERVING,
     WORKER_ACCEPTED,
     WORKER_ACTIVE,
     WORKER_ORDERS,
+    WORKER_READING,
+    WORKER_REOPEN_FAILED,
+    WORKER_REOPENED,
     WORKER_REQUESTS,
     WORKER_STATE,
     WORKER_TURNS,
@@ -236,7 +242,7 @@ class Worker:
                 serial = self._serial_base + self.accepted * self._serial_step
                 if announce is not None:
                     announce(address, port, sock.fileno(), serial)
-                client = Client(self, listener, loop.clock, address, port, serial, local_address(sock))
+                client = Client(self, listener, loop.clock, address, port, serial, SocketEndpoint(sock))
                 connection = Stream(loop, sock)
                 loop.add(connection)
                 loop.spawn(serve_connection(self, connection, client, plan), f"client *{serial}")
@@ -305,6 +311,7 @@ class Worker:
         for number in SIGNALS:
             signal.signal(number, lambda *_: None)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a process that is its own master has kept them waiting
         install_regex_guard()
         self.loop.spawn(self._obey(stream), "signals")
 
@@ -316,6 +323,8 @@ class Worker:
             signal.SIGINT: self.loop.stop,
             signal.SIGUSR1: self.reopen_logs,
         }
+        if self.assignment.own_master is not None:
+            deeds |= {signal.SIGHUP: self._reload, signal.SIGQUIT: self.loop.stop}
         if self.assignment.heeds_winch:
             deeds[signal.SIGWINCH] = self._drain_and_abort
         while True:
@@ -336,7 +345,24 @@ class Worker:
             consequence = ", shutting down" if self.assignment.heeds_winch else ""
         else:
             consequence = CONSEQUENCE[signal.Signals(number)]
+        if number == signal.SIGHUP and self.assignment.own_master is not None:
+            consequence = ", reconfiguring"
         self.error_log.write("notice", f"signal {number} ({signal.Signals(number).name}) received{consequence}")
+
+    def _reload(self) -> None:
+        """HUP, in a process that is master and worker at once: it does not come back if the new configuration is good."""
+        assert self.assignment.own_master is not None
+        successor = self.assignment.own_master.reload()
+        if successor >= 0:  # we are the copy that stays for the connections
+            self.loop.spawn(self._end_with(successor), "successor")
+            self.drain()
+
+    async def _end_with(self, process: int) -> None:
+        """When the process with that descriptor ends, so do we."""
+        stream = Stream(self.loop, Descriptor(process))
+        self.loop.add(stream)
+        await park(stream, READ, float("inf"))
+        self.loop.stop()
 
     def _drain_and_abort(self) -> None:
         """WINCH to a worker: leave gracefully, and say at the end what a debugging nginx stops at (nginx: ngx_debug_quit)."""
@@ -344,13 +370,18 @@ class Worker:
         self.drain()
 
     def reopen_logs(self) -> None:
-        """After a rotation: write to the files that have the names now."""
+        """After a rotation: write to the files that have the names now, and tell the master."""
+        begun = self.assignment.shared.head(HEAD_REOPENS_BEGUN)
         for reopen in (self.error_logs.reopen, self.access_logs.reopen):
             try:
                 reopen()
             except OSError as error:
                 # We go on with the old file, which is better than nowhere.
+                self.slot.set(WORKER_REOPEN_FAILED, begun)
                 self.error_log.write("emerg", f'open() "{error.filename}" failed ({error.errno}: {error.strerror})')
+        self.slot.set(WORKER_REOPENED, begun)
+        if self.assignment.own_master is not None:
+            self.assignment.own_master.reopen()
 
     async def _watch_master(self) -> None:
         """When the master is gone nobody will tell us to leave: finish what there is and go."""
@@ -373,21 +404,34 @@ class Worker:
             self.discovery.close_expired()
             await sleep(TICK)
 
+    def _own_connections(self) -> tuple[int, int, int]:
+        """How many clients there are, of how many a part of a request has come, and how many are idle."""
+        idle = sum(connection.idle for connection in self.connections)
+        reading = sum(not connection.idle and connection.request is None for connection in self.connections)
+        return len(self.connections), reading, idle
+
+    def connection_counts(self) -> tuple[int, int, int, int]:
+        """The clients of all workers: (active, reading, writing, waiting); ours now, others' as of their last tick.
+
+        It looks at each of our own: for a log or a status page now and then.
+        """
+        active, reading, waiting = self._own_connections()
+        shared = self.assignment.shared
+        for index in range(shared.words[HEAD_SLOTS]):
+            if index != self.assignment.slot:
+                slot = shared.worker(index)
+                active += slot.get(WORKER_ACTIVE)
+                reading += slot.get(WORKER_READING)
+                waiting += slot.get(WORKER_WAITING)
+        return active, reading, max(0, active - reading - waiting), waiting
+
     def _publish(self) -> None:
         """Bring this worker's counters in the shared memory up to date."""
         slot = self.slot
-        slot.set(WORKER_ACTIVE, len(self.connections))
-        slot.set(WORKER_WAITING, sum(connection.idle for connection in self.connections))
+        active, reading, waiting = self._own_connections()
+        slot.set(WORKER_ACTIVE, active)
+        slot.set(WORKER_READING, reading)
+        slot.set(WORKER_WAITING, waiting)
         slot.set(WORKER_ACCEPTED, self.accepted)
         slot.set(WORKER_REQUESTS, self.requests)
         slot.set(WORKER_TURNS, self.loop.turns)
-
-
-def local_address(sock: socket.socket) -> Callable[[], Address]:
-    """A function that tells the local address of a connection, for those who ask."""
-
-    def look_up() -> Address:
-        name = sock.getsockname()
-        return Address(name, -1) if isinstance(name, str) else Address(name[0], name[1])
-
-    return look_up

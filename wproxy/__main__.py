@@ -253,13 +253,26 @@ def control(given: argparse.Namespace) -> int:
     if given.command == "status":
         from master.status import status
 
-        return status(pid_path, given.json, file)
+        return status(pid_path, given.json, file, lambda: peer_counts(file, prefix_of(given.prefix, file)))
     if given.command == "upgrade":
         from master.upgrade_command import upgrade
 
         return upgrade(pid_path)
     deeds = {"stop": commands.stop, "quit": commands.quit, "reload": commands.reload, "reopen": commands.reopen}
     return deeds[given.command](pid_path)
+
+
+def peer_counts(file: str, prefix: str) -> dict[str, dict[str, int]]:
+    """For `wproxy status`: how many peers of each upstream are in each state; nothing where nobody tells."""
+    from master.api_client import ApiClient
+    from wproxy.config.load import configured_api_socket
+    from wproxy.config.tree import ConfigurationError
+    from wproxy.upstream_command import count_peers
+
+    try:
+        return count_peers(ApiClient(configured_api_socket(file, prefix), seconds=2.0))
+    except ConfigurationError:
+        return {}
 
 
 def upstream(given: argparse.Namespace) -> int:

@@ -18,6 +18,18 @@ class ListeningSocket(NamedTuple):
     fileno: int
 
 
+class OwnMaster(NamedTuple):
+    """What a process that is master and worker at once does as its own master, when a signal asks its worker.
+
+    reload: loads the configuration, and executes the program anew if it is good. It returns the descriptor of a process in the
+    copy of the old one that is left for its connections, readable when that process ends; -1 in the process that goes on.
+    reopen: after the worker has opened its logs anew, opens the master's, and says so to who waits.
+    """
+
+    reload: Callable[[], int]
+    reopen: Callable[[], None]
+
+
 @dataclass(slots=True)
 class Assignment:
     """One worker's share.
@@ -30,6 +42,7 @@ class Assignment:
     identity: under which name we answer.
     bell: an eventfd of all workers, by which one of them tells the others at once that something has changed; None: nobody rings.
     unwritten: memory for lines that are not in their files yet (`wproxy.unwritten`); None for a process without a master.
+    own_master: for a process that is master and worker at once; None: there is a master for that.
     heeds_winch: whether WINCH, sent to the worker, makes it leave; from a terminal it means that a window has changed its size.
     """
 
@@ -46,4 +59,5 @@ class Assignment:
     identity: Identity = WPROXY
     bell: int | None = None
     unwritten: memoryview | None = None
+    own_master: OwnMaster | None = None
     heeds_winch: bool = False

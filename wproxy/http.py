@@ -119,8 +119,26 @@ class FieldsLike(Protocol):
     upgrade: bytes | None
     connection_options: frozenset[bytes]
     cache: dict[Any, Any]
+    kin: tuple[list[int], dict[Any, Any]] | None
 
     def get(self, name: bytes) -> bytes | None: ...
+
+
+class Endpoint:
+    """Our end of a client's connection, for those who ask; a socket's own is the worker's."""
+
+    __slots__ = ("_address",)
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+
+    def address(self) -> Address:
+        """The address that the client connected to."""
+        return self._address
+
+    def tcp_info(self) -> tuple[int, int, int, int] | None:
+        """(rtt, rttvar, snd_cwnd, rcv_space), times in microseconds; None where there is no TCP connection."""
+        return None
 
 
 class Client:
@@ -129,8 +147,8 @@ class Client:
     __slots__ = (
         "_server_address",
         "clock",
+        "endpoint",
         "listener",
-        "look_up_server_address",
         "remote_addr",
         "remote_port",
         "requests",
@@ -149,7 +167,7 @@ class Client:
         remote_addr: bytes,
         remote_port: int,
         serial: int,
-        look_up_server_address: Callable[[], Address],
+        endpoint: Endpoint,
     ) -> None:
         self.worker = worker  # whoever serves it; of no interest to words
         self.listener = listener
@@ -161,7 +179,7 @@ class Client:
         self.send_interim: Callable[[bytes], int] | None = None  # sends a head before the real one; as `send` of a socket
         self.requests = 0
         self.started = clock.now
-        self.look_up_server_address = look_up_server_address
+        self.endpoint = endpoint
         self._server_address: Address | None = None
 
     @property
@@ -170,7 +188,7 @@ class Client:
         if self._server_address is None:
             listening = self.listener.address
             wildcard = listening.host in ("0.0.0.0", "::")
-            self._server_address = self.look_up_server_address() if wildcard else listening
+            self._server_address = self.endpoint.address() if wildcard else listening
         return self._server_address
 
     def __repr__(self) -> str:

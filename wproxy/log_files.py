@@ -24,9 +24,14 @@ _NOT_BY_NAME = frozenset((errno.EACCES, errno.ENXIO))
 
 
 def open_for_appending(path: str) -> int:
-    """Open a log file, making it when it is missing; returns its descriptor. Raises OSError."""
+    """Open a log file, making it when it is missing; returns its descriptor. Raises OSError.
+
+    A FIFO that nobody reads is ENXIO: nginx waits for the reader, and a reload of it stands still until there is one.
+    """
     try:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fileno = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+        os.set_blocking(fileno, True)
+        return fileno
     except OSError as error:
         own = _OWN_DESCRIPTORS.get(path)
         if own is None or error.errno not in _NOT_BY_NAME:

@@ -68,7 +68,8 @@ class ServerNames(Generic[Target]):
         key = host or b""
         found = self.exact.get(key)
         if found is None and key:
-            found = self._wildcard(key)
+            if self.suffixes or self.prefixes:
+                found = self._wildcard(key)
             if found is None and self.regexes:
                 found = self._regex(key, request)
         if found is None:

@@ -1,5 +1,6 @@
-"""What names stood for, in memory that outlives a reload: workers that begin while the name servers are down have it from those
-before them (nginx: ngx_http_upstream_zone_copy_peers, the copying of resolved peers from the old zone).
+"""What names stood for, in memory that outlives reloads and upgrades (`wproxy.lasting`): workers that begin while the name
+servers are down have it from those before them (nginx: ngx_http_upstream_zone_copy_peers, the copying of resolved peers from
+the old zone).
 
 A text for each `server` line: the length, a number made of the text, the text. Every worker follows every name and writes what it
 has found, mostly what is there already. Nothing is locked: what two have written at once is not what its number says, and then
@@ -11,6 +12,8 @@ from __future__ import annotations
 import mmap
 from hashlib import blake2b
 
+from wproxy.lasting import LASTING
+
 SIZE = 65536  # bytes: some thousand addresses
 _HEAD = 16
 
@@ -18,12 +21,13 @@ _memory: dict[tuple[str, str, str], Remembered] = {}
 
 
 class Remembered:
-    """One text. Memory that is not written costs nothing."""
+    """One text."""
 
     __slots__ = ("_memory",)
 
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, SIZE)
+    def __init__(self, memory: mmap.mmap) -> None:
+        """memory: SIZE bytes, zero when they are new."""
+        self._memory = memory
 
     def write(self, text: str) -> None:
         """Remember this instead; what is too long is not remembered."""
@@ -47,11 +51,11 @@ class Remembered:
 def remembered(upstream: str, server: str, service: str) -> Remembered:
     """The memory of a `server` line; the same for the same line as long as the process lives.
 
-    It is shared with every process that is forked later: made where the configuration is read, it is there for all workers.
+    Made where the configuration is read, it is there for all workers.
     """
     key = (upstream, server, service)
     if key not in _memory:
-        _memory[key] = Remembered()
+        _memory[key] = Remembered(LASTING.region(f"remembered\0{upstream}\0{server}\0{service}", SIZE))
     return _memory[key]
 
 

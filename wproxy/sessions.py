@@ -18,9 +18,9 @@ A bucket that is full gives up what has not been used for longest.
 from __future__ import annotations
 
 import hashlib
-import mmap
 from zlib import crc32
 
+from wproxy.lasting import LASTING
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import TOTAL_WORDS
 
@@ -40,12 +40,12 @@ _memory: dict[tuple[str, str, int], memoryview] = {}
 def session_memory(upstream: str, zone: str, size: int) -> memoryview:
     """The memory of a zone in bytes, as 8-byte words; the same for the same zone as long as the process lives.
 
-    It is shared with every process that is forked later: made where the configuration is read, it is there for all workers and
-    outlives a reload. Memory that is not written costs nothing.
+    Made where the configuration is read, it is there for all workers, and outlives a reload and an upgrade (`wproxy.lasting`).
     """
     key = (upstream, zone, size)
     if key not in _memory:
-        _memory[key] = memoryview(mmap.mmap(-1, size)).cast("B")[: size // _BUCKET_BYTES * _BUCKET_BYTES].cast("Q")
+        region = memoryview(LASTING.region(f"sessions\0{upstream}\0{zone}", size))
+        _memory[key] = region.cast("B")[: size // _BUCKET_BYTES * _BUCKET_BYTES].cast("Q")
     return _memory[key]
 
 

@@ -61,8 +61,11 @@ HEAD_CONNECTIONS = 9  # serial numbers of client connections already given out b
 HEAD_REQUESTS = 10  # requests of workers that are gone, so that totals never shrink
 HEAD_ACCEPTED = 11  # connections of workers that are gone
 HEAD_BEGUN = 12  # reloads begun; together with HEAD_ATTEMPTS, whoever asks for one can tell its own
-HEAD_REOPENED = 13  # how often the logs were opened anew
+HEAD_REOPENED = 13  # how often all had opened the logs anew
 HEAD_SLOTS = 14  # slots of workers ever in use: those from here on have nothing in their rows
+HEAD_REOPENS_BEGUN = 16  # how often that was begun: workers follow, and HEAD_REOPENED says that all have
+HEAD_REOPEN_FAILED = 18  # the last one after which somebody still wrote to an old file
+HEAD_IS_ALONE = 17  # 1: master and worker are one process
 HEAD_RECORDS = 15  # records that the master has ever given out: those from here on, up to FIRST_LATE_PEER, are zero
 
 HEAD_NEW_BINARY = 48  # the master that we have started as our successor, while it runs; else 0
@@ -91,9 +94,12 @@ WORKER_ACTIVE = 4  # client connections open now
 WORKER_ACCEPTED = 5  # client connections since its start
 WORKER_REQUESTS = 6  # requests answered since its start
 WORKER_WAITING = 7  # client connections idle between requests
+WORKER_REOPEN_FAILED = 10  # the last reopening of logs in which a file could not be opened
 WORKER_TURNS = 8  # turns of its loop, or anything else that moves while it is alive
+WORKER_READING = 9  # client connections of which a part of a request's head has come
 WORKER_ORDERS = 12  # written by the master: signals that it has sent there, so that others' can be told apart
 WORKER_MASTER = 13  # written by the master: whose slot it is; 0: nobody's
+WORKER_REOPENED = 14  # the last reopening of logs that it has followed
 WORKER_EDITS = 15  # the version of the edits that it obeys
 
 # States of a worker.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -119,6 +120,15 @@ def list_upstreams(name: str, as_json: bool, api: Api) -> str:
     for upstream, shown in found.items():
         shown["servers"] = api.ask("GET", f"/http/upstreams/{quote(upstream, safe='')}/servers")
     return json.dumps(found, indent=2) + "\n" if as_json else as_table(found)
+
+
+def count_peers(api: Api) -> dict[str, dict[str, int]]:
+    """For each upstream how many peers are in each state; nothing where there is no API, or it does not answer."""
+    try:
+        found = api.ask("GET", "/http/upstreams")
+    except CannotChange:
+        return {}
+    return {name: dict(Counter(peer["state"] for peer in shown["peers"])) for name, shown in found.items()}
 
 
 def as_table(found: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from wproxy.cli import is_for_nginx, parser
 from wproxy.options import read_options
 
 CONTRIB = ROOT / "contrib"
-UNITS = sorted((CONTRIB / "systemd").iterdir())
+UNITS = sorted(path for path in (CONTRIB / "systemd").iterdir() if path.suffix in (".service", ".socket"))
 SERVICES = [unit for unit in UNITS if unit.suffix == ".service"]
 
 
@@ -51,8 +51,8 @@ def test_every_command_is_one_of_ours(file):
             assert parser().parse_args(words).config == "/etc/wproxy/wproxy.toml"
 
 
-@pytest.mark.parametrize("directory", ["container"])
-def test_the_configuration_of_the_container_has_no_findings(directory):
+@pytest.mark.parametrize("directory", ["container", "systemd"])
+def test_a_configuration_that_is_shipped_has_no_findings(directory):
     done = wproxy("check", str(CONTRIB / directory / "wproxy.toml"))
     assert done.code == 0, done
 
@@ -86,6 +86,38 @@ def test_the_real_logrotate_loses_no_line(tmp_path):
         assert len(logs) == 4
         lines = subprocess.run(["zcat", "-f", *map(str, logs)], capture_output=True, text=True, check=True).stdout.splitlines()
         assert sorted(int(re.search(r"GET /(\d+) ", line)[1]) for line in lines) == list(range(sent))
+
+
+@pytest.mark.whole
+@pytest.mark.skipif(not shutil.which("systemd-socket-activate"), reason="no systemd-socket-activate here")
+def test_the_first_configuration_serves_the_sockets_of_the_unit_and_writes_nothing_beside_itself(tmp_path):
+    port = free_port()
+    places = {"/run/wproxy": tmp_path / "run", "/var/log/wproxy": tmp_path / "log", "/etc/wproxy": tmp_path / "etc"}
+    text = (CONTRIB / "systemd" / "wproxy.toml").read_text().replace(":80", f":{port}").replace("[80,", f'["127.0.0.1:{port}",')
+    for place, directory in places.items():
+        directory.mkdir()
+        text = text.replace(place, str(directory))
+    file = tmp_path / "etc" / "wproxy.toml"
+    file.write_text(text.replace("[::]", "[::1]").replace("notice", "info"))
+    unit = (CONTRIB / "systemd" / "wproxy.socket").read_text()
+    addresses = re.findall(r"(?m)^ListenStream=(.*)$", unit)
+    assert addresses == ["0.0.0.0:80", "[::]:80"] and "BindIPv6Only=ipv6-only" in unit
+    words = ["systemd-socket-activate", f"--listen=127.0.0.1:{port}", f"--listen=[::1]:{port}"]
+    words += [f"--setenv=PYTHONPATH={ROOT}", sys.executable, "-m", "wproxy", "start", "--foreground", "-c", str(file)]
+    service = subprocess.Popen(words, stderr=subprocess.DEVNULL, cwd=ROOT)
+    try:
+        until(lambda: accepts(port), "the manager listens")  # the first client has it start
+        for host in ("127.0.0.1", "[::1]"):
+            assert urllib.request.urlopen(f"http://{host}:{port}/", timeout=10).status == 200
+        until((tmp_path / "run" / "wproxy.pid").exists, "a pid file")
+        assert (tmp_path / "log" / "error.log").read_text().count("inherited socket #") == 2
+        until(lambda: wproxy("quit", "-c", str(file)).code == 0, "an end")
+        assert service.wait(10) == 0
+    finally:
+        if service.poll() is None:
+            service.kill()
+            service.wait()
+    assert [path.name for path in (tmp_path / "etc").iterdir()] == ["wproxy.toml"]
 
 
 # A container's conditions: process 1 of its own, nothing can be written, and a user id that no file knows.

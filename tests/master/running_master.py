@@ -36,11 +36,13 @@ from wproxy.identity import NGINX, WPROXY
 from wproxy.shared import (
     DRAINING,
     HEAD_READY,
+    HEAD_REOPENS_BEGUN,
     SERVING,
     WORKER_ACCEPTED,
     WORKER_ACTIVE,
     WORKER_GENERATION,
     WORKER_PID,
+    WORKER_REOPENED,
     WORKER_REQUESTS,
     WORKER_STATE,
     WORKER_TURNS,
@@ -60,7 +62,7 @@ def load(path: str) -> Any:
         raise ConfigurationError(Problem(written["broken"], Position(path, 3, 5)))
     if "bug" in written:
         raise KeyError(written["bug"])
-    sys.modules["master.supervise"].READY_TIMEOUT = written.get("ready_timeout", 10.0)  # type: ignore[attr-defined]
+    sys.modules["master.transaction"].READY_TIMEOUT = written.get("ready_timeout", 10.0)  # type: ignore[attr-defined]
     generation.STRAGGLER_TIMEOUT = written.get("straggler_timeout", 5.0)
     prefix = os.path.dirname(path) + "/"
     listeners = tuple(
@@ -80,6 +82,7 @@ def load(path: str) -> Any:
             prefix + path if path[0] != "/" else path for path in written.get("access_logs", ()) if path not in NO_FILE
         ],
         error_log_files=[written.get("error_log", prefix + "error.log")],
+        master_process=True,
         worker_processes=written.get("workers", 2),
         daemon=written.get("daemon", False),
         pid=written.get("pid", "wproxy.pid"),
@@ -142,6 +145,7 @@ def work(assignment: Any) -> None:
             told.clear()
         if signal.SIGUSR1 in told:
             slot.set(WORKER_TURNS, slot.get(WORKER_TURNS) + 1)  # stands for reopened logs here
+            slot.set(WORKER_REOPENED, assignment.shared.head(HEAD_REOPENS_BEGUN))
             told.clear()
         for key, _ in selector.select(0.02):
             if key.fileobj == assignment.lifeline:

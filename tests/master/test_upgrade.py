@@ -4,12 +4,14 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import sys
 
 import psutil
 import pytest
 from running_master import NoMaster, RunningMaster, ask, connect, is_gone, is_refused, until
 
+from master import upgrade_command
 from master.pidfile import read_pid_file
 from wproxy.address import Address, parse_listen_address
 from wproxy.shared import (
@@ -290,6 +292,34 @@ def test_one_whose_workers_die_changes_nothing(master):
     assert "before it served" in master.outcome()
     assert read_pid_file(master.pid_path) == master.pid
     assert {master.ask().generation for _ in range(20)} == {1}
+
+
+def as_before(master):
+    """Whether the old master serves alone again."""
+    return not master.successors() and read_pid_file(master.pid_path) == master.pid and not os.path.exists(master.oldbin)
+
+
+def test_the_command_rolls_back_one_that_does_not_serve_in_time(master, monkeypatch, capsys):
+    master.write(bad_worker=["all", "never serves"], ready_timeout=60.0)
+    monkeypatch.setattr(upgrade_command, "START_TIMEOUT", 0.6)
+    assert upgrade_command.upgrade(master.pid_path) == 1
+    assert capsys.readouterr().err == "wproxy: [error] the new binary did not serve within 1 seconds, rolled back\n"
+    until(lambda: as_before(master))
+    assert master.ask().generation == 1
+
+
+def test_ctrl_c_of_the_command_rolls_back(master):
+    master.write(bad_worker=["all", "never serves"], ready_timeout=60.0)
+    code = f"import sys\nfrom master.upgrade_command import upgrade\nsys.exit(upgrade({master.pid_path!r}))"
+    command = subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, cwd=os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    )
+    until(lambda: master.successors() and os.path.exists(master.oldbin))
+    command.send_signal(signal.SIGINT)
+    assert command.communicate(timeout=20) == (None, b"")
+    assert command.returncode == 130
+    assert as_before(master)
+    assert master.ask().generation == 1
 
 
 def test_one_whose_code_does_not_even_start_says_so(master, tmp_path):

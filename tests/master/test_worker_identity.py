@@ -3,8 +3,10 @@
 import grp
 import os
 import pwd
+import shutil
 
 import pytest
+from running_master import RunningMaster
 
 from master.user import Identity, become, worker_identity
 from wproxy.config.tree import ConfigurationError
@@ -52,3 +54,25 @@ def test_groups_go_first_because_after_setuid_they_cannot(monkeypatch):
         monkeypatch.setattr(os, call, lambda *arguments, call=call: done.append((call, *arguments)))
     become(Identity("joe", 1000, 100))
     assert done == [("initgroups", "joe", 100), ("setgid", 100), ("setuid", 1000)]
+
+
+class Confined(RunningMaster):
+    """A root that may not become anybody else, as in a container without that capability."""
+
+    def command(self):
+        return ["setpriv", "--bounding-set=-setuid", *super().command()]
+
+
+@as_root
+@pytest.mark.whole
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv here")
+def test_who_cannot_become_the_user_ends_with_the_code_that_says_that_no_successor_can(tmp_path):
+    master = Confined(str(tmp_path))
+    try:
+        told = master.launch().communicate(timeout=15)[1]
+        assert "exited with code 2 before it served" in told
+        uid = pwd.getpwnam("nobody").pw_uid
+        assert "[emerg] " in master.log() and f": setuid({uid}) failed (1: Operation not permitted)\n" in master.log()
+        assert "Traceback" not in master.log()
+    finally:
+        master.end()

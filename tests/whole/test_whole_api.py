@@ -284,6 +284,9 @@ def test_the_command_says_what_there_is_and_changes_it(start, pool, capsys):  # 
         (second, "up", 7, False),
         ("127.0.0.1:9", "up", 2, True),
     ]
+    shown = front.command("status").output
+    assert shown.endswith("\nUPSTREAM  PEERS\npool      1 draining, 2 up\neach peer: wproxy upstream list\n")
+    assert front.status()["upstreams"] == {"pool": {"draining": 1, "up": 2}}
     run("up", "pool", first)
     run("down", "pool", second)
     assert [line.split()[2] for line in run("list", "pool").splitlines()[1:]] == ["up", "down", "up"]

@@ -9,11 +9,14 @@ from pathlib import Path
 import psutil
 import pytest
 from harness import ENVIRONMENT, ROOT, Wproxy, is_alive, title, until, wproxy
+from recorder import Conversation, Received, Recorder
 from traffic import Traffic, backend, configuration
 from wire import Load, Wire, ask, request_bytes
 
 from bench.ports import free_port
 from master.memory import open_memory_of
+from tests.name_server import NameServer, silence
+from wproxy.dns import A
 from wproxy.shared import HEAD_GENERATION, HEAD_MAGIC, HEAD_NEW_BINARY, HEAD_PREDECESSOR, HEAD_READY, HEAD_UPGRADES, MAGIC
 
 pytestmark = pytest.mark.whole
@@ -286,6 +289,60 @@ def test_a_peer_that_failed_still_rests_after_an_upgrade(started, recorder):
     assert not any(str(dead) in line.upstream for line in front.access_log if "/after" in line.request)
 
 
+def create_session(conversation: Conversation, received: Received) -> None:
+    session = b"X-Session: one\r\n" if received.target == "/create" else b""
+    conversation.send(b"HTTP/1.1 200 OK\r\n%bContent-Length: 0\r\n\r\n" % session)
+
+
+def test_sessions_addresses_and_changes_of_upstreams_outlive_an_upgrade_and_a_roll_back(started):
+    """The name server answers once and is silent then: who begins later has the address from those before it."""
+    names = NameServer()
+    names.set_addresses("app.test", "127.0.0.1", ttl=1)
+    with names.in_background(), Recorder() as one, Recorder() as two, Recorder() as three:
+        peers = []
+        for each in (one, two, three):
+            each.reply = create_session
+            peers.append(f"127.0.0.1:{each.port}")
+        front = started(
+            f"""
+            resolver = ["127.0.0.1:{names.port}", "ipv6=off"]
+            resolver_timeout = "1s"
+            [http.upstream.learned]
+            zone = ["learned", "1m"]
+            server = {{ "{peers[0]}" = {{}}, "{peers[1]}" = {{}}, "{peers[2]}" = {{}} }}
+            sticky = ["learn", "create=$upstream_http_x_session", "lookup=$arg_session", "zone=sessions:1m"]
+            [http.upstream.named]
+            zone = ["named", "1m"]
+            server = {{ "app.test:{one.port}" = {{ resolve = true }} }}
+            [[http.server]]
+            listen = "127.0.0.1:{{port}}"
+            location."/" = {{ proxy_pass = "http://learned" }}
+            location."/named" = {{ proxy_pass = "http://named" }}
+            """
+        )
+        assert ask(front.port, "/named").status == 200
+        names.zone["app.test", A] = silence
+        assert ask(front.port, "/create").status == 200
+        home = front.logged("/create").upstream
+        other = next(peer for peer in peers if peer != home)
+        assert front.command("upstream", "down", "learned", other).code == 0
+
+        def check(path: str) -> None:
+            for _ in range(8):
+                assert ask(front.port, f"{path}?session=one").status == 200
+                assert ask(front.port, f"{path}-new").status == 200
+            assert ask(front.port, f"/named{path}").status == 200
+            until(lambda: sum(path in line.request for line in front.access_log) == 17, "log lines")
+            asked = {line.upstream for line in front.access_log if f"{path}?session=one" in line.request}
+            assert asked == {home}
+            assert not any(other in line.upstream for line in front.access_log if f"{path}-new" in line.request)
+
+        front.upgrade()
+        check("/after-upgrade")
+        front.roll_back()
+        check("/after-roll-back")
+
+
 @pytest.mark.skipif(not Path("/usr/sbin/nginx").exists(), reason="nginx is not installed")
 def test_a_running_nginx_is_replaced_by_wproxy_and_back_without_a_refused_connection(tmp_path):
     """By the signals of nginx's manual: what a link named nginx leads to is what USR2 starts."""
@@ -303,7 +360,7 @@ def test_a_running_nginx_is_replaced_by_wproxy_and_back_without_a_refused_connec
     until(pid.exists, "nginx")
     versions = [ask(port, "/").body]
     with Load(port, clients=2) as load:
-        for program in (script, Path("/usr/sbin/nginx")):
+        for program in (script, Path("/usr/sbin/nginx"), script):
             old = psutil.Process(int(pid.read_text()))
             link.unlink()
             link.symlink_to(program)
@@ -320,7 +377,8 @@ def test_a_running_nginx_is_replaced_by_wproxy_and_back_without_a_refused_connec
     new.terminate()
     until(lambda: not is_alive(new), "the end")
     assert load.failures == []
-    assert versions[0] == versions[2] != versions[1]
+    assert versions[0] == versions[2] != versions[1] == versions[3]
+    assert not (tmp_path / "a.sock").exists()  # it had become ours with the end of the nginx that made it
 
 
 def test_a_master_of_another_version_is_upgraded_by_its_pid_file_and_can_be_stopped(started):

@@ -36,7 +36,7 @@ from worker.stream import Stream
 from wproxy.address import Address
 from wproxy.assignment import Assignment
 from wproxy.config.load import load_text
-from wproxy.http import Client
+from wproxy.http import Client, Endpoint
 from wproxy.shared import PRIVATE_BYTES, TOTAL_BYTES, SharedWords
 from wproxy.version import VERSION
 
@@ -220,7 +220,7 @@ class Stage:
         self.serial += 1
         model = self.configuration.listeners[listener]
         where = Address("127.0.0.1", 8080)
-        client = Client(self.worker, model, self.loop.clock, b"127.0.0.1", 40000, self.serial, lambda: where)
+        client = Client(self.worker, model, self.loop.clock, b"127.0.0.1", 40000, self.serial, Endpoint(where))
         stream = Stream(self.loop, theirs)
         self.loop.add(stream)
         assert model.servers.default is not None

@@ -1,6 +1,6 @@
 """Where each rule of proxy.md §2 and §3 is tested: the rule in short, and its tests as FILE: NAMES.
 
-tests/test_rules.py asserts that all of them exist. Where wproxy does otherwise on purpose (DESIGN.md §3, http1-security.md), the
+tests/test_rule_tables.py asserts that all of them exist. Where wproxy does otherwise on purpose (DESIGN.md §3, http1-security.md), the
 rule says so. §4 to §8 are in upstream/rules.py.
 """
 

@@ -22,7 +22,8 @@ from bench.ports import free_port
 from worker.upstream.balance.keys import address_bytes
 from worker.upstream.balance.load import Times, average, bucket
 from worker.upstream.balance.ring import host_and_port
-from worker.upstream.peers import Group, LivePeer
+from worker.upstream.live_peer import LivePeer
+from worker.upstream.peers import Group
 from wproxy.config.nginx import parse_nginx
 from wproxy.config.resolve import resolve
 from wproxy.http import Attempt, Clock

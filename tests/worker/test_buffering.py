@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
 import os
 import random
 import re
@@ -15,10 +16,17 @@ from hypothesis import strategies as st
 
 import worker.pipes
 from worker.pipes import PipePool, pool
+from worker.upstream.backlog import Backlog
 from worker.upstream.proxied_body import PATIENCE
 
 LENGTH, CHUNKED, CLOSE = "length", "chunked", "close"
 SIZES = [0, 1, 4095, 4096, 4097, 65535, 65536, 65537, 1_048_575, 1_048_577, 5_000_000]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_told_yet(monkeypatch):
+    """Each test has a worker of its own, though all are one process."""
+    monkeypatch.setattr(Backlog, "told_at", -math.inf)
 
 
 @pytest.fixture(autouse=True)

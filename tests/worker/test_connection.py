@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import socket
 
 import pytest
 from conversation import SERVER, chunks, error_page, get, ok, post, refusal, sent_up, to_client
+
+from worker.connection import Connection
 
 HELLO = '[http.server.location."/hello"]\nreturn = [200, "hello"]\n'
 
@@ -16,6 +19,27 @@ def hello(kept: bool = True, body: bytes | None = b"hello") -> bytes:
 
 
 # Kept or closed.
+
+
+def test_a_connection_that_has_ended_leaves_nothing_to_the_collector(stage):
+    s = stage(locations=HELLO)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            client = s.client()
+            client.send(get(b"/hello", b"Connection: close"))
+            client.receives(hello(kept=False))
+            assert client.is_closed()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        left = [thing for thing in gc.garbage if isinstance(thing, Connection)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert s.statuses() == ["200"] * 3
+    assert not left and not s.worker.connections
 
 
 def test_a_connection_serves_request_after_request(stage):

@@ -69,6 +69,49 @@ def bench():
         sock.close()
 
 
+def test_what_a_task_spawns_is_parked_before_the_events_of_the_next_turn_are_told(bench):
+    accepted: list[Stream] = []
+
+    async def accept() -> None:
+        stream, theirs = bench.pair()
+        theirs.send(b"there before anybody reads")
+        accepted.append(stream)
+        bench.loop.spawn(bench.read_one(stream), "client")
+
+    bench.spawn(accept(), "listener")
+    assert accepted[0].reader is not None and not bench.notes, "it is parked, so that its event will not disarm the stream"
+    bench.turn()
+    assert bench.notes == [b"there before anybody reads"]
+
+
+def test_a_stream_is_quiet_until_bytes_or_an_end_come(bench):
+    stream, theirs = bench.pair()
+    assert (stream.is_quiet(), stream.has_unread()) == (True, False)
+    theirs.send(b"x")
+    assert (stream.is_quiet(), stream.has_unread()) == (False, True)
+    stream.recv(1)
+    assert (stream.is_quiet(), stream.has_unread()) == (True, False)
+    theirs.close()
+    assert (stream.is_quiet(), stream.has_unread()) == (False, False)
+    stream.close()
+    assert (stream.is_quiet(), stream.has_unread()) == (False, False)
+
+
+def test_a_closed_stream_is_told_nothing_and_its_descriptor_serves_again(bench):
+    stream, theirs = bench.pair()
+    fd = stream.fd
+    stream.close()
+    assert bench.loop.stream_count() == 0
+    theirs.close()
+    other, far = bench.pair()
+    assert fd in (other.fd, far.fileno()), "the system gives out the lowest descriptor"
+    bench.loop.spawn(bench.read_one(other), "reader")
+    bench.turn()
+    far.send(b"y")
+    bench.turn(2)
+    assert bench.notes == [b"y"]
+
+
 def test_a_task_runs_when_spawned_and_again_when_its_stream_is_readable(bench):
     stream, theirs = bench.pair()
     task = bench.spawn(bench.read_one(stream))

@@ -330,6 +330,34 @@ def test_blocks_in_turn(stage):
             upstream = exchange(s, client, upstream, get(b"/", b"A: " + value, host=host), expected)
 
 
+def test_blocks_that_differ_in_values_only(stage):
+    s = stage(location='proxy_set_header = { X-Real = "$remote_addr", X-F = "$proxy_add_x_forwarded_for", X-Gone = "" }')
+    client = s.client()
+    upstream = None
+    for a, forwarded, length in (
+        (b"1", b"f", 0),
+        (b"2", b"f", 0),
+        (b"22", b"g", 0),
+        (b"2", b"g", 3),
+        (b"3", b"g", 3),
+        (b"3", b"g", 2),
+    ):
+        method = b"PUT"
+        block = (
+            b"A: " + a,
+            b"X-Gone: " + a,
+            b"TE: " + a,
+            b"X-Forwarded-For: " + forwarded,
+            b"Content-Length: %d" % length,
+            b"B: " + a,
+        )
+        added = (b"X-Real: 127.0.0.1", b"X-F: " + forwarded + b", 127.0.0.1", b"Content-Length: %d" % length)
+        passed = (b"A: " + a, b"X-Forwarded-For: " + forwarded, b"B: " + a)
+        body = b"x" * length
+        expected = sent_up(b"/", *added, *passed, method=method) + body
+        upstream = exchange(s, client, upstream, get(b"/", *block, method=method) + body, expected)
+
+
 def test_absolute_form_and_origin_form_in_turn(stage):
     s = stage(location='proxy_set_header = { Host = "$host", X = "$request_uri" }')
     client = s.client()

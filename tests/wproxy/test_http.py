@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from worker.http1.write import make_head
 from wproxy.address import Address
-from wproxy.http import REASONS, Attempt, Client, Clock, Request, Response, ResponseFields, http_date
+from wproxy.http import REASONS, Attempt, Client, Clock, Endpoint, Request, Response, ResponseFields, http_date
 
 # Time
 
@@ -89,12 +89,13 @@ def client(listening: Address = Address("192.0.2.1", 80)) -> tuple[Client, list[
     """A client, and a list that grows whenever somebody looks up the address it connected to."""
     asked: list[str] = []
 
-    def look_up() -> Address:
-        asked.append("asked")
-        return Address("192.0.2.99", 80)
+    class Wondering(Endpoint):
+        def address(self) -> Address:
+            asked.append("asked")
+            return super().address()
 
     listener = type("Listener", (), {"address": listening})()
-    return Client(None, listener, Clock(now=7.0), b"192.0.2.7", 40000, 12, look_up), asked
+    return Client(None, listener, Clock(now=7.0), b"192.0.2.7", 40000, 12, Wondering(Address("192.0.2.99", 80))), asked
 
 
 def test_the_address_connected_to_is_the_listeners_unless_that_is_a_wildcard():

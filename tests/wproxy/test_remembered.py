@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 
 import pytest
@@ -10,7 +11,7 @@ from wproxy.remembered import SIZE, Remembered, remembered
 
 
 def test_what_was_written_last_is_remembered():
-    memory = Remembered()
+    memory = Remembered(mmap.mmap(-1, SIZE))
     assert memory.read() == ""
     for text in ("10.0.0.1 80 0 0\n", "a longer text\n" * 10, "short\n", ""):
         memory.write(text)
@@ -30,7 +31,7 @@ def test_a_process_that_is_forked_later_writes_into_the_same_memory():
 
 @pytest.mark.parametrize("at", [0, 3, 7, 8, 15, 16, 20])
 def test_what_was_written_by_half_is_nothing(at):
-    memory = Remembered()
+    memory = Remembered(mmap.mmap(-1, SIZE))
     memory.write("10.0.0.1 80 0 0\n")
     memory._memory[at : at + 1] = bytes([memory._memory[at] ^ 1])
     assert memory.read() == ""
@@ -39,6 +40,6 @@ def test_what_was_written_by_half_is_nothing(at):
 
 
 def test_what_is_too_long_is_not_remembered():
-    memory = Remembered()
+    memory = Remembered(mmap.mmap(-1, SIZE))
     memory.write("x" * SIZE)
     assert memory.read() == ""

@@ -12,7 +12,7 @@ from worker.http1.request import HeadLimits, HeadMemo, take_request_head
 from worker.http1.response import parse_response_head
 from wproxy.address import Address
 from wproxy.config.load import load_text
-from wproxy.http import Attempt, Client, Clock, Request, ResponseFields
+from wproxy.http import Attempt, Client, Clock, Endpoint, Request, ResponseFields
 from wproxy.identity import NGINX, WPROXY
 from wproxy.variables import (
     BLOCK,
@@ -48,8 +48,9 @@ def server():
 
 
 def worker_named(identity):
-    """All that a variable asks of a worker's assignment."""
-    return type("Worker", (), {"assignment": type("Assignment", (), {"identity": identity})})()
+    """All that a variable asks of a worker."""
+    assignment = type("Assignment", (), {"identity": identity})
+    return type("Worker", (), {"assignment": assignment, "connection_counts": lambda self: (4, 1, 2, 1)})()
 
 
 class Story:
@@ -59,7 +60,7 @@ class Story:
         self.server = server
         self.clock = Clock(now=1000.0, offset=THEN - 1000.0)
         listener = type("Listener", (), {"address": listening})()
-        self.client = Client(worker_named(WPROXY), listener, self.clock, *remote, 5, lambda: Address("192.0.2.99", 8080))
+        self.client = Client(worker_named(WPROXY), listener, self.clock, *remote, 5, Endpoint(Address("192.0.2.99", 8080)))
         self.client.requests = 3
 
     def request(
@@ -639,7 +640,6 @@ def test_the_body_is_told_once_it_has_been_read(story):
 
 def test_what_the_worker_and_the_system_know(story):
     request = story.request()
-    story.client.worker = type("Worker", (), {"connection_counts": lambda self: (4, 1, 2, 1)})()
     names = [f"connections_{name}" for name in ("active", "reading", "writing", "waiting")]
     assert [read(name, request) for name in names] == [b"4", b"1", b"2", b"1"]
     assert read("tcpinfo_rtt", request) is None

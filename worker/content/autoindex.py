@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from worker.content.open_files import FORBIDDEN, NOT_FOUND, failed
-from worker.content.pages import error_response
+from worker.content.pages import error_response, without_validators
 from worker.logs import log_request
 from worker.loop import give_way
 from wproxy.config.model import Location
@@ -75,6 +75,9 @@ def listing(location: Location) -> Callable[[Request], Awaitable[Response | None
             return refuse(request, path, error)
         if entries is None:
             return error_response(request, 500, location.server_token)
+        changed = without_validators(request, location.server_token)
+        if changed is not None:
+            return changed
         fields = ResponseFields(200, content_type=_TYPES[kind], server=location.server_token)
         if request.method == b"HEAD":
             return Response(fields, bodiless=True)

@@ -33,12 +33,20 @@ def conditions_of(fields: FieldsLike) -> Conditions | None:
             fields.get(b"if-match"),
             fields.get(b"if-modified-since"),
             fields.get(b"if-none-match"),
-            fields.get(b"range"),
+            first_range(fields),
             fields.get(b"if-range"),
         )
         cache["conditions"] = found if any(value is not None for value in found) else None
     conditions: Conditions | None = cache["conditions"]
     return conditions
+
+
+def first_range(fields: FieldsLike) -> bytes | None:
+    """The value of Range; of several the first, for they do not make a list."""
+    value = fields.get(b"range")
+    if value is None or b"," not in value:
+        return value
+    return next((one for name, _, one in fields.lines if name == b"range"), value)
 
 
 def judge(conditions: Conditions, etag: bytes, modified: int, mode: str) -> int:
@@ -60,6 +68,14 @@ def judge(conditions: Conditions, etag: bytes, modified: int, mode: str) -> int:
     if none_match is not None and not matches(none_match, etag, weak=True):
         return 200
     return 304
+
+
+def judge_without_validators(conditions: Conditions) -> int:
+    """The same for a 200 that has neither ETag nor time, as a list of a directory or a `return`: 200, 304 or 412."""
+    unmodified, match, since, none_match, _, _ = conditions
+    if unmodified is not None or match not in (None, b"*"):
+        return 412
+    return 304 if since is None and none_match == b"*" else 200
 
 
 def is_modified(since: bytes, modified: int, mode: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from worker.content.conditions import conditions_of, judge_without_validators
 from wproxy.http import REASONS, ErrorResponse, Request, Response, ResponseFields
 
 # What the page says where it differs from the reason phrase (ngx_http_special_response.c).
@@ -122,3 +123,15 @@ def error_response(
     told = 400 if status in BAD_REQUESTS else status
     plain = respond(request, told, body, b"text/html" if body else None, server, location, lines)
     return ErrorResponse(plain.fields, plain.body, plain.bodiless, status)
+
+
+def without_validators(request: Request, server: bytes) -> Response | None:
+    """What conditions make of a 200 that has neither ETag nor time: 304 or 412, None where it stands."""
+    conditions = conditions_of(request.fields)
+    if conditions is None or request.forced_status not in (0, 200):
+        return None
+    status = judge_without_validators(conditions)
+    if status == 304:
+        request.forced_status = 0
+        return Response(ResponseFields(304, server=server), bodiless=True)
+    return error_response(request, 412, server) if status == 412 else None

@@ -17,8 +17,9 @@ from worker.upstream.answers import SentElsewhere
 from worker.upstream.connect import CannotConnect, connect
 from worker.upstream.failing import CONNECTING, READING_HEAD, cause_of, failure_of, log_failure, log_rest
 from worker.upstream.incoming import receive_head, receive_rest_of_head, respond
-from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, body_at_hand, outgoing_of
-from worker.upstream.peers import Group, LivePeer
+from worker.upstream.live_peer import LivePeer
+from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, body_at_hand, body_to_send
+from worker.upstream.peers import Group
 from worker.upstream.protocols import UpstreamProtocol
 from worker.upstream.sending import finish_request, start_request
 from wproxy.config.model import Location
@@ -38,33 +39,24 @@ async def proxy_request(request: Request) -> Response:
     location = request.location
     group: Group = location.group
     clock = request.client.clock
-    body = request.body
-    reshape = location.reshape
-    if body is None and reshape is None:
+    if request.body is None and location.reshape is None:
         outgoing = BODILESS if request.fields.content_length < 0 else EMPTY
     else:
-        made = body_at_hand(body, location) if reshape is None else None
-        if made is None:
-            made = await (outgoing_of(request, body) if reshape is None else reshape(request))
-            if made is None:
-                return body_not_kept(request)
-        outgoing = made
-        if outgoing.consumed:
-            return body_is_gone(request)
+        body = body_at_hand(request) or await body_to_send(request)
+        if body is None or body.consumed:
+            return nothing_to_send(request, body)
+        outgoing = body
     protocol: UpstreamProtocol = location.protocol
-    make_head = protocol.request_head
-    head = make_head(request, outgoing.length)
+    head = protocol.request_head(request, outgoing.length)
     # Where an error page or the like has led here, the attempts of the location before stay on record.
     attempts = request.attempts = [*request.attempts] if request.attempts else []
     tried = 0
     first_try = clock.now
     again: LivePeer | None = None
     while True:
-        peer = again or group.pick(tried, request)
+        peer = again or group.pick(tried, request) or await group.wait_for_peer(tried, request)
         if peer is None:
-            peer = await group.wait_for_peer(tried, request)
-            if peer is None:
-                return no_live_upstreams(request, group)
+            return no_live_upstreams(request, group)
         if again is None:
             attempt = Attempt(peer.name, clock.now)
             if attempts:
@@ -85,37 +77,20 @@ async def proxy_request(request: Request) -> Response:
             if received is None:
                 received = await receive_rest_of_head(request, upstream, attempt, sent_at + location.proxy_read_timeout)
             if received[0].status in location.noticed_statuses:
-                failure = failure_of(f"http_{received[0].status}", "upstream answered with a failure", READING_HEAD)
-                if may_try_next(request, failure, outgoing, tried | peer.bit, first_try):
-                    attempt.header_time = clock.now - attempt.started
-                    request.upstream_head = received[0]
-                    raise failure
+                refuse_answer(request, received[0], attempt, outgoing, tried | peer.bit, first_try)
                 if intercepts(request, received[0].status):
                     return intercepted(request, received[0], upstream, peer, attempt)
             response = respond(request, received, upstream, peer, attempt, is_whole)
-        except SentElsewhere as elsewhere:
-            leave(request, upstream, peer, attempt)
-            return await answer_elsewhere(request, elsewhere)
         except (UpstreamFailure, TimedOut, OSError) as error:
             failure = blame(error, upstream, attempt)
-            if failure.is_dead_idle and may_repeat(request, outgoing):
-                again = peer
-                continue
-            again = None
-            give_up(request, failure, group, peer, attempt)
-            tried |= peer.bit
-            if not may_try_next(request, failure, outgoing, tried, first_try):
-                return failed(request, failure)
-        except CannotConnect as error:
-            leave(request, upstream, peer, attempt)
-            log_request(request, error.level, str(error))
-            return error_response(request, 500, location.server_token)
-        except BaseException:
-            # The client left, or it is our own fault: nothing speaks against the peer.
-            group.count_success(peer, attempt)
-            if upstream is not None:
-                upstream.close()
-            raise
+            again = peer if failure.is_dead_idle and may_repeat(request, outgoing) else None
+            if again is None:
+                give_up(request, failure, group, peer, attempt)
+                tried |= peer.bit
+                if not may_try_next(request, failure, outgoing, tried, first_try):
+                    return failed(request, failure)
+        except BaseException as error:
+            return await end_otherwise(request, error, upstream, peer, attempt)
         else:
             if group.sticky is not None:
                 group.sticky.mark(request, response, peer, True)
@@ -154,6 +129,17 @@ def local_address(request: Request, bind: LocalAddress) -> tuple[str, int] | Non
     return address
 
 
+def refuse_answer(
+    request: Request, head: ResponseHead, attempt: Attempt, outgoing: Outgoing, tried: int, first_try: float
+) -> None:
+    """Raise an UpstreamFailure if proxy_next_upstream has another peer asked after an answer of this status."""
+    failure = failure_of(f"http_{head.status}", "upstream answered with a failure", READING_HEAD)
+    if may_try_next(request, failure, outgoing, tried, first_try):
+        attempt.header_time = request.client.clock.now - attempt.started
+        request.upstream_head = head
+        raise failure
+
+
 def intercepts(request: Request, status: int) -> bool:
     """Whether an error page of ours stands for this answer of an upstream (nginx: ngx_http_upstream_intercept_errors)."""
     location = request.location
@@ -170,6 +156,24 @@ def intercepted(request: Request, head: ResponseHead, upstream: Stream, peer: Li
     if head.status == 401:
         response.fields.lines = tuple((name, value) for lower, name, value in head.lines if lower == b"www-authenticate")
     return response
+
+
+async def end_otherwise(
+    request: Request, error: BaseException, upstream: Stream | None, peer: LivePeer, attempt: Attempt
+) -> Response:
+    """The answer when an exchange has ended in a way that does not speak against the peer. Raises what we cannot answer."""
+    if isinstance(error, SentElsewhere):
+        leave(request, upstream, peer, attempt)
+        return await answer_elsewhere(request, error)
+    if isinstance(error, CannotConnect):
+        leave(request, upstream, peer, attempt)
+        log_request(request, error.level, str(error))
+        return error_response(request, 500, request.location.server_token)
+    # The client left, or it is our own fault.
+    request.location.group.count_success(peer, attempt)
+    if upstream is not None:
+        upstream.close()
+    raise error
 
 
 def leave(request: Request, upstream: Stream | None, peer: LivePeer, attempt: Attempt) -> None:
@@ -278,19 +282,20 @@ def mark_failure(request: Request, response: Response) -> Response:
     return response
 
 
-def body_is_gone(request: Request) -> Response:
-    """The answer when an error page or the like has led here, after another upstream took what no buffer holds of the body."""
+def nothing_to_send(request: Request, body: Outgoing | None) -> Response:
+    """The answer when a body cannot be sent.
+
+    body: None when the disk has no room for it, or the like, and why has been logged. Otherwise an error page or the like has
+    led here, after another upstream took what no buffer holds.
+    """
+    if body is None:
+        request.end_cause = "the request body could not be written to a temporary file"
+        return error_response(request, 500, request.location.server_token)
     text = "the request body has gone to another upstream already and was not kept (proxy_request_buffering off)"
     log_request(request, "error", text)
     request.end_cause = text
     request.keepalive = False
     return error_response(request, 502, request.location.server_token)
-
-
-def body_not_kept(request: Request) -> Response:
-    """The answer when the disk has no room for a body, or the like; why has been logged."""
-    request.end_cause = "the request body could not be written to a temporary file"
-    return error_response(request, 500, request.location.server_token)
 
 
 def no_live_upstreams(request: Request, group: Group) -> Response:

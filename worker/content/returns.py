@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.content.pages import error_response, respond
+from worker.content.pages import error_response, respond, without_validators
 from worker.upstream.protocols.http import checked
 from wproxy.directives.rewrite import REDIRECTS, Return
 from wproxy.http import Request, Response
@@ -39,4 +39,5 @@ def answer_return(request: Request, value: Return) -> Response:
         text = template.evaluate(request)
     if status in REDIRECTS:
         return error_response(request, status, server, checked(text))
-    return respond(request, status, text, location.files.type_of(request.path), server)
+    changed = without_validators(request, server) if status == 200 else None
+    return changed or respond(request, status, text, location.files.type_of(request.path), server)

@@ -151,6 +151,7 @@ def send_on_conditions(
     etag = b'"%x-%x"' % (file.modified, file.size) if location.etag else b""
     status = judge(conditions, etag, file.modified, location.if_modified_since)
     if status == 304:
+        request.forced_status = 0  # the 200 of an `error_page ... =200` is what the conditions are about
         return Response(
             ResponseFields(304, whole.lines[: location.etag], server=token, last_modified=file.modified), bodiless=True
         )
@@ -175,6 +176,7 @@ def send_on_conditions(
 def send_parts(request: Request, file: OpenFile, whole: ResponseFields, parts: list[Part]) -> Response:
     """206: one part, or several in a multipart/byteranges."""
     content_type = whole.content_type
+    request.forced_status = 0  # as for a 304
     if len(parts) == 1:
         begin, end = parts[0]
         last_lines: tuple[tuple[bytes, bytes], ...] = ((b"Content-Range", b"bytes %d-%d/%d" % (begin, end - 1, file.size)),)

@@ -49,8 +49,10 @@ def has_type(fields: ResponseFields, types: frozenset[bytes] | None) -> bool:
     content_type = fields.content_type
     if not content_type:
         return False
-    charset = _CHARSET(content_type) if b";" in content_type else None
-    return (content_type if charset is None else content_type[: charset.start()]).lower() in types
+    kind = content_type.lower()
+    charset = _CHARSET(kind) if b";" in kind else None
+    # The configuration may have written it with its charset, in `types` and here.
+    return kind in types or (charset is not None and kind[: charset.start()] in types)
 
 
 def weaken_etag(fields: ResponseFields) -> None:

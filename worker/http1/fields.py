@@ -107,6 +107,18 @@ class FieldTable(dict[bytes, "Field | None"]):
             self[raw] = field
         return field
 
+    def read_again(self, raw: bytes, known: Field) -> Field | None:
+        """A new line with the name of a known one; None when its name is spelled otherwise or it is not a good line.
+
+        0.4 us. It is not remembered: what changes from one head of a connection to the next (a Referer, a Cookie) is never
+        seen again, and would only push out what is.
+        """
+        lower, name, _ = known
+        spelled, colon, value = raw.partition(b":")
+        if spelled != name or not colon or value.translate(None, VALUE_BYTES):
+            return None
+        return lower, name, value.strip(b" " if lower in _TRIM_ONLY_SP else b" \t")
+
     def _read_name(self, name: bytes, raw: bytes) -> tuple[bytes, bytes] | None:
         """Lower-case name and what to trim, or None for a name to drop; raises InvalidField."""
         if name.translate(None, self._good_names):

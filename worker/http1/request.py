@@ -5,18 +5,19 @@ sees of these bytes: requests are written upstream from these values, never by c
 (http1-security.md, posture). It returns None while the head is incomplete and raises ClientError, nothing else, for
 everything that must not be served.
 
-Three ways through, from the common to the rare; each gives the same answer as the next, only sooner:
+Four ways through, from the common to the rare; each gives the same answer as the next, only sooner:
 
   1. the connection repeats its last head byte for byte: the same values again (0.2 us);
   2. the header block is that of the last request, the request line differs: a line known to this worker, or one regex;
-  3. everything is read: the line as in 2, the fields through a table of field lines this worker has seen.
+  3. the line as in 2, and of the header block only values differ from the last one: only those lines are read;
+  4. everything is read: the line as in 2, the fields through a table of field lines this worker has seen.
 
 Comparing bytes is safe because a head ends where its own bytes say so: whatever follows cannot change its meaning,
 and a head that was accepted once is accepted again. Nothing in RequestLine depends on the fields, nothing in
 RequestFields on the line. What needs both (a Host for 1.1, Transfer-Encoding in 1.0) is `RequestFields.only_version`,
 one test.
 
-A head with a bare LF fails in 1 to 3, because no pattern there admits one; then the slow path looks for the head's
+A head with a bare LF fails in 1 to 4, because no pattern there admits one; then the slow path looks for the head's
 real end (it may be LF LF), turns its line ends into CRLF and reads it again. Bare CR is never a line end.
 
 An incomplete head is refused as soon as it cannot become a good one, with the status the complete one would have got:
@@ -26,7 +27,7 @@ a TLS hello on a plain port must not wait for a timeout.
 from __future__ import annotations
 
 from worker.http1.hosts import HOST_LINE
-from worker.http1.request_fields import parse_request_fields, refusal_of_version
+from worker.http1.request_fields import parse_request_fields, refusal_of_version, vary_request_fields
 from worker.http1.request_line import parse_request_line, read_line, refusal_of_long_line
 from worker.http1.request_values import HeadLimits, HeadMemo, RequestFields, RequestLine
 from worker.http1.unusual_head import take_unusual_head
@@ -70,10 +71,19 @@ def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
         line = limits.known_lines.get(raw) or read_line(raw, limits)
         if consumed > limits.total:
             raise ClientError(494, "client sent too large request", "large_client_header_buffers")
+        raw_lines = memo.lines
         if same_block and taken is not None:
             fields = taken[1]
         else:
-            fields = parse_request_fields(buffer[line_end + 2 : consumed - 4], limits, line.version)
+            raw_fields = buffer[line_end + 2 : consumed - 4]
+            varied = before = None
+            raw_lines = raw_fields.split(b"\r\n") if raw_fields and consumed <= REMEMBERED_HEAD_BYTES else None
+            if taken is not None and raw_lines is not None:
+                before = memo.lines or memo.block[2:-4].split(b"\r\n")
+                varied = vary_request_fields(raw_lines, before, taken[1], limits)
+            fields = varied or parse_request_fields(raw_fields, limits, line.version, raw_lines)
+            if before is None:
+                raw_lines = None  # most connections never need the lines of their first block
         if fields.only_version and fields.only_version != line.version:
             raise refusal_of_version(fields, line.version)
     except ClientError:
@@ -84,6 +94,7 @@ def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
     if consumed <= REMEMBERED_HEAD_BYTES:
         memo.head = buffer[:consumed]
         memo.block = buffer[line_end:consumed]
+        memo.lines = raw_lines
         memo.taken = taken = (line, fields, consumed)
         return taken
     return line, fields, consumed

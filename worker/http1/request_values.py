@@ -85,6 +85,8 @@ class RequestFields:
     expects_continue: Expect: 100-continue; it means nothing in HTTP/1.0.
     connection_options: lower-case names of fields present that Connection asks to remove and that may be removed.
     only_version: 0, or the only version (10 or 11) these fields are allowed with, or -1 for none.
+    kin: which lines differ from those of the block before on the connection, by index, and that block's `cache`; None when
+    more than values differ, and when it has been made use of.
     """
 
     __slots__ = (
@@ -95,6 +97,7 @@ class RequestFields:
         "expects_continue",
         "host",
         "host_port",
+        "kin",
         "lines",
         "only_version",
         "upgrade",
@@ -128,11 +131,39 @@ class RequestFields:
         if connection is not None:
             self._heed(connection.lower())
         self.cache: dict[Any, Any] = {}
+        self.kin: tuple[list[int], dict[Any, Any]] | None = None
+
+    def with_other_values(
+        self, lines: tuple[Field, ...], values: dict[bytes, bytes], length: int, differing: list[int]
+    ) -> RequestFields:
+        """The fields of a block that differs in the values of these lines, none of which says more than a length.
+
+        What Host, Connection, Upgrade and Expect say is taken over. 0.3 us; to work it out again costs 0.5.
+        """
+        other = _new_fields(RequestFields)
+        other.lines = lines
+        other.values = values
+        other.host = self.host
+        other.host_port = self.host_port
+        other.content_length = length
+        other.chunked = self.chunked
+        other.only_version = self.only_version
+        other.upgrade = self.upgrade
+        other.expects_continue = self.expects_continue
+        other.wants_close = self.wants_close
+        other.wants_keepalive = self.wants_keepalive
+        other.connection_options = self.connection_options
+        other.cache = {}
+        other.kin = differing, self.cache
+        return other
 
     def _heed(self, connection: bytes) -> None:
         """Note what the lower-case value of Connection asks for."""
         if connection == b"keep-alive":
             self.wants_keepalive = True
+            return
+        if connection == b"close":
+            self.wants_close = True
             return
         # nginx looks for the words anywhere, so `x-close` closes too: the safe side of a doubt.
         self.wants_close = b"close" in connection
@@ -149,6 +180,8 @@ class RequestFields:
     def __repr__(self) -> str:
         return f"<request fields {[shown(name) for _, name, _ in self.lines]}>"
 
+
+_new_fields = object.__new__
 
 # The request lines a worker remembers. They depend on merge_slashes, so there is a table for either.
 _LINES: dict[bool, dict[bytes, RequestLine]] = {False: {}, True: {}}
@@ -183,13 +216,15 @@ class HeadMemo:
 
     head: its bytes; taken: what was made of them, and their length. block: its bytes from the end of the request line
     on.
+    lines: the field lines of the block as they came, once they have been needed.
     bare_lf: how many heads of this connection had a bare LF for a line end.
     """
 
-    __slots__ = ("bare_lf", "block", "head", "taken")
+    __slots__ = ("bare_lf", "block", "head", "lines", "taken")
 
     def __init__(self) -> None:
         self.head = b""
         self.block = b""
+        self.lines: list[bytes] | None = None
         self.taken: tuple[RequestLine, RequestFields, int] | None = None
         self.bare_lf = 0

@@ -22,7 +22,8 @@ from wproxy.edits.servers import Placed
 from wproxy.shared import SharedWords
 
 if TYPE_CHECKING:
-    from worker.upstream.peers import Group, LivePeer
+    from worker.upstream.live_peer import LivePeer
+    from worker.upstream.peers import Group
 
 # Bits that mark peers in the set a request has tried are given out in a circle: a peer that has come since gets none that a
 # request may have set for one that is gone, unless so many have come meanwhile.

@@ -6,9 +6,11 @@ something in the file nothing is put into memory. When the file has been sent to
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable
+from time import monotonic
 
 from worker.pipes import Pipe
 from worker.stream import CHUNK, Stream
@@ -17,6 +19,7 @@ from wproxy.directives.temporary_path import TemporaryPath
 
 # How much is written to a file at once, unless proxy_temp_file_write_size says so.
 WRITE_SIZE = 1 << 20
+TELL_EVERY = 1.0  # seconds from one line about a disk that does not work to the next
 
 
 class Backlog:
@@ -26,6 +29,8 @@ class Backlog:
     place: of the file, None for the system's. complain: told a level and a text when the file is made, and when it fails;
     has_failed: it did.
     """
+
+    told_at = -math.inf  # monotonic seconds, of the worker: when the last such line was written
 
     __slots__ = (
         "_begin", "_complain", "_file", "_in_memory", "_pieces", "_place", "_tail", "file_limit", "has_failed", "memory_limit",
@@ -184,6 +189,10 @@ class Backlog:
     def _give_up(self, trouble: DiskTrouble) -> None:
         self.file_limit = 0
         self.has_failed = True
+        now = monotonic()
+        if now - Backlog.told_at < TELL_EVERY:  # whoever is out of descriptors or disk is so for each response
+            return
+        Backlog.told_at = now
         name = self._file.name if self._file is not None else self._place
         self._complain("crit", f'temporary file "{name}" failed ({trouble})' if name else f"temporary file failed ({trouble})")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.upstream.peers import LivePeer
+    from worker.upstream.live_peer import LivePeer
     from wproxy.config.model import Upstream
 
 # The methods that go by requests under way.

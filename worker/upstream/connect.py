@@ -9,7 +9,8 @@ import socket
 from worker.loop import READ, WRITE, Loop, park
 from worker.stream import Stream
 from worker.upstream.failing import CONNECTING
-from worker.upstream.peers import Group, LivePeer
+from worker.upstream.live_peer import LivePeer
+from worker.upstream.peers import Group
 from wproxy.failures import TimedOut, UpstreamFailure
 
 

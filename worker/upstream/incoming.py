@@ -17,7 +17,8 @@ from worker.stream import HEAD_CHUNK, Stream
 from worker.upstream.answers import client_fields
 from worker.upstream.failing import READING, READING_HEAD, TOO_BIG_HEADER, failure_of, warn_of_surplus
 from worker.upstream.hints import pass_hints
-from worker.upstream.peers import Group, LivePeer
+from worker.upstream.live_peer import LivePeer
+from worker.upstream.peers import Group
 from worker.upstream.protocols import UpstreamProtocol
 from worker.upstream.proxied_body import ProxiedBody, release
 from wproxy.config.model import Location

@@ -51,8 +51,11 @@ EMPTY = Outgoing(0, b"", None)
 STRETCH = 1.25
 
 
-def body_at_hand(body: RequestBody, location: Location) -> Outgoing | None:
-    """A body that came with the head, as small ones do; None when there is more to see to."""
+def body_at_hand(request: Request) -> Outgoing | None:
+    """The client's body where it came with the head, as small ones do; None when there is more to see to."""
+    body, location = request.body, request.location
+    if body is None or location.reshape is not None:
+        return None
     if body.collected is not None or location.client_body_in_file_only != IN_MEMORY:
         return None
     data = body.take_whole()
@@ -60,6 +63,17 @@ def body_at_hand(body: RequestBody, location: Location) -> Outgoing | None:
         return None
     body.collected = outgoing = Outgoing(len(data), data, None)
     return outgoing
+
+
+async def body_to_send(request: Request) -> Outgoing | None:
+    """What follows the head where that is not plain to see: the client's body, or what the location makes of it.
+
+    None when it could not be kept. Raises ClientError and ClientGone.
+    """
+    if request.location.reshape is None:
+        return await outgoing_of(request, request.body)
+    made: Outgoing | None = await request.location.reshape(request)
+    return made
 
 
 async def outgoing_of(request: Request, body: RequestBody) -> Outgoing | None:

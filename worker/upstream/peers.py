@@ -1,158 +1,42 @@
-"""The peers of one upstream as a worker sees them: their weights in motion, their health and their idle connections."""
+"""An upstream at work in one worker: who of its peers gets a request, and what is counted when the request leaves."""
 
 from __future__ import annotations
 
-import hashlib
-import socket
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from worker.resolver.records import Place
 from worker.resolver.renewal import Renewal
 from worker.resolver.services import Endpoint
 from worker.stream import Stream
 from worker.upstream.balance import Tier, method_of
-from worker.upstream.balance.load import Times
 from worker.upstream.balance.rotation import account_bound, round_robin
 from worker.upstream.budget import RetryCount
 from worker.upstream.common_counts import counts_in_common, enter, leave, look_around
+from worker.upstream.idle import IdleConnections
+from worker.upstream.live_peer import LivePeer
 from worker.upstream.queue import LOOK_AROUND_EVERY, LOOK_EVERY, Queue
-from worker.upstream.slow_start import FINENESS, begin_warming, warm_up
+from worker.upstream.slow_start import FINENESS, warm_up
 from worker.upstream.sticky import Sticky, sticky_of
 from wproxy.checked_health import health_of, plan_of
-from wproxy.config.model import Location, Peer, Upstream
+from wproxy.config.model import Peer, Upstream
 from wproxy.directives.upstream import UpstreamServer
-from wproxy.health import Health
 from wproxy.http import Attempt, Clock, Request
-from wproxy.peer_counters import PeerCounters
 from wproxy.shared import WORKER_GENERATION, SharedWords
 from wproxy.under_way import UnderWay
 
 
-class LivePeer:
-    """A peer at work. `bit` marks it in the set of peers that a request has tried.
-
-    down: gets nothing. draining: gets only what is bound to it. Both, and the weight, may be changed while it works; the group
-    is to be told then (`Group.arrange`). sid: what binds sessions to it. elsewhere: requests under way there in other workers,
-    and under_way what tells, where they count (worker.upstream.common_counts).
-    """
-
-    __slots__ = (
-        "bit",
-        "connections",
-        "counters",
-        "current_weight",
-        "down",
-        "draining",
-        "effective_weight",
-        "elsewhere",
-        "family",
-        "full_weight",
-        "health",
-        "healthy_since",
-        "idle",
-        "is_gone",
-        "line",
-        "max_conns",
-        "name",
-        "peer",
-        "place",
-        "rested",
-        "server",
-        "sid",
-        "slow_start",
-        "sockaddr",
-        "step",
-        "times",
-        "under_way",
-        "warm_since",
-        "weight",
-    )
-
-    def __init__(self, peer: Peer, number: int, place: Place, health: Health, line: UpstreamServer | None = None) -> None:
-        """number: its place in the group. place: of its record. line: what is said of it."""
-        self.peer = peer
-        self.place = place
-        self.line = line
-        self.is_gone = False  # its address is no longer that of its name: what is under way ends, and nothing more comes
-        self.name = peer.name
-        self.server = peer.server
-        self.bit = 1 << number
-        self.weight = self.effective_weight = self.full_weight = peer.weight
-        self.current_weight = 0
-        self.step = 1  # what a lowered weight recovers by
-        self.connections = 0
-        self.elsewhere = 0
-        self.under_way: UnderWay | None = None
-        self.max_conns = peer.max_conns
-        self.down = peer.down
-        self.draining = line is not None and line.drain
-        self.slow_start = line.slow_start if line is not None else 0.0
-        self.counters = PeerCounters(place.shared, place.record)
-        self.rested = False  # it has been seen resting, and not yet recovered
-        self.warm_since: float | None = None  # since when its weight has been growing
-        self.sid = sid_of(line, peer.name)
-        self.times = Times()
-        self.health = health
-        self.healthy_since = 0.0  # what is known of its health's
-        self.idle: list[Stream] = []  # the one released last is at the end, and is used first
-        address = peer.address
-        self.sockaddr: str | tuple[str, int]
-        if address.is_unix:
-            self.family, self.sockaddr = socket.AF_UNIX, address.host
-        else:
-            self.family = socket.AF_INET6 if address.is_ipv6 else socket.AF_INET
-            self.sockaddr = (address.host, address.port)
-
-    def obey(self, line: UpstreamServer, now: float) -> None:
-        """Be what a line says now, but for the weight, which the address may have a word in. The group is formed anew then."""
-        was_away = self.down or self.draining
-        self.peer = replace(self.peer, max_conns=line.max_conns)
-        self.max_conns = line.max_conns
-        self.health.max_fails, self.health.fail_timeout = line.max_fails, line.fail_timeout
-        self.slow_start = line.slow_start
-        self.down, self.draining = line.down, line.drain
-        self.sid = sid_of(line, self.name)
-        if not self.slow_start:
-            self.warm_since = None
-            self.weight = self.effective_weight = self.full_weight
-        elif was_away and not (self.down or self.draining):
-            begin_warming(self, now)
-
-    def may_serve(self, now: int) -> bool:
-        """Whether a request may be sent there: it does not rest, and has room."""
-        return self.health.may_serve(now) and not (self.max_conns and self.connections >= self.max_conns)
-
-    def __repr__(self) -> str:
-        return f"<peer {self.name} active={self.connections} idle={len(self.idle)} {self.health}>"
-
-
-def sid_of(line: UpstreamServer | None, name: str) -> bytes:
-    """What binds sessions to a peer of that line and that name."""
-    route = line.route.encode("utf-8", "surrogateescape") if line is not None else b""
-    return route or hashlib.md5(name.encode(), usedforsecurity=False).hexdigest().encode()
-
-
-class Group:
-    """An upstream at work in one worker: picks peers and keeps idle connections, at most `keepalive` for all peers together.
+class Group(IdleConnections):
+    """The peers of an upstream: picks one, lets it go, and keeps its connection (`worker.upstream.idle`).
 
     queue: where requests wait for a peer; sticky: what binds sessions to peers; retries: how many there have been, where a
     location has a budget for them; all None for most groups.
     """
 
     def __init__(self, upstream: Upstream, shared: SharedWords, clock: Clock, log: Callable[[str, str], None]) -> None:
+        super().__init__(upstream, clock)
         self.name = upstream.name
         self.upstream = upstream
-        self.clock = clock
         self.log = log
-        self.keepalive: int = upstream.keepalive
-        # With `keepalive N local`: the location that opened each connection, by descriptor.
-        self.homes: dict[int, Location] | None = {} if upstream.keepalive.is_local else None
-        # Where none are kept, no connection may serve twice: one comparison for both.
-        self.keepalive_requests = upstream.keepalive_requests if self.keepalive else 0
-        self.keepalive_time = upstream.keepalive_time
-        self.keepalive_timeout = upstream.keepalive_timeout
-        self.idle_count = 0
         self._shared = shared
         self._locks = shared.locks
         self.check_plan = plan_of(upstream.checks, shared.worker(shared.slot).get(WORKER_GENERATION))
@@ -365,42 +249,6 @@ class Group:
         if self.queue is not None:
             self.queue.wake()
 
-    # Idle connections.
-
-    def take_idle(self, peer: LivePeer, must_stand: bool, location: Location) -> Stream | None:
-        """The connection to this peer that was released last, or None.
-
-        must_stand: look first whether it has been closed meanwhile: 1.7 us, for requests that cannot be sent twice.
-        """
-        idle = peer.idle
-        if self.homes is not None:
-            return self._take_own(peer, must_stand, location)
-        while idle:
-            self.idle_count -= 1
-            stream = idle.pop()
-            if not must_stand or stream.is_quiet():
-                return stream
-            stream.close()
-        return None
-
-    def _take_own(self, peer: LivePeer, must_stand: bool, location: Location) -> Stream | None:
-        """The same among those that this location has opened."""
-        assert self.homes is not None
-        for stream in reversed(list(peer.idle)):
-            if self.homes[stream.fd] is not location:
-                continue
-            self.idle_count -= 1
-            peer.idle.remove(stream)
-            if not must_stand or stream.is_quiet():
-                return stream
-            stream.close()
-        return None
-
-    def opened(self, stream: Stream, location: Location) -> None:
-        """A location has opened a connection."""
-        if self.homes is not None:
-            self.homes[stream.fd] = location
-
     def take_back(self, peer: LivePeer, stream: Stream, announced: float | None, attempt: Attempt | None = None) -> None:
         """An attempt succeeded: keep its connection, or close it when it has served enough or there is no room for it.
 
@@ -429,43 +277,10 @@ class Group:
         self.idle_count += 1
         peer.idle.append(stream)
 
-    def lost(self, peer: LivePeer, stream: Stream) -> bool:
-        """Something came on a connection that nobody reads: close it if it is idle. True when it was."""
-        if stream not in peer.idle:
-            return False
-        # End of file, an error, or bytes that nobody asked for: whatever it is, no request may be sent on it any more.
-        peer.idle.remove(stream)
-        self.idle_count -= 1
-        stream.close()
-        return True
-
     def publish(self) -> None:
         """Bring what is counted about peers in the shared memory up to date."""
         for peer in self.peers:
             peer.counters.publish(peer.connections)
-
-    def close_expired(self) -> None:
-        """Close the idle connections whose time is over; called about once a second."""
-        now = self.clock.now
-        for peer in self.peers:
-            expired = [stream for stream in peer.idle if stream.expires <= now]
-            for stream in expired:
-                peer.idle.remove(stream)
-                self.idle_count -= 1
-                stream.close()
-
-    def close_idle(self) -> None:
-        """Close all idle connections and keep none from now on: the worker is leaving."""
-        self.keepalive = self.keepalive_requests = 0
-        for peer in self.peers:
-            while peer.idle:
-                peer.idle.pop().close()
-        self.idle_count = 0
-
-    def _close_oldest(self) -> None:
-        owner = min((peer for peer in self.peers if peer.idle), key=lambda peer: peer.idle[0].released)
-        self.idle_count -= 1
-        owner.idle.pop(0).close()
 
     def __repr__(self) -> str:
         return f"<group {self.name} idle={self.idle_count} {self.peers}>"

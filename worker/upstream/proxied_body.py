@@ -29,7 +29,8 @@ from worker.pipes import Pipe, is_plain, pool
 from worker.stream import BIG_CHUNK, CHUNK, Stream
 from worker.upstream.backlog import WRITE_SIZE, Backlog
 from worker.upstream.failing import READING, cause_of, log_failure, warn_of_surplus
-from worker.upstream.peers import Group, LivePeer
+from worker.upstream.live_peer import LivePeer
+from worker.upstream.peers import Group
 from wproxy.failures import TimedOut, UpstreamFailure
 from wproxy.http import Attempt, Request
 

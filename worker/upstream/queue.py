@@ -10,7 +10,7 @@ from worker.loop import Task, sleep
 from wproxy.http import Request
 
 if TYPE_CHECKING:
-    from worker.upstream.peers import LivePeer
+    from worker.upstream.live_peer import LivePeer
 
 # How often one that waits looks for itself, in seconds: a peer that rests comes back without telling anybody, and so does one
 # that other workers have filled, only sooner.

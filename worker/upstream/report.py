@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from worker.upstream.peers import Group, LivePeer
+from worker.upstream.live_peer import LivePeer
+from worker.upstream.peers import Group
 from wproxy.checked_health import HEALTHY, CheckedHealth
 from wproxy.config.model import Upstream
 from wproxy.edits.servers import time_text
@@ -39,7 +40,7 @@ def report_peer(group: Group, peer: LivePeer, number: int, now: int) -> dict[str
         "weight": peer.full_weight // peer.step,
         "state": state_of(group, peer, now),
         "active": totals.active,
-        "max_conns": peer.max_conns,
+        "max_conns": peer.peer.max_conns,  # that of the peer is what other workers leave us
         "requests": totals.requests,
         "header_time": round(totals.header_time * 1000),
         "response_time": round(totals.response_time * 1000),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from worker.upstream.peers import LivePeer
+    from worker.upstream.live_peer import LivePeer
 
 FINENESS = 100
 

@@ -17,7 +17,7 @@ from wproxy.sessions import SessionTable
 from wproxy.template import Template
 
 if TYPE_CHECKING:
-    from worker.upstream.peers import LivePeer
+    from worker.upstream.live_peer import LivePeer
     from wproxy.config.model import Upstream
 
 # The longest that a cookie of `expires=max` may live, as nginx writes it.

@@ -125,7 +125,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         # A module brings directives, and one that wproxy does not know is an error where it stands.
         harmless(accepted("load_module", MAIN, inherit=OWN_GATHER)),
         harmless(accepted("ssl_object_cache_inheritable", MAIN, flag)),  # a reload reads every file again
-        accepted("master_process", MAIN, flag, idle="on"),
         # What nginx does when it finds that its own memory is broken.
         harmless(accepted("debug_points", MAIN, word(("stop", "abort")))),
         accepted("ssl_engine google_perftools_profiles", MAIN),

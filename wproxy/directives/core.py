@@ -13,12 +13,12 @@ LEVELS = ("emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
 DEBUG_PARTS = tuple(f"debug_{part}" for part in ("core", "alloc", "mutex", "event", "http", "mail", "stream"))
 
 
-def worker_count(value: str) -> int:
-    """A number of processes; `auto` is 0: as many as there are cores."""
+def worker_count(value: str) -> int | None:
+    """A number of processes, 0 for a master alone; `auto` is None: as many as there are cores."""
     if value == "auto":
-        return 0
+        return None
     try:
-        return number(1, 512)(value)
+        return number(0, 512)(value)
     except ValueError:
         if value.isascii() and value.isdigit():
             raise
@@ -92,8 +92,14 @@ def defaults_of(version: str) -> str:
 class MainDirectives:
     """Top level."""
 
-    worker_processes: int = directive(worker_count, MAIN, default="1", doc="How many workers; auto is one per core.")
+    worker_processes: int | None = directive(worker_count, MAIN, default="1", doc="How many workers; auto is one per core.")
     daemon: bool = directive(flag, MAIN, default="on", doc="Whether to go to the background.")
+    master_process: bool = directive(
+        flag,
+        MAIN,
+        default="on",
+        doc="off: one process does everything, with the rights it was started with; for debugging.",
+    )
     pid: str = directive(pid_path, MAIN, default="run/wproxy.pid", doc="The file that holds the master's process id.")
     user: tuple[str, str] | None = directive(
         user_and_group, MAIN, arity=(1, 2), doc="User and group of the workers when started as root; default nobody."

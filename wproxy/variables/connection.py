@@ -110,8 +110,7 @@ def tcp_fact(index: int) -> Reader:
     """A reader of one of the facts; not found where the client has no TCP connection."""
 
     def read(request: Request) -> bytes | None:
-        look_up = getattr(request.client, "look_up_tcp_info", None)
-        facts: tuple[int, ...] | None = look_up() if look_up is not None else None
+        facts = request.client.endpoint.tcp_info()
         return b"%d" % facts[index] if facts is not None else None
 
     return read
@@ -122,11 +121,11 @@ for _index, _name in enumerate(_TCP_FACTS):
 
 
 def connection_count(index: int) -> Reader:
-    """A reader of one of the worker's counts of client connections: (active, reading, writing, waiting)."""
+    """A reader of one of the counts of client connections of all workers: (active, reading, writing, waiting)."""
 
-    def read(request: Request) -> bytes | None:
-        count = getattr(request.client.worker, "connection_counts", None)
-        return b"%d" % count()[index] if count is not None else None
+    def read(request: Request) -> bytes:
+        counts: tuple[int, ...] = request.client.worker.connection_counts()
+        return b"%d" % counts[index]
 
     return read
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from conversation import Stage
 
-from wproxy.http import Client, Request
+from wproxy.address import Address
+from wproxy.http import Client, Endpoint, Request
 from wproxy.shared import EDITS_OFFSET, EDITS_TEXT_WORDS, HEAD_SLOTS, ROW_ACTIVE, SERVING, WORKER_EDITS, WORKER_PID, WORKER_STATE
 
 API = """
@@ -213,7 +214,9 @@ def test_every_method_obeys_down_to_an_empty_group_and_back(front, method):
 def pick(stage: Stage, group: Any, path: bytes) -> Any:
     """What the group chooses for a request for this path."""
     model = stage.configuration.listeners[0]
-    client = Client(stage.worker, model, stage.loop.clock, b"10.0.0.%d" % (hash(path) % 200), 1, 1, lambda: None)
+    client = Client(
+        stage.worker, model, stage.loop.clock, b"10.0.0.%d" % (hash(path) % 200), 1, 1, Endpoint(Address("10.0.0.1", 80))
+    )
     line = type("Line", (), {"path": path, "method": b"GET", "args": None, "version": 11, "line": b"", "target": path})()
     fields = type("Fields", (), {"get": lambda self, name: None, "lines": (), "cache": {}, "content_length": -1})()
     request = Request(client, line, fields, 0.0)

@@ -39,7 +39,7 @@ def take(wire: bytes, limits: HeadLimits = LIMITS, memo: HeadMemo | None = None)
 def facts(line: RequestLine, fields: RequestFields, consumed: int) -> tuple:
     """All that a head says, to compare."""
     named_line = tuple(getattr(line, name) for name in RequestLine.__slots__)
-    named_fields = tuple(getattr(fields, name) for name in RequestFields.__slots__ if name != "cache")
+    named_fields = tuple(getattr(fields, name) for name in RequestFields.__slots__ if name not in ("cache", "kin"))
     return named_line, named_fields, consumed
 
 
@@ -611,6 +611,66 @@ def test_a_repeated_block_keeps_its_fields_and_their_cache():
     second = take(get(line=b"GET /2 HTTP/1.1"), memo=memo)
     assert second[1] is first[1]
     assert (second[0].path, second[2]) == (b"/2", first[2])
+
+
+OFTEN = (b"User-Agent: x", b"Cookie: a=1", b"Content-Length: 5", b"Connection: x-a, close", b"X-A: 1", b"Upgrade: a")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        (b"User-Agent: x", b"Cookie: a=2", b"Content-Length: 5", b"Connection: x-a, close", b"X-A: 1", b"Upgrade: a"),
+        (b"User-Agent: x", b"Cookie: \t a=2\t ", b"Content-Length:  7 ", b"Connection: x-a, close", b"X-A:2", b"Upgrade: a"),
+        (b"User-Agent: x", b"Cookie: a=1", b"Content-Length: 5x", b"Connection: x-a, close", b"X-A: 1", b"Upgrade: a"),
+        (b"User-Agent: x", b"Cookie: a=1", b"Content-Length: \t5", b"Connection: x-a, close", b"X-A: 1", b"Upgrade: a"),
+        (b"User-Agent: x", b"Cookie: a=\x01", b"Content-Length: 5", b"Connection: x-a, close", b"X-A: 1", b"Upgrade: a"),
+        (b"User-Agent: x", b"Cookie: a=2\nX: y", b"Content-Length: 5", b"Connection: x-a, close", b"X-A: 1", b"Upgrade: a"),
+        (b"User-Agent: x", b"cookie: a=2", b"Content-Length: 5", b"Connection: x-a, close", b"X-A: 1", b"Upgrade: a"),
+        (b"User-Agent: x", b"Cookie : a=2", b"Content-Length: 5", b"Connection: x-a, close", b"X-A: 1", b"Upgrade: a"),
+        (b"User-Agent: x", b" a=2", b"Content-Length: 5", b"Connection: x-a, close", b"X-A: 1", b"Upgrade: a"),
+        (b"User-Agent: x", b"Cookie", b"Content-Length: 5", b"Connection: x-a, close", b"X-A: 1", b"Upgrade: a"),
+        (b"User-Agent: x", b"Cookie: a=1", b"Content-Length: 5", b"Connection: keep-alive", b"X-A: 1", b"Upgrade: a"),
+        (b"User-Agent: x", b"Cookie: a=1", b"Content-Length: 5", b"Connection: x-a, close", b"X-A: 1", b"Upgrade: b"),
+        (b"User-Agent: x", b"Cookie: a=1", b"Content-Length: 5", b"Connection: x-a, close", b"X-A: 1", b"Expect: 100-continue"),
+        (b"User-Agent: x", b"Cookie: a=1", b"Transfer-Encoding: chunked", b"Connection: x-a, close", b"X-A: 1", b"Upgrade: a"),
+        (b"User-Agent: x", b"User-Agent: y", b"Content-Length: 5", b"Connection: x-a, close", b"X-A: 1", b"Upgrade: a"),
+        (b"User-Agent: x", b"Content-Length: 5", b"Content-Length: 5", b"Connection: x-a, close", b"X-A: 1", b"Upgrade: a"),
+        (b"User-Agent: x", b"Cookie: a=1", b"Content-Length: 5", b"Connection: x-a, close", b"X-A: 1"),
+        (b"User-Agent: x", b"Cookie: " + b"a" * 9000, b"Content-Length: 5", b"Connection: x-a, close", b"X-A: 1", b"Upgrade: a"),
+        (b"User-Agent: x", b"", b"Content-Length: 5", b"Connection: x-a, close", b"X-A: 1", b"Upgrade: a"),
+    ],
+)
+def test_a_block_in_which_values_differ_is_read_as_if_it_were_new(other):
+    memo = HeadMemo()
+    for fields in (OFTEN, other, OFTEN, (*OFTEN, b"Z: 1"), other):
+        fresh = outcome(get(*fields))
+        assert outcome(get(*fields), memo=memo) == fresh
+        if not isinstance(fresh, tuple):
+            memo = HeadMemo()
+            outcome(get(*OFTEN), memo=memo)
+
+
+@pytest.mark.parametrize("twice", [(b"A: 1", b"A: 2"), (b"a_b: 1", b"A: 1")])
+def test_where_a_line_was_dropped_or_joined_everything_is_read(twice):
+    memo = HeadMemo()
+    for last in (b"B: 1", b"B: 2", b"B: 2"):
+        assert outcome(get(*twice, last), memo=memo) == outcome(get(*twice, last))
+
+
+def test_only_the_lines_that_differ_are_named():
+    memo = HeadMemo()
+    assert take(get(b"A: 1", b"B: 1"), memo=memo)[1].kin is None
+    first = memo.taken[1]
+    second = take(get(b"A: 1", b"B: 2"), memo=memo)[1]
+    assert second.kin == ([2], first.cache) and second.cache is not first.cache
+    assert (second.get(b"b"), first.get(b"b"), second.lines[2]) == (b"2", b"1", (b"b", b"B", b"2"))
+
+
+def test_what_differs_is_not_remembered_for_the_worker():
+    memo = HeadMemo()
+    for number in range(3):
+        take(get(b"Cookie: only-once=%d" % number), memo=memo)
+    assert [b"Cookie: only-once=%d" % number in LIMITS.known_fields for number in range(3)] == [True, False, False]
 
 
 def test_fields_are_not_shared_between_connections():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+
 import pytest
 from resolving import Bench
 
@@ -13,7 +15,7 @@ from wproxy.config.model import Upstream
 from wproxy.directives.resolver import NameServers
 from wproxy.directives.upstream import upstream_server
 from wproxy.dns import A
-from wproxy.remembered import Remembered
+from wproxy.remembered import SIZE, Remembered
 
 
 class NotedGroup:
@@ -243,7 +245,7 @@ def as_time_passes(bench: Bench, condition) -> None:
 
 def test_a_worker_begins_with_what_those_before_it_had_found_while_the_name_server_is_down(bench: Bench):
     first = Scene(bench, RESOLVE)
-    memory = Remembered()
+    memory = Remembered(mmap.mmap(-1, SIZE))
     first.upstream.remembered = {first.lines[0]: memory}
     first.server.set_addresses("app.test", "10.0.0.1", "10.0.0.2", ttl=10)
     first.start()
@@ -264,7 +266,7 @@ def test_a_worker_begins_with_what_those_before_it_had_found_while_the_name_serv
 
 def test_a_name_that_is_gone_is_not_remembered(bench: Bench):
     scene = Scene(bench, RESOLVE)
-    memory = Remembered()
+    memory = Remembered(mmap.mmap(-1, SIZE))
     scene.upstream.remembered = {scene.lines[0]: memory}
     memory.write("10.0.0.1 81 0 0\n")
     scene.start()

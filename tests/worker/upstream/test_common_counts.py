@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 import worker.upstream.peers as peers
-from worker.upstream.peers import Group, LivePeer
+from worker.upstream.live_peer import LivePeer
+from worker.upstream.peers import Group
+from worker.upstream.report import report_peer
 from wproxy.config.nginx import parse_nginx
 from wproxy.config.resolve import resolve
 from wproxy.http import Clock
@@ -169,3 +171,10 @@ def test_with_inflight_a_peer_that_another_worker_probes_is_not_left_with_a_requ
     assert server.pick(0) is group.peers[1]
     assert refused.times.count == 0
     assert refused.connections == 0
+
+
+def test_the_limit_that_is_told_is_that_of_the_server_not_what_others_leave():
+    server = Server("zone u 64k; server 10.0.0.1 max_conns=2; server 10.0.0.2 max_conns=1;")
+    server.letters(0, 1, 2, 0)
+    group = server.groups[2]
+    assert [report_peer(group, peer, 0, 1000)["max_conns"] for peer in group.peers] == [2, 1]

@@ -10,7 +10,7 @@ from wproxy.http import Attempt, Request
 
 if TYPE_CHECKING:
     from worker.upstream.balance.tier import Method, Tier
-    from worker.upstream.peers import LivePeer
+    from worker.upstream.live_peer import LivePeer
     from wproxy.directives.balancing import Balancing
 
 # What a peer's load is, to be divided by its weight.

@@ -8,7 +8,7 @@ from wproxy.http import Request
 
 if TYPE_CHECKING:
     from worker.upstream.balance.tier import Tier
-    from worker.upstream.peers import LivePeer
+    from worker.upstream.live_peer import LivePeer
 
 
 def smooth(live: list[LivePeer], bound: LivePeer | None = None) -> LivePeer:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from wproxy.http import Request
 
 if TYPE_CHECKING:
-    from worker.upstream.peers import LivePeer
+    from worker.upstream.live_peer import LivePeer
 
 # How many peers a method by key or by chance may meet in vain before round robin takes over.
 MOST_MISSES = 20

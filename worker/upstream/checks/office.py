@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from worker.loop import Task, sleep
 from worker.upstream.checks.probe import CannotBind, Probe
-from worker.upstream.peers import Group, LivePeer
+from worker.upstream.live_peer import LivePeer
+from worker.upstream.peers import Group
 from wproxy.checked_health import HEALTHY, UNHEALTHY, CheckedHealth, CheckRecord, Streak, judge, office_of
 from wproxy.config.model import Check
 from wproxy.health_match import Verdict

@@ -14,8 +14,8 @@ from worker.upstream.checks.request import check_request
 from worker.upstream.connect import CannotBind
 from worker.upstream.failing import CONNECTING, READING, SENDING, blamed_setting
 from worker.upstream.incoming import receive_head, receive_rest_of_head
+from worker.upstream.live_peer import LivePeer
 from worker.upstream.outgoing import BODILESS
-from worker.upstream.peers import LivePeer
 from worker.upstream.protocols import NO_BODY
 from worker.upstream.protocols.http import HTTP1
 from worker.upstream.sending import finish_request, start_request

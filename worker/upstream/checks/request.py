@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from worker.http1.request import HeadLimits, parse_request_fields, parse_request_line
 from wproxy.config.model import Check, Listener
-from wproxy.http import Client, Request
+from wproxy.http import Client, Endpoint, Request
 
 if TYPE_CHECKING:
     from worker.run import Worker
@@ -21,7 +21,7 @@ def check_request(worker: Worker, check: Check) -> Request:
     server = location.server
     listeners = worker.configuration.listeners
     address = server.listen[0].addresses[0] if server.listen else listeners[0].address
-    client = Client(worker, Listener(address, check.position), worker.loop.clock, _OURSELVES, 0, 0, lambda: address)
+    client = Client(worker, Listener(address, check.position), worker.loop.clock, _OURSELVES, 0, 0, Endpoint(address))
     uri = check.settings.uri.encode("utf-8", "surrogateescape")
     token = worker.assignment.identity.token
     fields = parse_request_fields(f'User-Agent: {token} (health check "{check.match.name}")'.encode(), HeadLimits())

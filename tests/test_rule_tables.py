@@ -1,4 +1,4 @@
-"""The tables of rules name tests that exist."""
+"""The tables of rules (`rules.py` in a directory of tests) name tests that exist."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parents[2]
+TESTS = Path(__file__).parent
+Rules = dict[str, dict[str, tuple[str, ...]]]
 # FILES and RULES of each table. They are run and not imported: all have the same name.
 TABLES = {str(path.parent.relative_to(TESTS)): runpy.run_path(str(path)) for path in sorted(TESTS.rglob("rules.py"))}
 
@@ -19,6 +20,10 @@ def names_in(file: str) -> frozenset[str]:
     """The names of the tests in a file below tests/."""
     tree = ast.parse((TESTS / file).read_text())
     return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"))
+
+
+def test_the_tables_are_found():
+    assert {"worker/content", "worker/upstream"} <= TABLES.keys()
 
 
 @pytest.mark.parametrize(("room", "section"), [(room, section) for room in TABLES for section in TABLES[room]["RULES"]])
@@ -34,6 +39,6 @@ def test_every_rule_has_tests(room, section):
 
 @pytest.mark.parametrize("room", TABLES)
 def test_every_file_is_used(room):
-    rules = TABLES[room]["RULES"]
+    rules: Rules = TABLES[room]["RULES"]
     used = {place.partition(": ")[0] for each in rules.values() for places in each.values() for place in places}
     assert used == TABLES[room]["FILES"].keys()

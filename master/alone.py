@@ -1,0 +1,160 @@
+"""`master_process off`: one process that is master and worker at once (nginx: ngx_single_process_cycle).
+
+It is the same master, with the same transaction, but without children: when a configuration is loaded it becomes a worker
+itself. That worker's loop has the signals; QUIT means TERM, and nobody restarts what fails. For debugging, not for service.
+
+A reload prepares the new generation as always, and then executes the program anew, with the same process id, the listening
+sockets and the shared memory; so clients that wait are served by the new one. For the connections that there are a copy of the
+process, made just before, stays and serves them to their end, as an old worker would.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+import traceback
+from typing import TYPE_CHECKING
+
+import setproctitle
+
+from master.environment import confine_environment, new_binary_environment
+from master.generation import Work
+from master.inheritance import NGINX_VARIABLE, OUR_VARIABLE, write_numbers
+from master.pidfile import remove_pid_file
+from master.signals import BLOCKED, block_signals
+from master.slots import bury_own
+from master.sockets import share
+from wproxy.assignment import Assignment, ListeningSocket, OwnMaster
+from wproxy.config.model import Configuration
+from wproxy.lasting import LASTING
+from wproxy.shared import HEAD_IS_ALONE, WORKER_PID, WorkerSlot
+
+if TYPE_CHECKING:
+    from master.supervise import Master
+
+
+class Alone:
+    """The one process. is_left_over: we are the copy that serves the connections of before a reload."""
+
+    def __init__(self, master: Master, work: Work) -> None:
+        """master: which has loaded no configuration yet; work: what a worker does."""
+        self._master = master
+        self._work = work
+        self._environment = dict(os.environ)
+        self._slot: WorkerSlot | None = None
+        self._is_left_over = False
+
+    def run(self, configuration: Configuration) -> int:
+        """Start, serve until told to stop; returns the exit code."""
+        master = self._master
+        block_signals()
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries what a reload leaves over
+        master.shared.set_head(HEAD_IS_ALONE, 1)
+        bury_own(master.shared)
+        master.begin(configuration)
+        if not master.pending:
+            return master.ending.leave()
+        master.transaction.commit(master.pending)
+        try:
+            self._work(self._assign())
+        except Exception:
+            master.error_log.write("alert", f"failed: {traceback.format_exc().rstrip()}")
+            master.transaction.failure = "the process failed, the error log says where"
+        if self._is_left_over:
+            os._exit(0)
+        master.ending.stop_reloading("stop")
+        return master.ending.leave()
+
+    def _assign(self) -> Assignment:
+        master = self._master
+        generation = master.current
+        assert generation
+        self._slot = master.workers.take_slot()
+        self._slot.set(WORKER_PID, os.getpid())
+        # Copies: a worker closes its own.
+        listening = tuple(ListeningSocket(one.listener, os.dup(one.fileno)) for one in share(generation.sockets, 0, 1))
+        assignment = master.workers.assign(generation, 0, self._slot, listening)
+        assignment.own_master = OwnMaster(self.reload, master.reopening.begin)
+        assignment.heeds_winch = False
+        confine_environment(generation.configuration.env)
+        return assignment
+
+    def reload(self) -> int:
+        """HUP: see `wproxy.assignment.OwnMaster`. What is wrong with the configuration is told, and nothing is changed."""
+        master = self._master
+        master.transaction.reload()
+        new = master.pending
+        if new is None:
+            return -1
+        if threading.active_count() > 1:
+            # A copy has no threads: who waits for one would wait for ever. They begin again when there is something to do.
+            master.error_log.write("notice", "requests that wait for threads are cut by the reload")
+        old = master.current
+        assert old
+        if old.pid_path and old.pid_path != new.pid_path:
+            remove_pid_file(old.pid_path, os.getpid())
+        try:
+            return self._go_on_in_two()
+        except OSError as error:
+            master.transaction.abandon(new, f"execve() failed ({error.errno}: {error.strerror})")
+            return -1
+
+    def _go_on_in_two(self) -> int:
+        """Execute the program anew; returns, in the copy that is left, a descriptor of the process. Raises OSError."""
+        if not os.access(self._master.command.path, os.X_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        assert self._slot
+        process = os.pidfd_open(os.getpid())
+        # The copy waits until the writing end is gone, closed by exec, and ends if it hears a byte: exec has failed.
+        heard, told = os.pipe()
+        pid = os.fork()
+        if pid:
+            os.close(heard)
+            self._slot.set(WORKER_PID, pid)
+            try:
+                self._execute()
+            finally:  # it has failed
+                self._slot.set(WORKER_PID, os.getpid())
+                os.write(told, b"x")
+                os.close(told)
+                os.close(process)
+        os.close(told)
+        setproctitle.setproctitle(f"{self._master.start_log.identity.name}: worker process")
+        if os.read(heard, 1):
+            os._exit(1)
+        os.close(heard)
+        self._is_left_over = True
+        self._master.sockets.keep_only(())
+        return process
+
+    def _execute(self) -> None:
+        """Become the new program; raises OSError."""
+        master = self._master
+        assert master.pending
+        sockets = master.sockets.filenos()
+        variables = {
+            **new_binary_environment(master.pending.configuration.env, self._environment),
+            NGINX_VARIABLE: "".join(f"{number};" for number in sockets),
+            OUR_VARIABLE: write_numbers(
+                process=os.getpid(),
+                foreground=int(master.report.is_foreground),
+                files=int(master.sockets.owns_files),
+                memory=master.memory.fileno,
+                lasting=LASTING.fileno,
+            ),
+        }
+        inherited = [*sockets, master.memory.fileno, *([LASTING.fileno] if LASTING.fileno >= 0 else [])]
+        for number in inherited:
+            os.set_inheritable(number, True)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)  # they wait until the new one listens to them
+        try:
+            os.execve(master.command.path, master.command.words, variables)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            for number in inherited:
+                os.set_inheritable(number, False)
+
+    def __repr__(self) -> str:
+        return f"<master and worker {os.getpid()}>"

@@ -1,0 +1,137 @@
+"""Memory that outlives a reload and an upgrade of the program: which peer a session belongs to, what names stood for.
+
+It is one anonymous file, made when a configuration first needs it, inherited by all workers, and handed to the next master by its
+descriptor (master/new_binary.py). In it are regions, each known by a digest of its name and size:
+
+    first page    the magic number, and where the last region ends
+    a region      a page that says whose it is and how large, then its bytes
+
+Masters make regions, while they read a configuration; during an upgrade there may be two of them, so whoever adds one has the
+record lock of the first word, which is not waited for. Where the last region ends is written last: a master that is killed before
+has added nothing. Regions are not given back; the file is sparse, and pages that nobody has written cost nothing.
+
+The magic number follows that of the shared memory (`wproxy.shared`): masters that have no locks in common have no regions in
+common either.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import struct
+from hashlib import blake2b
+
+from wproxy.record_locks import RecordLocks
+from wproxy.shared import MAGIC
+
+NAME = "wproxy-lasting"
+# Of this file and what is in it: `wproxy.sessions` and `wproxy.remembered`.
+LAYOUT = MAGIC << 8 & (1 << 64) - 1 | 1
+PAGE = mmap.ALLOCATIONGRANULARITY
+_FIRST = struct.Struct("=QQ")  # the magic number, the end
+_HEAD = struct.Struct("=16sQ")  # a region's digest, its size in bytes
+_TRIES = 1000
+
+
+class LastingMemory:
+    """The file of one process. fileno: its descriptor, -1 while there is none."""
+
+    def __init__(self) -> None:
+        self.fileno = -1
+        self._regions: dict[bytes, mmap.mmap] = {}
+
+    def adopt(self, fileno: int) -> bool:
+        """Go on with the file of another master, before any region is asked for; False when it is none of this layout.
+
+        Takes over the descriptor.
+        """
+        try:
+            is_ours = os.pread(fileno, _FIRST.size, 0)[:8] == LAYOUT.to_bytes(8, "little")
+            os.set_inheritable(fileno, False)
+        except OSError:
+            return False
+        if is_ours:
+            self.fileno = fileno
+        else:
+            os.close(fileno)
+        return is_ours
+
+    def region(self, name: str, size: int) -> mmap.mmap:
+        """Memory of so many bytes, the same for the same name and size; zero when it is new.
+
+        Where the system has no room for the file, it is memory that only a reload outlives.
+        """
+        digest = blake2b(f"{name}\0{size}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
+        if digest not in self._regions:
+            try:
+                self._regions[digest] = self._find_or_add(digest, size)
+            except OSError:
+                self._regions[digest] = mmap.mmap(-1, size)
+        return self._regions[digest]
+
+    def _find_or_add(self, digest: bytes, size: int) -> mmap.mmap:
+        """Raises OSError."""
+        if self.fileno < 0:
+            self.fileno = _new_file()
+        locks = RecordLocks(self.fileno)
+        if not any(locks.try_lock(0) for _ in range(_TRIES)):
+            raise BlockingIOError("another master is adding a region")
+        try:
+            at = self._find(digest)
+            if not at:
+                at = self._add(digest, size)
+        finally:
+            locks.unlock(0)
+        return mmap.mmap(self.fileno, size, offset=at)
+
+    def _end(self) -> int:
+        end: int = _FIRST.unpack(os.pread(self.fileno, _FIRST.size, 0))[1]
+        return end
+
+    def _find(self, digest: bytes) -> int:
+        """Where the bytes of a region begin; 0 when there is no such region."""
+        at, end = PAGE, self._end()
+        while at < end:
+            found, size = _HEAD.unpack(os.pread(self.fileno, _HEAD.size, at))
+            if found == digest:
+                return at + PAGE
+            at += PAGE + _pages(size)
+        return 0
+
+    def _add(self, digest: bytes, size: int) -> int:
+        at = self._end()
+        end = at + PAGE + _pages(size)
+        if os.fstat(self.fileno).st_size < end:
+            os.ftruncate(self.fileno, end)
+        os.pwrite(self.fileno, _HEAD.pack(digest, size), at)
+        os.pwrite(self.fileno, _FIRST.pack(LAYOUT, end), 0)
+        return at + PAGE
+
+    def __repr__(self) -> str:
+        return f"<lasting memory on descriptor {self.fileno}, {len(self._regions)} regions>"
+
+
+def _new_file() -> int:
+    """Its descriptor; raises OSError. Above 2, for those below mean something else to a daemon."""
+    low = os.memfd_create(NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        fileno = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(low)
+    try:
+        os.ftruncate(fileno, PAGE)
+        fcntl.fcntl(fileno, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)  # or who maps it might die of SIGBUS
+        os.pwrite(fileno, _FIRST.pack(LAYOUT, PAGE), 0)
+    except OSError:
+        os.close(fileno)
+        raise
+    return fileno
+
+
+def _pages(size: int) -> int:
+    """A size rounded up to whole pages."""
+    return -(-size // PAGE) * PAGE
+
+
+LASTING = LastingMemory()
