@@ -14,7 +14,7 @@ FILES = {
     "conditions": "worker/content/test_conditions.py",
     "conditions like nginx": "worker/content/test_conditions_like_nginx.py",
     "expires": "worker/filters/test_expires_like_nginx.py",
-    "fields": "worker/filters/test_fields.py",
+    "fields": "worker/filters/test_fields_of_responses.py",
     "file body": "worker/content/test_file_body.py",
     "files like nginx": "worker/content/test_files_like_nginx.py",
     "filtered": "worker/filters/test_filtered_files_like_nginx.py",
