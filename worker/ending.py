@@ -1,0 +1,219 @@
+"""The end of a request and of a client's connection: what is logged, what the client is told, how it is closed.
+
+By guilt: who breaks the rules gets its status, who has left gets nothing, who is slow is cut.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from worker.content.pages import error_response
+from worker.content.returns import CloseConnection
+from worker.http1.body import RequestBody
+from worker.http1.request import (
+    HOST_LINE,
+    RequestFields,
+    RequestLine,
+    parse_request_line,
+)
+from worker.logs import log_connection, log_request
+from worker.loop import READ, give_way, park
+from worker.phases import answer_error
+from worker.sending import finish_response, start_response
+from worker.stream import CHUNK
+from wproxy.config.model import Listener, Location, Settings
+from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
+from wproxy.http import Request, Response
+from wproxy.regex import RegexTimedOut
+
+if TYPE_CHECKING:
+    from worker.connection import Connection
+
+
+# struct linger: on, and no time for it.
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+def finish(connection: Connection, request: Request) -> None:
+    """Count and log a request that is over."""
+    connection.worker.requests += 1
+    if request.body is not None:
+        request.request_length += request.body.received
+        request.body.close()
+    write = request.location.write_log
+    if write is not None:
+        write(request)
+
+
+def finish_if_any(connection: Connection) -> None:
+    """The same for a request that ended early, if there is one."""
+    request = connection.request
+    if request is not None:
+        request.is_cut = True
+        finish(connection, request)
+
+
+async def skip_body(connection: Connection, request: Request) -> bool:
+    """Read past what of a request body nobody wanted, so that the next head can follow; False when it takes too long."""
+    body: RequestBody = request.body
+    if not body.finished:
+        if body.owes_continue:
+            return False  # it was never asked for: whether it comes is for the client to decide
+        body.timeout = request.location.lingering_timeout
+        deadline = connection.client.clock.now + request.location.lingering_time
+        try:
+            while await body.read():
+                await give_way()
+                if connection.client.clock.now > deadline:
+                    return False
+        except (ClientError, ClientGone):
+            return False
+    connection.buffer = body.leftover
+    return True
+
+
+async def linger(connection: Connection, request: Request | None) -> None:
+    """Close so that the answer arrives: bytes still coming would make the system reset the connection.
+
+    We end our side, then read and forget until the client ends its own, within lingering_time.
+    """
+    stream = connection.stream
+    location = request.location if request is not None else connection.plan.default.locations.fallback
+    if location.lingering_close == "off":
+        return
+    expected = request is not None and (request.fields.content_length > 0 or request.fields.chunked)
+    if request is not None and request.body is not None:
+        expected = not request.body.finished
+    if not (expected or connection.buffer or location.lingering_close == "always" or stream.has_unread()):
+        return
+    clock = connection.client.clock
+    deadline = clock.now + location.lingering_time
+    try:
+        stream.sock.shutdown(socket.SHUT_WR)
+        while clock.now < deadline:
+            try:
+                if not stream.recv(CHUNK):
+                    return
+                await give_way()
+            except BlockingIOError:
+                await park(stream, READ, location.lingering_timeout)
+    except (OSError, TimedOut):
+        return
+
+
+async def refuse(connection: Connection, error: ClientError) -> None:
+    """Answer a mistake of the client's with its status, and close."""
+    request = connection.request
+    level = "error" if error.status in (413, 500) else "info"
+    if request is not None and request.replied:
+        finish_if_any(connection)
+        return
+    if request is None:
+        doing = "while reading client request headers"
+        settings: Settings = connection.plan.default
+        text = f"{error.reason} {doing}, {who(connection)}{settings.described(error.setting)}"
+        log_connection(connection, level, text)
+        # The access log needs a request: one is made of what there is.
+        request = connection.request = unreadable_request(connection)
+    else:
+        settings = request.location
+        log_request(request, level, error.reason, setting=settings.described(error.setting))
+    request.end_cause = f"client: {error.reason}{settings.described(error.setting)}"
+    request.keepalive = False
+    if error.status == 408:
+        request.status = 408
+        reset_if_asked(connection, request.location)
+        finish(connection, request)
+        return
+    try:
+        response = await replaced_refusal(request, error_response(request, error.status, request.location.server_token))
+        unsent = start_response(connection, request, response)
+        if unsent or response.source is not None:
+            await finish_response(connection, request, response, unsent)
+        finish(connection, request)
+        await linger(connection, request)
+    except (OSError, TimedOut, ClientGone, UpstreamFailure):
+        finish(connection, request)
+
+
+async def replaced_refusal(request: Request, response: Response) -> Response:
+    """What the location's error_page and filters make of a refusal; the refusal itself where they fail in their turn."""
+    try:
+        page = await answer_error(request, response)
+        change = request.location.filter
+        return page if change is None else change(request, page)
+    except (ClientError, RegexTimedOut, CloseConnection):
+        return response
+
+
+def client_left(connection: Connection, error: BaseException) -> None:
+    """The client is gone: 499 when it did not wait for an answer."""
+    request = connection.request
+    if request is None:
+        if connection.buffer:
+            text = f"client prematurely closed connection while reading client request headers, {who(connection)}"
+            log_connection(connection, "info", text)
+        return
+    if not request.replied:
+        request.status = 499
+    request.is_cut = True
+    request.end_cause = "client: closed the connection"
+    log_request(request, "info", f"{error or 'client closed connection'}")
+    finish(connection, request)
+
+
+def client_timed_out(connection: Connection, request: Request) -> None:
+    """The client did not take the response in time."""
+    request.is_cut = True
+    location = request.location
+    request.end_cause = f"client: it did not take the response{location.described('send_timeout')}"
+    text = "client timed out (110: Connection timed out) while sending response to client"
+    log_request(request, "info", text, setting=location.described("send_timeout"))
+    reset_if_asked(connection, location)
+    finish(connection, request)
+
+
+def reset_if_asked(connection: Connection, location: Location) -> None:
+    """Let the close that follows be a reset, with reset_timedout_connection: nothing of what is unsent stays in memory."""
+    if location.reset_timedout_connection:
+        connection.stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+
+
+def unreadable_request(connection: Connection) -> Request:
+    """A request for the log where none could be read: its line if that is good, otherwise what of it has arrived.
+
+    Where a Host could be read, the error page is of the server that it names, as of any other request; otherwise of the default
+    one.
+    """
+    connection.client.requests += 1
+    raw, newline, _ = connection.buffer.lstrip(b"\r\n").partition(b"\n")
+    raw = raw.rstrip(b"\r")[:8192]
+    length = 0  # nginx counts the bytes of what it could read
+    try:
+        if not newline:
+            raise ClientError(400, "client sent invalid request")
+        line = parse_request_line(raw, connection.plan.limits.merge_slashes)
+        length = len(connection.buffer)
+    except ClientError:
+        # A client that asked for a head gets one, whatever else it wrote.
+        line = RequestLine(raw, b"HEAD" if raw.startswith(b"HEAD ") else b"", b"", b"", b"", None, 11, False)
+    request = Request(connection.client, line, RequestFields((), {}, None, None, -1, False), connection.client.clock.now)
+    request.request_length = length
+    request.location = connection.plan.default.locations.fallback
+    host = HOST_LINE(connection.buffer)
+    if host is not None:
+        with suppress(RegexTimedOut):
+            server = connection.client.listener.servers.find(host[1].lower().removesuffix(b"."), request)
+            request.location = server.locations.fallback
+    request.server = request.location.server
+    request.keepalive = False
+    return request
+
+
+def who(connection: Connection) -> str:
+    """`client: ADDRESS, server: LISTENER`: what is known before there is a request."""
+    listener: Listener = connection.client.listener
+    return f"client: {connection.client.remote_addr.decode('latin-1')}, server: {listener.address}"
