@@ -359,6 +359,9 @@ MODULES: dict[str, tuple[Line, ...]] = {
     ),
     "Compression (ngx_http_gzip_filter_module.c, ngx_http_gzip_static_module.c, ngx_http_gunzip_filter_module.c).": (
         harmless(accepted("gzip_buffers gunzip_buffers", LEVELS, buffers, arity=2)),  # a few slices, whatever the body
+        # Not in nginx's manual: how much memory its compressor may take, and when it begins.
+        harmless(accepted("gzip_window gzip_hash postpone_gzipping", LEVELS, size)),
+        harmless(accepted("gzip_no_buffer", LEVELS, flag)),
     ),
     "Changes to the text of a response (ngx_http_sub_filter_module.c, ngx_http_ssi_filter_module.c and others).": (
         accepted("ssi_types addition_types", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
