@@ -91,12 +91,13 @@ class Pipe:
 
 
 class PipePool:
-    """The pipes of a worker. made: how many there are, lent or idle."""
+    """The pipes of a worker. made: how many there are, lent or idle. spare: how many have been idle since `close_spare`."""
 
     def __init__(self, most: int = MOST, most_idle: int = MOST_IDLE) -> None:
         self.most = most
         self.most_idle = most_idle
         self.made = 0
+        self.spare = 0
         self.idle: list[Pipe] = []
 
     @property
@@ -107,13 +108,15 @@ class PipePool:
     def take(self) -> Pipe | None:
         """An empty pipe; None when there are enough, or when the system gives none that is worth it."""
         if self.idle:
-            return self.idle.pop()
+            pipe = self.idle.pop()
+            self.spare = min(self.spare, len(self.idle))
+            return pipe
         if self.made >= self.most:
             return None
-        pipe = make_pipe()
-        if pipe is not None:
+        made = make_pipe()
+        if made is not None:
             self.made += 1
-        return pipe
+        return made
 
     def give_back(self, pipe: Pipe) -> None:
         """The transfer needs it no more. A pipe that is not empty is closed."""
@@ -125,9 +128,16 @@ class PipePool:
 
     def close_idle(self) -> None:
         """Close those that nobody uses."""
-        while self.idle:
+        self.spare = len(self.idle)
+        self.close_spare()
+
+    def close_spare(self) -> None:
+        """Close those that nobody has used since this was called before: a crowd that has left leaves no descriptors behind."""
+        for pipe in self.idle[: self.spare]:
             self.made -= 1
-            self.idle.pop().close()
+            pipe.close()
+        del self.idle[: self.spare]
+        self.spare = len(self.idle)
 
     def __repr__(self) -> str:
         return f"<pipes: {self.made} of {self.most}, {len(self.idle)} idle>"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import setproctitle
 
+from worker import pipes
 from worker.connection import Connection, ListenerPlan, serve_connection
 from worker.content.proxy import proxy_request
 from worker.edits import Edits
@@ -56,6 +57,8 @@ from wproxy.variables import hear_complaints
 
 # How often the counters in shared memory are brought up to date and idle upstream connections are looked over, in seconds.
 TICK = 0.5
+# How long a pipe that nobody needs is kept, in seconds; at most twice that.
+PIPES_KEPT = 5.0
 # How long a worker waits for names before it serves, in seconds.
 NAMES_PATIENCE = 2.0
 # How many connections are taken from a listening socket in one go.
@@ -394,8 +397,12 @@ class Worker:
 
     async def _tick(self) -> None:
         """What has to be done now and then."""
+        look_at_pipes = 0.0
         while True:
             self._publish()
+            if self.loop.clock.now >= look_at_pipes:
+                look_at_pipes = self.loop.clock.now + PIPES_KEPT
+                pipes.pool.close_spare()
             for group in self.groups.values():
                 if group.idle_count:
                     group.close_expired()

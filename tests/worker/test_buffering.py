@@ -545,6 +545,22 @@ def test_pipes_are_lent_again_and_bounded():
     assert pipes.made == 0
 
 
+def test_pipes_that_a_crowd_has_left_are_closed_and_those_in_use_are_kept():
+    pipes = PipePool()
+    crowd = [pipe for pipe in (pipes.take() for _ in range(4)) if pipe is not None]
+    for pipe in crowd:
+        pipes.give_back(pipe)
+    pipes.close_spare()
+    assert pipes.made == 4  # they have just been used
+    one = pipes.take()
+    assert one is not None
+    pipes.give_back(one)
+    pipes.close_spare()
+    assert (pipes.made, pipes.idle) == (1, [one])
+    pipes.close_spare()
+    assert pipes.made == 0
+
+
 def test_a_pipe_too_small_is_none(monkeypatch):
     """Beyond /proc/sys/fs/pipe-user-pages-soft a pipe has a page or two and cannot be enlarged."""
 
