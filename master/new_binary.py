@@ -51,11 +51,6 @@ class NewBinary:
             self._open.discard(pipe)
         self.serves = self._pipes[self._report] == SERVES
 
-    @property
-    def is_silent(self) -> bool:
-        """Whether it will say nothing more."""
-        return not self._open
-
     def words(self) -> list[str]:
         """What it said besides that it serves, in lines, each once."""
         told = b"" if self.serves else self._pipes[self._report]

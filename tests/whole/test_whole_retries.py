@@ -17,7 +17,6 @@ from contextlib import contextmanager
 
 import pytest
 from harness import Wproxy, until
-from test_soak import Quitter
 from test_whole_health import one_client_of_each_worker
 from test_whole_pool import names, pool  # noqa: F401 (a fixture)
 from wire import Load, Wire
@@ -29,14 +28,42 @@ from wproxy.shared import HEAD_RECORDS, HEAD_SLOTS, PEER_IDENTITY, ROW_FORGIVEN,
 pytestmark = pytest.mark.whole
 
 WORKERS = 4
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def for_so_long(short: float, long: float) -> Callable[..., object]:
     return pytest.mark.parametrize("seconds", [short, pytest.param(long, marks=pytest.mark.soak)])
 
 
-def test_gets_against_backends_that_close_idle_connections_at_the_worst_moment(start):
-    """Two thousand of them: test_soak.py."""
+class Quitter(threading.Thread):
+    """A backend that closes its connections at the worst moment: idle ones, a random time after their last answer."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.port = self.listener.getsockname()[1]
+        self.closed = 0
+
+    def run(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def serve(self, connection: socket.socket) -> None:
+        with connection:
+            for _ in range(random.randint(1, 6)):
+                if not connection.recv(65536):
+                    return
+                connection.sendall(ANSWER)
+            time.sleep(random.choice((0.0, 0.0001, 0.0005, 0.002)))
+        self.closed += 1
+
+
+@pytest.mark.parametrize("count", [150, pytest.param(2000, marks=pytest.mark.soak)])
+def test_gets_against_backends_that_close_idle_connections_at_the_worst_moment(start, count):
     backends = [Quitter() for _ in range(2)]
     for backend in backends:
         backend.start()
@@ -51,12 +78,14 @@ def test_gets_against_backends_that_close_idle_connections_at_the_worst_moment(s
         proxy_pass = "http://quitters"
         """
     )
-    with Wire(front.port) as wire:
-        statuses = [wire.request("GET", f"/{number}").status for number in range(150)]
+    statuses = []
+    for first in range(0, count, 500):  # a connection serves keepalive_requests
+        with Wire(front.port) as wire:
+            statuses += [wire.request("GET", f"/{number}").status for number in range(first, min(first + 500, count))]
     for backend in backends:
         backend.listener.close()
-    assert statuses == [200] * 150
-    assert sum(backend.closed for backend in backends) > 10
+    assert statuses == [200] * count
+    assert sum(backend.closed for backend in backends) > count // 15
     assert "temporarily disabled" not in front.error_log, "a connection that died in idleness blames nobody"
 
 

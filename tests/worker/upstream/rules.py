@@ -25,7 +25,6 @@ FILES = {
     "responses": "worker/test_response_strictness.py",
     "sessions": "wproxy/test_sessions.py",
     "services": "worker/resolver/test_services.py",
-    "soak": "whole/test_soak.py",
     "start": "wproxy/config/test_names_at_start.py",
     "sticky": "worker/test_sticky.py",
     "tunnel": "worker/test_tunnel.py",
@@ -106,7 +105,6 @@ RULES: dict[str, dict[str, tuple[str, ...]]] = {
         "the same peer, through all that are dead, until a fresh connect": (
             "proxy: test_a_dead_idle_connection_is_replaced_by_a_fresh_one_to_the_same_peer",
             "proxy: test_several_dead_idle_connections_are_gone_through",
-            "soak: test_2000_gets_against_backends_that_close_idle_connections_at_the_worst_moment",
             "whole retries: test_gets_against_backends_that_close_idle_connections_at_the_worst_moment",
         ),
         "a POST that may have been done is not, but for non_idempotent": (
