@@ -159,7 +159,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         harmless(accepted("connection_pool_size request_pool_size", ABOVE_LOCATION, size)),
     ),
     "How bytes are moved: wproxy chooses by itself (ngx_http_core_module.c).": (
-        harmless(accepted("tcp_nopush tcp_nodelay aio_write client_body_in_single_buffer", LEVELS, flag)),
+        harmless(accepted("tcp_nopush tcp_nodelay client_body_in_single_buffer", LEVELS, flag)),
         harmless(accepted("open_file_cache_events", LEVELS, flag)),
         harmless(
             accepted(
@@ -169,6 +169,8 @@ MODULES: dict[str, tuple[Line, ...]] = {
                 size,
             )
         ),
+        # Temporary files are written by the loop: a disk that makes writers wait holds up a worker.
+        accepted("aio_write", LEVELS, flag, idle="off"),
         harmless(accepted("output_buffers", LEVELS, buffers, arity=2)),
         # Bodies are passed on as they come and never wait on a disk.
         harmless(accepted(each(CGI, "temp_path"), LEVELS, arity=(1, 4))),
