@@ -6,7 +6,7 @@ import threading
 
 import psutil
 import pytest
-from harness import connect, until
+from harness import connect, is_alive, until
 from wire import Load, ask
 
 pytestmark = pytest.mark.whole
@@ -76,7 +76,7 @@ def test_what_is_left_of_a_generation_ends_with_the_process(start, big):
     assert front.reload().code == 0
     (left,) = front.master.children()
     front.signal(signal.SIGKILL)
-    until(lambda: not psutil.pid_exists(left.pid) or left.status() == psutil.STATUS_ZOMBIE, "its end")
+    until(lambda: not is_alive(left), "its end")
     slow.close()
 
 
