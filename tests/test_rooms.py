@@ -1,6 +1,6 @@
 """The rule of rooms and other laws of the house, read off the source with `ast`.
 
-`wproxy` is words, `master` and `worker` are deeds; only `wproxy.__main__` knows all three (STYLE.md §3).
+`wproxy` is words, `master` and `worker` are deeds; only `wproxy.__main__` knows all three (style.md §3).
 """
 
 from __future__ import annotations

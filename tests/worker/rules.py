@@ -1,6 +1,6 @@
 """Where each rule of proxy.md §2 and §3 is tested: the rule in short, and its tests as FILE: NAMES.
 
-tests/test_rule_tables.py asserts that all of them exist. Where wproxy does otherwise on purpose (DESIGN.md §3, http1-security.md), the
+tests/test_rule_tables.py asserts that all of them exist. Where wproxy does otherwise on purpose (design.md §3, http1-security.md), the
 rule says so. §4 to §8 are in upstream/rules.py.
 """
 
@@ -222,7 +222,7 @@ RULES: dict[str, dict[str, tuple[str, ...]]] = {
             "buffering: test_a_body_arrives_as_it_was_sent test_a_client_that_reads_in_fits_gets_it_all",
             "buffering: test_every_body_arrives_as_it_was_however_it_is_sent_and_read test_http_10_gets_a_body_without_length_as_it_is",
         ),
-        "what comes is sent at once (wproxy, DESIGN.md §3 e), through filters too": (
+        "what comes is sent at once (wproxy, design.md §3 e), through filters too": (
             "buffering: test_pieces_of_a_stream_are_sent_at_once",
             "through filters: test_an_event_goes_out_when_it_comes",
             "streams: test_an_event_is_late_by_less_than_20_ms test_a_page_is_shown_as_far_as_it_is_there",

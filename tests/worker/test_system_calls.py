@@ -1,4 +1,4 @@
-"""What a proxied request on kept connections asks of the kernel: 2 recv, 2 send, and nothing else (DESIGN.md §3).
+"""What a proxied request on kept connections asks of the kernel: 2 recv, 2 send, and nothing else (design.md §3).
 
 The calls of the worker are those of C functions that its turns make; the two ends of the conversation use their sockets in
 between. Waiting for events does not count: its cost is shared by all that is ready.

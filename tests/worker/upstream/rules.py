@@ -1,6 +1,6 @@
 """Where each rule of proxy.md §4, §5, §6 and §8 is tested: the rule in short, and its tests as FILE: NAMES.
 
-tests/test_rule_tables.py asserts that all of them exist. Where wproxy does otherwise on purpose (DESIGN.md §3), the rule says so.
+tests/test_rule_tables.py asserts that all of them exist. Where wproxy does otherwise on purpose (design.md §3), the rule says so.
 """
 
 from __future__ import annotations
