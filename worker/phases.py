@@ -43,7 +43,7 @@ from worker.upstream.reshaping import protocol_of, reshaping
 from wproxy.config.model import Location, Server
 from wproxy.directives.temporary_path import TemporaryPath
 from wproxy.files import shown_path
-from wproxy.http import Jump, Request, Response, ResponseFields
+from wproxy.http import Jump, Request, Response, ResponseFields, has_no_body
 
 if TYPE_CHECKING:
     from worker.run import Worker
@@ -259,13 +259,18 @@ async def settle(request: Request, outcome: Response | Jump) -> Response:
             break
         replaced.append(outcome.fields)
         outcome = page
-    return in_place_of(replaced, outcome, request.forced_status) if replaced else outcome
+    if not replaced:
+        return outcome
+    response = in_place_of(replaced, outcome, request)
+    if response.fields.status < 200 and response.tunnel is None:
+        request.keepalive = False  # the client waits for a final answer: the end of the connection tells it that none comes
+    return response
 
 
-def in_place_of(replaced: list[ResponseFields], response: Response, status: int) -> Response:
+def in_place_of(replaced: list[ResponseFields], response: Response, request: Request) -> Response:
     """An error page, with what the errors that it stands for had to say besides their pages: a Location, WWW-Authenticate,
-    Content-Range. status: what error_page asks for, 0 for the response's own."""
-    own = response.fields
+    Content-Range. Its status is the one that error_page asks for, if it does."""
+    own, status = response.fields, request.forced_status
     response.fields = fields = own.with_status(status or own.status)
     if not status:
         fields.reason = own.reason
@@ -274,13 +279,24 @@ def in_place_of(replaced: list[ResponseFields], response: Response, status: int)
         fields.last_lines = (*error.last_lines, *fields.last_lines)
         if fields.location is None:
             fields.location, fields.owns_location = error.location, error.owns_location
-    if status in (204, 304):
-        if response.source is not None:
-            response.source.close()
-        response.body, response.source, response.bodiless = b"", None, True
-        if status == 204:
-            fields.content_type, fields.content_length = None, -1
+    if has_no_body(own.status) or has_no_body(fields.status):
+        drop_body(response, fields, request.method)
     return response
+
+
+def drop_body(response: Response, fields: ResponseFields, method: bytes) -> None:
+    """Drop the body of a response whose status has changed from or to one that has none.
+
+    Whether there may be a body follows the final status: a 304 that is sent as a 404 has an empty one, and says so. A kept
+    connection would otherwise have no end of it, and the client would take the next response for this one's body.
+    """
+    response.close()
+    response.body, response.source, response.tunnel = b"", None, None
+    response.bodiless = has_no_body(fields.status) or method == b"HEAD"
+    if not has_no_body(fields.status):
+        fields.content_length = 0
+    elif fields.status == 204:
+        fields.content_type, fields.content_length = None, -1
 
 
 def follow(request: Request, jump: Jump) -> Phases | None:

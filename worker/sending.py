@@ -65,17 +65,9 @@ def start_response(connection: Connection, request: Request, response: Response)
     except BlockingIOError:
         sent = 0
     except OSError:
-        abandon(response)
+        response.close()
         raise
     return None if sent == size else memoryview(data)[sent:]
-
-
-def abandon(response: Response) -> None:
-    """Give up what a response holds of an upstream; nothing happens when it has been given back already."""
-    if response.source is not None:
-        response.source.close()
-    elif response.tunnel is not None:
-        response.tunnel.end()
 
 
 async def finish_response(connection: Connection, request: Request, response: Response, unsent: memoryview | None) -> None:
@@ -94,7 +86,7 @@ async def finish_response(connection: Connection, request: Request, response: Re
         elif response.tunnel is not None:
             await serve_tunnel(connection, request, response.tunnel)
     finally:
-        abandon(response)
+        response.close()
 
 
 async def send_rest(connection: Connection, request: Request, response: Response) -> None:

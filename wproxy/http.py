@@ -55,6 +55,11 @@ REASONS = {
 """nginx's reason phrases (ngx_http_header_filter_module.c), which differ from the RFC's here and there."""
 
 
+def has_no_body(status: int) -> bool:
+    """Whether a response of this status has no body, whatever the method and the fields (RFC 9110, 6.4.1)."""
+    return status < 200 or status in (204, 304)
+
+
 class Clock:
     """The time of the current turn of the loop. Whoever owns the loop sets it; words only read it.
 
@@ -329,6 +334,13 @@ class Response:
         self.source = source
         self.bodiless = bodiless
         self.tunnel = tunnel
+
+    def close(self) -> None:
+        """Give back what it holds of an upstream or a file; nothing happens where that has been done."""
+        if self.source is not None:
+            self.source.close()
+        elif self.tunnel is not None:
+            self.tunnel.end()
 
     def __repr__(self) -> str:
         return f"<response {self.fields.status}{' and more to come' if self.source else ''}>"

@@ -6,33 +6,14 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import conversation
 import pytest
 from conversation import Peer, Stage
 from like_nginx import Echo, ask, comparable
 
 from worker.regex_guard import install_regex_guard
-from wproxy.config.nginx import parse_nginx
-from wproxy.config.resolve import resolve
 from wproxy.regex import install_guard
 
 Make = Callable[[str], Stage]
-
-
-@pytest.fixture
-def front(stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch) -> Make:
-    """Makes a worker of the text of a `http` block in nginx's syntax."""
-
-    def load(text: bytes, file: str, prefix: str, look_up: object) -> object:
-        return resolve(parse_nginx(text, "nginx.conf"), file, f"{prefix}/", look_up)  # type: ignore[arg-type]
-
-    def make(http: str) -> Stage:
-        monkeypatch.setattr(conversation, "load_text", load)
-        text = "error_log HERE/error.log info; events { } http { access_log HERE/access.log test; log_format test 'LOG_FORMAT';\n"
-        text = (text + http + "\n}").replace("{", "{{").replace("}", "}}")
-        return stage(peers=0, text=text.replace("HERE", "{directory}").replace("LOG_FORMAT", "{log_format}"))
-
-    return make
 
 
 @pytest.fixture

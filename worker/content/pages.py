@@ -93,7 +93,9 @@ def respond(
     target = location
     if request is not None and location is not None:
         location = absolute(request, location)
-    bodiless = status in (204, 304) or (request is not None and request.method == b"HEAD")
+    bodiless = status in (204, 304) or status < 200 or (request is not None and request.method == b"HEAD")
+    if status < 200 and request is not None:
+        request.keepalive = False  # the client waits for a final answer: the end of the connection tells it that none comes
     fields = ResponseFields(
         status,
         lines,

@@ -128,7 +128,7 @@ class AdditionPlan:
         try:
             wanted = self.constant or self.evaluate(request, fields)
         except ClientError:
-            give_up(response)
+            response.close()
             raise
         key = self.key
         if self.trailers and request.version > 10 and not response.bodiless and response.tunnel is None:
@@ -315,11 +315,3 @@ def replace_line(lines: list[tuple[bytes, bytes]], name: bytes, value: bytes, re
             del lines[index]
     else:
         lines.append((name, value))
-
-
-def give_up(response: Response) -> None:
-    """Let go of the upstream of a response that will not be sent."""
-    if response.source is not None:
-        response.source.close()
-    elif response.tunnel is not None:
-        response.tunnel.end()

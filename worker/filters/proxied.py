@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from worker.content.pages import error_response
 from worker.content.ranges import Part, Unsatisfiable, parse_ranges, still_holds
-from worker.filters.headers import TrailedResponse, give_up, last_modified
+from worker.filters.headers import TrailedResponse, last_modified
 from wproxy.config.model import Location
 from wproxy.http import BodySource, Request, Response
 
@@ -53,7 +53,7 @@ def ranges_filter(location: Location) -> Filter | None:
         try:
             part = wanted_part(request, response, length)
         except Unsatisfiable:
-            give_up(response)
+            response.close()
             range_line = (b"Content-Range", b"bytes */%d" % length)
             return error_response(request, 416, location.server_token, lines=(range_line,))
         if part is None:
