@@ -305,6 +305,7 @@ def follow(request: Request, jump: Jump) -> Phases | None:
         return None
     request.internal = True
     request.add_uri_to_alias = False
+    request.upstream_uri = b""  # it was for the upstream of the location that is left
     if jump.named is not None:
         if request.trace is not None:
             request.trace.jump(f"to the named location {jump.named.pattern}")

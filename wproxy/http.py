@@ -411,7 +411,7 @@ class Request:
     pipelined = False  # its head had come before the request before it was answered
     is_cut = False  # it ended before all of its response was sent
     forced_status = 0  # by error_page: what the response is sent with, whatever it says
-    upstream_uri = b""  # of a proxy_pass with variables: sent as it is
+    upstream_uri = b""  # of a proxy_pass with variables, until another location answers: sent as it is
     gzipped: tuple[int, int] | None = None  # bytes of the body before and after gzip, when all of it has been compressed
     is_error_page = False  # error_page has led here: a further error gets the built-in page
 

@@ -32,7 +32,7 @@ class Template:
 
     @property
     def varies(self) -> int:
-        """BLOCK or REQUEST; to be asked when the configuration has been read."""
+        """BLOCK, LOCATION, REQUEST or FIELDS; to be asked when the configuration has been read."""
         return max((variable.varies for variable in self._variables), default=BLOCK)
 
     def __repr__(self) -> str:

@@ -657,18 +657,6 @@ def test_every_variable_can_be_read_from_a_bare_request(story):
         assert isinstance(variable.read(request), bytes | None), name
 
 
-def test_what_holds_for_a_block_depends_on_connection_and_fields_alone(story):
-    """Two requests with the same header block on one connection: BLOCK variables must not differ."""
-    fields = (b"X-A: 1", b"Cookie: c=1")
-    first = story.request(*fields)
-    second = story.request(*fields, line=b"POST /plain/?x=9 HTTP/1.0")
-    second.status, second.path, second.location = 404, b"/other", first.location
-    story.clock.now += 5
-    names = [name for name, variable in VARIABLES.items() if variable.varies == BLOCK] + ["http_x_a", "cookie_c"]
-    assert all(find_variable(name).varies == BLOCK for name in names)
-    assert {name: read(name, first) for name in names} == {name: read(name, second) for name in names}
-
-
 def test_families_want_a_rest(story):
     assert sorted(FAMILIES) == [
         "arg_",

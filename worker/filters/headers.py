@@ -31,7 +31,7 @@ from wproxy.directives.headers import (
 from wproxy.failures import ClientError
 from wproxy.http import Clock, Request, Response, ResponseFields, http_date
 from wproxy.template import Template
-from wproxy.variables import BLOCK
+from wproxy.variables import BLOCK, FIELDS
 
 Filter = Callable[[Request, Response], Response]
 
@@ -120,7 +120,7 @@ class AdditionPlan:
         if len(fixed) == len(headers) and (self.expiry is None or self.expiry.constant):
             self.constant = (self.expiry.constant if self.expiry else None, fixed)
         self.stable = all(item.value.varies == BLOCK for item in headers)
-        self.looks_back = any("sent_http_" in item.value.text.lower() for item in headers)
+        self.looks_back = any(item.value.varies == FIELDS for item in headers)
 
     def apply(self, request: Request, response: Response) -> Response:
         """The response with the additions. Raises ClientError as `headers_filter` says."""

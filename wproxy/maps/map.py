@@ -110,11 +110,12 @@ class Map:
 
     def varies(self) -> int:
         """As the source and all values; for a request only where others see the captures of its regexes."""
+        values = [choice.value.varies for choice in self]
+        varies = max(self.source.varies, *values) if values else BLOCK
         leaves_traces = any(regex.names for regex, _ in self.regexes)
         if leaves_traces or (self.regexes and self._namespace.captures_are_read):
-            return REQUEST
-        values = [choice.value.varies for choice in self]
-        return max(self.source.varies, *values) if values else BLOCK
+            return max(varies, REQUEST)
+        return varies
 
     def __iter__(self) -> Iterator[Choice]:
         """All choices."""

@@ -23,6 +23,8 @@ from wproxy.variables.namespace import (
 from wproxy.variables.registry import (
     BLOCK,
     FAMILIES,
+    FIELDS,
+    LOCATION,
     REQUEST,
     VARIABLES,
     Reader,
@@ -39,6 +41,8 @@ __all__ = [
     "BLOCK",
     "CAPTURES",
     "FAMILIES",
+    "FIELDS",
+    "LOCATION",
     "REQUEST",
     "VARIABLES",
     "Namespace",

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from wproxy.http import Request
-from wproxy.variables.registry import REQUEST, VARIABLES, Reader, Variable, complain, find_builtin
+from wproxy.variables.registry import BLOCK, REQUEST, VARIABLES, Reader, Variable, complain, find_builtin
 
 MAX_DEPTH = 100
 
@@ -137,8 +137,12 @@ class Declared(Variable):
 
     @property
     def varies(self) -> int:
-        """As what it is computed from, unless it can be set as well."""
-        return REQUEST if self.is_value or self.source is None else self.source.varies
+        """As what it is computed from, unless it can be set as well.
+
+        What was computed in one location is kept when the request goes on to another, so LOCATION becomes REQUEST.
+        """
+        varies = REQUEST if self.source is None else self.source.varies
+        return BLOCK if varies == BLOCK and not self.is_value else max(varies, REQUEST)
 
 
 class Namespace:

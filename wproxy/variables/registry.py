@@ -3,9 +3,13 @@
 A reader returns bytes, or None where nginx says "not found" (empty in text, `-` in the default log). `varies` tells how long
 a value holds:
 
-  BLOCK    as long as connection, location and header block are the same and the request line names no authority: so all of
-           the connection ($remote_addr) and of the header fields ($http_NAME, $host)
-  REQUEST  for this request only; read anew whenever it is used
+  BLOCK     as long as connection and header block are the same and the request line names no authority: so all of the
+            connection ($remote_addr) and of the header fields ($http_NAME, $host), and nothing else
+  LOCATION  as BLOCK, and as long as the location is the same too ($proxy_host)
+  REQUEST   for this request only; read anew whenever it is used
+  FIELDS    as REQUEST, and it changes while the fields of the response are made ($sent_http_NAME)
+
+What depends on several holds as the greatest of them.
 
 Names are caseless; here they are lower case. Those that a configuration declares (set, map, named captures) are in a Namespace
 (wproxy.variables.namespace), which is asked first.
@@ -20,13 +24,15 @@ from wproxy.http import Request
 Reader = Callable[[Request], "bytes | None"]
 
 BLOCK = 0
-REQUEST = 1
+LOCATION = 1
+REQUEST = 2
+FIELDS = 3
 
 
 class Variable:
     """One variable: how to read it, and how long the value holds.
 
-    varies: BLOCK, REQUEST, or a function that tells which, for those that depend on others: it is asked after the load, when
+    varies: one of the four, or a function that tells which, for those that depend on others: it is asked after the load, when
     all are known. Two that depend on each other hold for a request.
     """
 
@@ -38,7 +44,7 @@ class Variable:
 
     @property
     def varies(self) -> int:
-        """BLOCK or REQUEST."""
+        """BLOCK, LOCATION, REQUEST or FIELDS."""
         varies = self._varies
         if not isinstance(varies, int):
             self._varies = REQUEST  # what it depends on may ask back

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from wproxy.http import Request, ResponseFields
-from wproxy.variables.registry import REQUEST, Variable, family, variable
+from wproxy.variables.registry import FIELDS, REQUEST, Variable, family, variable
 
 
 @variable("status", REQUEST)
@@ -88,7 +88,7 @@ def sent_field(rest: str) -> Variable:
             return None
         return special(request, fields) if special is not None else _line(fields, wanted)
 
-    return Variable(read, REQUEST)
+    return Variable(read, FIELDS)
 
 
 @family("sent_trailer_")

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from wproxy.http import Attempt, Request
-from wproxy.variables.registry import REQUEST, VARIABLES, Reader, Variable, family, variable
+from wproxy.variables.registry import LOCATION, REQUEST, VARIABLES, Reader, Variable, family, variable
 
 
-@variable("proxy_host")
+@variable("proxy_host", LOCATION)
 def proxy_host(request: Request) -> bytes | None:
     target = request.location.proxy_target
     return target.host_header if target and target.address else None
 
 
-@variable("proxy_port")
+@variable("proxy_port", LOCATION)
 def proxy_port(request: Request) -> bytes | None:
     target = request.location.proxy_target
     return b"%d" % target.port if target and target.port > 0 else None

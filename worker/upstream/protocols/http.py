@@ -18,7 +18,7 @@ from wproxy.failures import ClientError
 from wproxy.http import Request
 from wproxy.template import Template, literal
 from wproxy.uri import upstream_target
-from wproxy.variables import BLOCK
+from wproxy.variables import LOCATION
 
 # Never passed on as the client sent them; proxy_set_header may set them (proxy.md §1.3).
 DROPPED = frozenset(
@@ -49,7 +49,7 @@ class HeadPlan:
     fields: proxy_set_header without Host, in order, and without what is always empty. evaluate: how to get the value of Host,
     empty for `$proxy_host`, and of each of these.
     dropped: lower-case names of the client's that do not go through. is_stable: the values hold as long as the client's
-    header block does.
+    header block does, in this location.
     """
 
     __slots__ = (
@@ -85,7 +85,7 @@ class HeadPlan:
         self.sets_length = bool(set_names & {b"content-length", b"transfer-encoding"})
         self.passes_fields = location.proxy_pass_request_headers
         self.version_line = b" HTTP/1.1\r\n" if location.proxy_http_version == 11 else b" HTTP/1.0\r\n"
-        self.is_stable = all(template.varies == BLOCK for _, template in location.proxy_set_header)
+        self.is_stable = all(template.varies <= LOCATION for _, template in location.proxy_set_header)
 
     def asks_to_upgrade(self, request: Request) -> bool:
         """Whether Upgrade goes upstream with this request: only then may the answer be 101."""

@@ -1,0 +1,185 @@
+"""What a connection remembers of one request must not show in the next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conversation import End, Stage, get, ok
+from like_nginx import _load_nginx_syntax, ask, needs_nginx, same_as_nginx
+
+Front = Callable[..., Stage]
+__all__ = ["same_as_nginx"]  # a fixture
+
+
+@pytest.fixture
+def front(stage, monkeypatch, tmp_path) -> Front:
+    """Makes stages of what stands in a `http` block in nginx's words; ONE and TWO are the addresses of their peers."""
+
+    def make(http: str, peers: int = 2) -> Stage:
+        _load_nginx_syntax(monkeypatch, Path(tmp_path))
+        http = http.replace("{", "{{").replace("}", "}}").replace("ONE", "{peers[0]}").replace("TWO", "{peers[1]}")
+        logs = "error_log {directory}/error.log info; events {{ }} "
+        access = "access_log {directory}/access.log test; log_format test '{log_format}';"
+        return stage(peers=peers, text=f"{logs} http {{{{ {access} {http} }}}}")
+
+    return make
+
+
+def asked(end: End) -> bytes:
+    """The head that an upstream has received, answered with `ok`."""
+    head = end.receives_head()
+    end.send(ok())
+    return head
+
+
+class Upstreams:
+    """The connections to each peer, the last one of each kept."""
+
+    def __init__(self, s: Stage) -> None:
+        self.s = s
+        self.kept: dict[int, End] = {}
+
+    def __getitem__(self, number: int) -> End:
+        accepted = self.s.peers[number]._try_accept()
+        if accepted is not None:
+            self.kept[number] = End(self.s, accepted, f"upstream {number}")
+        if number not in self.kept:
+            self.kept[number] = self.s.peers[number].accept()
+        return self.kept[number]
+
+
+def added(client: End) -> list[bytes]:
+    """The values of the fields X-... that the client got, its whole answer taken."""
+    head = client.receives_head()
+    client.take()
+    return re.findall(rb"\r\nX-\w+: ([^\r]*)", head)
+
+
+# The target of a proxy_pass with variables ends where another location begins.
+
+ELSEWHERE = """
+upstream up { server ONE; }
+server {
+    listen 127.0.0.1:8080;
+    location /v { proxy_pass http://up$tail; proxy_intercept_errors on; error_page 404 = @n; error_page 410 = /n/page?x;
+        set $tail /tgt?id=$request_id; }
+    location @n { proxy_pass http://TWO; }
+    location /n { proxy_pass http://TWO; }
+}
+"""
+
+
+def test_a_target_made_of_variables_is_not_that_of_a_named_location(front):
+    s = front(ELSEWHERE)
+    client, upstreams = s.client(), Upstreams(s)
+    for target in (b"/v?1", b"/v?2", b"/v?2"):
+        client.send(get(target))
+        assert re.match(rb"GET /tgt\?id=[0-9a-f]{32} HTTP", upstreams[0].receives_head())
+        upstreams[0].send(ok(status=b"404 Not Found"))
+        assert asked(upstreams[1]).startswith(b"GET " + target + b" HTTP/1.1\r\n")
+        client.receives_head()
+        client.receives(b"ok")
+
+
+def test_nor_of_where_an_error_page_is(front):
+    s = front(ELSEWHERE)
+    client, upstreams = s.client().send(get(b"/v")), Upstreams(s)
+    upstreams[0].send(ok(status=b"410 Gone"))
+    assert asked(upstreams[1]).startswith(b"GET /n/page?x HTTP/1.1\r\n")
+    client.receives_head()
+
+
+@pytest.mark.parametrize(("to", "expected"), [(b"@n", b"GET /v?1 "), (b"/n/x", b"GET /n/x ")])
+def test_nor_of_where_an_upstream_sends_the_request(front, to, expected):
+    s = front(ELSEWHERE)
+    client, upstreams = s.client().send(get(b"/v?1")), Upstreams(s)
+    upstreams[0].send(ok(b"ok", b"X-Accel-Redirect: " + to))
+    assert asked(upstreams[1]).startswith(expected)
+    client.receives_head()
+
+
+def test_arguments_that_are_set_to_what_they_were_do_not_bring_back_the_target_as_it_came(front):
+    """`set $args` has the target composed anew, and what is remembered for the request line is the target as it came.
+
+    A byte on its own is one object in Python, wherever it comes from.
+    """
+    s = front(
+        "server { listen 127.0.0.1:8080; if ($connection_requests ~ [24]) { set $args a; } location / { proxy_pass http://ONE; } }"
+    )
+    client, upstreams = s.client(), Upstreams(s)
+    for expected in (b"/%7Ea?a", b"/~a?a", b"/%7Ea?a", b"/~a?a"):
+        client.send(get(b"/%7Ea?a"))
+        assert asked(upstreams[0]).startswith(b"GET " + expected + b" HTTP/1.1\r\n")
+        client.receives_head()
+        client.receives(b"ok")
+
+
+# What a location decides does not hold for the block.
+
+LOCATIONS = """
+map $proxy_host $m { default $proxy_host; }
+upstream one { server ONE; } upstream two { server TWO; }
+server {
+    listen 127.0.0.1:8080;
+    proxy_set_header M "$m $proxy_host $proxy_port";
+    add_header X-Is "$m $proxy_host";
+    location /a { proxy_pass http://one; }
+    location /b { proxy_pass http://two; }
+    location /v { if ($arg_to) { set $to $arg_to; } proxy_pass http://$to; }
+    location /a/n { proxy_pass http://one; proxy_intercept_errors on; error_page 404 = @n; }
+    location /b/n { proxy_pass http://two; proxy_intercept_errors on; error_page 404 = @n; }
+    location @n { proxy_pass http://one; }
+}
+"""
+
+
+def test_values_of_a_location_are_not_those_of_another_with_the_same_block(front):
+    s = front(LOCATIONS)
+    client, upstreams = s.client(), Upstreams(s)
+    for target, number, name in [
+        (b"/a", 0, b"one"),
+        (b"/b", 1, b"two"),
+        (b"/a", 0, b"one"),
+        (b"/v?to=one", 0, b"one"),
+        (b"/v?to=two", 1, b"two"),
+        (b"/v?to=two", 1, b"two"),
+        (b"/v?to=one", 0, b"one"),
+    ]:
+        client.send(get(target))
+        assert b"\r\nM: %b %b 80\r\n" % (name, name) in asked(upstreams[number]), target
+        assert added(client) == [b"%b %b" % (name, name)], target
+
+
+def test_a_map_that_was_read_in_the_location_before_is_kept_for_its_request_alone(front):
+    s = front(LOCATIONS)
+    client, upstreams = s.client(), Upstreams(s)
+    for target, number, kept in [(b"/a/n", 0, b"one"), (b"/b/n", 1, b"two"), (b"/a/n", 0, b"one")]:
+        client.send(get(target))
+        upstreams[number].receives_head()
+        upstreams[number].send(ok(status=b"404 Not Found"))
+        assert b"\r\nM: %b one 80\r\n" % kept in asked(upstreams[0]), target
+        assert added(client) == [kept + b" one"], target
+
+
+@needs_nginx
+def test_both_are_as_in_nginx(same_as_nginx):
+    http = LOCATIONS.replace("ONE", "BACK").replace("TWO", "BACK").replace("127.0.0.1:8080", "127.0.0.1:PORT")
+    failing = "X-Status: 404 Not Found"
+    cases = [ask("/a"), ask("/b"), ask("/v?to=one"), ask("/v?to=two"), ask("/a/n", failing), ask("/b/n", failing)]
+    same_as_nginx(http, cases)
+
+
+# A field that tells of one that was added before it.
+
+
+@needs_nginx
+def test_a_map_of_what_was_added_sees_it(same_as_nginx):
+    same_as_nginx(
+        "map $sent_http_x_one $m { default m-$sent_http_x_one; } map $m $n { default n-$m; } server { listen 127.0.0.1:PORT;"
+        "location /m { add_header X-One 1; add_header X-Two $m; return 200 ok; }"
+        "location /n { add_header X-One 1; add_header X-Two $n; add_header X-Three $sent_http_x_two; return 200 ok; } }",
+        ["/m", "/n", "/m"],
+    )
