@@ -24,7 +24,6 @@ from wproxy.address import Address, is_ip, parse_listen_address
 from wproxy.config.model import Configuration, Listener, Location, Peer, Server, Settings
 from wproxy.config.registry import ENTRIES, LOCATION, REGISTRY, SERVER, UPSTREAM
 from wproxy.config.tree import Node
-from wproxy.directives.files import EXCLUSIVE
 from wproxy.directives.listen import ServerName
 from wproxy.error_log import RANKS
 from wproxy.explain import DEFAULT, CannotExplain, Explanation, Places, Question, Trace, Url, shown_location
@@ -500,7 +499,7 @@ def settings_in(block: Settings, context: int, name: str, beside: int = 0) -> It
             for node in nodes:
                 effect = "yes" if row.effective else "no"
                 yield {"block": name, "name": directive, "value": _words(node), "from": str(node.position), "effect": effect}
-            if nodes or row.default is None or EXCLUSIVE.get(attribute) in values:
+            if nodes or row.default is None or (row.excludes and row.excludes in values):
                 continue
             shown = row.default if isinstance(row.default, str) else " ".join(row.default)
             yield {"block": name, "name": directive, "value": shown, "from": DEFAULT, "effect": "yes"}

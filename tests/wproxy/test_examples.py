@@ -12,7 +12,7 @@ import pytest
 from tests.example_copies import DEPLOYMENTS, LESSON, copy_deployment, copy_lesson, in_toml
 from wproxy.__main__ import main
 from wproxy.config.convert import NGINX, TOML
-from wproxy.config.effects import LISTEN_PARAMETERS, is_idle
+from wproxy.config.effects import is_idle
 from wproxy.config.load import load_document
 from wproxy.config.registry import MAIN, find_directive
 from wproxy.config.tree import Node
@@ -95,7 +95,7 @@ def ineffective_names(node: Node, context: int) -> dict[str, str]:
         if not row.effective and not is_idle(child):
             found.setdefault(child.name, str(child.position))
         if child.name == "listen":
-            for word in set(child.arguments[1:]) & set(LISTEN_PARAMETERS):
+            for word in set(child.arguments[1:]) & set(row.idle_parameters):
                 found.setdefault(f"listen:{word}", str(child.position))
         if row.block and not row.has_entries:
             for subject, place in ineffective_names(child, row.block).items():

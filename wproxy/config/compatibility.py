@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable
 
 import wproxy.config.model  # noqa: F401  # fills the registry
 from wproxy.config.describe import DOCS
-from wproxy.config.effects import LISTEN_PARAMETERS
 from wproxy.config.registry import REGISTRY, Directive
 from wproxy.directives.accepted import ACCEPTED, HARMLESS, MODULES
 
@@ -60,6 +59,7 @@ is said, never passed over.
 def compatibility_page() -> str:
     """The whole page."""
     carried_out = [name for name, rows in REGISTRY.items() if any(row not in ACCEPTED.get(name, ()) for row in rows)]
+    parameters = {word: guards for rows in REGISTRY.values() for row in rows for word, guards in row.idle_parameters.items()}
     parts = [_HEAD, "## Carried out\n", "Each is described in [directives.md](directives.md).\n", _names(carried_out)]
     parts += [
         "\n## Refused at a start\n",
@@ -67,11 +67,11 @@ def compatibility_page() -> str:
         "start (nor reload) with them. A value that asks for nothing, as `auth_basic off`, is fine. `https://` in `proxy_pass` "
         "is refused too.\n",
         *_by_module(lambda row: row.guards),
-        _line("Parameters of `listen`.", (name for name, guards in LISTEN_PARAMETERS.items() if guards)),
+        _line("Parameters of `listen`.", (name for name, guards in parameters.items() if guards)),
         "\n## Accepted, without effect yet\n",
         "Named by `-t` and at a start, once each.\n",
         *_by_module(lambda row: not row.effective and not row.guards),
-        _line("Parameters of `listen`.", (name for name, guards in LISTEN_PARAMETERS.items() if not guards)),
+        _line("Parameters of `listen`.", (name for name, guards in parameters.items() if not guards)),
         "\n## Accepted, with nothing to do\n",
         "They tune the inside of nginx: nothing that a client, an upstream or an operator sees depends on them.\n",
         _names(HARMLESS),

@@ -1,7 +1,7 @@
 """What `-t` and a start say about directives that are accepted and have no effect yet.
 
-`resolve` notes every such directive (`ineffective`) and every such parameter of `listen` (`ineffective_listen`); `warnings` and
-`refusals` turn the notes into words. A warning names each directive once, where it first stands, and counts the others. A refusal
+`resolve` notes every such directive and every such parameter (`ineffective`); `warnings` and `refusals` turn the notes into
+words. A warning names each directive once, where it first stands, and counts the others. A refusal
 is for those whose absence would make the server less safe than its configuration says; `-t` shows it as a warning too and
 succeeds, because the configuration is one that loads.
 """
@@ -14,10 +14,6 @@ from typing import NamedTuple
 from wproxy.config.registry import Directive
 from wproxy.config.tree import Node, Position, Problem
 from wproxy.directives.accepted import IDLE
-
-# Parameters of `listen` that have no effect yet, and whether a start refuses them: without `ssl` and `quic` what is meant to be
-# secret would travel in the clear, without `proxy_protocol` every client would have the address of the balancer.
-LISTEN_PARAMETERS = {"ssl": True, "quic": True, "proxy_protocol": True, "http2": False}
 
 
 class Ineffective(NamedTuple):
@@ -34,19 +30,14 @@ def is_idle(node: Node) -> bool:
     return words is not None and len(node.arguments) == 1 and node.arguments[0].lower() in words
 
 
-def ineffective(row: Directive, node: Node) -> Ineffective | None:
-    """The note about one directive and its row; None when it has its effect or asks for none."""
-    if row.effective or is_idle(node):
-        return None
-    return Ineffective(f'"{node.name}" directive', node.position, row.guards)
-
-
-def ineffective_listen(node: Node) -> list[Ineffective]:
-    """The notes about the parameters of one `listen`."""
+def ineffective(row: Directive, node: Node) -> list[Ineffective]:
+    """Return the notes about one directive and its parameters; none where all of it has its effect or asks for none."""
+    if not row.effective and not is_idle(node):
+        return [Ineffective(f'"{node.name}" directive', node.position, row.guards)]
     return [
-        Ineffective(f'"{parameter}" parameter of "listen" directive', node.position, LISTEN_PARAMETERS[parameter])
-        for parameter in node.arguments[1:]
-        if parameter in LISTEN_PARAMETERS
+        Ineffective(f'"{word}" parameter of "{node.name}" directive', node.position, row.idle_parameters[word])
+        for word in node.arguments[1:]
+        if word in row.idle_parameters
     ]
 
 

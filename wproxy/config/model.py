@@ -1,8 +1,8 @@
 """The model: what a configuration means, ready to serve. Immutable by agreement once `resolve` has returned it.
 
 Every directive arrives as an attribute of the same name, already read, inherited and defaulted: the classes below get them
-from the tables in `wproxy.directives`. What they add is structure: servers in listeners, locations in a matcher, peers in
-upstreams.
+from the tables in `wproxy.directives`, which modules.py lists. What they add is structure: servers in listeners, locations in a
+matcher, peers in upstreams.
 """
 
 from __future__ import annotations
@@ -12,85 +12,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wproxy.address import Address
-from wproxy.config.registry import register, register_accepted
+from wproxy.config.modules import LocationModules, MainModules, ServerModules, UpstreamModules
 from wproxy.config.tree import Node, Position, Problem
-from wproxy.directives.accepted import ACCEPTED
-from wproxy.directives.access import AccessDirectives, AddressRule
-from wproxy.directives.aio import AioDirectives, ThreadPoolDirectives
-from wproxy.directives.api import ApiDirectives
-from wproxy.directives.brotli import BrotliDirectives
-from wproxy.directives.buffering import BufferingDirectives
-from wproxy.directives.charset import CharsetDirectives
-from wproxy.directives.core import EventsDirectives, MainDirectives
-from wproxy.directives.error_page import ErrorPageDirectives
-from wproxy.directives.files import FilesDirectives
-from wproxy.directives.geo import GeoDirectives
-from wproxy.directives.gunzip import GunzipDirectives
-from wproxy.directives.gzip import GzipDirectives
-from wproxy.directives.headers import HeadersDirectives
-from wproxy.directives.health_check import HealthCheck, HealthCheckDirectives, MatchBlock, MatchDirectives
-from wproxy.directives.http_core import BlockDirectives, CommonDirectives, LocationDirectives, ServerDirectives
-from wproxy.directives.listen import PLAIN_SOCKET, ListenDirectives, ServerName, SocketOptions
-from wproxy.directives.log import LogDirectives, LogFormat
-from wproxy.directives.map import MapDirectives
-from wproxy.directives.processes import ProcessDirectives
-from wproxy.directives.proxy import ProxyDirectives, ProxyTarget
-from wproxy.directives.proxy_headers import ProxyHeaderDirectives
-from wproxy.directives.request_body import RequestBodyDirectives
-from wproxy.directives.resolver import ResolverDirectives
-from wproxy.directives.rewrite import If, LocationIf, RewriteDirectives, ServerIf, Step, walk_steps
-from wproxy.directives.split_clients import SplitClientsDirectives
-from wproxy.directives.store import StoreDirectives
-from wproxy.directives.sub_filter import SubFilterDirectives
-from wproxy.directives.upstream import UpstreamDirectives
-from wproxy.directives.zstd import ZstdDirectives
+from wproxy.directives.health_check import HealthCheck, MatchDirectives
+from wproxy.directives.listen import PLAIN_SOCKET, ServerName, SocketOptions
+from wproxy.directives.log import LogFormat
+from wproxy.directives.proxy import ProxyTarget
+from wproxy.directives.rewrite import If, Step, walk_steps
 from wproxy.files import FilePlan
 from wproxy.identity import WPROXY, Identity
 from wproxy.matching import LocationMatcher, ServerNames
 from wproxy.regex import Regex
 from wproxy.syslog import Syslog
-
-register(
-    MainDirectives,
-    ThreadPoolDirectives,
-    ProcessDirectives,
-    EventsDirectives,
-    BlockDirectives,
-    CommonDirectives,
-    LocationDirectives,
-    ServerDirectives,
-    ListenDirectives,
-    LogDirectives,
-    ProxyDirectives,
-    ProxyHeaderDirectives,
-    RequestBodyDirectives,
-    BufferingDirectives,
-    StoreDirectives,
-    RewriteDirectives,
-    ServerIf,
-    LocationIf,
-    ErrorPageDirectives,
-    FilesDirectives,
-    AioDirectives,
-    CharsetDirectives,
-    HeadersDirectives,
-    GunzipDirectives,
-    SubFilterDirectives,
-    BrotliDirectives,
-    ZstdDirectives,
-    GzipDirectives,
-    UpstreamDirectives,
-    HealthCheckDirectives,
-    MatchBlock,
-    MatchDirectives,
-    ResolverDirectives,
-    MapDirectives,
-    GeoDirectives,
-    SplitClientsDirectives,
-    AccessDirectives,
-    ApiDirectives,
-)
-register_accepted(ACCEPTED)
 
 
 class Settings:
@@ -156,7 +89,7 @@ class Check:
     position: Position
 
 
-class Upstream(Settings, UpstreamDirectives, ResolverDirectives):
+class Upstream(Settings, UpstreamModules):
     """A group of peers: an `upstream` block, or the addresses of one proxy_pass."""
 
     name: str
@@ -169,33 +102,7 @@ class Upstream(Settings, UpstreamDirectives, ResolverDirectives):
         return f"<upstream {self.name}: {', '.join(peer.name for peer in self.peers)}>"
 
 
-class Location(
-    Settings,
-    CommonDirectives,
-    LogDirectives,
-    ProxyDirectives,
-    ProxyHeaderDirectives,
-    RequestBodyDirectives,
-    BufferingDirectives,
-    StoreDirectives,
-    RewriteDirectives,
-    ErrorPageDirectives,
-    FilesDirectives,
-    AioDirectives,
-    CharsetDirectives,
-    HeadersDirectives,
-    GunzipDirectives,
-    SubFilterDirectives,
-    BrotliDirectives,
-    ZstdDirectives,
-    GzipDirectives,
-    ResolverDirectives,
-    HealthCheckDirectives,
-    LocationDirectives,
-    AccessDirectives,
-    ApiDirectives,
-    LocationIf,
-):
+class Location(Settings, LocationModules):
     """One location, or the server itself where no location matches (its `modifier` is then "server").
 
     The settings of an `if` or a `limit_except` inside a location are a location too, of kind "if" or "limit_except": what
@@ -238,7 +145,6 @@ class Location(
     # wproxy.error_log.ErrorLog, where its error_log is not that of the main level.
     log: Any = None
     error_log: tuple[tuple[str | Syslog, str], ...] = ()  # (): those of the main level
-    access_rules: tuple[AddressRule, ...] = ()  # allow and deny, in the order of the file
     retried_statuses: frozenset[int] = frozenset()  # of answers that proxy_next_upstream asks to retry
 
     def anonymous(self) -> Iterator[Location]:
@@ -259,7 +165,7 @@ class Location(
         return shown if self.kind in ("location", "server") else f"<{self.kind} in {shown}>"
 
 
-class Server(Settings, CommonDirectives, ServerDirectives, ListenDirectives, ServerIf):
+class Server(Settings, ServerModules):
     """A virtual server."""
 
     position: Position
@@ -315,7 +221,7 @@ class Listener:
         return f"<listener {self.address}>"
 
 
-class Configuration(Settings, MainDirectives, ThreadPoolDirectives, ProcessDirectives, EventsDirectives):
+class Configuration(Settings, MainModules):
     """A whole configuration."""
 
     file: str  # the main file, as given

@@ -16,10 +16,12 @@ block that sets one loses all that it would have inherited. OWN directives are n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
-from wproxy.config.tree import Node
+from wproxy.config.repeated import repeated_words
+from wproxy.config.tree import Node, Problem
 
 # Contexts, as bits: the blocks that a directive may stand in.
 MAIN = 1
@@ -71,6 +73,8 @@ UNION = "union"  # sets of words: occurrences in one block are united; an inner 
 STEP = "step"  # occurrences of all rows of this kind add up, in the order of the file, to the tuple `steps`; never inherited
 
 Reader = Callable[..., Any]
+# Takes the nodes of one directive in one block, up to the one at hand; returns what to warn of in the last of them.
+Repeated = Callable[[tuple[Node, ...]], Iterable[Problem]]
 
 
 @dataclass(slots=True)
@@ -87,6 +91,11 @@ class Directive:
     named: bool  # TOML writes the arguments of this block or directive as a key: [http.upstream.app]
     effective: bool = True  # False: accepted, so that a configuration loads, and without effect yet
     guards: bool = False  # not effective, and the server must not start without it: its absence would weaken security
+    excludes: str = ""  # the attribute that may not be set in the same block, and whose inherited value this one replaces
+    joins: str = ""  # the attribute that holds this and its sisters (allow, deny) as one list, in the order of the file
+    inherit_by: str = ""  # the directive that says how a gathered list inherits: on, off or merge
+    repeated: Repeated | None = None  # the warnings about words that stand twice
+    idle_parameters: Mapping[str, bool] = field(default_factory=dict)  # without effect yet; True: a start refuses the parameter
     name: str = ""
     attribute: str = ""  # where the model keeps it: the name, with a `_` where Python has the word
     value: Any = None  # the default, read
@@ -118,6 +127,11 @@ def directive(
     named: bool = False,
     effective: bool = True,
     guards: bool = False,
+    excludes: str = "",
+    joins: str = "",
+    inherit_by: str = "",
+    repeated: Repeated | None = None,
+    idle_parameters: Mapping[str, bool] = MappingProxyType({}),
     doc: str,
 ) -> Any:
     """One row of the registry.
@@ -132,14 +146,37 @@ def directive(
     named: TOML writes the first argument(s) as a key.
     effective: False for what is accepted and has no effect yet.
     guards: not effective, and a start refuses it, because its absence would weaken security.
+    excludes, joins, inherit_by, repeated, idle_parameters: as in `Directive`.
     doc: one line for the generated pages and for `wproxy check`.
     """
     both = (arity, arity) if isinstance(arity, int) else arity
-    return Directive(read, contexts, both, default, inherit, doc, block, named, effective, guards)
+    if inherit == UNION and repeated is None:
+        repeated = repeated_words
+    return Directive(
+        read,
+        contexts,
+        both,
+        default,
+        inherit,
+        doc,
+        block,
+        named,
+        effective,
+        guards,
+        excludes,
+        joins,
+        inherit_by,
+        repeated,
+        idle_parameters,
+    )
 
 
 # Rows by name; a name may stand for two things in contexts apart: `server` in http and in upstream.
 REGISTRY: dict[str, list[Directive]] = {}
+# The attributes that are read into one list, by the attribute of that list.
+JOINED: dict[str, list[str]] = {}
+# The directive that says how a gathered list inherits, by the attribute of the list.
+INHERITED_BY: dict[str, str] = {}
 
 
 def register(*classes: type) -> None:
@@ -178,6 +215,10 @@ def _enter(row: Directive) -> None:
     if any(other.contexts & row.contexts for other in rows):
         raise AssertionError(f"two rows for {row.name} in one context")
     rows.append(row)
+    if row.joins:
+        JOINED.setdefault(row.joins, []).append(row.attribute)
+    if row.inherit_by:
+        INHERITED_BY[row.attribute] = row.inherit_by
 
 
 def find_directive(name: str, context: int = 0) -> Directive | None:

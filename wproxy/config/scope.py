@@ -6,13 +6,15 @@ of arguments, what do they mean. A directive that is wrong is noted and left out
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from wproxy.config.effects import Ineffective, ineffective, ineffective_listen
+from wproxy.config.effects import Ineffective, ineffective
 from wproxy.config.registry import (
     EVENTS,
     GATHER,
     HTTP,
+    INHERITED_BY,
+    JOINED,
     LOCATION,
     MAIN,
     OWN,
@@ -26,9 +28,6 @@ from wproxy.config.registry import (
     unknown_directive_text,
 )
 from wproxy.config.tree import ConfigurationError, Node, Position, Problem
-from wproxy.directives.access import TOGETHER
-from wproxy.directives.files import EXCLUSIVE, repeated_extensions
-from wproxy.directives.headers import INHERITED_BY, inherited
 
 Values = dict[str, Any]
 Written = dict[str, tuple[Node, ...]]
@@ -72,11 +71,7 @@ class ScopeReader:
             row = self.check(child, context)
             if row is None:
                 continue
-            note = ineffective(row, child)
-            if note is not None:
-                self.ineffective.append(note)
-            if row.name == "listen":
-                self.ineffective.extend(ineffective_listen(child))
+            self.ineffective.extend(ineffective(row, child))
             kind = row.inherit
             attribute = "steps" if kind == STEP else row.attribute
             if attribute in own and kind in (SCALAR, OWN):
@@ -92,59 +87,52 @@ class ScopeReader:
                 value = (*scope.values[attribute], value) if attribute in own else (value,)
             elif kind == UNION and attribute in own:
                 value = scope.values[attribute] | value
-            if kind == UNION or child.name.endswith("_types"):
-                self.warn_of_repetition(child, nodes[:-1])
-            elif child.name == "types":
-                self.warnings.extend(repeated_extensions(nodes))
-            rival = EXCLUSIVE.get(attribute)
-            if rival is not None:
-                if rival in own:
-                    text = f'"{child.name}" directive is duplicate, "{rival}" directive was specified earlier'
+            if row.repeated is not None:
+                self.warnings.extend(row.repeated(nodes))
+            if row.excludes:
+                if row.excludes in own:
+                    text = f'"{child.name}" directive is duplicate, "{row.excludes}" directive was specified earlier'
                     self.problem(text, child.position)
                     continue
-                scope.values.pop(rival, None)
-                scope.heritage.pop(rival, None)
+                scope.values.pop(row.excludes, None)
+                scope.heritage.pop(row.excludes, None)
             own.add(attribute)
             scope.values[attribute] = value
             scope.written[attribute] = nodes
             if kind not in (OWN, OWN_GATHER, STEP):
                 scope.heritage[attribute] = value
-        if own.intersection(TOGETHER):
-            self.put_together(scope, own, node)
-        for attribute, switch in INHERITED_BY.items():
-            mode = scope.values.get(switch, "on")
-            if mode != "on":
-                mine = scope.values[attribute] if attribute in own else ()
-                theirs = outer.heritage.get(attribute, ()) if outer else ()
-                scope.values[attribute] = scope.heritage[attribute] = inherited(mode, mine, theirs, attribute in own)
-                nodes = outer.written.get(attribute, ()) if outer and mode == "merge" else ()
-                scope.written[attribute] = (*(scope.written[attribute] if attribute in own else ()), *nodes)
+        self.join(scope, own, node)
+        self.merge(scope, own, outer)
         return scope
 
-    def put_together(self, scope: Scope, own: set[str], node: Node) -> None:
-        """Make one list of the allow and deny of a block, in the order of the file."""
+    def join(self, scope: Scope, own: set[str], node: Node) -> None:
+        """Make one list of directives that count together, such as allow and deny, in the order of the file."""
         order = {id(child): number for number, child in enumerate(node.children or ())}
-        rules: list[tuple[int, Any]] = []
-        for name in TOGETHER:
-            if name in own:
-                rules += zip(map(id, scope.written[name]), scope.values[name])
-            else:
-                for table in (scope.values, scope.heritage, scope.written):
-                    table.pop(name, None)
-        rules.sort(key=lambda rule: order[rule[0]])
-        scope.values["access_rules"] = scope.heritage["access_rules"] = tuple(value for _, value in rules)
+        for joined, names in JOINED.items():
+            if own.isdisjoint(names):
+                continue
+            items: list[tuple[int, Any]] = []
+            for name in names:
+                if name in own:
+                    items += zip((order[id(written)] for written in scope.written[name]), scope.values[name])
+                else:
+                    for table in (scope.values, scope.heritage, scope.written):
+                        table.pop(name, None)
+            items.sort(key=lambda item: item[0])
+            scope.values[joined] = scope.heritage[joined] = tuple(value for _, value in items)
 
-    def warn_of_repetition(self, node: Node, before: tuple[Node, ...]) -> None:
-        """Note every word of a set that was in it already (nginx: ngx_conf_set_bitmask_slot, ngx_http_types_slot)."""
-        is_types = node.name.endswith("_types")
-        seen = {word.lower() for line in before for word in line.arguments}
-        if is_types and node.name != "xslt_types":
-            seen.add("text/html")  # the one that is always meant
-        for word in node.arguments:
-            if word.lower() in seen:
-                kind = "MIME type" if is_types else "value"
-                self.warnings.append(Problem(f'duplicate {kind} "{word}"', node.position))
-            seen.add(word.lower())
+    def merge(self, scope: Scope, own: set[str], outer: Scope | None) -> None:
+        """Put together the lists whose inheritance a directive of their own decides, such as add_header_inherit."""
+        for attribute, switch in INHERITED_BY.items():
+            mode = scope.values.get(switch, "on")
+            if mode == "on":
+                continue  # as every other list
+            values = scope.values[attribute] if attribute in own else ()
+            written = scope.written[attribute] if attribute in own else ()
+            theirs = outer.heritage.get(attribute, ()) if outer else ()
+            scope.values[attribute] = scope.heritage[attribute] = inherited(mode, values, theirs)
+            nodes = outer.written.get(attribute, ()) if outer else ()
+            scope.written[attribute] = inherited(mode, written, nodes)
 
     def value(self, row: Directive, node: Node) -> Any:
         """What a directive's arguments mean; _NOTHING after noting what is wrong with them."""
@@ -181,6 +169,19 @@ class ScopeReader:
 
 
 _NOTHING = object()
+
+
+Items = TypeVar("Items", bound=tuple[Any, ...])
+
+
+def inherited(mode: str, own: Items, outer: Items) -> Items:
+    """Return the items of a block that has some of its own and sees those of the block around it.
+
+    mode: `on`: its own, or else the outer ones; `off`: its own; `merge`: its own, then the outer ones.
+    """
+    if mode == "merge":
+        return cast(Items, own + outer)
+    return outer if mode == "on" and not own else own
 
 
 def refusal(row: Directive, node: Node, context: int) -> str | None:

@@ -39,15 +39,23 @@ def rule(allows: bool) -> Callable[[str], AddressRule]:
 
 
 class AccessDirectives:
-    """The rules; the first that fits counts. They are read together, in the order of the file (wproxy.config.scope)."""
+    """The rules; the first that fits counts. A block that has one of either loses what it would have inherited of both."""
+
+    access_rules: tuple[AddressRule, ...] = ()  # allow and deny, in the order of the file
 
     allow: tuple[AddressRule, ...] = directive(
-        rule(True), LEVELS, inherit=GATHER, named=True, doc="Let clients of an address or network in; all, unix:."
+        rule(True),
+        LEVELS,
+        inherit=GATHER,
+        named=True,
+        joins="access_rules",
+        doc="Let clients of an address or network in; all, unix:.",
     )
     deny: tuple[AddressRule, ...] = directive(
-        rule(False), LEVELS, inherit=GATHER, named=True, doc="Refuse clients of an address or network with 403; all, unix:."
+        rule(False),
+        LEVELS,
+        inherit=GATHER,
+        named=True,
+        joins="access_rules",
+        doc="Refuse clients of an address or network with 403; all, unix:.",
     )
-
-
-# Together they are one list: a block that has one of either loses what it would have inherited of both.
-TOGETHER = ("allow", "deny")

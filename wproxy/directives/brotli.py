@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wproxy.config.registry import GATHER, HTTP, LOCATION, LOCATION_IF, SERVER, directive
+from wproxy.config.repeated import repeated_types
 from wproxy.directives.extras import flag_needing
 from wproxy.directives.media_types import media_types
 from wproxy.directives.values import number, size
@@ -31,7 +32,12 @@ class BrotliDirectives:
         doc="Whether responses are compressed with Brotli for clients that take it; needs `wproxy-server[brotli]`.",
     )
     brotli_types: tuple[frozenset[bytes], ...] = directive(
-        media_types, _BLOCKS, arity=(1, 1000), inherit=GATHER, doc="Types to compress beside text/html; `*`: all."
+        media_types,
+        _BLOCKS,
+        arity=(1, 1000),
+        inherit=GATHER,
+        repeated=repeated_types,
+        doc="Types to compress beside text/html; `*`: all.",
     )
     brotli_min_length: int = directive(size, _BLOCKS, default="20", doc="The least Content-Length that is worth compressing.")
     brotli_comp_level: int = directive(number(0, 11), _BLOCKS, default="6", doc="How hard Brotli tries: 0 (fast) to 11.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wproxy.config.registry import CHARSET_MAP, GATHER, HTTP, LOCATION, LOCATION_IF, SERVER, directive
+from wproxy.config.repeated import repeated_types
 from wproxy.config.tree import Node
 from wproxy.directives.values import flag
 from wproxy.maps.charset_map import CharsetMap
@@ -82,6 +83,7 @@ class CharsetDirectives:
             "application/rss+xml",
         ),
         inherit=GATHER,
+        repeated=repeated_types,
         doc="The types, besides text/html, that `charset` is named with.",
     )
     override_charset: bool = directive(

@@ -17,10 +17,6 @@ from wproxy.template import Template, compile_template
 if TYPE_CHECKING:
     from wproxy.config.model import Location
 
-# Of these two one holds: where a block sets one, what it would have inherited of the other is gone, and both in one block
-# is an error.
-EXCLUSIVE = {"root": "alias", "alias": "root"}
-
 UNLIMITED = 2**31 - 1
 
 
@@ -143,8 +139,12 @@ _BLOCKS = HTTP | SERVER | LOCATION
 class FilesDirectives:
     """Files as an answer."""
 
-    root: Template = directive(root, _BLOCKS | LOCATION_IF, default="html", doc="The directory that URIs are looked up in.")
-    alias: Alias | None = directive(alias, LOCATION, doc="What stands for the location's part of the URI in the path of a file.")
+    root: Template = directive(
+        root, _BLOCKS | LOCATION_IF, default="html", excludes="alias", doc="The directory that URIs are looked up in."
+    )
+    alias: Alias | None = directive(
+        alias, LOCATION, excludes="root", doc="What stands for the location's part of the URI in the path of a file."
+    )
     index: tuple[tuple[Template, ...], ...] = directive(
         index,
         _BLOCKS,
@@ -161,7 +161,13 @@ class FilesDirectives:
         doc="Files and directories to look for, and the URI, `@name` or `=CODE` where none is there.",
     )
     types: tuple[dict[str, str], ...] = directive(
-        types, _BLOCKS, arity=0, inherit=GATHER, block=TYPES, doc="The Content-Type of each file name extension."
+        types,
+        _BLOCKS,
+        arity=0,
+        inherit=GATHER,
+        block=TYPES,
+        repeated=repeated_extensions,
+        doc="The Content-Type of each file name extension.",
     )
     etag: bool = directive(flag, _BLOCKS, default="on", doc="Whether files have an ETag, made of time and size.")
     if_modified_since: str = directive(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from wproxy.config.registry import GATHER, HTTP, LOCATION, LOCATION_IF, SERVER, UNION, directive
+from wproxy.config.repeated import repeated_types
 from wproxy.directives.media_types import media_types
 from wproxy.directives.values import flag, number, size, words
 from wproxy.regex import Regex, compile_regex
@@ -42,7 +43,12 @@ class GzipDirectives:
         flag, _BLOCKS | LOCATION_IF, default="off", doc="Whether responses are compressed with gzip for clients that take it."
     )
     gzip_types: tuple[frozenset[bytes], ...] = directive(
-        media_types, _BLOCKS, arity=(1, 1000), inherit=GATHER, doc="Types to compress beside text/html; `*`: all."
+        media_types,
+        _BLOCKS,
+        arity=(1, 1000),
+        inherit=GATHER,
+        repeated=repeated_types,
+        doc="Types to compress beside text/html; `*`: all.",
     )
     gzip_min_length: int = directive(size, _BLOCKS, default="20", doc="The least Content-Length that is worth compressing.")
     gzip_comp_level: int = directive(number(1, 9), _BLOCKS, default="1", doc="How hard gzip tries: 1 (fast) to 9.")

@@ -92,20 +92,6 @@ def parse_expires(text: str, is_modified: bool) -> Expires:
     return Expires(kind, sign * int(seconds))
 
 
-# For each row that gathers, the row that tells how what is set around a block and what is set in it go together.
-INHERITED_BY = {"add_header": "add_header_inherit", "add_trailer": "add_trailer_inherit"}
-
-
-def inherited(mode: str, own: tuple[AddedField, ...], outer: tuple[AddedField, ...], sets_any: bool) -> tuple[AddedField, ...]:
-    """The items of a block. own: those set in it. outer: those of the block around. sets_any: whether it sets any.
-
-    `on`: its own, or else the outer ones; `off`: its own; `merge`: its own, then the outer ones.
-    """
-    if mode == "merge":
-        return own + outer
-    return own if sets_any or mode == "off" else outer
-
-
 _ANYWHERE = HTTP | SERVER | LOCATION | LOCATION_IF
 _INHERIT = ("on", "off", "merge")
 
@@ -118,6 +104,7 @@ class HeadersDirectives:
         _ANYWHERE,
         arity=(2, 3),
         inherit=GATHER,
+        inherit_by="add_header_inherit",
         doc="A field to add to responses that went well or redirect; `always`: to all. An empty value adds nothing.",
     )
     add_header_inherit: str = directive(
@@ -131,6 +118,7 @@ class HeadersDirectives:
         _ANYWHERE,
         arity=(2, 3),
         inherit=GATHER,
+        inherit_by="add_trailer_inherit",
         doc="A field to send after the body of responses that went well or redirect; `always`: of all.",
     )
     add_trailer_inherit: str = directive(

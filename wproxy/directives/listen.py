@@ -184,6 +184,9 @@ class ListenDirectives:
         SERVER,
         arity=(1, 16),
         inherit=OWN_GATHER,
+        # Without `ssl` and `quic` what is meant to be secret would travel in the clear, without `proxy_protocol` every client
+        # would have the address of the balancer.
+        idle_parameters={"ssl": True, "quic": True, "proxy_protocol": True, "http2": False},
         doc="Address and port to listen on: `8080`, `127.0.0.1:80`, `[::]:80`, `unix:/path`, `8000-8003`.",
     )
     server_name: tuple[tuple[ServerName, ...], ...] = directive(

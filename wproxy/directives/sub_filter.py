@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from wproxy.config.registry import GATHER, HTTP, LOCATION, SERVER, directive
+from wproxy.config.repeated import repeated_types
 from wproxy.directives.media_types import media_types
 from wproxy.directives.values import flag
 from wproxy.template import Template, compile_template
@@ -34,7 +35,12 @@ class SubFilterDirectives:
         substitute, _BLOCKS, arity=2, inherit=GATHER, doc="A text to look for in responses, in any case, and its replacement."
     )
     sub_filter_types: tuple[frozenset[bytes], ...] = directive(
-        media_types, _BLOCKS, arity=(1, 1000), inherit=GATHER, doc="Types to replace texts in beside text/html; `*`: all."
+        media_types,
+        _BLOCKS,
+        arity=(1, 1000),
+        inherit=GATHER,
+        repeated=repeated_types,
+        doc="Types to replace texts in beside text/html; `*`: all.",
     )
     sub_filter_once: bool = directive(
         flag, _BLOCKS, default="on", doc="Whether each text is replaced only where it is found first."

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from wproxy.config.effects import Ineffective, ineffective, ineffective_listen, is_idle, refusals, warnings
+import wproxy.config.model  # noqa: F401  # fills the registry
+from wproxy.config.effects import Ineffective, ineffective, is_idle, refusals, warnings
+from wproxy.config.registry import REGISTRY
 from wproxy.config.tree import Node, Position
 from wproxy.directives.accepted import ACCEPTED
 
@@ -16,7 +18,12 @@ def at(line: int) -> Position:
 def note(text: str, line: int = 1) -> Ineffective | None:
     """The note about a directive as it would be written."""
     name, *arguments = text.split()
-    return ineffective(ACCEPTED[name][0], Node(name, tuple(arguments), at(line)))
+    return next(iter(ineffective(ACCEPTED[name][0], Node(name, tuple(arguments), at(line)))), None)
+
+
+def notes_of_listen(*arguments: str, line: int = 1) -> list[Ineffective]:
+    """The notes about the parameters of a `listen`."""
+    return ineffective(REGISTRY["listen"][0], Node("listen", arguments, at(line)))
 
 
 def notes(*texts: str) -> list[Ineffective]:
@@ -105,7 +112,7 @@ def test_what_only_tunes_the_inside_of_nginx_is_passed_over_in_silence(text):
 
 
 def test_parameters_of_listen_are_named_and_those_of_safety_refuse():
-    found = ineffective_listen(Node("listen", ("443", "ssl", "http2", "default_server"), at(3)))
+    found = notes_of_listen("443", "ssl", "http2", "default_server", line=3)
     assert list(map(str, warnings(found))) == [
         '"ssl" parameter of "listen" directive is accepted and not yet effective: a start refuses it in nginx.conf:3',
         '"http2" parameter of "listen" directive is accepted and not yet effective in nginx.conf:3',
@@ -118,11 +125,11 @@ def test_parameters_of_listen_are_named_and_those_of_safety_refuse():
 
 @pytest.mark.parametrize(("parameter", "refused"), [("ssl", True), ("quic", True), ("proxy_protocol", True), ("http2", False)])
 def test_each_parameter_of_listen_weighs_by_itself(parameter, refused):
-    found = ineffective_listen(Node("listen", ("443", parameter), at(1)))
+    found = notes_of_listen("443", parameter)
     assert len(warnings(found)) == 1
     assert bool(refusals(found)) is refused
 
 
 def test_a_listen_of_today_has_nothing_to_say():
-    assert ineffective_listen(Node("listen", ("127.0.0.1:8080", "default_server", "reuseport", "backlog=64"), at(1))) == []
-    assert ineffective_listen(Node("listen", ("ssl",), at(1))) == [], "the first argument is the address"
+    assert notes_of_listen("127.0.0.1:8080", "default_server", "reuseport", "backlog=64") == []
+    assert notes_of_listen("ssl") == [], "the first argument is the address"

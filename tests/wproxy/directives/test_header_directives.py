@@ -1,4 +1,4 @@
-"""How add_header, add_trailer and expires are read, and how lists are inherited (routing.md §1.4, §5.3)."""
+"""How add_header, add_trailer and expires are read (routing.md §5.3)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from wproxy.directives.headers import (
     Expires,
     added_field,
     expires,
-    inherited,
 )
 
 # add_header
@@ -118,21 +117,3 @@ def test_what_is_no_time_is_told_in_nginx_words(arguments, text):
     with pytest.raises(ValueError) as caught:
         expires(*arguments)
     assert str(caught.value) == f'"%s" directive {text}'
-
-
-# Inheritance
-
-
-@pytest.mark.parametrize(
-    ("mode", "own", "sets_any", "result"),
-    [
-        ("on", (), False, ("outer",)),
-        ("on", ("own",), True, ("own",)),
-        ("off", (), False, ()),
-        ("off", ("own",), True, ("own",)),
-        ("merge", (), False, ("outer",)),
-        ("merge", ("own",), True, ("own", "outer")),
-    ],
-)
-def test_what_a_block_has_of_the_one_around_it(mode, own, sets_any, result):
-    assert inherited(mode, own, ("outer",), sets_any) == result

@@ -1,0 +1,109 @@
+"""Where each table of `wproxy.directives` enters the model: one line for each module of nginx.
+
+The bases of a class below are the tables whose directives arrive as attributes of the object that is built on it (model.py).
+A new module is an import and a line here.
+"""
+
+from __future__ import annotations
+
+from wproxy.config.registry import register, register_accepted
+from wproxy.directives.accepted import ACCEPTED
+from wproxy.directives.access import AccessDirectives
+from wproxy.directives.aio import AioDirectives, ThreadPoolDirectives
+from wproxy.directives.api import ApiDirectives
+from wproxy.directives.brotli import BrotliDirectives
+from wproxy.directives.buffering import BufferingDirectives
+from wproxy.directives.charset import CharsetDirectives
+from wproxy.directives.core import EventsDirectives, MainDirectives
+from wproxy.directives.error_page import ErrorPageDirectives
+from wproxy.directives.files import FilesDirectives
+from wproxy.directives.geo import GeoDirectives
+from wproxy.directives.gunzip import GunzipDirectives
+from wproxy.directives.gzip import GzipDirectives
+from wproxy.directives.headers import HeadersDirectives
+from wproxy.directives.health_check import HealthCheckDirectives, MatchBlock, MatchDirectives
+from wproxy.directives.http_core import BlockDirectives, CommonDirectives, LocationDirectives, ServerDirectives
+from wproxy.directives.listen import ListenDirectives
+from wproxy.directives.log import LogDirectives
+from wproxy.directives.map import MapDirectives
+from wproxy.directives.processes import ProcessDirectives
+from wproxy.directives.proxy import ProxyDirectives
+from wproxy.directives.proxy_headers import ProxyHeaderDirectives
+from wproxy.directives.request_body import RequestBodyDirectives
+from wproxy.directives.resolver import ResolverDirectives
+from wproxy.directives.rewrite import LocationIf, RewriteDirectives, ServerIf
+from wproxy.directives.split_clients import SplitClientsDirectives
+from wproxy.directives.store import StoreDirectives
+from wproxy.directives.sub_filter import SubFilterDirectives
+from wproxy.directives.upstream import UpstreamDirectives
+from wproxy.directives.zstd import ZstdDirectives
+
+
+class MainModules(
+    MainDirectives,
+    ThreadPoolDirectives,
+    ProcessDirectives,
+    EventsDirectives,
+):
+    """The directives of a whole configuration."""
+
+
+class UpstreamModules(
+    UpstreamDirectives,
+    ResolverDirectives,
+):
+    """The directives of an upstream."""
+
+
+class ServerModules(
+    CommonDirectives,
+    ServerDirectives,
+    ListenDirectives,
+    ServerIf,
+):
+    """The directives of a virtual server that no location of it has."""
+
+
+class LocationModules(
+    CommonDirectives,
+    LogDirectives,
+    ProxyDirectives,
+    ProxyHeaderDirectives,
+    RequestBodyDirectives,
+    BufferingDirectives,
+    StoreDirectives,
+    RewriteDirectives,
+    ErrorPageDirectives,
+    FilesDirectives,
+    AioDirectives,
+    CharsetDirectives,
+    HeadersDirectives,
+    GunzipDirectives,
+    SubFilterDirectives,
+    BrotliDirectives,
+    ZstdDirectives,
+    GzipDirectives,
+    ResolverDirectives,
+    HealthCheckDirectives,
+    LocationDirectives,
+    AccessDirectives,
+    ApiDirectives,
+    LocationIf,
+):
+    """The directives of a location, and of the server where no location matches."""
+
+
+# Blocks of http, and the insides of those, that become objects of their own.
+BLOCKS = (
+    BlockDirectives,
+    MapDirectives,
+    GeoDirectives,
+    SplitClientsDirectives,
+    MatchBlock,
+    MatchDirectives,
+)
+
+# From the outside in: of two rows of one name, a message about a wrong place shows the outer one.
+for _owner in (MainModules, *BLOCKS, ServerModules, LocationModules, UpstreamModules):
+    register(*_owner.__mro__)
+register_accepted(ACCEPTED)
