@@ -94,7 +94,7 @@ class Alone:
         old = master.current
         assert old
         if old.pid_path and old.pid_path != new.pid_path:
-            remove_pid_file(old.pid_path, os.getpid())
+            remove_pid_file(old.pid_path, os.getpid(), old.distrusted)
         try:
             return self._go_on_in_two()
         except OSError as error:

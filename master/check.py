@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterable
 
 from master.generation import worker_count
 from master.limits import process_warnings, refuse_missing_directory
-from master.log import cannot_open, open_log_file
+from master.log import cannot_open
 from master.peer_records import TOO_MANY_PEERS
 from master.sockets import probe
 from master.start_log import StartLog
-from master.user import worker_identity
+from master.user import distrusted, worker_identity
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError, Problem
+from wproxy.log_files import open_for_appending
+from wproxy.safe_open import Distrusted, reach
 from wproxy.shared import FIRST_LATE_PEER, MAX_WORKERS
 
 Load = Callable[[], Configuration]
@@ -58,17 +60,18 @@ def obstacles(configuration: Configuration) -> list[Problem]:
         problems.append(Problem(f"too many workers: there is room for {MAX_WORKERS}"))
     if sum(len(upstream.peers) for upstream in configuration.upstreams) >= FIRST_LATE_PEER:
         problems.append(TOO_MANY_PEERS)
+    identity = None
     try:
-        worker_identity(configuration.user)
+        identity = worker_identity(configuration.user)
     except ConfigurationError as error:
         problems.extend(error.problems)
     try:
         refuse_missing_directory(configuration)
     except ConfigurationError as error:
         problems.extend(error.problems)
-    problems.extend(_unopenable(_log_paths(configuration)))
+    problems.extend(_unopenable(_log_paths(configuration), distrusted(identity)))
     if configuration.pid:
-        problems.extend(_unwritable(configuration.path(configuration.pid)))
+        problems.extend(_unwritable(configuration.path(configuration.pid), distrusted(identity)))
     problems.extend(probe(configuration.listeners))
     return problems
 
@@ -78,24 +81,24 @@ def _log_paths(configuration: Configuration) -> list[str]:
     return list(dict.fromkeys([*configuration.error_log_files, *configuration.access_log_files]))
 
 
-def _unopenable(paths: Iterable[str]) -> list[Problem]:
+def _unopenable(paths: Iterable[str], user: Distrusted | None) -> list[Problem]:
     problems: list[Problem] = []
     for path in paths:
         try:
             if not _may_make_directory(path):
-                os.close(open_log_file(path, None))
+                os.close(open_for_appending(path, user))
         except OSError as error:
             error.filename = path
             problems.extend(cannot_open(error).problems)
     return problems
 
 
-def _unwritable(path: str) -> list[Problem]:
-    trial = f"{path}.{os.getpid()}"
+def _unwritable(path: str, user: Distrusted | None) -> list[Problem]:
     try:
         if not _may_make_directory(path):
-            os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-            os.unlink(trial)
+            with reach(f"{path}.{os.getpid()}", user) as place:
+                os.close(place.open(os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+                os.unlink(place.name, dir_fd=place.directory)
     except OSError as error:
         error.filename = path
         return list(cannot_open(error).problems)

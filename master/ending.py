@@ -70,8 +70,8 @@ class Ending:
         """Nobody is left: remove what we put into the file system; returns the exit code."""
         master = self._master
         own_pid_file = master.upgrade.leave_pid_file()
-        if own_pid_file:
-            remove_pid_file(own_pid_file, os.getpid())
+        if own_pid_file and master.current:
+            remove_pid_file(own_pid_file, os.getpid(), master.current.distrusted)
         if master.transaction.failure:
             master.report.failed(master.transaction.failure)
             for line in master.transaction.failure.splitlines() if master.has_log_apart else ():

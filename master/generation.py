@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from master.sockets import share
-from master.user import Identity
+from master.user import Identity, distrusted
 from wproxy.assignment import Assignment, ListeningSocket
 from wproxy.config.model import Configuration, Listener
 from wproxy.error_log import ErrorLog
+from wproxy.safe_open import Distrusted
 
 STRAGGLER_TIMEOUT = 5.0  # seconds that worker_shutdown_timeout may be overdrawn
 
@@ -40,6 +41,11 @@ class Generation:
     pid_path: str
     born: float = field(default_factory=time.monotonic)
     short_lives: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def distrusted(self) -> Distrusted | None:
+        """The user of its workers, where root must not go by names that it may have made."""
+        return distrusted(self.identity)
 
     def share(self, index: int) -> tuple[ListeningSocket, ...]:
         """What its worker of this index listens on."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 
 from master.syslog import connect_to_syslog
-from master.user import Identity
+from master.user import Identity, distrusted
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError, Problem
 from wproxy.error_log import ErrorLog
@@ -49,9 +49,11 @@ def provide_logs(configuration: Configuration, owner: Identity | None) -> None:
 
 
 def open_log_file(path: str, owner: Identity | None) -> int:
-    """Open for appending, making the file and its directory when missing; it is given to the owner. Raises OSError."""
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    fileno = open_for_appending(path)
+    """Open for appending, making the file and its directory when missing; it is given to the owner. Raises OSError.
+
+    owner: the user of the workers, who may have been broken into: where it could have made the name a link, root does not follow.
+    """
+    fileno = open_for_appending(path, distrusted(owner), makes=True)
     if owner is not None and _is_plain_file(path, fileno):
         os.fchown(fileno, owner.uid, -1)
     return fileno
@@ -60,7 +62,7 @@ def open_log_file(path: str, owner: Identity | None) -> int:
 def _is_plain_file(path: str, fileno: int) -> bool:
     """Whether this is a regular file of one name, and that name no symbolic link.
 
-    Anything else must not change hands: /dev/stdout, or what a worker that was broken into made the name point to.
+    Anything else must not change hands: /dev/stdout, or what root's own link stands for.
     """
     opened = os.fstat(fileno)
     try:

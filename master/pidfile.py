@@ -1,7 +1,8 @@
 """The pid file: how an operator's command finds the master.
 
 It is written whole or not at all (a new file renamed over the old), 0644 whatever the umask, and removed only while
-it still holds our number: a second master may have taken the path over.
+it still holds our number: a second master may have taken the path over. The user of the workers is `distrusted` with names where
+it may write (`wproxy.safe_open`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 from master.memory import NoMaster, open_memory_of
 from wproxy.config.tree import ConfigurationError, Problem
 from wproxy.identity import NGINX, WPROXY
+from wproxy.safe_open import Distrusted, reach
 
 # Linux never gives out more than 2**22 (proc(5), pid_max).
 GREATEST_PID = 1 << 22
@@ -20,18 +22,22 @@ class PidFileError(Exception):
     """The pid file cannot be read, in nginx's words (nginx: ngx_signal_process)."""
 
 
-def write_pid_file(path: str, pid: int) -> None:
+def write_pid_file(path: str, pid: int, distrusted: Distrusted | None = None) -> None:
     """Write the number of the master; makes the directory when it is missing. Raises ConfigurationError."""
-    fresh = f"{path}.{pid}"
     try:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        fileno = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        try:
-            os.fchmod(fileno, 0o644)
-            os.write(fileno, b"%d\n" % pid)
-        finally:
-            os.close(fileno)
-        os.replace(fresh, path)
+        with reach(path, distrusted, makes=True) as place:
+            fresh, directory = f"{place.name}.{pid}", place.directory
+            try:
+                os.unlink(fresh, dir_fd=directory)  # of one who had our number; never written through: it may be a link
+            except FileNotFoundError:
+                pass
+            fileno = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=directory)
+            try:
+                os.fchmod(fileno, 0o644)
+                os.write(fileno, b"%d\n" % pid)
+            finally:
+                os.close(fileno)
+            os.replace(fresh, place.name, src_dir_fd=directory, dst_dir_fd=directory)
     except OSError as error:
         raise ConfigurationError(Problem(f'open() "{path}" failed ({error.errno}: {error.strerror})')) from None
 
@@ -39,30 +45,45 @@ def write_pid_file(path: str, pid: int) -> None:
 def read_pid_file(path: str) -> int:
     """The number in the file; raises PidFileError."""
     try:
-        with open(path, "rb") as file:
-            data = file.read(32)
+        fileno = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not keep us
+        try:
+            data = os.read(fileno, 32)
+        finally:
+            os.close(fileno)
     except OSError as error:
         raise PidFileError(f'open() "{path}" failed ({error.errno}: {error.strerror})') from None
+    return _number_in(data, path)
+
+
+def _number_in(data: bytes, path: str) -> int:
+    """The number that a pid file begins with; raises PidFileError."""
     number = data.strip()
     if not number.isdigit() or len(number) > 10 or not 0 < int(number) <= GREATEST_PID:
         raise PidFileError(f'invalid PID number "{number.decode("utf-8", "replace")}" in "{path}"')
     return int(number)
 
 
-def rename_pid_file(path: str, to: str) -> None:
-    """Give it another name, over whatever has that name; raises ConfigurationError with nginx's words."""
+def rename_pid_file(path: str, to: str, distrusted: Distrusted | None = None) -> None:
+    """Give it another name in its directory, over whatever has that name; raises ConfigurationError with nginx's words."""
     try:
-        os.replace(path, to)
+        with reach(path, distrusted) as old, reach(to, distrusted) as new:
+            os.replace(old.name, new.name, src_dir_fd=old.directory, dst_dir_fd=new.directory)
     except OSError as error:
         text = f"rename() {path} to {to} failed before executing new binary process ({error.errno}: {error.strerror})"
         raise ConfigurationError(Problem(text)) from None
 
 
-def remove_pid_file(path: str, pid: int) -> None:
+def remove_pid_file(path: str, pid: int, distrusted: Distrusted | None = None) -> None:
     """Remove it if it is still ours. Never raises: it happens on the way out."""
     try:
-        if read_pid_file(path) == pid:
-            os.unlink(path)
+        with reach(path, distrusted) as place:
+            fileno = place.open(os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                data = os.read(fileno, 32)
+            finally:
+                os.close(fileno)
+            if _number_in(data, path) == pid:
+                os.unlink(place.name, dir_fd=place.directory)
     except (PidFileError, OSError):
         pass
 

@@ -328,8 +328,13 @@ def _listen_unix(path: str, backlog: int, mode: int) -> socket.socket:
         one.setblocking(False)
         if _is_stale(path):
             os.unlink(path)
-        one.bind(path)
-        os.chmod(path, mode)
+        # The file gets the mode of the socket, less the umask. By its name it could be another's, where others may write.
+        os.fchmod(one.fileno(), mode)
+        umask = os.umask(0)
+        try:
+            one.bind(path)
+        finally:
+            os.umask(umask)
         one.listen(backlog)
     except BaseException:
         one.close()

@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import Collection, Iterable
 
-from wproxy.error_log import RANKS, ErrorLog, open_for_appending
+from wproxy.error_log import RANKS, ErrorLog
 from wproxy.identity import WPROXY, Identity
+from wproxy.log_files import open_for_appending
+from wproxy.safe_open import ANYBODY
 
 STDERR = "stderr"
 
@@ -31,7 +33,8 @@ class StartLog:
             self.say(f'[alert] could not open error log file: open() "{path}" failed ({error.errno}: {error.strerror})')
 
     def _open(self, path: str) -> ErrorLog:
-        return ErrorLog([(path, "notice")] if path else [], time.time, open_for_appending)
+        # As whom workers run is not known yet, and one of them may have been broken into the last time.
+        return ErrorLog([(path, "notice")] if path else [], time.time, lambda path: open_for_appending(path, ANYBODY))
 
     def tell(self, level: str, text: str) -> None:
         """A message of that level, each of its lines by itself; below `warn` it goes into the file alone."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from master.user import Identity
+from master.user import Identity, distrusted
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError, Problem
+from wproxy.safe_open import make_directory
 
 
 def provide_state_directories(configuration: Configuration, owner: Identity | None) -> None:
@@ -21,9 +22,7 @@ def provide_state_directories(configuration: Configuration, owner: Identity | No
         if os.path.isdir(directory):
             continue
         try:
-            os.makedirs(directory)
-            if owner is not None:
-                os.chown(directory, owner.uid, owner.gid)
+            make_directory(directory, distrusted(owner), (owner.uid, owner.gid) if owner else None)
         except OSError as error:
             text = f'mkdir() "{directory}" failed ({error.errno}: {error.strerror})'
             raise ConfigurationError(Problem(text, upstream.position)) from None

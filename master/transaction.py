@@ -105,7 +105,7 @@ class Transaction:
             # Late: who waits for the pid file takes it that clients can connect.
             if self.has_new_pid_file(generation):
                 refuse_second_master(generation.pid_path)
-                write_pid_file(generation.pid_path, os.getpid())
+                write_pid_file(generation.pid_path, os.getpid(), generation.distrusted)
             if master.current or master.has_log_apart:
                 for warning in (*configuration.warnings, *process_warnings(configuration)):
                     generation.log.write("warn", str(warning))
@@ -170,7 +170,7 @@ class Transaction:
                 self._tell_that_it_serves(generation)
             return
         if old.pid_path and old.pid_path != generation.pid_path:
-            remove_pid_file(old.pid_path, os.getpid())
+            remove_pid_file(old.pid_path, os.getpid(), old.distrusted)
         master.succession.retire(old)
         old.log.close()
         self._tell_that_it_serves(generation)
@@ -210,7 +210,7 @@ class Transaction:
         master.succession.release(generation)
         master.sockets.roll_back()
         if self.has_new_pid_file(generation):
-            remove_pid_file(generation.pid_path, os.getpid())
+            remove_pid_file(generation.pid_path, os.getpid(), generation.distrusted)
         if generation.log is not master.error_log:
             generation.log.close()
 

@@ -108,7 +108,7 @@ class Upgrade:
         path = master.current.pid_path
         if path:
             try:
-                rename_pid_file(path, path + OLD_SUFFIX)
+                rename_pid_file(path, path + OLD_SUFFIX, master.current.distrusted)
             except ConfigurationError as error:
                 log.write("alert", str(error))
                 self._tell(False, str(error))
@@ -189,7 +189,7 @@ class Upgrade:
         self.has_strangers = True
         master.sockets.be_alone()
         if master.current and master.current.pid_path:
-            remove_pid_file(master.current.pid_path + OLD_SUFFIX, gone)  # it was killed
+            remove_pid_file(master.current.pid_path + OLD_SUFFIX, gone, master.current.distrusted)  # it was killed
         if master.current and not master.stopping:
             master.notifier.ready(os.getpid(), master.transaction.describe_generation())
 
@@ -197,7 +197,7 @@ class Upgrade:
         current = self._master.current
         if current and current.pid_path:
             try:
-                rename_pid_file(current.pid_path + OLD_SUFFIX, current.pid_path)
+                rename_pid_file(current.pid_path + OLD_SUFFIX, current.pid_path, current.distrusted)
             except ConfigurationError as error:
                 self._master.error_log.write("alert", str(error))
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from wproxy.config.tree import ConfigurationError, Problem
+from wproxy.safe_open import Distrusted
 
 DEFAULT_USER = "nobody"
 
@@ -47,6 +48,13 @@ def worker_identity(user: tuple[str, ...] | None) -> Identity | None:
         return Identity(name, entry.pw_uid, grp.getgrnam(group).gr_gid)
     except KeyError:
         raise ConfigurationError(Problem(f'getgrnam("{group}") failed')) from None
+
+
+def distrusted(identity: Identity | None) -> Distrusted | None:
+    """The user of the workers as one whom root does not trust with names of files; None when it has no fewer rights than we."""
+    if identity is None or identity.uid == 0:
+        return None
+    return Distrusted(identity.uid, frozenset(os.getgrouplist(identity.name, identity.gid)))
 
 
 def become(identity: Identity | None) -> None:

@@ -28,7 +28,7 @@ from master.slots import free_slots, give_back, take_slot
 from master.unwritten import Unwritten
 from master.user import CannotBecome, become
 from master.watchdog import make_stack_file, take_stack, tell_stack_to
-from wproxy.assignment import Assignment, ListeningSocket
+from wproxy.assignment import Assignment, CannotBegin, ListeningSocket
 from wproxy.error_log import ErrorLog
 from wproxy.identity import WPROXY, Identity
 from wproxy.record_locks import RecordLocks
@@ -216,6 +216,7 @@ class Workers:
             identity=self._identity,
             bell=self._bell,
             unwritten=unwritten,
+            distrusted=generation.distrusted,
             heeds_winch=self._heeds_winch,
         )
 
@@ -260,8 +261,8 @@ class Workers:
 def fork_worker(live: Callable[[], None], log: ErrorLog, name: str = WPROXY.name) -> int:
     """Fork a worker that runs `live` and never returns from here; returns its pid. Raises OSError.
 
-    It exits 0 when `live` returns, with the code of a SystemExit, and 1 with the traceback in the log after any other
-    exception. name: ours, for its title.
+    It exits 0 when `live` returns, with the code of a SystemExit, and 1 with the reason in the log after CannotBegin, with the
+    traceback after any other exception. name: ours, for its title.
     """
     flush_standard_streams()
     # Frozen objects are left alone by the child's collector: one collection would otherwise copy most pages that it
@@ -279,6 +280,8 @@ def fork_worker(live: Callable[[], None], log: ErrorLog, name: str = WPROXY.name
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except CannotBegin as error:
+        log.write("emerg", str(error))
     except BaseException:
         log.write("alert", f"worker process {os.getpid()} failed: {traceback.format_exc().rstrip()}")
     finally:

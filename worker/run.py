@@ -28,7 +28,7 @@ from worker.threads import thread_pools
 from worker.upstream.checks import HealthChecks
 from worker.upstream.peers import Group
 from wproxy.address import Address
-from wproxy.assignment import Assignment, ListeningSocket
+from wproxy.assignment import Assignment, CannotBegin, ListeningSocket
 from wproxy.config.model import Upstream
 from wproxy.failures import ClientGone
 from wproxy.http import Client
@@ -83,9 +83,14 @@ ORDERS = (signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def work(assignment: Assignment) -> None:
-    """Be a worker; returns when it has left. Raises OSError when it cannot begin."""
+    """Be a worker; returns when it has left. Raises CannotBegin, or OSError, when it cannot begin."""
     gc.set_threshold(*GC_THRESHOLDS)
-    worker = Worker(assignment)
+    try:
+        worker = Worker(assignment)
+    except OSError as error:
+        if not error.filename:
+            raise
+        raise CannotBegin(f'open() "{error.filename}" failed ({error.errno}: {error.strerror})') from None
     assignment.drop_privileges()
     try:
         worker.run()
@@ -103,9 +108,11 @@ class Worker:
         self.assignment = assignment
         self.configuration = configuration = assignment.configuration
         self.loop = Loop(self.report)
-        self.error_logs = ErrorLogs(configuration, lambda: self.loop.clock.wall)
+        self.error_logs = ErrorLogs(configuration, lambda: self.loop.clock.wall, assignment.distrusted)
         self.error_log = self.error_logs.main
-        self.access_logs = AccessLogs(configuration, self.loop.clock, self.error_log.write, assignment.unwritten)
+        self.access_logs = AccessLogs(
+            configuration, self.loop.clock, self.error_log.write, assignment.unwritten, assignment.distrusted
+        )
         self.slot = assignment.shared.worker(assignment.slot)
         assignment.shared.become_worker(assignment.slot, assignment.memory_fileno)
         self.draining = False

@@ -8,7 +8,12 @@ from typing import NamedTuple
 
 from wproxy.config.model import Configuration, Listener
 from wproxy.identity import WPROXY, Identity
+from wproxy.safe_open import Distrusted
 from wproxy.shared import SharedWords
+
+
+class CannotBegin(Exception):
+    """A worker cannot begin, and this is the reason: something outside is as it should not be."""
 
 
 class ListeningSocket(NamedTuple):
@@ -42,6 +47,7 @@ class Assignment:
     identity: under which name we answer.
     bell: an eventfd of all workers, by which one of them tells the others at once that something has changed; None: nobody rings.
     unwritten: memory for lines that are not in their files yet (`wproxy.unwritten`); None for a process without a master.
+    distrusted: the user that it becomes: until then it opens no name that this user may have made (`wproxy.safe_open`).
     own_master: for a process that is master and worker at once; None: there is a master for that.
     heeds_winch: whether WINCH, sent to the worker, makes it leave; from a terminal it means that a window has changed its size.
     """
@@ -60,4 +66,5 @@ class Assignment:
     bell: int | None = None
     unwritten: memoryview | None = None
     own_master: OwnMaster | None = None
+    distrusted: Distrusted | None = None
     heeds_winch: bool = False

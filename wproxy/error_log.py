@@ -16,8 +16,6 @@ from wproxy.log_files import append_lines, may_take_back, open_for_appending
 from wproxy.syslog import Connect, Syslog, SyslogSender
 from wproxy.variables import error_log_time
 
-__all__ = ["RANKS", "ErrorLog", "OpenFile", "open_for_appending"]
-
 RANKS = {level: rank for rank, level in enumerate(LEVELS)}
 STDERR = 2
 # nginx cuts lines (NGX_MAX_ERROR_STR), so that no client can fill a disk with one request. What we say of our own bugs is longer.

@@ -11,32 +11,32 @@ import errno
 import os
 import stat
 
+from wproxy.safe_open import OWN_DESCRIPTORS, Distrusted, reach
+
 PIPE_BUF = 4096  # of Linux; `select` has the number, and is not for words to import
 STANDARD = {"stdout": 1, "stderr": 2}
 """What may be named instead of a path, and its descriptor."""
 
 
-# Names of what we were started with. A container's or a service manager's pipe or socket often belongs to somebody else, or
-# cannot be opened by name at all, and is ours to write to all the same.
-_OWN_DESCRIPTORS = {f"{place}{number}": number for place in ("/dev/fd/", "/proc/self/fd/") for number in STANDARD.values()}
-_OWN_DESCRIPTORS |= {f"/dev/{name}": number for name, number in STANDARD.items()}
 _NOT_BY_NAME = frozenset((errno.EACCES, errno.ENXIO))
 
 
-def open_for_appending(path: str) -> int:
+def open_for_appending(path: str, distrusted: Distrusted | None = None, makes: bool = False) -> int:
     """Open a log file, making it when it is missing; returns its descriptor. Raises OSError.
 
+    distrusted: a user who may have pointed the name elsewhere (`wproxy.safe_open`). makes: make its directory when missing.
     A FIFO that nobody reads is ENXIO: nginx waits for the reader, and a reload of it stands still until there is one.
     """
-    try:
-        fileno = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
-        os.set_blocking(fileno, True)
-        return fileno
-    except OSError as error:
-        own = _OWN_DESCRIPTORS.get(path)
-        if own is None or error.errno not in _NOT_BY_NAME:
-            raise
-        return os.dup(own)
+    with reach(path, distrusted, makes) as place:
+        try:
+            fileno = place.open(os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK)
+        except OSError as error:
+            own = OWN_DESCRIPTORS.get(place.path)
+            if own is None or error.errno not in _NOT_BY_NAME:
+                raise
+            return os.dup(own)
+    os.set_blocking(fileno, True)
+    return fileno
 
 
 def may_take_back(fileno: int) -> bool:

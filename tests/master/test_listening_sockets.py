@@ -220,6 +220,20 @@ def test_a_unix_socket_is_one_for_all_open_to_everybody_and_removed_at_the_end(s
     assert not os.path.exists(local.address.host)
 
 
+def test_the_file_of_a_unix_socket_gets_its_mode_with_its_name_whatever_the_umask(sockets, tmp_path, monkeypatch):
+    """Whoever may write to the directory could have exchanged it for a link before a mode is given to the name."""
+    named = []
+    monkeypatch.setattr(os, "chmod", lambda *words, **more: named.append(words))
+    umask = os.umask(0o077)
+    try:
+        local = unix(tmp_path)
+        sockets.bind([local], 1)
+    finally:
+        assert os.umask(umask) == 0o077
+    assert stat.S_IMODE(os.stat(local.address.host).st_mode) == 0o666
+    assert named == []
+
+
 def test_a_socket_file_that_nobody_listens_on_is_replaced(sockets, tmp_path):
     local = unix(tmp_path)
     with socket.socket(socket.AF_UNIX) as old:

@@ -5,8 +5,17 @@ import os
 import pytest
 
 from master.memory import create_memory
-from master.pidfile import PidFileError, is_master, read_pid_file, refuse_second_master, remove_pid_file, write_pid_file
+from master.pidfile import (
+    PidFileError,
+    is_master,
+    read_pid_file,
+    refuse_second_master,
+    remove_pid_file,
+    rename_pid_file,
+    write_pid_file,
+)
 from wproxy.config.tree import ConfigurationError
+from wproxy.safe_open import Distrusted
 
 
 @pytest.fixture
@@ -31,6 +40,39 @@ def test_it_holds_the_number_and_a_newline_for_all_to_read_whatever_the_umask(pa
     assert os.stat(path).st_mode & 0o777 == 0o644
     assert os.listdir(os.path.dirname(path)) == ["wproxy.pid"]
     assert read_pid_file(path) == 4711
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has somebody to distrust")
+def test_nothing_is_written_removed_or_renamed_through_links_of_who_may_write_there(tmp_path):
+    worker = Distrusted(7001, frozenset((7001,)))
+    theirs, etc = tmp_path / "theirs", tmp_path / "etc"
+    for directory in (theirs, etc):
+        directory.mkdir()
+    os.chown(theirs, 7001, 7001)
+    (etc / "secret").write_text("root's")
+    path = theirs / "wproxy.pid"
+    # The name that it is written under first is easily guessed.
+    os.link(etc / "secret", f"{path}.4711")
+    write_pid_file(str(path), 4711, worker)
+    assert ((etc / "secret").read_text(), path.read_text()) == ("root's", "4711\n")
+    (theirs / "sub").symlink_to(etc)
+    os.chown(theirs / "sub", 7001, 7001, follow_symlinks=False)
+    (etc / "wproxy.pid").write_text("4711")
+    within = str(theirs / "sub" / "wproxy.pid")
+    with pytest.raises(ConfigurationError, match="symbolic link"):
+        write_pid_file(within, 4711, worker)
+    with pytest.raises(ConfigurationError, match="symbolic link"):
+        rename_pid_file(within, within + ".oldbin", worker)
+    remove_pid_file(within, 4711, worker)
+    assert sorted(os.listdir(etc)) == ["secret", "wproxy.pid"]
+    remove_pid_file(str(path), 4711, worker)
+    assert not path.exists()
+
+
+def test_a_fifo_instead_of_a_pid_file_keeps_nobody(tmp_path):
+    os.mkfifo(tmp_path / "wproxy.pid")
+    with pytest.raises(PidFileError, match="invalid PID number"):
+        read_pid_file(str(tmp_path / "wproxy.pid"))
 
 
 def test_a_place_that_cannot_be_written_is_an_error_of_the_configuration():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from master.unwritten import Unwritten
+from master.user import Identity
 from wproxy.unwritten import CAPACITY, region, size_of_regions, take_lines
 
 
@@ -52,6 +53,21 @@ def test_half_a_line_and_a_wild_length_do_no_harm(unwritten, paths, length):
     keep(unwritten, 0, b"whole\nhalf", length)
     unwritten.write_out(None)
     assert contents(paths) == [b"whole\n", None]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has somebody to distrust")
+def test_lines_of_a_worker_are_not_written_through_its_links(paths, tmp_path):
+    os.chown(tmp_path, 7001, 7001)
+    (tmp_path / "secret").write_bytes(b"root's")
+    os.symlink(tmp_path / "secret", paths[0])
+    os.chown(paths[0], 7001, 7001, follow_symlinks=False)
+    unwritten = Unwritten(paths)
+    keep(unwritten, 0, b"* * * * * root evil\n")
+    keep(unwritten, 1, b"b\n")
+    with pytest.raises(OSError, match="symbolic link"):
+        unwritten.write_out(Identity("joe", 7001, 7001))
+    assert ((tmp_path / "secret").read_bytes(), Path(paths[1]).read_bytes()) == (b"root's", b"b\n")
+    unwritten.close()
 
 
 def test_a_file_that_cannot_be_opened_does_not_keep_the_others_from_theirs(paths):

@@ -22,6 +22,7 @@ from wproxy.directives.log import AccessLog
 from wproxy.files import shown_path
 from wproxy.http import Clock, Request
 from wproxy.log_files import STANDARD, append_lines, may_take_back, open_for_appending
+from wproxy.safe_open import Distrusted
 from wproxy.syslog import Syslog, SyslogSender
 from wproxy.template import Template
 from wproxy.unwritten import region
@@ -47,8 +48,13 @@ class AccessLogs:
         clock: Clock,
         report: Callable[[str, str], Any] = _tell_nobody,
         unwritten: memoryview | None = None,
+        distrusted: Distrusted | None = None,
     ) -> None:
-        """report: told (level, text) of lines that were lost. unwritten: memory where the master finds lines if we are killed."""
+        """report: told (level, text) of lines that were lost. unwritten: memory where the master finds lines if we are killed.
+
+        distrusted: see `wproxy.assignment`.
+        """
+        self._distrusted = distrusted
         self._unwritten = unwritten
         self._regions = {path: index for index, path in enumerate(configuration.access_log_files)} if unwritten else {}
         self._configuration = configuration
@@ -201,7 +207,7 @@ class AccessLogs:
         absolute = log.path if log.path in STANDARD else self._configuration.path(log.path)
         file = self._files.get(absolute)
         if file is None:
-            file = LogFile(absolute)
+            file = LogFile(absolute, self._distrusted)
             file.open()
             self._files[absolute] = file
             index = self._regions.get(absolute)

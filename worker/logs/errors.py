@@ -7,6 +7,7 @@ there is one to those of the default server, and everything else to those of the
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from worker.logs.formats import shown
@@ -15,6 +16,8 @@ from wproxy.config.model import Configuration, Location, Server
 from wproxy.directives.core import DebugConnection
 from wproxy.error_log import ErrorLog
 from wproxy.http import Request
+from wproxy.log_files import open_for_appending
+from wproxy.safe_open import Distrusted
 from wproxy.syslog import Syslog
 
 if TYPE_CHECKING:
@@ -26,8 +29,14 @@ Targets = tuple[tuple["str | Syslog", str], ...]
 class ErrorLogs:
     """The error logs of the main level, and those of servers and locations that have their own."""
 
-    def __init__(self, configuration: Configuration, read_wall: Callable[[], float]) -> None:
-        """Open all and give each location its own. read_wall: tells unix time in seconds. Raises OSError."""
+    def __init__(
+        self, configuration: Configuration, read_wall: Callable[[], float], distrusted: Distrusted | None = None
+    ) -> None:
+        """Open all and give each location its own. Raises OSError.
+
+        read_wall: tells unix time in seconds. distrusted: see `wproxy.assignment`.
+        """
+        self._open_file = partial(open_for_appending, distrusted=distrusted)
         self._configuration = configuration
         self._read_wall = read_wall
         self._own: dict[Targets, ErrorLog] = {}
@@ -39,7 +48,7 @@ class ErrorLogs:
     def _open(self, lines: Targets) -> ErrorLog:
         configuration = self._configuration
         targets = configuration.log_targets(lines)
-        return ErrorLog(targets, self._read_wall, connect=connect_to_syslog, name=configuration.identity.name)
+        return ErrorLog(targets, self._read_wall, self._open_file, connect=connect_to_syslog, name=configuration.identity.name)
 
     def _log_of(self, location: Location) -> ErrorLog | None:
         lines = location.error_log

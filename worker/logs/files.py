@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from wproxy.directives.log import AccessLog
 from wproxy.log_files import STANDARD, append_lines, append_whole, may_take_back, open_for_appending
+from wproxy.safe_open import Distrusted
 
 # Without buffer=: how many bytes are written at once at the latest.
 FLUSH_BYTES = 65536
@@ -29,6 +30,7 @@ class LogFile:
 
     __slots__ = (
         "_compress",
+        "_distrusted",
         "_is_file",
         "buffered",
         "failure",
@@ -44,8 +46,9 @@ class LogFile:
         "word",
     )
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, distrusted: Distrusted | None = None) -> None:
         self.path = path
+        self._distrusted = distrusted
         self.lines: list[bytes] = []
         self.memory: memoryview | None = None
         self.word: memoryview | None = None
@@ -83,7 +86,7 @@ class LogFile:
         if self.path in STANDARD:
             self.fileno = STANDARD[self.path]
             return
-        fileno = open_for_appending(self.path)
+        fileno = open_for_appending(self.path, self._distrusted)
         old, self.fileno = self.fileno, fileno
         self._is_file = may_take_back(fileno)
         if old >= 0:

@@ -15,6 +15,7 @@ from wproxy.config.convert import convert, read_document, syntax_of
 from wproxy.config.document import Document
 from wproxy.config.nginx import parse_main_arguments
 from wproxy.config.tree import BrokenShape, ConfigurationError, Problem
+from wproxy.safe_open import ANYBODY, Distrusted, reach
 
 if TYPE_CHECKING:
     from wproxy.config.model import Configuration
@@ -88,10 +89,10 @@ def configured_api_socket(file: str, prefix: str) -> str:
     return os.path.join(prefix, path)
 
 
-def read_file(file: str) -> bytes:
-    """The bytes of a configuration file; raises ConfigurationError."""
+def read_file(file: str, distrusted: Distrusted | None = None) -> bytes:
+    """The bytes of a configuration file; raises ConfigurationError. distrusted: see `wproxy.safe_open`."""
     try:
-        with open(file, "rb") as opened:
+        with reach(file, distrusted) as place, open(file, "rb", opener=lambda _, flags: place.open(flags)) as opened:
             return opened.read()
     except (OSError, ValueError) as error:
         number, text = (error.errno, error.strerror) if isinstance(error, OSError) else (22, str(error))
@@ -116,7 +117,8 @@ def insert_states(root: Node, prefix: str) -> None:
         if os.path.exists(path):
             from wproxy.edits.state import read_state
 
-            upstream.children += read_state(read_file(path), path)
+            # Workers write it, and what the master says of its text can be read: a link must not lead to another one.
+            upstream.children += read_state(read_file(path, ANYBODY), path)
 
 
 def matching_files(pattern: str) -> Iterable[str]:
