@@ -196,8 +196,8 @@ def attach_upstream(location: Location, worker: Worker) -> None:
     is_variable = location.proxy_target is not None and location.proxy_target.template is not None
     location.proxy_handler = proxying_to_variable(location, worker) if is_variable else worker.exchange
     location.group = worker.groups[location.upstream.name] if location.upstream else None
-    if location.group is not None and location.proxy_next_upstream_budget is not None:
-        location.group.count_retries(worker.assignment.workers)
+    if location.group is not None:
+        location.group.lead_here(location, worker.assignment.workers)
     location.protocol = protocol_of(location)
     location.changes_body = location.proxy_set_body is not None or not location.proxy_pass_request_body
     location.reshape = reshaping(location)
@@ -305,7 +305,7 @@ def follow(request: Request, jump: Jump) -> Phases | None:
         return None
     request.internal = True
     request.add_uri_to_alias = False
-    request.upstream_uri = b""  # it was for the upstream of the location that is left
+    request.upstream_uri, request.sent_method = b"", None  # they were for the upstream of the location that is left
     if jump.named is not None:
         if request.trace is not None:
             request.trace.jump(f"to the named location {jump.named.pattern}")

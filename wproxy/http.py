@@ -412,6 +412,7 @@ class Request:
     is_cut = False  # it ended before all of its response was sent
     forced_status = 0  # by error_page: what the response is sent with, whatever it says
     upstream_uri = b""  # of a proxy_pass with variables, until another location answers: sent as it is
+    sent_method: bytes | None = None  # by proxy_method, until another location answers
     gzipped: tuple[int, int] | None = None  # bytes of the body before and after gzip, when all of it has been compressed
     is_error_page = False  # error_page has led here: a further error gets the built-in page
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conversation import End, Stage, get, ok
+from conversation import End, Peer, Stage, get, ok
 from like_nginx import _load_nginx_syntax, ask, needs_nginx, same_as_nginx
+
+from worker.content.proxy_variable import copy_for
+from worker.resolver.discovery import MOST_TARGETS
+from worker.upstream.answers import MOST_LOCATIONS, client_fields
+from worker.upstream.live_peer import LivePeer
+from worker.upstream.peers import Group
+from wproxy.config.model import Location
+from wproxy.http import Attempt, ResponseFields
 
 Front = Callable[..., Stage]
 __all__ = ["same_as_nginx"]  # a fixture
@@ -18,7 +27,7 @@ __all__ = ["same_as_nginx"]  # a fixture
 def front(stage, monkeypatch, tmp_path) -> Front:
     """Makes stages of what stands in a `http` block in nginx's words; ONE and TWO are the addresses of their peers."""
 
-    def make(http: str, peers: int = 2) -> Stage:
+    def make(http: str, peers: int | list[Peer] = 2) -> Stage:
         _load_nginx_syntax(monkeypatch, Path(tmp_path))
         http = http.replace("{", "{{").replace("}", "}}").replace("ONE", "{peers[0]}").replace("TWO", "{peers[1]}")
         logs = "error_log {directory}/error.log info; events {{ }} "
@@ -183,3 +192,110 @@ def test_a_map_of_what_was_added_sees_it(same_as_nginx):
         "location /n { add_header X-One 1; add_header X-Two $n; add_header X-Three $sent_http_x_two; return 200 ok; } }",
         ["/m", "/n", "/m"],
     )
+
+
+# The limit of a location holds for an answer that another location has seen.
+
+BUFFERS = """
+upstream up { server ONE; }
+server {
+    listen 127.0.0.1:8080;
+    location /large { proxy_pass http://up; proxy_buffer_size 8k; }
+    location /small { proxy_pass http://up; proxy_buffer_size 1k; proxy_buffers 8 1k; }
+    location /named { set $to up; proxy_pass http://$to; proxy_buffer_size 1k; proxy_buffers 8 1k; }
+}
+"""
+
+
+@pytest.mark.parametrize("small", [b"/small", b"/named"])
+def test_a_head_too_large_for_a_location_is_too_large_though_another_has_passed_it(front, small):
+    s = front(BUFFERS)
+    client, upstreams = s.client(), Upstreams(s)
+    answer = ok(b"ok", b"X-Long: " + b"x" * 2000)
+    for target, status in [(b"/large", b"200 OK"), (b"/large", b"200 OK"), (small, b"502 Bad Gateway"), (b"/large", b"200 OK")]:
+        client.send(get(target))
+        upstreams[0].receives_head()
+        upstreams[0].send(answer)
+        assert client.receives_head().startswith(b"HTTP/1.1 " + status)
+        client.take()
+        if status.startswith(b"5"):
+            assert "upstream sent too big header" in s.error_log()[-1]
+
+
+# What clients can choose does not fill the memory.
+
+CHOSEN = """
+server {
+    listen 127.0.0.1:8080;
+    location /to { proxy_pass http://$arg_to; add_header X-To $proxy_host always; proxy_connect_timeout 1s; }
+    location /unix { proxy_pass http://unix:HERE/$arg_to:/; }
+}
+"""
+
+
+def living(*kinds: type) -> int:
+    gc.collect()
+    return sum(isinstance(thing, kinds) for thing in gc.get_objects())
+
+
+def test_targets_that_clients_choose_take_a_bounded_room(front):
+    """The third round of as many new targets as there is room for leaves nothing that the second has not left."""
+    s = front(CHOSEN)
+    client = s.client()
+    counts = []
+    for begin in range(0, 3 * MOST_TARGETS, MOST_TARGETS):
+        for number in range(begin, begin + MOST_TARGETS):
+            client.send(get(b"/to?to=127.9.%d.%d:1" % divmod(number, 256)))
+            assert client.receives_head().startswith(b"HTTP/1.1 502 ")
+            client.take()
+        counts.append(living(Group, LivePeer, Location, ResponseFields, Attempt))
+    assert counts[2] <= counts[1] + 8
+    assert len(s.worker.groups) == 0
+    assert len(s.worker.discovery._targets) <= MOST_TARGETS
+
+
+def test_an_answer_that_many_locations_have_seen_keeps_the_fields_of_some(front):
+    """Each turn of the table of targets makes new locations, and the connection stays."""
+    s = front(CHOSEN)
+    client, upstreams = s.client(), Upstreams(s)
+    for _ in range(3):
+        client.send(get(b"/to?to=" + s.peers[0].name.encode()))
+        asked(upstreams[0])
+        assert client.receives_head().startswith(b"HTTP/1.1 200 ")
+        client.take()
+    (head,) = (
+        idle.last_head
+        for group in [target.group for target in s.worker.discovery._targets.values()]
+        for idle in group.peers[0].idle
+    )
+    location = next(iter(head.cache))
+    for _ in range(3 * MOST_LOCATIONS):
+        client_fields(head, copy_for(location, location.proxy_target, location.group), None)
+    assert len(head.cache) <= MOST_LOCATIONS
+
+
+def test_a_target_that_lost_its_room_is_proxied_to_all_the_same(front):
+    s = front(CHOSEN)
+    client, upstreams = s.client(), Upstreams(s)
+    name = s.peers[0].name.encode()
+    for _ in range(2):
+        client.send(get(b"/to?to=" + name))
+        asked(upstreams[0])
+        assert client.receives_head().startswith(b"HTTP/1.1 200 ")
+        client.take()
+        for number in range(MOST_TARGETS):
+            client.send(get(b"/to?to=127.9.%d.%d:1" % divmod(number, 256)))
+            client.receives_head()
+            client.take()
+        assert upstreams[0].is_closed(), "its idle connection went with it"
+
+
+def test_sockets_whose_paths_differ_in_case_are_two(front, tmp_path):
+    peers = [Peer(f"{tmp_path}/{name}") for name in "aA"]
+    s = front(CHOSEN.replace("HERE", str(tmp_path)), peers=peers)
+    client, upstreams = s.client(), Upstreams(s)
+    for target, number in [(b"/unix?to=a", 0), (b"/unix?to=A", 1), (b"/unix?to=a", 0)]:
+        client.send(get(target))
+        asked(upstreams[number])
+        client.receives_head()
+        client.take()

@@ -21,11 +21,11 @@ CONFIGURATION = b"""
 [[http.server]]
 listen = 8080
 server_name = [["front.example", "other.example"]]
-root = "/a"
+root = "/etc"
 
 [http.server.location]
 "/app/" = { proxy_pass = "http://backend.example:3000/x", limit_rate = "5k" }
-"/plain/" = { proxy_pass = "http://other.example:3001", root = "/b", limit_rate = "7k" }
+"/plain/" = { proxy_pass = "http://other.example:3001", root = "/usr", limit_rate = "7k" }
 """
 BLOCK_OF_FIELDS = (
     b"X-A: 1",
@@ -127,6 +127,7 @@ DIFFERENT = {
     "is_cut": True,
     "forced_status": 418,
     "upstream_uri": b"/elsewhere",
+    "sent_method": b"HEAD",
     "gzipped": (100, 10),
     "is_error_page": True,
 }

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from worker.content.pages import error_response
 from worker.logs import log_request, shown
-from worker.resolver.records import private_records
 from worker.resolver.resolver import CannotResolve
 from worker.upstream.peers import Group
 from worker.upstream.protocols.http import HeadPlan
 from wproxy.address import Address
-from wproxy.config.model import Location, Peer, Upstream
+from wproxy.config.model import Location
 from wproxy.directives.proxy import ProxyTarget, parse_target
+from wproxy.directives.resolver import NameServers
 from wproxy.dns import TIMED_OUT
 from wproxy.http import Request, Response
 
@@ -33,9 +33,8 @@ def proxying_to_variable(location: Location, worker: Worker) -> Callable[[Reques
     assert location.proxy_target is not None and location.proxy_target.template is not None
     evaluate = location.proxy_target.template.evaluate
     copies: dict[tuple[str, int, bool], Location] = {}
-    # The targets among them that a name server has been asked about.
-    resolved: dict[tuple[str, int, bool], Address] = {}
-    servers = location.resolver
+    # Those among them that stand in no configuration: whom to ask for, and whom to ask about it.
+    named: dict[tuple[str, int, bool], tuple[NameServers | None, Address]] = {}
 
     async def answer(request: Request) -> Response:
         url = evaluate(request)
@@ -48,15 +47,18 @@ def proxying_to_variable(location: Location, worker: Worker) -> Callable[[Reques
             log_request(request, "error", f'"https://" in "{shown(url)}": TLS to upstreams is not supported yet')
             return error_response(request, 500, location.server_token)
         assert target.address is not None
-        key = (target.address.host.lower(), target.address.port, target.has_port)
+        # The path of a unix socket has its case.
+        host = target.address.host if target.address.is_unix else target.address.host.lower()
+        key = (host, target.address.port, target.has_port)
         copy = copies.get(key)
-        address = resolved.get(key)
-        if copy is None or (address is not None and worker.discovery.known_group(servers, address) is not copy.group):
+        asked = named.get(key)
+        if copy is None or (asked is not None and worker.discovery.known_group(*asked) is not copy.group):
             try:
                 group = find_group(worker, target)
                 if group is None:
-                    group = await resolved_group(worker, location, target.address)
-                    address = Address(target.address.host.lower(), target.address.port)
+                    address = Address(host, target.address.port)
+                    asked = (None if address.is_numeric else location.resolver, address)
+                    group = await group_of_target(worker, location, address)
             except CannotResolve as error:
                 limit = location.described("resolver_timeout") if error.code == TIMED_OUT else ""
                 request.end_cause = f"resolver: {error}{limit}"
@@ -65,12 +67,11 @@ def proxying_to_variable(location: Location, worker: Worker) -> Callable[[Reques
             if copy is None or copy.group is not group:
                 if len(copies) >= MAX_TARGETS:
                     copies.clear()
-                    resolved.clear()
+                    named.clear()
                 copy = copies[key] = copy_for(location, target, group)
-                if location.proxy_next_upstream_budget is not None:
-                    group.count_retries(worker.assignment.workers)
-            if address is not None:
-                resolved[key] = address
+                group.lead_here(location, worker.assignment.workers)
+            if asked is not None:
+                named[key] = asked
         request.location = copy
         # What stands in the configuration is sent as it is, nothing added; without a path the client's URI is.
         request.upstream_uri = target.uri_part
@@ -87,18 +88,23 @@ class NoResolver(CannotResolve):
         self.args = (f"no resolver defined to resolve {name}",)
 
 
-async def resolved_group(worker: Worker, location: Location, address: Address) -> Group:
-    """The group of a target that is a name, asking the location's name servers. Raises CannotResolve."""
-    if location.resolver is None:
+async def group_of_target(worker: Worker, location: Location, address: Address) -> Group:
+    """The group of a target that only a request names; for a name the location's name servers are asked. Raises CannotResolve.
+
+    No other worker knows of a numeric address, and as the only one of its group it never rests.
+    """
+    if address.is_numeric:
+        group = worker.discovery.group_at(address)
+    elif location.resolver is None:
         raise NoResolver(address.host)
-    lower = Address(address.host.lower(), address.port)
-    group = await worker.discovery.group_of(location.resolver, lower, location.resolver_timeout)
+    else:
+        group = await worker.discovery.group_of(location.resolver, address, location.resolver_timeout)
     assert isinstance(group, Group)
     return group
 
 
 def find_group(worker: Worker, target: ProxyTarget) -> Group | None:
-    """The group of an evaluated target: an upstream block, one of another proxy_pass, or a bare IP address; else None."""
+    """The group of an evaluated target that the configuration names: an upstream block, or one of another proxy_pass."""
     address = target.address
     assert address is not None
     if not target.has_port:
@@ -106,19 +112,7 @@ def find_group(worker: Worker, target: ProxyTarget) -> Group | None:
         for upstream in worker.configuration.upstreams:
             if not upstream.implicit and upstream.name.lower() == host:
                 return worker.groups[upstream.name]
-    name = str(address)
-    known = worker.groups.get(name)
-    if known is not None or not address.is_numeric:
-        return known
-    upstream = Upstream({}, {})
-    upstream.name = name
-    upstream.position = worker.configuration.servers[0].position
-    upstream.implicit = True
-    upstream.peers = (Peer(name, address, name),)
-    # No other worker knows of this peer, and as the only one of its group it never rests.
-    group = Group(upstream, private_records().shared, worker.loop.clock, worker.error_log.write)
-    worker.groups[name] = group
-    return group
+    return worker.groups.get(str(address))
 
 
 def copy_for(location: Location, target: ProxyTarget, group: Group) -> Location:

@@ -17,6 +17,7 @@ over a reload too, for workers remember for those that come after them (wproxy.r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import random
 from typing import NamedTuple, Protocol
@@ -112,7 +113,7 @@ class Discovery:
         self.records = records
         self._make_group = make_group
         self._resolvers: dict[NameServers, Resolver] = {}
-        self._targets: dict[tuple[NameServers, Address], _Target] = {}
+        self._targets: dict[tuple[NameServers | None, Address], _Target] = {}
         self._awaited: set[tuple[str, FollowedName]] = set()
         self._recalled: set[tuple[str, FollowedName]] = set()
 
@@ -206,9 +207,17 @@ class Discovery:
     # Targets of requests.
 
     def known_group(self, settings: NameServers | None, address: Address) -> LiveGroup | None:
-        """The group of a target, as long as what is known of its name is believed. settings: of the location, None without."""
-        target = self._targets.get((settings, address)) if settings is not None else None
+        """The group of a target, as long as what is known of it is believed.
+
+        settings: whom the location asks; None for nobody, which only the group of a numeric address can do without.
+        """
+        target = self._targets.get((settings, address))
         return target.group if target is not None and self.loop.clock.now < target.expires else None
+
+    def group_at(self, address: Address) -> LiveGroup:
+        """The group of a target that is a numeric address: it stays until others take its room."""
+        known = self.known_group(None, address)
+        return known if known is not None else self._enter(None, address, (Endpoint(address),), math.inf)
 
     async def group_of(self, settings: NameServers, address: Address, seconds: float) -> LiveGroup:
         """The group of a target that is a name, its peers up to date. Raises CannotResolve."""
@@ -216,13 +225,19 @@ class Discovery:
         if known is not None:
             return known
         found = await resolve_endpoints(self.resolver(settings), address, "", seconds)
+        return self._enter(settings, address, found.endpoints, found.expires)
+
+    def _enter(
+        self, settings: NameServers | None, address: Address, endpoints: tuple[Endpoint, ...], expires: float
+    ) -> LiveGroup:
+        """The group of a target, with these peers from now on."""
         key = (settings, address)
         target = self._targets.get(key)
         if target is None:
             self._make_room()
             target = self._targets[key] = _Target(self._make_group(str(address), address))
-        target.group.replace_peers(None, found.endpoints)
-        target.expires = found.expires
+        target.group.replace_peers(None, endpoints)
+        target.expires = expires
         return target.group
 
     def _make_room(self) -> None:

@@ -19,6 +19,9 @@ from worker.upstream.redirects import redirect_rules, rewritten, rewritten_refre
 from wproxy.config.model import Location
 from wproxy.http import Request, ResponseFields
 
+# So many locations may have their fields kept with one head.
+MOST_LOCATIONS = 64
+
 # Of an answer that sends a request elsewhere these go with it (nginx: the column `redirect` of ngx_http_upstream_headers_in).
 _KEPT_ELSEWHERE = frozenset((b"set-cookie", b"content-disposition", b"cache-control", b"expires", b"accept-ranges"))
 # What an upstream cannot make us remove by naming it in Connection.
@@ -70,6 +73,9 @@ def client_fields(head: ResponseHead, location: Location, request: Request) -> R
         return looked_at_fields(head, location, request, plan)
     if not plan.watched.isdisjoint(head.values):
         return looked_at_fields(head, location, request, plan)
+    # Where a request names the target there is a location for each, time and again.
+    if len(head.cache) >= MOST_LOCATIONS:
+        head.cache.clear()
     fields = head.cache[location] = plain_fields(head, location)
     return fields
 

@@ -65,6 +65,8 @@ def receive_head(request: Request, upstream: Stream, attempt: Attempt) -> HeadAn
             upstream.head_begun = data
             return None
         head, consumed = taken
+    # Any location of the group may be the next to see it.
+    upstream.last_head = head if len(head.block) <= location.group.least_buffer else None
     return head, data[consumed:]
 
 
@@ -113,7 +115,7 @@ def respond(
     """
     head, rest = received
     location = request.location
-    request.upstream_head = upstream.last_head = head
+    request.upstream_head = head
     attempt.status = head.status
     attempt.header_time = header_time = request.client.clock.now - attempt.started
     fields = head.cache.get(location)
@@ -133,7 +135,10 @@ def respond(
         return Response(fields, rest)
     if head.status == 101:
         return switch_protocols(request, fields, rest, upstream, peer, attempt)
-    kind, length = location.protocol.body_of(head, request.method)
+    # Where another method was sent than a client's HEAD, or HEAD for another one, the connection ends with this answer: there
+    # is no body then, or nobody wants it.
+    is_head = request.method == b"HEAD" or (not is_whole and request.sent_method == b"HEAD")
+    kind, length = location.protocol.body_of(head, b"HEAD" if is_head else request.method)
     if kind == NONE:
         if rest:
             warn_of_surplus(request, MORE_THAN_LENGTH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 
 from worker.resolver.records import Place
@@ -18,7 +19,7 @@ from worker.upstream.queue import LOOK_AROUND_EVERY, LOOK_EVERY, Queue
 from worker.upstream.slow_start import FINENESS, warm_up
 from worker.upstream.sticky import Sticky, sticky_of
 from wproxy.checked_health import health_of, plan_of
-from wproxy.config.model import Peer, Upstream
+from wproxy.config.model import Location, Peer, Upstream
 from wproxy.directives.upstream import UpstreamServer
 from wproxy.http import Attempt, Clock, Request
 from wproxy.shared import WORKER_GENERATION, SharedWords
@@ -51,6 +52,8 @@ class Group(IdleConnections):
         look_every = LOOK_AROUND_EVERY if self._counts_in_common else LOOK_EVERY
         self.queue = Queue(*upstream.queue, look_every) if upstream.queue else None
         self.retries: RetryCount | None = None
+        # The least proxy_buffer_size of all locations that lead here: a larger head is read anew each time, for its limit.
+        self.least_buffer = sys.maxsize
         # Told of every request that leaves a peer, if somebody wants to know.
         self.released: Callable[[LivePeer, Attempt | None, bool], None] | None = None
         self._times_inflight = upstream.balancing.inflight
@@ -90,6 +93,12 @@ class Group(IdleConnections):
             self.retries = RetryCount(workers)
             self.released = self._released
             self.form()
+
+    def lead_here(self, location: Location, workers: int) -> None:
+        """A location proxies to this group from now on. workers: so many share its budget for retries, if it has one."""
+        self.least_buffer = min(self.least_buffer, location.proxy_buffer_size)
+        if location.proxy_next_upstream_budget is not None:
+            self.count_retries(workers)
 
     def replace_peers(self, line: UpstreamServer | None, endpoints: Sequence[Endpoint]) -> tuple[list[str], list[str]]:
         """Make these the peers of a `server` line (None: of the name in a proxy_pass); names of those that came and went."""

@@ -42,10 +42,12 @@ def reshaping(location: Location) -> Reshape | None:
         else:
             # nginx still announces the length of what it does not send, and the upstream waits for it.
             outgoing = Outgoing(NO_BODY, b"", None)
-        if method is not None and (request.method == b"HEAD") != (method_for(method, request) == b"HEAD"):
-            # The answer has a body that nobody wants, or announces one that does not come.
-            outgoing.ends_connection = outgoing.has_more = True
-            request.keepalive = False
+        if method is not None:
+            request.sent_method = method_for(method, request)
+            if (request.method == b"HEAD") != (request.sent_method == b"HEAD"):
+                # The answer has a body that nobody wants, or announces one that does not come.
+                outgoing.ends_connection = outgoing.has_more = True
+                request.keepalive = False
         return outgoing
 
     return reshape
@@ -65,8 +67,6 @@ def protocol_of(location: Location) -> UpstreamProtocol:
         finally:
             request.method = own
 
-    if template.constant == b"HEAD":
-        return replace(HTTP1, request_head=request_head, body_of=lambda head, method: HTTP1.body_of(head, b"HEAD"))
     return replace(HTTP1, request_head=request_head)
 
 

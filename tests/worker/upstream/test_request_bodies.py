@@ -431,15 +431,33 @@ def test_the_answer_to_a_head_that_was_sent_as_get_ends_the_connection(stage):
     assert upstream.is_closed()
 
 
-def test_the_answer_to_a_get_that_was_sent_as_head_has_no_body(stage):
-    s = stage(location='proxy_method = "HEAD"')
+@pytest.mark.parametrize("method", ["HEAD", "$http_x_method"])
+def test_the_answer_to_a_get_that_was_sent_as_head_has_no_body(stage, method):
+    s = stage(location=f'proxy_method = "{method}"\nproxy_pass_request_headers = false')
     client = s.client()
-    client.send(get())
+    client.send(get(b"/", b"X-Method: HEAD"))
     upstream = s.peers[0].accept()
     upstream.receives(sent_up(method=b"HEAD"))
     upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
     assert client.is_closed()
     assert client.take().endswith(b"\r\n\r\n")
+
+
+def test_the_method_that_was_sent_is_that_of_its_location_alone(stage):
+    """An error page of another upstream has the body that its own request asks for."""
+    s = stage(
+        location='proxy_method = "HEAD"\nproxy_intercept_errors = true\nerror_page = [["404", "@n"]]',
+        locations='[http.server.location."@n"]\nproxy_pass = "http://app"\nproxy_request_buffering = false',
+    )
+    client = s.client()
+    client.send(get())
+    upstream = s.peers[0].accept()
+    upstream.receives(sent_up(method=b"HEAD"))
+    upstream.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\n")
+    upstream = s.peers[0].accept()
+    upstream.receives(sent_up())
+    upstream.send(b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n")
+    assert b"\r\nhi\r\n" in client.take()
 
 
 # Closing.
