@@ -46,7 +46,8 @@ Any directive may be a step. A block of entries, where `steps` is a word like an
 then: `"$v" = [["delete", "10.0.0.0/8"], ["default", "x"]]` under `[http.geo]`.
 
 Nodes stand in the order of the file. That is finer than the order of tomli's dictionaries, which keep together what
-belongs to one key: with dotted keys (`deny."10.0.0.1" = []`, then `allow."10.0.0.0/8" = []`) directives may alternate.
+belongs to one key: with dotted keys (`deny."10.0.0.1" = []`, then `allow."10.0.0.0/8" = []`) directives may alternate. Only
+what nginx wants to have read before something else is put before it (`wproxy.config.precedence`).
 
 A name that is not known becomes a node as well as can be guessed: the check of the tree reports it, with a suggestion.
 """
@@ -55,7 +56,6 @@ from __future__ import annotations
 
 import os
 import re
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -63,8 +63,9 @@ import tomli
 
 from wproxy.config.document import Comments, Document, Glob, OpenFile, SourceFile, included_files, no_file, no_match
 from wproxy.config.nginx import DEPTH_LIMIT, read_block, split_words
+from wproxy.config.precedence import in_nginx_order
 from wproxy.config.registry import ENTRIES, MAIN, OPAQUE, STEP, Directive, find_directive
-from wproxy.config.toml_positions import Path, Place, comments_in, left_open, locate
+from wproxy.config.toml_positions import Path, Place, left_open, locate
 from wproxy.config.tree import BrokenShape, ConfigurationError, Node, Position, Problem
 
 Lookup = Callable[[str, int], Directive | None]
@@ -143,7 +144,9 @@ class _Files:
             children += found
             self.problems += sorted([*unreadable, *reader.problems], key=_place_of)
             if self.with_comments and "#" in document:
-                attach_comments(self.comments, document, file, found, block)
+                from wproxy.config.toml_comments import attach_comments  # only a conversion needs it
+
+                attach_comments(self.comments, document, file, found, block, reader.blocks_by_path)
         except ConfigurationError as error:
             self.problems += error.problems
         except UnicodeDecodeError as error:
@@ -201,8 +204,13 @@ class _Files:
             document, problems = read_block(content, file, inside, self.open_file, self.directory, self.glob)
             self.problems += problems
             self.comments.above.update(document.comments.above)
+            for owner, lines in document.comments.end.items():
+                self.comments.end.setdefault(owner, []).extend(lines)
             for source in document.files:
                 self.note_source(source if source.included_at else source._replace(included_at=position))
+        # `inside` is gone after this, and another object may get its identity.
+        if lines := self.comments.end.pop(id(inside), []):
+            self.comments.end.setdefault(id(block), []).extend(lines)
         return inside.children or []
 
     def note_source(self, source: SourceFile) -> None:
@@ -235,6 +243,7 @@ class _Reader:
         self.lookup = files.lookup
         self.problems: list[Problem] = []
         self.moved: dict[int, Place] = {}  # where the include stands that brought this node
+        self.blocks_by_path: dict[Path, Node] = {}  # by the path of what is inside
 
     def children(self, table: Table, path: Path, context: int, block: Node) -> list[Node]:
         """The directives of one block, in the order of the file."""
@@ -260,7 +269,7 @@ class _Reader:
             else:
                 nodes += self.directives(name, row, value, here)
         nodes.sort(key=self.place_in_file if self.moved else _place_of)
-        return nodes
+        return in_nginx_order(nodes)
 
     def place_in_file(self, node: Node) -> Place:
         """Where a node stands in this file, though it may have been read from another."""
@@ -300,7 +309,7 @@ class _Reader:
 
     def block(self, name: str, arguments: tuple[str, ...], content: Any, path: Path, context: int) -> Node:
         """A block and what is in it: a table, or an array of statements."""
-        node = Node(name, arguments, self.position(path), [])
+        node = self.blocks_by_path[path] = Node(name, arguments, self.position(path), [])
         inside = self.children if isinstance(content, dict) else self.statements
         node.children = list(inside(content, path, context, node))
         return node
@@ -499,30 +508,6 @@ def arguments_in_key(name: str, row: Directive, key: str) -> tuple[str, ...]:
     words = tuple(_SEPARATOR.split(key, 1))
     # A prefix may have white space; a pattern is a regular expression, whose backslashes are its own.
     return words if words[0] in _LOCATION_MODIFIERS else (key,)
-
-
-def attach_comments(comments: Comments, document: str, file: str, nodes: list[Node], block: Node) -> None:
-    """Give each comment of a file to the node below it, or to the one on its line."""
-    placed = sorted(
-        ((node.position.line, order, node) for order, node in enumerate(_walk(nodes, file))), key=lambda item: item[:2]
-    )
-    lines = [line for line, _, _ in placed]
-    for line, text, is_alone in comments_in(document):
-        at = bisect_right(lines, line)
-        if not is_alone and at and lines[at - 1] == line:
-            at = bisect_left(lines, line)
-        if at < len(placed):
-            comments.above.setdefault(id(placed[at][2]), []).append(text)
-        else:
-            comments.end.setdefault(id(block), []).append(text)
-
-
-def _walk(nodes: list[Node], file: str) -> Iterator[Node]:
-    """The nodes of one file and what is in them, outermost first."""
-    for node in nodes:
-        if node.position.file == file:
-            yield node
-            yield from _walk(node.children or [], file)
 
 
 def _word(value: Any) -> str | None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
+from typing import NamedTuple
 
 Path = tuple[str | int, ...]
 Place = tuple[int, int]  # line and column, from 1; a column is a character, not a byte
@@ -68,14 +69,47 @@ def locate(text: str) -> dict[Path, Place]:
     return places
 
 
-def comments_in(text: str) -> Iterator[tuple[int, str, bool]]:
-    """The comments of a TOML text that tomli accepts: line, text without the `#`, whether it has the line to itself."""
+class Layout(NamedTuple):
+    """The lines of a TOML text where tables and arrays begin or end.
+
+    headers: the line of each header, with the path of its table. ends: the line of the bracket that closes an array.
+    """
+
+    headers: list[tuple[int, Path]]
+    ends: dict[Path, int]
+
+
+def layout(text: str) -> Layout:
+    """Find the headers and the ends of arrays of a TOML text that tomli accepts."""
+    text = text.replace("\r\n", "\n")
+    scanner = _Scanner(text)
+    try:
+        scanner.walk()
+    except _Lost:
+        pass
+    starts = [0, *(newline.end() for newline in re.finditer("\n", text))]
+    headers = [(bisect_right(starts, offset), path) for offset, path in scanner.headers]
+    return Layout(headers, {path: bisect_right(starts, offset) for path, offset in scanner.ends.items()})
+
+
+class Comment(NamedTuple):
+    """A comment: its line, its text without the `#`, whether it has the line to itself, and the blanks before it if so."""
+
+    line: int
+    text: str
+    is_alone: bool
+    indentation: int
+
+
+def comments_in(text: str) -> Iterator[Comment]:
+    """Find the comments of a TOML text that tomli accepts, in their order."""
     line, counted = 1, 0
     for match in _STRING_OR_COMMENT.finditer(text):
         if match[1] is not None:
             line += text.count("\n", counted, match.start())
             counted = match.start()
-            yield line, match[1].rstrip(), not text[text.rfind("\n", 0, counted) + 1 : counted].strip(" \t")
+            before = text[text.rfind("\n", 0, counted) + 1 : counted]
+            yield Comment(line, match[1].rstrip(), not before.strip(" \t"), len(before))
 
 
 def left_open(text: str) -> tuple[str, int] | None:
@@ -113,6 +147,8 @@ class _Scanner:
         self.offset = 0
         self.offsets: dict[Path, int] = {}
         self.lengths: dict[Path, int] = {}  # of the arrays of tables, so far
+        self.headers: list[tuple[int, Path]] = []  # the offset of each header
+        self.ends: dict[Path, int] = {}  # the offset of the bracket that closes an array
 
     def walk(self) -> None:
         """Statement after statement, to the end of the text."""
@@ -128,7 +164,9 @@ class _Scanner:
             if self.offset == len(text):
                 return
             if self.is_at("["):
+                offset = self.offset
                 table = self.header()
+                self.headers.append((offset, table))
             else:
                 self.assignment(table)
 
@@ -182,6 +220,7 @@ class _Scanner:
             self.offsets[element] = self.offset
             self.value(element)
             index += 1
+        self.ends[path] = self.offset
         self.offset += 1
 
     def inline_table(self, path: Path) -> None:

@@ -5,6 +5,9 @@ tables of named directives, then the blocks, so directives of different names ma
 Those whose order does mean something keep it: directives of one name; the steps of the rewrite module; allow and deny. Where
 tables cannot keep it, or cannot say something at all (a directive that nobody knows, or that is given twice and may be given
 once), `steps` does.
+
+A comment after the last directive of a block is written where the block ends, indented by as many levels as there are blocks
+around it: a table has no brace that would show which one it belongs to (`wproxy.config.toml_comments` reads it so).
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from wproxy.config.document import Comments
 from wproxy.config.nginx import unescape
 from wproxy.config.registry import ENTRIES, MAIN, OPAQUE, STEP, UPSTREAM, Directive, find_directive
 from wproxy.config.toml import INCLUDE, STEPS, Lookup, arguments_in_key
+from wproxy.config.toml_comments import INDENTATION
 from wproxy.config.tree import ConfigurationError, Node, Problem
 from wproxy.config.write_nginx import quote_word
 from wproxy.directives.values import flag, text
@@ -70,8 +74,8 @@ class _Writer:
         self.lookup = lookup
         self.lines: list[str] = []
 
-    def table(self, block: Node, path: Path, context: int) -> None:
-        """What is inside a block whose header is written."""
+    def table(self, block: Node, path: Path, context: int, depth: int = 0) -> None:
+        """What is inside a block whose header is written. depth: how many blocks are around what is inside."""
         if context & ENTRIES:
             self.entries(block)
             return
@@ -95,9 +99,9 @@ class _Writer:
                 self.assign(first, _rest_of(row, occurrences), occurrences)
         order = {id(node): index for index, node in enumerate(block.children or ())}
         blocks.sort(key=lambda node: order[id(node)])
-        self.blocks(blocks, path, context)
+        self.blocks(blocks, path, context, depth)
 
-    def blocks(self, blocks: list[Node], path: Path, context: int) -> None:
+    def blocks(self, blocks: list[Node], path: Path, context: int, depth: int) -> None:
         """The blocks inside one, each under its header."""
         rows = {node.name: self.lookup(node.name, context) for node in blocks}
         keys = [self.key_of(rows[node.name], node) for node in blocks]
@@ -113,8 +117,8 @@ class _Writer:
                 self.lines.append("")
             self.comment(self.comments.of(node))
             self.lines.append(f"[[{header}]]" if is_array else f"[{header}]")
-            self.table(node, here, row.block if row else 0)
-            self.comment(self.comments.at_end_of(node))
+            self.table(node, here, row.block if row else 0, depth + 1)
+            self.comment(self.comments.at_end_of(node), (depth + 1) * INDENTATION)
 
     def entries(self, block: Node) -> None:
         """The inside of a block of entries, which can be a table."""
@@ -138,6 +142,7 @@ class _Writer:
             inside = self.statements(
                 node.children, OPAQUE if context & ENTRIES else row.block if row else 0, indentation + "    "
             )
+            inside += [f"{indentation}    #{_plain(line)}" for line in self.comments.at_end_of(node)]
             if inside:
                 lines += [f"{indentation}[{', '.join(words)}, [", *inside, f"{indentation}]],"]
             else:
@@ -239,8 +244,8 @@ class _Writer:
     def are_commented(self, nodes: list[Node]) -> bool:
         return any(self.comments.of(node) for node in nodes[1:])
 
-    def comment(self, lines: list[str]) -> None:
-        self.lines += [f"#{_plain(line)}" for line in lines]
+    def comment(self, lines: list[str], indentation: str = "") -> None:
+        self.lines += [f"{indentation}#{_plain(line)}" for line in lines]
 
 
 def _can_be_entries(block: Node) -> bool:

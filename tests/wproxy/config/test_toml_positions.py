@@ -17,7 +17,7 @@ import tomli
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wproxy.config.toml_positions import Path, Place, comments_in, locate
+from wproxy.config.toml_positions import Path, Place, comments_in, layout, locate
 
 TRICKY = {
     "nothing": "",
@@ -329,9 +329,18 @@ c = \'\'\'
 [d] #
 """
     assert list(comments_in(text)) == [
-        (1, " one", True),
-        (2, " two", False),
-        (6, "three", False),
-        (7, " four", True),
-        (8, "", False),
+        (1, " one", True, 0),
+        (2, " two", False, 11),
+        (6, "three", False, 4),
+        (7, " four", True, 2),
+        (8, "", False, 4),
     ]
+
+
+def test_the_layout_has_headers_and_the_ends_of_arrays() -> None:
+    text = "a = [1,\n2]\n[b.c]\n[[d]]\nsteps = [\n  ['x', [\n['y'],\n]],\n]\n[[d]] # more\r\n"
+    found = layout(text)
+    assert found.headers == [(3, ("b", "c")), (4, ("d", 0)), (10, ("d", 1))]
+    assert found.ends[("a",)] == 2
+    assert found.ends[("d", 0, "steps", 0, 1)] == 8
+    assert found.ends[("d", 0, "steps")] == 9

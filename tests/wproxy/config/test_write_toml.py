@@ -154,7 +154,7 @@ listen = 81
 
 def test_comments_stay_with_their_directives():
     assert toml("# one\n#two\nevents { # three\n # end of events\n}\n# last\x01\n") == (
-        "# one\n#two\n# three\n[events]\n# end of events\n# last?\n"
+        "# one\n#two\n# three\n[events]\n    # end of events\n# last?\n"
     )
 
 
