@@ -37,6 +37,7 @@ from worker.filters.headers import additions_to_success
 from worker.logs import log_request
 from worker.rewrite import run_steps
 from worker.upstream.answers import AnswerPlan
+from worker.upstream.manner import constant_manner
 from worker.upstream.outgoing import BODILESS
 from worker.upstream.protocols.http import HeadPlan
 from worker.upstream.reshaping import protocol_of, reshaping
@@ -196,7 +197,9 @@ def attach_upstream(location: Location, worker: Worker) -> None:
     is_variable = location.proxy_target is not None and location.proxy_target.template is not None
     location.proxy_handler = proxying_to_variable(location, worker) if is_variable else worker.exchange
     location.group = worker.groups[location.upstream.name] if location.upstream else None
+    location.manner = None
     if location.group is not None:
+        location.manner = constant_manner(location)
         location.group.lead_here(location, worker.assignment.workers)
     location.protocol = protocol_of(location)
     location.changes_body = location.proxy_set_body is not None or not location.proxy_pass_request_body

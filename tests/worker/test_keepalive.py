@@ -56,7 +56,7 @@ def test_without_keepalive_every_connection_is_closed(stage):
 
 def test_the_default_keeps_32(stage):
     s = stage()
-    assert s.group().keepalive == 32 and s.group().homes is None
+    assert s.group().keepalive == 32 and s.group().manners is None
 
 
 def test_an_idle_connection_is_given_up_after_keepalive_timeout(stage):

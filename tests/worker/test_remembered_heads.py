@@ -299,3 +299,90 @@ def test_sockets_whose_paths_differ_in_case_are_two(front, tmp_path):
         asked(upstreams[number])
         client.receives_head()
         client.take()
+
+
+# An idle connection is taken only by a request that would have opened it so.
+
+BOUND = """
+upstream up { server ONE; }
+server {
+    listen 127.0.0.1:8080;
+    location /a { proxy_pass http://up; proxy_bind 127.0.0.2; }
+    location /b { proxy_pass http://up; proxy_bind 127.0.0.3; }
+    location /any { proxy_pass http://up; }
+    location /too { proxy_pass http://up; proxy_bind off; }
+    location /chosen { proxy_pass http://up; proxy_bind $arg_from; }
+    location /named { set $to up; proxy_pass http://$to; proxy_bind 127.0.0.2; }
+    location /kept { proxy_pass http://up; proxy_socket_keepalive on; }
+}
+"""
+# Target, and the address that it has to come from.
+FROM = [
+    (b"/a", "127.0.0.2"),
+    (b"/b", "127.0.0.3"),
+    (b"/any", "127.0.0.1"),
+    (b"/too", "127.0.0.1"),
+    (b"/chosen?from=127.0.0.2", "127.0.0.2"),
+    (b"/chosen?from=127.0.0.4", "127.0.0.4"),
+    (b"/chosen", "127.0.0.1"),
+    (b"/named", "127.0.0.2"),
+]
+
+
+def test_a_connection_comes_from_where_its_request_says_whatever_is_idle(front):
+    s = front(BOUND)
+    client = s.client()
+    ends: list[End] = []
+    for target, address in [*FROM, *reversed(FROM), *FROM[::3]]:
+        client.send(get(target))
+        (heard,) = s.until(lambda: [end for end in accepted(s, ends) if end.pull_all()], f"nobody asks for {target!r}")
+        assert heard.sock.getpeername()[0] == address, target
+        asked(heard)
+        client.receives_head()
+        client.take()
+    assert len(ends) == 4, "and every address has one connection, which is used again"
+
+
+def accepted(s: Stage, ends: list[End]) -> list[End]:
+    """All connections to the first peer."""
+    while (sock := s.peers[0]._try_accept()) is not None:
+        ends.append(End(s, sock, "upstream"))
+    return ends
+
+
+def test_a_connection_with_tcp_keepalive_is_none_without(front):
+    s = front(BOUND)
+    client = s.client()
+    ends: list[End] = []
+    for target, count in [(b"/any", 1), (b"/kept", 2), (b"/any", 2), (b"/kept", 2)]:
+        client.send(get(target))
+        (heard,) = s.until(lambda: [end for end in accepted(s, ends) if end.pull_all()], "nobody asks")
+        asked(heard)
+        client.receives_head()
+        client.take()
+        assert len(ends) == count, target
+
+
+def test_where_all_open_them_alike_nobody_looks(front):
+    s = front(
+        "upstream up { server ONE; } server { listen 127.0.0.1:8080; proxy_bind 127.0.0.2; location /a { proxy_pass http://up; }"
+        "location /b { proxy_pass http://up; } }"
+    )
+    assert s.group("up").manners is None
+
+
+def test_connections_of_before_a_target_was_named_are_taken_by_who_would_have_opened_them(front):
+    """The location that names the group at run time is one more that leads there."""
+    s = front(
+        "upstream up { server ONE; } server { listen 127.0.0.1:8080; location /a { proxy_pass http://up; }"
+        "location /named { set $to up; proxy_pass http://$to; proxy_bind 127.0.0.2; } }"
+    )
+    client = s.client()
+    ends: list[End] = []
+    for target, count in [(b"/a", 1), (b"/named", 2), (b"/a", 2), (b"/named", 2)]:
+        client.send(get(target))
+        (heard,) = s.until(lambda: [end for end in accepted(s, ends) if end.pull_all()], "nobody asks")
+        asked(heard)
+        client.receives_head()
+        client.take()
+        assert len(ends) == count, target

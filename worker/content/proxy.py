@@ -18,12 +18,12 @@ from worker.upstream.connect import CannotConnect, connect
 from worker.upstream.failing import CONNECTING, READING_HEAD, cause_of, failure_of, log_failure, log_rest
 from worker.upstream.incoming import receive_head, receive_rest_of_head, respond
 from worker.upstream.live_peer import LivePeer
+from worker.upstream.manner import manner_of
 from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, body_at_hand, body_to_send
 from worker.upstream.peers import Group
 from worker.upstream.protocols import UpstreamProtocol
 from worker.upstream.sending import finish_request, start_request
 from wproxy.config.model import Location
-from wproxy.directives.proxy_headers import LocalAddress, parse_local_address
 from wproxy.failures import TimedOut, UpstreamFailure
 from wproxy.http import Attempt, Request, Response
 
@@ -62,7 +62,7 @@ async def proxy_request(request: Request) -> Response:
             if attempts:
                 follow(request, attempt, group, tried)
             attempts.append(attempt)
-        upstream = group.take_idle(peer, request.method in NON_IDEMPOTENT, location)
+        upstream = group.take_idle(peer, request.method in NON_IDEMPOTENT, request)
         try:
             if upstream is None:
                 upstream = await open_connection(request, peer, attempt)
@@ -110,23 +110,13 @@ def follow(request: Request, attempt: Attempt, group: Group, tried: int) -> None
 async def open_connection(request: Request, peer: LivePeer, attempt: Attempt) -> Stream:
     """A new connection to the peer. Raises UpstreamFailure, CannotConnect."""
     location = request.location
-    local = local_address(request, location.proxy_bind) if location.proxy_bind is not None else None
-    loop = request.client.worker.loop
-    upstream = await connect(loop, location.group, peer, location.proxy_connect_timeout, local, location.proxy_socket_keepalive)
+    manner = manner_of(request, is_told=True)
+    upstream = await connect(
+        request.client.worker.loop, location.group, peer, location.proxy_connect_timeout, manner.local, manner.keepalive
+    )
     attempt.connect_time = request.client.clock.now - attempt.started
-    location.group.opened(upstream, location)
+    location.group.opened(upstream, manner)
     return upstream
-
-
-def local_address(request: Request, bind: LocalAddress) -> tuple[str, int] | None:
-    """What proxy_bind binds a connection to; None for nothing (nginx: ngx_http_upstream_set_local)."""
-    if bind.text is None:
-        return None
-    text = bind.text.evaluate(request).decode("latin-1")
-    address = parse_local_address(text) if text else None
-    if text and address is None:
-        log_request(request, "error", f'invalid local address "{text}"')
-    return address
 
 
 def refuse_answer(

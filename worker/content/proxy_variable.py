@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from worker.content.pages import error_response
 from worker.logs import log_request, shown
 from worker.resolver.resolver import CannotResolve
+from worker.upstream.manner import constant_manner
 from worker.upstream.peers import Group
 from worker.upstream.protocols.http import HeadPlan
 from wproxy.address import Address
@@ -69,7 +70,7 @@ def proxying_to_variable(location: Location, worker: Worker) -> Callable[[Reques
                     copies.clear()
                     named.clear()
                 copy = copies[key] = copy_for(location, target, group)
-                group.lead_here(location, worker.assignment.workers)
+                group.lead_here(copy, worker.assignment.workers)
             if asked is not None:
                 named[key] = asked
         request.location = copy
@@ -120,6 +121,7 @@ def copy_for(location: Location, target: ProxyTarget, group: Group) -> Location:
     copy = Location(dict(vars(location)), location.written)
     copy.proxy_target = copy.proxy_pass = target._replace(uri_part=b"")
     copy.group = group
+    copy.manner = constant_manner(copy)
     copy.head_plan = HeadPlan(copy)
     copy.head_plan.is_stable = False
     return copy

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker.stream import Stream
-from wproxy.config.model import Location, Upstream
-from wproxy.http import Clock
+from worker.upstream.manner import Manner, manner_of
+from wproxy.config.model import Upstream
+from wproxy.http import Clock, Request
 
 if TYPE_CHECKING:
     from worker.upstream.live_peer import LivePeer
@@ -23,22 +24,32 @@ class IdleConnections:
     def __init__(self, upstream: Upstream, clock: Clock) -> None:
         self.clock = clock
         self.keepalive: int = upstream.keepalive
-        # With `keepalive N local`: the location that opened each connection, by descriptor.
-        self.homes: dict[int, Location] | None = {} if upstream.keepalive.is_local else None
+        # How each connection was opened, by descriptor; None while there is only one manner, which is then `common_manner`.
+        self.manners: dict[int, Manner] | None = None
+        self.common_manner: Manner | None = None
         # Where none are kept, no connection may serve twice: one comparison for both.
         self.keepalive_requests = upstream.keepalive_requests if self.keepalive else 0
         self.keepalive_time = upstream.keepalive_time
         self.keepalive_timeout = upstream.keepalive_timeout
         self.idle_count = 0
 
-    def take_idle(self, peer: LivePeer, must_stand: bool, location: Location) -> Stream | None:
-        """The connection to this peer that was released last, or None.
+    def allow_manner(self, manner: Manner | None) -> None:
+        """Connections are opened in this manner from now on, among others; None: each request may have another."""
+        if self.manners is not None:
+            return
+        if manner is not None and self.common_manner in (None, manner):
+            self.common_manner = manner
+        else:
+            self.manners = {}  # what is open already was opened in the common manner
+
+    def take_idle(self, peer: LivePeer, must_stand: bool, request: Request) -> Stream | None:
+        """The connection to this peer that was released last, or None: one that the request would have opened so itself.
 
         must_stand: look first whether it has been closed meanwhile: 1.7 us, for requests that cannot be sent twice.
         """
         idle = peer.idle
-        if self.homes is not None:
-            return self._take_own(peer, must_stand, location)
+        if self.manners is not None:
+            return self._take_alike(peer, must_stand, manner_of(request))
         while idle:
             self.idle_count -= 1
             stream = idle.pop()
@@ -47,11 +58,11 @@ class IdleConnections:
             stream.close()
         return None
 
-    def _take_own(self, peer: LivePeer, must_stand: bool, location: Location) -> Stream | None:
-        """The same among those that this location has opened."""
-        assert self.homes is not None
+    def _take_alike(self, peer: LivePeer, must_stand: bool, manner: Manner) -> Stream | None:
+        """The same among those that were opened in this manner."""
+        assert self.manners is not None
         for stream in reversed(list(peer.idle)):
-            if self.homes[stream.fd] is not location:
+            if self.manners.get(stream.fd, self.common_manner) != manner:
                 continue
             self.idle_count -= 1
             peer.idle.remove(stream)
@@ -60,10 +71,10 @@ class IdleConnections:
             stream.close()
         return None
 
-    def opened(self, stream: Stream, location: Location) -> None:
-        """A location has opened a connection."""
-        if self.homes is not None:
-            self.homes[stream.fd] = location
+    def opened(self, stream: Stream, manner: Manner) -> None:
+        """A connection has been opened in this manner."""
+        if self.manners is not None:
+            self.manners[stream.fd] = manner
 
     def lost(self, peer: LivePeer, stream: Stream) -> bool:
         """Something came on a connection that nobody reads: close it if it is idle. True when it was."""

@@ -97,6 +97,7 @@ class Group(IdleConnections):
     def lead_here(self, location: Location, workers: int) -> None:
         """A location proxies to this group from now on. workers: so many share its budget for retries, if it has one."""
         self.least_buffer = min(self.least_buffer, location.proxy_buffer_size)
+        self.allow_manner(location.manner)
         if location.proxy_next_upstream_budget is not None:
             self.count_retries(workers)
 

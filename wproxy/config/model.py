@@ -128,6 +128,7 @@ class Location(Settings, LocationModules):
     unchanged: Callable[..., Any] | None = None  # what it makes of fields where it leaves the body as it is; None elsewhere
     group: Any = None  # worker.upstream.peers.Group of `upstream`
     proxy_handler: Callable[..., Any] | None = None  # what answers where there is a proxy_pass
+    manner: Any = None  # worker.upstream.manner.Manner in which it opens connections; None: each request has its own
     protocol: Any = None  # worker.upstream.protocols.UpstreamProtocol
     answer_plan: Any = None  # worker.upstream.answers.AnswerPlan: what it makes of an upstream's fields
     reshape: Callable[..., Any] | None = None  # makes the body for the upstream where it is not the client's own

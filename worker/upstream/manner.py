@@ -1,0 +1,58 @@
+"""How a connection to a peer is opened: the key by which idle connections are shared.
+
+A request takes an idle connection only if it would have opened it so itself. What it would do follows from its location, and
+mostly no variable is in it: then it is worked out at load. A group all of whose locations open connections in one manner need
+not look, which is every group but for the rare ones (`IdleConnections.manners`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from worker.logs import log_request
+from wproxy.config.model import Location
+from wproxy.directives.proxy_headers import LocalAddress, parse_local_address
+from wproxy.http import Request
+
+
+class Manner(NamedTuple):
+    """One way to open a connection. Two connections with equal manners may stand for each other.
+
+    local: the IP address and port it comes from (proxy_bind), None for any. keepalive: proxy_socket_keepalive. home: with
+    `keepalive N local` the location that opened it.
+    """
+
+    local: tuple[str, int] | None = None
+    keepalive: bool = False
+    home: Location | None = None
+
+
+def constant_manner(location: Location) -> Manner | None:
+    """How a location opens all of its connections; None when that is different from one request to another."""
+    bind: LocalAddress | None = location.proxy_bind
+    local = None
+    if bind is not None and bind.text is not None:
+        if bind.text.constant is None:
+            return None
+        local = parse_local_address(bind.text.constant.decode("latin-1"))
+    return Manner(local, location.proxy_socket_keepalive, home_of(location))
+
+
+def manner_of(request: Request, is_told: bool = False) -> Manner:
+    """How a request would open a connection. is_told: log an address that makes no sense."""
+    location = request.location
+    manner: Manner | None = location.manner
+    if manner is not None:
+        return manner
+    bind: LocalAddress | None = location.proxy_bind
+    assert bind is not None and bind.text is not None
+    text = bind.text.evaluate(request).decode("latin-1")
+    local = parse_local_address(text) if text else None
+    if text and local is None and is_told:
+        log_request(request, "error", f'invalid local address "{text}"')
+    return Manner(local, location.proxy_socket_keepalive, home_of(location))
+
+
+def home_of(location: Location) -> Location | None:
+    """The location, where it shares its connections with no other."""
+    return location if location.group.upstream.keepalive.is_local else None
