@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import setproctitle
 
 from master.environment import confine_environment, new_binary_environment
-from master.generation import Work
+from master.generation import Generation, Work
 from master.inheritance import NGINX_VARIABLE, OUR_VARIABLE, write_numbers
 from master.pidfile import remove_pid_file
 from master.signals import BLOCKED, block_signals
@@ -28,6 +28,7 @@ from master.slots import bury_own
 from master.sockets import share
 from wproxy.assignment import Assignment, ListeningSocket, OwnMaster
 from wproxy.config.model import Configuration
+from wproxy.failures import is_bug, reason_of
 from wproxy.lasting import LASTING
 from wproxy.shared import HEAD_IS_ALONE, WORKER_PID, WorkerSlot
 
@@ -54,23 +55,27 @@ class Alone:
         master.shared.set_head(HEAD_IS_ALONE, 1)
         bury_own(master.shared)
         master.begin(configuration)
-        if not master.pending:
+        generation = master.pending
+        if not generation:
             return master.ending.leave()
-        master.transaction.commit(master.pending)
+        assignment = self._assign(generation)
+        # It serves when it has all that a worker needs.
+        assignment.drop_privileges = lambda: master.transaction.commit(generation)
         try:
-            self._work(self._assign())
-        except Exception:
-            master.error_log.write("alert", f"failed: {traceback.format_exc().rstrip()}")
-            master.transaction.failure = "the process failed, the error log says where"
+            self._work(assignment)
+        except Exception as error:
+            if is_bug(error):
+                master.error_log.write("alert", f"failed: {traceback.format_exc().rstrip()}")
+            if master.pending:
+                master.transaction.abandon(generation, reason_of(error))
+            master.transaction.failure = reason_of(error)
         if self._is_left_over:
             os._exit(0)
         master.ending.stop_reloading("stop")
         return master.ending.leave()
 
-    def _assign(self) -> Assignment:
+    def _assign(self, generation: Generation) -> Assignment:
         master = self._master
-        generation = master.current
-        assert generation
         self._slot = master.workers.take_slot()
         self._slot.set(WORKER_PID, os.getpid())
         # Copies: a worker closes its own.

@@ -54,14 +54,17 @@ class Succession:
         """A worker has ended: say so, and see to its succession."""
         master = self._master
         level, text = describe_end(worker, status)
+        reason, stack = worker.last_words
+        if reason and worker.generation is not master.pending:  # for that one the reason is told with its abandonment
+            level, text = "emerg", f"{text}: {reason}"
         master.error_log.write(level, text)
-        if worker.stack:
-            told = worker.stack.replace("\n", "\n\t")
+        if stack:
+            told = stack.replace("\n", "\n\t")
             master.error_log.write("alert", f"worker process {worker.pid} was in:\n\t{told}")
         self.rescue_lines(worker)
         generation = worker.generation
         if generation is master.pending:
-            master.transaction.abandon(generation, f"{text} before it served")
+            master.transaction.abandon(generation, f"{text} before it served{reason and f': {reason}'}")
         elif generation is master.current and os.WIFEXITED(status) and os.WEXITSTATUS(status) == FATAL_CODE:
             text = f"worker process {worker.pid} exited with fatal code {FATAL_CODE} and cannot be respawned"
             master.error_log.write("alert", text)

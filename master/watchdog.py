@@ -6,16 +6,14 @@ were away ourselves (stopped with the whole group, or a virtual machine that was
 worker that somebody has stopped, or holds in a debugger, does not hang.
 
 Whoever hangs gets SIGABRT. The handler of `faulthandler` is C and needs nothing of the interpreter, so it works in a tight loop
-and in an extension that never comes back: it writes the stack into a file of the worker's own, without a name, and lets the
-signal do its work. We read the file when we bury the worker. It gets the stack of a worker that crashes, too (SIGSEGV, SIGBUS,
-SIGFPE, SIGILL).
+and in an extension that never comes back: it writes the stack into the file of the worker's last words (`master.last_words`),
+and lets the signal do its work. We read the file when we bury the worker. It gets the stack of a worker that crashes, too
+(SIGSEGV, SIGBUS, SIGFPE, SIGILL).
 """
 
 from __future__ import annotations
 
-import faulthandler
 import math
-import os
 import signal
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 LOOKS = 8  # how often we look within the time that a worker is allowed to stand still
 LONGEST_PAUSE = 5.0  # seconds between two looks
 KILL_AFTER = 2.0  # seconds from ABRT to KILL
-STACK_LIMIT = 32768  # bytes of a stack that are logged
 
 
 class Watchdog:
@@ -76,21 +73,3 @@ def is_held(pid: int) -> bool:
             return file.read().rpartition(b") ")[2][:1] in b"Tt"
     except OSError:
         return False
-
-
-def make_stack_file() -> int:
-    """A file without a name for the stack of one worker; its descriptor. Raises OSError."""
-    return os.memfd_create("stack-of-a-worker", os.MFD_CLOEXEC)
-
-
-def tell_stack_to(fileno: int) -> None:
-    """In a new worker: from now on a crash, or our SIGABRT, leaves the stack there."""
-    faulthandler.enable(fileno, all_threads=True)
-
-
-def take_stack(fileno: int) -> str:
-    """What a worker that has ended left there, "" if nothing; the file is closed."""
-    try:
-        return os.pread(fileno, STACK_LIMIT, 0).decode("utf-8", "replace").strip()
-    finally:
-        os.close(fileno)

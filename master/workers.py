@@ -19,17 +19,19 @@ from dataclasses import dataclass
 
 import setproctitle
 
+from master import last_words
 from master.daemon import flush_standard_streams
 from master.generation import Generation, Work
+from master.last_words import NOTHING_SAID, LastWords
 from master.limits import settle_in, take_limits
 from master.memory import Memory
 from master.signals import restore_signals, send_signal
 from master.slots import free_slots, give_back, take_slot
 from master.unwritten import Unwritten
 from master.user import CannotBecome, become
-from master.watchdog import make_stack_file, take_stack, tell_stack_to
-from wproxy.assignment import Assignment, CannotBegin, ListeningSocket
+from wproxy.assignment import Assignment, ListeningSocket
 from wproxy.error_log import ErrorLog
+from wproxy.failures import is_bug, reason_of
 from wproxy.identity import WPROXY, Identity
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import (
@@ -56,8 +58,9 @@ class Worker:
     is_cut: we ended it before it served, which is no fault of anybody's.
     is_retiring: it was told to go and is not replaced; kill_at: monotonic seconds when it is killed if still there.
     owes_reopen: logs were rotated while it was starting; it is told as soon as it listens to signals.
-    turns_seen, still_for, is_hung: what the watchdog knows of it. stack_file: where a stack would be (`master.watchdog`);
-    stack: what was there at its end. unwritten: lines of access logs that it has not written; to be closed.
+    turns_seen, still_for, is_hung: what the watchdog knows of it. last_words_file: where it leaves its last words
+    (`master.last_words`); last_words: what was there at its end. unwritten: lines of access logs that it has not written; to be
+    closed.
     """
 
     pid: int
@@ -73,8 +76,8 @@ class Worker:
     turns_seen: int = -1
     still_for: float = 0.0
     is_hung: bool = False
-    stack_file: int = -1
-    stack: str = ""
+    last_words_file: int = -1
+    last_words: LastWords = NOTHING_SAID
 
     @property
     def is_starting(self) -> bool:
@@ -153,19 +156,20 @@ class Workers:
     def start(self, generation: Generation, index: int) -> Worker:
         """Fork one; raises OSError when the system will not have another process."""
         with ExitStack() as undo:  # nothing is left of a worker that there is not
-            stack_file = make_stack_file()
-            undo.callback(os.close, stack_file)
+            words_file = last_words.make_file()
+            undo.callback(os.close, words_file)
             slot = self.take_slot()
             undo.callback(slot.clear)
             unwritten = Unwritten(generation.configuration.access_log_files)
             undo.callback(unwritten.close)
-            pid = self._fork(generation, index, slot, unwritten, stack_file)
+            pid = self._fork(generation, index, slot, unwritten, words_file)
             undo.pop_all()
         slot.set(WORKER_PID, pid)
-        worker = self._living[pid] = Worker(pid, index, generation, slot, time.monotonic(), unwritten, stack_file=stack_file)
+        worker = Worker(pid, index, generation, slot, time.monotonic(), unwritten, last_words_file=words_file)
+        self._living[pid] = worker
         return worker
 
-    def _fork(self, generation: Generation, index: int, slot: WorkerSlot, unwritten: Unwritten, stack_file: int) -> int:
+    def _fork(self, generation: Generation, index: int, slot: WorkerSlot, unwritten: Unwritten, words_file: int) -> int:
         """Fork a worker with all that belongs to it; returns its pid. Raises OSError."""
         assignment = self.assign(generation, index, slot, generation.share(index), unwritten.memory)
         assignment.drop_privileges = lambda: settle()
@@ -173,9 +177,9 @@ class Workers:
         def live() -> None:
             # The master does the same, if it lives that long; what has a worker must not be taken for free.
             slot.set(WORKER_PID, os.getpid())
-            tell_stack_to(stack_file)
+            last_words.leave_stack_in(words_file)
             for other in self._living.values():
-                os.close(other.stack_file)
+                os.close(other.last_words_file)
                 other.unwritten.close()
             self._leave_master(generation, [own.fileno for own in assignment.listening])
             take_limits(generation.configuration, generation.log)
@@ -185,11 +189,12 @@ class Workers:
             try:
                 become(generation.identity)
             except CannotBecome as error:  # nor will it let a successor
+                last_words.leave_reason(words_file, str(error))
                 generation.log.write("emerg", str(error))
                 raise SystemExit(FATAL_CODE) from None
             settle_in(generation.configuration, index, generation.log)
 
-        return fork_worker(live, generation.log, self._identity.name)
+        return fork_worker(live, generation.log, self._identity.name, words_file)
 
     def assign(
         self,
@@ -242,7 +247,7 @@ class Workers:
                 bury_other(pid, status)
             else:
                 give_back(self._memory.shared, worker.slot)
-                worker.stack = take_stack(worker.stack_file)
+                worker.last_words = last_words.take(worker.last_words_file)
                 ended.append((worker, status))
         return ended
 
@@ -258,11 +263,11 @@ class Workers:
         return f"<workers {', '.join(map(str, self._living)) or 'none'}>"
 
 
-def fork_worker(live: Callable[[], None], log: ErrorLog, name: str = WPROXY.name) -> int:
+def fork_worker(live: Callable[[], None], log: ErrorLog, name: str, words_file: int) -> int:
     """Fork a worker that runs `live` and never returns from here; returns its pid. Raises OSError.
 
-    It exits 0 when `live` returns, with the code of a SystemExit, and 1 with the reason in the log after CannotBegin, with the
-    traceback after any other exception. name: ours, for its title.
+    It exits 0 when `live` returns, with the code of a SystemExit, and 1 after any other exception: why is in its last words,
+    and the traceback in the log where it is a bug of ours. name: ours, for its title.
     """
     flush_standard_streams()
     # Frozen objects are left alone by the child's collector: one collection would otherwise copy most pages that it
@@ -280,10 +285,10 @@ def fork_worker(live: Callable[[], None], log: ErrorLog, name: str = WPROXY.name
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except CannotBegin as error:
-        log.write("emerg", str(error))
-    except BaseException:
-        log.write("alert", f"worker process {os.getpid()} failed: {traceback.format_exc().rstrip()}")
+    except BaseException as error:
+        last_words.leave_reason(words_file, reason_of(error))
+        if is_bug(error):
+            log.write("alert", f"worker process {os.getpid()} failed: {traceback.format_exc().rstrip()}")
     finally:
         flush_standard_streams()
         os._exit(code)  # never back into the master's stack, and none of its exit handlers

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from worker.access import Decide, satisfy
 from worker.access.addresses import by_address
+from worker.blaming import blaming
 from worker.content.api import controlling
 from worker.content.autoindex import listing
 from worker.content.index import indexing
@@ -153,16 +154,24 @@ def attach_server(server: Server, worker: Worker) -> None:
 
 
 def attach(location: Location, worker: Worker) -> None:
-    """Give a location all it needs to answer requests in this worker."""
+    """Give a location all it needs to answer requests in this worker. Raises CannotBegin."""
+    with blaming(location):
+        attach_settings(location, worker)
+
+
+def attach_settings(location: Location, worker: Worker) -> None:
+    """Give a location what each of its settings asks for."""
     location.server_token = worker.assignment.identity.server(location.server_tokens)
     for name in ("client_body_temp_path", "proxy_temp_path"):
         place: TemporaryPath | None = getattr(location, name)
         if place is not None:
             setattr(location, name, place.below(worker.configuration.path))
-    location.write_log = worker.access_logs.writer(location)
+    with blaming(location, "access_log"):
+        location.write_log = worker.access_logs.writer(location)
     location.group = location.protocol = location.head_plan = location.proxy_handler = None
     if location.proxy_target:
-        attach_upstream(location, worker)
+        with blaming(location, "proxy_pass"):
+            attach_upstream(location, worker)
     location.error_pages = error_pages_of(location)
     location.filter, location.unchanged = filters_of(location)
     location.thread_pool = worker.thread_pools[location.aio] if location.aio else None

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import setproctitle
 
 from worker import pipes
+from worker.blaming import blaming
 from worker.connection import Connection, ListenerPlan, serve_connection
 from worker.content.proxy import proxy_request
 from worker.edits import Edits
@@ -28,7 +29,7 @@ from worker.threads import thread_pools
 from worker.upstream.checks import HealthChecks
 from worker.upstream.peers import Group
 from wproxy.address import Address
-from wproxy.assignment import Assignment, CannotBegin, ListeningSocket
+from wproxy.assignment import Assignment, ListeningSocket
 from wproxy.config.model import Upstream
 from wproxy.failures import ClientGone
 from wproxy.http import Client
@@ -83,14 +84,9 @@ ORDERS = (signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def work(assignment: Assignment) -> None:
-    """Be a worker; returns when it has left. Raises CannotBegin, or OSError, when it cannot begin."""
+    """Be a worker; returns when it has left. Raises OSError or CannotBegin when it cannot begin."""
     gc.set_threshold(*GC_THRESHOLDS)
-    try:
-        worker = Worker(assignment)
-    except OSError as error:
-        if not error.filename:
-            raise
-        raise CannotBegin(f'open() "{error.filename}" failed ({error.errno}: {error.strerror})') from None
+    worker = Worker(assignment)
     assignment.drop_privileges()
     try:
         worker.run()
@@ -131,10 +127,7 @@ class Worker:
         # Numbers of connections are unique among the workers of a generation: each takes every n-th.
         self._serial_step = assignment.workers
         self._serial_base = assignment.shared.head(HEAD_CONNECTIONS) + assignment.index + 1 - self._serial_step
-        self.groups = {
-            upstream.name: Group(upstream, assignment.shared, self.loop.clock, self.error_log.write)
-            for upstream in configuration.upstreams
-        }
+        self.groups = {upstream.name: self._group(upstream) for upstream in configuration.upstreams}
         self.thread_pools = thread_pools(configuration.thread_pool, self.loop, self.error_log.write)
         self.discovery = Discovery(self.loop, self.error_log.write, self._group_of_target, self._share_records())
         self.edits = Edits(assignment, self.loop, self.groups, self.discovery, self.error_log.write)
@@ -170,6 +163,11 @@ class Worker:
         deadline = loop.clock.now + NAMES_PATIENCE
         while loop.running and not self.draining and not self.discovery.is_ready and loop.clock.now < deadline:
             loop.turn(deadline - loop.clock.now)
+
+    def _group(self, upstream: Upstream) -> Group:
+        """An upstream at work. Raises CannotBegin."""
+        with blaming(upstream):
+            return Group(upstream, self.assignment.shared, self.loop.clock, self.error_log.write)
 
     def _share_records(self) -> SharedRecords:
         """Where peers that were unknown at the start have their health; all groups are told."""

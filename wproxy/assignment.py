@@ -12,10 +12,6 @@ from wproxy.safe_open import Distrusted
 from wproxy.shared import SharedWords
 
 
-class CannotBegin(Exception):
-    """A worker cannot begin, and this is the reason: something outside is as it should not be."""
-
-
 class ListeningSocket(NamedTuple):
     """A bound, listening, non-blocking socket by descriptor, and what is served on it."""
 

@@ -1,9 +1,11 @@
-"""What can go wrong with a request, told apart by guilt: the client's, the upstream's, or time.
+"""What can go wrong with a request, told apart by guilt: the client's, the upstream's, or time; and with the start of a worker.
 
 Each is raised where it is found and caught where something can be done about it.
 """
 
 from __future__ import annotations
+
+import os
 
 
 class ClientError(Exception):
@@ -49,3 +51,26 @@ class UpstreamFailure(Exception):
         self.kind = kind
         self.reason = reason
         self.doing = doing
+
+
+class CannotBegin(Exception):
+    """A worker cannot begin: what was raised, for which directive and where that stands, in one line. is_bug: of ours."""
+
+    def __init__(self, reason: str, is_bug: bool) -> None:
+        super().__init__(reason)
+        self.is_bug = is_bug
+
+
+def reason_of(error: BaseException) -> str:
+    """Say in one line what was raised."""
+    if isinstance(error, OSError) and error.errno is not None:
+        call = "" if error.filename is None else f'open() "{os.fsdecode(error.filename)}" failed '
+        return f"{call}({error.errno}: {error.strerror})"
+    if isinstance(error, CannotBegin):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def is_bug(error: BaseException) -> bool:
+    """Tell whether a failure is a bug of ours, which a traceback helps to find, and not the system's refusal of something."""
+    return error.is_bug if isinstance(error, CannotBegin) else not isinstance(error, OSError)

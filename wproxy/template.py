@@ -15,6 +15,8 @@ from wproxy.variables import BLOCK, CAPTURES, Reader, Variable, active_namespace
 
 # `$1` is one digit, whatever follows; with braces it would be a name (nginx: ngx_http_script_compile).
 _PIECE = re.compile(r"\$(?:([1-9])|\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+)|\{([A-Za-z0-9_]*)(?!\})(.?)|())", re.DOTALL)
+# Where a directive takes names alone, `$1` is one, which no variable has (nginx: ngx_http_get_variable_index).
+_NAMED_PIECE = re.compile(_PIECE.pattern.replace("[1-9]", "(?!)"), re.DOTALL)
 
 Evaluate = Callable[[Request], bytes]
 
@@ -54,11 +56,11 @@ def compile_template(text: str) -> Template:
     return Template(text, None, _joiner([piece.read if isinstance(piece, Variable) else piece for piece in pieces]), variables)
 
 
-def parse_pieces(text: str) -> list[bytes | Variable]:
-    """Text cut into literal bytes and variables; raises ValueError."""
+def parse_pieces(text: str, has_captures: bool = True) -> list[bytes | Variable]:
+    """Text cut into literal bytes and variables; raises ValueError. has_captures: whether `$1` to `$9` may stand in it."""
     pieces: list[bytes | Variable] = []
     position = 0
-    for match in _PIECE.finditer(text):
+    for match in (_PIECE if has_captures else _NAMED_PIECE).finditer(text):
         if match.start() > position:
             pieces.append(_encode(text[position : match.start()]))
         pieces.append(_variable(match))

@@ -82,7 +82,7 @@ def load(path: str) -> Any:
             prefix + path if path[0] != "/" else path for path in written.get("access_logs", ()) if path not in NO_FILE
         ],
         error_log_files=[written.get("error_log", prefix + "error.log")],
-        master_process=True,
+        master_process=written.get("master_process", True),
         worker_processes=written.get("workers", 2),
         daemon=written.get("daemon", False),
         pid=written.get("pid", "wproxy.pid"),
@@ -109,20 +109,21 @@ def load(path: str) -> Any:
 
 def work(assignment: Any) -> None:
     """Serve as the module says, in one short loop."""
+    index, fault = assignment.configuration.bad_worker or (-1, "")
+    fault = fault if index in (assignment.index, "all") else ""
+    is_armed = os.path.exists(assignment.configuration.path("armed"))
+    if fault == "raises" or (fault == "raises when armed" and is_armed):
+        raise RuntimeError("this worker is bad")
     assignment.drop_privileges()
     told: set[int] = set()
     for number in (signal.SIGQUIT, signal.SIGUSR1):
         signal.signal(number, lambda number, _: told.add(number))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    index, fault = assignment.configuration.bad_worker or (-1, "")
-    fault = fault if index in (assignment.index, "all") else ""
     if fault == "exits":
         raise SystemExit(7)
-    if fault == "raises":
-        raise RuntimeError("this worker is bad")
     if fault == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if fault == "hangs when armed" and os.path.exists(assignment.configuration.path("armed")):
+    if fault == "hangs when armed" and is_armed:
         hang_in_c()
     slot = assignment.shared.worker(assignment.slot)
     selector = selectors.DefaultSelector()

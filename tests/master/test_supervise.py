@@ -238,6 +238,29 @@ def test_a_start_whose_workers_die_fails_with_the_reason_and_leaves_nothing(unst
     assert is_refused(unstarted.address)
 
 
+REASON = "RuntimeError: this worker is bad"
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+@pytest.mark.parametrize("master_process", [False, True])
+def test_why_a_worker_cannot_begin_is_told_in_one_line_there_and_in_the_log(unstarted, daemon, master_process):
+    unstarted.write(bad_worker=[0, "raises"], workers=1, daemon=daemon, master_process=master_process)
+    told = subprocess.run(unstarted.command(), capture_output=True, text=True, timeout=20)
+    how = r"worker process \d+ exited with code 1 before it served: " if master_process else ""
+    assert told.returncode == 1
+    assert re.fullmatch(rf"wproxy: \[emerg\] {how}{REASON}\n", told.stderr)
+    assert re.findall(rf"\[emerg\] \d+#\d+: {how}{REASON}\n", unstarted.log())
+    assert unstarted.log().count("[emerg]") == 1
+    assert not os.path.exists(unstarted.pid_path)
+
+
+def test_why_a_successor_cannot_begin_is_told_in_the_log(tmp_path):
+    with running_master(tmp_path, bad_worker=[0, "raises when armed"], workers=1) as master:
+        (tmp_path / "armed").touch()
+        os.kill(master.workers()[0], signal.SIGKILL)
+        until(lambda: re.search(rf"\[emerg\] .*worker process \d+ exited with code 1: {REASON}\n", master.log()))
+
+
 def test_the_traceback_of_a_worker_goes_to_the_log(unstarted):
     unstarted.write(bad_worker=[0, "raises"])
     _, told = unstarted.launch().communicate(timeout=10)

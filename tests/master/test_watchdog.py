@@ -11,7 +11,8 @@ import psutil
 import pytest
 from running_master import ask, connect, is_gone, running_master, until
 
-from master.watchdog import Watchdog, make_stack_file, take_stack
+from master import last_words
+from master.watchdog import Watchdog
 from wproxy.shared import WORKER_TURNS
 
 PAUSE = 0.125  # between two looks, for a worker that may stand still for one second
@@ -99,9 +100,9 @@ def test_off_means_that_nobody_is_watched(child):
 
 
 def test_a_stack_is_taken_once_and_its_file_is_closed():
-    fileno = make_stack_file()
+    fileno = last_words.make_file()
     os.write(fileno, b"File one\nFile two\n\n")
-    assert take_stack(fileno) == "File one\nFile two"
+    assert last_words.take(fileno) == ("", "File one\nFile two")
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fileno)
 
@@ -171,7 +172,7 @@ def test_a_master_keeps_no_descriptor_of_workers_that_are_gone(master):
 def test_a_worker_has_no_descriptor_of_another_s_stack(master):
     def stacks(pid):
         names = (os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd"))
-        return sum("stack-of-a-worker" in name for name in names)
+        return sum("last-words-of-a-worker" in name for name in names)
 
     assert [stacks(pid) for pid in master.workers()] == [1, 1]
     assert stacks(master.pid) == 2

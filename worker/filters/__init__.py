@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
+from worker.blaming import blaming
 from worker.filters.brotli import brotli_filter
 from worker.filters.charset import charset_filter
 from worker.filters.gunzip import gunzip_filter
@@ -37,19 +38,26 @@ class BodyFilter(Protocol):
         """What the fields of a response become whose body is left as it is; None where it would be changed."""
 
 
-# In nginx's order; what is stored is what came. Of the codings that a client takes the first is chosen.
-FILTERS: tuple[Callable[[Location], Filter | None], ...] = (
-    store_filter,
-    headers_filter,
-    gunzip_filter,
-    sub_filter,
-    charset_filter,
-    brotli_filter,
-    zstd_filter,
-    gzip_filter,
-    ranges_filter,
-    trailers_filter,
+# In nginx's order, with the directive that asks for each; what is stored is what came. Of the codings that a client takes the
+# first is chosen.
+FILTERS: tuple[tuple[str, Callable[[Location], Filter | None]], ...] = (
+    ("proxy_store", store_filter),
+    ("add_header", headers_filter),
+    ("gunzip", gunzip_filter),
+    ("sub_filter", sub_filter),
+    ("charset", charset_filter),
+    ("brotli", brotli_filter),
+    ("zstd", zstd_filter),
+    ("gzip", gzip_filter),
+    ("proxy_force_ranges", ranges_filter),
+    ("proxy_pass_trailers", trailers_filter),
 )
+
+
+def made(location: Location, name: str, make: Callable[[Location], Filter | None]) -> Filter | None:
+    """One filter of a location, None where it has none. Raises CannotBegin."""
+    with blaming(location, name):
+        return make(location)
 
 
 def filters_of(location: Location) -> tuple[Filter | None, Unchanged | None]:
@@ -58,7 +66,7 @@ def filters_of(location: Location) -> tuple[Filter | None, Unchanged | None]:
     The second gives None where a body would be changed. The first may raise ClientError, having given up the body. What is to be
     sent is told to the request first, so that $status and $sent_http_* can be used in what is added.
     """
-    filters = tuple(found for make in FILTERS if (found := make(location)) is not None)
+    filters = tuple(found for name, make in FILTERS if (found := made(location, name, make)) is not None)
     bodies = tuple(each for each in filters if isinstance(each, BodyFilter))
     if not filters:
         return None, None

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from worker.blaming import blaming
 from worker.logs.formats import shown
 from worker.logs.syslog import connect_to_syslog
 from wproxy.config.model import Configuration, Location, Server
@@ -32,7 +33,7 @@ class ErrorLogs:
     def __init__(
         self, configuration: Configuration, read_wall: Callable[[], float], distrusted: Distrusted | None = None
     ) -> None:
-        """Open all and give each location its own. Raises OSError.
+        """Open all and give each location its own. Raises CannotBegin.
 
         read_wall: tells unix time in seconds. distrusted: see `wproxy.assignment`.
         """
@@ -40,10 +41,12 @@ class ErrorLogs:
         self._configuration = configuration
         self._read_wall = read_wall
         self._own: dict[Targets, ErrorLog] = {}
-        self.main = self._open(configuration.error_log)
+        with blaming(configuration, "error_log"):
+            self.main = self._open(configuration.error_log)
         for server in configuration.servers:
             for location in server.each_location():
-                location.log = self._log_of(location)
+                with blaming(location, "error_log"):
+                    location.log = self._log_of(location)
 
     def _open(self, lines: Targets) -> ErrorLog:
         configuration = self._configuration

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from wproxy.directives.log import LogFormat
 from wproxy.http import Request
-from wproxy.template import parse_pieces
 from wproxy.variables import Variable
 
 # What `escape=default` leaves alone.
@@ -41,12 +40,11 @@ _ESCAPES = {"default": escape_default, "json": escape_json, "none": escape_none}
 
 def compile_format(log_format: LogFormat) -> Callable[[Request], bytes]:
     """A function from a finished request to its line, with the line end."""
-    pieces = [*parse_pieces(log_format.text), b"\n"]
     escape = _ESCAPES[log_format.escape]
     # A row of literals and readers that alternate: the literals are fitted once, the readers fill the gaps.
     parts: list[bytes] = []
     holes: list[tuple[int, Callable[[Request], bytes | None]]] = []
-    for piece in pieces:
+    for piece in (*log_format.pieces, b"\n"):
         if isinstance(piece, Variable):
             holes.append((len(parts), piece.read))
             parts.append(b"")

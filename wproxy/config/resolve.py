@@ -25,7 +25,7 @@ from wproxy.config.scope import Scope, ScopeReader
 from wproxy.config.tree import ConfigurationError, Node, Position, Problem
 from wproxy.directives.buffering import wrong_buffers
 from wproxy.directives.listen import Listen
-from wproxy.directives.log import COMBINED, AccessLog, LogFormat
+from wproxy.directives.log import COMBINED, AccessLog, LogFormat, log_format
 from wproxy.directives.rewrite import If, Return, Step
 from wproxy.files import FilePlan, TypeTables
 from wproxy.matching import LocationMatcher
@@ -67,7 +67,7 @@ class _Resolver:
         self.upstreams = Upstreams(self.reader, look_up)
         self.checks = Checks(self.reader)
         self.servers: list[Server] = []
-        self.log_formats: dict[str, LogFormat] = {"combined": LogFormat("combined", "default", COMBINED)}
+        self.log_formats: dict[str, LogFormat] = {"combined": log_format("combined", COMBINED)}
         self.listens: list[tuple[Server, Listen, Position]] = []
         self.refusals: list[Problem] = []
         self.gathering: dict[str, AccessLog] = {}  # the first log with a buffer= to each file

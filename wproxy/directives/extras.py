@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
+from importlib import import_module
 
 from wproxy.directives.values import flag
 
@@ -13,11 +13,16 @@ def flag_needing(package: str, extra: str) -> Callable[[str], bool]:
 
     def read(value: str) -> bool:
         wanted = flag(value)
-        if wanted and find_spec(package) is None:
-            raise ValueError(
-                f'"%s" directive needs the Python package "{package}", which is not installed: '
-                f"pip install 'wproxy-server[{extra}]'"
-            )
+        if wanted:
+            try:
+                import_module(package)  # here, before workers are forked and while we still have the rights to read it
+            except ImportError as error:
+                is_missing = isinstance(error, ModuleNotFoundError) and error.name == package
+                trouble = "is not installed" if is_missing else f"cannot be imported ({error})"
+                raise ValueError(
+                    f'"%s" directive needs the Python package "{package}", which {trouble}: '
+                    f"pip install 'wproxy-server[{extra}]'"
+                ) from None
         return wanted
 
     return read

@@ -10,6 +10,7 @@ from wproxy.directives.values import parse_time, size
 from wproxy.log_files import STANDARD
 from wproxy.syslog import PREFIX, Syslog, parse_syslog
 from wproxy.template import Template, compile_template, parse_pieces
+from wproxy.variables import Variable
 
 COMBINED = '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"'
 GZIP_BUFFER = 65536  # where gzip is asked for and no size is
@@ -44,11 +45,12 @@ class AccessLog(NamedTuple):
 
 
 class LogFormat(NamedTuple):
-    """One `log_format`: its name, how values are escaped and its text."""
+    """One `log_format`: its name, how values are escaped, its text and what that is made of: literal bytes and variables."""
 
     name: str
     escape: str
     text: str
+    pieces: tuple[bytes | Variable, ...]
 
 
 def access_log(path: str, *arguments: str) -> AccessLog:
@@ -123,8 +125,7 @@ def log_format(name: str, *pieces: str) -> LogFormat:
     if not pieces:
         raise ValueError(f'the log format "{name}" has no text')
     text = "".join(pieces)
-    parse_pieces(text)  # raises for a variable that there is not; workers compile it
-    return LogFormat(name, escape, text)
+    return LogFormat(name, escape, text, tuple(parse_pieces(text, has_captures=False)))
 
 
 class LogDirectives:

@@ -13,7 +13,7 @@ from wproxy.directives.core import log_target, pid_path, user_and_group, worker_
 from wproxy.directives.error_page import KEPT, TARGETS, error_page
 from wproxy.directives.http_core import all_or_any, header_buffers, keepalive, limit_except, memory, tokens
 from wproxy.directives.listen import KeepaliveProbes, Listen, SocketOptions, listen, names
-from wproxy.directives.log import AccessLog, LogFormat, access_log, log_format
+from wproxy.directives.log import AccessLog, access_log, log_format
 from wproxy.directives.proxy import header, http_version, proxy_target
 from wproxy.directives.rewrite import assignment, condition, return_value, rewrite
 from wproxy.directives.upstream import UpstreamServer, upstream_server
@@ -364,8 +364,8 @@ def test_an_access_log_has_a_format():
 
 
 def test_a_format_is_its_pieces_joined():
-    assert log_format("a", "$host ", "$uri") == LogFormat("a", "default", "$host $uri")
-    assert log_format("a", "escape=json", "$host") == LogFormat("a", "json", "$host")
+    assert log_format("a", "$host ", "$uri")[:3] == ("a", "default", "$host $uri")
+    assert log_format("a", "escape=json", "$host")[:3] == ("a", "json", "$host")
     assert refusal(log_format, "a", "escape=xml", "b") == 'unknown log format escaping "xml"'
     assert refusal(log_format, "a", "escape=none") == 'the log format "a" has no text'
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from wproxy.config.model import Location
 from wproxy.config.registry import REGISTRY
-from wproxy.directives import extras
 from wproxy.directives.media_types import changed_types, media_types
 
 
@@ -55,7 +56,7 @@ def test_what_makes_sense_is_read(name: str, arguments: list[str], value: object
 def test_a_package_that_is_missing_is_named_with_what_brings_it(
     name: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, package, None)
     assert read(name, "off") is False
     with pytest.raises(ValueError, match=rf'needs the Python package "{package}".*pip install \'wproxy-server\[{extra}\]\''):
         read(name, "on")
