@@ -131,12 +131,14 @@ async def refuse(connection: Connection, error: ClientError) -> None:
     try:
         response = await replaced_refusal(request, error_response(request, error.status, request.location.server_token))
         unsent = start_response(connection, request, response)
-        if unsent or response.source is not None:
+        if unsent or response.source is not None or response.tunnel is not None:
             await finish_response(connection, request, response, unsent)
-        finish(connection, request)
-        await linger(connection, request)
     except (OSError, TimedOut, ClientGone, UpstreamFailure):
         finish(connection, request)
+        return
+    finish(connection, request)
+    connection.request = None  # it is over: a client that leaves while we linger ends nothing
+    await linger(connection, request)
 
 
 async def replaced_refusal(request: Request, response: Response) -> Response:

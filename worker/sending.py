@@ -26,48 +26,49 @@ if TYPE_CHECKING:
 def start_response(connection: Connection, request: Request, response: Response) -> memoryview | None:
     """Send the head and what of the body is at hand, as far as the socket takes it; what is left, or None. Raises OSError.
 
-    A function and not a coroutine: for most responses there is nothing to wait for.
+    When it raises, it has closed the response. A function and not a coroutine: for most responses there is nothing to wait for.
     """
-    fields = response.fields
-    body = response.body
-    request.status = fields.status
-    request.response_fields = fields
-    if fields.content_length < 0 and not response.bodiless:
-        # The client is told the end of the body by chunks or, before 1.1, by the end of the connection.
-        if request.version == 10 or not request.location.chunked_transfer_encoding:
-            request.keepalive = False
-        else:
-            body = encode_chunk(body)
-            if response.source is None:
-                body += last_chunk(request, response)
-    if request.body is not None and request.body.owes_continue:
-        request.keepalive = False  # the body was never asked for: whether it comes all the same cannot be known
-    variant = KEEPALIVE if request.keepalive else 0
-    if request.version == 10 or not request.location.chunked_transfer_encoding:
-        variant |= UNCHUNKED
-    if response.bodiless:
-        variant |= BODILESS
-    date_line = connection.client.clock.date_line
-    sent_last = fields.wire.get(variant)
-    if sent_last is not None and sent_last[1] is date_line:
-        head = sent_last[0]
-    else:
-        head = make_head(fields, variant, request.location.keepalive_timeout[1], date_line)
-    data = head + body
-    size = len(data)
-    request.status = fields.status
-    request.replied = True
-    request.bytes_sent = size
-    request.body_bytes_sent = len(body)
-    send = connection.stream.send
     try:
-        sent = send(data)
-    except BlockingIOError:
-        sent = 0
-    except OSError:
+        fields = response.fields
+        body = response.body
+        request.status = fields.status
+        request.response_fields = fields
+        if fields.content_length < 0 and not response.bodiless:
+            # The client is told the end of the body by chunks or, before 1.1, by the end of the connection.
+            if request.version == 10 or not request.location.chunked_transfer_encoding:
+                request.keepalive = False
+            else:
+                body = encode_chunk(body)
+                if response.source is None:
+                    body += last_chunk(request, response)
+        if request.body is not None and request.body.owes_continue:
+            request.keepalive = False  # the body was never asked for: whether it comes all the same cannot be known
+        variant = KEEPALIVE if request.keepalive else 0
+        if request.version == 10 or not request.location.chunked_transfer_encoding:
+            variant |= UNCHUNKED
+        if response.bodiless:
+            variant |= BODILESS
+        date_line = connection.client.clock.date_line
+        sent_last = fields.wire.get(variant)
+        if sent_last is not None and sent_last[1] is date_line:
+            head = sent_last[0]
+        else:
+            head = make_head(fields, variant, request.location.keepalive_timeout[1], date_line)
+        data = head + body
+        size = len(data)
+        request.status = fields.status
+        request.replied = True
+        request.bytes_sent = size
+        request.body_bytes_sent = len(body)
+        send = connection.stream.send
+        try:
+            sent = send(data)
+        except BlockingIOError:
+            sent = 0
+        return None if sent == size else memoryview(data)[sent:]
+    except BaseException:
         response.close()
         raise
-    return None if sent == size else memoryview(data)[sent:]
 
 
 async def finish_response(connection: Connection, request: Request, response: Response, unsent: memoryview | None) -> None:

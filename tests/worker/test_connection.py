@@ -339,6 +339,34 @@ def test_413_lingers_for_a_body_that_is_still_to_come(stage, sent):
     assert "client intended to send too large body: 5000 bytes" in s.error_log()[0]
 
 
+@pytest.mark.parametrize(
+    "refused",
+    [
+        get(b"/", b"Content-Length: 5000", method=b"POST"),
+        get(b"/", b"Transfer-Encoding: chunked", method=b"POST") + chunks(b"x" * 2000, last=False),
+        get(b"/", b"Transfer-Encoding: chunked", method=b"POST") + b"zz\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"nonsense\r\n\r\n",
+    ],
+    ids=["413", "413 in chunks", "400 in chunks", "400 of a head", "400 of a line"],
+)
+@pytest.mark.parametrize("leaving", ["end", "reset"])
+def test_a_refused_request_is_logged_once(stage, refused, leaving):
+    """Its client sends the rest and leaves, in one, while we linger."""
+    s = stage(location='client_max_body_size = "1k"')
+    client = s.client(tcp=True).send(refused + b"more")
+    assert client.receives_head().startswith((b"HTTP/1.1 413 ", b"HTTP/1.1 400 "))
+    client.sock.send(b"x" * 100)
+    if leaving == "end":
+        client.end_sending()
+    else:
+        client.reset()
+    s.until(lambda: not s.worker.connections, "the connection stays")
+    assert len(s.statuses()) == 1
+    assert s.worker.requests == 1
+    assert len(s.error_log()) == 1
+
+
 def test_413_without_100_continue(stage):
     s = stage(location='client_max_body_size = "1k"')
     client = s.client()

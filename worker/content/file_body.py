@@ -39,7 +39,19 @@ _FILE_ERRORS = frozenset((errno.EIO, errno.EINVAL, errno.ENOMEM, errno.EOVERFLOW
 class FileBody:
     """What is left of a body made of parts of one open file and texts between them (a BodySource)."""
 
-    __slots__ = ("_drops", "_end", "_is_capped", "_is_full", "_limit", "_offset", "_pieces", "_pool", "_request", "file")
+    __slots__ = (
+        "_drops",
+        "_end",
+        "_is_capped",
+        "_is_closed",
+        "_is_full",
+        "_limit",
+        "_offset",
+        "_pieces",
+        "_pool",
+        "_request",
+        "file",
+    )
 
     def __init__(self, request: Request, file: OpenFile, pieces: Iterable[bytes | Part]) -> None:
         """The file is ours from now on. pieces: in order; a Part is a stretch of the file."""
@@ -49,7 +61,7 @@ class FileBody:
         self._offset = self._end = 0
         location = request.location
         self._limit = location.sendfile_max_chunk or 1 << 30
-        self._is_capped = self._is_full = False
+        self._is_capped = self._is_full = self._is_closed = False
         self._pool: ThreadPool | None = location.thread_pool
         self._drops = bool(location.directio) and file.size >= location.directio
 
@@ -122,8 +134,10 @@ class FileBody:
             self._fail(failed("pread", shown_path(self.file.path), error))
 
     def close(self) -> None:
-        """Close the file."""
-        self.file.close()
+        """Close the file; once, for one that is kept in a cache counts its users."""
+        if not self._is_closed:
+            self._is_closed = True
+            self.file.close()
 
     def _next_text(self) -> bytes | None:
         """The text that comes next; None when a stretch of the file does, or nothing."""

@@ -23,6 +23,7 @@ from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, body_at_hand, bo
 from worker.upstream.peers import Group
 from worker.upstream.protocols import UpstreamProtocol
 from worker.upstream.sending import finish_request, start_request
+from worker.upstream.sticky import Sticky
 from wproxy.config.model import Location
 from wproxy.failures import TimedOut, UpstreamFailure
 from wproxy.http import Attempt, Request, Response
@@ -92,9 +93,7 @@ async def proxy_request(request: Request) -> Response:
         except BaseException as error:
             return await end_otherwise(request, error, upstream, peer, attempt)
         else:
-            if group.sticky is not None:
-                group.sticky.mark(request, response, peer, True)
-            return response
+            return response if group.sticky is None else marked(request, response, group.sticky, peer)
 
 
 def follow(request: Request, attempt: Attempt, group: Group, tried: int) -> None:
@@ -160,10 +159,21 @@ async def end_otherwise(
         log_request(request, error.level, str(error))
         return error_response(request, 500, request.location.server_token)
     # The client left, or it is our own fault.
+    attempt.body = None
     request.location.group.count_success(peer, attempt)
     if upstream is not None:
         upstream.close()
     raise error
+
+
+def marked(request: Request, response: Response, sticky: Sticky, peer: LivePeer) -> Response:
+    """The response of a peer, with what `sticky` has to say of it; closes it when that raises."""
+    try:
+        sticky.mark(request, response, peer, True)
+    except BaseException:
+        response.close()
+        raise
+    return response
 
 
 def leave(request: Request, upstream: Stream | None, peer: LivePeer, attempt: Attempt) -> None:

@@ -63,8 +63,8 @@ def made(location: Location, name: str, make: Callable[[Location], Filter | None
 def filters_of(location: Location) -> tuple[Filter | None, Unchanged | None]:
     """All filters of a location as one; and what fields become where no body is changed. None where there are none.
 
-    The second gives None where a body would be changed. The first may raise ClientError, having given up the body. What is to be
-    sent is told to the request first, so that $status and $sent_http_* can be used in what is added.
+    The second gives None where a body would be changed. When the first raises, it has closed the response. What is to be sent is
+    told to the request first, so that $status and $sent_http_* can be used in what is added.
     """
     filters = tuple(found for name, make in FILTERS if (found := made(location, name, make)) is not None)
     bodies = tuple(each for each in filters if isinstance(each, BodyFilter))
@@ -74,8 +74,12 @@ def filters_of(location: Location) -> tuple[Filter | None, Unchanged | None]:
     def apply(request: Request, response: Response) -> Response:
         request.status = response.fields.status
         request.response_fields = response.fields
-        for each in filters:
-            response = each(request, response)
+        try:
+            for each in filters:
+                response = each(request, response)
+        except BaseException:
+            response.close()
+            raise
         return response
 
     def unchanged(request: Request, fields: ResponseFields) -> ResponseFields | None:

@@ -50,7 +50,7 @@ MAX_EXPIRY = (b"Thu, 31 Dec 2037 23:55:55 GMT", b"max-age=315360000")
 def headers_filter(location: Location) -> Filter | None:
     """The filter of a location; None where it adds nothing.
 
-    The filter raises ClientError(500), after giving up the body, when a variable brings a line break into a field.
+    The filter raises ClientError(500) when a variable brings a line break into a field.
     """
     in_all = tuple(item for item in location.add_header if item.is_always)
     trailers_in_all = tuple(item for item in location.add_trailer if item.is_always)
@@ -125,11 +125,7 @@ class AdditionPlan:
     def apply(self, request: Request, response: Response) -> Response:
         """The response with the additions. Raises ClientError as `headers_filter` says."""
         fields = response.fields
-        try:
-            wanted = self.constant or self.evaluate(request, fields)
-        except ClientError:
-            response.close()
-            raise
+        wanted = self.constant or self.evaluate(request, fields)
         key = self.key
         if self.trailers and request.version > 10 and not response.bodiless and response.tunnel is None:
             response = TrailedResponse(response, self.evaluate_trailers)

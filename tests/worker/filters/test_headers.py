@@ -7,10 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from worker.filters import filters_of
 from worker.filters.headers import expiry, headers_filter, next_time_of_day
 from worker.http1.request import HeadLimits, HeadMemo, take_request_head
 from worker.http1.write import KEEPALIVE, make_head
 from wproxy.address import Address
+from wproxy.config.load import load_text
 from wproxy.config.model import Location
 from wproxy.directives.headers import added_field, expires, parse_expires
 from wproxy.failures import ClientError
@@ -182,7 +184,8 @@ class Body:
 
 @pytest.mark.parametrize("target", ["/a%0d%0aSet-Cookie:x", "/a%0ab", "/a%0db", "/a%00b"])
 def test_a_line_break_in_a_value_refuses_the_request(request_for, target):
-    apply = headers_filter(place(("X-Uri", "$uri")))
+    text = b"events { } http { server { listen 127.0.0.1:8080; add_header X-Uri $uri; } }"
+    apply, _ = filters_of(load_text(text, "test.conf", "/", lambda host, port: []).servers[0].locations.fallback)
     request = request_for(target.replace("%00", "%01"))
     if "%00" in target:
         request.path = b"/a\0b"
