@@ -194,10 +194,10 @@ def test_a_directory_in_the_place_of_the_file_costs_a_line_and_not_the_answer(st
 def test_a_file_system_that_needs_names_gets_one(stage, monkeypatch):
     real_open = os.open
 
-    def refuse(path, flags, mode=0o777):
+    def refuse(path, flags, mode=0o777, **more):
         if flags & os.O_TMPFILE == os.O_TMPFILE:
             raise OSError(95, "Operation not supported")
-        return real_open(path, flags, mode)
+        return real_open(path, flags, mode, **more)
 
     monkeypatch.setattr(worker.temporary_files.os, "open", refuse)
     s = stage(location=storing())
