@@ -39,7 +39,6 @@ from wproxy.shared import (
     FIRST_LATE_PEER,
     HEAD_CONNECTIONS,
     HEAD_REOPENS_BEGUN,
-    HEAD_SLOTS,
     MAX_LATE_PEERS,
     PLACES_OFFSET,
     SERVING,
@@ -429,7 +428,7 @@ class Worker:
         """
         active, reading, waiting = self._own_connections()
         shared = self.assignment.shared
-        for index in range(shared.words[HEAD_SLOTS]):
+        for index in range(shared.slots):
             if index != self.assignment.slot:
                 slot = shared.worker(index)
                 active += slot.get(WORKER_ACTIVE)
