@@ -11,8 +11,7 @@ import faulthandler
 import os
 from typing import NamedTuple
 
-from wproxy.config.tree import printable
-from wproxy.shared import printable_lines
+from wproxy.config.tree import printable, printable_lines
 
 LIMIT = 32768  # bytes that are read of it
 

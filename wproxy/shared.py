@@ -44,6 +44,7 @@ a slot gets another worker: it counts on from where the one before it was killed
 
 from __future__ import annotations
 
+from wproxy.config.tree import printable_lines
 from wproxy.record_locks import RecordLocks
 
 MAGIC = 0x7770726F78790003  # "wproxy" and the layout's version: another number is another layout
@@ -166,11 +167,6 @@ EDITS_WORDS = 1 + 2 * (2 + EDITS_TEXT_WORDS)
 
 TOTAL_WORDS = EDITS_OFFSET + EDITS_WORDS
 TOTAL_BYTES = TOTAL_WORDS * 8
-
-
-def printable_lines(text: str) -> str:
-    """Make a text of several lines, which a worker may have written, fit for a log and a terminal."""
-    return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
 
 
 def row_offset(record_offset: int, slot: int) -> int:
