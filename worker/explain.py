@@ -34,8 +34,8 @@ from wproxy.shared import PRIVATE_BYTES, SharedWords
 from wproxy.variables import hear_complaints
 
 
-def explain(configuration: Configuration, root: Node, question: Question) -> Explanation:
-    """What this configuration, made from the tree `root`, does with a request. Raises CannotExplain."""
+def explain(configuration: Configuration, places: Places, question: Question) -> Explanation:
+    """What this configuration does with a request; places: those of its tree. Raises CannotExplain."""
     found = Explanation()
     listener, found.listener_why = choose_listener(configuration, question.url, question.listen)
     found.listener, found.listener_at = str(listener.address), str(listener.position)
@@ -45,7 +45,7 @@ def explain(configuration: Configuration, root: Node, question: Question) -> Exp
         for server in servers_of(listener):
             attach_server(server, worker)  # type: ignore[arg-type]
             worker.watch(server)
-        run(worker, listener, question, Places(configuration, root), found)
+        run(worker, listener, question, places, found)
     finally:
         worker.loop.close()
     return found

@@ -15,7 +15,7 @@ from worker.explain import explain
 from wproxy.__main__ import main
 from wproxy.config.load import load_document, resolve_document
 from wproxy.config.tree import Node
-from wproxy.explain import CannotExplain, read_question
+from wproxy.explain import CannotExplain, Places, read_question
 
 pytestmark = pytest.mark.whole
 
@@ -49,6 +49,7 @@ def meaning(file: Path) -> tuple[list[str], list[str], list[object]]:
     """Warnings, refusals and explanations of requests to every server, without the places in the file."""
     document = load_document(str(file))
     configuration = resolve_document(document, str(file), str(file.parent), no_look_up)
+    places = Places(configuration, document.root)
     found: list[object] = []
     for listener in configuration.listeners:
         hosts = [name.decode() for name in listener.servers.exact if name][:3] or ["other.example"]
@@ -56,7 +57,7 @@ def meaning(file: Path) -> tuple[list[str], list[str], list[object]]:
             for path in PATHS:
                 question = read_question("GET", f"http://{host}{path}", ["Accept: */*"], listen=str(listener.address))
                 try:
-                    told = dataclasses.asdict(explain(configuration, document.root, question))
+                    told = dataclasses.asdict(explain(configuration, places, question))
                 except CannotExplain as refusal:
                     told = {"refused": str(refusal)}
                 found.append(without_places(told))

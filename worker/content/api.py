@@ -41,8 +41,6 @@ def controlling(location: Location) -> Handler | None:
     base = location.prefix
 
     async def handle(request: Request) -> Response:
-        if request.trace is not None:
-            return as_response(request, 200, {})  # `wproxy explain` wants to know what would answer, not the answer
         try:
             status, value = await answer(request, request.path[len(base) :], may_write)
         except Refused as refused:
@@ -96,6 +94,8 @@ def needs_writing(method: str, methods: tuple[str, ...], may_write: bool) -> Non
 
 async def answer_upstreams(request: Request, method: str, rest: list[str], may_write: bool) -> Outcome:
     """What comes after /9/http/upstreams."""
+    if request.trace is not None:
+        return 200, {}  # `wproxy explain`: only a running worker knows
     worker = request.client.worker
     edits: Edits = worker.edits
     edits.heed()
