@@ -22,6 +22,7 @@ from wproxy.shared import (
     HEAD_RELOADED,
     HEAD_REQUESTS,
     HEAD_STARTED,
+    STATE_NAMES,
     WORKER_ACCEPTED,
     WORKER_ACTIVE,
     WORKER_GENERATION,
@@ -32,7 +33,6 @@ from wproxy.shared import (
     WORKER_STATE,
     WORKER_WAITING,
     SharedWords,
-    state_name,
 )
 from wproxy.version import VERSION
 
@@ -116,7 +116,7 @@ def read_status(pid: int, shared: SharedWords, configuration_file: str = "") -> 
             pid=worker,
             master=slot.get(WORKER_MASTER),
             generation=slot.get(WORKER_GENERATION),
-            state=state_name(slot.get(WORKER_STATE)),
+            state=_state_name(slot.get(WORKER_STATE)),
             uptime=max(0, now - slot.get(WORKER_STARTED)),
             rss=use[worker][0],
             cpu=use[worker][1],
@@ -128,14 +128,13 @@ def read_status(pid: int, shared: SharedWords, configuration_file: str = "") -> 
         for worker, slot in slots.items()
         if slot.get(WORKER_PID) == worker
     ]
-    # Nothing has happened in the future, whatever stands there: `wproxy.shared` says who may have written it.
-    loaded, started = (min(shared.head(word), now) for word in (HEAD_RELOADED, HEAD_STARTED))
+    loaded = shared.head(HEAD_RELOADED)
     return Status(
         version=VERSION,
         pid=pid,
         other_master=shared.head(HEAD_NEW_BINARY) or shared.head(HEAD_PREDECESSOR),
-        started=started,
-        uptime=now - started,
+        started=shared.head(HEAD_STARTED),
+        uptime=max(0, now - shared.head(HEAD_STARTED)),
         generation=shared.head(HEAD_GENERATION),
         loaded=loaded,
         configuration=configuration_file,
@@ -160,7 +159,7 @@ def measure(pids: list[int]) -> dict[int, tuple[int, float]]:
         try:
             processes[pid] = psutil.Process(pid)
             processes[pid].cpu_percent()  # the first call starts the clock
-        except (psutil.NoSuchProcess, OverflowError):  # too large a number stands there
+        except psutil.NoSuchProcess:
             processes.pop(pid, None)
     time.sleep(CPU_INTERVAL)
     use = dict.fromkeys(pids, (0, 0.0))
@@ -227,6 +226,10 @@ def as_duration(seconds: int) -> str:
 def as_megabytes(count: int) -> str:
     """`12.3M` of a number of bytes."""
     return f"{count / 1048576:.1f}M"
+
+
+def _state_name(state: int) -> str:
+    return STATE_NAMES[state] if state < len(STATE_NAMES) else str(state)
 
 
 def _changed_since(path: str, loaded: int) -> bool | None:

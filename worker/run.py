@@ -39,6 +39,7 @@ from wproxy.shared import (
     FIRST_LATE_PEER,
     HEAD_CONNECTIONS,
     HEAD_REOPENS_BEGUN,
+    HEAD_SLOTS,
     MAX_LATE_PEERS,
     PLACES_OFFSET,
     SERVING,
@@ -428,7 +429,7 @@ class Worker:
         """
         active, reading, waiting = self._own_connections()
         shared = self.assignment.shared
-        for index in range(shared.slots):
+        for index in range(shared.words[HEAD_SLOTS]):
             if index != self.assignment.slot:
                 slot = shared.worker(index)
                 active += slot.get(WORKER_ACTIVE)

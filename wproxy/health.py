@@ -37,7 +37,6 @@ from __future__ import annotations
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import (
     HEAD_SLOTS,
-    LARGEST_WORD,
     PEER_VERSION,
     ROW_ACCESSED,
     ROW_CHANGES,
@@ -50,7 +49,6 @@ from wproxy.shared import (
 
 # The version's upper bits name its writer, the others are that writer's count of changes.
 _CHANGES_BITS = 48
-_CHANGES = (1 << _CHANGES_BITS) - 1
 
 
 class Health:
@@ -156,8 +154,7 @@ class Health:
             self._tell()  # a failure that has been counted must be looked for, even if we are killed before the end of this
         words[row + ROW_ACCESSED] = now
         words[row + ROW_CHECKED] = now
-        # No one else writes it, so it cannot have changed between load and store.
-        words[row + ROW_FAILED] = words[row + ROW_FAILED] + 1 & LARGEST_WORD
+        words[row + ROW_FAILED] += 1  # no one else writes it, so it cannot have changed between load and store
         self._tell()
         self._look()
         return self._is_failed
@@ -168,7 +165,7 @@ class Health:
             return
         self._look()
         if self._fails and self._accessed < self._checked:
-            self._words[self._row + ROW_FORGIVEN] = min(self._failures, LARGEST_WORD)
+            self._words[self._row + ROW_FORGIVEN] = self._failures
             self._tell()
 
     @property
@@ -201,7 +198,7 @@ class Health:
     def _tell(self) -> None:
         """Our row has changed: give the peer a version that it has never had."""
         words = self._words
-        changes = words[self._row + ROW_CHANGES] + 1 & _CHANGES
+        changes = words[self._row + ROW_CHANGES] + 1
         words[self._row + ROW_CHANGES] = changes
         words[self._version] = self._signature | changes
 

@@ -46,8 +46,8 @@ def until(condition: Callable[[], Found], what: str | Callable[[], str], seconds
         time.sleep(0.005)
 
 
-def accepts(address: int | str) -> bool:
-    """Whether a connection to a port of 127.0.0.1, or to a unix socket, is accepted."""
+def accepts(address: int | str | tuple[str, int]) -> bool:
+    """Whether a connection to an address, as `connect` takes it, is accepted."""
     try:
         connect(address).close()
     except OSError:
@@ -55,14 +55,14 @@ def accepts(address: int | str) -> bool:
     return True
 
 
-def connect(address: int | str, timeout: float = PATIENCE) -> socket.socket:
-    """A connection to a port of 127.0.0.1 or to a unix socket."""
+def connect(address: int | str | tuple[str, int], timeout: float = PATIENCE) -> socket.socket:
+    """A connection to a port of 127.0.0.1, to a unix socket, or to a host and port."""
     if isinstance(address, str):
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(timeout)
         sock.connect(address)
         return sock
-    sock = socket.create_connection(("127.0.0.1", address), timeout)
+    sock = socket.create_connection(("127.0.0.1", address) if isinstance(address, int) else address, timeout)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
@@ -122,7 +122,7 @@ class Program:
         """The exit code."""
         return self.popen.wait(seconds)
 
-    def wait_for_address(self, address: int | str) -> None:
+    def wait_for_address(self, address: int | str | tuple[str, int]) -> None:
         """Until it accepts connections there; AssertionError when it ends first."""
 
         def serves() -> bool:

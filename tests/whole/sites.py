@@ -13,8 +13,8 @@ from harness import COMMAND, Program, is_alive, is_ready, until
 class Site:
     """Started in the directory of its file, which is its prefix; the process that was started is the master."""
 
-    def __init__(self, file: Path, port: int) -> None:
-        """port: one that it listens on."""
+    def __init__(self, file: Path, port: int | str | tuple[str, int]) -> None:
+        """port: one that it listens on, or another address."""
         self.file = file
         self.port = port
         self.directory = file.parent

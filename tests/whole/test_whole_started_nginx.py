@@ -1,0 +1,13 @@
+"""Every configuration of tests/examples and of the pages, as nginx.conf files: started for real, and asked for all of its locations."""
+
+import pytest
+from started_examples import *  # noqa: F403  the test itself
+
+from wproxy.config.convert import NGINX
+
+pytestmark = pytest.mark.whole
+
+
+@pytest.fixture
+def syntax() -> str:
+    return NGINX
