@@ -6,7 +6,8 @@
     GET PATCH DELETE    /9/http/upstreams/NAME/servers/ID      one server; other parameters; without it
 
 What stands before /9 is the location's own. A change is answered when every worker that serves obeys it (`worker.edits`). A
-mistake is answered with {"error": {"status": ..., "text": ..., "code": ...}}.
+mistake is answered with {"error": {"status": ..., "text": ..., "code": ...}}. Pages of other sites change nothing
+(`wproxy.origin`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from wproxy.edits.parameters import Refused, as_json, changed_server, new_server
 from wproxy.edits.servers import Placed, UpstreamEdits, added, changed, place
 from wproxy.files import shown_path
 from wproxy.http import Request, Response
+from wproxy.origin import foreign_origin
 
 VERSION = "9"
 # The largest body of a request; a server with all its parameters takes a few hundred bytes.
@@ -83,13 +85,17 @@ def only_get(method: str, value: Any) -> Outcome:
     return 200, value
 
 
-def needs_writing(method: str, methods: tuple[str, ...], may_write: bool) -> None:
-    """Raises Refused unless the method is one of these, and allowed here."""
+def needs_writing(request: Request, method: str, methods: tuple[str, ...], may_write: bool) -> None:
+    """Raises Refused unless the method is one of these, allowed here, and not used by a page of another site."""
     if method not in methods:
         supported = ", ".join(("GET", *methods))
         raise Refused(405, f"method not supported: only {supported}, not {method}", "MethodNotSupported")
     if not may_write:
         raise Refused(405, "method disabled: the api directive has no write=on", "MethodDisabled")
+    servers = request.client.listener.servers
+    reason = foreign_origin(request.fields.get, lambda name: servers.explain(name, request) != "default")
+    if reason:
+        raise Refused(403, f"forbidden: {reason}", "ForeignOrigin")
 
 
 async def answer_upstreams(request: Request, method: str, rest: list[str], may_write: bool) -> Outcome:
@@ -124,7 +130,7 @@ async def answer_servers(request: Request, method: str, upstream: Upstream, may_
     edits: Edits = request.client.worker.edits
     if method in ("GET", "HEAD"):
         return 200, servers_of(edits, upstream)
-    needs_writing(method, ("POST",), may_write)
+    needs_writing(request, method, ("POST",), may_write)
     server = new_server(await read_json(request), upstream.balancing.refuses)
 
     def add(lines: Any, known: UpstreamEdits) -> UpstreamEdits:
@@ -146,7 +152,7 @@ async def answer_server(request: Request, method: str, upstream: Upstream, numbe
     assert placed.server is not None
     if method in ("GET", "HEAD"):
         return 200, as_json(placed.id, placed.server)
-    needs_writing(method, ("PATCH", "DELETE"), may_write)
+    needs_writing(request, method, ("PATCH", "DELETE"), may_write)
     given = await read_json(request) if method == "PATCH" else None
 
     def edit(lines: Any, known: UpstreamEdits) -> UpstreamEdits:

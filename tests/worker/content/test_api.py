@@ -29,10 +29,12 @@ class Front:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
 
-    def ask(self, method: str, path: str, body: Any = None, raw: bytes | None = None) -> tuple[int, Any]:
+    def ask(
+        self, method: str, path: str, body: Any = None, raw: bytes | None = None, host: str = "x", fields: str = ""
+    ) -> tuple[int, Any]:
         client = self.stage.client()
         data = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
-        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{fields}Connection: close\r\nContent-Length: {len(data)}\r\n\r\n"
         client.send(head.encode() + data)
         assert client.is_closed()
         head_received, _, rest = bytes(client.received).partition(b"\r\n\r\n")
@@ -393,3 +395,50 @@ def test_edits_that_cannot_be_read_change_nothing_and_are_told_of(front):
     app.stage.worker.edits.heed()
     assert app.peers()[0]["weight"] == 5
     assert sum("the changes of upstreams cannot be read" in line for line in app.stage.error_log()) == 1
+
+
+# Pages of other sites.
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "Content-Type: text/plain",
+        "Content-Type: Text/Plain;charset=UTF-8",
+        "Content-Type: multipart/form-data; boundary=x",
+        "Origin: http://evil.example",
+        "Origin: null",
+        "Content-Type: application/json\r\nOrigin: http://evil.example",
+        "Sec-Fetch-Site: cross-site",
+        "Sec-Fetch-Site: same-site",
+    ],
+)
+def test_a_page_of_another_site_changes_nothing(front, fields):
+    app = front(peers=2)
+    before = app.peers()
+    for method, path, body in (("POST", "", {"server": "127.0.0.1:9"}), ("PATCH", "/0", {"down": True}), ("DELETE", "/0", None)):
+        given, value = app.ask(method, f"{BASE}{path}", body, fields=f"{fields}\r\n")
+        assert (given, value["error"]["code"]) == (403, "ForeignOrigin")
+    assert app.peers() == before
+
+
+def test_a_name_that_a_page_has_pointed_to_us_is_not_ours(front):
+    """DNS rebinding: to the browser the page and the API are of one origin."""
+    app = front(peers=1)
+    rebound = {"host": "evil.example:8080", "fields": "Origin: http://evil.example:8080\r\nSec-Fetch-Site: same-origin\r\n"}
+    given, value = app.ask("POST", BASE, {"server": "127.0.0.1:9"}, **rebound)
+    assert (given, value["error"]["code"]) == (403, "ForeignOrigin")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "[::1]:8080", "localhost:8080", "app.localhost", "Front"])
+def test_our_own_pages_change_what_they_like(front, host):
+    app = front(peers=1)
+    fields = f"Origin: https://{host.lower()}\r\nSec-Fetch-Site: same-origin\r\nContent-Type: text/plain\r\n"
+    assert app.ask("POST", BASE, {"server": "127.0.0.1:9"}, host=host, fields=fields)[0] == 201
+
+
+def test_programs_need_say_nothing_of_where_they_come_from(front):
+    """`curl -d` calls its body a form, which the pages of nginx's commercial edition do as well."""
+    app = front(peers=1)
+    fields = "Content-Type: application/x-www-form-urlencoded\r\n"
+    assert app.ask("PATCH", f"{BASE}/0", {"down": True}, host="whatever", fields=fields)[0] == 200
