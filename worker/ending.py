@@ -10,7 +10,6 @@ import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from worker.content.pages import error_response
 from worker.content.returns import CloseConnection
 from worker.http1.body import RequestBody
 from worker.http1.request import (
@@ -21,6 +20,7 @@ from worker.http1.request import (
 )
 from worker.logs import log_connection, log_request
 from worker.loop import READ, give_way, park
+from worker.pages import error_response
 from worker.phases import answer_error
 from worker.sending import finish_response, start_response
 from worker.stream import CHUNK

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from worker.content.pages import error_response
-from worker.upstream.protocols.http import checked
+from worker.pages import error_response
 from wproxy.config.model import Location
 from wproxy.directives.error_page import KEPT, ErrorPage
 from wproxy.directives.rewrite import REDIRECTS
 from wproxy.http import Jump, Request, Response
+from wproxy.template import checked
 
 
 def error_pages_of(location: Location) -> dict[int, ErrorPage] | None:

@@ -26,7 +26,6 @@ from worker.blaming import blaming
 from worker.content.api import controlling
 from worker.content.autoindex import listing
 from worker.content.index import indexing
-from worker.content.pages import error_response
 from worker.content.precompressed import sending_precompressed
 from worker.content.proxy_variable import proxying_to_variable
 from worker.content.static import serving_files, serving_files_at_once
@@ -36,6 +35,7 @@ from worker.filters import filters_of
 from worker.filters.fields import vary_of
 from worker.filters.headers import additions_to_success
 from worker.logs import log_request
+from worker.pages import error_response
 from worker.rewrite import run_steps
 from worker.upstream.answers import AnswerPlan
 from worker.upstream.manner import constant_manner

@@ -14,10 +14,9 @@ from collections.abc import Callable
 from copy import copy
 from typing import Any
 
-from worker.content.pages import error_response
 from worker.content.returns import answer_return
 from worker.logs import log_request
-from worker.upstream.protocols.http import checked
+from worker.pages import error_response
 from wproxy.directives.rewrite import (
     BREAK,
     EQUALS,
@@ -34,6 +33,7 @@ from wproxy.directives.rewrite import (
 )
 from wproxy.files import shown_path
 from wproxy.http import Request, Response
+from wproxy.template import checked
 from wproxy.variables import ASSIGNABLE
 
 

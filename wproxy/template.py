@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from wproxy.failures import ClientError
 from wproxy.http import Request
 from wproxy.variables import BLOCK, CAPTURES, Reader, Variable, active_namespace, find_variable
 
@@ -19,6 +20,8 @@ _PIECE = re.compile(r"\$(?:([1-9])|\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+)|\{([A-Za-
 _NAMED_PIECE = re.compile(_PIECE.pattern.replace("[1-9]", "(?!)"), re.DOTALL)
 
 Evaluate = Callable[[Request], bytes]
+
+_UNSAFE_IN_A_HEAD = b"\r\n\0"
 
 
 class Template:
@@ -90,6 +93,13 @@ def literal(text: str) -> Template:
     """A template of text in which nothing stands for anything."""
     value = _encode(text)
     return Template(text, value, lambda request: value, ())
+
+
+def checked(value: bytes) -> bytes:
+    """Return a value made from variables, if it is safe to put into a head; raises ClientError(500) otherwise."""
+    if value.translate(None, _UNSAFE_IN_A_HEAD) != value:
+        raise ClientError(500, "a line break or zero byte in a header value made from variables")
+    return value
 
 
 def _joiner(pieces: list[bytes | Reader]) -> Evaluate:

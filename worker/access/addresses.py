@@ -8,8 +8,8 @@ through an IPv6 socket (::ffff:192.0.2.1) counts as IPv4, unless there is no rul
 from __future__ import annotations
 
 from worker.access import DECLINED, FORBIDDEN, Decide, Declined
-from worker.content.pages import error_response
 from worker.logs import log_request
+from worker.pages import error_response
 from wproxy.config.model import Location
 from wproxy.directives.access import AddressRule
 from wproxy.http import Request, Response

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from urllib.parse import unquote_to_bytes
 
-from worker.content.pages import error_response
 from worker.filters.charset import with_accel_charset
 from worker.logs import log_request, shown
+from worker.pages import error_response
 from worker.phases import settle
 from worker.upstream.answers import SentElsewhere
 from worker.upstream.failing import READING_HEAD

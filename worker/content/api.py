@@ -16,8 +16,8 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from worker.content.pages import respond
 from worker.edits import Edits
+from worker.pages import respond
 from worker.upstream.report import report_upstream
 from wproxy.config.model import Location, Upstream
 from wproxy.edits.parameters import Refused, as_json, changed_server, new_server

@@ -17,9 +17,9 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from worker.content.open_files import FORBIDDEN, NOT_FOUND, failed
-from worker.content.pages import error_response, without_validators
 from worker.logs import log_request
 from worker.loop import give_way
+from worker.pages import error_response, without_validators
 from wproxy.config.model import Location
 from wproxy.files import Unmappable, shown_path
 from wproxy.http import DAYS, MONTHS, Request, Response, ResponseFields

@@ -17,7 +17,6 @@ from functools import partial
 from typing import NoReturn
 
 from worker.content.open_files import OpenFile, failed
-from worker.content.ranges import Part
 from worker.logs import log_request
 from worker.loop import FAIR_SHARE, WRITE, give_way, park
 from worker.stream import CHUNK, Stream, send_all
@@ -26,6 +25,7 @@ from wproxy.config.model import Location
 from wproxy.failures import UpstreamFailure
 from wproxy.files import shown_path
 from wproxy.http import Request
+from wproxy.ranges import Part
 
 # How much is made sure to be in memory before it is sent.
 WINDOW = 262144

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 
 from worker.content.open_files import Access, failed
 from worker.content.opening import access_of
-from worker.content.pages import error_response
 from worker.logs import log_request
+from worker.pages import error_response
 from wproxy.config.model import Location
 from wproxy.files import Unmappable, shown_path
 from wproxy.http import Jump, Request, Response

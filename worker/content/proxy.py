@@ -8,10 +8,10 @@ tried again: what fails from then on cuts the client's connection, so that it ca
 from __future__ import annotations
 
 from worker.content.accelerated import answer_elsewhere
-from worker.content.pages import error_response
 from worker.http1.response import ResponseHead
 from worker.logs import log_request
 from worker.loop import READ, park
+from worker.pages import error_response
 from worker.stream import Stream
 from worker.upstream.answers import SentElsewhere
 from worker.upstream.connect import CannotConnect, connect

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from worker.content.pages import error_response
 from worker.logs import log_request, shown
+from worker.pages import error_response
 from worker.resolver.resolver import CannotResolve
 from worker.upstream.manner import constant_manner
 from worker.upstream.peers import Group

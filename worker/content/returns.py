@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from worker.content.pages import error_response, respond, without_validators
-from worker.upstream.protocols.http import checked
+from worker.pages import error_response, respond, without_validators
 from wproxy.directives.rewrite import REDIRECTS, Return
 from wproxy.http import Request, Response
+from wproxy.template import checked
 
 
 class CloseConnection(Exception):

@@ -15,21 +15,21 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 
-from worker.content.conditions import Conditions, conditions_of, judge
 from worker.content.file_body import body_of, may_read_at_once
 from worker.content.index import METHODS
 from worker.content.open_files import FORBIDDEN, NOT_FOUND, PLAIN, Access, OpenFile, failed
 from worker.content.opening import access_of
-from worker.content.pages import error_response
-from worker.content.ranges import Part, Unsatisfiable, frame_parts, next_boundary, parse_ranges, still_holds
 from worker.filters.charset import charset_of
 from worker.filters.fields import vary_of
 from worker.logs import log_request
-from worker.upstream.protocols.http import checked
+from worker.pages import error_response
+from wproxy.conditions import Conditions, conditions_of, judge
 from wproxy.config.model import Location
 from wproxy.directives.files import UNLIMITED
 from wproxy.files import Unmappable, shown_path
 from wproxy.http import Jump, Request, Response, ResponseFields
+from wproxy.ranges import Part, Unsatisfiable, frame_parts, next_boundary, parse_ranges, still_holds
+from wproxy.template import checked
 from wproxy.uri import escape_path
 
 # Bodies up to this size are read and sent with the head; sendfile begins to pay beyond it.

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 
 from worker.content.open_files import NOT_FOUND, Access, failed
 from worker.content.opening import access_of
-from worker.content.pages import error_response
 from worker.content.returns import CLOSING, CloseConnection
 from worker.logs import log_request
+from worker.pages import error_response
 from wproxy.config.model import Location
 from wproxy.directives.files import TryFiles
 from wproxy.files import FilePlan, Unmappable, shown_path

@@ -19,10 +19,10 @@ from worker.filters.bodies import change_body
 from worker.filters.fields import copied, forget_length, line_of, next_key
 from worker.logs import log_request
 from worker.upstream.failing import READING_HEAD
-from worker.upstream.protocols.http import checked
 from wproxy.config.model import Location
 from wproxy.http import Request, Response, ResponseFields
 from wproxy.maps.charset_map import Recoder, Recoding, recodings_of
+from wproxy.template import checked
 
 # What names a character set ends the type (nginx: ngx_http_upstream_copy_content_type).
 _NAMED = re.compile(rb"; *charset=\"?([^\";]*)", re.IGNORECASE).search

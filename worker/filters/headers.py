@@ -14,7 +14,6 @@ from collections.abc import Callable
 
 from worker.filters.fields import copied, next_key
 from worker.logs import log_request
-from worker.upstream.protocols.http import checked
 from wproxy.config.model import Location
 from wproxy.dates import parse_http_date
 from wproxy.directives.headers import (
@@ -30,7 +29,7 @@ from wproxy.directives.headers import (
 )
 from wproxy.failures import ClientError
 from wproxy.http import Clock, Request, Response, ResponseFields, http_date
-from wproxy.template import Template
+from wproxy.template import Template, checked
 from wproxy.variables import BLOCK, FIELDS
 
 Filter = Callable[[Request, Response], Response]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from worker.content.pages import error_response
-from worker.content.ranges import Part, Unsatisfiable, parse_ranges, still_holds
 from worker.filters.headers import TrailedResponse, last_modified
+from worker.pages import error_response
 from wproxy.config.model import Location
 from wproxy.http import BodySource, Request, Response
+from wproxy.ranges import Part, Unsatisfiable, parse_ranges, still_holds
 
 Filter = Callable[[Request, Response], Response]
 Lines = tuple[tuple[bytes, bytes], ...]

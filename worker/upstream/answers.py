@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from worker.content.pages import absolute
 from worker.filters.charset import with_accel_charset
 from worker.http1.response import ResponseHead
 from worker.logs import log_request
+from worker.pages import absolute
 from worker.upstream.cookies import cookie_rewriter
 from worker.upstream.failing import READING_HEAD
-from worker.upstream.protocols.http import checked
 from worker.upstream.redirects import redirect_rules, rewritten, rewritten_refresh
 from wproxy.config.model import Location
 from wproxy.http import Request, ResponseFields
+from wproxy.template import checked
 
 # So many locations may have their fields kept with one head.
 MOST_LOCATIONS = 64

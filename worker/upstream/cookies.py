@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from worker.logs import log_request, shown
-from worker.upstream.protocols.http import checked
 from worker.upstream.redirects import Rewrite, replacing, rewritten
 from wproxy.config.model import Location
 from wproxy.directives.proxy_headers import COOKIE_FLAGS, CookieFlags, Replacement
 from wproxy.http import Request
+from wproxy.template import checked
 
 # A name and what follows its "=", None without one.
 Attribute = tuple[bytes, "bytes | None"]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from worker.upstream.protocols.http import checked
 from wproxy.config.model import Location
 from wproxy.directives.proxy_headers import Replacement
 from wproxy.http import Request
+from wproxy.template import checked
 
 # Gives another value for one that it matches, None for any other. Raises ClientError(500) for a value that would break the head.
 Rewrite = Callable[[Request, bytes], "bytes | None"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from worker.access import DECLINED, satisfy
-from worker.content.pages import error_response
+from worker.pages import error_response
 
 PASS = 0
 QUIET = SimpleNamespace(client=SimpleNamespace(worker=SimpleNamespace(error_log=SimpleNamespace(logs=lambda level: False))))

@@ -16,7 +16,7 @@ from worker.upstream.protocols import NO_BODY, UNKNOWN_LENGTH, UpstreamProtocol
 from wproxy.config.model import Location
 from wproxy.failures import ClientError
 from wproxy.http import Request
-from wproxy.template import Template, literal
+from wproxy.template import Template, checked, literal
 from wproxy.uri import upstream_target
 from wproxy.variables import LOCATION
 
@@ -36,7 +36,6 @@ DROPPED = frozenset(
         b"proxy",
     )
 )
-_UNSAFE = b"\r\n\0"
 
 # What a head was composed of: the values of the templates; the lines after the request line; where the client's own begin among
 # those; for each line of the client's its place there, 0 for none: a list that is empty until it is needed.
@@ -212,13 +211,6 @@ def _dropped(request: Request, plan: HeadPlan) -> frozenset[bytes]:
 
 # Joined by line ends, an end of line and an empty one.
 _HEAD_END = (b"", b"")
-
-
-def checked(value: bytes) -> bytes:
-    """A value made from variables, safe to put into a head; raises ClientError(500) otherwise."""
-    if value.translate(None, _UNSAFE) != value:
-        raise ClientError(500, "a line break or zero byte in a header value made from variables")
-    return value
 
 
 HTTP1 = UpstreamProtocol(request_head, encode_chunk, LAST_CHUNK, take_response_head, body_of)

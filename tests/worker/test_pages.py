@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.content.pages import PADDING, error_response, has_padding, needs_padding, page
+from worker.pages import PADDING, error_response, has_padding, needs_padding, page
 from wproxy.http import REASONS
 
 NGINX_404 = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from worker.content.conditions import conditions_of, judge_without_validators
+from wproxy.conditions import conditions_of, judge_without_validators
 from wproxy.http import REASONS, ErrorResponse, Request, Response, ResponseFields
 
 # What the page says where it differs from the reason phrase (ngx_http_special_response.c).

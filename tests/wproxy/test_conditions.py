@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from worker.content.conditions import Conditions, conditions_of, judge, matches
 from worker.http1.request import RequestFields
+from wproxy.conditions import Conditions, conditions_of, judge, matches
 
 ETAG = b'"3b9aca00-a"'
 THEN = 1_000_000_000

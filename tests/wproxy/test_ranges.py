@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.content.ranges import Unsatisfiable, frame_parts, next_boundary, parse_ranges, still_holds
+from wproxy.ranges import Unsatisfiable, frame_parts, next_boundary, parse_ranges, still_holds
 
 MOST = 2**31 - 1
 
