@@ -38,14 +38,8 @@ THIRD_PARTY = {
     "setproctitle": ("master", "worker"),
 }
 
-# The main flow, from the command to an exchange with an upstream.
-MAIN_FLOW = (
-    ("wproxy.__main__", "start"),
-    ("master.supervise", "supervise"),
-    ("worker.run", "work"),
-    ("worker.connection", "serve_connection"),
-    ("worker.content.proxy", ""),
-)
+# Rooms whose modules form layers: no circle of imports, even for the names of types.
+LAYERED = ("worker",)
 
 
 def name_of(file: Path) -> str:
@@ -179,6 +173,49 @@ def test_no_module_imports_itself_in_a_circle():
         visit(module, ())
 
 
+def typed_imports_of(module: str) -> set[str]:
+    """What a module imports of its own room, at run time, in functions or for the names of types."""
+    statements = [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.ImportFrom)]
+    full = {(node.module or "", f"{node.module}.{alias.name}") for node in statements for alias in node.names}
+    found = {name if name in MODULES else origin for origin, name in full}
+    return {name for name in found if name in MODULES and room_of(name) == room_of(module)}
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """The sets of modules that can all reach one another (Tarjan)."""
+    numbers: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path: list[str] = []
+    found: list[set[str]] = []
+
+    def visit(module: str) -> None:
+        numbers[module] = lowest[module] = len(numbers)
+        path.append(module)
+        for name in graph[module]:
+            if name not in numbers:
+                visit(name)
+            if name in path:
+                lowest[module] = min(lowest[module], lowest[name])
+        if lowest[module] == numbers[module]:
+            begin = path.index(module)
+            found.append(set(path[begin:]))
+            del path[begin:]
+
+    for module in graph:
+        if module not in numbers:
+            visit(module)
+    return [each for each in found if len(each) > 1]
+
+
+@pytest.mark.parametrize("room", LAYERED)
+def test_a_room_is_layered_even_for_the_names_of_types(room):
+    assert circles({module: typed_imports_of(module) for module in modules_of(room)}) == []
+
+
+def test_a_circle_of_imports_is_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [{"b", "c"}]
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_what_is_not_in_the_standard_library_is_imported_where_it_was_declared(module):
     for name in imports_of(module):
@@ -190,15 +227,6 @@ def test_what_is_not_in_the_standard_library_is_imported_where_it_was_declared(m
 
 
 # The main flow.
-
-
-def test_the_main_flow_is_five_hops_long():
-    for module, function in MAIN_FLOW:
-        assert module in MODULES
-        if function:
-            assert function in {
-                node.name for node in tree_of(module).body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            }
 
 
 def test_the_command_hands_the_worker_to_the_master():

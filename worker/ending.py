@@ -8,8 +8,8 @@ from __future__ import annotations
 import socket
 import struct
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
+from worker.client.http1.connection import Connection
 from worker.content.returns import CloseConnection
 from worker.http1.body import RequestBody
 from worker.http1.request import (
@@ -18,7 +18,7 @@ from worker.http1.request import (
     RequestLine,
     parse_request_line,
 )
-from worker.logs import log_connection, log_request
+from worker.logs import log_request
 from worker.loop import READ, give_way, park
 from worker.pages import error_response
 from worker.phases import answer_error
@@ -29,17 +29,13 @@ from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
 from wproxy.http import Request, Response
 from wproxy.regex import RegexTimedOut
 
-if TYPE_CHECKING:
-    from worker.connection import Connection
-
-
 # struct linger: on, and no time for it.
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 def finish(connection: Connection, request: Request) -> None:
     """Count and log a request that is over."""
-    connection.worker.requests += 1
+    connection.clients.requests += 1
     if request.body is not None:
         request.request_length += request.body.received
         request.body.close()
@@ -115,7 +111,7 @@ async def refuse(connection: Connection, error: ClientError) -> None:
         doing = "while reading client request headers"
         settings: Settings = connection.plan.default
         text = f"{error.reason} {doing}, {who(connection)}{settings.described(error.setting)}"
-        log_connection(connection, level, text)
+        connection.plan.log.write(level, text, connection.client.serial)
         # The access log needs a request: one is made of what there is.
         request = connection.request = unreadable_request(connection)
     else:
@@ -157,7 +153,7 @@ def client_left(connection: Connection, error: BaseException) -> None:
     if request is None:
         if connection.buffer:
             text = f"client prematurely closed connection while reading client request headers, {who(connection)}"
-            log_connection(connection, "info", text)
+            connection.plan.log.write("info", text, connection.client.serial)
         return
     if not request.replied:
         request.status = 499

@@ -12,22 +12,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from worker.connection import ListenerPlan, serve_connection
+from worker.attach import attach_server
+from worker.client.clients import Clients
+from worker.client.http1.connection import ListenerPlan
+from worker.client.http1.serve import serve_connection
 from worker.content.proxy import no_live_upstreams
 from worker.logs import log_request
 from worker.loop import Loop
-from worker.phases import attach_server
-from worker.threads import thread_pools
+from worker.services import Logs, make_services
 from worker.upstream.peers import Group
 from worker.upstream.protocols import NO_BODY, UNKNOWN_LENGTH
 from wproxy.address import Address, is_ip, parse_listen_address
+from wproxy.assignment import Assignment
 from wproxy.config.model import Configuration, Listener, Location, Peer, Server, Settings
 from wproxy.config.registry import ENTRIES, LOCATION, REGISTRY, SERVER, UPSTREAM
 from wproxy.config.tree import Node
 from wproxy.directives.listen import ServerName
-from wproxy.error_log import RANKS
+from wproxy.error_log import RANKS, ErrorLog
 from wproxy.explain import DEFAULT, CannotExplain, Explanation, Places, Question, Trace, Url, shown_location
-from wproxy.http import Client, Endpoint, Request, Response, ResponseFields
+from wproxy.http import Client, Endpoint, Process, Request, Response, ResponseFields
 from wproxy.identity import WPROXY
 from wproxy.matching import ServerNames
 from wproxy.shared import PRIVATE_BYTES, SharedWords
@@ -43,7 +46,7 @@ def explain(configuration: Configuration, places: Places, question: Question) ->
     worker = ExplainingWorker(configuration)
     try:
         for server in servers_of(listener):
-            attach_server(server, worker)  # type: ignore[arg-type]
+            attach_server(server, worker.services)
             worker.watch(server)
         run(worker, listener, question, places, found)
     finally:
@@ -173,40 +176,27 @@ def name_of(server: Server, host: bytes, request: Request) -> tuple[str, str]:
 # A worker that sends nothing.
 
 
-class _AccessLogs:
-    """Writes nothing."""
-
-    def writer(self, location: Location) -> None:
-        return None
-
-
-class _ErrorLog:
+class _ErrorLog(ErrorLog):
     """Keeps what the error logs of one level of the configuration would get.
 
     said: of all levels, (level, text, whether it is grave enough to be written).
     """
 
     def __init__(self, targets: Iterable[tuple[Any, str]], said: list[tuple[str, str, bool]]) -> None:
+        super().__init__((), lambda: 0.0)
         self.said = said
         self._threshold = max((RANKS[level] for _, level in targets), default=-1)
 
     def logs(self, level: str) -> bool:
         return RANKS[level] <= self._threshold
 
-    def write(self, level: str, text: str, connection: int = 0, is_watched: bool = False) -> None:
+    def write(self, level: str, text: str, serial: int = 0, everywhere: bool = False) -> None:
         self.said.append((level, text, self.logs(level)))
 
     @property
     def lines(self) -> list[str]:
         """What would be written."""
         return [f"[{level}] {text}" for level, text, is_written in self.said if is_written]
-
-
-class _Assignment:
-    """Who we are."""
-
-    identity = WPROXY
-    workers = 1
 
 
 class _Loop(Loop):
@@ -224,18 +214,13 @@ class ExplainingWorker:
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
-        self.assignment = _Assignment()
         self.loop = _Loop()
         self.error_log = _ErrorLog(configuration.error_log, [])
-        self.access_logs = _AccessLogs()
-        self.draining = False
-        self.connections: set[Any] = set()
-        self.accepted = self.open = self.requests = 0
         shared = SharedWords(memoryview(bytearray(PRIVATE_BYTES)).cast("Q"))
-        self.groups = {
-            upstream.name: Group(upstream, shared, self.loop.clock, self.error_log.write) for upstream in configuration.upstreams
-        }
-        self.thread_pools = thread_pools(configuration.thread_pool, self.loop, self.error_log.write)
+        assignment = Assignment(configuration, 0, 0, 1, (), shared, -1, -1)
+        process = Process(WPROXY, lambda: (1, 0, 1, 0))
+        logs = Logs(self.error_log, self._error_log_of, lambda location: None)
+        self.services = make_services(assignment, self.loop, process, logs, Clients(), self.exchange)
         self.head = b""
         self.group: Group | None = None
         # The response that is sent, what it was before the filters, and the one that stands for the upstream's.
@@ -260,14 +245,15 @@ class ExplainingWorker:
         return self.proxied
 
     def watch(self, server: Server) -> None:
-        """Have the filters and error logs of all locations of a server show what they get and give."""
+        """Have the filters of all locations of a server show what they get and give."""
         locations = list(server.each_location())
         if server.entry is not None:
             locations.append(server.entry)
         for location in locations:
             location.filter = self._watched(location.filter)
-            targets = getattr(location, "error_log", ())  # where a location has its own
-            location.log = _ErrorLog(targets, self.error_log.said) if targets else None
+
+    def _error_log_of(self, location: Location) -> ErrorLog:
+        return _ErrorLog(location.error_log, self.error_log.said) if location.error_log else self.error_log
 
     def _watched(self, change: Callable[..., Any] | None) -> Callable[..., Any]:
         def watched(request: Request, response: Response) -> Response:
@@ -281,9 +267,6 @@ class ExplainingWorker:
             return self.response
 
         return watched
-
-    def connection_ended(self, connection: object) -> None:
-        """Nothing is counted."""
 
 
 def length_of_body(request: Request) -> int:
@@ -356,11 +339,17 @@ def run(worker: ExplainingWorker, listener: Listener, question: Question, places
     stream: Any = Script(wire)
     host = question.url.host if is_ip(question.url.host) else "127.0.0.1"
     client = Client(
-        worker, told, worker.loop.clock, question.client.encode(), 40000, 1, Endpoint(Address(host, listener.address.port))
+        worker.services.process,
+        told,
+        worker.loop.clock,
+        question.client.encode(),
+        40000,
+        1,
+        Endpoint(Address(host, listener.address.port)),
     )
     client.scheme = b"https" if question.url.scheme in ("https", "wss") else b"http"
-    plan = ListenerPlan(default)
-    coroutine = serve_connection(worker, stream, client, plan)  # type: ignore[arg-type]
+    stream.loop = worker.loop
+    coroutine = serve_connection(stream, client, ListenerPlan(default, worker.services.clients))
     is_waiting = True
     try:
         coroutine.send(None)  # to where it waits for the head

@@ -28,13 +28,10 @@ import selectors
 import types
 from collections.abc import Callable, Coroutine, Generator
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wproxy.failures import TimedOut
 from wproxy.http import Clock
-
-if TYPE_CHECKING:
-    from worker.stream import Stream
 
 READ = 1
 WRITE = 2
@@ -52,8 +49,26 @@ _FAR = float("inf")
 _SWEEP_PAUSE = 0.02
 
 
+class Waitable:
+    """A descriptor that tasks can park on: all that the loop has to know of a stream, which sets all of it when it is made.
+
+    fd: -1 when it is closed. reader, writer: the tasks that wait for it. armed: the events that epoll tells of.
+    unexpected: asked when an event comes that nobody waits for; returns True when it has seen to it. (See `Loop.listen`.)
+    watches_departure: the end of the stream is news even while bytes lie unread.
+    """
+
+    __slots__ = ("armed", "fd", "reader", "unexpected", "watches_departure", "writer")
+
+    fd: int
+    reader: Task | None
+    writer: Task | None
+    armed: int
+    unexpected: Callable[[Any], bool] | None
+    watches_departure: bool
+
+
 @types.coroutine
-def park(stream: Stream | None, events: int, seconds: float) -> Generator[Any, None, None]:
+def park(stream: Waitable | None, events: int, seconds: float) -> Generator[Any, None, None]:
     """Wait until the stream is ready for READ, WRITE or either, at most so many seconds; TimedOut is raised after them.
 
     stream None: only time passes, and then nothing is raised.
@@ -70,7 +85,7 @@ class Task:
         self.coroutine = coroutine
         self.send: Callable[[None], Any] = coroutine.send
         self.name = name
-        self.stream: Stream | None = None
+        self.stream: Waitable | None = None
         self.deadline = _FAR
         self.parked = False
         self.pending: BaseException | None = None
@@ -103,7 +118,7 @@ class Loop:
         self._selector = selectors.EpollSelector()
         # The same epoll instance under a second descriptor: waits and changes of interest go past `selectors`.
         self._epoll = select.epoll.fromfd(os.dup(self._selector.fileno()))
-        self._streams: dict[int, Stream] = {}
+        self._streams: dict[int, Waitable] = {}
         self._runnable: list[Task] = []
         self._running = self._runnable  # of this turn while there is one; what is added to it runs in it
         self._next_alarm = _FAR
@@ -162,18 +177,18 @@ class Loop:
         """How many streams are registered."""
         return len(self._streams)
 
-    def add(self, stream: Stream, events: int = READ) -> None:
+    def add(self, stream: Waitable, events: int = READ) -> None:
         """Register a stream's descriptor, interested in these events."""
         stream.armed = mask = _MASKS[events]
         self._epoll.register(stream.fd, mask)
         self._streams[stream.fd] = stream
 
-    def add_bell(self, stream: Stream) -> None:
+    def add_bell(self, stream: Waitable) -> None:
         """Register a descriptor that several processes listen to and nobody reads: each write is one event for each of them."""
         self.add(stream)
         self._arm(stream, _IN | select.EPOLLET)
 
-    def remove(self, stream: Stream) -> None:
+    def remove(self, stream: Waitable) -> None:
         """Forget a stream that stays open. Tasks parked on it stay parked until their deadline."""
         if self._streams.pop(stream.fd, None) is not None:
             try:
@@ -181,11 +196,11 @@ class Loop:
             except OSError:
                 pass  # EPOLLERR or EPOLLHUP took it out of the epoll set before
 
-    def leave(self, stream: Stream) -> None:
+    def leave(self, stream: Waitable) -> None:
         """Forget a stream whose descriptor is closed now: that takes it out of the epoll set, for nobody else has it open."""
         self._streams.pop(stream.fd, None)
 
-    def listen(self, stream: Stream) -> None:
+    def listen(self, stream: Waitable) -> None:
         """Let the stream's `unexpected` be told of what comes, without anybody parking on it."""
         if not stream.armed & _IN:
             self._arm(stream, (stream.armed & ~_RDHUP) | _IN)
@@ -308,7 +323,7 @@ class Loop:
             if stream.armed & wanted != wanted:
                 self._arm(stream, (stream.armed & ~_RDHUP) | wanted)
 
-    def _arm(self, stream: Stream, mask: int) -> None:
+    def _arm(self, stream: Waitable, mask: int) -> None:
         """Change what epoll tells of a stream."""
         try:
             self._epoll.modify(stream.fd, mask)
@@ -318,7 +333,7 @@ class Loop:
             return
         stream.armed = mask
 
-    def _disarm(self, stream: Stream, mask: int) -> None:
+    def _disarm(self, stream: Waitable, mask: int) -> None:
         """Stop being told of these events. Errors and hang-ups cannot be masked: they take the descriptor out."""
         if mask & _FATAL:
             self._epoll.unregister(stream.fd)
@@ -330,7 +345,7 @@ class Loop:
         if left != stream.armed:
             self._arm(stream, left)
 
-    def _tell(self, stream: Stream, mask: int) -> None:
+    def _tell(self, stream: Waitable, mask: int) -> None:
         """Any event but plain readability: wake who waits for it; disarm what nobody waits for."""
         reader = stream.reader
         woken = False
@@ -365,12 +380,12 @@ class Loop:
                 stream.writer = None
         task.parked = False
 
-    def _unexpected(self, stream: Stream, mask: int) -> None:
+    def _unexpected(self, stream: Waitable, mask: int) -> None:
         """An event that nobody waits for: the stream may know what to do; otherwise it is not told again."""
         if stream.unexpected is None or mask == _OUT or not stream.unexpected(stream):
             self._decline(stream, mask)
 
-    def _decline(self, stream: Stream, mask: int) -> None:
+    def _decline(self, stream: Waitable, mask: int) -> None:
         """Not to be told of these events again until somebody parks or listens."""
         if stream.fd in self._streams and self._streams[stream.fd] is stream:
             self._disarm(stream, mask)

@@ -1,232 +1,36 @@
-"""The phases of a request, in nginx's order (routing.md §3.1), and how a request goes through them.
+"""How a request goes through its phases, in nginx's order (routing.md §3.1).
 
     server rewrite     the server's steps                            worker/rewrite.py
     find location      by $uri, limit_except, internal               here, wproxy/matching.py
     location rewrite   the location's steps; a changed URI goes back to finding a location
     access             what may refuse, all or any (satisfy)         worker/access/
     precontent         try_files                                     worker/content/try_files.py
-    content            api; proxy_pass; else index, static files          worker/content/
+    content            api; proxy_pass; else index, static files     worker/content/
     error pages        what answers in place of a status             worker/error_pages.py
 
-A phase after rewriting is a row of PHASES: a function that looks at a location and gives the handler it needs there, or None. A
-handler answers, sends the request elsewhere (a Jump), or lets it go on to the next one by returning None.
-
-A location that has nothing but content is answered by that handler itself, which costs no call more; `drive` is for the others.
+What a location has to do in the phases after rewriting was worked out at load (worker/attach.py): its `handlers`. A handler
+answers, sends the request elsewhere (a Jump), or lets it go on to the next one by returning None.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from copy import copy
-from typing import TYPE_CHECKING
 
-from worker.access import Decide, satisfy
-from worker.access.addresses import by_address
-from worker.blaming import blaming
-from worker.content.api import controlling
-from worker.content.autoindex import listing
-from worker.content.index import indexing
-from worker.content.precompressed import sending_precompressed
-from worker.content.proxy_variable import proxying_to_variable
-from worker.content.static import serving_files, serving_files_at_once
-from worker.content.try_files import trying_files
-from worker.error_pages import error_pages_of, page_for
-from worker.filters import filters_of
+from worker.error_pages import page_for
 from worker.filters.fields import vary_of
-from worker.filters.headers import additions_to_success
 from worker.logs import log_request
 from worker.pages import error_response
 from worker.rewrite import run_steps
-from worker.upstream.answers import AnswerPlan
-from worker.upstream.manner import constant_manner
 from worker.upstream.outgoing import BODILESS
-from worker.upstream.protocols.http import HeadPlan
-from worker.upstream.reshaping import protocol_of, reshaping
-from wproxy.config.model import Location, Server
-from wproxy.directives.temporary_path import TemporaryPath
+from wproxy.config.model import Location
 from wproxy.files import shown_path
 from wproxy.http import Jump, Request, Response, ResponseFields, has_no_body
-
-if TYPE_CHECKING:
-    from worker.run import Worker
-
-# Answers, sends elsewhere, or lets the request go on to the next handler by returning None.
-Handler = Callable[[Request], Awaitable["Response | Jump | None"]]
-Answer = Callable[[Request], Awaitable[Response]]
 
 # How often the URI of one request may change (nginx: NGX_HTTP_MAX_URI_CHANGES).
 MAX_URI_CHANGES = 10
 
-# Response fields that are made anew or mean something to us alone (proxy.md §3.2).
-_HIDDEN = (
-    b"date",
-    b"server",
-    b"x-pad",
-    b"x-accel-expires",
-    b"x-accel-redirect",
-    b"x-accel-limit-rate",
-    b"x-accel-buffering",
-    b"x-accel-charset",
-)
-_REGENERATED = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"proxy-connection"))
-
-
-# The phases after rewriting: what a location needs there.
-
-
-def access(location: Location) -> Handler | None:
-    """Whether the client may."""
-    return satisfy(ACCESS, location)
-
-
-def precontent(location: Location) -> Handler | None:
-    """try_files."""
-    return trying_files(location)
-
-
-def proxying(location: Location) -> Handler | None:
-    """proxy_pass: it always answers, so nothing after it is asked."""
-    return location.proxy_handler
-
-
-def index(location: Location) -> Handler | None:
-    """The index of a directory."""
-    return indexing(location)
-
-
-def autoindex(location: Location) -> Handler | None:
-    """The list of a directory."""
-    return listing(location)
-
-
-def precompressed(location: Location) -> Handler | None:
-    """gzip_static and its kin."""
-    return sending_precompressed(location)
-
-
-def static(location: Location) -> Handler:
-    """Files: the last resort of a location without content of another kind."""
-    return serving_files(location)
-
-
-# Handlers of the access phase, for `satisfy`, in nginx's order; the modules to come are rows here.
-ACCESS: tuple[Callable[[Location], Decide | None], ...] = (by_address,)
-PHASES: tuple[Callable[[Location], Handler | None], ...] = (
-    access,
-    precontent,
-    controlling,
-    proxying,
-    index,
-    autoindex,
-    precompressed,
-    static,
-)
-# Of these only `static` has to do with a URI that has no slash at its end.
-FOR_FILES = (index, autoindex, static)
-
-
-# Settings that every request reads. A default lives on the class, and reading it there through the location costs ten times
-# as much as reading it from the location itself (measured: 0.06 us, and a request reads a dozen).
-_READ_BY_EVERY_REQUEST = (
-    "chunked_transfer_encoding",
-    "client_body_buffer_size",
-    "client_max_body_size",
-    "filter",
-    "keepalive_requests",
-    "keepalive_time",
-    "keepalive_timeout",
-    "noticed_statuses",
-    "proxy_buffer_size",
-    "proxy_read_timeout",
-)
-
-
-def attach_server(server: Server, worker: Worker) -> None:
-    """Give all locations of a server what they need to answer requests in this worker."""
-    for location in server.each_location():
-        attach(location, worker)
-    if server.steps:
-        # Everything enters through the server's own steps; the location is found after them.
-        fallback = server.locations.fallback
-        server.entry = entry = Location(dict(vars(fallback)), fallback.written)
-        entry.answer = enter
-        entry.client_max_body_size = 0  # the location's counts, when it has been found
-
-
-def attach(location: Location, worker: Worker) -> None:
-    """Give a location all it needs to answer requests in this worker. Raises CannotBegin."""
-    with blaming(location):
-        attach_settings(location, worker)
-
-
-def attach_settings(location: Location, worker: Worker) -> None:
-    """Give a location what each of its settings asks for."""
-    location.server_token = worker.assignment.identity.server(location.server_tokens)
-    for name in ("client_body_temp_path", "proxy_temp_path"):
-        place: TemporaryPath | None = getattr(location, name)
-        if place is not None:
-            setattr(location, name, place.below(worker.configuration.path))
-    with blaming(location, "access_log"):
-        location.write_log = worker.access_logs.writer(location)
-    location.group = location.protocol = location.head_plan = location.proxy_handler = None
-    if location.proxy_target:
-        with blaming(location, "proxy_pass"):
-            attach_upstream(location, worker)
-    location.error_pages = error_pages_of(location)
-    location.filter, location.unchanged = filters_of(location)
-    location.thread_pool = worker.thread_pools[location.aio] if location.aio else None
-    location.reads_with_care = bool(location.aio or location.directio)
-    location.added_to_success = additions_to_success(location)
-    location.handlers = handlers = handlers_of(location)
-    is_open = not (location.steps or location.internal or location.for_other_methods)
-    if is_open and len(handlers) == 1 and not location.error_pages:
-        location.answer = handlers[0]
-    elif is_open and all(phase in FOR_FILES or phase(location) is None for phase in PHASES):
-        location.answer = serving_files_at_once(location, drive, settle)
-    else:
-        location.answer = drive
-    for name in _READ_BY_EVERY_REQUEST:
-        setattr(location, name, getattr(location, name))
-
-
-def handlers_of(location: Location) -> tuple[Handler, ...]:
-    """What the phases after rewriting do here; nothing comes after proxying, which always answers."""
-    handlers: list[Handler] = []
-    for phase in PHASES:
-        handler = phase(location)
-        if handler is not None:
-            handlers.append(handler)
-        if phase is proxying and handler is not None:
-            break
-    return tuple(handlers)
-
-
-def attach_upstream(location: Location, worker: Worker) -> None:
-    """What proxying needs."""
-    is_variable = location.proxy_target is not None and location.proxy_target.template is not None
-    location.proxy_handler = proxying_to_variable(location, worker) if is_variable else worker.exchange
-    location.group = worker.groups[location.upstream.name] if location.upstream else None
-    location.manner = None
-    if location.group is not None:
-        location.manner = constant_manner(location)
-        location.group.lead_here(location, worker.assignment.workers)
-    location.protocol = protocol_of(location)
-    location.changes_body = location.proxy_set_body is not None or not location.proxy_pass_request_body
-    location.reshape = reshaping(location)
-    if location.proxy_store.is_on:
-        location.proxy_ignore_client_abort = True
-    location.head_plan = HeadPlan(location)
-    passed = {name.lower().encode() for name in location.proxy_pass_header}
-    more = {name.lower().encode() for name in location.proxy_hide_header}
-    location.retried_statuses = frozenset(int(word[5:]) for word in location.proxy_next_upstream if word[:5] == "http_")
-    location.hidden = (frozenset(_HIDDEN) | more) - passed | _REGENERATED
-    location.answer_plan = AnswerPlan(location)
-    location.noticed_statuses = location.retried_statuses
-    if location.proxy_intercept_errors:
-        location.noticed_statuses |= {status for line in location.error_page for status in line.statuses}
-
-
-# Going through the phases.
+Phases = Callable[[Request], Awaitable["Response | Jump"]]
 
 
 async def enter(request: Request) -> Response:
@@ -248,9 +52,6 @@ async def answer_error(request: Request, response: Response) -> Response:
     if request.body is not None:
         request.body.collected = BODILESS
     return await settle(request, response)
-
-
-Phases = Callable[[Request], Awaitable["Response | Jump"]]
 
 
 async def go(request: Request, phases: Phases) -> Response:

@@ -10,12 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from heapq import nsmallest
-from typing import TYPE_CHECKING
 
+from worker.client.clients import ClientConnection
 from worker.loop import Loop
-
-if TYPE_CHECKING:
-    from worker.connection import Connection
 
 
 class Room:
@@ -24,7 +21,9 @@ class Room:
     connections: the clients; the set may change. complain: told a level and a text.
     """
 
-    def __init__(self, loop: Loop, limit: int, connections: Iterable[Connection], complain: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, loop: Loop, limit: int, connections: Iterable[ClientConnection], complain: Callable[[str, str], None]
+    ) -> None:
         self.limit = limit
         self.uncounted = 0  # streams that are there to control us: the bell of edits, the socket of the API
         self._loop = loop

@@ -12,36 +12,26 @@ from collections.abc import Callable
 import setproctitle
 
 from worker import pipes
-from worker.blaming import blaming
-from worker.connection import Connection, ListenerPlan, serve_connection
+from worker.attach import attach_server
+from worker.client.clients import Clients
+from worker.client.http1.connection import ListenerPlan
+from worker.client.http1.serve import serve_connection
 from worker.content.proxy import proxy_request
-from worker.edits import Edits
 from worker.endpoint import SocketEndpoint
-from worker.logs import AccessLogs, ErrorLogs, announcer, log_of_server, log_request
+from worker.logs import AccessLogs, ErrorLogs, announcer, log_request
 from worker.loop import READ, Loop, Task, park, sleep
-from worker.phases import attach_server
 from worker.regex_guard import install_regex_guard
-from worker.resolver.discovery import Discovery
-from worker.resolver.records import SharedRecords, private_records
 from worker.room import Room
+from worker.services import Logs, make_services
 from worker.stream import Descriptor, Stream
-from worker.threads import thread_pools
 from worker.upstream.checks import HealthChecks
-from worker.upstream.peers import Group
-from wproxy.address import Address
 from wproxy.assignment import Assignment, ListeningSocket
-from wproxy.config.model import Upstream
-from wproxy.failures import ClientGone
-from wproxy.http import Client
-from wproxy.record_locks import RecordLocks
+from wproxy.http import Client, Process
 from wproxy.shared import (
     DRAINING,
-    FIRST_LATE_PEER,
     HEAD_CONNECTIONS,
     HEAD_REOPENS_BEGUN,
     HEAD_SLOTS,
-    MAX_LATE_PEERS,
-    PLACES_OFFSET,
     SERVING,
     WORKER_ACCEPTED,
     WORKER_ACTIVE,
@@ -97,9 +87,6 @@ def work(assignment: Assignment) -> None:
 class Worker:
     """All that belongs to one worker process."""
 
-    # How a request gets its answer from an upstream; `wproxy explain` has another.
-    exchange = staticmethod(proxy_request)
-
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
         self.configuration = configuration = assignment.configuration
@@ -111,30 +98,28 @@ class Worker:
         )
         self.slot = assignment.shared.worker(assignment.slot)
         assignment.shared.become_worker(assignment.slot, assignment.memory_fileno)
-        self.draining = False
         # Signals of the master's that have been obeyed: those beyond it come from somebody else, and are told of.
         self._orders = 0
         self._is_to_abort = False
-        self.requests = 0
-        self.accepted = 0
-        self.connections: set[Connection] = set()
-        self.room = Room(self.loop, configuration.worker_connections, self.connections, self.error_log.write)
+        self.clients = Clients(self.loop.stop)
+        self.room = Room(self.loop, configuration.worker_connections, self.clients.connections, self.error_log.write)
         self.loop.lacks_room = self.room.lacks
-        # Connections accepted and not yet closed: also those whose task has not run for the first time.
-        self.open = 0
         self._acceptors: list[Task] = []
         self._listening: list[Stream] = []
         # Numbers of connections are unique among the workers of a generation: each takes every n-th.
         self._serial_step = assignment.workers
         self._serial_base = assignment.shared.head(HEAD_CONNECTIONS) + assignment.index + 1 - self._serial_step
-        self.groups = {upstream.name: self._group(upstream) for upstream in configuration.upstreams}
-        self.thread_pools = thread_pools(configuration.thread_pool, self.loop, self.error_log.write)
-        self.discovery = Discovery(self.loop, self.error_log.write, self._group_of_target, self._share_records())
-        self.edits = Edits(assignment, self.loop, self.groups, self.discovery, self.error_log.write)
+        self.process = Process(assignment.identity, self.connection_counts)
+        logs = Logs(self.error_log, self.error_logs.log_of, self.access_logs.writer)
+        services = make_services(assignment, self.loop, self.process, logs, self.clients, proxy_request)
+        self.groups = services.groups
+        self.thread_pools = services.thread_pools
+        self.discovery = services.discovery
+        self.edits = services.edits
         hear_complaints(log_request)
         for server in configuration.all_servers:
-            attach_server(server, self)
-        self.checks = HealthChecks(self)
+            attach_server(server, services)
+        self.checks = HealthChecks(services)
 
     def run(self) -> None:
         """Serve until told to leave and done."""
@@ -161,34 +146,8 @@ class Worker:
         """Let upstreams whose peers only a name server knows have them before the first request comes."""
         loop = self.loop
         deadline = loop.clock.now + NAMES_PATIENCE
-        while loop.running and not self.draining and not self.discovery.is_ready and loop.clock.now < deadline:
+        while loop.running and not self.clients.draining and not self.discovery.is_ready and loop.clock.now < deadline:
             loop.turn(deadline - loop.clock.now)
-
-    def _group(self, upstream: Upstream) -> Group:
-        """An upstream at work. Raises CannotBegin."""
-        with blaming(upstream):
-            return Group(upstream, self.assignment.shared, self.loop.clock, self.error_log.write)
-
-    def _share_records(self) -> SharedRecords:
-        """Where peers that were unknown at the start have their health; all groups are told."""
-        shared = self.assignment.shared
-        locks = RecordLocks(self.assignment.memory_fileno)
-        private = private_records()
-        records = SharedRecords(shared, PLACES_OFFSET, FIRST_LATE_PEER, MAX_LATE_PEERS, locks, private)
-        for group in self.groups.values():
-            group.renewal.records = records
-        return records
-
-    def _group_of_target(self, name: str, address: Address) -> Group:
-        """A group without peers, for what a request calls its target."""
-        upstream = Upstream({}, {})
-        upstream.name = name
-        upstream.position = self.configuration.servers[0].position
-        upstream.implicit = True
-        upstream.peers = ()
-        group = Group(upstream, private_records().shared, self.loop.clock, self.error_log.write)
-        group.renewal.records = private_records()
-        return group
 
     def report(self, task: Task, error: BaseException) -> None:
         """A bug ended a task: say where, go on with everything else."""
@@ -217,9 +176,9 @@ class Worker:
         listener = listening.listener
         default = listener.servers.default
         assert default is not None
-        plan = ListenerPlan(default)
-        announce = announcer(self.configuration.debug_connection, log_of_server(default, self))
-        loop = self.loop
+        plan = ListenerPlan(default, self.clients)
+        announce = announcer(self.configuration.debug_connection, plan.log)
+        loop, clients = self.loop, self.clients
         # Whoever controls us is let in however full it is.
         may_always = listener is self.configuration.control
         while True:
@@ -245,30 +204,22 @@ class Worker:
                     address, port = b"unix:", 0
                 else:
                     address, port = peer[0].encode("ascii"), peer[1]
-                self.accepted += 1
-                self.open += 1
-                serial = self._serial_base + self.accepted * self._serial_step
+                clients.accepted += 1
+                clients.open += 1
+                serial = self._serial_base + clients.accepted * self._serial_step
                 if announce is not None:
                     announce(address, port, sock.fileno(), serial)
-                client = Client(self, listener, loop.clock, address, port, serial, SocketEndpoint(sock))
+                client = Client(self.process, listener, loop.clock, address, port, serial, SocketEndpoint(sock))
                 connection = Stream(loop, sock)
                 loop.add(connection)
-                loop.spawn(serve_connection(self, connection, client, plan), f"client *{serial}")
-
-    def connection_ended(self, connection: Connection) -> None:
-        """Forget a connection; the last one of a worker that drains is the end of the worker."""
-        self.connections.discard(connection)
-        self.open -= 1
-        if self.draining and not self.open:
-            self.loop.stop()
+                loop.spawn(serve_connection(connection, client, plan), f"client *{serial}")
 
     # Leaving.
 
     def drain(self) -> None:
         """Take no new connections, close idle ones, finish the others, then end."""
-        if self.draining:
+        if self.clients.draining:
             return
-        self.draining = True
         self.slot.set(WORKER_STATE, DRAINING)
         setproctitle.setproctitle(f"{self.assignment.identity.name}: worker process is shutting down")
         for acceptor in self._acceptors:
@@ -278,30 +229,19 @@ class Worker:
         for group in self.groups.values():
             group.close_idle()
         self.discovery.close_idle()
-        now = self.loop.clock.now
         self.checks.resign()
-        for connection in self.connections:
-            # A request that has arrived already is served; one that has not is for the client to repeat.
-            if connection.idle and connection.client.requests and not connection.stream.has_unread():
-                if connection.may_leave(now):
-                    self.loop.interrupt(connection.task, ClientGone())
-                else:
-                    self.loop.hasten(connection.task, connection.idle_since + connection.routed_to.keepalive_min_timeout)
-            elif connection.request is not None:
-                connection.request.keepalive = False
+        self.clients.drain(self.loop.clock.now)
         timeout = self.configuration.worker_shutdown_timeout
         if timeout is not None:
             self.loop.spawn(self._leave_after(timeout), "worker_shutdown_timeout")
-        if not self.open:
-            self.loop.stop()
 
     async def _leave_after(self, seconds: float) -> None:
         """worker_shutdown_timeout: whoever is not done by then is cut."""
         await sleep(seconds)
-        if self.connections:
+        if self.clients.connections:
             where = self.configuration.origin("worker_shutdown_timeout")
             self.error_log.write(
-                "notice", f"{len(self.connections)} connections closed by worker_shutdown_timeout {seconds:g}: {where}"
+                "notice", f"{len(self.clients.connections)} connections closed by worker_shutdown_timeout {seconds:g}: {where}"
             )
         self.loop.stop()
 
@@ -416,18 +356,12 @@ class Worker:
             self.discovery.close_expired()
             await sleep(TICK)
 
-    def _own_connections(self) -> tuple[int, int, int]:
-        """How many clients there are, of how many a part of a request has come, and how many are idle."""
-        idle = sum(connection.idle for connection in self.connections)
-        reading = sum(not connection.idle and connection.request is None for connection in self.connections)
-        return len(self.connections), reading, idle
-
     def connection_counts(self) -> tuple[int, int, int, int]:
         """The clients of all workers: (active, reading, writing, waiting); ours now, others' as of their last tick.
 
         It looks at each of our own: for a log or a status page now and then.
         """
-        active, reading, waiting = self._own_connections()
+        active, reading, waiting = self.clients.count()
         shared = self.assignment.shared
         for index in range(shared.words[HEAD_SLOTS]):
             if index != self.assignment.slot:
@@ -440,10 +374,10 @@ class Worker:
     def _publish(self) -> None:
         """Bring this worker's counters in the shared memory up to date."""
         slot = self.slot
-        active, reading, waiting = self._own_connections()
+        active, reading, waiting = self.clients.count()
         slot.set(WORKER_ACTIVE, active)
         slot.set(WORKER_READING, reading)
         slot.set(WORKER_WAITING, waiting)
-        slot.set(WORKER_ACCEPTED, self.accepted)
-        slot.set(WORKER_REQUESTS, self.requests)
+        slot.set(WORKER_ACCEPTED, self.clients.accepted)
+        slot.set(WORKER_REQUESTS, self.clients.requests)
         slot.set(WORKER_TURNS, self.loop.turns)

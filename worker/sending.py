@@ -6,8 +6,8 @@ A response that was sent by `start_response` alone is done: that is one system c
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
+from worker.client.http1.connection import Connection
 from worker.http1.chunked import encode_chunk
 from worker.http1.write import BODILESS, KEEPALIVE, UNCHUNKED, last_chunk, make_head
 from worker.logs import log_request
@@ -18,9 +18,6 @@ from worker.tunnel import Timeouts, run_tunnel
 from worker.upstream.incoming import Tunnel
 from worker.upstream.proxied_body import ProxiedBody
 from wproxy.http import BodySource, Request, Response
-
-if TYPE_CHECKING:
-    from worker.connection import Connection
 
 
 def start_response(connection: Connection, request: Request, response: Response) -> memoryview | None:
@@ -187,7 +184,7 @@ async def serve_tunnel(connection: Connection, request: Request, tunnel: Tunnel)
     request.keepalive = False
     location = request.location
     early, connection.buffer = connection.buffer, b""
-    loop = connection.worker.loop
+    loop = connection.stream.loop
     timeouts = Timeouts(location.proxy_read_timeout, location.proxy_send_timeout, location.send_timeout)
     if location.proxy_tunnel_timeout is not None:
         timeouts = timeouts._replace(proxy_read_timeout=location.proxy_tunnel_timeout, idle_setting="proxy_tunnel_timeout")

@@ -14,7 +14,7 @@ import termios
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from worker.loop import WRITE, Loop, Task, park
+from worker.loop import WRITE, Loop, Waitable, park
 
 if TYPE_CHECKING:
     from worker.http1.response import ResponseHead
@@ -27,43 +27,35 @@ BIG_CHUNK = 262144
 _NONE = bytes(4)  # the int that FIONREAD answers where nothing can be read
 
 
-class Stream:
+class Stream(Waitable):
     """A non-blocking socket.
 
     recv, send: as on a socket, raising BlockingIOError when nothing can be done now.
-    unexpected: asked when an event comes that nobody waits for; returns True when it has seen to it. (See `Loop.listen`.)
     """
 
     __slots__ = (
-        "armed",
         "expires",
-        "fd",
         "head_begun",
         "last_head",
         "loop",
         "opened",
-        "reader",
         "recv",
         "released",
         "requests",
         "send",
         "sock",
-        "unexpected",
-        "watches_departure",
-        "writer",
     )
 
     def __init__(self, loop: Loop, sock: socket.socket) -> None:
         self.loop = loop
         self.sock = sock
         self.fd = sock.fileno()
+        self.reader = self.writer = None
+        self.armed = 0
+        self.unexpected = None
+        self.watches_departure = False
         self.recv: Callable[[int], bytes] = sock.recv
         self.send: Callable[[bytes | memoryview], int] = sock.send
-        self.reader: Task | None = None
-        self.writer: Task | None = None
-        self.armed = 0
-        self.unexpected: Callable[[Stream], bool] | None = None
-        self.watches_departure = False
         # What an upstream connection remembers between requests; see worker.upstream.
         self.opened = loop.clock.now
         self.released = 0.0

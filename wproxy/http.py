@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wproxy.address import Address
+from wproxy.identity import Identity
 
 if TYPE_CHECKING:
     from wproxy.config.model import Listener, Location, Server
@@ -146,6 +147,17 @@ class Endpoint:
         return None
 
 
+class Process:
+    """The process that serves, as variables see it."""
+
+    __slots__ = ("count_connections", "identity")
+
+    def __init__(self, identity: Identity, count_connections: Callable[[], tuple[int, int, int, int]]) -> None:
+        """count_connections: counts the clients of all workers: (active, reading, writing, waiting)."""
+        self.identity = identity
+        self.count_connections = count_connections
+
+
 class Client:
     """One client connection as variables and logs see it. Text is bytes; addresses have no brackets."""
 
@@ -154,6 +166,7 @@ class Client:
         "clock",
         "endpoint",
         "listener",
+        "process",
         "remote_addr",
         "remote_port",
         "requests",
@@ -161,12 +174,11 @@ class Client:
         "send_interim",
         "serial",
         "started",
-        "worker",
     )
 
     def __init__(
         self,
-        worker: Any,
+        process: Process,
         listener: Listener,
         clock: Clock,
         remote_addr: bytes,
@@ -174,7 +186,7 @@ class Client:
         serial: int,
         endpoint: Endpoint,
     ) -> None:
-        self.worker = worker  # whoever serves it; of no interest to words
+        self.process = process
         self.listener = listener
         self.clock = clock
         self.remote_addr = remote_addr

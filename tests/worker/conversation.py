@@ -30,7 +30,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import worker.run
-from worker.connection import ListenerPlan, serve_connection
+from worker.client.http1.connection import ListenerPlan
+from worker.client.http1.serve import serve_connection
 from worker.loop import Loop
 from worker.stream import Stream
 from wproxy.address import Address
@@ -220,11 +221,11 @@ class Stage:
         self.serial += 1
         model = self.configuration.listeners[listener]
         where = Address("127.0.0.1", 8080)
-        client = Client(self.worker, model, self.loop.clock, b"127.0.0.1", 40000, self.serial, Endpoint(where))
+        client = Client(self.worker.process, model, self.loop.clock, b"127.0.0.1", 40000, self.serial, Endpoint(where))
         stream = Stream(self.loop, theirs)
         self.loop.add(stream)
         assert model.servers.default is not None
-        coroutine = serve_connection(self.worker, stream, client, ListenerPlan(model.servers.default))
+        coroutine = serve_connection(stream, client, ListenerPlan(model.servers.default, self.worker.clients))
         self.loop.spawn(coroutine, f"client *{self.serial}")
         end = End(self, ours, "client")
         self.settle()
@@ -273,7 +274,7 @@ class Stage:
                     assert not any(counts.values()), f"connections never released: {counts}"
                     group.close_idle()
                 self.settle()
-                assert not self.worker.connections
+                assert not self.worker.clients.connections
                 if self.bell is not None:
                     (bell,) = (one for one in self.loop._streams.values() if one.unexpected == self.worker.edits._hear)
                     bell.close()

@@ -19,11 +19,13 @@ import pytest
 
 import worker.upstream.balance.chance as chance
 from bench.ports import free_port
+from worker.loop import Loop
 from worker.upstream.balance.keys import address_bytes
-from worker.upstream.balance.load import Times, average, bucket
+from worker.upstream.balance.load import bucket
 from worker.upstream.balance.ring import host_and_port
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.peers import Group
+from worker.upstream.times import Times, average
 from wproxy.config.nginx import parse_nginx
 from wproxy.config.resolve import resolve
 from wproxy.http import Attempt, Clock
@@ -46,7 +48,9 @@ class Balancer:
         self.clock = Clock(1000.0)
         self.log: list[str] = []
         words = SharedWords(memoryview(bytearray(PRIVATE_BYTES)).cast("Q"))
-        self.group = Group(upstream, words, self.clock, lambda level, text: self.log.append(f"{level}: {text}"))
+        loop = Loop()
+        loop.clock = self.clock
+        self.group = Group(upstream, words, loop, lambda level, text: self.log.append(f"{level}: {text}"))
 
     def request(self, key: str = "", address: str = "10.0.0.1") -> Any:
         """What a balancer sees of a request: `$arg_k` is the key."""

@@ -9,7 +9,7 @@ import socket
 import pytest
 from conversation import SERVER, chunks, error_page, get, ok, post, refusal, sent_up, to_client
 
-from worker.connection import Connection
+from worker.client.http1.connection import Connection
 
 HELLO = '[http.server.location."/hello"]\nreturn = [200, "hello"]\n'
 
@@ -39,7 +39,7 @@ def test_a_connection_that_has_ended_leaves_nothing_to_the_collector(stage):
         gc.garbage.clear()
         gc.enable()
     assert s.statuses() == ["200"] * 3
-    assert not left and not s.worker.connections
+    assert not left and not s.worker.clients.connections
 
 
 def test_a_connection_serves_request_after_request(stage):
@@ -263,7 +263,7 @@ def test_a_client_that_leaves_within_a_head(stage):
     client = s.client()
     client.send(b"GET / HTTP/1.1\r\nHo")
     client.close()
-    assert s.worker.connections == set()
+    assert s.worker.clients.connections == set()
     (line,) = s.error_log()
     assert "client prematurely closed connection while reading client request headers" in line
 
@@ -273,7 +273,7 @@ def test_a_client_that_resets_within_a_head(stage):
     client = s.client(tcp=True)
     client.send(b"GET / HTTP/1.1\r\nHo")
     client.reset()
-    s.until(lambda: not s.worker.connections, "the connection stays")
+    s.until(lambda: not s.worker.clients.connections, "the connection stays")
 
 
 # Refusals.
@@ -361,9 +361,9 @@ def test_a_refused_request_is_logged_once(stage, refused, leaving):
         client.end_sending()
     else:
         client.reset()
-    s.until(lambda: not s.worker.connections, "the connection stays")
+    s.until(lambda: not s.worker.clients.connections, "the connection stays")
     assert len(s.statuses()) == 1
-    assert s.worker.requests == 1
+    assert s.worker.clients.requests == 1
     assert len(s.error_log()) == 1
 
 
@@ -481,7 +481,7 @@ def test_a_client_that_resets_while_its_body_is_skipped_is_logged_once(stage):
     client.send(get(b"/hello", b"Content-Length: 100", method=b"POST") + b"x")
     client.receives(hello())
     client.reset()
-    s.until(lambda: not s.worker.connections, "the connection stays")
+    s.until(lambda: not s.worker.clients.connections, "the connection stays")
     assert s.statuses() == ["200"]
 
 
@@ -505,9 +505,9 @@ def test_lingering_reads_and_forgets_until_the_client_closes(stage):
     client.is_closed()
     client.send(b"x" * 100)
     client.send(b"x" * 100)
-    assert s.worker.connections
+    assert s.worker.clients.connections
     client.end_sending()
-    s.until(lambda: not s.worker.connections, "it lingers")
+    s.until(lambda: not s.worker.clients.connections, "it lingers")
     assert s.statuses() == ["200"]
 
 
@@ -519,10 +519,10 @@ def test_lingering_has_its_timeouts(stage):
     for _ in range(3):
         s.advance(2.9)
         client.send(b"x")
-        assert s.worker.connections
+        assert s.worker.clients.connections
     s.advance(2.9)
     s.advance(2.9)
-    assert not s.worker.connections
+    assert not s.worker.clients.connections
 
 
 def test_there_is_no_lingering_without_anything_unread(stage):
@@ -530,7 +530,7 @@ def test_there_is_no_lingering_without_anything_unread(stage):
     client = s.client()
     client.send(get(b"/hello", b"Connection: close"))
     client.receives(hello(kept=False))
-    assert not s.worker.connections
+    assert not s.worker.clients.connections
 
 
 def test_444_closes_without_a_word(stage):
@@ -555,7 +555,7 @@ def wait_for_answer(s, tcp: bool = False, request: bytes = get()):
 
 def is_aborted(s, upstream, cause: str = "client: closed the connection") -> None:
     assert upstream.is_closed()
-    assert not s.worker.connections
+    assert not s.worker.clients.connections
     access = s.last_access()
     assert access["status"] == "499"
     assert access["upstream_status"] == "-"
@@ -582,7 +582,7 @@ def test_within_two_turns(stage):
     client.sock.close()
     s.loop.turn(0)
     s.loop.turn(0)
-    assert not s.worker.connections
+    assert not s.worker.clients.connections
     assert upstream.is_closed()
 
 
@@ -649,7 +649,7 @@ def test_unread_pipelined_bytes_stay_in_the_kernel(stage):
     client, upstream = wait_for_answer(s, tcp=False)
     accepted = client.send_some(get(b"/x") * 100_000)
     assert accepted < 1_000_000
-    (connection,) = s.worker.connections
+    (connection,) = s.worker.clients.connections
     assert len(connection.buffer) < 100
     upstream.send(ok())
     client.receives(to_client())
@@ -663,7 +663,7 @@ def test_a_client_that_leaves_while_connecting(stage):
     client = s.client()
     client.send(get())
     client.close()
-    assert not s.worker.connections
+    assert not s.worker.clients.connections
     assert s.statuses() == ["499"]
 
 
@@ -674,7 +674,7 @@ def test_a_client_that_leaves_while_its_body_is_sent_upstream(stage):
     upstream = s.peers[0].accept()
     client.send_some(b"x" * 100_000_000)
     client.reset()
-    s.until(lambda: not s.worker.connections, "the connection stays")
+    s.until(lambda: not s.worker.clients.connections, "the connection stays")
     upstream.pull_all()
     assert upstream.is_closed()
     assert s.statuses()[0] in ("499", "400")
@@ -688,9 +688,9 @@ def test_proxy_ignore_client_abort_lets_the_upstream_finish(stage, tcp, body):
     client, upstream = wait_for_answer(s, tcp)
     client.close()
     assert upstream.is_open()
-    assert s.worker.connections
+    assert s.worker.clients.connections
     upstream.send_some(ok(body))
-    s.until(lambda: not s.worker.connections, "the connection stays")
+    s.until(lambda: not s.worker.clients.connections, "the connection stays")
     assert s.last_access()["status"] in ("200", "499")
     assert len(s.statuses()) == 1
 
@@ -733,7 +733,7 @@ def test_a_client_that_is_gone_when_the_head_goes_out_leaves_nothing_behind(stag
         }[answer]
     )
     assert upstream.is_closed()
-    assert not s.worker.connections
+    assert not s.worker.clients.connections
     assert len(s.statuses()) == 1
 
 
@@ -749,14 +749,14 @@ def test_send_timeout_is_between_two_writes(stage):
     upstream.send_some(ok(b"x" * 2_000_000))
     for _ in range(4):
         s.advance(4)
-        assert s.worker.connections
+        assert s.worker.clients.connections
         client.received.clear()
         client.pull(200_000)  # a buffer of the kernel counts as taken when all of it is
         s.settle()
     s.advance(4)
-    assert s.worker.connections
+    assert s.worker.clients.connections
     s.advance(1.1)
-    assert not s.worker.connections
+    assert not s.worker.clients.connections
     assert upstream.pull_all() is not None
     assert upstream.is_closed()
     access = s.last_access()
@@ -769,9 +769,9 @@ def test_send_timeout_of_a_response_at_hand(stage):
     s = stage(locations=f'[http.server.location."/big"]\nreturn = [200, "{"x" * 500_000}"]\nsend_timeout = "5s"')
     client = s.client(send_buffer=4096)
     client.send(get(b"/big"))
-    assert s.worker.connections
+    assert s.worker.clients.connections
     s.advance(5.1)
-    assert not s.worker.connections
+    assert not s.worker.clients.connections
     assert "send_timeout 5" in s.last_access()["wproxy_end_cause"]
 
 
@@ -847,7 +847,7 @@ def test_draining_closes_idle_connections_and_serves_fresh_ones_once(stage):
     fresh.send(get(b"/hello"))
     fresh.receives(hello(kept=False))
     fresh.is_closed()
-    assert not s.worker.connections
+    assert not s.worker.clients.connections
 
 
 def test_a_request_that_is_served_while_the_worker_drains_is_the_last_of_its_connection(stage):
@@ -860,7 +860,7 @@ def test_a_request_that_is_served_while_the_worker_drains_is_the_last_of_its_con
     assert client.take() in (to_client(), to_client(kept=False))
     assert not client.is_open()
     assert upstream.is_closed()
-    assert not s.worker.connections
+    assert not s.worker.clients.connections
 
 
 def test_a_client_over_ipv4_gets_no_delay(stage):
@@ -895,7 +895,7 @@ def test_a_transfer_between_fast_neighbours_lets_the_others_go_on(stage, kind):
     client.send(get(b"/", b"Content-Length: 9000000000", method=b"PUT") if kind == "upload" else get(b"/", b"Upgrade: x"))
     upstream = s.peers[0].accept()
     upstream.receives_head()
-    (connection,) = s.worker.connections
+    (connection,) = s.worker.clients.connections
     (other,) = [stream for stream in s.loop._streams.values() if stream is not connection.stream]
     source, target = (connection.stream, other) if kind == "upload" else (other, connection.stream)
     head = b"" if kind == "upload" else b"HTTP/1.1 200 OK\r\nContent-Length: 9000000000\r\n\r\n"
@@ -935,7 +935,7 @@ def test_a_client_that_never_pauses_is_not_listened_to_for_ever(stage, kind):
     else:
         client.send(get(b"/hello", b"Content-Length: 9000000000", method=b"POST"))
         client.receives(hello())
-    (connection,) = s.worker.connections
+    (connection,) = s.worker.clients.connections
     received = 0
 
     def receive_at_once(size: int) -> bytes:
@@ -956,5 +956,5 @@ def test_a_client_that_never_pauses_is_not_listened_to_for_ever(stage, kind):
     s.now += 31
     for _ in range(20):
         s.loop.turn(0)
-    assert connection not in s.worker.connections
+    assert connection not in s.worker.clients.connections
     assert received < 2000

@@ -11,7 +11,7 @@ PAGE = '[http.server.location."/page"]\nreturn = [200, "here"]\n'
 def leaving(s: Stage) -> Stage:
     """The worker, told to leave."""
     s.loop.running = True
-    s.worker.open = len(s.worker.connections)  # the acceptor counts them, and there is none on a stage
+    s.worker.clients.open = len(s.worker.clients.connections)  # the acceptor counts them, and there is none on a stage
     s.worker.drain()
     s.settle()
     return s

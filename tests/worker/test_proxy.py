@@ -568,7 +568,7 @@ def test_a_slow_upstream_holds_the_client_back(stage, tmp_path, framing):
         more += len(upstream.pull_all())
         upstream.received.clear()
         client.send_some(b"x" * 1_000_000)
-        (connection,) = s.worker.connections
+        (connection,) = s.worker.clients.connections
         assert len(connection.buffer) < 100_000
     assert more > 2_000_000
 
@@ -1594,9 +1594,9 @@ def test_proxy_read_timeout_does_not_run_while_the_client_is_slow(stage):
     rest = rest[upstream.send_some(rest) :]
     for _ in range(5):
         s.advance(4)
-    assert s.worker.connections
+    assert s.worker.clients.connections
     total = 0
-    while s.worker.connections and total < 2_000_000:
+    while s.worker.clients.connections and total < 2_000_000:
         total += len(client.pull())
         client.received.clear()
         s.settle()

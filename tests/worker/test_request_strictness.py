@@ -31,7 +31,7 @@ def is_refused(s, wire: bytes, status: int, behind: bytes = SMUGGLED, slowly: bo
     client.close()
     s.advance(60)
     s.peers[0].is_unvisited()
-    assert not s.worker.connections
+    assert not s.worker.clients.connections
     assert s.statuses() == [str(status)]
     assert s.bugs == []
 

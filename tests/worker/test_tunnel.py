@@ -159,7 +159,7 @@ def test_when_the_client_leaves_the_upstream_is_closed(stage, tcp, how):
     {"close": client.close, "end": client.end_sending, "reset": client.reset}[how]()
     assert upstream.is_closed()
     assert upstream.take() == b"last words"
-    assert not s.worker.connections
+    assert not s.worker.clients.connections
     if how == "end":
         client.is_closed()
 
@@ -171,7 +171,7 @@ def test_when_the_upstream_leaves_the_client_is_closed(stage, how):
     client.receives(b"last words")
     {"close": upstream.close, "end": upstream.end_sending, "reset": upstream.reset}[how]()
     client.is_closed()
-    assert not s.worker.connections
+    assert not s.worker.clients.connections
     if how == "end":
         assert upstream.is_closed()
 
@@ -199,7 +199,7 @@ def test_last_words_for_a_slow_client_are_delivered_before_the_end(stage):
     words = os.urandom(150_000)
     upstream.send(SWITCH + words)
     upstream.close()
-    assert s.worker.connections
+    assert s.worker.clients.connections
     client.is_closed()
     assert client.take() == SWITCHED + words
 
@@ -210,7 +210,7 @@ def test_both_leave_at_once(stage):
     upstream.sock.close()
     client.over = upstream.over = True
     s.settle()
-    assert not s.worker.connections
+    assert not s.worker.clients.connections
     assert s.statuses() == ["101"]
 
 
@@ -223,7 +223,7 @@ def test_a_client_that_is_gone_when_the_switch_comes(stage):
     client.close()
     upstream.send(SWITCH)
     assert upstream.is_closed()
-    assert not s.worker.connections
+    assert not s.worker.clients.connections
 
 
 # Timers.
@@ -305,7 +305,7 @@ def test_a_client_that_takes_nothing_is_given_up(stage):
     upstream.send(SWITCH)
     assert upstream.send_some(b"x" * 20_000_000) < 20_000_000
     s.advance(5.1)
-    assert not s.worker.connections
+    assert not s.worker.clients.connections
     assert "client timed out" in s.last_access()["wproxy_end_cause"]
 
 
@@ -319,7 +319,7 @@ def test_and_the_cause_names_the_timer_that_ran(stage):
     upstream.send(SWITCH)
     upstream.send_some(b"x" * 20_000_000)
     s.advance(5.1)
-    assert not s.worker.connections
+    assert not s.worker.clients.connections
     assert f"(send_timeout 5: {s.position('send_timeout')})" in s.last_access()["wproxy_end_cause"]
 
 
@@ -328,7 +328,7 @@ def test_an_upstream_that_takes_nothing_is_given_up(stage):
     client.send_some(b"x" * 50_000_000)
     s.advance(5.1)
     s.advance(0.1)  # the other direction hears of it in the next turn
-    assert not s.worker.connections
+    assert not s.worker.clients.connections
     assert f"(proxy_send_timeout 5: {s.position('proxy_send_timeout')})" in s.last_access()["wproxy_end_cause"]
 
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from worker.connection import make_request
+from worker.client.http1.serve import make_request
 from wproxy.address import Address
 from wproxy.config.convert import NGINX, TOML, convert
 from wproxy.config.load import load_text
@@ -102,7 +102,7 @@ class Requests:
     def __init__(self, configuration: Configuration, locations: tuple[str, ...], host: bytes) -> None:
         (listener,) = configuration.listeners
         self.client = SimpleNamespace(clock=SimpleNamespace(now=1.0), requests=0, listener=listener, started=0.0)
-        self.connection = SimpleNamespace(client=self.client, routed_head=None, worker=SimpleNamespace(draining=False))
+        self.connection = SimpleNamespace(client=self.client, routed_head=None, clients=SimpleNamespace(draining=False))
         paths = [f"{pattern}x/y" if pattern[0] != "=" else pattern[2:] for pattern in locations]
         self.heads = [self.head(host, path.encode()) for path in paths]
         self.found = [make_request(self.connection, head).location for head in self.heads]  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from worker.http1.request import HeadLimits, HeadMemo, take_request_head
 from worker.http1.response import parse_response_head
 from wproxy.address import Address
 from wproxy.config.load import load_text
-from wproxy.http import Attempt, Client, Clock, Endpoint, Request, ResponseFields
+from wproxy.http import Attempt, Client, Clock, Endpoint, Process, Request, ResponseFields
 from wproxy.identity import NGINX, WPROXY
 from wproxy.variables import (
     BLOCK,
@@ -47,10 +47,8 @@ def server():
     return configuration.listeners[0].servers.default
 
 
-def worker_named(identity):
-    """All that a variable asks of a worker."""
-    assignment = type("Assignment", (), {"identity": identity})
-    return type("Worker", (), {"assignment": assignment, "connection_counts": lambda self: (4, 1, 2, 1)})()
+def process_named(identity):
+    return Process(identity, lambda: (4, 1, 2, 1))
 
 
 class Story:
@@ -60,7 +58,7 @@ class Story:
         self.server = server
         self.clock = Clock(now=1000.0, offset=THEN - 1000.0)
         listener = type("Listener", (), {"address": listening})()
-        self.client = Client(worker_named(WPROXY), listener, self.clock, *remote, 5, Endpoint(Address("192.0.2.99", 8080)))
+        self.client = Client(process_named(WPROXY), listener, self.clock, *remote, 5, Endpoint(Address("192.0.2.99", 8080)))
         self.client.requests = 3
 
     def request(
@@ -113,7 +111,7 @@ def test_of_the_connection(story, name, value):
 
 @pytest.mark.parametrize("identity", [WPROXY, NGINX])
 def test_the_version_is_the_one_that_goes_with_our_name(story, identity):
-    story.client.worker = worker_named(identity)
+    story.client.process = process_named(identity)
     assert read("nginx_version", story.request()) == identity.version.encode()
 
 

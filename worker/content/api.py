@@ -18,6 +18,7 @@ from typing import Any
 
 from worker.edits import Edits
 from worker.pages import respond
+from worker.services import Services
 from worker.upstream.report import report_upstream
 from wproxy.config.model import Location, Upstream
 from wproxy.edits.parameters import Refused, as_json, changed_server, new_server
@@ -35,7 +36,7 @@ Outcome = tuple[int, Any]
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def controlling(location: Location) -> Handler | None:
+def controlling(location: Location, services: Services) -> Handler | None:
     """The API, where a location has it."""
     if location.api is None:
         return None
@@ -44,7 +45,7 @@ def controlling(location: Location) -> Handler | None:
 
     async def handle(request: Request) -> Response:
         try:
-            status, value = await answer(request, request.path[len(base) :], may_write)
+            status, value = await answer(request, services, request.path[len(base) :], may_write)
         except Refused as refused:
             error = {"status": refused.status, "text": refused.text, "code": refused.code}
             return as_response(request, refused.status, {"error": error})
@@ -60,7 +61,7 @@ def as_response(request: Request, status: int, value: Any) -> Response:
     return respond(request, status, body, b"application/json", request.location.server_token, lines=lines)
 
 
-async def answer(request: Request, path: bytes, may_write: bool) -> Outcome:
+async def answer(request: Request, services: Services, path: bytes, may_write: bool) -> Outcome:
     """Status and value for a path behind the location's own. Raises Refused."""
     method = request.method.decode("latin-1")
     parts = [part for part in shown_path(path).split("/") if part]
@@ -74,7 +75,7 @@ async def answer(request: Request, path: bytes, may_write: bool) -> Outcome:
         case ["http"]:
             return only_get(method, ["upstreams"])
         case ["http", "upstreams", *rest]:
-            return await answer_upstreams(request, method, rest, may_write)
+            return await answer_upstreams(request, services, method, rest, may_write)
     raise NO_PATH
 
 
@@ -98,25 +99,24 @@ def needs_writing(request: Request, method: str, methods: tuple[str, ...], may_w
         raise Refused(403, f"forbidden: {reason}", "ForeignOrigin")
 
 
-async def answer_upstreams(request: Request, method: str, rest: list[str], may_write: bool) -> Outcome:
+async def answer_upstreams(request: Request, services: Services, method: str, rest: list[str], may_write: bool) -> Outcome:
     """What comes after /9/http/upstreams."""
     if request.trace is not None:
         return 200, {}  # `wproxy explain`: only a running worker knows
-    worker = request.client.worker
-    edits: Edits = worker.edits
+    edits = services.edits
     edits.heed()
     if not rest:
-        return only_get(method, {name: report_upstream(worker, upstream) for name, upstream in edits.upstreams.items()})
+        return only_get(method, {name: report_upstream(services, upstream) for name, upstream in edits.upstreams.items()})
     upstream = edits.upstreams.get(rest[0])
     if upstream is None:
         raise Refused(404, f'upstream "{rest[0]}" not found', "UpstreamNotFound")
     match rest[1:]:
         case []:
-            return only_get(method, report_upstream(worker, upstream))
+            return only_get(method, report_upstream(services, upstream))
         case ["servers"]:
-            return await answer_servers(request, method, upstream, may_write)
+            return await answer_servers(request, edits, method, upstream, may_write)
         case ["servers", number]:
-            return await answer_server(request, method, upstream, number, may_write)
+            return await answer_server(request, edits, method, upstream, number, may_write)
     raise NO_PATH
 
 
@@ -125,9 +125,8 @@ def servers_of(edits: Edits, upstream: Upstream) -> list[dict[str, Any]]:
     return [as_json(each.id, each.server) for each in edits.placed(upstream) if each.server is not None]
 
 
-async def answer_servers(request: Request, method: str, upstream: Upstream, may_write: bool) -> Outcome:
+async def answer_servers(request: Request, edits: Edits, method: str, upstream: Upstream, may_write: bool) -> Outcome:
     """All servers of an upstream, or one more."""
-    edits: Edits = request.client.worker.edits
     if method in ("GET", "HEAD"):
         return 200, servers_of(edits, upstream)
     needs_writing(request, method, ("POST",), may_write)
@@ -143,9 +142,8 @@ async def answer_servers(request: Request, method: str, upstream: Upstream, may_
     return 201, next(each for each in servers_of(edits, upstream) if each["server"] == server.text)
 
 
-async def answer_server(request: Request, method: str, upstream: Upstream, number: str, may_write: bool) -> Outcome:
+async def answer_server(request: Request, edits: Edits, method: str, upstream: Upstream, number: str, may_write: bool) -> Outcome:
     """One server: shown, changed or removed."""
-    edits: Edits = request.client.worker.edits
     if not (number.isascii() and number.isdigit()):
         raise Refused(400, f'invalid server id "{number}"', "UpstreamBadServerId")
     placed = find(edits.placed(upstream), number)

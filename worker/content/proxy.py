@@ -110,11 +110,10 @@ async def open_connection(request: Request, peer: LivePeer, attempt: Attempt) ->
     """A new connection to the peer. Raises UpstreamFailure, CannotConnect."""
     location = request.location
     manner = manner_of(request, is_told=True)
-    upstream = await connect(
-        request.client.worker.loop, location.group, peer, location.proxy_connect_timeout, manner.local, manner.keepalive
-    )
+    group: Group = location.group
+    upstream = await connect(group.loop, group, peer, location.proxy_connect_timeout, manner.local, manner.keepalive)
     attempt.connect_time = request.client.clock.now - attempt.started
-    location.group.opened(upstream, manner)
+    group.opened(upstream, manner)
     return upstream
 
 

@@ -7,11 +7,11 @@ location that names that target. There is one copy for each host and port, and n
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 from worker.logs import log_request, shown
 from worker.pages import error_response
 from worker.resolver.resolver import CannotResolve
+from worker.services import Services
 from worker.upstream.manner import constant_manner
 from worker.upstream.peers import Group
 from worker.upstream.protocols.http import HeadPlan
@@ -22,14 +22,11 @@ from wproxy.directives.resolver import NameServers
 from wproxy.dns import TIMED_OUT
 from wproxy.http import Request, Response
 
-if TYPE_CHECKING:
-    from worker.run import Worker
-
 # Clients may choose the target where a configuration lets them: then the table starts over instead of growing.
 MAX_TARGETS = 256
 
 
-def proxying_to_variable(location: Location, worker: Worker) -> Callable[[Request], Awaitable[Response]]:
+def proxying_to_variable(location: Location, services: Services) -> Callable[[Request], Awaitable[Response]]:
     """The handler of a location whose proxy_pass has variables."""
     assert location.proxy_target is not None and location.proxy_target.template is not None
     evaluate = location.proxy_target.template.evaluate
@@ -53,13 +50,13 @@ def proxying_to_variable(location: Location, worker: Worker) -> Callable[[Reques
         key = (host, target.address.port, target.has_port)
         copy = copies.get(key)
         asked = named.get(key)
-        if copy is None or (asked is not None and worker.discovery.known_group(*asked) is not copy.group):
+        if copy is None or (asked is not None and services.discovery.known_group(*asked) is not copy.group):
             try:
-                group = find_group(worker, target)
+                group = find_group(services, target)
                 if group is None:
                     address = Address(host, target.address.port)
                     asked = (None if address.is_numeric else location.resolver, address)
-                    group = await group_of_target(worker, location, address)
+                    group = await group_of_target(services, location, address)
             except CannotResolve as error:
                 limit = location.described("resolver_timeout") if error.code == TIMED_OUT else ""
                 request.end_cause = f"resolver: {error}{limit}"
@@ -70,13 +67,13 @@ def proxying_to_variable(location: Location, worker: Worker) -> Callable[[Reques
                     copies.clear()
                     named.clear()
                 copy = copies[key] = copy_for(location, target, group)
-                group.lead_here(copy, worker.assignment.workers)
+                group.lead_here(copy, services.workers)
             if asked is not None:
                 named[key] = asked
         request.location = copy
         # What stands in the configuration is sent as it is, nothing added; without a path the client's URI is.
         request.upstream_uri = target.uri_part
-        return await worker.exchange(request)
+        return await services.exchange(request)
 
     return answer
 
@@ -89,31 +86,31 @@ class NoResolver(CannotResolve):
         self.args = (f"no resolver defined to resolve {name}",)
 
 
-async def group_of_target(worker: Worker, location: Location, address: Address) -> Group:
+async def group_of_target(services: Services, location: Location, address: Address) -> Group:
     """The group of a target that only a request names; for a name the location's name servers are asked. Raises CannotResolve.
 
     No other worker knows of a numeric address, and as the only one of its group it never rests.
     """
     if address.is_numeric:
-        group = worker.discovery.group_at(address)
+        group = services.discovery.group_at(address)
     elif location.resolver is None:
         raise NoResolver(address.host)
     else:
-        group = await worker.discovery.group_of(location.resolver, address, location.resolver_timeout)
+        group = await services.discovery.group_of(location.resolver, address, location.resolver_timeout)
     assert isinstance(group, Group)
     return group
 
 
-def find_group(worker: Worker, target: ProxyTarget) -> Group | None:
+def find_group(services: Services, target: ProxyTarget) -> Group | None:
     """The group of an evaluated target that the configuration names: an upstream block, or one of another proxy_pass."""
     address = target.address
     assert address is not None
     if not target.has_port:
         host = address.host.lower()
-        for upstream in worker.configuration.upstreams:
+        for upstream in services.configuration.upstreams:
             if not upstream.implicit and upstream.name.lower() == host:
-                return worker.groups[upstream.name]
-    return worker.groups.get(str(address))
+                return services.groups[upstream.name]
+    return services.groups.get(str(address))
 
 
 def copy_for(location: Location, target: ProxyTarget, group: Group) -> Location:

@@ -20,6 +20,7 @@ from worker.filters.proxied import ranges_filter, trailers_filter
 from worker.filters.store import store_filter
 from worker.filters.sub_filter import sub_filter
 from worker.filters.zstd import zstd_filter
+from worker.services import Services
 from wproxy.config.model import Location
 from wproxy.http import Request, Response, ResponseFields
 
@@ -38,10 +39,8 @@ class BodyFilter(Protocol):
         """What the fields of a response become whose body is left as it is; None where it would be changed."""
 
 
-# In nginx's order, with the directive that asks for each; what is stored is what came. Of the codings that a client takes the
-# first is chosen.
+# In nginx's order, with the directive that asks for each. Of the codings that a client takes the first is chosen.
 FILTERS: tuple[tuple[str, Callable[[Location], Filter | None]], ...] = (
-    ("proxy_store", store_filter),
     ("add_header", headers_filter),
     ("gunzip", gunzip_filter),
     ("sub_filter", sub_filter),
@@ -60,13 +59,15 @@ def made(location: Location, name: str, make: Callable[[Location], Filter | None
         return make(location)
 
 
-def filters_of(location: Location) -> tuple[Filter | None, Unchanged | None]:
+def filters_of(location: Location, services: Services) -> tuple[Filter | None, Unchanged | None]:
     """All filters of a location as one; and what fields become where no body is changed. None where there are none.
 
     The second gives None where a body would be changed. When the first raises, it has closed the response. What is to be sent is
     told to the request first, so that $status and $sent_http_* can be used in what is added.
     """
-    filters = tuple(found for name, make in FILTERS if (found := made(location, name, make)) is not None)
+    # What is stored is what came.
+    rows = (("proxy_store", lambda location: store_filter(location, services)), *FILTERS)
+    filters = tuple(found for name, make in rows if (found := made(location, name, make)) is not None)
     bodies = tuple(each for each in filters if isinstance(each, BodyFilter))
     if not filters:
         return None, None

@@ -14,10 +14,11 @@ import os
 from collections.abc import Callable
 
 from worker.logs import log_request, shown
-from worker.loop import FAIR_SHARE, give_way
+from worker.loop import FAIR_SHARE, Loop, give_way
+from worker.services import Services
 from worker.temporary_files import LATER, DiskTrouble, TemporaryFile
 from worker.upstream.incoming import is_buffered
-from wproxy.config.model import Location
+from wproxy.config.model import Configuration, Location
 from wproxy.dates import parse_http_date
 from wproxy.directives.temporary_path import TemporaryPath
 from wproxy.failures import UpstreamFailure
@@ -29,14 +30,14 @@ Filter = Callable[[Request, Response], Response]
 DOING = "while reading upstream"
 
 
-def store_filter(location: Location) -> Filter | None:
+def store_filter(location: Location, services: Services) -> Filter | None:
     """Stores the answers of the location's upstream; None where proxy_store is off."""
     if not location.proxy_target or not location.proxy_store.is_on:
         return None
 
     def apply(request: Request, response: Response) -> Response:
         if is_to_be_stored(request, response):
-            stored = begin(request, response.source)
+            stored = begin(request, response.source, services)
             if stored is not None:
                 stored.keep(response.body)
                 if response.source is None:
@@ -56,9 +57,9 @@ def is_to_be_stored(request: Request, response: Response) -> bool:
     return is_buffered(request.location, head)
 
 
-def begin(request: Request, source: BodySource | None) -> Stored | None:
+def begin(request: Request, source: BodySource | None, services: Services) -> Stored | None:
     """The copy to be made of an answer; None where it cannot be made, which is logged."""
-    path = path_of(request)
+    path = path_of(request, services.configuration)
     if path is None:
         return None
     mode = request.location.proxy_store_access
@@ -68,10 +69,10 @@ def begin(request: Request, source: BodySource | None) -> Stored | None:
     except DiskTrouble as trouble:
         complain(request, path, trouble)
         return None
-    return Stored(request, source, file, path)
+    return Stored(request, source, file, path, services.loop)
 
 
-def path_of(request: Request) -> str | None:
+def path_of(request: Request, configuration: Configuration) -> str | None:
     """Where the answer is to be stored; None, logged, where there is no such place."""
     location = request.location
     template = location.proxy_store.path
@@ -84,8 +85,7 @@ def path_of(request: Request) -> str | None:
     if is_wild or not path or path.endswith(b"/") or b"\0" in path:
         log_request(request, "error", f'the answer cannot be stored in "{shown(path)}" {DOING}')
         return None
-    found: str = request.client.worker.configuration.path(os.fsdecode(path))
-    return found
+    return configuration.path(os.fsdecode(path))
 
 
 def make_directories(path: str, mode: int) -> None:
@@ -113,9 +113,10 @@ def complain(request: Request, path: str, trouble: DiskTrouble) -> None:
 class Stored:
     """The rest of a body, copied on its way (a BodySource). file: None when it is complete, or has been given up."""
 
-    __slots__ = ("_is_over", "file", "path", "request", "source")
+    __slots__ = ("_is_over", "_loop", "file", "path", "request", "source")
 
-    def __init__(self, request: Request, source: BodySource | None, file: TemporaryFile, path: str) -> None:
+    def __init__(self, request: Request, source: BodySource | None, file: TemporaryFile, path: str, loop: Loop) -> None:
+        self._loop = loop
         self.request = request
         self.source = source
         self.file: TemporaryFile | None = file
@@ -169,7 +170,7 @@ class Stored:
                 self.source.close()
             self._give_up()
         else:
-            self.request.client.worker.loop.spawn(self._go_on(), f"store {self.path}")
+            self._loop.spawn(self._go_on(), f"store {self.path}")
 
     async def _go_on(self) -> None:
         moved = 0

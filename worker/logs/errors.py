@@ -8,21 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from worker.blaming import blaming
 from worker.logs.formats import shown
 from worker.logs.syslog import connect_to_syslog
-from wproxy.config.model import Configuration, Location, Server
+from wproxy.config.model import Configuration, Location
 from wproxy.directives.core import DebugConnection
 from wproxy.error_log import ErrorLog
 from wproxy.http import Request
 from wproxy.log_files import open_for_appending
 from wproxy.safe_open import Distrusted
 from wproxy.syslog import Syslog
-
-if TYPE_CHECKING:
-    from worker.connection import Connection
 
 Targets = tuple[tuple["str | Syslog", str], ...]
 
@@ -33,7 +29,7 @@ class ErrorLogs:
     def __init__(
         self, configuration: Configuration, read_wall: Callable[[], float], distrusted: Distrusted | None = None
     ) -> None:
-        """Open all and give each location its own. Raises CannotBegin.
+        """Open all. Raises CannotBegin.
 
         read_wall: tells unix time in seconds. distrusted: see `wproxy.assignment`.
         """
@@ -46,17 +42,18 @@ class ErrorLogs:
         for server in configuration.servers:
             for location in server.each_location():
                 with blaming(location, "error_log"):
-                    location.log = self._log_of(location)
+                    self.log_of(location)
 
     def _open(self, lines: Targets) -> ErrorLog:
         configuration = self._configuration
         targets = configuration.log_targets(lines)
         return ErrorLog(targets, self._read_wall, self._open_file, connect=connect_to_syslog, name=configuration.identity.name)
 
-    def _log_of(self, location: Location) -> ErrorLog | None:
+    def log_of(self, location: Location) -> ErrorLog:
+        """Return where lines about requests of this location go."""
         lines = location.error_log
         if not lines:
-            return None
+            return self.main
         log = self._own.get(lines)
         if log is None:
             log = self._own[lines] = self._open(lines)
@@ -79,12 +76,6 @@ class ErrorLogs:
             log.close()
 
 
-def log_of_server(server: Server, worker: Any) -> ErrorLog:
-    """Where lines about a connection go before a request has named its location."""
-    log: ErrorLog | None = server.locations.fallback.log
-    return worker.error_log if log is None else log
-
-
 def announcer(debugged: tuple[DebugConnection, ...], log: ErrorLog) -> Callable[[bytes, int, int, int], None] | None:
     """A function that tells of a new connection (address, port, descriptor, serial) at debug; None where nobody wants to know.
 
@@ -100,11 +91,6 @@ def announcer(debugged: tuple[DebugConnection, ...], log: ErrorLog) -> Callable[
     return announce
 
 
-def log_connection(connection: Connection, level: str, text: str) -> None:
-    """A line about a connection that has no request."""
-    log_of_server(connection.plan.default, connection.worker).write(level, text, connection.client.serial)
-
-
 def log_request(request: Request, level: str, text: str, upstream: str = "", setting: str = "") -> None:
     """A line about a request, with what nginx says of every request at its end (proxy.md §4.3).
 
@@ -112,9 +98,11 @@ def log_request(request: Request, level: str, text: str, upstream: str = "", set
     nginx's lines find what they look for.
     """
     client = request.client
-    # Before its location is known a request has none.
-    own: ErrorLog | None = getattr(getattr(request, "location", None), "log", None)
-    log: ErrorLog = client.worker.error_log if own is None else own
+    location: Location | None = getattr(request, "location", None)
+    if location is None:  # it has none before its server is found
+        assert client.listener.servers.default is not None
+        location = client.listener.servers.default.locations.fallback
+    log: ErrorLog = location.log
     if not log.logs(level):
         return
     server = request.server.name if hasattr(request, "server") else ""

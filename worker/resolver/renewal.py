@@ -12,28 +12,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from worker.resolver.records import Place, Records, private_records
 from worker.resolver.services import Endpoint
-from wproxy.config.model import Peer
+from worker.upstream.live_peer import LivePeer
+from worker.upstream.queue import Queue
+from wproxy.config.model import Peer, Upstream
 from wproxy.directives.upstream import UpstreamServer
 from wproxy.edits.servers import Placed
+from wproxy.http import Clock
 from wproxy.shared import SharedWords
-
-if TYPE_CHECKING:
-    from worker.upstream.live_peer import LivePeer
-    from worker.upstream.peers import Group
 
 # Bits that mark peers in the set a request has tried are given out in a circle: a peer that has come since gets none that a
 # request may have set for one that is gone, unless so many have come meanwhile.
 LEAST_NUMBERS = 64
 
 
+class Renewable(Protocol):
+    """What is renewed of a worker.upstream.peers.Group, and what is done with it."""
+
+    name: str
+    upstream: Upstream
+    clock: Clock
+    queue: Queue | None
+    peers: list[LivePeer]
+    idle_count: int
+
+    def live_peer(self, peer: Peer, number: int, place: Place, line: UpstreamServer | None) -> LivePeer:
+        """Make a peer of an address, with its record in the shared memory."""
+
+    def form(self) -> None:
+        """Work out anew what depends on which peers there are."""
+
+    def count_in_common(self) -> None:
+        """Count what is under way in all workers from now on."""
+
+
 class Renewal:
     """What one group remembers for it. records: where new peers have their health."""
 
-    def __init__(self, group: Group, shared: SharedWords) -> None:
+    def __init__(self, group: Renewable, shared: SharedWords) -> None:
         """shared: the memory that the peers of the start have their records in."""
         self.group = group
         self.records: Records = private_records()

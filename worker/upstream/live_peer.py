@@ -8,8 +8,7 @@ from dataclasses import replace
 
 from worker.resolver.records import Place
 from worker.stream import Stream
-from worker.upstream.balance.load import Times
-from worker.upstream.slow_start import begin_warming
+from worker.upstream.times import Times
 from wproxy.config.model import Peer
 from wproxy.directives.upstream import UpstreamServer
 from wproxy.health import Health
@@ -105,7 +104,14 @@ class LivePeer:
             self.warm_since = None
             self.weight = self.effective_weight = self.full_weight
         elif was_away and not (self.down or self.draining):
-            begin_warming(self, now)
+            self.begin_warming(now)
+
+    def begin_warming(self, now: float) -> None:
+        """Be back after a rest: with slow_start its weight grows from now on (worker.upstream.slow_start)."""
+        self.rested = False
+        if self.slow_start:
+            self.warm_since = now
+            self.current_weight = 0
 
     def may_serve(self, now: int) -> bool:
         """Whether a request may be sent there: it does not rest, and has room."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
+from worker.loop import Loop
 from worker.resolver.records import Place
 from worker.resolver.renewal import Renewal
 from worker.resolver.services import Endpoint
@@ -21,7 +22,7 @@ from worker.upstream.sticky import Sticky, sticky_of
 from wproxy.checked_health import health_of, plan_of
 from wproxy.config.model import Location, Peer, Upstream
 from wproxy.directives.upstream import UpstreamServer
-from wproxy.http import Attempt, Clock, Request
+from wproxy.http import Attempt, Request
 from wproxy.shared import WORKER_GENERATION, SharedWords
 from wproxy.under_way import UnderWay
 
@@ -33,8 +34,9 @@ class Group(IdleConnections):
     location has a budget for them; all None for most groups.
     """
 
-    def __init__(self, upstream: Upstream, shared: SharedWords, clock: Clock, log: Callable[[str, str], None]) -> None:
-        super().__init__(upstream, clock)
+    def __init__(self, upstream: Upstream, shared: SharedWords, loop: Loop, log: Callable[[str, str], None]) -> None:
+        super().__init__(upstream, loop.clock)
+        self.loop = loop
         self.name = upstream.name
         self.upstream = upstream
         self.log = log
@@ -50,7 +52,7 @@ class Group(IdleConnections):
         self.renewal = Renewal(self, shared)
         self.method = method_of(upstream.balancing)
         look_every = LOOK_AROUND_EVERY if self._counts_in_common else LOOK_EVERY
-        self.queue = Queue(*upstream.queue, look_every) if upstream.queue else None
+        self.queue = Queue(loop, *upstream.queue, look_every) if upstream.queue else None
         self.retries: RetryCount | None = None
         # The least proxy_buffer_size of all locations that lead here: a larger head is read anew each time, for its limit.
         self.least_buffer = sys.maxsize

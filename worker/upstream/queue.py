@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from worker.loop import Task, sleep
+from worker.loop import Loop, Task, sleep
+from worker.upstream.live_peer import LivePeer
 from wproxy.http import Request
-
-if TYPE_CHECKING:
-    from worker.upstream.live_peer import LivePeer
 
 # How often one that waits looks for itself, in seconds: a peer that rests comes back without telling anybody, and so does one
 # that other workers have filled, only sooner.
@@ -25,21 +22,19 @@ class Called(Exception):
 class Queue:
     """First come, first served: at most `limit` requests, each for at most `timeout` seconds."""
 
-    def __init__(self, limit: int, timeout: float, look_every: float = LOOK_EVERY) -> None:
+    def __init__(self, loop: Loop, limit: int, timeout: float, look_every: float = LOOK_EVERY) -> None:
+        self._loop = loop
         self._look_every = look_every
         self.limit = limit
         self.timeout = timeout
         self._waiting: deque[Task] = deque()
-        self._call: Callable[[Task], None] | None = None
 
     async def wait(self, request: Request, pick: Callable[[], LivePeer | None]) -> LivePeer | None:
         """The peer that `pick` gives when it gives one; None when the queue is full or the time is over. Raises ClientGone."""
         if len(self._waiting) >= self.limit:
             return None
-        loop = request.client.worker.loop
         clock = request.client.clock
-        self._call = lambda task: loop.interrupt(task, Called())
-        task = loop.current()
+        task = self._loop.current()
         self._waiting.append(task)
         deadline = clock.now + self.timeout
         is_called = False
@@ -63,8 +58,7 @@ class Queue:
         """There may be room: call the one that has waited longest and has not been called."""
         for task in self._waiting:
             if task.pending is None and task.parked:
-                assert self._call is not None
-                self._call(task)
+                self._loop.interrupt(task, Called())
                 return
 
     def __len__(self) -> int:

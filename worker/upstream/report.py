@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from worker.services import Services
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.peers import Group
 from wproxy.checked_health import HEALTHY, CheckedHealth
@@ -11,21 +12,18 @@ from wproxy.config.model import Upstream
 from wproxy.edits.servers import time_text
 from wproxy.peer_counters import read_totals
 
-if TYPE_CHECKING:
-    from worker.run import Worker
 
-
-def report_upstream(worker: Worker, upstream: Upstream) -> dict[str, Any]:
+def report_upstream(services: Services, upstream: Upstream) -> dict[str, Any]:
     """An upstream by the names of nginx's API; counters are at most half a second old, the health is that of this moment."""
-    group = worker.groups[upstream.name]
-    ids = {id(each.line): each.id for each in worker.edits.placed(upstream) if each.line is not None}
+    group = services.groups[upstream.name]
+    ids = {id(each.line): each.id for each in services.edits.placed(upstream) if each.line is not None}
     ids.update(group.renewal.added_ids())
     group.publish()
-    now = int(worker.loop.clock.now)
+    now = int(services.loop.clock.now)
     peers = [report_peer(group, peer, ids[id(peer.line)], now) for peer in group.peers]
     shown: dict[str, Any] = {"peers": peers, "method": upstream.balancing.method}
     if upstream.state:
-        shown["state_file"] = worker.configuration.path(upstream.state)
+        shown["state_file"] = services.configuration.path(upstream.state)
     return shown
 
 

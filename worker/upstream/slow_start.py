@@ -6,10 +6,7 @@ with slow_start all of them are multiplied by FINENESS: proportions stay, and th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from worker.upstream.live_peer import LivePeer
+from worker.upstream.live_peer import LivePeer
 
 FINENESS = 100
 
@@ -24,22 +21,14 @@ def warm_up(peers: list[LivePeer], now: float) -> None:
             peer.rested = True
             continue
         if peer.rested and not peer.health.fails:
-            begin_warming(peer, now)
+            peer.begin_warming(now)
         since = peer.health.healthy_since
         if since > peer.healthy_since:
             # All workers grow it from the moment that a check has found it healthy, whether they saw it rest or not.
             peer.healthy_since = since
-            begin_warming(peer, since)
+            peer.begin_warming(since)
         if peer.warm_since is not None:
             grow(peer, now - peer.warm_since)
-
-
-def begin_warming(peer: LivePeer, now: float) -> None:
-    """The peer is back."""
-    peer.rested = False
-    if peer.slow_start:
-        peer.warm_since = now
-        peer.current_weight = 0
 
 
 def grow(peer: LivePeer, elapsed: float) -> None:

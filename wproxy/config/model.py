@@ -121,13 +121,12 @@ class Location(Settings, LocationModules):
     for_other_methods: Location | None = None  # limit_except
     upstream: Upstream | None
     proxy_target: ProxyTarget | None
-    # Set by a worker when it attaches (worker.phases): what answers a request here, and what that needs at hand.
+    # Set by a worker when it attaches (worker.attach): what answers a request here, and what that needs at hand.
     answer: Callable[..., Any]
     write_log: Callable[..., None] | None = None
     filter: Callable[..., Any] | None = None  # what changes responses before they are sent
     unchanged: Callable[..., Any] | None = None  # what it makes of fields where it leaves the body as it is; None elsewhere
     group: Any = None  # worker.upstream.peers.Group of `upstream`
-    proxy_handler: Callable[..., Any] | None = None  # what answers where there is a proxy_pass
     manner: Any = None  # worker.upstream.manner.Manner in which it opens connections; None: each request has its own
     protocol: Any = None  # worker.upstream.protocols.UpstreamProtocol
     answer_plan: Any = None  # worker.upstream.answers.AnswerPlan: what it makes of an upstream's fields
@@ -143,8 +142,7 @@ class Location(Settings, LocationModules):
     handlers: tuple[Callable[..., Any], ...] = ()  # of the phases after rewriting
     error_pages: dict[int, Any] | None = None  # by status
     files: FilePlan  # how it finds files
-    # wproxy.error_log.ErrorLog, where its error_log is not that of the main level.
-    log: Any = None
+    log: Any = None  # wproxy.error_log.ErrorLog: its own, or that of the main level
     error_log: tuple[tuple[str | Syslog, str], ...] = ()  # (): those of the main level
     retried_statuses: frozenset[int] = frozenset()  # of answers that proxy_next_upstream asks to retry
 

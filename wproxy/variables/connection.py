@@ -92,8 +92,7 @@ def hostname(request: Request) -> bytes:
 @variable("nginx_version")
 def nginx_version(request: Request) -> bytes:
     """The version that goes with the name under which the worker serves."""
-    version: str = request.client.worker.assignment.identity.version
-    return version.encode()
+    return request.client.process.identity.version.encode()
 
 
 @variable("pipe", REQUEST)
@@ -124,8 +123,7 @@ def connection_count(index: int) -> Reader:
     """A reader of one of the counts of client connections of all workers: (active, reading, writing, waiting)."""
 
     def read(request: Request) -> bytes:
-        counts: tuple[int, ...] = request.client.worker.connection_counts()
-        return b"%d" % counts[index]
+        return b"%d" % request.client.process.count_connections()[index]
 
     return read
 

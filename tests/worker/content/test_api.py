@@ -217,7 +217,7 @@ def pick(stage: Stage, group: Any, path: bytes) -> Any:
     """What the group chooses for a request for this path."""
     model = stage.configuration.listeners[0]
     client = Client(
-        stage.worker, model, stage.loop.clock, b"10.0.0.%d" % (hash(path) % 200), 1, 1, Endpoint(Address("10.0.0.1", 80))
+        stage.worker.process, model, stage.loop.clock, b"10.0.0.%d" % (hash(path) % 200), 1, 1, Endpoint(Address("10.0.0.1", 80))
     )
     line = type("Line", (), {"path": path, "method": b"GET", "args": None, "version": 11, "line": b"", "target": path})()
     fields = type("Fields", (), {"get": lambda self, name: None, "lines": (), "cache": {}, "content_length": -1})()

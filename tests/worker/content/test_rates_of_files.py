@@ -92,7 +92,7 @@ def test_a_fast_client_has_no_more_than_its_share_of_a_turn(stage, tmp_path, kin
     front = serve(stage, tmp_path, f'{kind}\nsendfile_max_chunk = "{chunk // 1024}k"')
     by_kernel = kind in (KINDS[0], KINDS[3])
     greedy = front.client(tcp=True, send_buffer=1 << 22, receive_buffer=1 << 22)
-    (connection,) = front.worker.connections
+    (connection,) = front.worker.clients.connections
     greedy.sock.sendall(get(b"/file", b"Connection: close"))
     shares = []
     begun = front.loop.turns

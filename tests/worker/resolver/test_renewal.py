@@ -36,7 +36,7 @@ class Scene:
         self.bench = bench
         self.log: list[str] = []
         self.shared = SharedWords(memoryview(bytearray(TOTAL_BYTES)).cast("Q"))
-        self.group = Group(self.upstream, self.shared, bench.loop.clock, lambda level, text: self.log.append(text))
+        self.group = Group(self.upstream, self.shared, bench.loop, lambda level, text: self.log.append(text))
         self.group.renewal.records = PrivateRecords(SharedWords(memoryview(bytearray(TOTAL_BYTES)).cast("Q")))
         self.sockets: list[socket.socket] = []
 

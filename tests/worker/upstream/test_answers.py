@@ -118,7 +118,7 @@ def test_a_head_that_is_remembered_still_tells_us_what_it_says(stage):
     take_back = group.take_back
 
     def watch(*arguments):
-        (connection,) = s.worker.connections
+        (connection,) = s.worker.clients.connections
         requests.append(connection.request)
         take_back(*arguments)
 
@@ -188,7 +188,7 @@ def test_a_client_that_leaves_costs_the_upstream_connection_within_a_turn(stage)
     client.sock.close()
     client.over = True
     before = s.loop.turns
-    s.until(lambda: not s.worker.connections, "the connection stays")
+    s.until(lambda: not s.worker.clients.connections, "the connection stays")
     assert s.loop.turns - before <= 3
     assert upstream.is_closed()
     assert s.statuses() == ["499"]
@@ -224,7 +224,7 @@ def test_proxy_socket_keepalive(stage):
         s = stage(location=f"proxy_socket_keepalive = {value}")
         client = s.client()
         asked(s, client)
-        (connection,) = s.worker.connections
+        (connection,) = s.worker.clients.connections
         (stream,) = [stream for stream in s.loop._streams.values() if stream is not connection.stream]
         assert stream.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == expected
 

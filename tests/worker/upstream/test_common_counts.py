@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import worker.upstream.peers as peers
+from worker.loop import Loop
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.peers import Group
 from worker.upstream.report import report_peer
@@ -36,7 +37,7 @@ class Server:
             object.__setattr__(peer, "record", record)
         shared = SharedWords(words)
         shared.slot = slot
-        return Group(upstream, shared, Clock(1000.0), lambda level, text: None)
+        return Group(upstream, shared, Loop(read_clock=lambda: 1000.0), lambda level, text: None)
 
     def request(self) -> Any:
         return SimpleNamespace(client=SimpleNamespace(remote_addr=b"10.0.0.1", clock=Clock(1000.0)), args=b"", location=None)

@@ -193,7 +193,7 @@ def test_no_descriptor_is_left_of_bodies_in_files(stage):
         client.send(put_big())
         client.send(BIG[:50_000])
         client.close()
-    s.until(lambda: not s.worker.connections, "connections stay")
+    s.until(lambda: not s.worker.clients.connections, "connections stay")
     opened = len(os.listdir("/proc/self/fd")) - before
     assert opened <= 3 + 3, "the test's own ends, and nothing of the worker's"
 
@@ -472,16 +472,16 @@ def test_lingering_close_always_waits_for_the_client(stage, mode, waits):
     upstream.receives(sent_up())
     upstream.send(ok())
     client.stage.until(lambda: client.pull_all() and client.saw_end, "no answer")
-    assert bool(s.worker.connections) == waits
+    assert bool(s.worker.clients.connections) == waits
     s.advance(6)
-    assert not s.worker.connections
+    assert not s.worker.clients.connections
 
 
 def test_lingering_close_off_closes_at_once(stage):
     s = stage(location='lingering_close = "off"\nclient_max_body_size = "10"')
     client = s.client(tcp=True)
     client.send(put(b"Content-Length: 100000") + b"x" * 100)
-    s.until(lambda: not s.worker.connections, "it lingers")
+    s.until(lambda: not s.worker.clients.connections, "it lingers")
 
 
 # What a client does in the middle of a body that goes upstream as it comes.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from worker.upstream.balance.rotation import smooth
-from wproxy.http import Attempt, Request
+from wproxy.http import Request
 
 if TYPE_CHECKING:
     from worker.upstream.balance.tier import Method, Tier
@@ -73,65 +73,3 @@ def estimator(balancing: Balancing) -> Callable[[LivePeer, int], int]:
 def bucket(milliseconds: int) -> int:
     """Times that are nearly the same are the same: the next multiple of 20; beyond 5 s all are equally bad."""
     return 5000 if milliseconds > 5000 else milliseconds + 20 - milliseconds % 20
-
-
-def average(before: int, value: int) -> int:
-    """The moving average of milliseconds: a new value counts for a twentieth."""
-    return int(0.5 + 0.05 * value + 0.95 * before)
-
-
-class Times:
-    """How long a peer has taken, in milliseconds: averages over successful requests, and what is under way now."""
-
-    __slots__ = ("_age_sum", "_changed", "_checked", "count", "header", "inflight", "last_byte")
-
-    def __init__(self) -> None:
-        self.header = 0
-        self.last_byte = 0
-        self.inflight = 0  # the average age of what is under way
-        self.count = 0  # requests under way
-        self._age_sum = 0  # of them, when `_changed`
-        self._changed = 0
-        self._checked = 0  # when it was last chosen after a rest of fail_timeout, seconds
-
-    def learn(self, attempt: Attempt) -> None:
-        """An attempt has succeeded."""
-        if attempt.header_time is not None and attempt.response_time is not None:
-            self.header = average(self.header, int(attempt.header_time * 1000))
-            self.last_byte = average(self.last_byte, int(attempt.response_time * 1000))
-
-    def chosen(self, now: int, fail_timeout: float) -> None:
-        """It gets a request."""
-        if now - self._checked > fail_timeout:
-            self._checked = now
-
-    def faded(self, usual: int, now: int, fail_timeout: float) -> int:
-        """The average that counts: halved for each fail_timeout without a request, so that a slow peer gets another chance."""
-        rest = now - self._checked
-        if rest > fail_timeout:
-            usual >>= min(int(rest / (fail_timeout + 1)), 63)
-        return max(usual, self.inflight) if self.count else usual
-
-    def look_at_inflight(self, milliseconds: int) -> None:
-        """Take the age of what is under way into its average."""
-        if self.count:
-            self.inflight = average(self.inflight, self._age_sum // self.count + milliseconds - self._changed)
-
-    def begin(self, milliseconds: int) -> None:
-        """One request more is under way."""
-        if self.count:
-            self._age_sum += (milliseconds - self._changed) * self.count
-        self._changed = milliseconds
-        self.count += 1
-
-    def end(self, milliseconds: int, age: int) -> None:
-        """A request of that age is no longer under way."""
-        if self.count <= 1:
-            self.count = self._age_sum = 0
-            return
-        self._age_sum = max(0, self._age_sum + (milliseconds - self._changed) * self.count - age)
-        self._changed = milliseconds
-        self.count -= 1
-
-    def __repr__(self) -> str:
-        return f"<times: header {self.header} ms, last byte {self.last_byte} ms, {self.count} under way>"

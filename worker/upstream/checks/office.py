@@ -11,18 +11,15 @@ time. A successor goes on where its predecessor stopped: the time of the last ch
 from __future__ import annotations
 
 from random import random
-from typing import TYPE_CHECKING
 
 from worker.loop import Task, sleep
+from worker.services import Services
 from worker.upstream.checks.probe import CannotBind, Probe
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.peers import Group
 from wproxy.checked_health import HEALTHY, UNHEALTHY, CheckedHealth, CheckRecord, Streak, judge, office_of
 from wproxy.config.model import Check
 from wproxy.health_match import Verdict
-
-if TYPE_CHECKING:
-    from worker.run import Worker
 
 # How often an office is looked at, in seconds: who takes it over is late by no more than that.
 LOOK_EVERY = 0.25
@@ -31,21 +28,21 @@ LOOK_EVERY = 0.25
 class HealthChecks:
     """All offices of a worker."""
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        groups = [worker.groups[upstream.name] for upstream in worker.configuration.upstreams if upstream.checks]
-        self.offices = [Office(worker, group) for group in groups]
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        groups = [services.groups[upstream.name] for upstream in services.configuration.upstreams if upstream.checks]
+        self.offices = [Office(services, group) for group in groups]
         self._tasks: list[Task] = []
 
     def start(self) -> None:
         """Be ready to check from now on."""
-        spawn = self._worker.loop.spawn
+        spawn = self._services.loop.spawn
         self._tasks = [spawn(office.attend(), f"health checks of {office.group.name}") for office in self.offices]
 
     def resign(self) -> None:
         """The worker is leaving: let others check."""
         for task in self._tasks:
-            self._worker.loop.cancel(task)
+            self._services.loop.cancel(task)
         self._tasks.clear()
         for office in self.offices:
             office.resign()
@@ -54,8 +51,8 @@ class HealthChecks:
 class Office:
     """The checks of one upstream in one worker."""
 
-    def __init__(self, worker: Worker, group: Group) -> None:
-        self.worker = worker
+    def __init__(self, services: Services, group: Group) -> None:
+        self.services = services
         self.group = group
         self.is_held = False
         self._word = office_of(group.name)
@@ -63,7 +60,7 @@ class Office:
 
     async def attend(self) -> None:
         """Hold the office as soon as nobody else does, for ever."""
-        locks = self.worker.assignment.shared.locks
+        locks = self.services.shared.locks
         while True:
             if not self.is_held:
                 self.is_held = locks is None or locks.try_lock(self._word)
@@ -74,16 +71,16 @@ class Office:
     def resign(self) -> None:
         """Stop checking, and leave it to another worker."""
         for task in self._tasks.values():
-            self.worker.loop.cancel(task)
+            self.services.loop.cancel(task)
         self._tasks.clear()
-        locks = self.worker.assignment.shared.locks
+        locks = self.services.shared.locks
         if self.is_held and locks is not None:
             locks.unlock(self._word)
         self.is_held = False
 
     def assign(self) -> None:
         """Have a task for every check of every peer that is there and not down, and none for others."""
-        loop = self.worker.loop
+        loop = self.services.loop
         checked = {(peer, check) for peer in self.group.peers if not peer.down for check in self.group.upstream.checks}
         for gone in self._tasks.keys() - checked:
             loop.cancel(self._tasks.pop(gone))
@@ -97,7 +94,7 @@ class Office:
 
     def _is_made(self, peer: LivePeer, check: Check) -> bool:
         """Whether this check of this peer has a task that has not been ended by a bug."""
-        return self._tasks.get((peer, check)) in self.worker.loop.tasks
+        return self._tasks.get((peer, check)) in self.services.loop.tasks
 
     def _begin(self, peer: LivePeer, checks: list[Check], record: CheckRecord) -> None:
         """Make these checks of a peer from now on."""
@@ -107,14 +104,14 @@ class Office:
             # One that a bug has ended goes on at its time.
             at_once = (peer, check) not in self._tasks and (has_to_pass or not is_same)
             watch = self._watch(peer, check, record, at_once)
-            self._tasks[peer, check] = self.worker.loop.spawn(watch, f"health check of {peer.name}")
+            self._tasks[peer, check] = self.services.loop.spawn(watch, f"health check of {peer.name}")
 
     async def _watch(self, peer: LivePeer, check: Check, record: CheckRecord, at_once: bool) -> None:
         """Check a peer again and again. at_once: the peer has still to pass it, or nobody has made it before."""
-        clock, settings = self.worker.loop.clock, check.settings
+        clock, settings = self.services.loop.clock, check.settings
         last = record.last_check
         due = clock.now if at_once or not last else min(last, clock.now) + settings.interval
-        probe = Probe(self.worker, check, peer)
+        probe = Probe(self.services, check, peer)
         streak = Streak()
         trouble = ""
         try:
@@ -153,8 +150,7 @@ class Office:
         """nginx's line about a check, and after it why, and which directive asks for it."""
         port = f", port {check.settings.port}" if check.settings.port else ""
         why = f"{reason}; " if reason else ""
-        log = self.worker.error_log if check.location.log is None else check.location.log
-        log.write(
+        check.location.log.write(
             level,
             f'{text}, health check "{check.match.name}" of peer {peer.name} in upstream "{self.group.name}"{port}'
             f"{setting} ({why}health_check: {check.position})",

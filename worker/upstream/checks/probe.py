@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING
 
 from worker.content.proxy import blame, open_connection
 from worker.http1.body import ResponseBody
 from worker.http1.response import NONE, ResponseHead
 from worker.loop import READ, park
+from worker.services import Services
 from worker.stream import Stream
 from worker.upstream.checks.request import check_request
 from worker.upstream.connect import CannotBind
@@ -25,17 +25,14 @@ from wproxy.failures import ClientError, TimedOut, UpstreamFailure
 from wproxy.health_match import BODY_LIMIT, Verdict, judge_body, judge_head
 from wproxy.http import Attempt, Request
 
-if TYPE_CHECKING:
-    from worker.run import Worker
-
 _METHOD = b"GET"
 
 
 class Probe:
     """One check of one peer, with the connection that it keeps."""
 
-    def __init__(self, worker: Worker, check: Check, peer: LivePeer) -> None:
-        self.worker = worker
+    def __init__(self, services: Services, check: Check, peer: LivePeer) -> None:
+        self.services = services
         self.check = check
         # A double of the peer: it may have another port, and no connection of it is in a pool.
         self.target = target = copy(peer)
@@ -46,8 +43,8 @@ class Probe:
 
     async def run(self) -> Verdict:
         """Check once. Raises CannotBind, which says nothing about the peer."""
-        clock = self.worker.loop.clock
-        request = check_request(self.worker, self.check)
+        clock = self.services.loop.clock
+        request = check_request(self.services, self.check)
         while True:
             attempt = Attempt(self.target.name, clock.now)
             request.attempts = [attempt]
@@ -78,7 +75,7 @@ class Probe:
 
     async def _ask(self, request: Request, stream: Stream, attempt: Attempt) -> Verdict:
         """Ask on this connection, and judge the answer. Raises UpstreamFailure, TimedOut, OSError, ClientError."""
-        clock, location, match = self.worker.loop.clock, request.location, self.check.match
+        clock, location, match = self.services.loop.clock, request.location, self.check.match
         # proxy_method and proxy_set_body are for the requests of clients.
         head = HTTP1.request_head(request, NO_BODY)
         unsent = start_request(head, BODILESS, stream, attempt)
@@ -112,7 +109,7 @@ class Probe:
         kind, length = HTTP1.body_of(head, _METHOD)
         if kind == NONE:
             return b"", not rest
-        clock = self.worker.loop.clock
+        clock = self.services.loop.clock
         deadline = clock.now + self.check.location.proxy_read_timeout
         body = ResponseBody(stream, rest, kind, length, 0.0)
         try:
@@ -130,7 +127,7 @@ class Probe:
         stream, self._kept = self._kept, None
         if stream is None:
             return None
-        if self.worker.loop.clock.now - stream.opened <= self.check.settings.keepalive_time and stream.is_quiet():
+        if self.services.loop.clock.now - stream.opened <= self.check.settings.keepalive_time and stream.is_quiet():
             return stream
         stream.close()
         return None

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from worker.http1.request import HeadLimits, parse_request_fields, parse_request_line
+from worker.services import Services
 from wproxy.config.model import Check, Listener
 from wproxy.http import Client, Endpoint, Request
-
-if TYPE_CHECKING:
-    from worker.run import Worker
 
 # Variables of the client are those of a request of our own from this machine; most others are empty, as in nginx.
 _OURSELVES = b"127.0.0.1"
 
 
-def check_request(worker: Worker, check: Check) -> Request:
+def check_request(services: Services, check: Check) -> Request:
     """The request of a check; it names no Host, so that `$host` is the first server_name."""
     location = check.location
     server = location.server
-    listeners = worker.configuration.listeners
+    listeners = services.configuration.listeners
     address = server.listen[0].addresses[0] if server.listen else listeners[0].address
-    client = Client(worker, Listener(address, check.position), worker.loop.clock, _OURSELVES, 0, 0, Endpoint(address))
+    client = Client(services.process, Listener(address, check.position), services.loop.clock, _OURSELVES, 0, 0, Endpoint(address))
     uri = check.settings.uri.encode("utf-8", "surrogateescape")
-    token = worker.assignment.identity.token
+    token = services.process.identity.token
     fields = parse_request_fields(f'User-Agent: {token} (health check "{check.match.name}")'.encode(), HeadLimits())
     request = Request(
-        client, parse_request_line(b"GET " + uri + b" HTTP/1.1", server.merge_slashes), fields, worker.loop.clock.now
+        client, parse_request_line(b"GET " + uri + b" HTTP/1.1", server.merge_slashes), fields, services.loop.clock.now
     )
     request.location = location
     request.server = server

@@ -8,129 +8,28 @@ A request that is repeated on the connection costs 2 system calls here: one recv
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from worker.client.http1.connection import Connection, Head, ListenerPlan
 from worker.content.returns import CloseConnection
 from worker.ending import client_left, client_timed_out, finish, finish_if_any, linger, refuse, reset_if_asked, skip_body
 from worker.http1.body import RequestBody
-from worker.http1.request import (
-    HeadLimits,
-    HeadMemo,
-    RequestFields,
-    RequestLine,
-    take_request_head,
-)
+from worker.http1.request import RequestFields, take_request_head
 from worker.loop import READ, park
 from worker.sending import finish_response, start_response
 from worker.stream import HEAD_CHUNK, Stream
-from wproxy.config.model import Location, Server
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
 from wproxy.http import Client, Request
 from wproxy.regex import RegexTimedOut
 
-if TYPE_CHECKING:
-    from worker.run import Worker
-
-
 HEAD_TIMED_OUT = "client timed out (110: Connection timed out)"
 
-Head = tuple[RequestLine, RequestFields, int]
 
-
-class Connection:
-    """What a client connection keeps from one request to the next.
-
-    buffer: bytes received and not yet used. idle: waiting for the first byte of a request, so that it may be closed; patience:
-    for so many seconds.
-    routed_*: the last head, and the location it led to; last_request, expires: from this request on, or this moment, the
-    connection is not kept, as that head and location have it.
-    """
-
-    __slots__ = (
-        "buffer",
-        "client",
-        "expires",
-        "idle",
-        "last_request",
-        "memo",
-        "patience",
-        "plan",
-        "request",
-        "routed_head",
-        "routed_to",
-        "stream",
-        "task",
-        "worker",
-    )
-
-    def __init__(self, worker: Worker, stream: Stream, client: Client, plan: ListenerPlan) -> None:
-        self.worker = worker
-        self.stream = stream
-        self.client = client
-        self.plan = plan
-        self.memo = HeadMemo()
-        self.buffer = b""
-        self.idle = True
-        self.patience = plan.header_timeout
-        self.request: Request | None = None
-        self.routed_head: Head | None = None
-        self.routed_to: Location = plan.default.locations.fallback
-        self.last_request = 0
-        self.expires = 0.0
-        self.task = worker.loop.current()
-
-    @property
-    def idle_since(self) -> float:
-        """When it began to wait for a request, if it does; in seconds of the loop's clock."""
-        return self.task.deadline - self.patience
-
-    def may_leave(self, now: float) -> bool:
-        """Whether nobody misses it: it waits for a request, has for keepalive_min_timeout, and none has come."""
-        if not self.idle or not self.task.parked:
-            return False
-        return not self.client.requests or now >= self.idle_since + self.routed_to.keepalive_min_timeout
-
-    def client_moved(self, stream: Stream) -> bool:
-        """The client sent something, or left, while it is not its turn: a departure ends the request (499).
-
-        Bytes are left where they are until the next request is read.
-        """
-        request = self.request
-        if request is not None and not request.location.proxy_ignore_client_abort and stream.has_ended():
-            attempts = request.attempts
-            ends_upstream = bool(attempts) and attempts[-1].response_time is None
-            more = ", so upstream connection is closed too" if ends_upstream else ""
-            self.worker.loop.interrupt(self.task, ClientGone(f"client prematurely closed connection{more}"))
-        return False
-
-
-class ListenerPlan:
-    """What every connection of a listener needs before its first request names a server: of the default server."""
-
-    __slots__ = ("default", "header_timeout", "limits")
-
-    def __init__(self, default: Server) -> None:
-        number, each = default.large_client_header_buffers
-        self.default = default
-        self.header_timeout = default.client_header_timeout
-        self.limits = HeadLimits(
-            line=each,
-            field=each,
-            total=number * each,
-            count=default.max_headers,
-            ignore_invalid_headers=default.ignore_invalid_headers,
-            underscores_in_headers=default.underscores_in_headers,
-            merge_slashes=default.merge_slashes,
-        )
-
-
-async def serve_connection(worker: Worker, stream: Stream, client: Client, plan: ListenerPlan) -> None:
+async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan) -> None:
     """Serve one client until one side is done; closes the stream."""
-    connection = Connection(worker, stream, client, plan)
+    connection = Connection(stream, client, plan)
     stream.unexpected = connection.client_moved
     client.send_interim = stream.send
     stream.watches_departure = True
-    worker.connections.add(connection)
+    plan.clients.connections.add(connection)
     try:
         while True:
             pipelined = bool(connection.buffer)
@@ -189,7 +88,7 @@ async def serve_connection(worker: Worker, stream: Stream, client: Client, plan:
         finish_if_any(connection)
     finally:
         stream.close()
-        worker.connection_ended(connection)
+        plan.clients.ended(connection)
 
 
 # Reading requests.
@@ -253,7 +152,7 @@ def make_request(connection: Connection, head: Head) -> Request:
     request.location = location
     request.server = location.server
     request.request_length = length
-    if client.requests >= connection.last_request or now >= connection.expires or connection.worker.draining:
+    if client.requests >= connection.last_request or now >= connection.expires or connection.clients.draining:
         request.keepalive = False
     return request
 

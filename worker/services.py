@@ -1,0 +1,107 @@
+"""What a worker offers to everything in it: its loop, its logs, its groups of peers, and the rest that there is one of.
+
+`Worker` makes them from its assignment, and `wproxy explain` makes its own. Connections, locations and handlers get what they
+need of them when they are made or attached; a request carries none of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from worker.blaming import blaming
+from worker.client.clients import Clients
+from worker.edits import Edits
+from worker.logs import Write
+from worker.loop import Loop
+from worker.resolver.discovery import Discovery
+from worker.resolver.records import SharedRecords, private_records
+from worker.threads import ThreadPool, thread_pools
+from worker.upstream.peers import Group
+from wproxy.address import Address
+from wproxy.assignment import Assignment
+from wproxy.config.model import Configuration, Location, Upstream
+from wproxy.error_log import ErrorLog
+from wproxy.http import Process, Request, Response
+from wproxy.record_locks import RecordLocks
+from wproxy.shared import FIRST_LATE_PEER, MAX_LATE_PEERS, PLACES_OFFSET, SharedWords
+
+Answer = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """The logs of a worker.
+
+    error: that of the main level. error_of: that of a location. access_of: the function that logs a finished request of a
+    location; None when nothing is to be logged.
+    """
+
+    error: ErrorLog
+    error_of: Callable[[Location], ErrorLog]
+    access_of: Callable[[Location], Write | None]
+
+
+@dataclass(slots=True)
+class Services:
+    """The services of one worker.
+
+    workers: the number of workers of its generation. process: what words may know of it. groups: by the name of the upstream.
+    exchange: the function that gets a response from the upstream of a request's location.
+    """
+
+    loop: Loop
+    configuration: Configuration
+    shared: SharedWords
+    workers: int
+    process: Process
+    logs: Logs
+    clients: Clients
+    thread_pools: dict[str, ThreadPool]
+    groups: dict[str, Group]
+    discovery: Discovery
+    edits: Edits
+    exchange: Answer
+
+
+def make_services(
+    assignment: Assignment, loop: Loop, process: Process, logs: Logs, clients: Clients, exchange: Answer
+) -> Services:
+    """Make the services of a worker from its assignment. Raises CannotBegin."""
+    configuration, shared, log = assignment.configuration, assignment.shared, logs.error.write
+    groups: dict[str, Group] = {}
+    for upstream in configuration.upstreams:
+        with blaming(upstream):
+            groups[upstream.name] = Group(upstream, shared, loop, log)
+    # Where peers that were unknown at the start have their health; all groups are told.
+    locks = RecordLocks(assignment.memory_fileno)
+    records = SharedRecords(shared, PLACES_OFFSET, FIRST_LATE_PEER, MAX_LATE_PEERS, locks, private_records())
+    for group in groups.values():
+        group.renewal.records = records
+
+    def make_group(name: str, address: Address) -> Group:
+        """Make a group without peers, for what a request calls its target: no other worker knows of it."""
+        upstream = Upstream({}, {})
+        upstream.name = name
+        upstream.position = configuration.servers[0].position
+        upstream.implicit = True
+        upstream.peers = ()
+        group = Group(upstream, private_records().shared, loop, log)
+        group.renewal.records = private_records()
+        return group
+
+    discovery = Discovery(loop, log, make_group, records)
+    return Services(
+        loop,
+        configuration,
+        shared,
+        assignment.workers,
+        process,
+        logs,
+        clients,
+        thread_pools(configuration.thread_pool, loop, log),
+        groups,
+        discovery,
+        Edits(assignment, loop, groups, discovery, log),
+        exchange,
+    )
