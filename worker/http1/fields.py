@@ -19,9 +19,11 @@ What happens to a name that is syntactically harmless but unusual is policy:
                        request                               response            trailer
     A-Z a-z 0-9 -      pass                                  pass                pass
     _                  dropped unless underscores_in_headers pass                pass
-    other token chars  dropped, or refused when              pass                pass
-    @ [ ]              ignore_invalid_headers is off         pass                refused
-    anything else      the same                              refused             refused
+                       is on or ignore_invalid_headers off
+    other token chars  dropped, or passed when               pass                pass
+                       ignore_invalid_headers is off
+    @ [ ]              dropped, or refused when              pass                refused
+    anything else      ignore_invalid_headers is off         refused             refused
 
 `bytes.strip()` is never used without an argument: it also strips VT and FF, and that hid Transfer-Encoding from
 waitress (CVE-2019-16786). Where framing or routing depends on the value not even HTAB is trimmed, as in nginx: it
@@ -138,6 +140,8 @@ class FieldTable(dict[bytes, "Field | None"]):
 
 def _request_table(ignore_invalid_headers: bool, underscores_in_headers: bool) -> FieldTable:
     good = PLAIN_NAME + b"_" if underscores_in_headers else PLAIN_NAME
+    if not ignore_invalid_headers:
+        good = TOKEN
     return FieldTable(good, not ignore_invalid_headers, _NEVER_ACCEPTED)
 
 

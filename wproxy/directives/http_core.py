@@ -219,7 +219,10 @@ class ServerDirectives:
     )
     max_headers: int = directive(number(1), HTTP | SERVER, default="1000", doc="The most header lines a request may have.")
     ignore_invalid_headers: bool = directive(
-        flag, HTTP | SERVER, default="on", doc="Whether a header line with an invalid name is dropped (else: 400)."
+        flag,
+        HTTP | SERVER,
+        default="on",
+        doc="Whether a header line with an unusual name is dropped; else it passes, unless HTTP forbids it (400).",
     )
     underscores_in_headers: bool = directive(
         flag, HTTP | SERVER, default="off", doc="Whether header names may have underscores; such lines are dropped otherwise."

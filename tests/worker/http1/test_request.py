@@ -318,14 +318,24 @@ def test_refused(wire: bytes, status: int):
     assert check_all_feeds(wire) == status
 
 
-@pytest.mark.parametrize("char", [*b"()<>@,;\\\"/[]?={}!#$%&'*+.^`|~_", 0x80, 0xE4, 0xFF], ids=lambda char: f"0x{char:02x}")
-def test_a_line_with_an_invalid_name_is_dropped_or_refused(char: int):
+TOKEN_MARKS = b"!#$%&'*+.^`|~_"
+
+
+@pytest.mark.parametrize("char", [*b'()<>@,;\\"/[]?={}', *TOKEN_MARKS, 0x80, 0xE4, 0xFF], ids=lambda char: f"0x{char:02x}")
+def test_a_line_with_an_invalid_name_is_dropped_or_refused_or_passed(char: int):
     wire = get(b"X%cY: 1" % char, b"Content%cLength: 5" % char, b"X-Z: 2")
     _, fields, _ = take(wire)
     assert [name for _, name, _ in fields.lines] == [b"Host", b"X-Z"]
     assert fields.content_length == -1
     check_all_feeds(wire)
-    assert check_all_feeds(wire, HeadLimits(ignore_invalid_headers=False)) == 400
+    lax = HeadLimits(ignore_invalid_headers=False)
+    if char not in TOKEN_MARKS:
+        assert check_all_feeds(wire, lax) == 400
+        return
+    check_all_feeds(wire, lax)
+    _, fields, _ = take(wire, lax)
+    assert [name for _, name, _ in fields.lines] == [b"Host", b"X%cY" % char, b"Content%cLength" % char, b"X-Z"]
+    assert fields.content_length == -1
 
 
 def test_underscores_pass_when_allowed():
@@ -334,8 +344,7 @@ def test_underscores_pass_when_allowed():
     assert fields.lines[1:] == ((b"content_length", b"Content_Length", b"5"), (b"x_real_ip", b"X_Real_IP", b"b"))
     assert fields.content_length == -1
     assert len(take(wire)[1].lines) == 1, "policies do not share what they remember"
-    assert outcome(wire, HeadLimits(ignore_invalid_headers=False)) == 400
-    assert outcome(wire, HeadLimits(ignore_invalid_headers=False, underscores_in_headers=True)) != 400
+    assert len(take(wire, HeadLimits(ignore_invalid_headers=False))[1].lines) == 3
 
 
 @pytest.mark.parametrize("name", [b"Transfer.Encoding", b"Transfer_Encoding", b"Transfer+Encoding", b"Transfer!Encoding"])
