@@ -88,6 +88,7 @@ def make_services(
         upstream.peers = ()
         group = Group(upstream, private_records().shared, loop, log)
         group.renewal.records = private_records()
+        group.asks_the_resting = True
         return group
 
     discovery = Discovery(loop, log, make_group, records)

@@ -11,7 +11,7 @@ from worker.resolver.renewal import Renewal
 from worker.resolver.services import Endpoint
 from worker.stream import Stream
 from worker.upstream.balance import Tier, method_of
-from worker.upstream.balance.rotation import account_bound, round_robin
+from worker.upstream.balance.rotation import account_bound, round_robin, smooth
 from worker.upstream.budget import RetryCount
 from worker.upstream.common_counts import counts_in_common, enter, leave, look_around
 from worker.upstream.idle import IdleConnections
@@ -56,6 +56,9 @@ class Group(IdleConnections):
         self.retries: RetryCount | None = None
         # The least proxy_buffer_size of all locations that lead here: a larger head is read anew each time, for its limit.
         self.least_buffer = sys.maxsize
+        # The addresses of a target that a request names: nginx remembers nothing of these from one request to the next, so that
+        # a name whose containers restart together is back as soon as they are.
+        self.asks_the_resting = False
         # Told of every request that leaves a peer, if somebody wants to know.
         self.released: Callable[[LivePeer, Attempt | None, bool], None] | None = None
         self._times_inflight = upstream.balancing.inflight
@@ -217,8 +220,17 @@ class Group(IdleConnections):
     async def wait_for_peer(self, tried: int, request: Request) -> LivePeer | None:
         """What `pick` would give, as soon as it gives one; None at once without a queue. Raises ClientGone."""
         if self.queue is None:
-            return None
+            return self._pick_resting(tried) if self.asks_the_resting else None
         return await self.queue.wait(request, lambda: self.pick(tried, request))
+
+    def _pick_resting(self, tried: int) -> LivePeer | None:
+        """The next in turn of those that rest, when nobody else is left: they may have come back."""
+        live = [peer for peer in self.peers if not peer.bit & tried and not peer.down]
+        if not live:
+            return None
+        peer = smooth(live)
+        peer.connections += 1
+        return peer
 
     # Releasing.
 
