@@ -1,7 +1,8 @@
 """One question to one name server: UDP first, and TCP when the answer says that it does not fit (RFC 1035, RFC 7766).
 
 Every question has a socket of its own, connected to the server: the kernel gives it a random port, passes nothing on that comes
-from elsewhere and tells at once when nobody listens there. With the random identifier a forger has to guess 32 bits.
+from elsewhere and tells at once when nobody listens there. With the random identifier a forger has to guess 32 bits. A question
+that is repeated stays the same to the last bit, so that an answer to either is one and guessing gets no easier.
 """
 
 from __future__ import annotations
@@ -20,23 +21,47 @@ LONGEST_DATAGRAM = 65535
 MOST_STRAY = 64
 
 
-async def ask(loop: Loop, server: Address, name: str, kind: int, seconds: float) -> Answer:
-    """What the server says about the name. Raises TimedOut, OSError, BadMessage; ValueError for an impossible name."""
-    identifier = int.from_bytes(os.urandom(2), "big")
-    query = make_query(identifier, name, kind)
-    deadline = loop.clock.now + seconds
-    stream = _open(loop, server, socket.SOCK_DGRAM)
-    try:
-        code = stream.sock.connect_ex((server.host, server.port))
-        if code:
-            raise OSError(code, os.strerror(code))
-        stream.send(query)
-        answer = await _receive_datagram(stream, identifier, name, kind, deadline)
-    finally:
-        stream.close()
-    if answer.is_truncated:
-        answer = await _ask_over_tcp(loop, server, query, name, kind, deadline)
-    return answer
+class Question:
+    """A question that has been or is going to be sent."""
+
+    __slots__ = ("_query", "_stream", "kind", "loop", "name", "server")
+
+    def __init__(self, loop: Loop, server: Address, name: str, kind: int) -> None:
+        self.loop = loop
+        self.server = server
+        self.name = name
+        self.kind = kind
+        self._query = b""
+        self._stream: Stream | None = None  # while a datagram is awaited
+
+    async def answer(self, deadline: float) -> Answer:
+        """Send it; return what the server says. Raises TimedOut, OSError, BadMessage; ValueError for an impossible name.
+
+        deadline: a time of the loop's clock.
+        """
+        identifier = int.from_bytes(os.urandom(2), "big")
+        self._query = query = make_query(identifier, self.name, self.kind)
+        stream = self._stream = _open(self.loop, self.server, socket.SOCK_DGRAM)
+        try:
+            code = stream.sock.connect_ex((self.server.host, self.server.port))
+            if code:
+                raise OSError(code, os.strerror(code))
+            stream.send(query)
+            answer = await _receive_datagram(stream, identifier, self.name, self.kind, deadline)
+        finally:
+            self._stream = None
+            stream.close()
+        if answer.is_truncated:
+            answer = await _ask_over_tcp(self.loop, self.server, query, self.name, self.kind, deadline)
+        return answer
+
+    def repeat(self) -> None:
+        """Send it once more: a datagram may have been lost."""
+        if self._stream is not None:
+            try:
+                self._stream.send(self._query)
+            except OSError:
+                pass  # who waits for the answer is told of it
 
 
 def _open(loop: Loop, server: Address, kind: int) -> Stream:

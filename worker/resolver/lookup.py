@@ -1,16 +1,18 @@
 """One question to several name servers: whom to ask next, and when to give up.
 
 A server that says nothing has so many seconds, and after it the next one is asked, round and round, with more patience each
-time. A server that cannot be reached, cannot answer or answers nonsense makes room for the next one at once. When all have been
-asked and one of them has said that it cannot, that is the outcome: to ask again would change nothing soon.
+time. All who have been asked are listened to until the end: a slow server's answer counts whenever it comes. A server that
+cannot be reached, cannot answer or answers nonsense makes room for the next one at once. When all have been asked and one of
+them has said that it cannot, that is the outcome: to ask again would change nothing soon.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
-from worker.loop import Loop, sleep
-from worker.resolver.exchange import ask
+from worker.loop import Loop, Task, sleep
+from worker.resolver.exchange import Question
 from wproxy.address import Address
 from wproxy.dns import HOST_NOT_FOUND, NO_ERROR, SERVER_FAILURE, TIMED_OUT, Answer, BadMessage
 from wproxy.failures import TimedOut
@@ -54,7 +56,17 @@ async def _ask_all(
     log: Callable[[str, str], None],
 ) -> Answer:
     """Round after round; see the module's description."""
-    clock = loop.clock
+    asked = Asked(loop, name, kind, deadline)
+    try:
+        return await _go_round(asked, loop, servers, first, deadline, log)
+    finally:
+        asked.forget()
+
+
+async def _go_round(
+    asked: Asked, loop: Loop, servers: Sequence[Address], first: int, deadline: float, log: Callable[[str, str], None]
+) -> Answer:
+    clock, name = loop.clock, asked.name
     patience, pause = FIRST_PATIENCE, PAUSE
     told: set[str] = set()  # a server that is down stays so for many rounds: one line is enough
 
@@ -71,27 +83,91 @@ async def _ask_all(
             if left <= 0:
                 return Answer(TIMED_OUT, (), name, 0)
             server = servers[(first + number) % len(servers)]
-            try:
-                answer = await ask(loop, server, name, kind, min(patience, left))
-            except TimedOut:
-                has_waited = True
-                continue
-            except BadMessage as error:
-                tell(f'DNS error: {error} while resolving "{name}", resolver: {server}')
-                refusal = refusal or Answer(SERVER_FAILURE, (), name, 0)
-                continue
-            except ValueError:  # no server need be asked about that
-                return Answer(HOST_NOT_FOUND, (), name, 0)
-            except OSError as error:
-                text = f"({error.errno}: {error.strerror})"
-                tell(f'recv() failed {text} while resolving "{name}", resolver: {server}')
-                continue
-            if answer.code in (NO_ERROR, HOST_NOT_FOUND):
-                return answer
-            refusal = answer
+            asked.ask(server)
+            until = clock.now + min(patience, left)
+            said_by: Address | None = None
+            while said_by != server:
+                said = await asked.next_outcome(until - clock.now)
+                if said is None:
+                    has_waited = True
+                    break
+                said_by, outcome = said
+                if isinstance(outcome, Answer):
+                    if outcome.code in (NO_ERROR, HOST_NOT_FOUND):
+                        return outcome
+                    refusal = outcome
+                elif isinstance(outcome, BadMessage):
+                    tell(f'DNS error: {outcome} while resolving "{name}", resolver: {said_by}')
+                    refusal = refusal or Answer(SERVER_FAILURE, (), name, 0)
+                elif isinstance(outcome, OSError):
+                    text = f"({outcome.errno}: {outcome.strerror})"
+                    tell(f'recv() failed {text} while resolving "{name}", resolver: {said_by}')
+                elif isinstance(outcome, ValueError):  # no server need be asked about that
+                    return Answer(HOST_NOT_FOUND, (), name, 0)
+                else:
+                    has_waited = True
         if refusal is not None:
             return refusal
         if not has_waited:
             await sleep(min(pause, max(deadline - clock.now, 0.001)))
             pause = min(pause * 2, MOST_PATIENCE)
         patience = min(patience * 2, MOST_PATIENCE)
+
+
+class _Said(Exception):
+    """Raised in the task that waits: somebody has said something."""
+
+
+Outcome = Answer | BadMessage | OSError | ValueError | TimedOut
+
+
+class Asked:
+    """The servers that have been asked one question and have not answered yet: each is listened to in a task of its own."""
+
+    def __init__(self, loop: Loop, name: str, kind: int, deadline: float) -> None:
+        """deadline: a time of the loop's clock; nobody is listened to after it."""
+        self.name = name
+        self._loop = loop
+        self._kind = kind
+        self._deadline = deadline
+        self._under_way: dict[Address, tuple[Question, Task]] = {}
+        self._outcomes: deque[tuple[Address, Outcome]] = deque()
+        self._waiting: Task | None = None
+
+    def ask(self, server: Address) -> None:
+        """Ask this server, again if it has been asked and has said nothing."""
+        if server in self._under_way:
+            self._under_way[server][0].repeat()
+            return
+        question = Question(self._loop, server, self.name, self._kind)
+        task = self._loop.spawn(self._listen(question), f"question to {server}")
+        self._under_way[server] = question, task
+
+    async def _listen(self, question: Question) -> None:
+        outcome: Outcome
+        try:
+            outcome = await question.answer(self._deadline)
+        except (OSError, ValueError, TimedOut) as error:  # BadMessage among them
+            outcome = error
+        del self._under_way[question.server]
+        self._outcomes.append((question.server, outcome))
+        if self._waiting is not None:
+            self._loop.interrupt(self._waiting, _Said())
+
+    async def next_outcome(self, seconds: float) -> tuple[Address, Outcome] | None:
+        """Who has said what, waiting at most so many seconds for it; None when nobody has."""
+        if not self._outcomes:
+            self._waiting = self._loop.current()
+            try:
+                await sleep(max(seconds, 0.001))
+            except _Said:
+                pass
+            finally:
+                self._waiting = None
+        return self._outcomes.popleft() if self._outcomes else None
+
+    def forget(self) -> None:
+        """Listen to nobody any more."""
+        for _, task in self._under_way.values():
+            self._loop.cancel(task)
+        self._under_way.clear()

@@ -7,7 +7,7 @@ import socket
 import pytest
 from resolving import Bench
 
-from tests.name_server import address_record, addresses, alias_record, answer, message, nothing, refusal, silence
+from tests.name_server import NameServer, address_record, addresses, alias_record, answer, message, nothing, refusal, silence
 from worker.resolver.resolver import LOOKUP_LIMIT, MOST_ANSWERS, CannotResolve
 from wproxy.address import Address
 from wproxy.directives.resolver import NameServers
@@ -163,6 +163,68 @@ def test_a_silent_server_is_not_waited_for_while_there_is_another(bench: Bench):
     bench.advance(1.25)
     assert [one.outcome.addresses for one in asked] == [("10.0.0.1",)] * 2
     assert len(silent.queries) == 1
+
+
+class Slow:
+    """Answers that a name server gives when it is told to."""
+
+    def __init__(self, server: NameServer, name: str, *found: str) -> None:
+        self.server = server
+        self.late = addresses(name, *found)
+        self.queries: list[bytes] = []
+        server.zone[name, A] = self.hear
+
+    def hear(self, query: bytes, over_tcp: bool) -> list[bytes]:
+        self.queries.append(query)
+        return []
+
+    def speak(self, number: int = 0) -> None:
+        """Answer that query."""
+        for reply in self.late(self.queries[number], False):
+            self.server.udp.sendto(reply, ("127.0.0.1", self.server.ports[number]))
+
+
+def test_an_answer_after_three_seconds_counts(bench: Bench):
+    slow = Slow(bench.server(), "a.test", "10.0.0.1")
+    asked = bench.ask(bench.resolver(ipv6=False).resolve("a.test", 5))
+    bench.advance(3)
+    assert asked.outcome is None
+    assert len(slow.queries) > 1, "a datagram may be lost"
+    assert len(set(slow.queries)) == len(set(slow.server.ports)) == 1, "the same question, from the same place"
+    slow.speak()
+    bench.until(lambda: asked.outcome)
+    assert asked.outcome.addresses == ("10.0.0.1",)
+    assert not bench.loop.tasks and not bench.loop.stream_count()
+
+
+def test_so_does_that_of_a_server_after_which_another_was_asked(bench: Bench):
+    first, second = bench.server(), bench.server()
+    slow = [Slow(first, "a.test", "10.0.0.1"), Slow(second, "a.test", "10.0.0.2")]
+    asked = bench.ask(bench.resolver(ipv6=False).resolve("a.test", 5))
+    bench.advance(0.5)
+    (earlier,) = (one for one in slow if one.queries)
+    bench.advance(1)
+    assert all(one.queries for one in slow)
+    earlier.speak()
+    bench.until(lambda: asked.outcome)
+    assert asked.outcome.addresses == (f"10.0.0.{1 + slow.index(earlier)}",)
+    assert not bench.loop.tasks and not bench.loop.stream_count()
+
+
+def test_a_server_that_fails_late_does_not_shorten_the_time_of_another(bench: Bench):
+    first, second = bench.server(), bench.server()
+    slow = [Slow(first, "a.test", "10.0.0.1"), Slow(second, "a.test", "10.0.0.2")]
+    asked = bench.ask(bench.resolver(ipv6=False).resolve("a.test", 9))
+    bench.advance(0.5)
+    earlier, later = slow if slow[0].queries else slow[::-1]
+    bench.advance(0.75)  # the other one has 0.75 s left
+    earlier.late = refusal(2)
+    earlier.speak()
+    bench.advance(0.25)
+    assert asked.outcome is None
+    later.speak()
+    bench.until(lambda: asked.outcome)
+    assert asked.outcome.addresses == (f"10.0.0.{1 + slow.index(later)}",)
 
 
 @pytest.mark.parametrize("code", [1, 2, 4, 5])
