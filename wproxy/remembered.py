@@ -2,9 +2,11 @@
 servers are down have it from those before them (nginx: ngx_http_upstream_zone_copy_peers, the copying of resolved peers from
 the old zone).
 
-A text for each `server` line: the length, a number made of the text, the text. Every worker follows every name and writes what it
-has found, mostly what is there already. Nothing is locked: what two have written at once is not what its number says, and then
-nothing is remembered until one of them hears of a change, or of the same again.
+A text for each name in an upstream, or for a service of it: the length, a number made of the text, the text. A line that gets
+another port, weight or the like finds what the line before it had found, as in nginx (ngx_http_upstream_zone_preresolve).
+Every worker follows every name and writes what it has found, mostly what is there already. Nothing is locked: what two have
+written at once is not what its number says, and then nothing is remembered until one of them hears of a change, or of the
+same again.
 """
 
 from __future__ import annotations
@@ -48,14 +50,14 @@ class Remembered:
         return f"<remembered: {self.read()!r}>"
 
 
-def remembered(upstream: str, server: str, service: str) -> Remembered:
-    """The memory of a `server` line; the same for the same line as long as the process lives.
+def remembered(upstream: str, host: str, service: str) -> Remembered:
+    """The memory of what a host, or a service of it, stands for; the same for the same names as long as the process lives.
 
     Made where the configuration is read, it is there for all workers.
     """
-    key = (upstream, server, service)
+    key = (upstream, host.lower(), service)
     if key not in _memory:
-        _memory[key] = Remembered(LASTING.region(f"remembered\0{upstream}\0{server}\0{service}", SIZE))
+        _memory[key] = Remembered(LASTING.region("\0".join(("addresses", *key)), SIZE))
     return _memory[key]
 
 

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from wproxy.config.load import load_text
 from wproxy.remembered import SIZE, Remembered, remembered
 
 
@@ -43,3 +44,17 @@ def test_what_is_too_long_is_not_remembered():
     memory = Remembered(mmap.mmap(-1, SIZE))
     memory.write("x" * SIZE)
     assert memory.read() == ""
+
+
+def test_lines_of_one_name_share_what_is_remembered_and_services_do_not():
+    def memories(line: str) -> list[Remembered]:
+        text = f"[http]\nresolver = '127.0.0.1'\n[http.upstream.app]\nzone = ['z', '64k']\nserver = [{line}]\n[[http.server]]\nlisten = 80\n"
+        configuration = load_text(text.encode(), "wproxy.toml", "/", lambda host, port: [])
+        (upstream,) = configuration.upstreams
+        return list(upstream.remembered.values())
+
+    (before,) = memories("['remembered.test:80', 'resolve']")
+    after = memories("['Remembered.test:81', 'resolve'], ['remembered.test:82', 'resolve', 'weight=2']")
+    assert all(memory is before for memory in after) and len(after) == 2
+    (service,) = memories("['remembered.test', 'resolve', 'service=http']")
+    assert service is not before

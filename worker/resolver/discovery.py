@@ -25,7 +25,7 @@ from typing import NamedTuple, Protocol
 from worker.loop import Loop, Task, sleep
 from worker.resolver.records import TOUCH_EVERY, SharedRecords
 from worker.resolver.resolver import CannotResolve, Resolver
-from worker.resolver.services import Endpoint, Endpoints, endpoints_as_text, endpoints_of_text, resolve_endpoints
+from worker.resolver.services import Endpoint, Endpoints, endpoints_as_text, endpoints_of_text, resolve_endpoints, with_port
 from worker.resolver.system import SystemResolver
 from wproxy.address import Address, parse_address
 from wproxy.config.model import Upstream
@@ -143,6 +143,8 @@ class Discovery:
         if name.line is None or name.line not in upstream.remembered:
             return False
         endpoints = endpoints_of_text(upstream.remembered[name.line].read())
+        if not name.service:
+            endpoints = with_port(endpoints, name.address.port)
         if endpoints:
             group.replace_peers(name.line, endpoints)
             self._recalled.add((upstream.name, name))
@@ -193,7 +195,9 @@ class Discovery:
 
     def _apply(self, name: FollowedName, upstream: Upstream, group: LiveGroup, endpoints: tuple[Endpoint, ...]) -> None:
         if name.line is not None and name.line in upstream.remembered:
-            upstream.remembered[name.line].write(endpoints_as_text(endpoints))
+            # The port is the line's, which another line may have otherwise.
+            found = endpoints if name.service else with_port(endpoints, 0)
+            upstream.remembered[name.line].write(endpoints_as_text(found))
         came, went = group.replace_peers(name.line, endpoints)
         if came or went:
             changes = "".join([*(f" +{peer}" for peer in came), *(f" -{peer}" for peer in went)])

@@ -72,3 +72,8 @@ def endpoints_of_text(text: str) -> tuple[Endpoint, ...]:
     """The endpoints of such lines."""
     fields = (line.split(" ") for line in text.splitlines())
     return tuple(Endpoint(Address(host, int(port)), int(weight), is_backup == "1") for host, port, weight, is_backup in fields)
+
+
+def with_port(endpoints: Iterable[Endpoint], port: int) -> tuple[Endpoint, ...]:
+    """The same addresses with this port."""
+    return tuple(each._replace(address=Address(each.address.host, port)) for each in endpoints)

@@ -67,7 +67,7 @@ class Upstreams:
         group.balancing = balancing
         group.peer_lines = tuple(lines)
         group.remembered = {
-            server: remembered(name, server.text, server.service) for server in servers if not server.address.is_numeric
+            server: remembered(name, server.address.host, server.service) for server in servers if not server.address.is_numeric
         }
         if group.sticky is not None and group.sticky.zone:
             group.session_memory = session_memory(name, group.sticky.zone, group.sticky.size)

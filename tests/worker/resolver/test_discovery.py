@@ -243,7 +243,8 @@ def as_time_passes(bench: Bench, condition) -> None:
     bench.until(holds)
 
 
-def test_a_worker_begins_with_what_those_before_it_had_found_while_the_name_server_is_down(bench: Bench):
+@pytest.mark.parametrize(("line", "port"), [(RESOLVE, 81), (("app.test:82", "resolve", "weight=2"), 82)])
+def test_a_worker_begins_with_what_those_before_it_had_found_while_the_name_server_is_down(bench: Bench, line, port):
     first = Scene(bench, RESOLVE)
     memory = Remembered(mmap.mmap(-1, SIZE))
     first.upstream.remembered = {first.lines[0]: memory}
@@ -251,17 +252,26 @@ def test_a_worker_begins_with_what_those_before_it_had_found_while_the_name_serv
     first.start()
     bench.until(lambda: first.discovery.is_ready)
 
-    second = Scene(bench, RESOLVE)
+    second = Scene(bench, line)
     second.upstream.remembered = {second.lines[0]: memory}
     second.server.zone["app.test", A] = refusal(2)
     second.start()
     assert second.discovery.is_ready, "it need not wait"
-    assert sorted(second.peers()) == ["10.0.0.1:81", "10.0.0.2:81"]
+    assert sorted(second.peers()) == [f"10.0.0.1:{port}", f"10.0.0.2:{port}"]
     as_time_passes(bench, lambda: second.server.asked("app.test"))
-    assert sorted(second.peers()) == ["10.0.0.1:81", "10.0.0.2:81"], "a name server that fails changes nothing"
+    assert sorted(second.peers()) == [f"10.0.0.1:{port}", f"10.0.0.2:{port}"], "a name server that fails changes nothing"
     second.server.set_addresses("app.test", "10.0.0.3", ttl=10)
-    as_time_passes(bench, lambda: second.peers() == ["10.0.0.3:81"])
-    assert memory.read() == "10.0.0.3 81 0 0\n"
+    as_time_passes(bench, lambda: second.peers() == [f"10.0.0.3:{port}"])
+    assert memory.read() == "10.0.0.3 0 0 0\n"
+
+
+def test_the_ports_of_a_service_are_remembered_with_its_addresses(bench: Bench):
+    memory = Remembered(mmap.mmap(-1, SIZE))
+    memory.write("10.0.0.1 8081 5 0\n10.0.0.2 8082 5 0\n")
+    scene = Scene(bench, ("app.test", "resolve", "service=http"))
+    scene.upstream.remembered = {scene.lines[0]: memory}
+    scene.start()
+    assert scene.peers() == ["10.0.0.1:8081", "10.0.0.2:8082"]
 
 
 def test_a_name_that_is_gone_is_not_remembered(bench: Bench):
