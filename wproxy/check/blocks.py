@@ -57,7 +57,7 @@ class Block:
             modifier = "" if self.modifier == "@" else self.modifier
             return f'location "{f"{modifier} {self.pattern}".lstrip()}"'
         if self.context == LOCATION_IF:
-            return f'if "{" ".join(self.node.arguments)}"'
+            return f'if "{" ".join(self.node.arguments).replace(" )", ")")}"'
         return self.node.name or "main"
 
     @property
@@ -99,6 +99,10 @@ class Block:
     def has(self, *names: str) -> bool:
         """Whether it has a directive of one of these names itself."""
         return any(child.name in names for child in self.node.children or ())
+
+    def inner(self, node: Node) -> Block | None:
+        """The block of a directive in this one."""
+        return next((block for block in self.blocks if block.node is node), None)
 
     def effective(self, name: str) -> list[Node]:
         """The directives of a name that hold here: its own, else those of the nearest block around that has any."""
@@ -177,6 +181,11 @@ def compiled(pattern: str, caseless: bool = False) -> Regex | None:
         return compile_regex(pattern, caseless)
     except ValueError:
         return None
+
+
+def is_refusal(node: Node) -> bool:
+    """Whether a `return` says no."""
+    return bool(node.arguments) and node.arguments[0].isdigit() and int(node.arguments[0]) >= 400
 
 
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))")

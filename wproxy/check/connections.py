@@ -13,6 +13,7 @@ from wproxy.directives.values import parse_time
 # Paths by which people find websockets.
 _WEBSOCKET_PATH = re.compile(r"(?:^|[/_.\-^(|])(?:wss?|websockets?|socket\\?\.io|sockjs|cable)(?=$|[/_.\-?$)|\\])", re.IGNORECASE)
 _SHORT = 60.0  # seconds; the default of proxy_read_timeout
+_PING = 30.0  # seconds; servers that ping do so within it: Action Cable 3, socket.io and SockJS 25, Phoenix 30
 
 
 def _keepalive(proxied: Proxied) -> Node | None:
@@ -127,13 +128,16 @@ def websocket_read_timeout(blocks: Blocks) -> Iterator[Found]:
         seconds = parse_time(nodes[-1].arguments[0]) if nodes and nodes[-1].arguments else _SHORT
         if seconds is None or not 0 < seconds <= _SHORT:
             continue
+        own = nodes[-1] if nodes and nodes[-1] in block.own("proxy_read_timeout") else None
+        if own and not _is_websocket(block) and block.request_field("Upgrade") not in block.own("proxy_set_header"):
+            continue  # a time for what this location is for, and fields that are set for all of a server
         reason = (
-            f"a websocket of {block.title} is closed after {seconds:g} s in which the application sends nothing "
-            f"(proxy_read_timeout, {nodes[-1].position if nodes else 'by default'})"
+            f"a websocket is closed after {seconds:g} s in which the application sends nothing "
+            f"(proxy_read_timeout{', by default' if not nodes else '' if own else f', {nodes[-1].position}'})"
         )
-        fix = 'write "proxy_read_timeout 1h;" here, or have the application send pings more often'
-        place = nodes[-1].position if nodes and nodes[-1] in block.own("proxy_read_timeout") else proxied.node.position
-        yield Found(place, reason, fix, None if _is_websocket(block) else INFO)
+        fix = 'where the application does not ping more often by itself, write "proxy_read_timeout 1h;"'
+        is_grave = seconds <= _PING and _is_websocket(block)
+        yield Found(own.position if own else proxied.node.position, reason, fix, WARNING if is_grave else None)
 
 
 # Timeouts of which 0 means "at once", by what comes of that.
@@ -239,10 +243,11 @@ CONNECTION_RULES = [
     ),
     Rule(
         "websocket-read-timeout",
-        WARNING,
+        INFO,
         "a websocket that is cut after 60 seconds of silence",
         "proxy_read_timeout also holds for a tunnel: when the application sends nothing for so long, it is closed. It is 60 s by "
-        "default. Where the path does not say that the location is for websockets, this is an info.",
+        "default. Many servers ping (socket.io and SockJS after 25 s, Action Cable after 3, Phoenix after 30), and then that is "
+        "enough; a websocket that may be silent needs more. Up to 30 s it is a warning where the path is that of websockets.",
         websocket_read_timeout,
         _pool(*_UPGRADE, before=_map('""'), path="/ws/"),
         _pool(*_UPGRADE, "proxy_read_timeout 1h;", before=_map('""'), path="/ws/"),

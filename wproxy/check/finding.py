@@ -53,13 +53,17 @@ class Rule:
 
 
 class Finding(NamedTuple):
-    """One finding, ready to be reported. rule: the id of its rule, or one of BUILT_IN."""
+    """One finding, ready to be reported.
+
+    rule: the id of its rule, or one of BUILT_IN. also: further places of the very same finding.
+    """
 
     rule: str
     severity: str
     position: Position | None
     reason: str
     fix: str
+    also: tuple[Position, ...] = ()
 
 
 # The ids that no rule has: what `-t` says, and what is wrong with a comment.

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from wproxy.address import parse_address
 from wproxy.check.blocks import Block, Blocks, Proxied, variables_in
 from wproxy.check.finding import INFO, WARNING, Found, Rule
+from wproxy.check.flow import Origin, is_guarded, origins_in
+from wproxy.check.servers import other_ports
 from wproxy.config.tree import Node
 
 # Lists that an inner block replaces as a whole, by what has to stand at the place for them to matter; None: anything.
@@ -69,7 +71,17 @@ def _is_for_people(proxied: Proxied) -> bool:
     if not proxied.host:
         return True  # a unix socket: Host is "localhost"
     address = parse_address(proxied.host, 80) if ":" not in proxied.host else None
-    return address is None or address.is_numeric or proxied.host.lower() == "localhost"
+    return address is None or address.is_numeric or "." not in proxied.host
+
+
+def _sends_nothing_of_the_client(proxied: Proxied) -> bool:
+    """Whether a request is one of the proxy's own making, which says on purpose nothing of the client's."""
+    return proxied.block.value("proxy_pass_request_headers") == "off"
+
+
+def _host_fix(block: Block) -> str:
+    """The value that Host should have: with the port where clients see one."""
+    return "$http_host" if other_ports(block) else "$host"
 
 
 def upstream_name_as_host(blocks: Blocks) -> Iterator[Found]:
@@ -79,16 +91,20 @@ def upstream_name_as_host(blocks: Blocks) -> Iterator[Found]:
             reason = (
                 f'no Host is set: the application gets "Host: {proxied.host}", the name of an upstream that only this file knows'
             )
-            yield Found(proxied.node.position, reason, 'add "proxy_set_header Host $host;"')
+            yield Found(proxied.node.position, reason, f'add "proxy_set_header Host {_host_fix(proxied.block)};"')
 
 
 def missing_host(blocks: Blocks) -> Iterator[Found]:
     """The application is told the address of the proxy_pass as its host."""
     for proxied in blocks.proxied:
-        if proxied.upstream is None and proxied.block.request_field("Host") is None and _is_for_people(proxied):
-            told = proxied.target.host_header.decode("utf-8", "replace") if proxied.target else ""
-            reason = f'no Host is set: the application gets "Host: {told}" and cannot tell which name the client asked for'
-            yield Found(proxied.node.position, reason, 'add "proxy_set_header Host $host;"')
+        if proxied.upstream is not None or proxied.block.request_field("Host") is not None:
+            continue
+        if _is_for_people(proxied) and not _sends_nothing_of_the_client(proxied):
+            reason = (
+                "no Host is set: the application gets the address in proxy_pass as its Host, and cannot tell which name the "
+                "client asked for"
+            )
+            yield Found(proxied.node.position, reason, f'add "proxy_set_header Host {_host_fix(proxied.block)};"')
 
 
 _FORWARDED = {
@@ -101,6 +117,9 @@ _FORWARDED_VALUES = {"X-Forwarded-For": "$remote_addr", "X-Forwarded-Proto": "$s
 def missing_forwarded(blocks: Blocks) -> Iterator[Found]:
     """The application cannot know the client's address or scheme."""
     for proxied in blocks.proxied:
+        is_foreign = proxied.upstream is None and bool(proxied.host) and not _is_for_people(proxied)
+        if is_foreign or _sends_nothing_of_the_client(proxied):
+            continue
         given = _names(proxied.block.effective("proxy_set_header"))
         missing = [name for name, others in _FORWARDED.items() if not given.keys() & set(others)]
         if missing:
@@ -137,17 +156,65 @@ def host_spoofing(blocks: Blocks) -> Iterator[Found]:
     """Host is taken from what the client sent, unchecked."""
     seen: set[int] = set()
     for proxied in blocks.proxied:
-        node = proxied.block.request_field("Host")
+        block, node = proxied.block, proxied.block.request_field("Host")
         if node is None or id(node) in seen:
             continue
         seen.add(id(node))
-        wild = [name for name in variables_in(node.arguments[1]) if name.startswith(("http_", "arg_", "cookie_"))]
-        if wild:
+        found = [one for one in origins_in(blocks, block, node.arguments[1]) if one.name.startswith(("http_", "arg_", "cookie_"))]
+        wild = next((one for one in found if one.name != "http_host" or not other_ports(block)), None)
+        if wild is not None:
             reason = (
-                f"Host is set to ${wild[0]}, which the client writes: it need not be the name that this server was found by "
-                "(a request for http://a/ may say Host: b), nor be in lower case"
+                f"Host is set to ${wild.name}{wild.by}, which the client writes: it need not be the name that this server was "
+                "found by (a request for http://a/ may say Host: b), nor be in lower case"
             )
-            yield Found(node.position, reason, 'write "proxy_set_header Host $host;", with ":$server_port" if the port matters')
+            yield Found(node.position, reason, f'write "proxy_set_header Host {_host_fix(block)};"')
+
+
+# Other fields by which applications learn the port.
+_WITH_PORT = ("X-Forwarded-Port", "X-Forwarded-Host", "Forwarded")
+
+
+def host_without_port(blocks: Blocks) -> Iterator[Found]:
+    """The application is told the name that the client asked for, and not the port."""
+    seen: set[int] = set()
+    for proxied in blocks.proxied:
+        block, node = proxied.block, proxied.block.request_field("Host")
+        if node is None or id(node) in seen or node.arguments[1] not in ("$host", "${host}", "$server_name", "${server_name}"):
+            continue
+        ports = other_ports(block)
+        if not ports or any(block.request_field(name) is not None for name in _WITH_PORT):
+            continue
+        seen.add(id(node))
+        reason = (
+            f"{node.arguments[1]} has no port, and this server listens on {' and '.join(map(str, ports[:3]))}: where clients "
+            "see that port, applications that compare Origin with Host refuse the POSTs of browsers (Django 403, Rails 422, "
+            "Next.js 500), and links lose it"
+        )
+        yield Found(node.position, reason, 'write "proxy_set_header Host $http_host;"')
+
+
+def reflected_origin(blocks: Blocks) -> Iterator[Found]:
+    """Every page may read the answers with the cookies of who looks at it."""
+    for block in blocks.all:
+        fields = {node.arguments[0].lower(): node for node in block.effective("add_header") if len(node.arguments) >= 2}
+        allowed, credentials = (fields.get(f"access-control-allow-{word}") for word in ("origin", "credentials"))
+        if allowed is None or credentials is None or credentials.arguments[1].lower() != "true":
+            continue
+        if allowed not in block.own("add_header") and credentials not in block.own("add_header"):
+            continue  # told where they stand
+        reflected = next((one for one in origins_in(blocks, block, allowed.arguments[1]) if _is_reflected(blocks, one)), None)
+        if reflected is not None:
+            reason = (
+                f"Access-Control-Allow-Origin is whatever Origin a page sends{reflected.by}, with credentials: any page can read "
+                "these answers in the name of who looks at it"
+            )
+            yield Found(
+                allowed.position, reason, 'choose by "map $http_origin $allowed_origin" with the origins that may, else ""'
+            )
+
+
+def _is_reflected(blocks: Blocks, origin: Origin) -> bool:
+    return origin.name == "http_origin" and not is_guarded(blocks, origin, "http_origin")
 
 
 def field_with_line_break(blocks: Blocks) -> Iterator[Found]:
@@ -161,6 +228,18 @@ def field_with_line_break(blocks: Blocks) -> Iterator[Found]:
 
 _SET_BEFORE = (
     "proxy_set_header Host $host;\nproxy_set_header X-Forwarded-For $remote_addr;\nproxy_set_header X-Forwarded-Proto $scheme;\n"
+)
+
+_ON_80 = (
+    "server {{\n    listen 80;\n    location / {{\n        proxy_set_header Host {};\n        proxy_pass http://127.0.0.1:3000;\n"
+    "    }}\n}}"
+)
+_CORS = (
+    "server {{\n    listen 80;\n    location /api/ {{\n        add_header Access-Control-Allow-Origin {};\n"
+    "        add_header Access-Control-Allow-Credentials true;\n    }}\n}}"
+)
+_ORIGINS = 'map $http_origin $allowed_origin {\n    https://app.example.com $http_origin;\n    default "";\n}\n' + _CORS.format(
+    "$allowed_origin"
 )
 
 HEADER_RULES = [
@@ -234,10 +313,35 @@ HEADER_RULES = [
         INFO,
         "Host is passed on as the client wrote it",
         "$http_host is the raw field; $host is the name that the server was chosen by, in lower case and without a port. "
-        "They differ for absolute request targets, so an application can be made to build links to a foreign name.",
+        "They differ for absolute request targets, so an application can be made to build links to a foreign name. On a port "
+        "other than 80 (or 443 with TLS) $http_host is right, for $host would lose the port, and nothing is said of it.",
         host_spoofing,
-        "location / {\n    proxy_set_header Host $http_host;\n    proxy_pass http://127.0.0.1:3000;\n}",
+        _ON_80.format("$http_host"),
+        _ON_80.format("$host"),
+        "http",
+    ),
+    Rule(
+        "host-without-port",
+        INFO,
+        "Host loses its port on the way",
+        "$host has no port. Browsers put the port into Origin, and frameworks compare it with Host before they take a POST: "
+        "Django answers 403, Rails 422, Next.js 500. $http_host has the port. Where another balancer on port 80 or 443 stands "
+        "in front, clients see no port, and this says nothing new; nor does it where X-Forwarded-Host or X-Forwarded-Port is "
+        "set.",
+        host_without_port,
         "location / {\n    proxy_set_header Host $host;\n    proxy_pass http://127.0.0.1:3000;\n}",
+        "location / {\n    proxy_set_header Host $http_host;\n    proxy_pass http://127.0.0.1:3000;\n}",
+    ),
+    Rule(
+        "reflected-origin",
+        WARNING,
+        "every origin may read answers, with credentials",
+        "Access-Control-Allow-Credentials does not go with `*`, and $http_origin in the place of `*` lets every page on the web "
+        "read with the cookies of its visitors what this server says to them. Only origins from a list should be repeated.",
+        reflected_origin,
+        _CORS.format("$http_origin"),
+        _ORIGINS,
+        "http",
     ),
     Rule(
         "header-line-break",

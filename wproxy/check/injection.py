@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from wproxy.check.blocks import Block, Blocks, variables_in
+from wproxy.check.blocks import Block, Blocks, is_refusal, variables_in
 from wproxy.check.finding import ERROR, INFO, WARNING, Found, Rule
-from wproxy.config.registry import SERVER
+from wproxy.check.flow import Origin, location_of_capture, origins_in
+from wproxy.check.regexes import matched_with
+from wproxy.config.registry import LOCATION_IF, SERVER_IF
 from wproxy.config.tree import Node
 
 DECODED = ("uri", "document_uri")
@@ -20,23 +22,30 @@ def header_splitting(blocks: Blocks) -> Iterator[Found]:
     """A decoded line break in a header line."""
     for block in blocks.all:
         for node, value in _field_values(block):
-            decoded = next((name for name in variables_in(value) if name in DECODED), None)
+            found = list(origins_in(blocks, block, value))
+            decoded = next((one for one in found if one.name in DECODED and _may_break(one)), None)
             if decoded is not None:
                 reason = (
-                    f"${decoded} is decoded: %0d%0a in a request becomes a line break in {_header_of(node)}, and what follows it "
-                    "another field (nginx sends it so; wproxy refuses the request)"
+                    f"${decoded.name}{decoded.by} is decoded: %0d%0a in a request becomes a line break in {_header_of(node)}, "
+                    "and what follows it another field (nginx sends it so; wproxy refuses the request)"
                 )
                 yield Found(
                     node.position,
                     reason,
                     "write $request_uri instead: it is as the client sent it, with its arguments",
+                    WARNING if decoded.is_captured else None,
                 )
-            elif (capture := _wide_capture(block, value)) is not None:
+            elif (capture := next((one for one in found if _is_wide_capture(one)), None)) is not None:
                 reason = (
-                    f"{capture} is from the decoded path and may hold line breaks, as [^...] matches them: %0d%0a in a "
-                    f"request becomes a line break in {_header_of(node)}"
+                    f"${capture.name}{capture.by} is from the decoded path and may hold line breaks, as [^...] matches them: "
+                    f"%0d%0a in a request becomes a line break in {_header_of(node)}"
                 )
                 yield Found(node.position, reason, r"exclude them in the regex: [^...\s]", WARNING)
+
+
+def _may_break(origin: Origin) -> bool:
+    """Whether what has come from the decoded path may still hold a line break."""
+    return not origin.is_captured or any(_WIDE.finditer(origin.entry or ""))
 
 
 def _field_values(block: Block) -> Iterator[tuple[Node, str]]:
@@ -67,17 +76,19 @@ def _header_of(node: Node) -> str:
 _WIDE = re.compile(r"\((?:\?P?<(\w+)>)?[^()]*\[\^(?![^\]]*(?:\\[rnsW]))[^\]]*\]")
 
 
-def _wide_capture(block: Block, value: str) -> str | None:
-    """The capture of the location's regex in a value that may hold a line break."""
+def wide_groups(pattern: str, name: str) -> bool:
+    """Whether the group of that name, or one of the numbered ones, takes all but some characters."""
+    wide = [match[1] for match in _WIDE.finditer(pattern)]
+    return bool(wide) if name.isdigit() else name in [one.lower() for one in wide if one]
+
+
+def _is_wide_capture(origin: Origin) -> bool:
+    """Whether it is a capture of a location's regex that may hold a line break."""
+    block = origin.block
     location = next((one for one in block.chain() if one.is_regex), None)
-    if location is None or (block is location and block.has("rewrite")):
-        return None
-    wide = [match[1] for match in _WIDE.finditer(location.pattern)]
-    used = variables_in(value)
-    for name in used:
-        if (name.isdigit() and wide) or name in [one.lower() for one in wide if one]:
-            return f"${name}"
-    return None
+    if location is None or origin.is_captured or (block is location and block.has("rewrite")):
+        return False
+    return wide_groups(location.pattern, origin.name)
 
 
 def proxied_anywhere(blocks: Blocks) -> Iterator[Found]:
@@ -89,39 +100,30 @@ def proxied_anywhere(blocks: Blocks) -> Iterator[Found]:
         authority = re.split(
             r"[/?]|\$\{?(?:uri|document_uri|request_uri)\b", proxied.url.partition("://")[2] or proxied.url, maxsplit=1
         )[0]
-        for name in variables_in(authority):
-            source = _source(proxied.block, name, set())
-            if source is not None:
-                through = "" if source == name else f" (by ${source})"
+        for origin in origins_in(blocks, proxied.block, authority):
+            if _is_of_client(origin) and not _is_chosen(origin):
                 reason = (
-                    f"${name}{through} is written by the client, and says where the request goes: any server that we can reach"
+                    f"${origin.name}{origin.by} is written by the client, and says where the request goes: any server that we "
+                    "can reach"
                 )
                 fix = 'choose the upstream by a map with a list of those allowed, or mark the location "internal"'
                 yield Found(proxied.node.position, reason, fix)
                 break
 
 
-def _source(block: Block, name: str, seen: set[str]) -> str | None:
-    """The variable of the client's that a variable gets its value from; None where it comes from nowhere near a client."""
-    if name.startswith(OF_CLIENT) or name in OF_CLIENT_NAMES or name.isdigit() or _is_named_capture(block, name):
-        return name
-    if name in seen:
-        return None
-    seen.add(name)
-    for one in block.chain():
-        for inner in one.inside() if one.context == SERVER else (one,):
-            for node in inner.own("set"):
-                if len(node.arguments) == 2 and node.arguments[0].lower() == f"${name}":
-                    for other in variables_in(node.arguments[1]):
-                        if (found := _source(block, other, seen)) is not None:
-                            return found
-    return None
+def _is_of_client(origin: Origin) -> bool:
+    name = origin.name
+    if name.startswith(OF_CLIENT) or name in OF_CLIENT_NAMES:
+        return True
+    location = location_of_capture(origin)
+    if location is not None:
+        return matched_with(location, name, b"a.example.com") is not None  # and not only one of some words
+    return name.isdigit()
 
 
-def _is_named_capture(block: Block, name: str) -> bool:
-    return any(
-        re.search(rf"\(\?P?<{re.escape(name)}>[^)]*[*+]", one.pattern, re.IGNORECASE) for one in block.chain() if one.is_regex
-    )
+def _is_chosen(origin: Origin) -> bool:
+    """Whether the key of a map entry says which values may be: a list of those allowed."""
+    return origin.entry is not None and origin.entry != "default"
 
 
 def open_redirect(blocks: Blocks) -> Iterator[Found]:
@@ -130,13 +132,22 @@ def open_redirect(blocks: Blocks) -> Iterator[Found]:
         for node, value in _field_values(block):
             if node.name not in ("return", "rewrite"):
                 continue
-            names = variables_in(re.split(r"(?<!:)(?<!/)/", value, maxsplit=1)[0])
-            wild = next((name for name in names if name.startswith(("arg_", "cookie_"))), None)
+            host = re.split(r"(?<!:)(?<!/)/", value, maxsplit=1)[0]
+            wild = next(
+                (
+                    one
+                    for one in origins_in(blocks, block, host)
+                    if one.name.startswith(("arg_", "cookie_")) and not _is_chosen(one)
+                ),
+                None,
+            )
             if wild is not None:
                 reason = (
-                    f"the redirect goes to ${wild}, which whoever wrote the link has chosen: a link to this host leads anywhere"
+                    f"the redirect goes to ${wild.name}{wild.by}, which whoever wrote the link has chosen: a link to this host "
+                    "leads anywhere"
                 )
-                yield Found(node.position, reason, f'write out the host: "https://example.com/...${wild}", or choose by a map')
+                fix = f'write out the host: "https://example.com/...${wild.name}", or choose by a map'
+                yield Found(node.position, reason, fix)
 
 
 def valid_referers_none(blocks: Blocks) -> Iterator[Found]:
@@ -171,15 +182,39 @@ def origin_regex(blocks: Blocks) -> Iterator[Found]:
 def _origin_regexes(blocks: Blocks) -> Iterator[tuple[Node, str]]:
     """The regexes that Origin and Referer are matched with, to let somebody in."""
     for block in blocks.all:
-        for node in block.own("if"):
-            words = " ".join(node.arguments).strip("()").split()
-            if len(words) >= 3 and words[0] in ("$http_origin", "$http_referer") and words[1] in ("~", "~*", "!~", "!~*"):
-                yield node, words[2].strip("\"'")
+        for condition in block.blocks:
+            words = " ".join(condition.node.arguments).strip("()").split()
+            is_if = condition.context in (SERVER_IF, LOCATION_IF) and len(words) >= 3
+            if is_if and words[1] in ("~", "~*", "!~", "!~*") and _lets_in(condition, words[0], words[1]):
+                yield condition.node, words[2].strip("\"'")
         for node in block.own("map"):
             if node.arguments[:1] == ("$http_origin",):  # maps of Referer mostly serve logs
                 for entry in node.children or ():
                     if entry.name.startswith("~") and entry.arguments not in (("",), ("0",)):
                         yield entry, entry.name.lstrip("~*")
+
+
+def _lets_in(condition: Block, variable: str, operator: str) -> bool:
+    """Whether an `if` decides about access by what its regex matches: it refuses what does not match, or gives what does match
+    something. A list of those who are kept out may match too much without letting anybody in."""
+    refuses = any(is_refusal(node) for node in condition.own("return")) or any(
+        node.arguments == ("all",) for node in condition.own("deny")
+    )
+    if operator.startswith("!"):
+        return variable in ("$http_origin", "$http_referer") and refuses
+    if variable == "$http_origin":
+        return not refuses
+    if variable != "$http_referer" or refuses:
+        return False
+    # A Referer mostly serves logs and redirects: only a variable that somebody is refused by makes it a guard.
+    names = {node.arguments[0].lower() for node in condition.own("set") if node.arguments}
+    server = condition.server()
+    others = [one for one in server.inside() if one.context in (SERVER_IF, LOCATION_IF)] if server is not None else []
+    return any(
+        names.intersection(f"${name}" for name in variables_in(" ".join(one.node.arguments)))
+        and any(is_refusal(node) for node in one.own("return"))
+        for one in others
+    )
 
 
 INJECTION_RULES = [

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from wproxy.check.blocks import Block, Blocks
+from wproxy.check.blocks import Block, Blocks, is_refusal, variables_in
 from wproxy.check.finding import ERROR, INFO, WARNING, Found, Rule
+from wproxy.check.regexes import expanded, matched_with
 from wproxy.config.registry import LOCATION, LOCATION_IF, SERVER
 from wproxy.config.tree import Node
 from wproxy.regex import Regex, RegexTimedOut
@@ -23,6 +24,47 @@ def alias_traversal(blocks: Blocks) -> Iterator[Found]:
             prefix = location.pattern
             reason = f"{location.title} has no trailing slash and alias has one: {prefix}../x opens {path}../x, which is outside"
             yield Found(location.own("alias")[-1].position, reason, f'write "location {prefix}/"')
+
+
+def capture_traversal(blocks: Blocks) -> Iterator[Found]:
+    """A capture that may begin with dots, behind a slash: `/static../secret` is `../secret` behind `/static`."""
+    for location in blocks.locations:
+        if not location.is_regex:
+            continue
+        for node, text in _paths_of_files(location):
+            found = next((one for name in variables_in(text) if (one := _leads_out(location, name, text))), None)
+            if found is not None:
+                name, path, file, severity = found
+                reason = (
+                    f"${name} in {node.name} may begin with dots: {path} opens {file}, which is outside (nginx sends it; wproxy "
+                    "answers 404)"
+                )
+                fix = (
+                    r'have the regex ask for the slash before the capture, as in "^/static/(.*)$", or for no dot: "([^/.][^/]*)"'
+                )
+                yield Found(node.position, reason, fix, severity)
+
+
+# What a capture may be made to take, by how grave it is: dots and a slash lead anywhere, dots alone one level up.
+_LEADING_OUT = {b"../x": None, b"../x.css": None, b"../x.png": None, b"../x.html": None, b"..": WARNING}
+
+
+def _leads_out(location: Block, name: str, text: str) -> tuple[str, str, str, str | None] | None:
+    """(variable, path, file, severity) of a request that a capture leads out of a directory; None where there is none."""
+    for dots, severity in _LEADING_OUT.items():
+        found = matched_with(location, name, dots)
+        file = expanded(text, found) if found is not None else b""
+        if found is not None and b".." in file.split(b"/"):
+            return name, found.string.decode("utf-8", "replace"), file.decode("utf-8", "replace"), severity
+    return None
+
+
+def _paths_of_files(location: Block) -> Iterator[tuple[Node, str]]:
+    """The names of files that a location makes: of alias, of root, and of what try_files tries."""
+    for node in location.own("alias", "root"):
+        yield from ((node, argument) for argument in node.arguments[:1])
+    for node in location.own("try_files"):
+        yield from ((node, argument) for argument in node.arguments[:-1])
 
 
 def alias_slash_mismatch(blocks: Blocks) -> Iterator[Found]:
@@ -66,22 +108,60 @@ def regex_shadows_prefix(blocks: Blocks) -> Iterator[Found]:
 
 def _shadows(prefix: Block, regexes: list[tuple[Block, Regex]]) -> Iterator[Found]:
     inner = [regex for one in prefix.blocks if (regex := one.regex()) is not None]
-    taken: list[tuple[str, str]] = []
-    fix = f'write "location ^~ {prefix.pattern}" to keep regexes out of it'
+    path = prefix.pattern
+    goals = _own_goals(prefix)
+    taken: list[tuple[str, Block]] = []
     for location, regex in regexes:
-        place = f"{location.title} ({location.node.position})"
-        if _matches(regex, prefix.pattern) and not location.pattern.endswith("$"):
-            reason = f"{place} matches all that begins with {prefix.pattern}, and regexes win: {prefix.title} is never used"
-            yield Found(prefix.node.position, reason, fix)
+        if _matches(regex, path) and not location.pattern.endswith("$"):
+            reason = f"{_place(location)} matches all that begins with {path}, and regexes win: {prefix.title} is never used"
+            yield Found(prefix.node.position, reason, f'write "location ^~ {path}" to keep regexes out of it')
             continue
-        samples = [f"{prefix.pattern.rstrip('/')}/x.{word}" for word in _extensions(location.pattern)]
+        if path.endswith("/") and any(_matches(regex, goal) for goal in goals):
+            continue  # the location sends requests there: that the regex takes them is what it is for
+        samples = [
+            *([path] if not path.endswith("/") else []),
+            *(f"{path.rstrip('/')}/x.{one}" for one in _extensions(location.pattern)),
+        ]
         sample = next((one for one in samples if _matches(regex, one) and not any(_matches(other, one) for other in inner)), None)
         if sample is not None:
-            taken.append((sample, place))
+            taken.append((sample, location))
     if taken:
-        losses = ", ".join(f"{sample} to {place}" for sample, place in taken)
+        losses = ", ".join(
+            f"{sample if sample != path else 'the path itself'} to {_place(location)}" for sample, location in taken
+        )
         reason = f"regexes win over prefixes, so {prefix.title} loses {losses}"
-        yield Found(prefix.node.position, reason, fix, WARNING if prefix.has("alias", "root") else INFO)
+        severity = WARNING if prefix.has("alias", "root") else INFO
+        yield Found(prefix.node.position, reason, _how_to_keep(prefix, [location for _, location in taken], goals), severity)
+
+
+def _place(location: Block) -> str:
+    return f"{location.title} ({location.node.position})"
+
+
+def _own_goals(prefix: Block) -> list[str]:
+    """The paths under its own prefix that a location sends requests to: `return 301 /remote.php` in `location /remote`."""
+    targets = [node.arguments[-1] for node in prefix.own("return") if node.arguments]
+    targets += [node.arguments[1] for node in prefix.own("rewrite") if len(node.arguments) >= 2]
+    targets += [node.arguments[-1] for node in prefix.own("try_files", "error_page") if node.arguments]
+    paths = [re.split(r"[$?]", target, maxsplit=1)[0] for target in targets]
+    return [path for path in paths if path.startswith(prefix.pattern)]
+
+
+def _how_to_keep(prefix: Block, takers: list[Block], goals: list[str]) -> str:
+    """Advice that keeps regexes out of a prefix, and out of nothing that only begins like it.
+
+    `^~ /remote` would take /remote.php too, which is another's: often the very place where the location sends its requests.
+    """
+    path = prefix.pattern
+    if path.endswith("/"):
+        return f'write "location ^~ {path}" to keep regexes out of it'
+    if any(_matches(regex, path) for one in takers if (regex := one.regex()) is not None):
+        return f'write "location = {path}" if it is for that path alone'
+    others = [f"{path}.{word}" for one in takers for word in _extensions(one.pattern)]
+    is_prefix_of_others = any(_matches(regex, other) for one in takers if (regex := one.regex()) for other in [*others, *goals])
+    if goals or is_prefix_of_others:
+        return f'write "location ^~ {path}/" to keep regexes out of it, and "location = {path}" for the path itself'
+    return f'write "location ^~ {path}" to keep regexes out of it'
 
 
 def _extensions(pattern: str) -> list[str]:
@@ -97,12 +177,8 @@ def _matches(regex: Regex, path: str) -> bool:
 
 def _only_refuses(location: Block) -> bool:
     """Whether it is there to keep requests from something: nobody minds that it wins."""
-    refuses = any(_is_refusal(node) for node in location.own("return"))
+    refuses = any(is_refusal(node) for node in location.own("return"))
     return refuses or any(node.arguments == ("all",) for node in location.own("deny"))
-
-
-def _is_refusal(node: Node) -> bool:
-    return bool(node.arguments) and node.arguments[0].isdigit() and int(node.arguments[0]) >= 400
 
 
 def _does_something(location: Block) -> bool:
@@ -151,6 +227,9 @@ def if_instead(blocks: Blocks) -> Iterator[Found]:
     for block in blocks.all:
         for node in block.own("if"):
             text = " ".join(node.arguments)
+            inside = block.inner(node)
+            if inside is None or not _ends(inside):
+                continue  # it sets a variable, which no server_name and no try_files does
             if block.context == SERVER and re.match(r"\(\s*\$(http_)?host\s", text):
                 reason = "the host is compared for every request, after the server block has been chosen by that host"
                 yield Found(node.position, reason, "write a server block of its own with that server_name")
@@ -201,9 +280,16 @@ def allow_without_deny(blocks: Blocks) -> Iterator[Found]:
     """A list of guests, and nobody at the door."""
     for block in blocks.all:
         allows = [node for node in block.own("allow") if node.arguments != ("all",)]
+        if block.value("satisfy") == "any" and _asks_who(block):
+            continue  # who is in no line has to say who they are
         if allows and not any(node.arguments == ("all",) for node in block.own("deny")):
             reason = 'allow without "deny all": who is in no line is let in as well'
             yield Found(allows[-1].position, reason, 'end the list with "deny all;"')
+
+
+def _asks_who(block: Block) -> bool:
+    """Whether something besides the address decides who is let in."""
+    return any(block.value(name, "off") != "off" for name in ("auth_basic", "auth_request", "auth_jwt", "auth_oidc"))
 
 
 def return_before_access(blocks: Blocks) -> Iterator[Found]:
@@ -211,7 +297,7 @@ def return_before_access(blocks: Blocks) -> Iterator[Found]:
     for location in blocks.locations:
         guards = [node for node in location.own("deny", "auth_basic", "auth_request") if node.arguments != ("off",)]
         for node in location.own("return"):
-            if guards and not _is_refusal(node):
+            if guards and not is_refusal(node):
                 reason = f'"return" answers before access is checked: "{guards[0].name}" has no effect on it'
                 fix = "serve the answer from a file or a location of its own behind the check, or leave the check out"
                 yield Found(node.position, reason, fix)
@@ -241,7 +327,34 @@ def rewrite_instead_of_return(blocks: Blocks) -> Iterator[Found]:
                 yield Found(node.position, reason, f'write "return {code} {base}{tail};"')
 
 
+def types_lost(blocks: Blocks) -> Iterator[Found]:
+    """A block that adds one type and loses all the others."""
+    for block in blocks.all:
+        own = [entry for node in block.own("types") for entry in node.children or ()]
+        outer = block.outer.effective("types") if block.outer is not None and own else []
+        mine = {word for entry in own for word in entry.arguments}
+        lost = [word for node in outer for entry in node.children or () for word in entry.arguments if word not in mine]
+        # A type for whatever has none says that the list was meant to be short.
+        if not lost or block.has("default_type") or _is_of_extensions(block, mine):
+            continue
+        some = ", ".join(f".{word}" for word in lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+        reason = (
+            f"{block.title} has types of its own and so inherits none of those around it ({outer[0].position}): {some} get "
+            "default_type here"
+        )
+        fix = "repeat the whole list here (include mime.types once more), or add the type to the list that holds everywhere"
+        yield Found(block.own("types")[0].position, reason, fix)
+
+
+def _is_of_extensions(location: Block, words: set[str]) -> bool:
+    """Whether a location only takes paths with extensions that are among these words."""
+    if location.modifier == "=":
+        return location.pattern.rpartition(".")[2] in words
+    return location.is_regex and location.pattern.endswith("$") and bool(words) and set(_extensions(location.pattern)) <= words
+
+
 _ALIAS = "location {location} {{\n    alias {path};\n}}"
+_TYPES = "types {{\n    text/html html;\n    text/css css;\n}}\nserver {{\n    listen 80;\n{}}}"
 _DAV = "location ~ \\.php{end} {{\n    try_files $uri =404;\n    fastcgi_pass 127.0.0.1:9000;\n}}"
 
 LOCATION_RULES = [
@@ -254,6 +367,17 @@ LOCATION_RULES = [
         alias_traversal,
         _ALIAS.format(location="/img", path="/data/img/"),
         _ALIAS.format(location="/img/", path="/data/img/"),
+    ),
+    Rule(
+        "capture-traversal",
+        ERROR,
+        "a capture in alias, root or try_files: files outside can be read",
+        "`^/static(.*)$` also matches `/static../secret`, whose capture is `../secret`. Dots were resolved before, but "
+        "`static..` is a name and no dot segment. Nothing is wrong with a capture behind a slash that is part of the regex. A "
+        "capture that can only be the dots themselves, and leads one level up, is a warning.",
+        capture_traversal,
+        _ALIAS.format(location='~ "^/static(.*)$"', path="/data/files/$1"),
+        _ALIAS.format(location='~ "^/static/(.*)$"', path="/data/files/$1"),
     ),
     Rule(
         "alias-slash-mismatch",
@@ -314,6 +438,17 @@ LOCATION_RULES = [
         "location /a/ {\n    try_files $uri /b/;\n    proxy_set_header Host $host;\n    proxy_pass http://127.0.0.1:3000;\n}",
         "location /a/ {\n    try_files $uri @app;\n}\nlocation @app {\n    proxy_set_header Host $host;\n"
         "    proxy_pass http://127.0.0.1:3000;\n}",
+    ),
+    Rule(
+        "types-lost",
+        WARNING,
+        "types of a block take the place of all others",
+        "`types` is inherited as a whole list, and only by blocks that have none of their own. One type in a server takes away "
+        "what `include mime.types` gave it, and style sheets are sent as application/octet-stream.",
+        types_lost,
+        _TYPES.format("    types {\n        application/wasm wasm;\n    }\n"),
+        _TYPES.replace("}}\nserver", "    application/wasm wasm;\n}}\nserver").format(""),
+        "http",
     ),
     Rule(
         "unanchored-regex",

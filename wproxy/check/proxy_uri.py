@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from wproxy.check.blocks import Block, Blocks, Proxied, variables_in
 from wproxy.check.finding import INFO, WARNING, Found, Rule
+from wproxy.check.flow import location_of_capture, origins_in
+from wproxy.check.injection import wide_groups
+from wproxy.check.regexes import matched_with
 
 _ARGUMENTS = {"args", "is_args", "query_string", "request_uri"}
 
@@ -39,8 +43,9 @@ def strips_prefix(blocks: Blocks) -> Iterator[Found]:
     """The upstream does not see the location's prefix: right for many, unexpected by many."""
     for proxied in blocks.proxied:
         prefix, uri = proxied.block.pattern, proxied.uri
-        is_tidy = prefix.endswith("/") and uri.endswith("/") and "?" not in uri
-        if not proxied.block.is_prefix or proxied.has_variables or not is_tidy or uri == prefix or prefix == "/":
+        # A path in the place of the prefix was written with thought; a slash at the end may be there by chance.
+        is_stripped = uri == "/" and prefix.endswith("/") and prefix != "/"
+        if not proxied.block.is_prefix or proxied.has_variables or not is_stripped:
             continue
         reason = f"the upstream does not see the prefix of {proxied.block.title}: {prefix}x goes upstream as {uri}x, %2F decoded"
         fix = f'if the application expects {prefix}x, write "proxy_pass {proxied.url.removesuffix(uri)}" without a URI'
@@ -80,6 +85,41 @@ def variable_uri(blocks: Blocks) -> Iterator[Found]:
         yield Found(proxied.node.position, reason, fix)
 
 
+def decoded_capture(blocks: Blocks) -> Iterator[Found]:
+    """A capture is a piece of the decoded path, and is sent without being escaped again."""
+    for proxied in blocks.proxied:
+        for origin in origins_in(blocks, proxied.block, _path_of(proxied)):
+            location = location_of_capture(origin)
+            if location is None or wide_groups(location.pattern, origin.name):
+                continue  # which may even take line breaks: header-splitting says so
+            if matched_with(location, origin.name, b"a b") is None:
+                continue
+            reason = (
+                f"${origin.name}{origin.by} is a piece of the decoded path: a %20 in it goes upstream as a space, which breaks "
+                "the request line (nginx sends it so; wproxy refuses the request), and a %3F begins the arguments"
+            )
+            base = proxied.url.partition("://")[0] + "://" + _authority_of(proxied)
+            fix = (
+                f'write "rewrite {_quoted(location.pattern)} {_rewritten(proxied)} break;" and "proxy_pass {base};", which '
+                "escapes the path anew"
+            )
+            yield Found(proxied.node.position, reason, fix)
+            break
+
+
+def _authority_of(proxied: Proxied) -> str:
+    rest = proxied.url.partition("://")[2]
+    return rest.removesuffix(_path_of(proxied))
+
+
+def _rewritten(proxied: Proxied) -> str:
+    return re.sub(r"\$\{?(?:is_args|args|query_string)\}?|\?.*$", "", _path_of(proxied)) or "/"
+
+
+def _quoted(pattern: str) -> str:
+    return f"'{pattern}'" if re.search(r"[{};\s]", pattern) else pattern
+
+
 def _path_of(proxied: Proxied) -> str:
     """The URI part of a proxy_pass with variables, "" without one."""
     if not proxied.has_variables:
@@ -106,7 +146,7 @@ PROXY_URI_RULES = [
         "proxy_pass with a URI strips the location's prefix",
         "With a URI in proxy_pass, a trailing slash is enough, the upstream does not see the prefix, and gets the path "
         "decoded and normalised. Without one it gets the request's own target. An application that expects the other "
-        "answers 404.",
+        "answers 404. Where another path takes the place of the prefix, that is meant, and nothing is said.",
         strips_prefix,
         "location /api/ {\n    proxy_pass http://127.0.0.1:3000/;\n}",
         "location /api/ {\n    proxy_pass http://127.0.0.1:3000;\n}",
@@ -129,5 +169,16 @@ PROXY_URI_RULES = [
         variable_uri,
         "location /api/ {\n    set $backend 127.0.0.1:3000;\n    proxy_pass http://$backend/;\n}",
         "location /api/ {\n    set $backend 127.0.0.1:3000;\n    proxy_pass http://$backend;\n}",
+    ),
+    Rule(
+        "proxy-pass-decoded-capture",
+        WARNING,
+        "a capture of the path in proxy_pass is sent unescaped",
+        "A regex location is matched with the decoded path, and proxy_pass with variables sends what they hold as it is: a space "
+        "that came as `%20` ends the path in the middle of the request line, and the upstream answers 400. `rewrite ... break` "
+        "changes the path of the request itself, which is escaped when it is sent, and keeps the arguments.",
+        decoded_capture,
+        "location ~ ^/api/(.*)$ {\n    proxy_pass http://127.0.0.1:3000/v1/$1$is_args$args;\n}",
+        "location /api/ {\n    rewrite ^/api/(.*)$ /v1/$1 break;\n    proxy_pass http://127.0.0.1:3000;\n}",
     ),
 ]

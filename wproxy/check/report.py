@@ -13,10 +13,20 @@ def as_text(file: str, findings: Sequence[Finding], code: int) -> str:
     """`FILE:LINE[:COLUMN] severity [rule] reason`, with the fix below, and a line that counts."""
     lines = []
     for finding in findings:
-        lines.append(printable(f"{finding.position or file} {finding.severity} [{finding.rule}] {finding.reason}") + "\n")
+        told = f"{finding.position or file} {finding.severity} [{finding.rule}] {finding.reason}{_also(finding)}"
+        lines.append(printable(told) + "\n")
         if finding.fix:
             lines.append(f"    fix: {finding.fix}\n")
     return "".join(lines) + f"{file}: {_counted(findings)}\n"
+
+
+def _also(finding: Finding) -> str:
+    """The further places: lines, or whole positions in other files."""
+    if not finding.also:
+        return ""
+    file = finding.position.file if finding.position else ""
+    places = [str(place.line) if place.file == file else str(place) for place in finding.also]
+    return f" (also: {', '.join(places)})"
 
 
 def _counted(findings: Sequence[Finding]) -> str:
@@ -44,6 +54,7 @@ def as_json(file: str, findings: Sequence[Finding], code: int) -> str:
                 "column": finding.position.column or None if finding.position else None,
                 "reason": finding.reason,
                 "fix": finding.fix,
+                "also": [{"file": place.file, "line": place.line, "column": place.column or None} for place in finding.also],
             }
             for finding in findings
         ],
@@ -67,7 +78,7 @@ def _command(file: str, finding: Finding) -> str:
             place["col"] = str(finding.position.column)
     place["title"] = finding.rule
     shown = ",".join(f"{name}={_escaped(value).replace(':', '%3A').replace(',', '%2C')}" for name, value in place.items())
-    text = finding.reason + (f"\nfix: {finding.fix}" if finding.fix else "")
+    text = finding.reason + _also(finding) + (f"\nfix: {finding.fix}" if finding.fix else "")
     return f"::{_GITHUB[finding.severity]} {shown}::{_escaped(text)}\n"
 
 

@@ -68,7 +68,22 @@ def check(load: Load, resolve: Resolve, obstacles: Obstacles | None = None, disa
         for finding in dict.fromkeys(findings)
         if finding.rule not in disabled and not silences.covers(finding.rule, finding.position)
     ]
-    return Checked(not errors, _in_order([*errors, *heard], document))
+    return Checked(not errors, grouped(_in_order([*errors, *heard], document)))
+
+
+def grouped(findings: list[Finding]) -> list[Finding]:
+    """Infos that say the same of several places, told once, at the first of them; the rest as they are."""
+    first: dict[tuple[str, str, str], int] = {}
+    told: list[Finding] = []
+    for finding in findings:
+        key = (finding.rule, finding.reason, finding.fix)
+        if finding.severity != INFO or finding.position is None or key not in first:
+            first.setdefault(key, len(told))
+            told.append(finding)
+            continue
+        before = told[first[key]]
+        told[first[key]] = before._replace(also=(*before.also, finding.position))
+    return told
 
 
 def tested(configuration: Configuration) -> list[Finding]:

@@ -24,6 +24,24 @@ def _addresses(server: Block) -> list[tuple[Address, bool]]:
     return found if lines else [(address, False) for address in default_listen().addresses]
 
 
+def other_ports(block: Block) -> list[int]:
+    """The ports of the server around a block that clients must write into a URL: not 80, nor 443 with TLS."""
+    server = block.server()
+    if server is None or not server.has("listen"):
+        return []
+    found: dict[int, None] = {}
+    for node in server.own("listen"):
+        is_tls = "ssl" in node.arguments or "quic" in node.arguments
+        try:
+            addresses = listen(*node.arguments).addresses
+        except (ValueError, TypeError):
+            continue
+        found.update(
+            (address.port, None) for address in addresses if address.port > 0 and address.port != (443 if is_tls else 80)
+        )
+    return list(found)
+
+
 def conflicting_names(blocks: Blocks) -> Iterator[Found]:
     """A name that somebody else had first."""
     taken: dict[tuple[Address, bool, str], Position] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wproxy.check.connections import CONNECTION_RULES
+from wproxy.check.dead_ends import DEAD_END_RULES
 from wproxy.check.finding import Rule
 from wproxy.check.headers import HEADER_RULES
 from wproxy.check.injection import INJECTION_RULES
@@ -18,6 +19,7 @@ THEMES: dict[str, list[Rule]] = {
     "Connections to upstreams": CONNECTION_RULES,
     "Upstreams": UPSTREAM_RULES,
     "Locations": LOCATION_RULES,
+    "What is never reached": DEAD_END_RULES,
     "What a client may write": INJECTION_RULES,
     "Servers": SERVER_RULES,
 }

@@ -77,6 +77,13 @@ def convert(
 def _add_events(root: Node) -> None:
     """An nginx.conf must have the block; in TOML a table that sets nothing is not written."""
     children = root.children or []
-    http = next((index for index, node in enumerate(children) if node.name == "http" and node.children is not None), None)
+    http = next(
+        (
+            index
+            for index, node in enumerate(children)
+            if node.name == "http" and node.children is not None and not node.arguments
+        ),
+        None,
+    )
     if http is not None and not any(node.name == "events" for node in children):
         children.insert(http, Node("events", (), root.position, []))

@@ -1,8 +1,11 @@
 """What nginx wants to have read before something else, and TOML may say in any order.
 
 In TOML a table stands after the values of its block, however its author thinks of it: `[http.log_format]` comes after
-`access_log = ...`, and `[http.upstream.NAME.server]` after `ip_hash = true`. nginx reads from top to bottom and refuses the first
-of such pairs, so the reader of TOML puts them in nginx's order. The order of all else stays that of the file.
+`access_log = ...`. nginx reads from top to bottom and refuses that, so the reader of TOML puts such pairs in nginx's order. The
+order of all else stays that of the file.
+
+Servers with `backup` and a method that knows none are another pair: nginx refuses them in one order and not in the other. Nobody
+who writes both means it, so TOML has them in the order of the file, and the writer of TOML keeps the order by `steps`.
 """
 
 from __future__ import annotations
@@ -29,9 +32,8 @@ PRECEDENCES = (
     Precedence("log_format", ("access_log",)),
     # '"proxy_redirect default" should be placed after the "proxy_pass" directive'
     Precedence("proxy_pass", ("proxy_redirect",), lambda early, late: late.arguments[:1] == ("default",)),
-    # 'balancing method does not support parameter "backup"', said of servers that come after the method
-    Precedence("server", ("ip_hash", "hash", "random"), lambda early, late: "backup" in early.arguments),
 )
+WITHOUT_BACKUP = frozenset(("ip_hash", "hash", "random"))
 
 
 def in_nginx_order(nodes: list[Node]) -> list[Node]:
@@ -46,3 +48,9 @@ def in_nginx_order(nodes: list[Node]) -> list[Node]:
         if any(matters(one, other) for one in moved for other in behind):
             nodes = [*nodes[:first], *moved, *(node for node in nodes[first:] if node.name != early)]
     return nodes
+
+
+def has_backup_before_method(nodes: list[Node]) -> bool:
+    """Whether the directives of an upstream have a `backup` above the method that would refuse it below."""
+    backup = next((index for index, node in enumerate(nodes) if node.name == "server" and "backup" in node.arguments), None)
+    return backup is not None and any(node.name in WITHOUT_BACKUP for node in nodes[backup:])

@@ -18,6 +18,7 @@ from itertools import groupby, takewhile
 
 from wproxy.config.document import Comments
 from wproxy.config.nginx import unescape
+from wproxy.config.precedence import has_backup_before_method
 from wproxy.config.registry import ENTRIES, MAIN, OPAQUE, STEP, UPSTREAM, Directive, find_directive
 from wproxy.config.toml import INCLUDE, STEPS, Lookup, arguments_in_key
 from wproxy.config.toml_comments import INDENTATION
@@ -166,6 +167,8 @@ class _Writer:
             of_sequence = [node for node in nodes if node.name in names]
             if not all(self.can_be_table(rows[name], by_name[name]) for name in names) or not self.keeps_order(of_sequence, rows):
                 as_steps.update(names)
+        if context & UPSTREAM and has_backup_before_method(nodes):
+            as_steps.update(by_name)
         groups = [(name, row, by_name[name]) for name, row in rows.items() if row and name not in as_steps]
         return [node for node in nodes if node.name in as_steps], groups
 

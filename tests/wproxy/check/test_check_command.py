@@ -50,7 +50,7 @@ def run(tmp_path, capfdbinary):
 
 
 def whole(inside: str, before: str = "") -> str:
-    return f"{before}events {{}}\nhttp {{\nserver {{\nlisten 8080;\n{FIELDS}{inside}\n}}\n}}\n"
+    return f"{before}events {{}}\nhttp {{\nserver {{\nlisten 80;\n{FIELDS}{inside}\n}}\n}}\n"
 
 
 # What is told
@@ -218,6 +218,52 @@ def test_the_list_names_all_rules(run):
     assert [line.split()[0] for line in text.splitlines()] == [*RULES, *BUILT_IN]
 
 
+# Infos that say the same
+
+
+def twice(inside: str = "") -> str:
+    """Two locations without the usual fields. inside: what else is in the second one."""
+    return (
+        "events {}\nhttp {\nserver {\nlisten 80;\nlocation /a {\nproxy_pass http://127.0.0.1:1;\n}\n"
+        f"location /b {{\n{inside}\nproxy_pass http://127.0.0.1:2;\n}}\n}}\n}}\n"
+    )
+
+
+def test_infos_that_say_the_same_are_one(run):
+    code, text = run(twice())
+    assert code == 0
+    told = [line for line in text.splitlines() if "info [" in line]
+    assert [line.split()[2] for line in told] == ["[missing-host]", "[missing-forwarded-headers]"]
+    assert all(line.startswith("nginx.conf:6 ") and line.endswith(" (also: 10)") for line in told)
+    assert text.endswith("nginx.conf: 2 infos\n")
+
+
+def test_a_place_that_is_silenced_is_none_of_them(run):
+    text = run(twice("# wproxy: ignore missing-host"))[1]
+    (line,) = [line for line in text.splitlines() if "[missing-host]" in line]
+    assert "also" not in line
+    assert line.startswith("nginx.conf:6 ")
+
+
+def test_warnings_are_told_where_they_stand(run):
+    text = run(whole("location /a { alias /a/; }\nlocation /b { alias /b/; }"))[1]
+    assert text.count("[alias-traversal]") == 2
+    upstream = "events {}\nhttp {\nupstream app { server 127.0.0.1:1; }\nserver {\nlisten 80;\n"
+    text = f"{upstream}location /a {{\nproxy_pass http://app;\n}}\nlocation /b {{\nproxy_pass http://app;\n}}\n}}\n}}\n"
+    assert run(text)[1].count("[upstream-name-as-host]") == 2
+
+
+def test_other_places_in_other_files_are_named_in_full(run, tmp_path):
+    (tmp_path / "b.conf").write_text("location /c { proxy_pass http://127.0.0.1:3; }\n")
+    text = run(twice().replace("listen 80;", "listen 80; include b.conf;"))[1]
+    assert "(also: 10, b.conf:1)" in text
+    text = run(twice(), "--format", "json")[1]
+    assert [finding["also"] for finding in json.loads(text)["findings"]] == [
+        [{"file": "nginx.conf", "line": 10, "column": None}]
+    ] * 2
+    assert run(twice(), "--format", "github")[1].count(" (also: 10)%0Afix: ") == 2
+
+
 # Formats
 
 
@@ -235,6 +281,7 @@ def test_json(run):
         "file": "nginx.conf",
         "line": 9,
         "column": None,
+        "also": [],
     }
 
 
@@ -287,7 +334,9 @@ def test_the_page_has_every_rule_with_its_examples():
 
 REASONS = {
     "add-header-lost",
+    "capture-traversal",
     "keepalive-websocket-map",
+    "proxy-pass-decoded-capture",
     "proxy-set-header-lost",
     "upstream-name-as-host",
     "weak-tls",

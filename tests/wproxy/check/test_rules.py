@@ -5,45 +5,12 @@ from __future__ import annotations
 import textwrap
 
 import pytest
+from texts import found_in, reasons, rules_in, whole
 
-from wproxy.address import Address
-from wproxy.check.finding import INFO, SEVERITIES, Finding
-from wproxy.check.runner import check
+from wproxy.check.finding import INFO, SEVERITIES
 from wproxy.check.table import RULES, THEMES
-from wproxy.config import model  # noqa: F401  its import fills the registry
-from wproxy.config.convert import NGINX, TOML, convert, read_document
-from wproxy.config.load import resolve_document
+from wproxy.config.convert import NGINX, TOML, convert
 from wproxy.config.registry import REGISTRY
-
-
-def whole(text: str, around: str = "server") -> str:
-    """A complete nginx.conf around an example."""
-    if around == "main":
-        return f"{text}\nevents {{}}\nhttp {{\nserver {{\nlisten 8080;\n}}\n}}\n"
-    if around == "server":
-        text = f"server {{\nlisten 8080;\n{text}\n}}"
-    return f"events {{}}\nhttp {{\n{text}\n}}\n"
-
-
-def found_in(text: str, file: str = "nginx.conf") -> list[Finding]:
-    """What a check says of a configuration, but for what is not effective yet."""
-    syntax = TOML if file.endswith(".toml") else NGINX
-    checked = check(
-        lambda: read_document(text.encode(), file, syntax),
-        lambda document: resolve_document(document, file, "/", lambda host, port: [Address("192.0.2.80", port)]),
-        disabled=("not-yet-effective", "start-refused"),
-    )
-    return checked.findings
-
-
-def rules_in(text: str, file: str = "nginx.conf") -> list[str]:
-    return [finding.rule for finding in found_in(text, file)]
-
-
-def reasons(rule: str, text: str, around: str = "server") -> list[str]:
-    """The reasons that one rule gives."""
-    return [finding.reason for finding in found_in(whole(text, around)) if finding.rule == rule]
-
 
 ALL = pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
 
@@ -190,12 +157,29 @@ def test_a_websocket_needs_both_fields():
     assert reasons("websocket-without-upgrade", both) == []
 
 
-@pytest.mark.parametrize(("path", "severity"), [("/ws/", "warning"), ("/", "info")])
-def test_a_timeout_is_graver_where_the_path_is_that_of_websockets(path, severity):
-    text = f"location {path} {{ proxy_set_header Upgrade $http_upgrade; proxy_pass http://127.0.0.1; proxy_read_timeout 1m; }}"
+@pytest.mark.parametrize(
+    ("path", "time", "severity"),
+    [
+        ("/ws/", "10s", "warning"),
+        ("/ws/", "1m", "info"),
+        ("/socket.io/", "1m", "info"),
+        ("/", "1m", "info"),
+        ("/", "10s", "info"),
+    ],
+)
+def test_a_timeout_is_graver_where_even_pings_are_too_late(path, time, severity):
+    fields = "proxy_set_header Upgrade $http_upgrade; proxy_pass http://127.0.0.1;"
+    text = f"location {path} {{ {fields} proxy_read_timeout {time}; }}"
     found = [finding for finding in found_in(whole(text)) if finding.rule == "websocket-read-timeout"]
     assert [finding.severity for finding in found] == [severity]
-    assert "60 s" in found[0].reason
+    assert {"10s": "10 s", "1m": "60 s"}[time] in found[0].reason
+
+
+def test_a_timeout_of_a_location_that_upgrades_only_because_all_do_is_its_own_affair():
+    text = "proxy_set_header Upgrade $http_upgrade; location /api/ { proxy_pass http://127.0.0.1; proxy_read_timeout 20s; }"
+    assert reasons("websocket-read-timeout", text) == []
+    assert reasons("websocket-read-timeout", text.replace("/api/", "/ws/"))
+    assert reasons("websocket-read-timeout", text.replace("proxy_read_timeout 20s;", ""))
 
 
 @pytest.mark.parametrize("value", ["0", "0s", "0ms"])

@@ -152,9 +152,9 @@ def test_a_whole_file() -> None:
         "  keepalive_timeout 75;",
         "  upstream app {",
         "    keepalive 32;",
-        "    server 127.0.0.1:3000 weight=3 max_fails=2 backup;",  # nginx refuses it behind ip_hash
-        "    server 127.0.0.1:3001;",
         "    ip_hash;",
+        "    server 127.0.0.1:3000 weight=3 max_fails=2 backup;",
+        "    server 127.0.0.1:3001;",
         "  }",
         "  server {",
         "    listen 8080;",
