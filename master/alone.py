@@ -15,33 +15,36 @@ import os
 import signal
 import threading
 import traceback
-from typing import TYPE_CHECKING
 
 import setproctitle
 
+from master.ending import Ending
 from master.environment import confine_environment, new_binary_environment
 from master.generation import Generation, Work
 from master.inheritance import NGINX_VARIABLE, OUR_VARIABLE, write_numbers
 from master.pidfile import remove_pid_file
+from master.reopening import Reopening
 from master.signals import BLOCKED, block_signals
 from master.slots import bury_own
 from master.sockets import share
+from master.state import State
+from master.transaction import Transaction
 from wproxy.assignment import Assignment, ListeningSocket, OwnMaster
 from wproxy.config.model import Configuration
 from wproxy.failures import is_bug, reason_of
 from wproxy.lasting import LASTING
 from wproxy.shared import HEAD_IS_ALONE, WORKER_PID, WorkerSlot
 
-if TYPE_CHECKING:
-    from master.supervise import Master
-
 
 class Alone:
     """The one process. is_left_over: we are the copy that serves the connections of before a reload."""
 
-    def __init__(self, master: Master, work: Work) -> None:
-        """master: which has loaded no configuration yet; work: what a worker does."""
-        self._master = master
+    def __init__(self, state: State, transaction: Transaction, reopening: Reopening, ending: Ending, work: Work) -> None:
+        """state: without a configuration yet; work: what a worker does."""
+        self._state = state
+        self._transaction = transaction
+        self._reopening = reopening
+        self._ending = ending
         self._work = work
         self._environment = dict(os.environ)
         self._slot: WorkerSlot | None = None
@@ -49,66 +52,67 @@ class Alone:
 
     def run(self, configuration: Configuration) -> int:
         """Start, serve until told to stop; returns the exit code."""
-        master = self._master
+        state = self._state
         block_signals()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries what a reload leaves over
-        master.shared.set_head(HEAD_IS_ALONE, 1)
-        bury_own(master.shared)
-        master.begin(configuration)
-        generation = master.pending
+        state.shared.set_head(HEAD_IS_ALONE, 1)
+        bury_own(state.shared)
+        self._transaction.begin(configuration)
+        generation = state.pending
         if not generation:
-            return master.ending.leave()
+            self._ending.stop()
+            return self._ending.leave()
         assignment = self._assign(generation)
         # It serves when it has all that a worker needs.
-        assignment.drop_privileges = lambda: master.transaction.commit(generation)
+        assignment.drop_privileges = lambda: self._transaction.commit(generation)
         try:
             self._work(assignment)
         except Exception as error:
             if is_bug(error):
-                master.error_log.write("alert", f"failed: {traceback.format_exc().rstrip()}")
-            if master.pending:
-                master.transaction.abandon(generation, reason_of(error))
-            master.transaction.failure = reason_of(error)
+                state.error_log.write("alert", f"failed: {traceback.format_exc().rstrip()}")
+            if state.pending:
+                self._transaction.abandon(generation, reason_of(error))
+            state.failure = reason_of(error)
         if self._is_left_over:
             os._exit(0)
-        master.ending.stop_reloading("stop")
-        return master.ending.leave()
+        self._ending.stop_reloading("stop")
+        return self._ending.leave()
 
     def _assign(self, generation: Generation) -> Assignment:
-        master = self._master
-        self._slot = master.workers.take_slot()
+        state = self._state
+        self._slot = state.workers.take_slot()
         self._slot.set(WORKER_PID, os.getpid())
         # Copies: a worker closes its own.
         listening = tuple(ListeningSocket(one.listener, os.dup(one.fileno)) for one in share(generation.sockets, 0, 1))
-        assignment = master.workers.assign(generation, 0, self._slot, listening)
-        assignment.own_master = OwnMaster(self.reload, master.reopening.begin)
+        assignment = state.workers.assign(generation, 0, self._slot, listening)
+        assignment.own_master = OwnMaster(self.reload, self._reopening.begin)
         assignment.heeds_winch = False
         confine_environment(generation.configuration.env)
         return assignment
 
     def reload(self) -> int:
         """HUP: see `wproxy.assignment.OwnMaster`. What is wrong with the configuration is told, and nothing is changed."""
-        master = self._master
-        master.transaction.reload()
-        new = master.pending
+        state = self._state
+        self._transaction.reload()
+        new = state.pending
         if new is None:
             return -1
         if threading.active_count() > 1:
             # A copy has no threads: who waits for one would wait for ever. They begin again when there is something to do.
-            master.error_log.write("notice", "requests that wait for threads are cut by the reload")
-        old = master.current
+            state.error_log.write("notice", "requests that wait for threads are cut by the reload")
+        old = state.current
         assert old
         if old.pid_path and old.pid_path != new.pid_path:
             remove_pid_file(old.pid_path, os.getpid(), old.distrusted)
         try:
             return self._go_on_in_two()
         except OSError as error:
-            master.transaction.abandon(new, f"execve() failed ({error.errno}: {error.strerror})")
+            self._transaction.abandon(new, f"execve() failed ({error.errno}: {error.strerror})")
             return -1
 
     def _go_on_in_two(self) -> int:
         """Execute the program anew; returns, in the copy that is left, a descriptor of the process. Raises OSError."""
-        if not os.access(self._master.command.path, os.X_OK):
+        if not os.access(self._state.command.path, os.X_OK):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
         assert self._slot
         process = os.pidfd_open(os.getpid())
@@ -126,36 +130,36 @@ class Alone:
                 os.close(told)
                 os.close(process)
         os.close(told)
-        setproctitle.setproctitle(f"{self._master.start_log.identity.name}: worker process")
+        setproctitle.setproctitle(f"{self._state.start_log.identity.name}: worker process")
         if os.read(heard, 1):
             os._exit(1)
         os.close(heard)
         self._is_left_over = True
-        self._master.sockets.keep_only(())
+        self._state.sockets.keep_only(())
         return process
 
     def _execute(self) -> None:
         """Become the new program; raises OSError."""
-        master = self._master
-        assert master.pending
-        sockets = master.sockets.filenos()
+        state = self._state
+        assert state.pending
+        sockets = state.sockets.filenos()
         variables = {
-            **new_binary_environment(master.pending.configuration.env, self._environment),
+            **new_binary_environment(state.pending.configuration.env, self._environment),
             NGINX_VARIABLE: "".join(f"{number};" for number in sockets),
             OUR_VARIABLE: write_numbers(
                 process=os.getpid(),
-                foreground=int(master.report.is_foreground),
-                files=int(master.sockets.owns_files),
-                memory=master.memory.fileno,
+                foreground=int(state.report.is_foreground),
+                files=int(state.sockets.owns_files),
+                memory=state.memory.fileno,
                 lasting=LASTING.fileno,
             ),
         }
-        inherited = [*sockets, master.memory.fileno, *([LASTING.fileno] if LASTING.fileno >= 0 else [])]
+        inherited = [*sockets, state.memory.fileno, *([LASTING.fileno] if LASTING.fileno >= 0 else [])]
         for number in inherited:
             os.set_inheritable(number, True)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)  # they wait until the new one listens to them
         try:
-            os.execve(master.command.path, master.command.words, variables)
+            os.execve(state.command.path, state.command.words, variables)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             for number in inherited:

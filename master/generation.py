@@ -59,6 +59,10 @@ class Generation:
         limit = self.configuration.worker_shutdown_timeout
         return math.inf if limit is None else time.monotonic() + limit + STRAGGLER_TIMEOUT
 
+    def describe(self) -> str:
+        """Return a line for the service manager."""
+        return f"generation {self.number} serves with {self.workers} workers"
+
     def __repr__(self) -> str:
         return f"<generation {self.number}: {self.workers} workers>"
 

@@ -7,38 +7,32 @@ finish their last requests included, writes to the new ones.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from master.log import provide_logs, reopen_error_log
-from master.transaction import describe
+from master.state import State
 from wproxy.config.tree import ConfigurationError
 from wproxy.shared import HEAD_REOPEN_FAILED, HEAD_REOPENED, HEAD_REOPENS_BEGUN, WORKER_REOPEN_FAILED
-
-if TYPE_CHECKING:
-    from master.supervise import Master
 
 
 class Reopening:
     """The master's part in rotations. is_under_way: whether workers have still to follow."""
 
-    def __init__(self, master: Master) -> None:
-        """master: whose logs these are."""
-        self._master = master
+    def __init__(self, state: State) -> None:
+        self._state = state
         self.is_under_way = False
 
     def begin(self) -> None:
         """USR1: our own, then the workers theirs."""
-        master = self._master
-        begun = master.shared.head(HEAD_REOPENS_BEGUN) + 1
+        state = self._state
+        begun = state.shared.head(HEAD_REOPENS_BEGUN) + 1
         try:
-            reopen_error_log(master.error_log)
-            if master.current:
-                provide_logs(master.current.configuration, master.current.identity)
+            reopen_error_log(state.error_log)
+            if state.current:
+                provide_logs(state.current.configuration, state.current.identity)
         except ConfigurationError as error:  # goes to the old file, which is better than nowhere
-            master.error_log.write("emerg", describe(error))
-            master.shared.set_head(HEAD_REOPEN_FAILED, begun)
-        master.shared.set_head(HEAD_REOPENS_BEGUN, begun)
-        for worker in master.workers.all():
+            state.error_log.write("emerg", error.lines)
+            state.shared.set_head(HEAD_REOPEN_FAILED, begun)
+        state.shared.set_head(HEAD_REOPENS_BEGUN, begun)
+        for worker in state.workers.all():
             worker.reopen_logs()
         self.is_under_way = True
         self.look()
@@ -47,14 +41,14 @@ class Reopening:
         """Tell those that were starting, and say so when all have followed."""
         if not self.is_under_way:
             return
-        master = self._master
-        begun = master.shared.head(HEAD_REOPENS_BEGUN)
-        workers = master.workers.all()
+        state = self._state
+        begun = state.shared.head(HEAD_REOPENS_BEGUN)
+        workers = state.workers.all()
         for worker in workers:
             if worker.owes_reopen:
                 worker.reopen_logs()
         if any(worker.slot.get(WORKER_REOPEN_FAILED) >= begun for worker in workers):
-            master.shared.set_head(HEAD_REOPEN_FAILED, begun)
+            state.shared.set_head(HEAD_REOPEN_FAILED, begun)
         if all(worker.reopened >= begun for worker in workers):
             self.is_under_way = False
-            master.shared.set_head(HEAD_REOPENED, begun)
+            state.shared.set_head(HEAD_REOPENED, begun)

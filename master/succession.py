@@ -11,79 +11,76 @@ import os
 import signal
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from master.generation import Generation
+from master.state import State
 from master.workers import FATAL_CODE, Worker, describe_end
-
-if TYPE_CHECKING:
-    from master.supervise import Master
 
 SHORT_LIFE = 1.0  # seconds: who dies younger probably dies at once again
 RESPAWN_DELAYS = (0.1, 5.0)  # seconds, first and longest: doubled from one short life to the next
 
 
 class Succession:
-    """The master's care for its workers. respawns: when in monotonic seconds, and whom."""
+    """The master's care for its workers."""
 
-    def __init__(self, master: Master) -> None:
-        """master: whose deeds these are."""
-        self._master = master
-        self.respawns: list[tuple[float, Generation, int]] = []
+    def __init__(self, state: State) -> None:
+        self._state = state
 
     def start_worker(self, generation: Generation, index: int) -> None:
         """Fork a worker of this generation; raises OSError."""
-        master = self._master
-        worker = master.workers.start(generation, index)
+        state = self._state
+        worker = state.workers.start(generation, index)
         generation.log.write("notice", f"start worker process {worker.pid}")
 
     def leave_master(self, generation: Generation, own: Iterable[int]) -> None:
         """In a new worker of this generation: give up what is the master's alone, and all sockets but its own."""
-        master = self._master
-        os.close(master.lifeline_write)  # or no worker would ever read the end of it
-        master.report.close()
-        master.start_log.close()
-        master.sockets.keep_only(own)
-        if generation.log is not master.error_log:
-            master.error_log.close()
-        master.inheritance.restore_standard_error()
-        if not master.report.is_foreground:
+        state = self._state
+        os.close(state.lifeline_write)  # or no worker would ever read the end of it
+        state.report.close()
+        state.start_log.close()
+        state.sockets.keep_only(own)
+        if generation.log is not state.error_log:
+            state.error_log.close()
+        state.inheritance.restore_standard_error()
+        if not state.report.is_foreground:
             generation.log.take_over_stderr()
 
-    def bury(self, worker: Worker, status: int) -> None:
-        """A worker has ended: say so, and see to its succession."""
-        master = self._master
+    def bury(self, worker: Worker, status: int) -> str:
+        """Log the end of a worker and see to its succession; return the reason why the pending generation cannot serve, or ""."""
+        state = self._state
         level, text = describe_end(worker, status)
         reason, stack = worker.last_words
-        if reason and worker.generation is not master.pending:  # for that one the reason is told with its abandonment
+        if reason and worker.generation is not state.pending:  # for that one the reason is told with its abandonment
             level, text = "emerg", f"{text}: {reason}"
-        master.error_log.write(level, text)
+        state.error_log.write(level, text)
         if stack:
             told = stack.replace("\n", "\n\t")
-            master.error_log.write("alert", f"worker process {worker.pid} was in:\n\t{told}")
+            state.error_log.write("alert", f"worker process {worker.pid} was in:\n\t{told}")
         self.rescue_lines(worker)
         generation = worker.generation
-        if generation is master.pending:
-            master.transaction.abandon(generation, f"{text} before it served{reason and f': {reason}'}")
-        elif generation is master.current and os.WIFEXITED(status) and os.WEXITSTATUS(status) == FATAL_CODE:
+        failure = ""
+        if generation is state.pending:
+            failure = f"{text} before it served{reason and f': {reason}'}"
+        elif generation is state.current and os.WIFEXITED(status) and os.WEXITSTATUS(status) == FATAL_CODE:
             text = f"worker process {worker.pid} exited with fatal code {FATAL_CODE} and cannot be respawned"
-            master.error_log.write("alert", text)
-        elif generation is master.current and not worker.is_retiring:
+            state.error_log.write("alert", text)
+        elif generation is state.current and not worker.is_retiring:
             lived = time.monotonic() - worker.started
             lives = generation.short_lives.get(worker.index, 0) + 1 if lived < SHORT_LIFE else 0
             generation.short_lives[worker.index] = lives
             self.respawn_later(generation, worker.index)
         self.release(generation)
+        return failure
 
     def rescue_lines(self, worker: Worker) -> None:
         """Write the lines of access logs that a worker was killed with."""
-        master = self._master
+        state = self._state
         try:
             if worker.unwritten.write_out(worker.generation.identity):
-                master.error_log.write("info", f"access log lines of worker process {worker.pid} written after its end")
+                state.error_log.write("info", f"access log lines of worker process {worker.pid} written after its end")
         except OSError as error:
             text = f'write() to "{error.filename}" failed ({error.errno}: {error.strerror}), access log lines lost'
-            master.error_log.write("alert", text)
+            state.error_log.write("alert", text)
         finally:
             worker.unwritten.close()
 
@@ -92,39 +89,39 @@ class Succession:
         lives = generation.short_lives.get(index, 0)
         first, longest = RESPAWN_DELAYS
         delay = min(longest, first * 2 ** (lives - 1)) if lives else 0.0
-        self.respawns.append((time.monotonic() + delay, generation, index))
+        self._state.respawns.append((time.monotonic() + delay, generation, index))
 
     def due(self) -> float:
         """Monotonic seconds when the next successor is to be started."""
-        return min((when for when, _, _ in self.respawns), default=math.inf)
+        return min((when for when, _, _ in self._state.respawns), default=math.inf)
 
     def respawn_due(self, now: float) -> None:
         """Start those whose time has come."""
-        due = [respawn for respawn in self.respawns if respawn[0] <= now]
-        self.respawns = [respawn for respawn in self.respawns if respawn[0] > now]
+        due = [respawn for respawn in self._state.respawns if respawn[0] <= now]
+        self._state.respawns = [respawn for respawn in self._state.respawns if respawn[0] > now]
         for _, generation, index in due:
             self.respawn(generation, index)
 
     def respawn(self, generation: Generation, index: int) -> None:
         """Start the successor of a worker that died, later again if that fails."""
-        master = self._master
+        state = self._state
         try:
             self.start_worker(generation, index)
         except OSError as error:
-            master.error_log.write("alert", f'fork() failed while spawning "worker process" ({error.errno}: {error.strerror})')
+            state.error_log.write("alert", f'fork() failed while spawning "worker process" ({error.errno}: {error.strerror})')
             generation.short_lives[index] = generation.short_lives.get(index, 0) + 1
             self.respawn_later(generation, index)
 
     def release(self, generation: Generation) -> None:
         """Free the records of a generation of which nothing is left."""
-        master = self._master
-        if generation not in (master.current, master.pending) and not master.workers.of(generation):
-            master.records.release(generation)
+        state = self._state
+        if generation not in (state.current, state.pending) and not state.workers.of(generation):
+            state.records.release(generation)
 
     def retire(self, generation: Generation) -> None:
         """Its workers finish what they have begun, then go."""
-        master = self._master
-        for worker in master.workers.of(generation):
+        state = self._state
+        for worker in state.workers.of(generation):
             if not worker.is_retiring:
                 # Who has not served yet has nothing to finish, and no handler for QUIT.
                 worker.retire(signal.SIGTERM if worker.is_starting else signal.SIGQUIT, generation.patience())

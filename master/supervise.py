@@ -19,28 +19,24 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
 
 import setproctitle
 
 from master.alone import Alone
-from master.command_line import own_command
 from master.daemon import StartReport, daemonise, wait_for_start
 from master.ending import Ending
-from master.generation import Generation, Work, worker_count
-from master.inheritance import Inheritance, take_inheritance
+from master.generation import Work, worker_count
+from master.inheritance import take_inheritance
 from master.limits import process_warnings
 from master.log import open_error_log
-from master.memory import Memory, OtherLayout, adopt_memory, create_memory, resume_memory
-from master.notify import Notifier
-from master.peer_records import PeerRecords
 from master.pidfile import refuse_second_master
 from master.reopening import Reopening
 from master.signals import IGNORING, Arrival, block_signals, take_signal
 from master.sockets import ListeningSockets, bind_patiently
 from master.start_log import StartLog
+from master.state import Load, State, make_state
 from master.succession import Succession
-from master.transaction import Transaction, describe, refuse_unsafe
+from master.transaction import Transaction, refuse_unsafe
 from master.upgrade import Upgrade
 from master.user import worker_identity
 from master.watchdog import Watchdog, limit_of
@@ -48,9 +44,6 @@ from master.workers import Workers
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError
 from wproxy.lasting import LASTING
-from wproxy.shared import HEAD_STARTED
-
-Load = Callable[[], Configuration]
 
 READY_INTERVAL = 0.01  # seconds between two looks at a new generation
 IDLE = 60.0  # seconds: the longest wait for a signal
@@ -112,12 +105,15 @@ def supervise(
     if not is_alone:
         setproctitle.setproctitle(f"{log.identity.name}: master process {' '.join(sys.argv)}")
     try:
-        master = Master(load, work, sockets, report, log, inheritance, parent, is_alone)
+        state = make_state(load, sockets, report, log, inheritance, parent, is_alone)
     except OSError as error:  # no memory, no descriptors
         report.failed(f"the master cannot start: {error}")
         sockets.close()
         return 1
-    return Alone(master, work).run(configuration) if is_alone else master.run(configuration)
+    master = Master(state, work)
+    if is_alone:
+        return Alone(state, master.transaction, master.reopening, master.ending, work).run(configuration)
+    return master.run(configuration)
 
 
 def tell_configured_logs(configuration: Configuration, log: StartLog, error: ConfigurationError) -> None:
@@ -135,93 +131,34 @@ def tell_configured_logs(configuration: Configuration, log: StartLog, error: Con
 
 
 class Master:
-    """The loop and what it holds.
+    """The loop of the master, and its deeds."""
 
-    current: the generation that serves; pending: the one being tried.
-    stopping: "", or the way we stop, "quit" or "stop".
-    parent: who was our parent when we started. is_alone: no worker is ever started (`master.alone`).
-    """
-
-    def __init__(
-        self,
-        load: Load,
-        work: Work,
-        sockets: ListeningSockets,
-        report: StartReport,
-        log: StartLog,
-        inheritance: Inheritance,
-        parent: int,
-        is_alone: bool = False,
-    ) -> None:
-        self.is_alone = is_alone
-        self.load = load
-        self.inheritance = inheritance
-        self.parent = parent
-        self.command = own_command()
-        self.notifier = Notifier(os.environ.get("NOTIFY_SOCKET", ""))
-        self.start_log = log
-        self.sockets = sockets
-        self.report = report
-        self.current: Generation | None = None
-        self.pending: Generation | None = None
-        self.stopping = ""
-        self.has_log_apart = False  # whether errors go where a start does not tell them anyway
-        self.reload_wanted = False
-        self.error_log = open_error_log([("stderr", "error")])  # until the configuration's own is open
-        self.memory_loss = ""  # why we have not gone on with the memory of our predecessor
-        self.memory = self.find_memory()
-        self.shared = self.memory.shared
-        self.records = PeerRecords(self.shared)
-        self.lifeline_read, self.lifeline_write = os.pipe()
+    def __init__(self, state: State, work: Work) -> None:
+        self.state = state
         self.watchdog = Watchdog()
-        self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.succession = Succession(self)
-        self.workers = Workers(
-            self.memory,
+        self.succession = Succession(state)
+        state.workers = Workers(
+            state.memory,
             work,
-            self.lifeline_read,
+            state.lifeline_read,
             self.succession.leave_master,
-            log.identity,
-            heeds_winch=self.may_stop_accepting,
-            bell=self.bell,
+            state.start_log.identity,
+            heeds_winch=state.may_stop_accepting,
+            bell=state.bell,
         )
-        self.transaction = Transaction(self)
-        self.upgrade = Upgrade(self)
-        self.reopening = Reopening(self)
-        self.ending = Ending(self)
-
-    def find_memory(self) -> Memory:
-        """Our predecessor's, where it has one that we understand, else a new one; raises OSError."""
-        if self.inheritance.memory >= 0:
-            try:
-                if self.inheritance.is_reload:
-                    return resume_memory(self.inheritance.memory)
-                return adopt_memory(self.inheritance.memory, self.inheritance.parent)
-            except (OtherLayout, OSError, ValueError) as error:
-                self.memory_loss = f"{error}: the health of peers and all counters start anew"
-        return create_memory()
+        self.transaction = Transaction(state, self.succession)
+        self.upgrade = Upgrade(state, self.succession)
+        self.reopening = Reopening(state)
+        self.ending = Ending(state, self.succession, self.transaction, self.upgrade)
 
     def run(self, configuration: Configuration) -> int:
         """Start, then turn after turn until no worker is left to wait for; returns the exit code."""
         block_signals()
-        self.begin(configuration)
-        while not (self.stopping and not self.workers):
+        self.transaction.begin(configuration)
+        self.stop_if_start_failed()
+        while not (self.state.stopping and not self.state.workers):
             self.turn()
         return self.ending.leave()
-
-    def begin(self, configuration: Configuration) -> None:
-        """Prepare the first generation: it is pending then, or we are stopping and the failure is known."""
-        if not self.inheritance.is_reload:
-            self.shared.set_head(HEAD_STARTED, int(time.time()))
-        try:
-            self.pending = self.transaction.prepare(configuration)
-        except ConfigurationError as error:
-            self.transaction.failure = describe(error)
-            self.ending.stop()
-        except Exception as error:
-            self.error_log.write("alert", f"unexpected: {traceback.format_exc().rstrip()}")
-            self.transaction.failure = f"cannot start: {type(error).__name__}: {error}"
-            self.ending.stop()
 
     def turn(self) -> None:
         """Wait for a signal, not longer than something else is due, then do what is to be done."""
@@ -231,74 +168,77 @@ class Master:
             while arrival:
                 self.heed(arrival)
                 arrival = take_signal(0.0)
-            for worker, status in self.workers.reap(self.upgrade.bury):
-                self.succession.bury(worker, status)
+            for worker, status in self.state.workers.reap(self.upgrade.bury):
+                failure = self.succession.bury(worker, status)
+                if failure:
+                    self.transaction.abandon(worker.generation, failure)
             self.do_what_is_due()
+            self.stop_if_start_failed()
         except Exception:  # a bug of ours must not take the workers down
-            self.error_log.write("alert", f"unexpected: {traceback.format_exc().rstrip()}")
+            self.state.error_log.write("alert", f"unexpected: {traceback.format_exc().rstrip()}")
             time.sleep(READY_INTERVAL)
+
+    def stop_if_start_failed(self) -> None:
+        """Stop when the first generation cannot serve."""
+        if self.state.failure and not self.state.stopping:
+            self.ending.stop()
 
     def seconds_to_wait(self) -> float:
         """How long nothing is due, unless a signal comes."""
-        if self.pending or self.reopening.is_under_way:
+        if self.state.pending or self.reopening.is_under_way:
             return READY_INTERVAL
-        if self.reload_wanted or self.upgrade.wanted:
+        if self.state.reload_wanted or self.upgrade.wanted:
             return 0.0
         due = [self.succession.due(), self.ending.next_term, self.watchdog.next_look]
-        due += [worker.kill_at for worker in self.workers.all()]
+        due += [worker.kill_at for worker in self.state.workers.all()]
         return max(0.0, min(IDLE, self.upgrade.due(), min(due) - time.monotonic()))
 
     def heed(self, arrival: Arrival) -> None:
         """What a signal asks for. TERM overrides a QUIT in progress; after either there are no reloads and no upgrades."""
         match arrival.signal:
             case signal.SIGUSR2 if self.upgrade.obstacle():
-                self.error_log.write("notice", arrival.describe(IGNORING))
-            case signal.SIGWINCH if not self.may_stop_accepting:
-                self.error_log.write("notice", arrival.describe(""))
+                self.state.error_log.write("notice", arrival.describe(IGNORING))
+            case signal.SIGWINCH if not self.state.may_stop_accepting:
+                self.state.error_log.write("notice", arrival.describe(""))
                 return
             case _:
-                self.error_log.write("notice", str(arrival))
+                self.state.error_log.write("notice", str(arrival))
         match arrival.signal:
             case signal.SIGTERM | signal.SIGINT:
                 self.ending.stop()
             case signal.SIGQUIT:
-                if not self.stopping:
+                if not self.state.stopping:
                     self.ending.quit()
             case signal.SIGUSR1:
                 self.reopening.begin()
-            case _ if self.stopping:
+            case _ if self.state.stopping:
                 return
             case signal.SIGHUP:
-                self.reload_wanted = True
+                self.state.reload_wanted = True
             case signal.SIGUSR2:
                 self.upgrade.ask()
             case signal.SIGWINCH:
                 self.upgrade.stop_accepting()
 
-    @property
-    def may_stop_accepting(self) -> bool:
-        """Whether WINCH is heeded: a terminal sends it to who runs in the foreground when its window changes its size."""
-        return not self.report.is_foreground or self.inheritance.counts_as_daemon
-
     def do_what_is_due(self) -> None:
         """Kill, respawn, settle and reload whatever has its time now."""
         now = time.monotonic()
-        for worker in self.workers.kill_overdue(now):
-            self.error_log.write("alert", f"worker process {worker.pid} did not exit in time, killed")
-        for worker in self.watchdog.look(self.workers.all(), now):
+        for worker in self.state.workers.kill_overdue(now):
+            self.state.error_log.write("alert", f"worker process {worker.pid} did not exit in time, killed")
+        for worker in self.watchdog.look(self.state.workers.all(), now):
             where = worker.generation.configuration.origin("worker_watchdog")
             text = f"worker process {worker.pid} hangs: its loop has not turned for {limit_of(worker):g} seconds"
-            self.error_log.write("alert", f"{text} (worker_watchdog: {where}), ending it")
+            self.state.error_log.write("alert", f"{text} (worker_watchdog: {where}), ending it")
         self.reopening.look()
         if self.ending.next_term <= now:
             self.ending.terminate(now)
         self.upgrade.look()
         self.succession.respawn_due(now)
-        if self.pending:
-            self.transaction.settle(self.pending)
-        elif self.reload_wanted:
-            self.reload_wanted = False
-            if self.upgrade.successor:
+        if self.state.pending:
+            self.transaction.settle(self.state.pending)
+        elif self.state.reload_wanted:
+            self.state.reload_wanted = False
+            if self.state.successor:
                 self.upgrade.serve_beside_new_binary()
             else:
                 self.transaction.reload()

@@ -15,29 +15,22 @@ import signal
 import sys
 import time
 import traceback
-from typing import TYPE_CHECKING
 
 from master.generation import Generation, worker_count
 from master.limits import process_warnings, refuse_missing_directory
 from master.log import open_error_log, provide_logs
 from master.peer_records import assign_records
 from master.pidfile import refuse_second_master, remove_pid_file, write_pid_file
+from master.state import State
 from master.state_files import provide_state_directories
+from master.succession import Succession
 from master.user import worker_identity
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError, Problem
 from wproxy.identity import WPROXY
-from wproxy.shared import HEAD_BEGUN, HEAD_GENERATION, HEAD_OUTCOME, HEAD_READY, HEAD_RELOADED, MAX_WORKERS
-
-if TYPE_CHECKING:
-    from master.supervise import Master
+from wproxy.shared import HEAD_BEGUN, HEAD_GENERATION, HEAD_OUTCOME, HEAD_READY, HEAD_RELOADED, HEAD_STARTED, MAX_WORKERS
 
 READY_TIMEOUT = 10.0  # seconds for a new generation until all its workers serve
-
-
-def describe(error: ConfigurationError) -> str:
-    """Every problem on a line of its own."""
-    return "\n".join(map(str, error.problems))
 
 
 def refuse_unsafe(configuration: Configuration) -> None:
@@ -47,41 +40,53 @@ def refuse_unsafe(configuration: Configuration) -> None:
 
 
 class Transaction:
-    """The master's loading of configurations. failure: why the start failed."""
+    """The master's loading of configurations."""
 
-    def __init__(self, master: Master) -> None:
-        """master: whose deeds these are."""
-        self._master = master
-        self.failure = ""
+    def __init__(self, state: State, succession: Succession) -> None:
+        self._state = state
+        self._succession = succession
+
+    def begin(self, configuration: Configuration) -> None:
+        """Prepare the first generation: it is pending then, or the state has the failure."""
+        state = self._state
+        if not state.inheritance.is_reload:
+            state.shared.set_head(HEAD_STARTED, int(time.time()))
+        try:
+            state.pending = self.prepare(configuration)
+        except ConfigurationError as error:
+            state.failure = error.lines
+        except Exception as error:
+            state.error_log.write("alert", f"unexpected: {traceback.format_exc().rstrip()}")
+            state.failure = f"cannot start: {type(error).__name__}: {error}"
 
     def reload(self) -> None:
         """Try a new generation. Whatever is wrong with it, the current one serves on."""
-        master = self._master
-        master.shared.set_head(HEAD_BEGUN, master.shared.head(HEAD_BEGUN) + 1)
-        master.error_log.write("notice", "reconfiguring")
+        state = self._state
+        state.shared.set_head(HEAD_BEGUN, state.shared.head(HEAD_BEGUN) + 1)
+        state.error_log.write("notice", "reconfiguring")
         # Configurations are full of cycles, and what `fork_worker` freezes and thaws the collector takes for old and hardly ever
         # looks at: those that are gone would pile up (measured: 14 KB a reload of a small one).
         gc.collect()
-        master.notifier.reloading()
+        state.notifier.reloading()
         try:
-            master.pending = self.prepare(master.load())
+            state.pending = self.prepare(state.load())
         except ConfigurationError as error:
-            self.refuse(describe(error))
+            self.refuse(error.lines)
         except Exception as error:  # a bug in reading the file is no reason to stop serving the old one
-            master.error_log.write("alert", f"unexpected: {traceback.format_exc().rstrip()}")
+            state.error_log.write("alert", f"unexpected: {traceback.format_exc().rstrip()}")
             self.refuse(f"the configuration cannot be loaded: {type(error).__name__}: {error}")
 
     def prepare(self, configuration: Configuration) -> Generation:
         """Everything a generation needs, and its workers; raises ConfigurationError with everything undone."""
-        master = self._master
+        state = self._state
         refuse_unsafe(configuration)
-        count = 0 if master.is_alone else worker_count(configuration)
-        if count > master.workers.free_slots():
+        count = 0 if state.is_alone else worker_count(configuration)
+        if count > state.workers.free_slots():
             raise ConfigurationError(Problem(f"too many workers, old ones included: there is room for {MAX_WORKERS}"))
         identity = worker_identity(configuration.user)
         refuse_missing_directory(configuration)
         generation = Generation(
-            number=master.shared.head(HEAD_GENERATION) + 1,
+            number=state.shared.head(HEAD_GENERATION) + 1,
             configuration=configuration,
             identity=identity,
             sockets=(),
@@ -89,29 +94,29 @@ class Transaction:
             log=open_error_log(configuration.error_log_targets, identity, configuration.identity.name),
             pid_path=configuration.path(configuration.pid) if configuration.pid else "",
         )
-        if master.current is None:
-            master.error_log = generation.log
-            if master.memory_loss:
-                generation.log.write("warn", master.memory_loss)
-            master.has_log_apart = not master.start_log.is_among([path for path, _ in configuration.error_log_targets])
+        if state.current is None:
+            state.error_log = generation.log
+            if state.memory_loss:
+                generation.log.write("warn", state.memory_loss)
+            state.has_log_apart = not state.start_log.is_among([path for path, _ in configuration.error_log_targets])
             self.introduce()
         try:
             provide_logs(configuration, identity)
-            assign_records(configuration.upstreams, master.records, generation)
-            for problem in master.sockets.bind(configuration.all_listeners, max(1, count)):
+            assign_records(configuration.upstreams, state.records, generation)
+            for problem in state.sockets.bind(configuration.all_listeners, max(1, count)):
                 generation.log.write("warn", str(problem))
-            generation.sockets = master.sockets.of(configuration.all_listeners)
+            generation.sockets = state.sockets.of(configuration.all_listeners)
             provide_state_directories(configuration, identity)
             # Late: who waits for the pid file takes it that clients can connect.
             if self.has_new_pid_file(generation):
                 refuse_second_master(generation.pid_path)
                 write_pid_file(generation.pid_path, os.getpid(), generation.distrusted)
-            if master.current or master.has_log_apart:
+            if state.current or state.has_log_apart:
                 for warning in (*configuration.warnings, *process_warnings(configuration)):
                     generation.log.write("warn", str(warning))
             generation.log.write("notice", "start worker processes")
             for index in range(count):
-                master.succession.start_worker(generation, index)
+                self._succession.start_worker(generation, index)
         except OSError as error:
             self.undo(generation)
             text = f'fork() failed while spawning "worker process" ({error.errno}: {error.strerror})'
@@ -123,8 +128,8 @@ class Transaction:
 
     def introduce(self) -> None:
         """Say who we are and what we run on, as the first lines of a log."""
-        master = self._master
-        identity = master.start_log.identity
+        state = self._state
+        identity = state.start_log.identity
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         system = os.uname()
         for line in (
@@ -132,97 +137,90 @@ class Transaction:
             f"OS: {system.sysname} {system.release}",
             f"getrlimit(RLIMIT_NOFILE): {soft}:{hard}",
         ):
-            master.error_log.write("notice", line)
-        if master.has_log_apart:
-            master.inheritance.tell(master.error_log.write)
+            state.error_log.write("notice", line)
+        if state.has_log_apart:
+            state.inheritance.tell(state.error_log.write)
 
     def settle(self, pending: Generation) -> None:
         """Commit if all its workers serve, give up if time is up."""
-        master = self._master
-        if all(worker.is_serving for worker in master.workers.of(pending)):
+        state = self._state
+        if all(worker.is_serving for worker in state.workers.of(pending)):
             self.commit(pending)
         elif time.monotonic() - pending.born > READY_TIMEOUT:
             self.abandon(pending, f"the new workers did not serve within {READY_TIMEOUT:g} seconds")
 
     def commit(self, generation: Generation) -> None:
         """From now on this generation serves."""
-        master = self._master
-        old, master.current, master.pending = master.current, generation, None
-        master.upgrade.is_not_accepting = False
-        master.error_log = generation.log
-        master.inheritance.restore_standard_error()
-        for unused in master.sockets.unconfigured(generation.configuration.all_listeners):
-            master.error_log.write("notice", f"inherited socket {unused} is not configured, closed")
-        if not master.report.is_foreground:
-            master.error_log.take_over_stderr()
-        master.succession.respawns = []  # they were the old one's
-        master.sockets.commit(generation.configuration.all_listeners)
-        master.shared.set_head(HEAD_GENERATION, generation.number)
-        master.shared.set_head(HEAD_RELOADED, int(time.time()))
+        state = self._state
+        old, state.current, state.pending = state.current, generation, None
+        state.is_not_accepting = False
+        state.error_log = generation.log
+        state.inheritance.restore_standard_error()
+        for unused in state.sockets.unconfigured(generation.configuration.all_listeners):
+            state.error_log.write("notice", f"inherited socket {unused} is not configured, closed")
+        if not state.report.is_foreground:
+            state.error_log.take_over_stderr()
+        state.respawns = []  # they were the old one's
+        state.sockets.commit(generation.configuration.all_listeners)
+        state.shared.set_head(HEAD_GENERATION, generation.number)
+        state.shared.set_head(HEAD_RELOADED, int(time.time()))
         if old is None:
-            master.shared.set_head(HEAD_OUTCOME, 1)
-            master.shared.set_head(HEAD_READY, 1)
-            master.report.serves()
-            master.start_log.close()  # or a rotation could never free the file
-            if not master.upgrade.predecessor:
-                master.notifier.ready(os.getpid(), self.describe_generation())
-            if master.inheritance.is_reload:
+            state.shared.set_head(HEAD_OUTCOME, 1)
+            state.shared.set_head(HEAD_READY, 1)
+            state.report.serves()
+            state.start_log.close()  # or a rotation could never free the file
+            if not state.predecessor:
+                state.notifier.ready(os.getpid(), generation.describe())
+            if state.inheritance.is_reload:
                 self._tell_that_it_serves(generation)
             return
         if old.pid_path and old.pid_path != generation.pid_path:
             remove_pid_file(old.pid_path, os.getpid(), old.distrusted)
-        master.succession.retire(old)
+        self._succession.retire(old)
         old.log.close()
         self._tell_that_it_serves(generation)
-        master.notifier.ready(os.getpid(), self.describe_generation())
+        state.notifier.ready(os.getpid(), generation.describe())
 
     def _tell_that_it_serves(self, generation: Generation) -> None:
         text = f"generation {generation.number} serves"
-        self._master.error_log.write("notice", text)
-        self._master.shared.write_outcome(True, text)
-
-    def describe_generation(self) -> str:
-        """A line for the service manager."""
-        master = self._master
-        assert master.current
-        return f"generation {master.current.number} serves with {master.current.workers} workers"
+        self._state.error_log.write("notice", text)
+        self._state.shared.write_outcome(True, text)
 
     def abandon(self, generation: Generation, reason: str) -> None:
         """It did not come to serve: undo it, and say why."""
-        master = self._master
-        master.pending = None
+        state = self._state
+        state.pending = None
         self.undo(generation)
-        if master.current:
+        if state.current:
             self.refuse(reason)
-        elif master.stopping and master.report.is_foreground:
+        elif state.stopping and state.report.is_foreground:
             pass  # whoever stopped us knows; it is no failure of the start
         else:
-            self.failure = reason
-            if not master.stopping:
-                master.ending.stop()
+            state.failure = reason
 
     def undo(self, generation: Generation) -> None:
         """End the workers of a generation that never served, and take back what it alone has."""
-        master = self._master
+        state = self._state
         # Those that serve may have clients already, from sockets that they share with the current generation.
-        for worker in master.workers.of(generation):
+        for worker in state.workers.of(generation):
             worker.retire(signal.SIGQUIT if worker.is_serving else signal.SIGKILL, generation.patience())
-        master.succession.release(generation)
-        master.sockets.roll_back()
+        self._succession.release(generation)
+        state.sockets.roll_back()
         if self.has_new_pid_file(generation):
             remove_pid_file(generation.pid_path, os.getpid(), generation.distrusted)
-        if generation.log is not master.error_log:
+        if generation.log is not state.error_log:
             generation.log.close()
 
     def has_new_pid_file(self, generation: Generation) -> bool:
         """Whether its pid file is one that the current generation does not have."""
-        master = self._master
-        return bool(generation.pid_path) and not (master.current and master.current.pid_path == generation.pid_path)
+        state = self._state
+        return bool(generation.pid_path) and not (state.current and state.current.pid_path == generation.pid_path)
 
     def refuse(self, reason: str) -> None:
         """A reload failed: log it and tell whoever waits for it."""
-        master = self._master
+        state = self._state
         for line in reason.splitlines():
-            master.error_log.write("emerg", line)
-        master.shared.write_outcome(False, reason)
-        master.notifier.ready(os.getpid(), f"{self.describe_generation()}; a reload failed")
+            state.error_log.write("emerg", line)
+        state.shared.write_outcome(False, reason)
+        assert state.current
+        state.notifier.ready(os.getpid(), f"{state.current.describe()}; a reload failed")

@@ -20,18 +20,16 @@ listens on NOTIFY_SOCKET can be told who the main process is. Process 1 of a con
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from master.environment import new_binary_environment
-from master.new_binary import NewBinary, start_new_binary
+from master.new_binary import start_new_binary
 from master.pidfile import remove_pid_file, rename_pid_file
 from master.slots import bury_strangers
+from master.state import State
+from master.succession import Succession
 from master.workers import describe_exit
 from wproxy.config.tree import ConfigurationError
 from wproxy.shared import HEAD_BEGUN, HEAD_NEW_BINARY, HEAD_PREDECESSOR, UPGRADE
-
-if TYPE_CHECKING:
-    from master.supervise import Master
 
 OLD_SUFFIX = ".oldbin"
 INTERVAL = 0.25  # seconds between two looks at whether the other master, or a worker that it left behind, is still there
@@ -43,57 +41,52 @@ IGNORED = "the changing binary signal is ignored: you should shutdown or termina
 class Upgrade:
     """One master's part in upgrades.
 
-    successor: the new binary that we have started; predecessor: the master that has started us, 0 when there is none left.
-    is_not_accepting: the workers were sent away by WINCH.
     has_strangers: whether there may be workers in the memory whose master is gone.
     """
 
-    def __init__(self, master: Master) -> None:
-        """master: whose deeds these are; it has its inheritance, sockets and memory."""
-        self._master = master
-        self.successor: NewBinary | None = None
+    def __init__(self, state: State, succession: Succession) -> None:
+        """state: with its inheritance, sockets and memory."""
+        self._state = state
+        self._succession = succession
         self.wanted = False
-        self.is_not_accepting = False
-        inheritance = master.inheritance
-        self.predecessor = inheritance.parent if inheritance.is_upgrade else 0
-        self.has_strangers = master.memory.is_inherited
+        self.has_strangers = state.memory.is_inherited
         self._is_told = False  # whether the outcome of the attempt is published
-        master.shared.set_head(HEAD_PREDECESSOR, self.predecessor)
+        state.shared.set_head(HEAD_PREDECESSOR, self._state.predecessor)
 
     @property
     def is_under_way(self) -> bool:
         """Whether there is another master beside us."""
-        return bool(self.successor or self.predecessor)
+        return bool(self._state.successor or self._state.predecessor)
 
     @property
     def other_master(self) -> int:
         """Its pid; 0 when there is none."""
-        return self.successor.pid if self.successor else self.predecessor
+        return self._state.successor.pid if self._state.successor else self._state.predecessor
 
     def obstacle(self) -> str:
         """Why there cannot be an upgrade now; "" when there can."""
-        master = self._master
-        if self.successor:
-            return f"the new binary process {self.successor.pid} is running already"
-        if self.predecessor and os.getppid() == self.predecessor:
-            return f"the old binary process {self.predecessor} has not left yet"
+        state = self._state
+        if self._state.successor:
+            return f"the new binary process {self._state.successor.pid} is running already"
+        if self._state.predecessor and os.getppid() == self._state.predecessor:
+            return f"the old binary process {self._state.predecessor} has not left yet"
         if os.getpid() == 1:
             return "process 1 cannot be replaced: start a new container"
-        if os.getppid() == master.parent and not master.notifier.has_listener:
+        if os.getppid() == state.parent and not state.notifier.has_listener:
             return "it runs in the foreground, and who started it would take its end for the end of the service"
         return ""
 
     def due(self) -> float:
         """Seconds until somebody has to be looked at."""
-        if self.successor and not self._is_told:
+        if self._state.successor and not self._is_told:
             return STARTING_INTERVAL
-        return INTERVAL if self.predecessor or self.has_strangers or self.successor else float("inf")
+        return INTERVAL if self._state.predecessor or self.has_strangers or self._state.successor else float("inf")
 
     def ask(self) -> None:
         """USR2 has come."""
         obstacle = self.obstacle()
         if obstacle:
-            self._master.error_log.write("crit", f"{IGNORED} ({obstacle})")
+            self._state.error_log.write("crit", f"{IGNORED} ({obstacle})")
             self._tell(False, f"no upgrade: {obstacle}")
         else:
             self.wanted = True
@@ -101,22 +94,22 @@ class Upgrade:
     def begin(self) -> None:
         """Start the new binary."""
         self.wanted = False
-        master = self._master
-        assert master.current
-        log = master.error_log
+        state = self._state
+        assert state.current
+        log = state.error_log
         self._is_told = False
-        path = master.current.pid_path
+        path = state.current.pid_path
         if path:
             try:
-                rename_pid_file(path, path + OLD_SUFFIX, master.current.distrusted)
+                rename_pid_file(path, path + OLD_SUFFIX, state.current.distrusted)
             except ConfigurationError as error:
                 log.write("alert", str(error))
                 self._tell(False, str(error))
                 return
-        variables = new_binary_environment(master.current.configuration.env, os.environ)
+        variables = new_binary_environment(state.current.configuration.env, os.environ)
         try:
-            self.successor = start_new_binary(
-                master.command, variables, master.sockets, master.memory.fileno, master.report.is_foreground
+            self._state.successor = start_new_binary(
+                state.command, variables, state.sockets, state.memory.fileno, state.report.is_foreground
             )
         except OSError as error:
             text = f'fork() failed while spawning "new binary process" ({error.errno}: {error.strerror})'
@@ -124,46 +117,46 @@ class Upgrade:
             self._restore_pid_file()
             self._tell(False, text)
             return
-        log.write("notice", f"start new binary process {self.successor.pid}")
-        master.sockets.keep_company()
-        master.records.give_over()
-        master.shared.set_head(HEAD_NEW_BINARY, self.successor.pid)
+        log.write("notice", f"start new binary process {self._state.successor.pid}")
+        state.sockets.keep_company()
+        state.records.give_over()
+        state.shared.set_head(HEAD_NEW_BINARY, self._state.successor.pid)
 
     def look(self) -> None:
         """See how the other master does, and bury what it left behind."""
-        if self.successor:
-            self.successor.listen()
-            if self.successor.serves and not self._is_told:
-                self._master.error_log.write("notice", f"new binary process {self.successor.pid} serves")
-                self._tell(True, f"new binary process {self.successor.pid} serves")
-        if self.predecessor and os.getppid() != self.predecessor:
+        if self._state.successor:
+            self._state.successor.listen()
+            if self._state.successor.serves and not self._is_told:
+                self._state.error_log.write("notice", f"new binary process {self._state.successor.pid} serves")
+                self._tell(True, f"new binary process {self._state.successor.pid} serves")
+        if self._state.predecessor and os.getppid() != self._state.predecessor:
             self._lose_predecessor()
-        if self.has_strangers and not bury_strangers(self._master.shared, self.other_master):
+        if self.has_strangers and not bury_strangers(self._state.shared, self.other_master):
             self.has_strangers = bool(self.other_master)
             if not self.other_master:
-                self._master.records.forget_inherited()
+                self._state.records.forget_inherited()
 
     def bury(self, pid: int, status: int) -> None:
         """A child has ended that was no worker: if it was the new binary, everything is as before."""
-        successor = self.successor
+        successor = self._state.successor
         if successor is None or successor.pid != pid:
             return
         successor.listen()
         successor.close()
-        self.successor = None
-        master = self._master
+        self._state.successor = None
+        state = self._state
         level, text = describe_exit(f"new binary process {pid}", status)
         words = successor.words()
-        master.error_log.write(level, text)
+        state.error_log.write(level, text)
         for line in words:
-            master.error_log.write("notice", f"new binary process {pid} said: {line}")
+            state.error_log.write("notice", f"new binary process {pid} said: {line}")
         self.has_strangers = True
-        master.records.take_over()
+        state.records.take_over()
         self._restore_pid_file()
-        master.sockets.be_alone()
-        if self.is_not_accepting and not master.stopping:
+        state.sockets.be_alone()
+        if self._state.is_not_accepting and not state.stopping:
             self.restart_workers()
-        master.shared.set_head(HEAD_NEW_BINARY, 0)  # last: who sees it finds everything as it was
+        state.shared.set_head(HEAD_NEW_BINARY, 0)  # last: who sees it finds everything as it was
         if not self._is_told:
             self._tell(False, "\n".join([text, *words]))
 
@@ -172,71 +165,73 @@ class Upgrade:
 
         One that our predecessor is going to rename its own over is not: there is no moment without one.
         """
-        current = self._master.current
+        current = self._state.current
         if current is None or not current.pid_path:
             return ""
-        if self.successor:
+        if self._state.successor:
             return current.pid_path + OLD_SUFFIX
-        will_be_replaced = self.predecessor and os.getppid() == self.predecessor and os.path.exists(current.pid_path + OLD_SUFFIX)
+        will_be_replaced = (
+            self._state.predecessor and os.getppid() == self._state.predecessor and os.path.exists(current.pid_path + OLD_SUFFIX)
+        )
         return "" if will_be_replaced else current.pid_path
 
     def _lose_predecessor(self) -> None:
         """The old binary has left, or died: we are the master now, and the only one."""
-        gone, self.predecessor = self.predecessor, 0
-        master = self._master
-        master.shared.set_head(HEAD_PREDECESSOR, 0)
-        master.error_log.write("notice", f"old binary process {gone} is gone")
+        gone, self._state.predecessor = self._state.predecessor, 0
+        state = self._state
+        state.shared.set_head(HEAD_PREDECESSOR, 0)
+        state.error_log.write("notice", f"old binary process {gone} is gone")
         self.has_strangers = True
-        master.sockets.be_alone()
-        if master.current and master.current.pid_path:
-            remove_pid_file(master.current.pid_path + OLD_SUFFIX, gone, master.current.distrusted)  # it was killed
-        if master.current and not master.stopping:
-            master.notifier.ready(os.getpid(), master.transaction.describe_generation())
+        state.sockets.be_alone()
+        if state.current and state.current.pid_path:
+            remove_pid_file(state.current.pid_path + OLD_SUFFIX, gone, state.current.distrusted)  # it was killed
+        if state.current and not state.stopping:
+            state.notifier.ready(os.getpid(), state.current.describe())
 
     def _restore_pid_file(self) -> None:
-        current = self._master.current
+        current = self._state.current
         if current and current.pid_path:
             try:
                 rename_pid_file(current.pid_path + OLD_SUFFIX, current.pid_path, current.distrusted)
             except ConfigurationError as error:
-                self._master.error_log.write("alert", str(error))
+                self._state.error_log.write("alert", str(error))
 
     def _tell(self, serves: bool, text: str) -> None:
         """Publish the outcome of an attempt."""
         self._is_told = True
-        self._master.shared.write_outcome(serves, text, UPGRADE)
+        self._state.shared.write_outcome(serves, text, UPGRADE)
 
     def stop_accepting(self) -> None:
         """WINCH: the workers finish and leave, the sockets stay open and clients wait in their queues."""
-        master = self._master
-        if master.current:
-            self.is_not_accepting = True
-            master.succession.respawns = []
-            master.succession.retire(master.current)
+        state = self._state
+        if state.current:
+            self._state.is_not_accepting = True
+            state.respawns = []
+            self._succession.retire(state.current)
 
     def restart_workers(self) -> None:
         """Start again the workers that `stop_accepting` has sent away."""
-        master = self._master
-        generation = master.current
+        state = self._state
+        generation = state.current
         assert generation
-        self.is_not_accepting = False
-        master.sockets.commit(generation.configuration.all_listeners)  # the other master may have set other options
-        there = {worker.index for worker in master.workers.of(generation) if not worker.is_retiring}
+        self._state.is_not_accepting = False
+        state.sockets.commit(generation.configuration.all_listeners)  # the other master may have set other options
+        there = {worker.index for worker in state.workers.of(generation) if not worker.is_retiring}
         for index in range(generation.workers):
             if index not in there:
-                master.succession.respawn(generation, index)
+                self._succession.respawn(generation, index)
 
     def serve_beside_new_binary(self) -> None:
         """HUP to an old binary: serve with the configuration that there is, once."""
-        master = self._master
-        master.shared.set_head(HEAD_BEGUN, master.shared.head(HEAD_BEGUN) + 1)
-        if self.is_not_accepting:
+        state = self._state
+        state.shared.set_head(HEAD_BEGUN, state.shared.head(HEAD_BEGUN) + 1)
+        if self._state.is_not_accepting:
             self.restart_workers()
             text = "the workers of the old binary are started again, with its old configuration"
         else:
             text = "the workers of the old binary serve already"
-        master.error_log.write("notice", text)
-        master.shared.write_outcome(True, text)
+        state.error_log.write("notice", text)
+        state.shared.write_outcome(True, text)
 
     def __repr__(self) -> str:
-        return f"<upgrade: predecessor {self.predecessor}, successor {self.successor}>"
+        return f"<upgrade: predecessor {self._state.predecessor}, successor {self._state.successor}>"

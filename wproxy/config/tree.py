@@ -57,6 +57,11 @@ class ConfigurationError(Exception):
         super().__init__("; ".join(map(str, problems)))
         self.problems = problems
 
+    @property
+    def lines(self) -> str:
+        """Every problem on a line of its own."""
+        return "\n".join(map(str, self.problems))
+
 
 class BrokenShape(ConfigurationError):
     """A file whose syntax is wrong. root: the tree as far as it could be made out. is_balanced: whether the blocks of it nest as
