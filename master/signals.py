@@ -59,6 +59,11 @@ class Arrival(NamedTuple):
         return self.describe()
 
 
+def heed_interrupts() -> None:
+    """Have Ctrl-C raise KeyboardInterrupt, also in the background job of a script, which a shell has it ignored in."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def block_signals() -> None:
     """Keep the master's signals waiting in the kernel from now on."""
     # An ignored SIGCHLD, which exec hands down, would have the kernel reap the workers behind our back.

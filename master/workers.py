@@ -25,6 +25,7 @@ from master.generation import Generation, Work
 from master.last_words import NOTHING_SAID, LastWords
 from master.limits import settle_in, take_limits
 from master.memory import Memory
+from master.modules import hold_modules, keep_within_reach
 from master.signals import restore_signals, send_signal
 from master.slots import free_slots, give_back, take_slot
 from master.unwritten import Unwritten
@@ -186,12 +187,17 @@ class Workers:
             self._work(assignment)
 
         def settle() -> None:
+            held = hold_modules() if generation.identity else {}
             try:
                 become(generation.identity)
             except CannotBecome as error:  # nor will it let a successor
                 last_words.leave_reason(words_file, str(error))
                 generation.log.write("emerg", str(error))
                 raise SystemExit(FATAL_CODE) from None
+            lost = keep_within_reach(held)
+            if lost:
+                text = f"the user of the workers may not read the Python modules in {min(lost, key=len)}"
+                generation.log.write("alert", f"{text}: what they have not loaded by now will be missing")
             settle_in(generation.configuration, index, generation.log)
 
         return fork_worker(live, generation.log, self._identity.name, words_file)

@@ -121,9 +121,11 @@ def send(where: Places, identity: Identity, options: Options, log: StartLog) -> 
 
 def start(load: Callable[[], Configuration], foreground: bool | None = None, log: StartLog | None = None) -> int:
     """Be the master of a configuration."""
+    from master.signals import heed_interrupts
     from master.supervise import supervise
     from worker.run import work
 
+    heed_interrupts()
     return supervise(load, work, foreground=foreground, log=log)
 
 
@@ -147,10 +149,12 @@ def proxy(given: argparse.Namespace) -> int:
         sys.stdout.write(text)
         return 0
     from master.names import look_up
+    from master.signals import heed_interrupts
     from master.supervise import supervise
     from worker.run import work
     from wproxy.config.load import load_text
 
+    heed_interrupts()
     return supervise(
         lambda: load_text(text.encode("utf-8", "surrogateescape"), "wproxy proxy.toml", os.getcwd(), look_up),
         work,
@@ -242,9 +246,11 @@ def shipped_configuration() -> str:
 def control(given: argparse.Namespace) -> int:
     """`wproxy stop`, `quit`, `reload`, `reopen`, `upgrade` and `status`: find the running master and have it done."""
     from master import control as commands
+    from master.signals import heed_interrupts
     from wproxy.config.load import configured_pid
     from wproxy.config.tree import ConfigurationError
 
+    heed_interrupts()
     file = configuration_file(given.config)
     try:
         pid_path = configured_pid(file, prefix_of(given.prefix, file))

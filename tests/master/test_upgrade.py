@@ -310,7 +310,10 @@ def test_the_command_rolls_back_one_that_does_not_serve_in_time(master, monkeypa
 
 def test_ctrl_c_of_the_command_rolls_back(master):
     master.write(bad_worker=["all", "never serves"], ready_timeout=60.0)
-    code = f"import sys\nfrom master.upgrade_command import upgrade\nsys.exit(upgrade({master.pid_path!r}))"
+    code = (
+        "import signal, sys\nfrom master.upgrade_command import upgrade\n"
+        f"signal.signal(signal.SIGINT, signal.default_int_handler)\nsys.exit(upgrade({master.pid_path!r}))"
+    )
     command = subprocess.Popen(
         [sys.executable, "-c", code], stderr=subprocess.PIPE, cwd=os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
     )

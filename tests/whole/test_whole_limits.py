@@ -10,12 +10,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from harness import COMMAND, ENVIRONMENT, Wproxy, accepts, until
+from harness import ENVIRONMENT, Wproxy, accepts, until
 from recorder import PLAIN
 from wire import Wire, ask, request_bytes
 
 from bench.ports import free_port
 from master.memory import open_memory_of
+from tests.public_python import public_python
 from wproxy.shared import WORKER_ACTIVE, WORKER_TURNS, WORKER_WAITING
 
 pytestmark = pytest.mark.whole
@@ -160,10 +161,10 @@ def run_as_somebody(home, *arguments, **more):
     """A command of somebody who is not root, in their home."""
     nobody = pwd.getpwnam("nobody")
     who = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
-    environment = {**ENVIRONMENT, "HOME": str(home)}
-    return subprocess.run(
-        [*COMMAND, *arguments], cwd=home, env=environment, capture_output=True, text=True, timeout=30, **who, **more
-    )
+    python = public_python()
+    environment = {**ENVIRONMENT, **python.environment, "HOME": str(home)}
+    command = [python.path, "-m", "wproxy", *arguments]
+    return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=30, **who, **more)
 
 
 def test_somebody_starts_reloads_and_stops_it_in_their_home(home):

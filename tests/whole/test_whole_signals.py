@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import accepts, is_alive, title, until, wproxy
+from harness import COMMAND, Program, accepts, is_alive, title, until, wproxy
 from recorder import PLAIN, send_ok
 from wire import Closed, Load, Wire, ask, request_bytes
 
@@ -148,6 +148,28 @@ def test_quit_serves_what_has_begun_and_lets_nobody_in(start, recorder, gate):
         assert busy.answer().body == b"ok"
     assert front.program.wait() == 0
     assert not (front.directory / "wproxy.pid").exists()
+
+
+@pytest.fixture
+def interrupts_ignored():
+    """What a shell gives to the background jobs of a script."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_is_heeded_in_the_background_job_of_a_script_too(interrupts_ignored, start, recorder, gate):
+    front = start(proxied(recorder))
+    with Wire(front.port) as busy:
+        busy.send(request_bytes("GET", "/"))
+        until(lambda: recorder.requests, "the request")
+        waiting = Program([*COMMAND, "quit", "-c", str(front.file)], front.directory)
+        until(lambda: "Ctrl-C leaves them to it" in waiting.output, lambda: f"what it waits for: {waiting.errors}")
+        waiting.popen.send_signal(signal.SIGINT)
+        assert waiting.wait() == 130
+        assert front.program.is_running
+        front.program.popen.send_signal(signal.SIGINT)
+        assert front.program.wait() == 0
 
 
 def test_after_a_quit_the_last_answer_closes_its_connection(start, recorder, gate):
