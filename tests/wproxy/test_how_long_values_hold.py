@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from test_variables import WPROXY, Story, worker_named
+from test_variables import WPROXY, Story, process_named
 
 from wproxy.address import Address
 from wproxy.config.load import load_text
@@ -74,7 +74,7 @@ class Guarded:
 
 
 def guarded(request: Request, varies: int) -> Guarded:
-    client = Guarded(request.client, OF_CLIENT, worker=Guarded(worker_named(WPROXY), frozenset(("assignment",))))
+    client = Guarded(request.client, OF_CLIENT, process=Guarded(process_named(WPROXY), frozenset(("identity",))))
     line = Guarded(request.line, frozenset(("authority",)))
     return Guarded(request, ALLOWED[varies], client=client, line=line)
 

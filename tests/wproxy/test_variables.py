@@ -629,6 +629,14 @@ def test_the_address_in_bytes(server):
         assert read("binary_remote_addr", Story(server, remote=(remote, 1)).request()) == packed
 
 
+def test_the_length_of_a_chunked_body_is_known_when_it_has_been_read(story):
+    request = story.request(b"Transfer-Encoding: chunked")
+    request.body = type("Body", (), {"finished": False, "received": 3})()
+    assert read("content_length", request) is None
+    request.body.finished, request.body.received = True, 12
+    assert read("content_length", request) == b"12"
+
+
 def test_the_body_is_told_once_it_has_been_read(story):
     request = story.request()
     assert read("request_body", request) is None

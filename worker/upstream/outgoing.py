@@ -89,6 +89,7 @@ async def outgoing_of(request: Request, body: RequestBody) -> Outgoing | None:
     if may_stream(location, body):
         length = UNKNOWN_LENGTH if body.length < 0 else body.length
         if body.finished:
+            body.data = at_hand
             body.collected = collected = Outgoing(body.received, at_hand, None)
         else:
             body.collected = collected = Outgoing(length, at_hand, body)

@@ -19,12 +19,6 @@ def server_name(request: Request) -> bytes:
     return request.server.name.encode("utf-8", "surrogateescape")
 
 
-@variable("content_length")
-def content_length(request: Request) -> bytes | None:
-    length = request.fields.content_length
-    return b"%d" % length if length >= 0 else None
-
-
 @variable("content_type")
 def content_type(request: Request) -> bytes | None:
     return request.fields.get(b"content-type")

@@ -144,6 +144,15 @@ def escaped_capture(rest: str) -> Variable:
 # The body.
 
 
+@variable("content_length", REQUEST)
+def content_length(request: Request) -> bytes | None:
+    """What the client said; of a chunked body what it was, once it has been read to its end."""
+    length = request.fields.content_length
+    if length < 0 and request.body is not None and request.fields.chunked and request.body.finished:
+        length = request.body.received
+    return b"%d" % length if length >= 0 else None
+
+
 @variable("request_body", REQUEST)
 def request_body(request: Request) -> bytes | None:
     """The body, once it has been read and as long as it is in memory."""

@@ -536,3 +536,36 @@ def test_trailers_and_extensions_of_a_client_do_not_reach_the_upstream(stage, bu
     upstream.take()
     upstream.send(ok())
     client.receives(to_client())
+
+
+# What variables tell of a body.
+
+
+@pytest.mark.parametrize("buffering", ["true", "false"])
+def test_a_chunked_body_that_came_with_its_head_is_known_whole(stage, buffering):
+    """In nginx too, whatever proxy_request_buffering says."""
+    s = stage(location=f"proxy_request_buffering = {buffering}\nproxy_set_header = {{ X-Length = '$content_length' }}")
+    client = s.client()
+    client.send(get(b"/", CHUNKED, method=b"POST") + chunks(b"hello", b"world"))
+    upstream = s.peers[0].accept()
+    assert b"\r\nX-Length: 10\r\n" in upstream.receives_head()
+    upstream.send(ok())
+    client.receives(to_client())
+    assert s.last_access()["request_body"] == "helloworld"
+
+
+def test_a_chunked_body_that_is_sent_on_as_it_comes_is_not_kept_and_its_length_is_known_at_the_end(stage):
+    s = stage(
+        location="proxy_request_buffering = false\nproxy_set_header = { X-Length = '$content_length' }\n"
+        "add_header = [['X-Length', '$content_length']]"
+    )
+    client = s.client()
+    client.send(get(b"/", CHUNKED, method=b"POST"))
+    upstream = s.peers[0].accept()
+    assert b"X-Length" not in upstream.receives_head()
+    client.send(chunks(b"hello", last=False))
+    client.send(chunks(b"world"))
+    upstream.receives(chunks(b"hello", b"world"))
+    upstream.send(ok())
+    client.receives(to_client(b"ok", b"X-Length: 10"))
+    assert s.last_access()["request_body"] == "-"
