@@ -1,16 +1,17 @@
 """`-t`: whether a start would succeed, found out by doing what a start does, short of serving (nginx: ngx_init_cycle under
 ngx_test_config).
 
-What is left behind is what nginx leaves: logs that were missing, where their directory exists. Directories are made and removed
-again, the pid file is tried beside its place (nginx makes an empty one, which later programs take for a broken one), and an
-address in use is no problem: mostly it is our own running master's.
+What is left behind is what nginx leaves: logs that were missing, where their directory exists. Directories that a start would
+make are made and removed again, the pid file is tried beside its place (nginx makes an empty one, which later programs take for
+a broken one), and an address in use is no problem: mostly it is our own running master's.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
+from master.directories import own_files, try_temporary_paths
 from master.generation import worker_count
 from master.limits import process_warnings, refuse_missing_directory
 from master.log import cannot_open
@@ -69,9 +70,11 @@ def obstacles(configuration: Configuration) -> list[Problem]:
         refuse_missing_directory(configuration)
     except ConfigurationError as error:
         problems.extend(error.problems)
-    problems.extend(_unopenable(_log_paths(configuration), distrusted(identity)))
+    own = own_files(configuration)
+    problems.extend(_unopenable(_log_paths(configuration), own, distrusted(identity)))
+    problems.extend(try_temporary_paths(configuration))
     if configuration.pid:
-        problems.extend(_unwritable(configuration.path(configuration.pid), distrusted(identity)))
+        problems.extend(_unwritable(configuration.path(configuration.pid), own, distrusted(identity)))
     problems.extend(probe(configuration.listeners))
     return problems
 
@@ -81,11 +84,11 @@ def _log_paths(configuration: Configuration) -> list[str]:
     return list(dict.fromkeys([*configuration.error_log_files, *configuration.access_log_files]))
 
 
-def _unopenable(paths: Iterable[str], user: Distrusted | None) -> list[Problem]:
+def _unopenable(paths: Iterable[str], own: Container[str], user: Distrusted | None) -> list[Problem]:
     problems: list[Problem] = []
     for path in paths:
         try:
-            if not _may_make_directory(path):
+            if path not in own or not _may_make_directory(path):
                 os.close(open_for_appending(path, user))
         except OSError as error:
             error.filename = path
@@ -93,9 +96,9 @@ def _unopenable(paths: Iterable[str], user: Distrusted | None) -> list[Problem]:
     return problems
 
 
-def _unwritable(path: str, user: Distrusted | None) -> list[Problem]:
+def _unwritable(path: str, own: Container[str], user: Distrusted | None) -> list[Problem]:
     try:
-        if not _may_make_directory(path):
+        if path not in own or not _may_make_directory(path):
             with reach(f"{path}.{os.getpid()}", user) as place:
                 os.close(place.open(os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
                 os.unlink(place.name, dir_fd=place.directory)

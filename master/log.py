@@ -1,4 +1,4 @@
-"""Log files as the master opens them: it makes what is missing and gives it to the user of the workers."""
+"""Log files as the master opens them: it makes those that are missing and gives them to the user of the workers."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def provide_logs(configuration: Configuration, owner: Identity | None) -> None:
 
 
 def open_log_file(path: str, owner: Identity | None) -> int:
-    """Open for appending, making the file and its directory when missing; it is given to the owner. Raises OSError.
+    """Open for appending, making the file when it is missing; it is given to the owner. Raises OSError.
 
     owner: the user of the workers, who may have been broken into: where it could have made the name a link, root does not follow.
     """
-    fileno = open_for_appending(path, distrusted(owner), makes=True)
+    fileno = open_for_appending(path, distrusted(owner))
     if owner is not None and _is_plain_file(path, fileno):
         os.fchown(fileno, owner.uid, -1)
     return fileno

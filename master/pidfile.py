@@ -23,9 +23,9 @@ class PidFileError(Exception):
 
 
 def write_pid_file(path: str, pid: int, distrusted: Distrusted | None = None) -> None:
-    """Write the number of the master; makes the directory when it is missing. Raises ConfigurationError."""
+    """Write the number of the master. Raises ConfigurationError."""
     try:
-        with reach(path, distrusted, makes=True) as place:
+        with reach(path, distrusted) as place:
             fresh, directory = f"{place.name}.{pid}", place.directory
             try:
                 os.unlink(fresh, dir_fd=directory)  # of one who had our number; never written through: it may be a link

@@ -7,6 +7,7 @@ finish their last requests included, writes to the new ones.
 
 from __future__ import annotations
 
+from master.directories import provide_own_directories
 from master.log import provide_logs, reopen_error_log
 from master.state import State
 from wproxy.config.tree import ConfigurationError
@@ -25,6 +26,8 @@ class Reopening:
         state = self._state
         begun = state.shared.head(HEAD_REOPENS_BEGUN) + 1
         try:
+            if state.current:
+                provide_own_directories(state.current.configuration, state.current.identity)
             reopen_error_log(state.error_log)
             if state.current:
                 provide_logs(state.current.configuration, state.current.identity)

@@ -24,6 +24,7 @@ import setproctitle
 
 from master.alone import Alone
 from master.daemon import StartReport, daemonise, wait_for_start
+from master.directories import provide_own_directories
 from master.ending import Ending
 from master.generation import Work, worker_count
 from master.inheritance import take_inheritance
@@ -122,7 +123,9 @@ def tell_configured_logs(configuration: Configuration, log: StartLog, error: Con
     if log.is_among([path for path, _ in targets]):
         return
     try:
-        configured = open_error_log(targets, worker_identity(configuration.user), configuration.identity.name)
+        owner = worker_identity(configuration.user)
+        provide_own_directories(configuration, owner)
+        configured = open_error_log(targets, owner, configuration.identity.name)
     except ConfigurationError:  # the start has failed for a better reason, which is told already
         return
     for problem in error.problems:

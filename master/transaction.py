@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 
+from master.directories import provide_own_directories, provide_temporary_paths
 from master.generation import Generation, worker_count
 from master.limits import process_warnings, refuse_missing_directory
 from master.log import open_error_log, provide_logs
@@ -85,6 +86,7 @@ class Transaction:
             raise ConfigurationError(Problem(f"too many workers, old ones included: there is room for {MAX_WORKERS}"))
         identity = worker_identity(configuration.user)
         refuse_missing_directory(configuration)
+        provide_own_directories(configuration, identity)
         generation = Generation(
             number=state.shared.head(HEAD_GENERATION) + 1,
             configuration=configuration,
@@ -102,6 +104,7 @@ class Transaction:
             self.introduce()
         try:
             provide_logs(configuration, identity)
+            provide_temporary_paths(configuration, identity)
             assign_records(configuration.upstreams, state.records, generation)
             for problem in state.sockets.bind(configuration.all_listeners, max(1, count)):
                 generation.log.write("warn", str(problem))

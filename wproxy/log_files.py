@@ -21,13 +21,13 @@ STANDARD = {"stdout": 1, "stderr": 2}
 _NOT_BY_NAME = frozenset((errno.EACCES, errno.ENXIO))
 
 
-def open_for_appending(path: str, distrusted: Distrusted | None = None, makes: bool = False) -> int:
+def open_for_appending(path: str, distrusted: Distrusted | None = None) -> int:
     """Open a log file, making it when it is missing; returns its descriptor. Raises OSError.
 
-    distrusted: a user who may have pointed the name elsewhere (`wproxy.safe_open`). makes: make its directory when missing.
+    distrusted: a user who may have pointed the name elsewhere (`wproxy.safe_open`).
     A FIFO that nobody reads is ENXIO: nginx waits for the reader, and a reload of it stands still until there is one.
     """
-    with reach(path, distrusted, makes) as place:
+    with reach(path, distrusted) as place:
         try:
             fileno = place.open(os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK)
         except OSError as error:

@@ -54,9 +54,24 @@ def compile_template(text: str) -> Template:
     if not variables:
         return literal(text)
     if len(pieces) == 1:
-        read = variables[0].read
-        return Template(text, None, lambda request: read(request) or b"", variables)
+        return _of_variable(text, variables[0])
     return Template(text, None, _joiner([piece.read if isinstance(piece, Variable) else piece for piece in pieces]), variables)
+
+
+def compile_variable(text: str) -> Template:
+    """Compile `$NAME`, where nothing but the name of a variable may stand; raises ValueError.
+
+    `$1` is a name like any other there, and no variable has it (nginx: ngx_http_get_variable_index).
+    """
+    name = text[1:]
+    if not text.startswith("$") or not name:
+        raise ValueError(f'invalid variable name "{text}"')
+    return _of_variable(text, _found(name))
+
+
+def _of_variable(text: str, variable: Variable) -> Template:
+    read = variable.read
+    return Template(text, None, lambda request: read(request) or b"", (variable,))
 
 
 def parse_pieces(text: str, has_captures: bool = True) -> list[bytes | Variable]:
@@ -83,6 +98,10 @@ def _variable(match: re.Match[str]) -> Variable:
     name = braced or bare
     if not name:
         raise ValueError("invalid variable name")
+    return _found(name)
+
+
+def _found(name: str) -> Variable:
     variable = find_variable(name.lower())
     if variable is None:
         raise ValueError(f'unknown "{name}" variable')

@@ -46,9 +46,27 @@ def test_a_good_one_is_said_to_be_unless_it_is_to_be_quiet(written, capsys):
 
 
 def test_what_it_leaves_behind_is_a_log_and_no_pid_file_nor_directory(written, capsys):
-    written.write(access_logs=["access.log", "logs/deep/access.log", "off"], pid="run/nginx.pid")
+    own = [f"{written.directory}/{name}" for name in ("logs/deep", "run")]
+    temporary = {f"{written.directory}/temp": None}
+    written.write(
+        access_logs=["access.log", "logs/deep/access.log", "off"],
+        pid="run/nginx.pid",
+        own_directories=own,
+        temporary_paths=temporary,
+    )
     assert written.test(capsys) == (0, OK)
     assert written.files() == ["access.log", "conf.json", "error.log"]
+
+
+def test_a_directory_that_is_not_one_of_ours_has_to_be_there(written, capsys):
+    temporary = f"{written.directory}/nowhere/temp"
+    written.write(access_logs=["nowhere/access.log"], pid="nowhere/nginx.pid", temporary_paths={temporary: None})
+    code, told = written.test(capsys)
+    assert code == 1
+    for call, path in (("open()", "access.log"), ("mkdir()", "temp"), ("open()", "nginx.pid")):
+        line = f'nginx: [emerg] {call} "{written.directory}/nowhere/{path}" failed (2: No such file or directory)'
+        assert line in told
+    assert written.files() == ["conf.json", "error.log"]
 
 
 def test_a_master_that_runs_is_not_disturbed(written, capsys):

@@ -11,7 +11,7 @@ from wproxy.config.tree import ConfigurationError
 
 
 def test_a_line_has_nginx_s_format(tmp_path):
-    path = tmp_path / "logs" / "error.log"
+    path = tmp_path / "error.log"
     log = open_error_log([(str(path), "notice")])
     log.write("notice", "worker process 5 exited with code 0")
     log.close()

@@ -20,6 +20,7 @@ from wproxy.safe_open import Distrusted
 
 @pytest.fixture
 def path(tmp_path):
+    (tmp_path / "run").mkdir()
     return str(tmp_path / "run" / "wproxy.pid")
 
 

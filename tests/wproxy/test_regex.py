@@ -9,6 +9,7 @@ import pytest
 from pcre2_oracle import LIBRARY, compile_error, spans
 
 from wproxy.regex import NO_LIMIT, RegexTimedOut, compile_regex, install_guard
+from wproxy.regex.properties import PROPERTIES, SCRIPTS
 
 needs_pcre2 = pytest.mark.skipif(
     LIBRARY is None, reason="libpcre2-8 is not installed (it comes with nginx: tests/install_peers.sh)"
@@ -114,7 +115,8 @@ UNTRANSLATABLE = [
     ("(?|(a)|(b))", "branch reset"),
     (r"a\Kb", r"\K"),
     (r"\X", r"\X"),
-    (r"\p{L}", r"\p{L}"),
+    (r"\p{Emoji}", r"\p{Emoji}"),
+    (r"[\P{sc:Runic}]", r"\P{sc:Runic}"),
     ("(*UTF8)a", "(*UTF8)"),
     ("a(*PRUNE)b", "(*PRUNE)"),
     (r"\g{+1}(a)", "comes later"),
@@ -346,3 +348,22 @@ def test_random_rubbish_is_one_line_and_mostly_the_line_of_pcre2():
             same += f"failed: {refusal.reason} in" in message
     assert refused > 1000
     assert same > 0.95 * refused
+
+
+# Properties, \p{L}: a byte is the character of its number.
+
+
+@needs_pcre2
+@pytest.mark.parametrize("form", [r"\p{%s}", r"\P{%s}", r"\p{^%s}", r"[\p{%s}]", r"[^\p{%s}x]", r"[\P{%s}a]"])
+@pytest.mark.parametrize("caseless", [False, True])
+def test_properties_are_those_of_pcre2(form, caseless):
+    for name in (*PROPERTIES, *SCRIPTS, "L_u", " L u", "sc:Latin", "scx=greek"):
+        regex = compile_regex(form % name, caseless)
+        for byte in range(256):
+            found = regex.search(bytes([byte])) is not None
+            assert found == (spans((form % name).encode(), bytes([byte]), caseless) is not None), (name, byte)
+
+
+def test_one_letter_needs_no_braces():
+    match = compile_regex(r"^/(\pL+)-(\PN+)$").search(b"/caf\xe9-x.y")
+    assert match is not None and match.groups() == (b"caf\xe9", b"x.y")

@@ -7,6 +7,7 @@ matcher, peers in upstreams.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from wproxy.directives.listen import PLAIN_SOCKET, ServerName, SocketOptions
 from wproxy.directives.log import LogFormat
 from wproxy.directives.proxy import ProxyTarget
 from wproxy.directives.rewrite import If, Step, walk_steps
+from wproxy.directives.temporary_path import TemporaryPath
 from wproxy.files import FilePlan
 from wproxy.identity import WPROXY, Identity
 from wproxy.matching import LocationMatcher, ServerNames
@@ -266,6 +268,25 @@ class Configuration(Settings, MainModules):
         """The paths of the access logs whose name is known at load, absolute, each once."""
         logs = (log for server in self.servers for location in server.each_location() for log in location.access_log)
         return list(dict.fromkeys(self.path(log.path) for log in logs if log.is_file))
+
+    @property
+    def own_directories(self) -> frozenset[str]:
+        """The directories of logs and pid files that nobody has chosen: what is missing of them is made."""
+        paths = [Configuration.pid, *(place for place, _ in Configuration.error_log), *(log.path for log in Location.access_log)]
+        paths += [path for path in (self.identity.pid, self.identity.error_log, self.identity.access_log) if path]
+        return frozenset(os.path.dirname(self.path(path)) for path in paths if isinstance(path, str))
+
+    @property
+    def temporary_paths(self) -> dict[str, Position]:
+        """The directories of client_body_temp_path and proxy_temp_path, absolute, and where each is first named."""
+        found: dict[str, Position] = {}
+        for server in self.servers:
+            for location in server.each_location():
+                for name in ("client_body_temp_path", "proxy_temp_path"):
+                    place: TemporaryPath | None = getattr(location, name)
+                    if place is not None:
+                        found.setdefault(self.path(place.path), location.origins.get(name, location.position))
+        return found
 
     def log_targets(self, lines: Iterable[tuple[str | Syslog, str]]) -> list[tuple[str | Syslog, str]]:
         """The targets of some `error_log` lines, paths absolute."""

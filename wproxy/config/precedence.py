@@ -29,7 +29,7 @@ class Precedence(NamedTuple):
 
 PRECEDENCES = (
     # "unknown log format"
-    Precedence("log_format", ("access_log",)),
+    Precedence("log_format", ("access_log", "server")),
     # '"proxy_redirect default" should be placed after the "proxy_pass" directive'
     Precedence("proxy_pass", ("proxy_redirect",), lambda early, late: late.arguments[:1] == ("default",)),
 )

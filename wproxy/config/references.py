@@ -1,8 +1,13 @@
-"""What one directive names and another one makes: pools of threads, ways from one character set to another."""
+"""What one directive names and another one makes: pools of threads, ways from one character set to another, the target of a
+proxy_pass.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from itertools import takewhile
+from operator import is_not
 from typing import TYPE_CHECKING
 
 from wproxy.config.scope import Scope
@@ -44,6 +49,21 @@ class References:
             if names in known:
                 self._problem(f'duplicate "charset_map" between "{each.source}" and "{each.target}"', line.position)
             known.add(names)
+
+    def check_redirects(self, block: Node) -> None:
+        """`proxy_redirect default` must find a proxy_pass without variables before it in its block."""
+        for line in block.named("proxy_redirect"):
+            if line.arguments != ("default",):
+                continue
+            before = takewhile(partial(is_not, line), block.children or ())
+            target = next((node for node in before if node.name == "proxy_pass" and node.arguments), None)
+            if target is None:
+                text = '"proxy_redirect default" should be placed after the "proxy_pass" directive'
+            elif "$" in target.arguments[0]:
+                text = '"proxy_redirect default" cannot be used with "proxy_pass" directive with variables'
+            else:
+                continue
+            self._problem(text, line.position)
 
     def check_recoding(self, location: Location) -> None:
         """Where a location has texts in one character set and sends them in another, a map must know both."""

@@ -74,7 +74,7 @@ STEP = "step"  # occurrences of all rows of this kind add up, in the order of th
 
 Reader = Callable[..., Any]
 # Takes the nodes of one directive in one block, up to the one at hand; returns what to warn of in the last of them.
-Repeated = Callable[[tuple[Node, ...]], Iterable[Problem]]
+Warns = Callable[[tuple[Node, ...]], Iterable[Problem]]
 
 
 @dataclass(slots=True)
@@ -94,7 +94,8 @@ class Directive:
     excludes: str = ""  # the attribute that may not be set in the same block, and whose inherited value this one replaces
     joins: str = ""  # the attribute that holds this and its sisters (allow, deny) as one list, in the order of the file
     inherit_by: str = ""  # the directive that says how a gathered list inherits: on, off or merge
-    repeated: Repeated | None = None  # the warnings about words that stand twice
+    warns: Warns | None = None  # what to warn of
+    alone: str = ""  # the argument that makes a gathering directive the only one of its name in a block: off
     idle_parameters: Mapping[str, bool] = field(default_factory=dict)  # without effect yet; True: a start refuses the parameter
     name: str = ""
     attribute: str = ""  # where the model keeps it: the name, with a `_` where Python has the word
@@ -130,7 +131,8 @@ def directive(
     excludes: str = "",
     joins: str = "",
     inherit_by: str = "",
-    repeated: Repeated | None = None,
+    warns: Warns | None = None,
+    alone: str = "",
     idle_parameters: Mapping[str, bool] = MappingProxyType({}),
     doc: str,
 ) -> Any:
@@ -146,12 +148,12 @@ def directive(
     named: TOML writes the first argument(s) as a key.
     effective: False for what is accepted and has no effect yet.
     guards: not effective, and a start refuses it, because its absence would weaken security.
-    excludes, joins, inherit_by, repeated, idle_parameters: as in `Directive`.
+    excludes, joins, inherit_by, warns, alone, idle_parameters: as in `Directive`.
     doc: one line for the generated pages and for `wproxy check`.
     """
     both = (arity, arity) if isinstance(arity, int) else arity
-    if inherit == UNION and repeated is None:
-        repeated = repeated_words
+    if inherit == UNION and warns is None:
+        warns = repeated_words
     return Directive(
         read,
         contexts,
@@ -166,7 +168,8 @@ def directive(
         excludes,
         joins,
         inherit_by,
-        repeated,
+        warns,
+        alone,
         idle_parameters,
     )
 

@@ -68,6 +68,8 @@ class _Resolver:
         self.checks = Checks(self.reader)
         self.servers: list[Server] = []
         self.log_formats: dict[str, LogFormat] = {"combined": log_format("combined", COMBINED)}
+        self.format_nodes: dict[str, Node] = {}
+        self.order: dict[int, int] = {}  # of the nodes of the http block, by id
         self.listens: list[tuple[Server, Listen, Position]] = []
         self.refusals: list[Problem] = []
         self.gathering: dict[str, AccessLog] = {}  # the first log with a buffer= to each file
@@ -328,20 +330,28 @@ class _Resolver:
 
     # Logs.
 
-    def name_log_formats(self, scope: Scope) -> None:
-        """Take up the formats of a scope."""
+    def name_log_formats(self, http: Node, scope: Scope) -> None:
+        """Take up the formats of the http block, and where they stand: a format is known below its line only, as in nginx."""
         for node, line in zip(scope.written.get("log_format", ()), scope.values.get("log_format", ())):
             if self.log_formats.setdefault(line.name, line) is not line:
                 self.problem(f'duplicate "log_format" name "{line.name}"', node.position)
+        for node in http.named("log_format"):
+            if node.arguments:  # also one that is wrong: that has been told
+                self.format_nodes.setdefault(node.arguments[0], node)
+        if self.format_nodes:
+            self.order = {id(node): number for number, node in enumerate(_walk(http))}
 
     def read(self, node: Node | None, context: int, outer: Scope | None) -> Scope:
         """`ScopeReader.read`, with a look at the logs of the block."""
         scope = self.reader.read(node, context, outer)
         self.upstreams.find_name_servers(scope)
         if context == HTTP:
-            self.name_log_formats(scope)
+            assert node is not None
+            self.name_log_formats(node, scope)
         if context == MAIN:
             self.references.name_thread_pools(scope)
+        if node is not None:
+            self.references.check_redirects(node)
         for name, check in self.named_elsewhere:
             lines = scope.written.get(name, ())
             if lines and (outer is None or lines is not outer.written.get(name)):
@@ -353,8 +363,8 @@ class _Resolver:
         for line, log in zip(lines, logs):
             if log.path in self.log_formats:
                 text = f'"{log.path}" in "access_log" is a log format, not a file: write {{ "FILE" = "{log.path}" }}'
-            elif log.path != "off" and log.format not in self.log_formats:
-                text = f'unknown log format "{log.format}"'
+            elif log.path != "off" and (missing := self.missing_format(line, log.format)):
+                text = missing
             elif log.buffer and self.gathering.setdefault(log.path, log).buffering != log.buffering:
                 text = f'access_log "{log.path}" already defined with conflicting parameters'
             else:
@@ -362,6 +372,15 @@ class _Resolver:
                     self.look_up_syslog(log.syslog, line.position)
                 continue
             self.problem(text, line.position)
+
+    def missing_format(self, line: Node, name: str) -> str:
+        """Why the format that an access_log names is unknown there; "" where it is known."""
+        node = self.format_nodes.get(name)
+        if node is None:
+            return "" if name in self.log_formats else f'unknown log format "{name}"'
+        if self.order[id(node)] < self.order[id(line)]:
+            return ""
+        return f'unknown log format "{name}", which is defined further down at {node.position}: put that before this'
 
     def check_error_logs(self, lines: tuple[Node, ...], targets: tuple[tuple[str | Syslog, str], ...]) -> None:
         """Find the addresses of the syslog servers among error logs."""

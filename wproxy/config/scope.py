@@ -77,6 +77,9 @@ class ScopeReader:
             if attribute in own and kind in (SCALAR, OWN):
                 self.problem(f'"{child.name}" directive is duplicate', child.position)
                 continue
+            if row.alone and attribute in own and (row.alone,) in (child.arguments, scope.written[attribute][-1].arguments):
+                self.problem(f'"{child.name}" directive is duplicate', child.position)
+                continue
             value = self.value(row, child)
             if value is _NOTHING:
                 continue
@@ -87,8 +90,8 @@ class ScopeReader:
                 value = (*scope.values[attribute], value) if attribute in own else (value,)
             elif kind == UNION and attribute in own:
                 value = scope.values[attribute] | value
-            if row.repeated is not None:
-                self.warnings.extend(row.repeated(nodes))
+            if row.warns is not None:
+                self.warnings.extend(row.warns(nodes))
             if row.excludes:
                 if row.excludes in own:
                     text = f'"{child.name}" directive is duplicate, "{row.excludes}" directive was specified earlier'

@@ -37,7 +37,7 @@ from wproxy.config.registry import (
     UNION,
     Directive,
     Reader,
-    Repeated,
+    Warns,
     directive,
 )
 from wproxy.config.repeated import repeated_types, repeated_types_without_html
@@ -93,7 +93,7 @@ class Line(NamedTuple):
     idle: str = ""  # words, lower case: with one of them as the only argument nothing is asked for
     effective: bool = False
     guards: bool = False
-    repeated: Repeated | None = None
+    warns: Warns | None = None
 
 
 accepted = Line
@@ -369,7 +369,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         harmless(accepted("gzip_no_buffer", LEVELS, flag)),
     ),
     "Changes to the text of a response (ngx_http_sub_filter_module.c, ngx_http_ssi_filter_module.c and others).": (
-        accepted("ssi_types addition_types", LEVELS, arity=ANY_NUMBER, inherit=GATHER, repeated=repeated_types),
+        accepted("ssi_types addition_types", LEVELS, arity=ANY_NUMBER, inherit=GATHER, warns=repeated_types),
         accepted("ssi_last_modified ssi_silent_errors", LEVELS, flag),
         accepted("ssi", WITH_IF, flag, idle="off"),
         accepted("ssi_min_file_chunk ssi_value_length", LEVELS, size),
@@ -390,7 +390,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("xml_entities", LEVELS),
         accepted("xslt_stylesheet", LOCATION, arity=ANY_NUMBER, inherit=GATHER),
         accepted("xslt_param xslt_string_param", LEVELS, arity=2, inherit=GATHER),
-        accepted("xslt_types", LEVELS, arity=ANY_NUMBER, inherit=GATHER, repeated=repeated_types_without_html),
+        accepted("xslt_types", LEVELS, arity=ANY_NUMBER, inherit=GATHER, warns=repeated_types_without_html),
         accepted("xslt_last_modified", LEVELS, flag),
     ),
     "Files that clients write (ngx_http_dav_module.c).": (
@@ -440,7 +440,7 @@ def _rows() -> dict[str, list[Directive]]:
                     named=line.named,
                     effective=line.effective,
                     guards=line.guards,
-                    repeated=line.repeated,
+                    warns=line.warns,
                     doc=f"{purpose} {'Accepted: nothing depends on it.' if line.effective else 'Accepted, without effect yet.'}",
                 )
                 rows.setdefault(name, []).append(row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from wproxy.config.low_bits import low_bits
 from wproxy.config.registry import GATHER, HTTP, LIMIT_EXCEPT, LOCATION, SERVER, directive
 from wproxy.maps.addresses import Network, parse_network
 
@@ -49,6 +50,7 @@ class AccessDirectives:
         inherit=GATHER,
         named=True,
         joins="access_rules",
+        warns=low_bits,
         doc="Let clients of an address or network in; all, unix:.",
     )
     deny: tuple[AddressRule, ...] = directive(
@@ -57,5 +59,6 @@ class AccessDirectives:
         inherit=GATHER,
         named=True,
         joins="access_rules",
+        warns=low_bits,
         doc="Refuse clients of an address or network with 403; all, unix:.",
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from wproxy.directives.values import number, parse_time, size
-from wproxy.template import Template, compile_template, literal
+from wproxy.template import Template, compile_template, compile_variable, literal
 
 _NO_KEY = literal("")
 
@@ -114,10 +114,7 @@ def sticky(kind: str, *arguments: str) -> StickyPlan:
 
 
 def _sticky_route(*variables: str) -> StickyPlan:
-    for variable in variables:
-        if not variable.startswith("$"):
-            raise ValueError(f'invalid variable name "{variable}"')
-    return StickyPlan("route", tuple(compile_template(variable) for variable in variables))
+    return StickyPlan("route", tuple(map(compile_variable, variables)))
 
 
 def _sticky_cookie(name: str, *parameters: str) -> StickyPlan:
@@ -172,7 +169,7 @@ def _sticky_learn(*parameters: str) -> StickyPlan:
         if key in ("create", "lookup") and equals:
             if not value.startswith("$"):
                 raise _wrong(f'missing variable in the "{key}" parameter')
-            template = compile_template(value)
+            template = compile_variable(value)
             if key == "create":
                 plan = plan._replace(create=(*plan.create, template))
             else:

@@ -83,7 +83,7 @@ class CharsetDirectives:
             "application/rss+xml",
         ),
         inherit=GATHER,
-        repeated=repeated_types,
+        warns=repeated_types,
         doc="The types, besides text/html, that `charset` is named with.",
     )
     override_charset: bool = directive(

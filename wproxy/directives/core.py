@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from wproxy.config.low_bits import low_bits
 from wproxy.config.registry import EVENTS, GATHER, HTTP, LOCATION, MAIN, OWN, OWN_GATHER, SERVER, directive
 from wproxy.directives.values import flag, number, time
 from wproxy.maps.addresses import Network, parse_ip, parse_network
@@ -139,5 +140,9 @@ class EventsDirectives:
         time, EVENTS, default="500ms", doc="How long nothing is accepted when descriptors or memory have run out."
     )
     debug_connection: tuple[DebugConnection, ...] = directive(
-        debug_connection, EVENTS, inherit=OWN_GATHER, doc="Clients whose connections are told of in every error log, at debug."
+        debug_connection,
+        EVENTS,
+        inherit=OWN_GATHER,
+        warns=low_bits,
+        doc="Clients whose connections are told of in every error log, at debug.",
     )

@@ -166,7 +166,7 @@ class FilesDirectives:
         arity=0,
         inherit=GATHER,
         block=TYPES,
-        repeated=repeated_extensions,
+        warns=repeated_extensions,
         doc="The Content-Type of each file name extension.",
     )
     etag: bool = directive(flag, _BLOCKS, default="on", doc="Whether files have an ETag, made of time and size.")

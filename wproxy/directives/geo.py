@@ -9,7 +9,7 @@ from wproxy.config.tree import Node, Position, Problem
 from wproxy.maps.addresses import Network, parse_ipv4, parse_network
 from wproxy.maps.entries import read_entries
 from wproxy.maps.geo import Geo
-from wproxy.template import compile_template
+from wproxy.template import compile_variable
 from wproxy.variables import Variable, active_namespace, variable_name
 
 Range = tuple[int, int]
@@ -163,9 +163,7 @@ def geo_block(*words: str | list[Node]) -> GeoBlock:
     lower = variable_name(texts[-1])
     source = None
     if len(texts) == 2:
-        if not texts[0].startswith("$") or len(texts[0]) == 1:
-            raise ValueError(f'invalid variable name "{texts[0]}"')
-        source = compile_template(texts[0])
+        source = compile_variable(texts[0])
     block = GeoBlock(Geo(lower, source))
     read_entries(entries, block.read)
     block.seal()

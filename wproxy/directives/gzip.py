@@ -47,7 +47,7 @@ class GzipDirectives:
         _BLOCKS,
         arity=(1, 1000),
         inherit=GATHER,
-        repeated=repeated_types,
+        warns=repeated_types,
         doc="Types to compress beside text/html; `*`: all.",
     )
     gzip_min_length: int = directive(size, _BLOCKS, default="20", doc="The least Content-Length that is worth compressing.")

@@ -166,16 +166,32 @@ class ProxyHeaderDirectives:
         LEVELS,
         arity=(1, 2),
         inherit=GATHER,
+        alone="off",
         doc="How Location and Refresh of the upstream are rewritten: default, off, or a prefix or ~regex and what replaces it.",
     )
     proxy_cookie_domain: tuple[Replacement, ...] = directive(
-        cookie_domain, LEVELS, arity=(1, 2), inherit=GATHER, doc="What replaces the domain of the upstream's cookies."
+        cookie_domain,
+        LEVELS,
+        arity=(1, 2),
+        inherit=GATHER,
+        alone="off",
+        doc="What replaces the domain of the upstream's cookies.",
     )
     proxy_cookie_path: tuple[Replacement, ...] = directive(
-        cookie_path, LEVELS, arity=(1, 2), inherit=GATHER, doc="What replaces the beginning of the path of its cookies."
+        cookie_path,
+        LEVELS,
+        arity=(1, 2),
+        inherit=GATHER,
+        alone="off",
+        doc="What replaces the beginning of the path of its cookies.",
     )
     proxy_cookie_flags: tuple[CookieFlags, ...] = directive(
-        cookie_flags, LEVELS, arity=(1, 4), inherit=GATHER, doc="Flags that cookies of a name get or lose."
+        cookie_flags,
+        LEVELS,
+        arity=(1, 4),
+        inherit=GATHER,
+        alone="off",
+        doc="Flags that cookies of a name get or lose.",
     )
     proxy_ignore_headers: frozenset[str] | None = directive(
         words(IGNORABLE),

@@ -39,7 +39,7 @@ class SubFilterDirectives:
         _BLOCKS,
         arity=(1, 1000),
         inherit=GATHER,
-        repeated=repeated_types,
+        warns=repeated_types,
         doc="Types to replace texts in beside text/html; `*`: all.",
     )
     sub_filter_once: bool = directive(

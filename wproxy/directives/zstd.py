@@ -25,7 +25,7 @@ class ZstdDirectives:
         _BLOCKS,
         arity=(1, 1000),
         inherit=GATHER,
-        repeated=repeated_types,
+        warns=repeated_types,
         doc="Types to compress beside text/html; `*`: all.",
     )
     zstd_min_length: int = directive(size, _BLOCKS, default="20", doc="The least Content-Length that is worth compressing.")

@@ -40,8 +40,6 @@ def read_class(pattern: Pattern) -> Node:
             continue
         first = False
         mask |= _member(pattern)
-    if pattern.flags & CASELESS:
-        mask = fold_case(mask)
     return OneOf(ALL & ~mask if negated else mask)
 
 
@@ -65,13 +63,13 @@ def _member(pattern: Pattern) -> int:
     if isinstance(low, tuple):
         if hyphen and text[pattern.at + 1 : pattern.at + 2] not in ("]", ""):
             raise PatternError("invalid range in character class", pattern.at)
-        return low[0]
+        return low[0]  # a named set, in which case is settled already
     if not hyphen:
-        return 1 << low
+        return _in_both_cases(pattern, 1 << low)
     pattern.at += 1
     _skip_quotes(pattern)
     if text.startswith("]", pattern.at) and not pattern.quoting:
-        return 1 << low | 1 << 0x2D
+        return _in_both_cases(pattern, 1 << low | 1 << 0x2D)
     if pattern.at >= len(text):
         raise PatternError("missing terminating ] for character class", pattern.at)
     start = pattern.at
@@ -80,7 +78,11 @@ def _member(pattern: Pattern) -> int:
         raise PatternError("invalid range in character class", start + 1 if text[start] == "[" else pattern.at)
     if high < low:
         raise PatternError("range out of order in character class", pattern.at - 1)
-    return byte_range(low, high)
+    return _in_both_cases(pattern, byte_range(low, high))
+
+
+def _in_both_cases(pattern: Pattern, mask: int) -> int:
+    return fold_case(mask) if pattern.flags & CASELESS else mask
 
 
 def _atom(pattern: Pattern) -> int | tuple[int]:
@@ -103,8 +105,7 @@ def _atom(pattern: Pattern) -> int | tuple[int]:
         return (SHORTHANDS[char],)
     if char in "pP":
         pattern.at += 1
-        read_property(pattern)
-        return (0,)
+        return (read_property(pattern, char == "P"),)
     if char in "BRX":
         raise PatternError("escape sequence is invalid in character class", pattern.at)
     if char == "b":

@@ -63,7 +63,7 @@ def _special_escape(pattern: Pattern, char: str) -> Node:
     if char == "X":
         return pattern.refuse("\\X", "write a class of bytes")
     if char in "pP":
-        return read_property(pattern)
+        return OneOf(read_property(pattern, char == "P"))
     if char == "g":
         return _g_reference(pattern)
     closer = CLOSERS.get(pattern.peek())
@@ -72,13 +72,19 @@ def _special_escape(pattern: Pattern, char: str) -> Node:
     return pattern.named_reference(pattern.take_name(closer))
 
 
-def read_property(pattern: Pattern) -> Node:
-    r"""`\p{...}`, of which the `\p` is behind us: refused, for bytes have no such properties."""
-    name = re.compile(r"\{\^?[\w &=:]+\}|[A-Za-z]").match(pattern.text, pattern.at)
-    if not name:
+def read_property(pattern: Pattern, is_negated: bool) -> int:
+    r"""Read `\p{...}` or, negated, `\P{...}`, of which the `\p` is behind us; returns the set of bytes."""
+    found = re.compile(r"\{(\^?)([\w &=:-]+)\}|([A-Za-z])").match(pattern.text, pattern.at)
+    if not found:
         raise PatternError("malformed \\P or \\p sequence", min(pattern.at + 1, len(pattern.text)))
-    pattern.at = name.end()
-    return pattern.refuse(f"\\p{name[0]}", "write a class of bytes such as [A-Za-z\\x80-\\xff]")
+    pattern.at = found.end()
+    from wproxy.regex.properties import property_set  # only a regex with properties needs the names
+
+    mask = property_set(found[2] or found[3])
+    if mask is None:
+        letter = "P" if is_negated else "p"
+        return pattern.refuse(f"\\{letter}{found[0]}", "write a class of bytes such as [A-Za-z\\x80-\\xff]").mask
+    return ALL & ~mask if is_negated != bool(found[1]) else mask
 
 
 def _g_reference(pattern: Pattern) -> Node:

@@ -83,7 +83,7 @@ def find_builtin(name: str) -> Variable | None:
     if found is not None:
         return found
     for prefix, make in FAMILIES.items():
-        if name.startswith(prefix) and len(name) > len(prefix):
+        if name.startswith(prefix):  # the rest may be empty, as in nginx
             return make(name[len(prefix) :])
     return None
 

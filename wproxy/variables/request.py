@@ -87,7 +87,7 @@ def argument(rest: str) -> Variable:
     def read(request: Request) -> bytes | None:
         for pair in (request.args or b"").split(b"&"):
             name, equals, value = pair.partition(b"=")
-            if equals and name.lower() == wanted:
+            if equals and wanted and name.lower() == wanted:
                 return value
         return None
 

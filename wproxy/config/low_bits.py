@@ -1,0 +1,16 @@
+"""Warnings about addresses that have bits set behind the prefix of their network (nginx: ngx_ptocidr)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from wproxy.config.tree import Node, Problem
+from wproxy.maps.addresses import parse_network
+
+
+def low_bits(nodes: tuple[Node, ...]) -> Iterator[Problem]:
+    """Yield a warning where the network that the last of these directives names is not written as its first address."""
+    node = nodes[-1]
+    for text in node.arguments[:1]:
+        if "/" in text and parse_network(text)[1]:
+            yield Problem(f"low address bits of {text} are meaningless", node.position)
