@@ -19,6 +19,7 @@ from wproxy.shared import (
     HEAD_REQUESTS,
     HEAD_SLOTS,
     MAX_WORKERS,
+    ROLE_NAMES,
     WORKER_ACCEPTED,
     WORKER_MASTER,
     WORKER_PID,
@@ -98,6 +99,7 @@ def is_worker_alive(pid: int) -> bool:
             if file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X"):
                 return False
         with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return b": worker process" in file.read(200)
+            title = file.read(200)
+            return any(b": %s process" % role.encode() in title for role in ROLE_NAMES)
     except (FileNotFoundError, ProcessLookupError):
         return False

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from master.command_line import Command, own_command
 from master.daemon import StartReport
-from master.generation import Generation
+from master.generation import Generation, Role
 from master.inheritance import Inheritance
 from master.log import open_error_log
 from master.memory import Memory, OtherLayout, adopt_memory, create_memory, resume_memory
@@ -33,7 +33,8 @@ Load = Callable[[], Configuration]
 class State:
     """The state of a master.
 
-    load: the reader of the configuration. parent: the process that was our parent when we started.
+    load: the reader of the configuration. roles: the processes beside workers that a configuration may ask for.
+    parent: the process that was our parent when we started.
     is_alone: no worker is ever started (`master.alone`).
     current: the generation that serves; pending: the one being tried.
     stopping: "", or the way we stop, "quit" or "stop". failure: the reason why the start failed.
@@ -48,6 +49,7 @@ class State:
     """
 
     load: Load
+    roles: tuple[Role, ...]
     sockets: ListeningSockets
     report: StartReport
     start_log: StartLog
@@ -89,6 +91,7 @@ class State:
 
 def make_state(
     load: Load,
+    roles: tuple[Role, ...],
     sockets: ListeningSockets,
     report: StartReport,
     log: StartLog,
@@ -100,7 +103,9 @@ def make_state(
     memory, loss = find_memory(inheritance)
     lifeline_read, lifeline_write = os.pipe()
     bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-    return State(load, sockets, report, log, inheritance, parent, is_alone, memory, loss, lifeline_read, lifeline_write, bell)
+    return State(
+        load, roles, sockets, report, log, inheritance, parent, is_alone, memory, loss, lifeline_read, lifeline_write, bell
+    )
 
 
 def find_memory(inheritance: Inheritance) -> tuple[Memory, str]:

@@ -22,6 +22,7 @@ from wproxy.shared import (
     HEAD_RELOADED,
     HEAD_REQUESTS,
     HEAD_STARTED,
+    ROLE_NAMES,
     STATE_NAMES,
     WORKER_ACCEPTED,
     WORKER_ACTIVE,
@@ -29,6 +30,8 @@ from wproxy.shared import (
     WORKER_MASTER,
     WORKER_PID,
     WORKER_REQUESTS,
+    WORKER_ROLE,
+    WORKER_ROLE_NAME,
     WORKER_STARTED,
     WORKER_STATE,
     WORKER_WAITING,
@@ -42,9 +45,13 @@ CPU_INTERVAL = 0.15  # seconds over which the use of the CPU is measured
 
 @dataclass(slots=True)
 class WorkerStatus:
-    """One worker of that master. uptime: seconds; rss: bytes; cpu: percent of a core; active, waiting: client connections."""
+    """One worker of that master. uptime: seconds; rss: bytes; cpu: percent of a core; active, waiting: client connections.
+
+    role: "worker", or what else the process does for the master, such as "cache manager".
+    """
 
     pid: int
+    role: str
     master: int
     generation: int
     state: str
@@ -114,6 +121,7 @@ def read_status(pid: int, shared: SharedWords, configuration_file: str = "") -> 
     workers = [
         WorkerStatus(
             pid=worker,
+            role=_role_name(slot.get(WORKER_ROLE)),
             master=slot.get(WORKER_MASTER),
             generation=slot.get(WORKER_GENERATION),
             state=_state_name(slot.get(WORKER_STATE)),
@@ -187,7 +195,7 @@ def as_table(found: Status) -> str:
     rows: list[tuple[str, ...]] = [("WORKER", "GEN", "STATE", "UPTIME", "RSS", "CPU", "ACTIVE", "REQUESTS")]
     rows += [
         (
-            str(worker.pid),
+            str(worker.pid) if worker.role == WORKER_ROLE_NAME else f"{worker.pid} {worker.role}",
             str(worker.generation),
             worker.state,
             as_duration(worker.uptime),
@@ -230,6 +238,10 @@ def as_megabytes(count: int) -> str:
 
 def _state_name(state: int) -> str:
     return STATE_NAMES[state] if state < len(STATE_NAMES) else str(state)
+
+
+def _role_name(role: int) -> str:
+    return ROLE_NAMES[role] if role < len(ROLE_NAMES) else str(role)
 
 
 def _changed_since(path: str, loaded: int) -> bool | None:

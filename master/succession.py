@@ -30,7 +30,7 @@ class Succession:
         """Fork a worker of this generation; raises OSError."""
         state = self._state
         worker = state.workers.start(generation, index)
-        generation.log.write("notice", f"start worker process {worker.pid}")
+        generation.log.write("notice", f"start {worker.title}")
 
     def leave_master(self, generation: Generation, own: Iterable[int]) -> None:
         """In a new worker of this generation: give up what is the master's alone, and all sockets but its own."""
@@ -55,14 +55,14 @@ class Succession:
         state.error_log.write(level, text)
         if stack:
             told = stack.replace("\n", "\n\t")
-            state.error_log.write("alert", f"worker process {worker.pid} was in:\n\t{told}")
+            state.error_log.write("alert", f"{worker.title} was in:\n\t{told}")
         self.rescue_lines(worker)
         generation = worker.generation
         failure = ""
         if generation is state.pending:
             failure = f"{text} before it served{reason and f': {reason}'}"
         elif generation is state.current and os.WIFEXITED(status) and os.WEXITSTATUS(status) == FATAL_CODE:
-            text = f"worker process {worker.pid} exited with fatal code {FATAL_CODE} and cannot be respawned"
+            text = f"{worker.title} exited with fatal code {FATAL_CODE} and cannot be respawned"
             state.error_log.write("alert", text)
         elif generation is state.current and not worker.is_retiring:
             lived = time.monotonic() - worker.started
@@ -77,7 +77,7 @@ class Succession:
         state = self._state
         try:
             if worker.unwritten.write_out(worker.generation.identity):
-                state.error_log.write("info", f"access log lines of worker process {worker.pid} written after its end")
+                state.error_log.write("info", f"access log lines of {worker.title} written after its end")
         except OSError as error:
             text = f'write() to "{error.filename}" failed ({error.errno}: {error.strerror}), access log lines lost'
             state.error_log.write("alert", text)
@@ -108,7 +108,8 @@ class Succession:
         try:
             self.start_worker(generation, index)
         except OSError as error:
-            state.error_log.write("alert", f'fork() failed while spawning "worker process" ({error.errno}: {error.strerror})')
+            role = generation.role(index)
+            state.error_log.write("alert", f'fork() failed while spawning "{role} process" ({error.errno}: {error.strerror})')
             generation.short_lives[index] = generation.short_lives.get(index, 0) + 1
             self.respawn_later(generation, index)
 

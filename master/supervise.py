@@ -26,7 +26,7 @@ from master.alone import Alone
 from master.daemon import StartReport, daemonise, wait_for_start
 from master.directories import provide_own_directories
 from master.ending import Ending
-from master.generation import Work, worker_count
+from master.generation import Role, Work, worker_count
 from master.inheritance import take_inheritance
 from master.limits import process_warnings
 from master.log import open_error_log
@@ -56,12 +56,14 @@ def supervise(
     configuration: Configuration | None = None,
     foreground: bool | None = None,
     log: StartLog | None = None,
+    roles: tuple[Role, ...] = (),
 ) -> int:
     """Run a master until it is told to stop; returns the exit code.
 
     load: reads the configuration, at the start (unless `configuration` is given) and at every reload; raises
         ConfigurationError. It is the one thing that may take its time.
     work: what a worker does; see `wproxy.assignment` for what it is given and `master.workers` for what it owes.
+    roles: the processes that a generation has beside its workers, where its configuration asks for them.
     foreground: overrides the configuration's `daemon`.
     log: where a failed start is told, and under which name we run; by default on stderr, as wproxy.
 
@@ -106,7 +108,7 @@ def supervise(
     if not is_alone:
         setproctitle.setproctitle(f"{log.identity.name}: master process {' '.join(sys.argv)}")
     try:
-        state = make_state(load, sockets, report, log, inheritance, parent, is_alone)
+        state = make_state(load, roles, sockets, report, log, inheritance, parent, is_alone)
     except OSError as error:  # no memory, no descriptors
         report.failed(f"the master cannot start: {error}")
         sockets.close()
@@ -227,10 +229,10 @@ class Master:
         """Kill, respawn, settle and reload whatever has its time now."""
         now = time.monotonic()
         for worker in self.state.workers.kill_overdue(now):
-            self.state.error_log.write("alert", f"worker process {worker.pid} did not exit in time, killed")
+            self.state.error_log.write("alert", f"{worker.title} did not exit in time, killed")
         for worker in self.watchdog.look(self.state.workers.all(), now):
             where = worker.generation.configuration.origin("worker_watchdog")
-            text = f"worker process {worker.pid} hangs: its loop has not turned for {limit_of(worker):g} seconds"
+            text = f"{worker.title} hangs: its loop has not turned for {limit_of(worker):g} seconds"
             self.state.error_log.write("alert", f"{text} (worker_watchdog: {where}), ending it")
         self.reopening.look()
         if self.ending.next_term <= now:

@@ -82,7 +82,8 @@ class Transaction:
         state = self._state
         refuse_unsafe(configuration)
         count = 0 if state.is_alone else worker_count(configuration)
-        if count > state.workers.free_slots():
+        helpers = () if state.is_alone else tuple(role for role in state.roles if role.is_wanted(configuration))
+        if count + len(helpers) > state.workers.free_slots():
             raise ConfigurationError(Problem(f"too many workers, old ones included: there is room for {MAX_WORKERS}"))
         identity = worker_identity(configuration.user)
         refuse_missing_directory(configuration)
@@ -95,6 +96,7 @@ class Transaction:
             workers=count,
             log=open_error_log(configuration.error_log_targets, identity, configuration.identity.name),
             pid_path=configuration.path(configuration.pid) if configuration.pid else "",
+            helpers=helpers,
         )
         if state.current is None:
             state.error_log = generation.log
@@ -118,7 +120,7 @@ class Transaction:
                 for warning in (*configuration.warnings, *process_warnings(configuration)):
                     generation.log.write("warn", str(warning))
             generation.log.write("notice", "start worker processes")
-            for index in range(count):
+            for index in range(generation.processes):
                 self._succession.start_worker(generation, index)
         except OSError as error:
             self.undo(generation)

@@ -217,7 +217,7 @@ class Upgrade:
         self._state.is_not_accepting = False
         state.sockets.commit(generation.configuration.all_listeners)  # the other master may have set other options
         there = {worker.index for worker in state.workers.of(generation) if not worker.is_retiring}
-        for index in range(generation.workers):
+        for index in range(generation.processes):
             if index not in there:
                 self._succession.respawn(generation, index)
 

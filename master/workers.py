@@ -37,12 +37,14 @@ from wproxy.identity import WPROXY, Identity
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import (
     HEAD_REOPENS_BEGUN,
+    ROLE_NAMES,
     SERVING,
     STARTING,
     WORKER_GENERATION,
     WORKER_ORDERS,
     WORKER_PID,
     WORKER_REOPENED,
+    WORKER_ROLE,
     WORKER_STARTED,
     WORKER_STATE,
     WorkerSlot,
@@ -79,6 +81,11 @@ class Worker:
     is_hung: bool = False
     last_words_file: int = -1
     last_words: LastWords = NOTHING_SAID
+
+    @property
+    def title(self) -> str:
+        """The words for it in the log."""
+        return f"{self.generation.role(self.index)} process {self.pid}"
 
     @property
     def is_starting(self) -> bool:
@@ -184,7 +191,8 @@ class Workers:
                 other.unwritten.close()
             self._leave_master(generation, [own.fileno for own in assignment.listening])
             take_limits(generation.configuration, generation.log)
-            self._work(assignment)
+            helper = generation.helper(index)
+            (helper.work if helper else self._work)(assignment)
 
         def settle() -> None:
             held = hold_modules() if generation.identity else {}
@@ -200,7 +208,8 @@ class Workers:
                 generation.log.write("alert", f"{text}: what they have not loaded by now will be missing")
             settle_in(generation.configuration, index, generation.log)
 
-        return fork_worker(live, generation.log, self._identity.name, words_file)
+        title = f"{generation.role(index)} process"
+        return fork_worker(live, generation.log, self._identity.name, title, words_file)
 
     def assign(
         self,
@@ -212,6 +221,7 @@ class Workers:
     ) -> Assignment:
         """What a worker of this generation is given; it keeps the rights that we have."""
         slot.set(WORKER_GENERATION, generation.number)
+        slot.set(WORKER_ROLE, ROLE_NAMES.index(generation.role(index)))
         slot.set(WORKER_STARTED, int(time.time()))
         slot.set(WORKER_REOPENED, self._memory.shared.head(HEAD_REOPENS_BEGUN))  # it opens the logs at its start
         return Assignment(
@@ -269,11 +279,11 @@ class Workers:
         return f"<workers {', '.join(map(str, self._living)) or 'none'}>"
 
 
-def fork_worker(live: Callable[[], None], log: ErrorLog, name: str, words_file: int) -> int:
+def fork_worker(live: Callable[[], None], log: ErrorLog, name: str, title: str, words_file: int) -> int:
     """Fork a worker that runs `live` and never returns from here; returns its pid. Raises OSError.
 
     It exits 0 when `live` returns, with the code of a SystemExit, and 1 after any other exception: why is in its last words,
-    and the traceback in the log where it is a bug of ours. name: ours, for its title.
+    and the traceback in the log where it is a bug of ours. name, title: our name, and what the process is, for its title.
     """
     flush_standard_streams()
     # Frozen objects are left alone by the child's collector: one collection would otherwise copy most pages that it
@@ -286,7 +296,7 @@ def fork_worker(live: Callable[[], None], log: ErrorLog, name: str, words_file: 
     code = 1
     try:
         restore_signals()
-        setproctitle.setproctitle(f"{name}: worker process")
+        setproctitle.setproctitle(f"{name}: {title}")
         live()
         code = 0
     except SystemExit as end:
@@ -294,7 +304,7 @@ def fork_worker(live: Callable[[], None], log: ErrorLog, name: str, words_file: 
     except BaseException as error:
         last_words.leave_reason(words_file, reason_of(error))
         if is_bug(error):
-            log.write("alert", f"worker process {os.getpid()} failed: {traceback.format_exc().rstrip()}")
+            log.write("alert", f"{title} {os.getpid()} failed: {traceback.format_exc().rstrip()}")
     finally:
         flush_standard_streams()
         os._exit(code)  # never back into the master's stack, and none of its exit handlers
@@ -302,7 +312,7 @@ def fork_worker(live: Callable[[], None], log: ErrorLog, name: str, words_file: 
 
 def describe_end(worker: Worker, status: int) -> tuple[str, str]:
     """The level and nginx's words for the end of a worker (nginx: ngx_process_get_status)."""
-    level, text = describe_exit(f"worker process {worker.pid}", status)
+    level, text = describe_exit(worker.title, status)
     is_as_told = worker.is_cut and os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGTERM, signal.SIGKILL)
     return ("notice" if is_as_told else level), text
 

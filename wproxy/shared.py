@@ -97,6 +97,7 @@ WORKER_WAITING = 7  # client connections idle between requests
 WORKER_REOPEN_FAILED = 10  # the last reopening of logs in which a file could not be opened
 WORKER_TURNS = 8  # turns of its loop, or anything else that moves while it is alive
 WORKER_READING = 9  # client connections of which a part of a request's head has come
+WORKER_ROLE = 11  # written by the master: the index of what it is in ROLE_NAMES
 WORKER_ORDERS = 12  # written by the master: signals that it has sent there, so that others' can be told apart
 WORKER_MASTER = 13  # written by the master: whose slot it is; 0: nobody's
 WORKER_REOPENED = 14  # the last reopening of logs that it has followed
@@ -107,6 +108,9 @@ STARTING = 0
 SERVING = 1
 DRAINING = 2
 STATE_NAMES = ("starting", "serving", "draining")
+
+# Roles of the processes that a master forks; only those of the first have listening sockets.
+WORKER_ROLE_NAME, CACHE_MANAGER, CACHE_LOADER = ROLE_NAMES = ("worker", "cache manager", "cache loader")
 
 # Words of a peer's record.
 MAX_PEERS = 4096

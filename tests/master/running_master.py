@@ -34,6 +34,7 @@ from wproxy.directives.listen import SocketOptions
 from wproxy.directives.processes import cpu_affinity
 from wproxy.identity import NGINX, WPROXY
 from wproxy.shared import (
+    CACHE_MANAGER,
     DRAINING,
     HEAD_READY,
     HEAD_REOPENS_BEGUN,
@@ -105,12 +106,13 @@ def load(path: str) -> Any:
         error_log_targets=[(written.get("error_log", prefix + "error.log"), "debug")],
         path=lambda name: name if name.startswith("/") else prefix + name,
         text=written.get("text", ""),
+        manager=written.get("manager", False),  # whether there is a cache manager
         bad_worker=written.get("bad_worker"),  # [index, what is wrong with it]
     )
 
 
-def work(assignment: Any) -> None:
-    """Serve as the module says, in one short loop."""
+def work(assignment: Any, stays: bool = False) -> None:
+    """Serve as the module says, in one short loop. stays: until QUIT, with nothing to listen on."""
     index, fault = assignment.configuration.bad_worker or (-1, "")
     fault = fault if index in (assignment.index, "all") else ""
     is_armed = os.path.exists(assignment.configuration.path("armed"))
@@ -136,14 +138,14 @@ def work(assignment: Any) -> None:
     clients = 0
     if fault != "never serves":
         slot.set(WORKER_STATE, SERVING)
-    while listening or clients:
+    while listening or clients or stays:
         if fault == "turns":
             slot.set(WORKER_TURNS, slot.get(WORKER_TURNS) + 1)
         if signal.SIGQUIT in told and fault != "deaf":
             for one in listening:
                 selector.unregister(one)
                 one.close()
-            listening = []
+            listening, stays = [], False
             slot.set(WORKER_STATE, DRAINING)
             told.clear()
         if signal.SIGUSR1 in told:
@@ -182,6 +184,12 @@ def work(assignment: Any) -> None:
                 key.fileobj.close()
                 clients -= 1
             slot.set(WORKER_ACTIVE, clients)
+
+
+def manage(assignment: Any) -> None:
+    """Be a process beside the workers: there until it is told to go."""
+    assert not assignment.listening
+    work(assignment, stays=True)
 
 
 def hang_in_python() -> None:
@@ -377,4 +385,5 @@ def running_master(directory: Any, **written: Any) -> Iterator[RunningMaster]:
 
 if __name__ == "__main__":
     start_log = StartLog(NGINX, sys.argv[2]) if len(sys.argv) > 2 else None
-    raise SystemExit(supervise(lambda: load(sys.argv[1]), work, log=start_log))
+    manager = generation.Role(CACHE_MANAGER, manage, lambda configuration: configuration.manager)
+    raise SystemExit(supervise(lambda: load(sys.argv[1]), work, log=start_log, roles=(manager,)))
