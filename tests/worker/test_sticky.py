@@ -185,6 +185,53 @@ def test_a_session_is_forgotten_when_it_is_not_used_for_long(stage):
     assert {pool.ask(b"Cookie: session=one")[0] for _ in range(2)} == {0, 1}
 
 
+def four_at_once(s: Stage) -> list[int]:
+    """The peers of four requests with one new session, each answered up to the middle of its body."""
+    numbers, clients, ends = [], [], []
+    for _ in range(4):
+        client = s.client().send(get(b"/", b"Cookie: session=new"))
+        found = s.until(lambda: [(n, sock) for n, peer in enumerate(s.peers) if (sock := peer._try_accept())], "nobody is asked")
+        number, sock = found[0]
+        end = End(s, sock, f"upstream {number}")
+        end.receives_head()
+        end.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha")
+        client.receives_head()
+        numbers.append(number)
+        clients.append(client)
+        ends.append(end)
+    for client, end in zip(clients, ends):
+        end.send(b"lf")
+        client.receives(b"half")
+    return numbers
+
+
+@pytest.mark.parametrize(("more", "expected"), [("", [0, 1, 0, 1]), (', "header"', [0, 0, 0, 0])])
+def test_a_session_is_learnt_when_its_answer_ends_unless_the_head_is_to_count(stage, more, expected):
+    """As nginx 1.31 has it for an answer that is not buffered."""
+    plan = LEARN.replace("create=$upstream_cookie_session", "create=$cookie_session").replace(
+        "sessions:64k", f"at{len(more)}:64k"
+    )
+    plan = plan.replace(', "timeout=10m"', f', "timeout=10m"{more}')
+    s = stage(peers=2, upstream=f"keepalive = 0\n{plan}")
+    assert four_at_once(s) == expected
+    pool = Cookies(s)
+    assert len({pool.ask(b"Cookie: session=new")[0] for _ in range(3)}) == 1, "and from then on it has its peer"
+
+
+def test_a_session_whose_answer_was_cut_is_learnt_too(stage):
+    plan = LEARN.replace("create=$upstream_cookie_session", "create=$cookie_session").replace("sessions:64k", "cut:64k")
+    s = stage(peers=2, upstream=plan)
+    client = s.client().send(get(b"/", b"Cookie: session=new"))
+    end = s.peers[0].accept()
+    end.receives_head()
+    end.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha")
+    client.receives_head()
+    client.close()
+    s.settle()
+    pool = Cookies(s)
+    assert [pool.ask(b"Cookie: session=new")[0] for _ in range(3)] == [0, 0, 0]
+
+
 # The queue.
 
 

@@ -62,12 +62,12 @@ class ProxiedBody:
 
     is_over: the upstream has given all it will; what of it the client has not got yet is in `_backlog`, `_unsent` or `_pipe`,
     in this order, and only one of the last two is in use. may_read_ahead: proxy_buffering, as this response has it. read_rate:
-    bytes a second from the upstream, 0 for no limit.
+    bytes a second from the upstream, 0 for no limit. at_end: called when the upstream is done, one way or the other.
     """
 
     __slots__ = (
-        "_backlog", "_began", "_encode", "_failure", "_has_warned", "_pipe", "_unexpected", "_unsent", "_waited", "attempt",
-        "body", "head", "is_over", "is_whole", "may_read_ahead", "peer", "read_rate", "request", "with_head",
+        "_backlog", "_began", "_encode", "_failure", "_has_warned", "_pipe", "_unexpected", "_unsent", "_waited", "at_end",
+        "attempt", "body", "head", "is_over", "is_whole", "may_read_ahead", "peer", "read_rate", "request", "with_head",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +81,7 @@ class ProxiedBody:
         self.is_whole = is_whole
         self.is_over = False
         self.with_head = body.wire_bytes
+        self.at_end: Callable[[], None] | None = None
         self.may_read_ahead = False
         self.read_rate = 0
         self._began = request.client.clock.now
@@ -384,6 +385,8 @@ class ProxiedBody:
         if body.surplus:
             warn_of_surplus(self.request, body.surplus)
         release(self.request, self.peer, body.stream, self.head, self.attempt, self.is_whole and not body.spoiled)
+        if self.at_end is not None:
+            self.at_end()
 
     def close(self) -> None:
         """Give up what has not been read and what has not been sent; the connection cannot be used again."""
@@ -404,6 +407,8 @@ class ProxiedBody:
         self.attempt.response_time = self.request.client.clock.now - self.attempt.started
         self.request.location.group.count_success(self.peer, self.attempt)
         self.body.stream.close()
+        if self.at_end is not None:
+            self.at_end()
 
     def _count_bytes(self) -> None:
         """What of the body has come, for the logs; what came with the head is in bytes_received already."""

@@ -109,9 +109,17 @@ class StickyLearn(Sticky):
         return self.sids.get(self.table.find(session, int(request.client.clock.now)), b"")
 
     def mark(self, request: Request, response: Response, peer: LivePeer, is_answer: bool) -> None:
-        """Learn a session that the answer has created; one that was asked for is used, and lives on."""
+        """Learn the session: where the answer has only begun, and `header` is not said, when it ends (nginx: at the release)."""
         if not is_answer:
             return
+        body = request.attempts[-1].body
+        if body is None or self.plan.header:
+            self.learn(request, peer)
+        else:
+            body.at_end = lambda: self.learn(request, peer)
+
+    def learn(self, request: Request, peer: LivePeer) -> None:
+        """Learn a session that the answer has created; one that was asked for is used, and lives on."""
         session, creates = first_value(self.plan.create, request), True
         if not session:
             session, creates = first_value(self.plan.lookup, request), False
