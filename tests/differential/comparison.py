@@ -1,0 +1,144 @@
+"""What two fronts did with one configuration, side by side: everything that a client, an upstream or a reader of logs can tell."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from differential.conversation import Answered, Conversation, Exchange, Response
+from differential.fronts import Seen
+
+_NAME = re.compile(r"(?:nginx|wproxy)(?:/[0-9.]+)?")
+_NAME_IN_PAGE = re.compile(rb"(?<=<hr><center>)(?:nginx|wproxy)[^<]*")
+_TIME = re.compile(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT")
+_BOUNDARY = re.compile(r"boundary=(\d{20})")
+_LISTED = re.compile(rb"\d\d-\w{3}-\d{4} \d\d:\d\d")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that the two did otherwise.
+
+    kind: of what, in a few words without values, so that differences of one cause look the same. conversation: its number, -1
+    where none is meant. theirs, ours: what is to be seen.
+    """
+
+    kind: str
+    theirs: str
+    ours: str
+    conversation: int = -1
+    step: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.kind}\n--- nginx\n{self.theirs[:1500]}\n--- wproxy\n{self.ours[:1500]}"
+
+
+def compare(theirs: Seen, ours: Seen, conversations: Sequence[Conversation]) -> list[Difference]:
+    """All differences, in the order in which they came about."""
+    if theirs.refusal or ours.refusal:
+        if bool(theirs.refusal) == bool(ours.refusal):
+            return []
+        reason = (theirs.refusal or ours.refusal).partition("\n")[0]
+        return [Difference(f"serves: {reason}", theirs.refusal or "(serves)", ours.refusal or "(serves)")]
+    found: list[Difference] = []
+    for index, (their, our) in enumerate(zip(theirs.answers, ours.answers, strict=True)):
+        found += compare_conversations(their, our, index)
+    for line in ours.errors.splitlines():
+        if "Traceback" in line or "bug ended" in line or "ended only by" in line or "[alert]" in line:
+            found.append(Difference("a bug in the error log", "", ours.errors[-3000:]))
+            break
+    if not found:  # a log line too many or too few is only worth a look when all else is the same
+        found += compare_logs(theirs.logs, ours.logs)
+    return found
+
+
+def compare_conversations(their: Answered, our: Answered, index: int) -> list[Difference]:
+    found = []
+    for step, (one, other) in enumerate(zip(their.exchanges, our.exchanges, strict=False)):
+        for kind, left, right in compare_exchanges(one, other):
+            found.append(Difference(kind, left, right, index, step))
+        if found:
+            return found  # what follows is a consequence
+    ends = [(len(one.exchanges), one.end, one.rest.decode("latin-1")) for one in (their, our)]
+    if ends[0] != ends[1]:
+        found.append(Difference("end of the connection", str(ends[0]), str(ends[1]), index, min(ends[0][0], ends[1][0])))
+    return found
+
+
+def compare_exchanges(their: Exchange, our: Exchange) -> list[tuple[str, str, str]]:
+    one, other = comparable(their.response), comparable(our.response)
+    found = []
+    if one.status != other.status:
+        found.append((f"status {one.status[9:12]} {other.status[9:12]}", shown(one), shown(other)))
+    elif one.fields != other.fields:
+        found.append((f"fields {unlike(one.fields, other.fields)}", shown(one), shown(other)))
+    elif one.body != other.body:
+        found.append(("body", shown(one), shown(other)))
+    elif one.interim != other.interim:
+        found.append(("interim", f"{one.interim}\n{shown(one)}", f"{other.interim}\n{shown(other)}"))
+    elif (one.trailers, one.framing, one.cut) != (other.trailers, other.framing, other.cut):
+        found.append(("framing", f"{one.trailers}\n{shown(one)}", f"{other.trailers}\n{shown(other)}"))
+    if their.received != our.received:
+        kind = "count of requests" if len(their.received) != len(our.received) else "request"
+        found.append((f"upstream {kind}", bare(their.received), bare(our.received)))
+    return found
+
+
+def comparable(response: Response) -> Response:
+    """Without what is bound to differ: the name of the server, dates of now, boundaries, sizes of pages with our name."""
+    body = response.body
+    fields = []
+    encoding = (response.get("content-encoding") or "").lower()
+    if encoding == "gzip" and body[:2] == b"\x1f\x8b":
+        try:
+            body = zlib.decompressobj(31).decompress(body)
+        except zlib.error:
+            pass
+    named = _NAME_IN_PAGE.sub(b"NAME", body)
+    is_page = named != body or (response.framing == "none" and "html" in (response.get("content-type") or ""))
+    boundary = _BOUNDARY.search(response.get("content-type") or "")
+    for name, value in response.fields:
+        if name == "Server":
+            value = _NAME.sub("NAME", value)
+        elif name == "Date" or (name == "Expires" and not value.endswith(("00:00:01 GMT", "23:55:55 GMT"))):
+            value = _TIME.sub("TIME", value)
+        elif name == "Content-Length" and is_page:
+            value = "PAGE"
+        elif boundary:
+            value = value.replace(boundary[1], "BOUNDARY")
+        fields.append((name, value))
+    if boundary:
+        named = named.replace(boundary[1].encode(), b"BOUNDARY")
+    return Response(response.status, fields, _LISTED.sub(b"LISTED", named), response.trailers, response.framing,
+                    response.interim, response.cut)  # fmt: skip
+
+
+def unlike(one: list[tuple[str, str]], other: list[tuple[str, str]]) -> str:
+    """The names of the fields that differ; `order` when only that does."""
+    left, right = [pair for pair in one if pair not in other], [pair for pair in other if pair not in one]
+    names = sorted({name.lower() for name, _ in left + right})
+    return " ".join(names) if names else "order"
+
+
+def shown(response: Response) -> str:
+    head = "\n".join([response.status, *(f"{name}: {value}" for name, value in response.fields)])
+    tail = f" [{response.framing}{' ' + response.cut if response.cut else ''}]"
+    return f"{head}\n\n{response.body[:400].decode('latin-1')}{tail} ({len(response.body)} bytes)"
+
+
+def bare(received: list[bytes]) -> str:
+    return "\n".join(one[:700].decode("latin-1").replace("\r\n", "\n") + f" ({len(one)} bytes)" for one in received)
+
+
+def compare_logs(theirs: dict[str, list[str]], ours: dict[str, list[str]]) -> list[Difference]:
+    if set(theirs) != set(ours):
+        return [Difference("names of logs", str(sorted(theirs)), str(sorted(ours)))]
+    for name in sorted(theirs):
+        one, other = sorted(theirs[name]), sorted(ours[name])
+        if one != other:
+            left, right = [line for line in one if line not in other], [line for line in other if line not in one]
+            kind = "log lines" if len(one) == len(other) else "count of log lines"
+            return [Difference(kind, "\n".join(left or one), "\n".join(right or other))]
+    return []
