@@ -72,6 +72,8 @@ def parse_address(text: str, default_port: int) -> Address:
     else:
         host, colon, port = text.partition(":")
         has_port = bool(colon)
+        if ":" in port:
+            raise ValueError(f'invalid port in "{text}"')
     if not host:
         raise ValueError(f'no host in "{text}"')
     if any(byte <= " " or byte in "/?#@\\\x7f" for byte in host):
@@ -82,6 +84,14 @@ def parse_address(text: str, default_port: int) -> Address:
         return Address(host, parse_port(port))
     except ValueError:
         raise ValueError(f'invalid port in "{text}"') from None
+
+
+def in_brackets(text: str) -> str | None:
+    """Put the brackets around an IPv6 address that was written without, `::1:80`; None for anything else."""
+    host, _, port = text.rpartition(":")
+    if ":" in host and is_ip(host) and port.isdigit():
+        return f"[{host}]:{port}"
+    return f"[{text}]" if ":" in text and is_ip(text) else None
 
 
 def parse_listen_address(text: str) -> Address:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wproxy.address import Address, is_ip, parse_address, parse_listen_address, parse_port
+from wproxy.address import Address, in_brackets, is_ip, parse_address, parse_listen_address, parse_port
 
 ADDRESSES = [
     ("127.0.0.1:8080", Address("127.0.0.1", 8080)),
@@ -153,3 +153,22 @@ def test_any_text_is_an_address_or_a_value_error(text):
 def test_a_numeric_address_reads_back_as_it_was_printed(ip, port):
     address = Address(str(ip), port)
     assert parse_address(str(address), 80) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "better"),
+    [
+        ("::1", "[::1]"),
+        ("::1:80", "[::1]:80"),
+        ("2001:db8::1:8080", "[2001:db8::1]:8080"),
+        ("fe80::1", "[fe80::1]"),
+        ("::", "[::]"),
+        ("[::1]", None),
+        ("a:80", None),
+        ("a:b:c", None),
+        ("127.0.0.1:80:80", None),
+        ("", None),
+    ],
+)
+def test_brackets_are_put_around_what_lacks_them(text, better):
+    assert in_brackets(text) == better

@@ -67,6 +67,21 @@ def included_files(name: str, directory: str, glob: Glob) -> Iterable[str]:
     return glob(path) if GLOB_CHARACTERS.intersection(path) and "\0" not in path else (path,)
 
 
+BYTE_ORDER_MARK = "\ufeff"
+_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+def is_utf_16(content: bytes) -> bool:
+    """Whether a file is in UTF-16, which editors of Windows write: by its mark, or by the zeros between its first letters."""
+    is_wide = len(content) >= 4 and b"\0\0" in (content[:4:2], content[1:4:2])
+    return content.startswith(_MARKS) or is_wide
+
+
+def in_utf_16(name: str) -> Problem:
+    """The one problem of a file in UTF-16, of which nothing can be read."""
+    return Problem("the file is UTF-16: save it as UTF-8", Position(name, 1))
+
+
 def no_file(name: str) -> bytes:
     """An OpenFile for a text that stands alone: there is nothing to include."""
     raise ConfigurationError(Problem(f'open() "{name}" failed (2: No such file or directory)'))

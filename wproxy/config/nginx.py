@@ -22,7 +22,18 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from wproxy.config.document import Comments, Document, Glob, OpenFile, SourceFile, included_files, no_file, no_match
+from wproxy.config.document import (
+    Comments,
+    Document,
+    Glob,
+    OpenFile,
+    SourceFile,
+    in_utf_16,
+    included_files,
+    is_utf_16,
+    no_file,
+    no_match,
+)
 from wproxy.config.tree import BrokenShape, ConfigurationError, Node, Position, Problem
 
 TOKEN_LIMIT = 4096  # bytes, with what ends the token; nginx: NGX_CONF_BUFFER
@@ -45,6 +56,8 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
+# From the brace of a quantifier to the end of its word, with further quantifiers in it.
+_QUANTIFIER = re.compile(r"\{\d+(?:,\d*)?\}(?:[^ \t\r\n;{\\]++|\\.|\{\d+(?:,\d*)?\})*+", re.DOTALL)
 _AFTER_QUOTE = frozenset(" \t\r\n;{)") | {""}  # the empty text: the end of the file, which has words of its own
 _GAP = re.compile(r"(?:[ \t\r\n]++|#[^\n]*+)*+")
 _COMMENT = re.compile(r"#([^\n]*)")
@@ -168,6 +181,9 @@ class _Reader:
         """Read the text of a file into a block."""
         if not any(read.name == name for read in self.files):
             self.files.append(SourceFile(name, content, included_at))
+        if is_utf_16(content):
+            self.problems.append(in_utf_16(name))
+            return
         self.including.append(name)
         _Text(self, content.decode("utf-8", "surrogateescape"), name).read(block)
         self.including.pop()
@@ -250,6 +266,8 @@ class _Text:
             sign = match[_PUNCTUATION]
             self.line += text.count("\n", self.counted, self.offset)
             self.counted = self.offset
+            if sign == "{" and words and begin and self.is_quantifier(begin, words):
+                continue
             if sign == "}":
                 self.close_block(words)
             elif words or self.is_block_without_name(sign):
@@ -263,6 +281,23 @@ class _Text:
             self.notes += self.take_comments(rest[0] if rest else "", self.previous if not words else None)
             self.reader.comments.end.setdefault(id(self.block), []).extend(self.notes)
         self.end(words, self.outer)
+
+    def is_quantifier(self, begin: int, words: list[str]) -> bool:
+        """Whether a `{` belongs to a regex that stands without its quotes, `[a-z]{8,}`: noted, and the word goes on behind it.
+
+        nginx takes it for the beginning of a block, and the rest for directives; then every brace after it is one off.
+        """
+        if self.block.name in _WITHOUT_BLOCKS or self.text[begin - 1] in " \t\r\n":
+            return False
+        rest = _QUANTIFIER.match(self.text, begin)
+        if rest is None:
+            return False
+        word = f"{words[-1]}{rest[0]}"
+        first = re.split(r"[ \t\r\n;{]", rest[0][1:], maxsplit=1)[0]
+        self.problem(f'unknown directive "{first}", the brace in "{word}" begins a block: write the regex in quotes')
+        words[-1] = word
+        self.offset = rest.end()
+        return True
 
     def close_block(self, words: list[str]) -> None:
         """A `}`. words: what stands before it, unfinished."""

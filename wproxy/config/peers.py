@@ -61,7 +61,8 @@ class Upstreams:
                 )
         self._add_zone(scope)
         servers = scope.values.get("server", ())
-        if servers and all(server.backup for server in servers) and scope.values.get("state") is None:
+        were_read = len(servers) == sum(1 for _ in node.named("server"))
+        if servers and were_read and all(server.backup for server in servers) and scope.values.get("state") is None:
             self.reader.problem(f'no servers in upstream "{name}"', node.position)
         group = self.groups[name.lower()] = self._group(name, scope, node.position, peers, implicit=False)
         group.balancing = balancing

@@ -27,14 +27,15 @@ class References:
         self._thread_pools = {DEFAULT_POOL}
         self._missing: set[tuple[str, str]] = set()
 
-    def name_thread_pools(self, main: Scope) -> None:
-        """Take up the pools of the main level."""
+    def name_thread_pools(self, main: Scope, root: Node | None) -> None:
+        """Take up the pools of the main level. root: the block of it, where pools stand that could not be read."""
         names = set()
         for node, pool in zip(main.written.get("thread_pool", ()), main.values.get("thread_pool", ())):
             if pool.name in names:
                 self._problem(f'duplicate thread pool "{pool.name}"', node.position)
             names.add(pool.name)
         self._thread_pools |= names
+        self._thread_pools.update(line.arguments[0] for line in (root.named("thread_pool") if root else ()) if line.arguments)
 
     def check_thread_pool(self, lines: tuple[Node, ...], name: str) -> None:
         """`aio threads=NAME` must name one of them."""

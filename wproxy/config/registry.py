@@ -247,6 +247,8 @@ def closest_name(name: str, candidates: Iterable[str]) -> str | None:
 
 def unknown_directive_text(node: Node, context: int) -> str:
     """nginx's words for a directive that is not known, with a suggestion where one is near."""
+    if node.name.startswith("\ufeff"):
+        return f'unknown directive "{node.name}", the file begins with a byte order mark: save it as UTF-8 without one'
     near = closest_name(node.name, (name for name, rows in REGISTRY.items() if any(row.contexts & context for row in rows)))
     near = near or closest_name(node.name, REGISTRY)
     return f'unknown directive "{node.name}"' + (f', did you mean "{near}"?' if near else "")

@@ -349,7 +349,7 @@ class _Resolver:
             assert node is not None
             self.name_log_formats(node, scope)
         if context == MAIN:
-            self.references.name_thread_pools(scope)
+            self.references.name_thread_pools(scope, node)
         if node is not None:
             self.references.check_redirects(node)
         for name, check in self.named_elsewhere:

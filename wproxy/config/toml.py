@@ -54,6 +54,7 @@ A name that is not known becomes a node as well as can be guessed: the check of 
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -61,11 +62,23 @@ from typing import Any
 
 import tomli
 
-from wproxy.config.document import Comments, Document, Glob, OpenFile, SourceFile, included_files, no_file, no_match
+from wproxy.config.document import (
+    BYTE_ORDER_MARK,
+    Comments,
+    Document,
+    Glob,
+    OpenFile,
+    SourceFile,
+    in_utf_16,
+    included_files,
+    is_utf_16,
+    no_file,
+    no_match,
+)
 from wproxy.config.nginx import DEPTH_LIMIT, read_block, split_words
 from wproxy.config.precedence import in_nginx_order
 from wproxy.config.registry import ENTRIES, MAIN, OPAQUE, STEP, Directive, find_directive
-from wproxy.config.toml_positions import Path, Place, left_open, locate
+from wproxy.config.toml_positions import Path, Place, dotted, doubly_said, left_open, locate
 from wproxy.config.tree import BrokenShape, ConfigurationError, Node, Position, Problem
 
 Lookup = Callable[[str, int], Directive | None]
@@ -137,6 +150,8 @@ class _Files:
         self.including.append(file)
         children = block.children if block.children is not None else []
         try:
+            if is_utf_16(text):
+                raise ConfigurationError(in_utf_16(file))
             document = text.decode()
             table, document, unreadable = self.load(document, file)
             reader = _Reader(self, file, locate(document))
@@ -224,13 +239,27 @@ def _load(document: str, file: str) -> Table:
     try:
         return tomli.loads(document)
     except tomli.TOMLDecodeError as error:
-        text = error.msg
+        text = _with_keys(error.msg)
+        if document.startswith(BYTE_ORDER_MARK):
+            text = "the file begins with a byte order mark: save it as UTF-8 without one"
         if text.startswith(("Unclosed", "Unterminated", "Expected \"'")):
             opened = left_open(document[: error.pos])
             text += f", {opened[0]} was opened in line {opened[1]} and is not closed" if opened else ""
+        elif text.startswith("Cannot"):
+            said = doubly_said(document, error.pos)
+            if said is not None:
+                key, place, first = said
+                before = f", it was given in line {first}" if first else ""
+                text = f"{text.removesuffix(' a value')} {key}{before}" if text.endswith(" a value") else f"{text}{before}"
+                raise ConfigurationError(Problem(text, Position(file, *place))) from None
         raise ConfigurationError(Problem(text, Position(file, error.lineno, error.colno))) from None
     except ValueError as error:  # an integer that Python refuses to read, of more than 4,300 digits
         raise ConfigurationError(Problem(str(error), Position(file, 0))) from None
+
+
+def _with_keys(text: str) -> str:
+    """Return a message of tomli's with its keys, which it tells as tuples of Python, as TOML writes them."""
+    return re.sub(r"\(('[^()]*'),?\)", lambda found: dotted(ast.literal_eval(f"({found[1]},)")), text)
 
 
 class _Reader:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 Path = tuple[str | int, ...]
@@ -92,6 +92,31 @@ def layout(text: str) -> Layout:
     return Layout(headers, {path: bisect_right(starts, offset) for path, offset in scanner.ends.items()})
 
 
+def doubly_said(text: str, offset: int) -> tuple[str, Place, int | None] | None:
+    """Find what is said a second time in a text that TOML does not allow: the last key before an offset, where it stands, and the
+    line where it was said first. None where that cannot be found."""
+    text = text.replace("\r\n", "\n")  # no line moves
+    scanner = _Scanner(text)
+    try:
+        scanner.walk()
+    except (_Lost, RecursionError):
+        pass
+    said = [one for one in scanner.said if one.offset < offset]
+    if not said:
+        return None
+    *before, last = said
+    line = text.count("\n", 0, last.offset) + 1
+    place = (line, last.offset - text.rfind("\n", 0, last.offset))
+    first = next((one for one in before if one.excludes(last.path)), None)
+    return dotted(last.path), place, None if first is None else text.count("\n", 0, first.offset) + 1
+
+
+def dotted(path: Iterable[str | int]) -> str:
+    """Write a path as TOML does, in quotes or in the brackets of a header, without saying which element of an array it is."""
+    key = ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else f'"{part}"' for part in path if isinstance(part, str))
+    return f"[{key}]" if '"' in key else f'"{key}"'
+
+
 class Comment(NamedTuple):
     """A comment: its line, its text without the `#`, whether it has the line to itself, and the blanks before it if so."""
 
@@ -135,6 +160,18 @@ _SIGN = re.compile(
 )
 
 
+class _Said(NamedTuple):
+    """A header or an assignment: the offset of its key, and its path."""
+
+    offset: int
+    path: Path
+    is_header: bool
+
+    def excludes(self, path: Path) -> bool:
+        """Whether nothing else may be said of that path: it is the same, or lies in this value, or this in that."""
+        return path == self.path[: len(path)] or (not self.is_header and path[: len(self.path)] == self.path)
+
+
 class _Lost(Exception):
     """The text goes on in a way that TOML does not, as far as this module knows."""
 
@@ -149,6 +186,7 @@ class _Scanner:
         self.lengths: dict[Path, int] = {}  # of the arrays of tables, so far
         self.headers: list[tuple[int, Path]] = []  # the offset of each header
         self.ends: dict[Path, int] = {}  # the offset of the bracket that closes an array
+        self.said: list[_Said] = []
 
     def walk(self) -> None:
         """Statement after statement, to the end of the text."""
@@ -158,6 +196,7 @@ class _Scanner:
             line = _PLAIN_LINE.match(text, self.offset)
             if line:
                 offsets[(*table, line[1])] = line.start(1)
+                self.said.append(_Said(line.start(1), (*table, line[1]), False))
                 self.offset = line.end()
                 continue
             self.take(_GAP_BEFORE)
@@ -167,6 +206,7 @@ class _Scanner:
                 offset = self.offset
                 table = self.header()
                 self.headers.append((offset, table))
+                self.said.append(_Said(offset, table, True))
             else:
                 self.assignment(table)
 
@@ -198,6 +238,7 @@ class _Scanner:
         for part, start in self.dotted_key():
             path = (*path, part)
             self.offsets.setdefault(path, start)
+        self.said.append(_Said(start, path, False))
         self.take(_EQUALS)
         self.value(path)
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from wproxy.address import Address, parse_address
 from wproxy.config.registry import HTTP, LOCATION, SERVER, UPSTREAM, directive
+from wproxy.directives.addresses import in_resolver
 from wproxy.directives.values import flag, parse_time, time, word
 
 MOST_WORDS = 100
@@ -81,8 +82,7 @@ def _name_server(text: str) -> Address:
     try:
         address = parse_address(text, _NAME_SERVER_PORT)
     except ValueError as error:
-        reason = "invalid port" if str(error).startswith("invalid port") else "invalid host"
-        raise ValueError(f'{reason} in resolver "{text}"') from None
+        raise in_resolver(error, text) from None
     if address.is_unix:
         raise ValueError(f'invalid host in resolver "{text}"')
     return address

@@ -192,6 +192,9 @@ UPSTREAMS = [
     Row("location", "proxy_pass http://;", 'no host in upstream ""'),
     Row("location", "proxy_pass http://127.0.0.1:99999;", 'invalid port in upstream "127.0.0.1:99999"'),
     Row("location", "proxy_pass http://127.0.0.1:x;", 'invalid port in upstream "127.0.0.1:x"'),
+    Row("location", "proxy_pass http://::1;", 'invalid port in upstream "::1"'),
+    Row("http", "upstream u { server ::1:3000; }", 'invalid port in upstream "::1:3000"'),
+    Row("http", "resolver ::1;", 'invalid port in resolver "::1"'),
     Row("location", "proxy_pass http://[::1;", 'invalid host in upstream "[::1"'),
     Row("location", "proxy_pass http://unix:;", 'no path in the unix domain socket in upstream "unix:"'),
     Row("server", "location ~ /a { proxy_pass http://127.0.0.1/x; }", WITH_URI),
@@ -266,6 +269,11 @@ LISTENERS = [
     Row("server", "listen nohost.invalid:28081;", 'host not found in "nohost.invalid:28081" of the "listen" directive'),
     Row("server", 'listen "a b:28081";', 'host not found in "a b:28081" of the "listen" directive'),
     Row("server", "listen [::1:28081;", 'invalid host in "[::1:28081" of the "listen" directive'),
+    *(
+        Row("server", f"listen {text};", f'invalid port in "{text}" of the "listen" directive')
+        for text in ("::1", "::1:80", "2001:db8::1:8080", "a:b:c")
+    ),
+    Row("server", "listen :80;", 'no host in ":80" of the "listen" directive'),
     Row("server", 'listen "";', 'no host in "" of the "listen" directive'),
     Row("server", "listen unix:;", 'no path in the unix domain socket in "unix:" of the "listen" directive'),
     *(Row("server", f"listen 28081 {word};", f'invalid parameter "{word}"') for word in ("foo", "reuseport=on", "BACKLOG=5", "ipv6only=x")),

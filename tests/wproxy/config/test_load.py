@@ -70,7 +70,7 @@ def test_a_file_that_may_not_be_read_is_a_problem(file):
     [
         (b"# caf\xe9\n", "not UTF-8: byte 0xe9 in {path}:1:6"),
         (b"a = 1\nb = '\xff'\n", "not UTF-8: byte 0xff in {path}:2:6"),
-        (b"\xff\xfea\x00", "not UTF-8: byte 0xff in {path}:1:1"),
+        (b"\xff\xfea\x00", "the file is UTF-16: save it as UTF-8 in {path}:1"),
     ],
 )
 def test_a_file_is_utf_8(file, content, problem):

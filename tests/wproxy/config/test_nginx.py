@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wproxy.config.nginx import parse_main_arguments, parse_nginx, read_nginx, split_words
-from wproxy.config.tree import ConfigurationError, Node, Position, Problem
+from wproxy.config.tree import BrokenShape, ConfigurationError, Node, Position, Problem
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin")
 EXAMPLES = sorted(
@@ -425,3 +425,55 @@ def test_a_thousand_servers_are_read_at_once():
     root = read(text)
     assert len(root.children[0].children) == 1000
     assert sum(os.times()[:2]) - before < 0.8
+
+
+# What misleads
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "words"),
+    [
+        (
+            "location ~ ^/[a-z]{8,}$ { a b; } c;",
+            'unknown directive "8,}$", the brace in "^/[a-z]{8,}$" begins a block: write the regex in quotes',
+            ("~", "^/[a-z]{8,}$"),
+        ),
+        (
+            "location ~ ^/a{2}b{3,4}/c { a b; } c;",
+            'unknown directive "2}b", the brace in "^/a{2}b{3,4}/c" begins a block: write the regex in quotes',
+            ("~", "^/a{2}b{3,4}/c"),
+        ),
+        (
+            "if ($uri ~ a{2}) { a b; } c;",
+            'unknown directive "2})", the brace in "a{2})" begins a block: write the regex in quotes',
+            ("($uri", "~", "a{2})"),
+        ),
+        (
+            "rewrite a{2} b; c;",
+            'unknown directive "2}", the brace in "a{2}" begins a block: write the regex in quotes',
+            ("a{2}", "b"),
+        ),
+    ],
+)
+def test_a_brace_of_a_regex_without_quotes_is_the_one_problem(text, problem, words):
+    """nginx opens a block there; then nothing behind it has its brace, and what is said of that only misleads."""
+    with pytest.raises(BrokenShape) as caught:
+        parse_nginx(f"x;\n{text}\n".encode(), "f")
+    assert caught.value.problems == (Problem(problem, Position("f", 2)),)
+    first = (caught.value.root.children or [])[1]
+    assert first.arguments == words
+    assert [node.name for node in caught.value.root.children or ()] == ["x", first.name, "c"]
+
+
+@pytest.mark.parametrize(
+    "text", ["map a b { 8} x; }", "a {8 b;}", "a{b c;}", "a '^/[a-z]{8,}$' { b; }", "a x {2 b;}", "a ${b}{2 c; }"]
+)
+def test_other_braces_begin_blocks(text):
+    assert read(text)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_file_in_utf_16_is_said_to_be_one(encoding):
+    with pytest.raises(ConfigurationError) as caught:
+        parse_nginx("events {}\nhttp {\n}\n".encode(encoding), "f")
+    assert caught.value.problems == (Problem("the file is UTF-16: save it as UTF-8", Position("f", 1)),)

@@ -470,6 +470,27 @@ def test_problems_come_in_the_order_of_the_file_and_each_once():
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("log_format f $nope; access_log a.log f;", 'unknown "nope" variable in nginx.conf:2'),
+        ("log_format f escape=no a; access_log a.log f;", 'unknown log format escaping "no" in nginx.conf:2'),
+        (
+            "upstream u { server ::1; server 127.0.0.1 backup; } server { location / { proxy_pass http://u; } }",
+            'invalid port in upstream "::1", did you mean "[::1]"? in nginx.conf:2',
+        ),
+    ],
+)
+def test_what_names_something_that_could_not_be_read_is_not_wrong_too(text, problem):
+    assert nginx_problems(text) == [problem]
+
+
+def test_a_pool_that_could_not_be_read_is_not_unknown_too():
+    with pytest.raises(ConfigurationError) as caught:
+        load('thread_pool = { p = "threads=x" }\n[http]\naio = "threads=p"\n')
+    assert len(caught.value.problems) == 1
+
+
 def test_what_is_wrong_outside_is_said_once_however_many_inherit_it():
     assert len(nginx_problems("root $nope; server { location /a { } location /b { } } server { }")) == 1
 

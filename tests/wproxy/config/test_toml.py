@@ -486,7 +486,7 @@ def test_all_problems_are_reported_in_the_order_of_the_file() -> None:
     ("text", "problem"),
     [
         (b"a = 1\nb = \n", Problem("Invalid value", Position("f", 2, 5))),
-        (b"a = 1\na = 2\n", Problem("Cannot overwrite a value", Position("f", 2, 6))),
+        (b"a = 1\na = 2\n", Problem('Cannot overwrite "a", it was given in line 1', Position("f", 2, 1))),
         (b"a = '\n", Problem("Expected \"'\", ' was opened in line 1 and is not closed", Position("f", 2, 1))),
         (b"a = 1\n\0", Problem("Invalid statement", Position("f", 2, 1))),
         (b"a = [1,", Problem("Invalid value", Position("f", 1, 8))),
@@ -763,3 +763,26 @@ def test_comments_are_kept_beside_the_tree() -> None:
     assert document.comments.of((http.children or [])[0]) == [" over b"]
     assert document.comments.at_end_of(document.root) == [" end"]
     assert not read_toml(text, "f", lookup).comments.above
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[a]\nb = 1\n[[c]]\nb = 1\nb = 2", 'Cannot overwrite "c.b", it was given in line 4 in f:5:1'),
+        ("[a]\nb = 1\nb.c = 2", 'Cannot overwrite "a.b.c", it was given in line 2 in f:3:3'),
+        ("a = [\n1,\n]\na = [\n2,\n]", 'Cannot overwrite "a", it was given in line 1 in f:4:1'),
+        ("[a]\nb = 1\n[a.b]\nc = 1", 'Cannot overwrite "a.b", it was given in line 2 in f:3:1'),
+        ("[a.'x y']\n[b]\n[a.'x y']", 'Cannot declare [a."x y"] twice, it was given in line 1 in f:3:1'),
+        ("[[a]]\n[a]", 'Cannot declare "a" twice, it was given in line 1 in f:2:1'),
+        ("a = {b = 1}\n[a.c]", 'Cannot declare "a.c" twice, it was given in line 1 in f:2:1'),
+    ],
+)
+def test_what_is_said_twice_is_named_with_both_of_its_lines(text, told):
+    with pytest.raises(ConfigurationError) as caught:
+        parse_toml(text.encode(), "f", lookup)
+    assert str(caught.value.problems[0]) == told
+
+
+def test_a_byte_order_mark_is_named():
+    with pytest.raises(ConfigurationError, match="begins with a byte order mark: save it as UTF-8 without one in f:1:1"):
+        parse_toml("\ufeff[a]".encode(), "f", lookup)
