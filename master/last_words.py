@@ -11,7 +11,7 @@ import faulthandler
 import os
 from typing import NamedTuple
 
-from wproxy.config.tree import printable
+from wproxy.config.tree import printable, printable_lines
 
 LIMIT = 32768  # bytes that are read of it
 
@@ -44,8 +44,10 @@ def leave_reason(fileno: int, reason: str) -> None:
 def take(fileno: int) -> LastWords:
     """Read what a worker that has ended left there, and close the file."""
     try:
-        text = os.pread(fileno, LIMIT, 0).decode("utf-8", "replace")
+        text = os.pread(fileno, LIMIT, 0).decode("utf-8", "replace")  # the words of one who may have been broken into
     finally:
         os.close(fileno)
     reason, ended, stack = text.partition("\0")
-    return LastWords(printable(reason), stack.strip()) if ended else LastWords(stack=text.strip())
+    if not ended:
+        reason, stack = "", text
+    return LastWords(printable(reason), printable_lines(stack).strip())

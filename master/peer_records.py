@@ -58,7 +58,7 @@ class PeerRecords:
         self._are_shared = True
         known = set(self._records.values())
         self._inherited = {}
-        for record in range(1, self._shared.words[HEAD_RECORDS]):
+        for record in range(1, self._shared.records):
             identity = self._identity(record)
             if identity != NOBODY and record not in known:
                 self._inherited[identity] = record

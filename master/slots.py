@@ -4,6 +4,9 @@ While an upgrade of the program runs, two masters take slots from the same memor
 lock, which the kernel releases whatever becomes of its holder, and says from then on whose it is. Only that master
 gives it back. When a master was killed, its workers finish what they have begun and leave by themselves; their slots
 are given back by the master that is left, when they have ended.
+
+A worker that was broken into can write what it likes there. So a master never takes a slot that it knows to be held, and
+before it does without a worker it takes one that only seems to be held, by a master and a worker that do not run.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Collection
 
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import (
@@ -19,6 +23,7 @@ from wproxy.shared import (
     HEAD_REQUESTS,
     HEAD_SLOTS,
     MAX_WORKERS,
+    MOST_COUNTED,
     ROLE_NAMES,
     WORKER_ACCEPTED,
     WORKER_MASTER,
@@ -32,13 +37,23 @@ LOCK_TRIES = 200
 LOCK_PAUSE = 0.001  # seconds: the other master holds the lock for microseconds
 
 
-def free_slots(shared: SharedWords) -> int:
-    """How many more workers there is room for."""
-    return sum(not shared.worker(index).get(WORKER_MASTER) for index in range(MAX_WORKERS))
+def free_slots(shared: SharedWords, held: Collection[int] = ()) -> int:
+    """How many more workers there is room for. held: the indices of the slots that our workers have."""
+    return sum(_is_free(shared.worker(index), held) for index in range(MAX_WORKERS))
 
 
-def take_slot(shared: SharedWords, locks: RecordLocks) -> WorkerSlot:
-    """The lowest free slot, cleared and ours from now on; raises OSError when there is none."""
+def _is_free(slot: WorkerSlot, held: Collection[int]) -> bool:
+    """Whether a slot may be taken: nobody has it, whatever its words say."""
+    if slot.index in held:
+        return False
+    master = slot.get(WORKER_MASTER)
+    if not master or master == os.getpid():
+        return not master or not is_worker_alive(slot.get(WORKER_PID))
+    return not os.path.exists(f"/proc/{master}") and not is_worker_alive(slot.get(WORKER_PID))
+
+
+def take_slot(shared: SharedWords, locks: RecordLocks, held: Collection[int] = ()) -> WorkerSlot:
+    """The lowest free slot, cleared and ours from now on; raises OSError when there is none. held: as in `free_slots`."""
     for _ in range(LOCK_TRIES):
         if locks.try_lock(HEAD_SLOTS):
             break
@@ -48,13 +63,21 @@ def take_slot(shared: SharedWords, locks: RecordLocks) -> WorkerSlot:
     try:
         for index in range(MAX_WORKERS):
             slot = shared.worker(index)
-            if not slot.get(WORKER_MASTER):
-                slot.clear()
-                slot.set(WORKER_MASTER, os.getpid())
-                return slot
+            if not slot.get(WORKER_MASTER) and index not in held:
+                return _take(slot)
+        for index in range(MAX_WORKERS):
+            slot = shared.worker(index)
+            if _is_free(slot, held):
+                return _take(slot)
     finally:
         locks.unlock(HEAD_SLOTS)
     raise OSError(errno.EAGAIN, f"there is room for {MAX_WORKERS} workers")
+
+
+def _take(slot: WorkerSlot) -> WorkerSlot:
+    slot.clear()
+    slot.set(WORKER_MASTER, os.getpid())
+    return slot
 
 
 def give_back(shared: SharedWords, slot: WorkerSlot) -> None:
@@ -62,15 +85,14 @@ def give_back(shared: SharedWords, slot: WorkerSlot) -> None:
     accepted = slot.get(WORKER_ACCEPTED)
     requests = slot.get(WORKER_REQUESTS)
     slot.clear()
-    shared.set_head(HEAD_ACCEPTED, shared.head(HEAD_ACCEPTED) + accepted)
-    shared.set_head(HEAD_CONNECTIONS, shared.head(HEAD_CONNECTIONS) + accepted)
-    shared.set_head(HEAD_REQUESTS, shared.head(HEAD_REQUESTS) + requests)
+    for word, count in ((HEAD_ACCEPTED, accepted), (HEAD_CONNECTIONS, accepted), (HEAD_REQUESTS, requests)):
+        shared.set_head(word, min(shared.head(word) + count, MOST_COUNTED))
 
 
 def bury_strangers(shared: SharedWords, other_master: int) -> int:
     """Give back the slots of workers that have ended and whose master is neither we nor that one; how many are left."""
     left = 0
-    for index in range(shared.words[HEAD_SLOTS]):
+    for index in range(shared.slots):
         slot = shared.worker(index)
         if slot.get(WORKER_MASTER) in (0, os.getpid(), other_master):
             continue
@@ -83,7 +105,7 @@ def bury_strangers(shared: SharedWords, other_master: int) -> int:
 
 def bury_own(shared: SharedWords) -> None:
     """Give back the slots of our own that nobody lives in any more, for a process that does not reap (`master.alone`)."""
-    for index in range(shared.words[HEAD_SLOTS]):
+    for index in range(shared.slots):
         slot = shared.worker(index)
         pid = slot.get(WORKER_PID)
         if slot.get(WORKER_MASTER) == os.getpid() and (pid == os.getpid() or not os.path.exists(f"/proc/{pid}")):

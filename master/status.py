@@ -23,7 +23,6 @@ from wproxy.shared import (
     HEAD_REQUESTS,
     HEAD_STARTED,
     ROLE_NAMES,
-    STATE_NAMES,
     WORKER_ACCEPTED,
     WORKER_ACTIVE,
     WORKER_GENERATION,
@@ -36,6 +35,7 @@ from wproxy.shared import (
     WORKER_STATE,
     WORKER_WAITING,
     SharedWords,
+    state_name,
 )
 from wproxy.version import VERSION
 
@@ -124,7 +124,7 @@ def read_status(pid: int, shared: SharedWords, configuration_file: str = "") -> 
             role=_role_name(slot.get(WORKER_ROLE)),
             master=slot.get(WORKER_MASTER),
             generation=slot.get(WORKER_GENERATION),
-            state=_state_name(slot.get(WORKER_STATE)),
+            state=state_name(slot.get(WORKER_STATE)),
             uptime=max(0, now - slot.get(WORKER_STARTED)),
             rss=use[worker][0],
             cpu=use[worker][1],
@@ -136,13 +136,14 @@ def read_status(pid: int, shared: SharedWords, configuration_file: str = "") -> 
         for worker, slot in slots.items()
         if slot.get(WORKER_PID) == worker
     ]
-    loaded = shared.head(HEAD_RELOADED)
+    # Nothing has happened in the future, whatever stands there: `wproxy.shared` says who may have written it.
+    loaded, started = (min(shared.head(word), now) for word in (HEAD_RELOADED, HEAD_STARTED))
     return Status(
         version=VERSION,
         pid=pid,
         other_master=shared.head(HEAD_NEW_BINARY) or shared.head(HEAD_PREDECESSOR),
-        started=shared.head(HEAD_STARTED),
-        uptime=max(0, now - shared.head(HEAD_STARTED)),
+        started=started,
+        uptime=now - started,
         generation=shared.head(HEAD_GENERATION),
         loaded=loaded,
         configuration=configuration_file,
@@ -167,7 +168,7 @@ def measure(pids: list[int]) -> dict[int, tuple[int, float]]:
         try:
             processes[pid] = psutil.Process(pid)
             processes[pid].cpu_percent()  # the first call starts the clock
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, OverflowError):  # too large a number stands there
             processes.pop(pid, None)
     time.sleep(CPU_INTERVAL)
     use = dict.fromkeys(pids, (0, 0.0))
@@ -234,10 +235,6 @@ def as_duration(seconds: int) -> str:
 def as_megabytes(count: int) -> str:
     """`12.3M` of a number of bytes."""
     return f"{count / 1048576:.1f}M"
-
-
-def _state_name(state: int) -> str:
-    return STATE_NAMES[state] if state < len(STATE_NAMES) else str(state)
 
 
 def _role_name(role: int) -> str:

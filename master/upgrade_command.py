@@ -144,12 +144,20 @@ def _is_ready(pid: int) -> bool:
 def _roll_back(old: Running, pid_path: str) -> None:
     """End the new binary, gracefully if it will, and wait until the old master is as it was."""
     new = old.head(HEAD_NEW_BINARY) if old.has_memory else _other_in(pid_path, old.pid)
-    if not new:
+    if not new or not _is_child(new, old.pid):  # others can write the number, too
         return
     for number in (signal.SIGQUIT, signal.SIGKILL):
         send_signal(new, number)
         if _comes_true(lambda: not os.path.exists(pid_path + OLD_SUFFIX), END_TIMEOUT):
             return
+
+
+def _is_child(pid: int, parent: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1]) == parent
+    except OSError:
+        return False
 
 
 def _other_in(pid_path: str, pid: int) -> int:

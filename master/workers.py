@@ -60,6 +60,7 @@ class Worker:
     index: its number in its generation; started: monotonic seconds.
     is_cut: we ended it before it served, which is no fault of anybody's.
     is_retiring: it was told to go and is not replaced; kill_at: monotonic seconds when it is killed if still there.
+    orders: signals that it was sent.
     owes_reopen: logs were rotated while it was starting; it is told as soon as it listens to signals.
     turns_seen, still_for, is_hung: what the watchdog knows of it. last_words_file: where it leaves its last words
     (`master.last_words`); last_words: what was there at its end. unwritten: lines of access logs that it has not written; to be
@@ -79,6 +80,7 @@ class Worker:
     turns_seen: int = -1
     still_for: float = 0.0
     is_hung: bool = False
+    orders: int = 0
     last_words_file: int = -1
     last_words: LastWords = NOTHING_SAID
 
@@ -109,7 +111,8 @@ class Worker:
 
     def order(self, number: int) -> None:
         """Signal it, in such a way that it knows that we did."""
-        self.slot.set(WORKER_ORDERS, self.slot.get(WORKER_ORDERS) + 1)
+        self.orders += 1
+        self.slot.set(WORKER_ORDERS, self.orders)
         send_signal(self.pid, number)
 
     def reopen_logs(self) -> None:
@@ -159,7 +162,7 @@ class Workers:
 
     def free_slots(self) -> int:
         """How many more workers there is room for."""
-        return free_slots(self._memory.shared)
+        return free_slots(self._memory.shared, self._held)
 
     def start(self, generation: Generation, index: int) -> Worker:
         """Fork one; raises OSError when the system will not have another process."""
@@ -243,7 +246,12 @@ class Workers:
 
     def take_slot(self) -> WorkerSlot:
         """A free slot; raises OSError when there is none."""
-        return take_slot(self._memory.shared, self._locks)
+        return take_slot(self._memory.shared, self._locks, self._held)
+
+    @property
+    def _held(self) -> set[int]:
+        """The slots of living workers, by what we know."""
+        return {worker.slot.index for worker in self._living.values()}
 
     def reap(self, bury_other: Callable[[int, int], None] = lambda pid, status: None) -> list[tuple[Worker, int]]:
         """Those that have ended since, with their wait status; their counts move to the head, their slots are free.

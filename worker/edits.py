@@ -33,7 +33,6 @@ from wproxy.shared import (
     HEAD_GENERATION,
     HEAD_NEW_BINARY,
     HEAD_PREDECESSOR,
-    HEAD_SLOTS,
     SERVING,
     WORKER_EDITS,
     WORKER_PID,
@@ -202,7 +201,7 @@ class Edits:
 
     def _late(self, version: int) -> list[int]:
         """The pids of workers that serve and are not that far."""
-        slots = map(self._shared.worker, range(self._shared.head(HEAD_SLOTS)))
+        slots = map(self._shared.worker, range(self._shared.slots))
         serving = [slot for slot in slots if slot.get(WORKER_PID) and slot.get(WORKER_STATE) == SERVING]
         return [slot.get(WORKER_PID) for slot in serving if slot.get(WORKER_EDITS) < version]
 

@@ -31,7 +31,6 @@ from wproxy.shared import (
     DRAINING,
     HEAD_CONNECTIONS,
     HEAD_REOPENS_BEGUN,
-    HEAD_SLOTS,
     SERVING,
     WORKER_ACCEPTED,
     WORKER_ACTIVE,
@@ -363,7 +362,7 @@ class Worker:
         """
         active, reading, waiting = self.clients.count()
         shared = self.assignment.shared
-        for index in range(shared.words[HEAD_SLOTS]):
+        for index in range(shared.slots):
             if index != self.assignment.slot:
                 slot = shared.worker(index)
                 active += slot.get(WORKER_ACTIVE)

@@ -37,6 +37,7 @@ from __future__ import annotations
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import (
     HEAD_SLOTS,
+    LARGEST_WORD,
     PEER_VERSION,
     ROW_ACCESSED,
     ROW_CHANGES,
@@ -49,6 +50,7 @@ from wproxy.shared import (
 
 # The version's upper bits name its writer, the others are that writer's count of changes.
 _CHANGES_BITS = 48
+_CHANGES = (1 << _CHANGES_BITS) - 1
 
 
 class Health:
@@ -154,7 +156,8 @@ class Health:
             self._tell()  # a failure that has been counted must be looked for, even if we are killed before the end of this
         words[row + ROW_ACCESSED] = now
         words[row + ROW_CHECKED] = now
-        words[row + ROW_FAILED] += 1  # no one else writes it, so it cannot have changed between load and store
+        # No one else writes it, so it cannot have changed between load and store.
+        words[row + ROW_FAILED] = words[row + ROW_FAILED] + 1 & LARGEST_WORD
         self._tell()
         self._look()
         return self._is_failed
@@ -165,7 +168,7 @@ class Health:
             return
         self._look()
         if self._fails and self._accessed < self._checked:
-            self._words[self._row + ROW_FORGIVEN] = self._failures
+            self._words[self._row + ROW_FORGIVEN] = min(self._failures, LARGEST_WORD)
             self._tell()
 
     @property
@@ -198,7 +201,7 @@ class Health:
     def _tell(self) -> None:
         """Our row has changed: give the peer a version that it has never had."""
         words = self._words
-        changes = words[self._row + ROW_CHANGES] + 1
+        changes = words[self._row + ROW_CHANGES] + 1 & _CHANGES
         words[self._row + ROW_CHANGES] = changes
         words[self._version] = self._signature | changes
 

@@ -86,8 +86,9 @@ class LastingMemory:
         return mmap.mmap(self.fileno, size, offset=at)
 
     def _end(self) -> int:
+        """Where the last region ends; never behind the end of the file, whatever a worker may have written there."""
         end: int = _FIRST.unpack(os.pread(self.fileno, _FIRST.size, 0))[1]
-        return end
+        return max(PAGE, min(end, os.fstat(self.fileno).st_size) // PAGE * PAGE)
 
     def _find(self, digest: bytes) -> int:
         """Where the bytes of a region begin; 0 when there is no such region."""

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from wproxy.http import Attempt
 from wproxy.shared import (
-    HEAD_SLOTS,
     ROW_ACTIVE,
     ROW_FAILED,
     ROW_HEADER_TIME,
@@ -100,7 +99,7 @@ def read_totals(shared: SharedWords, record: int) -> PeerTotals:
     """What all workers have published about the peer of that record."""
     words = shared.words
     first = row_offset(shared.peer_offset(record), 0)
-    stop = first + max(words[HEAD_SLOTS], shared.slot + 1) * SLOT_ROWS_WORDS
+    stop = first + max(shared.slots, shared.slot + 1) * SLOT_ROWS_WORDS
 
     def column(word: int) -> list[int]:
         values: list[int] = words[first + word : stop : SLOT_ROWS_WORDS].tolist()

@@ -44,7 +44,7 @@ class Remembered:
         if not length or length > SIZE - _HEAD:
             return ""
         head, data = self._memory[8:_HEAD], self._memory[_HEAD : _HEAD + length]
-        return data.decode() if head == _number_of(data) else ""
+        return data.decode("utf-8", "replace") if head == _number_of(data) else ""
 
     def __repr__(self) -> str:
         return f"<remembered: {self.read()!r}>"

@@ -32,6 +32,10 @@ What cannot be split is decided like this:
 MAGIC and HEAD_MASTER_PID of both heads stay where they are in every later layout, so that the commands of one version recognise
 the master of another and can at least signal it.
 
+A worker may have been broken into, and can then write any number anywhere. Whoever reads takes no number for more than it can be
+(`SharedWords.slots`, `records`), and a sum that no word has room for wraps: nobody raises, loops or asks for memory because of
+one. What the master alone decides (which workers it has, how often it has signalled them) it keeps for itself as well.
+
 A peer's version is the one word with many writers: it only says that something has changed (`wproxy.health`). Rows go slot by
 slot, so that memory for one process alone ends after the first slot, and so that the rows of slots and peers that are not in
 use are never touched: the file is sparse, and 4 workers with 60 peers occupy 8 pages of its 260 MB. Rows are not cleared when
@@ -40,10 +44,15 @@ a slot gets another worker: it counts on from where the one before it was killed
 
 from __future__ import annotations
 
+from wproxy.config.tree import printable_lines
 from wproxy.record_locks import RecordLocks
 
 MAGIC = 0x7770726F78790003  # "wproxy" and the layout's version: another number is another layout
 FAMILY_BITS = 16  # of the version; what is above them says that it is a memory of wproxy's at all
+
+LARGEST_WORD = (1 << 64) - 1
+# What has been counted is never more, whatever a word says: JSON's numbers are exact up to there.
+MOST_COUNTED = (1 << 53) - 1
 
 # Words of a head. Of HEAD_MAGIC, HEAD_SLOTS and HEAD_RECORDS there is only one, in the first head.
 MASTERS = 2
@@ -171,6 +180,11 @@ def row_offset(record_offset: int, slot: int) -> int:
     return ROWS_OFFSET + slot * SLOT_ROWS_WORDS + (record_offset - PEERS_OFFSET) // PEER_WORDS * ROW_WORDS
 
 
+def state_name(state: int) -> str:
+    """The name of a worker's state, or the number that stands there instead."""
+    return STATE_NAMES[state] if state < len(STATE_NAMES) else str(state)
+
+
 class WorkerSlot:
     """One worker's words. The owner writes; everybody reads."""
 
@@ -188,7 +202,7 @@ class WorkerSlot:
 
     def set(self, word: int, value: int) -> None:
         """Write a word of the slot; only its owner does."""
-        self._words[self._base + word] = value
+        self._words[self._base + word] = value & LARGEST_WORD
 
     def clear(self) -> None:
         """Free the slot, or make it ready for a worker; only the master does, while nobody has it.
@@ -205,11 +219,12 @@ class WorkerSlot:
             words[HEAD_SLOTS] = self.index + 1
             return
         keys = words[PLACES_OFFSET + PLACE_KEY : PLACES_OFFSET + MAX_LATE_PEERS * PLACE_WORDS : PLACE_WORDS].tolist()
-        for record in (*range(words[HEAD_RECORDS]), *(FIRST_LATE_PEER + place for place, key in enumerate(keys) if key)):
+        records = min(words[HEAD_RECORDS], FIRST_LATE_PEER)
+        for record in (*range(records), *(FIRST_LATE_PEER + place for place, key in enumerate(keys) if key)):
             words[rows + record * ROW_WORDS + ROW_ACTIVE] = 0
 
     def __repr__(self) -> str:
-        return f"<slot {self.index}: pid {self.get(WORKER_PID)} {STATE_NAMES[self.get(WORKER_STATE)]}>"
+        return f"<slot {self.index}: pid {self.get(WORKER_PID)} {state_name(self.get(WORKER_STATE))}>"
 
 
 class SharedWords:
@@ -242,7 +257,17 @@ class SharedWords:
 
     def set_head(self, word: int, value: int) -> None:
         """Write a word of the head; only its master does."""
-        self.words[self.master * HEAD_WORDS + word] = value
+        self.words[self.master * HEAD_WORDS + word] = value & LARGEST_WORD
+
+    @property
+    def slots(self) -> int:
+        """Slots of workers ever in use."""
+        return min(self.words[HEAD_SLOTS], MAX_WORKERS)
+
+    @property
+    def records(self) -> int:
+        """Records that a master has ever given out."""
+        return min(self.words[HEAD_RECORDS], FIRST_LATE_PEER)
 
     def total(self, word: int) -> int:
         """A word of all heads, added up: HEAD_ACCEPTED, ..."""
@@ -275,7 +300,7 @@ class SharedWords:
         """Zero a record that no worker uses any more, and the rows about it in all slots."""
         words = self.words
         parts = [(self.peer_offset(index), PEER_WORDS)]
-        slots = max(words[HEAD_SLOTS], self.slot + 1)
+        slots = max(self.slots, self.slot + 1)
         parts += [(self.row_offset(slot, index), ROW_WORDS) for slot in range(slots)]
         for offset, count in parts:
             for word in range(offset, offset + count):
@@ -294,11 +319,11 @@ class SharedWords:
         self.set_head(count, self.head(count) + 1)
 
     def message(self, kind: tuple[int, int, int] = RELOAD) -> str:
-        """The message of the last load, or of the last upgrade."""
+        """The message of the last load, or of the last upgrade; what a terminal might obey in it is replaced."""
         length = min(self.head(kind[2]), MESSAGE_WORDS * 8)
         offset = self._message_offset(kind)
         whole = self.words[offset : offset + MESSAGE_WORDS].tobytes()
-        return whole[:length].decode("utf-8", "replace")
+        return printable_lines(whole[:length].decode("utf-8", "replace"))
 
     def _message_offset(self, kind: tuple[int, int, int]) -> int:
         return MESSAGES_OFFSET + (self.master * len(KINDS) + KINDS.index(kind)) * MESSAGE_WORDS

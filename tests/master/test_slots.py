@@ -6,15 +6,18 @@ import signal
 import pytest
 
 from master.memory import OtherLayout, adopt_memory, create_memory, open_memory_of
+from master.peer_records import PeerRecords
 from master.slots import bury_strangers, free_slots, give_back, is_worker_alive, take_slot
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import (
     HEAD_ACCEPTED,
     HEAD_GENERATION,
     HEAD_MASTER_PID,
+    HEAD_RECORDS,
     HEAD_REQUESTS,
     HEAD_SLOTS,
     MAX_WORKERS,
+    WORKER_ACCEPTED,
     WORKER_MASTER,
     WORKER_PID,
     WORKER_REQUESTS,
@@ -170,3 +173,57 @@ def test_the_master_of_another_version_is_recognised_but_not_read(memory):
     memory.shared.words[0] += 1
     with pytest.raises(OtherLayout, match="another version"):
         open_memory_of(os.getpid())
+
+
+# What a worker that was broken into may have written.
+
+WILD = (1 << 64) - 1
+
+
+def test_wild_counts_do_not_keep_a_slot_from_being_given_back(memory):
+    slot = take_slot(memory.shared, RecordLocks(memory.fileno))
+    for _ in range(2):
+        for word in (WORKER_ACCEPTED, WORKER_REQUESTS):
+            slot.set(word, WILD)
+        give_back(memory.shared, slot)
+    assert memory.shared.head(HEAD_REQUESTS) == memory.shared.head(HEAD_ACCEPTED) == (1 << 53) - 1
+    assert free_slots(memory.shared) == MAX_WORKERS
+
+
+@pytest.mark.parametrize("number", [1 << 40, WILD])
+def test_wild_numbers_of_slots_and_records_make_nothing_long(memory, number):
+    shared = memory.shared
+    first = take_slot(shared, RecordLocks(memory.fileno))
+    shared.words[HEAD_SLOTS] = shared.words[HEAD_RECORDS] = number
+    first.set(WORKER_MASTER, a_pid_that_is_gone())
+    assert bury_strangers(shared, 0) == 0
+    shared.clear_record(1)
+    slot = take_slot(shared, RecordLocks(memory.fileno))
+    assert slot.index == first.index
+    PeerRecords(shared)
+
+
+@pytest.mark.parametrize("master", [WILD, 1 << 31])
+def test_slots_that_are_said_to_be_somebodys_do_not_keep_a_worker_from_being_started(memory, master):
+    shared = memory.shared
+    for index in range(MAX_WORKERS):
+        shared.worker(index).set(WORKER_MASTER, master)
+        shared.worker(index).set(WORKER_PID, WILD)
+    assert free_slots(shared, {0}) == MAX_WORKERS - 1
+    assert take_slot(shared, RecordLocks(memory.fileno), {0}).index == 1
+
+
+def test_a_slot_that_we_hold_is_not_free_whatever_it_says(memory):
+    shared = memory.shared
+    locks = RecordLocks(memory.fileno)
+    held = {take_slot(shared, locks).index for _ in range(2)}
+    for index in held:
+        shared.worker(index).set(WORKER_MASTER, 0)
+    assert take_slot(shared, locks, held).index == 2
+    assert free_slots(shared, held) == MAX_WORKERS - 2  # the third is ours, and nobody lives there
+
+
+def a_pid_that_is_gone():
+    pid = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitpid(pid, 0)
+    return pid

@@ -5,16 +5,32 @@ What the intruder does is done here as root, in a directory that belongs to the 
 
 from __future__ import annotations
 
+import mmap
 import os
 import pwd
 import signal
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 from harness import Wproxy, until
 from wire import ask
+
+from wproxy.shared import (
+    HEAD_MAGIC,
+    HEAD_MASTER_PID,
+    HEAD_WORDS,
+    PEERS_OFFSET,
+    PLACES_OFFSET,
+    ROWS_OFFSET,
+    TOTAL_BYTES,
+    WORKER_TURNS,
+    WORKER_WORDS,
+    WORKERS_OFFSET,
+)
 
 pytestmark = [pytest.mark.whole, pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user's workers")]
 
@@ -111,6 +127,43 @@ def test_temporary_files_are_made_by_workers_alone(front):
     (kept,) = (path for path in (front.directory / "theirs" / "temporary").rglob("*") if path.is_file())
     assert kept.stat().st_uid == kept.parent.stat().st_uid == NOBODY.pw_uid
     assert psutil.Process(next(iter(front.worker_pids()))).username() == "nobody"
+
+
+@pytest.mark.parametrize("number", [1 << 40, (1 << 64) - 1])
+def test_wild_numbers_in_the_shared_memory_stop_neither_successors_nor_reloads_nor_commands(front, number):
+    (victim,) = front.worker_pids()
+    with writable_memory(victim) as words:
+        for word in range(HEAD_WORDS):
+            if word not in (HEAD_MAGIC, HEAD_MASTER_PID):
+                words[word] = number
+        for word in range(WORKERS_OFFSET, PEERS_OFFSET):
+            if (word - WORKERS_OFFSET) % WORKER_WORDS != WORKER_TURNS:  # the watchdog would end it
+                words[word] = number
+        for word in range(PLACES_OFFSET, ROWS_OFFSET):
+            words[word] = number
+    front.signal(signal.SIGUSR1)
+    status = front.command("status")
+    assert (status.code, "Traceback" in status.errors) == (0, False), status
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: front.worker_pids() - {victim} and ask(front.port, "/").status == 200, "a successor that serves")
+    front.http = front.http.replace("hello", "changed")
+    front.write()
+    front.signal(signal.SIGHUP)
+    until(lambda: ask(front.port, "/").body == b"changed", lambda: f"a new generation:\n{front_errors(front)}")
+    assert "unexpected" not in front_errors(front)
+    assert front.command("stop").code == 0
+
+
+@contextmanager
+def writable_memory(pid: int) -> Iterator[memoryview]:
+    """The shared memory, as the worker of that pid has it."""
+    name = next(path for path in Path(f"/proc/{pid}/fd").iterdir() if os.readlink(path).startswith("/memfd:wproxy "))
+    with name.open("r+b") as file, mmap.mmap(file.fileno(), TOTAL_BYTES) as mapping:
+        view = memoryview(mapping)
+        words = view.cast("Q")
+        yield words
+        words.release()
+        view.release()
 
 
 def front_errors(front: Wproxy) -> str:

@@ -100,3 +100,22 @@ def test_where_another_master_does_not_let_go_a_region_is_ones_own(memory):
     assert os.waitpid(pid, 0)[1] == 0
     for fileno in (ready_read, ready_write, done_read):
         os.close(fileno)
+
+
+@pytest.mark.parametrize("end", [0, 1 << 40, (1 << 64) - 1])
+def test_a_wild_end_in_the_file_asks_for_no_memory_and_no_time(memory, end):
+    """A worker that was broken into can write what it likes there, and the master makes regions."""
+    memory.region("a", PAGE)
+    os.pwrite(memory.fileno, end.to_bytes(8, "little"), 8)
+    successor = successor_of(memory)
+    successor.region("b", PAGE)[:1] = b"x"
+    os.close(successor.fileno)
+    assert os.fstat(memory.fileno).st_size < 100 * PAGE
+
+
+def test_a_wild_size_of_a_region_does_no_harm(memory):
+    memory.region("a", PAGE)
+    os.pwrite(memory.fileno, ((1 << 64) - 1).to_bytes(8, "little"), PAGE + 16)
+    successor = successor_of(memory)
+    assert len(successor.region("b", PAGE)) == PAGE
+    os.close(successor.fileno)

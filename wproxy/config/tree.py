@@ -42,6 +42,11 @@ def printable(text: str) -> str:
     return text if text.isprintable() else _UNPRINTABLE.sub(_escaped, text)
 
 
+def printable_lines(text: str) -> str:
+    """A text of several lines, the control characters of each as numbers."""
+    return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
+
+
 # What ends a line for someone, or steers a terminal. Bytes that are not UTF-8 stay as they are: a reader knows their encoding.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 

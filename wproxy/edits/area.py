@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from zlib import crc32
 
-from wproxy.shared import EDITS_OFFSET, EDITS_TEXT_WORDS, SharedWords
+from wproxy.shared import EDITS_OFFSET, EDITS_TEXT_WORDS, LARGEST_WORD, SharedWords
 
 LARGEST = EDITS_TEXT_WORDS * 8  # bytes of a text
 # The word whose record lock a writer must have.
@@ -43,8 +43,8 @@ class EditsArea:
             if not version:
                 return 0, b""
             place = _place(version)
-            length, crc = self._words[place], self._words[place + 1]
-            text = self._words[place + 2 : place + 2 + -(-min(length, LARGEST) // 8)].tobytes()[:length]
+            length, crc = min(self._words[place], LARGEST), self._words[place + 1]
+            text = self._words[place + 2 : place + 2 + -(-length // 8)].tobytes()[:length]
             if self.version == version and crc32(text) == crc:
                 return version, text
         raise ValueError("the edits in the shared memory are damaged")
@@ -59,7 +59,7 @@ class EditsArea:
         self._words[place + 2 : place + 2 + len(padded)] = padded
         self._words[place] = len(text)
         self._words[place + 1] = crc32(text)
-        self._words[EDITS_OFFSET] = version
+        self._words[EDITS_OFFSET] = version & LARGEST_WORD
         return version
 
     def __repr__(self) -> str:
