@@ -63,7 +63,7 @@ def shared():
 
 
 def constants(prefix: str) -> dict[str, int]:
-    return {name: value for name, value in vars(layout).items() if name.startswith(prefix)}
+    return {name: value for name, value in vars(layout).items() if name.startswith(prefix) and isinstance(value, int)}
 
 
 # Layout
