@@ -13,6 +13,7 @@ from worker.client.http1.connection import Connection
 from worker.content.returns import CloseConnection
 from worker.http1.body import RequestBody
 from worker.http1.request import (
+    HEAD_END,
     HOST_LINE,
     RequestFields,
     RequestLine,
@@ -53,11 +54,15 @@ def finish_if_any(connection: Connection) -> None:
 
 
 async def skip_body(connection: Connection, request: Request) -> bool:
-    """Read past what of a request body nobody wanted, so that the next head can follow; False when it takes too long."""
+    """Read past a request body that nobody wanted, so that the next head can follow; False when the connection is to be closed.
+
+    It may be of any size (nginx: ngx_http_discard_request_body): only lingering_time and lingering_timeout bound it.
+    """
     body: RequestBody = request.body
     if not body.finished:
         if body.owes_continue:
             return False  # it was never asked for: whether it comes is for the client to decide
+        body.limit = 0
         body.timeout = request.location.lingering_timeout
         deadline = connection.client.clock.now + request.location.lingering_time
         try:
@@ -65,7 +70,11 @@ async def skip_body(connection: Connection, request: Request) -> bool:
                 await give_way()
                 if connection.client.clock.now > deadline:
                     return False
-        except (ClientError, ClientGone):
+        except ClientError as error:
+            if error.status != 408:
+                await linger(connection, request)  # a bad chunk: more may come, and would reset what the client still reads
+            return False
+        except ClientGone:
             return False
     connection.buffer = body.leftover
     return True
@@ -127,7 +136,7 @@ async def refuse(connection: Connection, error: ClientError) -> None:
     try:
         response = await replaced_refusal(request, error_response(request, error.status, request.location.server_token))
         unsent = start_response(connection, request, response)
-        if unsent or response.source is not None or response.tunnel is not None:
+        if unsent or response.source is not None:
             await finish_response(connection, request, response, unsent)
     except (OSError, TimedOut, ClientGone, UpstreamFailure):
         finish(connection, request)
@@ -141,6 +150,9 @@ async def replaced_refusal(request: Request, response: Response) -> Response:
     """What the location's error_page and filters make of a refusal; the refusal itself where they fail in their turn."""
     try:
         page = await answer_error(request, response)
+        if page.tunnel is not None:
+            page.close()  # what follows the refused head is no tunnel's
+            return response
         change = request.location.filter
         return page if change is None else change(request, page)
     except (ClientError, RegexTimedOut, CloseConnection):
@@ -187,21 +199,22 @@ def unreadable_request(connection: Connection) -> Request:
     one.
     """
     connection.client.requests += 1
-    raw, newline, _ = connection.buffer.lstrip(b"\r\n").partition(b"\n")
+    head = first_head(connection.buffer)
+    raw, newline, _ = head.partition(b"\n")
     raw = raw.rstrip(b"\r")[:8192]
     length = 0  # nginx counts the bytes of what it could read
     try:
         if not newline:
             raise ClientError(400, "client sent invalid request")
         line = parse_request_line(raw, connection.plan.limits.merge_slashes)
-        length = len(connection.buffer)
+        length = len(head)
     except ClientError:
         # A client that asked for a head gets one, whatever else it wrote.
         line = RequestLine(raw, b"HEAD" if raw.startswith(b"HEAD ") else b"", b"", b"", b"", None, 11, False)
     request = Request(connection.client, line, RequestFields((), {}, None, None, -1, False), connection.client.clock.now)
     request.request_length = length
     request.location = connection.plan.default.locations.fallback
-    host = HOST_LINE(connection.buffer)
+    host = HOST_LINE(head)
     if host is not None:
         with suppress(RegexTimedOut):
             server = connection.client.listener.servers.find(host[1].lower().removesuffix(b"."), request)
@@ -209,6 +222,13 @@ def unreadable_request(connection: Connection) -> Request:
     request.server = request.location.server
     request.keepalive = False
     return request
+
+
+def first_head(buffer: bytes) -> bytes:
+    """The head that the bytes begin with, without empty lines before it, and nothing of the requests behind it."""
+    begun = buffer.lstrip(b"\r\n")
+    end = HEAD_END(begun)
+    return begun if end is None else begun[: end.end()]
 
 
 def who(connection: Connection) -> str:

@@ -92,7 +92,7 @@ def in_place_of(replaced: list[ResponseFields], response: Response, request: Req
         fields.last_lines = (*error.last_lines, *fields.last_lines)
         if fields.location is None:
             fields.location, fields.owns_location = error.location, error.owns_location
-    if has_no_body(own.status) or has_no_body(fields.status):
+    if fields.status != own.status and (has_no_body(own.status) or has_no_body(fields.status)):
         drop_body(response, fields, request.method)
     return response
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from worker.client.http1.connection import Connection
+from worker.http1.body import RequestBody
 from worker.http1.chunked import encode_chunk
 from worker.http1.write import BODILESS, KEEPALIVE, UNCHUNKED, last_chunk, make_head
 from worker.logs import log_request
@@ -17,6 +18,7 @@ from worker.stream import Stream, send_all
 from worker.tunnel import Timeouts, run_tunnel
 from worker.upstream.incoming import Tunnel
 from worker.upstream.proxied_body import ProxiedBody
+from wproxy.failures import ClientError
 from wproxy.http import BodySource, Request, Response
 
 
@@ -38,8 +40,8 @@ def start_response(connection: Connection, request: Request, response: Response)
                 body = encode_chunk(body)
                 if response.source is None:
                     body += last_chunk(request, response)
-        if request.body is not None and request.body.owes_continue:
-            request.keepalive = False  # the body was never asked for: whether it comes all the same cannot be known
+        if request.body is not None and not request.body.finished:
+            settle_unread_body(request, response)
         variant = KEEPALIVE if request.keepalive else 0
         if request.version == 10 or not request.location.chunked_transfer_encoding:
             variant |= UNCHUNKED
@@ -66,6 +68,24 @@ def start_response(connection: Connection, request: Request, response: Response)
     except BaseException:
         response.close()
         raise
+
+
+def settle_unread_body(request: Request, response: Response) -> None:
+    """See what becomes of the connection when the request's body has not been read to its end. Raises ClientError(400).
+
+    As in nginx (ngx_http_discard_request_body) the part that came with the head is checked: bad chunks make it a bad request,
+    unless the response tells of an error already.
+    """
+    body: RequestBody = request.body
+    if body.owes_continue:
+        request.keepalive = False  # the body was never asked for: whether it comes all the same cannot be known
+    try:
+        body.forget_at_hand()
+    except ClientError as error:
+        if response.error < 400:
+            raise
+        request.keepalive = False
+        log_request(request, "info", error.reason)
 
 
 async def finish_response(connection: Connection, request: Request, response: Response, unsent: memoryview | None) -> None:
@@ -184,6 +204,8 @@ async def serve_tunnel(connection: Connection, request: Request, tunnel: Tunnel)
     request.keepalive = False
     location = request.location
     early, connection.buffer = connection.buffer, b""
+    if request.body is not None:
+        early = request.body.leftover
     loop = connection.stream.loop
     timeouts = Timeouts(location.proxy_read_timeout, location.proxy_send_timeout, location.send_timeout)
     if location.proxy_tunnel_timeout is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import socket
+from contextlib import suppress
 
 import pytest
 from conversation import SERVER, chunks, error_page, get, ok, post, refusal, sent_up, to_client
@@ -465,14 +466,106 @@ def test_and_for_lingering_time_in_all(stage):
     client.is_closed()
 
 
-def test_bad_chunks_of_a_body_nobody_reads_close_the_connection(stage):
+def test_bad_chunks_of_a_body_nobody_reads_are_a_bad_request(stage):
     s = stage(locations=HELLO)
     client = s.client()
-    client.send(get(b"/hello", b"Transfer-Encoding: chunked", method=b"POST") + b"zz\r\n" + get(b"/hello"))
-    reply = client.take()
-    assert reply in (hello(), hello(kept=False))
-    client.is_closed()
+    client.send(get(b"/hello", b"Transfer-Encoding: chunked", method=b"POST") + b"2\r\nabzz\r\n" + get(b"/hello"))
+    client.receives(refusal(400))
+    assert client.is_closed()
+    assert s.statuses() == ["400"]
+
+
+def test_bad_chunks_that_come_when_it_has_been_answered_close_the_connection_gently(stage):
+    """More comes behind them, and the client has not read its answer: no reset may take that away."""
+    s = stage(locations=HELLO)
+    client = s.client(tcp=True)
+    client.send(get(b"/hello", b"Transfer-Encoding: chunked", method=b"POST"))
+    client.send(b"zz\r\n" + b"x" * 100_000)
+    client.send(b"x" * 100_000)
+    client.receives(hello())
+    client.end_sending()
+    assert client.is_closed()
+    assert not client.saw_reset
     assert s.statuses() == ["200"]
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "later"])
+def test_a_body_nobody_reads_may_be_of_any_size(stage, at_once):
+    """It is not kept, so client_max_body_size has no say; lingering_time has."""
+    s = stage(server='client_max_body_size = "1k"', locations=HELLO)
+    client = s.client(tcp=True)
+    head = get(b"/hello", b"Transfer-Encoding: chunked", method=b"POST")
+    rest = chunks(*[b"x" * 1000] * 400) + get(b"/hello")
+    if at_once:
+        client.send(head + rest)
+    else:
+        client.send(head).send(rest)
+    client.receives(hello() * 2)
+    assert client.is_open()
+    assert s.statuses() == ["200", "200"]
+
+
+def test_an_error_page_arrives_although_its_client_sends_more_than_it_may(stage, tmp_path):
+    page = b"x" * 600_000
+    (tmp_path / "big.html").write_bytes(page)
+    s = stage(
+        server=f'client_max_body_size = "10k"\nroot = "{tmp_path}"',
+        locations="""
+        [http.server.location."/deny"]
+        deny = ["all"]
+        error_page = [["403", "/big.html"]]
+        [http.server.location."/big.html"]
+        """,
+    )
+    client = s.client(tcp=True, receive_buffer=20_000)
+    client.send(get(b"/deny", b"Transfer-Encoding: chunked", method=b"POST") + chunks(b"y" * 1000, last=False))
+    assert client.receives_head().startswith(b"HTTP/1.1 403 ")
+    client.send_some(chunks(*[b"y" * 1000] * 400))
+    while client.pull(len(client.received) + 8192) and client.is_open() and len(client.received) < len(page):
+        s.settle()
+    assert bytes(client.received) == page
+    assert not client.saw_reset
+
+
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [
+        (b"Content-Length: 3", b"abc"),
+        (b"Content-Length: 100000", b"x" * 100_000),
+        (b"Transfer-Encoding: chunked", chunks(b"abc")),
+    ],
+    ids=["length", "a file", "chunks"],
+)
+@pytest.mark.parametrize("tcp", [False, True])
+def test_100_continue_waits_for_room(stage, framing, body, tcp):
+    """A client that has not read its last answer yet has not left."""
+    s = stage(location='client_body_timeout = "10s"')
+    client = s.client(tcp=tcp)
+    (connection,) = s.worker.clients.connections
+    unread = 0
+    with suppress(BlockingIOError):
+        while True:
+            unread += connection.stream.sock.send(b"x" * 4096)
+    client.send(get(b"/", framing, b"Expect: 100-continue", method=b"POST"))
+    s.advance(5)
+    assert client.take() == b"x" * unread + b"HTTP/1.1 100 Continue\r\n\r\n"
+    client.send(body)
+    upstream = s.peers[0].accept()
+    upstream.receives_head()
+    upstream.send(ok())
+    client.receives(to_client())
+
+
+def test_a_client_without_room_for_100_continue_has_client_body_timeout(stage):
+    s = stage(location='client_body_timeout = "10s"')
+    client = s.client()
+    (connection,) = s.worker.clients.connections
+    with suppress(BlockingIOError):
+        while True:
+            connection.stream.sock.send(b"x" * 4096)
+    client.send(get(b"/", b"Content-Length: 3", b"Expect: 100-continue", method=b"POST"))
+    s.advance(11)
+    assert s.statuses() == ["408"]
 
 
 def test_a_client_that_resets_while_its_body_is_skipped_is_logged_once(stage):

@@ -116,6 +116,21 @@ def test_an_intercepted_error_whose_page_is_a_204(stage: Callable[..., Stage]) -
     assert client.is_open()
 
 
+def test_a_tunnel_in_place_of_an_error_is_one_under_its_own_status(stage: Callable[..., Stage]) -> None:
+    s = stage(
+        server='error_page = [["404", "=", "/page"]]',
+        location='proxy_set_header = { Upgrade = "$http_upgrade", Connection = "$wproxy_connection_upgrade" }',
+        locations='[http.server.location."/e"]\nreturn = 404',
+    )
+    client = s.client().send(get(b"/e", b"Connection: upgrade", b"Upgrade: x"))
+    upstream = s.peers[0].accept()
+    upstream.receives_head()
+    upstream.send(SWITCHING + b"down")
+    assert client.receives_head().startswith(b"HTTP/1.1 101 ")
+    client.receives(b"down").send(b"up")
+    upstream.receives(b"up")
+
+
 def test_a_tunnel_under_another_status_is_none(stage: Callable[..., Stage]) -> None:
     s = stage(
         server='error_page = [["404", "/page"]]',

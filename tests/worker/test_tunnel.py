@@ -6,7 +6,7 @@ import os
 import random
 
 import pytest
-from conversation import SERVER, End, Stage, error_page, get, ok, sent_up, to_client
+from conversation import SERVER, End, Stage, chunks, error_page, get, ok, sent_up, to_client
 
 from worker.pipes import pool
 
@@ -43,6 +43,23 @@ def test_a_client_of_http_1_0_may_upgrade_too(stage):
     client.receives(SWITCHED + b"down")
     client.send(b"up")
     upstream.receives(b"up")
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize(
+    ("framing", "body"), [(b"Content-Length: 2", b"{}"), (b"Transfer-Encoding: chunked", chunks(b"{}"))], ids=["length", "chunks"]
+)
+def test_what_follows_a_request_body_goes_into_the_tunnel(stage, framing, body, streams):
+    s = stage(location=PASSES + ("proxy_request_buffering = false" if streams else ""))
+    client = s.client().send(get(b"/", framing, *UPGRADE, method=b"POST") + body + b"EARLY")
+    upstream = s.peers[0].accept()
+    upstream.receives_head()
+    upstream.received.clear()
+    upstream.send(SWITCH)
+    client.receives(SWITCHED)
+    upstream.receives(b"EARLY")
+    client.send(b"later")
+    upstream.receives(b"later")
 
 
 def test_bytes_go_both_ways_as_they_are(stage):

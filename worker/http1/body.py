@@ -11,7 +11,7 @@ from typing import Any
 from worker import pipes
 from worker.http1.chunked import BodyTooLarge, ChunkedDecoder, ChunkError
 from worker.http1.response import CHUNKED, LENGTH, UNTIL_CLOSE
-from worker.loop import READ, park
+from worker.loop import READ, WRITE, park
 from worker.pipes import Pipe, is_plain
 from worker.stream import BIG_CHUNK, CHUNK, Stream
 from worker.temporary_files import TemporaryFile
@@ -33,6 +33,7 @@ class RequestBody:
 
     __slots__ = (
         "_decoder",
+        "_interim",
         "_pending",
         "collected",
         "data",
@@ -58,6 +59,7 @@ class RequestBody:
         self.limit = 0
         self.timeout = 60.0
         self.owes_continue = owes_continue and not at_hand  # who sends without waiting needs no answer
+        self._interim = CONTINUE
         self.received = 0
         self.finished = False
         self.leftover = b""
@@ -75,6 +77,11 @@ class RequestBody:
         self.leftover = data[length:]
         self.data = data = data[:length]
         return data
+
+    def forget_at_hand(self) -> None:
+        """Check what was read with the head of a body that nobody wants, and drop it. Raises ClientError(400)."""
+        self.limit = 0
+        self.take_at_hand()
 
     def take_at_hand(self) -> bytes:
         """The payload of what was read with the head; may finish the body. Raises ClientError (400, 413)."""
@@ -125,6 +132,8 @@ class RequestBody:
         Raises BlockingIOError when nothing has, ClientError(400), ClientGone.
         """
         self._send_continue()
+        if self.owes_continue:
+            raise BlockingIOError
         left = self.length - self.received
         try:
             moved = pipe.fill(self.stream.fd, min(left, pipe.capacity))
@@ -175,8 +184,11 @@ class RequestBody:
 
     async def _receive(self) -> bytes:
         stream = self.stream
-        self._send_continue()
         while True:
+            self._send_continue()
+            if self.owes_continue:
+                await self.wait()
+                continue
             try:
                 data = stream.recv(CHUNK if self.length < BIG_CHUNK else BIG_CHUNK)
             except BlockingIOError:
@@ -189,18 +201,24 @@ class RequestBody:
             return data
 
     def _send_continue(self) -> None:
-        """Tell a client that waits for it to go on. Raises ClientGone."""
-        if self.owes_continue:
-            self.owes_continue = False
+        """Tell a client that waits for it to go on. Raises ClientGone.
+
+        `owes_continue` stays set while its socket has no room: it may have earlier answers to read still.
+        """
+        while self.owes_continue:
             try:
-                self.stream.send(CONTINUE)
+                sent = self.stream.send(self._interim)
+            except BlockingIOError:
+                return
             except OSError:
                 raise ClientGone from None
+            self._interim = self._interim[sent:]
+            self.owes_continue = bool(self._interim)
 
     async def wait(self) -> None:
-        """Wait until there is something to read. Raises ClientError(408)."""
+        """Wait until there is something to read, or room for what has to be said first. Raises ClientError(408)."""
         try:
-            await park(self.stream, READ, self.timeout)
+            await park(self.stream, WRITE if self.owes_continue else READ, self.timeout)
         except TimedOut:
             raise ClientError(408, BODY_TIMED_OUT, "client_body_timeout") from None
 

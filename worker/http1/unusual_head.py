@@ -14,13 +14,13 @@ from wproxy.failures import ClientError
 LEADING_LINE_ENDS = 8
 
 # The end of a head whose line ends may be LF: a line end and an empty line.
-_HEAD_END = re.compile(rb"\n\r?+\n").search
+HEAD_END = re.compile(rb"\n\r?+\n").search
 
 
 def take_unusual_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tuple[RequestLine, RequestFields, int] | None:
     """Cut a head that begins with line ends, has bare LFs, or is incomplete."""
     start = _skip_line_ends(buffer)
-    found = _HEAD_END(buffer, start)
+    found = HEAD_END(buffer, start)
     if found is None:
         _check_begun(buffer, start, limits)
         return None
