@@ -37,7 +37,7 @@ def front(stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch) -> Calla
 
     def make(http: str) -> Stage:
         monkeypatch.setattr(conversation, "load_text", load)
-        text = "error_log HERE/error.log info; events { } http { access_log HERE/access.log test; log_format test 'LOG_FORMAT';\n"
+        text = "error_log HERE/error.log info; events { } http { log_format test 'LOG_FORMAT'; access_log HERE/access.log test;\n"
         text = (text + http + "\n}").replace("{", "{{").replace("}", "}}")
         return stage(peers=0, text=text.replace("HERE", "{directory}").replace("LOG_FORMAT", "{log_format}"))
 
