@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from worker.client.http1.connection import Connection
+from worker.filters.limit_rate import hold_back
 from worker.http1.body import RequestBody
 from worker.http1.chunked import encode_chunk
 from worker.http1.write import BODILESS, KEEPALIVE, UNCHUNKED, last_chunk, make_head
@@ -53,6 +54,9 @@ def start_response(connection: Connection, request: Request, response: Response)
             head = sent_last[0]
         else:
             head = make_head(fields, variant, request.location.keepalive_timeout[1], date_line)
+            # An upstream's X-Accel-Limit-Rate comes with fields made for this response alone, so it is seen here, if anywhere.
+            if request.limit_rate and hold_back(request, response):
+                body = b""
         data = head + body
         size = len(data)
         request.status = fields.status

@@ -16,6 +16,7 @@ from worker.filters.charset import charset_filter
 from worker.filters.gunzip import gunzip_filter
 from worker.filters.gzip import gzip_filter
 from worker.filters.headers import headers_filter
+from worker.filters.limit_rate import limit_rate_filter
 from worker.filters.proxied import ranges_filter, trailers_filter
 from worker.filters.store import store_filter
 from worker.filters.sub_filter import sub_filter
@@ -66,7 +67,11 @@ def filters_of(location: Location, services: Services) -> tuple[Filter | None, U
     told to the request first, so that $status and $sent_http_* can be used in what is added.
     """
     # What is stored is what came.
-    rows = (("proxy_store", lambda location: store_filter(location, services)), *FILTERS)
+    rows = (
+        ("proxy_store", lambda location: store_filter(location, services)),
+        *FILTERS,
+        ("limit_rate", lambda location: limit_rate_filter(location, services)),
+    )
     filters = tuple(found for name, make in rows if (found := made(location, name, make)) is not None)
     bodies = tuple(each for each in filters if isinstance(each, BodyFilter))
     if not filters:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Protocol
 
 from worker.loop import give_way
+from wproxy.failures import UpstreamFailure
 from wproxy.http import BodySource, Response
 
 # How much is changed at once: a millisecond or so of work for a fast compressor.
@@ -53,7 +54,7 @@ def change_body(response: Response, change: Change, at_once: bool = True) -> Non
 class ChangedBody:
     """A body that is changed while it is read (a BodySource)."""
 
-    __slots__ = ("_change", "_is_flushed", "_is_over", "_left", "_paced", "_work")
+    __slots__ = ("_change", "_failure", "_is_flushed", "_is_over", "_left", "_paced", "_work")
 
     def __init__(self, at_hand: bytes, source: BodySource | None, change: Change) -> None:
         """at_hand: what comes before the source's pieces. source: None when that is all."""
@@ -63,9 +64,26 @@ class ChangedBody:
         self._work = 0  # bytes changed since others had their turn
         self._is_flushed = True
         self._is_over = False
+        self._failure: UpstreamFailure | None = None
 
     async def read(self) -> bytes:
-        """The next piece, b"" at the end. Raises UpstreamFailure."""
+        """The next piece, b"" at the end. Raises UpstreamFailure, when all that was made of what came before has been given."""
+        if self._failure is not None:
+            raise self._failure
+        gathered: list[bytes] = []
+        try:
+            return await self._gather(gathered)
+        except UpstreamFailure as failure:
+            self._failure = failure
+            if not self._is_flushed:
+                gathered.append(self._change.flush())
+            output = b"".join(gathered)
+            if output:
+                return output
+            raise
+
+    async def _gather(self, gathered: list[bytes]) -> bytes:
+        """The next piece. gathered: where what there is of it stays when it does not come to be whole."""
         change = self._change
         output = b""
         while not self._is_over:
@@ -81,6 +99,7 @@ class ChangedBody:
             else:
                 changed = await self._next_piece()
             output = output + changed if output else changed
+            gathered[:] = (output,)
             if output and (self._is_flushed or len(output) >= ENOUGH):
                 return output
         return output

@@ -132,7 +132,7 @@ def looked_at_fields(head: ResponseHead, location: Location, request: Request, p
     return fields if request.accel_charset is None else with_accel_charset(request, fields)
 
 
-# What is for us (nginx: ngx_http_upstream_process_charset). X-Accel-Buffering and -Limit-Rate are for who sends the body.
+# What is for us (nginx: ngx_http_upstream_process_charset, _process_limit_rate). X-Accel-Buffering is read where a body follows.
 
 
 def heed_charset(request: Request, value: bytes) -> None:
@@ -140,6 +140,13 @@ def heed_charset(request: Request, value: bytes) -> None:
     request.accel_charset = checked(value) or None
 
 
+def heed_limit_rate(request: Request, value: bytes) -> None:
+    """X-Accel-Limit-Rate: bytes a second to the client, also of the file that X-Accel-Redirect leads to; 0 for no limit."""
+    if value.isdigit():
+        request.limit_rate = int(value)
+
+
 HEEDED: dict[bytes, Callable[[Request, bytes], None]] = {
     b"x-accel-charset": heed_charset,
+    b"x-accel-limit-rate": heed_limit_rate,
 }

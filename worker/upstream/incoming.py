@@ -163,7 +163,7 @@ def respond(
 
 
 def regulate(source: ProxiedBody, head: ResponseHead) -> None:
-    """What the location says of reading ahead and of rates, and what the upstream says in X-Accel-Buffering and -Limit-Rate."""
+    """What the location says of reading ahead and of rates, and what the upstream says in X-Accel-Buffering."""
     request = source.request
     location = request.location
     if not is_buffered(location, head):
@@ -172,9 +172,6 @@ def regulate(source: ProxiedBody, head: ResponseHead) -> None:
         return
     source.read_rate = rate_of(location.proxy_limit_rate, request)
     source.may_read_ahead = not source.read_rate
-    limit = head.values.get(b"x-accel-limit-rate")
-    if limit is not None and limit.isdigit() and "x-accel-limit-rate" not in (location.proxy_ignore_headers or ()):
-        request.limit_rate = int(limit)
 
 
 def is_buffered(location: Location, head: ResponseHead) -> bool:

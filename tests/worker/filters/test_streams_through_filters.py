@@ -196,3 +196,26 @@ def test_gzip_ratio_is_what_went_in_by_what_came_out(stage):
     assert plain == "- -"
     whole = len(gzip.compress(b"x" * 1000, 1))
     assert ratio.split() == [f"{1000 / whole:.2f}", "gzip"]
+
+
+@pytest.mark.parametrize("settings", ['sub_filter = [["a", "b"]]', "gzip = true", 'charset = "x"\nsource_charset = "x"'])
+@pytest.mark.parametrize("framed", [b"Content-Length: 100", b"Transfer-Encoding: chunked"])
+def test_what_came_before_an_upstream_broke_off_goes_out(stage, settings, framed):
+    """nginx passes on what it has, and cuts."""
+    s = stage(location=settings)
+    client = s.client().send(get(b"/", b"Accept-Encoding: gzip"))
+    upstream = s.peers[0].accept()
+    body = b"twelve bytes" if b"Length" in framed else chunks(b"twelve bytes", last=False)
+    upstream.sock.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n" + framed + b"\r\n\r\n" + body)
+    upstream.close()  # at once: nothing is flushed for the wait
+    head = client.receives_head()
+    assert client.is_closed()
+    data = bytes(client.received)
+    if b"chunked" in head:
+        decoder = ChunkedDecoder()
+        data = decoder.feed(data)
+        assert not decoder.finished
+    if b"gzip" in head:
+        data = zlib.decompressobj(31).decompress(data)
+    assert data == b"twelve bytes"
+    assert s.last_access()["request_completion"] == ""

@@ -1,0 +1,85 @@
+"""limit_rate for what is at hand: a small file, a text of `return`, an upstream's short answer (nginx: ngx_http_write_filter).
+
+What is at hand goes out with the head at once. Where the location has a rate, or something sets `$limit_rate`, a body that is
+more than may go in the first second is held back instead, as a source, and sent like any other at that rate (worker/sending.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from worker.rates import client_rate, rate_of
+from worker.services import Services
+from worker.upstream.incoming import is_buffered
+from wproxy.config.model import Configuration, Location
+from wproxy.directives.rewrite import Assignment, Step, walk_steps
+from wproxy.http import BodySource, Request, Response
+
+Filter = Callable[[Request, Response], Response]
+
+
+def limit_rate_filter(location: Location, services: Services) -> Filter | None:
+    """Return the filter of a location; None where a response can have no rate."""
+    if not location.limit_rate and not sets_rate(services.configuration):
+        return None
+
+    def apply(request: Request, response: Response) -> Response:
+        head = request.upstream_head
+        is_direct = location.proxy_target and head is not None and not response.error and not is_buffered(location, head)
+        if not is_direct:  # nginx sends an unbuffered response as fast as it comes
+            hold_back(request, response)
+        return response
+
+    return apply
+
+
+@lru_cache(2)
+def sets_rate(configuration: Configuration) -> bool:
+    """Return whether a `set` anywhere gives a value to $limit_rate."""
+    found = False
+
+    def visit(step: Step) -> None:
+        nonlocal found
+        found = found or (isinstance(step, Assignment) and step.name == "limit_rate")
+
+    for server in configuration.servers:
+        walk_steps(server.steps, visit)
+        for location in server.each_location():
+            walk_steps(location.steps, visit)
+    return found
+
+
+def hold_back(request: Request, response: Response) -> bool:
+    """Move the body at hand into the source of a response whose rate does not let all of it go at once; return whether it did."""
+    rate = client_rate(request)
+    if not rate or response.tunnel is not None:
+        return False
+    if len(response.body) <= rate + rate_of(request.location.limit_rate_after, request):
+        return False
+    response.source = HeldBack(response.body, response.source)
+    response.body = b""
+    return True
+
+
+class HeldBack:
+    """A body at hand and what follows it (a BodySource)."""
+
+    __slots__ = ("_at_hand", "_source")
+
+    def __init__(self, at_hand: bytes, source: BodySource | None) -> None:
+        self._at_hand = at_hand
+        self._source = source
+
+    async def read(self) -> bytes:
+        """Return the next piece, b"" at the end. Raises UpstreamFailure."""
+        if self._at_hand:
+            piece, self._at_hand = self._at_hand, b""
+            return piece
+        return b"" if self._source is None else await self._source.read()
+
+    def close(self) -> None:
+        """Give up the rest."""
+        self._at_hand = b""
+        if self._source is not None:
+            self._source.close()
