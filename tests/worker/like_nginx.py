@@ -44,7 +44,7 @@ http {
 }
 """
 _OUR_MAIN = (
-    "error_log HERE/error.log LEVEL; events { } http { access_log HERE/access.log test; log_format test 'LOG_FORMAT'; HTTP }"
+    "error_log HERE/error.log LEVEL; events { } http { log_format test 'LOG_FORMAT'; access_log HERE/access.log test; HTTP }"
 )
 
 Case = str | bytes
