@@ -36,10 +36,8 @@ def check_configuration(load: Load, file: str, log: StartLog, quiet: bool = Fals
     """
     try:
         configuration = load()
+        # What a start would refuse is among these: it is right as a text, and programs that only edit it must be able to go on.
         log.tell_all("warn", (*configuration.warnings, *process_warnings(configuration)))
-        # What a start would refuse is right as a text, and programs that only edit it must be able to go on.
-        warned = {warning.position for warning in configuration.warnings if warning.position}
-        log.tell_all("warn", (refusal for refusal in configuration.refusals if refusal.position not in warned))
         if not quiet:
             log.say(f"the configuration file {file} syntax is ok")
         problems = obstacles(configuration)

@@ -121,10 +121,12 @@ def test_more_peers_than_there_are_records_are_told(written, capsys):
 
 
 def test_what_is_not_effective_is_named_and_does_not_fail(written, capsys):
-    written.write(warnings=['"gzip" is not effective'], refusals=['"allow" is not effective'])
+    written.write(
+        warnings=['"gzip" is not effective', '"allow" is not: a start refuses it'], refusals=['"allow" is not effective']
+    )
     assert written.test(capsys) == (
         0,
-        ['nginx: [warn] "gzip" is not effective', 'nginx: [warn] "allow" is not effective', *OK],
+        ['nginx: [warn] "gzip" is not effective', 'nginx: [warn] "allow" is not: a start refuses it', *OK],
     )
 
 

@@ -20,6 +20,7 @@ from wproxy.check.finding import (
 from wproxy.check.silence import Silences
 from wproxy.check.table import RULES
 from wproxy.config.document import Document
+from wproxy.config.effects import is_refused
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError, Position, Problem
 
@@ -92,13 +93,12 @@ def tested(configuration: Configuration) -> list[Finding]:
         Finding(START_REFUSED, ERROR, refusal.position, refusal.text, "take it out, or wait for the version that has it")
         for refusal in configuration.refusals
     ]
-    refused = {refusal.position for refusal in configuration.refusals}
     for warning in configuration.warnings:
         if warning.text.startswith("conflicting server name"):
             continue  # a rule says so too, and where
         if "is accepted and not yet effective" not in warning.text:
             found.append(Finding(TEST_WARNING, BUILT_IN[TEST_WARNING][0], warning.position, warning.text, ""))
-        elif warning.position not in refused:
+        elif not is_refused(warning):
             found.append(Finding(NOT_YET_EFFECTIVE, INFO, warning.position, warning.text, ""))
     return found
 

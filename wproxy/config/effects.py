@@ -68,8 +68,16 @@ def _by_subject(found: Iterable[Ineffective]) -> list[list[Ineffective]]:
     return list(groups.values())
 
 
+def is_refused(warning: Problem) -> bool:
+    """Tell whether a warning is about something that a start refuses, so that it is among the refusals, too."""
+    return warning.text.endswith(_REFUSED)
+
+
+_REFUSED = ": a start refuses it"
+
+
 def _refused(places: list[Ineffective]) -> str:
-    return ": a start refuses it" if any(note.guards for note in places) else ""
+    return _REFUSED if any(note.guards for note in places) else ""
 
 
 def _others(places: list[Ineffective]) -> str:

@@ -14,7 +14,7 @@ from wproxy.config.checks import Checks
 from wproxy.config.compat import put_defaults
 from wproxy.config.control import control_listener
 from wproxy.config.convert import NGINX, syntax_of
-from wproxy.config.effects import refusals, warnings
+from wproxy.config.effects import Ineffective, refusals, warnings
 from wproxy.config.listeners import LookUp, build_listeners, default_listen
 from wproxy.config.model import Configuration, Location, Server
 from wproxy.config.names import declare_names
@@ -36,9 +36,6 @@ from wproxy.variables import Namespace, use_namespace
 
 __all__ = ["LookUp", "resolve"]
 
-SECURE_UPSTREAM = (
-    '"https://" in "proxy_pass" is not yet effective, and without it requests would go over the network in plain text'
-)
 _PASS_WITH_URI = (
     '"proxy_pass" cannot have URI part in location given by regular expression, or inside named location, '
     'or inside "if" statement, or inside "limit_except" block'
@@ -71,7 +68,6 @@ class _Resolver:
         self.format_nodes: dict[str, Node] = {}
         self.order: dict[int, int] = {}  # of the nodes of the http block, by id
         self.listens: list[tuple[Server, Listen, Position]] = []
-        self.refusals: list[Problem] = []
         self.gathering: dict[str, AccessLog] = {}  # the first log with a buffer= to each file
         self.type_tables: TypeTables = {}
         self.references = References(self.problem)
@@ -96,12 +92,10 @@ class _Resolver:
         listeners = build_listeners(self.listens, reader, self.look_up)
         is_controlled = any(not group.implicit for group in self.upstreams.groups.values())
         control = control_listener(main, root, self.prefix, reader, self.control_server) if is_controlled else None
-        if not http and not reader.problems:
-            self.problem('no "http" section in configuration', None)
-        # In TOML a table that sets nothing is not written.
-        has_events = any(True for _ in root.named("events")) or syntax_of(file) != NGINX
-        if not has_events and not reader.problems:
-            self.problem('no "events" section in configuration', None)
+        # In TOML a table that sets nothing is not written; one without any block is a file that was forgotten.
+        needed = ("events",) if syntax_of(file) == NGINX else ("events", "http", "stream", "mail")
+        if not reader.problems and not any(node.name in needed for node in root.children or ()):
+            self.problem(f'no "{"events" if syntax_of(file) == NGINX else "http"}" section in configuration', None)
         if reader.problems:
             order: dict[Position | None, int] = {}
             for node in _walk(root):
@@ -120,7 +114,7 @@ class _Resolver:
         configuration.servers = tuple(self.servers)
         configuration.upstreams = tuple(self.upstreams.groups.values())
         configuration.warnings = (*reader.warnings, *warnings(reader.ineffective))
-        configuration.refusals = (*self.refusals, *refusals(reader.ineffective))
+        configuration.refusals = tuple(refusals(reader.ineffective))
         configuration.log_formats = self.log_formats
         return configuration
 
@@ -276,7 +270,7 @@ class _Resolver:
             if target.uri_part and (modifier in ("~", "~*", "@") or kind in ("if", "limit_except")):
                 self.problem(_PASS_WITH_URI, place)
             if target.is_secure:
-                self.refusals.append(Problem(SECURE_UPSTREAM, place))
+                self.reader.ineffective.append(Ineffective('"https://" in "proxy_pass"', place, guards=True))
             if target.address is not None:
                 location.upstream = self.upstreams.target(target, place, scope)
         location.steps = ()  # a server's act before a location is found, those of an `if` with the steps around it

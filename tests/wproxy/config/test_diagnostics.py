@@ -30,8 +30,6 @@ DIFFERENT = [
         ['invalid server name or wildcard "www*" on 0.0.0.0:28080, ignored', "ok"],
         ["ok"],
     ),
-    # It starts and does nothing.
-    (Row("file", "events {}", ""), ['no "http" section in configuration'], ["ok"]),
     # 1.31 has them.
     (
         Row("http", "add_header_inherit merge;", ""),

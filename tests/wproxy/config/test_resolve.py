@@ -114,9 +114,30 @@ def test_paths_start_at_the_prefix():
     assert configuration.path("/var/log/a") == "/var/log/a"
 
 
-@pytest.mark.parametrize("text", ["", "daemon = false", "[events]"])
-def test_without_http_there_is_nothing_to_do(text):
+@pytest.mark.parametrize("text", ["", "daemon = false"])
+def test_a_file_without_any_block_is_a_mistake(text):
     assert problems(text) == ['no "http" section in configuration']
+
+
+def test_a_configuration_may_have_no_http():
+    assert load("[events]").servers == ()
+
+    def load_conf(text: str) -> Configuration:
+        return load_text(text.encode(), "nginx.conf", "/srv/", look_up)
+
+    assert load_conf("events {}").listeners == ()
+    (warning,) = load_conf("events {} stream { server { listen 1; } }").warnings
+    assert warning.text == '"stream" directive is accepted and not yet effective'
+    with pytest.raises(ConfigurationError, match='no "events" section in configuration'):
+        load_conf("daemon off;")
+
+
+def test_of_several_things_on_one_line_each_is_told():
+    configuration = load_nginx("server { location /b { proxy_pass https://127.0.0.1; mirror /x; } }")
+    assert [warning.text for warning in configuration.warnings] == [
+        '"mirror" directive is accepted and not yet effective',
+        '"https://" in "proxy_pass" is accepted and not yet effective: a start refuses it',
+    ]
 
 
 def test_a_value_tells_where_it_was_set():
