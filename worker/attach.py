@@ -119,6 +119,7 @@ _READ_BY_EVERY_REQUEST = (
     "client_body_buffer_size",
     "client_max_body_size",
     "filter",
+    "keepalive_disable",
     "keepalive_requests",
     "keepalive_time",
     "keepalive_timeout",

@@ -1051,3 +1051,21 @@ def test_a_client_that_never_pauses_is_not_listened_to_for_ever(stage, kind):
         s.loop.turn(0)
     assert connection not in s.worker.clients.connections
     assert received < 2000
+
+
+@pytest.mark.parametrize(
+    ("setting", "method", "agent", "is_kept"),
+    [
+        ("", b"POST", b"Mozilla/4.0 (compatible; MSIE 6.0; Windows NT 5.0)", False),
+        ("", b"GET", b"Mozilla/4.0 (compatible; MSIE 6.0; Windows NT 5.0)", True),
+        ("", b"GET", b"Version/17.0 Mac OS X Safari/605.1.15", True),
+        ('keepalive_disable = ["safari"]', b"GET", b"Version/17.0 Mac OS X Safari/605.1.15", False),
+        ('keepalive_disable = ["none"]', b"POST", b"Mozilla/4.0 (compatible; MSIE 6.0; Windows NT 5.0)", True),
+    ],
+)
+def test_browsers_of_keepalive_disable_are_not_kept(stage, setting, method, agent, is_kept):
+    s = stage(locations=f'[http.server.location."= /k"]\n{setting}\nreturn = [200, "hello"]')
+    client = s.client()
+    client.send(get(b"/k", b"Content-Length: 0", b"User-Agent: " + agent, method=method))
+    assert (b"Connection: keep-alive" in client.receives_head()) == is_kept
+    client.close()

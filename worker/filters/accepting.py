@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from worker.filters.fields import line_of
+from wproxy.browsers import is_msie6
 from wproxy.config.model import Location
 from wproxy.dates import parse_http_date
 from wproxy.directives.gzip import Disabled
@@ -108,14 +109,6 @@ def is_disabled(lines: tuple[Disabled, ...], agent: bytes) -> bool:
         if any(regex.search(agent) for regex in line.agents):
             return True
     return False
-
-
-def is_msie6(agent: bytes) -> bool:
-    """Internet Explorer 4 to 6, the last without its service pack (nginx: ngx_http_process_user_agent)."""
-    _, found, version = agent.partition(b"MSIE ")
-    if not found or len(version) < 3 or b"Opera" in agent or version[1:2] != b".":
-        return False
-    return version[:1] in b"45" or (version[:1] == b"6" and b"SV1" not in version[3:])
 
 
 def may_pass(proxied: frozenset[str], request: Request, fields: ResponseFields) -> bool:

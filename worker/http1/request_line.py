@@ -15,21 +15,24 @@ TABLE_LINES = 1024
 TABLE_LINE_BYTES = 1024
 
 # request-line = method SP request-target SP HTTP-version (RFC 9112, 3), with nginx's methods and any 8-bit target of
-# old clients; "#" is no part of a target. All quantifiers are possessive, so that a failure costs one pass.
+# old clients. "#" and what follows it is no part of a target: some clients send it all the same, nginx routes without it, and we
+# pass it on to nobody. All quantifiers are possessive, so that a failure costs one pass.
 _PATH = rb'/[!"$->@-~\x80-\xff]*+'
 _ARGS = rb'[!"$-~\x80-\xff]*+'
+_FRAGMENT = rb"#[!-~\x80-\xff]*+"
 _METHOD = rb"[A-Z_\-]{1,32}+"
 _ORIGIN_LINE = re.compile(
-    rb"(%b) ((%b)(?:\?(%b))?+) HTTP/1\.([0-9])" % (_METHOD, _PATH, _ARGS),
+    rb"(%b) ((%b)(?:\?(%b))?+)(?:%b)?+ HTTP/1\.([0-9])" % (_METHOD, _PATH, _ARGS, _FRAGMENT),
 ).fullmatch
 # absolute-form; only what this server can be asked for.
 _ABSOLUTE_LINE = re.compile(
-    rb"(%b) ([Hh][Tt][Tt][Pp][Ss]?+://([^/?# \x00-\x20\x7f]*+)((?:%b)?+)(?:\?(%b))?+) HTTP/1\.([0-9])" % (_METHOD, _PATH, _ARGS),
+    rb"(%b) ([Hh][Tt][Tt][Pp][Ss]?+://([^/?# \x00-\x20\x7f]*+)((?:%b)?+)(?:\?(%b))?+)(?:%b)?+ HTTP/1\.([0-9])"
+    % (_METHOD, _PATH, _ARGS, _FRAGMENT),
 ).fullmatch
-_TARGET = re.compile(rb'[!"$-~\x80-\xff]++').fullmatch
+_TARGET = re.compile(rb'[!"$-~\x80-\xff]++(?:%b)?+' % _FRAGMENT).fullmatch
 _VERSION = re.compile(rb"HTTP/([0-9]|[1-9][0-9]{1,3}+)\.[0-9]").fullmatch  # nginx too knows versions past 9, to refuse them
 _METHOD_ONLY = re.compile(_METHOD).fullmatch
-_LINE_BEGUN = re.compile(rb'(?:[A-Z_\-]{1,32}+(?: (?:[!"$-~\x80-\xff]++(?: (?:[!-~]++\r?+)?+)?+)?+)?+)?+').fullmatch
+_LINE_BEGUN = re.compile(rb'(?:[A-Z_\-]{1,32}+(?: (?:[!"$-~\x80-\xff][!-~\x80-\xff]*+(?: (?:[!-~]++\r?+)?+)?+)?+)?+)?+').fullmatch
 
 
 def parse_request_line(raw: bytes, merge_slashes: bool = True) -> RequestLine:
@@ -55,6 +58,8 @@ def _parse_absolute_line(raw: bytes, merge_slashes: bool) -> RequestLine:
     method, target, authority, path, args, minor = match.groups()
     if method == b"TRACE" or method == b"CONNECT":
         raise refusal_of_line(raw)
+    if not path and args is None and b"#" in raw:
+        raise ClientError(400, "client sent invalid request")  # nginx ends a host with "/" or "?" alone
     host, port = read_authority(authority)
     raw_path = path or b"/"
     try:

@@ -50,9 +50,19 @@ is said, never passed over.
 - All errors of a file are told in one run, not only the first.
 - Regular expressions are those of PCRE as far as Python's `re` can carry them out with the same meaning; the others are an error
   where they stand. One that takes too long is stopped and counts as not matching, with a line in the error log.
+- With `ignore_invalid_headers off` names of the characters that HTTP allows pass (`x_foo`, `x.foo`), and any other is a 400;
+  nginx passes on what no server behind it reads alike (`x(foo`, 8-bit bytes).
 - The health of upstream servers is shared by all workers, with or without `zone`; so `health_check` needs no `zone` either.
 - `health_check` and `match`, which nginx has in its commercial edition only, are carried out, but for `type=grpc`; there is
   `type=tcp`, a check that only connects. An unhealthy server stays unhealthy over a reload.
+- Where the workers' user may write, root does not trust names: as a log, a pid file or a state file it takes a regular file with
+  one name that belongs to root, to that user or to the directory's owner, and it follows only links that another has made (root's
+  own link to `/dev/stdout` for example). nginx opens, and gives away, whatever a worker that was broken into has put there.
+- `api write=on` refuses changes that a browser sends for a page of another origin than the Host, or under a name that is neither
+  a `server_name` nor an address nor localhost (403), and bodies of `text/plain`. Programs, `curl -d` among them, notice nothing.
+- A `#` in a request target and what follows it are dropped, also from `$request_uri`; nginx routes without them and sends them on
+  where proxy_pass has no URI.
+- The directories of logs and pid files are made where nothing but wproxy's own defaults lead there (`logs`, `run`).
 """
 
 

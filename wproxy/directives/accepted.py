@@ -180,7 +180,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         harmless(accepted(each(CGI, "temp_file_write_size max_temp_file_size"), LEVELS, size)),
     ),
     "Connections, bodies and subrequests (ngx_http_core_module.c).": (
-        accepted("keepalive_disable", LEVELS, word_set, arity=(1, 2), inherit=UNION, idle="none"),
         accepted("log_subrequest msie_refresh", LEVELS, flag, idle="off"),
         accepted("client_body_early_read", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
         accepted("post_action", WITH_IF, idle="off"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wproxy.config.registry import HTTP, LIMIT_EXCEPT, LOCATION, OWN, OWN_GATHER, SERVER, UPSTREAM, directive
+from wproxy.config.registry import HTTP, LIMIT_EXCEPT, LOCATION, OWN, OWN_GATHER, SERVER, UNION, UPSTREAM, directive
 from wproxy.directives.core import nothing
-from wproxy.directives.values import flag, number, size, text, time
+from wproxy.directives.values import flag, number, size, text, time, words
 
 if TYPE_CHECKING:
     from wproxy.config.tree import Node
@@ -138,6 +138,14 @@ class CommonDirectives:
         arity=(1, 2),
         default="75s",
         doc="How long an idle client connection is kept; 0 closes after every response.",
+    )
+    keepalive_disable: frozenset[str] = directive(
+        words(("none", "msie6", "safari")),
+        HTTP | SERVER | LOCATION,
+        arity=(1, 3),
+        default="msie6",
+        inherit=UNION,
+        doc="Browsers whose connections are closed: msie6 after a POST, safari (on a Mac) after any request.",
     )
     keepalive_requests: int = directive(
         number(), HTTP | SERVER | LOCATION, default="1000", doc="How many requests one client connection may make."

@@ -213,12 +213,12 @@ refuse(
     get(line=b"CONNECT a:99999 HTTP/1.1"),
 )
 refuse(
-    "# in target",
+    "# without a path before it",
     400,
-    get(line=b"GET /a#b HTTP/1.1"),
-    get(line=b"GET /?a#b HTTP/1.1"),
-    get(line=b"GET /# HTTP/1.1"),
+    get(line=b"GET #b HTTP/1.1"),
     get(line=b"GET http://a#b HTTP/1.1"),
+    get(line=b"OPTIONS *# HTTP/1.1"),
+    get(line=b"GET /a#\x01 HTTP/1.1"),
 )
 refuse(
     "bad escapes",
@@ -519,7 +519,7 @@ def test_incomplete(wire: bytes):
 @pytest.mark.parametrize(
     "wire, status",
     [(b"\x16\x03\x01", 400), (b"g", 400), (b"GET\t", 400), (b"GET /\x01", 400), (b"GET  ", 400), (b"GET / HTTP/2.0\r\n", 505),
-     (b"TRACE / HTTP/1.1\r\n", 405), (b"GET /x\n", 400), (b"SSH-2.0-x\r\n", 400), (b"\r\r", 400), (b"GET /#", 400),
+     (b"TRACE / HTTP/1.1\r\n", 405), (b"GET /x\n", 400), (b"SSH-2.0-x\r\n", 400), (b"\r\r", 400), (b"GET #", 400),
      (b"\x00\x00\x00", 400), (b"A" * 33, 400)],
 )  # fmt: skip
 def test_hopeless_beginnings_are_refused_at_once(wire: bytes, status: int):
@@ -771,3 +771,24 @@ def test_hostile_heads_cost_little(wire: bytes):
         outcome(wire)
         best = min(best, time.process_time() - started)
     assert best < 0.02
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "args", "origin"),
+    [
+        (b"/a#b", b"/a", None, b"/a"),
+        (b"/#", b"/", None, b"/"),
+        (b"/a?x=1#b", b"/a", b"x=1", b"/a?x=1"),
+        (b"/a#b?x=1", b"/a", None, b"/a"),
+        (b"/a?#b", b"/a", b"", b"/a?"),
+        (b"/a/../b#/../c#%zz\xff", b"/b", None, b"/a/../b"),
+        (b"/a%23b#c", b"/a#b", None, b"/a%23b"),
+        (b"http://h/a#b", b"/a", None, b"/a"),
+        (b"http://h?a#b", b"/", b"a", b"/?a"),
+    ],
+)
+def test_what_stands_behind_a_hash_is_in_the_line_alone(target: bytes, path: bytes, args: bytes | None, origin: bytes):
+    line = parse_request_line(b"GET " + target + b" HTTP/1.1")
+    assert (line.path, line.args, line.origin, line.version) == (path, args, origin, 11)
+    assert b"#" not in line.target
+    assert line.line == b"GET " + target + b" HTTP/1.1"

@@ -16,6 +16,7 @@ from worker.http1.request import RequestFields, take_request_head
 from worker.loop import READ, park
 from worker.sending import finish_response, start_response
 from worker.stream import HEAD_CHUNK, Stream
+from wproxy.browsers import stays_connected
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
 from wproxy.http import Client, Request
 from wproxy.regex import RegexTimedOut
@@ -146,6 +147,8 @@ def make_request(connection: Connection, head: Head) -> Request:
         # What a regex found belongs to this request: the next one must find its own.
         connection.routed_head = head if request.captures is None else None
         keeps = fields.wants_keepalive if line.version == 10 else not fields.wants_close
+        if keeps and (line.method == b"POST" or "safari" in location.keepalive_disable):
+            keeps = stays_connected(line.method, fields.get(b"user-agent") or b"", location.keepalive_disable)
         connection.last_request = location.keepalive_requests if keeps and location.keepalive_timeout[0] else 0
         connection.expires = client.started + location.keepalive_time
         connection.patience = location.keepalive_timeout[0]
