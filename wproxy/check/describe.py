@@ -29,6 +29,9 @@ is, why that is trouble, and how to mend it.
     nginx.conf:12 error [alias-traversal] location "/img" has no trailing slash and alias has one: ...
         fix: write "location /img/"
 
+An info that says the same of several places is told once, at the first of them, and names the lines of the others: `(also: 42,
+57)`, and `also` in JSON. Values are followed through `set` and `map`: a finding then says through which lines.
+
 The exit code is 0 when there is nothing graver than an info, 1 when the configuration has errors and cannot be used, 2 when there
 are warnings or worse (with `--strict`: anything). Rules also run on a configuration with errors, as far as its files can be read.
 `--offline` only reads the files: no name is looked up and no port, log or pid file is tried, for machines that will not serve it.

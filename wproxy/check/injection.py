@@ -23,7 +23,7 @@ def header_splitting(blocks: Blocks) -> Iterator[Found]:
     for block in blocks.all:
         for node, value in _field_values(block):
             found = list(origins_in(blocks, block, value))
-            decoded = next((one for one in found if one.name in DECODED and _may_break(one)), None)
+            decoded = next((one for one in found if one.name in DECODED and may_break(one)), None)
             if decoded is not None:
                 reason = (
                     f"${decoded.name}{decoded.by} is decoded: %0d%0a in a request becomes a line break in {_header_of(node)}, "
@@ -43,7 +43,7 @@ def header_splitting(blocks: Blocks) -> Iterator[Found]:
                 yield Found(node.position, reason, r"exclude them in the regex: [^...\s]", WARNING)
 
 
-def _may_break(origin: Origin) -> bool:
+def may_break(origin: Origin) -> bool:
     """Whether what has come from the decoded path may still hold a line break."""
     return not origin.is_captured or any(_WIDE.finditer(origin.entry or ""))
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from wproxy.check.blocks import Block, Blocks, Proxied, variables_in
 from wproxy.check.finding import INFO, WARNING, Found, Rule
-from wproxy.check.flow import location_of_capture, origins_in
-from wproxy.check.injection import wide_groups
+from wproxy.check.flow import Origin, location_of_capture, origins_in
+from wproxy.check.injection import DECODED, may_break, wide_groups
 from wproxy.check.regexes import matched_with
 
 _ARGUMENTS = {"args", "is_args", "query_string", "request_uri"}
@@ -88,32 +88,50 @@ def variable_uri(blocks: Blocks) -> Iterator[Found]:
 def decoded_capture(blocks: Blocks) -> Iterator[Found]:
     """A capture is a piece of the decoded path, and is sent without being escaped again."""
     for proxied in blocks.proxied:
-        for origin in origins_in(blocks, proxied.block, _path_of(proxied)):
+        path = _path_of(proxied)
+        # `http://app$1`: what has taken the slash too.
+        sample = b"a b" if path else b"/a b"
+        for origin in origins_in(blocks, proxied.block, path or _behind_host(proxied)):
+            if origin.name in DECODED and origin.is_captured and not may_break(origin):
+                yield Found(proxied.node.position, _unescaped(origin), _OF_MAP)
+                break
             location = location_of_capture(origin)
             if location is None or wide_groups(location.pattern, origin.name):
                 continue  # which may even take line breaks: header-splitting says so
-            if matched_with(location, origin.name, b"a b") is None:
+            if matched_with(location, origin.name, sample) is None:
                 continue
-            reason = (
-                f"${origin.name}{origin.by} is a piece of the decoded path: a %20 in it goes upstream as a space, which breaks "
-                "the request line (nginx sends it so; wproxy refuses the request), and a %3F begins the arguments"
-            )
             base = proxied.url.partition("://")[0] + "://" + _authority_of(proxied)
             fix = (
                 f'write "rewrite {_quoted(location.pattern)} {_rewritten(proxied)} break;" and "proxy_pass {base};", which '
                 "escapes the path anew"
             )
-            yield Found(proxied.node.position, reason, fix)
+            yield Found(proxied.node.position, _unescaped(origin), fix)
             break
 
 
+def _unescaped(origin: Origin) -> str:
+    return (
+        f"${origin.name}{origin.by} is a piece of the decoded path: a %20 in it goes upstream as a space, which breaks "
+        "the request line (nginx sends it so; wproxy refuses the request), and a %3F begins the arguments"
+    )
+
+
+_OF_MAP = 'have the map compare $request_uri, which is as the client sent it, or choose the path by "rewrite ... break"'
+
+
 def _authority_of(proxied: Proxied) -> str:
-    rest = proxied.url.partition("://")[2]
-    return rest.removesuffix(_path_of(proxied))
+    return proxied.url.partition("://")[2].removesuffix(_path_of(proxied) or _behind_host(proxied))
+
+
+def _behind_host(proxied: Proxied) -> str:
+    """What follows the host from its first variable on, where no slash stands between them."""
+    host, dollar, rest = proxied.url.partition("://")[2].partition("$")
+    return dollar + rest if host and "/" not in host else ""
 
 
 def _rewritten(proxied: Proxied) -> str:
-    return re.sub(r"\$\{?(?:is_args|args|query_string)\}?|\?.*$", "", _path_of(proxied)) or "/"
+    path = _path_of(proxied) or _behind_host(proxied)
+    return re.sub(r"\$\{?(?:is_args|args|query_string)\}?|\?.*$", "", path) or "/"
 
 
 def _quoted(pattern: str) -> str:

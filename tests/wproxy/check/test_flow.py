@@ -5,12 +5,6 @@ from __future__ import annotations
 import pytest
 from texts import findings, reasons
 
-ACROSS = "location / { set $t $uri; return 301 $t; }"
-
-
-def in_server(text: str) -> str:
-    return f"server {{ listen 80; {text} }}"
-
 
 @pytest.mark.parametrize(
     "text",
@@ -79,6 +73,7 @@ def test_a_redirect_is_followed_too():
         "location ~ ^/api/(?<rest>.*)$ { proxy_pass http://127.0.0.1:3000/v1/$rest$is_args$args; }",
         "location ~* ^/(api|img)/(.+)$ { proxy_pass http://127.0.0.1:3000/$2; }",
         "location ~ ^/api/(.*)$ { set $rest $1; proxy_pass http://127.0.0.1:3000/$rest; }",
+        "location ~ ^/api(/.*)$ { proxy_pass http://127.0.0.1:3000$1; }",
     ],
 )
 def test_a_capture_that_may_hold_a_space(text):
@@ -93,6 +88,16 @@ def test_the_advice_for_a_capture_is_a_rewrite_with_the_same_goal():
     assert '"rewrite ^/api/(.*)$ /v1/$1 break;"' in found.fix
 
 
+def test_a_capture_of_a_map_is_a_piece_of_what_the_map_compares():
+    text = (
+        "map $uri $to { default /; ~^/old/(.*)$ /new/$1; }\nserver { listen 80; location / { proxy_pass http://127.0.0.1$to; } }"
+    )
+    (found,) = findings("proxy-pass-decoded-capture", text, "http")
+    assert "$uri (through nginx.conf:3) is a piece of the decoded path" in found.reason
+    assert "$request_uri" in found.fix
+    assert reasons("proxy-pass-decoded-capture", text.replace("$uri", "$request_uri"), "http") == []
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -102,6 +107,7 @@ def test_the_advice_for_a_capture_is_a_rewrite_with_the_same_goal():
         "location ~ ^/api/(.*)$ { rewrite ^/api/(.*)$ /$1 break; proxy_pass http://127.0.0.1:3000; }",
         "location ~ ^/api/(.*)$ { if ($arg_x ~ ^([a-z])$) { set $y 1; } proxy_pass http://127.0.0.1:3000/$1; }",
         "location / { proxy_pass http://127.0.0.1:3000/$arg_x; }",
+        "location ~ ^/(.*)\\.svc/ { proxy_pass http://app-$1; }",
     ],
 )
 def test_captures_that_hold_none_or_are_of_something_else(text):

@@ -16,7 +16,7 @@ import wproxy.config.model  # noqa: F401  # registers the directives
 from tests.example_copies import DEPLOYMENTS, LESSON, copy_deployment, copy_lesson
 from wproxy.config.convert import NGINX, TOML, convert
 from wproxy.config.document import Comments
-from wproxy.config.load import convert_file
+from wproxy.config.load import convert_file, load_text
 from wproxy.config.tree import Node
 from wproxy.config.write_nginx import write_nginx
 
@@ -206,6 +206,23 @@ def test_a_deployment_is_stable_and_accepted(name, tmp_path):
 def test_a_configuration_of_the_lesson_is_stable_and_accepted(name, tmp_path):
     places = {"listen": "127.0.0.1:8080", **{f"app{n}": f"127.0.0.1:300{n}" for n in range(1, 5)}, "root": str(tmp_path)}
     check_example(copy_lesson(name, tmp_path / name, **places))
+
+
+def test_the_shipped_file_is_stable_too():
+    text = (Path(__file__).parents[3] / "wproxy.toml").read_bytes()
+    first = out(back(text))
+    assert out(back(first)) == first
+    comments = [line.strip() for line in text.decode().splitlines() if line.lstrip().startswith("#")]
+    kept = first.decode()
+    assert [line for line in comments if line not in kept] == []
+
+
+def test_a_table_that_stands_behind_what_needs_it_does_not_keep_a_server_from_starting(tmp_path):
+    """`access_log` is a value and `log_format` a table: in TOML they can stand in one order only."""
+    formats = '[http.log_format]\nlong = "$remote_addr [$time_local] $request $status"\nshort = "$status $uri"\n'
+    text = f'[http]\naccess_log = [["a.log", "long"], ["b.log", "short"]]\n\n{formats}\n[[http.server]]\nlisten = 8080\n'
+    configuration = load_text(text.encode(), "wproxy.toml", f"{tmp_path}/", lambda host, port: [])
+    assert [log.format for log in configuration.servers[0].access_log] == ["long", "short"]
 
 
 # Generated files
