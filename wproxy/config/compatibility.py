@@ -40,8 +40,9 @@ is said, never passed over.
    `wproxy --as-nginx`: the same options and signals, the same paths (`/etc/nginx/nginx.conf`, `/run/nginx.pid`,
    `/var/log/nginx/`), `Server: nginx`.
 5. `wproxy convert /etc/nginx/nginx.conf > wproxy.toml` writes the same tree in TOML, includes in their places and with the
-   comments; `wproxy convert wproxy.toml` goes back. Nobody has to: every command reads both syntaxes, and the name of a file
-   decides.
+   comments; `wproxy convert wproxy.toml` goes back, and a second round changes nothing. TOML has no brace that ends a block: a
+   comment after the last directive of one is indented, by four blanks for each block around it. Nobody has to convert: every
+   command reads both syntaxes, and the name of a file decides.
 
 ## Different on purpose
 
