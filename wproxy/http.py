@@ -419,6 +419,7 @@ class Request:
     valid_location = True  # the location was found for this URI, so that proxy_pass may replace its prefix
     limit_rate: int | None = None  # bytes a second, as `set $limit_rate` has it
     accel_charset: bytes | None = None  # X-Accel-Charset
+    accel_type: bytes | None = None  # Content-Type of the last answer with X-Accel-Redirect that had one
     upstream_trailers: tuple[tuple[bytes, bytes, bytes], ...] = ()  # lower-case name, name, value
     pipelined = False  # its head had come before the request before it was answered
     is_cut = False  # it ended before all of its response was sent

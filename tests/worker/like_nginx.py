@@ -143,6 +143,9 @@ def comparable(answer: bytes) -> str:
     """An answer without what is bound to differ: dates, boundaries, the name of the server, and the length of pages that bear it."""
     head, blank, body = answer.partition(b"\r\n\r\n")
     head = _EXPIRES.sub(rb"\1TIME", _OWN_LINES.sub(b"", head))
+    if b"\r\nContent-Encoding: gzip" in head:
+        # Files of gzip_static have had parts since nginx 1.23.4, and this may be an older one; test_precompressed.py asks for them.
+        head = head.replace(b"\r\nAccept-Ranges: bytes", b"")
     named = re.sub(rb"(?<=<hr><center>)(nginx|wproxy)[^<]*", b"NAME", body)
     if named != body or (not body and b"text/html" in head):
         head = re.sub(rb"Content-Length: \d+", b"Content-Length: PAGE", head)

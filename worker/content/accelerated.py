@@ -21,8 +21,10 @@ _DOING = f"while {READING_HEAD}"
 async def answer_elsewhere(request: Request, elsewhere: SentElsewhere) -> Response:
     """The answer of the location that the upstream names, with the fields of the upstream's that go with it."""
     head = request.upstream_head
-    response = await settle(request, destination(request, elsewhere.target))
     kept = elsewhere.kept
+    # The type that an upstream before this one gave stays where this one gives none.
+    request.accel_type = kept.content_type = kept.content_type or request.accel_type
+    response = await settle(request, destination(request, elsewhere.target))
     # What an upstream says of the type of what it sends itself counts more; the type of an error page is that of the page.
     own_type_counts = response.fields.content_type is not None and request.upstream_head is not head
     if own_type_counts or response.error or request.is_error_page:
@@ -57,13 +59,13 @@ def is_unsafe(path: bytes) -> bool:
 def with_kept(request: Request, response: Response, kept: ResponseFields) -> Response:
     """The response with fields of the upstream's: its Content-Type, if any, and its lines before the others."""
     own = response.fields
-    if response.error:
+    if response.error or own.status == 304:
         kept.lines = tuple(line for line in kept.lines if line[0].lower() != b"accept-ranges")
     fields = own.with_status(own.status)
     fields.reason = own.reason
     replaced = {name.lower() for name, _ in kept.lines if name.lower() != b"set-cookie"}
     fields.lines = (*kept.lines, *((name, value) for name, value in own.lines if name.lower() not in replaced))
-    if kept.content_type is not None:
+    if kept.content_type is not None and own.status != 304:
         fields.content_type = kept.content_type
     response.fields = with_accel_charset(request, fields, "sending response to client")
     return response

@@ -119,7 +119,7 @@ def send_file(request: Request, file: OpenFile, coding: bytes = b"") -> Response
         heads[key] = fields, size, modified, stands_in
     conditions = conditions_of(request.fields)
     if conditions is not None and not stands_in:
-        response = send_on_conditions(request, file, fields, conditions, has_parts=not coding)
+        response = send_on_conditions(request, file, fields, conditions)
         if response is not None:
             return response
     return respond(request, fields, file, ((0, size),))
@@ -135,16 +135,14 @@ def head_of(location: Location, uri: bytes, size: int, modified: int, stands_in:
         content_length=size,
         server=location.server_token,
         last_modified=-1 if stands_in else modified,
-        last_lines=ACCEPT_RANGES if location.max_ranges and not stands_in and not coding else (),
+        last_lines=ACCEPT_RANGES if location.max_ranges and not stands_in else (),
     )
 
 
-def send_on_conditions(
-    request: Request, file: OpenFile, whole: ResponseFields, conditions: Conditions, has_parts: bool = True
-) -> Response | None:
+def send_on_conditions(request: Request, file: OpenFile, whole: ResponseFields, conditions: Conditions) -> Response | None:
     """What conditions make of a file: 304, 412, 206 or 416; None when the whole file is to be sent.
 
-    has_parts: what lies compressed is sent whole.
+    One that lies compressed has parts too (nginx: since 1.23.4): it is the same whenever it is asked for.
     """
     location = request.location
     token = whole.server
@@ -159,7 +157,7 @@ def send_on_conditions(
         return error_response(request, 412, token)
     wanted, if_range = conditions.range, conditions.if_range
     most = location.max_ranges
-    if wanted is None or not most or not has_parts or (if_range is not None and not still_holds(if_range, etag, file.modified)):
+    if wanted is None or not most or (if_range is not None and not still_holds(if_range, etag, file.modified)):
         return None
     if location.unchanged is not None:
         unchanged = location.unchanged(request, whole)

@@ -193,7 +193,7 @@ COMPRESSED = [
     ),
     ask("/gz/a.html", GZIP, version="1.0"), ask("/gz/a.html", GZIP, "Via: 1.1 x"),
     ask("/gz/a.html", GZIP, method="HEAD"), ask("/gz/a.html", GZIP, method="POST", body="x"),
-    ask("/gz/a.html", GZIP, "Range: bytes=0-0"), ask("/gz/a.html", GZIP, 'If-None-Match: "3b9aca00-2"'),
+    ask("/gz/a.html", GZIP, 'If-None-Match: "3b9aca00-2"'),
     ask("/gz/a.html", GZIP, 'If-None-Match: "3b9aca00-11"'), ask("/gz/a.html", 'If-None-Match: "3b9aca00-11"'),
     ask("/gz/a.html", GZIP, "If-Modified-Since: Sun, 09 Sep 2001 01:46:40 GMT"), ask("/gz/a.html", GZIP, "If-Match: x"),
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -54,7 +55,7 @@ def test_each_sends_its_file_to_who_takes_it(stage, tmp_path, directive, coding)
     assert b"\r\nContent-Length: %d\r\n" % len(body) in head
     assert b'\r\nETag: "' in head
     assert head.count(b"Vary: Accept-Encoding") == 1
-    assert b"Accept-Ranges" not in head
+    assert b"\r\nAccept-Ranges: bytes" in head
     for accepted in (b"identity", coding + b";q=0", b"*"):
         head, body = fetch(front, accepted)
         assert body == b"as "
@@ -93,7 +94,33 @@ def test_what_lies_compressed_is_not_compressed_again_and_has_its_own_validators
     assert etag not in plain
     assert fetch(front, b"br", b"If-None-Match: " + etag)[0].startswith(b"HTTP/1.1 304 ")
     assert fetch(front, b"", b"If-None-Match: " + etag)[0].startswith(b"HTTP/1.1 200 ")
-    assert fetch(front, b"br", b"Range: bytes=0-1")[1] == b"as .br"
+
+
+@pytest.mark.parametrize(("directive", "coding"), [("brotli_static", b"br"), ("zstd_static", b"zstd"), ("gzip_static", b"gzip")])
+def test_it_has_parts(stage, tmp_path, directive, coding):
+    """nginx: since 1.23.4; a download that broke off goes on."""
+    suffix = SUFFIXES[coding].encode()
+    front = serve(stage, tmp_path, f"{directive} = 'on'", *SUFFIXES.values())
+    head, body = fetch(front, coding, b"Range: bytes=0-3")
+    assert head.startswith(b"HTTP/1.1 206 ")
+    assert body == (b"as " + suffix)[:4]
+    assert b"\r\nContent-Range: bytes 0-3/%d" % len(b"as " + suffix) in head
+    assert b"\r\nContent-Encoding: " + coding in head
+    etag = next(line for line in head.split(b"\r\n") if line.startswith(b"ETag: "))[6:]
+    assert fetch(front, coding, b"Range: bytes=3-", b"If-Range: " + etag)[1] == suffix
+    assert fetch(front, coding, b"Range: bytes=3-", b'If-Range: "other"')[1] == b"as " + suffix
+    assert fetch(front, coding, b"Range: bytes=100-")[0].startswith(b"HTTP/1.1 416 ")
+    assert fetch(front, b"", b"Range: bytes=0-1")[1] == b"as"
+
+
+def test_what_gunzip_inflates_on_its_way_has_none(stage, tmp_path):
+    front = serve(stage, tmp_path, "gzip_static = 'always'\ngunzip = true", ".gz")
+    (tmp_path / "www" / "page.html.gz").write_bytes(gzip.compress(b"the whole"))
+    head, body = fetch(front, b"", b"Range: bytes=0-3")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"Accept-Ranges" not in head
+    assert b"the whole" in body
+    assert fetch(front, b"gzip", b"Range: bytes=0-3")[0].startswith(b"HTTP/1.1 206 ")
 
 
 def test_a_directory_in_its_place_and_a_slash_do_not_count(stage, tmp_path):

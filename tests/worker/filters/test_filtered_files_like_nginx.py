@@ -74,8 +74,14 @@ def test_every_file_goes_through_every_place_as_in_nginx(filtered_as_nginx: Comp
 
 
 def test_conditions_and_ranges_meet_filters_as_in_nginx(filtered_as_nginx: Compare) -> None:
+    # What lies compressed has had parts since nginx 1.23.4 only (test_precompressed.py).
+    packed = ("usual", "static", "old", "always", "all", "error")
     cases = [
-        ask(f"/{way}/page.html", *condition, *fields) for way in WAYS for condition in CONDITIONS for fields in ((), (TAKES,))
+        ask(f"/{way}/page.html", *condition, *fields)
+        for way in WAYS
+        for condition in CONDITIONS
+        for fields in ((), (TAKES,))
+        if not (fields and way in packed and any(each.startswith("Range: ") for each in condition))
     ]
     assert len(cases) >= 200
     ours = filtered_as_nginx(PLACES, cases, files=FILES)

@@ -268,3 +268,67 @@ def test_what_makes_no_sense_is_said_at_load(line, message):
     with pytest.raises(ConfigurationError) as refusal:
         load_text(text.encode(), "test.toml", "/", lambda host, port: [])
     assert message in str(refusal.value)
+
+
+FILES = """
+[http.server.location."/file"]
+internal = true
+root = "{directory}"
+default_type = "text/plain"
+[http.server.location."/hop"]
+internal = true
+proxy_pass = "http://app"
+"""
+
+
+def leads(target: bytes, *fields: bytes) -> bytes:
+    """An answer that leads elsewhere."""
+    return ok(b"", b"X-Accel-Redirect: " + target, *fields)
+
+
+def test_a_304_of_the_file_that_an_upstream_leads_to_says_nothing_of_a_body(stage, tmp_path):
+    (tmp_path / "file").write_bytes(b"the file")
+    s = stage(locations=FILES.replace("{directory}", str(tmp_path)))
+    client = s.client().send(get(b"/"))
+    upstream = s.peers[0].accept()
+    upstream.send(leads(b"/file", b"Content-Type: image/png", b"Accept-Ranges: bytes", b"Cache-Control: no-cache"))
+    head = client.receives_head()
+    assert b"\r\nContent-Type: image/png\r\n" in head
+    client.receives(b"the file")
+    etag = next(line for line in head.split(b"\r\n") if line.startswith(b"ETag: "))[6:]
+    client.send(get(b"/", b"If-None-Match: " + etag))
+    s.peers[0].accept().send(leads(b"/file", b"Content-Type: image/png", b"Accept-Ranges: bytes", b"Cache-Control: no-cache"))
+    head = client.receives_head()
+    assert head.startswith(b"HTTP/1.1 304 ")
+    assert b"\r\nCache-Control: no-cache\r\n" in head
+    assert b"Content-Type" not in head
+    assert b"Accept-Ranges" not in head
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "found"),
+    [
+        ((b"Content-Type: image/png",), (), b"image/png"),
+        ((b"Content-Type: image/png",), (b"Content-Type: image/gif",), b"image/gif"),
+        ((), (b"Content-Type: image/gif",), b"image/gif"),
+        ((), (), b"text/plain"),
+    ],
+)
+def test_the_last_upstream_that_names_a_type_on_the_way_to_a_file_is_believed(stage, tmp_path, first, second, found):
+    (tmp_path / "file").write_bytes(b"the file")
+    s = stage(locations=FILES.replace("{directory}", str(tmp_path)))
+    client = s.client().send(get(b"/"))
+    s.peers[0].accept().send(leads(b"/hop", *first))
+    s.peers[0].accept().send(leads(b"/file", *second))
+    head = client.receives_head()
+    assert head.count(b"Content-Type: ") == 1
+    assert b"\r\nContent-Type: " + found + b"\r\n" in head
+
+
+@pytest.mark.parametrize(("fields", "found"), [((b"Content-Type: image/gif",), b"image/gif"), ((), b"image/png")])
+def test_an_upstream_that_answers_itself_after_another_led_to_it_has_its_own_type(stage, fields, found):
+    s = stage(locations=FILES)
+    client = s.client().send(get(b"/"))
+    s.peers[0].accept().send(leads(b"/hop", b"Content-Type: image/png"))
+    s.peers[0].accept().send(ok(b"", *fields))
+    assert b"\r\nContent-Type: " + found + b"\r\n" in client.receives_head()
