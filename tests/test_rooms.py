@@ -178,7 +178,14 @@ def typed_imports_of(module: str) -> set[str]:
     statements = [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.ImportFrom)]
     full = {(node.module or "", f"{node.module}.{alias.name}") for node in statements for alias in node.names}
     found = {name if name in MODULES else origin for origin, name in full}
-    return {name for name in found if name in MODULES and room_of(name) == room_of(module)}
+    found |= {package for name in found for package in packages_of(name) if package not in packages_of(module)}
+    return {name for name in found - {module} if name in MODULES and room_of(name) == room_of(module)}
+
+
+def packages_of(module: str) -> set[str]:
+    """The packages that are imported before a module is."""
+    parts = module.split(".")
+    return {".".join(parts[:count]) for count in range(1, len(parts))}
 
 
 def circles(graph: dict[str, set[str]]) -> list[set[str]]:

@@ -40,7 +40,7 @@ def finish(connection: Connection, request: Request) -> None:
     if request.body is not None:
         request.request_length += request.body.received
         request.body.close()
-    write = request.location.write_log
+    write = request.route.write_log
     if write is not None:
         write(request)
 
@@ -134,7 +134,7 @@ async def refuse(connection: Connection, error: ClientError) -> None:
         finish(connection, request)
         return
     try:
-        response = await replaced_refusal(request, error_response(request, error.status, request.location.server_token))
+        response = await replaced_refusal(request, error_response(request, error.status, request.route.server_token))
         unsent = start_response(connection, request, response)
         if unsent or response.source is not None:
             await finish_response(connection, request, response, unsent)
@@ -153,7 +153,7 @@ async def replaced_refusal(request: Request, response: Response) -> Response:
         if page.tunnel is not None:
             page.close()  # what follows the refused head is no tunnel's
             return response
-        change = request.location.filter
+        change = request.route.filter
         return page if change is None else change(request, page)
     except (ClientError, RegexTimedOut, CloseConnection):
         return response
@@ -213,12 +213,12 @@ def unreadable_request(connection: Connection) -> Request:
         line = RequestLine(raw, b"HEAD" if raw.startswith(b"HEAD ") else b"", b"", b"", b"", None, 11, False)
     request = Request(connection.client, line, RequestFields((), {}, None, None, -1, False), connection.client.clock.now)
     request.request_length = length
-    request.location = connection.plan.default.locations.fallback
+    request.lead_to(connection.plan.default.locations.fallback)
     host = HOST_LINE(head)
     if host is not None:
         with suppress(RegexTimedOut):
             server = connection.client.listener.servers.find(host[1].lower().removesuffix(b"."), request)
-            request.location = server.locations.fallback
+            request.lead_to(server.locations.fallback)
     request.server = request.location.server
     request.keepalive = False
     return request

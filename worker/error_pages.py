@@ -21,12 +21,12 @@ def error_pages_of(location: Location) -> dict[int, ErrorPage] | None:
 
 def page_for(request: Request, response: Response) -> Response | Jump | None:
     """What answers in place of this response, which has an `error`; None when it stands."""
-    location = request.location
+    pages = request.route.error_pages
     request.forced_status = 0
-    if not location.error_pages or request.is_error_page:
+    if not pages or request.is_error_page:
         return None
-    request.is_error_page = not location.recursive_error_pages
-    page = location.error_pages.get(response.error)
+    request.is_error_page = not request.location.recursive_error_pages
+    page = pages.get(response.error)
     if page is None:
         return None
     request.forced_status = response.fields.status if page.status == KEPT else page.status
@@ -37,7 +37,7 @@ def page_for(request: Request, response: Response) -> Response | Jump | None:
         named = request.server.named.get(target)
         if named is None:
             request.forced_status = 0
-            return error_response(request, 500, location.server_token)
+            return error_response(request, 500, request.route.server_token)
         return Jump(named=named)
     if target.startswith(b"/"):
         if request.method != b"HEAD":
@@ -46,6 +46,6 @@ def page_for(request: Request, response: Response) -> Response | Jump | None:
         return Jump(path, args if question else None)
     status = page.status if page.status in REDIRECTS else 302
     request.forced_status = 0
-    redirect = error_response(request, status, location.server_token, checked(target))
+    redirect = error_response(request, status, request.route.server_token, checked(target))
     # It is the answer, whatever pages there are for its own status.
     return Response(redirect.fields, redirect.body, bodiless=redirect.bodiless)

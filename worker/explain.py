@@ -20,6 +20,7 @@ from worker.content.proxy import no_live_upstreams
 from worker.logs import log_request
 from worker.loop import Loop
 from worker.services import Logs, make_services
+from worker.upstream.passing import Passing
 from worker.upstream.peers import Group
 from worker.upstream.protocols import NO_BODY, UNKNOWN_LENGTH
 from wproxy.address import Address, is_ip, parse_listen_address
@@ -230,27 +231,26 @@ class ExplainingWorker:
         self.proxied: Response | None = None
         hear_complaints(log_request)
 
-    async def exchange(self, request: Request) -> Response:
+    async def exchange(self, passing: Passing, request: Request) -> Response:
         """In the place of worker.content.proxy.proxy_request: compose the head, keep it, and answer as an empty 200 would.
 
         Raises ClientError where the head cannot be composed.
         """
-        location = request.location
-        self.group = location.group
-        head: bytes = location.protocol.request_head(request, length_of_body(request))
-        if all(peer.peer.down for peer in location.group.peers):
-            return no_live_upstreams(request, location.group)
+        self.group = passing.group
+        head = passing.head(request, length_of_body(request))
+        if all(peer.peer.down for peer in passing.group.peers):
+            return no_live_upstreams(passing, request)
         self.head = head
-        self.proxied = Response(ResponseFields(200, server=location.server_token), bodiless=request.method == b"HEAD")
+        self.proxied = Response(ResponseFields(200, server=request.route.server_token), bodiless=request.method == b"HEAD")
         return self.proxied
 
     def watch(self, server: Server) -> None:
         """Have the filters of all locations of a server show what they get and give."""
-        locations = list(server.each_location())
+        routes = [location.route for location in server.each_location()]
         if server.entry is not None:
-            locations.append(server.entry)
-        for location in locations:
-            location.filter = self._watched(location.filter)
+            routes.append(server.entry)
+        for route in routes:
+            route.filter = self._watched(route.filter)
 
     def _error_log_of(self, location: Location) -> ErrorLog:
         return _ErrorLog(location.error_log, self.error_log.said) if location.error_log else self.error_log

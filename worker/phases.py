@@ -122,7 +122,7 @@ def follow(request: Request, jump: Jump) -> Phases | None:
     if jump.named is not None:
         if request.trace is not None:
             request.trace.jump(f"to the named location {jump.named.pattern}")
-        request.location = jump.named
+        request.lead_to(jump.named)
         return location_phases
     request.valid_location = True
     request.origin_stands = False
@@ -151,14 +151,14 @@ def cycle(request: Request, doing: str) -> Response:
     """The answer when a request goes round in circles. No error page: it would go on. doing: what it was about to do."""
     request.is_error_page = True
     log_request(request, "error", f"rewrite or internal redirection cycle while {doing}")
-    return error_response(request, 500, request.location.server_token)
+    return error_response(request, 500, request.route.server_token)
 
 
 async def server_phases(request: Request) -> Response | Jump:
     """The server's steps, then a location for what the URI is then."""
     server = request.server
     if server.steps:
-        request.location = server.locations.fallback
+        request.lead_to(server.locations.fallback)
         request.has_rewritten = False
         outcome = run_steps(request, server.steps)
         if isinstance(outcome, Response):
@@ -183,8 +183,8 @@ async def location_phases(request: Request) -> Response | Jump:
         refusal = find_location(request)
         if refusal is not None:
             return refusal
-    for handler in request.location.handlers:
-        answer: Response | Jump | None = await handler(request)
+    for handler in request.route.handlers:
+        answer = await handler(request)
         if answer is not None:
             return answer
     raise AssertionError("the content phase always answers")
@@ -198,7 +198,7 @@ def find_location(request: Request) -> Response | None:
         request.trace.located(location)
     else:
         location = locations.find(request.path, request)
-    request.location = location
+    request.lead_to(location)
     return admit(request)
 
 
@@ -209,10 +209,10 @@ def admit(request: Request) -> Response | None:
     """
     location = request.location
     if location.internal and not request.internal:
-        return error_response(request, 404, location.server_token)
+        return error_response(request, 404, request.route.server_token)
     others = location.for_other_methods
     if others is not None and location.limit_except is not None and request.method not in location.limit_except.methods:
-        request.location = others
+        request.lead_to(others)
     return limit_body(request, location) if request.body is not None else None
 
 
@@ -228,4 +228,4 @@ def limit_body(request: Request, location: Location) -> Response | None:
     setting = location.described("client_max_body_size")
     log_request(request, "error", f"client intended to send too large body: {length} bytes", setting=setting)
     request.end_cause = f"client: intended to send too large body: {length} bytes{setting}"
-    return error_response(request, 413, request.location.server_token)
+    return error_response(request, 413, request.route.server_token)

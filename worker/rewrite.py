@@ -92,7 +92,7 @@ def _if(request: Request, step: If) -> Outcome:
     if not holds:
         return None
     if step.location is not None:
-        request.location = step.location
+        request.lead_to(step.location)
     return run_steps(request, step.steps)
 
 
@@ -116,7 +116,7 @@ def _rewrite(request: Request, step: Rewrite) -> Outcome:
         args = request.args if args is None else args + b"&" + request.args if request.args else args
     if not target:
         log_request(request, "error", "the rewritten URI has a zero length")
-        return error_response(request, 500, request.location.server_token)
+        return error_response(request, 500, request.route.server_token)
     if target is request.path:
         request.line = copy(request.line)  # what is remembered of its line does not hold for this URI
     request.path = target
@@ -141,7 +141,7 @@ def _redirect(request: Request, step: Rewrite, target: bytes) -> Outcome:
         target += (b"&" if step.args is not None else b"?") + request.args
     log_rewrite(request, f'rewritten redirect: "{shown(target)}"')
     note(request, step, f'rewrite {step.regex.text}: redirect {step.redirect} to "{shown(target)}"')
-    return error_response(request, step.redirect, request.location.server_token, redirect_target(request, target))
+    return error_response(request, step.redirect, request.route.server_token, redirect_target(request, target))
 
 
 _TAKE: dict[type, Callable[[Request, Any], Outcome]] = {

@@ -35,7 +35,7 @@ def start_response(connection: Connection, request: Request, response: Response)
         request.response_fields = fields
         if fields.content_length < 0 and not response.bodiless:
             # The client is told the end of the body by chunks or, before 1.1, by the end of the connection.
-            if request.version == 10 or not request.location.chunked_transfer_encoding:
+            if request.version == 10 or not request.route.chunked:
                 request.keepalive = False
             else:
                 body = encode_chunk(body)
@@ -44,7 +44,7 @@ def start_response(connection: Connection, request: Request, response: Response)
         if request.body is not None and not request.body.finished:
             settle_unread_body(request, response)
         variant = KEEPALIVE if request.keepalive else 0
-        if request.version == 10 or not request.location.chunked_transfer_encoding:
+        if request.version == 10 or not request.route.chunked:
             variant |= UNCHUNKED
         if response.bodiless:
             variant |= BODILESS
@@ -53,7 +53,7 @@ def start_response(connection: Connection, request: Request, response: Response)
         if sent_last is not None and sent_last[1] is date_line:
             head = sent_last[0]
         else:
-            head = make_head(fields, variant, request.location.keepalive_timeout[1], date_line)
+            head = make_head(fields, variant, request.route.keepalive_timeout[1], date_line)
             # An upstream's X-Accel-Limit-Rate comes with fields made for this response alone, so it is seen here, if anywhere.
             if request.limit_rate and hold_back(request, response):
                 body = b""
@@ -117,7 +117,7 @@ async def send_rest(connection: Connection, request: Request, response: Response
     timeout = request.location.send_timeout
     source = response.source
     assert source is not None
-    chunked = response.fields.content_length < 0 and request.version > 10 and request.location.chunked_transfer_encoding
+    chunked = response.fields.content_length < 0 and request.version > 10 and request.route.chunked
     rate = client_rate(request)
     if rate:
         await send_at_rate(connection, request, source, chunked, rate)

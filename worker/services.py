@@ -7,7 +7,7 @@ need of them when they are made or attached; a request carries none of it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from worker.blaming import blaming
 from worker.client.clients import Clients
@@ -17,6 +17,7 @@ from worker.loop import Loop
 from worker.resolver.discovery import Discovery
 from worker.resolver.records import SharedRecords, private_records
 from worker.threads import ThreadPool, thread_pools
+from worker.upstream.passing import Passing
 from worker.upstream.peers import Group
 from wproxy.address import Address
 from wproxy.assignment import Assignment
@@ -26,7 +27,7 @@ from wproxy.http import Process, Request, Response
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import FIRST_LATE_PEER, MAX_LATE_PEERS, PLACES_OFFSET, SharedWords
 
-Answer = Callable[[Request], Awaitable[Response]]
+Exchange = Callable[[Passing, Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Services:
     """The services of one worker.
 
     workers: the number of workers of its generation. process: what words may know of it. groups: by the name of the upstream.
-    exchange: the function that gets a response from the upstream of a request's location.
+    exchange: the function that gets a response from an upstream. passings: how the locations that are attached pass requests on.
     """
 
     loop: Loop
@@ -61,11 +62,12 @@ class Services:
     groups: dict[str, Group]
     discovery: Discovery
     edits: Edits
-    exchange: Answer
+    exchange: Exchange
+    passings: dict[Location, Passing] = field(default_factory=dict)
 
 
 def make_services(
-    assignment: Assignment, loop: Loop, process: Process, logs: Logs, clients: Clients, exchange: Answer
+    assignment: Assignment, loop: Loop, process: Process, logs: Logs, clients: Clients, exchange: Exchange
 ) -> Services:
     """Make the services of a worker from its assignment. Raises CannotBegin."""
     configuration, shared, log = assignment.configuration, assignment.shared, logs.error.write

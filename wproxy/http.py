@@ -12,6 +12,7 @@ from wproxy.identity import Identity
 
 if TYPE_CHECKING:
     from wproxy.config.model import Listener, Location, Server
+    from wproxy.route import Route
 
 REASONS = {
     100: "Continue",
@@ -400,6 +401,7 @@ class Request:
     request_length = 0
     end_cause = ""
     location: Location
+    route: Route  # the worker's, of that location
     server: Server
     replied = False  # a final head has gone to the client
     _id: bytes | None = None
@@ -440,6 +442,11 @@ class Request:
         self.started = started
         self.keepalive = True
         self.body: Any = None  # worker.http1.body.RequestBody when the request has one
+
+    def lead_to(self, location: Location) -> None:
+        """Go on in this location."""
+        self.location = location
+        self.route = location.route
 
     def capture(self, match: re.Match[bytes]) -> None:
         """Remember what a regex found, for $1 to $9 and for the variables of its named groups."""

@@ -130,9 +130,9 @@ def test_a_condition_that_is_empty_or_0_logs_nothing(stage, condition, logged):
 def test_a_location_without_a_log_has_nothing_to_call(stage):
     s = logging(stage, '"off"')
     (server,) = s.configuration.servers
-    assert {location.write_log for location in server.each_location()} == {None}
+    assert {location.route.write_log for location in server.each_location()} == {None}
     s = logging(stage, '[["{directory}/access.log", "plain", "if="]]')
-    assert {location.write_log for location in s.configuration.servers[0].each_location()} == {None}
+    assert {location.route.write_log for location in s.configuration.servers[0].each_location()} == {None}
 
 
 # Names with variables.

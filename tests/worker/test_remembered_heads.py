@@ -11,9 +11,8 @@ import pytest
 from conversation import End, Peer, Stage, get, ok
 from like_nginx import _load_nginx_syntax, ask, needs_nginx, same_as_nginx
 
-from worker.content.proxy_variable import copy_for
 from worker.resolver.discovery import MOST_TARGETS
-from worker.upstream.answers import MOST_LOCATIONS, client_fields
+from worker.upstream.answers import MOST_LOCATIONS, AnswerPlan, client_fields
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.peers import Group
 from wproxy.config.model import Location
@@ -255,7 +254,6 @@ def test_targets_that_clients_choose_take_a_bounded_room(front):
 
 
 def test_an_answer_that_many_locations_have_seen_keeps_the_fields_of_some(front):
-    """Each turn of the table of targets makes new locations, and the connection stays."""
     s = front(CHOSEN)
     client, upstreams = s.client(), Upstreams(s)
     for _ in range(3):
@@ -268,9 +266,9 @@ def test_an_answer_that_many_locations_have_seen_keeps_the_fields_of_some(front)
         for group in [target.group for target in s.worker.discovery._targets.values()]
         for idle in group.peers[0].idle
     )
-    location = next(iter(head.cache))
+    (plan,) = head.cache  # one for all targets
     for _ in range(3 * MOST_LOCATIONS):
-        client_fields(head, copy_for(location, location.proxy_target, location.group), None)
+        client_fields(head, AnswerPlan(plan.location, b"wproxy"), None)
     assert len(head.cache) <= MOST_LOCATIONS
 
 

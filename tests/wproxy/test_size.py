@@ -17,6 +17,8 @@ from wproxy.address import Address
 from wproxy.config.convert import NGINX, TOML, convert
 from wproxy.config.load import load_text
 from wproxy.config.model import Configuration
+from wproxy.error_log import ErrorLog
+from wproxy.route import Route
 
 SERVERS = 1000
 FEW = ("/", "/api/", "/static/")
@@ -101,6 +103,9 @@ class Requests:
 
     def __init__(self, configuration: Configuration, locations: tuple[str, ...], host: bytes) -> None:
         (listener,) = configuration.listeners
+        for server in configuration.servers:
+            for location in server.each_location():
+                location.route = Route(location, b"wproxy", ErrorLog((), lambda: 0.0))
         self.client = SimpleNamespace(clock=SimpleNamespace(now=1.0), requests=0, listener=listener, started=0.0)
         self.connection = SimpleNamespace(client=self.client, routed_head=None, clients=SimpleNamespace(draining=False))
         paths = [f"{pattern}x/y" if pattern[0] != "=" else pattern[2:] for pattern in locations]

@@ -24,7 +24,6 @@ def by_address(location: Location) -> Decide | None:
     if not rules:
         return None
     has_ipv4 = any(rule.is_for_all or (rule.network is not None and rule.network.family == 4) for rule in rules)
-    server = location.server_token
     is_told = location.satisfy == "all"  # else the others have a say, and it is told at the end
     cause = f"client: {FORBIDDEN}{place_of(location)}"
 
@@ -37,7 +36,7 @@ def by_address(location: Location) -> Decide | None:
         if is_told:
             request.end_cause = cause
             log_request(request, "error", FORBIDDEN)
-        return error_response(request, 403, server)
+        return error_response(request, 403, request.route.server_token)
 
     return decide
 

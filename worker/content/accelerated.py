@@ -34,18 +34,17 @@ async def answer_elsewhere(request: Request, elsewhere: SentElsewhere) -> Respon
 
 def destination(request: Request, target: bytes) -> Jump | Response:
     """Where X-Accel-Redirect leads: to `@name` or to a URI; 404 for one that could lead out of the root."""
-    location = request.location
     if target.startswith(b"@"):
         named = request.server.named.get(target)
         if named is None:
             log_request(request, "error", f'could not find named location "{shown(target)}" {_DOING}')
-            return error_response(request, 500, location.server_token)
+            return error_response(request, 500, request.route.server_token)
         return Jump(named=named)
     path, question, args = target.partition(b"?")
     decoded = unquote_to_bytes(path) if b"%" in path else path
     if is_unsafe(decoded):
         log_request(request, "error", f'unsafe URI "{shown(decoded + question + args)}" was detected {_DOING}')
-        return error_response(request, 404, location.server_token)
+        return error_response(request, 404, request.route.server_token)
     if request.method != b"HEAD":
         request.method = b"GET"
     return Jump(decoded, args if question else None)

@@ -58,7 +58,7 @@ def as_response(request: Request, status: int, value: Any) -> Response:
     """A response with JSON; without a body for 204."""
     body = b"" if value is None else json.dumps(value, indent=2).encode("ascii") + b"\n"
     lines = ((b"Cache-Control", b"no-store"),)
-    return respond(request, status, body, b"application/json", request.location.server_token, lines=lines)
+    return respond(request, status, body, b"application/json", request.route.server_token, lines=lines)
 
 
 async def answer(request: Request, services: Services, path: bytes, may_write: bool) -> Outcome:

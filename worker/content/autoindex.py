@@ -67,18 +67,18 @@ def listing(location: Location) -> Callable[[Request], Awaitable[Response | None
         if kind == "jsonp":
             found = callback_of(request)
             if found is None:
-                return error_response(request, 400, location.server_token)
+                return error_response(request, 400, request.route.server_token)
             kind, callback = ("jsonp", found) if found else ("json", b"")
         try:
             entries = await read_directory(request, path)
         except OSError as error:
             return refuse(request, path, error)
         if entries is None:
-            return error_response(request, 500, location.server_token)
-        changed = without_validators(request, location.server_token)
+            return error_response(request, 500, request.route.server_token)
+        changed = without_validators(request, request.route.server_token)
         if changed is not None:
             return changed
-        fields = ResponseFields(200, content_type=_TYPES[kind], server=location.server_token)
+        fields = ResponseFields(200, content_type=_TYPES[kind], server=request.route.server_token)
         if request.method == b"HEAD":
             return Response(fields, bodiless=True)
         begin, lines, end = FORMATS[kind](request, entries, callback)
@@ -112,7 +112,7 @@ def refuse(request: Request, path: bytes, error: OSError) -> Response:
     elif error.errno in FORBIDDEN:
         status, level = 403, "error"
     log_request(request, level, failed("opendir", shown_path(path), error))
-    return error_response(request, status, request.location.server_token)
+    return error_response(request, status, request.route.server_token)
 
 
 async def read_directory(request: Request, path: bytes) -> list[Entry] | None:

@@ -20,12 +20,11 @@ from worker.content.open_files import OpenFile, failed
 from worker.logs import log_request
 from worker.loop import FAIR_SHARE, WRITE, give_way, park
 from worker.stream import CHUNK, Stream, send_all
-from worker.threads import ThreadPool
-from wproxy.config.model import Location
 from wproxy.failures import UpstreamFailure
 from wproxy.files import shown_path
 from wproxy.http import Request
 from wproxy.ranges import Part
+from wproxy.route import Threads
 
 # How much is made sure to be in memory before it is sent.
 WINDOW = 262144
@@ -62,7 +61,7 @@ class FileBody:
         location = request.location
         self._limit = location.sendfile_max_chunk or 1 << 30
         self._is_capped = self._is_full = self._is_closed = False
-        self._pool: ThreadPool | None = location.thread_pool
+        self._pool = request.route.thread_pool
         self._drops = bool(location.directio) and file.size >= location.directio
 
     async def send(self, stream: Stream, seconds: float) -> int:
@@ -125,7 +124,7 @@ class FileBody:
         self._offset += len(data)
         return data
 
-    async def _read_by_thread(self, pool: ThreadPool, count: int) -> bytes:
+    async def _read_by_thread(self, pool: Threads, count: int) -> bytes:
         """What comes next in the file, read without the loop waiting for it. Raises UpstreamFailure."""
         try:
             # If the client leaves, the descriptor may be another file's by the time of the read: nobody sees what it brings.
@@ -177,12 +176,13 @@ def body_of(request: Request, file: OpenFile, pieces: Iterable[bytes | Part]) ->
     return (ReadFileBody if reads else FileBody)(request, file, pieces)
 
 
-def may_read_at_once(location: Location, file: OpenFile, pieces: Iterable[bytes | Part]) -> bool:
+def may_read_at_once(request: Request, file: OpenFile, pieces: Iterable[bytes | Part]) -> bool:
     """Whether a small body may stay in the page cache, and be read by the loop itself without waiting for a disk."""
+    location = request.location
     if location.directio and file.size >= location.directio:
         return False
     parts = (piece for piece in pieces if not isinstance(piece, bytes))
-    return location.thread_pool is None or all(is_in_memory(file.fd, begin, end - begin) for begin, end in parts)
+    return request.route.thread_pool is None or all(is_in_memory(file.fd, begin, end - begin) for begin, end in parts)
 
 
 def is_in_memory(fd: int, offset: int, count: int) -> bool:

@@ -35,7 +35,7 @@ def indexing(location: Location) -> Callable[[Request], Awaitable[Response | Jum
             return search.find(request)
         except Unmappable as refusal_of_uri:
             log_request(request, refusal_of_uri.level, refusal_of_uri.reason)
-            return error_response(request, refusal_of_uri.status, request.location.server_token)
+            return error_response(request, refusal_of_uri.status, request.route.server_token)
 
     return find_index
 
@@ -86,7 +86,7 @@ class Search:
         if error.errno in _HOPELESS:
             return refuse_index(request, path, error)
         if error.errno == errno.ELOOP:
-            return error_response(request, 403, request.location.server_token)
+            return error_response(request, 403, request.route.server_token)
         refusal = None if directory_seen else check_directory(request, self._access, directory, path)
         if refusal is None and error.errno != errno.ENOENT:
             return fail(request, failed(self._access.looking, shown_path(path), error), "crit")
@@ -104,14 +104,14 @@ def check_directory(request: Request, access: Access, directory: bytes, path: by
         if error.errno == errno.EACCES:
             return None  # it was searched for a name before, and that was not forbidden
         if error.errno == errno.ELOOP:
-            return error_response(request, 403, request.location.server_token)
+            return error_response(request, 403, request.route.server_token)
         return fail(request, failed(access.looking, shown_path(directory), error), "crit")
     return fail(request, f'"{shown_path(directory)}" is not a directory', "alert")
 
 
 def refuse_index(request: Request, path: bytes, error: OSError) -> Response:
     """403 where it is forbidden to look, else 404."""
-    token = request.location.server_token
+    token = request.route.server_token
     why = f"({error.errno}: {error.strerror})"
     if error.errno == errno.EACCES:
         log_request(request, "error", f'"{shown_path(path)}" is forbidden {why}')
@@ -124,4 +124,4 @@ def refuse_index(request: Request, path: bytes, error: OSError) -> Response:
 def fail(request: Request, text: str, level: str) -> Response:
     """500, and why."""
     log_request(request, level, text)
-    return error_response(request, 500, request.location.server_token)
+    return error_response(request, 500, request.route.server_token)

@@ -19,12 +19,11 @@ from worker.upstream.failing import CONNECTING, READING_HEAD, cause_of, failure_
 from worker.upstream.incoming import receive_head, receive_rest_of_head, respond
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.manner import manner_of
-from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, body_at_hand, body_to_send
+from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, body_at_hand, outgoing_of
+from worker.upstream.passing import Passing
 from worker.upstream.peers import Group
-from worker.upstream.protocols import UpstreamProtocol
 from worker.upstream.sending import finish_request, start_request
 from worker.upstream.sticky import Sticky
-from wproxy.config.model import Location
 from wproxy.failures import TimedOut, UpstreamFailure
 from wproxy.http import Attempt, Request, Response
 
@@ -32,23 +31,24 @@ from wproxy.http import Attempt, Request, Response
 NON_IDEMPOTENT = frozenset((b"POST", b"LOCK", b"PATCH"))
 
 
-async def proxy_request(request: Request) -> Response:
-    """Answer from the location's upstream. Raises ClientError and ClientGone for what the client did.
+async def proxy_request(passing: Passing, request: Request) -> Response:
+    """Answer from an upstream. Raises ClientError and ClientGone for what the client did.
 
     All of the good day is in this one coroutine: each further one would cost 0.3 us a request.
     """
-    location = request.location
-    group: Group = location.group
+    group = passing.group
     clock = request.client.clock
-    if request.body is None and location.reshape is None:
+    if request.body is None and passing.reshape is None:
         outgoing = BODILESS if request.fields.content_length < 0 else EMPTY
     else:
-        body = body_at_hand(request) or await body_to_send(request)
+        if passing.reshape is None:
+            body = body_at_hand(request) or await outgoing_of(request, request.body)
+        else:
+            body = await passing.reshape(request)
         if body is None or body.consumed:
             return nothing_to_send(request, body)
         outgoing = body
-    protocol: UpstreamProtocol = location.protocol
-    head = protocol.request_head(request, outgoing.length)
+    head = passing.head(request, outgoing.length)
     # Where an error page or the like has led here, the attempts of the location before stay on record.
     attempts = request.attempts = [*request.attempts] if request.attempts else []
     tried = 0
@@ -57,41 +57,41 @@ async def proxy_request(request: Request) -> Response:
     while True:
         peer = again or group.pick(tried, request) or await group.wait_for_peer(tried, request)
         if peer is None:
-            return no_live_upstreams(request, group)
+            return no_live_upstreams(passing, request)
         if again is None:
             attempt = Attempt(peer.name, clock.now)
             if attempts:
                 follow(request, attempt, group, tried)
             attempts.append(attempt)
-        upstream = group.take_idle(peer, request.method in NON_IDEMPOTENT, request)
+        upstream = group.take_idle(peer, request.method in NON_IDEMPOTENT, request, passing.manner)
         try:
             if upstream is None:
-                upstream = await open_connection(request, peer, attempt)
+                upstream = await open_connection(passing, request, peer, attempt)
             unsent = start_request(head, outgoing, upstream, attempt)
             is_whole = True
             if unsent is not None or outgoing.has_more:
-                is_whole = await finish_request(request, outgoing, upstream, unsent, attempt)
+                is_whole = await finish_request(passing, outgoing, upstream, unsent, attempt)
             # The answer cannot be there yet: park first, and save a refused recv. The whole head must come in time.
             sent_at = clock.now
-            await park(upstream, READ, location.proxy_read_timeout)
-            received = receive_head(request, upstream, attempt)
+            await park(upstream, READ, passing.read_timeout)
+            received = receive_head(passing, request, upstream, attempt)
             if received is None:
-                received = await receive_rest_of_head(request, upstream, attempt, sent_at + location.proxy_read_timeout)
-            if received[0].status in location.noticed_statuses:
-                refuse_answer(request, received[0], attempt, outgoing, tried | peer.bit, first_try)
+                received = await receive_rest_of_head(passing, request, upstream, attempt, sent_at + passing.read_timeout)
+            if received[0].status in passing.noticed_statuses:
+                refuse_answer(passing, request, received[0], attempt, outgoing, tried | peer.bit, first_try)
                 if intercepts(request, received[0].status):
-                    return intercepted(request, received[0], upstream, peer, attempt)
-            response = respond(request, received, upstream, peer, attempt, is_whole)
+                    return intercepted(passing, request, received[0], upstream, peer, attempt)
+            response = respond(passing, request, received, upstream, peer, attempt, is_whole)
         except (UpstreamFailure, TimedOut, OSError) as error:
             failure = blame(error, upstream, attempt)
             again = peer if failure.is_dead_idle and may_repeat(request, outgoing) else None
             if again is None:
                 give_up(request, failure, group, peer, attempt)
                 tried |= peer.bit
-                if not may_try_next(request, failure, outgoing, tried, first_try):
-                    return failed(request, failure)
+                if not may_try_next(passing, request, failure, outgoing, tried, first_try):
+                    return failed(passing, request, failure)
         except BaseException as error:
-            return await end_otherwise(request, error, upstream, peer, attempt)
+            return await end_otherwise(passing, request, error, upstream, peer, attempt)
         else:
             return response if group.sticky is None else marked(request, response, group.sticky, peer)
 
@@ -106,23 +106,22 @@ def follow(request: Request, attempt: Attempt, group: Group, tried: int) -> None
         group.retries.count_retry(int(group.clock.now))
 
 
-async def open_connection(request: Request, peer: LivePeer, attempt: Attempt) -> Stream:
+async def open_connection(passing: Passing, request: Request, peer: LivePeer, attempt: Attempt) -> Stream:
     """A new connection to the peer. Raises UpstreamFailure, CannotConnect."""
-    location = request.location
-    manner = manner_of(request, is_told=True)
-    group: Group = location.group
-    upstream = await connect(group.loop, group, peer, location.proxy_connect_timeout, manner.local, manner.keepalive)
+    group = passing.group
+    manner = passing.manner or manner_of(request, group.is_local, is_told=True)
+    upstream = await connect(group.loop, group, peer, passing.connect_timeout, manner.local, manner.keepalive)
     attempt.connect_time = request.client.clock.now - attempt.started
     group.opened(upstream, manner)
     return upstream
 
 
 def refuse_answer(
-    request: Request, head: ResponseHead, attempt: Attempt, outgoing: Outgoing, tried: int, first_try: float
+    passing: Passing, request: Request, head: ResponseHead, attempt: Attempt, outgoing: Outgoing, tried: int, first_try: float
 ) -> None:
     """Raise an UpstreamFailure if proxy_next_upstream has another peer asked after an answer of this status."""
     failure = failure_of(f"http_{head.status}", "upstream answered with a failure", READING_HEAD)
-    if may_try_next(request, failure, outgoing, tried, first_try):
+    if may_try_next(passing, request, failure, outgoing, tried, first_try):
         attempt.header_time = request.client.clock.now - attempt.started
         request.upstream_head = head
         raise failure
@@ -130,36 +129,38 @@ def refuse_answer(
 
 def intercepts(request: Request, status: int) -> bool:
     """Whether an error page of ours stands for this answer of an upstream (nginx: ngx_http_upstream_intercept_errors)."""
-    location = request.location
-    return location.proxy_intercept_errors and location.error_pages is not None and status in location.error_pages
+    pages = request.route.error_pages
+    return request.location.proxy_intercept_errors and pages is not None and status in pages
 
 
-def intercepted(request: Request, head: ResponseHead, upstream: Stream, peer: LivePeer, attempt: Attempt) -> Response:
+def intercepted(
+    passing: Passing, request: Request, head: ResponseHead, upstream: Stream, peer: LivePeer, attempt: Attempt
+) -> Response:
     """The built-in page for an upstream's error, for error_page to replace. What a client needs to log in goes with it."""
     request.upstream_head = head
     attempt.status = head.status
     attempt.header_time = request.client.clock.now - attempt.started
-    leave(request, upstream, peer, attempt)
-    response = mark_failure(request, error_response(request, head.status, request.location.server_token))
+    leave(passing, request, upstream, peer, attempt)
+    response = mark_failure(passing.group, request, error_response(request, head.status, request.route.server_token))
     if head.status == 401:
         response.fields.lines = tuple((name, value) for lower, name, value in head.lines if lower == b"www-authenticate")
     return response
 
 
 async def end_otherwise(
-    request: Request, error: BaseException, upstream: Stream | None, peer: LivePeer, attempt: Attempt
+    passing: Passing, request: Request, error: BaseException, upstream: Stream | None, peer: LivePeer, attempt: Attempt
 ) -> Response:
     """The answer when an exchange has ended in a way that does not speak against the peer. Raises what we cannot answer."""
     if isinstance(error, SentElsewhere):
-        leave(request, upstream, peer, attempt)
+        leave(passing, request, upstream, peer, attempt)
         return await answer_elsewhere(request, error)
     if isinstance(error, CannotConnect):
-        leave(request, upstream, peer, attempt)
+        leave(passing, request, upstream, peer, attempt)
         log_request(request, error.level, str(error))
-        return error_response(request, 500, request.location.server_token)
+        return error_response(request, 500, request.route.server_token)
     # The client left, or it is our own fault.
     attempt.body = None
-    request.location.group.count_success(peer, attempt)
+    passing.group.count_success(peer, attempt)
     if upstream is not None:
         upstream.close()
     raise error
@@ -175,10 +176,10 @@ def marked(request: Request, response: Response, sticky: Sticky, peer: LivePeer)
     return response
 
 
-def leave(request: Request, upstream: Stream | None, peer: LivePeer, attempt: Attempt) -> None:
+def leave(passing: Passing, request: Request, upstream: Stream | None, peer: LivePeer, attempt: Attempt) -> None:
     """End an exchange that went well, the rest of which nobody wants."""
     attempt.response_time = request.client.clock.now - attempt.started
-    request.location.group.count_success(peer, attempt)
+    passing.group.count_success(peer, attempt)
     if upstream is not None:
         upstream.close()
 
@@ -196,9 +197,11 @@ def may_repeat(request: Request, outgoing: Outgoing) -> bool:
     return request.method not in NON_IDEMPOTENT or "non_idempotent" in request.location.proxy_next_upstream
 
 
-def may_try_next(request: Request, failure: UpstreamFailure, outgoing: Outgoing, tried: int, first_try: float) -> bool:
+def may_try_next(
+    passing: Passing, request: Request, failure: UpstreamFailure, outgoing: Outgoing, tried: int, first_try: float
+) -> bool:
     """Whether another peer may be asked after this failure (proxy.md §4.1)."""
-    location: Location = request.location
+    location = passing.location
     words = location.proxy_next_upstream
     if failure.kind not in words or "off" in words or outgoing.consumed:
         return False
@@ -206,18 +209,18 @@ def may_try_next(request: Request, failure: UpstreamFailure, outgoing: Outgoing,
         return False
     tries = location.proxy_next_upstream_tries
     made = tried.bit_count()
-    if made >= location.group.tries or (tries and made >= tries):
+    if made >= passing.group.tries or (tries and made >= tries):
         return False
     limit = location.proxy_next_upstream_timeout
     if limit and request.client.clock.now - first_try >= limit:
         return False
-    return location.proxy_next_upstream_budget is None or is_affordable(request, location, failure)
+    return location.proxy_next_upstream_budget is None or is_affordable(passing, request, failure)
 
 
-def is_affordable(request: Request, location: Location, failure: UpstreamFailure) -> bool:
+def is_affordable(passing: Passing, request: Request, failure: UpstreamFailure) -> bool:
     """Whether the upstream's budget has room for one more retry; said in the log and in the end cause when it has not."""
+    location, group = passing.location, passing.group
     budget = location.proxy_next_upstream_budget
-    group: Group = location.group
     if budget is None or group.retries is None or group.retries.allows(budget, int(request.client.clock.now)):
         return True
     failure.why_last = f"the retries of upstream {group.name} are used up{location.described('proxy_next_upstream_budget')}"
@@ -264,15 +267,14 @@ def status_of(failure: UpstreamFailure) -> int:
     return 504 if failure.kind == "timeout" else 502
 
 
-def failed(request: Request, failure: UpstreamFailure) -> Response:
+def failed(passing: Passing, request: Request, failure: UpstreamFailure) -> Response:
     """The answer when the last attempt has failed."""
     request.end_cause = cause_of(request, failure)
-    return mark_failure(request, error_response(request, status_of(failure), request.location.server_token))
+    return mark_failure(passing.group, request, error_response(request, status_of(failure), request.route.server_token))
 
 
-def mark_failure(request: Request, response: Response) -> Response:
+def mark_failure(group: Group, request: Request, response: Response) -> Response:
     """A response of ours in place of a peer's; the cookie of `sticky` tells of the last one that was asked, as nginx's does."""
-    group: Group = request.location.group
     if group.sticky is not None:
         peers = {peer.name: peer for peer in group.peers}
         last = next((peers[attempt.peer] for attempt in reversed(request.attempts) if attempt.peer in peers), None)
@@ -289,19 +291,20 @@ def nothing_to_send(request: Request, body: Outgoing | None) -> Response:
     """
     if body is None:
         request.end_cause = "the request body could not be written to a temporary file"
-        return error_response(request, 500, request.location.server_token)
+        return error_response(request, 500, request.route.server_token)
     text = "the request body has gone to another upstream already and was not kept (proxy_request_buffering off)"
     log_request(request, "error", text)
     request.end_cause = text
     request.keepalive = False
-    return error_response(request, 502, request.location.server_token)
+    return error_response(request, 502, request.route.server_token)
 
 
-def no_live_upstreams(request: Request, group: Group) -> Response:
+def no_live_upstreams(passing: Passing, request: Request) -> Response:
     """No peer is left to ask."""
+    group = passing.group
     attempt = Attempt(group.name, request.client.clock.now)
     attempt.status, attempt.response_time = 502, 0.0
     request.attempts = [*request.attempts, attempt]
     failure = UpstreamFailure("nolive", "no live upstreams", CONNECTING)
     log_failure(request, failure, group.name)
-    return failed(request, failure)
+    return failed(passing, request, failure)

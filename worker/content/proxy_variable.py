@@ -6,31 +6,30 @@ location that names that target. There is one copy for each host and port, and n
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from worker.logs import log_request, shown
 from worker.pages import error_response
 from worker.resolver.resolver import CannotResolve
 from worker.services import Services
-from worker.upstream.manner import constant_manner
+from worker.upstream.answers import AnswerPlan
+from worker.upstream.passing import Passing, make_passing
 from worker.upstream.peers import Group
-from worker.upstream.protocols.http import HeadPlan
 from wproxy.address import Address
 from wproxy.config.model import Location
 from wproxy.directives.proxy import ProxyTarget, parse_target
 from wproxy.directives.resolver import NameServers
 from wproxy.dns import TIMED_OUT
 from wproxy.http import Request, Response
+from wproxy.route import Answer
 
 # Clients may choose the target where a configuration lets them: then the table starts over instead of growing.
 MAX_TARGETS = 256
 
 
-def proxying_to_variable(location: Location, services: Services) -> Callable[[Request], Awaitable[Response]]:
+def proxying_to_variable(location: Location, services: Services, answer_plan: AnswerPlan) -> Answer:
     """The handler of a location whose proxy_pass has variables."""
     assert location.proxy_target is not None and location.proxy_target.template is not None
     evaluate = location.proxy_target.template.evaluate
-    copies: dict[tuple[str, int, bool], Location] = {}
+    passings: dict[tuple[str, int, bool], Passing] = {}
     # Those among them that stand in no configuration: whom to ask for, and whom to ask about it.
     named: dict[tuple[str, int, bool], tuple[NameServers | None, Address]] = {}
 
@@ -40,17 +39,17 @@ def proxying_to_variable(location: Location, services: Services) -> Callable[[Re
             target = parse_target(url.decode("utf-8", "surrogateescape"))
         except ValueError:
             log_request(request, "error", f'invalid URL prefix in "{shown(url)}"')
-            return error_response(request, 500, location.server_token)
+            return error_response(request, 500, request.route.server_token)
         if target.is_secure:
             log_request(request, "error", f'"https://" in "{shown(url)}": TLS to upstreams is not supported yet')
-            return error_response(request, 500, location.server_token)
+            return error_response(request, 500, request.route.server_token)
         assert target.address is not None
         # The path of a unix socket has its case.
         host = target.address.host if target.address.is_unix else target.address.host.lower()
         key = (host, target.address.port, target.has_port)
-        copy = copies.get(key)
+        passing = passings.get(key)
         asked = named.get(key)
-        if copy is None or (asked is not None and services.discovery.known_group(*asked) is not copy.group):
+        if passing is None or (asked is not None and services.discovery.known_group(*asked) is not passing.group):
             try:
                 group = find_group(services, target)
                 if group is None:
@@ -61,19 +60,21 @@ def proxying_to_variable(location: Location, services: Services) -> Callable[[Re
                 limit = location.described("resolver_timeout") if error.code == TIMED_OUT else ""
                 request.end_cause = f"resolver: {error}{limit}"
                 log_request(request, "error", str(error))
-                return error_response(request, 502, location.server_token)
-            if copy is None or copy.group is not group:
-                if len(copies) >= MAX_TARGETS:
-                    copies.clear()
+                return error_response(request, 502, request.route.server_token)
+            if passing is None or passing.group is not group:
+                if len(passings) >= MAX_TARGETS:
+                    passings.clear()
                     named.clear()
-                copy = copies[key] = copy_for(location, target, group)
-                group.lead_here(copy, services.workers)
+                copy = copy_for(location, target)
+                passing = passings[key] = make_passing(copy, group, answer_plan, services.configuration.path)
+                passing.head_plan.is_stable = False
+                group.lead_here(copy, passing.manner, services.workers)
             if asked is not None:
                 named[key] = asked
-        request.location = copy
+        request.location = passing.location
         # What stands in the configuration is sent as it is, nothing added; without a path the client's URI is.
         request.upstream_uri = target.uri_part
-        return await services.exchange(request)
+        return await services.exchange(passing, request)
 
     return answer
 
@@ -113,12 +114,8 @@ def find_group(services: Services, target: ProxyTarget) -> Group | None:
     return services.groups.get(str(address))
 
 
-def copy_for(location: Location, target: ProxyTarget, group: Group) -> Location:
+def copy_for(location: Location, target: ProxyTarget) -> Location:
     """The location, proxying to that target."""
     copy = Location(dict(vars(location)), location.written)
     copy.proxy_target = copy.proxy_pass = target._replace(uri_part=b"")
-    copy.group = group
-    copy.manner = constant_manner(copy)
-    copy.head_plan = HeadPlan(copy)
-    copy.head_plan.is_stable = False
     return copy

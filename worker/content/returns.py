@@ -26,7 +26,7 @@ def answer_return(request: Request, value: Return) -> Response:
     """
     status, template = value
     location = request.location
-    server = location.server_token
+    server = request.route.server_token
     if template is None or (template.constant == b"" and status >= 400):
         if status in CLOSING:
             raise CloseConnection(status)

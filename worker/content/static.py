@@ -75,7 +75,7 @@ def answer_with_file(request: Request, access: Access) -> Response:
     location = request.location
     method = request.method
     if method not in METHODS:
-        return error_response(request, 405, location.server_token)
+        return error_response(request, 405, request.route.server_token)
     try:
         path = location.files.path(request)
         if request.path[-1:] == b"/":
@@ -92,7 +92,7 @@ def answer_with_file(request: Request, access: Access) -> Response:
         if not file.is_file:
             response = redirect_to_directory(request) if file.is_directory else refuse_special(request, path)
         elif method == b"POST":
-            response = error_response(request, 405, location.server_token)
+            response = error_response(request, 405, request.route.server_token)
         else:
             response = send_file(request, file)
         return response
@@ -115,7 +115,7 @@ def send_file(request: Request, file: OpenFile, coding: bytes = b"") -> Response
     else:
         if len(heads) >= MOST_HEADS:
             heads.clear()
-        fields = head_of(request.location, request.path, size, modified, stands_in, coding)
+        fields = head_of(request, size, modified, stands_in, coding)
         heads[key] = fields, size, modified, stands_in
     conditions = conditions_of(request.fields)
     if conditions is not None and not stands_in:
@@ -125,15 +125,16 @@ def send_file(request: Request, file: OpenFile, coding: bytes = b"") -> Response
     return respond(request, fields, file, ((0, size),))
 
 
-def head_of(location: Location, uri: bytes, size: int, modified: int, stands_in: bool, coding: bytes = b"") -> ResponseFields:
+def head_of(request: Request, size: int, modified: int, stands_in: bool, coding: bytes = b"") -> ResponseFields:
     """The head of a whole file. stands_in: it answers in the place of an error. coding: its Content-Encoding."""
+    location = request.location
     lines = ((b"ETag", b'"%x-%x"' % (modified, size)),) if location.etag else ()
     return ResponseFields(
         200,
         (*lines, (b"Content-Encoding", coding)) if coding else lines,
-        content_type=location.files.type_of(uri) or None,
+        content_type=location.files.type_of(request.path) or None,
         content_length=size,
-        server=location.server_token,
+        server=request.route.server_token,
         last_modified=-1 if stands_in else modified,
         last_lines=ACCEPT_RANGES if location.max_ranges and not stands_in else (),
     )
@@ -159,8 +160,8 @@ def send_on_conditions(request: Request, file: OpenFile, whole: ResponseFields, 
     most = location.max_ranges
     if wanted is None or not most or (if_range is not None and not still_holds(if_range, etag, file.modified)):
         return None
-    if location.unchanged is not None:
-        unchanged = location.unchanged(request, whole)
+    if request.route.unchanged is not None:
+        unchanged = request.route.unchanged(request, whole)
         if unchanged is None:
             return None  # what is changed on its way has no parts
         whole = unchanged
@@ -208,9 +209,7 @@ def respond(request: Request, fields: ResponseFields, file: OpenFile, pieces: tu
     """The response with this head, made of these pieces of the file: at hand where that is little, else from the file."""
     if request.method == b"HEAD":
         return Response(fields, bodiless=True)
-    if fields.content_length > SMALL or (
-        request.location.reads_with_care and not may_read_at_once(request.location, file, pieces)
-    ):
+    if fields.content_length > SMALL or (request.route.reads_with_care and not may_read_at_once(request, file, pieces)):
         return Response(fields, source=body_of(request, file, pieces))
     try:
         body = b"".join(read_piece(file.fd, piece) for piece in pieces) if len(pieces) > 1 else read_piece(file.fd, pieces[0])
@@ -234,8 +233,8 @@ def read_piece(fd: int, piece: bytes | Part) -> bytes:
 
 def refuse_range(request: Request, whole: ResponseFields, size: int) -> Response:
     """416: a file of that many bytes has nothing of what is asked for. whole: what would be sent of all of it."""
-    location = request.location
-    added = () if location.added_to_success is None else location.added_to_success(request, whole)
+    add = request.route.added_to_success
+    added = () if add is None else add(request, whole)
     lines = (*vary_of(whole), *added, (b"Content-Range", b"bytes */%d" % size))
     return error_response(request, 416, whole.server, lines=lines)
 
@@ -250,25 +249,25 @@ def refuse_file(request: Request, path: bytes, error: OSError, call: str = "open
         status, level = 403, "error"
     if status != 404 or location.log_not_found:
         log_request(request, level, failed(call, shown_path(path), error))
-    return error_response(request, status, location.server_token)
+    return error_response(request, status, request.route.server_token)
 
 
 def refuse_uri(request: Request, refusal: Unmappable) -> Response:
     """The answer when a URI has no path."""
     log_request(request, refusal.level, refusal.reason)
-    return error_response(request, refusal.status, request.location.server_token)
+    return error_response(request, refusal.status, request.route.server_token)
 
 
 def refuse_directory(request: Request, path: bytes) -> Response:
     """A directory that no index answers for: 403."""
     log_request(request, "error", f'directory index of "{shown_path(path)}" is forbidden')
-    return error_response(request, 403, request.location.server_token)
+    return error_response(request, 403, request.route.server_token)
 
 
 def refuse_special(request: Request, path: bytes) -> Response:
     """Neither a file nor a directory: 404."""
     log_request(request, "crit", f'"{shown_path(path)}" is not a regular file')
-    return error_response(request, 404, request.location.server_token)
+    return error_response(request, 404, request.route.server_token)
 
 
 def redirect_to_directory(request: Request) -> Response:
@@ -276,4 +275,4 @@ def redirect_to_directory(request: Request) -> Response:
     target = escape_path(request.path) + b"/"
     if request.args:
         target += b"?" + checked(request.args)
-    return error_response(request, 301, request.location.server_token, target)
+    return error_response(request, 301, request.route.server_token, target)

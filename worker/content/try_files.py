@@ -32,7 +32,7 @@ def trying_files(location: Location) -> Callable[[Request], Awaitable[Response |
             plan.check(request)
         except Unmappable as refusal:
             log_request(request, refusal.level, refusal.reason)
-            return error_response(request, refusal.status, request.location.server_token)
+            return error_response(request, refusal.status, request.route.server_token)
         if search.find(request):
             return None
         if request.trace is not None:
@@ -107,7 +107,7 @@ def _answer(request: Request, status: int) -> Response | None:
     """`=CODE`; =0 is what nginx calls OK: the request goes on."""
     if status in CLOSING:
         raise CloseConnection(status)
-    return error_response(request, status, request.location.server_token) if status else None
+    return error_response(request, status, request.route.server_token) if status else None
 
 
 def jump_to(request: Request, target: bytes) -> Response | Jump:
@@ -116,7 +116,7 @@ def jump_to(request: Request, target: bytes) -> Response | Jump:
         named = request.server.named.get(target)
         if named is None:
             log_request(request, "error", f'could not find named location "{shown_path(target)}"')
-            return error_response(request, 500, request.location.server_token)
+            return error_response(request, 500, request.route.server_token)
         return Jump(named=named)
     path, question, args = target.partition(b"?")
     return Jump(path, args if question else None)

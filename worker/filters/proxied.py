@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from worker.filters.headers import TrailedResponse, last_modified
 from worker.pages import error_response
+from worker.upstream.hidden import hidden_fields
 from wproxy.config.model import Location
 from wproxy.http import BodySource, Request, Response
 from wproxy.ranges import Part, Unsatisfiable, parse_ranges, still_holds
@@ -19,6 +20,8 @@ def trailers_filter(location: Location) -> Filter | None:
     if not location.proxy_target or not location.proxy_pass_trailers:
         return None
 
+    hidden = hidden_fields(location)
+
     def apply(request: Request, response: Response) -> Response:
         head = request.upstream_head
         is_chunked = head is not None and head.chunked and response.fields.content_length < 0
@@ -27,7 +30,7 @@ def trailers_filter(location: Location) -> Filter | None:
         before = response.trailers
 
         def trailers(request: Request) -> Lines:
-            passed = [(name, value) for lower, name, value in request.upstream_trailers if lower not in location.hidden]
+            passed = [(name, value) for lower, name, value in request.upstream_trailers if lower not in hidden]
             return (*(before(request) if before is not None else ()), *passed)
 
         return TrailedResponse(response, trailers)
@@ -55,7 +58,7 @@ def ranges_filter(location: Location) -> Filter | None:
         except Unsatisfiable:
             response.close()
             range_line = (b"Content-Range", b"bytes */%d" % length)
-            return error_response(request, 416, location.server_token, lines=(range_line,))
+            return error_response(request, 416, request.route.server_token, lines=(range_line,))
         if part is None:
             changed.last_lines = (*changed.last_lines, (b"Accept-Ranges", b"bytes"))
             return response

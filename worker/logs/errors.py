@@ -17,6 +17,7 @@ from wproxy.directives.core import DebugConnection
 from wproxy.error_log import ErrorLog
 from wproxy.http import Request
 from wproxy.log_files import open_for_appending
+from wproxy.route import Route
 from wproxy.safe_open import Distrusted
 from wproxy.syslog import Syslog
 
@@ -98,11 +99,11 @@ def log_request(request: Request, level: str, text: str, upstream: str = "", set
     nginx's lines find what they look for.
     """
     client = request.client
-    location: Location | None = getattr(request, "location", None)
-    if location is None:  # it has none before its server is found
+    route: Route | None = getattr(request, "route", None)
+    if route is None:  # it has none before its server is found
         assert client.listener.servers.default is not None
-        location = client.listener.servers.default.locations.fallback
-    log: ErrorLog = location.log
+        route = client.listener.servers.default.locations.fallback.route
+    log = route.log
     if not log.logs(level):
         return
     server = request.server.name if hasattr(request, "server") else ""

@@ -14,6 +14,7 @@ from worker.logs import log_request
 from worker.pages import absolute
 from worker.upstream.cookies import cookie_rewriter
 from worker.upstream.failing import READING_HEAD
+from worker.upstream.hidden import hidden_fields
 from worker.upstream.redirects import redirect_rules, rewritten, rewritten_refresh
 from wproxy.config.model import Location
 from wproxy.http import Request, ResponseFields
@@ -40,13 +41,17 @@ class SentElsewhere(Exception):
 class AnswerPlan:
     """The rules of a location.
 
+    hidden: names of fields, in lower case, that the client does not get. server: the value of Server, b"" for the upstream's own.
     watched: names of fields, in lower case, for which an answer has to be looked at for each request. heeded: what those that
     are for us do. rewriters: what becomes of values.
     """
 
-    __slots__ = ("heeded", "is_sent_elsewhere", "rewriters", "watched")
+    __slots__ = ("heeded", "hidden", "is_sent_elsewhere", "location", "rewriters", "server", "watched")
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, server_token: bytes) -> None:
+        self.location = location
+        self.hidden = hidden_fields(location)
+        self.server = b"" if b"server" not in self.hidden else server_token
         ignored = {name.encode() for name in location.proxy_ignore_headers or ()}
         self.heeded = {name: heed for name, heed in HEEDED.items() if name not in ignored}
         self.is_sent_elsewhere = b"x-accel-redirect" not in ignored
@@ -61,28 +66,27 @@ class AnswerPlan:
         self.watched = frozenset((*self.heeded, *self.rewriters, *((b"x-accel-redirect",) if self.is_sent_elsewhere else ())))
 
 
-def client_fields(head: ResponseHead, location: Location, request: Request) -> ResponseFields:
+def client_fields(head: ResponseHead, plan: AnswerPlan, request: Request) -> ResponseFields:
     """What of an upstream's head goes to the client; kept with the head where it is the same for every request.
 
     Raises SentElsewhere, and ClientError(500) when a variable would break the head.
     """
-    plan: AnswerPlan = location.answer_plan
     if head.ignored:  # not kept with the head: it is said of each answer, as nginx does
         for text in head.ignored:
             log_request(request, "warn", f"{text} while {READING_HEAD}")
-        return looked_at_fields(head, location, request, plan)
+        return looked_at_fields(head, plan, request)
     if not plan.watched.isdisjoint(head.values):
-        return looked_at_fields(head, location, request, plan)
-    # Where a request names the target there is a location for each, time and again.
+        return looked_at_fields(head, plan, request)
+    # A group may be proxied to by any number of locations.
     if len(head.cache) >= MOST_LOCATIONS:
         head.cache.clear()
-    fields = head.cache[location] = plain_fields(head, location)
+    fields = head.cache[plan] = plain_fields(head, plan)
     return fields
 
 
-def plain_fields(head: ResponseHead, location: Location) -> ResponseFields:
+def plain_fields(head: ResponseHead, plan: AnswerPlan) -> ResponseFields:
     """The fields of a head where nothing is rewritten."""
-    hidden = location.hidden
+    hidden = plan.hidden
     connection = head.values.get(b"connection")
     if connection:
         named = frozenset(option.strip(b" \t").lower() for option in connection.split(b","))
@@ -94,24 +98,23 @@ def plain_fields(head: ResponseHead, location: Location) -> ResponseFields:
             content_type = value
         elif lower not in hidden:
             lines.append((name, value))
-    server = b"" if b"server" not in location.hidden else location.server_token
     return ResponseFields(
         head.status,
         tuple(lines),
         content_type=content_type,
         content_length=head.content_length,
-        server=server,
+        server=plan.server,
         reason=head.reason,
     )
 
 
-def looked_at_fields(head: ResponseHead, location: Location, request: Request, plan: AnswerPlan) -> ResponseFields:
+def looked_at_fields(head: ResponseHead, plan: AnswerPlan, request: Request) -> ResponseFields:
     """The fields of a head in which something is for us, or is to be rewritten."""
     for name, heed in plan.heeded.items():
         value = head.values.get(name)
         if value is not None:
             heed(request, value)
-    fields = plain_fields(head, location)
+    fields = plain_fields(head, plan)
     lines: list[tuple[bytes, bytes]] = []
     for name, value in fields.lines:
         lower = name.lower()
@@ -119,7 +122,7 @@ def looked_at_fields(head: ResponseHead, location: Location, request: Request, p
         found = rewrite(request, value) if rewrite is not None else None
         if found is None:
             lines.append((name, value))
-        elif lower == b"location" and found.startswith(b"/") and location.absolute_redirect:
+        elif lower == b"location" and found.startswith(b"/") and plan.location.absolute_redirect:
             fields.location = absolute(request, found)
         else:
             lines.append((name, found))

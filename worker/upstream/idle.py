@@ -24,6 +24,7 @@ class IdleConnections:
     def __init__(self, upstream: Upstream, clock: Clock) -> None:
         self.clock = clock
         self.keepalive: int = upstream.keepalive
+        self.is_local = upstream.keepalive.is_local  # locations do not share connections
         # How each connection was opened, by descriptor; None while there is only one manner, which is then `common_manner`.
         self.manners: dict[int, Manner] | None = None
         self.common_manner: Manner | None = None
@@ -42,14 +43,15 @@ class IdleConnections:
         else:
             self.manners = {}  # what is open already was opened in the common manner
 
-    def take_idle(self, peer: LivePeer, must_stand: bool, request: Request) -> Stream | None:
+    def take_idle(self, peer: LivePeer, must_stand: bool, request: Request, manner: Manner | None) -> Stream | None:
         """The connection to this peer that was released last, or None: one that the request would have opened so itself.
 
-        must_stand: look first whether it has been closed meanwhile: 1.7 us, for requests that cannot be sent twice.
+        must_stand: look first whether it has been closed meanwhile: 1.7 us, for requests that cannot be sent twice. manner: that
+        of the request's location, None where each request has its own.
         """
         idle = peer.idle
         if self.manners is not None:
-            return self._take_alike(peer, must_stand, manner_of(request))
+            return self._take_alike(peer, must_stand, manner or manner_of(request, self.is_local))
         while idle:
             self.idle_count -= 1
             stream = idle.pop()

@@ -18,8 +18,7 @@ from worker.upstream.answers import client_fields
 from worker.upstream.failing import READING, READING_HEAD, TOO_BIG_HEADER, failure_of, warn_of_surplus
 from worker.upstream.hints import pass_hints
 from worker.upstream.live_peer import LivePeer
-from worker.upstream.peers import Group
-from worker.upstream.protocols import UpstreamProtocol
+from worker.upstream.passing import Passing
 from worker.upstream.proxied_body import ProxiedBody, release
 from wproxy.config.model import Location
 from wproxy.failures import UpstreamFailure
@@ -32,7 +31,7 @@ MAX_INTERIM = 32
 HeadAndRest = tuple[ResponseHead, bytes]
 
 
-def receive_head(request: Request, upstream: Stream, attempt: Attempt) -> HeadAndRest | None:
+def receive_head(passing: Passing, request: Request, upstream: Stream, attempt: Attempt) -> HeadAndRest | None:
     """Read once and take the head of the answer; None while it is not complete. Raises UpstreamFailure, OSError.
 
     What is there of an incomplete head is kept on the stream.
@@ -51,76 +50,74 @@ def receive_head(request: Request, upstream: Stream, attempt: Attempt) -> HeadAn
     elif last is not None and data.startswith(last.block):
         # take_head would say the same 0.1 us later.
         return last, data[len(last.block) :]
-    location = request.location
-    protocol: UpstreamProtocol = location.protocol
-    take_head = protocol.take_head
-    taken = take_head(data, location.proxy_buffer_size, last)
+    take_head = passing.protocol.take_head
+    taken = take_head(data, passing.buffer_size, last)
     if taken is None:
         upstream.head_begun = data
         return None
     head, consumed = taken
     if head.status < 200 and head.status != 101:
-        data, taken = skip_interim(data, upstream, attempt, request)
+        data, taken = skip_interim(passing, data, upstream, attempt, request)
         if taken is None:
             upstream.head_begun = data
             return None
         head, consumed = taken
     # Any location of the group may be the next to see it.
-    upstream.last_head = head if len(head.block) <= location.group.least_buffer else None
+    upstream.last_head = head if len(head.block) <= passing.group.least_buffer else None
     return head, data[consumed:]
 
 
-async def receive_rest_of_head(request: Request, upstream: Stream, attempt: Attempt, deadline: float) -> HeadAndRest:
+async def receive_rest_of_head(
+    passing: Passing, request: Request, upstream: Stream, attempt: Attempt, deadline: float
+) -> HeadAndRest:
     """Read on until the head is complete, at the latest at the deadline. Raises UpstreamFailure, TimedOut, OSError."""
     while True:
         await park(upstream, READ, deadline - request.client.clock.now)
-        received = receive_head(request, upstream, attempt)
+        received = receive_head(passing, request, upstream, attempt)
         if received is not None:
             return received
 
 
 def skip_interim(
-    data: bytes, upstream: Stream, attempt: Attempt, request: Request
+    passing: Passing, data: bytes, upstream: Stream, attempt: Attempt, request: Request
 ) -> tuple[bytes, tuple[ResponseHead, int] | None]:
     """What follows the interim heads: the bytes, and the head if it is there. Raises UpstreamFailure.
 
     Interim heads are read and forgotten: 100 and 102 of a confused upstream (http1-security.md, responses). 103 is passed on
     where early_hints asks for that.
     """
-    location = request.location
     while True:
-        taken = location.protocol.take_head(data, location.proxy_buffer_size, upstream.last_head)
+        taken = passing.protocol.take_head(data, passing.buffer_size, upstream.last_head)
         if taken is None or taken[0].status >= 200 or taken[0].status == 101:
             return data, taken
         attempt.interim_heads += 1
         attempt.interim_bytes += taken[1]
-        if attempt.interim_bytes > location.proxy_buffer_size:
+        if attempt.interim_bytes > passing.buffer_size:
             raise failure_of("invalid_header", TOO_BIG_HEADER, READING_HEAD)
         if attempt.interim_heads > MAX_INTERIM:
             raise failure_of("invalid_header", "upstream sent too many interim responses", READING_HEAD)
         if taken[0].status == 103:
             if taken[0].version < 11:
                 raise failure_of("invalid_header", "upstream sent HTTP/1.0 response with early hints", READING_HEAD)
-            if location.early_hints:
-                pass_hints(request, taken[0])
+            if passing.location.early_hints:
+                pass_hints(request, taken[0], passing.answer_plan.hidden)
         data = data[taken[1] :]
 
 
 def respond(
-    request: Request, received: HeadAndRest, upstream: Stream, peer: LivePeer, attempt: Attempt, is_whole: bool
+    passing: Passing, request: Request, received: HeadAndRest, upstream: Stream, peer: LivePeer, attempt: Attempt, is_whole: bool
 ) -> Response:
     """The response for the client. is_whole: the request was sent to its end, so that the connection may serve again.
 
     Raises UpstreamFailure when the body is broken already.
     """
     head, rest = received
-    location = request.location
     request.upstream_head = head
     attempt.status = head.status
     attempt.header_time = header_time = request.client.clock.now - attempt.started
-    fields = head.cache.get(location)
+    fields = head.cache.get(passing.answer_plan)
     if fields is None:
-        fields = client_fields(head, location, request)
+        fields = client_fields(head, passing.answer_plan, request)
     length = len(rest)
     if head.plain_length == length and request.method != b"HEAD":
         # All of it came with the head, as most bodies do.
@@ -128,23 +125,22 @@ def respond(
         if is_whole and head.keeps_alive:
             # `release` without the call.
             attempt.response_time = header_time
-            group: Group = location.group
-            group.take_back(peer, upstream, head.keepalive_timeout, attempt)
+            passing.group.take_back(peer, upstream, head.keepalive_timeout, attempt)
         else:
-            release(request, peer, upstream, head, attempt, False)
+            release(passing.group, request, peer, upstream, head, attempt, False)
         return Response(fields, rest)
     if head.status == 101:
-        return switch_protocols(request, fields, rest, upstream, peer, attempt)
+        return switch_protocols(passing, request, fields, rest, upstream, peer, attempt)
     # Where another method was sent than a client's HEAD, or HEAD for another one, the connection ends with this answer: there
     # is no body then, or nobody wants it.
     is_head = request.method == b"HEAD" or (not is_whole and request.sent_method == b"HEAD")
-    kind, length = location.protocol.body_of(head, b"HEAD" if is_head else request.method)
+    kind, length = passing.protocol.body_of(head, b"HEAD" if is_head else request.method)
     if kind == NONE:
         if rest:
             warn_of_surplus(request, MORE_THAN_LENGTH)
-        release(request, peer, upstream, head, attempt, is_whole and not rest)
+        release(passing.group, request, peer, upstream, head, attempt, is_whole and not rest)
         return Response(fields, bodiless=True)
-    body = ResponseBody(upstream, rest, kind, length, location.proxy_read_timeout)
+    body = ResponseBody(upstream, rest, kind, length, passing.read_timeout)
     try:
         at_hand = body.take_at_hand()
     except UpstreamFailure as failure:
@@ -155,9 +151,9 @@ def respond(
         attempt.response_length = body.wire_bytes
         if body.surplus:
             warn_of_surplus(request, body.surplus)
-        release(request, peer, upstream, head, attempt, is_whole and not body.spoiled)
+        release(passing.group, request, peer, upstream, head, attempt, is_whole and not body.spoiled)
         return Response(fields, at_hand)
-    source = ProxiedBody(request, body, head, peer, attempt, is_whole)
+    source = ProxiedBody(passing, request, body, head, peer, attempt, is_whole)
     regulate(source, head)
     return Response(fields, at_hand, source)
 
@@ -183,13 +179,12 @@ def is_buffered(location: Location, head: ResponseHead) -> bool:
 
 
 def switch_protocols(
-    request: Request, fields: ResponseFields, rest: bytes, upstream: Stream, peer: LivePeer, attempt: Attempt
+    passing: Passing, request: Request, fields: ResponseFields, rest: bytes, upstream: Stream, peer: LivePeer, attempt: Attempt
 ) -> Response:
     """A 101: a tunnel from here on. One that nobody asked for is no valid answer (http1-security.md, responses)."""
-    if request.fields.upgrade is None or not request.location.head_plan.asks_to_upgrade(request):
+    if request.fields.upgrade is None or not passing.head_plan.asks_to_upgrade(request):
         raise failure_of("invalid_header", "upstream sent 101 to a request without Upgrade", READING_HEAD)
-    group: Group = request.location.group
-
+    group = passing.group
     ended = False
 
     def end() -> None:

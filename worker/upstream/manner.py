@@ -27,32 +27,27 @@ class Manner(NamedTuple):
     home: Location | None = None
 
 
-def constant_manner(location: Location) -> Manner | None:
-    """How a location opens all of its connections; None when that is different from one request to another."""
+def constant_manner(location: Location, is_local: bool) -> Manner | None:
+    """How a location opens all of its connections; None when that is different from one request to another.
+
+    is_local: the group has `keepalive N local`.
+    """
     bind: LocalAddress | None = location.proxy_bind
     local = None
     if bind is not None and bind.text is not None:
         if bind.text.constant is None:
             return None
         local = parse_local_address(bind.text.constant.decode("latin-1"))
-    return Manner(local, location.proxy_socket_keepalive, home_of(location))
+    return Manner(local, location.proxy_socket_keepalive, location if is_local else None)
 
 
-def manner_of(request: Request, is_told: bool = False) -> Manner:
-    """How a request would open a connection. is_told: log an address that makes no sense."""
+def manner_of(request: Request, is_local: bool, is_told: bool = False) -> Manner:
+    """How a request would open a connection, where each has its own manner. is_told: log an address that makes no sense."""
     location = request.location
-    manner: Manner | None = location.manner
-    if manner is not None:
-        return manner
     bind: LocalAddress | None = location.proxy_bind
     assert bind is not None and bind.text is not None
     text = bind.text.evaluate(request).decode("latin-1")
     local = parse_local_address(text) if text else None
     if text and local is None and is_told:
         log_request(request, "error", f'invalid local address "{text}"')
-    return Manner(local, location.proxy_socket_keepalive, home_of(location))
-
-
-def home_of(location: Location) -> Location | None:
-    """The location, where it shares its connections with no other."""
-    return location if location.group.upstream.keepalive.is_local else None
+    return Manner(local, location.proxy_socket_keepalive, location if is_local else None)

@@ -8,6 +8,8 @@ client_body_buffer_size, beyond that into a temporary file; the kernel moves it 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from worker.http1.body import RequestBody
 from worker.logs import log_request
 from worker.loop import FAIR_SHARE, give_way
@@ -43,6 +45,9 @@ class Outgoing:
         return f"<outgoing body of {self.length}, {where}{', the rest to come' if self.rest else ''}>"
 
 
+# Makes the body for the upstream, where it is not the client's own.
+Reshape = Callable[[Request], Awaitable["Outgoing | None"]]
+
 # What requests without a body share, and those that say it has no bytes: nothing in these ever changes.
 BODILESS = Outgoing(NO_BODY, b"", None)
 EMPTY = Outgoing(0, b"", None)
@@ -53,9 +58,8 @@ STRETCH = 1.25
 
 def body_at_hand(request: Request) -> Outgoing | None:
     """The client's body where it came with the head, as small ones do; None when there is more to see to."""
-    body, location = request.body, request.location
-    if body is None or location.reshape is not None:
-        return None
+    body: RequestBody = request.body
+    location = request.location
     if body.collected is not None or location.client_body_in_file_only != IN_MEMORY:
         return None
     data = body.take_whole()
@@ -63,17 +67,6 @@ def body_at_hand(request: Request) -> Outgoing | None:
         return None
     body.collected = outgoing = Outgoing(len(data), data, None)
     return outgoing
-
-
-async def body_to_send(request: Request) -> Outgoing | None:
-    """What follows the head where that is not plain to see: the client's body, or what the location makes of it.
-
-    None when it could not be kept. Raises ClientError and ClientGone.
-    """
-    if request.location.reshape is None:
-        return await outgoing_of(request, request.body)
-    made: Outgoing | None = await request.location.reshape(request)
-    return made
 
 
 async def outgoing_of(request: Request, body: RequestBody) -> Outgoing | None:
@@ -98,7 +91,7 @@ async def outgoing_of(request: Request, body: RequestBody) -> Outgoing | None:
     try:
         body.collected = collected = await keep_body(request, body, at_hand)
     except DiskTrouble as trouble:
-        name = body.kept.name if body.kept is not None else location.client_body_temp_path or "a temporary file"
+        name = body.kept.name if body.kept is not None else request.route.body_temp_path or "a temporary file"
         log_request(request, "crit", f'"{name}" failed ({trouble}) while buffering the request body')
         return None
     return collected
@@ -106,7 +99,8 @@ async def outgoing_of(request: Request, body: RequestBody) -> Outgoing | None:
 
 def may_stream(location: Location, body: RequestBody) -> bool:
     """Whether a body may go upstream as it comes. An HTTP/1.0 upstream cannot be told the end of one of unknown length."""
-    if location.proxy_request_buffering or location.changes_body or location.client_body_in_file_only != IN_MEMORY:
+    is_changed = location.proxy_set_body is not None or not location.proxy_pass_request_body
+    if location.proxy_request_buffering or is_changed or location.client_body_in_file_only != IN_MEMORY:
         return False
     return body.length >= 0 or location.proxy_http_version != 10
 
@@ -128,7 +122,7 @@ async def keep_body(request: Request, body: RequestBody, at_hand: bytes) -> Outg
         if body.finished and held <= size:
             body.data = b"".join(pieces)
             return Outgoing(held, body.data, None)
-    file = TemporaryFile(location.client_body_temp_path, location.client_body_in_file_only)
+    file = TemporaryFile(request.route.body_temp_path, location.client_body_in_file_only)
     body.keep_in(file)
     level = "warn" if location.client_body_in_file_only == IN_MEMORY else "notice"
     log_request(request, level, f"a client request body is buffered to a temporary file {file.name}")

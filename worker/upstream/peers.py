@@ -16,6 +16,7 @@ from worker.upstream.budget import RetryCount
 from worker.upstream.common_counts import counts_in_common, enter, leave, look_around
 from worker.upstream.idle import IdleConnections
 from worker.upstream.live_peer import LivePeer
+from worker.upstream.manner import Manner
 from worker.upstream.queue import LOOK_AROUND_EVERY, LOOK_EVERY, Queue
 from worker.upstream.slow_start import FINENESS, warm_up
 from worker.upstream.sticky import Sticky, sticky_of
@@ -99,10 +100,10 @@ class Group(IdleConnections):
             self.released = self._released
             self.form()
 
-    def lead_here(self, location: Location, workers: int) -> None:
+    def lead_here(self, location: Location, manner: Manner | None, workers: int) -> None:
         """A location proxies to this group from now on. workers: so many share its budget for retries, if it has one."""
         self.least_buffer = min(self.least_buffer, location.proxy_buffer_size)
-        self.allow_manner(location.manner)
+        self.allow_manner(manner)
         if location.proxy_next_upstream_budget is not None:
             self.count_retries(workers)
 

@@ -30,6 +30,7 @@ from worker.stream import BIG_CHUNK, CHUNK, Stream
 from worker.upstream.backlog import WRITE_SIZE, Backlog
 from worker.upstream.failing import READING, cause_of, log_failure, warn_of_surplus
 from worker.upstream.live_peer import LivePeer
+from worker.upstream.passing import Passing
 from worker.upstream.peers import Group
 from wproxy.failures import TimedOut, UpstreamFailure
 from wproxy.http import Attempt, Request
@@ -46,10 +47,11 @@ SLOW_PIECE = 16384
 Encode = Callable[[bytes], bytes]
 
 
-def release(request: Request, peer: LivePeer, upstream: Stream, head: ResponseHead, attempt: Attempt, is_clean: bool) -> None:
+def release(
+    group: Group, request: Request, peer: LivePeer, upstream: Stream, head: ResponseHead, attempt: Attempt, is_clean: bool
+) -> None:
     """A response was read to its end: give the connection back to the pool, or close it."""
     attempt.response_time = request.client.clock.now - attempt.started
-    group: Group = request.location.group
     if is_clean and head.keeps_alive:
         group.take_back(peer, upstream, head.keepalive_timeout, attempt)
     else:
@@ -67,12 +69,21 @@ class ProxiedBody:
 
     __slots__ = (
         "_backlog", "_began", "_encode", "_failure", "_has_warned", "_pipe", "_unexpected", "_unsent", "_waited", "at_end",
-        "attempt", "body", "head", "is_over", "is_whole", "may_read_ahead", "peer", "read_rate", "request", "with_head",
+        "attempt", "body", "head", "is_over", "is_whole", "may_read_ahead", "passing", "peer", "read_rate", "request",
+        "with_head",
     )  # fmt: skip
 
     def __init__(
-        self, request: Request, body: ResponseBody, head: ResponseHead, peer: LivePeer, attempt: Attempt, is_whole: bool
+        self,
+        passing: Passing,
+        request: Request,
+        body: ResponseBody,
+        head: ResponseHead,
+        peer: LivePeer,
+        attempt: Attempt,
+        is_whole: bool,
     ) -> None:
+        self.passing = passing
         self.request = request
         self.body = body
         self.head = head
@@ -217,7 +228,7 @@ class ProxiedBody:
         else:
             try:
                 # Not more than a file would hold, for there it goes when the client is behind.
-                most = self.request.location.proxy_max_temp_file_size or pipe.capacity
+                most = self.passing.location.proxy_max_temp_file_size or pipe.capacity
                 body.fill(pipe, min(pipe.capacity, most, self.read_rate or pipe.capacity))
             finally:
                 if pipe.held:
@@ -285,11 +296,11 @@ class ProxiedBody:
         if self._backlog is not None or not self.may_read_ahead:
             return
         self._waited = PATIENCE
-        location = self.request.location
+        location = self.passing.location
         count, each = location.proxy_buffers
         write_size = location.proxy_temp_file_write_size or WRITE_SIZE
         most = location.proxy_max_temp_file_size
-        backlog = Backlog(count * each, most, write_size, location.proxy_temp_path, self._complain)
+        backlog = Backlog(count * each, most, write_size, self.passing.temp_path, self._complain)
         pipe, coming = self._pipe, 0 if self.is_over else self._coming()
         if pipe is not None:
             if backlog.goes_to_file(pipe.held + coming) and pipe.held <= backlog.file_limit:
@@ -384,7 +395,8 @@ class ProxiedBody:
         body.stream.unexpected = self._unexpected
         if body.surplus:
             warn_of_surplus(self.request, body.surplus)
-        release(self.request, self.peer, body.stream, self.head, self.attempt, self.is_whole and not body.spoiled)
+        is_clean = self.is_whole and not body.spoiled
+        release(self.passing.group, self.request, self.peer, body.stream, self.head, self.attempt, is_clean)
         if self.at_end is not None:
             self.at_end()
 
@@ -405,7 +417,7 @@ class ProxiedBody:
         self.is_over = True
         self._count_bytes()
         self.attempt.response_time = self.request.client.clock.now - self.attempt.started
-        self.request.location.group.count_success(self.peer, self.attempt)
+        self.passing.group.count_success(self.peer, self.attempt)
         self.body.stream.close()
         if self.at_end is not None:
             self.at_end()

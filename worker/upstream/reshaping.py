@@ -1,22 +1,17 @@
 """Requests that reach the upstream with another body or method than the client's: proxy_set_body, proxy_pass_request_body and
 proxy_method (proxy.md §1.3).
 
-Worked out at load: a location that changes neither pays one look at `location.reshape`.
+Worked out at load: a location that changes neither pays one look at `passing.reshape`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
-
-from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, outgoing_of
-from worker.upstream.protocols import NO_BODY, UpstreamProtocol
-from worker.upstream.protocols.http import HTTP1
+from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, Reshape, outgoing_of
+from worker.upstream.protocols import NO_BODY, WriteHead
+from worker.upstream.protocols.http import HeadPlan
 from wproxy.config.model import Location
 from wproxy.http import Request
 from wproxy.template import Template
-
-Reshape = Callable[[Request], Awaitable[Outgoing | None]]
 
 
 def reshaping(location: Location) -> Reshape | None:
@@ -53,21 +48,21 @@ def reshaping(location: Location) -> Reshape | None:
     return reshape
 
 
-def protocol_of(location: Location) -> UpstreamProtocol:
-    """The protocol of a location's upstream, with the method of proxy_method in place of the client's."""
+def head_writer(location: Location, plan: HeadPlan) -> WriteHead:
+    """What writes the heads of requests, with the method of proxy_method in place of the client's."""
     template = location.proxy_method
     if template is None:
-        return HTTP1
+        return plan.head
 
-    def request_head(request: Request, length: int) -> bytes:
+    def write_head(request: Request, length: int) -> bytes:
         own = request.method
         request.method = method_for(template, request)
         try:
-            return HTTP1.request_head(request, length)
+            return plan.head(request, length)
         finally:
             request.method = own
 
-    return replace(HTTP1, request_head=request_head)
+    return write_head
 
 
 def method_for(template: Template, request: Request) -> bytes:

@@ -17,10 +17,10 @@ from worker.stream import BIG_CHUNK, Stream
 from worker.temporary_files import TemporaryFile
 from worker.upstream.failing import SENDING, failure_of
 from worker.upstream.outgoing import Outgoing
+from worker.upstream.passing import Passing
 from worker.upstream.protocols import UNKNOWN_LENGTH
-from wproxy.config.model import Location
 from wproxy.failures import TimedOut, UpstreamFailure
-from wproxy.http import Attempt, Request
+from wproxy.http import Attempt
 
 
 class Answered(Exception):
@@ -43,14 +43,13 @@ def start_request(head: bytes, outgoing: Outgoing, upstream: Stream, attempt: At
 
 
 async def finish_request(
-    request: Request, outgoing: Outgoing, upstream: Stream, unsent: memoryview | None, attempt: Attempt
+    passing: Passing, outgoing: Outgoing, upstream: Stream, unsent: memoryview | None, attempt: Attempt
 ) -> bool:
     """Send what `start_request` could not, and the rest of the body as the client delivers it.
 
     True when all of it was sent and the connection may serve again; False when the upstream began to answer before that.
     Raises UpstreamFailure, ClientError, ClientGone.
     """
-    location = request.location
     task = upstream.loop.current()
     unexpected = upstream.unexpected
 
@@ -62,11 +61,11 @@ async def finish_request(
     upstream.unexpected = answered
     try:
         if unsent is not None:
-            await push(upstream, unsent, location, attempt)
+            await push(upstream, unsent, passing, attempt)
         if outgoing.file is not None:
-            await push_file(outgoing.file, upstream, location, attempt)
+            await push_file(outgoing.file, upstream, passing, attempt)
         if outgoing.rest is not None:
-            await push_body(outgoing, outgoing.rest, upstream, location, attempt)
+            await push_body(outgoing, outgoing.rest, upstream, passing, attempt)
         return not outgoing.ends_connection
     except Answered:
         return False
@@ -80,28 +79,28 @@ async def finish_request(
         upstream.unexpected = unexpected
 
 
-async def push_body(outgoing: Outgoing, body: RequestBody, upstream: Stream, location: Location, attempt: Attempt) -> None:
+async def push_body(outgoing: Outgoing, body: RequestBody, upstream: Stream, passing: Passing, attempt: Attempt) -> None:
     """Send the body: what is at hand, then what the client delivers, at the pace of the slower side."""
     unknown = outgoing.length == UNKNOWN_LENGTH
-    encode = location.protocol.encode_body if unknown else bytes
+    encode = passing.protocol.encode_body if unknown else bytes
     if outgoing.at_hand:
-        await push(upstream, encode(outgoing.at_hand), location, attempt)
+        await push(upstream, encode(outgoing.at_hand), passing, attempt)
     moved = 0
     while not body.finished:
         if body.moves_by_itself() and is_plain(upstream):
-            moved += await move_piece(outgoing, body, upstream, location, attempt)
+            moved += await move_piece(outgoing, body, upstream, passing, attempt)
         elif piece := await body.read():
             outgoing.consumed = True
-            await push(upstream, encode(piece), location, attempt)
+            await push(upstream, encode(piece), passing, attempt)
             moved += len(piece)
         if moved >= FAIR_SHARE:
             moved = 0
             await give_way()
     if unknown:
-        await push(upstream, location.protocol.end_of_body, location, attempt)
+        await push(upstream, passing.protocol.end_of_body, passing, attempt)
 
 
-async def move_piece(outgoing: Outgoing, body: RequestBody, upstream: Stream, location: Location, attempt: Attempt) -> int:
+async def move_piece(outgoing: Outgoing, body: RequestBody, upstream: Stream, passing: Passing, attempt: Attempt) -> int:
     """Let the kernel move the next piece of a body from the client to the upstream; how many bytes.
 
     Raises ClientError, ClientGone, TimedOut and OSError.
@@ -111,7 +110,7 @@ async def move_piece(outgoing: Outgoing, body: RequestBody, upstream: Stream, lo
         if pipe is None:
             piece = await body.read()
             outgoing.consumed = True
-            await push(upstream, piece, location, attempt)
+            await push(upstream, piece, passing, attempt)
             return len(piece)
         try:
             moved = body.fill(pipe)
@@ -120,7 +119,7 @@ async def move_piece(outgoing: Outgoing, body: RequestBody, upstream: Stream, lo
                 try:
                     attempt.bytes_sent += pipe.drain(upstream.fd, pipe.held)
                 except BlockingIOError:
-                    await park(upstream, WRITE, location.proxy_send_timeout)
+                    await park(upstream, WRITE, passing.send_timeout)
             return moved
         except BlockingIOError:
             pass  # nothing has come yet: the pipe is not kept for that
@@ -129,7 +128,7 @@ async def move_piece(outgoing: Outgoing, body: RequestBody, upstream: Stream, lo
         await body.wait()
 
 
-async def push_file(file: TemporaryFile, upstream: Stream, location: Location, attempt: Attempt) -> None:
+async def push_file(file: TemporaryFile, upstream: Stream, passing: Passing, attempt: Attempt) -> None:
     """Send all of a file to the upstream. Raises TimedOut, OSError."""
     offset, size = 0, file.size
     copies = not is_plain(upstream)
@@ -142,7 +141,7 @@ async def push_file(file: TemporaryFile, upstream: Stream, location: Location, a
             else:
                 sent = os.sendfile(upstream.fd, file.fileno, offset, count)
         except BlockingIOError:
-            await park(upstream, WRITE, location.proxy_send_timeout)
+            await park(upstream, WRITE, passing.send_timeout)
             continue
         if not sent:
             raise OSError(errno.EIO, f"the temporary file {file.name} ends before its {size} bytes")
@@ -154,7 +153,7 @@ async def push_file(file: TemporaryFile, upstream: Stream, location: Location, a
             await give_way()
 
 
-async def push(upstream: Stream, data: bytes | memoryview, location: Location, attempt: Attempt) -> None:
+async def push(upstream: Stream, data: bytes | memoryview, passing: Passing, attempt: Attempt) -> None:
     """Send all of this to the upstream; proxy_send_timeout is between two pieces of progress. Raises TimedOut, OSError."""
     view = memoryview(data)
     while view:
@@ -163,7 +162,7 @@ async def push(upstream: Stream, data: bytes | memoryview, location: Location, a
             attempt.bytes_sent += sent
             view = view[sent:]
         except BlockingIOError:
-            await park(upstream, WRITE, location.proxy_send_timeout)
+            await park(upstream, WRITE, passing.send_timeout)
 
 
 def sending_failed(error: OSError) -> UpstreamFailure:

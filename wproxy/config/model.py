@@ -8,7 +8,7 @@ matcher, peers in upstreams.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from wproxy.files import FilePlan
 from wproxy.identity import WPROXY, Identity
 from wproxy.matching import LocationMatcher, ServerNames
 from wproxy.regex import Regex
+from wproxy.route import Route
 from wproxy.syslog import Syslog
 
 
@@ -123,30 +124,9 @@ class Location(Settings, LocationModules):
     for_other_methods: Location | None = None  # limit_except
     upstream: Upstream | None
     proxy_target: ProxyTarget | None
-    # Set by a worker when it attaches (worker.attach): what answers a request here, and what that needs at hand.
-    answer: Callable[..., Any]
-    write_log: Callable[..., None] | None = None
-    filter: Callable[..., Any] | None = None  # what changes responses before they are sent
-    unchanged: Callable[..., Any] | None = None  # what it makes of fields where it leaves the body as it is; None elsewhere
-    group: Any = None  # worker.upstream.peers.Group of `upstream`
-    manner: Any = None  # worker.upstream.manner.Manner in which it opens connections; None: each request has its own
-    protocol: Any = None  # worker.upstream.protocols.UpstreamProtocol
-    answer_plan: Any = None  # worker.upstream.answers.AnswerPlan: what it makes of an upstream's fields
-    reshape: Callable[..., Any] | None = None  # makes the body for the upstream where it is not the client's own
-    changes_body: bool = False  # proxy_set_body or proxy_pass_request_body: the client's own is only read
-    head_plan: Any = None  # what the protocol worked out for this location
-    hidden: frozenset[bytes] = frozenset()  # response fields that the client does not get
-    noticed_statuses: frozenset[int] = frozenset()  # of answers that are retried or replaced by an error page
-    server_token: bytes = b"wproxy"  # the value of Server
-    added_to_success: Callable[..., Any] | None = None  # what it adds to a 200 and leaves where a 416 comes of it
-    reads_with_care: bool = False  # `aio` or `directio` say how
-    thread_pool: Any = None  # worker.threads.ThreadPool that reads files, where `aio` asks for one
-    handlers: tuple[Callable[..., Any], ...] = ()  # of the phases after rewriting
-    error_pages: dict[int, Any] | None = None  # by status
     files: FilePlan  # how it finds files
-    log: Any = None  # wproxy.error_log.ErrorLog: its own, or that of the main level
+    route: Route  # made by the worker that attaches it
     error_log: tuple[tuple[str | Syslog, str], ...] = ()  # (): those of the main level
-    retried_statuses: frozenset[int] = frozenset()  # of answers that proxy_next_upstream asks to retry
 
     def anonymous(self) -> Iterator[Location]:
         """The locations of its `if`s and of its limit_except."""
@@ -174,8 +154,8 @@ class Server(Settings, ServerModules):
     locations: LocationMatcher[Location]
     named: dict[bytes, Location]  # by name, the "@" included
     steps: tuple[Step, ...] = ()
-    # Where a request enters: the location that begins with the server's own steps; None without any.
-    entry: Location | None = None
+    # Where a request enters: the route through the server's own steps, made by the worker that attaches it; None without any.
+    entry: Route | None = None
 
     @property
     def name(self) -> str:

@@ -223,7 +223,7 @@ def pick(stage: Stage, group: Any, path: bytes) -> Any:
     fields = type("Fields", (), {"get": lambda self, name: None, "lines": (), "cache": {}, "content_length": -1})()
     request = Request(client, line, fields, 0.0)
     request.server = model.servers.default
-    request.location = request.server.locations.fallback
+    request.lead_to(request.server.locations.fallback)
     return group.pick(0, request)
 
 

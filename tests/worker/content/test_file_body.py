@@ -24,7 +24,9 @@ def body(tmp_path: Path) -> Iterator[Any]:
     made = []
 
     def make(*pieces: Any, limit: int = 0) -> FileBody:
-        request: Any = SimpleNamespace(location=SimpleNamespace(sendfile_max_chunk=limit, thread_pool=None, directio=0))
+        request: Any = SimpleNamespace(
+            location=SimpleNamespace(sendfile_max_chunk=limit, directio=0), route=SimpleNamespace(thread_pool=None)
+        )
         made.append(FileBody(request, OpenFile(str(tmp_path / "file").encode()), pieces))
         return made[-1]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.filters import filters_of
 from worker.filters.headers import expiry, headers_filter, next_time_of_day
+from worker.filters.order import filters_of
 from worker.http1.request import HeadLimits, HeadMemo, take_request_head
 from worker.http1.write import KEEPALIVE, make_head
 from wproxy.address import Address
@@ -408,7 +408,8 @@ def test_a_trailer_with_a_line_break_is_left_out(request_for):
 
     request = request_for("/a%0d%0aSet-Cookie:x")
     response = trailed(place(trailers=(("X-Uri", "$uri"), ("X-T", "t"))), request, Response(ResponseFields(200), b"x"))
-    request.server = request.location = type("Server", (), {"name": "front", "upstream": None, "log": Log()})()
+    request.server = type("Server", (), {"name": "front"})()
+    request.route = type("Route", (), {"log": Log()})()
     assert response.trailers(request) == ((b"X-T", b"t"),)
     assert len(notes) == 1
     assert "while sending trailer X-Uri" in notes[0]

@@ -135,8 +135,8 @@ def test_without_chunks_the_end_of_the_connection_ends_the_body(stage):
 def test_a_location_without_filters_has_none(stage):
     s = stage()
     location = s.configuration.servers[0].locations.fallback
-    assert location.filter is None
-    assert location.unchanged is None
+    assert location.route.filter is None
+    assert location.route.unchanged is None
 
 
 @pytest.mark.parametrize(

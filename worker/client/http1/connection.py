@@ -6,9 +6,9 @@ from worker.client.clients import Clients
 from worker.http1.request import HeadLimits, HeadMemo, RequestFields, RequestLine
 from worker.stream import Stream
 from wproxy.config.model import Location, Server
-from wproxy.error_log import ErrorLog
 from wproxy.failures import ClientGone
 from wproxy.http import Client, Request
+from wproxy.route import Route
 
 Head = tuple[RequestLine, RequestFields, int]
 
@@ -18,8 +18,8 @@ class Connection:
 
     buffer: bytes received and not yet used. idle: waiting for the first byte of a request, so that it may be closed; patience:
     for so many seconds.
-    routed_*: the last head, and the location it led to; last_request, expires: from this request on, or this moment, the
-    connection is not kept, as that head and location have it.
+    routed_*: the last head, the location it led to, and the route there; last_request, expires: from this request on, or this
+    moment, the connection is not kept, as that head and location have it.
     """
 
     __slots__ = (
@@ -33,6 +33,7 @@ class Connection:
         "patience",
         "plan",
         "request",
+        "routed_by",
         "routed_head",
         "routed_to",
         "stream",
@@ -51,6 +52,7 @@ class Connection:
         self.request: Request | None = None
         self.routed_head: Head | None = None
         self.routed_to: Location = plan.default.locations.fallback
+        self.routed_by: Route = self.routed_to.route
         self.last_request = 0
         self.expires = 0.0
         self.task = stream.loop.current()
@@ -89,7 +91,7 @@ class Connection:
         Bytes are left where they are until the next request is read.
         """
         request = self.request
-        if request is not None and not request.location.proxy_ignore_client_abort and stream.has_ended():
+        if request is not None and not request.route.ignores_abort and stream.has_ended():
             attempts = request.attempts
             ends_upstream = bool(attempts) and attempts[-1].response_time is None
             more = ", so upstream connection is closed too" if ends_upstream else ""
@@ -108,7 +110,7 @@ class ListenerPlan:
     def __init__(self, default: Server, clients: Clients) -> None:
         number, each = default.large_client_header_buffers
         self.clients = clients
-        self.log: ErrorLog = default.locations.fallback.log
+        self.log = default.locations.fallback.route.log
         self.default = default
         self.header_timeout = default.client_header_timeout
         self.limits = HeadLimits(

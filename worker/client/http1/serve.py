@@ -50,9 +50,9 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan) -
             fields = request.fields
             if fields.content_length > 0 or fields.chunked:
                 accept_body(connection, request)
-            answer = request.location.answer
+            answer = request.route.answer
             response = await answer(request)
-            change = request.location.filter
+            change = request.route.filter
             if change is not None:
                 response = change(request, response)
             unsent = start_response(connection, request, response)
@@ -141,18 +141,26 @@ def make_request(connection: Connection, head: Head) -> Request:
     request = Request(client, line, fields, now)
     if head is connection.routed_head:
         location = connection.routed_to
+        route = connection.routed_by
     else:
         server = client.listener.servers.find(line.authority or fields.host, request)
-        location = connection.routed_to = server.entry or server.locations.find(line.path, request)
+        entry = server.entry
+        if entry is None:
+            location = server.locations.find(line.path, request)
+            route = location.route
+        else:
+            location, route = entry.location, entry
+        connection.routed_to, connection.routed_by = location, route
         # What a regex found belongs to this request: the next one must find its own.
         connection.routed_head = head if request.captures is None else None
         keeps = fields.wants_keepalive if line.version == 10 else not fields.wants_close
-        if keeps and (line.method == b"POST" or "safari" in location.keepalive_disable):
-            keeps = stays_connected(line.method, fields.get(b"user-agent") or b"", location.keepalive_disable)
-        connection.last_request = location.keepalive_requests if keeps and location.keepalive_timeout[0] else 0
-        connection.expires = client.started + location.keepalive_time
-        connection.patience = location.keepalive_timeout[0]
+        if keeps and (line.method == b"POST" or "safari" in route.keepalive_disable):
+            keeps = stays_connected(line.method, fields.get(b"user-agent") or b"", route.keepalive_disable)
+        connection.last_request = route.keepalive_requests if keeps and route.keepalive_timeout[0] else 0
+        connection.expires = client.started + route.keepalive_time
+        connection.patience = route.keepalive_timeout[0]
     request.location = location
+    request.route = route
     request.server = location.server
     request.request_length = length
     if client.requests >= connection.last_request or now >= connection.expires or connection.clients.draining:
@@ -164,7 +172,7 @@ def accept_body(connection: Connection, request: Request) -> None:
     """Prepare to read the request's body. Raises ClientError(413) when it says that it is too large."""
     fields = request.fields
     location = request.location
-    limit = location.client_max_body_size
+    limit = request.route.client_max_body_size
     if limit and fields.content_length > limit:
         raise ClientError(413, f"client intended to send too large body: {fields.content_length} bytes", "client_max_body_size")
     owes_continue = isinstance(fields, RequestFields) and fields.expects_continue and request.version > 10

@@ -150,7 +150,7 @@ class Office:
         """nginx's line about a check, and after it why, and which directive asks for it."""
         port = f", port {check.settings.port}" if check.settings.port else ""
         why = f"{reason}; " if reason else ""
-        check.location.log.write(
+        check.location.route.log.write(
             level,
             f'{text}, health check "{check.match.name}" of peer {peer.name} in upstream "{self.group.name}"{port}'
             f"{setting} ({why}health_check: {check.position})",

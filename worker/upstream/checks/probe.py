@@ -33,6 +33,7 @@ class Probe:
 
     def __init__(self, services: Services, check: Check, peer: LivePeer) -> None:
         self.services = services
+        self.passing = services.passings[check.location]
         self.check = check
         # A double of the peer: it may have another port, and no connection of it is in a pool.
         self.target = target = copy(peer)
@@ -51,7 +52,7 @@ class Probe:
             stream = self._take_kept()
             try:
                 if stream is None:
-                    stream = await open_connection(request, self.target, attempt)
+                    stream = await open_connection(self.passing, request, self.target, attempt)
                 if self.check.settings.kind == TCP_CHECK:
                     stream.close()
                     return Verdict(True, CONNECTING)
@@ -75,17 +76,17 @@ class Probe:
 
     async def _ask(self, request: Request, stream: Stream, attempt: Attempt) -> Verdict:
         """Ask on this connection, and judge the answer. Raises UpstreamFailure, TimedOut, OSError, ClientError."""
-        clock, location, match = self.services.loop.clock, request.location, self.check.match
+        clock, match = self.services.loop.clock, self.check.match
         # proxy_method and proxy_set_body are for the requests of clients.
-        head = HTTP1.request_head(request, NO_BODY)
+        head = self.passing.head_plan.head(request, NO_BODY)
         unsent = start_request(head, BODILESS, stream, attempt)
         if unsent is not None:
-            await finish_request(request, BODILESS, stream, unsent, attempt)
-        deadline = clock.now + location.proxy_read_timeout
-        await park(stream, READ, location.proxy_read_timeout)
-        received = receive_head(request, stream, attempt)
+            await finish_request(self.passing, BODILESS, stream, unsent, attempt)
+        deadline = clock.now + self.passing.read_timeout
+        await park(stream, READ, self.passing.read_timeout)
+        received = receive_head(self.passing, request, stream, attempt)
         if received is None:
-            received = await receive_rest_of_head(request, stream, attempt, deadline)
+            received = await receive_rest_of_head(self.passing, request, stream, attempt, deadline)
         answer, rest = received
         stream.last_head = answer
         request.upstream_head = answer
@@ -110,7 +111,7 @@ class Probe:
         if kind == NONE:
             return b"", not rest
         clock = self.services.loop.clock
-        deadline = clock.now + self.check.location.proxy_read_timeout
+        deadline = clock.now + self.passing.read_timeout
         body = ResponseBody(stream, rest, kind, length, 0.0)
         try:
             pieces = [body.take_at_hand()]

@@ -24,7 +24,7 @@ def check_request(services: Services, check: Check) -> Request:
     request = Request(
         client, parse_request_line(b"GET " + uri + b" HTTP/1.1", server.merge_slashes), fields, services.loop.clock.now
     )
-    request.location = location
+    request.location, request.route = location, location.route
     request.server = server
     request.upstream_uri = uri
     return request

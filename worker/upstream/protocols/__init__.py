@@ -13,18 +13,18 @@ from wproxy.http import Request
 class UpstreamProtocol:
     """One protocol.
 
-    request_head(request, length): what is sent before the body; length: of the body, -1 for none, -2 when it is not known.
     encode_body(piece): a piece of a body of unknown length on the wire; end_of_body: what follows the last one.
     take_head(buffer, limit, last): the response head and how many bytes it took, None while it is incomplete.
     body_of(head, method): how the body ends (a kind of worker.http1.response) and its length.
     """
 
-    request_head: Callable[[Request, int], bytes]
     encode_body: Callable[[bytes], bytes]
     end_of_body: bytes
     take_head: Callable[[bytes, int, ResponseHead | None], tuple[ResponseHead, int] | None]
     body_of: Callable[[ResponseHead, bytes], tuple[int, int]]
 
 
+# Writes the head of a request, given the length of its body or one of these.
+WriteHead = Callable[[Request, int], bytes]
 NO_BODY = -1
 UNKNOWN_LENGTH = -2

@@ -56,6 +56,7 @@ class HeadPlan:
         "evaluate",
         "fields",
         "is_stable",
+        "location",
         "passes_fields",
         "proxy_host",
         "sets_length",
@@ -66,6 +67,7 @@ class HeadPlan:
     def __init__(self, location: Location) -> None:
         target = location.proxy_target
         assert target is not None
+        self.location = location
         self.proxy_host = target.host_header
         host = literal("")
         self.fields: list[tuple[bytes, Template]] = []
@@ -86,36 +88,33 @@ class HeadPlan:
         self.version_line = b" HTTP/1.1\r\n" if location.proxy_http_version == 11 else b" HTTP/1.0\r\n"
         self.is_stable = all(template.varies <= LOCATION for _, template in location.proxy_set_header)
 
+    def head(self, request: Request, length: int) -> bytes:
+        """The request head for the upstream, blank line included.
+
+        length: of the body, NO_BODY or UNKNOWN_LENGTH. Raises ClientError(500) when a variable would break the head.
+        """
+        line = request.line
+        cache = request.fields.cache
+        tail = None
+        as_received = request.path is line.path and request.args is line.args and request.method is line.method
+        if as_received:
+            remembered: tuple[object, int, bytes, bytes, Composed] | None = cache.get(self)
+            if remembered is not None:
+                known_line, known_length, tail, head, composed = remembered
+                if known_length != length or line.authority is not None:
+                    tail = None
+                elif known_line is line:
+                    return head
+        if tail is None:
+            tail, composed = _compose_fields(request, self, length)
+        head = request.method + b" " + request_target(request, self.location) + self.version_line + tail
+        if as_received and self.is_stable and line.authority is None:
+            cache[self] = (line, length, tail, head, composed)
+        return head
+
     def asks_to_upgrade(self, request: Request) -> bool:
         """Whether Upgrade goes upstream with this request: only then may the answer be 101."""
         return self.upgrade is not None and bool(self.upgrade.evaluate(request))
-
-
-def request_head(request: Request, length: int) -> bytes:
-    """The request head for the upstream, blank line included.
-
-    length: of the body, NO_BODY or UNKNOWN_LENGTH. Raises ClientError(500) when a variable would break the head.
-    """
-    location = request.location
-    line = request.line
-    cache = request.fields.cache
-    tail = None
-    as_received = request.path is line.path and request.args is line.args and request.method is line.method
-    if as_received:
-        remembered: tuple[object, int, bytes, bytes, Composed] | None = cache.get(location)
-        if remembered is not None:
-            known_line, known_length, tail, head, composed = remembered
-            if known_length != length or line.authority is not None:
-                tail = None
-            elif known_line is line:
-                return head
-    plan: HeadPlan = location.head_plan
-    if tail is None:
-        tail, composed = _compose_fields(request, plan, length)
-    head = request.method + b" " + request_target(request, location) + plan.version_line + tail
-    if as_received and plan.is_stable and line.authority is None:
-        cache[location] = (line, length, tail, head, composed)
-    return head
 
 
 def request_target(request: Request, location: Location) -> bytes:
@@ -164,7 +163,7 @@ def _compose_fields(request: Request, plan: HeadPlan, length: int) -> tuple[byte
 def _vary(request: Request, plan: HeadPlan, length: int, values: list[bytes]) -> Composed | None:
     """The lines of the block before with the values that differ; None when more than the client's values does."""
     kin = request.fields.kin
-    remembered = kin[1].get(request.location) if kin is not None else None
+    remembered = kin[1].get(plan) if kin is not None else None
     if kin is None or remembered is None or remembered[1] != length or remembered[4][0] != values:
         return None
     _, lines, begin, places = remembered[4]
@@ -213,6 +212,6 @@ def _dropped(request: Request, plan: HeadPlan) -> frozenset[bytes]:
 _HEAD_END = (b"", b"")
 
 
-HTTP1 = UpstreamProtocol(request_head, encode_chunk, LAST_CHUNK, take_response_head, body_of)
+HTTP1 = UpstreamProtocol(encode_chunk, LAST_CHUNK, take_response_head, body_of)
 
-__all__ = ["HTTP1", "NO_BODY", "UNKNOWN_LENGTH", "HeadPlan", "request_head", "request_target"]
+__all__ = ["HTTP1", "NO_BODY", "UNKNOWN_LENGTH", "HeadPlan", "request_target"]

@@ -1,0 +1,93 @@
+"""The filters of a location, in nginx's order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+from worker.blaming import blaming
+from worker.filters.brotli import brotli_filter
+from worker.filters.charset import charset_filter
+from worker.filters.gunzip import gunzip_filter
+from worker.filters.gzip import gzip_filter
+from worker.filters.headers import headers_filter
+from worker.filters.limit_rate import limit_rate_filter
+from worker.filters.proxied import ranges_filter, trailers_filter
+from worker.filters.store import store_filter
+from worker.filters.sub_filter import sub_filter
+from worker.filters.zstd import zstd_filter
+from worker.services import Services
+from wproxy.config.model import Location
+from wproxy.http import Request, Response, ResponseFields
+
+Filter = Callable[[Request, Response], Response]
+Unchanged = Callable[[Request, ResponseFields], "ResponseFields | None"]
+
+
+@runtime_checkable
+class BodyFilter(Protocol):
+    """What changes bodies in one location."""
+
+    def __call__(self, request: Request, response: Response) -> Response:
+        """The same response, with other fields and another body or source where it is to be changed."""
+
+    def unchanged(self, request: Request, fields: ResponseFields) -> ResponseFields | None:
+        """What the fields of a response become whose body is left as it is; None where it would be changed."""
+
+
+# In nginx's order, with the directive that asks for each. Of the codings that a client takes the first is chosen.
+FILTERS: tuple[tuple[str, Callable[[Location], Filter | None]], ...] = (
+    ("add_header", headers_filter),
+    ("gunzip", gunzip_filter),
+    ("sub_filter", sub_filter),
+    ("charset", charset_filter),
+    ("brotli", brotli_filter),
+    ("zstd", zstd_filter),
+    ("gzip", gzip_filter),
+    ("proxy_force_ranges", ranges_filter),
+    ("proxy_pass_trailers", trailers_filter),
+)
+
+
+def made(location: Location, name: str, make: Callable[[Location], Filter | None]) -> Filter | None:
+    """One filter of a location, None where it has none. Raises CannotBegin."""
+    with blaming(location, name):
+        return make(location)
+
+
+def filters_of(location: Location, services: Services) -> tuple[Filter | None, Unchanged | None]:
+    """All filters of a location as one; and what fields become where no body is changed. None where there are none.
+
+    The second gives None where a body would be changed. When the first raises, it has closed the response. What is to be sent is
+    told to the request first, so that $status and $sent_http_* can be used in what is added.
+    """
+    # What is stored is what came.
+    rows = (
+        ("proxy_store", lambda location: store_filter(location, services)),
+        *FILTERS,
+        ("limit_rate", lambda location: limit_rate_filter(location, services)),
+    )
+    filters = tuple(found for name, make in rows if (found := made(location, name, make)) is not None)
+    bodies = tuple(each for each in filters if isinstance(each, BodyFilter))
+    if not filters:
+        return None, None
+
+    def apply(request: Request, response: Response) -> Response:
+        request.status = response.fields.status
+        request.response_fields = response.fields
+        try:
+            for each in filters:
+                response = each(request, response)
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    def unchanged(request: Request, fields: ResponseFields) -> ResponseFields | None:
+        found: ResponseFields | None = fields
+        for each in bodies:
+            if found is not None:
+                found = each.unchanged(request, found)
+        return found
+
+    return apply, unchanged if bodies else None

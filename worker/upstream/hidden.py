@@ -1,0 +1,25 @@
+"""The fields of an upstream's answer that a client does not get: proxy_hide_header, proxy_pass_header (proxy.md §3.2)."""
+
+from __future__ import annotations
+
+from wproxy.config.model import Location
+
+# Fields that are made anew or mean something to us alone (proxy.md §3.2).
+_HIDDEN = (
+    b"date",
+    b"server",
+    b"x-pad",
+    b"x-accel-expires",
+    b"x-accel-redirect",
+    b"x-accel-limit-rate",
+    b"x-accel-buffering",
+    b"x-accel-charset",
+)
+_REGENERATED = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"proxy-connection"))
+
+
+def hidden_fields(location: Location) -> frozenset[bytes]:
+    """Return the names of an upstream's fields, in lower case, that a client of this location does not get."""
+    passed = {name.lower().encode() for name in location.proxy_pass_header}
+    more = {name.lower().encode() for name in location.proxy_hide_header}
+    return (frozenset(_HIDDEN) | more) - passed | _REGENERATED
