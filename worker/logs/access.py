@@ -16,12 +16,13 @@ from typing import Any
 from worker.logs.errors import log_request
 from worker.logs.files import LogFile
 from worker.logs.formats import compile_format
+from worker.logs.kept import KeptLogs
 from worker.logs.syslog import connect_to_syslog
 from wproxy.config.model import Configuration, Location
-from wproxy.directives.log import AccessLog
+from wproxy.directives.log import AccessLog, LogFileCache
 from wproxy.files import shown_path
 from wproxy.http import Clock, Request
-from wproxy.log_files import STANDARD, append_lines, may_take_back, open_for_appending
+from wproxy.log_files import STANDARD, append_lines
 from wproxy.safe_open import Distrusted
 from wproxy.syslog import Syslog, SyslogSender
 from wproxy.template import Template
@@ -66,7 +67,8 @@ class AccessLogs:
         self._prompt: list[LogFile] = []
         self._gathering: list[LogFile] = []
         self._senders: dict[Syslog, SyslogSender] = {}
-        self._named: dict[Template, NamedByRequest] = {}
+        self._named: dict[tuple[Template, LogFileCache | None], NamedByRequest] = {}
+        self._kept: dict[LogFileCache | None, KeptLogs] = {}
         self._formats: dict[str, Line] = {}
         self._flushed = 0.0
 
@@ -74,7 +76,8 @@ class AccessLogs:
         """The function that logs a finished request of this location; None when nothing is to be logged. Raises OSError."""
         if any(log.path == "off" for log in location.access_log):
             return None
-        writers = [write for log in location.access_log if (write := self._writer(log)) is not None]
+        cache = location.open_log_file_cache
+        writers = [write for log in location.access_log if (write := self._writer(log, cache)) is not None]
         if len(writers) < 2:
             return writers[0] if writers else None
 
@@ -127,6 +130,8 @@ class AccessLogs:
                 file.open()
             except OSError as error:
                 failure = error
+        for kept in self._kept.values():
+            kept.close()
         for sender in self._senders.values():
             sender.close()
         if failure is not None:
@@ -149,12 +154,12 @@ class AccessLogs:
 
     # Functions that log a request.
 
-    def _writer(self, log: AccessLog) -> Write | None:
+    def _writer(self, log: AccessLog, cache: LogFileCache | None) -> Write | None:
         line = self._line(log.format)
         if log.syslog is not None:
             write = self._syslog_writer(log.syslog, line)
         elif log.place is not None:
-            write = self._named_writer(log.place, line)
+            write = self._named_writer(log.place, cache, line)
         else:
             write = self._file_writer(log, line)
         return write if log.condition is None else conditional(write, log.condition)
@@ -233,8 +238,9 @@ class AccessLogs:
 
         return write
 
-    def _named_writer(self, place: Template, line: Line) -> Write:
-        named = self._named.setdefault(place, NamedByRequest(place, self._configuration.prefix))
+    def _named_writer(self, place: Template, cache: LogFileCache | None, line: Line) -> Write:
+        kept = self._kept.setdefault(cache, KeptLogs(cache, self._clock))
+        named = self._named.setdefault((place, cache), NamedByRequest(place, self._configuration.prefix, kept))
 
         def write(request: Request) -> None:
             named.append(request, line(request))
@@ -256,15 +262,16 @@ def conditional(write: Write, condition: Template) -> Write | None:
 
 
 class NamedByRequest:
-    """Files whose name has variables: opened for each line, if the root directory of the request exists.
+    """Files whose name has variables: opened for each line or kept open, if the root directory of the request exists.
 
     The name may come from a client: what climbs with `..`, where the configuration does not, is refused (nginx takes it).
     """
 
-    __slots__ = ("_climbs", "_evaluate", "_prefix", "_text", "failure", "lost")
+    __slots__ = ("_climbs", "_evaluate", "_kept", "_prefix", "_text", "failure", "lost")
 
-    def __init__(self, place: Template, prefix: str) -> None:
+    def __init__(self, place: Template, prefix: str, kept: KeptLogs) -> None:
         self._text = place.text
+        self._kept = kept
         self._evaluate = place.evaluate
         self._prefix = prefix.encode("utf-8", "surrogateescape")
         self._climbs = "/../" in f"/{place.text}"
@@ -295,18 +302,18 @@ class NamedByRequest:
             log_request(request, "error", f'the name of the log "{shown_path(path)}" is not safe while logging request')
             return
         try:
-            fileno = open_for_appending(os.fsdecode(path))
+            log = self._kept.take(os.fsdecode(path))
         except OSError as error:
             log_request(request, "crit", f'open() "{shown_path(path)}" failed ({_reason(error)}) while logging request')
             return
         try:
-            if append_lines(fileno, line, may_take_back(fileno)) < len(line):
+            if append_lines(log.fileno, line, log.is_file) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             self.lost += 1
             self.failure = error
         finally:
-            os.close(fileno)
+            self._kept.give_back(log)
 
 
 def _reason(error: OSError | ValueError) -> str:

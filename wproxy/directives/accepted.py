@@ -419,9 +419,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("perl_modules perl_require", HTTP, inherit=OWN_GATHER),
         accepted("perl_set", HTTP, arity=2, inherit=OWN_GATHER),
     ),
-    "Open files of logs whose name has a variable (ngx_http_log_module.c).": (
-        harmless(accepted("open_log_file_cache", LEVELS, arity=(1, 4))),
-    ),
 }  # fmt: skip
 
 

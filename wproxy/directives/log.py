@@ -53,6 +53,39 @@ class LogFormat(NamedTuple):
     pieces: tuple[bytes | Variable, ...]
 
 
+class LogFileCache(NamedTuple):
+    """One `open_log_file_cache`.
+
+    most: logs at most. inactive: seconds after which one that nobody has written to is closed. valid: seconds until it is looked
+    at whether it still has its name. least: how often it is written to until it stays open.
+    """
+
+    most: int
+    inactive: float = 10.0
+    valid: float = 60.0
+    least: int = 1
+
+
+def open_log_file_cache(*words: str) -> LogFileCache | None:
+    """`off`, or `max=NUMBER [inactive=TIME] [min_uses=NUMBER] [valid=TIME]`."""
+    found: dict[str, float] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        number = int(value) if value.isascii() and value.isdigit() else 0
+        time = None if "ms" in value else parse_time(value)
+        if name in ("max", "min_uses") and number:
+            found[name] = number
+        elif name in ("inactive", "valid") and time is not None:
+            found[name] = time
+        elif word != "off":
+            raise ValueError(f'invalid "open_log_file_cache" parameter "{word}"')
+    if "off" in words:
+        return None
+    if "max" not in found:
+        raise ValueError('"open_log_file_cache" must have "max" parameter')
+    return LogFileCache(int(found["max"]), found.get("inactive", 10.0), found.get("valid", 60.0), int(found.get("min_uses", 1)))
+
+
 def access_log(path: str, *arguments: str) -> AccessLog:
     """`access_log PATH [FORMAT [buffer=S] [flush=T] [gzip[=L]] [if=CONDITION]]`, `access_log off`."""
     if path == "off":
@@ -140,6 +173,13 @@ class LogDirectives:
         named=True,
         doc="Where requests are logged and in which log_format; off is nowhere. Without buffer= lines are written within 0.1 s: "
         "gathering them for that long is part of what makes small requests fast.",
+    )
+    open_log_file_cache: LogFileCache | None = directive(
+        open_log_file_cache,
+        HTTP | SERVER | LOCATION,
+        arity=(1, 4),
+        default="off",
+        doc="How many logs with variables in their names stay open, and how long: max=, inactive=, min_uses=, valid=.",
     )
     log_format: tuple[LogFormat, ...] = directive(
         log_format, HTTP, arity=(2, 1000), inherit=OWN_GATHER, named=True, doc="A format for access_log: text with variables."
