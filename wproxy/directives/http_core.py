@@ -142,7 +142,7 @@ class CommonDirectives:
     keepalive_disable: frozenset[str] = directive(
         words(("none", "msie6", "safari")),
         HTTP | SERVER | LOCATION,
-        arity=(1, 3),
+        arity=(1, 2),
         default="msie6",
         inherit=UNION,
         doc="Browsers whose connections are closed: msie6 after a POST, safari (on a Mac) after any request.",
