@@ -347,7 +347,7 @@ def _inside(draw: st.DrawFn, block: str) -> str:
 @given(data=st.data())
 def test_what_nginx_accepts_it_accepts_when_it_comes_back(data, tmp_path):
     """One file in three or so is accepted; the others only have to be stable."""
-    text = f"{data.draw(_inside('main'))}\nevents {{}}\nhttp {{\n{data.draw(_inside('http'))}\n}}\n".encode()
+    text = f"pid x.pid;\n{data.draw(_inside('main'))}\nevents {{}}\nhttp {{\n{data.draw(_inside('http'))}\n}}\n".encode()
     first = check_stable(text)
     if accepts(text, tmp_path)[0]:
         is_accepted, said = accepts(first, tmp_path)
@@ -359,6 +359,6 @@ def test_the_pieces_are_such_as_nginx_accepts(tmp_path):
     """Else the test above would compare nothing."""
     server = "listen 127.0.0.1:8080; location / { proxy_pass http://127.0.0.1:3000; proxy_redirect default; }"
     text = " ".join(piece for piece in _PIECES["http"] if "{upstream}" not in piece and "{server}" not in piece)
-    text = f"{' '.join(_PIECES['main'])} events {{}} http {{ {text} server {{ {server} }} }}"
+    text = f"pid x.pid; {' '.join(_PIECES['main'])} events {{}} http {{ {text} server {{ {server} }} }}"
     was_accepted, said = accepts(text.encode(), tmp_path)
     assert was_accepted, said
