@@ -30,7 +30,7 @@ from worker.http1.hosts import HOST_LINE
 from worker.http1.request_fields import parse_request_fields, refusal_of_version, vary_request_fields
 from worker.http1.request_line import parse_request_line, read_line, refusal_of_long_line
 from worker.http1.request_values import HeadLimits, HeadMemo, RequestFields, RequestLine
-from worker.http1.unusual_head import HEAD_END, take_unusual_head
+from worker.http1.unusual_head import HEAD_END, is_still_begun, take_unusual_head
 from wproxy.failures import ClientError
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "RequestFields",
     "RequestLine",
     "effective_host",
+    "is_still_begun",
     "parse_request_fields",
     "parse_request_line",
     "take_request_head",

@@ -211,6 +211,18 @@ class HeadLimits:
         self.known_fields = REQUEST_FIELDS[self.ignore_invalid_headers, self.underscores_in_headers]
 
 
+@dataclasses.dataclass(slots=True)
+class BegunHead:
+    """How far an incomplete head has been looked at, so that one that dribbles in is not read again for each byte.
+
+    size: bytes looked at. line: where the line that is incomplete begins. lines: how many line ends came after the first one.
+    """
+
+    size: int
+    line: int
+    lines: int
+
+
 class HeadMemo:
     """What one client connection remembers of the last head it sent.
 
@@ -218,9 +230,10 @@ class HeadMemo:
     on.
     lines: the field lines of the block as they came, once they have been needed.
     bare_lf: how many heads of this connection had a bare LF for a line end.
+    begun: what is known of the head that is incomplete, if its first line is there and good.
     """
 
-    __slots__ = ("bare_lf", "block", "head", "lines", "taken")
+    __slots__ = ("bare_lf", "begun", "block", "head", "lines", "taken")
 
     def __init__(self) -> None:
         self.head = b""
@@ -228,3 +241,4 @@ class HeadMemo:
         self.lines: list[bytes] | None = None
         self.taken: tuple[RequestLine, RequestFields, int] | None = None
         self.bare_lf = 0
+        self.begun: BegunHead | None = None

@@ -6,7 +6,7 @@ import re
 
 from worker.http1.request_fields import parse_request_fields, refusal_of_long_field, refusal_of_version
 from worker.http1.request_line import may_begin_line, read_line, refusal_of_line, refusal_of_long_line
-from worker.http1.request_values import HeadLimits, HeadMemo, RequestFields, RequestLine
+from worker.http1.request_values import BegunHead, HeadLimits, HeadMemo, RequestFields, RequestLine
 from wproxy.failures import ClientError
 
 # Browsers of the nineties sent a CRLF after a POST body; RFC 9112, 2.2 asks to skip "at least one". nginx skips any
@@ -22,7 +22,7 @@ def take_unusual_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
     start = _skip_line_ends(buffer)
     found = HEAD_END(buffer, start)
     if found is None:
-        _check_begun(buffer, start, limits)
+        memo.begun = _check_begun(buffer, start, limits)
         return None
     consumed = found.end()
     head = buffer[start:consumed]
@@ -56,13 +56,33 @@ def _skip_line_ends(buffer: bytes) -> int:
     raise ClientError(400, "client sent invalid request")
 
 
-def _check_begun(buffer: bytes, start: int, limits: HeadLimits) -> None:
-    """Raise ClientError when an incomplete head cannot become a good one any more.
+def is_still_begun(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> bool:
+    """Return whether a head that was incomplete still is, and within all limits; False where it has to be read to know.
+
+    Only the bytes that have come since are looked at: a head that came byte by byte cost the square of its size otherwise.
+    """
+    begun = memo.begun
+    if begun is None:
+        return False
+    size = len(buffer)
+    newline = buffer.find(b"\n", begun.size)
+    while newline >= 0:
+        if not 1 < newline - begun.line < limits.field - 1:
+            return False  # perhaps an empty line, which is the end, or too long a field
+        begun.lines += 1
+        begun.line = newline + 1
+        newline = buffer.find(b"\n", begun.line)
+    begun.size = size
+    return size - begun.line < limits.field and size < limits.total and begun.lines <= limits.count
+
+
+def _check_begun(buffer: bytes, start: int, limits: HeadLimits) -> BegunHead | None:
+    """Raise ClientError when an incomplete head cannot become a good one any more; return what is known behind a good first line.
 
     The order of the checks is that of a complete head, so that the status does not depend on how the bytes arrive.
     """
     if buffer.startswith(b"\r", start) and len(buffer) == start + 1:
-        return  # perhaps another empty line
+        return None  # perhaps another empty line
     line_end = buffer.find(b"\n", start)
     if line_end < 0:
         begun = buffer[start:]
@@ -70,7 +90,7 @@ def _check_begun(buffer: bytes, start: int, limits: HeadLimits) -> None:
             raise refusal_of_long_line(begun.removesuffix(b"\r"), limits)
         if not may_begin_line(begun):
             raise refusal_of_line(begun)
-        return
+        return None
     raw = buffer[start:line_end]
     if raw.endswith(b"\r"):
         raw = raw[:-1]
@@ -89,3 +109,4 @@ def _check_begun(buffer: bytes, start: int, limits: HeadLimits) -> None:
                 raise refusal_of_long_field(raw_line)
         if len(begun) + 1 > limits.field:
             raise refusal_of_long_field(begun)
+    return BegunHead(len(buffer), buffer.rfind(b"\n") + 1, buffer.count(b"\n", line_end + 1))

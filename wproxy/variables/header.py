@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Callable
+from functools import lru_cache
 
 from wproxy.http import Request
 from wproxy.variables.registry import BLOCK, Variable, family, variable
@@ -86,18 +88,17 @@ def find_cookie(text: bytes, name: bytes) -> bytes | None:
     name: in lower case; compared without case. A value goes up to the next `;`, and yet a `,` begins another cookie too. The
     byte that stands where the `=` should be is passed over, even if it is a `;` (nginx: ngx_http_parse_multi_header_lines).
     """
-    position = 0
-    while position < len(text):
-        if text[position : position + len(name)].lower() == name:
-            rest = text[position + len(name) :].lstrip(b" ")
-            if rest.startswith(b"="):
-                return rest[1:].lstrip(b" ").partition(b";")[0]
-            position = len(text) - len(rest) + 1
-        separator = _NEXT_COOKIE(text, position)
-        if separator is None:
-            return None
-        position = separator.end()
-    return None
+    found = _finder(name)(text)
+    return None if found is None else found[1]
 
 
-_NEXT_COOKIE = re.compile(rb"[;,] *").search
+@lru_cache(256)
+def _finder(name: bytes) -> Callable[[bytes], re.Match[bytes] | None]:
+    """Return what finds a cookie. One expression, since a Cookie may have thousands of `;`, and each must be cheap.
+
+    From one beginning of a cookie to the next: over this name and the byte that should be a `=`, or over nothing; then up to a
+    separator.
+    """
+    here = re.escape(name) + rb" *+"
+    skipped = rb"(?:%b[^=])?+[^;,]*+[;,] *+" % here
+    return re.compile(rb"(?:(?!%b=)%b)*+%b= *+([^;]*+)" % (here, skipped, here), re.IGNORECASE | re.DOTALL).match

@@ -12,7 +12,7 @@ from worker.client.http1.connection import Connection, Head, ListenerPlan
 from worker.content.returns import CloseConnection
 from worker.ending import client_left, client_timed_out, finish, finish_if_any, linger, refuse, reset_if_asked, skip_body
 from worker.http1.body import RequestBody
-from worker.http1.request import RequestFields, take_request_head
+from worker.http1.request import RequestFields, is_still_begun, take_request_head
 from worker.loop import READ, park
 from worker.sending import finish_response, start_response
 from worker.stream import HEAD_CHUNK, Stream
@@ -108,6 +108,9 @@ def receive_head(connection: Connection) -> Head | None:
     memo = connection.memo
     if connection.buffer:
         data = connection.buffer + data
+        if is_still_begun(data, connection.plan.limits, memo):
+            connection.buffer = data
+            return None
     elif data == memo.head:
         return memo.taken  # the same head and nothing else, as most often: it need not go through the buffer
     connection.buffer = data
