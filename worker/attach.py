@@ -8,6 +8,7 @@ others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from copy import copy
 from functools import partial
@@ -111,7 +112,10 @@ def attach_server(server: Server, services: Services) -> None:
         # Everything enters through the server's own steps; the location is found after them.
         server.entry = entry = copy(server.locations.fallback.route)
         entry.answer = enter
-        entry.client_max_body_size = 0  # the location's counts, when it has been found
+        # The location's count, when it has been found.
+        entry.client_max_body_size = 0
+        entry.keepalive_requests, entry.keepalive_time, entry.keepalive_timeout = 1 << 62, math.inf, (math.inf, None)
+        entry.keepalive_disable = frozenset()
 
 
 def attach(location: Location, services: Services) -> None:

@@ -158,10 +158,14 @@ async def server_phases(request: Request) -> Response | Jump:
     """The server's steps, then a location for what the URI is then."""
     server = request.server
     if server.steps:
-        request.lead_to(server.locations.fallback)
+        # Not `lead_to`: whether the connection is kept is for the location to say that is found after the steps.
+        fallback = server.locations.fallback
+        request.location, request.route = fallback, fallback.route
         request.has_rewritten = False
         outcome = run_steps(request, server.steps)
         if isinstance(outcome, Response):
+            if request.location is fallback:
+                request.lead_to(fallback)
             return outcome
         request.uri_changed = False
     refusal = find_location(request)

@@ -167,6 +167,7 @@ class Client:
         "clock",
         "endpoint",
         "listener",
+        "moved",
         "process",
         "remote_addr",
         "remote_port",
@@ -194,6 +195,7 @@ class Client:
         self.remote_port = remote_port
         self.serial = serial
         self.scheme = b"http"
+        self.moved: Callable[[Request], None] | None = None  # told when a request goes on in another location
         self.send_interim: Callable[[bytes], int] | None = None  # sends a head before the real one; as `send` of a socket
         self.requests = 0
         self.started = clock.now
@@ -447,6 +449,9 @@ class Request:
         """Go on in this location."""
         self.location = location
         self.route = location.route
+        moved = self.client.moved
+        if moved is not None:
+            moved(self)
 
     def capture(self, match: re.Match[bytes]) -> None:
         """Remember what a regex found, for $1 to $9 and for the variables of its named groups."""

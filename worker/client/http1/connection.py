@@ -5,6 +5,7 @@ from __future__ import annotations
 from worker.client.clients import Clients
 from worker.http1.request import HeadLimits, HeadMemo, RequestFields, RequestLine
 from worker.stream import Stream
+from wproxy.browsers import stays_connected
 from wproxy.config.model import Location, Server
 from wproxy.failures import ClientGone
 from wproxy.http import Client, Request
@@ -84,6 +85,28 @@ class Connection:
                 loop.hasten(self.task, self.idle_since + self.routed_to.keepalive_min_timeout)
         elif self.request is not None:
             self.request.keepalive = False
+
+    def request_moved(self, request: Request) -> None:
+        """Note whether and for how long the connection is kept, as the location has it that a request goes on in.
+
+        One that does not keep connections has its way, whatever comes after it (nginx: ngx_http_update_location_config).
+        """
+        route, client = request.route, self.client
+        patience = route.keepalive_timeout[0]
+        if patience != self.patience:
+            self.patience = patience
+            if self.routed_by is not self.routed_to.server.entry:
+                self.routed_head = None  # the same head need not lead here again
+        if (
+            not patience
+            or client.requests >= route.keepalive_requests
+            or client.clock.now >= client.started + route.keepalive_time
+            or (
+                route.keepalive_disable
+                and not stays_connected(request.line.method, request.fields.get(b"user-agent") or b"", route.keepalive_disable)
+            )
+        ):
+            request.keepalive = False
 
     def client_moved(self, stream: Stream) -> bool:
         """The client sent something, or left, while it is not its turn: a departure ends the request (499).

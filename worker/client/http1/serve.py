@@ -29,6 +29,7 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan) -
     connection = Connection(stream, client, plan)
     stream.unexpected = connection.client_moved
     client.send_interim = stream.send
+    client.moved = connection.request_moved
     stream.watches_departure = True
     plan.clients.connections.add(connection)
     try:
@@ -89,6 +90,7 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan) -
         finish_if_any(connection)
     finally:
         stream.close()
+        client.moved = None  # without the cycle no connection waits for the collector
         plan.clients.ended(connection)
 
 
