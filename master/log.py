@@ -54,7 +54,7 @@ def open_log_file(path: str, owner: Identity | None) -> int:
     owner: the user of the workers, who may have been broken into: where it could have made the name a link, root does not follow.
     """
     fileno = open_for_appending(path, distrusted(owner))
-    if owner is not None and _is_plain_file(path, fileno):
+    if owner is not None and os.geteuid() == 0 and _is_plain_file(path, fileno):  # not a worker's reopening
         os.fchown(fileno, owner.uid, -1)
     return fileno
 

@@ -184,6 +184,7 @@ class Workers:
         """Fork a worker with all that belongs to it; returns its pid. Raises OSError."""
         assignment = self.assign(generation, index, slot, generation.share(index), unwritten.memory)
         assignment.drop_privileges = lambda: settle()
+        assignment.error_log = generation.log
 
         def live() -> None:
             # The master does the same, if it lives that long; what has a worker must not be taken for free.

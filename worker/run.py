@@ -90,7 +90,7 @@ class Worker:
         self.assignment = assignment
         self.configuration = configuration = assignment.configuration
         self.loop = Loop(self.report)
-        self.error_logs = ErrorLogs(configuration, lambda: self.loop.clock.wall, assignment.distrusted)
+        self.error_logs = ErrorLogs(configuration, lambda: self.loop.clock.wall, assignment.distrusted, assignment.error_log)
         self.error_log = self.error_logs.main
         self.access_logs = AccessLogs(
             configuration, self.loop.clock, self.error_log.write, assignment.unwritten, assignment.distrusted

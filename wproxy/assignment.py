@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from wproxy.config.model import Configuration, Listener
+from wproxy.error_log import ErrorLog
 from wproxy.identity import WPROXY, Identity
 from wproxy.safe_open import Distrusted
 from wproxy.shared import SharedWords
@@ -43,6 +44,7 @@ class Assignment:
     identity: under which name we answer.
     bell: an eventfd of all workers, by which one of them tells the others at once that something has changed; None: nobody rings.
     unwritten: memory for lines that are not in their files yet (`wproxy.unwritten`); None for a process without a master.
+    error_log: of the main level, as the master has opened it; None: it is to be opened.
     distrusted: the user that it becomes: until then it opens no name that this user may have made (`wproxy.safe_open`).
     own_master: for a process that is master and worker at once; None: there is a master for that.
     heeds_winch: whether WINCH, sent to the worker, makes it leave; from a terminal it means that a window has changed its size.
@@ -63,4 +65,5 @@ class Assignment:
     unwritten: memoryview | None = None
     own_master: OwnMaster | None = None
     distrusted: Distrusted | None = None
+    error_log: ErrorLog | None = None
     heeds_winch: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import pwd
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import Wproxy, until
+from harness import Wproxy, title, until
 from wire import Load, ask
 
 pytestmark = pytest.mark.whole
@@ -68,7 +69,7 @@ def lines(path: Path) -> list[str]:
 def test_fifty_rotations_under_load_lose_and_tear_nothing(front):
     path = front.directory / "rotated.log"
     before = {process.pid: process.num_fds() for process in front.family()}
-    with Load(front.port, clients=6) as load:
+    with Load(front.port, clients=16) as load:
         for number in range(50):
             load.wait_for(5)
             path.rename(front.directory / f"rotated.{number}")
@@ -158,6 +159,37 @@ def test_workers_of_another_user_log_where_only_root_may_and_reopen_after_a_rota
             return all("/own/after" in (public_path / name).read_text() for name in names)
 
         until(is_told, "lines in the new logs")
+
+
+@pytest.mark.parametrize("daemon", [False, True], ids=["in the foreground", "in the background"])
+def test_after_a_rotation_no_process_holds_an_old_file(tmp_path, daemon):
+    """Not as standard error either: its room on the disk would never be free again."""
+    http = """
+    [[http.server]]
+    listen = "127.0.0.1:{port}"
+    error_log."own.log" = "error"
+    location."/" = { access_log."access.log" = "short", root = "nowhere" }
+    """
+    front = Wproxy(tmp_path, http, 'error_log."errors.log" = "notice"\n', workers=2, daemon=daemon)
+    front.write()
+    if daemon:
+        assert front.command("start").code == 0
+        front.master = psutil.Process(int((tmp_path / "wproxy.pid").read_text()))
+    with front if not daemon else contextlib.nullcontext():
+        names = ("errors.log", "own.log", "access.log")
+        for name in names:
+            (tmp_path / name).rename(tmp_path / f"{name}.old")
+        assert front.command("reopen").code == 0
+        old = {(tmp_path / f"{name}.old").stat().st_ino for name in names}
+        for process in front.family():
+            held = {entry.name: entry.stat().st_ino for entry in Path(f"/proc/{process.pid}/fd").iterdir() if entry.exists()}
+            assert not {name for name, inode in held.items() if inode in old}, title(process)
+        ask(front.port, "/x")
+        until(lambda: "nowhere/x" in (tmp_path / "own.log").read_text(), "a line in the new log")
+        front.signal(signal.SIGHUP)
+        until(lambda: "generation 2 serves" in (tmp_path / "errors.log").read_text(), "a line of the master's in the new log")
+    if daemon:
+        assert front.command("stop").code == 0
 
 
 def test_clients_that_are_debugged_are_told_of_at_any_level(tmp_path):

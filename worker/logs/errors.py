@@ -28,18 +28,23 @@ class ErrorLogs:
     """The error logs of the main level, and those of servers and locations that have their own."""
 
     def __init__(
-        self, configuration: Configuration, read_wall: Callable[[], float], distrusted: Distrusted | None = None
+        self,
+        configuration: Configuration,
+        read_wall: Callable[[], float],
+        distrusted: Distrusted | None = None,
+        main: ErrorLog | None = None,
     ) -> None:
         """Open all. Raises CannotBegin.
 
-        read_wall: tells unix time in seconds. distrusted: see `wproxy.assignment`.
+        read_wall: tells unix time in seconds. distrusted: see `wproxy.assignment`. main: that of the main level, if it is open
+        already: opened twice, one of the two would keep a file that was rotated away.
         """
         self._open_file = partial(open_for_appending, distrusted=distrusted)
         self._configuration = configuration
         self._read_wall = read_wall
         self._own: dict[Targets, ErrorLog] = {}
         with blaming(configuration, "error_log"):
-            self.main = self._open(configuration.error_log)
+            self.main = main or self._open(configuration.error_log)
         for server in configuration.servers:
             for location in server.each_location():
                 with blaming(location, "error_log"):
