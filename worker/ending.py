@@ -112,7 +112,6 @@ async def linger(connection: Connection, request: Request | None) -> None:
 async def refuse(connection: Connection, error: ClientError) -> None:
     """Answer a mistake of the client's with its status, and close."""
     request = connection.request
-    level = "error" if error.status in (413, 500) else "info"
     if request is not None and request.replied:
         finish_if_any(connection)
         return
@@ -120,12 +119,12 @@ async def refuse(connection: Connection, error: ClientError) -> None:
         doing = "while reading client request headers"
         settings: Settings = connection.plan.default
         text = f"{error.reason} {doing}, {who(connection)}{settings.described(error.setting)}"
-        connection.plan.log.write(level, text, connection.client.serial)
+        connection.plan.log.write(error.level, text, connection.client.serial)
         # The access log needs a request: one is made of what there is.
         request = connection.request = unreadable_request(connection)
     else:
         settings = request.location
-        log_request(request, level, error.reason, setting=settings.described(error.setting))
+        log_request(request, error.level, error.reason, setting=settings.described(error.setting))
     request.end_cause = f"client: {error.reason}{settings.described(error.setting)}"
     request.keepalive = False
     if error.status == 408:

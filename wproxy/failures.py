@@ -14,10 +14,12 @@ class ClientError(Exception):
     status: the HTTP status; 494 (a header too large) is sent as 400 with a page of its own, as nginx does.
     reason: for the log, in nginx's words: "client sent invalid header line: ...".
     setting: the directive whose limit or timer was reached, if one was.
+    level: of the line in the error log; nginx has [error] for bodies, and [info] for nearly everything else.
     """
 
-    def __init__(self, status: int, reason: str, setting: str = "") -> None:
+    def __init__(self, status: int, reason: str, setting: str = "", level: str = "") -> None:
         super().__init__(reason)
+        self.level = level or ("error" if status in (413, 500) else "info")
         self.status = status
         self.reason = reason
         self.setting = setting

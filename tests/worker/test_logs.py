@@ -463,3 +463,31 @@ def test_the_variables_of_an_upstream_in_a_line(stage):
     access = s.last_access()
     assert access["upstream_addr"] == s.peers[0].name
     assert access["upstream_response_length"] == "2"
+
+
+# What the error log says of limits and targets.
+
+
+@pytest.mark.parametrize(
+    ("location", "told"), [('client_max_body_size = "2k"', "client_max_body_size 2k: "), ("", "client_max_body_size 1m: default")]
+)
+def test_sizes_are_told_as_sizes(stage, location, told):
+    s = stage(location=location)
+    s.client().send(get(b"/", b"Content-Length: 2000000", method=b"POST")).take()
+    assert f"({told}" in s.error_log()[0]
+
+
+def test_an_invalid_chunked_body_is_an_error(stage):
+    s = stage()
+    s.client().send(get(b"/", b"Transfer-Encoding: chunked", method=b"POST") + b"zz\r\n").take()
+    assert "[error]" in s.error_log()[0]
+    assert "client sent invalid chunked body" in s.error_log()[0]
+
+
+def test_a_space_in_a_variable_target_is_told_with_the_way_out(stage):
+    place = '[http.server.location."/v/"]\nset = [["$target", "127.0.0.1:1"]]\nproxy_pass = "http://$target$uri"'
+    s = stage(locations=place)
+    client = s.client().send(get(b"/v/a%20b"))
+    assert client.take().startswith(b"HTTP/1.1 500 ")
+    assert 'invalid URI in "http://127.0.0.1:1/v/a b"' in s.error_log()[0]
+    assert "$request_uri has it as %20" in s.error_log()[0]

@@ -6,6 +6,8 @@ location that names that target. There is one copy for each host and port, and n
 
 from __future__ import annotations
 
+import re
+
 from worker.logs import log_request, shown
 from worker.pages import error_response
 from worker.resolver.resolver import CannotResolve
@@ -23,6 +25,9 @@ from wproxy.route import Answer
 
 # Clients may choose the target where a configuration lets them: then the table starts over instead of growing.
 MAX_TARGETS = 256
+# What no request line can have.
+_UNFIT = re.compile(rb"[\x00-\x20\x7f]").search
+_UNFIT_REASON = 'invalid URI in "%s": a decoded value ($uri, a capture) may hold a space, $request_uri has it as %%20'
 
 
 def proxying_to_variable(location: Location, services: Services, answer_plan: AnswerPlan) -> Answer:
@@ -37,8 +42,9 @@ def proxying_to_variable(location: Location, services: Services, answer_plan: An
         url = evaluate(request)
         try:
             target = parse_target(url.decode("utf-8", "surrogateescape"))
-        except ValueError:
-            log_request(request, "error", f'invalid URL prefix in "{shown(url)}"')
+        except ValueError as error:
+            reason = _UNFIT_REASON % shown(url) if _UNFIT(url) else f'{error} in "{shown(url)}"'
+            log_request(request, "error", reason)
             return error_response(request, 500, request.route.server_token)
         if target.is_secure:
             log_request(request, "error", f'"https://" in "{shown(url)}": TLS to upstreams is not supported yet')

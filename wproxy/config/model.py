@@ -14,6 +14,7 @@ from typing import Any
 
 from wproxy.address import Address
 from wproxy.config.modules import LocationModules, MainModules, ServerModules, UpstreamModules
+from wproxy.config.registry import default_words
 from wproxy.config.tree import Node, Position, Problem
 from wproxy.directives.health_check import HealthCheck, MatchDirectives
 from wproxy.directives.listen import PLAIN_SOCKET, ServerName, SocketOptions
@@ -48,11 +49,20 @@ class Settings:
         return str(nodes[-1].position) if nodes else "default"
 
     def described(self, name: str) -> str:
-        """` (proxy_read_timeout 60: FILE:LINE:COLUMN)`, for messages that blame a setting; "" for no name."""
+        """` (proxy_read_timeout 60: FILE:LINE:COLUMN)`, for messages that blame a setting; "" for no name.
+
+        Sizes and numbers are told as a person writes them: 1m.
+        """
         if not name:
             return ""
         value = getattr(self, name)
-        shown = " ".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}"
+        nodes = self.written.get(name)
+        if isinstance(value, float):
+            shown = f"{value:g}"
+        elif nodes:
+            shown = " ".join(nodes[-1].arguments)
+        else:
+            shown = default_words(name)
         return f" ({name} {shown}: {self.origin(name)})"
 
 

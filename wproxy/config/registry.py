@@ -245,6 +245,13 @@ def closest_name(name: str, candidates: Iterable[str]) -> str | None:
     return near[0] if near else None
 
 
+def default_words(name: str) -> str:
+    """The default of a directive as a person would write it."""
+    rows = REGISTRY.get(name)
+    default = rows[0].default or () if rows else ()
+    return default if isinstance(default, str) else " ".join(default)
+
+
 def unknown_directive_text(node: Node, context: int) -> str:
     """nginx's words for a directive that is not known, with a suggestion where one is near."""
     if node.name.startswith("\ufeff"):
