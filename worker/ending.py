@@ -12,9 +12,9 @@ from contextlib import suppress
 from worker.client.http1.connection import Connection
 from worker.content.returns import CloseConnection
 from worker.http1.body import RequestBody
+from worker.http1.broken_head import read_what_there_is
 from worker.http1.request import (
     HEAD_END,
-    HOST_LINE,
     RequestFields,
     RequestLine,
     parse_request_line,
@@ -25,7 +25,7 @@ from worker.pages import error_response
 from worker.phases import answer_error
 from worker.sending import finish_response, start_response
 from worker.stream import CHUNK
-from wproxy.config.model import Listener, Location, Settings
+from wproxy.config.model import Location, Settings
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
 from wproxy.http import Request, Response
 from wproxy.regex import RegexTimedOut
@@ -116,12 +116,11 @@ async def refuse(connection: Connection, error: ClientError) -> None:
         finish_if_any(connection)
         return
     if request is None:
-        doing = "while reading client request headers"
-        settings: Settings = connection.plan.default
-        text = f"{error.reason} {doing}, {who(connection)}{settings.described(error.setting)}"
-        connection.plan.log.write(error.level, text, connection.client.serial)
-        # The access log needs a request: one is made of what there is.
+        # The logs need a request: one is made of what there is.
         request = connection.request = unreadable_request(connection)
+        settings: Settings = connection.plan.default
+        text = f"{error.reason} {while_reading(request)}"
+        log_request(request, error.level, text, setting=settings.described(error.setting))
     else:
         settings = request.location
         log_request(request, error.level, error.reason, setting=settings.described(error.setting))
@@ -162,9 +161,13 @@ def client_left(connection: Connection, error: BaseException) -> None:
     """The client is gone: 499 when it did not wait for an answer."""
     request = connection.request
     if request is None:
-        if connection.buffer:
-            text = f"client prematurely closed connection while reading client request headers, {who(connection)}"
-            connection.plan.log.write("info", text, connection.client.serial)
+        if connection.buffer.strip(b"\r\n"):
+            request = connection.request = unreadable_request(connection)
+            request.status = 400
+            request.is_cut = True
+            request.end_cause = "client: closed the connection"
+            log_request(request, "info", f"client prematurely closed connection {while_reading(request)}")
+            finish(connection, request)
         return
     if not request.replied:
         request.status = 499
@@ -201,22 +204,21 @@ def unreadable_request(connection: Connection) -> Request:
     head = first_head(connection.buffer)
     raw, newline, _ = head.partition(b"\n")
     raw = raw.rstrip(b"\r")[:8192]
-    length = 0  # nginx counts the bytes of what it could read
+    fields, length = RequestFields((), {}, None, None, -1, False), 0
     try:
         if not newline:
             raise ClientError(400, "client sent invalid request")
         line = parse_request_line(raw, connection.plan.limits.merge_slashes)
-        length = len(head)
+        fields, length = read_what_there_is(head)
     except ClientError:
         # A client that asked for a head gets one, whatever else it wrote.
         line = RequestLine(raw, b"HEAD" if raw.startswith(b"HEAD ") else b"", b"", b"", b"", None, 11, False)
-    request = Request(connection.client, line, RequestFields((), {}, None, None, -1, False), connection.client.clock.now)
+    request = Request(connection.client, line, fields, connection.client.clock.now)
     request.request_length = length
     request.lead_to(connection.plan.default.locations.fallback)
-    host = HOST_LINE(head)
-    if host is not None:
+    if fields.host is not None:
         with suppress(RegexTimedOut):
-            server = connection.client.listener.servers.find(host[1].lower().removesuffix(b"."), request)
+            server = connection.client.listener.servers.find(fields.host, request)
             request.lead_to(server.locations.fallback)
     request.server = request.location.server
     request.keepalive = False
@@ -230,7 +232,6 @@ def first_head(buffer: bytes) -> bytes:
     return begun if end is None else begun[: end.end()]
 
 
-def who(connection: Connection) -> str:
-    """`client: ADDRESS, server: LISTENER`: what is known before there is a request."""
-    listener: Listener = connection.client.listener
-    return f"client: {connection.client.remote_addr.decode('latin-1')}, server: {listener.address}"
+def while_reading(request: Request) -> str:
+    """The part of its head in which an unreadable request ended, in nginx's words."""
+    return f"while reading client request {'headers' if request.line.target else 'line'}"

@@ -306,9 +306,10 @@ def test_a_refusal_is_answered_closed_and_logged(stage, wire, status, reason, tc
     assert "[info]" in line
     assert f"*1 {reason}" in line
     assert re.search(
-        r"headers, client: 127\.0\.0\.1, server: 127\.0\.0\.1:8080( \(large_client_header_buffers 4 8192: default\))?$", line
+        r" while reading client request (line|headers), client: 127\.0\.0\.1, server: front, "
+        r'request: "([^"]+"(, host: "h")?( \(large_client_header_buffers 4 8k: default\))?|GET /a{1000,})$',  # cut, as nginx cuts
+        line,
     )
-    assert " while reading client request " in line
 
 
 def test_a_refusal_arrives_although_the_client_goes_on_sending(stage):

@@ -311,8 +311,8 @@ def test_a_full_disk_under_the_error_log_is_survived(stage):
         (b"get / HTTP/1.1\r\n\r\n", "400|-|-|-|-|-|get / HTTP/1.1|2|0"),
         (b"POST /x%zz HTTX/1.1\r\n\r\n", "400|-|-|-|-|-|POST /x%zz HTTX/1.1|2|0"),
         (b"PUT /x?y HTTP/1.1\r\n\r\n", "400|PUT|/x?y|/x|y|HTTP/1.1|PUT /x?y HTTP/1.1|2|21"),
-        (b"FOO / HTTP/1.1\r\nHost: a b\r\n\r\n", "400|FOO|/|/|-|HTTP/1.1|FOO / HTTP/1.1|2|29"),
-        (b"\r\nPUT / HTTP/1.0\r\nA: \0\r\n\r\n", "400|PUT|/|/|-|HTTP/1.0|PUT / HTTP/1.0|2|24"),
+        (b"FOO / HTTP/1.1\r\nHost: a b\r\n\r\n", "400|FOO|/|/|-|HTTP/1.1|FOO / HTTP/1.1|2|27"),
+        (b"\r\nPUT / HTTP/1.0\r\nA: \0\r\n\r\n", "400|PUT|/|/|-|HTTP/1.0|PUT / HTTP/1.0|2|16"),
     ],
 )
 def test_of_a_request_that_cannot_be_read_what_could_be_is_logged(stage, sent, logged):
@@ -491,3 +491,32 @@ def test_a_space_in_a_variable_target_is_told_with_the_way_out(stage):
     assert client.take().startswith(b"HTTP/1.1 500 ")
     assert 'invalid URI in "http://127.0.0.1:1/v/a b"' in s.error_log()[0]
     assert "$request_uri has it as %20" in s.error_log()[0]
+
+
+@pytest.mark.parametrize(
+    ("sent", "access", "error"),
+    [
+        # As nginx 1.22 logs them, but for the reason.
+        (b"GET /partial", "400|-|front|-|0", 'while reading client request line, *, request: "GET /partial"'),
+        (
+            b"GET /part HTTP/1.1\r\nHost: xy\r\nFoo",
+            "400|GET|xy|xy|30",
+            'while reading client request headers, *, request: "GET /part HTTP/1.1", host: "xy"',
+        ),
+        (
+            b"PUT / HTTP/1.1\r\nHost: a b\r\nX: y\r\n\r\n",
+            "400|PUT|front|a b|27",
+            'while reading client request headers, *, request: "PUT / HTTP/1.1", host: "a b"',
+        ),
+        (b"PUT / HTTP/1.1\r\n\r\n", "400|PUT|front|-|18", 'while reading client request headers, *, request: "PUT / HTTP/1.1"'),
+    ],
+)
+def test_what_could_be_read_of_a_broken_head_is_told(stage, sent, access, error):
+    s = logging(stage, "$status|$request_method|$host|$http_host|$request_length")
+    client = s.client().send(sent)
+    client.close()
+    assert lines(s)[-1].decode() == access
+    before, _, after = error.partition("*")
+    (line,) = s.error_log()
+    assert before in line
+    assert line.endswith(after)

@@ -304,7 +304,7 @@ def test_what_comes_before_a_request_goes_to_the_log_of_the_default_server(stage
     client.send(b"BAD\r\n\r\n")
     client.take()
     client.close()
-    assert written(s, "own.log").count(b"while reading client request headers") == 1
+    assert written(s, "own.log").count(b"while reading client request line") == 1
     assert s.error_log() == []
 
 
