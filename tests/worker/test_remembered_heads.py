@@ -30,7 +30,7 @@ def front(stage, monkeypatch, tmp_path) -> Front:
         _load_nginx_syntax(monkeypatch, Path(tmp_path))
         http = http.replace("{", "{{").replace("}", "}}").replace("ONE", "{peers[0]}").replace("TWO", "{peers[1]}")
         logs = "error_log {directory}/error.log info; events {{ }} "
-        access = "access_log {directory}/access.log test; log_format test '{log_format}';"
+        access = "log_format test '{log_format}'; access_log {directory}/access.log test;"
         return stage(peers=peers, text=f"{logs} http {{{{ {access} {http} }}}}")
 
     return make
