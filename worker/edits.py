@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from worker.loop import Loop, Task, sleep
+from worker.loop import Event, Loop, Task, sleep
 from worker.resolver.discovery import Discovery, FollowedName
 from worker.stream import Descriptor, Stream
 from worker.upstream.peers import Group
@@ -50,10 +50,6 @@ Lines = tuple[UpstreamServer, ...]
 Change = Callable[[Lines, UpstreamEdits], UpstreamEdits]
 
 
-class Rung(Exception):
-    """Raised in a task that waits: a worker has taken something over."""
-
-
 class Edits:
     """What one worker knows of edits. upstreams: the blocks of the configuration, by name."""
 
@@ -79,7 +75,7 @@ class Edits:
         self._edits: dict[str, UpstreamEdits] = {}
         self._placed = {name: place(each.server, UpstreamEdits()) for name, each in self.upstreams.items()}
         self._following: dict[int, Task] = {}  # names of servers that were added, by the identity of their line
-        self._waiting: set[Task] = set()
+        self._rung = Event(loop)  # by a worker that has taken something over
         self._pruned = -1  # the version that has nothing in it that our configuration overrules
 
     # Taking over.
@@ -97,8 +93,7 @@ class Edits:
     def _hear(self, stream: Stream) -> bool:
         """The bell rings."""
         self.heed()
-        for task in self._waiting:
-            self._loop.interrupt(task, Rung())
+        self._rung.set()
         return True
 
     def _ring(self) -> None:
@@ -185,19 +180,12 @@ class Edits:
         """Until every worker that serves has taken over this version. Raises Refused."""
         clock = self._loop.clock
         deadline = clock.now + PATIENCE
-        task = self._loop.current()
-        self._waiting.add(task)
-        try:
-            while late := self._late(version):
-                if clock.now > deadline:
-                    pids = ", ".join(map(str, late))
-                    raise Refused(504, f"the change is made, but workers do not answer yet: {pids}", "WorkersLate")
-                try:
-                    await sleep(_PAUSE)
-                except Rung:
-                    pass
-        finally:
-            self._waiting.discard(task)
+        while late := self._late(version):
+            if clock.now > deadline:
+                pids = ", ".join(map(str, late))
+                raise Refused(504, f"the change is made, but workers do not answer yet: {pids}", "WorkersLate")
+            self._rung.is_set = False
+            await self._rung.wait(_PAUSE)
 
     def _late(self, version: int) -> list[int]:
         """The pids of workers that serve and are not that far."""

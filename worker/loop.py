@@ -1,7 +1,7 @@
 """The loop: coroutines parked on streams, woken by epoll or by a deadline.
 
 Theory of operation. Every connection is one coroutine, a task. All it can ask of the loop is to be parked: on a stream and a
-direction, for so many seconds. `park` holds the only `yield` of the program.
+direction, for so many seconds; `park` holds the `yield` by which it does.
 
 Rule 1. A descriptor is registered once and stays registered until it is closed; events are level-triggered. An event
 that nobody waits for disarms that direction until somebody parks on it: in steady state no epoll_ctl is made at all.
@@ -55,9 +55,11 @@ class Waitable:
     fd: -1 when it is closed. reader, writer: the tasks that wait for it. armed: the events that epoll tells of.
     unexpected: asked when an event comes that nobody waits for; returns True when it has seen to it. (See `Loop.listen`.)
     watches_departure: the end of the stream is news even while bytes lie unread.
+    flush: sends on what was put by for it, whoever is parked; returns whether a writer may go on. None where nothing is put by.
+    It keeps its failures to itself until somebody sends. (See `Loop.flush_soon`.)
     """
 
-    __slots__ = ("armed", "fd", "reader", "unexpected", "watches_departure", "writer")
+    __slots__ = ("armed", "fd", "flush", "reader", "unexpected", "watches_departure", "writer")
 
     fd: int
     reader: Task | None
@@ -65,6 +67,7 @@ class Waitable:
     armed: int
     unexpected: Callable[[Any], bool] | None
     watches_departure: bool
+    flush: Callable[[], bool] | None
 
 
 @types.coroutine
@@ -88,7 +91,7 @@ class Task:
         self.stream: Waitable | None = None
         self.deadline = _FAR
         self.parked = False
-        self.pending: BaseException | None = None
+        self.pending: list[BaseException] | None = None  # to be raised where it is parked, one at each place
 
     def __repr__(self) -> str:
         return f"<task {self.name} {f'parked on {self.stream}' if self.parked else 'runnable'}>"
@@ -120,6 +123,7 @@ class Loop:
         self._epoll = select.epoll.fromfd(os.dup(self._selector.fileno()))
         self._streams: dict[int, Waitable] = {}
         self._runnable: list[Task] = []
+        self._ready: list[Waitable] = []
         self._running = self._runnable  # of this turn while there is one; what is added to it runs in it
         self._next_alarm = _FAR
         self._last_sweep = 0.0
@@ -145,11 +149,20 @@ class Loop:
         return self._current
 
     def interrupt(self, task: Task, exception: BaseException) -> None:
-        """Raise this in the task, where it is parked, when its turn comes; the first of several counts."""
+        """Raise this in the task, where it is parked, when its turn comes.
+
+        Of several none is lost: if the task goes on after the first, the next is raised where it parks then.
+        """
         if task not in self.tasks or task is self._current:
             return
         if task.pending is None:
-            task.pending = exception
+            task.pending = [exception]
+        else:
+            task.pending.append(exception)
+        self.wake(task)
+
+    def wake(self, task: Task) -> None:
+        """Let a parked task go on in this turn or the next, as if what it waits for had come."""
         if task.parked:
             self._unpark(task)
             self._runnable.append(task)
@@ -205,6 +218,15 @@ class Loop:
         if not stream.armed & _IN:
             self._arm(stream, (stream.armed & ~_RDHUP) | _IN)
 
+    def ready(self, stream: Waitable) -> None:
+        """Take a stream for readable at the next turn, whatever epoll says: it holds bytes that have left the socket."""
+        self._ready.append(stream)
+
+    def flush_soon(self, stream: Waitable) -> None:
+        """Have the stream's `flush` called as soon as its socket takes bytes."""
+        if not stream.armed & _OUT:
+            self._arm(stream, (stream.armed & ~_RDHUP) | _OUT)
+
     # The loop.
 
     def run(self) -> None:
@@ -227,7 +249,7 @@ class Loop:
     def turn(self, longest: float = 3600.0) -> None:
         """Wait for events, at most that many seconds, tell them to whom they concern, run what became runnable."""
         clock = self.clock
-        if self._runnable:
+        if self._runnable or self._ready:
             timeout = 0.0
         else:
             timeout = self._next_alarm - clock.now
@@ -236,6 +258,9 @@ class Loop:
             elif timeout < 0.0:
                 timeout = 0.0
         events = self._epoll.poll(timeout, 1024)
+        if self._ready:
+            events += [(stream.fd, _IN) for stream in self._ready]
+            self._ready.clear()
         read_clock = self._read_clock
         clock.now = now = read_clock()
         self.turns += 1
@@ -288,8 +313,10 @@ class Loop:
                     send = task.send
                     stream, events, seconds = send(None)
                 else:
-                    pending, task.pending = task.pending, None
-                    stream, events, seconds = task.coroutine.throw(pending)
+                    stream, events, seconds = self._raise_pending(task)
+                    if task.pending is not None:
+                        self._runnable.append(task)
+                        continue
             except StopIteration:
                 self.tasks.discard(task)
                 continue
@@ -323,6 +350,13 @@ class Loop:
             if stream.armed & wanted != wanted:
                 self._arm(stream, (stream.armed & ~_RDHUP) | wanted)
 
+    def _raise_pending(self, task: Task) -> Any:
+        """Raise the first of the exceptions that a task is to have, and return where it parks then."""
+        assert task.pending is not None
+        exception, *later = task.pending
+        task.pending = later or None
+        return task.coroutine.throw(exception)
+
     def _arm(self, stream: Waitable, mask: int) -> None:
         """Change what epoll tells of a stream."""
         try:
@@ -347,16 +381,20 @@ class Loop:
 
     def _tell(self, stream: Waitable, mask: int) -> None:
         """Any event but plain readability: wake who waits for it; disarm what nobody waits for."""
+        if mask & _OUT and stream.flush is not None and not stream.flush():
+            mask &= _NOT_OUT  # there is more to be sent on before anybody may write
+            if not mask:
+                return
         reader = stream.reader
         woken = False
         if mask & _NOT_OUT and reader is not None:
             woken = True
-            self._wake(reader)
+            self.wake(reader)
         if mask & _NOT_IN:
             task = stream.writer
             if task is not None:
                 woken = True
-                self._wake(task)
+                self.wake(task)
                 if reader is None and mask & _IN and not mask & _NOT_READY:
                     # Room for what is to be written, every time, must not hide that something has come.
                     self._unexpected(stream, _IN)
@@ -365,11 +403,6 @@ class Loop:
         elif mask & _OUT and stream.writer is None and stream.armed & _OUT and not mask & _FATAL:
             # Most writes succeed at once: after one that had to wait, interest in writing is dropped again.
             self._arm(stream, stream.armed & ~_OUT)
-
-    def _wake(self, task: Task) -> None:
-        if task.parked:
-            self._unpark(task)
-            self._runnable.append(task)
 
     def _unpark(self, task: Task) -> None:
         stream = task.stream
@@ -403,12 +436,43 @@ class Loop:
                 continue
             if task.deadline <= now:
                 if task.stream is not None:
-                    task.pending = TimedOut()
+                    task.pending = [TimedOut()]
                 self._unpark(task)
                 self._runnable.append(task)
             elif task.deadline < nearest:
                 nearest = task.deadline
         self._next_alarm = nearest
+
+
+class Event:
+    """Something that happens, and that tasks wait for. is_set: it has happened."""
+
+    __slots__ = ("_loop", "_waiting", "is_set")
+
+    def __init__(self, loop: Loop) -> None:
+        self.is_set = False
+        self._loop = loop
+        self._waiting: list[Task] = []
+
+    def set(self) -> None:
+        """Let it happen: all tasks that wait for it go on."""
+        self.is_set = True
+        for task in self._waiting:
+            self._loop.wake(task)
+
+    async def wait(self, seconds: float = _FAR) -> bool:
+        """Wait until it happens, at most so many seconds; return whether it has."""
+        if not self.is_set:
+            task = self._loop.current()
+            self._waiting.append(task)
+            try:
+                await park(None, 0, seconds)
+            finally:
+                self._waiting.remove(task)
+        return self.is_set
+
+    def __repr__(self) -> str:
+        return f"<event {'has happened' if self.is_set else f'awaited by {len(self._waiting)}'}>"
 
 
 async def sleep(seconds: float) -> None:

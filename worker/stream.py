@@ -54,6 +54,7 @@ class Stream(Waitable):
         self.armed = 0
         self.unexpected = None
         self.watches_departure = False
+        self.flush = None
         self.recv: Callable[[int], bytes] = sock.recv
         self.send: Callable[[bytes | memoryview], int] = sock.send
         # What an upstream connection remembers between requests; see worker.upstream.

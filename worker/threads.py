@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from worker.loop import READ, Loop, Task, park, sleep
+from worker.loop import READ, Event, Loop, park
 from worker.stream import Stream
 from wproxy.directives.aio import DEFAULT_POOL, ThreadPoolSettings
 
@@ -25,21 +25,16 @@ Result = TypeVar("Result")
 Report = Callable[[str, str], None]
 
 
-class _Done(Exception):
-    """Raised in a task that waits: its function has been called."""
-
-
 class _Job:
-    """A function to be called, and what became of it. waiting: who is to be told, None when nobody is any more."""
+    """A function to be called, and what became of it. told: set by the loop when it has been called."""
 
-    __slots__ = ("call", "error", "is_done", "result", "waiting")
+    __slots__ = ("call", "error", "result", "told")
 
-    def __init__(self, call: Callable[[], Any], waiting: Task) -> None:
+    def __init__(self, call: Callable[[], Any], loop: Loop) -> None:
         self.call = call
-        self.waiting: Task | None = waiting
+        self.told = Event(loop)
         self.result: Any = None
         self.error: OSError | None = None
-        self.is_done = False
 
     def do(self) -> None:
         """Call it, in a thread."""
@@ -47,7 +42,6 @@ class _Job:
             self.result = self.call()
         except OSError as error:
             self.error = error
-        self.is_done = True
 
 
 class ThreadPool:
@@ -73,18 +67,12 @@ class ThreadPool:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         if not self._under_way:
             self._listen()
-        job = _Job(call, self._loop.current())
+        job = _Job(call, self._loop)
         self._under_way += 1
         if self.threads < min(self._under_way, settings.threads):
             self._start_thread()
         self._jobs.put(job)
-        try:
-            while not job.is_done:
-                await sleep(float("inf"))
-        except _Done:
-            pass
-        finally:
-            job.waiting = None
+        await job.told.wait()
         if job.error is not None:
             raise job.error
         result: Result = job.result
@@ -112,8 +100,7 @@ class ThreadPool:
                 while self._done:
                     job = self._done.popleft()
                     self._under_way -= 1
-                    if job.waiting is not None:
-                        self._loop.interrupt(job.waiting, _Done())
+                    job.told.set()
         finally:
             stream.close()
             bell.close()

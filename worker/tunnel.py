@@ -11,10 +11,9 @@ that a read is cheaper.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-from worker.loop import FAIR_SHARE, WRITE, Loop, Task, give_way, park, sleep
+from worker.loop import FAIR_SHARE, WRITE, Event, Loop, Task, give_way, park
 from worker.pipes import Pipe, is_plain, pool
 from worker.stream import HEAD_CHUNK, Stream
 from wproxy.failures import TimedOut
@@ -46,20 +45,20 @@ CLIENT_TIMED_OUT = "client timed out (110: Connection timed out)"
 
 
 class _Traffic:
-    """What the two directions share: when anything last moved."""
+    """What the two directions share: when anything last moved, and the end."""
 
-    __slots__ = ("last",)
+    __slots__ = ("end", "is_over", "last")
 
-    def __init__(self, now: float) -> None:
-        self.last = now
+    def __init__(self, loop: Loop) -> None:
+        self.last = loop.clock.now
+        self.is_over = Event(loop)
+        self.end = CLOSED
 
-
-class _Ended(Exception):
-    """Raised in the task that waits for the end of a tunnel."""
-
-    def __init__(self, end: End) -> None:
-        super().__init__(end.why)
-        self.end = end
+    def finish(self, end: End) -> None:
+        """Let this be the end, if there was none before."""
+        if not self.is_over.is_set:
+            self.end = end
+            self.is_over.set()
 
 
 async def run_tunnel(loop: Loop, client: Stream, upstream: Stream, early: bytes, timeouts: Timeouts) -> tuple[End, int, int]:
@@ -68,34 +67,28 @@ async def run_tunnel(loop: Loop, client: Stream, upstream: Stream, early: bytes,
     early: what the client had already sent after its request. Returns the end, and the bytes sent to and received from the
     client.
     """
-    traffic = _Traffic(loop.clock.now)
-    main = loop.current()
-
-    def finish(end: End) -> None:
-        loop.interrupt(main, _Ended(end))
-
+    traffic = _Traffic(loop)
     up_stalled = End(UPSTREAM_TIMED_OUT, "proxy_send_timeout")
-    to_upstream = _Direction(client, upstream, traffic, timeouts.proxy_send_timeout, up_stalled, finish)
-    to_client = _Direction(upstream, client, traffic, timeouts.send_timeout, End(CLIENT_TIMED_OUT, "send_timeout"), finish)
+    to_upstream = _Direction(client, upstream, traffic, timeouts.proxy_send_timeout, up_stalled)
+    to_client = _Direction(upstream, client, traffic, timeouts.send_timeout, End(CLIENT_TIMED_OUT, "send_timeout"))
     try:
         to_upstream.start(early)
         to_client.start(b"")
-        end = await _idleness(loop.clock, traffic, timeouts)
-    except _Ended as ended:
-        end = ended.end
+        end = await _end_of(traffic, loop.clock, timeouts)
     finally:
         to_upstream.close()
         to_client.close()
     return end, to_client.moved, to_upstream.moved
 
 
-async def _idleness(clock: Clock, traffic: _Traffic, timeouts: Timeouts) -> End:
-    """Wait until there has been no traffic for as long as a tunnel may go without."""
+async def _end_of(traffic: _Traffic, clock: Clock, timeouts: Timeouts) -> End:
+    """Wait until a side ends, or there has been no traffic for as long as a tunnel may go without."""
     while True:
         left = traffic.last + timeouts.proxy_read_timeout - clock.now
         if left <= 0:
             return End(UPSTREAM_TIMED_OUT, timeouts.idle_setting)
-        await sleep(left)
+        if await traffic.is_over.wait(left):
+            return traffic.end
 
 
 class _Direction:
@@ -113,9 +106,8 @@ class _Direction:
         traffic: _Traffic,
         patience: float,
         stalled: End,
-        finish: Callable[[End], None],
     ) -> None:
-        """patience: seconds until the target takes bytes; stalled: the end when it does not. finish: to be told of the end."""
+        """patience: seconds until the target takes bytes; stalled: the end when it does not."""
         self._source = source
         self._target = target
         self._recv = source.recv
@@ -124,7 +116,7 @@ class _Direction:
         self._traffic = traffic
         self._patience = patience
         self._stalled = stalled
-        self._finish = finish
+        self._finish = traffic.finish
         self._task: Task | None = None
         self._pipe: Pipe | None = None
         self.moved = 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 
 import pytest
 from conversation import has_events
 
-from worker.loop import READ, WRITE, Loop, park, sleep
+from worker.loop import READ, WRITE, Event, Loop, park, sleep
 from worker.stream import Stream, send_all
 from wproxy.failures import TimedOut
 
@@ -295,13 +296,151 @@ def test_interrupt_raises_in_a_parked_task(bench):
     assert bench.notes == ["ValueError('stop')"]
 
 
-def test_the_first_of_several_interrupts_counts(bench):
+def test_of_several_interrupts_the_first_is_raised_and_those_after_a_task_that_has_ended_by_it_concern_nobody(bench):
     stream, _ = bench.pair()
     task = bench.spawn(bench.read_one(stream))
     bench.loop.interrupt(task, ValueError("first"))
     bench.loop.interrupt(task, ValueError("second"))
     bench.turn(3)
     assert bench.notes == ["ValueError('first')"]
+    assert bench.bugs == []
+
+
+def test_of_two_interrupts_none_is_lost_on_a_task_that_goes_on(bench):
+    stream, _ = bench.pair()
+
+    async def endure():
+        for _ in range(3):
+            try:
+                await park(stream, READ, 5.0)
+            except (ValueError, TimedOut) as error:
+                bench.notes.append(repr(error))
+
+    task = bench.spawn(endure())
+    bench.loop.interrupt(task, ValueError("first"))
+    bench.loop.interrupt(task, ValueError("second"))
+    bench.turn(3)
+    assert bench.notes == ["ValueError('first')", "ValueError('second')"]
+    assert task.parked and stream.reader is task
+    bench.advance(6)
+    assert bench.notes[2:] == ["TimedOut()"]
+
+
+# Wake, and events.
+
+
+def test_a_task_that_is_woken_goes_on_as_if_what_it_waits_for_had_come(bench):
+    stream, _ = bench.pair()
+
+    async def wait():
+        await park(stream, READ, 5.0)
+        bench.notes.append("awake")
+
+    task = bench.spawn(wait())
+    bench.loop.wake(task)
+    bench.loop.wake(task)
+    bench.turn()
+    assert bench.notes == ["awake"]
+    assert stream.reader is None and task not in bench.loop.tasks
+
+
+def test_an_event_lets_all_go_on_that_wait_for_it_and_nobody_waits_afterwards(bench):
+    event = Event(bench.loop)
+
+    async def wait(name):
+        bench.notes.append((name, await event.wait(5.0)))
+
+    for name in "ab":
+        bench.spawn(wait(name))
+    event.set()
+    bench.turn()
+    bench.spawn(wait("c"))
+    assert bench.notes == [("a", True), ("b", True), ("c", True)]
+
+
+def test_an_event_that_does_not_happen_in_time_is_told_as_such(bench):
+    event = Event(bench.loop)
+
+    async def wait():
+        bench.notes.append(await event.wait(5.0))
+
+    bench.spawn(wait())
+    bench.advance(4.9)
+    assert bench.notes == []
+    bench.advance(0.2)
+    assert bench.notes == [False]
+
+
+@pytest.mark.parametrize("event_first", [True, False])
+def test_a_client_that_leaves_in_the_turn_of_an_event_is_not_overheard(bench, event_first):
+    event = Event(bench.loop)
+
+    async def wait():
+        try:
+            await event.wait()
+        except ValueError as error:
+            bench.notes.append((repr(error), event.is_set))
+
+    task = bench.spawn(wait())
+    acts = [event.set, lambda: bench.loop.interrupt(task, ValueError("gone"))]
+    for act in acts if event_first else acts[::-1]:
+        act()
+    bench.turn(2)
+    assert bench.notes == [("ValueError('gone')", True)]
+
+
+# Streams that keep something by, as an encrypted one does.
+
+
+def test_a_stream_that_says_so_is_readable_at_the_next_turn_though_its_socket_is_not(bench):
+    stream, _ = bench.pair()
+
+    async def wait():
+        await park(stream, READ, 5.0)
+        bench.notes.append("readable")
+
+    bench.spawn(wait())
+    bench.loop.ready(stream)
+    bench.turn()
+    assert bench.notes == ["readable"]
+    bench.spawn(wait())
+    bench.turn(3)
+    assert bench.notes == ["readable"], "once"
+
+
+def test_what_a_stream_has_put_by_is_flushed_when_its_socket_takes_it_whoever_is_parked(bench):
+    stream, theirs = bench.pair()
+    stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    left = bytearray(bytes(300_000))
+
+    def flush():
+        try:
+            del left[: stream.sock.send(left)]
+        except BlockingIOError:
+            pass
+        return not left
+
+    async def write():
+        await park(stream, WRITE, 50.0)
+        bench.notes.append(len(left))
+
+    stream.flush = flush
+    while not flush() and len(left) > 0:
+        before = len(left)
+        if not flush() and len(left) == before:
+            break
+    assert left
+    bench.loop.flush_soon(stream)
+    bench.spawn(write())
+    received = 0
+    while left:
+        assert bench.notes == [], "the writer waits for what was put by"
+        received += len(theirs.recv(65536))
+        bench.turn(2)
+    bench.turn(2)
+    assert bench.notes == [0]
+    bench.turn(2)
+    assert not stream.armed & select.EPOLLOUT, "nobody wants to write any more"
 
 
 def test_an_interrupt_of_a_task_that_was_woken_in_the_same_turn_is_raised_where_it_was_parked(bench):

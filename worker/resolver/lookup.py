@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from worker.loop import Loop, Task, sleep
+from worker.loop import Event, Loop, Task, sleep
 from worker.resolver.exchange import Question
 from wproxy.address import Address
 from wproxy.dns import HOST_NOT_FOUND, NO_ERROR, SERVER_FAILURE, TIMED_OUT, Answer, BadMessage
@@ -114,10 +114,6 @@ async def _go_round(
         patience = min(patience * 2, MOST_PATIENCE)
 
 
-class _Said(Exception):
-    """Raised in the task that waits: somebody has said something."""
-
-
 Outcome = Answer | BadMessage | OSError | ValueError | TimedOut
 
 
@@ -132,7 +128,7 @@ class Asked:
         self._deadline = deadline
         self._under_way: dict[Address, tuple[Question, Task]] = {}
         self._outcomes: deque[tuple[Address, Outcome]] = deque()
-        self._waiting: Task | None = None
+        self._said = Event(loop)
 
     def ask(self, server: Address) -> None:
         """Ask this server, again if it has been asked and has said nothing."""
@@ -151,19 +147,13 @@ class Asked:
             outcome = error
         del self._under_way[question.server]
         self._outcomes.append((question.server, outcome))
-        if self._waiting is not None:
-            self._loop.interrupt(self._waiting, _Said())
+        self._said.set()
 
     async def next_outcome(self, seconds: float) -> tuple[Address, Outcome] | None:
         """Who has said what, waiting at most so many seconds for it; None when nobody has."""
         if not self._outcomes:
-            self._waiting = self._loop.current()
-            try:
-                await sleep(max(seconds, 0.001))
-            except _Said:
-                pass
-            finally:
-                self._waiting = None
+            self._said.is_set = False
+            await self._said.wait(max(seconds, 0.001))
         return self._outcomes.popleft() if self._outcomes else None
 
     def forget(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from worker.loop import Loop, Task, sleep
+from worker.loop import Event, Loop
 from worker.resolver.lookup import look_up
 from wproxy.address import Address, is_ip
 from wproxy.directives.resolver import NameServers
@@ -62,19 +62,15 @@ class Resolved(NamedTuple):
     expires: float
 
 
-class _Finished(Exception):
-    """Raised in a task that waits for a lookup: it is done."""
-
-
 class _Lookup:
-    """A lookup under way or done, and who waits for it."""
+    """A lookup under way or done."""
 
-    __slots__ = ("answer", "expires", "waiting")
+    __slots__ = ("answer", "expires", "is_over")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: Loop) -> None:
         self.answer: Answer | None = None
         self.expires = 0.0
-        self.waiting: list[Task] = []
+        self.is_over = Event(loop)
 
 
 Key = tuple[str, int]
@@ -143,7 +139,7 @@ class Resolver:
         if lookup is None:
             if len(self._under_way) >= MOST_ANSWERS:
                 raise CannotResolve(name, TIMED_OUT)
-            lookup = self._under_way[key] = _Lookup()
+            lookup = self._under_way[key] = _Lookup(self.loop)
             self._turn += 1
             self.loop.spawn(self._run(lookup, key, self._turn), f"resolver of {key[0]}")
         return lookup
@@ -161,8 +157,7 @@ class Resolver:
             lookup.expires = clock.now + self._lifetime(answer)
             if lookup.expires > clock.now:
                 self._keep(key, lookup)
-            for task in lookup.waiting:
-                self.loop.interrupt(task, _Finished())
+            lookup.is_over.set()
 
     def _lifetime(self, answer: Answer) -> float:
         """How many seconds an answer is believed."""
@@ -185,14 +180,7 @@ class Resolver:
     async def _answer(self, lookup: _Lookup, deadline: float) -> Answer:
         """Wait for a lookup, at most until that time."""
         if lookup.answer is None:
-            task = self.loop.current()
-            lookup.waiting.append(task)
-            try:
-                await sleep(max(deadline - self.loop.clock.now, 0.001))
-            except _Finished:
-                pass
-            finally:
-                lookup.waiting.remove(task)
+            await lookup.is_over.wait(max(deadline - self.loop.clock.now, 0.001))
         return lookup.answer or Answer(TIMED_OUT, (), "", 0)
 
     def __repr__(self) -> str:

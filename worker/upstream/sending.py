@@ -11,7 +11,7 @@ import os
 
 from worker import pipes
 from worker.http1.body import RequestBody
-from worker.loop import FAIR_SHARE, WRITE, give_way, park
+from worker.loop import FAIR_SHARE, WRITE, Event, give_way, park
 from worker.pipes import is_plain
 from worker.stream import BIG_CHUNK, Stream
 from worker.temporary_files import TemporaryFile
@@ -19,12 +19,8 @@ from worker.upstream.failing import SENDING, failure_of
 from worker.upstream.outgoing import Outgoing
 from worker.upstream.passing import Passing
 from worker.upstream.protocols import UNKNOWN_LENGTH
-from wproxy.failures import TimedOut, UpstreamFailure
+from wproxy.failures import ClientGone, TimedOut, UpstreamFailure
 from wproxy.http import Attempt
-
-
-class Answered(Exception):
-    """Raised in a task that is sending a body: the upstream has something to say already."""
 
 
 def start_request(head: bytes, outgoing: Outgoing, upstream: Stream, attempt: Attempt) -> memoryview | None:
@@ -50,33 +46,52 @@ async def finish_request(
     True when all of it was sent and the connection may serve again; False when the upstream began to answer before that.
     Raises UpstreamFailure, ClientError, ClientGone.
     """
-    task = upstream.loop.current()
+    loop = upstream.loop
+    is_over = Event(loop)  # all is sent, or sending has failed, or the upstream has something to say already
+    failure: BaseException | None = None
     unexpected = upstream.unexpected
 
     def answered(stream: Stream) -> bool:
         upstream.unexpected = unexpected
-        upstream.loop.interrupt(task, Answered())
+        is_over.set()
         return False
 
+    async def upload() -> None:
+        nonlocal failure
+        try:
+            if unsent is not None:
+                await push(upstream, unsent, passing, attempt)
+            if outgoing.file is not None:
+                await push_file(outgoing.file, upstream, passing, attempt)
+            if outgoing.rest is not None:
+                await push_body(outgoing, outgoing.rest, upstream, passing, attempt)
+        except Exception as error:
+            failure = error
+        is_over.set()
+
     upstream.unexpected = answered
+    task = loop.spawn(upload(), "upload")
     try:
-        if unsent is not None:
-            await push(upstream, unsent, passing, attempt)
-        if outgoing.file is not None:
-            await push_file(outgoing.file, upstream, passing, attempt)
-        if outgoing.rest is not None:
-            await push_body(outgoing, outgoing.rest, upstream, passing, attempt)
-        return not outgoing.ends_connection
-    except Answered:
-        return False
-    except TimedOut:
-        raise failure_of("timeout", "upstream timed out (110: Connection timed out)", SENDING) from None
-    except OSError as error:
-        if upstream.has_departed():
-            raise sending_failed(error) from None
-        return False  # it takes no more, but has answered first
+        await is_over.wait()
+    except ClientGone:
+        if failure is None:  # else the upload has met its end first, and says more
+            raise
     finally:
+        is_whole = task not in loop.tasks and not outgoing.ends_connection
+        loop.cancel(task)
         upstream.unexpected = unexpected
+    try:
+        if isinstance(failure, TimedOut):
+            raise failure_of("timeout", "upstream timed out (110: Connection timed out)", SENDING)
+        if isinstance(failure, OSError):
+            if upstream.has_departed():
+                raise sending_failed(failure)
+            return False  # it takes no more, but has answered first
+        if failure is not None:
+            raise failure
+    finally:
+        failure = None  # the frames of its traceback hold this one: no circle is left for the collector
+    return is_whole
 
 
 async def push_body(outgoing: Outgoing, body: RequestBody, upstream: Stream, passing: Passing, attempt: Attempt) -> None:
