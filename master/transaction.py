@@ -25,6 +25,7 @@ from master.pidfile import refuse_second_master, remove_pid_file, write_pid_file
 from master.state import State
 from master.state_files import provide_state_directories
 from master.succession import Succession
+from master.tls_files import tls_problems
 from master.user import worker_identity
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError, Problem
@@ -88,6 +89,9 @@ class Transaction:
         identity = worker_identity(configuration.user)
         refuse_missing_directory(configuration)
         provide_own_directories(configuration, identity)
+        unusable = tls_problems(configuration)
+        if unusable:
+            raise ConfigurationError(*unusable)
         generation = Generation(
             number=state.shared.head(HEAD_GENERATION) + 1,
             configuration=configuration,

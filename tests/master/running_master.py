@@ -78,6 +78,8 @@ def load(path: str) -> Any:
             for name, peers in written.get("upstreams", {}).items()
         ),
         servers=(),
+        tls_files=(),
+        read_at_start=(),
         identity=WPROXY,
         access_log_files=[
             prefix + path if path[0] != "/" else path for path in written.get("access_logs", ()) if path not in NO_FILE

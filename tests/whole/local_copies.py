@@ -122,9 +122,9 @@ def with_a_page(node: Node, local: Local) -> list[Node]:
 
 
 def below_the_copy(node: Node, local: Local) -> list[Node]:
-    """A file of ours instead of one of the system's."""
+    """A file of ours instead of one of the system's, in a directory that there is."""
     path, *more = node.arguments
-    if path.startswith("/") and not path.startswith("/dev/"):
+    if not path.startswith("/dev/") and "$" not in path and path not in ("off", "stderr"):
         path = path.lstrip("/")
         (local.directory / path).parent.mkdir(parents=True, exist_ok=True)
     return [with_arguments(node, path, *more)]

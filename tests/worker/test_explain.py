@@ -467,7 +467,7 @@ def test_an_alias_takes_the_place_of_the_root_among_the_settings():
 
 
 def test_what_has_no_effect_yet_is_told_as_such():
-    conf = "events {} http { ssi on; server { listen 8080 ssl; location / { allow 10.0.0.0/8; return 200; } } }"
+    conf = "events {} http { ssi on; ssl_certificate a; ssl_certificate_key b; server { listen 8080 ssl; location / { allow 10.0.0.0/8; return 200; } } }"
     found = asked(conf, "https://x:8080/")
     effects = {one["name"]: one["effect"] for one in found.settings}
     assert effects["ssi"] == "no"

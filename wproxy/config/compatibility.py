@@ -64,6 +64,10 @@ is said, never passed over.
 - A `#` in a request target and what follows it are dropped, also from `$request_uri`; nginx routes without them and sends them on
   where proxy_pass has no URI.
 - The directories of logs and pid files are made where nothing but wproxy's own defaults lead there (`logs`, `run`).
+- What is not carried out yet is read as nginx reads it, zones, upstreams and certificates included; not tried are
+  `ssl_conf_command`, `ssl_ecdh_curve` and the file of `ssl_stapling_file`, modules are not loaded, and no size of a hash table is
+  too small, since there are none.
+- `aio on` is taken: whether nginx takes it depends on how it was built.
 """
 
 

@@ -12,5 +12,9 @@ def low_bits(nodes: tuple[Node, ...]) -> Iterator[Problem]:
     """Yield a warning where the network that the last of these directives names is not written as its first address."""
     node = nodes[-1]
     for text in node.arguments[:1]:
-        if "/" in text and parse_network(text)[1]:
+        try:
+            has_low_bits = "/" in text and parse_network(text)[1]
+        except ValueError:
+            continue  # set_real_ip_from takes the name of a host, too
+        if has_low_bits:
             yield Problem(f"low address bits of {text} are meaningless", node.position)

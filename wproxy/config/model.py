@@ -15,6 +15,7 @@ from typing import Any
 from wproxy.address import Address
 from wproxy.config.modules import LocationModules, MainModules, ServerModules, UpstreamModules
 from wproxy.config.registry import default_words
+from wproxy.config.tls import TlsFiles
 from wproxy.config.tree import Node, Position, Problem
 from wproxy.directives.health_check import HealthCheck, MatchDirectives
 from wproxy.directives.listen import PLAIN_SOCKET, ServerName, SocketOptions
@@ -224,6 +225,8 @@ class Configuration(Settings, MainModules):
     control: Listener | None = None  # api_socket
     identity: Identity = WPROXY  # who we say we are
     warnings: tuple[Problem, ...] = ()  # what is allowed and probably not meant, or has no effect yet
+    tls_files: tuple[TlsFiles, ...] = ()  # the certificates of servers and towards upstreams
+    read_at_start: tuple[tuple[str, Position], ...] = ()  # other files that must be there, as written, and where
     refusals: tuple[Problem, ...] = ()  # what keeps a server from starting: without it, it would be less safe than it says
 
     @property

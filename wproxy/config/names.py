@@ -20,6 +20,7 @@ _WITH_REGEX = frozenset(
     (
         "server_name", "location", "rewrite", "if",
         "proxy_redirect", "proxy_cookie_domain", "proxy_cookie_path", "proxy_cookie_flags",
+        "valid_referers", "fastcgi_split_path_info",
     )
 )  # fmt: skip
 _GROUP = re.compile(r"\(\?(?:P?<([A-Za-z_][A-Za-z0-9_]*)>|'([A-Za-z_][A-Za-z0-9_]*)')")

@@ -133,6 +133,20 @@ class Upstreams:
         self.groups[name] = self._group(name, scope, position, peers, implicit=True)
         return self.groups[name]
 
+    def check(self, target: ProxyTarget, position: Position, scope: Scope) -> None:
+        """Find out whether a target of a protocol without a port of its own is an upstream, or a port of a host that there is."""
+        assert target.address is not None
+        explicit = self.groups.get(target.address.host.lower())
+        if target.address.is_unix:
+            return
+        if explicit and not explicit.implicit:
+            if target.has_port:
+                self.reader.problem(f'upstream "{explicit.name}" may not have port {target.port}', position)
+        elif not target.has_port:
+            self.reader.problem(f'no port in upstream "{target.text}"', position)
+        else:
+            self.addresses(target.address, position, scope)
+
     def find_name_servers(self, scope: Scope) -> None:
         """Look up the name servers that a `resolver` names by name."""
         line = scope.written.get("resolver")

@@ -8,22 +8,29 @@ from collections.abc import Callable
 from functools import partial
 from itertools import takewhile
 from operator import is_not
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from wproxy.config.listeners import LookUp
 from wproxy.config.scope import Scope
 from wproxy.config.tree import Node, Position
 from wproxy.directives.aio import DEFAULT_POOL
+from wproxy.directives.client_address import Referrers, TrustedAddress
 from wproxy.maps.charset_map import CharsetMap
 
 if TYPE_CHECKING:
     from wproxy.config.model import Location
 
+_STORING = ("proxy", "fastcgi", "uwsgi", "scgi")
+# Directives that some others may not stand beside.
+APART = frozenset(("secure_link_secret", *(f"{module}_store" for module in _STORING)))
+
 
 class References:
     """The checks of one configuration; each tells what is wrong by `problem(text, position)`."""
 
-    def __init__(self, problem: Callable[[str, Position | None], None]) -> None:
+    def __init__(self, problem: Callable[[str, Position | None], None], look_up: LookUp) -> None:
         self._problem = problem
+        self._look_up = look_up
         self._thread_pools = {DEFAULT_POOL}
         self._missing: set[tuple[str, str]] = set()
 
@@ -65,6 +72,48 @@ class References:
             else:
                 continue
             self._problem(text, line.position)
+
+    def check_trusted_addresses(self, lines: tuple[Node, ...], addresses: tuple[TrustedAddress, ...]) -> None:
+        """The hosts of set_real_ip_from must be known."""
+        for line, each in zip(lines, addresses):
+            if not each.is_host:
+                continue
+            try:
+                self._look_up(each.text, 0)
+            except (OSError, UnicodeError):
+                self._problem(f'host not found in set_real_ip_from "{each.text}"', line.position)
+
+    def check_mirrors(self, lines: tuple[Node, ...], targets: tuple[str, ...]) -> None:
+        """`mirror off` stands alone."""
+        if "off" in targets and len(targets) > 1:
+            self._problem('"mirror" directive is duplicate', lines[-1].position)
+
+    def check_referrers(self, lines: tuple[Node, ...], referrers: tuple[Referrers, ...]) -> None:
+        """A host may stand in one line."""
+        known: set[str] = set()
+        for line, each in zip(lines, referrers):
+            for name in each.names:
+                if name in known:
+                    self._problem(f'conflicting parameter "{name}"', line.position)
+            known.update(each.names)
+
+    def check_apart(self, scope: Scope, outer: Scope | None) -> None:
+        """Some directives may not be set in one block."""
+
+        def own(name: str) -> Any:
+            lines = scope.written.get(name)
+            return lines if lines and (outer is None or lines is not outer.written.get(name)) else None
+
+        secret, others = own("secure_link_secret"), own("secure_link") or own("secure_link_md5")
+        if secret and others:
+            text = '"secure_link_secret" cannot be mixed with "secure_link" and "secure_link_md5"'
+            self._problem(text, max(secret[-1].position, others[-1].position))
+        for module in _STORING:
+            cache, store = own(f"{module}_cache"), own(f"{module}_store")
+            if cache and store and cache[-1].arguments != ("off",) and store[-1].arguments != ("off",):
+                last, other = (store, "cache") if store[-1].position >= cache[-1].position else (cache, "store")
+                text = f'"{last[-1].name}" directive is incompatible with "{module}_{other}"'
+                self._problem(text, last[-1].position)
 
     def check_recoding(self, location: Location) -> None:
         """Where a location has texts in one character set and sends them in another, a map must know both."""

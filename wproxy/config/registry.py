@@ -252,10 +252,16 @@ def default_words(name: str) -> str:
     return default if isinstance(default, str) else " ".join(default)
 
 
+# Directives that newer nginx does not have, and what took their place.
+GONE = {"ssl": 'write "ssl" behind the address in "listen"'}
+
+
 def unknown_directive_text(node: Node, context: int) -> str:
     """nginx's words for a directive that is not known, with a suggestion where one is near."""
     if node.name.startswith("\ufeff"):
         return f'unknown directive "{node.name}", the file begins with a byte order mark: save it as UTF-8 without one'
+    if node.name in GONE:
+        return f'unknown directive "{node.name}", {GONE[node.name]}'
     near = closest_name(node.name, (name for name, rows in REGISTRY.items() if any(row.contexts & context for row in rows)))
     near = near or closest_name(node.name, REGISTRY)
     return f'unknown directive "{node.name}"' + (f', did you mean "{near}"?' if near else "")

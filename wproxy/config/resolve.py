@@ -16,13 +16,15 @@ from wproxy.config.control import control_listener
 from wproxy.config.convert import NGINX, syntax_of
 from wproxy.config.effects import Ineffective, refusals, warnings
 from wproxy.config.listeners import LookUp, build_listeners, default_listen
-from wproxy.config.model import Configuration, Location, Server
+from wproxy.config.model import Configuration, Listener, Location, Server
 from wproxy.config.names import declare_names
 from wproxy.config.peers import Upstreams, only_resolver
-from wproxy.config.references import References
+from wproxy.config.references import APART, References
 from wproxy.config.registry import EVENTS, HTTP, LIMIT_EXCEPT, LOCATION, LOCATION_IF, MAIN, SERVER, SERVER_IF
 from wproxy.config.scope import Scope, ScopeReader
+from wproxy.config.tls import ALWAYS_READ, TlsFiles, is_secure, server_files, upstream_files
 from wproxy.config.tree import ConfigurationError, Node, Position, Problem
+from wproxy.config.zones import WITH_ZONES, Zones
 from wproxy.directives.buffering import wrong_buffers
 from wproxy.directives.listen import Listen
 from wproxy.directives.log import COMBINED, AccessLog, LogFormat, log_format
@@ -36,6 +38,8 @@ from wproxy.variables import Namespace, use_namespace
 
 __all__ = ["LookUp", "resolve"]
 
+# Where requests go by other protocols than HTTP.
+_OTHER_PASSES = frozenset(("fastcgi_pass", "uwsgi_pass", "scgi_pass", "grpc_pass", "memcached_pass", "tunnel_pass"))
 _PASS_WITH_URI = (
     '"proxy_pass" cannot have URI part in location given by regular expression, or inside named location, '
     'or inside "if" statement, or inside "limit_except" block'
@@ -70,14 +74,24 @@ class _Resolver:
         self.listens: list[tuple[Server, Listen, Position]] = []
         self.gathering: dict[str, AccessLog] = {}  # the first log with a buffer= to each file
         self.type_tables: TypeTables = {}
-        self.references = References(self.problem)
+        self.references = References(self.problem, look_up)
+        self.zones = Zones(self.problem)
+        self.tls_files: list[TlsFiles] = []
+        self.read_at_start: list[tuple[str, Position]] = []
+        self.certified: set[int] = set()  # the servers that have certificates, or reject all handshakes, by identity
         # What is looked at where it is written, when its block has been read: it may name something of another block.
         self.named_elsewhere: tuple[tuple[str, Callable[..., None]], ...] = (
             ("access_log", self.check_access_logs),
             ("error_log", self.check_error_logs),
             ("aio", self.references.check_thread_pool),
             ("charset_map", self.references.check_charset_maps),
+            ("set_real_ip_from", self.references.check_trusted_addresses),
+            ("mirror", self.references.check_mirrors),
+            ("valid_referers", self.references.check_referrers),
+            *((name, self.zones.note) for name in WITH_ZONES),
+            *((name, self.note_file) for name in ALWAYS_READ),
         )
+        self.naming = frozenset(name for name, _ in self.named_elsewhere)
 
     # Blocks, from the outside to the inside.
 
@@ -90,6 +104,8 @@ class _Resolver:
         if http:
             self.http(http)
         listeners = build_listeners(self.listens, reader, self.look_up)
+        if not reader.problems:
+            self.check_certified(listeners)
         is_controlled = any(not group.implicit for group in self.upstreams.groups.values())
         control = control_listener(main, root, self.prefix, reader, self.control_server) if is_controlled else None
         # In TOML a table that sets nothing is not written; one without any block is a file that was forgotten.
@@ -116,6 +132,8 @@ class _Resolver:
         configuration.warnings = (*reader.warnings, *warnings(reader.ineffective))
         configuration.refusals = tuple(refusals(reader.ineffective))
         configuration.log_formats = self.log_formats
+        configuration.tls_files = tuple(self.tls_files)
+        configuration.read_at_start = tuple(self.read_at_start)
         return configuration
 
     def http(self, node: Node) -> None:
@@ -133,6 +151,7 @@ class _Resolver:
         for child in node.named("server"):
             if child.children is not None:
                 self.server(child, scope)
+        self.zones.finish()
 
     def control_server(self, node: Node) -> Server:
         """A server that is none of the configuration's: nothing of the http block concerns it."""
@@ -155,6 +174,11 @@ class _Resolver:
         server.steps = self.steps(scope.values.get("steps", ()), SERVER_IF, scope, None)
         server.locations = LocationMatcher(self.location_at("server", "server", "", scope, node.position, server, None))
         self.locations_in(node, scope, server, server.locations, None)
+        files = server_files(scope, self.problem)
+        if files is not None:
+            self.tls_files.append(files)
+        if files is not None or scope.values.get("ssl_reject_handshake"):
+            self.certified.add(id(server))
         self.servers.append(server)
         lines = [(line.position, listen) for line, listen in zip(scope.written.get("listen", ()), scope.values.get("listen", ()))]
         for place, listen in lines or [(node.position, default_listen())]:
@@ -271,8 +295,13 @@ class _Resolver:
                 self.problem(_PASS_WITH_URI, place)
             if target.is_secure:
                 self.reader.ineffective.append(Ineffective('"https://" in "proxy_pass"', place, guards=True))
+                self.tls_files.append(upstream_files(scope, "proxy", self.problem))
             if target.address is not None:
                 location.upstream = self.upstreams.target(target, place, scope)
+        for name in () if _OTHER_PASSES.isdisjoint(scope.values) else sorted(_OTHER_PASSES):
+            other = scope.values.get(name)
+            if other is not None and other.address is not None:
+                self.upstreams.check(other, _place(scope, position, name), scope)
         location.steps = ()  # a server's act before a location is found, those of an `if` with the steps around it
         if kind == "location":
             location.steps = self.steps(scope.values.get("steps", ()), LOCATION_IF, scope, location)
@@ -322,6 +351,25 @@ class _Resolver:
                 redirect.steps = (Return(301, compile_template("$wproxy_slashed_uri$is_args$args")),)
                 matcher.add("=", slashless, redirect)
 
+    # Files and zones.
+
+    def note_file(self, lines: tuple[Node, ...], value: object) -> None:
+        """A file that is read when a server starts."""
+        self.read_at_start += [(line.arguments[0], line.position) for line in lines]
+
+    def check_certified(self, listeners: tuple[Listener, ...]) -> None:
+        """Where TLS is listened for, the default server must have a certificate, or reject every handshake."""
+        secure = {
+            address: (is_secure(listen), place)
+            for _, listen, place in self.listens
+            if is_secure(listen)
+            for address in listen.addresses
+        }
+        for listener in listeners:
+            word, place = secure.get(listener.address, ("", None))
+            if word and id(listener.servers.default) not in self.certified:
+                self.problem(f'no "ssl_certificate" is defined for the "listen ... {word}" directive', place)
+
     # Logs.
 
     def name_log_formats(self, http: Node, scope: Scope) -> None:
@@ -346,10 +394,14 @@ class _Resolver:
             self.references.name_thread_pools(scope, node)
         if node is not None:
             self.references.check_redirects(node)
-        for name, check in self.named_elsewhere:
-            lines = scope.written.get(name, ())
-            if lines and (outer is None or lines is not outer.written.get(name)):
-                check(lines, scope.values[name])
+        # Most blocks name nothing of the kind: one look tells.
+        if not self.naming.isdisjoint(scope.written):
+            for name, check in self.named_elsewhere:
+                lines = scope.written.get(name, ())
+                if lines and (outer is None or lines is not outer.written.get(name)):
+                    check(lines, scope.values[name])
+        if not APART.isdisjoint(scope.written):
+            self.references.check_apart(scope, outer)
         return scope
 
     def check_access_logs(self, lines: tuple[Node, ...], logs: tuple[AccessLog, ...]) -> None:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from wproxy.config.low_bits import low_bits
 from wproxy.config.registry import (
     EVENTS,
     GATHER,
@@ -41,7 +42,38 @@ from wproxy.config.registry import (
     directive,
 )
 from wproxy.config.repeated import repeated_types, repeated_types_without_html
-from wproxy.directives.values import flag, number, parse_time, size, time, word
+from wproxy.directives import other_protocols
+from wproxy.directives.buffering import rate
+from wproxy.directives.cache import IGNORED, METHODS, cache, cache_path, cache_times
+from wproxy.directives.certificates import PROTOCOLS, certificate_cache, ocsp_cache, session_cache
+from wproxy.directives.client_address import referrers, trusted_address
+from wproxy.directives.http_core import header_buffers, memory
+from wproxy.directives.images import image_filter, quality, sharpness
+from wproxy.directives.limits import connection_limit, connection_zone, request_limit, request_zone
+from wproxy.directives.media_types import media_types
+from wproxy.directives.open_file_cache import seconds
+from wproxy.directives.pass_to import (
+    CGI_FAILURES,
+    GRPC_FAILURES,
+    MEMCACHED_FAILURES,
+    PROXY_FAILURES,
+    TUNNEL_FAILURES,
+    bound_address,
+    field,
+    memcached_target,
+    parameter,
+    split_path_info,
+    target,
+    tunnel_target,
+)
+from wproxy.directives.proxy_headers import any_of
+from wproxy.directives.rewrite import assignment
+from wproxy.directives.store import access, store
+from wproxy.directives.temporary_path import temporary_path
+from wproxy.directives.values import flag, number, size, text, time, word, words
+from wproxy.directives.visitors import cookie_expires, cookie_flags, cookie_mark, modern_browser
+from wproxy.maps.addresses import Network, parse_network
+from wproxy.template import Template, compile_template
 
 MANY = 1000
 LEVELS = HTTP | SERVER | LOCATION
@@ -50,34 +82,98 @@ WITH_IF = LEVELS | LOCATION_IF
 PASS = LOCATION | LOCATION_IF
 
 
-def as_written(*arguments: object) -> tuple[object, ...]:
-    """The arguments as they are."""
-    return arguments
+def without_arguments() -> bool:
+    """A directive without arguments: it is there."""
+    return True
 
 
-def word_set(*arguments: str) -> frozenset[str]:
-    """The words of a set, whichever they are."""
-    return frozenset(arguments)
+def anything(*arguments: str) -> None:
+    """What nginx passes over itself, whatever it says."""
 
 
-def block(*arguments: object) -> None:
-    """The reader of a block: nothing in it is looked at yet."""
+def template_or_off(value: str) -> Template | None:
+    """A template; None for `off`."""
+    return None if value == "off" else compile_template(value)
 
 
-def seconds(value: str) -> float:
-    """Seconds, for what is counted in whole seconds: years to seconds, no milliseconds."""
-    found = parse_time(value)
-    if found is None or "ms" in value:
-        raise ValueError('"%s" directive invalid value')
+def event_method(value: str) -> str:
+    """The way of asking for events that nginx has on Linux; only --with-poll_module and the like add others."""
+    if value != "epoll":
+        raise ValueError(f'invalid event type "{value}"')
+    return value
+
+
+def pool_size(value: str) -> int:
+    """The bytes of a pool of memory."""
+    found = memory(value)
+    if found < 112:
+        raise ValueError("the pool size must be no less than 112")
+    if found % 16:
+        raise ValueError("the pool size must be a multiple of 16")
     return found
 
 
-def buffers(count: str, each: str) -> tuple[int, int]:
-    """(number, bytes each)."""
+def power_of_two(least: int, most: int) -> Reader:
+    """A reader of sizes that double, from the least to the most."""
+
+    def shown(value: int) -> str:
+        return f"{value // 1024}k" if value >= 1024 else str(value)
+
+    allowed = [least << shift for shift in range((most // least).bit_length())]
+    listed = ", ".join(map(shown, allowed[:-1]))
+
+    def read(value: str) -> int:
+        found = memory(value)
+        if found not in allowed:
+            raise ValueError(f'"%s" directive must be {listed}, or {shown(most)}')
+        return found
+
+    return read
+
+
+def some_memory(what: str) -> Reader:
+    """A reader of bytes that may not be none."""
+
+    def read(value: str) -> int:
+        found = memory(value)
+        if not found:
+            raise ValueError(what)
+        return found
+
+    return read
+
+
+def receive_buffer(value: str) -> int:
+    """The bytes of a buffer that holds a frame's head and some of what follows."""
+    found = memory(value)
+    if found < 2 * 16:
+        raise ValueError('"%s" directive value is too small')
+    return found
+
+
+def pair(*arguments: str) -> tuple[str, ...]:
+    """A few words that only the module behind them can judge."""
+    return arguments
+
+
+def stylesheet(path: str, *parameters: str) -> tuple[str, tuple[Template, ...]]:
+    """`FILE [NAME=VALUE ...]`."""
+    return path, tuple(map(compile_template, parameters))
+
+
+def network(written: str) -> Network:
+    """An address or a network."""
     try:
-        return number(1)(count), size(each)
+        return parse_network(written)[0]
     except ValueError:
-        raise ValueError('"%s" directive invalid value') from None
+        raise ValueError(f'invalid network "{written}"') from None
+
+
+def computed_by_perl(name: str, code: str) -> tuple[str, str]:
+    """`$NAME MODULE::FUNCTION`, or the text of a function."""
+    if not name.startswith("$") or len(name) == 1:
+        raise ValueError(f'invalid variable name "{name}"')
+    return name[1:].lower(), code
 
 
 class Line(NamedTuple):
@@ -85,7 +181,7 @@ class Line(NamedTuple):
 
     names: str
     contexts: int
-    read: Reader = as_written
+    read: Reader = text
     arity: int | tuple[int, int] = 1
     inherit: str = SCALAR
     block: int = 0
@@ -118,12 +214,14 @@ CGI = "fastcgi uwsgi scgi"
 CACHES = f"proxy {CGI}"
 TLS = "proxy grpc uwsgi"  # those that speak TLS to an upstream
 ANY_NUMBER = (1, MANY)
+DAV_METHODS = ("off", "put", "delete", "mkcol", "copy", "move")
 
 # What a module does, in a sentence, and its directives.
 MODULES: dict[str, tuple[Line, ...]] = {
     "Processes (src/core/nginx.c).": (
         # The socket of each worker is its own and its event loop takes one event at a time: there is nothing to take turns for.
-        harmless(accepted("lock_file timer_resolution", MAIN)),
+        harmless(accepted("lock_file", MAIN)),
+        harmless(accepted("timer_resolution", MAIN, time)),
         harmless(accepted("pcre_jit", MAIN, flag)),  # Python's `re` has no such stage
         # A module brings directives, and one that wproxy does not know is an error where it stands.
         harmless(accepted("load_module", MAIN, inherit=OWN_GATHER)),
@@ -134,12 +232,13 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("quic_bpf", MAIN, flag, idle="off"),
     ),
     "Other protocols than HTTP (src/stream, src/mail).": (
-        accepted("stream mail", MAIN, block, arity=0, inherit=OWN, block=OPAQUE),
+        accepted("stream", MAIN, other_protocols.stream, arity=0, inherit=OWN, block=OPAQUE),
+        accepted("mail", MAIN, other_protocols.mail, arity=0, inherit=OWN, block=OPAQUE),
     ),
     "The event loop (src/event/ngx_event.c).": (
         harmless(accepted("accept_mutex multi_accept", EVENTS, flag)),
         # The standard `selectors` takes the best of the system.
-        harmless(accepted("use", EVENTS, word(("epoll", "poll", "select", "kqueue", "eventport", "/dev/poll")))),
+        harmless(accepted("use", EVENTS, event_method)),
         harmless(accepted("worker_aio_requests", EVENTS, number())),
     ),
     "Sizes of nginx's tables: those of wproxy grow by themselves.": (
@@ -159,157 +258,178 @@ MODULES: dict[str, tuple[Line, ...]] = {
             )
         ),
         harmless(accepted("referer_hash_max_size referer_hash_bucket_size", SERVER | LOCATION, number())),
-        harmless(accepted("connection_pool_size request_pool_size", ABOVE_LOCATION, size)),
+        harmless(accepted("connection_pool_size request_pool_size", ABOVE_LOCATION, pool_size)),
     ),
     "How bytes are moved: wproxy chooses by itself (ngx_http_core_module.c).": (
         harmless(accepted("tcp_nopush tcp_nodelay client_body_in_single_buffer", LEVELS, flag)),
         harmless(accepted("open_file_cache_events", LEVELS, flag)),
         harmless(
             accepted(
-                "postpone_output send_lowat directio_alignment read_ahead subrequest_output_buffer_size "
-                "proxy_send_lowat fastcgi_send_lowat",
+                "postpone_output send_lowat read_ahead subrequest_output_buffer_size proxy_send_lowat fastcgi_send_lowat",
                 LEVELS,
-                size,
+                memory,
             )
         ),
+        harmless(accepted("directio_alignment", LEVELS, size)),
         # Temporary files are written by the loop: a disk that makes writers wait holds up a worker.
         accepted("aio_write", LEVELS, flag, idle="off"),
-        harmless(accepted("output_buffers", LEVELS, buffers, arity=2)),
+        harmless(accepted("output_buffers", LEVELS, header_buffers, arity=2)),
         # Bodies are passed on as they come and never wait on a disk.
-        harmless(accepted(each(CGI, "temp_path"), LEVELS, arity=(1, 4))),
-        harmless(accepted(each(CGI, "temp_file_write_size max_temp_file_size"), LEVELS, size)),
+        harmless(accepted(each(CGI, "temp_path"), LEVELS, temporary_path, arity=(1, 4))),
+        harmless(accepted(each(CGI, "temp_file_write_size max_temp_file_size"), LEVELS, memory)),
     ),
     "Connections, bodies and subrequests (ngx_http_core_module.c).": (
         accepted("log_subrequest msie_refresh", LEVELS, flag, idle="off"),
-        accepted("client_body_early_read", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
+        accepted("client_body_early_read", LEVELS, any_of, arity=ANY_NUMBER, inherit=GATHER),
         accepted("post_action", WITH_IF, idle="off"),
     ),
     "How much a second (ngx_http_write_filter_module.c).": (
         # It shares out a line; nobody gets in or gets more of anything without it.
-        accepted(each(CGI, "limit_rate"), LEVELS, idle="0"),
+        accepted(each(CGI, "limit_rate"), LEVELS, rate, idle="0"),
     ),
     "Who may enter, by password (ngx_http_auth_basic_module.c).": (
-        guarded(accepted("auth_basic", LEVELS | LIMIT_EXCEPT, idle="off")),
-        accepted("auth_basic_user_file", LEVELS | LIMIT_EXCEPT),
+        guarded(accepted("auth_basic", LEVELS | LIMIT_EXCEPT, template_or_off, idle="off")),
+        accepted("auth_basic_user_file", LEVELS | LIMIT_EXCEPT, compile_template),
         accepted("auth_delay", LEVELS, time, idle="0 0s"),
     ),
     "Who may enter, by asking an upstream (ngx_http_auth_request_module.c).": (
         guarded(accepted("auth_request", LEVELS, idle="off")),
-        accepted("auth_request_set", LEVELS, arity=2, inherit=GATHER),
+        accepted("auth_request_set", LEVELS, assignment, arity=2, inherit=GATHER),
     ),
     "How many requests a second (ngx_http_limit_req_module.c).": (
-        guarded(accepted("limit_req", LEVELS, arity=(1, 3), inherit=GATHER)),
-        accepted("limit_req_zone", HTTP, arity=3, inherit=OWN_GATHER),
+        guarded(accepted("limit_req", LEVELS, request_limit, arity=(1, 3), inherit=GATHER)),
+        accepted("limit_req_zone", HTTP, request_zone, arity=3, inherit=OWN_GATHER),
         accepted("limit_req_log_level", LEVELS, word(("info", "notice", "warn", "error"))),
         accepted("limit_req_status", LEVELS, number(400, 599)),
         accepted("limit_req_dry_run", LEVELS, flag, idle="off"),
     ),
     "How many requests at once (ngx_http_limit_conn_module.c).": (
-        guarded(accepted("limit_conn", LEVELS, arity=2, inherit=GATHER)),
-        accepted("limit_conn_zone", HTTP, arity=2, inherit=OWN_GATHER),
+        guarded(accepted("limit_conn", LEVELS, connection_limit, arity=2, inherit=GATHER)),
+        accepted("limit_conn_zone", HTTP, connection_zone, arity=2, inherit=OWN_GATHER),
         accepted("limit_conn_log_level", LEVELS, word(("info", "notice", "warn", "error"))),
         accepted("limit_conn_status", LEVELS, number(400, 599)),
         accepted("limit_conn_dry_run", LEVELS, flag, idle="off"),
     ),
     "The address of a client behind a proxy (ngx_http_realip_module.c).": (
         # Access rules, limits and logs would go by the address of the proxy.
-        guarded(accepted("set_real_ip_from", LEVELS, inherit=GATHER)),
+        guarded(accepted("set_real_ip_from", LEVELS, trusted_address, inherit=GATHER, warns=low_bits)),
         accepted("real_ip_header", LEVELS),
         accepted("real_ip_recursive", LEVELS, flag, idle="off"),
     ),
     "Links and referrers that are let in (ngx_http_secure_link_module.c, ngx_http_referer_module.c).": (
         # Both only set a variable that an `if` asks for; without a value in it the `if` would let everybody pass or nobody.
-        guarded(accepted("secure_link secure_link_secret", LEVELS)),
-        accepted("secure_link_md5", LEVELS),
-        guarded(accepted("valid_referers", SERVER | LOCATION, arity=ANY_NUMBER, inherit=GATHER)),
+        guarded(accepted("secure_link", LEVELS, compile_template)),
+        guarded(accepted("secure_link_secret", LEVELS)),
+        accepted("secure_link_md5", LEVELS, compile_template),
+        guarded(accepted("valid_referers", SERVER | LOCATION, referrers, arity=ANY_NUMBER, inherit=GATHER)),
     ),
     "TLS with clients (ngx_http_ssl_module.c).": (
-        guarded(accepted("ssl ssl_reject_handshake", ABOVE_LOCATION, flag, idle="off")),
+        guarded(accepted("ssl_reject_handshake", ABOVE_LOCATION, flag, idle="off")),
         guarded(accepted("ssl_verify_client", ABOVE_LOCATION, word(("off", "on", "optional", "optional_no_ca")), idle="off")),
         guarded(accepted("ssl_ocsp", ABOVE_LOCATION, word(("off", "on", "leaf")), idle="off")),
-        accepted("ssl_certificate ssl_certificate_key ssl_session_ticket_key ssl_ech_file", ABOVE_LOCATION, inherit=GATHER),
+        accepted("ssl_certificate ssl_certificate_key", ABOVE_LOCATION, compile_template, inherit=GATHER),
+        accepted("ssl_session_ticket_key ssl_ech_file", ABOVE_LOCATION, inherit=GATHER),
         accepted(
             "ssl_password_file ssl_dhparam ssl_ecdh_curve ssl_ciphers ssl_client_certificate ssl_trusted_certificate ssl_crl "
-            "ssl_stapling_file ssl_stapling_responder ssl_ocsp_responder ssl_ocsp_cache",
+            "ssl_stapling_file ssl_stapling_responder ssl_ocsp_responder",
             ABOVE_LOCATION,
         ),
-        accepted("ssl_certificate_cache", ABOVE_LOCATION, arity=(1, 3), idle="off"),
+        accepted("ssl_ocsp_cache", ABOVE_LOCATION, ocsp_cache, idle="off"),
+        accepted("ssl_certificate_cache", ABOVE_LOCATION, certificate_cache("ssl_certificate_cache"), arity=(1, 3), idle="off"),
         accepted(
             "ssl_protocols",
             ABOVE_LOCATION,
-            word_set,
+            words(PROTOCOLS),
             arity=ANY_NUMBER,
             inherit=UNION,
         ),
-        accepted("ssl_buffer_size", ABOVE_LOCATION, size),
+        accepted("ssl_buffer_size", ABOVE_LOCATION, memory),
         accepted("ssl_verify_depth", ABOVE_LOCATION, number()),
         accepted("ssl_prefer_server_ciphers ssl_session_tickets", ABOVE_LOCATION, flag),
         accepted(
             "ssl_stapling ssl_stapling_verify ssl_early_data ssl_certificate_compression", ABOVE_LOCATION, flag, idle="off"
         ),
-        accepted("ssl_session_cache", ABOVE_LOCATION, arity=(1, 2), idle="off none"),
+        accepted("ssl_session_cache", ABOVE_LOCATION, session_cache, arity=(1, 2), idle="off none"),
         accepted("ssl_session_timeout", ABOVE_LOCATION, seconds),
-        accepted("ssl_conf_command", ABOVE_LOCATION, arity=2, inherit=GATHER),
+        accepted("ssl_conf_command", ABOVE_LOCATION, pair, arity=2, inherit=GATHER),
     ),
     "HTTP/2 and HTTP/3 with clients (src/http/v2, src/http/v3).": (
         accepted("http2 http3 http3_hq", ABOVE_LOCATION, flag, idle="off"),
         accepted("quic_retry quic_gso", ABOVE_LOCATION, flag, idle="off"),
         accepted("quic_host_key", ABOVE_LOCATION),
         accepted("quic_active_connection_id_limit http3_max_concurrent_streams", ABOVE_LOCATION, number()),
-        accepted("http3_stream_buffer_size http2_body_preread_size", ABOVE_LOCATION, size),
+        accepted("http3_stream_buffer_size http2_body_preread_size", ABOVE_LOCATION, memory),
         accepted("http2_max_concurrent_streams", ABOVE_LOCATION, number()),
-        accepted("http2_recv_buffer_size", HTTP, size),
-        accepted("http2_chunk_size", LEVELS, size),
+        accepted("http2_recv_buffer_size", HTTP, receive_buffer),
+        accepted("http2_chunk_size", LEVELS, some_memory("the http2 chunk size cannot be zero")),
         # Nobody pushes any more, and these limits have long been those of HTTP/1: nginx passes over them too.
-        harmless(accepted("http2_max_field_size http2_max_header_size", ABOVE_LOCATION, size, inherit=GATHER)),
-        harmless(accepted("http2_idle_timeout http2_recv_timeout", ABOVE_LOCATION, time, inherit=GATHER)),
-        harmless(accepted("http2_max_requests http2_max_concurrent_pushes", ABOVE_LOCATION, number(), inherit=GATHER)),
-        harmless(accepted("http2_push", LEVELS, inherit=GATHER)),
-        harmless(accepted("http2_push_preload", LEVELS, flag)),
+        harmless(
+            accepted(
+                "http2_max_field_size http2_max_header_size http2_idle_timeout http2_recv_timeout http2_max_requests "
+                "http2_max_concurrent_pushes",
+                ABOVE_LOCATION,
+                anything,
+                inherit=GATHER,
+            )
+        ),
+        harmless(accepted("http2_push http2_push_preload", LEVELS, anything, inherit=GATHER)),
     ),
     "TLS with upstreams (ngx_http_upstream.c).": (
         guarded(accepted(each(TLS, "ssl_verify"), LEVELS, flag, idle="off")),
         accepted(each(TLS, "ssl_server_name"), LEVELS, flag, idle="off"),
         accepted(each(TLS, "ssl_session_reuse"), LEVELS, flag),
-        accepted(
-            each(
-                TLS,
-                "ssl_certificate ssl_certificate_key ssl_ciphers ssl_crl ssl_name ssl_password_file ssl_trusted_certificate",
-            ),
-            LEVELS,
+        accepted(each(TLS, "ssl_certificate ssl_certificate_key ssl_name"), LEVELS, compile_template),
+        accepted(each(TLS, "ssl_ciphers ssl_crl ssl_password_file ssl_trusted_certificate"), LEVELS),
+        *(
+            accepted(name, LEVELS, certificate_cache(name), arity=(1, 3), idle="off")
+            for name in each(TLS, "ssl_certificate_cache").split()
         ),
-        accepted(each(TLS, "ssl_certificate_cache"), LEVELS, arity=(1, 3), idle="off"),
-        accepted(each(TLS, "ssl_conf_command"), LEVELS, arity=2, inherit=GATHER),
-        accepted(each(TLS, "ssl_protocols"), LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
+        accepted(each(TLS, "ssl_conf_command"), LEVELS, pair, arity=2, inherit=GATHER),
+        accepted(each(TLS, "ssl_protocols"), LEVELS, words(PROTOCOLS), arity=ANY_NUMBER, inherit=UNION),
         accepted(each(TLS, "ssl_verify_depth"), LEVELS, number()),
     ),
     "A store of answers on the disk (ngx_http_file_cache.c).": (
-        accepted(each(CACHES, "cache_path"), HTTP, arity=(2, MANY), inherit=OWN_GATHER),
-        accepted(each(CACHES, "cache"), LEVELS, idle="off"),
-        accepted(each(CGI, "store"), LEVELS, idle="off"),
-        accepted(each(CACHES, "cache_key"), LEVELS),
-        accepted(each(CACHES, "cache_valid cache_bypass no_cache"), LEVELS, arity=ANY_NUMBER, inherit=GATHER),
-        accepted(each(CACHES, "cache_methods"), LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
-        accepted(each(CACHES, "cache_use_stale"), LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION, idle="off"),
+        *(
+            line
+            for module in CACHES.split()
+            for line in (
+                accepted(f"{module}_cache_path", HTTP, cache_path(module), arity=(2, MANY), inherit=OWN_GATHER),
+                accepted(f"{module}_cache", LEVELS, cache(module), idle="off"),
+                accepted(
+                    f"{module}_cache_use_stale",
+                    LEVELS,
+                    words(PROXY_FAILURES if module == "proxy" else CGI_FAILURES),
+                    arity=ANY_NUMBER,
+                    inherit=UNION,
+                    idle="off",
+                ),
+            )
+        ),
+        accepted(each(CGI, "store"), LEVELS, store, idle="off"),
+        accepted(each(CACHES, "cache_key"), LEVELS, compile_template),
+        accepted(each(CACHES, "cache_valid"), LEVELS, cache_times, arity=ANY_NUMBER, inherit=GATHER),
+        accepted(each(CACHES, "cache_bypass no_cache"), LEVELS, any_of, arity=ANY_NUMBER, inherit=GATHER),
+        accepted(each(CACHES, "cache_methods"), LEVELS, words(METHODS), arity=ANY_NUMBER, inherit=UNION),
         accepted(each(CACHES, "cache_lock cache_revalidate cache_background_update"), LEVELS, flag, idle="off"),
         accepted("proxy_cache_convert_head", LEVELS, flag),
         accepted(each(CACHES, "cache_lock_age cache_lock_timeout"), LEVELS, time),
         accepted(each(CACHES, "cache_max_range_offset"), LEVELS, size),
         accepted(each(CACHES, "cache_min_uses"), LEVELS, number()),
-        accepted(each(CGI, "store_access"), LEVELS, arity=(1, 3)),
-        accepted(each(f"{CGI} grpc", "ignore_headers"), LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
-        accepted("slice", LEVELS, size, idle="0"),
+        accepted(each(CGI, "store_access"), LEVELS, access, arity=(1, 3)),
+        accepted(each(f"{CGI} grpc", "ignore_headers"), LEVELS, words(IGNORED), arity=ANY_NUMBER, inherit=UNION),
+        accepted("slice", LEVELS, memory, idle="0"),
     ),
     "FastCGI, uwsgi and SCGI upstreams (ngx_http_fastcgi_module.c, ngx_http_uwsgi_module.c, ngx_http_scgi_module.c).": (
-        guarded(accepted(each(CGI, "pass"), PASS, inherit=OWN)),
-        accepted(each(CGI, "param"), LEVELS, arity=(2, 3), inherit=GATHER, named=True),
+        guarded(accepted("fastcgi_pass scgi_pass", PASS, target(), inherit=OWN)),
+        guarded(accepted("uwsgi_pass", PASS, target("uwsgi", "suwsgi"), inherit=OWN)),
+        accepted(each(CGI, "param"), LEVELS, parameter, arity=(2, 3), inherit=GATHER, named=True),
         accepted(each(CGI, "hide_header pass_header"), LEVELS, inherit=GATHER),
-        accepted(each(CGI, "bind"), LEVELS, arity=(1, 2), idle="off"),
+        accepted(each(CGI, "bind"), LEVELS, bound_address, arity=(1, 2), idle="off"),
         accepted(each(CGI, "connect_timeout read_timeout send_timeout next_upstream_timeout"), LEVELS, time),
         accepted(each(CGI, "next_upstream_tries"), LEVELS, number()),
-        accepted(each(CGI, "next_upstream"), LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
-        accepted(each(CGI, "buffer_size busy_buffers_size"), LEVELS, size),
-        accepted(each(CGI, "buffers"), LEVELS, buffers, arity=2),
+        accepted(each(CGI, "next_upstream"), LEVELS, words(CGI_FAILURES), arity=ANY_NUMBER, inherit=UNION),
+        accepted(each(CGI, "buffer_size busy_buffers_size"), LEVELS, memory),
+        accepted(each(CGI, "buffers"), LEVELS, header_buffers, arity=2),
         accepted(
             each(
                 CGI,
@@ -320,82 +440,86 @@ MODULES: dict[str, tuple[Line, ...]] = {
             flag,
         ),
         accepted("fastcgi_keep_conn", LEVELS, flag),
-        accepted("fastcgi_index fastcgi_split_path_info uwsgi_string", LEVELS),
+        accepted("fastcgi_index uwsgi_string", LEVELS),
+        accepted("fastcgi_split_path_info", LEVELS, split_path_info),
         accepted("fastcgi_catch_stderr", LEVELS, inherit=GATHER),
         accepted("uwsgi_modifier1 uwsgi_modifier2", LEVELS, number(0, 255)),
     ),
     "Upstreams that speak gRPC (ngx_http_grpc_module.c).": (
-        guarded(accepted("grpc_pass", PASS, inherit=OWN)),
-        accepted("grpc_set_header", LEVELS, arity=2, inherit=GATHER, named=True),
+        guarded(accepted("grpc_pass", PASS, target("grpc", "grpcs"), inherit=OWN)),
+        accepted("grpc_set_header", LEVELS, field, arity=2, inherit=GATHER, named=True),
         accepted("grpc_hide_header grpc_pass_header", LEVELS, inherit=GATHER),
-        accepted("grpc_bind", LEVELS, arity=(1, 2), idle="off"),
+        accepted("grpc_bind", LEVELS, bound_address, arity=(1, 2), idle="off"),
         accepted("grpc_connect_timeout grpc_read_timeout grpc_send_timeout grpc_next_upstream_timeout", LEVELS, time),
         accepted("grpc_next_upstream_tries", LEVELS, number()),
-        accepted("grpc_next_upstream", LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
-        accepted("grpc_buffer_size", LEVELS, size),
+        accepted("grpc_next_upstream", LEVELS, words(GRPC_FAILURES), arity=ANY_NUMBER, inherit=UNION),
+        accepted("grpc_buffer_size", LEVELS, memory),
         accepted("grpc_intercept_errors grpc_socket_keepalive", LEVELS, flag),
     ),
     "Values from memcached (ngx_http_memcached_module.c).": (
-        guarded(accepted("memcached_pass", PASS, inherit=OWN)),
-        accepted("memcached_bind", LEVELS, arity=(1, 2), idle="off"),
+        guarded(accepted("memcached_pass", PASS, memcached_target, inherit=OWN)),
+        accepted("memcached_bind", LEVELS, bound_address, arity=(1, 2), idle="off"),
         accepted(
             "memcached_connect_timeout memcached_read_timeout memcached_send_timeout memcached_next_upstream_timeout",
             LEVELS,
             time,
         ),
         accepted("memcached_next_upstream_tries memcached_gzip_flag", LEVELS, number()),
-        accepted("memcached_next_upstream", LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
-        accepted("memcached_buffer_size", LEVELS, size),
+        accepted("memcached_next_upstream", LEVELS, words(MEMCACHED_FAILURES), arity=ANY_NUMBER, inherit=UNION),
+        accepted("memcached_buffer_size", LEVELS, memory),
         accepted("memcached_socket_keepalive", LEVELS, flag),
     ),
     "Tunnels for CONNECT (ngx_http_tunnel_module.c).": (
         # Without them CONNECT is refused with 405.
-        accepted("tunnel_pass", SERVER | PASS, arity=(0, 1), inherit=OWN),
-        accepted("tunnel_allow_upstream", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
-        accepted("tunnel_bind", LEVELS, arity=(1, 2), idle="off"),
+        accepted("tunnel_pass", SERVER | PASS, tunnel_target, arity=(0, 1), inherit=OWN),
+        accepted("tunnel_allow_upstream", LEVELS, any_of, arity=ANY_NUMBER, inherit=GATHER),
+        accepted("tunnel_bind", LEVELS, bound_address, arity=(1, 2), idle="off"),
         accepted("tunnel_bind_dynamic tunnel_socket_keepalive", LEVELS, flag, idle="off"),
-        accepted("tunnel_buffer_size tunnel_send_lowat", LEVELS, size),
+        accepted("tunnel_buffer_size tunnel_send_lowat", LEVELS, memory),
         accepted(
             "tunnel_connect_timeout tunnel_read_timeout tunnel_send_timeout tunnel_next_upstream_timeout", LEVELS, time
         ),
-        accepted("tunnel_next_upstream", LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION),
+        accepted("tunnel_next_upstream", LEVELS, words(TUNNEL_FAILURES), arity=ANY_NUMBER, inherit=UNION),
         accepted("tunnel_next_upstream_tries", LEVELS, number()),
     ),
     "Compression (ngx_http_gzip_filter_module.c, ngx_http_gzip_static_module.c, ngx_http_gunzip_filter_module.c).": (
-        harmless(accepted("gzip_buffers gunzip_buffers", LEVELS, buffers, arity=2)),  # a few slices, whatever the body
+        harmless(accepted("gzip_buffers gunzip_buffers", LEVELS, header_buffers, arity=2)),  # a few slices, whatever the body
         # Not in nginx's manual: how much memory its compressor may take, and when it begins.
-        harmless(accepted("gzip_window gzip_hash postpone_gzipping", LEVELS, size)),
+        harmless(accepted("gzip_window", LEVELS, power_of_two(512, 32768))),
+        harmless(accepted("gzip_hash", LEVELS, power_of_two(512, 131072))),
+        harmless(accepted("postpone_gzipping", LEVELS, memory)),
         harmless(accepted("gzip_no_buffer", LEVELS, flag)),
     ),
     "Changes to the text of a response (ngx_http_sub_filter_module.c, ngx_http_ssi_filter_module.c and others).": (
-        accepted("ssi_types addition_types", LEVELS, arity=ANY_NUMBER, inherit=GATHER, warns=repeated_types),
+        accepted("ssi_types addition_types", LEVELS, media_types, arity=ANY_NUMBER, inherit=GATHER, warns=repeated_types),
         accepted("ssi_last_modified ssi_silent_errors", LEVELS, flag),
         accepted("ssi", WITH_IF, flag, idle="off"),
-        accepted("ssi_min_file_chunk ssi_value_length", LEVELS, size),
+        accepted("ssi_min_file_chunk ssi_value_length", LEVELS, memory),
         accepted("add_before_body add_after_body", LEVELS),
     ),
     "Lists of directories and files of other kinds (ngx_http_autoindex_module.c and others).": (
         accepted("random_index", LOCATION, flag, idle="off"),
-        accepted("empty_gif flv mp4", LOCATION, arity=0, inherit=OWN_GATHER),
-        accepted("mp4_buffer_size mp4_max_buffer_size", LEVELS, size),
+        accepted("empty_gif flv mp4", LOCATION, without_arguments, arity=0, inherit=OWN_GATHER),
+        accepted("mp4_buffer_size mp4_max_buffer_size", LEVELS, memory),
         accepted("mp4_start_key_frame", LEVELS, flag, idle="off"),
-        accepted("stub_status", SERVER | LOCATION, arity=(0, 1), inherit=OWN_GATHER),
+        accepted("stub_status", SERVER | LOCATION, anything, arity=(0, 1), inherit=OWN_GATHER),
     ),
     "Images and XML (ngx_http_image_filter_module.c, ngx_http_xslt_filter_module.c).": (
-        accepted("image_filter", LOCATION, arity=(1, 3), inherit=GATHER, idle="off"),
-        accepted("image_filter_jpeg_quality image_filter_webp_quality image_filter_sharpen", LEVELS),
+        accepted("image_filter", LOCATION, image_filter, arity=(1, 3), inherit=GATHER, idle="off"),
+        accepted("image_filter_jpeg_quality image_filter_webp_quality", LEVELS, quality),
+        accepted("image_filter_sharpen", LEVELS, sharpness),
         accepted("image_filter_transparency image_filter_interlace", LEVELS, flag),
-        accepted("image_filter_buffer", LEVELS, size),
+        accepted("image_filter_buffer", LEVELS, memory),
         accepted("xml_entities", LEVELS),
-        accepted("xslt_stylesheet", LOCATION, arity=ANY_NUMBER, inherit=GATHER),
-        accepted("xslt_param xslt_string_param", LEVELS, arity=2, inherit=GATHER),
-        accepted("xslt_types", LEVELS, arity=ANY_NUMBER, inherit=GATHER, warns=repeated_types_without_html),
+        accepted("xslt_stylesheet", LOCATION, stylesheet, arity=ANY_NUMBER, inherit=GATHER),
+        accepted("xslt_param xslt_string_param", LEVELS, field, arity=2, inherit=GATHER),
+        accepted("xslt_types", LEVELS, media_types, arity=ANY_NUMBER, inherit=GATHER, warns=repeated_types_without_html),
         accepted("xslt_last_modified", LEVELS, flag),
     ),
     "Files that clients write (ngx_http_dav_module.c).": (
         # Without them the methods are refused with 405.
-        accepted("dav_methods", LEVELS, word_set, arity=ANY_NUMBER, inherit=UNION, idle="off"),
-        accepted("dav_access", LEVELS, arity=(1, 3)),
+        accepted("dav_methods", LEVELS, words(DAV_METHODS), arity=ANY_NUMBER, inherit=UNION, idle="off"),
+        accepted("dav_access", LEVELS, access, arity=(1, 3)),
         accepted("create_full_put_path", LEVELS, flag),
         accepted("min_delete_depth", LEVELS, number()),
     ),
@@ -404,20 +528,23 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("mirror_request_body", LEVELS, flag),
     ),
     "Variables from browsers, places and cookies (ngx_http_browser_module.c, ngx_http_geoip_module.c and others).": (
-        accepted("ancient_browser", LEVELS, arity=ANY_NUMBER, inherit=GATHER),
-        accepted("modern_browser", LEVELS, arity=(1, 2), inherit=GATHER),
+        accepted("ancient_browser", LEVELS, pair, arity=ANY_NUMBER, inherit=GATHER),
+        accepted("modern_browser", LEVELS, modern_browser, arity=(1, 2), inherit=GATHER),
         accepted("ancient_browser_value modern_browser_value", LEVELS, inherit=GATHER),
-        accepted("geoip_country geoip_city geoip_org", HTTP, arity=(1, 2)),
-        accepted("geoip_proxy", HTTP, inherit=GATHER),
+        accepted("geoip_country geoip_city geoip_org", HTTP, pair, arity=(1, 2)),
+        accepted("geoip_proxy", HTTP, network, inherit=GATHER),
         accepted("geoip_proxy_recursive", HTTP, flag),
         accepted("userid", LEVELS, word(("off", "log", "v1", "on")), idle="off"),
-        accepted("userid_domain userid_expires userid_mark userid_name userid_p3p userid_path userid_service", LEVELS),
-        accepted("userid_flags", LEVELS, arity=(1, 3)),
+        accepted("userid_domain userid_name userid_p3p userid_path", LEVELS),
+        accepted("userid_expires", LEVELS, cookie_expires),
+        accepted("userid_mark", LEVELS, cookie_mark),
+        accepted("userid_service", LEVELS, number()),
+        accepted("userid_flags", LEVELS, cookie_flags, arity=(1, 3)),
     ),
     "Embedded Perl (ngx_http_perl_module.c).": (
         guarded(accepted("perl", LOCATION | LIMIT_EXCEPT, inherit=OWN)),
         accepted("perl_modules perl_require", HTTP, inherit=OWN_GATHER),
-        accepted("perl_set", HTTP, arity=2, inherit=OWN_GATHER),
+        accepted("perl_set", HTTP, computed_by_perl, arity=2, inherit=OWN_GATHER),
     ),
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ done with a response when the proxy has all of it, however slow the client is. W
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wproxy.config.registry import HTTP, LOCATION, LOCATION_IF, SERVER, directive
 from wproxy.directives.http_core import header_buffers, memory
@@ -74,27 +74,47 @@ class BufferingDirectives:
     )
 
 
+# nginx's defaults for the protocols that keep a response as proxy does: a page each.
+_BUFFERS, _PAGE = (8, 4096), 4096
+_SIZES = ("buffers", "buffer_size", "busy_buffers_size", "temp_file_write_size", "max_temp_file_size")
+_OTHERS = ("fastcgi", "uwsgi", "scgi")
+_OTHER_SIZES = frozenset(f"{module}_{size}" for module in _OTHERS for size in _SIZES)
+
+
 def wrong_buffers(location: Location) -> Iterator[tuple[str, ...]]:
     """What of the sizes of a location does not fit together: nginx's words for it, then the directives to blame, the likeliest
-    first (nginx: ngx_http_proxy_merge_loc_conf)."""
-    count, each = location.proxy_buffers
-    largest = max(location.proxy_buffer_size, each)
+    first (nginx: ngx_http_proxy_merge_loc_conf and its like)."""
+    yield from _wrong_buffers(location, "proxy")
+    values = vars(location)
+    if not _OTHER_SIZES.isdisjoint(values):
+        for module in _OTHERS:
+            yield from _wrong_buffers(location, module)
+
+
+def _wrong_buffers(location: Location, module: str) -> Iterator[tuple[str, ...]]:
+    def value(name: str, default: Any = None) -> Any:
+        return getattr(location, f"{module}_{name}", default)
+
+    count, each = value("buffers", _BUFFERS)
+    largest = max(value("buffer_size", _PAGE), each)
     if count < 2:
-        yield 'there must be at least 2 "proxy_buffers"', "proxy_buffers"
+        yield f'there must be at least 2 "{module}_buffers"', f"{module}_buffers"
         return
-    busy = location.proxy_busy_buffers_size
+    busy = value("busy_buffers_size")
     if busy is None:
         busy = 2 * largest
-    least = 'must be equal to or greater than the maximum of the value of "proxy_buffer_size" and one of the "proxy_buffers"'
+    least = (
+        f'must be equal to or greater than the maximum of the value of "{module}_buffer_size" and one of the "{module}_buffers"'
+    )
     if busy < largest:
-        yield f'"proxy_busy_buffers_size" {least}', "proxy_busy_buffers_size"
+        yield f'"{module}_busy_buffers_size" {least}', f"{module}_busy_buffers_size"
     if busy > (count - 1) * each:
-        text = '"proxy_busy_buffers_size" must be less than the size of all "proxy_buffers" minus one buffer'
-        yield text, "proxy_busy_buffers_size", "proxy_buffer_size", "proxy_buffers"
-    write_size = location.proxy_temp_file_write_size
+        text = f'"{module}_busy_buffers_size" must be less than the size of all "{module}_buffers" minus one buffer'
+        yield text, f"{module}_busy_buffers_size", f"{module}_buffer_size", f"{module}_buffers"
+    write_size = value("temp_file_write_size")
     if write_size is not None and write_size < largest:
-        yield f'"proxy_temp_file_write_size" {least}', "proxy_temp_file_write_size"
-    most = location.proxy_max_temp_file_size
+        yield f'"{module}_temp_file_write_size" {least}', f"{module}_temp_file_write_size"
+    most = value("max_temp_file_size", 0)
     if most and most < largest:
-        text = f'"proxy_max_temp_file_size" must be equal to zero to disable temporary files usage or {least}'
-        yield text, "proxy_max_temp_file_size", "proxy_buffers", "proxy_buffer_size"
+        text = f'"{module}_max_temp_file_size" must be equal to zero to disable temporary files usage or {least}'
+        yield text, f"{module}_max_temp_file_size", f"{module}_buffers", f"{module}_buffer_size"

@@ -71,9 +71,9 @@ def open_log_file_cache(*words: str) -> LogFileCache | None:
     found: dict[str, float] = {}
     for word in words:
         name, _, value = word.partition("=")
-        number = int(value) if value.isascii() and value.isdigit() else 0
+        number = int(value) if value.isascii() and value.isdigit() and len(value) < 10 else -1
         time = None if "ms" in value else parse_time(value)
-        if name in ("max", "min_uses") and number:
+        if name in ("max", "min_uses") and number >= 0:
             found[name] = number
         elif name in ("inactive", "valid") and time is not None:
             found[name] = time
@@ -81,7 +81,7 @@ def open_log_file_cache(*words: str) -> LogFileCache | None:
             raise ValueError(f'invalid "open_log_file_cache" parameter "{word}"')
     if "off" in words:
         return None
-    if "max" not in found:
+    if not found.get("max"):
         raise ValueError('"open_log_file_cache" must have "max" parameter')
     return LogFileCache(int(found["max"]), found.get("inactive", 10.0), found.get("valid", 60.0), int(found.get("min_uses", 1)))
 

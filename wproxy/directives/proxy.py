@@ -25,6 +25,7 @@ FAILURES = (
     "http_404",
     "http_429",
     "non_idempotent",
+    "updating",  # of use to proxy_cache_use_stale alone
     "off",
 )
 

@@ -24,5 +24,5 @@ def temporary_path(path: str, *levels: str) -> TemporaryPath:
     """`PATH [LEVEL1 [LEVEL2 [LEVEL3]]]` (nginx: ngx_conf_set_path_slot)."""
     for level in levels:
         if not (level.isascii() and level.isdigit() and 0 < int(level) <= 3):
-            raise ValueError(f'invalid value "{level}"')
+            raise ValueError('"%s" directive invalid value')
     return TemporaryPath(path.rstrip("/") or "/", tuple(map(int, levels)))

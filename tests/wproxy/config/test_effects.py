@@ -89,8 +89,8 @@ def test_what_keeps_something_safe_refuses_a_start(text):
     [
         "auth_basic off",
         "auth_request off",
-        "ssl off",
-        "ssl OFF",
+        "ssl_early_data off",
+        "ssl_early_data OFF",
         "ssl_verify_client off",
         "proxy_ssl_verify off",
         "ssi off",

@@ -829,6 +829,9 @@ def test_a_backlog_counts_whichever_server_gives_it():
     assert listener.options.backlog == 7
 
 
+CERTIFICATE = "ssl_certificate a; ssl_certificate_key b; "
+
+
 def test_a_server_listens_once_on_an_address():
     text = "[[http.server]]\nlisten = [80, '*:80']"
     assert problems(text) == [f"a duplicate listen 0.0.0.0:80 in {at(text, chr(39))}"]
@@ -850,14 +853,15 @@ def test_a_server_listens_once_on_an_address():
     ],
 )
 def test_servers_of_an_address_speak_the_same_protocols(lines, warned):
-    configuration = load_nginx("".join(f"server {{ listen {line}; server_name a{n}; }}" for n, line in enumerate(lines)))
+    servers = "".join(f"server {{ listen {line}; server_name a{n}; }}" for n, line in enumerate(lines))
+    configuration = load_nginx(CERTIFICATE + servers)
     texts = [warning.text for warning in configuration.warnings if "effective" not in warning.text]
     assert texts == ["protocol options redefined for 0.0.0.0:8443"] * warned
 
 
 def test_quic_has_a_socket_of_its_own_beside_another_of_the_same_address():
     configuration = load_nginx(
-        "server { listen 8443 ssl; listen 8443 quic reuseport; server_name a; } server { listen 8443 quic; }"
+        CERTIFICATE + "server { listen 8443 ssl; listen 8443 quic reuseport; server_name a; } server { listen 8443 quic; }"
     )
     assert [str(listener.address) for listener in configuration.listeners] == ["0.0.0.0:8443"]
     assert [refusal.text.partition(" is ")[0] for refusal in configuration.refusals] == [

@@ -1,0 +1,95 @@
+"""The zones of shared memory of one configuration: every one that is used is made somewhere, and each is for one thing.
+
+nginx: ngx_shared_memory_add in src/core/ngx_cycle.c, and those who call it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from wproxy.config.tree import Node, Position
+from wproxy.directives.cache import CachePath
+from wproxy.directives.limits import ConnectionLimit, CountedZone, RequestLimit
+from wproxy.directives.zones import Zone
+
+_CACHES = ("proxy", "fastcgi", "uwsgi", "scgi")
+# The directives that make zones or use them.
+WITH_ZONES = (
+    "limit_req_zone",
+    "limit_conn_zone",
+    "limit_req",
+    "limit_conn",
+    "ssl_session_cache",
+    "ssl_ocsp_cache",
+    *(f"{module}_cache_path" for module in _CACHES),
+    *(f"{module}_cache" for module in _CACHES),
+)
+
+
+class Zones:
+    """What has been said of zones, line by line; `finish` when all has been read."""
+
+    def __init__(self, problem: Callable[[str, Position | None], None]) -> None:
+        self._problem = problem
+        self._made: dict[str, tuple[Zone, Any]] = {}
+        self._used: list[tuple[Zone, Node]] = []
+        self._paths: dict[str, Position] = {}
+
+    def note(self, lines: tuple[Node, ...], value: Any) -> None:
+        """Take up the lines of one directive in one block."""
+        limited: set[str] = set()
+        for line, each in zip(lines, _each(value)):
+            zone = each if isinstance(each, Zone) else getattr(each, "zone", None)
+            if isinstance(each, CachePath):
+                self._check_path(each.path, line.position)
+            if zone is None:
+                continue
+            if isinstance(each, RequestLimit | ConnectionLimit):
+                if zone.name in limited:
+                    self._problem(f'"{line.name}" directive is duplicate', line.position)
+                limited.add(zone.name)
+            if zone.size is None:
+                self._used.append((zone, line))
+            else:
+                self._make(zone, each, line.position)
+
+    def _make(self, zone: Zone, value: Any, position: Position) -> None:
+        known, first = self._made.setdefault(zone.name, (zone, value))
+        if first is value:
+            return
+        text = ""
+        if known.kind != zone.kind:
+            text = f'the shared memory zone "{zone.name}" is already declared for a different use'
+        elif isinstance(first, CountedZone):
+            text = f'{zone.kind} "{zone.name}" is already bound to key "{first.key.text}"'
+        elif isinstance(value, CachePath):
+            text = f'duplicate zone "{zone.name}"'
+        elif known.size != zone.size:
+            text = f'the size {zone.size} of shared memory zone "{zone.name}" conflicts with already declared size {known.size}'
+        if text:
+            self._problem(text, position)
+
+    def _check_path(self, path: str, position: Position) -> None:
+        first = self._paths.setdefault(path, position)
+        if first is not position:
+            self._problem(f'the same path name "{path}" used in {first} and', position)
+
+    def finish(self) -> None:
+        """Find the uses of zones that nobody makes, or that are for something else."""
+        for zone, line in self._used:
+            made = self._made.get(zone.name)
+            if made is not None and made[0].kind == zone.kind:
+                continue
+            if made is not None:
+                text = f'the shared memory zone "{zone.name}" is already declared for a different use'
+            elif zone.kind.endswith("_cache_path"):
+                text = f'"{line.name}" zone "{zone.name}" is unknown'
+            else:
+                text = f'zero size shared memory zone "{zone.name}"'
+            self._problem(text, line.position)
+
+
+def _each(value: Any) -> Iterator[Any]:
+    """The values of a directive that gathers, or the one of another; values are named tuples themselves."""
+    yield from value if type(value) is tuple else (value,)

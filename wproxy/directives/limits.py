@@ -1,0 +1,102 @@
+"""What limits of requests a second and of connections have for arguments (nginx: ngx_http_limit_req_module.c and
+ngx_http_limit_conn_module.c)."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from wproxy.directives.zones import Zone, made_zone
+from wproxy.template import Template, compile_template
+
+REQUESTS, CONNECTIONS = "limit_req_zone", "limit_conn_zone"
+MOST_CONNECTIONS = 65535
+_RATE = re.compile(r"rate=([0-9]{1,9})(r/s|r/m)?")
+
+
+class CountedZone(NamedTuple):
+    """A `limit_req_zone` or `limit_conn_zone`. rate: requests a second, 0 where connections are counted."""
+
+    key: Template
+    zone: Zone
+    rate: float = 0.0
+
+
+class RequestLimit(NamedTuple):
+    """A `limit_req`. burst: how many requests may come too early; delay: how many of those are served at once."""
+
+    zone: Zone
+    burst: int = 0
+    delay: int = 0
+
+
+class ConnectionLimit(NamedTuple):
+    """A `limit_conn`."""
+
+    zone: Zone
+    most: int
+
+
+def request_zone(key: str, *parameters: str) -> CountedZone:
+    """`KEY zone=NAME:SIZE rate=RATE`."""
+    template = compile_template(key)
+    zone, rate = None, 1.0
+    for parameter in parameters:
+        if parameter.startswith("zone="):
+            zone = made_zone(REQUESTS, parameter[5:], parameter)
+        elif parameter.startswith("rate="):
+            match = _RATE.fullmatch(parameter)
+            if match is None or not int(match[1]):
+                raise ValueError(f'invalid rate "{parameter}"')
+            rate = int(match[1]) / (60 if match[2] == "r/m" else 1)
+        else:
+            raise ValueError(f'invalid parameter "{parameter}"')
+    if zone is None:
+        raise ValueError('"limit_req_zone" must have "zone" parameter')
+    return CountedZone(template, zone, rate)
+
+
+def connection_zone(key: str, parameter: str) -> CountedZone:
+    """`KEY zone=NAME:SIZE`."""
+    template = compile_template(key)
+    if not parameter.startswith("zone="):
+        raise ValueError(f'invalid parameter "{parameter}"')
+    zone = made_zone(CONNECTIONS, parameter[5:], parameter)
+    if zone is None:
+        raise ValueError('"limit_conn_zone" must have "zone" parameter')
+    return CountedZone(template, zone)
+
+
+def _count(parameter: str) -> int:
+    word, _, value = parameter.partition("=")
+    if not (value.isascii() and value.isdigit() and len(value) < 10 and int(value)):
+        raise ValueError(f'invalid {word} value "{parameter}"')
+    return int(value)
+
+
+def request_limit(*parameters: str) -> RequestLimit:
+    """`zone=NAME [burst=NUMBER] [nodelay | delay=NUMBER]`."""
+    name, burst, delay = "", 0, 0
+    for parameter in parameters:
+        if parameter.startswith("zone="):
+            name = parameter[5:]
+        elif parameter.startswith("burst="):
+            burst = _count(parameter)
+        elif parameter.startswith("delay="):
+            delay = _count(parameter)
+        elif parameter == "nodelay":
+            delay = 2**31 - 1
+        else:
+            raise ValueError(f'invalid parameter "{parameter}"')
+    if not name:
+        raise ValueError('"limit_req" must have "zone" parameter')
+    return RequestLimit(Zone(REQUESTS, name), burst, delay)
+
+
+def connection_limit(name: str, most: str) -> ConnectionLimit:
+    """`ZONE NUMBER`."""
+    if not (most.isascii() and most.isdigit() and len(most) < 10 and int(most)):
+        raise ValueError(f'invalid number of connections "{most}"')
+    if int(most) > MOST_CONNECTIONS:
+        raise ValueError("connection limit must be less 65536")
+    return ConnectionLimit(Zone(CONNECTIONS, name), int(most))

@@ -1,0 +1,99 @@
+"""What the directives of upstreams that do not speak HTTP have for arguments (nginx: ngx_http_fastcgi_module.c, ...)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from wproxy.address import parse_address
+from wproxy.directives.addresses import in_upstream
+from wproxy.directives.proxy import ProxyTarget
+from wproxy.directives.proxy_headers import LocalAddress, parse_local_address
+from wproxy.regex import Regex, compile_regex
+from wproxy.template import Template, compile_template
+
+# The failures that each protocol knows, for `*_next_upstream`; some are of use to `*_cache_use_stale` alone.
+CGI_FAILURES = (
+    "error", "timeout", "invalid_header", "non_idempotent", "updating", "off",
+    "http_500", "http_503", "http_403", "http_404", "http_429",
+)  # fmt: skip
+PROXY_FAILURES = (*CGI_FAILURES, "http_502", "http_504")
+GRPC_FAILURES = (
+    "error", "timeout", "invalid_header", "non_idempotent", "off",
+    "http_500", "http_502", "http_503", "http_504", "http_403", "http_404", "http_429",
+)  # fmt: skip
+MEMCACHED_FAILURES = ("error", "timeout", "invalid_response", "not_found", "off")
+TUNNEL_FAILURES = ("error", "timeout", "off")
+
+NO_PORT = 0  # of a target that names none: only an upstream block can be meant
+
+
+class Parameter(NamedTuple):
+    """A `*_param`. if_not_empty: it is left out where its value is empty."""
+
+    name: str
+    value: Template
+    if_not_empty: bool = False
+
+
+def target(*schemes: str, has_variables: bool = True) -> Callable[[str], ProxyTarget]:
+    """A reader of `[SCHEME://]HOST:PORT`, `unix:PATH`, the name of an upstream, or a template of one."""
+
+    def read(written: str) -> ProxyTarget:
+        if "$" in written and has_variables:
+            return ProxyTarget(written, None, False, b"", b"", False, compile_template(written))
+        scheme = next((scheme for scheme in schemes if written.lower().startswith(f"{scheme}://")), None)
+        text = written[len(scheme) + 3 :] if scheme else written
+        if ("/" in text or "?" in text) and not text.startswith("unix:"):
+            raise ValueError(f'invalid host in upstream "{text}"')
+        try:
+            address = parse_address(text, NO_PORT)
+        except ValueError as error:
+            raise in_upstream(error) from None
+        return ProxyTarget(text, address, address.port != NO_PORT, b"", text.encode("utf-8", "surrogateescape"))
+
+    return read
+
+
+def memcached_target(written: str) -> ProxyTarget:
+    """`HOST:PORT`, `unix:PATH` or the name of an upstream; the key to ask for has to be set somewhere."""
+    found = target(has_variables=False)(written)
+    compile_template("$memcached_key")
+    return found
+
+
+def tunnel_target(written: str = "$host:$request_port") -> ProxyTarget | None:
+    """Where a tunnel leads; without an argument to what the client asks for."""
+    return None if written == "$host:$request_port" else target()(written)
+
+
+def parameter(name: str, value: str, option: str | None = None) -> Parameter:
+    """`NAME VALUE [if_not_empty]`."""
+    if option not in (None, "if_not_empty"):
+        raise ValueError(f'invalid parameter "{option}"')
+    return Parameter(name, compile_template(value), option is not None)
+
+
+def field(name: str, value: str) -> tuple[str, Template]:
+    """A name and the template of its value."""
+    return name, compile_template(value)
+
+
+def bound_address(address: str, mode: str | None = None) -> LocalAddress:
+    """`ADDRESS [transparent]`, or `off`."""
+    if mode not in (None, "transparent"):
+        raise ValueError(f'invalid parameter "{mode}"')
+    if address == "off" and mode is None:
+        return LocalAddress(None)
+    template = compile_template(address)
+    if template.constant is not None and parse_local_address(address) is None:
+        raise ValueError(f'invalid address "{address}"')
+    return LocalAddress(template)
+
+
+def split_path_info(pattern: str) -> Regex:
+    """A regex with two captures: the script, and the rest of the path."""
+    regex = compile_regex(pattern, False)
+    if regex.groups != 2:
+        raise ValueError(f'pattern "{pattern}" must have 2 captures')
+    return regex

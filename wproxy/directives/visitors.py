@@ -1,0 +1,57 @@
+"""What the directives about browsers, and about cookies that tell users apart, have for arguments (nginx:
+ngx_http_browser_module.c and ngx_http_userid_filter_module.c)."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from wproxy.directives.open_file_cache import seconds
+
+BROWSERS = ("msie", "gecko", "opera", "safari", "konqueror")
+_VERSION = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4}){0,3}")
+_FLAGS = ("off", "secure", "httponly", "samesite=strict", "samesite=lax", "samesite=none")
+
+
+class ModernBrowser(NamedTuple):
+    """A `modern_browser`: a browser from a version on, or with neither all that no line names."""
+
+    name: str = ""
+    version: tuple[int, ...] = ()
+
+
+def modern_browser(name: str, version: str | None = None) -> ModernBrowser:
+    """`NAME VERSION`, or `unlisted`."""
+    if version is None:
+        if name != "unlisted":
+            raise ValueError(f'no version of the browser "{name}"')
+        return ModernBrowser()
+    if name not in BROWSERS:
+        raise ValueError(f'unknown browser name "{name}"')
+    if not _VERSION.fullmatch(version):
+        raise ValueError(f'invalid browser version "{version}"')
+    return ModernBrowser(name, tuple(map(int, version.split("."))))
+
+
+def cookie_expires(value: str) -> float | None:
+    """Seconds that a cookie is kept; infinity for `max`, None for `off`."""
+    if value in ("max", "off"):
+        return float("inf") if value == "max" else None
+    return seconds(value)
+
+
+def cookie_mark(value: str) -> str:
+    """A character, empty for `off`."""
+    if value == "off":
+        return ""
+    if not re.fullmatch(r"[A-Za-z0-9=]", value):
+        raise ValueError('"%s" directive value must be "off" or a single letter, digit or "="')
+    return value
+
+
+def cookie_flags(*words: str) -> frozenset[str]:
+    """`secure`, `httponly`, `samesite=MODE`, or `off`."""
+    for word in words:
+        if word not in _FLAGS:
+            raise ValueError(f'invalid value "{word}"')
+    return frozenset(words) if "off" not in words else frozenset()
