@@ -63,7 +63,7 @@ server {
     location /jump { proxy_pass http://one; proxy_set_header X-P "$host_map"; proxy_intercept_errors on; error_page 404 410 503 = @n; }
     location /jump/two { proxy_pass http://two; proxy_set_header X-P "$host_map"; proxy_intercept_errors on; error_page 404 410 503 = @n; }
     location /bound { proxy_pass http://one; proxy_bind 127.0.0.$arg_from; }
-    location @n { proxy_pass http://two; proxy_set_header X-P "$proxy_host $host_map"; add_header X-N $a_map; }
+    location @n { proxy_pass http://two; proxy_set_header X-P $proxy_host; add_header X-N "$a_map $host_map"; }
     location /err { proxy_pass http://two; }
     location /pages { proxy_pass http://one; proxy_intercept_errors on; error_page 404 /page.txt; error_page 503 =200 /page.txt; }
     location /gzip { proxy_pass http://one; gzip on; gzip_types *; gzip_min_length 1; gzip_proxied any; gzip_vary on; }
