@@ -96,6 +96,7 @@ async def linger(connection: Connection, request: Request | None) -> None:
         return
     clock = connection.client.clock
     deadline = clock.now + location.lingering_time
+    connection.clients.before_close()
     try:
         stream.sock.shutdown(socket.SHUT_WR)
         while clock.now < deadline:

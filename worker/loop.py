@@ -246,8 +246,11 @@ class Loop:
         self._epoll.close()
         self._selector.close()
 
-    def turn(self, longest: float = 3600.0) -> None:
-        """Wait for events, at most that many seconds, tell them to whom they concern, run what became runnable."""
+    def turn(self, longest: float = 3600.0) -> bool:
+        """Wait for events, at most that many seconds, tell them to whom they concern, run what became runnable.
+
+        Returns whether there was anything to do.
+        """
         clock = self.clock
         if self._runnable or self._ready:
             timeout = 0.0
@@ -300,6 +303,8 @@ class Loop:
             finally:
                 self._running = self._runnable
                 self._current = None
+            return True
+        return bool(events)
 
     def _run(self, runnable: list[Task], now: float) -> None:
         """Run each task until it parks again or ends. (One call for all: a call for each would cost 0.1 us a time.)

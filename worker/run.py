@@ -18,7 +18,7 @@ from worker.client.http1.connection import ListenerPlan
 from worker.client.http1.serve import serve_connection
 from worker.content.proxy import proxy_request
 from worker.endpoint import SocketEndpoint
-from worker.logs import AccessLogs, ErrorLogs, announcer, log_request
+from worker.logs import FLUSH_PAUSE, AccessLogs, ErrorLogs, announcer, log_request
 from worker.loop import READ, Loop, Task, park, sleep
 from worker.regex_guard import install_regex_guard
 from worker.room import Room
@@ -100,7 +100,7 @@ class Worker:
         # Signals of the master's that have been obeyed: those beyond it come from somebody else, and are told of.
         self._orders = 0
         self._is_to_abort = False
-        self.clients = Clients(self.loop.stop)
+        self.clients = Clients(self.loop.stop, self.access_logs.flush_prompt)
         self.room = Room(self.loop, configuration.worker_connections, self.clients.connections, self.error_log.write)
         self.loop.lacks_room = self.room.lacks
         self._acceptors: list[Task] = []
@@ -134,12 +134,19 @@ class Worker:
         self.slot.set(WORKER_STATE, SERVING)
         self.edits.heed()  # whoever has changed something since did not see that we serve
         self.checks.start()
-        logs = self.access_logs
         while loop.running:
-            loop.turn(0.1 if logs.flush_if_due() else 3600.0)
+            self.turn()
         self._publish()
         if self._is_to_abort:
             self.error_log.write("alert", "aborting")
+
+    def turn(self, longest: float = 3600.0) -> None:
+        """Let the loop turn; before it waits, the lines that have come together are written."""
+        loop, logs = self.loop, self.access_logs
+        if not logs.flush_if_due():
+            loop.turn(longest)
+        elif not loop.turn(0.0):
+            loop.turn(min(longest, FLUSH_PAUSE) if logs.flush_prompt() else longest)
 
     def _await_names(self) -> None:
         """Let upstreams whose peers only a name server knows have them before the first request comes."""

@@ -333,7 +333,7 @@ class Wproxy:
 
     @property
     def access_log(self) -> list[Logged]:
-        """All lines, in order. They are written a tenth of a second after the request, so ask `logged` for one."""
+        """All lines, in order. That of a kept connection is written soon after its answer, so ask `logged` for it."""
         path = self.directory / "access.log"
         return [Logged(line) for line in path.read_text().splitlines()] if path.exists() else []
 

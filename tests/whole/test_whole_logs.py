@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from harness import Wproxy, title, until
-from wire import Load, ask
+from wire import Load, Wire, ask
 
 pytestmark = pytest.mark.whole
 
@@ -86,6 +86,17 @@ def test_fifty_rotations_under_load_lose_and_tear_nothing(front):
     assert len({line.rpartition(" ")[0] for line in written()}) == load.answers  # each once
     assert Counter(line.split()[2] for line in written()).keys() == {str(pid) for pid in front.worker_pids()}
     until(lambda: {process.pid: process.num_fds() for process in front.family()} == before, "as many descriptors as before")
+
+
+def test_the_lines_of_several_workers_stand_in_the_order_of_the_answers(front):
+    """Each is there when its connection has ended, whichever worker had it."""
+    for number in range(40):
+        with contextlib.closing(Wire(front.port)) as wire:
+            wire.send(f"GET /order{number} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+            wire.rest()
+        told = [line.split() for line in lines(front.directory / "rotated.log") if "/order" in line]
+        assert [line[3] for line in told] == [f"/order{each}" for each in range(number + 1)]
+    assert {line[2] for line in told} == {str(pid) for pid in front.worker_pids()}
 
 
 def test_a_line_about_a_request_is_in_the_log_of_its_location_and_nowhere_else(front):

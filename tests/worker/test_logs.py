@@ -45,12 +45,13 @@ def hello(kept: bool = True) -> bytes:
     return to_client(b"hello", content_type=b"text/plain", kept=kept)
 
 
-def ask(s: Stage, *fields: bytes, target: bytes = b"/", count: int = 1) -> None:
+def ask(s: Stage, *fields: bytes, target: bytes = b"/", count: int = 1, leave: bool = True) -> None:
     client = s.client()
     for _ in range(count):
         client.send(get(target, *fields))
         client.receives(hello())
-    client.close()
+    if leave:
+        client.close()
 
 
 def lines(s: Stage, name: str = "access.log", flush: bool = True) -> list[bytes]:
@@ -196,7 +197,7 @@ def test_lines_are_gathered_and_flushed_after_a_pause(stage):
     s = logging(stage)
     logs = s.worker.access_logs
     logs.flush_if_due()
-    ask(s, count=3)
+    ask(s, count=3, leave=False)
     assert logs.flush_if_due() is True
     assert lines(s, flush=False) == []
     s.advance(0.2)
@@ -205,10 +206,48 @@ def test_lines_are_gathered_and_flushed_after_a_pause(stage):
     assert logs.flush_if_due() is False
 
 
+def test_lines_are_written_before_the_loop_waits(stage):
+    s = logging(stage)
+    s.worker.access_logs.flush_if_due()
+    client = s.client()
+    for count in (1, 2):
+        client.send(get())
+        client.receives(hello())
+        assert len(lines(s, flush=False)) == count - 1
+        s.worker.turn(0.0)
+        assert len(lines(s, flush=False)) == count
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (get(b"/", b"Connection: close"), b"200"),
+        (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nConnection: close\r\n\r\n", b"200"),  # it lingers
+        (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2000000\r\n\r\n", b"413"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"400"),
+    ],
+)
+def test_who_sees_a_connection_end_finds_its_line(stage, sent, status):
+    s = logging(stage, "$status")
+    s.worker.access_logs.flush_if_due()
+    client = s.client().send(sent)
+    s.until(client._ended, "the end of the connection")
+    assert lines(s, flush=False) == [status]
+
+
+def test_lines_that_gather_do_not_keep_the_worker_awake(stage):
+    s = logging(stage, access_log='[["{directory}/access.log", "plain", "buffer=4k", "flush=5s"]]')
+    ask(s)
+    before = s.loop.turns
+    s.worker.turn(0.0)
+    assert s.loop.turns <= before + 2
+    assert lines(s, flush=False) == []
+
+
 def test_a_full_buffer_is_written_at_once_in_whole_lines(stage):
     s = logging(stage, "$http_x")
     s.worker.access_logs.flush_if_due()
-    ask(s, b"X: " + b"x" * 7000, count=15)
+    ask(s, b"X: " + b"x" * 7000, count=15, leave=False)
     with open(f"{s.directory}/access.log", "rb") as file:
         written = file.read()
     assert written.count(b"\n") in range(9, 15)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Callable
 from types import CoroutineType, FrameType
 
 import pytest
@@ -66,8 +67,8 @@ SYSTEM_CALLS = frozenset(
 )
 
 
-def calls_of(s: Stage) -> Counter[str]:
-    """What the worker does until it comes to rest."""
+def calls_of(s: Stage, deed: Callable[[], None] | None = None) -> Counter[str]:
+    """What the worker does in this, or until it comes to rest."""
     found: Counter[str] = Counter()
 
     def note(frame: FrameType, event: str, function: object) -> None:
@@ -77,7 +78,7 @@ def calls_of(s: Stage) -> Counter[str]:
 
     sys.setprofile(note)
     try:
-        s.settle()
+        (deed or s.settle)()
     finally:
         sys.setprofile(None)
     return found
@@ -125,3 +126,28 @@ def test_a_request_on_kept_connections_is_two_recv_and_two_send(stage, settings)
     exchange(s, client, upstream)
     calls, _ = exchange(s, client, upstream)
     assert calls == {"recv": 2, "send": 2}
+
+
+LOGGED = """
+error_log = [["{directory}/error.log", "info"]]
+[http]
+log_format.plain = "$request_uri"
+access_log = [["{directory}/access.log", "plain"]]
+[[http.server]]
+listen = "127.0.0.1:8080"
+[http.server.location."/"]
+return = [200, "hello"]
+"""
+
+
+def test_a_busy_worker_pays_no_system_call_for_the_access_log(stage):
+    s = stage(peers=0, text=LOGGED)
+    client = s.client()
+    s.worker.turn(0.0)
+    calls: Counter[str] = Counter()
+    for _ in range(20):
+        client.sock.sendall(get())  # there is always something to do
+        calls += calls_of(s, lambda: s.worker.turn(0.0))
+    assert calls == {"recv": 20, "send": 20}
+    assert calls_of(s, lambda: s.worker.turn(0.0)) == {"write": 1}, "at rest, all lines at once"
+    assert calls_of(s, lambda: s.worker.turn(0.0)) == {}

@@ -40,12 +40,13 @@ class Clients:
     """The clients of one worker.
 
     accepted, requests: counts since the start. open: connections accepted and not yet closed, also those whose task has not run
-    for the first time. draining: no further request is waited for.
+    for the first time. draining: no further request is waited for. before_close: called before a client can see its connection
+    end, so that what it has had is in the logs by then.
     """
 
-    __slots__ = ("accepted", "connections", "draining", "on_last", "open", "requests")
+    __slots__ = ("accepted", "before_close", "connections", "draining", "on_last", "open", "requests")
 
-    def __init__(self, on_last: Callable[[], None] = _nothing) -> None:
+    def __init__(self, on_last: Callable[[], None] = _nothing, before_close: Callable[[], object] = _nothing) -> None:
         """on_last: called when the last one has gone while the worker drains."""
         self.accepted = 0
         self.requests = 0
@@ -53,6 +54,7 @@ class Clients:
         self.draining = False
         self.connections: set[ClientConnection] = set()
         self.on_last = on_last
+        self.before_close = before_close
 
     def ended(self, connection: ClientConnection) -> None:
         """Forget a connection."""

@@ -7,12 +7,13 @@ errors.py    all error logs of a worker, and lines about a request
 syslog.py    the sockets to syslog
 """
 
-from worker.logs.access import AccessLogs, Write
+from worker.logs.access import FLUSH_PAUSE, AccessLogs, Write
 from worker.logs.errors import ErrorLogs, announcer, log_request
 from worker.logs.files import LogFile
 from worker.logs.formats import compile_format, escape_default, escape_json, escape_none, shown
 
 __all__ = [
+    "FLUSH_PAUSE",
     "AccessLogs",
     "ErrorLogs",
     "LogFile",

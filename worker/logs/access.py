@@ -1,8 +1,9 @@
 """All access logs of a worker: the functions that log a request, and when what they gather is written.
 
-Without `buffer=` lines are written at the end of a turn of the loop that comes at least FLUSH_PAUSE after the last write, and
-whenever FLUSH_BYTES have come together. With it they wait until the buffer is full or `flush=` is over. Everything is written
-before files are opened anew and at the exit.
+Without `buffer=` lines are written as soon as there is nothing else to do, and before a connection is closed. While there is,
+they are written at the end of a turn of the loop that comes at least FLUSH_PAUSE after the last write, and whenever FLUSH_BYTES
+have come together: a busy worker makes one system call for many of them. With `buffer=` they wait until the buffer is full or
+`flush=` is over. Everything is written before files are opened anew and at the exit.
 """
 
 from __future__ import annotations
@@ -108,6 +109,16 @@ class AccessLogs:
         for file in self._prompt:
             if file.buffered:
                 return True
+        return self._must_look_again()
+
+    def flush_prompt(self) -> bool:
+        """Write the lines that wait for nothing but a moment of rest; True while others wait for `flush=`."""
+        for file in self._prompt:
+            if file.buffered:
+                file.flush()
+        return self._must_look_again()
+
+    def _must_look_again(self) -> bool:
         return bool(self._gathering) and any(file.buffered and file.patience for file in self._gathering)
 
     def flush(self) -> None:

@@ -89,6 +89,7 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan) -
             reset_if_asked(connection, connection.request.location)
         finish_if_any(connection)
     finally:
+        plan.clients.before_close()
         stream.close()
         client.moved = None  # without the cycle no connection waits for the collector
         plan.clients.ended(connection)
