@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check unit bench soak clean test-peers
+.PHONY: run test check unit bench soak pythons clean test-peers
 
 run: $(VENV)/.installed
 	$(BIN)/wproxy demo
@@ -20,6 +20,10 @@ unit: $(VENV)/.test-installed
 
 soak: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -m soak
+
+# The tests on the Pythons of newer Debians, as root; PYTHONS="sid" TESTS="tests/master -q" for a part.
+pythons:
+	@TESTS="$(TESTS)" sh tests/run_on_pythons.sh $(PYTHONS)
 
 bench: $(VENV)/.test-installed test-peers
 	$(BIN)/python -m bench $(BENCH)

@@ -40,6 +40,20 @@ def load() -> Any:
 LIBRARY = load()
 
 
+def version() -> tuple[int, int]:
+    """The version of the library, (0, 0) without one."""
+    if LIBRARY is None:
+        return 0, 0
+    text = ctypes.create_string_buffer(64)
+    LIBRARY.pcre2_config_8(11, text)  # PCRE2_CONFIG_VERSION
+    major, minor = text.value.split()[0].split(b".")[:2]
+    return int(major), int(minor.partition(b"-")[0])
+
+
+# Since 10.43 `a{,2}` is a repetition, a look-behind may have any length that is limited, and some errors are worded anew.
+IS_LATER = version() >= (10, 43)
+
+
 def compile_error(pattern: bytes, caseless: bool = False) -> Refusal | None:
     """Why PCRE2 refuses a pattern; None when it takes it."""
     code, refusal = _compile(pattern, caseless)
