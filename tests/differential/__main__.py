@@ -31,7 +31,7 @@ def main() -> int:
         site_in(Path(name)) as site,
         open(given.report, "a") as report,
     ):
-        pair = Pair(site, Nginx(site, program), Wproxy(site))
+        pair = Pair(site, Nginx(site, program), Wproxy(site, "compat 1.28; " if given.old else ""))
         seed, limit = given.first, time.monotonic() + given.seconds
         while time.monotonic() < limit:
             for finding in pair.examine(seed, given.old, kinds):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from differential.conversation import Answered, Conversation, Exchange, Response
 from differential.fronts import Seen
+from differential.stricter import strict_reason
 
 _NAME = re.compile(r"(?:nginx|wproxy)(?:/[0-9.]+)?")
 _NAME_IN_PAGE = re.compile(rb"(?<=<hr><center>)(?:nginx|wproxy)[^<]*")
@@ -44,7 +45,7 @@ def compare(theirs: Seen, ours: Seen, conversations: Sequence[Conversation]) -> 
         return [Difference(f"serves: {reason}", theirs.refusal or "(serves)", ours.refusal or "(serves)")]
     found: list[Difference] = []
     for index, (their, our) in enumerate(zip(theirs.answers, ours.answers, strict=True)):
-        found += compare_conversations(their, our, index)
+        found += compare_conversations(their, our, index, conversations)
     for line in ours.errors.splitlines():
         if "Traceback" in line or "bug ended" in line or "ended only by" in line or "[alert]" in line:
             found.append(Difference("a bug in the error log", "", ours.errors[-3000:]))
@@ -54,9 +55,11 @@ def compare(theirs: Seen, ours: Seen, conversations: Sequence[Conversation]) -> 
     return found
 
 
-def compare_conversations(their: Answered, our: Answered, index: int) -> list[Difference]:
+def compare_conversations(their: Answered, our: Answered, index: int, conversations: Sequence[Conversation]) -> list[Difference]:
     found = []
     for step, (one, other) in enumerate(zip(their.exchanges, our.exchanges, strict=False)):
+        if conversations[index].is_raw and strict_reason(conversations[index]) and is_refusal(one, other):
+            return []
         for kind, left, right in compare_exchanges(one, other):
             found.append(Difference(kind, left, right, index, step))
         if found:
@@ -67,6 +70,20 @@ def compare_conversations(their: Answered, our: Answered, index: int) -> list[Di
     return found
 
 
+def is_refusal(their: Exchange, our: Exchange) -> bool:
+    """Whether ours is the beginning of what nginx answers and does, and then nothing, or a refusal."""
+    one, other = comparable_bytes(their.response.body), comparable_bytes(our.response.body)
+    begun, refusal, page = other.rpartition(b"HTTP/1.1 400 Bad Request\r\n")
+    if not refusal:
+        begun, page = other, b""
+    received = list(map(comparable_request, our.received))
+    return (
+        one.startswith(begun)
+        and page.count(b"HTTP/1.1") == 0
+        and received == list(map(comparable_request, their.received))[: len(received)]
+    )
+
+
 def compare_exchanges(their: Exchange, our: Exchange) -> list[tuple[str, str, str]]:
     one, other = comparable(their.response), comparable(our.response)
     found = []
@@ -75,12 +92,13 @@ def compare_exchanges(their: Exchange, our: Exchange) -> list[tuple[str, str, st
     elif one.fields != other.fields:
         found.append((f"fields {unlike(one.fields, other.fields)}", shown(one), shown(other)))
     elif one.body != other.body:
-        found.append(("body", shown(one), shown(other)))
+        kind = "body" if one.status else f"raw {statuses(one.body)} | {statuses(other.body)}"
+        found.append((kind, shown(one), shown(other)))
     elif one.interim != other.interim:
         found.append(("interim", f"{one.interim}\n{shown(one)}", f"{other.interim}\n{shown(other)}"))
     elif (one.trailers, one.framing, one.cut) != (other.trailers, other.framing, other.cut):
         found.append(("framing", f"{one.trailers}\n{shown(one)}", f"{other.trailers}\n{shown(other)}"))
-    if their.received != our.received:
+    if list(map(comparable_request, their.received)) != list(map(comparable_request, our.received)):
         kind = "count of requests" if len(their.received) != len(our.received) else "request"
         found.append((f"upstream {kind}", bare(their.received), bare(our.received)))
     return found
@@ -89,6 +107,8 @@ def compare_exchanges(their: Exchange, our: Exchange) -> list[tuple[str, str, st
 def comparable(response: Response) -> Response:
     """Without what is bound to differ: the name of the server, dates of now, boundaries, sizes of pages with our name."""
     body = response.body
+    if not response.status:
+        return Response(body=comparable_bytes(body), cut=response.cut)
     fields = []
     encoding = (response.get("content-encoding") or "").lower()
     if encoding == "gzip" and body[:2] == b"\x1f\x8b":
@@ -111,8 +131,39 @@ def comparable(response: Response) -> Response:
         fields.append((name, value))
     if boundary:
         named = named.replace(boundary[1].encode(), b"BOUNDARY")
-    return Response(response.status, fields, _LISTED.sub(b"LISTED", named), response.trailers, response.framing,
+    # RFC 9112, 4: the space of the status line stays where the upstream gave no reason; nginx drops it.
+    return Response(response.status.rstrip(), fields, _LISTED.sub(b"LISTED", named), response.trailers, response.framing,
                     response.interim, response.cut)  # fmt: skip
+
+
+_SERVER_LINE = re.compile(rb"(?<=\r\n)Server: [^\r]*")
+_DATE_LINE = re.compile(rb"(?<=\r\n)Date: [^\r]*")
+_PAGE_LENGTH = re.compile(rb"Content-Type: text/html\r\nContent-Length: \d+")
+
+
+def comparable_bytes(data: bytes) -> bytes:
+    """The same for answers that are not taken apart."""
+    data = data.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
+    data = _NAME_IN_PAGE.sub(b"NAME", _DATE_LINE.sub(b"Date: TIME", _SERVER_LINE.sub(b"Server: NAME", data)))
+    return _PAGE_LENGTH.sub(b"Content-Type: text/html\r\nContent-Length: PAGE", data)
+
+
+# Never passed on, unlike nginx: they name a proxy to programs (httpoxy), or belong to an upgrade that is not made.
+_NOT_PASSED = (b"proxy:", b"http2-settings:")
+
+
+def comparable_request(received: bytes) -> bytes:
+    """A request with Host as its first field, where ours always is (RFC 9110, 7.2); nginx's follows those of proxy_set_header."""
+    head, blank, body = received.partition(b"\r\n\r\n")
+    line, *fields = head.split(b"\r\n")
+    fields = [field for field in fields if not field.lower().startswith(_NOT_PASSED)]
+    fields.sort(key=lambda field: not field.startswith(b"Host:"))
+    return b"\r\n".join([line, *fields]) + blank + body
+
+
+def statuses(data: bytes) -> str:
+    """The codes of the answers in a stream."""
+    return " ".join(code.decode() for code in re.findall(rb"HTTP/1.1 (\d{3})", data))
 
 
 def unlike(one: list[tuple[str, str]], other: list[tuple[str, str]]) -> str:

@@ -28,4 +28,4 @@ def old_pair() -> Iterator[Pair]:
     if OLD_NGINX is None:
         pytest.skip("Debian's nginx is not installed")
     with tempfile.TemporaryDirectory(prefix="wproxy-differential-") as name, site_in(Path(name)) as site:
-        yield Pair(site, Nginx(site, OLD_NGINX), Wproxy(site))
+        yield Pair(site, Nginx(site, OLD_NGINX), Wproxy(site, "compat 1.28; "))

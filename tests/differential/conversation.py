@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -32,10 +33,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Conversation:
-    """The steps of one connection to the server with this number."""
+    """The steps of one connection to the server with this number.
+
+    is_raw: what is sent are no proper requests, so the connection is half closed behind them, and what comes is not taken apart.
+    """
 
     server: int
     steps: tuple[Step, ...]
+    is_raw: bool = False
 
 
 @dataclass
@@ -195,6 +200,9 @@ def converse_over(site: Site, conversation: Conversation, answered: Answered) ->
     with socket.create_connection(("127.0.0.1", site.ports[conversation.server]), timeout=PATIENCE) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         reading = Reading(sock)
+        if conversation.is_raw:
+            converse_raw(site, conversation, sock, answered)
+            return
         for step in conversation.steps:
             site.backend.replies = [Reply(site.fill_bytes(reply.data), reply.closes) for reply in step.replies]
             try:
@@ -205,6 +213,8 @@ def converse_over(site: Site, conversation: Conversation, answered: Answered) ->
                 return
             response = read_response(reading, step.is_head)
             answered.exchanges.append(Exchange(response, site.backend.take_received()))
+            if response.status[9:12] == "412":  # nginx says that the connection is kept, and closes it
+                break
             if (response.get("connection") or "").lower() == "close" and not response.cut:
                 break
             if response.framing == "close" or response.cut:
@@ -215,3 +225,16 @@ def converse_over(site: Site, conversation: Conversation, answered: Answered) ->
         except OSError:
             pass
         answered.rest, answered.end = reading.rest()
+
+
+def converse_raw(site: Site, conversation: Conversation, sock: socket.socket, answered: Answered) -> None:
+    """Send everything, end our side, and take whatever comes."""
+    site.backend.replies = [Reply()]
+    with suppress(OSError):  # it need not take all of it
+        for piece in conversation.steps[0].pieces:
+            sock.sendall(site.fill_bytes(piece))
+        sock.shutdown(socket.SHUT_WR)
+    heard, end = Reading(sock).rest()
+    # Whoever does not read to the end resets the connection: what had been sent before may or may not arrive.
+    answered.end = "closed" if end == "reset" else end
+    answered.exchanges.append(Exchange(Response(body=heard), site.backend.take_received()))

@@ -242,13 +242,17 @@ class Nginx(Front):
 
 
 class Wproxy(Front):
-    """Ours, under nginx's name and command line."""
+    """Ours, under nginx's name and command line. first: what its configuration begins with."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, first: str = "") -> None:
         super().__init__(site, "wproxy")
+        self.first = first
 
     def test(self, text: str) -> str:
-        return in_process_test(self.site, text)
+        return in_process_test(self.site, self.first + text)
+
+    def run(self, text: str, conversations: Sequence[Conversation]) -> Seen:
+        return super().run(self.first + text, conversations)
 
     def start(self, file: str, log: str) -> Callable[[], int | None]:
         words = ["--as-nginx", "-p", str(self.site.directory), "-c", file, "-e", log]

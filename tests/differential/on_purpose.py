@@ -26,19 +26,56 @@ class Exemption(NamedTuple):
         return bool(re.fullmatch(self.kind, difference.kind) and re.search(self.seen, shown))
 
 
+# How a reply shows that is none: the backend just closes the connection.
+NO_REPLY = "(no reply)"
+# How it shows that a request came in several segments.
+IN_PIECES = "(in pieces)"
+
 ON_PURPOSE = (
     Exemption(
         "interim", "100 Continue", "100 Continue is left out where nobody waits for it: the body is there, or nobody reads it"
     ),
+    Exemption(
+        "fields content-type",
+        "(?i)x-accel-charset",
+        "X-Accel-Charset names any charset, not only those that a directive mentions",
+    ),
+    Exemption("fields location", "http://[:/]", "a server_name that is empty is no host for a redirect"),
+    Exemption("fields date", "proxy_pass_header Date", "RFC 9110, 6.6.1: a Date is added where the upstream sent none"),
+    Exemption(
+        "fields content-type", "(?s)charset=.*X-Accel-Redirect", "the charset of an answer that was replaced means nothing"
+    ),
+    Exemption(r"raw (.*?) ?\| \1 ?400", "", "a body that ends early is answered with 400 where nginx closes without a word"),
+    Exemption(r"raw (.*?) ?400 \| \1", "", "half a request line is no request, whatever is wrong with it so far"),
+    Exemption(r"raw (.*?) ?400 \| \1 ?(413|505|405)", "", "of two faults the other one is told"),
+    Exemption(r"status  \d+", r"charset \$", "a charset out of a variable that is empty is none; nginx breaks off"),
+    Exemption(
+        r"upstream count of requests|status 502 \d+",
+        re.escape(NO_REPLY),
+        "a kept connection that turns out to be dead is no failure of the peer, and the request is sent again",
+    ),
+    Exemption("upstream request", r"(?i)\nconnection: [^\n]*x-one", "what Connection names goes no further (RFC 9110, 7.6.1)"),
+    Exemption(
+        r"raw .* \| .*", "(?s)chunked.*" + re.escape(IN_PIECES), "bad chunks may come when the answer to their request has gone"
+    ),
+    Exemption(r"raw (.*)400 \| (?:\1)200", r"(?s)chunked.*\r\n\r\nhell", "half a line of a chunk is none yet"),
+    Exemption(r"raw (.*) \| \1", r"[A-Z] \S*#", "what begins with # is dropped from $request_uri, too"),
+    Exemption(r"raw (.*) \| \1", "Expect", "a body that nobody reads is not waited for"),
+    Exemption("fields content-length transfer-encoding", "HTTP/1.1 [45]", "a page of ours has a length"),
+    Exemption(
+        "accepted by nginx alone: invalid parameter",
+        "proxy_cookie_flags",
+        "a flag that does not exist is an error at the start, and not for each request",
+    ),
 )
 
 # Faults of the list that issue 12 mends: a line goes as soon as its fault has.
-KNOWN = (
-    Exemption("refused by nginx alone: .*", r"gzip_hash|gzip_window|_lowat|postpone_|read_ahead|pool_size", "1.6"),
-    Exemption("(count of )?log lines", "", "4"),
-)
+KNOWN: tuple[Exemption, ...] = (Exemption("(count of )?log lines", "", "4"),)
 
 
 def reason_of(difference: Difference, text: str, conversations: Sequence[Conversation]) -> str:
     """Why a difference may be; empty when it may not."""
-    return next((one.reason for one in (*ON_PURPOSE, *KNOWN) if one.applies(difference, text)), "")
+    steps = [step for conversation in conversations for step in conversation.steps]
+    asked = "".join(step.data.decode("latin-1") + (IN_PIECES if len(step.pieces) > 1 else "") for step in steps)
+    replies = "".join(reply.data.decode("latin-1") or NO_REPLY for step in steps for reply in step.replies)
+    return next((one.reason for one in (*ON_PURPOSE, *KNOWN) if one.applies(difference, text + asked + replies)), "")

@@ -11,16 +11,17 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from random import Random
 
-from differential import choices, requests, trees
+from differential import choices, raw, requests, trees
 from differential.comparison import Difference, compare
 from differential.conversation import Conversation, Step
 from differential.fronts import Front, Site
 from differential.on_purpose import reason_of
-from differential.smaller import Tree, only, smaller_conversation, smaller_tree
+from differential.smaller import Tree, fewer_conversations, only, smaller_conversation, smaller_tree
 from differential.tree import Line, Written, write
 
 _LINE = re.compile(r"server\.conf:(\d+)")
 MOST_REFUSALS = 30
+RAW_CONVERSATIONS = 150
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Finding:
     conversations: Sequence[Conversation]
 
     def __str__(self) -> str:
-        asked = "\n".join(describe(step) for conversation in self.conversations[:1] for step in conversation.steps)
+        asked = "\n".join(describe(step) for conversation in self.conversations[:6] for step in conversation.steps)
         return f"{self.difference}\n--- configuration\n{without_frame(self.text)}\n--- asked\n{asked}\n"
 
 
@@ -81,6 +82,15 @@ class Pair:
                 found.append(self.smallest(difference, tree, conversations))
         return found
 
+    def examine_raw(self, seed: int, known: Set[str] = frozenset()) -> list[Finding]:
+        """The same for raw requests through a configuration that stays."""
+        asked = choices.lists(raw.raw_conversations(), min_size=RAW_CONVERSATIONS, max_size=RAW_CONVERSATIONS).draw(Random(seed))
+        found: list[Finding] = []
+        for difference in self.differences_of_text(raw.CONFIGURATION, asked):
+            if difference.kind not in known and difference.kind not in (one.difference.kind for one in found):
+                found.append(Finding(difference, "", only(asked, difference.conversation)))
+        return found
+
     def acceptable(self, tree: Tree, found: list[Finding], kinds: set[str]) -> Tree:
         """The tree without what nginx refuses; () where that is not to be found out. Differences about it are added to `found`."""
         for _ in range(MOST_REFUSALS):
@@ -126,12 +136,13 @@ class Pair:
 
     def differences(self, written: Written, conversations: Sequence[Conversation]) -> list[Difference]:
         """What is not on purpose."""
-        theirs = self.nginx.run(written.text, conversations)
-        ours = self.wproxy.run(written.text, conversations)
+        return self.differences_of_text(written.text, conversations)
+
+    def differences_of_text(self, text: str, conversations: Sequence[Conversation]) -> list[Difference]:
+        """The same for a configuration that was written by hand."""
+        theirs, ours = self.nginx.run(text, conversations), self.wproxy.run(text, conversations)
         return [
-            difference
-            for difference in compare(theirs, ours, conversations)
-            if not reason_of(difference, written.text, conversations)
+            one for one in compare(theirs, ours, conversations) if not reason_of(one, text, only(conversations, one.conversation))
         ]
 
     def smallest(self, difference: Difference, tree: Tree, conversations: Sequence[Conversation]) -> Finding:
@@ -150,17 +161,15 @@ class Pair:
 
         asked = only(conversations, difference.conversation)
         if not fails(tree, asked):  # it takes what went before
-            asked = list(conversations)
+            asked = list(conversations)[: difference.conversation + 1 or None]
             if not fails(tree, asked):
-                return Finding(
-                    Difference(f"once only: {difference.kind}", difference.theirs, difference.ours),
-                    write(tree).text,
-                    only(conversations, difference.conversation),
-                )
+                once = Difference(f"once only: {difference.kind}", difference.theirs, difference.ours)
+                return Finding(once, write(tree).text, only(conversations, difference.conversation))
+            asked = fewer_conversations(asked, lambda trial: fails(tree, trial))
         tree = smaller_tree(tree, lambda trial: fails(trial, asked))
         if len(asked) == 1:
             asked = [smaller_conversation(asked[0], lambda trial: fails(tree, [trial]))]
-            fails(tree, asked)
+        fails(tree, asked)
         return Finding(last, write(tree).text, asked)
 
 

@@ -14,34 +14,64 @@ from differential.tree import Line
 Tree = tuple[Line, ...]
 
 
-MOST_SECONDS = 40.0
+MOST_SECONDS = 60.0
 
 
 def smaller_tree(tree: Tree, still_fails: Callable[[Tree], bool]) -> Tree:
     """The tree without every line that is not needed, outer blocks first; as small as it gets in MOST_SECONDS."""
     limit = time.monotonic() + MOST_SECONDS
-    is_progress = True
-    while is_progress:
-        is_progress = False
-        for line in removable(tree):
-            if time.monotonic() > limit:
+
+    def cut(lines: list[Line]) -> bool:
+        """Take out all of these lines, or else those of each half; whether anything went."""
+        nonlocal tree
+        if not lines or time.monotonic() > limit:
+            return False
+        trial = tree
+        for line in lines:
+            trial = tuple(top.without(line) for top in trial if top is not line)
+        if still_fails(trial):
+            tree = trial
+            return True
+        half = len(lines) // 2
+        first = cut(lines[:half])
+        return (cut(lines[half:]) or first) if half else False
+
+    depth, is_progress = 0, False
+    while True:
+        level = removable(tree, depth)
+        if level is None:
+            if not is_progress or time.monotonic() > limit:
                 return tree
-            if not any(line is other for top in tree for other in top.all_lines()):
-                continue  # it went with its block
-            trial = tuple(top.without(line) for top in tree if top is not line)
-            if still_fails(trial):
-                tree, is_progress = trial, True
-    return tree
+            depth, is_progress = 0, False
+            continue
+        is_progress |= cut(level)
+        depth += 1
 
 
-def removable(tree: Tree) -> list[Line]:
-    """What may be taken out: blocks before what stands in them, so that much goes at once."""
-    found: list[Line] = []
+def removable(tree: Tree, depth: int) -> list[Line] | None:
+    """What may be taken out at a depth of blocks in blocks; None where the tree is not as deep."""
     level = list(tree)
-    while level:
-        found += [line for line in level if not line.is_fixed]
+    for _ in range(depth):
         level = [child for line in level for child in line.children or ()]
-    return found
+    return [line for line in level if not line.is_fixed] if level else None
+
+
+def fewer_conversations(
+    conversations: Sequence[Conversation], still_fails: Callable[[Sequence[Conversation]], bool]
+) -> Sequence[Conversation]:
+    """Only those that are needed, the last one being the one that shows it."""
+    limit = time.monotonic() + MOST_SECONDS
+    size = len(conversations) // 2
+    while size:
+        start = 0
+        while start < len(conversations) - 1 and time.monotonic() < limit:
+            trial = [*conversations[:start], *conversations[min(start + size, len(conversations) - 1) :]]
+            if len(trial) < len(conversations) and still_fails(trial):
+                conversations = trial
+            else:
+                start += size
+        size //= 2
+    return conversations
 
 
 def smaller_conversation(conversation: Conversation, still_fails: Callable[[Conversation], bool]) -> Conversation:

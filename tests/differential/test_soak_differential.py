@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
 import pytest
 
-from differential.pair import Pair, report
+from differential.pair import Finding, Pair, report
 
 pytestmark = [pytest.mark.whole, pytest.mark.soak]
 
@@ -15,8 +16,16 @@ SOAK_SECONDS = float(os.environ.get("WPROXY_SOAK_SECONDS", "3600"))
 
 
 def test_generated_configurations_act_as_under_nginx_for_an_hour(pair: Pair) -> None:
-    seed, limit = time.time_ns() // 1_000_000, time.monotonic() + SOAK_SECONDS
+    examine_for(SOAK_SECONDS, pair, pair.examine)
+
+
+def test_raw_requests_are_answered_as_by_nginx_for_an_hour(pair: Pair) -> None:
+    examine_for(SOAK_SECONDS, pair, pair.examine_raw)
+
+
+def examine_for(seconds: float, pair: Pair, examine: Callable[[int], list[Finding]]) -> None:
+    seed, limit = time.time_ns() // 1_000_000, time.monotonic() + seconds
     while time.monotonic() < limit:
-        found = pair.examine(seed)
+        found = examine(seed)
         assert not found, f"seed {seed}: {report(pair.site, found)}"
         seed += 1

@@ -80,6 +80,10 @@ FRAME = frozenset(
 OLD_ONLY = frozenset(
     ["gunzip", "gunzip_buffers", "gzip_static", "sub_filter", "sub_filter_last_modified", "sub_filter_once", "sub_filter_types"]
 )
+# Newer than Debian's nginx.
+NEW_ONLY = frozenset(
+    ["add_header_inherit", "add_trailer_inherit", "early_hints", "keepalive_min_timeout", "proxy_pass_trailers", "max_headers"]
+)
 # Seldom, for they leave nothing to see of the others.
 MASKING = frozenset(["return", "deny", "internal", "satisfy", "break", "error_log", "log_not_found"])
 
@@ -89,7 +93,9 @@ def rows(context: int, is_old: bool = False) -> list[Directive]:
     """The rows that may be put into a block of that context."""
     found = []
     for name, all_rows in sorted(REGISTRY.items()):
-        if name in LEFT_OUT or name in FRAME or ((name in OLD_ONLY) != is_old and name in OLD_ONLY):
+        if name in LEFT_OUT or name in FRAME or name in (NEW_ONLY if is_old else OLD_ONLY):
+            continue
+        if is_old and context == UPSTREAM and name.startswith("resolver"):
             continue
         found += [row for row in all_rows if row.contexts & context and row.effective and not row.block and is_carried_out(row)]
     return found

@@ -68,6 +68,19 @@ is said, never passed over.
   `ssl_conf_command`, `ssl_ecdh_curve` and the file of `ssl_stapling_file`, modules are not loaded, and no size of a hash table is
   too small, since there are none.
 - `aio on` is taken: whether nginx takes it depends on how it was built.
+- Requests that nginx lets through and that two servers may read in two ways are refused with 400: control characters and bare
+  CRs anywhere in a head, fields without a colon, folded ones, bare LFs in chunks, trailers that are no fields, names of hosts
+  with other characters than letters, digits, `.`, `-` and `_`, ports that are none, schemes other than http and https, HTTP/0.9,
+  versions as `1.01`, methods of more than 32 letters. A body that ends early is answered with 400, too.
+- To upstreams Host is the first field. What a client names in Connection goes no further, nor do Proxy and HTTP2-Settings.
+- A kept connection to an upstream that turns out to be dead is no failure of the server: the request is sent again, over a
+  new one.
+- An answer always has a Date, also with `proxy_pass_header Date` where the upstream sent none (RFC 9110, 6.6.1); a status line
+  whose reason is empty keeps the space before it (RFC 9112, 4).
+- X-Accel-Charset may name any character set, not only those that some directive mentions. A variable of `charset` that is empty
+  is no character set, where nginx breaks off the request. The character set of an answer that was replaced is gone with it.
+- `server_name_in_redirect` with an empty `server_name` leaves the client's host, where nginx writes a Location without one.
+- A flag of `proxy_cookie_flags` that does not exist is an error of the configuration, and not of each request.
 """
 
 

@@ -23,7 +23,7 @@ LEVELS = HTTP | SERVER | LOCATION
 
 def rate(value: str) -> int | Template:
     """Bytes a second or, with variables, a template of them; 0 is no limit."""
-    return compile_template(value) if "$" in value else size(value)
+    return compile_template(value) if "$" in value else memory(value)
 
 
 class BufferingDirectives:

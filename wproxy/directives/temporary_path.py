@@ -20,9 +20,15 @@ class TemporaryPath(NamedTuple):
         return " ".join([self.path, *map(str, self.levels)])
 
 
+# The digits of a file's number that may name subdirectories.
+_MOST_DIGITS = 10
+
+
 def temporary_path(path: str, *levels: str) -> TemporaryPath:
     """`PATH [LEVEL1 [LEVEL2 [LEVEL3]]]` (nginx: ngx_conf_set_path_slot)."""
     for level in levels:
-        if not (level.isascii() and level.isdigit() and 0 < int(level) <= 3):
+        if not (level.isascii() and level.isdigit() and level.strip("0") and len(level) < 10):
             raise ValueError('"%s" directive invalid value')
+    if sum(map(int, levels)) > _MOST_DIGITS:
+        raise ValueError('"%s" directive invalid value')
     return TemporaryPath(path.rstrip("/") or "/", tuple(map(int, levels)))

@@ -1,0 +1,44 @@
+"""What the generators have found, and was mended: the smallest configuration and request for each."""
+
+from __future__ import annotations
+
+import pytest
+
+from differential.pair import Pair, same_complaint
+
+pytestmark = pytest.mark.whole
+
+_MAIN = """\
+daemon off; master_process off; pid DIR/server.pid;
+events {}
+http {
+    lingering_timeout 100ms; root DIR/www; access_log DIR/access.log;
+    client_body_temp_path DIR/tmp1; proxy_temp_path DIR/tmp2; fastcgi_temp_path DIR/tmp3; uwsgi_temp_path DIR/tmp4;
+    scgi_temp_path DIR/tmp5;
+    server { listen 127.0.0.1:PORT1; }
+    server { listen 127.0.0.1:PORT2; }
+    LINES
+}
+"""
+
+
+def inside_http(lines: str) -> str:
+    return _MAIN.replace("LINES", lines)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "limit_rate 1g;",
+        "proxy_limit_rate 1g;",
+        "proxy_limit_rate 1m;",
+        *(f"client_body_temp_path DIR/x {levels};" for levels in ("4", "5 5", "3 3 4", "10", "5 6", "11", "0", "x")),
+    ],
+)
+def test_arguments_are_accepted_and_refused_as_by_nginx(pair: Pair, lines: str) -> None:
+    text = inside_http(f"server {{ listen 127.0.0.1:PORT0;\n{lines}\n}}").replace(
+        "client_body_temp_path DIR/tmp1;", "" if "client_body" in lines else "client_body_temp_path DIR/tmp1;"
+    )
+    theirs, ours = pair.nginx.test(text), pair.wproxy.test(text)
+    assert bool(theirs) == bool(ours), f"{theirs}\n{ours}"
+    assert not theirs or same_complaint(theirs, ours)
