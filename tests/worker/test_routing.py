@@ -60,7 +60,6 @@ def test_a_host_that_is_none_is_refused(front: Make, host: str) -> None:
         ("CONNECT / HTTP/1.1", 400),
         ("TRACE / HTTP/1.1", 405),
         ("GET ftp://h/ HTTP/1.1", 400),
-        ("GET /a#b HTTP/1.1", 400),
         ("GET /", 400),
     ],
 )
