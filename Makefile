@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check unit bench soak pythons clean test-peers
+.PHONY: run test check unit bench soak pythons applications clean test-peers
 
 run: $(VENV)/.installed
 	$(BIN)/wproxy demo
@@ -16,7 +16,7 @@ check: $(VENV)/.test-installed
 	$(BIN)/mypy
 
 unit: $(VENV)/.test-installed
-	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile --durations 20 --durations-min 1
+	$(BIN)/python -m pytest -m "not soak and not applications" -n 2 --dist loadfile --durations 20 --durations-min 1
 
 soak: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -m soak
@@ -24,6 +24,11 @@ soak: $(VENV)/.test-installed
 # The tests on the Pythons of newer Debians, as root; PYTHONS="sid" TESTS="tests/master -q" for a part.
 pythons:
 	@TESTS="$(TESTS)" sh tests/run_on_pythons.sh $(PYTHONS)
+
+# Real applications behind wproxy and behind nginx. APPLICATION=django for one of them.
+applications: $(VENV)/.test-installed test-peers
+	@sh tests/applications/install.sh $(PYTHON)
+	$(BIN)/python -m pytest -m applications tests/applications/$(APPLICATION)
 
 bench: $(VENV)/.test-installed test-peers
 	$(BIN)/python -m bench $(BENCH)

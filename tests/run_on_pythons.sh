@@ -5,7 +5,7 @@
 # Mounts and processes live in namespaces that end with the run, so that nothing is left behind in them or beside them.
 set -u
 cd "$(dirname "$0")/.."
-tests=${TESTS:-"-q -m 'not soak' -n 2 --dist loadfile"}
+tests=${TESTS:-"-q -m 'not soak and not applications' -n 2 --dist loadfile"}
 [ $# -gt 0 ] || set -- trixie sid
 
 skip() {

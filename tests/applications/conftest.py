@@ -1,0 +1,64 @@
+"""Services, applications and fronts that live as long as the tests of one application."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from differential.fronts import OLD_NGINX, new_nginx
+
+from applications.fronts import Fronts
+from applications.programs import Program, needed
+from bench.ports import free_port
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.applications)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A place for logs, sockets and data."""
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Callable[[Program], Program]]:
+    """Takes a program that has been started; it is ended after the tests of the module, the last one first."""
+    running: list[Program] = []
+
+    def keep(program: Program) -> Program:
+        running.append(program)
+        return program
+
+    yield keep
+    for program in reversed(running):
+        program.end()
+
+
+@pytest.fixture(scope="module")
+def redis(directory: Path, run: Callable[[Program], Program]) -> int:
+    """The port of a Redis with nothing in it."""
+    port = free_port()
+    words = f"--port {port} --bind 127.0.0.1 --appendonly no --dir {directory} --save".split()
+    run(Program("redis", [needed("redis-server"), *words, ""], directory, port))
+    return port
+
+
+@pytest.fixture(scope="module")
+def fronts(directory: Path) -> Iterator[Callable[..., Fronts]]:
+    """Starts nginx and wproxy on a file, in which @WORD@ stands for what is given. old: with Debian's nginx, for its modules."""
+    running: list[Fronts] = []
+
+    def start(file: Path, old: bool = False, **words: object) -> Fronts:
+        nginx = (OLD_NGINX if old else new_nginx() or OLD_NGINX) or needed("nginx")
+        running.append(Fronts(nginx, directory / f"fronts{len(running)}", file, words))
+        return running[-1]
+
+    yield start
+    for pair in running:
+        pair.end()
