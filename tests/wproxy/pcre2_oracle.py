@@ -50,7 +50,8 @@ def version() -> tuple[int, int]:
     return int(major), int(minor.partition(b"-")[0])
 
 
-# Since 10.43 `a{,2}` is a repetition, a look-behind may have any length that is limited, and some errors are worded anew.
+# Since 10.43 `a{,2}` is a repetition, a look-behind may have any length that is limited, case counts
+# otherwise in properties, and some errors are worded anew.
 IS_LATER = version() >= (10, 43)
 
 

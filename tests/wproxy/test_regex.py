@@ -358,7 +358,7 @@ def test_random_rubbish_is_one_line_and_mostly_the_line_of_pcre2():
 # Properties, \p{L}: a byte is the character of its number.
 
 
-@needs_pcre2
+@needs_pcre2_of_nginx_1_22
 @pytest.mark.parametrize("form", [r"\p{%s}", r"\P{%s}", r"\p{^%s}", r"[\p{%s}]", r"[^\p{%s}x]", r"[\P{%s}a]"])
 @pytest.mark.parametrize("caseless", [False, True])
 def test_properties_are_those_of_pcre2(form, caseless):
