@@ -10,6 +10,7 @@ import struct
 from contextlib import suppress
 
 from worker.client.http1.connection import Connection
+from worker.client.http1.response import finish_response, start_response
 from worker.content.returns import CloseConnection
 from worker.http1.body import RequestBody
 from worker.http1.broken_head import read_what_there_is
@@ -23,7 +24,6 @@ from worker.logs import log_request
 from worker.loop import READ, give_way, park
 from worker.pages import error_response
 from worker.phases import answer_error
-from worker.sending import finish_response, start_response
 from worker.stream import CHUNK
 from wproxy.config.model import Location, Settings
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure

@@ -19,8 +19,6 @@ from __future__ import annotations
 import fcntl
 import os
 
-from worker.stream import Stream
-
 # What a pipe should hold: 1 MB is what an unprivileged user may ask for (/proc/sys/fs/pipe-max-size).
 CAPACITIES = (1 << 20, 1 << 18)
 # A pipe as the kernel makes it. With less than that copying is faster.
@@ -163,9 +161,3 @@ def make_pipe() -> Pipe | None:
 
 # Of this process: workers are forked before they make any.
 pool = PipePool()
-
-
-def is_plain(stream: Stream) -> bool:
-    """Whether the stream's bytes are those of its socket, so that the kernel may move them: TLS brings its own recv and send."""
-    sock = stream.sock
-    return stream.send == sock.send and stream.recv == sock.recv

@@ -1,7 +1,7 @@
 """A stream: one socket in the loop, with the system calls that coroutines make on it.
 
-The seam for TLS: `recv` and `send` are looked up on the stream, so that an encrypted one brings its own and nothing above
-this file changes.
+The seam for TLS: `recv` and `send` are looked up on the stream, so that an encrypted one brings its own; it has no `kernel_fd`,
+and so neither splice nor sendfile pass it by.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import select
 import socket
 import termios
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from worker.loop import WRITE, Loop, Waitable, park
@@ -30,12 +30,14 @@ _NONE = bytes(4)  # the int that FIONREAD answers where nothing can be read
 class Stream(Waitable):
     """A non-blocking socket.
 
-    recv, send: as on a socket, raising BlockingIOError when nothing can be done now.
+    recv, send: as on a socket, raising BlockingIOError when nothing can be done now. kernel_fd: the descriptor, where its bytes
+    are those that recv and send give and take, so that the kernel may move them; -1 where they are not.
     """
 
     __slots__ = (
         "expires",
         "head_begun",
+        "kernel_fd",
         "last_head",
         "loop",
         "opened",
@@ -49,7 +51,7 @@ class Stream(Waitable):
     def __init__(self, loop: Loop, sock: socket.socket) -> None:
         self.loop = loop
         self.sock = sock
-        self.fd = sock.fileno()
+        self.fd = self.kernel_fd = sock.fileno()
         self.reader = self.writer = None
         self.armed = 0
         self.unexpected = None
@@ -64,6 +66,10 @@ class Stream(Waitable):
         self.requests = 0
         self.last_head: ResponseHead | None = None
         self.head_begun = b""
+
+    def room(self, seconds: float) -> Awaitable[None]:
+        """Wait until the socket takes more. Raises TimedOut."""
+        return park(self, WRITE, seconds)
 
     def has_departed(self) -> bool:
         """Whether the other side has closed or reset: a look at the socket that takes no byte."""
@@ -106,7 +112,7 @@ class Stream(Waitable):
         """Leave the loop and close; closing twice is allowed."""
         if self.fd >= 0:
             self.loop.leave(self)
-            self.fd = -1
+            self.fd = self.kernel_fd = -1
             # It belongs to whoever holds this stream: without the cycle no connection waits for the collector, which took a
             # tenth of the time of short ones.
             self.unexpected = None
@@ -125,17 +131,3 @@ class Descriptor(socket.socket):
         super().__init__(left.family, left.type, left.proto, left.detach())
         right.close()
         os.dup2(fileno, self.fileno(), inheritable=False)
-
-
-async def send_all(stream: Stream, data: bytes | memoryview, seconds: float) -> None:
-    """Send everything; `seconds` is between two pieces of progress. Raises TimedOut, OSError."""
-    view = memoryview(data)
-    while True:
-        try:
-            sent = stream.send(view)
-        except BlockingIOError:
-            sent = 0
-        if sent == len(view):
-            return
-        view = view[sent:]
-        await park(stream, WRITE, seconds)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from worker.loop import FAIR_SHARE, WRITE, Event, Loop, Task, give_way, park
-from worker.pipes import Pipe, is_plain, pool
+from worker.pipes import Pipe, pool
 from worker.stream import HEAD_CHUNK, Stream
 from wproxy.failures import TimedOut
 from wproxy.http import Clock
@@ -186,7 +186,7 @@ class _Direction:
 
     async def _pour(self) -> int:
         """Move what is there through a pipe; how much: 0 when it is nothing, or the end. Raises TimedOut, OSError."""
-        if not (is_plain(self._source) and is_plain(self._target)):
+        if self._source.kernel_fd < 0 or self._target.kernel_fd < 0:
             return 0
         pipe = self._pipe = pool.take()
         if pipe is None:

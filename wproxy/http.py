@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wproxy.address import Address
+from wproxy.bodies import BodySource
 from wproxy.identity import Identity
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ class Attempt:
     bytes_sent = 0
     begins_group = False  # the first after a jump to another location
     is_retry = False  # another peer has failed, and retries are counted
-    body: Any = None  # the rest of its answer while that is on its way (worker.upstream.proxied_body)
+    at_end: Callable[[], None] | None = None  # called when an answer that came in parts has come, or is given up
 
     def __init__(self, peer: str, started: float) -> None:
         self.peer = peer
@@ -311,16 +312,6 @@ class ResponseFields:
 
     def __repr__(self) -> str:
         return f"<response fields {self.status} {self.content_length}>"
-
-
-class BodySource(Protocol):
-    """Where the rest of a body comes from, piece by piece."""
-
-    async def read(self) -> bytes:
-        """The next piece; b"" at the end. Raises UpstreamFailure when there will be no end."""
-
-    def close(self) -> None:
-        """Give up what is held, whether or not the end was reached."""
 
 
 class Response:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from conversation import Stage, get, ok, refusal
 
-import worker.sending
+import worker.client.http1.response as http1_response
 from worker.regex_guard import install_regex_guard
 from wproxy.failures import ClientError
 from wproxy.regex import install_guard
@@ -90,14 +90,14 @@ def test_a_filter_that_raises_closes_the_file(stage: Make, tmp_path: Path, kind:
 
 
 def break_head(monkeypatch: pytest.MonkeyPatch, s: Stage) -> None:
-    make_head = worker.sending.make_head
+    make_head = http1_response.make_head
 
     def fail_once(*arguments: Any) -> bytes:
-        monkeypatch.setattr(worker.sending, "make_head", make_head)
+        monkeypatch.setattr(http1_response, "make_head", make_head)
         refuse()
         return b""
 
-    monkeypatch.setattr(worker.sending, "make_head", fail_once)
+    monkeypatch.setattr(http1_response, "make_head", fail_once)
 
 
 def break_sticky(monkeypatch: pytest.MonkeyPatch, s: Stage) -> None:

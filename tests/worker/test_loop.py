@@ -10,7 +10,8 @@ import pytest
 from conversation import has_events
 
 from worker.loop import READ, WRITE, Event, Loop, park, sleep
-from worker.stream import Stream, send_all
+from worker.outlet import send_all
+from worker.stream import Stream
 from wproxy.failures import TimedOut
 
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from worker.content.open_files import FORBIDDEN, NOT_FOUND, failed
 from worker.logs import log_request
 from worker.loop import give_way
+from worker.outlet import NOTHING, Pieces
 from worker.pages import error_response, without_validators
 from wproxy.config.model import Location
 from wproxy.files import Unmappable, shown_path
@@ -84,7 +85,7 @@ def listing(location: Location) -> Callable[[Request], Awaitable[Response | None
         begin, lines, end = FORMATS[kind](request, entries, callback)
         if len(entries) <= BATCH:
             return Response(fields, b"".join([begin, *lines, end]))
-        return Response(fields, source=Pieces(begin, lines, end))
+        return Response(fields, source=Listing(begin, lines, end))
 
     return list_directory
 
@@ -155,12 +156,13 @@ def facts_of(item: os.DirEntry[bytes]) -> os.stat_result:
         return item.stat(follow_symlinks=False)
 
 
-class Pieces:
+class Listing(Pieces):
     """A long list as the body of a response: a batch of lines at a time."""
 
     __slots__ = ("_begin", "_end", "_lines")
 
     def __init__(self, begin: bytes, lines: Iterator[bytes], end: bytes) -> None:
+        self._unsent = NOTHING
         self._begin = begin
         self._lines = lines
         self._end = end

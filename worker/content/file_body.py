@@ -18,8 +18,10 @@ from typing import NoReturn
 
 from worker.content.open_files import OpenFile, failed
 from worker.logs import log_request
-from worker.loop import FAIR_SHARE, WRITE, give_way, park
-from worker.stream import CHUNK, Stream, send_all
+from worker.loop import FAIR_SHARE, give_way
+from worker.outlet import NOTHING, Pieces
+from worker.stream import CHUNK
+from wproxy.bodies import Frame, Outlet
 from wproxy.failures import UpstreamFailure
 from wproxy.files import shown_path
 from wproxy.http import Request
@@ -35,8 +37,8 @@ _PAGE = 4096
 _FILE_ERRORS = frozenset((errno.EIO, errno.EINVAL, errno.ENOMEM, errno.EOVERFLOW, errno.ESTALE, errno.EBADF))
 
 
-class FileBody:
-    """What is left of a body made of parts of one open file and texts between them (a BodySource)."""
+class FileBody(Pieces):
+    """What is left of a body made of parts of one open file and texts between them."""
 
     __slots__ = (
         "_drops",
@@ -48,12 +50,14 @@ class FileBody:
         "_offset",
         "_pieces",
         "_pool",
+        "_reads",
         "_request",
         "file",
     )
 
     def __init__(self, request: Request, file: OpenFile, pieces: Iterable[bytes | Part]) -> None:
         """The file is ours from now on. pieces: in order; a Part is a stretch of the file."""
+        self._unsent = NOTHING
         self.file = file
         self._request = request
         self._pieces = iter(pieces)
@@ -62,22 +66,27 @@ class FileBody:
         self._limit = location.sendfile_max_chunk or 1 << 30
         self._is_capped = self._is_full = self._is_closed = False
         self._pool = request.route.thread_pool
+        # With `sendfile off` or `directio` it is read, and then sent like any body.
+        self._reads = not location.sendfile or bool(location.directio and file.size >= location.directio)
         self._drops = bool(location.directio) and file.size >= location.directio
 
-    async def send(self, stream: Stream, seconds: float) -> int:
-        """Send the next piece, as much as the socket takes at once and at most sendfile_max_chunk; its size, 0 at the end.
+    async def send(self, outlet: Outlet, frame: Frame, seconds: float, most: int) -> int:
+        """Send the next bytes, as many as the outlet takes at once and at most sendfile_max_chunk; return how many, 0 at the end.
 
         seconds: how long to wait for room. Raises TimedOut, OSError for what the client did, UpstreamFailure for the file.
         """
+        if self._reads or outlet.kernel_fd < 0 or frame is not None or self._unsent:
+            return await super().send(outlet, frame, seconds, most)
         text = self._next_text()
         if text is not None:
-            await send_all(stream, text, seconds)
-            return len(text)
-        count = min(self._end - self._offset, self._limit)
+            self._unsent = memoryview(text)
+            return await super().send(outlet, frame, seconds, most)
+        limit = min(self._limit, most)
+        count = min(self._end - self._offset, limit)
         if not count:
             return 0
         if self._is_full:
-            await park(stream, WRITE, seconds)
+            await outlet.room(seconds)
         elif self._is_capped:
             await give_way()
         if self._pool is not None:
@@ -86,10 +95,10 @@ class FileBody:
                 await self._read_by_thread(self._pool, count)
         while True:
             try:
-                sent = os.sendfile(stream.fd, self.file.fd, self._offset, count)
+                sent = os.sendfile(outlet.kernel_fd, self.file.fd, self._offset, count)
                 break
             except BlockingIOError:
-                await park(stream, WRITE, seconds)
+                await outlet.room(seconds)
             except OSError as error:
                 if error.errno in _FILE_ERRORS:
                     self._fail(failed("sendfile", shown_path(self.file.path), error))
@@ -159,21 +168,6 @@ class FileBody:
 
     def __repr__(self) -> str:
         return f"<file body {self.file.path!r} at {self._offset} of {self._end}>"
-
-
-class ReadFileBody(FileBody):
-    """The same with `sendfile off` or `directio`: it is read, and then sent like any body."""
-
-    __slots__ = ()
-
-    send = None  # type: ignore[assignment]
-
-
-def body_of(request: Request, file: OpenFile, pieces: Iterable[bytes | Part]) -> FileBody:
-    """The body that is made of these pieces of the file, as the location wants files to be sent."""
-    location = request.location
-    reads = not location.sendfile or (location.directio and file.size >= location.directio)
-    return (ReadFileBody if reads else FileBody)(request, file, pieces)
 
 
 def may_read_at_once(request: Request, file: OpenFile, pieces: Iterable[bytes | Part]) -> bool:

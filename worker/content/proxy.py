@@ -159,7 +159,6 @@ async def end_otherwise(
         log_request(request, error.level, str(error))
         return error_response(request, 500, request.route.server_token)
     # The client left, or it is our own fault.
-    attempt.body = None
     passing.group.count_success(peer, attempt)
     if upstream is not None:
         upstream.close()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 
-from worker.content.file_body import body_of, may_read_at_once
+from worker.content.file_body import FileBody, may_read_at_once
 from worker.content.index import METHODS
 from worker.content.open_files import FORBIDDEN, NOT_FOUND, PLAIN, Access, OpenFile, failed
 from worker.content.opening import access_of
@@ -210,7 +210,7 @@ def respond(request: Request, fields: ResponseFields, file: OpenFile, pieces: tu
     if request.method == b"HEAD":
         return Response(fields, bodiless=True)
     if fields.content_length > SMALL or (request.route.reads_with_care and not may_read_at_once(request, file, pieces)):
-        return Response(fields, source=body_of(request, file, pieces))
+        return Response(fields, source=FileBody(request, file, pieces))
     try:
         body = b"".join(read_piece(file.fd, piece) for piece in pieces) if len(pieces) > 1 else read_piece(file.fd, pieces[0])
     except OSError as error:

@@ -17,8 +17,10 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Protocol
 
 from worker.loop import give_way
+from worker.outlet import NOTHING, Wrapper
+from wproxy.bodies import BodySource
 from wproxy.failures import UpstreamFailure
-from wproxy.http import BodySource, Response
+from wproxy.http import Response
 
 # How much is changed at once: a millisecond or so of work for a fast compressor.
 SLICE = 32768
@@ -51,13 +53,15 @@ def change_body(response: Response, change: Change, at_once: bool = True) -> Non
     response.body = b""
 
 
-class ChangedBody:
-    """A body that is changed while it is read (a BodySource)."""
+class ChangedBody(Wrapper):
+    """A body that is changed while it is read."""
 
     __slots__ = ("_change", "_failure", "_is_flushed", "_is_over", "_left", "_paced", "_work")
 
     def __init__(self, at_hand: bytes, source: BodySource | None, change: Change) -> None:
         """at_hand: what comes before the source's pieces. source: None when that is all."""
+        self._unsent = NOTHING
+        self._source = source
         self._left = memoryview(at_hand)
         self._paced = None if source is None else Paced(source)
         self._change = change

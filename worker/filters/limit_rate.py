@@ -1,7 +1,7 @@
 """limit_rate for what is at hand: a small file, a text of `return`, an upstream's short answer (nginx: ngx_http_write_filter).
 
 What is at hand goes out with the head at once. Where the location has a rate, or something sets `$limit_rate`, a body that is
-more than may go in the first second is held back instead, as a source, and sent like any other at that rate (worker/sending.py).
+more than may go in the first second is held back instead, as a source, and sent like any other at that rate (worker/outlet.py).
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
+from worker.outlet import NOTHING, Wrapper
 from worker.rates import client_rate, rate_of
 from worker.services import Services
 from worker.upstream.incoming import is_buffered
+from wproxy.bodies import BodySource
 from wproxy.config.model import Configuration, Location
 from wproxy.directives.rewrite import Assignment, Step, walk_steps
-from wproxy.http import BodySource, Request, Response
+from wproxy.http import Request, Response
 
 Filter = Callable[[Request, Response], Response]
 
@@ -62,12 +64,13 @@ def hold_back(request: Request, response: Response) -> bool:
     return True
 
 
-class HeldBack:
-    """A body at hand and what follows it (a BodySource)."""
+class HeldBack(Wrapper):
+    """A body at hand and what follows it."""
 
-    __slots__ = ("_at_hand", "_source")
+    __slots__ = ("_at_hand",)
 
     def __init__(self, at_hand: bytes, source: BodySource | None) -> None:
+        self._unsent = NOTHING
         self._at_hand = at_hand
         self._source = source
 
@@ -81,5 +84,4 @@ class HeldBack:
     def close(self) -> None:
         """Give up the rest."""
         self._at_hand = b""
-        if self._source is not None:
-            self._source.close()
+        super().close()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from worker.filters.headers import TrailedResponse, last_modified
+from worker.outlet import NOTHING, Wrapper
 from worker.pages import error_response
 from worker.upstream.hidden import hidden_fields
+from wproxy.bodies import BodySource
 from wproxy.config.model import Location
-from wproxy.http import BodySource, Request, Response
+from wproxy.http import Request, Response
 from wproxy.ranges import Part, Unsatisfiable, parse_ranges, still_holds
 
 Filter = Callable[[Request, Response], Response]
@@ -97,20 +99,21 @@ def wanted_part(request: Request, response: Response, length: int) -> Part | Non
     return None if parts is None else parts[0]
 
 
-class PartOfBody:
+class PartOfBody(Wrapper):
     """Some bytes of the rest of a body. skipped: what is left out of its beginning; left: how many bytes are wanted then."""
 
-    __slots__ = ("left", "skipped", "source")
+    __slots__ = ("left", "skipped")
 
     def __init__(self, source: BodySource, skipped: int, left: int) -> None:
-        self.source = source
+        self._unsent = NOTHING
+        self._source = source
         self.skipped = skipped
         self.left = left
 
     async def read(self) -> bytes:
         """The next piece, b"" at the end. Raises UpstreamFailure."""
         while self.left:
-            piece = await self.source.read()
+            piece = b"" if self._source is None else await self._source.read()
             if not piece:
                 return b""
             if self.skipped:
@@ -121,9 +124,5 @@ class PartOfBody:
                 piece = piece[: self.left]
                 self.left -= len(piece)
                 return piece
-        self.source.close()
+        self.close()
         return b""
-
-    def close(self) -> None:
-        """Give up the rest of the body."""
-        self.source.close()

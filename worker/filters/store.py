@@ -15,15 +15,17 @@ from collections.abc import Callable
 
 from worker.logs import log_request, shown
 from worker.loop import FAIR_SHARE, Loop, give_way
+from worker.outlet import NOTHING, Wrapper
 from worker.services import Services
 from worker.temporary_files import LATER, DiskTrouble, TemporaryFile
 from worker.upstream.incoming import is_buffered
+from wproxy.bodies import BodySource
 from wproxy.config.model import Configuration, Location
 from wproxy.dates import parse_http_date
 from wproxy.directives.temporary_path import TemporaryPath
 from wproxy.failures import UpstreamFailure
 from wproxy.files import Unmappable
-from wproxy.http import BodySource, Request, Response
+from wproxy.http import Request, Response
 
 Filter = Callable[[Request, Response], Response]
 
@@ -110,15 +112,16 @@ def complain(request: Request, path: str, trouble: DiskTrouble) -> None:
     log_request(request, "crit", f'storing "{path}" failed ({trouble}) {DOING}')
 
 
-class Stored:
-    """The rest of a body, copied on its way (a BodySource). file: None when it is complete, or has been given up."""
+class Stored(Wrapper):
+    """The rest of a body, copied on its way. file: None when it is complete, or has been given up."""
 
-    __slots__ = ("_is_over", "_loop", "file", "path", "request", "source")
+    __slots__ = ("_is_over", "_loop", "file", "path", "request")
 
     def __init__(self, request: Request, source: BodySource | None, file: TemporaryFile, path: str, loop: Loop) -> None:
         self._loop = loop
         self.request = request
-        self.source = source
+        self._unsent = NOTHING
+        self._source = source
         self.file: TemporaryFile | None = file
         self.path = path
         self._is_over = False
@@ -148,10 +151,10 @@ class Stored:
 
     async def read(self) -> bytes:
         """The next piece, b"" at the end. Raises UpstreamFailure."""
-        if self._is_over or self.source is None:
+        if self._is_over or self._source is None:
             return b""
         try:
-            piece = await self.source.read()
+            piece = await self._source.read()
         except UpstreamFailure:
             self._is_over = True
             self._give_up()
@@ -166,8 +169,8 @@ class Stored:
         """The client wants no more: what is to be stored is fetched all the same."""
         if self._is_over or self.file is None:
             self._is_over = True
-            if self.source is not None:
-                self.source.close()
+            if self._source is not None:
+                self._source.close()
             self._give_up()
         else:
             self._loop.spawn(self._go_on(), f"store {self.path}")

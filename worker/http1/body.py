@@ -12,7 +12,7 @@ from worker import pipes
 from worker.http1.chunked import BodyTooLarge, ChunkedDecoder, ChunkError
 from worker.http1.response import CHUNKED, LENGTH, UNTIL_CLOSE
 from worker.loop import READ, WRITE, park
-from worker.pipes import Pipe, is_plain
+from worker.pipes import Pipe
 from worker.stream import BIG_CHUNK, CHUNK, Stream
 from worker.temporary_files import TemporaryFile
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
@@ -124,7 +124,7 @@ class RequestBody:
 
     def moves_by_itself(self) -> bool:
         """Whether all that is still to come can be moved by the kernel: nothing is to be decoded, and there is something."""
-        return self._decoder is None and not self._pending and not self.finished and is_plain(self.stream)
+        return self._decoder is None and not self._pending and not self.finished and self.stream.kernel_fd >= 0
 
     def fill(self, pipe: Pipe) -> int:
         """Move what has come, as far as it is of this body, into an empty pipe; how many bytes.
@@ -308,7 +308,9 @@ class ResponseBody:
 
     @property
     def unframed(self) -> int:
-        """How many of the bytes to come are payload and nothing else, as far as that is known; 0 in chunks."""
+        """How many of the bytes to come are payload and nothing else, so that the kernel may move them; 0 where it may not."""
+        if self.stream.kernel_fd < 0:
+            return 0
         if self._kind == LENGTH:
             return self._left
         return 0 if self._decoder is not None else _ENDLESS

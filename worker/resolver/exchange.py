@@ -12,7 +12,8 @@ import os
 import socket
 
 from worker.loop import READ, WRITE, Loop, park
-from worker.stream import Stream, send_all
+from worker.outlet import send_all
+from worker.stream import Stream
 from wproxy.address import Address
 from wproxy.dns import Answer, BadMessage, NotOurs, make_query, read_answer
 

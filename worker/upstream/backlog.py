@@ -13,8 +13,9 @@ from collections.abc import Callable
 from time import monotonic
 
 from worker.pipes import Pipe
-from worker.stream import CHUNK, Stream
+from worker.stream import CHUNK
 from worker.temporary_files import DiskTrouble, TemporaryFile
+from wproxy.bodies import Outlet
 from wproxy.directives.temporary_path import TemporaryPath
 
 # How much is written to a file at once, unless proxy_temp_file_write_size says so.
@@ -107,14 +108,14 @@ class Backlog:
             self.file_limit = 0
             self.add(pipe.read(), 0)
 
-    def send(self, stream: Stream, most: int, is_plain: bool) -> int:
-        """Send the oldest bytes, at most so many; how many. is_plain: the kernel may send from the file.
+    def send(self, outlet: Outlet, most: int) -> int:
+        """Send the oldest bytes, at most so many; return how many.
 
         Raises BlockingIOError, OSError for what the client did; EOFError when the file has lost its bytes.
         """
         if self._pieces:
             piece = self._pieces[0]
-            sent = stream.send(piece[:most])
+            sent = outlet.send(piece[:most])
             self._in_memory -= sent
             if sent == len(piece):
                 self._pieces.popleft()
@@ -123,15 +124,15 @@ class Backlog:
             return sent
         file = self._file
         if file is None or not self._in_file:
-            sent = stream.send(self._tail[:most])
+            sent = outlet.send(self._tail[:most])
             self._tail = self._tail[sent:]
             return sent
         count = min(self._in_file, most)
-        if is_plain:
-            sent = os.sendfile(stream.fd, file.fileno, self._begin, count)
+        if outlet.kernel_fd >= 0:
+            sent = os.sendfile(outlet.kernel_fd, file.fileno, self._begin, count)
         else:
             data = file.read(self._begin, min(count, CHUNK))
-            sent = stream.send(data) if data else 0
+            sent = outlet.send(data) if data else 0
         self._advance(file, sent)
         return sent
 

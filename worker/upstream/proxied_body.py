@@ -10,28 +10,27 @@ is read ahead by `_read_ahead`, which the loop calls when bytes come while this 
 proxy_buffers, then into a temporary file up to proxy_max_temp_file_size, sent by sendfile. When the client has taken all of
 it, it is not behind any more. The kernel's buffers on both sides, some megabytes, are full before anybody waits at all.
 
-Where filters change a body it is read piece by piece (`read`), and what they made of it is sent by `send_changed`, which has
-the same patience: what is read ahead is what the upstream sent, and is changed when the client has room for more.
+Where filters change a body it is read piece by piece (`read`), and while what they made of it waits for room they say so
+(`wait_for_room`), which has the same patience: what is read ahead is what the upstream sent, and is changed when the client has
+room for more.
 
 Without proxy_buffering, or with proxy_limit_rate, nothing is read ahead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from worker.http1.body import ResponseBody
-from worker.http1.chunked import encode_chunk
 from worker.http1.response import ResponseHead
 from worker.logs import log_request
-from worker.loop import FAIR_SHARE, WRITE, park, sleep
-from worker.pipes import Pipe, is_plain, pool
+from worker.loop import sleep
+from worker.pipes import Pipe, pool
 from worker.stream import BIG_CHUNK, CHUNK, Stream
 from worker.upstream.backlog import WRITE_SIZE, Backlog
 from worker.upstream.failing import READING, cause_of, log_failure, warn_of_surplus
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.passing import Passing
 from worker.upstream.peers import Group
+from wproxy.bodies import Frame, Outlet
 from wproxy.failures import TimedOut, UpstreamFailure
 from wproxy.http import Attempt, Request
 
@@ -43,8 +42,6 @@ WORTH_A_PIPE = 65536
 
 # What is read at once for a client that takes it slowly: this is what it costs in memory. (For a quick one it is CHUNK.)
 SLOW_PIECE = 16384
-
-Encode = Callable[[bytes], bytes]
 
 
 def release(
@@ -64,11 +61,11 @@ class ProxiedBody:
 
     is_over: the upstream has given all it will; what of it the client has not got yet is in `_backlog`, `_unsent` or `_pipe`,
     in this order, and only one of the last two is in use. may_read_ahead: proxy_buffering, as this response has it. read_rate:
-    bytes a second from the upstream, 0 for no limit. at_end: called when the upstream is done, one way or the other.
+    bytes a second from the upstream, 0 for no limit.
     """
 
     __slots__ = (
-        "_backlog", "_began", "_encode", "_failure", "_has_warned", "_pipe", "_unexpected", "_unsent", "_waited", "at_end",
+        "_backlog", "_began", "_failure", "_frame", "_has_warned", "_pipe", "_unexpected", "_unsent", "_waited",
         "attempt", "body", "head", "is_over", "is_whole", "may_read_ahead", "passing", "peer", "read_rate", "request",
         "with_head",
     )  # fmt: skip
@@ -92,11 +89,10 @@ class ProxiedBody:
         self.is_whole = is_whole
         self.is_over = False
         self.with_head = body.wire_bytes
-        self.at_end: Callable[[], None] | None = None
         self.may_read_ahead = False
         self.read_rate = 0
         self._began = request.client.clock.now
-        self._encode: Encode | None = None
+        self._frame: Frame = None
         self._pipe: Pipe | None = None
         self._unsent: memoryview | None = None
         self._backlog: Backlog | None = None
@@ -104,16 +100,11 @@ class ProxiedBody:
         self._has_warned = False
         self._failure: UpstreamFailure | None = None
         self._unexpected = body.stream.unexpected
-        attempt.body = self
 
-    def put_first(self, data: memoryview) -> None:
-        """These bytes, as they are on the wire, go to the client before anything else; to be told before `send`."""
-        self._unsent = data
-
-    @property
-    def is_sent(self) -> bool:
-        """Whether the client has got all there is."""
-        return self.is_over and self._failure is None and not (self._backlog or self._unsent or self._pipe)
+    async def has_more(self, frame: Frame) -> bool:
+        """Return whether the client has not got all there is. frame: how it is to be sent."""
+        self._frame = frame
+        return not self.is_over or self._failure is not None or bool(self._backlog or self._unsent or self._pipe)
 
     # In pieces, for filters.
 
@@ -154,40 +145,25 @@ class ProxiedBody:
             self._end()
         return piece
 
-    async def send_changed(self, stream: Stream, data: bytes | memoryview, seconds: float) -> None:
-        """Send all of what filters have made of this body, and read the rest of it ahead where the client keeps us waiting.
-
-        seconds: between two pieces of progress. Raises TimedOut, OSError for what the client did.
-        """
-        unsent = memoryview(data)
-        while True:
-            try:
-                sent = stream.send(unsent)
-            except BlockingIOError:
-                sent = 0
-            if sent == len(unsent):
-                return
-            unsent = unsent[sent:]
-            await self._wait_for_client(stream, seconds)
-
     # By itself.
 
-    async def send(self, stream: Stream, seconds: float, most: int = FAIR_SHARE) -> int:
+    async def send(self, outlet: Outlet, frame: Frame, seconds: float, most: int) -> int:
         """Send the next bytes to the client, at most so many; how many, 0 at the end.
 
         seconds: how long it may keep us waiting. Raises TimedOut, OSError for what the client did; UpstreamFailure, logged.
         """
+        self._frame = frame
         while True:
             backlog = self._backlog
             try:
                 if backlog is not None and len(backlog):
-                    return self._send_backlog(backlog, stream, most)
+                    return self._send_backlog(backlog, outlet, most)
                 if self._unsent is not None:
-                    return self._send_piece(self._unsent, stream, most)
+                    return self._send_piece(self._unsent, outlet, most)
                 if self._pipe is not None:
-                    return self._send_pipe(self._pipe, stream, most)
+                    return self._send_pipe(self._pipe, outlet, most)
             except BlockingIOError:
-                await self._wait_for_client(stream, seconds)
+                await self.wait_for_room(outlet, frame, seconds)
                 continue
             if backlog is not None:
                 self._catch_up(backlog)
@@ -197,7 +173,7 @@ class ProxiedBody:
                 return 0
             try:
                 await self._keep_rate()
-                self._receive(is_plain(stream))
+                self._receive(outlet.kernel_fd >= 0)
             except BlockingIOError:
                 try:
                     await self.body.wait()
@@ -208,23 +184,21 @@ class ProxiedBody:
                 self._fail(failure)
                 raise
 
-    async def send_chunks(self, stream: Stream, seconds: float, most: int = FAIR_SHARE) -> int:
-        """The same, in chunks; the last one is left to the caller."""
-        self._encode = encode_chunk
-        return await self.send(stream, seconds, most)
+    def _receive(self, by_kernel: bool) -> None:
+        """Take from the upstream what is there. Raises BlockingIOError, UpstreamFailure.
 
-    def _receive(self, is_plain: bool) -> None:
-        """Take from the upstream what is there. Raises BlockingIOError, UpstreamFailure."""
+        by_kernel: the kernel may move bytes to the client.
+        """
         body = self.body
         pipe = None
         # What is to be framed is read, for its frame has to be put before it.
-        if is_plain and self._encode is None and body.unframed >= WORTH_A_PIPE:
+        if by_kernel and self._frame is None and body.unframed >= WORTH_A_PIPE:
             pipe = pool.take()
         if pipe is None:
             most = SLOW_PIECE if self._waited or pool.is_exhausted else CHUNK
             piece = body.receive(min(most, self.read_rate or most))
             if piece:
-                self._unsent = memoryview(piece if self._encode is None else self._encode(piece))
+                self._unsent = memoryview(piece if self._frame is None else self._frame(piece))
         else:
             try:
                 # Not more than a file would hold, for there it goes when the client is behind.
@@ -238,21 +212,21 @@ class ProxiedBody:
         if body.finished:
             self._end()
 
-    def _send_piece(self, piece: memoryview, stream: Stream, most: int) -> int:
-        sent = stream.send(piece[:most])
+    def _send_piece(self, piece: memoryview, outlet: Outlet, most: int) -> int:
+        sent = outlet.send(piece[:most])
         self._unsent = piece[sent:] if sent < len(piece) else None
         return sent
 
-    def _send_pipe(self, pipe: Pipe, stream: Stream, most: int) -> int:
-        sent = pipe.drain(stream.fd, most)
+    def _send_pipe(self, pipe: Pipe, outlet: Outlet, most: int) -> int:
+        sent = pipe.drain(outlet.kernel_fd, most)
         if not pipe.held:
             self._pipe = None
             pool.give_back(pipe)
         return sent
 
-    def _send_backlog(self, backlog: Backlog, stream: Stream, most: int) -> int:
+    def _send_backlog(self, backlog: Backlog, outlet: Outlet, most: int) -> int:
         try:
-            return backlog.send(stream, most, is_plain(stream))
+            return backlog.send(outlet, most)
         except EOFError as error:
             raise self._lost(error) from None
 
@@ -273,19 +247,20 @@ class ProxiedBody:
 
     # Reading ahead.
 
-    async def _wait_for_client(self, stream: Stream, seconds: float) -> None:
+    async def wait_for_room(self, outlet: Outlet, frame: Frame, seconds: float) -> None:
         """Wait until the client takes more, or until it is behind. Raises TimedOut."""
+        self._frame = frame
         patience = PATIENCE - self._waited
         if self._backlog is not None or not self.may_read_ahead:
             self._waited = PATIENCE
-            await park(stream, WRITE, seconds)
+            await outlet.room(seconds)
         elif patience <= 0:
             self.read_ahead()
         else:
-            clock = stream.loop.clock
+            clock = self.request.client.clock
             began = clock.now
             try:
-                await park(stream, WRITE, min(patience, seconds))
+                await outlet.room(min(patience, seconds))
             except TimedOut:
                 if seconds <= patience:
                     raise
@@ -336,7 +311,7 @@ class ProxiedBody:
         if room <= 0:
             return False
         try:
-            pipe = pool.take() if self._encode is None and body.unframed and backlog.goes_to_file(coming) else None
+            pipe = pool.take() if self._frame is None and body.unframed and backlog.goes_to_file(coming) else None
             if pipe is not None:
                 try:
                     body.fill(pipe, min(room, pipe.capacity))
@@ -346,7 +321,7 @@ class ProxiedBody:
             else:
                 piece = body.receive(min(room, CHUNK))
                 if piece:
-                    backlog.add(piece if self._encode is None else self._encode(piece), 0 if body.finished else self._coming())
+                    backlog.add(piece if self._frame is None else self._frame(piece), 0 if body.finished else self._coming())
         except BlockingIOError:
             return True
         except UpstreamFailure as failure:
@@ -397,8 +372,8 @@ class ProxiedBody:
             warn_of_surplus(self.request, body.surplus)
         is_clean = self.is_whole and not body.spoiled
         release(self.passing.group, self.request, self.peer, body.stream, self.head, self.attempt, is_clean)
-        if self.at_end is not None:
-            self.at_end()
+        if self.attempt.at_end is not None:
+            self.attempt.at_end()
 
     def close(self) -> None:
         """Give up what has not been read and what has not been sent; the connection cannot be used again."""
@@ -411,7 +386,7 @@ class ProxiedBody:
             self._backlog.close()
             self._backlog = None
         self._unsent = None
-        self.attempt.body = None
+        self.may_read_ahead = False
 
     def _close_upstream(self) -> None:
         self.is_over = True
@@ -419,8 +394,8 @@ class ProxiedBody:
         self.attempt.response_time = self.request.client.clock.now - self.attempt.started
         self.passing.group.count_success(self.peer, self.attempt)
         self.body.stream.close()
-        if self.at_end is not None:
-            self.at_end()
+        if self.attempt.at_end is not None:
+            self.attempt.at_end()
 
     def _count_bytes(self) -> None:
         """What of the body has come, for the logs; what came with the head is in bytes_received already."""

@@ -12,7 +12,6 @@ import os
 from worker import pipes
 from worker.http1.body import RequestBody
 from worker.loop import FAIR_SHARE, WRITE, Event, give_way, park
-from worker.pipes import is_plain
 from worker.stream import BIG_CHUNK, Stream
 from worker.temporary_files import TemporaryFile
 from worker.upstream.failing import SENDING, failure_of
@@ -102,7 +101,7 @@ async def push_body(outgoing: Outgoing, body: RequestBody, upstream: Stream, pas
         await push(upstream, encode(outgoing.at_hand), passing, attempt)
     moved = 0
     while not body.finished:
-        if body.moves_by_itself() and is_plain(upstream):
+        if body.moves_by_itself() and upstream.kernel_fd >= 0:
             moved += await move_piece(outgoing, body, upstream, passing, attempt)
         elif piece := await body.read():
             outgoing.consumed = True
@@ -146,7 +145,7 @@ async def move_piece(outgoing: Outgoing, body: RequestBody, upstream: Stream, pa
 async def push_file(file: TemporaryFile, upstream: Stream, passing: Passing, attempt: Attempt) -> None:
     """Send all of a file to the upstream. Raises TimedOut, OSError."""
     offset, size = 0, file.size
-    copies = not is_plain(upstream)
+    copies = upstream.kernel_fd < 0
     moved = 0
     while offset < size:
         count = min(size - offset, FAIR_SHARE)

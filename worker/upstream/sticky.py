@@ -112,11 +112,10 @@ class StickyLearn(Sticky):
         """Learn the session: where the answer has only begun, and `header` is not said, when it ends (nginx: at the release)."""
         if not is_answer:
             return
-        body = request.attempts[-1].body
-        if body is None or self.plan.header:
+        if response.source is None or self.plan.header:
             self.learn(request, peer)
         else:
-            body.at_end = lambda: self.learn(request, peer)
+            request.attempts[-1].at_end = lambda: self.learn(request, peer)
 
     def learn(self, request: Request, peer: LivePeer) -> None:
         """Learn a session that the answer has created; one that was asked for is used, and lives on."""

@@ -12,7 +12,7 @@ import pytest
 
 from worker.content.file_body import FileBody
 from worker.content.open_files import OpenFile
-from worker.loop import WRITE
+from worker.loop import FAIR_SHARE, WRITE, park
 
 CONTENT = bytes(range(256)) * 1000
 
@@ -25,7 +25,7 @@ def body(tmp_path: Path) -> Iterator[Any]:
 
     def make(*pieces: Any, limit: int = 0) -> FileBody:
         request: Any = SimpleNamespace(
-            location=SimpleNamespace(sendfile_max_chunk=limit, directio=0), route=SimpleNamespace(thread_pool=None)
+            location=SimpleNamespace(sendfile=True, sendfile_max_chunk=limit, directio=0), route=SimpleNamespace(thread_pool=None)
         )
         made.append(FileBody(request, OpenFile(str(tmp_path / "file").encode()), pieces))
         return made[-1]
@@ -43,7 +43,9 @@ class Far:
         near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         near.setblocking(False)
         self.near = near
-        self.stream: Any = SimpleNamespace(fd=near.fileno(), send=near.send)
+        self.stream: Any = SimpleNamespace(
+            kernel_fd=near.fileno(), send=near.send, room=lambda seconds: park(self.stream, WRITE, seconds)
+        )
 
     def take(self) -> bytes:
         return self.far.recv(1 << 20)
@@ -67,16 +69,16 @@ def result(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 def test_no_more_than_sendfile_max_chunk_is_sent_at_once(body, far):
     source = body((0, 100_000), limit=4096)
-    assert [result(source.send(far.stream, 1)) for _ in range(3)] == [4096] * 3
+    assert [result(source.send(far.stream, None, 1, FAIR_SHARE)) for _ in range(3)] == [4096] * 3
     assert far.take() == CONTENT[: 3 * 4096]
-    assert source.send(far.stream, 1).send(None) == (None, 0, 0.0), "others have their turn before the next one"
+    assert source.send(far.stream, None, 1, FAIR_SHARE).send(None) == (None, 0, 0.0), "others have their turn before the next one"
 
 
 def test_a_full_socket_is_waited_for_and_then_it_goes_on(body, far):
     source = body((5, len(CONTENT)))
-    sent = result(source.send(far.stream, 1))
+    sent = result(source.send(far.stream, None, 1, FAIR_SHARE))
     assert sent < len(CONTENT) - 5
-    waiting = source.send(far.stream, 7)
+    waiting = source.send(far.stream, None, 7, FAIR_SHARE)
     stream, events, seconds = waiting.send(None)
     assert (stream, events, seconds) == (far.stream, WRITE, 7)
     received = far.take()
@@ -93,7 +95,7 @@ def test_texts_and_stretches_come_in_order_and_then_the_end(body, far, by):
     source = body(b"one", (1000, 1000), (3, 6), b"two", (0, 2), b"three")
     expected = b"one" + CONTENT[3:6] + b"two" + CONTENT[:2] + b"three"
     if by == "send":
-        while result(source.send(far.stream, 1)):
+        while result(source.send(far.stream, None, 1, FAIR_SHARE)):
             pass
         assert far.take() == expected
     else:

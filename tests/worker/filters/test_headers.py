@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -185,8 +186,9 @@ class Body:
 @pytest.mark.parametrize("target", ["/a%0d%0aSet-Cookie:x", "/a%0ab", "/a%0db", "/a%00b"])
 def test_a_line_break_in_a_value_refuses_the_request(request_for, target):
     text = b"events { } http { server { listen 127.0.0.1:8080; add_header X-Uri $uri; } }"
-    location = load_text(text, "test.conf", "/", lambda host, port: []).servers[0].locations.fallback
-    apply, _ = filters_of(location, None)  # type: ignore[arg-type]  # only what stores needs services
+    configuration = load_text(text, "test.conf", "/", lambda host, port: [])
+    location = configuration.servers[0].locations.fallback
+    apply, _ = filters_of(location, SimpleNamespace(configuration=configuration))  # type: ignore[arg-type]
     request = request_for(target.replace("%00", "%01"))
     if "%00" in target:
         request.path = b"/a\0b"
