@@ -5,3 +5,7 @@ applications` runs both). `programs` starts and ends processes, `fronts` are ngi
 `masks` takes away what differs from run to run. A test leads one flow through both fronts: they must give the same, and the
 right thing.
 """
+
+import pytest
+
+pytest.register_assert_rewrite("applications.fronts", "applications.client", "applications.programs")

@@ -98,6 +98,12 @@ class Browser:
             sock.sendall(data)
             return b"".join(iter(lambda: sock.recv(1 << 16), b""))
 
+    def status_line(self, data: bytes) -> bytes:
+        """Send bytes, which may be half a request; return the first line that comes."""
+        with socket.create_connection(("127.0.0.1", self.front.port), SECONDS) as sock:
+            sock.sendall(data)
+            return sock.makefile("rb").readline().rstrip()
+
     def cookie_field(self) -> dict[str, str]:
         return {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())} if self.cookies else {}
 

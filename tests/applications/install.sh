@@ -37,7 +37,6 @@ install_apt() {
 }
 
 install_python() {
-    ls $HERE/*/requirements.txt >/dev/null 2>&1 || return 0
     is_new python $HERE/*/requirements.txt || return 0
     echo "installing the Python packages"
     rm -rf "$KEPT/python"
