@@ -9,10 +9,10 @@ import socket
 import struct
 from contextlib import suppress
 
+from worker.client.body import RequestBody
 from worker.client.http1.connection import Connection
 from worker.client.http1.response import finish_response, start_response
 from worker.content.returns import CloseConnection
-from worker.http1.body import RequestBody
 from worker.http1.broken_head import read_what_there_is
 from worker.http1.request import (
     HEAD_END,

@@ -434,7 +434,7 @@ class Request:
         self.version = line.version
         self.started = started
         self.keepalive = True
-        self.body: Any = None  # worker.http1.body.RequestBody when the request has one
+        self.body: Any = None  # worker.client.body.RequestBody when the request has one
 
     def lead_to(self, location: Location) -> None:
         """Go on in this location."""

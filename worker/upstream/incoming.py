@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from worker.http1.body import MORE_THAN_LENGTH, ResponseBody
 from worker.http1.response import NONE, ResponseHead
 from worker.loop import READ, park
 from worker.rates import rate_of
 from worker.stream import HEAD_CHUNK, Stream
 from worker.upstream.answers import client_fields
+from worker.upstream.body import MORE_THAN_LENGTH, ResponseBody
 from worker.upstream.failing import READING, READING_HEAD, TOO_BIG_HEADER, failure_of, warn_of_surplus
 from worker.upstream.hints import pass_hints
 from worker.upstream.live_peer import LivePeer

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from worker.http1.body import RequestBody
+from worker.client.body import RequestBody
 from worker.logs import log_request
 from worker.loop import FAIR_SHARE, give_way
 from worker.temporary_files import DiskTrouble, TemporaryFile

@@ -19,13 +19,13 @@ Without proxy_buffering, or with proxy_limit_rate, nothing is read ahead.
 
 from __future__ import annotations
 
-from worker.http1.body import ResponseBody
 from worker.http1.response import ResponseHead
 from worker.logs import log_request
 from worker.loop import sleep
 from worker.pipes import Pipe, pool
 from worker.stream import BIG_CHUNK, CHUNK, Stream
 from worker.upstream.backlog import WRITE_SIZE, Backlog
+from worker.upstream.body import ResponseBody
 from worker.upstream.failing import READING, cause_of, log_failure, warn_of_surplus
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.passing import Passing

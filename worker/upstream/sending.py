@@ -10,7 +10,7 @@ import errno
 import os
 
 from worker import pipes
-from worker.http1.body import RequestBody
+from worker.client.body import RequestBody
 from worker.loop import FAIR_SHARE, WRITE, Event, give_way, park
 from worker.stream import BIG_CHUNK, Stream
 from worker.temporary_files import TemporaryFile

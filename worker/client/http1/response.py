@@ -5,9 +5,9 @@ A response that was sent by `start_response` alone is done: that is one system c
 
 from __future__ import annotations
 
+from worker.client.body import RequestBody
 from worker.client.http1.connection import Connection
 from worker.filters.limit_rate import hold_back
-from worker.http1.body import RequestBody
 from worker.http1.chunked import encode_chunk
 from worker.http1.write import BODILESS, KEEPALIVE, UNCHUNKED, last_chunk, make_head
 from worker.logs import log_request

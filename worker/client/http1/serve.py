@@ -8,11 +8,11 @@ A request that is repeated on the connection costs 2 system calls here: one recv
 
 from __future__ import annotations
 
+from worker.client.body import RequestBody
 from worker.client.http1.connection import Connection, Head, ListenerPlan
 from worker.client.http1.response import finish_response, start_response
 from worker.content.returns import CloseConnection
 from worker.ending import client_left, client_timed_out, finish, finish_if_any, linger, refuse, reset_if_asked, skip_body
-from worker.http1.body import RequestBody
 from worker.http1.request import RequestFields, is_still_begun, take_request_head
 from worker.loop import READ, park
 from worker.stream import HEAD_CHUNK, Stream

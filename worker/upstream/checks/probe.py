@@ -5,11 +5,11 @@ from __future__ import annotations
 from copy import copy
 
 from worker.content.proxy import blame, open_connection
-from worker.http1.body import ResponseBody
 from worker.http1.response import NONE, ResponseHead
 from worker.loop import READ, park
 from worker.services import Services
 from worker.stream import Stream
+from worker.upstream.body import ResponseBody
 from worker.upstream.checks.request import check_request
 from worker.upstream.connect import CannotBind
 from worker.upstream.failing import CONNECTING, READING, SENDING, blamed_setting

@@ -1,0 +1,221 @@
+"""The body of a client's request while it is on its way: read piece by piece, at the pace of whoever asks.
+
+It begins with what was read together with the head; where it ends is told by its framing (worker/http1/framing.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from worker import pipes
+from worker.http1.chunked import BodyTooLarge, ChunkError
+from worker.http1.framing import Framing
+from worker.http1.response import CHUNKED, LENGTH
+from worker.loop import READ, WRITE, park
+from worker.pipes import Pipe
+from worker.stream import BIG_CHUNK, CHUNK, Stream
+from worker.temporary_files import TemporaryFile
+from wproxy.failures import ClientError, ClientGone, TimedOut
+
+BODY_TIMED_OUT = "client timed out (110: Connection timed out) while sending the request body"
+ENDED_EARLY = "client prematurely closed connection while sending the request body"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class RequestBody:
+    """The body of a request.
+
+    length: what Content-Length says, or -1 when it is chunked. timeout: client_body_timeout. data: all of it, when it is in
+    memory; file: the path of its temporary file, when it has one with a name.
+    """
+
+    __slots__ = (
+        "_framing",
+        "_interim",
+        "_pending",
+        "collected",
+        "data",
+        "file",
+        "kept",
+        "length",
+        "owes_continue",
+        "stream",
+        "timeout",
+    )
+
+    def __init__(self, stream: Stream, at_hand: bytes, length: int, owes_continue: bool) -> None:
+        self.stream = stream
+        self.collected: Any = None  # worker.upstream.outgoing.Outgoing, when it has been read to be sent on
+        self.data: bytes | None = None
+        self.file: bytes | None = None
+        self.kept: TemporaryFile | None = None
+        self.length = length
+        self.timeout = 60.0
+        self.owes_continue = owes_continue and not at_hand  # who sends without waiting needs no answer
+        self._interim = CONTINUE
+        self._pending = at_hand
+        self._framing = Framing(CHUNKED) if length < 0 else Framing(LENGTH, length)
+
+    @property
+    def received(self) -> int:
+        """The bytes of payload that have been read."""
+        return self._framing.received
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has been read to its end."""
+        return self._framing.finished
+
+    @property
+    def leftover(self) -> bytes:
+        """The bytes after its end."""
+        return self._framing.leftover
+
+    @property
+    def limit(self) -> int:
+        """client_max_body_size; 0 for none."""
+        return self._framing.limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        """Hold what is still to be read to this limit."""
+        self._framing.limit = limit
+
+    def take_whole(self) -> bytes | None:
+        """The body, when its length is known and all of it was read with the head; otherwise None."""
+        length = self.length
+        if length < 0 or len(self._pending) < length:
+            return None
+        data, self._pending = self._pending, b""
+        self.data = data = self._framing.feed(data)
+        return data
+
+    def forget_at_hand(self) -> None:
+        """Check what was read with the head of a body that nobody wants, and drop it. Raises ClientError(400)."""
+        self.limit = 0
+        self.take_at_hand()
+
+    def take_at_hand(self) -> bytes:
+        """The payload of what was read with the head; may finish the body. Raises ClientError (400, 413)."""
+        data, self._pending = self._pending, b""
+        return self._take(data) if data else b""
+
+    async def read(self) -> bytes:
+        """The next piece, b"" at the end. Raises ClientError (400, 408, 413), ClientGone."""
+        while not self.finished:
+            if self._pending:
+                data, self._pending = self._pending, b""
+            else:
+                data = await self._receive()
+            piece = self._take(data)
+            if piece:
+                return piece
+        return b""
+
+    async def read_into(self, file: TemporaryFile) -> int:
+        """Append the next piece to a file; how many bytes, 0 at the end. Raises what `read` does, and DiskTrouble.
+
+        Where a length is known and nothing is encrypted the bytes do not pass through Python.
+        """
+        while self.moves_by_itself():
+            pipe = pipes.pool.take()
+            if pipe is None:
+                break
+            try:
+                moved = self.fill(pipe)
+                file.take_out(pipe)
+                return moved
+            except BlockingIOError:
+                pass  # nothing is there yet: the pipe is not kept for that
+            finally:
+                pipes.pool.give_back(pipe)
+            await self.wait()
+        piece = await self.read()
+        file.write(piece)
+        return len(piece)
+
+    def moves_by_itself(self) -> bool:
+        """Whether all that is still to come can be moved by the kernel: nothing is to be decoded, and there is something."""
+        return self._framing.unframed > 0 and not self._pending and self.stream.kernel_fd >= 0
+
+    def fill(self, pipe: Pipe) -> int:
+        """Move what has come, as far as it is of this body, into an empty pipe; how many bytes.
+
+        Raises BlockingIOError when nothing has, ClientError(400), ClientGone.
+        """
+        self._send_continue()
+        if self.owes_continue:
+            raise BlockingIOError
+        try:
+            moved = pipe.fill(self.stream.kernel_fd, min(self._framing.unframed, pipe.capacity))
+        except BlockingIOError:
+            raise
+        except OSError:
+            raise ClientGone from None
+        if not moved:
+            raise ClientError(400, ENDED_EARLY)
+        self._framing.moved(moved)
+        return moved
+
+    def keep_in(self, file: TemporaryFile) -> None:
+        """Remember the file that the body is read into, to close it with the request."""
+        self.kept = file
+        self.file = file.name.encode("utf-8", "surrogateescape")
+
+    def close(self) -> None:
+        """Give up the temporary file, if there is one; what has been collected can't be sent any more."""
+        if self.kept is not None:
+            self.kept.close()
+
+    def _take(self, data: bytes) -> bytes:
+        """Return the payload in bytes just read. Raises ClientError (400, 413)."""
+        try:
+            return self._framing.feed(data)
+        except ChunkError as error:
+            raise ClientError(400, f"client sent invalid chunked body: {error}", level="error") from None
+        except BodyTooLarge as error:
+            reason = f"client intended to send too large chunked body: {error}"
+            raise ClientError(413, reason, "client_max_body_size") from None
+
+    async def _receive(self) -> bytes:
+        stream = self.stream
+        while True:
+            self._send_continue()
+            if self.owes_continue:
+                await self.wait()
+                continue
+            try:
+                data = stream.recv(CHUNK if self.length < BIG_CHUNK else BIG_CHUNK)
+            except BlockingIOError:
+                await self.wait()
+                continue
+            except OSError:
+                raise ClientGone from None
+            if not data:
+                raise ClientError(400, ENDED_EARLY)
+            return data
+
+    def _send_continue(self) -> None:
+        """Tell a client that waits for it to go on. Raises ClientGone.
+
+        `owes_continue` stays set while its socket has no room: it may have earlier answers to read still.
+        """
+        while self.owes_continue:
+            try:
+                sent = self.stream.send(self._interim)
+            except BlockingIOError:
+                return
+            except OSError:
+                raise ClientGone from None
+            self._interim = self._interim[sent:]
+            self.owes_continue = bool(self._interim)
+
+    async def wait(self) -> None:
+        """Wait until there is something to read, or room for what has to be said first. Raises ClientError(408)."""
+        try:
+            await park(self.stream, WRITE if self.owes_continue else READ, self.timeout)
+        except TimedOut:
+            raise ClientError(408, BODY_TIMED_OUT, "client_body_timeout") from None
+
+    def __repr__(self) -> str:
+        return f"<request body {self.received} of {self.length}{' finished' if self.finished else ''}>"

@@ -1,0 +1,72 @@
+"""Where a body ends among the bytes of a connection: by its length, by its last chunk, or with the connection (RFC 9112, 6.3).
+
+Bytes in, values out: whoever has a socket feeds what has come, and is told what of it is payload. Both sides of a proxy read
+bodies alike; they differ in whom a fault is blamed on, so that is left to them.
+"""
+
+from __future__ import annotations
+
+from worker.http1.chunked import ChunkedDecoder
+from worker.http1.response import CHUNKED, UNTIL_CLOSE
+
+# More than any body has.
+ENDLESS = 1 << 62
+
+
+class Framing:
+    """One body that is being read.
+
+    finished: its end was seen. leftover: the bytes after it. received: bytes of payload so far. limit: of the payload in chunks,
+    0 for none. unframed: how many of the bytes to come are payload and nothing else; 0 in chunks.
+    """
+
+    __slots__ = ("_decoder", "_ends_with_connection", "finished", "leftover", "limit", "received", "unframed")
+
+    def __init__(self, kind: int, length: int = 0) -> None:
+        """kind, length: as `worker.http1.response.body_of` tells."""
+        self.finished = False
+        self.leftover = b""
+        self.received = 0
+        self.limit = 0
+        self._ends_with_connection = kind == UNTIL_CLOSE
+        self._decoder = ChunkedDecoder() if kind == CHUNKED else None
+        self.unframed = ENDLESS if kind == UNTIL_CLOSE else 0 if kind == CHUNKED else length
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes, return the payload in them. Raises ChunkError, BodyTooLarge."""
+        decoder = self._decoder
+        if decoder is None:
+            left = self.unframed
+            if len(data) >= left:
+                self.finished = True
+                self.leftover = data[left:]
+                data = data[:left]
+            self.unframed = left - len(data)
+            self.received += len(data)
+            return data
+        decoder.limit = self.limit
+        piece = decoder.feed(data)
+        self.received += len(piece)
+        if decoder.finished:
+            self.finished = True
+            self.leftover = decoder.leftover
+        return piece
+
+    def moved(self, count: int) -> None:
+        """Note that so many bytes, all of them `unframed`, went another way."""
+        self.received += count
+        self.unframed -= count
+        self.finished = not self.unframed
+
+    def end(self) -> bool:
+        """Note that the connection has ended; return whether a body may end so."""
+        self.finished = self._ends_with_connection
+        return self.finished
+
+    @property
+    def trailers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The (name, value) of the fields after a chunked body that was read to its end."""
+        return () if self._decoder is None else self._decoder.trailers
+
+    def __repr__(self) -> str:
+        return f"<framing: {self.received} received{', finished' if self.finished else ''}>"

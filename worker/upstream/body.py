@@ -1,0 +1,143 @@
+"""The body of an upstream's answer while it is on its way: read at the pace of whoever asks, or moved by the kernel.
+
+It begins with what was read together with the head; where it ends is told by its framing (worker/http1/framing.py).
+"""
+
+from __future__ import annotations
+
+from worker.http1.chunked import ChunkError
+from worker.http1.framing import Framing
+from worker.http1.response import CHUNKED, UNTIL_CLOSE
+from worker.loop import READ, park
+from worker.pipes import Pipe
+from worker.stream import BIG_CHUNK, Stream
+from wproxy.failures import TimedOut, UpstreamFailure
+
+MORE_THAN_LENGTH = 'upstream sent more data than specified in "Content-Length" header'
+AFTER_LAST_CHUNK = "upstream sent data after final chunk"
+
+
+def _broken(error: OSError) -> UpstreamFailure:
+    return UpstreamFailure("error", f"recv() failed ({error.errno}: {error.strerror})")
+
+
+class ResponseBody:
+    """The body of an upstream's response.
+
+    at_hand: what came with the head. kind, length: as `body_of` tells. received: bytes of payload; wire_bytes: with framing.
+    finished: read to its end. spoiled: the connection cannot be used again, because more came than there should be or
+    because its end was the end of the body. surplus: what is to be said of more than there should be.
+    """
+
+    __slots__ = ("_framing", "_is_chunked", "_pending", "spoiled", "stream", "surplus", "timeout", "wire_bytes")
+
+    def __init__(self, stream: Stream, at_hand: bytes, kind: int, length: int, timeout: float) -> None:
+        self.stream = stream
+        self.timeout = timeout
+        self.spoiled = kind == UNTIL_CLOSE
+        self.surplus = ""
+        self.wire_bytes = len(at_hand)
+        self._pending = at_hand
+        self._framing = Framing(kind, length)
+        self._is_chunked = kind == CHUNKED
+
+    @property
+    def received(self) -> int:
+        """The bytes of payload that have been read."""
+        return self._framing.received
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has been read to its end."""
+        return self._framing.finished
+
+    def take_at_hand(self) -> bytes:
+        """The payload of what came with the head; may finish the body. Raises UpstreamFailure."""
+        data, self._pending = self._pending, b""
+        return self._take(data)
+
+    async def read(self) -> bytes:
+        """The next piece, b"" at the end. Raises UpstreamFailure."""
+        while not self.finished:
+            try:
+                piece = self.receive()
+            except BlockingIOError:
+                await self.wait()
+                continue
+            if piece:
+                return piece
+        return b""
+
+    @property
+    def trailers(self) -> tuple[tuple[bytes, bytes, bytes], ...]:
+        """(lower-case name, name, value) of the fields after a chunked body that was read to its end."""
+        return tuple((name.lower(), name, value) for name, value in self._framing.trailers)
+
+    async def wait(self) -> None:
+        """Wait until there is something to be read. Raises UpstreamFailure."""
+        try:
+            await park(self.stream, READ, self.timeout)
+        except TimedOut:
+            raise UpstreamFailure("timeout", "upstream timed out (110: Connection timed out)") from None
+
+    def receive(self, most: int = BIG_CHUNK) -> bytes:
+        """Read once, at most so many bytes: the payload in them, which may be b"" before the end too.
+
+        Raises BlockingIOError when nothing is there, UpstreamFailure.
+        """
+        try:
+            data = self.stream.recv(most)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise _broken(error) from None
+        if not data:
+            self._end_of_stream()
+            return b""
+        self.wire_bytes += len(data)
+        return self._take(data)
+
+    @property
+    def unframed(self) -> int:
+        """How many of the bytes to come are payload and nothing else, so that the kernel may move them; 0 where it may not."""
+        return self._framing.unframed if self.stream.kernel_fd >= 0 else 0
+
+    def fill(self, pipe: Pipe, most: int) -> int:
+        """Move at most so many bytes into an empty pipe, where `unframed` allows it; how many, and 0 at the end.
+
+        Raises BlockingIOError when nothing is there, UpstreamFailure.
+        """
+        left = self.unframed
+        try:
+            moved = pipe.fill(self.stream.kernel_fd, most if most < left else left)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise _broken(error) from None
+        if not moved:
+            self._end_of_stream()
+            return 0
+        self.wire_bytes += moved
+        self._framing.moved(moved)
+        if self._framing.finished:
+            self.spoiled = not self.stream.is_quiet()
+        return moved
+
+    def _end_of_stream(self) -> None:
+        if not self._framing.end():
+            raise UpstreamFailure("error", "upstream prematurely closed connection")
+
+    def _take(self, data: bytes) -> bytes:
+        """Return the payload in bytes just read. Raises UpstreamFailure."""
+        framing = self._framing
+        try:
+            piece = framing.feed(data)
+        except ChunkError as error:
+            raise UpstreamFailure("error", f"upstream sent invalid chunked response: {error}") from None
+        if framing.leftover:
+            self.spoiled = True
+            self.surplus = AFTER_LAST_CHUNK if self._is_chunked else MORE_THAN_LENGTH
+        return piece
+
+    def __repr__(self) -> str:
+        return f"<response body {self.received}{' finished' if self.finished else ''}>"
