@@ -40,6 +40,18 @@ ON_PURPOSE = (
         "(?i)x-accel-charset",
         "X-Accel-Charset names any charset, not only those that a directive mentions",
     ),
+    Exemption("fields .*", r"^HTTP/1\.1 416", "an answer of 416 has nothing of the answer that it replaces"),
+    Exemption(
+        "fields location",
+        r"(?s)HTTP/1\.1 \d+[^\0]*?\r\nLocation:[^\0]*?\r\nLocation:",
+        "the first of two Locations counts, as in nginx of today",
+    ),
+    Exemption(r"status \d+ 500|upstream count of requests", "%20", "what a variable brings never breaks a request line: 500"),
+    Exemption(
+        "refused by nginx alone: directive is duplicate",
+        "map_hash",
+        "map_hash_* may follow a map, which is where nginx has made its own",
+    ),
     Exemption("fields location", "http://[:/]", "a server_name that is empty is no host for a redirect"),
     Exemption("fields date", "proxy_pass_header Date", "RFC 9110, 6.6.1: a Date is added where the upstream sent none"),
     Exemption(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from differential.backend import Reply
+from differential.conversation import Conversation, Step
 from differential.pair import Pair, same_complaint
 
 pytestmark = pytest.mark.whole
@@ -42,3 +44,26 @@ def test_arguments_are_accepted_and_refused_as_by_nginx(pair: Pair, lines: str) 
     theirs, ours = pair.nginx.test(text), pair.wproxy.test(text)
     assert bool(theirs) == bool(ours), f"{theirs}\n{ours}"
     assert not theirs or same_complaint(theirs, ours)
+
+
+def step(request: str, *replies: str) -> Step:
+    """One request, and what the backend says to what comes of it."""
+    answers = tuple(Reply(reply.replace("\n", "\r\n").encode("latin-1")) for reply in replies)
+    return Step((request.replace("\n", "\r\n").encode("latin-1"),), answers or (Reply(),))
+
+
+# What it is about; lines of a server; what it is asked.
+CASES = (
+    (
+        "the length of a page stays where trailers have no chunks to go into",
+        "chunked_transfer_encoding off; add_trailer X-End 1 always;",
+        (step("GET /missing HTTP/1.1\nHost: h\n\n"), step("GET /file.txt HTTP/1.1\nHost: h\n\n")),
+    ),
+)
+
+
+@pytest.mark.parametrize(("lines", "steps"), [row[1:] for row in CASES], ids=[row[0] for row in CASES])
+def test_it_acts_as_under_nginx(pair: Pair, lines: str, steps: tuple[Step, ...]) -> None:
+    text = inside_http(f"server {{ listen 127.0.0.1:PORT0; {lines} }}")
+    found = pair.differences_of_text(text, [Conversation(0, steps)])
+    assert not found, "\n".join(pair.site.unfill(str(difference)) for difference in found)

@@ -184,7 +184,7 @@ def upstream(draw: st.DrawFn, name: str, names: Names) -> Line:
     for _ in range(draw(st.integers(0, 2))):
         more = draw(st.lists(st.sampled_from(parameters), max_size=2, unique=True))
         peers.append(Line("server", (draw(st.sampled_from(("BACK0", "BACK1", "DEAD"))), *more)))
-    return Line("upstream", (name,), (*peers, *draw(several(UPSTREAM, names, False, 2))), is_fixed=True)
+    return Line("upstream", (name,), (*peers, *draw(several(UPSTREAM, names, names.is_old, 2))), is_fixed=True)
 
 
 LOCATIONS = (
@@ -268,7 +268,7 @@ def log_formats(draw: st.DrawFn, names: Names) -> list[Line]:
 @st.composite
 def configurations(draw: st.DrawFn, is_old: bool = False) -> tuple[Line, ...]:
     """A whole file."""
-    names = Names()
+    names = Names(is_old=is_old)
     names.named_locations[:] = ["@named", "@other", "@nowhere"][: draw(st.sampled_from((2, 2, 2, 2, 3)))]
     names.variables += ["s_one", "s_two", "s_three"]
     sets = tuple(Line("set", (f"${name}", ""), is_fixed=True) for name in names.variables)

@@ -111,6 +111,7 @@ class Names:
     formats: list[str] = field(default_factory=list)
     charsets: list[str] = field(default_factory=list)
     named_locations: list[str] = field(default_factory=list)
+    is_old: bool = False
     strategies: dict[object, Strategy] = field(default_factory=dict)
 
 
@@ -120,6 +121,19 @@ def builtin_variables() -> list[str]:
 
 
 BUILTIN = builtin_variables()
+# Those that Debian's nginx does not have yet.
+NEWER = frozenset(
+    [
+        "is_request_port",
+        "request_port",
+        "ssl_client_sigalg",
+        "ssl_ech_outer_server_name",
+        "ssl_ech_status",
+        "ssl_sigalg",
+        "ssl_sigalgs",
+    ]
+)
+OLD_BUILTIN = [name for name in BUILTIN if name not in NEWER]
 PIECES = (
     "a",
     "v",
@@ -148,7 +162,7 @@ PIECES = (
 
 def variable(names: Names) -> st.SearchStrategy[str]:
     """`$name`: a builtin one, one of a family, or one that the configuration declares."""
-    pools = [st.sampled_from(BUILTIN), st.sampled_from(FAMILY_NAMES)]
+    pools = [st.sampled_from(OLD_BUILTIN if names.is_old else BUILTIN), st.sampled_from(FAMILY_NAMES)]
     if names.variables:
         pools += [st.sampled_from(names.variables)] * 2
     return st.one_of(*pools).map(lambda name: f"${name}")
@@ -375,7 +389,7 @@ BY_NAME: dict[str, Callable[[Names], Strategy]] = {
     "charset": lambda _: one(*CHARSETS),
     "charset_map": lambda names: st.just(("koi8-r", "utf-8")),
     "client_body_temp_path": lambda _: lines("DIR/tmp_a", "DIR/tmp_a 1", "DIR/tmp_a 1 2", "DIR/tmp_a 4", "DIR/tmp_a 5 6", "DIR/tmp_a 3 3 4", "DIR/tmp_a 0"),
-    "client_header_buffer_size": lambda _: one("128", "1k", "4k", "64k", "0"),
+    "client_header_buffer_size": lambda _: one("128", "1k", "4k", "64k"),
     "client_max_body_size": lambda _: one("0", "1", "5", "10", "1k", "1m", "1g", "x"),
     **dict.fromkeys(("connection_pool_size", "request_pool_size"), lambda _: one("256", "512", "4k", "112", "100", "5")),
     "debug_connection": lambda _: one("127.0.0.1", "10.0.0.0/8", "unix:", "nonsense/33"),
@@ -395,7 +409,7 @@ BY_NAME: dict[str, Callable[[Names], Strategy]] = {
     "gzip_min_length": lambda _: one("0", "1", "20", "1000", "1k"),
     "hash": lambda names: st.one_of(alone(template(names)), template(names).map(lambda key: (key, "consistent"))),
     "index": lambda _: lines("index.html", "missing.html index.html", "file.txt", "index.$arg_a /file.txt", "/a/b.txt", "/missing", "dir"),
-    "keepalive": lambda _: lines("1", "4", "16", "0", "4 local", "x"),
+    "keepalive": lambda names: lines("1", "4", "16", *(() if names.is_old else ("0", "4 local")), "x"),
     "keepalive_timeout": lambda _: lines("75s", "65 60", "1h", "0", "10s 5s", "x", "1m 1m 1m"),
     "least_time": lambda _: lines("header", "last_byte", "header inflight", "nonsense"),
     "limit_rate": lambda _: one("0", "10m", "100m", "1g"),

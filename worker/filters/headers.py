@@ -53,8 +53,9 @@ def headers_filter(location: Location) -> Filter | None:
     """
     in_all = tuple(item for item in location.add_header if item.is_always)
     trailers_in_all = tuple(item for item in location.add_trailer if item.is_always)
-    safe = _additions(location.add_header, location.add_trailer, location.expires)
-    others = _additions(in_all, trailers_in_all, Expires(OFF))
+    has_chunks = location.chunked_transfer_encoding
+    safe = _additions(location.add_header, location.add_trailer, location.expires, has_chunks)
+    others = _additions(in_all, trailers_in_all, Expires(OFF), has_chunks)
     if safe is None:
         return None
 
@@ -83,8 +84,10 @@ def additions_to_success(location: Location) -> Callable[[Request, ResponseField
     return lines_for
 
 
-def _additions(headers: tuple[AddedField, ...], trailers: tuple[AddedField, ...], expires: Expires) -> AdditionPlan | None:
-    return AdditionPlan(headers, trailers, expires) if headers or trailers or expires.kind != OFF else None
+def _additions(
+    headers: tuple[AddedField, ...], trailers: tuple[AddedField, ...], expires: Expires, has_chunks: bool = True
+) -> AdditionPlan | None:
+    return AdditionPlan(headers, trailers, expires, has_chunks) if headers or trailers or expires.kind != OFF else None
 
 
 class TrailedResponse(Response):
@@ -102,12 +105,16 @@ class AdditionPlan:
 
     key, unframed_key: where the changed fields are kept on the originals, with their length and without, for trailers.
     constant: the additions where no variable and no clock is involved. stable: the values of variables hold as long as the
-    header block of the request. looks_back: a value may tell of a field that was added before it.
+    header block of the request. looks_back: a value may tell of a field that was added before it. has_chunks: HTTP/1.1 may answer
+    in chunks here, which alone have room for trailers.
     """
 
-    __slots__ = ("constant", "expiry", "headers", "key", "looks_back", "stable", "trailers", "unframed_key")
+    __slots__ = ("constant", "expiry", "has_chunks", "headers", "key", "looks_back", "stable", "trailers", "unframed_key")
 
-    def __init__(self, headers: tuple[AddedField, ...], trailers: tuple[AddedField, ...], expires: Expires) -> None:
+    def __init__(
+        self, headers: tuple[AddedField, ...], trailers: tuple[AddedField, ...], expires: Expires, has_chunks: bool
+    ) -> None:
+        self.has_chunks = has_chunks
         self.headers = headers
         self.trailers = trailers
         self.expiry = None if expires.kind == OFF else ExpiryPlan(expires)
@@ -127,10 +134,12 @@ class AdditionPlan:
         wanted = self.constant or self.evaluate(request, fields)
         key = self.key
         if self.trailers and request.version > 10 and not response.bodiless and response.tunnel is None:
-            response = TrailedResponse(response, self.evaluate_trailers)
             # Before HTTP/2 only chunks have room for them, and chunks exclude a length.
-            if request.version == 11:
+            is_chunked = request.version == 11 and self.has_chunks
+            if is_chunked:
                 key = self.unframed_key
+            if is_chunked or request.version > 11:
+                response = TrailedResponse(response, self.evaluate_trailers)
         kept: tuple[Additions, ResponseFields] | None = fields.wire.get(key)
         if kept is None or (kept[0] is not wanted and kept[0] != wanted):
             changed = with_additions(fields, wanted)
