@@ -40,6 +40,11 @@ ON_PURPOSE = (
         "(?i)x-accel-charset",
         "X-Accel-Charset names any charset, not only those that a directive mentions",
     ),
+    Exemption(
+        r"status  \d+|upstream count of requests",
+        "(?i)proxy_pass_request_body off",
+        "a body that is not passed on has no Content-Length either; nginx lets the upstream wait for it",
+    ),
     Exemption("fields .*", r"^HTTP/1\.1 416", "an answer of 416 has nothing of the answer that it replaces"),
     Exemption(
         "fields location",

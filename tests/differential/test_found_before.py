@@ -31,6 +31,11 @@ def inside_http(lines: str) -> str:
 @pytest.mark.parametrize(
     "lines",
     [
+        "proxy_max_temp_file_size 1g;",
+        "client_body_temp_path DIR/x 1 2; location /a { proxy_temp_path DIR/x 1 2; }",
+        "client_body_temp_path DIR/x 1 2; location /a { proxy_temp_path DIR/x 2; }",
+        "client_body_temp_path DIR/x 1; location /a { client_body_temp_path DIR/y 2; }",
+        "fastcgi_temp_path DIR/x; location /a { scgi_temp_path DIR/x 2; }",
         "limit_rate 1g;",
         "proxy_limit_rate 1g;",
         "proxy_limit_rate 1m;",
@@ -54,6 +59,19 @@ def step(request: str, *replies: str) -> Step:
 
 # What it is about; lines of a server; what it is asked.
 CASES = (
+    (
+        "what keepalive_timeout announces is inherited by itself",
+        "keepalive_timeout 65 60; location /a { keepalive_timeout 75s; } location /b { keepalive_timeout 75s 5s; }",
+        tuple(step(f"GET /{name}/x HTTP/1.1\nHost: h\n\n") for name in "abc"),
+    ),
+    (
+        "proxy_force_ranges leaves no Accept-Ranges of the upstream's",
+        "proxy_force_ranges on; location /p/ { proxy_pass http://BACK0; }",
+        tuple(
+            step("GET /p/x HTTP/1.1\nHost: h\n\n", f"HTTP/1.1 {status}\nAccept-Ranges: bytes\nContent-Length: 2\n\nok")
+            for status in ("200 OK", "404 Not Found", "502 Bad Gateway")
+        ),
+    ),
     (
         "the length of a page stays where trailers have no chunks to go into",
         "chunked_transfer_encoding off; add_trailer X-End 1 always;",

@@ -391,7 +391,7 @@ BY_NAME: dict[str, Callable[[Names], Strategy]] = {
     "client_body_temp_path": lambda _: lines("DIR/tmp_a", "DIR/tmp_a 1", "DIR/tmp_a 1 2", "DIR/tmp_a 4", "DIR/tmp_a 5 6", "DIR/tmp_a 3 3 4", "DIR/tmp_a 0"),
     "client_header_buffer_size": lambda _: one("128", "1k", "4k", "64k"),
     "client_max_body_size": lambda _: one("0", "1", "5", "10", "1k", "1m", "1g", "x"),
-    **dict.fromkeys(("connection_pool_size", "request_pool_size"), lambda _: one("256", "512", "4k", "112", "100", "5")),
+    **dict.fromkeys(("connection_pool_size", "request_pool_size"), lambda _: one("4k", "8k", "100", "5")),
     "debug_connection": lambda _: one("127.0.0.1", "10.0.0.0/8", "unix:", "nonsense/33"),
     "default_type": lambda _: one("text/html", "application/octet-stream", "", "text/x y", "TEXT/PLAIN"),
     "deny": lambda _: one(*ADDRESSES),

@@ -22,4 +22,6 @@ def hidden_fields(location: Location) -> frozenset[bytes]:
     """Return the names of an upstream's fields, in lower case, that a client of this location does not get."""
     passed = {name.lower().encode() for name in location.proxy_pass_header}
     more = {name.lower().encode() for name in location.proxy_hide_header}
+    if location.proxy_force_ranges:
+        more.add(b"accept-ranges")  # whether there are ranges is then ours to say
     return (frozenset(_HIDDEN) | more) - passed | _REGENERATED

@@ -73,6 +73,8 @@ is said, never passed over.
   with other characters than letters, digits, `.`, `-` and `_`, ports that are none, schemes other than http and https, HTTP/0.9,
   versions as `1.01`, methods of more than 32 letters. A body that ends early is answered with 400, too.
 - To upstreams Host is the first field. What a client names in Connection goes no further, nor do Proxy and HTTP2-Settings.
+- With `proxy_pass_request_body off` the request has no Content-Length; nginx lets the upstream wait for the body unless
+  `proxy_set_header Content-Length ""` is there, too.
 - A kept connection to an upstream that turns out to be dead is no failure of the server: the request is sent again, over a
   new one.
 - An answer always has a Date, also with `proxy_pass_header Date` where the upstream sent none (RFC 9110, 6.6.1); a status line

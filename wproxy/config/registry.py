@@ -97,6 +97,7 @@ class Directive:
     warns: Warns | None = None  # what to warn of
     alone: str = ""  # the argument that makes a gathering directive the only one of its name in a block: off
     idle_parameters: Mapping[str, bool] = field(default_factory=dict)  # without effect yet; True: a start refuses the parameter
+    completes: Callable[[Any, Any], Any] | None = None  # makes a value whole out of itself and the one of the outer block
     name: str = ""
     attribute: str = ""  # where the model keeps it: the name, with a `_` where Python has the word
     value: Any = None  # the default, read
@@ -134,6 +135,7 @@ def directive(
     warns: Warns | None = None,
     alone: str = "",
     idle_parameters: Mapping[str, bool] = MappingProxyType({}),
+    completes: Callable[[Any, Any], Any] | None = None,
     doc: str,
 ) -> Any:
     """One row of the registry.
@@ -148,7 +150,7 @@ def directive(
     named: TOML writes the first argument(s) as a key.
     effective: False for what is accepted and has no effect yet.
     guards: not effective, and a start refuses it, because its absence would weaken security.
-    excludes, joins, inherit_by, warns, alone, idle_parameters: as in `Directive`.
+    excludes, joins, inherit_by, warns, alone, idle_parameters, completes: as in `Directive`.
     doc: one line for the generated pages and for `wproxy check`.
     """
     both = (arity, arity) if isinstance(arity, int) else arity
@@ -171,6 +173,7 @@ def directive(
         warns,
         alone,
         idle_parameters,
+        completes,
     )
 
 

@@ -22,6 +22,7 @@ from wproxy.config.peers import Upstreams, only_resolver
 from wproxy.config.references import APART, References
 from wproxy.config.registry import EVENTS, HTTP, LIMIT_EXCEPT, LOCATION, LOCATION_IF, MAIN, SERVER, SERVER_IF
 from wproxy.config.scope import Scope, ScopeReader
+from wproxy.config.temporary_paths import WITH_LEVELS, TemporaryPaths
 from wproxy.config.tls import ALWAYS_READ, TlsFiles, is_secure, server_files, upstream_files
 from wproxy.config.tree import ConfigurationError, Node, Position, Problem
 from wproxy.config.zones import WITH_ZONES, Zones
@@ -76,6 +77,7 @@ class _Resolver:
         self.type_tables: TypeTables = {}
         self.references = References(self.problem, look_up)
         self.zones = Zones(self.problem)
+        self.temporary_paths = TemporaryPaths(self.problem, prefix)
         self.tls_files: list[TlsFiles] = []
         self.read_at_start: list[tuple[str, Position]] = []
         self.certified: set[int] = set()  # the servers that have certificates, or reject all handshakes, by identity
@@ -89,6 +91,7 @@ class _Resolver:
             ("mirror", self.references.check_mirrors),
             ("valid_referers", self.references.check_referrers),
             *((name, self.zones.note) for name in WITH_ZONES),
+            *((name, self.temporary_paths.note) for name in WITH_LEVELS),
             *((name, self.note_file) for name in ALWAYS_READ),
         )
         self.naming = frozenset(name for name, _ in self.named_elsewhere)

@@ -90,6 +90,8 @@ class ScopeReader:
                 value = (*scope.values[attribute], value) if attribute in own else (value,)
             elif kind == UNION and attribute in own:
                 value = scope.values[attribute] | value
+            if row.completes is not None and attribute in scope.values:
+                value = row.completes(value, scope.values[attribute])
             if row.warns is not None:
                 self.warnings.extend(row.warns(nodes))
             if row.excludes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wproxy.config.registry import HTTP, LOCATION, LOCATION_IF, SERVER, directive
 from wproxy.directives.http_core import header_buffers, memory
 from wproxy.directives.temporary_path import TemporaryPath, temporary_path
-from wproxy.directives.values import flag, size, time
+from wproxy.directives.values import flag, time
 from wproxy.template import Template, compile_template
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class BufferingDirectives:
         memory, LEVELS, doc="Of no effect but checked as nginx does: what is sent to a client is never held back."
     )
     proxy_max_temp_file_size: int = directive(
-        size, LEVELS, default="1g", doc="How much of a response may be read ahead into a temporary file; 0 is nothing."
+        memory, LEVELS, default="1024m", doc="How much of a response may be read ahead into a temporary file; 0 is nothing."
     )
     proxy_temp_file_write_size: int | None = directive(
         memory, LEVELS, doc="How much is written to a temporary file at once; a megabyte unless set."

@@ -55,6 +55,11 @@ def keepalive(timeout: str, announced: str | None = None) -> tuple[float, float 
     return time(timeout), None if announced is None else time(announced)
 
 
+def keep_announcement(own: tuple[float, float | None], outer: tuple[float, float | None]) -> tuple[float, float | None]:
+    """What is announced, where a block says nothing of it, is what the outer one says (nginx merges the two apart)."""
+    return own if own[1] is not None else (own[0], outer[1])
+
+
 @dataclass(slots=True)
 class LimitExcept:
     """One `limit_except`: the methods that its block is not for. node: the block, for `resolve`."""
@@ -137,6 +142,7 @@ class CommonDirectives:
         HTTP | SERVER | LOCATION,
         arity=(1, 2),
         default="75s",
+        completes=keep_announcement,
         doc="How long an idle client connection is kept; 0 closes after every response.",
     )
     keepalive_disable: frozenset[str] = directive(
