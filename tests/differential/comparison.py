@@ -74,7 +74,11 @@ def compare_conversations(their: Answered, our: Answered, index: int, conversati
 
 def is_refusal(their: Exchange, our: Exchange) -> bool:
     """Whether ours is the beginning of what nginx answers and does, and then nothing, or a refusal."""
-    one, other = comparable_bytes(their.response.body), comparable_bytes(our.response.body)
+    one, other = (
+        # A refusal to come ends the connection with the answer before it.
+        comparable_bytes(each.response.body).replace(b"\r\nConnection: keep-alive", b"\r\nConnection: close")
+        for each in (their, our)
+    )
     begun, refusal, page = other.rpartition(b"HTTP/1.1 400 Bad Request\r\n")
     if not refusal:
         begun, page = other, b""
