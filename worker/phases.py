@@ -123,6 +123,7 @@ def follow(request: Request, jump: Jump) -> Phases | None:
         if request.trace is not None:
             request.trace.jump(f"to the named location {jump.named.pattern}")
         request.lead_to(jump.named)
+        heed_limit_except(request)
         return location_phases
     request.valid_location = True
     request.origin_stands = False
@@ -207,17 +208,20 @@ def find_location(request: Request) -> Response | None:
 
 
 def admit(request: Request) -> Response | None:
-    """A response when this request may not use the location it was led to (nginx: ngx_http_core_find_config_phase).
-
-    With limit_except other methods get other settings, and the location's steps are not for them.
-    """
+    """A response when this request may not use the location it was led to (nginx: ngx_http_core_find_config_phase)."""
     location = request.location
     if location.internal and not request.internal:
         return error_response(request, 404, request.route.server_token)
+    heed_limit_except(request)
+    return limit_body(request, location) if request.body is not None else None
+
+
+def heed_limit_except(request: Request) -> None:
+    """Lead a method that the location's limit_except does not name to the other settings: the location's steps are not for it."""
+    location = request.location
     others = location.for_other_methods
     if others is not None and location.limit_except is not None and request.method not in location.limit_except.methods:
         request.lead_to(others)
-    return limit_body(request, location) if request.body is not None else None
 
 
 def limit_body(request: Request, location: Location) -> Response | None:

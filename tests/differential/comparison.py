@@ -66,7 +66,8 @@ def compare_conversations(their: Answered, our: Answered, index: int, conversati
             found.append(Difference(kind, left, right, index, step))
         if found:
             return found  # what follows is a consequence
-    ends = [(len(one.exchanges), one.end, one.rest.decode("latin-1")) for one in (their, our)]
+    # Whoever is left with something unread resets the connection.
+    ends = [(len(one.exchanges), one.end.replace("reset", "closed"), one.rest.decode("latin-1")) for one in (their, our)]
     if ends[0] != ends[1]:
         found.append(Difference("end of the connection", str(ends[0]), str(ends[1]), index, min(ends[0][0], ends[1][0])))
     return found

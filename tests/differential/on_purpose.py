@@ -58,6 +58,9 @@ ON_PURPOSE = (
         "map_hash_* may follow a map, which is where nginx has made its own",
     ),
     Exemption("fields location", "http://[:/]", "a server_name that is empty is no host for a redirect"),
+    Exemption(
+        r"status \d+ 400", "(?s)400 Request Header Or Cookie Too Large.*max_headers", "max_headers counts all lines of a head"
+    ),
     Exemption("fields date", "proxy_pass_header Date", "RFC 9110, 6.6.1: a Date is added where the upstream sent none"),
     Exemption(
         "fields content-type", "(?s)charset=.*X-Accel-Redirect", "the charset of an answer that was replaced means nothing"

@@ -60,6 +60,25 @@ def step(request: str, *replies: str) -> Step:
 # What it is about; lines of a server; what it is asked.
 CASES = (
     (
+        "limit_except holds in a named location, too",
+        "location /a { try_files /nope @named; } location /b { error_page 404 = @named; }"
+        " location @named { limit_except GET { deny all; } }"
+        " location /c { proxy_pass http://BACK0; } location /d { proxy_pass http://BACK0; proxy_intercept_errors on; error_page 500 @put; }"
+        " location @put { limit_except GET POST { proxy_pass http://BACK1; } }",
+        (
+            *(step(f"{method} /{name} HTTP/1.1\nHost: h\nContent-Length: 0\n\n") for method in ("PUT", "GET") for name in "ab"),
+            *(
+                step(
+                    f"{method} /{name} HTTP/1.1\nHost: h\nContent-Length: 0\n\n",
+                    "HTTP/1.1 500 X\nX-Accel-Redirect: @put\nContent-Length: 0\n\n",
+                    "HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+                )
+                for method in ("PUT", "GET")
+                for name in "cd"
+            ),
+        ),
+    ),
+    (
         "what keepalive_timeout announces is inherited by itself",
         "keepalive_timeout 65 60; location /a { keepalive_timeout 75s; } location /b { keepalive_timeout 75s 5s; }",
         tuple(step(f"GET /{name}/x HTTP/1.1\nHost: h\n\n") for name in "abc"),

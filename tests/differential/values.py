@@ -54,6 +54,8 @@ UNSTEADY = frozenset(
         "nginx_version",
         "pipe",
         "slice_range",
+        "http3",
+        "quic",
         "upstream_connect_time",
         "upstream_header_time",
         "upstream_response_time",
@@ -326,7 +328,7 @@ def try_files(names: Names) -> Strategy:
         st.sampled_from(("$uri", "$uri/", "/file.txt", "$uri.txt", "/missing", "/$arg_a", "/dir/", "${uri}index.html", "$request_uri")),
         min_size=1, max_size=3,
     )  # fmt: skip
-    last = st.sampled_from(("=404", "=200", "=503", "/file.txt", "/a?x=$args", "/missing", *(names.named_locations or ["=403"])))
+    last = st.sampled_from(("=404", "=403", "=503", "/file.txt", "/a?x=$args", "/missing", *(names.named_locations or ["=403"])))
     return st.builds(lambda many, end: (*many, end), candidates, last)
 
 
@@ -456,7 +458,7 @@ BY_NAME: dict[str, Callable[[Names], Strategy]] = {
     "set": lambda names: st.tuples(st.sampled_from(("$s_one", "$s_two", "$s_three", "$s_one", "$limit_rate", "$args", "$uri", "s_one")),
                                    st.one_of(template(names), st.sampled_from(("$1", "a$1b$2", "", "1k")))),
     "sub_filter": lambda names: st.tuples(st.sampled_from(("word", "<b>", "</head>", "WORD", "$arg_a", "o")), template(names)),
-    "source_charset": lambda _: one(*CHARSETS),
+    "source_charset": lambda _: one(*(name for name in CHARSETS if name != "off")),
     "thread_pool": lambda _: lines("pool threads=2", "pool threads=2 max_queue=10", "pool"),
     "try_files": try_files,
     "worker_cpu_affinity": lambda _: lines("auto", "01", "10 01"),

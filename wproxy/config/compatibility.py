@@ -82,6 +82,7 @@ is said, never passed over.
 - X-Accel-Charset may name any character set, not only those that some directive mentions. A variable of `charset` that is empty
   is no character set, where nginx breaks off the request. The character set of an answer that was replaced is gone with it.
 - `server_name_in_redirect` with an empty `server_name` leaves the client's host, where nginx writes a Location without one.
+- `max_headers` counts all lines of a head; nginx leaves out those that it drops for their names.
 - A flag of `proxy_cookie_flags` that does not exist is an error of the configuration, and not of each request.
 """
 
