@@ -21,7 +21,6 @@ from worker.content.api import controlling
 from worker.content.autoindex import listing
 from worker.content.index import indexing
 from worker.content.precompressed import sending_precompressed
-from worker.content.proxy_variable import proxying_to_variable
 from worker.content.static import serving_files, serving_files_at_once
 from worker.content.try_files import trying_files
 from worker.error_pages import error_pages_of
@@ -30,7 +29,9 @@ from worker.filters.order import filters_of
 from worker.phases import drive, enter, settle
 from worker.services import Services
 from worker.upstream.answers import AnswerPlan
-from worker.upstream.passing import make_passing
+from worker.upstream.make_passing import make_passing
+from worker.upstream.module_settings import ModuleSettings
+from worker.upstream.target import proxying_to_variable
 from wproxy.config.model import Location, Server
 from wproxy.route import Answer, Handler, Route
 
@@ -56,13 +57,13 @@ def proxying(location: Location, services: Services) -> Handler | None:
     """Return proxy_pass: it always answers, so nothing after it is asked."""
     if not location.proxy_target:
         return None
-    answer_plan = AnswerPlan(location, location.route.server_token)
+    answer_plan = AnswerPlan(ModuleSettings(location, "proxy"), location.route.server_token)
     if location.proxy_target.template is not None:
         return proxying_to_variable(location, services, answer_plan)
     assert location.upstream is not None
     group = services.groups[location.upstream.name]
-    passing = services.passings[location] = make_passing(location, group, answer_plan, services.configuration.path)
-    group.lead_here(location, passing.manner, services.workers)
+    path, workers = services.configuration.path, services.workers
+    passing = services.passings[location] = make_passing(location, "proxy", group, answer_plan, path, workers)
     answer: Handler = partial(services.exchange, passing)
     return answer
 

@@ -43,6 +43,8 @@ def finish(connection: Connection, request: Request) -> None:
     write = request.route.write_log
     if write is not None:
         write(request)
+    # Attempts know their request: without the circle no request waits for the collector.
+    request.attempts = ()
 
 
 def finish_if_any(connection: Connection) -> None:

@@ -16,13 +16,13 @@ from worker.attach import attach_server
 from worker.client.clients import Clients
 from worker.client.http1.connection import ListenerPlan
 from worker.client.http1.serve import serve_connection
-from worker.content.proxy import no_live_upstreams
 from worker.logs import log_request
 from worker.loop import Loop
 from worker.services import Logs, make_services
+from worker.upstream.exchange import no_live_upstreams
+from worker.upstream.outgoing import NO_BODY, UNKNOWN_LENGTH
 from worker.upstream.passing import Passing
 from worker.upstream.peers import Group
-from worker.upstream.protocols import NO_BODY, UNKNOWN_LENGTH
 from wproxy.address import Address, is_ip, parse_listen_address
 from wproxy.assignment import Assignment
 from wproxy.config.model import Configuration, Listener, Location, Peer, Server, Settings
@@ -232,7 +232,7 @@ class ExplainingWorker:
         hear_complaints(log_request)
 
     async def exchange(self, passing: Passing, request: Request) -> Response:
-        """In the place of worker.content.proxy.proxy_request: compose the head, keep it, and answer as an empty 200 would.
+        """In the place of worker.upstream.exchange.proxy_request: compose the head, keep it, and answer as an empty 200 would.
 
         Raises ClientError where the head cannot be composed.
         """
@@ -270,7 +270,7 @@ class ExplainingWorker:
 
 
 def length_of_body(request: Request) -> int:
-    """The length that worker.content.proxy.proxy_request would give the head, where the body is not there to be read."""
+    """The length that worker.upstream.exchange.proxy_request would give the head, where the body is not there to be read."""
     if request.body is None:
         return NO_BODY if request.fields.content_length < 0 else 0
     if request.method is not request.line.method:

@@ -16,7 +16,6 @@ from worker.attach import attach_server
 from worker.client.clients import Clients
 from worker.client.http1.connection import ListenerPlan
 from worker.client.http1.serve import serve_connection
-from worker.content.proxy import proxy_request
 from worker.endpoint import SocketEndpoint
 from worker.logs import FLUSH_PAUSE, AccessLogs, ErrorLogs, announcer, log_request
 from worker.loop import READ, Loop, Task, park, sleep
@@ -25,6 +24,7 @@ from worker.room import Room
 from worker.services import Logs, make_services
 from worker.stream import Descriptor, Stream
 from worker.upstream.checks import HealthChecks
+from worker.upstream.exchange import proxy_request
 from wproxy.assignment import Assignment, ListeningSocket
 from wproxy.http import Client, Process
 from wproxy.shared import (

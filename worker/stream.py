@@ -12,12 +12,8 @@ import select
 import socket
 import termios
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 from worker.loop import WRITE, Loop, Waitable, park
-
-if TYPE_CHECKING:
-    from worker.http1.response import ResponseHead
 
 # How much one recv takes. Heads are small, and the buffer of 64 KB that is cut down afterwards costs 0.35 us more.
 HEAD_CHUNK = 16384
@@ -35,15 +31,9 @@ class Stream(Waitable):
     """
 
     __slots__ = (
-        "expires",
-        "head_begun",
         "kernel_fd",
-        "last_head",
         "loop",
-        "opened",
         "recv",
-        "released",
-        "requests",
         "send",
         "sock",
     )
@@ -59,13 +49,6 @@ class Stream(Waitable):
         self.flush = None
         self.recv: Callable[[int], bytes] = sock.recv
         self.send: Callable[[bytes | memoryview], int] = sock.send
-        # What an upstream connection remembers between requests; see worker.upstream.
-        self.opened = loop.clock.now
-        self.released = 0.0
-        self.expires = 0.0
-        self.requests = 0
-        self.last_head: ResponseHead | None = None
-        self.head_begun = b""
 
     def room(self, seconds: float) -> Awaitable[None]:
         """Wait until the socket takes more. Raises TimedOut."""

@@ -23,13 +23,14 @@ from wproxy.http import Clock
 class Timeouts(NamedTuple):
     """Seconds: without traffic in either direction; until the upstream takes bytes; until the client does.
 
-    idle_setting: the directive that the first comes from.
+    idle_setting, send_setting: the directives that the first two come from.
     """
 
-    proxy_read_timeout: float
-    proxy_send_timeout: float
-    send_timeout: float
-    idle_setting: str = "proxy_read_timeout"
+    idle: float
+    upstream: float
+    client: float
+    idle_setting: str
+    send_setting: str
 
 
 class End(NamedTuple):
@@ -68,9 +69,9 @@ async def run_tunnel(loop: Loop, client: Stream, upstream: Stream, early: bytes,
     client.
     """
     traffic = _Traffic(loop)
-    up_stalled = End(UPSTREAM_TIMED_OUT, "proxy_send_timeout")
-    to_upstream = _Direction(client, upstream, traffic, timeouts.proxy_send_timeout, up_stalled)
-    to_client = _Direction(upstream, client, traffic, timeouts.send_timeout, End(CLIENT_TIMED_OUT, "send_timeout"))
+    up_stalled = End(UPSTREAM_TIMED_OUT, timeouts.send_setting)
+    to_upstream = _Direction(client, upstream, traffic, timeouts.upstream, up_stalled)
+    to_client = _Direction(upstream, client, traffic, timeouts.client, End(CLIENT_TIMED_OUT, "send_timeout"))
     try:
         to_upstream.start(early)
         to_client.start(b"")
@@ -84,7 +85,7 @@ async def run_tunnel(loop: Loop, client: Stream, upstream: Stream, early: bytes,
 async def _end_of(traffic: _Traffic, clock: Clock, timeouts: Timeouts) -> End:
     """Wait until a side ends, or there has been no traffic for as long as a tunnel may go without."""
     while True:
-        left = traffic.last + timeouts.proxy_read_timeout - clock.now
+        left = traffic.last + timeouts.idle - clock.now
         if left <= 0:
             return End(UPSTREAM_TIMED_OUT, timeouts.idle_setting)
         if await traffic.is_over.wait(left):

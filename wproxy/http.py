@@ -219,17 +219,12 @@ class Client:
 class Attempt:
     """One try at one peer, for $upstream_* and the logs. Times are seconds since the try began; None is unknown.
 
-    What an attempt may never come to know lives on the class.
+    What an attempt may never come to know lives on the class. (See Request.)
     """
 
-    status = 0
     connect_time: float | None = None
-    header_time: float | None = None
-    response_time: float | None = None
-    response_length = 0
     interim_heads = 0
     interim_bytes = 0
-    bytes_sent = 0
     begins_group = False  # the first after a jump to another location
     is_retry = False  # another peer has failed, and retries are counted
     at_end: Callable[[], None] | None = None  # called when an answer that came in parts has come, or is given up
@@ -237,6 +232,11 @@ class Attempt:
     def __init__(self, peer: str, started: float) -> None:
         self.peer = peer
         self.started = started
+        self.status = 0
+        self.header_time: float | None = None
+        self.response_time: float | None = None
+        self.response_length = 0
+        self.bytes_sent = 0
         self.bytes_received = 0
 
     def __repr__(self) -> str:
@@ -388,7 +388,6 @@ class Request:
     """
 
     status = 0
-    attempts: tuple[Attempt, ...] | list[Attempt] = ()
     bytes_sent = 0
     body_bytes_sent = 0
     request_length = 0
@@ -434,6 +433,7 @@ class Request:
         self.version = line.version
         self.started = started
         self.keepalive = True
+        self.attempts: tuple[Attempt, ...] | list[Attempt] = ()
         self.body: Any = None  # worker.client.body.RequestBody when the request has one
 
     def lead_to(self, location: Location) -> None:

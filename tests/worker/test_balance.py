@@ -24,7 +24,7 @@ from worker.upstream.balance.keys import address_bytes
 from worker.upstream.balance.load import bucket
 from worker.upstream.balance.ring import host_and_port
 from worker.upstream.live_peer import LivePeer
-from worker.upstream.peers import Group
+from worker.upstream.peers import ANSWERED, FAILED, UNBLAMED, Group
 from worker.upstream.times import Times, average
 from wproxy.config.nginx import parse_nginx
 from wproxy.config.resolve import resolve
@@ -67,7 +67,7 @@ class Balancer:
             peer = self.pick()
             found += self.letter(peer)
             if peer is not None:
-                self.group.count_success(peer)
+                self.group.release(peer, ANSWERED)
         return found
 
     def letter(self, peer: LivePeer | None) -> str:
@@ -83,9 +83,9 @@ class Balancer:
                 return found
             tried |= peer.bit
             if found[-1] not in dead:
-                self.group.count_success(peer)
+                self.group.release(peer, ANSWERED)
                 return found
-            self.group.count_failure(peer)
+            self.group.release(peer, FAILED)
             if tried.bit_count() >= self.group.tries:
                 return found
 
@@ -94,7 +94,7 @@ class Balancer:
         attempt = Attempt(peer.name, self.clock.now)
         self.clock.now += last_byte
         attempt.header_time, attempt.response_time = header, last_byte
-        self.group.count_success(peer, attempt)
+        self.group.release(peer, ANSWERED, attempt)
 
 
 def servers(*parameters: str) -> str:
@@ -116,7 +116,7 @@ def test_a_failure_lowers_the_weight_and_each_turn_gives_a_step_back():
     balancer = Balancer(servers("weight=4 max_fails=2", "weight=4"))
     first = balancer.pick()
     assert first is not None
-    balancer.group.count_failure(first)
+    balancer.group.release(first, FAILED)
     assert (first.effective_weight, first.weight) == (2, 4)
     balancer.letters(2)
     assert first.effective_weight == 4
@@ -152,7 +152,7 @@ def test_max_conns_counts_requests_under_way():
     held = [balancer.pick() for _ in range(4)]
     assert sorted(map(balancer.letter, held)) == ["-", "a", "b", "b"]
     assert held[0] is not None
-    balancer.group.count_success(held[0])
+    balancer.group.release(held[0], ANSWERED)
     assert balancer.letters(1) == balancer.letter(held[0])
 
 
@@ -216,13 +216,13 @@ def test_only_answers_count_for_least_time():
     assert peer is not None
     attempt = Attempt(peer.name, balancer.clock.now)
     attempt.header_time = attempt.response_time = 3.0
-    balancer.group.count_failure(peer, attempt)
+    balancer.group.release(peer, FAILED, attempt)
     assert peer.times.last_byte == 0
     peer.connections += 1
-    balancer.group.count_success(peer, attempt, is_answer=False)
+    balancer.group.release(peer, UNBLAMED, attempt)
     assert peer.times.last_byte == 0, "an answer that was passed on to the next peer is none"
     peer.connections += 1
-    balancer.group.count_success(peer, attempt)
+    balancer.group.release(peer, ANSWERED, attempt)
     assert peer.times.last_byte == 150
 
 
@@ -543,7 +543,7 @@ def test_least_conn_under_load_is_nginxs(tmp_path):
                 answering.sendall(b"HTTP/1.0 204 No Content\r\n\r\n")
             with clients.pop(place) as client:
                 assert client.recv(65536).startswith(b"HTTP/1.1 204 ")
-            ours.group.count_success(held.pop(place))
+            ours.group.release(held.pop(place), ANSWERED)
         pairs += [both() for _ in range(10)]
         assert [their for their, _ in pairs] == [our for _, our in pairs]
     finally:

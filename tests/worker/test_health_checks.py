@@ -10,6 +10,7 @@ from test_balance import Balancer, servers
 
 from worker.resolver.records import SharedRecords, private_records
 from worker.resolver.services import Endpoint
+from worker.upstream.peers import ANSWERED, FAILED
 from wproxy.address import Address
 from wproxy.checked_health import CHECKING, HEALTHY, UNHEALTHY, CheckedHealth
 from wproxy.shared import FIRST_LATE_PEER, MAX_LATE_PEERS, PLACES_OFFSET
@@ -515,7 +516,7 @@ def test_no_method_chooses_an_unhealthy_peer_but_every_one_a_healthy_one(method)
         peer = balancer.pick(str(number), address)
         assert peer is not None
         seen.add(balancer.letter(peer))
-        group.count_success(peer)
+        group.release(peer, ANSWERED)
     assert seen == {"a", "c"}
     for peer in group.peers:
         peer.health.record.set_unhealthy(0)
@@ -547,8 +548,8 @@ def test_a_peer_that_failed_its_requests_too_is_warmed_up_when_it_is_back():
     first = balancer.group.peers[0]
     first.health.record.take_over()
     while balancer.letter(peer := balancer.pick()) != "a":
-        balancer.group.count_success(peer)
-    balancer.group.count_failure(peer)
+        balancer.group.release(peer, ANSWERED)
+    balancer.group.release(peer, FAILED)
     first.health.record.set_unhealthy(0)
     assert balancer.letters(4) == "bbbb"
     balancer.clock.now += 1

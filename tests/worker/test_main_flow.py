@@ -43,14 +43,14 @@ def name_of(frame: FrameType) -> str:
 
 LOOP = ["worker.loop.Loop.turn", "worker.loop.Loop._run"]
 SERVE = "worker.client.http1.serve.serve_connection"
-EXCHANGE = "worker.content.proxy.proxy_request"
+EXCHANGE = "worker.upstream.exchange.proxy_request"
 
 
 def test_three_hops_lead_from_the_loop_to_the_exchange_with_a_peer(stage):
     s = stage()
     client = s.client()
-    (stack,) = stacks_of(lambda: client.send(get()), "worker.upstream.sending.start_request")
-    assert stack == [*LOOP, SERVE, EXCHANGE, "worker.upstream.sending.start_request"]
+    (stack,) = stacks_of(lambda: client.send(get()), "worker.upstream.protocols.http1.HTTP1Connection.start")
+    assert stack == [*LOOP, SERVE, EXCHANGE, "worker.upstream.protocols.http1.HTTP1Connection.start"]
     upstream = s.peers[0].accept()
     upstream.receives_head()
     (stack,) = stacks_of(lambda: upstream.send(ok()), "worker.upstream.incoming.respond")

@@ -1185,7 +1185,7 @@ def test_a_request_that_could_not_be_sent_spoils_no_other(stage):
     s.peers[0].sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     client = s.client()
     upstream = exchange(s, client, None)
-    s.group().peers[0].idle[0].sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
+    s.group().peers[0].idle[0].stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
     client.send(get(b"/big", *[b"X%d: " % number + b"x" * 7000 for number in range(4)]))
     s.advance(5.1)
     client.receives(error_page(504))

@@ -14,6 +14,7 @@ from like_nginx import _load_nginx_syntax, ask, needs_nginx, same_as_nginx
 from worker.resolver.discovery import MOST_TARGETS
 from worker.upstream.answers import MOST_LOCATIONS, AnswerPlan, client_fields
 from worker.upstream.live_peer import LivePeer
+from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.peers import Group
 from wproxy.config.model import Location
 from wproxy.http import Attempt, ResponseFields
@@ -268,7 +269,7 @@ def test_an_answer_that_many_locations_have_seen_keeps_the_fields_of_some(front)
     )
     (plan,) = head.cache  # one for all targets
     for _ in range(3 * MOST_LOCATIONS):
-        client_fields(head, AnswerPlan(plan.location, b"wproxy"), None)
+        client_fields(head, AnswerPlan(ModuleSettings(plan.location, "proxy"), b"wproxy"), None)
     assert len(head.cache) <= MOST_LOCATIONS
 
 

@@ -25,8 +25,8 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class RequestBody:
     """The body of a request.
 
-    length: what Content-Length says, or -1 when it is chunked. timeout: client_body_timeout. data: all of it, when it is in
-    memory; file: the path of its temporary file, when it has one with a name.
+    length: what Content-Length says, or -1 when it is chunked. timeout: client_body_timeout. is_passed_on: it is being sent to an
+    upstream as it comes. data: all of it, when it is in memory; file: the path of its temporary file, where that has a name.
     """
 
     __slots__ = (
@@ -36,6 +36,7 @@ class RequestBody:
         "collected",
         "data",
         "file",
+        "is_passed_on",
         "kept",
         "length",
         "owes_continue",
@@ -51,6 +52,7 @@ class RequestBody:
         self.kept: TemporaryFile | None = None
         self.length = length
         self.timeout = 60.0
+        self.is_passed_on = False
         self.owes_continue = owes_continue and not at_hand  # who sends without waiting needs no answer
         self._interim = CONTINUE
         self._pending = at_hand

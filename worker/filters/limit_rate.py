@@ -12,7 +12,8 @@ from functools import lru_cache
 from worker.outlet import NOTHING, Wrapper
 from worker.rates import client_rate, rate_of
 from worker.services import Services
-from worker.upstream.incoming import is_buffered
+from worker.upstream.buffering import buffering_of
+from worker.upstream.module_settings import ModuleSettings
 from wproxy.bodies import BodySource
 from wproxy.config.model import Configuration, Location
 from wproxy.directives.rewrite import Assignment, Step, walk_steps
@@ -25,10 +26,11 @@ def limit_rate_filter(location: Location, services: Services) -> Filter | None:
     """Return the filter of a location; None where a response can have no rate."""
     if not location.limit_rate and not sets_rate(services.configuration):
         return None
+    buffering = buffering_of(ModuleSettings(location, "proxy")) if location.proxy_target else None
 
     def apply(request: Request, response: Response) -> Response:
         head = request.upstream_head
-        is_direct = location.proxy_target and head is not None and not response.error and not is_buffered(location, head)
+        is_direct = buffering is not None and head is not None and not response.error and not buffering.applies(head)
         if not is_direct:  # nginx sends an unbuffered response as fast as it comes
             hold_back(request, response)
         return response

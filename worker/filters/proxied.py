@@ -8,6 +8,7 @@ from worker.filters.headers import TrailedResponse, last_modified
 from worker.outlet import NOTHING, Wrapper
 from worker.pages import error_response
 from worker.upstream.hidden import hidden_fields
+from worker.upstream.module_settings import ModuleSettings
 from wproxy.bodies import BodySource
 from wproxy.config.model import Location
 from wproxy.http import Request, Response
@@ -22,7 +23,7 @@ def trailers_filter(location: Location) -> Filter | None:
     if not location.proxy_target or not location.proxy_pass_trailers:
         return None
 
-    hidden = hidden_fields(location)
+    hidden = hidden_fields(ModuleSettings(location, "proxy"))
 
     def apply(request: Request, response: Response) -> Response:
         head = request.upstream_head

@@ -18,7 +18,8 @@ from worker.loop import FAIR_SHARE, Loop, give_way
 from worker.outlet import NOTHING, Wrapper
 from worker.services import Services
 from worker.temporary_files import LATER, DiskTrouble, TemporaryFile
-from worker.upstream.incoming import is_buffered
+from worker.upstream.buffering import Buffering, buffering_of
+from worker.upstream.module_settings import ModuleSettings
 from wproxy.bodies import BodySource
 from wproxy.config.model import Configuration, Location
 from wproxy.dates import parse_http_date
@@ -36,9 +37,10 @@ def store_filter(location: Location, services: Services) -> Filter | None:
     """Stores the answers of the location's upstream; None where proxy_store is off."""
     if not location.proxy_target or not location.proxy_store.is_on:
         return None
+    buffering = buffering_of(ModuleSettings(location, "proxy"))
 
     def apply(request: Request, response: Response) -> Response:
-        if is_to_be_stored(request, response):
+        if is_to_be_stored(request, response, buffering):
             stored = begin(request, response.source, services)
             if stored is not None:
                 stored.keep(response.body)
@@ -51,12 +53,12 @@ def store_filter(location: Location, services: Services) -> Filter | None:
     return apply
 
 
-def is_to_be_stored(request: Request, response: Response) -> bool:
+def is_to_be_stored(request: Request, response: Response, buffering: Buffering) -> bool:
     """Whether this is what an upstream has answered, with 200, and is read ahead of the client."""
     head = request.upstream_head
     if head is None or head.status != 200 or response.error or response.bodiless or response.tunnel is not None:
         return False
-    return is_buffered(request.location, head)
+    return buffering.applies(head)
 
 
 def begin(request: Request, source: BodySource | None, services: Services) -> Stored | None:

@@ -15,8 +15,8 @@ from worker.pages import absolute
 from worker.upstream.cookies import cookie_rewriter
 from worker.upstream.failing import READING_HEAD
 from worker.upstream.hidden import hidden_fields
+from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.redirects import redirect_rules, rewritten, rewritten_refresh
-from wproxy.config.model import Location
 from wproxy.http import Request, ResponseFields
 from wproxy.template import checked
 
@@ -48,19 +48,19 @@ class AnswerPlan:
 
     __slots__ = ("heeded", "hidden", "is_sent_elsewhere", "location", "rewriters", "server", "watched")
 
-    def __init__(self, location: Location, server_token: bytes) -> None:
-        self.location = location
-        self.hidden = hidden_fields(location)
+    def __init__(self, settings: ModuleSettings, server_token: bytes) -> None:
+        self.location = location = settings.location
+        self.hidden = hidden_fields(settings)
         self.server = b"" if b"server" not in self.hidden else server_token
-        ignored = {name.encode() for name in location.proxy_ignore_headers or ()}
+        ignored = {name.encode() for name in settings.get("ignore_headers") or ()}
         self.heeded = {name: heed for name, heed in HEEDED.items() if name not in ignored}
         self.is_sent_elsewhere = b"x-accel-redirect" not in ignored
         self.rewriters: dict[bytes, Callable[[Request, bytes], bytes | None]] = {}
-        rules = redirect_rules(location)
+        rules = redirect_rules(location) if settings.module == "proxy" else ()
         if rules:
             self.rewriters[b"location"] = lambda request, value: rewritten(rules, request, value)
             self.rewriters[b"refresh"] = lambda request, value: rewritten_refresh(rules, request, value)
-        cookies = cookie_rewriter(location)
+        cookies = cookie_rewriter(location) if settings.module == "proxy" else None
         if cookies is not None:
             self.rewriters[b"set-cookie"] = cookies
         self.watched = frozenset((*self.heeded, *self.rewriters, *((b"x-accel-redirect",) if self.is_sent_elsewhere else ())))

@@ -29,7 +29,7 @@ class ResponseBody:
     because its end was the end of the body. surplus: what is to be said of more than there should be.
     """
 
-    __slots__ = ("_framing", "_is_chunked", "_pending", "spoiled", "stream", "surplus", "timeout", "wire_bytes")
+    __slots__ = ("_framing", "_is_chunked", "at_hand", "spoiled", "stream", "surplus", "timeout", "wire_bytes")
 
     def __init__(self, stream: Stream, at_hand: bytes, kind: int, length: int, timeout: float) -> None:
         self.stream = stream
@@ -37,7 +37,7 @@ class ResponseBody:
         self.spoiled = kind == UNTIL_CLOSE
         self.surplus = ""
         self.wire_bytes = len(at_hand)
-        self._pending = at_hand
+        self.at_hand = at_hand
         self._framing = Framing(kind, length)
         self._is_chunked = kind == CHUNKED
 
@@ -51,32 +51,22 @@ class ResponseBody:
         """Whether it has been read to its end."""
         return self._framing.finished
 
-    def take_at_hand(self) -> bytes:
-        """The payload of what came with the head; may finish the body. Raises UpstreamFailure."""
-        data, self._pending = self._pending, b""
-        return self._take(data)
+    def take_at_hand(self) -> None:
+        """Look at what came with the head: `at_hand` is the payload in it from now on. It may finish the body.
 
-    async def read(self) -> bytes:
-        """The next piece, b"" at the end. Raises UpstreamFailure."""
-        while not self.finished:
-            try:
-                piece = self.receive()
-            except BlockingIOError:
-                await self.wait()
-                continue
-            if piece:
-                return piece
-        return b""
+        Raises UpstreamFailure.
+        """
+        self.at_hand = self._take(self.at_hand)
 
     @property
     def trailers(self) -> tuple[tuple[bytes, bytes, bytes], ...]:
         """(lower-case name, name, value) of the fields after a chunked body that was read to its end."""
         return tuple((name.lower(), name, value) for name, value in self._framing.trailers)
 
-    async def wait(self) -> None:
-        """Wait until there is something to be read. Raises UpstreamFailure."""
+    async def wait(self, seconds: float | None = None) -> None:
+        """Wait until there is something to be read, so many seconds or the usual time. Raises UpstreamFailure."""
         try:
-            await park(self.stream, READ, self.timeout)
+            await park(self.stream, READ, self.timeout if seconds is None else seconds)
         except TimedOut:
             raise UpstreamFailure("timeout", "upstream timed out (110: Connection timed out)") from None
 

@@ -10,7 +10,6 @@ from worker.loop import READ, WRITE, Loop, park
 from worker.stream import Stream
 from worker.upstream.failing import CONNECTING
 from worker.upstream.live_peer import LivePeer
-from worker.upstream.peers import Group
 from wproxy.failures import TimedOut, UpstreamFailure
 
 
@@ -28,7 +27,6 @@ class CannotBind(CannotConnect):
 
 async def connect(
     loop: Loop,
-    group: Group,
     peer: LivePeer,
     seconds: float,
     local: tuple[str, int] | None = None,
@@ -70,7 +68,6 @@ async def connect(
     except BaseException:
         stream.close()
         raise
-    stream.unexpected = lambda stream: group.lost(peer, stream)
     return stream
 
 

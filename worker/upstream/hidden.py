@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wproxy.config.model import Location
+from worker.upstream.module_settings import ModuleSettings
 
 # Fields that are made anew or mean something to us alone (proxy.md §3.2).
 _HIDDEN = (
@@ -18,10 +18,10 @@ _HIDDEN = (
 _REGENERATED = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"proxy-connection"))
 
 
-def hidden_fields(location: Location) -> frozenset[bytes]:
+def hidden_fields(settings: ModuleSettings) -> frozenset[bytes]:
     """Return the names of an upstream's fields, in lower case, that a client of this location does not get."""
-    passed = {name.lower().encode() for name in location.proxy_pass_header}
-    more = {name.lower().encode() for name in location.proxy_hide_header}
-    if location.proxy_force_ranges:
+    passed = {name.lower().encode() for name in settings.get("pass_header", ())}
+    more = {name.lower().encode() for name in settings.get("hide_header", ())}
+    if settings.get("force_ranges", False):
         more.add(b"accept-ranges")  # whether there are ranges is then ours to say
     return (frozenset(_HIDDEN) | more) - passed | _REGENERATED

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.stream import Stream
-from worker.upstream.manner import Manner, manner_of
+from worker.upstream.manner import Manner
+from worker.upstream.pooled import Pooled
 from wproxy.config.model import Upstream
-from wproxy.http import Clock, Request
+from wproxy.http import Clock
 
 if TYPE_CHECKING:
     from worker.upstream.live_peer import LivePeer
@@ -43,60 +43,60 @@ class IdleConnections:
         else:
             self.manners = {}  # what is open already was opened in the common manner
 
-    def take_idle(self, peer: LivePeer, must_stand: bool, request: Request, manner: Manner | None) -> Stream | None:
-        """The connection to this peer that was released last, or None: one that the request would have opened so itself.
+    def take_idle(self, peer: LivePeer, must_stand: bool, manner: Manner) -> Pooled | None:
+        """Return the connection to this peer that was released last, or None: one that was opened in this manner.
 
-        must_stand: look first whether it has been closed meanwhile: 1.7 us, for requests that cannot be sent twice. manner: that
-        of the request's location, None where each request has its own.
+        must_stand: look first whether it has been closed meanwhile: 1.7 us, for requests that cannot be sent twice.
         """
         idle = peer.idle
         if self.manners is not None:
-            return self._take_alike(peer, must_stand, manner or manner_of(request, self.is_local))
+            return self._take_alike(peer, must_stand, manner)
         while idle:
             self.idle_count -= 1
-            stream = idle.pop()
-            if not must_stand or stream.is_quiet():
-                return stream
-            stream.close()
+            connection = idle.pop()
+            if not must_stand or connection.is_quiet():
+                return connection
+            connection.close()
         return None
 
-    def _take_alike(self, peer: LivePeer, must_stand: bool, manner: Manner) -> Stream | None:
-        """The same among those that were opened in this manner."""
+    def _take_alike(self, peer: LivePeer, must_stand: bool, manner: Manner) -> Pooled | None:
+        """Return the same among those that were opened in this manner."""
         assert self.manners is not None
-        for stream in reversed(list(peer.idle)):
-            if self.manners.get(stream.fd, self.common_manner) != manner:
+        for connection in reversed(list(peer.idle)):
+            if self.manners.get(connection.stream.fd, self.common_manner) != manner:
                 continue
             self.idle_count -= 1
-            peer.idle.remove(stream)
-            if not must_stand or stream.is_quiet():
-                return stream
-            stream.close()
+            peer.idle.remove(connection)
+            if not must_stand or connection.is_quiet():
+                return connection
+            connection.close()
         return None
 
-    def opened(self, stream: Stream, manner: Manner) -> None:
-        """A connection has been opened in this manner."""
+    def opened(self, peer: LivePeer, connection: Pooled, manner: Manner) -> None:
+        """Take note of a connection that has been opened in this manner."""
         if self.manners is not None:
-            self.manners[stream.fd] = manner
+            self.manners[connection.stream.fd] = manner
+        connection.stream.unexpected = lambda stream: self.lost(peer, connection)
 
-    def lost(self, peer: LivePeer, stream: Stream) -> bool:
-        """Something came on a connection that nobody reads: close it if it is idle. True when it was."""
-        if stream not in peer.idle:
+    def lost(self, peer: LivePeer, connection: Pooled) -> bool:
+        """Close an idle connection on which something came that nobody reads; return whether it was idle."""
+        if connection not in peer.idle:
             return False
         # End of file, an error, or bytes that nobody asked for: whatever it is, no request may be sent on it any more.
-        peer.idle.remove(stream)
+        peer.idle.remove(connection)
         self.idle_count -= 1
-        stream.close()
+        connection.close()
         return True
 
     def close_expired(self) -> None:
         """Close the idle connections whose time is over; called about once a second."""
         now = self.clock.now
         for peer in self.peers:
-            expired = [stream for stream in peer.idle if stream.expires <= now]
-            for stream in expired:
-                peer.idle.remove(stream)
+            expired = [connection for connection in peer.idle if connection.expires <= now]
+            for connection in expired:
+                peer.idle.remove(connection)
                 self.idle_count -= 1
-                stream.close()
+                connection.close()
 
     def close_idle(self) -> None:
         """Close all idle connections and keep none from now on: the worker is leaving."""

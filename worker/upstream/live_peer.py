@@ -7,7 +7,7 @@ import socket
 from dataclasses import replace
 
 from worker.resolver.records import Place
-from worker.stream import Stream
+from worker.upstream.pooled import Pooled
 from worker.upstream.times import Times
 from wproxy.config.model import Peer
 from wproxy.directives.upstream import UpstreamServer
@@ -82,7 +82,7 @@ class LivePeer:
         self.times = Times()
         self.health = health
         self.healthy_since = 0.0  # what is known of its health's
-        self.idle: list[Stream] = []  # the one released last is at the end, and is used first
+        self.idle: list[Pooled] = []  # the one released last is at the end, and is used first
         address = peer.address
         self.sockaddr: str | tuple[str, int]
         if address.is_unix:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from worker.logs import log_request
+from worker.upstream.module_settings import ModuleSettings
 from wproxy.config.model import Location
 from wproxy.directives.proxy_headers import LocalAddress, parse_local_address
 from wproxy.http import Request
@@ -18,36 +19,36 @@ from wproxy.http import Request
 class Manner(NamedTuple):
     """One way to open a connection. Two connections with equal manners may stand for each other.
 
-    local: the IP address and port it comes from (proxy_bind), None for any. keepalive: proxy_socket_keepalive. home: with
-    `keepalive N local` the location that opened it.
+    module: that of the protocol that is spoken. local: the IP address and port it comes from (proxy_bind), None for any.
+    keepalive: proxy_socket_keepalive. home: with `keepalive N local` the location that opened it.
     """
 
+    module: str = "proxy"
     local: tuple[str, int] | None = None
     keepalive: bool = False
     home: Location | None = None
 
 
-def constant_manner(location: Location, is_local: bool) -> Manner | None:
-    """How a location opens all of its connections; None when that is different from one request to another.
+def constant_manner(settings: ModuleSettings, is_local: bool) -> Manner | None:
+    """Return how a location opens all of its connections; None when that is different from one request to another.
 
     is_local: the group has `keepalive N local`.
     """
-    bind: LocalAddress | None = location.proxy_bind
+    bind: LocalAddress | None = settings.get("bind")
     local = None
     if bind is not None and bind.text is not None:
         if bind.text.constant is None:
             return None
         local = parse_local_address(bind.text.constant.decode("latin-1"))
-    return Manner(local, location.proxy_socket_keepalive, location if is_local else None)
+    return Manner(settings.module, local, settings.get("socket_keepalive", False), settings.location if is_local else None)
 
 
-def manner_of(request: Request, is_local: bool, is_told: bool = False) -> Manner:
-    """How a request would open a connection, where each has its own manner. is_told: log an address that makes no sense."""
-    location = request.location
-    bind: LocalAddress | None = location.proxy_bind
+def manner_of(settings: ModuleSettings, request: Request, is_local: bool, is_told: bool = False) -> Manner:
+    """Return how a request would open a connection, where each has its own manner. is_told: log a bad address."""
+    bind: LocalAddress | None = settings.get("bind")
     assert bind is not None and bind.text is not None
     text = bind.text.evaluate(request).decode("latin-1")
     local = parse_local_address(text) if text else None
     if text and local is None and is_told:
         log_request(request, "error", f'invalid local address "{text}"')
-    return Manner(local, location.proxy_socket_keepalive, location if is_local else None)
+    return Manner(settings.module, local, settings.get("socket_keepalive", False), settings.location if is_local else None)

@@ -9,21 +9,25 @@ client_body_buffer_size, beyond that into a temporary file; the kernel moves it 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from worker.client.body import RequestBody
 from worker.logs import log_request
 from worker.loop import FAIR_SHARE, give_way
 from worker.temporary_files import DiskTrouble, TemporaryFile
-from worker.upstream.protocols import NO_BODY, UNKNOWN_LENGTH
-from wproxy.config.model import Location
+from worker.upstream.module_settings import ModuleSettings
 from wproxy.directives.request_body import IN_MEMORY
 from wproxy.http import Request
+
+# Lengths of a body that is not there, or whose length is not known yet.
+NO_BODY = -1
+UNKNOWN_LENGTH = -2
 
 
 class Outgoing:
     """What follows the head of a request, and how far it got.
 
-    length: of the body, as the protocol's request_head takes it. at_hand: the part that is in memory. file: where all of it is
+    length: of the body, as the protocol's head takes it. at_hand: the part that is in memory. file: where all of it is
     when it is not in memory. rest: where the rest comes from, None when all of it is here. consumed: bytes were taken from the
     client that are not here any more. has_more: there is something to send after the head and what is at hand. ends_connection:
     what comes back may not end where it seems to, so that the connection cannot be used again.
@@ -69,9 +73,8 @@ def body_at_hand(request: Request) -> Outgoing | None:
     return outgoing
 
 
-async def outgoing_of(request: Request, body: RequestBody) -> Outgoing | None:
-    """The body of a request as its location wants it; None when it could not be kept. Raises ClientError and ClientGone."""
-    location = request.location
+async def outgoing_of(request: Request, body: RequestBody, streaming: Streaming) -> Outgoing | None:
+    """Return the body of a request as its location wants it; None when it could not be kept. Raises ClientError, ClientGone."""
     collected: Outgoing | None = body.collected
     if collected is None:
         at_hand = body.take_at_hand()
@@ -79,7 +82,7 @@ async def outgoing_of(request: Request, body: RequestBody) -> Outgoing | None:
         return collected
     else:
         at_hand = collected.at_hand  # another location has begun, and nothing was sent
-    if may_stream(location, body):
+    if streaming.unknown_length if body.length < 0 else streaming.known_length:
         length = UNKNOWN_LENGTH if body.length < 0 else body.length
         if body.finished:
             body.data = at_hand
@@ -97,12 +100,18 @@ async def outgoing_of(request: Request, body: RequestBody) -> Outgoing | None:
     return collected
 
 
-def may_stream(location: Location, body: RequestBody) -> bool:
-    """Whether a body may go upstream as it comes. An HTTP/1.0 upstream cannot be told the end of one of unknown length."""
-    is_changed = location.proxy_set_body is not None or not location.proxy_pass_request_body
-    if location.proxy_request_buffering or is_changed or location.client_body_in_file_only != IN_MEMORY:
-        return False
-    return body.length >= 0 or location.proxy_http_version != 10
+class Streaming(NamedTuple):
+    """Which bodies may go upstream as they come: those of known and of unknown length."""
+
+    known_length: bool
+    unknown_length: bool
+
+
+def streaming_of(settings: ModuleSettings, sends_unknown_length: bool) -> Streaming:
+    """Work out which bodies a location streams. sends_unknown_length: the upstream can be told the end of a body after it."""
+    is_own = settings.get("set_body") is None and settings.get("pass_request_body", True)
+    streams = is_own and not settings.get("request_buffering", True) and settings.location.client_body_in_file_only == IN_MEMORY
+    return Streaming(streams, streams and sends_unknown_length)
 
 
 async def keep_body(request: Request, body: RequestBody, at_hand: bytes) -> Outgoing:

@@ -1,35 +1,94 @@
-"""How a location passes requests to its upstream, worked out at load (nginx: ngx_http_upstream_conf_t, `u->conf`).
+"""How a request is passed to an upstream: the words that an exchange and all upstream protocols share.
 
-What an exchange reads of `proxy_*` at each request is here under the name that all upstream protocols will share.
+A `Passing` is what a location says of it, worked out at load (nginx: ngx_http_upstream_conf_t, `u->conf`). A `LiveAttempt` is one
+try at one peer, and is handed from step to step of an exchange. A `PeerConnection` is what a protocol is to the exchange:
+retries, timeouts, buffering, keepalive and filters know no more of it. The three name each other, so they stand in one file.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
+from worker.http1.response import ResponseHead
+from worker.loop import Task
+from worker.pipes import Pipe
+from worker.stream import Stream
 from worker.upstream.answers import AnswerPlan
-from worker.upstream.manner import Manner, constant_manner
-from worker.upstream.outgoing import Reshape
+from worker.upstream.buffering import Buffering
+from worker.upstream.live_peer import LivePeer
+from worker.upstream.manner import Manner
+from worker.upstream.module_settings import ModuleSettings
+from worker.upstream.outgoing import Outgoing, Reshape, Streaming
 from worker.upstream.peers import Group
-from worker.upstream.protocols import UpstreamProtocol, WriteHead
-from worker.upstream.protocols.http import HTTP1, HeadPlan
-from worker.upstream.reshaping import head_writer, reshaping
+from worker.upstream.pooled import Pooled
 from wproxy.config.model import Location
+from wproxy.directives.retries import RetryBudget
 from wproxy.directives.temporary_path import TemporaryPath
+from wproxy.http import Attempt, Request
+
+# Writes the head of a request, given the length of its body, NO_BODY or UNKNOWN_LENGTH. Raises ClientError.
+WriteHead = Callable[[Request, int], bytes]
+
+
+class HeadPlan(Protocol):
+    """What a protocol works out at load for the heads of one location's requests.
+
+    is_stable: what the location adds to a head is the same as long as the client's header block is. sends_unknown_length: the end
+    of a body can be told after it.
+    """
+
+    is_stable: bool
+    sends_unknown_length: bool
+
+    def head(self, request: Request, length: int) -> bytes:
+        """Return the head of a request (see WriteHead)."""
+
+    def asks_to_upgrade(self, request: Request) -> bool:
+        """Return whether the answer may be 101 Switching Protocols."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamProtocol:
+    """A protocol that upstreams speak: a row of worker.upstream.protocols.PROTOCOLS.
+
+    module: the word that begins the names of its directives. scheme: what begins its URLs in the error log. connection: makes a
+    PeerConnection of a stream that is connected. plan: works out the heads of a location.
+    """
+
+    module: str
+    scheme: str
+    connection: Callable[[Stream], PeerConnection]
+    plan: Callable[[Location], HeadPlan]
+
+
+class Retries(NamedTuple):
+    """When another peer is asked after a failure.
+
+    words: those of proxy_next_upstream. tries, timeout: the most tries, and the seconds they may take; 0 for no limit.
+    """
+
+    words: frozenset[str]
+    tries: int
+    timeout: float
+    budget: RetryBudget | None
 
 
 @dataclass(slots=True)
 class Passing:
     """The upstream's side of one location.
 
-    manner: how it opens connections; None: each request has its own. head: writes the heads of requests; head_plan: what it adds
-    to each. answer_plan: what it makes of the fields of answers. reshape: makes the body for the upstream; None where it is the
-    client's own. noticed_statuses: those of answers that proxy_next_upstream asks to retry, or that an error page of ours
-    replaces. temp_path: proxy_temp_path, absolute.
+    settings: where the values below come from, for messages. manner: how connections are opened; None: each request has its own.
+    head: writes the heads of requests; head_plan: what it adds to each. answer_plan: what is made of the fields of answers.
+    reshape: makes the body for the upstream; None where it is the client's own. streaming: whether that goes as it comes.
+    noticed_statuses: those of answers that proxy_next_upstream asks to retry, or that an error page replaces (intercepts).
+    tunnel_timeout: None where it is that for reading. temp_path: of proxy_temp_path, absolute.
     """
 
     location: Location
+    settings: ModuleSettings
     group: Group
     manner: Manner | None
     protocol: UpstreamProtocol
@@ -37,37 +96,127 @@ class Passing:
     head_plan: HeadPlan
     answer_plan: AnswerPlan
     reshape: Reshape | None
+    streaming: Streaming
+    retries: Retries
+    intercepts: bool
     noticed_statuses: frozenset[int]
     connect_timeout: float
     send_timeout: float
     read_timeout: float
+    tunnel_timeout: float | None
     buffer_size: int
+    buffering: Buffering
     temp_path: TemporaryPath | None
 
     def __repr__(self) -> str:
         return f"<passing to {self.group.name}>"
 
 
-def make_passing(location: Location, group: Group, answer_plan: AnswerPlan, absolute: Callable[[str], str]) -> Passing:
-    """Work out how a location passes requests to a group. absolute: makes paths of the configuration absolute."""
-    noticed = frozenset(int(word[5:]) for word in location.proxy_next_upstream if word[:5] == "http_")
-    if location.proxy_intercept_errors:
-        noticed |= {status for line in location.error_page for status in line.statuses}
-    head_plan = HeadPlan(location)
-    place = location.proxy_temp_path
-    return Passing(
-        location,
-        group,
-        constant_manner(location, group.is_local),
-        HTTP1,
-        head_writer(location, head_plan),
-        head_plan,
-        answer_plan,
-        reshaping(location),
-        noticed,
-        location.proxy_connect_timeout,
-        location.proxy_send_timeout,
-        location.proxy_read_timeout,
-        location.proxy_buffer_size,
-        None if place is None else place.below(absolute),
-    )
+class LiveAttempt(Attempt):
+    """A try at a peer while it is made: all that its steps have to know of each other.
+
+    outgoing: the body to be sent, after the head `request_head`. connection: None until there is one. head: of the answer, None
+    until it has come. upload: the task that sends the rest of the request, while there is something left. sent_at: when all of it
+    had been sent. is_bodiless: the answer has no body, whatever its fields say.
+    """
+
+    sent_at: float
+    is_bodiless = False
+
+    def __init__(
+        self, passing: Passing, request: Request, live_peer: LivePeer, outgoing: Outgoing, request_head: bytes, started: float
+    ) -> None:
+        # As Attempt.__init__ has it, without the call.
+        self.peer = live_peer.name
+        self.started = started
+        self.status = self.response_length = self.bytes_sent = self.bytes_received = 0
+        self.header_time = self.response_time = None
+        self.connection: PeerConnection | None = None
+        self.head: ResponseHead | None = None
+        self.upload: Task | None = None
+        self.passing = passing
+        self.request = request
+        self.live_peer = live_peer
+        self.outgoing = outgoing
+        self.request_head = request_head
+
+    def end_upload(self) -> None:
+        """Send no more of the request; where something is left, the connection cannot be used again."""
+        upload, self.upload = self.upload, None
+        if upload is not None and self.connection is not None:
+            self.connection.room = 0
+            self.connection.stream.loop.cancel(upload)
+
+    def close_connection(self) -> None:
+        """Give up both directions."""
+        if self.connection is not None:
+            self.end_upload()
+            self.connection.close()
+
+
+class AnswerBody(Protocol):
+    """The rest of an answer's body while it is on its way.
+
+    at_hand: the payload that came with the head. stream: what to wait for. received: bytes of payload; wire_bytes: with their
+    framing. finished: it has been read to its end. spoiled: the connection cannot be used again, because of how the body ended.
+    surplus: what is to be said of bytes after the end. trailers: (lower-case name, name, value) of the fields after the body.
+    """
+
+    at_hand: bytes
+    stream: Stream
+    wire_bytes: int
+    spoiled: bool
+    surplus: str
+
+    @property
+    def received(self) -> int:
+        """The bytes of payload that have been read."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has been read to its end."""
+
+    @property
+    def trailers(self) -> tuple[tuple[bytes, bytes, bytes], ...]:
+        """The fields after the body, when it has been read to its end."""
+
+    @property
+    def unframed(self) -> int:
+        """How many of the bytes to come are payload and nothing else, as far as that is known: 0 where there is framing."""
+
+    def receive(self, most: int) -> bytes:
+        """Read once: the payload, b"" where there was none. Raises BlockingIOError, UpstreamFailure."""
+
+    def fill(self, pipe: Pipe, most: int) -> int:
+        """Move bytes into an empty pipe, where `unframed` allows it. Raises BlockingIOError, UpstreamFailure."""
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Wait until there is something to be read, so many seconds or the usual time. Raises UpstreamFailure."""
+
+
+class PeerConnection(Pooled, ABC):
+    """A connection to a peer as an exchange uses it: one subclass for each protocol.
+
+    `room` is the protocol's to set: 0 as soon as a connection cannot be used for another request.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def start(self, attempt: LiveAttempt) -> bool:
+        """Send the head, and the body if it is at hand; return whether that was all. Raises UpstreamFailure."""
+
+    @abstractmethod
+    async def finish(self, attempt: LiveAttempt) -> None:
+        """Send the rest, framed the protocol's way. Raises UpstreamFailure, TimedOut, OSError, ClientError, ClientGone."""
+
+    @abstractmethod
+    def receive_head(self, attempt: LiveAttempt) -> ResponseHead | None:
+        """Read once, and return the head of the answer; None while it is incomplete. Raises UpstreamFailure, OSError.
+
+        Interim heads are the protocol's own business.
+        """
+
+    @abstractmethod
+    def body(self, attempt: LiveAttempt) -> bytes | AnswerBody:
+        """Return all of the body, where it came with the head; otherwise what brings the rest. Raises UpstreamFailure."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from enum import Enum
 
 from worker.loop import Loop
 from worker.resolver.records import Place
 from worker.resolver.renewal import Renewal
 from worker.resolver.services import Endpoint
-from worker.stream import Stream
 from worker.upstream.balance import Tier, method_of
 from worker.upstream.balance.rotation import account_bound, round_robin, smooth
 from worker.upstream.budget import RetryCount
@@ -17,15 +17,32 @@ from worker.upstream.common_counts import counts_in_common, enter, leave, look_a
 from worker.upstream.idle import IdleConnections
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.manner import Manner
+from worker.upstream.pooled import Pooled
 from worker.upstream.queue import LOOK_AROUND_EVERY, LOOK_EVERY, Queue
 from worker.upstream.slow_start import FINENESS, warm_up
 from worker.upstream.sticky import Sticky, sticky_of
 from wproxy.checked_health import health_of, plan_of
-from wproxy.config.model import Location, Peer, Upstream
+from wproxy.config.model import Peer, Upstream
 from wproxy.directives.upstream import UpstreamServer
 from wproxy.http import Attempt, Request
 from wproxy.shared import WORKER_GENERATION, SharedWords
 from wproxy.under_way import UnderWay
+
+
+class Outcome(Enum):
+    """What an attempt at a peer says of it.
+
+    ANSWERED: the client gets what the peer said. UNBLAMED: it ended in another way that does not speak against the peer. FAILED:
+    it speaks against the peer.
+    """
+
+    ANSWERED = "answered"
+    UNBLAMED = "unblamed"
+    FAILED = "failed"
+
+
+# A member of an Enum costs eight times as much to find as a constant.
+ANSWERED, UNBLAMED, FAILED = Outcome
 
 
 class Group(IdleConnections):
@@ -100,11 +117,11 @@ class Group(IdleConnections):
             self.released = self._released
             self.form()
 
-    def lead_here(self, location: Location, manner: Manner | None, workers: int) -> None:
-        """A location proxies to this group from now on. workers: so many share its budget for retries, if it has one."""
-        self.least_buffer = min(self.least_buffer, location.proxy_buffer_size)
+    def lead_here(self, buffer_size: int, manner: Manner | None, workers: int) -> None:
+        """Take note of a location that passes requests to this group. workers: so many share its budget for retries; 0: none."""
+        self.least_buffer = min(self.least_buffer, buffer_size)
         self.allow_manner(manner)
-        if location.proxy_next_upstream_budget is not None:
+        if workers:
             self.count_retries(workers)
 
     def replace_peers(self, line: UpstreamServer | None, endpoints: Sequence[Endpoint]) -> tuple[list[str], list[str]]:
@@ -235,29 +252,28 @@ class Group(IdleConnections):
 
     # Releasing.
 
-    def count_failure(self, peer: LivePeer, attempt: Attempt | None = None) -> bool:
-        """An attempt failed in a way that speaks against the peer; True when it rests from now on."""
+    def release(self, peer: LivePeer, outcome: Outcome, attempt: Attempt | None = None) -> bool:
+        """Let go of a peer that was picked; return whether it rests from now on, because of what came out."""
+        if outcome is FAILED:
+            peer.connections -= 1
+            if attempt is not None:
+                peer.counters.count(attempt)
+            if self.released is not None:
+                self.released(peer, attempt, False)
+            if self.is_single:
+                return False
+            rests = peer.health.count_failure(int(self.clock.now))
+            if peer.health.max_fails:
+                peer.effective_weight = max(0, peer.effective_weight - peer.weight // peer.health.max_fails)
+            return rests
         peer.connections -= 1
         if attempt is not None:
             peer.counters.count(attempt)
         if self.released is not None:
-            self.released(peer, attempt, False)
-        if self.is_single:
-            return False
-        rests = peer.health.count_failure(int(self.clock.now))
-        if peer.health.max_fails:
-            peer.effective_weight = max(0, peer.effective_weight - peer.weight // peer.health.max_fails)
-        return rests
-
-    def count_success(self, peer: LivePeer, attempt: Attempt | None = None, is_answer: bool = True) -> None:
-        """An attempt ended in a way that does not speak against the peer. is_answer: the client gets what it said."""
-        peer.connections -= 1
-        if attempt is not None:
-            peer.counters.count(attempt)
-        if self.released is not None:
-            self.released(peer, attempt, is_answer)
+            self.released(peer, attempt, outcome is ANSWERED)
         if not self.is_single and peer.health.fails:
             peer.health.count_success()
+        return False
 
     def _released(self, peer: LivePeer, attempt: Attempt | None, succeeded: bool) -> None:
         """A request has left a peer: there may be room for one that waits, and something to learn of its time."""
@@ -274,33 +290,38 @@ class Group(IdleConnections):
         if self.queue is not None:
             self.queue.wake()
 
-    def take_back(self, peer: LivePeer, stream: Stream, announced: float | None, attempt: Attempt | None = None) -> None:
-        """An attempt succeeded: keep its connection, or close it when it has served enough or there is no room for it.
+    def take_back(self, peer: LivePeer, connection: Pooled, announced: float | None, attempt: Attempt | None = None) -> None:
+        """Let go of a peer that has answered, and keep its connection; close it when it has served enough or has no room.
 
         announced: seconds after which the upstream said it would close; it is given up a second before that.
         """
-        # `count_success` for the common group of one peer, without the call.
+        # `release` for the common group of one peer, without the call.
         if self._only_counts and attempt is not None:
             peer.connections -= 1
             peer.counters.count(attempt)
         else:
-            self.count_success(peer, attempt)
+            self.release(peer, ANSWERED, attempt)
         now = self.clock.now
-        if peer.is_gone or stream.requests >= self.keepalive_requests or now - stream.opened > self.keepalive_time:
-            stream.close()
+        if (
+            not connection.room
+            or peer.is_gone
+            or connection.requests >= self.keepalive_requests
+            or now - connection.opened > self.keepalive_time
+        ):
+            connection.close()
             return
         timeout = self.keepalive_timeout
         if announced is not None and announced - 1.0 < timeout:
             timeout = announced - 1.0
             if timeout <= 0:
-                stream.close()
+                connection.close()
                 return
         if self.idle_count >= self.keepalive:
             self._close_oldest()
-        stream.released = now
-        stream.expires = now + timeout
+        connection.released = now
+        connection.expires = now + timeout
         self.idle_count += 1
-        peer.idle.append(stream)
+        peer.idle.append(connection)
 
     def publish(self) -> None:
         """Bring what is counted about peers in the shared memory up to date."""

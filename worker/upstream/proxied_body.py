@@ -19,20 +19,17 @@ Without proxy_buffering, or with proxy_limit_rate, nothing is read ahead.
 
 from __future__ import annotations
 
-from worker.http1.response import ResponseHead
 from worker.logs import log_request
 from worker.loop import sleep
 from worker.pipes import Pipe, pool
 from worker.stream import BIG_CHUNK, CHUNK, Stream
 from worker.upstream.backlog import WRITE_SIZE, Backlog
-from worker.upstream.body import ResponseBody
-from worker.upstream.failing import READING, cause_of, log_failure, warn_of_surplus
-from worker.upstream.live_peer import LivePeer
-from worker.upstream.passing import Passing
-from worker.upstream.peers import Group
+from worker.upstream.failing import READING, warn_of_surplus
+from worker.upstream.failure_log import cause_of, log_failure
+from worker.upstream.passing import AnswerBody, LiveAttempt, PeerConnection
+from worker.upstream.peers import ANSWERED
 from wproxy.bodies import Frame, Outlet
 from wproxy.failures import TimedOut, UpstreamFailure
-from wproxy.http import Attempt, Request
 
 # Seconds that a client may keep a response waiting, all pauses together, before it is read ahead.
 PATIENCE = 1.0
@@ -42,18 +39,6 @@ WORTH_A_PIPE = 65536
 
 # What is read at once for a client that takes it slowly: this is what it costs in memory. (For a quick one it is CHUNK.)
 SLOW_PIECE = 16384
-
-
-def release(
-    group: Group, request: Request, peer: LivePeer, upstream: Stream, head: ResponseHead, attempt: Attempt, is_clean: bool
-) -> None:
-    """A response was read to its end: give the connection back to the pool, or close it."""
-    attempt.response_time = request.client.clock.now - attempt.started
-    if is_clean and head.keeps_alive:
-        group.take_back(peer, upstream, head.keepalive_timeout, attempt)
-    else:
-        group.count_success(peer, attempt)
-        upstream.close()
 
 
 class ProxiedBody:
@@ -66,27 +51,16 @@ class ProxiedBody:
 
     __slots__ = (
         "_backlog", "_began", "_failure", "_frame", "_has_warned", "_pipe", "_unexpected", "_unsent", "_waited",
-        "attempt", "body", "head", "is_over", "is_whole", "may_read_ahead", "passing", "peer", "read_rate", "request",
-        "with_head",
+        "attempt", "body", "connection", "is_over", "may_read_ahead", "passing", "read_rate", "request", "with_head",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        passing: Passing,
-        request: Request,
-        body: ResponseBody,
-        head: ResponseHead,
-        peer: LivePeer,
-        attempt: Attempt,
-        is_whole: bool,
-    ) -> None:
-        self.passing = passing
+    def __init__(self, attempt: LiveAttempt, connection: PeerConnection, body: AnswerBody) -> None:
+        request = attempt.request
+        self.passing = attempt.passing
         self.request = request
         self.body = body
-        self.head = head
-        self.peer = peer
+        self.connection = connection
         self.attempt = attempt
-        self.is_whole = is_whole
         self.is_over = False
         self.with_head = body.wire_bytes
         self.may_read_ahead = False
@@ -202,7 +176,7 @@ class ProxiedBody:
         else:
             try:
                 # Not more than a file would hold, for there it goes when the client is behind.
-                most = self.passing.location.proxy_max_temp_file_size or pipe.capacity
+                most = self.passing.buffering.file or pipe.capacity
                 body.fill(pipe, min(pipe.capacity, most, self.read_rate or pipe.capacity))
             finally:
                 if pipe.held:
@@ -271,11 +245,9 @@ class ProxiedBody:
         if self._backlog is not None or not self.may_read_ahead:
             return
         self._waited = PATIENCE
-        location = self.passing.location
-        count, each = location.proxy_buffers
-        write_size = location.proxy_temp_file_write_size or WRITE_SIZE
-        most = location.proxy_max_temp_file_size
-        backlog = Backlog(count * each, most, write_size, self.passing.temp_path, self._complain)
+        limits = self.passing.buffering
+        write_size = limits.write_size or WRITE_SIZE
+        backlog = Backlog(limits.memory, limits.file, write_size, self.passing.temp_path, self._complain)
         pipe, coming = self._pipe, 0 if self.is_over else self._coming()
         if pipe is not None:
             if backlog.goes_to_file(pipe.held + coming) and pipe.held <= backlog.file_limit:
@@ -354,8 +326,8 @@ class ProxiedBody:
     def _fail(self, failure: UpstreamFailure, closes: bool = True) -> None:
         """Log a failure of the upstream, and give it up."""
         failure.doing = READING
-        self.request.end_cause = cause_of(self.request, failure)
-        log_failure(self.request, failure, self.peer.name)
+        self.request.end_cause = cause_of(self.passing, failure)
+        log_failure(self.passing, self.request, failure, self.attempt.peer)
         if closes:
             self.close()
         else:
@@ -370,10 +342,15 @@ class ProxiedBody:
         body.stream.unexpected = self._unexpected
         if body.surplus:
             warn_of_surplus(self.request, body.surplus)
-        is_clean = self.is_whole and not body.spoiled
-        release(self.passing.group, self.request, self.peer, body.stream, self.head, self.attempt, is_clean)
-        if self.attempt.at_end is not None:
-            self.attempt.at_end()
+        attempt, connection, head = self.attempt, self.connection, self.attempt.head
+        assert head is not None
+        if body.spoiled:
+            connection.room = 0
+        attempt.end_upload()
+        attempt.response_time = self.request.client.clock.now - attempt.started
+        self.passing.group.take_back(attempt.live_peer, connection, head.keepalive_timeout, attempt)
+        if attempt.at_end is not None:
+            attempt.at_end()
 
     def close(self) -> None:
         """Give up what has not been read and what has not been sent; the connection cannot be used again."""
@@ -391,11 +368,12 @@ class ProxiedBody:
     def _close_upstream(self) -> None:
         self.is_over = True
         self._count_bytes()
-        self.attempt.response_time = self.request.client.clock.now - self.attempt.started
-        self.passing.group.count_success(self.peer, self.attempt)
-        self.body.stream.close()
-        if self.attempt.at_end is not None:
-            self.attempt.at_end()
+        attempt = self.attempt
+        attempt.response_time = self.request.client.clock.now - attempt.started
+        self.passing.group.release(attempt.live_peer, ANSWERED, attempt)
+        attempt.close_connection()
+        if attempt.at_end is not None:
+            attempt.at_end()
 
     def _count_bytes(self) -> None:
         """What of the body has come, for the logs; what came with the head is in bytes_received already."""
@@ -403,4 +381,4 @@ class ProxiedBody:
         self.attempt.bytes_received += self.body.wire_bytes - self.with_head
 
     def __repr__(self) -> str:
-        return f"<proxied body of {self.peer.name}: {self.body}, {self._backlog or self._pipe or 'nothing waits'}>"
+        return f"<proxied body of {self.attempt.peer}: {self.body}, {self._backlog or self._pipe or 'nothing waits'}>"

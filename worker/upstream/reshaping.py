@@ -6,18 +6,18 @@ Worked out at load: a location that changes neither pays one look at `passing.re
 
 from __future__ import annotations
 
-from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, Reshape, outgoing_of
-from worker.upstream.protocols import NO_BODY, WriteHead
-from worker.upstream.protocols.http import HeadPlan
-from wproxy.config.model import Location
+from worker.upstream.module_settings import ModuleSettings
+from worker.upstream.outgoing import BODILESS, EMPTY, NO_BODY, Outgoing, Reshape, Streaming, outgoing_of
+from worker.upstream.passing import HeadPlan, WriteHead
 from wproxy.http import Request
 from wproxy.template import Template
 
 
-def reshaping(location: Location) -> Reshape | None:
-    """What makes the body for the upstream where it is not the client's; None where it is. Raises like `outgoing_of`."""
-    template, method = location.proxy_set_body, location.proxy_method
-    passes = location.proxy_pass_request_body
+def reshaping(settings: ModuleSettings, streaming: Streaming) -> Reshape | None:
+    """Return what makes the body for the upstream where it is not the client's; None where it is. Raises like `outgoing_of`."""
+    template: Template | None = settings.get("set_body")
+    method: Template | None = settings.get("method")
+    passes = settings.get("pass_request_body", True)
     if template is None and passes and method is None:
         return None
 
@@ -25,7 +25,7 @@ def reshaping(location: Location) -> Reshape | None:
         own: Outgoing | None = BODILESS if request.fields.content_length < 0 else EMPTY
         if request.body is not None:
             # It is read all the same: $request_body may be asked for, and another location may want to have it.
-            own = await outgoing_of(request, request.body)
+            own = await outgoing_of(request, request.body, streaming)
             if own is None:
                 return None
         assert own is not None
@@ -48,9 +48,9 @@ def reshaping(location: Location) -> Reshape | None:
     return reshape
 
 
-def head_writer(location: Location, plan: HeadPlan) -> WriteHead:
-    """What writes the heads of requests, with the method of proxy_method in place of the client's."""
-    template = location.proxy_method
+def head_writer(settings: ModuleSettings, plan: HeadPlan) -> WriteHead:
+    """Return what writes the heads of requests, with the method of proxy_method in place of the client's."""
+    template: Template | None = settings.get("method")
     if template is None:
         return plan.head
 

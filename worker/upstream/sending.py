@@ -1,121 +1,63 @@
-"""A request on its way to a peer: its head, and its body from memory, from a file or from the client as it comes.
+"""Sending a request's body to a peer: from memory, from a file, or from the client as it comes.
 
-Where the kernel can it moves the bytes itself: from file to socket (sendfile), from socket to socket (splice). The peer is
-listened to all the time: one that answers before it has everything wants no more, and its answer is what counts (proxy.md §2).
+Where the kernel can it moves the bytes itself: from file to socket (sendfile), from socket to socket (splice).
+proxy_send_timeout and its kin are between two pieces of progress.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 
 from worker import pipes
 from worker.client.body import RequestBody
-from worker.loop import FAIR_SHARE, WRITE, Event, give_way, park
+from worker.loop import FAIR_SHARE, WRITE, give_way, park
 from worker.stream import BIG_CHUNK, Stream
 from worker.temporary_files import TemporaryFile
 from worker.upstream.failing import SENDING, failure_of
-from worker.upstream.outgoing import Outgoing
-from worker.upstream.passing import Passing
-from worker.upstream.protocols import UNKNOWN_LENGTH
-from wproxy.failures import ClientGone, TimedOut, UpstreamFailure
-from wproxy.http import Attempt
+from worker.upstream.passing import LiveAttempt
+from wproxy.failures import UpstreamFailure
+
+Frame = Callable[[bytes], bytes]
 
 
-def start_request(head: bytes, outgoing: Outgoing, upstream: Stream, attempt: Attempt) -> memoryview | None:
-    """Send the head, and the body if it is at hand; what the socket did not take, or None. Raises UpstreamFailure."""
-    upstream.requests += 1
-    start = head + outgoing.at_hand if outgoing.at_hand and outgoing.rest is None else head
-    send = upstream.send
-    try:
-        sent = send(start)
-    except BlockingIOError:
-        sent = 0
-    except OSError as error:
-        raise sending_failed(error) from None
-    attempt.bytes_sent = sent
-    return None if sent == len(start) else memoryview(start)[sent:]
-
-
-async def finish_request(
-    passing: Passing, outgoing: Outgoing, upstream: Stream, unsent: memoryview | None, attempt: Attempt
-) -> bool:
-    """Send what `start_request` could not, and the rest of the body as the client delivers it.
-
-    True when all of it was sent and the connection may serve again; False when the upstream began to answer before that.
-    Raises UpstreamFailure, ClientError, ClientGone.
-    """
-    loop = upstream.loop
-    is_over = Event(loop)  # all is sent, or sending has failed, or the upstream has something to say already
-    failure: BaseException | None = None
-    unexpected = upstream.unexpected
-
-    def answered(stream: Stream) -> bool:
-        upstream.unexpected = unexpected
-        is_over.set()
-        return False
-
-    async def upload() -> None:
-        nonlocal failure
+async def push(attempt: LiveAttempt, stream: Stream, data: bytes | memoryview) -> None:
+    """Send all of this to the peer. Raises TimedOut, OSError."""
+    view = memoryview(data)
+    while view:
         try:
-            if unsent is not None:
-                await push(upstream, unsent, passing, attempt)
-            if outgoing.file is not None:
-                await push_file(outgoing.file, upstream, passing, attempt)
-            if outgoing.rest is not None:
-                await push_body(outgoing, outgoing.rest, upstream, passing, attempt)
-        except Exception as error:
-            failure = error
-        is_over.set()
-
-    upstream.unexpected = answered
-    task = loop.spawn(upload(), "upload")
-    try:
-        await is_over.wait()
-    except ClientGone:
-        if failure is None:  # else the upload has met its end first, and says more
-            raise
-    finally:
-        is_whole = task not in loop.tasks and not outgoing.ends_connection
-        loop.cancel(task)
-        upstream.unexpected = unexpected
-    try:
-        if isinstance(failure, TimedOut):
-            raise failure_of("timeout", "upstream timed out (110: Connection timed out)", SENDING)
-        if isinstance(failure, OSError):
-            if upstream.has_departed():
-                raise sending_failed(failure)
-            return False  # it takes no more, but has answered first
-        if failure is not None:
-            raise failure
-    finally:
-        failure = None  # the frames of its traceback hold this one: no circle is left for the collector
-    return is_whole
+            sent = stream.send(view)
+            attempt.bytes_sent += sent
+            view = view[sent:]
+        except BlockingIOError:
+            await park(stream, WRITE, attempt.passing.send_timeout)
 
 
-async def push_body(outgoing: Outgoing, body: RequestBody, upstream: Stream, passing: Passing, attempt: Attempt) -> None:
-    """Send the body: what is at hand, then what the client delivers, at the pace of the slower side."""
-    unknown = outgoing.length == UNKNOWN_LENGTH
-    encode = passing.protocol.encode_body if unknown else bytes
+async def push_body(attempt: LiveAttempt, stream: Stream, body: RequestBody, frame: Frame | None = None) -> None:
+    """Send what is at hand of a body, then what the client delivers, at the pace of the slower side.
+
+    frame: puts each piece into the protocol's frame; None where the bytes go as they are, and the kernel may move them. Raises
+    TimedOut, OSError, ClientError, ClientGone.
+    """
+    outgoing = attempt.outgoing
     if outgoing.at_hand:
-        await push(upstream, encode(outgoing.at_hand), passing, attempt)
+        await push(attempt, stream, outgoing.at_hand if frame is None else frame(outgoing.at_hand))
     moved = 0
     while not body.finished:
-        if body.moves_by_itself() and upstream.kernel_fd >= 0:
-            moved += await move_piece(outgoing, body, upstream, passing, attempt)
+        if frame is None and body.moves_by_itself() and stream.kernel_fd >= 0:
+            moved += await move_piece(attempt, stream, body)
         elif piece := await body.read():
             outgoing.consumed = True
-            await push(upstream, encode(piece), passing, attempt)
+            await push(attempt, stream, piece if frame is None else frame(piece))
             moved += len(piece)
         if moved >= FAIR_SHARE:
             moved = 0
             await give_way()
-    if unknown:
-        await push(upstream, passing.protocol.end_of_body, passing, attempt)
 
 
-async def move_piece(outgoing: Outgoing, body: RequestBody, upstream: Stream, passing: Passing, attempt: Attempt) -> int:
-    """Let the kernel move the next piece of a body from the client to the upstream; how many bytes.
+async def move_piece(attempt: LiveAttempt, stream: Stream, body: RequestBody) -> int:
+    """Let the kernel move the next piece of a body from the client to the peer; return how many bytes.
 
     Raises ClientError, ClientGone, TimedOut and OSError.
     """
@@ -123,17 +65,17 @@ async def move_piece(outgoing: Outgoing, body: RequestBody, upstream: Stream, pa
         pipe = pipes.pool.take()
         if pipe is None:
             piece = await body.read()
-            outgoing.consumed = True
-            await push(upstream, piece, passing, attempt)
+            attempt.outgoing.consumed = True
+            await push(attempt, stream, piece)
             return len(piece)
         try:
             moved = body.fill(pipe)
-            outgoing.consumed = True
+            attempt.outgoing.consumed = True
             while pipe.held:
                 try:
-                    attempt.bytes_sent += pipe.drain(upstream.fd, pipe.held)
+                    attempt.bytes_sent += pipe.drain(stream.fd, pipe.held)
                 except BlockingIOError:
-                    await park(upstream, WRITE, passing.send_timeout)
+                    await park(stream, WRITE, attempt.passing.send_timeout)
             return moved
         except BlockingIOError:
             pass  # nothing has come yet: the pipe is not kept for that
@@ -142,20 +84,20 @@ async def move_piece(outgoing: Outgoing, body: RequestBody, upstream: Stream, pa
         await body.wait()
 
 
-async def push_file(file: TemporaryFile, upstream: Stream, passing: Passing, attempt: Attempt) -> None:
-    """Send all of a file to the upstream. Raises TimedOut, OSError."""
+async def push_file(attempt: LiveAttempt, stream: Stream, file: TemporaryFile) -> None:
+    """Send all of a file to the peer. Raises TimedOut, OSError."""
     offset, size = 0, file.size
-    copies = upstream.kernel_fd < 0
+    copies = stream.kernel_fd < 0
     moved = 0
     while offset < size:
         count = min(size - offset, FAIR_SHARE)
         try:
             if copies:
-                sent = upstream.send(file.read(offset, min(count, BIG_CHUNK)))
+                sent = stream.send(file.read(offset, min(count, BIG_CHUNK)))
             else:
-                sent = os.sendfile(upstream.fd, file.fileno, offset, count)
+                sent = os.sendfile(stream.fd, file.fileno, offset, count)
         except BlockingIOError:
-            await park(upstream, WRITE, passing.send_timeout)
+            await park(stream, WRITE, attempt.passing.send_timeout)
             continue
         if not sent:
             raise OSError(errno.EIO, f"the temporary file {file.name} ends before its {size} bytes")
@@ -167,18 +109,6 @@ async def push_file(file: TemporaryFile, upstream: Stream, passing: Passing, att
             await give_way()
 
 
-async def push(upstream: Stream, data: bytes | memoryview, passing: Passing, attempt: Attempt) -> None:
-    """Send all of this to the upstream; proxy_send_timeout is between two pieces of progress. Raises TimedOut, OSError."""
-    view = memoryview(data)
-    while view:
-        try:
-            sent = upstream.send(view)
-            attempt.bytes_sent += sent
-            view = view[sent:]
-        except BlockingIOError:
-            await park(upstream, WRITE, passing.send_timeout)
-
-
 def sending_failed(error: OSError) -> UpstreamFailure:
-    """A send that the system refused: the other side has closed."""
+    """Return the failure of a send that the system refused: the other side has closed."""
     return failure_of("error", f"send() failed ({error.errno}: {error.strerror})", SENDING)

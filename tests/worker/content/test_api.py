@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from conversation import Stage
 
+from worker.upstream.peers import ANSWERED
 from wproxy.address import Address
 from wproxy.http import Client, Endpoint, Request
 from wproxy.shared import EDITS_OFFSET, EDITS_TEXT_WORDS, HEAD_SLOTS, ROW_ACTIVE, SERVING, WORKER_EDITS, WORKER_PID, WORKER_STATE
@@ -195,7 +196,7 @@ def test_every_method_obeys_down_to_an_empty_group_and_back(front, method):
         for number in range(60):
             peer = pick(app.stage, group, b"/%d" % number)
             if peer is not None:
-                group.count_success(peer)
+                group.release(peer, ANSWERED)
                 found.add(peer.name)
         return found
 
@@ -234,7 +235,7 @@ def test_a_limit_that_is_set_at_run_time_is_for_all_workers_where_there_is_a_zon
     group = app.stage.group()
     peer = pick(app.stage, group, b"/")
     assert pick(app.stage, group, b"/") is None
-    group.count_success(peer)
+    group.release(peer, ANSWERED)
     shared = app.stage.worker.assignment.shared
     shared.words[HEAD_SLOTS] = 2
     elsewhere = shared.row_offset(1, peer.place.record) + ROW_ACTIVE
@@ -243,7 +244,7 @@ def test_a_limit_that_is_set_at_run_time_is_for_all_workers_where_there_is_a_zon
     app.change("PATCH", "/0", {"max_conns": 2})
     peer = pick(app.stage, group, b"/")
     assert peer is not None
-    group.count_success(peer)
+    group.release(peer, ANSWERED)
     shared.words[elsewhere] = 0
 
 

@@ -10,7 +10,9 @@ from resolving import Bench
 from worker.resolver.records import PrivateRecords
 from worker.resolver.services import Endpoint
 from worker.stream import Stream
-from worker.upstream.peers import Group
+from worker.upstream.manner import Manner
+from worker.upstream.peers import ANSWERED, FAILED, Group
+from worker.upstream.pooled import Pooled
 from wproxy.address import Address
 from wproxy.config.load import load_text
 from wproxy.shared import TOTAL_BYTES, SharedWords
@@ -57,17 +59,18 @@ class Scene:
         found = []
         for _ in range(count):
             peer = self.pick()
-            self.group.count_success(peer)
+            self.group.release(peer, ANSWERED)
             found.append(peer.name.removesuffix(":80"))
         return found
 
-    def connection(self, peer) -> Stream:
+    def connection(self, peer) -> Pooled:
         ours, theirs = socket.socketpair()
         self.sockets.append(theirs)
         stream = Stream(self.bench.loop, ours)
         self.bench.loop.add(stream)
-        stream.unexpected = lambda stream: self.group.lost(peer, stream)
-        return stream
+        connection = Pooled(stream)
+        self.group.opened(peer, connection, Manner())
+        return connection
 
     def close(self) -> None:
         self.group.close_idle()
@@ -125,7 +128,7 @@ def test_the_health_of_who_stays_stays(scene):
     app = scene()
     stays = app.group.peers[1]
     stays.connections += 1
-    app.group.count_failure(stays)
+    app.group.release(stays, FAILED)
     assert not stays.may_serve(int(app.bench.now))
     app.replace("10.0.0.2", "10.0.0.3")
     assert app.group.peers[0] is stays
@@ -136,7 +139,7 @@ def test_an_address_of_the_start_that_comes_back_has_its_record_again(scene):
     app = scene()
     peer = app.group.peers[0]
     peer.connections += 1
-    app.group.count_failure(peer)
+    app.group.release(peer, FAILED)
     app.replace("10.0.0.2")
     app.replace("10.0.0.2", "10.0.0.1")
     assert app.group.peers[1] is not peer
@@ -145,26 +148,26 @@ def test_an_address_of_the_start_that_comes_back_has_its_record_again(scene):
 
 def test_idle_connections_to_who_goes_are_closed_and_those_to_who_stays_are_not(scene):
     app = scene()
-    streams = []
+    connections = []
     for peer in app.group.peers:
-        stream = app.connection(peer)
+        connection = app.connection(peer)
         peer.connections += 1
-        app.group.take_back(peer, stream, None)
-        streams.append(stream)
+        app.group.take_back(peer, connection, None)
+        connections.append(connection)
     assert app.group.idle_count == 2
     app.replace("10.0.0.2")
-    assert [stream.fd >= 0 for stream in streams] == [False, True]
+    assert [connection.stream.fd >= 0 for connection in connections] == [False, True]
     assert app.group.idle_count == 1
 
 
 def test_a_request_under_way_ends_with_the_peer_it_has_and_its_connection_is_closed(scene):
     app = scene()
     peer = app.pick()
-    stream = app.connection(peer)
+    connection = app.connection(peer)
     app.replace("10.0.0.7")
-    assert stream.fd >= 0
-    app.group.take_back(peer, stream, None)
-    assert stream.fd < 0
+    assert connection.stream.fd >= 0
+    app.group.take_back(peer, connection, None)
+    assert connection.stream.fd < 0
     assert (peer.connections, app.group.idle_count) == (0, 0)
 
 
@@ -172,7 +175,7 @@ def test_a_request_that_failed_there_is_tried_on_a_new_one(scene):
     app = scene()
     peer = app.pick()
     app.replace("10.0.0.7", "10.0.0.8")
-    app.group.count_failure(peer)
+    app.group.release(peer, FAILED)
     assert app.pick(peer.bit) is not None
 
 

@@ -11,7 +11,7 @@ import pytest
 import worker.upstream.peers as peers
 from worker.loop import Loop
 from worker.upstream.live_peer import LivePeer
-from worker.upstream.peers import Group
+from worker.upstream.peers import ANSWERED, FAILED, Group
 from worker.upstream.report import report_peer
 from wproxy.config.nginx import parse_nginx
 from wproxy.config.resolve import resolve
@@ -74,12 +74,12 @@ def test_room_that_a_worker_makes_is_there_for_all(servers, end):
     peer = server.pick(0)
     assert server.letters(1) == "-"
     if end == "success":
-        server.groups[0].count_success(peer)
+        server.groups[0].release(peer, ANSWERED)
     elif end == "failure":
-        server.groups[0].count_failure(peer)
+        server.groups[0].release(peer, FAILED)
     else:
-        stream: Any = SimpleNamespace(requests=1, opened=999.0, released=0.0, expires=0.0)
-        server.groups[0].take_back(peer, stream, None)
+        connection: Any = SimpleNamespace(requests=1, opened=999.0, released=0.0, expires=0.0, room=1)
+        server.groups[0].take_back(peer, connection, None)
     assert server.letters(1) == "a"
 
 
@@ -105,7 +105,7 @@ def test_a_probe_is_not_spent_on_a_peer_that_has_no_room():
     peer = server.pick(0)
     server.groups[1].peers[0].health.count_failure(980)
     assert server.letters(1, 1) == "bb", "it may be probed, and is full"
-    server.groups[0].count_success(peer)
+    server.groups[0].release(peer, ANSWERED)
     assert "a" in server.letters(2, 2)
 
 

@@ -12,7 +12,7 @@ from worker.http1.chunked import encode_chunk
 from worker.http1.write import BODILESS, KEEPALIVE, UNCHUNKED, last_chunk, make_head
 from worker.logs import log_request
 from worker.outlet import send_all, send_body, send_unsent
-from worker.tunnel import Timeouts, run_tunnel
+from worker.tunnel import run_tunnel
 from worker.upstream.incoming import Tunnel
 from wproxy.failures import ClientError
 from wproxy.http import Request, Response
@@ -78,6 +78,9 @@ def settle_unread_body(request: Request, response: Response) -> None:
     body: RequestBody = request.body
     if body.owes_continue:
         request.keepalive = False  # the body was never asked for: whether it comes all the same cannot be known
+    if body.is_passed_on:
+        body.owes_continue = False  # an interim response cannot follow the beginning of the final one
+        return
     try:
         body.forget_at_hand()
     except ClientError as error:
@@ -117,10 +120,7 @@ async def serve_tunnel(connection: Connection, request: Request, tunnel: Tunnel)
     if request.body is not None:
         early = request.body.leftover
     loop = connection.stream.loop
-    timeouts = Timeouts(location.proxy_read_timeout, location.proxy_send_timeout, location.send_timeout)
-    if location.proxy_tunnel_timeout is not None:
-        timeouts = timeouts._replace(proxy_read_timeout=location.proxy_tunnel_timeout, idle_setting="proxy_tunnel_timeout")
-    end, sent, received = await run_tunnel(loop, connection.stream, tunnel.upstream, early, timeouts)
+    end, sent, received = await run_tunnel(loop, connection.stream, tunnel.upstream, early, tunnel.timeouts)
     request.body_bytes_sent += sent
     request.bytes_sent += sent
     request.request_length += received

@@ -1,4 +1,4 @@
-"""HTTP/1 to upstreams: how a request head is written (proxy.md §1.3).
+"""HTTP/1 to upstreams: a connection, and how a request head is written (proxy.md §1.3).
 
 A head is composed, never copied: Host first, the fields of proxy_set_header in their order, the framing, then the client's
 own fields without those that were set, that are hop by hop, or that the client named in Connection.
@@ -11,14 +11,178 @@ block before (`RequestFields.kin`), its lines are taken over but for those: 1.6 
 from __future__ import annotations
 
 from worker.http1.chunked import LAST_CHUNK, encode_chunk
-from worker.http1.response import body_of, take_response_head
-from worker.upstream.protocols import NO_BODY, UNKNOWN_LENGTH, UpstreamProtocol
+from worker.http1.response import NONE, ResponseHead, body_of, take_response_head
+from worker.stream import HEAD_CHUNK, Stream
+from worker.upstream.body import MORE_THAN_LENGTH, ResponseBody
+from worker.upstream.failing import READING, READING_HEAD, TOO_BIG_HEADER, failure_of, warn_of_surplus
+from worker.upstream.hints import pass_hints
+from worker.upstream.outgoing import UNKNOWN_LENGTH
+from worker.upstream.passing import AnswerBody, LiveAttempt, PeerConnection, UpstreamProtocol
+from worker.upstream.sending import push, push_body, push_file, sending_failed
 from wproxy.config.model import Location
-from wproxy.failures import ClientError
+from wproxy.failures import ClientError, UpstreamFailure
 from wproxy.http import Request
 from wproxy.template import Template, checked, literal
 from wproxy.uri import upstream_target
 from wproxy.variables import LOCATION
+
+# How many 1xx heads before the real one.
+MAX_INTERIM = 32
+
+
+class HTTP1Connection(PeerConnection):
+    """A connection that serves one request after another.
+
+    last_head: the head it answered with last, where the next may be read by comparing. begun: what has come of a head that is not
+    complete. unsent: what the socket has not taken yet of a request. at_hand: what of the body came with the head.
+    """
+
+    __slots__ = ("at_hand", "begun", "last_head", "unsent")
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream)
+        self.last_head: ResponseHead | None = None
+        self.begun = self.at_hand = b""
+        self.unsent: memoryview | None = None
+
+    def start(self, attempt: LiveAttempt) -> bool:
+        """Send the head, and the body if it is at hand; return whether that was all. Raises UpstreamFailure."""
+        self.requests += 1
+        outgoing = attempt.outgoing
+        start = attempt.request_head
+        if outgoing.at_hand and outgoing.rest is None:
+            start += outgoing.at_hand
+        send = self.stream.send
+        try:
+            sent = send(start)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise sending_failed(error) from None
+        attempt.bytes_sent = sent
+        if sent < len(start):
+            self.unsent = memoryview(start)[sent:]
+        elif not outgoing.has_more:
+            return True
+        if outgoing.ends_connection:
+            self.room = 0
+        return self.unsent is None and outgoing.file is None and outgoing.rest is None
+
+    async def finish(self, attempt: LiveAttempt) -> None:
+        """Send what `start` could not, and the rest of the body as the client delivers it."""
+        outgoing = attempt.outgoing
+        unsent, self.unsent = self.unsent, None
+        if unsent is not None:
+            await push(attempt, self.stream, unsent)
+        if outgoing.file is not None:
+            await push_file(attempt, self.stream, outgoing.file)
+        if outgoing.rest is not None:
+            is_unknown = outgoing.length == UNKNOWN_LENGTH
+            await push_body(attempt, self.stream, outgoing.rest, encode_chunk if is_unknown else None)
+            if is_unknown:
+                await push(attempt, self.stream, LAST_CHUNK)
+
+    def receive_head(self, attempt: LiveAttempt) -> ResponseHead | None:
+        """Read once, and return the head of the answer; None while it is incomplete. Raises UpstreamFailure, OSError."""
+        recv = self.stream.recv
+        try:
+            data = recv(HEAD_CHUNK)
+        except BlockingIOError:
+            return None
+        if not data:
+            raise failure_of("error", "upstream prematurely closed connection", READING_HEAD)
+        attempt.bytes_received += len(data)
+        last = self.last_head
+        if self.begun:
+            data, self.begun = self.begun + data, b""
+        elif last is not None and data.startswith(last.block):
+            # take_response_head would say the same 0.1 us later.
+            self.at_hand = data[len(last.block) :]
+            return last
+        passing = attempt.passing
+        taken = take_response_head(data, passing.buffer_size, last)
+        if taken is None:
+            self.begun = data
+            return None
+        head, consumed = taken
+        if head.status < 200 and head.status != 101:
+            data, taken = self._skip_interim(attempt, data)
+            if taken is None:
+                self.begun = data
+                return None
+            head, consumed = taken
+        # Any location of the group may be the next to see it.
+        self.last_head = head if len(head.block) <= passing.group.least_buffer else None
+        self.at_hand = data[consumed:]
+        return head
+
+    def _skip_interim(self, attempt: LiveAttempt, data: bytes) -> tuple[bytes, tuple[ResponseHead, int] | None]:
+        """Return what follows the interim heads: the bytes, and the head if it is there. Raises UpstreamFailure.
+
+        Interim heads are read and forgotten: 100 and 102 of a confused upstream (http1-security.md, responses). 103 is passed on
+        where early_hints asks for that.
+        """
+        passing = attempt.passing
+        while True:
+            taken = take_response_head(data, passing.buffer_size, self.last_head)
+            if taken is None or taken[0].status >= 200 or taken[0].status == 101:
+                return data, taken
+            attempt.interim_heads += 1
+            attempt.interim_bytes += taken[1]
+            if attempt.interim_bytes > passing.buffer_size:
+                raise failure_of("invalid_header", TOO_BIG_HEADER, READING_HEAD)
+            if attempt.interim_heads > MAX_INTERIM:
+                raise failure_of("invalid_header", "upstream sent too many interim responses", READING_HEAD)
+            if taken[0].status == 103:
+                if taken[0].version < 11:
+                    raise failure_of("invalid_header", "upstream sent HTTP/1.0 response with early hints", READING_HEAD)
+                if passing.location.early_hints:
+                    pass_hints(attempt.request, taken[0], passing.answer_plan.hidden)
+            data = data[taken[1] :]
+
+    def body(self, attempt: LiveAttempt) -> bytes | AnswerBody:
+        """Return all of the body, where it came with the head; otherwise what brings the rest. Raises UpstreamFailure."""
+        head, at_hand = attempt.head, self.at_hand
+        assert head is not None
+        request = attempt.request
+        if not head.keeps_alive:
+            self.room = 0
+        length = len(at_hand)
+        if head.plain_length == length and request.method != b"HEAD":
+            # All of it came with the head, as most bodies do.
+            attempt.response_length = length
+            return at_hand
+        self.at_hand = b""
+        if head.status == 101:
+            self.room = 0
+            return at_hand
+        # Where another method was sent than a client's HEAD, or HEAD for another one, the connection ends with this answer: there
+        # is no body then, or nobody wants it.
+        ends_here = attempt.outgoing.ends_connection
+        is_head = request.method == b"HEAD" or (ends_here and request.sent_method == b"HEAD")
+        kind, length = body_of(head, b"HEAD" if is_head else request.method)
+        if kind == NONE:
+            if at_hand:
+                warn_of_surplus(request, MORE_THAN_LENGTH)
+                self.room = 0
+            attempt.is_bodiless = True
+            return b""
+        body = ResponseBody(self.stream, at_hand, kind, length, attempt.passing.read_timeout)
+        try:
+            body.take_at_hand()
+        except UpstreamFailure as failure:
+            failure.doing, failure.sent = READING, True
+            raise
+        if not body.finished:
+            return body
+        request.upstream_trailers = body.trailers
+        attempt.response_length = body.wire_bytes
+        if body.surplus:
+            warn_of_surplus(request, body.surplus)
+        if body.spoiled:
+            self.room = 0
+        return body.at_hand
+
 
 # Never passed on as the client sent them; proxy_set_header may set them (proxy.md §1.3).
 DROPPED = frozenset(
@@ -42,13 +206,12 @@ DROPPED = frozenset(
 Composed = tuple[list[bytes], list[bytes], int, list[int]]
 
 
-class HeadPlan:
+class HTTP1HeadPlan:
     """What a location adds to every request head, worked out at load.
 
     fields: proxy_set_header without Host, in order, and without what is always empty. evaluate: how to get the value of Host,
     empty for `$proxy_host`, and of each of these.
-    dropped: lower-case names of the client's that do not go through. is_stable: the values hold as long as the client's
-    header block does, in this location.
+    dropped: lower-case names of the client's that do not go through. is_stable, sends_unknown_length: see HeadPlan.
     """
 
     __slots__ = (
@@ -59,6 +222,7 @@ class HeadPlan:
         "location",
         "passes_fields",
         "proxy_host",
+        "sends_unknown_length",
         "sets_length",
         "upgrade",
         "version_line",
@@ -85,6 +249,7 @@ class HeadPlan:
         self.dropped = DROPPED | set_names
         self.sets_length = bool(set_names & {b"content-length", b"transfer-encoding"})
         self.passes_fields = location.proxy_pass_request_headers
+        self.sends_unknown_length = location.proxy_http_version != 10
         self.version_line = b" HTTP/1.1\r\n" if location.proxy_http_version == 11 else b" HTTP/1.0\r\n"
         self.is_stable = all(template.varies <= LOCATION for _, template in location.proxy_set_header)
 
@@ -152,7 +317,7 @@ def _checked_target(target: bytes) -> bytes:
 _NOT_IN_TARGET = bytes(range(0x21)) + b"\x7f"
 
 
-def _compose_fields(request: Request, plan: HeadPlan, length: int) -> tuple[bytes, Composed]:
+def _compose_fields(request: Request, plan: HTTP1HeadPlan, length: int) -> tuple[bytes, Composed]:
     """Everything after the request line, and what it is made of."""
     values = [evaluate(request) for evaluate in plan.evaluate]
     composed = _vary(request, plan, length, values) or _compose(request, plan, length, values)
@@ -160,7 +325,7 @@ def _compose_fields(request: Request, plan: HeadPlan, length: int) -> tuple[byte
     return b"\r\n".join(composed[1]), composed
 
 
-def _vary(request: Request, plan: HeadPlan, length: int, values: list[bytes]) -> Composed | None:
+def _vary(request: Request, plan: HTTP1HeadPlan, length: int, values: list[bytes]) -> Composed | None:
     """The lines of the block before with the values that differ; None when more than the client's values does."""
     kin = request.fields.kin
     remembered = kin[1].get(plan) if kin is not None else None
@@ -183,7 +348,7 @@ def _vary(request: Request, plan: HeadPlan, length: int, values: list[bytes]) ->
     return values, lines, 0, places
 
 
-def _compose(request: Request, plan: HeadPlan, length: int, values: list[bytes]) -> Composed:
+def _compose(request: Request, plan: HTTP1HeadPlan, length: int, values: list[bytes]) -> Composed:
     """All lines anew."""
     lines = [b"Host: " + checked(values[0] or plan.proxy_host)]
     for (name, _), value in zip(plan.fields, values[1:]):
@@ -202,7 +367,7 @@ def _compose(request: Request, plan: HeadPlan, length: int, values: list[bytes])
     return values, lines, begin, []
 
 
-def _dropped(request: Request, plan: HeadPlan) -> frozenset[bytes]:
+def _dropped(request: Request, plan: HTTP1HeadPlan) -> frozenset[bytes]:
     """Lower-case names of the client's fields that do not go through."""
     options = request.fields.connection_options
     return plan.dropped | options if options else plan.dropped
@@ -212,6 +377,4 @@ def _dropped(request: Request, plan: HeadPlan) -> frozenset[bytes]:
 _HEAD_END = (b"", b"")
 
 
-HTTP1 = UpstreamProtocol(encode_chunk, LAST_CHUNK, take_response_head, body_of)
-
-__all__ = ["HTTP1", "NO_BODY", "UNKNOWN_LENGTH", "HeadPlan", "request_target"]
+HTTP1 = UpstreamProtocol("proxy", "http://", HTTP1Connection, HTTP1HeadPlan)

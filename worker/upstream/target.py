@@ -13,7 +13,8 @@ from worker.pages import error_response
 from worker.resolver.resolver import CannotResolve
 from worker.services import Services
 from worker.upstream.answers import AnswerPlan
-from worker.upstream.passing import Passing, make_passing
+from worker.upstream.make_passing import make_passing
+from worker.upstream.passing import Passing
 from worker.upstream.peers import Group
 from wproxy.address import Address
 from wproxy.config.model import Location
@@ -72,9 +73,9 @@ def proxying_to_variable(location: Location, services: Services, answer_plan: An
                     passings.clear()
                     named.clear()
                 copy = copy_for(location, target)
-                passing = passings[key] = make_passing(copy, group, answer_plan, services.configuration.path)
+                path, workers = services.configuration.path, services.workers
+                passing = passings[key] = make_passing(copy, "proxy", group, answer_plan, path, workers)
                 passing.head_plan.is_stable = False
-                group.lead_here(copy, passing.manner, services.workers)
             if asked is not None:
                 named[key] = asked
         request.location = passing.location

@@ -1,0 +1,53 @@
+"""What is logged of an upstream's failure, with the setting that a timer or limit comes from (proxy.md §4.3)."""
+
+from __future__ import annotations
+
+from worker.logs import log_request, shown
+from worker.upstream.failing import CONNECTING, READING, READING_HEAD, SENDING, TOO_BIG_HEADER
+from worker.upstream.passing import Passing
+from wproxy.failures import UpstreamFailure
+from wproxy.http import Request
+
+# The timer behind a timeout, by what was going on; before it comes the word of the module (proxy_, fastcgi_).
+_TIMERS = {
+    CONNECTING: "connect_timeout",
+    SENDING: "send_timeout",
+    READING_HEAD: "read_timeout",
+    READING: "read_timeout",
+}
+
+
+def blamed_setting(passing: Passing, failure: UpstreamFailure) -> str:
+    """Return ` (proxy_read_timeout 60: FILE:LINE:COLUMN)` for a timer or limit that was reached; empty otherwise."""
+    if failure.kind == "timeout":
+        word = _TIMERS[failure.doing]
+    elif failure.reason == TOO_BIG_HEADER:
+        word = "buffer_size"
+    else:
+        return ""
+    return passing.settings.described(word)
+
+
+def cause_of(passing: Passing, failure: UpstreamFailure) -> str:
+    """Return the end cause of a request that failed like this."""
+    why_last = f", and {failure.why_last}" if failure.why_last else ""
+    return f"upstream: {failure.reason} while {failure.doing}{blamed_setting(passing, failure)}{why_last}"
+
+
+def log_failure(passing: Passing, request: Request, failure: UpstreamFailure, peer: str) -> None:
+    """Log nginx's line for a failed attempt, with the setting behind it; an answer that is retried has none."""
+    if failure.kind.startswith("http_"):
+        return
+    text = f"{failure.reason} while {failure.doing}"
+    log_request(request, "error", text, _url(passing, request, peer), blamed_setting(passing, failure))
+
+
+def log_rest(passing: Passing, request: Request, failure: UpstreamFailure, peer: str) -> None:
+    """Log nginx's line for a peer that gets nothing for fail_timeout, because of this failure."""
+    text = f"upstream server temporarily disabled while {failure.doing}"
+    log_request(request, "warn", text, _url(passing, request, peer))
+
+
+def _url(passing: Passing, request: Request, peer: str) -> str:
+    colon = ":" if peer.startswith("unix:") else ""
+    return f"{passing.protocol.scheme}{peer}{colon}{shown(request.line.origin)}"

@@ -1,0 +1,66 @@
+"""How a location passes requests to its upstream, worked out at load: here proxy_*, fastcgi_* and their kin are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from worker.upstream.answers import AnswerPlan
+from worker.upstream.buffering import buffering_of
+from worker.upstream.manner import constant_manner
+from worker.upstream.module_settings import ModuleSettings
+from worker.upstream.outgoing import streaming_of
+from worker.upstream.passing import Passing, Retries
+from worker.upstream.peers import Group
+from worker.upstream.protocols import PROTOCOLS
+from worker.upstream.reshaping import head_writer, reshaping
+from wproxy.config.model import Location
+
+
+def make_passing(
+    location: Location, module: str, group: Group, answer_plan: AnswerPlan, absolute: Callable[[str], str], workers: int
+) -> Passing:
+    """Work out how a location passes requests to a group, and tell the group.
+
+    module: the word that begins the names of the directives. absolute: makes paths of the configuration absolute. workers: the
+    number of workers that share the group.
+    """
+    settings = ModuleSettings(location, module)
+    protocol = PROTOCOLS[module]
+    plan = protocol.plan(location)
+    words: frozenset[str] = settings.get("next_upstream", frozenset())
+    retries = Retries(
+        words,
+        settings.get("next_upstream_tries", 0),
+        settings.get("next_upstream_timeout", 0.0),
+        settings.get("next_upstream_budget"),
+    )
+    intercepts = settings.get("intercept_errors", False)
+    noticed = frozenset(int(word[5:]) for word in words if word[:5] == "http_")
+    if intercepts:
+        noticed |= {status for line in location.error_page for status in line.statuses}
+    streaming = streaming_of(settings, plan.sends_unknown_length)
+    place = settings.get("temp_path")
+    passing = Passing(
+        location=location,
+        settings=settings,
+        group=group,
+        manner=constant_manner(settings, group.is_local),
+        protocol=protocol,
+        head=head_writer(settings, plan),
+        head_plan=plan,
+        answer_plan=answer_plan,
+        reshape=reshaping(settings, streaming),
+        streaming=streaming,
+        retries=retries,
+        intercepts=intercepts,
+        noticed_statuses=noticed,
+        connect_timeout=settings.get("connect_timeout"),
+        send_timeout=settings.get("send_timeout"),
+        read_timeout=settings.get("read_timeout"),
+        tunnel_timeout=settings.get("tunnel_timeout"),
+        buffer_size=settings.get("buffer_size"),
+        buffering=buffering_of(settings),
+        temp_path=None if place is None else place.below(absolute),
+    )
+    group.lead_here(passing.buffer_size, passing.manner, workers if retries.budget is not None else 0)
+    return passing

@@ -1,0 +1,32 @@
+"""The settings of a location for one upstream module, by the words that all such modules share.
+
+nginx has proxy_read_timeout, fastcgi_read_timeout, grpc_read_timeout and so on, with one meaning. What makes a Passing asks for
+"read_timeout", so it serves every one of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wproxy.config.model import Location
+
+
+class ModuleSettings:
+    """What a location says in the directives that begin with the name of one module."""
+
+    __slots__ = ("location", "module")
+
+    def __init__(self, location: Location, module: str) -> None:
+        self.location = location
+        self.module = module
+
+    def get(self, word: str, otherwise: Any = None) -> Any:
+        """Return the value of `module_word`; `otherwise` where the module has no such directive."""
+        return getattr(self.location, f"{self.module}_{word}", otherwise)
+
+    def described(self, word: str) -> str:
+        """Return ` (proxy_read_timeout 60: FILE:LINE:COLUMN)`, for messages that blame a setting; "" for no word."""
+        return self.location.described(f"{self.module}_{word}") if word else ""
+
+    def __repr__(self) -> str:
+        return f"<{self.module}_ settings of {self.location}>"

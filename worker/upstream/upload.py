@@ -1,0 +1,57 @@
+"""The request's direction of an exchange: a task of its own wherever the head and what is at hand are not all.
+
+An exchange has two directions that know nothing of each other, each ended by its own end. While this task sends, the task of the
+client's connection waits for the answer and passes it on, whichever comes first. What still joins them:
+
+- Before the head of the answer has come, a failure of sending is the failure of the attempt.
+- After it, an upstream that takes no more has had enough; what it answers is passed on to its end.
+- An answer that is complete ends the sending (`LiveAttempt.end_upload`), and so does the end of the client's connection.
+- A client that leaves or breaks the rules in the middle of its body ends both.
+"""
+
+from __future__ import annotations
+
+from worker.loop import Task
+from worker.upstream.failing import SENDING, failure_of
+from worker.upstream.passing import LiveAttempt, PeerConnection
+from worker.upstream.sending import sending_failed
+from wproxy.failures import TimedOut, UpstreamFailure
+
+# Seconds until the head of an answer has to be there while the request is still being sent: that has timers of its own.
+NEVER = float("inf")
+
+
+def begin_upload(attempt: LiveAttempt, connection: PeerConnection) -> None:
+    """Let the rest of the request be sent by a task of its own, from now on."""
+    loop = connection.stream.loop
+    attempt.upload = loop.spawn(upload(attempt, connection, loop.current()), f"upload to {attempt.peer}")
+
+
+async def upload(attempt: LiveAttempt, connection: PeerConnection, receiver: Task) -> None:
+    """Send the rest of a request. receiver: the task that waits for the answer; it is told of what goes wrong."""
+    loop = connection.stream.loop
+    body = attempt.outgoing.rest
+    failure: Exception | None = None
+    if body is not None:
+        body.is_passed_on = True
+    try:
+        await connection.finish(attempt)
+    except TimedOut:
+        failure = failure_of("timeout", "upstream timed out (110: Connection timed out)", SENDING)
+    except OSError as error:
+        connection.room = 0
+        if connection.stream.has_departed():
+            failure = sending_failed(error)  # otherwise it takes no more, but has answered first
+    except Exception as error:
+        failure = error
+    finally:
+        if body is not None:
+            body.is_passed_on = False
+    attempt.upload = None
+    attempt.sent_at = loop.clock.now
+    if failure is not None:
+        connection.room = 0
+        if attempt.head is None or not isinstance(failure, UpstreamFailure):
+            loop.interrupt(receiver, failure)
+    elif attempt.head is None:
+        loop.hasten(receiver, attempt.sent_at + attempt.passing.read_timeout)
