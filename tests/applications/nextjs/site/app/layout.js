@@ -1,0 +1,11 @@
+import './global.css';
+
+export const metadata = { title: 'Gallery' };
+
+export default function Layout({ children }) {
+  return (
+    <html lang="en">
+      <body>{children}</body>
+    </html>
+  );
+}
