@@ -1,4 +1,4 @@
-"""The command `wproxy`: joins the three rooms. Words are parsed here; deeds are the master's and the worker's."""
+"""The command `wproxy`: joins the three rooms. Words are parsed here; the master and the worker do the work."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code. arguments: the words after the program's name, by default those we were given."""
+    """Run one command and return the exit code. arguments: the words after the program's name; the process's own by default."""
     program, words = (sys.argv[0], sys.argv[1:]) if arguments is None else ("", arguments)
     identity, words = identity_of(program, words)
     try:
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def as_nginx(identity: Identity, words: Sequence[str]) -> int:
-    """nginx's own command line: tell, test, signal or start (nginx: main in src/core/nginx.c)."""
+    """Run nginx's own command line: report, test, signal or start (nginx: main in src/core/nginx.c)."""
     from wproxy.options import BadOption, places, read_options
 
     try:
@@ -57,7 +57,7 @@ def as_nginx(identity: Identity, words: Sequence[str]) -> int:
 
 
 def tell_version(identity: Identity, options: Options) -> None:
-    """`-v`, `-V` and `-h`."""
+    """Print the answer to `-v`, `-V` or `-h`."""
     from wproxy.about import build_text, usage_text, version_text
 
     sys.stderr.write(version_text(identity))
@@ -68,7 +68,7 @@ def tell_version(identity: Identity, options: Options) -> None:
 
 
 def load(where: Places, identity: Identity, options: Options) -> tuple[Configuration, Document]:
-    """The configuration that nginx's options name, with the defaults that go with our name, and what was read for it.
+    """Load the configuration that nginx's options name; return it with the identity's defaults, and the files that were read.
 
     Raises ConfigurationError.
     """
@@ -82,7 +82,7 @@ def load(where: Places, identity: Identity, options: Options) -> tuple[Configura
 
 
 def test(where: Places, identity: Identity, options: Options, log: StartLog) -> int:
-    """`-t` and `-T`."""
+    """Run `-t` or `-T`: test the configuration, and print it for `-T`."""
     from master.check import check_configuration
 
     files: list[SourceFile] = []
@@ -94,14 +94,14 @@ def test(where: Places, identity: Identity, options: Options, log: StartLog) -> 
 
     code = check_configuration(load_and_keep, where.file, log, options.quiet)
     if options.dump and code == 0:
-        for source in files:  # each once, however often it was included
+        for source in files:  # each file once, however often it was included
             sys.stdout.buffer.write(b"# configuration file %s:\n%s\n" % (os.fsencode(source.name), source.content))
         sys.stdout.buffer.flush()
     return code
 
 
 def send(where: Places, identity: Identity, options: Options, log: StartLog) -> int:
-    """`-s`: a broken configuration keeps the signal from being sent, and a reload that would be refused, too."""
+    """Run `-s`: send a signal, unless the configuration is broken or a reload would be refused."""
     from master.control import signal_master
     from wproxy.config.tree import ConfigurationError
 
@@ -120,7 +120,7 @@ def send(where: Places, identity: Identity, options: Options, log: StartLog) -> 
 
 
 def start(load: Callable[[], Configuration], foreground: bool | None = None, log: StartLog | None = None) -> int:
-    """Be the master of a configuration."""
+    """Become the master of a configuration."""
     from master.signals import heed_interrupts
     from master.supervise import supervise
     from worker.run import work
@@ -130,7 +130,7 @@ def start(load: Callable[[], Configuration], foreground: bool | None = None, log
 
 
 def start_file(given: argparse.Namespace) -> int:
-    """`wproxy start`: be the master of a configuration file."""
+    """Run `wproxy start`: become the master of a configuration file."""
     from master.names import look_up
     from wproxy.config.load import load_configuration
 
@@ -141,7 +141,7 @@ def start_file(given: argparse.Namespace) -> int:
 
 
 def proxy(given: argparse.Namespace) -> int:
-    """`wproxy proxy`: be the master of the configuration that a command line stands for."""
+    """Run `wproxy proxy`: become the master of the configuration that a command line stands for."""
     from wproxy.quick import quick_configuration
 
     text = quick_configuration(given.listen, given.upstream, given.workers)
@@ -163,7 +163,7 @@ def proxy(given: argparse.Namespace) -> int:
 
 
 def explain(given: argparse.Namespace) -> int:
-    """`wproxy explain`: what a configuration does with a request."""
+    """Run `wproxy explain`: show what a configuration does with a request."""
     from master.names import look_up
     from worker.explain import explain as find_out
     from worker.regex_guard import install_regex_guard
@@ -190,7 +190,7 @@ def explain(given: argparse.Namespace) -> int:
 
 
 def convert(given: argparse.Namespace) -> int:
-    """`wproxy convert`: the same configuration in the other syntax."""
+    """Run `wproxy convert`: print the same configuration in the other syntax."""
     from wproxy.config.convert import NGINX, TOML, syntax_of
     from wproxy.config.load import convert_file
     from wproxy.config.tree import ConfigurationError
@@ -206,7 +206,7 @@ def convert(given: argparse.Namespace) -> int:
 
 
 def check(given: argparse.Namespace) -> int:
-    """`wproxy check`: the test of `-t`, and lint."""
+    """Run `wproxy check`: the test of `-t`, and the lint rules."""
     from master.check import obstacles
     from master.names import look_up
     from wproxy.check.command import run_check
@@ -216,26 +216,26 @@ def check(given: argparse.Namespace) -> int:
 
 
 def refuse(error: ConfigurationError) -> int:
-    """Tell all that is wrong with a configuration; returns the exit code."""
+    """Report everything that is wrong with a configuration; return the exit code."""
     for problem in error.problems:
         sys.stderr.write(f"wproxy: [emerg] {problem}\n")
     return 1
 
 
 def demo(given: argparse.Namespace) -> int:
-    """`wproxy demo`: three applications behind the shipped configuration."""
+    """Run `wproxy demo`: three applications behind the shipped configuration."""
     from master.demo import run_demo
 
     return run_demo(given.config or shipped_configuration(), once=given.once)
 
 
 def shipped_configuration() -> str:
-    """The path of the configuration that is shipped: in a source tree the one at its top; installed, a copy of its own.
+    """Return the path of the shipped configuration: the one at the top of a source tree; in an installation, a private copy.
 
-    A copy, because logs and the pid file lie beside it.
+    The copy exists because logs and the pid file lie beside the configuration.
     """
     shipped = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "wproxy.toml"))
-    if os.path.dirname(shipped) != os.path.dirname(os.path.abspath(__file__)):  # a link in a source tree
+    if os.path.dirname(shipped) != os.path.dirname(os.path.abspath(__file__)):  # a symbolic link in a source tree
         return shipped
     import shutil
     import tempfile
@@ -244,7 +244,7 @@ def shipped_configuration() -> str:
 
 
 def control(given: argparse.Namespace) -> int:
-    """`wproxy stop`, `quit`, `reload`, `reopen`, `upgrade` and `status`: find the running master and have it done."""
+    """Run `wproxy stop`, `quit`, `reload`, `reopen`, `upgrade` or `status`: find the running master and give it the order."""
     from master import control as commands
     from master.signals import heed_interrupts
     from wproxy.config.load import configured_pid
@@ -269,7 +269,7 @@ def control(given: argparse.Namespace) -> int:
 
 
 def peer_counts(file: str, prefix: str) -> dict[str, dict[str, int]]:
-    """For `wproxy status`: how many peers of each upstream are in each state; nothing where nobody tells."""
+    """Count the peers of each upstream by state, for `wproxy status`; empty when the API does not answer."""
     from master.api_client import ApiClient
     from wproxy.config.load import configured_api_socket
     from wproxy.config.tree import ConfigurationError
@@ -282,7 +282,7 @@ def peer_counts(file: str, prefix: str) -> dict[str, dict[str, int]]:
 
 
 def upstream(given: argparse.Namespace) -> int:
-    """`wproxy upstream`: ask the running server about its upstreams, or have one changed."""
+    """Run `wproxy upstream`: ask the running server about its upstreams, or change one."""
     from master.api_client import ApiClient
     from wproxy.config.load import configured_api_socket
     from wproxy.config.tree import ConfigurationError
@@ -302,7 +302,7 @@ def upstream(given: argparse.Namespace) -> int:
     return 0
 
 
-# By the name of the command: see `wproxy.cli.COMMANDS`.
+# Keyed by the name of the command: see `wproxy.cli.COMMANDS`.
 DEEDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "start": start_file,
     "check": check,

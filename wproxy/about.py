@@ -1,8 +1,8 @@
-"""What `-v`, `-V` and `-h` tell.
+"""The texts of `-v`, `-V` and `-h`.
 
 Programs search the text of `-V` for the names of modules and take what they find as a promise (drop-in.md). So both lists are
-derived from the registry: a module is there when the directive that makes it useful has an effect, and the name of one that is
-not there stands nowhere but after `--without-`.
+derived from the registry: a module is listed when the directive that makes it useful has an effect, and the name of any other
+module appears only after `--without-`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import platform
 
 from wproxy.identity import NGINX, WPROXY, Identity
 
-# Optional modules of nginx's by the directive without which they would be of no use.
+# Optional modules of nginx, each with the directive that makes it useful.
 OPTIONAL = {
     "--with-debug": "debug_connection",
     "--with-http_ssl_module": "ssl_certificate",
@@ -37,7 +37,7 @@ OPTIONAL = {
     "--with-stream": "stream",
     "--with-stream_ssl_preread_module": "ssl_preread",
 }
-# Modules that every nginx has unless it was built without, in the same way.
+# Modules that every nginx has unless it was built without them, in the same form.
 USUAL = {
     "http_charset_module": "charset",
     "http_gzip_module": "gzip",
@@ -94,12 +94,12 @@ Options:
 
 
 def version_text(identity: Identity) -> str:
-    """`-v`: one line."""
+    """Return the one line of `-v`."""
     return f"{identity.name} version: {identity.token}\n"
 
 
 def usage_text(identity: Identity) -> str:
-    """`-h`, after the version."""
+    """Return the usage text that `-h` prints after the version."""
     text = _USAGE.format(
         name=identity.name,
         indent=" " * len(f"Usage: {identity.name} "),
@@ -111,7 +111,7 @@ def usage_text(identity: Identity) -> str:
 
 
 def build_text(identity: Identity) -> str:
-    """`-V`, after the version: what we run on, and what we can do in the words of nginx's `configure`."""
+    """Return what `-V` prints after the version: what we run on, and our features as nginx's `configure` arguments."""
     lines = [f"{WPROXY.name} {WPROXY.version}"] if identity is not WPROXY else []
     lines.append(f"built by {platform.python_implementation()} {platform.python_version()}")
     words = [f"--{word}={path}" for word, path in _paths(identity) if path] + module_words()
@@ -124,13 +124,13 @@ def build_text(identity: Identity) -> str:
 
 
 def module_words() -> list[str]:
-    """The words of `configure` for every module of nginx's that we have and it does not always, or the other way round."""
+    """Return the --with and --without arguments in which we differ from a default nginx build."""
     there = [word for word, directive in OPTIONAL.items() if is_effective(directive)]
     return there + [f"--without-{word}" for word, directive in USUAL.items() if not is_effective(directive)]
 
 
 def is_effective(name: str) -> bool:
-    """Whether there is a directive of that name, and it does something; those that are merely accepted do not."""
+    """Whether a directive of that name exists and has an effect; those that are merely accepted do not count."""
     import wproxy.config.model  # noqa: F401  fills the registry
     from wproxy.config.registry import REGISTRY
     from wproxy.directives.accepted import ACCEPTED

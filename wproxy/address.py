@@ -17,17 +17,17 @@ class Address(NamedTuple):
 
     @property
     def is_unix(self) -> bool:
-        """True for a unix socket."""
+        """Whether this is a unix socket."""
         return self.port < 0
 
     @property
     def is_numeric(self) -> bool:
-        """True when nothing has to be looked up: an IP address or a unix socket."""
+        """Whether no name has to be looked up: an IP address or a unix socket."""
         return self.is_unix or is_ip(self.host)
 
     @property
     def is_ipv6(self) -> bool:
-        """True for an IPv6 address."""
+        """Whether this is an IPv6 address."""
         return not self.is_unix and ":" in self.host
 
     def __str__(self) -> str:
@@ -37,16 +37,16 @@ class Address(NamedTuple):
 
 
 def is_ip(host: str) -> bool:
-    """True for an IPv4 or IPv6 address without brackets or zone."""
+    """Whether this is an IPv4 or IPv6 address without brackets or zone."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
         return False
-    return "%" not in host  # ipaddress takes a zone
+    return "%" not in host  # ipaddress accepts a zone
 
 
 def parse_port(text: str) -> int:
-    """A port number, 1 to 65535, ASCII digits only; raises ValueError."""
+    """Read a port number, 1 to 65535, ASCII digits only; raises ValueError."""
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535):
         raise ValueError(f'invalid port "{text}"')
     return int(text)
@@ -87,7 +87,7 @@ def parse_address(text: str, default_port: int) -> Address:
 
 
 def in_brackets(text: str) -> str | None:
-    """Put the brackets around an IPv6 address that was written without, `::1:80`; None for anything else."""
+    """Put brackets around an IPv6 address that was written without them, `::1:80`; None for anything else."""
     host, _, port = text.rpartition(":")
     if ":" in host and is_ip(host) and port.isdigit():
         return f"[{host}]:{port}"
@@ -95,7 +95,7 @@ def in_brackets(text: str) -> str | None:
 
 
 def parse_listen_address(text: str) -> Address:
-    """Read the address of a `listen`: also a port alone and `*`; the default port is 80. Raises ValueError."""
+    """Read the address of a `listen`, which may also be a port alone or `*`; the default port is 80. Raises ValueError."""
     if text.isascii() and text.isdigit():
         return Address("0.0.0.0", _listen_port(text, text))
     if text == "*":

@@ -1,4 +1,4 @@
-"""What crosses the fork: everything a worker is given, and nothing else."""
+"""The values that cross the fork: everything a worker is given, and nothing else."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from wproxy.shared import SharedWords
 
 
 class ListeningSocket(NamedTuple):
-    """A bound, listening, non-blocking socket by descriptor, and what is served on it."""
+    """A bound, listening, non-blocking socket by its descriptor, and the servers behind it."""
 
     listener: Listener
     fileno: int
 
 
 class OwnMaster(NamedTuple):
-    """What a process that is master and worker at once does as its own master, when a signal asks its worker.
+    """The master's side of a process that is master and worker at once, called when a signal asks its worker.
 
-    reload: loads the configuration, and executes the program anew if it is good. It returns the descriptor of a process in the
-    copy of the old one that is left for its connections, readable when that process ends; -1 in the process that goes on.
-    reopen: after the worker has opened its logs anew, opens the master's, and says so to who waits.
+    reload: loads the configuration and, if it is good, executes the program anew. It returns the descriptor of a process in the
+    forked copy of the old program that finishes the old connections; it becomes readable when that process ends. -1 in the
+    process that goes on.
+
+    reopen: opens the master's logs after the worker has opened its own anew, and reports that to the command that waits.
     """
 
     reload: Callable[[], int]
@@ -36,18 +38,18 @@ class OwnMaster(NamedTuple):
 class Assignment:
     """One worker's share.
 
-    index: its number in its generation, from 0, of so many workers; slot: its slot in the shared memory.
+    index: the worker's number in its generation, counted from 0; slot: its slot in the shared memory.
     lifeline: the read end of a pipe whose write end only the master holds: end of file means that the master is gone.
     memory_fileno: the descriptor of the shared memory, for record locks.
-    drop_privileges: to be called when the logs are open, before anything comes from outside: after it the process is the
-    configured user. Not earlier, because that user may have no way into the directories of the logs.
-    identity: under which name we answer.
-    bell: an eventfd of all workers, by which one of them tells the others at once that something has changed; None: nobody rings.
+    drop_privileges: the function that turns the process into the configured user; to be called when the logs are open and before
+    anything comes from outside. Not earlier, because that user may have no access to the directories of the logs.
+    identity: the name under which we answer.
+    bell: an eventfd shared by all workers, with which one tells the others at once that something changed; None: there is none.
     unwritten: memory for lines that are not in their files yet (`wproxy.unwritten`); None for a process without a master.
-    error_log: of the main level, as the master has opened it; None: it is to be opened.
-    distrusted: the user that it becomes: until then it opens no name that this user may have made (`wproxy.safe_open`).
-    own_master: for a process that is master and worker at once; None: there is a master for that.
-    heeds_winch: whether WINCH, sent to the worker, makes it leave; from a terminal it means that a window has changed its size.
+    error_log: the main error log as the master opened it; None: the worker has to open it.
+    distrusted: the user that the worker becomes: until then it opens no name that this user may have made (`wproxy.safe_open`).
+    own_master: the master's side of a process that is master and worker at once; None: there is a separate master.
+    heeds_winch: whether WINCH makes the worker leave; from a terminal it means that a window has changed its size.
     """
 
     configuration: Configuration

@@ -1,10 +1,10 @@
-"""What a User-Agent says of the browser, where old ones need care (nginx: ngx_http_process_user_agent)."""
+"""What a User-Agent says about the browser, for old ones that need care (nginx: ngx_http_process_user_agent)."""
 
 from __future__ import annotations
 
 
 def is_msie(agent: bytes) -> bool:
-    """Tell whether it is an Internet Explorer, with room for a version behind its name."""
+    """Tell whether it is Internet Explorer; a version must have room after its name."""
     _, found, version = agent.partition(b"MSIE ")
     return bool(found) and len(version) >= 3 and b"Opera" not in agent
 

@@ -1,21 +1,21 @@
-"""Active health: what checks have found out about a peer, in its record of the shared memory, where all workers see it.
+"""Active health: what health checks have found out about a peer, in its shared-memory record, where all workers see it.
 
-One worker runs all checks of an upstream at a time (worker/upstream/checks), and it alone writes these words, so no word here has
-two writers. Every other worker reads them when it looks for a peer: a result is obeyed by the next request.
+One worker at a time runs all checks of an upstream (worker/upstream/checks), and it alone writes these words, so no word here has
+two writers. Every other worker reads them when it chooses a peer: the next request obeys a result.
 
     UNHEALTHY      a bit for each check that found the peer unhealthy, and the signature of the set of checks that they belong to
-    PENDING        a bit for each mandatory check that the peer has still to pass, and the generation that this was said in
+    PENDING        a bit for each mandatory check that the peer still has to pass, and the generation in which that was written
     CHECKS         how many checks there were, and how many failed
     LAST_CHECK     when the last one began, and how it ended
     HEALTHY_SINCE  when the peer became healthy after it was not: from then on it is warmed up (slow_start)
 
 A peer gets requests while it has neither kind of bits.
 
-What a reload does. An unhealthy peer stays unhealthy. When the checks have changed, bits by number say nothing any more: who was
-unhealthy has to pass every check of the new set. A mandatory check has to be passed anew in every generation; with `persistent`
-only by those that were not healthy before. The first worker of a generation that runs the checks writes all that down
-(`take_over`); until then the others work it out from what the generation before has left (`pending_bits`), and come to the same.
-Workers of an older generation, which end their last requests, take a newer one's pending bits for nothing.
+What a reload does. An unhealthy peer stays unhealthy. When the checks have changed, bits by number mean nothing any more: a peer
+that was unhealthy has to pass every check of the new set. Mandatory checks have to be passed anew in every generation; those with
+`persistent` only by peers that were not healthy before. The first worker of a generation that runs the checks writes all that
+down (`take_over`); until then the others derive it from what the previous generation has left (`pending_bits`), with the same
+result. Workers of an older generation, which finish their last requests, ignore the pending bits of a newer one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from wproxy.shared import (
 if TYPE_CHECKING:
     from wproxy.config.model import Check, Peer
 
-# How many checks one upstream may have: a bit for each.
+# The most checks that one upstream may have: a bit for each.
 MOST_CHECKS = 32
 _BITS = (1 << MOST_CHECKS) - 1
 
@@ -50,8 +50,8 @@ CHECKING = "checking"
 class CheckPlan(NamedTuple):
     """The checks of an upstream as a worker of one generation knows them.
 
-    signature: 32 bits that tell one set of checks from another. every: a bit for each check. mandatory: of those that a peer has
-    to pass first; persistent: of these, of those that a healthy peer need not pass again after a reload.
+    signature: 32 bits that tell one set of checks from another. every: a bit for each check. mandatory: the bits of checks that a
+    peer has to pass first; persistent: the bits of those that a healthy peer need not pass again after a reload.
     """
 
     signature: int
@@ -62,7 +62,7 @@ class CheckPlan(NamedTuple):
 
 
 def plan_of(checks: Iterable[Check], generation: int) -> CheckPlan | None:
-    """The plan of an upstream's checks; None without any."""
+    """Return the plan of an upstream's checks, or None when it has no checks."""
     checks = tuple(checks)
     if not checks:
         return None
@@ -80,7 +80,7 @@ def plan_of(checks: Iterable[Check], generation: int) -> CheckPlan | None:
 
 
 def pending_bits(plan: CheckPlan, pending: int, unhealthy: int) -> int:
-    """Which checks of the plan a peer has still to pass, by the words PENDING and UNHEALTHY of its record."""
+    """Return the checks of the plan that a peer still has to pass, from the words PENDING and UNHEALTHY of its record."""
     # Stored one higher, so that a new record, which is zero, belongs to no generation.
     said_in = pending >> MOST_CHECKS
     if not said_in:
@@ -95,30 +95,30 @@ def pending_bits(plan: CheckPlan, pending: int, unhealthy: int) -> int:
 
 
 def office_of(upstream: str) -> int:
-    """The word whose lock makes a worker the one that checks this upstream (`wproxy.record_locks`).
+    """Return the word whose lock makes a worker the one that checks this upstream (`wproxy.record_locks`).
 
-    It lies behind the memory: locks need no bytes to lie on, and a name is the same in every generation.
+    The word lies beyond the end of the memory: a lock needs no bytes under it, and a name is the same in every generation.
     """
     digest = blake2b(upstream.encode("utf-8", "surrogateescape"), digest_size=4).digest()
     return TOTAL_WORDS + int.from_bytes(digest, "little")
 
 
 class CheckRecord:
-    """What checks have found out about one peer, for a worker of one generation."""
+    """The findings of checks about one peer, for a worker of one generation."""
 
     __slots__ = ("_base", "_words", "plan")
 
     def __init__(self, words: memoryview, base: int, plan: CheckPlan) -> None:
-        """base: where the peer's record begins, in words."""
+        """base: offset of the peer's record, in words."""
         self._words = words
         self._base = base
         self.plan = plan
 
-    # For all workers.
+    # Used by all workers.
 
     @property
     def unhealthy(self) -> int:
-        """The bits of the checks that found it unhealthy; all of them where another set of checks did."""
+        """The bits of the checks that found it unhealthy; all bits when another set of checks did."""
         held = self._words[self._base + PEER_UNHEALTHY]
         if held >> MOST_CHECKS == self.plan.signature:
             bits: int = held & self.plan.every
@@ -140,37 +140,37 @@ class CheckRecord:
 
     @property
     def checks(self) -> int:
-        """How many checks there were, ever."""
+        """The number of checks so far."""
         count: int = self._words[self._base + PEER_CHECKS] >> 32
         return count
 
     @property
     def failed(self) -> int:
-        """How many of them failed."""
+        """The number of failed checks so far."""
         count: int = self._words[self._base + PEER_CHECKS] & 0xFFFFFFFF
         return count
 
     @property
     def last_check(self) -> float:
-        """When the last one began, in seconds of the monotonic clock; 0.0 before the first."""
+        """When the last check began, in seconds of the monotonic clock; 0.0 before the first."""
         milliseconds: int = self._words[self._base + PEER_LAST_CHECK] >> 1
         return milliseconds / 1000
 
     @property
     def last_passed(self) -> bool:
-        """Whether the last one that has ended passed."""
+        """Whether the last check that has ended passed."""
         return bool(self._words[self._base + PEER_LAST_CHECK] & 1)
 
     @property
     def healthy_since(self) -> float:
-        """When it became healthy after it was not, in seconds of the monotonic clock; 0.0 for never."""
+        """When it became healthy after being unhealthy, in seconds of the monotonic clock; 0.0 for never."""
         milliseconds: int = self._words[self._base + PEER_HEALTHY_SINCE]
         return milliseconds / 1000
 
-    # For the worker that checks.
+    # Used by the worker that checks.
 
     def take_over(self) -> bool:
-        """Write down what holds for this generation and its set of checks; False when another set was in force."""
+        """Write down the state for this generation and its set of checks; False when another set was in force."""
         words, base, plan = self._words, self._base, self.plan
         is_same = words[base + PEER_UNHEALTHY] >> MOST_CHECKS == plan.signature
         unhealthy, pending = self.unhealthy, self.pending
@@ -180,19 +180,19 @@ class CheckRecord:
         return is_same
 
     def begin(self, now: float) -> None:
-        """A check begins. now: seconds of the monotonic clock."""
+        """Note that a check begins. now: seconds of the monotonic clock."""
         words, base = self._words, self._base
         words[base + PEER_LAST_CHECK] = int(now * 1000) << 1 | words[base + PEER_LAST_CHECK] & 1
 
     def count(self, passed: bool) -> None:
-        """A check has ended."""
+        """Count a check that has ended."""
         words, base = self._words, self._base
         checks, failed = self.checks + 1 & 0xFFFFFFFF, self.failed + (not passed) & 0xFFFFFFFF
         words[base + PEER_CHECKS] = checks << 32 | failed
         words[base + PEER_LAST_CHECK] = words[base + PEER_LAST_CHECK] & ~1 | passed
 
     def set_healthy(self, number: int, now: float) -> None:
-        """The check of that number finds it healthy from now on."""
+        """Note that the check of that number finds the peer healthy from now on."""
         before = self.state
         words, base = self._words, self._base
         unhealthy, pending = self.unhealthy & ~(1 << number), self.pending & ~(1 << number)
@@ -201,13 +201,13 @@ class CheckRecord:
         self._write(unhealthy, pending)
 
     def set_unhealthy(self, number: int) -> None:
-        """The check of that number finds it unhealthy from now on."""
-        # It is no longer checked for the first time: what it has to pass now, it has to pass as often as others.
+        """Note that the check of that number finds the peer unhealthy from now on."""
+        # This is no longer its first check: to become healthy it has to pass as often in a row as any other peer.
         self._write(self.unhealthy | 1 << number, self.pending & ~(1 << number))
 
     def _write(self, unhealthy: int, pending: int) -> None:
         words, base, plan = self._words, self._base, self.plan
-        # The first store never makes a peer healthy that is not: a bit moves from the one word to the other.
+        # The first store never makes an unhealthy peer healthy: a bit moves from the one word to the other.
         words[base + PEER_UNHEALTHY] = plan.signature << MOST_CHECKS | unhealthy
         if words[base + PEER_PENDING] >> MOST_CHECKS == plan.generation + 1:
             words[base + PEER_PENDING] = (plan.generation + 1) << MOST_CHECKS | pending
@@ -217,12 +217,12 @@ class CheckRecord:
 
 
 class CheckedHealth(Health):
-    """The health of a peer that is checked: it has to be found healthy, and passive health has its say as for any other."""
+    """The health of a checked peer: the checks have to find it healthy, and passive health counts as for any other peer."""
 
     __slots__ = ("_is_mandatory", "_unhealthy", "record")
 
     def __init__(self, peer: Peer, shared: SharedWords, record: int, plan: CheckPlan) -> None:
-        """record: the number of the peer's."""
+        """record: the number of the peer's record."""
         base = shared.peer_offset(record)
         super().__init__(shared.words, base, peer.max_fails, peer.fail_timeout, shared.slot, shared.locks)
         self.record = CheckRecord(shared.words, base, plan)
@@ -231,16 +231,16 @@ class CheckedHealth(Health):
 
     @property
     def is_healthy(self) -> bool:
-        """Whether checks leave it to the requests."""
+        """Whether the checks let it have requests."""
         return not (self._words[self._unhealthy] & _BITS or (self._is_mandatory and self.record.pending))
 
     @property
     def healthy_since(self) -> float:
-        """When checks found it healthy after they had not; 0.0 for never."""
+        """When checks found it healthy after they had found it unhealthy; 0.0 for never."""
         return self.record.healthy_since
 
     def may_serve(self, now: int) -> bool:
-        """Whether checks leave it to the requests, and it does not rest."""
+        """Whether the checks let it have requests and it does not rest."""
         return self.is_healthy and super().may_serve(now)
 
     def __repr__(self) -> str:
@@ -248,7 +248,7 @@ class CheckedHealth(Health):
 
 
 def health_of(peer: Peer, shared: SharedWords, record: int, plan: CheckPlan | None) -> Health:
-    """The health of a peer as we see it: the worker that has become one with `shared`. plan: of its upstream's checks."""
+    """Return the health of a peer as the worker that `shared` belongs to sees it. plan: the plan of its upstream's checks."""
     if plan is not None:
         return CheckedHealth(peer, shared, record, plan)
     base = shared.peer_offset(record)
@@ -256,7 +256,7 @@ def health_of(peer: Peer, shared: SharedWords, record: int, plan: CheckPlan | No
 
 
 class Streak:
-    """How often in a row a check of a peer has ended the same way: that decides when the peer changes its state."""
+    """The number of times in a row that a check has ended the same way; it decides when the peer changes its state."""
 
     __slots__ = ("fails", "passes")
 
@@ -265,7 +265,7 @@ class Streak:
         self.passes = 0
 
     def count(self, passed: bool) -> None:
-        """A check has ended."""
+        """Count a check that has ended."""
         self.passes = self.passes + 1 if passed else 0
         self.fails = 0 if passed else self.fails + 1
 

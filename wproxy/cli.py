@@ -1,7 +1,7 @@
-"""The command line: words to a value. What they do is joined together in `wproxy.__main__`.
+"""The command line: words to a value. `wproxy.__main__` joins the commands to what they do.
 
-There are two ways to speak to wproxy. `wproxy COMMAND ...` is read here, a row of COMMANDS for each. A first word with one dash,
-or the name nginx, means nginx's own options, read by `wproxy.options`.
+There are two ways to talk to wproxy. `wproxy COMMAND ...` is read here, with a row of COMMANDS for each. A first word with one
+dash, or the name nginx, means nginx's own options, which `wproxy.options` reads.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ examples:
 
 
 class Command(NamedTuple):
-    """One command: its name, its line in the help, and what declares its arguments. where: whether it takes -c and -p."""
+    """One command: its name, its line in the help, and the function that declares its arguments. where: whether it takes -c and
+    -p.
+    """
 
     name: str
     help: str
@@ -63,11 +65,9 @@ def _explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", help="what a client would ask for: http://example.com:8080/path?args")
     parser.add_argument("-X", "--method", default="GET", help="the method (default: GET)")
     parser.add_argument("-H", "--header", action="append", default=[], metavar="'NAME: VALUE'", help="a header field, repeatable")
-    parser.add_argument("--client", default="127.0.0.1", metavar="ADDRESS", help="whom it comes from (default: 127.0.0.1)")
-    parser.add_argument(
-        "--listen", default="", metavar="ADDRESS", help="where it arrives, where the URL does not tell: unix:/path"
-    )
-    parser.add_argument("--all", action="store_true", help="also what did not match, and settings that are defaults")
+    parser.add_argument("--client", default="127.0.0.1", metavar="ADDRESS", help="the client's address (default: 127.0.0.1)")
+    parser.add_argument("--listen", default="", metavar="ADDRESS", help="the listener, when the URL does not tell it: unix:/path")
+    parser.add_argument("--all", action="store_true", help="also show what did not match, and default settings")
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -77,7 +77,7 @@ def _convert(parser: argparse.ArgumentParser) -> None:
 
 
 class Action(NamedTuple):
-    """What `wproxy upstream` can do: how it is written, what it does, how many words it takes at least and at most."""
+    """One action of `wproxy upstream`: its usage, what it does, and how many words it takes at least and at most."""
 
     usage: str
     help: str
@@ -85,14 +85,14 @@ class Action(NamedTuple):
     most: int
 
 
-# By name; what they do is in `wproxy.upstream_command`.
+# Keyed by name; `wproxy.upstream_command` does the work.
 ACTIONS = {
     "list": Action("list [NAME]", "the servers and their state", 0, 1),
-    "drain": Action("drain NAME SERVER", "let it finish, and give it only what sticky sessions bind to it", 2, 2),
-    "down": Action("down NAME SERVER", "give it nothing more", 2, 2),
-    "up": Action("up NAME SERVER", "give it requests again, after drain or down", 2, 2),
+    "drain": Action("drain NAME SERVER", "let it finish; send it only requests of its sticky sessions", 2, 2),
+    "down": Action("down NAME SERVER", "send it nothing more", 2, 2),
+    "up": Action("up NAME SERVER", "send it requests again, after drain or down", 2, 2),
     "weight": Action("weight NAME SERVER N", "give it another weight", 3, 3),
-    "add": Action("add NAME SERVER [KEY=VALUE ...]", "one server more, with the parameters of a `server` line", 2, 1000),
+    "add": Action("add NAME SERVER [KEY=VALUE ...]", "add a server, with the parameters of a `server` line", 2, 1000),
     "remove": Action("remove NAME SERVER", "let it finish, and forget it", 2, 2),
 }
 
@@ -117,16 +117,16 @@ COMMANDS = (
     Command("upgrade", "serve with the program as it is installed now; roll back if it does not serve"),
     Command("status", "show master, workers, connections and requests", _status),
     Command("upstream", "show the servers of upstreams, and change them while they serve", _upstream),
-    Command("explain", "what would be done with a request, and why, without sending anything", _explain),
-    Command("check", "what is wrong in a configuration, or hardly meant, with the reason and the fix", _check),
-    Command("convert", "write an nginx.conf as wproxy.toml, or the other way round", _convert, where=False),
+    Command("explain", "show what would be done with a request, and why, without sending anything", _explain),
+    Command("check", "find what is wrong in a configuration, or hardly meant, with the reason and the fix", _check),
+    Command("convert", "print an nginx.conf as wproxy.toml, or the other way round", _convert, where=False),
     Command("proxy", "a front door without a configuration file, in the foreground", _proxy, where=False),
     Command("demo", "three small applications behind wproxy, to look at and to break", _demo, where=False),
 )
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of everything after `wproxy`, as far as it begins with a command."""
+    """Return the parser of a command line that begins with a command."""
     top = argparse.ArgumentParser(
         prog="wproxy",
         description="An nginx-class reverse proxy in pure Python.",
@@ -155,13 +155,13 @@ def is_for_nginx(word: str) -> bool:
 
 
 def configuration_file(given: str | None) -> str:
-    """The configuration file to use: the one given, else the first default that exists, else the first default."""
+    """Return the configuration file to use: the one given, else the first default that exists, else the first default."""
     if given is not None:
         return given
     return next((path for path in DEFAULT_FILES if os.path.exists(path)), DEFAULT_FILES[0])
 
 
 def prefix_of(given: str | None, file: str) -> str:
-    """The absolute directory that relative paths start from, with a trailing slash."""
+    """Return the absolute directory that relative paths start from, with a trailing slash."""
     directory = given if given is not None else os.path.dirname(os.path.abspath(file))
     return os.path.join(os.path.abspath(directory), "")

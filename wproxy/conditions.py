@@ -1,4 +1,5 @@
-"""Conditional requests: whether the client has it already (routing.md §5.4; nginx: ngx_http_not_modified_filter_module.c).
+"""Conditional requests: whether the client already has the answer (routing.md §5.4; nginx:
+ngx_http_not_modified_filter_module.c).
 
 Pure functions of the request's fields and the validators of what would be sent. ETags are compared as nginx does, as text.
 """
@@ -25,7 +26,7 @@ class Conditions(NamedTuple):
 
 
 def conditions_of(fields: FieldsLike) -> Conditions | None:
-    """The conditions of a header block, None when it has none; looked for once for each header block."""
+    """Return the conditions of a header block, or None when it has none; they are looked for once per header block."""
     cache = fields.cache
     if "conditions" not in cache:
         found = Conditions(
@@ -42,7 +43,7 @@ def conditions_of(fields: FieldsLike) -> Conditions | None:
 
 
 def first_range(fields: FieldsLike) -> bytes | None:
-    """The value of Range; of several the first, for they do not make a list."""
+    """Return the value of Range; the first of several, because they do not form a list."""
     value = fields.get(b"range")
     if value is None or b"," not in value:
         return value
@@ -50,9 +51,10 @@ def first_range(fields: FieldsLike) -> bytes | None:
 
 
 def judge(conditions: Conditions, etag: bytes, modified: int, mode: str) -> int:
-    """The status that the conditions turn a 200 into: 200, 304 or 412.
+    """Return the status that the conditions turn a 200 into: 200, 304 or 412.
 
-    etag: of the response, b"" without. modified: its time, unix seconds. mode: of `if_modified_since`: exact, before or off.
+    etag: the ETag of the response, or b"". modified: its time, unix seconds. mode: the word of `if_modified_since`: exact, before
+    or off.
     """
     unmodified, match, since, none_match, _, _ = conditions
     if unmodified is not None:
@@ -71,7 +73,7 @@ def judge(conditions: Conditions, etag: bytes, modified: int, mode: str) -> int:
 
 
 def judge_without_validators(conditions: Conditions) -> int:
-    """The same for a 200 that has neither ETag nor time, as a list of a directory or a `return`: 200, 304 or 412."""
+    """Judge a 200 that has neither ETag nor time, such as a directory listing or a `return`: 200, 304 or 412."""
     unmodified, match, since, none_match, _, _ = conditions
     if unmodified is not None or match not in (None, b"*"):
         return 412
@@ -89,7 +91,7 @@ def is_modified(since: bytes, modified: int, mode: str) -> bool:
 
 
 def matches(listed: bytes, etag: bytes, *, weak: bool) -> bool:
-    """Whether a list of ETags, or `*`, has this one; a weak comparison does not look at `W/`."""
+    """Whether a list of ETags, or `*`, contains this one; a weak comparison ignores `W/`."""
     if listed == b"*":
         return True
     if not etag:

@@ -1,4 +1,4 @@
-"""Dates of HTTP header fields, read (RFC 9110, 5.6.7; nginx: src/core/ngx_parse_time.c). `http_date` writes them."""
+"""Reading of dates in HTTP header fields (RFC 9110, 5.6.7; nginx: src/core/ngx_parse_time.c). `http_date` writes them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _MONTHS = {name: number for number, name in enumerate(b"Jan Feb Mar Apr May Jun 
 # IMF-fixdate:  Sun, 06 Nov 1994 08:49:37 GMT
 # RFC 850:      Sunday, 06-Nov-94 08:49:37 GMT
 # asctime:      Sun Nov  6 08:49:37 1994
-# Like nginx we look neither at the name of the day nor at the zone: it can only be GMT.
+# Like nginx we ignore the name of the day and the zone, which can only be GMT.
 _FIXDATE = re.compile(rb"[^,]*+,[ ]*+([0-9]{2})([ -])([A-Z][a-z]{2})\2([0-9]{4}|[0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2})").match
 _ASCTIME = re.compile(rb"[^, ]++ ([A-Z][a-z]{2}) ([ 0-9][0-9]) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([0-9]{4})").match
 
 
 def parse_http_date(value: bytes) -> int | None:
-    """Unix seconds of a date in any of the three forms; None when it is none."""
+    """Return the unix seconds of a date in any of the three forms, or None when it is not a date."""
     match = _FIXDATE(value)
     if match is not None:
         day, _, month, year, hour, minute, second = match.groups()

@@ -1,5 +1,5 @@
-"""The paths that a configuration gets which does not set them, where they are not the registry's: those that go with the name
-nginx, and the log of `-e` (nginx: `--pid-path` and its like in auto/options, `-e` in src/core/nginx.c).
+"""Default paths that do not come from the registry: those that go with the name nginx, and the log of `-e`
+(nginx: `--pid-path` and its like in auto/options, `-e` in src/core/nginx.c).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from wproxy.identity import Identity
 
 
 def apply_defaults(configuration: Configuration, identity: Identity, error_log: str | None = None) -> Configuration:
-    """Set what the configuration leaves open; returns it.
+    """Set the paths that the configuration leaves open; return it.
 
-    error_log: the argument of `-e`, None without. What was written in the configuration, or in `-g`, is left alone.
+    error_log: the argument of `-e`, or None. What the configuration or `-g` sets is left alone.
     """
     configuration.identity = identity
     log = identity.error_log if error_log is None else error_log
@@ -21,7 +21,7 @@ def apply_defaults(configuration: Configuration, identity: Identity, error_log: 
     if identity.pid and configuration.origin("pid") == "default":
         configuration.pid = identity.pid
     if identity.pid and configuration.origin("api_socket") == "default":
-        configuration.control = None  # nobody who starts an nginx expects a socket beside its files
+        configuration.control = None  # a user who starts nginx does not expect a socket beside its files
     if identity.access_log:
         default = (AccessLog(identity.access_log),)
         for server in configuration.servers:

@@ -1,13 +1,13 @@
-"""DNS messages: questions written, answers read (RFC 1035, RFC 2782, RFC 2308, RFC 3596). Bytes in, values out.
+"""DNS messages: queries written, answers read (RFC 1035, RFC 2782, RFC 2308, RFC 3596). Bytes in, values out.
 
 Why not dnspython: its import and first message take 110 ms, and the whole start has 250; one answer takes 80 us, here 8. A proxy
-needs four types of records and one kind of question, and that is this file.
+needs four types of records and one kind of query, and that is this file.
 
-Rule 1. An answer counts only with the identifier and the question that were sent; anything else is `NotOurs`, and whoever waits
-goes on waiting: it may be a late answer to somebody else, or a forgery.
+Rule 1. An answer counts only with the identifier and the question that were sent; anything else is `NotOurs`, and the caller goes
+on waiting: it may be a late answer to another query, or a forgery.
 
 Rule 2. Records count only where they belong: addresses of the name that was asked for, or of the name that its chain of aliases
-leads to. Where the chain leaves the message, `Answer.name` says where to go on.
+leads to. Where the chain leaves the message, `Answer.name` says where to continue.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import NamedTuple
 
 from wproxy.address import is_ip
 
-# Types of records.
+# Record types.
 A = 1
 CNAME = 5
 SOA = 6
 AAAA = 28
 SRV = 33
 
-# Codes of answers (RFC 1035, section 4.1.1).
+# Response codes (RFC 1035, section 4.1.1).
 NO_ERROR = 0
 FORMAT_ERROR = 1
 SERVER_FAILURE = 2
 HOST_NOT_FOUND = 3
-TIMED_OUT = 110  # not of DNS: what nginx says when nobody has answered
+TIMED_OUT = 110  # not a DNS code: what nginx reports when no answer came
 
 # nginx: ngx_resolver_strerror.
 REASONS = {
@@ -55,11 +55,11 @@ class BadMessage(ValueError):
 
 
 class NotOurs(ValueError):
-    """A message that is no answer to what was asked."""
+    """A message that does not answer the query."""
 
 
 class Service(NamedTuple):
-    """One SRV record: where a service is to be had; the least priority first, shared out by weight."""
+    """One SRV record: host and port of a service; the lowest priority comes first, and weight shares the load within it."""
 
     priority: int
     weight: int
@@ -68,11 +68,11 @@ class Service(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a name server said.
+    """The answer of a name server.
 
     code: NO_ERROR, HOST_NOT_FOUND, ... values: addresses in their usual spelling, or services. name: the name they belong to,
-    another than the one asked for behind aliases. ttl: seconds that this is true; for an answer without values those of the
-    zone's SOA, 0 when there is none. is_truncated: to be asked again over TCP.
+    which differs from the one asked for when there are aliases. ttl: seconds for which the answer holds; for an answer without
+    values those of the zone's SOA, 0 when there is none. is_truncated: the query has to be repeated over TCP.
     """
 
     code: int
@@ -83,17 +83,17 @@ class Answer(NamedTuple):
 
 
 def reason_of(code: int) -> str:
-    """The code in nginx's words."""
+    """Return the message for a code, in nginx's words."""
     return REASONS.get(code, "Unknown error")
 
 
 def canonical_name(name: str) -> str:
-    """Lower case, without the dot at the end."""
+    """Return a name in lower case, without the dot at the end."""
     return name.removesuffix(".").lower()
 
 
 def encode_name(name: str) -> bytes:
-    """A name as it travels; raises ValueError for what cannot be one: empty or long labels, blanks, control characters."""
+    """Encode a name for a message; raises ValueError for empty or long labels, blanks and control characters."""
     encoded = bytearray()
     for label in canonical_name(name).encode("utf-8", "surrogateescape").split(b"."):
         if not 0 < len(label) < 64 or any(byte <= 32 or byte == 127 for byte in label):
@@ -107,12 +107,12 @@ def encode_name(name: str) -> bytes:
 
 
 def make_query(identifier: int, name: str, kind: int) -> bytes:
-    """The question for the records of one type; raises ValueError for an impossible name."""
+    """Return the query for the records of one type; raises ValueError for an impossible name."""
     return _HEADER.pack(identifier, _RECURSION_DESIRED, 1, 0, 0, 0) + encode_name(name) + _QUESTION_END.pack(kind, _INTERNET)
 
 
 def read_answer(message: bytes, identifier: int, name: str, kind: int) -> Answer:
-    """The answer to `make_query(identifier, name, kind)`; raises NotOurs, BadMessage."""
+    """Read the answer to `make_query(identifier, name, kind)`; raises NotOurs, BadMessage."""
     try:
         return _read_answer(message, identifier, canonical_name(name), kind)
     except (struct.error, IndexError):
@@ -127,7 +127,7 @@ def _read_answer(message: bytes, identifier: int, name: str, kind: int) -> Answe
         raise NotOurs("not an answer")
     code = flags & _CODE
     if questions == 0 and code:
-        return Answer(code, (), name, 0)  # some servers refuse without repeating what
+        return Answer(code, (), name, 0)  # some servers refuse without repeating the question
     if questions != 1:
         raise NotOurs("another number of questions")
     asked, position = _read_name(message, _HEADER.size)
@@ -141,7 +141,7 @@ def _read_answer(message: bytes, identifier: int, name: str, kind: int) -> Answe
 
 
 def _read_records(message: bytes, position: int, answers: int, authorities: int, empty: Answer, kind: int) -> Answer:
-    """What the sections after the question say."""
+    """Read the sections after the question."""
     aliases: dict[str, tuple[str, int]] = {}
     found: dict[str, list[tuple[str | Service, int]]] = {}
     negative_ttl: int | None = None
@@ -174,7 +174,8 @@ def _read_records(message: bytes, position: int, answers: int, authorities: int,
     records = found.get(name)
     if records is None:
         if negative_ttl is None:
-            # Without a SOA record nothing is said about how long there is nothing; an alias that leads on lives its own time.
+            # Without a SOA record nothing limits how long the name stays absent; an alias that leads out of the message has its
+            # own ttl.
             negative_ttl = least if name != empty.name and empty.code == NO_ERROR else 0
         return Answer(empty.code, (), name, min(least, negative_ttl))
     values = tuple(dict.fromkeys(value for value, _ in records))
@@ -182,7 +183,7 @@ def _read_records(message: bytes, position: int, answers: int, authorities: int,
 
 
 def _read_value(message: bytes, kind: int, start: int, end: int) -> str | Service:
-    """The data of an A, AAAA or SRV record."""
+    """Read the data of an A, AAAA or SRV record."""
     if kind == SRV:
         priority, weight, port = _SRV_HEAD.unpack_from(message, start)
         return Service(priority, weight, port, _read_name_within(message, start + _SRV_HEAD.size, end))
@@ -193,7 +194,7 @@ def _read_value(message: bytes, kind: int, start: int, end: int) -> str | Servic
 
 
 def ip_text(data: bytes) -> str:
-    """An address of 4 or 16 bytes in its usual spelling (RFC 5952)."""
+    """Return an address of 4 or 16 bytes in its usual spelling (RFC 5952)."""
     if len(data) == 4:
         return ".".join(map(str, data))
     from ipaddress import IPv6Address
@@ -202,14 +203,14 @@ def ip_text(data: bytes) -> str:
 
 
 def _read_minimum(message: bytes, start: int, end: int) -> int:
-    """The last number of a SOA record: how long it is true that there is nothing (RFC 2308, section 4)."""
+    """Read the last number of a SOA record: how long a negative answer holds (RFC 2308, section 4)."""
     if end - start < 22:
-        raise BadMessage("too short a SOA record")
+        raise BadMessage("the SOA record is too short")
     return int.from_bytes(message[end - 4 : end], "big")
 
 
 def _read_name_within(message: bytes, start: int, end: int) -> str:
-    """A name that is the rest of a record."""
+    """Read a name that is the rest of a record."""
     name, after = _read_name(message, start)
     if after != end:
         raise BadMessage("a name does not end with its record")
@@ -217,7 +218,7 @@ def _read_name_within(message: bytes, start: int, end: int) -> str:
 
 
 def _read_name(message: bytes, position: int) -> tuple[str, int]:
-    """A name and where it ends. Pointers must lead backwards, so that they cannot lead in a circle (RFC 1035, section 4.1.4)."""
+    """Read a name; return it with its end. Pointers must lead backwards, so that they cannot loop (RFC 1035, section 4.1.4)."""
     labels: list[bytes] = []
     size, after, bound = 0, 0, position
     while True:
@@ -249,7 +250,7 @@ def _read_name(message: bytes, position: int) -> tuple[str, int]:
 
 
 class SystemNames(NamedTuple):
-    """/etc/resolv.conf: the name servers, the domains to look in, and how many dots make a name complete."""
+    """/etc/resolv.conf: the name servers, the search domains, and how many dots make a name complete."""
 
     servers: tuple[str, ...]
     search: tuple[str, ...]
@@ -257,7 +258,7 @@ class SystemNames(NamedTuple):
 
 
 def read_resolv_conf(text: str) -> SystemNames:
-    """What the file says (resolv.conf(5)); without a server the one of this host is meant."""
+    """Read /etc/resolv.conf (resolv.conf(5)); without a `nameserver` line the one of this host is meant."""
     servers: list[str] = []
     search: tuple[str, ...] = ()
     ndots = 1
@@ -277,7 +278,7 @@ def read_resolv_conf(text: str) -> SystemNames:
 
 
 def candidates(name: str, system: SystemNames) -> list[str]:
-    """The complete names that a name may stand for, in the order in which they are to be tried (resolv.conf(5))."""
+    """Return the complete names that a name may stand for, in the order in which to try them (resolv.conf(5))."""
     if name.endswith("."):
         return [canonical_name(name)]
     name = canonical_name(name)
@@ -286,7 +287,7 @@ def candidates(name: str, system: SystemNames) -> list[str]:
 
 
 def read_hosts(text: str) -> dict[str, tuple[str, ...]]:
-    """/etc/hosts: addresses by lower-case name, in the order of the file (hosts(5))."""
+    """Read /etc/hosts: addresses by lower-case name, in the order of the file (hosts(5))."""
     found: dict[str, dict[str, None]] = {}
     for line in text.splitlines():
         address, *names = line.split("#")[0].split() or [""]

@@ -1,8 +1,8 @@
-"""The error log, in nginx's line format, to every place that `error_log` names (nginx: src/core/ngx_log.c).
+"""The error log, in nginx's line format, to every target that `error_log` names (nginx: src/core/ngx_log.c).
 
 The master and each worker have logs of their own on the same files: a line is one `write` on a descriptor opened for appending,
-so lines of several processes never mix. A target is a path, "stderr" or a Syslog, with the level from which it takes lines; the
-same file named twice gets every line twice, as in nginx.
+so lines of several processes never mix. A target is a path, "stderr" or a Syslog, with the least severe level that it takes; a
+file that is named twice gets every line twice, as in nginx.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from wproxy.variables import error_log_time
 
 RANKS = {level: rank for rank, level in enumerate(LEVELS)}
 STDERR = 2
-# nginx cuts lines (NGX_MAX_ERROR_STR), so that no client can fill a disk with one request. What we say of our own bugs is longer.
+# nginx cuts lines (NGX_MAX_ERROR_STR), so that no client can fill a disk with one request. Tracebacks of our bugs may be longer.
 LONGEST_LINE = 2048
 _NEVER_CUT = RANKS["alert"]
 
-# Opens a log file by its path for appending and returns its descriptor; raises OSError.
+# A function that opens a log file for appending by its path and returns the descriptor; raises OSError.
 OpenFile = Callable[[str], int]
 
 
 def no_syslog(server: Address) -> int:
-    """For those that never log to syslog."""
+    """Refuse a syslog target, for processes that never log to syslog."""
     raise OSError(0, "syslog is not at hand")
 
 
 class ErrorLog:
-    """Open logs. Each takes what is at least as grave as its level."""
+    """Open logs. Each takes lines that are at least as severe as its level."""
 
     def __init__(
         self,
@@ -42,9 +42,10 @@ class ErrorLog:
         connect: Connect = no_syslog,
         name: str = "wproxy",
     ) -> None:
-        """Open (path or "stderr" or Syslog, level) pairs; raises OSError with its filename set, and nothing left open.
+        """Open (path or "stderr" or Syslog, level) pairs; raises OSError with its filename set, and leaves nothing open.
 
-        read_wall: tells unix time in seconds. connect: makes the sockets to syslog. name: the tag of syslog lines.
+        read_wall: a function that returns unix time in seconds. connect: makes the sockets to syslog. name: the tag of syslog
+        lines.
         """
         self._targets: tuple[tuple[str, int], ...] = ()
         self._senders: tuple[tuple[SyslogSender, int], ...] = ()
@@ -66,9 +67,9 @@ class ErrorLog:
         return RANKS[level] <= self._threshold
 
     def write(self, level: str, text: str, serial: int = 0, everywhere: bool = False) -> None:
-        """Log a line at a level of nginx's; `serial` is the number of the client connection it is about, if any.
+        """Log a line at one of nginx's levels. serial: the number of the client connection that the line is about, if any.
 
-        everywhere: to all targets, whatever their level (debug_connection).
+        everywhere: whether to write to all targets, whatever their level (debug_connection).
         """
         rank = RANKS[level]
         if rank > self._threshold and not everywhere:
@@ -83,7 +84,7 @@ class ErrorLog:
             lost = self._lost
             self._append(line + b"\n", -1 if everywhere else rank)
             if lost and self._lost == lost:
-                # There is room again: say once that some lines are missing.
+                # There is room again: report once that some lines are missing.
                 self._lost = 0
                 self.write("alert", f"{lost} lines of the error log were lost")
         for sender, threshold in self._senders:
@@ -97,10 +98,10 @@ class ErrorLog:
                     if append_lines(fileno, line, is_file) < len(line):
                         self._lost += 1
                 except OSError:
-                    self._lost += 1  # a full disk or a closed terminal: no reason to stop
+                    self._lost += 1  # a full disk or a closed terminal is no reason to stop
 
     def reopen(self) -> None:
-        """Open every file by its name again, after a rotation; raises OSError and keeps the old ones."""
+        """Reopen every file by its name, after a rotation; raises OSError and keeps the old files."""
         old, self._filenos = self._filenos, self._open()
         self._is_file = [may_take_back(fileno) for fileno in self._filenos]
         _close_files(old)
@@ -110,7 +111,7 @@ class ErrorLog:
             self.take_over_stderr()
 
     def close(self) -> None:
-        """Close the files. What is written afterwards goes nowhere."""
+        """Close the files. Later lines go nowhere."""
         _close_files(self._filenos)
         for sender, _ in self._senders:
             sender.close()
@@ -121,7 +122,7 @@ class ErrorLog:
         self._threshold = -1
 
     def take_over_stderr(self) -> None:
-        """Let stray output of a process in the background land in the first log that is a file."""
+        """Redirect stray output of a background process to the first log that is a file."""
         for fileno in self._filenos:
             if fileno != STDERR:
                 os.dup2(fileno, STDERR, inheritable=True)

@@ -1,7 +1,6 @@
-"""What `wproxy explain` is asked and what it says: the question and the explanation as values, how it is gathered on the way, and
-how it is shown.
+"""The words of `wproxy explain`: the question and the explanation as values, the trace that collects facts, and the output.
 
-Who goes the way is worker/explain.py; here are only words. docs/explain.md tells what the keys mean.
+worker/explain.py runs the request; there is only text here. docs/explain.md describes the keys.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class CannotExplain(Exception):
-    """The question makes no sense, or not for this configuration; the message says why, in one line."""
+    """The question makes no sense, or not for this configuration; the message gives the reason in one line."""
 
 
 # The question.
@@ -48,7 +47,9 @@ class Url(NamedTuple):
 
 @dataclass(slots=True)
 class Question:
-    """What is asked. fields: names and values of header lines. client: an address. listen: where it arrives, "" to choose."""
+    """The question. fields: names and values of header lines. client: an address. listen: the listening address, "" to choose
+    one.
+    """
 
     method: str
     url: Url
@@ -63,10 +64,10 @@ _NOT_IN_URL = re.compile(r"[\x00-\x20\x7f]")
 
 
 def read_url(text: str) -> Url:
-    """A URL as it is typed; without a scheme it is http. Raises CannotExplain.
+    """Read a URL as it is typed; without a scheme it is http. Raises CannotExplain.
 
-    What is not ASCII is encoded as browsers do: %XX of UTF-8 in path and query, `xn--` in a host. A fragment and a user are left
-    out, since they are not sent.
+    Characters beyond ASCII are encoded as browsers do it: %XX of UTF-8 in path and query, `xn--` in a host. A fragment and a user
+    are dropped, since they are not sent.
     """
     if _NOT_IN_URL.search(text):
         raise CannotExplain(f"a space or control character in the URL {_one_line(text)}: write it as %XX")
@@ -89,7 +90,7 @@ def read_url(text: str) -> Url:
 
 
 def _read_authority(authority: str, text: str) -> tuple[str, int]:
-    """Host and port; raises CannotExplain."""
+    """Read host and port; raises CannotExplain."""
     if authority.startswith("["):
         host, bracket, rest = authority[1:].partition("]")
         try:
@@ -121,7 +122,7 @@ def _percent_encoded(target: str) -> str:
 
 
 def read_question(method: str, url: str, lines: Sequence[str], client: str = "127.0.0.1", listen: str = "") -> Question:
-    """The question from the words of a command line; lines: `NAME: VALUE` each. Raises CannotExplain."""
+    """Make the question from the words of a command line. lines: `NAME: VALUE` each. Raises CannotExplain."""
     if not method or _NOT_IN_URL.search(method):
         raise CannotExplain(f"invalid method {_one_line(method)}")
     if client != "unix:" and not is_ip(client):
@@ -130,7 +131,7 @@ def read_question(method: str, url: str, lines: Sequence[str], client: str = "12
 
 
 def read_field(line: str) -> tuple[str, str]:
-    """Name and value of `NAME: VALUE`; raises CannotExplain."""
+    """Read name and value of `NAME: VALUE`; raises CannotExplain."""
     if re.search(r"[\r\n\0]", line):
         raise CannotExplain(f"a line break or zero byte in the header field {_one_line(line)}")
     name, colon, value = line.partition(":")
@@ -140,7 +141,7 @@ def read_field(line: str) -> tuple[str, str]:
 
 
 def _one_line(text: str) -> str:
-    """A text in quotes, on one line whatever is in it."""
+    """Return a text in quotes, always on one line."""
     return '"' + re.sub(r"[\x00-\x1f\x7f\ud800-\udfff]", lambda found: repr(found[0])[1:-1], text) + '"'
 
 
@@ -149,7 +150,7 @@ def _one_line(text: str) -> str:
 
 @dataclass(slots=True)
 class Explanation:
-    """The answer, ready for JSON. Text is str; bytes of requests are shown as latin-1; "" is for what there is not."""
+    """The answer, ready for JSON. Text is str; bytes of requests are shown as latin-1; "" means absent."""
 
     request_head: str = ""
     listener: str = ""
@@ -183,13 +184,13 @@ class Explanation:
     settings: list[dict[str, str]] = field(default_factory=list)
 
 
-# Where things were written.
+# Places in the configuration.
 
 DEFAULT = "default"
 
 
 class Places:
-    """Where the steps, the tables (map, geo, split_clients) and their entries of a configuration stand."""
+    """The places of the steps, the tables (map, geo, split_clients) and their entries in a configuration."""
 
     def __init__(self, configuration: Configuration, root: Node) -> None:
         """root: the tree that the configuration was made from."""
@@ -206,7 +207,7 @@ class Places:
         for http in root.named("http"):
             for node in http.children or ():
                 if node.name in ("map", "geo", "split_clients") and node.arguments:
-                    # A later one of the same name is the one that counts.
+                    # Of several with the same name the last one counts.
                     self._tables[node.name, node.arguments[-1].removeprefix("$").lower()] = node
 
     def _enter(self, steps: tuple[Step, ...], nodes: tuple[Node, ...]) -> None:
@@ -217,14 +218,15 @@ class Places:
                 self._enter(step.steps, inside)
 
     def of_step(self, step: object) -> str:
-        """`FILE:LINE` of a step of the rewrite module."""
+        """Return the `FILE:LINE` of a step of the rewrite module."""
         position = self._steps.get(id(step))
         return str(position) if position is not None else ""
 
     def of_table(self, kind: str, name: str, key: str | None, value: str) -> str:
-        """`FILE:LINE` of the entry that a look-up found: by its key or, without one, by its value where one entry only has it.
+        """Return the `FILE:LINE` of the entry that a look-up found, by its key or else by its value if only one entry has that
+        value.
 
-        Where it cannot be told which entry it was, it is that of the block.
+        When the entry cannot be determined, return the place of the block.
         """
         node = self._tables.get((kind, name))
         if node is None:
@@ -238,12 +240,12 @@ class Places:
 
 
 def is_slash_redirect(location: Location) -> bool:
-    """Whether this is the location that redirects `/x` to a proxied `/x/`, which nobody wrote (wproxy.config.resolve)."""
+    """Whether this is the location that redirects `/x` to a proxied `/x/`, which is not in the file (wproxy.config.resolve)."""
     return location.kind == "location" and not location.proxy_target and bool(location.written.get("proxy_pass"))
 
 
 def shown_location(location: Location) -> str:
-    """A location as it is written: `= /x`, `~ \\.php$`, `@app`, with what is anonymous inside it."""
+    """Return a location as it is written: `= /x`, `~ \\.php$`, `@app`; a nameless block is shown inside it."""
     text = location.pattern if location.modifier in ("", "@", "server") else f"{location.modifier} {location.pattern}"
     if location.kind in ("if", "limit_except"):
         return f"{location.kind} in {text}" if text else f"{location.kind} in the server"
@@ -252,11 +254,11 @@ def shown_location(location: Location) -> str:
     return text or "(the server itself)"
 
 
-# What is told on the way.
+# The trace.
 
 
 class Trace:
-    """What a request is told about on its way; see Request.trace. Each step is a dictionary: kind, text, at."""
+    """The record of a request's way; see Request.trace. Each step is a dictionary: kind, text, at."""
 
     def __init__(self, places: Places) -> None:
         self.steps: list[dict[str, Any]] = []
@@ -273,11 +275,11 @@ class Trace:
         self.steps.append({"kind": kind, "text": text, "at": at, **more})
 
     def considered(self, location: Location, why: str) -> None:
-        """A location was looked at."""
+        """Note that a location was considered."""
         self._considered.append({"location": shown_location(location), "at": str(location.position), "why": why})
 
     def located(self, location: Location) -> None:
-        """The search for a location has ended with this one."""
+        """Note that the search for a location has ended with this one."""
         looked_at, self._considered = self._considered, []
         self.location = location
         name, at = shown_location(location), str(location.position)
@@ -290,7 +292,7 @@ class Trace:
         self.add("location", text, at, considered=looked_at)
 
     def step(self, step: Any, text: str, key: str | None = None, value: str = "") -> None:
-        """A step of the rewrite module was taken; or a map, geo or split_clients was asked, which found this key or value."""
+        """Note a step of the rewrite module, or the key or value that a map, geo or split_clients found."""
         kind = text.partition(" ")[0].rstrip(":")
         if kind in ("map", "geo", "split_clients"):
             self.add(kind, text, self._places.of_table(kind, step.name, key, value))
@@ -299,23 +301,23 @@ class Trace:
             self.add(kind, text, self._places.of_step(step))
 
     def opened(self, path: str) -> None:
-        """A file is opened to be sent."""
+        """Note that a file is opened to be sent."""
         self.file = path
 
     def looked_for(self, what: str, path: str, is_there: bool) -> None:
-        """A file or directory was looked for, by `try_files` or `index`."""
+        """Note that `try_files` or `index` looked for a file or directory."""
         self.add(what, f"{what}: {path} {'is there' if is_there else 'is not there'}", self._origin(what))
 
     def fell_back(self, what: str, on: str) -> None:
-        """The last word of `try_files`, or an `index` that is a whole URI, is taken without looking."""
+        """Note that the last word of `try_files`, or an `index` that is a whole URI, is used without a check."""
         self.add(what, f"{what}: {on}", self._origin(what))
 
     def jump(self, text: str) -> None:
-        """The request was led elsewhere."""
+        """Note that the request was redirected internally."""
         page = re.match(r"error_page (\d+) ", text)
         self.add("error_page" if page else "redirect", text, self._place_of_page(int(page[1])) if page else "")
 
-    # The request tells its location only when it is asked, so the explanation gives us the request.
+    # The request tells its location only when asked, so the explanation gives us the request.
     request: Any = None
 
     def _origin(self, name: str) -> str:
@@ -328,20 +330,20 @@ class Trace:
         return next((str(node.position) for page, node in pages if status in page.statuses), "")
 
 
-# How it is shown.
+# The output.
 
 
 def as_json(found: Explanation) -> str:
-    """The explanation for programs: one object, its keys the names of `Explanation`."""
+    """Return the explanation for programs: one object, its keys the names of `Explanation`."""
     return json.dumps(dataclasses.asdict(found), indent=2, ensure_ascii=True) + "\n"
 
 
-# Why a location that has nothing to do with the URI is no choice.
+# Reasons of locations that have nothing to do with the URI.
 NO_MATCH = frozenset(("exact, is another URI", "prefix, does not match", "regex, is not asked"))
 
 
 def as_text(found: Explanation, all_of_it: bool = False) -> str:
-    """The explanation for people. all_of_it: also locations that do not match, and settings that are defaults."""
+    """Return the explanation for people. all_of_it: include locations that do not match, and settings that are defaults."""
     return "\n".join(_lines(found, all_of_it)) + "\n"
 
 
@@ -380,7 +382,7 @@ def _lines(found: Explanation, all_of_it: bool) -> Iterator[str]:
         yield from (f"    {line}" for line in found.log)
     shown = [one for one in found.settings if all_of_it or one["from"] != DEFAULT]
     if shown:
-        yield "settings" if all_of_it else "settings (with --all those that are defaults too)"
+        yield "settings" if all_of_it else "settings (--all also lists defaults)"
         width = max(len(one["name"]) for one in shown)
         for one in shown:
             note = "" if one["block"] == "location" else f", {one['block']}"

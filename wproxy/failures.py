@@ -1,4 +1,4 @@
-"""What can go wrong with a request, told apart by guilt: the client's, the upstream's, or time; and with the start of a worker.
+"""Failures of a request, told apart by guilt: the client's, the upstream's, or time; and failures at a worker's start.
 
 Each is raised where it is found and caught where something can be done about it.
 """
@@ -11,10 +11,10 @@ import os
 class ClientError(Exception):
     """The client is to blame: it gets this status and its connection is closed.
 
-    status: the HTTP status; 494 (a header too large) is sent as 400 with a page of its own, as nginx does.
-    reason: for the log, in nginx's words: "client sent invalid header line: ...".
-    setting: the directive whose limit or timer was reached, if one was.
-    level: of the line in the error log; nginx has [error] for bodies, and [info] for nearly everything else.
+    status: the HTTP status; 494 (a header too large) is sent as 400 with a page of its own, as in nginx.
+    reason: the text for the log, in nginx's words: "client sent invalid header line: ...".
+    setting: the directive whose limit or timer was reached, if any.
+    level: the level of the line in the error log; nginx has [error] for bodies, and [info] for nearly everything else.
     """
 
     def __init__(self, status: int, reason: str, setting: str = "", level: str = "") -> None:
@@ -26,7 +26,7 @@ class ClientError(Exception):
 
 
 class ClientGone(Exception):
-    """The client closed or reset its connection: there is no one left to answer (499)."""
+    """The client closed or reset its connection: no answer can reach it (499)."""
 
 
 class TimedOut(Exception):
@@ -37,11 +37,11 @@ class UpstreamFailure(Exception):
     """An attempt at one peer failed.
 
     kind: a word of `proxy_next_upstream`: "error", "timeout", "invalid_header", "http_503", ...
-    reason: for the log, in nginx's words: "connect() failed (111: Connection refused)".
-    doing: what was going on, in nginx's words: "connecting to upstream".
-    sent: something of the request had gone out.
-    is_dead_idle: a reused connection ended before a byte of the answer, so it may have died in idleness: nobody's fault.
-    why_last: why no other peer is tried, where that needs saying.
+    reason: the text for the log, in nginx's words: "connect() failed (111: Connection refused)".
+    doing: the activity, in nginx's words: "connecting to upstream".
+    sent: whether part of the request had gone out.
+    is_dead_idle: whether a reused connection ended before a byte of the answer, so that it may have died while idle.
+    why_last: the reason why no other peer is tried, where it needs stating.
     """
 
     sent = False
@@ -56,7 +56,7 @@ class UpstreamFailure(Exception):
 
 
 class CannotBegin(Exception):
-    """A worker cannot begin: what was raised, for which directive and where that stands, in one line. is_bug: of ours."""
+    """A worker cannot begin; the message says in one line what failed, for which directive, and where. is_bug: it is our bug."""
 
     def __init__(self, reason: str, is_bug: bool) -> None:
         super().__init__(reason)
@@ -64,7 +64,7 @@ class CannotBegin(Exception):
 
 
 def reason_of(error: BaseException) -> str:
-    """Say in one line what was raised."""
+    """Describe an exception in one line."""
     if isinstance(error, OSError) and error.errno is not None:
         call = "" if error.filename is None else f'open() "{os.fsdecode(error.filename)}" failed '
         return f"{call}({error.errno}: {error.strerror})"
@@ -74,5 +74,5 @@ def reason_of(error: BaseException) -> str:
 
 
 def is_bug(error: BaseException) -> bool:
-    """Tell whether a failure is a bug of ours, which a traceback helps to find, and not the system's refusal of something."""
+    """Tell whether a failure is a bug of ours, which needs a traceback, and not the system's refusal."""
     return error.is_bug if isinstance(error, CannotBegin) else not isinstance(error, OSError)

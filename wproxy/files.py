@@ -1,11 +1,12 @@
-"""From a URI to a file: `root` and `alias`, the names of types (routing.md §3.4, §5.2; nginx: ngx_http_map_uri_to_path).
+"""From a URI to a file: `root`, `alias` and file types (routing.md §3.4, §5.2; nginx: ngx_http_map_uri_to_path).
 
 A location's `FilePlan` is worked out at load. With `root` the path of a file is the directory and the whole `$uri`; with `alias`
-it is the alias and what follows the location's name; in a regex location the alias is the whole path, captures and all.
+it is the alias and the part of `$uri` after the location's name; in a regex location the alias is the whole path, captures and
+all.
 
-Nothing above the directory can be named. A normalised `$uri` has no `..` left, but two things bring them back: `rewrite` and
-other words of the configuration that build a URI from what the client sent, and an alias with a slash at its end in a location
-without one (`/img../secret`). nginx serves both; here such a path is refused, unless the configuration itself climbs.
+No path above the directory can be reached. A normalised `$uri` has no `..` left, but two things bring it back: `rewrite` and
+other directives that build a URI from what the client sent, and an alias with a trailing slash in a location without one
+(`/img../secret`). nginx serves both; here such a path is refused, unless the configuration itself climbs.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from wproxy.http import Request, ResponseFields
 if TYPE_CHECKING:
     from wproxy.config.model import Location
 
-# Without a `types` block (nginx: ngx_http_core_default_types).
+# The types without a `types` block (nginx: ngx_http_core_default_types).
 DEFAULT_TYPES = {"html": "text/html", "gif": "image/gif", "jpg": "image/jpeg"}
 _DEFAULT = (DEFAULT_TYPES,)
 
-# The blocks that a location inherits, by their identity (they are kept, so that it stays theirs), and what they tell together.
+# The blocks that a location inherits, by their identity (they are kept, so that it stays theirs), and their joint table.
 TypeTables = dict[tuple[int, bool], tuple[tuple[dict[str, str], ...], dict[bytes, bytes]]]
 
 _CLIMBS = re.compile(rb"(?:^|/)\.\.(?:/|$)").search
@@ -31,7 +32,7 @@ _CLIMBS = re.compile(rb"(?:^|/)\.\.(?:/|$)").search
 class Unmappable(Exception):
     """A URI has no path in its location.
 
-    status: what to answer. level, reason: for the error log; the reason has no path in it.
+    status: the status of the answer. level, reason: for the error log; the reason contains no path.
     """
 
     def __init__(self, status: int, level: str, reason: str) -> None:
@@ -44,19 +45,18 @@ class Unmappable(Exception):
 class FilePlan:
     """How a location finds its files.
 
-    root: the directory, or the alias; None when it has variables. cut: how much of the URI an alias stands for, 0 for a root.
-    whole: the alias is the whole path (in a regex location).
-    heads: of files that were served, for a worker to find again: with the size and time they tell of, and whether they stand in
-    for an error.
+    root: the directory, or the alias; None when it has variables. cut: the length of the URI's part that an alias replaces, 0 for
+    a root. whole: the alias is the whole path (in a regex location).
+    heads: remembered heads of served files, keyed by size, time and whether the file stands in for an error.
     """
 
     __slots__ = ("_climbing", "_evaluate", "_prefix", "_types", "cut", "default_type", "heads", "is_alias", "root", "whole")
 
     def __init__(self, location: Location, prefix: str, tables: TypeTables) -> None:
-        """prefix: the directory of relative paths, with its slash. The plan of the location around this one is made before.
-        tables: those of the plans made before; locations with the same `types` share one.
+        """prefix: the directory of relative paths, with its slash. The plan of the location around this one is made first.
+        tables: the tables of earlier plans; locations with the same `types` share one.
 
-        Raises ValueError, in nginx's words, for an alias that can stand for nothing.
+        Raises ValueError, in nginx's words, for an alias that cannot replace anything.
         """
         alias = location.alias
         template = location.root if alias is None else alias.path
@@ -93,7 +93,7 @@ class FilePlan:
         return path if path.startswith(b"/") else self._prefix + path
 
     def path(self, request: Request) -> bytes:
-        """The path of the request's URI. Raises Unmappable."""
+        """Return the path of the request's URI. Raises Unmappable."""
         root = self.root
         uri = request.path
         if root is None or self.is_alias:
@@ -103,7 +103,7 @@ class FilePlan:
         return root + uri
 
     def _unusual_path(self, request: Request) -> bytes:
-        """The same for an alias, or for a root with variables."""
+        """Return the path for an alias, or for a root with variables. Raises Unmappable."""
         self.check(request)
         directory = self.directory(request)
         if self.whole:
@@ -112,17 +112,19 @@ class FilePlan:
         return self.below(directory, request.path[self.cut :])
 
     def check(self, request: Request) -> None:
-        """Raise Unmappable when the URI is not the location's any more, so that the alias can stand for no part of it."""
+        """Raise Unmappable when the URI no longer belongs to the location, so that the alias cannot replace any part of it."""
         if self.is_alias and not request.valid_location:
             name = request.location.pattern
             raise Unmappable(500, "alert", f'"alias" cannot be used in location "{name}" where URI was rewritten')
 
     def below(self, directory: bytes, rest: bytes = b"") -> bytes:
-        """The path of `rest` in the directory. Raises Unmappable when a `..` is not the configuration's own."""
+        """Return the path of `rest` in the directory. Raises Unmappable for a `..` that the configuration itself does not
+        contain.
+        """
         path = directory + rest
         if b".." in path:
             if self.root is None and not self._climbing:
-                doubtful = path  # what variables put into the directory is not trusted either
+                doubtful = path  # the values of variables in the directory are not trusted either
             else:
                 begun = directory[directory.rfind(b"/") + 1 :]
                 doubtful = rest if begun == b".." else begun + rest
@@ -131,7 +133,7 @@ class FilePlan:
         return path
 
     def type_of(self, uri: bytes) -> bytes:
-        """The Content-Type of a URI, by the extension of its last segment; empty when there is none."""
+        """Return the Content-Type of a URI, by the extension of its last segment; empty when it has none."""
         # The name must have something before the dot (nginx: ngx_http_set_exten).
         name = uri[uri.rfind(b"/") + 1 :]
         dot = name.rfind(b".")
@@ -142,12 +144,12 @@ class FilePlan:
 
 
 def _type_table(blocks: tuple[dict[str, str], ...], is_complete: bool, tables: TypeTables) -> dict[bytes, bytes]:
-    """The type of each extension: what these blocks tell, on top of the complete table or, if there are none, of nginx's."""
+    """Return the type of each extension: these blocks on top of the complete table, or nginx's table when there are none."""
     known = tables.get((id(blocks), is_complete))
     if known is None:
         first: tuple[dict[str, str], ...] = () if blocks else _DEFAULT
         if is_complete:
-            from wproxy.mime_types import COMPLETE_TYPES  # most configurations bring their own
+            from wproxy.mime_types import COMPLETE_TYPES  # most configurations bring their own types
 
             first = (COMPLETE_TYPES,)
         made = {_encode(extension): _encode(kind) for block in (*first, *blocks) for extension, kind in block.items()}
@@ -165,7 +167,7 @@ def document_root(request: Request) -> bytes:
 
 
 def filename(request: Request) -> bytes:
-    """`$request_filename`: the path of the request's URI; empty where it has none."""
+    """`$request_filename`: the path of the request's URI; empty when it has none."""
     try:
         return request.location.files.path(request)
     except Unmappable:
@@ -173,12 +175,12 @@ def filename(request: Request) -> bytes:
 
 
 def content_type(location: Location, uri: bytes) -> bytes:
-    """The Content-Type that a location gives to a URI, by its extension."""
+    """Return the Content-Type that a location gives to a URI, by its extension."""
     return location.files.type_of(uri)
 
 
 def shown_path(path: bytes) -> str:
-    """A path fit for a line of the error log: as it is, but for controls."""
+    """Return a path fit for a line of the error log: unchanged except for control characters."""
     return path.decode("utf-8", "backslashreplace").translate(_CONTROLS)
 
 

@@ -1,35 +1,35 @@
-"""Passive health of a peer: max_fails and fail_timeout with nginx's accounting (proxy.md §4.2), one for all workers.
+"""Passive health of a peer: max_fails and fail_timeout with nginx's accounting (proxy.md §4.2), shared by all workers.
 
     fails      failures counted against the peer
-    accessed   when the last of them was, in whole seconds of a clock that all processes share
-    checked    when it was last chosen in spite of failures, or failed
+    accessed   time of the last failure, in whole seconds of a clock that all processes share
+    checked    time when it was last chosen in spite of failures, or failed
 
-After fail_timeout one request probes a peer that rests: choosing it stamps `checked`, so that nobody else does until that
+After fail_timeout one request probes a resting peer: choosing it stamps `checked`, so that no other request does until that
 time has passed again; success then clears `fails`.
 
-Each worker writes into its own row of the shared memory only (`wproxy.shared`), and every word there only grows. The three
-numbers are read off the rows of all workers, without a lock:
+Each worker writes only into its own row of the shared memory (`wproxy.shared`), and every word there only grows. The three
+numbers are derived from the rows of all workers, without a lock:
 
     fails      sum of ROW_FAILED - greatest ROW_FORGIVEN
     accessed   greatest ROW_ACCESSED
     checked    greatest ROW_CHECKED
 
-To forgive is to note how many failures there have been so far. A failure that nobody had seen then is not among them, so no
-count is ever lost. What follows depends on the order of loads and stores, and only on that:
+To forgive is to note how many failures there have been so far. A failure that the worker had not seen by then is not among
+them, so no count is ever lost. The rest depends on the order of loads and stores, and only on that:
 
-  * a failure stores its time first and is counted last; who forgives adds up the failures first and reads the times last.
-    So whatever failure it forgives, it knows the time of.
-  * killed between two stores, a worker leaves at worst the time of a failure that was not counted: the peer rests a little
+  * a failure stores its time first and is counted last; a worker that forgives adds up the failures first and reads the times
+    last. So it knows the time of every failure that it forgives.
+  * a worker killed between two stores leaves at worst the time of a failure that was not counted: the peer rests a little
     longer, and the next probe's success forgives as always.
 
-Rows are read again only when the peer's version has changed: the one word that all workers write, after their own, each with
-values that no one else and no one before has written. What changes while we add up changes the version after we have read it.
-A worker killed just before it writes the version is the reason why, of a peer that has ever failed, rows are read again each
-second, too. (So is a processor that shows others our stores in another order, as ARM may.) The version of a peer that has never
-failed is 0, and looking at that is all that its requests cost.
+Rows are read again only when the peer's version has changed: the one word that all workers write, after their own rows, each time
+with a value that has never been written before. A change that happens while we add up changes the version after we have read it.
+A worker may be killed just before it writes the version; therefore the rows of a peer that has ever failed are also read again
+each second. (So may a processor show others our stores in another order, as ARM can.) The version of a peer that has never failed
+is 0, and looking at that is all that its requests cost.
 
 Exactly one worker may probe, and single words cannot decide that between equals: for this moment, once in fail_timeout, the
-record is locked (`wproxy.record_locks`). Nobody waits for the lock: who does not get it, does not probe.
+record is locked (`wproxy.record_locks`). No worker waits for the lock: one that does not get it does not probe.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from wproxy.shared import (
     row_offset,
 )
 
-# The version's upper bits name its writer, the others are that writer's count of changes.
+# The version's upper bits name its writer; the others are that writer's count of changes.
 _CHANGES_BITS = 48
 _CHANGES = (1 << _CHANGES_BITS) - 1
 
@@ -83,7 +83,7 @@ class Health:
         slot: int = 0,
         locks: RecordLocks | None = None,
     ) -> None:
-        """base: where the peer's record begins, in words; slot: of this worker; locks: None where no one else writes.
+        """base: offset of the peer's record, in words; slot: this worker's slot; locks: None where there is no other writer.
 
         Raises ValueError when the memory has no room for such a slot.
         """
@@ -93,14 +93,14 @@ class Health:
         self._row = row_offset(base, slot)
         if self._row >= len(words):
             raise ValueError(f"no room for the rows of slot {slot}")
-        self._slots = slot + 1  # at least: a process alone has nobody who counts the slots in use
+        self._slots = slot + 1  # at least: for a process alone no master counts the slots in use
         self._signature = (slot + 1) << _CHANGES_BITS
         self._locks = locks
         self.max_fails = max_fails
         self.fail_timeout = fail_timeout
-        self._seen = 0  # the version that the following were read at
-        self._looked = -1  # and the second
-        self._failures = 0  # of all workers, ever
+        self._seen = 0  # the version at which the following were read
+        self._looked = -1  # and the second when they were
+        self._failures = 0  # those of all workers, ever
         self._fails = 0
         self._accessed = 0
         self._checked = 0
@@ -117,16 +117,16 @@ class Health:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether active checks find it healthy (`wproxy.checked_health`): here there are none."""
+        """Whether active checks find it healthy (`wproxy.checked_health`): here there are no checks."""
         return True
 
     @property
     def healthy_since(self) -> float:
-        """When active checks found it healthy after they had not: never."""
+        """When active checks found it healthy after being unhealthy: never."""
         return 0.0
 
     def may_serve(self, now: int) -> bool:
-        """Whether it does not rest now."""
+        """Whether it is not resting now."""
         version = self._words[self._version]
         if not version:
             return True
@@ -138,7 +138,7 @@ class Health:
         return not self._is_failed or now - self._checked > self.fail_timeout
 
     def choose(self, now: int) -> bool:
-        """It was chosen for a request. False when it must not be used after all: another worker has begun to probe it."""
+        """Note that it was chosen for a request. False when another worker has begun to probe it, so that it must not be used."""
         if not self._words[self._version] or not self.fails:
             return True
         is_stale = now - self._checked > self.fail_timeout
@@ -149,21 +149,21 @@ class Health:
         return True
 
     def count_failure(self, now: int) -> bool:
-        """A request to it failed; True when it rests from now on."""
+        """Count a failed request; True when the peer rests from now on."""
         words = self._words
         row = self._row
         if not words[self._version]:
-            self._tell()  # a failure that has been counted must be looked for, even if we are killed before the end of this
+            self._tell()  # others must look for a counted failure even if we are killed before the end of this
         words[row + ROW_ACCESSED] = now
         words[row + ROW_CHECKED] = now
-        # No one else writes it, so it cannot have changed between load and store.
+        # No other process writes it, so it cannot have changed between load and store.
         words[row + ROW_FAILED] = words[row + ROW_FAILED] + 1 & LARGEST_WORD
         self._tell()
         self._look()
         return self._is_failed
 
     def count_success(self) -> None:
-        """A request to it succeeded: when it was chosen later than fail_timeout after the last failure, all is forgiven."""
+        """Count a successful request: all is forgiven when the peer was chosen later than fail_timeout after the last failure."""
         if not self.fails:
             return
         self._look()
@@ -173,11 +173,11 @@ class Health:
 
     @property
     def _is_failed(self) -> bool:
-        """Whether it has failed too often; it then rests, or somebody probes it."""
+        """Whether it has failed too often: it rests, or one worker probes it."""
         return bool(self.max_fails) and self._fails >= self.max_fails
 
     def _claim(self, now: int) -> bool:
-        """Be the one who probes. Only one worker at a time gets here, and what the one before has stamped is seen."""
+        """Become the worker that probes. Only one worker at a time gets here, and it sees the stamp of the one before."""
         locks = self._locks
         if locks is None:
             self._stamp(now)
@@ -194,12 +194,12 @@ class Health:
             locks.unlock(self._version)
 
     def _stamp(self, now: int) -> None:
-        """It was chosen at this time, in spite of failures."""
+        """Stamp the time at which it was chosen in spite of failures."""
         self._words[self._row + ROW_CHECKED] = now
         self._tell()
 
     def _tell(self) -> None:
-        """Our row has changed: give the peer a version that it has never had."""
+        """Publish a change of our row: give the peer a version that it has never had."""
         words = self._words
         changes = words[self._row + ROW_CHANGES] + 1 & _CHANGES
         words[self._row + ROW_CHANGES] = changes
@@ -212,7 +212,7 @@ class Health:
         first = self._first
         stop = first + max(words[HEAD_SLOTS], self._slots) * SLOT_ROWS_WORDS
         self._failures = failures = sum(words[first + ROW_FAILED : stop : SLOT_ROWS_WORDS].tolist())
-        # Forgiven failures may have been counted since we added them up; others cannot be below nothing.
+        # Failures may have been counted and forgiven since we added them up; the difference must not fall below zero.
         self._fails = max(0, failures - max(words[first + ROW_FORGIVEN : stop : SLOT_ROWS_WORDS].tolist()))
         self._checked = max(words[first + ROW_CHECKED : stop : SLOT_ROWS_WORDS].tolist())
         self._accessed = max(words[first + ROW_ACCESSED : stop : SLOT_ROWS_WORDS].tolist())

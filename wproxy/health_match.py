@@ -1,7 +1,7 @@
 """Whether an answer passes a health check: the tests of a `match` block (nginx Plus: ngx_http_upstream_hc_module, `match`).
 
-All tests of a block have to agree; a kind of test that the block does not have is not made. Without a block the status has to be
-2xx or 3xx. Nothing here reads from a socket: the head is judged first, and the body only where a test wants it.
+All tests of a block have to pass; kinds that the block does not have are skipped. Without a block the status has to be
+2xx or 3xx. Nothing here reads from a socket: the head is judged first, and the body only when a test needs it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from wproxy.regex import Regex, RegexTimedOut
 if TYPE_CHECKING:
     from wproxy.config.model import Match
 
-# How much of a body is looked at, as in nginx.
+# The part of a body that is examined, as in nginx.
 BODY_LIMIT = 256 * 1024
 
-# What was going on, in nginx's words.
+# The activities, in nginx's words.
 CHECKING_STATUS = "checking status code"
 CHECKING_HEADER = "checking header"
 CHECKING_BODY = "checking body"
@@ -28,21 +28,21 @@ Lines = Sequence[tuple[bytes, bytes, bytes]]  # lower-case name, name, value
 
 
 class StatusTest(NamedTuple):
-    """`status [!] CODE[-CODE]...`. ranges: first and last of each."""
+    """`status [!] CODE[-CODE]...`. ranges: first and last code of each."""
 
     ranges: tuple[tuple[int, int], ...]
     negated: bool = False
 
     def passes(self, status: int) -> bool:
-        """Whether a status is what is wanted."""
+        """Whether a status is wanted."""
         return any(first <= status <= last for first, last in self.ranges) is not self.negated
 
 
 class HeaderTest(NamedTuple):
-    """One `header`. name: lower case. operator: "" (it is there), "!" (it is not), "=", "!=", "~" or "!~".
+    """One `header`. name: lower case. operator: "" (present), "!" (absent), "=", "!=", "~" or "!~".
 
-    A field that is not there passes none but "!". One that stands several times passes "=" and "~" when any of its lines does,
-    "!=" and "!~" when none of them is what it must not be.
+    An absent field passes only "!". A repeated field passes "=" and "~" when any of its lines does, "!=" and "!~" when none of
+    its lines has the forbidden value.
     """
 
     name: bytes
@@ -51,7 +51,7 @@ class HeaderTest(NamedTuple):
     regex: Regex | None = None
 
     def passes(self, lines: Lines) -> bool:
-        """Whether the fields of a response are what is wanted. Raises RegexTimedOut."""
+        """Whether the fields of a response are wanted. Raises RegexTimedOut."""
         values = [value for lower, _, value in lines if lower == self.name]
         if not values or self.operator in ("", "!"):
             return bool(values) is (self.operator != "!")
@@ -73,7 +73,7 @@ class BodyTest(NamedTuple):
     negated: bool = False
 
     def passes(self, body: bytes) -> bool:
-        """Whether a body is what is wanted. Raises RegexTimedOut."""
+        """Whether a body is wanted. Raises RegexTimedOut."""
         return (self.regex.search(body) is not None) is not self.negated
 
     def __str__(self) -> str:
@@ -81,10 +81,10 @@ class BodyTest(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a check has found. doing: what was going on when it was decided.
+    """The result of a check. doing: the activity when it was decided.
 
     reason: why it failed, in words for the log. is_trouble: there was no answer to judge. setting: the timer or limit that was
-    reached, as `Settings.described` tells.
+    reached, as described by `Settings.described`.
     """
 
     passed: bool
@@ -94,12 +94,12 @@ class Verdict(NamedTuple):
     setting: str = ""
 
 
-# What is expected where no `match` says otherwise.
+# The expectation without a `match`.
 SUCCESS = StatusTest(((200, 399),))
 
 
 def judge_head(match: Match, status: int, lines: Lines, request: Request) -> Verdict:
-    """Judge all but the body of an answer. request: the check, with what `require` reads of it and of the answer."""
+    """Judge everything but the body of an answer. request: the check, with what `require` reads of it and of the answer."""
     doing = CHECKING_STATUS
     if match.status is not None and not match.status.passes(status):
         return Verdict(False, doing, f"status {status}")
@@ -118,7 +118,7 @@ def judge_head(match: Match, status: int, lines: Lines, request: Request) -> Ver
 
 
 def judge_body(match: Match, body: bytes) -> Verdict:
-    """Judge a body, or what of it is looked at."""
+    """Judge a body, or the part of it that is examined."""
     for test in match.body:
         try:
             if not test.passes(body[:BODY_LIMIT]):

@@ -1,7 +1,7 @@
-"""Who we say we are: wproxy, or nginx for the sake of the programs that drive an nginx (drop-in.md, "Identity").
+"""The name we answer to: wproxy, or nginx for programs that drive an nginx (drop-in.md, "Identity").
 
-Decided once, by the name that the program was started under or by its first word, and handed on as a value: messages, process
-titles, `Server`, the built-in pages, `-v` and the places where files are looked for all ask the same one.
+It is decided once, by the name under which the program was started or by its first word, and passed on as a value: messages,
+process titles, `Server`, the built-in pages, `-v` and the default places of files all use the same one.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ AS_NGINX = "--as-nginx"
 
 
 class Identity(NamedTuple):
-    """A name, a version, and the places that are taken for granted under that name.
+    """A name, a version, and the default places under that name.
 
-    prefix, file: where the main file and relative paths are looked for when the command line does not say; "" where that
-    depends on the working directory (`wproxy.cli.places`). pid, error_log, access_log: the paths that a configuration gets which
-    does not set them; "" for those of the registry.
+    prefix, file: the default prefix and main file; "" where they depend on the working directory (`wproxy.cli.places`). pid,
+    error_log, access_log: the default paths of a configuration; "" for those of the registry.
     """
 
     name: str
@@ -36,7 +35,7 @@ class Identity(NamedTuple):
         return f"{self.name}/{self.version}"
 
     def server(self, tokens: bool) -> bytes:
-        """The value of `Server` under `server_tokens on` or `off`."""
+        """Return the value of `Server` under `server_tokens on` or `off`."""
         return (self.token if tokens else self.name).encode("ascii")
 
 
@@ -55,9 +54,10 @@ NGINX = Identity(
 
 
 def identity_of(program: str, words: Sequence[str]) -> tuple[Identity, list[str]]:
-    """Who we are, and the words that are left.
+    """Return our identity, and the words that are left.
 
-    program: the path that we were started by. It is a link or a copy named `nginx`, or the first word is `--as-nginx`.
+    program: the path that we were started by. We are nginx when it is a link or a copy named `nginx`, or the first word is
+    `--as-nginx`.
     """
     if words and words[0] == AS_NGINX:
         return NGINX, list(words[1:])

@@ -1,14 +1,14 @@
-"""Memory that outlives a reload and an upgrade of the program: which peer a session belongs to, what names stood for.
+"""Memory that outlives a reload and an upgrade of the program: the peers of sessions, and the addresses of names.
 
 It is one anonymous file, made when a configuration first needs it, inherited by all workers, and handed to the next master by its
-descriptor (master/new_binary.py). In it are regions, each known by a digest of its name and size:
+descriptor (master/new_binary.py). It consists of regions, each known by a digest of its name and size:
 
     first page    the magic number, and where the last region ends
-    a region      a page that says whose it is and how large, then its bytes
+    a region      a page with its digest and size, then its bytes
 
-Masters make regions, while they read a configuration; during an upgrade there may be two of them, so whoever adds one has the
-record lock of the first word, which is not waited for. Where the last region ends is written last: a master that is killed before
-has added nothing. Regions are not given back; the file is sparse, and pages that nobody has written cost nothing.
+Masters make regions while they read a configuration. During an upgrade there may be two masters, so one that adds a region holds
+the record lock of the first word, without waiting for it. The end of the last region is written last: a master that is killed
+before that has added nothing. Regions are not given back; the file is sparse, and pages that were never written cost nothing.
 
 The magic number follows that of the shared memory (`wproxy.shared`): masters that have no locks in common have no regions in
 common either.
@@ -26,7 +26,7 @@ from wproxy.record_locks import RecordLocks
 from wproxy.shared import MAGIC
 
 NAME = "wproxy-lasting"
-# Of this file and what is in it: `wproxy.sessions` and `wproxy.remembered`.
+# The version of this file and of its contents: `wproxy.sessions` and `wproxy.remembered`.
 LAYOUT = MAGIC << 8 & (1 << 64) - 1 | 1
 PAGE = mmap.ALLOCATIONGRANULARITY
 _FIRST = struct.Struct("=QQ")  # the magic number, the end
@@ -42,7 +42,7 @@ class LastingMemory:
         self._regions: dict[bytes, mmap.mmap] = {}
 
     def adopt(self, fileno: int) -> bool:
-        """Go on with the file of another master, before any region is asked for; False when it is none of this layout.
+        """Continue with another master's file, before any region is asked for; False when it has another layout.
 
         Takes over the descriptor.
         """
@@ -58,9 +58,9 @@ class LastingMemory:
         return is_ours
 
     def region(self, name: str, size: int) -> mmap.mmap:
-        """Memory of so many bytes, the same for the same name and size; zero when it is new.
+        """Return memory of so many bytes, the same for the same name and size; zero when it is new.
 
-        Where the system has no room for the file, it is memory that only a reload outlives.
+        When the system has no room for the file, it is memory that outlives a reload only.
         """
         digest = blake2b(f"{name}\0{size}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
         if digest not in self._regions:
@@ -86,12 +86,12 @@ class LastingMemory:
         return mmap.mmap(self.fileno, size, offset=at)
 
     def _end(self) -> int:
-        """Where the last region ends; never behind the end of the file, whatever a worker may have written there."""
+        """Return where the last region ends; never beyond the end of the file, whatever a worker may have written there."""
         end: int = _FIRST.unpack(os.pread(self.fileno, _FIRST.size, 0))[1]
         return max(PAGE, min(end, os.fstat(self.fileno).st_size) // PAGE * PAGE)
 
     def _find(self, digest: bytes) -> int:
-        """Where the bytes of a region begin; 0 when there is no such region."""
+        """Return where the bytes of a region begin; 0 when there is no such region."""
         at, end = PAGE, self._end()
         while at < end:
             found, size = _HEAD.unpack(os.pread(self.fileno, _HEAD.size, at))
@@ -114,7 +114,7 @@ class LastingMemory:
 
 
 def _new_file() -> int:
-    """Its descriptor; raises OSError. Above 2, for those below mean something else to a daemon."""
+    """Make the file and return its descriptor, above 2 because lower ones have a meaning for a daemon. Raises OSError."""
     low = os.memfd_create(NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         fileno = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 3)
@@ -122,7 +122,7 @@ def _new_file() -> int:
         os.close(low)
     try:
         os.ftruncate(fileno, PAGE)
-        fcntl.fcntl(fileno, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)  # or who maps it might die of SIGBUS
+        fcntl.fcntl(fileno, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)  # otherwise a process that maps it might die of SIGBUS
         os.pwrite(fileno, _FIRST.pack(LAYOUT, PAGE), 0)
     except OSError:
         os.close(fileno)
@@ -131,7 +131,7 @@ def _new_file() -> int:
 
 
 def _pages(size: int) -> int:
-    """A size rounded up to whole pages."""
+    """Return a size rounded up to whole pages."""
     return -(-size // PAGE) * PAGE
 
 

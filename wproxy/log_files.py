@@ -1,8 +1,8 @@
-"""Files that lines are appended to, by several processes at once, without ever leaving a torn line.
+"""Files that several processes append lines to at once, without ever leaving a torn line.
 
-On a regular file a `write` at the end is whole, however many write (the system holds the file for it), but for one case: on a
-full disk it stops short, in the middle of a line. What it left of that line is taken back at once: as long as the disk is full
-nobody else can have written behind it. On a pipe only PIPE_BUF bytes are whole, so lines go in pieces of that size.
+On a regular file a `write` at the end is whole, however many processes write (the system locks the file for it), with one
+exception: on a full disk it stops in the middle of a line. The part that was written is taken back at once: while the disk is
+full no other process can have written after it. On a pipe only PIPE_BUF bytes are whole, so lines go in pieces of that size.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import stat
 
 from wproxy.safe_open import OWN_DESCRIPTORS, Distrusted, reach
 
-PIPE_BUF = 4096  # of Linux; `select` has the number, and is not for words to import
+PIPE_BUF = 4096  # Linux's; `select` has the number, but this package must not import it
 STANDARD = {"stdout": 1, "stderr": 2}
-"""What may be named instead of a path, and its descriptor."""
+"""Names that may stand instead of a path, with their descriptors."""
 
 
 _NOT_BY_NAME = frozenset((errno.EACCES, errno.ENXIO))
 
 
 def open_for_appending(path: str, distrusted: Distrusted | None = None) -> int:
-    """Open a log file, making it when it is missing; returns its descriptor. Raises OSError.
+    """Open a log file, creating it when it is missing; return its descriptor. Raises OSError.
 
-    distrusted: a user who may have pointed the name elsewhere (`wproxy.safe_open`).
-    A FIFO that nobody reads is ENXIO: nginx waits for the reader, and a reload of it stands still until there is one.
+    distrusted: a user who may have pointed the name elsewhere (`wproxy.safe_open`). A FIFO without a reader is ENXIO: nginx waits
+    for the reader, and its reload hangs until there is one.
     """
     with reach(path, distrusted) as place:
         try:
@@ -40,14 +40,14 @@ def open_for_appending(path: str, distrusted: Distrusted | None = None) -> int:
 
 
 def may_take_back(fileno: int) -> bool:
-    """Whether what was appended through this descriptor can be taken back: whether it is a regular file."""
+    """Whether data appended through this descriptor can be taken back: whether it is a regular file."""
     return fileno not in STANDARD.values() and stat.S_ISREG(os.fstat(fileno).st_mode)
 
 
 def append_lines(fileno: int, data: bytes, is_file: bool) -> int:
-    """Append whole lines; returns how many bytes stand there now, fewer than there were when the disk is full.
+    """Append whole lines; return how many bytes were written, fewer than all when the disk is full.
 
-    is_file: as `may_take_back` told. Raises OSError when nothing was written.
+    is_file: the result of `may_take_back`. Raises OSError when nothing was written.
     """
     if not is_file:
         return _write_in_pieces(fileno, data)
@@ -60,7 +60,7 @@ def append_lines(fileno: int, data: bytes, is_file: bool) -> int:
 
 
 def append_whole(fileno: int, data: bytes, is_file: bool) -> bool:
-    """Append all of it or, on a full disk, nothing and return False. Raises OSError when nothing was written."""
+    """Append everything or, on a full disk, nothing, and return False. Raises OSError when nothing was written."""
     written = os.write(fileno, data)
     while written < len(data):
         if is_file:
@@ -71,14 +71,14 @@ def append_whole(fileno: int, data: bytes, is_file: bool) -> bool:
 
 
 def take_back(fileno: int, count: int) -> None:
-    """Cut the last bytes that this descriptor has written off its file, unless somebody wrote behind them."""
+    """Cut the last bytes that this descriptor has written off its file, unless another process wrote after them."""
     end = os.lseek(fileno, 0, os.SEEK_CUR)
     if count and os.fstat(fileno).st_size == end:
         os.ftruncate(fileno, end - count)
 
 
 def _write_in_pieces(fileno: int, data: bytes) -> int:
-    """Write to a pipe or a device, lines that fit together in PIPE_BUF at a time."""
+    """Write to a pipe or a device, as many lines at a time as fit in PIPE_BUF."""
     start = 0
     while start < len(data):
         end = data.rfind(b"\n", start, start + PIPE_BUF) + 1

@@ -1,9 +1,9 @@
-"""Which server and which location: server_name and location matching (routing.md §2.2 and §3.2).
+"""Matching of server names and locations (routing.md §2.2 and §3.2).
 
-Built once at load, asked for every request. The pieces are plain tables; the order in which they are asked is nginx's.
+The matchers are built once at load and used for every request. They are plain tables, asked in nginx's order.
 
-A regex that matches leaves its match on the request, where `$1` and named captures are read. A look-up that asked a regex is
-not remembered by the connection, because the next request needs its own captures.
+A regex that matches leaves its match on the request, where `$1` and named captures are read. The connection does not remember a
+look-up that asked a regex, because the next request needs its own captures.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class ServerNames(Generic[Target]):
         self.regexes: list[tuple[Regex, Target]] = []
 
     def add(self, name: str, target: Target) -> bool:
-        """Enter a server_name; False when it was taken already, by any server. Raises ValueError for a name that is none.
+        """Enter a server_name; False when any server has taken it already. Raises ValueError for an invalid name.
 
-        `.x` is both `x` and `*.x`: where one of them is taken, it is left out as a whole (nginx: ngx_hash_add_key).
+        `.x` is both `x` and `*.x`: where one of them is taken, both are left out (nginx: ngx_hash_add_key).
         """
         lowered = name.lower()
         if not valid_server_name(lowered):
@@ -57,11 +57,11 @@ class ServerNames(Generic[Target]):
         return True
 
     def add_regex(self, regex: Regex, target: Target) -> None:
-        """Enter a `~regex`; of several that match the first counts."""
+        """Enter a `~regex`; the first of several that match counts."""
         self.regexes.append((regex, target))
 
     def find(self, host: bytes | None, request: Request) -> Target:
-        """The server for a host as `effective_host` gives it: lower case, no port, no trailing dot; None without one.
+        """Return the server for a host as `effective_host` gives it (lower case, no port, no trailing dot), or None.
 
         A regex that matches leaves its captures on the request.
         """
@@ -103,7 +103,7 @@ class ServerNames(Generic[Target]):
         return None
 
     def explain(self, host: bytes | None, request: Request) -> str:
-        """Which kind of name `find` takes for this host: "exact", "wildcard", "regex" or "default"."""
+        """Return the kind of name that `find` takes for this host: "exact", "wildcard", "regex" or "default"."""
         key = host or b""
         if key in self.exact:
             return "exact"
@@ -113,7 +113,7 @@ class ServerNames(Generic[Target]):
 
 
 def valid_server_name(name: str) -> bool:
-    """Whether a server_name has one star at most, at an end, and no empty label; `~` would be a regex."""
+    """Whether a server_name has at most one star, at an end, and no empty label; a regex would begin with `~`."""
     if name.count("*") > 1 or ".." in name or name.startswith("~") or name == ".":
         return False
     middle = name.removeprefix("*.").removesuffix(".*")
@@ -121,12 +121,12 @@ def valid_server_name(name: str) -> bool:
 
 
 def _internationalised(name: str) -> bytes:
-    """A name as hosts spell it, `xn--...`; the codec knows no empty label, so a leading dot goes around it."""
+    """Return a name as hosts spell it, `xn--...`; the codec rejects empty labels, so a leading dot bypasses it."""
     return b"." * name.startswith(".") + name.removeprefix(".").encode("idna")
 
 
 class Nested(Protocol):
-    """What a matcher must know of a location: the locations inside it."""
+    """The part of a location that a matcher knows: the locations inside it."""
 
     inner: Any  # LocationMatcher of the same kind of location, or None
 
@@ -136,7 +136,7 @@ Few = tuple[tuple[bytes, Place], ...]
 
 
 def _best_width(prefixes: list[bytes]) -> int:
-    """How many bytes at the start tell these prefixes apart best: those that are shorter are tried for every path."""
+    """Return how many leading bytes tell these prefixes apart best: shorter prefixes are tried for every path."""
     widths = range(1, 33)
 
     def most_tries(width: int) -> tuple[int, int]:
@@ -153,8 +153,8 @@ def _best_width(prefixes: list[bytes]) -> int:
 class LocationMatcher(Generic[Place]):
     """The locations of one level: `=` is final, else the longest prefix and what is inside it, else the first regex.
 
-    A prefix marked `^~` keeps the regexes of its own level from being asked. `fallback` is what is meant when none matches: at
-    the top the server itself, inside a location that location.
+    A prefix marked `^~` keeps the regexes of its own level from being asked. `fallback` is the choice when none matches: the
+    server itself at the top; inside a location, that location.
     """
 
     def __init__(self, fallback: Place) -> None:
@@ -170,7 +170,7 @@ class LocationMatcher(Generic[Place]):
         self._few: Few[Place] = ()
 
     def add(self, modifier: str, pattern: bytes, target: Place) -> bool:
-        """Enter a location that is no regex; False when the same one is there already."""
+        """Enter a location that is not a regex; False when the same one is there already."""
         table = self.exact if modifier == "=" else self.prefixes
         if pattern in table:
             return False
@@ -180,15 +180,15 @@ class LocationMatcher(Generic[Place]):
         return True
 
     def add_regex(self, regex: Regex, target: Place) -> None:
-        """Enter a regex location; of several that match the first counts."""
+        """Enter a regex location; the first of several that match counts."""
         self.regexes.append((regex, target))
 
     def seal(self) -> None:
         """Build the tables that `find` asks, after the last `add`.
 
-        Only those prefixes are tried that begin like the path, longest first: one slice and one dictionary look-up, whatever
-        their number. Where too many begin alike, prefixes are looked up by their length: a
-        slice and a look-up for each different length, whatever their number.
+        Only prefixes that begin like the path are tried, longest first: one slice and one dictionary look-up, whatever their
+        number. Where too many begin alike, prefixes are looked up by their length: a slice and a look-up for each different
+        length.
         """
         longest_first = sorted(self.prefixes.items(), key=lambda item: -len(item[0]))
         self.is_plain = not self.regexes and all(target.inner is None for target in self._each())
@@ -221,12 +221,12 @@ class LocationMatcher(Generic[Place]):
             yield target
 
     def __iter__(self) -> Iterator[Place]:
-        """All locations of this level, the fallback first."""
+        """Yield all locations of this level, the fallback first."""
         yield self.fallback
         yield from self._each()
 
     def find(self, path: bytes, request: Request) -> Place:
-        """The location for a normalised path; a regex that matches leaves its captures on the request."""
+        """Return the location for a normalised path; a regex that matches leaves its captures on the request."""
         if self.exact:
             found = self.exact.get(path)
             if found is not None:
@@ -254,7 +254,7 @@ class LocationMatcher(Generic[Place]):
         return None
 
     def _find_deeper(self, path: bytes, request: Request, prefix: Place | None) -> tuple[Place, bool]:
-        """The location, and whether the choice is final (no regex of a level further out may change it)."""
+        """Return the location, and whether the choice is final (no regex of an outer level may change it)."""
         choice = self.fallback
         asks_regexes = True
         trace = request.trace
@@ -287,13 +287,13 @@ class LocationMatcher(Generic[Place]):
         return choice, False
 
     def _tell_unasked(self, trace: Any, winner: Place | None = None) -> None:
-        """Tell the trace which regexes were not asked: those after the winner; all of them without one."""
+        """Tell the trace which regexes were not asked: those after the winner, or all when none won."""
         targets = [target for _, target in self.regexes]
         for target in targets if winner is None else targets[targets.index(winner) + 1 :]:
             trace.considered(target, "regex, is not asked")
 
     def _tell_losers(self, path: bytes, winner: Place | None, trace: Any) -> None:
-        """Tell the trace which locations of this level are no choice, and why."""
+        """Tell the trace which locations of this level are not chosen, and why."""
         for target in self.exact.values():
             trace.considered(target, "exact, is another URI")
         for pattern, target in self.prefixes.items():
@@ -301,7 +301,7 @@ class LocationMatcher(Generic[Place]):
                 trace.considered(target, "a shorter prefix" if path.startswith(pattern) else "prefix, does not match")
 
     def find_level(self, path: bytes, request: Request) -> tuple[Place, bool]:
-        """`find` for the level inside a location: also tells whether the choice is final."""
+        """Do what `find` does for the level inside a location, and also tell whether the choice is final."""
         found = self.exact.get(path)
         if found is not None:
             if request.trace is not None:
@@ -310,5 +310,5 @@ class LocationMatcher(Generic[Place]):
         return self._find_deeper(path, request, self._longest_prefix(path))
 
     def explain(self, path: bytes, request: Request) -> Place:
-        """`find`, telling `request.trace` every location that is considered."""
+        """Do what `find` does, and tell `request.trace` every location that is considered."""
         return self.find_level(path, request)[0]

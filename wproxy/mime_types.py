@@ -1,7 +1,7 @@
 """The types of file name extensions, for `mime_types complete`: what browsers and their servers use today.
 
-A registered type where there is one (IANA media types), JavaScript and XML by the names that RFC 9239 and RFC 7303 give them,
-otherwise what is generally sent. One line per type: the type, its extensions.
+Registered types where they exist (IANA media types), JavaScript and XML by the names that RFC 9239 and RFC 7303 give them,
+otherwise the type that is generally sent. One line per type: the type, its extensions.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ video/x-ms-wmv wmv
 video/x-msvideo avi
 """
 
-# By extension, lower case.
+# Keyed by extension, lower case.
 COMPLETE_TYPES = {
     extension: kind for kind, *extensions in map(str.split, _TABLE.strip().splitlines()) for extension in extensions
 }

@@ -14,7 +14,7 @@ from wproxy.identity import Identity
 
 SIGNALS = ("stop", "quit", "reopen", "reload")
 
-# Letters that take an argument: the attribute that gets it, and what a person who leaves it out is told is missing.
+# Letters that take an argument: the attribute that gets it, and the words for a missing one.
 _WITH_ARGUMENT = {
     "p": ("prefix", "directory name"),
     "e": ("error_log", "file name"),
@@ -22,7 +22,7 @@ _WITH_ARGUMENT = {
     "g": ("directives", "parameter"),
     "s": ("signal", "parameter"),
 }
-# Letters that stand alone: what they switch on.
+# Letters that stand alone: the attribute that they set.
 _SWITCHES = {
     "?": ("version", "help"),
     "h": ("version", "help"),
@@ -40,7 +40,7 @@ class BadOption(Exception):
 
 @dataclass(slots=True)
 class Options:
-    """What a command line asks for. error_log, file, prefix: as given, None when not."""
+    """The options of a command line. error_log, file, prefix: as given, or None."""
 
     version: bool = False
     build: bool = False
@@ -56,7 +56,7 @@ class Options:
 
 
 class Places(NamedTuple):
-    """Where things are. prefix: with its trailing slash, relative if it was given so; file: the main file.
+    """Where files are. prefix: with its trailing slash, relative if it was given so; file: the main file.
 
     log: the log until the configuration's own is open: a path, "stderr", or "" for none.
     """
@@ -67,7 +67,7 @@ class Places(NamedTuple):
 
 
 def read_options(words: Sequence[str]) -> Options:
-    """The words after the program's name; raises BadOption at the first that makes no sense."""
+    """Read the words after the program's name; raises BadOption at the first that makes no sense."""
     options = Options()
     left = list(words)
     while left:
@@ -91,10 +91,10 @@ def read_options(words: Sequence[str]) -> Options:
 
 
 def places(options: Options, identity: Identity, exists: Callable[[str], bool] = os.path.exists) -> Places:
-    """Where the main file, the prefix and the first log are (nginx: ngx_process_options).
+    """Return the main file, the prefix and the first log (nginx: ngx_process_options).
 
-    A relative main file or log is taken from the prefix. Under our own name, and without -p, there is no prefix to take it from:
-    the prefix is then the main file's directory.
+    A relative main file or log is taken from the prefix. Under our own name and without -p there is no prefix to take it from:
+    then the prefix is the main file's directory.
     """
     if options.prefix is None and not identity.prefix:
         file = configuration_file(options.file)

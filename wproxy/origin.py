@@ -1,9 +1,9 @@
-"""Whether a request that changes something comes from a page of another site, sent by the browser of somebody who may.
+"""Whether a request that changes something was sent by a page of another site, through the browser of an authorised user.
 
-A page anywhere can have a browser send a form to 127.0.0.1, and with a body of text/plain it is JSON. What needs more than a form
-the browser announces, or asks for before. So a browser that changes something tells where the page comes from, and that must be
-the place it speaks to: the Origin (RFC 6454) is the Host. A page may also have its own name point to 127.0.0.1 ("DNS
-rebinding"): then both are that name, and so it must be one that is meant, configured or an address. Programs send no Origin.
+A page anywhere can make a browser send a form to 127.0.0.1, and with a body of text/plain that form can be JSON. A browser
+announces anything beyond a form, or asks first. So the browser must say where the page comes from, and that must be the server it
+talks to: the Origin (RFC 6454) is the Host. A page may also point its own name to 127.0.0.1 ("DNS rebinding"); then both are that
+name, and so the name must be a configured one or an address. Programs send no Origin.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 
-# What forms can send that may be JSON (HTML Living Standard, 4.10.21): old browsers send no Origin with them.
+# Content types of forms that may be JSON (HTML Living Standard, 4.10.21): old browsers send no Origin with them.
 _TYPES_OF_FORMS = (b"text/plain", b"multipart/form-data")
-_OWN_SITES = (None, b"same-origin", b"none")  # of Sec-Fetch-Site; none: the person typed it
+_OWN_SITES = (None, b"same-origin", b"none")  # values of Sec-Fetch-Site; none: the user typed the URL
 
 Get = Callable[[bytes], bytes | None]
 
 
 def foreign_origin(field: Get, is_configured: Callable[[bytes], bool]) -> str:
-    """Return why a request may be a foreign page's; "" when it is not.
+    """Return why a request may come from a foreign page; "" when it does not.
 
-    field: a field of the request by its lower-case name. is_configured: whether that name is one of the server's.
+    field: returns a field of the request by its lower-case name. is_configured: whether a name belongs to the server.
     """
     if field(b"sec-fetch-site") not in _OWN_SITES:
         return "it was sent by a page of another site"
@@ -35,11 +35,11 @@ def foreign_origin(field: Get, is_configured: Callable[[bytes], bool]) -> str:
     name = _name_of(authority)
     if _is_address(name) or name == b"localhost" or name.endswith(b".localhost") or is_configured(name):
         return ""
-    return "its Origin is a name that any page could have: have a server_name for it"
+    return "its Origin is a name that any page could have: add a server_name for it"
 
 
 def _name_of(authority: bytes) -> bytes:
-    """The host of HOST:PORT, or of [ADDRESS]:PORT."""
+    """Return the host of HOST:PORT, or of [ADDRESS]:PORT."""
     if authority.startswith(b"["):
         return authority[1:].partition(b"]")[0]
     return authority.partition(b":")[0]

@@ -1,8 +1,8 @@
-"""What workers count about peers, for status, metrics and least_time: it decides nothing about health.
+"""Workers' counters of peers, for status, metrics and least_time; they play no part in health.
 
-A worker counts in plain attributes (20 ns each; a word of the shared memory is 60) and publishes them now and then in its own
-row. Whoever reads adds up the rows of all slots. A worker that is killed loses what it had not published. One that takes over
-its slot counts on from what it finds there, so totals never shrink.
+A worker counts in plain attributes (20 ns each; a word of the shared memory takes 60) and publishes them now and then in its own
+row. A reader adds up the rows of all slots. A worker that is killed loses what it had not published. The worker that takes over
+its slot continues from the numbers there, so totals never shrink.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from wproxy.shared import (
     row_offset,
 )
 
-# The weight of one more response in a moving average: as TCP has it for round-trip times (RFC 6298, section 2).
+# The weight of one more response in a moving average, as TCP has it for round-trip times (RFC 6298, section 2).
 SHARE_OF_LAST = 0.125
-# Of so many requests one is taken into the averages: they are for people, and every request would pay for them.
+# One request in so many is taken into the averages: they are for people, and every request would pay for them.
 TIMED = 16
 
 
@@ -38,7 +38,7 @@ class PeerCounters:
     __slots__ = ("_row", "_words", "header_time", "received", "requests", "response_time", "sent")
 
     def __init__(self, shared: SharedWords, record: int) -> None:
-        """Go on from what the slot of `shared` has counted about the peer of that record."""
+        """Continue from what the slot of `shared` has counted about the peer of that record."""
         words = shared.words
         self._words = words
         self._row = row = shared.row_offset(shared.slot, record)
@@ -49,7 +49,7 @@ class PeerCounters:
         self.response_time: float = words[row + ROW_RESPONSE_TIME] / 1e6
 
     def count(self, attempt: Attempt) -> None:
-        """An attempt at the peer has ended."""
+        """Count an attempt at the peer that has ended."""
         self.requests += 1
         self.received += attempt.bytes_received
         self.sent += attempt.bytes_sent
@@ -57,7 +57,7 @@ class PeerCounters:
             self.count_times(attempt.header_time, attempt.response_time)
 
     def count_times(self, header_time: float, response_time: float) -> None:
-        """A response has come: its head and its end after so many seconds."""
+        """Count the seconds until the head and until the end of a response."""
         if self.header_time or self.response_time:
             self.header_time += (header_time - self.header_time) * SHARE_OF_LAST
             self.response_time += (response_time - self.response_time) * SHARE_OF_LAST
@@ -80,9 +80,9 @@ class PeerCounters:
 
 
 class PeerTotals(NamedTuple):
-    """All workers' counters of one peer, those of workers that are gone included.
+    """All workers' counters of one peer, including workers that are gone.
 
-    failures: counted for passive health. active: requests under way. received, sent: bytes. header_time, response_time:
+    failures: failures counted for passive health. active: requests under way. received, sent: bytes. header_time, response_time:
     seconds, averages of the workers' moving averages that are not 0.
     """
 
@@ -96,7 +96,7 @@ class PeerTotals(NamedTuple):
 
 
 def read_totals(shared: SharedWords, record: int) -> PeerTotals:
-    """What all workers have published about the peer of that record."""
+    """Read what all workers have published about the peer of that record."""
     words = shared.words
     first = row_offset(shared.peer_offset(record), 0)
     stop = first + max(shared.slots, shared.slot + 1) * SLOT_ROWS_WORDS

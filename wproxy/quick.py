@@ -43,7 +43,7 @@ Connection = "$wproxy_connection_upgrade"
 
 
 def quick_configuration(listen: str, upstreams: Sequence[str], workers: str) -> str:
-    """The text of the configuration: every request of one listener goes to one pool."""
+    """Return the text of the configuration: every request of one listener goes to one pool."""
     return _TEXT.format(
         words=" ".join(word if word.isprintable() else _quoted(word) for word in [listen, *upstreams]),
         workers=_quoted(workers),
@@ -53,5 +53,5 @@ def quick_configuration(listen: str, upstreams: Sequence[str], workers: str) -> 
 
 
 def _quoted(text: str) -> str:
-    """A TOML string: JSON's, but for surrogate pairs, which TOML refuses, and DEL, which JSON leaves raw."""
+    """Return a TOML string: JSON's, except for surrogate pairs, which TOML refuses, and DEL, which JSON leaves raw."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,6 +1,6 @@
 """Parts of a body: Range, If-Range and multipart/byteranges (routing.md §5.5; nginx: ngx_http_range_filter_module.c).
 
-Pure functions: which parts are asked for, and what the frame of several parts looks like.
+Pure functions: which parts are asked for, and how several parts are framed.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import re
 
 from wproxy.dates import parse_http_date
 
-# Where a part begins, and the byte after its last.
+# The first byte of a part, and the byte after its last.
 Part = tuple[int, int]
 
-# Beyond this many bytes of frames and overlaps a request for parts costs more than the whole: it is answered with the whole.
+# Beyond this many bytes of frames and overlaps a request for parts costs more than the whole body, which is then sent instead.
 FRAME = 256
 ALLOWANCE = 4096
 
@@ -23,13 +23,13 @@ _ITEM = re.compile(rb" *+(?:([0-9]++) *+- *+([0-9]*+)|-([0-9]++)) *+(?:,|\Z)").m
 
 
 class Unsatisfiable(Exception):
-    """416: nothing of what is asked for is there, or what is asked for cannot be read."""
+    """416: none of the parts asked for exists, or the Range cannot be read."""
 
 
 def parse_ranges(value: bytes, length: int, most: int, is_default: bool) -> list[Part] | None:
-    """The parts that a Range asks for of a body of that length; None for the whole of it. Raises Unsatisfiable.
+    """Return the parts of a body of that length that a Range asks for, or None for the whole body. Raises Unsatisfiable.
 
-    most: `max_ranges`; is_default: it was not set, so that what is answered in parts must not cost more than the whole.
+    most: `max_ranges`; is_default: it was not set, so the parts must not cost more than the whole.
     """
     if len(value) < 7 or value[:6].lower() != b"bytes=":
         return None
@@ -80,12 +80,12 @@ _boundaries = itertools.count(int.from_bytes(os.urandom(4), "big"))
 
 
 def next_boundary() -> bytes:
-    """20 digits, other ones each time."""
+    """Return 20 digits, different each time."""
     return b"%020d" % next(_boundaries)
 
 
 def frame_parts(parts: list[Part], length: int, content_type: bytes, boundary: bytes) -> tuple[list[bytes | Part], int]:
-    """A multipart/byteranges body: texts and the parts of the file between them, in order, and its length in bytes."""
+    """Return a multipart/byteranges body: texts and the parts of the file between them, in order, and its length in bytes."""
     begin = b"\r\n--%b\r\n" % boundary
     if content_type:
         begin += b"Content-Type: %b\r\n" % content_type

@@ -2,7 +2,7 @@
 
 They are record locks of the kernel (fcntl, not flock and not those of an open file description: workers inherit one description
 and would all hold its locks). A process that dies, by whatever signal at whatever instruction, loses them. They cost two system
-calls, 1 us each, so they are for what happens rarely: where one worker of all has to be chosen.
+calls, 1 us each, so they are for rare events: where one worker of all has to be chosen.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class RecordLocks:
         except (BlockingIOError, PermissionError):  # POSIX allows both
             return False
         except OSError:
-            # ENOLCK: the kernel has no room. That two do what one should is better than that nobody ever does.
+            # ENOLCK: the kernel has no room. Two workers doing the work of one is better than none ever doing it.
             return True
         return True
 
@@ -34,5 +34,5 @@ class RecordLocks:
         """Unlock it."""
         try:
             fcntl.lockf(self._fileno, fcntl.LOCK_UN, 8, word * 8)
-        except OSError:  # ENOLCK again: then we have none
+        except OSError:  # ENOLCK again: then we hold no lock
             return

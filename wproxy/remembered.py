@@ -1,12 +1,12 @@
-"""What names stood for, in memory that outlives reloads and upgrades (`wproxy.lasting`): workers that begin while the name
-servers are down have it from those before them (nginx: ngx_http_upstream_zone_copy_peers, the copying of resolved peers from
-the old zone).
+"""Remembered addresses of names, in memory that outlives reloads and upgrades (`wproxy.lasting`): workers that start while the
+name servers are down take them from there (nginx: ngx_http_upstream_zone_copy_peers, the copying of resolved peers from the old
+zone).
 
-A text for each name in an upstream, or for a service of it: the length, a number made of the text, the text. A line that gets
-another port, weight or the like finds what the line before it had found, as in nginx (ngx_http_upstream_zone_preresolve).
-Every worker follows every name and writes what it has found, mostly what is there already. Nothing is locked: what two have
-written at once is not what its number says, and then nothing is remembered until one of them hears of a change, or of the
-same again.
+There is a text for each name in an upstream, or for each service of a name: the length, a number made of the text, the text. A
+`server` line that gets another port, weight or the like finds what the line before it had found, as in nginx
+(ngx_http_upstream_zone_preresolve). Every worker follows every name and writes what it has found, which is mostly there already.
+Nothing is locked: when two workers write at once, the text does not match its number, and then nothing is remembered until one of
+them learns of a change, or of the same again.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class Remembered:
         self._memory = memory
 
     def write(self, text: str) -> None:
-        """Remember this instead; what is too long is not remembered."""
+        """Remember this text instead; one that is too long is not remembered."""
         data = text.encode()
         if len(data) > SIZE - _HEAD or text == self.read():
             return
         self._memory[0 : _HEAD + len(data)] = len(data).to_bytes(8, "little") + _number_of(data) + data
 
     def read(self) -> str:
-        """What was written last; "" when there is nothing."""
+        """Return the text that was written last; "" when there is none."""
         length = int.from_bytes(self._memory[0:8], "little")
         if not length or length > SIZE - _HEAD:
             return ""
@@ -51,9 +51,9 @@ class Remembered:
 
 
 def remembered(upstream: str, host: str, service: str) -> Remembered:
-    """The memory of what a host, or a service of it, stands for; the same for the same names as long as the process lives.
+    """Return the memory for the addresses of a host, or of a service of it; the same for the same names while the process lives.
 
-    Made where the configuration is read, it is there for all workers.
+    It is made where the configuration is read, and so all workers have it.
     """
     key = (upstream, host.lower(), service)
     if key not in _memory:

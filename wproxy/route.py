@@ -1,7 +1,7 @@
-"""What a worker has worked out at load to answer requests in a location: typed slots, and no setting to be looked up again.
+"""What a worker works out at load to answer requests in a location: typed slots; no setting is looked up again.
 
-A location is words: what the configuration says. Its route is what one worker makes of it, and is read by every request: a slot
-is read in 8 ns, a default on a class through its instance in 24. Whoever attaches a location fills it in (worker.attach).
+A location is words: what the configuration says. Its route is what one worker makes of it, and every request reads it: a slot
+is read in 8 ns, a default on a class through its instance in 24. The code that attaches a location fills it in (worker.attach).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wproxy.http import Jump, Request, Response, ResponseFields
 
 Answer = Callable[["Request"], Awaitable["Response"]]
-# Answers, sends the request elsewhere, or lets it go on to the next handler by returning None.
+# A handler: answers, sends the request elsewhere, or returns None to let the next handler have it.
 Handler = Callable[["Request"], Awaitable["Response | Jump | None"]]
 Filter = Callable[["Request", "Response"], "Response"]
 Unchanged = Callable[["Request", "ResponseFields"], "ResponseFields | None"]
@@ -27,10 +27,10 @@ Result = TypeVar("Result")
 
 
 class Threads(Protocol):
-    """Threads that wait for a disk in the place of the loop."""
+    """Threads that wait for a disk instead of the loop."""
 
     def run(self, call: Callable[[], Result]) -> Coroutine[Any, Any, Result]:
-        """Call a function in one of them, and return its result. Raises OSError."""
+        """Call a function in a thread, and return its result. Raises OSError."""
 
 
 class Route:

@@ -1,16 +1,17 @@
-"""Opening files by name as root, where a user whom root does not trust may write to a directory on the way.
+"""Opening of files by name as root, where a user that root does not trust may write to a directory on the way.
 
-A worker may have been broken into. In a directory that its user may write to it can make any name a link: access.log then stands
-for /etc/shadow, and root would append to it, give it away or make a directory inside another one. So root goes the way step by
-step, on descriptors, and asks of each directory whether that user may write there (Postfix has the idea in its safe_open):
+A worker may have been broken into. In a directory that its user may write to it can make any name a link: access.log then points
+to /etc/shadow, and root would append to it, give it away or make a directory inside another one. So root walks the path step by
+step, on descriptors, and checks for each directory whether that user may write there (the idea is Postfix's safe_open):
 
-  1. Where only others may write, names mean what they say: links are followed, as ever.
-  2. Where the user may write, a symbolic link is followed only if it is root's or the directory owner's, has one name, and that
-     owner is not the user: nobody else can have made it. (In images of containers root makes access.log a link to /dev/stdout.)
-  3. What is opened there is a regular file of one name that belongs to root, to the user or to the directory's owner. Root's own
-     may be anything else, a FIFO for example: the user could not have made it.
+  1. Where only others may write, names can be trusted: links are followed as usual.
+  2. Where the user may write, a symbolic link is followed only if it belongs to root or to the directory's owner, has one name,
+     and that owner is not the user: then no one else can have made it. (In container images root makes access.log a link to
+     /dev/stdout.)
+  3. A file opened there must be a regular file with one name that belongs to root, to the user or to the directory's owner.
+     Root's own may be anything else, a FIFO for example: the user could not have made it.
 
-Everything is asked of what has been opened, not of its name, so nothing can be exchanged in between.
+Every check is made on the opened file, not on its name, so nothing can be exchanged in between.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ import os
 import stat
 from typing import NamedTuple
 
-# Names of what we were started with. A container's or a service manager's pipe or socket often belongs to somebody else, or
-# cannot be opened by name at all, and is ours to write to all the same.
+# Names of descriptors that we were started with. The pipe or socket of a container or a service manager often belongs to another
+# user, or cannot be opened by name at all, and is ours to write to all the same.
 OWN_DESCRIPTORS = {f"{place}{number}": number for place in ("/dev/fd/", "/proc/self/fd/") for number in (1, 2)}
 OWN_DESCRIPTORS |= {"/dev/stdout": 1, "/dev/stderr": 2}
 
-_MOST_STEPS = 1000  # on one way, links included: who exchanges names while we walk must not keep us
-_MOST_LINKS = 40  # as the kernel has it
+_MOST_STEPS = 1000  # for one path, links included: a user who exchanges names while we walk must not keep us
+_MOST_LINKS = 40  # the kernel's limit
 _NAME = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _ROOT = 0
@@ -39,7 +40,7 @@ class Distrusted(NamedTuple):
     groups: frozenset[int]
 
     def may_write(self, directory: os.stat_result, has_acl: bool) -> bool:
-        """Whether the user may make and rename names in a directory. has_acl: the bits of its group speak for others, too."""
+        """Whether the user may make and rename names in a directory. has_acl: the group bits may stand for other users, too."""
         mode = directory.st_mode
         by_group = mode & stat.S_IWGRP and (has_acl or directory.st_gid in self.groups)
         return bool(directory.st_uid == self.uid or mode & stat.S_IWOTH or by_group)
@@ -57,7 +58,7 @@ class Distrusted(NamedTuple):
 
 
 class Anybody(Distrusted):
-    """Every user but root: for who does not know yet as whom the workers run."""
+    """Every user but root: for a process that does not know yet which user its workers run as."""
 
     def may_write(self, directory: os.stat_result, has_acl: bool) -> bool:
         """See `Distrusted`."""
@@ -68,7 +69,7 @@ class Anybody(Distrusted):
         return link.st_uid != _ROOT or link.st_nlink != 1
 
     def may_be_opened(self, file: os.stat_result, directory: os.stat_result) -> bool:
-        """See `Distrusted`. Whose a regular file is says nothing here."""
+        """See `Distrusted`. The owner of a regular file does not matter here."""
         return file.st_nlink == 1 and (file.st_uid == _ROOT or stat.S_ISREG(file.st_mode))
 
 
@@ -86,7 +87,7 @@ class Place:
     def __init__(
         self, path: str, name: str, directory: int | None = None, distrusted: Distrusted | None = None, follows: bool = False
     ) -> None:
-        """distrusted: the user, if it may write to the directory. follows: the name is a link of the kernel's."""
+        """distrusted: the user, if it may write to the directory. follows: the name is a link made by the kernel."""
         self.path = path
         self.name = name
         self.directory = directory
@@ -99,9 +100,11 @@ class Place:
         return self._distrusted is not None
 
     def open(self, flags: int, mode: int = 0o644) -> int:
-        """The descriptor of the file of that name, checked. Raises OSError. Never with O_TRUNC: the check comes after it."""
+        """Open the file of that name, check it and return its descriptor. Raises OSError. Never pass O_TRUNC: the check comes
+        after.
+        """
         if self.is_exposed:
-            flags |= os.O_NONBLOCK  # to open a FIFO would be to wait for its other end, before it can be looked at
+            flags |= os.O_NONBLOCK  # opening a FIFO would wait for its other end before it can be checked
         try:
             fileno = os.open(self.name, flags | self._follow | os.O_CLOEXEC, mode, dir_fd=self.directory)
         except OSError as error:
@@ -115,7 +118,7 @@ class Place:
         return fileno
 
     def close(self) -> None:
-        """Let go of the directory; closing twice is allowed."""
+        """Close the directory; closing twice is allowed."""
         if self.directory is not None:
             os.close(self.directory)
             self.directory = None
@@ -131,9 +134,9 @@ class Place:
 
 
 def reach(path: str, distrusted: Distrusted | None, makes: bool = False) -> Place:
-    """Go to the directory of a path. Raises OSError with the path for its filename.
+    """Walk to the directory of a path. Raises OSError with the path as its filename.
 
-    distrusted: None where there is no such user; nor is there one for who is not root. makes: make directories that are missing.
+    distrusted: None where there is no such user, as for a process that is not root. makes: whether to make missing directories.
     """
     if distrusted is None or os.geteuid() != _ROOT or path in OWN_DESCRIPTORS:
         if makes:
@@ -154,7 +157,7 @@ def reach(path: str, distrusted: Distrusted | None, makes: bool = False) -> Plac
 
 
 def make_directory(path: str, distrusted: Distrusted | None, owner: tuple[int, int] | None) -> None:
-    """Make a directory, with what is missing before it, and give it to this user and group; one that is there stays as it is.
+    """Make a directory and its missing parents, and give it to this user and group; an existing one stays as it is.
 
     Raises OSError.
     """
@@ -169,7 +172,7 @@ def make_directory(path: str, distrusted: Distrusted | None, owner: tuple[int, i
             return
         made = os.open(place.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.directory)
         try:
-            # Where the user may write it may have put another one there since: an empty one of root's is as good as ours.
+            # Where the user may write, it may have put another directory there since: an empty one of root's is as good as ours.
             if os.fstat(made).st_uid == os.geteuid() and not os.listdir(made):
                 os.fchown(made, *owner)
         finally:
@@ -177,7 +180,7 @@ def make_directory(path: str, distrusted: Distrusted | None, owner: tuple[int, i
 
 
 class _Walk:
-    """Where we are on the way (the descriptor of a directory), and the names that are still before us, the next one last."""
+    """A position on the way (the descriptor of a directory), and the names still to walk, the next one last."""
 
     def __init__(self, path: str, distrusted: Distrusted, makes: bool) -> None:
         self._path = path
@@ -188,7 +191,7 @@ class _Walk:
         self._makes = makes
 
     def step(self) -> Place | None:
-        """Take one name; returns the place when only the file's own name is left. Raises OSError."""
+        """Take one name; return the place when only the file's own name is left. Raises OSError."""
         if not self._names:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         name = self._names.pop()
@@ -210,7 +213,7 @@ class _Walk:
             return self._arrive(name, user)
         try:
             if user is not None and user.may_have_made(state, directory):
-                raise _refusal(name, "a symbolic link that others than root may have made")
+                raise _refusal(name, "a symbolic link that users other than root may have made")
             return self._follow(name, os.readlink("", dir_fd=found), _is_of_kernel(state))
         finally:
             os.close(found)
@@ -221,7 +224,7 @@ class _Walk:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if not self._names and target in OWN_DESCRIPTORS:
             return Place(target, target)
-        if is_of_kernel and not self._names:  # what it says may be no path at all: pipe:[4711]
+        if is_of_kernel and not self._names:  # its target may not be a path at all: pipe:[4711]
             return self._arrive(name, None, follows=True)
         if is_of_kernel:
             self._enter(os.open(name, _DIRECTORY, dir_fd=self._at))
@@ -237,7 +240,7 @@ class _Walk:
         try:
             os.mkdir(name, dir_fd=self._at)
         except FileExistsError:
-            pass  # somebody else has, in this moment: it is looked at as any other
+            pass  # another process has just made it: it is checked like any other
         self._names.append(name)
 
     def _enter(self, directory: int) -> None:
@@ -250,7 +253,7 @@ class _Walk:
         return place
 
     def close(self) -> None:
-        """Let go of the directory; closing twice is allowed."""
+        """Close the directory; closing twice is allowed."""
         if self._at >= 0:
             os.close(self._at)
             self._at = -1
@@ -262,12 +265,12 @@ def _refusal(name: str, reason: str) -> OSError:
 
 
 def _names_of(path: str) -> list[str]:
-    """The names of a path, the first one last; `..` is one, and what it means the directory says."""
+    """Return the names of a path, the first one last; `..` stays a name: only the directory knows what it means."""
     return [name for name in reversed(path.split("/")) if name not in ("", ".")]
 
 
 def _is_of_kernel(link: os.stat_result) -> bool:
-    """Whether a link lies in /proc, where nobody can make one."""
+    """Whether a link lies in /proc, where users cannot make one."""
     try:
         return link.st_dev == os.stat("/proc/self").st_dev
     except OSError:
@@ -275,7 +278,7 @@ def _is_of_kernel(link: os.stat_result) -> bool:
 
 
 def _has_acl(directory: int) -> bool:
-    """Whether others than its owner and its group may have been given rights in a directory."""
+    """Whether users other than its owner and its group may have rights in a directory."""
     try:
         os.getxattr(f"/proc/self/fd/{directory}", "system.posix_acl_access")
     except OSError:

@@ -1,18 +1,18 @@
-"""`sticky learn`: which peer a session belongs to, in memory that all workers share.
+"""`sticky learn`: the peers of sessions, in memory that all workers share.
 
-A table of fixed size, cut into buckets of WAYS entries; a session has its place in one of them. An entry is two words:
+It is a table of fixed size, cut into buckets of WAYS entries; a session has its place in one of them. An entry is two words:
 
     key     of the session, 64 bits of its MD5
     state   a number for the peer, 32 bits, and when it was last used, 32 bits: whole seconds of a clock that all processes share;
-            0: there is nothing
+            0: the entry is empty
 
-Whoever looks takes no lock: that a session has been used, or has moved to another peer, is one store, so a reader sees either
-what was or what is. Whoever writes locks the bucket (`wproxy.record_locks`; the kernel unlocks what a killed worker held), for
-two who took the same place for two sessions could leave the key of one with the peer of the other. A new entry has no state
-until its key is there. Nobody waits for a lock: after some tries use is not noted, for the next request will, and a session that
-is new is not learnt.
+Readers take no lock: a use of a session, or its move to another peer, is one store, so a reader sees either the old state or the
+new one. Writers lock the bucket (`wproxy.record_locks`; the kernel releases the locks of a killed worker), because two writers
+that take the same place for two sessions could leave the key of one with the peer of the other. A new entry has no state until
+its key is there. No worker waits for a lock: after some tries a use is not noted (the next request will note it), and a new
+session is not learnt.
 
-A bucket that is full gives up what has not been used for longest.
+A bucket that is full gives up the session that has been unused for longest.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ _BUCKET_BYTES = _BUCKET_WORDS * 8
 _HALF = 32
 _LOW = (1 << _HALF) - 1
 _TRIES = 200
-# Locks need no memory: those of sessions are on words that lie behind the end of it, in a range for each zone.
+# Locks need no memory: those of sessions are on words beyond its end, in a range for each zone.
 _LOCKS_OF_A_ZONE = 1 << 24
 
 _memory: dict[tuple[str, str, int], memoryview] = {}
 
 
 def session_memory(upstream: str, zone: str, size: int) -> memoryview:
-    """The memory of a zone in bytes, as 8-byte words; the same for the same zone as long as the process lives.
+    """Return the memory of a zone in bytes, as 8-byte words; the same for the same zone while the process lives.
 
-    Made where the configuration is read, it is there for all workers, and outlives a reload and an upgrade (`wproxy.lasting`).
+    It is made where the configuration is read, so that all workers have it, and it outlives a reload and an upgrade
+    (`wproxy.lasting`).
     """
     key = (upstream, zone, size)
     if key not in _memory:
@@ -66,20 +67,20 @@ class SessionTable:
         self.timeout = timeout
 
     def find(self, session: bytes, now: int) -> int:
-        """The number of its peer; 0 when it is not known."""
+        """Return the number of a session's peer; 0 when the session is not known."""
         key, bucket = self._place(session)
         words = self._words
         first = bucket * _BUCKET_WORDS
         entries = words[first : first + _BUCKET_WORDS].tolist()
         for way in range(0, _BUCKET_WORDS, ENTRY_WORDS):
-            # The place may have been given to another session between the two loads: then its key is there by now.
+            # The place may have been given to another session between the two loads: then the other key is there by now.
             if entries[way] == key and self._is_alive(entries[way + 1], now) and words[first + way] == key:
                 value: int = entries[way + 1] >> _HALF
                 return value
         return 0
 
     def store(self, session: bytes, value: int, now: int, creates: bool) -> None:
-        """The session is used with this peer, a number from 1 to 2**32 - 1. creates: also when it was not known before."""
+        """Note that the session is used with this peer, a number from 1 to 2**32 - 1. creates: whether to add a new one."""
         key, bucket = self._place(session)
         state = value << _HALF | now
         entries = self._words[bucket * _BUCKET_WORDS : (bucket + 1) * _BUCKET_WORDS].tolist()
@@ -97,7 +98,7 @@ class SessionTable:
                 self._locks.unlock(lock)
 
     def _place(self, session: bytes) -> tuple[int, int]:
-        """Its key, and the number of its bucket."""
+        """Return the key of a session, and the number of its bucket."""
         digest = hashlib.md5(session, usedforsecurity=False).digest()
         return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little") % self._buckets
 
@@ -105,7 +106,7 @@ class SessionTable:
         return bool(state) and now - (state & _LOW) < self.timeout
 
     def _write(self, key: int, bucket: int, state: int, now: int, creates: bool) -> None:
-        """Note the use of a session; nobody else writes into this bucket now."""
+        """Note the use of a session; no other process writes into this bucket now."""
         words = self._words
         oldest, oldest_use = -1, _LOW + 1  # another worker's clock may be a second ahead of ours
         for place in range(bucket * _BUCKET_WORDS, (bucket + 1) * _BUCKET_WORDS, ENTRY_WORDS):

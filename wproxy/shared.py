@@ -1,8 +1,8 @@
 """The layout of the memory that the master and all workers share: who may write which word, and what it means.
 
-The memory is an array of aligned 8-byte words (`memoryview.cast("Q")`), mapped by every process; where it comes from is the
-master's business (`master/memory.py`). An aligned 8-byte store through a cast view is never seen half done. Three rules keep
-it sound without locks, whatever is killed at whatever instruction:
+The memory is an array of aligned 8-byte words (`memoryview.cast("Q")`), mapped by every process; the master provides it
+(`master/memory.py`). An aligned 8-byte store through a cast view is never seen half done. Three rules keep it sound without
+locks, whichever process is killed at whichever instruction:
 
   * a word has one writer: the head belongs to the master, a worker's slot to that worker;
   * what several processes count is one word per worker, added up by whoever reads;
@@ -51,10 +51,10 @@ MAGIC = 0x7770726F78790003  # "wproxy" and the layout's version: another number 
 FAMILY_BITS = 16  # of the version; what is above them says that it is a memory of wproxy's at all
 
 LARGEST_WORD = (1 << 64) - 1
-# What has been counted is never more, whatever a word says: JSON's numbers are exact up to there.
+# Counts are never greater than this, whatever a word says: JSON's numbers are exact up to there.
 MOST_COUNTED = (1 << 53) - 1
 
-# Words of a head. Of HEAD_MAGIC, HEAD_SLOTS and HEAD_RECORDS there is only one, in the first head.
+# Words of a head. HEAD_MAGIC, HEAD_SLOTS and HEAD_RECORDS exist only once, in the first head.
 MASTERS = 2
 HEAD_WORDS = 64
 HEAD_MAGIC = 0
@@ -62,18 +62,18 @@ HEAD_MASTER_PID = 1
 HEAD_STARTED = 2  # unix time of the start, seconds
 HEAD_GENERATION = 3  # of the configuration that serves; 1 after the start
 HEAD_RELOADED = 4  # unix time of the last successful load, seconds
-HEAD_ATTEMPTS = 5  # reloads finished, good or bad: whoever waits for one waits for this to move
-HEAD_OUTCOME = 6  # of the last one: 0 failed, 1 serves
+HEAD_ATTEMPTS = 5  # reloads finished, good or bad: a command that waits for one waits for this to change
+HEAD_OUTCOME = 6  # outcome of the last one: 0 failed, 1 serves
 HEAD_MESSAGE_LENGTH = 7  # bytes of the message
 HEAD_READY = 8  # 1 when the first generation serves
 HEAD_CONNECTIONS = 9  # serial numbers of client connections already given out by workers that are gone
 HEAD_REQUESTS = 10  # requests of workers that are gone, so that totals never shrink
 HEAD_ACCEPTED = 11  # connections of workers that are gone
-HEAD_BEGUN = 12  # reloads begun; together with HEAD_ATTEMPTS, whoever asks for one can tell its own
-HEAD_REOPENED = 13  # how often all had opened the logs anew
+HEAD_BEGUN = 12  # reloads begun; with HEAD_ATTEMPTS, a command can tell the reload that it asked for
+HEAD_REOPENED = 13  # the number of times that all processes have reopened the logs
 HEAD_SLOTS = 14  # slots of workers ever in use: those from here on have nothing in their rows
-HEAD_REOPENS_BEGUN = 16  # how often that was begun: workers follow, and HEAD_REOPENED says that all have
-HEAD_REOPEN_FAILED = 18  # the last one after which somebody still wrote to an old file
+HEAD_REOPENS_BEGUN = 16  # the number of times that this was begun: workers follow, and HEAD_REOPENED says that all have
+HEAD_REOPEN_FAILED = 18  # the last one after which a process still wrote to an old file
 HEAD_IS_ALONE = 17  # 1: master and worker are one process
 HEAD_RECORDS = 15  # records that the master has ever given out: those from here on, up to FIRST_LATE_PEER, are zero
 
@@ -86,7 +86,7 @@ HEAD_STOPPING = 53  # 1 from when the master was told to quit or stop
 
 MESSAGE_WORDS = 512
 MESSAGES_OFFSET = MASTERS * HEAD_WORDS
-# What a master tells the end of: the words for how often, with which outcome, and how long the message is.
+# Tasks whose end a master reports: the words for their number, their outcome, and the length of the message.
 RELOAD = (HEAD_ATTEMPTS, HEAD_OUTCOME, HEAD_MESSAGE_LENGTH)
 UPGRADE = (HEAD_UPGRADES, HEAD_UPGRADE_OUTCOME, HEAD_UPGRADE_LENGTH)
 KINDS = (RELOAD, UPGRADE)
@@ -104,11 +104,11 @@ WORKER_ACCEPTED = 5  # client connections since its start
 WORKER_REQUESTS = 6  # requests answered since its start
 WORKER_WAITING = 7  # client connections idle between requests
 WORKER_REOPEN_FAILED = 10  # the last reopening of logs in which a file could not be opened
-WORKER_TURNS = 8  # turns of its loop, or anything else that moves while it is alive
-WORKER_READING = 9  # client connections of which a part of a request's head has come
-WORKER_ROLE = 11  # written by the master: the index of what it is in ROLE_NAMES
-WORKER_ORDERS = 12  # written by the master: signals that it has sent there, so that others' can be told apart
-WORKER_MASTER = 13  # written by the master: whose slot it is; 0: nobody's
+WORKER_TURNS = 8  # turns of its loop, or anything else that changes while it is alive
+WORKER_READING = 9  # client connections on which part of a request's head has arrived
+WORKER_ROLE = 11  # written by the master: the index of its role in ROLE_NAMES
+WORKER_ORDERS = 12  # written by the master: signals that it has sent there, to tell them from others' signals
+WORKER_MASTER = 13  # written by the master: the master that owns the slot; 0: none
 WORKER_REOPENED = 14  # the last reopening of logs that it has followed
 WORKER_EDITS = 15  # the version of the edits that it obeys
 
@@ -118,32 +118,32 @@ SERVING = 1
 DRAINING = 2
 STATE_NAMES = ("starting", "serving", "draining")
 
-# Roles of the processes that a master forks; only those of the first have listening sockets.
+# Roles of the processes that a master forks; only those of the first role have listening sockets.
 WORKER_ROLE_NAME, CACHE_MANAGER, CACHE_LOADER = ROLE_NAMES = ("worker", "cache manager", "cache loader")
 
 # Words of a peer's record.
 MAX_PEERS = 4096
-# The last records are for peers that are found while workers run; the others are given out by `master.peer_records`.
+# The last records are for peers that are found while workers run; `master.peer_records` gives out the others.
 MAX_LATE_PEERS = 1024
 FIRST_LATE_PEER = MAX_PEERS - MAX_LATE_PEERS
 PEER_WORDS = 16
 PEERS_OFFSET = WORKERS_OFFSET + MAX_WORKERS * WORKER_WORDS
 PEER_VERSION = 0  # changes with everything in its rows that health depends on; 0: it has never failed
-PEER_IDENTITY = 1  # two words, written by the master: whose record it is (`master.peer_records`)
+PEER_IDENTITY = 1  # two words, written by the master: the peer that owns the record (`master.peer_records`)
 # Written by the one worker that checks the upstream's peers (`wproxy.checked_health`).
 PEER_UNHEALTHY = 3  # which checks found it unhealthy
 PEER_PENDING = 4  # which checks it must pass before it gets its first request
 PEER_CHECKS = 5  # how many checks there were, and how many of them failed
 PEER_LAST_CHECK = 6  # when the last one began, and whether it passed
-PEER_HEALTHY_SINCE = 7  # when checks found it healthy after they had not
+PEER_HEALTHY_SINCE = 7  # when checks found it healthy after being unhealthy
 
-# Places: which late peer has which record (`worker.resolver.records`).
+# Places: which late peer owns which record (`worker.resolver.records`).
 PLACES_OFFSET = PEERS_OFFSET + MAX_PEERS * PEER_WORDS
 PLACE_WORDS = 2
 PLACE_KEY = 0  # 0: free
 PLACE_SEEN = 1
 
-# Words of a row: one worker's about one peer. A cache line for health and one for counters.
+# Words of a row: one worker's row for one peer. A cache line for health and one for counters.
 ROW_WORDS = 16
 ROW_FAILED = 0  # failures this worker has counted, ever
 ROW_FORGIVEN = 1  # the failures of all workers at the time when this worker forgave them
@@ -155,12 +155,12 @@ ROW_ACTIVE = 9  # requests under way now
 ROW_RECEIVED = 10  # bytes from there
 ROW_SENT = 11  # bytes to there
 ROW_HEADER_TIME = 12  # moving average of the time to a response's head, microseconds
-ROW_RESPONSE_TIME = 13  # and to its end
+ROW_RESPONSE_TIME = 13  # moving average of the time to its end
 
 SLOT_ROWS_WORDS = MAX_PEERS * ROW_WORDS
 ROWS_OFFSET = PLACES_OFFSET + MAX_LATE_PEERS * PLACE_WORDS
 
-# What one process alone needs: the rows of one slot.
+# The memory of a process alone: the rows of one slot.
 PRIVATE_WORDS = ROWS_OFFSET + SLOT_ROWS_WORDS
 PRIVATE_BYTES = PRIVATE_WORDS * 8
 
@@ -174,19 +174,19 @@ TOTAL_BYTES = TOTAL_WORDS * 8
 
 
 def row_offset(record_offset: int, slot: int) -> int:
-    """Where the row of that slot begins about the peer whose record begins there; both in words."""
+    """Return the offset of that slot's row for the peer whose record begins there; both in words."""
     if not 0 <= slot < MAX_WORKERS:
         raise ValueError(f"no slot {slot} for a worker")
     return ROWS_OFFSET + slot * SLOT_ROWS_WORDS + (record_offset - PEERS_OFFSET) // PEER_WORDS * ROW_WORDS
 
 
 def state_name(state: int) -> str:
-    """The name of a worker's state, or the number that stands there instead."""
+    """Return the name of a worker's state, or the number that stands there instead."""
     return STATE_NAMES[state] if state < len(STATE_NAMES) else str(state)
 
 
 class WorkerSlot:
-    """One worker's words. The owner writes; everybody reads."""
+    """One worker's words. The owner writes; every process may read."""
 
     __slots__ = ("_base", "_words", "index")
 
@@ -196,24 +196,25 @@ class WorkerSlot:
         self.index = index
 
     def get(self, word: int) -> int:
-        """A word of the slot: WORKER_PID, ..."""
+        """Read a word of the slot: WORKER_PID, ..."""
         value: int = self._words[self._base + word]
         return value
 
     def set(self, word: int, value: int) -> None:
-        """Write a word of the slot; only its owner does."""
+        """Write a word of the slot; only its owner may."""
         self._words[self._base + word] = value & LARGEST_WORD
 
     def clear(self) -> None:
-        """Free the slot, or make it ready for a worker; only the master does, while nobody has it.
+        """Free the slot, or make it ready for a worker; only the master may, while no worker has it.
 
-        Every word is zero then, the pid first. Of its rows only what is true no longer goes: requests under way.
+        Every word is zero then, the pid first. Of its rows only the requests under way are cleared, because they are no longer
+        true.
         """
         words = self._words
         for word in range(WORKER_WORDS):
             words[self._base + word] = 0
         rows = ROWS_OFFSET + self.index * SLOT_ROWS_WORDS
-        if rows >= len(words):  # the memory of one process alone
+        if rows >= len(words):  # the memory of a process alone
             return
         if words[HEAD_SLOTS] <= self.index:
             words[HEAD_SLOTS] = self.index + 1
@@ -230,9 +231,8 @@ class WorkerSlot:
 class SharedWords:
     """The memory, with names.
 
-    words: a view of PRIVATE_WORDS to TOTAL_WORDS unsigned 8-byte words.
-    slot: of the worker that we are; 0 for a process that has the memory alone. locks: None for that one.
-    master: the number of the head that is meant by `head`: our master's.
+    words: a view of PRIVATE_WORDS to TOTAL_WORDS unsigned 8-byte words. slot: the slot of this worker; 0 for a process that has
+    the memory alone. locks: None for such a process. master: the number of our master's head, which `head` reads.
     """
 
     __slots__ = ("locks", "master", "slot", "words")
@@ -246,58 +246,58 @@ class SharedWords:
         self.locks: RecordLocks | None = None
 
     def become_worker(self, slot: int, fileno: int) -> None:
-        """From now on this process writes into the rows of that slot, and locks records of that descriptor of the memory."""
+        """Make this process write into the rows of that slot, and lock records through that descriptor of the memory."""
         self.slot = slot
         self.locks = RecordLocks(fileno) if fileno >= 0 else None
 
     def head(self, word: int) -> int:
-        """A word of the head: HEAD_GENERATION, ..."""
+        """Read a word of the head: HEAD_GENERATION, ..."""
         value: int = self.words[self.master * HEAD_WORDS + word]
         return value
 
     def set_head(self, word: int, value: int) -> None:
-        """Write a word of the head; only its master does."""
+        """Write a word of the head; only its master may."""
         self.words[self.master * HEAD_WORDS + word] = value & LARGEST_WORD
 
     @property
     def slots(self) -> int:
-        """Slots of workers ever in use."""
+        """The slots of workers ever in use."""
         return min(self.words[HEAD_SLOTS], MAX_WORKERS)
 
     @property
     def records(self) -> int:
-        """Records that a master has ever given out."""
+        """The records that a master has ever given out."""
         return min(self.words[HEAD_RECORDS], FIRST_LATE_PEER)
 
     def total(self, word: int) -> int:
-        """A word of all heads, added up: HEAD_ACCEPTED, ..."""
+        """Add up a word of all heads: HEAD_ACCEPTED, ..."""
         return sum(self.words[master * HEAD_WORDS + word] for master in range(MASTERS))
 
     def masters(self) -> list[int]:
-        """The process that each head names, in the order of the heads; 0: nobody has had it."""
+        """Return the pid in each head, in the order of the heads; 0: it was never used."""
         return [self.words[master * HEAD_WORDS + HEAD_MASTER_PID] for master in range(MASTERS)]
 
     def worker(self, index: int) -> WorkerSlot:
-        """The slot of that index, in use or not."""
+        """Return the slot of that index, in use or not."""
         return WorkerSlot(self.words, index)
 
     def workers(self) -> list[WorkerSlot]:
-        """The slots in use, in the order of their index."""
+        """Return the slots in use, in the order of their index."""
         used = (self.worker(index) for index in range(MAX_WORKERS))
         return [slot for slot in used if slot.get(WORKER_PID)]
 
     def peer_offset(self, index: int) -> int:
-        """Where the record of that peer begins, in words."""
+        """Return the offset of that peer's record, in words."""
         if not 0 <= index < MAX_PEERS:
             raise ValueError(f"no record {index} for a peer")
         return PEERS_OFFSET + index * PEER_WORDS
 
     def row_offset(self, slot: int, index: int) -> int:
-        """Where the row of that slot about that peer begins, in words."""
+        """Return the offset of that slot's row for that peer, in words."""
         return row_offset(self.peer_offset(index), slot)
 
     def clear_record(self, index: int) -> None:
-        """Zero a record that no worker uses any more, and the rows about it in all slots."""
+        """Zero a record that no worker uses any more, and its rows in all slots."""
         words = self.words
         parts = [(self.peer_offset(index), PEER_WORDS)]
         slots = max(self.slots, self.slot + 1)
@@ -319,7 +319,7 @@ class SharedWords:
         self.set_head(count, self.head(count) + 1)
 
     def message(self, kind: tuple[int, int, int] = RELOAD) -> str:
-        """The message of the last load, or of the last upgrade; what a terminal might obey in it is replaced."""
+        """Return the message of the last load or the last upgrade; control characters that a terminal might obey are replaced."""
         length = min(self.head(kind[2]), MESSAGE_WORDS * 8)
         offset = self._message_offset(kind)
         whole = self.words[offset : offset + MESSAGE_WORDS].tobytes()

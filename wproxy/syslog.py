@@ -1,9 +1,9 @@
-"""Syslog as logs speak it: what `syslog:server=...` says, and messages in the form of RFC 3164 (nginx: src/core/ngx_syslog.c).
+"""Syslog for logs: the parameters of `syslog:server=...`, and messages in the form of RFC 3164 (nginx: src/core/ngx_syslog.c).
 
     <190>Nov 22 19:17:49 host nginx: the line
 
-Each line is one datagram to a connected socket that never blocks: what it does not take at once is lost, and counted. The socket
-itself is a deed: `Connect` makes it.
+Each line is one datagram to a connected socket that never blocks: a line that it does not take at once is lost, and counted.
+`Connect` makes the socket, because this package opens none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from wproxy.http import MONTHS
 
 PREFIX = "syslog:"
 PORT = 514
-# nginx: facilities[] and severities[]; the place of a word is its number.
+# nginx: facilities[] and severities[]; the index of a word is its number.
 FACILITIES = (
     *("kern", "user", "mail", "daemon", "auth", "intern", "lpr", "news", "uucp", "clock", "authpriv", "ftp", "ntp", "audit"),
     *("alert", "cron", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"),
@@ -26,13 +26,13 @@ FACILITIES = (
 SEVERITIES = ("emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
 LONGEST_TAG = 32
 
-# Gives the descriptor of a datagram socket connected to an address, that does not block; raises OSError.
+# A function that returns the descriptor of a non-blocking datagram socket connected to an address; raises OSError.
 Connect = Callable[[Address], int]
 
 
 @dataclass(slots=True, eq=False)
 class Syslog:
-    """One `syslog:...`. tag: None for the name of the program. severity: of access logs; errors have that of their level.
+    """One `syslog:...`. tag: None for the name of the program. severity: for access logs; errors have that of their level.
 
     server is a name until `resolve` has looked it up.
     """
@@ -108,13 +108,13 @@ def syslog_time(second: int) -> str:
 class SyslogSender:
     """Sends lines to one syslog server.
 
-    lost: lines that did not go out; failure: why the last of them did not. Whoever reports them sets `lost` to 0.
+    lost: lines that did not go out; failure: why the last of them did not. The code that reports them sets `lost` to 0.
     """
 
     __slots__ = ("_connect", "_facility", "_fileno", "_head", "_origin", "_second", "_syslog", "failure", "lost")
 
     def __init__(self, syslog: Syslog, name: str, connect: Connect) -> None:
-        """name: the tag where none was given."""
+        """name: the tag when none was given."""
         self._syslog = syslog
         self._connect = connect
         self._fileno = -1
@@ -132,7 +132,7 @@ class SyslogSender:
         return f'send() to syslog server "{self._syslog.server}"'
 
     def send(self, severity: int, line: bytes, second: int) -> None:
-        """Send a line (no line end) of a severity, as of that unix time."""
+        """Send a line (without line end) with a severity and a unix time."""
         if second != self._second:
             self._second = second
             self._head = f"{syslog_time(second)}{self._origin}".encode("utf-8", "surrogateescape")
@@ -143,7 +143,7 @@ class SyslogSender:
         except BlockingIOError as error:
             self._lose(error)
         except OSError as error:
-            # An error may be about an earlier datagram, or the server may have been started anew: once more from the beginning.
+            # The error may be about an earlier datagram, or the server may have been restarted: try once more from the beginning.
             self.close()
             if not was_open:
                 self._lose(error)

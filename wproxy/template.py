@@ -1,8 +1,8 @@
 """Templates: text with variables (`http://$host:${server_port}`), compiled to a function at load.
 
 A template knows how long its value holds (`varies`): as long as the connection and the header block stay the same, or for one
-request only. What holds longer is remembered by whoever evaluates it. It may name variables that the configuration declares
-further down: how long those hold is known when the load is over.
+request only. The code that evaluates it remembers a value that holds longer. A template may name variables that the configuration
+declares further down: how long those hold is known at the end of the load.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wproxy.variables import BLOCK, CAPTURES, Reader, Variable, active_namespace
 
 # `$1` is one digit, whatever follows; with braces it would be a name (nginx: ngx_http_script_compile).
 _PIECE = re.compile(r"\$(?:([1-9])|\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+)|\{([A-Za-z0-9_]*)(?!\})(.?)|())", re.DOTALL)
-# Where a directive takes names alone, `$1` is one, which no variable has (nginx: ngx_http_get_variable_index).
+# Where a directive takes only names, `$1` is a name, and no variable has it (nginx: ngx_http_get_variable_index).
 _NAMED_PIECE = re.compile(_PIECE.pattern.replace("[1-9]", "(?!)"), re.DOTALL)
 
 Evaluate = Callable[[Request], bytes]
@@ -37,7 +37,7 @@ class Template:
 
     @property
     def varies(self) -> int:
-        """BLOCK, LOCATION, REQUEST or FIELDS; to be asked when the configuration has been read."""
+        """BLOCK, LOCATION, REQUEST or FIELDS; ask only when the configuration has been read."""
         return max((variable.varies for variable in self._variables), default=BLOCK)
 
     def __repr__(self) -> str:
@@ -45,9 +45,9 @@ class Template:
 
 
 def compile_template(text: str) -> Template:
-    """Compile; raises ValueError for an unknown variable or a brace left open.
+    """Compile a text; raises ValueError for an unknown variable or an unclosed brace.
 
-    A variable that is not found counts as empty.
+    A variable without a value counts as empty.
     """
     pieces = parse_pieces(text)
     variables = tuple(piece for piece in pieces if isinstance(piece, Variable))
@@ -59,7 +59,7 @@ def compile_template(text: str) -> Template:
 
 
 def compile_variable(text: str) -> Template:
-    """Compile `$NAME`, where nothing but the name of a variable may stand; raises ValueError.
+    """Compile `$NAME`, where only the name of a variable is allowed; raises ValueError.
 
     `$1` is a name like any other there, and no variable has it (nginx: ngx_http_get_variable_index).
     """
@@ -75,7 +75,7 @@ def _of_variable(text: str, variable: Variable) -> Template:
 
 
 def parse_pieces(text: str, has_captures: bool = True) -> list[bytes | Variable]:
-    """Text cut into literal bytes and variables; raises ValueError. has_captures: whether `$1` to `$9` may stand in it."""
+    """Cut a text into literal bytes and variables; raises ValueError. has_captures: whether `$1` to `$9` are allowed in it."""
     pieces: list[bytes | Variable] = []
     position = 0
     for match in (_PIECE if has_captures else _NAMED_PIECE).finditer(text):
@@ -109,7 +109,7 @@ def _found(name: str) -> Variable:
 
 
 def literal(text: str) -> Template:
-    """A template of text in which nothing stands for anything."""
+    """Return a template of text without variables."""
     value = _encode(text)
     return Template(text, value, lambda request: value, ())
 
@@ -129,5 +129,5 @@ def _joiner(pieces: list[bytes | Reader]) -> Evaluate:
 
 
 def _encode(text: str) -> bytes:
-    """Configuration text as bytes: what was not UTF-8 in the file stays as it was."""
+    """Encode configuration text: bytes that were not UTF-8 in the file stay as they were."""
     return text.encode("utf-8", "surrogateescape")

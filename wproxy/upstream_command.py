@@ -1,4 +1,4 @@
-"""`wproxy upstream ACTION ...`: what a person says and sees. Who asks the running server is `master.api_client`."""
+"""`wproxy upstream ACTION ...`: its words and its output. `master.api_client` asks the running server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wproxy.cli import ACTIONS
 
 
 class CannotChange(Exception):
-    """Why it could not be done, in one line."""
+    """The change could not be made; the message gives the reason in one line."""
 
 
 _CHANGES = {
@@ -39,20 +39,20 @@ _COLUMNS = (
 
 
 class Api(Protocol):
-    """Who asks the server."""
+    """A client of the server's API."""
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """The JSON that is answered to a request for a path behind /api/9; raises CannotChange with the server's reason."""
+        """Return the JSON answer to a request for a path below /api/9; raises CannotChange with the server's reason."""
         ...
 
 
 def run_action(name: str, words: Sequence[str], as_json: bool, api: Api) -> str:
-    """Do what one of ACTIONS says; returns what to print. Raises CannotChange."""
+    """Run one of ACTIONS; return the text to print. Raises CannotChange."""
     if name not in ACTIONS:
-        raise CannotChange(f'unknown action "{name}", there is: {", ".join(ACTIONS)}')
+        raise CannotChange(f'unknown action "{name}", choose from: {", ".join(ACTIONS)}')
     action = ACTIONS[name]
     if not action.least <= len(words) <= action.most:
-        raise CannotChange(f"this is written: wproxy upstream {action.usage}")
+        raise CannotChange(f"usage: wproxy upstream {action.usage}")
     if name == "list":
         return list_upstreams(words[0] if words else "", as_json, api)
     upstream, server = words[:2]
@@ -72,7 +72,7 @@ def run_action(name: str, words: Sequence[str], as_json: bool, api: Api) -> str:
 
 
 def find_server(servers: list[dict[str, Any]], api: Api, upstream: str, server: str) -> int:
-    """The id of a server by its address, as it is written or as it was found; raises CannotChange."""
+    """Return the id of a server by its address, as it is written or as it was found; raises CannotChange."""
     found = {each["id"] for each in servers if each["server"] == server}
     if not found:
         peers = api.ask("GET", f"/http/upstreams/{quote(upstream, safe='')}")["peers"]
@@ -80,18 +80,20 @@ def find_server(servers: list[dict[str, Any]], api: Api, upstream: str, server: 
         others = [peer["server"] for peer in peers if peer["id"] in found and peer["server"] != server]
         if others:
             names = {each["server"] for each in servers if each["id"] in found}
-            raise CannotChange(f'"{server}" is one address of {", ".join(sorted(names))}: only all of them can be changed')
+            raise CannotChange(
+                f'"{server}" is one address of {", ".join(sorted(names))}: its addresses can only be changed together'
+            )
     if not found:
         known = ", ".join(each["server"] for each in servers) or "none"
-        raise CannotChange(f'no server "{server}" in upstream "{upstream}", there is: {known}')
+        raise CannotChange(f'no server "{server}" in upstream "{upstream}", its servers: {known}')
     if len(found) > 1:
-        raise CannotChange(f'"{server}" stands {len(found)} times in upstream "{upstream}": change one by its id, over the API')
+        raise CannotChange(f'"{server}" is {len(found)} times in upstream "{upstream}": change one by its id, over the API')
     number: int = found.pop()
     return number
 
 
 def parameters(server: str, words: Sequence[str]) -> dict[str, Any]:
-    """What to post for a server with the parameters of a `server` line; raises CannotChange."""
+    """Return the JSON to post for a server with the parameters of a `server` line; raises CannotChange."""
     found: dict[str, Any] = {"server": server}
     for word in words:
         key, equals, value = word.partition("=")
@@ -105,14 +107,14 @@ def parameters(server: str, words: Sequence[str]) -> dict[str, Any]:
 
 
 def as_number(text: str) -> int:
-    """A number as a person writes it; raises CannotChange."""
+    """Read a number; raises CannotChange."""
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise CannotChange(f'"{text}" is not a number')
     return int(text)
 
 
 def list_upstreams(name: str, as_json: bool, api: Api) -> str:
-    """All upstreams or one, as a table or as JSON."""
+    """List all upstreams or one, as a table or as JSON."""
     if name:
         found = {name: api.ask("GET", f"/http/upstreams/{quote(name, safe='')}")}
     else:
@@ -123,7 +125,7 @@ def list_upstreams(name: str, as_json: bool, api: Api) -> str:
 
 
 def count_peers(api: Api) -> dict[str, dict[str, int]]:
-    """For each upstream how many peers are in each state; nothing where there is no API, or it does not answer."""
+    """Count the peers of each upstream by state; empty when there is no API or it does not answer."""
     try:
         found = api.ask("GET", "/http/upstreams")
     except CannotChange:
@@ -132,7 +134,7 @@ def count_peers(api: Api) -> dict[str, dict[str, int]]:
 
 
 def as_table(found: dict[str, Any]) -> str:
-    """A line for each peer, and for each server that has none."""
+    """Return a line for each peer, and for each server that has none."""
     rows: list[tuple[str, ...]] = [_COLUMNS]
     for upstream, shown in found.items():
         rows += [peer_row(upstream, peer) for peer in shown["peers"]]
@@ -148,7 +150,7 @@ def as_table(found: dict[str, Any]) -> str:
 
 
 def peer_row(upstream: str, peer: dict[str, Any]) -> tuple[str, ...]:
-    """The cells of a peer; a name stands beside its address."""
+    """Return the cells of a peer; its name follows the address."""
     server = peer["server"] if peer["name"] == peer["server"] else f"{peer['server']} ({peer['name']})"
     counts = (str(peer[key]) for key in ("active", "requests", "fails", "received", "sent"))
     times = (f"{peer[key]} ms" for key in ("header_time", "response_time"))

@@ -1,8 +1,8 @@
-"""Paths: normalising what a client asked for, and composing what an upstream is asked for.
+"""Paths: normalising the client's, and composing the one sent upstream.
 
 `$uri` is the path decoded once, with dot segments resolved and repeated slashes merged (nginx: ngx_http_parse_complex_uri).
-What goes upstream is either the client's own bytes or that path encoded again (nginx: ngx_http_proxy_create_request); which
-of the two, `upstream_target` decides by the table of proxy.md §1.1.
+The upstream gets either the client's own bytes or that path encoded again (nginx: ngx_http_proxy_create_request);
+`upstream_target` decides by the table of proxy.md §1.1.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import re
 from urllib.parse import unquote_to_bytes
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-# Something that makes a path differ from its normal form: an escape, a repeated slash or a segment beginning with a dot.
+# Anything that makes a path differ from its normal form: an escape, a repeated slash or a segment beginning with a dot.
 _NEEDS_WORK = re.compile(rb"%|//|/\.").search
 
-# Bytes that are written as %XX in a path that is encoded again (nginx: ngx_escape_uri, NGX_ESCAPE_URI).
+# Bytes written as %XX when a path is encoded again (nginx: ngx_escape_uri, NGX_ESCAPE_URI).
 _ESCAPED = bytes(range(0x21)) + bytes(range(0x7F, 0x100)) + b'"#%<>?\\^`{|}'
 _ESCAPE = {byte: b"%%%02X" % byte for byte in _ESCAPED}
 _TO_ESCAPE = re.compile(b"[" + re.escape(_ESCAPED) + b"]")
 
 
 def normalise_path(raw: bytes, merge_slashes: bool = True) -> bytes:
-    """`$uri` of a path as received (it begins with "/" and has no "?").
+    """Return `$uri` for a path as received (it begins with "/" and has no "?").
 
-    Decoded once; `.`, `..` and, unless told otherwise, repeated slashes resolved, encoded ones too. Raises ValueError for an
-    escape that is none, for %00 and for a path that climbs above the root (routing.md §2.4).
+    It is decoded once; `.`, `..` and, unless told otherwise, repeated slashes are resolved, encoded ones too. Raises ValueError
+    for an invalid escape, for %00 and for a path that climbs above the root (routing.md §2.4).
     """
     if _NEEDS_WORK(raw) is None:
         return raw
@@ -71,12 +71,12 @@ def upstream_target(
     uri_part: bytes,
     location_prefix: bytes | None,
 ) -> bytes:
-    """The request target sent upstream for a proxy_pass without variables (proxy.md §1.1, rules 2 and 3).
+    """Return the request target sent upstream for a proxy_pass without variables (proxy.md §1.1, rules 2 and 3).
 
-    origin: the target as received, in origin-form; it is used as it is when `origin_stands` (nothing changed the URI) and the
+    origin: the target as received, in origin-form; used unchanged when `origin_stands` (nothing changed the URI) and the
     proxy_pass has no URI part.
     path: `$uri`; escape: whether it must be encoded, because the client's had an escape or the request is internal.
-    uri_part: what follows host and port in proxy_pass, b"" without one. location_prefix: what of the path it replaces; None
+    uri_part: the part of proxy_pass after host and port, or b"". location_prefix: the part of the path that it replaces; None
     when the location no longer counts (after `rewrite ... break`): then the URI part is ignored.
     Raises ValueError when nothing is left.
     """

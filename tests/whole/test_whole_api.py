@@ -293,13 +293,16 @@ def test_the_command_says_what_there_is_and_changes_it(start, pool, capsys):  # 
 
     for words, reason in (
         (("drain", "nope", first), 'upstream "nope" not found'),
-        (("drain", "pool", "1.2.3.4:5"), f'no server "1.2.3.4:5" in upstream "pool", there is: {first}, {second}, 127.0.0.1:9'),
+        (
+            ("drain", "pool", "1.2.3.4:5"),
+            f'no server "1.2.3.4:5" in upstream "pool", its servers: {first}, {second}, 127.0.0.1:9',
+        ),
         (("weight", "pool", first, "0"), 'invalid "weight" value'),
         (("weight", "pool", first, "much"), '"much" is not a number'),
-        (("weight", "pool", first), "this is written: wproxy upstream weight NAME SERVER N"),
+        (("weight", "pool", first), "usage: wproxy upstream weight NAME SERVER N"),
         (("add", "pool", first), f'server "{first}" exists already'),
         (("add", "pool", "127.0.0.1:8", "wait=2"), 'unknown parameter "wait"'),
-        (("turn", "pool"), 'unknown action "turn", there is: list, drain, down, up, weight, add, remove'),
+        (("turn", "pool"), 'unknown action "turn", choose from: list, drain, down, up, weight, add, remove'),
     ):
         assert command(*words) == (1, "", f"wproxy: [error] {reason}\n")
     done = front.command("upstream", "list")

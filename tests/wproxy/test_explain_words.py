@@ -231,7 +231,7 @@ def test_people_get_lines():
         "    Host: x\n"
         "added to the response, if the upstream answers with 200\n"
         "    A: b\n"
-        "settings (with --all those that are defaults too)\n"
+        "settings (--all also lists defaults)\n"
         "    gzip  on  (f:7, server, accepted and not yet effective)\n"
     )
 

@@ -46,7 +46,7 @@ def append(path, user=USER, makes=False):
 
 
 def is_refused(path, user=USER):
-    with pytest.raises(OSError, match=r"others than root may have made|right owner") as refused:
+    with pytest.raises(OSError, match=r"users other than root may have made|right owner") as refused:
         append(path, user)
     assert refused.value.filename == str(path)
     return True
@@ -198,7 +198,7 @@ def test_a_directory_is_made_and_given_away_but_never_anothers(logs, tmp_path):
     assert os.stat(logs / "a").st_uid == 0
     (tmp_path / "etc").mkdir()
     linked(logs / "link", tmp_path / "etc", WORKER)
-    with pytest.raises(OSError, match="others than root"):
+    with pytest.raises(OSError, match="users other than root"):
         make_directory(str(logs / "link" / "new"), USER, (WORKER, WORKER))
     make_directory(str(tmp_path / "etc"), USER, (WORKER, WORKER))  # it is there, and stays as it is
     assert os.stat(tmp_path / "etc").st_uid == 0

@@ -99,18 +99,18 @@ def test_what_an_action_asks_for(script, action, words, change):
 @pytest.mark.parametrize(
     ("action", "words", "reason"),
     [
-        ("drain", ["10.0.0.1:80"], '"10.0.0.1:80" is one address of app.example:80: only all of them can be changed'),
-        ("drain", ["twice:80"], '"twice:80" stands 2 times in upstream "app": change one by its id, over the API'),
+        ("drain", ["10.0.0.1:80"], '"10.0.0.1:80" is one address of app.example:80: its addresses can only be changed together'),
+        ("drain", ["twice:80"], '"twice:80" is 2 times in upstream "app": change one by its id, over the API'),
         (
             "drain",
             ["gone:80"],
-            'no server "gone:80" in upstream "app", there is: app.example:80, 10.0.0.9:80, twice:80, twice:80',
+            'no server "gone:80" in upstream "app", its servers: app.example:80, 10.0.0.9:80, twice:80, twice:80',
         ),
-        ("drain", [], "this is written: wproxy upstream drain NAME SERVER"),
+        ("drain", [], "usage: wproxy upstream drain NAME SERVER"),
         ("weight", ["10.0.0.9:80", "-1"], '"-1" is not a number'),
         ("add", ["x:1", "fast"], 'invalid parameter "fast"'),
         ("add", ["x:1", "weight=a"], '"a" is not a number'),
-        ("list", ["too many"], "this is written: wproxy upstream list [NAME]"),
+        ("list", ["too many"], "usage: wproxy upstream list [NAME]"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(script, action, words, reason):
