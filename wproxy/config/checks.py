@@ -11,7 +11,7 @@ from wproxy.health_match import SUCCESS
 
 
 class Checks:
-    """All `match` blocks by name. The checks themselves are with the upstreams that they are for."""
+    """All `match` blocks by name. The checks themselves belong to their upstreams."""
 
     def __init__(self, reader: ScopeReader) -> None:
         self.reader = reader

@@ -1,4 +1,4 @@
-"""The socket by which a running server is controlled (`api_socket`): a listener that no `server` block has."""
+"""The socket that controls a running server (`api_socket`): a listener without a `server` block."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from wproxy.config.tree import Node
 def control_listener(
     main: Scope, root: Node, prefix: str, reader: ScopeReader, read_server: Callable[[Node], Server]
 ) -> Listener | None:
-    """The socket of the API and its server; None where there is none.
+    """Return the listener of the API's socket, or None when it is off.
 
-    Nothing of the configuration concerns it: no access rule keeps the operator out, no log has lines of it. The default one is
-    optional: whoever starts a second server in a directory did not ask for it.
+    Nothing else in the configuration applies to it: no access rule keeps the operator out, no log records its requests. The
+    default socket is optional: a user who starts a second server in a directory did not ask for it.
     """
     path = main.values.get("api_socket", Configuration.api_socket)
     if not path:

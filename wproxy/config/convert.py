@@ -1,4 +1,4 @@
-"""`wproxy convert`: a configuration in one syntax, written in the other."""
+"""`wproxy convert`: rewriting a configuration in the other syntax."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOML = "toml"
 
 
 def syntax_of(file: str) -> str:
-    """The syntax of a configuration file, by its name: what ends in `.toml` is TOML, everything else is nginx's."""
+    """Return the syntax of a configuration file by its name: TOML for `.toml`, nginx's for everything else."""
     return TOML if file.endswith(".toml") else NGINX
 
 
@@ -29,8 +29,8 @@ def read_document(
     lookup: Lookup = find_directive,
     with_comments: bool = False,
 ) -> Document:
-    """Read a configuration in either syntax, with what it includes; raises ConfigurationError."""
-    # A start reads one syntax and writes none: the other modules, and tomli, are not for it to import.
+    """Read a configuration in either syntax, with the files that it includes; raises ConfigurationError."""
+    # A start reads one syntax and writes none, so it must not import the other modules, nor tomli.
     if syntax == TOML:
         from wproxy.config.toml import read_toml
 
@@ -50,11 +50,11 @@ def convert(
     glob: Glob = no_match,
     lookup: Lookup = find_directive,
 ) -> bytes:
-    """The text of a configuration in the other syntax: the same tree, with its comments.
+    """Return the text of a configuration in the other syntax: the same tree, with its comments.
 
-    from_syntax, to_syntax: NGINX or TOML; the same twice gives the file in the form of our writers. file: its name in
-    messages. What it includes is written out in its place, which a comment at the top says. Raises ConfigurationError with
-    what is wrong with the shape of the file, or cannot be said in the other syntax.
+    from_syntax, to_syntax: NGINX or TOML; two equal ones reformat the file. file: its name in messages. Included directives are
+    written out in place, and a comment at the top says so. Raises ConfigurationError when the file has the wrong shape, or cannot
+    be expressed in the other syntax.
     """
     document = read_document(text, file, from_syntax, open_file, config_directory, glob, lookup, with_comments=True)
     if to_syntax == TOML:
@@ -70,12 +70,12 @@ def convert(
     included = [source.name for source in document.files[1:]]
     if included:
         names = "".join(f"#   {' '.join(name.split())}\n" for name in included)
-        written = f"# What was included stands in its place here:\n{names}{written}"
+        written = f"# Included files are written out in place:\n{names}{written}"
     return written.encode("utf-8", "surrogateescape")
 
 
 def _add_events(root: Node) -> None:
-    """An nginx.conf must have the block; in TOML a table that sets nothing is not written."""
+    """Add the `events` block, which an nginx.conf must have; TOML omits a table that sets nothing."""
     children = root.children or []
     http = next(
         (

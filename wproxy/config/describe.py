@@ -1,11 +1,11 @@
-"""What the registry tells people and editors: docs/directives.md, and a JSON Schema of wproxy.toml for completion.
+"""Pages made from the registry: docs/directives.md, and a JSON Schema of wproxy.toml for completion in editors.
 
-Rows that are carried out have an entry each, with an example in both syntaxes; those that are merely accepted have a line.
+Directives that have an effect get an entry each, with an example in both syntaxes; those that are merely accepted get a line.
 
     python -m wproxy.config.describe
 
-writes both anew. Nothing in here knows a directive but by its row, except for EXAMPLES: a row without a default does not say
-how a good argument looks.
+rewrites both. A directive is known here only by its row, except for EXAMPLES: a row without a default does not show what a good
+argument looks like.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ from wproxy.directives.accepted import MODULES as ACCEPTED
 from wproxy.directives.values import flag
 
 DOCS = os.path.join(os.path.dirname(model.__file__), "..", "..", "docs")
-MANY = 1000  # an arity up to this has no limit that anybody would meet
+MANY = 1000  # an arity of this size is no limit in practice
 
-# How a block is opened.
+# The header that opens a block.
 HEADERS = {
     MAIN: "",
     EVENTS: "[events]",
@@ -78,7 +78,7 @@ HEADERS = {
     CHARSET_MAP: '[http.charset_map."koi8-r utf-8"]',
 }
 
-# What stands in a block of entries.
+# The contents of a block of entries.
 ENTRIES_OF = {
     MAP: 'default = "upgrade"\n"" = "close"',
     GEO: 'default = "world"\n"10.0.0.0/8" = "office"',
@@ -87,7 +87,7 @@ ENTRIES_OF = {
     CHARSET_MAP: 'C0 = "D18E"\nC1 = "D0B0"',
 }
 
-# The right-hand sides for rows whose default does not show how they are written.
+# Right-hand sides for rows whose default does not show how they are written.
 EXAMPLES = {
     "env": '["TZ", "OPENSSL_CONF=/etc/ssl/wproxy.cnf"]',
     "allow": '["10.0.0.0/8", "2001:db8::/32", "unix:"]',
@@ -156,12 +156,12 @@ EXAMPLES = {
 }
 
 INHERITANCE = {
-    SCALAR: "the blocks inside see it until one of them sets it again",
-    GATHER: "several in a block add up; a block that has one of its own loses all that it would have inherited",
+    SCALAR: "inner blocks inherit it unless they set it themselves",
+    GATHER: "several in a block add up; a block that sets one inherits none",
     OWN: "not inherited",
     OWN_GATHER: "several in a block add up; not inherited",
-    UNION: "the words of several in a block are united; a block that has one of its own loses those it would have inherited",
-    STEP: "one after the other, in the order of the file, with all others of this kind; not inherited",
+    UNION: "the words of several in a block are combined; a block that sets one inherits none",
+    STEP: "run one after the other, in the order of the file, with all others of this kind; not inherited",
 }
 
 _PREAMBLE = """\
@@ -172,27 +172,28 @@ Written by `python -m wproxy.config.describe` from the tables in `wproxy/directi
 Names and meanings are nginx's, and so is the syntax of every file whose name does not end in `.toml`. In a `wproxy.toml` the
 top level of the file is the context *main*; a block is a table: `[events]`, `[http]`, `[http.upstream.NAME]`,
 `[[http.server]]`, `[http.server.location."PREFIX"]`, `[http.server.if."(CONDITION)"]`. `on` and `off` are also `true` and
-`false`. Several arguments are an array. Where a directive may stand several times, each element of an array is one of them,
-and an element with several arguments is an array itself; some take a table instead, whose keys are the first arguments.
+`false`. Several arguments are an array. Where a directive may be repeated, each element of an array is one occurrence, and an
+occurrence with several arguments is an array itself; some directives take a table instead, whose keys are the first arguments.
 
-`include` stands in any block, in both syntaxes: a file, or a pattern, relative to the directory of the main file. `steps` in a
-`wproxy.toml` lists directives whose order tables cannot keep, as nginx.conf has them: `steps = [["set", "$a", "1"],
-["if", "($arg_b)", [["set", "$a", "2"], ["break"]]], ["set", "$c", "$a"]]`. `wproxy convert` writes either syntax in the other.
+`include` is allowed in any block, in both syntaxes: a file, or a pattern, relative to the directory of the main file. `steps` in
+a `wproxy.toml` lists directives whose order tables cannot keep, in nginx.conf's form: `steps = [["set", "$a", "1"],
+["if", "($arg_b)", [["set", "$a", "2"], ["break"]]], ["set", "$c", "$a"]]`. `wproxy convert` translates either syntax into the
+other.
 """
 
 _ACCEPTED = """\
 ## accepted
 
-Known, so that a configuration made for nginx loads, and without effect yet. `wproxy -t` names those whose effect would be seen,
-and a start refuses those without which more would be let in than the configuration says.
+These are accepted so that a configuration made for nginx loads, but have no effect yet. `wproxy -t` names those whose effect
+would be visible, and a start refuses those without which the server would let in more than the configuration says.
 """
 
 
 def sections() -> Iterator[tuple[ModuleType, list[Directive]]]:
-    """Each module of tables with its rows, in the order they are written.
+    """Yield each module of tables with its rows, in the order in which they are written.
 
-    On a class `register` leaves only values. Where several tables have a row of one name, as `server` in http and in
-    upstream, the rows come in the order of the tables.
+    `register` leaves only values on a class. Where several tables have a row of one name, as `server` in http and in upstream,
+    the rows come in the order of the tables.
     """
     taken: set[int] = set()
     for file in pkgutil.iter_modules(directives.__path__):
@@ -211,7 +212,7 @@ def sections() -> Iterator[tuple[ModuleType, list[Directive]]]:
 
 
 def _row_of(table: type, name: str, taken: set[int]) -> Directive | None:
-    """The row that an attribute of a table was, None for any other attribute."""
+    """Return the row that an attribute of a table was; None for any other attribute."""
     for row in REGISTRY.get(name.rstrip("_"), ()):
         if row.attribute == name and id(row) not in taken and name in vars(table) and vars(table)[name] is row.value:
             return row
@@ -219,7 +220,7 @@ def _row_of(table: type, name: str, taken: set[int]) -> Directive | None:
 
 
 def directives_page() -> str:
-    """The text of docs/directives.md."""
+    """Return the text of docs/directives.md."""
     parts = [_PREAMBLE]
     for module, rows in sections():
         title = module.__name__.rpartition(".")[2]
@@ -238,7 +239,7 @@ def directives_page() -> str:
 
 
 def example(row: Directive) -> str:
-    """The row as it may stand in a wproxy.toml."""
+    """Return the row as it may appear in a wproxy.toml."""
     if row.block:
         return "\n".join(filter(None, (HEADERS[row.block], ENTRIES_OF.get(row.block))))
     if not row.arity[1]:
@@ -250,14 +251,14 @@ def example(row: Directive) -> str:
 
 
 def nginx_example(row: Directive) -> str:
-    """The same as it may stand in an nginx.conf."""
+    """Return the same as it may appear in an nginx.conf."""
     context = next(bit for bit in CONTEXT_NAMES if row.contexts & bit)
     toml = example(row) if row.block else f"{HEADERS[context]}\n{example(row)}"
     return write_directives(_deepest(parse_toml(toml.encode(), "example"), row.name))
 
 
 def _deepest(node: Node, name: str) -> list[Node]:
-    """The directives of that name in the block that has no other around it."""
+    """Return the directives of that name in the outermost block that has them."""
     children = node.children or []
     found = [child for child in children if child.name == name]
     return (_deepest(children[0], name) if children else []) or found
@@ -268,7 +269,7 @@ def _entry(row: Directive) -> str:
     if not row.block:
         default = "none" if row.default is None else f"`{row.default if isinstance(row.default, str) else ' '.join(row.default)}`"
         facts += [f"- arguments: {_arity(row)}", f"- default: {default}"]
-        if row.inherit != SCALAR or row.contexts & (row.contexts - 1):  # with one context there is nobody to inherit
+        if row.inherit != SCALAR or row.contexts & (row.contexts - 1):  # with one context there is nothing to inherit
             facts.append(f"- inheritance: {INHERITANCE[row.inherit]}")
     examples = f"```toml\n{example(row)}\n```\n\n```nginx\n{nginx_example(row)}```\n"
     return f"### {row.name}\n\n{row.doc}\n\n" + "\n".join(facts) + f"\n\n{examples}"
@@ -284,14 +285,14 @@ def _arity(row: Directive) -> str:
 
 
 def _default(row: Directive) -> Any:
-    """The default as TOML would have it: a number or a boolean where it is one, a list where it is several words."""
+    """Return the default in TOML: a number or a boolean where it is one, a list where it has several words."""
     words = (row.default,) if isinstance(row.default, str) else row.default or ()
     values = [word == "on" if row.read is flag else int(word) if word.isdigit() else word for word in words]
     return values[0] if len(values) == 1 else values
 
 
 def json_schema() -> dict[str, Any]:
-    """A JSON Schema (2020-12) of wproxy.toml. Editors complete names and show the docs; `wproxy` itself checks values."""
+    """Return a JSON Schema (2020-12) of wproxy.toml. Editors complete names and show the docs; `wproxy` itself checks values."""
     definitions: dict[str, Any] = {}
     for bit, name in CONTEXT_NAMES.items():
         if bit != MAIN:
@@ -308,25 +309,25 @@ def json_schema() -> dict[str, Any]:
 
 
 def _definition(context: str) -> str:
-    """Where the schema of a context is kept."""
+    """Return the place of a context's schema."""
     return context.replace(" ", "_")
 
 
 def _definition_of(row: Directive) -> str:
-    """Where the schema of a row is kept; `server` has two."""
+    """Return the place of a row's schema; `server` has two."""
     rows = REGISTRY[row.name]
     return f"{row.name}.{rows.index(row)}" if len(rows) > 1 else f"{row.name}."
 
 
 def _context(context: int) -> dict[str, Any]:
-    """The schema of a block."""
+    """Return the schema of a block."""
     rows = [row for rows in REGISTRY.values() for row in rows if row.contexts & context]
     properties: dict[str, Any] = {row.name: {"$ref": f"#/$defs/{_definition_of(row)}"} for row in rows}
     return {"type": "object", "properties": {**properties, **_IN_ANY_BLOCK}, "additionalProperties": False}
 
 
 def _block(row: Directive) -> dict[str, Any]:
-    one: dict[str, Any] = {"type": ["object", "array"]}  # with anything inside
+    one: dict[str, Any] = {"type": ["object", "array"]}  # with any contents
     if row.block != OPAQUE:
         one = {"$ref": f"#/$defs/{_definition(CONTEXT_NAMES[row.block])}"}
     either = {"anyOf": [one, {"type": "array", "items": one}]}
@@ -364,8 +365,11 @@ def _array(items: dict[str, Any], least: int = 0, most: int = MANY) -> dict[str,
 
 _WORD: dict[str, Any] = {"type": ["string", "number", "boolean"]}
 _IN_ANY_BLOCK = {
-    INCLUDE: {"description": "What is in these files stands here.", "anyOf": [{"type": "string"}, _array({"type": "string"})]},
-    STEPS: {"description": "Directives in order, as nginx.conf has them.", **_array(_array({}, 1))},
+    INCLUDE: {
+        "description": "The directives of these files are inserted here.",
+        "anyOf": [{"type": "string"}, _array({"type": "string"})],
+    },
+    STEPS: {"description": "Directives in order, in nginx.conf's form.", **_array(_array({}, 1))},
 }
 _ANY_ENTRIES: dict[str, Any] = {
     "type": ["object", "array"],
@@ -374,7 +378,7 @@ _ANY_ENTRIES: dict[str, Any] = {
 
 
 def _schema_text() -> str:
-    """The schema, a line for each definition: with a line for each brace it would have some 20,000."""
+    """Return the schema with a line for each definition: with a line for each brace it would have some 20,000."""
     schema = json_schema()
     definitions = schema.pop("$defs")
     properties = schema.pop("properties")
@@ -386,12 +390,12 @@ def _schema_text() -> str:
 
 
 def documents() -> dict[str, str]:
-    """The files under docs/ that are written from the registry: name to text."""
+    """Return the generated files under docs/: name to text."""
     return {"directives.md": directives_page(), "wproxy.schema.json": _schema_text()}
 
 
 def main() -> int:
-    """Write them; returns the exit code."""
+    """Write the files; return the exit code."""
     for name, text in documents().items():
         path = os.path.normpath(os.path.join(DOCS, name))
         with open(path, "w", encoding="utf-8") as file:

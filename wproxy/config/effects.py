@@ -1,9 +1,8 @@
-"""What `-t` and a start say about directives that are accepted and have no effect yet.
+"""Messages of `-t` and of a start about directives that are accepted and have no effect yet.
 
-`resolve` notes every such directive and every such parameter (`ineffective`); `warnings` and `refusals` turn the notes into
-words. A warning names each directive once, where it first stands, and counts the others. A refusal
-is for those whose absence would make the server less safe than its configuration says; `-t` shows it as a warning too and
-succeeds, because the configuration is one that loads.
+`resolve` notes every such directive and parameter (`ineffective`); `warnings` and `refusals` turn the notes into words. A warning
+names each directive once, where it first appears, and counts the others. A refusal is for directives whose absence would make the
+server less safe than its configuration says; `-t` shows it as a warning too and succeeds, because the configuration loads.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from wproxy.directives.accepted import IDLE
 
 
 class Ineffective(NamedTuple):
-    """One thing that was written and does nothing yet: what it is, where it stands and whether a start must refuse it."""
+    """One directive or parameter without effect: its name, its place, and whether a start must refuse it."""
 
     subject: str
     position: Position
@@ -25,13 +24,13 @@ class Ineffective(NamedTuple):
 
 
 def is_idle(node: Node) -> bool:
-    """Whether this directive asks for nothing but what happens anyway, as `auth_basic off` and `allow all`."""
+    """Whether this directive asks for nothing beyond the default, such as `auth_basic off` and `allow all`."""
     words = IDLE.get(node.name)
     return words is not None and len(node.arguments) == 1 and node.arguments[0].lower() in words
 
 
 def ineffective(row: Directive, node: Node) -> list[Ineffective]:
-    """Return the notes about one directive and its parameters; none where all of it has its effect or asks for none."""
+    """Return the notes about one directive and its parameters; none when everything in it works or asks for nothing."""
     if not row.effective and not is_idle(node):
         return [Ineffective(f'"{node.name}" directive', node.position, row.guards)]
     return [
@@ -42,7 +41,7 @@ def ineffective(row: Directive, node: Node) -> list[Ineffective]:
 
 
 def warnings(found: Iterable[Ineffective]) -> list[Problem]:
-    """A warning for each directive or parameter, in the order of the file."""
+    """Return a warning for each directive or parameter, in the order of the file."""
     return [
         Problem(f"{places[0].subject} is accepted and not yet effective{_others(places)}{_refused(places)}", places[0].position)
         for places in _by_subject(found)
@@ -50,7 +49,7 @@ def warnings(found: Iterable[Ineffective]) -> list[Problem]:
 
 
 def refusals(found: Iterable[Ineffective]) -> list[Problem]:
-    """Why a server must not start: an error for each directive or parameter without which it would be less safe."""
+    """Return the errors that keep a server from starting: one for each directive or parameter that it cannot safely lack."""
     return [
         Problem(
             f"{places[0].subject} is not yet effective, and without it this server would be less safe than its configuration says"
@@ -69,7 +68,7 @@ def _by_subject(found: Iterable[Ineffective]) -> list[list[Ineffective]]:
 
 
 def is_refused(warning: Problem) -> bool:
-    """Tell whether a warning is about something that a start refuses, so that it is among the refusals, too."""
+    """Tell whether a warning is about something that a start refuses, and so is among the refusals too."""
     return warning.text.endswith(_REFUSED)
 
 

@@ -1,4 +1,4 @@
-"""From the `listen` lines of all servers to listeners: which servers are found at which address (ngx_http_add_listen)."""
+"""From the `listen` lines of all servers to listeners: which servers share which address (ngx_http_add_listen)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ LookUp = Callable[[str, int], list[Address]]
 
 
 def default_listen() -> Listen:
-    """Where a server without `listen` is found: port 80, or 8000 for those who may not have that."""
+    """Return the address of a server without `listen`: port 80, or 8000 for users who may not bind that."""
     return Listen("*", (Address("0.0.0.0", 80 if os.geteuid() == 0 else 8000),))
 
 
 def build_listeners(lines: list[tuple[Server, Listen, Position]], reader: ScopeReader, look_up: LookUp) -> tuple[Listener, ...]:
-    """Servers by the address they listen on; the default of each is the one marked so, or the first. Problems go to `reader`.
+    """Group servers by the address they listen on; the default is the one marked so, or the first. Problems go to `reader`.
 
-    `listen PORT quic` is a socket of its own kind, which may have the address of another; it is looked at and, as long as nobody
-    speaks QUIC, left out of what is returned.
+    `listen PORT quic` is a socket of its own kind, which may share the address of another; it is checked and, as long as QUIC is
+    not implemented, left out of the result.
     """
     builder = _Builder(reader, look_up)
     for server, listen, position in lines:
@@ -34,15 +34,15 @@ def build_listeners(lines: list[tuple[Server, Listen, Position]], reader: ScopeR
     return tuple(entry.listener for (_, is_quic), entry in builder.found.items() if not is_quic)
 
 
-# Of the parameters of a protocol, those that hold for all servers of an address.
+# Protocol parameters that hold for all servers of an address.
 _SHARED_PROTOCOLS = frozenset(("ssl", "http2", "proxy_protocol"))
 
 
 class _Entry:
     """An address while its lines are gathered.
 
-    protocols: those given so far. agreed: those of a line before, to which later ones must be equal; has_changed: once they
-    were not. servers: in the order of the file.
+    protocols: those given so far. agreed: those of an earlier line, which later lines must repeat; has_changed: whether one did
+    not. servers: in the order of the file.
     """
 
     def __init__(self, listener: Listener) -> None:
@@ -57,7 +57,7 @@ class _Entry:
     def redefines(self, listen: Listen) -> bool:
         """Whether a line gives the address other protocols than it has (nginx: ngx_http_add_addresses).
 
-        The line that brings options of the socket is the one that may say it for all; so may all lines together.
+        The line with the socket options may set them for all; so may all lines together.
         """
         now = frozenset(listen.protocols) & _SHARED_PROTOCOLS
         before = self.protocols
@@ -82,10 +82,10 @@ class _Builder:
     def __init__(self, reader: ScopeReader, look_up: LookUp) -> None:
         self.reader = reader
         self.look_up = look_up
-        self.found: dict[tuple[Address, bool], _Entry] = {}  # by address, and whether it is QUIC's
+        self.found: dict[tuple[Address, bool], _Entry] = {}  # keyed by address, and whether it is QUIC's
 
     def addresses(self, listen: Listen, position: Position) -> list[Address]:
-        """The numeric addresses of a line; a name may have several."""
+        """Return the numeric addresses of a line; a name may have several."""
         numeric: list[Address] = []
         for address in listen.addresses:
             if address.is_numeric:
@@ -127,7 +127,7 @@ class _Builder:
             self.reader.warnings.append(Problem(f"protocol options redefined for {address}", position))
 
     def add_names(self, entry: _Entry) -> None:
-        """Enter the names of all servers of an address; nginx does when the last line was read, so no line is to blame."""
+        """Enter the names of all servers of an address; nginx does so after the last line, so no line is blamed."""
         names, address = entry.listener.servers, entry.listener.address
         for server in entry.servers:
             for name in server.names or _NAMELESS:
@@ -137,7 +137,7 @@ class _Builder:
                 try:
                     if not names.add(name.text, server):
                         text = f'conflicting server name "{name.text.lower()}" on {address}, ignored'
-                        # Where there is one server nginx looks at no name: whatever they are, it is the one.
+                        # nginx ignores the names of a single server: whatever they are, it is the one.
                         if len(entry.servers) > 1:
                             self.reader.warnings.append(Problem(text))
                 except ValueError:

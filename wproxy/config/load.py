@@ -1,6 +1,6 @@
 """Reading a configuration: the file to bytes, the bytes to a tree, the tree to the model.
 
-Of the words, this module alone reads files: it hands the front ends the means to open what a file includes.
+This is the only module of the package that reads files: it gives the front ends the functions that open included files.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ DEFAULT_API_SOCKET = "run/wproxy-api.sock"
 
 
 def load_configuration(file: str, prefix: str, look_up: LookUp, main_arguments: str = "") -> Configuration:
-    """Read and resolve a configuration file, in the syntax that its name says (`syntax_of`).
+    """Read and resolve a configuration file, in the syntax of its name (`syntax_of`).
 
-    file: its path; what it includes is relative to its directory. prefix: the directory that other relative paths inside
-    start from. main_arguments: the directives of `-g`. Raises ConfigurationError.
+    file: its path; includes are relative to its directory. prefix: the directory that other relative paths inside start from.
+    main_arguments: the directives of `-g`. Raises ConfigurationError.
     """
     return resolve_document(load_document(file, main_arguments), file, prefix, look_up)
 
 
 def load_document(file: str, main_arguments: str = "") -> Document:
-    """Read a configuration file and what it includes: the tree and the files, in order; raises ConfigurationError."""
+    """Read a configuration file and the files it includes: the tree and the files, in order; raises ConfigurationError."""
     directory = os.path.dirname(file)
     with no_collection():
         arguments = parse_main_arguments(main_arguments, read_file, directory, matching_files)
@@ -46,7 +46,7 @@ def load_document(file: str, main_arguments: str = "") -> Document:
 
 
 def resolve_document(document: Document, file: str, prefix: str, look_up: LookUp) -> Configuration:
-    """The model of what was read; raises ConfigurationError."""
+    """Return the model of a document; raises ConfigurationError."""
     from wproxy.config.resolve import resolve
 
     prefix = os.path.join(prefix, "")
@@ -56,20 +56,20 @@ def resolve_document(document: Document, file: str, prefix: str, look_up: LookUp
 
 
 def load_text(text: bytes, file: str, prefix: str, look_up: LookUp) -> Configuration:
-    """Resolve the text of a configuration; `file` is its name in messages, and says the syntax of the text."""
+    """Resolve the text of a configuration; `file` is its name in messages, and decides the syntax."""
     return resolve_document(_read(text, file), file, prefix, look_up)
 
 
 def convert_file(file: str, to_syntax: str) -> bytes:
-    """The text of a configuration file in a syntax, `NGINX` or `TOML` of wproxy.config.convert; raises ConfigurationError."""
+    """Convert a configuration file to a syntax, `NGINX` or `TOML` of wproxy.config.convert; raises ConfigurationError."""
     _register_directives()
     return convert(read_file(file), syntax_of(file), to_syntax, file, read_file, os.path.dirname(file), matching_files)
 
 
 def configured_pid(file: str, prefix: str, main_arguments: str = "") -> str:
-    """The path of the pid file that a configuration names, whatever else may be wrong in it.
+    """Return the path of the pid file that a configuration names, whatever else may be wrong in it.
 
-    Raises ConfigurationError when the file cannot be read at all, or says that there is no pid file.
+    Raises ConfigurationError when the file cannot be read at all, or has no pid file.
     """
     node = next(iter(load_document(file, main_arguments).root.named("pid")), None)
     path = node.arguments[0] if node and node.arguments else DEFAULT_PID
@@ -81,7 +81,7 @@ def configured_pid(file: str, prefix: str, main_arguments: str = "") -> str:
 
 
 def configured_api_socket(file: str, prefix: str) -> str:
-    """The path of the socket of the API, found in the same way. Raises ConfigurationError."""
+    """Return the path of the API's socket, found in the same way. Raises ConfigurationError."""
     node = next(iter(load_document(file).root.named("api_socket")), None)
     path = node.arguments[0] if node and node.arguments else DEFAULT_API_SOCKET
     if path == "off":
@@ -90,7 +90,7 @@ def configured_api_socket(file: str, prefix: str) -> str:
 
 
 def read_file(file: str, distrusted: Distrusted | None = None) -> bytes:
-    """The bytes of a configuration file; raises ConfigurationError. distrusted: see `wproxy.safe_open`."""
+    """Return the bytes of a configuration file; raises ConfigurationError. distrusted: see `wproxy.safe_open`."""
     try:
         with reach(file, distrusted) as place, open(file, "rb", opener=lambda _, flags: place.open(flags)) as opened:
             return opened.read()
@@ -100,7 +100,7 @@ def read_file(file: str, distrusted: Distrusted | None = None) -> bytes:
 
 
 def insert_states(root: Node, prefix: str) -> None:
-    """Put the servers that `state` files keep into their upstreams; a file that is missing keeps none yet.
+    """Put the servers of `state` files into their upstreams; a missing file has none yet.
 
     Raises ConfigurationError.
     """
@@ -117,21 +117,22 @@ def insert_states(root: Node, prefix: str) -> None:
         if os.path.exists(path):
             from wproxy.edits.state import read_state
 
-            # Workers write it, and what the master says of its text can be read: a link must not lead to another one.
+            # Workers write it, and the master's messages about its text can be read: a link must not lead to another file.
             upstream.children += read_state(read_file(path, ANYBODY), path)
 
 
 def matching_files(pattern: str) -> Iterable[str]:
-    """The files that a pattern of `include` matches, sorted as bytes (nginx: glob in ngx_open_glob); raises nothing."""
-    from glob import glob  # only an include with a pattern needs it
+    """Return the files that a pattern of `include` matches, sorted as bytes (nginx: glob in ngx_open_glob); raises nothing."""
+    from glob import glob  # needed only for an include with a pattern
 
     return sorted(glob(pattern), key=os.fsencode)
 
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Keep the cyclic collector from looking, meanwhile, at what only grows: half of the time of a large load (measured: 1,000
-    servers of 10 locations, 2.3 s and 1.2 s)."""
+    """Keep the cyclic collector from scanning objects that only accumulate: half of the time of a large load (measured: 1,000
+    servers of 10 locations, 2.3 s and 1.2 s).
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -142,16 +143,16 @@ def no_collection() -> Iterator[None]:
 
 
 def _read(text: bytes, file: str) -> Document:
-    """The document of a text."""
+    """Read a text into a document."""
     _register_directives()
     try:
         return read_document(text, file, syntax_of(file), read_file, os.path.dirname(file), matching_files)
     except BrokenShape as error:
-        from wproxy.config.recovered import with_directives  # only an error needs it
+        from wproxy.config.recovered import with_directives  # needed only for an error
 
         raise ConfigurationError(*with_directives(error)) from None
 
 
 def _register_directives() -> None:
-    """The import of the model fills the registry, by which TOML is read."""
+    """Fill the registry, by which TOML is read, by importing the model."""
     import wproxy.config.model  # noqa: F401

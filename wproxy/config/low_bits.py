@@ -1,4 +1,4 @@
-"""Warnings about addresses that have bits set behind the prefix of their network (nginx: ngx_ptocidr)."""
+"""Warnings about addresses with bits set beyond the prefix of their network (nginx: ngx_ptocidr)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from wproxy.maps.addresses import parse_network
 
 
 def low_bits(nodes: tuple[Node, ...]) -> Iterator[Problem]:
-    """Yield a warning where the network that the last of these directives names is not written as its first address."""
+    """Yield a warning when the network in the last of these directives is not written as its first address."""
     node = nodes[-1]
     for text in node.arguments[:1]:
         try:
             has_low_bits = "/" in text and parse_network(text)[1]
         except ValueError:
-            continue  # set_real_ip_from takes the name of a host, too
+            continue  # set_real_ip_from takes host names, too
         if has_low_bits:
             yield Problem(f"low address bits of {text} are meaningless", node.position)

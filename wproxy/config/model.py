@@ -32,7 +32,7 @@ from wproxy.syslog import Syslog
 
 
 class Settings:
-    """Values by directive name; where one was set is remembered for messages and for `wproxy explain`."""
+    """Values by directive name; the place where one was set is remembered for messages and for `wproxy explain`."""
 
     def __init__(self, values: dict[str, Any], written: dict[str, tuple[Node, ...]]) -> None:
         """values: by attribute. written: the directives that each of them comes from."""
@@ -41,18 +41,18 @@ class Settings:
 
     @property
     def origins(self) -> dict[str, Position]:
-        """Where each value that is no default was written."""
+        """The place of each value that is not a default."""
         return {name: nodes[-1].position for name, nodes in self.written.items() if nodes}
 
     def origin(self, name: str) -> str:
-        """`file:line:column` of the directive that gave this value, or "default"."""
+        """Return the `file:line:column` of the directive that gave this value, or "default"."""
         nodes = self.written.get(name)
         return str(nodes[-1].position) if nodes else "default"
 
     def described(self, name: str) -> str:
-        """` (proxy_read_timeout 60: FILE:LINE:COLUMN)`, for messages that blame a setting; "" for no name.
+        """Return ` (proxy_read_timeout 60: FILE:LINE:COLUMN)` for messages that blame a setting; "" for no name.
 
-        Sizes and numbers are told as a person writes them: 1m.
+        Sizes and numbers are written as people write them: 1m.
         """
         if not name:
             return ""
@@ -84,7 +84,7 @@ class Peer:
 
 
 class Match(Settings, MatchDirectives):
-    """A `match` block; one without a name is what is expected where a health_check names none."""
+    """A `match` block; one without a name is the expectation of a health_check that names none."""
 
     name: str
 
@@ -94,7 +94,7 @@ class Match(Settings, MatchDirectives):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Check:
-    """One health_check of an upstream, with the location whose proxy_ settings it asks with. number: among its upstream's."""
+    """One health_check of an upstream, with the location whose proxy_ settings it uses. number: its index within the upstream."""
 
     number: int
     settings: HealthCheck
@@ -119,14 +119,14 @@ class Upstream(Settings, UpstreamModules):
 class Location(Settings, LocationModules):
     """One location, or the server itself where no location matches (its `modifier` is then "server").
 
-    The settings of an `if` or a `limit_except` inside a location are a location too, of kind "if" or "limit_except": what
-    belongs to the URI (modifier, pattern, prefix) is that of the location around it.
+    The settings of an `if` or a `limit_except` inside a location are a location too, of kind "if" or "limit_except": the parts
+    about the URI (modifier, pattern, prefix) are those of the location around it.
     """
 
     kind: str  # "location", "server", "if", "limit_except"
     modifier: str  # "", "=", "^~", "~", "~*", "@", "server"
     pattern: str  # as written
-    prefix: bytes  # what of the URI a proxy_pass with a URI replaces
+    prefix: bytes  # the part of the URI that a proxy_pass with a URI replaces
     regex: Regex | None = None
     position: Position
     server: Server
@@ -137,10 +137,10 @@ class Location(Settings, LocationModules):
     proxy_target: ProxyTarget | None
     files: FilePlan  # how it finds files
     route: Route  # made by the worker that attaches it
-    error_log: tuple[tuple[str | Syslog, str], ...] = ()  # (): those of the main level
+    error_log: tuple[tuple[str | Syslog, str], ...] = ()  # (): the logs of the main level
 
     def anonymous(self) -> Iterator[Location]:
-        """The locations of its `if`s and of its limit_except."""
+        """Return the locations of its `if`s and of its limit_except."""
         found: list[Location] = []
 
         def visit(step: Step) -> None:
@@ -163,21 +163,21 @@ class Server(Settings, ServerModules):
     position: Position
     names: tuple[ServerName, ...]
     locations: LocationMatcher[Location]
-    named: dict[bytes, Location]  # by name, the "@" included
+    named: dict[bytes, Location]  # keyed by name, the "@" included
     steps: tuple[Step, ...] = ()
-    # Where a request enters: the route through the server's own steps, made by the worker that attaches it; None without any.
+    # The route through the server's own steps, where a request enters; made by the worker that attaches it; None without steps.
     entry: Route | None = None
 
     @property
     def name(self) -> str:
-        """The first server_name, for logs, as nginx tells it: no leading dot, lower case; empty when there is none."""
+        """The first server_name as nginx logs it: no leading dot, lower case; empty when there is none."""
         if not self.names:
             return ""
         first = self.names[0]
         return first.text if first.regex else first.text.removeprefix(".").lower()
 
     def each_location(self) -> Iterator[Location]:
-        """All its locations: the server itself, nested ones, named ones and those of `if` and limit_except."""
+        """Yield all its locations: the server itself, nested ones, named ones and those of `if` and limit_except."""
         pending = [*self.locations, *self.named.values()]
         while pending:
             location = pending.pop()
@@ -190,16 +190,16 @@ class Server(Settings, ServerModules):
         return f"<server {self.name or '_'} at {self.position}>"
 
 
-# Modes of the files of unix sockets: everybody's, as nginx's are, and our own.
+# File modes of unix sockets: accessible to all, as nginx's are, and our own.
 PUBLIC = 0o666
 PRIVATE = 0o600
 
 
 @dataclass(slots=True)
 class Listener:
-    """An address to listen on, and the virtual servers found there.
+    """An address to listen on, and its virtual servers.
 
-    mode: of the file of a unix socket. is_optional: who cannot have it serves without.
+    mode: the mode of a unix socket's file. is_optional: a worker that cannot bind it serves without it.
     """
 
     address: Address
@@ -223,20 +223,22 @@ class Configuration(Settings, MainModules):
     upstreams: tuple[Upstream, ...]  # explicit and implicit
     log_formats: dict[str, LogFormat]
     control: Listener | None = None  # api_socket
-    identity: Identity = WPROXY  # who we say we are
-    warnings: tuple[Problem, ...] = ()  # what is allowed and probably not meant, or has no effect yet
-    tls_files: tuple[TlsFiles, ...] = ()  # the certificates of servers and towards upstreams
-    read_at_start: tuple[tuple[str, Position], ...] = ()  # other files that must be there, as written, and where
-    refusals: tuple[Problem, ...] = ()  # what keeps a server from starting: without it, it would be less safe than it says
+    identity: Identity = WPROXY  # the name we answer to
+    warnings: tuple[Problem, ...] = ()  # settings that are allowed but probably not meant, or have no effect yet
+    tls_files: tuple[TlsFiles, ...] = ()  # certificates of servers, and for upstreams
+    read_at_start: tuple[tuple[str, Position], ...] = ()  # other files that must exist, as written, and their places
+    refusals: tuple[
+        Problem, ...
+    ] = ()  # problems that keep a server from starting: it would be less safe than its configuration says
 
     @property
     def all_listeners(self) -> tuple[Listener, ...]:
-        """What is listened on: by clients, and by whoever controls us."""
+        """All listeners: those for clients, and the control socket."""
         return self.listeners if self.control is None else (*self.listeners, self.control)
 
     @property
     def all_servers(self) -> tuple[Server, ...]:
-        """The servers of all of these."""
+        """The servers of all listeners."""
         if self.control is None or self.control.servers.default is None:
             return self.servers
         return (*self.servers, self.control.servers.default)
@@ -264,7 +266,7 @@ class Configuration(Settings, MainModules):
 
     @property
     def own_directories(self) -> frozenset[str]:
-        """The directories of logs and pid files that nobody has chosen: what is missing of them is made."""
+        """The default directories of logs and pid files, which are created when they are missing."""
         paths = [Configuration.pid, *(place for place, _ in Configuration.error_log), *(log.path for log in Location.access_log)]
         paths += [path for path in (self.identity.pid, self.identity.error_log, self.identity.access_log) if path]
         return frozenset(os.path.dirname(self.path(path)) for path in paths if isinstance(path, str))
@@ -282,9 +284,9 @@ class Configuration(Settings, MainModules):
         return found
 
     def log_targets(self, lines: Iterable[tuple[str | Syslog, str]]) -> list[tuple[str | Syslog, str]]:
-        """The targets of some `error_log` lines, paths absolute."""
+        """Return the targets of `error_log` lines, paths absolute."""
         return [(place if isinstance(place, Syslog) or place == "stderr" else self.path(place), level) for place, level in lines]
 
     def path(self, name: str) -> str:
-        """A path as configured, made absolute by the prefix."""
+        """Return a configured path, made absolute with the prefix."""
         return name if name.startswith("/") else self.prefix + name

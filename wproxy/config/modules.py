@@ -1,6 +1,6 @@
-"""Where each table of `wproxy.directives` enters the model: one line for each module of nginx.
+"""The place where each table of `wproxy.directives` enters the model: one line for each module of nginx.
 
-The bases of a class below are the tables whose directives arrive as attributes of the object that is built on it (model.py).
+The bases of a class below are the tables whose directives become attributes of the object that is built on it (model.py).
 A new module is an import and a line here.
 """
 
@@ -61,7 +61,7 @@ class ServerModules(
     ListenDirectives,
     ServerIf,
 ):
-    """The directives of a virtual server that no location of it has."""
+    """The directives of a virtual server that its locations do not have."""
 
 
 class LocationModules(
@@ -93,7 +93,7 @@ class LocationModules(
     """The directives of a location, and of the server where no location matches."""
 
 
-# Blocks of http, and the insides of those, that become objects of their own.
+# Blocks of http, and their contents, that become objects of their own.
 BLOCKS = (
     BlockDirectives,
     MapDirectives,
@@ -103,7 +103,7 @@ BLOCKS = (
     MatchDirectives,
 )
 
-# From the outside in: of two rows of one name, a message about a wrong place shows the outer one.
+# From the outside in: of two rows with one name, a message about a wrong place shows the outer one.
 for _owner in (MainModules, *BLOCKS, ServerModules, LocationModules, UpstreamModules):
     register(*_owner.__mro__)
 register_accepted(ACCEPTED)

@@ -1,6 +1,6 @@
-"""The variables that a configuration makes, found before any directive is read: they may be used above the line that makes them.
+"""Variables that a configuration makes, found before any directive is read: they may be used above the line that makes them.
 
-nginx looks variables up when the whole file has been read; we compile templates line by line, so we must know the names first.
+nginx looks variables up after reading the whole file; we compile templates line by line, so we must know the names first.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Callable
 from wproxy.config.tree import Node
 from wproxy.variables import Namespace
 
-# Which argument is the name of a variable that requests carry: `set $name value`.
+# The argument that names a variable carried by requests: `set $name value`.
 _KEPT = {"set": 0, "auth_request_set": 0, "perl_set": 0}
-# Blocks that compute a variable: which argument is its name.
+# Blocks that compute a variable: the argument that is its name.
 _COMPUTED = {"map": -1, "geo": -1, "split_clients": -1}
-# Directives with a regex, whose named groups become variables: where it may stand.
+# Directives with a regex, whose named groups become variables: the position of the regex.
 _WITH_REGEX = frozenset(
     (
         "server_name", "location", "rewrite", "if",
@@ -27,7 +27,7 @@ _GROUP = re.compile(r"\(\?(?:P?<([A-Za-z_][A-Za-z0-9_]*)>|'([A-Za-z_][A-Za-z0-9_
 
 
 def declare_names(root: Node, namespace: Namespace) -> None:
-    """Tell the namespace every variable that directives anywhere in this tree make."""
+    """Declare in the namespace every variable that directives anywhere in this tree make."""
     pending = [root]
     while pending:
         node = pending.pop()

@@ -1,18 +1,18 @@
 r"""nginx.conf, read into the directive tree (nginx: src/core/ngx_conf_file.c).
 
-A directive is words up to `;`, or up to `{` for a block. Words end at SP HT CR LF `;` `{`; a `}` or `#` means something at
-the start of a word only, and so does a quote. `{` straight after `$` belongs to the word. A backslash hides the next
+A directive is words up to `;`, or up to `{` for a block. Words end at SP HT CR LF `;` `{`; a `}`, a `#` or a quote is special
+only at the start of a word. `{` straight after `$` belongs to the word. A backslash hides the next
 character; in the word that is kept, `\" \' \\` lose it, `\t \r \n` become control characters and anything else stays as
 written. After a closing quote only white space, `;`, `{` or `)` may come, and `)` begins the next word.
 
-A node stands where nginx says it stands: at the line of the `;` or `{` that ends it, column 0. Bytes that are not UTF-8 are
-kept as surrogates (`surrogateescape`).
+The position of a node is the one that nginx reports: the line of the `;` or `{` that ends it, column 0. Bytes that are not UTF-8
+are kept as surrogates (`surrogateescape`).
 
-nginx stops at the first error. Here every error of a file is found in one run: after each the reader goes on where the text
-most likely makes sense again, and adds to nginx's words where the brace or the quote was opened that is not closed.
+nginx stops at the first error. Here every error of a file is found in one run: after each the reader continues where the text
+most likely makes sense again, and adds to nginx's words where an unclosed brace or quote was opened.
 
-Measured on 1,000 servers of 10 locations (60,000 tokens, CPython 3.11): 0.1 s, as one match of one regular expression takes a
-token with all white space and comments before it.
+Measured on 1,000 servers of 10 locations (60,000 tokens, CPython 3.11): 0.1 s, because one match of one regular expression takes
+a token with all white space and comments before it.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from wproxy.config.document import (
 )
 from wproxy.config.tree import BrokenShape, ConfigurationError, Node, Position, Problem
 
-TOKEN_LIMIT = 4096  # bytes, with what ends the token; nginx: NGX_CONF_BUFFER
-DEPTH_LIMIT = 100  # of blocks and of includes; beyond any reason, and it spares what walks the tree a deep recursion
-# What is a list of words, or has no blocks inside: a brace in one of them means that it was not closed.
+TOKEN_LIMIT = 4096  # bytes, including the token's end; nginx: NGX_CONF_BUFFER
+DEPTH_LIMIT = 100  # of blocks and of includes: more than any real file has, and it bounds the recursion over the tree
+# Directives that are a list of words, or have no blocks inside: a brace in one of them means that it was not closed.
 _WITHOUT_BLOCKS = frozenset(("types", "map", "geo", "split_clients", "charset_map", "events"))
 
 # The groups of a token: a bare word, a word in double and in single quotes, a sign.
 _QUOTED = (2, 3)
 _PUNCTUATION = 4
 
-# The quantifiers are possessive (`*+`): a token has one way to be read, so there is nothing to go back for.
+# The quantifiers are possessive (`*+`): a token can be read in one way only, so backtracking would find nothing.
 _TOKEN = re.compile(
     r"""
     (?: [ \t\r\n]++ | \#[^\n]*+ )*+
@@ -58,7 +58,7 @@ _TOKEN = re.compile(
 )
 # From the brace of a quantifier to the end of its word, with further quantifiers in it.
 _QUANTIFIER = re.compile(r"\{\d+(?:,\d*)?\}(?:[^ \t\r\n;{\\]++|\\.|\{\d+(?:,\d*)?\})*+", re.DOTALL)
-_AFTER_QUOTE = frozenset(" \t\r\n;{)") | {""}  # the empty text: the end of the file, which has words of its own
+_AFTER_QUOTE = frozenset(" \t\r\n;{)") | {""}  # the empty text: the end of the file, which has its own message
 _GAP = re.compile(r"(?:[ \t\r\n]++|#[^\n]*+)*+")
 _COMMENT = re.compile(r"#([^\n]*)")
 _ESCAPE = re.compile(r"\\([\"'\\trn])")
@@ -75,9 +75,9 @@ def read_nginx(
 ) -> Document:
     """Read an nginx.conf with all that it includes.
 
-    text: its bytes. file: its name in messages. open_file, glob: give the included files. config_directory: what their
-    names are relative to. Raises ConfigurationError with everything that is wrong with the shape of the files. Whether the
-    directives exist, may stand where they stand and have the right arguments is left to the check of the tree.
+    text: its bytes. file: its name in messages. open_file, glob: functions for included files. config_directory: the directory
+    that their names are relative to. Raises ConfigurationError with everything that is wrong with the shape of the files. The
+    check of the tree decides whether the directives exist, are allowed where they are and have the right arguments.
     """
     reader = _Reader(open_file, config_directory, glob)
     root = Node("", (), Position(file, 1), [])
@@ -90,7 +90,7 @@ def read_nginx(
 def read_block(
     text: bytes, file: str, block: Node, open_file: OpenFile, config_directory: str, glob: Glob
 ) -> tuple[Document, list[Problem]]:
-    """Add what an nginx file holds to a block; a document of that block, and what is wrong with the file."""
+    """Add the contents of an nginx file to a block; return a document of that block, and the file's problems."""
     reader = _Reader(open_file, config_directory, glob)
     reader.file(text, file, block)
     return Document(block, reader.files, reader.comments), reader.problems
@@ -99,7 +99,7 @@ def read_block(
 def parse_main_arguments(
     text: str, open_file: OpenFile = no_file, config_directory: str = "", glob: Glob = no_match
 ) -> list[Node]:
-    """The directives of `-g`: simple ones for the main context, each with its `;`.
+    """Read the directives of `-g`: simple ones for the main context, each with its `;`.
 
     Raises ConfigurationError; its problems end with `in command line`.
     """
@@ -112,13 +112,14 @@ def parse_main_arguments(
 
 
 def split_words(text: str) -> tuple[str, ...]:
-    """The words of a text as of the arguments of a directive, but that `;` `{` `}` and `#` are ordinary characters: nothing
-    ends and no comment begins. Raises ValueError when a quote is left open or has something behind it.
+    """Split a text into words like the arguments of a directive, except that `;` `{` `}` and `#` are ordinary characters.
+
+    Raises ValueError when a quote is left open or has something after it.
     """
     words = []
     for match in _SPLIT.finditer(text):
         if match[4]:
-            raise ValueError(f"the quote {match[4]} is not closed, or has something behind it,")
+            raise ValueError(f"the quote {match[4]} is not closed, or has something after it,")
         bare, double, single = match[1], match[2], match[3]
         words.append(unescape(next(word for word in (bare, double, single) if word is not None)))
     return tuple(words)
@@ -136,7 +137,7 @@ _SPLIT = re.compile(
 
 
 def unescape(word: str) -> str:
-    """A word without the backslashes that the tokeniser takes away."""
+    """Return a word without the backslashes that the tokeniser removes."""
     return _ESCAPE.sub(_unescaped, word) if "\\" in word else word
 
 
@@ -145,26 +146,26 @@ def _unescaped(escape: re.Match[str]) -> str:
 
 
 def _children(block: Node) -> list[Node]:
-    """The list that a block's directives go to."""
+    """Return the list that a block's directives go to."""
     if block.children is None:
         block.children = []
     return block.children
 
 
 def in_bytes(text: str) -> bytes:
-    """A text as it was in the file."""
+    """Return a text as it was in the file."""
     return text.encode("utf-8", "surrogateescape")
 
 
 class _Open(NamedTuple):
-    """A block that waits for its brace, and the line of the one that opened it."""
+    """A block that waits for its closing brace, and the line of its opening one."""
 
     node: Node
     line: int
 
 
 class _Reader:
-    """Reads a file and what it includes; collects problems instead of stopping at the first."""
+    """Reads a file and the files it includes; collects problems instead of stopping at the first."""
 
     def __init__(self, open_file: OpenFile, directory: str, glob: Glob) -> None:
         self.open_file = open_file
@@ -174,8 +175,8 @@ class _Reader:
         self.files: list[SourceFile] = []
         self.comments = Comments()
         self.including: list[str] = []  # the files being read, outermost first
-        self.is_balanced = True  # no brace too many or too few so far
-        self.goes_in_circles = False  # then no include is followed any more: there may be n! ways round
+        self.is_balanced = True  # no brace too many or missing so far
+        self.goes_in_circles = False  # then no more includes are followed: there may be n! ways round
 
     def file(self, content: bytes, name: str, block: Node, included_at: Position | None = None) -> None:
         """Read the text of a file into a block."""
@@ -193,7 +194,7 @@ class _Reader:
         _Text(self, text, "command line", is_command_line=True).read(root)
 
     def include(self, name: str, position: Position, block: Node) -> None:
-        """Read one file, or those that match a pattern, into the block where `include` stands."""
+        """Read one file, or those that match a pattern, into the block that contains the `include`."""
         for file in included_files(name, self.directory, self.glob):
             if self.goes_in_circles:
                 return
@@ -228,7 +229,7 @@ class _Text:
         self.counted = 0  # the offset up to which the lines are counted
         self.line = 1
         self.outer: list[_Open] = []
-        self.notes: list[str] = []  # comments that wait for the directive below them
+        self.notes: list[str] = []  # comments waiting for the directive below them
         self.previous: Node | None = None  # the node that a comment on the same line belongs to
 
     def read(self, root: Node) -> None:
@@ -283,9 +284,9 @@ class _Text:
         self.end(words, self.outer)
 
     def is_quantifier(self, begin: int, words: list[str]) -> bool:
-        """Whether a `{` belongs to a regex that stands without its quotes, `[a-z]{8,}`: noted, and the word goes on behind it.
+        """Whether a `{` belongs to an unquoted regex, `[a-z]{8,}`; if so, note it and continue after the word.
 
-        nginx takes it for the beginning of a block, and the rest for directives; then every brace after it is one off.
+        nginx takes it for the beginning of a block, and the rest for directives; then every later brace is off by one.
         """
         if self.block.name in _WITHOUT_BLOCKS or self.text[begin - 1] in " \t\r\n":
             return False
@@ -300,7 +301,7 @@ class _Text:
         return True
 
     def close_block(self, words: list[str]) -> None:
-        """A `}`. words: what stands before it, unfinished."""
+        """Handle a `}`. words: the unfinished words before it."""
         if words or not self.outer:
             self.problem('unexpected "}"')
         if not self.outer:
@@ -314,18 +315,18 @@ class _Text:
         self.block = self.outer[-1].node if self.outer else self.root
 
     def is_block_without_name(self, sign: str) -> bool:
-        """Note that a `;` or `{` has nothing before it; whether a block begins there, whose end is to be found."""
+        """Note that a `;` or `{` has nothing before it; tell whether a block begins there, whose end must be found."""
         self.problem(f'unexpected "{sign}"')
         return sign == "{"
 
     def add(self, node: Node, sign: str) -> None:
-        """A directive with what ends it, `;` or `{`."""
+        """Add a directive at its end, `;` or `{`."""
         children = _children(self.block)
         above = self.reader.comments.above
         if node.name == "include" and self.block.name != "split_clients":
             before = len(children)
             self.include(node, sign, self.block)
-            if self.notes and len(children) > before:  # they go to the first directive that came in
+            if self.notes and len(children) > before:  # they go to the first included directive
                 above[id(children[before])] = [*self.notes, *self.reader.comments.of(children[before])]
                 self.notes = []
             if sign == ";":
@@ -342,12 +343,12 @@ class _Text:
             self.block = node
             self.outer.append(_Open(node, self.line))
 
-    # The end of the text, good or bad
+    # The end of the text, expected or not
 
     def end(self, words: list[str], outer: list[_Open]) -> None:
-        """The end of the text: nothing may be open."""
+        """Handle the end of the text: nothing may be open."""
         gap = _GAP.match(self.text, self.offset)
-        is_inside = bool(words) or (gap is not None and gap.end() < len(self.text))  # a word, or a lone backslash
+        is_inside = bool(words) or (gap is not None and gap.end() < len(self.text))  # in a word, or after a lone backslash
         self.count_to(len(self.text))
         if is_inside and self.is_command_line:
             self.problem('unexpected end of parameter, expecting ";"')
@@ -360,10 +361,10 @@ class _Text:
             self.problem(f'unexpected end of file, expecting "}}", {opened}')
 
     def left_open(self, outer: list[_Open]) -> _Open:
-        """Which block is it that lacks its brace: the first that has a block inside and can have none, or that ended at a brace
-        indented otherwise than itself.
+        """Return the block that lacks its brace: the first with an impossible inner block, or one that ended at a brace with
+        another indentation than its own.
 
-        Where every block ended as it began, it is the innermost of those that are open now.
+        Where every block ended at its indentation, it is the innermost open one.
         """
         stack: list[tuple[int, int]] = []  # offset of the first word, line of the brace
         start, line, counted, offset = -1, 1, 0, 0
@@ -394,12 +395,12 @@ class _Text:
         return outer[-1]
 
     def indentation(self, offset: int) -> str | None:
-        """The white space before the first thing on a line; None where it is not the first."""
+        """Return the white space before the first token of a line; None for any other token."""
         before = self.text[self.text.rfind("\n", 0, offset) + 1 : offset]
         return None if before.strip(" \t") else before
 
     def leaves_open_quote(self) -> bool:
-        """Whether a quote that is never closed is why there is no token; then it is noted, and passed.
+        """Whether an unclosed quote is the reason why there is no token; if so, note it and skip the quote.
 
         All the rest of the text is inside it. Most likely it should have ended with its line.
         """
@@ -423,7 +424,7 @@ class _Text:
         return True
 
     def after_quote(self, start: int) -> bool:
-        """Note that something stands behind a closing quote that may not; whether the reader went back for it."""
+        """Note that something forbidden follows a closing quote; tell whether the reader went back for it."""
         self.count_to(start)
         opened = self.line
         self.count_to(self.offset)
@@ -431,27 +432,27 @@ class _Text:
         if self.line == opened or self.is_command_line:
             self.problem(text)
             return False
-        # The quote that seems to close is more likely to open: the one before it was left open in its own line.
-        self.problem(f"{text}, behind the quote {self.text[start]} that was opened in line {opened}")
+        # The quote that seems to close is more likely an opening one: the one before it was left open in its own line.
+        self.problem(f"{text}, after the quote {self.text[start]} that was opened in line {opened}")
         self.counted, self.line = start, opened
         self.resume_after_line_of(start)
         return True
 
     def resume_after_line_of(self, offset: int) -> None:
-        """Go on behind the line of that offset; the lines must be counted to there, not further."""
+        """Continue after the line of that offset; lines must be counted up to there, no further."""
         newline = self.text.find("\n", offset)
         self.offset = newline if newline >= 0 else len(self.text)
 
     # Words
 
     def is_too_long(self, match: re.Match[str]) -> bool:
-        """Whether a token does not fit in nginx's buffer together with what ends it."""
+        """Whether a token and its end do not fit in nginx's buffer."""
         kind = match.lastindex or 0
         ended_at_once = self.text[match.end(kind) : match.end(kind) + 1] in (";", "{")
         return not self.is_command_line and len(in_bytes(match[kind])) + (not ended_at_once) >= TOKEN_LIMIT
 
     def too_long(self, match: re.Match[str]) -> bool:
-        """Note a token that is too long, in the line where it began; whether the reader went back to that line."""
+        """Note a token that is too long, in the line where it began; tell whether the reader went back to that line."""
         kind = match.lastindex or 0
         self.count_to(match.start(kind))
         if kind not in _QUOTED or len(in_bytes(match[kind])) < TOKEN_LIMIT:
@@ -462,7 +463,7 @@ class _Text:
         return True
 
     def include(self, node: Node, sign: str, block: Node) -> None:
-        """An include where it stands, replaced by the directives of its files."""
+        """Replace an `include` by the directives of its files."""
         if sign == "{":
             self.problem('directive "include" is not terminated by ";"')
         elif len(node.arguments) != 1:
@@ -471,7 +472,7 @@ class _Text:
             self.reader.include(node.arguments[0], node.position, block)
 
     def take_comments(self, gap: str, previous: Node | None) -> Iterator[str]:
-        """The comments between two tokens; one on the line of the directive before it goes to that directive."""
+        """Yield the comments between two tokens; one on the line of the directive before it goes to that directive."""
         first_line = gap.find("\n")
         for comment in _COMMENT.finditer(gap):
             line = comment[1].rstrip()
@@ -489,9 +490,9 @@ class _Text:
             self.counted = offset
 
     def problem(self, text: str, position: Position | None = None) -> None:
-        """Note something wrong, in the line counted so far unless told otherwise."""
+        """Note a problem, in the line counted so far unless another is given."""
         self.reader.problems.append(Problem(text, position or self.here()))
 
     def here(self) -> Position:
-        """The line counted so far."""
+        """Return the line counted so far."""
         return Position(self.name, 0 if self.is_command_line else self.line)

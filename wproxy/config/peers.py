@@ -1,4 +1,4 @@
-"""The groups of peers of a configuration: `upstream` blocks, and those made of the addresses of a proxy_pass."""
+"""The groups of peers of a configuration: `upstream` blocks, and those made from the addresses of a proxy_pass."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Upstreams:
         self.reader = reader
         self.look_up = look_up
         self.groups: dict[str, Upstream] = {}
-        self.http = Scope()  # what blocks inherit from the http block
+        self.http = Scope()  # the settings that blocks inherit from the http block
         self.compat = "current"
-        self._zones: dict[str, int | None] = {}  # the size of each, when one was written
+        self._zones: dict[str, int | None] = {}  # the size of each zone, where it was given
 
     def add_block(self, node: Node) -> None:
         """Read an `upstream` block."""
@@ -43,7 +43,7 @@ class Upstreams:
         peers: list[Peer] = []
         lines: list[UpstreamServer] = []
         for line, server in zip(scope.written.get("server", ()), scope.values.get("server", ())):
-            # A name with `resolve` may be known to its `resolver` alone: the workers ask it before they serve.
+            # Possibly only its `resolver` knows a name with `resolve`: the workers ask it before they serve.
             for address in () if server.resolve else self.addresses(server.address, line.position, scope, server.text):
                 lines.append(server)
                 peers.append(
@@ -74,7 +74,7 @@ class Upstreams:
             group.session_memory = session_memory(name, group.sticky.zone, group.sticky.size)
 
     def _add_zone(self, scope: Scope) -> None:
-        """Note the `zone` of a block; several may name one, and one of them has to say its size."""
+        """Note the `zone` of a block; several blocks may name one, and one of them has to give its size."""
         zone = scope.values.get("zone")
         if zone is None:
             return
@@ -86,13 +86,15 @@ class Upstreams:
             self.reader.problem(text, scope.written["zone"][-1].position)
 
     def check_zones(self) -> None:
-        """Find zones of which no block has said the size; to be called when all blocks have been read."""
+        """Report zones whose size no block has given; to be called when all blocks have been read."""
         for name, size in self._zones.items():
             if size is None:
                 self.reader.problem(f'zero size shared memory zone "{name}"', None)
 
     def _balancing(self, node: Node, scope: Scope) -> Balancing:
-        """The method of a block. As in nginx the last one counts, and a server has to fit the methods that stand before it."""
+        """Return the method of a block. As in nginx the last one counts, and a server has to fit the methods before it in the
+        block.
+        """
         balancing: Balancing | None = None
         for child in node.children or ():
             if child.name in METHODS and scope.values.get(child.name) is not None:
@@ -114,7 +116,7 @@ class Upstreams:
         return balancing or ROUND_ROBIN
 
     def target(self, target: ProxyTarget, position: Position, scope: Scope) -> Upstream | None:
-        """The group a proxy_pass names: an upstream block, or one made of the addresses of the name."""
+        """Return the group that a proxy_pass names: an upstream block, or one made from the addresses of the name."""
         assert target.address is not None
         key = target.address.host.lower()
         explicit = self.groups.get(key)
@@ -127,14 +129,14 @@ class Upstreams:
             return self.groups[name]
         addresses = self.addresses(target.address, position, scope)
         peers = [Peer(str(address), address, name) for address in addresses]
-        # Idle connections to a bare address are kept too: nginx never does, and pays a handshake for each request.
+        # Idle connections to a bare address are kept too: nginx never keeps them, and pays a handshake for each request.
         scope = only_resolver(scope)
         put_defaults(self.compat, scope, UPSTREAM)
         self.groups[name] = self._group(name, scope, position, peers, implicit=True)
         return self.groups[name]
 
     def check(self, target: ProxyTarget, position: Position, scope: Scope) -> None:
-        """Find out whether a target of a protocol without a port of its own is an upstream, or a port of a host that there is."""
+        """Check a target of a protocol without a default port: it must be an upstream, or a port of an existing host."""
         assert target.address is not None
         explicit = self.groups.get(target.address.host.lower())
         if target.address.is_unix:
@@ -159,9 +161,9 @@ class Upstreams:
             self.reader.problem(str(error.strerror), line[-1].position)
 
     def addresses(self, address: Address, position: Position, scope: Scope, written: str = "") -> list[Address]:
-        """The numeric addresses of one that was written; a name that is not found is a problem, or none yet.
+        """Return the numeric addresses of a written address; a name that is not found is a problem, or has none yet.
 
-        scope: what `upstream_start` is read from. written: what a problem calls it, its name alone without.
+        scope: the source of `upstream_start`. written: the wording for a problem; None: the name alone.
         """
         if address.is_numeric:
             return [address]
@@ -185,7 +187,7 @@ class Upstreams:
 
 
 def only_resolver(scope: Scope) -> Scope:
-    """Of what a scope has, that which is about resolving names, to be inherited by an upstream."""
+    """Return the part of a scope that is about resolving names, for an upstream to inherit."""
     found = Scope()
     for name in ("resolver", "resolver_timeout", "upstream_start"):
         if name in scope.values:

@@ -1,11 +1,11 @@
-"""What nginx wants to have read before something else, and TOML may say in any order.
+"""Directives that nginx must read before others, while TOML may have them in any order.
 
-In TOML a table stands after the values of its block, however its author thinks of it: `[http.log_format]` comes after
-`access_log = ...`. nginx reads from top to bottom and refuses that, so the reader of TOML puts such pairs in nginx's order. The
-order of all else stays that of the file.
+A TOML table comes after the values of its block, however its author thinks of it: `[http.log_format]` comes after
+`access_log = ...`. nginx reads from top to bottom and refuses that, so the TOML reader puts such pairs in nginx's order. The
+order of everything else stays that of the file.
 
-Servers with `backup` and a method that knows none are another pair: nginx refuses them in one order and not in the other. Nobody
-who writes both means it, so TOML has them in the order of the file, and the writer of TOML keeps the order by `steps`.
+Servers with `backup` and a method that does not support them are another pair: nginx refuses them in one order and not in the
+other. No one writes both on purpose, so the TOML reader keeps the order of the file, and the writer uses `steps` for it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from wproxy.config.tree import Node
 
 
 class Precedence(NamedTuple):
-    """One pair: directives of the name `early` go before the first of the names `late`.
+    """One pair: directives named `early` go before the first one named in `late`.
 
-    matters: whether it must be so, by one of each.
+    matters: tells for one directive of each name whether the order matters.
     """
 
     early: str
@@ -37,7 +37,7 @@ WITHOUT_BACKUP = frozenset(("ip_hash", "hash", "random"))
 
 
 def in_nginx_order(nodes: list[Node]) -> list[Node]:
-    """Put the directives of a block in an order that nginx accepts; the same list where it does already."""
+    """Put the directives of a block in an order that nginx accepts; return the same list if it is in order already."""
     names = {node.name for node in nodes}
     for early, late, matters in PRECEDENCES:
         if early not in names or names.isdisjoint(late):
@@ -51,6 +51,6 @@ def in_nginx_order(nodes: list[Node]) -> list[Node]:
 
 
 def has_backup_before_method(nodes: list[Node]) -> bool:
-    """Whether the directives of an upstream have a `backup` above the method that would refuse it below."""
+    """Whether the directives of an upstream have a `backup` above a method that would refuse it below."""
     backup = next((index for index, node in enumerate(nodes) if node.name == "server" and "backup" in node.arguments), None)
     return backup is not None and any(node.name in WITHOUT_BACKUP for node in nodes[backup:])

@@ -1,8 +1,8 @@
-"""What else is wrong in a file whose syntax is wrong: nginx stops at a lost brace, and the next run finds the misspelt word.
+"""Further problems in a file with broken syntax: nginx stops at a lost brace, and only the next run finds the misspelt word.
 
-Only what is sure in a tree with holes is said. A name that nobody knows is unknown wherever it stands, and a block without a
-brace is one; where a directive may stand is asked only when no brace is missing or left over. What the directives mean is not
-asked: a variable may have been declared in the line that could not be read.
+Only certain problems are reported from a tree with holes. An unknown name is unknown wherever it appears, and a block without a
+brace is a problem anywhere; whether a directive is allowed at its place is checked only when no brace is missing or left over.
+The meaning of directives is not checked: a variable may have been declared in the line that could not be read.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from wproxy.config.registry import ENTRIES, MAIN, find_directive, unknown_direct
 from wproxy.config.scope import refusal
 from wproxy.config.tree import BrokenShape, Node, Position, Problem
 
-_ANY_CONTEXT = 0  # inside a block that nobody knows, or that may not stand there
+_ANY_CONTEXT = 0  # inside a block that is unknown, or not allowed there
 
 
 def with_directives(error: BrokenShape) -> list[Problem]:
-    """The problems of a file's syntax and of the directives that could be read all the same, in the order of the files."""
+    """Return the problems of a file's syntax and of the directives that could still be read, in the order of the files."""
     blamed = {problem.position[:2] for problem in error.problems if problem.position}
     found = [problem for problem in _problems(error.root, MAIN, error.is_balanced) if _line(problem.position) not in blamed]
     rank = _Ranks(error.root, error.included)
@@ -30,7 +30,7 @@ def _line(position: Position | None) -> tuple[str, int] | None:
 
 
 def _problems(block: Node, context: int, is_balanced: bool) -> Iterator[Problem]:
-    """What is wrong with the directives of a block and of those inside."""
+    """Find the problems of the directives of a block and of inner blocks."""
     for node in block.children or ():
         row = find_directive(node.name, context)
         if row is None:
@@ -38,7 +38,7 @@ def _problems(block: Node, context: int, is_balanced: bool) -> Iterator[Problem]
                 yield Problem(unknown_directive_text(node, context), node.position)
             inside = _ANY_CONTEXT
         else:
-            # What has no effect on what may stand inside: it is asked as if it stood where it may.
+            # A block without effect on its contents: they are checked as if it were at an allowed place.
             text = refusal(row, node, context if is_balanced and context else row.contexts)
             if text is not None and (is_balanced or text.startswith("directive ")):
                 yield Problem(text, node.position)
@@ -48,19 +48,20 @@ def _problems(block: Node, context: int, is_balanced: bool) -> Iterator[Problem]
 
 
 class _Ranks:
-    """The order of reading, of which problems know only the lines."""
+    """The order of reading; problems know only their lines."""
 
     def __init__(self, root: Node, included: Mapping[str, Position]) -> None:
         self.included = included
-        self.lines: dict[str, list[tuple[int, int, float]]] = {}  # by file: (line, column, how many nodes were before it)
+        self.lines: dict[str, list[tuple[int, int, float]]] = {}  # by file: (line, column, number of nodes before it)
         for order, node in enumerate(_walk(root)):
             self.lines.setdefault(node.position.file, []).append((node.position.line, node.position.column, order))
         for places in self.lines.values():
             places.sort()
 
     def of(self, position: Position | None) -> tuple[float, ...]:
-        """What to sort by: where the last node of the file before that place was read, or before the place where the file was
-        included, and the way from there; what has no place comes last."""
+        """Return a sort key: when the last node of the file before that place was read, or the place where the file was included,
+        and the way from there; a problem without a place comes last.
+        """
         if position is None:
             return (float("inf"),)
         places = self.lines.get(position.file, [])
@@ -71,7 +72,7 @@ class _Ranks:
 
 
 def _walk(node: Node) -> Iterator[Node]:
-    """All nodes in the order of reading."""
+    """Yield all nodes in the order of reading."""
     yield node
     for child in node.children or ():
         yield from _walk(child)

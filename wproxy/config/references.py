@@ -1,6 +1,4 @@
-"""What one directive names and another one makes: pools of threads, ways from one character set to another, the target of a
-proxy_pass.
-"""
+"""References from one directive to another: pools of threads, conversions between character sets, the target of a proxy_pass."""
 
 from __future__ import annotations
 
@@ -21,12 +19,12 @@ if TYPE_CHECKING:
     from wproxy.config.model import Location
 
 _STORING = ("proxy", "fastcgi", "uwsgi", "scgi")
-# Directives that some others may not stand beside.
+# Directives that exclude some others in their block.
 APART = frozenset(("secure_link_secret", *(f"{module}_store" for module in _STORING)))
 
 
 class References:
-    """The checks of one configuration; each tells what is wrong by `problem(text, position)`."""
+    """The checks of one configuration; each reports a problem with `problem(text, position)`."""
 
     def __init__(self, problem: Callable[[str, Position | None], None], look_up: LookUp) -> None:
         self._problem = problem
@@ -35,7 +33,7 @@ class References:
         self._missing: set[tuple[str, str]] = set()
 
     def name_thread_pools(self, main: Scope, root: Node | None) -> None:
-        """Take up the pools of the main level. root: the block of it, where pools stand that could not be read."""
+        """Record the pools of the main level. root: the main block, which also has pools that could not be read."""
         names = set()
         for node, pool in zip(main.written.get("thread_pool", ()), main.values.get("thread_pool", ())):
             if pool.name in names:
@@ -45,12 +43,12 @@ class References:
         self._thread_pools.update(line.arguments[0] for line in (root.named("thread_pool") if root else ()) if line.arguments)
 
     def check_thread_pool(self, lines: tuple[Node, ...], name: str) -> None:
-        """`aio threads=NAME` must name one of them."""
+        """Check that `aio threads=NAME` names an existing pool."""
         if name and name not in self._thread_pools:
             self._problem(f'unknown thread pool "{name}"', lines[-1].position)
 
     def check_charset_maps(self, lines: tuple[Node, ...], maps: tuple[CharsetMap, ...]) -> None:
-        """There must be one map between two character sets, whichever way."""
+        """Check that there is only one map between two character sets, in whichever direction."""
         known = set()
         for line, each in zip(lines, maps):
             names = frozenset((each.source.lower(), each.target.lower()))
@@ -59,7 +57,7 @@ class References:
             known.add(names)
 
     def check_redirects(self, block: Node) -> None:
-        """`proxy_redirect default` must find a proxy_pass without variables before it in its block."""
+        """Check that `proxy_redirect default` has a proxy_pass without variables before it in its block."""
         for line in block.named("proxy_redirect"):
             if line.arguments != ("default",):
                 continue
@@ -74,7 +72,7 @@ class References:
             self._problem(text, line.position)
 
     def check_trusted_addresses(self, lines: tuple[Node, ...], addresses: tuple[TrustedAddress, ...]) -> None:
-        """The hosts of set_real_ip_from must be known."""
+        """Check that the hosts of set_real_ip_from can be found."""
         for line, each in zip(lines, addresses):
             if not each.is_host:
                 continue
@@ -84,12 +82,12 @@ class References:
                 self._problem(f'host not found in set_real_ip_from "{each.text}"', line.position)
 
     def check_mirrors(self, lines: tuple[Node, ...], targets: tuple[str, ...]) -> None:
-        """`mirror off` stands alone."""
+        """Check that `mirror off` is alone."""
         if "off" in targets and len(targets) > 1:
             self._problem('"mirror" directive is duplicate', lines[-1].position)
 
     def check_referrers(self, lines: tuple[Node, ...], referrers: tuple[Referrers, ...]) -> None:
-        """A host may stand in one line."""
+        """Check that no host appears in two lines."""
         known: set[str] = set()
         for line, each in zip(lines, referrers):
             for name in each.names:
@@ -98,7 +96,7 @@ class References:
             known.update(each.names)
 
     def check_apart(self, scope: Scope, outer: Scope | None) -> None:
-        """Some directives may not be set in one block."""
+        """Check that directives that exclude each other are not set in one block."""
 
         def own(name: str) -> Any:
             lines = scope.written.get(name)
@@ -116,7 +114,7 @@ class References:
                 self._problem(text, last[-1].position)
 
     def check_recoding(self, location: Location) -> None:
-        """Where a location has texts in one character set and sends them in another, a map must know both."""
+        """Check that a map exists where a location has texts in one character set and sends them in another."""
         wanted, source = location.charset, location.source_charset
         if wanted is None or source is None or wanted.constant is None or source.constant is None:
             return

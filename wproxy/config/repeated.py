@@ -1,6 +1,6 @@
-"""Warnings about words that stand twice in the directives of one block.
+"""Warnings about words that are repeated in the directives of one block.
 
-Each function takes the nodes of one directive in a block, up to the one at hand, and yields what to warn of in the last of them.
+Each function takes the nodes of one directive in a block, up to the current one, and yields warnings about the last of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from wproxy.config.tree import Node, Problem
 
 
 def repeated_words(nodes: tuple[Node, ...]) -> Iterator[Problem]:
-    """Yield a warning for each word of a set that was in it already (nginx: ngx_conf_set_bitmask_slot)."""
+    """Yield a warning for each word of a set that it contained already (nginx: ngx_conf_set_bitmask_slot)."""
     return _repeated(nodes, "value", set())
 
 

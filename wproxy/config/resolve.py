@@ -1,9 +1,9 @@
 """From tree to model: every directive checked against the registry, inheritance applied, names linked.
 
-All problems of a file are found in one run: a directive that is wrong is noted and left out, and the rest is looked at all the
-same. Only when the whole tree has been walked does `resolve` give up, with every problem and its position.
+All problems of a file are found in one run: a directive that is wrong is noted and left out, and the rest is still checked. Only
+when the whole tree has been walked does `resolve` give up, with every problem and its position.
 
-A block is read before the blocks inside it, because they inherit all of it, also what stands after them in the file.
+A block is read before its inner blocks, because they inherit all of it, also directives that come after them in the file.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from wproxy.variables import Namespace, use_namespace
 
 __all__ = ["LookUp", "resolve"]
 
-# Where requests go by other protocols than HTTP.
+# The directives that pass requests with protocols other than HTTP.
 _OTHER_PASSES = frozenset(("fastcgi_pass", "uwsgi_pass", "scgi_pass", "grpc_pass", "memcached_pass", "tunnel_pass"))
 _PASS_WITH_URI = (
     '"proxy_pass" cannot have URI part in location given by regular expression, or inside named location, '
@@ -50,7 +50,7 @@ _PASS_WITH_URI = (
 def resolve(root: Node, file: str, prefix: str, look_up: LookUp) -> Configuration:
     """Turn the tree of a whole configuration into the model; raises ConfigurationError with all problems.
 
-    look_up: (host, port) to numeric addresses, raises OSError; it needs a socket, so it is given to us.
+    look_up: (host, port) to numeric addresses, raises OSError; a parameter because it needs a socket.
     """
     namespace = Namespace()
     with use_namespace(namespace):
@@ -71,7 +71,7 @@ class _Resolver:
         self.servers: list[Server] = []
         self.log_formats: dict[str, LogFormat] = {"combined": log_format("combined", COMBINED)}
         self.format_nodes: dict[str, Node] = {}
-        self.order: dict[int, int] = {}  # of the nodes of the http block, by id
+        self.order: dict[int, int] = {}  # the position of each node of the http block, by id
         self.listens: list[tuple[Server, Listen, Position]] = []
         self.gathering: dict[str, AccessLog] = {}  # the first log with a buffer= to each file
         self.type_tables: TypeTables = {}
@@ -81,7 +81,7 @@ class _Resolver:
         self.tls_files: list[TlsFiles] = []
         self.read_at_start: list[tuple[str, Position]] = []
         self.certified: set[int] = set()  # the servers that have certificates, or reject all handshakes, by identity
-        # What is looked at where it is written, when its block has been read: it may name something of another block.
+        # Checks at the end of a block, where the directive is: it may refer to something in another block.
         self.named_elsewhere: tuple[tuple[str, Callable[..., None]], ...] = (
             ("access_log", self.check_access_logs),
             ("error_log", self.check_error_logs),
@@ -111,7 +111,7 @@ class _Resolver:
             self.check_certified(listeners)
         is_controlled = any(not group.implicit for group in self.upstreams.groups.values())
         control = control_listener(main, root, self.prefix, reader, self.control_server) if is_controlled else None
-        # In TOML a table that sets nothing is not written; one without any block is a file that was forgotten.
+        # TOML omits a table that sets nothing; a file without any block is one that was forgotten.
         needed = ("events",) if syntax_of(file) == NGINX else ("events", "http", "stream", "mail")
         if not reader.problems and not any(node.name in needed for node in root.children or ()):
             self.problem(f'no "{"events" if syntax_of(file) == NGINX else "http"}" section in configuration', None)
@@ -119,7 +119,7 @@ class _Resolver:
             order: dict[Position | None, int] = {}
             for node in _walk(root):
                 order.setdefault(node.position, len(order))
-            # What has no place comes last: nginx finds it when all has been read.
+            # Problems without a place come last: nginx finds them when everything has been read.
             raise ConfigurationError(*sorted(reader.problems, key=lambda problem: order.get(problem.position, len(order))))
         configuration = Configuration({**main.values, **events.values}, {**main.written, **events.written})
         configuration.file = file
@@ -157,7 +157,7 @@ class _Resolver:
         self.zones.finish()
 
     def control_server(self, node: Node) -> Server:
-        """A server that is none of the configuration's: nothing of the http block concerns it."""
+        """Return the server of the control socket: nothing of the http block applies to it."""
         servers, listens, self.servers, self.listens = self.servers, self.listens, [], []
         self.server(node, Scope())
         (server,) = self.servers
@@ -192,7 +192,7 @@ class _Resolver:
     def locations_in(
         self, node: Node, scope: Scope, server: Server, matcher: LocationMatcher[Location], outer: Location | None
     ) -> None:
-        """Read the location blocks that stand in a server or in a location, into its matcher."""
+        """Read the location blocks in a server or in a location, into its matcher."""
         for child in node.named("location"):
             if child.children is None or not 1 <= len(child.arguments) <= 2:
                 continue
@@ -212,7 +212,7 @@ class _Resolver:
         matcher.seal()
 
     def modifier_and_pattern(self, node: Node, outer: Location | None) -> tuple[str, str] | None:
-        """What stands between `location` and its brace; None after noting why that is wrong (ngx_http_core_location)."""
+        """Return modifier and pattern of a `location`; None after noting a problem (ngx_http_core_location)."""
         if len(node.arguments) == 2:
             modifier, pattern = node.arguments
             if modifier not in ("=", "^~", "~", "~*"):
@@ -241,11 +241,11 @@ class _Resolver:
         return modifier, pattern
 
     def enter(self, location: Location, node: Node, server: Server, matcher: LocationMatcher[Location]) -> None:
-        """Put a location where it is found."""
+        """Enter a location into its matcher."""
         modifier, pattern = location.modifier, location.pattern
         if modifier == "@":
             if server.named.setdefault(location.prefix, location) is not location:
-                # Two of one name: the first is found, as in nginx.
+                # Two with one name: the first is used, as in nginx.
                 self.reader.warnings.append(Problem(f'duplicate location "{pattern}", ignored', node.position))
         elif modifier in ("~", "~*"):
             if location.regex is not None:
@@ -254,7 +254,7 @@ class _Resolver:
             self.problem(f'duplicate location "{pattern}"', node.position)
 
     def regex(self, pattern: str, caseless: bool, position: Position) -> Regex | None:
-        """A regex; None after noting what is wrong with it."""
+        """Return a regex; None after noting a problem."""
         try:
             return compile_regex(pattern, caseless)
         except ValueError as error:
@@ -271,7 +271,7 @@ class _Resolver:
         server: Server,
         outer: Location | None,
     ) -> Location:
-        """The location of a scope, inside another or None; what is anonymous inside it (`if`, limit_except) is made too."""
+        """Return the location of a scope, inside another or None; its nameless ones (`if`, limit_except) are made too."""
         location = Location(scope.values, scope.written)
         location.kind = kind
         location.modifier = modifier
@@ -305,7 +305,7 @@ class _Resolver:
             other = scope.values.get(name)
             if other is not None and other.address is not None:
                 self.upstreams.check(other, _place(scope, position, name), scope)
-        location.steps = ()  # a server's act before a location is found, those of an `if` with the steps around it
+        location.steps = ()  # a server's run before a location is found, those of an `if` with the steps around it
         if kind == "location":
             location.steps = self.steps(scope.values.get("steps", ()), LOCATION_IF, scope, location)
             if location.limit_except is not None:
@@ -314,7 +314,7 @@ class _Resolver:
         return location
 
     def anonymous(self, kind: str, node: Node | None, context: int, scope: Scope, around: Location) -> tuple[Location, Scope]:
-        """The settings of an `if` or a limit_except: those of the location around it, but for what it sets itself."""
+        """Return the settings of an `if` or a limit_except: those of the location around it, except the ones it sets itself."""
         inner = self.read(node, context, scope)
         location = self.location_at(
             kind, around.modifier, around.pattern, inner, node.position if node else around.position, around.server, around
@@ -327,7 +327,7 @@ class _Resolver:
         return location, inner
 
     def steps(self, steps: tuple[Step, ...], context: int, scope: Scope, around: Location | None) -> tuple[Step, ...]:
-        """The steps of a block, with what is inside of each `if` read."""
+        """Return the steps of a block, with the contents of each `if` read."""
         for step in steps:
             if not isinstance(step, If) or step.node is None:
                 continue
@@ -339,7 +339,7 @@ class _Resolver:
         return steps
 
     def redirect_slashless(self, matcher: LocationMatcher[Location]) -> None:
-        """A proxied location `/x/` answers `/x` with a redirect to itself, unless that has a location of its own."""
+        """Make a proxied location `/x/` answer `/x` with a redirect to itself, unless `/x` has a location of its own."""
         for table in (matcher.prefixes, matcher.exact):
             for pattern, location in list(table.items()):
                 slashless = pattern[:-1]
@@ -357,11 +357,11 @@ class _Resolver:
     # Files and zones.
 
     def note_file(self, lines: tuple[Node, ...], value: object) -> None:
-        """A file that is read when a server starts."""
+        """Note a file that is read when a server starts."""
         self.read_at_start += [(line.arguments[0], line.position) for line in lines]
 
     def check_certified(self, listeners: tuple[Listener, ...]) -> None:
-        """Where TLS is listened for, the default server must have a certificate, or reject every handshake."""
+        """Check that the default server of a TLS address has a certificate, or rejects every handshake."""
         secure = {
             address: (is_secure(listen), place)
             for _, listen, place in self.listens
@@ -376,18 +376,18 @@ class _Resolver:
     # Logs.
 
     def name_log_formats(self, http: Node, scope: Scope) -> None:
-        """Take up the formats of the http block, and where they stand: a format is known below its line only, as in nginx."""
+        """Record the formats of the http block with their places: as in nginx a format is known only below its line."""
         for node, line in zip(scope.written.get("log_format", ()), scope.values.get("log_format", ())):
             if self.log_formats.setdefault(line.name, line) is not line:
                 self.problem(f'duplicate "log_format" name "{line.name}"', node.position)
         for node in http.named("log_format"):
-            if node.arguments:  # also one that is wrong: that has been told
+            if node.arguments:  # an invalid one too: it has been reported
                 self.format_nodes.setdefault(node.arguments[0], node)
         if self.format_nodes:
             self.order = {id(node): number for number, node in enumerate(_walk(http))}
 
     def read(self, node: Node | None, context: int, outer: Scope | None) -> Scope:
-        """`ScopeReader.read`, with a look at the logs of the block."""
+        """Do what `ScopeReader.read` does, and check the logs of the block."""
         scope = self.reader.read(node, context, outer)
         self.upstreams.find_name_servers(scope)
         if context == HTTP:
@@ -397,7 +397,7 @@ class _Resolver:
             self.references.name_thread_pools(scope, node)
         if node is not None:
             self.references.check_redirects(node)
-        # Most blocks name nothing of the kind: one look tells.
+        # Most blocks have nothing of the kind: one look tells.
         if not self.naming.isdisjoint(scope.written):
             for name, check in self.named_elsewhere:
                 lines = scope.written.get(name, ())
@@ -408,7 +408,7 @@ class _Resolver:
         return scope
 
     def check_access_logs(self, lines: tuple[Node, ...], logs: tuple[AccessLog, ...]) -> None:
-        """Every access_log must name a format that exists, and gather lines like the others to its file."""
+        """Check that every access_log names an existing format, and buffers lines like the others to its file."""
         for line, log in zip(lines, logs):
             if log.path in self.log_formats:
                 text = f'"{log.path}" in "access_log" is a log format, not a file: write {{ "FILE" = "{log.path}" }}'
@@ -423,7 +423,7 @@ class _Resolver:
             self.problem(text, line.position)
 
     def missing_format(self, line: Node, name: str) -> str:
-        """Why the format that an access_log names is unknown there; "" where it is known."""
+        """Return why the format of an access_log is unknown there; "" when it is known."""
         node = self.format_nodes.get(name)
         if node is None:
             return "" if name in self.log_formats else f'unknown log format "{name}"'
@@ -432,7 +432,7 @@ class _Resolver:
         return f'unknown log format "{name}", which is defined further down at {node.position}: put that before this'
 
     def check_error_logs(self, lines: tuple[Node, ...], targets: tuple[tuple[str | Syslog, str], ...]) -> None:
-        """Find the addresses of the syslog servers among error logs."""
+        """Look up the addresses of syslog servers among the error logs."""
         for line, (place, _) in zip(lines, targets):
             if isinstance(place, Syslog):
                 self.look_up_syslog(place, line.position)
@@ -449,12 +449,12 @@ class _Resolver:
 
 
 def _place(scope: Scope, otherwise: Position, *names: str) -> Position:
-    """Where the scope's value of the first of these names that was written stands."""
+    """Return the place of the scope's value for the first of these names that was written."""
     return next((scope.written[name][-1].position for name in names if scope.written.get(name)), otherwise)
 
 
 def _walk(node: Node) -> Iterator[Node]:
-    """All nodes in the order of reading."""
+    """Yield all nodes in the order of reading."""
     yield node
     for child in node.children or ():
         yield from _walk(child)

@@ -1,7 +1,7 @@
-"""What one block sets, on top of what the blocks around it hand down.
+"""The settings of one block, on top of those that it inherits.
 
-`ScopeReader.read` takes the directives that stand in a block through the registry: may it stand here, has it the right number
-of arguments, what do they mean. A directive that is wrong is noted and left out, so that all problems are found in one run.
+`ScopeReader.read` reads the directives of a block through the registry: is it allowed here, has it the right number of arguments,
+what do they mean. A directive that is wrong is noted and left out, so that all problems are found in one run.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ Written = dict[str, tuple[Node, ...]]
 
 
 class Scope:
-    """What one block sets: its own values by attribute name, and the directives they come from.
+    """The settings of one block: its own values by attribute name, and the directives they come from.
 
-    heritage: of the values, those that an inner block sees.
+    heritage: the values that an inner block sees.
     """
 
     __slots__ = ("heritage", "values", "written")
@@ -48,7 +48,7 @@ class Scope:
 
 
 class ScopeReader:
-    """Reads blocks, collecting problems, and the directives that have no effect yet."""
+    """Reads blocks, and collects problems and directives that have no effect yet."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
@@ -62,7 +62,7 @@ class ScopeReader:
             self.problems.append(problem)
 
     def read(self, node: Node | None, context: int, outer: Scope | None) -> Scope:
-        """The scope of a block (None: an empty one) of that context inside another."""
+        """Return the scope of a block (None: an empty one) of that context inside another."""
         scope = Scope(outer)
         if node is None:
             return scope
@@ -111,7 +111,7 @@ class ScopeReader:
         return scope
 
     def join(self, scope: Scope, own: set[str], node: Node) -> None:
-        """Make one list of directives that count together, such as allow and deny, in the order of the file."""
+        """Combine directives that count together, such as allow and deny, into one list in the order of the file."""
         order = {id(child): number for number, child in enumerate(node.children or ())}
         for joined, names in JOINED.items():
             if own.isdisjoint(names):
@@ -127,11 +127,11 @@ class ScopeReader:
             scope.values[joined] = scope.heritage[joined] = tuple(value for _, value in items)
 
     def merge(self, scope: Scope, own: set[str], outer: Scope | None) -> None:
-        """Put together the lists whose inheritance a directive of their own decides, such as add_header_inherit."""
+        """Combine lists whose inheritance is set by a directive of its own, such as add_header_inherit."""
         for attribute, switch in INHERITED_BY.items():
             mode = scope.values.get(switch, "on")
             if mode == "on":
-                continue  # as every other list
+                continue  # like every other list
             values = scope.values[attribute] if attribute in own else ()
             written = scope.written[attribute] if attribute in own else ()
             theirs = outer.heritage.get(attribute, ()) if outer else ()
@@ -140,14 +140,14 @@ class ScopeReader:
             scope.written[attribute] = inherited(mode, written, nodes)
 
     def value(self, row: Directive, node: Node) -> Any:
-        """What a directive's arguments mean; _NOTHING after noting what is wrong with them."""
+        """Return the value of a directive's arguments; _NOTHING after noting a problem."""
         try:
             if row.has_entries:
                 value = row.read(*node.arguments, node.children)
                 self.warnings.extend(getattr(value, "warnings", ()))
                 return value
             value = row.read(*node.arguments)
-        except ConfigurationError as error:  # of the entries of a block
+        except ConfigurationError as error:  # from the entries of a block
             self.problems.extend(error.problems)
             return _NOTHING
         except ValueError as error:
@@ -157,11 +157,11 @@ class ScopeReader:
             self.problem(text, position)
             return _NOTHING
         if row.block and value is not None:
-            value.node = node  # what is inside is read when the block around it has been read
+            value.node = node  # its contents are read when the block around it has been read
         return value
 
     def check(self, node: Node, context: int) -> Directive | None:
-        """The row of a directive that may stand here with these arguments; None after noting why not."""
+        """Return the row of a directive that is allowed here with these arguments; None after noting why it is not."""
         row = find_directive(node.name, context)
         if row is None:
             self.problem(unknown_directive_text(node, context), node.position)
@@ -190,7 +190,7 @@ def inherited(mode: str, own: Items, outer: Items) -> Items:
 
 
 def refusal(row: Directive, node: Node, context: int) -> str | None:
-    """Why a directive may not stand here like this, in nginx's words; None when it may."""
+    """Return why a directive is not allowed here in this form, in nginx's words; None when it is."""
     if not row.contexts & context:
         return f'"{node.name}" directive is not allowed here' + (_way_in(row) if context == MAIN else "")
     if not row.accepts(len(node.arguments)):
@@ -206,11 +206,11 @@ def refusal(row: Directive, node: Node, context: int) -> str | None:
     return None
 
 
-# The blocks around a context, the shortest way first.
+# The blocks around a context, the shortest path first.
 _WAYS = ((HTTP, '"http"'), (EVENTS, '"events"'), (SERVER, '"http" and "server"'), (LOCATION, '"http", "server" and "location"'))
 
 
 def _way_in(row: Directive) -> str:
-    """What to do where a part of a configuration is given as the whole."""
+    """Return advice for a part of a configuration that is given as the whole."""
     way = next((way for context, way in _WAYS if row.contexts & context), "")
-    return f", it stands inside {way}: put that around it, or include this file there" if way else ""
+    return f", it belongs inside {way}: put that around it, or include this file there" if way else ""

@@ -1,4 +1,4 @@
-"""The files that the directives of TLS name, gathered from a configuration: which belong together, and which are missing.
+"""The files that TLS directives name, gathered from a configuration: which belong together, and which are missing.
 
 Nothing is opened here: `master.tls_files` does that (nginx: ngx_http_ssl_merge_srv_conf and ngx_http_ssl_init).
 """
@@ -13,17 +13,17 @@ from wproxy.config.tree import Position
 from wproxy.directives.listen import Listen
 from wproxy.template import Template
 
-# Files that are read where they are named, whatever becomes of them.
+# Files that are read wherever they are named, even if they go unused.
 ALWAYS_READ = ("ssl_password_file", "proxy_ssl_password_file", "grpc_ssl_password_file", "uwsgi_ssl_password_file",
                "xml_entities", "xslt_stylesheet")  # fmt: skip
 
 
 class TlsFiles(NamedTuple):
-    """What one side of TLS is made of, as written, with the place of each. pairs: certificates and keys, without variables."""
+    """The files of one side of TLS, as written, each with its place. pairs: certificates and keys, without variables."""
 
     pairs: tuple[tuple[str, str, Position], ...] = ()
     passwords: str = ""
-    trusted: tuple[tuple[str, Position], ...] = ()  # certificates, and lists of those that are revoked
+    trusted: tuple[tuple[str, Position], ...] = ()  # certificates, and revocation lists
     dhparam: tuple[str, Position] | None = None
     ciphers: tuple[str, Position] | None = None
     tickets: tuple[tuple[str, Position], ...] = ()
@@ -42,7 +42,7 @@ def _some(scope: Scope, *names: str) -> tuple[tuple[str, Position], ...]:
 
 
 def server_files(scope: Scope, problem: Report) -> TlsFiles | None:
-    """Return the files of a server; None where it has no certificate."""
+    """Return the files of a server; None when it has no certificate."""
     certificates: tuple[Template, ...] = scope.values.get("ssl_certificate", ())
     keys: tuple[Template, ...] = scope.values.get("ssl_certificate_key", ())
     if not certificates:
@@ -71,13 +71,13 @@ def _pairs(
     certificates: Iterable[Template], keys: Iterable[Template], places: Iterable[Position]
 ) -> Iterable[tuple[str, str, Position]]:
     for certificate, key, place in zip(certificates, keys, places):
-        # With variables they are read when a client says what it wants.
+        # Files whose names have variables are read at the handshake.
         if certificate.constant is not None and key.constant is not None:
             yield certificate.text, key.text, place
 
 
 def upstream_files(scope: Scope, module: str, problem: Report) -> TlsFiles:
-    """Return the files of a location that speaks TLS with an upstream."""
+    """Return the files of a location that uses TLS with an upstream."""
     certificate: Template | None = scope.values.get(f"{module}_ssl_certificate")
     key: Template | None = scope.values.get(f"{module}_ssl_certificate_key")
     trusted: tuple[tuple[str, Position], ...] = ()
@@ -98,5 +98,5 @@ def upstream_files(scope: Scope, module: str, problem: Report) -> TlsFiles:
 
 
 def is_secure(listen: Listen) -> str:
-    """The protocol of a `listen` line that needs a certificate; "" for none."""
+    """Return the protocol of a `listen` line that needs a certificate; "" for none."""
     return next((word for word in ("ssl", "quic") if word in listen.protocols), "")

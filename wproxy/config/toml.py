@@ -14,26 +14,26 @@ its row in the registry says what the value means:
 | block | table, array of tables | one block, several: `[http]`, `[[http.server]]` |
 | named block | table | a block for each key, its arguments: `[http.upstream.app]`, `[http.server.location."= /x"]` |
 
-In a named directive the value of a key is what follows the first argument: a scalar, an array of arguments, or a table
+In a named directive the value of a key gives the arguments after the first: a scalar, an array of arguments, or a table
 of parameters (`{ weight = 3, backup = true }` is `weight=3 backup`); an array of arrays or tables makes several
 occurrences. In a named block it is the block, or an array of blocks with the same arguments.
 
 The key of a named block that takes several arguments is split into words as nginx.conf would: at white space, and a word in
 quotes may have white space inside (`[http.map.'"$host $uri" $backend']`); `;` `{` `}` and `#` are ordinary characters there.
-Two are read otherwise: a block that takes one argument has its key whole, and the key of a location is an optional modifier
-and a pattern, which is taken as it stands, white space and backslashes and all.
+There are two exceptions: a block that takes one argument has the whole key as its argument, and the key of a location is an
+optional modifier and a pattern, which is taken literally, including white space and backslashes.
 
-Some blocks hold entries, not directives: map, geo, split_clients, types. There a key is the entry's first word, whatever it
-is, and the value what follows it: a scalar, or an array of words (`"text/html" = ["html", "htm"]`); an array of arrays makes
-several entries; `hostnames = true` is an entry of one word.
+Some blocks hold entries, not directives: map, geo, split_clients, types. There a key is the entry's first word, whatever it is,
+and the value is the rest: a scalar, or an array of words (`"text/html" = ["html", "htm"]`); an array of arrays makes several
+entries; `hostnames = true` is an entry of one word.
 
-`include = "sites/*.toml"`, or an array, puts what is in other files in its place, in any block, of entries too. Names are
-relative to the directory of the main file. What ends in `.toml` is TOML, a table of that block; any other file is in
+`include = "sites/*.toml"`, or an array, is replaced by the contents of other files, in any block, also one of entries. Names are
+relative to the directory of the main file. A file that ends in `.toml` is TOML, a table of that block; any other file is in
 nginx's syntax.
 
 Order. A table has each key once. Where directives of one name must alternate with others, as the steps of the rewrite module
-do, a block lists them in `steps`: an array of statements, each an array of its words as nginx.conf has them, and a block
-with what is inside it as the last element, statements again or a table:
+do, a block lists them in `steps`: an array of statements, each an array of its words in nginx.conf's form. A block has its
+contents as the last element, statements again or a table:
 
     [http.server.location."/"]
     steps = [
@@ -45,11 +45,11 @@ with what is inside it as the last element, statements again or a table:
 Any directive may be a step. A block of entries, where `steps` is a word like any other, is an array of statements itself
 then: `"$v" = [["delete", "10.0.0.0/8"], ["default", "x"]]` under `[http.geo]`.
 
-Nodes stand in the order of the file. That is finer than the order of tomli's dictionaries, which keep together what
-belongs to one key: with dotted keys (`deny."10.0.0.1" = []`, then `allow."10.0.0.0/8" = []`) directives may alternate. Only
-what nginx wants to have read before something else is put before it (`wproxy.config.precedence`).
+Nodes are in the order of the file. That is finer than the order of tomli's dictionaries, which keep the values of one key
+together: with dotted keys (`deny."10.0.0.1" = []`, then `allow."10.0.0.0/8" = []`) directives may alternate. Only directives that
+nginx must read before others are moved (`wproxy.config.precedence`).
 
-A name that is not known becomes a node as well as can be guessed: the check of the tree reports it, with a suggestion.
+An unknown name becomes a node by a best guess: the check of the tree reports it, with a suggestion.
 """
 
 from __future__ import annotations
@@ -86,10 +86,10 @@ Table = dict[str, Any]
 
 _SEPARATOR = re.compile(r"[ \t\r\n]+")  # between the arguments in a key; nginx has the same four
 _LOCATION_MODIFIERS = ("=", "~", "~*", "^~")
-_ANY_CONTEXT = 0  # inside a block that nobody knows
-# A statement that ends where it began; its line can be left out.
+_ANY_CONTEXT = 0  # inside an unknown block
+# A statement that ends on the line where it began; the line can be left out.
 _KEY_AND_VALUE = re.compile(r"[ \t]*[^\s#\[=][^=]*=(?![^\"']*\[[^\]]*$)(?!.*(?:\"\"\"|''')).*").fullmatch
-PROBLEM_LIMIT = 20  # of one file
+PROBLEM_LIMIT = 20  # in one file
 STEPS = "steps"
 INCLUDE = "include"
 
@@ -117,10 +117,10 @@ def read_toml(
 ) -> Document:
     """Read a wproxy.toml with all that it includes.
 
-    lookup: the row of a name in a context (the `block` of the row around it), None when there is none. open_file, glob: give
-    the included files. config_directory: what their names are relative to. with_comments: whether they are wanted, for
-    finding them takes time. Raises ConfigurationError with everything that is wrong with the shape of the file. Whether the
-    directives exist, may stand where they stand and have the right arguments is left to the check of the tree.
+    lookup: the row of a name in a context (the `block` of the row around it), None when there is none. open_file, glob: functions
+    for included files. config_directory: the directory that their names are relative to. with_comments: whether to find comments,
+    which takes time. Raises ConfigurationError with everything that is wrong with the shape of the file. The check of the tree
+    decides whether the directives exist, are allowed where they are and have the right arguments.
     """
     files = _Files(lookup, open_file, config_directory, glob, with_comments)
     root = Node("", (), Position(file, 1, 1), [])
@@ -131,7 +131,7 @@ def read_toml(
 
 
 class _Files:
-    """What the files of one configuration have in common."""
+    """State that the files of one configuration share."""
 
     def __init__(self, lookup: Lookup, open_file: OpenFile, directory: str, glob: Glob, with_comments: bool) -> None:
         self.lookup = lookup
@@ -145,7 +145,7 @@ class _Files:
         self.including: list[str] = []  # the files being read, outermost first
 
     def read(self, text: bytes, file: str, block: Node, context: int, included_at: Position | None = None) -> None:
-        """Add what a TOML file holds to a block of that context."""
+        """Add the contents of a TOML file to a block of that context."""
         self.note_source(SourceFile(file, text, included_at))
         self.including.append(file)
         children = block.children if block.children is not None else []
@@ -159,7 +159,7 @@ class _Files:
             children += found
             self.problems += sorted([*unreadable, *reader.problems], key=_place_of)
             if self.with_comments and "#" in document:
-                from wproxy.config.toml_comments import attach_comments  # only a conversion needs it
+                from wproxy.config.toml_comments import attach_comments  # needed only for a conversion
 
                 attach_comments(self.comments, document, file, found, block, reader.blocks_by_path)
         except ConfigurationError as error:
@@ -168,15 +168,15 @@ class _Files:
             before = text[: error.start].decode()
             position = Position(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
             self.problems.append(Problem(f"not UTF-8: byte 0x{text[error.start]:02x}", position))
-        except RecursionError:  # tomli draws its line at 400 inline levels and 1,000 parts in a key, we somewhat earlier
+        except RecursionError:  # tomli's limit is 400 inline levels and 1,000 parts in a key, ours somewhat lower
             self.problems.append(Problem("tables or arrays are nested too deeply", Position(file, 0)))
         block.children = children
         self.including.pop()
 
     def load(self, document: str, file: str) -> tuple[Table, str, list[Problem]]:
-        """The data of a file, its text without the lines that cannot be read, and what is wrong with those.
+        """Return the data of a file, its text without the lines that cannot be read, and the problems of those lines.
 
-        Raises ConfigurationError where what is wrong is not a matter of one line.
+        Raises ConfigurationError when a problem is not confined to one line.
         """
         problems: list[Problem] = []
         while True:
@@ -187,7 +187,7 @@ class _Files:
                 place = problem.position
                 before = problems[-1].position if problems else None
                 lines = document.split("\n")
-                # A line too many may have been meant for an array or a string that is open: then nothing behind it is sure.
+                # An extra line may have been meant for an open array or string: then nothing after it is certain.
                 is_new = place is not None and (before is None or place.line > before.line + 1)
                 if place is None or not is_new or not _KEY_AND_VALUE(lines[place.line - 1]) or len(problems) == PROBLEM_LIMIT:
                     if is_new or not problems:
@@ -200,12 +200,12 @@ class _Files:
                 return table, document, problems
 
     def include(self, name: str, position: Position, block: Node, context: int) -> list[Node]:
-        """What the files of an `include` hold that stands in a block like that one."""
+        """Read the files of an `include` in a block like that one."""
         inside = Node(block.name, block.arguments, block.position, [])
         for file in included_files(name, self.directory, self.glob):
             if any(os.path.normpath(outer) == os.path.normpath(file) for outer in self.including):
                 chain = " includes ".join(f'"{outer}"' for outer in (*self.including, file))
-                raise ConfigurationError(Problem(f"a file includes itself: {chain}", position))  # and there may be n! ways
+                raise ConfigurationError(Problem(f"a file includes itself: {chain}", position))  # there may be n! ways round
             if len(self.including) >= DEPTH_LIMIT:
                 raise ConfigurationError(Problem(f'"include" of "{file}" is nested too deeply', position))
             try:
@@ -223,19 +223,19 @@ class _Files:
                 self.comments.end.setdefault(owner, []).extend(lines)
             for source in document.files:
                 self.note_source(source if source.included_at else source._replace(included_at=position))
-        # `inside` is gone after this, and another object may get its identity.
+        # `inside` is freed after this, and another object may get its identity.
         if lines := self.comments.end.pop(id(inside), []):
             self.comments.end.setdefault(id(block), []).extend(lines)
         return inside.children or []
 
     def note_source(self, source: SourceFile) -> None:
-        """A file is listed once, however often it is included."""
+        """List a file once, however often it is included."""
         if not any(known.name == source.name for known in self.sources):
             self.sources.append(source)
 
 
 def _load(document: str, file: str) -> Table:
-    """The data of the file."""
+    """Return the data of the file."""
     try:
         return tomli.loads(document)
     except tomli.TOMLDecodeError as error:
@@ -258,12 +258,12 @@ def _load(document: str, file: str) -> Table:
 
 
 def _with_keys(text: str) -> str:
-    """Return a message of tomli's with its keys, which it tells as tuples of Python, as TOML writes them."""
+    """Return a message of tomli's with its keys, which it shows as Python tuples, in TOML's form."""
     return re.sub(r"\(('[^()]*'),?\)", lambda found: dotted(ast.literal_eval(f"({found[1]},)")), text)
 
 
 class _Reader:
-    """Turns tables into nodes. Every method takes the path of its value, to say where it stands."""
+    """Turns tables into nodes. Every method takes the path of its value, to tell its position."""
 
     def __init__(self, files: _Files, file: str, places: dict[Path, Place]) -> None:
         self.files = files
@@ -271,11 +271,11 @@ class _Reader:
         self.places = places
         self.lookup = files.lookup
         self.problems: list[Problem] = []
-        self.moved: dict[int, Place] = {}  # where the include stands that brought this node
-        self.blocks_by_path: dict[Path, Node] = {}  # by the path of what is inside
+        self.moved: dict[int, Place] = {}  # the position of the include that brought this node
+        self.blocks_by_path: dict[Path, Node] = {}  # by the path of their contents
 
     def children(self, table: Table, path: Path, context: int, block: Node) -> list[Node]:
-        """The directives of one block, in the order of the file."""
+        """Return the directives of one block, in the order of the file."""
         nodes: list[Node] = []
         for name, value in table.items():
             here = (*path, name)
@@ -301,13 +301,13 @@ class _Reader:
         return in_nginx_order(nodes)
 
     def place_in_file(self, node: Node) -> Place:
-        """Where a node stands in this file, though it may have been read from another."""
+        """Return the position of a node in this file, even if it was read from another."""
         return self.moved.get(id(node)) or _place_of(node)
 
     # Blocks
 
     def blocks(self, name: str, row: Directive | None, value: Any, path: Path) -> Iterator[Node]:
-        """One block for a table, several for an array of tables."""
+        """Yield one block for a table, several for an array of tables."""
         inside = row.block if row else _ANY_CONTEXT
         for content, here in _blocks(value, path):
             if isinstance(content, dict) or _is_statements(content):
@@ -316,7 +316,7 @@ class _Reader:
                 self.refuse(f'"{name}" is a block and takes a table, not {_kind(content)}', here)
 
     def named_blocks(self, name: str, row: Directive, value: Any, path: Path) -> Iterator[Node]:
-        """A table whose keys are the arguments of the blocks."""
+        """Yield the blocks of a table whose keys are their arguments."""
         if not isinstance(value, dict):
             self.refuse(f'"{name}" takes a table for each name, as in [{name}.NAME], not {_kind(value)}', path)
             return
@@ -331,20 +331,19 @@ class _Reader:
                     yield self.block(name, arguments, content, here, row.block)
                 else:
                     self.refuse(
-                        f'"{key}" stands where "{name}" has its name, as in [{name}.NAME]: '
-                        f"it takes a table, not {_kind(content)}",
+                        f'"{key}" is where "{name}" has its name, as in [{name}.NAME]: it takes a table, not {_kind(content)}',
                         here,
                     )
 
     def block(self, name: str, arguments: tuple[str, ...], content: Any, path: Path, context: int) -> Node:
-        """A block and what is in it: a table, or an array of statements."""
+        """Return a block and its contents: a table, or an array of statements."""
         node = self.blocks_by_path[path] = Node(name, arguments, self.position(path), [])
         inside = self.children if isinstance(content, dict) else self.statements
         node.children = list(inside(content, path, context, node))
         return node
 
     def included(self, value: Any, path: Path, context: int, block: Node) -> Iterator[Node]:
-        """The nodes of other files; they stand where the `include` stands."""
+        """Yield the nodes of included files; their position is that of the `include`."""
         for name, here in _elements(value, path):
             if isinstance(name, str):
                 place = self.position(here)
@@ -357,7 +356,7 @@ class _Reader:
     # Entries and statements
 
     def entries(self, name: str, value: Any, path: Path, context: int) -> Iterator[Node]:
-        """The entries of one key: a value, an array of values, or several of these."""
+        """Yield the entries of one key: a value, an array of values, or several of these."""
         if isinstance(value, bool):
             if value:
                 yield Node(name, (), self.position(path))
@@ -375,7 +374,7 @@ class _Reader:
                 yield Node(name, arguments, self.position(here))
 
     def statements(self, value: Any, path: Path, context: int, block: Node) -> Iterator[Node]:
-        """Directives as nginx.conf has them, one after the other: arrays of words, and what is inside a block."""
+        """Read directives in nginx.conf's form, one after the other: arrays of words, and the contents of blocks."""
         if not isinstance(value, list):
             self.refuse(f'"{path[-1]}" takes an array of statements, as in [["set", "$a", "1"]], not {_kind(value)}', path)
             return
@@ -407,7 +406,7 @@ class _Reader:
     # Simple directives
 
     def directives(self, name: str, row: Directive, value: Any, path: Path) -> Iterator[Node]:
-        """A directive that is written with all its arguments in the value."""
+        """Yield a directive that is written with all its arguments in the value."""
         least = row.arity[0]
         if not least and isinstance(value, bool):
             if value:
@@ -429,7 +428,7 @@ class _Reader:
                 yield Node(name, arguments, self.position(here))
 
     def named_directives(self, name: str, table: Table, path: Path) -> Iterator[Node]:
-        """A table whose keys are the first arguments."""
+        """Yield the directives of a table whose keys are the first arguments."""
         for key, value in table.items():
             for rest, here in _occurrences(value, (*path, key)):
                 if isinstance(rest, dict):
@@ -440,7 +439,7 @@ class _Reader:
                     yield Node(name, (key, *arguments), self.position(here))
 
     def unknown(self, name: str, value: Any, path: Path) -> Iterator[Node]:
-        """A name without a row: a block if it looks like one, otherwise arguments."""
+        """Yield a name without a row: a block if it looks like one, otherwise arguments."""
         if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
             yield from self.blocks(name, None, value, path)
             return
@@ -452,7 +451,7 @@ class _Reader:
     # Arguments
 
     def arguments(self, name: str, value: Any, path: Path, expected: str) -> tuple[str, ...] | None:
-        """A scalar or an array of scalars as text; None when the value is something else, which is then reported."""
+        """Return a scalar or an array of scalars as text; None for any other value, which is then reported."""
         words: list[str] = []
         for element, here in _elements(value, path):
             word = _word(element)
@@ -464,7 +463,7 @@ class _Reader:
         return tuple(words)
 
     def parameters(self, name: str, table: Table, path: Path) -> tuple[str, ...] | None:
-        """`{ weight = 3, backup = true, down = false }` is `weight=3 backup`; None when one makes no sense."""
+        """Return `{ weight = 3, backup = true, down = false }` as `weight=3 backup`; None when a value makes no sense."""
         words: list[str] = []
         for key, value in table.items():
             word = _word(value)
@@ -480,7 +479,7 @@ class _Reader:
     # Messages
 
     def position(self, path: Path) -> Position:
-        """Where the path stands, or what is around it, should its own place not be known."""
+        """Return the position of the path, or of its surroundings when its own is not known."""
         while path and path not in self.places:
             path = path[:-1]
         line, column = self.places[path] if path else (1, 1)
@@ -491,32 +490,32 @@ class _Reader:
 
 
 def _place_of(item: Node | Problem) -> Place:
-    """The line and column, to sort by."""
+    """Return the line and column, to sort by."""
     position = item.position
     return (position.line, position.column) if position else (0, 0)
 
 
 def _elements(value: Any, path: Path) -> list[tuple[Any, Path]]:
-    """The elements of an array, each with its path; any other value by itself."""
+    """Return the elements of an array, each with its path; any other value by itself."""
     if isinstance(value, list):
         return [(element, (*path, index)) for index, element in enumerate(value)]
     return [(value, path)]
 
 
 def _occurrences(value: Any, path: Path) -> list[tuple[Any, Path]]:
-    """The elements of an array of arrays or tables; any other value, an array of scalars too, by itself."""
+    """Return the elements of an array of arrays or tables; any other value, including an array of scalars, by itself."""
     if isinstance(value, list) and value and all(isinstance(element, list | dict) for element in value):
         return _elements(value, path)
     return [(value, path)]
 
 
 def _blocks(value: Any, path: Path) -> list[tuple[Any, Path]]:
-    """The blocks in an array of blocks; anything else, an array of statements too, by itself."""
+    """Return the blocks in an array of blocks; anything else, including an array of statements, by itself."""
     return [(value, path)] if _is_statements(value) else _elements(value, path)
 
 
 def _is_statements(value: Any) -> bool:
-    """Whether it is what is inside one block: an array of arrays that begin with a word."""
+    """Whether it is the contents of one block: an array of arrays that begin with a word."""
     return isinstance(value, list) and bool(value) and all(_is_statement(element) for element in value)
 
 
@@ -529,7 +528,7 @@ def _is_table(value: Any) -> bool:
 
 
 def arguments_in_key(name: str, row: Directive, key: str) -> tuple[str, ...]:
-    """The arguments of a named block; raises ValueError when the quotes in the key make no sense."""
+    """Return the arguments of a named block; raises ValueError when the quotes in the key make no sense."""
     if row.arity[1] < 2:
         return (key,)
     if name != "location":
@@ -540,7 +539,7 @@ def arguments_in_key(name: str, row: Directive, key: str) -> tuple[str, ...]:
 
 
 def _word(value: Any) -> str | None:
-    """A scalar as nginx.conf would have it; None for a date, a table, an array, an integer past 64 bits."""
+    """Return a scalar in nginx.conf's form; None for a date, a table, an array, an integer past 64 bits."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -551,7 +550,7 @@ def _word(value: Any) -> str | None:
 
 
 def _kind(value: Any) -> str:
-    """What a value is, for a person."""
+    """Describe the type of a value for a person."""
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, list):
@@ -562,7 +561,7 @@ def _kind(value: Any) -> str:
 
 
 def _expected(row: Directive) -> str:
-    """What a simple directive takes, for a person."""
+    """Describe the argument of a simple directive for a person."""
     most = row.arity[1]
     if row.named:
         return "a table with its first arguments as keys"

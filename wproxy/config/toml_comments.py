@@ -1,7 +1,7 @@
 """The comments of a wproxy.toml, given to the nodes they belong to.
 
-A comment belongs to the directive below it, or to the one on its own line. What is left are comments after the last directive of
-a block. nginx.conf has a brace below those; TOML has only the next header, so two things tell them from comments above that:
+A comment belongs to the directive below it, or to the one on its own line. The others come after the last directive of a block.
+nginx.conf has a brace below those; TOML has only the next header, so two things tell them from comments above that header:
 
     [http.upstream.app]
     server = "127.0.0.1:3000"
@@ -31,7 +31,8 @@ def attach_comments(
 ) -> None:
     """Give each comment of a file to a node.
 
-    nodes: what the file holds. block: what it was read into. blocks: those of the file, by the path of what is inside them.
+    nodes: the contents of the file. block: the block that they were read into. blocks: the file's blocks, by the path of their
+    contents.
     """
     placed = sorted(
         ((node.position.line, order, node) for order, node in enumerate(_walk(nodes, file))), key=lambda item: item[:2]
@@ -53,21 +54,21 @@ def attach_comments(
 
 
 class _Ends:
-    """Finds the block at whose end a comment stands."""
+    """Finds the block that a comment ends."""
 
     def __init__(self, document: str, blocks: Mapping[Path, Node]) -> None:
         self.lines = document.split("\n")
         self.blocks = blocks
         self.layout: Layout = layout(document)
         self.header_lines = [line for line, _ in self.layout.headers]
-        # The arrays of statements, the inner ones after those around them.
+        # The arrays of statements, inner ones after those around them.
         self.arrays = sorted(
             ((blocks[path].position.line, end, blocks[path]) for path, end in self.layout.ends.items() if path in blocks),
             key=lambda array: array[0],
         )
 
     def block_at(self, comment: Comment, below: int | None) -> Node | None:
-        """The block that ends behind a comment; None where it belongs to what is below. below: the line of the next node."""
+        """Return the block that a comment ends; None when it belongs to the node below. below: the line of the next node."""
         around = [(end, node) for start, end, node in self.arrays if start < comment.line <= end]
         if around:
             end, node = around[-1]
@@ -81,7 +82,7 @@ class _Ends:
         return chain[depth - 1] if depth <= len(chain) else None
 
     def is_before_blank_line(self, number: int) -> bool:
-        """Whether nothing, or a blank line, stands behind the comments that begin at this line."""
+        """Whether nothing, or a blank line, follows the comments that begin at this line."""
         text = ""
         while number < len(self.lines):
             text = self.lines[number].strip()
@@ -92,7 +93,7 @@ class _Ends:
 
 
 def _walk(nodes: list[Node], file: str) -> Iterator[Node]:
-    """The nodes of one file and what is in them, outermost first."""
+    """Yield the nodes of one file and their contents, outermost first."""
     for node in nodes:
         if node.position.file == file:
             yield node

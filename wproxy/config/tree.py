@@ -1,8 +1,7 @@
-"""The directive tree: what both front ends (TOML and nginx.conf) produce and everything after them reads.
+"""The directive tree: both front ends (TOML and nginx.conf) produce it and everything after them reads it.
 
-A node is one directive as written: its name, its arguments as text, where it stands, and its children when it opens a
-block. No meaning is attached here; the registry gives it one (`wproxy.config.registry`), and `wproxy.config.resolve` turns
-the tree into the model.
+A node is one directive as written: its name, its arguments as text, its position, and its children when it opens a block. It has
+no meaning yet; the registry gives it one (`wproxy.config.registry`), and `wproxy.config.resolve` turns the tree into the model.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import NamedTuple
 
 
 class Position(NamedTuple):
-    """Where something was written. Lines and columns count from 1; column 0 means that only the line is known."""
+    """The position of something written. Lines and columns count from 1; column 0 means that only the line is known."""
 
     file: str
     line: int
@@ -27,27 +26,27 @@ class Position(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """One thing wrong in a configuration: what, and where. `position` is None where no line is to blame."""
+    """One problem of a configuration, and its place. `position` is None when no line is to blame."""
 
     text: str
     position: Position | None = None
 
     def __str__(self) -> str:
-        """One line, whatever is quoted in it: a control character stands as its number."""
+        """Return one line, whatever it quotes: a control character appears as its number."""
         return printable(f"{self.text} in {self.position}" if self.position else self.text)
 
 
 def printable(text: str) -> str:
-    """A text on one line, its control characters as numbers."""
+    """Return a text on one line, its control characters as numbers."""
     return text if text.isprintable() else _UNPRINTABLE.sub(_escaped, text)
 
 
 def printable_lines(text: str) -> str:
-    """A text of several lines, the control characters of each as numbers."""
+    """Return a text of several lines, with the control characters of each as numbers."""
     return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
 
 
-# What ends a line for someone, or steers a terminal. Bytes that are not UTF-8 stay as they are: a reader knows their encoding.
+# Characters that end a line for some reader, or steer a terminal. Bytes that are not UTF-8 stay: the reader knows their encoding.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -69,9 +68,8 @@ class ConfigurationError(Exception):
 
 
 class BrokenShape(ConfigurationError):
-    """A file whose syntax is wrong. root: the tree as far as it could be made out. is_balanced: whether the blocks of it nest as
-    they were meant to, so that where a directive stands in it says something. included: where each file but the main one was
-    first included.
+    """A file whose syntax is wrong. root: the tree as far as it could be read. is_balanced: whether its blocks nest as intended,
+    so that the place of a directive means something. included: where each file but the main one was first included.
     """
 
     def __init__(self, problems: Iterable[Problem], root: Node, is_balanced: bool, included: Mapping[str, Position]) -> None:
@@ -91,5 +89,5 @@ class Node:
     children: list[Node] | None = field(default=None)
 
     def named(self, name: str) -> Iterator[Node]:
-        """The direct children of that name, in the order of the file."""
+        """Return the direct children of that name, in the order of the file."""
         return (child for child in self.children or () if child.name == name)

@@ -1,4 +1,4 @@
-"""The directive tree, written as an nginx.conf: reading the text gives the tree again."""
+"""Writing of the directive tree as an nginx.conf: reading the text gives the tree again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wproxy.config.nginx import TOKEN_LIMIT, in_bytes
 from wproxy.config.tree import ConfigurationError, Node, Problem
 
 _INDENTATION = "    "
-# What a word may be without quotes. `{` is the beginning of a block but for the one of a variable.
+# A word that needs no quotes. `{` begins a block, except for the one of a variable.
 _BARE = re.compile(r"""(?:[^ \t\r\n;{}#"'$] | \$\{\w+\} | \$(?!\{)) (?: [^ \t\r\n;{"'$] | \$\{\w+\} | \$(?!\{) )*+""", re.VERBOSE)
 # A backslash that the tokeniser would take for the beginning of an escape.
 _READ_AS_ESCAPE = re.compile(r"""\\(?=["'\\trn\t\r\n]|\Z)""")
@@ -18,9 +18,9 @@ _CONTROL = re.compile(r"[\t\r\n]")
 
 
 def write_nginx(root: Node, comments: Comments | None = None) -> str:
-    """The text of a tree; bytes that are not UTF-8 are surrogates in it (`surrogateescape`).
+    """Return the text of a tree; bytes that are not UTF-8 are surrogates in it (`surrogateescape`).
 
-    Raises ConfigurationError for what nginx.conf cannot say: a word beyond the limit of its tokens.
+    Raises ConfigurationError for a word beyond the token limit of nginx.conf.
     """
     writer = _Writer(comments or Comments())
     writer.block(root, "")
@@ -30,12 +30,12 @@ def write_nginx(root: Node, comments: Comments | None = None) -> str:
 
 
 def write_directives(nodes: list[Node]) -> str:
-    """The text of a few directives."""
+    """Return the text of a few directives."""
     return write_nginx(Node("", (), nodes[0].position, nodes)) if nodes else ""
 
 
 def quote_word(word: str) -> str:
-    """A word as the tokeniser reads it back, in quotes where it must have them."""
+    """Return a word as the tokeniser reads it back, in quotes where needed."""
     if _BARE.fullmatch(word) and _escape(word) == word:
         return word
     quote = "'" if '"' in word and "'" not in word else '"'
@@ -43,7 +43,7 @@ def quote_word(word: str) -> str:
 
 
 def _escape(word: str) -> str:
-    """A word with the backslashes doubled that would not stay, and white space that is not a blank in letters."""
+    """Return a word with the backslashes doubled that would be lost, and white space other than blanks as escapes."""
     return _CONTROL.sub(lambda control: _CONTROLS[control[0]], _READ_AS_ESCAPE.sub(r"\\\\", word))
 
 
@@ -56,7 +56,7 @@ class _Writer:
         self.problems: list[Problem] = []
 
     def block(self, block: Node, indentation: str) -> None:
-        """What is inside a block."""
+        """Write the contents of a block."""
         for index, node in enumerate(block.children or ()):
             if index and node.children is not None:
                 self.lines.append("")
@@ -73,7 +73,7 @@ class _Writer:
         self.comment(self.comments.at_end_of(block), indentation)
 
     def word(self, word: str, node: Node) -> str:
-        """A word of a directive, in quotes where it must be."""
+        """Return a word of a directive, in quotes where needed."""
         written = quote_word(word)
         if len(written) * 4 >= TOKEN_LIMIT and len(in_bytes(written)) >= TOKEN_LIMIT:
             self.problems.append(Problem(f'a parameter of "{node.name}" is too long for nginx.conf', node.position))

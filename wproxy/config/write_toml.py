@@ -1,13 +1,13 @@
-"""The directive tree, written as a wproxy.toml: reading the text gives the tree again, with the same directives in each block.
+"""Writing of the directive tree as a wproxy.toml: reading the text gives the tree again, with the same directives in each block.
 
-What the tables of `wproxy.config.toml` can say is said with tables. In a block the keys with plain values come first, then
-tables of named directives, then the blocks, so directives of different names may change places, which means nothing to them.
-Those whose order does mean something keep it: directives of one name; the steps of the rewrite module; allow and deny. Where
-tables cannot keep it, or cannot say something at all (a directive that nobody knows, or that is given twice and may be given
-once), `steps` does.
+Everything that the tables of `wproxy.config.toml` can express is written with tables. In a block the keys with plain values come
+first, then tables of named directives, then the blocks, so directives of different names may change places, which does not change
+their meaning. Those whose order matters keep it: directives of one name; the steps of the rewrite module; allow and deny. Where
+tables cannot keep it, or cannot express something at all (an unknown directive, or one that is repeated and must not be), `steps`
+does.
 
 A comment after the last directive of a block is written where the block ends, indented by as many levels as there are blocks
-around it: a table has no brace that would show which one it belongs to (`wproxy.config.toml_comments` reads it so).
+around it: a table has no brace that would show which one it belongs to (`wproxy.config.toml_comments` reads it that way).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from wproxy.directives.values import flag, text
 
 Path = tuple[str, ...]
 
-# Names whose order among each other matters, besides the rows of the kind STEP.
+# Names whose order among each other matters, in addition to the rows of kind STEP.
 _SEQUENCES = {"allow": "access", "deny": "access"}
 _STEPS_OF_REWRITE = "rewrite"
-_WIDTH = 100  # a line longer than this is broken where it can be
+_WIDTH = 100  # a longer line is broken where possible
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -44,10 +44,10 @@ _ESCAPED = {"\b": r"\b", "\t": r"\t", "\n": r"\n", "\f": r"\f", "\r": r"\r", '"'
 
 
 def write_toml(root: Node, comments: Comments | None = None, lookup: Lookup = find_directive) -> str:
-    """The text of a tree.
+    """Return the text of a tree.
 
-    lookup: the row of a name in a context, the same that will read the text. Raises ConfigurationError for what TOML cannot
-    say: a word with bytes that are not UTF-8.
+    lookup: the row of a name in a context, the same that will read the text. Raises ConfigurationError for a word with bytes that
+    are not UTF-8, which TOML cannot express.
     """
     problems = list(_not_unicode(root))
     if problems:
@@ -62,7 +62,7 @@ def _not_unicode(node: Node) -> Iterator[Problem]:
     for word in (node.name, *node.arguments):
         found = _SURROGATE.search(word)
         if found:
-            yield Problem(f"not UTF-8: byte 0x{ord(found[0]) & 0xFF:02x} cannot stand in TOML", node.position)
+            yield Problem(f"not UTF-8: byte 0x{ord(found[0]) & 0xFF:02x} is not allowed in TOML", node.position)
     for child in node.children or ():
         yield from _not_unicode(child)
 
@@ -76,7 +76,7 @@ class _Writer:
         self.lines: list[str] = []
 
     def table(self, block: Node, path: Path, context: int, depth: int = 0) -> None:
-        """What is inside a block whose header is written. depth: how many blocks are around what is inside."""
+        """Write the contents of a block whose header is written. depth: the number of blocks around the contents."""
         if context & ENTRIES:
             self.entries(block)
             return
@@ -103,7 +103,7 @@ class _Writer:
         self.blocks(blocks, path, context, depth)
 
     def blocks(self, blocks: list[Node], path: Path, context: int, depth: int) -> None:
-        """The blocks inside one, each under its header."""
+        """Write the blocks inside one, each under its header."""
         rows = {node.name: self.lookup(node.name, context) for node in blocks}
         keys = [self.key_of(rows[node.name], node) for node in blocks]
         times: dict[tuple[str, str | None], int] = {}
@@ -122,7 +122,7 @@ class _Writer:
             self.comment(self.comments.at_end_of(node), (depth + 1) * INDENTATION)
 
     def entries(self, block: Node) -> None:
-        """The inside of a block of entries, which can be a table."""
+        """Write the contents of a block of entries, which can be a table."""
         for first, entries in _runs(block.children or [], lambda entry: entry.name):
             if len(entries) == 1:
                 words = entries[0].arguments
@@ -131,7 +131,7 @@ class _Writer:
                 self.assign(first, _array(_array(map(_string, entry.arguments)) for entry in entries), entries)
 
     def statements(self, nodes: list[Node], context: int, indentation: str) -> list[str]:
-        """Directives as arrays of words, one to a line."""
+        """Write directives as arrays of words, one to a line."""
         lines: list[str] = []
         for node in nodes:
             row = None if context & ENTRIES else self.lookup(node.name, context)
@@ -150,10 +150,10 @@ class _Writer:
                 lines.append(f"{indentation}[{', '.join([*words, '[]'])}],")
         return lines
 
-    # What can be a table
+    # Things that can be a table
 
     def sort_out(self, nodes: list[Node], context: int) -> tuple[list[Node], list[tuple[str, Directive, list[Node]]]]:
-        """The directives of a block: those that must be steps, and the others by name."""
+        """Return the directives of a block: those that must be steps, and the others by name."""
         by_name: dict[str, list[Node]] = {}
         for node in nodes:
             by_name.setdefault(node.name, []).append(node)
@@ -173,7 +173,7 @@ class _Writer:
         return [node for node in nodes if node.name in as_steps], groups
 
     def keeps_order(self, nodes: list[Node], rows: dict[str, Directive | None]) -> bool:
-        """Whether these stand in the order that tables would give them: name by name, values, tables, blocks."""
+        """Whether these are in the order that tables would give them: name by name, values, tables, blocks."""
         kinds = []
         for name, run in _runs(nodes, lambda node: node.name):
             row = rows[name]
@@ -181,7 +181,7 @@ class _Writer:
         return len(kinds) == len({node.name for node in nodes}) and kinds == sorted(kinds)
 
     def can_be_table(self, row: Directive | None, nodes: list[Node]) -> bool:
-        """Whether directives of one name and one block can be said with tables, in their order."""
+        """Whether directives of one name and one block can be written with tables, in their order."""
         if row is None or nodes[0].name in (STEPS, INCLUDE):
             return False
         if row.block:
@@ -199,7 +199,7 @@ class _Writer:
         return len(nodes) == 1 or (row.named and _is_by_first(nodes))
 
     def key_of(self, row: Directive | None, node: Node) -> str | None:
-        """The key that is the arguments of a block; None where there is none."""
+        """Return the key for the arguments of a block; None when there is none."""
         if row is None or not row.named:
             return None
         if row.arity[1] < 2 or node.name == "location":
@@ -216,7 +216,7 @@ class _Writer:
         self.lines.append(f"{_key(key)} = {value}")
 
     def value_of(self, row: Directive, nodes: list[Node]) -> str | None:
-        """The value of a simple directive on its own line; None where a table under a header is better to read."""
+        """Return the value of a simple directive on its own line; None when a table under a header is easier to read."""
         least, most = row.arity
         are_words = all(len(node.arguments) == 1 for node in nodes) and (row.repeats or len(nodes) == 1)
         if row.named and not are_words and _is_by_first(nodes):
@@ -235,7 +235,7 @@ class _Writer:
         return _array(words[0] if len(words) == 1 and may_be_bare else _array(words) for words in values)
 
     def words(self, row: Directive | None, arguments: tuple[str, ...]) -> list[str]:
-        """Arguments as TOML would have them: booleans, numbers, strings. A number is one only where all before it are."""
+        """Write arguments as TOML values: booleans, numbers, strings. A number is one only when all before it are."""
         if row is None or row.named or row.read is text:
             return list(map(_string, arguments))
         if row.read is flag:
@@ -252,7 +252,7 @@ class _Writer:
 
 
 def _can_be_entries(block: Node) -> bool:
-    """Whether the inside of a block of entries can be a table: each first word once, or in a row."""
+    """Whether the contents of a block of entries can be a table: each first word once, or in a row."""
     children = block.children or []
     if any(entry.name == INCLUDE for entry in children):
         return False
@@ -274,12 +274,12 @@ def _by_first(nodes: list[Node]) -> Iterator[tuple[str, list[Node]]]:
 
 
 def _runs(nodes: list[Node], key: Callable[[Node], str]) -> Iterator[tuple[str, list[Node]]]:
-    """Neighbours of the same key."""
+    """Group neighbours with the same key."""
     return ((value, list(run)) for value, run in groupby(nodes, key))
 
 
 def _rest_of(row: Directive, occurrences: list[Node]) -> str:
-    """What follows the first argument of a named directive."""
+    """Return the value for the arguments after the first of a named directive."""
     rests = [node.arguments[1:] for node in occurrences]
     if len(rests) > 1:
         return _array(_array(map(_string, rest)) for rest in rests)
@@ -292,7 +292,7 @@ def _rest_of(row: Directive, occurrences: list[Node]) -> str:
 
 
 def _parameters(words: Iterable[str]) -> str | None:
-    """`weight=3 backup` as `{ weight = 3, backup = true }`; None where that is not what they are."""
+    """Return `weight=3 backup` as `{ weight = 3, backup = true }`; None when the words are no parameters."""
     pairs: dict[str, str] = {}
     for word in words:
         match = _PARAMETER.fullmatch(word)
@@ -304,7 +304,7 @@ def _parameters(words: Iterable[str]) -> str | None:
 
 
 def _quote_in_key(word: str) -> str:
-    """A word of a key with several; only white space, a quote at the start and some backslashes need quotes."""
+    """Return a word of a key with several words; only white space, a leading quote and some backslashes need quotes."""
     is_plain = word and not re.search(r"""^["']|[ \t\r\n]|\\\Z""", word) and unescape(word) == word
     if is_plain:
         return word
@@ -343,5 +343,5 @@ def _array_or_one(values: Iterable[str]) -> str:
 
 
 def _plain(comment: str) -> str:
-    """A comment without what TOML does not allow in one."""
+    """Return a comment without the characters that TOML does not allow in one."""
     return _CONTROL.sub("?", comment)

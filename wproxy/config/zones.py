@@ -1,6 +1,6 @@
-"""The zones of shared memory of one configuration: every one that is used is made somewhere, and each is for one thing.
+"""The shared memory zones of one configuration: every zone in use is made somewhere, and each has one purpose.
 
-nginx: ngx_shared_memory_add in src/core/ngx_cycle.c, and those who call it.
+nginx: ngx_shared_memory_add in src/core/ngx_cycle.c, and its callers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WITH_ZONES = (
 
 
 class Zones:
-    """What has been said of zones, line by line; `finish` when all has been read."""
+    """The zones found so far, line by line; call `finish` when everything has been read."""
 
     def __init__(self, problem: Callable[[str, Position | None], None]) -> None:
         self._problem = problem
@@ -37,7 +37,7 @@ class Zones:
         self._paths: dict[str, Position] = {}
 
     def note(self, lines: tuple[Node, ...], value: Any) -> None:
-        """Take up the lines of one directive in one block."""
+        """Record the lines of one directive in one block."""
         limited: set[str] = set()
         for line, each in zip(lines, _each(value)):
             zone = each if isinstance(each, Zone) else getattr(each, "zone", None)
@@ -76,7 +76,7 @@ class Zones:
             self._problem(f'the same path name "{path}" used in {first} and', position)
 
     def finish(self) -> None:
-        """Find the uses of zones that nobody makes, or that are for something else."""
+        """Report uses of zones that are not made anywhere, or have another purpose."""
         for zone, line in self._used:
             made = self._made.get(zone.name)
             if made is not None and made[0].kind == zone.kind:
@@ -91,5 +91,5 @@ class Zones:
 
 
 def _each(value: Any) -> Iterator[Any]:
-    """The values of a directive that gathers, or the one of another; values are named tuples themselves."""
+    """Yield the values of a gathering directive, or the single one of another; values are named tuples themselves."""
     yield from value if type(value) is tuple else (value,)

@@ -58,7 +58,7 @@ def test_what_is_included_is_written_out(tmp_path):
     (tmp_path / "conf.d" / "b.conf").write_text("# of b\nuser www;\n")
     included = tmp_path / "conf.d" / "b.conf"
     assert convert_file(str(tmp_path / "a.conf"), NGINX).decode() == (
-        f"# What was included stands in its place here:\n#   {included}\nevents {{}}\n# of b\nuser www;\n"
+        f"# Included files are written out in place:\n#   {included}\nevents {{}}\n# of b\nuser www;\n"
     )
 
 

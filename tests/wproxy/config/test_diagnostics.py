@@ -82,7 +82,7 @@ def is_ours(text: str) -> bool:
 def test_what_nginx_refuses_is_refused_in_its_words_and_at_its_line(row):
     first, *others = problems(written(row), "nginx.conf")
     assert re.sub(
-        r", did you mean .*\?(?= in )|, it stands inside .*(?= in )|, \"\w+\" was opened.*(?= in )", "", first
+        r", did you mean .*\?(?= in )|, it belongs inside .*(?= in )|, \"\w+\" was opened.*(?= in )", "", first
     ) == row.said + place(row, "nginx.conf")
     assert all("no servers are inside upstream" in other for other in others)
 
@@ -92,7 +92,7 @@ def test_the_same_is_said_of_the_same_in_toml(row):
     first = problems(in_toml(row), "wproxy.toml")[0]
     if row.line:
         assert re.fullmatch(
-            re.escape(row.said) + r"(, did you mean .*\?|, it stands inside .*)? in wproxy\.toml:\d+:\d+", first
+            re.escape(row.said) + r"(, did you mean .*\?|, it belongs inside .*)? in wproxy\.toml:\d+:\d+", first
         ), first
     else:
         assert first == row.said

@@ -302,7 +302,7 @@ def test_a_word_just_short_enough(word, tmp_path):
             "a 'b;\nc d;\n",
             ['unexpected end of file, expecting ";" or "}", the quote \' opened in line 1 is not closed in f:3'],
         ),
-        ("a 'b;\nc 'd';\n", ['unexpected "d", behind the quote \' that was opened in line 1 in f:2']),
+        ("a 'b;\nc 'd';\n", ['unexpected "d", after the quote \' that was opened in line 1 in f:2']),
         # Each mistake once, in one run.
         (
             '}\na "b"c;\n;\n{ x; }\nd "e\n;f 1 }\n',
@@ -381,7 +381,7 @@ def test_the_words_of_a_key(text, expected):
 
 @pytest.mark.parametrize("text", ['"a', "a 'b", "'a'b", '"a"{'])
 def test_a_key_whose_quotes_make_no_sense(text):
-    with pytest.raises(ValueError, match=r"the quote . is not closed, or has something behind it"):
+    with pytest.raises(ValueError, match=r"the quote . is not closed, or has something after it"):
         split_words(text)
 
 

@@ -93,11 +93,11 @@ def test_a_file_of_nothing_but_mistakes_ends_soon():
 def test_a_part_given_as_the_whole_is_told_where_it_belongs():
     first, *_ = problems("server { listen 80; }\n")
     assert first == (
-        '"server" directive is not allowed here, it stands inside "http":'
+        '"server" directive is not allowed here, it belongs inside "http":'
         " put that around it, or include this file there in nginx.conf:1"
     )
     first, *_ = problems("location / { return 200; }\n")
-    assert first.startswith('"location" directive is not allowed here, it stands inside "http" and "server":')
+    assert first.startswith('"location" directive is not allowed here, it belongs inside "http" and "server":')
 
 
 def test_a_problem_is_one_line_whatever_it_quotes():

@@ -614,7 +614,7 @@ def test_the_same_value_in_two_blocks_is_no_duplicate():
 )  # fmt: skip
 def test_a_directive_that_makes_no_sense_is_a_problem_with_a_place(text, fragment, problem):
     (said,) = problems(text)
-    assert re.sub(", it stands inside .* there(?= in )", "", said) == f"{problem} in {at(text, fragment)}"
+    assert re.sub(", it belongs inside .* there(?= in )", "", said) == f"{problem} in {at(text, fragment)}"
 
 
 def test_a_block_without_braces_and_braces_without_a_block():

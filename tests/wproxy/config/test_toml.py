@@ -463,7 +463,7 @@ def test_an_unknown_name_becomes_a_node_that_the_check_can_report(text: str, lin
         ),
         (
             "[http.server.location]\nproxy_pass = 'http://a'",
-            '"proxy_pass" stands where "location" has its name, as in [location.NAME]: it takes a table, not a value in wproxy.toml:2:1',
+            '"proxy_pass" is where "location" has its name, as in [location.NAME]: it takes a table, not a value in wproxy.toml:2:1',
         ),
     ],
 )
@@ -552,7 +552,7 @@ def test_the_condition_of_an_if_is_a_key() -> None:
 
 @pytest.mark.parametrize(("key", "sign"), [('"$a', '"'), ("$a 'b'c", "'"), ("'b'c", "'")])
 def test_a_key_whose_quotes_make_no_sense_is_refused(key: str, sign: str) -> None:
-    text = f'the quote {sign} is not closed, or has something behind it, in the name of "map" in wproxy.toml:1:11'
+    text = f'the quote {sign} is not closed, or has something after it, in the name of "map" in wproxy.toml:1:11'
     assert problems(f"[http.map.{json.dumps(key)}]") == [text]
 
 

@@ -159,7 +159,7 @@ def test_comments_stay_with_their_directives():
 
 
 def test_bytes_that_are_not_utf_8_are_refused():
-    with pytest.raises(ConfigurationError, match=r"not UTF-8: byte 0xff cannot stand in TOML in f:2"):
+    with pytest.raises(ConfigurationError, match=r"not UTF-8: byte 0xff is not allowed in TOML in f:2"):
         write_toml(parse_nginx(b"http {\na \xff; }", "f"))
 
 
