@@ -1,20 +1,20 @@
-"""The directives of nginx that wproxy knows and does not carry out yet, so that a configuration made for nginx loads.
+"""The directives of nginx that wproxy knows but does not implement yet, so that a configuration made for nginx loads.
 
 Name, contexts and number of arguments are nginx's own (the ngx_command_t tables of each module), and plain values (on and off,
-sizes, times, numbers) are read as nginx reads them. What a row says beyond that is what is lost without it:
+sizes, times, numbers) are read as nginx reads them. Beyond that a row tells what is lost without the directive:
 
 - `accepted` has no effect yet and is named by `-t` and at a start;
-- `guarded` has no effect yet either, and without it more would be let in, shown or done than the configuration says, so a start
-  refuses it: access rules, limits, the realip addresses they go by, checks of certificates, and the content handlers (a location
-  whose fastcgi_pass did nothing would hand out the source of the programs it should have run);
-- `harmless` only tunes the inside of nginx: nothing that a client, an upstream or an operator sees depends on it.
+- `guarded` has no effect yet either, and without it the server would let in, show or do more than the configuration says, so a
+  start refuses it: access rules, limits, the realip addresses they go by, checks of certificates, and the content handlers (a
+  location whose fastcgi_pass did nothing would hand out the source of the programs it should have run);
+- `harmless` only tunes nginx's internals: nothing that a client, an upstream or an operator sees depends on it.
 
-A guard is the directive that does the work. What only refines it (auth_basic_user_file, limit_req_zone, ssl_ciphers) is merely
-accepted: without the guard it does nothing in nginx either, and with it the guard refuses. `idle` are the values that ask for
-nothing but what happens anyway, as `gzip off`: they are passed over in silence.
+A guard is the directive that does the work. Directives that only refine it (auth_basic_user_file, limit_req_zone, ssl_ciphers)
+are merely accepted: without the guard they do nothing in nginx either, and with it the guard refuses. `idle` lists the values
+that ask for nothing beyond the default, such as `gzip off`: they are accepted silently.
 
-To carry one of them out, take its name from this table and write its row in the file of its module. Commercial directives of
-nginx and those of modules that other people distribute are not here: they are unknown, and that is an error.
+To implement one of them, take its name from this table and write its row in the file of its module. Directives of nginx's
+commercial edition and of third-party modules are not here: they are unknown, and that is an error.
 """
 
 from __future__ import annotations
@@ -83,28 +83,28 @@ PASS = LOCATION | LOCATION_IF
 
 
 def without_arguments() -> bool:
-    """A directive without arguments: it is there."""
+    """Read a directive without arguments: its presence is its value."""
     return True
 
 
 def anything(*arguments: str) -> None:
-    """What nginx passes over itself, whatever it says."""
+    """Accept anything, as nginx itself does."""
 
 
 def template_or_off(value: str) -> Template | None:
-    """A template; None for `off`."""
+    """Return a template; None for `off`."""
     return None if value == "off" else compile_template(value)
 
 
 def event_method(value: str) -> str:
-    """The way of asking for events that nginx has on Linux; only --with-poll_module and the like add others."""
+    """Return the event method that nginx has on Linux; only --with-poll_module and the like add others."""
     if value != "epoll":
         raise ValueError(f'invalid event type "{value}"')
     return value
 
 
 def pool_size(value: str) -> int:
-    """The bytes of a pool of memory."""
+    """Return the bytes of a memory pool."""
     found = memory(value)
     if found < 112:
         raise ValueError("the pool size must be no less than 112")
@@ -114,7 +114,7 @@ def pool_size(value: str) -> int:
 
 
 def power_of_two(least: int, most: int) -> Reader:
-    """A reader of sizes that double, from the least to the most."""
+    """Return a reader of sizes that are powers of two, from the least to the most."""
 
     def shown(value: int) -> str:
         return f"{value // 1024}k" if value >= 1024 else str(value)
@@ -132,7 +132,7 @@ def power_of_two(least: int, most: int) -> Reader:
 
 
 def some_memory(what: str) -> Reader:
-    """A reader of bytes that may not be none."""
+    """Return a reader of bytes that must not be 0."""
 
     def read(value: str) -> int:
         found = memory(value)
@@ -144,7 +144,7 @@ def some_memory(what: str) -> Reader:
 
 
 def receive_buffer(value: str) -> int:
-    """The bytes of a buffer that holds a frame's head and some of what follows."""
+    """Return the bytes of a buffer that holds a frame's head and part of its payload."""
     found = memory(value)
     if found < 2 * 16:
         raise ValueError('"%s" directive value is too small')
@@ -152,17 +152,17 @@ def receive_buffer(value: str) -> int:
 
 
 def pair(*arguments: str) -> tuple[str, ...]:
-    """A few words that only the module behind them can judge."""
+    """Return a few words that only the module itself can judge."""
     return arguments
 
 
 def stylesheet(path: str, *parameters: str) -> tuple[str, tuple[Template, ...]]:
-    """`FILE [NAME=VALUE ...]`."""
+    """Read `FILE [NAME=VALUE ...]`."""
     return path, tuple(map(compile_template, parameters))
 
 
 def network(written: str) -> Network:
-    """An address or a network."""
+    """Return an address or a network."""
     try:
         return parse_network(written)[0]
     except ValueError:
@@ -170,14 +170,14 @@ def network(written: str) -> Network:
 
 
 def computed_by_perl(name: str, code: str) -> tuple[str, str]:
-    """`$NAME MODULE::FUNCTION`, or the text of a function."""
+    """Read `$NAME MODULE::FUNCTION`, or the text of a function."""
     if not name.startswith("$") or len(name) == 1:
         raise ValueError(f'invalid variable name "{name}"')
     return name[1:].lower(), code
 
 
 class Line(NamedTuple):
-    """Directives that differ in nothing but their name."""
+    """Directives that differ only in their names."""
 
     names: str
     contexts: int
@@ -186,7 +186,7 @@ class Line(NamedTuple):
     inherit: str = SCALAR
     block: int = 0
     named: bool = False
-    idle: str = ""  # words, lower case: with one of them as the only argument nothing is asked for
+    idle: str = ""  # words, lower case: one of them as the only argument asks for nothing
     effective: bool = False
     guards: bool = False
     warns: Warns | None = None
@@ -196,52 +196,52 @@ accepted = Line
 
 
 def guarded(line: Line) -> Line:
-    """This line, refused by a start."""
+    """Return this line, to be refused by a start."""
     return line._replace(guards=True)
 
 
 def harmless(line: Line) -> Line:
-    """This line, passed over in silence."""
+    """Return this line, to be accepted silently."""
     return line._replace(effective=True)
 
 
 def each(modules: str, names: str) -> str:
-    """The directives that several modules have alike: each name behind each prefix."""
+    """Return the directives that several modules share: each name with each prefix."""
     return " ".join(f"{module}_{name}" for module in modules.split() for name in names.split())
 
 
 CGI = "fastcgi uwsgi scgi"
 CACHES = f"proxy {CGI}"
-TLS = "proxy grpc uwsgi"  # those that speak TLS to an upstream
+TLS = "proxy grpc uwsgi"  # modules that use TLS with an upstream
 ANY_NUMBER = (1, MANY)
 DAV_METHODS = ("off", "put", "delete", "mkcol", "copy", "move")
 
-# What a module does, in a sentence, and its directives.
+# The purpose of a module, in a sentence, and its directives.
 MODULES: dict[str, tuple[Line, ...]] = {
     "Processes (src/core/nginx.c).": (
-        # The socket of each worker is its own and its event loop takes one event at a time: there is nothing to take turns for.
+        # Each worker has a socket of its own and its event loop takes one event at a time: there is nothing to take turns for.
         harmless(accepted("lock_file", MAIN)),
         harmless(accepted("timer_resolution", MAIN, time)),
         harmless(accepted("pcre_jit", MAIN, flag)),  # Python's `re` has no such stage
-        # A module brings directives, and one that wproxy does not know is an error where it stands.
+        # A module brings directives, and an unknown one is an error where it appears.
         harmless(accepted("load_module", MAIN, inherit=OWN_GATHER)),
         harmless(accepted("ssl_object_cache_inheritable", MAIN, flag)),  # a reload reads every file again
-        # What nginx does when it finds that its own memory is broken.
+        # nginx's reaction when it finds its own memory corrupted.
         harmless(accepted("debug_points", MAIN, word(("stop", "abort")))),
         accepted("ssl_engine google_perftools_profiles", MAIN),
         accepted("quic_bpf", MAIN, flag, idle="off"),
     ),
-    "Other protocols than HTTP (src/stream, src/mail).": (
+    "Protocols other than HTTP (src/stream, src/mail).": (
         accepted("stream", MAIN, other_protocols.stream, arity=0, inherit=OWN, block=OPAQUE),
         accepted("mail", MAIN, other_protocols.mail, arity=0, inherit=OWN, block=OPAQUE),
     ),
     "The event loop (src/event/ngx_event.c).": (
         harmless(accepted("accept_mutex multi_accept", EVENTS, flag)),
-        # The standard `selectors` takes the best of the system.
+        # The standard `selectors` uses the best method of the system.
         harmless(accepted("use", EVENTS, event_method)),
         harmless(accepted("worker_aio_requests", EVENTS, number())),
     ),
-    "Sizes of nginx's tables: those of wproxy grow by themselves.": (
+    "Sizes of nginx's tables: wproxy's grow by themselves.": (
         harmless(
             accepted(
                 "map_hash_max_size map_hash_bucket_size variables_hash_max_size variables_hash_bucket_size "
@@ -260,7 +260,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         harmless(accepted("referer_hash_max_size referer_hash_bucket_size", SERVER | LOCATION, number())),
         harmless(accepted("connection_pool_size request_pool_size", ABOVE_LOCATION, pool_size)),
     ),
-    "How bytes are moved: wproxy chooses by itself (ngx_http_core_module.c).": (
+    "Ways to move bytes: wproxy chooses by itself (ngx_http_core_module.c).": (
         harmless(accepted("tcp_nopush tcp_nodelay client_body_in_single_buffer", LEVELS, flag)),
         harmless(accepted("open_file_cache_events", LEVELS, flag)),
         harmless(
@@ -274,7 +274,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         # Temporary files are written by the loop: a disk that makes writers wait holds up a worker.
         accepted("aio_write", LEVELS, flag, idle="off"),
         harmless(accepted("output_buffers", LEVELS, header_buffers, arity=2)),
-        # Bodies are passed on as they come and never wait on a disk.
+        # Bodies are passed on as they arrive and never wait for a disk.
         harmless(accepted(each(CGI, "temp_path"), LEVELS, temporary_path, arity=(1, 4))),
         harmless(accepted(each(CGI, "temp_file_write_size max_temp_file_size"), LEVELS, memory)),
     ),
@@ -283,27 +283,27 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("client_body_early_read", LEVELS, any_of, arity=ANY_NUMBER, inherit=GATHER),
         accepted("post_action", WITH_IF, idle="off"),
     ),
-    "How much a second (ngx_http_write_filter_module.c).": (
-        # It shares out a line; nobody gets in or gets more of anything without it.
+    "Limits of bandwidth (ngx_http_write_filter_module.c).": (
+        # It shares out bandwidth; without it no client gets in or gets more of anything else.
         accepted(each(CGI, "limit_rate"), LEVELS, rate, idle="0"),
     ),
-    "Who may enter, by password (ngx_http_auth_basic_module.c).": (
+    "Access by password (ngx_http_auth_basic_module.c).": (
         guarded(accepted("auth_basic", LEVELS | LIMIT_EXCEPT, template_or_off, idle="off")),
         accepted("auth_basic_user_file", LEVELS | LIMIT_EXCEPT, compile_template),
         accepted("auth_delay", LEVELS, time, idle="0 0s"),
     ),
-    "Who may enter, by asking an upstream (ngx_http_auth_request_module.c).": (
+    "Access by asking an upstream (ngx_http_auth_request_module.c).": (
         guarded(accepted("auth_request", LEVELS, idle="off")),
         accepted("auth_request_set", LEVELS, assignment, arity=2, inherit=GATHER),
     ),
-    "How many requests a second (ngx_http_limit_req_module.c).": (
+    "Limits of requests per second (ngx_http_limit_req_module.c).": (
         guarded(accepted("limit_req", LEVELS, request_limit, arity=(1, 3), inherit=GATHER)),
         accepted("limit_req_zone", HTTP, request_zone, arity=3, inherit=OWN_GATHER),
         accepted("limit_req_log_level", LEVELS, word(("info", "notice", "warn", "error"))),
         accepted("limit_req_status", LEVELS, number(400, 599)),
         accepted("limit_req_dry_run", LEVELS, flag, idle="off"),
     ),
-    "How many requests at once (ngx_http_limit_conn_module.c).": (
+    "Limits of requests at once (ngx_http_limit_conn_module.c).": (
         guarded(accepted("limit_conn", LEVELS, connection_limit, arity=2, inherit=GATHER)),
         accepted("limit_conn_zone", HTTP, connection_zone, arity=2, inherit=OWN_GATHER),
         accepted("limit_conn_log_level", LEVELS, word(("info", "notice", "warn", "error"))),
@@ -317,7 +317,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("real_ip_recursive", LEVELS, flag, idle="off"),
     ),
     "Links and referrers that are let in (ngx_http_secure_link_module.c, ngx_http_referer_module.c).": (
-        # Both only set a variable that an `if` asks for; without a value in it the `if` would let everybody pass or nobody.
+        # Both only set a variable that an `if` tests; without a value in it the `if` would let every client pass, or none.
         guarded(accepted("secure_link", LEVELS, compile_template)),
         guarded(accepted("secure_link_secret", LEVELS)),
         accepted("secure_link_md5", LEVELS, compile_template),
@@ -362,7 +362,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("http2_max_concurrent_streams", ABOVE_LOCATION, number()),
         accepted("http2_recv_buffer_size", HTTP, receive_buffer),
         accepted("http2_chunk_size", LEVELS, some_memory("the http2 chunk size cannot be zero")),
-        # Nobody pushes any more, and these limits have long been those of HTTP/1: nginx passes over them too.
+        # Server push is gone, and these limits have long been those of HTTP/1: nginx ignores them too.
         harmless(
             accepted(
                 "http2_max_field_size http2_max_header_size http2_idle_timeout http2_recv_timeout http2_max_requests "
@@ -388,7 +388,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted(each(TLS, "ssl_protocols"), LEVELS, words(PROTOCOLS), arity=ANY_NUMBER, inherit=UNION),
         accepted(each(TLS, "ssl_verify_depth"), LEVELS, number()),
     ),
-    "A store of answers on the disk (ngx_http_file_cache.c).": (
+    "The cache of responses on disk (ngx_http_file_cache.c).": (
         *(
             line
             for module in CACHES.split()
@@ -497,7 +497,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("ssi_min_file_chunk ssi_value_length", LEVELS, memory),
         accepted("add_before_body add_after_body", LEVELS),
     ),
-    "Lists of directories and files of other kinds (ngx_http_autoindex_module.c and others).": (
+    "Directory listings and special kinds of files (ngx_http_autoindex_module.c and others).": (
         accepted("random_index", LOCATION, flag, idle="off"),
         accepted("empty_gif flv mp4", LOCATION, without_arguments, arity=0, inherit=OWN_GATHER),
         accepted("mp4_buffer_size mp4_max_buffer_size", LEVELS, memory),
@@ -527,7 +527,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("mirror", LEVELS, inherit=GATHER, idle="off"),
         accepted("mirror_request_body", LEVELS, flag),
     ),
-    "Variables from browsers, places and cookies (ngx_http_browser_module.c, ngx_http_geoip_module.c and others).": (
+    "Variables from browsers, geography and cookies (ngx_http_browser_module.c, ngx_http_geoip_module.c and others).": (
         accepted("ancient_browser", LEVELS, pair, arity=ANY_NUMBER, inherit=GATHER),
         accepted("modern_browser", LEVELS, modern_browser, arity=(1, 2), inherit=GATHER),
         accepted("ancient_browser_value modern_browser_value", LEVELS, inherit=GATHER),
@@ -575,9 +575,9 @@ def _idle_values() -> dict[str, frozenset[str]]:
     return {name: words for name, words in found.items() if words}
 
 
-# By name, for `register_accepted`.
+# Keyed by name, for `register_accepted`.
 ACCEPTED = _rows()
-# The arguments, in lower case, with which a directive asks for nothing but what happens anyway.
+# The arguments, in lower case, with which a directive asks for nothing beyond the default.
 IDLE = _idle_values()
-# The names that a configuration may have without a word about them.
+# The names that a configuration may contain without any message.
 HARMLESS = frozenset(name for name, rows in ACCEPTED.items() for row in rows if row.effective)

@@ -1,4 +1,4 @@
-"""Who may enter, by address (nginx: src/http/modules/ngx_http_access_module.c)."""
+"""Access by address (nginx: src/http/modules/ngx_http_access_module.c)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class AddressRule(NamedTuple):
 
     @property
     def is_for_all(self) -> bool:
-        """`all`."""
+        """Read `all`."""
         return self.text == "all"
 
 
 def rule(allows: bool) -> Callable[[str], AddressRule]:
-    """A reader of `allow` or `deny`: an address, a network, `all` or `unix:`."""
+    """Return a reader of `allow` or `deny`: an address, a network, `all` or `unix:`."""
 
     def read(text: str) -> AddressRule:
         if text in ("all", "unix:"):
@@ -40,7 +40,7 @@ def rule(allows: bool) -> Callable[[str], AddressRule]:
 
 
 class AccessDirectives:
-    """The rules; the first that fits counts. A block that has one of either loses what it would have inherited of both."""
+    """The rules; the first match counts. A block that has either directive inherits neither."""
 
     access_rules: tuple[AddressRule, ...] = ()  # allow and deny, in the order of the file
 
@@ -51,7 +51,7 @@ class AccessDirectives:
         named=True,
         joins="access_rules",
         warns=low_bits,
-        doc="Let clients of an address or network in; all, unix:.",
+        doc="Let in clients from an address or network; also all, unix:.",
     )
     deny: tuple[AddressRule, ...] = directive(
         rule(False),
@@ -60,5 +60,5 @@ class AccessDirectives:
         named=True,
         joins="access_rules",
         warns=low_bits,
-        doc="Refuse clients of an address or network with 403; all, unix:.",
+        doc="Refuse clients from an address or network with 403; also all, unix:.",
     )

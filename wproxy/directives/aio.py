@@ -1,5 +1,6 @@
-"""How files are read that are not in memory: by threads, past the page cache (nginx: src/core/ngx_thread_pool.c and
-ngx_http_core_module.c)."""
+"""Reading of files that are not in memory: by threads, or past the page cache (nginx: src/core/ngx_thread_pool.c and
+ngx_http_core_module.c).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ DEFAULT_POOL = "default"
 
 
 class ThreadPoolSettings(NamedTuple):
-    """One `thread_pool`. most_waiting: how many tasks may wait for a thread."""
+    """One `thread_pool`. most_waiting: the most tasks that may wait for a thread."""
 
     name: str
     threads: int = 32
@@ -20,7 +21,7 @@ class ThreadPoolSettings(NamedTuple):
 
 
 def thread_pool(name: str, *parameters: str) -> ThreadPoolSettings:
-    """`NAME threads=NUMBER [max_queue=NUMBER]`."""
+    """Read `NAME threads=NUMBER [max_queue=NUMBER]`."""
     found: dict[str, int] = {}
     for parameter in parameters:
         word, equals, value = parameter.partition("=")
@@ -35,7 +36,7 @@ def thread_pool(name: str, *parameters: str) -> ThreadPoolSettings:
 
 
 def aio(way: str) -> str:
-    """The name of a pool of threads; empty for `off`. `on` is what nginx can do without threads: here it is the same."""
+    """Return the name of a thread pool; empty for `off`. `on` is what nginx can do without threads: here it is the same."""
     if way == "off":
         return ""
     if way in ("on", "threads"):
@@ -47,7 +48,7 @@ def aio(way: str) -> str:
 
 
 def directio(least: str) -> int:
-    """Bytes; 0 for `off`."""
+    """Return bytes; 0 for `off`."""
     return 0 if least == "off" else max(1, size(least))
 
 
@@ -58,13 +59,13 @@ class AioDirectives:
         aio,
         HTTP | SERVER | LOCATION,
         default="off",
-        doc="Who reads what is not in memory: the worker itself (off), or threads (`threads`, `threads=POOL`, `on`).",
+        doc="How files that are not in memory are read: by the worker (off), or by threads (`threads`, `threads=POOL`, `on`).",
     )
     directio: int = directive(
         directio,
         HTTP | SERVER | LOCATION,
         default="off",
-        doc="Files of at least this size do not stay in the page cache, and are sent without sendfile.",
+        doc="Keep files of at least this size out of the page cache, and send them without sendfile.",
     )
 
 
@@ -76,5 +77,5 @@ class ThreadPoolDirectives:
         MAIN,
         arity=(2, 3),
         inherit=OWN_GATHER,
-        doc="A pool for `aio threads=NAME`: how many threads, and how many tasks may wait (65536). `default` has 32 threads.",
+        doc="A pool for `aio threads=NAME`: its threads, and the most tasks that may wait (65536). `default` has 32 threads.",
     )

@@ -7,7 +7,7 @@ from wproxy.directives.values import flag
 
 
 def api(write: str | None = None) -> str:
-    """`api [write=on|off]`: "read" or "write"."""
+    """Read `api [write=on|off]`: "read" or "write"."""
     if write is None:
         return "read"
     if not write.startswith("write="):

@@ -1,4 +1,6 @@
-"""How a group shares requests among its servers, in words (nginx: ngx_http_upstream_{hash,least_time,random,sticky}_module.c)."""
+"""Parameters of the methods by which a group balances requests (nginx:
+ngx_http_upstream_{hash,least_time,random,sticky}_module.c).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ class Balancing(NamedTuple):
     """A balancing method and its parameters.
 
     method: an entry of worker.upstream.balance.BALANCE. refuses: parameters of `server` that make no sense with it.
-    measure: "header" or "last_byte" where times decide, else empty.
+    measure: "header" or "last_byte" for a method that goes by times, else empty.
     """
 
     method: str
@@ -30,25 +32,25 @@ MEASURES = ("header", "last_byte")
 ROUND_ROBIN = Balancing("round_robin")
 
 
-# Methods without parameters: being there is all that they say.
+# Methods without parameters.
 IP_HASH = Balancing("ip_hash", refuses=_BY_KEY)
 LEAST_CONN = Balancing("least_conn")
 
 
 def present() -> bool:
-    """The reader of a directive without arguments."""
+    """Read a directive without arguments."""
     return True
 
 
 def hash_key(key: str, consistent: str | None = None) -> Balancing:
-    """`hash KEY [consistent]`."""
+    """Read `hash KEY [consistent]`."""
     if consistent not in (None, "consistent"):
         raise ValueError(f'invalid parameter "{consistent}"')
     return Balancing("hash consistent" if consistent else "hash", compile_template(key), refuses=_BY_KEY)
 
 
 def random(two: str | None = None, by: str = "least_conn") -> Balancing:
-    """`random [two [least_conn | least_time=header | least_time=last_byte]]`."""
+    """Read `random [two [least_conn | least_time=header | least_time=last_byte]]`."""
     if two not in (None, "two"):
         raise ValueError(f'invalid parameter "{two}"')
     measure = by.removeprefix("least_time=")
@@ -58,7 +60,7 @@ def random(two: str | None = None, by: str = "least_conn") -> Balancing:
 
 
 def least_time(measure: str, inflight: str | None = None) -> Balancing:
-    """`least_time header|last_byte [inflight]`."""
+    """Read `least_time header|last_byte [inflight]`."""
     if measure not in MEASURES:
         raise ValueError(f'invalid value "{measure}"')
     if inflight not in (None, "inflight"):
@@ -67,7 +69,7 @@ def least_time(measure: str, inflight: str | None = None) -> Balancing:
 
 
 def queue(limit: str, timeout: str = "timeout=60s") -> tuple[int, float]:
-    """`queue NUMBER [timeout=TIME]`: (how many may wait, how long in seconds)."""
+    """Read `queue NUMBER [timeout=TIME]`: (the most that may wait, how long in seconds)."""
     seconds = parse_time(timeout.removeprefix("timeout=")) if timeout.startswith("timeout=") else None
     if seconds is None:
         raise ValueError(f'invalid parameter "{timeout}"')
@@ -80,8 +82,8 @@ def queue(limit: str, timeout: str = "timeout=60s") -> tuple[int, float]:
 class StickyPlan(NamedTuple):
     """A `sticky`.
 
-    kind: "cookie", "route" or "learn". lookup: where a request says what it belongs to; create: where a response does.
-    expires: seconds, -1 for `max`, None for a cookie of the session. zone, size: of the table of sessions; timeout: seconds.
+    kind: "cookie", "route" or "learn". lookup: the sources of a session in a request; create: those in a response. expires:
+    seconds, -1 for `max`, None for a session cookie. zone, size: name and bytes of the table of sessions; timeout: seconds.
     """
 
     kind: str
@@ -101,12 +103,12 @@ class StickyPlan(NamedTuple):
     sync: bool = False
 
 
-# 32k, as nginx has it: less is a mistake.
+# 32k, as in nginx: less is a mistake.
 _LEAST_ZONE = 32768
 
 
 def sticky(kind: str, *arguments: str) -> StickyPlan:
-    """`sticky cookie NAME ...`, `sticky route $VARIABLE ...` or `sticky learn create=$V lookup=$V zone=NAME:SIZE ...`."""
+    """Read `sticky cookie NAME ...`, `sticky route $VARIABLE ...` or `sticky learn create=$V lookup=$V zone=NAME:SIZE ...`."""
     readers: dict[str, Callable[..., StickyPlan]] = {"cookie": _sticky_cookie, "route": _sticky_route, "learn": _sticky_learn}
     if kind not in readers:
         raise ValueError(f'unknown parameter "{kind}"')

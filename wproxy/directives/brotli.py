@@ -1,4 +1,4 @@
-"""Compression with Brotli (RFC 7932), in the words of the module that Google wrote for nginx (ngx_brotli)."""
+"""Compression with Brotli (RFC 7932), with the directives of Google's module for nginx (ngx_brotli)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WINDOWS = {1 << bits: bits for bits in range(10, 25)}
 
 
 def window(text: str) -> int:
-    """A power of two from 1k to 16m, as its bits."""
+    """Return a power of two from 1k to 16m, as its exponent."""
     bits = WINDOWS.get(size(text))
     if bits is None:
         raise ValueError("must be a power of two from 1k to 16m")
@@ -23,13 +23,13 @@ _BLOCKS = HTTP | SERVER | LOCATION
 
 
 class BrotliDirectives:
-    """Brotli for those who take it; others may get gzip."""
+    """Brotli for clients that accept it; others may get gzip."""
 
     brotli: bool = directive(
         flag_needing("brotli", "brotli"),
         _BLOCKS | LOCATION_IF,
         default="off",
-        doc="Whether responses are compressed with Brotli for clients that take it; needs `wproxy-server[brotli]`.",
+        doc="Whether responses are compressed with Brotli for clients that accept it; needs `wproxy-server[brotli]`.",
     )
     brotli_types: tuple[frozenset[bytes], ...] = directive(
         media_types,
@@ -37,8 +37,8 @@ class BrotliDirectives:
         arity=(1, 1000),
         inherit=GATHER,
         warns=repeated_types,
-        doc="Types to compress beside text/html; `*`: all.",
+        doc="Types to compress in addition to text/html; `*`: all.",
     )
     brotli_min_length: int = directive(size, _BLOCKS, default="20", doc="The least Content-Length that is worth compressing.")
-    brotli_comp_level: int = directive(number(0, 11), _BLOCKS, default="6", doc="How hard Brotli tries: 0 (fast) to 11.")
-    brotli_window: int = directive(window, _BLOCKS, default="512k", doc="How far back Brotli looks for repetitions.")
+    brotli_comp_level: int = directive(number(0, 11), _BLOCKS, default="6", doc="The level of Brotli: 0 (fast) to 11 (small).")
+    brotli_window: int = directive(window, _BLOCKS, default="512k", doc="The window in which Brotli looks for repetitions.")

@@ -1,7 +1,7 @@
-"""Responses on their way from an upstream to a client that may be slower, and how much a second (proxy.md §3.3).
+"""Buffering between an upstream and a client that may be slower, and limits of bandwidth (proxy.md §3.3).
 
-nginx: src/event/ngx_event_pipe.c, ngx_http_upstream.c, ngx_http_write_filter_module.c. What buffering is for: an upstream is
-done with a response when the proxy has all of it, however slow the client is. What these say is how much may be read ahead.
+nginx: src/event/ngx_event_pipe.c, ngx_http_upstream.c, ngx_http_write_filter_module.c. The purpose of buffering: an upstream is
+done with a response as soon as the proxy has all of it, however slow the client is. These directives limit that.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ LEVELS = HTTP | SERVER | LOCATION
 
 
 def rate(value: str) -> int | Template:
-    """Bytes a second or, with variables, a template of them; 0 is no limit."""
+    """Return bytes a second or, with variables, a template of them; 0 is no limit."""
     return compile_template(value) if "$" in value else memory(value)
 
 
 class BufferingDirectives:
-    """How much of a response is read ahead of a client that is slower than the upstream."""
+    """Reading ahead of a client that is slower than the upstream."""
 
     proxy_buffering: bool = directive(
         flag,
         LEVELS,
         default="on",
-        doc="Whether a response is read ahead of a client that falls behind, so that the upstream is done with it early.",
+        doc="Whether a response is read ahead of a slower client, so that the upstream is done with it early.",
     )
     proxy_buffers: tuple[int, int] = directive(
         header_buffers,
         LEVELS,
         arity=2,
         default=("8", "4k"),
-        doc="How much may be read ahead into memory: so many times so much. What is more goes to a temporary file.",
+        doc="How much may be read ahead into memory: number and size of buffers. The rest goes to a temporary file.",
     )
     proxy_busy_buffers_size: int | None = directive(
-        memory, LEVELS, doc="Of no effect but checked as nginx does: what is sent to a client is never held back."
+        memory, LEVELS, doc="Checked as in nginx but without effect: data for a client is never held back."
     )
     proxy_max_temp_file_size: int = directive(
         memory, LEVELS, default="1024m", doc="How much of a response may be read ahead into a temporary file; 0 is nothing."
@@ -55,26 +55,26 @@ class BufferingDirectives:
         temporary_path,
         LEVELS,
         arity=(1, 4),
-        doc="The directory for what is read ahead beyond proxy_buffers; without it that goes to nameless files in /var/tmp.",
+        doc="The directory for data read ahead beyond proxy_buffers; without it nameless files in /var/tmp are used.",
     )
     proxy_limit_rate: int | Template = directive(
         rate,
         LEVELS,
         default="0",
-        doc="How many bytes a second are read of each response; 0 is no limit. Only with proxy_buffering.",
+        doc="The bytes per second read of each response; 0 is no limit. Only with proxy_buffering.",
     )
     proxy_tunnel_timeout: float | None = directive(
         time, LEVELS, doc="How long an upgraded connection may be without traffic; proxy_read_timeout unless set."
     )
     limit_rate: int | Template = directive(
-        rate, LEVELS | LOCATION_IF, default="0", doc="How many bytes a second each response is sent with; 0 is no limit."
+        rate, LEVELS | LOCATION_IF, default="0", doc="The bytes per second sent of each response; 0 is no limit."
     )
     limit_rate_after: int | Template = directive(
-        rate, LEVELS | LOCATION_IF, default="0", doc="How many bytes of each response are sent before limit_rate begins to count."
+        rate, LEVELS | LOCATION_IF, default="0", doc="The bytes of each response that are sent before limit_rate applies."
     )
 
 
-# nginx's defaults for the protocols that keep a response as proxy does: a page each.
+# nginx's defaults for the protocols that buffer a response as proxy does: a page each.
 _BUFFERS, _PAGE = (8, 4096), 4096
 _SIZES = ("buffers", "buffer_size", "busy_buffers_size", "temp_file_write_size", "max_temp_file_size")
 _OTHERS = ("fastcgi", "uwsgi", "scgi")
@@ -82,8 +82,9 @@ _OTHER_SIZES = frozenset(f"{module}_{size}" for module in _OTHERS for size in _S
 
 
 def wrong_buffers(location: Location) -> Iterator[tuple[str, ...]]:
-    """What of the sizes of a location does not fit together: nginx's words for it, then the directives to blame, the likeliest
-    first (nginx: ngx_http_proxy_merge_loc_conf and its like)."""
+    """Return a conflict among a location's sizes: nginx's words for it, then the directives to blame, the likeliest first (nginx:
+    ngx_http_proxy_merge_loc_conf and its like).
+    """
     yield from _wrong_buffers(location, "proxy")
     values = vars(location)
     if not _OTHER_SIZES.isdisjoint(values):

@@ -1,4 +1,4 @@
-"""What the directives of a store of answers have for arguments (nginx: ngx_http_file_cache.c and ngx_http_upstream.c)."""
+"""The arguments of the directives of a response cache (nginx: ngx_http_file_cache.c and ngx_http_upstream.c)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LEVELS = re.compile(r"[12](?::[12]){0,2}")
 
 
 class CachePath(NamedTuple):
-    """A `*_cache_path`. parameters: what else it says, by name: bytes, seconds, numbers, whether."""
+    """A `*_cache_path`. parameters: its other parameters by name: bytes, seconds, numbers, booleans."""
 
     path: str
     zone: Zone
@@ -29,7 +29,7 @@ class CachePath(NamedTuple):
 
 
 class CacheTimes(NamedTuple):
-    """A `*_cache_valid`: how long answers of these statuses are good; without any the usual three."""
+    """A `*_cache_valid`: how long responses of these statuses are valid; without statuses the usual three."""
 
     statuses: frozenset[int]
     is_any: bool
@@ -67,12 +67,12 @@ _PARAMETERS: dict[str, Callable[[str], float]] = {
 
 
 def kind(module: str) -> str:
-    """What the zones of a module are for."""
+    """The purpose of the zones of a module."""
     return f"{module}_cache_path"
 
 
 def cache_path(module: str) -> Callable[..., CachePath]:
-    """A reader of `PATH keys_zone=NAME:SIZE [PARAMETER=VALUE ...]`."""
+    """Return a reader of `PATH keys_zone=NAME:SIZE [PARAMETER=VALUE ...]`."""
 
     def read(path: str, *words: str) -> CachePath:
         zone: Zone | None = None
@@ -113,7 +113,7 @@ def _keys_zone(module: str, value: str, word: str) -> Zone | None:
 
 
 def cache(module: str) -> Callable[[str], Cache]:
-    """A reader of `off`, or of the name of a zone, which may have variables."""
+    """Return a reader of `off`, or of the name of a zone, which may have variables."""
 
     def read(name: str) -> Cache:
         if name == "off":
@@ -128,7 +128,7 @@ def cache(module: str) -> Callable[[str], Cache]:
 
 
 def cache_times(*words: str) -> CacheTimes:
-    """`[STATUS ... | any] TIME`."""
+    """Read `[STATUS ... | any] TIME`."""
     *statuses, last = words
     try:
         duration = seconds(last)

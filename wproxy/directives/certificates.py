@@ -1,4 +1,4 @@
-"""What the directives of TLS have for arguments, with clients and with upstreams (nginx: ngx_http_ssl_module.c)."""
+"""The arguments of the TLS directives, for clients and for upstreams (nginx: ngx_http_ssl_module.c)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SessionCache(NamedTuple):
 
 
 class CertificateCache(NamedTuple):
-    """Certificates with variables in their names that are kept: how many, how long unused, how long before a look at the file."""
+    """A cache of certificates with variables in their names: how many, how long unused, how long until the file is checked."""
 
     most: int
     inactive: float = 10.0
@@ -28,7 +28,7 @@ class CertificateCache(NamedTuple):
 
 
 def session_cache(*words: str) -> SessionCache:
-    """`off`, `none`, or `builtin[:SIZE]` and `shared:NAME:SIZE`."""
+    """Read `off`, `none`, or `builtin[:SIZE]` and `shared:NAME:SIZE`."""
     mode, builtin, zone = "on", None, None
     for word in words:
         kind, colon, rest = word.partition(":")
@@ -46,7 +46,7 @@ def session_cache(*words: str) -> SessionCache:
 
 
 def ocsp_cache(word: str) -> Zone | None:
-    """`off` or `shared:NAME:SIZE`."""
+    """Read `off` or `shared:NAME:SIZE`."""
     if word == "off":
         return None
     kind, _, rest = word.partition(":")
@@ -65,7 +65,7 @@ def _shared(what: str, kind: str, text: str, written: str) -> Zone:
 
 
 def certificate_cache(directive: str) -> Callable[..., CertificateCache | None]:
-    """A reader of `off`, or `max=NUMBER [inactive=TIME] [valid=TIME]`."""
+    """Return a reader of `off`, or `max=NUMBER [inactive=TIME] [valid=TIME]`."""
 
     def read(*words: str) -> CertificateCache | None:
         most = 0

@@ -1,4 +1,6 @@
-"""Character sets: which one is named with a text, and what a text is recoded from (nginx: ngx_http_charset_filter_module.c)."""
+"""Character sets: the one that is declared with a text, and the one that a text is recoded from (nginx:
+ngx_http_charset_filter_module.c).
+"""
 
 from __future__ import annotations
 
@@ -12,22 +14,22 @@ from wproxy.template import Template, compile_template
 
 
 def charset_name(name: str) -> Template | None:
-    """The name of a character set, None for `off`."""
+    """Return the name of a character set; None for `off`."""
     return None if name == "off" else compile_template(name)
 
 
 def charset_types(*names: str) -> tuple[str, ...]:
-    """The media types of one line, in lower case; `*` is all."""
+    """Return the media types of one line, in lower case; `*` is all."""
     return tuple(name.lower() for name in names)
 
 
 def charset_map(source: str, target: str, entries: list[Node]) -> CharsetMap:
-    """`charset_map SOURCE TARGET { BYTE BYTES; ... }`, in hexadecimal. Raises ConfigurationError for wrong entries."""
+    """Read `charset_map SOURCE TARGET { BYTE BYTES; ... }`, in hexadecimal. Raises ConfigurationError for wrong entries."""
     if source.lower() == target.lower():
         raise ValueError(f'"charset_map" between the same charsets "{source}" and "{target}"')
     made = CharsetMap(source, target, ())
     if CharsetMap(target, source, ()).is_for_utf8:
-        raise ValueError('"charset_map" from "utf-8": write the map to "utf-8", it serves both ways')
+        raise ValueError('"charset_map" from "utf-8": write the map to "utf-8", it works both ways')
     pairs: list[tuple[int, bytes]] = []
 
     def read(entry: Node) -> None:
@@ -40,7 +42,7 @@ def charset_map(source: str, target: str, entries: list[Node]) -> CharsetMap:
 
 
 def _byte(text: str) -> bytes:
-    """One byte in hexadecimal."""
+    """Return one byte in hexadecimal."""
     try:
         found = bytes.fromhex(text) if text.isascii() else b""
     except ValueError:
@@ -51,7 +53,7 @@ def _byte(text: str) -> bytes:
 
 
 def _character(text: str) -> bytes:
-    """The bytes of one character of UTF-8, in hexadecimal; nginx takes those of three bytes at most."""
+    """Return the bytes of one character of UTF-8, in hexadecimal; nginx takes those of three bytes at most."""
     try:
         found = bytes.fromhex(text) if text.isascii() else b""
         is_one = len(found.decode()) == 1 and len(found) <= 3
@@ -66,10 +68,10 @@ _BLOCKS = HTTP | SERVER | LOCATION
 
 
 class CharsetDirectives:
-    """What texts are written in."""
+    """The character sets of texts."""
 
     charset: Template | None = directive(
-        charset_name, _BLOCKS | LOCATION_IF, default="off", doc="The character set that is named with the Content-Type of texts."
+        charset_name, _BLOCKS | LOCATION_IF, default="off", doc="The character set that is declared in the Content-Type of texts."
     )
     charset_types: tuple[tuple[str, ...], ...] = directive(
         charset_types,
@@ -84,16 +86,16 @@ class CharsetDirectives:
         ),
         inherit=GATHER,
         warns=repeated_types,
-        doc="The types, besides text/html, that `charset` is named with.",
+        doc="The types, in addition to text/html, that `charset` applies to.",
     )
     override_charset: bool = directive(
-        flag, _BLOCKS | LOCATION_IF, default="off", doc="Whether `charset` takes the place of what an upstream names."
+        flag, _BLOCKS | LOCATION_IF, default="off", doc="Whether `charset` overrides the one that an upstream declares."
     )
     source_charset: Template | None = directive(
         charset_name,
         _BLOCKS | LOCATION_IF,
         default="off",
-        doc="What texts are written in that do not say so: where `charset` is another, they are recoded by a `charset_map`.",
+        doc="The character set of texts that declare none; where `charset` differs, a `charset_map` recodes them.",
     )
     charset_map: tuple[CharsetMap, ...] = directive(
         charset_map,
@@ -102,5 +104,5 @@ class CharsetDirectives:
         inherit=GATHER,
         block=CHARSET_MAP,
         named=True,
-        doc="How bytes of one character set are written in another, in hexadecimal; it serves both ways.",
+        doc="How bytes of one character set are written in another, in hexadecimal; it works both ways.",
     )

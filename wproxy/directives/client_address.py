@@ -1,5 +1,6 @@
-"""What the directives about clients behind a proxy and about links and referrers have for arguments (nginx:
-ngx_http_realip_module.c, ngx_http_referer_module.c)."""
+"""The arguments of the directives about clients behind a proxy and about links and referrers (nginx: ngx_http_realip_module.c,
+ngx_http_referer_module.c).
+"""
 
 from __future__ import annotations
 
@@ -12,19 +13,19 @@ from wproxy.regex import Regex, compile_regex
 
 
 class TrustedAddress(NamedTuple):
-    """A `set_real_ip_from`. network: None for `unix:`, and for a host, whose addresses are to be looked up."""
+    """A `set_real_ip_from`. network: None for `unix:`, and for a host, whose addresses must be looked up."""
 
     text: str
     network: Network | None = None
 
     @property
     def is_host(self) -> bool:
-        """Whether it is the name of a host."""
+        """Whether it is a host name."""
         return self.network is None and self.text != "unix:"
 
 
 def trusted_address(text: str) -> TrustedAddress:
-    """An address, a network, `unix:` or the name of a host."""
+    """Return an address, a network, `unix:` or a host name."""
     try:
         return TrustedAddress(text, None if text == "unix:" else parse_network(text)[0])
     except ValueError:
@@ -40,7 +41,7 @@ class Referrers(NamedTuple):
 
 
 def referrers(*words: str) -> Referrers:
-    """`none`, `blocked`, `server_names`, hosts with what their path begins with, and regexes behind `~`."""
+    """Read `none`, `blocked`, `server_names`, hosts with the beginning of their path, and regexes after `~`."""
     names: list[str] = []
     regexes: list[Regex] = []
     kinds = {"none", "blocked", "server_names"}

@@ -1,4 +1,4 @@
-"""Process directives: what stands outside `http` (nginx: src/core/nginx.c, src/event/ngx_event.c)."""
+"""Process directives: those outside `http` (nginx: src/core/nginx.c, src/event/ngx_event.c)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEBUG_PARTS = tuple(f"debug_{part}" for part in ("core", "alloc", "mutex", "even
 
 
 def worker_count(value: str) -> int | None:
-    """A number of processes, 0 for a master alone; `auto` is None: as many as there are cores."""
+    """Return a number of processes, 0 for a master alone; None for `auto`: one per core."""
     if value == "auto":
         return None
     try:
@@ -27,7 +27,7 @@ def worker_count(value: str) -> int | None:
 
 
 def log_target(target: str, *levels: str) -> tuple[str | Syslog, str]:
-    """(path, "stderr" or a Syslog; the level); the debug levels of parts of nginx are debug here."""
+    """Return (path, "stderr" or a Syslog; the level); the debug levels of nginx's subsystems are debug here."""
     place: str | Syslog = target
     if target.startswith(PREFIX):
         place = parse_syslog(target)
@@ -47,16 +47,16 @@ def log_target(target: str, *levels: str) -> tuple[str | Syslog, str]:
 
 
 def user_and_group(user: str, group: str = "") -> tuple[str, str]:
-    """(user, group); the group is empty when the user's own is meant."""
+    """Return (user, group); the group is empty for the user's own."""
     return user, group
 
 
 def nothing(*arguments: str) -> None:
-    """The reader of blocks: what they hold is read by `resolve`."""
+    """Read nothing: `resolve` reads the contents of blocks."""
 
 
 def pid_path(path: str) -> str:
-    """A path; empty for `off`."""
+    """Return a path; empty for `off`."""
     return "" if path == "off" else path
 
 
@@ -66,7 +66,7 @@ class DebugConnection(NamedTuple):
     network: Network | None
 
     def has(self, address: bytes) -> bool:
-        """Whether the client of that address is one of them; `unix:` on a unix socket."""
+        """Whether it names the client of that address; `unix:` for a unix socket."""
         if self.network is None:
             return address == b"unix:"
         number = parse_ip(address)
@@ -74,7 +74,7 @@ class DebugConnection(NamedTuple):
 
 
 def debug_connection(clients: str) -> DebugConnection:
-    """An address, a network or `unix:`."""
+    """Return an address, a network or `unix:`."""
     if clients == "unix:":
         return DebugConnection(None)
     try:
@@ -84,7 +84,7 @@ def debug_connection(clients: str) -> DebugConnection:
 
 
 def defaults_of(version: str) -> str:
-    """The nginx whose defaults are meant (wproxy.config.compat)."""
+    """Return the nginx version whose defaults apply (wproxy.config.compat)."""
     if version not in ("current", "1.28"):
         raise ValueError(f'invalid value "{version}"')
     return version
@@ -93,20 +93,20 @@ def defaults_of(version: str) -> str:
 class MainDirectives:
     """Top level."""
 
-    worker_processes: int | None = directive(worker_count, MAIN, default="1", doc="How many workers; auto is one per core.")
-    daemon: bool = directive(flag, MAIN, default="on", doc="Whether to go to the background.")
+    worker_processes: int | None = directive(worker_count, MAIN, default="1", doc="The number of workers; auto is one per core.")
+    daemon: bool = directive(flag, MAIN, default="on", doc="Whether to run in the background.")
     master_process: bool = directive(
         flag,
         MAIN,
         default="on",
-        doc="Whether there are workers; off: one process does all, with its rights, for debugging.",
+        doc="Whether there are workers; off: one process does everything, with its own rights, for debugging.",
     )
     pid: str = directive(pid_path, MAIN, default="run/wproxy.pid", doc="The file that holds the master's process id.")
     user: tuple[str, str] | None = directive(
         user_and_group, MAIN, arity=(1, 2), doc="User and group of the workers when started as root; default nobody."
     )
     compat: str = directive(
-        defaults_of, MAIN, default="current", doc="Which nginx has the defaults that are meant: today's, or 1.28's."
+        defaults_of, MAIN, default="current", doc="The nginx version whose defaults apply: today's, or 1.28's."
     )
     worker_shutdown_timeout: float | None = directive(
         time, MAIN, doc="How long a worker told to quit may take to finish its requests; no limit unless set."
@@ -118,16 +118,16 @@ class MainDirectives:
         default="logs/error.log",
         inherit=GATHER,
         named=True,
-        doc="Where errors go: a file, stderr or syslog:server=ADDRESS, and from which level.",
+        doc="Where errors are logged (a file, stderr or syslog:server=ADDRESS), and from which level on.",
     )
     api_socket: str = directive(
         pid_path,
         MAIN,
         default="run/wproxy-api.sock",
-        doc="The unix socket of the API, for the master's user alone, where there are upstreams; off: none.",
+        doc="The unix socket of the API, for the master's user only, when there are upstreams; off: none.",
     )
     events: None = directive(nothing, MAIN, arity=0, inherit=OWN, block=EVENTS, doc="Connection processing.")
-    http: None = directive(nothing, MAIN, arity=0, inherit=OWN, block=HTTP, doc="Everything about HTTP.")
+    http: None = directive(nothing, MAIN, arity=0, inherit=OWN, block=HTTP, doc="The block for everything about HTTP.")
 
 
 class EventsDirectives:
@@ -137,12 +137,12 @@ class EventsDirectives:
         number(1), EVENTS, default="1024", doc="How many connections, client and upstream, a worker may have open."
     )
     accept_mutex_delay: float = directive(
-        time, EVENTS, default="500ms", doc="How long nothing is accepted when descriptors or memory have run out."
+        time, EVENTS, default="500ms", doc="How long accepting pauses when descriptors or memory have run out."
     )
     debug_connection: tuple[DebugConnection, ...] = directive(
         debug_connection,
         EVENTS,
         inherit=OWN_GATHER,
         warns=low_bits,
-        doc="Clients whose connections are told of in every error log, at debug.",
+        doc="Clients whose connections are logged in every error log, at debug.",
     )

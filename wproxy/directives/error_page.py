@@ -9,11 +9,11 @@ from wproxy.directives.values import flag
 from wproxy.template import Template, compile_template
 
 KEPT = -1  # the status that was raised
-TARGETS = 0  # the status of what answers in its place
+TARGETS = 0  # the status of the replacement
 
 
 class ErrorPage(NamedTuple):
-    """One `error_page` line. statuses: that it is for. status: KEPT, TARGETS or the one to send.
+    """One `error_page` line. statuses: those that it replaces. status: KEPT, TARGETS or the one to send.
 
     target: a URI, `@name`, or a URL to redirect to.
     """
@@ -24,7 +24,7 @@ class ErrorPage(NamedTuple):
 
 
 def error_page(*words: str) -> ErrorPage:
-    """`error_page CODE... [=[CODE]] TARGET`."""
+    """Read `error_page CODE... [=[CODE]] TARGET`."""
     *codes, target = words
     status = KEPT
     if len(codes) > 1 and codes[-1].startswith("="):
@@ -37,7 +37,7 @@ def error_page(*words: str) -> ErrorPage:
         if not (code.isascii() and code.isdigit() and len(code) < 9):
             raise ValueError(f'invalid value "{code}"')
         number = int(code)
-        if number == 499:  # the client has left: there is nobody to show a page to
+        if number == 499:  # the client has left: there is no one to show a page to
             raise ValueError('invalid value "499"')
         if not 300 <= number <= 599:
             raise ValueError(f'value "{code}" must be between 300 and 599')
@@ -49,15 +49,15 @@ _LEVELS = HTTP | SERVER | LOCATION | LOCATION_IF
 
 
 class ErrorPageDirectives:
-    """What answers in place of the built-in pages."""
+    """Replacements of the built-in error pages."""
 
     error_page: tuple[ErrorPage, ...] = directive(
         error_page,
         _LEVELS,
         arity=(2, 1000),
         inherit=GATHER,
-        doc="What answers in place of a built-in error page: a URI, `@name` or a URL, and with which status.",
+        doc="The replacement of a built-in error page: a URI, `@name` or a URL, and its status.",
     )
     recursive_error_pages: bool = directive(
-        flag, HTTP | SERVER | LOCATION, default="off", doc="Whether an error page may lead to another."
+        flag, HTTP | SERVER | LOCATION, default="off", doc="Whether one error page may lead to another."
     )

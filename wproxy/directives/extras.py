@@ -1,4 +1,4 @@
-"""Directives that need a package beside wproxy: it is asked for only where the directive is on."""
+"""Directives that need an extra package, which is imported only where the directive is on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wproxy.directives.values import flag
 
 
 def flag_needing(package: str, extra: str) -> Callable[[str], bool]:
-    """A reader of `on` or `off`; `on` is refused where the package is missing. extra: what of wproxy-server brings it."""
+    """Return a reader of `on` or `off`; `on` is refused without the package. extra: the wproxy-server extra that has it."""
 
     def read(value: str) -> bool:
         wanted = flag(value)

@@ -1,4 +1,4 @@
-"""Files: where they lie, what they are called, how they are sent (nginx: ngx_http_core_module.c, ngx_http_index_module.c,
+"""Files: where they are, what they are called, how they are sent (nginx: ngx_http_core_module.c, ngx_http_index_module.c,
 ngx_http_try_files_module.c, ngx_http_autoindex_module.c, ngx_http_gzip_static_module.c,
 ngx_http_not_modified_filter_module.c)."""
 
@@ -21,13 +21,13 @@ UNLIMITED = 2**31 - 1
 
 
 def root(directory: str) -> Template:
-    """The directory of `root`, without the slash at its end."""
+    """Return the directory of `root`, without a trailing slash."""
     _check_directory(directory)
     return compile_template(directory.removesuffix("/") if len(directory) > 1 else directory)
 
 
 class Alias:
-    """One `alias`. location: the one that it stands in, whose name it replaces; set when its plan of files is made.
+    """One `alias`. location: the one that contains it and whose name it replaces; set when its file plan is made.
 
     Locations inside inherit the alias, and it goes on replacing the name of the outer one.
     """
@@ -43,7 +43,7 @@ class Alias:
 
 
 def alias(path: str) -> Alias:
-    """The path of `alias`, as it is."""
+    """Return the path of `alias`, unchanged."""
     _check_directory(path)
     return Alias(compile_template(path))
 
@@ -55,21 +55,21 @@ def _check_directory(text: str) -> None:
 
 
 def index(*names: str) -> tuple[Template, ...]:
-    """The names of one `index` line."""
+    """Return the names of one `index` line."""
     if "" in names:
         raise ValueError('index "" in "%s" directive is invalid')
     return tuple(compile_template(name) for name in names)
 
 
 class Candidate(NamedTuple):
-    """A file or, written with a slash at its end, a directory that `try_files` looks for."""
+    """A file or, written with a trailing slash, a directory that `try_files` looks for."""
 
     path: Template
     is_directory: bool
 
 
 class TryFiles(NamedTuple):
-    """`try_files`: what to look for and, where nothing is found, a status or (status 0) a URI or `@name` to go to."""
+    """`try_files`: the candidates and, when none is found, a status or (status 0) a URI or `@name` to go to."""
 
     candidates: tuple[Candidate, ...]
     status: int
@@ -77,7 +77,7 @@ class TryFiles(NamedTuple):
 
 
 def try_files(*words: str) -> TryFiles:
-    """`try_files FILE... =CODE`, `try_files FILE... URI` or `try_files FILE... @name`."""
+    """Read `try_files FILE... =CODE`, `try_files FILE... URI` or `try_files FILE... @name`."""
     *paths, last = words
     candidates = tuple(
         Candidate(compile_template(path[:-1] if path.endswith("/") else path), path.endswith("/")) for path in paths
@@ -91,9 +91,9 @@ def try_files(*words: str) -> TryFiles:
 
 
 def types(entries: list[Node]) -> dict[str, str]:
-    """A `types` block: the type of each extension, in lower case. Of two types for one extension the later counts.
+    """Return a `types` block: the type of each extension, in lower case. The later of two types for one extension counts.
 
-    Raises ConfigurationError for blocks inside.
+    Raises ConfigurationError for inner blocks.
     """
     found: dict[str, str] = {}
     read_entries(entries, lambda entry: found.update((extension.lower(), entry.name) for extension in entry.arguments))
@@ -101,7 +101,7 @@ def types(entries: list[Node]) -> dict[str, str]:
 
 
 def repeated_extensions(blocks: tuple[Node, ...]) -> Iterator[Problem]:
-    """What nginx warns of in the last of the `types` of one block: an extension that has a type already."""
+    """Yield nginx's warnings about the last `types` of one block: extensions that have a type already."""
     known: dict[str, str] = {}
     for block in blocks:
         for entry in block.children or ():
@@ -113,19 +113,19 @@ def repeated_extensions(blocks: tuple[Node, ...]) -> Iterator[Problem]:
 
 
 def modified_since(mode: str) -> str:
-    """`off`, `exact` or `before`."""
+    """Read `off`, `exact` or `before`."""
     if mode.lower() not in ("off", "exact", "before"):
         raise ValueError(f'invalid value "{mode}"')
     return mode.lower()
 
 
 def range_count(value: str) -> int:
-    """How many ranges; 0 is none at all."""
+    """Return the number of ranges; 0 allows none."""
     return number()(value)
 
 
 def chunk(value: str) -> int:
-    """Bytes, with k or m only."""
+    """Return bytes, with k or m only."""
     if value[-1:] in ("g", "G"):
         raise ValueError('"%s" directive invalid value')
     return size(value)
@@ -137,13 +137,13 @@ _BLOCKS = HTTP | SERVER | LOCATION
 
 
 class FilesDirectives:
-    """Files as an answer."""
+    """Files as responses."""
 
     root: Template = directive(
         root, _BLOCKS | LOCATION_IF, default="html", excludes="alias", doc="The directory that URIs are looked up in."
     )
     alias: Alias | None = directive(
-        alias, LOCATION, excludes="root", doc="What stands for the location's part of the URI in the path of a file."
+        alias, LOCATION, excludes="root", doc="The path that replaces the location's part of the URI."
     )
     index: tuple[tuple[Template, ...], ...] = directive(
         index,
@@ -151,14 +151,14 @@ class FilesDirectives:
         arity=(1, 1000),
         default="index.html",
         inherit=GATHER,
-        doc="The files that answer for a directory, in order; a URI at the end answers untested.",
+        doc="The files that answer for a directory, in order; a URI at the end is used untested.",
     )
     try_files: TryFiles | None = directive(
         try_files,
         SERVER | LOCATION,
         arity=(2, 1000),
         inherit=OWN,
-        doc="Files and directories to look for, and the URI, `@name` or `=CODE` where none is there.",
+        doc="Files and directories to look for, and the URI, `@name` or `=CODE` if none exists.",
     )
     types: tuple[dict[str, str], ...] = directive(
         types,
@@ -169,7 +169,7 @@ class FilesDirectives:
         warns=repeated_extensions,
         doc="The Content-Type of each file name extension.",
     )
-    etag: bool = directive(flag, _BLOCKS, default="on", doc="Whether files have an ETag, made of time and size.")
+    etag: bool = directive(flag, _BLOCKS, default="on", doc="Whether files have an ETag, made from time and size.")
     if_modified_since: str = directive(
         modified_since, _BLOCKS, default="exact", doc="How If-Modified-Since is compared: exact, before, or off (not at all)."
     )
@@ -177,59 +177,62 @@ class FilesDirectives:
         range_count,
         _BLOCKS,
         default=str(UNLIMITED),
-        doc="The most ranges of a request; 0 offers none. Beyond it: the whole.",
+        doc="The most ranges in a request; 0 allows none. More get the whole file.",
     )
-    log_not_found: bool = directive(flag, _BLOCKS, default="on", doc="Whether a file that is not there is logged.")
+    log_not_found: bool = directive(flag, _BLOCKS, default="on", doc="Whether a missing file is logged.")
     sendfile_max_chunk: int = directive(
-        chunk, _BLOCKS, default="2m", doc="How much of a file is sent in one go, before others have their turn; 0 is no limit."
+        chunk,
+        _BLOCKS,
+        default="2m",
+        doc="The most that is sent of a file at a time, before other connections get a turn; 0 is no limit.",
     )
     sendfile: bool = directive(
         flag,
         _BLOCKS | LOCATION_IF,
         default="on",
-        doc="Whether the system sends files by itself, which costs least; off: they are read and then sent.",
+        doc="Whether the kernel sends files directly, which is cheapest; off: they are read and then sent.",
     )
     mime_types: str = directive(
         word(("nginx", "complete")),
         _BLOCKS,
         default="nginx",
-        doc="What `types` adds to: nginx (where there is no `types`: html, gif and jpg), or a complete table.",
+        doc="The table that `types` extends: nginx's (without a `types`: html, gif and jpg), or a complete one.",
     )
     open_file_cache: FileCache | None = directive(
         open_file_cache,
         _BLOCKS,
         arity=(1, 2),
         default="off",
-        doc="How many files a worker keeps open, and for how long without use: `max=N inactive=TIME`.",
+        doc="The number of files that a worker keeps open, and for how long without use: `max=N inactive=TIME`.",
     )
     open_file_cache_valid: float = directive(
-        seconds, _BLOCKS, default="60s", doc="How long what is kept of a file is believed without a look at it."
+        seconds, _BLOCKS, default="60s", doc="How long a cached file is trusted before it is checked again."
     )
     open_file_cache_min_uses: int = directive(
-        number(), _BLOCKS, default="1", doc="How often a file must be asked for to be kept open."
+        number(), _BLOCKS, default="1", doc="The number of uses after which a file is kept open."
     )
     open_file_cache_errors: bool = directive(
-        flag, _BLOCKS, default="off", doc="Whether it is kept too that a file is not there or may not be opened."
+        flag, _BLOCKS, default="off", doc="Whether errors (missing or forbidden files) are cached too."
     )
     disable_symlinks: SymlinkPolicy | None = directive(
         disable_symlinks,
         _BLOCKS,
         arity=(1, 2),
         default="off",
-        doc="Symbolic links that are refused: none, all (`on`), or those to what is another's (`if_not_owner`); `from=PART`.",
+        doc="Symbolic links to refuse: none, all (`on`), or those whose target has another owner (`if_not_owner`); `from=PART`.",
     )
-    autoindex: bool = directive(flag, _BLOCKS, default="off", doc="Whether a directory without index is listed.")
+    autoindex: bool = directive(flag, _BLOCKS, default="off", doc="Whether a directory without an index file is listed.")
     autoindex_format: str = directive(
-        word(("html", "json", "jsonp", "xml")), _BLOCKS, default="html", doc="How directories are listed."
+        word(("html", "json", "jsonp", "xml")), _BLOCKS, default="html", doc="The format of directory listings."
     )
     autoindex_exact_size: bool = directive(
-        flag, _BLOCKS, default="on", doc="Whether lists tell sizes in bytes, or rounded with K, M and G (html only)."
+        flag, _BLOCKS, default="on", doc="Whether listings show sizes in bytes, or rounded to K, M and G (html only)."
     )
     autoindex_localtime: bool = directive(
-        flag, _BLOCKS, default="off", doc="Whether times in lists are local or UTC (html only)."
+        flag, _BLOCKS, default="off", doc="Whether times in listings are local or UTC (html only)."
     )
     gzip_static: str = directive(
-        STATIC_MODES, _BLOCKS, default="off", doc="Whether FILE.gz is sent in the place of FILE: to who accepts it, or always."
+        STATIC_MODES, _BLOCKS, default="off", doc="Whether FILE.gz is sent instead of FILE, to clients that accept it or always."
     )
-    brotli_static: str = directive(STATIC_MODES, _BLOCKS, default="off", doc="The same with FILE.br.")
-    zstd_static: str = directive(STATIC_MODES, _BLOCKS, default="off", doc="The same with FILE.zst.")
+    brotli_static: str = directive(STATIC_MODES, _BLOCKS, default="off", doc="The same for FILE.br.")
+    zstd_static: str = directive(STATIC_MODES, _BLOCKS, default="off", doc="The same for FILE.zst.")

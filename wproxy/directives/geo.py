@@ -17,7 +17,7 @@ EVERYTHING = {4: Network(4, 0, 0), 6: Network(6, 0, 0)}
 
 
 class GeoBlock:
-    """What is known of a geo while its entries are read. warnings: what is allowed and probably not meant."""
+    """A geo while its entries are read. warnings: settings that are allowed but probably not meant."""
 
     def __init__(self, geo: Geo) -> None:
         self.geo = geo
@@ -32,7 +32,7 @@ class GeoBlock:
         self._position: Position | None = None
 
     def read(self, entry: Node) -> None:
-        """One entry. Raises ValueError with nginx's words."""
+        """Read one entry. Raises ValueError with nginx's words."""
         self._position = entry.position
         words = (entry.name, *entry.arguments)
         if len(words) == 1 and words[0] in ("ranges", "proxy_recursive", "volatile"):
@@ -57,7 +57,7 @@ class GeoBlock:
             self.has_ranges = True
 
     def warn(self, text: str) -> None:
-        """Note what nginx warns of."""
+        """Note a warning of nginx's."""
         self.warnings.append(Problem(text, self._position))
 
     def _network(self, text: str) -> Network:
@@ -80,7 +80,7 @@ class GeoBlock:
                 self.warn(f'duplicate network "{first}", value: "{second}", old value: "{old}"')
             self.networks[network] = second
 
-    # Ranges: a later one may lie inside an earlier one.
+    # Ranges: a later one may lie within an earlier one.
 
     def _read_range(self, first: str, second: str) -> None:
         if first == "default":
@@ -105,7 +105,7 @@ class GeoBlock:
             return
         if there[0] > added[0] or there[1] < added[1]:
             raise ValueError(f'range "{text}" overlaps "{_shown(there[0])}-{_shown(there[1])}"')
-        # What is around it is left in one or two pieces.
+        # The rest of the earlier range is kept in one or two pieces.
         old = self._take(index)
         if added[1] < there[1]:
             self._put(index, (added[1] + 1, there[1]), old)
@@ -139,10 +139,10 @@ class GeoBlock:
 
 
 def parse_range(text: str) -> Range:
-    """`10.0.0.0-10.0.0.255`. Raises ValueError."""
+    """Read `10.0.0.0-10.0.0.255`. Raises ValueError."""
     first, dash, last = text.partition("-")
     numbers = parse_ipv4(first.encode("utf-8", "surrogateescape")), parse_ipv4(last.encode("utf-8", "surrogateescape"))
-    # 255.255.255.255 is what nginx's parser says where there is no address.
+    # 255.255.255.255 is what nginx's parser returns when there is no address.
     if not dash or None in numbers or 0xFFFFFFFF in numbers or numbers[0] > numbers[1]:  # type: ignore[operator]
         raise ValueError(f'invalid range "{text}"')
     return numbers  # type: ignore[return-value]
@@ -153,7 +153,7 @@ def _shown(number: int) -> str:
 
 
 def geo_block(*words: str | list[Node]) -> GeoBlock:
-    """`geo [$SOURCE] $NAME { NETWORK VALUE; ... }`: declares the variable.
+    """Read `geo [$SOURCE] $NAME { NETWORK VALUE; ... }` and declare the variable.
 
     Raises ConfigurationError with the entries that are wrong.
     """
@@ -181,5 +181,5 @@ class GeoDirectives:
         inherit=OWN_GATHER,
         block=GEO,
         named=True,
-        doc="A variable whose value is chosen by an address: networks or `ranges`, `default`, `proxy`.",
+        doc="A variable whose value depends on an address: networks or `ranges`, `default`, `proxy`.",
     )

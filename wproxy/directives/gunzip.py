@@ -1,4 +1,4 @@
-"""Decompression for clients that cannot (nginx: src/http/modules/ngx_http_gunzip_filter_module.c)."""
+"""Decompression for clients that do not accept gzip (nginx: src/http/modules/ngx_http_gunzip_filter_module.c)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from wproxy.directives.values import flag
 
 
 class GunzipDirectives:
-    """What comes compressed and goes out plain."""
+    """Responses that arrive compressed and are sent uncompressed."""
 
     gunzip: bool = directive(
         flag,
         HTTP | SERVER | LOCATION,
         default="off",
-        doc="Whether responses that come in gzip are inflated for clients that do not take it.",
+        doc="Whether gzip responses are decompressed for clients that do not accept them.",
     )

@@ -1,6 +1,6 @@
 """Fields and trailers that the configuration adds to responses (nginx: src/http/modules/ngx_http_headers_filter_module.c).
 
-What is added where is decided here, at load; the values are put into responses by worker/filters/headers.py.
+The directives are read here, at load; worker/filters/headers.py puts the values into responses.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ MODIFIED = "modified"  # seconds after the last modification
 DAILY = "daily"  # at a time of day: seconds after local midnight
 
 DAY = 86400
-# Beyond it a year no longer has the four digits that a date in a header has room for.
+# Beyond it a year no longer fits the four digits of a date in a header.
 MOST_SECONDS = 7000 * 365 * DAY
 
-# One line break or more with the blanks around: a long Content-Security-Policy is often written over several lines.
+# One or more line breaks with the blanks around: a long Content-Security-Policy is often written over several lines.
 _FOLD = re.compile(r"[ \t]*[\r\n][ \t\r\n]*")
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 
 
 class AddedField(NamedTuple):
-    """One `add_header` or `add_trailer`. is_always: with every status, not only with those of success and redirection."""
+    """One `add_header` or `add_trailer`. is_always: whether it goes with every status, not only success and redirection."""
 
     name: bytes
     value: Template
@@ -38,7 +38,7 @@ class AddedField(NamedTuple):
 
 
 class Expires(NamedTuple):
-    """One `expires`. seconds: what `kind` counts, negative for the past. value: where it is read from when it has variables."""
+    """One `expires`. seconds: the offset for `kind`, negative for the past. value: its source when it has variables."""
 
     kind: str
     seconds: int = 0
@@ -46,18 +46,18 @@ class Expires(NamedTuple):
 
 
 def added_field(name: str, value: str, *options: str) -> AddedField:
-    """`NAME VALUE [always]`."""
+    """Read `NAME VALUE [always]`."""
     if options and options != ("always",):
         raise ValueError(f'invalid parameter "{options[0]}"')
     if not name or _CONTROL.search(name):
         raise ValueError(f'invalid field name "{name}" in "%s" directive')
-    # A field is one line (RFC 9112, 5.2), whatever the layout of the file.
+    # A field is one line (RFC 9112, 5.2), however it is laid out in the file.
     template = compile_template(_FOLD.sub(" ", value).strip(" ") if _FOLD.search(value) else value)
     return AddedField(name.encode("utf-8", "surrogateescape"), template, bool(options))
 
 
 def expires(*arguments: str) -> Expires:
-    """`[modified] TIME`, `@TIME`, `epoch`, `max`, `off`, or `[modified] $variable`."""
+    """Read `[modified] TIME`, `@TIME`, `epoch`, `max`, `off`, or `[modified] $variable`."""
     if len(arguments) == 2 and arguments[0] != "modified":
         raise ValueError('"%s" directive invalid value')
     is_modified = len(arguments) == 2
@@ -71,7 +71,7 @@ def expires(*arguments: str) -> Expires:
 
 
 def parse_expires(text: str, is_modified: bool) -> Expires:
-    """What `text` asks for; raises ValueError with nginx's words. Serves the values of variables too.
+    """Read the value of `expires`, also from a variable; raises ValueError with nginx's words.
 
     is_modified: after the word `modified`, where only a time makes sense.
     """
@@ -97,7 +97,7 @@ _INHERIT = ("on", "off", "merge")
 
 
 class HeadersDirectives:
-    """What is added to responses, and when they expire."""
+    """Fields added to responses, and their expiry."""
 
     add_header: tuple[AddedField, ...] = directive(
         added_field,
@@ -105,13 +105,13 @@ class HeadersDirectives:
         arity=(2, 3),
         inherit=GATHER,
         inherit_by="add_header_inherit",
-        doc="A field to add to responses that went well or redirect; `always`: to all. An empty value adds nothing.",
+        doc="A field to add to successful and redirecting responses; `always`: to all. An empty value adds nothing.",
     )
     add_header_inherit: str = directive(
         word(_INHERIT),
         _ANYWHERE,
         default="on",
-        doc="Whether add_header of outer blocks counts where a block has none (on), never (off), or beside its own (merge).",
+        doc="Whether a block inherits add_header when it has none itself (on), never (off), or in addition to its own (merge).",
     )
     add_trailer: tuple[AddedField, ...] = directive(
         added_field,
@@ -119,13 +119,13 @@ class HeadersDirectives:
         arity=(2, 3),
         inherit=GATHER,
         inherit_by="add_trailer_inherit",
-        doc="A field to send after the body of responses that went well or redirect; `always`: of all.",
+        doc="A field to send after the body of successful and redirecting responses; `always`: of all.",
     )
     add_trailer_inherit: str = directive(
         word(_INHERIT),
         _ANYWHERE,
         default="on",
-        doc="Whether add_trailer of outer blocks counts where a block has none (on), never (off), or beside its own (merge).",
+        doc="Whether a block inherits add_trailer when it has none itself (on), never (off), or in addition to its own (merge).",
     )
     expires: Expires = directive(
         expires,

@@ -24,7 +24,7 @@ _HIGHEST_PORT = 65535
 class HealthCheck(NamedTuple):
     """One `health_check`. interval, jitter, keepalive_time: seconds. port: 0 for that of the peer. match: "" for none.
 
-    keepalive_time: how old the connection of a check may get; 0: each check has a new one. kind: HTTP_CHECK or TCP_CHECK.
+    keepalive_time: the greatest age of a check's connection; 0: each check opens a new one. kind: HTTP_CHECK or TCP_CHECK.
     """
 
     interval: float = 5.0
@@ -63,11 +63,11 @@ def _uri(value: str) -> str | None:
 
 def _kind(value: str) -> str | None:
     if value == "grpc":
-        raise ValueError('"type=grpc" is not supported: there are checks of type=http, which is the default, and type=tcp')
+        raise ValueError('"type=grpc" is not supported, only type=http, which is the default, and type=tcp')
     return value if value in (HTTP_CHECK, TCP_CHECK) else None
 
 
-# What a parameter is called, what it is kept as, and its reader: None for a value that makes no sense.
+# The name of a parameter, its attribute, and its reader, which returns None for a value that makes no sense.
 _PARAMETERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "interval": ("interval", _positive_seconds),
     "jitter": ("jitter", _seconds),
@@ -80,13 +80,14 @@ _PARAMETERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "type": ("kind", _kind),
 }
 _FLAGS = ("mandatory", "persistent")
-# What only an HTTP check has.
+# Parameters that only an HTTP check has.
 _OF_HTTP = ("uri", "match", "keepalive_time")
 
 
 def health_check(*parameters: str) -> HealthCheck:
-    """`health_check [interval=T] [jitter=T] [fails=N] [passes=N] [uri=URI] [port=N] [match=NAME] [mandatory [persistent]]
-    [keepalive_time=T] [type=http|tcp]`."""
+    """Read `health_check [interval=T] [jitter=T] [fails=N] [passes=N] [uri=URI] [port=N] [match=NAME] [mandatory [persistent]]
+    [keepalive_time=T] [type=http|tcp]`.
+    """
     values: dict[str, Any] = {}
     given: set[str] = set()
     for parameter in parameters:
@@ -107,7 +108,7 @@ def health_check(*parameters: str) -> HealthCheck:
         raise ValueError('"persistent" requires "mandatory"')
     for key in _OF_HTTP:
         if check.kind == TCP_CHECK and key in given:
-            raise ValueError(f'"{key}" makes no sense with "type=tcp": such a check connects, and asks nothing')
+            raise ValueError(f'"{key}" makes no sense with "type=tcp": such a check only connects')
     return check
 
 
@@ -115,7 +116,7 @@ def health_check(*parameters: str) -> HealthCheck:
 
 
 def status(*words: str) -> StatusTest:
-    """`status [!] CODE[-CODE]...`."""
+    """Read `status [!] CODE[-CODE]...`."""
     negated = words[0] == "!"
     ranges = []
     for word in words[negated:]:
@@ -129,7 +130,7 @@ def status(*words: str) -> StatusTest:
 
 
 def header(first: str, second: str | None = None, third: str | None = None) -> HeaderTest:
-    """`header NAME`, `header ! NAME`, or `header NAME =|!=|~|!~ VALUE`."""
+    """Read `header NAME`, `header ! NAME`, or `header NAME =|!=|~|!~ VALUE`."""
     if third is None:
         if second is not None and first != "!":
             raise ValueError(f'invalid header test "{first} {second}"')
@@ -147,14 +148,14 @@ def _field_name(name: str) -> bytes:
 
 
 def body(operator: str, pattern: str) -> BodyTest:
-    """`body ~ REGEX` or `body !~ REGEX`."""
+    """Read `body ~ REGEX` or `body !~ REGEX`."""
     if operator not in ("~", "!~"):
         raise ValueError(f'invalid operator "{operator}", it must be ~ or !~')
     return BodyTest(compile_regex(pattern), operator == "!~")
 
 
 def require(*variables: str) -> tuple[Template, ...]:
-    """`require $VARIABLE...`."""
+    """Read `require $VARIABLE...`."""
     for variable in variables:
         if not variable.startswith("$"):
             raise ValueError(f'invalid variable name "{variable}"')
@@ -169,7 +170,7 @@ class HealthCheckDirectives:
         LOCATION,
         arity=(0, 11),
         inherit=OWN,
-        doc="Ask every server of the proxy_pass now and then, and send nothing to those that fail: interval=, jitter=, fails=, "
+        doc="Check every server of the proxy_pass regularly, and send nothing to those that fail: interval=, jitter=, fails=, "
         "passes=, uri=, port=, match=, mandatory, persistent, keepalive_time=, type=http or type=tcp (only connect).",
     )
 
@@ -178,7 +179,13 @@ class MatchBlock:
     """The block."""
 
     match: None = directive(
-        nothing, HTTP, arity=1, inherit=OWN_GATHER, block=MATCH, named=True, doc="What a health_check expects of an answer."
+        nothing,
+        HTTP,
+        arity=1,
+        inherit=OWN_GATHER,
+        block=MATCH,
+        named=True,
+        doc="The tests that a health_check makes on an answer.",
     )
 
 
@@ -190,18 +197,18 @@ class MatchDirectives:
         MATCH,
         arity=(1, 1000),
         inherit=OWN,
-        doc="The status is one of these codes and ranges; ! before them: none of them.",
+        doc="The status must be one of these codes and ranges; after !: none of them.",
     )
     header: tuple[HeaderTest, ...] = directive(
         header,
         MATCH,
         arity=(1, 3),
         inherit=OWN_GATHER,
-        doc="A field is there (NAME), is not (! NAME), or has a value (NAME with =, !=, ~ or !~ and a value or regex).",
+        doc="A field must be present (NAME), absent (! NAME), or have a value (NAME with =, !=, ~ or !~ and a value or regex).",
     )
     body: tuple[BodyTest, ...] = directive(
-        body, MATCH, arity=2, inherit=OWN_GATHER, doc="A regex is found (~) or not (!~) in the first 256 KB of the body."
+        body, MATCH, arity=2, inherit=OWN_GATHER, doc="A regex must be found (~) or not (!~) in the first 256 KB of the body."
     )
     require: tuple[tuple[Template, ...], ...] = directive(
-        require, MATCH, arity=(1, 1000), inherit=OWN_GATHER, doc="These variables are neither empty nor 0."
+        require, MATCH, arity=(1, 1000), inherit=OWN_GATHER, doc="These variables must be neither empty nor 0."
     )

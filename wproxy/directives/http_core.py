@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 def is_there(*nothing: str) -> bool:
-    """A directive without arguments: it is there."""
+    """Read a directive without arguments: its presence is its value."""
     return True
 
 
 def memory(value: str) -> int:
-    """Bytes to be held in memory, with k or m: only what is counted as it passes may be gigabytes (routing.md §1.3)."""
+    """Return bytes to hold in memory, with k or m: only sizes of data that passes through may be gigabytes (routing.md §1.3)."""
     if value[-1:] in ("g", "G"):
         raise ValueError('"%s" directive invalid value')
     return size(value)
 
 
 def header_buffers(count: str, each: str) -> tuple[int, int]:
-    """(number, bytes each), neither of them 0."""
+    """Return (number, bytes each), neither of them 0."""
     try:
         found = number(1)(count), memory(each)
     except ValueError:
@@ -37,21 +37,21 @@ def header_buffers(count: str, each: str) -> tuple[int, int]:
 
 
 def tokens(value: str) -> bool:
-    """`on`, `off` or `build`: that adds the name given to a build, and ours have none."""
+    """Read `on`, `off` or `build`, which adds the name given to a build; ours have none."""
     if value.lower() not in ("on", "off", "build"):
         raise ValueError(f'invalid value "{value}"')
     return value.lower() != "off"
 
 
 def all_or_any(value: str) -> str:
-    """`all` or `any`."""
+    """Read `all` or `any`."""
     if value.lower() not in ("all", "any"):
         raise ValueError(f'invalid value "{value}"')
     return value.lower()
 
 
 def keepalive(timeout: str, announced: str | None = None) -> tuple[float, float | None]:
-    """(seconds an idle connection is kept, seconds announced in a Keep-Alive field or None)."""
+    """Return (seconds an idle connection is kept, seconds announced in a Keep-Alive field or None)."""
     return time(timeout), None if announced is None else time(announced)
 
 
@@ -62,14 +62,14 @@ def keep_announcement(own: tuple[float, float | None], outer: tuple[float, float
 
 @dataclass(slots=True)
 class LimitExcept:
-    """One `limit_except`: the methods that its block is not for. node: the block, for `resolve`."""
+    """One `limit_except`: the methods that its block does not apply to. node: the block, for `resolve`."""
 
     methods: frozenset[bytes]
     node: Node | None = None
 
 
 def limit_except(*methods: str) -> LimitExcept:
-    """`limit_except METHOD... { ... }`; GET allows HEAD too."""
+    """Read `limit_except METHOD... { ... }`; GET allows HEAD too."""
     for method in methods:
         if method.upper() not in METHODS:
             raise ValueError(f'invalid method "{method}"')
@@ -85,7 +85,7 @@ METHODS = (
 
 
 class BlockDirectives:
-    """The blocks: they open contexts and carry no value."""
+    """Blocks: they open contexts and have no value."""
 
     server: None = directive(nothing, HTTP, arity=0, inherit=OWN_GATHER, block=SERVER, doc="A virtual server.")
     location: None = directive(
@@ -95,7 +95,7 @@ class BlockDirectives:
         inherit=OWN_GATHER,
         block=LOCATION,
         named=True,
-        doc="What to do with the URIs of a prefix, or with one (`= /x`).",
+        doc="The settings for the URIs with a prefix, or for one URI (`= /x`).",
     )
     upstream: None = directive(
         nothing, HTTP, arity=1, inherit=OWN_GATHER, block=UPSTREAM, named=True, doc="A named group of servers."
@@ -103,7 +103,7 @@ class BlockDirectives:
 
 
 class LocationDirectives:
-    """Inside a `location`, and nowhere else."""
+    """Directives that are allowed only in a `location`."""
 
     limit_except: LimitExcept | None = directive(
         limit_except,
@@ -115,27 +115,27 @@ class LocationDirectives:
         doc="Settings for all methods but these.",
     )
     internal: bool | None = directive(
-        is_there, LOCATION, arity=0, doc="Only for requests that were led here: error_page, try_files, rewrite."
+        is_there, LOCATION, arity=0, doc="Restrict the location to internal redirects: error_page, try_files, rewrite."
     )
 
 
 class CommonDirectives:
-    """What http, server and location share, and what is read of a server before its location is known."""
+    """Directives of http, server and location, also those that are read from a server before the location is known."""
 
     client_max_body_size: int = directive(
-        size, HTTP | SERVER | LOCATION, default="1m", doc="The largest request body; 0 is no limit. Beyond it: 413."
+        size, HTTP | SERVER | LOCATION, default="1m", doc="The largest request body; 0 is no limit. A larger one gets 413."
     )
     client_body_buffer_size: int = directive(
         memory,
         HTTP | SERVER | LOCATION,
         default="16k",
-        doc="A request body up to this size is read whole before the upstream is asked.",
+        doc="The size up to which a request body is read whole before the upstream gets the request.",
     )
     client_body_timeout: float = directive(
         time, HTTP | SERVER | LOCATION, default="60s", doc="How long the client may pause while sending a body."
     )
     send_timeout: float = directive(
-        time, HTTP | SERVER | LOCATION, default="60s", doc="How long the client may pause while taking the response."
+        time, HTTP | SERVER | LOCATION, default="60s", doc="How long the client may pause while receiving the response."
     )
     keepalive_timeout: tuple[float, float | None] = directive(
         keepalive,
@@ -154,66 +154,69 @@ class CommonDirectives:
         doc="Browsers whose connections are closed: msie6 after a POST, safari (on a Mac) after any request.",
     )
     keepalive_requests: int = directive(
-        number(), HTTP | SERVER | LOCATION, default="1000", doc="How many requests one client connection may make."
+        number(), HTTP | SERVER | LOCATION, default="1000", doc="The most requests on one client connection."
     )
     keepalive_time: float = directive(
         time,
         HTTP | SERVER | LOCATION,
         default="1h",
-        doc="How old a client connection may get before it is closed after a response.",
+        doc="The age after which a client connection is closed after a response.",
     )
     keepalive_min_timeout: float = directive(
         time,
         HTTP | SERVER | LOCATION,
         default="0",
-        doc="How long an idle connection is kept even where it should make room, or the worker is told to leave.",
+        doc="How long an idle connection is kept even if it should make room, or the worker is told to leave.",
     )
     reset_timedout_connection: bool = directive(
         flag,
         HTTP | SERVER | LOCATION,
         default="off",
-        doc="Whether a connection that timed out, or is closed by 444, is reset: nothing unsent stays in memory.",
+        doc="Whether a connection that timed out, or is closed by 444, is reset, so that no unsent data stays in memory.",
     )
     lingering_time: float = directive(
         time,
         HTTP | SERVER | LOCATION,
         default="30s",
-        doc="How long to read and ignore what a client still sends after the answer.",
+        doc="How long to read and ignore data that a client still sends after the response.",
     )
     lingering_timeout: float = directive(
-        time, HTTP | SERVER | LOCATION, default="5s", doc="How long to wait for more of what is ignored."
+        time, HTTP | SERVER | LOCATION, default="5s", doc="How long to wait for more data to ignore."
     )
     chunked_transfer_encoding: bool = directive(
         flag,
         HTTP | SERVER | LOCATION,
         default="on",
-        doc="Whether a body of unknown length goes out in chunks; if not, its end is the end of the connection.",
+        doc="Whether a body of unknown length is sent in chunks; if not, closing the connection ends it.",
     )
     server_tokens: bool = directive(
-        tokens, HTTP | SERVER | LOCATION, default="on", doc="Whether Server and error pages tell the version: on, off, build."
+        tokens, HTTP | SERVER | LOCATION, default="on", doc="Whether Server and error pages show the version: on, off, build."
     )
     default_type: str = directive(
-        text, HTTP | SERVER | LOCATION, default="text/plain", doc="The Content-Type of what has no other."
+        text, HTTP | SERVER | LOCATION, default="text/plain", doc="The Content-Type of responses without another."
     )
     absolute_redirect: bool = directive(
-        flag, HTTP | SERVER | LOCATION, default="on", doc="Whether a Location of ours names scheme and host."
+        flag, HTTP | SERVER | LOCATION, default="on", doc="Whether our Location fields contain scheme and host."
     )
     server_name_in_redirect: bool = directive(
         flag, HTTP | SERVER | LOCATION, default="off", doc="Whether that host is the first server_name instead of the client's."
     )
     port_in_redirect: bool = directive(
-        flag, HTTP | SERVER | LOCATION, default="on", doc="Whether a Location of ours names the port where it is not the usual."
+        flag,
+        HTTP | SERVER | LOCATION,
+        default="on",
+        doc="Whether our Location fields contain the port when it is not the default.",
     )
     satisfy: str = directive(
         all_or_any,
         HTTP | SERVER | LOCATION,
         default="all",
-        doc="Whether all access rules must let a request in, or any.",
+        doc="Whether all kinds of access rules must let a request in, or any one.",
     )
 
 
 class ServerDirectives:
-    """What belongs to a server, some of it also to http."""
+    """Directives of a server, some of them also of http."""
 
     client_header_timeout: float = directive(
         time, HTTP | SERVER, default="60s", doc="How long a client may take to send a request head."
@@ -222,23 +225,23 @@ class ServerDirectives:
         memory,
         HTTP | SERVER,
         default="1k",
-        doc="Where a request head begins; larger ones take more at once, so this tunes nothing.",
+        doc="The first buffer of a request head; larger heads get more at once, so this tunes nothing.",
     )
     large_client_header_buffers: tuple[int, int] = directive(
         header_buffers,
         HTTP | SERVER,
         arity=2,
         default=("4", "8k"),
-        doc="Number and size: a request line or field fits one, a head all of them.",
+        doc="Number and size of buffers: a request line or field must fit into one, a head into all.",
     )
-    max_headers: int = directive(number(1), HTTP | SERVER, default="1000", doc="The most header lines a request may have.")
+    max_headers: int = directive(number(1), HTTP | SERVER, default="1000", doc="The most header lines in a request.")
     ignore_invalid_headers: bool = directive(
         flag,
         HTTP | SERVER,
         default="on",
-        doc="Whether a header line with an unusual name is dropped; else it passes, unless HTTP forbids it (400).",
+        doc="Whether a header line with an unusual name is dropped; otherwise it passes, unless HTTP forbids it (400).",
     )
     underscores_in_headers: bool = directive(
-        flag, HTTP | SERVER, default="off", doc="Whether header names may have underscores; such lines are dropped otherwise."
+        flag, HTTP | SERVER, default="off", doc="Whether header names may contain underscores; otherwise such lines are dropped."
     )
     merge_slashes: bool = directive(flag, HTTP | SERVER, default="on", doc="Whether // in a path counts as /.")

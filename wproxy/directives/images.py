@@ -1,4 +1,4 @@
-"""What the image filter has for arguments (nginx: ngx_http_image_filter_module.c)."""
+"""The arguments of the image filter (nginx: ngx_http_image_filter_module.c)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from wproxy.template import Template, compile_template
 
 
 class ImageFilter(NamedTuple):
-    """An `image_filter`: what is done, and by how much; None for a size that follows from the other."""
+    """An `image_filter`: the operation and its sizes; None for a size that follows from the other."""
 
     kind: str
     values: tuple[int | Template | None, ...] = ()
@@ -29,7 +29,7 @@ def _positive(value: str, what: str) -> int | Template:
 
 
 def image_filter(kind: str, *values: str) -> ImageFilter:
-    """`off`, `test`, `size`, `rotate 90|180|270`, `resize WIDTH HEIGHT` or `crop WIDTH HEIGHT`."""
+    """Read `off`, `test`, `size`, `rotate 90|180|270`, `resize WIDTH HEIGHT` or `crop WIDTH HEIGHT`."""
     if kind in ("off", "test", "size") and not values:
         return ImageFilter(kind)
     if kind == "rotate" and len(values) == 1:
@@ -42,12 +42,12 @@ def image_filter(kind: str, *values: str) -> ImageFilter:
 
 
 def quality(value: str) -> int | Template:
-    """A number from 1, or a template of one."""
+    """Return a number from 1, or a template of one."""
     return _positive(value, "value")
 
 
 def sharpness(value: str) -> int | Template:
-    """A number, or a template of one; as in nginx what is neither is 0."""
+    """Return a number, or a template of one; as in nginx anything else is 0."""
     if "$" in value:
         return compile_template(value)
     return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else 0

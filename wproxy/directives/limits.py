@@ -1,5 +1,6 @@
-"""What limits of requests a second and of connections have for arguments (nginx: ngx_http_limit_req_module.c and
-ngx_http_limit_conn_module.c)."""
+"""The arguments of limits of requests per second and of connections (nginx: ngx_http_limit_req_module.c and
+ngx_http_limit_conn_module.c).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ _RATE = re.compile(r"rate=([0-9]{1,9})(r/s|r/m)?")
 
 
 class CountedZone(NamedTuple):
-    """A `limit_req_zone` or `limit_conn_zone`. rate: requests a second, 0 where connections are counted."""
+    """A `limit_req_zone` or `limit_conn_zone`. rate: requests per second, 0 when connections are counted."""
 
     key: Template
     zone: Zone
@@ -23,7 +24,7 @@ class CountedZone(NamedTuple):
 
 
 class RequestLimit(NamedTuple):
-    """A `limit_req`. burst: how many requests may come too early; delay: how many of those are served at once."""
+    """A `limit_req`. burst: the number of requests that may come too early; delay: how many of those are served at once."""
 
     zone: Zone
     burst: int = 0
@@ -38,7 +39,7 @@ class ConnectionLimit(NamedTuple):
 
 
 def request_zone(key: str, *parameters: str) -> CountedZone:
-    """`KEY zone=NAME:SIZE rate=RATE`."""
+    """Read `KEY zone=NAME:SIZE rate=RATE`."""
     template = compile_template(key)
     zone, rate = None, 1.0
     for parameter in parameters:
@@ -57,7 +58,7 @@ def request_zone(key: str, *parameters: str) -> CountedZone:
 
 
 def connection_zone(key: str, parameter: str) -> CountedZone:
-    """`KEY zone=NAME:SIZE`."""
+    """Read `KEY zone=NAME:SIZE`."""
     template = compile_template(key)
     if not parameter.startswith("zone="):
         raise ValueError(f'invalid parameter "{parameter}"')
@@ -75,7 +76,7 @@ def _count(parameter: str) -> int:
 
 
 def request_limit(*parameters: str) -> RequestLimit:
-    """`zone=NAME [burst=NUMBER] [nodelay | delay=NUMBER]`."""
+    """Read `zone=NAME [burst=NUMBER] [nodelay | delay=NUMBER]`."""
     name, burst, delay = "", 0, 0
     for parameter in parameters:
         if parameter.startswith("zone="):
@@ -94,7 +95,7 @@ def request_limit(*parameters: str) -> RequestLimit:
 
 
 def connection_limit(name: str, most: str) -> ConnectionLimit:
-    """`ZONE NUMBER`."""
+    """Read `ZONE NUMBER`."""
     if not (most.isascii() and most.isdigit() and len(most) < 10 and int(most)):
         raise ValueError(f'invalid number of connections "{most}"')
     if int(most) > MOST_CONNECTIONS:

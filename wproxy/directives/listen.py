@@ -1,4 +1,6 @@
-"""`listen` and `server_name`: where a virtual server is found (nginx: ngx_http_core_listen, ngx_http_core_server_name)."""
+"""`listen` and `server_name`: the addresses and names of a virtual server (nginx: ngx_http_core_listen,
+ngx_http_core_server_name).
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,15 @@ from wproxy.directives.values import parse_time, size
 from wproxy.regex import Regex, compile_regex
 
 DEFAULT_BACKLOG = 511
-# Parameters that change what is spoken on the socket; what becomes of them is decided in wproxy.config.effects.
+# Parameters that change the protocol on the socket; wproxy.config.effects decides about them.
 PROTOCOLS = ("ssl", "http2", "quic", "proxy_protocol")
 
 
 @dataclass(frozen=True, slots=True)
 class KeepaliveProbes:
-    """`so_keepalive`: whether idle TCP connections are probed, and after, every, how often; None leaves the system's value."""
+    """`so_keepalive`: whether idle TCP connections are probed, after how long, how often, how many times; None is the system's
+    value.
+    """
 
     on: bool = True
     idle: int | None = None
@@ -29,7 +33,7 @@ class KeepaliveProbes:
 
 @dataclass(frozen=True, slots=True)
 class SocketOptions:
-    """What one `listen` may ask of its socket; None leaves the system's value."""
+    """The options of one `listen` for its socket; None leaves the system's value."""
 
     backlog: int = DEFAULT_BACKLOG
     receive_buffer: int | None = None
@@ -48,8 +52,8 @@ PLAIN_SOCKET = SocketOptions()
 class Listen:
     """One `listen` line.
 
-    addresses: several for a range of ports; a name is not looked up yet. has_options: a parameter of the socket was given,
-    which may be done once for each address. protocols: the words of PROTOCOLS that were given.
+    addresses: several for a range of ports; a name is not looked up yet. has_options: whether a socket parameter was
+    given, which is allowed once per address. protocols: the given words of PROTOCOLS.
     """
 
     text: str
@@ -64,7 +68,7 @@ _RANGE = re.compile(r"(.*?)([0-9]{1,5})-([0-9]{1,5})")
 
 
 def _addresses(text: str) -> tuple[Address, ...]:
-    """The addresses of `8080`, `*:80`, `[::]:80`, `unix:/path`, `127.0.0.1:8000-8003`, `name:80`."""
+    """Return the addresses of `8080`, `*:80`, `[::]:80`, `unix:/path`, `127.0.0.1:8000-8003`, `name:80`."""
     match = None if text.startswith("unix:") else _RANGE.fullmatch(text)
     if match is None or (match[1] and not match[1].endswith(":")):
         return (parse_listen_address(text),)
@@ -106,8 +110,9 @@ def _probes(value: str) -> KeepaliveProbes:
 
 
 def listen(text: str, *parameters: str) -> Listen:
-    """`listen ADDRESS [PARAMETER...]` (routing.md §2.1). Every listener of ours has a socket for each worker, so `reuseport`
-    says nothing new."""
+    """Read `listen ADDRESS [PARAMETER...]` (routing.md §2.1). Every listener of ours has a socket for each worker, so `reuseport`
+    changes nothing.
+    """
     try:
         addresses = _addresses(text)
     except ValueError as error:
@@ -125,7 +130,7 @@ def listen(text: str, *parameters: str) -> Listen:
             continue
         has_options = True
         if parameter in ("reuseport", "bind"):
-            pass  # both are so in any case
+            pass  # both are the case anyway
         elif parameter in ("deferred", "multipath"):
             options[parameter] = True
         elif not equals:
@@ -141,7 +146,7 @@ def listen(text: str, *parameters: str) -> Listen:
         elif key == "ipv6only" and value.startswith("o"):
             if value not in ("on", "off"):
                 raise ValueError(f'invalid ipv6only flags "{value}"')
-            options["ipv6only"] = value == "on"  # IPv4 takes it too, and does nothing with it
+            options["ipv6only"] = value == "on"  # IPv4 accepts it too, and ignores it
         elif key == "so_keepalive":
             options["keepalive"] = _probes(value)
         else:
@@ -159,7 +164,7 @@ class ServerName:
 
 
 def names(*values: str) -> tuple[ServerName, ...]:
-    """The names of one `server_name` line (nginx: ngx_http_core_server_name)."""
+    """Return the names of one `server_name` line (nginx: ngx_http_core_server_name)."""
     found = []
     for value in values:
         if (value.startswith("*") and not (len(value) > 2 and value[1] == ".")) or value == ".":
@@ -177,15 +182,15 @@ def names(*values: str) -> tuple[ServerName, ...]:
 
 
 class ListenDirectives:
-    """Inside a `server` block: where it is found."""
+    """Directives in a `server` block that define its addresses and names."""
 
     listen: tuple[Listen, ...] = directive(
         listen,
         SERVER,
         arity=(1, 16),
         inherit=OWN_GATHER,
-        # Without `ssl` and `quic` what is meant to be secret would travel in the clear, without `proxy_protocol` every client
-        # would have the address of the balancer.
+        # Without `ssl` and `quic` secrets would travel in clear text, without `proxy_protocol` every client would have the
+        # address of the balancer.
         idle_parameters={"ssl": True, "quic": True, "proxy_protocol": True, "http2": False},
         doc="Address and port to listen on: `8080`, `127.0.0.1:80`, `[::]:80`, `unix:/path`, `8000-8003`.",
     )

@@ -13,15 +13,16 @@ from wproxy.template import Template, compile_template, parse_pieces
 from wproxy.variables import Variable
 
 COMBINED = '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"'
-GZIP_BUFFER = 65536  # where gzip is asked for and no size is
+GZIP_BUFFER = 65536  # the buffer for gzip without a size
 
 
 class AccessLog(NamedTuple):
     """One `access_log` line: a path ("off": none, "stdout": standard output) and the name of its format.
 
-    buffer: how many bytes are gathered, 0 for as few as make requests fast. flush: seconds that a line may wait in that buffer,
-    0 for as long as it takes to be full. gzip: the level, 0 for none. condition: of `if=`; lines where it is empty or 0 are not
-    written. place: the path where it has variables. syslog: where to instead of a file.
+    buffer: the bytes to gather, 0 for as few as make requests fast. flush: seconds that a line may wait in that buffer, 0 for
+    until it is full. gzip: the level, 0 for none. condition: the value of `if=`; lines for which it is empty or 0 are not
+    written.
+    place: the path when it has variables. syslog: the server, instead of a file.
     """
 
     path: str
@@ -40,12 +41,12 @@ class AccessLog(NamedTuple):
 
     @property
     def buffering(self) -> tuple[int, float, int]:
-        """What two logs to one file must agree on."""
+        """The parameters that two logs to one file must agree on."""
         return self.buffer, self.flush, self.gzip
 
 
 class LogFormat(NamedTuple):
-    """One `log_format`: its name, how values are escaped, its text and what that is made of: literal bytes and variables."""
+    """One `log_format`: its name, the escaping of values, its text and the parts of that: literal bytes and variables."""
 
     name: str
     escape: str
@@ -56,8 +57,8 @@ class LogFormat(NamedTuple):
 class LogFileCache(NamedTuple):
     """One `open_log_file_cache`.
 
-    most: logs at most. inactive: seconds after which one that nobody has written to is closed. valid: seconds until it is looked
-    at whether it still has its name. least: how often it is written to until it stays open.
+    most: the greatest number of logs. inactive: seconds without a write after which one is closed. valid: seconds until its name
+    is checked again. least: the number of writes after which it stays open.
     """
 
     most: int
@@ -67,7 +68,7 @@ class LogFileCache(NamedTuple):
 
 
 def open_log_file_cache(*words: str) -> LogFileCache | None:
-    """`off`, or `max=NUMBER [inactive=TIME] [min_uses=NUMBER] [valid=TIME]`."""
+    """Read `off`, or `max=NUMBER [inactive=TIME] [min_uses=NUMBER] [valid=TIME]`."""
     found: dict[str, float] = {}
     for word in words:
         name, _, value = word.partition("=")
@@ -87,7 +88,7 @@ def open_log_file_cache(*words: str) -> LogFileCache | None:
 
 
 def access_log(path: str, *arguments: str) -> AccessLog:
-    """`access_log PATH [FORMAT [buffer=S] [flush=T] [gzip[=L]] [if=CONDITION]]`, `access_log off`."""
+    """Read `access_log PATH [FORMAT [buffer=S] [flush=T] [gzip[=L]] [if=CONDITION]]`, `access_log off`."""
     if path == "off":
         if arguments:
             raise ValueError(f'invalid parameter "{arguments[0]}"')
@@ -148,7 +149,7 @@ _PARAMETERS: dict[str, Callable[[str], float]] = {"buffer": _buffer, "flush": _f
 
 
 def log_format(name: str, *pieces: str) -> LogFormat:
-    """`log_format NAME [escape=default|json|none] TEXT...`: the pieces of text are one."""
+    """Read `log_format NAME [escape=default|json|none] TEXT...`: the pieces of text are joined."""
     escape = "default"
     if pieces and pieces[0].startswith("escape="):
         escape = pieces[0][7:]
@@ -171,7 +172,7 @@ class LogDirectives:
         default="logs/access.log",
         inherit=GATHER,
         named=True,
-        doc="Where requests are logged and in which log_format; off is nowhere. Without buffer= lines are written within 0.1 s: "
+        doc="Where requests are logged and in which log_format; off: nowhere. Without buffer= lines are written within 0.1 s: "
         "gathering them for that long is part of what makes small requests fast.",
     )
     open_log_file_cache: LogFileCache | None = directive(
@@ -179,7 +180,7 @@ class LogDirectives:
         HTTP | SERVER | LOCATION,
         arity=(1, 4),
         default="off",
-        doc="How many logs with variables in their names stay open, and how long: max=, inactive=, min_uses=, valid=.",
+        doc="How many logs with variables in their names stay open, and for how long: max=, inactive=, min_uses=, valid=.",
     )
     log_format: tuple[LogFormat, ...] = directive(
         log_format, HTTP, arity=(2, 1000), inherit=OWN_GATHER, named=True, doc="A format for access_log: text with variables."

@@ -12,7 +12,9 @@ from wproxy.variables import Variable, active_namespace, variable_name
 
 
 def map_block(source: str, name: str, entries: list[Node]) -> Map:
-    """`map SOURCE $NAME { KEY VALUE; ... }`: declares the variable. Raises ConfigurationError with the entries that are wrong."""
+    """Read `map SOURCE $NAME { KEY VALUE; ... }` and declare the variable; raises ConfigurationError with the entries that are
+    wrong.
+    """
     lower = variable_name(name)
     namespace = active_namespace()
     made = Map(lower, compile_template(source), namespace)
@@ -55,5 +57,5 @@ class MapDirectives:
         inherit=OWN_GATHER,
         block=MAP,
         named=True,
-        doc="A variable whose value is chosen by another: exact keys, `hostnames` with stars, `~regexes`, `default`.",
+        doc="A variable whose value depends on another: exact keys, `hostnames` with stars, `~regexes`, `default`.",
     )

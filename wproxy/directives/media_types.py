@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-# What every filter changes, whatever else it is told to.
+# The type that every filter changes, whatever else it is told to change.
 HTML = b"text/html"
 ANY = b"*"
 
 
 def media_types(*names: str) -> frozenset[bytes]:
-    """The types of one `gzip_types`, `sub_filter_types` or the like, in lower case; `*` is every type."""
+    """Return the types of one `gzip_types`, `sub_filter_types` or the like, in lower case; `*` is every type."""
     return frozenset(name.lower().encode("utf-8", "surrogateescape") for name in names)
 
 
 def changed_types(lines: Iterable[frozenset[bytes]]) -> frozenset[bytes] | None:
-    """The types that the lines of a block name together, text/html with them; None where they name every type."""
+    """Return the types that the lines of a block name together, including text/html; None when they name every type."""
     found = frozenset((HTML,)).union(*lines)
     return None if ANY in found else found

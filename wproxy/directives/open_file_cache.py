@@ -9,7 +9,7 @@ from wproxy.template import Template, compile_template
 
 
 def seconds(value: str) -> float:
-    """Seconds, for what is counted in whole seconds: years to seconds, no milliseconds."""
+    """Return whole seconds, from a time in units of years to seconds, without milliseconds."""
     found = parse_time(value)
     if found is None or "ms" in value:
         raise ValueError('"%s" directive invalid value')
@@ -17,10 +17,10 @@ def seconds(value: str) -> float:
 
 
 class FileCache:
-    """One `open_file_cache`, and what a worker keeps in it: all locations that inherit the line share its files.
+    """One `open_file_cache`, and a worker's files in it: all locations that inherit the line share them.
 
-    most: files at most. inactive: seconds after which a file that nobody asked for is forgotten.
-    store: what a worker has made of it (worker.content.kept_files.FileStore).
+    most: the greatest number of files. inactive: seconds after which an unused file is forgotten.
+    store: the worker's cache (worker.content.kept_files.FileStore).
     """
 
     __slots__ = ("inactive", "most", "store")
@@ -35,7 +35,7 @@ class FileCache:
 
 
 def open_file_cache(*words: str) -> FileCache | None:
-    """`off`, or `max=NUMBER [inactive=TIME]`."""
+    """Read `off`, or `max=NUMBER [inactive=TIME]`."""
     most, inactive = 0, 60.0
     for word in words:
         name, _, value = word.partition("=")
@@ -54,9 +54,9 @@ def open_file_cache(*words: str) -> FileCache | None:
 
 
 class SymlinkPolicy(NamedTuple):
-    """Which symbolic links are refused: all of them, or those whose owner is not the owner of what they lead to.
+    """The symbolic links to refuse: all of them, or those whose owner is not the owner of their target.
 
-    trusted: the beginning of a path that is not looked at (`from=`).
+    trusted: the beginning of a path that is not checked (`from=`).
     """
 
     by_owner: bool
@@ -64,7 +64,7 @@ class SymlinkPolicy(NamedTuple):
 
 
 def disable_symlinks(*words: str) -> SymlinkPolicy | None:
-    """`off`, or `on|if_not_owner [from=PART]`."""
+    """Read `off`, or `on|if_not_owner [from=PART]`."""
     mode, trusted = "", None
     for word in words:
         if word in ("off", "on", "if_not_owner"):

@@ -1,8 +1,8 @@
-"""The blocks `stream` and `mail`: what stands in them is read as nginx reads it, though nothing is carried out yet.
+"""The blocks `stream` and `mail`: their contents are checked as nginx checks them, though they have no effect yet.
 
-Their directives are not in the registry, since no model holds them and many bear the names of those of http. A table says of
-each in which blocks it may stand, how many arguments it has and how they are read (nginx: src/stream and src/mail). Variables are
-not looked up: these protocols have others than HTTP.
+Their directives are not in the registry, since no model holds them and many have the names of http directives. A table gives, for
+each, the blocks that may contain it, the number of its arguments and their reader (nginx: src/stream and src/mail). Variables are
+not looked up: these protocols have other variables than HTTP.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Read = Callable[..., Any]
 
 
 class Row(NamedTuple):
-    """One directive: the blocks it may stand in, how its arguments are read, how many it has, the block that it opens."""
+    """One directive: the blocks that may contain it, the reader of its arguments, their number, the block that it opens."""
 
     blocks: frozenset[str]
     read: Read
@@ -35,22 +35,22 @@ class Row(NamedTuple):
 
 
 def anything(*arguments: str) -> tuple[str, ...]:
-    """The arguments as they are."""
+    """Return the arguments unchanged."""
     return arguments
 
 
 def rate(value: str) -> int | str:
-    """Bytes a second, or a text with variables."""
+    """Return bytes per second, or a text with variables."""
     return value if "$" in value else memory(value)
 
 
 def conn_zone(key: str, zone: str) -> None:
-    """`KEY zone=NAME:SIZE`, without a look at the variables of the key."""
+    """Read `KEY zone=NAME:SIZE`, without checking the variables of the key."""
     connection_zone("", zone)
 
 
 def table(*lines: tuple[str, str, Read, int | tuple[int, int]], **blocks: str) -> dict[str, list[Row]]:
-    """Rows by name, of lines of (blocks, names, how to read, number of arguments)."""
+    """Return rows by name, from lines of (blocks, names, reader, number of arguments)."""
     rows: dict[str, list[Row]] = {}
     for where, names, read, arity in lines:
         both = (arity, arity) if isinstance(arity, int) else arity
@@ -147,12 +147,12 @@ MAIL = table(
 
 
 def stream(nodes: list[Node]) -> None:
-    """Read a `stream` block; raises ConfigurationError with all that is wrong."""
+    """Read a `stream` block; raises ConfigurationError with all problems."""
     _refuse([*_problems(nodes, "stream", STREAM), *_unknown_targets(nodes)])
 
 
 def mail(nodes: list[Node]) -> None:
-    """Read a `mail` block; raises ConfigurationError with all that is wrong."""
+    """Read a `mail` block; raises ConfigurationError with all problems."""
     problems = list(_problems(nodes, "mail", MAIL))
     for server in (node for node in nodes if node.name == "server"):
         if not any(block.name == "auth_http" for block in [*nodes, *(server.children or ())]):
@@ -178,7 +178,7 @@ def _problems(nodes: list[Node], block: str, rows: dict[str, list[Row]]) -> Iter
 
 
 def _refusal(node: Node, row: Row | None, rows: dict[str, list[Row]]) -> str:
-    """What is wrong with a directive, without what is inside of it; "" for nothing."""
+    """Return what is wrong with a directive, apart from its contents; "" for nothing."""
     if row is None:
         if node.name in rows:
             return f'"{node.name}" directive is not allowed here'
@@ -198,7 +198,7 @@ def _refusal(node: Node, row: Row | None, rows: dict[str, list[Row]]) -> str:
 
 
 def _unknown_targets(nodes: list[Node]) -> Iterator[Problem]:
-    """Where a proxy_pass names neither an upstream of the block nor a port."""
+    """Yield the problems of proxy_pass targets that are neither an upstream of the block nor have a port."""
     upstreams = {node.arguments[0].lower() for node in nodes if node.name == "upstream" and node.arguments}
     for server in (node for node in nodes if node.name == "server"):
         for node in server.named("proxy_pass"):
@@ -208,6 +208,6 @@ def _unknown_targets(nodes: list[Node]) -> Iterator[Problem]:
             try:
                 address = target()(written).address
             except ValueError:
-                continue  # told already
+                continue  # reported already
             if address is not None and address.port == NO_PORT:
                 yield Problem(f'no port in upstream "{written}"', node.position)

@@ -1,4 +1,4 @@
-"""What the directives of upstreams that do not speak HTTP have for arguments (nginx: ngx_http_fastcgi_module.c, ...)."""
+"""The arguments of the directives for upstreams with protocols other than HTTP (nginx: ngx_http_fastcgi_module.c, ...)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wproxy.directives.proxy_headers import LocalAddress, parse_local_address
 from wproxy.regex import Regex, compile_regex
 from wproxy.template import Template, compile_template
 
-# The failures that each protocol knows, for `*_next_upstream`; some are of use to `*_cache_use_stale` alone.
+# The failures that each protocol knows, for `*_next_upstream`; some are useful only for `*_cache_use_stale`.
 CGI_FAILURES = (
     "error", "timeout", "invalid_header", "non_idempotent", "updating", "off",
     "http_500", "http_503", "http_403", "http_404", "http_429",
@@ -25,11 +25,11 @@ GRPC_FAILURES = (
 MEMCACHED_FAILURES = ("error", "timeout", "invalid_response", "not_found", "off")
 TUNNEL_FAILURES = ("error", "timeout", "off")
 
-NO_PORT = 0  # of a target that names none: only an upstream block can be meant
+NO_PORT = 0  # the port of a target without one, which must be an upstream block
 
 
 class Parameter(NamedTuple):
-    """A `*_param`. if_not_empty: it is left out where its value is empty."""
+    """A `*_param`. if_not_empty: whether it is omitted when its value is empty."""
 
     name: str
     value: Template
@@ -37,7 +37,7 @@ class Parameter(NamedTuple):
 
 
 def target(*schemes: str, has_variables: bool = True) -> Callable[[str], ProxyTarget]:
-    """A reader of `[SCHEME://]HOST:PORT`, `unix:PATH`, the name of an upstream, or a template of one."""
+    """Return a reader of `[SCHEME://]HOST:PORT`, `unix:PATH`, the name of an upstream, or a template of one."""
 
     def read(written: str) -> ProxyTarget:
         if "$" in written and has_variables:
@@ -56,31 +56,31 @@ def target(*schemes: str, has_variables: bool = True) -> Callable[[str], ProxyTa
 
 
 def memcached_target(written: str) -> ProxyTarget:
-    """`HOST:PORT`, `unix:PATH` or the name of an upstream; the key to ask for has to be set somewhere."""
+    """Read `HOST:PORT`, `unix:PATH` or the name of an upstream; the key has to be set elsewhere."""
     found = target(has_variables=False)(written)
     compile_template("$memcached_key")
     return found
 
 
 def tunnel_target(written: str = "$host:$request_port") -> ProxyTarget | None:
-    """Where a tunnel leads; without an argument to what the client asks for."""
+    """Return the target of a tunnel; without an argument the one that the client asks for."""
     return None if written == "$host:$request_port" else target()(written)
 
 
 def parameter(name: str, value: str, option: str | None = None) -> Parameter:
-    """`NAME VALUE [if_not_empty]`."""
+    """Read `NAME VALUE [if_not_empty]`."""
     if option not in (None, "if_not_empty"):
         raise ValueError(f'invalid parameter "{option}"')
     return Parameter(name, compile_template(value), option is not None)
 
 
 def field(name: str, value: str) -> tuple[str, Template]:
-    """A name and the template of its value."""
+    """Return a name and the template of its value."""
     return name, compile_template(value)
 
 
 def bound_address(address: str, mode: str | None = None) -> LocalAddress:
-    """`ADDRESS [transparent]`, or `off`."""
+    """Read `ADDRESS [transparent]`, or `off`."""
     if mode not in (None, "transparent"):
         raise ValueError(f'invalid parameter "{mode}"')
     if address == "off" and mode is None:
@@ -92,7 +92,7 @@ def bound_address(address: str, mode: str | None = None) -> LocalAddress:
 
 
 def split_path_info(pattern: str) -> Regex:
-    """A regex with two captures: the script, and the rest of the path."""
+    """Return a regex with two captures: the script, and the rest of the path."""
     regex = compile_regex(pattern, False)
     if regex.groups != 2:
         raise ValueError(f'pattern "{pattern}" must have 2 captures')

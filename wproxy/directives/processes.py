@@ -1,4 +1,4 @@
-"""What a worker process may have, and where it runs (nginx: src/core/nginx.c), and how long it may stand still."""
+"""Resources and placement of a worker process (nginx: src/core/nginx.c), and how long it may hang."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 from wproxy.config.registry import MAIN, OWN_GATHER, directive
 from wproxy.directives.values import number, size, time
 
-# A CPU mask has a bit for each CPU that the kernel's interface knows (CPU_SETSIZE).
+# A CPU mask has a bit for each CPU that the kernel's interface supports (CPU_SETSIZE).
 MOST_CPUS = 1024
 _NAME = re.compile(r"[^=]+")
 
 
 def priority(value: str) -> int:
-    """A niceness; the kernel cuts it to -20..19."""
+    """Return a niceness; the kernel limits it to -20..19."""
     digits = value.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
         raise ValueError('"%s" directive invalid number')
@@ -21,7 +21,7 @@ def priority(value: str) -> int:
 
 
 def cpu_mask(value: str) -> frozenset[int]:
-    """The numbers of the CPUs whose bits are set in `0101`, the last bit being CPU 0."""
+    """Return the numbers of the CPUs whose bits are set in `0101`, the last bit being CPU 0."""
     for character in value:
         if character not in "01 ":
             raise ValueError(f'invalid character "{character}" in "%s"')
@@ -32,15 +32,17 @@ def cpu_mask(value: str) -> frozenset[int]:
 
 
 class CpuAffinity(tuple[frozenset[int], ...]):
-    """The CPUs of each worker, one set for each worker_cpu_affinity mask; with `auto` one set for all to be dealt out of.
+    """The CPUs of each worker, one set for each worker_cpu_affinity mask; with `auto` one set to be dealt out.
 
-    is_auto: whether it is dealt out, worker i getting the i-th CPU; an empty set then stands for all that there are.
+    is_auto: whether the set is dealt out, worker i getting the i-th CPU; an empty set then stands for all CPUs.
     """
 
     is_auto: bool
 
     def of(self, index: int, available: frozenset[int]) -> frozenset[int]:
-        """The CPUs of that worker; the last mask serves all that have none of their own (nginx: ngx_get_cpu_affinity)."""
+        """Return the CPUs of that worker; the last mask serves all workers without one of their own (nginx:
+        ngx_get_cpu_affinity).
+        """
         if not self.is_auto:
             return self[min(index, len(self) - 1)]
         cpus = sorted(self[0] or available)
@@ -48,7 +50,7 @@ class CpuAffinity(tuple[frozenset[int], ...]):
 
 
 def cpu_affinity(*masks: str) -> CpuAffinity:
-    """`auto [MASK]`, or a mask for each worker."""
+    """Read `auto [MASK]`, or a mask for each worker."""
     is_auto = masks[0] == "auto"
     if is_auto and len(masks) > 2:
         raise ValueError('invalid number of arguments in "%s" directive')
@@ -59,7 +61,7 @@ def cpu_affinity(*masks: str) -> CpuAffinity:
 
 
 def watchdog(value: str) -> float:
-    """Seconds; 0 for `off`. Workers have a pulse twice a second, so that less than one would blame the healthy."""
+    """Return seconds; 0 for `off`. Workers have a pulse twice a second, so less than one second would blame healthy ones."""
     seconds = 0.0 if value == "off" else time(value)
     if seconds < 1 and value != "off":
         raise ValueError('"%s" must be at least 1s, or off')
@@ -67,7 +69,7 @@ def watchdog(value: str) -> float:
 
 
 def environment_variable(value: str) -> tuple[str, str | None]:
-    """(name, its value, None for the one that is inherited)."""
+    """Return (name, its value; None for an inherited one)."""
     name, equals, content = value.partition("=")
     if not _NAME.fullmatch(name):
         raise ValueError(f'invalid value "{value}" in "%s" directive')
@@ -81,25 +83,25 @@ class ProcessDirectives:
         watchdog,
         MAIN,
         default="30s",
-        doc="How long a worker's loop may stand still until it is taken to hang, its stack is logged and it is replaced; or off.",
+        doc="How long a worker's loop may stand still before it counts as hung: its stack is logged and it is replaced; or off.",
     )
     worker_rlimit_nofile: int | None = directive(
-        number(), MAIN, doc="How many descriptors a worker may have open; by default as many as the master."
+        number(), MAIN, doc="The most descriptors that a worker may have open; by default as many as the master."
     )
-    worker_rlimit_core: int | None = directive(size, MAIN, doc="How large a core file of a worker may be, in bytes.")
+    worker_rlimit_core: int | None = directive(size, MAIN, doc="The largest core file of a worker, in bytes.")
     worker_priority: int | None = directive(priority, MAIN, doc="The niceness of workers: negative ones are served first.")
     worker_cpu_affinity: CpuAffinity | None = directive(
         cpu_affinity,
         MAIN,
         arity=(1, 1000),
-        doc="The CPUs of each worker, as masks; auto [mask] gives each one of its own.",
+        doc="The CPUs of each worker, as masks; auto [mask] gives each worker a CPU of its own.",
     )
     working_directory: str | None = directive(
-        str, MAIN, doc="Where workers are, and so where a core file of theirs would be written."
+        str, MAIN, doc="The working directory of workers, where their core files would be written."
     )
     env: tuple[tuple[str, str | None], ...] = directive(
         environment_variable,
         MAIN,
         inherit=OWN_GATHER,
-        doc="An environment variable that workers and a new binary keep, or get as NAME=VALUE; TZ they always keep.",
+        doc="An environment variable that workers and a new binary keep, or get as NAME=VALUE; they always keep TZ.",
     )

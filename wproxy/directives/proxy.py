@@ -25,17 +25,17 @@ FAILURES = (
     "http_404",
     "http_429",
     "non_idempotent",
-    "updating",  # of use to proxy_cache_use_stale alone
+    "updating",  # useful only for proxy_cache_use_stale
     "off",
 )
 
 
 class ProxyTarget(NamedTuple):
-    """A proxy_pass, taken apart as far as it has no variables.
+    """A proxy_pass, split into its parts as far as it has no variables.
 
-    address: as written, with the default port where none is; None when the whole is a template, which is taken apart anew for
-    each request. has_port: whether one was written (an upstream block may not have one). uri_part: what follows, b"" without
-    any. host_header: `$proxy_host`. is_secure: https.
+    address: as written, with the default port if it has none; None when the whole is a template, which is split for
+    each request. has_port: whether a port was written (an upstream block may not have one). uri_part: the part after it, or b"".
+    host_header: `$proxy_host`. is_secure: https.
     """
 
     text: str
@@ -53,14 +53,14 @@ class ProxyTarget(NamedTuple):
 
 
 def proxy_target(url: str) -> ProxyTarget:
-    """`http://host[:port][/uri]` or `http://unix:/path[:/uri]`, or a template of one."""
+    """Read `http://host[:port][/uri]` or `http://unix:/path[:/uri]`, or a template of one."""
     if "$" in url:
         return ProxyTarget(url, None, False, b"", b"", url[:8].lower() == "https://", compile_template(url))
     return parse_target(url)
 
 
 def parse_target(url: str) -> ProxyTarget:
-    """A URL without variables; raises ValueError."""
+    """Split a URL without variables; raises ValueError."""
     is_secure = url[:8].lower() == "https://"
     if not is_secure and url[:7].lower() != "http://":
         raise ValueError("invalid URL prefix")
@@ -91,7 +91,7 @@ def _uri_part(uri: str, url: str) -> bytes:
 
 
 def header(name: str, value: str) -> tuple[bytes, Template]:
-    """(name as spelled, template of the value)."""
+    """Return (name as spelled, template of the value)."""
     encoded = name.encode("utf-8", "surrogateescape")
     if not name or any(byte <= 32 or byte >= 127 or byte in b'":(),/;<=>?@[\\]{}' for byte in encoded):
         raise ValueError(f'invalid header name "{name}"')
@@ -101,7 +101,7 @@ def header(name: str, value: str) -> tuple[bytes, Template]:
 
 
 def http_version(value: str) -> int:
-    """10 or 11."""
+    """Return 10 or 11."""
     return {"1.0": 10, "1.1": 11}[word(("1.0", "1.1"))(value)]
 
 
@@ -111,7 +111,7 @@ LEVELS = HTTP | SERVER | LOCATION
 class ProxyDirectives:
     """Where requests go, what is sent along, and how long anything may take.
 
-    sends_close: `Connection: close` goes upstream where no proxy_set_header says otherwise (wproxy.config.compat).
+    sends_close: whether `Connection: close` is sent upstream unless a proxy_set_header changes it (wproxy.config.compat).
     """
 
     sends_close = False
@@ -122,35 +122,37 @@ class ProxyDirectives:
         inherit=OWN,
         doc="Where requests go: http://NAME-OR-ADDRESS[/URI]; a URI replaces the location's prefix.",
     )
-    proxy_http_version: int = directive(http_version, LEVELS, default="1.1", doc="The HTTP version spoken to upstreams.")
+    proxy_http_version: int = directive(http_version, LEVELS, default="1.1", doc="The HTTP version used with upstreams.")
     proxy_set_header: tuple[tuple[bytes, Template], ...] = directive(
         header,
         LEVELS,
         arity=2,
         inherit=GATHER,
         named=True,
-        doc="Set a request field for the upstream; an empty value removes it.",
+        doc="A request field to set for the upstream; an empty value removes it.",
     )
     proxy_hide_header: tuple[str, ...] = directive(
         text, LEVELS, inherit=GATHER, doc="A response field of the upstream that the client does not get."
     )
     proxy_pass_header: tuple[str, ...] = directive(
-        text, LEVELS, inherit=GATHER, doc="A response field that is hidden by default and is passed all the same."
+        text, LEVELS, inherit=GATHER, doc="A response field to pass although it is hidden by default."
     )
     proxy_pass_request_headers: bool = directive(
-        flag, LEVELS, default="on", doc="Whether the client's request fields go upstream."
+        flag, LEVELS, default="on", doc="Whether the client's request fields are sent upstream."
     )
     proxy_connect_timeout: float = directive(time, LEVELS, default="60s", doc="How long connecting to a peer may take.")
-    proxy_send_timeout: float = directive(time, LEVELS, default="60s", doc="How long a peer may pause while taking the request.")
+    proxy_send_timeout: float = directive(
+        time, LEVELS, default="60s", doc="How long a peer may pause while receiving the request."
+    )
     proxy_read_timeout: float = directive(
-        time, LEVELS, default="60s", doc="How long until the response head is there, and then between two reads."
+        time, LEVELS, default="60s", doc="How long to wait for the response head, and then between two reads."
     )
     proxy_buffer_size: int = directive(memory, LEVELS, default="4k", doc="The largest response head.")
     proxy_ignore_client_abort: bool = directive(
-        flag, LEVELS, default="off", doc="Whether to go on with the upstream when the client has left."
+        flag, LEVELS, default="off", doc="Whether to continue with the upstream after the client has left."
     )
     proxy_intercept_errors: bool = directive(
-        flag, LEVELS, default="off", doc="Whether error_page is also for errors that an upstream answers."
+        flag, LEVELS, default="off", doc="Whether error_page also applies to errors that an upstream sends."
     )
     proxy_next_upstream: frozenset[str] = directive(
         words(FAILURES),
@@ -160,7 +162,7 @@ class ProxyDirectives:
         inherit=UNION,
         doc="Which failures are retried on another peer.",
     )
-    proxy_next_upstream_tries: int = directive(number(), LEVELS, default="0", doc="How many tries a request has; 0 is no limit.")
+    proxy_next_upstream_tries: int = directive(number(), LEVELS, default="0", doc="The most tries of a request; 0 is no limit.")
     proxy_next_upstream_timeout: float = directive(
         time, LEVELS, default="0", doc="How long after its first try a request may be tried again; 0 is no limit."
     )
@@ -169,5 +171,5 @@ class ProxyDirectives:
         LEVELS,
         arity=(1, 2),
         default="off",
-        doc="How many retries an upstream may get: a share of its requests (20%), and min= so many a second besides (10).",
+        doc="The most retries for an upstream: a share of its requests (20%), plus min= a number per second (10).",
     )

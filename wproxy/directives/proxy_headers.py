@@ -1,7 +1,7 @@
-"""What becomes of the fields of an upstream's answer (nginx: ngx_http_proxy_module.c; proxy.md §3.2).
+"""The treatment of the fields of an upstream's response (nginx: ngx_http_proxy_module.c; proxy.md §3.2).
 
-A rule of proxy_redirect, proxy_cookie_domain or proxy_cookie_path puts something in the place of what it matches; the first one
-that matches acts. What they do is worker/upstream/redirects.py's and cookies.py's.
+A rule of proxy_redirect, proxy_cookie_domain or proxy_cookie_path replaces what it matches; the first one that matches is used.
+worker/upstream/redirects.py and cookies.py carry the rules out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from wproxy.template import Template, compile_template
 
 LEVELS = HTTP | SERVER | LOCATION
 
-# What proxy_ignore_headers may name.
+# The fields that proxy_ignore_headers may name.
 IGNORABLE = (
     "x-accel-redirect",
     "x-accel-expires",
@@ -30,7 +30,7 @@ IGNORABLE = (
 
 
 class Replacement(NamedTuple):
-    """One rule: what is looked for, a text or a regex, and what stands in its place; `word` alone for `off` and `default`."""
+    """One rule: the text or regex to look for, and its replacement; `word` alone for `off` and `default`."""
 
     word: str = ""
     regex: Regex | None = None
@@ -39,7 +39,7 @@ class Replacement(NamedTuple):
 
 
 def _looked_for(pattern: str, is_caseless: bool) -> tuple[Regex | None, Template | None]:
-    """A pattern `~REGEX`, `~*REGEX`, or a text with variables."""
+    """Read a pattern `~REGEX`, `~*REGEX`, or a text with variables."""
     if pattern.startswith("~*"):
         return compile_regex(pattern[2:], True), None
     if pattern.startswith("~"):
@@ -48,7 +48,7 @@ def _looked_for(pattern: str, is_caseless: bool) -> tuple[Regex | None, Template
 
 
 def redirect(pattern: str, replacement: str | None = None) -> Replacement:
-    """`off`, `default`, or a pattern and its replacement."""
+    """Read `off`, `default`, or a pattern and its replacement."""
     if replacement is None:
         if pattern not in ("off", "default"):
             raise ValueError(f'invalid parameter "{pattern}"')
@@ -57,7 +57,7 @@ def redirect(pattern: str, replacement: str | None = None) -> Replacement:
 
 
 def cookie_path(pattern: str, replacement: str | None = None) -> Replacement:
-    """`off`, or a pattern and its replacement."""
+    """Read `off`, or a pattern and its replacement."""
     if replacement is None:
         if pattern != "off":
             raise ValueError(f'invalid parameter "{pattern}"')
@@ -66,7 +66,7 @@ def cookie_path(pattern: str, replacement: str | None = None) -> Replacement:
 
 
 def cookie_domain(pattern: str, replacement: str | None = None) -> Replacement:
-    """`off`, or a pattern and its replacement, the leading dots of which mean nothing."""
+    """Read `off`, or a pattern and its replacement, whose leading dots are ignored."""
     if replacement is None:
         return cookie_path(pattern)
     return Replacement("", *_looked_for(pattern.removeprefix("."), True), compile_template(replacement.removeprefix(".")))
@@ -81,7 +81,7 @@ class CookieFlags(NamedTuple):
     flags: tuple[Template, ...] = ()
 
 
-# The flags, in lower case: the attribute that each is about, and the value it sets; None removes the attribute.
+# The flags, in lower case: the attribute that each changes, and the value it sets; None removes the attribute.
 COOKIE_FLAGS: dict[bytes, tuple[bytes, bytes | None]] = {
     b"secure": (b"secure", b""),
     b"nosecure": (b"secure", None),
@@ -95,7 +95,7 @@ COOKIE_FLAGS: dict[bytes, tuple[bytes, bytes | None]] = {
 
 
 def cookie_flags(name: str, *flags: str) -> CookieFlags:
-    """`off`, or the name of a cookie and what its flags shall be."""
+    """Read `off`, or the name of a cookie and its flags."""
     if not flags:
         if name != "off":
             raise ValueError(f'invalid parameter "{name}"')
@@ -108,7 +108,7 @@ def cookie_flags(name: str, *flags: str) -> CookieFlags:
 
 
 def any_of(*values: str) -> tuple[Template, ...]:
-    """Values, one of which has to be neither empty nor 0."""
+    """Read values of which one has to be neither empty nor 0."""
     return tuple(map(compile_template, values))
 
 
@@ -119,10 +119,10 @@ class LocalAddress(NamedTuple):
 
 
 def local_address(address: str, mode: str | None = None) -> LocalAddress:
-    """The address that connections to upstreams come from, or `off`."""
+    """Return the address that connections to upstreams come from, or `off`."""
     if mode is not None:
         if mode == "transparent":
-            # It takes a socket option that only root may set, and a route for the answers: refused rather than half done.
+            # It needs a socket option that only root may set, and a route for the answers: refused rather than half done.
             raise ValueError('transparent proxying in "%s" directive is not supported')
         raise ValueError(f'invalid parameter "{mode}"')
     if address == "off":
@@ -134,8 +134,8 @@ def local_address(address: str, mode: str | None = None) -> LocalAddress:
 
 
 def parse_local_address(text: str) -> tuple[str, int] | None:
-    """IP address and port (0 without one) of `127.0.0.1`, `127.0.0.1:8080`, `[::1]`, `::1` or `[::1]:8080`; None for others."""
-    from ipaddress import ip_address  # 5 ms, and only who binds needs it
+    """Return IP address and port (0 without one) of `127.0.0.1`, `127.0.0.1:8080`, `[::1]`, `::1` or `[::1]:8080`, or None."""
+    from ipaddress import ip_address  # 5 ms, needed only for binding
 
     host, port = text, ""
     if text.startswith("["):
@@ -159,7 +159,7 @@ def parse_local_address(text: str) -> tuple[str, int] | None:
 
 
 class ProxyHeaderDirectives:
-    """What an upstream says, and how it reaches the client."""
+    """The fields of an upstream's response, and how they reach the client."""
 
     proxy_redirect: tuple[Replacement, ...] = directive(
         redirect,
@@ -167,7 +167,7 @@ class ProxyHeaderDirectives:
         arity=(1, 2),
         inherit=GATHER,
         alone="off",
-        doc="How Location and Refresh of the upstream are rewritten: default, off, or a prefix or ~regex and what replaces it.",
+        doc="How Location and Refresh of the upstream are rewritten: default, off, or a prefix or ~regex and its replacement.",
     )
     proxy_cookie_domain: tuple[Replacement, ...] = directive(
         cookie_domain,
@@ -175,7 +175,7 @@ class ProxyHeaderDirectives:
         arity=(1, 2),
         inherit=GATHER,
         alone="off",
-        doc="What replaces the domain of the upstream's cookies.",
+        doc="The replacement of the domain of the upstream's cookies.",
     )
     proxy_cookie_path: tuple[Replacement, ...] = directive(
         cookie_path,
@@ -183,7 +183,7 @@ class ProxyHeaderDirectives:
         arity=(1, 2),
         inherit=GATHER,
         alone="off",
-        doc="What replaces the beginning of the path of its cookies.",
+        doc="The replacement of the beginning of the path of its cookies.",
     )
     proxy_cookie_flags: tuple[CookieFlags, ...] = directive(
         cookie_flags,
@@ -191,30 +191,30 @@ class ProxyHeaderDirectives:
         arity=(1, 4),
         inherit=GATHER,
         alone="off",
-        doc="Flags that cookies of a name get or lose.",
+        doc="Flags that cookies with a name get or lose.",
     )
     proxy_ignore_headers: frozenset[str] | None = directive(
         words(IGNORABLE),
         LEVELS,
         arity=(1, len(IGNORABLE)),
         inherit=UNION,
-        doc="Fields of the upstream that mean nothing to us: X-Accel-Redirect, Set-Cookie and the like.",
+        doc="Fields of the upstream that are not obeyed: X-Accel-Redirect, Set-Cookie and the like.",
     )
     proxy_pass_trailers: bool = directive(
         flag, LEVELS, default="off", doc="Whether the fields after a chunked body of the upstream go to the client."
     )
     proxy_force_ranges: bool = directive(
-        flag, LEVELS, default="off", doc="Whether a part of an answer is served whatever the upstream says of ranges."
+        flag, LEVELS, default="off", doc="Whether parts of a response are served whatever the upstream says about ranges."
     )
     early_hints: tuple[Template, ...] | None = directive(
         any_of,
         LEVELS,
         arity=(1, 1000),
-        doc="When 103 Early Hints of an upstream go to the client: one of these values is not empty and not 0.",
+        doc="When 103 Early Hints of an upstream are passed to the client: if one of these values is not empty and not 0.",
     )
     proxy_bind: LocalAddress | None = directive(
         local_address, LEVELS, arity=(1, 2), doc="The address that connections to upstreams come from."
     )
     proxy_socket_keepalive: bool = directive(
-        flag, LEVELS, default="off", doc="Whether TCP asks from time to time if a silent upstream is still there."
+        flag, LEVELS, default="off", doc="Whether TCP keepalive probes check that a silent upstream is still there."
     )

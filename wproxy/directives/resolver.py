@@ -1,4 +1,4 @@
-"""Name servers, and what they are asked (nginx: ngx_resolver_create in src/core/ngx_resolver.c).
+"""Name servers, and the queries sent to them (nginx: ngx_resolver_create in src/core/ngx_resolver.c).
 
     resolver ADDRESS[:PORT] ... [valid=T] [ipv4=on|off] [ipv6=on|off] [local=on|off] [status_zone=NAME]
 
@@ -21,10 +21,10 @@ _SWITCHES = ("ipv4", "ipv6", "local")
 
 
 class NameServers(NamedTuple):
-    """A `resolver`: whom to ask and what.
+    """A `resolver`: the servers, and what to ask them.
 
-    servers: addresses, names among them until `with_addresses` has looked them up. valid: seconds that an answer is believed,
-    None for as long as it says itself. local: the system's own name servers, and its file of hosts.
+    servers: addresses, names among them until `with_addresses` has looked them up. valid: seconds that an answer is trusted, None
+    for its own ttl. local: the system's own name servers, and its hosts file.
     """
 
     servers: tuple[Address, ...]
@@ -34,7 +34,7 @@ class NameServers(NamedTuple):
     local: bool = False
 
     def with_addresses(self, look_up: Callable[[str, int], list[Address]]) -> NameServers:
-        """The same with numeric addresses; raises OSError, its `filename` the name that is not found."""
+        """Return the same with numeric addresses; raises OSError, its `filename` the name that is not found."""
         servers: list[Address] = []
         for server in self.servers:
             if server.is_numeric:
@@ -47,12 +47,12 @@ class NameServers(NamedTuple):
         return self._replace(servers=tuple(servers))
 
 
-# What the system is asked where a configuration says nothing.
+# The system's queries where a configuration says nothing.
 SYSTEM = NameServers((), local=True)
 
 
 def name_servers(*words: str) -> NameServers:
-    """The arguments of `resolver`; raises ValueError in nginx's words."""
+    """Read the arguments of `resolver`; raises ValueError in nginx's words."""
     servers: list[Address] = []
     valid: float | None = None
     switches = {"ipv4": True, "ipv6": True, "local": False}
@@ -92,7 +92,7 @@ LEVELS = HTTP | SERVER | LOCATION | UPSTREAM
 
 
 class ResolverDirectives:
-    """How names become addresses while the server runs."""
+    """The resolution of names while the server runs."""
 
     resolver: NameServers | None = directive(
         name_servers,

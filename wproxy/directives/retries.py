@@ -1,7 +1,7 @@
-"""`proxy_next_upstream_budget`: how many retries there may be for the requests there are.
+"""`proxy_next_upstream_budget`: the number of retries allowed for a number of requests.
 
 The share and the floor, with their usual values, are those of Finagle, Linkerd and the Gateway API (GEP-3388): a fifth of the
-requests, and ten a second for servers so quiet that a share of their requests would be none.
+requests, and ten per second for servers so quiet that a share of their requests would be none.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ _SHARE = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,3})?)%")
 
 @dataclass(frozen=True, slots=True)
 class RetryBudget:
-    """share: retries for one request, 0.2 of `20%`. least: retries a second, of the whole server, that are allowed besides."""
+    """share: retries per request, 0.2 for `20%`. least: additional retries per second, for the whole server."""
 
     share: float
     least: int = LEAST_PER_SECOND
 
     def __format__(self, specification: str) -> str:
-        """As it may be written, whatever the specification."""
+        """Return it as it may be written, whatever the specification."""
         return f"{self.share * 100:g}% min={self.least}"
 
 
 def retry_budget(share: str, least: str | None = None) -> RetryBudget | None:
-    """`off`, or `SHARE% [min=N]`."""
+    """Read `off`, or `SHARE% [min=N]`."""
     if share == "off" and least is None:
         return None
     match = _SHARE.fullmatch(share)

@@ -1,7 +1,7 @@
 """`rewrite`, `set`, `if`, `break`, `return` (nginx: src/http/modules/ngx_http_rewrite_module.c).
 
-These are steps: they act one after the other, in the order of the file, whatever their names. Each reader makes one value; what
-they do to a request is worker/rewrite.py's.
+These are steps: they act one after the other, in the order of the file, whatever their names. Each reader makes one value;
+worker/rewrite.py carries them out.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class Return(NamedTuple):
-    """What `return` answers: a status and a text or, for a redirect, a URL; text None leaves the built-in page."""
+    """The answer of a `return`: a status and a text or, for a redirect, a URL; text None leaves the built-in page."""
 
     status: int
     text: Template | None
@@ -46,7 +46,7 @@ class Break(NamedTuple):
 class Assignment(NamedTuple):
     """`set $name value`.
 
-    plain: the value with no capture escaped, as it is once a `rewrite` has matched; None without captures.
+    plain: the value with no capture escaped, as it is after a `rewrite` has matched; None without captures.
     """
 
     name: str
@@ -63,8 +63,8 @@ BREAK = "break"
 class Rewrite(NamedTuple):
     """One `rewrite`.
 
-    redirect: the status to answer with, 0 for a change of the URI. replacement: of the path, or the whole URL of a redirect.
-    args: what follows the first "?" of the replacement, None without one. adds_args: the request's own arguments are kept.
+    redirect: the status to answer with, 0 for a change of the URI. replacement: the new path, or the whole URL of a redirect.
+    args: the part after the first "?" of the replacement, or None. adds_args: whether the request's own arguments are kept.
     flag: GO_ON, LAST or BREAK.
     """
 
@@ -76,7 +76,7 @@ class Rewrite(NamedTuple):
     flag: str
 
 
-# The tests of `if`: what they say of a value that they are given.
+# The tests of `if`: true or false for a value.
 IS_SET = "is set"
 EQUALS = "="
 MATCHES = "~"
@@ -84,9 +84,9 @@ FILE_TESTS = ("-f", "-d", "-e", "-x")
 
 
 class Condition(NamedTuple):
-    """What `if` asks. kind: IS_SET, EQUALS, MATCHES or one of FILE_TESTS; negated: the answer is turned round.
+    """The condition of an `if`. kind: IS_SET, EQUALS, MATCHES or one of FILE_TESTS; negated: whether the result is inverted.
 
-    value: what is tested. against: the other side of EQUALS; regex: of MATCHES. text: as written.
+    value: the tested value. against: the other side of EQUALS; regex: that of MATCHES. text: as written.
     """
 
     kind: str
@@ -99,7 +99,7 @@ class Condition(NamedTuple):
 
 @dataclass(slots=True)
 class If:
-    """One `if`: its condition, the steps inside, and, in a location, the settings that hold when it was true."""
+    """One `if`: its condition, the steps inside, and, in a location, the settings that apply when it was true."""
 
     condition: Condition
     node: Node | None = None
@@ -111,7 +111,7 @@ Step = Return | Break | Assignment | Rewrite | If
 
 
 def return_value(first: str, second: str | None = None) -> Return:
-    """`return CODE [TEXT]`, `return CODE URL` or `return URL`."""
+    """Read `return CODE [TEXT]`, `return CODE URL` or `return URL`."""
     if second is None and first.startswith(("http://", "https://", "$scheme")):
         return Return(302, compile_template(first))
     if not (first.isascii() and first.isdigit()) or len(first) > 3:
@@ -120,7 +120,7 @@ def return_value(first: str, second: str | None = None) -> Return:
 
 
 def break_() -> Break:
-    """`break`."""
+    """Read `break`."""
     return Break()
 
 
@@ -128,7 +128,7 @@ _NAME = re.compile(r"\$([A-Za-z0-9_]+)")
 
 
 def assignment(name: str, value: str) -> Assignment:
-    """`set $name value`."""
+    """Read `set $name value`."""
     match = _NAME.fullmatch(name)
     if match is None:
         raise ValueError(f'invalid variable name "{name}"' if name else "invalid variable name")
@@ -143,12 +143,12 @@ _CAPTURE = re.compile(r"\$([1-9])")
 
 
 def escape_captures(text: str) -> str:
-    """The text with every `$1` escaped where the client's URI was (nginx: ngx_http_script_copy_capture_code)."""
+    """Return the text with every `$1` escaped where the client's URI was (nginx: ngx_http_script_copy_capture_code)."""
     return _CAPTURE.sub(lambda match: f"${{wproxy_escaped_capture_{match[1]}}}", text)
 
 
 def rewrite(regex: str, replacement: str, mode: str | None = None) -> Rewrite:
-    """`rewrite REGEX REPLACEMENT [last|break|redirect|permanent]`."""
+    """Read `rewrite REGEX REPLACEMENT [last|break|redirect|permanent]`."""
     redirect, then = 0, GO_ON
     if replacement.startswith(("http://", "https://", "$scheme")):
         redirect = 302
@@ -164,7 +164,7 @@ def rewrite(regex: str, replacement: str, mode: str | None = None) -> Rewrite:
     text = replacement if adds_args else replacement[:-1]
     compiled = compile_regex(regex)
     if redirect:
-        # Its arguments, if it brings any, are part of the URL.
+        # Its arguments, if it has any, are part of the URL.
         return Rewrite(compiled, compile_template(escape_captures(text)), _mark(text), adds_args, redirect, then)
     path, question, args = text.partition("?")
     return Rewrite(
@@ -178,7 +178,7 @@ def rewrite(regex: str, replacement: str, mode: str | None = None) -> Rewrite:
 
 
 def _mark(text: str) -> Template | None:
-    """A redirect that brings arguments: those of the request are then added with "&"."""
+    """Mark a redirect that has arguments: those of the request are then added with "&"."""
     return compile_template("") if "?" in text else None
 
 
@@ -187,7 +187,7 @@ _MATCH_OPERATORS = {"~": (False, False), "~*": (False, True), "!~": (True, False
 
 
 def condition(*words: str) -> Condition:
-    """The words between `if` and its block, the outer parentheses included (nginx: ngx_http_rewrite_if_condition)."""
+    """Read the words between `if` and its block, including the outer parentheses (nginx: ngx_http_rewrite_if_condition)."""
     text = " ".join(words)
     parts = list(words)
     if not parts[0].startswith("("):
@@ -212,7 +212,7 @@ def _condition(parts: list[str], text: str) -> Condition:
             raise ValueError(f'invalid condition "{head}"')
         if not re.fullmatch(r"\$(?:[A-Za-z0-9_]+|\{[A-Za-z0-9_]+\})", head):
             raise ValueError(f'invalid condition "{head}"')
-        if head[1:].isdigit() and len(head) == 2:  # captures are no variables here
+        if head[1:].isdigit() and len(head) == 2:  # captures are not variables here
             raise ValueError(f'unknown "{head[1:]}" variable')
         value = compile_template(head)
         if len(parts) == 1:
@@ -232,12 +232,12 @@ def _condition(parts: list[str], text: str) -> Condition:
 
 
 def if_block(*words: str) -> If:
-    """`if (CONDITION) { ... }`; what is inside is filled in by `resolve`."""
+    """Read `if (CONDITION) { ... }`; `resolve` fills in the contents."""
     return If(condition(*words))
 
 
 def walk_steps(steps: tuple[Any, ...], visit: Callable[[Step], None]) -> None:
-    """Show every step, those inside of `if` too."""
+    """Visit every step, including those inside of `if`."""
     for step in steps:
         visit(step)
         if isinstance(step, If):
@@ -248,7 +248,7 @@ _IN_ANY = SERVER | LOCATION | SERVER_IF | LOCATION_IF
 
 
 class RewriteDirectives:
-    """Steps, and what is said about them."""
+    """Steps, and the logging of them."""
 
     return_: Return = directive(
         return_value,
@@ -265,18 +265,26 @@ class RewriteDirectives:
         doc="Change the URI where it matches a regex, or redirect the client.",
     )
     set: Assignment = directive(assignment, _IN_ANY, arity=2, inherit=STEP, doc="Give a variable a value.")
-    break_: Break = directive(break_, _IN_ANY, arity=0, inherit=STEP, doc="End the rewriting; the location stays.")
-    rewrite_log: bool = directive(flag, HTTP | _IN_ANY, default="off", doc="Whether what rewriting does is logged, at notice.")
+    break_: Break = directive(break_, _IN_ANY, arity=0, inherit=STEP, doc="End the rewriting and stay in the location.")
+    rewrite_log: bool = directive(
+        flag, HTTP | _IN_ANY, default="off", doc="Whether the results of rewriting are logged, at notice."
+    )
     uninitialized_variable_warn: bool = directive(
         flag, HTTP | _IN_ANY, default="on", doc="Whether reading a variable that was never set is logged, at warn."
     )
 
 
 class ServerIf:
-    """`if` in a server: only steps inside."""
+    """`if` in a server: it contains only steps."""
 
     if_: If = directive(
-        if_block, SERVER, arity=(1, 1000), inherit=STEP, block=SERVER_IF, named=True, doc="Steps for when a condition holds."
+        if_block,
+        SERVER,
+        arity=(1, 1000),
+        inherit=STEP,
+        block=SERVER_IF,
+        named=True,
+        doc="Steps to take when a condition is true.",
     )
 
 
@@ -290,5 +298,5 @@ class LocationIf:
         inherit=STEP,
         block=LOCATION_IF,
         named=True,
-        doc="Steps and settings for when a condition holds.",
+        doc="Steps and settings that apply when a condition is true.",
     )

@@ -15,7 +15,7 @@ _PERCENT = re.compile(r"([0-9]{0,9})(?:\.([0-9]{0,2}))?%")
 
 
 def split_clients_block(source: str, name: str, entries: list[Node]) -> SplitClients:
-    """`split_clients SOURCE $NAME { 0.5% VALUE; * VALUE; }`: declares the variable.
+    """Read `split_clients SOURCE $NAME { 0.5% VALUE; * VALUE; }` and declare the variable.
 
     Raises ConfigurationError with the entries that are wrong.
     """
@@ -39,7 +39,7 @@ def _read_entry(made: SplitClients, entry: Node) -> None:
 
 
 class SplitClientsDirectives:
-    """Variables for trials with a part of all clients."""
+    """Variables for experiments with a share of all clients."""
 
     split_clients: tuple[SplitClients, ...] = directive(
         split_clients_block,
@@ -48,5 +48,5 @@ class SplitClientsDirectives:
         inherit=OWN_GATHER,
         block=SPLIT_CLIENTS,
         named=True,
-        doc="A variable that has different values for shares of all clients: `0.5% a; 20% b; * c;`.",
+        doc="A variable with different values for shares of all clients: `0.5% a; 20% b; * c;`.",
     )

@@ -1,4 +1,4 @@
-"""proxy_store: answers of an upstream are kept as files, for good (nginx: ngx_http_upstream_store in ngx_http_upstream.c)."""
+"""proxy_store: responses of an upstream kept as files, for good (nginx: ngx_http_upstream_store in ngx_http_upstream.c)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _RIGHTS = {"rw": 6, "r": 4}
 
 
 class Store(NamedTuple):
-    """Whether answers are stored, and where: path None for where `root` or `alias` would look for the URI."""
+    """Whether responses are stored, and where: path None for where `root` or `alias` would look for the URI."""
 
     is_on: bool
     path: Template | None = None
 
 
 def store(path: str) -> Store:
-    """`on`, `off`, or a path with variables."""
+    """Read `on`, `off`, or a path with variables."""
     if path in ("on", "off"):
         return Store(path == "on")
     if not path:
@@ -30,7 +30,7 @@ def store(path: str) -> Store:
 
 
 def access(*rules: str) -> int:
-    """The mode of `user:rw group:r all:r`; the user may read and write unless it says otherwise (ngx_conf_set_access_slot)."""
+    """Return the mode of `user:rw group:r all:r`; the default of user is rw (ngx_conf_set_access_slot)."""
     mode, of_user = 0, 0o600
     for rule in rules:
         who, colon, rights = rule.partition(":")
@@ -43,19 +43,19 @@ def access(*rules: str) -> int:
 
 
 class StoreDirectives:
-    """What is kept of what upstreams answer."""
+    """Storage of upstream responses."""
 
     proxy_store: Store = directive(
         store,
         LEVELS,
         default="off",
-        doc="Whether whole answers with the status 200 are also written to files: off, on (where root or alias would look for "
-        "them), or a path with variables. The file is written beside its place, without a name, and put there when it is whole.",
+        doc="Whether complete responses with status 200 are also written to files: off, on (where root or alias would look for "
+        "them), or a path with variables. A file is written beside its place, without a name, and put there when complete.",
     )
     proxy_store_access: int = directive(
         access,
         LEVELS,
         arity=(1, 3),
         default="user:rw",
-        doc="Who may read and write those files.",
+        doc="The permissions of those files.",
     )

@@ -12,14 +12,14 @@ from wproxy.template import Template, compile_template
 
 
 class Substitute(NamedTuple):
-    """One `sub_filter`: what to look for, in any case, and what to put in its place."""
+    """One `sub_filter`: the text to look for, ignoring case, and its replacement."""
 
     pattern: Template
     replacement: Template
 
 
 def substitute(pattern: str, replacement: str) -> Substitute:
-    """`sub_filter STRING REPLACEMENT`."""
+    """Read `sub_filter STRING REPLACEMENT`."""
     if not pattern:
         raise ValueError("empty search pattern")
     return Substitute(compile_template(pattern), compile_template(replacement))
@@ -29,10 +29,10 @@ _BLOCKS = HTTP | SERVER | LOCATION
 
 
 class SubFilterDirectives:
-    """Texts to replace."""
+    """Replacement of texts."""
 
     sub_filter: tuple[Substitute, ...] = directive(
-        substitute, _BLOCKS, arity=2, inherit=GATHER, doc="A text to look for in responses, in any case, and its replacement."
+        substitute, _BLOCKS, arity=2, inherit=GATHER, doc="A text to look for in responses, ignoring case, and its replacement."
     )
     sub_filter_types: tuple[frozenset[bytes], ...] = directive(
         media_types,
@@ -40,10 +40,10 @@ class SubFilterDirectives:
         arity=(1, 1000),
         inherit=GATHER,
         warns=repeated_types,
-        doc="Types to replace texts in beside text/html; `*`: all.",
+        doc="Types to replace texts in, in addition to text/html; `*`: all.",
     )
     sub_filter_once: bool = directive(
-        flag, _BLOCKS, default="on", doc="Whether each text is replaced only where it is found first."
+        flag, _BLOCKS, default="on", doc="Whether only the first occurrence of each text is replaced."
     )
     sub_filter_last_modified: bool = directive(
         flag, _BLOCKS, default="off", doc="Whether a changed response keeps Last-Modified, and its ETag as a weak one."

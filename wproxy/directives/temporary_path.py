@@ -13,7 +13,7 @@ class TemporaryPath(NamedTuple):
     levels: tuple[int, ...] = ()
 
     def below(self, absolute: Callable[[str], str]) -> TemporaryPath:
-        """The same with a path that does not depend on where we are."""
+        """Return the same with a path that does not depend on the working directory."""
         return self._replace(path=absolute(self.path))
 
     def __str__(self) -> str:
@@ -25,7 +25,7 @@ _MOST_DIGITS = 10
 
 
 def temporary_path(path: str, *levels: str) -> TemporaryPath:
-    """`PATH [LEVEL1 [LEVEL2 [LEVEL3]]]` (nginx: ngx_conf_set_path_slot)."""
+    """Read `PATH [LEVEL1 [LEVEL2 [LEVEL3]]]` (nginx: ngx_conf_set_path_slot)."""
     for level in levels:
         if not (level.isascii() and level.isdigit() and level.strip("0") and len(level) < 10):
             raise ValueError('"%s" directive invalid value')

@@ -39,7 +39,7 @@ class UpstreamServer(NamedTuple):
     down: bool = False
     drain: bool = False
     slow_start: float = 0.0
-    route: str = ""  # what binds sessions to it, instead of the MD5 of its address
+    route: str = ""  # the name that binds sessions to it, instead of the MD5 of its address
     resolve: bool = False
     service: str = ""
 
@@ -48,13 +48,14 @@ _NUMBERS = {"weight": 1, "max_fails": 0, "max_conns": 0}  # the least value of e
 _TIMES = ("fail_timeout", "slow_start")
 _FLAGS = ("backup", "down", "drain", "resolve")
 _LONGEST_ROUTE = 32
-# What has no effect yet.
+# Parameters without effect yet.
 INEFFECTIVE_PARAMETERS: tuple[str, ...] = ()
 
 
 def upstream_server(text: str, *parameters: str) -> UpstreamServer:
-    """`server ADDRESS [weight=N] [max_fails=N] [fail_timeout=T] [max_conns=N] [backup] [down] [drain] [slow_start=T] [route=S]
-    [resolve] [service=S]`."""
+    """Read `server ADDRESS [weight=N] [max_fails=N] [fail_timeout=T] [max_conns=N] [backup] [down] [drain] [slow_start=T]
+    [route=S] [resolve] [service=S]`.
+    """
     try:
         server = UpstreamServer(text, parse_address(text, 80))
     except ValueError as error:
@@ -84,7 +85,7 @@ def upstream_server(text: str, *parameters: str) -> UpstreamServer:
 
 
 class IdleConnections(int):
-    """How many idle connections a group keeps. is_local: only the location that opened one uses it again."""
+    """The idle connections that a group keeps. is_local: whether only the location that opened one may reuse it."""
 
     is_local: bool
 
@@ -95,25 +96,25 @@ class IdleConnections(int):
 
 
 def keepalive(count: str, local: str | None = None) -> IdleConnections:
-    """`keepalive N [local]`: how many idle connections are kept."""
+    """Read `keepalive N [local]`: the number of idle connections to keep."""
     if local not in (None, "local"):
         raise ValueError(f'invalid parameter "{local}"')
     return IdleConnections(number()(count), local is not None)
 
 
 class Zone(NamedTuple):
-    """A name, and the bytes that nginx would set aside; None where another upstream says how many."""
+    """A name, and the bytes that nginx would allocate; None when another upstream gives the size."""
 
     name: str
     size: int | None = None
 
 
-# Eight pages, without which nginx's allocator has no room for itself.
+# Eight pages: with less, nginx's allocator has no room for itself.
 LEAST_ZONE = 8 * 4096
 
 
 def zone(name: str, bytes_each: str | None = None) -> Zone:
-    """`zone NAME [SIZE]`."""
+    """Read `zone NAME [SIZE]`."""
     if not name:
         raise ValueError(f'invalid zone name "{name}"')
     if bytes_each is None:
@@ -130,9 +131,9 @@ def zone(name: str, bytes_each: str | None = None) -> Zone:
 class UpstreamDirectives:
     """Inside an `upstream` block.
 
-    balancing: the method that the last of the balancing directives asks for. peer_lines: of each peer, the `server` line that
-    named it; empty when no line did. session_memory: of `sticky learn` (wproxy.sessions). remembered: for each `server` line
-    with a name, what workers have found that it stands for.
+    balancing: the method of the last balancing directive. peer_lines: for each peer, the `server` line that
+    named it; empty when no line did. session_memory: the memory of `sticky learn` (wproxy.sessions). remembered: for each
+    `server` line with a name, the memory for the addresses that workers have found.
     """
 
     balancing: Balancing = ROUND_ROBIN
@@ -153,49 +154,55 @@ class UpstreamDirectives:
         UPSTREAM,
         arity=(1, 2),
         inherit=OWN,
-        doc="All workers count requests under way together: for max_conns, least_conn and random two. Of any size.",
+        doc="Make all workers count requests under way together, for max_conns, least_conn and random two. Any size will do.",
     )
     keepalive: IdleConnections = directive(
         keepalive,
         UPSTREAM,
         arity=(1, 2),
         default="32",
-        doc="How many idle connections to the group each worker keeps; 0 keeps none.",
+        doc="The number of idle connections to the group that each worker keeps; 0 keeps none.",
     )
-    keepalive_requests: int = directive(
-        number(), UPSTREAM, default="1000", doc="How many requests one upstream connection may serve."
-    )
+    keepalive_requests: int = directive(number(), UPSTREAM, default="1000", doc="The most requests on one upstream connection.")
     keepalive_time: float = directive(
-        time, UPSTREAM, default="1h", doc="How old an upstream connection may get and still be kept."
+        time, UPSTREAM, default="1h", doc="The age after which an upstream connection is no longer kept."
     )
     keepalive_timeout: float = directive(time, UPSTREAM, default="60s", doc="How long an idle upstream connection is kept.")
     state: str | None = directive(
         text, UPSTREAM, inherit=OWN, doc="The file that keeps the servers, instead of server lines: the API changes both."
     )
     ip_hash: bool | None = directive(
-        present, UPSTREAM, arity=0, inherit=OWN, doc="Clients of one network (IPv4: the first three bytes) go to one server."
+        present, UPSTREAM, arity=0, inherit=OWN, doc="Send clients of one network (IPv4: the first three bytes) to one server."
     )
     least_conn: bool | None = directive(
-        present, UPSTREAM, arity=0, inherit=OWN, doc="The server with the fewest requests under way for its weight."
+        present, UPSTREAM, arity=0, inherit=OWN, doc="Choose the server with the fewest requests under way for its weight."
     )
     least_time: Balancing | None = directive(
         least_time,
         UPSTREAM,
         arity=(1, 2),
         inherit=OWN,
-        doc="The server with the shortest time to header or last_byte, and few requests.",
+        doc="Choose the server with the shortest time to header or last_byte, and few requests.",
     )
     hash: Balancing | None = directive(
-        hash_key, UPSTREAM, arity=(1, 2), inherit=OWN, doc="Requests of one key go to one server; consistent: as ketama has it."
+        hash_key,
+        UPSTREAM,
+        arity=(1, 2),
+        inherit=OWN,
+        doc="Send requests with the same key to one server; consistent: with ketama hashing.",
     )
     random: Balancing | None = directive(
-        random, UPSTREAM, arity=(0, 2), inherit=OWN, doc="Any server, by weight; two: the better of two."
+        random, UPSTREAM, arity=(0, 2), inherit=OWN, doc="Choose a server at random, by weight; two: the better of two."
     )
     sticky: StickyPlan | None = directive(
-        sticky, UPSTREAM, arity=(2, 1000), inherit=OWN, doc="Sessions stay with their server: by cookie, by route, or learnt."
+        sticky, UPSTREAM, arity=(2, 1000), inherit=OWN, doc="Keep sessions with their server: by cookie, by route, or learnt."
     )
     queue: tuple[int, float] | None = directive(
-        queue, UPSTREAM, arity=(1, 2), inherit=OWN, doc="How many requests wait for a server with room, and timeout=: how long."
+        queue,
+        UPSTREAM,
+        arity=(1, 2),
+        inherit=OWN,
+        doc="The most requests that wait for a server with free capacity, and timeout=: how long.",
     )
 
 
@@ -205,5 +212,5 @@ _WITHOUT_PARAMETERS = {"ip_hash": IP_HASH, "least_conn": LEAST_CONN}
 
 
 def method(name: str, value: Balancing | bool) -> Balancing:
-    """What one of METHODS asks for, by the value that its reader returned."""
+    """Return the method of one of METHODS, from the value that its reader returned."""
     return value if isinstance(value, Balancing) else _WITHOUT_PARAMETERS[name]

@@ -1,4 +1,4 @@
-"""Readers of directive arguments: text in, value out, ValueError with nginx's words when it makes no sense (routing.md §1.3)."""
+"""Readers of directive arguments: text in, value out, ValueError with nginx's words for an invalid one (routing.md §1.3)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 def text(value: str) -> str:
-    """The argument as it is."""
+    """Return the argument unchanged."""
     return value
 
 
 def flag(value: str) -> bool:
-    """`on` or `off`, in any case."""
+    """Read `on` or `off`, ignoring case."""
     word = value.lower()
     if word not in ("on", "off"):
         raise ValueError(f'invalid value "{value}" in "%s" directive, it must be "on" or "off"')
@@ -35,7 +35,7 @@ def flag(value: str) -> bool:
 
 
 def number(least: int = 0, most: int = 2**31 - 1) -> Callable[[str], int]:
-    """A reader of whole numbers within bounds."""
+    """Return a reader of whole numbers within bounds."""
 
     def read(value: str) -> int:
         if not (value.isascii() and value.isdigit() and len(value) < 12):
@@ -48,7 +48,7 @@ def number(least: int = 0, most: int = 2**31 - 1) -> Callable[[str], int]:
 
 
 def size(value: str) -> int:
-    """Bytes: an integer with k, m or g."""
+    """Return bytes: an integer with k, m or g."""
     match = _SIZE.fullmatch(value)
     if not match or len(match[1]) > 15:
         raise ValueError('"%s" directive invalid value')
@@ -56,7 +56,7 @@ def size(value: str) -> int:
 
 
 def parse_time(value: str, units: str = "yMwdhms") -> float | None:
-    """Seconds of `1h 30m`, `500ms`, `60`: units in descending order, each once; None when it is no time."""
+    """Return the seconds of `1h 30m`, `500ms`, `60`: units in descending order, each once; None when it is no time."""
     total, index, last, position = 0.0, 0, -1, 0
     while position < len(value):
         match = _TIME_PIECE.match(value, position)
@@ -74,7 +74,7 @@ def parse_time(value: str, units: str = "yMwdhms") -> float | None:
 
 
 def time(value: str) -> float:
-    """Seconds, for timers: weeks to milliseconds, no months or years."""
+    """Return seconds, for timers: weeks to milliseconds, no months or years."""
     seconds = parse_time(value, "wdhms")
     if seconds is None:
         raise ValueError('"%s" directive invalid value')
@@ -82,7 +82,7 @@ def time(value: str) -> float:
 
 
 def words(allowed: tuple[str, ...]) -> Callable[..., frozenset[str]]:
-    """A reader of a set of words."""
+    """Return a reader of a set of words."""
 
     def read(*values: str) -> frozenset[str]:
         lowered = [value.lower() for value in values]
@@ -95,7 +95,7 @@ def words(allowed: tuple[str, ...]) -> Callable[..., frozenset[str]]:
 
 
 def word(allowed: tuple[str, ...]) -> Callable[[str], str]:
-    """A reader of one word out of several."""
+    """Return a reader of one word out of several."""
 
     def read(value: str) -> str:
         if value.lower() not in allowed:

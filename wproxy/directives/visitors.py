@@ -1,5 +1,6 @@
-"""What the directives about browsers, and about cookies that tell users apart, have for arguments (nginx:
-ngx_http_browser_module.c and ngx_http_userid_filter_module.c)."""
+"""The arguments of the directives about browsers, and about cookies that identify users (nginx: ngx_http_browser_module.c and
+ngx_http_userid_filter_module.c).
+"""
 
 from __future__ import annotations
 
@@ -14,14 +15,14 @@ _FLAGS = ("off", "secure", "httponly", "samesite=strict", "samesite=lax", "sames
 
 
 class ModernBrowser(NamedTuple):
-    """A `modern_browser`: a browser from a version on, or with neither all that no line names."""
+    """A `modern_browser`: a browser from a version on; with neither, all browsers that no line names."""
 
     name: str = ""
     version: tuple[int, ...] = ()
 
 
 def modern_browser(name: str, version: str | None = None) -> ModernBrowser:
-    """`NAME VERSION`, or `unlisted`."""
+    """Read `NAME VERSION`, or `unlisted`."""
     if version is None:
         if name != "unlisted":
             raise ValueError(f'no version of the browser "{name}"')
@@ -34,14 +35,14 @@ def modern_browser(name: str, version: str | None = None) -> ModernBrowser:
 
 
 def cookie_expires(value: str) -> float | None:
-    """Seconds that a cookie is kept; infinity for `max`, None for `off`."""
+    """Return the seconds that a cookie is kept; infinity for `max`, None for `off`."""
     if value in ("max", "off"):
         return float("inf") if value == "max" else None
     return seconds(value)
 
 
 def cookie_mark(value: str) -> str:
-    """A character, empty for `off`."""
+    """Return a character, empty for `off`."""
     if value == "off":
         return ""
     if not re.fullmatch(r"[A-Za-z0-9=]", value):
@@ -50,7 +51,7 @@ def cookie_mark(value: str) -> str:
 
 
 def cookie_flags(*words: str) -> frozenset[str]:
-    """`secure`, `httponly`, `samesite=MODE`, or `off`."""
+    """Read `secure`, `httponly`, `samesite=MODE`, or `off`."""
     for word in words:
         if word not in _FLAGS:
             raise ValueError(f'invalid value "{word}"')

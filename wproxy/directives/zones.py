@@ -1,7 +1,7 @@
-"""Memory that all workers share and a configuration gives a name and a size: `zone=NAME:SIZE`, `shared:NAME:SIZE`.
+"""Named memory that all workers share, with a size: `zone=NAME:SIZE`, `shared:NAME:SIZE`.
 
-One line makes a zone and others use it, in any order, so a value only says what it makes or uses; `wproxy.config.zones` puts that
-together when everything has been read (nginx: ngx_shared_memory_add in src/core/ngx_cycle.c).
+One line makes a zone and others use it, in any order, so a value only says what it makes or uses; `wproxy.config.zones` connects
+them when everything has been read (nginx: ngx_shared_memory_add in src/core/ngx_cycle.c).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LEAST = 8 * 4096
 
 
 class Zone(NamedTuple):
-    """A zone that a line makes, or uses where the size is None. kind: what it is for; a name has one."""
+    """A zone that a line makes, or uses when the size is None. kind: its purpose; a name has only one."""
 
     kind: str
     name: str
@@ -23,7 +23,7 @@ class Zone(NamedTuple):
 
 
 def zone_size(text: str) -> int:
-    """Bytes; 0 for what is no size."""
+    """Return bytes; 0 for anything that is not a size."""
     try:
         return memory(text)
     except ValueError:
@@ -31,7 +31,7 @@ def zone_size(text: str) -> int:
 
 
 def made_zone(kind: str, text: str, written: str) -> Zone | None:
-    """The zone of `NAME:SIZE`; None without a name. written: what a message shows. Raises ValueError."""
+    """Return the zone of `NAME:SIZE`, or None without a name. written: the text that a message shows. Raises ValueError."""
     name, colon, size = text.partition(":")
     if colon and not name:
         return None

@@ -1,4 +1,4 @@
-"""Compression with Zstandard (RFC 8878), in the words of nginx's third-party module (tokers/zstd-nginx-module)."""
+"""Compression with Zstandard (RFC 8878), with the directives of nginx's third-party module (tokers/zstd-nginx-module)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _BLOCKS = HTTP | SERVER | LOCATION
 
 
 class ZstdDirectives:
-    """Zstandard for those who take it; others may get gzip."""
+    """Zstandard for clients that accept it; others may get gzip."""
 
     zstd: bool = directive(
         flag_needing("zstandard", "zstd"),
         _BLOCKS | LOCATION_IF,
         default="off",
-        doc="Whether responses are compressed with Zstandard for clients that take it; needs `wproxy-server[zstd]`.",
+        doc="Whether responses are compressed with Zstandard for clients that accept it; needs `wproxy-server[zstd]`.",
     )
     zstd_types: tuple[frozenset[bytes], ...] = directive(
         media_types,
@@ -26,7 +26,7 @@ class ZstdDirectives:
         arity=(1, 1000),
         inherit=GATHER,
         warns=repeated_types,
-        doc="Types to compress beside text/html; `*`: all.",
+        doc="Types to compress in addition to text/html; `*`: all.",
     )
     zstd_min_length: int = directive(size, _BLOCKS, default="20", doc="The least Content-Length that is worth compressing.")
-    zstd_comp_level: int = directive(number(1, 22), _BLOCKS, default="1", doc="How hard Zstandard tries: 1 (fast) to 22.")
+    zstd_comp_level: int = directive(number(1, 22), _BLOCKS, default="1", doc="The level of Zstandard: 1 (fast) to 22 (small).")

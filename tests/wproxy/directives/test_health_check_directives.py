@@ -47,9 +47,9 @@ def test_arguments_are_read(words, expected):
         ("fails=1 fails=2", 'duplicate parameter "fails=2"'),
         ("persistent", '"persistent" requires "mandatory"'),
         ("type=udp", 'invalid parameter "type=udp"'),
-        ("type=grpc", '"type=grpc" is not supported: there are checks of type=http, which is the default, and type=tcp'),
-        ("type=tcp uri=/x", '"uri" makes no sense with "type=tcp": such a check connects, and asks nothing'),
-        ("match=m type=tcp", '"match" makes no sense with "type=tcp": such a check connects, and asks nothing'),
+        ("type=grpc", '"type=grpc" is not supported, only type=http, which is the default, and type=tcp'),
+        ("type=tcp uri=/x", '"uri" makes no sense with "type=tcp": such a check only connects'),
+        ("match=m type=tcp", '"match" makes no sense with "type=tcp": such a check only connects'),
     ],
 )
 def test_what_is_wrong_is_named(words, reason):
@@ -149,7 +149,7 @@ def test_mistakes_have_their_line():
         'unknown match "nobody" at 13',
         '"health_check" cannot be used with variables in "proxy_pass" at 14',
         '"health_check" directive is duplicate at 15',
-        '"type=grpc" is not supported: there are checks of type=http, which is the default, and type=tcp at 16',
+        '"type=grpc" is not supported, only type=http, which is the default, and type=tcp at 16',
     ]
 
 

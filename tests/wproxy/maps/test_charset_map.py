@@ -65,7 +65,7 @@ def test_from_byte_to_byte_the_length_stays():
         ("charset_map a utf-8 { 80 4142; }", 'invalid value "4142"'),
         ("charset_map a utf8 { 80 D18E; }", 'invalid value "D18E"'),
         ("charset_map a b { 80 { } }", 'unexpected "{"'),
-        ("charset_map utf-8 a { 80 81; }", '"charset_map" from "utf-8": write the map to "utf-8", it serves both ways'),
+        ("charset_map utf-8 a { 80 81; }", '"charset_map" from "utf-8": write the map to "utf-8", it works both ways'),
         ("charset_map a b { } charset_map B A { }", 'duplicate "charset_map" between "B" and "A"'),
         ("charset x; source_charset y;", 'no "charset_map" between the charsets "y" and "x"'),
     ],
