@@ -26,7 +26,7 @@ from worker.pages import error_response
 from worker.phases import answer_error
 from worker.stream import CHUNK
 from wproxy.config.model import Location, Settings
-from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
+from wproxy.failures import BodyBrokenOff, ClientError, ClientGone, TimedOut, UpstreamFailure
 from wproxy.http import Request, Response
 from wproxy.regex import RegexTimedOut
 
@@ -38,7 +38,7 @@ def finish(connection: Connection, request: Request) -> None:
     """Count and log a request that is over."""
     connection.clients.requests += 1
     if request.body is not None:
-        request.request_length += request.body.received
+        request.request_length += request.body.wire_bytes
         request.body.close()
     write = request.route.write_log
     if write is not None:
@@ -129,9 +129,10 @@ async def refuse(connection: Connection, error: ClientError) -> None:
         log_request(request, error.level, error.reason, setting=settings.described(error.setting))
     request.end_cause = f"client: {error.reason}{settings.described(error.setting)}"
     request.keepalive = False
-    if error.status == 408:
-        request.status = 408
-        reset_if_asked(connection, request.location)
+    if error.status == 408 or isinstance(error, BodyBrokenOff):
+        request.status = error.status
+        if error.status == 408:
+            reset_if_asked(connection, request.location)
         finish(connection, request)
         return
     try:

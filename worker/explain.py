@@ -239,7 +239,7 @@ class ExplainingWorker:
         self.group = passing.group
         head = passing.head(request, length_of_body(request))
         if all(peer.peer.down for peer in passing.group.peers):
-            return no_live_upstreams(passing, request)
+            return no_live_upstreams(passing, request, head)
         self.head = head
         self.proxied = Response(ResponseFields(200, server=request.route.server_token), bodiless=request.method == b"HEAD")
         return self.proxied

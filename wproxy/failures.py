@@ -25,6 +25,13 @@ class ClientError(Exception):
         self.setting = setting
 
 
+class BodyBrokenOff(ClientError):
+    """The client left amid the body of its request: it is logged as a bad request, and nobody is there to be answered."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(400, f"{reason} while sending the request body")
+
+
 class ClientGone(Exception):
     """The client closed or reset its connection: no answer can reach it (499)."""
 

@@ -219,17 +219,20 @@ class Client:
 class Attempt:
     """One try at one peer, for $upstream_* and the logs. Times are seconds since the try began; None is unknown.
 
-    What an attempt may never come to know lives on the class. (See Request.)
+    What an attempt may never come to know lives on the class. (See Request.) request_head: as it is sent. connect_time: 0 on a
+    connection that was open already.
     """
 
-    connect_time: float | None = None
+    request_head = b""
+    connect_time: float | None = 0.0
     interim_heads = 0
     interim_bytes = 0
     begins_group = False  # the first after a jump to another location
     is_retry = False  # another peer has failed, and retries are counted
     at_end: Callable[[], None] | None = None  # called when an answer that came in parts has come, or is given up
 
-    def __init__(self, peer: str, started: float) -> None:
+    def __init__(self, peer: str, started: float, scheme: str = "http://") -> None:
+        self._scheme = scheme
         self.peer = peer
         self.started = started
         self.status = 0
@@ -238,6 +241,25 @@ class Attempt:
         self.response_length = 0
         self.bytes_sent = 0
         self.bytes_received = 0
+
+    @property
+    def scheme(self) -> str:
+        """What begins its URL in the error log."""
+        return self._scheme
+
+    @property
+    def doing(self) -> str:
+        """What is going on, in nginx's words; it waits for a head with those of sending."""
+        if self.connect_time is None:
+            return "connecting to upstream"
+        return "sending request to upstream" if self.header_time is None else "reading upstream"
+
+    @property
+    def url(self) -> bytes:
+        """Where the request goes, as logs name it: `http://127.0.0.1:8080/path`; without a path where HTTP is not spoken."""
+        colon = ":" if self.peer.startswith("unix:") else ""
+        _, _, target = self.request_head.partition(b" ") if self.scheme == "http://" else (b"", b"", b"")
+        return f"{self.scheme}{self.peer}{colon}".encode() + target.partition(b" ")[0]
 
     def __repr__(self) -> str:
         return f"<attempt {self.peer} {self.status or '-'}>"

@@ -655,7 +655,9 @@ def is_aborted(s, upstream, cause: str = "client: closed the connection") -> Non
     assert access["upstream_status"] == "-"
     assert access["wproxy_end_cause"] == cause
     assert s.group().peers[0].health.fails == 0
-    text = "client prematurely closed connection, so upstream connection is closed too, client: "
+    text = (
+        "client prematurely closed connection, so upstream connection is closed too while sending request to upstream, client: "
+    )
     assert any(text in line for line in s.error_log())
 
 

@@ -15,10 +15,10 @@ from worker.loop import READ, WRITE, park
 from worker.pipes import Pipe
 from worker.stream import BIG_CHUNK, CHUNK, Stream
 from worker.temporary_files import TemporaryFile
-from wproxy.failures import ClientError, ClientGone, TimedOut
+from wproxy.failures import BodyBrokenOff, ClientError, ClientGone, TimedOut
 
 BODY_TIMED_OUT = "client timed out (110: Connection timed out) while sending the request body"
-ENDED_EARLY = "client prematurely closed connection while sending the request body"
+ENDED_EARLY = "client prematurely closed connection"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -33,6 +33,7 @@ class RequestBody:
         "_framing",
         "_interim",
         "_pending",
+        "_taken",
         "collected",
         "data",
         "file",
@@ -56,12 +57,18 @@ class RequestBody:
         self.owes_continue = owes_continue and not at_hand  # who sends without waiting needs no answer
         self._interim = CONTINUE
         self._pending = at_hand
+        self._taken = 0
         self._framing = Framing(CHUNKED) if length < 0 else Framing(LENGTH, length)
 
     @property
     def received(self) -> int:
         """The bytes of payload that have been read."""
         return self._framing.received
+
+    @property
+    def wire_bytes(self) -> int:
+        """The bytes that have been read, with framing; what was at hand and is forgotten does not count (as with nginx)."""
+        return self._taken - len(self._framing.leftover)
 
     @property
     def finished(self) -> bool:
@@ -89,27 +96,31 @@ class RequestBody:
         if length < 0 or len(self._pending) < length:
             return None
         data, self._pending = self._pending, b""
+        self._taken = len(data)
         self.data = data = self._framing.feed(data)
         return data
 
     def forget_at_hand(self) -> None:
         """Check what was read with the head of a body that nobody wants, and drop it. Raises ClientError(400)."""
         self.limit = 0
-        self.take_at_hand()
+        data, self._pending = self._pending, b""
+        if data:
+            self._take(data)
+            self._taken += len(self.leftover)  # as if it were not there at all
 
     def take_at_hand(self) -> bytes:
         """The payload of what was read with the head; may finish the body. Raises ClientError (400, 413)."""
         data, self._pending = self._pending, b""
-        return self._take(data) if data else b""
+        if not data:
+            return b""
+        piece = self._take(data)
+        self._taken += len(data)
+        return piece
 
     async def read(self) -> bytes:
         """The next piece, b"" at the end. Raises ClientError (400, 408, 413), ClientGone."""
         while not self.finished:
-            if self._pending:
-                data, self._pending = self._pending, b""
-            else:
-                data = await self._receive()
-            piece = self._take(data)
+            piece = self.take_at_hand() if self._pending else self._take(await self._receive())
             if piece:
                 return piece
         return b""
@@ -152,11 +163,12 @@ class RequestBody:
             moved = pipe.fill(self.stream.kernel_fd, min(self._framing.unframed, pipe.capacity))
         except BlockingIOError:
             raise
-        except OSError:
-            raise ClientGone from None
+        except OSError as error:
+            raise _broken_off(error) from None
         if not moved:
-            raise ClientError(400, ENDED_EARLY)
+            raise BodyBrokenOff(ENDED_EARLY)
         self._framing.moved(moved)
+        self._taken += moved
         return moved
 
     def keep_in(self, file: TemporaryFile) -> None:
@@ -191,10 +203,11 @@ class RequestBody:
             except BlockingIOError:
                 await self.wait()
                 continue
-            except OSError:
-                raise ClientGone from None
+            except OSError as error:
+                raise _broken_off(error) from None
             if not data:
-                raise ClientError(400, ENDED_EARLY)
+                raise BodyBrokenOff(ENDED_EARLY)
+            self._taken += len(data)
             return data
 
     def _send_continue(self) -> None:
@@ -221,3 +234,7 @@ class RequestBody:
 
     def __repr__(self) -> str:
         return f"<request body {self.received} of {self.length}{' finished' if self.finished else ''}>"
+
+
+def _broken_off(error: OSError) -> BodyBrokenOff:
+    return BodyBrokenOff(f"recv() failed ({error.errno}: {error.strerror})")

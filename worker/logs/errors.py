@@ -97,9 +97,10 @@ def announcer(debugged: tuple[DebugConnection, ...], log: ErrorLog) -> Callable[
     return announce
 
 
-def log_request(request: Request, level: str, text: str, upstream: str = "", setting: str = "") -> None:
+def log_request(request: Request, level: str, text: str, setting: str = "") -> None:
     """A line about a request, with what nginx says of every request at its end (proxy.md §4.3).
 
+    As with nginx, the last upstream that was asked is named from then on, whatever the line is about.
     setting: the timer or limit that was reached, as `Settings.described` tells; it comes last, so that tools that know
     nginx's lines find what they look for.
     """
@@ -118,8 +119,8 @@ def log_request(request: Request, level: str, text: str, upstream: str = "", set
         f"server: {server}",
         f'request: "{shown(request.line.line)}"',
     ]
-    if upstream:
-        parts.append(f'upstream: "{upstream}"')
+    if request.attempts:
+        parts.append(f'upstream: "{shown(request.attempts[-1].url)}"')
     host = request.fields.get(b"host")
     if host:
         parts.append(f'host: "{shown(host)}"')

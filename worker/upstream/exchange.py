@@ -59,7 +59,7 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
     while True:
         peer = again or group.pick(tried, request) or await group.wait_for_peer(tried, request)
         if peer is None:
-            return no_live_upstreams(passing, request)
+            return no_live_upstreams(passing, request, head)
         if again is None:
             attempt = LiveAttempt(passing, request, peer, outgoing, head, clock.now)
             if attempts:
@@ -113,6 +113,7 @@ async def open_connection(attempt: LiveAttempt) -> PeerConnection:
     """Return a new connection to the peer of an attempt. Raises UpstreamFailure, CannotConnect."""
     passing, peer = attempt.passing, attempt.live_peer
     group = passing.group
+    attempt.connect_time = None
     manner = passing.manner or manner_of(passing.settings, attempt.request, group.is_local, is_told=True)
     stream = await connect(group.loop, peer, passing.connect_timeout, manner.local, manner.keepalive)
     attempt.connect_time = attempt.request.client.clock.now - attempt.started
@@ -160,6 +161,7 @@ async def end_otherwise(attempt: LiveAttempt, error: BaseException) -> Response:
         log_request(request, error.level, str(error))
         return error_response(request, 500, request.route.server_token)
     # The client left, or it is our own fault.
+    attempt.response_time = request.client.clock.now - attempt.started
     attempt.passing.group.release(attempt.live_peer, ANSWERED, attempt)
     attempt.close_connection()
     raise error
@@ -250,10 +252,10 @@ def give_up(attempt: LiveAttempt, failure: UpstreamFailure) -> None:
     passing, request = attempt.passing, attempt.request
     attempt.status = status_of(failure)
     attempt.response_time = request.client.clock.now - attempt.started
-    log_failure(passing, request, failure, attempt.peer)
+    log_failure(passing, request, failure)
     is_blameless = failure.is_dead_idle or failure.kind in ("http_403", "http_404")
     if passing.group.release(attempt.live_peer, UNBLAMED if is_blameless else FAILED, attempt):
-        log_rest(passing, request, failure, attempt.peer)
+        log_rest(request, failure)
 
 
 def status_of(failure: UpstreamFailure) -> int:
@@ -295,12 +297,13 @@ def nothing_to_send(request: Request, body: Outgoing | None) -> Response:
     return error_response(request, 502, request.route.server_token)
 
 
-def no_live_upstreams(passing: Passing, request: Request) -> Response:
+def no_live_upstreams(passing: Passing, request: Request, head: bytes) -> Response:
     """Return the answer when no peer is left to ask."""
     group = passing.group
-    attempt = Attempt(group.name, request.client.clock.now)
-    attempt.status, attempt.response_time = 502, 0.0
+    attempt = Attempt(group.name, request.client.clock.now, passing.protocol.scheme)
+    attempt.request_head = head
+    attempt.status, attempt.response_time, attempt.connect_time = 502, 0.0, None
     request.attempts = [*request.attempts, attempt]
     failure = UpstreamFailure("nolive", "no live upstreams", CONNECTING)
-    log_failure(passing, request, failure, group.name)
+    log_failure(passing, request, failure)
     return failed(passing, request, failure)

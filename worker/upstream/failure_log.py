@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.logs import log_request, shown
+from worker.logs import log_request
 from worker.upstream.failing import CONNECTING, READING, READING_HEAD, SENDING, TOO_BIG_HEADER
 from worker.upstream.passing import Passing
 from wproxy.failures import UpstreamFailure
@@ -34,20 +34,14 @@ def cause_of(passing: Passing, failure: UpstreamFailure) -> str:
     return f"upstream: {failure.reason} while {failure.doing}{blamed_setting(passing, failure)}{why_last}"
 
 
-def log_failure(passing: Passing, request: Request, failure: UpstreamFailure, peer: str) -> None:
+def log_failure(passing: Passing, request: Request, failure: UpstreamFailure) -> None:
     """Log nginx's line for a failed attempt, with the setting behind it; an answer that is retried has none."""
     if failure.kind.startswith("http_"):
         return
     text = f"{failure.reason} while {failure.doing}"
-    log_request(request, "error", text, _url(passing, request, peer), blamed_setting(passing, failure))
+    log_request(request, "error", text, blamed_setting(passing, failure))
 
 
-def log_rest(passing: Passing, request: Request, failure: UpstreamFailure, peer: str) -> None:
+def log_rest(request: Request, failure: UpstreamFailure) -> None:
     """Log nginx's line for a peer that gets nothing for fail_timeout, because of this failure."""
-    text = f"upstream server temporarily disabled while {failure.doing}"
-    log_request(request, "warn", text, _url(passing, request, peer))
-
-
-def _url(passing: Passing, request: Request, peer: str) -> str:
-    colon = ":" if peer.startswith("unix:") else ""
-    return f"{passing.protocol.scheme}{peer}{colon}{shown(request.line.origin)}"
+    log_request(request, "warn", f"upstream server temporarily disabled while {failure.doing}")

@@ -140,6 +140,11 @@ class LiveAttempt(Attempt):
         self.outgoing = outgoing
         self.request_head = request_head
 
+    @property
+    def scheme(self) -> str:
+        """What begins its URL in the error log."""
+        return self.passing.protocol.scheme
+
     def end_upload(self) -> None:
         """Send no more of the request; where something is left, the connection cannot be used again."""
         upload, self.upload = self.upload, None

@@ -327,7 +327,7 @@ class ProxiedBody:
         """Log a failure of the upstream, and give it up."""
         failure.doing = READING
         self.request.end_cause = cause_of(self.passing, failure)
-        log_failure(self.passing, self.request, failure, self.attempt.peer)
+        log_failure(self.passing, self.request, failure)
         if closes:
             self.close()
         else:

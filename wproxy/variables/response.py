@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from wproxy.http import Request, ResponseFields
+from wproxy.http import Request, ResponseFields, http_date
 from wproxy.variables.registry import FIELDS, REQUEST, Variable, family, variable
 
 
@@ -41,7 +41,7 @@ def _content_length(request: Request, fields: ResponseFields) -> bytes | None:
 
 
 def _location(request: Request, fields: ResponseFields) -> bytes | None:
-    return fields.location if fields.location is not None else _line(fields, b"location")
+    return fields.location if fields.location is not None else _line(request, fields, b"location")
 
 
 def _connection(request: Request, fields: ResponseFields) -> bytes | None:
@@ -61,6 +61,10 @@ def _transfer_encoding(request: Request, fields: ResponseFields) -> bytes | None
     return b"chunked" if is_chunked and not bodiless else None
 
 
+def _last_modified(request: Request, fields: ResponseFields) -> bytes | None:
+    return http_date(fields.last_modified).encode() if fields.last_modified >= 0 else _line(request, fields, b"last-modified")
+
+
 # Fields that have a place of their own, or that are made when the head is written.
 _SENT: dict[bytes, Callable[[Request, ResponseFields], bytes | None]] = {
     b"content-type": _content_type,
@@ -69,11 +73,14 @@ _SENT: dict[bytes, Callable[[Request, ResponseFields], bytes | None]] = {
     b"connection": _connection,
     b"keep-alive": _keep_alive,
     b"transfer-encoding": _transfer_encoding,
+    b"last-modified": _last_modified,
 }
 
 
-def _line(fields: ResponseFields, wanted: bytes) -> bytes | None:
-    values = [value for name, value in fields.lines if name.lower() == wanted]
+def _line(request: Request, fields: ResponseFields, wanted: bytes) -> bytes | None:
+    # As with nginx, what tells of ranges comes after all that add_header can see.
+    lines = fields.lines + fields.last_lines if request.replied else fields.lines
+    values = [value for name, value in lines if name.lower() == wanted]
     return b", ".join(values) if values else None
 
 
@@ -86,7 +93,7 @@ def sent_field(rest: str) -> Variable:
         fields = fields_of(request)
         if fields is None:
             return None
-        return special(request, fields) if special is not None else _line(fields, wanted)
+        return special(request, fields) if special is not None else _line(request, fields, wanted)
 
     return Variable(read, FIELDS)
 

@@ -57,7 +57,7 @@ def test_a_large_body_is_read_whole_before_anybody_is_asked(stage, framing):
     client.receives(to_client())
     assert len(log_lines(s, "[warn]")) == 1
     assert log_lines(s, "a client request body is buffered to a temporary file /")
-    assert s.last_access()["request_length"] == str(len(head) + len(BIG))
+    assert s.last_access()["request_length"] == str(len(head) + len(wire))
     # Nothing is left of it, and both connections go on.
     client.send(get())
     upstream.receives(sent_up())

@@ -117,7 +117,7 @@ class Connection:
         if request is not None and not request.route.ignores_abort and stream.has_ended():
             attempts = request.attempts
             ends_upstream = bool(attempts) and attempts[-1].response_time is None
-            more = ", so upstream connection is closed too" if ends_upstream else ""
+            more = f", so upstream connection is closed too while {attempts[-1].doing}" if ends_upstream else ""
             stream.loop.interrupt(self.task, ClientGone(f"client prematurely closed connection{more}"))
         return False
 

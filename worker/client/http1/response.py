@@ -123,7 +123,9 @@ async def serve_tunnel(connection: Connection, request: Request, tunnel: Tunnel)
     end, sent, received = await run_tunnel(loop, connection.stream, tunnel.upstream, early, tunnel.timeouts)
     request.body_bytes_sent += sent
     request.bytes_sent += sent
-    request.request_length += received
+    attempt = request.attempts[-1]
+    attempt.bytes_received += sent
+    attempt.bytes_sent += received
     if end.why:
         request.end_cause = f"{end.why}{location.described(end.setting)}"
         log_request(request, "info", f"{end.why} while proxying upgraded connection", setting=location.described(end.setting))
