@@ -1,7 +1,7 @@
-"""The directive tree, seen as rules need it: blocks that know what is around them, and what they inherit.
+"""The directive tree as rules need it: blocks that know the blocks around them, and what they inherit.
 
-Rules read the tree and not the model, so that they also run on a configuration that does not resolve (on a machine where the name
-of an upstream is not known), and see directives that are accepted and not effective yet.
+Rules read the tree and not the model, so that they also run on a configuration that does not resolve (on a machine that does not
+know the name of an upstream), and see directives that are accepted but have no effect yet.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from wproxy.config.tree import Node
 from wproxy.directives.proxy import ProxyTarget, proxy_target
 from wproxy.regex import Regex, compile_regex
 
-# Where a proxy_pass may stand.
+# The blocks that may contain a proxy_pass.
 PLACES = LOCATION | LOCATION_IF | LIMIT_EXCEPT
 REGEXES = ("~", "~*")
 MODIFIERS = ("=", "^~", "~*", "~")
 
 
 class Block:
-    """One block: its directives, the blocks in it and the block around it.
+    """One block: its directives, its inner blocks and the block around it.
 
-    modifier, pattern: of a location, as `location` takes them; both "" in any other block.
+    modifier, pattern: those of a location, as `location` takes them; both "" in any other block.
     """
 
     def __init__(self, node: Node, context: int, outer: Block | None) -> None:
@@ -52,7 +52,7 @@ class Block:
 
     @property
     def title(self) -> str:
-        """As a message calls it: `location "/api/"`."""
+        """The block's name in messages: `location "/api/"`."""
         if self.context == LOCATION:
             modifier = "" if self.modifier == "@" else self.modifier
             return f'location "{f"{modifier} {self.pattern}".lstrip()}"'
@@ -62,7 +62,7 @@ class Block:
 
     @property
     def is_prefix(self) -> bool:
-        """Whether it is a location that takes a prefix of paths."""
+        """Whether it is a location with a prefix of paths."""
         return self.context == LOCATION and self.modifier in ("", "^~")
 
     @property
@@ -72,28 +72,28 @@ class Block:
 
     @property
     def is_internal(self) -> bool:
-        """Whether no client's request gets here directly."""
+        """Whether no request of a client gets here directly."""
         return any(block.modifier == "@" or block.has("internal") for block in self.chain())
 
     def regex(self) -> Regex | None:
-        """The regex of its pattern; None where it has none, or one that cannot be compiled (`-t` says so)."""
+        """Return the regex of its pattern; None when it has none, or one that cannot be compiled (which `-t` reports)."""
         return compiled(self.pattern, self.modifier == "~*") if self.is_regex else None
 
     def chain(self) -> Iterator[Block]:
-        """This block and those around it, from the inside to the outside."""
+        """Yield this block and those around it, from the inside to the outside."""
         block: Block | None = self
         while block is not None:
             yield block
             block = block.outer
 
     def inside(self) -> Iterator[Block]:
-        """This block and all in it, in the order of the file."""
+        """Yield this block and everything inside it, in the order of the file."""
         yield self
         for block in self.blocks:
             yield from block.inside()
 
     def own(self, *names: str) -> list[Node]:
-        """Its directives of these names, in the order of the file."""
+        """Return its directives of these names, in the order of the file."""
         return [child for child in self.node.children or () if child.name in names]
 
     def has(self, *names: str) -> bool:
@@ -101,32 +101,32 @@ class Block:
         return any(child.name in names for child in self.node.children or ())
 
     def inner(self, node: Node) -> Block | None:
-        """The block of a directive in this one."""
+        """Return the block of a directive in this one."""
         return next((block for block in self.blocks if block.node is node), None)
 
     def effective(self, name: str) -> list[Node]:
-        """The directives of a name that hold here: its own, else those of the nearest block around that has any."""
+        """Return the directives of a name that apply here: its own, else those of the nearest block around it that has any."""
         return next((nodes for block in self.chain() if (nodes := block.own(name))), [])
 
     def value(self, name: str, default: str = "") -> str:
-        """The first argument of what holds here under that name."""
+        """Return the first argument of the directive of that name that applies here."""
         nodes = self.effective(name)
         return nodes[-1].arguments[0] if nodes and nodes[-1].arguments else default
 
     def server(self) -> Block | None:
-        """The server around it."""
+        """Return the server around it."""
         return next((block for block in self.chain() if block.context == SERVER), None)
 
     def request_field(self, name: str) -> Node | None:
-        """The `proxy_set_header` for a field that holds here, the last one if there are several."""
+        """Return the `proxy_set_header` for a field that applies here, the last one if there are several."""
         found = [node for node in self.effective("proxy_set_header") if len(node.arguments) == 2]
         return next((node for node in reversed(found) if node.arguments[0].lower() == name.lower()), None)
 
 
 class Proxied:
-    """A block with a proxy_pass of its own. target: what it names, None where that cannot be read (`-t` says so).
+    """A block with a proxy_pass of its own. target: its target, None when it cannot be read (which `-t` reports).
 
-    uri: the URI part of the target; upstream: the `upstream` block that it names, if it does. url: as written.
+    uri: the URI part of the target; upstream: the `upstream` block that it names, if any. url: as written.
     """
 
     def __init__(self, block: Block, node: Node, upstreams: dict[str, Block]) -> None:
@@ -167,7 +167,7 @@ class Blocks:
 
 
 def split_location(arguments: tuple[str, ...]) -> tuple[str, str]:
-    """(modifier, pattern) of a `location`."""
+    """Return (modifier, pattern) of a `location`."""
     if len(arguments) >= 2:
         return arguments[0], arguments[1]
     word = arguments[0] if arguments else ""
@@ -176,7 +176,7 @@ def split_location(arguments: tuple[str, ...]) -> tuple[str, str]:
 
 
 def compiled(pattern: str, caseless: bool = False) -> Regex | None:
-    """A regex; None for one that cannot be compiled."""
+    """Return a compiled regex; None for one that cannot be compiled."""
     try:
         return compile_regex(pattern, caseless)
     except ValueError:
@@ -184,7 +184,7 @@ def compiled(pattern: str, caseless: bool = False) -> Regex | None:
 
 
 def is_refusal(node: Node) -> bool:
-    """Whether a `return` says no."""
+    """Whether a `return` refuses the request."""
     return bool(node.arguments) and node.arguments[0].isdigit() and int(node.arguments[0]) >= 400
 
 
@@ -192,5 +192,5 @@ _VARIABLE = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))")
 
 
 def variables_in(text: str) -> list[str]:
-    """The names of the variables in a text, in lower case."""
+    """Return the names of the variables in a text, in lower case."""
     return [(match[1] or match[2]).lower() for match in _VARIABLE.finditer(text)]

@@ -1,4 +1,4 @@
-"""The command `wproxy check`: from its arguments to what it prints."""
+"""The command `wproxy check`: from its arguments to its output."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from wproxy.config.load import load_document, resolve_document
 
 
 def run_check(given: argparse.Namespace, file: str, prefix: str, look_up: LookUp, obstacles: Obstacles | None = None) -> int:
-    """Check a configuration file and tell what was found; returns the exit code (see `wproxy.check.runner.exit_code`).
+    """Check a configuration file and print the findings; return the exit code (see `wproxy.check.runner.exit_code`).
 
-    given: as `wproxy.check.arguments.declare` has it. file: the configuration. prefix: where relative paths in it start.
+    given: the arguments that `wproxy.check.arguments.declare` declares. file: the configuration. prefix: where relative paths in
+    it start.
     look_up: names to addresses.
-    obstacles: everything outside of the files that would keep a server from starting.
+    obstacles: finds everything outside of the files that would keep a server from starting.
     """
     if given.list:
         sys.stdout.write(listing())
@@ -28,7 +29,7 @@ def run_check(given: argparse.Namespace, file: str, prefix: str, look_up: LookUp
     disabled = {word for words in given.disable for word in words.replace(",", " ").split()}
     unknown = disabled - {*RULES, *BUILT_IN} | disabled & {CONFIGURATION}
     if unknown:
-        sys.stderr.write(f"wproxy: there is no rule {', '.join(sorted(unknown))} to disable: see wproxy check --list\n")
+        sys.stderr.write(f"wproxy: unknown rule {', '.join(sorted(unknown))} in --disable: see wproxy check --list\n")
         return UNUSABLE
     finder = _no_look_up if given.offline else look_up
     checked = check(
@@ -45,12 +46,12 @@ def run_check(given: argparse.Namespace, file: str, prefix: str, look_up: LookUp
 
 
 def _no_look_up(host: str, port: int) -> list[Address]:
-    """An address for any name, one that is nobody's (RFC 5737)."""
+    """Return a reserved address for any name (RFC 5737)."""
     return [Address("192.0.2.1", port)]
 
 
 def listing() -> str:
-    """All rules, one a line: id, severity, what it is about."""
+    """Return all rules, one a line: id, severity, subject."""
     rows = [(rule.id, rule.severity, rule.summary) for rule in RULES.values()]
     rows += [(name, severity, summary) for name, (severity, summary) in BUILT_IN.items()]
     width = max(len(name) for name, _, _ in rows)

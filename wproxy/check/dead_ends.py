@@ -1,4 +1,4 @@
-"""Rules about what is written and never reached, and about requests that go in circles (routing.md §1, §2, §3.2)."""
+"""Rules about directives that are never reached, and about requests that go in circles (routing.md §1, §2, §3.2)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wproxy.config.tree import Node
 
 
 def server_return(blocks: Blocks) -> Iterator[Found]:
-    """A server that answers before it looks for a location."""
+    """Find a server that answers before it looks for a location."""
     for server in blocks.servers:
         hidden = [block for block in server.blocks if block.context == LOCATION and block.modifier != "@"]
         answer = next((node for node in server.node.children or () if _always_answers(node)), None)
@@ -41,7 +41,7 @@ def _as_written(node: Node) -> str:
 
 
 def never_matches(blocks: Blocks) -> Iterator[Found]:
-    """A pattern that no path can match."""
+    """Find patterns that no path can match."""
     for block in blocks.all:
         merges = block.value("merge_slashes", "on") != "off"
         if block.context == LOCATION and block.modifier != "@":
@@ -62,53 +62,53 @@ def never_matches(blocks: Blocks) -> Iterator[Found]:
         yield from _behind_everything(block)
 
 
-_REMEDY = "match what is left of the path after decoding: a slash first, no arguments ($arg_NAME has those)"
+_REMEDY = "match the decoded path: a slash first, no arguments ($arg_NAME has those)"
 
 
 def _why_no_path(location: Block, merges_slashes: bool) -> str | None:
-    """Why a literal pattern is the beginning of no path."""
+    """Return why no path begins with a literal pattern."""
     pattern = location.pattern
     if not pattern:
         return None
     if not pattern.startswith("/"):
         return "every path begins with a slash"
     if "?" in pattern:
-        return 'it asks for a "?", and the arguments of a request are not part of what is compared'
+        return 'it asks for a "?", but the arguments of a request are not compared'
     if re.search(r"%[0-9A-Fa-f]{2}", pattern):
-        return "it asks for an escape (%..), and the path is decoded before it is compared"
+        return "it asks for an escape (%..), but the path is decoded before it is compared"
     if merges_slashes and "//" in pattern:
-        return "it asks for two slashes in a row, and they are merged before it is compared"
+        return "it asks for two slashes in a row, but they are merged before the path is compared"
     return None
 
 
 def _behind_everything(block: Block) -> Iterator[Found]:
-    """Regex locations behind one that takes every path."""
+    """Find regex locations after one that matches every path."""
     regexes = [one for one in block.blocks if one.is_regex]
     greedy = next((one for one in regexes if matches_everything(one.pattern)), None)
     for one in regexes[regexes.index(greedy) + 1 :] if greedy is not None else ():
         if greedy is not None:
             reason = (
-                f"{one.title} is never used: regexes are asked in order, and {greedy.title} ({greedy.node.position}) takes all"
+                f"{one.title} is never used: regexes are tried in order, and {greedy.title} ({greedy.node.position}) matches all"
             )
             yield Found(one.node.position, reason, f"put it above {greedy.node.position}")
 
 
 def try_files_loop(blocks: Blocks) -> Iterator[Found]:
-    """The last resort of try_files leads back to the same try_files."""
+    """Find try_files whose last argument leads back to the same try_files."""
     for location in blocks.locations:
         server = location.server()
         for node in location.own("try_files"):
             way = _way_round(location, server, node) if server is not None and len(node.arguments) >= 2 else None
             if way is not None:
                 reason = (
-                    f"the last resort of try_files comes back to {location.title} and finds nothing there ({way}): a file "
-                    "that is missing is answered 500 after 10 rounds"
+                    f"the last argument of try_files comes back to {location.title} and finds nothing there ({way}): a file "
+                    "that is missing gets a 500 after 10 rounds"
                 )
                 yield Found(node.position, reason, 'end the list with "=404", or with a path that another location takes')
 
 
 def _way_round(location: Block, server: Block, node: Node) -> str | None:
-    """The way of a request for a file that is missing, where it comes round; None where it comes to an end."""
+    """Return the way of a request for a missing file if it goes in a circle; None when it ends."""
     *tried, last = node.arguments
     goal = last.partition("?")[0]
     if last.startswith(("=", "@")) or not set(variables_in(goal)) <= {"uri", "document_uri"}:
@@ -120,14 +120,14 @@ def _way_round(location: Block, server: Block, node: Node) -> str | None:
     second = _filled(goal, first)
     if any(find_location(server, path) is not location for path in (first, second)):
         return None
-    # What the author names as the last resort is there: it ends well if it is looked for.
+    # The file that the author names as the last resort exists: a look for it ends well.
     if not variables_in(goal) and any(_filled(one.partition("?")[0], first) == first for one in tried):
         return None
     return f"{start} to {first}" + (f" to {second}" if second != first else "")
 
 
 def _path_in(location: Block) -> str | None:
-    """A path that a location takes, of a file that nobody has."""
+    """Return a path that a location matches and that no file has."""
     if location.modifier == "=":
         return location.pattern
     if not location.is_regex:
@@ -139,7 +139,7 @@ def _path_in(location: Block) -> str | None:
 
 
 def _filled(text: str, path: str) -> str:
-    """An argument of try_files for a path, slashes merged as they are in a request."""
+    """Return an argument of try_files for a path, with slashes merged as in a request."""
     return re.sub("/+", "/", re.sub(r"\$\{?(?:document_)?uri\b\}?", lambda found: path, text))
 
 
@@ -153,8 +153,8 @@ DEAD_END_RULES = [
         WARNING,
         "a return in the server hides its locations",
         "`return`, and a `rewrite` that always redirects, belong to the rewrite phase of the server, which comes before a "
-        "location is looked for. The files of an ACME challenge, for one, are redirected like all else. Named locations are "
-        "still reached.",
+        "location is looked for. The files of an ACME challenge, for example, are redirected like all others. Named "
+        "locations are still reached.",
         server_return,
         _HIDDEN.format(_REDIRECT + "\n    ", ""),
         _HIDDEN.format("", f"    location / {{\n        {_REDIRECT}\n    }}\n"),
@@ -164,8 +164,8 @@ DEAD_END_RULES = [
         "never-matches",
         WARNING,
         "a location, rewrite or if that no request matches",
-        "What is compared is the path, decoded, with dots resolved and slashes merged; it begins with a slash and has no "
-        "arguments. Regexes are asked in the order of the file, so one behind another that takes everything is never asked.",
+        "The path is compared, decoded, with dots resolved and slashes merged; it begins with a slash and has no "
+        "arguments. Regexes are tried in the order of the file, so one after another that matches everything is never tried.",
         never_matches,
         "location ~ \\.php\\?id=([0-9]+)$ {\n    return 403;\n}",
         "location ~ \\.php$ {\n    if ($arg_id ~ ^[0-9]+$) {\n        return 403;\n    }\n}",
@@ -173,9 +173,9 @@ DEAD_END_RULES = [
     Rule(
         "try-files-loop",
         WARNING,
-        "try_files whose last resort leads back to itself",
-        "The last argument of try_files is not tried: it is where the request goes on. When it comes to the same location and is "
-        "not among what is tried there, it goes there again, until nginx and wproxy give up after 10 rounds with 500.",
+        "try_files whose last argument leads back to itself",
+        "The last argument of try_files is not tried: the request continues there. When it leads to the same location and is "
+        "not among the files tried there, it leads there again, until nginx and wproxy give up after 10 rounds with 500.",
         try_files_loop,
         _LOOP.format(" $uri/"),
         _LOOP.format(" $uri/ =404"),

@@ -1,8 +1,8 @@
-"""docs/check.md, from the table of rules.
+"""docs/check.md, made from the table of rules.
 
     python -m wproxy.check.describe
 
-writes it anew.
+rewrites it.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ Written by `python -m wproxy.check.describe` from the tables in `wproxy/check/`:
 
     wproxy check [FILE] [--format text|json|github] [--strict] [--disable RULE] [--offline] [--list]
 
-says of a configuration, in nginx's syntax or in TOML, what `wproxy -t` says, and what is allowed in it and hardly meant: where it
-is, why that is trouble, and how to mend it.
+reports everything that `wproxy -t` says about a configuration, in nginx's syntax or in TOML, and settings that are allowed but
+hardly meant: where they are, why they are trouble, and how to fix them.
 
     nginx.conf:12 error [alias-traversal] location "/img" has no trailing slash and alias has one: ...
         fix: write "location /img/"
 
-An info that says the same of several places is told once, at the first of them, and names the lines of the others: `(also: 42,
-57)`, and `also` in JSON. Values are followed through `set` and `map`: a finding then says through which lines.
+An info that applies to several places is reported once, at the first of them, with the lines of the others: `(also: 42,
+57)`, and `also` in JSON. Values are followed through `set` and `map`: a finding then names the lines.
 
-The exit code is 0 when there is nothing graver than an info, 1 when the configuration has errors and cannot be used, 2 when there
+The exit code is 0 when there is nothing worse than an info, 1 when the configuration has errors and cannot be used, 2 when there
 are warnings or worse (with `--strict`: anything). Rules also run on a configuration with errors, as far as its files can be read.
-`--offline` only reads the files: no name is looked up and no port, log or pid file is tried, for machines that will not serve it.
+`--offline` only reads the files, for machines that will not serve the configuration: no name is looked up and no port, log or pid
+file is tried.
 `--format github` writes workflow commands that GitHub shows in a pull request, `--format json` one object with all findings.
 
 A comment silences rules, in either syntax, for its own line or for the directive below it, or for a whole file:
@@ -46,17 +47,17 @@ A comment silences rules, in either syntax, for its own line or for the directiv
 
     # wproxy: ignore-file forwarded-for-appended
 
-A location is named at the line of its `{`, a directive of nginx's syntax at the line of its `;`.
+A location is reported at the line of its `{`, a directive of nginx's syntax at the line of its `;`.
 """
 
 
 def page() -> str:
-    """The text of docs/check.md."""
+    """Return the text of docs/check.md."""
     parts = [_PREAMBLE]
     for theme, rules in THEMES.items():
         parts.append(f"## {theme}\n")
         parts.extend(map(_entry, rules))
-    parts.append("## What no rule says\n")
+    parts.append("## Findings without a rule\n")
     parts.extend(f"### {name}\n\n{severity}: {summary}.\n" for name, (severity, summary) in BUILT_IN.items())
     return "\n".join(parts)
 
@@ -68,7 +69,7 @@ def _entry(rule: Rule) -> str:
 
 
 def main() -> int:
-    """Write it; returns the exit code."""
+    """Write the page; return the exit code."""
     with open(PAGE, "w", encoding="utf-8") as file:
         file.write(page())
     sys.stdout.write(f"{PAGE}\n")

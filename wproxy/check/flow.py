@@ -1,8 +1,8 @@
-"""Where the value of a variable comes from, through `set` and `map`: a rule that looks for `$uri` must find it under other names.
+"""The origins of a variable's value, through `set` and `map`: a rule that looks for `$uri` must find it under other names.
 
-A variable that the configuration does not define comes from itself. One that it does has the origins of every value it may get:
-all `set` lines of the server and of the blocks around, and all values of a map. What a capture in a map has taken is a part of
-the map's source, cut out by the regex of that entry.
+A variable that the configuration does not define is its own origin. One that it defines has the origins of all its values:
+all `set` lines of the server and of the blocks around, and all values of a map. A capture in a map is a part of the map's source,
+cut out by the regex of that entry.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from wproxy.config.tree import Node, Position
 
 
 class Origin(NamedTuple):
-    """One place that a value comes from.
+    """One origin of a value.
 
-    name: the variable at the beginning. block: where it is read. through: where it was handed on, from the variable that was
-    asked for to the beginning. entry: the key of the map entry on the way, None where there is no map. is_captured: whether it is
-    what a regex of that entry has cut out.
+    name: the variable at the beginning. block: the block that reads it. through: the lines that pass it on, from the variable in
+    question to the beginning. entry: the key of the map entry on the way, None without a map. is_captured: whether it was cut out
+    by a regex of that entry.
     """
 
     name: str
@@ -31,17 +31,17 @@ class Origin(NamedTuple):
 
     @property
     def by(self) -> str:
-        """The way, for a message: empty where the variable is used directly."""
+        """The way, for a message: empty when the variable is used directly."""
         return f" (through {' and '.join(map(str, self.through))})" if self.through else ""
 
 
 def origins(blocks: Blocks, block: Block, name: str) -> Iterator[Origin]:
-    """All origins of a variable that is used in a block; every definition is followed once."""
+    """Yield all origins of a variable that is used in a block; every definition is followed once."""
     yield from _origins(blocks, Origin(name.lower(), block), set())
 
 
 def origins_in(blocks: Blocks, block: Block, text: str) -> Iterator[Origin]:
-    """The origins of all variables in a text that is used in a block."""
+    """Yield the origins of all variables in a text that is used in a block."""
     for name in variables_in(text):
         yield from origins(blocks, block, name)
 
@@ -58,7 +58,7 @@ def _origins(blocks: Blocks, origin: Origin, seen: set[int]) -> Iterator[Origin]
 
 
 def _definitions(blocks: Blocks, origin: Origin) -> Iterator[tuple[Node, list[Origin]]]:
-    """The lines that give a variable its value, each with the variables in that value."""
+    """Yield the lines that give a variable its value, each with the variables in that value."""
     for block in _setting_blocks(origin.block):
         for node in block.own("set"):
             if len(node.arguments) == 2 and node.arguments[0].lower() == f"${origin.name}":
@@ -78,19 +78,20 @@ def _definitions(blocks: Blocks, origin: Origin) -> Iterator[tuple[Node, list[Or
 
 
 def _is_capture_of(key: str, name: str) -> bool:
-    """Whether a variable in the value of a map entry is what its regex has taken."""
+    """Whether a variable in the value of a map entry is a capture of the entry's regex."""
     return key.startswith("~") and (name.isdigit() or f"<{name}>" in key.lower())
 
 
 def _setting_blocks(block: Block) -> Iterator[Block]:
-    """The blocks whose `set` may have run before a variable is read in this one."""
+    """Yield the blocks whose `set` may have run before a variable is read in this one."""
     for one in block.chain():
         yield from one.inside() if one.context == SERVER else (one,)
 
 
 def is_guarded(blocks: Blocks, origin: Origin, variable: str) -> bool:
-    """Whether a value is only given where a client's variable was compared with something first: in an `if`, or by the key of a
-    map entry that is not for everybody."""
+    """Whether a value is only given after a comparison of a client's variable: in an `if`, or by the key of a map entry that is
+    not the default.
+    """
     if origin.entry is not None and origin.entry not in ("default", "~.", "~.*", "~.+", "~^.*$", "~^.+$", "~*.*", "~", "~^"):
         return True
     conditions = [block for block in origin.block.chain() if block.context in (SERVER_IF, LOCATION_IF)]
@@ -99,13 +100,13 @@ def is_guarded(blocks: Blocks, origin: Origin, variable: str) -> bool:
 
 
 def location_of_capture(origin: Origin) -> Block | None:
-    """The location whose regex has taken what a variable holds, as far as that is sure."""
+    """Return the location whose regex made the capture that a variable holds, as far as that is certain."""
     location = next((one for one in origin.block.chain() if one.is_regex), None)
     if location is None or origin.is_captured:
         return None
     if not origin.name.isdigit():
         return location if f"<{origin.name}>" in location.pattern.lower() else None
-    # A rewrite, or an `if` with a regex, takes captures of its own.
+    # A rewrite, or an `if` with a regex, makes captures of its own.
     is_other = any(
         block.has("rewrite") or any(word.lstrip("!") in ("~", "~*") for node in block.own("if") for word in node.arguments)
         for block in origin.block.chain()

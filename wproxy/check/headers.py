@@ -1,4 +1,4 @@
-"""Rules about the fields that go to the upstream and to the client."""
+"""Rules about the fields sent to the upstream and to the client."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wproxy.check.flow import Origin, is_guarded, origins_in
 from wproxy.check.servers import other_ports
 from wproxy.config.tree import Node
 
-# Lists that an inner block replaces as a whole, by what has to stand at the place for them to matter; None: anything.
+# Lists that an inner block replaces as a whole, with the directive that must apply at the place for them to matter; None: any.
 REQUEST_LISTS = {
     "proxy_set_header": "proxy_pass",
     "grpc_set_header": "grpc_pass",
@@ -24,12 +24,12 @@ RESPONSE_LISTS = {"add_header": "add_header_inherit", "add_trailer": "add_traile
 
 
 def _names(nodes: list[Node]) -> dict[str, str]:
-    """The names in a list, as spelled, by their lower case."""
+    """Return the names in a list, as spelled, keyed by their lower case."""
     return {node.arguments[0].lower(): node.arguments[0] for node in nodes if node.arguments}
 
 
 def _lost(block: Block, name: str) -> tuple[Node, list[Node], list[str]] | None:
-    """(the first of its own, the outer list, the names that are lost) where a block replaces a list; None without a loss."""
+    """Return (the first of its own, the outer list, the lost names) when a block replaces a list; None without a loss."""
     own = block.own(name)
     outer = block.outer.effective(name) if own and block.outer else []
     mine = _names(own)
@@ -38,7 +38,7 @@ def _lost(block: Block, name: str) -> tuple[Node, list[Node], list[str]] | None:
 
 
 def request_fields_lost(blocks: Blocks) -> Iterator[Found]:
-    """A block sets one field for the upstream and loses all those around it."""
+    """Find a block that sets one field for the upstream and loses all those around it."""
     for name, needed in REQUEST_LISTS.items():
         for block in blocks.all:
             lost = _lost(block, name)
@@ -47,7 +47,7 @@ def request_fields_lost(blocks: Blocks) -> Iterator[Found]:
 
 
 def added_fields_lost(blocks: Blocks) -> Iterator[Found]:
-    """A block adds one field to responses and loses all those around it."""
+    """Find a block that adds one field to responses and loses all those around it."""
     for name, switch in RESPONSE_LISTS.items():
         for block in blocks.all:
             lost = _lost(block, name)
@@ -58,14 +58,14 @@ def added_fields_lost(blocks: Blocks) -> Iterator[Found]:
 def _lost_found(block: Block, name: str, lost: tuple[Node, list[Node], list[str]], otherwise: str) -> Found:
     first, outer, missing = lost
     reason = (
-        f"{block.title} has {name} of its own and so inherits none of those around it: {', '.join(missing)} "
+        f"{block.title} has {name} of its own and so inherits none from outside: {', '.join(missing)} "
         f"(from {outer[0].position}) {'is' if len(missing) == 1 else 'are'} lost here"
     )
     return Found(first.position, reason, f"repeat {'it' if len(missing) == 1 else 'them'} here{otherwise}")
 
 
 def _is_for_people(proxied: Proxied) -> bool:
-    """Whether the Host that is sent by default, the authority of proxy_pass, would be news to the application."""
+    """Whether the default Host, the authority of proxy_pass, would be news to the application."""
     if proxied.has_variables or proxied.target is None:
         return False
     if not proxied.host:
@@ -75,17 +75,17 @@ def _is_for_people(proxied: Proxied) -> bool:
 
 
 def _sends_nothing_of_the_client(proxied: Proxied) -> bool:
-    """Whether a request is one of the proxy's own making, which says on purpose nothing of the client's."""
+    """Whether a request is made by the proxy itself and deliberately contains nothing of the client's."""
     return proxied.block.value("proxy_pass_request_headers") == "off"
 
 
 def _host_fix(block: Block) -> str:
-    """The value that Host should have: with the port where clients see one."""
+    """Return the right value for Host: with the port where clients see one."""
     return "$http_host" if other_ports(block) else "$host"
 
 
 def upstream_name_as_host(blocks: Blocks) -> Iterator[Found]:
-    """The application is told the name of the upstream block as its host."""
+    """Find an application that gets the name of the upstream block as its host."""
     for proxied in blocks.proxied:
         if proxied.upstream is not None and proxied.block.request_field("Host") is None:
             reason = (
@@ -95,13 +95,13 @@ def upstream_name_as_host(blocks: Blocks) -> Iterator[Found]:
 
 
 def missing_host(blocks: Blocks) -> Iterator[Found]:
-    """The application is told the address of the proxy_pass as its host."""
+    """Find an application that gets the address in proxy_pass as its host."""
     for proxied in blocks.proxied:
         if proxied.upstream is not None or proxied.block.request_field("Host") is not None:
             continue
         if _is_for_people(proxied) and not _sends_nothing_of_the_client(proxied):
             reason = (
-                "no Host is set: the application gets the address in proxy_pass as its Host, and cannot tell which name the "
+                "no Host is set: the application gets the address in proxy_pass as its Host and cannot tell which name the "
                 "client asked for"
             )
             yield Found(proxied.node.position, reason, f'add "proxy_set_header Host {_host_fix(proxied.block)};"')
@@ -115,7 +115,7 @@ _FORWARDED_VALUES = {"X-Forwarded-For": "$remote_addr", "X-Forwarded-Proto": "$s
 
 
 def missing_forwarded(blocks: Blocks) -> Iterator[Found]:
-    """The application cannot know the client's address or scheme."""
+    """Find an application that cannot know the client's address or scheme."""
     for proxied in blocks.proxied:
         is_foreign = proxied.upstream is None and bool(proxied.host) and not _is_for_people(proxied)
         if is_foreign or _sends_nothing_of_the_client(proxied):
@@ -124,15 +124,15 @@ def missing_forwarded(blocks: Blocks) -> Iterator[Found]:
         missing = [name for name, others in _FORWARDED.items() if not given.keys() & set(others)]
         if missing:
             reason = (
-                f"the application is not told {' and '.join(missing)}: it takes the address and the scheme of this connection "
-                "for those of the client, and a client may send the fields itself"
+                f"the application is not told {' and '.join(missing)}: it takes the address and scheme of this connection "
+                "for the client's, and a client may send the fields itself"
             )
             fix = "add " + " and ".join(f'"proxy_set_header {name} {_FORWARDED_VALUES[name]};"' for name in missing)
             yield Found(proxied.node.position, reason, fix)
 
 
 def forwarded_for_appended(blocks: Blocks) -> Iterator[Found]:
-    """What a client claims in X-Forwarded-For is handed on."""
+    """Find an X-Forwarded-For that passes on a client's claim."""
     seen: set[int] = set()
     for proxied in blocks.proxied:
         node = proxied.block.request_field("X-Forwarded-For")
@@ -142,18 +142,18 @@ def forwarded_for_appended(blocks: Blocks) -> Iterator[Found]:
             continue
         seen.add(id(node))
         reason = (
-            "$proxy_add_x_forwarded_for appends to what the client sent, and no set_real_ip_from says whom to believe: "
+            "$proxy_add_x_forwarded_for appends to the client's field, and no set_real_ip_from says which proxies to trust: "
             "everything but the last address may be made up"
         )
         fix = (
             'where clients connect directly, write "$remote_addr"; behind a balancer add set_real_ip_from and real_ip_header; '
-            "have the application read from the right"
+            "make the application read from the right"
         )
         yield Found(node.position, reason, fix)
 
 
 def host_spoofing(blocks: Blocks) -> Iterator[Found]:
-    """Host is taken from what the client sent, unchecked."""
+    """Find a Host that is taken from the client's request, unchecked."""
     seen: set[int] = set()
     for proxied in blocks.proxied:
         block, node = proxied.block, proxied.block.request_field("Host")
@@ -164,18 +164,18 @@ def host_spoofing(blocks: Blocks) -> Iterator[Found]:
         wild = next((one for one in found if one.name != "http_host" or not other_ports(block)), None)
         if wild is not None:
             reason = (
-                f"Host is set to ${wild.name}{wild.by}, which the client writes: it need not be the name that this server was "
-                "found by (a request for http://a/ may say Host: b), nor be in lower case"
+                f"Host is set to ${wild.name}{wild.by}, which the client writes: it need not be the name by which the server was "
+                "found (a request for http://a/ may have Host: b), nor be in lower case"
             )
             yield Found(node.position, reason, f'write "proxy_set_header Host {_host_fix(block)};"')
 
 
-# Other fields by which applications learn the port.
+# Other fields that tell applications the port.
 _WITH_PORT = ("X-Forwarded-Port", "X-Forwarded-Host", "Forwarded")
 
 
 def host_without_port(blocks: Blocks) -> Iterator[Found]:
-    """The application is told the name that the client asked for, and not the port."""
+    """Find an application that gets the name that the client asked for without the port."""
     seen: set[int] = set()
     for proxied in blocks.proxied:
         block, node = proxied.block, proxied.block.request_field("Host")
@@ -186,7 +186,7 @@ def host_without_port(blocks: Blocks) -> Iterator[Found]:
             continue
         seen.add(id(node))
         reason = (
-            f"{node.arguments[1]} has no port, and this server listens on {' and '.join(map(str, ports[:3]))}: where clients "
+            f"{node.arguments[1]} has no port, and this server listens on {' and '.join(map(str, ports[:3]))}: if clients "
             "see that port, applications that compare Origin with Host refuse the POSTs of browsers (Django 403, Rails 422, "
             "Next.js 500), and links lose it"
         )
@@ -194,19 +194,19 @@ def host_without_port(blocks: Blocks) -> Iterator[Found]:
 
 
 def reflected_origin(blocks: Blocks) -> Iterator[Found]:
-    """Every page may read the answers with the cookies of who looks at it."""
+    """Find answers that every page may read with its visitors' cookies."""
     for block in blocks.all:
         fields = {node.arguments[0].lower(): node for node in block.effective("add_header") if len(node.arguments) >= 2}
         allowed, credentials = (fields.get(f"access-control-allow-{word}") for word in ("origin", "credentials"))
         if allowed is None or credentials is None or credentials.arguments[1].lower() != "true":
             continue
         if allowed not in block.own("add_header") and credentials not in block.own("add_header"):
-            continue  # told where they stand
+            continue  # reported at their own place
         reflected = next((one for one in origins_in(blocks, block, allowed.arguments[1]) if _is_reflected(blocks, one)), None)
         if reflected is not None:
             reason = (
                 f"Access-Control-Allow-Origin is whatever Origin a page sends{reflected.by}, with credentials: any page can read "
-                "these answers in the name of who looks at it"
+                "these answers in the name of its visitor"
             )
             yield Found(
                 allowed.position, reason, 'choose by "map $http_origin $allowed_origin" with the origins that may, else ""'
@@ -218,11 +218,11 @@ def _is_reflected(blocks: Blocks, origin: Origin) -> bool:
 
 
 def field_with_line_break(blocks: Blocks) -> Iterator[Found]:
-    """A value of a field goes over several lines."""
+    """Find a value of a field that goes over several lines."""
     for block in blocks.all:
         for node in block.own("add_header", "add_trailer", "proxy_set_header", "more_set_headers"):
             if any("\n" in argument or "\r" in argument for argument in node.arguments[1:]):
-                reason = f"the value of {node.arguments[0]} has a line break: clients refuse such a header, or read half of it"
+                reason = f"the value of {node.arguments[0]} has a line break: clients refuse such a header or read half of it"
                 yield Found(node.position, reason, "write the value on one line")
 
 
@@ -281,8 +281,8 @@ HEADER_RULES = [
         "missing-host",
         INFO,
         "the application gets the address of proxy_pass as Host",
-        "Without proxy_set_header Host the upstream gets what stands in proxy_pass, so the application cannot tell which "
-        "name the client asked for. For an upstream with a public name of its own that is right, and nothing is said.",
+        "Without proxy_set_header Host the upstream gets the authority of proxy_pass, so the application cannot tell which "
+        "name the client asked for. For an upstream with a public name of its own that is right, and not reported.",
         missing_host,
         "location / {\n    proxy_pass http://127.0.0.1:3000;\n}",
         "location / {\n    proxy_set_header Host $host;\n    proxy_pass http://127.0.0.1:3000;\n}",
@@ -301,9 +301,9 @@ HEADER_RULES = [
     Rule(
         "forwarded-for-appended",
         INFO,
-        "X-Forwarded-For is appended at an edge that trusts everybody",
-        "$proxy_add_x_forwarded_for keeps what came in. At an edge that faces clients the left of the list is whatever the "
-        "client wrote; only the right-most address that is not a proxy of yours is to be believed.",
+        "X-Forwarded-For is appended at an edge that trusts everyone",
+        "$proxy_add_x_forwarded_for keeps the incoming list. At an edge that faces clients the left of the list is whatever the "
+        "client wrote; only the right-most address that is not a proxy of yours can be trusted.",
         forwarded_for_appended,
         "location / {\n    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n    proxy_pass http://127.0.0.1:3000;\n}",
         "location / {\n    proxy_set_header X-Forwarded-For $remote_addr;\n    proxy_pass http://127.0.0.1:3000;\n}",
@@ -314,7 +314,7 @@ HEADER_RULES = [
         "Host is passed on as the client wrote it",
         "$http_host is the raw field; $host is the name that the server was chosen by, in lower case and without a port. "
         "They differ for absolute request targets, so an application can be made to build links to a foreign name. On a port "
-        "other than 80 (or 443 with TLS) $http_host is right, for $host would lose the port, and nothing is said of it.",
+        "other than 80 (or 443 with TLS) $http_host is right, because $host would lose the port, and is not reported.",
         host_spoofing,
         _ON_80.format("$http_host"),
         _ON_80.format("$host"),
@@ -324,9 +324,9 @@ HEADER_RULES = [
         "host-without-port",
         INFO,
         "Host loses its port on the way",
-        "$host has no port. Browsers put the port into Origin, and frameworks compare it with Host before they take a POST: "
-        "Django answers 403, Rails 422, Next.js 500. $http_host has the port. Where another balancer on port 80 or 443 stands "
-        "in front, clients see no port, and this says nothing new; nor does it where X-Forwarded-Host or X-Forwarded-Port is "
+        "$host has no port. Browsers put the port into Origin, and frameworks compare it with Host before they accept a POST: "
+        "Django answers 403, Rails 422, Next.js 500. $http_host has the port. If another balancer on port 80 or 443 is "
+        "in front, clients see no port, and this does not apply; nor does it when X-Forwarded-Host or X-Forwarded-Port is "
         "set.",
         host_without_port,
         "location / {\n    proxy_set_header Host $host;\n    proxy_pass http://127.0.0.1:3000;\n}",
@@ -336,8 +336,8 @@ HEADER_RULES = [
         "reflected-origin",
         WARNING,
         "every origin may read answers, with credentials",
-        "Access-Control-Allow-Credentials does not go with `*`, and $http_origin in the place of `*` lets every page on the web "
-        "read with the cookies of its visitors what this server says to them. Only origins from a list should be repeated.",
+        "Access-Control-Allow-Credentials does not work with `*`, and $http_origin in its place lets every page on the web "
+        "read this server's answers with its visitors' cookies. Only origins from a list should be repeated.",
         reflected_origin,
         _CORS.format("$http_origin"),
         _ORIGINS,
@@ -348,7 +348,7 @@ HEADER_RULES = [
         WARNING,
         "a field value goes over several lines",
         "Folding of header lines is gone from HTTP (RFC 9112 §5.2): HTTP/2 cannot carry it and many clients take the "
-        "second line for a field of its own.",
+        "second line for another field.",
         field_with_line_break,
         "add_header Content-Security-Policy \"default-src 'self';\n  img-src *\";",
         "add_header Content-Security-Policy \"default-src 'self'; img-src *\";",

@@ -1,4 +1,4 @@
-"""Rules about what a client may write and where it ends up (after the findings of gixy, https://github.com/yandex/gixy)."""
+"""Rules about text that a client controls, and where it ends up (after the findings of gixy, https://github.com/yandex/gixy)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OF_CLIENT_NAMES = {"args", "query_string", "request_uri", "uri", "document_uri",
 
 
 def header_splitting(blocks: Blocks) -> Iterator[Found]:
-    """A decoded line break in a header line."""
+    """Find a decoded line break in a header line."""
     for block in blocks.all:
         for node, value in _field_values(block):
             found = list(origins_in(blocks, block, value))
@@ -27,29 +27,29 @@ def header_splitting(blocks: Blocks) -> Iterator[Found]:
             if decoded is not None:
                 reason = (
                     f"${decoded.name}{decoded.by} is decoded: %0d%0a in a request becomes a line break in {_header_of(node)}, "
-                    "and what follows it another field (nginx sends it so; wproxy refuses the request)"
+                    "and the rest another field (nginx sends it; wproxy refuses the request)"
                 )
                 yield Found(
                     node.position,
                     reason,
-                    "write $request_uri instead: it is as the client sent it, with its arguments",
+                    "write $request_uri instead: it is the URI as the client sent it, with its arguments",
                     WARNING if decoded.is_captured else None,
                 )
             elif (capture := next((one for one in found if _is_wide_capture(one)), None)) is not None:
                 reason = (
-                    f"${capture.name}{capture.by} is from the decoded path and may hold line breaks, as [^...] matches them: "
+                    f"${capture.name}{capture.by} is from the decoded path and may contain line breaks, as [^...] matches them: "
                     f"%0d%0a in a request becomes a line break in {_header_of(node)}"
                 )
                 yield Found(node.position, reason, r"exclude them in the regex: [^...\s]", WARNING)
 
 
 def may_break(origin: Origin) -> bool:
-    """Whether what has come from the decoded path may still hold a line break."""
+    """Whether a text from the decoded path may still contain a line break."""
     return not origin.is_captured or any(_WIDE.finditer(origin.entry or ""))
 
 
 def _field_values(block: Block) -> Iterator[tuple[Node, str]]:
-    """The directives whose value becomes a line of a header, with that value."""
+    """Yield the directives whose value becomes a line of a header, with that value."""
     for node in block.node.children or ():
         arguments = node.arguments
         if node.name == "return" and len(arguments) == 1 and arguments[0].startswith(("http", "$scheme")):
@@ -72,18 +72,18 @@ def _header_of(node: Node) -> str:
     return {"return": "Location", "rewrite": "Location", "proxy_pass": "the request line"}.get(node.name) or node.arguments[0]
 
 
-# A capture that takes all but some characters, line breaks among them.
+# A capture that matches all but some characters, including line breaks.
 _WIDE = re.compile(r"\((?:\?P?<(\w+)>)?[^()]*\[\^(?![^\]]*(?:\\[rnsW]))[^\]]*\]")
 
 
 def wide_groups(pattern: str, name: str) -> bool:
-    """Whether the group of that name, or one of the numbered ones, takes all but some characters."""
+    """Whether the group of that name, or one of the numbered ones, matches all but some characters."""
     wide = [match[1] for match in _WIDE.finditer(pattern)]
     return bool(wide) if name.isdigit() else name in [one.lower() for one in wide if one]
 
 
 def _is_wide_capture(origin: Origin) -> bool:
-    """Whether it is a capture of a location's regex that may hold a line break."""
+    """Whether it is a capture of a location's regex that may contain a line break."""
     block = origin.block
     location = next((one for one in block.chain() if one.is_regex), None)
     if location is None or origin.is_captured or (block is location and block.has("rewrite")):
@@ -92,18 +92,18 @@ def _is_wide_capture(origin: Origin) -> bool:
 
 
 def proxied_anywhere(blocks: Blocks) -> Iterator[Found]:
-    """The client says where the request goes."""
+    """Find a request whose destination the client chooses."""
     for proxied in blocks.proxied:
         if not proxied.has_variables or proxied.block.is_internal:
             continue
-        # What begins with a path ends the authority as a slash does.
+        # A text that begins with a path ends the authority as a slash does.
         authority = re.split(
             r"[/?]|\$\{?(?:uri|document_uri|request_uri)\b", proxied.url.partition("://")[2] or proxied.url, maxsplit=1
         )[0]
         for origin in origins_in(blocks, proxied.block, authority):
             if _is_of_client(origin) and not _is_chosen(origin):
                 reason = (
-                    f"${origin.name}{origin.by} is written by the client, and says where the request goes: any server that we "
+                    f"${origin.name}{origin.by} is written by the client and decides where the request goes: any server that we "
                     "can reach"
                 )
                 fix = 'choose the upstream by a map with a list of those allowed, or mark the location "internal"'
@@ -117,17 +117,17 @@ def _is_of_client(origin: Origin) -> bool:
         return True
     location = location_of_capture(origin)
     if location is not None:
-        return matched_with(location, name, b"a.example.com") is not None  # and not only one of some words
+        return matched_with(location, name, b"a.example.com") is not None  # and not only one of a few words
     return name.isdigit()
 
 
 def _is_chosen(origin: Origin) -> bool:
-    """Whether the key of a map entry says which values may be: a list of those allowed."""
+    """Whether the key of a map entry restricts the values: a list of those allowed."""
     return origin.entry is not None and origin.entry != "default"
 
 
 def open_redirect(blocks: Blocks) -> Iterator[Found]:
-    """A link to us that leads where its author likes."""
+    """Find redirects whose target a link's author can choose."""
     for block in blocks.all:
         for node, value in _field_values(block):
             if node.name not in ("return", "rewrite"):
@@ -143,7 +143,7 @@ def open_redirect(blocks: Blocks) -> Iterator[Found]:
             )
             if wild is not None:
                 reason = (
-                    f"the redirect goes to ${wild.name}{wild.by}, which whoever wrote the link has chosen: a link to this host "
+                    f"the redirect goes to ${wild.name}{wild.by}, which the author of the link has chosen: a link to this host "
                     "leads anywhere"
                 )
                 fix = f'write out the host: "https://example.com/...${wild.name}", or choose by a map'
@@ -151,21 +151,19 @@ def open_redirect(blocks: Blocks) -> Iterator[Found]:
 
 
 def valid_referers_none(blocks: Blocks) -> Iterator[Found]:
-    """No Referer at all passes."""
+    """Find a `valid_referers` that lets requests without Referer pass."""
     for block in blocks.all:
         for node in block.own("valid_referers"):
             if "none" in node.arguments:
                 reason = '"none" lets requests without Referer pass, and any page can ask for that (Referrer-Policy: no-referrer)'
-                yield Found(
-                    node.position, reason, 'leave "none" out where this is a protection; against hotlinking it does no harm'
-                )
+                yield Found(node.position, reason, 'leave out "none" if this is a protection; against hotlinking it does no harm')
 
 
 _OPEN_END = re.compile(r"(?:\$|\$\)|/|/\)|\(/\|\$\)|\(\?:/\|\$\))$")
 
 
 def origin_regex(blocks: Blocks) -> Iterator[Found]:
-    """A regex of an origin that others' origins match too."""
+    """Find a regex of an origin that others' origins match too."""
     for position_node, regex in _origin_regexes(blocks):
         missing = []
         if not regex.startswith(("^", "(^")):
@@ -180,7 +178,7 @@ def origin_regex(blocks: Blocks) -> Iterator[Found]:
 
 
 def _origin_regexes(blocks: Blocks) -> Iterator[tuple[Node, str]]:
-    """The regexes that Origin and Referer are matched with, to let somebody in."""
+    """Yield the regexes that Origin and Referer are matched with to grant access."""
     for block in blocks.all:
         for condition in block.blocks:
             words = " ".join(condition.node.arguments).strip("()").split()
@@ -195,8 +193,9 @@ def _origin_regexes(blocks: Blocks) -> Iterator[tuple[Node, str]]:
 
 
 def _lets_in(condition: Block, variable: str, operator: str) -> bool:
-    """Whether an `if` decides about access by what its regex matches: it refuses what does not match, or gives what does match
-    something. A list of those who are kept out may match too much without letting anybody in."""
+    """Whether an `if` decides about access by its regex: it refuses what does not match, or grants something to what matches. A
+    list of forbidden ones may match too much without letting anyone in.
+    """
     refuses = any(is_refusal(node) for node in condition.own("return")) or any(
         node.arguments == ("all",) for node in condition.own("deny")
     )
@@ -206,7 +205,7 @@ def _lets_in(condition: Block, variable: str, operator: str) -> bool:
         return not refuses
     if variable != "$http_referer" or refuses:
         return False
-    # A Referer mostly serves logs and redirects: only a variable that somebody is refused by makes it a guard.
+    # A Referer mostly serves logs and redirects: only a variable that leads to a refusal makes it a guard.
     names = {node.arguments[0].lower() for node in condition.own("set") if node.arguments}
     server = condition.server()
     others = [one for one in server.inside() if one.context in (SERVER_IF, LOCATION_IF)] if server is not None else []
@@ -223,8 +222,8 @@ INJECTION_RULES = [
         ERROR,
         "a decoded URI in a header",
         "$uri and $document_uri are decoded, so `%0d%0a` in a request is a line break in them. In a redirect, in "
-        "add_header or in proxy_set_header that ends the line, and the client writes the next one. So may captures like "
-        "`([^/]+)`, a warning.",
+        "add_header or in proxy_set_header that ends the line, and the client writes the next one. Captures like "
+        "`([^/]+)` may do the same, which is a warning.",
         header_splitting,
         "location / {\n    return 301 https://example.com$uri;\n}",
         "location / {\n    return 301 https://example.com$request_uri;\n}",
@@ -233,8 +232,8 @@ INJECTION_RULES = [
         "ssrf",
         WARNING,
         "the client chooses where a request is sent",
-        "When the authority of proxy_pass comes from a field, an argument or a capture, a client can reach whatever this "
-        "server can, the addresses behind it among others.",
+        "When the authority of proxy_pass comes from a field, an argument or a capture, a client can reach everything that this "
+        "server can, including the addresses behind it.",
         proxied_anywhere,
         "location /fetch {\n    proxy_set_header Host $host;\n    proxy_pass http://$arg_host$request_uri;\n}",
         "location /fetch {\n    internal;\n    proxy_set_header Host $host;\n    proxy_pass http://$arg_host$request_uri;\n}",

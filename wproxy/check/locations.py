@@ -1,4 +1,4 @@
-"""Rules about locations: which one wins, what is inside of them, and the files they open (routing.md §1.4, §3)."""
+"""Rules about locations: which one wins, their contents, and the files they open (routing.md §1.4, §3)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STEPS = ("rewrite", "return", "set", "break", "rewrite_log", "uninitialized_vari
 
 
 def alias_traversal(blocks: Blocks) -> Iterator[Found]:
-    """`/img../secret` begins with `/img`, and `/data/img/` followed by `../secret` leads out."""
+    """Find a prefix without and an alias with a trailing slash: `/img../secret` opens `/data/img/../secret`."""
     for location in blocks.locations:
         path = _alias(location)
         if location.is_prefix and path.endswith("/") and not location.pattern.endswith("/"):
@@ -27,7 +27,7 @@ def alias_traversal(blocks: Blocks) -> Iterator[Found]:
 
 
 def capture_traversal(blocks: Blocks) -> Iterator[Found]:
-    """A capture that may begin with dots, behind a slash: `/static../secret` is `../secret` behind `/static`."""
+    """Find a capture that may begin with dots, after a slash: `/static../secret` is `../secret` after `/static`."""
     for location in blocks.locations:
         if not location.is_regex:
             continue
@@ -40,17 +40,17 @@ def capture_traversal(blocks: Blocks) -> Iterator[Found]:
                     "answers 404)"
                 )
                 fix = (
-                    r'have the regex ask for the slash before the capture, as in "^/static/(.*)$", or for no dot: "([^/.][^/]*)"'
+                    r'make the regex ask for the slash before the capture, as in "^/static/(.*)$", or for no dot: "([^/.][^/]*)"'
                 )
                 yield Found(node.position, reason, fix, severity)
 
 
-# What a capture may be made to take, by how grave it is: dots and a slash lead anywhere, dots alone one level up.
+# What a capture may be made to match, by severity: dots and a slash lead anywhere, dots alone one level up.
 _LEADING_OUT = {b"../x": None, b"../x.css": None, b"../x.png": None, b"../x.html": None, b"..": WARNING}
 
 
 def _leads_out(location: Block, name: str, text: str) -> tuple[str, str, str, str | None] | None:
-    """(variable, path, file, severity) of a request that a capture leads out of a directory; None where there is none."""
+    """Return (variable, path, file, severity) of a request that a capture leads out of a directory, or None."""
     for dots, severity in _LEADING_OUT.items():
         found = matched_with(location, name, dots)
         file = expanded(text, found) if found is not None else b""
@@ -60,7 +60,7 @@ def _leads_out(location: Block, name: str, text: str) -> tuple[str, str, str, st
 
 
 def _paths_of_files(location: Block) -> Iterator[tuple[Node, str]]:
-    """The names of files that a location makes: of alias, of root, and of what try_files tries."""
+    """Yield the names of files that a location makes: from alias, from root, and from try_files."""
     for node in location.own("alias", "root"):
         yield from ((node, argument) for argument in node.arguments[:1])
     for node in location.own("try_files"):
@@ -68,7 +68,7 @@ def _paths_of_files(location: Block) -> Iterator[tuple[Node, str]]:
 
 
 def alias_slash_mismatch(blocks: Blocks) -> Iterator[Found]:
-    """The name of a file is glued to the directory's."""
+    """Find file names that are glued to the directory's name."""
     for location in blocks.locations:
         path, prefix = _alias(location), location.pattern
         if location.is_prefix and path and prefix.endswith("/") and not path.endswith("/") and "$" not in path:
@@ -77,7 +77,7 @@ def alias_slash_mismatch(blocks: Blocks) -> Iterator[Found]:
 
 
 def alias_without_capture(blocks: Blocks) -> Iterator[Found]:
-    """In a regex location, alias is the path of the file, whole."""
+    """Find an alias in a regex location without a capture: there alias is the whole path of the file."""
     for location in blocks.locations:
         path = _alias(location)
         if location.is_regex and path and "$" not in path:
@@ -92,12 +92,12 @@ def _alias(location: Block) -> str:
     return nodes[-1].arguments[0] if nodes and nodes[-1].arguments else ""
 
 
-# What a regex says about the ends of paths, to try it on: `\.php`, `\.(css|js)`, `\.(?:css|js)`.
+# The ends of paths that a regex names, to try it on: `\.php`, `\.(css|js)`, `\.(?:css|js)`.
 _EXTENSIONS = re.compile(r"\\\.\(?(?:\?:)?([A-Za-z0-9|?]+)")
 
 
 def regex_shadows_prefix(blocks: Blocks) -> Iterator[Found]:
-    """Regexes are asked after the prefixes and win over them."""
+    """Find regexes that win over prefixes, as they are asked after them."""
     for block in blocks.all:
         siblings = [one for one in block.blocks if one.context == LOCATION]
         regexes = [(one, regex) for one in siblings if (regex := one.regex()) is not None and not _only_refuses(one)]
@@ -113,11 +113,13 @@ def _shadows(prefix: Block, regexes: list[tuple[Block, Regex]]) -> Iterator[Foun
     taken: list[tuple[str, Block]] = []
     for location, regex in regexes:
         if _matches(regex, path) and not location.pattern.endswith("$"):
-            reason = f"{_place(location)} matches all that begins with {path}, and regexes win: {prefix.title} is never used"
+            reason = (
+                f"{_place(location)} matches every path that begins with {path}, and regexes win: {prefix.title} is never used"
+            )
             yield Found(prefix.node.position, reason, f'write "location ^~ {path}" to keep regexes out of it')
             continue
         if path.endswith("/") and any(_matches(regex, goal) for goal in goals):
-            continue  # the location sends requests there: that the regex takes them is what it is for
+            continue  # the location sends requests there on purpose, for the regex to take them
         samples = [
             *([path] if not path.endswith("/") else []),
             *(f"{path.rstrip('/')}/x.{one}" for one in _extensions(location.pattern)),
@@ -139,7 +141,7 @@ def _place(location: Block) -> str:
 
 
 def _own_goals(prefix: Block) -> list[str]:
-    """The paths under its own prefix that a location sends requests to: `return 301 /remote.php` in `location /remote`."""
+    """Return the paths under its own prefix that a location sends requests to: `return 301 /remote.php` in `location /remote`."""
     targets = [node.arguments[-1] for node in prefix.own("return") if node.arguments]
     targets += [node.arguments[1] for node in prefix.own("rewrite") if len(node.arguments) >= 2]
     targets += [node.arguments[-1] for node in prefix.own("try_files", "error_page") if node.arguments]
@@ -148,9 +150,9 @@ def _own_goals(prefix: Block) -> list[str]:
 
 
 def _how_to_keep(prefix: Block, takers: list[Block], goals: list[str]) -> str:
-    """Advice that keeps regexes out of a prefix, and out of nothing that only begins like it.
+    """Return advice that keeps regexes out of a prefix, but not out of paths that merely begin like it.
 
-    `^~ /remote` would take /remote.php too, which is another's: often the very place where the location sends its requests.
+    `^~ /remote` would match /remote.php too, which is another file: often the very place where the location sends its requests.
     """
     path = prefix.pattern
     if path.endswith("/"):
@@ -176,7 +178,7 @@ def _matches(regex: Regex, path: str) -> bool:
 
 
 def _only_refuses(location: Block) -> bool:
-    """Whether it is there to keep requests from something: nobody minds that it wins."""
+    """Whether it only keeps requests from something: it does no harm that it wins."""
     refuses = any(is_refusal(node) for node in location.own("return"))
     return refuses or any(node.arguments == ("all",) for node in location.own("deny"))
 
@@ -186,14 +188,14 @@ def _does_something(location: Block) -> bool:
 
 
 def if_in_location(blocks: Blocks) -> Iterator[Found]:
-    """An `if` in a location is a location of its own, and takes over when it is true."""
+    """Find an `if` in a location that takes over, as it is a location of its own when it is true."""
     for location in blocks.locations:
         conditions = [block for block in location.blocks if block.context == LOCATION_IF]
         setting = [block for block in conditions if _settings(block)]
         for block in conditions:
             names = ", ".join(dict.fromkeys(node.name for node in _settings(block)))
             if location.has("try_files") and not _ends(block):
-                reason = f"when {block.title} is true, try_files of {location.title} is not carried out: the if takes its place"
+                reason = f"when {block.title} is true, try_files of {location.title} is not run: the if takes its place"
                 fix = 'end the if with "return" or "rewrite ... last", or choose by a map'
                 yield Found(block.node.position, reason, fix)
             elif len(setting) > 1 and block in setting:
@@ -210,12 +212,12 @@ def if_in_location(blocks: Blocks) -> Iterator[Found]:
 
 
 def _settings(block: Block) -> list[Node]:
-    """What an `if` sets, beyond steps of rewriting and logging."""
+    """Return the settings of an `if`, other than steps of rewriting and logging."""
     return [node for node in block.node.children or () if node.name not in (*STEPS, "access_log")]
 
 
 def _ends(block: Block) -> bool:
-    """Whether an `if` that is true is the end of the location."""
+    """Whether a true `if` ends the location."""
     leaving = ("last", "redirect", "permanent")
     return block.has("return", *PASSES) or any(
         node.arguments[-1:] and node.arguments[-1] in leaving for node in block.own("rewrite")
@@ -223,13 +225,13 @@ def _ends(block: Block) -> bool:
 
 
 def if_instead(blocks: Blocks) -> Iterator[Found]:
-    """An `if` for what has a directive of its own."""
+    """Find an `if` that does the work of a directive."""
     for block in blocks.all:
         for node in block.own("if"):
             text = " ".join(node.arguments)
             inside = block.inner(node)
             if inside is None or not _ends(inside):
-                continue  # it sets a variable, which no server_name and no try_files does
+                continue  # it sets a variable, which neither server_name nor try_files can do
             if block.context == SERVER and re.match(r"\(\s*\$(http_)?host\s", text):
                 reason = "the host is compared for every request, after the server block has been chosen by that host"
                 yield Found(node.position, reason, "write a server block of its own with that server_name")
@@ -239,7 +241,7 @@ def if_instead(blocks: Blocks) -> Iterator[Found]:
 
 
 def try_files_with_proxy(blocks: Blocks) -> Iterator[Found]:
-    """A file that is found is not sent: the proxy_pass of the same location still answers."""
+    """Find a try_files whose file is never sent: the proxy_pass of the same location still answers."""
     for location in blocks.locations:
         nodes = location.own("try_files")
         if nodes and location.has("proxy_pass", "grpc_pass") and len(nodes[-1].arguments) > 1:
@@ -251,7 +253,7 @@ def try_files_with_proxy(blocks: Blocks) -> Iterator[Found]:
 
 
 def unanchored_regex(blocks: Blocks) -> Iterator[Found]:
-    """`\\.php` is also in `/picture.php.jpg`."""
+    """Find a regex of an extension without its end: `\\.php` is also in `/picture.php.jpg`."""
     for location in blocks.locations:
         if (
             location.is_regex
@@ -265,35 +267,35 @@ def unanchored_regex(blocks: Blocks) -> Iterator[Found]:
 
 
 def php_without_test(blocks: Blocks) -> Iterator[Found]:
-    """A path that ends in .php need not be a program."""
+    """Find paths that end in .php and need not be a program."""
     for location in blocks.locations:
         if not location.is_regex or not location.has("fastcgi_pass") or "php" not in location.pattern:
             continue
         guarded = location.has("try_files") or any("-f" in " ".join(node.arguments) for node in location.own("if"))
         names_one = re.search(r"[A-Za-z)]\\\.php", location.pattern) is not None
         if not guarded and not names_one:
-            reason = f"{location.title} hands every path to PHP, file or not: /upload/x.jpg/y.php may run x.jpg"
+            reason = f"{location.title} passes every path to PHP, file or not: /upload/x.jpg/y.php may run x.jpg"
             yield Found(location.node.position, reason, 'add "try_files $fastcgi_script_name =404;"')
 
 
 def allow_without_deny(blocks: Blocks) -> Iterator[Found]:
-    """A list of guests, and nobody at the door."""
+    """Find a list of allowed clients that refuses no others."""
     for block in blocks.all:
         allows = [node for node in block.own("allow") if node.arguments != ("all",)]
         if block.value("satisfy") == "any" and _asks_who(block):
-            continue  # who is in no line has to say who they are
+            continue  # clients in no line have to authenticate
         if allows and not any(node.arguments == ("all",) for node in block.own("deny")):
-            reason = 'allow without "deny all": who is in no line is let in as well'
+            reason = 'allow without "deny all": clients in no line are let in as well'
             yield Found(allows[-1].position, reason, 'end the list with "deny all;"')
 
 
 def _asks_who(block: Block) -> bool:
-    """Whether something besides the address decides who is let in."""
+    """Whether something other than the address decides which clients are let in."""
     return any(block.value(name, "off") != "off" for name in ("auth_basic", "auth_request", "auth_jwt", "auth_oidc"))
 
 
 def return_before_access(blocks: Blocks) -> Iterator[Found]:
-    """`return` answers before anybody is asked for a password."""
+    """Find a `return` that answers before a password is asked for."""
     for location in blocks.locations:
         guards = [node for node in location.own("deny", "auth_basic", "auth_request") if node.arguments != ("off",)]
         for node in location.own("return"):
@@ -304,7 +306,7 @@ def return_before_access(blocks: Blocks) -> Iterator[Found]:
 
 
 def rewrite_instead_of_return(blocks: Blocks) -> Iterator[Found]:
-    """A regex that always matches."""
+    """Find a redirect whose regex always matches."""
     for block in blocks.all:
         for node in block.own("rewrite"):
             if len(node.arguments) < 2 or node.arguments[0] not in (
@@ -323,31 +325,31 @@ def rewrite_instead_of_return(blocks: Blocks) -> Iterator[Found]:
                 code = 301 if node.arguments[2:] == ("permanent",) else 302
                 base = re.sub(r"(?:/?\$1|\$request_uri)\??$", "", target).rstrip("?")
                 tail = "$request_uri" if base != target.rstrip("?") else ""
-                reason = "this redirect runs a regex that always matches, and sends the path decoded and escaped anew"
+                reason = "this redirect runs a regex that always matches, and sends the path decoded and escaped again"
                 yield Found(node.position, reason, f'write "return {code} {base}{tail};"')
 
 
 def types_lost(blocks: Blocks) -> Iterator[Found]:
-    """A block that adds one type and loses all the others."""
+    """Find a block that adds one type and loses all the others."""
     for block in blocks.all:
         own = [entry for node in block.own("types") for entry in node.children or ()]
         outer = block.outer.effective("types") if block.outer is not None and own else []
         mine = {word for entry in own for word in entry.arguments}
         lost = [word for node in outer for entry in node.children or () for word in entry.arguments if word not in mine]
-        # A type for whatever has none says that the list was meant to be short.
+        # A type for everything else says that the list was meant to be short.
         if not lost or block.has("default_type") or _is_of_extensions(block, mine):
             continue
         some = ", ".join(f".{word}" for word in lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
         reason = (
-            f"{block.title} has types of its own and so inherits none of those around it ({outer[0].position}): {some} get "
+            f"{block.title} has types of its own and so inherits none from outside ({outer[0].position}): {some} get "
             "default_type here"
         )
-        fix = "repeat the whole list here (include mime.types once more), or add the type to the list that holds everywhere"
+        fix = "repeat the whole list here (include mime.types once more), or add the type to the list that applies everywhere"
         yield Found(block.own("types")[0].position, reason, fix)
 
 
 def _is_of_extensions(location: Block, words: set[str]) -> bool:
-    """Whether a location only takes paths with extensions that are among these words."""
+    """Whether a location only matches paths with extensions that are among these words."""
     if location.modifier == "=":
         return location.pattern.rpartition(".")[2] in words
     return location.is_regex and location.pattern.endswith("$") and bool(words) and set(_extensions(location.pattern)) <= words
@@ -362,8 +364,8 @@ LOCATION_RULES = [
         "alias-traversal",
         ERROR,
         "location without and alias with a trailing slash: files outside can be read",
-        "The prefix `/img` also takes `/img../secret`, and what follows the prefix is put behind the alias: "
-        "`/data/img/../secret`. Dots were resolved before, but `img..` is a name and no dot segment.",
+        "The prefix `/img` also takes `/img../secret`, and the rest of the path is put after the alias: "
+        "`/data/img/../secret`. Dots were resolved before, but `img..` is a name, not a dot segment.",
         alias_traversal,
         _ALIAS.format(location="/img", path="/data/img/"),
         _ALIAS.format(location="/img/", path="/data/img/"),
@@ -373,7 +375,7 @@ LOCATION_RULES = [
         ERROR,
         "a capture in alias, root or try_files: files outside can be read",
         "`^/static(.*)$` also matches `/static../secret`, whose capture is `../secret`. Dots were resolved before, but "
-        "`static..` is a name and no dot segment. Nothing is wrong with a capture behind a slash that is part of the regex. A "
+        "`static..` is a name, not a dot segment. A capture after a slash that is part of the regex is fine. A "
         "capture that can only be the dots themselves, and leads one level up, is a warning.",
         capture_traversal,
         _ALIAS.format(location='~ "^/static(.*)$"', path="/data/files/$1"),
@@ -383,7 +385,7 @@ LOCATION_RULES = [
         "alias-slash-mismatch",
         WARNING,
         "location with and alias without a trailing slash",
-        "alias takes the place of the prefix letter for letter: `/img/x` opens `/data/imgx`.",
+        "alias replaces the prefix letter for letter: `/img/x` opens `/data/imgx`.",
         alias_slash_mismatch,
         _ALIAS.format(location="/img/", path="/data/img"),
         _ALIAS.format(location="/img/", path="/data/img/"),
@@ -402,7 +404,7 @@ LOCATION_RULES = [
         WARNING,
         "a regex location takes requests from a prefix location",
         "The longest prefix is only a candidate: the first regex that matches wins over it, unless the prefix is marked "
-        "`^~`. That is an info where some requests of a proxied location are taken away, a warning where it has files of "
+        "`^~`. That is an info if some requests of a proxied location are taken away, a warning if it has files of "
         "its own or is never used. Regexes that only refuse are left out.",
         regex_shadows_prefix,
         "location /static/ {\n    alias /data/static/;\n}\nlocation ~* \\.(css|js)$ {\n    expires 30d;\n}",
@@ -422,7 +424,7 @@ LOCATION_RULES = [
     Rule(
         "if-instead",
         INFO,
-        "an if for what has a directive of its own",
+        "an if that does the work of a directive",
         "Servers are chosen by server_name, and files by try_files; an `if` does it again for every request, and less "
         "completely.",
         if_instead,
@@ -442,7 +444,7 @@ LOCATION_RULES = [
     Rule(
         "types-lost",
         WARNING,
-        "types of a block take the place of all others",
+        "types of a block replace all others",
         "`types` is inherited as a whole list, and only by blocks that have none of their own. One type in a server takes away "
         "what `include mime.types` gave it, and style sheets are sent as application/octet-stream.",
         types_lost,
@@ -454,7 +456,7 @@ LOCATION_RULES = [
         "unanchored-regex",
         INFO,
         "the regex of an extension without its end",
-        "`\\.php` matches anywhere in the path. Where programs are run, which is a warning, that may be an uploaded file.",
+        "`\\.php` matches anywhere in the path. If programs are run there, it may be an uploaded file, which is a warning.",
         unanchored_regex,
         _DAV.format(end=""),
         _DAV.format(end="$"),
@@ -462,7 +464,7 @@ LOCATION_RULES = [
     Rule(
         "php-without-test",
         INFO,
-        "paths are handed to PHP without a look whether the file is there",
+        "paths are passed to PHP without a check that the file exists",
         "With cgi.fix_pathinfo PHP runs the longest part of the path that is a file, whatever it is.",
         php_without_test,
         "location ~ \\.php$ {\n    fastcgi_pass 127.0.0.1:9000;\n}",
@@ -472,7 +474,7 @@ LOCATION_RULES = [
         "allow-without-deny",
         WARNING,
         "allow without deny all",
-        "Rules are asked in order, and who matches none of them is let in.",
+        "Rules are tried in order, and a client that matches none of them is let in.",
         allow_without_deny,
         "location /status {\n    allow 127.0.0.1;\n}",
         "location /status {\n    allow 127.0.0.1;\n    deny all;\n}",
@@ -490,7 +492,7 @@ LOCATION_RULES = [
         "rewrite-instead-of-return",
         INFO,
         "a redirect by a rewrite whose regex always matches",
-        "return needs no regex, and with $request_uri the client's own path comes back, letter for letter.",
+        "return needs no regex, and $request_uri sends the client's own path back, letter for letter.",
         rewrite_instead_of_return,
         "location /old/ {\n    rewrite ^ https://example.com$request_uri? permanent;\n}",
         "location /old/ {\n    return 301 https://example.com$request_uri;\n}",

@@ -15,7 +15,7 @@ _ARGUMENTS = {"args", "is_args", "query_string", "request_uri"}
 
 
 def slash_mismatch(blocks: Blocks) -> Iterator[Found]:
-    """A prefix and the URI that replaces it do not end alike."""
+    """Find a prefix and its replacement URI that do not end alike."""
     for proxied in blocks.proxied:
         prefix, uri = proxied.block.pattern, proxied.uri
         if not proxied.block.is_prefix or proxied.has_variables or not uri:
@@ -28,7 +28,7 @@ def slash_mismatch(blocks: Blocks) -> Iterator[Found]:
             fix = f'write "location {prefix}/"; {prefix} alone is then redirected there'
         elif "?" in uri:
             if uri.endswith(("=", "/")):
-                continue  # made to have the rest of the path as the value
+                continue  # made to take the rest of the path as the value
             reason = f'the rest of the path is added to the arguments in "{proxied.url}": {prefix}x goes upstream as {uri}x'
             fix = 'leave the arguments out of proxy_pass, or put them there with "rewrite ... break"'
         elif prefix.endswith("/") and not uri.endswith("/"):
@@ -40,10 +40,10 @@ def slash_mismatch(blocks: Blocks) -> Iterator[Found]:
 
 
 def strips_prefix(blocks: Blocks) -> Iterator[Found]:
-    """The upstream does not see the location's prefix: right for many, unexpected by many."""
+    """Find a prefix that the upstream does not see: right for many applications, unexpected by many."""
     for proxied in blocks.proxied:
         prefix, uri = proxied.block.pattern, proxied.uri
-        # A path in the place of the prefix was written with thought; a slash at the end may be there by chance.
+        # A path that replaces the prefix was written on purpose; a trailing slash may be there by chance.
         is_stripped = uri == "/" and prefix.endswith("/") and prefix != "/"
         if not proxied.block.is_prefix or proxied.has_variables or not is_stripped:
             continue
@@ -57,16 +57,16 @@ def _breaks(block: Block) -> bool:
 
 
 def uri_ignored(blocks: Blocks) -> Iterator[Found]:
-    """`rewrite ... break` makes the URI part of proxy_pass void."""
+    """Find a URI part of proxy_pass that `rewrite ... break` makes void."""
     for proxied in blocks.proxied:
         if proxied.uri and not proxied.has_variables and _breaks(proxied.block):
             reason = f'after "rewrite ... break" the URI part "{proxied.uri}" of proxy_pass is ignored: the rewritten URI is sent'
-            fix = f'write "proxy_pass {proxied.url.removesuffix(proxied.uri)}", with what is to be sent in the rewrite'
+            fix = f'write "proxy_pass {proxied.url.removesuffix(proxied.uri)}", with the URI to send in the rewrite'
             yield Found(proxied.node.position, reason, fix)
 
 
 def variable_uri(blocks: Blocks) -> Iterator[Found]:
-    """With variables, a URI part is sent as it is: nothing of the request is added to it."""
+    """Find a URI part with variables, which is sent as it is: nothing of the request is added to it."""
     for proxied in blocks.proxied:
         path = _path_of(proxied)
         if not path or proxied.block.modifier == "=":
@@ -76,7 +76,7 @@ def variable_uri(blocks: Blocks) -> Iterator[Found]:
             continue  # one address for what a regex matches is a choice
         if not used:
             reason = f'with variables in proxy_pass its URI is sent as written: every request here goes upstream as "{path}"'
-            fix = f'leave "{path}" out to send the URI of the request, or write out what to send: "$request_uri"'
+            fix = f'leave "{path}" out to send the URI of the request, or write the URI to send: "$request_uri"'
         elif not _ARGUMENTS.intersection(used):
             reason = "with variables in proxy_pass its URI is sent as written: the arguments of the request are lost"
             fix = 'add "$is_args$args" to the end of proxy_pass'
@@ -86,10 +86,10 @@ def variable_uri(blocks: Blocks) -> Iterator[Found]:
 
 
 def decoded_capture(blocks: Blocks) -> Iterator[Found]:
-    """A capture is a piece of the decoded path, and is sent without being escaped again."""
+    """Find a capture of the decoded path that is sent without being escaped again."""
     for proxied in blocks.proxied:
         path = _path_of(proxied)
-        # `http://app$1`: what has taken the slash too.
+        # `http://app$1`: the capture includes the slash.
         sample = b"a b" if path else b"/a b"
         for origin in origins_in(blocks, proxied.block, path or _behind_host(proxied)):
             if origin.name in DECODED and origin.is_captured and not may_break(origin):
@@ -97,13 +97,13 @@ def decoded_capture(blocks: Blocks) -> Iterator[Found]:
                 break
             location = location_of_capture(origin)
             if location is None or wide_groups(location.pattern, origin.name):
-                continue  # which may even take line breaks: header-splitting says so
+                continue  # it may even match line breaks: header-splitting reports that
             if matched_with(location, origin.name, sample) is None:
                 continue
             base = proxied.url.partition("://")[0] + "://" + _authority_of(proxied)
             fix = (
                 f'write "rewrite {_quoted(location.pattern)} {_rewritten(proxied)} break;" and "proxy_pass {base};", which '
-                "escapes the path anew"
+                "escapes the path again"
             )
             yield Found(proxied.node.position, _unescaped(origin), fix)
             break
@@ -112,11 +112,11 @@ def decoded_capture(blocks: Blocks) -> Iterator[Found]:
 def _unescaped(origin: Origin) -> str:
     return (
         f"${origin.name}{origin.by} is a piece of the decoded path: a %20 in it goes upstream as a space, which breaks "
-        "the request line (nginx sends it so; wproxy refuses the request), and a %3F begins the arguments"
+        "the request line (nginx sends it; wproxy refuses the request), and a %3F begins the arguments"
     )
 
 
-_OF_MAP = 'have the map compare $request_uri, which is as the client sent it, or choose the path by "rewrite ... break"'
+_OF_MAP = 'let the map compare $request_uri, the form that the client sent, or choose the path by "rewrite ... break"'
 
 
 def _authority_of(proxied: Proxied) -> str:
@@ -124,7 +124,7 @@ def _authority_of(proxied: Proxied) -> str:
 
 
 def _behind_host(proxied: Proxied) -> str:
-    """What follows the host from its first variable on, where no slash stands between them."""
+    """Return the part after the host from its first variable on, if no slash is between them."""
     host, dollar, rest = proxied.url.partition("://")[2].partition("$")
     return dollar + rest if host and "/" not in host else ""
 
@@ -139,7 +139,7 @@ def _quoted(pattern: str) -> str:
 
 
 def _path_of(proxied: Proxied) -> str:
-    """The URI part of a proxy_pass with variables, "" without one."""
+    """Return the URI part of a proxy_pass with variables, or ""."""
     if not proxied.has_variables:
         return ""
     rest = proxied.url.partition("://")[2]
@@ -152,7 +152,7 @@ PROXY_URI_RULES = [
         "proxy-pass-slash-mismatch",
         WARNING,
         "location and proxy_pass do not both end with a slash",
-        "A URI in proxy_pass takes the place of the location's prefix, letter for letter. When only one of the two ends with a "
+        "A URI in proxy_pass replaces the location's prefix, letter for letter. When only one of the two ends with a "
         "slash, the upstream gets `//x` or `/newx`, and a prefix without a slash also takes paths like `/apix` and `/api../x`.",
         slash_mismatch,
         "location /api {\n    proxy_pass http://127.0.0.1:3000/;\n}",
@@ -162,9 +162,9 @@ PROXY_URI_RULES = [
         "proxy-pass-strips-prefix",
         INFO,
         "proxy_pass with a URI strips the location's prefix",
-        "With a URI in proxy_pass, a trailing slash is enough, the upstream does not see the prefix, and gets the path "
-        "decoded and normalised. Without one it gets the request's own target. An application that expects the other "
-        "answers 404. Where another path takes the place of the prefix, that is meant, and nothing is said.",
+        "With a URI in proxy_pass (a slash is enough) the upstream does not see the prefix, and gets the path "
+        "decoded and normalised. Without one it gets the request's own target. An application that expects the other form "
+        "answers 404. If another path replaces the prefix, that is deliberate, and not reported.",
         strips_prefix,
         "location /api/ {\n    proxy_pass http://127.0.0.1:3000/;\n}",
         "location /api/ {\n    proxy_pass http://127.0.0.1:3000;\n}",
@@ -173,7 +173,7 @@ PROXY_URI_RULES = [
         "proxy-pass-uri-ignored",
         WARNING,
         "the URI of proxy_pass is ignored after rewrite ... break",
-        "`rewrite ... break` decides what is sent; the URI part of proxy_pass only counts for requests that no rewrite matched.",
+        "`rewrite ... break` sets the URI to send; the URI part of proxy_pass only counts for requests that no rewrite matched.",
         uri_ignored,
         "location /r/ {\n    rewrite ^/r/(.*)$ /x/$1 break;\n    proxy_pass http://127.0.0.1:3000/u/;\n}",
         "location /r/ {\n    rewrite ^/r/(.*)$ /u/x/$1 break;\n    proxy_pass http://127.0.0.1:3000;\n}",

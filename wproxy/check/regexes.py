@@ -1,7 +1,7 @@
-"""What the regex of a location can match and what it cannot, read from its tree (`wproxy.regex.nodes`).
+"""Paths that the regex of a location can match, read from its tree (`wproxy.regex.nodes`).
 
-Samples are made by going through the tree and are believed only after the regex itself has matched them, so a rule that speaks of
-a path has seen that path match.
+Samples are made by walking the tree and are trusted only after the regex itself has matched them, so a rule that names a path has
+seen that path match.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from wproxy.regex.parse import Parser
 from wproxy.regex.pattern import PatternError, Untranslatable
 from wproxy.regex.widths import width_of
 
-_PREFERRED = b"xa1/-_. "  # which byte of a set a sample takes
+_PREFERRED = b"xa1/-_. "  # the bytes that a sample prefers from a set
 _HEX = byte_set(b"0123456789abcdefABCDEF")
 _SLASH = byte_set(b"/")
 
 
 def tree_of(pattern: str, caseless: bool = False) -> Node | None:
-    """The tree of a regex; None for one that cannot be read (`-t` says so)."""
+    """Return the tree of a regex; None for one that cannot be read (which `-t` reports)."""
     try:
         return Parser(pattern.encode("utf-8", "surrogateescape").decode("latin-1"), caseless).parse()
     except (PatternError, Untranslatable, RecursionError):
@@ -45,7 +45,7 @@ def tree_of(pattern: str, caseless: bool = False) -> Node | None:
 
 
 def search(regex: Regex, subject: bytes) -> re.Match[bytes] | None:
-    """The first match; None also where the search takes too long."""
+    """Return the first match; None also when the search takes too long."""
     try:
         return regex.search(subject)
     except RegexTimedOut:
@@ -56,7 +56,9 @@ def search(regex: Regex, subject: bytes) -> re.Match[bytes] | None:
 
 
 def sample(tree: Node, inside: Mapping[str, bytes]) -> bytes:
-    """A text that a regex is likely to match. inside: what some of its groups shall take, by number and by name in lower case."""
+    """Return a text that a regex is likely to match. inside: the texts that some of its groups must match, by number or
+    lower-case name.
+    """
     match tree:
         case OneOf(mask):
             preferred = next((byte for byte in _PREFERRED if mask >> byte & 1), None)
@@ -92,9 +94,9 @@ def _has_group(node: Node, wanted: Mapping[str, bytes]) -> bool:
 
 
 def matched_with(location: Block, group: str, text: bytes) -> re.Match[bytes] | None:
-    """A match of the regex of a location in which a group has taken that text, of a path that nginx could have been asked for.
+    """Return a match of a location's regex in which a group has matched that text, of a path that a request could have.
 
-    None where there is none, as far as can be told.
+    None when there is none, as far as can be determined.
     """
     regex, tree = location.regex(), tree_of(location.pattern, location.modifier == "~*")
     if regex is None or tree is None:
@@ -102,7 +104,7 @@ def matched_with(location: Block, group: str, text: bytes) -> re.Match[bytes] | 
     subject = sample(tree, {group: text})
     subject = subject if subject.startswith(b"/") else b"/" + subject
     if {b"..", b"."}.intersection(subject.split(b"/")) or b"//" in subject:
-        return None  # dot segments are resolved, and slashes merged, before locations are looked at
+        return None  # dot segments are resolved, and slashes merged, before locations are matched
     found = search(regex, subject)
     try:
         taken = found[int(group) if group.isdigit() else _spelled(regex, group)] if found is not None else None
@@ -116,7 +118,7 @@ def _spelled(regex: Regex, group: str) -> str:
 
 
 def expanded(text: str, found: re.Match[bytes]) -> bytes:
-    """A text with the captures of a match in the place of its variables, and an `x` for each other variable."""
+    """Return a text with the captures of a match in place of its variables, and an `x` for each other variable."""
     groups = {name.lower(): value or b"" for name, value in found.groupdict().items()}
 
     def value(variable: re.Match[bytes]) -> bytes:
@@ -128,11 +130,11 @@ def expanded(text: str, found: re.Match[bytes]) -> bytes:
     return re.sub(rb"\$(?:\{(\w+)\}|(\w+))", value, text.encode("utf-8", "surrogateescape"))
 
 
-# What can never match
+# Regexes that never match
 
 
 def why_never(pattern: str, caseless: bool = False, merges_slashes: bool = True) -> str | None:
-    """Why a regex matches no path of a request; None where it may match one."""
+    """Return why a regex matches no path of a request; None where it may match one."""
     tree = tree_of(pattern, caseless)
     if tree is None or compiled(pattern, caseless) is None:
         return None
@@ -143,13 +145,13 @@ def why_never(pattern: str, caseless: bool = False, merges_slashes: bool = True)
         if not may_be_empty and not first & _SLASH:
             return "it begins with ^ and no slash, and every path begins with a slash"
     if _requires(tree, ("?",)):
-        return 'it asks for a "?", and the arguments of a request are not part of what is compared'
+        return 'it asks for a "?", but the arguments of a request are not compared'
     if _requires(tree, ("#",)):
         return 'it asks for a "#", which no client sends'
     if _requires(tree, ("%", "hex", "hex")):
-        return "it asks for an escape (%..), and the path is decoded before it is compared"
+        return "it asks for an escape (%..), but the path is decoded before it is compared"
     if merges_slashes and _requires(tree, ("/", "/")):
-        return "it asks for two slashes in a row, and they are merged before it is compared"
+        return "it asks for two slashes in a row, but they are merged before the path is compared"
     return None
 
 
@@ -197,7 +199,7 @@ def _least_width(node: Node) -> int:
 
 
 def _is_contradiction(node: Node) -> bool:
-    """Whether something is asked for before the start of the subject or behind its end."""
+    """Whether something is asked for before the start of the subject or after its end."""
     match node:
         case OneOf(mask):
             return not mask
@@ -258,7 +260,7 @@ def _is_from_start(node: Node) -> bool:
 
 
 def _first(node: Node) -> tuple[int, bool]:
-    """(the bytes that a match may begin with, whether it may be empty)."""
+    """Return (the bytes that a match may begin with, whether it may be empty)."""
     match node:
         case OneOf(mask):
             return mask, False
@@ -311,7 +313,7 @@ def _requires(node: Node, signs: tuple[str, ...]) -> bool:
 
 
 def _flat(items: tuple[Node, ...]) -> list[Node]:
-    """The items with those of sequences inside in their place; repeats of a known number are written out."""
+    """Return the items with inner sequences spliced in; repeats of a known number are written out."""
     found: list[Node] = []
     for item in items:
         match item:

@@ -10,7 +10,7 @@ from wproxy.config.tree import printable
 
 
 def as_text(file: str, findings: Sequence[Finding], code: int) -> str:
-    """`FILE:LINE[:COLUMN] severity [rule] reason`, with the fix below, and a line that counts."""
+    """Return `FILE:LINE[:COLUMN] severity [rule] reason`, with the fix below, and a line that counts the findings."""
     lines = []
     for finding in findings:
         told = f"{finding.position or file} {finding.severity} [{finding.rule}] {finding.reason}{_also(finding)}"
@@ -21,7 +21,7 @@ def as_text(file: str, findings: Sequence[Finding], code: int) -> str:
 
 
 def _also(finding: Finding) -> str:
-    """The further places: lines, or whole positions in other files."""
+    """Return the further places: lines, or whole positions in other files."""
     if not finding.also:
         return ""
     file = finding.position.file if finding.position else ""
@@ -35,12 +35,12 @@ def _counted(findings: Sequence[Finding]) -> str:
 
 
 def count_of(findings: Sequence[Finding], severity: str) -> int:
-    """How many are of a severity."""
+    """Return the number of findings of a severity."""
     return sum(finding.severity == severity for finding in findings)
 
 
 def as_json(file: str, findings: Sequence[Finding], code: int) -> str:
-    """One object: the file, the exit code, how many of each severity, and the findings in order."""
+    """Return one object: the file, the exit code, the number of findings by severity, and the findings in order."""
     document = {
         "file": file,
         "exit_code": code,
@@ -66,7 +66,7 @@ _GITHUB = {ERROR: "error", WARNING: "warning", INFO: "notice"}
 
 
 def as_github(file: str, findings: Sequence[Finding], code: int) -> str:
-    """Workflow commands, which GitHub shows beside the lines of a change."""
+    """Return workflow commands, which GitHub shows beside the lines of a change."""
     return "".join(_command(file, finding) for finding in findings)
 
 

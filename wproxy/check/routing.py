@@ -1,4 +1,4 @@
-"""Which location of a server takes a path, by the directive tree: for rules that follow a request to its next place."""
+"""The location of a server that matches a path, by the directive tree: for rules that follow a request to its next place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from wproxy.config.registry import LOCATION
 
 
 def find_location(block: Block, path: str) -> Block | None:
-    """Find the location in a server, or inside a location, that a path comes to; None where there is none."""
+    """Return the location in a server, or inside a location, that a path leads to, or None."""
     siblings = [one for one in block.blocks if one.context == LOCATION]
     exact = next((one for one in siblings if one.modifier == "=" and one.pattern == path), None)
     if exact is not None:

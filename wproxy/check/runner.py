@@ -1,4 +1,4 @@
-"""One check: what `-t` says, what the rules find, and what comments silence."""
+"""One check: the messages of `-t`, the findings of the rules, and the comments that silence them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FOUND = 2  # it can be used, and there are findings
 
 
 class Checked(NamedTuple):
-    """What became of one check: whether the configuration can be used at all, and the findings in the order of the files."""
+    """The result of a check: whether the configuration can be used at all, and the findings in the order of the files."""
 
     is_usable: bool
     findings: list[Finding]
@@ -47,8 +47,8 @@ Obstacles = Callable[[Configuration], Iterable[Problem]]
 def check(load: Load, resolve: Resolve, obstacles: Obstacles | None = None, disabled: Collection[str] = ()) -> Checked:
     """Check a configuration.
 
-    load: reads its files. resolve: makes the model of them. Both raise ConfigurationError; where resolve does, the rules run all
-    the same. obstacles: what else would keep a server from starting. disabled: the ids of rules to leave out.
+    load: reads its files. resolve: makes the model of them. Both raise ConfigurationError; when resolve does, the rules still
+    run. obstacles: finds anything else that would keep a server from starting. disabled: the ids of rules to leave out.
     """
     try:
         document = load()
@@ -73,7 +73,7 @@ def check(load: Load, resolve: Resolve, obstacles: Obstacles | None = None, disa
 
 
 def grouped(findings: list[Finding]) -> list[Finding]:
-    """Infos that say the same of several places, told once, at the first of them; the rest as they are."""
+    """Merge infos that apply to several places into one at the first of them; leave the rest as they are."""
     first: dict[tuple[str, str, str], int] = {}
     told: list[Finding] = []
     for finding in findings:
@@ -88,14 +88,14 @@ def grouped(findings: list[Finding]) -> list[Finding]:
 
 
 def tested(configuration: Configuration) -> list[Finding]:
-    """What `-t` says of a configuration that resolves: its warnings, and why a start would refuse it."""
+    """Return what `-t` reports about a configuration that resolves: its warnings, and why a start would refuse it."""
     found = [
         Finding(START_REFUSED, ERROR, refusal.position, refusal.text, "take it out, or wait for the version that has it")
         for refusal in configuration.refusals
     ]
     for warning in configuration.warnings:
         if warning.text.startswith("conflicting server name"):
-            continue  # a rule says so too, and where
+            continue  # a rule reports it too, with the place
         if "is accepted and not yet effective" not in warning.text:
             found.append(Finding(TEST_WARNING, BUILT_IN[TEST_WARNING][0], warning.position, warning.text, ""))
         elif not is_refused(warning):
@@ -104,7 +104,7 @@ def tested(configuration: Configuration) -> list[Finding]:
 
 
 def lint(document: Document) -> list[Finding]:
-    """What the rules find, silenced or not, and comments that name a rule that there is not."""
+    """Return the findings of the rules, silenced or not, and comments that name an unknown rule."""
     blocks = Blocks(document.root)
     findings = [
         Finding(rule.id, found.severity or rule.severity, found.position, found.reason, found.fix)
@@ -114,13 +114,13 @@ def lint(document: Document) -> list[Finding]:
     known = {*RULES, *BUILT_IN} - {CONFIGURATION}
     for mention in Silences(document.files).mentions:
         if mention.rule not in known:
-            reason = f'a comment silences "{mention.rule}", and there is no such rule'
-            findings.append(Finding(UNKNOWN_RULE, INFO, mention.position, reason, "`wproxy check --list` names them all"))
+            reason = f'a comment silences "{mention.rule}", but there is no such rule'
+            findings.append(Finding(UNKNOWN_RULE, INFO, mention.position, reason, "`wproxy check --list` lists all rules"))
     return findings
 
 
 def exit_code(checked: Checked, strict: bool = False) -> int:
-    """UNUSABLE for errors in the configuration, FOUND for warnings or worse (strict: for infos too), else CLEAN."""
+    """Return UNUSABLE for errors in the configuration, FOUND for warnings or worse (strict: also for infos), else CLEAN."""
     if not checked.is_usable:
         return UNUSABLE
     return FOUND if any(strict or finding.severity != INFO for finding in checked.findings) else CLEAN
@@ -131,7 +131,7 @@ def _error(problem: Problem) -> Finding:
 
 
 def _in_order(findings: list[Finding], document: Document) -> list[Finding]:
-    """By file in the order of reading, and by line; what has no place comes last."""
+    """Sort by file in the order of reading, and by line; findings without a place come last."""
     files = {file.name: place for place, file in reversed(list(enumerate(document.files)))}
 
     def key(finding: Finding) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Rules about virtual servers, and settings of the whole."""
+"""Rules about virtual servers, and settings of the whole configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wproxy.directives.listen import listen
 
 
 def _addresses(server: Block) -> list[tuple[Address, bool]]:
-    """(address, whether it is for QUIC, which has sockets of its own) of a server; what cannot be read is for `-t` to tell."""
+    """Return (address, whether it is for QUIC, which has sockets of its own) of a server; `-t` reports unreadable addresses."""
     found: list[tuple[Address, bool]] = []
     lines = server.own("listen")
     for node in lines:
@@ -25,7 +25,7 @@ def _addresses(server: Block) -> list[tuple[Address, bool]]:
 
 
 def other_ports(block: Block) -> list[int]:
-    """The ports of the server around a block that clients must write into a URL: not 80, nor 443 with TLS."""
+    """Return the ports of the server around a block that clients must write into a URL: not 80, nor 443 with TLS."""
     server = block.server()
     if server is None or not server.has("listen"):
         return []
@@ -43,7 +43,7 @@ def other_ports(block: Block) -> list[int]:
 
 
 def conflicting_names(blocks: Blocks) -> Iterator[Found]:
-    """A name that somebody else had first."""
+    """Find a name that another server has already."""
     taken: dict[tuple[Address, bool, str], Position] = {}
     for server in blocks.servers:
         for address, is_quic in _addresses(server):
@@ -60,7 +60,7 @@ def conflicting_names(blocks: Blocks) -> Iterator[Found]:
 
 
 def server_name_regex(blocks: Blocks) -> Iterator[Found]:
-    """A regex that finds the name inside of others."""
+    """Find a regex that matches inside other names."""
     for server in blocks.servers:
         for node in server.own("server_name"):
             for name in node.arguments:
@@ -71,11 +71,11 @@ def server_name_regex(blocks: Blocks) -> Iterator[Found]:
 
 
 def error_log_off(blocks: Blocks) -> Iterator[Found]:
-    """`off` is the name of a file."""
+    """Find `error_log off`, where `off` is the name of a file."""
     for block in blocks.all:
         for node in block.own("error_log"):
             if node.arguments[:1] == ("off",):
-                reason = '"error_log off" writes errors to a file called "off"; there is no way to have none'
+                reason = '"error_log off" writes errors to a file called "off"; the error log cannot be switched off'
                 yield Found(node.position, reason, 'write "error_log /dev/null crit;", or keep the log')
 
 
@@ -83,7 +83,7 @@ _WEAK = ("SSLv2", "SSLv3", "TLSv1", "TLSv1.1")
 
 
 def weak_tls(blocks: Blocks) -> Iterator[Found]:
-    """Versions of TLS that nobody should speak any more."""
+    """Find versions of TLS that are no longer safe."""
     for block in blocks.all:
         for node in block.own("ssl_protocols", "proxy_ssl_protocols"):
             weak = [word for word in node.arguments if word in _WEAK]
@@ -93,7 +93,7 @@ def weak_tls(blocks: Blocks) -> Iterator[Found]:
 
 
 def _two_servers(second: str) -> str:
-    """An example: two servers at one address."""
+    """Return an example: two servers at one address."""
     return "\n".join(f"server {{\n    listen 8080;\n    server_name {name};\n}}" for name in ("a.example.com", second))
 
 
@@ -102,7 +102,7 @@ SERVER_RULES = [
         "conflicting-server-name",
         WARNING,
         "two servers with one name at one address",
-        "The first one gets all the requests. nginx says so in a warning and goes on.",
+        "The first one gets all the requests. nginx warns of it and continues.",
         conflicting_names,
         _two_servers("a.example.com"),
         _two_servers("b.example.com"),
@@ -122,7 +122,7 @@ SERVER_RULES = [
         "error-log-off",
         WARNING,
         "error_log off",
-        "Unlike access_log, error_log knows no `off`.",
+        "Unlike access_log, error_log has no `off`.",
         error_log_off,
         "error_log off;",
         "error_log /dev/null crit;",

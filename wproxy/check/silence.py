@@ -3,7 +3,7 @@
     # wproxy: ignore RULE-ID, RULE-ID     on the line of the finding, or above it
     # wproxy: ignore-file RULE-ID         anywhere: the rule is silent in this file
 
-The tree has no comments, so the text of the files is looked through, line by line. Both syntaxes begin a comment with `#`.
+The tree has no comments, so the text of the files is searched line by line. Both syntaxes begin a comment with `#`.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from wproxy.config.document import SourceFile
 from wproxy.config.tree import Position
 
 _COMMENT = re.compile(r"#\s*wproxy:\s*ignore(-file)?\s+([a-z0-9-]+(?:\s*,\s*[a-z0-9-]+)*)")
-# The end of a directive of nginx.conf: positions are those of the line where it stands.
+# The end of a directive of nginx.conf: its position is the line of that end.
 _END = re.compile(r"[;{}]\s*(?:#.*)?$")
 
 
 class Mention(NamedTuple):
-    """One rule that a comment names, and where."""
+    """One rule that a comment names, and its place."""
 
     rule: str
     position: Position
 
 
 class Silences:
-    """What the comments of some files ask to be silent about."""
+    """The rules that the comments of some files silence."""
 
     def __init__(self, files: Iterable[SourceFile]) -> None:
         self.mentions: list[Mention] = []
@@ -61,7 +61,7 @@ class Silences:
 
 
 def _next_directive(lines: list[str], start: int, is_nginx: bool) -> Iterable[int]:
-    """The numbers of the lines of the directive after line `start`; further comments may stand between."""
+    """Yield the numbers of the lines of the directive after line `start`; further comments may come between."""
     for number in range(start + 1, len(lines) + 1):
         text = lines[number - 1].strip()
         if text.startswith("#"):

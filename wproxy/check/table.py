@@ -19,8 +19,8 @@ THEMES: dict[str, list[Rule]] = {
     "Connections to upstreams": CONNECTION_RULES,
     "Upstreams": UPSTREAM_RULES,
     "Locations": LOCATION_RULES,
-    "What is never reached": DEAD_END_RULES,
-    "What a client may write": INJECTION_RULES,
+    "Unreachable configuration": DEAD_END_RULES,
+    "Text that a client controls": INJECTION_RULES,
     "Servers": SERVER_RULES,
 }
 

@@ -18,19 +18,19 @@ def _with(upstream: Block, word: str) -> list[Node]:
 
 
 def balancer_with_backup(blocks: Blocks) -> Iterator[Found]:
-    """A hash has no second choice to give to a backup."""
+    """Find a backup with a hash, which has no second choice."""
     for upstream in blocks.upstreams.values():
         for balancer in upstream.own(*WITHOUT_BACKUP):
             for server in _with(upstream, "backup"):
                 reason = (
-                    f'"{balancer.name}" ({balancer.position}) picks among all servers and has no place for a backup: nginx '
+                    f'"{balancer.name}" ({balancer.position}) chooses among all servers and has no use for a backup: nginx '
                     "refuses the file with 'balancing method does not support parameter \"backup\"'"
                 )
                 yield Found(server.position, reason, f'leave out "backup", or balance with least_conn instead of {balancer.name}')
 
 
 def sole_live_server(blocks: Blocks) -> Iterator[Found]:
-    """One server that may be used beside others that are down."""
+    """Find a single usable server beside others that are down."""
     for upstream in blocks.upstreams.values():
         servers, down = upstream.own("server"), _with(upstream, "down")
         live = [server for server in servers if server not in down]
@@ -38,8 +38,8 @@ def sole_live_server(blocks: Blocks) -> Iterator[Found]:
             continue
         name = live[0].arguments[0] if live[0].arguments else ""
         reason = (
-            f"{name} is the only server that is not down ({down[0].position}), yet not the only one: the rule that failures "
-            "of a sole server are ignored does not hold, and after max_fails failures clients get 502 for all of "
+            f"{name} is the only server that is not down ({down[0].position}), but not the only one: the rule that failures "
+            "of a sole server are ignored does not apply, and after max_fails failures clients get 502 for all of "
             "fail_timeout"
         )
         fix = f'comment the line{"s" if len(down) > 1 else ""} with "down" out, or write "max_fails=0" for {name}'
@@ -47,23 +47,23 @@ def sole_live_server(blocks: Blocks) -> Iterator[Found]:
 
 
 def all_servers_down(blocks: Blocks) -> Iterator[Found]:
-    """Nobody to ask."""
+    """Find an upstream whose servers are all down."""
     for upstream in blocks.upstreams.values():
         servers = upstream.own("server")
         if servers and len(_with(upstream, "down")) == len(servers):
-            reason = f'every server of upstream "{upstream.node.arguments[0]}" is down: each request gets 502'
+            reason = f'every server of upstream "{upstream.node.arguments[0]}" is down: every request gets 502'
             yield Found(upstream.node.position, reason, 'take "down" from a server that works')
 
 
 def balancer_after_keepalive(blocks: Blocks) -> Iterator[Found]:
-    """nginx has the later of the two replace the earlier."""
+    """Find a balancing method after keepalive, which it replaces in nginx."""
     for upstream in blocks.upstreams.values():
         names = [node.name for node in upstream.node.children or ()]
         if "keepalive" not in names:
             continue
         for node in upstream.own(*BALANCERS):
             if names.index(node.name) > names.index("keepalive"):
-                reason = f'"{node.name}" stands after "keepalive" and replaces it in nginx ("load balancing method redefined")'
+                reason = f'"{node.name}" comes after "keepalive" and replaces it in nginx ("load balancing method redefined")'
                 yield Found(node.position, reason, f'put "{node.name}" before "keepalive"')
 
 
@@ -72,7 +72,7 @@ def _is_name(address: Address) -> bool:
 
 
 def names_at_start(blocks: Blocks) -> Iterator[Found]:
-    """Names that must be found when the configuration is loaded."""
+    """Find names that must be found when the configuration is loaded."""
     seen: set[str] = set()
     for position, text, fix in _names(blocks):
         try:
@@ -82,14 +82,14 @@ def names_at_start(blocks: Blocks) -> Iterator[Found]:
         if _is_name(address) and address.host.lower() not in seen:
             seen.add(address.host.lower())
             reason = (
-                f'"{address.host}" must be found at start and at a reload: without an answer there is neither (later changes of '
+                f'"{address.host}" must be found at a start and at a reload, which fail otherwise (later changes of '
                 "its addresses are followed; nginx would not notice them)"
             )
             yield Found(position, reason, fix)
 
 
 def _names(blocks: Blocks) -> Iterator[tuple[Position, str, str]]:
-    """(where, what is written, how to mend it) of each address of a server or a proxy_pass that is looked up at load."""
+    """Return (place, text, fix) of each address of a server or a proxy_pass that is looked up at load."""
     to_mend = 'set "upstream_start degraded;" to begin without it'
     for upstream in blocks.upstreams.values():
         for server in upstream.own("server"):
@@ -112,7 +112,7 @@ UPSTREAM_RULES = [
         "ip-hash-backup",
         ERROR,
         "ip_hash, hash or random with a backup server",
-        "These methods pick one of all servers by a hash and go on to the next when it fails; nginx refuses `backup` with them.",
+        "These methods choose one of all servers by a hash and try the next when it fails; nginx refuses `backup` with them.",
         balancer_with_backup,
         "upstream app {\n    ip_hash;\n    server 127.0.0.1:3000;\n    server 127.0.0.1:3001 backup;\n}",
         "upstream app {\n    ip_hash;\n    server 127.0.0.1:3000;\n    server 127.0.0.1:3001;\n}",
@@ -121,9 +121,9 @@ UPSTREAM_RULES = [
     Rule(
         "sole-live-server",
         WARNING,
-        "a down server takes the privilege of a sole server away",
-        "Failures of a server that is alone in its upstream are not counted: there is nobody else to ask. A server that is "
-        "`down` counts as somebody, so the last live one is barred for fail_timeout after its first failure.",
+        "a down server deprives a sole server of its privilege",
+        "Failures of a server that is alone in its upstream are not counted: no other server can be asked. A server that is "
+        "`down` counts as another, so the last live one is barred for fail_timeout after its first failure.",
         sole_live_server,
         "upstream app {\n    server 127.0.0.1:3000;\n    server 127.0.0.1:3001 down;\n}",
         "upstream app {\n    server 127.0.0.1:3000;\n}",
@@ -133,7 +133,7 @@ UPSTREAM_RULES = [
         "all-servers-down",
         ERROR,
         "every server of an upstream is down",
-        "A server that is `down` is never asked. With no other, each request is answered 502 `no live upstreams`.",
+        "A server that is `down` is never used. Without another, every request gets a 502, `no live upstreams`.",
         all_servers_down,
         "upstream app {\n    server 127.0.0.1:3000 down;\n}",
         "upstream app {\n    server 127.0.0.1:3000;\n}",
@@ -152,7 +152,7 @@ UPSTREAM_RULES = [
     Rule(
         "name-at-start",
         INFO,
-        "a name without which there is no start",
+        "a name without which the server does not start",
         "The addresses of a name in proxy_pass or in an upstream are looked up when the configuration is loaded, and a name "
         "server that does not answer then keeps the server from starting, as in nginx. Later wproxy follows the name by the TTL "
         "of its answers; nginx keeps the first addresses until a reload, unless the server has `resolve`.",

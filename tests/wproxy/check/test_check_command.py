@@ -186,7 +186,7 @@ def test_errors_are_never_silent(run):
 def test_a_comment_with_a_mistake_is_told(run):
     code, text = run(whole("location / { return 204; }  # wproxy: ignore alias-traversel"))
     assert code == 0
-    assert 'nginx.conf:8 info [unknown-rule] a comment silences "alias-traversel", and there is no such rule' in text
+    assert 'nginx.conf:8 info [unknown-rule] a comment silences "alias-traversel", but there is no such rule' in text
 
 
 # Options
@@ -208,7 +208,7 @@ def test_rules_are_disabled_by_name(run):
 def test_a_name_that_cannot_be_disabled(run, name):
     assert run(whole(SLASHES), "--disable", name) == (
         1,
-        f"wproxy: there is no rule {name} to disable: see wproxy check --list\n",
+        f"wproxy: unknown rule {name} in --disable: see wproxy check --list\n",
     )
 
 

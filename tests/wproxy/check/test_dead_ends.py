@@ -126,7 +126,7 @@ def test_a_regex_behind_one_that_takes_all_is_never_asked():
     assert found.position.line == 7
     assert (
         found.reason
-        == 'location "~ \\.css$" is never used: regexes are asked in order, and location "~ /" (nginx.conf:5) takes all'
+        == 'location "~ \\.css$" is never used: regexes are tried in order, and location "~ /" (nginx.conf:5) matches all'
     )
     assert reasons("never-matches", "location ~ \\.css$ { expires 1d; }\nlocation ~ / { return 204; }") == []
 
