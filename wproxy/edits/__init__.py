@@ -1,1 +1,1 @@
-"""Edits: what is changed of the servers of upstreams while workers run, through the API."""
+"""Edits: changes to the servers of upstreams through the API, while workers run."""

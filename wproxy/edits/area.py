@@ -1,12 +1,12 @@
-"""Where edits lie in the shared memory: a text that is replaced as a whole, with a version that says so.
+"""The place of edits in the shared memory: a text that is replaced as a whole, with a version that announces it.
 
 There is room for two texts. That of version v is in place v & 1; the next one is written into the other place, and the version
-last. So whoever reads finds a whole text, and a writer that is killed at whatever instruction has changed nothing. A reader that
-is overtaken twice sees that the version has moved, and reads again; the CRC stands guard where a processor shows stores in
-another order.
+last. So a reader finds a whole text, and a writer that is killed at any instruction has changed nothing. A reader that is
+overtaken twice sees that the version has moved, and reads again; the CRC protects it where a processor shows stores in another
+order.
 
-Only one may write at a time: the one that has the record lock of the version (`wproxy.record_locks`). Workers look at the
-version, one word.
+Only one process may write at a time: the one that holds the record lock of the version (`wproxy.record_locks`). Workers look at
+the version, one word.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from zlib import crc32
 from wproxy.shared import EDITS_OFFSET, EDITS_TEXT_WORDS, LARGEST_WORD, SharedWords
 
 LARGEST = EDITS_TEXT_WORDS * 8  # bytes of a text
-# The word whose record lock a writer must have.
+# The word whose record lock a writer must hold.
 LOCK = EDITS_OFFSET
 _READS = 100
 
 
 class EditsArea:
-    """The texts. In the memory of one process alone there is no room for them: nothing has been edited, and nothing can be."""
+    """The texts. The memory of a process alone has no room for them: nothing has been edited, and nothing can be."""
 
     __slots__ = ("_words", "exists")
 
@@ -37,7 +37,7 @@ class EditsArea:
         return version
 
     def read(self) -> tuple[int, bytes]:
-        """A version and its text. Raises ValueError when there is none that is whole."""
+        """Return a version and its text. Raises ValueError when neither text is whole."""
         for _ in range(_READS):
             version = self.version
             if not version:
@@ -50,7 +50,7 @@ class EditsArea:
         raise ValueError("the edits in the shared memory are damaged")
 
     def publish(self, text: bytes) -> int:
-        """Make this the text; returns its version. Only whoever has the lock may. Raises ValueError when it is too long."""
+        """Publish a text; return its version. Only the holder of the lock may. Raises ValueError when the text is too long."""
         if not self.exists or len(text) > LARGEST:
             raise ValueError("there is no room for more changes")
         version = self.version + 1

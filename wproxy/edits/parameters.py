@@ -14,7 +14,7 @@ NUMBERS = ("weight", "max_conns", "max_fails")
 TIMES = ("fail_timeout", "slow_start")
 TEXTS = ("route", "service")
 FLAGS = ("backup", "down", "drain")
-# What a server gets when it is added, and keeps.
+# The parameters that a server gets when it is added, and keeps.
 FIXED = ("server", "service", "backup")
 KNOWN = ("server", *NUMBERS, *TIMES, *TEXTS, *FLAGS)
 
@@ -32,7 +32,7 @@ _FORMAT = "UpstreamConfFormatError"
 
 
 class Refused(Exception):
-    """What the API refuses: an HTTP status, a text for people and a word for programs, of nginx's where it has one."""
+    """A refusal of the API: an HTTP status, a text for people and a word for programs, nginx's where it has one."""
 
     def __init__(self, status: int, text: str, code: str) -> None:
         super().__init__(text)
@@ -42,9 +42,9 @@ class Refused(Exception):
 
 
 def new_server(given: Any, refused_words: tuple[str, ...] = ()) -> UpstreamServer:
-    """The server that a POST describes. A name is looked up again and again (`resolve`). Raises Refused.
+    """Return the server that a POST describes. A name is looked up again and again (`resolve`). Raises Refused.
 
-    refused_words: parameters that the upstream's balancing method has no use for.
+    refused_words: parameters that the upstream's balancing method does not support.
     """
     given = _checked(given)
     text = given.get("server")
@@ -59,7 +59,7 @@ def new_server(given: Any, refused_words: tuple[str, ...] = ()) -> UpstreamServe
 
 
 def changed_server(server: UpstreamServer, given: Any, refused_words: tuple[str, ...] = ()) -> UpstreamServer:
-    """The server after a PATCH; raises Refused. refused_words: as `new_server` has them."""
+    """Return the server after a PATCH; raises Refused. refused_words: as in `new_server`."""
     given = _checked(given)
     for key in FIXED:
         if key in given:
@@ -79,7 +79,7 @@ def _checked(given: Any) -> Mapping[str, Any]:
 
 
 def _with(server: UpstreamServer, given: Mapping[str, Any], refused_words: tuple[str, ...]) -> UpstreamServer:
-    """The server with these parameters, read as those of a `server` line are."""
+    """Return the server with these parameters, read like those of a `server` line."""
     words = list(words_of(server))
     for key, value in given.items():
         words = [words[0], *(word for word in words[1:] if word.partition("=")[0] != key)]
@@ -98,7 +98,7 @@ def _with(server: UpstreamServer, given: Mapping[str, Any], refused_words: tuple
 
 
 def _word(key: str, value: Any) -> str:
-    """The word of a `server` line for a parameter; "" for none."""
+    """Return the word of a `server` line for a parameter; "" for none."""
     is_number = isinstance(value, int) and not isinstance(value, bool)
     if key in FLAGS and isinstance(value, bool):
         return key if value else ""
@@ -112,7 +112,7 @@ def _word(key: str, value: Any) -> str:
 
 
 def as_json(number: int, server: UpstreamServer) -> dict[str, Any]:
-    """A server with all its parameters."""
+    """Return a server with all its parameters."""
     shown: dict[str, Any] = {
         "id": number,
         "server": server.text,

@@ -1,12 +1,12 @@
-"""The servers of an upstream after edits: what the configuration says of them, and what has been changed since.
+"""The servers of an upstream after edits: those of the configuration, and the changes since.
 
-An edit belongs to a server as its line is written: by its address, and by which one of several of that address it is. It knows
-what the line said when it was made (its bases), and holds until a reload finds another line there: then the file has the last
-word. So what was set at run time stays with the servers that the file leaves as they are, a server that was added stays until
-the file names it, and one that was removed stays away until its line is changed.
+An edit belongs to a server as its line is written: to its address, and to one of several with that address. It records what the
+line said when it was made (its bases), and holds until a reload finds another line there: then the file has the last word. So
+changes at run time stay with the servers that the file leaves unchanged, an added server stays until the file names it, and a
+removed one stays away until its line is changed.
 
-Where the servers are kept in a file (`state`), that file follows each edit, and a reload may read it at any moment between two
-of them: what has been written of a server is then one of its bases, too.
+When the servers are kept in a file (`state`), that file follows each edit, and a reload may read it at any moment between two of
+them: the text that was written for a server is then one of its bases, too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from wproxy.directives.upstream import UpstreamServer, upstream_server
 
 Words = tuple[str, ...]
-# What is remembered of lines that were written, and of servers that were removed, while a reload may read the state file.
+# The limit of remembered written lines, and of removed servers, while a reload may read the state file.
 _MOST_BASES = 16
 _MOST_GONE = 100
 _KEYS = ("weight", "max_fails", "fail_timeout", "max_conns", "slow_start", "route", "service")
@@ -29,8 +29,8 @@ _DEFAULTS = upstream_server("127.0.0.1")
 class Edit(NamedTuple):
     """One server, changed, added or removed.
 
-    id: of a server that was added. server: its address as written; nth: which one of that address. added: no line names it.
-    bases: what its line may say. words: what it is now, as a `server` line would have it; None: removed.
+    id: the id of an added server. server: its address as written; nth: which one of that address. added: whether no line names
+    it. bases: the forms that its line may have. words: its present form, as a `server` line would have it; None: removed.
     """
 
     id: int
@@ -51,8 +51,8 @@ class UpstreamEdits(NamedTuple):
 class Placed(NamedTuple):
     """One server of an upstream now.
 
-    id: the number of its line, or the one that was given to it. line: of the configuration, None when it was added. server: what
-    holds of it, None when it was removed. edit: the one that holds.
+    id: the number of its line, or the one that was assigned to it. line: that of the configuration, None for an added server.
+    server: its present state, None when it was removed. edit: the one that applies.
     """
 
     id: int
@@ -65,7 +65,7 @@ Key = tuple[str, int]
 
 
 def words_of(server: UpstreamServer) -> Words:
-    """The arguments of a `server` line that says so: `127.0.0.1:80 weight=2 down`; defaults are left out."""
+    """Return the arguments of a `server` line for a server: `127.0.0.1:80 weight=2 down`; defaults are left out."""
     words = [server.text]
     for key in _KEYS:
         value = getattr(server, key)
@@ -80,7 +80,7 @@ def time_text(seconds: float) -> str:
 
 
 def place(lines: Sequence[UpstreamServer], edits: UpstreamEdits) -> list[Placed]:
-    """The servers of an upstream, those that were removed included, in the order of the configuration, then of their addition."""
+    """Return the servers of an upstream, including removed ones, in the order of the configuration, then of their addition."""
     by_key = {(edit.server, edit.nth): edit for edit in edits.edits}
     keys = _keys(lines)
     placed = []
@@ -102,7 +102,7 @@ def _server(words: Words | None) -> UpstreamServer | None:
 
 
 def _id(edit: Edit, lines: Sequence[UpstreamServer], edits: UpstreamEdits) -> int:
-    """The id of an added server; another one when the configuration has as many lines as that since a reload."""
+    """Return the id of an added server; a new one when the configuration has reached that many lines since a reload."""
     return edit.id if edit.id >= len(lines) else max(len(lines), edits.next) + edit.id
 
 
@@ -116,7 +116,7 @@ def _keys(lines: Sequence[UpstreamServer]) -> list[Key]:
 
 
 def added(lines: Sequence[UpstreamServer], edits: UpstreamEdits, server: UpstreamServer, is_kept: bool) -> UpstreamEdits:
-    """With one server more. is_kept: there is a state file. Raises ValueError when there is one of that address."""
+    """Return the edits with one more server. is_kept: there is a state file. Raises ValueError for an existing address."""
     placed = place(lines, edits)
     if any(each.server is not None and each.server.text == server.text for each in placed):
         raise ValueError(f'server "{server.text}" exists already')
@@ -134,7 +134,7 @@ def added(lines: Sequence[UpstreamServer], edits: UpstreamEdits, server: Upstrea
 def changed(
     lines: Sequence[UpstreamServer], edits: UpstreamEdits, placed: Placed, server: UpstreamServer | None, is_kept: bool
 ) -> UpstreamEdits:
-    """With this server as it is now; None: without it. is_kept: there is a state file."""
+    """Return the edits with this server in its new form; None: without it. is_kept: there is a state file."""
     words = None if server is None else words_of(server)
     old = placed.edit
     if placed.line is not None:
@@ -161,7 +161,7 @@ def _bases(bases: tuple[Words, ...], words: Words | None, is_kept: bool) -> tupl
 
 
 def pruned(lines: Sequence[UpstreamServer], edits: UpstreamEdits) -> UpstreamEdits:
-    """Without what a new configuration has overruled or says itself."""
+    """Return the edits without those that a new configuration has overruled or contains itself."""
     by_key = dict(zip(_keys(lines), lines))
     kept = []
     for edit in edits.edits:
@@ -175,12 +175,12 @@ def pruned(lines: Sequence[UpstreamServer], edits: UpstreamEdits) -> UpstreamEdi
 
 
 def encode(edits: Mapping[str, UpstreamEdits]) -> bytes:
-    """The edits of all upstreams as a text."""
+    """Return the edits of all upstreams as a text."""
     return json.dumps(edits, separators=(",", ":")).encode("ascii")
 
 
 def decode(text: bytes) -> dict[str, UpstreamEdits]:
-    """What `encode` has made; raises ValueError."""
+    """Read the text that `encode` has made; raises ValueError."""
     return {name: UpstreamEdits(following, tuple(map(_edit, edits))) for name, (following, edits) in _load(text).items()}
 
 

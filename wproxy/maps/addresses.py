@@ -1,7 +1,7 @@
 """IP addresses as numbers, networks as ranges of them, and a table from ranges to values.
 
-Networks and ranges are nested, never half overlapping: they are laid flat once, into intervals side by side, and an address
-is then found with one bisection, whatever the number of networks.
+Networks and ranges are nested, never half overlapping: they are flattened once, into adjacent intervals, and an address is then
+found with one bisection, whatever the number of networks.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Generic, NamedTuple, TypeVar
 Value = TypeVar("Value")
 
 BITS = {4: 32, 6: 128}
-NO_ADDRESS = (4, 0xFFFFFFFF)  # what nginx looks up where there is no address: 255.255.255.255
+NO_ADDRESS = (4, 0xFFFFFFFF)  # the address that nginx looks up when there is none: 255.255.255.255
 
 _MAPPED = 0xFFFF << 32
 
@@ -39,7 +39,7 @@ class Network(NamedTuple):
 
 
 def parse_ipv4(text: bytes) -> int | None:
-    """The number of `192.0.2.1`, None where it is no address. Leading zeros are allowed, as in nginx."""
+    """Return the number of `192.0.2.1`, or None when it is no address. Leading zeros are allowed, as in nginx."""
     parts = text.split(b".")
     if len(parts) != 4 or not all(part.isdigit() for part in parts):
         return None
@@ -50,7 +50,7 @@ def parse_ipv4(text: bytes) -> int | None:
 
 
 def parse_ip(text: bytes) -> NumberedAddress | None:
-    """An address without brackets, None where it is none; what is mapped into IPv6 (::ffff:192.0.2.1) counts as IPv4."""
+    """Return an address without brackets, or None; one that is mapped into IPv6 (::ffff:192.0.2.1) counts as IPv4."""
     number = parse_ipv4(text)
     if number is not None:
         return 4, number
@@ -64,7 +64,7 @@ def parse_ip(text: bytes) -> NumberedAddress | None:
 
 
 def parse_ip_and_port(text: bytes) -> NumberedAddress | None:
-    """The address of `192.0.2.1:80`, `[2001:db8::1]:80` or of one without a port; None where it is none."""
+    """Return the address of `192.0.2.1:80`, `[2001:db8::1]:80` or of one without a port, or None."""
     if text.startswith(b"["):
         address, bracket, rest = text[1:].partition(b"]")
         if not bracket or not (rest == b"" or (rest.startswith(b":") and _is_port(rest[1:]))):
@@ -82,7 +82,7 @@ def _is_port(text: bytes) -> bool:
 
 
 def parse_network(text: str) -> tuple[Network, bool]:
-    """`10.0.0.0/8`, `2001:db8::/32` or an address alone: the network, and whether it had bits set behind its prefix.
+    """Return the network of `10.0.0.0/8`, `2001:db8::/32` or an address, and whether bits were set beyond its prefix.
 
     Raises ValueError.
     """
@@ -107,7 +107,7 @@ def parse_network(text: str) -> tuple[Network, bool]:
 
 
 class RangeTable(Generic[Value]):
-    """Values by ranges of numbers that are nested or apart; of those around a number the smallest counts."""
+    """Values by ranges of numbers that are nested or separate; the smallest range around a number counts."""
 
     def __init__(self, ranges: dict[tuple[int, int], Value]) -> None:
         """ranges: (first, last) to value."""
@@ -121,7 +121,7 @@ class RangeTable(Generic[Value]):
         self._close(open_ranges, None)
 
     def _close(self, open_ranges: list[tuple[int, Value]], before: int | None) -> None:
-        """End the ranges that are over before a number: behind each goes on what is around it."""
+        """End the ranges that are over before a number: after each the range around it continues."""
         while open_ranges and (before is None or open_ranges[-1][0] < before):
             last, _ = open_ranges.pop()
             self._begin(last + 1, open_ranges[-1][1] if open_ranges else None)
@@ -134,6 +134,6 @@ class RangeTable(Generic[Value]):
             self._values.append(value)
 
     def find(self, number: int) -> Value | None:
-        """The value of the smallest range around the number, or None."""
+        """Return the value of the smallest range around the number, or None."""
         index = bisect_right(self._starts, number)
         return self._values[index - 1] if index else None

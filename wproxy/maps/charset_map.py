@@ -1,7 +1,7 @@
-"""What `charset_map` makes of texts: tables from one character set of single bytes to another, or to UTF-8 and back
+"""The conversions of `charset_map`: tables from one character set of single bytes to another, or to UTF-8 and back
 (nginx: src/http/modules/ngx_http_charset_filter_module.c).
 
-What a table does not name: ASCII stays what it is; other bytes become a question mark; other characters of UTF-8 are written as
+Characters that a table does not name: ASCII stays; other bytes become a question mark; other characters of UTF-8 are written as
 HTML entities, `&#1078;`.
 """
 
@@ -11,12 +11,12 @@ import codecs
 from typing import NamedTuple, Protocol
 
 UTF_8 = "utf-8"
-_UNDEFINED = "\ufffe"  # in the tables of `codecs`: there is no such byte
+_UNDEFINED = "\ufffe"  # in the tables of `codecs`: the byte has no character
 _REPLACING = "wproxy.charset_map"
 
 
 def _replace(error: UnicodeError) -> tuple[str | bytes, int]:
-    """A question mark for each sequence that is no UTF-8; an entity for a character that has no byte."""
+    """Return a question mark for each sequence that is not UTF-8, and an entity for a character that has no byte."""
     if isinstance(error, UnicodeEncodeError):
         missing = error.object[error.start : error.end]
         return b"".join(b"%c" % ord(each) if each.isascii() else b"&#%d;" % ord(each) for each in missing), error.end
@@ -28,14 +28,14 @@ codecs.register_error(_REPLACING, _replace)
 
 
 class Recoder(Protocol):
-    """Recodes one text, which comes in pieces."""
+    """Recodes one text, which arrives in pieces."""
 
     def recode(self, data: bytes, is_last: bool) -> bytes:
-        """The next piece in the other character set; the beginning of a character is kept for the piece after."""
+        """Return the next piece in the other character set; an incomplete character is kept for the piece after."""
 
 
 class Bytes:
-    """Byte by byte: the length stays, and a part of a text can be recoded for itself."""
+    """Recodes byte by byte: the length stays, and a part of a text can be recoded on its own."""
 
     def __init__(self, table: bytes) -> None:
         self._table = table
@@ -46,7 +46,7 @@ class Bytes:
 
 
 class ToUtf8:
-    """Each byte becomes a character of UTF-8."""
+    """Recodes each byte to a character of UTF-8."""
 
     def __init__(self, characters: str) -> None:
         """characters: one for each byte."""
@@ -58,7 +58,7 @@ class ToUtf8:
 
 
 class FromUtf8:
-    """Each character becomes a byte, or several that name it."""
+    """Recodes each character to a byte, or to several that name it."""
 
     def __init__(self, characters: str) -> None:
         """characters: one for each byte."""
@@ -71,7 +71,7 @@ class FromUtf8:
 
 
 class CharsetMap(NamedTuple):
-    """One `charset_map`. pairs: byte of the source, and one byte of the target or, of UTF-8, the bytes of a character."""
+    """One `charset_map`. pairs: a byte of the source, and one byte of the target or, for UTF-8, the bytes of a character."""
 
     source: str
     target: str
@@ -84,12 +84,12 @@ class CharsetMap(NamedTuple):
 
 
 class Recoding:
-    """A way from one character set to another. keeps_length: it is from byte to byte."""
+    """A conversion from one character set to another. keeps_length: whether it is from byte to byte."""
 
     __slots__ = ("_bytes", "_characters", "_makes", "keeps_length")
 
     def __init__(self, charset_map: CharsetMap, backwards: bool) -> None:
-        """backwards: from the target of the map to its source."""
+        """backwards: whether it goes from the target of the map to its source."""
         self.keeps_length = not charset_map.is_for_utf8
         self._bytes = b""
         self._characters = ""
@@ -109,16 +109,16 @@ class Recoding:
             self._characters = "".join(characters)
 
     def start(self) -> Recoder:
-        """What recodes one text."""
+        """Return a recoder for one text."""
         return Bytes(self._bytes) if self.keeps_length else self._makes(self._characters)
 
 
-# By source and target, in lower case.
+# Keyed by source and target, in lower case.
 Recodings = dict[tuple[str, str], Recoding]
 
 
 def recodings_of(maps: tuple[CharsetMap, ...]) -> Recodings:
-    """All ways that these maps know, each map both ways."""
+    """Return all conversions of these maps, each map in both directions."""
     found: Recodings = {}
     for each in maps:
         names = each.source.lower(), each.target.lower()

@@ -1,4 +1,4 @@
-"""Reading the inside of `map`, `geo` and `split_clients`: every entry has a line of its own to be blamed."""
+"""Reading of the contents of `map`, `geo` and `split_clients`: problems are reported at the line of each entry."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Read = Callable[[Node], None]
 
 
 def read_entries(entries: list[Node], read: Read) -> None:
-    """Give every entry to `read`, which raises ValueError for one that is wrong.
+    """Give every entry to `read`, which raises ValueError for an invalid one.
 
-    Raises ConfigurationError with all that was wrong, each with its position.
+    Raises ConfigurationError with all problems, each with its position.
     """
     problems = []
     for entry in entries:

@@ -1,7 +1,7 @@
 """`geo`: a value chosen by an address (nginx: src/http/modules/ngx_http_geo_module.c).
 
-The address is the client's, or that of a variable. Where it is that of a trusted proxy, X-Forwarded-For tells it. What is no
-address, a unix socket among it, is looked up as 255.255.255.255.
+The address is the client's, or that of a variable. If it is that of a trusted proxy, X-Forwarded-For gives the address. Anything
+that is not an address, such as a unix socket, is looked up as 255.255.255.255.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from wproxy.maps.map import shown, told
 from wproxy.template import Template
 from wproxy.variables import BLOCK
 
-# How many addresses a geo remembers the values of, in each worker.
+# The number of addresses whose values a geo remembers, in each worker.
 REMEMBERED = 4096
 LONGEST_ADDRESS = 45
 
@@ -22,10 +22,10 @@ Ranges = dict[tuple[int, int], str]
 
 
 class Geo:
-    """One geo. source: where the address is, None for the client's own.
+    """One geo. source: the template of the address, None for the client's own.
 
-    proxies: whose X-Forwarded-For is believed, is_recursive: and that of those named in it. volatile: looked up anew whenever
-    it is read.
+    proxies: those whose X-Forwarded-For is trusted; is_recursive: whether the proxies named in it are trusted too. volatile:
+    whether it is looked up on every read.
     """
 
     def __init__(self, name: str, source: Template | None) -> None:
@@ -39,7 +39,7 @@ class Geo:
         self._default = b""
 
     def seal(self, v4: Ranges, v6: Ranges, default: str, only_v4: bool) -> None:
-        """Build the tables from (first, last) to value. only_v4: other addresses are looked up as none (`ranges`)."""
+        """Build the tables from (first, last) to value. only_v4: whether other addresses count as none (`ranges`)."""
         self._default = _encode(default)
         self._tables[4] = RangeTable({key: _encode(value) for key, value in v4.items()})
         if only_v4:
@@ -49,7 +49,7 @@ class Geo:
             self._tables[6] = RangeTable({key: _encode(value) for key, value in v6.items()})
 
     def find(self, text: bytes, forwarded: bytes | None = None) -> bytes:
-        """The value for an address, given what X-Forwarded-For says."""
+        """Return the value for an address and an X-Forwarded-For."""
         address = parse_ip(text)
         if address is not None and forwarded and self.proxies:
             address = self._behind(address, forwarded)
@@ -58,7 +58,7 @@ class Geo:
         return self._default if found is None else found
 
     def _behind(self, address: NumberedAddress, forwarded: bytes) -> NumberedAddress:
-        """The address that trusted proxies spoke for (nginx: ngx_http_get_forwarded_addr_internal)."""
+        """Return the address that trusted proxies forwarded (nginx: ngx_http_get_forwarded_addr_internal)."""
         while any(proxy.holds(address) for proxy in self.proxies):
             forwarded = forwarded.rstrip(b" ,")
             begin = max(forwarded.rfind(b" "), forwarded.rfind(b",")) + 1
@@ -72,7 +72,7 @@ class Geo:
         return address
 
     def read(self, request: Request) -> bytes:
-        """The value of the variable."""
+        """Return the value of the variable."""
         text = request.client.remote_addr if self.source is None else self.source.evaluate(request)
         forwarded = request.fields.get(b"x-forwarded-for") if self.proxies else None
         # Clients must not fill the memory with long texts.
@@ -83,7 +83,7 @@ class Geo:
         return result
 
     def varies(self) -> int:
-        """As the source; the client's address and X-Forwarded-For hold for a block."""
+        """The source's; the client's address and X-Forwarded-For hold for a block."""
         return self.source.varies if self.source is not None else BLOCK
 
     def __repr__(self) -> str:

@@ -1,6 +1,6 @@
 """`map`: a value chosen by another one (nginx: src/http/modules/ngx_http_map_module.c).
 
-Exact keys are asked first, without case; with `hostnames` then the longest `*.suffix` and the longest `prefix.*`; then the
+Exact keys are tried first, ignoring case; with `hostnames` then the longest `*.suffix` and the longest `prefix.*`; then the
 regexes in their order, unless the value is empty; then the default.
 """
 
@@ -17,7 +17,7 @@ from wproxy.variables import BLOCK, REQUEST, Namespace, complain
 
 
 class Choice(NamedTuple):
-    """What a map says to a value: the key as written ("default"), what it stands for, and the match where it is a regex."""
+    """The result of a map for a value: the key as written ("default"), its value, and the match for a regex."""
 
     key: str
     value: Template
@@ -25,7 +25,9 @@ class Choice(NamedTuple):
 
 
 class Map:
-    """One map. source: what is looked up; volatile: anew whenever it is read; namespace: where it was declared."""
+    """One map. source: the template to look up; volatile: whether to look it up on every read; namespace: that of its
+    declaration.
+    """
 
     def __init__(self, name: str, source: Template, namespace: Namespace) -> None:
         self.name = name
@@ -40,7 +42,7 @@ class Map:
         self._prefixes: dict[bytes, Choice] = {}  # b"www." for www.*
 
     def add(self, key: str, value: Template) -> None:
-        """Enter a key that is no regex, without its escape. Raises ValueError for one that is there already."""
+        """Enter a key that is not a regex, without its escape. Raises ValueError for a repeated one."""
         choice = Choice(key, value)
         encoded = key.encode("utf-8", "surrogateescape").lower()
         if not self.hostnames:
@@ -63,7 +65,7 @@ class Map:
             table[place] = choice
 
     def choose(self, value: bytes) -> Choice:
-        """The choice for a value. Raises RegexTimedOut."""
+        """Return the choice for a value. Raises RegexTimedOut."""
         if self.hostnames and value.endswith(b"."):
             value = value[:-1]
         found = self._exact.get(value.lower())
@@ -79,7 +81,7 @@ class Map:
 
     def _wildcard(self, host: bytes) -> Choice | None:
         dot = host.find(b".")
-        while dot >= 0 and self._suffixes:  # the longest suffix is the one that begins at the first dot
+        while dot >= 0 and self._suffixes:  # the longest suffix begins at the first dot
             found = self._suffixes.get(host[dot:])
             if found is not None and dot:
                 return found
@@ -93,7 +95,7 @@ class Map:
         return None
 
     def read(self, request: Request) -> bytes:
-        """The value of the variable. A regex that matches leaves its captures on the request."""
+        """Return the value of the variable. A regex that matches leaves its captures on the request."""
         value = self.source.evaluate(request)
         try:
             choice = self.choose(value)
@@ -109,7 +111,7 @@ class Map:
         return result
 
     def varies(self) -> int:
-        """As the source and all values; for a request only where others see the captures of its regexes."""
+        """That of the source and all values; REQUEST only when others see the captures of its regexes."""
         values = [choice.value.varies for choice in self]
         varies = max(self.source.varies, *values) if values else BLOCK
         leaves_traces = any(regex.names for regex, _ in self.regexes)
@@ -118,7 +120,7 @@ class Map:
         return varies
 
     def __iter__(self) -> Iterator[Choice]:
-        """All choices."""
+        """Yield all choices."""
         for table in (self._exact, self._suffixes, self._prefixes):
             yield from table.values()
         yield from (choice for _, choice in self.regexes)
@@ -130,12 +132,12 @@ class Map:
 
 
 def told(kind: str, name: str, value: bytes, result: bytes, key: str | None = None) -> str:
-    """What `wproxy explain` says of a look-up."""
+    """Return the line of `wproxy explain` about a look-up."""
     return f'{kind} ${name}: "{shown(value)}" gives "{shown(result)}"' + ("" if key is None else f" by {key or chr(34) * 2}")
 
 
 def shown(value: bytes) -> str:
-    """Bytes for an explanation."""
+    """Return bytes as text for an explanation."""
     return value.decode("utf-8", "backslashreplace")
 
 

@@ -1,5 +1,6 @@
-"""`split_clients`: a value chosen by the hash of another, so that shares of all clients get each (nginx:
-src/http/modules/ngx_http_split_clients_module.c)."""
+"""`split_clients`: a value chosen by the hash of another, so that a share of all clients gets each (nginx:
+src/http/modules/ngx_http_split_clients_module.c).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ _FACTOR = 0x5BD1E995
 
 
 def murmur_hash2(data: bytes) -> int:
-    """MurmurHash2 of 32 bits; the length is the seed (nginx: src/core/ngx_murmurhash.c)."""
+    """Return the MurmurHash2 of 32 bits; the length is the seed (nginx: src/core/ngx_murmurhash.c)."""
     length = len(data)
     value = length
     whole = length & ~3
@@ -27,7 +28,7 @@ def murmur_hash2(data: bytes) -> int:
 
 
 class SplitClients:
-    """One split_clients. parts: (limit, value): the first whose limit is above the hash counts, 0 is above all."""
+    """One split_clients. parts: (limit, value): the first with a limit above the hash counts; 0 is above all."""
 
     def __init__(self, name: str, source: Template) -> None:
         self.name = name
@@ -36,17 +37,17 @@ class SplitClients:
         self._total = 0
 
     def add(self, share: int, value: bytes) -> None:
-        """Enter a share in hundredths of a percent, 0 for the rest. Raises ValueError where there is more than all."""
+        """Enter a share in hundredths of a percent, 0 for the rest. Raises ValueError when the total is above 100%."""
         self._total = self._total + share if share else 10000
         if self._total > 10000:
             raise ValueError("percent total is greater than 100%")
-        # Each limit is cut to a whole number before they add up. What reaches 100% takes what is lost by that.
+        # Each limit is cut to a whole number before they add up. A total of 100% gets what is lost by that.
         before = self.parts[-1][0] if self.parts else 0
         limit = before + share * _WORD // 10000 if share and self._total < 10000 else 0
         self.parts.append((limit, value))
 
     def choose(self, value: bytes) -> bytes:
-        """What a value gets; empty where the shares are less than all."""
+        """Return the value for a hash; empty when the shares do not cover it."""
         found = murmur_hash2(value)
         for limit, chosen in self.parts:
             if found < limit or not limit:
@@ -54,7 +55,7 @@ class SplitClients:
         return b""
 
     def read(self, request: Request) -> bytes:
-        """The value of the variable."""
+        """Return the value of the variable."""
         value = self.source.evaluate(request)
         result = self.choose(value)
         if request.trace is not None:
@@ -62,7 +63,7 @@ class SplitClients:
         return result
 
     def varies(self) -> int:
-        """As the source."""
+        """That of the source."""
         return self.source.varies
 
     def __repr__(self) -> str:

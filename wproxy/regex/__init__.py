@@ -1,9 +1,9 @@
 """nginx's regular expressions on Python's `re`: PCRE2's syntax, PCRE2's messages, and a bound on the time of a match.
 
-`compile_regex` reads the pattern (parse), writes it for `re` (emit) and finds out how long a match can take (safety). Most
-regexes of a configuration are proven to be quick: their `search` is the compiled pattern's own. The others ask the guard for
-subjects that are long enough to hurt: a worker installs one that ends a match after its time (worker/regex_guard.py); elsewhere
-nobody waits for an answer, and the guard is the plain search.
+`compile_regex` reads the pattern (parse), writes it for `re` (emit) and computes how long a match can take (safety). Most
+regexes of a configuration are proven to be quick: their `search` is the compiled pattern's own. The others ask the guard when a
+subject is long enough to hurt: a worker installs one that ends a match after a time limit (worker/regex_guard.py); elsewhere no
+client waits, and the guard is the plain search.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Guard = Callable[["Regex", Search, bytes], "re.Match[bytes] | None"]
 
 
 class RegexTimedOut(Exception):
-    """The guard ended a match: nginx's case of PCRE2's match limit, so the request fails with 500.
+    """The guard ended a match: the counterpart of PCRE2's match limit in nginx, so the request fails with 500.
 
-    regex: whose match it was. length: bytes of the subject. seconds: what the guard allows.
-    The text is a line for the error log; it ends with where the regex was configured, if that is known.
+    regex: the regex of the match. length: bytes of the subject. seconds: the guard's limit. The text is a line for the error log;
+    it ends with the place of the regex in the configuration, if that is known.
     """
 
     def __init__(self, regex: Regex, subject: bytes, seconds: float) -> None:
@@ -43,7 +43,7 @@ class RegexTimedOut(Exception):
 
 
 class _Compiled(NamedTuple):
-    """What one pattern gives, shared by all places of a configuration that write it."""
+    """The result of compiling one pattern, shared by all places of a configuration that contain it."""
 
     pattern: re.Pattern[bytes]
     names: tuple[str, ...]
@@ -54,10 +54,10 @@ class _Compiled(NamedTuple):
 class Regex:
     """A compiled regular expression.
 
-    text: as written. caseless: as asked for, whatever flags the text sets itself. groups: how many capture. names: of the named
-    groups, in order. origin: where it was configured ("FILE:LINE"), for RegexTimedOut. unwatched: bytes that a subject may have
-    without the guard being asked; NO_LIMIT (-1) when any may.
-    search(value) finds the first match anywhere in the value; raises RegexTimedOut where a guard is installed.
+    text: as written. caseless: as requested, whatever flags the text sets itself. groups: the number of captures. names: the
+    named groups, in order. origin: its place in the configuration ("FILE:LINE"), for RegexTimedOut. unwatched: the longest
+    subject, in bytes, that needs no guard; NO_LIMIT (-1) when none does. search(value) finds the first match anywhere in the
+    value; raises RegexTimedOut if a guard is installed.
     """
 
     __slots__ = ("caseless", "groups", "names", "origin", "pattern", "search", "text", "unwatched")
@@ -80,11 +80,11 @@ class Regex:
 
 
 def compile_regex(pattern: str, caseless: bool = False, origin: str = "") -> Regex:
-    """The regex of a pattern in PCRE2's syntax, matched byte by byte as nginx does (no UTF mode).
+    """Return the regex of a pattern in PCRE2's syntax, matched byte by byte as nginx does (no UTF mode).
 
-    pattern: as in the configuration; bytes that are no UTF-8 come as surrogate escapes. caseless: `~*`. origin: "FILE:LINE".
-    Raises ValueError with nginx's message for what PCRE2 refuses, and with the construct and a remedy for what it takes but
-    Python's `re` cannot do.
+    pattern: as in the configuration; bytes that are not UTF-8 are surrogate escapes. caseless: `~*`. origin: "FILE:LINE".
+    Raises ValueError with nginx's message for a pattern that PCRE2 refuses, and with the construct and a remedy for one that it
+    accepts but Python's `re` cannot run.
     """
     return Regex(pattern, caseless, origin, _compile(pattern, caseless))
 
@@ -99,7 +99,7 @@ def _compile(pattern: str, caseless: bool) -> _Compiled:
         taker = None if contains_reference(tree) else leading_taker(tree)
         anchored = is_anchored(tree) or (taker is not None and taker.mask == ALL)
         if taker is not None and not anchored:
-            # `.*` finds nothing later in a line that it does not find from its start (PCRE2 knows that too).
+            # `.*` finds nothing later in a line that it does not find from the line's start (PCRE2 uses that too).
             translated = rf"(?:\A|(?<=\n))(?:{translated})"
         compiled = re.compile(translated.encode("latin-1"))
         return _Compiled(compiled, tuple(parser.names), anchored, unwatched_length(tree, anchored))
@@ -129,9 +129,9 @@ _guard: Guard = _unguarded
 
 
 def install_guard(guard: Guard | None) -> None:
-    """Let every search that may take long go through `guard(regex, search, value)`; None: through nothing, as at the start.
+    """Make every search that may take long go through `guard(regex, search, value)`; None: directly, as at the start.
 
-    The guard calls search(value) and gives its result, or raises RegexTimedOut.
+    The guard calls search(value) and returns its result, or raises RegexTimedOut.
     """
     global _guard
     _guard = guard or _unguarded

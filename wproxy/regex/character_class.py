@@ -14,7 +14,7 @@ _WORD_EDGES = {"[[:<:]]": True, "[[:>:]]": False}
 
 
 def read_class(pattern: Pattern) -> Node:
-    """A class from its bracket on; `[[:<:]]` and `[[:>:]]` are edges of a word."""
+    """Return a class from its bracket on; `[[:<:]]` and `[[:>:]]` are word boundaries."""
     text, start = pattern.text, pattern.at
     for edge, ahead in _WORD_EDGES.items():
         if text.startswith(edge, start):
@@ -44,7 +44,7 @@ def read_class(pattern: Pattern) -> Node:
 
 
 def _skip_quotes(pattern: Pattern) -> None:
-    r"""Pass over `\Q` and `\E` and remember which came last."""
+    r"""Skip `\Q` and `\E` and remember which came last."""
     while True:
         if pattern.take("\\E"):
             pattern.quoting = False
@@ -55,7 +55,7 @@ def _skip_quotes(pattern: Pattern) -> None:
 
 
 def _member(pattern: Pattern) -> int:
-    """A byte, a range or a named set, as a set."""
+    """Return a byte, a range or a named set, as a set."""
     text = pattern.text
     low = _atom(pattern)
     _skip_quotes(pattern)
@@ -63,7 +63,7 @@ def _member(pattern: Pattern) -> int:
     if isinstance(low, tuple):
         if hyphen and text[pattern.at + 1 : pattern.at + 2] not in ("]", ""):
             raise PatternError("invalid range in character class", pattern.at)
-        return low[0]  # a named set, in which case is settled already
+        return low[0]  # a named set, whose case is handled already
     if not hyphen:
         return _in_both_cases(pattern, 1 << low)
     pattern.at += 1
@@ -86,7 +86,7 @@ def _in_both_cases(pattern: Pattern, mask: int) -> int:
 
 
 def _atom(pattern: Pattern) -> int | tuple[int]:
-    """One byte as a number, or a set as a tuple of one."""
+    """Return one byte as a number, or a set as a tuple of one."""
     text = pattern.text
     char = text[pattern.at]
     if not pattern.quoting and char == "[" and (posix := _POSIX.match(text, pattern.at)):

@@ -1,7 +1,7 @@
 """The tree as a pattern for Python's `re` on bytes.
 
-No flag of `re` is used: case, dots and lines were settled by the parser, so every set is written out. That also lets the search
-of `re` skip to a possible first byte, which it does not do under IGNORECASE.
+No flag of `re` is used: the parser has resolved case, dots and lines, so every set is written out. That also lets the search of
+`re` skip to a possible first byte, which it does not do under IGNORECASE.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _ANCHORS = {
     nodes.Anchor.SUBJECT_START: r"\A",
     nodes.Anchor.SUBJECT_END: r"\Z",
     nodes.Anchor.LAST_LINE_END: "$",
-    # PCRE2 sees no line after a newline that ends the subject; Python's MULTILINE does.
+    # For PCRE2 no line follows a newline that ends the subject; for Python's MULTILINE one does.
     nodes.Anchor.LINE_START: r"(?:\A|(?<=\n)(?!\Z))",
     nodes.Anchor.LINE_END: r"(?=\n|\Z)",
     nodes.Anchor.WORD_EDGE: r"\b",
@@ -39,7 +39,7 @@ _SPECIAL = frozenset(b"\\^$.|?*+()[]{}-&~# ")
 
 
 def emit(node: Node) -> str:
-    """Python's syntax for a tree, in Latin-1."""
+    """Return Python's syntax for a tree, in Latin-1."""
     match node:
         case nodes.OneOf(mask):
             return set_text(mask)
@@ -79,7 +79,7 @@ def _repeat(node: nodes.Repeat) -> str:
     else:
         sign = f"{{{least}}}" if least == most else f"{{{least},{'' if most is None else most}}}"
     if node.greed is nodes.Greed.POSSESSIVE and not single:
-        # Possessive groups had bugs up to 3.11.4 and 3.12.0 (gh-106052); atomic ones say the same.
+        # Possessive groups had bugs up to 3.11.4 and 3.12.0 (gh-106052); atomic ones mean the same.
         return f"(?>{text}{sign})"
     return text + sign + node.greed.value
 
@@ -89,14 +89,14 @@ def _look(node: nodes.Look) -> str:
     branches = node.body.branches if isinstance(node.body, nodes.Choice) else (node.body,)
     if node.ahead or len({width_of(branch) for branch in branches}) == 1:
         return f"(?{sign}{emit(node.body)})"
-    # Python wants one width for all branches of a lookbehind.
+    # Python requires one width for all branches of a lookbehind.
     looks = [f"(?{sign}{emit(branch)})" for branch in branches]
     return "".join(looks) if node.negative else f"(?:{'|'.join(looks)})"
 
 
 @lru_cache(maxsize=1024)
 def set_text(mask: int) -> str:
-    """One byte of a set, as an atom: a literal, a shorthand or a class, whichever is short."""
+    """Return a set of bytes as an atom: a literal, a shorthand or a class, whichever is shortest."""
     named = _NAMED_SETS.get(mask)
     if named:
         return named

@@ -1,4 +1,4 @@
-r"""What stands behind a backslash: bytes, sets, anchors, references."""
+r"""Escapes, by what follows the backslash: bytes, sets, anchors, references."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NEWLINE_SEQUENCE = Atomic(Choice((Sequence((OneOf(1 << 13), OneOf(1 << 10))), O
 
 
 def read_escape(pattern: Pattern) -> Node:
-    """What a backslash and what follows it mean outside of a class."""
+    """Return the meaning of an escape outside of a class."""
     pattern.at += 1
     char = pattern.peek()
     if not char:
@@ -36,7 +36,7 @@ def read_escape(pattern: Pattern) -> Node:
 
 
 def _numbered_escape(pattern: Pattern) -> Node | None:
-    r"""`\1`: a reference, unless it reads as the code of a character: 10 and up, without so many groups before it."""
+    r"""Read `\1`: a reference, unless it is the code of a character: 10 and up, without that many groups before it."""
     digits = re.compile("[0-9]+").match(pattern.text, pattern.at)
     assert digits
     number = int(digits[0])
@@ -73,12 +73,12 @@ def _special_escape(pattern: Pattern, char: str) -> Node:
 
 
 def read_property(pattern: Pattern, is_negated: bool) -> int:
-    r"""Read `\p{...}` or, negated, `\P{...}`, of which the `\p` is behind us; returns the set of bytes."""
+    r"""Read `\p{...}` or, negated, `\P{...}`, after the `\p`; return the set of bytes."""
     found = re.compile(r"\{(\^?)([\w &=:-]+)\}|([A-Za-z])").match(pattern.text, pattern.at)
     if not found:
         raise PatternError("malformed \\P or \\p sequence", min(pattern.at + 1, len(pattern.text)))
     pattern.at = found.end()
-    from wproxy.regex.properties import property_set  # only a regex with properties needs the names
+    from wproxy.regex.properties import property_set  # needed only for a regex with properties
 
     mask = property_set(found[2] or found[3])
     if mask is None:
@@ -88,7 +88,7 @@ def read_property(pattern: Pattern, is_negated: bool) -> int:
 
 
 def _g_reference(pattern: Pattern) -> Node:
-    r"""`\g1 \g-1 \g{1} \g{-1} \g{name}`; `\g<...>` and `\g'...'` are calls."""
+    r"""Read `\g1 \g-1 \g{1} \g{-1} \g{name}`; `\g<...>` and `\g'...'` are calls."""
     opener = pattern.peek()
     if opener and opener in "<'":
         closer = CLOSERS[opener]
@@ -118,7 +118,7 @@ def _g_reference(pattern: Pattern) -> Node:
 
 
 def read_character(pattern: Pattern) -> int:
-    """The byte that an escape stands for; the backslash is behind us."""
+    """Return the byte of an escape, after its backslash."""
     text, start = pattern.text, pattern.at
     char = pattern.peek()
     pattern.at += 1

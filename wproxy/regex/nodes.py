@@ -1,6 +1,6 @@
 """A regular expression as a tree, after parsing: all flags are resolved, all bytes are sets.
 
-A set of bytes is an int: bit n stands for byte n. So a class, a shorthand, a letter without case and a plain byte are one thing,
+A set of bytes is an int: bit n stands for byte n. So a class, a shorthand, a caseless letter and a plain byte are the same thing,
 and intersection, complement and case folding are single operations.
 """
 
@@ -13,12 +13,12 @@ ALL = (1 << 256) - 1
 
 
 def byte_range(low: int, high: int) -> int:
-    """The set of the bytes low..high, both included."""
+    """Return the set of the bytes low..high, both included."""
     return (1 << (high + 1)) - (1 << low)
 
 
 def byte_set(members: bytes) -> int:
-    """The set of these bytes."""
+    """Return the set of these bytes."""
     mask = 0
     for member in members:
         mask |= 1 << member
@@ -38,12 +38,12 @@ VERTICAL = byte_set(b"\n\v\f\r\x85")
 
 
 def fold_case(mask: int) -> int:
-    """The set with the other case of each ASCII letter in it: PCRE2's tables in the C locale."""
+    """Return the set with the other case of each ASCII letter in it: PCRE2's tables in the C locale."""
     return mask | (mask & UPPER) << 32 | (mask & LOWER) >> 32
 
 
 class Anchor(Enum):
-    """Assertions without a body, by what must be true at the place."""
+    """Assertions without a body, by what must be true at their position."""
 
     SUBJECT_START = r"\A"
     SUBJECT_END = r"\Z"
@@ -55,7 +55,7 @@ class Anchor(Enum):
 
 
 class Greed(Enum):
-    """How a repeat takes, by its suffix."""
+    """The greed of a repeat, by its suffix."""
 
     GREEDY = ""
     LAZY = "?"
@@ -78,14 +78,14 @@ class At:
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """One after the other; none is the empty match."""
+    """One node after the other; an empty one is the empty match."""
 
     items: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The first branch that works."""
+    """The first branch that matches."""
 
     branches: tuple[Node, ...]
 
@@ -118,7 +118,7 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A lookahead or lookbehind; offset: where it stands in the pattern, for messages."""
+    """A lookahead or lookbehind; offset: its place in the pattern, for messages."""
 
     body: Node
     ahead: bool
@@ -128,7 +128,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class BackReference:
-    """What a group took."""
+    """The text that a group has matched."""
 
     number: int
     caseless: bool

@@ -1,4 +1,4 @@
-"""What may stand in parentheses besides a pattern: options, conditions, calls, callouts, and the options at the very start."""
+"""Parentheses that are not plain groups: options, conditions, calls, callouts, and the options at the very start."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LETTERS = {
     "J": DUPLICATES,
 }
 _UNSET_BY_CARET = CASELESS | MULTILINE | DOTALL | EXTENDED | XX | NO_CAPTURE
-# At the very start: what changes nothing for us, and what would.
+# Options at the very start: those that make no difference here, and those that would.
 _START = re.compile(r"\(\*([A-Z0-9_]+)(=[0-9]+)?\)")
 _HARMLESS = {"NO_JIT", "NO_START_OPT", "NO_AUTO_POSSESS", "NO_DOTSTAR_ANCHOR", "LF", "BSR_UNICODE"}
 _HARMLESS_LIMITS = {"LIMIT_MATCH", "LIMIT_DEPTH", "LIMIT_HEAP", "LIMIT_RECURSION"}
@@ -38,7 +38,7 @@ _CHANGING = {"UTF", "UTF8", "UCP", "CR", "CRLF", "ANYCRLF", "ANY", "NUL", "BSR_A
 
 
 def read_start_options(pattern: Pattern) -> None:
-    """`(*NO_JIT)` and the like before everything else."""
+    """Read `(*NO_JIT)` and the like at the very start."""
     while option := _START.match(pattern.text, pattern.at):
         if option[1] in _CHANGING and not option[2]:
             advice = "write the pattern without it: it is matched byte by byte"
@@ -49,7 +49,7 @@ def read_start_options(pattern: Pattern) -> None:
 
 
 def read_condition_group(pattern: Pattern, offset: int) -> int:
-    """The number of the group that is asked for."""
+    """Return the number of the group that a condition tests."""
     digits = SIGNED.match(pattern.text, pattern.at)
     if digits:
         pattern.at = digits.end()
@@ -77,7 +77,7 @@ def read_condition_group(pattern: Pattern, offset: int) -> int:
 
 
 def read_call(pattern: Pattern, call: re.Match[str]) -> Node:
-    """`(?1)`, `(?-1)`, `(?+1)`: a subroutine."""
+    """Read `(?1)`, `(?-1)`, `(?+1)`: a subroutine call."""
     pattern.at = call.end()
     if call[0] in ("-0", "+0"):
         raise PatternError("a relative value of zero is not allowed", pattern.at)
@@ -90,7 +90,7 @@ def read_call(pattern: Pattern, call: re.Match[str]) -> Node:
 
 
 def skip_callout(pattern: Pattern) -> None:
-    """`(?C)`, `(?C1)`, `(?C'text')`: nobody listens."""
+    """Skip `(?C)`, `(?C1)`, `(?C'text')`: no callout function is installed."""
     digits = re.compile("[0-9]*").match(pattern.text, pattern.at)
     assert digits
     opener = pattern.peek()
@@ -109,7 +109,7 @@ def skip_callout(pattern: Pattern) -> None:
 
 
 def read_flags(pattern: Pattern) -> tuple[int, str]:
-    """The flags that `(?i-s`, `(?^i` leave standing, and what ends them: `)` or `:`."""
+    """Return the flags after `(?i-s`, `(?^i`, and the character that ends them: `)` or `:`."""
     text = pattern.text
     flags, on, may_hyphen = pattern.flags, True, True
     if pattern.take("^"):

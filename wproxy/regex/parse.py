@@ -1,9 +1,9 @@
 r"""PCRE2 syntax to a tree (pcre2pattern(3), as of 10.42; nginx compiles without UTF mode, so a pattern is a string of bytes).
 
-The pattern comes as Latin-1 text: one character for each byte. Flags end here: each node already says what it matches under the
-flags that held where it stood. Errors carry PCRE2's words and offset, so that messages equal nginx's.
+The pattern is Latin-1 text: one character for each byte. Flags are resolved here: each node already says what it matches under
+the flags at its place. Errors carry PCRE2's words and offset, so that messages equal nginx's.
 
-Refused, because Python's `re` has no equal: recursion and subroutine calls, branch reset, `\K`, the verbs that steer
+Refused, because Python's `re` has no equivalent: recursion and subroutine calls, branch reset, `\K`, the verbs that steer
 backtracking, `\X`, `\p`, UTF mode, references to a group that is still open or comes later.
 """
 
@@ -60,7 +60,7 @@ _LOOKS = {
     "*": (True, False),
     "<*": (False, False),
 }
-# The spelled-out groups, `(*pla:...)`: what they are in symbols.
+# The spelled-out groups, `(*pla:...)`, and their symbols.
 _SPELLED = {
     "pla": "=",
     "positive_lookahead": "=",
@@ -79,7 +79,7 @@ _VERB = re.compile(r"\(\*([A-Za-z_]*)(:[^)]*)?")
 
 
 class Parser(Pattern):
-    """One pass over a pattern; `parse` gives the tree, `names` and `groups` the capture groups."""
+    """One pass over a pattern; `parse` returns the tree, `names` and `groups` are the capture groups."""
 
     def __init__(self, text: str, caseless: bool = False) -> None:
         super().__init__(text, caseless)
@@ -87,7 +87,7 @@ class Parser(Pattern):
         self._looks: list[Look] = []
 
     def parse(self) -> Node:
-        """The tree. Raises PatternError or Untranslatable; the former first, whatever the order in the pattern."""
+        """Return the tree. Raises PatternError or Untranslatable; the former first, whatever the order in the pattern."""
         read_start_options(self)
         tree = self._choice()
         if self.at < len(self.text):
@@ -106,10 +106,10 @@ class Parser(Pattern):
     # The grammar.
 
     def _choice(self) -> Node:
-        """Branches up to a closing parenthesis or the end; flags set inside hold to the end of the last branch."""
+        """Read branches up to a closing parenthesis or the end; flags set inside hold to the end of the last branch."""
         self._depth += 1
         if self._depth > _DEEPEST:
-            # PCRE2 allows 250; the compiler of `re` and our own walks recurse, and stop at fewer.
+            # PCRE2 allows 250; the compiler of `re` and our own tree walks recurse, and allow fewer.
             raise Untranslatable(f"more than {_DEEPEST - 1} parentheses within each other", "write it flatter")
         branches = [self._branch()]
         while self.take("|"):
@@ -147,7 +147,7 @@ class Parser(Pattern):
         return items[0] if len(items) == 1 else Sequence(tuple(items))
 
     def _skip_filler(self) -> bool:
-        r"""Pass over a lone `\E`, a comment, and white space where `x` holds."""
+        r"""Skip a lone `\E`, a comment, and white space under `x`."""
         text, at = self.text, self.at
         if text.startswith("\\E", at):
             self.at += 2
@@ -191,7 +191,9 @@ class Parser(Pattern):
         return Repeat(items[-1], least, most, greed)
 
     def _item(self, char: str) -> Node | None:
-        """The next thing that is not filler or a quantifier; None for what matches nothing of its own (flags, callouts)."""
+        """Return the next node that is not filler or a quantifier; None for items that match nothing themselves (flags,
+        callouts).
+        """
         if char == "(":
             return self._parenthesis()
         if char == "\\":
@@ -208,7 +210,7 @@ class Parser(Pattern):
         return self.literal(ord(char))
 
     def _quoted(self) -> list[Node]:
-        r"""The bytes of `\Q...\E`; without `\E` up to the end."""
+        r"""Return the bytes of `\Q...\E`; without `\E` up to the end."""
         end = self.text.find("\\E", self.at + 2)
         content = self.text[self.at + 2 : end if end >= 0 else len(self.text)]
         self.at = end + 2 if end >= 0 else len(self.text)
@@ -259,7 +261,7 @@ class Parser(Pattern):
         return self._options()
 
     def _group(self, capture: bool, name: str = "") -> Node:
-        """Body and closing parenthesis of a group; its flags end with it."""
+        """Read body and closing parenthesis of a group; its flags end with it."""
         number = 0
         if capture:
             self.groups += 1
@@ -279,7 +281,7 @@ class Parser(Pattern):
         return Capture(body, number, name)
 
     def _body(self) -> Node:
-        """What stands up to the closing parenthesis, which is taken; flags set inside end with it."""
+        """Read up to and including the closing parenthesis; flags set inside end with it."""
         flags = self.flags
         body = self._choice()
         self.flags = flags
@@ -298,7 +300,7 @@ class Parser(Pattern):
         return look
 
     def _condition(self, start: int) -> Node:
-        """`(?(...)yes|no)`; the parenthesis of the condition is open."""
+        """Read `(?(...)yes|no)` after the parenthesis that opens the condition."""
         offset = self.at - 1
         if self.text.startswith(("?=", "?!", "?<=", "?<!", "*"), self.at):
             self.at -= 1
@@ -323,7 +325,7 @@ class Parser(Pattern):
         return branches[0], branches[1]
 
     def _options(self) -> Node | None:
-        """`(?i-s)` for what follows in this group, `(?i-s:...)` for its own body, `(?^...)` from nothing."""
+        """Read `(?i-s)` for the rest of this group, `(?i-s:...)` for its own body, or `(?^...)`, which starts from no flags."""
         flags, end = read_flags(self)
         outer, self.flags = self.flags, flags
         if end == ")":
@@ -333,7 +335,7 @@ class Parser(Pattern):
         return Sequence((body,))
 
     def _verb(self) -> Node | None:
-        """`(*FAIL)`, `(*pla:...)`; verbs that steer backtracking are refused."""
+        """Read `(*FAIL)` or `(*pla:...)`; verbs that steer backtracking are refused."""
         start = self.at
         verb = _VERB.match(self.text, start)
         assert verb

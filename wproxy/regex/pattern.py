@@ -1,7 +1,7 @@
-"""A pattern while it is read: where we are, the flags that hold here, the groups so far and what is said of them.
+"""A pattern while it is read: the position, the flags at this place, the groups so far and references to them.
 
-What PCRE2 itself refuses is an error at once (PatternError). What it takes and Python's `re` cannot do is noted and read past
-(`refuse`), because an error of PCRE2's own goes first, wherever it stands.
+A construct that PCRE2 refuses is an error at once (PatternError). One that it accepts and Python's `re` cannot run is noted and
+skipped (`refuse`), because an error of PCRE2's own goes first, wherever it is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class PatternError(ValueError):
 
 
 class Untranslatable(ValueError):
-    """PCRE2 takes the pattern, Python's `re` cannot do it: what it is, and what to write instead."""
+    """PCRE2 accepts the pattern, but Python's `re` cannot run it: the construct, and its replacement."""
 
     def __init__(self, construct: str, advice: str) -> None:
         super().__init__(construct)
@@ -32,14 +32,14 @@ class Untranslatable(ValueError):
 # Flags, by their letters in `(?imsxnU)`; XX is `xx`, DUPLICATES is `J`.
 CASELESS, MULTILINE, DOTALL, EXTENDED, XX, NO_CAPTURE, UNGREEDY, DUPLICATES = (1 << bit for bit in range(8))
 
-# What closes the name of a group, by what opens it.
+# The character that closes the name of a group, by the one that opens it.
 CLOSERS = {"<": ">", "'": "'", "{": "}"}
 SIGNED = re.compile(r"[+-]?[0-9]+")
 QUANTIFIER = re.compile(r"[*+?]|\{([0-9]+)(?:(,)([0-9]*))?\}")
 
 
 class Pattern:
-    """The text, where we are in it (`at`), and what was found: flags, groups, names."""
+    """The text, the position in it (`at`), and what was found: flags, groups, names."""
 
     def __init__(self, text: str, caseless: bool = False) -> None:
         self.text = text
@@ -48,24 +48,24 @@ class Pattern:
         self.groups = 0
         self.names: dict[str, int] = {}
         self.open_groups: list[int] = []
-        # References that must exist once all groups are known: number or name, offset of the complaint.
+        # References that must exist once all groups are known: number or name, offset for the error message.
         self.references: list[tuple[int | str, int]] = []
-        self.quoting = False  # inside a character class: behind \\Q
+        self.quoting = False  # inside a character class: after \\Q
         self.refusal: Untranslatable | None = None
 
     def peek(self) -> str:
-        """The next character, which stays; empty at the end."""
+        """Return the next character without consuming it; empty at the end."""
         return self.text[self.at : self.at + 1]
 
     def take(self, expected: str) -> bool:
-        """Pass over this text if it comes next; whether it did."""
+        """Skip this text if it comes next; tell whether it did."""
         if self.text.startswith(expected, self.at):
             self.at += len(expected)
             return True
         return False
 
     def take_name(self, closer: str) -> str:
-        """The name of a group, after one opening character and with its closing one."""
+        """Return the name of a group, between its opening and closing characters."""
         text = self.text
         if closer != ")":
             self.at += 1
@@ -90,11 +90,11 @@ class Pattern:
         return OneOf(ALL)
 
     def literal(self, byte: int) -> OneOf:
-        """A byte that stands for itself, in both cases where `i` holds."""
+        """Return a byte that stands for itself, in both cases under `i`."""
         return OneOf(fold_case(1 << byte) if self.flags & CASELESS else 1 << byte)
 
     def named_reference(self, name: str) -> Node:
-        """The group of that name again."""
+        """Return a back-reference to the group of that name."""
         offset = self.at - 1 - len(name)
         if name not in self.names:
             self.references.append((name, offset))
@@ -102,7 +102,7 @@ class Pattern:
         return self.reference(self.names[name], offset)
 
     def reference(self, number: int, offset: int) -> Node:
-        """The group of that number again; offset: of the complaint if there is none."""
+        """Return a back-reference to the group of that number; offset: the place of a complaint if it does not exist."""
         self.references.append((number, offset))
         if number > self.groups:
             return self.refuse("a reference to a group that comes later", "put the group before it")
@@ -111,7 +111,7 @@ class Pattern:
         return BackReference(number, bool(self.flags & CASELESS))
 
     def relative(self, digits: str) -> int:
-        """A number that may be counted from here: `-1` the group before, `+1` the next one."""
+        """Return a number that may be relative: `-1` is the group before, `+1` the next one."""
         if digits[0] == "-":
             number = self.groups + 1 + int(digits)
             return number if number > 0 else -1

@@ -9,13 +9,13 @@ from wproxy.regex.nodes import ALL, byte_range, byte_set
 _CATEGORIES = {byte: unicodedata.category(chr(byte)) for byte in range(256)}
 # Categories that no character below 256 has, so that nothing matches.
 _EMPTY_CATEGORIES = ("cn", "co", "cs", "lm", "lt", "m", "mc", "me", "mn", "nl", "zl", "zp")
-# Scripts that people name, none of whose characters is below 256.
+# Well-known scripts, none of whose characters is below 256.
 _FOREIGN_SCRIPTS = ("arabic", "cyrillic", "devanagari", "greek", "han", "hangul", "hebrew", "hiragana", "katakana", "thai")
 _MICRO_SIGN = 1 << 0xB5
 
 
 def _of_category(prefix: str) -> int:
-    """The bytes whose general category begins so."""
+    """Return the bytes whose general category begins with these letters."""
     return sum(1 << byte for byte, category in _CATEGORIES.items() if category.startswith(prefix))
 
 
@@ -25,7 +25,7 @@ _CASED = _of_category("Lu") | _of_category("Ll")
 _LATIN = _LETTERS & ~_MICRO_SIGN
 _SPACE = byte_range(9, 13) | byte_set(b" \x85\xa0")
 
-# By name in lower case, without the spaces, hyphens and underscores that mean nothing.
+# Keyed by name in lower case, without spaces, hyphens and underscores, which are ignored.
 PROPERTIES: dict[str, int] = {
     **{prefix.lower(): _of_category(prefix) for category in _CATEGORIES.values() for prefix in (category[0], category)},
     **dict.fromkeys(_EMPTY_CATEGORIES, 0),
@@ -48,7 +48,7 @@ SCRIPTS: dict[str, int] = {
 
 
 def property_set(name: str) -> int | None:
-    """The bytes that have a property, as a set; None for one that is not known here."""
+    """Return the bytes that have a property, as a set; None for one that is unknown here."""
     plain = "".join(char for char in name.lower() if char not in " -_")
     kind, separator, value = plain.replace("=", ":").partition(":")
     if separator:

@@ -1,13 +1,13 @@
-"""How long a backtracking match can take, at worst: a bound read off the tree.
+"""The worst-case time of a backtracking match: a bound derived from the tree.
 
 Theory. From one starting place, a matcher tries paths. A repeat of a set S adds one step for each byte it takes, and for every
-byte it gives back it runs the rest of the pattern again. But where the rest can only begin with bytes outside S (`[^/]+/`), each
+byte it gives back it runs the rest of the pattern again. But if the rest can only begin with bytes outside S (`[^/]+/`), each
 of these runs ends at once: such a repeat is decided by the next byte and multiplies nothing. So the bound is c * n^d steps for n
 bytes: d counts the nested undecided repeats (at least 1 for any repeat without limit), c the branches and limited repeats that
 are undecided. A repeat without limit around a body that is itself undecided has no such bound: `(a+)+`. A search that may start
 anywhere multiplies by n once more.
 
-The bound errs on the safe side only: what it cannot judge counts as undecided.
+The bound errs on the safe side only: a node that it cannot judge counts as undecided.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Cost(NamedTuple):
 _STEP = Cost(0, 0)
 _ENDLESS = Cost(inf, 0)
 _UNROLLED = 32
-_BUDGET = 20.0  # log2 of the steps that need no watch: 10 to 20 ms
+_BUDGET = 20.0  # log2 of the steps that need no guard: 10 to 20 ms
 _LONGEST = 1 << 16  # bytes: more than any URI, header or cookie that a request may have
 NO_LIMIT = -1
 
-# Nested repeats with limits and nested looks make the walk exponential; what costs more than this is not judged.
+# Nested repeats with limits and nested looks make the walk exponential; a pattern that costs more than this is not judged.
 _FUEL = 20_000
 _fuel = [0]
 
@@ -49,7 +49,7 @@ def _burn() -> None:
 
 
 def unwatched_length(tree: Node, anchored: bool) -> int:
-    """How many bytes a subject may have and need no watch; NO_LIMIT when any may."""
+    """Return the longest subject, in bytes, that needs no guard; NO_LIMIT when none does."""
     _fuel[0] = _FUEL
     try:
         degree, scale = _cost(tree, 0, _STEP)
@@ -67,7 +67,7 @@ def unwatched_length(tree: Node, anchored: bool) -> int:
 
 
 def is_anchored(tree: Node) -> bool:
-    """Whether a match can only begin where the subject does: `^` in front, or `.*` under `(?s)`."""
+    """Whether a match can only begin where the subject does: with a leading `^`, or `.*` under `(?s)`."""
     match tree:
         case nodes.At(anchor):
             return anchor is nodes.Anchor.SUBJECT_START
@@ -86,10 +86,10 @@ def is_anchored(tree: Node) -> bool:
 
 
 def leading_taker(tree: Node) -> nodes.OneOf | None:
-    """The set of the `.*` that a pattern begins with.
+    """Return the set of the `.*` that a pattern begins with.
 
-    When nothing is found from the start of a stretch of such bytes, nothing is from within it: what stands before could have been
-    taken by the repeat as well. (Not so with back-references, which see what was taken.)
+    When nothing is found from the start of a stretch of such bytes, nothing is found from within it: the repeat could have taken
+    the bytes before as well. (Not so with back-references, which see what was taken.)
     """
     match tree:
         case nodes.Sequence(items) if items:
@@ -103,7 +103,7 @@ def leading_taker(tree: Node) -> nodes.OneOf | None:
 
 
 def contains_reference(node: Node) -> bool:
-    """Whether a match depends on what a group took."""
+    """Whether a match depends on what a group has matched."""
     return isinstance(node, nodes.BackReference | nodes.IfGroup) or any(contains_reference(child) for child in _children(node))
 
 
@@ -120,7 +120,7 @@ def _children(node: Node) -> tuple[Node, ...]:
 
 
 def _first(node: Node, follow: int) -> int:
-    """The bytes with which the node, and what follows, can begin."""
+    """Return the bytes with which the node and its successors can begin."""
     _burn()
     match node:
         case nodes.OneOf(mask):
@@ -144,7 +144,7 @@ def _first(node: Node, follow: int) -> int:
             first = _first(body, follow)
             return first if least else first | follow
         case nodes.Look(body):
-            # A costly look is paid at each place where it is tried.
+            # The cost of a look is paid at each place where it is tried.
             return ALL if _cost(body, 0, _STEP).degree or follow == 0 else follow
         case nodes.BackReference() | nodes.IfGroup():
             return ALL
@@ -203,7 +203,7 @@ def _is_decided(node: Node, follow: int) -> bool:
 
 
 def _aside(node: Node) -> float:
-    """The degree of the costliest thing inside that is matched apart: looks and atomic groups."""
+    """Return the degree of the costliest inner node that is matched separately: looks and atomic groups."""
     found = max((_aside(child) for child in _children(node)), default=0.0)
     match node:
         case nodes.Look(body) | nodes.Atomic(body):
@@ -233,7 +233,7 @@ def _worse(one: Cost, other: Cost) -> Cost:
 
 
 def _cost(node: Node, follow: int, rest: Cost) -> Cost:
-    """The cost of the node and what comes after it, from one place; follow: the bytes that can come after it."""
+    """Return the cost of the node and its successors, from one place; follow: the bytes that can come after it."""
     _burn()
     match node:
         case nodes.OneOf() | nodes.At():
@@ -272,7 +272,7 @@ def _repeat_cost(body: Node, least: int, most: int | None, follow: int, rest: Co
     first = _first(body, 0)
     decided = not _may_be_empty(body) and _is_decided(body, first | follow)
     if decided:
-        # All turns together read the subject once, except for what is matched apart in each of them.
+        # All turns together read the subject once, except for the parts matched separately in each of them.
         own = 1 + _aside(body) if most is None else _aside(body)
         if most is not None and _has_endless_repeat(body):
             own = max(own, 1)

@@ -1,4 +1,4 @@
-"""How many bytes a node takes."""
+"""The width of a node in bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from wproxy.regex.nodes import At, Atomic, BackReference, Capture, Choice, IfGro
 
 
 def width_of(node: Node) -> int | None:
-    """How many bytes a node always takes; None when that varies (PCRE2 10.42's rule for lookbehinds)."""
+    """Return how many bytes a node always takes; None when that varies (PCRE2 10.42's rule for lookbehinds)."""
     match node:
         case OneOf():
             return 1

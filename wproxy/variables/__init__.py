@@ -1,7 +1,7 @@
 """The variables: `$name` to a function of the request (routing.md §4).
 
-To add one, write a function in the file of its subject and decorate it. `registry` has the table and says what a variable is,
-`namespace` those that a configuration declares.
+To add one, write a function in the file of its subject and decorate it. `registry` has the table and defines what a variable is,
+`namespace` has those that a configuration declares.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ def msec(request: Request) -> bytes:
 
 
 class _PerSecond:
-    """A text that changes once a second: made when it is asked for in a new second."""
+    """A text that changes once a second: made on the first request in a new second."""
 
     def __init__(self, make: Callable[[int], str]) -> None:
         self.make = make
@@ -47,7 +47,7 @@ def _zone(at: time.struct_time) -> str:
 
 
 def error_log_time(second: int) -> str:
-    """`2026/11/22 13:50:59`, local time, as the error log begins its lines."""
+    """Return `2026/11/22 13:50:59`, local time, as it begins a line of the error log."""
     return time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(second))
 
 

@@ -29,7 +29,7 @@ def binary_remote_addr(request: Request) -> bytes:
     return address if address.startswith(b"unix:") else ipaddress.ip_address(address.decode("ascii")).packed
 
 
-# Who the client was before anything it or a proxy said was believed.
+# The client before any of its or a proxy's claims was believed.
 
 
 @variable("realip_remote_addr")
@@ -97,16 +97,16 @@ def nginx_version(request: Request) -> bytes:
 
 @variable("pipe", REQUEST)
 def pipe(request: Request) -> bytes:
-    """Whether the request had arrived before the one before it was answered."""
+    """Whether the request had arrived before the previous one was answered."""
     return b"p" if request.pipelined else b"."
 
 
-# What the system knows of the connection: (rtt, rttvar, snd_cwnd, rcv_space), times in microseconds.
+# The system's facts about the connection: (rtt, rttvar, snd_cwnd, rcv_space), times in microseconds.
 _TCP_FACTS = ("tcpinfo_rtt", "tcpinfo_rttvar", "tcpinfo_snd_cwnd", "tcpinfo_rcv_space")
 
 
 def tcp_fact(index: int) -> Reader:
-    """A reader of one of the facts; not found where the client has no TCP connection."""
+    """Return a reader of one of the facts; not found when the client has no TCP connection."""
 
     def read(request: Request) -> bytes | None:
         facts = request.client.endpoint.tcp_info()
@@ -120,7 +120,7 @@ for _index, _name in enumerate(_TCP_FACTS):
 
 
 def connection_count(index: int) -> Reader:
-    """A reader of one of the counts of client connections of all workers: (active, reading, writing, waiting)."""
+    """Return a reader of one of the counts of client connections over all workers: (active, reading, writing, waiting)."""
 
     def read(request: Request) -> bytes:
         return b"%d" % request.client.process.count_connections()[index]

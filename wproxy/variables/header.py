@@ -28,14 +28,14 @@ def content_type(request: Request) -> bytes | None:
 
 @variable("proxy_add_x_forwarded_for")
 def proxy_add_x_forwarded_for(request: Request) -> bytes:
-    """What the client sent as X-Forwarded-For, all lines, and its address at the end."""
+    """The client's X-Forwarded-For, all lines, with its address appended."""
     before = request.fields.get(b"x-forwarded-for")
     return before + b", " + request.client.remote_addr if before else request.client.remote_addr
 
 
 @variable("remote_user")
 def remote_user(request: Request) -> bytes | None:
-    """The user of Basic credentials, verified or not, as in nginx; None without any."""
+    """The user of Basic credentials, verified or not, as in nginx; None without credentials."""
     kind, _, credentials = (request.fields.get(b"authorization") or b"").partition(b" ")
     if kind.lower() != b"basic":
         return None
@@ -48,7 +48,7 @@ def remote_user(request: Request) -> bytes | None:
 
 @variable("wproxy_connection_upgrade")
 def wproxy_connection_upgrade(request: Request) -> bytes:
-    """`upgrade` when the client asks for one, else nothing: what everybody writes a map for, ready made."""
+    """`upgrade` when the client asks for one, else nothing: the usual map for websockets, ready-made."""
     return b"upgrade" if request.fields.upgrade else b""
 
 
@@ -66,7 +66,7 @@ def http_field(rest: str) -> Variable:
 
 
 def _spelled_with_underscores(request: Request, wanted: bytes) -> bytes | None:
-    """`$http_x_a` is also a field `X_A`, where underscores_in_headers lets it in; the one with dashes comes first."""
+    """Return the field `X_A` for `$http_x_a`, if underscores_in_headers allows it; the one with dashes comes first."""
     values = [value for lower, _, value in request.fields.lines if b"_" in lower and lower.replace(b"_", b"-") == wanted]
     return b", ".join(values) if values else None
 
@@ -83,10 +83,10 @@ def cookie(rest: str) -> Variable:
 
 
 def find_cookie(text: bytes, name: bytes) -> bytes | None:
-    """The value of the first `name=value` in a Cookie field, as nginx finds it; None without one.
+    """Return the value of the first `name=value` in a Cookie field, as nginx finds it; None without one.
 
     name: in lower case; compared without case. A value goes up to the next `;`, and yet a `,` begins another cookie too. The
-    byte that stands where the `=` should be is passed over, even if it is a `;` (nginx: ngx_http_parse_multi_header_lines).
+    byte in place of the `=` is skipped, even if it is a `;` (nginx: ngx_http_parse_multi_header_lines).
     """
     found = _finder(name)(text)
     return None if found is None else found[1]
@@ -94,10 +94,10 @@ def find_cookie(text: bytes, name: bytes) -> bytes | None:
 
 @lru_cache(256)
 def _finder(name: bytes) -> Callable[[bytes], re.Match[bytes] | None]:
-    """Return what finds a cookie. One expression, since a Cookie may have thousands of `;`, and each must be cheap.
+    """Return a finder of a cookie. It is one expression, since a Cookie may have thousands of `;`, and each must be cheap.
 
-    From one beginning of a cookie to the next: over this name and the byte that should be a `=`, or over nothing; then up to a
-    separator.
+    It goes from one beginning of a cookie to the next: over this name and the byte that should be a `=`, or over nothing; then up
+    to a separator.
     """
     here = re.escape(name) + rb" *+"
     skipped = rb"(?:%b[^=])?+[^;,]*+[;,] *+" % here

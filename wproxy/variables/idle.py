@@ -1,6 +1,6 @@
-"""Variables of modules that are idle: what nginx gives for them where the module has nothing to do.
+"""Variables of modules without effect: the values that nginx gives them when the module has nothing to do.
 
-Configurations name them, mostly in log formats, so they exist from the beginning. A module that comes to life takes its names
+Configurations name them, mostly in log formats, so they exist from the beginning. A module that is implemented takes its names
 out of here and defines them where its subject is.
 """
 
@@ -62,7 +62,7 @@ ABSENT = (
     "upstream_cache_last_modified",
     "upstream_cache_status",
 )
-# There, and empty.
+# Present, and empty.
 EMPTY = ("fastcgi_path_info", "http2", "http3", "invalid_referer", "modern_browser")
 
 

@@ -1,11 +1,11 @@
 """The variables that a configuration declares: `set`, named captures, `map`, `geo`, `split_clients`.
 
-They may be used before they are declared, since nginx binds names when all of the file has been read. So a name is promised
-first, and a template that finds it keeps an object that is completed later.
+They may be used before they are declared, since nginx binds names after reading the whole file. So a name is promised first,
+and a template that finds it keeps an object that is completed later.
 
 A value once set or computed is kept in `request.values` and holds for the rest of the request, through internal redirects;
-only `volatile` ones are computed whenever they are read. What is computed from others that lead back to it ends at a depth of
-100 (nginx: ngx_http_get_indexed_variable).
+only `volatile` ones are computed whenever they are read. A variable that depends on itself ends at a depth of 100 (nginx:
+ngx_http_get_indexed_variable).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from wproxy.variables.registry import BLOCK, REQUEST, VARIABLES, Reader, Variabl
 
 MAX_DEPTH = 100
 
-# nginx's own that it lets a configuration declare again; for the others it has `the duplicate "uri" variable`.
+# nginx's own variables that a configuration may declare again; for others nginx has `the duplicate "uri" variable`.
 CHANGEABLE = frozenset(
     (
         "ancient_browser",
@@ -32,7 +32,7 @@ CHANGEABLE = frozenset(
         "uid_reset",
     )
 )
-# Members of families that nginx has a row of their own for: they cannot be declared, while `$http_anything` can.
+# Members of families that have a row of their own in nginx: they cannot be declared, while `$http_anything` can.
 ROWS_OF_FAMILIES = frozenset(
     (
         "http_host",
@@ -52,12 +52,12 @@ ROWS_OF_FAMILIES = frozenset(
         "sent_http_link",
     )
 )
-# Set by `set` through a function of their own instead of a value of the request.
+# Variables with a setter of their own, instead of a value of the request.
 ASSIGNABLE: dict[str, Callable[[Request, bytes], None]] = {}
 
 
 def assignable(name: str) -> Callable[[Callable[[Request, bytes], None]], Callable[[Request, bytes], None]]:
-    """Enter the decorated function as what `set $name` does."""
+    """Enter the decorated function as the setter of `set $name`."""
 
     def enter(assign: Callable[[Request, bytes], None]) -> Callable[[Request, bytes], None]:
         ASSIGNABLE[name] = assign
@@ -67,12 +67,12 @@ def assignable(name: str) -> Callable[[Callable[[Request, bytes], None]], Callab
 
 
 def is_assignable(name: str) -> bool:
-    """Whether `set` changes something of the request itself: `$args` and `$limit_rate`."""
+    """Whether `set` changes the request itself: `$args` and `$limit_rate`."""
     return name.lower() in ASSIGNABLE
 
 
 def assigner(name: str) -> Callable[[Request, bytes], None]:
-    """What `set $name VALUE` does with a request and the value."""
+    """Return the function that carries out `set $name VALUE` on a request."""
     lower = name.lower()
 
     def keep_value(request: Request, value: bytes) -> None:
@@ -82,7 +82,7 @@ def assigner(name: str) -> Callable[[Request, bytes], None]:
 
 
 def check_definable(name: str) -> None:
-    """Raise ValueError where a configuration may not declare a variable of that name, because it is one of nginx's."""
+    """Raise ValueError when a configuration may not declare a variable of that name, because it is one of nginx's."""
     if not is_definable(name.lower()):
         raise ValueError(f'the duplicate "{name}" variable')
 
@@ -94,7 +94,7 @@ def is_definable(name: str) -> bool:
 
 
 def variable_name(text: str) -> str:
-    """`$name` without its dollar, in lower case. Raises ValueError where there is none, and for a name of nginx's."""
+    """Return `$name` without its dollar, in lower case. Raises ValueError when it has none, and for a name of nginx's."""
     name = text[1:]
     if not text.startswith("$") or not name:
         raise ValueError(f'invalid variable name "{text}"')
@@ -103,16 +103,16 @@ def variable_name(text: str) -> str:
 
 
 def keep(request: Request, name: str, value: bytes | None) -> None:
-    """Give a variable its value for the rest of the request. name: in lower case."""
+    """Keep the value of a variable for the rest of the request. name: in lower case."""
     if request.values is None:
         request.values = {}
     request.values[name] = value
 
 
 class Declared(Variable):
-    """A variable of the configuration: a value of the request or, as long as that is not there, what `compute` gives.
+    """A variable of the configuration: a value of the request or, as long as that is missing, the result of `compute`.
 
-    source: tells how long what is computed holds; None when nothing is computed. is_value: it may be set to anything.
+    source: tells how long a computed value holds; None when nothing is computed. is_value: whether it may be set to anything.
     """
 
     __slots__ = ("compute", "is_value", "name", "source")
@@ -137,18 +137,18 @@ class Declared(Variable):
 
     @property
     def varies(self) -> int:
-        """As what it is computed from, unless it can be set as well.
+        """That of its source, unless it can be set as well.
 
-        What was computed in one location is kept when the request goes on to another, so LOCATION becomes REQUEST.
+        A value computed in one location is kept when the request goes on to another, so LOCATION becomes REQUEST.
         """
         varies = REQUEST if self.source is None else self.source.varies
         return BLOCK if varies == BLOCK and not self.is_value else max(varies, REQUEST)
 
 
 class Namespace:
-    """The variables that one configuration declares. captures_are_read: something in it reads $1 to $9.
+    """The variables that one configuration declares. captures_are_read: whether something in it reads $1 to $9.
 
-    A name of nginx's own is passed over: whoever reads the directive says what is wrong with it (`check_definable`).
+    A name of nginx's own is ignored: the code that reads the directive reports it (`check_definable`).
     """
 
     def __init__(self) -> None:
@@ -157,7 +157,7 @@ class Namespace:
         self.captures_are_read = False
 
     def promise(self, name: str) -> None:
-        """The name exists and is declared later."""
+        """Promise that the name exists and is declared later."""
         entry = self._entry(name)
         if entry is None:
             return
@@ -165,7 +165,7 @@ class Namespace:
             self._unkept.add(entry.name)
 
     def declare_value(self, name: str) -> None:
-        """A variable of `set`. Read before it is set it is empty, with a warning."""
+        """Declare a variable of `set`. When read before it is set, it is empty, with a warning."""
         entry = self._entry(name)
         if entry is None:
             return
@@ -176,7 +176,7 @@ class Namespace:
         self._unkept.discard(entry.name)
 
     def declare_capture(self, name: str) -> None:
-        """A named group of a regex: not found until that matches."""
+        """Declare a named group of a regex: not found until that matches."""
         entry = self._entry(name)
         if entry is None:
             return
@@ -186,9 +186,9 @@ class Namespace:
         self._unkept.discard(entry.name)
 
     def declare(self, name: str, variable: Variable, volatile: bool = False) -> None:
-        """A variable that is computed; a later declaration takes the place of an earlier one.
+        """Declare a variable that is computed; a later declaration replaces an earlier one.
 
-        volatile: whenever it is read, instead of once for a request.
+        volatile: whether to compute it on every read, instead of once for a request.
         """
         entry = self._entry(name)
         if entry is None:
@@ -198,12 +198,12 @@ class Namespace:
         self._unkept.discard(entry.name)
 
     def find(self, name: str) -> Variable | None:
-        """The variable of that (lower-case) name, or None."""
+        """Return the variable of that (lower-case) name, or None."""
         return self._declared.get(name)
 
     @property
     def unkept(self) -> list[str]:
-        """Names that were promised and never declared, sorted."""
+        """Return the names that were promised and never declared, sorted."""
         return sorted(self._unkept)
 
     def _entry(self, name: str) -> Declared | None:
@@ -223,7 +223,7 @@ _active = Namespace()
 
 
 def active_namespace() -> Namespace:
-    """The namespace that names are looked up and declared in now."""
+    """Return the namespace in which names are looked up and declared now."""
     return _active
 
 
@@ -239,22 +239,22 @@ def use_namespace(namespace: Namespace) -> Iterator[Namespace]:
 
 
 def find_variable(name: str) -> Variable | None:
-    """The variable of that (lower-case) name, or None: those of the active namespace first."""
+    """Return the variable of that (lower-case) name, or None: those of the active namespace first."""
     return _active.find(name) or find_builtin(name)
 
 
 def _not_found(request: Request) -> bytes | None:
-    """What is promised and not declared."""
+    """Read a variable that is promised and not declared."""
     return None
 
 
 def _not_found_here(request: Request) -> bytes | None:
-    """A named group of a regex that has not matched."""
+    """Read a named group of a regex that has not matched."""
     return None
 
 
 def _uninitialized(shown: str, name: str) -> Reader:
-    """What `set` has not set is empty, which is said once in a request."""
+    """Read a variable that `set` has not set: it is empty, which is reported once in a request."""
 
     def read(request: Request) -> bytes | None:
         if request.location.uninitialized_variable_warn:
@@ -265,8 +265,8 @@ def _uninitialized(shown: str, name: str) -> Reader:
     return read
 
 
-# How much deeper a computed variable may ask computed variables. At the bottom everything is cut until the first one is done:
-# a map that leads to itself in two ways would otherwise take 2 ** 100 steps.
+# How much deeper a computed variable may read computed variables. At the bottom everything is cut until the first one is done: a
+# map that leads to itself in two ways would otherwise take 2 ** 100 steps.
 _depth_left = MAX_DEPTH
 _is_cut = False
 

@@ -3,13 +3,13 @@
 A reader returns bytes, or None where nginx says "not found" (empty in text, `-` in the default log). `varies` tells how long
 a value holds:
 
-  BLOCK     as long as connection and header block are the same and the request line names no authority: so all of the
-            connection ($remote_addr) and of the header fields ($http_NAME, $host), and nothing else
-  LOCATION  as BLOCK, and as long as the location is the same too ($proxy_host)
-  REQUEST   for this request only; read anew whenever it is used
-  FIELDS    as REQUEST, and it changes while the fields of the response are made ($sent_http_NAME)
+  BLOCK     as long as connection and header block are the same and the request line names no authority: for variables of the
+            connection ($remote_addr) and of the header fields ($http_NAME, $host), and no others
+  LOCATION  like BLOCK, and as long as the location is the same too ($proxy_host)
+  REQUEST   for this request only; read again on every use
+  FIELDS    like REQUEST, and it changes while the fields of the response are made ($sent_http_NAME)
 
-What depends on several holds as the greatest of them.
+A value that depends on several variables holds as long as the greatest of them.
 
 Names are caseless; here they are lower case. Those that a configuration declares (set, map, named captures) are in a Namespace
 (wproxy.variables.namespace), which is asked first.
@@ -30,9 +30,9 @@ FIELDS = 3
 
 
 class Variable:
-    """One variable: how to read it, and how long the value holds.
+    """One variable: its reader, and how long its value holds.
 
-    varies: one of the four, or a function that tells which, for those that depend on others: it is asked after the load, when
+    varies: one of the four, or a function that returns it, for variables that depend on others: it is called after the load, when
     all are known. Two that depend on each other hold for a request.
     """
 
@@ -47,7 +47,7 @@ class Variable:
         """BLOCK, LOCATION, REQUEST or FIELDS."""
         varies = self._varies
         if not isinstance(varies, int):
-            self._varies = REQUEST  # what it depends on may ask back
+            self._varies = REQUEST  # a variable that it depends on may ask back
             self._varies = varies = varies()
         return varies
 
@@ -78,7 +78,7 @@ def family(prefix: str) -> Callable[[Callable[[str], Variable]], Callable[[str],
 
 
 def find_builtin(name: str) -> Variable | None:
-    """The variable of ours of that (lower-case) name, or None."""
+    """Return our variable of that (lower-case) name, or None."""
     found = VARIABLES.get(name)
     if found is not None:
         return found
@@ -88,7 +88,7 @@ def find_builtin(name: str) -> Variable | None:
     return None
 
 
-# What is wrong with a value while a request is served: heard by whoever keeps an error log.
+# A function that hears about problems with a value while a request is served: set by the owner of an error log.
 Listener = Callable[[Request, str, str], object]
 
 
@@ -100,11 +100,11 @@ _listener: Listener = _silence
 
 
 def hear_complaints(listener: Listener) -> None:
-    """Give complaints of variables to this function from now on: (request, level, text)."""
+    """Send complaints of variables to this function from now on: (request, level, text)."""
     global _listener
     _listener = listener
 
 
 def complain(request: Request, level: str, text: str) -> None:
-    """Tell the error log, if there is one, that something about a request's variables is not as it should be."""
+    """Report a problem with a request's variables to the error log, if there is one."""
     _listener(request, level, text)

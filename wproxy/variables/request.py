@@ -1,4 +1,4 @@
-"""Variables of the request line, of what became of the URI, and of the request's body."""
+"""Variables of the request line, of the URI after changes, and of the request's body."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def request_line(request: Request) -> bytes:
 
 @variable("request_method", REQUEST)
 def request_method(request: Request) -> bytes | None:
-    """There is none of a request line that could not be read, and the same goes for `$request_uri`, `$uri` and the protocol."""
+    """None for a request line that could not be read; the same goes for `$request_uri`, `$uri` and the protocol."""
     return request.method or None
 
 
 @variable("request_uri", REQUEST)
 def request_uri(request: Request) -> bytes | None:
     line = request.line
-    uri = line.origin if line.raw_ok or line.args is None else line.origin[1:]  # of `http://h?a` it is `?a`
+    uri = line.origin if line.raw_ok or line.args is None else line.origin[1:]  # for `http://h?a` it is `?a`
     return uri or None
 
 
@@ -39,20 +39,20 @@ def uri(request: Request) -> bytes | None:
 
 @variable("wproxy_slashed_uri", REQUEST)
 def wproxy_slashed_uri(request: Request) -> bytes:
-    """The URI fit for a Location, with a slash at its end."""
+    """The URI fit for a Location, with a trailing slash."""
     return escape_path(request.path) + b"/"
 
 
 @variable("args", REQUEST)
 @variable("query_string", REQUEST)
 def args(request: Request) -> bytes | None:
-    """As received or set; a lone `?` is no arguments (nginx: a request's args are there only when they have a byte)."""
+    """The arguments as received or set; a lone `?` has none (nginx: a request's args exist only when they have a byte)."""
     return request.args if request.args or request.args is not request.line.args else None
 
 
 @assignable("args")
 def set_args(request: Request, value: bytes) -> None:
-    """`set $args VALUE`. The target as received does not stand any more."""
+    """Carry out `set $args VALUE`. The target as received no longer applies."""
     request.args = value
     request.origin_stands = False
 
@@ -126,7 +126,7 @@ _NOT_IN_ARGS = re.compile(rb"""[\x00-\x20"#%&+;<>?\\^`{|}\x7f-\xff]""")
 
 @family("wproxy_escaped_capture_")
 def escaped_capture(rest: str) -> Variable:
-    """`$1` as it goes into arguments: escaped where the path that the client sent had a `%` or a `+`."""
+    """Return `$1` for use in arguments: escaped if the path that the client sent had a `%` or a `+`."""
     if len(rest) != 1 or rest not in "123456789":
         return Variable(lambda request: None, REQUEST)
     read = CAPTURES[int(rest) - 1].read
@@ -146,7 +146,7 @@ def escaped_capture(rest: str) -> Variable:
 
 @variable("content_length", REQUEST)
 def content_length(request: Request) -> bytes | None:
-    """What the client said; of a chunked body what it was, once it has been read to its end."""
+    """The client's Content-Length; for a chunked body its length, once it has been read to its end."""
     length = request.fields.content_length
     if length < 0 and request.body is not None and request.fields.chunked and request.body.finished:
         length = request.body.received
@@ -162,7 +162,7 @@ def request_body(request: Request) -> bytes | None:
 
 @variable("request_body_file", REQUEST)
 def request_body_file(request: Request) -> bytes | None:
-    """The temporary file of the body; what is too large for memory is streamed here, so there is none."""
+    """The temporary file of the body; a body too large for memory is streamed here, so there is none."""
     name: bytes | None = getattr(request.body, "file", None)
     return name
 
@@ -199,14 +199,14 @@ def request_filename(request: Request) -> bytes:
 
 @variable("limit_rate", REQUEST)
 def limit_rate(request: Request) -> bytes:
-    """Bytes a second, 0 for as fast as it goes."""
+    """Bytes per second, 0 for no limit."""
     rate = request.location.limit_rate if request.limit_rate is None else request.limit_rate
     return b"%d" % rate if isinstance(rate, int) else b"0"
 
 
 @assignable("limit_rate")
 def set_limit_rate(request: Request, value: bytes) -> None:
-    """`set $limit_rate 10k`."""
+    """Carry out `set $limit_rate 10k`."""
     try:
         request.limit_rate = size(value.decode("ascii"))
     except ValueError:

@@ -10,13 +10,13 @@ from wproxy.variables.registry import FIELDS, REQUEST, Variable, family, variabl
 
 @variable("status", REQUEST)
 def status(request: Request) -> bytes:
-    # What error_page has decided is known before it is sent, and may be asked for by the page.
+    # The status chosen by error_page is known before it is sent, and the page may read it.
     return b"%03d" % (request.forced_status or request.status)
 
 
 @variable("gzip_ratio", REQUEST)
 def gzip_ratio(request: Request) -> bytes | None:
-    """How many times smaller gzip has made the body, rounded to hundredths; known when the body has been sent."""
+    """The ratio by which gzip has made the body smaller, rounded to hundredths; known when the body has been sent."""
     if request.gzipped is None or not request.gzipped[1]:
         return None
     before, after = request.gzipped
@@ -24,11 +24,11 @@ def gzip_ratio(request: Request) -> bytes | None:
     return b"%d.%02d" % divmod(hundredths + (rest > 4), 100)
 
 
-# The fields of the response, as sent. Ours that go with every response, Server and Date, are not among them.
+# The fields of the response, as sent. Server and Date, which we add to every response, are not among them.
 
 
 def fields_of(request: Request) -> ResponseFields | None:
-    """The fields of the response as far as it is made; None before that."""
+    """Return the fields of the response made so far; None before that."""
     return request.response_fields
 
 
@@ -109,7 +109,7 @@ def sent_trailer(rest: str) -> Variable:
     return Variable(read, REQUEST)
 
 
-# What was sent, and how long it took.
+# The bytes that were sent, and the time it took.
 
 
 @variable("bytes_sent", REQUEST)
@@ -134,5 +134,5 @@ def request_completion(request: Request) -> bytes:
 
 @variable("wproxy_end_cause", REQUEST)
 def wproxy_end_cause(request: Request) -> bytes:
-    """Why the request ended as it did: which side, timer or limit, and the directive behind it; empty when all went well."""
+    """Why the request ended as it did: the side, timer or limit, and the directive behind it; empty when all went well."""
     return request.end_cause.encode()

@@ -1,4 +1,4 @@
-"""Variables of the upstream: what is asked, each attempt, the answer (proxy.md §8)."""
+"""Variables of the upstream: the peer, each attempt, the response (proxy.md §8)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def proxy_port(request: Request) -> bytes | None:
 
 
 def each_attempt(show: Callable[[Attempt], bytes]) -> Reader:
-    """A reader of one item per attempt: `, ` between them, ` : ` where another proxied handling begins (proxy.md §8)."""
+    """Return a reader of one item per attempt: `, ` between them, ` : ` where another location begins (proxy.md §8)."""
 
     def read(request: Request) -> bytes | None:
         attempts = request.attempts
@@ -39,7 +39,7 @@ def each_attempt(show: Callable[[Attempt], bytes]) -> Reader:
 
 
 def seconds(value: float | None) -> bytes:
-    """Seconds as nginx logs them; `-` when they are not known."""
+    """Return seconds as nginx logs them; `-` when they are not known."""
     return b"-" if value is None else b"%.3f" % value
 
 
