@@ -189,10 +189,10 @@ class _ErrorLog(ErrorLog):
         self._threshold = max((RANKS[level] for _, level in targets), default=-1)
 
     def logs(self, level: str) -> bool:
-        return RANKS[level] <= self._threshold
+        return True  # a reason is wanted, even where the log would not have it
 
     def write(self, level: str, text: str, serial: int = 0, everywhere: bool = False) -> None:
-        self.said.append((level, text, self.logs(level)))
+        self.said.append((level, text, RANKS[level] <= self._threshold))
 
     @property
     def lines(self) -> list[str]:

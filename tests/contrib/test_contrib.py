@@ -52,8 +52,14 @@ def test_every_command_is_one_of_ours(file):
 
 
 @pytest.mark.parametrize("directory", ["container", "systemd"])
-def test_a_configuration_that_is_shipped_has_no_findings(directory):
-    done = wproxy("check", str(CONTRIB / directory / "wproxy.toml"))
+def test_a_configuration_that_is_shipped_has_no_findings(directory, tmp_path):
+    text = (CONTRIB / directory / "wproxy.toml").read_text()
+    for place in ("/run/wproxy", "/var/log/wproxy"):  # made by the unit, and not here
+        (tmp_path / place[1:]).mkdir(parents=True)
+        text = text.replace(place, str(tmp_path / place[1:]))
+    copy = tmp_path / "wproxy.toml"
+    copy.write_text(text)
+    done = wproxy("check", str(copy))
     assert done.code == 0, done
 
 

@@ -66,6 +66,7 @@ def test_processes_are_titled(master):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives up rights")
 def test_access_logs_belong_to_the_workers_who_write_them(tmp_path):
+    (tmp_path / "logs").mkdir()
     with running_master(tmp_path, access_logs=["logs/access.log", "off", "stdout"]) as master:
         path = tmp_path / "logs" / "access.log"
         assert path.owner() == "nobody"

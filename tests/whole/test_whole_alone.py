@@ -114,10 +114,12 @@ def test_reopen_waits_for_a_worker_that_is_late(start, big):
     assert str(old) in {file.path for file in late.open_files()}
 
 
-def test_reopen_says_that_a_log_cannot_be_opened(start, big):
-    front = start(text("x", big).replace('"/" = {', '"/" = { access_log."apart/access.log" = "short",'))
+def test_reopen_says_that_a_log_cannot_be_opened(start, big, tmp_path):
+    (tmp_path / "apart").mkdir()
+    log = tmp_path / "apart" / "access.log"
+    front = start(text("x", big).replace('"/" = {', f'"/" = {{ access_log."{log}" = "short",'))
     ask(front.port, "/")
-    apart = front.directory / "apart"
+    apart = tmp_path / "apart"
     apart.rename(front.directory / "elsewhere")
     apart.write_text("in the way")
     done = front.command("reopen")
@@ -125,4 +127,5 @@ def test_reopen_says_that_a_log_cannot_be_opened(start, big):
     assert "a log could not be opened anew" in done.errors
     front.error_logged(f'open() "{apart}/access.log" failed (20: Not a directory)')
     apart.unlink()
+    (front.directory / "elsewhere").rename(apart)
     assert front.command("reopen").code == 0

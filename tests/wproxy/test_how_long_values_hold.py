@@ -105,6 +105,7 @@ DIFFERENT = {
     "body_bytes_sent": 6,
     "request_length": 7,
     "end_cause": "timeout",
+    "accel_type": b"e/f",
     "replied": True,
     "_id": b"0" * 32,
     "upstream_head": None,  # filled below

@@ -26,6 +26,9 @@ def read_what_there_is(head: bytes) -> tuple[RequestFields, int]:
     while at and (line := _GOOD_LINE(head, at)) is not None:
         name, value = line[1], line[2].rstrip(b" \t")
         lower = name.lower()
+        if lower == b"host" and host is not None:  # the line that is wrong: the first Host stands
+            at = line.end()
+            break
         lines.append((lower, name, value))
         values[lower] = values[lower] + b", " + value if lower in values else value
         begun, at = at, line.end()

@@ -219,8 +219,8 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
 @pytest.fixture
 def front(oracle: Oracle, stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     """A worker with the same configuration."""
-    text = "error_log {directory}/error.log error; events {{}} http {{ access_log {directory}/access.log test; "
-    text += "log_format test '{log_format}';"
+    text = "error_log {directory}/error.log error; events {{}} http {{ log_format test '{log_format}'; "
+    text += "access_log {directory}/access.log test; "
     server = SERVER.replace("PORT", "8080").replace("DIR", str(oracle.directory))
     text += server.replace("{", "{{").replace("}", "}}") + "}}"
 

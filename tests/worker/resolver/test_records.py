@@ -140,6 +140,7 @@ def test_a_worker_killed_while_it_takes_a_record_spoils_nothing(memory: Memory, 
     dying = memory.worker()
     dying._words = dying._shared = Words()  # type: ignore[assignment]
     dying._shared.words = dying._words
+    dying._shared.slots = memory.shared.slots
     dying._shared.slot = 0
     dying._shared.peer_offset = memory.shared.peer_offset
     dying._shared.row_offset = memory.shared.row_offset
