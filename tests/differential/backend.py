@@ -95,6 +95,8 @@ class Backend:
                     pass
             elif length := _LENGTH.search(head):
                 body = stream.read(int(length[1]))
+                if len(body) < int(length[1]):
+                    return  # it was broken off: no request
             with self._lock:
                 self.received.append(b"%d " % index + head + b"\r\n\r\n" + body)
                 reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]

@@ -252,7 +252,7 @@ def server(draw: st.DrawFn, index: int, names: Names, is_old: bool) -> Line:
     return Line("server", (), tuple(inside), is_fixed=True)
 
 
-FORMAT = "$http_x_case $status $request_method $uri $args $body_bytes_sent"
+FORMAT = "$http_x_case $status $request_method $uri $args"
 
 
 @st.composite

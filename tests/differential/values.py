@@ -53,6 +53,9 @@ UNSTEADY = frozenset(
         "time_local",
         "nginx_version",
         "pipe",
+        "bytes_sent",  # chunks are cut otherwise
+        "body_bytes_sent",
+        "gzip_ratio",
         "slice_range",
         "http3",
         "quic",

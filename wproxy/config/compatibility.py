@@ -72,8 +72,8 @@ are reported, never silently ignored.
   CRs anywhere in a head, fields without a colon, folded fields, bare LFs in chunks, invalid trailers, host names with characters
   other than letters, digits, `.`, `-` and `_`, invalid ports, schemes other than http and https, HTTP/0.9, versions such as
   `1.01`, methods of more than 32 letters. A body that ends early is also answered with 400.
-- Host is the first field sent to upstreams. Fields that a client names in Connection are not passed on, nor are Proxy and
-  HTTP2-Settings.
+- Host is the first field sent to upstreams, and never left out: where it would be empty it is `$proxy_host`. Fields that a client
+  names in Connection are not passed on, nor are Proxy and HTTP2-Settings.
 - With `proxy_pass_request_body off` the request has no Content-Length; nginx lets the upstream wait for the body unless
   `proxy_set_header Content-Length ""` is there, too.
 - A kept connection to an upstream that turns out to be dead does not count as a failure of the server: the request is sent again
