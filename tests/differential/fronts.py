@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -159,7 +161,7 @@ class Front:
             seen.errors = Path(log).read_text(errors="replace")
             for path in sorted(site.directory.glob("*.log")):
                 if path.name not in ("error.log", "other.log"):
-                    seen.logs[path.name] = path.read_text(errors="surrogateescape").splitlines()
+                    seen.logs[path.name] = log_lines(path.read_bytes())
 
     def last_words(self, log: str) -> str:
         """Where it failed."""
@@ -184,6 +186,13 @@ class Front:
                         seen.errors += f"ended only by {signal.Signals(number).name}"
                     return
                 time.sleep(0.002)
+
+
+def log_lines(data: bytes) -> list[str]:
+    """The lines of an access log, which may be compressed."""
+    with suppress(OSError, EOFError, zlib.error):
+        data = gzip.decompress(data)
+    return data.decode("utf-8", "surrogateescape").splitlines()
 
 
 def wait_for_listener(port: int, poll: Callable[[], int | None]) -> int | None:

@@ -22,7 +22,7 @@ from wproxy.config.registry import (
 
 pytestmark = pytest.mark.whole
 
-SEEDS = (1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 14, 15, 16, 17, 18, 22, 23, 24, 27, 28, 29)
+SEEDS = range(20)
 
 
 @pytest.mark.slow
@@ -30,6 +30,13 @@ SEEDS = (1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 14, 15, 16, 17, 18, 22, 23, 24, 27, 28,
 def test_a_generated_configuration_acts_as_under_nginx(pair: Pair, seed: int) -> None:
     found = pair.examine(seed)
     assert not found, report(pair.site, found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_a_generated_configuration_acts_as_under_the_nginx_of_debian(old_pair: Pair, seed: int) -> None:
+    found = old_pair.examine(seed, is_old=True)
+    assert not found, report(old_pair.site, found)
 
 
 def test_values_are_known_for_every_directive_that_is_carried_out() -> None:
