@@ -55,6 +55,12 @@ class Front:
         until(lambda: workers_of(self.program.pid) - before, "a new generation of workers")
 
     @property
+    def access_log(self) -> list[str]:
+        """What has been logged of requests."""
+        log = self.directory / "logs" / "access.log"
+        return log.read_text(errors="replace").splitlines() if log.exists() else []
+
+    @property
     def errors(self) -> str:
         """What was logged and printed."""
         log = self.directory / "logs" / "error.log"
@@ -84,8 +90,12 @@ class Fronts:
             self.nginx.end()
             raise
 
-    def compare(self, flow: Callable[[Front], Any], masks: Mapping[str, str] = {}) -> Any:
-        """Lead a flow through nginx, then through wproxy; return what both gave, with what differs by nature masked."""
+    def compare(self, flow: Callable[[Front], Any], masks: Mapping[str, str] = {}, logs: bool = True) -> Any:
+        """Lead a flow through nginx, then through wproxy; return what both gave, with what differs by nature masked.
+
+        logs: whether both have to log the same requests, too; those of some clients are a matter of time.
+        """
+        logged = {front: len(front.access_log) for front in (self.nginx, self.wproxy)}
         began = time.monotonic()
         theirs = masked(flow(self.nginx), self.nginx.port, masks)
         between = time.monotonic()
@@ -94,7 +104,23 @@ class Fronts:
         assert ours == theirs
         times, more = MUCH_SLOWER
         assert ended - between < (between - began) * times + more, "the same, but much slower than nginx"
+        if logs:
+            self.compare_logs(logged, masks)
         return ours
+
+    def compare_logs(self, before: Mapping[Front, int], masks: Mapping[str, str]) -> None:
+        """Wait until both have logged the same since then. A request is logged when it is over, which a client need not see."""
+
+        def lines(front: Front) -> list[str]:
+            return sorted(
+                masked(front.access_log[before[front] :], front.port, {front.name: "FRONT", r"\d{19}": "TIME", **masks})
+            )
+
+        until(
+            lambda: lines(self.nginx) == lines(self.wproxy),
+            lambda: "\n".join(["the same in both logs:", *lines(self.nginx), "--- wproxy", *lines(self.wproxy)]),
+            10,
+        )
 
     def end(self) -> None:
         try:
