@@ -51,7 +51,7 @@ def redis(directory: Path, run: Callable[[Program], Program]) -> int:
 
 @pytest.fixture(scope="module")
 def fronts(directory: Path) -> Iterator[Callable[..., Fronts]]:
-    """Starts nginx and wproxy on a file, in which @WORD@ stands for what is given. old: with Debian's nginx, for its modules."""
+    """Starts nginx and wproxy on a file of nginx's, in which @WORD@ stands for what is given. old: with Debian's nginx, for its modules."""
     running: list[Fronts] = []
 
     def start(file: Path, old: bool = False, **words: object) -> Fronts:

@@ -1,12 +1,14 @@
-"""The real nginx and wproxy on one configuration file."""
+"""The real nginx and wproxy on one configuration file; wproxy also on what `wproxy convert` makes of it."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +29,17 @@ types {
     font/woff2 woff2;
 }
 """
+WPROXY = (sys.executable, "-m", "wproxy")
+ENVIRONMENT = {"PYTHONPATH": str(ROOT)}
 # The slower of two fronts may take so many times the seconds of the other, and so many seconds more.
 MUCH_SLOWER = (4.0, 15.0)
 
 
 class Front:
-    """One of the two, running. directory: its prefix, with the file and the logs."""
+    """One of them, running. directory: its prefix, with the file and the logs."""
 
-    def __init__(self, name: str, command: list[str], directory: Path, text: str, words: Mapping[str, object]) -> None:
+    def __init__(self, name: str, directory: Path, text: str, words: Mapping[str, object], nginx: str = "") -> None:
+        """name: nginx (the program is given), wproxy, or converted, which is wproxy on the same in TOML."""
         self.name = name
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -43,10 +48,14 @@ class Front:
         (directory / "mime.types").write_text(MIME_TYPES)
         for word, value in {**words, "PORT": self.port}.items():
             text = text.replace(f"@{word}@", str(value))
-        (directory / "nginx.conf").write_text(text)
+        file = directory / "nginx.conf"
+        file.write_text(text)
+        if name == "converted":
+            file = convert(file)
+        command = [nginx] if name == "nginx" else [*WPROXY, "--as-nginx"]
         main = "daemon off;" + (" user root;" if os.geteuid() == 0 else "")
-        words_of_nginx = ["-p", f"{directory}/", "-c", "nginx.conf", "-e", "logs/error.log", "-g", main]
-        self.program = Program(name, [*command, *words_of_nginx], directory, self.port, {"PYTHONPATH": str(ROOT)}, ROOT)
+        options = ["-p", f"{directory}/", "-c", file.name, "-e", "logs/error.log", "-g", main]
+        self.program = Program(name, [*command, *options], directory, self.port, ENVIRONMENT, ROOT)
 
     def reload(self) -> None:
         """Read the file again: return when a new generation serves."""
@@ -78,52 +87,63 @@ def workers_of(master: int) -> set[int]:
     return {int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()}
 
 
+def convert(file: Path) -> Path:
+    """Write the same as TOML beside it."""
+    done = subprocess.run(
+        [*WPROXY, "convert", str(file)], env={**os.environ, **ENVIRONMENT}, cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    toml = file.with_suffix(".toml")
+    toml.write_text(done.stdout)
+    return toml
+
+
 class Fronts:
-    """Both, on the same text. Each has a port of its own."""
+    """The real one and ours, on the same text. Each has a port of its own."""
 
     def __init__(self, nginx: str, directory: Path, file: Path, words: Mapping[str, object]) -> None:
-        text = file.read_text()
-        self.nginx = Front("nginx", [nginx], directory / "nginx", text, words)
+        self.all: list[Front] = []
         try:
-            self.wproxy = Front("wproxy", [sys.executable, "-m", "wproxy", "--as-nginx"], directory / "wproxy", text, words)
+            for name in ("nginx", "wproxy", "converted"):
+                self.all.append(Front(name, directory / name, file.read_text(), words, nginx))
         except BaseException:
-            self.nginx.end()
+            self.end()
             raise
+        self.nginx, *self.ours = self.all
 
     def compare(self, flow: Callable[[Front], Any], masks: Mapping[str, str] = {}, logs: bool = True) -> Any:
-        """Lead a flow through nginx, then through wproxy; return what both gave, with what differs by nature masked.
+        """Lead a flow through nginx, then through ours; return what all gave, with what differs by nature masked.
 
-        logs: whether both have to log the same requests, too; those of some clients are a matter of time.
+        logs: whether all have to log the same requests, too; those of some clients are a matter of time.
         """
-        logged = {front: len(front.access_log) for front in (self.nginx, self.wproxy)}
-        began = time.monotonic()
-        theirs = masked(flow(self.nginx), self.nginx.port, masks)
-        between = time.monotonic()
-        ours = masked(flow(self.wproxy), self.wproxy.port, masks)
-        ended = time.monotonic()
-        assert ours == theirs
-        times, more = MUCH_SLOWER
-        assert ended - between < (between - began) * times + more, "the same, but much slower than nginx"
-        if logs:
-            self.compare_logs(logged, masks)
-        return ours
+        logged = {front: len(front.access_log) for front in self.all}
 
-    def compare_logs(self, before: Mapping[Front, int], masks: Mapping[str, str]) -> None:
-        """Wait until both have logged the same since then. A request is logged when it is over, which a client need not see."""
+        def lead(front: Front) -> tuple[Any, float]:
+            began = time.monotonic()
+            return masked(flow(front), front.port, masks), time.monotonic() - began
 
         def lines(front: Front) -> list[str]:
-            return sorted(
-                masked(front.access_log[before[front] :], front.port, {front.name: "FRONT", r"\d{19}": "TIME", **masks})
-            )
+            """Return what has been logged since then."""
+            names = {front.name: "FRONT", r"\d{19}": "TIME", **masks}
+            return sorted(masked(front.access_log[logged[front] :], front.port, names))
 
-        until(
-            lambda: lines(self.nginx) == lines(self.wproxy),
-            lambda: "\n".join(["the same in both logs:", *lines(self.nginx), "--- wproxy", *lines(self.wproxy)]),
-            10,
-        )
+        theirs, their_seconds = lead(self.nginx)
+        for front in self.ours:
+            given, seconds = lead(front)
+            assert given == theirs, f"{front.name} gave something else than nginx"
+            times, more = MUCH_SLOWER
+            assert seconds < their_seconds * times + more, f"{front.name} gave the same, but {seconds} s after {their_seconds} s"
+        for front in self.ours if logs else ():
+            # A request is logged when it is over, which a client need not see.
+            until(
+                lambda front=front: lines(front) == lines(self.nginx),
+                lambda front=front: "\n".join(["the same in both logs:", *lines(self.nginx), "---", *lines(front)]),
+                10,
+            )
+        return theirs
 
     def end(self) -> None:
-        try:
-            self.nginx.end()
-        finally:
-            self.wproxy.end()
+        """End all; what one complains about does not keep the others running."""
+        with ExitStack() as stack:
+            for front in self.all:
+                stack.callback(front.end)
