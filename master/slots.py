@@ -1,7 +1,7 @@
 """Slots of workers in the shared memory: taking one, giving one back, and those whose master is gone.
 
 While an upgrade of the program runs, two masters take slots from the same memory, so a slot is taken under a record
-lock, which the kernel releases whatever becomes of its holder, and says from then on whose it is. Only that master
+lock then, which the kernel releases whatever becomes of its holder, and says from then on whose it is. Only that master
 gives it back. When a master was killed, its workers finish what they have begun and leave by themselves; their slots
 are given back by the master that is left, when they have ended.
 
@@ -52,8 +52,14 @@ def _is_free(slot: WorkerSlot, held: Collection[int]) -> bool:
     return not os.path.exists(f"/proc/{master}") and not is_worker_alive(slot.get(WORKER_PID))
 
 
-def take_slot(shared: SharedWords, locks: RecordLocks, held: Collection[int] = ()) -> WorkerSlot:
-    """The lowest free slot, cleared and ours from now on; raises OSError when there is none. held: as in `free_slots`."""
+def take_slot(shared: SharedWords, locks: RecordLocks, held: Collection[int] = (), has_other_master: bool = True) -> WorkerSlot:
+    """The lowest free slot, cleared and ours from now on; raises OSError when there is none. held: as in `free_slots`.
+
+    has_other_master: another one may take slots, too. Without one there is nobody to lock out, and no lock is asked for: a worker
+    that was broken into might hold it for ever.
+    """
+    if not has_other_master:
+        return _lowest_free(shared, held)
     for _ in range(LOCK_TRIES):
         if locks.try_lock(HEAD_SLOTS):
             break
@@ -61,16 +67,20 @@ def take_slot(shared: SharedWords, locks: RecordLocks, held: Collection[int] = (
     else:  # it was stopped just there
         raise OSError(errno.EAGAIN, "the other master does not let us take a slot")
     try:
-        for index in range(MAX_WORKERS):
-            slot = shared.worker(index)
-            if not slot.get(WORKER_MASTER) and index not in held:
-                return _take(slot)
-        for index in range(MAX_WORKERS):
-            slot = shared.worker(index)
-            if _is_free(slot, held):
-                return _take(slot)
+        return _lowest_free(shared, held)
     finally:
         locks.unlock(HEAD_SLOTS)
+
+
+def _lowest_free(shared: SharedWords, held: Collection[int]) -> WorkerSlot:
+    for index in range(MAX_WORKERS):
+        slot = shared.worker(index)
+        if not slot.get(WORKER_MASTER) and index not in held:
+            return _take(slot)
+    for index in range(MAX_WORKERS):
+        slot = shared.worker(index)
+        if _is_free(slot, held):
+            return _take(slot)
     raise OSError(errno.EAGAIN, f"there is room for {MAX_WORKERS} workers")
 
 

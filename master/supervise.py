@@ -150,6 +150,7 @@ class Master:
             state.start_log.identity,
             heeds_winch=state.may_stop_accepting,
             bell=state.bell,
+            has_other_master=lambda: bool(state.successor or state.predecessor),
         )
         self.transaction = Transaction(state, self.succession)
         self.upgrade = Upgrade(state, self.succession)

@@ -134,11 +134,14 @@ class Workers:
         identity: Identity = WPROXY,
         heeds_winch: bool = False,
         bell: int | None = None,
+        has_other_master: Callable[[], bool] = lambda: True,
     ) -> None:
         """lifeline: the read end for workers; leave_master: run in the child with the sockets that it may keep.
 
-        identity: whose name is in the title of a worker; heeds_winch, bell: see `wproxy.assignment`.
+        identity: whose name is in the title of a worker; heeds_winch, bell: see `wproxy.assignment`. has_other_master: see
+        `master.slots`.
         """
+        self._has_other_master = has_other_master
         self._heeds_winch = heeds_winch
         self._bell = bell
         self._identity = identity
@@ -247,7 +250,7 @@ class Workers:
 
     def take_slot(self) -> WorkerSlot:
         """A free slot; raises OSError when there is none."""
-        return take_slot(self._memory.shared, self._locks, self._held)
+        return take_slot(self._memory.shared, self._locks, self._held, self._has_other_master())
 
     @property
     def _held(self) -> set[int]:

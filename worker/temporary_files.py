@@ -55,6 +55,11 @@ class TemporaryFile:
         except OSError as error:
             raise DiskTrouble(error) from None
 
+    @property
+    def title(self) -> str:
+        """What logs call it: its path, or where it lies when it has none."""
+        return self.name if self.is_named else f"without a name in {os.path.dirname(self.name)}"
+
     def write(self, data: bytes | memoryview) -> None:
         """Append all of this. Raises DiskTrouble, as when the disk is full; `size` tells how much was written all the same."""
         view = memoryview(data)

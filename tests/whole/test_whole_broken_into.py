@@ -19,9 +19,11 @@ import pytest
 from harness import Wproxy, until
 from wire import ask
 
+from wproxy.record_locks import RecordLocks
 from wproxy.shared import (
     HEAD_MAGIC,
     HEAD_MASTER_PID,
+    HEAD_SLOTS,
     HEAD_WORDS,
     PEERS_OFFSET,
     PLACES_OFFSET,
@@ -44,6 +46,7 @@ access_log."theirs/access.log" = "combined"
 client_body_temp_path = "theirs/temporary"
 client_body_in_file_only = true
 location."/" = { return = [200, "hello"] }
+location."/own" = { root = "theirs", error_log."theirs/own.log" = "error" }
 location."/kept" = { proxy_pass = "http://127.0.0.1:{port}/" }
 """
 MAIN = """
@@ -96,11 +99,33 @@ def test_neither_does_the_successor_of_a_worker_that_was_killed_nor_its_last_lin
     (victim,) = front.worker_pids()
     ask(front.port, "/")
     os.kill(victim, signal.SIGKILL)
-    until(lambda: 'access.log" is a symbolic link' in front_errors(front), "the reason in the error log")
+    until(lambda: front.worker_pids() - {victim} and ask(front.port, "/").status == 200, "a successor that serves")
+    assert 'access.log" is a symbolic link' in front_errors(front)
     assert_untouched(front)
     (front.directory / "theirs" / "access.log").unlink()
-    until(lambda: front.worker_pids() - {victim} and ask(front.port, "/").status == 200, "a successor that serves")
+    assert front.command("reopen").code == 0
+    ask(front.port, "/after")
+    assert "/after" in (front.directory / "theirs" / "access.log").read_text()
     assert_untouched(front)
+
+
+def test_neither_does_the_successor_with_the_error_log_of_a_location(front):
+    exchange_for_link(front, "own.log")
+    (victim,) = front.worker_pids()
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: front.worker_pids() - {victim} and ask(front.port, "/own/x").status == 404, "a successor that serves")
+    assert 'own.log" is a symbolic link' in front_errors(front)
+    assert "theirs/own/x" in front_errors(front)
+    assert_untouched(front)
+
+
+def test_a_lock_that_a_worker_holds_for_ever_keeps_no_successor_from_starting(front):
+    (victim,) = front.worker_pids()
+    memory = next(path for path in Path(f"/proc/{victim}/fd").iterdir() if os.readlink(path).startswith("/memfd:wproxy "))
+    with memory.open("r+b") as file:
+        assert RecordLocks(file.fileno()).try_lock(HEAD_SLOTS)
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: front.worker_pids() - {victim} and ask(front.port, "/").status == 200, "a successor that serves")
 
 
 def test_nor_does_a_reload_nor_the_test_of_a_configuration(front):

@@ -238,7 +238,8 @@ def test_stop_and_quit_as_commands_wait_for_the_end(start, recorder):
     for command in ("stop", "quit"):
         front = start(proxied(recorder))
         done = front.command(command)
-        assert (done.code, done.output, done.errors) == (0, "wproxy: stopped\n", "")
+        # On a busy machine it has said before that it waits.
+        assert (done.code, done.output.splitlines()[-1], done.errors) == (0, "wproxy: stopped", "")
         assert not accepts(front.port)
         assert front.program.wait() == 0
 

@@ -224,7 +224,14 @@ class AccessLogs:
         file = self._files.get(absolute)
         if file is None:
             file = LogFile(absolute, self._distrusted)
-            file.open()
+            try:
+                file.open()
+            except OSError as error:
+                if self._distrusted is None:
+                    raise
+                # The master could open it, or this generation were not there. Who has done this to its name since may be a worker
+                # that was broken into, and must not keep its successors from serving.
+                self._report("emerg", f'open() "{absolute}" failed ({error.errno}: {error.strerror}), its lines are lost')
             self._files[absolute] = file
             index = self._regions.get(absolute)
             if self._unwritten is not None and index is not None:

@@ -39,6 +39,7 @@ class ErrorLogs:
         read_wall: tells unix time in seconds. distrusted: see `wproxy.assignment`. main: that of the main level, if it is open
         already: opened twice, one of the two would keep a file that was rotated away.
         """
+        self._distrusts = distrusted is not None
         self._open_file = partial(open_for_appending, distrusted=distrusted)
         self._configuration = configuration
         self._read_wall = read_wall
@@ -62,7 +63,15 @@ class ErrorLogs:
             return self.main
         log = self._own.get(lines)
         if log is None:
-            log = self._own[lines] = self._open(lines)
+            try:
+                log = self._own[lines] = self._open(lines)
+            except OSError as error:
+                if not self._distrusts:
+                    raise
+                # A worker that was broken into must not keep its successors from serving (see AccessLogs).
+                text = f'open() "{error.filename}" failed ({error.errno}: {error.strerror}), its lines come here'
+                self.main.write("emerg", text)
+                return self.main
         return log
 
     def reopen(self) -> None:

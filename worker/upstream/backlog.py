@@ -184,7 +184,7 @@ class Backlog:
             except DiskTrouble as trouble:
                 self._give_up(trouble)
                 return None
-            self._complain("warn", f"an upstream response is buffered to a temporary file {self._file.name}")
+            self._complain("warn", f"an upstream response is buffered to a temporary file {self._file.title}")
         return self._file
 
     def _give_up(self, trouble: DiskTrouble) -> None:
@@ -194,8 +194,8 @@ class Backlog:
         if now - Backlog.told_at < TELL_EVERY:  # whoever is out of descriptors or disk is so for each response
             return
         Backlog.told_at = now
-        name = self._file.name if self._file is not None else self._place
-        self._complain("crit", f'temporary file "{name}" failed ({trouble})' if name else f"temporary file failed ({trouble})")
+        name = self._file.title if self._file is not None else f"in {self._place.path}" if self._place else ""
+        self._complain("crit", f"temporary file {name} failed ({trouble})" if name else f"temporary file failed ({trouble})")
 
     def __repr__(self) -> str:
         return f"<backlog: {self._in_memory} in memory, {self._in_file} in a file>"

@@ -134,7 +134,7 @@ async def keep_body(request: Request, body: RequestBody, at_hand: bytes) -> Outg
     file = TemporaryFile(request.route.body_temp_path, location.client_body_in_file_only)
     body.keep_in(file)
     level = "warn" if location.client_body_in_file_only == IN_MEMORY else "notice"
-    log_request(request, level, f"a client request body is buffered to a temporary file {file.name}")
+    log_request(request, level, f"a client request body is buffered to a temporary file {file.title}")
     file.write(b"".join(pieces))
     pieces.clear()
     moved = 0

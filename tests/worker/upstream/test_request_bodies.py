@@ -56,7 +56,7 @@ def test_a_large_body_is_read_whole_before_anybody_is_asked(stage, framing):
     upstream.send(ok())
     client.receives(to_client())
     assert len(log_lines(s, "[warn]")) == 1
-    assert log_lines(s, "a client request body is buffered to a temporary file /")
+    assert log_lines(s, "a client request body is buffered to a temporary file without a name in /")
     assert s.last_access()["request_length"] == str(len(head) + len(wire))
     # Nothing is left of it, and both connections go on.
     client.send(get())
