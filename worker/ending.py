@@ -115,9 +115,6 @@ async def linger(connection: Connection, request: Request | None) -> None:
 async def refuse(connection: Connection, error: ClientError) -> None:
     """Answer a mistake of the client's with its status, and close."""
     request = connection.request
-    if request is not None and request.replied:
-        finish_if_any(connection)
-        return
     if request is None:
         # The logs need a request: one is made of what there is.
         request = connection.request = unreadable_request(connection)
@@ -129,6 +126,9 @@ async def refuse(connection: Connection, error: ClientError) -> None:
         log_request(request, error.level, error.reason, setting=settings.described(error.setting))
     request.end_cause = f"client: {error.reason}{settings.described(error.setting)}"
     request.keepalive = False
+    if request.replied:  # the body of the request was still on its way
+        finish_if_any(connection)
+        return
     if error.status == 408 or isinstance(error, BodyBrokenOff):
         request.status = error.status
         if error.status == 408:
