@@ -91,7 +91,10 @@ def static(location: Location, services: Services) -> Handler:
 # Handlers of the access phase, for `satisfy`, in nginx's order; the modules to come are rows here.
 ACCESS: tuple[Callable[[Location], Decide | None], ...] = (by_address,)
 MakeHandler = Callable[[Location, Services], Handler | None]
+# Handlers of what is asked before the client is: limits of rates and connections will be rows here, in nginx's order.
+PREACCESS: tuple[MakeHandler, ...] = ()
 PHASES: tuple[MakeHandler, ...] = (
+    *PREACCESS,
     access,
     precontent,
     api,

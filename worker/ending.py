@@ -43,6 +43,8 @@ def finish(connection: Connection, request: Request) -> None:
     write = request.route.write_log
     if write is not None:
         write(request)
+    if request.at_end is not None:
+        request.end()
     # Attempts know their request: without the circle no request waits for the collector.
     request.attempts = ()
 

@@ -3,6 +3,7 @@
     server rewrite     the server's steps                            worker/rewrite.py
     find location      by $uri, limit_except, internal               here, wproxy/matching.py
     location rewrite   the location's steps; a changed URI goes back to finding a location
+    preaccess          what limits, before the client is looked at   rows of PREACCESS (worker/attach.py)
     access             what may refuse, all or any (satisfy)         worker/access/
     precontent         try_files                                     worker/content/try_files.py
     content            api; proxy_pass; else index, static files     worker/content/
@@ -31,6 +32,17 @@ from wproxy.http import Jump, Request, Response, ResponseFields, has_no_body
 MAX_URI_CHANGES = 10
 
 Phases = Callable[[Request], Awaitable["Response | Jump"]]
+
+
+async def answered(request: Request) -> Response:
+    """Answer a request whose route is known, from its phases through the filters: what there is then is ready to be sent.
+
+    So a subrequest is answered, and a request of a protocol that serves several at once. (An HTTP/1 connection does the same in
+    its own coroutine: each further one costs 0.2 us.)
+    """
+    response = await request.route.answer(request)
+    change = request.route.filter
+    return response if change is None else change(request, response)
 
 
 async def enter(request: Request) -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import signal
 import socket
@@ -13,11 +12,9 @@ import setproctitle
 
 from worker import pipes
 from worker.attach import attach_server
+from worker.client.accept import Acceptors
 from worker.client.clients import Clients
-from worker.client.http1.connection import ListenerPlan
-from worker.client.http1.serve import serve_connection
-from worker.endpoint import SocketEndpoint
-from worker.logs import FLUSH_PAUSE, AccessLogs, ErrorLogs, announcer, log_request
+from worker.logs import FLUSH_PAUSE, AccessLogs, ErrorLogs, log_request
 from worker.loop import READ, Loop, Task, park, sleep
 from worker.regex_guard import install_regex_guard
 from worker.room import Room
@@ -25,8 +22,8 @@ from worker.services import Logs, make_services
 from worker.stream import Descriptor, Stream
 from worker.upstream.checks import HealthChecks
 from worker.upstream.exchange import proxy_request
-from wproxy.assignment import Assignment, ListeningSocket
-from wproxy.http import Client, Process
+from wproxy.assignment import Assignment
+from wproxy.http import Process
 from wproxy.shared import (
     DRAINING,
     HEAD_CONNECTIONS,
@@ -51,10 +48,6 @@ TICK = 0.5
 PIPES_KEPT = 5.0
 # How long a worker waits for names before it serves, in seconds.
 NAMES_PATIENCE = 2.0
-# How many connections are taken from a listening socket in one go.
-ACCEPT_BURST = 64
-# Descriptors or memory have run out: accepting again at once would only spin.
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # How often the cyclic collector looks at young objects: requests make no cycles, so rarely.
 GC_THRESHOLDS = (20000, 20, 100)
 
@@ -103,12 +96,13 @@ class Worker:
         self.clients = Clients(self.loop.stop, self.access_logs.flush_prompt)
         self.room = Room(self.loop, configuration.worker_connections, self.clients.connections, self.error_log.write)
         self.loop.lacks_room = self.room.lacks
-        self._acceptors: list[Task] = []
-        self._listening: list[Stream] = []
-        # Numbers of connections are unique among the workers of a generation: each takes every n-th.
-        self._serial_step = assignment.workers
-        self._serial_base = assignment.shared.head(HEAD_CONNECTIONS) + assignment.index + 1 - self._serial_step
         self.process = Process(assignment.identity, self.connection_counts)
+        # Numbers of connections are unique among the workers of a generation: each takes every n-th.
+        step = assignment.workers
+        base = assignment.shared.head(HEAD_CONNECTIONS) + assignment.index + 1 - step
+        self.acceptors = Acceptors(
+            self.loop, configuration, self.process, self.clients, self.room, self.error_log, lambda count: base + count * step
+        )
         logs = Logs(self.error_log, self.error_logs.log_of, self.access_logs.writer)
         services = make_services(assignment, self.loop, self.process, logs, self.clients, proxy_request)
         self.groups = services.groups
@@ -129,7 +123,8 @@ class Worker:
         self.discovery.start(self.configuration.upstreams, self.groups)
         self.room.uncounted = self.edits.start()
         self._await_names()
-        self._listen()
+        for listening in self.assignment.listening:
+            self.acceptors.listen(listening)
         loop.spawn(self._tick(), "tick")
         self.slot.set(WORKER_STATE, SERVING)
         self.edits.heed()  # whoever has changed something since did not see that we serve
@@ -160,66 +155,6 @@ class Worker:
         trace = "".join(traceback.format_exception(error)).rstrip().replace("\n", "\n\t")
         self.error_log.write("alert", f"a bug ended {task.name or 'a task'}: {trace}")
 
-    # Accepting.
-
-    def _listen(self) -> None:
-        """Accept on every socket of this worker's share."""
-        for listening in self.assignment.listening:
-            sock = socket.socket(fileno=listening.fileno)
-            sock.setblocking(False)
-            if not listening.listener.address.is_unix:
-                # What is accepted inherits it: one system call for each connection saved.
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            stream = Stream(self.loop, sock)
-            self.loop.add(stream)
-            self._listening.append(stream)
-            self.room.uncounted += listening.listener is self.configuration.control
-            acceptor = self._accept_clients(stream, listening)
-            self._acceptors.append(self.loop.spawn(acceptor, f"listener {listening.listener.address}"))
-
-    async def _accept_clients(self, stream: Stream, listening: ListeningSocket) -> None:
-        """Take new connections and start a task for each."""
-        listener = listening.listener
-        default = listener.servers.default
-        assert default is not None
-        plan = ListenerPlan(default, self.clients)
-        announce = announcer(self.configuration.debug_connection, plan.log)
-        loop, clients = self.loop, self.clients
-        # Whoever controls us is let in however full it is.
-        may_always = listener is self.configuration.control
-        while True:
-            await park(stream, READ, float("inf"))
-            for _ in range(ACCEPT_BURST):
-                try:
-                    sock, peer = stream.sock.accept()
-                except BlockingIOError:
-                    break
-                except OSError as error:
-                    if error.errno in _EXHAUSTED:
-                        self.error_log.write("crit", f"accept4() failed ({error.errno}: {error.strerror})")
-                        self.room.close_idle()
-                        await sleep(self.configuration.accept_mutex_delay)
-                    break
-                refusal = "" if may_always else loop.lacks_room()
-                if refusal:
-                    self.error_log.write("alert", refusal)
-                    sock.close()
-                    continue
-                sock.setblocking(False)
-                if listener.address.is_unix:
-                    address, port = b"unix:", 0
-                else:
-                    address, port = peer[0].encode("ascii"), peer[1]
-                clients.accepted += 1
-                clients.open += 1
-                serial = self._serial_base + clients.accepted * self._serial_step
-                if announce is not None:
-                    announce(address, port, sock.fileno(), serial)
-                client = Client(self.process, listener, loop.clock, address, port, serial, SocketEndpoint(sock))
-                connection = Stream(loop, sock)
-                loop.add(connection)
-                loop.spawn(serve_connection(connection, client, plan), f"client *{serial}")
-
     # Leaving.
 
     def drain(self) -> None:
@@ -228,10 +163,7 @@ class Worker:
             return
         self.slot.set(WORKER_STATE, DRAINING)
         setproctitle.setproctitle(f"{self.assignment.identity.name}: worker process is shutting down")
-        for acceptor in self._acceptors:
-            self.loop.cancel(acceptor)
-        for stream in self._listening:
-            stream.close()
+        self.acceptors.close()
         for group in self.groups.values():
             group.close_idle()
         self.discovery.close_idle()

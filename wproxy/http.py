@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wproxy.address import Address
-from wproxy.bodies import BodySource
+from wproxy.bodies import BodySource, Outlet
 from wproxy.identity import Identity
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 REASONS = {
     100: "Continue",
     101: "Switching Protocols",
+    103: "Early Hints",
     200: "OK",
     201: "Created",
     202: "Accepted",
@@ -168,13 +169,11 @@ class Client:
         "clock",
         "endpoint",
         "listener",
-        "moved",
         "process",
         "remote_addr",
         "remote_port",
         "requests",
         "scheme",
-        "send_interim",
         "serial",
         "started",
     )
@@ -196,8 +195,6 @@ class Client:
         self.remote_port = remote_port
         self.serial = serial
         self.scheme = b"http"
-        self.moved: Callable[[Request], None] | None = None  # told when a request goes on in another location
-        self.send_interim: Callable[[bytes], int] | None = None  # sends a head before the real one; as `send` of a socket
         self.requests = 0
         self.started = clock.now
         self.endpoint = endpoint
@@ -402,6 +399,23 @@ class Jump:
         return f"<jump to {self.named or self.path!r}>"
 
 
+class Exchange(Protocol):
+    """One request's way back to its client, whatever protocol that speaks: a connection itself where it serves one at a time."""
+
+    @property
+    def outlet(self) -> Outlet:
+        """What takes the bytes of the response's body."""
+
+    def moved(self, request: Request) -> None:
+        """Note that the request goes on in another location."""
+
+    def interim(self, status: int, lines: tuple[tuple[bytes, bytes], ...]) -> int:
+        """Send a head before the real one; return how many bytes that took.
+
+        Raises BlockingIOError where there is no room for it, and ClientGone.
+        """
+
+
 class Request:
     """One request on its way through the phases.
 
@@ -410,6 +424,7 @@ class Request:
     """
 
     status = 0
+    exchange: Exchange | None = None  # None for a request of our own making
     bytes_sent = 0
     body_bytes_sent = 0
     request_length = 0
@@ -456,15 +471,27 @@ class Request:
         self.started = started
         self.keepalive = True
         self.attempts: tuple[Attempt, ...] | list[Attempt] = ()
+        self.at_end: list[Callable[[], None]] | None = None  # see `call_at_end`
         self.body: Any = None  # worker.client.body.RequestBody when the request has one
 
     def lead_to(self, location: Location) -> None:
         """Go on in this location."""
         self.location = location
         self.route = location.route
-        moved = self.client.moved
-        if moved is not None:
-            moved(self)
+        if self.exchange is not None:
+            self.exchange.moved(self)
+
+    def call_at_end(self, release: Callable[[], None]) -> None:
+        """Have this called once when the request is over, however it ends: what was taken for it is given back."""
+        if self.at_end is None:
+            self.at_end = []
+        self.at_end.append(release)
+
+    def end(self) -> None:
+        """Call what was to be called at the end; nothing the second time."""
+        releases, self.at_end = self.at_end, None
+        for release in releases or ():
+            release()
 
     def capture(self, match: re.Match[bytes]) -> None:
         """Remember what a regex found, for $1 to $9 and for the variables of its named groups."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 from worker.client.clients import Clients
 from worker.http1.request import HeadLimits, HeadMemo, RequestFields, RequestLine
 from worker.stream import Stream
+from wproxy.bodies import Outlet
 from wproxy.browsers import stays_connected
 from wproxy.config.model import Location, Server
 from wproxy.failures import ClientGone
-from wproxy.http import Client, Request
+from wproxy.http import REASONS, Client, Request
 from wproxy.route import Route
 
 Head = tuple[RequestLine, RequestFields, int]
 
 
 class Connection:
-    """What a client connection keeps from one request to the next.
+    """What a client connection keeps from one request to the next; the Exchange of each, for it serves one at a time.
 
     buffer: bytes received and not yet used. idle: waiting for the first byte of a request, so that it may be closed; patience:
     for so many seconds.
@@ -86,7 +87,26 @@ class Connection:
         elif self.request is not None:
             self.request.keepalive = False
 
-    def request_moved(self, request: Request) -> None:
+    @property
+    def outlet(self) -> Outlet:
+        """What takes the bytes of a response: the stream."""
+        return self.stream
+
+    def interim(self, status: int, lines: tuple[tuple[bytes, bytes], ...]) -> int:
+        """Send a head before the real one; return its size. Raises BlockingIOError where there is no room for it, ClientGone."""
+        head = b"HTTP/1.1 %d %b\r\n" % (status, REASONS[status].encode())
+        data = head + b"".join([name + b": " + value + b"\r\n" for name, value in lines]) + b"\r\n"
+        try:
+            sent = self.stream.send(data)
+        except BlockingIOError:
+            raise
+        except OSError:
+            raise ClientGone from None
+        if sent != len(data):
+            raise ClientGone("client did not take an early hint")  # half a head is out, and nothing can follow it
+        return sent
+
+    def moved(self, request: Request) -> None:
         """Note whether and for how long the connection is kept, as the location has it that a request goes on in.
 
         One that does not keep connections has its way, whatever comes after it (nginx: ngx_http_update_location_config).

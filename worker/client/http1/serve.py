@@ -28,8 +28,6 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan) -
     """Serve one client until one side is done; closes the stream."""
     connection = Connection(stream, client, plan)
     stream.unexpected = connection.client_moved
-    client.send_interim = stream.send
-    client.moved = connection.request_moved
     stream.watches_departure = True
     plan.clients.connections.add(connection)
     try:
@@ -89,9 +87,11 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan) -
             reset_if_asked(connection, connection.request.location)
         finish_if_any(connection)
     finally:
+        if connection.request is not None:
+            connection.request.end()  # a bug, or the end of the worker, has come before the request's own end
         plan.clients.before_close()
         stream.close()
-        client.moved = None  # without the cycle no connection waits for the collector
+        connection.request = None  # without the cycle no connection waits for the collector
         plan.clients.ended(connection)
 
 
@@ -165,6 +165,7 @@ def make_request(connection: Connection, head: Head) -> Request:
         connection.last_request = route.keepalive_requests if keeps and route.keepalive_timeout[0] else 0
         connection.expires = client.started + route.keepalive_time
         connection.patience = route.keepalive_timeout[0]
+    request.exchange = connection
     request.location = location
     request.route = route
     request.server = location.server

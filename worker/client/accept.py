@@ -1,0 +1,129 @@
+"""Accepting clients: a task for each listening socket takes connections and starts a task for each (nginx: ngx_event_accept).
+
+What serves a connection is chosen at load, from what its listener says: a listener that speaks plain HTTP/1 pays nothing for
+those that will not.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from worker.client.clients import Clients
+from worker.client.http1.connection import ListenerPlan
+from worker.client.http1.serve import serve_connection
+from worker.endpoint import SocketEndpoint
+from worker.logs import announcer
+from worker.loop import READ, Loop, Task, park, sleep
+from worker.room import Room
+from worker.stream import Stream
+from wproxy.assignment import ListeningSocket
+from wproxy.config.model import Configuration, Listener
+from wproxy.error_log import ErrorLog
+from wproxy.http import Client, Process
+
+# How many connections are taken from a listening socket in one go.
+ACCEPT_BURST = 64
+# Descriptors or memory have run out: accepting again at once would only spin.
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+# Serves one connection to its end.
+Serve = Callable[[Stream, Client, ListenerPlan], Coroutine[Any, Any, None]]
+
+
+def protocol_of(listener: Listener) -> Serve:
+    """Return what serves the connections of a listener."""
+    return serve_connection
+
+
+class Acceptors:
+    """All that accept in one worker. serials: gives each connection its number, from the count of those accepted."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        configuration: Configuration,
+        process: Process,
+        clients: Clients,
+        room: Room,
+        log: ErrorLog,
+        serials: Callable[[int], int],
+    ) -> None:
+        self._loop = loop
+        self._configuration = configuration
+        self._process = process
+        self._clients = clients
+        self._room = room
+        self._log = log
+        self._serials = serials
+        self._tasks: list[Task] = []
+        self._streams: list[Stream] = []
+
+    def listen(self, listening: ListeningSocket) -> None:
+        """Accept on a listening socket from now on."""
+        sock = socket.socket(fileno=listening.fileno)
+        sock.setblocking(False)
+        if not listening.listener.address.is_unix:
+            # What is accepted inherits it: one system call for each connection saved.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        stream = Stream(self._loop, sock)
+        self._loop.add(stream)
+        self._streams.append(stream)
+        self._room.uncounted += listening.listener is self._configuration.control
+        task = self._loop.spawn(self._accept(stream, listening.listener), f"listener {listening.listener.address}")
+        self._tasks.append(task)
+
+    def close(self) -> None:
+        """Take no more connections."""
+        for task in self._tasks:
+            self._loop.cancel(task)
+        for stream in self._streams:
+            stream.close()
+
+    async def _accept(self, stream: Stream, listener: Listener) -> None:
+        """Take new connections and start a task for each."""
+        default = listener.servers.default
+        assert default is not None
+        loop, clients = self._loop, self._clients
+        plan = ListenerPlan(default, clients)
+        serve = protocol_of(listener)
+        announce = announcer(self._configuration.debug_connection, plan.log)
+        # Whoever controls us is let in however full it is.
+        may_always = listener is self._configuration.control
+        while True:
+            await park(stream, READ, float("inf"))
+            for _ in range(ACCEPT_BURST):
+                try:
+                    sock, peer = stream.sock.accept()
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno in _EXHAUSTED:
+                        self._log.write("crit", f"accept4() failed ({error.errno}: {error.strerror})")
+                        self._room.close_idle()
+                        await sleep(self._configuration.accept_mutex_delay)
+                    break
+                refusal = "" if may_always else loop.lacks_room()
+                if refusal:
+                    self._log.write("alert", refusal)
+                    sock.close()
+                    continue
+                sock.setblocking(False)
+                if listener.address.is_unix:
+                    address, port = b"unix:", 0
+                else:
+                    address, port = peer[0].encode("ascii"), peer[1]
+                clients.accepted += 1
+                clients.open += 1
+                serial = self._serials(clients.accepted)
+                if announce is not None:
+                    announce(address, port, sock.fileno(), serial)
+                client = Client(self._process, listener, loop.clock, address, port, serial, SocketEndpoint(sock))
+                connection = Stream(loop, sock)
+                loop.add(connection)
+                loop.spawn(serve(connection, client, plan), f"client *{serial}")
+
+    def __repr__(self) -> str:
+        return f"<acceptors on {len(self._streams)} sockets>"
