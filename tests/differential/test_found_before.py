@@ -79,6 +79,11 @@ CASES = (
         ),
     ),
     (
+        "proxy_hide_header hides Content-Type, too",
+        "proxy_hide_header Content-Type; location /p/ { proxy_pass http://BACK0; }",
+        (step("GET /p/x HTTP/1.1\nHost: h\n\n"),),
+    ),
+    (
         "what keepalive_timeout announces is inherited by itself",
         "keepalive_timeout 65 60; location /a { keepalive_timeout 75s; } location /b { keepalive_timeout 75s 5s; }",
         tuple(step(f"GET /{name}/x HTTP/1.1\nHost: h\n\n") for name in "abc"),

@@ -94,7 +94,7 @@ def plain_fields(head: ResponseHead, plan: AnswerPlan) -> ResponseFields:
     content_type = None
     lines = []
     for lower, name, value in head.lines:
-        if lower == b"content-type":
+        if lower == b"content-type" and lower not in hidden:
             content_type = value
         elif lower not in hidden:
             lines.append((name, value))
