@@ -259,7 +259,7 @@ def test_a_local_address_is_an_ip_address_and_perhaps_a_port(text, found):
         ('proxy_cookie_path = "on"', 'invalid parameter "on"'),
         ('proxy_cookie_flags = [["a", "sekure"]]', 'invalid parameter "sekure"'),
         ('proxy_ignore_headers = "X-Accel"', 'invalid value "X-Accel"'),
-        ('client_body_temp_path = ["/tmp/x", "0"]', 'invalid value "0"'),
+        ('client_body_temp_path = ["/tmp/x", "0"]', '"client_body_temp_path" directive invalid value'),
         ('client_body_in_file_only = "yes"', 'invalid value "yes"'),
     ],
 )
