@@ -461,11 +461,9 @@ def test_term_overrides_a_quit_in_progress(master):
 
 
 def test_a_quit_with_a_limit_kills_who_overdraws_it(tmp_path):
-    began = time.monotonic()
     with running_master(tmp_path, worker_shutdown_timeout=0.2, straggler_timeout=0.2, bad_worker=[0, "deaf"]) as master:
         master.signal(signal.SIGQUIT)
         assert master.exit_code() == 0
-    assert time.monotonic() - began < 4
     assert "did not exit in time, killed" in master.log()
 
 

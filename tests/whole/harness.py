@@ -9,6 +9,7 @@ import ctypes
 import json
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -144,9 +145,10 @@ class Program:
 
 
 class Finished:
-    """What became of a command that has ended."""
+    """What became of a command that has ended. cpu: the processor time it took, which a busy machine hardly changes; 0: not known."""
 
-    def __init__(self, code: int, output: str, errors: str, seconds: float) -> None:
+    def __init__(self, code: int, output: str, errors: str, seconds: float, cpu: float = 0.0) -> None:
+        self.cpu = cpu
         self.code = code
         self.output = output
         self.errors = errors
@@ -157,8 +159,8 @@ class Finished:
 
 
 def wproxy(*arguments: str, cwd: Path | str = ROOT, seconds: float = 30.0) -> Finished:
-    """Run one command to its end."""
-    began = time.monotonic()
+    """Run one command to its end; raises TimeoutExpired when that does not come within so many seconds."""
+    began, before = time.monotonic(), cpu_of_ended_children()
     done = subprocess.run(
         [*COMMAND, *arguments],
         stdin=subprocess.DEVNULL,
@@ -168,7 +170,21 @@ def wproxy(*arguments: str, cwd: Path | str = ROOT, seconds: float = 30.0) -> Fi
         cwd=cwd,
         env=ENVIRONMENT,
     )
-    return Finished(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+    cpu = cpu_of_ended_children() - before
+    return Finished(done.returncode, done.stdout, done.stderr, time.monotonic() - began, cpu)
+
+
+def cpu_of_ended_children() -> float:
+    """Processor time, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def cpu_of_family(master: int) -> float:
+    """Processor time of a running master and its workers, in seconds."""
+    process = psutil.Process(master)
+    family = [process, *process.children(recursive=True)]
+    return sum(times.user + times.system for times in (each.cpu_times() for each in family))
 
 
 _HEAD = """\

@@ -23,7 +23,7 @@ class Site:
         self.program = Program([*COMMAND, "-p", f"{self.directory}/", "-c", str(file), "-g", main], self.directory)
         try:
             self.program.wait_for_address(port)
-            until(lambda: is_ready(self.program.pid), lambda: f"a generation that serves:\n{self.errors}")
+            until(lambda: is_ready(self.program.pid), lambda: f"a generation that serves:\n{self.errors}", 30)
         except BaseException:
             self._kill()
             raise
