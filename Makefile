@@ -28,7 +28,7 @@ pythons:
 # Real applications behind wproxy and behind nginx. APPLICATION=django for one of them.
 applications: $(VENV)/.test-installed test-peers
 	@sh tests/applications/install.sh $(PYTHON)
-	$(BIN)/python -m pytest -m applications tests/applications/$(APPLICATION)
+	$(BIN)/python -m pytest -m applications -n 2 --dist loadfile tests/applications/$(APPLICATION)
 
 bench: $(VENV)/.test-installed test-peers
 	$(BIN)/python -m bench $(BENCH)

@@ -1,4 +1,4 @@
-// A news ticker: GET /events (with Last-Event-ID: what came after it), POST /publish, GET /readers. PORT from the environment.
+// A news ticker: GET /events (with Last-Event-ID: what came after it), POST /publish, GET /readers, GET /left. PORT from the environment.
 const express = require('express');
 
 const app = express();
@@ -34,6 +34,13 @@ app.post('/end/:channel', (request, response) => {
   response.sendStatus(204);
 });
 app.get('/readers/:channel', (request, response) => response.json(channel(request.params.channel).readers.size));
+
+// Answer when the last reader of a channel has left.
+app.get('/left/:channel', async (request, response) => {
+  const { readers } = channel(request.params.channel);
+  while (readers.size) await new Promise((resolve) => setTimeout(resolve, 10));
+  response.json(true);
+});
 
 app.listen(process.env.PORT, '127.0.0.1');
 process.on('SIGTERM', () => process.exit(0));
