@@ -228,6 +228,8 @@ def unreadable_request(connection: Connection) -> Request:
             request.lead_to(server.locations.fallback)
     request.server = request.location.server
     request.keepalive = False
+    if request.trace is not None:
+        request.trace.is_refused = True
     return request
 
 

@@ -1,0 +1,34 @@
+"""`wproxy explain`: what would be done with a request, and why, without sending anything.
+
+The code that serves requests runs here: `serve_connection` reads the head of the request from a stream, finds the server and the
+location, goes through the phases and writes the answer to the stream. Three things differ. The stream is a `Script`: what a
+client would send, and what it gets. The tables of the listener give the request a `Trace` (told.py), and the code that decides
+tells it what it decides. And where a worker would exchange the head with a peer, the head is kept instead (rehearsal.py).
+"""
+
+from __future__ import annotations
+
+from worker.attach import attach_server
+from worker.explain.describe import describe
+from worker.explain.listener import choose_listener, servers_of
+from worker.explain.rehearsal import Rehearsal, rehearse
+from wproxy.config.model import Configuration
+from wproxy.explain import Explanation, Places, Question
+
+
+def explain(configuration: Configuration, places: Places, question: Question) -> Explanation:
+    """Return what this configuration does with a request. places: those of its tree. Raises wproxy.explain.CannotExplain."""
+    found = Explanation()
+    listener, found.listener_why = choose_listener(configuration, question.url, question.listen)
+    found.listener, found.listener_at = str(listener.address), str(listener.position)
+    found.refusals = [str(problem) for problem in configuration.refusals]
+    worker = Rehearsal(configuration)
+    try:
+        for server in servers_of(listener):
+            attach_server(server, worker.services)
+            worker.watch(server)
+        request, sent = rehearse(worker, listener, question, places, found)
+        describe(found, worker, request, sent)
+    finally:
+        worker.loop.close()
+    return found

@@ -1,0 +1,224 @@
+"""A worker that sends nothing, and the way of one request through it.
+
+Its services are made as those of every worker; only the exchange with a peer is another: it keeps the head that would be sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from worker.client.clients import Clients
+from worker.client.http1.connection import ListenerPlan
+from worker.client.http1.serve import serve_connection
+from worker.explain.told import ToldNames
+from worker.logs import log_request
+from worker.loop import Loop
+from worker.services import Logs, make_services
+from worker.upstream.exchange import no_live_upstreams
+from worker.upstream.outgoing import NO_BODY, UNKNOWN_LENGTH
+from worker.upstream.passing import Passing
+from worker.upstream.peers import Group
+from wproxy.address import Address, is_ip
+from wproxy.assignment import Assignment
+from wproxy.config.model import Configuration, Listener, Location, Server
+from wproxy.error_log import RANKS, ErrorLog
+from wproxy.explain import CannotExplain, Explanation, Places, Question, Trace
+from wproxy.http import Client, Endpoint, Process, Request, Response, ResponseFields
+from wproxy.identity import WPROXY
+from wproxy.shared import PRIVATE_BYTES, SharedWords
+from wproxy.variables import hear_complaints
+
+
+class _ErrorLog(ErrorLog):
+    """Keeps what the error logs of one level of the configuration would get.
+
+    said: of all levels, (level, text, whether it is grave enough to be written).
+    """
+
+    def __init__(self, targets: Iterable[tuple[Any, str]], said: list[tuple[str, str, bool]]) -> None:
+        super().__init__((), lambda: 0.0)
+        self.said = said
+        self._threshold = max((RANKS[level] for _, level in targets), default=-1)
+
+    def logs(self, level: str) -> bool:
+        return True  # a reason is wanted, even where the log would not have it
+
+    def write(self, level: str, text: str, serial: int = 0, everywhere: bool = False) -> None:
+        self.said.append((level, text, RANKS[level] <= self._threshold))
+
+    @property
+    def lines(self) -> list[str]:
+        """What would be written."""
+        return [f"[{level}] {text}" for level, text, is_written in self.said if is_written]
+
+
+class _Loop(Loop):
+    """A loop that is never turned: whoever parks has nothing more to tell."""
+
+    def current(self) -> Any:
+        return None
+
+    def interrupt(self, task: Any, exception: BaseException) -> None:
+        raise AssertionError("nobody else is there to be interrupted")
+
+
+class Rehearsal:
+    """What connections, locations and requests need of a worker, with an exchange that keeps the head instead of sending it."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
+        self.loop = _Loop()
+        self.error_log = _ErrorLog(configuration.error_log, [])
+        shared = SharedWords(memoryview(bytearray(PRIVATE_BYTES)).cast("Q"))
+        assignment = Assignment(configuration, 0, 0, 1, (), shared, -1, -1)
+        process = Process(WPROXY, lambda: (1, 0, 1, 0))
+        logs = Logs(self.error_log, self._error_log_of, lambda location: None)
+        self.services = make_services(assignment, self.loop, process, logs, Clients(), self.exchange)
+        self.head = b""
+        self.group: Group | None = None
+        # The response that is sent, what it was before the filters, and the one that stands for the upstream's.
+        self.response: Response | None = None
+        self.unfiltered: Response | None = None
+        self.unfiltered_fields: tuple[tuple[bytes, bytes], ...] = ()
+        self.proxied: Response | None = None
+        hear_complaints(log_request)
+
+    async def exchange(self, passing: Passing, request: Request) -> Response:
+        """In the place of worker.upstream.exchange.proxy_request: compose the head, keep it, and answer as an empty 200 would.
+
+        Raises ClientError where the head cannot be composed.
+        """
+        self.group = passing.group
+        head = passing.head(request, length_of_body(request))
+        if all(peer.peer.down for peer in passing.group.peers):
+            return no_live_upstreams(passing, request, head)
+        self.head = head
+        self.proxied = Response(ResponseFields(200, server=request.route.server_token), bodiless=request.method == b"HEAD")
+        return self.proxied
+
+    def watch(self, server: Server) -> None:
+        """Have the filters of all locations of a server show what they get and give."""
+        routes = [location.route for location in server.each_location()]
+        if server.entry is not None:
+            routes.append(server.entry)
+        for route in routes:
+            route.filter = self._watched(route.filter)
+
+    def _error_log_of(self, location: Location) -> ErrorLog:
+        return _ErrorLog(location.error_log, self.error_log.said) if location.error_log else self.error_log
+
+    def _watched(self, change: Callable[..., Any] | None) -> Callable[..., Any]:
+        def watched(request: Request, response: Response) -> Response:
+            self.unfiltered = response
+            self.unfiltered_fields = response.fields.lines
+            if response.source is not None:
+                # The rest of a body tells nothing, and there is no socket for a file to go to.
+                response.source.close()
+                response.source = None
+            self.response = response if change is None else change(request, response)
+            return self.response
+
+        return watched
+
+
+def length_of_body(request: Request) -> int:
+    """The length that worker.upstream.exchange.proxy_request would give the head, where the body is not there to be read."""
+    if request.body is None:
+        return NO_BODY if request.fields.content_length < 0 else 0
+    if request.method is not request.line.method:
+        return NO_BODY
+    length: int = request.body.length
+    if length < 0:
+        request.trace.add("body", "a chunked body: one that fits client_body_buffer_size is sent with its Content-Length instead")
+        return UNKNOWN_LENGTH
+    return length
+
+
+class Script:
+    """The stream of a client that sends one request head and takes the answer."""
+
+    unexpected: Any = None
+    watches_departure = False
+
+    def __init__(self, wire: bytes) -> None:
+        self.unread = wire
+        self.sent = b""
+        self.sock = self
+
+    def recv(self, most: int) -> bytes:
+        """What was not read yet; BlockingIOError when all has been."""
+        if not self.unread:
+            raise BlockingIOError
+        data, self.unread = self.unread[:most], self.unread[most:]
+        return data
+
+    def send(self, data: bytes) -> int:
+        """Everything fits."""
+        self.sent += bytes(data)
+        return len(data)
+
+    def has_unread(self) -> bool:
+        """Whether the client sent more than it was asked for."""
+        return False
+
+    def shutdown(self, how: int) -> None:
+        """The client sees the end of the answer."""
+
+    def close(self) -> None:
+        """The client sees the end of the connection."""
+
+
+def wire_of(question: Question) -> bytes:
+    """The bytes that a client would send."""
+    lines = [f"{question.method} {question.url.target} HTTP/1.1"]
+    if not any(name.lower() == "host" for name, _ in question.fields):
+        lines.append(f"Host: {question.url.authority}")
+    lines += [f"{name}: {value}" for name, value in question.fields]
+    return "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n"
+
+
+def rehearse(
+    worker: Rehearsal, listener: Listener, question: Question, places: Places, found: Explanation
+) -> tuple[Request, bytes]:
+    """Serve the request, telling what is found; return the request and the bytes that its client gets. Raises CannotExplain."""
+    default = listener.servers.default
+    assert default is not None
+    trace = Trace(places)
+    told = replace(listener, servers=ToldNames(listener, trace, found))
+    wire = wire_of(question)
+    found.request_head = wire.decode("latin-1")
+    stream: Any = Script(wire)
+    host = question.url.host if is_ip(question.url.host) else "127.0.0.1"
+    client = Client(
+        worker.services.process,
+        told,
+        worker.loop.clock,
+        question.client.encode(),
+        40000,
+        1,
+        Endpoint(Address(host, listener.address.port)),
+    )
+    client.scheme = b"https" if question.url.scheme in ("https", "wss") else b"http"
+    stream.loop = worker.loop
+    coroutine = serve_connection(stream, client, ListenerPlan(default, worker.services.clients))
+    is_waiting = True
+    try:
+        coroutine.send(None)  # to where it waits for the head
+        while stream.unread:
+            coroutine.send(None)  # at last to where it waits for the next one, or for a body: this one is over
+    except StopIteration:
+        is_waiting = False
+    finally:
+        coroutine.close()
+    request: Request | None = trace.request
+    if request is None or trace.is_refused or not hasattr(request, "location"):
+        status = stream.sent.split(b" ")[1].decode() if stream.sent else "no answer"
+        why = worker.error_log.said[-1][1].partition(" while reading ")[0]
+        raise CannotExplain(f"the request is refused with {status}: {why}")
+    if is_waiting and worker.response is None:
+        raise CannotExplain("the answer waits for something that only a running worker has, as a name to be resolved")
+    found.steps = trace.steps
+    found.log = worker.error_log.lines
+    return request, stream.sent

@@ -1,0 +1,51 @@
+"""The settings that hold for a request: as written and where, or their defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from worker.explain.rehearsal import Rehearsal
+from wproxy.config.model import Location, Settings
+from wproxy.config.registry import ENTRIES, LOCATION, REGISTRY, SERVER, UPSTREAM
+from wproxy.config.tree import Node
+from wproxy.explain import DEFAULT
+
+# Rows that are no settings of a request: what opens blocks, and what is told as steps and names.
+_NO_SETTINGS = frozenset(("listen", "server_name", "location", "server", "upstream"))
+
+
+def settings_of(location: Location, worker: Rehearsal) -> Iterator[dict[str, str]]:
+    """Every setting that holds in a location, in its server and in its upstream: as written and where, or its default."""
+    yield from settings_in(location, LOCATION, "location")
+    yield from settings_in(location.server, SERVER, "server", beside=LOCATION)
+    group = worker.group
+    upstream = next((one for one in worker.configuration.upstreams if group is not None and one.name == group.name), None)
+    if upstream is not None and not upstream.implicit:
+        yield from settings_in(upstream, UPSTREAM, "upstream")
+
+
+def settings_in(block: Settings, context: int, name: str, beside: int = 0) -> Iterator[dict[str, str]]:
+    """The settings of one block of that context, but for those that are found in a block of the context `beside`."""
+    values = vars(block)
+    for directive, rows in sorted(REGISTRY.items()):
+        for row in rows:
+            if not row.contexts & context or row.contexts & beside or row.inherit == "step" or row.name in _NO_SETTINGS:
+                continue
+            if row.block and not row.block & ENTRIES:
+                continue
+            attribute = row.attribute
+            nodes = block.written.get(attribute, ()) if attribute in values else ()
+            for node in nodes:
+                effect = "yes" if row.effective else "no"
+                yield {"block": name, "name": directive, "value": _words(node), "from": str(node.position), "effect": effect}
+            if nodes or row.default is None or (row.excludes and row.excludes in values):
+                continue
+            shown = row.default if isinstance(row.default, str) else " ".join(row.default)
+            yield {"block": name, "name": directive, "value": shown, "from": DEFAULT, "effect": "yes"}
+
+
+def _words(node: Node) -> str:
+    shown = " ".join(f'"{word}"' if not word or " " in word else word for word in node.arguments)
+    if node.children is None:
+        return shown
+    return f"{shown} {{ {len(node.children)} entries }}".lstrip()
