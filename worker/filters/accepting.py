@@ -1,7 +1,7 @@
-"""Who may be sent a compressed body (routing.md §5.6; nginx: ngx_http_gzip_ok in src/http/ngx_http_core_module.c).
+"""The clients that may get a compressed body (routing.md §5.6; nginx: ngx_http_gzip_ok in src/http/ngx_http_core_module.c).
 
-What only the header block of the request decides is found out once for each block. For requests that came through a proxy the
-fields of the response have a say too.
+The part of the decision that depends only on the header block of the request is made once for each block. For requests that came
+through a proxy it also depends on the fields of the response.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from wproxy.dates import parse_http_date
 from wproxy.directives.gzip import Disabled
 from wproxy.http import Clock, Request, ResponseFields
 
-# What a header block decides: never, always, or that the response has to be asked.
+# The decision of a header block: never, always, or only after a look at the response.
 _NO, _YES, _PROXIED = range(3)
 
 _QUALITY = re.compile(rb"([01])(?:[, ]|\Z|\.([0-9]*)(?:[, ]|\Z))").match
@@ -24,7 +24,7 @@ _QUALITY = re.compile(rb"([01])(?:[, ]|\Z|\.([0-9]*)(?:[, ]|\Z))").match
 def takes(accept_encoding: bytes, coding: bytes) -> bool:
     """Whether an Accept-Encoding names the coding with a quality above 0. `*` and other spellings of a coding do not count.
 
-    nginx looks at the first mention only, and stops at the first thing that it does not expect.
+    nginx looks only at the first mention, and stops at the first thing that it does not expect.
     """
     found = re.search(rb"(?:\A|(?<=[, ]))" + coding, accept_encoding, re.IGNORECASE)
     if found is None:
@@ -52,7 +52,7 @@ def _has_quality(text: bytes) -> bool:
 
 
 class Takes:
-    """`accepts(request, fields)`: whether the client takes a coding, and nothing else counts."""
+    """`accepts(request, fields)`: whether the client takes a coding, regardless of anything else."""
 
     __slots__ = ("_coding",)
 
@@ -60,7 +60,7 @@ class Takes:
         self._coding = coding
 
     def __call__(self, request: Request, fields: ResponseFields) -> bool:
-        """fields: of the response; they are not looked at."""
+        """fields: those of the response; they are ignored."""
         cache = request.fields.cache
         verdict: bool | None = cache.get(self)
         if verdict is None:
@@ -79,7 +79,7 @@ class GzipOk:
         self._disabled = location.gzip_disable
 
     def __call__(self, request: Request, fields: ResponseFields) -> bool:
-        """fields: of the response as it would go out otherwise."""
+        """fields: those that the response would otherwise have."""
         cache = request.fields.cache
         verdict = cache.get(self)
         if verdict is None:
@@ -102,7 +102,7 @@ class GzipOk:
 
 
 def is_disabled(lines: tuple[Disabled, ...], agent: bytes) -> bool:
-    """Whether a `gzip_disable` means this User-Agent."""
+    """Whether a `gzip_disable` matches this User-Agent."""
     for line in lines:
         if line.msie6 and is_msie6(agent):
             return True
@@ -127,7 +127,7 @@ def may_pass(proxied: frozenset[str], request: Request, fields: ResponseFields) 
 
 
 def has_expired(expires: bytes, date: bytes | None, request: Request) -> bool:
-    """Whether that moment is before the response's Date, or before now where it has none of its own."""
+    """Whether a moment is before the response's Date, or before now if the response has none of its own."""
     clock: Clock = request.client.clock
     at = parse_http_date(expires)
     now = int(clock.wall) if date is None else parse_http_date(date)
@@ -141,5 +141,5 @@ CACHE_CONTROL = {
 
 
 def names(value: bytes, word: str) -> bool:
-    """Whether a Cache-Control names that directive, without a value (nginx: ngx_http_parse_multi_header_lines)."""
+    """Whether a Cache-Control contains that directive, without a value (nginx: ngx_http_parse_multi_header_lines)."""
     return CACHE_CONTROL[word].search(value) is not None

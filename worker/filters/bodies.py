@@ -1,13 +1,13 @@
 """Bodies that are changed on their way, a slice at a time.
 
-A `Change` takes bytes and gives others. `change_body` applies one to a response: what is whole and small is changed at once and
-goes out with the head; anything else becomes a `ChangedBody` around its source, so that a body of any size takes the memory of
-a few slices, and others have their turn after each.
+A `Change` takes bytes and returns others. `change_body` applies one to a response: a complete, small body is changed at once and
+goes out with the head; any other becomes a `ChangedBody` around its source, so that a body of any size takes the memory of a few
+slices, and other tasks have their turn after each.
 
-What a change holds back (a compressor waits for more to see repetitions in) must not be held back from a client while the
-upstream thinks: events would come late or never. So before a source is waited for, the change is flushed. Whether it would be
-waited for is seen without a system call: `Paced` takes the first step of the source's coroutine and looks what it asks the loop
-for; the wait itself is passed on to the loop later.
+Output that a change holds back (a compressor waits for more input to find repetitions) must not be held back from a client while
+the upstream is thinking: events would arrive late or never. So the change is flushed before a wait for the source. `Paced` finds
+out without a system call whether there would be a wait: it takes the first step of the source's coroutine and looks at its
+request to the loop; the wait itself is passed on to the loop later.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from wproxy.bodies import BodySource
 from wproxy.failures import UpstreamFailure
 from wproxy.http import Response
 
-# How much is changed at once: a millisecond or so of work for a fast compressor.
+# The number of bytes that are changed at once: a millisecond or so of work for a fast compressor.
 SLICE = 32768
-# Less than this waits for more before it is sent, unless the source is waited for (nginx: postpone_output).
+# Less output than this waits for more before it is sent, unless the source has to be waited for (nginx: postpone_output).
 ENOUGH = 1460
 
 
 class Change(Protocol):
-    """Changes one body. more: there is output left that needs no further input; `feed(b"")` gives it."""
+    """Changes one body. more: whether there is output left that needs no further input; `feed(b"")` returns it."""
 
     more: bool
 
     def feed(self, data: bytes | memoryview) -> bytes:
-        """Take the next bytes; what of the output is ready. Raises UpstreamFailure when there can be no more."""
+        """Take the next bytes; return the output that is ready. Raises UpstreamFailure when there can be no more."""
 
     def flush(self) -> bytes:
-        """What can be given now although more is to come."""
+        """Return the output that can be given now although more input will follow."""
 
     def finish(self) -> bytes:
-        """The rest, after the last bytes. Raises UpstreamFailure when an end is missing."""
+        """Return the rest, after the last bytes. Raises UpstreamFailure when an end is missing."""
 
 
 def change_body(response: Response, change: Change, at_once: bool = True) -> None:
-    """Let the change have the body of the response. at_once: a small one now; else, because it may fail, when it is sent."""
+    """Apply the change to the body of the response. at_once: a small one now; otherwise, as it may fail, when it is sent."""
     body, source = response.body, response.source
     if source is None and at_once and len(body) <= SLICE:
         response.body = change.feed(body) + change.finish() if body else change.finish()
@@ -59,19 +59,19 @@ class ChangedBody(Wrapper):
     __slots__ = ("_change", "_failure", "_is_flushed", "_is_over", "_left", "_paced", "_work")
 
     def __init__(self, at_hand: bytes, source: BodySource | None, change: Change) -> None:
-        """at_hand: what comes before the source's pieces. source: None when that is all."""
+        """at_hand: the bytes before the source's pieces. source: None if there are no others."""
         self._unsent = NOTHING
         self._source = source
         self._left = memoryview(at_hand)
         self._paced = None if source is None else Paced(source)
         self._change = change
-        self._work = 0  # bytes changed since others had their turn
+        self._work = 0  # bytes changed since other tasks had their turn
         self._is_flushed = True
         self._is_over = False
         self._failure: UpstreamFailure | None = None
 
     async def read(self) -> bytes:
-        """The next piece, b"" at the end. Raises UpstreamFailure, when all that was made of what came before has been given."""
+        """Return the next piece, b"" at the end. Raises UpstreamFailure, after all output of earlier input."""
         if self._failure is not None:
             raise self._failure
         gathered: list[bytes] = []
@@ -87,7 +87,7 @@ class ChangedBody(Wrapper):
             raise
 
     async def _gather(self, gathered: list[bytes]) -> bytes:
-        """The next piece. gathered: where what there is of it stays when it does not come to be whole."""
+        """Return the next piece. gathered: gets the output so far, which stays there when the piece cannot be completed."""
         change = self._change
         output = b""
         while not self._is_over:
@@ -109,7 +109,7 @@ class ChangedBody(Wrapper):
         return output
 
     async def _next_piece(self) -> bytes:
-        """Get more to change; what there is to send before that or at the end."""
+        """Get more to change; return the output to send before that or at the end."""
         piece = b"" if self._paced is None else await self._paced.read()
         if piece is None:
             if self._is_flushed:
@@ -133,18 +133,18 @@ class ChangedBody(Wrapper):
 
 
 class Paced:
-    """Reads a source and tells when it is going to wait."""
+    """Reads a source and announces a wait."""
 
     __slots__ = ("_reading", "_source", "_wanted")
 
     def __init__(self, source: BodySource) -> None:
         self._source = source
-        self._reading: Coroutine[Any, Any, bytes] | None = None  # begun, and about to wait
-        self._wanted: Any = None  # what it asks the loop for
+        self._reading: Coroutine[Any, Any, bytes] | None = None  # started, and about to wait
+        self._wanted: Any = None  # its request to the loop
 
     @types.coroutine
     def read(self) -> Generator[Any, Any, bytes | None]:
-        """The next piece, b"" at the end; None, once for each piece, before it has to wait. Raises what the source raises."""
+        """Return the next piece, b"" at the end; None, once per piece, before a wait. Raises the exceptions of the source."""
         reading, wanted = self._reading, self._wanted
         is_told = reading is not None
         self._reading = None
@@ -153,7 +153,7 @@ class Paced:
             reading = self._source.read()
             resume = _resuming(reading, None)
         else:
-            # What it was about to wait for may have come, and been read ahead, while what it gave before was sent.
+            # The thing that it was about to wait for may have come, and been read ahead, while its last piece was sent.
             resume = _resuming(reading, None)
         while True:
             try:
@@ -161,14 +161,14 @@ class Paced:
             except StopIteration as end:
                 piece: bytes = end.value
                 return piece
-            # Without a stream it only lets others have their turn.
+            # Without a stream it only gives other tasks their turn.
             if wanted[0] is not None and not is_told:
                 self._reading, self._wanted = reading, wanted
                 return None
             resume = yield from _waiting(reading, wanted)
 
     def close(self) -> None:
-        """Give up what is being read, and the source."""
+        """Give up the read in progress, and the source."""
         if self._reading is not None:
             self._reading.close()
             self._reading = None
@@ -176,7 +176,7 @@ class Paced:
 
 
 def _waiting(reading: Coroutine[Any, Any, bytes], wanted: Any) -> Generator[Any, Any, Callable[[], Any]]:
-    """Wait for what a coroutine wants; how to go on with it afterwards."""
+    """Wait for the request of a coroutine; return the function that resumes it afterwards."""
     try:
         yield wanted
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""Brotli (RFC 7932): the decisions of gzip, but for what gzip_http_version, gzip_proxied and gzip_disable say (ngx_brotli)."""
+"""Brotli (RFC 7932): the decisions of gzip, except those of gzip_http_version, gzip_proxied and gzip_disable (ngx_brotli)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from wproxy.http import Request
 
 
 def brotli_filter(location: Location) -> Compression | None:
-    """The filter of a location; None where brotli is off."""
+    """Return the filter of a location; None if brotli is off."""
     if not location.brotli:
         return None
-    brotli = import_module("brotli")  # an extra: it need not be there where it is not used
+    brotli = import_module("brotli")  # an extra: it need not be installed if it is not used
     level, window = location.brotli_comp_level, location.brotli_window
 
     def start(request: Request, length: int) -> Change:
@@ -28,12 +28,12 @@ def brotli_filter(location: Location) -> Compression | None:
 
 
 def window_of(length: int, most: int) -> int:
-    """The bits of the smallest window that a body of this length fits into, -1 for an unknown one."""
+    """Return the bits of the smallest window that holds a body of this length, -1 for an unknown one."""
     return most if length < 0 else max(10, min(most, (length + 16).bit_length()))
 
 
 class Brotli:
-    """One body being compressed."""
+    """Compresses one body."""
 
     __slots__ = ("_compressor",)
 

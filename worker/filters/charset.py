@@ -1,13 +1,13 @@
 """charset: the character set, named with the Content-Type (routing.md §5.2; nginx: ngx_http_charset_filter_module.c).
 
-What an upstream names stays, unless `override_charset` says otherwise. A text that is known to be in another character set, since
-its upstream or `source_charset` says so, is recoded by a `charset_map`; without one for the two it is left alone and the error
-log says so. Redirects 301 and 302 get no name.
+A character set that an upstream names stays, unless `override_charset` says otherwise. A text that is known to be in another
+character set, from its upstream or `source_charset`, is recoded by a `charset_map`; if there is none for the two, it is left
+alone and the error log says so. Redirects 301 and 302 get no name.
 
-What is recoded byte by byte keeps its length, and may be sent in parts; anything else has none.
+A body that is recoded byte by byte keeps its length, and may be sent in parts; any other has neither.
 
-X-Accel-Charset of an upstream is stronger than all that, also for the file that its X-Accel-Redirect leads to. (nginx takes no
-notice of a name that no directive mentions: that is a matter of how it numbers them, and not of what was asked for.)
+X-Accel-Charset of an upstream overrides all that, also for the file that its X-Accel-Redirect leads to. (nginx ignores a name
+that no directive mentions: that comes from the way it numbers them, and not from the request of the upstream.)
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from wproxy.http import Request, Response, ResponseFields
 from wproxy.maps.charset_map import Recoder, Recoding, recodings_of
 from wproxy.template import checked
 
-# What names a character set ends the type (nginx: ngx_http_upstream_copy_content_type).
+# The parameter that names a character set ends the type (nginx: ngx_http_upstream_copy_content_type).
 _NAMED = re.compile(rb"; *charset=\"?([^\";]*)", re.IGNORECASE).search
 
 SENDING = "sending response to client"
 
 
 class Decision(NamedTuple):
-    """What becomes of a response. name: of the character set. recoding: how its body is recoded; None when it stays."""
+    """The decision about a response. name: the character set. recoding: the conversion of its body; None if it stays."""
 
     name: bytes
     recoding: Recoding | None
 
 
 def charset_filter(location: Location) -> Charset | None:
-    """The filter of a location; None where it names no character set."""
+    """Return the filter of a location; None if it names no character set."""
     return None if location.charset is None else Charset(location)
 
 
 class Charset:
-    """The filter of one location. key: where the changed fields are kept on the originals; constant: they serve all requests."""
+    """The filter of one location. key: the place of changed fields on the originals; constant: they serve all requests."""
 
     __slots__ = ("_is_constant", "_key", "_recodings")
 
@@ -54,16 +54,16 @@ class Charset:
         self._is_constant = all(template is None or template.constant is not None for template in templates)
 
     def unchanged(self, request: Request, fields: ResponseFields) -> ResponseFields | None:
-        """The fields of a response whose body stays, or can be recoded part by part; None where it has no parts."""
+        """Return the fields of a response whose body stays, or can be recoded part by part; None if it has no parts."""
         decision = self._decide(request, fields)
         if decision is None or decision.recoding is None:
             return fields
-        # The frame of several parts is no text of the file.
+        # The frame around several parts is not text of the file.
         has_parts = decision.recoding.keeps_length and b"," not in (request.fields.get(b"range") or b"")
         return fields if has_parts else None
 
     def __call__(self, request: Request, response: Response) -> Response:
-        """Name the character set, and recode the body where it is in another."""
+        """Name the character set, and recode a body that is in another one."""
         fields = response.fields
         kept: tuple[Decision, ResponseFields] | None = fields.wire.get(self._key)
         if kept is None or not self._is_constant or request.accel_charset is not None:
@@ -79,7 +79,7 @@ class Charset:
         return response
 
     def _decide(self, request: Request, fields: ResponseFields, is_told: bool = False) -> Decision | None:
-        """What to do with a response; None for nothing. is_told: the error log is told why nothing can be done."""
+        """Decide about a response; None for no change. is_told: log the reason when nothing can be done."""
         location = request.location
         content_type = fields.content_type or b""
         theirs = _NAMED(content_type)
@@ -100,7 +100,7 @@ class Charset:
 
 
 def charset_of(request: Request, content_type: bytes) -> bytes:
-    """The name of the character set that the location wants named with this Content-Type; b"" for none."""
+    """Return the character set that the location names with this Content-Type; b"" for none."""
     location = request.location
     template = location.charset
     if template is None or request.accel_charset is not None:
@@ -114,7 +114,7 @@ def charset_of(request: Request, content_type: bytes) -> bytes:
 
 
 def may_name(request: Request, named_already: re.Match[bytes] | None, name: bytes, doing: str = READING_HEAD) -> bool:
-    """Whether a text may be said to be in this character set: not where it would have to be converted for that; logged then."""
+    """Whether a text may be labelled with this character set: not if it would have to be converted first; that is logged."""
     if named_already is None or named_already[1].lower() == name.lower():
         return True
     tell_missing(request, named_already[1], name, doing)
@@ -122,13 +122,13 @@ def may_name(request: Request, named_already: re.Match[bytes] | None, name: byte
 
 
 def tell_missing(request: Request, theirs: bytes, ours: bytes, doing: str) -> None:
-    """Log that a text cannot be recoded. doing: what nginx is doing then."""
+    """Log that a text cannot be recoded. doing: nginx's activity at that time."""
     names = f'"{theirs.decode("latin-1")}" and "{ours.decode("latin-1")}"'
     log_request(request, "error", f'no "charset_map" between the charsets {names} while {doing}')
 
 
 def with_accel_charset(request: Request, fields: ResponseFields, doing: str = READING_HEAD) -> ResponseFields:
-    """The fields with what X-Accel-Charset asked for; the same ones where it asked for nothing, or cannot have it."""
+    """Return the fields with the character set of X-Accel-Charset; the same ones if there is none, or it cannot be applied."""
     name, content_type = request.accel_charset, fields.content_type
     if name is None or not content_type:
         return fields
@@ -142,7 +142,7 @@ def with_accel_charset(request: Request, fields: ResponseFields, doing: str = RE
 
 
 def is_named(location: Location, kind: bytes) -> bool:
-    """Whether `charset_types` has this type."""
+    """Whether `charset_types` includes this type."""
     if kind == b"text/html":
         return True
     listed = kind.decode("latin-1")
@@ -150,7 +150,7 @@ def is_named(location: Location, kind: bytes) -> bool:
 
 
 def changed_fields(fields: ResponseFields, decision: Decision) -> ResponseFields:
-    """The fields with this character set in the place of any other, for the body as it will be."""
+    """Return the fields with this character set in place of any other, for the changed body."""
     content_type = fields.content_type or b""
     theirs = _NAMED(content_type)
     kind = content_type if theirs is None else content_type[: theirs.start()]
@@ -162,7 +162,7 @@ def changed_fields(fields: ResponseFields, decision: Decision) -> ResponseFields
 
 
 class Recoded:
-    """One body being recoded."""
+    """Recodes one body."""
 
     __slots__ = ("_recoder",)
 
@@ -177,7 +177,7 @@ class Recoded:
 
     def flush(self) -> bytes:
         """See Change."""
-        return b""  # what is kept is half a character
+        return b""  # half a character may be held
 
     def finish(self) -> bytes:
         """See Change."""

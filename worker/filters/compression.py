@@ -1,4 +1,4 @@
-"""What the compressing filters have in common: which responses, and what becomes of their fields (routing.md §5.6)."""
+"""The common part of the compressing filters: which responses they change, and the fields after it (routing.md §5.6)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from worker.filters.fields import copied, forget_length, has_type, line_of, next
 from wproxy.config.model import Location
 from wproxy.http import Request, Response, ResponseFields
 
-# Errors that are met often and have pages of some size; others are rare, and a partial body cannot be compressed.
+# 200, and errors that are common and have pages of some size; others are rare, and a partial body cannot be compressed.
 STATUSES = frozenset((200, 403, 404))
 
 
 class Versions(NamedTuple):
-    """What the fields of a response become: where it is compressed, and where it might have been."""
+    """The fields of a response after the filter: if it is compressed, and if it might have been."""
 
     compressed: ResponseFields
     plain: ResponseFields
 
 
 class Compression:
-    """The filter of one location and one coding. key: where the changed fields are kept on the originals."""
+    """The filter of one location and one coding. key: the place of the changed fields on the originals."""
 
     __slots__ = ("_accepts", "_coding", "_key", "_least", "_start", "_types", "_varies")
 
@@ -37,7 +37,7 @@ class Compression:
     ) -> None:
         """types: None for all. least: the smallest Content-Length. accepts: whether the client gets it.
 
-        start: makes the compressor of one body; it is told the length, -1 when that is not known.
+        start: makes the compressor of one body from the request and the length, -1 for an unknown one.
         """
         self._coding = coding
         self._types = types
@@ -48,14 +48,14 @@ class Compression:
         self._key = next_key()
 
     def unchanged(self, request: Request, fields: ResponseFields) -> ResponseFields | None:
-        """The fields of a response that is not compressed; None where it would be."""
+        """Return the fields of a response that is not compressed; None if it would be."""
         versions = self._versions(fields)
         if versions is None:
             return fields
         return None if self._accepts(request, fields) else versions.plain
 
     def __call__(self, request: Request, response: Response) -> Response:
-        """Compress it, if it should be; say what it varies by."""
+        """Compress the response if it should be; add Vary."""
         fields = response.fields
         versions = self._versions(fields)
         if versions is None:
@@ -69,7 +69,7 @@ class Compression:
         return response
 
     def _versions(self, fields: ResponseFields) -> Versions | None:
-        """What the fields become; None where nothing is compressed, whoever asks."""
+        """Return both versions of the fields; None if nothing is compressed for any client."""
         key = self._key
         if key in fields.wire:
             versions: Versions | None = fields.wire[key]

@@ -1,4 +1,4 @@
-"""What filters of bodies do to the fields of a response: copies, for the fields of responses that are alike are shared."""
+"""Changes that filters of bodies make to the fields of a response: on copies, because equal responses share their fields."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ import re
 
 from wproxy.http import ResponseFields
 
-# One object: whoever finds it first among the lines knows that a filter has put it there already (nginx writes it once).
+# One object: a filter that finds it first among the lines knows that another has added it already (nginx writes it once).
 VARY = (b"Vary", b"Accept-Encoding")
 
-# Where filters keep their results in `ResponseFields.wire`: numbers that are nobody else's. The variants of protocols are small.
+# Keys under which filters keep their results in `ResponseFields.wire`: unique numbers, above the small ones of the protocols'
+# variants.
 _keys = itertools.count(1 << 16)
 
-# A charset is no part of the type (nginx: ngx_http_upstream_copy_content_type).
+# A charset is not part of the type (nginx: ngx_http_upstream_copy_content_type).
 _CHARSET = re.compile(rb"; *charset=", re.IGNORECASE).search
 
 
 def next_key() -> int:
-    """A key for `ResponseFields.wire`."""
+    """Return a new key for `ResponseFields.wire`."""
     return next(_keys)
 
 
 def copied(fields: ResponseFields) -> ResponseFields:
-    """A copy with nothing kept in its `wire`."""
+    """Return a copy with an empty `wire`."""
     changed = ResponseFields.__new__(ResponseFields)
-    # Not made by its constructor: a Date that a filter added stands beside ours, so `wants_date` stays as it was.
+    # Not made by its constructor: a Date that a filter added stays next to ours, so `wants_date` must not change.
     for slot in ResponseFields.__slots__:
         setattr(changed, slot, getattr(fields, slot))
     changed.wire = {}
@@ -33,7 +34,7 @@ def copied(fields: ResponseFields) -> ResponseFields:
 
 
 def line_of(fields: ResponseFields, name: bytes) -> bytes | None:
-    """The value of the first line of that name, which is given in lower case; None without one."""
+    """Return the value of the first line of that name, which is in lower case; None if there is no such line."""
     return next((value for other, value in fields.lines if other.lower() == name), None)
 
 
@@ -43,7 +44,7 @@ def without(fields: ResponseFields, *names: bytes) -> None:
 
 
 def has_type(fields: ResponseFields, types: frozenset[bytes] | None) -> bool:
-    """Whether the response is of one of these types; None is any type, or none."""
+    """Whether the response is of one of these types; None matches any type, and a missing one."""
     if types is None:
         return True
     content_type = fields.content_type
@@ -51,12 +52,12 @@ def has_type(fields: ResponseFields, types: frozenset[bytes] | None) -> bool:
         return False
     kind = content_type.lower()
     charset = _CHARSET(kind) if b";" in kind else None
-    # The configuration may have written it with its charset, in `types` and here.
+    # The configuration may have written the type with its charset, in `types` and here.
     return kind in types or (charset is not None and kind[: charset.start()] in types)
 
 
 def weaken_etag(fields: ResponseFields) -> None:
-    """The body of a copy is not the same byte for byte any more (nginx: ngx_http_weak_etag). An ETag without quotes goes."""
+    """Weaken the ETag of a copy whose body changes (nginx: ngx_http_weak_etag); drop one without quotes."""
     lines = []
     for line in fields.lines:
         name, value = line
@@ -68,17 +69,17 @@ def weaken_etag(fields: ResponseFields) -> None:
 
 
 def forget_length(fields: ResponseFields) -> None:
-    """A copy has a body of unknown length, and so no parts."""
+    """Give a copy a body of unknown length, and so without parts."""
     fields.content_length = -1
     fields.last_lines = ()
 
 
 def vary_of(fields: ResponseFields) -> tuple[tuple[bytes, bytes], ...]:
-    """The Vary that a filter has put before the other lines, for other fields to begin with; () where none has."""
+    """Return the Vary that a filter has put before the other lines, as the start of other fields; () if there is none."""
     return (VARY,) if fields.lines and fields.lines[0] is VARY else ()
 
 
 def say_vary(fields: ResponseFields) -> None:
-    """Put Vary before the other lines of a copy, if no filter has."""
+    """Put Vary before the other lines of a copy, unless a filter has done so."""
     if not vary_of(fields):
         fields.lines = (VARY, *fields.lines)

@@ -14,17 +14,17 @@ from wproxy.failures import UpstreamFailure
 from wproxy.http import Request, Response, ResponseFields
 
 _GZIP = 31  # the largest window, with gzip's head and tail
-# The most that comes out at once, whatever is hidden in a few bytes.
+# The largest output of one call, however much is hidden in a few bytes.
 PIECE = 65536
 
 
 def gunzip_filter(location: Location) -> Decompression | None:
-    """The filter of a location; None where gunzip is off."""
+    """Return the filter of a location; None if gunzip is off."""
     return Decompression(location) if location.gunzip else None
 
 
 class Decompression:
-    """The filter of one location. key: where the changed fields are kept on the originals."""
+    """The filter of one location. key: the place of the changed fields on the originals."""
 
     __slots__ = ("_accepts", "_key", "_varies")
 
@@ -34,13 +34,13 @@ class Decompression:
         self._key = next_key()
 
     def unchanged(self, request: Request, fields: ResponseFields) -> ResponseFields | None:
-        """The fields of a response that is not inflated; None where it would be."""
+        """Return the fields of a response that is not inflated; None if it would be."""
         if not is_gzip(fields):
             return fields
         return self._versions(fields)[1] if self._accepts(request, fields) else None
 
     def __call__(self, request: Request, response: Response) -> Response:
-        """Inflate it where it comes in gzip and the client does not take that."""
+        """Inflate a gzip response for a client that does not accept gzip."""
         fields = response.fields
         if not is_gzip(fields):
             return response
@@ -50,12 +50,12 @@ class Decompression:
             return response
         response.fields = versions[0]
         if not response.bodiless:
-            # What turns out to be no gzip at all cuts the connection, as nginx does: the head is out by then.
+            # A body that turns out not to be gzip cuts the connection, as in nginx: the head is out by then.
             change_body(response, Inflation(request), at_once=False)
         return response
 
     def _versions(self, fields: ResponseFields) -> tuple[ResponseFields, ResponseFields]:
-        """The fields of the inflated response, and of the one that may stay as it is."""
+        """Return the fields of the inflated response, and of one that may stay as it is."""
         versions: tuple[ResponseFields, ResponseFields] | None = fields.wire.get(self._key)
         if versions is None:
             versions = fields.wire[self._key] = self._make_versions(fields)
@@ -74,13 +74,13 @@ class Decompression:
 
 
 def is_gzip(fields: ResponseFields) -> bool:
-    """Whether that is its one coding."""
+    """Whether gzip is the only coding."""
     coding = line_of(fields, b"content-encoding")
     return coding is not None and coding.lower() == b"gzip"
 
 
 class Inflation:
-    """One body being inflated; members of gzip may follow each other."""
+    """Inflates one body; it may be several gzip members in a row."""
 
     __slots__ = ("_inflater", "_left", "_request", "more")
 

@@ -15,7 +15,7 @@ _GZIP = 16  # added to the bits of the window: a gzip head and tail instead of z
 
 
 def gzip_filter(location: Location) -> Compression | None:
-    """The filter of a location; None where gzip is off."""
+    """Return the filter of a location; None if gzip is off."""
     if not location.gzip:
         return None
     level = location.gzip_comp_level
@@ -28,9 +28,9 @@ def gzip_filter(location: Location) -> Compression | None:
 
 
 def window_of(length: int) -> tuple[int, int]:
-    """(bits of the window, memory level) that a body of this length needs, -1 for an unknown one; as nginx chooses them.
+    """Return (bits of the window, memory level) for a body of this length, -1 for an unknown one; the choice is nginx's.
 
-    zlib clears its memory before it begins: for a small body most of the time would go there.
+    zlib clears its memory first: for a small body that would take most of the time.
     """
     bits, memory = 15, 8
     if length > 0:
@@ -41,7 +41,7 @@ def window_of(length: int) -> tuple[int, int]:
 
 
 class Gzip:
-    """One body being compressed. When it is done, the request knows how much went in and came out, for $gzip_ratio."""
+    """Compresses one body. At the end it records the bytes in and out on the request, for $gzip_ratio."""
 
     __slots__ = ("_deflater", "_read", "_request", "_written")
 

@@ -1,10 +1,9 @@
 """add_header, add_trailer and expires (nginx: src/http/modules/ngx_http_headers_filter_module.c; routing.md §5.3).
 
-The fields of a response are shared by all responses that are alike, so they are never changed: a copy with the additions
-takes their place. It is kept on the original (`ResponseFields.wire`) together with what was added, and serves as long as the
-same is to be added again: for values without variables always, with variables while they stay the same, for a relative
-`expires` until the second is over. So what repeats costs a look-up and a comparison, and nothing is kept longer than the
-fields themselves.
+Equal responses share their fields, so the fields are never changed: a copy with the additions replaces them. It is kept on the
+original (`ResponseFields.wire`) together with the additions, and is valid as long as the same additions are wanted: for values
+without variables always, with variables while they stay the same, for a relative `expires` until the second is over. So a
+repetition costs a look-up and a comparison, and nothing is kept longer than the fields themselves.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ from wproxy.variables import BLOCK, FIELDS
 
 Filter = Callable[[Request, Response], Response]
 
-# What goes without `always`; `expires` goes with nothing else.
+# The statuses that get fields without `always`; `expires` applies to no others.
 SAFE_STATUSES = frozenset((200, 201, 204, 206, 301, 302, 303, 304, 307, 308))
 
-# What is added: the values of Expires and Cache-Control, and (name, value) of the fields.
+# The additions: the values of Expires and Cache-Control, and (name, value) of the fields.
 Lines = tuple[tuple[bytes, bytes], ...]
 Expiry = tuple[bytes, bytes]
 Additions = tuple[Expiry | None, Lines]
@@ -47,7 +46,7 @@ MAX_EXPIRY = (b"Thu, 31 Dec 2037 23:55:55 GMT", b"max-age=315360000")
 
 
 def headers_filter(location: Location) -> Filter | None:
-    """The filter of a location; None where it adds nothing.
+    """Return the filter of a location; None if it adds nothing.
 
     The filter raises ClientError(500) when a variable brings a line break into a field.
     """
@@ -67,9 +66,9 @@ def headers_filter(location: Location) -> Filter | None:
 
 
 def additions_to_success(location: Location) -> Callable[[Request, ResponseFields], Lines] | None:
-    """What a 416 bears of that which the location adds to a 200; None where that is nothing.
+    """Return the fields of add_header and expires that a 416 keeps from the 200 it replaces; None if there are none.
 
-    In nginx fields are added before the range is looked at. What goes with `always` is added to the 416 itself: once, not twice.
+    nginx adds fields before it looks at the range. Fields with `always` are added to the 416 itself: once, not twice.
     """
     plan = _additions(tuple(item for item in location.add_header if not item.is_always), (), location.expires)
     if plan is None:
@@ -91,7 +90,7 @@ def _additions(
 
 
 class TrailedResponse(Response):
-    """A response with fields after its body. trailers: what they are, to be asked when the body has been sent."""
+    """A response with fields after its body. trailers: returns them, once the body has been sent."""
 
     __slots__ = ("trailers",)
 
@@ -101,12 +100,12 @@ class TrailedResponse(Response):
 
 
 class AdditionPlan:
-    """What a location adds to the responses of a kind of status, worked out at load.
+    """The additions of a location to the responses of one kind of status, computed at load.
 
-    key, unframed_key: where the changed fields are kept on the originals, with their length and without, for trailers.
-    constant: the additions where no variable and no clock is involved. stable: the values of variables hold as long as the
-    header block of the request. looks_back: a value may tell of a field that was added before it. has_chunks: HTTP/1.1 may answer
-    in chunks here, which alone have room for trailers.
+    key, unframed_key: the places of the changed fields on the originals, with their length and, for trailers, without it.
+    constant: the additions if no variable and no clock is involved. stable: whether the values of variables hold as long as the
+    header block of the request. looks_back: whether a value may read a field that was added before it. has_chunks: whether
+    HTTP/1.1 may answer in chunks here; only they have room for trailers.
     """
 
     __slots__ = ("constant", "expiry", "has_chunks", "headers", "key", "looks_back", "stable", "trailers", "unframed_key")
@@ -129,12 +128,12 @@ class AdditionPlan:
         self.looks_back = any(item.value.varies == FIELDS for item in headers)
 
     def apply(self, request: Request, response: Response) -> Response:
-        """The response with the additions. Raises ClientError as `headers_filter` says."""
+        """Return the response with the additions. Raises ClientError, see `headers_filter`."""
         fields = response.fields
         wanted = self.constant or self.evaluate(request, fields)
         key = self.key
         if self.trailers and request.version > 10 and not response.bodiless and response.tunnel is None:
-            # Before HTTP/2 only chunks have room for them, and chunks exclude a length.
+            # Before HTTP/2 only chunks have room for trailers, and chunks exclude a length.
             is_chunked = request.version == 11 and self.has_chunks
             if is_chunked:
                 key = self.unframed_key
@@ -150,11 +149,11 @@ class AdditionPlan:
         return response
 
     def evaluate(self, request: Request, fields: ResponseFields) -> Additions:
-        """What is to be added to this response. Raises ClientError(500) for a value that would break the head."""
+        """Return the additions to this response. Raises ClientError(500) for a value that would break the head."""
         expiry = self.expiry.of(request, fields) if self.expiry else None
         if self.looks_back:
             return expiry, self.evaluate_one_by_one(request, with_additions(fields, (expiry, ())))
-        # An absolute URL in the request line changes $host beside the same header block.
+        # An absolute URL in the request line changes $host although the header block is the same.
         if not self.stable or request.line.authority is not None:
             return expiry, self.evaluate_headers(request)
         cache = request.fields.cache
@@ -164,11 +163,11 @@ class AdditionPlan:
         return expiry, lines
 
     def evaluate_headers(self, request: Request) -> Lines:
-        """Names and values, the empty ones too: of some fields they mean something."""
+        """Return names and values, including empty ones: for some fields they have a meaning."""
         return tuple([(name, checked(value.evaluate(request))) for name, value, _ in self.headers])
 
     def evaluate_one_by_one(self, request: Request, fields: ResponseFields) -> Lines:
-        """The same where each value sees the fields as they are with those before it."""
+        """Return the same, with values that see the fields including those added before them."""
         lines = []
         for name, template, _ in self.headers:
             request.response_fields = fields
@@ -178,7 +177,7 @@ class AdditionPlan:
         return tuple(lines)
 
     def evaluate_trailers(self, request: Request) -> Lines:
-        """What to send after the body. It is too late to refuse a value that would break the line: it is left out."""
+        """Return the fields to send after the body, without values that would break a line: it is too late for an error."""
         lines = []
         for name, template, _ in self.trailers:
             value = template.evaluate(request)
@@ -192,9 +191,9 @@ class AdditionPlan:
 
 
 class ExpiryPlan:
-    """The values of Expires and Cache-Control; what depends on the clock is made anew once a second.
+    """The values of Expires and Cache-Control; those that depend on the clock are computed once a second.
 
-    constant: where they never change.
+    constant: the values if they never change.
     """
 
     __slots__ = ("constant", "expires", "parsed", "remembered", "second")
@@ -205,12 +204,12 @@ class ExpiryPlan:
         self.expires = expires
         self.constant = {EPOCH: EPOCH_EXPIRY, MAX: MAX_EXPIRY}.get(expires.kind)
         self.second = -1
-        # Of this second, by what is asked for and the last modification; and by text what the values of variables mean.
+        # Results of this second, by the setting and the last modification; and the parsed values of variables, by their text.
         self.remembered: dict[tuple[Expires, int | None], Expiry | None] = {}
         self.parsed: dict[bytes, Expires] = {}
 
     def of(self, request: Request, fields: ResponseFields) -> Expiry | None:
-        """The values for a response; None when it gets none."""
+        """Return the values for a response; None if it gets none."""
         if self.constant is not None:
             return self.constant
         wanted = self.expires
@@ -227,7 +226,7 @@ class ExpiryPlan:
         return self.remembered[key]
 
     def parse(self, template: Template, request: Request) -> Expires:
-        """What the value of a variable asks for; nothing when it makes no sense."""
+        """Return the setting in the value of a variable; `off` if it makes no sense."""
         text = template.evaluate(request)
         found = self.parsed.get(text)
         if found is None:
@@ -242,7 +241,7 @@ class ExpiryPlan:
 
 
 def expiry(wanted: Expires, now: int, modified: int | None) -> Expiry | None:
-    """The values of Expires and Cache-Control. now: unix time. modified: the last modification, or None."""
+    """Return the values of Expires and Cache-Control. now: unix time. modified: the last modification, or None."""
     kind, seconds, _ = wanted
     if kind == OFF:
         return None
@@ -261,7 +260,7 @@ def expiry(wanted: Expires, now: int, modified: int | None) -> Expiry | None:
 
 
 def next_time_of_day(seconds: int, now: int) -> int:
-    """The unix time after `now` when the local clock shows so many seconds since midnight."""
+    """Return the unix time after `now` at which the local clock shows this many seconds since midnight."""
     today = time.localtime(now)
     for day in (today.tm_mday, today.tm_mday + 1):
         parts = (today.tm_year, today.tm_mon, day, seconds // 3600, seconds // 60 % 60, seconds % 60, 0, 0, -1)
@@ -272,19 +271,19 @@ def next_time_of_day(seconds: int, now: int) -> int:
 
 
 def last_modified(fields: ResponseFields) -> int | None:
-    """The unix time of Last-Modified, ours or the upstream's; None without one that can be read."""
+    """Return the unix time of Last-Modified, ours or the upstream's; None if it is missing or cannot be read."""
     if fields.last_modified >= 0:
         return fields.last_modified
     value = next((value for name, value in fields.lines if name.lower() == b"last-modified"), None)
     return None if value is None else parse_http_date(value)
 
 
-# Fields that there is one of: add_header takes the place of what is there, and an empty value removes it.
+# Fields that exist only once: add_header replaces the existing one, and an empty value removes it.
 _REPLACED = (b"etag", b"last-modified")
 
 
 def with_additions(fields: ResponseFields, additions: Additions) -> ResponseFields:
-    """A copy of the fields with Expires and Cache-Control replaced and the other fields added."""
+    """Return a copy of the fields with Expires and Cache-Control replaced and the other fields added."""
     expires, added = additions
     lines = list(fields.lines)
     modified = fields.last_modified
@@ -305,9 +304,9 @@ def with_additions(fields: ResponseFields, additions: Additions) -> ResponseFiel
 
 
 def replace_line(lines: list[tuple[bytes, bytes]], name: bytes, value: bytes, rename: bool = False) -> None:
-    """Put the value in the place of the first line of that name, else at the end, and remove the others of the name.
+    """Replace the first line of that name, or append one, and remove the other lines of the name.
 
-    An empty value removes them all. rename: the spelling of the name changes too.
+    An empty value removes them all. rename: change the spelling of the name too.
     """
     lower = name.lower()
     places = [index for index, line in enumerate(lines) if line[0].lower() == lower]

@@ -1,7 +1,7 @@
-"""limit_rate for what is at hand: a small file, a text of `return`, an upstream's short answer (nginx: ngx_http_write_filter).
+"""limit_rate for bodies at hand: a small file, a text of `return`, an upstream's short answer (nginx: ngx_http_write_filter).
 
-What is at hand goes out with the head at once. Where the location has a rate, or something sets `$limit_rate`, a body that is
-more than may go in the first second is held back instead, as a source, and sent like any other at that rate (worker/outlet.py).
+A body at hand goes out with the head at once. If the location has a rate, or something sets `$limit_rate`, a body larger than the
+first second allows is held back as a source instead, and sent like any other at that rate (worker/outlet.py).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Filter = Callable[[Request, Response], Response]
 
 
 def limit_rate_filter(location: Location, services: Services) -> Filter | None:
-    """Return the filter of a location; None where a response can have no rate."""
+    """Return the filter of a location; None if a response can have no rate."""
     if not location.limit_rate and not sets_rate(services.configuration):
         return None
     buffering = buffering_of(ModuleSettings(location, "proxy")) if location.proxy_target else None
@@ -31,7 +31,7 @@ def limit_rate_filter(location: Location, services: Services) -> Filter | None:
     def apply(request: Request, response: Response) -> Response:
         head = request.upstream_head
         is_direct = buffering is not None and head is not None and not response.error and not buffering.applies(head)
-        if not is_direct:  # nginx sends an unbuffered response as fast as it comes
+        if not is_direct:  # nginx sends an unbuffered response as fast as it arrives
             hold_back(request, response)
         return response
 
@@ -40,7 +40,7 @@ def limit_rate_filter(location: Location, services: Services) -> Filter | None:
 
 @lru_cache(2)
 def sets_rate(configuration: Configuration) -> bool:
-    """Return whether a `set` anywhere gives a value to $limit_rate."""
+    """Whether a `set` anywhere assigns $limit_rate."""
     found = False
 
     def visit(step: Step) -> None:
@@ -55,7 +55,7 @@ def sets_rate(configuration: Configuration) -> bool:
 
 
 def hold_back(request: Request, response: Response) -> bool:
-    """Move the body at hand into the source of a response whose rate does not let all of it go at once; return whether it did."""
+    """Move the body at hand into the source if the rate does not let all of it go at once; return whether it was moved."""
     rate = client_rate(request)
     if not rate or response.tunnel is not None:
         return False
@@ -67,7 +67,7 @@ def hold_back(request: Request, response: Response) -> bool:
 
 
 class HeldBack(Wrapper):
-    """A body at hand and what follows it."""
+    """A body at hand and the source that follows it."""
 
     __slots__ = ("_at_hand",)
 

@@ -26,16 +26,16 @@ Unchanged = Callable[[Request, ResponseFields], "ResponseFields | None"]
 
 @runtime_checkable
 class BodyFilter(Protocol):
-    """What changes bodies in one location."""
+    """A filter that changes bodies in one location."""
 
     def __call__(self, request: Request, response: Response) -> Response:
-        """The same response, with other fields and another body or source where it is to be changed."""
+        """Return the same response, with other fields and another body or source if it is to be changed."""
 
     def unchanged(self, request: Request, fields: ResponseFields) -> ResponseFields | None:
-        """What the fields of a response become whose body is left as it is; None where it would be changed."""
+        """Return the fields of a response whose body is left as it is; None if it would be changed."""
 
 
-# In nginx's order, with the directive that asks for each. Of the codings that a client takes the first is chosen.
+# In nginx's order, each with its directive. The first coding that a client accepts is chosen.
 FILTERS: tuple[tuple[str, Callable[[Location], Filter | None]], ...] = (
     ("add_header", headers_filter),
     ("gunzip", gunzip_filter),
@@ -50,18 +50,18 @@ FILTERS: tuple[tuple[str, Callable[[Location], Filter | None]], ...] = (
 
 
 def made(location: Location, name: str, make: Callable[[Location], Filter | None]) -> Filter | None:
-    """One filter of a location, None where it has none. Raises CannotBegin."""
+    """Return one filter of a location, None if it has none. Raises CannotBegin."""
     with blaming(location, name):
         return make(location)
 
 
 def filters_of(location: Location, services: Services) -> tuple[Filter | None, Unchanged | None]:
-    """All filters of a location as one; and what fields become where no body is changed. None where there are none.
+    """Return all filters of a location as one, and a function for the fields if no body is changed. None if there are none.
 
-    The second gives None where a body would be changed. When the first raises, it has closed the response. What is to be sent is
-    told to the request first, so that $status and $sent_http_* can be used in what is added.
+    The second returns None if a body would be changed. When the first raises, it has closed the response. It first records status
+    and fields on the request, so that added fields can use $status and $sent_http_*.
     """
-    # What is stored is what came.
+    # The stored copy is the answer as it came.
     rows = (
         ("proxy_store", lambda location: store_filter(location, services)),
         *FILTERS,

@@ -1,4 +1,4 @@
-"""What proxy_pass_trailers and proxy_force_ranges make of an upstream's answer (nginx: ngx_http_upstream.c, proxy.md §3.2)."""
+"""proxy_pass_trailers and proxy_force_ranges: changes to an upstream's answer (nginx: ngx_http_upstream.c, proxy.md §3.2)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Lines = tuple[tuple[bytes, bytes], ...]
 
 
 def trailers_filter(location: Location) -> Filter | None:
-    """Lets the fields after a chunked body through; None where proxy_pass_trailers is off."""
+    """Return a filter that passes the fields after a chunked body on; None if proxy_pass_trailers is off."""
     if not location.proxy_target or not location.proxy_pass_trailers:
         return None
 
@@ -42,7 +42,7 @@ def trailers_filter(location: Location) -> Filter | None:
 
 
 def ranges_filter(location: Location) -> Filter | None:
-    """Serves one part of a proxied answer; None where proxy_force_ranges is off."""
+    """Return a filter that serves one part of a proxied answer; None if proxy_force_ranges is off."""
     if not location.proxy_target or not location.proxy_force_ranges:
         return None
 
@@ -86,7 +86,7 @@ def ranges_filter(location: Location) -> Filter | None:
 
 
 def wanted_part(request: Request, response: Response, length: int) -> Part | None:
-    """The one part that is asked for; None for all of the body. Raises Unsatisfiable."""
+    """Return the one requested part; None for the whole body. Raises Unsatisfiable."""
     asked = request.fields.get(b"range")
     if asked is None:
         return None
@@ -101,7 +101,7 @@ def wanted_part(request: Request, response: Response, length: int) -> Part | Non
 
 
 class PartOfBody(Wrapper):
-    """Some bytes of the rest of a body. skipped: what is left out of its beginning; left: how many bytes are wanted then."""
+    """A stretch of the rest of a body. skipped: bytes still to skip at its beginning; left: bytes wanted after those."""
 
     __slots__ = ("left", "skipped")
 
@@ -112,7 +112,7 @@ class PartOfBody(Wrapper):
         self.left = left
 
     async def read(self) -> bytes:
-        """The next piece, b"" at the end. Raises UpstreamFailure."""
+        """Return the next piece, b"" at the end. Raises UpstreamFailure."""
         while self.left:
             piece = b"" if self._source is None else await self._source.read()
             if not piece:

@@ -1,11 +1,11 @@
-"""proxy_store: a copy of an upstream's answer is left in a file (proxy.md §3.3; nginx: ngx_http_upstream_store).
+"""proxy_store: a copy of an upstream's answer is kept in a file (proxy.md §3.3; nginx: ngx_http_upstream_store).
 
-Only what is whole and has the status 200 is stored, as it came, before anything else changes it. The file is made in the
-directory that it is for, has no name until it is complete, and then gets it in one step: nobody ever sees a part, a worker that
-is killed leaves nothing, and nothing has to be copied from one file system to another. (For the last two reasons it does not
-begin in proxy_temp_path, as nginx's does.) A client that leaves does not keep the rest from being fetched.
+Only complete answers with the status 200 are stored, as they came, before anything else changes them. The file is made in its
+final directory, has no name until it is complete, and then gets it in one step: a part of it is never visible, a worker that is
+killed leaves nothing, and nothing has to be copied from one file system to another. (For the last two reasons it does not begin
+in proxy_temp_path, as nginx's does.) When a client leaves, the rest is fetched all the same.
 
-A path that variables lead out of is refused: nginx would follow it.
+A path that leaves its directory because of variables is refused: nginx would follow it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DOING = "while reading upstream"
 
 
 def store_filter(location: Location, services: Services) -> Filter | None:
-    """Stores the answers of the location's upstream; None where proxy_store is off."""
+    """Return a filter that stores the answers of the location's upstream; None if proxy_store is off."""
     if not location.proxy_target or not location.proxy_store.is_on:
         return None
     buffering = buffering_of(ModuleSettings(location, "proxy"))
@@ -54,7 +54,7 @@ def store_filter(location: Location, services: Services) -> Filter | None:
 
 
 def is_to_be_stored(request: Request, response: Response, buffering: Buffering) -> bool:
-    """Whether this is what an upstream has answered, with 200, and is read ahead of the client."""
+    """Whether this is an upstream's own answer, with 200, that is read ahead of the client."""
     head = request.upstream_head
     if head is None or head.status != 200 or response.error or response.bodiless or response.tunnel is not None:
         return False
@@ -62,7 +62,7 @@ def is_to_be_stored(request: Request, response: Response, buffering: Buffering) 
 
 
 def begin(request: Request, source: BodySource | None, services: Services) -> Stored | None:
-    """The copy to be made of an answer; None where it cannot be made, which is logged."""
+    """Start the copy of an answer; None, logged, if it cannot be made."""
     path = path_of(request, services.configuration)
     if path is None:
         return None
@@ -77,7 +77,7 @@ def begin(request: Request, source: BodySource | None, services: Services) -> St
 
 
 def path_of(request: Request, configuration: Configuration) -> str | None:
-    """Where the answer is to be stored; None, logged, where there is no such place."""
+    """Return the path for the answer; None, logged, if there is no valid one."""
     location = request.location
     template = location.proxy_store.path
     try:
@@ -93,7 +93,7 @@ def path_of(request: Request, configuration: Configuration) -> str | None:
 
 
 def make_directories(path: str, mode: int) -> None:
-    """Make what is missing of a directory, with this mode. Raises DiskTrouble."""
+    """Make the missing parts of a directory path, with this mode. Raises DiskTrouble."""
     missing = []
     while path and not os.path.isdir(path):
         missing.append(path)
@@ -101,7 +101,7 @@ def make_directories(path: str, mode: int) -> None:
     try:
         for each in reversed(missing):
             os.mkdir(each, 0o700)
-            os.chmod(each, mode)  # whatever the umask
+            os.chmod(each, mode)  # regardless of the umask
     except FileExistsError as error:
         if not os.path.isdir(each):
             raise DiskTrouble(error) from None
@@ -110,7 +110,7 @@ def make_directories(path: str, mode: int) -> None:
 
 
 def complain(request: Request, path: str, trouble: DiskTrouble) -> None:
-    """Tell why an answer is not stored."""
+    """Log the reason why an answer is not stored."""
     log_request(request, "crit", f'storing "{path}" failed ({trouble}) {DOING}')
 
 
@@ -138,7 +138,7 @@ class Stored(Wrapper):
                 self._give_up()
 
     def finish(self) -> None:
-        """It is complete: give it its name."""
+        """Give the complete file its name."""
         self._is_over = True
         file = self.file
         if file is None:
@@ -152,7 +152,7 @@ class Stored(Wrapper):
         self._give_up()
 
     async def read(self) -> bytes:
-        """The next piece, b"" at the end. Raises UpstreamFailure."""
+        """Return the next piece, b"" at the end. Raises UpstreamFailure."""
         if self._is_over or self._source is None:
             return b""
         try:
@@ -168,7 +168,7 @@ class Stored(Wrapper):
         return piece
 
     def close(self) -> None:
-        """The client wants no more: what is to be stored is fetched all the same."""
+        """Let the client go; a body that is being stored is fetched all the same."""
         if self._is_over or self.file is None:
             self._is_over = True
             if self._source is not None:

@@ -1,7 +1,7 @@
 """sub_filter (routing.md §5.6; nginx: src/http/modules/ngx_http_sub_filter_module.c).
 
-The leftmost text that is found is replaced, of several at one place the one that was written first; what follows it is searched
-on. A text may lie across pieces of the body, so an end that might be the beginning of one is kept until more has come.
+The leftmost match is replaced, of several at one place the one that was written first; the search continues behind it. A match
+may span pieces of the body, so an end that might be the beginning of one is held until more has come.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from wproxy.directives.media_types import changed_types
 from wproxy.directives.sub_filter import Substitute
 from wproxy.http import Request, Response, ResponseFields
 
-# A text in lower case, and what makes that which takes its place.
+# A needle in lower case, and the function that makes its replacement.
 Pattern = tuple[bytes, Callable[[], bytes]]
 
 
 def sub_filter(location: Location) -> Substitution | None:
-    """The filter of a location; None where nothing is to be replaced."""
+    """Return the filter of a location; None if nothing is to be replaced."""
     return Substitution(location) if location.sub_filter else None
 
 
 class Substitution:
-    """The filter of one location. key: where the changed fields are kept on the originals."""
+    """The filter of one location. key: the place of the changed fields on the originals."""
 
     __slots__ = ("_is_once", "_keeps_modified", "_key", "_lines", "_types")
 
@@ -38,11 +38,11 @@ class Substitution:
         self._key = next_key()
 
     def unchanged(self, request: Request, fields: ResponseFields) -> ResponseFields | None:
-        """The fields of a response that is not searched; None where it would be."""
+        """Return the fields of a response that is not searched; None if it would be."""
         return None if self._is_eligible(fields) and self._patterns(request) else fields
 
     def __call__(self, request: Request, response: Response) -> Response:
-        """Replace the texts in its body."""
+        """Replace the needles in the body."""
         fields = response.fields
         if not self._is_eligible(fields) or response.tunnel is not None:
             return response
@@ -61,7 +61,7 @@ class Substitution:
         return fields.content_length != 0 and has_type(fields, self._types)
 
     def _patterns(self, request: Request) -> list[Pattern]:
-        """The texts for this request; one that is empty is none."""
+        """Return the needles for this request, without empty ones."""
         found = [(line.pattern.evaluate(request).lower(), partial(line.replacement.evaluate, request)) for line in self._lines]
         return [pattern for pattern in found if pattern[0]]
 
@@ -77,14 +77,14 @@ class Substitution:
 
 
 class Replacement:
-    """One body in which texts are replaced."""
+    """Replaces needles in one body."""
 
     __slots__ = ("_held", "_is_once", "_patterns", "_values")
 
     more = False
 
     def __init__(self, patterns: list[Pattern], is_once: bool) -> None:
-        """is_once: each text where it is found first, and not again."""
+        """is_once: replace only the first match of each needle."""
         self._patterns = list(patterns)
         self._is_once = is_once
         self._values: dict[bytes, bytes] = {}
@@ -98,19 +98,19 @@ class Replacement:
 
     def flush(self) -> bytes:
         """See Change."""
-        return b""  # what is held may be half a text
+        return b""  # half a needle may be held
 
     def finish(self) -> bytes:
         """See Change."""
         return self._replace(self._held, True)
 
     def _replace(self, data: bytes, is_last: bool) -> bytes:
-        """The output for these bytes; what cannot be decided yet is held."""
+        """Return the output for these bytes; hold the part that cannot be decided yet."""
         lower = data.lower()
         size = len(data)
         position = 0
         pieces: list[bytes] = []
-        found = [-1] * len(self._patterns)  # where each text is next, if that is known
+        found = [-1] * len(self._patterns)  # the next match of each needle, if it is known
         while self._patterns:
             at, which = size, -1
             for index, (text, _) in enumerate(self._patterns):
@@ -140,7 +140,7 @@ class Replacement:
         return b"".join(pieces)
 
     def _begun(self, lower: bytes, position: int, at: int) -> tuple[int, int]:
-        """Where, from `position` on and not after `at`, a text begins that may go on in the next piece, and which it is."""
+        """Return place and index of a needle that begins from `position` to `at` and may go on in the next piece."""
         size = len(lower)
         best = (size, -1)
         for index, (text, _) in enumerate(self._patterns):

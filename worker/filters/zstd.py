@@ -12,15 +12,15 @@ from wproxy.config.model import Location
 from wproxy.directives.media_types import changed_types
 from wproxy.http import Request
 
-# RFC 9659, 3: what a client that says `zstd` must be able to hold. Levels from 20 on would go beyond.
+# The window that a client with `zstd` must support (RFC 9659, 3). Levels from 20 on would exceed it.
 WINDOW_LOG = 23
 
 
 def zstd_filter(location: Location) -> Compression | None:
-    """The filter of a location; None where zstd is off."""
+    """Return the filter of a location; None if zstd is off."""
     if not location.zstd:
         return None
-    zstandard = import_module("zstandard")  # an extra: it need not be there where it is not used
+    zstandard = import_module("zstandard")  # an extra: it need not be installed if it is not used
     level = location.zstd_comp_level
 
     def start(request: Request, length: int) -> Change:
@@ -35,7 +35,7 @@ def zstd_filter(location: Location) -> Compression | None:
 
 
 class Zstd:
-    """One body being compressed. block: how the package says that a block is to be ended and the stream is not."""
+    """Compresses one body. block: the package's constant for ending a block but not the stream."""
 
     __slots__ = ("_block", "_compressor")
 
