@@ -1,4 +1,4 @@
-"""X-Accel-Redirect: an upstream has looked at a request and lets another location of ours answer it (proxy.md §3.2).
+"""X-Accel-Redirect: an upstream has looked at a request and lets another of our locations answer it (proxy.md §3.2).
 
 nginx: ngx_http_upstream_process_headers, ngx_http_parse_unsafe_uri.
 """
@@ -19,13 +19,13 @@ _DOING = f"while {READING_HEAD}"
 
 
 async def answer_elsewhere(request: Request, elsewhere: SentElsewhere) -> Response:
-    """The answer of the location that the upstream names, with the fields of the upstream's that go with it."""
+    """Return the answer of the location that the upstream names, with the fields of the upstream that go with it."""
     head = request.upstream_head
     kept = elsewhere.kept
-    # The type that an upstream before this one gave stays where this one gives none.
+    # The type from an earlier upstream stays if this one gives none.
     request.accel_type = kept.content_type = kept.content_type or request.accel_type
     response = await settle(request, destination(request, elsewhere.target))
-    # What an upstream says of the type of what it sends itself counts more; the type of an error page is that of the page.
+    # The type that an upstream gives for its own body takes precedence; the type of an error page is that of the page.
     own_type_counts = response.fields.content_type is not None and request.upstream_head is not head
     if own_type_counts or response.error or request.is_error_page:
         kept.content_type = None
@@ -33,7 +33,7 @@ async def answer_elsewhere(request: Request, elsewhere: SentElsewhere) -> Respon
 
 
 def destination(request: Request, target: bytes) -> Jump | Response:
-    """Where X-Accel-Redirect leads: to `@name` or to a URI; 404 for one that could lead out of the root."""
+    """Return the destination of X-Accel-Redirect: `@name` or a URI; 404 for one that could lead out of the root."""
     if target.startswith(b"@"):
         named = request.server.named.get(target)
         if named is None:
@@ -56,7 +56,7 @@ def is_unsafe(path: bytes) -> bool:
 
 
 def with_kept(request: Request, response: Response, kept: ResponseFields) -> Response:
-    """The response with fields of the upstream's: its Content-Type, if any, and its lines before the others."""
+    """Return the response with the upstream's fields: its Content-Type, if any, and its lines before the others."""
     own = response.fields
     if response.error or own.status == 304:
         kept.lines = tuple(line for line in kept.lines if line[0].lower() != b"accept-ranges")

@@ -37,7 +37,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def controlling(location: Location, services: Services) -> Handler | None:
-    """The API, where a location has it."""
+    """Return the handler of the API, None for a location without one."""
     if location.api is None:
         return None
     may_write = location.api == "write"
@@ -55,14 +55,14 @@ def controlling(location: Location, services: Services) -> Handler | None:
 
 
 def as_response(request: Request, status: int, value: Any) -> Response:
-    """A response with JSON; without a body for 204."""
+    """Return a response with JSON, or without a body for 204."""
     body = b"" if value is None else json.dumps(value, indent=2).encode("ascii") + b"\n"
     lines = ((b"Cache-Control", b"no-store"),)
     return respond(request, status, body, b"application/json", request.route.server_token, lines=lines)
 
 
 async def answer(request: Request, services: Services, path: bytes, may_write: bool) -> Outcome:
-    """Status and value for a path behind the location's own. Raises Refused."""
+    """Return status and value for a path below the location's own. Raises Refused."""
     method = request.method.decode("latin-1")
     parts = [part for part in shown_path(path).split("/") if part]
     if not parts:
@@ -80,14 +80,14 @@ async def answer(request: Request, services: Services, path: bytes, may_write: b
 
 
 def only_get(method: str, value: Any) -> Outcome:
-    """A value that can only be read. Raises Refused."""
+    """Return a read-only value. Raises Refused for other methods."""
     if method not in ("GET", "HEAD"):
         raise Refused(405, f"method not supported: only GET is, not {method}", "MethodNotSupported")
     return 200, value
 
 
 def needs_writing(request: Request, method: str, methods: tuple[str, ...], may_write: bool) -> None:
-    """Raises Refused unless the method is one of these, allowed here, and not used by a page of another site."""
+    """Raise Refused unless the method is one of these, allowed here, and not used by a page of another site."""
     if method not in methods:
         supported = ", ".join(("GET", *methods))
         raise Refused(405, f"method not supported: only {supported}, not {method}", "MethodNotSupported")
@@ -100,9 +100,9 @@ def needs_writing(request: Request, method: str, methods: tuple[str, ...], may_w
 
 
 async def answer_upstreams(request: Request, services: Services, method: str, rest: list[str], may_write: bool) -> Outcome:
-    """What comes after /9/http/upstreams."""
+    """Answer a path below /9/http/upstreams."""
     if request.trace is not None:
-        return 200, {}  # `wproxy explain`: only a running worker knows
+        return 200, {}  # `wproxy explain`: only a running worker knows the peers
     edits = services.edits
     edits.heed()
     if not rest:
@@ -121,12 +121,12 @@ async def answer_upstreams(request: Request, services: Services, method: str, re
 
 
 def servers_of(edits: Edits, upstream: Upstream) -> list[dict[str, Any]]:
-    """The servers of an upstream now, as JSON."""
+    """Return the current servers of an upstream, as JSON."""
     return [as_json(each.id, each.server) for each in edits.placed(upstream) if each.server is not None]
 
 
 async def answer_servers(request: Request, edits: Edits, method: str, upstream: Upstream, may_write: bool) -> Outcome:
-    """All servers of an upstream, or one more."""
+    """Answer for all servers of an upstream: list them, or add one."""
     if method in ("GET", "HEAD"):
         return 200, servers_of(edits, upstream)
     needs_writing(request, method, ("POST",), may_write)
@@ -143,7 +143,7 @@ async def answer_servers(request: Request, edits: Edits, method: str, upstream: 
 
 
 async def answer_server(request: Request, edits: Edits, method: str, upstream: Upstream, number: str, may_write: bool) -> Outcome:
-    """One server: shown, changed or removed."""
+    """Answer for one server: show, change or remove it."""
     if not (number.isascii() and number.isdigit()):
         raise Refused(400, f'invalid server id "{number}"', "UpstreamBadServerId")
     placed = find(edits.placed(upstream), number)
@@ -154,7 +154,7 @@ async def answer_server(request: Request, edits: Edits, method: str, upstream: U
     given = await read_json(request) if method == "PATCH" else None
 
     def edit(lines: Any, known: UpstreamEdits) -> UpstreamEdits:
-        # Found again: another worker may have changed it meanwhile.
+        # Look it up again: another worker may have changed it meanwhile.
         now = find(place(lines, known), number)
         assert now.server is not None
         server = changed_server(now.server, given, upstream.balancing.refuses) if method == "PATCH" else None
@@ -169,7 +169,7 @@ async def answer_server(request: Request, edits: Edits, method: str, upstream: U
 
 
 def find(placed: list[Placed], number: str) -> Placed:
-    """The server of an id; raises Refused."""
+    """Return the server with an id; raises Refused."""
     found = next((each for each in placed if each.server is not None and str(each.id) == number.lstrip("0").rjust(1, "0")), None)
     if found is None:
         raise Refused(404, f"server with ID {number} does not exist", "UpstreamServerNotFound")
@@ -177,7 +177,7 @@ def find(placed: list[Placed], number: str) -> Placed:
 
 
 async def read_json(request: Request) -> Any:
-    """The body of a request. Raises Refused, ClientError, ClientGone."""
+    """Return the body of a request as JSON. Raises Refused, ClientError, ClientGone."""
     body = request.body
     if body is None:
         raise Refused(400, "a JSON object is expected in the body", "JsonError")

@@ -1,7 +1,7 @@
 """`autoindex`: the list of a directory (routing.md §5.7; nginx: ngx_http_autoindex_module.c).
 
-Large directories take their time: names are read and looked at in batches, and lines are written in batches, with everybody
-else's turn between two of them. A list that is short goes out whole, with its head.
+Large directories take time: names are read and examined in batches, and lines are written in batches, and between two of them
+other tasks have their turn. A short list goes out whole, with its head.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from wproxy.config.model import Location
 from wproxy.files import Unmappable, shown_path
 from wproxy.http import DAYS, MONTHS, Request, Response, ResponseFields
 
-# How many entries are looked at, or written, before the others have their turn: about a millisecond's work.
+# The number of entries that are examined, or written, before other tasks have their turn: about a millisecond's work.
 BATCH = 250
 
 NAME_WIDTH = 50
@@ -51,7 +51,7 @@ class Entry(NamedTuple):
 
 
 def listing(location: Location) -> Callable[[Request], Awaitable[Response | None]] | None:
-    """The handler that lists a directory, None where `autoindex` is off."""
+    """Return the handler that lists a directory, None if `autoindex` is off."""
     if not location.autoindex:
         return None
 
@@ -61,7 +61,7 @@ def listing(location: Location) -> Callable[[Request], Awaitable[Response | None
         try:
             path = location.files.path(request)
         except Unmappable:
-            return None  # whoever comes next says why
+            return None  # the next handler gives the reason
         if len(path) > 1:
             path = path[: path.rfind(b"/")] or b"/"
         kind, callback = location.autoindex_format, b""
@@ -91,7 +91,7 @@ def listing(location: Location) -> Callable[[Request], Awaitable[Response | None
 
 
 def callback_of(request: Request) -> bytes | None:
-    """The name of the function that the client wants called; b"" for none, None for one that may not be."""
+    """Return the name of the function that the client wants called; b"" for none, None for a forbidden one."""
     for argument in (request.args or b"").split(b"&"):
         name, equals, value = argument.partition(b"=")
         if equals and name.lower() == b"callback":
@@ -106,7 +106,7 @@ def callback_of(request: Request) -> bytes | None:
 
 
 def refuse(request: Request, path: bytes, error: OSError) -> Response:
-    """The answer when a directory cannot be opened."""
+    """Return the answer when a directory cannot be opened."""
     status, level = 500, "crit"
     if error.errno in NOT_FOUND:
         status, level = 404, "error"
@@ -117,13 +117,13 @@ def refuse(request: Request, path: bytes, error: OSError) -> Response:
 
 
 async def read_directory(request: Request, path: bytes) -> list[Entry] | None:
-    """What is in a directory, sorted; None, and a line in the log, when an entry cannot be looked at. Raises OSError."""
+    """Return the contents of a directory, sorted; None, logged, when an entry cannot be examined. Raises OSError."""
     found: list[Entry] = []
     batch: list[Entry] = []
     with os.scandir(path) as scan:
         for count, item in enumerate(scan, 1):
             if not count % BATCH:
-                batch.sort(key=_NAME)  # joining what is in order costs the last sort an instant
+                batch.sort(key=_NAME)  # the last sort takes an instant if the batches are in order
                 found += batch
                 batch.clear()
                 await give_way()
@@ -147,7 +147,7 @@ async def read_directory(request: Request, path: bytes) -> list[Entry] | None:
 
 
 def facts_of(item: os.DirEntry[bytes]) -> os.stat_result:
-    """What is known of what an entry leads to, of a link that leads nowhere about itself. Raises OSError."""
+    """Return the facts of an entry, following links; those of the link itself if it leads nowhere. Raises OSError."""
     try:
         return item.stat()
     except OSError as error:
@@ -168,7 +168,7 @@ class Listing(Pieces):
         self._end = end
 
     async def read(self) -> bytes:
-        """The next lines; b"" at the end."""
+        """Return the next lines; b"" at the end."""
         await give_way()
         lines = list(islice(self._lines, BATCH))
         piece = self._begin + b"".join(lines)
@@ -183,11 +183,11 @@ class Listing(Pieces):
         self._lines = iter(())
 
 
-# The formats: what comes before the lines, the lines, and what comes after them.
+# The result of a format: the text before the lines, the lines, and the text after them.
 Listed = tuple[bytes, Iterator[bytes], bytes]
 
 _HTML = str.maketrans({"<": "&lt;", ">": "&gt;", "&": "&amp;", '"': "&quot;"})
-# What stands for itself in a component of a URI (nginx: NGX_ESCAPE_URI_COMPONENT).
+# The bytes that stay as they are in a component of a URI (nginx: NGX_ESCAPE_URI_COMPONENT).
 _PLAIN_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
 _COMPONENT = [bytes((code,)) if code in _PLAIN_BYTES else b"%%%02X" % code for code in range(256)]
 _IS_PLAIN = re.compile(rb"[A-Za-z0-9._~-]*").fullmatch
@@ -196,22 +196,22 @@ _JSON = {8: b"\\b", 12: b"\\f", 10: b"\\n", 13: b"\\r", 9: b"\\t", 34: b'\\"', 9
 
 
 def escape_component(name: bytes) -> bytes:
-    """A name as one component of a URI."""
+    """Escape a name as one component of a URI."""
     return name if _IS_PLAIN(name) else b"".join([_COMPONENT[code] for code in name])
 
 
 def escape_html(text: bytes) -> bytes:
-    """A text inside of HTML or XML."""
+    """Escape a text for HTML or XML."""
     return text.decode("latin-1").translate(_HTML).encode("latin-1")
 
 
 def escape_json(text: bytes) -> bytes:
-    """A text inside of a JSON string."""
+    """Escape a text for a JSON string."""
     return _NEEDS_JSON.sub(lambda match: _JSON.get(match[0][0]) or b"\\u%04x" % match[0][0], text)
 
 
 def html(request: Request, entries: list[Entry], _: bytes) -> Listed:
-    """A page."""
+    """Return the list as an HTML page."""
     location = request.location
     title = escape_html(request.path)
     begin = (
@@ -222,7 +222,7 @@ def html(request: Request, entries: list[Entry], _: bytes) -> Listed:
     counts_characters = charset is not None and (charset.constant or b"").lower() == b"utf-8"
     offset = time.localtime(request.client.clock.wall).tm_gmtoff if location.autoindex_localtime else 0
     is_exact = location.autoindex_exact_size
-    # One after the other, files often have the same minute.
+    # Neighbouring files often have the same minute.
     minutes: dict[int, str] = {}
 
     def lines() -> Iterator[bytes]:
@@ -265,7 +265,7 @@ def _visible(text: str | bytes) -> bytes:
 
 
 def rounded(size: int) -> bytes:
-    """A size in seven columns, with K, M or G."""
+    """Return a size in seven columns, with K, M or G."""
     for scale, least, unit in ((1 << 30, (1 << 30) - 1, b"G"), (1 << 20, (1 << 20) - 1, b"M"), (1 << 10, 9999, b"K")):
         if size > least:
             whole, rest = divmod(size, scale)
@@ -274,7 +274,7 @@ def rounded(size: int) -> bytes:
 
 
 def json(request: Request, entries: list[Entry], callback: bytes) -> Listed:
-    """An array of objects, as the argument of a call if a callback is named."""
+    """Return the list as an array of objects, as the argument of a call if a callback is named."""
 
     def lines() -> Iterator[bytes]:
         last = len(entries) - 1
@@ -296,7 +296,7 @@ def json(request: Request, entries: list[Entry], callback: bytes) -> Listed:
 
 
 def xml(request: Request, entries: list[Entry], _: bytes) -> Listed:
-    """A list of elements."""
+    """Return the list as XML elements."""
 
     def lines() -> Iterator[bytes]:
         for name, is_directory, is_file, modified, size in entries:

@@ -1,11 +1,11 @@
-"""A file as the body of a response: sent by the kernel from file to socket, in turns with everybody else's: a client that takes
-all that comes gets sendfile_max_chunk of a turn.
+"""A file as the body of a response. The kernel sends it from file to socket, in turns with other tasks: a client that takes
+everything gets sendfile_max_chunk per turn.
 
-`send` is for clients whose bytes go out as they are; `read` gives the same body in pieces, for those that change or encrypt it.
+`send` is for clients that get the bytes as they are; `read` returns the same body in pieces, for filters and encryption.
 
-With `aio threads` the system is asked first, by a read that must not wait (RWF_NOWAIT), whether the next piece is in memory. One
-that is not is read by a thread; then it goes out as any other. So the loop never waits for a disk, and what is in memory costs
-no thread. With `directio` what has been read is dropped from the page cache: large files leave it to small ones.
+With `aio threads` a read that must not wait (RWF_NOWAIT) first asks the system whether the next piece is in memory. If not, a
+thread reads it; then it goes out like any other. So the loop never waits for a disk, and pieces in memory cost no thread. With
+`directio` the pages that were read are dropped from the page cache: large files leave it to small ones.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from wproxy.http import Request
 from wproxy.ranges import Part
 from wproxy.route import Threads
 
-# How much is made sure to be in memory before it is sent.
+# The number of bytes that are brought into memory before they are sent.
 WINDOW = 262144
 _scratch = memoryview(bytearray(WINDOW))
 _PAGE = 4096
 
-# What sendfile says when the fault is the file's and not the client's.
+# The errors of sendfile that are the file's fault and not the client's.
 _FILE_ERRORS = frozenset((errno.EIO, errno.EINVAL, errno.ENOMEM, errno.EOVERFLOW, errno.ESTALE, errno.EBADF))
 
 
 class FileBody(Pieces):
-    """What is left of a body made of parts of one open file and texts between them."""
+    """The rest of a body made of parts of one open file and texts between them."""
 
     __slots__ = (
         "_drops",
@@ -56,7 +56,7 @@ class FileBody(Pieces):
     )
 
     def __init__(self, request: Request, file: OpenFile, pieces: Iterable[bytes | Part]) -> None:
-        """The file is ours from now on. pieces: in order; a Part is a stretch of the file."""
+        """Take over the file. pieces: in order; a Part is a stretch of the file."""
         self._unsent = NOTHING
         self.file = file
         self._request = request
@@ -66,7 +66,7 @@ class FileBody(Pieces):
         self._limit = location.sendfile_max_chunk or 1 << 30
         self._is_capped = self._is_full = self._is_closed = False
         self._pool = request.route.thread_pool
-        # With `sendfile off` or `directio` it is read, and then sent like any body.
+        # With `sendfile off` or `directio` it is read, and then sent like any other body.
         self._reads = not location.sendfile or bool(location.directio and file.size >= location.directio)
         self._drops = bool(location.directio) and file.size >= location.directio
 
@@ -105,13 +105,13 @@ class FileBody(Pieces):
                 raise
         if not sent:
             self._fail_truncated("sendfile")
-        self._is_capped = sent == self._limit < FAIR_SHARE  # of more than that, the connection sees to it
+        self._is_capped = sent == self._limit < FAIR_SHARE  # beyond that, the connection takes care of turns
         self._is_full = sent < count  # the socket has no room for more: trying again at once would be refused
         self._offset += sent
         return sent
 
     async def read(self) -> bytes:
-        """The next piece, at most 64 KB; b"" at the end. Raises UpstreamFailure."""
+        """Return the next piece, at most 64 KB; b"" at the end. Raises UpstreamFailure."""
         text = self._next_text()
         if text is not None:
             return text
@@ -134,21 +134,22 @@ class FileBody(Pieces):
         return data
 
     async def _read_by_thread(self, pool: Threads, count: int) -> bytes:
-        """What comes next in the file, read without the loop waiting for it. Raises UpstreamFailure."""
+        """Return the next bytes of the file, read without making the loop wait. Raises UpstreamFailure."""
         try:
-            # If the client leaves, the descriptor may be another file's by the time of the read: nobody sees what it brings.
+            # If the client leaves, the descriptor may be another file's by the time of the read: the bytes it reads are
+            # discarded.
             return await pool.run(partial(os.pread, self.file.fd, count, self._offset))
         except OSError as error:
             self._fail(failed("pread", shown_path(self.file.path), error))
 
     def close(self) -> None:
-        """Close the file; once, for one that is kept in a cache counts its users."""
+        """Close the file, once: a file in a cache counts its users."""
         if not self._is_closed:
             self._is_closed = True
             self.file.close()
 
     def _next_text(self) -> bytes | None:
-        """The text that comes next; None when a stretch of the file does, or nothing."""
+        """Return the text that comes next; None before a stretch of the file, and at the end."""
         while self._offset == self._end:
             piece = next(self._pieces, None)
             if piece is None:
@@ -162,7 +163,7 @@ class FileBody(Pieces):
         self._fail(f'{call}() reported that "{shown_path(self.file.path)}" was truncated at {self._offset}')
 
     def _fail(self, text: str) -> NoReturn:
-        """The head is out and promised more: the connection must end without it."""
+        """Fail a response whose head is out and promised more: the connection must end without the rest."""
         log_request(self._request, "alert", f"{text} while sending response to client")
         raise UpstreamFailure("error", text, "sending response to client")
 
@@ -180,8 +181,8 @@ def may_read_at_once(request: Request, file: OpenFile, pieces: Iterable[bytes | 
 
 
 def is_in_memory(fd: int, offset: int, count: int) -> bool:
-    """Whether so much of a file, at most WINDOW bytes, can be read without waiting for a disk; False where nobody knows."""
+    """Whether this stretch of a file, at most WINDOW bytes, can be read without waiting for a disk; False if unknown."""
     try:
         return os.preadv(fd, [_scratch[:count]], offset, os.RWF_NOWAIT) == count
     except OSError:
-        return False  # EAGAIN; or EOPNOTSUPP from a file system that cannot tell
+        return False  # EAGAIN; or EOPNOTSUPP from a file system without RWF_NOWAIT

@@ -13,18 +13,18 @@ from wproxy.config.model import Location
 from wproxy.files import Unmappable, shown_path
 from wproxy.http import Jump, Request, Response
 
-# Of the first name that is looked for: there is no use in looking for others.
+# Errors for the first name after which it is useless to try others.
 _HOPELESS = frozenset((errno.ENOTDIR, errno.ENAMETOOLONG, errno.EACCES))
 
 
-# What directories and files answer; to anything else they say 405.
+# The methods that directories and files answer; others get 405.
 METHODS = frozenset((b"GET", b"HEAD", b"POST"))
 
 
 def indexing(location: Location) -> Callable[[Request], Awaitable[Response | Jump | None]]:
-    """The handler that leads a GET, HEAD or POST of a directory on to the first index file that is there.
+    """Return the handler that redirects a GET, HEAD or POST of a directory to the first existing index file.
 
-    Where none is, the request goes on to whatever else makes something of a directory.
+    If there is none, the request goes on to the next handler of directories.
     """
     search = Search(location)
 
@@ -41,7 +41,7 @@ def indexing(location: Location) -> Callable[[Request], Awaitable[Response | Jum
 
 
 class Search:
-    """The names of a location's `index`, and how it looks for them."""
+    """The names of a location's `index`, and the search for them."""
 
     __slots__ = ("_access", "_names", "_plan")
 
@@ -51,7 +51,7 @@ class Search:
         self._names = tuple(name for line in location.index for name in line)
 
     def find(self, request: Request) -> Response | Jump | None:
-        """A jump to the first that is there; None where none is. Raises Unmappable."""
+        """Return a jump to the first existing one; None if there is none. Raises Unmappable."""
         directory_seen = False
         directory = self._plan.path(request)
         for template in self._names:
@@ -71,7 +71,7 @@ class Search:
         return None
 
     def _look(self, request: Request, path: bytes) -> OSError | None:
-        """Whether something is there: None, or why it is not."""
+        """Look for a file; return None if it is there, or the reason why not."""
         found: OSError | None = None
         try:
             self._access.look(request, path)
@@ -82,7 +82,7 @@ class Search:
         return found
 
     def _refuse(self, request: Request, directory: bytes, path: bytes, error: OSError, directory_seen: bool) -> Response | None:
-        """The answer when no other name has to be looked for; None when one has."""
+        """Return the answer that ends the search; None if the next name has to be tried."""
         if error.errno in _HOPELESS:
             return refuse_index(request, path, error)
         if error.errno == errno.ELOOP:
@@ -94,7 +94,7 @@ class Search:
 
 
 def check_directory(request: Request, access: Access, directory: bytes, path: bytes) -> Response | None:
-    """The answer when the directory itself is not there, or is none; None when all is well. path: of the first index."""
+    """Return the answer for a directory that is missing or is none; None if it is there. path: that of the first index."""
     try:
         if access.look(request, directory):
             return None
@@ -110,7 +110,7 @@ def check_directory(request: Request, access: Access, directory: bytes, path: by
 
 
 def refuse_index(request: Request, path: bytes, error: OSError) -> Response:
-    """403 where it is forbidden to look, else 404."""
+    """Answer 403 if access is forbidden, else 404."""
     token = request.route.server_token
     why = f"({error.errno}: {error.strerror})"
     if error.errno == errno.EACCES:
@@ -122,6 +122,6 @@ def refuse_index(request: Request, path: bytes, error: OSError) -> Response:
 
 
 def fail(request: Request, text: str, level: str) -> Response:
-    """500, and why."""
+    """Log a reason; answer 500."""
     log_request(request, level, text)
     return error_response(request, 500, request.route.server_token)

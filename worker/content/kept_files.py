@@ -1,7 +1,7 @@
-"""`open_file_cache`: what was found is kept for a while (nginx: src/core/ngx_open_file_cache.c).
+"""`open_file_cache`: results of opening files are kept for a while (nginx: src/core/ngx_open_file_cache.c).
 
-It is believed for `open_file_cache_valid`, then looked at again. A file that leaves the cache while it is being sent is closed by
-the last who sends it.
+A result is trusted for `open_file_cache_valid`, then checked again. A file that leaves the cache while it is being sent is closed
+by its last user.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from wproxy.http import Request
 
 
 class KeptFile(OpenFile):
-    """A file, a directory or an error in a cache. fd: -1 where nothing is kept open.
+    """A file, a directory or an error in a cache. fd: -1 if nothing is kept open.
 
-    checked, asked: when it was last looked at and asked for. uses: how often it was asked for. users: how many hold the open
-    file. error: why there is none, or 0. identity: device and inode.
+    checked, asked: the times of the last check and the last request. uses: the number of requests. users: the number of holders
+    of the open file. error: the reason why there is none, or 0. identity: device and inode.
     """
 
     __slots__ = ("asked", "checked", "error", "identity", "is_dropped", "users", "uses")
@@ -33,30 +33,30 @@ class KeptFile(OpenFile):
         self.asked = self.checked = now
 
     def learn(self, facts: os.stat_result) -> None:
-        """Take down what is known of it."""
+        """Record the facts of the file."""
         super().learn(facts)
         self.identity = facts.st_dev, facts.st_ino
         self.error = 0
 
     def close(self) -> None:
-        """One user less."""
+        """Count one user less."""
         self.users -= 1
         if self.is_dropped and self.users <= 0:
             self.close_now()
 
     def drop(self) -> None:
-        """It has left the cache."""
+        """Note that it has left the cache."""
         self.is_dropped = True
         if self.users <= 0:
             self.close_now()
 
     def close_now(self) -> None:
-        """Close what is open of it."""
+        """Close its descriptor."""
         super().close()
 
 
 class FileStore:
-    """What is kept of one `open_file_cache`: files by path and policy, the one asked for last at the end."""
+    """The entries of one `open_file_cache`: files by path and policy, the last requested at the end."""
 
     __slots__ = ("inactive", "kept", "most", "next_sweep")
 
@@ -67,19 +67,19 @@ class FileStore:
         self.next_sweep = 0.0
 
     def add(self, key: object, file: KeptFile) -> None:
-        """Take a file in; the one that was asked for least recently makes room."""
+        """Add a file; the least recently requested one makes room."""
         while len(self.kept) >= self.most:
             self.kept.popitem(last=False)[1].drop()
         self.kept[key] = file
 
     def forget(self, key: object) -> None:
-        """Let go of what is kept under the key."""
+        """Drop the entry of a key."""
         file = self.kept.pop(key, None)
         if file is not None:
             file.drop()
 
     def sweep(self, now: float) -> None:
-        """Once a second: forget what nobody has asked for."""
+        """Drop the entries that were not requested for a while; to be called once a second."""
         self.next_sweep = now + 1.0
         while self.kept:
             key, oldest = next(iter(self.kept.items()))
@@ -92,9 +92,10 @@ class FileStore:
 
 
 class KeptAccess:
-    """How a location with `open_file_cache` opens files: what was found is kept, by path, and with disable_symlinks by policy.
+    """Opens files for a location with `open_file_cache`: keeps results by path, and with disable_symlinks by policy.
 
-    anew: how it is found. valid: seconds that it is believed. least: how often a file is asked for until it stays open.
+    anew: the access that finds a file. valid: the seconds that a result is trusted. least: the number of requests after which a
+    file stays open.
     """
 
     __slots__ = ("_anew", "_keeps_errors", "_least", "_policy", "_store", "_valid")
@@ -110,7 +111,7 @@ class KeptAccess:
         self._keeps_errors = location.open_file_cache_errors
 
     def open(self, request: Request, path: bytes) -> OpenFile:
-        """The file of a path, to be closed. Raises OSError."""
+        """Return the file of a path; the caller closes it. Raises OSError."""
         now = request.client.clock.now
         file = self._find(path, now)
         if file is not None and file.fd >= 0:
@@ -132,7 +133,7 @@ class KeptAccess:
         return file
 
     def look(self, request: Request, path: bytes) -> bool:
-        """Whether what is there is a directory. Raises OSError."""
+        """Whether the path is a directory. Raises OSError."""
         now = request.client.clock.now
         file = self._find(path, now)
         if file is None:
@@ -151,7 +152,7 @@ class KeptAccess:
         return path if self._policy is None else (path, self._policy)
 
     def _find(self, path: bytes, now: float) -> KeptFile | None:
-        """What is kept of a path and may be believed; it has been asked for once more. Raises an OSError that is kept."""
+        """Return the trusted entry of a path, and count the request. Raises an OSError that is kept."""
         store = self._store
         if now >= store.next_sweep:
             store.sweep(now)
@@ -174,7 +175,7 @@ class KeptAccess:
         return file
 
     def _still_holds(self, file: KeptFile, now: float) -> bool:
-        """Look again at what is kept; False when it is something else now."""
+        """Check an entry again; return False when the path is something else now."""
         if file.fd < 0 or self._policy is not None:
             return False
         try:
@@ -188,7 +189,7 @@ class KeptAccess:
         return True
 
     def _enter(self, path: bytes, now: float) -> KeptFile:
-        """A file that is new to the store."""
+        """Add a file that is new to the store."""
         file = KeptFile(path, now)
         file.uses = 1
         self._store.add(self._key(path), file)

@@ -1,6 +1,7 @@
-"""Files that are open, and how a location opens them and tells what is there; the plain way is here, two system calls.
+"""Open files, and the access of a location to files; the plain way is here, two system calls.
 
-Whoever opens a file gives it back with `close`, and nobody else looks at descriptors. Which way is a location's: opening.py.
+The opener of a file gives it back with `close`, and no other code looks at descriptors. The choice for a location is in
+opening.py.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 
 from wproxy.http import Request
 
-# Not to hang on a FIFO; nothing that a worker opens is left to a program it starts.
+# Do not hang on a FIFO; a program that a worker starts inherits no file.
 FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 _KIND = 0o170000  # the bits of a mode that tell files, directories and others apart
@@ -29,7 +30,7 @@ class OpenFile:
     __slots__ = ("fd", "is_directory", "is_file", "modified", "path", "size")
 
     def __init__(self, path: bytes, fd: int = -1) -> None:
-        """Open, unless it is open already; raises OSError."""
+        """Open the path, unless it is open already; raises OSError."""
         if fd < 0:
             try:
                 fd = os.open(path, FLAGS)
@@ -40,7 +41,7 @@ class OpenFile:
         self.learn(os.fstat(fd))
 
     def learn(self, facts: os.stat_result) -> None:
-        """Take down what is known of it."""
+        """Record the facts of the file."""
         kind = facts.st_mode & _KIND
         self.is_file = kind == _FILE
         self.is_directory = kind == _DIRECTORY
@@ -48,7 +49,7 @@ class OpenFile:
         self.modified = int(facts[8])  # stat.ST_MTIME: whole seconds
 
     def close(self) -> None:
-        """Give it back; doing so twice is allowed."""
+        """Give the file back; doing so twice is allowed."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -62,10 +63,10 @@ Look = Callable[[Request, bytes], bool]
 
 
 class Access:
-    """How a location opens files.
+    """The access of a location to files.
 
-    open: the file of a path, to be closed. look: whether what is there is a directory. Both raise OSError. call, looking: the
-    system calls that errors of the two are blamed on.
+    open: returns the file of a path, to be closed. look: whether the path is a directory. Both raise OSError. call, looking: the
+    system calls that the error messages of the two name.
     """
 
     __slots__ = ("call", "look", "looking", "open")
@@ -89,7 +90,7 @@ PLAIN = Access(_open, _look)
 
 
 def is_directory(path: bytes) -> bool:
-    """Whether a directory is there, False for anything else that is. Raises OSError when there is nothing to be seen."""
+    """Whether the path is a directory. Raises OSError when nothing can be seen there."""
     try:
         return stat.S_ISDIR(os.stat(path).st_mode)
     except ValueError:
@@ -97,10 +98,10 @@ def is_directory(path: bytes) -> bool:
 
 
 def no_such_file() -> OSError:
-    """What the system would say."""
+    """Return the system's error for a missing file."""
     return OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 def failed(call: str, path: str, error: OSError) -> str:
-    """`open() "/a" failed (2: No such file or directory)`."""
+    """Return `open() "/a" failed (2: No such file or directory)`."""
     return f'{call}() "{path}" failed ({error.errno}: {error.strerror})'

@@ -1,7 +1,7 @@
-"""How a location opens files: `access_of`.
+"""The access of a location to files: `access_of`.
 
 Two settings change the plain way of open_files.py: `disable_symlinks` walks paths name by name (symlinks.py), `open_file_cache`
-keeps what was found for a while (kept_files.py).
+keeps results for a while (kept_files.py).
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _LOOK = os.O_PATH | os.O_CLOEXEC
 
 
 def access_of(location: Location) -> Access:
-    """How this location opens files."""
+    """Return the access of this location."""
     policy = location.disable_symlinks
     access = PLAIN if policy is None else _checked_access(policy)
     cache = location.open_file_cache
     if cache is None or (policy is not None and policy.trusted is not None and policy.trusted.constant is None):
-        return access  # what a variable says of a path today it may not say tomorrow
+        return access  # a variable may give another policy for the same path tomorrow
     kept = KeptAccess(location, cache, access)
     return Access(kept.open, kept.look, access.call, access.looking)
 
 
 def _checked_access(policy: SymlinkPolicy) -> Access:
-    """With an eye on symbolic links."""
+    """Return an access that checks symbolic links."""
     by_owner = policy.by_owner
     trusted: Template | None = policy.trusted
 

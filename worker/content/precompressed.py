@@ -1,9 +1,9 @@
-"""gzip_static, brotli_static, zstd_static: a file that lies compressed beside the one that is asked for (routing.md §5.6;
-nginx: ngx_http_gzip_static_module.c).
+"""gzip_static, brotli_static, zstd_static: a compressed file next to the requested one (routing.md §5.6; nginx:
+ngx_http_gzip_static_module.c).
 
-Of several that are there and accepted the one that is smallest as a rule is sent: br, then zstd, then gzip. With `always` the
-client is not asked. With `gzip_vary` a file that lies compressed too says so, whichever of them is sent. Who may have one is
-decided as for what a filter compresses (filters/accepting.py).
+Of several that exist and are accepted, the one that is usually smallest is sent: br, then zstd, then gzip. With `always` the
+client is not asked. With `gzip_vary` a file with a compressed variant gets a Vary, whichever of them is sent. The clients that
+may get one are those of the compressing filters (filters/accepting.py).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from wproxy.config.model import Location
 from wproxy.files import Unmappable, shown_path
 from wproxy.http import Request, Response, ResponseFields
 
-_UNKNOWN = ResponseFields(200)  # nothing is known of a response while its file is looked for (gzip_proxied asks)
-_VARYING = next_key()  # where the fields with Vary are kept in `ResponseFields.wire`
+_UNKNOWN = ResponseFields(200)  # nothing is known of a response while its file is looked for (gzip_proxied reads it)
+_VARYING = next_key()  # the key of the fields with Vary in `ResponseFields.wire`
 
 
 class Variant(NamedTuple):
-    """One of them in one location. suffix: what is added to the name of the file. accepts: whether a client gets it."""
+    """One coding in one location. suffix: that of the file name. accepts: whether a client gets it."""
 
     coding: bytes
     suffix: bytes
@@ -35,7 +35,7 @@ class Variant(NamedTuple):
 
 
 def variants_of(location: Location) -> tuple[Variant, ...]:
-    """What a location looks for beside a file, the best first."""
+    """Return the variants that a location looks for, the best first."""
     modes = (
         (location.brotli_static, Variant(b"br", b".br", location.brotli_static == "always", Takes(b"br"))),
         (location.zstd_static, Variant(b"zstd", b".zst", location.zstd_static == "always", Takes(b"zstd"))),
@@ -45,7 +45,7 @@ def variants_of(location: Location) -> tuple[Variant, ...]:
 
 
 def sending_precompressed(location: Location) -> Callable[[Request], Awaitable[Response | None]] | None:
-    """The handler of a location with any of them, None for one without."""
+    """Return the handler of a location with any variants, None for one without."""
     variants = variants_of(location)
     if not variants:
         return None
@@ -80,7 +80,7 @@ def sending_precompressed(location: Location) -> Callable[[Request], Awaitable[R
         try:
             path = location.files.path(request)
         except Unmappable:
-            return None  # whoever comes next says why
+            return None  # the next handler gives the reason
         varies = False
         for coding, suffix, is_always, accepts in variants:
             may_have = is_always or accepts(request, _UNKNOWN)
@@ -100,7 +100,7 @@ def sending_precompressed(location: Location) -> Callable[[Request], Awaitable[R
 
 
 def varying(response: Response) -> Response:
-    """The response with a Vary, whatever became of it."""
+    """Return the response with a Vary, whatever its status."""
     fields = response.fields
     kept: ResponseFields | None = fields.wire.get(_VARYING)
     if kept is None:

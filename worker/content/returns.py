@@ -9,7 +9,7 @@ from wproxy.template import checked
 
 
 class CloseConnection(Exception):
-    """Close without a word, and log `status`: 444, or 408 and 499 where the configuration raises them itself."""
+    """Close without an answer, and log `status`: 444, or 408 and 499 if the configuration returns them itself."""
 
     def __init__(self, status: int = 444) -> None:
         super().__init__()
@@ -20,9 +20,9 @@ CLOSING = (408, 444, 499)
 
 
 def answer_return(request: Request, value: Return) -> Response:
-    """What a `return` answers. Raises CloseConnection for 408, 444 and 499, ClientError when a variable would break the head.
+    """Answer a `return`. Raises CloseConnection for 408, 444 and 499, ClientError when a variable would break the head.
 
-    Without a text a status from 400 on is an error, with a page; any other is a response with nothing in it.
+    Without a text a status from 400 on is an error, with a page; any other is an empty response.
     """
     status, template = value
     location = request.location

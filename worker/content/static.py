@@ -1,13 +1,13 @@
 """Static files (routing.md §3.4, §5.2 to §5.5; nginx: ngx_http_static_module.c).
 
-A file costs open, fstat, read and close, and goes out in one send with its head; a large one is sent by the kernel. What a head
-says depends on the file's name, size and time alone, so heads are kept and made once.
+A file costs open, fstat, read and close, and goes out in one send with its head; the kernel sends a large one. A head depends
+only on the file's name, size and time, so heads are made once and kept.
 
-The order is nginx's: what the client has already (conditions.py) comes before the part it wants (ranges.py). A filter that
-changes bodies has to be asked before the ranges are: in nginx, what is compressed has none.
+The order is nginx's: conditions (conditions.py) come before ranges (ranges.py). A filter that changes bodies has to be asked
+before the ranges: in nginx, a compressed body has none.
 
-Small files are read while the loop waits, as nginx reads them: what is served is in the page cache nearly always, and handing a
-read to a thread costs more than the read. With `aio threads` what is not there is read by a thread (file_body.py).
+Small files are read while the loop waits, as nginx reads them: they are nearly always in the page cache, and handing a read to a
+thread costs more than the read. With `aio threads` a thread reads those that are not (file_body.py).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from wproxy.uri import escape_path
 
 # Bodies up to this size are read and sent with the head; sendfile begins to pay beyond it.
 SMALL = 65536
-# How many heads a location keeps before it starts over.
+# The number of heads that a location keeps before it starts over.
 MOST_HEADS = 1024
 
 ACCEPT_RANGES = ((b"Accept-Ranges", b"bytes"),)
@@ -45,7 +45,7 @@ Settle = Callable[[Request, "Response | Jump"], Awaitable[Response]]
 
 
 def serving_files(location: Location) -> Handler:
-    """The handler that answers with the file of the URI, or says why not."""
+    """Return the handler that answers with the file of the URI, or an error."""
     access = access_of(location)
 
     async def serve_file(request: Request) -> Response:
@@ -55,7 +55,7 @@ def serving_files(location: Location) -> Handler:
 
 
 def serving_files_at_once(location: Location, drive: Drive, settle: Settle) -> Handler:
-    """The same for a location where nothing comes between finding it and its files but `index`, which is for directories.
+    """Return the same for a location whose only earlier handler is `index`, which is for directories.
 
     It costs no coroutine but its own. drive: the way through the phases, for directories. settle: for error pages.
     """
@@ -71,7 +71,7 @@ def serving_files_at_once(location: Location, drive: Drive, settle: Settle) -> H
 
 
 def answer_with_file(request: Request, access: Access) -> Response:
-    """Answer with the file of the URI, or say why not."""
+    """Answer with the file of the URI, or an error."""
     location = request.location
     method = request.method
     if method not in METHODS:
@@ -102,11 +102,11 @@ def answer_with_file(request: Request, access: Access) -> Response:
 
 
 def send_file(request: Request, file: OpenFile, coding: bytes = b"") -> Response:
-    """The response to a GET or HEAD of a file. coding: the Content-Encoding that the file has been given, if any."""
+    """Return the response to a GET or HEAD of a file. coding: the Content-Encoding of the file, if any."""
     plan = request.location.files
     heads = plan.heads
     key = request.path if not coding else (request.path, coding)
-    # What answers in the place of an error is neither conditional nor partial.
+    # A file in place of an error is neither conditional nor partial.
     stands_in = request.forced_status not in (0, 200)
     size, modified = file.size, file.modified
     known = heads.get(key)
@@ -126,7 +126,7 @@ def send_file(request: Request, file: OpenFile, coding: bytes = b"") -> Response
 
 
 def head_of(request: Request, size: int, modified: int, stands_in: bool, coding: bytes = b"") -> ResponseFields:
-    """The head of a whole file. stands_in: it answers in the place of an error. coding: its Content-Encoding."""
+    """Return the head of a whole file. stands_in: whether it replaces an error. coding: its Content-Encoding."""
     location = request.location
     lines = ((b"ETag", b'"%x-%x"' % (modified, size)),) if location.etag else ()
     return ResponseFields(
@@ -141,16 +141,16 @@ def head_of(request: Request, size: int, modified: int, stands_in: bool, coding:
 
 
 def send_on_conditions(request: Request, file: OpenFile, whole: ResponseFields, conditions: Conditions) -> Response | None:
-    """What conditions make of a file: 304, 412, 206 or 416; None when the whole file is to be sent.
+    """Apply conditions to a file: return 304, 412, 206 or 416; None if the whole file is to be sent.
 
-    One that lies compressed has parts too (nginx: since 1.23.4): it is the same whenever it is asked for.
+    A precompressed file has parts too (nginx: since 1.23.4): it is the same for every request.
     """
     location = request.location
     token = whole.server
     etag = b'"%x-%x"' % (file.modified, file.size) if location.etag else b""
     status = judge(conditions, etag, file.modified, location.if_modified_since)
     if status == 304:
-        request.forced_status = 0  # the 200 of an `error_page ... =200` is what the conditions are about
+        request.forced_status = 0  # the conditions are about the 200 of an `error_page ... =200`
         return Response(
             ResponseFields(304, whole.lines[: location.etag], server=token, last_modified=file.modified), bodiless=True
         )
@@ -163,7 +163,7 @@ def send_on_conditions(request: Request, file: OpenFile, whole: ResponseFields, 
     if request.route.unchanged is not None:
         unchanged = request.route.unchanged(request, whole)
         if unchanged is None:
-            return None  # what is changed on its way has no parts
+            return None  # a body that filters change has no parts
         whole = unchanged
     try:
         parts = parse_ranges(wanted, file.size, most, most == UNLIMITED)
@@ -173,7 +173,7 @@ def send_on_conditions(request: Request, file: OpenFile, whole: ResponseFields, 
 
 
 def send_parts(request: Request, file: OpenFile, whole: ResponseFields, parts: list[Part]) -> Response:
-    """206: one part, or several in a multipart/byteranges."""
+    """Answer 206: one part, or several in a multipart/byteranges."""
     content_type = whole.content_type
     request.forced_status = 0  # as for a 304
     if len(parts) == 1:
@@ -199,14 +199,14 @@ def send_parts(request: Request, file: OpenFile, whole: ResponseFields, parts: l
 
 
 def with_charset(request: Request, whole: ResponseFields) -> bytes:
-    """The type of each of several parts, with what `charset` adds to it; the type of them together gets nothing."""
+    """Return the type of each of several parts, with the addition of `charset`; their common type gets none."""
     content_type = whole.content_type or b""
     name = charset_of(request, content_type)
     return content_type + b"; charset=" + name if name else content_type
 
 
 def respond(request: Request, fields: ResponseFields, file: OpenFile, pieces: tuple[bytes | Part, ...]) -> Response:
-    """The response with this head, made of these pieces of the file: at hand where that is little, else from the file."""
+    """Return the response with this head and these pieces of the file: in memory if they are small, else from the file."""
     if request.method == b"HEAD":
         return Response(fields, bodiless=True)
     if fields.content_length > SMALL or (request.route.reads_with_care and not may_read_at_once(request, file, pieces)):
@@ -224,15 +224,15 @@ def respond(request: Request, fields: ResponseFields, file: OpenFile, pieces: tu
 
 
 def read_piece(fd: int, piece: bytes | Part) -> bytes:
-    """A text as it is, or that part of a file; raises OSError."""
+    """Return a text as it is, or that part of a file; raises OSError."""
     return piece if isinstance(piece, bytes) else os.pread(fd, piece[1] - piece[0], piece[0])
 
 
-# What is no file, or no part of one.
+# Errors: no file, or no such part of it.
 
 
 def refuse_range(request: Request, whole: ResponseFields, size: int) -> Response:
-    """416: a file of that many bytes has nothing of what is asked for. whole: what would be sent of all of it."""
+    """Answer 416: a file of this size has none of the requested bytes. whole: the fields of the whole file."""
     add = request.route.added_to_success
     added = () if add is None else add(request, whole)
     lines = (*vary_of(whole), *added, (b"Content-Range", b"bytes */%d" % size))
@@ -240,7 +240,7 @@ def refuse_range(request: Request, whole: ResponseFields, size: int) -> Response
 
 
 def refuse_file(request: Request, path: bytes, error: OSError, call: str = "open") -> Response:
-    """The answer when a file cannot be opened. call: the system call that failed."""
+    """Return the answer when a file cannot be opened. call: the system call that failed."""
     location = request.location
     status, level = 500, "crit"
     if error.errno in NOT_FOUND:
@@ -253,25 +253,25 @@ def refuse_file(request: Request, path: bytes, error: OSError, call: str = "open
 
 
 def refuse_uri(request: Request, refusal: Unmappable) -> Response:
-    """The answer when a URI has no path."""
+    """Return the answer when a URI has no path."""
     log_request(request, refusal.level, refusal.reason)
     return error_response(request, refusal.status, request.route.server_token)
 
 
 def refuse_directory(request: Request, path: bytes) -> Response:
-    """A directory that no index answers for: 403."""
+    """Answer 403 for a directory without an index."""
     log_request(request, "error", f'directory index of "{shown_path(path)}" is forbidden')
     return error_response(request, 403, request.route.server_token)
 
 
 def refuse_special(request: Request, path: bytes) -> Response:
-    """Neither a file nor a directory: 404."""
+    """Answer 404 for something that is neither a file nor a directory."""
     log_request(request, "crit", f'"{shown_path(path)}" is not a regular file')
     return error_response(request, 404, request.route.server_token)
 
 
 def redirect_to_directory(request: Request) -> Response:
-    """The URI is a directory's and has no slash at its end: 301 to the one that has."""
+    """Redirect (301) the URI of a directory without a slash at its end to the one with it."""
     target = escape_path(request.path) + b"/"
     if request.args:
         target += b"?" + checked(request.args)

@@ -1,11 +1,11 @@
-"""`disable_symlinks`: opening a path without following links that are not wanted (nginx: ngx_open_file_wrapper).
+"""`disable_symlinks`: opening a path without following unwanted links (nginx: ngx_open_file_wrapper).
 
-A path is walked one name at a time, each opened in the directory that the one before it led to, so that nobody can put a link in
-a place that has been looked at already. `openat2` could do it in one call, but Python cannot make that call.
+A path is walked one name at a time, each opened in the directory of the one before it, so that a link cannot be put in a place
+that has been checked already. `openat2` could do it in one call, but Python cannot make that call.
 
-With `if_not_owner` a link may be followed when what it leads to belongs to the link's owner. nginx opens the target first and
-looks at the link afterwards: whoever swaps the link in between is judged by another one. Here the link itself is opened, its
-owner and its text are read from that descriptor, and the text is followed.
+With `if_not_owner` a link may be followed when its target belongs to the link's owner. nginx opens the target first and looks at
+the link afterwards: if the link is swapped in between, the wrong one is judged. Here the link itself is opened, its owner and its
+text are read from that descriptor, and the text is followed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NAME = _ASIDE | os.O_PATH | os.O_NOFOLLOW
 
 
 def begin_of(path: bytes, trusted: bytes) -> int | None:
-    """How much of the path is not looked at, as `from=` has it; None when that is all of it."""
+    """Return the length of the part that `from=` trusts; None if that is the whole path."""
     if not trusted or not path.startswith(trusted):
         return 0
     if len(trusted) == len(path):
@@ -31,9 +31,9 @@ def begin_of(path: bytes, trusted: bytes) -> int | None:
 
 
 def open_walking(path: bytes, trusted: bytes, by_owner: bool, flags: int) -> int:
-    """A descriptor of the absolute path, opened with these flags.
+    """Open an absolute path with these flags; return a descriptor.
 
-    trusted: the beginning that is not looked at. by_owner: links to what belongs to their owner are followed, no others. Raises
+    trusted: the beginning that is not checked. by_owner: whether links are followed if their target has the same owner. Raises
     OSError; ELOOP for a link.
     """
     begin = begin_of(path, trusted)
@@ -53,16 +53,16 @@ def open_walking(path: bytes, trusted: bytes, by_owner: bool, flags: int) -> int
 
 
 def _open_name(at: int, name: bytes, by_owner: bool, flags: int) -> int:
-    """A descriptor of one name in a directory."""
+    """Open one name in a directory; return a descriptor."""
     itself = os.open(name, _NAME, dir_fd=at)
     try:
         facts = os.fstat(itself)
         if not stat.S_ISLNK(facts.st_mode):
-            # What stands there now may be something else already, but it is opened only if it is no link.
+            # Something else may be there by now, but it is opened only if it is not a link.
             found = os.open(name, flags | os.O_NOFOLLOW, dir_fd=at)
             return _unless_link(found) if flags & os.O_PATH else found
         if not by_owner:
-            # So the system says it of a link where a directory should be, and nginx makes a 404 of it.
+            # The system reports a link in place of a directory like this, and nginx makes a 404 of it.
             raise _refusal(errno.ENOTDIR if flags & os.O_DIRECTORY else errno.ELOOP)
         found = os.open(os.readlink(b"", dir_fd=itself), flags, dir_fd=at)
         if os.fstat(found).st_uid != facts.st_uid:
@@ -74,7 +74,7 @@ def _open_name(at: int, name: bytes, by_owner: bool, flags: int) -> int:
 
 
 def _unless_link(fd: int) -> int:
-    """The descriptor, unless it is of a link itself, as O_PATH makes it."""
+    """Return the descriptor, unless it is that of a link itself, as O_PATH makes it."""
     if stat.S_ISLNK(os.fstat(fd).st_mode):
         os.close(fd)
         raise _refusal(errno.ELOOP)

@@ -1,4 +1,4 @@
-"""`try_files`: the first of several files that is there, or something else (routing.md §3.5; ngx_http_try_files_module.c)."""
+"""`try_files`: the first of several files that exists, or something else (routing.md §3.5; ngx_http_try_files_module.c)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from wproxy.template import Template
 
 
 def trying_files(location: Location) -> Callable[[Request], Awaitable[Response | Jump | None]] | None:
-    """The handler of a location with `try_files`, None for one without.
+    """Return the handler of a location with `try_files`, None for one without.
 
-    What is found becomes `$uri`, and the request goes on in its location.
+    The file that is found becomes `$uri`, and the request goes on in its location.
     """
     if location.try_files is None:
         return None
@@ -41,7 +41,7 @@ def trying_files(location: Location) -> Callable[[Request], Awaitable[Response |
             return _answer(request, tried.status)
         text = text_of(request, tried.target, plan.cut)
         if not text.startswith((b"/", b"@")):
-            # nginx cuts the alias' part off the URI of `/docs/index.php` too, and goes to a URI that no location can have.
+            # nginx cuts the alias' part off the URI of `/docs/index.php` too, and goes to a URI that no location can match.
             text = tried.target.evaluate(request)
         return jump_to(request, text)
 
@@ -49,7 +49,7 @@ def trying_files(location: Location) -> Callable[[Request], Awaitable[Response |
 
 
 class Search:
-    """The candidates of one `try_files`, and how its location looks for them."""
+    """The candidates of one `try_files`, and the search for them."""
 
     __slots__ = ("_access", "_candidates", "_plan")
 
@@ -59,7 +59,7 @@ class Search:
         self._access = access
 
     def find(self, request: Request) -> bool:
-        """Look for the candidates; True when one was there, and is the URI now."""
+        """Look for the candidates; return True when one exists, which is the URI now."""
         plan = self._plan
         directory = plan.directory(request)
         for template, wants_directory in self._candidates:
@@ -85,7 +85,7 @@ class Search:
         return False
 
     def _take(self, request: Request, text: bytes, is_directory: bool) -> None:
-        """What was found is the URI now."""
+        """Make the file that was found the URI."""
         if not self._plan.whole:
             request.path = request.path[: self._plan.cut] + text
         elif not is_directory:
@@ -94,7 +94,7 @@ class Search:
 
 
 def text_of(request: Request, template: Template, cut: int) -> bytes:
-    """What the template gives, without the part of the URI that an alias stands for (a constant never has it)."""
+    """Evaluate the template without the part of the URI that an alias replaces (a constant never has it)."""
     text = template.constant
     if text is None:
         text = template.evaluate(request)
@@ -104,14 +104,14 @@ def text_of(request: Request, template: Template, cut: int) -> bytes:
 
 
 def _answer(request: Request, status: int) -> Response | None:
-    """`=CODE`; =0 is what nginx calls OK: the request goes on."""
+    """Answer a `=CODE`; =0 is nginx's OK: the request goes on."""
     if status in CLOSING:
         raise CloseConnection(status)
     return error_response(request, status, request.route.server_token) if status else None
 
 
 def jump_to(request: Request, target: bytes) -> Response | Jump:
-    """To `@name`, or to a URI with the arguments that are written there and no others."""
+    """Jump to `@name`, or to a URI with only the arguments that are written there."""
     if target.startswith(b"@"):
         named = request.server.named.get(target)
         if named is None:
