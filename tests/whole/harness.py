@@ -130,7 +130,7 @@ class Program:
             assert self.is_running, f"{self.command} ended with {self.popen.returncode}:\n{self.output}{self.errors}"
             return accepts(address)
 
-        until(serves, lambda: f"{self.command} does not listen on {address}:\n{self.output}{self.errors}", 20)
+        until(serves, lambda: f"{self.command} does not listen on {address}:\n{self.output}{self.errors}", 60)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """End it, by force when it does not go; returns the exit code."""
