@@ -1,4 +1,4 @@
-"""`python -m bench [workload ...]`: compare wproxy with nginx, and print what came out."""
+"""`python -m bench [workload ...]`: compare wproxy with nginx, and print the results."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from bench.workloads import WORKLOADS
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Compare wproxy with nginx.")
     parser.add_argument("workload", nargs="*", help=f"one or more of {', '.join(WORKLOADS)}; all by default")
     parser.add_argument("--rounds", type=int, default=7, help="fresh starts of both sides (7)")
     parser.add_argument("--seconds", type=int, default=1, help="length of one turn; each side has two in a round (1)")
-    parser.add_argument("--quick", action="store_true", help="2 rounds: does it run at all?")
+    parser.add_argument("--quick", action="store_true", help="2 rounds: check that it runs at all")
     parser.add_argument("--json", metavar="FILE", help="write every sample to this file")
     other = parser.add_mutually_exclusive_group()
-    other.add_argument("--noise", action="store_true", help="nginx against itself: what the harness alone is off by")
+    other.add_argument("--noise", action="store_true", help="nginx against itself: the error of the harness alone")
     other.add_argument("--against", metavar="TREE", help="instead of nginx, the wproxy of another source tree")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.workload if name not in WORKLOADS]:
@@ -42,7 +42,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def choose_contestants(options: argparse.Namespace) -> tuple[Contestant, Contestant]:
-    """Who runs against whom; ratios are first / second."""
+    """Return the two contestants; ratios are first / second."""
     if options.noise:
         return Contestant("nginx-a", "nginx"), Contestant("nginx-b", "nginx")
     if options.against:
@@ -51,7 +51,7 @@ def choose_contestants(options: argparse.Namespace) -> tuple[Contestant, Contest
 
 
 def tell(line: str) -> None:
-    """Progress goes to the standard error, so that `python -m bench > table` holds the table only."""
+    """Report progress on standard error, so that `python -m bench > table` contains only the table."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -82,8 +82,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run, and turn what went wrong into one message and an exit code."""
-    # Whoever ends us, the servers are ended first.
+    """Run, and turn a failure into one message and an exit code."""
+    # Whatever ends us, the servers are ended first.
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
     try:

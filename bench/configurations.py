@@ -1,7 +1,7 @@
-"""What both proxies and the backend are told. Pure text: the two proxies must differ in notation only.
+"""The configurations of both proxies and the backend. Pure text: the two proxies must differ only in notation.
 
-nginx's defaults are kept wherever they are not a matter of the comparison (`proxy_buffering on`, `keepalive_requests`
-1000, a temporary file when the client is slower than the upstream), because they are what people run.
+nginx's defaults are kept wherever they are not a matter of the comparison (`proxy_buffering on`, `keepalive_requests` 1000, a
+temporary file when the client is slower than the upstream), because that is what people run.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _NGINX_PROXY = """\
 }}
 """
 
-# client_header_buffer_size: the posted kilobyte comes in with the head, in one read.
+# client_header_buffer_size: the posted kilobyte arrives with the head, in one read.
 _NGINX_BACKEND = """\
     sendfile on;
     keepalive_requests 1000000000;
@@ -137,7 +137,9 @@ tcp_nopush = true
 
 
 def nginx_proxy(folder: str, port: int, backend_port: int, *, is_root: bool, streams_port: int = 9) -> str:
-    """nginx.conf of the proxy; streams_port: of `bench.streams`; as root the worker stays root, to enter the private folder."""
+    """Return nginx.conf of the proxy; streams_port: that of `bench.streams`; as root the worker stays root, to enter the private
+    folder.
+    """
     user = "user root;" if is_root else ""
     return (_NGINX_HEAD + _NGINX_PROXY).format(
         folder=folder, port=port, backend_port=backend_port, user=user, streams_port=streams_port
@@ -145,12 +147,12 @@ def nginx_proxy(folder: str, port: int, backend_port: int, *, is_root: bool, str
 
 
 def nginx_backend(folder: str, port: int, *, is_root: bool) -> str:
-    """nginx.conf of the backend behind both: answers from memory and from the file `files/10m`."""
+    """Return nginx.conf of the backend behind both: it answers from memory and from the file `files/10m`."""
     user = "user root;" if is_root else ""
     return (_NGINX_HEAD + _NGINX_BACKEND).format(folder=folder, port=port, user=user, small_body=SMALL_BODY)
 
 
 def wproxy_proxy(folder: str, port: int, backend_port: int, *, is_root: bool, streams_port: int = 9) -> str:
-    """wproxy.toml of the proxy: `nginx_proxy`, in our notation."""
+    """Return wproxy.toml of the proxy: `nginx_proxy`, in our notation."""
     user = 'user = "root"' if is_root else ""
     return _WPROXY.format(folder=folder, port=port, backend_port=backend_port, user=user, streams_port=streams_port)

@@ -12,14 +12,14 @@ from bench.failure import BenchFailure
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Who runs where."""
+    """The core of each side."""
 
     proxy: int
     load: int
 
 
 def choose_cores() -> Cores:
-    """The first two cores we may use."""
+    """Return the first two cores that we may use."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         raise BenchFailure("the benchmark needs two processor cores: one for the proxy, one for the load")
@@ -28,7 +28,7 @@ def choose_cores() -> Cores:
 
 @contextmanager
 def confined_to(core: int) -> Iterator[None]:
-    """What is started in here is born on this core and stays there: children and threads inherit the affinity."""
+    """Keep everything started inside on this core: children and threads inherit the affinity."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:

@@ -1,7 +1,7 @@
 """WebSocket clients that wait for their messages to come back: `python -m bench.echo PORT PATH CONNECTIONS SECONDS`.
 
-It prints what wrk would: `N requests in Ss, NB read`, a request being a message that came back. The messages are all alike, so
-that this side costs little; the application sends back the bytes it gets, which no proxy looks at.
+It prints the totals as wrk does: `N requests in Ss, NB read`, where a request is a message that came back. The messages are all
+alike, so that this side costs little; the application sends back the bytes it gets, and no proxy looks at them.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ UPGRADE = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
 
 
 def masked_message(payload: bytes) -> bytes:
-    """A text frame as clients send it (RFC 6455, 5.2); payload: up to 125 bytes."""
+    """Return a text frame as clients send it (RFC 6455, 5.2); payload: up to 125 bytes."""
     mask = os.urandom(4)
     return bytes((0x81, 0x80 | len(payload))) + mask + bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
 
 
 def open_websocket(port: int, path: str) -> socket.socket:
-    """A connection that has been upgraded; raises OSError when it is not."""
+    """Return a connection that has been upgraded; raises OSError when it is not."""
     sock = socket.create_connection(("127.0.0.1", port), timeout=5)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     key = base64.b64encode(os.urandom(16)).decode()
@@ -43,7 +43,7 @@ def open_websocket(port: int, path: str) -> socket.socket:
 
 
 def run(port: int, path: str, connections: int, seconds: float) -> tuple[int, int, float]:
-    """Messages that came back, their bytes, and how long it took."""
+    """Return the number of messages that came back, their bytes, and the time it took."""
     message = masked_message(b"m" * PAYLOAD)
     selector = selectors.DefaultSelector()
     sockets = [open_websocket(port, path) for _ in range(connections)]

@@ -1,7 +1,7 @@
-"""What makes a run worthless."""
+"""The failure that makes a run worthless."""
 
 from __future__ import annotations
 
 
 class BenchFailure(Exception):
-    """The run can't be trusted or can't go on; the message says why, for a human."""
+    """The run cannot be trusted or cannot go on; the message gives the reason, for a person."""

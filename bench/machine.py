@@ -1,4 +1,4 @@
-"""Where and with what the figures were made: without it a table is gossip."""
+"""The machine and the programs behind the figures: without them a table is gossip."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 
 
 def cpu_model() -> str:
-    """The processor's name as the kernel tells it."""
+    """Return the processor's name as the kernel reports it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             found = re.search(r"^model name\s*:\s*(.+)$", file.read(), re.MULTILINE)
@@ -20,7 +20,7 @@ def cpu_model() -> str:
 
 
 def version_of(command: list[str]) -> str:
-    """The first `1.2.3` in what a command prints (nginx and wrk print theirs to either stream)."""
+    """Return the first `1.2.3` in the output of a command (nginx and wrk print theirs to either stream)."""
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
@@ -30,7 +30,7 @@ def version_of(command: list[str]) -> str:
 
 
 def describe() -> dict[str, str]:
-    """Everything a reader needs to judge the figures."""
+    """Return everything that a reader needs to judge the figures."""
     return {
         "date": datetime.date.today().isoformat(),
         "processor": f"{cpu_model()}, {os.cpu_count()} cores",

@@ -21,15 +21,15 @@ from bench.wrk import Load, run_load
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one server did under one load."""
+    """The work of one server under one load."""
 
     work: float  # requests, or responses' worth of bytes
     seconds: float
     cpu: float  # seconds of processor time of all its processes
-    foreign: float  # seconds in which others were on its core
+    foreign: float  # seconds in which other processes were on its core
 
     def __add__(self, other: Sample) -> Sample:
-        """Two measurements of the same server, as if they were one."""
+        """Join two measurements of the same server into one."""
         return Sample(
             self.work + other.work,
             self.seconds + other.seconds,
@@ -54,23 +54,23 @@ class Sample:
 
     @property
     def disturbance(self) -> float:
-        """The share of its core that others used."""
+        """The share of its core that other processes used."""
         return self.foreign / self.seconds
 
 
 def parse_schedstat(text: str) -> float:
-    """Seconds on the processor: the first field, in nanoseconds."""
+    """Return seconds on the processor: the first field, in nanoseconds."""
     return int(text.split(None, 1)[0]) / 1e9
 
 
 def parse_stat(text: str, ticks: int) -> float:
-    """Seconds of utime + stime, fields 14 and 15; the name in field 2 may hold spaces and parentheses."""
+    """Return seconds of utime + stime, fields 14 and 15; the name in field 2 may hold spaces and parentheses."""
     fields = text[text.rindex(")") + 1 :].split()
     return (int(fields[11]) + int(fields[12])) / ticks
 
 
 def parse_core(text: str, core: int, ticks: int) -> float:
-    """Seconds this core was busy, from /proc/stat: user nice system - - irq softirq steal."""
+    """Return seconds this core was busy, from /proc/stat: user nice system - - irq softirq steal."""
     found = re.search(rf"^cpu{core} (.+)$", text, re.MULTILINE)
     if not found:
         raise BenchFailure(f"/proc/stat tells nothing of core {core}")
@@ -93,18 +93,18 @@ def _cpu_of_process(pid: int, ticks: int) -> float:
 
 
 def cpu_of_processes(pids: Iterable[int]) -> dict[int, float]:
-    """Seconds each of these processes has used so far, with all its threads."""
+    """Return seconds each of these processes has used so far, with all its threads."""
     ticks = os.sysconf("SC_CLK_TCK")
     return {pid: _cpu_of_process(pid, ticks) for pid in pids}
 
 
 def cpu_of_core(core: int) -> float:
-    """Seconds this core has been busy so far."""
+    """Return seconds this core has been busy so far."""
     return parse_core(_read("/proc/stat"), core, os.sysconf("SC_CLK_TCK"))
 
 
 def sample_of(load: Load, cpu: float, core_busy: float, workload: Workload) -> Sample:
-    """The figures of one run; the core's clock is coarse, so a little foreign time may come out negative."""
+    """Return the figures of one run; the core's clock is coarse, so a little foreign time may come out negative."""
     work = load.bytes_read / workload.response_bytes if workload.response_bytes else load.requests
     return Sample(work, load.seconds, cpu, max(0.0, core_busy - cpu))
 

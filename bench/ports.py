@@ -1,4 +1,4 @@
-"""Ports for servers that are started on purpose, here and in the tests."""
+"""Ports for servers of the benchmark and of the tests."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ FIRST, END = 20000, 32000
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on, below the range that the kernel gives to clients.
+    """Return a port of 127.0.0.1 that no process listens on, below the range that the kernel gives to clients.
 
-    A port that the kernel chooses (bind to 0) may be given to some client before the server binds it. Test runs side by side
-    (pytest-xdist) have ports of their own: what one has found free and not yet bound, the other must not find.
+    A port that the kernel chooses (bind to 0) may be given to a client before the server binds it. Parallel test runs
+    (pytest-xdist) have ports of their own: a port that one has found free and not yet bound must not be found by another.
     """
     runs = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     own = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))

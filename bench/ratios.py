@@ -44,13 +44,13 @@ class Result:
 
 
 def paired_ratio(first: Sequence[float], second: Sequence[float]) -> Ratio:
-    """first[i] / second[i]: what happened to the machine in round i happened to both."""
+    """Return the ratio of first[i] / second[i]: a disturbance of the machine in round i affects both."""
     ratios = [a / b for a, b in zip(first, second, strict=True)]
     return Ratio(median(ratios), min(ratios), max(ratios))
 
 
 def side_of(samples: Sequence[Sample]) -> Side:
-    """The median of each figure by itself."""
+    """Return the median of each figure by itself."""
     return Side(
         median(sample.cpu_each for sample in samples),
         median(sample.rate for sample in samples),
@@ -61,7 +61,7 @@ def side_of(samples: Sequence[Sample]) -> Side:
 
 
 def result_of(rounds: Sequence[Round]) -> Result:
-    """Sum up the rounds of one workload."""
+    """Summarise the rounds of one workload."""
     first = [pair.first for pair in rounds]
     second = [pair.second for pair in rounds]
     return Result(

@@ -10,30 +10,30 @@ from bench.ratios import Result
 from bench.rounds import Round
 from bench.workloads import WORKLOADS
 
-# A core idle for more than this share waits for the load or the backend: then only the processor time means anything.
+# A core that is idle for more than this share waits for the load or the backend: then only the processor time means anything.
 IDLE_TOO_LONG = 0.15
-# Above this share of foreign work on the proxy's core, its caches are not its own any more.
+# Above this share of foreign work on the proxy's core, its caches are no longer its own.
 QUIET_ENOUGH = 0.05
 
 
 def cpu_time(seconds: float) -> str:
-    """Microseconds for small requests, milliseconds for large ones."""
+    """Return microseconds for small requests, milliseconds for large ones."""
     return f"{seconds * 1e3:.2f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.1f} us"
 
 
 def rate(requests_per_second: float) -> str:
-    """Requests per second, with a decimal only where there are few."""
+    """Return requests per second, with a decimal only for few."""
     return f"{requests_per_second:,.0f}" if requests_per_second >= 1000 else f"{requests_per_second:.1f}"
 
 
 def header(names: tuple[str, str]) -> list[str]:
-    """The column titles."""
+    """Return the column titles."""
     one, two = names
     return ["workload", f"{one} CPU", f"{two} CPU", "CPU ratio", f"{one} req/s", f"{two} req/s", "req/s ratio"]
 
 
 def row(workload: str, result: Result) -> list[str]:
-    """One workload."""
+    """Return the row of one workload."""
     return [
         workload,
         cpu_time(result.first.cpu_each),
@@ -46,7 +46,7 @@ def row(workload: str, result: Result) -> list[str]:
 
 
 def remarks(names: tuple[str, str], results: Mapping[str, Result]) -> list[str]:
-    """What weakens the figures: a proxy that was not the bottleneck, a core that was not the proxy's own."""
+    """Return what weakens the figures: a proxy that was not the bottleneck, a core that was not the proxy's own."""
     found = []
     for workload, result in results.items():
         for name, side in zip(names, (result.first, result.second)):
@@ -62,7 +62,7 @@ def remarks(names: tuple[str, str], results: Mapping[str, Result]) -> list[str]:
 
 
 def text_table(lines: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell; the first one to the left, figures to the right."""
+    """Return columns as wide as their widest cell; the first one to the left, figures to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(*lines)]
     return "\n".join(
         "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))]) for line in lines
@@ -70,14 +70,14 @@ def text_table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def markdown_table(lines: Sequence[Sequence[str]]) -> str:
-    """The same for the README."""
+    """Return the same for the README."""
     title, *rows = lines
     rule = ["---"] + ["---:"] * (len(title) - 1)
     return "\n".join("| " + " | ".join(line) + " |" for line in (title, rule, *rows))
 
 
 def provenance(machine: Mapping[str, str], rounds: int, seconds: int) -> str:
-    """Where the figures come from and how to read them."""
+    """Return the origin of the figures and how to read them."""
     return (
         f"{machine['date']}, {machine['processor']}, Linux {machine['kernel']}, Python {machine['python']},"
         f" nginx {machine['nginx']}, wrk {machine['wrk']}; {rounds} rounds, in each 2 x {seconds} s per side in turns."
@@ -88,7 +88,7 @@ def provenance(machine: Mapping[str, str], rounds: int, seconds: int) -> str:
 def full_report(
     names: tuple[str, str], results: Mapping[str, Result], machine: Mapping[str, str], rounds: int, seconds: int
 ) -> str:
-    """Everything for the terminal, the README's part at the end."""
+    """Return everything for the terminal, with the README's part at the end."""
     lines = [header(names), *(row(workload, result) for workload, result in results.items())]
     legend = "\n".join(f"{name}: {WORKLOADS[name].question}" for name in results)
     readme = f"Markdown:\n\n{markdown_table(lines)}\n\n{provenance(machine, rounds, seconds)}"
@@ -96,7 +96,7 @@ def full_report(
 
 
 def as_json(names: tuple[str, str], rounds: Mapping[str, Sequence[Round]], machine: Mapping[str, str]) -> str:
-    """Every sample of every round."""
+    """Return every sample of every round."""
     one, two = names
     return json.dumps(
         {

@@ -1,8 +1,8 @@
 """The interleaving. A round starts both contestants afresh and loads them in turns: first, second, second, first.
 
-The turn-about cancels a drift of the machine within the round, and every other round begins with the second. A fresh
-start in each round lets what differs between two starts of one program (memory layout, hash seed) show up in the spread
-rather than as a constant error. The contestant whose turn it is not is idle, which costs its neighbour nothing.
+The turn-about cancels a drift of the machine within the round, and every other round begins with the second. A fresh start in
+each round lets differences between two starts of one program (memory layout, hash seed) show up in the spread rather than as a
+constant error. The contestant whose turn it is not is idle, which costs its neighbour nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where and how long to measure."""
+    """The conditions of a measurement: the place and the duration."""
 
     folder: str
     backend_port: int
@@ -42,12 +42,12 @@ class Setting:
 
 
 def turns(number: int) -> tuple[int, ...]:
-    """Whose turn it is in a round, contestant 0 or 1."""
+    """Return the order of turns in a round, as contestants 0 and 1."""
     return (0, 1, 1, 0) if number % 2 == 0 else (1, 0, 0, 1)
 
 
 def run_round(contestants: tuple[Contestant, Contestant], workload: Workload, setting: Setting, number: int) -> Round:
-    """One round of one workload."""
+    """Run one round of one workload."""
     folder = os.path.join(setting.folder, f"{workload.name}-{number}")
     os.mkdir(folder)
     with (
@@ -70,7 +70,7 @@ def run_round(contestants: tuple[Contestant, Contestant], workload: Workload, se
 def run_rounds(
     contestants: tuple[Contestant, Contestant], workload: Workload, setting: Setting, tell: Callable[[str], None]
 ) -> list[Round]:
-    """All rounds of one workload."""
+    """Run all rounds of one workload."""
     rounds = []
     for number in range(setting.rounds):
         done = run_round(contestants, workload, setting, number)

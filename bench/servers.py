@@ -35,7 +35,7 @@ class Contestant:
 
     name: str
     kind: str  # "wproxy" or "nginx"
-    tree: str = TREE  # of wproxy: where its source is
+    tree: str = TREE  # for wproxy: the place of its source
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class RunningServer:
     folder: str
 
     def processes(self) -> list[psutil.Process]:
-        """Every process of it: the master and what it forked."""
+        """Return all its processes: the master and those it forked."""
         try:
             master = psutil.Process(self.process.pid)
             return [master, *master.children(recursive=True)]
@@ -60,7 +60,7 @@ class RunningServer:
         return [process.pid for process in self.processes()]
 
     def last_words(self) -> str:
-        """The end of what it printed and logged, for a message."""
+        """Return the end of its output and logs, for a message."""
         return "".join(_tail(os.path.join(self.folder, name)) for name in ("output", "error.log")).rstrip()
 
 
@@ -86,14 +86,14 @@ def _write(path: str, text: str) -> None:
 
 
 def _write_bytes(path: str, size: int) -> None:
-    """A file of so many bytes, a multiple of 1024, that no server can shorten."""
+    """Write a file of so many bytes, a multiple of 1024, that no server can shorten."""
     with open(path, "wb") as file:
         file.write(os.urandom(1024) * (size // 1024))
 
 
 @contextmanager
 def proxy(contestant: Contestant, folder: str, backend_port: int, streams_port: int, core: int) -> Iterator[RunningServer]:
-    """The contestant, listening, with all its processes on this core."""
+    """Yield the contestant, listening, with all its processes on this core."""
     os.makedirs(os.path.join(folder, "static"))
     _write_bytes(os.path.join(folder, "static", "1k"), 1024)
     _write_bytes(os.path.join(folder, "static", "10m"), TEN_MB)
@@ -113,7 +113,7 @@ def proxy(contestant: Contestant, folder: str, backend_port: int, streams_port: 
 
 @contextmanager
 def backend(folder: str, core: int) -> Iterator[RunningServer]:
-    """nginx as the application behind the proxies."""
+    """Yield nginx as the application behind the proxies."""
     os.makedirs(os.path.join(folder, "files"))
     _write_bytes(os.path.join(folder, "files", "10m"), TEN_MB)
 
@@ -127,7 +127,7 @@ def backend(folder: str, core: int) -> Iterator[RunningServer]:
 
 @contextmanager
 def streams(folder: str, core: int) -> Iterator[RunningServer]:
-    """The application for uploads and upgraded connections."""
+    """Yield the application for uploads and upgraded connections."""
     os.makedirs(folder)
     command = [sys.executable, "-m", "bench.streams"]
 
@@ -189,14 +189,14 @@ def _status_of_get(port: int) -> int:
 
 
 def _check_affinity(server: RunningServer, core: int) -> None:
-    """A server that moves its processes to other cores (worker_cpu_affinity) would escape the measurement's frame."""
+    """Check that a server has not moved its processes to other cores (worker_cpu_affinity), beyond the measurement."""
     for process in server.processes():
         if set(process.cpu_affinity()) != {core}:
             raise BenchFailure(f"{server.name}: process {process.pid} is not confined to core {core}")
 
 
 def stop(server: RunningServer) -> None:
-    """End every process of the server: politely, then not."""
+    """End every process of the server: politely, then by force."""
     family = server.processes()
     if server.process.poll() is None:
         server.process.terminate()
@@ -205,7 +205,7 @@ def stop(server: RunningServer) -> None:
         except subprocess.TimeoutExpired:
             server.process.kill()
             server.process.wait()
-    # psutil remembers when each was born, so a reused pid is not hit.
+    # psutil remembers when each was started, so a reused pid is not hit.
     children = [process for process in family if process.pid != server.process.pid]
     _, alive = psutil.wait_procs(children, timeout=STOP_SECONDS)
     for process in alive:

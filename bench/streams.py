@@ -1,7 +1,7 @@
 """An application for large request bodies and upgraded connections: `python -m bench.streams PORT`.
 
-It costs next to nothing, so that the proxy is what is measured: a body is thrown away by the kernel (MSG_TRUNC) and answered
-with the small body, after 101 every byte is sent back as it came, and whatever else is asked gets the small body too.
+It costs next to nothing, so that the measurement is about the proxy: the kernel throws a body away (MSG_TRUNC) and the answer is
+the small body, after 101 every byte is sent back as it came, and any other request gets the small body too.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _UPGRADE = re.compile(rb"\r\nupgrade: *(\S+)\r\n", re.IGNORECASE)
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(SMALL_BODY), SMALL_BODY.encode())
 _SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: %b\r\n\r\n"
-_NOWHERE = bytearray(1 << 20)  # named as the target of what is thrown away; nothing is written to it
+_NOWHERE = bytearray(1 << 20)  # the nominal target of discarded data; nothing is written to it
 
 
 def converse(sock: socket.socket) -> Generator[None, None, None]:
-    """One connection; each step is taken when there is something to be read."""
+    """Serve one connection; each step is taken when there is something to read."""
     data = b""
     while True:
         while b"\r\n\r\n" not in data:

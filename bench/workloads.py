@@ -15,8 +15,8 @@ class Workload:
 
     script: the Lua file that tells wrk what to send; None for wrk's own GET with nothing but a Host.
     headers: header lines given to wrk on its command line.
-    response_bytes: where set, the work done is counted in bytes received, in units of this size. A transfer that the
-        end of the run cuts short has cost its share of time; with few and large responses that share matters.
+    response_bytes: when set, the work done is counted in bytes received, in units of this size. A transfer that the end of the
+    run cuts short has cost its share of time; with few and large responses that share matters.
     driver: "wrk", or "websocket": bench.echo, whose requests are messages that come back.
     """
 

@@ -23,7 +23,7 @@ _BAD_STATUS = re.compile(r"^\s*Non-2xx or 3xx responses: (\d+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What wrk got done; bytes_read has the three digits that wrk prints."""
+    """The result of wrk; bytes_read has the three digits that wrk prints."""
 
     requests: int
     seconds: float
@@ -31,7 +31,7 @@ class Load:
 
 
 def parse_output(output: str) -> Load:
-    """Read wrk's report; BenchFailure where it tells of errors, for then the two sides did not do the same work."""
+    """Read wrk's report; raises BenchFailure if it contains errors, because then the two sides did not do the same work."""
     totals = _TOTALS.search(output)
     if not totals:
         raise BenchFailure(f"wrk printed no totals:\n{output.strip()}")
@@ -46,7 +46,7 @@ def parse_output(output: str) -> Load:
 
 
 def command(workload: Workload, port: int, seconds: int) -> list[str]:
-    """The command line; one thread, because the load has one core."""
+    """Return the command line; one thread, because the load has one core."""
     if workload.driver == "websocket":
         return [sys.executable, "-m", "bench.echo", str(port), workload.path, str(workload.connections), str(seconds)]
     line = ["wrk", "-t", "1", "-c", str(workload.connections), "-d", f"{seconds}s", "--timeout", "10s"]
