@@ -1,1 +1,1 @@
-"""The deeds of the parent process: bind, fork, watch, reload, quit; and the commands an operator gives it."""
+"""The work of the parent process: bind, fork, watch, reload, quit; and the commands that an operator gives it."""

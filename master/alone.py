@@ -1,11 +1,12 @@
 """`master_process off`: one process that is master and worker at once (nginx: ngx_single_process_cycle).
 
 It is the same master, with the same transaction, but without children: when a configuration is loaded it becomes a worker
-itself. That worker's loop has the signals; QUIT means TERM, and nobody restarts what fails. For debugging, not for service.
+itself. That worker's loop receives the signals; QUIT means TERM, and a failed process is not restarted. For debugging, not for
+service.
 
 A reload prepares the new generation as always, and then executes the program anew, with the same process id, the listening
-sockets and the shared memory; so clients that wait are served by the new one. For the connections that there are a copy of the
-process, made just before, stays and serves them to their end, as an old worker would.
+sockets and the shared memory; so waiting clients are served by the new one. A copy of the process, made just before, stays and
+serves the open connections to their end, as an old worker would.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ from wproxy.shared import HEAD_IS_ALONE, WORKER_PID, WorkerSlot
 
 
 class Alone:
-    """The one process. is_left_over: we are the copy that serves the connections of before a reload."""
+    """The one process. is_left_over: whether we are the copy that serves the connections from before a reload."""
 
     def __init__(self, state: State, transaction: Transaction, reopening: Reopening, ending: Ending, work: Work) -> None:
-        """state: without a configuration yet; work: what a worker does."""
+        """state: without a configuration yet; work: the function that a worker runs."""
         self._state = state
         self._transaction = transaction
         self._reopening = reopening
@@ -51,10 +52,10 @@ class Alone:
         self._is_left_over = False
 
     def run(self, configuration: Configuration) -> int:
-        """Start, serve until told to stop; returns the exit code."""
+        """Start, and serve until told to stop; return the exit code."""
         state = self._state
         block_signals()
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries what a reload leaves over
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the copies that reloads leave
         state.shared.set_head(HEAD_IS_ALONE, 1)
         bury_own(state.shared)
         self._transaction.begin(configuration)
@@ -63,7 +64,7 @@ class Alone:
             self._ending.stop()
             return self._ending.leave()
         assignment = self._assign(generation)
-        # It serves when it has all that a worker needs.
+        # It serves once it has everything that a worker needs.
         assignment.drop_privileges = lambda: self._transaction.commit(generation)
         try:
             self._work(assignment)
@@ -91,14 +92,14 @@ class Alone:
         return assignment
 
     def reload(self) -> int:
-        """HUP: see `wproxy.assignment.OwnMaster`. What is wrong with the configuration is told, and nothing is changed."""
+        """Reload on HUP: see `wproxy.assignment.OwnMaster`. Problems of the configuration are reported and change nothing."""
         state = self._state
         self._transaction.reload()
         new = state.pending
         if new is None:
             return -1
         if threading.active_count() > 1:
-            # A copy has no threads: who waits for one would wait for ever. They begin again when there is something to do.
+            # A copy has no threads: a task that waits for one would wait for ever. They begin again when there is work.
             state.error_log.write("notice", "requests that wait for threads are cut by the reload")
         old = state.current
         assert old
@@ -111,12 +112,12 @@ class Alone:
             return -1
 
     def _go_on_in_two(self) -> int:
-        """Execute the program anew; returns, in the copy that is left, a descriptor of the process. Raises OSError."""
+        """Execute the program anew; return, in the copy that is left, a descriptor of the process. Raises OSError."""
         if not os.access(self._state.command.path, os.X_OK):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
         assert self._slot
         process = os.pidfd_open(os.getpid())
-        # The copy waits until the writing end is gone, closed by exec, and ends if it hears a byte: exec has failed.
+        # The copy waits until the writing end is gone, closed by exec, and ends if it reads a byte: then exec has failed.
         heard, told = os.pipe()
         pid = os.fork()
         if pid:
@@ -124,7 +125,7 @@ class Alone:
             self._slot.set(WORKER_PID, pid)
             try:
                 self._execute()
-            finally:  # it has failed
+            finally:  # execution has failed
                 self._slot.set(WORKER_PID, os.getpid())
                 os.write(told, b"x")
                 os.close(told)
@@ -157,7 +158,7 @@ class Alone:
         inherited = [*sockets, state.memory.fileno, *([LASTING.fileno] if LASTING.fileno >= 0 else [])]
         for number in inherited:
             os.set_inheritable(number, True)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)  # they wait until the new one listens to them
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)  # they wait until the new program takes them
         try:
             os.execve(state.command.path, state.command.words, variables)
         finally:

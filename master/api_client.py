@@ -1,4 +1,4 @@
-"""The API of a running server, asked over its unix socket."""
+"""A client of a running server's API, over its unix socket."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ TIMEOUT = 15.0  # seconds: longer than a worker waits for the others
 
 
 class ApiClient(http.client.HTTPConnection):
-    """Asks the socket of this path."""
+    """Asks the API at the socket of a path."""
 
     def __init__(self, path: str, seconds: float = TIMEOUT) -> None:
-        """seconds: to wait for an answer."""
+        """seconds: the time to wait for an answer."""
         super().__init__("localhost", timeout=seconds)
         self._path = path
         self._seconds = seconds
@@ -28,7 +28,7 @@ class ApiClient(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """The JSON that is answered to a request for a path behind /api/9; raises CannotChange with the server's reason."""
+        """Return the JSON answer to a request for a path below /api/9; raises CannotChange with the server's reason."""
         data = None if body is None else json.dumps(body).encode("ascii")
         try:
             self.request(method, f"/api/9{path}", data, {"Content-Type": "application/json", "Connection": "close"})
@@ -36,7 +36,7 @@ class ApiClient(http.client.HTTPConnection):
             status, answer = response.status, json.loads(response.read())
         except (FileNotFoundError, ConnectionRefusedError):
             raise CannotChange(
-                f'nobody listens on "{self._path}"; is wproxy running, with an upstream block and this configuration?'
+                f'no server listens on "{self._path}"; is wproxy running, with an upstream block and this configuration?'
             ) from None
         except PermissionError:
             raise CannotChange(f'no permission to use "{self._path}": it belongs to another user') from None

@@ -1,9 +1,9 @@
-"""`-t`: whether a start would succeed, found out by doing what a start does, short of serving (nginx: ngx_init_cycle under
-ngx_test_config).
+"""`-t`: whether a start would succeed, found out by doing everything that a start does, short of serving (nginx: ngx_init_cycle
+under ngx_test_config).
 
-What is left behind is what nginx leaves: logs that were missing, where their directory exists. Directories that a start would
-make are made and removed again, the pid file is tried beside its place (nginx makes an empty one, which later programs take for
-a broken one), and an address in use is no problem: mostly it is our own running master's.
+It leaves behind what nginx leaves: missing logs, if their directory exists. Directories that a start would make are made and
+removed again, the pid file is tried beside its place (nginx makes an empty one, which later programs take for a broken one), and
+an address in use is not a problem: mostly our own running master uses it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Load = Callable[[], Configuration]
 
 
 def check_configuration(load: Load, file: str, log: StartLog, quiet: bool = False) -> int:
-    """Load and try a configuration and tell what came of it; returns the exit code, 0 or 1.
+    """Load and try a configuration and report the result; return the exit code, 0 or 1.
 
-    load: reads the configuration; raises ConfigurationError. file: the main file, as it is to be called.
-    quiet: nothing is said of success.
+    load: reads the configuration; raises ConfigurationError. file: the name of the main file in messages. quiet: whether to say
+    nothing about success.
     """
     try:
         configuration = load()
-        # What a start would refuse is among these: it is right as a text, and programs that only edit it must be able to go on.
+        # Reasons for a start to refuse are among these: the text is right, and programs that only edit it must be able to go on.
         log.tell_all("warn", (*configuration.warnings, *process_warnings(configuration)))
         if not quiet:
             log.say(f"the configuration file {file} syntax is ok")
@@ -54,7 +54,7 @@ def check_configuration(load: Load, file: str, log: StartLog, quiet: bool = Fals
 
 
 def obstacles(configuration: Configuration) -> list[Problem]:
-    """Everything outside of its text that would keep a master from starting on this configuration."""
+    """Find everything outside of the configuration's text that would keep a master from starting on it."""
     problems: list[Problem] = []
     if worker_count(configuration) > MAX_WORKERS:
         problems.append(Problem(f"too many workers: there is room for {MAX_WORKERS}"))
@@ -80,7 +80,7 @@ def obstacles(configuration: Configuration) -> list[Problem]:
 
 
 def _log_paths(configuration: Configuration) -> list[str]:
-    """The files that a start would open for appending, each once."""
+    """Return the files that a start would open for appending, each once."""
     return list(dict.fromkeys([*configuration.error_log_files, *configuration.access_log_files]))
 
 
@@ -109,7 +109,7 @@ def _unwritable(path: str, own: Container[str], user: Distrusted | None) -> list
 
 
 def _may_make_directory(path: str) -> bool:
-    """Whether the directory of this file is missing and can be made: it is, and removed again. Raises OSError when it cannot."""
+    """Whether the directory of this file is missing and can be made: it is made, and removed again. Raises OSError otherwise."""
     missing = []
     directory = os.path.dirname(path) or "."
     while not os.path.lexists(directory):

@@ -1,4 +1,4 @@
-"""The command that starts this program again, perhaps in another version of it and of Python (nginx: ngx_exec_new_binary).
+"""The command that starts this program again, possibly in another version of it and of Python (nginx: ngx_exec_new_binary).
 
 nginx executes its argv[0] once more. Ours is not always a program of its own:
 
@@ -9,7 +9,7 @@ nginx executes its argv[0] once more. Ours is not always a program of its own:
                                                    which it was started: a link to it, or a virtual environment, may lead to
                                                    a new one
 
-Which of the two it was is told by the script's first line at the start, hence this is asked then.
+The script's first line, read at the start, tells which of the two it was.
 """
 
 from __future__ import annotations
@@ -28,20 +28,22 @@ class Command(NamedTuple):
 
 
 def own_command() -> Command:
-    """What we were started by; to be asked at the start."""
+    """Return the command that started us; to be called at the start."""
     script = sys.argv[0] if sys.argv else ""
     return command_to_repeat(sys.orig_argv, sys.argv, sys.executable, _first_line(script))
 
 
 def command_to_repeat(original: Sequence[str], arguments: Sequence[str], executable: str, first_line: str) -> Command:
-    """original: the words as the kernel has them, interpreter first; arguments: those that the program sees.
+    """Return the command that starts the program again.
 
-    executable: the interpreter's path, "" if not known; first_line: of the script that `arguments` begins with, "" if it is none.
+    original: the words as the kernel has them, interpreter first; arguments: the words that the program sees. executable: the
+    interpreter's path, "" if unknown; first_line: the first line of the script that `arguments` begins with, "" if it is not a
+    script.
     """
     before = list(original[: len(original) - len(arguments)])
     words_match = list(original[len(before) :]) == list(arguments)
     if words_match and first_line.startswith("#!") and arguments[0].count("/"):
-        # The kernel passes at most one word on to the interpreter, whatever spaces are in it; env splits nothing either.
+        # The kernel passes at most one word on to the interpreter, including any spaces; env does not split it either.
         interpreter, _, option = first_line[2:].strip().partition(" ")
         started_so = [interpreter, option.strip()] if option.strip() else [interpreter]
         through_env = os.path.basename(interpreter) == "env"

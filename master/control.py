@@ -1,9 +1,8 @@
-"""The operator's commands: each sends a signal to the master and waits for its effect, so that a script can rely on
-it.
+"""The operator's commands: each sends a signal to the master and waits for its effect, so that a script can rely on it.
 
-The master is held by a pidfd: it cannot be mistaken for another process that gets its number, and becomes readable
-when it ends. Everything else is read from the shared memory. Every function takes the path of the pid file, prints
-what came of it (failures on stderr) and returns the exit code, 0 or 1; 130 when Ctrl-C ended the waiting.
+The master is held by a pidfd: it cannot be mistaken for another process that gets its number, and the descriptor becomes readable
+when it ends. Everything else is read from the shared memory. Every function takes the path of the pid file, prints the result
+(failures on stderr) and returns the exit code, 0 or 1; 130 when Ctrl-C ended the waiting.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ INTERVAL = 0.01  # seconds between two looks at the shared memory
 
 
 class CannotControl(Exception):
-    """There is no master to speak to, or none that we may speak to."""
+    """There is no master to talk to, or none that we may talk to."""
 
 
 class Running:
@@ -46,7 +45,7 @@ class Running:
     def __init__(self, pid_path: str, needs_memory: bool = True) -> None:
         """Find the master; raises CannotControl with the reason.
 
-        needs_memory: False for who only signals it and watches it end, which goes with a master of any version.
+        needs_memory: False for a command that only signals it and watches it end, which works with a master of any version.
         """
         self._memory: Memory | None = None
         try:
@@ -61,7 +60,7 @@ class Running:
         except OtherLayout as error:
             if needs_memory:
                 os.close(self._pidfd)
-                raise CannotControl(f"{error}: only stop, quit and upgrade know how to speak to it") from None
+                raise CannotControl(f"{error}: only stop, quit and upgrade work with it") from None
         except NoMaster as error:
             os.close(self._pidfd)
             raise CannotControl(f'"{pid_path}" is stale: {error}') from None
@@ -76,12 +75,12 @@ class Running:
 
     @property
     def memory(self) -> Memory:
-        """Its memory, for who has not said that it needs none."""
+        """Its memory, for commands that need it."""
         assert self._memory is not None
         return self._memory
 
     def head(self, word: int) -> int:
-        """A word of the master's head in the shared memory."""
+        """Read a word of the master's head in the shared memory."""
         return self.memory.shared.head(word)
 
     def send(self, number: signal.Signals) -> None:
@@ -92,7 +91,7 @@ class Running:
             raise CannotControl(f"kill({self.pid}, {number.value}) failed ({error.errno}: {error.strerror})") from None
 
     def ends_within(self, seconds: float | None) -> bool:
-        """Wait for its end, not longer than so many seconds (None: without limit)."""
+        """Wait for its end, at most so many seconds (None: without limit)."""
         return bool(select.select([self._pidfd], [], [], seconds)[0])
 
     def reaches(self, word: int, value: int, seconds: float) -> bool:
@@ -109,7 +108,7 @@ class Running:
         return True
 
     def close(self) -> None:
-        """Let go of the memory and of the process."""
+        """Close the memory and the pidfd."""
         if self._memory is not None:
             self._memory.close()
         os.close(self._pidfd)
@@ -125,7 +124,7 @@ class Running:
 
 
 def stop(pid_path: str) -> int:
-    """Stop at once; returns when the master is gone."""
+    """Stop at once; return when the master is gone."""
     try:
         with Running(pid_path, needs_memory=False) as master:
             master.send(signal.SIGTERM)
@@ -139,12 +138,12 @@ def stop(pid_path: str) -> int:
 
 
 def quit(pid_path: str) -> int:
-    """Stop when every request is done; waits without limit. Ctrl-C ends the waiting, not the quitting."""
+    """Stop when every request is done; wait without limit. Ctrl-C ends the waiting, not the quitting."""
     try:
         with Running(pid_path, needs_memory=False) as master:
             master.send(signal.SIGQUIT)
             if not master.ends_within(0.5):
-                say("waiting for open requests to finish; Ctrl-C leaves them to it")
+                say("waiting for open requests to finish; Ctrl-C ends only the waiting")
                 master.ends_within(None)
             return say("stopped")
     except CannotControl as error:
@@ -154,10 +153,10 @@ def quit(pid_path: str) -> int:
 
 
 def reload(pid_path: str) -> int:
-    """Load the configuration again; 0 when the new generation serves, 1 with the reasons when the old one goes on."""
+    """Load the configuration again; 0 when the new generation serves, 1 with the reasons when the old one stays."""
     try:
         with Running(pid_path) as master:
-            # One that is under way may have read the file before it was changed; the one after it is ours.
+            # A reload under way may have read the file before it was changed; the next one is ours.
             ours = master.head(HEAD_BEGUN) + 1
             master.send(signal.SIGHUP)
             if not master.reaches(HEAD_ATTEMPTS, ours, RELOAD_TIMEOUT):
@@ -172,7 +171,7 @@ def reload(pid_path: str) -> int:
 
 
 def reopen(pid_path: str) -> int:
-    """Open the logs again by their names; returns when the master and all its workers write to the new files."""
+    """Open the logs again by their names; return when the master and all its workers write to the new files."""
     try:
         with Running(pid_path) as master:
             reasons = _reopen(master)
@@ -184,13 +183,13 @@ def reopen(pid_path: str) -> int:
 
 
 def _reopen(master: Running) -> str:
-    """Have the logs opened anew; "" when nobody writes to the old ones any more, else why not. Raises CannotControl."""
-    # One that is under way may have begun before the files were renamed; the one after it is ours.
+    """Have the logs reopened; return "" when no process writes to the old ones, else the reason. Raises CannotControl."""
+    # A reopening under way may have begun before the files were renamed; the next one is ours.
     ours = max(master.head(HEAD_REOPENS_BEGUN), master.head(HEAD_REOPENED)) + 1
     master.send(signal.SIGUSR1)
     if master.reaches(HEAD_REOPENED, ours, REOPEN_TIMEOUT):
         failed = master.head(HEAD_REOPEN_FAILED) >= ours
-        return "a log could not be opened anew and its old file is still written to, the error log says which" if failed else ""
+        return "a log could not be reopened and its old file is still in use; the error log says which one" if failed else ""
     late = [slot for slot in master.memory.shared.workers() if slot.get(WORKER_MASTER) == master.pid]
     late = [slot for slot in late if slot.get(WORKER_REOPENED) < ours]
     names = " ".join(str(slot.get(WORKER_PID)) for slot in late)
@@ -208,12 +207,12 @@ SIGNALS = {
 
 
 def signal_master(word: str, pid_path: str, log: StartLog) -> int:
-    """`-s WORD`: signal the master and leave it at that, as nginx does; returns the exit code (nginx: ngx_signal_process).
+    """Run `-s WORD`: signal the master and do no more, as nginx does; return the exit code (nginx: ngx_signal_process).
 
-    Only `reopen` waits for its effect, where the master is ours: a rotation compresses or removes the old files next.
+    Only `reopen` waits for its effect, if the master is ours: a rotation compresses or removes the old files next.
 
-    Only a master of ours is signalled, or a process that calls itself a master of the name that we run under: whoever puts us in
-    the place of a real nginx may still have to stop that one.
+    The command signals only a master of ours, or a process that calls itself a master of the name that we run under: a user who
+    puts us in the place of a real nginx may still have to stop that one.
     """
     number = SIGNALS[word]
     log.tell("notice", "signal process started")
@@ -243,7 +242,7 @@ def signal_master(word: str, pid_path: str, log: StartLog) -> int:
 
 
 def _signal_reopen(pid_path: str, log: StartLog) -> int | None:
-    """The exit code; None where nobody can be asked whether it is done: a real nginx, another version, somebody else's."""
+    """Return the exit code, or None if completion cannot be checked: a real nginx, another version, another user's master."""
     try:
         master = Running(pid_path)
     except CannotControl:
@@ -261,14 +260,14 @@ def _signal_reopen(pid_path: str, log: StartLog) -> int | None:
 
 
 def say(text: str) -> int:
-    """What came of a command; returns its exit code."""
+    """Print the result of a command; return its exit code."""
     sys.stdout.write(f"wproxy: {text}\n")
     sys.stdout.flush()
     return 0
 
 
 def fail(text: str) -> int:
-    """Why nothing came of it, a line for each reason; returns the exit code."""
+    """Print why a command failed, a line for each reason; return the exit code."""
     for line in text.splitlines():
         sys.stderr.write(f"wproxy: [error] {line}\n")
     return 1

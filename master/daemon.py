@@ -1,8 +1,7 @@
 """Going to the background, and how the shell's prompt learns whether the start succeeded.
 
-nginx's first process leaves at once, before the pid file exists, and a start that fails later fails silently. Ours
-waits on a pipe until the first generation serves, so that `wproxy start && curl ...` works, or prints what went
-wrong and exits 1.
+nginx's first process exits at once, before the pid file exists, and a start that fails later fails silently. Ours waits on a
+pipe until the first generation serves, so that `wproxy start && curl ...` works; or it prints the reasons and exits with 1.
 """
 
 from __future__ import annotations
@@ -18,25 +17,25 @@ SERVES = b"serves"
 
 
 class StartReport:
-    """How the start ended, told once: through the pipe to the process that waits, or without one in the start log.
+    """The result of the start, reported once: through the pipe to the waiting process, or without a pipe in the start log.
 
-    is_foreground: standard error stays what it is, and belongs to whoever started us.
+    is_foreground: whether standard error stays as it is, and belongs to the process that started us.
     """
 
     def __init__(self, log: StartLog, fileno: int = -1, is_foreground: bool | None = None) -> None:
-        """fileno: of the pipe; is_foreground: by default whether there is none."""
+        """fileno: that of the pipe; is_foreground: by default whether there is no pipe."""
         self._log = log
         self._fileno = fileno
         self._has_pipe = fileno >= 0
         self.is_foreground = not self._has_pipe if is_foreground is None else is_foreground
 
     def serves(self) -> None:
-        """Tell that the first generation serves."""
+        """Report that the first generation serves."""
         self._tell(SERVES)
         self.close()
 
     def failed(self, text: str) -> None:
-        """Tell the reasons, one a line."""
+        """Report the reasons, one a line."""
         if self._has_pipe:
             self._tell(text.encode("utf-8", "replace"))
         else:
@@ -44,7 +43,7 @@ class StartReport:
         self.close()
 
     def close(self) -> None:
-        """Without a word: who waits takes it that we died. A worker closes its copy so."""
+        """Close without reporting; the waiting parent then reports a failed start. A worker closes its copy this way."""
         if self._fileno >= 0:
             os.close(self._fileno)
             self._fileno = -1
@@ -53,15 +52,15 @@ class StartReport:
         if self._fileno >= 0:
             try:
                 os.write(self._fileno, message)
-            except BrokenPipeError:  # nobody waits any more; that is no reason not to serve
+            except BrokenPipeError:  # the parent no longer waits; that is no reason not to serve
                 pass
 
 
 def daemonise() -> tuple[int, int]:
-    """Split in two. Returns (pid of the daemon, read end) in the process that waits, (0, write end) in the daemon.
+    """Split in two. Return (pid of the daemon, read end) in the waiting process, (0, write end) in the daemon.
 
-    The daemon has a session of its own, no terminal, and /dev/null as standard input and output; standard error stays
-    until the log takes it over. The umask is 022, not nginx's 0: what we forget to give a mode is not for all to write.
+    The daemon has a session of its own, no terminal, and /dev/null as standard input and output; standard error stays until the
+    log takes it over. The umask is 022, not nginx's 0: files that we forget to give a mode must not be writable by all.
     """
     flush_standard_streams()
     read_end, write_end = os.pipe()
@@ -81,7 +80,7 @@ def daemonise() -> tuple[int, int]:
 
 
 def wait_for_start(pid: int, read_end: int, log: StartLog) -> int:
-    """In the process that waits: the exit code, after the daemon serves or has told why not."""
+    """Return the exit code of the waiting process, once the daemon serves or has reported why not."""
     told = b""
     try:
         while chunk := os.read(read_end, 65536):
@@ -98,16 +97,16 @@ def wait_for_start(pid: int, read_end: int, log: StartLog) -> int:
 
 
 def _last_words(pid: int) -> str:
-    """What is known of a daemon that ended without telling why."""
+    """Describe a daemon that ended without a report."""
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return f"the master process {pid} " + (f"exited on signal {-code}" if code < 0 else f"exited with code {code}")
 
 
 def flush_standard_streams() -> None:
-    """Before a fork: what is still buffered would be written by both."""
+    """Flush before a fork: both processes would write whatever is still buffered."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
                 stream.flush()
-        except (OSError, ValueError):  # the reader is gone, or the stream is closed: nobody is left to tell
+        except (OSError, ValueError):  # the reader is gone, or the stream is closed: no one is left to tell
             pass

@@ -1,5 +1,5 @@
-"""Directories that a start makes: those for temporary files that the configuration names (nginx: ngx_create_paths), and those
-where our own files lie unless it says otherwise. Any other one has to be there: a misspelt path must not go unnoticed.
+"""Directories that a start makes: those for temporary files that the configuration names (nginx: ngx_create_paths), and the
+default ones of our own files. All others must exist: a misspelt path must not go unnoticed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from wproxy.safe_open import reach
 
 
 def provide_own_directories(configuration: Configuration, owner: Identity | None) -> None:
-    """Make the directories of our own files that are missing; raises ConfigurationError."""
+    """Make the missing directories of our own files; raises ConfigurationError."""
     for path in own_files(configuration):
         try:
             reach(path, distrusted(owner), makes=True).close()
@@ -24,7 +24,7 @@ def provide_own_directories(configuration: Configuration, owner: Identity | None
 
 
 def own_files(configuration: Configuration) -> list[str]:
-    """The log and pid files of a configuration that lie where ours lie by default."""
+    """Return the log and pid files of a configuration that are in our default places."""
     paths = [*configuration.error_log_files, *configuration.access_log_files]
     if configuration.pid:
         paths.append(configuration.path(configuration.pid))
@@ -58,7 +58,7 @@ def _provide(path: str, owner: Identity | None) -> None:
 
 
 def try_temporary_paths(configuration: Configuration) -> list[Problem]:
-    """Find out whether these directories can be made, and leave nothing behind; returns what is in the way."""
+    """Find out whether these directories can be made, and leave nothing behind; return the problems."""
     problems = []
     for path, position in configuration.temporary_paths.items():
         try:

@@ -1,4 +1,4 @@
-"""How the master stops: gracefully, or at once (nginx: ngx_master_process_cycle, ngx_master_process_exit)."""
+"""Stopping of the master: gracefully, or at once (nginx: ngx_master_process_cycle, ngx_master_process_exit)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from master.transaction import Transaction
 from master.upgrade import Upgrade
 from wproxy.shared import HEAD_STOPPING
 
-# Seconds from one TERM to the next; after the last follows KILL, 3.15 seconds after the first (nginx: ngx_master_process_cycle).
+# Seconds from one TERM to the next; KILL follows the last one, 3.15 seconds after the first (nginx: ngx_master_process_cycle).
 STOP_PACE = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 STOP_TIMEOUT = sum(STOP_PACE)
 
 
 class Ending:
-    """The master's end. next_term: monotonic seconds when workers are told the next time."""
+    """The master's end. next_term: monotonic seconds of the next TERM to the workers."""
 
     def __init__(self, state: State, succession: Succession, transaction: Transaction, upgrade: Upgrade) -> None:
         self._state = state
@@ -31,30 +31,30 @@ class Ending:
         self._terms = iter(STOP_PACE)
 
     def quit(self) -> None:
-        """Stop gracefully: nobody is let in any more, and everybody inside is served."""
+        """Stop gracefully: accept no new clients, and serve all that are connected."""
         state = self._state
         self.stop_reloading("quit")
         for generation in {worker.generation for worker in state.workers.all()}:
             self._succession.retire(generation)
 
     def stop(self) -> None:
-        """Stop at once; who has not gone in STOP_TIMEOUT is killed."""
+        """Stop at once; kill workers that are still there after STOP_TIMEOUT."""
         self.stop_reloading("stop")
         self._terms = iter(STOP_PACE)
         self.terminate(time.monotonic(), STOP_TIMEOUT)
 
     def terminate(self, now: float, patience: float = math.inf) -> None:
-        """TERM to all, who will be killed after so many seconds."""
+        """Send TERM to all workers; they are killed after so many seconds."""
         state = self._state
         for worker in state.workers.all():
             worker.retire(signal.SIGTERM, now + patience)
         self.next_term = now + next(self._terms, math.inf)
 
     def stop_reloading(self, way: str) -> None:
-        """From now on only stop: give up what was being loaded, and the sockets."""
+        """Only stop from now on: give up the configuration that was being loaded, and the sockets."""
         state = self._state
         if state.pending:
-            self._transaction.settle(state.pending)  # it may have come to serve since we last looked
+            self._transaction.settle(state.pending)  # it may have begun to serve since we last looked
         pending, state.stopping = state.pending, way
         state.reload_wanted = False
         self._upgrade.wanted = False
@@ -69,7 +69,7 @@ class Ending:
         state.sockets.close()
 
     def leave(self) -> int:
-        """Nobody is left: remove what we put into the file system; returns the exit code."""
+        """Leave after the last worker: remove our files; return the exit code."""
         state = self._state
         own_pid_file = self._upgrade.leave_pid_file()
         if own_pid_file and state.current:

@@ -1,8 +1,8 @@
-"""`env`: which variables reach workers and a new binary (nginx: ngx_set_environment).
+"""`env`: the variables that reach workers and a new binary (nginx: ngx_set_environment).
 
-As in nginx, a worker has TZ and what `env` names, and nothing else of what the master was started with. A new binary
-gets the same, and beyond that what a Python program cannot be started without as it was started before, which nginx's
-never needs: KEPT. Where it is, NOTIFY_SOCKET goes along, or a service manager would not hear of the new master.
+As in nginx, a worker has TZ and the variables that `env` names, and nothing else of the master's environment. A new binary gets
+the same, and also the variables that a Python program needs to be started as before, which nginx never needs: KEPT. NOTIFY_SOCKET
+goes along if it is set, or a service manager would not hear from the new master.
 
 VIRTUAL_ENV is not among them: an interpreter finds its virtual environment by its own path.
 """
@@ -13,16 +13,16 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 
-# A name, and the value that it is given; None: the one that the master has.
+# A name, and the value that it is given; None: the master's own value.
 Variable = tuple[str, str | None]
 
 ALWAYS: tuple[Variable, ...] = (("TZ", None),)
 
 KEPT = (
-    "PATH",  # `#!/usr/bin/env python3`
-    "HOME",  # packages installed for one user
-    "LD_LIBRARY_PATH",  # interpreters with a shared library of their own
-    "LANG",  # how names of files and words of the command line are decoded
+    "PATH",  # for `#!/usr/bin/env python3`
+    "HOME",  # for packages installed for one user
+    "LD_LIBRARY_PATH",  # for interpreters with a shared library of their own
+    "LANG",  # for the decoding of file names and words of the command line
     "LC_ALL",
     "LC_CTYPE",
     "NOTIFY_SOCKET",
@@ -31,7 +31,7 @@ KEPT_PREFIX = "PYTHON"  # PYTHONPATH, PYTHONHOME and the like: the same command 
 
 
 def worker_environment(variables: Iterable[Variable], inherited: Mapping[str, str]) -> dict[str, str]:
-    """What a worker's environment consists of; the first line about a name holds, as with getenv."""
+    """Return the environment of a worker; the first line about a name counts, as with getenv."""
     found: dict[str, str] = {}
     for name, value in (*variables, *ALWAYS):
         if value is None:
@@ -42,13 +42,13 @@ def worker_environment(variables: Iterable[Variable], inherited: Mapping[str, st
 
 
 def new_binary_environment(variables: Iterable[Variable], inherited: Mapping[str, str]) -> dict[str, str]:
-    """What a new master's environment consists of, but for what is handed over to it."""
+    """Return the environment of a new master, except for the variables of the handover."""
     kept = {name: value for name, value in inherited.items() if name in KEPT or name.startswith(KEPT_PREFIX)}
     return kept | worker_environment(variables, inherited)
 
 
 def confine_environment(variables: Iterable[Variable]) -> None:
-    """In a new worker: leave in the environment what it may have."""
+    """Leave only the allowed variables in the environment of a new worker."""
     wanted = worker_environment(variables, os.environ)
     changes_zone = wanted.get("TZ") != os.environ.get("TZ")
     for name in list(os.environ):

@@ -17,18 +17,18 @@ from wproxy.error_log import ErrorLog
 from wproxy.safe_open import Distrusted
 from wproxy.shared import WORKER_ROLE_NAME
 
-STRAGGLER_TIMEOUT = 5.0  # seconds that worker_shutdown_timeout may be overdrawn
+STRAGGLER_TIMEOUT = 5.0  # seconds by which worker_shutdown_timeout may be exceeded
 
-# What a worker does with its assignment: `worker.run`, or a function of a test.
+# A worker's work with its assignment: `worker.run`, or a function of a test.
 Work = Callable[[Assignment], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A kind of process that a generation has one of, beside its workers.
+    """A kind of process that a generation has one of, in addition to its workers.
 
-    name: one of ROLE_NAMES of `wproxy.shared`. work: the life of the process, which owes what a worker owes; it gets no
-    listening sockets. is_wanted: whether a configuration asks for it.
+    name: one of ROLE_NAMES of `wproxy.shared`. work: the life of the process, which has a worker's duties; it gets no listening
+    sockets. is_wanted: whether a configuration asks for it.
     """
 
     name: str
@@ -38,9 +38,9 @@ class Role:
 
 @dataclass(slots=True, eq=False)
 class Generation:
-    """What the workers of one load have in common.
+    """The state that the workers of one load share.
 
-    sockets: those there were when it began. It keeps to them even while another generation is being tried.
+    sockets: those that existed when it began. It keeps them even while another generation is being tried.
     pid_path: its pid file; "" when it wants none.
     born: monotonic seconds.
     short_lives: by index of a worker, how often in a row it died within a second of its start.
@@ -60,7 +60,7 @@ class Generation:
 
     @property
     def distrusted(self) -> Distrusted | None:
-        """The user of its workers, where root must not go by names that it may have made."""
+        """The user of its workers, for cases where root must not trust names that this user may have made."""
         return distrusted(self.identity)
 
     @property
@@ -78,13 +78,13 @@ class Generation:
         return helper.name if helper else WORKER_ROLE_NAME
 
     def share(self, index: int) -> tuple[ListeningSocket, ...]:
-        """Return what its worker of this index listens on; nothing for a helper."""
+        """Return the sockets for its worker of this index; none for a helper."""
         return () if self.helper(index) else share(self.sockets, index, self.workers)
 
     def patience(self) -> float:
-        """Monotonic seconds until which its workers, told to finish now, may take; without end unless configured.
+        """Return the monotonic seconds until which its workers may take if told to finish now; without end unless configured.
 
-        worker_shutdown_timeout they keep themselves: this is for one that does not.
+        Workers keep worker_shutdown_timeout themselves: this is for one that does not.
         """
         limit = self.configuration.worker_shutdown_timeout
         return math.inf if limit is None else time.monotonic() + limit + STRAGGLER_TIMEOUT
@@ -98,9 +98,9 @@ class Generation:
 
 
 def worker_count(configuration: Configuration) -> int:
-    """How many workers: as many as we may use cores where the configuration leaves it open.
+    """Return the number of workers; if the configuration leaves it open, the number of cores that we may use.
 
-    nginx counts the machine's cores, blind to affinity: two workers on one core, under `taskset -c 0`.
+    nginx counts the machine's cores, ignoring affinity: two workers on one core, under `taskset -c 0`.
     """
     wanted = configuration.worker_processes
     return len(os.sched_getaffinity(0)) if wanted is None else wanted

@@ -1,4 +1,4 @@
-"""What a master finds in its environment from whoever started it: listening sockets, and the rest of a predecessor.
+"""The inheritance in a master's environment, from the process that started it: listening sockets, and the rest of a predecessor.
 
 Three ways of handing over sockets are understood:
 
@@ -6,9 +6,9 @@ Three ways of handing over sockets are understood:
                         ngx_add_inherited_sockets). Then we neither go to the background nor count as in the foreground
     LISTEN_FDS=2        by a service manager, from descriptor 3 on, for the process LISTEN_PID, with names in
                         LISTEN_FDNAMES (sd_listen_fds(3)). Sockets are found by their address; names are for the log
-    WPROXY_UPGRADE=...  beside NGINX, from a master of ours: what nginx has no word for, as NAME=NUMBER pairs
+    WPROXY_UPGRADE=...  beside NGINX, from a master of ours: things that nginx has no word for, as NAME=NUMBER pairs
 
-All are taken out of the environment, so that no child takes them for its own.
+All are removed from the environment, so that no child takes them for its own.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ FIRST_LISTEN_FD = 3
 
 @dataclass(slots=True)
 class Inheritance:
-    """What we were given.
+    """The inheritance.
 
-    sockets: (descriptor, the name it was given or "") of what should be listening sockets.
-    counts_as_daemon: the sockets came through NGINX.
+    sockets: (descriptor, its given name or "") of what should be listening sockets.
+    counts_as_daemon: whether the sockets came through NGINX.
     parent: the process that started us.
-    memory, lasting, report, errors: descriptors of a predecessor of ours: its shared memory, that of `wproxy.lasting`, the
-    pipe on which it waits for our success, and the standard error that is to replace the pipe which we have there; -1: none.
-    is_upgrade: a master of ours started us; is_reload: we were it ourselves, before (`master.alone`).
-    is_foreground: it had not gone to the background.
-    owns_files: whether files of unix sockets among them are to be removed with them: a service manager keeps its own.
+    memory, lasting, report, errors: descriptors from a predecessor of ours: its shared memory, that of `wproxy.lasting`, the
+    pipe on which it waits for our success, and the standard error that is to replace the pipe that we have there; -1: none.
+    is_upgrade: whether a master of ours started us; is_reload: whether we started ourselves anew (`master.alone`).
+    is_foreground: whether the predecessor had not gone to the background.
+    owns_files: whether the files of unix sockets among them are to be removed with them: a service manager keeps its own.
     complaints: (level, text), in nginx's words.
     """
 
@@ -56,16 +56,16 @@ class Inheritance:
 
     @property
     def keeper(self) -> int:
-        """The process that keeps the files of unix sockets while it lives: one that speaks nginx's language; 0: none does."""
+        """The process that keeps the files of unix sockets while it lives: one that speaks nginx's language; 0: there is none."""
         return self.parent if self.counts_as_daemon and not (self.is_upgrade or self.is_reload) else 0
 
     def tell(self, write: Callable[[str, str], None]) -> None:
-        """Tell what there is to tell about it, each as (level, text)."""
+        """Report the inheritance, each line as (level, text)."""
         for level, text in self.complaints:
             write(level, text)
 
     def restore_standard_error(self) -> None:
-        """What we say from now on is for whoever reads standard error, no longer for our predecessor alone."""
+        """Restore standard error: later output is for its reader, no longer for our predecessor alone."""
         if self.errors >= 0:
             os.dup2(self.errors, 2)
             os.close(self.errors)
@@ -83,7 +83,7 @@ def take_inheritance(environment: MutableMapping[str, str], pid: int, parent: in
         numbers = read_numbers(ours)
         given.is_upgrade = numbers.get("parent") == parent
         given.is_reload = numbers.get("process") == pid
-        if given.is_upgrade or given.is_reload:  # or it was for another, who forgot to remove it
+        if given.is_upgrade or given.is_reload:  # otherwise it was for another process, which forgot to remove it
             given.is_foreground = bool(numbers.get("foreground"))
             given.owns_files = bool(numbers.get("files"))
             given.memory = numbers.get("memory", -1)
@@ -100,7 +100,7 @@ def take_inheritance(environment: MutableMapping[str, str], pid: int, parent: in
 
 
 def read_nginx_variable(value: str, complaints: list[tuple[str, str]]) -> list[int]:
-    """The descriptors in NGINX, each ended by `;` or `:`; what makes no sense is complained about and ends the reading."""
+    """Return the descriptors in NGINX, each ended by `;` or `:`; an invalid one is complained about and ends the reading."""
     complaints.append(("notice", f'using inherited sockets from "{value}"'))
     numbers = []
     rest = value
@@ -119,20 +119,20 @@ def read_nginx_variable(value: str, complaints: list[tuple[str, str]]) -> list[i
 
 
 def read_numbers(text: str) -> dict[str, int]:
-    """`parent=12 memory=9` as a dictionary; what is no such pair is passed over."""
+    """Read `parent=12 memory=9` as a dictionary; other words are ignored."""
     pairs = (word.partition("=") for word in text.split())
     return {name: int(number) for name, _, number in pairs if number.isascii() and number.isdigit() and len(number) < 10}
 
 
 def write_numbers(**numbers: int) -> str:
-    """The same the other way round."""
+    """Return the reverse of `read_numbers`."""
     return " ".join(f"{name}={number}" for name, number in numbers.items())
 
 
 def open_inherited(fileno: int) -> tuple[Address, socket.socket]:
-    """A descriptor as what it claims to be: a listening stream socket, not blocking and kept from our children's programs.
+    """Return a descriptor as a listening stream socket, made non-blocking and close-on-exec.
 
-    Raises ValueError with the reason, with the descriptor closed if it is anything else of ours to close.
+    Raises ValueError with the reason, after closing the descriptor if it is a socket of another kind.
     """
     try:
         if not stat.S_ISSOCK(os.fstat(fileno).st_mode):
@@ -158,7 +158,7 @@ def open_inherited(fileno: int) -> tuple[Address, socket.socket]:
 
 
 def _address_of(one: socket.socket) -> Address:
-    """Where it listens, as a configuration would write it."""
+    """Return its listening address, as a configuration would write it."""
     name = one.getsockname()
     if one.family == socket.AF_UNIX:
         path = os.fsdecode(name) if isinstance(name, bytes) else name

@@ -1,8 +1,7 @@
-"""What a worker that fails leaves to its master: why it could not begin, or the stack of a crash.
+"""The last words of a failing worker, for its master: why it could not begin, or the stack of a crash.
 
-Each worker has a file without a name for it, since at its end nothing else of it is left. The reason is written by the worker
-itself and ends with a zero byte; the stack is written by the handler of `faulthandler`, which is C and needs nothing of the
-interpreter.
+Each worker has a nameless file for them, since nothing else of it is left at its end. The worker itself writes the reason, which
+ends with a zero byte; the handler of `faulthandler`, which is C and needs nothing of the interpreter, writes the stack.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from typing import NamedTuple
 
 from wproxy.config.tree import printable, printable_lines
 
-LIMIT = 32768  # bytes that are read of it
+LIMIT = 32768  # the bytes that are read of it
 
 
 class LastWords(NamedTuple):
-    """The reason of a failure in one line, and the stack of a crash; "" where there is none."""
+    """The reason of a failure in one line, and the stack of a crash; "" for none."""
 
     reason: str = ""
     stack: str = ""
@@ -27,12 +26,12 @@ NOTHING_SAID = LastWords()
 
 
 def make_file() -> int:
-    """Make the file of one worker; returns its descriptor. Raises OSError."""
+    """Make the file of one worker; return its descriptor. Raises OSError."""
     return os.memfd_create("last-words-of-a-worker", os.MFD_CLOEXEC)
 
 
 def leave_stack_in(fileno: int) -> None:
-    """Have a crash of this process, or an ABRT, write the stack there."""
+    """Make a crash of this process, or an ABRT, write the stack there."""
     faulthandler.enable(fileno, all_threads=True)
 
 
@@ -42,9 +41,9 @@ def leave_reason(fileno: int, reason: str) -> None:
 
 
 def take(fileno: int) -> LastWords:
-    """Read what a worker that has ended left there, and close the file."""
+    """Read what an ended worker left there, and close the file."""
     try:
-        text = os.pread(fileno, LIMIT, 0).decode("utf-8", "replace")  # the words of one who may have been broken into
+        text = os.pread(fileno, LIMIT, 0).decode("utf-8", "replace")  # from a worker that may have been broken into
     finally:
         os.close(fileno)
     reason, ended, stack = text.partition("\0")

@@ -1,8 +1,8 @@
-"""What a worker may have, and where it runs: set in the child, some of it before it gives up root's rights and some of it after
-(nginx: ngx_worker_process_init).
+"""Limits and placement of a worker: set in the child, some before it gives up root's rights and some after (nginx:
+ngx_worker_process_init).
 
-What the system refuses is told at level alert and left as it was, as nginx does; only a directory that cannot be entered ends
-the worker.
+If the system refuses one, that is logged at level alert and left unchanged, as in nginx; only a directory that cannot be entered
+ends the worker.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PR_SET_DUMPABLE = 4
 
 
 def take_limits(configuration: Configuration, log: ErrorLog) -> None:
-    """Environment, niceness and limits of resources: what root may raise and others may not."""
+    """Set environment, niceness and resource limits, which root may raise and others may not."""
     confine_environment(configuration.env)
     if configuration.worker_priority is not None:
         niceness = configuration.worker_priority
@@ -28,12 +28,14 @@ def take_limits(configuration: Configuration, log: ErrorLog) -> None:
     _limit(log, "RLIMIT_NOFILE", resource.RLIMIT_NOFILE, configuration.worker_rlimit_nofile)
     _limit(log, "RLIMIT_CORE", resource.RLIMIT_CORE, configuration.worker_rlimit_core)
     if configuration.working_directory and not configuration.prefix.startswith("/"):
-        # Logs are opened again by their names, after the working directory has changed.
+        # Logs are reopened by their names, after the working directory has changed.
         configuration.prefix = os.path.join(os.getcwd(), configuration.prefix)
 
 
 def settle_in(configuration: Configuration, index: int, log: ErrorLog) -> None:
-    """CPUs, core files and directory of worker `index`, as the user it runs as. Raises SystemExit when it cannot go there."""
+    """Set CPUs, core files and directory of worker `index`, as its own user. Raises SystemExit when it cannot enter the
+    directory.
+    """
     affinity = configuration.worker_cpu_affinity
     if affinity is not None:
         cpus = affinity.of(index, frozenset(os.sched_getaffinity(0)))
@@ -49,20 +51,20 @@ def settle_in(configuration: Configuration, index: int, log: ErrorLog) -> None:
 
 
 def refuse_missing_directory(configuration: Configuration) -> None:
-    """Raises ConfigurationError when there is no such working_directory: every worker would end at its start."""
+    """Raise ConfigurationError for a missing working_directory: every worker would end at its start."""
     directory = configuration.working_directory
     if directory:
         try:
             os.listdir(directory)
         except PermissionError:
-            pass  # workers may be others than we
+            pass  # workers may have another user
         except OSError as error:
             text = f'chdir("{directory}") failed ({error.errno}: {error.strerror}) in {configuration.origin("working_directory")}'
             raise ConfigurationError(Problem(text)) from None
 
 
 def process_warnings(configuration: Configuration) -> list[Problem]:
-    """What a configuration says of processes and is not done, or does not agree with itself or the system, in nginx's words."""
+    """Return warnings, in nginx's words, about process settings without effect, or in conflict with each other or the system."""
     found = []
     if configuration.user and os.geteuid() != 0:
         text = 'the "user" directive makes sense only if the master process runs with super-user privileges, ignored'
@@ -82,8 +84,8 @@ def process_warnings(configuration: Configuration) -> list[Problem]:
 
 
 def _allow_core_files(log: ErrorLog) -> None:
-    """After setuid the kernel writes none unless it is told that it may."""
-    import ctypes  # only where it is asked for
+    """Allow core files: after setuid the kernel writes none unless told so."""
+    import ctypes  # needed only on request
 
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0) < 0:
@@ -101,5 +103,5 @@ def _try(log: ErrorLog, what: str, deed: Callable[[], object]) -> None:
         deed()
     except OSError as error:
         log.write("alert", f"{what} failed ({error.errno}: {error.strerror})")
-    except ValueError as error:  # how Python tells EINVAL and EPERM of setrlimit
+    except ValueError as error:  # Python's form of EINVAL and EPERM from setrlimit
         log.write("alert", f"{what} failed ({error})")

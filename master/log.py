@@ -1,4 +1,4 @@
-"""Log files as the master opens them: it makes those that are missing and gives them to the user of the workers."""
+"""Log files as the master opens them: it creates missing ones and gives them to the workers' user."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from wproxy.syslog import Syslog
 
 
 def open_error_log(targets: Iterable[tuple[str | Syslog, str]], owner: Identity | None = None, name: str = "wproxy") -> ErrorLog:
-    """The master's log to (path, "stderr" or Syslog, level) pairs; raises ConfigurationError.
+    """Return the master's log to (path, "stderr" or Syslog, level) pairs; raises ConfigurationError.
 
-    owner: whom files belong to, so that workers who reopen them after a rotation may (nginx: ngx_reopen_files). name: the tag
-    of syslog lines.
+    owner: the owner of the files, so that workers may reopen them after a rotation (nginx: ngx_reopen_files). name: the tag of
+    syslog lines.
     """
     try:
         return ErrorLog(targets, time.time, lambda path: open_log_file(path, owner), connect_to_syslog, name)
@@ -37,7 +37,7 @@ def reopen_error_log(log: ErrorLog) -> None:
 
 
 def provide_logs(configuration: Configuration, owner: Identity | None) -> None:
-    """Create the logs that are missing and give them to the workers, who open them by name as themselves.
+    """Create missing logs and give them to the workers, which open them by name as themselves.
 
     Raises ConfigurationError (nginx: ngx_reopen_files).
     """
@@ -49,30 +49,30 @@ def provide_logs(configuration: Configuration, owner: Identity | None) -> None:
 
 
 def open_log_file(path: str, owner: Identity | None) -> int:
-    """Open for appending, making the file when it is missing; it is given to the owner. Raises OSError.
+    """Open for appending; a missing file is created and given to the owner. Raises OSError.
 
-    owner: the user of the workers, who may have been broken into: where it could have made the name a link, root does not follow.
+    owner: the user of the workers, which may have been broken into: root does not follow a name that it could have made a link.
     """
     fileno = open_for_appending(path, distrusted(owner))
-    if owner is not None and os.geteuid() == 0 and _is_plain_file(path, fileno):  # not a worker's reopening
+    if owner is not None and os.geteuid() == 0 and _is_plain_file(path, fileno):  # not when a worker reopens it
         os.fchown(fileno, owner.uid, -1)
     return fileno
 
 
 def _is_plain_file(path: str, fileno: int) -> bool:
-    """Whether this is a regular file of one name, and that name no symbolic link.
+    """Whether this is a regular file with one name, and that name is not a symbolic link.
 
-    Anything else must not change hands: /dev/stdout, or what root's own link stands for.
+    The owner of anything else must not change: /dev/stdout, or the target of root's own link.
     """
     opened = os.fstat(fileno)
     try:
         named = os.lstat(path)
-    except FileNotFoundError:  # it was renamed in this moment: the next rotation is already under way
+    except FileNotFoundError:  # it has just been renamed: the next rotation is already under way
         return False
     is_same = (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino)
     return is_same and stat.S_ISREG(opened.st_mode) and opened.st_nlink == 1
 
 
 def cannot_open(error: OSError) -> ConfigurationError:
-    """nginx's words for a log file that does not open."""
+    """Return nginx's words for a log file that cannot be opened."""
     return ConfigurationError(Problem(f'open() "{error.filename}" failed ({error.errno}: {error.strerror})'))

@@ -1,15 +1,14 @@
 """The shared memory: made by the master, inherited by every worker, found again by the operator's commands.
 
-It is a memfd, an anonymous file that lives while somebody has it open or mapped: it survives fork by nature and
-exec by its descriptor number, and is gone with the last process, whatever killed it. It is sealed against changes
-of size, because a process that reads past the end of a shrunk mapping dies of SIGBUS. What the words in it mean is
-in `wproxy.shared`.
+It is a memfd, an anonymous file that lives while a process has it open or mapped: it survives fork by nature and exec by its
+descriptor number, and is gone with the last process, however that ended. It is sealed against changes
+of size, because a process that reads past the end of a shrunk mapping dies of SIGBUS. `wproxy.shared` defines the words in it.
 
 The operator's commands find it as /proc/PID/fd/N -> "/memfd:wproxy (deleted)", so no name in the file system has to
 be agreed upon, created or cleaned up.
 
-An upgrade of the program hands the descriptor to the new master, which goes on with what is in the memory if it has the
-same layout, and begins with an empty one of its own otherwise. Then two masters have it, each with a head of its own.
+An upgrade of the program hands the descriptor to the new master, which continues with its contents if it has the same layout, and
+begins with an empty one of its own otherwise. Then two masters share it, each with a head of its own.
 """
 
 from __future__ import annotations
@@ -40,20 +39,20 @@ MEMFD_NAME = "wproxy"
 
 
 class NoMaster(Exception):
-    """The process is gone, or is no master of wproxy's."""
+    """The process is gone, or is not a wproxy master."""
 
 
 class OtherLayout(NoMaster):
-    """It is a master of wproxy's, of a version whose memory we cannot read."""
+    """It is a wproxy master of a version whose memory we cannot read."""
 
 
 class Memory:
-    """The mapped memory by its descriptor, which it owns. `shared` are the words in it."""
+    """The mapped memory by its descriptor, which it owns. `shared`: the words in it."""
 
     def __init__(self, fileno: int, *, writable: bool = True) -> None:
         """Map a descriptor of TOTAL_BYTES bytes; raises OSError or ValueError.
 
-        is_inherited: whether it has been another master's before.
+        is_inherited: whether it came from another master.
         """
         self.fileno = fileno
         self.is_inherited = False
@@ -80,23 +79,23 @@ class Memory:
 
 
 def create_memory() -> Memory:
-    """New zeroed memory with our process as its master; raises OSError."""
+    """Make new zeroed memory with our process as its master; raises OSError."""
     fileno = os.memfd_create(MEMFD_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fileno, TOTAL_BYTES)
     fcntl.fcntl(fileno, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
     memory = Memory(fileno)
     memory.shared.set_head(HEAD_MASTER_PID, os.getpid())
-    memory.shared.words[HEAD_MAGIC] = MAGIC  # last: who sees it finds the rest in place
+    memory.shared.words[HEAD_MAGIC] = MAGIC  # last: a reader that sees it finds the rest in place
     return memory
 
 
-# What a head keeps when another master takes it, and the words that the first head has for both.
+# The words of a head that survive a change of master, and the words that the first head has for both.
 _KEPT = {HEAD_CONNECTIONS, HEAD_REQUESTS, HEAD_ACCEPTED}
 _COMMON = {HEAD_MAGIC, HEAD_SLOTS, HEAD_RECORDS}
 
 
 def adopt_memory(fileno: int, predecessor: int) -> Memory:
-    """Go on with the memory of the master that has started us, in the head that it does not have.
+    """Continue with the memory of the master that started us, in the head that it does not use.
 
     Takes over the descriptor. Raises OtherLayout, OSError or ValueError, with the descriptor closed.
     """
@@ -108,20 +107,20 @@ def adopt_memory(fileno: int, predecessor: int) -> Memory:
     for word in range(HEAD_WORDS):
         if word not in kept:
             shared.set_head(word, 0)
-    shared.set_head(HEAD_GENERATION, generation)  # numbers go on, so that no two in the memory are alike
+    shared.set_head(HEAD_GENERATION, generation)  # numbers continue, so that no two in the memory are alike
     shared.set_head(HEAD_MASTER_PID, os.getpid())
     return memory
 
 
 def resume_memory(fileno: int) -> Memory:
-    """Go on with our own memory after we have executed the program anew, in the same head; raises as `adopt_memory`."""
+    """Continue with our own memory after we have executed the program anew, in the same head; raises like `adopt_memory`."""
     memory = _take_memory(fileno, os.getpid())
     memory.shared.master = memory.shared.masters().index(os.getpid())
     return memory
 
 
 def _take_memory(fileno: int, master: int) -> Memory:
-    """The inherited memory in which that master has a head."""
+    """Return the inherited memory in which that master has a head."""
     try:
         if os.fstat(fileno).st_size != TOTAL_BYTES or os.pread(fileno, 8, HEAD_MAGIC * 8) != struct.pack("=Q", MAGIC):
             raise OtherLayout("the shared memory of the old master has another layout")
@@ -140,15 +139,15 @@ def _take_memory(fileno: int, master: int) -> Memory:
 def _close(fileno: int) -> None:
     try:
         os.close(fileno)
-    except OSError:  # whoever named it to us was wrong
+    except OSError:  # the descriptor that we were given was wrong
         pass
 
 
 def open_memory_of(pid: int) -> Memory:
     """Map the memory of a running master for reading, with its head as the one that is read.
 
-    Raises NoMaster when the process is gone or is none of wproxy's masters, OtherLayout when it is one of a version that
-    lays out its memory otherwise, and PermissionError when it belongs to somebody else and we are not root.
+    Raises NoMaster when the process is gone or is not a wproxy master, OtherLayout for a version with another memory layout, and
+    PermissionError when it belongs to another user and we are not root.
     """
     directory = f"/proc/{pid}/fd"
     is_other = False
@@ -164,7 +163,7 @@ def open_memory_of(pid: int) -> Memory:
             fileno = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except (FileNotFoundError, ProcessLookupError):  # closed, or ended, while we looked
             continue
-        # Workers have the memory open as well; only one process is the master that a head names.
+        # Workers have the memory open as well; only one process is the master in a head.
         magic, masters = _stable_words(fileno)
         if pid not in masters or magic >> FAMILY_BITS != MAGIC >> FAMILY_BITS:
             os.close(fileno)
@@ -181,7 +180,7 @@ def open_memory_of(pid: int) -> Memory:
 
 
 def _stable_words(fileno: int) -> tuple[int, list[int]]:
-    """What every layout has in the same place: the magic number, and the masters that the heads name."""
+    """Return the words that every layout has in the same place: the magic number, and the masters in the heads."""
     data = os.pread(fileno, MASTERS * HEAD_WORDS * 8, 0)
     words = memoryview(data[: len(data) // 8 * 8]).cast("Q")
     if len(words) < MASTERS * HEAD_WORDS:

@@ -1,9 +1,9 @@
-"""Python's own files, within reach of a worker that has given up root's rights.
+"""Python's own files, kept accessible to a worker that has given up root's rights.
 
-A Python in root's home (pyenv, a virtual environment) lies behind a directory that nobody else may enter. What a worker has
-imported by then it has; what it imports later would be missing, at the first request that needs it. So directories of modules are
-opened before, and where the new user finds no way into one it goes by the open descriptor: that needs rights to the directory
-itself, not to those before it.
+A Python in root's home (pyenv, a virtual environment) lies behind a directory that no other user may enter. Modules that a worker
+has imported by then are loaded; later imports would fail, at the first request that needs them. So the directories of modules are
+opened before, and where the new user has no access to one, it uses the open descriptor: that needs rights to the directory
+itself, not to those above it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 
 
 def hold_modules() -> dict[str, int]:
-    """Open the directories that modules come from; returns their descriptors, the deepest path first."""
+    """Open the directories that modules come from; return their descriptors, the deepest path first."""
     held: dict[str, int] = {}
     for path in sorted(_directories(), key=len, reverse=True):
         try:
@@ -25,7 +25,7 @@ def hold_modules() -> dict[str, int]:
 
 
 def keep_within_reach(held: dict[str, int]) -> list[str]:
-    """As the new user: have modules found by descriptor where their path is closed; returns the directories that stay closed."""
+    """As the new user: make modules found by descriptor if their path is closed; return the directories that stay closed."""
     moved: dict[str, str] = {}
     lost = []
     for path, fileno in held.items():
@@ -43,7 +43,7 @@ def keep_within_reach(held: dict[str, int]) -> list[str]:
 
 
 def _directories() -> set[str]:
-    """Where `import` looks, and where packages lie that came from elsewhere (editable installations)."""
+    """Return the directories where `import` looks, and those of packages from elsewhere (editable installations)."""
     found = {os.path.abspath(path) for path in sys.path}
     for name, module in list(sys.modules.items()):
         if "." not in name:
@@ -52,7 +52,7 @@ def _directories() -> set[str]:
 
 
 def _move(moved: dict[str, str]) -> None:
-    """Have Python find what it knows by these paths by others."""
+    """Make Python find under other paths what it knows under these."""
 
     def elsewhere(path: str) -> str:
         for old, new in moved.items():

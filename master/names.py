@@ -1,4 +1,4 @@
-"""Host names to addresses, by the system's resolver. Only the master asks, at load: the answer may take its time."""
+"""Host names to addresses, by the system's resolver. Only the master asks, at load, where the answer may be slow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from wproxy.address import Address
 
 
 def look_up(host: str, port: int) -> list[Address]:
-    """The numeric addresses of a host, each once, in the resolver's order; raises OSError when there are none."""
+    """Return the numeric addresses of a host, each once, in the resolver's order; raises OSError when there are none."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError as error:

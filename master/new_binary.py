@@ -1,12 +1,11 @@
-"""A new binary: how the old master starts it, and what it hears from it (nginx: ngx_exec_new_binary).
+"""A new binary: how the old master starts it, and what it reports (nginx: ngx_exec_new_binary).
 
-It is our child, until we are gone. It inherits, by number: all listening sockets (named in NGINX, so that a real nginx
-would understand them too), the shared memory and the lasting one, a pipe on which it says that it serves, and a pipe as
-its standard error, because what most often keeps a new version from starting is said before any code of ours runs: a
-module that is missing, a Python that is gone. Whoever asked for the upgrade is told that.
+It is our child, until we are gone. It inherits, by number: all listening sockets (named in NGINX, so that a real nginx would
+understand them too), the shared memory and the lasting one, a pipe on which it reports that it serves, and a pipe as its standard
+error, because the most common obstacles to a new version are reported before any code of ours runs: a missing module, a missing
+Python. The command that asked for the upgrade prints them.
 
-Our signals stay blocked across exec: one that comes while the new program is being loaded waits for it, instead of
-killing it.
+Our signals stay blocked across exec: one that arrives while the new program is being loaded waits for it, instead of killing it.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ MOST_ERRORS = 16384  # bytes of its standard error that are kept
 
 
 class NewBinary:
-    """A new master that we have started and not yet buried. `pid`; `serves`: it has said so."""
+    """A new master that we have started and not yet reaped. `pid`; `serves`: whether it has reported so."""
 
     def __init__(self, pid: int, report: int, errors: int) -> None:
         """report, errors: our ends of the two pipes."""
@@ -40,19 +39,19 @@ class NewBinary:
             os.set_blocking(pipe, False)
 
     def listen(self) -> None:
-        """Read what it has said since."""
+        """Read what it has reported since."""
         for pipe in list(self._open):
             try:
                 while chunk := os.read(pipe, 65536):
                     self._pipes[pipe] = (self._pipes[pipe] + chunk)[-MOST_ERRORS:]
             except BlockingIOError:
                 continue
-            os.close(pipe)  # its end
+            os.close(pipe)  # its end of the pipe
             self._open.discard(pipe)
         self.serves = self._pipes[self._report] == SERVES
 
     def words(self) -> list[str]:
-        """What it said besides that it serves, in lines, each once."""
+        """Return its output apart from the report that it serves, in lines, each once."""
         told = b"" if self.serves else self._pipes[self._report]
         errors = b"".join(said for pipe, said in self._pipes.items() if pipe != self._report)
         lines = (errors + b"\n" + told).decode("utf-8", "replace").splitlines()
@@ -71,9 +70,9 @@ class NewBinary:
 def start_new_binary(
     command: Command, environment: Mapping[str, str], listening: ListeningSockets, memory: int, is_foreground: bool
 ) -> NewBinary:
-    """Fork and execute it; raises OSError when the system will not have another process.
+    """Fork and execute it; raises OSError when the system refuses another process.
 
-    A command that cannot be executed is a new binary that ends at once and says so.
+    A command that cannot be executed counts as a new binary that ends at once and says so.
     """
     flush_standard_streams()
     sockets = listening.filenos()
@@ -111,7 +110,7 @@ def start_new_binary(
 
 
 def _execute(command: Command, variables: Mapping[str, str], inherited: Iterable[int], errors: int) -> None:
-    """In the child: become the new program, or say why not and end. Never returns."""
+    """In the child: become the new program, or report why not and end. Never returns."""
     try:
         os.dup2(errors, 2)
         for number in inherited:
@@ -125,7 +124,7 @@ def _execute(command: Command, variables: Mapping[str, str], inherited: Iterable
 
 
 def _duplicate_above(fileno: int) -> int:
-    """A copy of a descriptor with a number above 2; of /dev/null when there is none to copy. Raises OSError."""
+    """Return a copy of a descriptor with a number above 2; of /dev/null when there is none to copy. Raises OSError."""
     try:
         return fcntl.fcntl(fileno, fcntl.F_DUPFD_CLOEXEC, 3)
     except OSError:

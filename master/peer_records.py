@@ -1,15 +1,14 @@
-"""Which record of the shared memory belongs to which peer, across reloads.
+"""The assignment of shared-memory records to peers, across reloads.
 
-A peer is known by its upstream and its name; while some generation of workers has it, it keeps its record, so that
-a reload does not forget who is failing (nginx forgets: process.md §5). A record nobody holds any more is zeroed and
-given out again; "nobody" includes old workers that still finish their requests, for they would count failures
-against a stranger.
+A peer is known by its upstream and its name; while any generation of workers has it, it keeps its record, so that a reload does
+not forget which peers are failing (nginx forgets: process.md §5). A record without a holder is zeroed and given out again; old
+workers that still finish their requests are holders too, because they would count failures against another peer.
 
-Each record says whose it is, by a digest of that name: a master that takes over the memory from another one (an upgrade
-of the program) finds the records of its peers again. While both live, records belong to the younger one: the older gives
-none out and frees none (`give_over`), and looks at all of them anew if it is left alone again (`take_over`).
+Each record names its peer, by a digest of that name: a master that takes over the memory from another one (an upgrade of the
+program) finds the records of its peers again. While both live, records belong to the younger one: the older gives none out and
+frees none (`give_over`), and checks them all again if it is left alone (`take_over`).
 
-Record 0 belongs to no peer: it is what a `Peer` has that was never given one.
+Record 0 belongs to no peer: a `Peer` that was never given a record has it.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from wproxy.config.model import Upstream
 from wproxy.config.tree import ConfigurationError, Problem
 from wproxy.shared import FIRST_LATE_PEER, HEAD_RECORDS, PEER_IDENTITY, SharedWords
 
-# Upstream, peer, and which one of several of that name in that upstream.
+# Upstream, peer, and its index among several of that name in that upstream.
 Key = tuple[str, str, int]
 
-# What the record says of its peer.
+# The digest in the record of a peer.
 Identity = tuple[int, int]
 NOBODY: Identity = (0, 0)
 
@@ -34,10 +33,10 @@ TOO_MANY_PEERS = Problem(f"too many peers in all upstreams: there is room for {F
 
 
 class PeerRecords:
-    """The allocation of records. A holder is anything that stands for a generation."""
+    """The allocation of records. A holder is any object that stands for a generation."""
 
     def __init__(self, shared: SharedWords) -> None:
-        """What another master left in the memory is kept until `forget_inherited`, for peers that have its name."""
+        """Keep what another master left in the memory until `forget_inherited`, for peers with its names."""
         self._shared = shared
         self._records: dict[Key, int] = {}
         self._held: dict[Hashable, frozenset[Key]] = {}
@@ -49,11 +48,11 @@ class PeerRecords:
         self._are_shared = bool(self._inherited)
 
     def give_over(self) -> None:
-        """From now on another master gives out records; we keep those that we have given out, and free none."""
+        """Let another master give out records from now on; we keep those that we have given out, and free none."""
         self._are_ours = False
 
     def take_over(self) -> None:
-        """From now on we give out records; those of other masters are kept until `forget_inherited`."""
+        """Give out records from now on; those of other masters are kept until `forget_inherited`."""
         self._are_ours = True
         self._are_shared = True
         known = set(self._records.values())
@@ -66,7 +65,7 @@ class PeerRecords:
         self._free = sorted(set(range(1, FIRST_LATE_PEER)).difference(self._inherited.values(), known))
 
     def hold(self, holder: Hashable, keys: Iterable[Key]) -> dict[Key, int]:
-        """A record for each key, the old one where there is one; raises ConfigurationError when too few are left."""
+        """Return a record for each key, the old one if it exists; raises ConfigurationError when too few are left."""
         wanted = frozenset(keys)
         missing = {key: identity_of(key) for key in sorted(wanted - self._records.keys())}
         if len(missing.values() - self._inherited.keys()) > len(self._free):
@@ -81,17 +80,17 @@ class PeerRecords:
         return {key: self._records[key] for key in wanted}
 
     def release(self, holder: Hashable) -> None:
-        """This generation has ended, or never began: free what no other one holds."""
+        """Free the records that only this generation holds; it has ended, or never began."""
         abandoned = self._held.pop(holder, frozenset())
         for key in abandoned.difference(*self._held.values()):
             record = self._records.pop(key)
-            if self._are_shared:  # perhaps another master's workers have it, too
+            if self._are_shared:  # another master's workers may have it, too
                 self._inherited[identity_of(key)] = record
             elif self._are_ours:
                 self._clear(record)
 
     def forget_inherited(self) -> None:
-        """The master before us and its workers have ended: free what was theirs and is not ours."""
+        """Free the records of a previous master that are not ours; it and its workers have ended."""
         self._are_shared = False
         while self._are_ours and self._inherited:
             self._clear(self._inherited.popitem()[1])
@@ -101,7 +100,7 @@ class PeerRecords:
         return self._shared.words[offset], self._shared.words[offset + 1]
 
     def _introduce(self, record: int, identity: Identity) -> None:
-        """Write into a record whose it is."""
+        """Write a peer's digest into its record."""
         offset = self._shared.peer_offset(record) + PEER_IDENTITY
         self._shared.words[offset], self._shared.words[offset + 1] = identity
         if self._shared.words[HEAD_RECORDS] <= record:
@@ -117,7 +116,7 @@ class PeerRecords:
 
 
 def identity_of(key: Key) -> Identity:
-    """Sixteen bytes that stand for a peer, as two words."""
+    """Return sixteen bytes that stand for a peer, as two words."""
     digest = blake2b("\0".join(map(str, key)).encode("utf-8", "surrogateescape"), digest_size=16).digest()
     return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
 
@@ -134,7 +133,7 @@ def assign_records(upstreams: Iterable[Upstream], records: PeerRecords, holder: 
 
 
 def _keys(upstream: Upstream) -> list[Key]:
-    """A key for each peer, in order: two peers of one name in one upstream are two."""
+    """Return a key for each peer, in order: two peers of one name in one upstream are two."""
     seen: dict[str, int] = {}
     keys = []
     for peer in upstream.peers:

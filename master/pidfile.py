@@ -1,8 +1,8 @@
-"""The pid file: how an operator's command finds the master.
+"""The pid file, by which an operator's command finds the master.
 
-It is written whole or not at all (a new file renamed over the old), 0644 whatever the umask, and removed only while
-it still holds our number: a second master may have taken the path over. The user of the workers is `distrusted` with names where
-it may write (`wproxy.safe_open`).
+It is written whole or not at all (a new file renamed over the old), with mode 0644 whatever the umask, and removed only while it
+still holds our number: a second master may have taken the path over. The user of the workers is `distrusted` with names where it
+may write (`wproxy.safe_open`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from wproxy.config.tree import ConfigurationError, Problem
 from wproxy.identity import NGINX, WPROXY
 from wproxy.safe_open import Distrusted, reach
 
-# Linux never gives out more than 2**22 (proc(5), pid_max).
+# Linux never assigns a pid above 2**22 (proc(5), pid_max).
 GREATEST_PID = 1 << 22
 
 
@@ -28,7 +28,9 @@ def write_pid_file(path: str, pid: int, distrusted: Distrusted | None = None) ->
         with reach(path, distrusted) as place:
             fresh, directory = f"{place.name}.{pid}", place.directory
             try:
-                os.unlink(fresh, dir_fd=directory)  # of one who had our number; never written through: it may be a link
+                os.unlink(
+                    fresh, dir_fd=directory
+                )  # left by a process that had our number; never written through: it may be a link
             except FileNotFoundError:
                 pass
             fileno = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=directory)
@@ -43,9 +45,9 @@ def write_pid_file(path: str, pid: int, distrusted: Distrusted | None = None) ->
 
 
 def read_pid_file(path: str) -> int:
-    """The number in the file; raises PidFileError."""
+    """Return the number in the file; raises PidFileError."""
     try:
-        fileno = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not keep us
+        fileno = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not block us
         try:
             data = os.read(fileno, 32)
         finally:
@@ -56,7 +58,7 @@ def read_pid_file(path: str) -> int:
 
 
 def _number_in(data: bytes, path: str) -> int:
-    """The number that a pid file begins with; raises PidFileError."""
+    """Return the number at the beginning of a pid file; raises PidFileError."""
     number = data.strip()
     if not number.isdigit() or len(number) > 10 or not 0 < int(number) <= GREATEST_PID:
         raise PidFileError(f'invalid PID number "{number.decode("utf-8", "replace")}" in "{path}"')
@@ -64,7 +66,7 @@ def _number_in(data: bytes, path: str) -> int:
 
 
 def rename_pid_file(path: str, to: str, distrusted: Distrusted | None = None) -> None:
-    """Give it another name in its directory, over whatever has that name; raises ConfigurationError with nginx's words."""
+    """Rename it in its directory, over any file with that name; raises ConfigurationError with nginx's words."""
     try:
         with reach(path, distrusted) as old, reach(to, distrusted) as new:
             os.replace(old.name, new.name, src_dir_fd=old.directory, dst_dir_fd=new.directory)
@@ -74,7 +76,7 @@ def rename_pid_file(path: str, to: str, distrusted: Distrusted | None = None) ->
 
 
 def remove_pid_file(path: str, pid: int, distrusted: Distrusted | None = None) -> None:
-    """Remove it if it is still ours. Never raises: it happens on the way out."""
+    """Remove it if it is still ours. Never raises: it is called on the way out."""
     try:
         with reach(path, distrusted) as place:
             fileno = place.open(os.O_RDONLY | os.O_NONBLOCK)
@@ -89,7 +91,7 @@ def remove_pid_file(path: str, pid: int, distrusted: Distrusted | None = None) -
 
 
 def refuse_second_master(path: str) -> None:
-    """Raises ConfigurationError when the file names a master that is alive; a stale or broken file is no obstacle."""
+    """Raise ConfigurationError when the file names a master that is alive; a stale or broken file is no obstacle."""
     try:
         pid = read_pid_file(path)
     except PidFileError:
@@ -99,12 +101,12 @@ def refuse_second_master(path: str) -> None:
 
 
 def is_master(pid: int) -> bool:
-    """Whether that process is a running master of wproxy's; a number that another program got since is not."""
+    """Whether that process is a running wproxy master; another program may have got its number since."""
     try:
         open_memory_of(pid).close()
     except NoMaster:
         return False
-    except PermissionError:  # somebody else's process: its title still tells
+    except PermissionError:  # another user's process: its title still tells
         return has_title_of_master(pid, WPROXY.name) or has_title_of_master(pid, NGINX.name)
     return True
 

@@ -1,8 +1,8 @@
-"""Opening the logs anew after a rotation: first the master, then the workers, and told when the last of them has (nginx:
-ngx_reopen_files).
+"""Reopening of the logs after a rotation: first by the master, then by the workers, with a report when the last of them has
+(nginx: ngx_reopen_files).
 
-Whoever rotates may compress or remove the old files once we say that we are done: so done is when every worker, those that
-finish their last requests included, writes to the new ones.
+A rotation program may compress or remove the old files as soon as we report success: so we do when every worker, including those
+that finish their last requests, writes to the new ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Reopening:
         self.is_under_way = False
 
     def begin(self) -> None:
-        """USR1: our own, then the workers theirs."""
+        """Reopen our own logs on USR1, then have the workers reopen theirs."""
         state = self._state
         begun = state.shared.head(HEAD_REOPENS_BEGUN) + 1
         try:
@@ -31,7 +31,7 @@ class Reopening:
             reopen_error_log(state.error_log)
             if state.current:
                 provide_logs(state.current.configuration, state.current.identity)
-        except ConfigurationError as error:  # goes to the old file, which is better than nowhere
+        except ConfigurationError as error:  # logged to the old file, which is better than nowhere
             state.error_log.write("emerg", error.lines)
             state.shared.set_head(HEAD_REOPEN_FAILED, begun)
         state.shared.set_head(HEAD_REOPENS_BEGUN, begun)
@@ -41,7 +41,7 @@ class Reopening:
         self.look()
 
     def look(self) -> None:
-        """Tell those that were starting, and say so when all have followed."""
+        """Tell workers that were starting, and report when all have followed."""
         if not self.is_under_way:
             return
         state = self._state

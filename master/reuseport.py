@@ -1,10 +1,9 @@
-"""Which sockets of a SO_REUSEPORT group new connections go to, while a reload is undecided.
+"""The choice of sockets in a SO_REUSEPORT group that get new connections, while a reload is undecided.
 
-A socket joins its group the moment it listens, and from then on gets its share of the connections, whether or not
-anybody serves it yet. Were the sockets of a new, larger generation to wait in vain because that generation fails,
-closing them would reset the clients in their queues. So until it has succeeded, a filter of three instructions
-keeps new connections on the sockets that are served already (nginx/process.md §8 measured the filter; Linux:
-net/core/sock_reuseport.c).
+A socket joins its group the moment it listens, and from then on gets its share of the connections, whether or not it is served
+yet. If the sockets of a new, larger generation waited in vain because that generation fails, closing them would reset the clients
+in their queues. So until it has succeeded, a filter of three instructions keeps new connections on the sockets that are served
+already (nginx/process.md §8 measured the filter; Linux: net/core/sock_reuseport.c).
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ RANDOM = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
 def confine(member: socket.socket, count: int) -> None:
     """Send new connections only to the first `count` sockets of this one's group, at random.
 
-    Silent where the kernel cannot: the worst is then what happens without it.
+    Does nothing where the kernel cannot: then the result is the same as without it.
     """
-    import ctypes  # 5 ms, and only a reload that adds workers needs it
+    import ctypes  # 5 ms, needed only for a reload that adds workers
 
     instruction = struct.Struct("=HBBI")
     program = b"".join(

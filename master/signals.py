@@ -1,11 +1,11 @@
 """Signals without handlers: the master keeps its signals blocked and takes them one by one with sigtimedwait.
 
-A handler runs between any two instructions and can do little but set a flag; a blocked signal waits in the kernel
-until the master asks, tells who sent it, and wakes the wait at once. Several of one kind are delivered as one, so a
-SIGCHLD means "reap until nobody is left", never "one child ended" (nginx: ngx_signal_handler,
+A handler runs between any two instructions and can do little but set a flag; a blocked signal waits in the kernel until the
+master asks, names its sender, and wakes the wait at once. Several of one kind are delivered as one, so a SIGCHLD means "reap
+until no child is left", never "one child ended" (nginx: ngx_signal_handler,
 ngx_master_process_cycle).
 
-What they ask of the master:
+Their meaning for the master:
 
     TERM INT    stop at once, requests cut          HUP     load the configuration again
     QUIT        stop when the last request is done  USR1    reopen the logs
@@ -30,7 +30,7 @@ BLOCKED = (
     signal.SIGCHLD,
 )
 
-# nginx's words for what follows from a signal (ngx_signal_handler).
+# nginx's words for the consequence of a signal (ngx_signal_handler).
 CONSEQUENCE = {
     signal.SIGTERM: ", exiting",
     signal.SIGINT: ", exiting",
@@ -44,13 +44,13 @@ IGNORING = ", ignoring"
 
 
 class Arrival(NamedTuple):
-    """A signal that came in, and the process that sent it (0: the kernel)."""
+    """A signal that arrived, and the process that sent it (0: the kernel)."""
 
     signal: signal.Signals
     sender: int
 
     def describe(self, consequence: str | None = None) -> str:
-        """nginx's line about it; consequence: other words than those for what usually follows."""
+        """Return nginx's line about it; consequence: the words to use instead of the usual consequence."""
         sender = f" received from {self.sender}" if self.sender else " received"
         follows = CONSEQUENCE.get(self.signal, "") if consequence is None else consequence
         return f"signal {self.signal.value} ({self.signal.name}){sender}{follows}"
@@ -60,28 +60,29 @@ class Arrival(NamedTuple):
 
 
 def heed_interrupts() -> None:
-    """Have Ctrl-C raise KeyboardInterrupt, also in the background job of a script, which a shell has it ignored in."""
+    """Make Ctrl-C raise KeyboardInterrupt, also in the background job of a script, for which a shell ignores it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def block_signals() -> None:
     """Keep the master's signals waiting in the kernel from now on."""
-    # An ignored SIGCHLD, which exec hands down, would have the kernel reap the workers behind our back.
+    # An ignored SIGCHLD, which exec hands down, would make the kernel reap the workers behind our back.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
 
 
 def take_signal(seconds: float) -> Arrival | None:
-    """The next signal, waiting at most so long; None when none came."""
+    """Return the next signal, waiting at most so long; None when none came."""
     info = signal.sigtimedwait(BLOCKED, max(0.0, seconds))
     return Arrival(signal.Signals(info.si_signo), info.si_pid) if info else None
 
 
 def restore_signals() -> None:
-    """In a new worker: what the master had blocked or handled is as after exec, so that the worker can choose.
+    """In a new worker: restore the signals that the master blocked or handled to their state after exec, for the worker to
+    choose.
 
-    HUP, USR1 and USR2 are ignored rather than fatal until the worker has said what it does on them: an operator who
-    signals all processes by name must not kill those that are just starting.
+    HUP, USR1 and USR2 are ignored rather than fatal until the worker has installed its handlers: an operator who signals all
+    processes by name must not kill those that are just starting.
     """
     for number in BLOCKED:
         signal.signal(number, signal.SIG_DFL)

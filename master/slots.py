@@ -1,12 +1,12 @@
-"""Slots of workers in the shared memory: taking one, giving one back, and those whose master is gone.
+"""Slots of workers in the shared memory: taking one, giving one back, and slots whose master is gone.
 
-While an upgrade of the program runs, two masters take slots from the same memory, so a slot is taken under a record
-lock then, which the kernel releases whatever becomes of its holder, and says from then on whose it is. Only that master
-gives it back. When a master was killed, its workers finish what they have begun and leave by themselves; their slots
-are given back by the master that is left, when they have ended.
+While an upgrade of the program runs, two masters take slots from the same memory, so a slot is then taken under a record lock, which
+the kernel releases whatever happens to its holder, and from then on names its master. Only that master gives it back. When a
+master was killed, its workers finish what they have begun and leave by themselves; the remaining master gives their slots back
+when they have ended.
 
-A worker that was broken into can write what it likes there. So a master never takes a slot that it knows to be held, and
-before it does without a worker it takes one that only seems to be held, by a master and a worker that do not run.
+A compromised worker can write anything there. So a master never takes a slot that it knows to be in use, and before it goes
+without a worker it takes one that only seems to be in use, by a master and a worker that do not run.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ LOCK_PAUSE = 0.001  # seconds: the other master holds the lock for microseconds
 
 
 def free_slots(shared: SharedWords, held: Collection[int] = ()) -> int:
-    """How many more workers there is room for. held: the indices of the slots that our workers have."""
+    """Return how many more workers there is room for. held: the indices of the slots that our workers have."""
     return sum(_is_free(shared.worker(index), held) for index in range(MAX_WORKERS))
 
 
 def _is_free(slot: WorkerSlot, held: Collection[int]) -> bool:
-    """Whether a slot may be taken: nobody has it, whatever its words say."""
+    """Whether a slot may be taken: no worker has it, whatever its words say."""
     if slot.index in held:
         return False
     master = slot.get(WORKER_MASTER)
@@ -53,10 +53,10 @@ def _is_free(slot: WorkerSlot, held: Collection[int]) -> bool:
 
 
 def take_slot(shared: SharedWords, locks: RecordLocks, held: Collection[int] = (), has_other_master: bool = True) -> WorkerSlot:
-    """The lowest free slot, cleared and ours from now on; raises OSError when there is none. held: as in `free_slots`.
+    """Take the lowest free slot and clear it; raises OSError when there is none. held: as in `free_slots`.
 
-    has_other_master: another one may take slots, too. Without one there is nobody to lock out, and no lock is asked for: a worker
-    that was broken into might hold it for ever.
+    has_other_master: whether another master may take slots, too. Without one there is no process to lock out, and no lock is taken:
+    a worker that was broken into might hold it for ever.
     """
     if not has_other_master:
         return _lowest_free(shared, held)
@@ -64,7 +64,7 @@ def take_slot(shared: SharedWords, locks: RecordLocks, held: Collection[int] = (
         if locks.try_lock(HEAD_SLOTS):
             break
         time.sleep(LOCK_PAUSE)
-    else:  # it was stopped just there
+    else:  # it was stopped at that very point
         raise OSError(errno.EAGAIN, "the other master does not let us take a slot")
     try:
         return _lowest_free(shared, held)
@@ -91,7 +91,7 @@ def _take(slot: WorkerSlot) -> WorkerSlot:
 
 
 def give_back(shared: SharedWords, slot: WorkerSlot) -> None:
-    """Its worker has ended: its counts move to our head, so that totals never shrink, and the slot is free."""
+    """Free the slot of an ended worker: its counts move to our head, so that totals never shrink."""
     accepted = slot.get(WORKER_ACCEPTED)
     requests = slot.get(WORKER_REQUESTS)
     slot.clear()
@@ -100,7 +100,7 @@ def give_back(shared: SharedWords, slot: WorkerSlot) -> None:
 
 
 def bury_strangers(shared: SharedWords, other_master: int) -> int:
-    """Give back the slots of workers that have ended and whose master is neither we nor that one; how many are left."""
+    """Free the slots of ended workers whose master is neither we nor that one; return how many are left."""
     left = 0
     for index in range(shared.slots):
         slot = shared.worker(index)
@@ -114,7 +114,7 @@ def bury_strangers(shared: SharedWords, other_master: int) -> int:
 
 
 def bury_own(shared: SharedWords) -> None:
-    """Give back the slots of our own that nobody lives in any more, for a process that does not reap (`master.alone`)."""
+    """Free our own slots whose worker is gone, for a process that does not reap (`master.alone`)."""
     for index in range(shared.slots):
         slot = shared.worker(index)
         pid = slot.get(WORKER_PID)
@@ -123,7 +123,7 @@ def bury_own(shared: SharedWords) -> None:
 
 
 def is_worker_alive(pid: int) -> bool:
-    """Whether that process runs and calls itself a worker: a number may have become another program's."""
+    """Whether that process runs and calls itself a worker: the number may have become another program's."""
     if not pid:
         return False
     try:

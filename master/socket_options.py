@@ -1,6 +1,4 @@
-"""What a `listen` line asks of its socket, given to the kernel (nginx: ngx_configure_listening_sockets in
-src/core/ngx_connection.c).
-"""
+"""Socket options of a `listen` line (nginx: ngx_configure_listening_sockets in src/core/ngx_connection.c)."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ DEFER_SECONDS = 1  # nginx's: the kernel hands over a silent connection after th
 
 
 def new_socket(address: Address, options: SocketOptions) -> socket.socket:
-    """A TCP socket, not yet bound, with the options that must be there before it is; raises OSError."""
+    """Return an unbound TCP socket with the options that must be set before binding; raises OSError."""
     family = socket.AF_INET6 if address.is_ipv6 else socket.AF_INET
     one = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_MPTCP if options.multipath else 0)
     try:
@@ -27,9 +25,9 @@ def new_socket(address: Address, options: SocketOptions) -> socket.socket:
 
 
 def apply(one: socket.socket, options: SocketOptions) -> None:
-    """Set those that a socket may get at any time, before `listen` and again when a reload has changed them.
+    """Set the options that a socket may get at any time, before `listen` and again when a reload has changed them.
 
-    What the kernel does not know is left alone: nginx logs it and serves all the same.
+    Options that the kernel does not support are left alone: nginx logs that and serves all the same.
     """
     tcp = socket.IPPROTO_TCP
     wanted: list[tuple[int, int, int | None]] = [

@@ -4,22 +4,22 @@ address is configured (nginx: ngx_open_listening_sockets; the reasons and measur
 The kernel spreads new connections over the sockets of an address. A socket that is closed takes its queue with it,
 and every client in it gets a reset; so sockets are never closed while their address is configured: not when a
 worker dies (its successor finds the queue), not when the number of workers shrinks (socket i is served by worker i
-mod n). A reload binds what is new first and decides afterwards: `bind`, then `commit` or `roll_back`.
+mod n). A reload binds new addresses first and decides afterwards: `bind`, then `commit` or `roll_back`.
 
 SO_REUSEPORT has a trap: any process of the same user may join the group, so a second wproxy on a port would not
 fail but take half of the connections. Hence the first socket of an address is bound and listens *without* the flag,
-which fails where anybody listens already, and gets the flag only then; the others join it.
+which fails if any process listens already, and gets the flag only then; the others join it.
 
 A unix socket has one queue that all workers share, and a name in the file system, which is removed when we stop.
 
-Sockets may be inherited (`adopt`): from an old master, or from a service manager. They are used where their address is
-configured and closed where it is not. While another master has the same sockets,
+Sockets may be inherited (`adopt`): from an old master, or from a service manager. They are used if their address is configured
+and closed if not. While another master has the same sockets,
 
   * a group that we made larger gets new connections only in the sockets that both have, or those in the queues of ours
     would be lost if we left first (a roll-back);
   * files of unix sockets stay.
 
-Both are made good by `be_alone`. A service manager's socket may belong to another user, whose group we cannot join: then
+`be_alone` makes up for both. A service manager's socket may belong to another user, whose group we cannot join: then
 all workers share it.
 """
 
@@ -41,7 +41,7 @@ from wproxy.config.tree import ConfigurationError, Position, Problem
 from wproxy.directives.listen import SocketOptions
 
 # As long as nginx tries, which looks five times in half seconds (nginx: ngx_open_listening_sockets): after a master was killed
-# its workers let go of the ports in a moment, and a successor need not wait longer than that.
+# its workers release the ports in a moment, and a successor need not wait longer than that.
 BIND_ATTEMPTS = 50
 BIND_PAUSE = 0.05  # seconds
 
@@ -51,28 +51,28 @@ class ListeningSockets:
 
     def __init__(self) -> None:
         self._sockets: dict[Address, list[socket.socket]] = {}
-        self._files: dict[Address, tuple[int, int]] = {}  # unix: device and inode, to know our own file again
+        self._files: dict[Address, tuple[int, int]] = {}  # unix: device and inode, to recognise our own file
         self._fresh: list[tuple[Address, socket.socket]] = []  # opened since the last commit, oldest first
-        self._inherited: dict[Address, int] = {}  # how many we were given; of those at the front
-        self._names: dict[Address, str] = {}  # under which names they were given
+        self._inherited: dict[Address, int] = {}  # the number of inherited ones, which come first
+        self._names: dict[Address, str] = {}  # the names of inherited ones
         self._owns_files = True
-        self._starter = 0  # who keeps the files that we were given as long as it is our parent
-        self._borrowed: set[Address] = set()  # whose files we were given
-        self.has_company = False  # whether another master has sockets of ours
+        self._starter = 0  # the process that keeps inherited files as long as it is our parent
+        self._borrowed: set[Address] = set()  # the addresses with inherited files
+        self.has_company = False  # whether another master shares our sockets
         self._company: dict[Address, int] = {}  # how many of each address it has, from the first on
-        self._left_files: dict[Address, tuple[int, int]] = {}  # to be removed when it is gone
+        self._left_files: dict[Address, tuple[int, int]] = {}  # to be removed when the other master is gone
 
     @property
     def owns_files(self) -> bool:
-        """Whether the files of unix sockets that we were given are ours to remove."""
+        """Whether we have to remove the files of inherited unix sockets."""
         return self._owns_files or (self._starter > 0 and os.getppid() != self._starter)
 
     def adopt(self, inherited: Iterable[tuple[int, str]], owns_files: bool = False, starter: int = 0) -> list[tuple[str, str]]:
-        """Take over listening sockets by descriptor, with the names that they were given.
+        """Take over listening sockets by descriptor, with their given names.
 
-        owns_files: whether the files of unix sockets are ours, too, and not those of a service manager who keeps them.
-        starter: if not, the process after whose end they are: an nginx that we took over from (ngx_close_listening_sockets).
-        Returns what there is to tell about them, as (level, text).
+        owns_files: whether the files of unix sockets are ours, too, and not those of a service manager that keeps them. starter:
+        otherwise, the process after whose end they are: an nginx that we took over from (ngx_close_listening_sockets). Returns
+        the messages about them, as (level, text).
         """
         told = []
         for fileno, name in inherited:
@@ -94,16 +94,16 @@ class ListeningSockets:
         return told
 
     def filenos(self) -> list[int]:
-        """The descriptors of all sockets, those of one address in their order."""
+        """Return the descriptors of all sockets, those of one address in their order."""
         return [one.fileno() for held in self._sockets.values() for one in held]
 
     def keep_company(self) -> None:
-        """Another master has the sockets that we have now, as long as it lives."""
+        """Note that another master shares the sockets that we have now, as long as it lives."""
         self.has_company = True
         self._company = {address: len(held) for address, held in self._sockets.items()}
 
     def be_alone(self) -> None:
-        """The other master is gone: what was put off for its sake is done."""
+        """Note that the other master is gone, and do what was put off for its sake."""
         self.has_company = False
         self._company = {}
         for address in self._sockets:
@@ -114,7 +114,7 @@ class ListeningSockets:
                 _remove_file(address.host, file)
 
     def unconfigured(self, listeners: Iterable[Listener]) -> list[str]:
-        """Those of the inherited sockets that none of these listeners wants, by name and address."""
+        """Return the inherited sockets that none of these listeners uses, by name and address."""
         wanted = {listener.address for listener in listeners}
         return [
             f'"{self._names[address]}" on {address}' if self._names[address] else str(address)
@@ -123,13 +123,14 @@ class ListeningSockets:
         ]
 
     def bind(self, listeners: Iterable[Listener], workers: int) -> list[Problem]:
-        """Open what is missing for so many workers, all or nothing; what is wrong with optional ones, which may be missing.
+        """Open the missing sockets for so many workers, all or none; return the problems with optional ones, which may be
+        missing.
 
-        Raises ConfigurationError with every address that cannot be had; what was open before is untouched.
+        Raises ConfigurationError with every address that cannot be bound; sockets that were open before are untouched.
         """
         problems: list[Problem] = []
         missing: list[Problem] = []
-        # Wildcards first: an address of the same port may join them, they may not come later (see `_overlaps`).
+        # Wildcards first: a more specific address of the same port may join them, but they may not come later (see `_overlaps`).
         for listener in sorted(listeners, key=lambda listener: not _is_wildcard(listener.address)):
             try:
                 self._open_missing(listener, 1 if listener.address.is_unix else workers)
@@ -142,7 +143,7 @@ class ListeningSockets:
         return missing
 
     def commit(self, listeners: Iterable[Listener]) -> None:
-        """What was bound stays; addresses that are not among these are closed; changed options take effect."""
+        """Keep what was bound; close addresses that are not among these; apply changed options."""
         self._fresh.clear()
         wanted = {listener.address: listener for listener in listeners if listener.address in self._sockets}
         for address in self._sockets.keys() - wanted.keys():
@@ -155,7 +156,7 @@ class ListeningSockets:
             self._open_or_confine(address)
 
     def roll_back(self) -> None:
-        """Close what was bound since the last commit, the youngest first: the kernel moves the last into a gap."""
+        """Close the sockets bound since the last commit, the youngest first: the kernel moves the last into a gap."""
         touched = {address for address, _ in self._fresh}
         while self._fresh:
             address, one = self._fresh.pop()
@@ -168,7 +169,7 @@ class ListeningSockets:
                 self._close(address)
 
     def of(self, listeners: Iterable[Listener]) -> tuple[tuple[Listener, tuple[socket.socket, ...]], ...]:
-        """The sockets that serve each of these listeners now."""
+        """Return the sockets that serve each of these listeners now."""
         return tuple((listener, tuple(self._sockets.get(listener.address, ()))) for listener in listeners)
 
     def close(self) -> None:
@@ -178,10 +179,10 @@ class ListeningSockets:
         self._fresh.clear()
 
     def keep_only(self, filenos: Iterable[int]) -> None:
-        """In a new worker: close the copies that are not its own, and let go of those that are.
+        """In a new worker: close the copies of other sockets, and release those that it keeps.
 
-        A copy left open would go on collecting connections after the master has closed the address; and an object
-        left behind might one day be collected and close a descriptor that has become somebody else's.
+        A copy left open would go on collecting connections after the master has closed the address; and a forgotten object might
+        be collected one day and close a descriptor that has become another object's.
         """
         own = set(filenos)
         for sockets in self._sockets.values():
@@ -211,12 +212,12 @@ class ListeningSockets:
                 one = _listen_tcp(address, listener.options, joins)
             self._sockets.setdefault(address, []).append(one)
             self._fresh.append((address, one))
-            # A group of one is no group yet and takes no filter: the first addition is confined a moment late.
+            # A group of one is not a group yet and takes no filter: the first addition is confined a moment late.
             if served and number == served:
                 reuseport.confine(self._sockets[address][0], min(served, self._company.get(address, served)))
 
     def _open_or_confine(self, address: Address) -> None:
-        """New connections go to all sockets of the address, or to those that another master has, too."""
+        """Let new connections go to all sockets of the address, or only to those that another master has, too."""
         if address.is_unix:
             return
         held = self._sockets[address]
@@ -242,7 +243,7 @@ class ListeningSockets:
 
 
 def bind_patiently(sockets: ListeningSockets, listeners: Sequence[Listener], workers: int) -> list[Problem]:
-    """Bind, several times where an address is in use: it may be a predecessor's that just ends.
+    """Bind, several times if an address is in use: a predecessor may just be ending.
 
     For the start only: it blocks, two and a half seconds at most. Raises ConfigurationError.
     """
@@ -257,9 +258,9 @@ def bind_patiently(sockets: ListeningSockets, listeners: Sequence[Listener], wor
 
 
 def probe(listeners: Iterable[Listener]) -> list[Problem]:
-    """What keeps these addresses from being bound, tried on each by itself; that one is in use is no problem here.
+    """Find the obstacles to binding these addresses, each tried alone; an address in use is no problem here.
 
-    For `-t`, which runs beside the master that has them. Nothing stays open, and no file of a unix socket stays behind.
+    For `-t`, which runs beside the master that uses them. No socket stays open, and no file of a unix socket is left behind.
     """
     problems: list[Problem] = []
     for listener in listeners:
@@ -290,7 +291,7 @@ def _try_to_bind(listener: Listener) -> None:
 
 
 def share(sockets: Iterable[tuple[Listener, Sequence[socket.socket]]], index: int, workers: int) -> tuple[ListeningSocket, ...]:
-    """What worker `index` of so many serves: socket i belongs to worker i mod n, a unix socket and a single one to all."""
+    """Return the sockets of worker `index` of so many: socket i is for worker i mod n, a unix socket or a single one for all."""
     return tuple(
         ListeningSocket(listener, one.fileno())
         for listener, held in sockets
@@ -300,7 +301,7 @@ def share(sockets: Iterable[tuple[Listener, Sequence[socket.socket]]], index: in
 
 
 def _listen_tcp(address: Address, options: SocketOptions, joins: bool) -> socket.socket:
-    """A new listening socket; `joins`: to the group that is there already, else there must be none. Raises OSError."""
+    """Return a new listening socket; `joins`: whether it joins a group; otherwise there must be none. Raises OSError."""
     one = socket_options.new_socket(address, options)
     try:
         one.setblocking(False)
@@ -317,9 +318,9 @@ def _listen_tcp(address: Address, options: SocketOptions, joins: bool) -> socket
 
 
 def _listen_unix(path: str, backlog: int, mode: int) -> socket.socket:
-    """A new listening unix socket whose file has this mode; raises OSError.
+    """Return a new listening unix socket whose file has this mode; raises OSError.
 
-    A file that nobody listens on is replaced. The directory is made for a socket of our own, which nobody else has a use for.
+    A stale file is replaced. The directory is made for the control socket, which no one else uses.
     """
     if mode == PRIVATE:
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -343,7 +344,7 @@ def _listen_unix(path: str, backlog: int, mode: int) -> socket.socket:
 
 
 def _is_stale(path: str) -> bool:
-    """Whether this is a socket file that nobody listens on any more, left by a process that was killed."""
+    """Whether this is a stale socket file, left by a process that was killed."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return False
@@ -355,7 +356,7 @@ def _is_stale(path: str) -> bool:
             probe.connect(path)
         except ConnectionRefusedError:
             return True
-        except OSError:  # a full queue, or no permission: somebody is there
+        except OSError:  # a full queue, or no permission: a process listens
             return False
     return False
 
@@ -379,7 +380,7 @@ def _file_of(path: str) -> tuple[int, int] | None:
 
 
 def _may_be_joined(one: socket.socket) -> bool:
-    """Whether others may share its address; the flag may still be set when it listens, but its owner cannot be changed."""
+    """Whether other sockets may share its address; the flag can still be set when it listens, but its owner cannot be changed."""
     try:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     except OSError:
@@ -392,7 +393,7 @@ def _is_wildcard(address: Address) -> bool:
 
 
 def _overlaps(address: Address, held: Address) -> bool:
-    """Whether our socket on `held` would refuse one on `address`, were they not of one group: *:80, 127.0.0.1:80."""
+    """Whether our socket on `held` would refuse one on `address` outside its group: *:80, 127.0.0.1:80."""
     return (
         address.port == held.port
         and not address.is_unix
@@ -402,5 +403,5 @@ def _overlaps(address: Address, held: Address) -> bool:
 
 
 def _problem(error: OSError, address: Address, position: Position) -> Problem:
-    # Which call it was matters little to the reader, and bind is the one that fails in practice.
+    # The reader does not care which call it was, and bind is the one that fails in practice.
     return Problem(f"bind() to {address} failed ({error.errno}: {os.strerror(error.errno or 0)})", position)

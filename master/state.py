@@ -1,7 +1,7 @@
-"""The state of a master: everything that its deeds share.
+"""The state of a master: everything that its parts share.
 
-The deeds are in files of their own (`master.supervise` lists them). Each is given this state and the deeds below it that it
-needs, so they never reach into each other: `succession` stands at the bottom, then `transaction` and `upgrade`, then `ending`.
+The parts are in files of their own (`master.supervise` lists them). Each gets this state and the parts below it that it needs, so
+they never reach into each other: `succession` is at the bottom, then `transaction` and `upgrade`, then `ending`.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class State:
     current: the generation that serves; pending: the one being tried.
     stopping: "", or the way we stop, "quit" or "stop". failure: the reason why the start failed.
     error_log: stderr until the configuration's own is open.
-    has_log_apart: whether errors go where a start does not tell them anyway.
+    has_log_apart: whether errors go to a place where a start does not report them anyway.
     successor: the new binary that we have started; predecessor: the master that has started us, 0 when there is none left.
     is_not_accepting: the workers were sent away by WINCH.
-    memory_loss: the reason why we have not gone on with the memory of our predecessor.
+    memory_loss: the reason why we did not continue with the memory of our predecessor.
     respawns: the workers to be started, and when: monotonic seconds, generation, index.
     lifeline_*: the pipe whose end tells a worker that its master is gone. bell: an eventfd that wakes workers.
-    workers: set by `master.supervise`, since new workers need the deeds.
+    workers: set by `master.supervise`, since new workers need the other parts.
     """
 
     load: Load
@@ -85,7 +85,7 @@ class State:
 
     @property
     def may_stop_accepting(self) -> bool:
-        """Whether WINCH is heeded: a terminal sends it to a process in the foreground when its window changes its size."""
+        """Whether WINCH is obeyed: a terminal sends it to a process in the foreground when its window changes its size."""
         return not self.report.is_foreground or self.inheritance.counts_as_daemon
 
 

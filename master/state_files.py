@@ -1,4 +1,4 @@
-"""Where workers keep the servers of upstreams (`state FILE`): the directory has to be there before they write, as themselves."""
+"""The directories of `state FILE`, the servers of upstreams: they must exist before the workers write, as themselves."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from wproxy.safe_open import make_directory
 
 
 def provide_state_directories(configuration: Configuration, owner: Identity | None) -> None:
-    """Make the directories of state files that are missing, and give them to the workers; raises ConfigurationError.
+    """Make the missing directories of state files, and give them to the workers; raises ConfigurationError.
 
-    One that is there is left as it is: it may be anybody's. If the workers may not write in it, the API says so.
+    An existing one is left as it is: it may be anyone's. If the workers may not write in it, the API says so.
     """
     for upstream in configuration.upstreams:
         if not upstream.state:

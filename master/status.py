@@ -1,6 +1,4 @@
-"""`wproxy status`: what the shared memory and /proc know of a running master, as a table for people or JSON for
-programs.
-"""
+"""`wproxy status`: the shared memory and /proc about a running master, as a table for people or JSON for programs."""
 
 from __future__ import annotations
 
@@ -47,7 +45,7 @@ CPU_INTERVAL = 0.15  # seconds over which the use of the CPU is measured
 class WorkerStatus:
     """One worker of that master. uptime: seconds; rss: bytes; cpu: percent of a core; active, waiting: client connections.
 
-    role: "worker", or what else the process does for the master, such as "cache manager".
+    role: "worker", or another task of the process for the master, such as "cache manager".
     """
 
     pid: int
@@ -66,12 +64,12 @@ class WorkerStatus:
 
 @dataclass(slots=True)
 class Status:
-    """A master and its workers. Times are unix seconds; accepted and requests count workers that are gone, too.
+    """A master and its workers. Times are unix seconds; accepted and requests include workers that are gone.
 
-    configuration_changed: whether the file was written after the generation that serves was loaded; None: not known.
-    other_master: the one that an upgrade has put beside it, 0 when there is none; its workers are among the workers.
-    last_reload: "" before the first, else its message; rss and cpu are sums over master and workers. upstreams: by name, how many
-    peers are in each state; empty where that could not be asked.
+    configuration_changed: whether the file was written after the serving generation was loaded; None: unknown. other_master: the
+    one that an upgrade has put beside it, 0 when there is none; its workers are among the workers. last_reload: "" before the
+    first, else its message; rss and cpu are sums over master and workers. upstreams: for each name the number of peers in each
+    state; empty when the API could not be asked.
     """
 
     version: str
@@ -95,9 +93,9 @@ class Status:
 
 
 def status(pid_path: str, as_json: bool = False, configuration_file: str = "", count_peers: CountPeers = dict) -> int:
-    """Print the status of the master that the pid file names; returns the exit code.
+    """Print the status of the master that the pid file names; return the exit code.
 
-    configuration_file: the path of the main file, to say whether it was changed since it was loaded. count_peers: asks the
+    configuration_file: the path of the main file, to tell whether it was changed since it was loaded. count_peers: asks the
     workers for `Status.upstreams`.
     """
     try:
@@ -112,9 +110,9 @@ def status(pid_path: str, as_json: bool = False, configuration_file: str = "", c
 
 
 def read_status(pid: int, shared: SharedWords, configuration_file: str = "") -> Status:
-    """Everything there is to know; takes CPU_INTERVAL seconds."""
+    """Collect everything that can be known; takes CPU_INTERVAL seconds."""
     now = int(time.time())
-    # A slot may be cleared, and given to another, while we look: what it says belongs to the pid that it had first.
+    # A slot may be cleared and reused while we look: its content belongs to the pid that it had first.
     slots = {slot.get(WORKER_PID): slot for slot in shared.workers()}
     slots.pop(0, None)
     use = measure([pid, *slots])
@@ -136,7 +134,7 @@ def read_status(pid: int, shared: SharedWords, configuration_file: str = "") -> 
         for worker, slot in slots.items()
         if slot.get(WORKER_PID) == worker
     ]
-    # Nothing has happened in the future, whatever stands there: `wproxy.shared` says who may have written it.
+    # Nothing has happened in the future, whatever the words say: `wproxy.shared` explains who may have written them.
     loaded, started = (min(shared.head(word), now) for word in (HEAD_RELOADED, HEAD_STARTED))
     return Status(
         version=VERSION,
@@ -160,15 +158,15 @@ def read_status(pid: int, shared: SharedWords, configuration_file: str = "") -> 
 
 
 def measure(pids: list[int]) -> dict[int, tuple[int, float]]:
-    """(resident bytes, percent of a core) by pid; zeros for a process that is gone."""
-    import psutil  # 15 ms, and only this command needs it
+    """Return (resident bytes, percent of a core) by pid; zeros for a process that is gone."""
+    import psutil  # 15 ms, needed only for this command
 
     processes = {}
     for pid in pids:
         try:
             processes[pid] = psutil.Process(pid)
             processes[pid].cpu_percent()  # the first call starts the clock
-        except (psutil.NoSuchProcess, OverflowError):  # too large a number stands there
+        except (psutil.NoSuchProcess, OverflowError):  # the number is too large
             processes.pop(pid, None)
     time.sleep(CPU_INTERVAL)
     use = dict.fromkeys(pids, (0, 0.0))
@@ -181,7 +179,7 @@ def measure(pids: list[int]) -> dict[int, tuple[int, float]]:
 
 
 def as_table(found: Status) -> str:
-    """The form for people."""
+    """Return the form for people."""
     lines = [
         f"wproxy {found.version}, master process {found.pid}, up {as_duration(found.uptime)}",
         f"generation {found.generation}, loaded {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(found.loaded))}",
@@ -219,13 +217,13 @@ def as_table(found: Status) -> str:
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table."""
+    """Return the lines of a table."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def as_duration(seconds: int) -> str:
-    """`3d 4h`, `4h 5m`, `5m 6s` or `6s`: the two largest units."""
+    """Return `3d 4h`, `4h 5m`, `5m 6s` or `6s`: the two largest units."""
     parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s")]
     while len(parts) > 1 and not parts[0][0]:
         parts.pop(0)
@@ -233,7 +231,7 @@ def as_duration(seconds: int) -> str:
 
 
 def as_megabytes(count: int) -> str:
-    """`12.3M` of a number of bytes."""
+    """Return `12.3M` for a number of bytes."""
     return f"{count / 1048576:.1f}M"
 
 

@@ -1,7 +1,7 @@
-"""Who follows a worker that has ended, and how workers are told to go (nginx: ngx_reap_children).
+"""Replacement of workers that have ended, and their dismissal (nginx: ngx_reap_children).
 
-A worker that ends by itself, killed or failing, is followed at once; one that dies young, again and again, ever later; one that
-exits with FATAL_CODE by nobody.
+A worker that ends by itself, killed or failing, is replaced at once; one that dies young, again and again, ever later; one that
+exits with FATAL_CODE is not replaced.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from master.generation import Generation
 from master.state import State
 from master.workers import FATAL_CODE, Worker, describe_end
 
-SHORT_LIFE = 1.0  # seconds: who dies younger probably dies at once again
+SHORT_LIFE = 1.0  # seconds: a worker that dies younger probably dies at once again
 RESPAWN_DELAYS = (0.1, 5.0)  # seconds, first and longest: doubled from one short life to the next
 
 
@@ -33,9 +33,9 @@ class Succession:
         generation.log.write("notice", f"start {worker.title}")
 
     def leave_master(self, generation: Generation, own: Iterable[int]) -> None:
-        """In a new worker of this generation: give up what is the master's alone, and all sockets but its own."""
+        """In a new worker of this generation: give up everything that is only the master's, and all sockets but its own."""
         state = self._state
-        os.close(state.lifeline_write)  # or no worker would ever read the end of it
+        os.close(state.lifeline_write)  # otherwise no worker would ever read the end of file
         state.report.close()
         state.start_log.close()
         state.sockets.keep_only(own)
@@ -46,11 +46,11 @@ class Succession:
             generation.log.take_over_stderr()
 
     def bury(self, worker: Worker, status: int) -> str:
-        """Log the end of a worker and see to its succession; return the reason why the pending generation cannot serve, or ""."""
+        """Log the end of a worker and plan its replacement; return the reason why the pending generation cannot serve, or ""."""
         state = self._state
         level, text = describe_end(worker, status)
         reason, stack = worker.last_words
-        if reason and worker.generation is not state.pending:  # for that one the reason is told with its abandonment
+        if reason and worker.generation is not state.pending:  # for that one the reason is reported when it is abandoned
             level, text = "emerg", f"{text}: {reason}"
         state.error_log.write(level, text)
         if stack:
@@ -73,7 +73,7 @@ class Succession:
         return failure
 
     def rescue_lines(self, worker: Worker) -> None:
-        """Write the lines of access logs that a worker was killed with."""
+        """Write the lines of access logs that a killed worker had not written."""
         state = self._state
         try:
             if worker.unwritten.write_out(worker.generation.identity):
@@ -85,25 +85,25 @@ class Succession:
             worker.unwritten.close()
 
     def respawn_later(self, generation: Generation, index: int) -> None:
-        """At once, unless its predecessors died young: a crash at the start must not become a storm of forks."""
+        """Respawn it at once, unless its predecessors died young: a crash at the start must not become a storm of forks."""
         lives = generation.short_lives.get(index, 0)
         first, longest = RESPAWN_DELAYS
         delay = min(longest, first * 2 ** (lives - 1)) if lives else 0.0
         self._state.respawns.append((time.monotonic() + delay, generation, index))
 
     def due(self) -> float:
-        """Monotonic seconds when the next successor is to be started."""
+        """Return the monotonic seconds at which the next successor is to be started."""
         return min((when for when, _, _ in self._state.respawns), default=math.inf)
 
     def respawn_due(self, now: float) -> None:
-        """Start those whose time has come."""
+        """Start the successors whose time has come."""
         due = [respawn for respawn in self._state.respawns if respawn[0] <= now]
         self._state.respawns = [respawn for respawn in self._state.respawns if respawn[0] > now]
         for _, generation, index in due:
             self.respawn(generation, index)
 
     def respawn(self, generation: Generation, index: int) -> None:
-        """Start the successor of a worker that died, later again if that fails."""
+        """Start the successor of a worker that died, or later again if that fails."""
         state = self._state
         try:
             self.start_worker(generation, index)
@@ -114,16 +114,16 @@ class Succession:
             self.respawn_later(generation, index)
 
     def release(self, generation: Generation) -> None:
-        """Free the records of a generation of which nothing is left."""
+        """Free the records of a generation without any process left."""
         state = self._state
         if generation not in (state.current, state.pending) and not state.workers.of(generation):
             state.records.release(generation)
 
     def retire(self, generation: Generation) -> None:
-        """Its workers finish what they have begun, then go."""
+        """Tell its workers to finish what they have begun, then go."""
         state = self._state
         for worker in state.workers.of(generation):
             if not worker.is_retiring:
-                # Who has not served yet has nothing to finish, and no handler for QUIT.
+                # A worker that has not served yet has nothing to finish, and no handler for QUIT.
                 worker.retire(signal.SIGTERM if worker.is_starting else signal.SIGQUIT, generation.patience())
         self.release(generation)

@@ -1,14 +1,14 @@
 """The life of the master: bind, go to the background, then turn after turn until it is told to stop (nginx:
 ngx_master_process_cycle).
 
-The master never serves and never blocks: it waits for signals, with a time limit where something is due, and every
-turn of its loop is short, except for the loading of a configuration. What it does in a turn is in
+The master never serves and never blocks: it waits for signals, with a time limit if something is due, and every turn of its loop
+is short, except for the loading of a configuration. The work of a turn is in
 
     master.transaction    a start and a reload: all of it, or nothing
-    master.succession     who follows a worker that has ended
+    master.succession     the replacement of workers that have ended
     master.upgrade        the upgrade of the program, with a second master beside this one
     master.reopening      new log files after a rotation
-    master.alone          what becomes of it with `master_process off`
+    master.alone          the single process of `master_process off`
     master.ending         quitting and stopping
 """
 
@@ -62,13 +62,13 @@ def supervise(
 
     load: reads the configuration, at the start (unless `configuration` is given) and at every reload; raises
         ConfigurationError. It is the one thing that may take its time.
-    work: what a worker does; see `wproxy.assignment` for what it is given and `master.workers` for what it owes.
-    roles: the processes that a generation has beside its workers, where its configuration asks for them.
+    work: the function that a worker runs; `wproxy.assignment` describes what it gets and `master.workers` its duties.
+    roles: the processes that a generation has in addition to its workers, if its configuration asks for them.
     foreground: overrides the configuration's `daemon`.
-    log: where a failed start is told, and under which name we run; by default on stderr, as wproxy.
+    log: the place to report a failed start, with the name that we run under; by default stderr, as wproxy.
 
     In the background it returns twice: in the process that was called, 0 when the first generation serves and 1 when it
-    does not, and in the daemon at its end. Whatever prevents the start is told in the log, a line for each problem.
+    does not, and in the daemon at its end. Obstacles to the start are reported in the log, a line for each problem.
     """
     sockets = ListeningSockets()
     log = log or StartLog()
@@ -86,7 +86,8 @@ def supervise(
         refuse_unsafe(configuration)
         if configuration.pid:
             refuse_second_master(configuration.path(configuration.pid))
-        # Before the background, because an address in use is the usual mistake, and retried while nobody waits for us.
+        # Before going to the background, because an address in use is the usual mistake, and retried while no parent waits for
+        # us.
         is_alone = inheritance.is_reload or not configuration.master_process
         bind_patiently(sockets, configuration.all_listeners, 1 if is_alone else max(1, worker_count(configuration)))
     except ConfigurationError as error:
@@ -120,7 +121,7 @@ def supervise(
 
 
 def tell_configured_logs(configuration: Configuration, log: StartLog, error: ConfigurationError) -> None:
-    """Leave the reasons of a failed start where the operator has asked for errors, too, if that can be opened at all."""
+    """Report the reasons of a failed start also in the configured error log, if that can be opened at all."""
     targets = configuration.error_log_targets
     if log.is_among([path for path, _ in targets]):
         return
@@ -128,7 +129,7 @@ def tell_configured_logs(configuration: Configuration, log: StartLog, error: Con
         owner = worker_identity(configuration.user)
         provide_own_directories(configuration, owner)
         configured = open_error_log(targets, owner, configuration.identity.name)
-    except ConfigurationError:  # the start has failed for a better reason, which is told already
+    except ConfigurationError:  # the start has failed for a better reason, which is reported already
         return
     for problem in error.problems:
         configured.write("emerg", str(problem))
@@ -136,7 +137,7 @@ def tell_configured_logs(configuration: Configuration, log: StartLog, error: Con
 
 
 class Master:
-    """The loop of the master, and its deeds."""
+    """The loop of the master, and its parts."""
 
     def __init__(self, state: State, work: Work) -> None:
         self.state = state
@@ -158,7 +159,7 @@ class Master:
         self.ending = Ending(state, self.succession, self.transaction, self.upgrade)
 
     def run(self, configuration: Configuration) -> int:
-        """Start, then turn after turn until no worker is left to wait for; returns the exit code."""
+        """Start, then run turn after turn until no worker is left to wait for; return the exit code."""
         block_signals()
         self.transaction.begin(configuration)
         self.stop_if_start_failed()
@@ -167,10 +168,11 @@ class Master:
         return self.ending.leave()
 
     def turn(self) -> None:
-        """Wait for a signal, not longer than something else is due, then do what is to be done."""
+        """Wait for a signal, at most until something else is due, then do what is due."""
         arrival = take_signal(self.seconds_to_wait())
         try:
-            # All that have come, before anything is done: a HUP beside a QUIT, which the kernel hands out first, is dropped.
+            # All signals that have arrived, before anything is done: a HUP beside a QUIT, which the kernel hands out first, is
+            # dropped.
             while arrival:
                 self.heed(arrival)
                 arrival = take_signal(0.0)
@@ -190,7 +192,7 @@ class Master:
             self.ending.stop()
 
     def seconds_to_wait(self) -> float:
-        """How long nothing is due, unless a signal comes."""
+        """Return how long nothing is due, unless a signal comes."""
         if self.state.pending or self.reopening.is_under_way:
             return READY_INTERVAL
         if self.state.reload_wanted or self.upgrade.wanted:
@@ -200,7 +202,7 @@ class Master:
         return max(0.0, min(IDLE, self.upgrade.due(), min(due) - time.monotonic()))
 
     def heed(self, arrival: Arrival) -> None:
-        """What a signal asks for. TERM overrides a QUIT in progress; after either there are no reloads and no upgrades."""
+        """Obey a signal. TERM overrides a QUIT in progress; after either there are no reloads and no upgrades."""
         match arrival.signal:
             case signal.SIGUSR2 if self.upgrade.obstacle():
                 self.state.error_log.write("notice", arrival.describe(IGNORING))
@@ -227,7 +229,7 @@ class Master:
                 self.upgrade.stop_accepting()
 
     def do_what_is_due(self) -> None:
-        """Kill, respawn, settle and reload whatever has its time now."""
+        """Kill, respawn, settle and reload whatever is due now."""
         now = time.monotonic()
         for worker in self.state.workers.kill_overdue(now):
             self.state.error_log.write("alert", f"{worker.title} did not exit in time, killed")

@@ -1,4 +1,4 @@
-"""The socket to syslog of the master's own log. (Workers make theirs: the two rooms share words only.)"""
+"""The socket to syslog for the master's own log. (Workers make theirs: the two packages share only `wproxy`.)"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from wproxy.address import Address
 
 
 def connect_to_syslog(server: Address) -> int:
-    """The descriptor of a datagram socket connected to a numeric or unix address, that never blocks. Raises OSError."""
+    """Return the descriptor of a non-blocking datagram socket connected to a numeric or unix address. Raises OSError."""
     family = socket.AF_UNIX if server.is_unix else socket.AF_INET6 if server.is_ipv6 else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         sock.setblocking(False)

@@ -1,4 +1,4 @@
-"""Whether the files that the directives of TLS name can be used: they are loaded as a server would, and forgotten."""
+"""Whether the files in TLS directives can be used: they are loaded as a server would load them, and forgotten."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TICKET_SIZES = (48, 80)
 
 
 def tls_problems(configuration: Configuration) -> list[Problem]:
-    """Return what is wrong with these files, each once."""
+    """Return the problems of these files, each once."""
     problems: list[Problem] = []
     for path, position in configuration.read_at_start:
         try:
@@ -35,7 +35,7 @@ def _unopened(path: str, error: OSError, position: Position) -> Problem:
 
 
 def _problems(configuration: Configuration, files: TlsFiles) -> Iterator[Problem]:
-    import ssl  # 15 ms, and only who has certificates needs it
+    import ssl  # 15 ms, needed only for certificates
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     path = configuration.path
@@ -63,7 +63,7 @@ def _problems(configuration: Configuration, files: TlsFiles) -> Iterator[Problem
 def _pair_problem(
     context: ssl.SSLContext, certificate: str, key: str, passwords: list[bytes], position: Position
 ) -> Iterator[Problem]:
-    """A certificate and its key: which of them cannot be read, or that they do not fit."""
+    """Find the problems of a certificate and its key: one of them cannot be read, or they do not match."""
     for what, file in (("certificate", certificate), ("certificate key", key)):
         if not os.access(file, os.R_OK):
             reason = "Permission denied" if os.path.exists(file) else "No such file or directory"
@@ -83,7 +83,7 @@ def _passwords(path: str) -> list[bytes]:
         with open(path, "rb") as file:
             return file.read().splitlines() or [b""]
     except OSError:
-        return [b""]  # told already
+        return [b""]  # reported already
 
 
 def _attempt(what: str, position: Position, load: Callable[..., object], *arguments: object) -> Iterator[Problem]:

@@ -1,9 +1,9 @@
-"""The loading of a configuration, at the start and at every reload: a transaction that serves, or changes nothing.
+"""The loading of a configuration, at the start and at every reload: a transaction that succeeds, or changes nothing.
 
-prepare    load, look up the user, open the log, allocate records, bind what is new, write a new pid file, fork
-wait       turn after turn, until every new worker says SERVING; meanwhile old workers are watched as ever
-commit     publish the generation, close what is no longer configured, tell the old workers to finish
-abandon    or: a new worker died, or time is up: end the new ones, close what is new; the old ones never noticed
+prepare    load, look up the user, open the log, allocate records, bind new addresses, write a new pid file, fork
+wait       turn after turn, until every new worker says SERVING; meanwhile old workers are watched as usual
+commit     publish the generation, close addresses that are no longer configured, tell the old workers to finish
+abandon    or: a new worker died, or time is up: end the new ones, close new addresses; the old ones never noticed
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ READY_TIMEOUT = 10.0  # seconds for a new generation until all its workers serve
 
 
 def refuse_unsafe(configuration: Configuration) -> None:
-    """Raises ConfigurationError for what it asks for, we do not do yet, and nobody is safe without."""
+    """Refuse a configuration that relies on a protection that we do not implement; raises ConfigurationError."""
     if configuration.refusals:
         raise ConfigurationError(*configuration.refusals)
 
@@ -66,8 +66,8 @@ class Transaction:
         state = self._state
         state.shared.set_head(HEAD_BEGUN, state.shared.head(HEAD_BEGUN) + 1)
         state.error_log.write("notice", "reconfiguring")
-        # Configurations are full of cycles, and what `fork_worker` freezes and thaws the collector takes for old and hardly ever
-        # looks at: those that are gone would pile up (measured: 14 KB a reload of a small one).
+        # Configurations are full of cycles, and the collector takes objects that `fork_worker` freezes and thaws for old and
+        # hardly ever looks at them: old configurations would pile up (measured: 14 KB a reload of a small one).
         gc.collect()
         state.notifier.reloading()
         try:
@@ -79,7 +79,7 @@ class Transaction:
             self.refuse(f"the configuration cannot be loaded: {type(error).__name__}: {error}")
 
     def prepare(self, configuration: Configuration) -> Generation:
-        """Everything a generation needs, and its workers; raises ConfigurationError with everything undone."""
+        """Prepare everything that a generation needs, and its workers; raises ConfigurationError with everything undone."""
         state = self._state
         refuse_unsafe(configuration)
         count = 0 if state.is_alone else worker_count(configuration)
@@ -116,7 +116,7 @@ class Transaction:
                 generation.log.write("warn", str(problem))
             generation.sockets = state.sockets.of(configuration.all_listeners)
             provide_state_directories(configuration, identity)
-            # Late: who waits for the pid file takes it that clients can connect.
+            # Late: a program that waits for the pid file assumes that clients can connect then.
             if self.has_new_pid_file(generation):
                 refuse_second_master(generation.pid_path)
                 write_pid_file(generation.pid_path, os.getpid(), generation.distrusted)
@@ -136,7 +136,7 @@ class Transaction:
         return generation
 
     def introduce(self) -> None:
-        """Say who we are and what we run on, as the first lines of a log."""
+        """Log our name and platform, as the first lines of a log."""
         state = self._state
         identity = state.start_log.identity
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -151,7 +151,7 @@ class Transaction:
             state.inheritance.tell(state.error_log.write)
 
     def settle(self, pending: Generation) -> None:
-        """Commit if all its workers serve, give up if time is up."""
+        """Commit if all its workers serve; give up if time is up."""
         state = self._state
         if all(worker.is_serving for worker in state.workers.of(pending)):
             self.commit(pending)
@@ -159,7 +159,7 @@ class Transaction:
             self.abandon(pending, f"the new workers did not serve within {READY_TIMEOUT:g} seconds")
 
     def commit(self, generation: Generation) -> None:
-        """From now on this generation serves."""
+        """Make this the generation that serves."""
         state = self._state
         old, state.current, state.pending = state.current, generation, None
         state.is_not_accepting = False
@@ -169,7 +169,7 @@ class Transaction:
             state.error_log.write("notice", f"inherited socket {unused} is not configured, closed")
         if not state.report.is_foreground:
             state.error_log.take_over_stderr()
-        state.respawns = []  # they were the old one's
+        state.respawns = []  # they belonged to the old one
         state.sockets.commit(generation.configuration.all_listeners)
         state.shared.set_head(HEAD_GENERATION, generation.number)
         state.shared.set_head(HEAD_RELOADED, int(time.time()))
@@ -177,7 +177,7 @@ class Transaction:
             state.shared.set_head(HEAD_OUTCOME, 1)
             state.shared.set_head(HEAD_READY, 1)
             state.report.serves()
-            state.start_log.close()  # or a rotation could never free the file
+            state.start_log.close()  # otherwise a rotation could never free the file
             if not state.predecessor:
                 state.notifier.ready(os.getpid(), generation.describe())
             if state.inheritance.is_reload:
@@ -196,19 +196,19 @@ class Transaction:
         self._state.shared.write_outcome(True, text)
 
     def abandon(self, generation: Generation, reason: str) -> None:
-        """It did not come to serve: undo it, and say why."""
+        """Undo a generation that did not come to serve, and report why."""
         state = self._state
         state.pending = None
         self.undo(generation)
         if state.current:
             self.refuse(reason)
         elif state.stopping and state.report.is_foreground:
-            pass  # whoever stopped us knows; it is no failure of the start
+            pass  # the process that stopped us knows; it is no failure of the start
         else:
             state.failure = reason
 
     def undo(self, generation: Generation) -> None:
-        """End the workers of a generation that never served, and take back what it alone has."""
+        """End the workers of a generation that never served, and release everything that only it has."""
         state = self._state
         # Those that serve may have clients already, from sockets that they share with the current generation.
         for worker in state.workers.of(generation):
@@ -221,12 +221,12 @@ class Transaction:
             generation.log.close()
 
     def has_new_pid_file(self, generation: Generation) -> bool:
-        """Whether its pid file is one that the current generation does not have."""
+        """Whether its pid file differs from that of the current generation."""
         state = self._state
         return bool(generation.pid_path) and not (state.current and state.current.pid_path == generation.pid_path)
 
     def refuse(self, reason: str) -> None:
-        """A reload failed: log it and tell whoever waits for it."""
+        """Log a failed reload and report it to the command that waits for it."""
         state = self._state
         for line in reason.splitlines():
             state.error_log.write("emerg", line)

@@ -22,7 +22,9 @@ class Unwritten:
         self.memory = memoryview(self._mapping)
 
     def write_out(self, owner: Identity | None) -> int:
-        """Append what is left to its files; how many bytes. Raises OSError for the first that fails, after all were tried."""
+        """Append the remaining lines to their files; return the bytes. Raises OSError for the first failure, after trying all
+        files.
+        """
         total = 0
         failure: OSError | None = None
         for index, path in enumerate(self._paths):
@@ -43,7 +45,7 @@ class Unwritten:
         return total
 
     def close(self) -> None:
-        """Let go of the memory; closing twice is allowed."""
+        """Release the memory; closing twice is allowed."""
         self.memory.release()
         self._mapping.close()
 

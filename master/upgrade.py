@@ -5,16 +5,16 @@
     QUIT to the old     completes it: we finish what we have begun and leave
     QUIT to the new     rolls it back: when it is gone pid.oldbin becomes pid again, and workers that WINCH has sent away
                         are started again
-    HUP to the old      starts those workers, too: before the new one is told to leave, so that nobody waits. nginx starts
-                        another set at every HUP, we start those that are missing
+    HUP to the old      also starts those workers, before the new one is told to leave, so that no client waits. nginx starts
+                        another set at every HUP, we start the missing ones
 
 A master has at most one other beside it, below (the new binary that it started) or above (the one that started it).
 While it has, it starts no upgrade, files of unix sockets stay, and groups of sockets are not opened to sockets that only
 one of them has; the records of the shared memory belong to the younger.
 
-Under `daemon off` nginx ignores USR2, since whoever started it would take its end for the end of the service. We ask the
+Under `daemon off` nginx ignores USR2, since the process that started it would take its end for the end of the service. We ask the
 same question, whether the process that started us is still our parent, and make one exception: a service manager that
-listens on NOTIFY_SOCKET can be told who the main process is. Process 1 of a container cannot be replaced at all.
+listens on NOTIFY_SOCKET can be told which process is the main one. Process 1 of a container cannot be replaced at all.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ class Upgrade:
 
     @property
     def other_master(self) -> int:
-        """Its pid; 0 when there is none."""
+        """The pid of the other master; 0 when there is none."""
         return self._state.successor.pid if self._state.successor else self._state.predecessor
 
     def obstacle(self) -> str:
-        """Why there cannot be an upgrade now; "" when there can."""
+        """Return why there cannot be an upgrade now; "" when there can."""
         state = self._state
         if self._state.successor:
             return f"the new binary process {self._state.successor.pid} is running already"
@@ -73,17 +73,17 @@ class Upgrade:
         if os.getpid() == 1:
             return "process 1 cannot be replaced: start a new container"
         if os.getppid() == state.parent and not state.notifier.has_listener:
-            return "it runs in the foreground, and who started it would take its end for the end of the service"
+            return "it runs in the foreground, and the process that started it would take its end for the end of the service"
         return ""
 
     def due(self) -> float:
-        """Seconds until somebody has to be looked at."""
+        """Return the seconds until the next process has to be looked at."""
         if self._state.successor and not self._is_told:
             return STARTING_INTERVAL
         return INTERVAL if self._state.predecessor or self.has_strangers or self._state.successor else float("inf")
 
     def ask(self) -> None:
-        """USR2 has come."""
+        """Handle USR2."""
         obstacle = self.obstacle()
         if obstacle:
             self._state.error_log.write("crit", f"{IGNORED} ({obstacle})")
@@ -137,7 +137,7 @@ class Upgrade:
                 self._state.records.forget_inherited()
 
     def bury(self, pid: int, status: int) -> None:
-        """A child has ended that was no worker: if it was the new binary, everything is as before."""
+        """Handle the end of a child that was not a worker: after the new binary's end everything is as before."""
         successor = self._state.successor
         if successor is None or successor.pid != pid:
             return
@@ -156,14 +156,14 @@ class Upgrade:
         state.sockets.be_alone()
         if self._state.is_not_accepting and not state.stopping:
             self.restart_workers()
-        state.shared.set_head(HEAD_NEW_BINARY, 0)  # last: who sees it finds everything as it was
+        state.shared.set_head(HEAD_NEW_BINARY, 0)  # last: a reader that sees it finds everything as it was
         if not self._is_told:
             self._tell(False, "\n".join([text, *words]))
 
     def leave_pid_file(self) -> str:
-        """The path of the pid file that is ours to remove when we leave, "" when there is none.
+        """Return the path of the pid file to remove when we leave, or "".
 
-        One that our predecessor is going to rename its own over is not: there is no moment without one.
+        A file that our predecessor is going to rename its own over is not ours to remove: there is always a pid file.
         """
         current = self._state.current
         if current is None or not current.pid_path:
@@ -176,7 +176,7 @@ class Upgrade:
         return "" if will_be_replaced else current.pid_path
 
     def _lose_predecessor(self) -> None:
-        """The old binary has left, or died: we are the master now, and the only one."""
+        """Become the only master after the old binary has left or died."""
         gone, self._state.predecessor = self._state.predecessor, 0
         state = self._state
         state.shared.set_head(HEAD_PREDECESSOR, 0)
@@ -184,7 +184,7 @@ class Upgrade:
         self.has_strangers = True
         state.sockets.be_alone()
         if state.current and state.current.pid_path:
-            remove_pid_file(state.current.pid_path + OLD_SUFFIX, gone, state.current.distrusted)  # it was killed
+            remove_pid_file(state.current.pid_path + OLD_SUFFIX, gone, state.current.distrusted)  # the old master was killed
         if state.current and not state.stopping:
             state.notifier.ready(os.getpid(), state.current.describe())
 
@@ -202,7 +202,7 @@ class Upgrade:
         self._state.shared.write_outcome(serves, text, UPGRADE)
 
     def stop_accepting(self) -> None:
-        """WINCH: the workers finish and leave, the sockets stay open and clients wait in their queues."""
+        """Handle WINCH: the workers finish and leave, the sockets stay open and clients wait in their queues."""
         state = self._state
         if state.current:
             self._state.is_not_accepting = True
@@ -210,7 +210,7 @@ class Upgrade:
             self._succession.retire(state.current)
 
     def restart_workers(self) -> None:
-        """Start again the workers that `stop_accepting` has sent away."""
+        """Start the workers again that `stop_accepting` has sent away."""
         state = self._state
         generation = state.current
         assert generation
@@ -222,7 +222,7 @@ class Upgrade:
                 self._succession.respawn(generation, index)
 
     def serve_beside_new_binary(self) -> None:
-        """HUP to an old binary: serve with the configuration that there is, once."""
+        """Handle HUP to an old binary: serve once with the present configuration."""
         state = self._state
         state.shared.set_head(HEAD_BEGUN, state.shared.head(HEAD_BEGUN) + 1)
         if self._state.is_not_accepting:

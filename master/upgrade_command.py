@@ -1,12 +1,12 @@
 """`wproxy upgrade`: the whole upgrade as one command that either ends well or changes nothing.
 
     1  USR2 to the running master, which starts the new one with the program that is installed now
-    2  wait until the new one serves: its generation is ready, every one of its workers has said so
+    2  wait until the new one serves: its generation is ready, and every worker of it has said so
     3  QUIT to the old one, which finishes what it has begun; the new one has the pid file
 
-If the second step fails, the old master has noticed by itself and serves on as before; what the new one said is told.
-One that neither serves nor ends is ended. The old master may be of another version, whose memory we cannot read: then
-the pid file tells how far it is, and the reasons of a failure are only in its log.
+If the second step fails, the old master has noticed by itself and serves on as before; the output of the new one is printed. A
+new master that neither serves nor ends is ended. The old master may be of another version, whose memory we cannot read: then the
+pid file shows its progress, and the reasons of a failure are only in its log.
 
 Ctrl-C while the new one is starting rolls back, too.
 """
@@ -35,8 +35,8 @@ from wproxy.shared import (
 )
 
 START_TIMEOUT = 30.0  # seconds for the new master, from its start until it serves
-END_TIMEOUT = 5.0  # seconds for one that is to leave
-GRACE = 0.5  # seconds that we wait for the old one's end before we leave it to its open requests
+END_TIMEOUT = 5.0  # seconds for one that has to leave
+GRACE = 0.5  # seconds to wait for the old one's end before we leave it to its open requests
 
 
 class NotUpgraded(Exception):
@@ -44,7 +44,7 @@ class NotUpgraded(Exception):
 
 
 def upgrade(pid_path: str) -> int:
-    """Replace the running master by the program that is installed now; returns the exit code, 0 when that serves."""
+    """Replace the running master by the installed program; return the exit code, 0 when the new program serves."""
     try:
         with Running(pid_path, needs_memory=False) as old:
             new = _start_beside(old, pid_path)
@@ -66,7 +66,7 @@ def upgrade(pid_path: str) -> int:
 
 
 def _start_beside(old: Running, pid_path: str) -> int:
-    """Have the old master start the new one; its pid, when it serves. Raises NotUpgraded or CannotControl."""
+    """Make the old master start the new one; return its pid when it serves. Raises NotUpgraded or CannotControl."""
     _refuse_second(old, pid_path)
     before = old.head(HEAD_UPGRADES) if old.has_memory else 0
     observer = _Observer(old.pid, pid_path)
@@ -90,7 +90,7 @@ def _start_beside(old: Running, pid_path: str) -> int:
 
 
 def _refuse_second(old: Running, pid_path: str) -> None:
-    """Raises NotUpgraded while another upgrade is not over."""
+    """Raise NotUpgraded while another upgrade is not over."""
     if not old.has_memory:
         return
     if old.head(HEAD_IS_ALONE):
@@ -103,7 +103,7 @@ def _refuse_second(old: Running, pid_path: str) -> None:
 
 
 def _told(old: Running, before: int) -> int:
-    """The pid of the new master if the old one has seen that it serves, 0 while nothing is known; raises NotUpgraded."""
+    """Return the pid of the new master if the old one has seen it serve, 0 while that is open; raises NotUpgraded."""
     if old.head(HEAD_UPGRADES) <= before:
         return 0
     if not old.head(HEAD_UPGRADE_OUTCOME):
@@ -112,15 +112,15 @@ def _told(old: Running, before: int) -> int:
 
 
 class _Observer:
-    """Sees how far an old master of another version is, by the pid file and by what the new one says of itself."""
+    """Follows the progress of an old master of another version, by the pid file and by what the new one reports of itself."""
 
     def __init__(self, old: int, pid_path: str) -> None:
         self._old = old
         self._path = pid_path
-        self._has_begun = False  # whether the pid file has ever not been the old master's
+        self._has_begun = False  # whether the pid file has stopped being the old master's
 
     def look(self) -> int:
-        """The pid of the new master if it serves, 0 while it does not; raises NotUpgraded."""
+        """Return the pid of the new master if it serves, 0 while it does not; raises NotUpgraded."""
         try:
             named = read_pid_file(self._path)
         except PidFileError:  # it is old.oldbin now, and the new one has not written its own yet
@@ -142,9 +142,9 @@ def _is_ready(pid: int) -> bool:
 
 
 def _roll_back(old: Running, pid_path: str) -> None:
-    """End the new binary, gracefully if it will, and wait until the old master is as it was."""
+    """End the new binary, gracefully if possible, and wait until the old master is as it was."""
     new = old.head(HEAD_NEW_BINARY) if old.has_memory else _other_in(pid_path, old.pid)
-    if not new or not _is_child(new, old.pid):  # others can write the number, too
+    if not new or not _is_child(new, old.pid):  # other processes can write the number, too
         return
     for number in (signal.SIGQUIT, signal.SIGKILL):
         send_signal(new, number)

@@ -1,4 +1,4 @@
-"""Who the workers are: a master started by root keeps its rights, its workers give them up.
+"""The user of the workers: a master started by root keeps its rights, its workers give them up.
 
 Names are looked up before the fork, so that a wrong one is an error of the configuration and not the death of a
 worker (nginx: ngx_set_user in src/core/nginx.c).
@@ -31,7 +31,8 @@ class CannotBecome(Exception):
 
 
 def worker_identity(user: tuple[str, ...] | None) -> Identity | None:
-    """Whom the workers run as: (user,) or (user, group), "" meaning the user's own group; None means nobody's.
+    """Return the user and group of the workers, from (user,) or (user, group); "" means the user's own group, None means
+    nobody's.
 
     Returns None when we are not root: then there is nothing to give up. Raises ConfigurationError with nginx's words.
     """
@@ -51,7 +52,7 @@ def worker_identity(user: tuple[str, ...] | None) -> Identity | None:
 
 
 def distrusted(identity: Identity | None) -> Distrusted | None:
-    """The user of the workers as one whom root does not trust with names of files; None when it has no fewer rights than we."""
+    """Return the workers' user as one that root does not trust with file names; None when it has no fewer rights than we."""
     if identity is None or identity.uid == 0:
         return None
     return Distrusted(identity.uid, frozenset(os.getgrouplist(identity.name, identity.gid)))

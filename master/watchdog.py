@@ -1,13 +1,13 @@
-"""Workers that hang: one whose loop has stood still for `worker_watchdog` is made to tell where, and is replaced.
+"""Workers that hang: one whose loop has stood still for `worker_watchdog` is made to report where, and is replaced.
 
 A worker publishes the turns of its loop in its slot of the shared memory, twice a second even if it has nothing to do
 (`worker.run`). We look now and then, and add up how long the number has been the same *while we were looking*: time that we
-were away ourselves (stopped with the whole group, or a virtual machine that was asleep) counts as one look at most, and a
-worker that somebody has stopped, or holds in a debugger, does not hang.
+were away ourselves (stopped with the whole group, or a virtual machine that was asleep) counts as one look at most, and a worker
+that was stopped, or is held in a debugger, does not hang.
 
-Whoever hangs gets SIGABRT. The handler of `faulthandler` is C and needs nothing of the interpreter, so it works in a tight loop
-and in an extension that never comes back: it writes the stack into the file of the worker's last words (`master.last_words`),
-and lets the signal do its work. We read the file when we bury the worker. It gets the stack of a worker that crashes, too
+A hung worker gets SIGABRT. The handler of `faulthandler` is C and needs nothing of the interpreter, so it works in a tight loop
+and in an extension that never returns: it writes the stack into the file of the worker's last words (`master.last_words`), and
+lets the signal do its work. We read the file when we bury the worker. The file also gets the stack of a worker that crashes
 (SIGSEGV, SIGBUS, SIGFPE, SIGILL).
 """
 
@@ -24,20 +24,20 @@ from wproxy.shared import WORKER_TURNS
 if TYPE_CHECKING:
     from master.workers import Worker
 
-LOOKS = 8  # how often we look within the time that a worker is allowed to stand still
+LOOKS = 8  # looks within the time for which a worker may stand still
 LONGEST_PAUSE = 5.0  # seconds between two looks
 KILL_AFTER = 2.0  # seconds from ABRT to KILL
 
 
 class Watchdog:
-    """When we look next, in monotonic seconds, and when we looked last."""
+    """The times of the next look and of the last one, in monotonic seconds."""
 
     def __init__(self) -> None:
         self.next_look = 0.0
         self._last_look = -math.inf
 
     def look(self, workers: Iterable[Worker], now: float) -> Iterator[Worker]:
-        """Those that hang since this look; each has been told to say where, and is killed if it does not end by that."""
+        """Yield workers that were found to hang now; each is told to report where, and killed if it does not end by that."""
         if now < self.next_look:
             return
         watched = [worker for worker in workers if limit_of(worker) and not worker.is_hung]
@@ -62,7 +62,7 @@ class Watchdog:
 
 
 def limit_of(worker: Worker) -> float:
-    """The seconds that its loop may stand still; 0: for ever."""
+    """Return the seconds for which its loop may stand still; 0: for ever."""
     return worker.generation.configuration.worker_watchdog
 
 

@@ -1,8 +1,8 @@
 """Workers: how one is forked, and the table of those that live (nginx: ngx_spawn_process, ngx_worker_process_init).
 
-A worker is told things by signals and tells things through its slot in the shared memory. The master's part of that
-slot is the identity (pid, generation, start); the worker's is its state and its counters. Contract with the worker:
-when it sets SERVING it has its signal handlers in place and its logs open.
+A worker gets orders by signals and reports through its slot in the shared memory. The master's part of that slot is the identity
+(pid, generation, start); the worker's is its state and its counters. Contract with the worker: when it sets SERVING, it has its
+signal handlers in place and its logs open.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from wproxy.shared import (
     WorkerSlot,
 )
 
-FATAL_CODE = 2  # of a worker that says that no successor would fare better
+FATAL_CODE = 2  # the exit code of a worker that expects its successors to fail likewise
 
 
 @dataclass(slots=True, eq=False)
@@ -58,12 +58,12 @@ class Worker:
     """A worker that was forked and not yet reaped.
 
     index: its number in its generation; started: monotonic seconds.
-    is_cut: we ended it before it served, which is no fault of anybody's.
-    is_retiring: it was told to go and is not replaced; kill_at: monotonic seconds when it is killed if still there.
-    orders: signals that it was sent.
-    owes_reopen: logs were rotated while it was starting; it is told as soon as it listens to signals.
-    turns_seen, still_for, is_hung: what the watchdog knows of it. last_words_file: where it leaves its last words
-    (`master.last_words`); last_words: what was there at its end. unwritten: lines of access logs that it has not written; to be
+    is_cut: whether we ended it before it served, which is no one's fault.
+    is_retiring: whether it was told to go and is not replaced; kill_at: monotonic seconds when it is killed if still there.
+    orders: the number of signals that it was sent.
+    owes_reopen: whether logs were rotated while it was starting; it is told as soon as it listens to signals.
+    turns_seen, still_for, is_hung: the watchdog's knowledge of it. last_words_file: the file for its last words
+    (`master.last_words`); last_words: their content at its end. unwritten: lines of access logs that it has not written; to be
     closed.
     """
 
@@ -86,7 +86,7 @@ class Worker:
 
     @property
     def title(self) -> str:
-        """The words for it in the log."""
+        """Its name in the log."""
         return f"{self.generation.role(self.index)} process {self.pid}"
 
     @property
@@ -103,20 +103,20 @@ class Worker:
         return self.slot.get(WORKER_STATE) == SERVING
 
     def retire(self, number: int, kill_at: float) -> None:
-        """Tell it to go by this signal, and when patience ends; it is not replaced when it dies."""
+        """Tell it to go with this signal, and when patience ends; it is not replaced when it dies."""
         self.is_retiring = True
         self.is_cut = self.is_cut or self.is_starting
         self.kill_at = min(self.kill_at, kill_at)
         self.order(number)
 
     def order(self, number: int) -> None:
-        """Signal it, in such a way that it knows that we did."""
+        """Signal it, so that it can tell the signal from others'."""
         self.orders += 1
         self.slot.set(WORKER_ORDERS, self.orders)
         send_signal(self.pid, number)
 
     def reopen_logs(self) -> None:
-        """USR1 now, or once it serves: until then it has no handler for it."""
+        """Send USR1 now, or once it serves: until then it has no handler for it."""
         self.owes_reopen = self.is_starting
         if not self.owes_reopen:
             self.order(signal.SIGUSR1)
@@ -136,10 +136,10 @@ class Workers:
         bell: int | None = None,
         has_other_master: Callable[[], bool] = lambda: True,
     ) -> None:
-        """lifeline: the read end for workers; leave_master: run in the child with the sockets that it may keep.
+        """lifeline: the read end for workers; leave_master: a function that is run in the child with the sockets that it may
+        keep.
 
-        identity: whose name is in the title of a worker; heeds_winch, bell: see `wproxy.assignment`. has_other_master: see
-        `master.slots`.
+        identity: the name in a worker's title; heeds_winch, bell: see `wproxy.assignment`. has_other_master: see `master.slots`.
         """
         self._has_other_master = has_other_master
         self._heeds_winch = heeds_winch
@@ -156,20 +156,20 @@ class Workers:
         return len(self._living)
 
     def all(self) -> list[Worker]:
-        """All living workers."""
+        """Return all living workers."""
         return list(self._living.values())
 
     def of(self, generation: Generation | None) -> list[Worker]:
-        """The living workers of one generation."""
+        """Return the living workers of one generation."""
         return [worker for worker in self._living.values() if worker.generation is generation]
 
     def free_slots(self) -> int:
-        """How many more workers there is room for."""
+        """Return how many more workers there is room for."""
         return free_slots(self._memory.shared, self._held)
 
     def start(self, generation: Generation, index: int) -> Worker:
-        """Fork one; raises OSError when the system will not have another process."""
-        with ExitStack() as undo:  # nothing is left of a worker that there is not
+        """Fork one; raises OSError when the system refuses another process."""
+        with ExitStack() as undo:  # nothing is left over when the start of a worker fails
             words_file = last_words.make_file()
             undo.callback(os.close, words_file)
             slot = self.take_slot()
@@ -184,13 +184,13 @@ class Workers:
         return worker
 
     def _fork(self, generation: Generation, index: int, slot: WorkerSlot, unwritten: Unwritten, words_file: int) -> int:
-        """Fork a worker with all that belongs to it; returns its pid. Raises OSError."""
+        """Fork a worker with everything that belongs to it; return its pid. Raises OSError."""
         assignment = self.assign(generation, index, slot, generation.share(index), unwritten.memory)
         assignment.drop_privileges = lambda: settle()
         assignment.error_log = generation.log
 
         def live() -> None:
-            # The master does the same, if it lives that long; what has a worker must not be taken for free.
+            # The master does the same, if it lives that long; a slot that has a worker must not be taken for free.
             slot.set(WORKER_PID, os.getpid())
             last_words.leave_stack_in(words_file)
             for other in self._living.values():
@@ -205,7 +205,7 @@ class Workers:
             held = hold_modules() if generation.identity else {}
             try:
                 become(generation.identity)
-            except CannotBecome as error:  # nor will it let a successor
+            except CannotBecome as error:  # nor will a successor be able to
                 last_words.leave_reason(words_file, str(error))
                 generation.log.write("emerg", str(error))
                 raise SystemExit(FATAL_CODE) from None
@@ -226,7 +226,7 @@ class Workers:
         listening: tuple[ListeningSocket, ...],
         unwritten: memoryview | None = None,
     ) -> Assignment:
-        """What a worker of this generation is given; it keeps the rights that we have."""
+        """Return the assignment of a worker of this generation; it keeps the rights that we have."""
         slot.set(WORKER_GENERATION, generation.number)
         slot.set(WORKER_ROLE, ROLE_NAMES.index(generation.role(index)))
         slot.set(WORKER_STARTED, int(time.time()))
@@ -249,18 +249,19 @@ class Workers:
         )
 
     def take_slot(self) -> WorkerSlot:
-        """A free slot; raises OSError when there is none."""
+        """Take a free slot; raises OSError when there is none."""
         return take_slot(self._memory.shared, self._locks, self._held, self._has_other_master())
 
     @property
     def _held(self) -> set[int]:
-        """The slots of living workers, by what we know."""
+        """Return the slots of living workers, as far as we know."""
         return {worker.slot.index for worker in self._living.values()}
 
     def reap(self, bury_other: Callable[[int, int], None] = lambda pid, status: None) -> list[tuple[Worker, int]]:
-        """Those that have ended since, with their wait status; their counts move to the head, their slots are free.
+        """Return the workers that have ended since, with their wait status; their counts move to the head, their slots are freed.
 
-        bury_other: told pid and status of children that are no workers: a new binary, or, as process 1 of a container, strangers.
+        bury_other: gets pid and status of children that are not workers: a new binary, or, as process 1 of a container,
+        strangers.
         """
         ended = []
         while True:
@@ -280,7 +281,7 @@ class Workers:
         return ended
 
     def kill_overdue(self, now: float) -> list[Worker]:
-        """Kill those whose time is up; returns them."""
+        """Kill workers whose time is up; return them."""
         overdue = [worker for worker in self._living.values() if worker.kill_at <= now]
         for worker in overdue:
             worker.kill_at = math.inf
@@ -292,14 +293,15 @@ class Workers:
 
 
 def fork_worker(live: Callable[[], None], log: ErrorLog, name: str, title: str, words_file: int) -> int:
-    """Fork a worker that runs `live` and never returns from here; returns its pid. Raises OSError.
+    """Fork a worker that runs `live` and never returns from here; return its pid. Raises OSError.
 
-    It exits 0 when `live` returns, with the code of a SystemExit, and 1 after any other exception: why is in its last words,
-    and the traceback in the log where it is a bug of ours. name, title: our name, and what the process is, for its title.
+    It exits with 0 when `live` returns, with the code of a SystemExit, and with 1 after any other exception: the reason is in its
+    last words, and the traceback in the log if it is a bug of ours. name, title: our name, and the kind of process, for its
+    title.
     """
     flush_standard_streams()
-    # Frozen objects are left alone by the child's collector: one collection would otherwise copy most pages that it
-    # shares with us (nginx/process.md §10: 95 of 163 MB, frozen 0.9). Ours must go on collecting old configurations.
+    # The child's collector leaves frozen objects alone: one collection would otherwise copy most pages that it shares with us
+    # (nginx/process.md §10: 95 of 163 MB, frozen 0.9). Ours must go on collecting old configurations.
     gc.freeze()
     pid = os.fork()
     if pid:
@@ -323,14 +325,14 @@ def fork_worker(live: Callable[[], None], log: ErrorLog, name: str, title: str, 
 
 
 def describe_end(worker: Worker, status: int) -> tuple[str, str]:
-    """The level and nginx's words for the end of a worker (nginx: ngx_process_get_status)."""
+    """Return the level and nginx's words for the end of a worker (nginx: ngx_process_get_status)."""
     level, text = describe_exit(worker.title, status)
     is_as_told = worker.is_cut and os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGTERM, signal.SIGKILL)
     return ("notice" if is_as_told else level), text
 
 
 def describe_exit(process: str, status: int) -> tuple[str, str]:
-    """The level and nginx's words for the end of a process that is called so."""
+    """Return the level and nginx's words for the end of a process of that name."""
     if os.WIFSIGNALED(status):
         core = " (core dumped)" if os.WCOREDUMP(status) else ""
         return "alert", f"{process} exited on signal {os.WTERMSIG(status)}{core}"

@@ -1,6 +1,6 @@
 """One demo application: `python -m master.demo.app PORT NAME`.
 
-    /         who answered and what it saw: a page for browsers, plain text for the rest
+    /         the application's name and the request it saw: a page for browsers, plain text for others
     /headers  the same as JSON
     /slow     waits ?seconds= (1) before it answers
     /stream   a chunked answer, ?lines= (10), one every 200 ms
@@ -8,7 +8,7 @@
     /health   for health checks
     /ws/      websocket echo
 
-Every answer names its application in X-Application. Whatever a client may ask to be large has a limit.
+Every answer names its application in X-Application. Every size that a client can choose has a limit.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Application(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = answer
 
     def index(self) -> None:
-        """Who answered and what it saw."""
+        """Send the application's name and the request it saw."""
         head = f"{self.requestline}\n" + "".join(f"{name}: {value}\n" for name, value in self.headers.items())
         if "text/html" in self.headers.get("Accept", ""):
             self.send(200, front_page(self.server.name, head), "text/html; charset=utf-8")
@@ -72,7 +72,7 @@ class Application(BaseHTTPRequestHandler):
             self.send(200, f"application {self.server.name} saw\n\n{head}")
 
     def headers_seen(self) -> None:
-        """What it saw, for programs."""
+        """Send the request it saw, for programs."""
         seen = {
             "application": self.server.name,
             "method": self.command,
@@ -123,15 +123,15 @@ class Application(BaseHTTPRequestHandler):
         self.send(200, json.dumps(answer) + "\n", "application/json")
 
     def health(self) -> None:
-        """I am well."""
+        """Report good health."""
         self.send(200, "ok\n")
 
     def not_found(self) -> None:
-        """There is no such page."""
+        """Answer that there is no such page."""
         self.send(404, "not found\n")
 
     def websocket(self) -> None:
-        """Shake hands, then say everything back."""
+        """Shake hands, then echo every message."""
         accept = accept_key(self.headers.get("Sec-WebSocket-Key", ""))
         wants_upgrade = "upgrade" in self.headers.get("Connection", "").lower()
         if self.command != "GET" or not wants_upgrade or self.headers.get("Upgrade", "").lower() != "websocket":
@@ -155,7 +155,7 @@ class Application(BaseHTTPRequestHandler):
             self.wfile.write(echo.receive(data))
 
     def body(self) -> Iterator[bytes]:
-        """The request body in pieces, as announced by Content-Length or chunked."""
+        """Yield the request body in pieces, as announced by Content-Length or chunked."""
         coding = self.headers.get("Transfer-Encoding")
         if coding is None:
             length = self.headers.get("Content-Length", "0")
@@ -174,7 +174,7 @@ class Application(BaseHTTPRequestHandler):
                 raise BadBody("bad trailer")
 
     def chunk_size(self) -> int:
-        """Read the line before a chunk: hexadecimal digits and extensions, which mean nothing to us."""
+        """Read the line before a chunk: hexadecimal digits, and extensions, which are ignored."""
         digits = self.rfile.readline(1024).partition(b";")[0].strip()
         if not digits or digits.strip(b"0123456789abcdefABCDEF"):
             raise BadBody("bad chunk size")
@@ -184,7 +184,7 @@ class Application(BaseHTTPRequestHandler):
         return size
 
     def exactly(self, size: int) -> Iterator[bytes]:
-        """This many bytes, in pieces."""
+        """Yield this many bytes, in pieces."""
         while size:
             piece = self.rfile.read1(min(size, READ_SIZE))
             if not piece:
@@ -193,7 +193,7 @@ class Application(BaseHTTPRequestHandler):
             yield piece
 
     def number(self, name: str, default: float, limit: float) -> float:
-        """A number of the query between 0 and the limit; the default where it is none."""
+        """Return a number of the query between 0 and the limit, or the default when it is invalid."""
         try:
             value = float(parse_qs(urlsplit(self.path).query)[name][0])
         except (KeyError, ValueError):
@@ -210,7 +210,7 @@ class Application(BaseHTTPRequestHandler):
     def send(
         self, status: int, text: str, kind: str = "text/plain; charset=utf-8", extra: Sequence[tuple[str, str]] = ()
     ) -> None:
-        """A whole answer."""
+        """Send a whole answer."""
         body = text.encode()
         self.head(status, kind)
         self.send_header("Content-Length", str(len(body)))
@@ -223,7 +223,7 @@ class Application(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the terminal belongs to the show."""
+        """Log nothing: the terminal belongs to the show."""
 
 
 PAGES: dict[str, Callable[[Application], None]] = {
@@ -243,25 +243,25 @@ class ApplicationServer(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], name: str, parent: int | None = None) -> None:
-        """parent: the pid of the process whose end is ours too."""
+        """parent: the pid of the process with which we end."""
         super().__init__(address, Application)
         self.name = name
         self.parent = parent
 
     def server_bind(self) -> None:
-        """Bind, without the reverse look-up of our own name that HTTPServer does here and nobody needs."""
+        """Bind, without the reverse look-up of our own name that HTTPServer does here and that is not needed."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "localhost", self.server_address[1]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A peer that went away is daily life; anything else is a bug and gets its traceback."""
+        """Ignore a peer that went away; anything else is a bug and gets its traceback."""
         if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
             super().handle_error(request, client_address)
 
     def service_actions(self) -> None:
-        """Called by serve_forever twice a second: a demo killed by SIGKILL leaves no application behind."""
+        """End with the parent; serve_forever calls this twice a second, so a demo that is killed leaves no application behind."""
         if self.parent is not None and os.getppid() != self.parent:
             os._exit(0)
 
@@ -273,7 +273,7 @@ def main(arguments: Sequence[str]) -> int:
     if len(words) != 2 or not words[0].isdigit():
         print("usage: python -m master.demo.app PORT NAME [--with-parent]", file=sys.stderr)
         return 2
-    # There is nothing to tidy up: let Ctrl-C end the process as SIGTERM does, without a traceback.
+    # There is nothing to clean up: let Ctrl-C end the process as SIGTERM does, without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         server = ApplicationServer(("127.0.0.1", int(words[0])), words[1], os.getppid() if with_parent else None)

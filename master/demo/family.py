@@ -1,4 +1,4 @@
-"""The processes of the demo: start them, know who lives, end them all."""
+"""The processes of the demo: start them, know which are alive, end them all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 
 from master.demo.signals import release_signals
 
-# The master kills its workers after 3 seconds; to kill it before would leave them behind.
+# The master kills its workers after 3 seconds; killing it before that would leave them behind.
 WPROXY_STOP_SECONDS = 4.0
 APPLICATION_STOP_SECONDS = 1.0
 
@@ -17,7 +17,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 
 def python_command(module: str, *arguments: str) -> list[str]:
-    """Run one of our modules; -P so that a `master.py` in the current directory is not taken for ours."""
+    """Return a command that runs one of our modules; -P so that a `master.py` in the current directory is not taken for ours."""
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
@@ -33,7 +33,7 @@ class Child:
         return f"<child {self.name}: {self.fate}>"
 
     def start(self) -> None:
-        """In a process group of its own: Ctrl-C in the terminal is ours to pass on."""
+        """Start it in a process group of its own: we pass on a Ctrl-C in the terminal."""
         paths = [ROOT, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         self._process = subprocess.Popen(
             self.command,
@@ -45,12 +45,12 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Of the last start; 0 before the first."""
+        """The pid of the last start; 0 before the first."""
         return self._process.pid if self._process else 0
 
     @property
     def is_alive(self) -> bool:
-        """False before the start and after the end."""
+        """Whether it runs; False before the start and after the end."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -64,18 +64,18 @@ class Child:
         return f"exited with code {code}" if code >= 0 else f"ended by signal {-code}"
 
     def kill(self) -> None:
-        """At once; returns when it is gone."""
+        """Kill it at once; return when it is gone."""
         if self._process:
             self._process.kill()
             self._process.wait()
 
     def ask_to_stop(self) -> None:
-        """Begin to stop."""
+        """Ask it to stop."""
         if self._process and self._process.poll() is None:
             self._process.terminate()
 
     def see_it_stop(self, seconds: float) -> None:
-        """Wait so long, then kill."""
+        """Wait so long for it to stop, then kill it."""
         try:
             if self._process:
                 self._process.wait(seconds)
@@ -91,7 +91,7 @@ class Family:
         self.applications = applications
 
     def stop(self) -> None:
-        """wproxy first, so that it never meets a dead application that it would have to complain about."""
+        """Stop wproxy first, so that it never meets a dead application and complains."""
         _stop_all([self.wproxy], WPROXY_STOP_SECONDS)
         _stop_all(self.applications, APPLICATION_STOP_SECONDS)
 

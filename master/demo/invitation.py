@@ -16,7 +16,7 @@ _HELLO = "\\x81\\x85\\0\\0\\0\\0hello"
 
 
 def things_to_try(stage: Stage) -> list[str]:
-    """One of each kind."""
+    """Return one example of each kind."""
     url = stage.url
     return [
         f"curl -i {url}/headers                # what the application sees",
@@ -29,7 +29,7 @@ def things_to_try(stage: Stage) -> list[str]:
 
 
 def websocket_program(stage: Stage) -> str:
-    """A websocket echo in one line of Python; without single quotes, for the shell's sake."""
+    """Return a websocket client in one line of Python; without single quotes, for the shell's sake."""
     return (
         f'import socket; s = socket.create_connection(("{stage.front.host}", {stage.front.port}));'
         f' s.send(b"{_HANDSHAKE}"); print(s.recv(4096).decode());'
@@ -38,11 +38,11 @@ def websocket_program(stage: Stage) -> str:
 
 
 def wproxy_program() -> str:
-    """The command as it can be typed here: installed beside the interpreter, or as a module of it."""
+    """Return the command as it can be typed here: installed beside the interpreter, or as a module of it."""
     beside = os.path.join(os.path.dirname(sys.executable), "wproxy")
     return typed(beside) if os.path.exists(beside) else f"{typed(sys.executable)} -m wproxy"
 
 
 def typed(path: str) -> str:
-    """The path as one would type it in the current directory."""
+    """Return the path as one would type it in the current directory."""
     return path.removeprefix(os.path.join(os.getcwd(), ""))

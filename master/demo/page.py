@@ -1,4 +1,4 @@
-"""The front page of a demo application: who answered, again and again, and a box that talks to the websocket echo."""
+"""The front page of a demo application: the names of answering applications, and a box that talks to the websocket echo."""
 
 from __future__ import annotations
 
@@ -56,5 +56,5 @@ _PAGE = """\
 
 
 def front_page(name: str, head: str) -> str:
-    """The page of the application of this name; head is the request head to show."""
+    """Return the page of the application of this name; head is the request head to show."""
     return _PAGE.replace("NAME", html.escape(name)).replace("HEAD", html.escape(head))

@@ -1,4 +1,4 @@
-"""The story that `wproxy demo` tells: start everything, say what to try, break one application, mend it, and stay."""
+"""The story of `wproxy demo`: start everything, say what to try, break one application, repair it, and stay."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def run_demo(configuration_file: str, *, once: bool = False) -> int:
 
 
 def gather(stage: Stage) -> Family:
-    """Everybody, not yet started. wproxy stays in the foreground whatever the file says of `daemon`."""
+    """Return all processes, not yet started. wproxy stays in the foreground whatever the file says about `daemon`."""
     return Family(
         Child("wproxy", python_command("wproxy", "start", "--foreground", "-c", stage.file)),
         [
@@ -65,7 +65,7 @@ def gather(stage: Stage) -> Family:
 
 
 def start(family: Family, stage: Stage) -> None:
-    """The applications, then wproxy; returns when the whole way through answers."""
+    """Start the applications, then wproxy; return when the whole way through answers."""
     for child in family.applications:
         child.start()
     for child, address in zip(family.applications, stage.applications.values()):
@@ -75,11 +75,11 @@ def start(family: Family, stage: Stage) -> None:
 
 
 def wait_until_it_answers(child: Child, address: Address) -> None:
-    """Until the child answers; CannotShow when it ends or takes too long."""
+    """Wait until the child answers; raises CannotShow when it ends or takes too long."""
     deadline = time.monotonic() + START_SECONDS
     while not ask(address).is_good:
         if not child.is_alive:
-            # It has said on the standard error what was wrong.
+            # It has reported on standard error what was wrong.
             raise CannotShow(f"{child.name} {child.fate}")
         if time.monotonic() > deadline:
             raise CannotShow(f"{child.name} does not answer on {address} within {START_SECONDS:.0f} s")
@@ -87,7 +87,7 @@ def wait_until_it_answers(child: Child, address: Address) -> None:
 
 
 def introduce(family: Family, stage: Stage) -> None:
-    """Say who is there and what to try."""
+    """Print the processes and what to try."""
     say("")
     for child, address in zip(family.applications, stage.applications.values()):
         say(f"  application {child.name:<8} {address}   pid {child.pid}")
@@ -98,7 +98,7 @@ def introduce(family: Family, stage: Stage) -> None:
 
 
 def show_failover(family: Family, stage: Stage) -> int:
-    """Kill one application under a stream of requests and bring it back; returns how many requests failed."""
+    """Kill one application under a stream of requests and bring it back; return how many requests failed."""
     victim = family.applications[1]
     stream = Stream(family.wproxy, stage.front)
     say("\nFailover. Each word is the application that answered one request:\n")
@@ -118,7 +118,7 @@ def show_failover(family: Family, stage: Stage) -> int:
 
 
 def stay(family: Family) -> None:
-    """Until Ctrl-C. An application that ends is started again after a while; without wproxy there is no demo."""
+    """Stay until Ctrl-C. An application that ends is started again after a while; without wproxy there is no demo."""
     say("\nEverything keeps running, and applications you kill come back; Ctrl-C stops it all.")
     due: dict[str, float] = {}
     while True:

@@ -1,7 +1,7 @@
 """Pauses that a signal ends.
 
-As in the master (`master.signals`), signals wait in the kernel until they are asked for. So the story can be broken off
-between two sentences only, never between starting a child and noting its pid.
+As in the master (`master.signals`), signals wait in the kernel until they are asked for. So the story can only be interrupted
+between two sentences, never between starting a child and noting its pid.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ ENDINGS = (
 
 
 class Ended(Exception):
-    """Somebody wants the demo to end: Ctrl-C, kill, a closed terminal."""
+    """The user wants the demo to end: Ctrl-C, kill, a closed terminal."""
 
 
 def hold_signals() -> None:
-    """From now on signals are seen by `pause` alone."""
+    """Let only `pause` see signals from now on."""
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
 
 
 def release_signals() -> None:
-    """For a child: it is not to inherit what we hold back."""
+    """Unblock the signals in a child: it must not inherit the blocked ones."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
 
 
 def pause(seconds: float) -> None:
-    """Wait; raises Ended at once when somebody wants the demo to end."""
+    """Wait; raises Ended at once when the user wants the demo to end."""
     if signal.sigtimedwait(ENDINGS, seconds) is not None:
         raise Ended

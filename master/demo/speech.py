@@ -1,4 +1,4 @@
-"""What the demo says, and who listens."""
+"""The output of the demo, and the loss of its reader."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from master.demo.signals import Ended
 
 
 def say(text: str, end: str = "\n") -> None:
-    """Print at once, also into a pipe. Nobody there to read it any more ends the demo as Ctrl-C does."""
+    """Print at once, also into a pipe. When no one can read it any more, the demo ends as with Ctrl-C."""
     try:
         print(text, end=end, flush=True)
     except OSError:
@@ -17,7 +17,7 @@ def say(text: str, end: str = "\n") -> None:
 
 
 def say_goodbye(text: str) -> None:
-    """The last word, if anybody listens."""
+    """Print the last word, if there is still a reader."""
     try:
         say(text)
     except Ended:
@@ -25,7 +25,7 @@ def say_goodbye(text: str) -> None:
 
 
 def _silence() -> None:
-    """Standard output leads nowhere: the interpreter flushes it once more at exit and must not complain."""
+    """Send standard output nowhere: the interpreter flushes it once more at exit and must not complain."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)

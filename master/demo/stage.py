@@ -1,4 +1,4 @@
-"""Where the demo takes place: read from the configuration, so that it shows the very file a user will edit next.
+"""The addresses of the demo: read from the configuration, so that it shows the very file a user will edit next.
 
 The first listener is the front door; the peers of the first upstream block are the applications.
 """
@@ -17,7 +17,7 @@ NAMES = ("one", "two", "three", "four", "five", "six", "seven", "eight")
 
 
 class CannotShow(Exception):
-    """What prevents the demo, in one line."""
+    """An obstacle to the demo, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Stage:
 
 
 def set_stage(file: str) -> Stage:
-    """Read the addresses, and see that they are free; raises ConfigurationError or CannotShow."""
+    """Read the addresses, and check that they are free; raises ConfigurationError or CannotShow."""
 
     def refuse(host: str, port: int) -> list[Address]:
         raise CannotShow(f'the demo needs numeric addresses, not "{host}", in {file}')
@@ -49,7 +49,7 @@ def set_stage(file: str) -> Stage:
 
 
 def front_address(configuration: Configuration) -> Address:
-    """Where to knock: the first listener, on this machine."""
+    """Return the address of the front door: the first listener, on this machine."""
     for listener in configuration.listeners:
         address = listener.address
         if not address.is_unix:
@@ -58,7 +58,7 @@ def front_address(configuration: Configuration) -> Address:
 
 
 def application_addresses(configuration: Configuration) -> dict[str, Address]:
-    """Where the applications live: the peers of the first upstream block."""
+    """Return the addresses of the applications: the peers of the first upstream block."""
     for upstream in configuration.upstreams:
         if upstream.implicit:
             continue
@@ -70,7 +70,7 @@ def application_addresses(configuration: Configuration) -> dict[str, Address]:
 
 
 def check_free(address: Address, user: str) -> None:
-    """Ask before wproxy does: its listeners could share a port (SO_REUSEPORT) with another wproxy of the same user."""
+    """Check a port before wproxy does: its listeners could share it (SO_REUSEPORT) with another wproxy of the same user."""
     with socket.socket(socket.AF_INET6 if address.is_ipv6 else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -19,14 +19,14 @@ WORDS_PER_LINE = 18
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one request came to: the application that answered, or the failure in a word."""
+    """The result of one request: the application that answered, or the failure in a word."""
 
     word: str
     is_good: bool
 
 
 def ask(address: Address) -> Answer:
-    """One request on a connection of its own."""
+    """Send one request on a connection of its own, and return its result."""
     connection = http.client.HTTPConnection(address.host, address.port, timeout=REQUEST_SECONDS)
     try:
         connection.request("GET", "/")
@@ -43,7 +43,7 @@ def ask(address: Address) -> Answer:
 
 
 class Stream:
-    """A client that never tires, and its count."""
+    """A tireless client, and its count."""
 
     def __init__(self, front_door: Child, address: Address) -> None:
         self.front_door = front_door
@@ -56,7 +56,7 @@ class Stream:
         return f"<stream to {self.address}: {self.asked} asked, {self.failed} failed>"
 
     def run(self, is_enough: Callable[[], bool]) -> None:
-        """Ask until it is enough, at a pace that eyes can follow; ends the line it has begun."""
+        """Ask until it is enough, at a pace that eyes can follow; end the line it has begun."""
         column = 0
         while not is_enough():
             answer = ask(self.address)

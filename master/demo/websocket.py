@@ -17,7 +17,7 @@ MESSAGE_LIMIT = 64 * 1024
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
-# Why a connection is closed (RFC 6455, 7.4.1).
+# Reasons for closing a connection (RFC 6455, 7.4.1).
 NORMAL, PROTOCOL_ERROR, NOT_UTF8, TOO_BIG = 1000, 1002, 1007, 1009
 
 
@@ -39,7 +39,7 @@ class Frame:
 
 
 def accept_key(key: str) -> str | None:
-    """Sec-WebSocket-Accept for this Sec-WebSocket-Key; None unless the key is 16 bytes in base64."""
+    """Return the Sec-WebSocket-Accept for this Sec-WebSocket-Key; None unless the key is 16 bytes in base64."""
     try:
         if len(base64.b64decode(key, validate=True)) != 16:
             return None
@@ -84,14 +84,14 @@ def take_frame(buffer: bytearray, limit: int = MESSAGE_LIMIT) -> Frame | None:
 
 
 def unmask(payload: bytes, mask: bytes) -> bytes:
-    """XOR with the repeated mask; as one big number, for that is the fast way without native code."""
+    """XOR with the repeated mask, as one big number, which is the fast way without native code."""
     size = len(payload)
     repeated = (mask * (size // 4 + 1))[:size]
     return (int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")).to_bytes(size, "big")
 
 
 def build_frame(opcode: int, payload: bytes) -> bytes:
-    """A final server frame: never masked."""
+    """Return a final server frame: never masked."""
     size = len(payload)
     if size < 126:
         head = bytes((0x80 | opcode, size))
@@ -103,22 +103,22 @@ def build_frame(opcode: int, payload: bytes) -> bytes:
 
 
 def is_close_code(code: int) -> bool:
-    """May this code be on the wire? 1004 to 1006 and 1015 may not, and what is below 1000 or unassigned."""
+    """Whether this code may be on the wire: not 1004 to 1006 or 1015, nor one below 1000 or unassigned."""
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
 class Echo:
-    """One connection: says back every message as it came, answers pings, and closes when asked or wronged."""
+    """One connection: echoes every message as it came, answers pings, and closes when asked to or after an error."""
 
     def __init__(self, limit: int = MESSAGE_LIMIT) -> None:
         self.limit = limit
         self.is_closed = False
         self._buffer = bytearray()
-        self._opcode = CONTINUATION  # of the message whose fragments are being collected; CONTINUATION for none
+        self._opcode = CONTINUATION  # the opcode of the message whose fragments are being collected; CONTINUATION for none
         self._message = bytearray()
 
     def receive(self, data: bytes) -> bytes:
-        """What to send after these bytes came in; `is_closed` tells when that is the last."""
+        """Return the bytes to send after these bytes came in; `is_closed` tells when they are the last."""
         out: list[bytes] = []
         self._buffer += data
         try:

@@ -310,7 +310,7 @@ def test_the_command_says_what_there_is_and_changes_it(start, pool, capsys):  # 
     assert front.command("stop").code == 0
     code, output, errors = command("list")
     assert (code, output) == (1, "")
-    assert errors.startswith("wproxy: [error] nobody listens on ")
+    assert errors.startswith("wproxy: [error] no server listens on ")
     assert errors.count("\n") == 1
     assert not (front.directory / "run/wproxy-api.sock").exists()
 
