@@ -1,8 +1,8 @@
-"""How a body gets from where it comes from to where it is sent: the words that all protocols share.
+"""The way of a body from its source to its destination: the words that all protocols share.
 
-A source gives its bytes in pieces (`read`), or sends them itself (`send`), which lets the kernel move them where nothing has to
-be changed on the way. It knows nothing of the protocol of the other side: an outlet takes bytes, and a frame says how a piece of
-a body looks there. Filters wrap sources; what they do not do themselves they pass on to the source that they read.
+A source returns its bytes in pieces (`read`), or sends them itself (`send`), which lets the kernel move them if nothing has to be
+changed on the way. It knows nothing of the protocol of the other side: an outlet takes bytes, and a frame turns a piece of a body
+into its form there. Filters wrap sources; everything that they do not do themselves they pass on to the source that they read.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-# What a piece becomes on the wire, as a chunk; None where it stays as it is.
+# A function that returns the wire form of a piece, such as a chunk; None when pieces stay as they are.
 Frame = Callable[[bytes], bytes] | None
 
 
 class Outlet(Protocol):
-    """What takes the bytes of a body: a socket, an encrypted stream, or one of the streams of a connection.
+    """The destination of a body's bytes: a socket, an encrypted stream, or one of the streams of a connection.
 
-    kernel_fd: a descriptor whose bytes are those of the body, so that the kernel may move them to it; -1 without.
+    kernel_fd: a descriptor to which the kernel may move the body's bytes unchanged; -1 without.
     """
 
     kernel_fd: int
 
     def send(self, data: bytes | memoryview, /) -> int:
-        """Send the beginning of this; return how much. Raises BlockingIOError while nothing more is taken, OSError."""
+        """Send the beginning of this; return the number of bytes. Raises BlockingIOError while nothing more is taken, OSError."""
 
     def room(self, seconds: float) -> Awaitable[None]:
         """Wait until more is taken. Raises TimedOut."""
 
 
 class BodySource(Protocol):
-    """Where the rest of a body comes from."""
+    """The source of the rest of a body."""
 
     async def read(self) -> bytes:
         """Return the next piece; b"" at the end. Raises UpstreamFailure when there will be no end."""
@@ -38,17 +38,17 @@ class BodySource(Protocol):
     async def send(self, outlet: Outlet, frame: Frame, seconds: float, most: int) -> int:
         """Send the next bytes, at most so many; return how many, 0 at the end.
 
-        seconds: the longest wait for room. Raises TimedOut and OSError for what the other side did, UpstreamFailure.
+        seconds: the longest wait for room. Raises TimedOut and OSError for failures of the other side, UpstreamFailure.
         """
 
     async def has_more(self, frame: Frame) -> bool:
-        """Return whether there is more to send, as far as that can be told or fetched. Raises UpstreamFailure."""
+        """Whether there is more to send, as far as that can be determined or fetched. Raises UpstreamFailure."""
 
     async def wait_for_room(self, outlet: Outlet, frame: Frame, seconds: float) -> None:
-        """Wait until the outlet takes more, and make use of that time: for reading ahead. Raises TimedOut."""
+        """Wait until the outlet takes more, and use that time for reading ahead. Raises TimedOut."""
 
     def read_ahead(self) -> None:
-        """Read as fast as it comes from now on, where that is allowed: whoever sends it is going to pause."""
+        """Read as fast as data arrives from now on, if that is allowed: the sender is going to pause."""
 
     def close(self) -> None:
-        """Give up what is held, whether or not the end was reached."""
+        """Release everything that is held, whether or not the end was reached."""

@@ -1,4 +1,4 @@
-"""The values that a request is made of, whatever protocol brought it: clock, client, request, response, attempt."""
+"""The values that a request consists of, whatever its protocol: clock, client, request, response, attempt."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def has_no_body(status: int) -> bool:
 
 
 class Clock:
-    """The time of the current turn of the loop. Whoever owns the loop sets it; words only read it.
+    """The time of the current turn of the loop. The owner of the loop sets it; this package only reads it.
 
-    now: seconds that only grow, for timers and durations. offset: what must be added to get unix time.
-    date_line: `Date: ...` of this second, with its line end.
+    now: seconds that only grow, for timers and durations. offset: the difference to unix time. date_line: `Date: ...` of this
+    second, with its line end.
     """
 
     __slots__ = ("date_line", "now", "offset")
@@ -83,7 +83,7 @@ class Clock:
         return self.now + self.offset
 
     def set_wall(self, wall: float) -> None:
-        """Tell what unix time `now` is; to be called at the latest when a second has passed."""
+        """Set the unix time of `now`; to be called at the latest when a second has passed."""
         self.offset = wall - self.now
         self.date_line = f"Date: {http_date(int(wall))}\r\n".encode("ascii")
 
@@ -93,7 +93,7 @@ DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def http_date(second: int) -> str:
-    """`Sun, 06 Nov 1994 08:49:37 GMT`, whatever the locale."""
+    """Return `Sun, 06 Nov 1994 08:49:37 GMT`, whatever the locale."""
     at = time.gmtime(second)
     return (
         f"{DAYS[at.tm_wday]}, {at.tm_mday:02} {MONTHS[at.tm_mon - 1]} {at.tm_year} "
@@ -102,7 +102,7 @@ def http_date(second: int) -> str:
 
 
 class RequestLineLike(Protocol):
-    """What every client protocol tells of the first line of a request."""
+    """The first line of a request, as every client protocol provides it."""
 
     line: bytes
     method: bytes
@@ -118,7 +118,7 @@ class RequestLineLike(Protocol):
 
 
 class FieldsLike(Protocol):
-    """What every client protocol tells of the header fields of a request."""
+    """The header fields of a request, as every client protocol provides them."""
 
     lines: tuple[tuple[bytes, bytes, bytes], ...]
     host: bytes | None
@@ -134,7 +134,7 @@ class FieldsLike(Protocol):
 
 
 class Endpoint:
-    """Our end of a client's connection, for those who ask; a socket's own is the worker's."""
+    """Our end of a client's connection; the worker's class has a socket behind it."""
 
     __slots__ = ("_address",)
 
@@ -142,11 +142,11 @@ class Endpoint:
         self._address = address
 
     def address(self) -> Address:
-        """The address that the client connected to."""
+        """Return the address that the client connected to."""
         return self._address
 
     def tcp_info(self) -> tuple[int, int, int, int] | None:
-        """(rtt, rttvar, snd_cwnd, rcv_space), times in microseconds; None where there is no TCP connection."""
+        """Return (rtt, rttvar, snd_cwnd, rcv_space), times in microseconds; None without a TCP connection."""
         return None
 
 
@@ -156,7 +156,7 @@ class Process:
     __slots__ = ("count_connections", "identity")
 
     def __init__(self, identity: Identity, count_connections: Callable[[], tuple[int, int, int, int]]) -> None:
-        """count_connections: counts the clients of all workers: (active, reading, writing, waiting)."""
+        """count_connections: returns the numbers of all workers' clients: (active, reading, writing, waiting)."""
         self.identity = identity
         self.count_connections = count_connections
 
@@ -202,7 +202,7 @@ class Client:
 
     @property
     def server_address(self) -> Address:
-        """The address that the client connected to; asked for once, when somebody wants to know."""
+        """The address that the client connected to; looked up once, on first use."""
         if self._server_address is None:
             listening = self.listener.address
             wildcard = listening.host in ("0.0.0.0", "::")
@@ -216,7 +216,7 @@ class Client:
 class Attempt:
     """One try at one peer, for $upstream_* and the logs. Times are seconds since the try began; None is unknown.
 
-    What an attempt may never come to know lives on the class. (See Request.) request_head: as it is sent. connect_time: 0 on a
+    Attributes that many attempts never set live on the class. (See Request.) request_head: the head as sent. connect_time: 0 on a
     connection that was open already.
     """
 
@@ -226,7 +226,7 @@ class Attempt:
     interim_bytes = 0
     begins_group = False  # the first after a jump to another location
     is_retry = False  # another peer has failed, and retries are counted
-    at_end: Callable[[], None] | None = None  # called when an answer that came in parts has come, or is given up
+    at_end: Callable[[], None] | None = None  # called when an answer in several parts is complete, or is given up
 
     def __init__(self, peer: str, started: float, scheme: str = "http://") -> None:
         self._scheme = scheme
@@ -241,19 +241,19 @@ class Attempt:
 
     @property
     def scheme(self) -> str:
-        """What begins its URL in the error log."""
+        """The beginning of its URL in the error log."""
         return self._scheme
 
     @property
     def doing(self) -> str:
-        """What is going on, in nginx's words; it waits for a head with those of sending."""
+        """The activity, in nginx's words; waiting for a head has the words of sending."""
         if self.connect_time is None:
             return "connecting to upstream"
         return "sending request to upstream" if self.header_time is None else "reading upstream"
 
     @property
     def url(self) -> bytes:
-        """Where the request goes, as logs name it: `http://127.0.0.1:8080/path`; without a path where HTTP is not spoken."""
+        """The URL of the request as logs show it: `http://127.0.0.1:8080/path`; without a path for protocols other than HTTP."""
         colon = ":" if self.peer.startswith("unix:") else ""
         _, _, target = self.request_head.partition(b" ") if self.scheme == "http://" else (b"", b"", b"")
         return f"{self.scheme}{self.peer}{colon}".encode() + target.partition(b" ")[0]
@@ -265,12 +265,12 @@ class Attempt:
 class ResponseFields:
     """Status and fields of a response, ready for any client protocol; shared by all responses that are alike.
 
-    lines: (name, value) after those that have a place of their own: content_type and content_length (-1: not known).
+    lines: (name, value) after the fields with a place of their own: content_type and content_length (-1: unknown).
     last_modified: unix seconds of a Last-Modified of ours, -1 without; like content_type it has a place of its own.
-    last_lines: (name, value) of what comes after all that filters add: Accept-Ranges, Content-Range.
-    owns_location: the location was made absolute by us and has that place; any other is the first of the lines.
-    wants_date: a Date of ours goes with it, since there is none among the lines.
-    wire: what a client protocol has made of it last, by variant, with the Date line in it; filled on first use.
+    last_lines: (name, value) of fields after everything that filters add: Accept-Ranges, Content-Range.
+    owns_location: whether we made the location absolute, so that it has that place; any other is the first of the lines.
+    wants_date: whether we add a Date, since there is none among the lines.
+    wire: the last serialised head of each client protocol, by variant, with its Date line; filled on first use.
     """
 
     __slots__ = (
@@ -316,7 +316,7 @@ class ResponseFields:
         self.wire: dict[int, Any] = {}
 
     def with_status(self, status: int, location: bytes | None = None) -> ResponseFields:
-        """The same with another status and, unless None, another Location."""
+        """Return the same with another status and, unless None, another Location."""
         return ResponseFields(
             status,
             self.lines,
@@ -334,16 +334,16 @@ class ResponseFields:
 
 
 class Response:
-    """An answer: its fields, the body that is at hand, and where the rest of it comes from.
+    """A response: its fields, the part of the body at hand, and the source of the rest.
 
-    bodiless: HEAD, 204 and 304: whatever the fields say no body follows.
-    tunnel: the upstream's stream after 101 Switching Protocols; `body` is then what it has already said.
+    bodiless: whether no body follows, whatever the fields say: HEAD, 204 and 304. tunnel: the upstream's stream after 101
+    Switching Protocols; `body` then has its first bytes.
     """
 
     __slots__ = ("bodiless", "body", "fields", "source", "tunnel")
 
-    error = 0  # the status that was raised where this is a built-in page: error_page may put something else in its place
-    # Tells (name, value) of the fields after the body; to be asked when the body has been sent.
+    error = 0  # the raised status if this is a built-in page: error_page may replace it
+    # Returns (name, value) of the fields after the body; to be called when the body has been sent.
     trailers: Callable[[Request], tuple[tuple[bytes, bytes], ...]] | None = None
 
     def __init__(
@@ -361,7 +361,7 @@ class Response:
         self.tunnel = tunnel
 
     def close(self) -> None:
-        """Give back what it holds of an upstream or a file; nothing happens where that has been done."""
+        """Release an upstream or a file that it holds; closing twice is allowed."""
         if self.source is not None:
             self.source.close()
         elif self.tunnel is not None:
@@ -382,10 +382,11 @@ class ErrorResponse(Response):
 
 
 class Jump:
-    """What a handler returns instead of a response: go on elsewhere (nginx: ngx_http_internal_redirect, _named_location).
+    """The result of a handler that goes on elsewhere, in place of a response (nginx: ngx_http_internal_redirect,
+    _named_location).
 
-    path: the new $uri, decoded and normalised; args: the new $args, None for none. named: a location `@name` instead, which
-    keeps URI, args and method; path and args are then not looked at.
+    path: the new $uri, decoded and normalised; args: the new $args, or None. named: a location `@name` instead, which keeps URI,
+    args and method; path and args are then ignored.
     """
 
     __slots__ = ("args", "named", "path")
@@ -419,8 +420,8 @@ class Exchange(Protocol):
 class Request:
     """One request on its way through the phases.
 
-    What every request reads is set when it is made; what only some do lives on the class. (CPython 3.11 reads an attribute of
-    the instance in 5 ns and one of its class, through the instance, in 60.)
+    Attributes that every request reads are set when it is made; those that only some read live on the class. (CPython 3.11 reads
+    an attribute of the instance in 5 ns and one of its class, through the instance, in 60.)
     """
 
     status = 0
@@ -430,33 +431,33 @@ class Request:
     request_length = 0
     end_cause = ""
     location: Location
-    route: Route  # the worker's, of that location
+    route: Route  # the worker's route of that location
     server: Server
     replied = False  # a final head has gone to the client
     _id: bytes | None = None
     upstream_head: Any = None
-    # What `set`, maps and named captures have given variables, by lower-case name; made when the first one is.
+    # The values of variables from `set`, maps and named captures, by lower-case name; made with the first one.
     values: dict[str, bytes | None] | None = None
-    captures: Any = None  # the re.Match that $1 to $9 come from
-    response_fields: ResponseFields | None = None  # of what is being or has been sent, for $sent_http_*
+    captures: Any = None  # the re.Match for $1 to $9
+    response_fields: ResponseFields | None = None  # those of the response being sent, for $sent_http_*
     response_trailers: tuple[tuple[bytes, bytes], ...] = ()
-    trace: Any = None  # told of every decision when `wproxy explain` asks (wproxy.explain.Trace)
+    trace: Any = None  # hears every decision for `wproxy explain` (wproxy.explain.Trace)
     internal = False  # the URI is one of ours: after error_page, index, try_files, X-Accel-Redirect
     uri_changes = 0
     uri_changed = False  # a rewrite asks for a new search of the location
-    has_rewritten = False  # a `rewrite` of these steps has matched: `set` does not escape captures any more
+    has_rewritten = False  # a `rewrite` of these steps has matched: `set` no longer escapes captures
     origin_stands = True  # the URI is still the one that was received, so that its bytes may be sent on
     add_uri_to_alias = False  # try_files has found a file behind the alias of a regex location
     valid_location = True  # the location was found for this URI, so that proxy_pass may replace its prefix
-    limit_rate: int | None = None  # bytes a second, as `set $limit_rate` has it
+    limit_rate: int | None = None  # bytes per second, from `set $limit_rate`
     accel_charset: bytes | None = None  # X-Accel-Charset
     accel_type: bytes | None = None  # Content-Type of the last answer with X-Accel-Redirect that had one
     upstream_trailers: tuple[tuple[bytes, bytes, bytes], ...] = ()  # lower-case name, name, value
-    pipelined = False  # its head had come before the request before it was answered
+    pipelined = False  # its head arrived before the previous request was answered
     is_cut = False  # it ended before all of its response was sent
-    forced_status = 0  # by error_page: what the response is sent with, whatever it says
-    upstream_uri = b""  # of a proxy_pass with variables, until another location answers: sent as it is
-    sent_method: bytes | None = None  # by proxy_method, until another location answers
+    forced_status = 0  # set by error_page: the status to send, whatever the response has
+    upstream_uri = b""  # from a proxy_pass with variables, until another location answers: sent unchanged
+    sent_method: bytes | None = None  # set by proxy_method, until another location answers
     gzipped: tuple[int, int] | None = None  # bytes of the body before and after gzip, when all of it has been compressed
     is_error_page = False  # error_page has led here: a further error gets the built-in page
 
@@ -475,26 +476,26 @@ class Request:
         self.body: Any = None  # worker.client.body.RequestBody when the request has one
 
     def lead_to(self, location: Location) -> None:
-        """Go on in this location."""
+        """Continue in this location."""
         self.location = location
         self.route = location.route
         if self.exchange is not None:
             self.exchange.moved(self)
 
     def call_at_end(self, release: Callable[[], None]) -> None:
-        """Have this called once when the request is over, however it ends: what was taken for it is given back."""
+        """Have this called once when the request is over, however it ends, to release what was taken for it."""
         if self.at_end is None:
             self.at_end = []
         self.at_end.append(release)
 
     def end(self) -> None:
-        """Call what was to be called at the end; nothing the second time."""
+        """Call the functions of `call_at_end`; does nothing the second time."""
         releases, self.at_end = self.at_end, None
         for release in releases or ():
             release()
 
     def capture(self, match: re.Match[bytes]) -> None:
-        """Remember what a regex found, for $1 to $9 and for the variables of its named groups."""
+        """Remember the match of a regex, for $1 to $9 and for the variables of its named groups."""
         self.captures = match
         if match.re.groupindex:
             if self.values is None:
