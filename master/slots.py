@@ -1,8 +1,8 @@
 """Slots of workers in the shared memory: taking one, giving one back, and slots whose master is gone.
 
-While an upgrade of the program runs, two masters take slots from the same memory, so a slot is then taken under a record lock, which
-the kernel releases whatever happens to its holder, and from then on names its master. Only that master gives it back. When a
-master was killed, its workers finish what they have begun and leave by themselves; the remaining master gives their slots back
+While an upgrade of the program runs, two masters take slots from the same memory, so a slot is then taken under a record lock,
+which the kernel releases whatever happens to its holder, and from then on names its master. Only that master gives it back. When
+a master was killed, its workers finish what they have begun and leave by themselves; the remaining master gives their slots back
 when they have ended.
 
 A compromised worker can write anything there. So a master never takes a slot that it knows to be in use, and before it goes
@@ -55,8 +55,8 @@ def _is_free(slot: WorkerSlot, held: Collection[int]) -> bool:
 def take_slot(shared: SharedWords, locks: RecordLocks, held: Collection[int] = (), has_other_master: bool = True) -> WorkerSlot:
     """Take the lowest free slot and clear it; raises OSError when there is none. held: as in `free_slots`.
 
-    has_other_master: whether another master may take slots, too. Without one there is no process to lock out, and no lock is taken:
-    a worker that was broken into might hold it for ever.
+    has_other_master: whether another master may take slots, too. Without one there is no process to lock out and no lock is
+    taken: a worker that was broken into might hold it for ever.
     """
     if not has_other_master:
         return _lowest_free(shared, held)
