@@ -56,7 +56,7 @@ class RunningServer:
             return []
 
     def pids(self) -> list[int]:
-        """Their pids."""
+        """Return the pids of its processes."""
         return [process.pid for process in self.processes()]
 
     def last_words(self) -> str:

@@ -22,7 +22,7 @@ examples:
   wproxy start -c wproxy.toml                         start on a configuration
   wproxy reload                                       new workers on the changed configuration
   wproxy upgrade                                      the newly installed wproxy, without losing a connection
-  wproxy status                                       who is at work
+  wproxy status                                       master, workers, connections and requests
   wproxy upstream drain app 10.0.1.10:8000            what that server has under way ends, and nothing new comes
   wproxy explain http://localhost:8080/api/users      which location, which file, what the upstream receives
   wproxy convert nginx.conf > wproxy.toml             the same configuration in TOML

@@ -29,7 +29,7 @@ NO_ERROR = 0
 FORMAT_ERROR = 1
 SERVER_FAILURE = 2
 HOST_NOT_FOUND = 3
-TIMED_OUT = 110  # not a DNS code: what nginx reports when no answer came
+TIMED_OUT = 110  # not a DNS code: nginx's error when no answer came
 
 # nginx: ngx_resolver_strerror.
 REASONS = {

@@ -271,7 +271,7 @@ class Trace:
         self._considered: list[dict[str, str]] = []
 
     def add(self, kind: str, text: str, at: str = "", **more: Any) -> None:
-        """Something happened."""
+        """Add a step."""
         self.steps.append({"kind": kind, "text": text, "at": at, **more})
 
     def considered(self, location: Location, why: str) -> None:

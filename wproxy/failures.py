@@ -26,7 +26,7 @@ class ClientError(Exception):
 
 
 class BodyBrokenOff(ClientError):
-    """The client left amid the body of its request: it is logged as a bad request, and nobody is there to be answered."""
+    """The client left amid the body of its request: it is logged as a bad request, and there is no one to answer."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(400, f"{reason} while sending the request body")

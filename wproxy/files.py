@@ -84,7 +84,7 @@ class FilePlan:
         self.heads: dict[Any, tuple[ResponseFields, int, int, bool]] = {}
 
     def directory(self, request: Request) -> bytes:
-        """`$document_root`: the root or the alias, absolute."""
+        """Return `$document_root`: the root or the alias, absolute."""
         if self.root is not None:
             return self.root
         return self._absolute(self._evaluate(request))
@@ -162,12 +162,12 @@ def _climbing() -> Unmappable:
 
 
 def document_root(request: Request) -> bytes:
-    """`$document_root` of the location that the request is in."""
+    """Return `$document_root` of the request's location."""
     return request.location.files.directory(request)
 
 
 def filename(request: Request) -> bytes:
-    """`$request_filename`: the path of the request's URI; empty when it has none."""
+    """Return `$request_filename`: the path of the request's URI; empty when it has none."""
     try:
         return request.location.files.path(request)
     except Unmappable:

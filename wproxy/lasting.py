@@ -71,7 +71,7 @@ class LastingMemory:
         return self._regions[digest]
 
     def _find_or_add(self, digest: bytes, size: int) -> mmap.mmap:
-        """Raises OSError."""
+        """Find a region in the file, or add it. Raises OSError."""
         if self.fileno < 0:
             self.fileno = _new_file()
         locks = RecordLocks(self.fileno)

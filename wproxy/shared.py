@@ -1,45 +1,46 @@
-"""The layout of the memory that the master and all workers share: who may write which word, and what it means.
+"""The layout of the memory that the master and all workers share: which process may write which word, and what it means.
 
 The memory is an array of aligned 8-byte words (`memoryview.cast("Q")`), mapped by every process; the master provides it
 (`master/memory.py`). An aligned 8-byte store through a cast view is never seen half done. Three rules keep it sound without
 locks, whichever process is killed at whichever instruction:
 
   * a word has one writer: the head belongs to the master, a worker's slot to that worker;
-  * what several processes count is one word per worker, added up by whoever reads;
+  * a count of several processes has one word per worker, which readers add up;
   * a message longer than a word is written first and its number last, so that a reader who sees the number sees the text.
 
     heads     MASTERS times HEAD_WORDS words, each written by one master only
     messages  for each master and kind of outcome MESSAGE_WORDS words: the last one in UTF-8
     workers   MAX_WORKERS slots of WORKER_WORDS words, each written by one worker only (its identity by its master)
-    peers     MAX_PEERS records of PEER_WORDS words: what everybody looks at first, and whose record it is
-    places    MAX_LATE_PEERS of PLACE_WORDS words: whose the records of late peers are
-    rows      for each slot MAX_PEERS rows of ROW_WORDS words: what that worker alone counts about each peer
+    peers     MAX_PEERS records of PEER_WORDS words: the version that all processes look at first, and the peer's identity
+    places    MAX_LATE_PEERS of PLACE_WORDS words: the owners of the records of late peers
+    rows      for each slot MAX_PEERS rows of ROW_WORDS words: the counts of that worker alone about each peer
               (`wproxy.health`, `wproxy.peer_counters`)
-    edits     what has been changed of upstreams at run time: a version, and two texts, so that one can be read while the
-              other is written; by whoever holds the record lock of the version (`wproxy.edits.area`)
+    edits     changes of upstreams at run time: a version, and two texts, so that one can be read while the other is
+              written; only the holder of the record lock of the version writes (`wproxy.edits.area`)
 
-During an upgrade of the program two masters live on one memory. Each has a head of its own, which the other one only reads: the
-new master takes the one that its predecessor does not have. Two are enough, since nobody upgrades whose own predecessor lives.
-What cannot be split is decided like this:
+During an upgrade of the program two masters share one memory. Each has a head of its own, which the other one only reads: the
+new master takes the one that its predecessor does not have. Two are enough, since a master does not upgrade while its own
+predecessor lives. Things that cannot be split are decided like this:
 
-  * a slot is taken under a record lock and says whose it is (WORKER_MASTER); from then on its master alone gives it back. Slots
+  * a slot is taken under a record lock and names its master (WORKER_MASTER); from then on only that master gives it back. Slots
     are not divided in halves, because readers go through all slots that were ever used: dense ones keep that short;
   * HEAD_SLOTS is written under that lock;
   * peers' records and HEAD_RECORDS belong to the youngest master. The older one neither gives out nor clears any until it is
     alone again (`master.peer_records`);
-  * totals of what has ended are kept per head and added up by readers; a head that is taken again keeps its totals.
+  * totals of processes that have ended are kept per head and added up by readers; a head that is taken again keeps its totals.
 
 MAGIC and HEAD_MASTER_PID of both heads stay where they are in every later layout, so that the commands of one version recognise
 the master of another and can at least signal it.
 
-A worker may have been broken into, and can then write any number anywhere. Whoever reads takes no number for more than it can be
-(`SharedWords.slots`, `records`), and a sum that no word has room for wraps: nobody raises, loops or asks for memory because of
-one. What the master alone decides (which workers it has, how often it has signalled them) it keeps for itself as well.
+A worker may have been broken into, and can then write any number anywhere. Readers limit every number to its greatest possible
+value (`SharedWords.slots`, `records`), and a sum that does not fit into a word wraps: no reader raises, loops or asks for memory
+because of one. Facts that only the master decides (which workers it has, how often it has signalled them) it also keeps for
+itself.
 
 A peer's version is the one word with many writers: it only says that something has changed (`wproxy.health`). Rows go slot by
 slot, so that memory for one process alone ends after the first slot, and so that the rows of slots and peers that are not in
 use are never touched: the file is sparse, and 4 workers with 60 peers occupy 8 pages of its 260 MB. Rows are not cleared when
-a slot gets another worker: it counts on from where the one before it was killed, so that sums never shrink.
+a slot gets another worker: it continues from the counts of the worker that was killed, so that sums never shrink.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ _PARAMETERS: dict[str, Callable[[str], object]] = {"server": _server, "facility"
 
 
 def syslog_time(second: int) -> str:
-    """`Nov  2 19:17:49`, local time."""
+    """Return `Nov  2 19:17:49`, local time."""
     at = time.localtime(second)
     return f"{MONTHS[at.tm_mon - 1]} {at.tm_mday:2} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02}"
 

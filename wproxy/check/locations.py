@@ -435,7 +435,7 @@ LOCATION_RULES = [
         "try-files-with-proxy",
         WARNING,
         "try_files and proxy_pass in one location",
-        "try_files only sets the URI; what answers is the handler of the location, and that is the proxy, for files too.",
+        "try_files only sets the URI; the handler of the location answers, and that is the proxy, for files too.",
         try_files_with_proxy,
         "location /a/ {\n    try_files $uri /b/;\n    proxy_set_header Host $host;\n    proxy_pass http://127.0.0.1:3000;\n}",
         "location /a/ {\n    try_files $uri @app;\n}\nlocation @app {\n    proxy_set_header Host $host;\n"

@@ -1,4 +1,4 @@
-"""The directories of temporary files: all who name one cut it into subdirectories in the same way (nginx: ngx_add_path)."""
+"""The directories of temporary files: all that name one must have the same subdirectories (nginx: ngx_add_path)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WITH_LEVELS = tuple(f"{module}_temp_path" for module in ("client_body", "proxy",
 
 
 class TemporaryPaths:
-    """What has been said of them, line by line."""
+    """The directories named so far, line by line."""
 
     def __init__(self, problem: Callable[[str, Position | None], None], prefix: str) -> None:
         self._problem = problem
@@ -20,7 +20,7 @@ class TemporaryPaths:
         self._known: dict[str, tuple[tuple[int, ...], Position]] = {}
 
     def note(self, lines: tuple[Node, ...], value: TemporaryPath) -> None:
-        """Take up one directive of one block."""
+        """Record one directive of one block."""
         position = lines[-1].position
         levels, first = self._known.setdefault(os.path.join(self._prefix, value.path), (value.levels, position))
         if levels != value.levels:

@@ -67,7 +67,7 @@ _PARAMETERS: dict[str, Callable[[str], float]] = {
 
 
 def kind(module: str) -> str:
-    """The purpose of the zones of a module."""
+    """Return the purpose of the zones of a module."""
     return f"{module}_cache_path"
 
 

@@ -103,7 +103,10 @@ class MainDirectives:
     )
     pid: str = directive(pid_path, MAIN, default="run/wproxy.pid", doc="The file that holds the master's process id.")
     user: tuple[str, str] | None = directive(
-        user_and_group, MAIN, arity=(1, 2), doc="User and group of the workers when started as root; default nobody."
+        user_and_group,
+        MAIN,
+        arity=(1, 2),
+        doc="The user and group of the workers if the master is started as root; default nobody.",
     )
     compat: str = directive(
         defaults_of, MAIN, default="current", doc="The nginx version whose defaults apply: today's, or 1.28's."

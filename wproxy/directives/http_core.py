@@ -56,7 +56,7 @@ def keepalive(timeout: str, announced: str | None = None) -> tuple[float, float 
 
 
 def keep_announcement(own: tuple[float, float | None], outer: tuple[float, float | None]) -> tuple[float, float | None]:
-    """What is announced, where a block says nothing of it, is what the outer one says (nginx merges the two apart)."""
+    """Return the keepalive of a block with the outer announcement if it has none itself (nginx merges the two apart)."""
     return own if own[1] is not None else (own[0], outer[1])
 
 

@@ -75,7 +75,7 @@ def words_of(server: UpstreamServer) -> Words:
 
 
 def time_text(seconds: float) -> str:
-    """`10s`, `1500ms`."""
+    """Return `10s` or `1500ms`."""
     return f"{int(seconds)}s" if seconds == int(seconds) else f"{round(seconds * 1000)}ms"
 
 

@@ -83,7 +83,7 @@ class Geo:
         return result
 
     def varies(self) -> int:
-        """The source's; the client's address and X-Forwarded-For hold for a block."""
+        """How long the value holds: as long as the source; the client's address and X-Forwarded-For hold for a block."""
         return self.source.varies if self.source is not None else BLOCK
 
     def __repr__(self) -> str:

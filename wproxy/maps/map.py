@@ -111,7 +111,7 @@ class Map:
         return result
 
     def varies(self) -> int:
-        """That of the source and all values; REQUEST only when others see the captures of its regexes."""
+        """How long the value holds: as long as the source and all values; REQUEST only if others see its captures."""
         values = [choice.value.varies for choice in self]
         varies = max(self.source.varies, *values) if values else BLOCK
         leaves_traces = any(regex.names for regex, _ in self.regexes)

@@ -63,7 +63,7 @@ class SplitClients:
         return result
 
     def varies(self) -> int:
-        """That of the source."""
+        """How long the value holds: as long as the source."""
         return self.source.varies
 
     def __repr__(self) -> str:

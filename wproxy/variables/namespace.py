@@ -137,7 +137,7 @@ class Declared(Variable):
 
     @property
     def varies(self) -> int:
-        """That of its source, unless it can be set as well.
+        """How long the value holds: as long as its source, unless it can be set as well.
 
         A value computed in one location is kept when the request goes on to another, so LOCATION becomes REQUEST.
         """

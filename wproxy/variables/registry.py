@@ -93,7 +93,7 @@ Listener = Callable[[Request, str, str], object]
 
 
 def _silence(request: Request, level: str, text: str) -> None:
-    """Nobody listens."""
+    """Ignore a complaint: no error log is set."""
 
 
 _listener: Listener = _silence
