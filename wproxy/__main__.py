@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wproxy.config.document import Document, SourceFile
     from wproxy.config.model import Configuration
     from wproxy.config.tree import ConfigurationError
-    from wproxy.options import Options, Places
+    from wproxy.options import Options, Paths
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def as_nginx(identity: Identity, words: Sequence[str]) -> int:
     """Run nginx's own command line: report, test, signal or start (nginx: main in src/core/nginx.c)."""
-    from wproxy.options import BadOption, places, read_options
+    from wproxy.options import BadOption, find_paths, read_options
 
     try:
         options = read_options(words)
@@ -47,7 +47,7 @@ def as_nginx(identity: Identity, words: Sequence[str]) -> int:
             return 0
     from master.start_log import StartLog
 
-    where = places(options, identity)
+    where = find_paths(options, identity)
     log = StartLog(identity, where.log)
     if options.test:
         return test(where, identity, options, log)
@@ -67,7 +67,7 @@ def tell_version(identity: Identity, options: Options) -> None:
         sys.stderr.write(build_text(identity))
 
 
-def load(where: Places, identity: Identity, options: Options) -> tuple[Configuration, Document]:
+def load(where: Paths, identity: Identity, options: Options) -> tuple[Configuration, Document]:
     """Load the configuration that nginx's options name; return it with the identity's defaults, and the files that were read.
 
     Raises ConfigurationError.
@@ -81,7 +81,7 @@ def load(where: Places, identity: Identity, options: Options) -> tuple[Configura
     return apply_defaults(configuration, identity, options.error_log), document
 
 
-def test(where: Places, identity: Identity, options: Options, log: StartLog) -> int:
+def test(where: Paths, identity: Identity, options: Options, log: StartLog) -> int:
     """Run `-t` or `-T`: test the configuration, and print it for `-T`."""
     from master.check import check_configuration
 
@@ -100,7 +100,7 @@ def test(where: Places, identity: Identity, options: Options, log: StartLog) -> 
     return code
 
 
-def send(where: Places, identity: Identity, options: Options, log: StartLog) -> int:
+def send(where: Paths, identity: Identity, options: Options, log: StartLog) -> int:
     """Run `-s`: send a signal, unless the configuration is broken or a reload would be refused."""
     from master.control import signal_master
     from wproxy.config.tree import ConfigurationError

@@ -17,8 +17,8 @@ AS_NGINX = "--as-nginx"
 class Identity(NamedTuple):
     """A name, a version, and the default places under that name.
 
-    prefix, file: the default prefix and main file; "" where they depend on the working directory (`wproxy.cli.places`). pid,
-    error_log, access_log: the default paths of a configuration; "" for those of the registry.
+    prefix, file: the default prefix and main file; "" if they depend on the working directory (`wproxy.options.find_paths`).
+    pid, error_log, access_log: the default paths of a configuration; "" for those of the registry.
     """
 
     name: str

@@ -131,8 +131,8 @@ class Nested(Protocol):
     inner: Any  # LocationMatcher of the same kind of location, or None
 
 
-Place = TypeVar("Place", bound=Nested)
-Few = tuple[tuple[bytes, Place], ...]
+AnyLocation = TypeVar("AnyLocation", bound=Nested)
+Few = tuple[tuple[bytes, AnyLocation], ...]
 
 
 def _best_width(prefixes: list[bytes]) -> int:
@@ -150,26 +150,26 @@ def _best_width(prefixes: list[bytes]) -> int:
     return min(widths, key=most_tries)
 
 
-class LocationMatcher(Generic[Place]):
+class LocationMatcher(Generic[AnyLocation]):
     """The locations of one level: `=` is final, else the longest prefix and what is inside it, else the first regex.
 
     A prefix marked `^~` keeps the regexes of its own level from being asked. `fallback` is the choice when none matches: the
     server itself at the top; inside a location, that location.
     """
 
-    def __init__(self, fallback: Place) -> None:
+    def __init__(self, fallback: AnyLocation) -> None:
         self.fallback = fallback
-        self.exact: dict[bytes, Place] = {}
-        self.prefixes: dict[bytes, Place] = {}
-        self.regexes: list[tuple[Regex, Place]] = []
-        self.without_regexes: set[Place] = set()  # those marked `^~`
+        self.exact: dict[bytes, AnyLocation] = {}
+        self.prefixes: dict[bytes, AnyLocation] = {}
+        self.regexes: list[tuple[Regex, AnyLocation]] = []
+        self.without_regexes: set[AnyLocation] = set()  # those marked `^~`
         self.is_plain = True  # no regex, nothing nested: `find` needs one look
-        self._by_length: tuple[tuple[int, dict[bytes, Place]], ...] = ()
-        self._by_start: dict[bytes, Few[Place]] = {}
+        self._by_length: tuple[tuple[int, dict[bytes, AnyLocation]], ...] = ()
+        self._by_start: dict[bytes, Few[AnyLocation]] = {}
         self._width = 0  # of the starts
-        self._few: Few[Place] = ()
+        self._few: Few[AnyLocation] = ()
 
-    def add(self, modifier: str, pattern: bytes, target: Place) -> bool:
+    def add(self, modifier: str, pattern: bytes, target: AnyLocation) -> bool:
         """Enter a location that is not a regex; False when the same one is there already."""
         table = self.exact if modifier == "=" else self.prefixes
         if pattern in table:
@@ -179,7 +179,7 @@ class LocationMatcher(Generic[Place]):
             self.without_regexes.add(target)
         return True
 
-    def add_regex(self, regex: Regex, target: Place) -> None:
+    def add_regex(self, regex: Regex, target: AnyLocation) -> None:
         """Enter a regex location; the first of several that match counts."""
         self.regexes.append((regex, target))
 
@@ -199,7 +199,7 @@ class LocationMatcher(Generic[Place]):
             return
         self._width = _best_width([prefix for prefix, _ in longest_first])
         short = tuple(entry for entry in longest_first if len(entry[0]) < self._width)
-        starts: dict[bytes, list[tuple[bytes, Place]]] = {}
+        starts: dict[bytes, list[tuple[bytes, AnyLocation]]] = {}
         for entry in longest_first[: len(longest_first) - len(short)]:
             starts.setdefault(entry[0][: self._width], []).append(entry)
         if len(short) + max(map(len, starts.values())) <= 8:
@@ -208,24 +208,24 @@ class LocationMatcher(Generic[Place]):
                 start: (*entries, *(entry for entry in short if start.startswith(entry[0]))) for start, entries in starts.items()
             }
             return
-        lengths: dict[int, dict[bytes, Place]] = {}
+        lengths: dict[int, dict[bytes, AnyLocation]] = {}
         for prefix, target in longest_first:
             lengths.setdefault(len(prefix), {})[prefix] = target
         self._few = ()
         self._by_length = tuple(lengths.items())
 
-    def _each(self) -> Iterator[Place]:
+    def _each(self) -> Iterator[AnyLocation]:
         yield from self.exact.values()
         yield from self.prefixes.values()
         for _, target in self.regexes:
             yield target
 
-    def __iter__(self) -> Iterator[Place]:
+    def __iter__(self) -> Iterator[AnyLocation]:
         """Yield all locations of this level, the fallback first."""
         yield self.fallback
         yield from self._each()
 
-    def find(self, path: bytes, request: Request) -> Place:
+    def find(self, path: bytes, request: Request) -> AnyLocation:
         """Return the location for a normalised path; a regex that matches leaves its captures on the request."""
         if self.exact:
             found = self.exact.get(path)
@@ -243,7 +243,7 @@ class LocationMatcher(Generic[Place]):
                 return found
         return self.fallback
 
-    def _longest_prefix(self, path: bytes) -> Place | None:
+    def _longest_prefix(self, path: bytes) -> AnyLocation | None:
         for prefix, target in self._by_start.get(path[: self._width], self._few):
             if path.startswith(prefix):
                 return target
@@ -253,7 +253,7 @@ class LocationMatcher(Generic[Place]):
                 return found
         return None
 
-    def _find_deeper(self, path: bytes, request: Request, prefix: Place | None) -> tuple[Place, bool]:
+    def _find_deeper(self, path: bytes, request: Request, prefix: AnyLocation | None) -> tuple[AnyLocation, bool]:
         """Return the location, and whether the choice is final (no regex of an outer level may change it)."""
         choice = self.fallback
         asks_regexes = True
@@ -265,7 +265,7 @@ class LocationMatcher(Generic[Place]):
             asks_regexes = prefix not in self.without_regexes
             if trace is not None:
                 trace.considered(prefix, "the longest prefix" if asks_regexes else "the longest prefix, and no regex is asked")
-            inner: LocationMatcher[Place] | None = prefix.inner
+            inner: LocationMatcher[AnyLocation] | None = prefix.inner
             if inner is not None:
                 choice, is_final = inner.find_level(path, request)
                 if is_final:
@@ -286,13 +286,13 @@ class LocationMatcher(Generic[Place]):
             self._tell_unasked(trace)
         return choice, False
 
-    def _tell_unasked(self, trace: Any, winner: Place | None = None) -> None:
+    def _tell_unasked(self, trace: Any, winner: AnyLocation | None = None) -> None:
         """Tell the trace which regexes were not asked: those after the winner, or all when none won."""
         targets = [target for _, target in self.regexes]
         for target in targets if winner is None else targets[targets.index(winner) + 1 :]:
             trace.considered(target, "regex, is not asked")
 
-    def _tell_losers(self, path: bytes, winner: Place | None, trace: Any) -> None:
+    def _tell_losers(self, path: bytes, winner: AnyLocation | None, trace: Any) -> None:
         """Tell the trace which locations of this level are not chosen, and why."""
         for target in self.exact.values():
             trace.considered(target, "exact, is another URI")
@@ -300,7 +300,7 @@ class LocationMatcher(Generic[Place]):
             if target is not winner:
                 trace.considered(target, "a shorter prefix" if path.startswith(pattern) else "prefix, does not match")
 
-    def find_level(self, path: bytes, request: Request) -> tuple[Place, bool]:
+    def find_level(self, path: bytes, request: Request) -> tuple[AnyLocation, bool]:
         """Do what `find` does for the level inside a location, and also tell whether the choice is final."""
         found = self.exact.get(path)
         if found is not None:
@@ -309,6 +309,6 @@ class LocationMatcher(Generic[Place]):
             return found, True
         return self._find_deeper(path, request, self._longest_prefix(path))
 
-    def explain(self, path: bytes, request: Request) -> Place:
+    def explain(self, path: bytes, request: Request) -> AnyLocation:
         """Do what `find` does, and tell `request.trace` every location that is considered."""
         return self.find_level(path, request)[0]

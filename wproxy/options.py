@@ -55,8 +55,8 @@ class Options:
     error_log: str | None = None
 
 
-class Places(NamedTuple):
-    """Where files are. prefix: with its trailing slash, relative if it was given so; file: the main file.
+class Paths(NamedTuple):
+    """The paths of a start. prefix: with its trailing slash, relative if it was given so; file: the main file.
 
     log: the log until the configuration's own is open: a path, "stderr", or "" for none.
     """
@@ -90,7 +90,7 @@ def read_options(words: Sequence[str]) -> Options:
     return options
 
 
-def places(options: Options, identity: Identity, exists: Callable[[str], bool] = os.path.exists) -> Places:
+def find_paths(options: Options, identity: Identity, exists: Callable[[str], bool] = os.path.exists) -> Paths:
     """Return the main file, the prefix and the first log (nginx: ngx_process_options).
 
     A relative main file or log is taken from the prefix. Under our own name and without -p there is no prefix to take it from:
@@ -106,4 +106,4 @@ def places(options: Options, identity: Identity, exists: Callable[[str], bool] =
         found = (name for name in usual if exists(os.path.join(prefix, name)))
         file = os.path.join(prefix, options.file or next(found, usual[0]))
     log = identity.error_log if options.error_log is None else options.error_log
-    return Places(prefix, file, log if log in ("", "stderr") else os.path.join(prefix, log))
+    return Paths(prefix, file, log if log in ("", "stderr") else os.path.join(prefix, log))

@@ -76,7 +76,7 @@ class Anybody(Distrusted):
 ANYBODY = Anybody(-1, frozenset())
 
 
-class Place:
+class NameInDirectory:
     """A name in a directory that was reached; to be closed, or used in a `with`.
 
     directory: its descriptor; None: the name is a path, to be taken as it is.
@@ -123,7 +123,7 @@ class Place:
             os.close(self.directory)
             self.directory = None
 
-    def __enter__(self) -> Place:
+    def __enter__(self) -> NameInDirectory:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -133,7 +133,7 @@ class Place:
         return f"<place {self.path}{' exposed' if self.is_exposed else ''}>"
 
 
-def reach(path: str, distrusted: Distrusted | None, makes: bool = False) -> Place:
+def reach(path: str, distrusted: Distrusted | None, makes: bool = False) -> NameInDirectory:
     """Walk to the directory of a path. Raises OSError with the path as its filename.
 
     distrusted: None where there is no such user, as for a process that is not root. makes: whether to make missing directories.
@@ -141,7 +141,7 @@ def reach(path: str, distrusted: Distrusted | None, makes: bool = False) -> Plac
     if distrusted is None or os.geteuid() != _ROOT or path in OWN_DESCRIPTORS:
         if makes:
             os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        return Place(path, path)
+        return NameInDirectory(path, path)
     walk = _Walk(path, distrusted, makes)
     try:
         for _ in range(_MOST_STEPS):
@@ -190,7 +190,7 @@ class _Walk:
         self._distrusted = distrusted
         self._makes = makes
 
-    def step(self) -> Place | None:
+    def step(self) -> NameInDirectory | None:
         """Take one name; return the place when only the file's own name is left. Raises OSError."""
         if not self._names:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -218,12 +218,12 @@ class _Walk:
         finally:
             os.close(found)
 
-    def _follow(self, name: str, target: str, is_of_kernel: bool) -> Place | None:
+    def _follow(self, name: str, target: str, is_of_kernel: bool) -> NameInDirectory | None:
         self._links += 1
         if self._links > _MOST_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if not self._names and target in OWN_DESCRIPTORS:
-            return Place(target, target)
+            return NameInDirectory(target, target)
         if is_of_kernel and not self._names:  # its target may not be a path at all: pipe:[4711]
             return self._arrive(name, None, follows=True)
         if is_of_kernel:
@@ -247,8 +247,8 @@ class _Walk:
         self.close()
         self._at = directory
 
-    def _arrive(self, name: str, user: Distrusted | None, follows: bool = False) -> Place:
-        place = Place(self._path, name, self._at, user, follows)
+    def _arrive(self, name: str, user: Distrusted | None, follows: bool = False) -> NameInDirectory:
+        place = NameInDirectory(self._path, name, self._at, user, follows)
         self._at = -1
         return place
 

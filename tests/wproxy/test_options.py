@@ -3,7 +3,7 @@
 import pytest
 
 from wproxy.identity import NGINX, WPROXY, identity_of
-from wproxy.options import BadOption, Options, Places, places, read_options
+from wproxy.options import BadOption, Options, Paths, find_paths, read_options
 
 
 @pytest.mark.parametrize(
@@ -96,30 +96,30 @@ def test_each_has_its_token():
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        (Options(), Places("/usr/share/nginx/", "/etc/nginx/nginx.conf", "/var/log/nginx/error.log")),
-        (Options(prefix="/srv"), Places("/srv/", "/etc/nginx/nginx.conf", "/var/log/nginx/error.log")),
-        (Options(file="a.conf"), Places("/usr/share/nginx/", "/usr/share/nginx/a.conf", "/var/log/nginx/error.log")),
-        (Options(prefix="/srv", file="a.conf", error_log="e.log"), Places("/srv/", "/srv/a.conf", "/srv/e.log")),
-        (Options(prefix="/srv/", file="/etc/a.conf", error_log="/e.log"), Places("/srv/", "/etc/a.conf", "/e.log")),
-        (Options(prefix="rel", file="conf/a.conf", error_log="stderr"), Places("rel/", "rel/conf/a.conf", "stderr")),
+        (Options(), Paths("/usr/share/nginx/", "/etc/nginx/nginx.conf", "/var/log/nginx/error.log")),
+        (Options(prefix="/srv"), Paths("/srv/", "/etc/nginx/nginx.conf", "/var/log/nginx/error.log")),
+        (Options(file="a.conf"), Paths("/usr/share/nginx/", "/usr/share/nginx/a.conf", "/var/log/nginx/error.log")),
+        (Options(prefix="/srv", file="a.conf", error_log="e.log"), Paths("/srv/", "/srv/a.conf", "/srv/e.log")),
+        (Options(prefix="/srv/", file="/etc/a.conf", error_log="/e.log"), Paths("/srv/", "/etc/a.conf", "/e.log")),
+        (Options(prefix="rel", file="conf/a.conf", error_log="stderr"), Paths("rel/", "rel/conf/a.conf", "stderr")),
     ],
 )
 def test_nginx_s_places_start_at_the_prefix(options, found):
-    assert places(options, NGINX) == found
+    assert find_paths(options, NGINX) == found
 
 
 def test_our_own_start_at_the_prefix_if_there_is_one_else_at_the_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "a.conf").touch()
-    assert places(Options(file="conf/a.conf"), WPROXY) == Places(f"{tmp_path}/conf/", f"{tmp_path}/conf/a.conf", "")
-    assert places(Options(file="a.conf", prefix="conf"), WPROXY) == Places("conf/", "conf/a.conf", "")
-    assert places(Options(file="a.conf", prefix="conf", error_log="e.log"), WPROXY).log == "conf/e.log"
+    assert find_paths(Options(file="conf/a.conf"), WPROXY) == Paths(f"{tmp_path}/conf/", f"{tmp_path}/conf/a.conf", "")
+    assert find_paths(Options(file="a.conf", prefix="conf"), WPROXY) == Paths("conf/", "conf/a.conf", "")
+    assert find_paths(Options(file="a.conf", prefix="conf", error_log="e.log"), WPROXY).log == "conf/e.log"
 
 
 def test_under_our_own_name_a_prefix_may_hold_a_file_of_either_syntax(tmp_path):
-    assert places(Options(prefix=str(tmp_path)), WPROXY).file == f"{tmp_path}/wproxy.toml"
+    assert find_paths(Options(prefix=str(tmp_path)), WPROXY).file == f"{tmp_path}/wproxy.toml"
     (tmp_path / "nginx.conf").touch()
-    assert places(Options(prefix=str(tmp_path)), WPROXY).file == f"{tmp_path}/nginx.conf"
+    assert find_paths(Options(prefix=str(tmp_path)), WPROXY).file == f"{tmp_path}/nginx.conf"
     (tmp_path / "wproxy.toml").touch()
-    assert places(Options(prefix=str(tmp_path)), WPROXY).file == f"{tmp_path}/wproxy.toml"
+    assert find_paths(Options(prefix=str(tmp_path)), WPROXY).file == f"{tmp_path}/wproxy.toml"

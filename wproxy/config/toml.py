@@ -78,7 +78,7 @@ from wproxy.config.document import (
 from wproxy.config.nginx import DEPTH_LIMIT, read_block, split_words
 from wproxy.config.precedence import in_nginx_order
 from wproxy.config.registry import ENTRIES, MAIN, OPAQUE, STEP, Directive, find_directive
-from wproxy.config.toml_positions import Path, Place, dotted, doubly_said, left_open, locate
+from wproxy.config.toml_positions import LineAndColumn, Path, dotted, doubly_said, left_open, locate
 from wproxy.config.tree import BrokenShape, ConfigurationError, Node, Position, Problem
 
 Lookup = Callable[[str, int], Directive | None]
@@ -265,13 +265,13 @@ def _with_keys(text: str) -> str:
 class _Reader:
     """Turns tables into nodes. Every method takes the path of its value, to tell its position."""
 
-    def __init__(self, files: _Files, file: str, places: dict[Path, Place]) -> None:
+    def __init__(self, files: _Files, file: str, places: dict[Path, LineAndColumn]) -> None:
         self.files = files
         self.file = file
         self.places = places
         self.lookup = files.lookup
         self.problems: list[Problem] = []
-        self.moved: dict[int, Place] = {}  # the position of the include that brought this node
+        self.moved: dict[int, LineAndColumn] = {}  # the position of the include that brought this node
         self.blocks_by_path: dict[Path, Node] = {}  # by the path of their contents
 
     def children(self, table: Table, path: Path, context: int, block: Node) -> list[Node]:
@@ -300,7 +300,7 @@ class _Reader:
         nodes.sort(key=self.place_in_file if self.moved else _place_of)
         return in_nginx_order(nodes)
 
-    def place_in_file(self, node: Node) -> Place:
+    def place_in_file(self, node: Node) -> LineAndColumn:
         """Return the position of a node in this file, even if it was read from another."""
         return self.moved.get(id(node)) or _place_of(node)
 
@@ -489,7 +489,7 @@ class _Reader:
         self.problems.append(Problem(text, self.position(path)))
 
 
-def _place_of(item: Node | Problem) -> Place:
+def _place_of(item: Node | Problem) -> LineAndColumn:
     """Return the line and column, to sort by."""
     position = item.position
     return (position.line, position.column) if position else (0, 0)

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 Path = tuple[str | int, ...]
-Place = tuple[int, int]  # line and column, from 1; a column is a character, not a byte
+LineAndColumn = tuple[int, int]  # line and column, from 1; a column is a character, not a byte
 
 # Strings. The quantifiers are possessive (`*+`): a string can be read in one way only, so backtracking would find nothing. A
 # multi-line string may end in up to two quotes of its own before the three that close it.
@@ -48,7 +48,7 @@ _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8}
 _ESCAPED = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", "e": "\x1b"}
 
 
-def locate(text: str) -> dict[Path, Place]:
+def locate(text: str) -> dict[Path, LineAndColumn]:
     """Return the position of every key and array element of a TOML text that tomli accepts, by path.
 
     If the text contains something that this module does not know (a later TOML), the positions before it are returned: they only
@@ -92,7 +92,7 @@ def layout(text: str) -> Layout:
     return Layout(headers, {path: bisect_right(starts, offset) for path, offset in scanner.ends.items()})
 
 
-def doubly_said(text: str, offset: int) -> tuple[str, Place, int | None] | None:
+def doubly_said(text: str, offset: int) -> tuple[str, LineAndColumn, int | None] | None:
     """Find a repetition that TOML does not allow: the last key before an offset, its position, and the line where it was given
     first. None when there is none to be found.
     """

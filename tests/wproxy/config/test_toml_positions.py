@@ -17,7 +17,7 @@ import tomli
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wproxy.config.toml_positions import Path, Place, comments_in, layout, locate
+from wproxy.config.toml_positions import LineAndColumn, Path, comments_in, layout, locate
 
 TRICKY = {
     "nothing": "",
@@ -77,7 +77,7 @@ def test_the_place_of_a_key_is_its_first_character(text: str) -> None:
         ("a = {'é😀' = 1, b = 2}", {("a",): (1, 1), ("a", "é😀"): (1, 6), ("a", "b"): (1, 16)}),
     ],
 )
-def test_lines_and_columns_count_characters_from_one(text: str, places: dict[Path, Place]) -> None:
+def test_lines_and_columns_count_characters_from_one(text: str, places: dict[Path, LineAndColumn]) -> None:
     assert locate(text) == places
 
 
@@ -125,7 +125,7 @@ class Writer:
         self.text = ""
         self.line = 1
         self.column = 1
-        self.places: dict[Path, Place] = {}
+        self.places: dict[Path, LineAndColumn] = {}
 
     def maybe(self) -> bool:
         return self.choose.random() < 0.4
