@@ -1,7 +1,7 @@
-"""Access logs, and what the error logs say of a request.
+"""Access logs, and the lines of error logs about requests.
 
 formats.py   a log_format, compiled to a function from a finished request to its line
-files.py     one file of an access log: what is gathered for it, and how that is written
+files.py     one file of an access log: lines gather for it and are written together
 access.py    all access logs of a worker
 errors.py    all error logs of a worker, and lines about a request
 syslog.py    the sockets to syslog

@@ -1,9 +1,9 @@
-"""All access logs of a worker: the functions that log a request, and when what they gather is written.
+"""All access logs of a worker: the functions that log a request, and the times when their lines are written.
 
-Without `buffer=` lines are written as soon as there is nothing else to do, and before a connection is closed. While there is,
-they are written at the end of a turn of the loop that comes at least FLUSH_PAUSE after the last write, and whenever FLUSH_BYTES
-have come together: a busy worker makes one system call for many of them. With `buffer=` they wait until the buffer is full or
-`flush=` is over. Everything is written before files are opened anew and at the exit.
+Without `buffer=` lines are written when nothing else is to be done, and before a connection is closed. In a busy worker they are
+written at the end of a turn of the loop that comes at least FLUSH_PAUSE after the last write, and whenever there are FLUSH_BYTES
+of them: so it makes one system call for many lines. With `buffer=` they wait until the buffer is full or `flush=` is over.
+Everything is written before files are reopened and at the exit.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from wproxy.template import Template
 from wproxy.unwritten import region
 
 FLUSH_PAUSE = 0.1
-# How often lost lines are reported, in seconds.
+# The interval of reports of lost lines, in seconds.
 REPORT_PAUSE = 60.0
 
 Write = Callable[[Request], None]
@@ -38,7 +38,7 @@ Line = Callable[[Request], bytes]
 
 
 def _tell_nobody(level: str, text: str) -> None:
-    """Without an error log."""
+    """Drop a report: there is no error log."""
 
 
 class AccessLogs:
@@ -52,7 +52,7 @@ class AccessLogs:
         unwritten: memoryview | None = None,
         distrusted: Distrusted | None = None,
     ) -> None:
-        """report: told (level, text) of lines that were lost. unwritten: memory where the master finds lines if we are killed.
+        """report: gets (level, text) about lost lines. unwritten: memory in which the master finds lines if we are killed.
 
         distrusted: see `wproxy.assignment`.
         """
@@ -64,7 +64,7 @@ class AccessLogs:
         self._report = report
         self._reported = clock.now - REPORT_PAUSE
         self._files: dict[str, LogFile] = {}
-        # Those without a buffer= come first: they are looked at between two flushes.
+        # Files without a buffer= come first: they are visited between two flushes.
         self._prompt: list[LogFile] = []
         self._gathering: list[LogFile] = []
         self._senders: dict[Syslog, SyslogSender] = {}
@@ -74,7 +74,7 @@ class AccessLogs:
         self._flushed = 0.0
 
     def writer(self, location: Location) -> Write | None:
-        """The function that logs a finished request of this location; None when nothing is to be logged. Raises OSError."""
+        """Return the function that logs a finished request of this location; None if nothing is to be logged. Raises OSError."""
         if any(log.path == "off" for log in location.access_log):
             return None
         cache = location.open_log_file_cache
@@ -89,7 +89,7 @@ class AccessLogs:
         return write_all
 
     def flush_if_due(self) -> bool:
-        """Write what has waited for long enough; True while lines wait for that."""
+        """Write lines that have waited long enough; return whether others have to wait."""
         now = self._clock.now
         if now - self._flushed >= FLUSH_PAUSE:
             self._flushed = now
@@ -112,7 +112,7 @@ class AccessLogs:
         return self._must_look_again()
 
     def flush_prompt(self) -> bool:
-        """Write the lines that wait for nothing but a moment of rest; True while others wait for `flush=`."""
+        """Write the lines that wait only for a quiet moment; return whether others wait for `flush=`."""
         for file in self._prompt:
             if file.buffered:
                 file.flush()
@@ -128,12 +128,12 @@ class AccessLogs:
             file.flush()
 
     def close(self) -> None:
-        """Write everything out for the last time, and say what was lost."""
+        """Write everything out for the last time, and report lost lines."""
         self.flush()
         self._report_losses()
 
     def reopen(self) -> None:
-        """Write everything out and open every file by its name again. Raises OSError: those that failed stay as they were."""
+        """Write everything out and open every file by its name again. Raises OSError: files that failed stay as they were."""
         self.flush()
         failure: OSError | None = None
         for file in self._files.values():
@@ -196,7 +196,7 @@ class AccessLogs:
         return write
 
     def _kept_writer(self, file: LogFile, word: memoryview | None, memory: memoryview, line: Line) -> Write:
-        """The same into the memory that the master sees: the line first, then that it is there."""
+        """Return a writer into the memory that the master sees: first the line, then its new length."""
         assert word is not None
         limit = len(memory)
 
@@ -267,7 +267,7 @@ class AccessLogs:
 
 
 def conditional(write: Write, condition: Template) -> Write | None:
-    """Log only where the condition is neither empty nor 0; None where that is never."""
+    """Return a function that logs only if the condition is neither empty nor 0; None if that is never true."""
     if condition.constant is not None:
         return write if condition.constant not in (b"", b"0") else None
     evaluate = condition.evaluate
@@ -280,9 +280,9 @@ def conditional(write: Write, condition: Template) -> Write | None:
 
 
 class NamedByRequest:
-    """Files whose name has variables: opened for each line or kept open, if the root directory of the request exists.
+    """Files with variables in their names: opened for each line or kept open, if the root directory of the request exists.
 
-    The name may come from a client: what climbs with `..`, where the configuration does not, is refused (nginx takes it).
+    The name may come from a client: a name with `..` that is not in the configuration is refused (nginx accepts it).
     """
 
     __slots__ = ("_climbs", "_evaluate", "_kept", "_prefix", "_text", "failure", "lost")
@@ -298,11 +298,11 @@ class NamedByRequest:
 
     @property
     def title(self) -> str:
-        """What failed, for a line of the error log."""
+        """Return the call that failed, for a line of the error log."""
         return f'write() to "{self._text}"'
 
     def append(self, request: Request, line: bytes) -> None:
-        """Write a line to the file of this request; what is in the way goes to the error log."""
+        """Write a line to the file of this request; log an error if that fails."""
         root = request.location.files.directory(request)
         try:
             if not stat.S_ISDIR(os.stat(root).st_mode):

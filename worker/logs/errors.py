@@ -1,6 +1,6 @@
-"""All error logs of a worker, and what they say of a request.
+"""All error logs of a worker, and their lines about requests.
 
-A server or a location may have error logs of its own; what concerns a request goes to those of its location, what comes before
+A server or a location may have error logs of its own; a line about a request goes to those of its location, a line from before
 there is one to those of the default server, and everything else to those of the main level.
 """
 
@@ -36,8 +36,8 @@ class ErrorLogs:
     ) -> None:
         """Open all. Raises CannotBegin.
 
-        read_wall: tells unix time in seconds. distrusted: see `wproxy.assignment`. main: that of the main level, if it is open
-        already: opened twice, one of the two would keep a file that was rotated away.
+        read_wall: returns unix time in seconds. distrusted: see `wproxy.assignment`. main: that of the main level, if it is open
+        already: if it were opened twice, one of the two would keep a file that was rotated away.
         """
         self._distrusts = distrusted is not None
         self._open_file = partial(open_for_appending, distrusted=distrusted)
@@ -57,7 +57,7 @@ class ErrorLogs:
         return ErrorLog(targets, self._read_wall, self._open_file, connect=connect_to_syslog, name=configuration.identity.name)
 
     def log_of(self, location: Location) -> ErrorLog:
-        """Return where lines about requests of this location go."""
+        """Return the log for lines about requests of this location."""
         lines = location.error_log
         if not lines:
             return self.main
@@ -92,9 +92,9 @@ class ErrorLogs:
 
 
 def announcer(debugged: tuple[DebugConnection, ...], log: ErrorLog) -> Callable[[bytes, int, int, int], None] | None:
-    """A function that tells of a new connection (address, port, descriptor, serial) at debug; None where nobody wants to know.
+    """Return a function that reports a new connection (address, port, descriptor, serial) at debug; None if no log wants it.
 
-    debugged: clients of whom it is told in every log, whatever its level (debug_connection).
+    debugged: clients that are reported in every log, whatever its level (debug_connection).
     """
     if not log.logs("debug") and not debugged:
         return None
@@ -107,15 +107,16 @@ def announcer(debugged: tuple[DebugConnection, ...], log: ErrorLog) -> Callable[
 
 
 def log_request(request: Request, level: str, text: str, setting: str = "") -> None:
-    """A line about a request, with what nginx says of every request at its end (proxy.md §4.3).
+    """Log a line about a request, ending with the details that nginx adds to every such line (proxy.md §4.3).
 
-    As with nginx, the last upstream that was asked is named from then on, whatever the line is about.
-    setting: the timer or limit that was reached, as `Settings.described` tells; it comes last, so that tools that know
-    nginx's lines find what they look for.
+    As in nginx, the last upstream that was tried is named from then on, whatever the line is about.
+
+    setting: the timer or limit that was reached, as `Settings.described` returns it; it comes last, so that tools for nginx's
+    lines find the parts they look for.
     """
     client = request.client
     route: Route | None = getattr(request, "route", None)
-    if route is None:  # it has none before its server is found
+    if route is None:  # a request has none before its server is found
         assert client.listener.servers.default is not None
         route = client.listener.servers.default.locations.fallback.route
     log = route.log

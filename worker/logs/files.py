@@ -1,6 +1,7 @@
 """One file of an access log: lines gather in memory and are written together, so that a request does not pay for a system call.
 
-Lines of several workers never mix, and a full disk tears none: see wproxy.log_files. What could not be written is counted.
+Lines of several workers never mix, and a full disk cuts none in two: see wproxy.log_files. Lines that could not be written are
+counted.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from wproxy.directives.log import AccessLog
 from wproxy.log_files import STANDARD, append_lines, append_whole, may_take_back, open_for_appending
 from wproxy.safe_open import Distrusted
 
-# Without buffer=: how many bytes are written at once at the latest.
+# Without buffer=: the number of bytes that are written at once at the latest.
 FLUSH_BYTES = 65536
 
 Compress = Callable[[bytes], bytes]
 
 
 class LogFile:
-    """One file that access lines go to.
+    """One file for access log lines.
 
-    lines: what is not written yet, so many bytes (buffered) of at most limit; with a `memory` it is there instead, and its
-    length in `word`, where the master finds it if we are killed. gathers: whether they wait until the limit is
-    reached (buffer=) or for patience seconds (flush=; 0: no such limit) since the first of them was seen (waiting_since, 0 for
-    not yet). lost: lines that could not be written; failure: why the last of them could not.
+    lines: those not written yet, of `buffered` bytes, at most `limit`; with a `memory` they are there instead, and their length
+    is in `word`, where the master finds them if we are killed. gathers: whether they wait until the limit is reached (buffer=) or
+    for patience seconds (flush=; 0: no such limit) since the first of them was seen (waiting_since, 0 for not yet). lost: the
+    number of lines that could not be written; failure: the reason for the last of them.
     """
 
     __slots__ = (
@@ -65,15 +66,15 @@ class LogFile:
 
     @property
     def title(self) -> str:
-        """What failed, for a line of the error log."""
+        """Return the call that failed, for a line of the error log."""
         return f'write() to "{self.path}"'
 
     def use(self, word: memoryview, memory: memoryview) -> None:
-        """Keep lines in this memory, and how many bytes of it are taken in this word."""
+        """Keep lines in this memory, and the number of its used bytes in this word."""
         self.word, self.memory, self.limit = word, memory, len(memory)
 
     def gather(self, log: AccessLog) -> None:
-        """Gather lines as a `buffer=` of an access_log says; all logs to one file that have one agree."""
+        """Gather lines according to the `buffer=` of an access_log; all logs to one file that have one agree."""
         self.gathers = True
         self.memory = self.word = None
         self.limit = log.buffer
@@ -82,7 +83,7 @@ class LogFile:
             self._compress = gzip_member(log.gzip)
 
     def open(self) -> None:
-        """Open, or open again by name after a rotation. Raises OSError."""
+        """Open the file, or reopen it by name after a rotation. Raises OSError."""
         if self.path in STANDARD:
             self.fileno = STANDARD[self.path]
             return
@@ -93,7 +94,7 @@ class LogFile:
             os.close(old)
 
     def is_due(self, now: float) -> bool:
-        """Whether lines that gather have waited for long enough."""
+        """Whether gathering lines have waited long enough."""
         if not self.gathers:
             return True
         if not self.patience:
@@ -103,7 +104,7 @@ class LogFile:
         return now - self.waiting_since >= self.patience
 
     def flush(self) -> None:
-        """Write what is buffered, in whole lines. What a full disk refuses is counted and dropped."""
+        """Write the buffered lines, whole lines only. Lines that a full disk refuses are counted and dropped."""
         if not self.buffered:
             return
         data = b"".join(self.lines) if self.memory is None else bytes(self.memory[: self.buffered])
@@ -115,7 +116,7 @@ class LogFile:
             self.word[0] = 0
 
     def append(self, line: bytes) -> None:
-        """Keep a line that the memory has no room for, or that has no memory."""
+        """Keep a line that the memory has no room for, or a line when there is no memory."""
         if self.memory is None or self.word is None:
             self.lines.append(line)
             self.buffered += len(line)
@@ -149,13 +150,13 @@ class LogFile:
         return f"<log file {self.path} buffered={self.buffered} lost={self.lost}>"
 
 
-# What a write that stops short means: another one would say so.
+# The meaning of a short write: another write would report it.
 _FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def gzip_member(level: int) -> Compress:
-    """A function that makes one gzip member of some data; members one after the other are a gzip file."""
-    import zlib  # only where it is asked for
+    """Return a function that makes one gzip member of some data; several members in a row are a gzip file."""
+    import zlib  # only if it is needed
 
     def compress(data: bytes) -> bytes:
         stream = zlib.compressobj(level, zlib.DEFLATED, 16 + zlib.MAX_WBITS)

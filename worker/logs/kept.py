@@ -1,7 +1,7 @@
-"""`open_log_file_cache`: logs whose names have variables stay open for a while (nginx: ngx_http_log_script_write).
+"""`open_log_file_cache`: logs with variables in their names stay open for a while (nginx: ngx_http_log_script_write).
 
-That a file is still the one of its name is looked at every `valid` seconds: until then a log that was renamed, or whose directory
-was, goes on. All are closed when logs are reopened.
+Every `valid` seconds the name is checked: until then a log that was renamed, or whose directory was, is still written to. All are
+closed when logs are reopened.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from wproxy.log_files import may_take_back, open_for_appending
 
 
 class NamedLog:
-    """One log: open, or -1. asked, checked: when it was last asked for and looked at; uses: how often it was asked for."""
+    """One log: its descriptor, or -1. asked, checked: times of the last request and check; uses: the number of requests."""
 
     __slots__ = ("asked", "checked", "fileno", "is_file", "path", "uses")
 
@@ -27,20 +27,20 @@ class NamedLog:
         self.asked = self.checked = 0.0
 
     def open(self, now: float) -> None:
-        """Open it. Raises OSError."""
+        """Open the log. Raises OSError."""
         self.fileno = open_for_appending(self.path)
         self.is_file = may_take_back(self.fileno)
         self.checked = now
 
     def is_named(self) -> bool:
-        """Tell whether the file of its name is still the one that is open."""
+        """Whether the file of its name is still the open one."""
         try:
             return os.path.samestat(os.stat(self.path), os.fstat(self.fileno))
         except OSError:
             return False
 
     def close(self) -> None:
-        """Close it; closing twice is allowed."""
+        """Close the log; closing twice is allowed."""
         if self.fileno >= 0:
             os.close(self.fileno)
             self.fileno = -1
@@ -50,7 +50,7 @@ class NamedLog:
 
 
 class KeptLogs:
-    """The logs of one cache, the one asked for last at the end. settings: None for none that are kept."""
+    """The logs of one cache, the last requested at the end. settings: None if no logs are kept."""
 
     def __init__(self, settings: LogFileCache | None, clock: Clock) -> None:
         self._settings = settings
@@ -58,7 +58,7 @@ class KeptLogs:
         self._logs: OrderedDict[str, NamedLog] = OrderedDict()
 
     def take(self, path: str) -> NamedLog:
-        """Open a log, unless it is open already. Raises OSError."""
+        """Return an open log; open it if necessary. Raises OSError."""
         now = self._clock.now
         settings = self._settings
         if settings is None:

@@ -8,7 +8,7 @@ from wproxy.address import Address
 
 
 def connect_to_syslog(server: Address) -> int:
-    """The descriptor of a datagram socket connected to a numeric or unix address, that never blocks. Raises OSError."""
+    """Return a non-blocking datagram socket, connected to a numeric or unix address. Raises OSError."""
     family = socket.AF_UNIX if server.is_unix else socket.AF_INET6 if server.is_ipv6 else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         sock.setblocking(False)
