@@ -1,18 +1,18 @@
 """Groups of peers that follow their names: `server NAME`, `server NAME resolve`, `proxy_pass http://NAME`; and the groups of
 targets that only a request names (proxy_pass with variables).
 
-Every worker follows every name for itself, a task for each: a lookup when the last answer is no longer believed costs nothing
-against requests, and there is nobody whose death would leave the others with old addresses. Each waits a little longer than it
-must, by chance, so that they do not all ask at once.
+Every worker follows every name by itself, with a task for each: a lookup when the last answer expires costs nothing compared to
+requests, and no worker's death leaves the others with old addresses. Each adds a random delay, so that they do not all ask at
+once.
 
-Whom it asks. A name with `resolve` asks the `resolver` of its upstream, and the system's name servers where there is none. A
-plain name was looked up by the system at load, and goes on being: a `resolver` beside it often serves another purpose (OCSP) and
-knows other names.
+The servers. A name with `resolve` uses the `resolver` of its upstream, or the system's name servers if it has none. A plain name
+was looked up by the system at load, and still is: a `resolver` beside it often serves another purpose (OCSP) and knows other
+names.
 
-What an answer changes. Addresses that are new become peers, those that are gone leave, and the others do not notice. When the
-name servers say that there is no such name any more, a group with `resolve` is left without that server's peers, as in nginx; a
-plain name keeps them, because nginx would. A name server that fails says nothing about the name: everything stays as it is,
-over a reload too, for workers remember for those that come after them (wproxy.remembered).
+The effect of an answer. New addresses become peers, missing ones leave, and the others are not affected. When the name servers
+say that the name no longer exists, a group with `resolve` loses that server's peers, as in nginx; a plain name keeps them,
+because nginx would. A name server that fails says nothing about the name: everything stays as it is, even over a reload, because
+workers leave their results to their successors (wproxy.remembered).
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from wproxy.config.model import Upstream
 from wproxy.directives.resolver import SYSTEM, NameServers
 from wproxy.directives.upstream import UpstreamServer
 
-# Seconds until the next question about a name that could not be resolved: doubled from one failure to the next.
+# Seconds until the next question about a name that could not be resolved: doubled with each failure.
 RETRY, LONGEST_RETRY = 1.0, 8.0
-# Within so many seconds after its start a worker asks for names that the master has looked up.
+# The number of seconds after its start within which a worker asks for names that the master has looked up.
 FIRST_QUESTION = 1.0
-# Targets of requests: more than clients can make a use of, less than would be felt.
+# The limit of targets of requests: more than clients can make use of, too few to matter.
 MOST_TARGETS = 256
 Log = Callable[[str, str], None]
 
 
 class LiveGroup(Protocol):
-    """What is asked of a worker.upstream.peers.Group."""
+    """The part of worker.upstream.peers.Group that is used here."""
 
     name: str
 
     def replace_peers(self, line: UpstreamServer | None, endpoints: Sequence[Endpoint]) -> tuple[list[str], list[str]]:
-        """Make these the peers of that line; returns the names of those that came and those that went."""
+        """Make these the peers of that line; return the names of those that were added and those that left."""
         ...
 
     def has_peers(self, line: UpstreamServer | None) -> bool:
-        """Whether the line has any."""
+        """Whether the line has any peers."""
         ...
 
     def close_idle(self) -> None:
@@ -59,12 +59,12 @@ class LiveGroup(Protocol):
         ...
 
     def close_expired(self) -> None:
-        """Close the idle connections whose time is over."""
+        """Close the expired idle connections."""
         ...
 
 
 class FollowedName(NamedTuple):
-    """A name that peers come from. line: None for that of a proxy_pass. resolve: as written."""
+    """A name that peers come from. line: None for the name of a proxy_pass. resolve: as written."""
 
     line: UpstreamServer | None
     address: Address
@@ -76,7 +76,7 @@ class FollowedName(NamedTuple):
 
 
 def followed_names(upstream: Upstream) -> list[FollowedName]:
-    """The names in an upstream."""
+    """Return the names in an upstream."""
     if upstream.implicit:
         names = [FollowedName(None, parse_address(upstream.name, 80))]
     else:
@@ -104,9 +104,9 @@ class Discovery:
         make_group: Callable[[str, Address], LiveGroup],
         records: SharedRecords | None = None,
     ) -> None:
-        """make_group: a new group without peers for the target of a request, given its name and address.
+        """make_group: makes a group without peers for the target of a request, from its name and address.
 
-        records: told now and then that what it has given out is in use.
+        records: told from time to time that the places it has given out are in use.
         """
         self.loop = loop
         self.log = log
@@ -118,7 +118,7 @@ class Discovery:
         self._recalled: set[tuple[str, FollowedName]] = set()
 
     def resolver(self, settings: NameServers) -> Resolver:
-        """The resolver for these settings: one cache for all who ask the same name servers."""
+        """Return the resolver for these settings: one cache for all users of the same name servers."""
         resolver = self._resolvers.get(settings)
         if resolver is None:
             kind = SystemResolver if settings.local else Resolver
@@ -139,7 +139,7 @@ class Discovery:
             self.loop.spawn(self._touch(self.records), "discovery records")
 
     def _recall(self, name: FollowedName, upstream: Upstream, group: LiveGroup) -> bool:
-        """Give a line the peers that the workers before us had found; False when there is nothing to recall."""
+        """Give a line the peers that earlier workers had found; return False when there are none."""
         if name.line is None or name.line not in upstream.remembered:
             return False
         endpoints = endpoints_of_text(upstream.remembered[name.line].read())
@@ -152,16 +152,16 @@ class Discovery:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every line that began without peers has been answered about, one way or the other."""
+        """Whether there is an answer, good or bad, for every line that began without peers."""
         return not self._awaited
 
     def follow(self, name: FollowedName, upstream: Upstream, group: LiveGroup) -> Task:
-        """Follow one name more, of a server that was added; the task that does, to be cancelled when it is removed."""
-        self._awaited.add((upstream.name, name))  # so it is asked for at once
+        """Follow another name, of a server that was added; return the task, to be cancelled when the server is removed."""
+        self._awaited.add((upstream.name, name))  # so it is looked up at once
         return self.loop.spawn(self._follow(name, upstream, group), f"discovery of {name}")
 
     async def _follow(self, name: FollowedName, upstream: Upstream, group: LiveGroup) -> None:
-        """Keep the peers of one name up to date, for ever."""
+        """Keep the peers of one name up to date, forever."""
         settings = upstream.resolver if name.resolve and upstream.resolver is not None else SYSTEM
         resolver = self.resolver(settings)
         trouble, retry = "", RETRY
@@ -170,7 +170,7 @@ class Discovery:
             await sleep(random() * FIRST_QUESTION)
             was_looked_up = (upstream.name, name) not in self._recalled
             if was_looked_up and isinstance(resolver, SystemResolver) and resolver.stands_in_file(name.address.host):
-                # getaddrinfo has read the same file, and has its own ways with it: only a change of the file counts.
+                # getaddrinfo has read the same file, and interprets it in its own way: only a change of the file counts.
                 unchanged = (await self._ask(resolver, name, upstream)).endpoints
         while True:
             try:
@@ -195,7 +195,7 @@ class Discovery:
 
     def _apply(self, name: FollowedName, upstream: Upstream, group: LiveGroup, endpoints: tuple[Endpoint, ...]) -> None:
         if name.line is not None and name.line in upstream.remembered:
-            # The port is the line's, which another line may have otherwise.
+            # The port belongs to the line: the next configuration may give it another one.
             found = endpoints if name.service else with_port(endpoints, 0)
             upstream.remembered[name.line].write(endpoints_as_text(found))
         came, went = group.replace_peers(name.line, endpoints)
@@ -211,20 +211,20 @@ class Discovery:
     # Targets of requests.
 
     def known_group(self, settings: NameServers | None, address: Address) -> LiveGroup | None:
-        """The group of a target, as long as what is known of it is believed.
+        """Return the group of a target, as long as its addresses are valid.
 
-        settings: whom the location asks; None for nobody, which only the group of a numeric address can do without.
+        settings: the name servers of the location; None if it has none, which only works for a numeric address.
         """
         target = self._targets.get((settings, address))
         return target.group if target is not None and self.loop.clock.now < target.expires else None
 
     def group_at(self, address: Address) -> LiveGroup:
-        """The group of a target that is a numeric address: it stays until others take its room."""
+        """Return the group of a target with a numeric address: it stays until others need its room."""
         known = self.known_group(None, address)
         return known if known is not None else self._enter(None, address, (Endpoint(address),), math.inf)
 
     async def group_of(self, settings: NameServers, address: Address, seconds: float) -> LiveGroup:
-        """The group of a target that is a name, its peers up to date. Raises CannotResolve."""
+        """Return the group of a target with a name, its peers up to date. Raises CannotResolve."""
         known = self.known_group(settings, address)
         if known is not None:
             return known
@@ -234,7 +234,7 @@ class Discovery:
     def _enter(
         self, settings: NameServers | None, address: Address, endpoints: tuple[Endpoint, ...], expires: float
     ) -> LiveGroup:
-        """The group of a target, with these peers from now on."""
+        """Return the group of a target, with these peers from now on."""
         key = (settings, address)
         target = self._targets.get(key)
         if target is None:
@@ -245,7 +245,7 @@ class Discovery:
         return target.group
 
     def _make_room(self) -> None:
-        """Forget the targets whose time is over, or else the first, when there are too many."""
+        """When there are too many targets, forget the expired ones, or else the first."""
         if len(self._targets) < MOST_TARGETS:
             return
         now = self.loop.clock.now
@@ -256,12 +256,12 @@ class Discovery:
             group.replace_peers(None, ())
 
     def close_expired(self) -> None:
-        """Close the idle connections of targets whose time is over."""
+        """Close the expired idle connections of targets."""
         for target in self._targets.values():
             target.group.close_expired()
 
     def close_idle(self) -> None:
-        """Close all idle connections of targets: the worker is leaving."""
+        """Close all idle connections of targets: the worker is exiting."""
         for target in self._targets.values():
             target.group.close_idle()
 

@@ -1,8 +1,8 @@
 """One question to one name server: UDP first, and TCP when the answer says that it does not fit (RFC 1035, RFC 7766).
 
-Every question has a socket of its own, connected to the server: the kernel gives it a random port, passes nothing on that comes
-from elsewhere and tells at once when nobody listens there. With the random identifier a forger has to guess 32 bits. A question
-that is repeated stays the same to the last bit, so that an answer to either is one and guessing gets no easier.
+Every question has its own socket, connected to the server: the kernel gives it a random port, drops datagrams from elsewhere and
+reports at once when the port is closed. With the random identifier a forger has to guess 32 bits. A repeated question stays the
+same to the last bit, so that an answer to either is valid and guessing gets no easier.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from wproxy.address import Address
 from wproxy.dns import Answer, BadMessage, NotOurs, make_query, read_answer
 
 LONGEST_DATAGRAM = 65535
-# Datagrams that are no answer to us, before a server is given up for this time.
+# The number of unrelated datagrams after which a server is given up for now.
 MOST_STRAY = 64
 
 
@@ -36,7 +36,7 @@ class Question:
         self._stream: Stream | None = None  # while a datagram is awaited
 
     async def answer(self, deadline: float) -> Answer:
-        """Send it; return what the server says. Raises TimedOut, OSError, BadMessage; ValueError for an impossible name.
+        """Send the question; return the server's answer. Raises TimedOut, OSError, BadMessage; ValueError for an impossible name.
 
         deadline: a time of the loop's clock.
         """
@@ -62,11 +62,11 @@ class Question:
             try:
                 self._stream.send(self._query)
             except OSError:
-                pass  # who waits for the answer is told of it
+                pass  # the task that waits for the answer gets the error
 
 
 def _open(loop: Loop, server: Address, kind: int) -> Stream:
-    """A socket in the loop. Raises OSError."""
+    """Open a socket in the loop. Raises OSError."""
     family = socket.AF_INET6 if server.is_ipv6 else socket.AF_INET
     stream = Stream(loop, socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC))
     loop.add(stream, READ)
@@ -74,7 +74,7 @@ def _open(loop: Loop, server: Address, kind: int) -> Stream:
 
 
 async def _receive_datagram(stream: Stream, identifier: int, name: str, kind: int, deadline: float) -> Answer:
-    """Wait for the one that is ours."""
+    """Wait for the datagram that answers us."""
     clock = stream.loop.clock
     for _ in range(MOST_STRAY):
         await park(stream, READ, deadline - clock.now)
@@ -86,7 +86,7 @@ async def _receive_datagram(stream: Stream, identifier: int, name: str, kind: in
 
 
 async def _ask_over_tcp(loop: Loop, server: Address, query: bytes, name: str, kind: int, deadline: float) -> Answer:
-    """The same question on a connection: messages have their length before them."""
+    """Ask the same question on a connection: messages are preceded by their length."""
     clock = loop.clock
     stream = _open(loop, server, socket.SOCK_STREAM)
     try:

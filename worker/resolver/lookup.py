@@ -1,9 +1,9 @@
-"""One question to several name servers: whom to ask next, and when to give up.
+"""One question to several name servers: which to ask next, and when to give up.
 
-A server that says nothing has so many seconds, and after it the next one is asked, round and round, with more patience each
-time. All who have been asked are listened to until the end: a slow server's answer counts whenever it comes. A server that
-cannot be reached, cannot answer or answers nonsense makes room for the next one at once. When all have been asked and one of
-them has said that it cannot, that is the outcome: to ask again would change nothing soon.
+A silent server has some seconds, then the next one is asked, round after round, with more patience each time. All servers that
+have been asked are listened to until the end: a slow server's answer counts whenever it arrives. A server that cannot be reached,
+cannot answer or answers nonsense gives way to the next one at once. When all have been asked and one of them has said that it
+cannot answer, that is the result: asking again would change nothing soon.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from wproxy.dns import HOST_NOT_FOUND, NO_ERROR, SERVER_FAILURE, TIMED_OUT, Answ
 from wproxy.failures import TimedOut
 
 FIRST_PATIENCE, MOST_PATIENCE = 1.0, 5.0  # seconds for one server
-PAUSE = 0.25  # seconds between the first two rounds in which nobody could be reached; longer after each
-MOST_ALIASES = 8  # that lead out of the message
+PAUSE = 0.25  # seconds between the first two rounds in which no server could be reached; longer after each
+MOST_ALIASES = 8  # aliases that lead out of the message
 
 
 async def look_up(
@@ -31,7 +31,7 @@ async def look_up(
     deadline: float,
     log: Callable[[str, str], None],
 ) -> Answer:
-    """The answer of any of the servers, beginning with number `first`; its code TIMED_OUT when there is none in time.
+    """Return the answer of any of the servers, beginning with number `first`; its code is TIMED_OUT when there is none in time.
 
     Aliases are followed over several questions. deadline: a time of the loop's clock.
     """
@@ -55,7 +55,7 @@ async def _ask_all(
     deadline: float,
     log: Callable[[str, str], None],
 ) -> Answer:
-    """Round after round; see the module's description."""
+    """Ask round after round; see the module's docstring."""
     asked = Asked(loop, name, kind, deadline)
     try:
         return await _go_round(asked, loop, servers, first, deadline, log)
@@ -102,7 +102,7 @@ async def _go_round(
                 elif isinstance(outcome, OSError):
                     text = f"({outcome.errno}: {outcome.strerror})"
                     tell(f'recv() failed {text} while resolving "{name}", resolver: {said_by}')
-                elif isinstance(outcome, ValueError):  # no server need be asked about that
+                elif isinstance(outcome, ValueError):  # there is no need to ask any server about that
                     return Answer(HOST_NOT_FOUND, (), name, 0)
                 else:
                     has_waited = True
@@ -118,10 +118,10 @@ Outcome = Answer | BadMessage | OSError | ValueError | TimedOut
 
 
 class Asked:
-    """The servers that have been asked one question and have not answered yet: each is listened to in a task of its own."""
+    """The servers that were asked one question and have not answered yet: a task listens to each."""
 
     def __init__(self, loop: Loop, name: str, kind: int, deadline: float) -> None:
-        """deadline: a time of the loop's clock; nobody is listened to after it."""
+        """deadline: a time of the loop's clock; all listening ends then."""
         self.name = name
         self._loop = loop
         self._kind = kind
@@ -131,7 +131,7 @@ class Asked:
         self._said = Event(loop)
 
     def ask(self, server: Address) -> None:
-        """Ask this server, again if it has been asked and has said nothing."""
+        """Ask this server, again if it was asked and has not answered."""
         if server in self._under_way:
             self._under_way[server][0].repeat()
             return
@@ -143,21 +143,21 @@ class Asked:
         outcome: Outcome
         try:
             outcome = await question.answer(self._deadline)
-        except (OSError, ValueError, TimedOut) as error:  # BadMessage among them
+        except (OSError, ValueError, TimedOut) as error:  # including BadMessage
             outcome = error
         del self._under_way[question.server]
         self._outcomes.append((question.server, outcome))
         self._said.set()
 
     async def next_outcome(self, seconds: float) -> tuple[Address, Outcome] | None:
-        """Who has said what, waiting at most so many seconds for it; None when nobody has."""
+        """Return a server and its outcome, waiting at most so many seconds; None when there is none."""
         if not self._outcomes:
             self._said.is_set = False
             await self._said.wait(max(seconds, 0.001))
         return self._outcomes.popleft() if self._outcomes else None
 
     def forget(self) -> None:
-        """Listen to nobody any more."""
+        """Stop listening."""
         for _, task in self._under_way.values():
             self._loop.cancel(task)
         self._under_way.clear()

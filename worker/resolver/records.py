@@ -1,19 +1,19 @@
-"""Which record of health belongs to a peer that nobody knew when the workers were forked.
+"""The health record of a peer that was unknown when the workers were forked.
 
-All workers must come to the same record without asking anybody. The records that the master does not give out are a table of
-their own: a peer's key, 64 bits of a hash, says where its WINDOW of places begins. Whoever needs a record looks through the whole
-window for the key, and takes the first place that is free or forgotten when it is not there. A place is two words:
+All workers must find the same record without communication. The records that the master does not assign are a table of their
+own: a peer's key, 64 bits of a hash, determines where its WINDOW of places begins. A worker that needs a record searches the
+whole window for the key, and if it is not there takes the first place that is free or forgotten. A place is two words:
 
-    KEY    of the peer it belongs to; 0: free
-    SEEN   when a worker last said that it uses it, in whole seconds of the clock that all processes share
+    KEY    the key of its peer; 0: free
+    SEEN   the time at which a worker last marked it as used, in whole seconds of the clock that all processes share
 
-Rule 1. Looking needs no lock, taking needs the record lock of the table, which the kernel releases when its holder dies. It is
-never waited for: who does not get it after some tries has private memory for the time being, and no request waits.
+Rule 1. Looking needs no lock, taking needs the record lock of the table, which the kernel releases when its holder dies. No
+worker waits for it: one that does not get it after some tries uses private memory for now, and no request waits.
 
 Rule 2. The key is written last, after the record has been cleared. A worker killed before that has changed nothing.
 
-Rule 3. Nothing is given back: a worker that dies could not. Workers say every minute what they use, and a place of which nobody
-has said so for FORGOTTEN_AFTER seconds is free.
+Rule 3. Places are never given back: a worker that dies could not do it. Workers mark the places they use every minute, and a
+place without a mark for FORGOTTEN_AFTER seconds is free.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ _TRIES = 200
 
 
 class Place(NamedTuple):
-    """Where a peer's record is: in which memory, and its number there."""
+    """The place of a peer's record: its memory, and its number there."""
 
     shared: SharedWords
     record: int
 
 
 class Locks(Protocol):
-    """Locks on words that die with their holder: wproxy.record_locks."""
+    """Locks on words that are released when their holder dies: wproxy.record_locks."""
 
     def try_lock(self, word: int) -> bool:
-        """Lock a word if nobody has it."""
+        """Lock a word if it is free; return whether it was."""
         ...
 
     def unlock(self, word: int) -> None:
@@ -54,25 +54,25 @@ class Locks(Protocol):
 
 
 class Records(Protocol):
-    """Whoever gives out records for peers."""
+    """A source of records for peers."""
 
     def take(self, name: str, now: int) -> Place:
-        """The place of a peer of that unique name."""
+        """Return the place of a peer with that unique name."""
         ...
 
     def give_back(self, place: Place) -> None:
-        """The peer is gone."""
+        """Release the place of a peer that is gone."""
         ...
 
 
 def key_of(name: str) -> int:
-    """64 bits of a name, never 0."""
+    """Return 64 bits of the hash of a name, never 0."""
     digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "little") or 1
 
 
 def clear_record(shared: SharedWords, record: int) -> None:
-    """Make a record new."""
+    """Reset a record."""
     shared.clear_record(record)
 
 
@@ -84,7 +84,7 @@ class PrivateRecords:
         self._free = list(range(MAX_PEERS - 1, 0, -1))
 
     def take(self, name: str, now: int) -> Place:
-        """Any free record; record 0, which all that find no other have in common, when there is none."""
+        """Return any free record, or record 0, which all peers without one share."""
         record = self._free.pop() if self._free else 0
         clear_record(self.shared, record)
         return Place(self.shared, record)
@@ -97,12 +97,12 @@ class PrivateRecords:
 
 @cache
 def private_records() -> PrivateRecords:
-    """Those of this process, in memory that takes no room before it is used."""
+    """Return the records of this process, in memory that takes no room before it is used."""
     return PrivateRecords(SharedWords(memoryview(mmap.mmap(-1, PRIVATE_BYTES)).cast("Q")))
 
 
 class SharedRecords:
-    """The table; see the module's description.
+    """The table; see the module's docstring.
 
     words[offset:]: the places, `count` of them. first: the number of the record of place 0.
     """
@@ -126,7 +126,7 @@ class SharedRecords:
         self._used: dict[int, int] = {}  # place by record
 
     def take(self, name: str, now: int) -> Place:
-        """The place of a peer, the same in every worker. now: whole seconds."""
+        """Return the place of a peer, the same in every worker. now: whole seconds."""
         key = key_of(name)
         place = self._find(key)
         if place is None:
@@ -139,14 +139,14 @@ class SharedRecords:
         return Place(self._shared, record)
 
     def give_back(self, place: Place) -> None:
-        """We use it no more; others may."""
+        """Stop using a place; other workers may still use it."""
         if place.shared is self._shared:
             self._used.pop(place.record, None)
         else:
             self._private.give_back(place)
 
     def touch(self, now: int) -> None:
-        """Say what we use; to be called every TOUCH_EVERY seconds."""
+        """Mark the places that we use; to be called every TOUCH_EVERY seconds."""
         for place in self._used.values():
             self._words[self._offset + place * PLACE_WORDS + SEEN] = now
 
@@ -154,21 +154,21 @@ class SharedRecords:
         return [(key + step) % self._count for step in range(min(WINDOW, self._count))]
 
     def _find(self, key: int) -> int | None:
-        """The place that has this key."""
+        """Return the place that has this key."""
         for place in self._window(key):
             if self._words[self._offset + place * PLACE_WORDS + KEY] == key:
                 return place
         return None
 
     def _claim(self, key: int, now: int) -> int | None:
-        """A place for a new key; None when there is none, or somebody has the lock for too long."""
+        """Claim a place for a new key; None when there is none, or another process holds the lock for too long."""
         for _ in range(_TRIES):
             if self._locks.try_lock(self._offset):
                 break
         else:
             return None
         try:
-            place = self._find(key)  # somebody may have been quicker
+            place = self._find(key)  # another worker may have been faster
             if place is not None:
                 return place
             for place in self._window(key):

@@ -1,11 +1,10 @@
-"""The peers of a group change while it works: what becomes of those that came, that went, and of their requests.
+"""Changes of the peers of a group while it works: the fate of new and removed peers, and of their requests.
 
-A peer that is gone gets nothing more. Its idle connections are closed at once, those in use after their request. A peer that
-stays keeps everything: health, connections, its turn. A new one begins like any other after a start, with the parameters of its
-line.
+A removed peer gets no more requests. Its idle connections are closed at once, those in use after their request. A peer that stays
+keeps everything: health, connections, its turn. A new one begins like any other after a start, with the parameters of its line.
 
-What a line says may be edited at run time (`wproxy.edits`), lines may be added and removed. A line is known by its identity, and
-that stays: beside it stands what is said of it now, and the addresses that it stood for last.
+The parameters of a line may be edited at run time (`wproxy.edits`), lines may be added and removed. A line is known by its
+identity, and that stays: its present parameters, and its last addresses, are kept beside it.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ from wproxy.edits.servers import Placed
 from wproxy.http import Clock
 from wproxy.shared import SharedWords
 
-# Bits that mark peers in the set a request has tried are given out in a circle: a peer that has come since gets none that a
-# request may have set for one that is gone, unless so many have come meanwhile.
+# The bits that mark peers in the set that a request has tried are assigned in a circle: a new peer gets no bit that a request may
+# have set for a removed one, unless that many peers have been added meanwhile.
 LEAST_NUMBERS = 64
 
 
 class Renewable(Protocol):
-    """What is renewed of a worker.upstream.peers.Group, and what is done with it."""
+    """The part of worker.upstream.peers.Group that is renewed, and the operations for it."""
 
     name: str
     upstream: Upstream
@@ -43,46 +42,46 @@ class Renewable(Protocol):
         """Make a peer of an address, with its record in the shared memory."""
 
     def form(self) -> None:
-        """Work out anew what depends on which peers there are."""
+        """Recompute everything that depends on the set of peers."""
 
     def count_in_common(self) -> None:
-        """Count what is under way in all workers from now on."""
+        """Count the active requests of all workers from now on."""
 
 
 class Renewal:
-    """What one group remembers for it. records: where new peers have their health."""
+    """The renewal state of one group. records: the source of health records for new peers."""
 
     def __init__(self, group: Renewable, shared: SharedWords) -> None:
-        """shared: the memory that the peers of the start have their records in."""
+        """shared: the memory that holds the records of the initial peers."""
         self.group = group
         self.records: Records = private_records()
         lines = group.upstream.server
         self._order = {id(line): number for number, line in enumerate(lines)}
-        # An address of the start that goes and comes again finds its record again.
+        # An initial address that leaves and returns gets its record back.
         self._first = {self._unique(peer.line, peer.name): Place(shared, peer.peer.record) for peer in group.peers}
-        self._places: dict[int, Place] = {}  # taken for peers that came, by their number
+        self._places: dict[int, Place] = {}  # those of added peers, by their number
         self._numbers = set(range(len(group.peers)))
         self._next_number = len(group.peers)
         self._latest: dict[int, Sequence[Endpoint]] = {}
         for line in {id(peer.line): peer.line for peer in group.peers}.values():
             self._latest[id(line)] = [Endpoint(peer.peer.address) for peer in group.peers if peer.line is line]
-        self._said: dict[int, UpstreamServer] = {}  # what edits have made of lines
+        self._said: dict[int, UpstreamServer] = {}  # the present form of edited lines
         self._removed: set[int] = set()
         self._added: dict[tuple[str, int], UpstreamServer] = {}
 
     def replace_peers(self, line: UpstreamServer | None, endpoints: Sequence[Endpoint]) -> tuple[list[str], list[str]]:
-        """Make these the peers of a line (None: of the name in a proxy_pass); names of those that came and went."""
+        """Make these the peers of a line (None: of the name in a proxy_pass); return the names of those added and removed."""
         self._latest[id(line)] = endpoints
         return self._exchange(line, () if id(line) in self._removed else endpoints)
 
     # Edits.
 
     def said_of(self, line: UpstreamServer | None) -> UpstreamServer | None:
-        """What holds of a line now; None where there is no line, and of one that is removed what held before."""
+        """Return the present form of a line; None if there is no line. For a removed line it is the last form."""
         return line if line is None else self._said.get(id(line), line)
 
     def obey(self, placed: Sequence[Placed]) -> tuple[list[UpstreamServer], list[UpstreamServer]]:
-        """Make these the servers of the group; returns the lines that were added, and those that were and are no more."""
+        """Make these the servers of the group; return the lines that were added, and those that were removed."""
         came: list[UpstreamServer] = []
         changed = False
         keys = set()
@@ -108,11 +107,11 @@ class Renewal:
         return came, went
 
     def added_ids(self) -> dict[int, int]:
-        """The ids of servers that were added, by the identity of their line."""
+        """Return the ids of servers that were added, by the identity of their line."""
         return {id(line): number for (_, number), line in self._added.items()}
 
     def _add(self, key: tuple[str, int], server: UpstreamServer) -> UpstreamServer:
-        """A line that no configuration has."""
+        """Add a line that is not in the configuration."""
         line = self._added[key] = server
         self._order[id(line)] = key[1]
         self._latest[id(line)] = [Endpoint(line.address)] if line.address.is_numeric else []
@@ -120,7 +119,7 @@ class Renewal:
         return line
 
     def _forget(self, key: tuple[str, int]) -> UpstreamServer:
-        """The line is no more; whoever holds it keeps its identity from being given to another."""
+        """Drop a line; its remaining holders keep its identity from being reused."""
         line = self._added.pop(key)
         self._exchange(line, ())
         for table in (self._order, self._latest, self._said):
@@ -128,7 +127,7 @@ class Renewal:
         return line
 
     def _obey(self, line: UpstreamServer, server: UpstreamServer | None) -> bool:
-        """Let this hold of a line, None: nothing, it is removed. False when it does already."""
+        """Apply the new form of a line, None to remove it. Return False if it has that form already."""
         is_removed = id(line) in self._removed
         if is_removed == (server is None) and server in (None, self.said_of(line)):
             return False
@@ -147,7 +146,7 @@ class Renewal:
     # Peers.
 
     def _exchange(self, line: UpstreamServer | None, endpoints: Sequence[Endpoint]) -> tuple[list[str], list[str]]:
-        """Let these be the peers of a line; names of those that came and went."""
+        """Make these the peers of a line; return the names of those added and removed."""
         group = self.group
         said = self.said_of(line)
         here = {(peer.peer.address, peer.peer.backup): peer for peer in group.peers if peer.line is line}
@@ -168,7 +167,7 @@ class Renewal:
         return [peer.name for peer in new], [peer.name for peer in gone]
 
     def _peer(self, line: UpstreamServer | None, endpoint: Endpoint, is_backup: bool) -> Peer:
-        """The peer of an address, with the parameters of its line."""
+        """Return the peer of an address, with the parameters of its line."""
         name = str(endpoint.address)
         if line is None:
             return Peer(name, endpoint.address, self.group.name)
@@ -185,7 +184,7 @@ class Renewal:
         )
 
     def _enter(self, peer: Peer, line: UpstreamServer | None) -> LivePeer:
-        """Take a peer up: its number and its record."""
+        """Add a peer: give it a number and a record."""
         group = self.group
         number = self._free_number()
         place = self._first.get(self._unique(line, peer.name))
@@ -193,11 +192,11 @@ class Renewal:
             place = self._places[number] = self.records.take(self._unique(line, peer.name), int(group.clock.now))
         entered = group.live_peer(replace(peer, record=place.record), number, place, self.said_of(line))
         entered.line = line
-        entered.counters.publish(0)  # it may have been here before, and have had requests under way when it went
+        entered.counters.publish(0)  # it may have been here before, with active requests when it left
         return entered
 
     def _leave(self, peer: LivePeer) -> None:
-        """Let a peer go."""
+        """Remove a peer."""
         group = self.group
         peer.is_gone = True
         while peer.idle:
@@ -210,7 +209,7 @@ class Renewal:
             self.records.give_back(place)
 
     def _free_number(self) -> int:
-        """The number of a new peer; none of those that are there has it."""
+        """Return a number for a new peer that no present one has."""
         circle = max(LEAST_NUMBERS, 2 * len(self._numbers) + 2)
         while True:
             number = self._next_number % circle
@@ -220,7 +219,7 @@ class Renewal:
                 return number
 
     def _unique(self, line: UpstreamServer | None, name: str) -> str:
-        """A name for a record that no other peer has, and that is the same in every worker."""
+        """Return a name for a record, unique among the peers and the same in every worker."""
         return f"{self.group.name}\0{self._order.get(id(line), '')}\0{name}"
 
     def __repr__(self) -> str:
@@ -228,14 +227,14 @@ class Renewal:
 
 
 def weight_of(line: UpstreamServer | None, endpoint: Endpoint) -> int:
-    """The weight of an address: the line's, if it has one of its own, else that of the SRV record."""
+    """Return the weight of an address: the line's if it is set, else that of the SRV record."""
     if line is None:
         return 1
     return line.weight if line.weight != 1 or not endpoint.weight else endpoint.weight
 
 
 def set_weight(peer: LivePeer, weight: int) -> bool:
-    """Give a peer another weight; False when it has it already."""
+    """Give a peer another weight; return False if it has it already."""
     if peer.full_weight == weight * peer.step:
         return False
     peer.full_weight = peer.weight = peer.effective_weight = weight * peer.step

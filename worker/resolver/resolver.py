@@ -1,8 +1,8 @@
-"""Names to addresses by one set of name servers: both families at once, a bounded cache, one lookup under way for each name.
+"""Names to addresses by one set of name servers: both families at once, a bounded cache, one active lookup for each name.
 
-A lookup is a task of its own, so that it does not end with the request that asked first; whoever asks meanwhile waits for it.
-Answers live as long as they say, at least LEAST_TTL, or as `valid=` says. "There is none" lives as long as the zone says, and not
-at all where it says nothing (RFC 2308, section 5): as in nginx the next request asks again.
+A lookup is a task of its own, so that it does not end with the request that asked first; later requests wait for the same one.
+Answers live as long as their TTL, at least LEAST_TTL, or for `valid=`. A negative answer lives as long as the zone says, and not
+at all if it says nothing (RFC 2308, section 5): as in nginx the next request asks again.
 """
 
 from __future__ import annotations
@@ -29,41 +29,41 @@ from wproxy.dns import (
 )
 
 LEAST_TTL = 1.0
-LONGEST_NEGATIVE_TTL = 60.0  # a name that somebody has only just entered should not be missing for hours
+LONGEST_NEGATIVE_TTL = 60.0  # a name that was entered just now should not be missing for hours
 LONGEST_TTL = 86400.0
-MOST_ANSWERS = 2048  # in the cache, and as many lookups under way
-LOOKUP_LIMIT = 30.0  # seconds for one lookup, whoever waits for it
-# How long the addresses of one family wait for those of the other, where there are servers that never answer about IPv6.
+MOST_ANSWERS = 2048  # in the cache; the same limit for active lookups
+LOOKUP_LIMIT = 30.0  # seconds for one lookup, however many requests wait for it
+# How long the addresses of one family wait for those of the other, for servers that never answer about IPv6.
 PATIENCE_FOR_OTHER_FAMILY = 1.0
-# How long a half of the addresses is believed.
+# How long the addresses of one family alone are valid.
 HALF_TTL = 5.0
 
 
 class CannotResolve(Exception):
-    """A name that has no address now. code: HOST_NOT_FOUND, TIMED_OUT, ...; str: nginx's words."""
+    """A name without an address at present. code: HOST_NOT_FOUND, TIMED_OUT, ...; str: nginx's words."""
 
     def __init__(self, name: str, code: int, expires: float = 0.0) -> None:
         name = name.removesuffix(".")
         super().__init__(f"{name} could not be resolved ({code}: {reason_of(code)})")
         self.name = name
         self.code = code
-        self.expires = expires  # until when it is known
+        self.expires = expires  # the time until which this holds
 
     @property
     def is_gone(self) -> bool:
-        """Whether the name servers say that there is none: any other reason says nothing about the name."""
+        """Whether the name servers say that the name does not exist: any other reason says nothing about the name."""
         return self.code == HOST_NOT_FOUND
 
 
 class Resolved(NamedTuple):
-    """The addresses of a name, IPv4 before IPv6, and until when (a time of the loop's clock) they are believed."""
+    """The addresses of a name, IPv4 before IPv6, and their expiry (a time of the loop's clock)."""
 
     addresses: tuple[str, ...]
     expires: float
 
 
 class _Lookup:
-    """A lookup under way or done."""
+    """A lookup that is active or done."""
 
     __slots__ = ("answer", "expires", "is_over")
 
@@ -77,7 +77,7 @@ Key = tuple[str, int]
 
 
 class Resolver:
-    """One `resolver` at work. Asking the same name again costs a look into a dictionary."""
+    """One `resolver` at work. A repeated name costs a dictionary look-up."""
 
     def __init__(self, loop: Loop, settings: NameServers, log: Callable[[str, str], None]) -> None:
         """settings: its servers have numeric addresses. log: (level, text)."""
@@ -90,7 +90,7 @@ class Resolver:
         self._turn = 0
 
     async def resolve(self, name: str, seconds: float) -> Resolved:
-        """The addresses of a host within so many seconds. Raises CannotResolve; whatever is raised in the task meanwhile."""
+        """Return the addresses of a host within so many seconds. Raises CannotResolve, or what interrupts the task meanwhile."""
         if is_ip(name):
             return Resolved((name,), self.loop.clock.now + LONGEST_TTL)
         host = self._checked(name)
@@ -98,7 +98,7 @@ class Resolver:
         lookups = [self._lookup((host, kind), name) for kind in kinds]
         deadline = self.loop.clock.now + seconds
         addresses: list[str] = []
-        found: list[float] = []  # until when what was found is believed
+        found: list[float] = []  # expiry times of the addresses
         codes = set()
         for lookup in lookups:
             answer = await self._answer(lookup, deadline)
@@ -113,7 +113,7 @@ class Resolver:
         return Resolved(tuple(addresses), self.loop.clock.now + HALF_TTL if failures else min(found))
 
     async def resolve_service(self, name: str, seconds: float) -> tuple[tuple[Service, ...], float]:
-        """The SRV records of a name, and until when they are believed. Raises CannotResolve."""
+        """Return the SRV records of a name, and their expiry. Raises CannotResolve."""
         lookup = self._lookup((self._checked(name), SRV), name)
         answer = await self._answer(lookup, self.loop.clock.now + seconds)
         services = tuple(value for value in answer.values if isinstance(value, Service) and value.target)
@@ -129,7 +129,7 @@ class Resolver:
         return canonical_name(name)
 
     def _lookup(self, key: Key, name: str) -> _Lookup:
-        """The lookup that is known, or under way, or begins now."""
+        """Return the known lookup, or the active one, or start one."""
         known = self._known.get(key)
         if known is not None:
             if known.expires > self.loop.clock.now:
@@ -145,7 +145,7 @@ class Resolver:
         return lookup
 
     async def _run(self, lookup: _Lookup, key: Key, turn: int) -> None:
-        """One lookup, to its end."""
+        """Run one lookup to its end."""
         clock = self.loop.clock
         name, kind = key
         answer = Answer(TIMED_OUT, (), name, 0)
@@ -160,7 +160,7 @@ class Resolver:
             lookup.is_over.set()
 
     def _lifetime(self, answer: Answer) -> float:
-        """How many seconds an answer is believed."""
+        """Return the number of seconds for which an answer is valid."""
         if answer.values:
             ttl = answer.ttl if self.settings.valid is None else self.settings.valid
             return min(max(ttl, LEAST_TTL), LONGEST_TTL)
@@ -169,7 +169,7 @@ class Resolver:
         return 0.0
 
     def _keep(self, key: Key, lookup: _Lookup) -> None:
-        """Remember an answer; where there is no room any more, forget what is over, or what came first."""
+        """Remember an answer; if there is no room, forget the expired ones, or the oldest."""
         known = self._known
         if len(known) >= MOST_ANSWERS:
             now = self.loop.clock.now

@@ -1,6 +1,6 @@
 """`service=NAME`: the hosts and ports of a service by its SRV records (RFC 2782; nginx: ngx_resolver_report_srv).
 
-The records with the least priority are the servers, all others are backups. Each gets the weight of its record, unless the
+The records with the lowest priority value are the servers, all others are backups. Each gets the weight of its record, unless the
 `server` line has one of its own.
 """
 
@@ -14,7 +14,7 @@ from wproxy.address import Address
 
 
 class Endpoint(NamedTuple):
-    """One address of a server line. weight: of its SRV record, 0 for that of the line."""
+    """One address of a server line. weight: that of its SRV record, 0 for that of the line."""
 
     address: Address
     weight: int = 0
@@ -22,21 +22,21 @@ class Endpoint(NamedTuple):
 
 
 class Endpoints(NamedTuple):
-    """All addresses of a server line, and until when (a time of the loop's clock) they are believed."""
+    """All addresses of a server line, and their expiry (a time of the loop's clock)."""
 
     endpoints: tuple[Endpoint, ...]
     expires: float
 
 
 def service_name(service: str, host: str) -> str:
-    """`http` of `example.com` is `_http._tcp.example.com`; a name with a dot stands before the host as it is."""
+    """Return `_http._tcp.example.com` for `http` and `example.com`; a name with a dot is put before the host unchanged."""
     return f"{service}.{host}" if "." in service else f"_{service}._tcp.{host}"
 
 
 async def resolve_endpoints(resolver: Resolver, address: Address, service: str, seconds: float) -> Endpoints:
-    """What a host, or with `service` its SRV records, stands for within so many seconds. Raises CannotResolve.
+    """Return the addresses of a host, or of its SRV records with `service`, within so many seconds. Raises CannotResolve.
 
-    A target of a record that is not found is left out, as long as there is another.
+    A record with a target that does not exist is left out, as long as there is another.
     """
     if not service:
         addresses, expires = await resolver.resolve(address.host, seconds)
@@ -64,16 +64,16 @@ async def resolve_endpoints(resolver: Resolver, address: Address, service: str, 
 
 
 def endpoints_as_text(endpoints: Iterable[Endpoint]) -> str:
-    """A line for each, in an order that does not depend on that of the answer."""
+    """Return a line for each, in an order that does not depend on that of the answer."""
     return "".join(sorted(f"{each.address.host} {each.address.port} {each.weight} {each.is_backup:d}\n" for each in endpoints))
 
 
 def endpoints_of_text(text: str) -> tuple[Endpoint, ...]:
-    """The endpoints of such lines."""
+    """Read the endpoints in such lines."""
     fields = (line.split(" ") for line in text.splitlines())
     return tuple(Endpoint(Address(host, int(port)), int(weight), is_backup == "1") for host, port, weight, is_backup in fields)
 
 
 def with_port(endpoints: Iterable[Endpoint], port: int) -> tuple[Endpoint, ...]:
-    """The same addresses with this port."""
+    """Return the same addresses with this port."""
     return tuple(each._replace(address=Address(each.address.host, port)) for each in endpoints)

@@ -1,7 +1,7 @@
 """Names as this machine knows them: /etc/hosts, then the name servers and search domains of /etc/resolv.conf.
 
-It is for names that the master has looked up with getaddrinfo at load, which asks the same files and servers. Both files are read
-again when they have changed: containers and VPNs write them anew under running programs.
+This is for names that the master has looked up with getaddrinfo at load, which uses the same files and servers. Both files are
+reread when they have changed: containers and VPNs rewrite them under running programs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from wproxy.dns import HOST_NOT_FOUND, Service, candidates, canonical_name, read
 
 HOSTS = "/etc/hosts"
 RESOLV_CONF = "/etc/resolv.conf"
-# How often, in seconds, the files are looked at, and so how long what /etc/hosts says is believed.
+# The interval, in seconds, at which the files are checked, and so the lifetime of entries of /etc/hosts.
 LOOK_EVERY = 5.0
 _PORT = 53
-_LOCALHOST = ("127.0.0.1", "::1")  # RFC 6761, section 6.3: no name server is asked
+_LOCALHOST = ("127.0.0.1", "::1")  # RFC 6761, section 6.3: never ask a name server
 
 Found = TypeVar("Found")
 
@@ -45,7 +45,7 @@ class SystemResolver(Resolver):
         self.read_files()
 
     def read_files(self) -> None:
-        """Take up what the files say if they have changed; one that is missing says nothing."""
+        """Reread the files if they have changed; a missing one counts as empty."""
         now = self.loop.clock.now
         if now < self._next_look:
             return
@@ -66,7 +66,7 @@ class SystemResolver(Resolver):
         return host in self.hosts or host == "localhost" or host.endswith(".localhost")
 
     async def resolve(self, name: str, seconds: float) -> Resolved:
-        """As `Resolver.resolve`."""
+        """See `Resolver.resolve`."""
         if self.stands_in_file(name):
             addresses = [address for address in self.hosts.get(canonical_name(name), _LOCALHOST) if self._is_wanted(address)]
             if not addresses:
@@ -75,7 +75,7 @@ class SystemResolver(Resolver):
         return await self._search(name, seconds, super().resolve)
 
     async def resolve_service(self, name: str, seconds: float) -> tuple[tuple[Service, ...], float]:
-        """As `Resolver.resolve_service`."""
+        """See `Resolver.resolve_service`."""
         self.read_files()
         return await self._search(name, seconds, super().resolve_service)
 
@@ -83,7 +83,7 @@ class SystemResolver(Resolver):
         return self.settings.ipv6 if ":" in address else self.settings.ipv4
 
     async def _search(self, name: str, seconds: float, ask: Callable[[str, float], Awaitable[Found]]) -> Found:
-        """The first of the names that this one may stand for. A name server that fails ends the search: it may know the name."""
+        """Try the names that this one may stand for. A failing name server ends the search: it may know the name."""
         clock = self.loop.clock
         deadline = clock.now + seconds
         expires = float("inf")
@@ -98,7 +98,7 @@ class SystemResolver(Resolver):
 
 
 def _stamp(path: str) -> tuple[int, int, int]:
-    """What differs when a file has been written or replaced."""
+    """Return values that differ when a file has been written or replaced."""
     try:
         found = os.stat(path)
     except OSError:
