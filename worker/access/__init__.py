@@ -1,7 +1,8 @@
-"""The access phase: who may. A file for each nginx module that can refuse; `satisfy` decides between several (routing.md §3.7).
+"""The access phase: may this client enter? A file for each nginx module that can refuse; `satisfy` combines several (routing.md
+§3.7).
 
-An access handler returns a response to refuse, None to let the request in, or DECLINED when its rules say nothing of this
-client: then the others decide, and where all decline the request is let in.
+An access handler returns a response to refuse, None to let the request in, or DECLINED when its rules do not apply to this
+client: then the others decide, and if all decline the request is let in.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from wproxy.http import Request, Response
 
 
 class Declined:
-    """What a handler returns that has nothing to say."""
+    """The result of a handler whose rules do not apply."""
 
 
 DECLINED = Declined()
@@ -22,18 +23,18 @@ DECLINED = Declined()
 Decide = Callable[[Request], Awaitable["Response | Declined | None"]]
 Refuse = Callable[[Request], Awaitable["Response | None"]]
 
-# What the log says where it is an access rule that refuses.
+# The log text for a refusal by an access rule.
 FORBIDDEN = "access forbidden by rule"
 
-# Only these say that the client may not; of a failure nothing follows but itself.
+# The statuses of a refused client; any other failure ends the search of `satisfy any` at once.
 REFUSALS = (401, 403)
 
 
 def satisfy(modules: tuple[Callable[[Location], Decide | None], ...], location: Location) -> Refuse | None:
-    """One handler for all that a location asks of a client; None when it asks nothing.
+    """Return one handler for all access rules of a location; None if there are none.
 
-    `satisfy all`: the first refusal counts. `satisfy any`: one that lets in is enough; when all refuse, a 401 is preferred,
-    because it tells the client what to do (nginx: ngx_http_core_access_phase).
+    `satisfy all`: the first refusal counts. `satisfy any`: one that lets the client in is enough; when all refuse, a 401 is
+    preferred, because it tells the client what to do (nginx: ngx_http_core_access_phase).
     """
     rules = tuple(rule for module in modules if (rule := module(location)) is not None)
     if not rules:

@@ -1,8 +1,8 @@
-"""allow and deny: who may enter, by address (nginx: ngx_http_access_module.c).
+"""allow and deny: access by address (nginx: ngx_http_access_module.c).
 
-The first rule that fits decides; where none does, nothing is said. nginx keeps rules for IPv4, IPv6 and unix sockets apart: a
-client is asked about with the rules of its own kind, in their order, and `all` is of every kind. An IPv4 address that came in
-through an IPv6 socket (::ffff:192.0.2.1) counts as IPv4, unless there is no rule at all for that.
+The first rule that matches decides; if none does, there is no decision. nginx keeps rules for IPv4, IPv6 and unix sockets apart:
+a client is checked against the rules of its own kind, in their order, and `all` is of every kind. An IPv4 address that came in
+through an IPv6 socket (::ffff:192.0.2.1) counts as IPv4, unless there is no IPv4 rule at all.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _MAPPED = 0xFFFF << 32
 
 
 def by_address(location: Location) -> Decide | None:
-    """What the rules of a location say of a client; None without any."""
+    """Return the decision of a location's rules; None if it has none."""
     rules = location.access_rules
     if not rules:
         return None
     has_ipv4 = any(rule.is_for_all or (rule.network is not None and rule.network.family == 4) for rule in rules)
-    is_told = location.satisfy == "all"  # else the others have a say, and it is told at the end
+    is_told = location.satisfy == "all"  # otherwise other modules take part, and the refusal is logged at the end
     cause = f"client: {FORBIDDEN}{place_of(location)}"
 
     async def decide(request: Request) -> Response | Declined | None:
@@ -42,7 +42,7 @@ def by_address(location: Location) -> Decide | None:
 
 
 def allowed(rules: tuple[AddressRule, ...], address: bytes, has_ipv4: bool = True) -> bool | None:
-    """What the first rule that fits the client says; None when none does. address: `unix:` of a unix socket."""
+    """Whether the first matching rule allows the client; None when none matches. address: `unix:` for a unix socket."""
     number = parse_ip(address)
     if number is not None and number[0] == 4 and b":" in address and not has_ipv4:
         number = (6, _MAPPED | number[1])
@@ -53,13 +53,13 @@ def allowed(rules: tuple[AddressRule, ...], address: bytes, has_ipv4: bool = Tru
 
 
 def fits(rule: AddressRule, number: NumberedAddress | None) -> bool:
-    """Whether a rule is about a client. number: None for one of a unix socket."""
+    """Whether a rule matches a client. number: None for a unix socket."""
     if rule.network is None or number is None:
         return rule.network is None and number is None
     return rule.network.holds(number)
 
 
 def place_of(location: Location) -> str:
-    """Where the last rule stands, for messages."""
+    """Return the position of the last rule, for messages."""
     name = max((name for name in ("allow", "deny") if name in location.origins), key=lambda name: location.origins[name])
     return f" ({location.origin(name)})"
