@@ -1,6 +1,6 @@
-"""What can be told of a request whose head cannot be served, or has not come as a whole: for logs and error pages.
+"""The readable part of a request whose head cannot be served, or has not arrived completely: for logs and error pages.
 
-As nginx does, the head is read up to the first line that is wrong, and what stands before it counts.
+As in nginx, the head is read up to the first invalid line, and the lines before it count.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _GOOD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\x00-\x08\x
 
 
 def read_what_there_is(head: bytes) -> tuple[RequestFields, int]:
-    """Read the fields of a head behind its request line; returns them, and the bytes up to the first line that is wrong.
+    """Read the fields of a head after its request line; return them, and the bytes up to the first invalid line.
 
-    A Host that is none can be told of, and is not taken for one.
+    An invalid Host is reported, but not used as one.
     """
     at = head.find(b"\n") + 1
     lines: list[Field] = []
@@ -26,7 +26,7 @@ def read_what_there_is(head: bytes) -> tuple[RequestFields, int]:
     while at and (line := _GOOD_LINE(head, at)) is not None:
         name, value = line[1], line[2].rstrip(b" \t")
         lower = name.lower()
-        if lower == b"host" and host is not None:  # the line that is wrong: the first Host stands
+        if lower == b"host" and host is not None:  # this is the invalid line: the first Host stays
             at = line.end()
             break
         lines.append((lower, name, value))

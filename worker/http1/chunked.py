@@ -3,7 +3,7 @@
     chunked-body = *chunk last-chunk trailer-section CRLF
     chunk        = chunk-size [ chunk-ext ] CRLF chunk-data CRLF
 
-Strict, because each lenience below was somebody's request smuggling: a size is 1 to 16 hexadecimal digits and nothing
+Strict, because each leniency below has been used for request smuggling: a size is 1 to 16 hexadecimal digits and nothing
 before them, below 2**63; only SP and HTAB may follow, then `;` and an extension without controls; every line ends with
 CRLF, never with LF alone; the two bytes after the data are CRLF (h11 CVE-2025-43859); the trailer section is read
 line by line like a head and ends with an empty line, not with anything that follows CRLF (Puma). Extensions are not
@@ -11,9 +11,9 @@ passed on.
 
 Bounded, because extensions, leading zeros and trailers carry no payload that a body limit would count.
 
-Fast: a piece that lies within one chunk is returned as it came, without a copy; of a piece with many chunks each
-payload is sliced once and all are joined. What is kept between two calls is at most an incomplete line, so that one
-byte at a time costs no more than a line's length each.
+Fast: a piece that lies within one chunk is returned as it came, without a copy; in a piece with many chunks each
+payload is sliced once and all are joined. At most an incomplete line is kept between two calls, so that input byte by
+byte costs no more than a line's length each.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from worker.http1.fields import TRAILER_FIELDS, InvalidField
 
 LAST_CHUNK = b"0\r\n\r\n"
 
-# Of a chunk line or a trailer line, without CRLF.
+# The limit of a chunk line or a trailer line, without CRLF.
 LINE_BYTES = 4096
-# Of what follows the size in all chunk lines of a body.
+# The limit of everything after the size in all chunk lines of a body.
 EXTENSION_BYTES = 65536
-# Of the trailer section.
+# The limit of the trailer section.
 TRAILER_BYTES = 16384
 TRAILER_LINES = 256
 
@@ -36,7 +36,7 @@ _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)[ \t]*+(?:;[\t -~\x80-\xff]*+)?+
 _HEX = b"0123456789abcdefABCDEF"
 _MAX_SIZE = 2**63 - 1
 
-# Fields that may not come after the body: framing, routing, authentication and content (RFC 9110, 6.5.1).
+# Fields that are not allowed after the body: framing, routing, authentication and content (RFC 9110, 6.5.1).
 _NEVER_TRAILERS = frozenset(
     (
         b"age", b"authorization", b"cache-control", b"connection", b"cookie", b"date", b"expect", b"expires",
@@ -48,7 +48,7 @@ _NEVER_TRAILERS = frozenset(
 )  # fmt: skip
 _NEVER_TRAILERS_PREFIXES = (b"content-", b"if-", b"x-forwarded-", b"x-accel-")
 
-# What the decoder expects next.
+# The element that the decoder expects next.
 _SIZE = 0  # a chunk line
 _DATA = 1  # `_remaining` bytes of data
 _DATA_END = 2  # the CRLF after the data
@@ -60,7 +60,7 @@ class ChunkError(ValueError):
 
 
 class BodyTooLarge(Exception):
-    """A chunk is announced that leads beyond the limit. before: bytes of all chunks before it. size: its own."""
+    """A chunk that leads beyond the limit was announced. before: bytes of all chunks before it. size: its own."""
 
     def __init__(self, before: int, size: int) -> None:
         super().__init__(f"{before}+{size} bytes")
@@ -69,15 +69,15 @@ class BodyTooLarge(Exception):
 
 
 def encode_chunk(data: bytes) -> bytes:
-    """One chunk. No data is no chunk: a chunk of size 0 would end the body."""
+    """Return one chunk; nothing for no data, as a chunk of size 0 would end the body."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
 class ChunkedDecoder:
     """Decodes one chunked body.
 
-    finished: the end was seen. leftover: the bytes after it. limit: of the payload in bytes, 0 for none.
-    trailers: (name, value) of the trailer section, without fields that have no business there.
+    finished: whether the end was seen. leftover: the bytes after it. limit: that of the payload in bytes, 0 for none.
+    trailers: (name, value) of the trailer section, without fields that are not allowed there.
     """
 
     __slots__ = (
@@ -108,7 +108,7 @@ class ChunkedDecoder:
         self._trailer_lines = 0
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next bytes, return the payload found in them; raises ChunkError, BodyTooLarge."""
+        """Take the next bytes; return the payload in them. Raises ChunkError, BodyTooLarge."""
         if self.finished:
             self.leftover += data
             return b""
@@ -134,7 +134,7 @@ class ChunkedDecoder:
                     self._hold_line(data, position)
                     break
                 line = data[position:end]
-                # Two C calls tell a plain size; the pattern is for extensions, and to find out what is wrong.
+                # Two C calls recognise a plain size; the pattern is for extensions, and for finding the error.
                 if len(line) > 16 or not line or line.translate(None, _HEX):
                     remaining = self._read_extended(line)
                 else:
@@ -176,7 +176,7 @@ class ChunkedDecoder:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _read_extended(self, line: bytes) -> int:
-        """The size in a chunk line that is more than digits; raises ChunkError."""
+        """Return the size in a chunk line with more than digits; raises ChunkError."""
         match = _CHUNK_LINE(line)
         if match is None:
             raise ChunkError("invalid chunk line")
@@ -190,7 +190,7 @@ class ChunkedDecoder:
         return size
 
     def _hold_line(self, data: bytes, position: int) -> None:
-        """Keep an incomplete line for the next call; raises ChunkError when it cannot be completed any more."""
+        """Keep an incomplete line for the next call; raises ChunkError when it can no longer be completed."""
         held = data[position:]
         if len(held) > LINE_BYTES + 1:
             raise ChunkError("too long a line")
@@ -201,7 +201,7 @@ class ChunkedDecoder:
         self._held = held
 
     def _read_trailers(self, data: bytes, position: int) -> int:
-        """Read trailer lines up to the empty line; returns where it stopped. Raises ChunkError."""
+        """Read trailer lines up to the empty line; return the position after them. Raises ChunkError."""
         trailers = []
         while True:
             end = data.find(b"\r\n", position, position + LINE_BYTES + 2)

@@ -3,18 +3,18 @@
     field-line = field-name ":" OWS field-value OWS        (RFC 9112, 5)
 
 A field line is read once per worker: clients repeat themselves (`Accept-Encoding: gzip, deflate, br` is the same
-bytes for millions of requests), so a `FieldTable` remembers raw lines and what they mean. Looking up a known line
+bytes for millions of requests), so a `FieldTable` remembers raw lines and their meaning. Looking up a known line
 costs 0.04 us, reading a new one 0.8. The table is bounded in number and in the length of a line, so a hostile client
 can only make it start over, never make it grow.
 
-What is refused everywhere, because some server behind us would read it differently than we do:
+Refused everywhere, because some server behind us would read it differently than we do:
 
   * a line without a colon, an empty name, a space or control before or in the name (obs-fold is a line with an empty
     name);
   * a control other than HTAB in the value: NUL, bare CR, bare LF, and VT FF FS GS RS, which split lines in Python
     servers.
 
-What happens to a name that is syntactically harmless but unusual is policy:
+The treatment of a name that is syntactically harmless but unusual is policy:
 
                        request                               response            trailer
     A-Z a-z 0-9 -      pass                                  pass                pass
@@ -40,26 +40,25 @@ Field = tuple[bytes, bytes, bytes]
 # A table starts over when it holds this many lines; longer lines are never remembered. Together: about 5 MB at worst.
 TABLE_LINES = 4096
 TABLE_LINE_BYTES = 512
-# The same for the good names in it.
+# The same limit for the valid names in it.
 TABLE_NAMES = 1024
 TABLE_NAME_BYTES = 64
 
 _ALNUM = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-# The arguments of `translate(None, good)`: whatever is left over is bad.
+# The arguments of `translate(None, good)`: the remaining bytes are bad.
 PLAIN_NAME = _ALNUM + b"-"
 TOKEN = _ALNUM + b"!#$%&'*+-.^_`|~"
 RESPONSE_NAME = TOKEN + b"@[]"  # nginx lets these pass, and some servers send them
 NAME_CONTROLS = bytes(range(0x21)) + b"\x7f"
 VALUE_BYTES = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 
-# Only SP is trimmed around these: what frames or routes a message must be spelled without doubt.
+# Only SP is trimmed around these: fields for framing and routing must be spelled unambiguously.
 _TRIM_ONLY_SP = frozenset((b"content-length", b"transfer-encoding", b"host"))
 
-# `Proxy` becomes HTTP_PROXY in a CGI environment (httpoxy); `HTTP2-Settings` belongs to an h2c upgrade we never pass
-# on.
+# `Proxy` becomes HTTP_PROXY in a CGI environment (httpoxy); `HTTP2-Settings` belongs to an h2c upgrade that we never pass on.
 _NEVER_ACCEPTED = frozenset((b"proxy", b"http2-settings"))
 
-# More digits cannot be below 2**63, whatever the leading zeros of honest senders.
+# A number with more digits is not below 2**63, unless it has more leading zeros than honest senders write.
 _MAX_LENGTH_DIGITS = 19
 MAX_LENGTH = 2**63 - 1
 
@@ -73,7 +72,7 @@ class InvalidField(ValueError):
 
 
 def shown(raw: bytes) -> str:
-    """Bytes of a peer for a log line: printable ASCII, the rest as \\xHH, cut after 200."""
+    """Return bytes of a peer in a form fit for a log line: printable ASCII, the rest as \\xHH, cut after 200."""
     text = "".join(chr(byte) if 0x20 <= byte < 0x7F and byte not in b'"\\' else f"\\x{byte:02X}" for byte in raw[:200])
     return text + "..." if len(raw) > 200 else text
 
@@ -92,7 +91,7 @@ class FieldTable(dict[bytes, "Field | None"]):
         self._good_names = good_names
         self._refuse_bad_names = refuse_bad_names
         self._never = never
-        # Good name as spelled -> (lower-case name, what is trimmed around its values).
+        # Valid name as spelled -> (lower-case name, bytes to trim around its values).
         self._names: dict[bytes, tuple[bytes, bytes]] = {}
 
     def __missing__(self, raw: bytes) -> Field | None:
@@ -100,7 +99,7 @@ class FieldTable(dict[bytes, "Field | None"]):
         # One pass over the value at C speed; a regex with the same class costs three times as much.
         if not name or not colon or value.translate(None, VALUE_BYTES):
             raise InvalidField(raw)
-        # New lines mostly have a known name: 0.05 us here, 0.3 to look at it closely.
+        # New lines mostly have a known name: 0.05 us here, 0.3 for a close look.
         known = self._names.get(name) or self._read_name(name, raw)
         field = (known[0], name, value.strip(known[1])) if known is not None else None
         if len(raw) <= TABLE_LINE_BYTES:
@@ -110,10 +109,10 @@ class FieldTable(dict[bytes, "Field | None"]):
         return field
 
     def read_again(self, raw: bytes, known: Field) -> Field | None:
-        """A new line with the name of a known one; None when its name is spelled otherwise or it is not a good line.
+        """Read a new line with the name of a known one; None when its name is spelled differently or the line is invalid.
 
-        0.4 us. It is not remembered: what changes from one head of a connection to the next (a Referer, a Cookie) is never
-        seen again, and would only push out what is.
+        0.4 us. The line is not remembered: values that change from one head of a connection to the next (a Referer, a Cookie) are
+        never seen again, and would only push out lines that are.
         """
         lower, name, _ = known
         spelled, colon, value = raw.partition(b":")
@@ -122,7 +121,7 @@ class FieldTable(dict[bytes, "Field | None"]):
         return lower, name, value.strip(b" " if lower in _TRIM_ONLY_SP else b" \t")
 
     def _read_name(self, name: bytes, raw: bytes) -> tuple[bytes, bytes] | None:
-        """Lower-case name and what to trim, or None for a name to drop; raises InvalidField."""
+        """Return the lower-case name and the bytes to trim, or None for a name to drop; raises InvalidField."""
         if name.translate(None, self._good_names):
             if self._refuse_bad_names or len(name.translate(None, NAME_CONTROLS)) != len(name):
                 raise InvalidField(raw)
@@ -155,7 +154,7 @@ TRAILER_FIELDS = FieldTable(TOKEN, True)
 
 
 def join_repeated(fields: Iterable[Field]) -> dict[bytes, bytes]:
-    """Lower-case name -> value; the values of repeated lines are joined, cookies by "; " as browsers write them."""
+    """Return lower-case name -> value; the values of repeated lines are joined, cookies by "; " as browsers write them."""
     lists: dict[bytes, list[bytes]] = {}
     for lower, _, value in fields:
         lists.setdefault(lower, []).append(value)
@@ -163,9 +162,9 @@ def join_repeated(fields: Iterable[Field]) -> dict[bytes, bytes]:
 
 
 def parse_length(value: bytes) -> int:
-    """The number in a Content-Length: 1*DIGIT below 2**63; raises ValueError.
+    """Return the number in a Content-Length: 1*DIGIT below 2**63; raises ValueError.
 
-    `int()` alone would take `+5`, `1_0`, ` 5` and `5\\x0b`. `isdigit` on bytes is ASCII only; on str it is not.
+    `int()` alone would accept `+5`, `1_0`, ` 5` and `5\\x0b`. `isdigit` on bytes is ASCII only; on str it is not.
     """
     if not value.isdigit() or len(value) > _MAX_LENGTH_DIGITS:
         raise ValueError("not a length")

@@ -1,7 +1,7 @@
-"""Where a body ends among the bytes of a connection: by its length, by its last chunk, or with the connection (RFC 9112, 6.3).
+"""The end of a body among the bytes of a connection: by its length, by its last chunk, or with the connection (RFC 9112, 6.3).
 
-Bytes in, values out: whoever has a socket feeds what has come, and is told what of it is payload. Both sides of a proxy read
-bodies alike; they differ in whom a fault is blamed on, so that is left to them.
+Bytes in, values out: the owner of a socket feeds the bytes it received, and gets the payload in them. Both sides of a proxy read
+bodies alike; they differ in whom they blame for a fault, so that is left to them.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from __future__ import annotations
 from worker.http1.chunked import ChunkedDecoder
 from worker.http1.response import CHUNKED, UNTIL_CLOSE
 
-# More than any body has.
+# Larger than any body.
 ENDLESS = 1 << 62
 
 
 class Framing:
     """One body that is being read.
 
-    finished: its end was seen. leftover: the bytes after it. received: bytes of payload so far. limit: of the payload in chunks,
-    0 for none. unframed: how many of the bytes to come are payload and nothing else; 0 in chunks.
+    finished: whether its end was seen. leftover: the bytes after it. received: bytes of payload so far. limit: that of the
+    payload in chunks, 0 for none. unframed: the number of coming bytes that are payload and nothing else; 0 in chunks.
     """
 
     __slots__ = ("_decoder", "_ends_with_connection", "finished", "leftover", "limit", "received", "unframed")
 
     def __init__(self, kind: int, length: int = 0) -> None:
-        """kind, length: as `worker.http1.response.body_of` tells."""
+        """kind, length: as `worker.http1.response.body_of` returns them."""
         self.finished = False
         self.leftover = b""
         self.received = 0
@@ -33,7 +33,7 @@ class Framing:
         self.unframed = ENDLESS if kind == UNTIL_CLOSE else 0 if kind == CHUNKED else length
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next bytes, return the payload in them. Raises ChunkError, BodyTooLarge."""
+        """Take the next bytes; return the payload in them. Raises ChunkError, BodyTooLarge."""
         decoder = self._decoder
         if decoder is None:
             left = self.unframed
@@ -65,7 +65,7 @@ class Framing:
 
     @property
     def trailers(self) -> tuple[tuple[bytes, bytes], ...]:
-        """The (name, value) of the fields after a chunked body that was read to its end."""
+        """Return the (name, value) of the fields after a chunked body that was read to its end."""
         return () if self._decoder is None else self._decoder.trailers
 
     def __repr__(self) -> str:

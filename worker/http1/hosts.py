@@ -1,4 +1,4 @@
-"""The hosts a request can be for: in the value of Host, in a target in absolute-form, and in a head that cannot be read."""
+"""The valid hosts of requests: in the value of Host, in a target in absolute-form, and in a head that cannot be read."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import re
 from wproxy.address import is_ip
 from wproxy.failures import ClientError
 
-# The hosts a request can be for. Stricter than nginx: sub-delims and %XX in a Host only ever served attacks.
+# The valid hosts of requests. Stricter than nginx: sub-delims and %XX in a Host only ever served attacks.
 _HOST = re.compile(rb"([A-Za-z0-9\-._~]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{0,5}+))?+").fullmatch
-# The Host of a head that cannot be read whole.
+# The Host in a head that cannot be read completely.
 HOST_LINE = re.compile(rb"\n[Hh][Oo][Ss][Tt]: *([A-Za-z0-9\-._~]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]*+)? *\r?\n").search
-# In an absolute-form target nginx is narrower still.
+# nginx accepts even fewer characters in an absolute-form target.
 _AUTHORITY = re.compile(rb"([A-Za-z0-9\-.]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{0,5}+))?+").fullmatch
 
-# Values of Host already read: a worker serves few names, and a regex each time is a tenth of a head.
+# Values of Host already read: a worker serves few names, and a regex each time would be a tenth of the cost of a head.
 _HOSTS: dict[bytes, tuple[bytes, int | None]] = {}
 _HOSTS_LIMIT = 1024
 
 
 def read_host(value: bytes) -> tuple[bytes, int | None]:
-    """Host and port in a value of Host; raises ClientError."""
+    """Return host and port in a value of Host; raises ClientError."""
     known = _HOSTS.get(value)
     if known is not None:
         return known
@@ -36,7 +36,7 @@ def read_host(value: bytes) -> tuple[bytes, int | None]:
 
 
 def read_authority(value: bytes) -> tuple[bytes, int | None]:
-    """Host and port in the authority of a request target; raises ClientError."""
+    """Return host and port in the authority of a request target; raises ClientError."""
     try:
         return _split_host(_AUTHORITY(value))
     except ValueError:
@@ -44,7 +44,7 @@ def read_authority(value: bytes) -> tuple[bytes, int | None]:
 
 
 def _split_host(match: re.Match[bytes] | None) -> tuple[bytes, int | None]:
-    """Lower-case host without trailing dot, and port, of a match of _HOST or _AUTHORITY; raises ValueError."""
+    """Return lower-case host without trailing dot, and port, of a match of _HOST or _AUTHORITY; raises ValueError."""
     if match is None:
         raise ValueError("not a host")
     name, digits = match.groups()

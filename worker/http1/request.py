@@ -1,7 +1,7 @@
 """Request heads of HTTP/1: bytes in, values out.
 
-`take_request_head` cuts one head from the front of a buffer. What it returns is all that the rest of the worker ever
-sees of these bytes: requests are written upstream from these values, never by copying what came in
+`take_request_head` cuts one head from the front of a buffer. The values it returns are all that the rest of the worker
+ever sees of these bytes: requests are written upstream from these values, never by copying what came in
 (http1-security.md, posture). It returns None while the head is incomplete and raises ClientError, nothing else, for
 everything that must not be served.
 
@@ -12,9 +12,9 @@ Four ways through, from the common to the rare; each gives the same answer as th
   3. the line as in 2, and of the header block only values differ from the last one: only those lines are read;
   4. everything is read: the line as in 2, the fields through a table of field lines this worker has seen.
 
-Comparing bytes is safe because a head ends where its own bytes say so: whatever follows cannot change its meaning,
+Comparing bytes is safe because a head ends where its own bytes say so: the bytes after it cannot change its meaning,
 and a head that was accepted once is accepted again. Nothing in RequestLine depends on the fields, nothing in
-RequestFields on the line. What needs both (a Host for 1.1, Transfer-Encoding in 1.0) is `RequestFields.only_version`,
+RequestFields on the line. A rule that needs both (a Host for 1.1, Transfer-Encoding in 1.0) is `RequestFields.only_version`,
 one test.
 
 A head with a bare LF fails in 1 to 4, because no pattern there admits one; then the slow path looks for the head's
@@ -47,14 +47,14 @@ __all__ = [
     "take_request_head",
 ]
 
-# A connection remembers a head up to this size: idle connections are many, and bigger heads are rare.
+# A connection remembers a head up to this size: there are many idle connections, and bigger heads are rare.
 REMEMBERED_HEAD_BYTES = 8192
 
 
 def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tuple[RequestLine, RequestFields, int] | None:
     """Cut the first head off the buffer: line, fields and the bytes consumed; None while it is incomplete.
 
-    Raises ClientError. `memo` belongs to the connection, which uses it with the same limits always.
+    Raises ClientError. `memo` belongs to the connection, which always uses it with the same limits.
     """
     taken = memo.taken
     if taken is not None and buffer.startswith(memo.head):
@@ -89,7 +89,7 @@ def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
         if fields.only_version and fields.only_version != line.version:
             raise refusal_of_version(fields, line.version)
     except ClientError:
-        # Either the head is bad, or bare LFs made us read a wrong piece of it.
+        # Either the head is bad, or bare LFs made us read the wrong part of it.
         if buffer.count(b"\n", 0, consumed) == buffer.count(b"\r\n", 0, consumed):
             raise
         return take_unusual_head(buffer, limits, memo)
@@ -103,7 +103,7 @@ def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
 
 
 def effective_host(line: RequestLine, fields: RequestFields) -> tuple[bytes | None, int | None]:
-    """The host a request is for, and the port if it names one: an absolute-form target beats Host (RFC 9112, 3.2.2)."""
+    """Return the host of a request, and the port if it names one: an absolute-form target beats Host (RFC 9112, 3.2.2)."""
     if line.authority is not None:
         return line.authority, line.authority_port
     return fields.host, fields.host_port

@@ -1,4 +1,4 @@
-"""The field lines of a request: read through a table of those this worker has seen, and what they say about each other."""
+"""The field lines of a request, read through a table of those this worker has seen, and their meaning together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from worker.http1.hosts import read_host
 from worker.http1.request_values import HeadLimits, RequestFields
 from wproxy.failures import ClientError
 
-# What may be in an unknown coding; with NUL, CR or LF in it the line itself is broken.
+# The bytes allowed in an unknown coding; with NUL, CR or LF in it the line itself is broken.
 _CODING_BYTES = bytes(set(range(256)) - set(b"\0\r\n"))
 
 # A second one of these makes the request ambiguous (nginx: ngx_http_process_unique_header_line).
@@ -27,8 +27,8 @@ _SINGLE = (
 )
 
 
-# What a head says by more than names and values: framing, routing, and the fate of the connection. Content-Length is not among
-# them: another length is only another number.
+# The fields of a head that have more meaning than name and value: framing, routing, and the fate of the connection.
+# Content-Length is not among them: another length is only another number.
 _TELLING = frozenset((b"host", b"transfer-encoding", b"connection", b"upgrade", b"expect"))
 
 
@@ -37,7 +37,7 @@ def parse_request_fields(
 ) -> RequestFields:
     """Read the field lines between the request line and the blank line, without the last CRLF; raises ClientError.
 
-    `version` only decides which of two refusals it is. raw_lines: the lines, if somebody has split them already.
+    `version` only decides between two refusals. raw_lines: the lines, if they have been split already.
     """
     if raw_lines is None:
         raw_lines = raw.split(b"\r\n") if raw else []
@@ -52,7 +52,7 @@ def parse_request_fields(
         lines: tuple[Field, ...] = tuple(filter(None, map(limits.known_fields.__getitem__, raw_lines)))
     except InvalidField as bad:
         raise _refusal_of_field(bad, version) from None
-    # Six look-ups in a dict are cheaper than asking of each line what it is.
+    # Six look-ups in a dict are cheaper than a test of each line.
     values = {lower: value for lower, _, value in lines}
     if len(values) != len(lines):
         values = _merge_repeated(lines)
@@ -77,15 +77,15 @@ def parse_request_fields(
 def vary_request_fields(
     raw_lines: list[bytes], before: list[bytes], known: RequestFields, limits: HeadLimits
 ) -> RequestFields | None:
-    """The fields of these lines, when only values differ from the block before; None when everything has to be read.
+    """Return the fields of these lines, when only values differ from the block before; None when everything has to be read.
 
-    before, known: that block's lines, and what was made of them under the same limits. What clients send differs from one
-    request to the next in a Cookie or a Referer: 2.0 us instead of 6.0 for 12 lines of which 2 are new (with
-    `parse_request_fields`, which says why a line is refused: nothing is refused here).
+    before, known: that block's lines, and their fields under the same limits. Successive requests of a client usually differ in a
+    Cookie or a Referer: 2.0 us instead of 6.0 for 12 lines of which 2 are new (with `parse_request_fields`, which says why a line
+    is refused: nothing is refused here).
     """
     known_lines = known.lines
     count = len(raw_lines)
-    # Where a line was dropped or a name repeated, a line's place does not tell what was made of it.
+    # If a line was dropped or a name repeated, the place of a line does not determine its field.
     if count != len(before) or count != len(known_lines) or count != len(known.values):
         return None
     differing = [index for index in range(count) if raw_lines[index] != before[index]]
@@ -110,12 +110,12 @@ def vary_request_fields(
 
 
 def refusal_of_long_field(raw: bytes) -> ClientError:
-    """Why a field line over the limit is refused."""
+    """Return the refusal of a field line over the limit."""
     return ClientError(494, f'client sent too long header line: "{shown(raw)}"', "large_client_header_buffers")
 
 
 def _refusal_of_field(bad: InvalidField, version: int) -> ClientError:
-    """Why a field line is refused: as invalid, or, with a control in it, as one more way to misspell `chunked`."""
+    """Return the refusal of a field line: invalid, or, with a control in it, one more way to misspell `chunked`."""
     name, _, value = bad.raw.partition(b":")
     if version == 11 and name.lower() == b"transfer-encoding" and not value.translate(None, _CODING_BYTES):
         return ClientError(501, f'client sent unknown "Transfer-Encoding": "{shown(value)}"')
@@ -123,7 +123,7 @@ def _refusal_of_field(bad: InvalidField, version: int) -> ClientError:
 
 
 def _merge_repeated(lines: tuple[Field, ...]) -> dict[bytes, bytes]:
-    """Name -> value where names are repeated; raises ClientError for those that may not be."""
+    """Return name -> value for repeated names; raises ClientError for those that may not be repeated."""
     names = [lower for lower, _, _ in lines]
     # An empty Transfer-Encoding beside another is an unknown coding first.
     if any(lower == b"transfer-encoding" and not value for lower, _, value in lines):
@@ -145,7 +145,7 @@ def _check_coding(coding: bytes, content_length: bytes | None, version: int) -> 
 
 
 def refusal_of_version(fields: RequestFields, version: int) -> ClientError:
-    """Why these fields are not allowed in this version."""
+    """Return the refusal of fields that are not allowed in this version."""
     if version == 11:
         return ClientError(400, 'client sent HTTP/1.1 request without "Host" header')
     return ClientError(400, 'client sent HTTP/1.0 request with "Transfer-Encoding" header')

@@ -1,4 +1,4 @@
-"""The request line: read, remembered, or refused with the first thing that is wrong with it."""
+"""The request line: read, remembered, or refused with its first error."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from worker.http1.request_values import HeadLimits, RequestLine
 from wproxy.failures import ClientError
 from wproxy.uri import normalise_path
 
-# Bounds of what a worker remembers; a full table starts over. A RequestLine is about three times its line: 4 MB at
-# worst.
+# Bounds of the tables of a worker; a full table starts over. A RequestLine is about three times its line: 4 MB at worst.
 TABLE_LINES = 1024
 TABLE_LINE_BYTES = 1024
 
-# request-line = method SP request-target SP HTTP-version (RFC 9112, 3), with nginx's methods and any 8-bit target of
-# old clients. "#" and what follows it is no part of a target: some clients send it all the same, nginx routes without it, and we
-# pass it on to nobody. All quantifiers are possessive, so that a failure costs one pass.
+# request-line = method SP request-target SP HTTP-version (RFC 9112, 3), with nginx's methods and any 8-bit target of old clients.
+# "#" and the text after it are not part of a target: some clients send them all the same, nginx routes without them, and we do
+# not pass them on. All quantifiers are possessive, so that a failure costs one pass.
 _PATH = rb'/[!"$->@-~\x80-\xff]*+'
 _ARGS = rb'[!"$-~\x80-\xff]*+'
 _FRAGMENT = rb"#[!-~\x80-\xff]*+"
@@ -24,13 +23,13 @@ _METHOD = rb"[A-Z_\-]{1,32}+"
 _ORIGIN_LINE = re.compile(
     rb"(%b) ((%b)(?:\?(%b))?+)(?:%b)?+ HTTP/1\.([0-9])" % (_METHOD, _PATH, _ARGS, _FRAGMENT),
 ).fullmatch
-# absolute-form; only what this server can be asked for.
+# absolute-form; only the schemes that this server can be asked for.
 _ABSOLUTE_LINE = re.compile(
     rb"(%b) ([Hh][Tt][Tt][Pp][Ss]?+://([^/?# \x00-\x20\x7f]*+)((?:%b)?+)(?:\?(%b))?+)(?:%b)?+ HTTP/1\.([0-9])"
     % (_METHOD, _PATH, _ARGS, _FRAGMENT),
 ).fullmatch
 _TARGET = re.compile(rb'[!"$-~\x80-\xff]++(?:%b)?+' % _FRAGMENT).fullmatch
-_VERSION = re.compile(rb"HTTP/([0-9]|[1-9][0-9]{1,3}+)\.[0-9]").fullmatch  # nginx too knows versions past 9, to refuse them
+_VERSION = re.compile(rb"HTTP/([0-9]|[1-9][0-9]{1,3}+)\.[0-9]").fullmatch  # nginx recognises versions past 9, too, to refuse them
 _METHOD_ONLY = re.compile(_METHOD).fullmatch
 _LINE_BEGUN = re.compile(rb'(?:[A-Z_\-]{1,32}+(?: (?:[!"$-~\x80-\xff][!-~\x80-\xff]*+(?: (?:[!-~]++\r?+)?+)?+)?+)?+)?+').fullmatch
 
@@ -59,7 +58,7 @@ def _parse_absolute_line(raw: bytes, merge_slashes: bool) -> RequestLine:
     if method == b"TRACE" or method == b"CONNECT":
         raise refusal_of_line(raw)
     if not path and args is None and b"#" in raw:
-        raise ClientError(400, "client sent invalid request")  # nginx ends a host with "/" or "?" alone
+        raise ClientError(400, "client sent invalid request")  # nginx ends a host only with "/" or "?"
     host, port = read_authority(authority)
     raw_path = path or b"/"
     try:
@@ -88,7 +87,7 @@ def may_begin_line(raw: bytes) -> bool:
 
 
 def refusal_of_line(raw: bytes) -> ClientError:
-    """Why a request line cannot be served: the first thing that is wrong with it, from left to right."""
+    """Return the refusal of a request line: its first error, from left to right."""
     method, _, rest = raw.partition(b" ")
     if _METHOD_ONLY(method) is None:
         return ClientError(400, "client sent invalid method")
@@ -99,7 +98,7 @@ def refusal_of_line(raw: bytes) -> ClientError:
     if numbers is None:
         return ClientError(400, "client sent invalid request")
     if numbers[1] != b"1":
-        # 0.9 cannot be told from garbage, so it is not answered in its own way.
+        # 0.9 cannot be told from garbage, so it is not answered in HTTP/0.9.
         return ClientError(505 if numbers[1] != b"0" else 400, "client sent invalid version")
     if method == b"TRACE" and (_ORIGIN_LINE(raw) or _ABSOLUTE_LINE(raw)):
         return ClientError(405, "client sent TRACE method")
@@ -113,7 +112,7 @@ def refusal_of_line(raw: bytes) -> ClientError:
 
 
 def refusal_of_long_line(raw: bytes, limits: HeadLimits) -> ClientError:
-    """Why a request line over the limit is refused: what of it fits decides, however the bytes arrive."""
+    """Return the refusal of a request line over the limit: the part within the limit decides, however the bytes arrive."""
     if not may_begin_line(raw[: limits.line]):
         return refusal_of_line(raw[: limits.line])
     return ClientError(414, "client sent too long URI", "large_client_header_buffers")

@@ -1,4 +1,4 @@
-"""What a request head becomes: a line, fields, and what a connection remembers of them. Nobody changes the first two."""
+"""The values of a request head: a line, fields, and the memory of a connection. The first two are never changed."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from typing import Any
 
 from worker.http1.fields import REQUEST_FIELDS, Field, FieldTable, shown
 
-# What a client may not have removed by naming it in Connection: framing, routing, and what policy behind us relies on.
+# Fields that a client may not have removed by naming them in Connection: framing, routing, and those that policy behind us relies
+# on.
 _NOT_REMOVABLE = frozenset(
     (b"host", b"content-length", b"transfer-encoding", b"cookie", b"authorization", b"x-real-ip", b"forwarded")
 )
-# What is removed in any case, so that it need not be listed.
+# Fields that are removed in any case, so that they need not be listed.
 _ALWAYS_REMOVED = frozenset((b"close", b"keep-alive", b"connection", b"proxy-connection", b"te", b"upgrade", b"expect"))
 _NO_OPTIONS: frozenset[bytes] = frozenset()
 
 
 class RequestLine:
-    """The first line of a request. It depends on nothing but its bytes, and nobody changes it.
+    """The first line of a request. It depends only on its bytes, and is never changed.
 
     line: as received, without the line end. target: as received.
     origin: the target in origin-form, which goes upstream when nothing rewrites it.
-    path: $uri, decoded and normalised. args: what follows the first "?", None without one.
+    path: $uri, decoded and normalised. args: the text after the first "?", None without one.
     version: 10 or 11; 1.2 to 1.9 are served as 1.1.
-    authority, authority_port: of a target in absolute-form: lower-case host; otherwise None.
-    has_escapes: the path as received held a "%". raw_ok: False for an absolute-form target with an empty path.
+    authority, authority_port: those of a target in absolute-form, with a lower-case host; otherwise None.
+    has_escapes: whether the path as received held a "%". raw_ok: False for an absolute-form target with an empty path.
     """
 
     __slots__ = (
@@ -74,19 +75,18 @@ class RequestLine:
 class RequestFields:
     """The header fields of a request: facts of one header block.
 
-    Nobody changes them; only `cache` is there for the connection to remember what it derived from them.
+    They are never changed; only `cache` is for values that the connection derives from them.
 
-    lines: (lower-case name, name as spelled, value) in received order, Host and framing included, dropped lines not.
+    lines: (lower-case name, name as spelled, value) in received order, including Host and framing, without dropped lines.
     values: lower-case name -> value, repeated lines joined.
-    host, host_port: of Host, validated: lower case, without port and trailing dot; None without Host or port.
-    content_length: -1 without. chunked: Transfer-Encoding is chunked.
-    wants_close, wants_keepalive: words in Connection. upgrade: the value of Upgrade, whether Connection names it or
-    not.
+    host, host_port: those of a valid Host: lower case, without port and trailing dot; None without Host or port.
+    content_length: -1 without one. chunked: whether Transfer-Encoding is chunked.
+    wants_close, wants_keepalive: words in Connection. upgrade: the value of Upgrade, whether Connection names it or not.
     expects_continue: Expect: 100-continue; it means nothing in HTTP/1.0.
-    connection_options: lower-case names of fields present that Connection asks to remove and that may be removed.
-    only_version: 0, or the only version (10 or 11) these fields are allowed with, or -1 for none.
-    kin: which lines differ from those of the block before on the connection, by index, and that block's `cache`; None when
-    more than values differ, and when it has been made use of.
+    connection_options: lower-case names of present fields that Connection asks to remove and that may be removed.
+    only_version: 0, or the only version (10 or 11) in which these fields are allowed, or -1 for none.
+    kin: the indexes of the lines that differ from the block before on the connection, and that block's `cache`; None when more
+    than values differ, and after its use.
     """
 
     __slots__ = (
@@ -136,9 +136,9 @@ class RequestFields:
     def with_other_values(
         self, lines: tuple[Field, ...], values: dict[bytes, bytes], length: int, differing: list[int]
     ) -> RequestFields:
-        """The fields of a block that differs in the values of these lines, none of which says more than a length.
+        """Return the fields of a block that differs in the values of these lines, none of which means more than a length.
 
-        What Host, Connection, Upgrade and Expect say is taken over. 0.3 us; to work it out again costs 0.5.
+        The results of Host, Connection, Upgrade and Expect are taken over. 0.3 us; computing them again costs 0.5.
         """
         other = _new_fields(RequestFields)
         other.lines = lines
@@ -158,14 +158,14 @@ class RequestFields:
         return other
 
     def _heed(self, connection: bytes) -> None:
-        """Note what the lower-case value of Connection asks for."""
+        """Record the options in the lower-case value of Connection."""
         if connection == b"keep-alive":
             self.wants_keepalive = True
             return
         if connection == b"close":
             self.wants_close = True
             return
-        # nginx looks for the words anywhere, so `x-close` closes too: the safe side of a doubt.
+        # nginx looks for the words anywhere, so `x-close` closes too: that is the safe side.
         self.wants_close = b"close" in connection
         self.wants_keepalive = not self.wants_close and b"keep-alive" in connection
         named = {option.strip(b" \t") for option in connection.split(b",")}
@@ -174,7 +174,7 @@ class RequestFields:
             self.connection_options = frozenset(name for name in named if not name.startswith(b"x-forwarded-"))
 
     def get(self, name: bytes) -> bytes | None:
-        """The value of a field by its lower-case name; repeated lines are joined."""
+        """Return the value of a field by its lower-case name; repeated lines are joined."""
         return self.values.get(name)
 
     def __repr__(self) -> str:
@@ -183,7 +183,7 @@ class RequestFields:
 
 _new_fields = object.__new__
 
-# The request lines a worker remembers. They depend on merge_slashes, so there is a table for either.
+# The request lines a worker remembers. They depend on merge_slashes, so there is a table for each setting.
 _LINES: dict[bool, dict[bytes, RequestLine]] = {False: {}, True: {}}
 
 
@@ -191,8 +191,8 @@ _LINES: dict[bool, dict[bytes, RequestLine]] = {False: {}, True: {}}
 class HeadLimits:
     """The limits and the policy of a listener: `large_client_header_buffers`, `max_headers` and the like.
 
-    line, field: bytes of the request line and of a field line, line end included; total: of the whole head; count: of
-    lines.
+    line, field: bytes of the request line and of a field line, including line end; total: that of the whole head; count: number
+    of lines.
     """
 
     line: int = 8192
@@ -213,9 +213,9 @@ class HeadLimits:
 
 @dataclasses.dataclass(slots=True)
 class BegunHead:
-    """How far an incomplete head has been looked at, so that one that dribbles in is not read again for each byte.
+    """The checked part of an incomplete head, so that one that dribbles in is not reread for each byte.
 
-    size: bytes looked at. line: where the line that is incomplete begins. lines: how many line ends came after the first one.
+    size: bytes checked. line: the beginning of the incomplete line. lines: the number of line ends after the first one.
     """
 
     size: int
@@ -224,13 +224,12 @@ class BegunHead:
 
 
 class HeadMemo:
-    """What one client connection remembers of the last head it sent.
+    """The last head of a client connection, remembered for the next.
 
-    head: its bytes; taken: what was made of them, and their length. block: its bytes from the end of the request line
-    on.
+    head: its bytes; taken: its values and its length. block: its bytes from the end of the request line on.
     lines: the field lines of the block as they came, once they have been needed.
-    bare_lf: how many heads of this connection had a bare LF for a line end.
-    begun: what is known of the head that is incomplete, if its first line is there and good.
+    bare_lf: the number of heads of this connection that had a bare LF for a line end.
+    begun: the state of an incomplete head, if its first line is complete and valid.
     """
 
     __slots__ = ("bare_lf", "begun", "block", "head", "lines", "taken")

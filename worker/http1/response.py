@@ -1,13 +1,12 @@
 """Response heads of HTTP/1: bytes of an upstream in, values out.
 
-The upstream is not trusted to speak HTTP: what cannot be read without doubt is a 502, never bytes relayed to the client
-(nginx relays an unreadable status line raw, as HTTP/0.9). Heads are written to the client from these values.
+The upstream is not trusted to speak HTTP: an ambiguous head is a 502, never bytes relayed to the client (nginx relays an
+unreadable status line raw, as HTTP/0.9). Heads are written to the client from these values.
 
-`take_response_head` returns None while the head is incomplete and raises UpstreamFailure("invalid_header", ...),
-nothing else. Interim heads (1xx) are returned like all others: the caller loops, and counts.
+`take_response_head` returns None while the head is incomplete and raises UpstreamFailure("invalid_header", ...), nothing else.
+Interim heads (1xx) are returned like all others: the caller loops, and counts.
 
-An upstream that repeats its last head byte for byte, as it does within one second of its Date, gets the same value
-again.
+An upstream that repeats its last head byte for byte, as it does within one second of its Date, gets the same value again.
 """
 
 from __future__ import annotations
@@ -27,25 +26,24 @@ from worker.http1.fields import (
 )
 from wproxy.failures import UpstreamFailure
 
-# How the end of a response's body is known (RFC 9112, 6.3). Plain numbers: comparing Enum members costs eight times
-# as much.
+# The ways in which a response's body ends (RFC 9112, 6.3). Plain numbers: comparing Enum members costs eight times as much.
 NONE = 0
 LENGTH = 1
 CHUNKED = 2
 UNTIL_CLOSE = 3
 
-# status-line = HTTP-version SP status-code SP [ reason-phrase ]; like nginx we forgive more than one space before the
-# code, and a reason missing with its space.
+# status-line = HTTP-version SP status-code SP [ reason-phrase ]; like nginx we accept more than one space before the code, and a
+# reason that is missing with its space.
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ++([1-9][0-9][0-9])(?: ([^\r\n]*+))?+").fullmatch
 _PREFIX = b"HTTP/1."
 _REASON_CONTROLS = bytes(range(9)) + bytes(range(10, 0x20)) + b"\x7f"
 _HEAD_END = re.compile(rb"\n\r?+\n").search
 _NAME, _VALUE = re.escape(RESPONSE_NAME), re.escape(VALUE_BYTES)
-# What is right of a field line, and the first byte that is wrong.
+# The valid part of a field line, and the first invalid byte.
 _FAULT = re.compile(rb"([%b]++:[%b]*+|[%b]*+)([^%b])" % (_NAME, _VALUE, _NAME, _NAME), re.DOTALL)
 _TIMEOUT = re.compile(rb'(?:^|[, \t;])timeout[ \t]*+=[ \t]*+"?+([0-9]{1,9})(?![0-9])').search
 
-# Of these the first counts and later ones are dropped (proxy.md §3.1); of all others every line is kept.
+# The first of these counts and later ones are dropped (proxy.md §3.1); all lines of other fields are kept.
 _FIRST_COUNTS = frozenset(
     (
         b"content-type",
@@ -67,16 +65,17 @@ _FIRST_COUNTS = frozenset(
 
 
 class ResponseHead:
-    """The head of a response: facts of its bytes. Nobody changes it; `cache` is its connection's to use.
+    """The head of a response: facts of its bytes. It is never changed; `cache` is for the use of its connection.
 
     reason: printable, otherwise b"". version: 10 or 11.
-    lines: (lower-case name, name as spelled, value) in received order, framing included.
+    lines: (lower-case name, name as spelled, value) in received order, including framing.
     values: lower-case name -> value, repeated lines joined.
-    content_length: -1 without. chunked: Transfer-Encoding is chunked.
+    content_length: -1 without one. chunked: whether Transfer-Encoding is chunked.
     keeps_alive: 1.1 without `close` in Connection. keepalive_timeout: seconds of `Keep-Alive: timeout=N`.
-    upgrade: the value of Upgrade. block: the exact bytes of the head; what begins with them begins with this head.
-    plain_length: of a body that is neither chunked nor missing nor of unknown length, whatever the method; otherwise -1.
-    ignored: what is to be said of repeated lines that were dropped.
+    upgrade: the value of Upgrade. block: the exact bytes of the head; bytes that begin with them begin with this head.
+    plain_length: the length of a body that is neither chunked nor missing nor of unknown length, whatever the method; otherwise
+    -1.
+    ignored: messages about repeated lines that were dropped.
     """
 
     __slots__ = (
@@ -118,7 +117,7 @@ class ResponseHead:
         self.plain_length = content_length if status >= 200 and status not in (204, 304) and not chunked else -1
         self.upgrade = values.get(b"upgrade")
         connection = values.get(b"connection")
-        # nginx looks for the word anywhere; a connection closed too often is the safe side of a doubt.
+        # nginx looks for the word anywhere; closing a connection too often is the safe side.
         self.keeps_alive = version == 11 and (connection is None or b"close" not in connection.lower())
         self.keepalive_timeout: float | None = None
         keep_alive = values.get(b"keep-alive")
@@ -130,7 +129,7 @@ class ResponseHead:
         self.ignored: tuple[str, ...] = ()
 
     def get(self, name: bytes) -> bytes | None:
-        """The value of a field by its lower-case name; repeated lines are joined."""
+        """Return the value of a field by its lower-case name; repeated lines are joined."""
         return self.values.get(name)
 
     def __repr__(self) -> str:
@@ -140,7 +139,7 @@ class ResponseHead:
 def take_response_head(buffer: bytes, limit: int, last: ResponseHead | None) -> tuple[ResponseHead, int] | None:
     """Cut the first head off the buffer: the head and the bytes consumed; None while it is incomplete.
 
-    last: the head seen last on this connection, if any. limit: bytes of the whole head. Raises UpstreamFailure.
+    last: the previous head on this connection, if any. limit: bytes of the whole head. Raises UpstreamFailure.
     """
     if last is not None and buffer.startswith(last.block):
         return last, len(last.block)
@@ -150,16 +149,16 @@ def take_response_head(buffer: bytes, limit: int, last: ResponseHead | None) -> 
         try:
             return parse_response_head(block), end + 4
         except UpstreamFailure:
-            # Either the head is bad, or bare LFs made us read a wrong piece of it.
+            # Either the head is bad, or bare LFs made us read the wrong part of it.
             if block.count(b"\n") == block.count(b"\r\n"):
                 raise
     return _take_unusual_head(buffer, limit)
 
 
 def up_to_fault(raw: bytes) -> str:
-    """A bad field line as nginx shows it: up to the byte that is wrong, and that one as `\\x20...`."""
+    """Return an invalid field line as nginx shows it: up to the invalid byte, and that one as `\\x20...`."""
     fault = _FAULT.match(raw)
-    if fault is None:  # nothing but a colon is missing
+    if fault is None:  # only a colon is missing
         return shown(raw)
     return f"{shown(fault[1])}\\x{fault[2][0]:02x}..."
 
@@ -167,7 +166,7 @@ def up_to_fault(raw: bytes) -> str:
 def parse_response_head(block: bytes, original: bytes | None = None) -> ResponseHead:
     """Read a complete head whose line ends are CRLF; raises UpstreamFailure.
 
-    original: its bytes as received, where those were others.
+    original: its bytes as received, if they had other line ends.
     """
     status_line, *raw_lines = block[:-4].split(b"\r\n")
     version, status, reason = _STATUS_LINES.get(status_line) or _read_status_line(status_line)
@@ -206,9 +205,9 @@ def parse_response_head(block: bytes, original: bytes | None = None) -> Response
 
 
 def body_of(head: ResponseHead, method: bytes) -> tuple[int, int]:
-    """How the body of the response to a request of this method ends, and its length where that is known.
+    """Return how the body of the response to a request of this method ends, and its length if that is known.
 
-    A length of 0 is NONE: nothing is to be read.
+    A length of 0 is NONE: there is nothing to read.
     """
     status = head.status
     if method == b"HEAD" or status < 200 or status == 204 or status == 304:
@@ -237,7 +236,7 @@ def _read_status_line(raw: bytes) -> tuple[int, int, bytes]:
 
 
 def _parse_status_line(raw: bytes) -> tuple[int, int, bytes]:
-    """Version (10 or 11), status and reason; raises UpstreamFailure."""
+    """Return version (10 or 11), status and reason; raises UpstreamFailure."""
     match = _STATUS_LINE(raw)
     if match is None:
         raise UpstreamFailure("invalid_header", f'upstream sent no valid HTTP/1.0 header: "{shown(raw)}"')
@@ -248,9 +247,9 @@ def _parse_status_line(raw: bytes) -> tuple[int, int, bytes]:
 
 
 def _without_repetitions(lines: tuple[Field, ...]) -> tuple[tuple[Field, ...], tuple[str, ...]]:
-    """All but the later ones of the fields that count once, and what is to be said of those that were dropped.
+    """Return the lines without repetitions of fields that count once, and messages about the dropped ones.
 
-    Raises UpstreamFailure where dropping is not safe.
+    Raises UpstreamFailure if dropping is not safe.
     """
     first: dict[bytes, Field] = {}
     kept: list[Field] = []

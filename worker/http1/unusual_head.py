@@ -1,4 +1,4 @@
-"""Request heads that are not whole lines ended by CRLF from the first byte on: begun, after empty lines, with bare LFs."""
+"""Request heads other than complete lines that end with CRLF: incomplete ones, after empty lines, with bare LFs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def take_unusual_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
 
 
 def _skip_line_ends(buffer: bytes) -> int:
-    """Where the request line begins: after at most eight empty lines; raises ClientError."""
+    """Return the position of the request line: after at most eight empty lines; raises ClientError."""
     start = 0
     for _ in range(LEADING_LINE_ENDS + 1):
         if buffer.startswith(b"\r\n", start):
@@ -57,9 +57,9 @@ def _skip_line_ends(buffer: bytes) -> int:
 
 
 def is_still_begun(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> bool:
-    """Return whether a head that was incomplete still is, and within all limits; False where it has to be read to know.
+    """Whether a head that was incomplete still is, and within all limits; False if it has to be read to know.
 
-    Only the bytes that have come since are looked at: a head that came byte by byte cost the square of its size otherwise.
+    Only the new bytes are looked at: otherwise a head that came byte by byte would cost the square of its size.
     """
     begun = memo.begun
     if begun is None:
@@ -77,7 +77,7 @@ def is_still_begun(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> bool:
 
 
 def _check_begun(buffer: bytes, start: int, limits: HeadLimits) -> BegunHead | None:
-    """Raise ClientError when an incomplete head cannot become a good one any more; return what is known behind a good first line.
+    """Raise ClientError when an incomplete head can no longer become valid; return its state after a valid first line.
 
     The order of the checks is that of a complete head, so that the status does not depend on how the bytes arrive.
     """

@@ -1,7 +1,7 @@
 """Response heads for HTTP/1 clients: fields to bytes, in nginx's order (routing.md §5.1).
 
-A head is the same for all responses of one second that share their fields, so it is made once per variant and kept on the
-fields together with its Date line; what is left per response is to look whether that is still the clock's.
+A head is the same for all responses of one second that share their fields, so it is made once per variant and kept on the fields
+together with its Date line; for each response it only remains to check that this line is still the clock's.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from worker.http1.chunked import LAST_CHUNK
 from wproxy.http import REASONS, Request, Response, ResponseFields, http_date
 
-# Bits of a variant: what in a head depends on the request and not on the fields.
+# The bits of a variant: the properties of a head that depend on the request and not on the fields.
 KEEPALIVE = 1
 UNCHUNKED = 2
 BODILESS = 4
 
 
 def make_head(fields: ResponseFields, variant: int, announced: float | None, date_line: bytes) -> bytes:
-    """The head, the blank line included; `fields.wire[variant]` keeps it as (head, date_line) for the next time.
+    """Return the head, including the blank line; `fields.wire[variant]` keeps it as (head, date_line) for the next time.
 
     announced: seconds for a Keep-Alive field, or None. date_line: the clock's, with its line end.
     """
@@ -55,7 +55,7 @@ def make_head(fields: ResponseFields, variant: int, announced: float | None, dat
 
 
 def last_chunk(request: Request, response: Response) -> bytes:
-    """What ends a chunked body: the chunk of length 0, and the trailers that are known by now."""
+    """Return the end of a chunked body: the chunk of length 0, and the trailers that are known by now."""
     if response.trailers is None:
         return LAST_CHUNK
     request.response_trailers = response.trailers(request)
