@@ -2,10 +2,10 @@
 
     GET                 /9/http/upstreams                      all upstream blocks, with the peers of each
     GET                 /9/http/upstreams/NAME                 one
-    GET POST            /9/http/upstreams/NAME/servers         its servers; one more
-    GET PATCH DELETE    /9/http/upstreams/NAME/servers/ID      one server; other parameters; without it
+    GET POST            /9/http/upstreams/NAME/servers         its servers; add one
+    GET PATCH DELETE    /9/http/upstreams/NAME/servers/ID      one server; change its parameters; remove it
 
-What stands before /9 is the location's own. A change is answered when every worker that serves obeys it (`worker.edits`). A
+The part before /9 is the location's own. A change is answered when every serving worker has applied it (`worker.edits`). A
 mistake is answered with {"error": {"status": ..., "text": ..., "code": ...}}. Pages of other sites change nothing
 (`wproxy.origin`).
 """

@@ -1,14 +1,14 @@
 """Balancing methods: which peer of a tier gets a request (proxy.md §5). One file for each way of choosing:
 
-    rotation.py    round robin, and what all others fall back on
+    rotation.py    round robin, and the fallback of all others
     load.py        least_conn, least_time
     keys.py        ip_hash, hash
     ring.py        hash ... consistent
     chance.py      random, random two
 
-A tier is what nginx calls `peers`: all the primaries of a group, or all its backups. A method is a function of the tier, the
-request, the set of peers that the request has tried (bits) and the second; it returns a usable peer or None. What can be worked
-out before there is a request (points, sums of weights) is, whenever the tier is arranged: `BALANCE` has the makers.
+A tier is nginx's `peers`: all primaries of a group, or all its backups. A method is a function of the tier, the request, the set
+of peers that the request has tried (bits) and the second; it returns a usable peer or None. Everything that does not depend on
+the request (points, sums of weights) is computed when the tier is arranged. `BALANCE` has the makers.
 """
 
 from __future__ import annotations
@@ -41,5 +41,5 @@ BALANCE: dict[str, Callable[[Balancing], Method]] = {
 
 
 def method_of(balancing: Balancing) -> Method:
-    """The function for what a configuration says."""
+    """Return the method that a configuration names."""
     return BALANCE[balancing.method](balancing)

@@ -1,5 +1,6 @@
-"""By chance (nginx: ngx_http_upstream_random_module.c). Two at random, and the better of them, is nearly as good as the best of
-all, and workers that know nothing of each other do not all run to the same peer."""
+"""Balancing by chance (nginx: ngx_http_upstream_random_module.c). The better of two random peers is nearly as good as the best
+of all, and workers that know nothing of each other do not all pick the same peer.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +20,20 @@ if TYPE_CHECKING:
 
 
 def random_numbers(total: int) -> Iterator[int]:
-    """Numbers below the total, for ever."""
+    """Yield random numbers below the total, forever."""
     while True:
         yield int(random() * total)
 
 
 def random_peer(tier: Tier, request: Request, tried: int, now: int) -> LivePeer | None:
-    """Any peer, by weight."""
+    """Return any peer, by weight."""
     if len(tier.peers) < 2 or tier.is_backup:
         return round_robin(tier, request, tried, now)
     return tier.first_usable(random_numbers(tier.total_weight), tried, now) or round_robin(tier, request, tried, now)
 
 
 def random_two(balancing: Balancing) -> Method:
-    """Of two peers at random, the one with less load for its weight; the second when they are level."""
+    """Return a method that picks the less loaded of two random peers, by weight; the second if they are equal."""
     load: Callable[[LivePeer, int], int] = estimator(balancing) if balancing.measure else connections
 
     def choose(tier: Tier, request: Request, tried: int, now: int) -> LivePeer | None:
@@ -57,5 +58,5 @@ def random_two(balancing: Balancing) -> Method:
 
 
 def connections(peer: LivePeer, now: int) -> int:
-    """The requests under way there."""
+    """Return the number of active requests at a peer."""
     return peer.connections + peer.elsewhere

@@ -1,4 +1,4 @@
-"""By key, so that the same key goes to the same peer: ip_hash and hash (nginx: ngx_http_upstream_hash_module.c, ip_hash too)."""
+"""Balancing by key: the same key goes to the same peer: ip_hash, hash (nginx: ngx_http_upstream_hash_module.c, ip_hash too)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOBODY = bytes(3)
 
 
 def address_bytes(address: bytes) -> bytes:
-    """The part of a client's address that decides: the network of an IPv4 address, the whole of an IPv6 address."""
+    """Return the significant part of a client's address: the network of an IPv4 address, the whole of an IPv6 address."""
     text = address.decode("latin-1")
     try:
         if ":" in text:
@@ -31,7 +31,7 @@ def address_bytes(address: bytes) -> bytes:
 
 
 def ip_hash_numbers(address: bytes) -> Iterator[int]:
-    """Where the bytes of an address lead, try after try."""
+    """Yield the numbers for the bytes of an address, try after try."""
     number = 89
     while True:
         for byte in address:
@@ -40,7 +40,7 @@ def ip_hash_numbers(address: bytes) -> Iterator[int]:
 
 
 def ip_hash(tier: Tier, request: Request, tried: int, now: int) -> LivePeer | None:
-    """The peer of the client's network."""
+    """Return the peer of the client's network."""
     if len(tier.peers) < 2 or tier.is_backup:
         return round_robin(tier, request, tried, now)
     numbers = ip_hash_numbers(address_bytes(request.client.remote_addr))
@@ -48,7 +48,7 @@ def ip_hash(tier: Tier, request: Request, tried: int, now: int) -> LivePeer | No
 
 
 def hash_numbers(key: bytes) -> Iterator[int]:
-    """Where a key leads, try after try: as Cache::Memcached has it."""
+    """Yield the numbers for a key, try after try: like Cache::Memcached."""
     number = 0
     for attempt in count():
         number += crc32(b"%d%b" % (attempt, key) if attempt else key) >> 16 & 0x7FFF
@@ -56,7 +56,7 @@ def hash_numbers(key: bytes) -> Iterator[int]:
 
 
 def hash_key(balancing: Balancing) -> Method:
-    """The peer of the key; an empty one belongs to nobody."""
+    """Return a method that picks the peer of the key; an empty key belongs to none."""
     evaluate = balancing.key.evaluate
 
     def choose(tier: Tier, request: Request, tried: int, now: int) -> LivePeer | None:

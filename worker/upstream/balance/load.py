@@ -1,4 +1,4 @@
-"""By load: the fewest connections, or the shortest time (ngx_http_upstream_least_conn_module.c, ..._least_time_module.c)."""
+"""Balancing by load: fewest connections, or shortest time (ngx_http_upstream_least_conn_module.c, ..._least_time_module.c)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from worker.upstream.live_peer import LivePeer
     from wproxy.directives.balancing import Balancing
 
-# What a peer's load is, to be divided by its weight.
+# Returns a peer's load, to be divided by its weight.
 Load = Callable[["LivePeer"], int]
 
 
 def lightest(live: list[LivePeer], loads: list[int]) -> LivePeer:
-    """The peer with the least load for its weight; those that are level take turns."""
+    """Return the peer with the least load for its weight; equal ones take turns."""
     best, least = live[0], loads[0]
     level: list[LivePeer] = []
     for peer, load in zip(live, loads):
@@ -31,13 +31,13 @@ def lightest(live: list[LivePeer], loads: list[int]) -> LivePeer:
 
 
 def least_conn(tier: Tier, request: Request, tried: int, now: int) -> LivePeer | None:
-    """The peer with the fewest connections for its weight."""
+    """Return the peer with the fewest connections for its weight."""
     live = tier.usable(tried, now)
     return lightest(live, [peer.connections + peer.elsewhere for peer in live]) if live else None
 
 
 def least_time(balancing: Balancing) -> Method:
-    """The peer with the shortest estimated time for its weight; by the first byte of the head, or by the last of the body."""
+    """Return a method that picks the shortest estimated time for the weight: to the first byte, or to the last."""
     estimate = estimator(balancing)
     inflight = balancing.inflight
 
@@ -59,7 +59,7 @@ def least_time(balancing: Balancing) -> Method:
 
 
 def estimator(balancing: Balancing) -> Callable[[LivePeer, int], int]:
-    """A function that tells how long a peer will take for one request more, in milliseconds."""
+    """Return a function that estimates how long a peer will take for one more request, in milliseconds."""
     by_header = balancing.measure == "header"
 
     def estimate(peer: LivePeer, now: int) -> int:
@@ -71,5 +71,5 @@ def estimator(balancing: Balancing) -> Callable[[LivePeer, int], int]:
 
 
 def bucket(milliseconds: int) -> int:
-    """Times that are nearly the same are the same: the next multiple of 20; beyond 5 s all are equally bad."""
+    """Round a time up to a multiple of 20, so that similar times are equal; beyond 5 s all are equally bad."""
     return 5000 if milliseconds > 5000 else milliseconds + 20 - milliseconds % 20

@@ -1,7 +1,7 @@
-"""Consistent hashing: a server more or less moves only its own share of the keys (nginx: ngx_http_upstream_hash_module.c).
+"""Consistent hashing: adding or removing a server moves only its own share of the keys (nginx: ngx_http_upstream_hash_module.c).
 
 Every server has 160 points for each unit of weight on a ring of 2**32; a key belongs to the first point at or after its own
-number (ketama, with crc32, as Cache::Memcached::Fast has it). Addresses of one server share its points and take turns.
+number (ketama, with crc32, like Cache::Memcached::Fast). Addresses of one server share its points and take turns.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ POINTS_PER_WEIGHT = 160
 
 
 def host_and_port(server: str) -> tuple[bytes, bytes]:
-    """What a server is called on the ring, as it was written: no port where none was."""
+    """Return the name of a server on the ring, as it was written: without a port if none was."""
     text = server.encode("utf-8", "surrogateescape")
     if text[:5].lower() == b"unix:":
         return text[5:], b""
@@ -35,7 +35,7 @@ def host_and_port(server: str) -> tuple[bytes, bytes]:
 
 
 def points_of(server: str, weight: int) -> Iterator[int]:
-    """The points of a server on the ring."""
+    """Yield the points of a server on the ring."""
     host, port = host_and_port(server)
     base = crc32(host + b"\0" + port)
     point = 0
@@ -45,7 +45,7 @@ def points_of(server: str, weight: int) -> Iterator[int]:
 
 
 def ring_of(peers: list[LivePeer]) -> tuple[list[int], list[list[LivePeer]]]:
-    """Points in order, and for each the peers that it belongs to."""
+    """Return the points in order, and for each its peers."""
     sharing: dict[str, list[LivePeer]] = {}
     for peer in peers:
         sharing.setdefault(peer.server, []).append(peer)
@@ -58,7 +58,7 @@ def ring_of(peers: list[LivePeer]) -> tuple[list[int], list[list[LivePeer]]]:
 
 
 def consistent_hash(balancing: Balancing) -> Method:
-    """The peer that the key's place on the ring belongs to; an empty key belongs to nobody."""
+    """Return a method that picks the peer at the key's place on the ring; an empty key belongs to none."""
     evaluate = balancing.key.evaluate
 
     def choose(tier: Tier, request: Request, tried: int, now: int) -> LivePeer | None:

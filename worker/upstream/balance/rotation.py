@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def smooth(live: list[LivePeer], bound: LivePeer | None = None) -> LivePeer:
-    """Everybody gains its weight, the richest (the first of several) is chosen and pays the total.
+    """Let every peer gain its weight; choose the one with the most (the first of several), which pays the total.
 
-    A weight that failures have lowered recovers by a step each time. bound: who is chosen whatever the others have.
+    A weight that failures have lowered recovers by a step each time. bound: the peer to choose in any case.
     """
     best = live[0]
     if len(live) == 1 and best.effective_weight == best.weight:
@@ -36,8 +36,8 @@ def smooth(live: list[LivePeer], bound: LivePeer | None = None) -> LivePeer:
 
 
 def round_robin(tier: Tier, request: Request | None, tried: int, now: int) -> LivePeer | None:
-    """The next in turn."""
-    # `usable` without the call.
+    """Return the next peer in turn."""
+    # `usable`, inlined to save the call.
     live = [
         peer
         for peer in tier.able
@@ -47,9 +47,9 @@ def round_robin(tier: Tier, request: Request | None, tried: int, now: int) -> Li
 
 
 def account_bound(tier: Tier, bound: LivePeer, tried: int, now: int) -> None:
-    """A request went where its session is: the turn counts, so that the others get what it would have taken from them.
+    """Count the turn of a request that went to the peer of its session, so that the others get the turns it would have taken.
 
-    Only one turn: a peer whose sessions take all would otherwise wait for ever for requests without one.
+    Only one turn is counted: otherwise a peer whose sessions take everything would wait forever for requests without one.
     """
     if bound.current_weight > bound.weight - tier.total_weight:
         live = tier.usable(tried, now)

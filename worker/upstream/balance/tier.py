@@ -1,4 +1,4 @@
-"""The peers that are chosen among at one time: the primaries of a group, or its backups (nginx: ngx_http_upstream_rr_peers_t)."""
+"""The peers to choose from at one time: the primaries of a group, or its backups (nginx: ngx_http_upstream_rr_peers_t)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from wproxy.http import Request
 if TYPE_CHECKING:
     from worker.upstream.live_peer import LivePeer
 
-# How many peers a method by key or by chance may meet in vain before round robin takes over.
+# The number of unusable peers that a method by key or by chance may hit before round robin takes over.
 MOST_MISSES = 20
 
 
 class Tier:
-    """Peers in the order of the configuration, those that are down or draining included: they keep their places in a map."""
+    """Peers in the order of the configuration, including those that are down or draining: they keep their places in a map."""
 
     __slots__ = ("able", "is_backup", "peers", "points", "total_weight", "upper_bounds")
 
@@ -27,15 +27,15 @@ class Tier:
         self.arrange()
 
     def arrange(self) -> None:
-        """Work out what depends on weights and on who is down; to be called when either has changed."""
+        """Compute everything that depends on weights and on down peers; to be called when either has changed."""
         self.able = [peer for peer in self.peers if not (peer.down or peer.draining)]
         self.upper_bounds = list(accumulate(peer.weight for peer in self.peers))
         self.total_weight = self.upper_bounds[-1] if self.peers else 0
-        # The ring of consistent hashing: made when it is first asked for. Points, and the peers that share each.
+        # The ring of consistent hashing, made on first use: points, and the peers that share each.
         self.points: tuple[list[int], list[list[LivePeer]]] | None = None
 
     def usable(self, tried: int, now: int) -> list[LivePeer]:
-        """Those that may get a request that has tried these."""
+        """Return the peers that this request may still try."""
         return [
             peer
             for peer in self.able
@@ -43,18 +43,18 @@ class Tier:
         ]
 
     def is_usable(self, peer: LivePeer, now: int) -> bool:
-        """Whether a request that has not tried it may be sent there."""
+        """Whether a request that has not tried the peer may be sent there."""
         return not (peer.down or peer.draining) and peer.may_serve(now)
 
     def at(self, number: int) -> LivePeer:
-        """The peer in whose share of all weights, laid end to end, this number falls."""
+        """Return the peer whose share of all weights, laid end to end, contains this number."""
         return self.peers[bisect_right(self.upper_bounds, number % self.total_weight)]
 
     def first_usable(self, numbers: Iterable[int], tried: int, now: int) -> LivePeer | None:
-        """The first usable peer that these numbers lead to; None after too many misses.
+        """Return the first usable peer for these numbers; None after too many misses.
 
-        nginx goes on with the numbers of a request where its last try left off. Here they begin anew for each try, and the
-        number that led to a try before is no miss: the same peers are met in the same order.
+        nginx continues with the numbers of a request where its last try left off. Here they start over for each try, and the
+        number of an earlier try is not a miss: the same peers are met in the same order.
         """
         misses = 0
         chosen_before = tried

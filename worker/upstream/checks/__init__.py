@@ -1,10 +1,10 @@
-"""Active health checks: one worker of all asks every peer of an upstream now and then, and all obey what it finds.
+"""Active health checks: one of the workers asks every peer of an upstream at intervals, and all use its results.
 
-office.py    who checks an upstream, and a task for each check of each peer
+office.py    the choice of the worker that checks an upstream, and a task for each check of each peer
 probe.py     one check: ask a peer, judge its answer
-request.py   the request that it is asked with
+request.py   the request of a check
 
-What was found is in the shared memory (`wproxy.checked_health`); what an answer has to be like is `wproxy.health_match`.
+The results are in the shared memory (`wproxy.checked_health`); the conditions for an answer are in `wproxy.health_match`.
 """
 
 from worker.upstream.checks.office import HealthChecks, Office

@@ -1,11 +1,11 @@
-"""Who checks an upstream, and when.
+"""The worker that checks an upstream, and the times of its checks.
 
-Every worker has an office for each upstream with checks, and exactly one of these offices is held: by who has the lock on the
-upstream's word (`wproxy.checked_health.office_of`). The kernel takes the lock from a worker that dies, however it dies; one that
-drains gives it back. The others look every LOOK_EVERY seconds whether it is free: a system call of 1 us.
+Every worker has an office for each upstream with checks, and exactly one of these offices is active: the one that holds the lock
+on the upstream's word (`wproxy.checked_health.office_of`). The kernel takes the lock from a worker that dies, however it dies;
+one that drains gives it back. The others test every LOOK_EVERY seconds whether it is free: a system call of 1 us.
 
-Who holds the office has a task for each check of each peer. Peers that come and go (discovery) are noticed when it looks the next
-time. A successor goes on where its predecessor stopped: the time of the last check is in the peer's record.
+The holder has a task for each check of each peer. It notices peers that come and go (discovery) at its next look. A successor
+continues where its predecessor stopped: the time of the last check is in the peer's record.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from wproxy.checked_health import HEALTHY, UNHEALTHY, CheckedHealth, CheckRecord
 from wproxy.config.model import Check
 from wproxy.health_match import Verdict
 
-# How often an office is looked at, in seconds: who takes it over is late by no more than that.
+# The interval of looks at an office, in seconds: a successor is late by no more than that.
 LOOK_EVERY = 0.25
 
 
@@ -35,12 +35,12 @@ class HealthChecks:
         self._tasks: list[Task] = []
 
     def start(self) -> None:
-        """Be ready to check from now on."""
+        """Get ready to check from now on."""
         spawn = self._services.loop.spawn
         self._tasks = [spawn(office.attend(), f"health checks of {office.group.name}") for office in self.offices]
 
     def resign(self) -> None:
-        """The worker is leaving: let others check."""
+        """Let other workers check: this one is exiting."""
         for task in self._tasks:
             self._services.loop.cancel(task)
         self._tasks.clear()
@@ -59,7 +59,7 @@ class Office:
         self._tasks: dict[tuple[LivePeer, Check], Task] = {}
 
     async def attend(self) -> None:
-        """Hold the office as soon as nobody else does, for ever."""
+        """Hold the office as soon as no other worker does, forever."""
         locks = self.services.shared.locks
         while True:
             if not self.is_held:
@@ -79,7 +79,7 @@ class Office:
         self.is_held = False
 
     def assign(self) -> None:
-        """Have a task for every check of every peer that is there and not down, and none for others."""
+        """Have a task for every check of every present peer that is not down, and none for others."""
         loop = self.services.loop
         checked = {(peer, check) for peer in self.group.peers if not peer.down for check in self.group.upstream.checks}
         for gone in self._tasks.keys() - checked:
@@ -93,21 +93,21 @@ class Office:
                 self._begin(peer, missing, health.record)
 
     def _is_made(self, peer: LivePeer, check: Check) -> bool:
-        """Whether this check of this peer has a task that has not been ended by a bug."""
+        """Whether this check of this peer has a task that no bug has ended."""
         return self._tasks.get((peer, check)) in self.services.loop.tasks
 
     def _begin(self, peer: LivePeer, checks: list[Check], record: CheckRecord) -> None:
-        """Make these checks of a peer from now on."""
+        """Run these checks of a peer from now on."""
         is_same = record.take_over()
         has_to_pass = bool(record.pending)
         for check in checks:
-            # One that a bug has ended goes on at its time.
+            # A check that a bug has ended continues at its usual time.
             at_once = (peer, check) not in self._tasks and (has_to_pass or not is_same)
             watch = self._watch(peer, check, record, at_once)
             self._tasks[peer, check] = self.services.loop.spawn(watch, f"health check of {peer.name}")
 
     async def _watch(self, peer: LivePeer, check: Check, record: CheckRecord, at_once: bool) -> None:
-        """Check a peer again and again. at_once: the peer has still to pass it, or nobody has made it before."""
+        """Check a peer again and again. at_once: whether the peer has yet to pass it, or it is the first check."""
         clock, settings = self.services.loop.clock, check.settings
         last = record.last_check
         due = clock.now if at_once or not last else min(last, clock.now) + settings.interval
@@ -126,7 +126,7 @@ class Office:
                         self._log(check, peer, "crit", str(error))
                     trouble = str(error)
                 else:
-                    # Trouble that goes on is told once: a dead peer would fill the log.
+                    # Lasting trouble is logged once: a dead peer would fill the log.
                     if verdict.is_trouble and verdict.reason != trouble:
                         self._log(check, peer, "error", f"{verdict.reason} while {verdict.doing}", setting=verdict.setting)
                     trouble = verdict.reason
@@ -135,10 +135,10 @@ class Office:
         finally:
             probe.close()
 
-    # What is found.
+    # Results.
 
     def _conclude(self, check: Check, peer: LivePeer, state: str, verdict: Verdict) -> None:
-        """Tell of a peer that has changed its state: "" for one that has not."""
+        """Log a peer that has changed its state: "" for one that has not."""
         if state == UNHEALTHY:
             self._log(check, peer, "warn", f"peer is unhealthy while {verdict.doing}", verdict.reason)
         elif state == HEALTHY:
@@ -147,7 +147,7 @@ class Office:
                 self.group.queue.wake()
 
     def _log(self, check: Check, peer: LivePeer, level: str, text: str, reason: str = "", setting: str = "") -> None:
-        """nginx's line about a check, and after it why, and which directive asks for it."""
+        """Log nginx's line about a check, followed by the reason and the directive that asks for it."""
         port = f", port {check.settings.port}" if check.settings.port else ""
         why = f"{reason}; " if reason else ""
         check.location.route.log.write(

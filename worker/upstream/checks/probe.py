@@ -1,4 +1,4 @@
-"""One check of one peer: connect, ask, judge. It uses what requests use, but nothing of it counts for the balancers."""
+"""One check of one peer: connect, ask, judge. It shares the code of requests, but the balancers do not count it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from wproxy.health_match import BODY_LIMIT, Verdict, judge_body, judge_head
 
 
 class Probe:
-    """One check of one peer, with the connection that it keeps."""
+    """One check of one peer, with the connection that it keeps alive."""
 
     def __init__(self, services: Services, check: Check, peer: LivePeer) -> None:
         self.services = services
         self.passing = services.passings[check.location]
         self.check = check
-        # A double of the peer: it may have another port, and no connection of it is in a pool.
+        # A copy of the peer: it may have another port, and none of its connections is in a pool.
         self.target = target = copy(peer)
         target.idle = []
         if check.settings.port and not isinstance(peer.sockaddr, str):
@@ -42,9 +42,9 @@ class Probe:
         request = check_request(self.services, self.check)
         while True:
             try:
-                # proxy_method and proxy_set_body are for the requests of clients.
+                # proxy_method and proxy_set_body are for clients' requests.
                 head = self.passing.head_plan.head(request, NO_BODY)
-            except ClientError as error:  # a variable that would break the head
+            except ClientError as error:  # a variable would break the head
                 return Verdict(False, SENDING, error.reason, True)
             attempt = LiveAttempt(self.passing, request, self.target, BODILESS, head, clock.now)
             request.attempts = [attempt]
@@ -58,14 +58,14 @@ class Probe:
             except (UpstreamFailure, TimedOut, OSError) as error:
                 failure = blame(error, attempt)
                 if failure.is_dead_idle:
-                    continue  # the connection had died in idleness, and says nothing: there is none kept now
+                    continue  # the idle connection had died, which means nothing: now there is none
                 return Verdict(False, failure.doing, failure.reason, True, blamed_setting(self.passing, failure))
             finally:
                 if attempt.connection is not self._kept:
                     attempt.close_connection()
 
     def close(self) -> None:
-        """Close the connection that is kept."""
+        """Close the kept connection."""
         if self._kept is not None:
             self._kept.close()
             self._kept = None
@@ -92,9 +92,9 @@ class Probe:
         return verdict
 
     async def _read_body(self, attempt: LiveAttempt, connection: PeerConnection) -> bytes:
-        """Return what of a body is looked at; where there is more, the connection has no room any more. Raises UpstreamFailure.
+        """Return the part of a body that is examined; if there is more, the connection is not reusable. Raises UpstreamFailure.
 
-        All of it has to come within proxy_read_timeout: a peer that drips is not to be waited for until its body ends.
+        All of it has to arrive within proxy_read_timeout: a peer that drips is not waited for until its body ends.
         """
         clock = self.services.loop.clock
         deadline = clock.now + self.passing.read_timeout
@@ -116,7 +116,7 @@ class Probe:
         return b"".join(pieces)
 
     def _take_kept(self) -> PeerConnection | None:
-        """Return the connection of the last check, if it stands and is not too old."""
+        """Return the connection of the last check, if it is still open and not too old."""
         connection, self._kept = self._kept, None
         if connection is None:
             return None

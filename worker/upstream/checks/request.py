@@ -1,4 +1,4 @@
-"""The request of a health check: a GET of ours to the check's uri, with all that the location's proxy_ settings add to it."""
+"""The request of a health check: a GET of our own for the check's uri, with all additions of the location's proxy_ settings."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from worker.services import Services
 from wproxy.config.model import Check, Listener
 from wproxy.http import Client, Endpoint, Request
 
-# Variables of the client are those of a request of our own from this machine; most others are empty, as in nginx.
+# Variables of the client have the values of a request from this machine itself; most others are empty, as in nginx.
 _OURSELVES = b"127.0.0.1"
 
 
 def check_request(services: Services, check: Check) -> Request:
-    """The request of a check; it names no Host, so that `$host` is the first server_name."""
+    """Return the request of a check; it has no Host, so that `$host` is the first server_name."""
     location = check.location
     server = location.server
     listeners = services.configuration.listeners
