@@ -33,8 +33,8 @@ applications: $(VENV)/.test-installed test-peers
 bench: $(VENV)/.test-installed test-peers
 	$(BIN)/python -m bench $(BENCH)
 
-# The servers that stand on the other side of the tests; as root they are installed, otherwise the tests that need one
-# that is missing say so and are skipped.
+# The servers on the other side of the tests; as root they are installed, otherwise tests that need a missing one are
+# skipped and say so.
 test-peers:
 	@sh tests/install_peers.sh
 

@@ -48,7 +48,7 @@ def test_an_example_survives_the_way_there_and_back(file):
 def test_the_shipped_file_survives_the_way_there_and_back():
     text = (HOUSE / "wproxy.toml").read_bytes()
     there = convert(text, TOML, NGINX, "f")
-    assert b"# Answered without asking anybody.\n        location = /health {\n" in there
+    assert b"# Answered without an upstream.\n        location = /health {\n" in there
     assert in_order_that_matters(children(convert(there, NGINX, TOML, "f"), TOML)) == in_order_that_matters(children(text, TOML))
 
 
