@@ -224,7 +224,8 @@ def directives_page() -> str:
     parts = [_PREAMBLE]
     for module, rows in sections():
         title = module.__name__.rpartition(".")[2]
-        parts.append(f"## {title}\n\n{(module.__doc__ or '').partition(chr(10))[0]}\n")
+        subject = " ".join((module.__doc__ or "").partition("\n\n")[0].split())
+        parts.append(f"## {title}\n\n{subject}\n")
         parts.extend(map(_entry, rows))
     parts.append(_ACCEPTED)
     for purpose, lines in ACCEPTED.items():
