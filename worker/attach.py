@@ -30,7 +30,7 @@ from worker.phases import drive, enter, settle
 from worker.services import Services
 from worker.upstream.answers import AnswerPlan
 from worker.upstream.make_passing import make_passing
-from worker.upstream.module_settings import ModuleSettings
+from worker.upstream.protocols import settings_of
 from worker.upstream.target import proxying_to_variable
 from wproxy.config.model import Location, Server
 from wproxy.route import Answer, Handler, Route
@@ -55,15 +55,16 @@ def api(location: Location, services: Services) -> Handler | None:
 
 def proxying(location: Location, services: Services) -> Handler | None:
     """Return proxy_pass: it always answers, so nothing after it is asked."""
-    if not location.proxy_target:
+    settings = settings_of(location)
+    if settings is None:
         return None
-    answer_plan = AnswerPlan(ModuleSettings(location, "proxy"), location.route.server_token)
-    if location.proxy_target.template is not None:
+    answer_plan = AnswerPlan(settings, location.route.server_token)
+    if settings.get("target").template is not None:
         return proxying_to_variable(location, services, answer_plan)
     assert location.upstream is not None
     group = services.groups[location.upstream.name]
     path, workers = services.configuration.path, services.workers
-    passing = services.passings[location] = make_passing(location, "proxy", group, answer_plan, path, workers)
+    passing = services.passings[location] = make_passing(settings, group, answer_plan, path, workers)
     answer: Handler = partial(services.exchange, passing)
     return answer
 
@@ -136,8 +137,9 @@ def attach_settings(location: Location, route: Route, services: Services) -> Non
         route.body_temp_path = location.client_body_temp_path.below(services.configuration.path)
     with blaming(location, "access_log"):
         route.write_log = services.logs.access_of(location)
-    if location.proxy_target and location.proxy_store.is_on:
-        route.ignores_abort = True
+    settings = settings_of(location)
+    if settings is not None:
+        route.ignores_abort = settings.get("ignore_client_abort", False) or bool((store := settings.get("store")) and store.is_on)
     route.error_pages = error_pages_of(location)
     route.filter, route.unchanged = filters_of(location, services)
     route.thread_pool = services.thread_pools[location.aio] if location.aio else None

@@ -84,7 +84,7 @@ class Route:
         self.server_token = server_token
         self.log = log
         self.reads_with_care = bool(location.aio or location.directio)
-        self.ignores_abort = location.proxy_ignore_client_abort
+        self.ignores_abort = False
         self.chunked = location.chunked_transfer_encoding
         self.client_max_body_size = location.client_max_body_size
         self.keepalive_disable = location.keepalive_disable

@@ -13,7 +13,7 @@ from worker.outlet import NOTHING, Wrapper
 from worker.rates import client_rate, rate_of
 from worker.services import Services
 from worker.upstream.buffering import buffering_of
-from worker.upstream.module_settings import ModuleSettings
+from worker.upstream.protocols import settings_of
 from wproxy.bodies import BodySource
 from wproxy.config.model import Configuration, Location
 from wproxy.directives.rewrite import Assignment, Step, walk_steps
@@ -26,7 +26,8 @@ def limit_rate_filter(location: Location, services: Services) -> Filter | None:
     """Return the filter of a location; None if a response can have no rate."""
     if not location.limit_rate and not sets_rate(services.configuration):
         return None
-    buffering = buffering_of(ModuleSettings(location, "proxy")) if location.proxy_target else None
+    settings = settings_of(location)
+    buffering = None if settings is None else buffering_of(settings)
 
     def apply(request: Request, response: Response) -> Response:
         head = request.upstream_head

@@ -8,7 +8,7 @@ from worker.filters.headers import TrailedResponse, last_modified
 from worker.outlet import NOTHING, Wrapper
 from worker.pages import error_response
 from worker.upstream.hidden import hidden_fields
-from worker.upstream.module_settings import ModuleSettings
+from worker.upstream.protocols import settings_of
 from wproxy.bodies import BodySource
 from wproxy.config.model import Location
 from wproxy.http import Request, Response
@@ -20,10 +20,11 @@ Lines = tuple[tuple[bytes, bytes], ...]
 
 def trailers_filter(location: Location) -> Filter | None:
     """Return a filter that passes the fields after a chunked body on; None if proxy_pass_trailers is off."""
-    if not location.proxy_target or not location.proxy_pass_trailers:
+    settings = settings_of(location)
+    if settings is None or not settings.get("pass_trailers", False):
         return None
 
-    hidden = hidden_fields(ModuleSettings(location, "proxy"))
+    hidden = hidden_fields(settings)
 
     def apply(request: Request, response: Response) -> Response:
         head = request.upstream_head
@@ -43,7 +44,8 @@ def trailers_filter(location: Location) -> Filter | None:
 
 def ranges_filter(location: Location) -> Filter | None:
     """Return a filter that serves one part of a proxied answer; None if proxy_force_ranges is off."""
-    if not location.proxy_target or not location.proxy_force_ranges:
+    settings = settings_of(location)
+    if settings is None or not settings.get("force_ranges", False):
         return None
 
     def apply(request: Request, response: Response) -> Response:

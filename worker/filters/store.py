@@ -19,14 +19,16 @@ from worker.outlet import NOTHING, Wrapper
 from worker.services import Services
 from worker.temporary_files import LATER, DiskTrouble, TemporaryFile
 from worker.upstream.buffering import Buffering, buffering_of
-from worker.upstream.module_settings import ModuleSettings
+from worker.upstream.protocols import settings_of
 from wproxy.bodies import BodySource
 from wproxy.config.model import Configuration, Location
 from wproxy.dates import parse_http_date
+from wproxy.directives.store import Store
 from wproxy.directives.temporary_path import TemporaryPath
 from wproxy.failures import UpstreamFailure
 from wproxy.files import Unmappable
 from wproxy.http import Request, Response
+from wproxy.template import Template
 
 Filter = Callable[[Request, Response], Response]
 
@@ -35,13 +37,17 @@ DOING = "while reading upstream"
 
 def store_filter(location: Location, services: Services) -> Filter | None:
     """Return a filter that stores the answers of the location's upstream; None if proxy_store is off."""
-    if not location.proxy_target or not location.proxy_store.is_on:
+    settings = settings_of(location)
+    store: Store | None = None if settings is None else settings.get("store")
+    if settings is None or store is None or not store.is_on:
         return None
-    buffering = buffering_of(ModuleSettings(location, "proxy"))
+    mode: int = settings.get("store_access")
+    template = store.path
+    buffering = buffering_of(settings)
 
     def apply(request: Request, response: Response) -> Response:
         if is_to_be_stored(request, response, buffering):
-            stored = begin(request, response.source, services)
+            stored = begin(request, response.source, services, template, mode)
             if stored is not None:
                 stored.keep(response.body)
                 if response.source is None:
@@ -61,27 +67,24 @@ def is_to_be_stored(request: Request, response: Response, buffering: Buffering) 
     return buffering.applies(head)
 
 
-def begin(request: Request, source: BodySource | None, services: Services) -> Stored | None:
+def begin(request: Request, source: BodySource | None, services: Services, template: Template | None, mode: int) -> Stored | None:
     """Start the copy of an answer; None, logged, if it cannot be made."""
-    path = path_of(request, services.configuration)
+    path = path_of(request, services.configuration, template)
     if path is None:
         return None
-    mode = request.location.proxy_store_access
     try:
         make_directories(os.path.dirname(path), mode | (mode & 0o444) >> 2)
         file = TemporaryFile(TemporaryPath(os.path.dirname(path)), LATER)
     except DiskTrouble as trouble:
         complain(request, path, trouble)
         return None
-    return Stored(request, source, file, path, services.loop)
+    return Stored(request, source, file, path, services.loop, mode)
 
 
-def path_of(request: Request, configuration: Configuration) -> str | None:
+def path_of(request: Request, configuration: Configuration, template: Template | None) -> str | None:
     """Return the path for the answer; None, logged, if there is no valid one."""
-    location = request.location
-    template = location.proxy_store.path
     try:
-        path = location.files.path(request) if template is None else template.evaluate(request)
+        path = request.location.files.path(request) if template is None else template.evaluate(request)
     except Unmappable as trouble:
         log_request(request, trouble.level, f"{trouble.reason} {DOING}")
         return None
@@ -117,10 +120,13 @@ def complain(request: Request, path: str, trouble: DiskTrouble) -> None:
 class Stored(Wrapper):
     """The rest of a body, copied on its way. file: None when it is complete, or has been given up."""
 
-    __slots__ = ("_is_over", "_loop", "file", "path", "request")
+    __slots__ = ("_is_over", "_loop", "_mode", "file", "path", "request")
 
-    def __init__(self, request: Request, source: BodySource | None, file: TemporaryFile, path: str, loop: Loop) -> None:
+    def __init__(
+        self, request: Request, source: BodySource | None, file: TemporaryFile, path: str, loop: Loop, mode: int
+    ) -> None:
         self._loop = loop
+        self._mode = mode
         self.request = request
         self._unsent = NOTHING
         self._source = source
@@ -146,7 +152,7 @@ class Stored(Wrapper):
         modified = self.request.upstream_head.values.get(b"last-modified")
         seconds = parse_http_date(modified) if modified is not None else None
         try:
-            file.place(self.path, self.request.location.proxy_store_access, seconds)
+            file.place(self.path, self._mode, seconds)
         except DiskTrouble as trouble:
             complain(self.request, self.path, trouble)
         self._give_up()

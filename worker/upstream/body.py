@@ -21,6 +21,14 @@ def _broken(error: OSError) -> UpstreamFailure:
     return UpstreamFailure("error", f"recv() failed ({error.errno}: {error.strerror})")
 
 
+async def wait_for_answer(stream: Stream, seconds: float) -> None:
+    """Wait until a peer has said more. Raises UpstreamFailure."""
+    try:
+        await park(stream, READ, seconds)
+    except TimedOut:
+        raise UpstreamFailure("timeout", "upstream timed out (110: Connection timed out)") from None
+
+
 class ResponseBody:
     """The body of an upstream's response.
 
@@ -65,10 +73,7 @@ class ResponseBody:
 
     async def wait(self, seconds: float | None = None) -> None:
         """Wait until there is something to be read, so many seconds or the usual time. Raises UpstreamFailure."""
-        try:
-            await park(self.stream, READ, self.timeout if seconds is None else seconds)
-        except TimedOut:
-            raise UpstreamFailure("timeout", "upstream timed out (110: Connection timed out)") from None
+        await wait_for_answer(self.stream, self.timeout if seconds is None else seconds)
 
     def receive(self, most: int = BIG_CHUNK) -> bytes:
         """Read once, at most so many bytes: the payload in them, which may be b"" before the end too.

@@ -13,19 +13,17 @@ from worker.upstream.passing import Passing, Retries
 from worker.upstream.peers import Group
 from worker.upstream.protocols import PROTOCOLS
 from worker.upstream.reshaping import head_writer, reshaping
-from wproxy.config.model import Location
 
 
 def make_passing(
-    location: Location, module: str, group: Group, answer_plan: AnswerPlan, absolute: Callable[[str], str], workers: int
+    settings: ModuleSettings, group: Group, answer_plan: AnswerPlan, absolute: Callable[[str], str], workers: int
 ) -> Passing:
     """Work out how a location passes requests to a group, and tell the group.
 
-    module: the word that begins the names of the directives. absolute: makes paths of the configuration absolute. workers: the
+    absolute: makes paths of the configuration absolute. workers: the
     number of workers that share the group.
     """
-    settings = ModuleSettings(location, module)
-    protocol = PROTOCOLS[module]
+    location, protocol = settings.location, PROTOCOLS[settings.module]
     plan = protocol.plan(location)
     words: frozenset[str] = settings.get("next_upstream", frozenset())
     retries = Retries(

@@ -34,6 +34,24 @@ async def push(attempt: LiveAttempt, stream: Stream, data: bytes | memoryview) -
             await park(stream, WRITE, attempt.passing.send_timeout)
 
 
+async def push_outgoing(attempt: LiveAttempt, stream: Stream, frame: Frame) -> None:
+    """Send all of a body in the protocol's frames, wherever it is. Raises TimedOut, OSError, ClientError, ClientGone."""
+    outgoing = attempt.outgoing
+    if outgoing.rest is not None:
+        await push_body(attempt, stream, outgoing.rest, frame)
+    elif outgoing.at_hand:
+        await push(attempt, stream, frame(outgoing.at_hand))
+    file = outgoing.file
+    offset = 0
+    while file is not None and offset < file.size:
+        piece = file.read(offset, min(file.size - offset, BIG_CHUNK))
+        if not piece:
+            raise cut_short(file)
+        offset += len(piece)
+        await push(attempt, stream, frame(piece))
+        await give_way()
+
+
 async def push_body(attempt: LiveAttempt, stream: Stream, body: RequestBody, frame: Frame | None = None) -> None:
     """Send what is at hand of a body, then what the client delivers, at the pace of the slower side.
 
@@ -100,13 +118,18 @@ async def push_file(attempt: LiveAttempt, stream: Stream, file: TemporaryFile) -
             await park(stream, WRITE, attempt.passing.send_timeout)
             continue
         if not sent:
-            raise OSError(errno.EIO, f"the temporary file {file.name} ends before its {size} bytes")
+            raise cut_short(file)
         offset += sent
         attempt.bytes_sent += sent
         moved += sent
         if moved >= FAIR_SHARE:
             moved = 0
             await give_way()
+
+
+def cut_short(file: TemporaryFile) -> OSError:
+    """Return the error of a temporary file that has lost bytes."""
+    return OSError(errno.EIO, f"the temporary file {file.name} ends before its {file.size} bytes")
 
 
 def sending_failed(error: OSError) -> UpstreamFailure:

@@ -14,6 +14,7 @@ from worker.resolver.resolver import CannotResolve
 from worker.services import Services
 from worker.upstream.answers import AnswerPlan
 from worker.upstream.make_passing import make_passing
+from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.passing import Passing
 from worker.upstream.peers import Group
 from wproxy.address import Address
@@ -74,7 +75,7 @@ def proxying_to_variable(location: Location, services: Services, answer_plan: An
                     named.clear()
                 copy = copy_for(location, target)
                 path, workers = services.configuration.path, services.workers
-                passing = passings[key] = make_passing(copy, "proxy", group, answer_plan, path, workers)
+                passing = passings[key] = make_passing(ModuleSettings(copy, "proxy"), group, answer_plan, path, workers)
                 passing.head_plan.is_stable = False
             if asked is not None:
                 named[key] = asked

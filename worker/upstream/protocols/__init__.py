@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.passing import UpstreamProtocol
 from worker.upstream.protocols.http1 import HTTP1
+from wproxy.config.model import Location
 
 # By the word that begins the names of their directives.
 PROTOCOLS: dict[str, UpstreamProtocol] = {protocol.module: protocol for protocol in (HTTP1,)}
+
+
+def settings_of(location: Location) -> ModuleSettings | None:
+    """Return the settings of the module by which a location passes requests on; None where it does not."""
+    return next((ModuleSettings(location, module) for module in PROTOCOLS if getattr(location, f"{module}_target", None)), None)
