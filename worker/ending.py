@@ -19,6 +19,7 @@ from worker.http1.request import (
     RequestFields,
     RequestLine,
     parse_request_line,
+    version_of_refused_line,
 )
 from worker.logs import log_request
 from worker.loop import READ, give_way, park
@@ -218,7 +219,8 @@ def unreadable_request(connection: Connection) -> Request:
         fields, length = read_what_there_is(head)
     except ClientError:
         # A client that asked for a head gets one, whatever else it wrote.
-        line = RequestLine(raw, b"HEAD" if raw.startswith(b"HEAD ") else b"", b"", b"", b"", None, 11, False)
+        method = b"HEAD" if raw.startswith(b"HEAD ") else b""
+        line = RequestLine(raw, method, b"", b"", b"", None, version_of_refused_line(raw), False)
     request = Request(connection.client, line, fields, connection.client.clock.now)
     request.request_length = length
     request.lead_to(connection.plan.default.locations.fallback)

@@ -96,6 +96,14 @@ CASES = (
             for status in ("200 OK", "404 Not Found", "502 Bad Gateway")
         ),
     ),
+    *(
+        (
+            f"the page of a refused line that is {line!r} comes in chunks only where the version is known",
+            "error_page 400 405 505 /p/page; location /p/ { proxy_pass http://BACK0; }",
+            (step(f"{line}\nHost: h\n\n", "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n2\nok\n0\n\n"),),
+        )
+        for line in ("GET /%zz HTTP/1.0", "GET /%zz HTTP/1.1", "get / HTTP/1.1")
+    ),
     (
         "the length of a page stays where trailers have no chunks to go into",
         "chunked_transfer_encoding off; add_trailer X-End 1 always;",

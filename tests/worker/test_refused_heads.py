@@ -46,3 +46,39 @@ def test_a_refused_head_behind_a_good_request_counts_only_itself(front: Make) ->
     assert b"\r\n\r\ngoodHTTP/1.1 400 " in answer
     assert answer.endswith(b"\r\n\r\nfirst")
     assert s.last_access()["request_length"] == str(len(refused))
+
+
+@pytest.mark.parametrize(
+    ("refused", "has_chunks"),
+    [
+        (b"GET / HTTP/1.0\r\nBad Name: x\r\n\r\n", False),
+        (b"GET /%zz HTTP/1.0\r\n\r\n", False),
+        (b"GET http://h/%zz HTTP/1.0\r\n\r\n", False),
+        (b"TRACE / HTTP/1.0\r\n\r\n", False),
+        (b"get / HTTP/1.0\r\n\r\n", False),
+        (b"get / HTTP/1.1\r\n\r\n", False),  # the line is not read beyond its fault
+        (b"GET / HTTP/0.9\r\n\r\n", False),
+        (b"GET / HTTP/2.0\r\n\r\n", False),
+        (b"GET /\r\n\r\n", False),
+        (b"GET / x HTTP/1.1\r\n\r\n", False),
+        (b"\x16\x03\x01\r\n\r\n", False),
+        (b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\n\r\n", False),
+        (b"GET /%zz HTTP/1.1\r\n\r\n", True),
+        (b"GET http://h/%zz HTTP/1.1\r\n\r\n", True),
+        (b"TRACE / HTTP/1.1\r\nHost: h\r\n\r\n", True),
+        (b"GET / HTTP/1.1\r\nX-No-Host: x\r\n\r\n", True),
+    ],
+)
+def test_a_refusal_comes_in_chunks_only_for_a_line_that_names_a_version_with_chunks(
+    front: Make, refused: bytes, has_chunks: bool
+) -> None:
+    s = front(
+        "server { listen 127.0.0.1:8080; error_page 400 405 414 505 /page;"
+        " location = /page { sub_filter page this; sub_filter_types *; return 200 page; } }"
+    )
+    client = s.client().send(refused)
+    head, _, body = client.take().partition(b"\r\n\r\n")
+    assert (b"\r\nTransfer-Encoding: chunked" in head) == has_chunks
+    assert body == (b"4\r\nthis\r\n0\r\n\r\n" if has_chunks else b"this")
+    assert b"\r\nConnection: close" in head
+    assert client.is_closed()

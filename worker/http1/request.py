@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from worker.http1.hosts import HOST_LINE
 from worker.http1.request_fields import parse_request_fields, refusal_of_version, vary_request_fields
-from worker.http1.request_line import parse_request_line, read_line, refusal_of_long_line
+from worker.http1.request_line import parse_request_line, read_line, refusal_of_long_line, version_of_refused_line
 from worker.http1.request_values import HeadLimits, HeadMemo, RequestFields, RequestLine
 from worker.http1.unusual_head import HEAD_END, is_still_begun, take_unusual_head
 from wproxy.failures import ClientError
@@ -45,6 +45,7 @@ __all__ = [
     "parse_request_fields",
     "parse_request_line",
     "take_request_head",
+    "version_of_refused_line",
 ]
 
 # A connection remembers a head up to this size: there are many idle connections, and bigger heads are rare.

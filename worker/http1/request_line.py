@@ -81,6 +81,15 @@ def read_line(raw: bytes, limits: HeadLimits) -> RequestLine:
     return line
 
 
+def version_of_refused_line(raw: bytes) -> int:
+    """Return the version to answer a line with that is refused: 10 where none could be read, so that nobody gets chunks unasked.
+
+    As in nginx it counts where the line is well formed and only what it asks for is refused.
+    """
+    match = _ORIGIN_LINE(raw) or _ABSOLUTE_LINE(raw)
+    return 10 if match is None or match[match.re.groups] == b"0" else 11
+
+
 def may_begin_line(raw: bytes) -> bool:
     """Whether a request line that begins like this may still become a good one."""
     return _LINE_BEGUN(raw) is not None
