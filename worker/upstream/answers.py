@@ -1,7 +1,7 @@
-"""What a location makes of the fields of an upstream's answer, worked out at load (proxy.md §3.2).
+"""The fields of an upstream's answer for the client, by rules of the location that are computed at load (proxy.md §3.2).
 
-Most answers are the same for every request, so their fields are made once and kept with the head. Not so where a field of the
-upstream's is for us (X-Accel-*), or is rewritten with what a request has in it: these are looked at each time.
+Most answers are the same for every request, so their fields are made once and kept with the head. Fields of the upstream that are
+for us (X-Accel-*), or are rewritten with values of the request, are an exception: they are looked at each time.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from worker.upstream.redirects import redirect_rules, rewritten, rewritten_refre
 from wproxy.http import Request, ResponseFields
 from wproxy.template import checked
 
-# So many locations may have their fields kept with one head.
+# The number of locations that may keep their fields with one head.
 MOST_LOCATIONS = 64
 
-# Of an answer that sends a request elsewhere these go with it (nginx: the column `redirect` of ngx_http_upstream_headers_in).
+# The fields that go with an answer that sends a request elsewhere (nginx: the column `redirect` of ngx_http_upstream_headers_in).
 _KEPT_ELSEWHERE = frozenset((b"set-cookie", b"content-disposition", b"cache-control", b"expires", b"accept-ranges"))
-# What an upstream cannot make us remove by naming it in Connection.
+# The fields that an upstream cannot make us remove by naming them in Connection.
 _KEPT_WHEN_NAMED = frozenset((b"content-type", b"set-cookie", b"location", b"www-authenticate", b"upgrade", b"server", b"date"))
 
 
 class SentElsewhere(Exception):
-    """X-Accel-Redirect: another location of ours answers. target: as the upstream wrote it. kept: the fields that go with it."""
+    """X-Accel-Redirect: another of our locations answers. target: as the upstream wrote it. kept: the fields that go with it."""
 
     def __init__(self, target: bytes, kept: ResponseFields) -> None:
         super().__init__(target.decode("latin-1"))
@@ -42,8 +42,8 @@ class AnswerPlan:
     """The rules of a location.
 
     hidden: names of fields, in lower case, that the client does not get. server: the value of Server, b"" for the upstream's own.
-    watched: names of fields, in lower case, for which an answer has to be looked at for each request. heeded: what those that
-    are for us do. rewriters: what becomes of values.
+    watched: names of fields, in lower case, that require a look at the answer for each request. heeded: the actions of those that
+    are for us. rewriters: functions that rewrite values.
     """
 
     __slots__ = ("heeded", "hidden", "is_sent_elsewhere", "location", "rewriters", "server", "watched")
@@ -67,17 +67,17 @@ class AnswerPlan:
 
 
 def client_fields(head: ResponseHead, plan: AnswerPlan, request: Request) -> ResponseFields:
-    """What of an upstream's head goes to the client; kept with the head where it is the same for every request.
+    """Return the fields of an upstream's head for the client; keep them with the head if they are the same for every request.
 
     Raises SentElsewhere, and ClientError(500) when a variable would break the head.
     """
-    if head.ignored:  # not kept with the head: it is said of each answer, as nginx does
+    if head.ignored:  # not kept with the head: as in nginx, it is logged for each answer
         for text in head.ignored:
             log_request(request, "warn", f"{text} while {READING_HEAD}")
         return looked_at_fields(head, plan, request)
     if not plan.watched.isdisjoint(head.values):
         return looked_at_fields(head, plan, request)
-    # A group may be proxied to by any number of locations.
+    # Any number of locations may proxy to a group.
     if len(head.cache) >= MOST_LOCATIONS:
         head.cache.clear()
     fields = head.cache[plan] = plain_fields(head, plan)
@@ -85,7 +85,7 @@ def client_fields(head: ResponseHead, plan: AnswerPlan, request: Request) -> Res
 
 
 def plain_fields(head: ResponseHead, plan: AnswerPlan) -> ResponseFields:
-    """The fields of a head where nothing is rewritten."""
+    """Return the fields of a head without rewriting."""
     hidden = plan.hidden
     connection = head.values.get(b"connection")
     if connection:
@@ -109,7 +109,7 @@ def plain_fields(head: ResponseHead, plan: AnswerPlan) -> ResponseFields:
 
 
 def looked_at_fields(head: ResponseHead, plan: AnswerPlan, request: Request) -> ResponseFields:
-    """The fields of a head in which something is for us, or is to be rewritten."""
+    """Return the fields of a head in which a field is for us, or is to be rewritten."""
     for name, heed in plan.heeded.items():
         value = head.values.get(name)
         if value is not None:
@@ -135,16 +135,16 @@ def looked_at_fields(head: ResponseHead, plan: AnswerPlan, request: Request) -> 
     return fields if request.accel_charset is None else with_accel_charset(request, fields)
 
 
-# What is for us (nginx: ngx_http_upstream_process_charset, _process_limit_rate). X-Accel-Buffering is read where a body follows.
+# Fields for us (nginx: ngx_http_upstream_process_charset, _process_limit_rate). X-Accel-Buffering is read where a body follows.
 
 
 def heed_charset(request: Request, value: bytes) -> None:
-    """X-Accel-Charset: of the text that the client gets."""
+    """Apply X-Accel-Charset: the character set of the text for the client."""
     request.accel_charset = checked(value) or None
 
 
 def heed_limit_rate(request: Request, value: bytes) -> None:
-    """X-Accel-Limit-Rate: bytes a second to the client, also of the file that X-Accel-Redirect leads to; 0 for no limit."""
+    """Apply X-Accel-Limit-Rate: bytes a second to the client, also for the file of an X-Accel-Redirect; 0 for no limit."""
     if value.isdigit():
         request.limit_rate = int(value)
 

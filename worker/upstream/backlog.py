@@ -1,7 +1,7 @@
-"""What has been read ahead of a client that is slower than its upstream: a little in memory, then a temporary file.
+"""The bytes that have been read ahead of a client that is slower than its upstream: a little in memory, then a temporary file.
 
 Bytes go in at one end and come out at the other, in order: those in memory are older than those in the file, and while there is
-something in the file nothing is put into memory. When the file has been sent to its end it is emptied, and may be used anew.
+something in the file nothing is put into memory. When the file has been sent to its end it is emptied, and may be reused.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from worker.temporary_files import DiskTrouble, TemporaryFile
 from wproxy.bodies import Outlet
 from wproxy.directives.temporary_path import TemporaryPath
 
-# How much is written to a file at once, unless proxy_temp_file_write_size says so.
+# The number of bytes that are written to a file at once, unless proxy_temp_file_write_size sets it.
 WRITE_SIZE = 1 << 20
-TELL_EVERY = 1.0  # seconds from one line about a disk that does not work to the next
+TELL_EVERY = 1.0  # seconds between two log lines about a disk that fails
 
 
 class Backlog:
     """Bytes that wait for a client.
 
-    memory_limit, file_limit: of bytes in memory and in the file (0: no file). write_size: how much is written at once.
-    place: of the file, None for the system's. complain: told a level and a text when the file is made, and when it fails;
-    has_failed: it did.
+    memory_limit, file_limit: the limits in bytes in memory and in the file (0: no file). write_size: the number of bytes written
+    at once.
+    place: that of the file, None for the system's. complain: gets a level and a text when the file is made, and when it fails;
+    has_failed: whether it did.
     """
 
-    told_at = -math.inf  # monotonic seconds, of the worker: when the last such line was written
+    told_at = -math.inf  # monotonic seconds of the last such line, for the whole worker
 
     __slots__ = (
         "_begin", "_complain", "_file", "_in_memory", "_pieces", "_place", "_tail", "file_limit", "has_failed", "memory_limit",
@@ -55,8 +56,8 @@ class Backlog:
         self._pieces: deque[memoryview] = deque()
         self._in_memory = 0
         self._file: TemporaryFile | None = None
-        self._begin = 0  # of what is in the file and not sent
-        self._tail = memoryview(b"")  # what a file that failed did not take any more; it comes last
+        self._begin = 0  # the start of the unsent bytes in the file
+        self._tail = memoryview(b"")  # bytes that a failed file did not take; they come last
 
     def __len__(self) -> int:
         return self._in_memory + self._in_file + len(self._tail)
@@ -66,7 +67,7 @@ class Backlog:
         return self._file.size - self._begin if self._file is not None else 0
 
     def room(self, coming: int) -> int:
-        """How many bytes may be added now, of so many that are still to come; 0: it is full."""
+        """Return how many bytes may be added now, of so many that are still to come; 0 if it is full."""
         if self._tail:
             return 0
         if self.goes_to_file(coming):
@@ -81,7 +82,7 @@ class Backlog:
         return self._in_file > 0 or self._in_memory + coming > self.memory_limit
 
     def add(self, data: bytes | memoryview, coming: int) -> None:
-        """Keep these bytes, whatever the limits; so many more are to come after them."""
+        """Keep these bytes, whatever the limits; `coming` more follow them."""
         file = self._file_to_write() if self.goes_to_file(len(data) + coming) else None
         if file is not None:
             before = file.size
@@ -97,7 +98,7 @@ class Backlog:
             self._in_memory += len(data)
 
     def add_from(self, pipe: Pipe) -> None:
-        """Keep what the pipe holds, in the file if there is one; the pipe is empty afterwards."""
+        """Keep the bytes of a pipe, in the file if there is one; the pipe is empty afterwards."""
         file = self._file_to_write()
         if file is not None:
             try:
@@ -111,7 +112,7 @@ class Backlog:
     def send(self, outlet: Outlet, most: int) -> int:
         """Send the oldest bytes, at most so many; return how many.
 
-        Raises BlockingIOError, OSError for what the client did; EOFError when the file has lost its bytes.
+        Raises BlockingIOError, OSError for errors of the client; EOFError when the file has lost its bytes.
         """
         if self._pieces:
             piece = self._pieces[0]
@@ -137,7 +138,7 @@ class Backlog:
         return sent
 
     def take(self, most: int) -> bytes:
-        """The oldest bytes, at most so many. Raises EOFError when the file has lost its bytes."""
+        """Return the oldest bytes, at most so many. Raises EOFError when the file has lost its bytes."""
         if self._pieces:
             piece = self._pieces[0]
             taken = bytes(piece[:most])
@@ -157,7 +158,7 @@ class Backlog:
         return taken
 
     def _advance(self, file: TemporaryFile, count: int) -> None:
-        """So many bytes of the file have gone. Raises EOFError when there were none."""
+        """Count bytes of the file as sent. Raises EOFError when there were none."""
         if not count:
             raise EOFError("a temporary file was truncated")
         self._begin += count
@@ -175,7 +176,7 @@ class Backlog:
             self._file = None
 
     def _file_to_write(self) -> TemporaryFile | None:
-        """The file, made when it is needed first; None when there is to be none."""
+        """Return the file, made on first use; None if there is to be none."""
         if not self.file_limit:
             return None
         if self._file is None:
@@ -191,7 +192,7 @@ class Backlog:
         self.file_limit = 0
         self.has_failed = True
         now = monotonic()
-        if now - Backlog.told_at < TELL_EVERY:  # whoever is out of descriptors or disk is so for each response
+        if now - Backlog.told_at < TELL_EVERY:  # a lack of descriptors or disk space affects every response
             return
         Backlog.told_at = now
         name = self._file.title if self._file is not None else f"in {self._place.path}" if self._place else ""

@@ -1,18 +1,18 @@
-"""`proxy_next_upstream_budget`: a bound for retries, so that an upstream in trouble is not finished off by them.
+"""`proxy_next_upstream_budget`: a limit for retries, so that they do not finish off an upstream in trouble.
 
-When everything fails, every try of every request is repeated on the next peer, and the load on what is left doubles or triples
-just then. A budget lets retries be a share of the requests of the last WINDOW seconds, and a few a second besides, so that a
-server with little to do may retry at all (Finagle's RetryBudget; Envoy's bounds concurrent retries instead, and says nothing of
-how fast they follow each other).
+When everything fails, every try of every request is repeated on the next peer, and the load on the remaining peers doubles or
+triples just then. A budget allows retries for a share of the requests of the last WINDOW seconds, and a few per second besides,
+so that a server with little load may retry at all (Finagle's RetryBudget; Envoy limits concurrent retries instead, and not their
+rate).
 
-What counts. A request counts when its first try is over, a retry when it is begun. That an idle connection turned out dead and a
-fresh one was opened to the same peer is neither.
+The counting. A request counts when its first try is over, a retry when it is begun. Replacing a dead idle connection with a fresh
+one to the same peer counts as neither.
 
-One for each upstream, whichever locations lead there: it is the upstream that is spared. Each worker has its own: if retries are
-a fifth of the requests in every worker, so they are in all, and nobody writes to memory that others read. Only the few a second
-are for the whole server; every worker has its share of them.
+There is one budget for each upstream, for all locations that lead to it: it is the upstream that is spared. Each worker has its
+own: if retries are a fifth of the requests in every worker, they are a fifth overall, and no worker writes to memory that others
+read. Only the few per second are for the whole server; every worker has its share of them.
 
-A group has one only if a location that leads there asks for it. Then its requests cost 0.2 us more; all others pay nothing.
+A group has one only if a location that leads to it asks for it. Then its requests cost 0.2 us more; all others pay nothing.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ class RetryCount:
     __slots__ = ("_seconds", "_workers", "requests", "retries")
 
     def __init__(self, workers: int = 1) -> None:
-        """workers: among whom the retries a second are shared out."""
+        """workers: the number of workers that share the retries per second."""
         self._workers = workers
         self.requests = 0
         self.retries = 0
-        # Of each second with something in it: the second, requests, retries.
+        # For each second with any counts: the second, requests, retries.
         self._seconds: deque[list[int]] = deque()
 
     def count_request(self, now: int) -> None:
-        """The first try of a request is over."""
+        """Count a request whose first try is over."""
         self._at(now)[1] += 1
         self.requests += 1
 
     def count_retry(self, now: int) -> None:
-        """Another peer is tried."""
+        """Count a try at another peer."""
         self._at(now)[2] += 1
         self.retries += 1
 
     def allows(self, budget: RetryBudget, now: int) -> bool:
-        """Whether there may be one more retry. now: whole seconds."""
+        """Whether one more retry is allowed. now: whole seconds."""
         self._forget(now)
         return self.retries + 1 <= budget.share * self.requests + budget.least * WINDOW / self._workers
 
     def _at(self, now: int) -> list[int]:
-        """The counts of this second."""
+        """Return the counts of this second."""
         seconds = self._seconds
         if not seconds or seconds[-1][0] != now:
             self._forget(now)

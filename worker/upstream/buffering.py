@@ -1,4 +1,4 @@
-"""How much of an upstream's answer is read ahead of its client, worked out at load: proxy_buffering and what goes with it."""
+"""The limits for reading an upstream's answer ahead of its client, computed at load: proxy_buffering and related directives."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from wproxy.template import Template
 class Buffering:
     """The buffering of answers in one location.
 
-    is_on: answers are read ahead. heeds_upstream: X-Accel-Buffering may say otherwise. rate: bytes a second that are read, 0 for
-    no limit. memory, file: the most bytes that wait in either. write_size: how much is written to the file at once, 0 for our
-    own choice.
+    is_on: whether answers are read ahead. heeds_upstream: whether X-Accel-Buffering may override that. rate: bytes per second
+    that are read, 0 for no limit. memory, file: the most bytes that wait in either. write_size: bytes written to the file at
+    once, 0 for our own choice.
     """
 
     is_on: bool
@@ -26,13 +26,13 @@ class Buffering:
     write_size: int
 
     def applies(self, head: ResponseHead) -> bool:
-        """Return whether the answer with this head may be read ahead of its client."""
+        """Whether the answer with this head may be read ahead of its client."""
         asked = head.values.get(b"x-accel-buffering") if self.heeds_upstream else None
         return self.is_on if asked is None else {b"yes": True, b"no": False}.get(asked.lower(), self.is_on)
 
 
 def buffering_of(settings: ModuleSettings) -> Buffering:
-    """Work out the buffering of a location."""
+    """Compute the buffering of a location."""
     count, each = settings.get("buffers", (8, 4096))
     return Buffering(
         settings.get("buffering", True),

@@ -1,10 +1,10 @@
-"""`zone`: max_conns, least_conn, least_time and random two by what all workers have under way, not this one alone.
+"""`zone`: max_conns, least_conn, least_time and random two with the active requests of all workers, not just of this one.
 
-Without `zone` every worker counts for itself, as nginx's do: max_conns=N lets N times the workers through. With it a limit holds
-for the whole server. It costs such a group a look at the rows of all workers for each choice (0.5 us for a peer), so only
-groups that have something to count for do it.
+Without `zone` every worker counts by itself, as in nginx: max_conns=N lets N times the number of workers through. With it a limit
+holds for the whole server. This costs such a group a look at the rows of all workers for each choice (0.5 us per peer), so only
+groups that need the counts do it.
 
-A request that finds no room does not hear of it when another worker's ends: `queue` looks for itself now and then.
+A request that finds no room is not told when another worker's request ends: `queue` checks at intervals.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from worker.upstream.live_peer import LivePeer
     from wproxy.config.model import Upstream
 
-# The methods that go by requests under way.
+# The methods that use the number of active requests.
 _COUNTING = ("least_conn", "least_time", "random two")
-# `max_conns` of a peer that others have filled: true, and any number of requests is too many.
+# The `max_conns` of a peer that other workers have filled: it is true, and any number of requests is too many.
 FULL = -1
 
 
 def counts_in_common(upstream: Upstream) -> bool:
-    """Whether the workers of this upstream have to tell each other what they have under way."""
+    """Whether the workers of this upstream have to share their numbers of active requests."""
     if upstream.zone is None:
         return False
     return upstream.balancing.method in _COUNTING or any(line.max_conns for line in upstream.server)
 
 
 def look_around(peers: Iterable[LivePeer]) -> None:
-    """Bring up to date what other workers have under way, and what room that leaves us."""
+    """Update the counts of other workers, and the room that is left for us."""
     for peer in peers:
         assert peer.under_way is not None
         peer.elsewhere = elsewhere = peer.under_way.elsewhere()
@@ -40,7 +40,7 @@ def look_around(peers: Iterable[LivePeer]) -> None:
 
 
 def enter(peer: LivePeer) -> bool:
-    """Have one request more there; False when others were quicker and there is no room any more."""
+    """Count one more request at a peer; return False if others were faster and there is no room left."""
     assert peer.under_way is not None
     peer.under_way.tell(peer.connections + 1)
     limit = peer.peer.max_conns
@@ -51,6 +51,6 @@ def enter(peer: LivePeer) -> bool:
 
 
 def leave(peer: LivePeer) -> None:
-    """Tell how many we have there now."""
+    """Publish our present count at a peer."""
     assert peer.under_way is not None
     peer.under_way.tell(peer.connections)

@@ -14,13 +14,13 @@ from wproxy.failures import TimedOut, UpstreamFailure
 
 
 class CannotConnect(Exception):
-    """A connection could not even be tried, and no peer is to blame. level: for the log."""
+    """A connection could not even be attempted, and no peer is to blame. level: that of the log line."""
 
     level = "alert"
 
 
 class CannotBind(CannotConnect):
-    """The address that it should come from cannot be had."""
+    """The local address for the connection is not available."""
 
     level = "crit"
 
@@ -32,9 +32,9 @@ async def connect(
     local: tuple[str, int] | None = None,
     keepalive: bool = False,
 ) -> Stream:
-    """A new connection to the peer; raises UpstreamFailure("error" or "timeout") and CannotConnect.
+    """Return a new connection to the peer; raises UpstreamFailure("error" or "timeout") and CannotConnect.
 
-    local: IP address and port that it comes from, port 0 for any. keepalive: let TCP look whether a silent peer is still there.
+    local: its local IP address and port, port 0 for any. keepalive: let TCP check whether a silent peer is still there.
     """
     refusal = loop.lacks_room()
     if refusal:
@@ -72,12 +72,12 @@ async def connect(
 
 
 def bind(sock: socket.socket, local: tuple[str, int]) -> None:
-    """Let the socket come from this address. Raises CannotBind."""
+    """Bind the socket to this local address. Raises CannotBind."""
     try:
         if local[1]:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         else:
-            # The port is chosen at connect, when the other end is known: far more connections than ports are possible.
+            # The port is chosen at connect, when the other end is known: that allows far more connections than ports.
             sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
         sock.bind(local)
     except OSError as error:

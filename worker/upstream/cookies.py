@@ -1,7 +1,7 @@
-"""Set-Cookie of an upstream, as the client is to see it: proxy_cookie_domain, proxy_cookie_path and proxy_cookie_flags.
+"""Set-Cookie of an upstream, rewritten for the client: proxy_cookie_domain, proxy_cookie_path and proxy_cookie_flags.
 
-nginx: ngx_http_proxy_rewrite_cookie in ngx_http_proxy_module.c; proxy.md §3.2. A cookie that nothing is changed of stays byte for
-byte as it came; any other is put together anew.
+nginx: ngx_http_proxy_rewrite_cookie in ngx_http_proxy_module.c; proxy.md §3.2. An unchanged cookie stays byte for byte as it
+came; any other is put together anew.
 
     set-cookie-string = cookie-pair *( ";" SP cookie-av )        (RFC 6265, 4.1.1)
 """
@@ -17,14 +17,14 @@ from wproxy.directives.proxy_headers import COOKIE_FLAGS, CookieFlags, Replaceme
 from wproxy.http import Request
 from wproxy.template import checked
 
-# A name and what follows its "=", None without one.
+# A name and the text after its "=", None if there is no "=".
 Attribute = tuple[bytes, "bytes | None"]
 
 FLAG_NAMES = {b"secure": b"Secure", b"httponly": b"HttpOnly", b"samesite": b"SameSite"}
 
 
 def cookie_rewriter(location: Location) -> Callable[[Request, bytes], bytes] | None:
-    """What makes the client's cookie of an upstream's; None where nothing is asked for. It raises ClientError(500)."""
+    """Return the function that rewrites a cookie; None if no directive asks for it. The function raises ClientError(500)."""
     domains = _rules(location.proxy_cookie_domain, replacing_domain)
     paths = _rules(location.proxy_cookie_path, replacing)
     flags = () if any(line.word == "off" for line in location.proxy_cookie_flags) else location.proxy_cookie_flags
@@ -57,7 +57,7 @@ def _rules(lines: tuple[Replacement, ...], make: Callable[[Replacement], Rewrite
 
 
 def replacing_domain(rule: Replacement) -> Rewrite:
-    """A domain in any case, with or without a leading dot, which stays; a regex is for the whole value."""
+    """Return a rule for a domain in any case, with or without a leading dot, which stays; a regex matches the whole value."""
     text, by = rule.text, rule.by
     if text is None:
         return replacing(rule)
@@ -73,7 +73,7 @@ def replacing_domain(rule: Replacement) -> Rewrite:
 
 
 def parse_cookie(cookie: bytes) -> list[Attribute]:
-    """The pair and the attributes, blanks around names and values left out."""
+    """Return the pair and the attributes, without blanks around names and values."""
     attributes: list[Attribute] = []
     for part in cookie.split(b";"):
         name, equals, value = part.partition(b"=")
@@ -82,12 +82,12 @@ def parse_cookie(cookie: bytes) -> list[Attribute]:
 
 
 def join_cookie(attributes: list[Attribute]) -> bytes:
-    """The opposite of `parse_cookie`."""
+    """Join attributes into a cookie; the reverse of `parse_cookie`."""
     return b"; ".join([name if value is None else name + b"=" + value for name, value in attributes])
 
 
 def wanted_flags(lines: tuple[CookieFlags, ...], request: Request, name: bytes) -> dict[bytes, bytes | None]:
-    """What the first line for a cookie of that name asks for: by attribute its value, None to remove it."""
+    """Return the flags in the first line for a cookie of that name: values by attribute, None to remove it."""
     for line in lines:
         if line.regex is not None:
             match = line.regex.search(name)
@@ -111,7 +111,7 @@ def wanted_flags(lines: tuple[CookieFlags, ...], request: Request, name: bytes) 
 
 
 def with_flags(attributes: list[Attribute], wanted: dict[bytes, bytes | None]) -> list[Attribute]:
-    """The cookie with its flags as wanted; what is missing comes at the end."""
+    """Return the cookie with the wanted flags; missing ones are added at the end."""
     missing = {name: value for name, value in wanted.items() if value is not None}
     kept = attributes[:1]
     for name, value in attributes[1:]:

@@ -1,10 +1,10 @@
-"""proxy_pass and its kin: offer a request to one peer after another until one answers (proxy.md §3 and §4).
+"""proxy_pass and the like: offer a request to one peer after another until one answers (proxy.md §3 and §4).
 
-`proxy_request` reads as one exchange: choose a peer, take or open a connection, send, wait, receive the head. What fails is
-blamed on somebody, and the policy of retries decides whether there is another round. Once a head has been returned nothing is
-tried again: what fails from then on cuts the client's connection, so that it cannot take a part for the whole.
+`proxy_request` reads as one exchange: choose a peer, take or open a connection, send, wait, receive the head. Every
+failure is blamed on one side, and the policy of retries decides whether there is another round. Once a head has been returned
+nothing is tried again: a later failure cuts the client's connection, so that the client cannot take a part for the whole.
 
-What is said on a connection is the business of its protocol (`PeerConnection`).
+The bytes on a connection are the business of its protocol (`PeerConnection`).
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from worker.upstream.upload import NEVER, begin_upload
 from wproxy.failures import TimedOut, UpstreamFailure
 from wproxy.http import Attempt, Request, Response
 
-# Sending one of these twice may do a thing twice (proxy.md §4.1).
+# Sending one of these twice may have its effect twice (proxy.md §4.1).
 NON_IDEMPOTENT = frozenset((b"POST", b"LOCK", b"PATCH"))
 
 
 async def proxy_request(passing: Passing, request: Request) -> Response:
-    """Answer from an upstream. Raises ClientError and ClientGone for what the client did.
+    """Answer from an upstream. Raises ClientError and ClientGone for faults of the client.
 
-    All of the good day is in this one coroutine: each further one would cost 0.3 us a request.
+    The whole good day is in this one coroutine: each further one would cost 0.3 us per request.
     """
     group = passing.group
     clock = request.client.clock
@@ -51,7 +51,7 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
             return nothing_to_send(request, body)
         outgoing = body
     head = passing.head(request, outgoing.length)
-    # Where an error page or the like has led here, the attempts of the location before stay on record.
+    # If an error page or similar has led here, the attempts of the earlier location stay on record.
     attempts = request.attempts = [*request.attempts] if request.attempts else []
     tried = 0
     first_try = clock.now
@@ -73,7 +73,7 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
                 connection = await open_connection(attempt)
             attempt.connection = connection
             if connection.start(attempt):
-                # The answer cannot be there yet: park first, and save a refused recv. The whole head must come in time.
+                # The answer cannot be there yet: park first, and save a refused recv. The whole head must arrive in time.
                 attempt.sent_at = clock.now
                 await park(connection.stream, READ, passing.read_timeout)
             else:
@@ -100,7 +100,7 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
 
 
 def follow(request: Request, attempt: Attempt, group: Group, tried: int) -> None:
-    """Mark an attempt that is not the first: one more of this location's, or the first after another location's."""
+    """Mark an attempt that is not the first: another one of this location, or the first one after another location."""
     request.upstream_head = None
     if not tried:
         attempt.begins_group = True
@@ -123,7 +123,7 @@ async def open_connection(attempt: LiveAttempt) -> PeerConnection:
 
 
 def refuse_answer(attempt: LiveAttempt, head: ResponseHead, tried: int, first_try: float) -> None:
-    """Raise an UpstreamFailure if proxy_next_upstream has another peer asked after an answer of this status."""
+    """Raise an UpstreamFailure if proxy_next_upstream asks for another peer after an answer with this status."""
     failure = failure_of(f"http_{head.status}", "upstream answered with a failure", READING_HEAD)
     if may_try_next(attempt, failure, tried, first_try):
         attempt.header_time = attempt.request.client.clock.now - attempt.started
@@ -132,13 +132,13 @@ def refuse_answer(attempt: LiveAttempt, head: ResponseHead, tried: int, first_tr
 
 
 def intercepts(passing: Passing, request: Request, status: int) -> bool:
-    """Return whether an error page of ours stands for an upstream's (nginx: ngx_http_upstream_intercept_errors)."""
+    """Whether an error page of ours replaces an upstream's (nginx: ngx_http_upstream_intercept_errors)."""
     pages = request.route.error_pages
     return passing.intercepts and pages is not None and status in pages
 
 
 def intercepted(attempt: LiveAttempt, head: ResponseHead) -> Response:
-    """Return the built-in page for an upstream's error, for error_page to replace, with what a client needs to log in."""
+    """Return the built-in page for an upstream's error, for error_page to replace, with the fields needed to log in."""
     request = attempt.request
     request.upstream_head = head
     attempt.status = head.status
@@ -168,7 +168,7 @@ async def end_otherwise(attempt: LiveAttempt, error: BaseException) -> Response:
 
 
 def marked(request: Request, response: Response, sticky: Sticky, peer: LivePeer) -> Response:
-    """Return the response of a peer, with what `sticky` has to say of it; closes it when that raises."""
+    """Return the response of a peer, with the cookie or record of `sticky`; close it if that raises."""
     try:
         sticky.mark(request, response, peer, True)
     except BaseException:
@@ -178,7 +178,7 @@ def marked(request: Request, response: Response, sticky: Sticky, peer: LivePeer)
 
 
 def leave(attempt: LiveAttempt) -> None:
-    """End an exchange that went well, the rest of which nobody wants."""
+    """End an exchange that went well but whose rest is not wanted."""
     attempt.response_time = attempt.request.client.clock.now - attempt.started
     attempt.passing.group.release(attempt.live_peer, ANSWERED, attempt)
     attempt.close_connection()
@@ -188,9 +188,9 @@ def leave(attempt: LiveAttempt) -> None:
 
 
 def may_repeat(attempt: LiveAttempt) -> bool:
-    """Return whether a request that died with an idle connection may be sent once more, on a fresh one to the same peer.
+    """Whether a request that died with an idle connection may be sent once more, on a fresh one to the same peer.
 
-    The peer may have closed the idle connection at this very moment: that is nobody's fault and no attempt.
+    The peer may have closed the idle connection at this very moment: that is no fault and no attempt.
     """
     if attempt.outgoing.consumed:
         return False
@@ -198,7 +198,7 @@ def may_repeat(attempt: LiveAttempt) -> bool:
 
 
 def may_try_next(attempt: LiveAttempt, failure: UpstreamFailure, tried: int, first_try: float) -> bool:
-    """Return whether another peer may be asked after this failure (proxy.md §4.1)."""
+    """Whether another peer may be tried after this failure (proxy.md §4.1)."""
     passing, request = attempt.passing, attempt.request
     words, tries, timeout, budget = passing.retries
     if failure.kind not in words or "off" in words or attempt.outgoing.consumed:
@@ -214,7 +214,7 @@ def may_try_next(attempt: LiveAttempt, failure: UpstreamFailure, tried: int, fir
 
 
 def is_affordable(passing: Passing, request: Request, failure: UpstreamFailure) -> bool:
-    """Return whether the upstream's budget has room for one more retry; where not, tell the log and the end cause."""
+    """Whether the upstream's budget allows one more retry; if not, log it and set the end cause."""
     group, budget = passing.group, passing.retries.budget
     if budget is None or group.retries is None or group.retries.allows(budget, int(request.client.clock.now)):
         return True
@@ -229,20 +229,20 @@ def is_affordable(passing: Passing, request: Request, failure: UpstreamFailure) 
 
 
 def blame(error: UpstreamFailure | TimedOut | OSError, attempt: LiveAttempt) -> UpstreamFailure:
-    """Return what happened in words of proxy_next_upstream. The connection, if there was one, is closed."""
+    """Return the failure in words of proxy_next_upstream. The connection, if there was one, is closed."""
     if isinstance(error, TimedOut):
         failure = failure_of("timeout", "upstream timed out (110: Connection timed out)", READING_HEAD)
     elif isinstance(error, OSError):
         failure = failure_of("error", f"recv() failed ({error.errno}: {error.strerror})", READING_HEAD)
     else:
         failure = error
-        if not failure.doing:  # a parser's
+        if not failure.doing:  # from a parser
             failure.doing, failure.sent = READING_HEAD, True
     connection = attempt.connection
     if connection is not None:
         attempt.close_connection()
         attempt.connection = None
-        # Without a byte of an answer, a connection that had served before may have died in idleness.
+        # Without a byte of an answer, a reused connection may have died while idle.
         failure.is_dead_idle = failure.kind == "error" and not attempt.bytes_received and connection.requests > 1
     return failure
 
@@ -272,7 +272,7 @@ def failed(passing: Passing, request: Request, failure: UpstreamFailure) -> Resp
 
 
 def mark_failure(group: Group, request: Request, response: Response) -> Response:
-    """Return our response in place of a peer's; the cookie of `sticky` tells of the last one that was asked, as nginx's does."""
+    """Return our response in place of a peer's; the cookie of `sticky` names the last peer that was tried, as in nginx."""
     if group.sticky is not None:
         peers = {peer.name: peer for peer in group.peers}
         last = next((peers[attempt.peer] for attempt in reversed(request.attempts) if attempt.peer in peers), None)
@@ -284,8 +284,8 @@ def mark_failure(group: Group, request: Request, response: Response) -> Response
 def nothing_to_send(request: Request, body: Outgoing | None) -> Response:
     """Return the answer when a body cannot be sent.
 
-    body: None when the disk has no room for it, or the like, and why has been logged. Otherwise an error page or the like has
-    led here, after another upstream took what no buffer holds.
+    body: None when the disk has no room for it, or the like, which has been logged. Otherwise an error page or the like has led
+    here, after another upstream consumed bytes that no buffer holds.
     """
     if body is None:
         request.end_cause = "the request body could not be written to a temporary file"
@@ -298,7 +298,7 @@ def nothing_to_send(request: Request, body: Outgoing | None) -> Response:
 
 
 def no_live_upstreams(passing: Passing, request: Request, head: bytes) -> Response:
-    """Return the answer when no peer is left to ask."""
+    """Return the answer when there is no peer left to try."""
     group = passing.group
     attempt = Attempt(group.name, request.client.clock.now, passing.protocol.scheme)
     attempt.request_head = head

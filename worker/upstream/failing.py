@@ -15,12 +15,12 @@ TOO_BIG_HEADER = "upstream sent too big header"
 
 
 def failure_of(kind: str, reason: str, doing: str) -> UpstreamFailure:
-    """A failure after the request, or a part of it, was sent."""
+    """Return a failure after the request, or a part of it, was sent."""
     failure = UpstreamFailure(kind, reason, doing)
     failure.sent = True
     return failure
 
 
 def warn_of_surplus(request: Request, surplus: str) -> None:
-    """Tell that an upstream sent more than its answer has; nobody gets that."""
+    """Log that an upstream sent more bytes than its answer has; they are dropped."""
     log_request(request, "warn", f"{surplus} while {READING}")

@@ -1,4 +1,4 @@
-"""What is logged of an upstream's failure, with the setting that a timer or limit comes from (proxy.md §4.3)."""
+"""Log lines about an upstream's failure, with the setting that a timer or limit comes from (proxy.md §4.3)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from worker.upstream.passing import Passing
 from wproxy.failures import UpstreamFailure
 from wproxy.http import Request
 
-# The timer behind a timeout, by what was going on; before it comes the word of the module (proxy_, fastcgi_).
+# The timer behind a timeout, keyed by the activity; it is preceded by the word of the module (proxy_, fastcgi_).
 _TIMERS = {
     CONNECTING: "connect_timeout",
     SENDING: "send_timeout",
@@ -43,5 +43,5 @@ def log_failure(passing: Passing, request: Request, failure: UpstreamFailure) ->
 
 
 def log_rest(request: Request, failure: UpstreamFailure) -> None:
-    """Log nginx's line for a peer that gets nothing for fail_timeout, because of this failure."""
+    """Log nginx's line for a peer that gets no requests for fail_timeout, because of this failure."""
     log_request(request, "warn", f"upstream server temporarily disabled while {failure.doing}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from worker.upstream.module_settings import ModuleSettings
 
-# Fields that are made anew or mean something to us alone (proxy.md §3.2).
+# Fields that are made anew or mean something only to us (proxy.md §3.2).
 _HIDDEN = (
     b"date",
     b"server",
@@ -23,5 +23,5 @@ def hidden_fields(settings: ModuleSettings) -> frozenset[bytes]:
     passed = {name.lower().encode() for name in settings.get("pass_header", ())}
     more = {name.lower().encode() for name in settings.get("hide_header", ())}
     if settings.get("force_ranges", False):
-        more.add(b"accept-ranges")  # whether there are ranges is then ours to say
+        more.add(b"accept-ranges")  # then ranges are our decision
     return (frozenset(_HIDDEN) | more) - passed | _REGENERATED

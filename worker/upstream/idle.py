@@ -1,6 +1,7 @@
-"""The connections to peers that wait for their next request, at most `keepalive` for all peers of a group together.
+"""The idle connections to peers, at most `keepalive` for all peers of a group together.
 
-Each peer has its own in a list, the one released last at the end: it is used first, for it has the best chance to stand.
+Each peer has its own list, with the last released one at the end: it is used first, because it is the most likely to be still
+open.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class IdleConnections:
-    """Those of one group, which is one: a call between the two would cost every request 0.1 us."""
+    """The idle connections of one group, which is a subclass: a call between the two would cost every request 0.1 us."""
 
     peers: list[LivePeer]
 
@@ -25,28 +26,28 @@ class IdleConnections:
         self.clock = clock
         self.keepalive: int = upstream.keepalive
         self.is_local = upstream.keepalive.is_local  # locations do not share connections
-        # How each connection was opened, by descriptor; None while there is only one manner, which is then `common_manner`.
+        # The manner in which each connection was opened, by descriptor; None while there is only one manner, `common_manner`.
         self.manners: dict[int, Manner] | None = None
         self.common_manner: Manner | None = None
-        # Where none are kept, no connection may serve twice: one comparison for both.
+        # If none are kept, no connection may serve twice: one comparison covers both.
         self.keepalive_requests = upstream.keepalive_requests if self.keepalive else 0
         self.keepalive_time = upstream.keepalive_time
         self.keepalive_timeout = upstream.keepalive_timeout
         self.idle_count = 0
 
     def allow_manner(self, manner: Manner | None) -> None:
-        """Connections are opened in this manner from now on, among others; None: each request may have another."""
+        """Note that connections may be opened in this manner from now on; None: each request may have another one."""
         if self.manners is not None:
             return
         if manner is not None and self.common_manner in (None, manner):
             self.common_manner = manner
         else:
-            self.manners = {}  # what is open already was opened in the common manner
+            self.manners = {}  # the open ones were opened in the common manner
 
     def take_idle(self, peer: LivePeer, must_stand: bool, manner: Manner) -> Pooled | None:
-        """Return the connection to this peer that was released last, or None: one that was opened in this manner.
+        """Return the last released connection to this peer that was opened in this manner, or None.
 
-        must_stand: look first whether it has been closed meanwhile: 1.7 us, for requests that cannot be sent twice.
+        must_stand: first check whether it has been closed meanwhile: 1.7 us, for requests that cannot be sent twice.
         """
         idle = peer.idle
         if self.manners is not None:
@@ -73,23 +74,23 @@ class IdleConnections:
         return None
 
     def opened(self, peer: LivePeer, connection: Pooled, manner: Manner) -> None:
-        """Take note of a connection that has been opened in this manner."""
+        """Record a connection that was opened in this manner."""
         if self.manners is not None:
             self.manners[connection.stream.fd] = manner
         connection.stream.unexpected = lambda stream: self.lost(peer, connection)
 
     def lost(self, peer: LivePeer, connection: Pooled) -> bool:
-        """Close an idle connection on which something came that nobody reads; return whether it was idle."""
+        """Close an idle connection on which something arrived; return whether it was idle."""
         if connection not in peer.idle:
             return False
-        # End of file, an error, or bytes that nobody asked for: whatever it is, no request may be sent on it any more.
+        # End of file, an error, or unrequested bytes: in any case no request may be sent on it any more.
         peer.idle.remove(connection)
         self.idle_count -= 1
         connection.close()
         return True
 
     def close_expired(self) -> None:
-        """Close the idle connections whose time is over; called about once a second."""
+        """Close the expired idle connections; called about once a second."""
         now = self.clock.now
         for peer in self.peers:
             expired = [connection for connection in peer.idle if connection.expires <= now]
@@ -99,7 +100,7 @@ class IdleConnections:
                 connection.close()
 
     def close_idle(self) -> None:
-        """Close all idle connections and keep none from now on: the worker is leaving."""
+        """Close all idle connections and keep none from now on: the worker is exiting."""
         self.keepalive = self.keepalive_requests = 0
         for peer in self.peers:
             while peer.idle:

@@ -1,8 +1,8 @@
-"""A peer's answer on its way to the client: its head, what came with it, and the rest of its body.
+"""A peer's answer on its way to the client: its head, the bytes that came with it, and the rest of its body.
 
-A response is handed on as soon as its head is there; a body that came with the head goes out with it, the rest follows
-through a `ProxiedBody` at the client's pace. When the last byte has been read, or nobody wants more, the connection goes back
-to the pool or is closed.
+A response is passed on as soon as its head is there; a body that came with the head goes out with it, the rest follows through a
+`ProxiedBody` at the client's pace. When the last byte has been read, or the rest is not wanted, the connection goes back to the
+pool or is closed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ async def receive_rest_of_head(attempt: LiveAttempt, connection: PeerConnection)
     """Read on until the head is complete. Raises UpstreamFailure, TimedOut, OSError."""
     clock = attempt.request.client.clock
     while True:
-        # The time runs from the end of the request.
+        # The time starts at the end of the request.
         is_sent = attempt.upload is None
         seconds = attempt.sent_at + attempt.passing.read_timeout - clock.now if is_sent else NEVER
         await park(connection.stream, READ, seconds)
@@ -61,10 +61,10 @@ def respond(attempt: LiveAttempt, connection: PeerConnection, head: ResponseHead
 
 
 def regulate(source: ProxiedBody, passing: Passing, head: ResponseHead) -> None:
-    """Apply what the location says of reading ahead and of rates, and what the upstream says in X-Accel-Buffering."""
+    """Apply the location's settings for reading ahead and for rates, and the upstream's X-Accel-Buffering."""
     request = source.request
     if not passing.buffering.applies(head):
-        # nginx sends an unbuffered response as fast as it comes, whatever limit_rate says.
+        # nginx sends an unbuffered response as fast as it arrives, regardless of limit_rate.
         request.limit_rate = 0
         return
     source.read_rate = rate_of(passing.buffering.rate, request)
@@ -72,7 +72,7 @@ def regulate(source: ProxiedBody, passing: Passing, head: ResponseHead) -> None:
 
 
 def switch_protocols(attempt: LiveAttempt, connection: PeerConnection, fields: ResponseFields, early: bytes) -> Response:
-    """Return the response to a 101: a tunnel from here on. Raises UpstreamFailure where nobody asked for one.
+    """Return the response to a 101: a tunnel from here on. Raises UpstreamFailure if the client did not ask for one.
 
     (http1-security.md, responses.)
     """

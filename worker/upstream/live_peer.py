@@ -1,4 +1,4 @@
-"""A peer as one worker sees it: its weight in motion, its health, what is under way there, and its idle connections."""
+"""A peer in one worker: its changing weight, its health, its active requests, and its idle connections."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from wproxy.under_way import UnderWay
 class LivePeer:
     """A peer at work. `bit` marks it in the set of peers that a request has tried.
 
-    down: gets nothing. draining: gets only what is bound to it. Both, and the weight, may be changed while it works; the group
-    is to be told then (`Group.arrange`). sid: what binds sessions to it. elsewhere: requests under way there in other workers,
-    and under_way what tells, where they count (worker.upstream.common_counts).
+    down: it gets no requests. draining: it gets only requests that are bound to it. Both, and the weight, may be changed while it
+    works; then `Group.arrange` must be called. sid: the id that binds sessions to it. elsewhere: its active requests in other
+    workers, and under_way their source, if they count (worker.upstream.common_counts).
     """
 
     __slots__ = (
@@ -57,17 +57,17 @@ class LivePeer:
     )
 
     def __init__(self, peer: Peer, number: int, place: Place, health: Health, line: UpstreamServer | None = None) -> None:
-        """number: its place in the group. place: of its record. line: what is said of it."""
+        """number: its place in the group. place: that of its shared record. line: the `server` line it comes from."""
         self.peer = peer
         self.place = place
         self.line = line
-        self.is_gone = False  # its address is no longer that of its name: what is under way ends, and nothing more comes
+        self.is_gone = False  # its name no longer has this address: active requests end, and no new ones come
         self.name = peer.name
         self.server = peer.server
         self.bit = 1 << number
         self.weight = self.effective_weight = self.full_weight = peer.weight
         self.current_weight = 0
-        self.step = 1  # what a lowered weight recovers by
+        self.step = 1  # the step by which a lowered weight recovers
         self.connections = 0
         self.elsewhere = 0
         self.under_way: UnderWay | None = None
@@ -76,13 +76,13 @@ class LivePeer:
         self.draining = line is not None and line.drain
         self.slow_start = line.slow_start if line is not None else 0.0
         self.counters = PeerCounters(place.shared, place.record)
-        self.rested = False  # it has been seen resting, and not yet recovered
-        self.warm_since: float | None = None  # since when its weight has been growing
+        self.rested = False  # it has been seen resting, and has not recovered yet
+        self.warm_since: float | None = None  # the time since which its weight has been growing
         self.sid = sid_of(line, peer.name)
         self.times = Times()
         self.health = health
-        self.healthy_since = 0.0  # what is known of its health's
-        self.idle: list[Pooled] = []  # the one released last is at the end, and is used first
+        self.healthy_since = 0.0  # the known start of its good health
+        self.idle: list[Pooled] = []  # the last released one is at the end, and is used first
         address = peer.address
         self.sockaddr: str | tuple[str, int]
         if address.is_unix:
@@ -92,7 +92,7 @@ class LivePeer:
             self.sockaddr = (address.host, address.port)
 
     def obey(self, line: UpstreamServer, now: float) -> None:
-        """Be what a line says now, but for the weight, which the address may have a word in. The group is formed anew then."""
+        """Apply the present form of a line, except the weight, which may depend on the address. The group is then formed anew."""
         was_away = self.down or self.draining
         self.peer = replace(self.peer, max_conns=line.max_conns)
         self.max_conns = line.max_conns
@@ -107,14 +107,14 @@ class LivePeer:
             self.begin_warming(now)
 
     def begin_warming(self, now: float) -> None:
-        """Be back after a rest: with slow_start its weight grows from now on (worker.upstream.slow_start)."""
+        """Return to service after a rest: with slow_start its weight grows from now on (worker.upstream.slow_start)."""
         self.rested = False
         if self.slow_start:
             self.warm_since = now
             self.current_weight = 0
 
     def may_serve(self, now: int) -> bool:
-        """Whether a request may be sent there: it does not rest, and has room."""
+        """Whether a request may be sent to the peer: it is not resting, and has room."""
         return self.health.may_serve(now) and not (self.max_conns and self.connections >= self.max_conns)
 
     def __repr__(self) -> str:
@@ -122,6 +122,6 @@ class LivePeer:
 
 
 def sid_of(line: UpstreamServer | None, name: str) -> bytes:
-    """What binds sessions to a peer of that line and that name."""
+    """Return the id that binds sessions to a peer of that line and that name."""
     route = line.route.encode("utf-8", "surrogateescape") if line is not None else b""
     return route or hashlib.md5(name.encode(), usedforsecurity=False).hexdigest().encode()

@@ -1,8 +1,8 @@
-"""How a connection to a peer is opened: the key by which idle connections are shared.
+"""The manner in which a connection to a peer is opened: the key for sharing idle connections.
 
-A request takes an idle connection only if it would have opened it so itself. What it would do follows from its location, and
-mostly no variable is in it: then it is worked out at load. A group all of whose locations open connections in one manner need
-not look, which is every group but for the rare ones (`IdleConnections.manners`).
+A request takes an idle connection only if it would have opened one in the same manner. Its manner follows from its location,
+mostly without variables: then it is computed at load. A group whose locations all open connections in one manner, as nearly every
+group, need not check it (`IdleConnections.manners`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from wproxy.http import Request
 
 
 class Manner(NamedTuple):
-    """One way to open a connection. Two connections with equal manners may stand for each other.
+    """One way to open a connection. Connections with equal manners are interchangeable.
 
-    module: that of the protocol that is spoken. local: the IP address and port it comes from (proxy_bind), None for any.
+    module: that of the protocol. local: the local IP address and port (proxy_bind), None for any.
     keepalive: proxy_socket_keepalive. home: with `keepalive N local` the location that opened it.
     """
 
@@ -30,9 +30,9 @@ class Manner(NamedTuple):
 
 
 def constant_manner(settings: ModuleSettings, is_local: bool) -> Manner | None:
-    """Return how a location opens all of its connections; None when that is different from one request to another.
+    """Return how a location opens all of its connections; None when this depends on the request.
 
-    is_local: the group has `keepalive N local`.
+    is_local: whether the group has `keepalive N local`.
     """
     bind: LocalAddress | None = settings.get("bind")
     local = None
@@ -44,7 +44,7 @@ def constant_manner(settings: ModuleSettings, is_local: bool) -> Manner | None:
 
 
 def manner_of(settings: ModuleSettings, request: Request, is_local: bool, is_told: bool = False) -> Manner:
-    """Return how a request would open a connection, where each has its own manner. is_told: log a bad address."""
+    """Return how a request would open a connection, if each has its own manner. is_told: whether to log a bad address."""
     bind: LocalAddress | None = settings.get("bind")
     assert bind is not None and bind.text is not None
     text = bind.text.evaluate(request).decode("latin-1")

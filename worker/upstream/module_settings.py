@@ -1,7 +1,7 @@
 """The settings of a location for one upstream module, by the words that all such modules share.
 
-nginx has proxy_read_timeout, fastcgi_read_timeout, grpc_read_timeout and so on, with one meaning. What makes a Passing asks for
-"read_timeout", so it serves every one of them.
+nginx has proxy_read_timeout, fastcgi_read_timeout, grpc_read_timeout and so on, with one meaning. The maker of a Passing asks for
+"read_timeout", so it serves all of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from wproxy.config.model import Location
 
 
 class ModuleSettings:
-    """What a location says in the directives that begin with the name of one module."""
+    """The settings of a location in the directives that begin with the name of one module."""
 
     __slots__ = ("location", "module")
 
@@ -21,7 +21,7 @@ class ModuleSettings:
         self.module = module
 
     def get(self, word: str, otherwise: Any = None) -> Any:
-        """Return the value of `module_word`; `otherwise` where the module has no such directive."""
+        """Return the value of `module_word`; `otherwise` if the module has no such directive."""
         return getattr(self.location, f"{self.module}_{word}", otherwise)
 
     def described(self, word: str) -> str:

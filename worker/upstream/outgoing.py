@@ -1,9 +1,9 @@
-"""The body of a request that is to go to a peer: where it is, and whether it may be sent again (proxy.md §2).
+"""The body of a request on its way to a peer: where it is, and whether it may be sent again (proxy.md §2).
 
-What buffering a request is for: a slow client must not hold an upstream, and a body that is kept can be offered to another
-peer. So with `proxy_request_buffering on` a body is read whole before a peer is chosen, into memory up to
-client_body_buffer_size, beyond that into a temporary file; the kernel moves it there and from there to the peer
-(splice, sendfile). With `off` it goes to the peer as it comes, and what has been taken from the client cannot be offered twice.
+The purpose of buffering a request: a slow client must not hold an upstream, and a body that is kept can be offered to another
+peer. So with `proxy_request_buffering on` a body is read completely before a peer is chosen, into memory up to
+client_body_buffer_size, beyond that into a temporary file; the kernel moves it there and from there to the peer (splice,
+sendfile). With `off` it goes to the peer as it arrives, and bytes taken from the client cannot be offered twice.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from worker.upstream.module_settings import ModuleSettings
 from wproxy.directives.request_body import IN_MEMORY
 from wproxy.http import Request
 
-# Lengths of a body that is not there, or whose length is not known yet.
+# Lengths of a body that is missing, or whose length is not known yet.
 NO_BODY = -1
 UNKNOWN_LENGTH = -2
 
 
 class Outgoing:
-    """What follows the head of a request, and how far it got.
+    """The bytes after the head of a request, and their state.
 
-    length: of the body, as the protocol's head takes it. at_hand: the part that is in memory. file: where all of it is
-    when it is not in memory. rest: where the rest comes from, None when all of it is here. consumed: bytes were taken from the
-    client that are not here any more. has_more: there is something to send after the head and what is at hand. ends_connection:
-    what comes back may not end where it seems to, so that the connection cannot be used again.
+    length: that of the body, for the protocol's head. at_hand: the part that is in memory. file: the file with all of it when it
+    is not in memory. rest: the source of the rest, None when all of it is here. consumed: whether bytes were taken from the
+    client that are no longer here. has_more: whether there is something to send after the head and the part in memory.
+    ends_connection: whether the answer may not end where it seems to, so that the connection cannot be used again.
     """
 
     __slots__ = ("at_hand", "consumed", "ends_connection", "file", "has_more", "length", "rest")
@@ -49,10 +49,10 @@ class Outgoing:
         return f"<outgoing body of {self.length}, {where}{', the rest to come' if self.rest else ''}>"
 
 
-# Makes the body for the upstream, where it is not the client's own.
+# Makes the body for the upstream, if it is not the client's own.
 Reshape = Callable[[Request], Awaitable["Outgoing | None"]]
 
-# What requests without a body share, and those that say it has no bytes: nothing in these ever changes.
+# Shared by requests without a body, and those with an empty one: nothing in these ever changes.
 BODILESS = Outgoing(NO_BODY, b"", None)
 EMPTY = Outgoing(0, b"", None)
 
@@ -61,7 +61,7 @@ STRETCH = 1.25
 
 
 def body_at_hand(request: Request) -> Outgoing | None:
-    """The client's body where it came with the head, as small ones do; None when there is more to see to."""
+    """Return the client's body if it came with the head, as small ones do; None when more has to be done."""
     body: RequestBody = request.body
     location = request.location
     if body.collected is not None or location.client_body_in_file_only != IN_MEMORY:
@@ -74,14 +74,14 @@ def body_at_hand(request: Request) -> Outgoing | None:
 
 
 async def outgoing_of(request: Request, body: RequestBody, streaming: Streaming) -> Outgoing | None:
-    """Return the body of a request as its location wants it; None when it could not be kept. Raises ClientError, ClientGone."""
+    """Return the body of a request as its location needs it; None when it could not be kept. Raises ClientError, ClientGone."""
     collected: Outgoing | None = body.collected
     if collected is None:
         at_hand = body.take_at_hand()
     elif collected.rest is None or collected.consumed:
         return collected
     else:
-        at_hand = collected.at_hand  # another location has begun, and nothing was sent
+        at_hand = collected.at_hand  # another location has taken over, and nothing was sent
     if streaming.unknown_length if body.length < 0 else streaming.known_length:
         length = UNKNOWN_LENGTH if body.length < 0 else body.length
         if body.finished:
@@ -90,7 +90,7 @@ async def outgoing_of(request: Request, body: RequestBody, streaming: Streaming)
         else:
             body.collected = collected = Outgoing(length, at_hand, body)
         return collected
-    body.collected = BODILESS  # when reading fails, what is left is for nobody
+    body.collected = BODILESS  # when reading fails, the rest is dropped
     try:
         body.collected = collected = await keep_body(request, body, at_hand)
     except DiskTrouble as trouble:
@@ -101,14 +101,14 @@ async def outgoing_of(request: Request, body: RequestBody, streaming: Streaming)
 
 
 class Streaming(NamedTuple):
-    """Which bodies may go upstream as they come: those of known and of unknown length."""
+    """The bodies that may go upstream as they arrive: those of known and of unknown length."""
 
     known_length: bool
     unknown_length: bool
 
 
 def streaming_of(settings: ModuleSettings, sends_unknown_length: bool) -> Streaming:
-    """Work out which bodies a location streams. sends_unknown_length: the upstream can be told the end of a body after it."""
+    """Decide which bodies a location streams. sends_unknown_length: the upstream can be told the end of a body later."""
     is_own = settings.get("set_body") is None and settings.get("pass_request_body", True)
     streams = is_own and not settings.get("request_buffering", True) and settings.location.client_body_in_file_only == IN_MEMORY
     return Streaming(streams, streams and sends_unknown_length)

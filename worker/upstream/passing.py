@@ -1,8 +1,8 @@
-"""How a request is passed to an upstream: the words that an exchange and all upstream protocols share.
+"""The passing of a request to an upstream: the words that an exchange and all upstream protocols share.
 
-A `Passing` is what a location says of it, worked out at load (nginx: ngx_http_upstream_conf_t, `u->conf`). A `LiveAttempt` is one
-try at one peer, and is handed from step to step of an exchange. A `PeerConnection` is what a protocol is to the exchange:
-retries, timeouts, buffering, keepalive and filters know no more of it. The three name each other, so they stand in one file.
+A `Passing` holds the location's settings for it, computed at load (nginx: ngx_http_upstream_conf_t, `u->conf`). A `LiveAttempt`
+is one try at one peer, and is handed from step to step of an exchange. A `PeerConnection` is the exchange's view of a protocol:
+retries, timeouts, buffering, keepalive and filters know no more of it. The three refer to each other, so they are in one file.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ WriteHead = Callable[[Request, int], bytes]
 
 
 class HeadPlan(Protocol):
-    """What a protocol works out at load for the heads of one location's requests.
+    """The part of one location's request heads that a protocol computes at load.
 
-    is_stable: what the location adds to a head is the same as long as the client's header block is. sends_unknown_length: the end
-    of a body can be told after it.
+    is_stable: whether the location's additions to a head are the same as long as the client's header block is.
+    sends_unknown_length: whether the end of a body can be told after it.
     """
 
     is_stable: bool
@@ -47,7 +47,7 @@ class HeadPlan(Protocol):
         """Return the head of a request (see WriteHead)."""
 
     def asks_to_upgrade(self, request: Request) -> bool:
-        """Return whether the answer may be 101 Switching Protocols."""
+        """Whether the answer may be 101 Switching Protocols."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class UpstreamProtocol:
 
 
 class Retries(NamedTuple):
-    """When another peer is asked after a failure.
+    """The conditions for trying another peer after a failure.
 
     words: those of proxy_next_upstream. tries, timeout: the most tries, and the seconds they may take; 0 for no limit.
     """
@@ -113,11 +113,11 @@ class Passing:
 
 
 class LiveAttempt(Attempt):
-    """A try at a peer while it is made: all that its steps have to know of each other.
+    """A try at a peer in progress: everything that its steps have to know of each other.
 
-    outgoing: the body to be sent, after the head `request_head`. connection: None until there is one. head: of the answer, None
-    until it has come. upload: the task that sends the rest of the request, while there is something left. sent_at: when all of it
-    had been sent. is_bodiless: the answer has no body, whatever its fields say.
+    outgoing: the body to be sent, after the head `request_head`. connection: None until there is one. head: that of the answer,
+    None until it has arrived. upload: the task that sends the rest of the request, while there is any. sent_at: the time when all
+    of it had been sent. is_bodiless: whether the answer has no body, regardless of its fields.
     """
 
     sent_at: float
@@ -126,7 +126,7 @@ class LiveAttempt(Attempt):
     def __init__(
         self, passing: Passing, request: Request, live_peer: LivePeer, outgoing: Outgoing, request_head: bytes, started: float
     ) -> None:
-        # As Attempt.__init__ has it, without the call.
+        # Like Attempt.__init__, without the call.
         self.peer = live_peer.name
         self.started = started
         self.status = self.response_length = self.bytes_sent = self.bytes_received = 0
@@ -142,11 +142,11 @@ class LiveAttempt(Attempt):
 
     @property
     def scheme(self) -> str:
-        """What begins its URL in the error log."""
+        """Return the scheme of its URL in the error log."""
         return self.passing.protocol.scheme
 
     def end_upload(self) -> None:
-        """Send no more of the request; where something is left, the connection cannot be used again."""
+        """Stop sending the request; if some of it is left, the connection cannot be used again."""
         upload, self.upload = self.upload, None
         if upload is not None and self.connection is not None:
             self.connection.room = 0
@@ -160,11 +160,12 @@ class LiveAttempt(Attempt):
 
 
 class AnswerBody(Protocol):
-    """The rest of an answer's body while it is on its way.
+    """The rest of an answer's body on its way.
 
-    at_hand: the payload that came with the head. stream: what to wait for. received: bytes of payload; wire_bytes: with their
-    framing. finished: it has been read to its end. spoiled: the connection cannot be used again, because of how the body ended.
-    surplus: what is to be said of bytes after the end. trailers: (lower-case name, name, value) of the fields after the body.
+    at_hand: the payload that came with the head. stream: the stream to wait for. received: bytes of payload; wire_bytes: with
+    their framing. finished: whether it was read to its end. spoiled: whether the connection cannot be used again, because of how
+    the body ended.
+    surplus: a message about bytes after the end. trailers: (lower-case name, name, value) of the fields after the body.
     """
 
     at_hand: bytes
@@ -175,7 +176,7 @@ class AnswerBody(Protocol):
 
     @property
     def received(self) -> int:
-        """The bytes of payload that have been read."""
+        """Return the number of bytes of payload that have been read."""
 
     @property
     def finished(self) -> bool:
@@ -183,26 +184,26 @@ class AnswerBody(Protocol):
 
     @property
     def trailers(self) -> tuple[tuple[bytes, bytes, bytes], ...]:
-        """The fields after the body, when it has been read to its end."""
+        """Return the fields after the body, when it has been read to its end."""
 
     @property
     def unframed(self) -> int:
-        """How many of the bytes to come are payload and nothing else, as far as that is known: 0 where there is framing."""
+        """Return the number of coming bytes that are payload and nothing else, as far as it is known: 0 if there is framing."""
 
     def receive(self, most: int) -> bytes:
-        """Read once: the payload, b"" where there was none. Raises BlockingIOError, UpstreamFailure."""
+        """Read once; return the payload, b"" if there was none. Raises BlockingIOError, UpstreamFailure."""
 
     def fill(self, pipe: Pipe, most: int) -> int:
-        """Move bytes into an empty pipe, where `unframed` allows it. Raises BlockingIOError, UpstreamFailure."""
+        """Move bytes into an empty pipe, if `unframed` allows it. Raises BlockingIOError, UpstreamFailure."""
 
     async def wait(self, seconds: float | None = None) -> None:
-        """Wait until there is something to be read, so many seconds or the usual time. Raises UpstreamFailure."""
+        """Wait until there is something to read, so many seconds or the usual time. Raises UpstreamFailure."""
 
 
 class PeerConnection(Pooled, ABC):
     """A connection to a peer as an exchange uses it: one subclass for each protocol.
 
-    `room` is the protocol's to set: 0 as soon as a connection cannot be used for another request.
+    The protocol sets `room`: to 0 as soon as a connection cannot be used for another request.
     """
 
     __slots__ = ()
@@ -219,9 +220,9 @@ class PeerConnection(Pooled, ABC):
     def receive_head(self, attempt: LiveAttempt) -> ResponseHead | None:
         """Read once, and return the head of the answer; None while it is incomplete. Raises UpstreamFailure, OSError.
 
-        Interim heads are the protocol's own business.
+        The protocol handles interim heads itself.
         """
 
     @abstractmethod
     def body(self, attempt: LiveAttempt) -> bytes | AnswerBody:
-        """Return all of the body, where it came with the head; otherwise what brings the rest. Raises UpstreamFailure."""
+        """Return the whole body if it came with the head; otherwise the reader of the rest. Raises UpstreamFailure."""

@@ -1,4 +1,4 @@
-"""An upstream at work in one worker: who of its peers gets a request, and what is counted when the request leaves."""
+"""An upstream at work in one worker: which of its peers gets a request, and what is counted when the request leaves."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from wproxy.under_way import UnderWay
 
 
 class Outcome(Enum):
-    """What an attempt at a peer says of it.
+    """The outcome of an attempt at a peer.
 
-    ANSWERED: the client gets what the peer said. UNBLAMED: it ended in another way that does not speak against the peer. FAILED:
-    it speaks against the peer.
+    ANSWERED: the client gets the peer's answer. UNBLAMED: it ended in another way that does not count against the peer. FAILED:
+    it counts against the peer.
     """
 
     ANSWERED = "answered"
@@ -41,15 +41,15 @@ class Outcome(Enum):
     FAILED = "failed"
 
 
-# A member of an Enum costs eight times as much to find as a constant.
+# Finding a member of an Enum costs eight times as much as a constant.
 ANSWERED, UNBLAMED, FAILED = Outcome
 
 
 class Group(IdleConnections):
-    """The peers of an upstream: picks one, lets it go, and keeps its connection (`worker.upstream.idle`).
+    """The peers of an upstream: picks one, releases it, and keeps its connection (`worker.upstream.idle`).
 
-    queue: where requests wait for a peer; sticky: what binds sessions to peers; retries: how many there have been, where a
-    location has a budget for them; all None for most groups.
+    queue: the requests that wait for a peer; sticky: the rules that bind sessions to peers; retries: their count, if a location
+    has a budget for them; all None for most groups.
     """
 
     def __init__(self, upstream: Upstream, shared: SharedWords, loop: Loop, log: Callable[[str, str], None]) -> None:
@@ -72,12 +72,12 @@ class Group(IdleConnections):
         look_every = LOOK_AROUND_EVERY if self._counts_in_common else LOOK_EVERY
         self.queue = Queue(loop, *upstream.queue, look_every) if upstream.queue else None
         self.retries: RetryCount | None = None
-        # The least proxy_buffer_size of all locations that lead here: a larger head is read anew each time, for its limit.
+        # The least proxy_buffer_size of all locations that lead here: a larger head is reread each time, to check its limit.
         self.least_buffer = sys.maxsize
-        # The addresses of a target that a request names: nginx remembers nothing of these from one request to the next, so that
-        # a name whose containers restart together is back as soon as they are.
+        # For the addresses of a target that a request names: nginx remembers nothing of these from one request to the next, so
+        # that a name whose containers restart together is back as soon as they are.
         self.asks_the_resting = False
-        # Told of every request that leaves a peer, if somebody wants to know.
+        # Called for every request that leaves a peer, if set.
         self.released: Callable[[LivePeer, Attempt | None, bool], None] | None = None
         self._times_inflight = upstream.balancing.inflight
         self._learns_times = bool(upstream.balancing.measure)
@@ -86,8 +86,8 @@ class Group(IdleConnections):
         self.form()
 
     def form(self) -> None:
-        """Work out what depends on which peers there are."""
-        # One address and no backup: failures do not count against it, for there is nowhere else to go (proxy.md §4.2).
+        """Compute everything that depends on the set of peers."""
+        # One address and no backup: failures do not count against it, because there is no alternative (proxy.md §4.2).
         self.is_single = len(self.peers) == 1
         self.warms = not self.is_single and any(peer.slow_start for peer in self.peers)
         step = FINENESS if self.warms else 1
@@ -100,37 +100,37 @@ class Group(IdleConnections):
         self.backups = Tier((peer for peer in self.peers if peer.peer.backup), is_backup=True)
         self.tiers = (self.primaries, self.backups)
         self.is_simple = not (self.is_single or self.warms or self.sticky or self._counts_in_common)
-        self._only_counts = self.is_single and self.released is None  # all that there is to do when a request has been answered
+        self._only_counts = self.is_single and self.released is None  # all there is to do after an answer
         self.arrange()
 
     def count_in_common(self) -> None:
-        """From now on count what is under way in all workers: a server has got a limit at run time."""
+        """Count the active requests of all workers from now on: a server has got a limit at run time."""
         self._counts_in_common = True
         self.released = self._released
         for peer in self.peers:
             peer.under_way = UnderWay(peer.place.shared, peer.place.record)
 
     def count_retries(self, workers: int) -> None:
-        """A location that leads here has a budget for retries. workers: so many share it."""
+        """Count retries: a location that leads here has a budget for them. workers: the number of workers that share it."""
         if self.retries is None:
             self.retries = RetryCount(workers)
             self.released = self._released
             self.form()
 
     def lead_here(self, buffer_size: int, manner: Manner | None, workers: int) -> None:
-        """Take note of a location that passes requests to this group. workers: so many share its budget for retries; 0: none."""
+        """Register a location that passes requests here. workers: the number that share its retry budget; 0: none."""
         self.least_buffer = min(self.least_buffer, buffer_size)
         self.allow_manner(manner)
         if workers:
             self.count_retries(workers)
 
     def replace_peers(self, line: UpstreamServer | None, endpoints: Sequence[Endpoint]) -> tuple[list[str], list[str]]:
-        """Make these the peers of a `server` line (None: of the name in a proxy_pass); names of those that came and went."""
+        """Make these the peers of a `server` line (None: of a proxy_pass); return the names of those added and removed."""
         return self.renewal.replace_peers(line, endpoints)
 
     def live_peer(self, peer: Peer, number: int, place: Place, line: UpstreamServer | None) -> LivePeer:
-        """A peer at work, with its record in the shared memory."""
-        # A record that no other worker sees would never hear of a check.
+        """Return a peer at work, with its record in the shared memory."""
+        # A record that no other worker sees would never learn the result of a check.
         plan = self.check_plan if place.shared is self._shared else None
         live = LivePeer(peer, number, place, health_of(peer, place.shared, place.record, plan), line)
         if self._counts_in_common:
@@ -142,7 +142,7 @@ class Group(IdleConnections):
         return any(peer.line is line for peer in self.peers)
 
     def arrange(self) -> None:
-        """Work out what depends on the weights of peers and on who is down or draining."""
+        """Compute everything that depends on the weights of peers and on those that are down or draining."""
         for tier in self.tiers:
             tier.arrange()
         able = [peer for tier in self.tiers for peer in tier.able]
@@ -152,7 +152,7 @@ class Group(IdleConnections):
     # Choosing.
 
     def pick(self, tried: int, request: Request) -> LivePeer | None:
-        """A peer that is not among `tried` (bits), backups when no primary can serve; None when there is none left.
+        """Return a peer that is not among `tried` (bits), a backup when no primary can serve; None when there is none left.
 
         The peer counts one more connection until it is released.
         """
@@ -164,7 +164,7 @@ class Group(IdleConnections):
             now = int(self.clock.now)
             while True:
                 if self.is_simple:
-                    # `_pick_from_tiers` for a group that knows neither sessions nor slow_start, without the call.
+                    # `_pick_from_tiers`, inlined for a group without sessions and slow_start.
                     peer = self.method(self.primaries, request, tried, now)
                     if peer is None and self.backups.peers:
                         peer = self.method(self.backups, request, tried, now)
@@ -175,12 +175,12 @@ class Group(IdleConnections):
                 if self.is_single or peer.health.choose(now):
                     break
                 self._unpick(peer)
-                tried |= peer.bit  # another worker has begun to probe it since we looked
+                tried |= peer.bit  # another worker has begun to probe it meanwhile
         peer.connections += 1
         return peer
 
     def _pick_with_care(self, tried: int, request: Request, now: int) -> LivePeer | None:
-        """The same for all other groups."""
+        """Return the same for all other groups."""
         while True:
             if self._counts_in_common:
                 look_around(self.peers)
@@ -191,17 +191,17 @@ class Group(IdleConnections):
             if peer is None or not self._counts_in_common or enter(peer):
                 return peer
             self._unpick(peer)
-            tried |= peer.bit  # other workers have filled it since we looked
+            tried |= peer.bit  # other workers have filled it meanwhile
 
     def _unpick(self, peer: LivePeer) -> None:
-        """Forget that a peer was chosen: it cannot be used after all."""
+        """Undo the choice of a peer that cannot be used after all."""
         if self._counts_in_common:
             leave(peer)
         if self._times_inflight:
             peer.times.end(int(self.clock.now * 1000), 0)
 
     def _pick_single(self, tried: int) -> LivePeer | None:
-        """The only peer there is, if it has room and no check has found it unhealthy."""
+        """Return the only peer, if it has room and no check has found it unhealthy."""
         peer = self.peers[0]
         if tried or peer.down or (peer.max_conns and peer.connections >= peer.max_conns) or not peer.health.is_healthy:
             return None
@@ -223,7 +223,7 @@ class Group(IdleConnections):
         return None
 
     def _bound(self, tier: Tier, sid: bytes, tried: int, now: int) -> LivePeer | None:
-        """The peer of a session, if it can take a request; one that drains can."""
+        """Return the peer of a session, if it can take a request, even if it is draining."""
         for peer in tier.peers:
             if peer.sid == sid and not peer.bit & tried and not peer.down and peer.may_serve(now):
                 if self.method is round_robin:
@@ -236,13 +236,13 @@ class Group(IdleConnections):
         return None
 
     async def wait_for_peer(self, tried: int, request: Request) -> LivePeer | None:
-        """What `pick` would give, as soon as it gives one; None at once without a queue. Raises ClientGone."""
+        """Return a peer as soon as `pick` returns one; None at once without a queue. Raises ClientGone."""
         if self.queue is None:
             return self._pick_resting(tried) if self.asks_the_resting else None
         return await self.queue.wait(request, lambda: self.pick(tried, request))
 
     def _pick_resting(self, tried: int) -> LivePeer | None:
-        """The next in turn of those that rest, when nobody else is left: they may have come back."""
+        """Return the next resting peer in turn, when no other is left: it may have recovered."""
         live = [peer for peer in self.peers if not peer.bit & tried and not peer.down]
         if not live:
             return None
@@ -253,7 +253,7 @@ class Group(IdleConnections):
     # Releasing.
 
     def release(self, peer: LivePeer, outcome: Outcome, attempt: Attempt | None = None) -> bool:
-        """Let go of a peer that was picked; return whether it rests from now on, because of what came out."""
+        """Release a peer that was picked; return whether it rests from now on, because of the outcome."""
         if outcome is FAILED:
             peer.connections -= 1
             if attempt is not None:
@@ -276,7 +276,7 @@ class Group(IdleConnections):
         return False
 
     def _released(self, peer: LivePeer, attempt: Attempt | None, succeeded: bool) -> None:
-        """A request has left a peer: there may be room for one that waits, and something to learn of its time."""
+        """Note that a request has left a peer: there may be room for one that waits, and its times are recorded."""
         if attempt is not None and self._learns_times:
             if self._times_inflight:
                 now = self.clock.now
@@ -291,11 +291,11 @@ class Group(IdleConnections):
             self.queue.wake()
 
     def take_back(self, peer: LivePeer, connection: Pooled, announced: float | None, attempt: Attempt | None = None) -> None:
-        """Let go of a peer that has answered, and keep its connection; close it when it has served enough or has no room.
+        """Release a peer that has answered, and keep its connection; close it when it has served enough or has no room.
 
         announced: seconds after which the upstream said it would close; it is given up a second before that.
         """
-        # `release` for the common group of one peer, without the call.
+        # `release`, inlined for the common group of one peer.
         if self._only_counts and attempt is not None:
             peer.connections -= 1
             peer.counters.count(attempt)
@@ -324,7 +324,7 @@ class Group(IdleConnections):
         peer.idle.append(connection)
 
     def publish(self) -> None:
-        """Bring what is counted about peers in the shared memory up to date."""
+        """Update the counts about peers in the shared memory."""
         for peer in self.peers:
             peer.counters.publish(peer.connections)
 

@@ -1,4 +1,4 @@
-"""What the pool knows of a connection to a peer, whatever protocol is spoken on it."""
+"""The pool's view of a connection to a peer, whatever its protocol."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class Pooled:
     """A connection to a peer between two requests.
 
     requests: the number of requests sent on it. opened, released, expires: in seconds of the loop's clock. room: the number of
-    requests that it can take now; with none it is closed in the place of being kept.
+    requests that it can take now; with none it is closed instead of being kept.
     """
 
     __slots__ = ("expires", "opened", "released", "requests", "room", "stream")
@@ -23,7 +23,7 @@ class Pooled:
         self.room = 1
 
     def is_quiet(self) -> bool:
-        """Return whether the connection stands and nothing has come that was not asked for."""
+        """Whether the connection is open and nothing unrequested has arrived."""
         return self.stream.is_quiet()
 
     def close(self) -> None:

@@ -1,18 +1,18 @@
 """The rest of a proxied response's body on its way to the client (proxy.md §3.3).
 
-Theory of operation. What needs no look goes from socket to socket through a pipe, and Python sees no byte of it; what is framed
-in chunks is read, decoded and framed anew. Nothing is read that the client has no room for.
+Theory of operation. Bytes that need not be looked at go from socket to socket through a pipe, and Python never sees them; chunks
+are read, decoded and framed anew. Nothing is read that the client has no room for.
 
-What buffering is for: the upstream is done with a response when we have all of it, however slow the client is. nginx therefore
+The purpose of buffering: the upstream is done with a response when we have all of it, however slow the client is. nginx therefore
 reads as fast as the upstream can, and a client that is slower than a neighbour's loopback, as all are, costs a temporary file.
-Here a client has PATIENCE: only one that has kept a response waiting for so long in all is behind. From then on the upstream
-is read ahead by `_read_ahead`, which the loop calls when bytes come while this task waits for the client: into memory up to
-proxy_buffers, then into a temporary file up to proxy_max_temp_file_size, sent by sendfile. When the client has taken all of
-it, it is not behind any more. The kernel's buffers on both sides, some megabytes, are full before anybody waits at all.
+Here a client has PATIENCE: only one that has kept a response waiting for that long in total is behind. From then on
+`_read_ahead`, which the loop calls when bytes arrive while this task waits for the client, reads the upstream ahead: into memory
+up to proxy_buffers, then into a temporary file up to proxy_max_temp_file_size, sent by sendfile. When the client has taken all of
+it, it is no longer behind. The kernel's buffers on both sides, some megabytes, are full before there is any wait at all.
 
-Where filters change a body it is read piece by piece (`read`), and while what they made of it waits for room they say so
-(`wait_for_room`), which has the same patience: what is read ahead is what the upstream sent, and is changed when the client has
-room for more.
+If filters change a body it is read piece by piece (`read`), and while their output waits for room they call `wait_for_room`,
+which has the same patience: the bytes that are read ahead are those of the upstream, and are changed when the client has room for
+more.
 
 Without proxy_buffering, or with proxy_limit_rate, nothing is read ahead.
 """
@@ -31,22 +31,22 @@ from worker.upstream.peers import ANSWERED
 from wproxy.bodies import Frame, Outlet
 from wproxy.failures import TimedOut, UpstreamFailure
 
-# Seconds that a client may keep a response waiting, all pauses together, before it is read ahead.
+# Seconds that a client may keep a response waiting, all pauses together, before the upstream is read ahead.
 PATIENCE = 1.0
 
-# Two splices for less than this cost more than a recv and a send.
+# For less than this two splices cost more than a recv and a send.
 WORTH_A_PIPE = 65536
 
-# What is read at once for a client that takes it slowly: this is what it costs in memory. (For a quick one it is CHUNK.)
+# The size of reads for a slow client: this is its cost in memory. (For a fast one it is CHUNK.)
 SLOW_PIECE = 16384
 
 
 class ProxiedBody:
-    """The rest of a body (a BodySource). Whoever reads it to the end or closes it gives the connection back.
+    """The rest of a body (a BodySource). Reading it to the end or closing it gives the connection back.
 
-    is_over: the upstream has given all it will; what of it the client has not got yet is in `_backlog`, `_unsent` or `_pipe`,
-    in this order, and only one of the last two is in use. may_read_ahead: proxy_buffering, as this response has it. read_rate:
-    bytes a second from the upstream, 0 for no limit.
+    is_over: whether the upstream is done; the part that the client has not got yet is in `_backlog`, `_unsent` or `_pipe`, in
+    this order, and only one of the last two is in use. may_read_ahead: proxy_buffering for this response. read_rate: bytes per
+    second from the upstream, 0 for no limit.
     """
 
     __slots__ = (
@@ -76,14 +76,14 @@ class ProxiedBody:
         self._unexpected = body.stream.unexpected
 
     async def has_more(self, frame: Frame) -> bool:
-        """Return whether the client has not got all there is. frame: how it is to be sent."""
+        """Whether there is more for the client. frame: how it is to be sent."""
         self._frame = frame
         return not self.is_over or self._failure is not None or bool(self._backlog or self._unsent or self._pipe)
 
     # In pieces, for filters.
 
     async def read(self) -> bytes:
-        """The next piece, b"" at the end. Raises UpstreamFailure, after logging it: the response is cut."""
+        """Return the next piece, b"" at the end. Raises UpstreamFailure, after logging it: the response is cut."""
         while True:
             backlog = self._backlog
             if backlog is not None:
@@ -106,13 +106,13 @@ class ProxiedBody:
                 return piece
 
     async def _receive_piece(self) -> bytes:
-        """Read once, or wait until there is something to be read, and b"". Raises UpstreamFailure."""
+        """Read once; or wait until there is something to read, and return b"". Raises UpstreamFailure."""
         await self._keep_rate()
         most = SLOW_PIECE if self._waited else BIG_CHUNK
         try:
             piece = self.body.receive(min(most, self.read_rate or most))
         except BlockingIOError:
-            # While we wait for the upstream nothing is read ahead; while a filter puts this off, it may be.
+            # While we wait for the upstream nothing is read ahead; while a filter delays the read, it may be.
             await self.body.wait()
             return b""
         if self.body.finished:
@@ -122,9 +122,9 @@ class ProxiedBody:
     # By itself.
 
     async def send(self, outlet: Outlet, frame: Frame, seconds: float, most: int) -> int:
-        """Send the next bytes to the client, at most so many; how many, 0 at the end.
+        """Send the next bytes to the client, at most so many; return how many, 0 at the end.
 
-        seconds: how long it may keep us waiting. Raises TimedOut, OSError for what the client did; UpstreamFailure, logged.
+        seconds: how long it may keep us waiting. Raises TimedOut, OSError for errors of the client; UpstreamFailure, logged.
         """
         self._frame = frame
         while True:
@@ -159,13 +159,13 @@ class ProxiedBody:
                 raise
 
     def _receive(self, by_kernel: bool) -> None:
-        """Take from the upstream what is there. Raises BlockingIOError, UpstreamFailure.
+        """Take the bytes that are there from the upstream. Raises BlockingIOError, UpstreamFailure.
 
-        by_kernel: the kernel may move bytes to the client.
+        by_kernel: whether the kernel may move bytes to the client.
         """
         body = self.body
         pipe = None
-        # What is to be framed is read, for its frame has to be put before it.
+        # Bytes that need a frame are read, because the frame has to precede them.
         if by_kernel and self._frame is None and body.unframed >= WORTH_A_PIPE:
             pipe = pool.take()
         if pipe is None:
@@ -175,7 +175,7 @@ class ProxiedBody:
                 self._unsent = memoryview(piece if self._frame is None else self._frame(piece))
         else:
             try:
-                # Not more than a file would hold, for there it goes when the client is behind.
+                # Not more than a file would hold, because they go there when the client is behind.
                 most = self.passing.buffering.file or pipe.capacity
                 body.fill(pipe, min(pipe.capacity, most, self.read_rate or pipe.capacity))
             finally:
@@ -205,13 +205,13 @@ class ProxiedBody:
             raise self._lost(error) from None
 
     def _lost(self, error: EOFError) -> UpstreamFailure:
-        """Somebody has cut the file short in which the rest was."""
+        """Return the failure when the file that held the rest has been truncated."""
         self.close()
         log_request(self.request, "alert", f"{error} while sending response to client")
         return UpstreamFailure("error", str(error), "sending response to client")
 
     async def _keep_rate(self) -> None:
-        """Let time pass where more has been read than proxy_limit_rate allows."""
+        """Pause if more has been read than proxy_limit_rate allows."""
         rate = self.read_rate
         if rate:
             clock = self.request.client.clock
@@ -241,7 +241,7 @@ class ProxiedBody:
             self._waited += clock.now - began
 
     def read_ahead(self) -> None:
-        """From now on read as fast as the upstream can, where that is allowed, until the client has caught up."""
+        """From now on read as fast as the upstream can, if that is allowed, until the client has caught up."""
         if self._backlog is not None or not self.may_read_ahead:
             return
         self._waited = PATIENCE
@@ -255,7 +255,7 @@ class ProxiedBody:
             elif pipe.held <= backlog.memory_limit:
                 backlog.add(pipe.read(), 0)
             else:
-                # There is no room for it but in the pipe, and so none for more.
+                # There is no room for it except in the pipe, and so none for more.
                 self.may_read_ahead = False
                 return
             self._pipe = None
@@ -270,11 +270,11 @@ class ProxiedBody:
             upstream.loop.listen(upstream)
 
     def _coming(self) -> int:
-        """How many bytes the upstream has still to send: at least."""
+        """Return how many bytes the upstream has still to send: a lower bound."""
         return self.body.unframed or 1
 
     def _read_more(self, upstream: Stream) -> bool:
-        """Something came while we wait for the client; False: we do not want to be told of more (Stream.unexpected)."""
+        """Read bytes that arrived while we wait for the client; return False to be told of no more (Stream.unexpected)."""
         backlog = self._backlog
         assert backlog is not None
         body = self.body
@@ -297,7 +297,7 @@ class ProxiedBody:
         except BlockingIOError:
             return True
         except UpstreamFailure as failure:
-            # The client gets what came before.
+            # The client gets the bytes before the failure.
             self._fail(failure, closes=False)
             self._failure = failure
             return True
@@ -307,11 +307,11 @@ class ProxiedBody:
         return backlog.room(self._coming()) > 0
 
     def _catch_up(self, backlog: Backlog) -> None:
-        """The client has taken all that was read ahead."""
+        """Note that the client has taken all that was read ahead."""
         self._backlog = None
         backlog.close()
         if backlog.has_failed:
-            self.may_read_ahead = False  # the disk is not tried, and complained of, again and again
+            self.may_read_ahead = False  # do not try a failing disk, and complain, again and again
         if not self.is_over:
             self.body.stream.unexpected = self._unexpected
 
@@ -334,7 +334,7 @@ class ProxiedBody:
             self._close_upstream()
 
     def _end(self) -> None:
-        """The upstream is done: its connection goes back to the pool, or is closed."""
+        """End the upstream's part: its connection goes back to the pool, or is closed."""
         self.is_over = True
         self._count_bytes()
         body = self.body
@@ -353,7 +353,7 @@ class ProxiedBody:
             attempt.at_end()
 
     def close(self) -> None:
-        """Give up what has not been read and what has not been sent; the connection cannot be used again."""
+        """Give up all unread and unsent bytes; the connection cannot be used again."""
         if not self.is_over:
             self._close_upstream()
         if self._pipe is not None:
@@ -376,7 +376,7 @@ class ProxiedBody:
             attempt.at_end()
 
     def _count_bytes(self) -> None:
-        """What of the body has come, for the logs; what came with the head is in bytes_received already."""
+        """Count the bytes of the body so far, for the logs; those that came with the head are in bytes_received already."""
         self.attempt.response_length = self.body.wire_bytes
         self.attempt.bytes_received += self.body.wire_bytes - self.with_head
 

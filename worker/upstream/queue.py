@@ -9,8 +9,8 @@ from worker.loop import Event, Loop
 from worker.upstream.live_peer import LivePeer
 from wproxy.http import Request
 
-# How often one that waits looks for itself, in seconds: a peer that rests comes back without telling anybody, and so does one
-# that other workers have filled, only sooner.
+# How often a waiting request checks by itself, in seconds: a resting peer returns without a signal, and so does one that other
+# workers have filled, only sooner.
 LOOK_EVERY = 1.0
 LOOK_AROUND_EVERY = 0.1
 
@@ -26,7 +26,7 @@ class Queue:
         self._waiting: deque[Event] = deque()
 
     async def wait(self, request: Request, pick: Callable[[], LivePeer | None]) -> LivePeer | None:
-        """The peer that `pick` gives when it gives one; None when the queue is full or the time is over. Raises ClientGone."""
+        """Return the peer of `pick` as soon as there is one; None if the queue is full or time is over. Raises ClientGone."""
         if len(self._waiting) >= self.limit:
             return None
         clock = request.client.clock
@@ -47,7 +47,7 @@ class Queue:
                 self.wake()  # the client has left: the next one may have the place
 
     def wake(self) -> None:
-        """There may be room: call the one that has waited longest and has not been called."""
+        """Call the request that has waited longest and has not been called: there may be room."""
         for called in self._waiting:
             if not called.is_set:
                 called.set()

@@ -1,7 +1,7 @@
-"""Location and Refresh of an upstream, as the client is to see them (proxy_redirect; proxy.md §3.2).
+"""Location and Refresh of an upstream, rewritten for the client (proxy_redirect; proxy.md §3.2).
 
-nginx: ngx_http_proxy_rewrite_redirect and the handlers around it in ngx_http_proxy_module.c. The rules of a location are worked
-out at load; the first one that matches a value gives another.
+nginx: ngx_http_proxy_rewrite_redirect and the handlers around it in ngx_http_proxy_module.c. The rules of a location are computed
+at load; the first one that matches a value replaces it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from wproxy.directives.proxy_headers import Replacement
 from wproxy.http import Request
 from wproxy.template import checked
 
-# Gives another value for one that it matches, None for any other. Raises ClientError(500) for a value that would break the head.
+# Returns another value for one that it matches, None for any other. Raises ClientError(500) for a value that would break the
+# head.
 Rewrite = Callable[[Request, bytes], "bytes | None"]
 
 
 def redirect_rules(location: Location) -> tuple[Rewrite, ...]:
-    """What proxy_redirect asks for in a location, `default` where nothing is said."""
+    """Return the rules of proxy_redirect in a location, those of `default` if it is not set."""
     rules = location.proxy_redirect or (Replacement("default"),)
     if any(rule.word == "off" for rule in rules):
         return ()
@@ -42,7 +43,7 @@ def _replacing_constant_prefix(pattern: bytes, replacement: bytes) -> Rewrite:
 
 
 def replacing(rule: Replacement) -> Rewrite:
-    """A rule of a prefix, the rest of the value staying, or of a regex, in the place of which the whole value is replaced."""
+    """Return a rule for a prefix, which keeps the rest of the value, or for a regex, which replaces the whole value."""
     regex, text, by = rule.regex, rule.text, rule.by
     assert by is not None
 
@@ -63,7 +64,7 @@ def replacing(rule: Replacement) -> Rewrite:
 
 
 def rewritten(rules: tuple[Rewrite, ...], request: Request, value: bytes) -> bytes | None:
-    """What the first rule that matches makes of a value; None when none does."""
+    """Return the value as rewritten by the first rule that matches; None when none does."""
     for rule in rules:
         found = rule(request, value)
         if found is not None:
@@ -72,7 +73,7 @@ def rewritten(rules: tuple[Rewrite, ...], request: Request, value: bytes) -> byt
 
 
 def rewritten_refresh(rules: tuple[Rewrite, ...], request: Request, value: bytes) -> bytes | None:
-    """The same for Refresh: what follows `url=` is meant."""
+    """Rewrite a Refresh in the same way: the part after `url=`."""
     place = value.lower().find(b"url=")
     if place < 0:
         return None

@@ -1,4 +1,4 @@
-"""What the API tells of an upstream: its peers, with what all workers have counted about each."""
+"""The API's report on an upstream: its peers, with the counts of all workers about each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wproxy.peer_counters import read_totals
 
 
 def report_upstream(services: Services, upstream: Upstream) -> dict[str, Any]:
-    """An upstream by the names of nginx's API; counters are at most half a second old, the health is that of this moment."""
+    """Return an upstream by the names of nginx's API; counters are at most half a second old, the health is current."""
     group = services.groups[upstream.name]
     ids = {id(each.line): each.id for each in services.edits.placed(upstream) if each.line is not None}
     ids.update(group.renewal.added_ids())
@@ -28,7 +28,7 @@ def report_upstream(services: Services, upstream: Upstream) -> dict[str, Any]:
 
 
 def report_peer(group: Group, peer: LivePeer, number: int, now: int) -> dict[str, Any]:
-    """One peer. id: of its server, which several peers of one name have in common. Times are in milliseconds."""
+    """Return one peer. id: that of its server, which several peers of one name share. Times are in milliseconds."""
     totals = read_totals(peer.place.shared, peer.place.record)
     return {
         "id": number,
@@ -38,7 +38,7 @@ def report_peer(group: Group, peer: LivePeer, number: int, now: int) -> dict[str
         "weight": peer.full_weight // peer.step,
         "state": state_of(group, peer, now),
         "active": totals.active,
-        "max_conns": peer.peer.max_conns,  # that of the peer is what other workers leave us
+        "max_conns": peer.peer.max_conns,  # that of the live peer is the share that other workers leave us
         "requests": totals.requests,
         "header_time": round(totals.header_time * 1000),
         "response_time": round(totals.response_time * 1000),
@@ -53,7 +53,7 @@ def report_peer(group: Group, peer: LivePeer, number: int, now: int) -> dict[str
 
 
 def checks_of(peer: LivePeer) -> dict[str, Any]:
-    """What active checks have found, where there are any."""
+    """Return the results of active checks, if there are any."""
     if not isinstance(peer.health, CheckedHealth):
         return {"checks": 0, "fails": 0}
     record = peer.health.record
@@ -64,7 +64,7 @@ def checks_of(peer: LivePeer) -> dict[str, Any]:
 
 
 def state_of(group: Group, peer: LivePeer, now: int) -> str:
-    """down, draining, unhealthy, checking, unavail or up."""
+    """Return down, draining, unhealthy, checking, unavail or up."""
     if peer.down:
         return "down"
     if peer.draining:

@@ -1,7 +1,7 @@
 """Requests that reach the upstream with another body or method than the client's: proxy_set_body, proxy_pass_request_body and
 proxy_method (proxy.md §1.3).
 
-Worked out at load: a location that changes neither pays one look at `passing.reshape`.
+This is computed at load: a location that changes neither pays one look at `passing.reshape`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from wproxy.template import Template
 
 
 def reshaping(settings: ModuleSettings, streaming: Streaming) -> Reshape | None:
-    """Return what makes the body for the upstream where it is not the client's; None where it is. Raises like `outgoing_of`."""
+    """Return the function that makes the body for the upstream; None if it is the client's. Raises like `outgoing_of`."""
     template: Template | None = settings.get("set_body")
     method: Template | None = settings.get("method")
     passes = settings.get("pass_request_body", True)
@@ -24,7 +24,7 @@ def reshaping(settings: ModuleSettings, streaming: Streaming) -> Reshape | None:
     async def reshape(request: Request) -> Outgoing | None:
         own: Outgoing | None = BODILESS if request.fields.content_length < 0 else EMPTY
         if request.body is not None:
-            # It is read all the same: $request_body may be asked for, and another location may want to have it.
+            # It is read all the same: $request_body may need it, and so may another location.
             own = await outgoing_of(request, request.body, streaming)
             if own is None:
                 return None
@@ -35,12 +35,12 @@ def reshaping(settings: ModuleSettings, streaming: Streaming) -> Reshape | None:
         elif passes:
             outgoing = Outgoing(own.length, own.at_hand, own.rest, own.file)
         else:
-            # nginx still announces the length of what it does not send, and the upstream waits for it.
+            # nginx still announces the length of a body that it does not send, and the upstream waits for it.
             outgoing = Outgoing(NO_BODY, b"", None)
         if method is not None:
             request.sent_method = method_for(method, request)
             if (request.method == b"HEAD") != (request.sent_method == b"HEAD"):
-                # The answer has a body that nobody wants, or announces one that does not come.
+                # The answer has a body that is not wanted, or announces one that does not come.
                 outgoing.ends_connection = outgoing.has_more = True
                 request.keepalive = False
         return outgoing
@@ -49,7 +49,7 @@ def reshaping(settings: ModuleSettings, streaming: Streaming) -> Reshape | None:
 
 
 def head_writer(settings: ModuleSettings, plan: HeadPlan) -> WriteHead:
-    """Return what writes the heads of requests, with the method of proxy_method in place of the client's."""
+    """Return the function that writes the heads of requests, with the method of proxy_method in place of the client's."""
     template: Template | None = settings.get("method")
     if template is None:
         return plan.head
@@ -66,10 +66,10 @@ def head_writer(settings: ModuleSettings, plan: HeadPlan) -> WriteHead:
 
 
 def method_for(template: Template, request: Request) -> bytes:
-    """The method that proxy_method gives; the client's own where that is no method."""
+    """Return the method of proxy_method; the client's own if the value is not a method."""
     method = template.evaluate(request)
     return method if method and not method.translate(None, _TOKEN) else request.method
 
 
-# What a method may consist of (RFC 9110, 5.6.2). Anything else is not sent, lest a variable break the request line.
+# The bytes of a method (RFC 9110, 5.6.2). Any other value is not sent, lest a variable break the request line.
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -1,7 +1,7 @@
-"""slow_start: a peer that comes back after a rest gets its share of requests little by little.
+"""slow_start: a peer that returns after a rest gets its share of requests little by little.
 
-Its weight grows from nothing to what the configuration says, in so many seconds. Weights are small whole numbers, so in a group
-with slow_start all of them are multiplied by FINENESS: proportions stay, and there is something in between 0 and 1.
+Its weight grows from nothing to the configured value, in so many seconds. Weights are small whole numbers, so in a group with
+slow_start all of them are multiplied by FINENESS: proportions stay, and there are values between 0 and 1.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ FINENESS = 100
 
 
 def warm_up(peers: list[LivePeer], now: float) -> None:
-    """Give every peer the weight that it has at this time, in seconds."""
+    """Give every peer its weight at this time, in seconds."""
     second = int(now)
     for peer in peers:
         if not peer.slow_start:
@@ -24,7 +24,7 @@ def warm_up(peers: list[LivePeer], now: float) -> None:
             peer.begin_warming(now)
         since = peer.health.healthy_since
         if since > peer.healthy_since:
-            # All workers grow it from the moment that a check has found it healthy, whether they saw it rest or not.
+            # All workers let it grow from the moment that a check has found it healthy, whether they saw it rest or not.
             peer.healthy_since = since
             peer.begin_warming(since)
         if peer.warm_since is not None:
@@ -32,7 +32,7 @@ def warm_up(peers: list[LivePeer], now: float) -> None:
 
 
 def grow(peer: LivePeer, elapsed: float) -> None:
-    """The weight after so many seconds."""
+    """Set the weight after so many seconds."""
     if elapsed >= peer.slow_start:
         peer.warm_since = None
         peer.weight = peer.full_weight

@@ -1,7 +1,7 @@
 """sticky: requests of one session go to one peer (nginx: ngx_http_upstream_sticky_module.c).
 
-A peer is known to sessions by its SID: its `route`, or the MD5 of its address. A request tells the SID itself (cookie, route),
-or names a session whose SID has been learnt.
+Sessions know a peer by its SID: its `route`, or the MD5 of its address. A request carries the SID itself (cookie, route), or
+names a session whose SID has been learnt.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from worker.upstream.live_peer import LivePeer
     from wproxy.config.model import Upstream
 
-# The longest that a cookie of `expires=max` may live, as nginx writes it.
+# The longest lifetime, that of a cookie with `expires=max`, as nginx writes it.
 _FOREVER = b"; expires=Thu, 31-Dec-37 23:55:55 GMT; max-age=315360000"
 _SAMESITE = (b"strict", b"lax", b"none")
 
 
 def sticky_of(upstream: Upstream, peers: Sequence[LivePeer], locks: RecordLocks | None) -> Sticky | None:
-    """What a group's `sticky` asks for; None without one. locks: by which workers do not write at once."""
+    """Return the implementation of a group's `sticky`; None without one. locks: those that keep workers from writing at once."""
     plan = upstream.sticky
     if plan is None:
         return None
@@ -34,17 +34,17 @@ def sticky_of(upstream: Upstream, peers: Sequence[LivePeer], locks: RecordLocks 
 
 
 class Sticky:
-    """`sticky route`: the request says where it belongs, and nothing is said to the client."""
+    """`sticky route`: the request names its peer, and the client gets nothing."""
 
     def __init__(self, plan: StickyPlan, upstream: Upstream, peers: Sequence[LivePeer], locks: RecordLocks | None) -> None:
         self.plan = plan
 
     def wanted(self, request: Request) -> bytes:
-        """The SID of the peer that the request belongs to; empty when it does not say."""
+        """Return the SID of the peer that the request belongs to; empty if it names none."""
         return first_value(self.plan.lookup, request)
 
     def mark(self, request: Request, response: Response, peer: LivePeer, is_answer: bool) -> None:
-        """A request that went to this peer is answered. is_answer: by the peer, not by us in its place."""
+        """Note an answer after a request went to this peer. is_answer: it is the peer's, and not ours in its place."""
 
 
 class StickyCookie(Sticky):
@@ -68,7 +68,7 @@ class StickyCookie(Sticky):
         )
 
     def cookie(self, request: Request, peer: LivePeer) -> bytes:
-        """The value of Set-Cookie, its attributes in nginx's order."""
+        """Return the value of Set-Cookie, its attributes in nginx's order."""
         plan = self.plan
         pieces = [plan.name, b"=", peer.sid]
         if plan.expires is not None:
@@ -93,7 +93,7 @@ class StickyCookie(Sticky):
 
 
 class StickyLearn(Sticky):
-    """`sticky learn`: the upstream makes the sessions, and a table that all workers share remembers whose they are."""
+    """`sticky learn`: the upstream makes the sessions, and a table shared by all workers remembers their peers."""
 
     def __init__(self, plan: StickyPlan, upstream: Upstream, peers: Sequence[LivePeer], locks: RecordLocks | None) -> None:
         super().__init__(plan, upstream, peers, locks)
@@ -102,14 +102,14 @@ class StickyLearn(Sticky):
         self.sids = {sid_number(peer.sid): peer.sid for peer in peers}
 
     def wanted(self, request: Request) -> bytes:
-        """The SID that was learnt for the session which the request names."""
+        """Return the SID that was learnt for the session of the request."""
         session = first_value(self.plan.lookup, request)
         if not session:
             return b""
         return self.sids.get(self.table.find(session, int(request.client.clock.now)), b"")
 
     def mark(self, request: Request, response: Response, peer: LivePeer, is_answer: bool) -> None:
-        """Learn the session: where the answer has only begun, and `header` is not said, when it ends (nginx: at the release)."""
+        """Learn the session: if the answer has only begun, and `header` is not set, when it ends (nginx: at the release)."""
         if not is_answer:
             return
         if response.source is None or self.plan.header:
@@ -118,7 +118,7 @@ class StickyLearn(Sticky):
             request.attempts[-1].at_end = lambda: self.learn(request, peer)
 
     def learn(self, request: Request, peer: LivePeer) -> None:
-        """Learn a session that the answer has created; one that was asked for is used, and lives on."""
+        """Learn a session that the answer has created; a session that the request names was used, and stays alive."""
         session, creates = first_value(self.plan.create, request), True
         if not session:
             session, creates = first_value(self.plan.lookup, request), False
@@ -127,7 +127,7 @@ class StickyLearn(Sticky):
 
 
 def first_value(templates: tuple[Template, ...], request: Request) -> bytes:
-    """The first value that is not empty."""
+    """Return the first value that is not empty."""
     for template in templates:
         value = template.evaluate(request)
         if value:
@@ -136,16 +136,16 @@ def first_value(templates: tuple[Template, ...], request: Request) -> bytes:
 
 
 def sid_number(sid: bytes) -> int:
-    """A SID in 32 bits, never 0."""
+    """Return a SID in 32 bits, never 0."""
     return int.from_bytes(hashlib.md5(sid, usedforsecurity=False).digest()[:4], "little") | 1
 
 
 def is_clean(value: bytes) -> bool:
-    """Whether a value may stand in a cookie's attribute: nothing that ends the attribute or the line."""
+    """Whether a value is safe in a cookie's attribute: without anything that ends the attribute or the line."""
     return not any(byte < 32 or byte in b";\x7f" for byte in value)
 
 
 def cookie_time(second: int) -> bytes:
-    """`Thu, 31-Dec-37 23:55:55 GMT`: two digits of the year as far as old browsers take them (nginx: ngx_http_cookie_time)."""
+    """Return `Thu, 31-Dec-37 23:55:55 GMT`: with two digits of the year for old browsers (nginx: ngx_http_cookie_time)."""
     day, date, month, year, time, zone = http_date(second).split(" ")
     return f"{day} {date}-{month}-{year if int(year) > 2037 else year[2:]} {time} {zone}".encode()

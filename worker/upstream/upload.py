@@ -1,10 +1,10 @@
-"""The request's direction of an exchange: a task of its own wherever the head and what is at hand are not all.
+"""The request's direction of an exchange: a task of its own if there is more than the head and the body at hand.
 
-An exchange has two directions that know nothing of each other, each ended by its own end. While this task sends, the task of the
-client's connection waits for the answer and passes it on, whichever comes first. What still joins them:
+An exchange has two independent directions, and each has its own end. While this task sends, the task of the client's connection
+waits for the answer and passes it on, whichever comes first. The connections between the two:
 
 - Before the head of the answer has come, a failure of sending is the failure of the attempt.
-- After it, an upstream that takes no more has had enough; what it answers is passed on to its end.
+- After it, an upstream may stop reading the request; its answer is passed on to the end.
 - An answer that is complete ends the sending (`LiveAttempt.end_upload`), and so does the end of the client's connection.
 - A client that leaves or breaks the rules in the middle of its body ends both.
 """
@@ -17,18 +17,18 @@ from worker.upstream.passing import LiveAttempt, PeerConnection
 from worker.upstream.sending import sending_failed
 from wproxy.failures import TimedOut, UpstreamFailure
 
-# Seconds until the head of an answer has to be there while the request is still being sent: that has timers of its own.
+# No time limit for the head of an answer while the request is still being sent: sending has its own timers.
 NEVER = float("inf")
 
 
 def begin_upload(attempt: LiveAttempt, connection: PeerConnection) -> None:
-    """Let the rest of the request be sent by a task of its own, from now on."""
+    """Start a task that sends the rest of the request."""
     loop = connection.stream.loop
     attempt.upload = loop.spawn(upload(attempt, connection, loop.current()), f"upload to {attempt.peer}")
 
 
 async def upload(attempt: LiveAttempt, connection: PeerConnection, receiver: Task) -> None:
-    """Send the rest of a request. receiver: the task that waits for the answer; it is told of what goes wrong."""
+    """Send the rest of a request. receiver: the task that waits for the answer; it gets any failure."""
     loop = connection.stream.loop
     body = attempt.outgoing.rest
     failure: Exception | None = None

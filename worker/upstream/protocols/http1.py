@@ -1,11 +1,11 @@
-"""HTTP/1 to upstreams: a connection, and how a request head is written (proxy.md §1.3).
+"""HTTP/1 to upstreams: a connection, and the writing of request heads (proxy.md §1.3).
 
-A head is composed, never copied: Host first, the fields of proxy_set_header in their order, the framing, then the client's
-own fields without those that were set, that are hop by hop, or that the client named in Connection.
+A head is composed, never copied: Host first, the fields of proxy_set_header in their order, the framing, then the client's own
+fields without those that were set, that are hop by hop, or that the client named in Connection.
 
-Most requests of a connection repeat its header block, so what was composed for a block in a location is kept with the block
-(`RequestFields.cache`), and the whole head too as long as the request line is the same. Where only values differ from the
-block before (`RequestFields.kin`), its lines are taken over but for those: 1.6 us instead of 3.5 for a browser's head.
+Most requests of a connection repeat its header block, so the fields composed for a block in a location are kept with the block
+(`RequestFields.cache`), and the whole head too as long as the request line is the same. If only values differ from the block
+before (`RequestFields.kin`), its other lines are reused: 1.6 us instead of 3.5 for a browser's head.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ from wproxy.template import Template, checked, literal
 from wproxy.uri import upstream_target
 from wproxy.variables import LOCATION
 
-# How many 1xx heads before the real one.
+# The limit of 1xx heads before the real one.
 MAX_INTERIM = 32
 
 
 class HTTP1Connection(PeerConnection):
     """A connection that serves one request after another.
 
-    last_head: the head it answered with last, where the next may be read by comparing. begun: what has come of a head that is not
-    complete. unsent: what the socket has not taken yet of a request. at_hand: what of the body came with the head.
+    last_head: the last head it answered with, so that the next may be read by comparison. begun: the received part of an
+    incomplete head. unsent: the part of a request that the socket has not taken yet. at_hand: the part of the body that came with
+    the head.
     """
 
     __slots__ = ("at_hand", "begun", "last_head", "unsent")
@@ -96,7 +97,7 @@ class HTTP1Connection(PeerConnection):
         if self.begun:
             data, self.begun = self.begun + data, b""
         elif last is not None and data.startswith(last.block):
-            # take_response_head would say the same 0.1 us later.
+            # take_response_head would return the same 0.1 us later.
             self.at_hand = data[len(last.block) :]
             return last
         passing = attempt.passing
@@ -117,10 +118,10 @@ class HTTP1Connection(PeerConnection):
         return head
 
     def _skip_interim(self, attempt: LiveAttempt, data: bytes) -> tuple[bytes, tuple[ResponseHead, int] | None]:
-        """Return what follows the interim heads: the bytes, and the head if it is there. Raises UpstreamFailure.
+        """Return the bytes after the interim heads, and the head if it is there. Raises UpstreamFailure.
 
-        Interim heads are read and forgotten: 100 and 102 of a confused upstream (http1-security.md, responses). 103 is passed on
-        where early_hints asks for that.
+        Interim heads are read and dropped: 100 and 102 of a confused upstream (http1-security.md, responses). 103 is passed on if
+        early_hints asks for it.
         """
         passing = attempt.passing
         while True:
@@ -141,7 +142,7 @@ class HTTP1Connection(PeerConnection):
             data = data[taken[1] :]
 
     def body(self, attempt: LiveAttempt) -> bytes | AnswerBody:
-        """Return all of the body, where it came with the head; otherwise what brings the rest. Raises UpstreamFailure."""
+        """Return the whole body if it came with the head; otherwise the reader of the rest. Raises UpstreamFailure."""
         head, at_hand = attempt.head, self.at_hand
         assert head is not None
         request = attempt.request
@@ -156,8 +157,8 @@ class HTTP1Connection(PeerConnection):
         if head.status == 101:
             self.room = 0
             return at_hand
-        # Where another method was sent than a client's HEAD, or HEAD for another one, the connection ends with this answer: there
-        # is no body then, or nobody wants it.
+        # If another method was sent than a client's HEAD, or HEAD for another one, the connection ends with this answer: there is
+        # no body then, or it is not wanted.
         ends_here = attempt.outgoing.ends_connection
         is_head = request.method == b"HEAD" or (ends_here and request.sent_method == b"HEAD")
         kind, length = body_of(head, b"HEAD" if is_head else request.method)
@@ -184,7 +185,7 @@ class HTTP1Connection(PeerConnection):
         return body.at_hand
 
 
-# Never passed on as the client sent them; proxy_set_header may set them (proxy.md §1.3).
+# Fields that are never passed on as the client sent them; proxy_set_header may set them (proxy.md §1.3).
 DROPPED = frozenset(
     (
         b"host",
@@ -201,17 +202,17 @@ DROPPED = frozenset(
     )
 )
 
-# What a head was composed of: the values of the templates; the lines after the request line; where the client's own begin among
-# those; for each line of the client's its place there, 0 for none: a list that is empty until it is needed.
+# The parts of a head: the values of the templates; the lines after the request line; the index of the client's own lines among
+# those; for each line of the client its place there, 0 for none: a list that is empty until it is needed.
 Composed = tuple[list[bytes], list[bytes], int, list[int]]
 
 
 class HTTP1HeadPlan:
-    """What a location adds to every request head, worked out at load.
+    """The additions of a location to every request head, computed at load.
 
-    fields: proxy_set_header without Host, in order, and without what is always empty. evaluate: how to get the value of Host,
-    empty for `$proxy_host`, and of each of these.
-    dropped: lower-case names of the client's that do not go through. is_stable, sends_unknown_length: see HeadPlan.
+    fields: proxy_set_header without Host, in order, and without those that are always empty. evaluate: functions for the value of
+    Host, empty for `$proxy_host`, and of each of these.
+    dropped: lower-case names of the client's fields that are not passed on. is_stable, sends_unknown_length: see HeadPlan.
     """
 
     __slots__ = (
@@ -254,9 +255,9 @@ class HTTP1HeadPlan:
         self.is_stable = all(template.varies <= LOCATION for _, template in location.proxy_set_header)
 
     def head(self, request: Request, length: int) -> bytes:
-        """The request head for the upstream, blank line included.
+        """Return the request head for the upstream, including the blank line.
 
-        length: of the body, NO_BODY or UNKNOWN_LENGTH. Raises ClientError(500) when a variable would break the head.
+        length: that of the body, NO_BODY or UNKNOWN_LENGTH. Raises ClientError(500) when a variable would break the head.
         """
         line = request.line
         cache = request.fields.cache
@@ -283,7 +284,7 @@ class HTTP1HeadPlan:
 
 
 def request_target(request: Request, location: Location) -> bytes:
-    """The target for the request line: proxy.md §1.1."""
+    """Return the target for the request line: proxy.md §1.1."""
     target = location.proxy_target
     assert target is not None
     line = request.line
@@ -308,7 +309,7 @@ def request_target(request: Request, location: Location) -> bytes:
 
 
 def _checked_target(target: bytes) -> bytes:
-    """A target made of variables, safe to put into a request line; raises ClientError(500) otherwise."""
+    """Return a target made of variables if it is safe in a request line; raises ClientError(500) otherwise."""
     if target.translate(None, _NOT_IN_TARGET) != target:
         raise ClientError(500, "a control character or space in the URI for the upstream")
     return target
@@ -318,15 +319,15 @@ _NOT_IN_TARGET = bytes(range(0x21)) + b"\x7f"
 
 
 def _compose_fields(request: Request, plan: HTTP1HeadPlan, length: int) -> tuple[bytes, Composed]:
-    """Everything after the request line, and what it is made of."""
+    """Return everything after the request line, and its parts."""
     values = [evaluate(request) for evaluate in plan.evaluate]
     composed = _vary(request, plan, length, values) or _compose(request, plan, length, values)
-    request.fields.kin = None  # a connection that waits for its next request need not keep what two of them left
+    request.fields.kin = None  # a connection that waits for its next request need not keep the difference
     return b"\r\n".join(composed[1]), composed
 
 
 def _vary(request: Request, plan: HTTP1HeadPlan, length: int, values: list[bytes]) -> Composed | None:
-    """The lines of the block before with the values that differ; None when more than the client's values does."""
+    """Return the lines of the block before with the values that differ; None when more than the client's values differ."""
     kin = request.fields.kin
     remembered = kin[1].get(plan) if kin is not None else None
     if kin is None or remembered is None or remembered[1] != length or remembered[4][0] != values:
@@ -349,7 +350,7 @@ def _vary(request: Request, plan: HTTP1HeadPlan, length: int, values: list[bytes
 
 
 def _compose(request: Request, plan: HTTP1HeadPlan, length: int, values: list[bytes]) -> Composed:
-    """All lines anew."""
+    """Compose all lines anew."""
     lines = [b"Host: " + checked(values[0] or plan.proxy_host)]
     for (name, _), value in zip(plan.fields, values[1:]):
         if value:
@@ -368,12 +369,12 @@ def _compose(request: Request, plan: HTTP1HeadPlan, length: int, values: list[by
 
 
 def _dropped(request: Request, plan: HTTP1HeadPlan) -> frozenset[bytes]:
-    """Lower-case names of the client's fields that do not go through."""
+    """Return lower-case names of the client's fields that are not passed on."""
     options = request.fields.connection_options
     return plan.dropped | options if options else plan.dropped
 
 
-# Joined by line ends, an end of line and an empty one.
+# Joined by line ends, this gives a line end and an empty line.
 _HEAD_END = (b"", b"")
 
 
