@@ -1,1 +1,1 @@
-"""The client's side of a worker: who is connected, and the protocols that are spoken with them."""
+"""The client's side of a worker: the connected clients, and the protocols of their connections."""

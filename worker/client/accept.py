@@ -1,7 +1,7 @@
 """Accepting clients: a task for each listening socket takes connections and starts a task for each (nginx: ngx_event_accept).
 
-What serves a connection is chosen at load, from what its listener says: a listener that speaks plain HTTP/1 pays nothing for
-those that will not.
+The function that serves a connection is chosen at load, by its listener: a listener with plain HTTP/1 pays nothing for other
+protocols.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from wproxy.config.model import Configuration, Listener
 from wproxy.error_log import ErrorLog
 from wproxy.http import Client, Process
 
-# How many connections are taken from a listening socket in one go.
+# The number of connections that are taken from a listening socket in one go.
 ACCEPT_BURST = 64
 # Descriptors or memory have run out: accepting again at once would only spin.
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -34,12 +34,12 @@ Serve = Callable[[Stream, Client, ListenerPlan], Coroutine[Any, Any, None]]
 
 
 def protocol_of(listener: Listener) -> Serve:
-    """Return what serves the connections of a listener."""
+    """Return the function that serves the connections of a listener."""
     return serve_connection
 
 
 class Acceptors:
-    """All that accept in one worker. serials: gives each connection its number, from the count of those accepted."""
+    """All accepting tasks of one worker. serials: gives each connection its number, from the count of those accepted."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Acceptors:
         sock = socket.socket(fileno=listening.fileno)
         sock.setblocking(False)
         if not listening.listener.address.is_unix:
-            # What is accepted inherits it: one system call for each connection saved.
+            # Accepted sockets inherit it, which saves one system call per connection.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         stream = Stream(self._loop, sock)
         self._loop.add(stream)
@@ -76,7 +76,7 @@ class Acceptors:
         self._tasks.append(task)
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Stop taking connections."""
         for task in self._tasks:
             self._loop.cancel(task)
         for stream in self._streams:
@@ -90,7 +90,7 @@ class Acceptors:
         plan = ListenerPlan(default, clients)
         serve = protocol_of(listener)
         announce = announcer(self._configuration.debug_connection, plan.log)
-        # Whoever controls us is let in however full it is.
+        # Control connections are let in however full the worker is.
         may_always = listener is self._configuration.control
         while True:
             await park(stream, READ, float("inf"))

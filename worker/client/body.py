@@ -1,6 +1,6 @@
-"""The body of a client's request while it is on its way: read piece by piece, at the pace of whoever asks.
+"""The body of a client's request on its way: read piece by piece, at the pace of the reader.
 
-It begins with what was read together with the head; where it ends is told by its framing (worker/http1/framing.py).
+It begins with the bytes that were read together with the head; its framing (worker/http1/framing.py) determines its end.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class RequestBody:
     """The body of a request.
 
-    length: what Content-Length says, or -1 when it is chunked. timeout: client_body_timeout. is_passed_on: it is being sent to an
-    upstream as it comes. data: all of it, when it is in memory; file: the path of its temporary file, where that has a name.
+    length: the Content-Length, or -1 when it is chunked. timeout: client_body_timeout. is_passed_on: whether it is being sent to
+    an upstream as it arrives. data: all of it, when it is in memory; file: the path of its temporary file, if that has a name.
     """
 
     __slots__ = (
@@ -47,14 +47,14 @@ class RequestBody:
 
     def __init__(self, stream: Stream, at_hand: bytes, length: int, owes_continue: bool) -> None:
         self.stream = stream
-        self.collected: Any = None  # worker.upstream.outgoing.Outgoing, when it has been read to be sent on
+        self.collected: Any = None  # worker.upstream.outgoing.Outgoing, when it has been read to be passed on
         self.data: bytes | None = None
         self.file: bytes | None = None
         self.kept: TemporaryFile | None = None
         self.length = length
         self.timeout = 60.0
         self.is_passed_on = False
-        self.owes_continue = owes_continue and not at_hand  # who sends without waiting needs no answer
+        self.owes_continue = owes_continue and not at_hand  # a client that sends without waiting needs no 100
         self._interim = CONTINUE
         self._pending = at_hand
         self._taken = 0
@@ -62,12 +62,12 @@ class RequestBody:
 
     @property
     def received(self) -> int:
-        """The bytes of payload that have been read."""
+        """Return the number of bytes of payload that have been read."""
         return self._framing.received
 
     @property
     def wire_bytes(self) -> int:
-        """The bytes that have been read, with framing; what was at hand and is forgotten does not count (as with nginx)."""
+        """Return the number of bytes read, with framing; those that `forget_at_hand` dropped do not count (as in nginx)."""
         return self._taken - len(self._framing.leftover)
 
     @property
@@ -77,21 +77,21 @@ class RequestBody:
 
     @property
     def leftover(self) -> bytes:
-        """The bytes after its end."""
+        """Return the bytes after its end."""
         return self._framing.leftover
 
     @property
     def limit(self) -> int:
-        """client_max_body_size; 0 for none."""
+        """Return client_max_body_size; 0 for none."""
         return self._framing.limit
 
     @limit.setter
     def limit(self, limit: int) -> None:
-        """Hold what is still to be read to this limit."""
+        """Apply this limit to the rest."""
         self._framing.limit = limit
 
     def take_whole(self) -> bytes | None:
-        """The body, when its length is known and all of it was read with the head; otherwise None."""
+        """Return the body, when its length is known and all of it was read with the head; otherwise None."""
         length = self.length
         if length < 0 or len(self._pending) < length:
             return None
@@ -101,7 +101,7 @@ class RequestBody:
         return data
 
     def forget_at_hand(self) -> None:
-        """Check what was read with the head of a body that nobody wants, and drop it. Raises ClientError(400)."""
+        """Check the bytes that were read with the head of an unwanted body, and drop them. Raises ClientError(400)."""
         self.limit = 0
         data, self._pending = self._pending, b""
         if data:
@@ -109,7 +109,7 @@ class RequestBody:
             self._taken += len(self.leftover)  # as if it were not there at all
 
     def take_at_hand(self) -> bytes:
-        """The payload of what was read with the head; may finish the body. Raises ClientError (400, 413)."""
+        """Return the payload that was read with the head; this may finish the body. Raises ClientError (400, 413)."""
         data, self._pending = self._pending, b""
         if not data:
             return b""
@@ -118,7 +118,7 @@ class RequestBody:
         return piece
 
     async def read(self) -> bytes:
-        """The next piece, b"" at the end. Raises ClientError (400, 408, 413), ClientGone."""
+        """Return the next piece, b"" at the end. Raises ClientError (400, 408, 413), ClientGone."""
         while not self.finished:
             piece = self.take_at_hand() if self._pending else self._take(await self._receive())
             if piece:
@@ -126,9 +126,9 @@ class RequestBody:
         return b""
 
     async def read_into(self, file: TemporaryFile) -> int:
-        """Append the next piece to a file; how many bytes, 0 at the end. Raises what `read` does, and DiskTrouble.
+        """Append the next piece to a file; return how many bytes, 0 at the end. Raises like `read`, and DiskTrouble.
 
-        Where a length is known and nothing is encrypted the bytes do not pass through Python.
+        If the length is known and nothing is encrypted, the bytes do not pass through Python.
         """
         while self.moves_by_itself():
             pipe = pipes.pool.take()
@@ -139,7 +139,7 @@ class RequestBody:
                 file.take_out(pipe)
                 return moved
             except BlockingIOError:
-                pass  # nothing is there yet: the pipe is not kept for that
+                pass  # nothing is there yet: do not hold the pipe for that
             finally:
                 pipes.pool.give_back(pipe)
             await self.wait()
@@ -148,13 +148,13 @@ class RequestBody:
         return len(piece)
 
     def moves_by_itself(self) -> bool:
-        """Whether all that is still to come can be moved by the kernel: nothing is to be decoded, and there is something."""
+        """Whether the kernel can move all of the rest: there is some, and nothing has to be decoded."""
         return self._framing.unframed > 0 and not self._pending and self.stream.kernel_fd >= 0
 
     def fill(self, pipe: Pipe) -> int:
-        """Move what has come, as far as it is of this body, into an empty pipe; how many bytes.
+        """Move the bytes of this body that have arrived into an empty pipe; return how many.
 
-        Raises BlockingIOError when nothing has, ClientError(400), ClientGone.
+        Raises BlockingIOError when there are none, ClientError(400), ClientGone.
         """
         self._send_continue()
         if self.owes_continue:
@@ -177,7 +177,7 @@ class RequestBody:
         self.file = file.name.encode("utf-8", "surrogateescape")
 
     def close(self) -> None:
-        """Give up the temporary file, if there is one; what has been collected can't be sent any more."""
+        """Give up the temporary file, if there is one; a collected body can no longer be sent."""
         if self.kept is not None:
             self.kept.close()
 
@@ -211,9 +211,9 @@ class RequestBody:
             return data
 
     def _send_continue(self) -> None:
-        """Tell a client that waits for it to go on. Raises ClientGone.
+        """Tell a waiting client to continue. Raises ClientGone.
 
-        `owes_continue` stays set while its socket has no room: it may have earlier answers to read still.
+        `owes_continue` stays set while its socket has no room: it may still have earlier answers to read.
         """
         while self.owes_continue:
             try:
@@ -226,7 +226,7 @@ class RequestBody:
             self.owes_continue = bool(self._interim)
 
     async def wait(self) -> None:
-        """Wait until there is something to read, or room for what has to be said first. Raises ClientError(408)."""
+        """Wait until there is something to read, or room for the 100 that must be sent first. Raises ClientError(408)."""
         try:
             await park(self.stream, WRITE if self.owes_continue else READ, self.timeout)
         except TimedOut:

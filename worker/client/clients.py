@@ -1,4 +1,4 @@
-"""The clients of a worker: those that are connected, what has been counted, and whether it still takes more."""
+"""The clients of a worker: the connected ones, their counts, and whether it still accepts more."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from worker.loop import Task
 
 
 class ClientConnection(Protocol):
-    """One client's connection, whatever protocol it speaks: all that the worker has to know of it.
+    """One client's connection, whatever its protocol: everything that the worker has to know of it.
 
-    idle: it waits for a request of which nothing has come. idle_since: since when, in seconds of the loop's clock.
+    idle: whether it waits for a request of which nothing has arrived. idle_since: since when, in seconds of the loop's clock.
     """
 
     task: Task
@@ -19,17 +19,17 @@ class ClientConnection(Protocol):
 
     @property
     def idle_since(self) -> float:
-        """The time at which it began to wait for a request, if it does."""
+        """Return the time at which it began to wait for a request, if it does."""
 
     @property
     def is_reading(self) -> bool:
-        """Whether a part of a request has come, and not yet all of its head."""
+        """Whether a part of a request has arrived, and not yet all of its head."""
 
     def may_leave(self, now: float) -> bool:
-        """Return whether it may be closed at once because nothing is lost by that."""
+        """Whether it may be closed at once because nothing is lost by that."""
 
     def drain(self, now: float) -> None:
-        """Leave after what is under way; at once if nothing is."""
+        """Close after the active request; at once if there is none."""
 
 
 def _nothing() -> None:
@@ -39,9 +39,9 @@ def _nothing() -> None:
 class Clients:
     """The clients of one worker.
 
-    accepted, requests: counts since the start. open: connections accepted and not yet closed, also those whose task has not run
-    for the first time. draining: no further request is waited for. before_close: called before a client can see its connection
-    end, so that what it has had is in the logs by then.
+    accepted, requests: counts since the start. open: connections accepted and not yet closed, including those whose task has not
+    run yet. draining: whether connections close after their request. before_close: called before a client can see its connection
+    end, so that its requests are in the logs by then.
     """
 
     __slots__ = ("accepted", "before_close", "connections", "draining", "on_last", "open", "requests")
@@ -64,7 +64,7 @@ class Clients:
             self.on_last()
 
     def drain(self, now: float) -> None:
-        """Let all of them leave after what is under way."""
+        """Let all of them close after their active requests."""
         self.draining = True
         for connection in self.connections:
             connection.drain(now)
@@ -72,7 +72,7 @@ class Clients:
             self.on_last()
 
     def count(self) -> tuple[int, int, int]:
-        """Return how many there are, of how many a part of a request has come, and how many are idle."""
+        """Return the number of clients, of those with a part of a request, and of idle ones."""
         idle = sum(connection.idle for connection in self.connections)
         reading = sum(connection.is_reading for connection in self.connections)
         return len(self.connections), reading, idle

@@ -1,6 +1,6 @@
-"""Writing responses as HTTP/1: the head and what is at hand in one send, the rest in chunks or as it is; and tunnels.
+"""Writing responses as HTTP/1: the head and the body at hand in one send, the rest in chunks or unchanged; and tunnels.
 
-A response that was sent by `start_response` alone is done: that is one system call, and most are.
+A response that `start_response` could send alone is done: that is one system call, and true for most.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from wproxy.http import Request, Response
 
 
 def start_response(connection: Connection, request: Request, response: Response) -> memoryview | None:
-    """Send the head and what of the body is at hand, as far as the socket takes it; what is left, or None. Raises OSError.
+    """Send the head and the body at hand, as far as the socket takes it; return the rest, or None. Raises OSError.
 
-    When it raises, it has closed the response. A function and not a coroutine: for most responses there is nothing to wait for.
+    When it raises, it has closed the response. A function and not a coroutine: for most responses there is no wait.
     """
     try:
         fields = response.fields
@@ -29,7 +29,7 @@ def start_response(connection: Connection, request: Request, response: Response)
         request.status = fields.status
         request.response_fields = fields
         if fields.content_length < 0 and not response.bodiless:
-            # The client is told the end of the body by chunks or, before 1.1, by the end of the connection.
+            # The client learns the end of the body from chunks or, before 1.1, from the end of the connection.
             if request.version == 10 or not request.route.chunked:
                 request.keepalive = False
             else:
@@ -49,7 +49,7 @@ def start_response(connection: Connection, request: Request, response: Response)
             head = sent_last[0]
         else:
             head = make_head(fields, variant, request.route.keepalive_timeout[1], date_line)
-            # An upstream's X-Accel-Limit-Rate comes with fields made for this response alone, so it is seen here, if anywhere.
+            # An upstream's X-Accel-Limit-Rate comes with fields made for this response alone, so it always passes here.
             if request.limit_rate and hold_back(request, response):
                 body = b""
         data = head + body
@@ -70,14 +70,14 @@ def start_response(connection: Connection, request: Request, response: Response)
 
 
 def settle_unread_body(request: Request, response: Response) -> None:
-    """See what becomes of the connection when the request's body has not been read to its end. Raises ClientError(400).
+    """Decide about the connection when the request's body has not been read to its end. Raises ClientError(400).
 
     As in nginx (ngx_http_discard_request_body) the part that came with the head is checked: bad chunks make it a bad request,
-    unless the response tells of an error already.
+    unless the response is an error already.
     """
     body: RequestBody = request.body
     if body.owes_continue:
-        request.keepalive = False  # the body was never asked for: whether it comes all the same cannot be known
+        request.keepalive = False  # the body was never asked for: it cannot be known whether it comes all the same
     if body.is_passed_on:
         body.owes_continue = False  # an interim response cannot follow the beginning of the final one
         return
@@ -96,7 +96,7 @@ async def finish_response(connection: Connection, request: Request, response: Re
     chunked = response.fields.content_length < 0 and request.version > 10 and request.route.chunked
     frame = encode_chunk if chunked else None
     try:
-        response.body = b""  # a slow client would keep it for long
+        response.body = b""  # a slow client would keep it in memory for long
         if unsent:
             await send_unsent(stream, request, source, frame, unsent)
         if source is not None:
