@@ -1,4 +1,9 @@
-"""Bodies both ways at once: an exchange is two directions, each ended by its own end (worker/upstream/upload.py)."""
+"""Bodies both ways at once: an exchange is two directions, each ended by its own end (worker/upstream/upload.py).
+
+Beside nginx 1.22 with `proxy_request_buffering off`, buffered and not: the echo, an early refusal and a bad chunk come out alike.
+Different on purpose: after an early answer that is complete nginx says keep-alive and closes the client's connection; here the
+rest of the body is read past, and the connection goes on.
+"""
 
 from __future__ import annotations
 
