@@ -5,8 +5,6 @@ By guilt: who breaks the rules gets its status, who has left gets nothing, who i
 
 from __future__ import annotations
 
-import socket
-import struct
 from contextlib import suppress
 
 from worker.client.body import RequestBody
@@ -30,9 +28,6 @@ from wproxy.config.model import Location, Settings
 from wproxy.failures import BodyBrokenOff, ClientError, ClientGone, TimedOut, UpstreamFailure
 from wproxy.http import Request, Response
 from wproxy.regex import RegexTimedOut
-
-# struct linger: on, and no time for it.
-_NO_LINGER = struct.pack("ii", 1, 0)
 
 
 def finish(connection: Connection, request: Request) -> None:
@@ -92,6 +87,11 @@ async def linger(connection: Connection, request: Request | None) -> None:
     """
     stream = connection.stream
     location = request.location if request is not None else connection.plan.default.locations.fallback
+    if stream.flush is not None:
+        try:
+            await stream.drained(location.send_timeout)
+        except TimedOut:
+            return
     if location.lingering_close == "off":
         return
     expected = request is not None and (request.fields.content_length > 0 or request.fields.chunked)
@@ -103,7 +103,7 @@ async def linger(connection: Connection, request: Request | None) -> None:
     deadline = clock.now + location.lingering_time
     connection.clients.before_close()
     try:
-        stream.sock.shutdown(socket.SHUT_WR)
+        stream.end_sending()
         while clock.now < deadline:
             try:
                 if not stream.recv(CHUNK):
@@ -198,7 +198,7 @@ def client_timed_out(connection: Connection, request: Request) -> None:
 def reset_if_asked(connection: Connection, location: Location) -> None:
     """Let the close that follows be a reset, with reset_timedout_connection: nothing of what is unsent stays in memory."""
     if location.reset_timedout_connection:
-        connection.stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        connection.stream.reset_on_close()
 
 
 def unreadable_request(connection: Connection) -> Request:

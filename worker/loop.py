@@ -55,11 +55,12 @@ class Waitable:
     fd: -1 when it is closed. reader, writer: the tasks that wait for it. armed: the events that epoll tells of.
     unexpected: asked when an event comes that nobody waits for; returns True when it has seen to it. (See `Loop.listen`.)
     watches_departure: the end of the stream is news even while bytes lie unread.
+    holds: there is something to be read that has left the socket, so that epoll does not tell of it. (See `Loop.ready`.)
     flush: sends on what was put by for it, whoever is parked; returns whether a writer may go on. None where nothing is put by.
     It keeps its failures to itself until somebody sends. (See `Loop.flush_soon`.)
     """
 
-    __slots__ = ("armed", "fd", "flush", "reader", "unexpected", "watches_departure", "writer")
+    __slots__ = ("armed", "fd", "flush", "holds", "reader", "unexpected", "watches_departure", "writer")
 
     fd: int
     reader: Task | None
@@ -67,6 +68,7 @@ class Waitable:
     armed: int
     unexpected: Callable[[Any], bool] | None
     watches_departure: bool
+    holds: bool
     flush: Callable[[], bool] | None
 
 
@@ -219,8 +221,18 @@ class Loop:
             self._arm(stream, (stream.armed & ~_RDHUP) | _IN)
 
     def ready(self, stream: Waitable) -> None:
-        """Take a stream for readable at the next turn, whatever epoll says: it holds bytes that have left the socket."""
-        self._ready.append(stream)
+        """Take a stream for readable as long as it `holds` something, whatever epoll says; from the next turn on.
+
+        As with epoll that is told every turn to whoever waits for it, and not at all while nobody does.
+        """
+        if stream not in self._ready:
+            self._ready.append(stream)
+
+    def _events_of_ready(self, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return events for the streams that hold something, besides those that epoll has told."""
+        self._ready = [stream for stream in self._ready if stream.holds and stream.armed & _IN and stream.fd >= 0]
+        told = {fd for fd, mask in events if mask & _IN}
+        return [(stream.fd, _IN) for stream in self._ready if stream.fd not in told]
 
     def flush_soon(self, stream: Waitable) -> None:
         """Have the stream's `flush` called as soon as its socket takes bytes."""
@@ -262,8 +274,7 @@ class Loop:
                 timeout = 0.0
         events = self._epoll.poll(timeout, 1024)
         if self._ready:
-            events += [(stream.fd, _IN) for stream in self._ready]
-            self._ready.clear()
+            events += self._events_of_ready(events)
         read_clock = self._read_clock
         clock.now = now = read_clock()
         self.turns += 1
@@ -371,6 +382,8 @@ class Loop:
         except ValueError:
             return
         stream.armed = mask
+        if mask & _IN and stream.holds:
+            self.ready(stream)
 
     def _disarm(self, stream: Waitable, mask: int) -> None:
         """Stop being told of these events. Errors and hang-ups cannot be masked: they take the descriptor out."""

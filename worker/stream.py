@@ -1,7 +1,8 @@
 """A stream: one socket in the loop, with the system calls that coroutines make on it.
 
 The seam for TLS: `recv` and `send` are looked up on the stream, so that an encrypted one brings its own; it has no `kernel_fd`,
-and so neither splice nor sendfile pass it by.
+and so neither splice nor sendfile pass it by. What it has read and not given yet it `holds`, what it could not send yet its
+`flush` sends on; how it ends its side, and what it knows of the other one, are methods that it has in its own way.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import fcntl
 import os
 import select
 import socket
+import struct
 import termios
 from collections.abc import Awaitable, Callable
 
@@ -20,6 +22,8 @@ HEAD_CHUNK = 16384
 CHUNK = 65536
 BIG_CHUNK = 262144
 
+# struct linger: on, and no time for it.
+_NO_LINGER = struct.pack("ii", 1, 0)
 _NONE = bytes(4)  # the int that FIONREAD answers where nothing can be read
 
 
@@ -45,7 +49,7 @@ class Stream(Waitable):
         self.reader = self.writer = None
         self.armed = 0
         self.unexpected = None
-        self.watches_departure = False
+        self.watches_departure = self.holds = False
         self.flush = None
         self.recv: Callable[[int], bytes] = sock.recv
         self.send: Callable[[bytes | memoryview], int] = sock.send
@@ -53,6 +57,19 @@ class Stream(Waitable):
     def room(self, seconds: float) -> Awaitable[None]:
         """Wait until the socket takes more. Raises TimedOut."""
         return park(self, WRITE, seconds)
+
+    async def drained(self, seconds: float) -> None:
+        """Wait until nothing is put by for the socket; `seconds` is between two pieces of progress. Raises TimedOut."""
+        while self.flush is not None:
+            await park(self, WRITE, seconds)
+
+    def end_sending(self) -> None:
+        """Tell the other side that nothing more comes, after all that was sent. Raises OSError."""
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def reset_on_close(self) -> None:
+        """Let the close that follows be a reset: nothing of what is unsent stays in memory."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
     def has_departed(self) -> bool:
         """Whether the other side has closed or reset: a look at the socket that takes no byte."""

@@ -171,7 +171,7 @@ class Stage:
 
     def is_busy(self) -> bool:
         """Whether the loop has something to do at this instant."""
-        if any(not task.parked for task in self.loop.tasks):
+        if self.loop._ready or any(not task.parked for task in self.loop.tasks):
             return True
         return has_events(self.loop)
 

@@ -393,7 +393,7 @@ def test_a_client_that_leaves_in_the_turn_of_an_event_is_not_overheard(bench, ev
 # Streams that keep something by, as an encrypted one does.
 
 
-def test_a_stream_that_says_so_is_readable_at_the_next_turn_though_its_socket_is_not(bench):
+def test_a_stream_is_readable_as_long_as_it_holds_something_though_its_socket_is_not(bench):
     stream, _ = bench.pair()
 
     async def wait():
@@ -401,12 +401,51 @@ def test_a_stream_that_says_so_is_readable_at_the_next_turn_though_its_socket_is
         bench.notes.append("readable")
 
     bench.spawn(wait())
+    stream.holds = True
+    bench.loop.ready(stream)
     bench.loop.ready(stream)
     bench.turn()
-    assert bench.notes == ["readable"]
+    assert bench.notes == ["readable"], "once, for one task that waits"
+    bench.spawn(wait())
+    bench.turn(2)
+    assert bench.notes == ["readable"] * 2, "it was not read"
+    stream.holds = False
     bench.spawn(wait())
     bench.turn(3)
-    assert bench.notes == ["readable"], "once"
+    assert bench.notes == ["readable"] * 2
+
+
+def test_a_stream_that_holds_something_keeps_nobody_busy_and_is_readable_when_somebody_waits_again(bench):
+    stream, _ = bench.pair()
+    told = []
+
+    def unexpected(stream):
+        told.append(stream)
+        return False
+
+    stream.unexpected = unexpected
+    stream.holds = True
+    bench.loop.ready(stream)
+    bench.turn(4)
+    assert told == [stream], "nobody wanted to know, and so it is told no more"
+    assert not bench.loop._ready
+
+    async def wait():
+        await park(stream, READ, 5.0)
+        bench.notes.append("readable")
+
+    bench.spawn(wait())
+    bench.turn(2)
+    assert bench.notes == ["readable"]
+
+
+def test_a_stream_that_was_closed_holds_nothing(bench):
+    stream, _ = bench.pair()
+    stream.holds = True
+    bench.loop.ready(stream)
+    stream.close()
+    bench.turn()
+    assert not bench.loop._ready
 
 
 def test_what_a_stream_has_put_by_is_flushed_when_its_socket_takes_it_whoever_is_parked(bench):

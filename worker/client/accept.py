@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 from worker.client.clients import Clients
 from worker.client.http1.connection import ListenerPlan
@@ -29,13 +29,23 @@ ACCEPT_BURST = 64
 # Descriptors or memory have run out: accepting again at once would only spin.
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
-# Serves one connection to its end.
-Serve = Callable[[Stream, Client, ListenerPlan], Coroutine[Any, Any, None]]
+
+class ClientProtocol(NamedTuple):
+    """What clients speak on a listener.
+
+    stream: makes the stream of an accepted socket. serve: serves one connection to its end.
+    """
+
+    stream: Callable[[Loop, socket.socket], Stream]
+    serve: Callable[[Stream, Client, ListenerPlan], Coroutine[Any, Any, None]]
 
 
-def protocol_of(listener: Listener) -> Serve:
-    """Return the function that serves the connections of a listener."""
-    return serve_connection
+HTTP1 = ClientProtocol(Stream, serve_connection)
+
+
+def protocol_of(listener: Listener) -> ClientProtocol:
+    """Return what the clients of a listener speak."""
+    return HTTP1
 
 
 class Acceptors:
@@ -88,7 +98,7 @@ class Acceptors:
         assert default is not None
         loop, clients = self._loop, self._clients
         plan = ListenerPlan(default, clients)
-        serve = protocol_of(listener)
+        make_stream, serve = protocol_of(listener)
         announce = announcer(self._configuration.debug_connection, plan.log)
         # Control connections are let in however full the worker is.
         may_always = listener is self._configuration.control
@@ -121,7 +131,7 @@ class Acceptors:
                 if announce is not None:
                     announce(address, port, sock.fileno(), serial)
                 client = Client(self._process, listener, loop.clock, address, port, serial, SocketEndpoint(sock))
-                connection = Stream(loop, sock)
+                connection = make_stream(loop, sock)
                 loop.add(connection)
                 loop.spawn(serve(connection, client, plan), f"client *{serial}")
 

@@ -140,12 +140,12 @@ class Script:
     """The stream of a client that sends one request head and takes the answer."""
 
     unexpected: Any = None
+    flush = None
     watches_departure = False
 
     def __init__(self, wire: bytes) -> None:
         self.unread = wire
         self.sent = b""
-        self.sock = self
 
     def recv(self, most: int) -> bytes:
         """What was not read yet; BlockingIOError when all has been."""
@@ -163,7 +163,7 @@ class Script:
         """Whether the client sent more than it was asked for."""
         return False
 
-    def shutdown(self, how: int) -> None:
+    def end_sending(self) -> None:
         """The client sees the end of the answer."""
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Callable
 
 from worker.loop import READ, WRITE, Loop, park
 from worker.stream import Stream
@@ -31,10 +32,12 @@ async def connect(
     seconds: float,
     local: tuple[str, int] | None = None,
     keepalive: bool = False,
+    make_stream: Callable[[Loop, socket.socket], Stream] = Stream,
 ) -> Stream:
     """Return a new connection to the peer; raises UpstreamFailure("error" or "timeout") and CannotConnect.
 
     local: its local IP address and port, port 0 for any. keepalive: let TCP check whether a silent peer is still there.
+    make_stream: makes the stream of the socket.
     """
     refusal = loop.lacks_room()
     if refusal:
@@ -43,7 +46,7 @@ async def connect(
         sock = socket.socket(peer.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     except OSError as error:
         raise CannotConnect(f"socket() failed ({error.errno}: {error.strerror}) while {CONNECTING}") from None
-    stream = Stream(loop, sock)
+    stream = make_stream(loop, sock)
     try:
         if peer.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

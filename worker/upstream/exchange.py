@@ -115,7 +115,8 @@ async def open_connection(attempt: LiveAttempt) -> PeerConnection:
     group = passing.group
     attempt.connect_time = None
     manner = passing.manner or manner_of(passing.settings, attempt.request, group.is_local, is_told=True)
-    stream = await connect(group.loop, peer, passing.connect_timeout, manner.local, manner.keepalive)
+    make_stream = passing.protocol.stream
+    stream = await connect(group.loop, peer, passing.connect_timeout, manner.local, manner.keepalive, make_stream)
     attempt.connect_time = attempt.request.client.clock.now - attempt.started
     connection = passing.protocol.connection(stream)
     group.opened(peer, connection, manner)

@@ -83,6 +83,8 @@ class IdleConnections:
         """Close an idle connection on which something arrived; return whether it was idle."""
         if connection not in peer.idle:
             return False
+        if connection.is_quiet():
+            return True  # something of the stream's own, as when TLS renews its keys
         # End of file, an error, or unrequested bytes: in any case no request may be sent on it any more.
         peer.idle.remove(connection)
         self.idle_count -= 1

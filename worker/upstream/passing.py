@@ -7,13 +7,14 @@ retries, timeouts, buffering, keepalive and filters know no more of it. The thre
 
 from __future__ import annotations
 
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from worker.http1.response import ResponseHead
-from worker.loop import Task
+from worker.loop import Loop, Task
 from worker.pipes import Pipe
 from worker.stream import Stream
 from worker.upstream.answers import AnswerPlan
@@ -55,13 +56,14 @@ class UpstreamProtocol:
     """A protocol that upstreams speak: a row of worker.upstream.protocols.PROTOCOLS.
 
     module: the word that begins the names of its directives. scheme: what begins its URLs in the error log. connection: makes a
-    PeerConnection of a stream that is connected. plan: works out the heads of a location.
+    PeerConnection of a stream that is connected. plan: works out the heads of a location. stream: makes the stream of a socket.
     """
 
     module: str
     scheme: str
     connection: Callable[[Stream], PeerConnection]
     plan: Callable[[Location], HeadPlan]
+    stream: Callable[[Loop, socket.socket], Stream] = Stream
 
 
 class Retries(NamedTuple):

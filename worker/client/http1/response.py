@@ -5,6 +5,8 @@ A response that `start_response` could send alone is done: that is one system ca
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from worker.client.body import RequestBody
 from worker.client.http1.connection import Connection
 from worker.filters.limit_rate import hold_back
@@ -14,7 +16,7 @@ from worker.logs import log_request
 from worker.outlet import send_all, send_body, send_unsent
 from worker.tunnel import run_tunnel
 from worker.upstream.incoming import Tunnel
-from wproxy.failures import ClientError
+from wproxy.failures import ClientError, TimedOut
 from wproxy.http import Request, Response
 
 
@@ -121,6 +123,9 @@ async def serve_tunnel(connection: Connection, request: Request, tunnel: Tunnel)
         early = request.body.leftover
     loop = connection.stream.loop
     end, sent, received = await run_tunnel(loop, connection.stream, tunnel.upstream, early, tunnel.timeouts)
+    with suppress(TimedOut):
+        await connection.stream.drained(location.send_timeout)
+        await tunnel.upstream.drained(tunnel.timeouts.upstream)
     request.body_bytes_sent += sent
     request.bytes_sent += sent
     attempt = request.attempts[-1]
