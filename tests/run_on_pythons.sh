@@ -20,7 +20,7 @@ command -v debootstrap >/dev/null 2>&1 || {
     apt-get update -qq >/dev/null && apt-get install -y -qq debootstrap >/dev/null || skip "debootstrap cannot be installed"
 }
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 2>/dev/null | grep -m 1 '/debian/*$')
-mirror=${mirror:-http://deb.debian.org/debian/}
+[ -n "$mirror" ] || skip "apt names no mirror of Debian"
 
 # Set up the root directory of a suite; what is set up is kept.
 prepare() {
