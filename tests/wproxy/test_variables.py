@@ -326,7 +326,7 @@ def test_every_attempt_has_its_say(story):
     """As after a refused connection and a good answer (proxy.md §8)."""
     request = story.request()
     refused, answered = Attempt("192.0.2.80:3001", 0.0), Attempt("unix:/run/b.sock", 0.0)
-    refused.status, refused.response_time = 502, 0.0
+    refused.status, refused.response_time, refused.connect_time = 502, 0.0, None
     answered.status, answered.connect_time, answered.header_time, answered.response_time = 200, 0.0014, 0.25, 1.0
     answered.response_length, answered.bytes_received = 10, 110
     request.attempts = [refused, answered]
@@ -344,7 +344,9 @@ def test_every_attempt_has_its_say(story):
 
 def test_an_attempt_that_is_not_over_has_dashes(story):
     request = story.request()
-    request.attempts = [Attempt("a:80", 0.0)]
+    attempt = Attempt("a:80", 0.0)
+    attempt.connect_time = None  # it is connecting
+    request.attempts = [attempt]
     assert [read(name, request) for name in UPSTREAM_VARIABLES] == [b"a:80", b"-", b"-", b"-", b"-", b"0", b"0", b"0"]
 
 

@@ -55,8 +55,8 @@ def test_a_rate_is_a_size_or_a_template():
         rate("fast")
 
 
-@pytest.mark.parametrize("levels", [("0",), ("4",), ("x",)])
-def test_levels_of_directories_are_one_to_three(levels):
+@pytest.mark.parametrize("levels", [("0",), ("11",), ("x",)])
+def test_levels_of_directories_are_one_to_ten_digits(levels):
     assert temporary_path("/tmp/x/", "1", "2", "3") == ("/tmp/x", (1, 2, 3))
     with pytest.raises(ValueError):
         temporary_path("/tmp/x", *levels)
