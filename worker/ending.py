@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from worker.client.body import RequestBody
+from worker.client.clients import Clients
 from worker.client.http1.connection import Connection
 from worker.client.http1.response import finish_response, start_response
 from worker.content.returns import CloseConnection
@@ -30,9 +31,9 @@ from wproxy.http import Request, Response
 from wproxy.regex import RegexTimedOut
 
 
-def finish(connection: Connection, request: Request) -> None:
-    """Count and log a request that is over."""
-    connection.clients.requests += 1
+def finish(clients: Clients, request: Request) -> None:
+    """Count and log a request that is over, whatever its client speaks."""
+    clients.requests += 1
     if request.body is not None:
         request.request_length += request.body.wire_bytes
         request.body.close()
@@ -50,7 +51,7 @@ def finish_if_any(connection: Connection) -> None:
     request = connection.request
     if request is not None:
         request.is_cut = True
-        finish(connection, request)
+        finish(connection.clients, request)
 
 
 async def skip_body(connection: Connection, request: Request) -> bool:
@@ -136,7 +137,7 @@ async def refuse(connection: Connection, error: ClientError) -> None:
         request.status = error.status
         if error.status == 408:
             reset_if_asked(connection, request.location)
-        finish(connection, request)
+        finish(connection.clients, request)
         return
     try:
         response = await replaced_refusal(request, error_response(request, error.status, request.route.server_token))
@@ -144,9 +145,9 @@ async def refuse(connection: Connection, error: ClientError) -> None:
         if unsent or response.source is not None:
             await finish_response(connection, request, response, unsent)
     except (OSError, TimedOut, ClientGone, UpstreamFailure):
-        finish(connection, request)
+        finish(connection.clients, request)
         return
-    finish(connection, request)
+    finish(connection.clients, request)
     connection.request = None  # it is over: a client that leaves while we linger ends nothing
     await linger(connection, request)
 
@@ -174,25 +175,35 @@ def client_left(connection: Connection, error: BaseException) -> None:
             request.is_cut = True
             request.end_cause = "client: closed the connection"
             log_request(request, "info", f"client prematurely closed connection {while_reading(request)}")
-            finish(connection, request)
+            finish(connection.clients, request)
         return
+    request_left(connection.clients, request, error)
+
+
+def request_left(clients: Clients, request: Request, error: BaseException) -> None:
+    """End a request whose client is gone: 499 when it did not wait for an answer."""
     if not request.replied:
         request.status = 499
     request.is_cut = True
     request.end_cause = "client: closed the connection"
     log_request(request, "info", f"{error or 'client closed connection'}")
-    finish(connection, request)
+    finish(clients, request)
 
 
 def client_timed_out(connection: Connection, request: Request) -> None:
-    """The client did not take the response in time."""
+    """The client did not take the response in time: the connection ends with it."""
+    reset_if_asked(connection, request.location)
+    request_timed_out(connection.clients, request)
+
+
+def request_timed_out(clients: Clients, request: Request) -> None:
+    """End a request whose response the client did not take in time."""
     request.is_cut = True
     location = request.location
     request.end_cause = f"client: it did not take the response{location.described('send_timeout')}"
     text = "client timed out (110: Connection timed out) while sending response to client"
     log_request(request, "info", text, setting=location.described("send_timeout"))
-    reset_if_asked(connection, location)
-    finish(connection, request)
+    finish(clients, request)
 
 
 def reset_if_asked(connection: Connection, location: Location) -> None:

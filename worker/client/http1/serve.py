@@ -27,9 +27,10 @@ HEAD_TIMED_OUT = "client timed out (110: Connection timed out)"
 async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan) -> None:
     """Serve one client until one side is done; closes the stream."""
     connection = Connection(stream, client, plan)
+    clients = plan.clients
     stream.unexpected = connection.client_moved
     stream.watches_departure = True
-    plan.clients.connections.add(connection)
+    clients.connections.add(connection)
     try:
         while True:
             pipelined = bool(connection.buffer)
@@ -57,7 +58,7 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan) -
             unsent = start_response(connection, request, response)
             if unsent or response.source is not None or response.tunnel is not None:
                 await finish_response(connection, request, response, unsent)
-            finish(connection, request)
+            finish(clients, request)
             connection.request = None
             if not request.keepalive:
                 if response.tunnel is None:
@@ -89,10 +90,10 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan) -
     finally:
         if connection.request is not None:
             connection.request.end()  # a bug, or the end of the worker, has come before the request's own end
-        plan.clients.before_close()
+        clients.before_close()
         stream.close()
         connection.request = None  # without the cycle no connection waits for the collector
-        plan.clients.ended(connection)
+        clients.ended(connection)
 
 
 # Reading requests.
