@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from wproxy.conditions import conditions_of, judge_without_validators
-from wproxy.http import REASONS, ErrorResponse, Request, Response, ResponseFields
+from wproxy.http import REASONS, ErrorResponse, Request, Response, ResponseFields, has_no_body, is_interim
 
 # What the page says where it differs from the reason phrase (ngx_http_special_response.c).
 TITLES = {302: "Found", 401: "Authorization Required"}
@@ -17,7 +17,7 @@ BAD_REQUESTS = {
     497: "The plain HTTP request was sent to HTTPS port",
 }
 # After these the client's connection is closed (routing.md §2.6).
-CLOSING = frozenset((400, 413, 414, 494, 495, 496, 497, 500, 501))
+CLOSING = frozenset((400, 413, 414, 495, 496, 497, 500, 501))
 
 _PAGE = (
     "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{heading}</h1></center>\r\n"
@@ -93,8 +93,8 @@ def respond(
     target = location
     if request is not None and location is not None:
         location = absolute(request, location)
-    bodiless = status in (204, 304) or status < 200 or (request is not None and request.method == b"HEAD")
-    if status < 200 and request is not None:
+    bodiless = has_no_body(status) or (request is not None and request.method == b"HEAD")
+    if is_interim(status) and request is not None:
         request.keepalive = False  # the client waits for a final answer: the end of the connection tells it that none comes
     fields = ResponseFields(
         status,

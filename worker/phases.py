@@ -26,7 +26,7 @@ from worker.rewrite import run_steps
 from worker.upstream.outgoing import BODILESS
 from wproxy.config.model import Location
 from wproxy.files import shown_path
-from wproxy.http import Jump, Request, Response, ResponseFields, has_no_body
+from wproxy.http import Jump, Request, Response, ResponseFields, has_no_body, is_interim
 
 # How often the URI of one request may change (nginx: NGX_HTTP_MAX_URI_CHANGES).
 MAX_URI_CHANGES = 10
@@ -87,7 +87,7 @@ async def settle(request: Request, outcome: Response | Jump) -> Response:
     if not replaced:
         return outcome
     response = in_place_of(replaced, outcome, request)
-    if response.fields.status < 200 and response.tunnel is None:
+    if is_interim(response.fields.status) and response.tunnel is None:
         request.keepalive = False  # the client waits for a final answer: the end of the connection tells it that none comes
     return response
 

@@ -114,6 +114,8 @@ def _rewrite(request: Request, step: Rewrite) -> Outcome:
     if step.adds_args:
         # Those of the replacement come first.
         args = request.args if args is None else args + b"&" + request.args if request.args else args
+    elif args is None and request.args is not None:
+        args = b""
     if not target:
         log_request(request, "error", "the rewritten URI has a zero length")
         return error_response(request, 500, request.route.server_token)

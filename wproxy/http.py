@@ -61,7 +61,12 @@ REASONS = {
 
 def has_no_body(status: int) -> bool:
     """Whether a response of this status has no body, whatever the method and the fields (RFC 9110, 6.4.1)."""
-    return status < 200 or status in (204, 304)
+    return is_interim(status) or status in (204, 304)
+
+
+def is_interim(status: int) -> bool:
+    """Whether a final answer is to follow this status. `return` takes any number, and one below 100 is final, as in nginx."""
+    return 100 <= status < 200
 
 
 class Clock:
@@ -467,7 +472,7 @@ class Request:
         self.fields = fields
         self.method = line.method
         self.path = line.path
-        self.args = line.args
+        self.args = line.args or None  # a lone `?` brings none
         self.version = line.version
         self.started = started
         self.keepalive = True

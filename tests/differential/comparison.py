@@ -210,8 +210,8 @@ _MOMENT = re.compile(r"\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}")
 def comparable_lines(lines: list[str]) -> list[str]:
     """The lines of an access log, sorted, without times.
 
-    Of requests that were not understood it is a matter of how far one had come. KNOWN: `$args` is "-" here behind an empty query
-    (`/x?`), where nginx writes nothing.
+    Of requests that were not understood it is a matter of how far one had come. Behind a try_files without "?" it is left to chance
+    in nginx whether `$args` is "-" or nothing.
     """
     return sorted(_MOMENT.sub("TIME", line).replace("  ", " - ") for line in lines if " 400 " not in line)
 

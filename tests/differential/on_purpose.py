@@ -100,12 +100,7 @@ ON_PURPOSE = (
 )
 
 # Faults of the list that issue 12 mends: a line goes as soon as its fault has.
-KNOWN: tuple[Exemption, ...] = (
-    Exemption(
-        "status 000 0|fields connection", "return 0 ", "return 0: the status line of nginx is 000, and the connection is kept"
-    ),
-    Exemption("fields connection", "return 494", "return 494 keeps the connection in nginx"),
-)
+KNOWN: tuple[Exemption, ...] = ()
 
 
 def reason_of(difference: Difference, text: str, conversations: Sequence[Conversation]) -> str:

@@ -15,6 +15,7 @@ daemon off; master_process off; pid DIR/server.pid;
 events {}
 http {
     lingering_timeout 100ms; root DIR/www; access_log DIR/access.log;
+    log_format args "$request_uri [$args] [$query_string] [$is_args]";
     client_body_temp_path DIR/tmp1; proxy_temp_path DIR/tmp2; fastcgi_temp_path DIR/tmp3; uwsgi_temp_path DIR/tmp4;
     scgi_temp_path DIR/tmp5;
     server { listen 127.0.0.1:PORT1; }
@@ -94,6 +95,43 @@ CASES = (
         tuple(
             step("GET /p/x HTTP/1.1\nHost: h\n\n", f"HTTP/1.1 {status}\nAccept-Ranges: bytes\nContent-Length: 2\n\nok")
             for status in ("200 OK", "404 Not Found", "502 Bad Gateway")
+        ),
+    ),
+    (
+        "a status below 100 has three digits, a body, and an end",
+        "location /0 { return 0; } location /0t { return 0 text; } location /50 { return 50; } location /5t { return 5 text; }",
+        tuple(step(f"{method} /{name} HTTP/1.1\nHost: h\n\n") for method in ("GET", "HEAD") for name in ("0", "0t", "50", "5t")),
+    ),
+    (
+        "a 494 from the configuration keeps the connection",
+        "location /a { return 494; } location /b { try_files /nope =494; }",
+        tuple(step(f"GET /{name} HTTP/1.1\nHost: h\n\n") for name in "aba"),
+    ),
+    (
+        "arguments that were emptied are told from none in a log",
+        "access_log DIR/args.log args;"
+        " location /x {} location /try_asked { try_files /nope /x?; }"
+        " location /rewritten { rewrite ^ /x; } location /emptied { rewrite ^ /x?; } location /replaced { rewrite ^ /x?b; }"
+        ' location /page { error_page 404 /x; } location /page_asked { error_page 404 /x?; } location /set { set $args ""; }'
+        " location /d/ { index file.txt; alias DIR/www/; } location /p/ { proxy_pass http://BACK0; }"
+        " location /q/ { proxy_pass http://BACK0/; } location /r/ { rewrite ^ /p/? break; proxy_pass http://BACK0; }",
+        tuple(
+            step(f"GET /{name}{args} HTTP/1.1\nHost: h\n\n")
+            for name in [
+                "x",
+                "try_asked",
+                "rewritten",
+                "emptied",
+                "replaced",
+                "page",
+                "page_asked",
+                "set",
+                "d/",
+                "p/",
+                "q/",
+                "r/",
+            ]
+            for args in ("", "?", "?a")
         ),
     ),
     *(

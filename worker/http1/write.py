@@ -7,7 +7,7 @@ together with its Date line; for each response it only remains to check that thi
 from __future__ import annotations
 
 from worker.http1.chunked import LAST_CHUNK
-from wproxy.http import REASONS, Request, Response, ResponseFields, http_date
+from wproxy.http import REASONS, Request, Response, ResponseFields, http_date, is_interim
 
 # The bits of a variant: the properties of a head that depend on the request and not on the fields.
 KEEPALIVE = 1
@@ -22,7 +22,7 @@ def make_head(fields: ResponseFields, variant: int, announced: float | None, dat
     """
     status = fields.status
     reason = REASONS.get(status, "").encode("ascii") if fields.reason is None else fields.reason
-    head = b"HTTP/1.1 %d %b\r\n" % (status, reason)
+    head = b"HTTP/1.1 %03d %b\r\n" % (status, reason)
     if fields.server:
         head += b"Server: %b\r\n" % fields.server
     if fields.wants_date:
@@ -36,7 +36,7 @@ def make_head(fields: ResponseFields, variant: int, announced: float | None, dat
         lines.append(b"Last-Modified: " + http_date(fields.last_modified).encode("ascii"))
     if fields.location is not None and fields.owns_location:
         lines.append(b"Location: " + fields.location)
-    if fields.content_length < 0 and not variant & (BODILESS | UNCHUNKED) and status >= 200:
+    if fields.content_length < 0 and not variant & (BODILESS | UNCHUNKED) and not is_interim(status):
         lines.append(b"Transfer-Encoding: chunked")
     if status == 101:
         lines.append(b"Connection: upgrade")

@@ -46,8 +46,8 @@ def wproxy_slashed_uri(request: Request) -> bytes:
 @variable("args", REQUEST)
 @variable("query_string", REQUEST)
 def args(request: Request) -> bytes | None:
-    """The arguments as received or set; a lone `?` has none (nginx: a request's args exist only when they have a byte)."""
-    return request.args if request.args or request.args is not request.line.args else None
+    """The arguments as received or set; b"" where something has emptied them, which a log tells from none."""
+    return request.args
 
 
 @assignable("args")
