@@ -134,6 +134,23 @@ CASES = (
             for args in ("", "?", "?a")
         ),
     ),
+    (
+        "a HEAD that goes on as another method keeps its connection",
+        "location /get { proxy_method GET; proxy_pass http://BACK0; } location /put { proxy_method PUT; proxy_pass http://BACK0; }",
+        (
+            *(
+                step(f"HEAD /{name} HTTP/1.1\nHost: h\n\n", f"HTTP/1.1 {answer}")
+                for name in ("get", "put")
+                for answer in (
+                    "200 OK\nContent-Length: 2\n\nok",
+                    "404 Not Found\nContent-Length: 2\n\nok",
+                    "200 OK\nTransfer-Encoding: chunked\n\n2\nok\n0\n\n",
+                    "204 No Content\n\n",
+                )
+            ),
+            step("GET /file.txt HTTP/1.1\nHost: h\n\n"),
+        ),
+    ),
     *(
         (
             f"the page of a refused line that is {line!r} comes in chunks only where the version is known",

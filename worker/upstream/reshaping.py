@@ -40,9 +40,10 @@ def reshaping(settings: ModuleSettings, streaming: Streaming) -> Reshape | None:
         if method is not None:
             request.sent_method = method_for(method, request)
             if (request.method == b"HEAD") != (request.sent_method == b"HEAD"):
-                # The answer has a body that is not wanted, or announces one that does not come.
+                # The answer has a body that is not wanted, or announces one that does not come: then the client waits for it.
                 outgoing.ends_connection = outgoing.has_more = True
-                request.keepalive = False
+                if request.method != b"HEAD":
+                    request.keepalive = False
         return outgoing
 
     return reshape
