@@ -51,6 +51,11 @@ ON_PURPOSE = (
         r"(?s)HTTP/1\.1 \d+[^\0]*?\r\nLocation:[^\0]*?\r\nLocation:",
         "the first of two Locations counts, as in nginx of today",
     ),
+    Exemption(
+        "body",
+        r"(?s)a padding to disable.*\nUser-Agent: [^\0]*?\nUser-Agent: ",
+        "every User-Agent of a request tells of the browser, as in nginx of today",
+    ),
     Exemption(r"status \d+ 500|upstream count of requests", "%20", "what a variable brings never breaks a request line: 500"),
     Exemption(
         "refused by nginx alone: directive is duplicate",

@@ -420,15 +420,20 @@ def test_the_length_of_a_body_that_is_not_passed_is_not_passed(stage):
     client.receives(to_client())
 
 
-def test_the_answer_to_a_head_that_was_sent_as_get_ends_the_connection(stage):
+def test_the_answer_to_a_head_that_was_sent_as_get_ends_the_connection_of_the_upstream_alone(stage):
     s = stage(location='proxy_method = "GET"')
     client = s.client()
     client.send(get(method=b"HEAD"))
     upstream = s.peers[0].accept()
     upstream.receives(sent_up())
     upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
-    assert client.take().endswith(b"Content-Length: 5\r\nConnection: close\r\n\r\n")
+    assert client.take().endswith(b"Content-Length: 5\r\nConnection: keep-alive\r\n\r\n")
     assert upstream.is_closed()
+    client.send(get())
+    upstream = s.peers[0].accept()
+    upstream.receives(sent_up())
+    upstream.send(ok())
+    client.receives(to_client())
 
 
 @pytest.mark.parametrize("method", ["HEAD", "$http_x_method"])
