@@ -1,6 +1,6 @@
-"""The body of an upstream's answer while it is on its way: read at the pace of whoever asks, or moved by the kernel.
+"""The body of an upstream's answer on its way: read at the pace of the reader, or moved by the kernel.
 
-It begins with what was read together with the head; where it ends is told by its framing (worker/http1/framing.py).
+It begins with the bytes that were read together with the head; its framing (worker/http1/framing.py) determines its end.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ async def wait_for_answer(stream: Stream, seconds: float) -> None:
 class ResponseBody:
     """The body of an upstream's response.
 
-    at_hand: what came with the head. kind, length: as `body_of` tells. received: bytes of payload; wire_bytes: with framing.
-    finished: read to its end. spoiled: the connection cannot be used again, because more came than there should be or
-    because its end was the end of the body. surplus: what is to be said of more than there should be.
+    at_hand: the bytes that came with the head. kind, length: as `body_of` returns them. received: bytes of payload; wire_bytes:
+    with framing.
+    finished: whether it was read to its end. spoiled: whether the connection cannot be used again, because of excess bytes or
+    because its end was the end of the body. surplus: a message about the excess bytes.
     """
 
     __slots__ = ("_framing", "_is_chunked", "at_hand", "spoiled", "stream", "surplus", "timeout", "wire_bytes")
@@ -51,7 +52,7 @@ class ResponseBody:
 
     @property
     def received(self) -> int:
-        """The bytes of payload that have been read."""
+        """Return the number of bytes of payload that have been read."""
         return self._framing.received
 
     @property
@@ -60,7 +61,7 @@ class ResponseBody:
         return self._framing.finished
 
     def take_at_hand(self) -> None:
-        """Look at what came with the head: `at_hand` is the payload in it from now on. It may finish the body.
+        """Decode the bytes that came with the head: `at_hand` becomes the payload in them. This may finish the body.
 
         Raises UpstreamFailure.
         """
@@ -68,15 +69,15 @@ class ResponseBody:
 
     @property
     def trailers(self) -> tuple[tuple[bytes, bytes, bytes], ...]:
-        """(lower-case name, name, value) of the fields after a chunked body that was read to its end."""
+        """Return (lower-case name, name, value) of the fields after a chunked body that was read to its end."""
         return tuple((name.lower(), name, value) for name, value in self._framing.trailers)
 
     async def wait(self, seconds: float | None = None) -> None:
-        """Wait until there is something to be read, so many seconds or the usual time. Raises UpstreamFailure."""
+        """Wait until there is something to read, so many seconds or the usual time. Raises UpstreamFailure."""
         await wait_for_answer(self.stream, self.timeout if seconds is None else seconds)
 
     def receive(self, most: int = BIG_CHUNK) -> bytes:
-        """Read once, at most so many bytes: the payload in them, which may be b"" before the end too.
+        """Read once, at most so many bytes; return the payload in them, which may be b"" before the end too.
 
         Raises BlockingIOError when nothing is there, UpstreamFailure.
         """
@@ -94,11 +95,11 @@ class ResponseBody:
 
     @property
     def unframed(self) -> int:
-        """How many of the bytes to come are payload and nothing else, so that the kernel may move them; 0 where it may not."""
+        """Return how many coming bytes are payload and nothing else, so that the kernel may move them; 0 if it may not."""
         return self._framing.unframed if self.stream.kernel_fd >= 0 else 0
 
     def fill(self, pipe: Pipe, most: int) -> int:
-        """Move at most so many bytes into an empty pipe, where `unframed` allows it; how many, and 0 at the end.
+        """Move at most so many bytes into an empty pipe, if `unframed` allows it; return how many, 0 at the end.
 
         Raises BlockingIOError when nothing is there, UpstreamFailure.
         """

@@ -1,4 +1,4 @@
-"""How a location passes requests to its upstream, worked out at load: here proxy_*, fastcgi_* and their kin are read."""
+"""The passing of requests from a location to its upstream, computed at load: proxy_*, fastcgi_* and the like are read here."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from worker.upstream.reshaping import head_writer, reshaping
 def make_passing(
     settings: ModuleSettings, group: Group, answer_plan: AnswerPlan, absolute: Callable[[str], str], workers: int
 ) -> Passing:
-    """Work out how a location passes requests to a group, and tell the group.
+    """Compute how a location passes requests to a group, and register it with the group.
 
-    absolute: makes paths of the configuration absolute. workers: the
-    number of workers that share the group.
+    absolute: makes paths of the configuration absolute. workers: the number of workers that share the group.
     """
     location, protocol = settings.location, PROTOCOLS[settings.module]
     plan = protocol.plan(location)

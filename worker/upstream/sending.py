@@ -1,7 +1,7 @@
-"""Sending a request's body to a peer: from memory, from a file, or from the client as it comes.
+"""Sending a request's body to a peer: from memory, from a file, or from the client as it arrives.
 
-Where the kernel can it moves the bytes itself: from file to socket (sendfile), from socket to socket (splice).
-proxy_send_timeout and its kin are between two pieces of progress.
+If possible the kernel moves the bytes itself: from file to socket (sendfile), from socket to socket (splice). proxy_send_timeout
+and the like limit the time between two pieces of progress.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Frame = Callable[[bytes], bytes]
 
 
 async def push(attempt: LiveAttempt, stream: Stream, data: bytes | memoryview) -> None:
-    """Send all of this to the peer. Raises TimedOut, OSError."""
+    """Send all of these bytes to the peer. Raises TimedOut, OSError."""
     view = memoryview(data)
     while view:
         try:
@@ -53,9 +53,9 @@ async def push_outgoing(attempt: LiveAttempt, stream: Stream, frame: Frame) -> N
 
 
 async def push_body(attempt: LiveAttempt, stream: Stream, body: RequestBody, frame: Frame | None = None) -> None:
-    """Send what is at hand of a body, then what the client delivers, at the pace of the slower side.
+    """Send the part of a body in memory, then the client's bytes as they arrive, at the pace of the slower side.
 
-    frame: puts each piece into the protocol's frame; None where the bytes go as they are, and the kernel may move them. Raises
+    frame: puts each piece into the protocol's frame; None if the bytes go unchanged, and the kernel may move them. Raises
     TimedOut, OSError, ClientError, ClientGone.
     """
     outgoing = attempt.outgoing
@@ -96,7 +96,7 @@ async def move_piece(attempt: LiveAttempt, stream: Stream, body: RequestBody) ->
                     await park(stream, WRITE, attempt.passing.send_timeout)
             return moved
         except BlockingIOError:
-            pass  # nothing has come yet: the pipe is not kept for that
+            pass  # nothing has arrived yet: do not hold the pipe for that
         finally:
             pipes.pool.give_back(pipe)
         await body.wait()

@@ -1,7 +1,7 @@
-"""proxy_pass with variables: the target is worked out for each request (proxy.md §1.1 rule 1, §1.2).
+"""proxy_pass with variables: the target is computed for each request (proxy.md §1.1 rule 1, §1.2).
 
-Whatever the target turns out to be, the request is then proxied by the same code as any other: it is led to a copy of its
-location that names that target. There is one copy for each host and port, and not more than MAX_TARGETS.
+Whatever the target is, the request is then proxied by the same code as any other: it is led to a copy of its location with that
+target. There is one copy for each host and port, and no more than MAX_TARGETS.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from wproxy.dns import TIMED_OUT
 from wproxy.http import Request, Response
 from wproxy.route import Answer
 
-# Clients may choose the target where a configuration lets them: then the table starts over instead of growing.
+# Clients may choose the target if a configuration lets them: then the table starts over instead of growing.
 MAX_TARGETS = 256
-# What no request line can have.
+# Bytes that cannot be in a request line.
 _UNFIT = re.compile(rb"[\x00-\x20\x7f]").search
 _UNFIT_REASON = 'invalid URI in "%s": a decoded value ($uri, a capture) may hold a space, $request_uri has it as %%20'
 
 
 def proxying_to_variable(location: Location, services: Services, answer_plan: AnswerPlan) -> Answer:
-    """The handler of a location whose proxy_pass has variables."""
+    """Return the handler of a location whose proxy_pass has variables."""
     assert location.proxy_target is not None and location.proxy_target.template is not None
     evaluate = location.proxy_target.template.evaluate
     passings: dict[tuple[str, int, bool], Passing] = {}
-    # Those among them that stand in no configuration: whom to ask for, and whom to ask about it.
+    # Those of them that are not in the configuration: the name servers and the address to look up.
     named: dict[tuple[str, int, bool], tuple[NameServers | None, Address]] = {}
 
     async def answer(request: Request) -> Response:
@@ -52,7 +52,7 @@ def proxying_to_variable(location: Location, services: Services, answer_plan: An
             log_request(request, "error", f'"https://" in "{shown(url)}": TLS to upstreams is not supported yet')
             return error_response(request, 500, request.route.server_token)
         assert target.address is not None
-        # The path of a unix socket has its case.
+        # The path of a unix socket keeps its case.
         host = target.address.host if target.address.is_unix else target.address.host.lower()
         key = (host, target.address.port, target.has_port)
         passing = passings.get(key)
@@ -80,7 +80,7 @@ def proxying_to_variable(location: Location, services: Services, answer_plan: An
             if asked is not None:
                 named[key] = asked
         request.location = passing.location
-        # What stands in the configuration is sent as it is, nothing added; without a path the client's URI is.
+        # A configured URI is sent as it is, with nothing added; without a path the client's URI is sent.
         request.upstream_uri = target.uri_part
         return await services.exchange(passing, request)
 
@@ -88,7 +88,7 @@ def proxying_to_variable(location: Location, services: Services, answer_plan: An
 
 
 class NoResolver(CannotResolve):
-    """There is nobody to ask."""
+    """No name server is configured."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name, 0)
@@ -96,7 +96,7 @@ class NoResolver(CannotResolve):
 
 
 async def group_of_target(services: Services, location: Location, address: Address) -> Group:
-    """The group of a target that only a request names; for a name the location's name servers are asked. Raises CannotResolve.
+    """Return the group of a target that only a request names; a name is looked up first. Raises CannotResolve.
 
     No other worker knows of a numeric address, and as the only one of its group it never rests.
     """
@@ -111,7 +111,7 @@ async def group_of_target(services: Services, location: Location, address: Addre
 
 
 def find_group(services: Services, target: ProxyTarget) -> Group | None:
-    """The group of an evaluated target that the configuration names: an upstream block, or one of another proxy_pass."""
+    """Return the group of an evaluated target that the configuration names: an upstream block, or that of another proxy_pass."""
     address = target.address
     assert address is not None
     if not target.has_port:
@@ -123,7 +123,7 @@ def find_group(services: Services, target: ProxyTarget) -> Group | None:
 
 
 def copy_for(location: Location, target: ProxyTarget) -> Location:
-    """The location, proxying to that target."""
+    """Return a copy of the location that proxies to that target."""
     copy = Location(dict(vars(location)), location.written)
     copy.proxy_target = copy.proxy_pass = target._replace(uri_part=b"")
     return copy

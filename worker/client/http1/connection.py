@@ -1,4 +1,4 @@
-"""The state of one HTTP/1 client connection, kept from one request to the next, and what it needs of its listener."""
+"""The state of one HTTP/1 client connection, kept from one request to the next, and the settings of its listener."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ Head = tuple[RequestLine, RequestFields, int]
 
 
 class Connection:
-    """What a client connection keeps from one request to the next; the Exchange of each, for it serves one at a time.
+    """The state of a client connection; also the Exchange of each request, because it serves one at a time.
 
-    buffer: bytes received and not yet used. idle: waiting for the first byte of a request, so that it may be closed; patience:
-    for so many seconds.
-    routed_*: the last head, the location it led to, and the route there; last_request, expires: from this request on, or this
-    moment, the connection is not kept, as that head and location have it.
+    buffer: bytes received and not yet used. idle: whether it waits for the first byte of a request, so that it may be closed;
+    patience: for so many seconds. routed_*: the last head, its location and its route; last_request, expires: the request, or the
+    time, from which the connection is not kept, for that head and location.
     """
 
     __slots__ = (
@@ -61,23 +60,23 @@ class Connection:
 
     @property
     def idle_since(self) -> float:
-        """When it began to wait for a request, if it does; in seconds of the loop's clock."""
+        """Return the time at which it began to wait for a request, if it does; in seconds of the loop's clock."""
         return self.task.deadline - self.patience
 
     @property
     def is_reading(self) -> bool:
-        """Whether a part of a request has come, and not yet all of its head."""
+        """Whether a part of a request has arrived, and not yet all of its head."""
         return not self.idle and self.request is None
 
     def may_leave(self, now: float) -> bool:
-        """Whether nobody misses it: it waits for a request, has for keepalive_min_timeout, and none has come."""
+        """Whether it may be closed: it waits for a request, has for keepalive_min_timeout, and none has arrived."""
         if not self.idle or not self.task.parked:
             return False
         return not self.client.requests or now >= self.idle_since + self.routed_to.keepalive_min_timeout
 
     def drain(self, now: float) -> None:
-        """Leave after the request that is under way, or at once where none has come."""
-        # A request that has arrived already is served; one that has not is for the client to repeat.
+        """Close after the active request, or at once if none has arrived."""
+        # A request that has arrived already is served; the client has to repeat any other.
         if self.idle and self.client.requests and not self.stream.has_unread():
             loop = self.stream.loop
             if self.may_leave(now):
@@ -89,11 +88,11 @@ class Connection:
 
     @property
     def outlet(self) -> Outlet:
-        """What takes the bytes of a response: the stream."""
+        """Return the outlet for the bytes of a response: the stream."""
         return self.stream
 
     def interim(self, status: int, lines: tuple[tuple[bytes, bytes], ...]) -> int:
-        """Send a head before the real one; return its size. Raises BlockingIOError where there is no room for it, ClientGone."""
+        """Send a head before the real one; return its size. Raises BlockingIOError if there is no room for it, ClientGone."""
         head = b"HTTP/1.1 %d %b\r\n" % (status, REASONS[status].encode())
         data = head + b"".join([name + b": " + value + b"\r\n" for name, value in lines]) + b"\r\n"
         try:
@@ -107,9 +106,9 @@ class Connection:
         return sent
 
     def moved(self, request: Request) -> None:
-        """Note whether and for how long the connection is kept, as the location has it that a request goes on in.
+        """Record whether and for how long the connection is kept, according to the location in which the request continues.
 
-        One that does not keep connections has its way, whatever comes after it (nginx: ngx_http_update_location_config).
+        A location that does not keep connections prevails, whatever comes after it (nginx: ngx_http_update_location_config).
         """
         route, client = request.route, self.client
         patience = route.keepalive_timeout[0]
@@ -129,7 +128,7 @@ class Connection:
             request.keepalive = False
 
     def client_moved(self, stream: Stream) -> bool:
-        """The client sent something, or left, while it is not its turn: a departure ends the request (499).
+        """Handle bytes or an end from a client out of turn: a departure ends the request (499).
 
         Bytes are left where they are until the next request is read.
         """
@@ -143,9 +142,9 @@ class Connection:
 
 
 class ListenerPlan:
-    """What every connection of a listener needs before its first request names a server: that of the default server.
+    """The settings that a connection needs before its first request names a server: those of the listener's default server.
 
-    log: where lines go about a connection that has no request.
+    log: the log for lines about a connection without a request.
     """
 
     __slots__ = ("clients", "default", "header_timeout", "limits", "log")

@@ -1,9 +1,9 @@
 """One HTTP/1 client connection, request after request, until one side is done.
 
-`serve_connection` is the whole life: wait for a head, let the location answer, send, log, go round. What goes wrong is caught
-at its end, by guilt: the client's mistakes get their status and the connection is closed; a client that has left gets nothing.
+`serve_connection` is the whole life: wait for a head, let the location answer, send, log, repeat. Failures are caught at its end,
+by guilt: the client's mistakes get their status and the connection is closed; a client that has left gets nothing.
 
-A request that is repeated on the connection costs 2 system calls here: one recv, one send.
+A repeated request on the connection costs 2 system calls here: one recv, one send.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan) -
     except (ClientGone, OSError) as error:
         client_left(connection, error)
     except TimedOut:
-        # While it was idle nobody minds.
+        # In an idle connection this is normal.
         if connection.request is not None:
             client_timed_out(connection, connection.request)
     except UpstreamFailure:
@@ -100,7 +100,7 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan) -
 
 
 def receive_head(connection: Connection) -> Head | None:
-    """Read once and take a request head; None while it is not complete. Raises ClientError, ClientGone, OSError."""
+    """Read once and take a request head; None while it is incomplete. Raises ClientError, ClientGone, OSError."""
     recv = connection.stream.recv
     try:
         data = recv(HEAD_CHUNK)
@@ -116,7 +116,7 @@ def receive_head(connection: Connection) -> Head | None:
             connection.buffer = data
             return None
     elif data == memo.head:
-        return memo.taken  # the same head and nothing else, as most often: it need not go through the buffer
+        return memo.taken  # the same head and nothing else, as usual: no need to use the buffer
     connection.buffer = data
     return take_request_head(data, connection.plan.limits, memo)
 
@@ -124,7 +124,7 @@ def receive_head(connection: Connection) -> Head | None:
 async def receive_rest_of_head(connection: Connection) -> Head:
     """Read on until the head is complete, within client_header_timeout. Raises ClientError, ClientGone, OSError.
 
-    The time runs from the first byte, on a new connection from its beginning; bytes that dribble in do not extend it.
+    The time starts at the first byte, on a new connection at its beginning; bytes that dribble in do not extend it.
     """
     client = connection.client
     clock = client.clock
@@ -140,7 +140,7 @@ async def receive_rest_of_head(connection: Connection) -> Head:
 
 
 def make_request(connection: Connection, head: Head) -> Request:
-    """The request of a head: its server, its location, and whether the connection is kept after it."""
+    """Return the request of a head: its server, its location, and whether the connection is kept after it."""
     line, fields, length = head
     client = connection.client
     now = client.clock.now
@@ -158,7 +158,7 @@ def make_request(connection: Connection, head: Head) -> Request:
         else:
             location, route = entry.location, entry
         connection.routed_to, connection.routed_by = location, route
-        # What a regex found belongs to this request: the next one must find its own.
+        # The captures of a regex belong to this request: the next one must find its own.
         connection.routed_head = head if request.captures is None else None
         keeps = fields.wants_keepalive if line.version == 10 else not fields.wants_close
         if keeps and (line.method == b"POST" or "safari" in route.keepalive_disable):
@@ -177,7 +177,7 @@ def make_request(connection: Connection, head: Head) -> Request:
 
 
 def accept_body(connection: Connection, request: Request) -> None:
-    """Prepare to read the request's body. Raises ClientError(413) when it says that it is too large."""
+    """Prepare to read the request's body. Raises ClientError(413) when its announced length is too large."""
     fields = request.fields
     location = request.location
     limit = request.route.client_max_body_size

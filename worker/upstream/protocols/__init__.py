@@ -1,4 +1,4 @@
-"""The protocols spoken to upstreams: a file for each, and a row here."""
+"""The protocols of upstreams: a file for each, and a row here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from worker.upstream.passing import UpstreamProtocol
 from worker.upstream.protocols.http1 import HTTP1
 from wproxy.config.model import Location
 
-# By the word that begins the names of their directives.
+# Keyed by the word that begins the names of their directives.
 PROTOCOLS: dict[str, UpstreamProtocol] = {protocol.module: protocol for protocol in (HTTP1,)}
 
 
