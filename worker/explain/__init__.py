@@ -1,9 +1,9 @@
-"""`wproxy explain`: what would be done with a request, and why, without sending anything.
+"""`wproxy explain`: the treatment of a request, and its reasons, without sending anything.
 
 The code that serves requests runs here: `serve_connection` reads the head of the request from a stream, finds the server and the
-location, goes through the phases and writes the answer to the stream. Three things differ. The stream is a `Script`: what a
-client would send, and what it gets. The tables of the listener give the request a `Trace` (told.py), and the code that decides
-tells it what it decides. And where a worker would exchange the head with a peer, the head is kept instead (rehearsal.py).
+location, goes through the phases and writes the answer to the stream. Three things differ. The stream is a `Script`: the bytes of
+a client, and those it gets. The tables of the listener give the request a `Trace` (told.py), and the code that decides records
+its decisions there. And where a worker would exchange the head with a peer, the head is kept instead (rehearsal.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What became of a request, in the words of an explanation."""
+"""The result of a request, in the words of an explanation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wproxy.http import Request, Response
 
 
 def describe(found: Explanation, worker: Rehearsal, request: Request, sent: bytes) -> None:
-    """Fill in what became of the request. sent: the bytes that the client gets."""
+    """Fill in the result of the request. sent: the bytes that the client gets."""
     location = request.location
     trace: Trace = request.trace
     found.location, found.location_at = shown_location(location), str(location.position)
@@ -58,18 +58,18 @@ def describe(found: Explanation, worker: Rehearsal, request: Request, sent: byte
 
 
 def shown_field(line: tuple[bytes, bytes]) -> str:
-    """A field as one line of text."""
+    """Return a field as one line of text."""
     return f"{line[0].decode('latin-1')}: {line[1].decode('latin-1')}"
 
 
 def place_of_answer(trace: Trace) -> str:
-    """Where the step stands that answered, when the last that happened was one."""
+    """Return the position of the step that answered, if the last one did."""
     last = trace.steps[-1] if trace.steps else {"kind": "", "at": ""}
     return str(last["at"]) if last["kind"] in ("return", "rewrite", "try_files", "error_page") else ""
 
 
 def why_error(request: Request, response: Response) -> str:
-    """What no step tells about an error."""
+    """Return the reason for an error that no step gives."""
     if request.end_cause:
         return f": {request.end_cause}"
     if response.error == 404 and request.location.internal and not request.internal:
@@ -78,7 +78,7 @@ def why_error(request: Request, response: Response) -> str:
 
 
 def describe_upstream(found: Explanation, group: Group, configuration: Configuration) -> None:
-    """The group that is asked, and its peers as they are configured."""
+    """Describe the group of the request, and its peers as they are configured."""
     found.upstream = group.name
     upstream = next((one for one in configuration.upstreams if one.name == group.name), None)
     found.upstream_at = str(upstream.position) if upstream is not None and not upstream.implicit else ""
@@ -86,7 +86,7 @@ def describe_upstream(found: Explanation, group: Group, configuration: Configura
 
 
 def shown_peer(peer: Peer) -> str:
-    """An address with those of its parameters that are not the default."""
+    """Return an address with those of its parameters that are not the default."""
     words = [peer.name]
     words += [f"weight={peer.weight}"] if peer.weight != 1 else []
     words += [f"max_fails={peer.max_fails}"] if peer.max_fails != 1 else []

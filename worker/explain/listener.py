@@ -1,4 +1,4 @@
-"""Which listener a request arrives at."""
+"""The choice of the listener for a request."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from wproxy.explain import CannotExplain, Url
 
 
 def servers_of(listener: Listener) -> list[Server]:
-    """Its servers, each once."""
+    """Return the servers of a listener, each once."""
     names = listener.servers
     tables = [*names.exact.values(), *names.suffixes.values(), *names.prefixes.values(), *(server for _, server in names.regexes)]
     return list({id(server): server for server in [names.default, *tables] if server is not None}.values())
 
 
 def choose_listener(configuration: Configuration, url: Url, wanted: str) -> tuple[Listener, str]:
-    """The listener that a request for this URL arrives at, or the one that is wanted, and why. Raises CannotExplain."""
+    """Return the listener that gets a request for this URL, or the wanted one, and the reason. Raises CannotExplain."""
     listeners = configuration.listeners
     known = ", ".join(str(listener.address) for listener in listeners) or "nothing"
     if wanted:

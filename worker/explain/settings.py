@@ -1,4 +1,4 @@
-"""The settings that hold for a request: as written and where, or their defaults."""
+"""The settings that apply to a request: as written and where, or their defaults."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from wproxy.config.registry import ENTRIES, LOCATION, REGISTRY, SERVER, UPSTREAM
 from wproxy.config.tree import Node
 from wproxy.explain import DEFAULT
 
-# Rows that are no settings of a request: what opens blocks, and what is told as steps and names.
+# Rows that are not settings of a request: those that open blocks, and those that appear as steps and names.
 _NO_SETTINGS = frozenset(("listen", "server_name", "location", "server", "upstream"))
 
 
 def settings_of(location: Location, worker: Rehearsal) -> Iterator[dict[str, str]]:
-    """Every setting that holds in a location, in its server and in its upstream: as written and where, or its default."""
+    """Yield every setting that applies in a location, in its server and in its upstream: as written and where, or its default."""
     yield from settings_in(location, LOCATION, "location")
     yield from settings_in(location.server, SERVER, "server", beside=LOCATION)
     group = worker.group
@@ -25,7 +25,7 @@ def settings_of(location: Location, worker: Rehearsal) -> Iterator[dict[str, str
 
 
 def settings_in(block: Settings, context: int, name: str, beside: int = 0) -> Iterator[dict[str, str]]:
-    """The settings of one block of that context, but for those that are found in a block of the context `beside`."""
+    """Yield the settings of one block of that context, except those that are found in a block of the context `beside`."""
     values = vars(block)
     for directive, rows in sorted(REGISTRY.items()):
         for row in rows:

@@ -13,7 +13,7 @@ from wproxy.matching import LocationMatcher, ServerNames
 
 
 class ToldNames(ServerNames[Server]):
-    """The server names of a listener; each search for a server is told to a trace, which the request gets."""
+    """The server names of a listener; each search for a server is recorded in a trace, which the request gets."""
 
     def __init__(self, listener: Listener, trace: Trace, found: Explanation) -> None:
         vars(self).update(vars(listener.servers))
@@ -52,7 +52,7 @@ _NAME_KINDS = {"exact": "server_name", "wildcard": "wildcard", "regex": "regex"}
 
 
 class ToldLocations(LocationMatcher[Location]):
-    """The locations of a server; the location found is told to a trace, with the reasons against the others."""
+    """The locations of a server; the location found is recorded in a trace, with the reasons against the others."""
 
     def __init__(self, locations: LocationMatcher[Location], trace: Trace) -> None:
         vars(self).update(vars(locations))
@@ -66,7 +66,7 @@ class ToldLocations(LocationMatcher[Location]):
 
 
 def name_of(server: Server, host: bytes, request: Request) -> tuple[str, str]:
-    """Return the name of a server that a host fits, and its place; asked in the same order as the names of a listener."""
+    """Return the name of a server that matches a host, and its place; searched in the same order as the names of a listener."""
     names: ServerNames[tuple[ServerName, Node]] = ServerNames()
     for node, line in zip(server.written.get("server_name", ()), server.server_name, strict=True):
         for name in line:
@@ -74,7 +74,7 @@ def name_of(server: Server, host: bytes, request: Request) -> tuple[str, str]:
                 names.add_regex(name.regex, (name, node))
             else:
                 names.add(name.text, (name, node))
-    if names.explain(host, request) == "default":  # the name of a server without any is ""
+    if names.explain(host, request) == "default":  # a server without names has the name ""
         return "", str(server.position)
     name, node = names.find(host, request)
     return name.text, str(node.position)
