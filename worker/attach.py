@@ -1,9 +1,9 @@
-"""What every location needs to answer requests in this worker, worked out when the worker starts.
+"""The handlers that every location needs in this worker, computed when the worker starts.
 
-A phase after rewriting is a row of PHASES: a function that looks at a location and gives the handler it needs there, or None.
+A phase after rewriting is a row of PHASES: a function that looks at a location and returns the handler it needs in that phase, or
+None.
 
-A location that has nothing but content is answered by that handler itself, which costs no call more; `phases.drive` is for the
-others.
+A location that has only content is answered by that handler itself, without a further call; `phases.drive` is for the others.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from worker.upstream.target import proxying_to_variable
 from wproxy.config.model import Location, Server
 from wproxy.route import Answer, Handler, Route
 
-# The phases after rewriting: what a location needs there.
+# The phases after rewriting: the handlers of a location.
 
 
 def access(location: Location, services: Services) -> Handler | None:
-    """Return what decides whether the client may enter."""
+    """Return the handler that decides whether the client may enter."""
     return satisfy(ACCESS, location)
 
 
@@ -70,29 +70,29 @@ def proxying(location: Location, services: Services) -> Handler | None:
 
 
 def index(location: Location, services: Services) -> Handler | None:
-    """Return what finds the index of a directory."""
+    """Return the handler that finds the index of a directory."""
     return indexing(location)
 
 
 def autoindex(location: Location, services: Services) -> Handler | None:
-    """Return what lists a directory."""
+    """Return the handler that lists a directory."""
     return listing(location)
 
 
 def precompressed(location: Location, services: Services) -> Handler | None:
-    """Return gzip_static and its kin."""
+    """Return the handler of gzip_static and the like."""
     return sending_precompressed(location)
 
 
 def static(location: Location, services: Services) -> Handler:
-    """Return what serves files: the last resort of a location without content of another kind."""
+    """Return the handler that serves files: the last resort of a location without other content."""
     return serving_files(location)
 
 
-# Handlers of the access phase, for `satisfy`, in nginx's order; the modules to come are rows here.
+# Handlers of the access phase, for `satisfy`, in nginx's order; further modules will be rows here.
 ACCESS: tuple[Callable[[Location], Decide | None], ...] = (by_address,)
 MakeHandler = Callable[[Location, Services], Handler | None]
-# Handlers of what is asked before the client is: limits of rates and connections will be rows here, in nginx's order.
+# Handlers before the access phase: limits of rates and connections will be rows here, in nginx's order.
 PREACCESS: tuple[MakeHandler, ...] = ()
 PHASES: tuple[MakeHandler, ...] = (
     *PREACCESS,
@@ -105,7 +105,7 @@ PHASES: tuple[MakeHandler, ...] = (
     precompressed,
     static,
 )
-# Of these only `static` has to do with a URI that has no slash at its end.
+# Only `static` of these is needed for a URI without a slash at its end.
 FOR_FILES = (index, autoindex, static)
 
 
@@ -114,10 +114,10 @@ def attach_server(server: Server, services: Services) -> None:
     for location in server.each_location():
         attach(location, services)
     if server.steps:
-        # Everything enters through the server's own steps; the location is found after them.
+        # Every request enters through the server's own steps; the location is found after them.
         server.entry = entry = copy(server.locations.fallback.route)
         entry.answer = enter
-        # The location's count, when it has been found.
+        # The location's limit applies, when it has been found.
         entry.client_max_body_size = 0
         entry.keepalive_requests, entry.keepalive_time, entry.keepalive_timeout = 1 << 62, math.inf, (math.inf, None)
         entry.keepalive_disable = frozenset()
@@ -132,7 +132,7 @@ def attach(location: Location, services: Services) -> None:
 
 
 def attach_settings(location: Location, route: Route, services: Services) -> None:
-    """Give a route what each setting of its location asks for."""
+    """Set the parts of a route that single settings of its location ask for."""
     if location.client_body_temp_path is not None:
         route.body_temp_path = location.client_body_temp_path.below(services.configuration.path)
     with blaming(location, "access_log"):

@@ -1,4 +1,4 @@
-"""Why a worker cannot begin: whatever is raised while it takes up a configuration names the directive that it was busy with."""
+"""The reason why a worker cannot begin: any exception while it sets up a configuration names the directive it was working on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wproxy.failures import CannotBegin, is_bug, reason_of
 
 @contextmanager
 def blaming(settings: Settings, *directives: str) -> Iterator[None]:
-    """Raise CannotBegin for any failure inside, blaming the first of these directives that is written, else the whole block."""
+    """Raise CannotBegin for any failure inside, blaming the first of these directives that is present, else the whole block."""
     try:
         yield
     except CannotBegin:
@@ -21,7 +21,7 @@ def blaming(settings: Settings, *directives: str) -> Iterator[None]:
 
 
 def _blamed(settings: Settings, directives: tuple[str, ...]) -> str:
-    """The directive or the block to blame, and where it stands."""
+    """Return the directive or the block to blame, and its position."""
     for name in directives:
         if settings.written.get(name):
             return f'"{name}" in {settings.origin(name)}'

@@ -1,15 +1,15 @@
-"""Edits at work: a worker takes over what has been changed of upstreams, and changes it for all (`wproxy.edits`).
+"""Edits at work: a worker takes over changes of upstreams, and makes them for all workers (`wproxy.edits`).
 
-Whoever changes something has the record lock of the version meanwhile, writes the state file where there is one, publishes the
-edits, and rings the bell: an eventfd that all workers listen to and nobody reads. Everyone then takes the edits over, before it
-runs a task of the same turn, says so in its slot and rings again. The answer waits for all who serve.
+A worker that makes a change holds the record lock of the version meanwhile, writes the state file if there is one, publishes the
+edits, and rings the bell: an eventfd that all workers listen to and none reads. Every worker then takes the edits over, before it
+runs a task of the same turn, records that in its slot and rings again. The answer waits for all serving workers.
 
 Rule 1. Nothing is awaited while the lock is held: it excludes other processes, not our own tasks.
 
-Rule 2. The file comes first. When it cannot be written nothing is changed, in memory neither, and the answer says why.
+Rule 2. The file comes first. When it cannot be written nothing is changed, not even in memory, and the answer gives the reason.
 
-Rule 3. A worker takes edits over before it says that it serves and once more after: whoever changes something in between either
-sees that it serves, and waits for it, or has published before it looks again.
+Rule 3. A worker takes edits over before it announces that it serves and once more after: another worker that makes a change in
+between either sees that it serves, and waits for it, or has published before the second look.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ PATIENCE = 5.0
 _PAUSE = 0.02
 
 Lines = tuple[UpstreamServer, ...]
-# From the lines of an upstream and its edits to other edits; raises Refused.
+# Makes new edits from the lines of an upstream and its present edits; raises Refused.
 Change = Callable[[Lines, UpstreamEdits], UpstreamEdits]
 
 
 class Edits:
-    """What one worker knows of edits. upstreams: the blocks of the configuration, by name."""
+    """The edits known to one worker. upstreams: the blocks of the configuration, by name."""
 
     def __init__(
         self,
@@ -74,14 +74,14 @@ class Edits:
         self._slot = assignment.shared.worker(assignment.slot)
         self._edits: dict[str, UpstreamEdits] = {}
         self._placed = {name: place(each.server, UpstreamEdits()) for name, each in self.upstreams.items()}
-        self._following: dict[int, Task] = {}  # names of servers that were added, by the identity of their line
-        self._rung = Event(loop)  # by a worker that has taken something over
-        self._pruned = -1  # the version that has nothing in it that our configuration overrules
+        self._following: dict[int, Task] = {}  # tasks for the names of added servers, by the identity of their line
+        self._rung = Event(loop)  # set by a worker that has taken something over
+        self._pruned = -1  # the version that contains nothing that our configuration overrules
 
     # Taking over.
 
     def start(self) -> int:
-        """Take over what there is, and listen to the bell; how many streams that takes."""
+        """Take over the present edits, and listen to the bell; return the number of streams in use."""
         self.heed()
         if self._assignment.bell is None:
             return 0
@@ -91,7 +91,7 @@ class Edits:
         return 1
 
     def _hear(self, stream: Stream) -> bool:
-        """The bell rings."""
+        """React to the bell."""
         self.heed()
         self._rung.set()
         return True
@@ -101,7 +101,7 @@ class Edits:
             os.eventfd_write(self._assignment.bell, 1)
 
     def heed(self) -> None:
-        """Take over the last edits, unless they are taken over already: then it costs a look at one word."""
+        """Take over the last edits, unless that has been done: then it costs a look at one word."""
         if self._area.version == self.version:
             return
         try:
@@ -109,7 +109,7 @@ class Edits:
             edits = decode(text)
             placed = {name: place(each.server, edits.get(name, UpstreamEdits())) for name, each in self.upstreams.items()}
         except (ValueError, TypeError) as error:
-            # Nothing of ours writes such a text; what holds goes on to hold.
+            # Our code writes no such text; the present state stays.
             self._log("alert", f"the changes of upstreams cannot be read: {error}")
             self.version = self._area.version
             return
@@ -131,13 +131,13 @@ class Edits:
                 self._following[id(line)] = self._discovery.follow(name, upstream, group)
 
     def placed(self, upstream: Upstream) -> list[Placed]:
-        """The servers of an upstream now, removed ones included."""
+        """Return the current servers of an upstream, including removed ones."""
         return self._placed[upstream.name]
 
     # Changing.
 
     async def change(self, upstream: Upstream, change: Change) -> None:
-        """Change the servers of an upstream; returns when all workers that serve obey. Raises Refused."""
+        """Change the servers of an upstream; return when all serving workers have applied it. Raises Refused."""
         await self._lock()
         try:
             self.heed()
@@ -158,7 +158,7 @@ class Edits:
             await sleep(_PAUSE)
 
     def _write(self, upstream: Upstream, edits: UpstreamEdits) -> int:
-        """Publish these edits, first in the file; we have the lock. Raises Refused with everything as it was."""
+        """Publish these edits, first in the file, while we hold the lock. Raises Refused with everything unchanged."""
         known = {name: each for name, each in self._edits.items() if each != UpstreamEdits()}
         text = encode({**known, upstream.name: edits})
         if len(text) > LARGEST:
@@ -177,7 +177,7 @@ class Edits:
         return self._area.publish(text)
 
     async def _wait_for_all(self, version: int) -> None:
-        """Until every worker that serves has taken over this version. Raises Refused."""
+        """Wait until every serving worker has taken over this version. Raises Refused."""
         clock = self._loop.clock
         deadline = clock.now + PATIENCE
         while late := self._late(version):
@@ -188,15 +188,15 @@ class Edits:
             await self._rung.wait(_PAUSE)
 
     def _late(self, version: int) -> list[int]:
-        """The pids of workers that serve and are not that far."""
+        """Return the pids of serving workers that have not reached this version."""
         slots = map(self._shared.worker, range(self._shared.slots))
         serving = [slot for slot in slots if slot.get(WORKER_PID) and slot.get(WORKER_STATE) == SERVING]
         return [slot.get(WORKER_PID) for slot in serving if slot.get(WORKER_EDITS) < version]
 
-    # Now and then.
+    # At intervals.
 
     def tick(self) -> None:
-        """Look for edits in case no bell has told of them; forget those that our configuration overrules, if it may."""
+        """Look for edits in case the bell was missed; forget those that our configuration overrules, if allowed."""
         self.heed()
         if self._pruned == self.version or not has_last_word(self._shared, self._assignment.generation):
             return
@@ -223,24 +223,24 @@ class Edits:
 
 
 def has_last_word(shared: SharedWords, generation: int) -> bool:
-    """Whether the configuration of this generation says which servers there are.
+    """Whether the configuration of this generation determines the servers.
 
-    During an upgrade of the program neither master's does: each has servers that the other one may never have heard of, and
-    either may be the one that stays.
+    During an upgrade of the program neither master's does: each has servers that the other one may not know, and either may be
+    the one that stays.
     """
     is_alone = not (shared.head(HEAD_NEW_BINARY) or shared.head(HEAD_PREDECESSOR))
     return is_alone and shared.head(HEAD_GENERATION) == generation
 
 
 def difference(before: list[Placed], after: list[Placed]) -> str:
-    """What has changed from one to the other, for the log: ` -127.0.0.1:80 +127.0.0.1:80 down`."""
+    """Return the changes from one to the other, for the log: ` -127.0.0.1:80 +127.0.0.1:80 down`."""
     lines = [{" ".join(words_of(each.server)): None for each in placed if each.server is not None} for placed in (before, after)]
     gone = (f" -{line}" for line in lines[0] if line not in lines[1])
     return "".join([*gone, *(f" +{line}" for line in lines[1] if line not in lines[0])]) or " nothing is different"
 
 
 def replace_file(path: str, text: bytes) -> None:
-    """Put a text in the place of a file, whole or not at all. Raises OSError."""
+    """Replace a file with a text, as a whole or not at all. Raises OSError."""
     beside = f"{path}.{os.getpid()}.new"
     try:
         with open(beside, "wb") as file:
@@ -250,5 +250,5 @@ def replace_file(path: str, text: bytes) -> None:
         try:
             os.unlink(beside)
         except OSError:
-            pass  # it was never there
+            pass  # there was no such file
         raise

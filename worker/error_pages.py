@@ -1,4 +1,4 @@
-"""error_page: what answers in place of a built-in page (routing.md §3.6; nginx: ngx_http_special_response_handler)."""
+"""error_page: answers in place of a built-in page (routing.md §3.6; nginx: ngx_http_special_response_handler)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wproxy.template import checked
 
 
 def error_pages_of(location: Location) -> dict[int, ErrorPage] | None:
-    """The pages of a location by status, the first of several; None without any."""
+    """Return the pages of a location by status, the first of several; None if there are none."""
     pages: dict[int, ErrorPage] = {}
     for line in location.error_page:
         for status in line.statuses:
@@ -20,7 +20,7 @@ def error_pages_of(location: Location) -> dict[int, ErrorPage] | None:
 
 
 def page_for(request: Request, response: Response) -> Response | Jump | None:
-    """What answers in place of this response, which has an `error`; None when it stands."""
+    """Return the answer in place of this response, which has an `error`; None if the response stays."""
     pages = request.route.error_pages
     request.forced_status = 0
     if not pages or request.is_error_page:
@@ -47,5 +47,5 @@ def page_for(request: Request, response: Response) -> Response | Jump | None:
     status = page.status if page.status in REDIRECTS else 302
     request.forced_status = 0
     redirect = error_response(request, status, request.route.server_token, checked(target))
-    # It is the answer, whatever pages there are for its own status.
+    # This is the answer, whatever pages there are for its own status.
     return Response(redirect.fields, redirect.body, bodiless=redirect.bodiless)

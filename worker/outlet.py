@@ -1,6 +1,6 @@
-"""Sending bodies, whatever their source and whatever the protocol of who gets them (wproxy/bodies.py has the words).
+"""Sending bodies, for any source and any protocol of the receiver (wproxy/bodies.py defines the words).
 
-`Pieces` is what a source derives from that only knows how to read; `Wrapper` is for one that reads another.
+`Pieces` is the base of a source that only knows how to read; `Wrapper` is for one that reads another.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ NOTHING = memoryview(b"")
 
 
 class Pieces:
-    """A body that comes in pieces (a BodySource). Whoever derives from it sets `_unsent` to NOTHING, and reads and closes."""
+    """A body that comes in pieces (a BodySource). A subclass sets `_unsent` to NOTHING, and implements read and close."""
 
     __slots__ = ("_unsent",)
 
@@ -25,7 +25,7 @@ class Pieces:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Give up what is held."""
+        """Give up the bytes that are held."""
         raise NotImplementedError
 
     async def has_more(self, frame: Frame) -> bool:
@@ -60,7 +60,7 @@ class Pieces:
 
 
 class Wrapper(Pieces):
-    """A body that is made of another one. _source: that one; None when there is none, or no more."""
+    """A body that is made from another one. _source: the other one; None when there is none, or no more."""
 
     __slots__ = ("_source",)
 
@@ -85,7 +85,7 @@ class Wrapper(Pieces):
 
 
 async def send_all(outlet: Outlet, data: bytes | memoryview, seconds: float) -> None:
-    """Send everything; `seconds` is between two pieces of progress. Raises TimedOut, OSError."""
+    """Send everything; `seconds` limits the time between two pieces of progress. Raises TimedOut, OSError."""
     view = memoryview(data)
     while view:
         try:
@@ -95,9 +95,9 @@ async def send_all(outlet: Outlet, data: bytes | memoryview, seconds: float) -> 
 
 
 async def send_unsent(outlet: Outlet, request: Request, source: BodySource | None, frame: Frame, unsent: memoryview) -> None:
-    """Send what an outlet did not take of a head and the body at hand. Raises TimedOut, OSError.
+    """Send the part of a head and body at hand that an outlet did not take. Raises TimedOut, OSError.
 
-    It has been counted as sent already. source: what comes after it, which may read ahead meanwhile.
+    It has been counted as sent already. source: the body after it, which may read ahead meanwhile.
     """
     seconds = request.location.send_timeout
     size = request.bytes_sent
@@ -113,7 +113,7 @@ async def send_unsent(outlet: Outlet, request: Request, source: BodySource | Non
 
 
 async def send_body(outlet: Outlet, request: Request, source: BodySource, frame: Frame) -> None:
-    """Send a body to its end: nothing is read that there is no room for. Raises TimedOut, OSError, UpstreamFailure."""
+    """Send a body to its end; read nothing that there is no room for. Raises TimedOut, OSError, UpstreamFailure."""
     rate = client_rate(request)
     if rate:
         await send_at_rate(outlet, request, source, frame, rate)
@@ -131,11 +131,11 @@ async def send_body(outlet: Outlet, request: Request, source: BodySource, frame:
 
 
 async def send_at_rate(outlet: Outlet, request: Request, source: BodySource, frame: Frame, rate: int) -> None:
-    """Send a body with so many bytes a second. An upstream is read as fast as it can, where that is allowed."""
+    """Send a body at a rate of bytes per second. An upstream is read as fast as it can, if that is allowed."""
     clock = request.client.clock
     seconds = request.location.send_timeout
     pace = Pace(rate, rate_of(request.location.limit_rate_after, request), request.started)
-    # Before the pause: what has been sent to its end need not wait to hear of it.
+    # Before the pause: a body that has been sent to its end need not wait.
     while await source.has_more(frame):
         while not (allowed := pace.allowance(clock.now, request.bytes_sent)):
             source.read_ahead()

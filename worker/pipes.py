@@ -1,17 +1,16 @@
 """Pipes, through which the kernel moves bytes from one descriptor to another without a copy (splice(2)).
 
-A pipe is lent for one step (fill it from one socket, drain it into the other) and given back at once; only when the target has
-no room does a transfer keep its pipe until it has. So a worker needs as many as it has transfers that are stuck, not as many
-as it has transfers.
+A pipe is lent for one step (fill it from one socket, drain it into the other) and given back at once; a transfer keeps its
+pipe only while the target has no room. So a worker needs one pipe for each transfer that is stuck, not for each transfer.
 
-Bounded. A pipe costs two descriptors and what lies in it; and the kernel counts the pages of a user's pipes
-(/proc/sys/fs/pipe-user-pages-soft, 64 MB): beyond that a pipe cannot be enlarged, then it is born with a page or two, and copying
-is faster. When no good pipe is to be had `take` says so, and the caller copies.
+Bounded. A pipe costs two descriptors and the bytes in it; and the kernel counts the pages of a user's pipes
+(/proc/sys/fs/pipe-user-pages-soft, 64 MB): beyond that a pipe cannot be enlarged, later it starts with a page or two, and copying
+is faster. When there is no good pipe `take` returns None, and the caller copies.
 
-Never dirty. A pipe with bytes in it belongs to one transfer; given back like that it is closed.
+Never dirty. A pipe with bytes in it belongs to one transfer; it is closed if it is given back in that state.
 
-The length given to splice is that of what lies in the pipe, never more: told of more, the kernel would hold a last small
-segment back and wait for the rest.
+The length given to splice is the number of bytes in the pipe, never more: otherwise the kernel would hold a last small segment
+back and wait for the rest.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from __future__ import annotations
 import fcntl
 import os
 
-# What a pipe should hold: 1 MB is what an unprivileged user may ask for (/proc/sys/fs/pipe-max-size).
+# The wanted capacity of a pipe: 1 MB is allowed for an unprivileged user (/proc/sys/fs/pipe-max-size).
 CAPACITIES = (1 << 20, 1 << 18)
-# A pipe as the kernel makes it. With less than that copying is faster.
+# The default size of the kernel. With less than that copying is faster.
 LEAST = 1 << 16
-# How many there may be, and how many are kept when nobody needs them.
+# The limit of pipes, and of idle ones that are kept.
 MOST = 256
 MOST_IDLE = 32
 
@@ -31,7 +30,7 @@ _FLAGS = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
 
 
 class Pipe:
-    """Two ends, what the pipe can hold, and how many bytes lie in it."""
+    """Two ends, the capacity of the pipe, and the number of bytes in it."""
 
     __slots__ = ("capacity", "held", "read_end", "write_end")
 
@@ -55,7 +54,7 @@ class Pipe:
         return moved
 
     def drain_to_file(self, file: int, offset: int) -> int:
-        """Move all that is held into a file, from an offset on; how much. Raises OSError, and then some may have been moved."""
+        """Move all bytes into a file, from an offset on; return how many. Raises OSError; then some may have been moved."""
         total = self.held
         while self.held:
             moved = os.splice(self.read_end, file, self.held, offset_dst=offset, flags=os.SPLICE_F_MOVE)
@@ -64,7 +63,7 @@ class Pipe:
         return total
 
     def read(self) -> bytes:
-        """Take out what is held."""
+        """Take out all bytes."""
         pieces = []
         while self.held:
             piece = os.read(self.read_end, self.held)
@@ -73,14 +72,14 @@ class Pipe:
         return b"".join(pieces)
 
     def put_back(self, data: bytes | memoryview) -> None:
-        """Hold these bytes, which were read from it, again. Raises OSError."""
+        """Put bytes that were read from the pipe back. Raises OSError."""
         while data:
             put = os.write(self.write_end, data)
             self.held += put
             data = data[put:]
 
     def close(self) -> None:
-        """Close both ends; what is held is lost."""
+        """Close both ends; bytes in the pipe are lost."""
         os.close(self.read_end)
         os.close(self.write_end)
 
@@ -89,7 +88,7 @@ class Pipe:
 
 
 class PipePool:
-    """The pipes of a worker. made: how many there are, lent or idle. spare: how many have been idle since `close_spare`."""
+    """The pipes of a worker. made: all pipes, lent or idle. spare: the number that have been idle since `close_spare`."""
 
     def __init__(self, most: int = MOST, most_idle: int = MOST_IDLE) -> None:
         self.most = most
@@ -100,11 +99,11 @@ class PipePool:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether all that there may be are lent: that many transfers are stuck."""
+        """Whether all allowed pipes are lent: that many transfers are stuck."""
         return not self.idle and self.made >= self.most
 
     def take(self) -> Pipe | None:
-        """An empty pipe; None when there are enough, or when the system gives none that is worth it."""
+        """Return an empty pipe; None when there are enough, or when the system gives none that is worth it."""
         if self.idle:
             pipe = self.idle.pop()
             self.spare = min(self.spare, len(self.idle))
@@ -117,7 +116,7 @@ class PipePool:
         return made
 
     def give_back(self, pipe: Pipe) -> None:
-        """The transfer needs it no more. A pipe that is not empty is closed."""
+        """Return a pipe from a transfer. A pipe that is not empty is closed."""
         if pipe.held or len(self.idle) >= self.most_idle:
             self.made -= 1
             pipe.close()
@@ -125,12 +124,12 @@ class PipePool:
             self.idle.append(pipe)
 
     def close_idle(self) -> None:
-        """Close those that nobody uses."""
+        """Close the idle pipes."""
         self.spare = len(self.idle)
         self.close_spare()
 
     def close_spare(self) -> None:
-        """Close those that nobody has used since this was called before: a crowd that has left leaves no descriptors behind."""
+        """Close the pipes that have been idle since the last call: a crowd that has left leaves no descriptors behind."""
         for pipe in self.idle[: self.spare]:
             self.made -= 1
             pipe.close()
@@ -142,7 +141,7 @@ class PipePool:
 
 
 def make_pipe() -> Pipe | None:
-    """A new pipe, as large as the system allows; None when it is too small to be worth it, or descriptors have run out."""
+    """Return a new pipe, as large as the system allows; None when it is too small to be worth it, or descriptors have run out."""
     try:
         read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -159,5 +158,5 @@ def make_pipe() -> Pipe | None:
     return None
 
 
-# Of this process: workers are forked before they make any.
+# The pool of this process: workers are forked before they make any pipes.
 pool = PipePool()

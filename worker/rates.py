@@ -1,6 +1,6 @@
-"""How much a second: limit_rate and proxy_limit_rate (nginx: src/http/ngx_http_write_filter_module.c).
+"""Rates in bytes per second: limit_rate and proxy_limit_rate (nginx: src/http/ngx_http_write_filter_module.c).
 
-A response may be ahead of its rate by what it would send in a second, so that what is small goes out at once.
+A response may be ahead of its rate by one second's worth, so that small ones go out at once.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from wproxy.directives.values import size
 from wproxy.http import Request
 from wproxy.template import Template
 
-# Seconds' worth of bytes that a step of a limited response has at least: less would be many system calls for nothing.
+# The least size of a step of a limited response, in seconds' worth of bytes: less would be many system calls for nothing.
 STEP = 0.1
 
 
 def rate_of(rate: int | Template, request: Request) -> int:
-    """Bytes a second, 0 for no limit; what a template makes and is no size is no limit either, as in nginx."""
+    """Return bytes per second, 0 for no limit; a template whose result is not a size means no limit either, as in nginx."""
     if isinstance(rate, int):
         return rate
     try:
@@ -24,12 +24,12 @@ def rate_of(rate: int | Template, request: Request) -> int:
 
 
 def client_rate(request: Request) -> int:
-    """The rate of a response to its client: what `set $limit_rate` or X-Accel-Limit-Rate said, else the location's."""
+    """Return the rate of a response to its client: that of `set $limit_rate` or X-Accel-Limit-Rate, else the location's."""
     return rate_of(request.location.limit_rate, request) if request.limit_rate is None else request.limit_rate
 
 
 class Pace:
-    """How a response with a rate advances. after: bytes that go first, without limit."""
+    """The progress of a response with a rate. after: bytes that go first, without limit."""
 
     __slots__ = ("_after", "_began", "_rate")
 
@@ -39,12 +39,12 @@ class Pace:
         self._began = began
 
     def allowance(self, now: float, sent: int) -> int:
-        """How many bytes may be sent at once when so many have been; 0 or less when it is not worth it yet."""
+        """Return how many bytes may be sent now, after so many have been; 0 or less when it is not worth it yet."""
         allowed = int(self._rate * (now - self._began + 1.0)) - max(0, sent - self._after)
         return allowed if allowed >= self._step else 0
 
     def pause(self, now: float, sent: int) -> float:
-        """Seconds until a step is allowed."""
+        """Return the seconds until a step is allowed."""
         missing = self._step + max(0, sent - self._after) - self._rate * (now - self._began + 1.0)
         return max(0.001, missing / self._rate)
 

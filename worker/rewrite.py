@@ -1,8 +1,8 @@
 """The steps of the rewrite module at work: `set`, `if`, `rewrite`, `break`, `return` (routing.md §3.7; nginx:
 ngx_http_rewrite_module.c, ngx_http_script.c).
 
-`run_steps` takes the steps of a server or of a location one after the other. It changes the request (path, args, variables,
-the location when an `if` with settings of its own holds) and returns a response when a step answers.
+`run_steps` runs the steps of a server or of a location one after the other. It changes the request (path, args, variables, and
+the location if an `if` with settings of its own holds) and returns a response when a step answers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from wproxy.variables import ASSIGNABLE
 
 
 class Ended:
-    """What a step returns that ends the steps without an answer."""
+    """The result of a step that ends the steps without an answer."""
 
 
 ENDED = Ended()
@@ -46,9 +46,9 @@ Outcome = Response | Ended | None
 
 
 def run_steps(request: Request, steps: tuple[Step, ...]) -> Outcome:
-    """Take the steps in order; a response when one answers, ENDED after `break` and `last`, else None.
+    """Run the steps in order; return a response when one answers, ENDED after `break` and `last`, else None.
 
-    `request.uri_changed` tells afterwards whether a location must be found for a new URI.
+    `request.uri_changed` says afterwards whether a location must be found for a new URI.
     """
     for step in steps:
         outcome = _TAKE[type(step)](request, step)
@@ -77,7 +77,7 @@ def _assign(request: Request, step: Assignment) -> Outcome:
     if assign is not None:
         assign(request, value)
         if step.name == "args":
-            request.line = copy(request.line)  # what is remembered of its line does not hold for these
+            request.line = copy(request.line)  # the memory of its line does not apply to these
     else:
         if request.values is None:
             request.values = {}
@@ -112,7 +112,7 @@ def _rewrite(request: Request, step: Rewrite) -> Outcome:
         return _redirect(request, step, target)
     args = step.args.evaluate(request) if step.args is not None else None
     if step.adds_args:
-        # Those of the replacement come first.
+        # The arguments of the replacement come first.
         args = request.args if args is None else args + b"&" + request.args if request.args else args
     elif args is None and request.args is not None:
         args = b""
@@ -120,7 +120,7 @@ def _rewrite(request: Request, step: Rewrite) -> Outcome:
         log_request(request, "error", "the rewritten URI has a zero length")
         return error_response(request, 500, request.route.server_token)
     if target is request.path:
-        request.line = copy(request.line)  # what is remembered of its line does not hold for this URI
+        request.line = copy(request.line)  # the memory of its line does not apply to this URI
     request.path = target
     request.args = args
     request.internal = True
@@ -137,7 +137,7 @@ def _rewrite(request: Request, step: Rewrite) -> Outcome:
 
 
 def _redirect(request: Request, step: Rewrite, target: bytes) -> Outcome:
-    """A rewrite that answers with a redirect."""
+    """Answer a rewrite with a redirect."""
     target = unescape_redirect(target)
     if step.adds_args and request.args:
         target += (b"&" if step.args is not None else b"?") + request.args
@@ -182,7 +182,7 @@ def condition_holds(request: Request, condition: Condition) -> bool:
 
 
 def file_test(kind: str, path: bytes) -> bool:
-    """`-f` file, `-d` directory, `-e` anything, `-x` executable; False for what cannot be looked at."""
+    """Test `-f` file, `-d` directory, `-e` anything, `-x` executable; False if the path cannot be examined."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
@@ -196,14 +196,14 @@ def file_test(kind: str, path: bytes) -> bool:
 
 # Redirects.
 
-# An escape, what only begins like one, or the beginning of the arguments.
+# An escape, something that only begins like one, or the beginning of the arguments.
 _ESCAPE = re.compile(rb"%(?:([0-9A-Fa-f]{2})|[0-9A-Fa-f](?s:.)?|((?s:.)))?|\?")
 
 
 def unescape_redirect(target: bytes) -> bytes:
-    """Undo what escaping did to harmless bytes: %26 to %7e become themselves, up to the arguments (NGX_UNESCAPE_REDIRECT).
+    """Undo the escaping of harmless bytes: %26 to %7e become themselves, up to the arguments (NGX_UNESCAPE_REDIRECT).
 
-    What is no escape goes as nginx has it go: `%A` at the end and `%Ax` are dropped, of `%x` the `x` is left.
+    Invalid escapes are treated as in nginx: `%A` at the end and `%Ax` are dropped, of `%x` the `x` is left.
     """
     if b"%" not in target:
         return target
@@ -225,25 +225,25 @@ def unescape_redirect(target: bytes) -> bytes:
 
 
 def redirect_target(request: Request, target: bytes) -> bytes:
-    """The target of a redirect as it may stand in a Location."""
+    """Return the target of a redirect in the form for a Location."""
     return checked(target)
 
 
-# What is said about it.
+# Messages.
 
 
 def shown(value: bytes) -> str:
-    """Bytes for a log line or an explanation; controls as \\xHH."""
+    """Return bytes for a log line or an explanation; controls as \\xHH."""
     return shown_path(value)
 
 
 def log_rewrite(request: Request, text: str) -> None:
-    """`rewrite_log on`: what a rewrite does, at notice."""
+    """Log the action of a rewrite at notice, with `rewrite_log on`."""
     if request.location.rewrite_log:
         log_request(request, "notice", text)
 
 
 def note(request: Request, step: Step, text: str) -> None:
-    """Tell `wproxy explain`, if it is asking."""
+    """Tell the trace of `wproxy explain`, if there is one."""
     if request.trace is not None:
         request.trace.step(step, text)

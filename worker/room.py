@@ -1,9 +1,9 @@
-"""Room for connections: how many a worker may have, and who leaves when it gets narrow (nginx: ngx_get_connection and
+"""Room for connections: the limit of a worker, and the clients that are closed when it gets tight (nginx: ngx_get_connection and
 ngx_drain_connections in src/core/ngx_connection.c).
 
-`worker_connections` counts whatever the loop has an eye on: clients, connections to upstreams also when idle, questions to name
-servers, listening sockets and our own two channels. When a sixteenth or less is left, an eighth of the idle clients, at most
-32, has to leave, whoever has been idle for longest first; a client that has not sent anything yet is idle, too.
+`worker_connections` counts everything that the loop watches: clients, connections to upstreams even when idle, questions to name
+servers, listening sockets and our own two channels. When a sixteenth or less is left, an eighth of the idle clients, at most 32,
+is closed, starting with the longest idle; a client that has not sent anything yet is idle, too.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from worker.loop import Loop
 class Room:
     """The room of one worker.
 
-    connections: the clients; the set may change. complain: told a level and a text.
+    connections: the clients; the set may change. complain: gets a level and a text.
     """
 
     def __init__(
         self, loop: Loop, limit: int, connections: Iterable[ClientConnection], complain: Callable[[str, str], None]
     ) -> None:
         self.limit = limit
-        self.uncounted = 0  # streams that are there to control us: the bell of edits, the socket of the API
+        self.uncounted = 0  # streams that control us: the bell of edits, the socket of the API
         self._loop = loop
         self._connections = connections
         self._complain = complain
@@ -33,7 +33,7 @@ class Room:
         self._refusal = f"{limit} worker_connections are not enough"
 
     def lacks(self) -> str:
-        """Why there is no room for one more, "" when there is; those who may go have gone, if it was narrow."""
+        """Return why there is no room for one more, "" when there is; idle clients have been closed if it was tight."""
         limit = self.limit
         if limit + self.uncounted - self._loop.stream_count() <= limit // 16:
             self.close_idle()
@@ -42,7 +42,7 @@ class Room:
         return ""
 
     def close_idle(self) -> None:
-        """Close an eighth of those who wait for nothing but their next request, the one that has waited longest first."""
+        """Close an eighth of the clients that only wait for their next request, the longest waiting first."""
         now = self._loop.clock.now
         idle = [connection for connection in self._connections if connection.may_leave(now)]
         if not idle:

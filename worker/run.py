@@ -1,4 +1,4 @@
-"""The life of a worker: attach to its share, serve until told to leave, drain, go (nginx: ngx_worker_process_cycle)."""
+"""The life of a worker: attach to its share, serve until told to leave, drain, exit (nginx: ngx_worker_process_cycle)."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ from wproxy.shared import (
 )
 from wproxy.variables import hear_complaints
 
-# How often the counters in shared memory are brought up to date and idle upstream connections are looked over, in seconds.
+# The interval, in seconds, at which counters in shared memory are updated and idle upstream connections checked.
 TICK = 0.5
-# How long a pipe that nobody needs is kept, in seconds; at most twice that.
+# How long an unused pipe is kept, in seconds; at most twice that.
 PIPES_KEPT = 5.0
 # How long a worker waits for names before it serves, in seconds.
 NAMES_PATIENCE = 2.0
-# How often the cyclic collector looks at young objects: requests make no cycles, so rarely.
+# The thresholds of the cyclic collector for young objects: requests make no cycles, so they are high.
 GC_THRESHOLDS = (20000, 20, 100)
 
-# What follows from a signal, in nginx's words.
+# The consequence of a signal, in nginx's words.
 CONSEQUENCE = {
     signal.SIGQUIT: ", shutting down",
     signal.SIGTERM: ", exiting",
@@ -61,12 +61,12 @@ CONSEQUENCE = {
     signal.SIGUSR2: ", ignoring",
 }
 SIGNALS = (*CONSEQUENCE, signal.SIGWINCH)
-# Those that the master sends.
+# The signals that the master sends.
 ORDERS = (signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def work(assignment: Assignment) -> None:
-    """Be a worker; returns when it has left. Raises OSError or CannotBegin when it cannot begin."""
+    """Be a worker; return when it has left. Raises OSError or CannotBegin when it cannot begin."""
     gc.set_threshold(*GC_THRESHOLDS)
     worker = Worker(assignment)
     assignment.drop_privileges()
@@ -77,7 +77,7 @@ def work(assignment: Assignment) -> None:
 
 
 class Worker:
-    """All that belongs to one worker process."""
+    """The state of one worker process."""
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
@@ -90,7 +90,7 @@ class Worker:
         )
         self.slot = assignment.shared.worker(assignment.slot)
         assignment.shared.become_worker(assignment.slot, assignment.memory_fileno)
-        # Signals of the master's that have been obeyed: those beyond it come from somebody else, and are told of.
+        # The number of the master's signals that have been obeyed: further ones come from another process, and are logged.
         self._orders = 0
         self._is_to_abort = False
         self.clients = Clients(self.loop.stop, self.access_logs.flush_prompt)
@@ -127,7 +127,7 @@ class Worker:
             self.acceptors.listen(listening)
         loop.spawn(self._tick(), "tick")
         self.slot.set(WORKER_STATE, SERVING)
-        self.edits.heed()  # whoever has changed something since did not see that we serve
+        self.edits.heed()  # a worker that made a change since then did not see that we serve
         self.checks.start()
         while loop.running:
             self.turn()
@@ -136,7 +136,7 @@ class Worker:
             self.error_log.write("alert", "aborting")
 
     def turn(self, longest: float = 3600.0) -> None:
-        """Let the loop turn; before it waits, the lines that have come together are written."""
+        """Let the loop turn; before it waits, write the collected log lines."""
         loop, logs = self.loop, self.access_logs
         if not logs.flush_if_due():
             loop.turn(longest)
@@ -144,14 +144,14 @@ class Worker:
             loop.turn(min(longest, FLUSH_PAUSE) if logs.flush_prompt() else longest)
 
     def _await_names(self) -> None:
-        """Let upstreams whose peers only a name server knows have them before the first request comes."""
+        """Let upstreams whose peers depend on a name server get them before the first request arrives."""
         loop = self.loop
         deadline = loop.clock.now + NAMES_PATIENCE
         while loop.running and not self.clients.draining and not self.discovery.is_ready and loop.clock.now < deadline:
             loop.turn(deadline - loop.clock.now)
 
     def report(self, task: Task, error: BaseException) -> None:
-        """A bug ended a task: say where, go on with everything else."""
+        """Log where a bug ended a task; everything else continues."""
         trace = "".join(traceback.format_exception(error)).rstrip().replace("\n", "\n\t")
         self.error_log.write("alert", f"a bug ended {task.name or 'a task'}: {trace}")
 
@@ -174,7 +174,7 @@ class Worker:
             self.loop.spawn(self._leave_after(timeout), "worker_shutdown_timeout")
 
     async def _leave_after(self, seconds: float) -> None:
-        """worker_shutdown_timeout: whoever is not done by then is cut."""
+        """Wait for worker_shutdown_timeout, then cut the remaining connections."""
         await sleep(seconds)
         if self.clients.connections:
             where = self.configuration.origin("worker_shutdown_timeout")
@@ -197,12 +197,12 @@ class Worker:
         for number in SIGNALS:
             signal.signal(number, lambda *_: None)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a process that is its own master has kept them waiting
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a process that is its own master has blocked them
         install_regex_guard()
         self.loop.spawn(self._obey(stream), "signals")
 
     async def _obey(self, stream: Stream) -> None:
-        """Do what signals say."""
+        """Act on signals."""
         deeds: dict[int, Callable[[], None]] = {
             signal.SIGQUIT: self.drain,
             signal.SIGTERM: self.loop.stop,
@@ -222,7 +222,7 @@ class Worker:
                     deed()
 
     def _tell_of_signal(self, number: int) -> None:
-        """Log a signal that did not come from the master (nginx: ngx_signal_handler; a Python handler is not told the sender)."""
+        """Log a signal that is not the master's (nginx: ngx_signal_handler; a Python handler does not learn the sender)."""
         orders = self.slot.get(WORKER_ORDERS)
         if orders != self._orders and number in ORDERS:
             self._orders = orders
@@ -236,7 +236,7 @@ class Worker:
         self.error_log.write("notice", f"signal {number} ({signal.Signals(number).name}) received{consequence}")
 
     def _reload(self) -> None:
-        """HUP, in a process that is master and worker at once: it does not come back if the new configuration is good."""
+        """Reload on HUP, as master and worker in one process; this does not return if the new configuration is good."""
         assert self.assignment.own_master is not None
         successor = self.assignment.own_master.reload()
         if successor >= 0:  # we are the copy that stays for the connections
@@ -244,25 +244,25 @@ class Worker:
             self.drain()
 
     async def _end_with(self, process: int) -> None:
-        """When the process with that descriptor ends, so do we."""
+        """End when the process with that descriptor ends."""
         stream = Stream(self.loop, Descriptor(process))
         self.loop.add(stream)
         await park(stream, READ, float("inf"))
         self.loop.stop()
 
     def _drain_and_abort(self) -> None:
-        """WINCH to a worker: leave gracefully, and say at the end what a debugging nginx stops at (nginx: ngx_debug_quit)."""
+        """Handle WINCH to a worker: leave gracefully, then log where a debugging nginx would stop (nginx: ngx_debug_quit)."""
         self._is_to_abort = True
         self.drain()
 
     def reopen_logs(self) -> None:
-        """After a rotation: write to the files that have the names now, and tell the master."""
+        """Write to the files that have the names now, after a rotation, and tell the master."""
         begun = self.assignment.shared.head(HEAD_REOPENS_BEGUN)
         for reopen in (self.error_logs.reopen, self.access_logs.reopen):
             try:
                 reopen()
             except OSError as error:
-                # We go on with the old file, which is better than nowhere.
+                # We keep the old file, which is better than none.
                 self.slot.set(WORKER_REOPEN_FAILED, begun)
                 self.error_log.write("emerg", f'open() "{error.filename}" failed ({error.errno}: {error.strerror})')
         self.slot.set(WORKER_REOPENED, begun)
@@ -270,7 +270,7 @@ class Worker:
             self.assignment.own_master.reopen()
 
     async def _watch_master(self) -> None:
-        """When the master is gone nobody will tell us to leave: finish what there is and go."""
+        """Finish and exit when the master is gone: then no process can tell us to leave."""
         stream = Stream(self.loop, Descriptor(self.assignment.lifeline))
         self.loop.add(stream)
         await park(stream, READ, float("inf"))
@@ -279,7 +279,7 @@ class Worker:
         self.drain()
 
     async def _tick(self) -> None:
-        """What has to be done now and then."""
+        """Do the periodic work."""
         look_at_pipes = 0.0
         while True:
             self._publish()
@@ -295,9 +295,9 @@ class Worker:
             await sleep(TICK)
 
     def connection_counts(self) -> tuple[int, int, int, int]:
-        """The clients of all workers: (active, reading, writing, waiting); ours now, others' as of their last tick.
+        """Return the clients of all workers: (active, reading, writing, waiting); ours now, others' as of their last tick.
 
-        It looks at each of our own: for a log or a status page now and then.
+        It visits each of our own: for a log or a status page now and then.
         """
         active, reading, waiting = self.clients.count()
         shared = self.assignment.shared
@@ -310,7 +310,7 @@ class Worker:
         return active, reading, max(0, active - reading - waiting), waiting
 
     def _publish(self) -> None:
-        """Bring this worker's counters in the shared memory up to date."""
+        """Update this worker's counters in the shared memory."""
         slot = self.slot
         active, reading, waiting = self.clients.count()
         slot.set(WORKER_ACTIVE, active)

@@ -1,7 +1,7 @@
-"""What a worker offers to everything in it: its loop, its logs, its groups of peers, and the rest that there is one of.
+"""The services of a worker for everything in it: its loop, its logs, its groups of peers, and its other unique objects.
 
-`Worker` makes them from its assignment, and `wproxy explain` makes its own. Connections, locations and handlers get what they
-need of them when they are made or attached; a request carries none of it.
+`Worker` makes them from its assignment, and `wproxy explain` makes its own. Connections, locations and handlers get the ones they
+need when they are made or attached; a request carries none of them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Exchange = Callable[[Passing, Request], Awaitable[Response]]
 class Logs:
     """The logs of a worker.
 
-    error: that of the main level. error_of: that of a location. access_of: the function that logs a finished request of a
+    error: that of the main level. error_of: that of a location. access_of: returns the function that logs a finished request of a
     location; None when nothing is to be logged.
     """
 
@@ -47,8 +47,9 @@ class Logs:
 class Services:
     """The services of one worker.
 
-    workers: the number of workers of its generation. process: what words may know of it. groups: by the name of the upstream.
-    exchange: the function that gets a response from an upstream. passings: how the locations that are attached pass requests on.
+    workers: the number of workers of its generation. process: the facts about it that words may use. groups: keyed by the name of
+    the upstream.
+    exchange: the function that gets a response from an upstream. passings: how the attached locations pass requests on.
     """
 
     loop: Loop
@@ -75,14 +76,14 @@ def make_services(
     for upstream in configuration.upstreams:
         with blaming(upstream):
             groups[upstream.name] = Group(upstream, shared, loop, log)
-    # Where peers that were unknown at the start have their health; all groups are told.
+    # The health records of peers that were unknown at the start; all groups get them.
     locks = RecordLocks(assignment.memory_fileno)
     records = SharedRecords(shared, PLACES_OFFSET, FIRST_LATE_PEER, MAX_LATE_PEERS, locks, private_records())
     for group in groups.values():
         group.renewal.records = records
 
     def make_group(name: str, address: Address) -> Group:
-        """Make a group without peers, for what a request calls its target: no other worker knows of it."""
+        """Make a group without peers, for a target that a request names: no other worker knows of it."""
         upstream = Upstream({}, {})
         upstream.name = name
         upstream.position = configuration.servers[0].position

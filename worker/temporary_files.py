@@ -1,8 +1,8 @@
-"""Temporary files for what is too large for memory (nginx: src/core/ngx_file.c, ngx_create_temp_file).
+"""Temporary files for data too large for memory (nginx: src/core/ngx_file.c, ngx_create_temp_file).
 
-A file has no name (O_TMPFILE) unless somebody is to find it: whatever ends a worker nothing stays behind on the disk. Where the
-configuration names a place it lies there; otherwise in a directory that is on a disk, for /tmp often lies in memory, which is
-what is to be saved. A file system that cannot do without names has them for as long as it takes to remove one.
+A file has no name (O_TMPFILE) unless it has to be found: however a worker ends, nothing is left behind on the disk. If the
+configuration names a place the file is there; otherwise in a directory that is on a disk, because /tmp is often in memory, which
+is what has to be saved. On a file system that requires names it has one for as long as it takes to remove it.
 
 Bytes go from a socket to a file through a pipe, so that Python does not touch them (splice(2)).
 """
@@ -17,10 +17,10 @@ from worker.pipes import Pipe
 from wproxy.directives.request_body import CLEAN, IN_MEMORY, KEPT
 from wproxy.directives.temporary_path import TemporaryPath
 
-# Where files without a configured place go, the first that will do.
+# Directories for files without a configured place; the first usable one is taken.
 PLACES = ("/var/tmp", "/tmp", ".")
 
-# What a file system says that has no O_TMPFILE.
+# The errors of a file system without O_TMPFILE.
 _UNKNOWN_TO_IT = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL))
 
 # A mode besides those of client_body_in_file_only: the file may get a name when it is complete (`place`).
@@ -30,15 +30,15 @@ _numbers = random.SystemRandom().randrange(10**9)
 
 
 class TemporaryFile:
-    """An open file, to be written from its beginning to its end and read as often as need be.
+    """An open file, written from its beginning to its end and read as often as necessary.
 
-    name: the path that it has, or would have. size: bytes written. fileno: -1 when closed. is_named: the name is there.
+    name: the path that it has, or would have. size: bytes written. fileno: -1 when closed. is_named: whether the name exists.
     """
 
     __slots__ = ("fileno", "is_named", "name", "removes_name", "size")
 
     def __init__(self, place: TemporaryPath | None, mode: str = IN_MEMORY) -> None:
-        """mode: of client_body_in_file_only, or LATER: whether it has a name, and for how long. Raises DiskTrouble."""
+        """mode: that of client_body_in_file_only, or LATER: whether it has a name, and for how long. Raises DiskTrouble."""
         self.size = 0
         self.is_named = mode in (KEPT, CLEAN)
         self.removes_name = mode != KEPT
@@ -57,11 +57,11 @@ class TemporaryFile:
 
     @property
     def title(self) -> str:
-        """What logs call it: its path, or where it lies when it has none."""
+        """Return its name for logs: its path, or its directory when it has none."""
         return self.name if self.is_named else f"without a name in {os.path.dirname(self.name)}"
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append all of this. Raises DiskTrouble, as when the disk is full; `size` tells how much was written all the same."""
+        """Append all of this. Raises DiskTrouble, as when the disk is full; `size` counts the bytes written all the same."""
         view = memoryview(data)
         while view:
             try:
@@ -72,14 +72,14 @@ class TemporaryFile:
             view = view[written:]
 
     def take_out(self, pipe: Pipe) -> None:
-        """Append what a pipe holds. Raises DiskTrouble; what was not written stays in the pipe."""
+        """Append the contents of a pipe. Raises DiskTrouble; unwritten bytes stay in the pipe."""
         held = pipe.held
         try:
             pipe.drain_to_file(self.fileno, self.size)
             self.size += held
         except OSError as error:
             self.size += held - pipe.held
-            if error.errno != errno.EINVAL:  # a file system that knows no splice
+            if error.errno != errno.EINVAL:  # a file system without splice
                 raise DiskTrouble(error) from None
             data = memoryview(pipe.read())
             before = self.size
@@ -90,16 +90,16 @@ class TemporaryFile:
                 raise
 
     def read(self, offset: int, count: int) -> bytes:
-        """Bytes of what was written. Raises OSError."""
+        """Return written bytes. Raises OSError."""
         return os.pread(self.fileno, count, offset)
 
     def empty(self) -> None:
-        """Forget what was written, and give the room back."""
+        """Drop the written bytes, and free their room."""
         os.ftruncate(self.fileno, 0)
         self.size = 0
 
     def place(self, path: str, mode: int, modified: int | None) -> None:
-        """Give the file this path, in the place of whatever is there, and these rights and time, all at once.
+        """Give the file this path, replacing anything there, and these rights and time, all at once.
 
         modified: unix seconds, None for now. Only for a file that was made to get a name LATER, and in the same file system.
         Raises DiskTrouble; it has no name then.
@@ -109,7 +109,7 @@ class TemporaryFile:
             if modified is not None:
                 os.utime(self.fileno, (modified, modified))
             if not self.is_named:
-                # linkat(2) cannot replace a file; only with some directory does Python call it and not link(2).
+                # linkat(2) cannot replace a file; Python calls it, and not link(2), only with a directory descriptor.
                 os.link(f"/proc/self/fd/{self.fileno}", self.name, src_dir_fd=self.fileno)
                 self.is_named = True
             os.rename(self.name, path)
@@ -118,7 +118,7 @@ class TemporaryFile:
             raise DiskTrouble(error) from None
 
     def close(self) -> None:
-        """Close it, and remove its name if that was only lent; closing twice is allowed."""
+        """Close the file, and remove its name if that was temporary; closing twice is allowed."""
         if self.fileno >= 0:
             os.close(self.fileno)
             self.fileno = -1
@@ -126,7 +126,7 @@ class TemporaryFile:
                 try:
                     os.unlink(self.name)
                 except FileNotFoundError:
-                    self.is_named = False  # whoever was to find it has taken it
+                    self.is_named = False  # the reader it was named for has taken it
 
     def __repr__(self) -> str:
         return f"<temporary file {self.name} {self.size}{'' if self.fileno >= 0 else ' closed'}>"
@@ -141,7 +141,7 @@ class DiskTrouble(Exception):
 
 
 def _open_anywhere() -> tuple[int, str]:
-    """A file without a name, in the first place that is there and ours to write: descriptor and path. Raises OSError."""
+    """Return descriptor and path of a nameless file, in the first existing place that we may write to. Raises OSError."""
     trouble: OSError | None = None
     for place in PLACES:
         try:
@@ -156,7 +156,7 @@ def _first_place() -> str:
 
 
 def _open_nameless(place: TemporaryPath) -> tuple[int, str]:
-    """A file that loses its name before anybody can see it, where it had to have one. Raises OSError."""
+    """Return a file that, if it needed a name, has lost it before it can be seen. Raises OSError."""
     name = _next_name(place)
     directory = os.path.dirname(name)
     for _ in range(2):
@@ -174,7 +174,7 @@ def _open_nameless(place: TemporaryPath) -> tuple[int, str]:
 
 
 def _open_placeable(place: TemporaryPath) -> tuple[int, str, bool]:
-    """A file that can get a name later: descriptor, a name that is free, and whether it has it already. Raises OSError."""
+    """Return a file that can get a name later: descriptor, a free name, and whether it has it already. Raises OSError."""
     name = _next_name(place)
     try:
         return os.open(place.path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), name, False
@@ -185,7 +185,7 @@ def _open_placeable(place: TemporaryPath) -> tuple[int, str, bool]:
 
 
 def _open_numbered(place: TemporaryPath) -> tuple[int, str]:
-    """A file with a new number for a name. Raises OSError."""
+    """Return a file with a new number for a name. Raises OSError."""
     global _numbers
     while True:
         name = _next_name(place)
@@ -206,7 +206,7 @@ def _next_name(place: TemporaryPath) -> str:
 
 
 def hashed_name(place: TemporaryPath, number: str) -> str:
-    """The path of a numbered file: with levels 1 2, number 0000000123 is in 3/12/ (nginx: ngx_create_hashed_filename)."""
+    """Return the path of a numbered file: with levels 1 2, number 0000000123 is in 3/12/ (nginx: ngx_create_hashed_filename)."""
     end, names = len(number), [place.path]
     for level in place.levels:
         names.append(number[end - level : end])
@@ -215,6 +215,6 @@ def hashed_name(place: TemporaryPath, number: str) -> str:
 
 
 def _make_directories(place: TemporaryPath, name: str) -> None:
-    """Make what is missing on the way to a file. Raises OSError."""
+    """Make the missing directories of a file's path. Raises OSError."""
     os.makedirs(place.path, 0o700, exist_ok=True)
     os.makedirs(os.path.dirname(name), 0o700, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Threads that wait for a disk in the place of the loop: `aio threads` (nginx: src/core/ngx_thread_pool.c).
+"""Threads that wait for a disk instead of the loop: `aio threads` (nginx: src/core/ngx_thread_pool.c).
 
-A task gives a function to a pool and is parked until a thread has called it. Threads begin when there is something to do. What
-they have done they put into a list, and ring a bell: a byte on a pair of sockets that is in the loop only as long as somebody
-waits. Whoever leaves before its function is done (the client is gone) is not told any more; so such a function may only read.
+A task gives a function to a pool and is parked until a thread has called it. Threads start when there is work. They put finished
+jobs into a list, and ring a bell: a byte on a pair of sockets that is in the loop only while a task waits. A task that leaves
+before its function is done (the client is gone) gets no result; so such a function may only read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Report = Callable[[str, str], None]
 
 
 class _Job:
-    """A function to be called, and what became of it. told: set by the loop when it has been called."""
+    """A function to be called, and its result. told: set by the loop when it has been called."""
 
     __slots__ = ("call", "error", "result", "told")
 
@@ -59,7 +59,7 @@ class ThreadPool:
         self._bell: socket.socket | None = None
 
     async def run(self, call: Callable[[], Result]) -> Result:
-        """What the function returns; raises the OSError that it raises, and EAGAIN when too many wait already."""
+        """Return the result of the function; raises its OSError, and EAGAIN when too many wait already."""
         settings = self.settings
         if self._under_way - self.threads >= settings.most_waiting:
             waiting = self._under_way - self.threads
@@ -79,7 +79,7 @@ class ThreadPool:
         return result
 
     def _listen(self) -> None:
-        """Hear the bell until all is done."""
+        """Listen to the bell until all jobs are done."""
         heard, bell = socket.socketpair()
         heard.setblocking(False)
         bell.setblocking(False)
@@ -89,7 +89,7 @@ class ThreadPool:
         self._loop.spawn(self._tell(stream, bell), f"thread pool {self.settings.name}")
 
     async def _tell(self, stream: Stream, bell: socket.socket) -> None:
-        """Tell those who wait, as long as any do."""
+        """Wake the waiting tasks, as long as there are any."""
         try:
             while self._under_way:
                 await park(stream, READ, float("inf"))
@@ -110,7 +110,7 @@ class ThreadPool:
         threading.Thread(target=self._work, name=f"{self.settings.name} {self.threads}", daemon=True).start()
 
     def _work(self) -> None:
-        """The life of a thread; signals are for the loop's."""
+        """Run jobs in a thread; signals are for the loop's thread."""
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while True:
             job = self._jobs.get()
@@ -128,6 +128,6 @@ class ThreadPool:
 
 
 def thread_pools(settings: Iterable[ThreadPoolSettings], loop: Loop, report: Report) -> dict[str, ThreadPool]:
-    """The pools of a worker, by name; `default` is always there."""
+    """Return the pools of a worker, by name; `default` always exists."""
     named = {each.name: each for each in (ThreadPoolSettings(DEFAULT_POOL), *settings)}
     return {name: ThreadPool(loop, each, report) for name, each in named.items()}

@@ -1,12 +1,12 @@
 """Tunnels: after 101 Switching Protocols, bytes both ways until one side is done (proxy.md §3.4).
 
-Two directions that know nothing of each other. Traffic in either one keeps both alive; the end of either side, once what it had
-said is passed on, is the end of both.
+The two directions are independent. Traffic in either one keeps both alive; the end of either side, once its bytes are passed on,
+is the end of both.
 
-Messages are small and few. The loop tells a direction of each one by `relay`, which reads and sends it: no task is resumed for
-it and none is parked. Only where that does not do, because the target has no room or because a read has filled its buffer, a
-task takes over: it sends what is left, and lets the kernel move what follows through a pipe, until a pipeful is so small again
-that a read is cheaper.
+Messages are small and few. For each one the loop calls `relay` of a direction, which reads and sends it: no task is resumed or
+parked for it. Only if that is not enough, because the target has no room or because a read has filled its buffer, a task takes
+over: it sends the rest, and lets the kernel move the following bytes through a pipe, until a pipeful is so small again that a
+read is cheaper.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from wproxy.http import Clock
 class Timeouts(NamedTuple):
     """Seconds: without traffic in either direction; until the upstream takes bytes; until the client does.
 
-    idle_setting, send_setting: the directives that the first two come from.
+    idle_setting, send_setting: the directives of the first two.
     """
 
     idle: float
@@ -34,7 +34,7 @@ class Timeouts(NamedTuple):
 
 
 class End(NamedTuple):
-    """Why a tunnel ended: both empty when a side closed, else the message and the directive whose timer ran out."""
+    """The reason why a tunnel ended: both empty when a side closed, else the message and the directive whose timer expired."""
 
     why: str = ""
     setting: str = ""
@@ -46,7 +46,7 @@ CLIENT_TIMED_OUT = "client timed out (110: Connection timed out)"
 
 
 class _Traffic:
-    """What the two directions share: when anything last moved, and the end."""
+    """The shared state of the two directions: the time of the last traffic, and the end."""
 
     __slots__ = ("end", "is_over", "last")
 
@@ -56,7 +56,7 @@ class _Traffic:
         self.end = CLOSED
 
     def finish(self, end: End) -> None:
-        """Let this be the end, if there was none before."""
+        """Record this end, if there was none before."""
         if not self.is_over.is_set:
             self.end = end
             self.is_over.set()
@@ -65,7 +65,7 @@ class _Traffic:
 async def run_tunnel(loop: Loop, client: Stream, upstream: Stream, early: bytes, timeouts: Timeouts) -> tuple[End, int, int]:
     """Carry bytes both ways until one side ends; neither stream is closed here.
 
-    early: what the client had already sent after its request. Returns the end, and the bytes sent to and received from the
+    early: bytes that the client had already sent after its request. Returns the end, and the bytes sent to and received from the
     client.
     """
     traffic = _Traffic(loop)
@@ -83,7 +83,7 @@ async def run_tunnel(loop: Loop, client: Stream, upstream: Stream, early: bytes,
 
 
 async def _end_of(traffic: _Traffic, clock: Clock, timeouts: Timeouts) -> End:
-    """Wait until a side ends, or there has been no traffic for as long as a tunnel may go without."""
+    """Wait until a side ends, or the limit of time without traffic is reached."""
     while True:
         left = traffic.last + timeouts.idle - clock.now
         if left <= 0:
@@ -93,7 +93,7 @@ async def _end_of(traffic: _Traffic, clock: Clock, timeouts: Timeouts) -> End:
 
 
 class _Direction:
-    """One way through a tunnel. moved: bytes taken from the source."""
+    """One direction of a tunnel. moved: bytes taken from the source."""
 
     __slots__ = (
         "_clock", "_finish", "_patience", "_pipe", "_recv", "_send", "_source", "_stalled", "_target", "_task", "_traffic",
@@ -123,7 +123,7 @@ class _Direction:
         self.moved = 0
 
     def start(self, early: bytes) -> None:
-        """Begin. early: what goes first."""
+        """Begin. early: the bytes that go first."""
         self._source.unexpected = None
         if early:
             self.moved = len(early)
@@ -132,8 +132,10 @@ class _Direction:
             self._listen()
 
     def relay(self, source: Stream) -> bool:
-        """Something has come: read it and send it on (Stream.unexpected). Always True: if the loop is not to tell of more, it
-        finds nobody to tell the next time."""
+        """Read the bytes that have arrived and send them on (Stream.unexpected).
+
+        Always return True: if the loop is not to report more, it finds no callback the next time.
+        """
         try:
             data = self._recv(HEAD_CHUNK)
         except BlockingIOError:
@@ -145,7 +147,7 @@ class _Direction:
             return True
         size = len(data)
         self.moved += size
-        # As for most messages all goes at once.
+        # For most messages all goes at once.
         try:
             sent = self._send(data)
         except BlockingIOError:
@@ -163,12 +165,12 @@ class _Direction:
         self._source.loop.listen(self._source)
 
     def _take_over(self, data: bytes) -> None:
-        """Let a task go on, which has its first turn in this turn of the loop."""
+        """Let a task continue, which has its first turn in this turn of the loop."""
         self._source.unexpected = None
         self._task = self._source.loop.spawn(self._carry(data), "tunnel")
 
     async def _carry(self, data: bytes) -> None:
-        """Send this and what follows it, as long as that is much."""
+        """Send this and the bytes after it, as long as they are many."""
         try:
             await self._push(memoryview(data))
             moved = len(data)
@@ -186,7 +188,7 @@ class _Direction:
             self._listen()
 
     async def _pour(self) -> int:
-        """Move what is there through a pipe; how much: 0 when it is nothing, or the end. Raises TimedOut, OSError."""
+        """Move available bytes through a pipe; return how many, 0 if there are none, or at the end. Raises TimedOut, OSError."""
         if self._source.kernel_fd < 0 or self._target.kernel_fd < 0:
             return 0
         pipe = self._pipe = pool.take()
