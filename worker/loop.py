@@ -4,20 +4,20 @@ Theory of operation. Every connection is one coroutine, a task. All it can ask o
 direction, for so many seconds; `park` holds the `yield` by which it does.
 
 Rule 1. A descriptor is registered once and stays registered until it is closed; events are level-triggered. An event
-that nobody waits for disarms that direction until somebody parks on it: in steady state no epoll_ctl is made at all.
+without a waiting task disarms that direction until a task parks on it: in steady state there is no epoll_ctl at all.
 
-Rule 2. A turn has two passes: first every event is told to whom it concerns (tasks become runnable, streams that nobody reads
-are told that something unexpected came), then the tasks run. So a pooled upstream connection that was closed by its peer is
+Rule 2. A turn has two passes: first every event is dispatched (tasks become runnable, streams without a reader are told
+that something unexpected came), then the tasks run. So a pooled upstream connection that was closed by its peer is
 out of the pool before any request of the same turn can take it.
 
-Rule 3. Deadlines lie on tasks and are swept, not kept in a heap: a request that ends in time costs one comparison. The sweep
+Rule 3. Deadlines are stored on tasks and swept, not kept in a heap: a request that ends in time costs one comparison. The sweep
 runs when the nearest deadline known may have passed, at most every 20 ms.
 
 Rule 4. A task may be woken for nothing (an event for a descriptor that was closed and given out again within one turn). So
-whoever parks tries its system call and parks again when refused.
+a task that parks tries its system call and parks again when refused.
 
-`selectors` chooses and owns the epoll instance; descriptors are entered and waited for past its table of keys, which costs 2 us
-a connection and 0.5 us an event, and there are two of these in each request.
+`selectors` chooses and owns the epoll instance; registration and waiting bypass its table of keys, which costs 2 us per
+connection and 0.5 us per event, and each request has two events.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ _SWEEP_PAUSE = 0.02
 
 
 class Waitable:
-    """A descriptor that tasks can park on: all that the loop has to know of a stream, which sets all of it when it is made.
+    """A descriptor that tasks can park on: everything that the loop has to know of a stream, which sets it all when it is made.
 
-    fd: -1 when it is closed. reader, writer: the tasks that wait for it. armed: the events that epoll tells of.
-    unexpected: asked when an event comes that nobody waits for; returns True when it has seen to it. (See `Loop.listen`.)
-    watches_departure: the end of the stream is news even while bytes lie unread.
-    holds: there is something to be read that has left the socket, so that epoll does not tell of it. (See `Loop.ready`.)
-    flush: sends on what was put by for it, whoever is parked; returns whether a writer may go on. None where nothing is put by.
-    It keeps its failures to itself until somebody sends. (See `Loop.flush_soon`.)
+    fd: -1 when it is closed. reader, writer: the tasks that wait for it. armed: the events that epoll reports.
+    unexpected: called for an event that no task waits for; returns True when it has handled it. (See `Loop.listen`.)
+    watches_departure: whether the end of the stream is reported even while bytes are unread.
+    holds: whether there are bytes to read that have left the socket, so that epoll does not report them. (See `Loop.ready`.)
+    flush: sends bytes that were put aside, whatever task is parked; returns whether a writer may continue. None: there are none.
+    It keeps its failures to itself until a task sends. (See `Loop.flush_soon`.)
     """
 
     __slots__ = ("armed", "fd", "flush", "holds", "reader", "unexpected", "watches_departure", "writer")
@@ -74,9 +74,9 @@ class Waitable:
 
 @types.coroutine
 def park(stream: Waitable | None, events: int, seconds: float) -> Generator[Any, None, None]:
-    """Wait until the stream is ready for READ, WRITE or either, at most so many seconds; TimedOut is raised after them.
+    """Wait until the stream is ready for READ, WRITE or either, at most so many seconds; then TimedOut is raised.
 
-    stream None: only time passes, and then nothing is raised.
+    stream None: only let time pass, and then raise nothing.
     """
     yield stream, events, seconds
 
@@ -100,19 +100,19 @@ class Task:
 
 
 def _end(value: None) -> Any:
-    """The `send` of a task that was cancelled."""
+    """Stand in for the `send` of a cancelled task."""
     raise StopIteration
 
 
 class Loop:
-    """One worker's loop. `clock.now` is read once a turn."""
+    """The loop of one worker. `clock.now` is read once per turn."""
 
     def __init__(
         self,
         report: Callable[[Task, BaseException], None] | None = None,
         read_clock: Callable[[], float] = monotonic,
     ) -> None:
-        """report: told of what ended a task; without it, it is raised. read_clock: seconds that only grow; tests move it."""
+        """report: gets the exception that ended a task; None: it is raised. read_clock: returns seconds that only grow."""
         now = read_clock()
         self.clock = Clock(now, time() - now)
         self._read_clock = read_clock
@@ -121,17 +121,17 @@ class Loop:
         self.turns = 0
         self._report = report
         self._selector = selectors.EpollSelector()
-        # The same epoll instance under a second descriptor: waits and changes of interest go past `selectors`.
+        # The same epoll instance under a second descriptor: waits and changes of interest bypass `selectors`.
         self._epoll = select.epoll.fromfd(os.dup(self._selector.fileno()))
         self._streams: dict[int, Waitable] = {}
         self._runnable: list[Task] = []
         self._ready: list[Waitable] = []
-        self._running = self._runnable  # of this turn while there is one; what is added to it runs in it
+        self._running = self._runnable  # the list of this turn while there is one; tasks added to it run in the same turn
         self._next_alarm = _FAR
         self._last_sweep = 0.0
         self._current: Task | None = None
         self._next_wall_check = 0.0
-        # Asked before a connection is opened: why there is no room for it, "" when there is (`worker.room`).
+        # Called before a connection is opened: returns the reason why there is no room for it, "" when there is (`worker.room`).
         self.lacks_room: Callable[[], str] = lambda: ""
 
     # Tasks.
@@ -140,20 +140,20 @@ class Loop:
         """Start a task; it runs for the first time in this or the next turn."""
         task = Task(coroutine, name)
         self.tasks.add(task)
-        # A client's task should be parked when the events of the next turn are told: a first request that comes to nobody
-        # costs two epoll_ctl, one to disarm and one to arm.
+        # A client's task should be parked when the events of the next turn are reported: a first request that finds no task costs
+        # two epoll_ctl, one to disarm and one to arm.
         self._running.append(task)
         return task
 
     def current(self) -> Task:
-        """The task that is running."""
+        """Return the running task."""
         assert self._current is not None
         return self._current
 
     def interrupt(self, task: Task, exception: BaseException) -> None:
         """Raise this in the task, where it is parked, when its turn comes.
 
-        Of several none is lost: if the task goes on after the first, the next is raised where it parks then.
+        None of several is lost: if the task continues after the first, the next is raised where it parks then.
         """
         if task not in self.tasks or task is self._current:
             return
@@ -164,7 +164,7 @@ class Loop:
         self.wake(task)
 
     def wake(self, task: Task) -> None:
-        """Let a parked task go on in this turn or the next, as if what it waits for had come."""
+        """Resume a parked task in this turn or the next, as if its event had come."""
         if task.parked:
             self._unpark(task)
             self._runnable.append(task)
@@ -180,7 +180,7 @@ class Loop:
             task.coroutine.close()
 
     def hasten(self, task: Task, deadline: float) -> None:
-        """Let the deadline of a parked task be this one, if it is earlier."""
+        """Make this the deadline of a parked task, if it is earlier."""
         if task.parked and deadline < task.deadline:
             task.deadline = deadline
             if deadline < self._next_alarm:
@@ -189,7 +189,7 @@ class Loop:
     # Streams.
 
     def stream_count(self) -> int:
-        """How many streams are registered."""
+        """Return the number of registered streams."""
         return len(self._streams)
 
     def add(self, stream: Waitable, events: int = READ) -> None:
@@ -199,12 +199,12 @@ class Loop:
         self._streams[stream.fd] = stream
 
     def add_bell(self, stream: Waitable) -> None:
-        """Register a descriptor that several processes listen to and nobody reads: each write is one event for each of them."""
+        """Register a descriptor that several processes listen to and none reads: each write is one event for each of them."""
         self.add(stream)
         self._arm(stream, _IN | select.EPOLLET)
 
     def remove(self, stream: Waitable) -> None:
-        """Forget a stream that stays open. Tasks parked on it stay parked until their deadline."""
+        """Remove a stream that stays open. Tasks parked on it stay parked until their deadline."""
         if self._streams.pop(stream.fd, None) is not None:
             try:
                 self._epoll.unregister(stream.fd)
@@ -212,24 +212,24 @@ class Loop:
                 pass  # EPOLLERR or EPOLLHUP took it out of the epoll set before
 
     def leave(self, stream: Waitable) -> None:
-        """Forget a stream whose descriptor is closed now: that takes it out of the epoll set, for nobody else has it open."""
+        """Remove a stream whose descriptor is closed: that takes it out of the epoll set, as no other process has it open."""
         self._streams.pop(stream.fd, None)
 
     def listen(self, stream: Waitable) -> None:
-        """Let the stream's `unexpected` be told of what comes, without anybody parking on it."""
+        """Have the stream's `unexpected` called for events, without a task parked on it."""
         if not stream.armed & _IN:
             self._arm(stream, (stream.armed & ~_RDHUP) | _IN)
 
     def ready(self, stream: Waitable) -> None:
-        """Take a stream for readable as long as it `holds` something, whatever epoll says; from the next turn on.
+        """Treat a stream as readable from the next turn on, as long as it `holds` something, regardless of epoll.
 
-        As with epoll that is told every turn to whoever waits for it, and not at all while nobody does.
+        As with epoll this is reported every turn to the task that waits for it, and not at all without one.
         """
         if stream not in self._ready:
             self._ready.append(stream)
 
     def _events_of_ready(self, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Return events for the streams that hold something, besides those that epoll has told."""
+        """Return events for the streams that hold something, in addition to those that epoll has reported."""
         self._ready = [stream for stream in self._ready if stream.holds and stream.armed & _IN and stream.fd >= 0]
         told = {fd for fd, mask in events if mask & _IN}
         return [(stream.fd, _IN) for stream in self._ready if stream.fd not in told]
@@ -259,7 +259,7 @@ class Loop:
         self._selector.close()
 
     def turn(self, longest: float = 3600.0) -> bool:
-        """Wait for events, at most that many seconds, tell them to whom they concern, run what became runnable.
+        """Wait for events, at most that many seconds, dispatch them, run the tasks that became runnable.
 
         Returns whether there was anything to do.
         """
@@ -294,7 +294,7 @@ class Loop:
                     task.parked = False
                     runnable.append(task)
                 else:
-                    # `_unexpected` without the call: so messages go through a tunnel.
+                    # `_unexpected`, inlined: this is the path of messages through a tunnel.
                     unexpected = stream.unexpected
                     if unexpected is None or not unexpected(stream):
                         self._decline(stream, mask)
@@ -303,7 +303,7 @@ class Loop:
         if now >= self._next_alarm:
             self._ring_alarms(now)
         if now >= self._next_wall_check:
-            # At the next whole second, or when somebody has set the system's clock.
+            # At the next whole second, or when the system's clock has been set.
             wall = time()
             clock.set_wall(wall)
             self._next_wall_check = now + 1.0 - wall % 1.0
@@ -318,9 +318,9 @@ class Loop:
         return bool(events)
 
     def _run(self, runnable: list[Task], now: float) -> None:
-        """Run each task until it parks again or ends. (One call for all: a call for each would cost 0.1 us a time.)
+        """Run each task until it parks again or ends. (One call for all: a call for each would cost 0.1 us each.)
 
-        `send` is read before it is called: CPython 3.11 looks a slot up from the class on when it is called like a method.
+        `send` is read before it is called: CPython 3.11 searches a slot from the class on when it is called like a method.
         """
         for task in runnable:
             self._current = task
@@ -337,7 +337,7 @@ class Loop:
                 self.tasks.discard(task)
                 continue
             except Exception as error:
-                # A bug, or a failure that nobody took: it ends this task only.
+                # A bug, or a failure that was not caught: it ends only this task.
                 self.tasks.discard(task)
                 if self._report is None:
                     self._runnable.extend(runnable[runnable.index(task) + 1 :])
@@ -345,7 +345,7 @@ class Loop:
                 self._report(task, error)
                 continue
             if stream is None and not seconds:
-                self._runnable.append(task)  # it only lets the others have their turn
+                self._runnable.append(task)  # it only gives other tasks their turn
                 continue
             task.stream = stream
             task.parked = True
@@ -367,14 +367,14 @@ class Loop:
                 self._arm(stream, (stream.armed & ~_RDHUP) | wanted)
 
     def _raise_pending(self, task: Task) -> Any:
-        """Raise the first of the exceptions that a task is to have, and return where it parks then."""
+        """Raise the first pending exception of a task, and return where it parks then."""
         assert task.pending is not None
         exception, *later = task.pending
         task.pending = later or None
         return task.coroutine.throw(exception)
 
     def _arm(self, stream: Waitable, mask: int) -> None:
-        """Change what epoll tells of a stream."""
+        """Change the events that epoll reports for a stream."""
         try:
             self._epoll.modify(stream.fd, mask)
         except FileNotFoundError:  # taken out by `_disarm` after an error or a hang-up
@@ -386,21 +386,21 @@ class Loop:
             self.ready(stream)
 
     def _disarm(self, stream: Waitable, mask: int) -> None:
-        """Stop being told of these events. Errors and hang-ups cannot be masked: they take the descriptor out."""
+        """Stop the report of these events. Errors and hang-ups cannot be masked: they take the descriptor out."""
         if mask & _FATAL:
             self._epoll.unregister(stream.fd)
             stream.armed = 0
             return
         left = stream.armed & ~mask
         if mask & _IN and not mask & _RDHUP and stream.watches_departure:
-            left |= _RDHUP  # bytes wait unread, but the end of the stream is still news
+            left |= _RDHUP  # bytes are unread, but the end of the stream must still be reported
         if left != stream.armed:
             self._arm(stream, left)
 
     def _tell(self, stream: Waitable, mask: int) -> None:
-        """Any event but plain readability: wake who waits for it; disarm what nobody waits for."""
+        """Handle any event except plain readability: wake the tasks that wait for it; disarm events without a task."""
         if mask & _OUT and stream.flush is not None and not stream.flush():
-            mask &= _NOT_OUT  # there is more to be sent on before anybody may write
+            mask &= _NOT_OUT  # there is more to flush before a task may write
             if not mask:
                 return
         reader = stream.reader
@@ -414,7 +414,7 @@ class Loop:
                 woken = True
                 self.wake(task)
                 if reader is None and mask & _IN and not mask & _NOT_READY:
-                    # Room for what is to be written, every time, must not hide that something has come.
+                    # Repeated room for writing must not hide that bytes have arrived.
                     self._unexpected(stream, _IN)
         if not woken:
             self._unexpected(stream, mask)
@@ -432,12 +432,12 @@ class Loop:
         task.parked = False
 
     def _unexpected(self, stream: Waitable, mask: int) -> None:
-        """An event that nobody waits for: the stream may know what to do; otherwise it is not told again."""
+        """Handle an event that no task waits for: the stream may handle it; otherwise it is disarmed."""
         if stream.unexpected is None or mask == _OUT or not stream.unexpected(stream):
             self._decline(stream, mask)
 
     def _decline(self, stream: Waitable, mask: int) -> None:
-        """Not to be told of these events again until somebody parks or listens."""
+        """Disarm these events until a task parks or listens."""
         if stream.fd in self._streams and self._streams[stream.fd] is stream:
             self._disarm(stream, mask)
 
@@ -463,7 +463,7 @@ class Loop:
 
 
 class Event:
-    """Something that happens, and that tasks wait for. is_set: it has happened."""
+    """An occurrence that tasks wait for. is_set: whether it has happened."""
 
     __slots__ = ("_loop", "_waiting", "is_set")
 
@@ -473,13 +473,13 @@ class Event:
         self._waiting: list[Task] = []
 
     def set(self) -> None:
-        """Let it happen: all tasks that wait for it go on."""
+        """Set it: all tasks that wait for it continue."""
         self.is_set = True
         for task in self._waiting:
             self._loop.wake(task)
 
     async def wait(self, seconds: float = _FAR) -> bool:
-        """Wait until it happens, at most so many seconds; return whether it has."""
+        """Wait until it is set, at most so many seconds; return whether it is."""
         if not self.is_set:
             task = self._loop.current()
             self._waiting.append(task)
@@ -494,14 +494,14 @@ class Event:
 
 
 async def sleep(seconds: float) -> None:
-    """Let so many seconds pass."""
+    """Wait for so many seconds."""
     await park(None, 0, seconds)
 
 
-# After so many bytes a transfer that never had to wait lets the others have their turn.
+# After so many bytes a transfer that never had to wait gives other tasks their turn.
 FAIR_SHARE = 1 << 20
 
 
 async def give_way() -> None:
-    """Go on in the next turn: a transfer between two fast neighbours would otherwise keep the loop to itself."""
+    """Continue in the next turn: a transfer between two fast neighbours would otherwise occupy the loop."""
     await park(None, 0, 0.0)

@@ -1,8 +1,8 @@
 """A stream: one socket in the loop, with the system calls that coroutines make on it.
 
 The seam for TLS: `recv` and `send` are looked up on the stream, so that an encrypted one brings its own; it has no `kernel_fd`,
-and so neither splice nor sendfile pass it by. What it has read and not given yet it `holds`, what it could not send yet its
-`flush` sends on; how it ends its side, and what it knows of the other one, are methods that it has in its own way.
+and so neither splice nor sendfile pass it by. It `holds` bytes that it has read and not returned yet, and its `flush` sends
+those that it could not send yet; the end of its own side, and the state of the other one, are methods that it overrides.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from collections.abc import Awaitable, Callable
 
 from worker.loop import WRITE, Loop, Waitable, park
 
-# How much one recv takes. Heads are small, and the buffer of 64 KB that is cut down afterwards costs 0.35 us more.
+# The size of one recv. Heads are small, and a buffer of 64 KB that is cut down afterwards costs 0.35 us more.
 HEAD_CHUNK = 16384
 CHUNK = 65536
 BIG_CHUNK = 262144
 
-# struct linger: on, and no time for it.
+# struct linger: on, with zero time.
 _NO_LINGER = struct.pack("ii", 1, 0)
-_NONE = bytes(4)  # the int that FIONREAD answers where nothing can be read
+_NONE = bytes(4)  # the int that FIONREAD returns when nothing can be read
 
 
 class Stream(Waitable):
     """A non-blocking socket.
 
-    recv, send: as on a socket, raising BlockingIOError when nothing can be done now. kernel_fd: the descriptor, where its bytes
-    are those that recv and send give and take, so that the kernel may move them; -1 where they are not.
+    recv, send: as on a socket, raising BlockingIOError when nothing can be done now. kernel_fd: the descriptor, if its bytes are
+    those of recv and send, so that the kernel may move them; -1 if not.
     """
 
     __slots__ = (
@@ -59,16 +59,16 @@ class Stream(Waitable):
         return park(self, WRITE, seconds)
 
     async def drained(self, seconds: float) -> None:
-        """Wait until nothing is put by for the socket; `seconds` is between two pieces of progress. Raises TimedOut."""
+        """Wait until nothing is put aside for the socket; `seconds` limits each pause in progress. Raises TimedOut."""
         while self.flush is not None:
             await park(self, WRITE, seconds)
 
     def end_sending(self) -> None:
-        """Tell the other side that nothing more comes, after all that was sent. Raises OSError."""
+        """Tell the other side that nothing more follows the bytes already sent. Raises OSError."""
         self.sock.shutdown(socket.SHUT_WR)
 
     def reset_on_close(self) -> None:
-        """Let the close that follows be a reset: nothing of what is unsent stays in memory."""
+        """Make the following close a reset: then no unsent bytes stay in memory."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
     def has_departed(self) -> bool:
@@ -81,7 +81,7 @@ class Stream(Waitable):
             return True
 
     def is_quiet(self) -> bool:
-        """Whether the connection stands and nothing has come that nobody asked for: bytes, an end, an error.
+        """Whether the connection is open and nothing unrequested has arrived: no bytes, end or error.
 
         0.5 us; a recv that is refused costs 1.1.
         """
@@ -98,7 +98,7 @@ class Stream(Waitable):
         return fcntl.ioctl(self.fd, termios.FIONREAD, _NONE) != _NONE
 
     def has_ended(self) -> bool:
-        """The same when bytes may still lie unread before the end: asks the kernel for the state of the connection."""
+        """Whether the other side has closed, even if bytes are unread: asks the kernel for the state of the connection."""
         if self.has_departed():
             return True
         try:
@@ -113,8 +113,8 @@ class Stream(Waitable):
         if self.fd >= 0:
             self.loop.leave(self)
             self.fd = self.kernel_fd = -1
-            # It belongs to whoever holds this stream: without the cycle no connection waits for the collector, which took a
-            # tenth of the time of short ones.
+            # It belongs to the holder of this stream: without the cycle no connection waits for the collector, which took a tenth
+            # of the time of short ones.
             self.unexpected = None
             self.sock.close()
 
@@ -124,7 +124,7 @@ class Stream(Waitable):
 
 
 class Descriptor(socket.socket):
-    """Another descriptor in a socket's clothes, so that a stream can hold it; it is only ever waited for."""
+    """Another descriptor disguised as a socket, so that a stream can hold it; it is only ever waited for."""
 
     def __init__(self, fileno: int) -> None:
         left, right = socket.socketpair()

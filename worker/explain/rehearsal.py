@@ -1,6 +1,6 @@
 """A worker that sends nothing, and the way of one request through it.
 
-Its services are made as those of every worker; only the exchange with a peer is another: it keeps the head that would be sent.
+Its services are made like those of every worker; only the exchange with a peer differs: it keeps the head that would be sent.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from wproxy.variables import hear_complaints
 
 
 class _ErrorLog(ErrorLog):
-    """Keeps what the error logs of one level of the configuration would get.
+    """Keeps the lines for the error logs of one level of the configuration.
 
-    said: of all levels, (level, text, whether it is grave enough to be written).
+    said: lines of all levels, (level, text, whether it is grave enough to be written).
     """
 
     def __init__(self, targets: Iterable[tuple[Any, str]], said: list[tuple[str, str, bool]]) -> None:
@@ -43,19 +43,19 @@ class _ErrorLog(ErrorLog):
         self._threshold = max((RANKS[level] for _, level in targets), default=-1)
 
     def logs(self, level: str) -> bool:
-        return True  # a reason is wanted, even where the log would not have it
+        return True  # a reason is wanted, even if the log would not have it
 
     def write(self, level: str, text: str, serial: int = 0, everywhere: bool = False) -> None:
         self.said.append((level, text, RANKS[level] <= self._threshold))
 
     @property
     def lines(self) -> list[str]:
-        """What would be written."""
+        """Return the lines that would be written."""
         return [f"[{level}] {text}" for level, text, is_written in self.said if is_written]
 
 
 class _Loop(Loop):
-    """A loop that is never turned: whoever parks has nothing more to tell."""
+    """A loop that never turns: a task that parks has nothing more to show."""
 
     def current(self) -> Any:
         return None
@@ -65,7 +65,7 @@ class _Loop(Loop):
 
 
 class Rehearsal:
-    """What connections, locations and requests need of a worker, with an exchange that keeps the head instead of sending it."""
+    """The parts of a worker that a request needs, with an exchange that keeps the head instead of sending it."""
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
@@ -78,7 +78,7 @@ class Rehearsal:
         self.services = make_services(assignment, self.loop, process, logs, Clients(), self.exchange)
         self.head = b""
         self.group: Group | None = None
-        # The response that is sent, what it was before the filters, and the one that stands for the upstream's.
+        # The response that is sent, the one before the filters, and the one that stands for the upstream's.
         self.response: Response | None = None
         self.unfiltered: Response | None = None
         self.unfiltered_fields: tuple[tuple[bytes, bytes], ...] = ()
@@ -86,9 +86,9 @@ class Rehearsal:
         hear_complaints(log_request)
 
     async def exchange(self, passing: Passing, request: Request) -> Response:
-        """In the place of worker.upstream.exchange.proxy_request: compose the head, keep it, and answer as an empty 200 would.
+        """Replace worker.upstream.exchange.proxy_request: compose the head, keep it, and answer with an empty 200.
 
-        Raises ClientError where the head cannot be composed.
+        Raises ClientError if the head cannot be composed.
         """
         self.group = passing.group
         head = passing.head(request, length_of_body(request))
@@ -99,7 +99,7 @@ class Rehearsal:
         return self.proxied
 
     def watch(self, server: Server) -> None:
-        """Have the filters of all locations of a server show what they get and give."""
+        """Make the filters of all locations of a server record their input and output."""
         routes = [location.route for location in server.each_location()]
         if server.entry is not None:
             routes.append(server.entry)
@@ -114,7 +114,7 @@ class Rehearsal:
             self.unfiltered = response
             self.unfiltered_fields = response.fields.lines
             if response.source is not None:
-                # The rest of a body tells nothing, and there is no socket for a file to go to.
+                # The rest of a body shows nothing, and there is no socket for a file to go to.
                 response.source.close()
                 response.source = None
             self.response = response if change is None else change(request, response)
@@ -124,7 +124,7 @@ class Rehearsal:
 
 
 def length_of_body(request: Request) -> int:
-    """The length that worker.upstream.exchange.proxy_request would give the head, where the body is not there to be read."""
+    """Return the length that worker.upstream.exchange.proxy_request would give the head, without a body to read."""
     if request.body is None:
         return NO_BODY if request.fields.content_length < 0 else 0
     if request.method is not request.line.method:
@@ -148,14 +148,14 @@ class Script:
         self.sent = b""
 
     def recv(self, most: int) -> bytes:
-        """What was not read yet; BlockingIOError when all has been."""
+        """Return the unread bytes; raise BlockingIOError when there are none."""
         if not self.unread:
             raise BlockingIOError
         data, self.unread = self.unread[:most], self.unread[most:]
         return data
 
     def send(self, data: bytes) -> int:
-        """Everything fits."""
+        """Take all bytes."""
         self.sent += bytes(data)
         return len(data)
 
@@ -167,11 +167,11 @@ class Script:
         """The client sees the end of the answer."""
 
     def close(self) -> None:
-        """The client sees the end of the connection."""
+        """Note that the client sees the end of the connection."""
 
 
 def wire_of(question: Question) -> bytes:
-    """The bytes that a client would send."""
+    """Return the bytes that a client would send."""
     lines = [f"{question.method} {question.url.target} HTTP/1.1"]
     if not any(name.lower() == "host" for name, _ in question.fields):
         lines.append(f"Host: {question.url.authority}")
@@ -182,7 +182,7 @@ def wire_of(question: Question) -> bytes:
 def rehearse(
     worker: Rehearsal, listener: Listener, question: Question, places: Places, found: Explanation
 ) -> tuple[Request, bytes]:
-    """Serve the request, telling what is found; return the request and the bytes that its client gets. Raises CannotExplain."""
+    """Serve the request, recording decisions; return the request and the bytes that its client gets. Raises CannotExplain."""
     default = listener.servers.default
     assert default is not None
     trace = Trace(places)
@@ -207,7 +207,7 @@ def rehearse(
     try:
         coroutine.send(None)  # to where it waits for the head
         while stream.unread:
-            coroutine.send(None)  # at last to where it waits for the next one, or for a body: this one is over
+            coroutine.send(None)  # to where it waits for the next head, or for a body: this request is over
     except StopIteration:
         is_waiting = False
     finally:

@@ -82,9 +82,9 @@ def read_line(raw: bytes, limits: HeadLimits) -> RequestLine:
 
 
 def version_of_refused_line(raw: bytes) -> int:
-    """Return the version to answer a line with that is refused: 10 where none could be read, so that nobody gets chunks unasked.
+    """Return the version for the answer to a refused line: 10 if none could be read, so that no client gets chunks unasked.
 
-    As in nginx it counts where the line is well formed and only what it asks for is refused.
+    As in nginx the version counts if the line is well formed and only its request is refused.
     """
     match = _ORIGIN_LINE(raw) or _ABSOLUTE_LINE(raw)
     return 10 if match is None or match[match.re.groups] == b"0" else 11

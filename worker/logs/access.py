@@ -229,8 +229,8 @@ class AccessLogs:
             except OSError as error:
                 if self._distrusted is None:
                     raise
-                # The master could open it, or this generation were not there. Who has done this to its name since may be a worker
-                # that was broken into, and must not keep its successors from serving.
+                # The master could open it, otherwise this generation would not exist. The change of its name since then may come
+                # from a compromised worker, which must not keep its successors from serving.
                 self._report("emerg", f'open() "{absolute}" failed ({error.errno}: {error.strerror}), its lines are lost')
             self._files[absolute] = file
             index = self._regions.get(absolute)

@@ -241,7 +241,7 @@ class ProxiedBody:
             self._waited += clock.now - began
 
     def read_ahead(self) -> None:
-        """From now on read as fast as the upstream can, if that is allowed, until the client has caught up."""
+        """Start to read as fast as the upstream can, if that is allowed, until the client has caught up."""
         if self._backlog is not None or not self.may_read_ahead:
             return
         self._waited = PATIENCE
