@@ -1,6 +1,6 @@
-"""The end of a request and of a client's connection: what is logged, what the client is told, how it is closed.
+"""The end of a request and of a client's connection: its log line, the answer to the client, the close.
 
-By guilt: who breaks the rules gets its status, who has left gets nothing, who is slow is cut.
+By guilt: a client that breaks the rules gets its status, one that has left gets nothing, a slow one is cut.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from wproxy.regex import RegexTimedOut
 
 
 def finish(clients: Clients, request: Request) -> None:
-    """Count and log a request that is over, whatever its client speaks."""
+    """Count and log a request that is over, whatever the protocol of its client."""
     clients.requests += 1
     if request.body is not None:
         request.request_length += request.body.wire_bytes
@@ -42,12 +42,12 @@ def finish(clients: Clients, request: Request) -> None:
         write(request)
     if request.at_end is not None:
         request.end()
-    # Attempts know their request: without the circle no request waits for the collector.
+    # Attempts refer to their request: without the cycle no request waits for the collector.
     request.attempts = ()
 
 
 def finish_if_any(connection: Connection) -> None:
-    """The same for a request that ended early, if there is one."""
+    """Do the same for a request that ended early, if there is one."""
     request = connection.request
     if request is not None:
         request.is_cut = True
@@ -55,14 +55,14 @@ def finish_if_any(connection: Connection) -> None:
 
 
 async def skip_body(connection: Connection, request: Request) -> bool:
-    """Read past a request body that nobody wanted, so that the next head can follow; False when the connection is to be closed.
+    """Skip a request body that was not read, so that the next head can follow; return False to close the connection.
 
-    It may be of any size (nginx: ngx_http_discard_request_body): only lingering_time and lingering_timeout bound it.
+    It may be of any size (nginx: ngx_http_discard_request_body): only lingering_time and lingering_timeout limit it.
     """
     body: RequestBody = request.body
     if not body.finished:
         if body.owes_continue:
-            return False  # it was never asked for: whether it comes is for the client to decide
+            return False  # it was never asked for: the client decides whether it comes
         body.limit = 0
         body.timeout = request.location.lingering_timeout
         deadline = connection.client.clock.now + request.location.lingering_time
@@ -73,7 +73,7 @@ async def skip_body(connection: Connection, request: Request) -> bool:
                     return False
         except ClientError as error:
             if error.status != 408:
-                await linger(connection, request)  # a bad chunk: more may come, and would reset what the client still reads
+                await linger(connection, request)  # a bad chunk: more may come, and would reset the answer
             return False
         except ClientGone:
             return False
@@ -82,9 +82,9 @@ async def skip_body(connection: Connection, request: Request) -> bool:
 
 
 async def linger(connection: Connection, request: Request | None) -> None:
-    """Close so that the answer arrives: bytes still coming would make the system reset the connection.
+    """Close so that the answer arrives: incoming bytes would make the system reset the connection.
 
-    We end our side, then read and forget until the client ends its own, within lingering_time.
+    We end our side, then read and drop bytes until the client ends its own, within lingering_time.
     """
     stream = connection.stream
     location = request.location if request is not None else connection.plan.default.locations.fallback
@@ -120,7 +120,7 @@ async def refuse(connection: Connection, error: ClientError) -> None:
     """Answer a mistake of the client's with its status, and close."""
     request = connection.request
     if request is None:
-        # The logs need a request: one is made of what there is.
+        # The logs need a request: one is made from the bytes there are.
         request = connection.request = unreadable_request(connection)
         settings: Settings = connection.plan.default
         text = f"{error.reason} {while_reading(request)}"
@@ -153,11 +153,11 @@ async def refuse(connection: Connection, error: ClientError) -> None:
 
 
 async def replaced_refusal(request: Request, response: Response) -> Response:
-    """What the location's error_page and filters make of a refusal; the refusal itself where they fail in their turn."""
+    """Apply the location's error_page and filters to a refusal; return the refusal itself if they fail in turn."""
     try:
         page = await answer_error(request, response)
         if page.tunnel is not None:
-            page.close()  # what follows the refused head is no tunnel's
+            page.close()  # the bytes after the refused head are not for a tunnel
             return response
         change = request.route.filter
         return page if change is None else change(request, page)
@@ -166,7 +166,7 @@ async def replaced_refusal(request: Request, response: Response) -> Response:
 
 
 def client_left(connection: Connection, error: BaseException) -> None:
-    """The client is gone: 499 when it did not wait for an answer."""
+    """Finish the request of a client that has left: with 499 if it did not wait for an answer."""
     request = connection.request
     if request is None:
         if connection.buffer.strip(b"\r\n"):
@@ -191,7 +191,7 @@ def request_left(clients: Clients, request: Request, error: BaseException) -> No
 
 
 def client_timed_out(connection: Connection, request: Request) -> None:
-    """The client did not take the response in time: the connection ends with it."""
+    """Finish the request of a client that did not take the response in time: the connection ends with it."""
     reset_if_asked(connection, request.location)
     request_timed_out(connection.clients, request)
 
@@ -207,16 +207,16 @@ def request_timed_out(clients: Clients, request: Request) -> None:
 
 
 def reset_if_asked(connection: Connection, location: Location) -> None:
-    """Let the close that follows be a reset, with reset_timedout_connection: nothing of what is unsent stays in memory."""
+    """Make the following close a reset, with reset_timedout_connection: then no unsent bytes stay in memory."""
     if location.reset_timedout_connection:
         connection.stream.reset_on_close()
 
 
 def unreadable_request(connection: Connection) -> Request:
-    """A request for the log where none could be read: its line if that is good, otherwise what of it has arrived.
+    """Return a request for the log when none could be read: with its line if it is valid, otherwise with the bytes that arrived.
 
-    Where a Host could be read, the error page is of the server that it names, as of any other request; otherwise of the default
-    one.
+    If a Host could be read, the error page is that of the server it names, as for any other request; otherwise that of the
+    default server.
     """
     connection.client.requests += 1
     head = first_head(connection.buffer)
@@ -229,7 +229,7 @@ def unreadable_request(connection: Connection) -> Request:
         line = parse_request_line(raw, connection.plan.limits.merge_slashes)
         fields, length = read_what_there_is(head)
     except ClientError:
-        # A client that asked for a head gets one, whatever else it wrote.
+        # A client that asked for a head gets only a head, whatever else it wrote.
         method = b"HEAD" if raw.startswith(b"HEAD ") else b""
         line = RequestLine(raw, method, b"", b"", b"", None, version_of_refused_line(raw), False)
     request = Request(connection.client, line, fields, connection.client.clock.now)
@@ -247,12 +247,12 @@ def unreadable_request(connection: Connection) -> Request:
 
 
 def first_head(buffer: bytes) -> bytes:
-    """The head that the bytes begin with, without empty lines before it, and nothing of the requests behind it."""
+    """Return the head that the bytes begin with, without empty lines before it, and without later requests."""
     begun = buffer.lstrip(b"\r\n")
     end = HEAD_END(begun)
     return begun if end is None else begun[: end.end()]
 
 
 def while_reading(request: Request) -> str:
-    """The part of its head in which an unreadable request ended, in nginx's words."""
+    """Return the part of its head in which an unreadable request ended, in nginx's words."""
     return f"while reading client request {'headers' if request.line.target else 'line'}"
