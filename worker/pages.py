@@ -1,4 +1,4 @@
-"""The built-in pages for errors and redirects, byte for byte nginx's but for the server's name (routing.md §5.8)."""
+"""The built-in pages for errors and redirects, byte for byte nginx's except for the server's name (routing.md §5.8)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from functools import lru_cache
 from wproxy.conditions import conditions_of, judge_without_validators
 from wproxy.http import REASONS, ErrorResponse, Request, Response, ResponseFields, has_no_body, is_interim
 
-# What the page says where it differs from the reason phrase (ngx_http_special_response.c).
+# The titles that differ from the reason phrase (ngx_http_special_response.c).
 TITLES = {302: "Found", 401: "Authorization Required"}
-# These are told to the client as 400, with a page that says more.
+# These are sent to the client as 400, with a page that says more.
 BAD_REQUESTS = {
     494: "Request Header Or Cookie Too Large",
     495: "The SSL certificate error",
@@ -23,13 +23,13 @@ _PAGE = (
     "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{heading}</h1></center>\r\n"
     "{more}<hr><center>{server}</center>\r\n</body>\r\n</html>\r\n"
 )
-# Some browsers put a page of their own in the place of a short one; this makes it long enough.
+# Some browsers replace a short page with one of their own; this makes it long enough.
 PADDING = b"<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n" * 6
 
 
 @lru_cache(512)
 def page(status: int, server: bytes, is_padded: bool = False) -> bytes:
-    """The HTML for a status; b"" where nginx has none. is_padded: with PADDING, if it is a page for an error."""
+    """Return the HTML for a status; b"" if nginx has none. is_padded: whether to add PADDING to a page for an error."""
     return _page(status, server.decode("ascii")) + (PADDING if is_padded and has_padding(status) else b"")
 
 
@@ -44,15 +44,16 @@ def _page(status: int, token: str) -> bytes:
         more = f"<center>{BAD_REQUESTS[status]}</center>\r\n"
         return _PAGE.format(title=title, heading="400 Bad Request", more=more, server=token).encode("ascii")
     if status < 300 or status == 304 or status not in REASONS:
-        return _page(404, token) if status == 498 else b""  # so it is in nginx's table
+        return _page(404, token) if status == 498 else b""  # nginx's table has it like this
     title = f"{status} {TITLES.get(status, REASONS[status])}"
     return _PAGE.format(title=title, heading=title, more="", server=token).encode("ascii")
 
 
 def needs_padding(user_agent: bytes) -> bool:
-    """Whether a browser of this User-Agent hides short error pages (nginx: ngx_http_process_user_agent).
+    """Whether a browser with this User-Agent hides short error pages (nginx: ngx_http_process_user_agent).
 
-    Internet Explorer with room for a version behind its name, and what calls itself Chrome but neither Gecko nor Opera.
+    These are Internet Explorer with room for a version after its name, and any that claims to be Chrome but neither Gecko nor
+    Opera.
     """
     if b"Opera" in user_agent:
         return False
@@ -63,7 +64,7 @@ def needs_padding(user_agent: bytes) -> bool:
 
 
 def absolute(request: Request, target: bytes) -> bytes:
-    """A Location that begins with a slash becomes a whole URL, as `absolute_redirect on` asks (nginx: ngx_http_header_filter)."""
+    """Make a Location that begins with a slash a whole URL, as in `absolute_redirect on` (nginx: ngx_http_header_filter)."""
     location = request.location
     if not target.startswith(b"/") or not location.absolute_redirect:
         return target
@@ -89,13 +90,13 @@ def respond(
     location: bytes | None = None,
     lines: tuple[tuple[bytes, bytes], ...] = (),
 ) -> Response:
-    """A response with a whole body at hand. `request` None: the head could not be read. location: made absolute if need be."""
+    """Return a response with a whole body. `request` None: the head could not be read. location: made absolute if necessary."""
     target = location
     if request is not None and location is not None:
         location = absolute(request, location)
     bodiless = has_no_body(status) or (request is not None and request.method == b"HEAD")
     if is_interim(status) and request is not None:
-        request.keepalive = False  # the client waits for a final answer: the end of the connection tells it that none comes
+        request.keepalive = False  # the client waits for a final answer: the end of the connection says that none comes
     fields = ResponseFields(
         status,
         lines,
@@ -115,7 +116,7 @@ def error_response(
     location: bytes | None = None,
     lines: tuple[tuple[bytes, bytes], ...] = (),
 ) -> Response:
-    """The built-in answer for a status; 494 to 497 go out as 400. location, lines: as `respond` has them."""
+    """Return the built-in answer for a status; 494 to 497 are sent as 400. location, lines: see `respond`."""
     is_padded = False
     if request is not None:
         if status in CLOSING:
@@ -128,7 +129,7 @@ def error_response(
 
 
 def without_validators(request: Request, server: bytes) -> Response | None:
-    """What conditions make of a 200 that has neither ETag nor time: 304 or 412, None where it stands."""
+    """Apply conditions to a 200 that has neither ETag nor time: return 304 or 412, None if the 200 stays."""
     conditions = conditions_of(request.fields)
     if conditions is None or request.forced_status not in (0, 200):
         return None

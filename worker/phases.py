@@ -1,16 +1,16 @@
-"""How a request goes through its phases, in nginx's order (routing.md §3.1).
+"""The way of a request through its phases, in nginx's order (routing.md §3.1).
 
     server rewrite     the server's steps                            worker/rewrite.py
     find location      by $uri, limit_except, internal               here, wproxy/matching.py
     location rewrite   the location's steps; a changed URI goes back to finding a location
-    preaccess          what limits, before the client is looked at   rows of PREACCESS (worker/attach.py)
-    access             what may refuse, all or any (satisfy)         worker/access/
+    preaccess          limits, before access is checked              rows of PREACCESS (worker/attach.py)
+    access             refusals, by all or any (satisfy)             worker/access/
     precontent         try_files                                     worker/content/try_files.py
     content            api; proxy_pass; else index, static files     worker/content/
-    error pages        what answers in place of a status             worker/error_pages.py
+    error pages        answers in place of a status                  worker/error_pages.py
 
-What a location has to do in the phases after rewriting was worked out at load (worker/attach.py): its `handlers`. A handler
-answers, sends the request elsewhere (a Jump), or lets it go on to the next one by returning None.
+The `handlers` of a location for the phases after rewriting are computed at load (worker/attach.py). A handler answers, sends
+the request elsewhere (a Jump), or lets it go on to the next one by returning None.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from wproxy.config.model import Location
 from wproxy.files import shown_path
 from wproxy.http import Jump, Request, Response, ResponseFields, has_no_body, is_interim
 
-# How often the URI of one request may change (nginx: NGX_HTTP_MAX_URI_CHANGES).
+# The limit of changes of the URI of one request (nginx: NGX_HTTP_MAX_URI_CHANGES).
 MAX_URI_CHANGES = 10
 
 Phases = Callable[[Request], Awaitable["Response | Jump"]]
 
 
 async def answered(request: Request) -> Response:
-    """Answer a request whose route is known, from its phases through the filters: what there is then is ready to be sent.
+    """Answer a request whose route is known, from its phases through the filters: the result is ready to be sent.
 
-    So a subrequest is answered, and a request of a protocol that serves several at once. (An HTTP/1 connection does the same in
-    its own coroutine: each further one costs 0.2 us.)
+    This answers subrequests, and requests of a protocol that serves several at once. (An HTTP/1 connection does the same in its
+    own coroutine: each further one costs 0.2 us.)
     """
     response = await request.route.answer(request)
     change = request.route.filter
@@ -57,9 +57,9 @@ async def drive(request: Request) -> Response:
 
 
 async def answer_error(request: Request, response: Response) -> Response:
-    """Put an error page in the place of a response that was raised before or outside of the phases.
+    """Replace a response that was raised before or outside of the phases with an error page.
 
-    What there is of a body then is not for whoever answers.
+    The error page does not get the request body.
     """
     if request.body is not None:
         request.body.collected = BODILESS
@@ -67,7 +67,7 @@ async def answer_error(request: Request, response: Response) -> Response:
 
 
 async def go(request: Request, phases: Phases) -> Response:
-    """From these phases on, through all jumps, to a response."""
+    """Run these phases, and all jumps from there, to a response."""
     return await settle(request, await phases(request))
 
 
@@ -88,13 +88,15 @@ async def settle(request: Request, outcome: Response | Jump) -> Response:
         return outcome
     response = in_place_of(replaced, outcome, request)
     if is_interim(response.fields.status) and response.tunnel is None:
-        request.keepalive = False  # the client waits for a final answer: the end of the connection tells it that none comes
+        request.keepalive = False  # the client waits for a final answer: the end of the connection says that none comes
     return response
 
 
 def in_place_of(replaced: list[ResponseFields], response: Response, request: Request) -> Response:
-    """An error page, with what the errors that it stands for had to say besides their pages: a Location, WWW-Authenticate,
-    Content-Range. Its status is the one that error_page asks for, if it does."""
+    """Return an error page with the fields of the errors that it replaces: a Location, WWW-Authenticate, Content-Range.
+
+    Its status is the one that error_page sets, if it does.
+    """
     own, status = response.fields, request.forced_status
     response.fields = fields = own.with_status(status or own.status)
     if not status:
@@ -110,10 +112,10 @@ def in_place_of(replaced: list[ResponseFields], response: Response, request: Req
 
 
 def drop_body(response: Response, fields: ResponseFields, method: bytes) -> None:
-    """Drop the body of a response whose status has changed from or to one that has none.
+    """Drop the body of a response whose status has changed from or to one without a body.
 
-    Whether there may be a body follows the final status: a 304 that is sent as a 404 has an empty one, and says so. A kept
-    connection would otherwise have no end of it, and the client would take the next response for this one's body.
+    The final status decides about a body: a 304 that is sent as a 404 has an empty one, and announces it. Otherwise it would have
+    no end on a kept connection, and the client would take the next response for this one's body.
     """
     response.close()
     response.body, response.source, response.tunnel = b"", None, None
@@ -125,7 +127,7 @@ def drop_body(response: Response, fields: ResponseFields, method: bytes) -> None
 
 
 def follow(request: Request, jump: Jump) -> Phases | None:
-    """Where a jump leads; None when there were too many."""
+    """Return the phases that a jump leads to; None after too many jumps."""
     if not may_change_uri(request):
         return None
     request.internal = True
@@ -140,7 +142,7 @@ def follow(request: Request, jump: Jump) -> Phases | None:
     request.valid_location = True
     request.origin_stands = False
     if jump.path is request.line.path:
-        request.line = copy(request.line)  # what is remembered of its line does not hold for this URI
+        request.line = copy(request.line)  # the memory of its line does not apply to this URI
     request.path = jump.path
     request.args = jump.args
     if request.trace is not None:
@@ -155,23 +157,23 @@ def _destination(jump: Jump) -> str:
 
 
 def may_change_uri(request: Request) -> bool:
-    """Count one more change of the URI; False when it is one too many."""
+    """Count one more change of the URI; return False if it is one too many."""
     request.uri_changes += 1
     return request.uri_changes <= MAX_URI_CHANGES
 
 
 def cycle(request: Request, doing: str) -> Response:
-    """The answer when a request goes round in circles. No error page: it would go on. doing: what it was about to do."""
+    """Return the answer to a request that goes in circles; an error page would continue the circle. doing: the next step."""
     request.is_error_page = True
     log_request(request, "error", f"rewrite or internal redirection cycle while {doing}")
     return error_response(request, 500, request.route.server_token)
 
 
 async def server_phases(request: Request) -> Response | Jump:
-    """The server's steps, then a location for what the URI is then."""
+    """Run the server's steps, then find a location for the resulting URI."""
     server = request.server
     if server.steps:
-        # Not `lead_to`: whether the connection is kept is for the location to say that is found after the steps.
+        # Not `lead_to`: the location that is found after the steps decides whether the connection is kept.
         fallback = server.locations.fallback
         request.location, request.route = fallback, fallback.route
         request.has_rewritten = False
@@ -186,7 +188,7 @@ async def server_phases(request: Request) -> Response | Jump:
 
 
 async def location_phases(request: Request) -> Response | Jump:
-    """The location's steps, then its other phases."""
+    """Run the location's steps, then its other phases."""
     while request.location.steps:
         request.has_rewritten = False
         outcome = run_steps(request, request.location.steps)
@@ -208,7 +210,7 @@ async def location_phases(request: Request) -> Response | Jump:
 
 
 def find_location(request: Request) -> Response | None:
-    """Find the location for the URI; a response when it may not be used."""
+    """Find the location for the URI; return a response if it may not be used."""
     locations = request.server.locations
     if request.trace is not None:
         location = locations.explain(request.path, request)
@@ -220,7 +222,7 @@ def find_location(request: Request) -> Response | None:
 
 
 def admit(request: Request) -> Response | None:
-    """A response when this request may not use the location it was led to (nginx: ngx_http_core_find_config_phase)."""
+    """Return a response if this request may not use its location (nginx: ngx_http_core_find_config_phase)."""
     location = request.location
     if location.internal and not request.internal:
         return error_response(request, 404, request.route.server_token)
@@ -229,7 +231,7 @@ def admit(request: Request) -> Response | None:
 
 
 def heed_limit_except(request: Request) -> None:
-    """Lead a method that the location's limit_except does not name to the other settings: the location's steps are not for it."""
+    """Lead a method that the location's limit_except does not name to the other settings, without the location's steps."""
     location = request.location
     others = location.for_other_methods
     if others is not None and location.limit_except is not None and request.method not in location.limit_except.methods:
@@ -237,11 +239,11 @@ def heed_limit_except(request: Request) -> None:
 
 
 def limit_body(request: Request, location: Location) -> Response | None:
-    """Hold the body to the location's limit: 413 when it says that it is larger, unless nobody is going to read it."""
+    """Apply the location's limit to the body: 413 when its announced length is larger, unless it will not be read."""
     body = request.body
     limit = location.client_max_body_size
     body.limit = limit
-    length = max(request.fields.content_length, body.received)  # of a chunked one what has been read, for another location
+    length = max(request.fields.content_length, body.received)  # received: another location has read a chunked one
     if not limit or length <= limit or body.collected is BODILESS:
         return None
     body.collected = BODILESS
