@@ -151,6 +151,22 @@ CASES = (
             step("GET /file.txt HTTP/1.1\nHost: h\n\n"),
         ),
     ),
+    (
+        "ranges behind X-Accel-Redirect: the upstream's type is that of the parts",
+        "location /p/ { proxy_pass http://BACK0; }",
+        tuple(
+            step(
+                f"GET /p/ HTTP/1.1\nHost: h\nRange: bytes={ranges}\n\n", f"HTTP/1.1 200 OK\n{kind}X-Accel-Redirect: /file.txt\n\n"
+            )
+            for ranges in ("0-1,4-5", "0-1", "1000000-")
+            for kind in ("Content-Type: text/html; charset=utf-8\n", "")
+        ),
+    ),
+    (
+        "444 with a text is a status like others",
+        'location /a { return 444 text; } location /b { set $none ""; return 444 $none; } location /c { return 444 ""; }',
+        tuple(step(f"GET /{name} HTTP/1.1\nHost: h\n\n") for name in "abc"),
+    ),
     *(
         (
             f"the page of a refused line that is {line!r} comes in chunks only where the version is known",

@@ -27,9 +27,14 @@ async def answer_elsewhere(request: Request, elsewhere: SentElsewhere) -> Respon
     response = await settle(request, destination(request, elsewhere.target))
     # The type that an upstream gives for its own body takes precedence; the type of an error page is that of the page.
     own_type_counts = response.fields.content_type is not None and request.upstream_head is not head
-    if own_type_counts or response.error or request.is_error_page:
+    if own_type_counts or response.error or request.is_error_page or is_in_parts(response.fields):
         kept.content_type = None
     return with_kept(request, response, kept)
+
+
+def is_in_parts(fields: ResponseFields) -> bool:
+    """Whether the type tells of several ranges: it has to stay, for the client finds the parts by it."""
+    return fields.status == 206 and (fields.content_type or b"").startswith(b"multipart/byteranges")
 
 
 def destination(request: Request, target: bytes) -> Jump | Response:

@@ -20,7 +20,7 @@ CLOSING = (408, 444, 499)
 
 
 def answer_return(request: Request, value: Return) -> Response:
-    """Answer a `return`. Raises CloseConnection for 408, 444 and 499, ClientError when a variable would break the head.
+    """Answer a `return`. Raises CloseConnection for 408, 444 and 499 without text, ClientError if a variable breaks the head.
 
     Without a text a status from 400 on is an error, with a page; any other is an empty response.
     """
@@ -34,8 +34,6 @@ def answer_return(request: Request, value: Return) -> Response:
             return error_response(request, status, server)
         text = b""
     else:
-        if status == 444:
-            raise CloseConnection
         text = template.evaluate(request)
     if status in REDIRECTS:
         return error_response(request, status, server, checked(text))

@@ -183,7 +183,9 @@ def send_parts(request: Request, file: OpenFile, whole: ResponseFields, parts: l
         size = end - begin
     else:
         boundary = next_boundary()
-        framed, size = frame_parts(parts, file.size, with_charset(request, whole), boundary)
+        # Behind X-Accel-Redirect the type that the upstream gave is that of the parts.
+        given = None if request.is_error_page else request.accel_type
+        framed, size = frame_parts(parts, file.size, given or with_charset(request, whole), boundary)
         content_type = b"multipart/byteranges; boundary=" + boundary
         pieces, last_lines = tuple(framed), ()
     fields = ResponseFields(
