@@ -56,7 +56,7 @@ class Pieces:
         await outlet.room(seconds)
 
     def read_ahead(self) -> None:
-        """Do nothing: what is read is sent."""
+        """Do nothing: every piece is sent as soon as it is read."""
 
 
 class Wrapper(Pieces):

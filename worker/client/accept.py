@@ -31,7 +31,7 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class ClientProtocol(NamedTuple):
-    """What clients speak on a listener.
+    """The protocol of the clients on a listener.
 
     stream: makes the stream of an accepted socket. serve: serves one connection to its end.
     """

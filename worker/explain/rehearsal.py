@@ -164,7 +164,7 @@ class Script:
         return False
 
     def end_sending(self) -> None:
-        """The client sees the end of the answer."""
+        """Note that the client sees the end of the answer."""
 
     def close(self) -> None:
         """Note that the client sees the end of the connection."""

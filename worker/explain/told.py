@@ -1,4 +1,4 @@
-"""Server names and locations that tell a trace what is found in them."""
+"""Server names and locations that record in a trace what is found in them."""
 
 from __future__ import annotations
 

@@ -20,4 +20,4 @@ def pass_hints(request: Request, head: ResponseHead, hidden: frozenset[bytes]) -
     try:
         request.bytes_sent += request.exchange.interim(103, lines)
     except BlockingIOError:
-        pass  # there is no room for what is only a help
+        pass  # there is no room, and it is only a hint

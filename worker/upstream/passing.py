@@ -82,8 +82,8 @@ class Retries(NamedTuple):
 class Passing:
     """The upstream's side of one location.
 
-    settings: where the values below come from, for messages. manner: how connections are opened; None: each request has its own.
-    head: writes the heads of requests; head_plan: what it adds to each. answer_plan: what is made of the fields of answers.
+    settings: the source of the values below, for messages. manner: how connections are opened; None: each request has its own.
+    head: writes the heads of requests; head_plan: the additions to each. answer_plan: the rules for the fields of answers.
     reshape: makes the body for the upstream; None where it is the client's own. streaming: whether that goes as it comes.
     noticed_statuses: those of answers that proxy_next_upstream asks to retry, or that an error page replaces (intercepts).
     tunnel_timeout: None where it is that for reading. temp_path: of proxy_temp_path, absolute.
