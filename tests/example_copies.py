@@ -45,7 +45,7 @@ def copy_deployment(name: str, directory: Path, ports: dict[int, int] | None = N
     shutil.copytree(EXAMPLES / name, place)
     (place / "logs").mkdir()
     (place / "certs").mkdir(exist_ok=True)
-    certificate, key = _certificate()
+    certificate, key = make_certificate()
     (place / "certs" / "site.pem").write_bytes(certificate)
     (place / "certs" / "site.key").write_bytes(key)
     (place / "dhparams.pem").write_text(FFDHE2048)
@@ -78,7 +78,7 @@ def in_toml(file: Path) -> Path:
 
 
 @functools.cache
-def _certificate() -> tuple[bytes, bytes]:
+def make_certificate() -> tuple[bytes, bytes]:
     """A certificate and its key, both PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "example.com")])

@@ -124,7 +124,7 @@ def test_reopen_says_that_a_log_cannot_be_opened(start, big, tmp_path):
     apart.write_text("in the way")
     done = front.command("reopen")
     assert done.code == 1
-    assert "a log could not be opened anew" in done.errors
+    assert "a log could not be reopened" in done.errors
     front.error_logged(f'open() "{apart}/access.log" failed (20: Not a directory)')
     apart.unlink()
     (front.directory / "elsewhere").rename(apart)

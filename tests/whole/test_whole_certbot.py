@@ -17,6 +17,8 @@ from as_nginx import Nginx
 from harness import ENVIRONMENT, until
 from wire import ask
 
+from tests.example_copies import make_certificate
+
 pytestmark = pytest.mark.whole
 
 pytest.importorskip("certbot.plugins.nginx")
@@ -158,8 +160,9 @@ def test_a_certificate_is_edited_in_tested_and_never_served_in_the_clear(nginx, 
 
     plugin = configurator(**VERSION)
     plugin.prepare()
+    public, private = make_certificate()
     for name in ("cert.pem", "privkey.pem", "chain.pem", "fullchain.pem"):
-        (tmp_path / name).write_text("")
+        (tmp_path / name).write_bytes(private if name == "privkey.pem" else public)
     paths = [str(tmp_path / name) for name in ("cert.pem", "privkey.pem", "chain.pem", "fullchain.pem")]
     plugin.deploy_cert("shop.example", *paths)
     plugin.save("a certificate for the shop")

@@ -84,7 +84,7 @@ def test_its_parameters():
     assert open_log_file_cache("max=10", "inactive=20s", "valid=1m", "min_uses=2") == LogFileCache(10, 20.0, 60.0, 2)
     for words, text in (
         (("inactive=20s",), '"open_log_file_cache" must have "max" parameter'),
-        (("max=0",), 'invalid "open_log_file_cache" parameter "max=0"'),
+        (("max=0",), '"open_log_file_cache" must have "max" parameter'),
         (("max=1", "min_uses=x"), 'invalid "open_log_file_cache" parameter "min_uses=x"'),
         (("max=1", "deep=1"), 'invalid "open_log_file_cache" parameter "deep=1"'),
     ):

@@ -31,6 +31,9 @@ def test_every_effective_row_is_read_somewhere():
     }
     serving = "\n".join(text for name, text in sources.items() if not name.startswith(_WORDS_ONLY))
     read = set(re.findall(r"\.(\w+)", serving))
+    # What all upstream modules have is read by its word alone (worker/upstream/module_settings.py).
+    read |= {f"proxy_{word}" for word in re.findall(r'\bsettings\.get\(\s*"(\w+)"', serving)}
+    read |= {f"proxy_{word}" for word in re.findall(r'\bvalue\("(\w+)"\)', sources["wproxy/directives/buffering.py"])}
     without = [
         row.name
         for rows in REGISTRY.values()
