@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from master.names import look_up
 from master.tls_files import tls_problems
-from tests.example_copies import _certificate
+from tests.example_copies import make_certificate
 from wproxy.config.convert import NGINX, TOML, convert
 from wproxy.config.load import load_configuration
 from wproxy.config.model import Configuration
@@ -57,7 +57,7 @@ location / {{ {location} }} }} }}
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files that rows name."""
     directory = tmp_path_factory.mktemp("arguments")
-    certificate, key = _certificate()
+    certificate, key = make_certificate()
     other = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     files = {"site.pem": certificate, "ca.pem": certificate, "site.key": key, "other.key": other}
     files |= {"empty": b"", "short": b"x" * 20, "ticket48": b"x" * 48, "pw": b"x\n"}
