@@ -406,11 +406,11 @@ class Jump:
 
 
 class Exchange(Protocol):
-    """One request's way back to its client, whatever protocol that speaks: a connection itself where it serves one at a time."""
+    """The way back of one request to its client, in any protocol: the connection itself if it serves one request at a time."""
 
     @property
     def outlet(self) -> Outlet:
-        """What takes the bytes of the response's body."""
+        """The outlet that takes the bytes of the response's body."""
 
     def moved(self, request: Request) -> None:
         """Note that the request goes on in another location."""

@@ -128,7 +128,7 @@ class SyslogSender:
 
     @property
     def title(self) -> str:
-        """What failed, for a line of the error log."""
+        """The name of the failed operation, for a line of the error log."""
         return f'send() to syslog server "{self._syslog.server}"'
 
     def send(self, severity: int, line: bytes, second: int) -> None:

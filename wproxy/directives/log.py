@@ -163,7 +163,7 @@ def log_format(name: str, *pieces: str) -> LogFormat:
 
 
 class LogDirectives:
-    """What is logged, where and how."""
+    """The logs of a location: their files, formats and conditions."""
 
     access_log: tuple[AccessLog, ...] = directive(
         access_log,
