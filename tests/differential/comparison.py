@@ -119,8 +119,11 @@ def compare_exchanges(their: Exchange, our: Exchange) -> list[tuple[str, str, st
         found.append(("interim", f"{one.interim}\n{shown(one)}", f"{other.interim}\n{shown(other)}"))
     elif (one.trailers, one.framing, one.cut) != (other.trailers, other.framing, other.cut):
         found.append(("framing", f"{one.trailers}\n{shown(one)}", f"{other.trailers}\n{shown(other)}"))
-    if list(map(comparable_request, their.received)) != list(map(comparable_request, our.received)):
-        kind = "count of requests" if len(their.received) != len(our.received) else "request"
+    received = [list(map(comparable_request, each.received)) for each in (their, our)]
+    if received[0] != received[1]:
+        kind = "count of requests" if len(received[0]) != len(received[1]) else "request"
+        if [request[1:] for request in received[0]] == [request[1:] for request in received[1]]:
+            kind = "peer"
         found.append((f"upstream {kind}", bare(their.received), bare(our.received)))
     return found
 

@@ -8,17 +8,20 @@ from typing import NamedTuple
 
 from differential.comparison import Difference
 from differential.conversation import Conversation
+from differential.smaller import only
 
 
 class Exemption(NamedTuple):
     """kind: a regex for the whole kind of a difference. seen: one that what is to be seen of it, or the configuration, has to hold.
 
-    reason: why the difference may be.
+    reason: why the difference may be. earlier: whether the conversations before it are looked at as well, because the two servers
+    have remembered different things since.
     """
 
     kind: str
     seen: str
     reason: str
+    earlier: bool = False
 
     def applies(self, difference: Difference, text: str) -> bool:
         """Whether a difference is this one."""
@@ -30,6 +33,9 @@ class Exemption(NamedTuple):
 NO_REPLY = "(no reply)"
 # How it shows that a request came in several segments.
 IN_PIECES = "(in pieces)"
+
+# An upstream that has a choice to make.
+SEVERAL_PEERS = r"\bupstream [^{}]*\{(?:[^{}]*\bserver ){2}"
 
 ON_PURPOSE = (
     Exemption(
@@ -89,6 +95,12 @@ ON_PURPOSE = (
         re.escape(NO_REPLY),
         "a kept connection that turns out to be dead is no failure of the peer, and the request is sent again",
     ),
+    Exemption(
+        r"upstream count of requests|upstream peer|status 502 \d+",
+        rf"(?s){SEVERAL_PEERS}.*{re.escape(NO_REPLY)}",
+        "a kept connection that turned out to be dead was no failure of the peer, which nginx leaves out from then on",
+        earlier=True,
+    ),
     Exemption("upstream request", r"(?i)\nconnection: [^\n]*x-one", "what Connection names goes no further (RFC 9110, 7.6.1)"),
     Exemption(
         r"raw .* \| .*", "(?s)chunked.*" + re.escape(IN_PIECES), "bad chunks may come when the answer to their request has gone"
@@ -108,9 +120,32 @@ ON_PURPOSE = (
 KNOWN: tuple[Exemption, ...] = ()
 
 
+# How differences show that follow from an earlier one: the balancers have been asked for different numbers of peers since.
+_OTHER_CHOICE = re.compile(r"upstream peer")
+_CHOICE_MADE = re.compile(r"upstream .*|status .*")
+
+
+def unexplained(differences: Sequence[Difference], text: str, conversations: Sequence[Conversation]) -> list[Difference]:
+    """Those of the differences, which are in the order in which they came about, that may not be."""
+    left: list[Difference] = []
+    are_choices_moved = False
+    for one in differences:
+        if reason_of(one, text, conversations):
+            are_choices_moved |= bool(_CHOICE_MADE.fullmatch(one.kind) and re.search(SEVERAL_PEERS, text))
+        elif not (are_choices_moved and _OTHER_CHOICE.fullmatch(one.kind)):
+            left.append(one)
+    return left
+
+
 def reason_of(difference: Difference, text: str, conversations: Sequence[Conversation]) -> str:
     """Why a difference may be; empty when it may not."""
+    here = text + wording(only(conversations, difference.conversation))
+    so_far = text + wording(conversations[: difference.conversation + 1 or None])
+    return next((one.reason for one in (*ON_PURPOSE, *KNOWN) if one.applies(difference, so_far if one.earlier else here)), "")
+
+
+def wording(conversations: Sequence[Conversation]) -> str:
+    """What is said in conversations, by the client and then by the backend."""
     steps = [step for conversation in conversations for step in conversation.steps]
     asked = "".join(step.data.decode("latin-1") + (IN_PIECES if len(step.pieces) > 1 else "") for step in steps)
-    replies = "".join(reply.data.decode("latin-1") or NO_REPLY for step in steps for reply in step.replies)
-    return next((one.reason for one in (*ON_PURPOSE, *KNOWN) if one.applies(difference, text + asked + replies)), "")
+    return asked + "".join(reply.data.decode("latin-1") or NO_REPLY for step in steps for reply in step.replies)

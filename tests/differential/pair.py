@@ -15,7 +15,7 @@ from differential import choices, raw, requests, trees
 from differential.comparison import Difference, compare
 from differential.conversation import Conversation, Step
 from differential.fronts import Front, Site
-from differential.on_purpose import reason_of
+from differential.on_purpose import reason_of, unexplained
 from differential.smaller import Tree, fewer_conversations, only, smaller_conversation, smaller_tree
 from differential.tree import Line, Written, write
 
@@ -141,9 +141,7 @@ class Pair:
     def differences_of_text(self, text: str, conversations: Sequence[Conversation]) -> list[Difference]:
         """The same for a configuration that was written by hand."""
         theirs, ours = self.nginx.run(text, conversations), self.wproxy.run(text, conversations)
-        return [
-            one for one in compare(theirs, ours, conversations) if not reason_of(one, text, only(conversations, one.conversation))
-        ]
+        return unexplained(compare(theirs, ours, conversations), text, conversations)
 
     def smallest(self, difference: Difference, tree: Tree, conversations: Sequence[Conversation]) -> Finding:
         """The difference again, in the smallest tree and conversation that show one of its kind."""
