@@ -21,6 +21,7 @@ from worker.content.api import controlling
 from worker.content.autoindex import listing
 from worker.content.index import indexing
 from worker.content.precompressed import sending_precompressed
+from worker.content.returns import returning_at_once
 from worker.content.static import serving_files, serving_files_at_once
 from worker.content.try_files import trying_files
 from worker.error_pages import error_pages_of
@@ -148,10 +149,15 @@ def attach_settings(location: Location, route: Route, services: Services) -> Non
     # Proxying always answers: nothing comes after it.
     passes = next((number for number, (phase, _) in enumerate(made, 1) if phase is proxying), len(made))
     route.handlers = handlers = tuple(handler for _, handler in made[:passes])
-    is_open = not (location.steps or location.internal or location.for_other_methods)
-    if is_open and len(handlers) == 1 and not route.error_pages:
+    is_open = not (location.internal or location.for_other_methods)
+    at_once = returning_at_once(location, drive) if is_open else None
+    if at_once is not None:
+        route.answer = at_once
+    elif location.steps or not is_open:
+        route.answer = drive
+    elif len(handlers) == 1 and not route.error_pages:
         route.answer = cast(Answer, handlers[0])
-    elif is_open and all(phase in FOR_FILES for phase, _ in made):
+    elif all(phase in FOR_FILES for phase, _ in made):
         route.answer = serving_files_at_once(location, drive, settle)
     else:
         route.answer = drive
