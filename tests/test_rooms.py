@@ -36,6 +36,7 @@ THIRD_PARTY = {
     "tomli": ("wproxy.config.toml",),
     "psutil": ("master",),
     "setproctitle": ("master", "worker"),
+    "hpack": ("worker.http2.header_block",),
 }
 
 # Rooms whose modules form layers: no circle of imports, even for the names of types.
