@@ -23,10 +23,10 @@ from worker.filters.fields import vary_of
 from worker.logs import log_request
 from worker.pages import error_response
 from worker.rewrite import run_steps
-from worker.upstream.outgoing import BODILESS
 from wproxy.config.model import Location
 from wproxy.files import shown_path
 from wproxy.http import Jump, Request, Response, ResponseFields, has_no_body, is_interim
+from wproxy.request_body import BODILESS, RequestBody
 
 # The limit of changes of the URI of one request (nginx: NGX_HTTP_MAX_URI_CHANGES).
 MAX_URI_CHANGES = 10
@@ -227,7 +227,7 @@ def admit(request: Request) -> Response | None:
     if location.internal and not request.internal:
         return error_response(request, 404, request.route.server_token)
     heed_limit_except(request)
-    return limit_body(request, location) if request.body is not None else None
+    return limit_body(request, request.body, location) if request.body is not None else None
 
 
 def heed_limit_except(request: Request) -> None:
@@ -238,9 +238,8 @@ def heed_limit_except(request: Request) -> None:
         request.lead_to(others)
 
 
-def limit_body(request: Request, location: Location) -> Response | None:
+def limit_body(request: Request, body: RequestBody, location: Location) -> Response | None:
     """Apply the location's limit to the body: 413 when its announced length is larger, unless it will not be read."""
-    body = request.body
     limit = location.client_max_body_size
     body.limit = limit
     length = max(request.fields.content_length, body.received)  # received: another location has read a chunked one

@@ -1,23 +1,19 @@
 """Tunnels: after 101 Switching Protocols, bytes both ways until one side is done (proxy.md §3.4).
 
 The two directions are independent. Traffic in either one keeps both alive; the end of either side, once its bytes are passed on,
-is the end of both.
-
-Messages are small and few. For each one the loop calls `relay` of a direction, which reads and sends it: no task is resumed or
-parked for it. Only if that is not enough, because the target has no room or because a read has filled its buffer, a task takes
-over: it sends the rest, and lets the kernel move the following bytes through a pipe, until a pipeful is so small again that a
-read is cheaper.
+is the end of both. This is what the tunnels of every client protocol share; how bytes get to the client and back is the
+protocol's own (`worker/client/`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from worker.loop import FAIR_SHARE, WRITE, Event, Loop, Task, give_way, park
-from worker.pipes import Pipe, pool
-from worker.stream import HEAD_CHUNK, Stream
-from wproxy.failures import TimedOut
-from wproxy.http import Clock
+from worker.logs import log_request
+from worker.loop import Event, Loop
+from worker.stream import Stream
+from wproxy.http import Request, Response
 
 
 class Timeouts(NamedTuple):
@@ -45,12 +41,31 @@ UPSTREAM_TIMED_OUT = "upstream timed out (110: Connection timed out)"
 CLIENT_TIMED_OUT = "client timed out (110: Connection timed out)"
 
 
-class _Traffic:
+class Tunnel:
+    """The upstream's side of a tunnel, its timers, and what to do when it ends."""
+
+    __slots__ = ("end", "timeouts", "upstream")
+
+    def __init__(self, upstream: Stream, timeouts: Timeouts, end: Callable[[], None]) -> None:
+        self.upstream = upstream
+        self.timeouts = timeouts
+        self.end = end
+
+
+def tunnel_of(response: Response) -> Tunnel | None:
+    """Return the tunnel that a response opens, if it does."""
+    tunnel = response.tunnel
+    assert tunnel is None or isinstance(tunnel, Tunnel), "there is one kind of them: words only know that it can be closed"
+    return tunnel
+
+
+class Traffic:
     """The shared state of the two directions: the time of the last traffic, and the end."""
 
-    __slots__ = ("end", "is_over", "last")
+    __slots__ = ("_clock", "end", "is_over", "last")
 
     def __init__(self, loop: Loop) -> None:
+        self._clock = loop.clock
         self.last = loop.clock.now
         self.is_over = Event(loop)
         self.end = CLOSED
@@ -61,171 +76,24 @@ class _Traffic:
             self.end = end
             self.is_over.set()
 
-
-async def run_tunnel(loop: Loop, client: Stream, upstream: Stream, early: bytes, timeouts: Timeouts) -> tuple[End, int, int]:
-    """Carry bytes both ways until one side ends; neither stream is closed here.
-
-    early: bytes that the client had already sent after its request. Returns the end, and the bytes sent to and received from the
-    client.
-    """
-    traffic = _Traffic(loop)
-    up_stalled = End(UPSTREAM_TIMED_OUT, timeouts.send_setting)
-    to_upstream = _Direction(client, upstream, traffic, timeouts.upstream, up_stalled)
-    to_client = _Direction(upstream, client, traffic, timeouts.client, End(CLIENT_TIMED_OUT, "send_timeout"))
-    try:
-        to_upstream.start(early)
-        to_client.start(b"")
-        end = await _end_of(traffic, loop.clock, timeouts)
-    finally:
-        to_upstream.close()
-        to_client.close()
-    return end, to_client.moved, to_upstream.moved
+    async def over(self, timeouts: Timeouts) -> End:
+        """Wait until a side ends, or the limit of time without traffic is reached; return which."""
+        while True:
+            left = self.last + timeouts.idle - self._clock.now
+            if left <= 0:
+                return End(UPSTREAM_TIMED_OUT, timeouts.idle_setting)
+            if await self.is_over.wait(left):
+                return self.end
 
 
-async def _end_of(traffic: _Traffic, clock: Clock, timeouts: Timeouts) -> End:
-    """Wait until a side ends, or the limit of time without traffic is reached."""
-    while True:
-        left = traffic.last + timeouts.idle - clock.now
-        if left <= 0:
-            return End(UPSTREAM_TIMED_OUT, timeouts.idle_setting)
-        if await traffic.is_over.wait(left):
-            return traffic.end
-
-
-class _Direction:
-    """One direction of a tunnel. moved: bytes taken from the source."""
-
-    __slots__ = (
-        "_clock", "_finish", "_patience", "_pipe", "_recv", "_send", "_source", "_stalled", "_target", "_task", "_traffic",
-        "moved",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        source: Stream,
-        target: Stream,
-        traffic: _Traffic,
-        patience: float,
-        stalled: End,
-    ) -> None:
-        """patience: seconds until the target takes bytes; stalled: the end when it does not."""
-        self._source = source
-        self._target = target
-        self._recv = source.recv
-        self._send = target.send
-        self._clock = source.loop.clock
-        self._traffic = traffic
-        self._patience = patience
-        self._stalled = stalled
-        self._finish = traffic.finish
-        self._task: Task | None = None
-        self._pipe: Pipe | None = None
-        self.moved = 0
-
-    def start(self, early: bytes) -> None:
-        """Begin. early: the bytes that go first."""
-        self._source.unexpected = None
-        if early:
-            self.moved = len(early)
-            self._take_over(early)
-        else:
-            self._listen()
-
-    def relay(self, source: Stream) -> bool:
-        """Read the bytes that have arrived and send them on (Stream.unexpected).
-
-        Always return True: if the loop is not to report more, it finds no callback the next time.
-        """
-        try:
-            data = self._recv(HEAD_CHUNK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            data = b""
-        if not data:
-            self._finish(CLOSED)
-            return True
-        size = len(data)
-        self.moved += size
-        # For most messages all goes at once.
-        try:
-            sent = self._send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._finish(CLOSED)
-            return True
-        self._traffic.last = self._clock.now
-        if sent < size or size == HEAD_CHUNK:
-            self._take_over(data[sent:])
-        return True
-
-    def _listen(self) -> None:
-        self._source.unexpected = self.relay
-        self._source.loop.listen(self._source)
-
-    def _take_over(self, data: bytes) -> None:
-        """Let a task continue, which has its first turn in this turn of the loop."""
-        self._source.unexpected = None
-        self._task = self._source.loop.spawn(self._carry(data), "tunnel")
-
-    async def _carry(self, data: bytes) -> None:
-        """Send this and the bytes after it, as long as they are many."""
-        try:
-            await self._push(memoryview(data))
-            moved = len(data)
-            while (poured := await self._pour()) >= HEAD_CHUNK:
-                moved += poured
-                if moved >= FAIR_SHARE:
-                    moved = 0
-                    await give_way()
-        except TimedOut:
-            self._finish(self._stalled)
-        except OSError:
-            self._finish(CLOSED)
-        else:
-            self._task = None
-            self._listen()
-
-    async def _pour(self) -> int:
-        """Move available bytes through a pipe; return how many, 0 if there are none, or at the end. Raises TimedOut, OSError."""
-        if self._source.kernel_fd < 0 or self._target.kernel_fd < 0:
-            return 0
-        pipe = self._pipe = pool.take()
-        if pipe is None:
-            return 0
-        try:
-            moved = pipe.fill(self._source.fd, pipe.capacity)
-        except BlockingIOError:
-            moved = 0
-        self.moved += moved
-        while pipe.held:
-            try:
-                pipe.drain(self._target.fd, pipe.held)
-            except BlockingIOError:
-                await park(self._target, WRITE, self._patience)
-            self._traffic.last = self._clock.now
-        self._give_back_pipe()
-        return moved
-
-    async def _push(self, view: memoryview) -> None:
-        """Send all of it; every piece taken is traffic. Raises TimedOut, OSError."""
-        while view:
-            try:
-                view = view[self._send(view) :]
-            except BlockingIOError:
-                await park(self._target, WRITE, self._patience)
-            else:
-                self._traffic.last = self._clock.now
-
-    def _give_back_pipe(self) -> None:
-        if self._pipe is not None:
-            pool.give_back(self._pipe)
-            self._pipe = None
-
-    def close(self) -> None:
-        """Stop."""
-        self._source.unexpected = None
-        if self._task is not None:
-            self._source.loop.cancel(self._task)
-        self._give_back_pipe()
+def note_end(request: Request, end: End, sent: int, received: int) -> None:
+    """Count and log a tunnel that is over. sent, received: bytes to and from the client."""
+    request.body_bytes_sent += sent
+    request.bytes_sent += sent
+    attempt = request.attempts[-1]
+    attempt.bytes_received += sent
+    attempt.bytes_sent += received
+    if end.why:
+        setting = request.location.described(end.setting)
+        request.end_cause = f"{end.why}{setting}"
+        log_request(request, "info", f"{end.why} while proxying upgraded connection", setting=setting)

@@ -29,6 +29,14 @@ class Outlet(Protocol):
         """Wait until more is taken. Raises TimedOut."""
 
 
+class Tunnel(Protocol):
+    """The upstream's side of a connection that has switched protocols: bytes both ways from now on."""
+
+    @property
+    def end(self) -> Callable[[], None]:
+        """Return the function that closes it; calling that twice is allowed."""
+
+
 class BodySource(Protocol):
     """The source of the rest of a body."""
 

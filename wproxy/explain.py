@@ -274,7 +274,7 @@ class Trace:
         """Add a step."""
         self.steps.append({"kind": kind, "text": text, "at": at, **more})
 
-    def considered(self, location: Location, why: str) -> None:
+    def considered(self, location: Any, why: str) -> None:
         """Note that a location was considered."""
         self._considered.append({"location": shown_location(location), "at": str(location.position), "why": why})
 

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wproxy.address import Address
-from wproxy.bodies import BodySource, Outlet
+from wproxy.bodies import BodySource, Outlet, Tunnel
 from wproxy.identity import Identity
+from wproxy.request_body import RequestBody
 
 if TYPE_CHECKING:
     from wproxy.config.model import Listener, Location, Server
+    from wproxy.explain import Trace
     from wproxy.route import Route
 
 REASONS = {
@@ -136,6 +138,19 @@ class FieldsLike(Protocol):
     kin: tuple[list[int], dict[Any, Any]] | None
 
     def get(self, name: bytes) -> bytes | None: ...
+
+
+class AnswerHead(Protocol):
+    """The head of an upstream's answer, as every upstream protocol provides it.
+
+    lines: (lower-case name, name as spelled, value). values: lower-case name -> value, repeated lines joined.
+    """
+
+    status: int
+    lines: tuple[tuple[bytes, bytes, bytes], ...]
+    values: dict[bytes, bytes]
+    content_length: int
+    chunked: bool
 
 
 class Endpoint:
@@ -357,7 +372,7 @@ class Response:
         body: bytes = b"",
         source: BodySource | None = None,
         bodiless: bool = False,
-        tunnel: Any = None,
+        tunnel: Tunnel | None = None,
     ) -> None:
         self.fields = fields
         self.body = body
@@ -440,13 +455,13 @@ class Request:
     server: Server
     replied = False  # a final head has gone to the client
     _id: bytes | None = None
-    upstream_head: Any = None
+    upstream_head: AnswerHead | None = None
     # The values of variables from `set`, maps and named captures, by lower-case name; made with the first one.
     values: dict[str, bytes | None] | None = None
-    captures: Any = None  # the re.Match for $1 to $9
+    captures: re.Match[bytes] | None = None  # for $1 to $9
     response_fields: ResponseFields | None = None  # those of the response being sent, for $sent_http_*
     response_trailers: tuple[tuple[bytes, bytes], ...] = ()
-    trace: Any = None  # hears every decision for `wproxy explain` (wproxy.explain.Trace)
+    trace: Trace | None = None  # hears every decision for `wproxy explain`
     internal = False  # the URI is one of ours: after error_page, index, try_files, X-Accel-Redirect
     uri_changes = 0
     uri_changed = False  # a rewrite asks for a new search of the location
@@ -478,7 +493,7 @@ class Request:
         self.keepalive = True
         self.attempts: tuple[Attempt, ...] | list[Attempt] = ()
         self.at_end: list[Callable[[], None]] | None = None  # see `call_at_end`
-        self.body: Any = None  # worker.client.body.RequestBody when the request has one
+        self.body: RequestBody | None = None
 
     def lead_to(self, location: Location) -> None:
         """Continue in this location."""

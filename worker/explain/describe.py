@@ -13,7 +13,8 @@ from wproxy.http import Request, Response
 def describe(found: Explanation, worker: Rehearsal, request: Request, sent: bytes) -> None:
     """Fill in the result of the request. sent: the bytes that the client gets."""
     location = request.location
-    trace: Trace = request.trace
+    trace = request.trace
+    assert trace is not None
     found.location, found.location_at = shown_location(location), str(location.position)
     found.location_why = trace.location_why
     found.settings = list(settings_of(location, worker))

@@ -17,7 +17,6 @@ from worker.logs import log_request
 from worker.loop import Loop
 from worker.services import Logs, make_services
 from worker.upstream.exchange import no_live_upstreams
-from worker.upstream.outgoing import NO_BODY, UNKNOWN_LENGTH
 from worker.upstream.passing import Passing
 from worker.upstream.peers import Group
 from wproxy.address import Address, is_ip
@@ -27,6 +26,7 @@ from wproxy.error_log import RANKS, ErrorLog
 from wproxy.explain import CannotExplain, Explanation, Places, Question, Trace
 from wproxy.http import Client, Endpoint, Process, Request, Response, ResponseFields
 from wproxy.identity import WPROXY
+from wproxy.request_body import NO_BODY, UNKNOWN_LENGTH
 from wproxy.shared import PRIVATE_BYTES, SharedWords
 from wproxy.variables import hear_complaints
 
@@ -129,8 +129,9 @@ def length_of_body(request: Request) -> int:
         return NO_BODY if request.fields.content_length < 0 else 0
     if request.method is not request.line.method:
         return NO_BODY
-    length: int = request.body.length
+    length = request.body.length
     if length < 0:
+        assert request.trace is not None
         request.trace.add("body", "a chunked body: one that fits client_body_buffer_size is sent with its Content-Length instead")
         return UNKNOWN_LENGTH
     return length

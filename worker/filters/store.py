@@ -147,9 +147,10 @@ class Stored(Wrapper):
         """Give the complete file its name."""
         self._is_over = True
         file = self.file
-        if file is None:
+        head = self.request.upstream_head
+        if file is None or head is None:
             return
-        modified = self.request.upstream_head.values.get(b"last-modified")
+        modified = head.values.get(b"last-modified")
         seconds = parse_http_date(modified) if modified is not None else None
         try:
             file.place(self.path, self._mode, seconds)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.http1.response import ResponseHead
 from worker.upstream.module_settings import ModuleSettings
+from wproxy.http import AnswerHead
 from wproxy.template import Template
 
 
@@ -25,7 +25,7 @@ class Buffering:
     file: int
     write_size: int
 
-    def applies(self, head: ResponseHead) -> bool:
+    def applies(self, head: AnswerHead) -> bool:
         """Whether the answer with this head may be read ahead of its client."""
         asked = head.values.get(b"x-accel-buffering") if self.heeds_upstream else None
         return self.is_on if asked is None else {b"yes": True, b"no": False}.get(asked.lower(), self.is_on)

@@ -21,13 +21,14 @@ from worker.upstream.failure_log import cause_of, log_failure, log_rest
 from worker.upstream.incoming import receive_rest_of_head, respond
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.manner import manner_of
-from worker.upstream.outgoing import BODILESS, EMPTY, Outgoing, body_at_hand, outgoing_of
+from worker.upstream.outgoing import body_at_hand, outgoing_of
 from worker.upstream.passing import LiveAttempt, Passing, PeerConnection
 from worker.upstream.peers import ANSWERED, FAILED, UNBLAMED, Group
 from worker.upstream.sticky import Sticky
 from worker.upstream.upload import NEVER, begin_upload
 from wproxy.failures import TimedOut, UpstreamFailure
 from wproxy.http import Attempt, Request, Response
+from wproxy.request_body import BODILESS, EMPTY, Outgoing
 
 # Sending one of these twice may have its effect twice (proxy.md §4.1).
 NON_IDEMPOTENT = frozenset((b"POST", b"LOCK", b"PATCH"))
@@ -43,10 +44,11 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
     if request.body is None and passing.reshape is None:
         outgoing = BODILESS if request.fields.content_length < 0 else EMPTY
     else:
-        if passing.reshape is None:
-            body = body_at_hand(request) or await outgoing_of(request, request.body, passing.streaming)
-        else:
+        if passing.reshape is not None:
             body = await passing.reshape(request)
+        else:
+            assert request.body is not None
+            body = body_at_hand(request, request.body) or await outgoing_of(request, request.body, passing.streaming)
         if body is None or body.consumed:
             return nothing_to_send(request, body)
         outgoing = body

@@ -7,13 +7,10 @@ pool or is closed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from worker.http1.response import ResponseHead
 from worker.loop import READ, park
 from worker.rates import rate_of
-from worker.stream import Stream
-from worker.tunnel import Timeouts
+from worker.tunnel import Timeouts, Tunnel
 from worker.upstream.answers import client_fields
 from worker.upstream.failing import READING_HEAD, failure_of
 from worker.upstream.passing import LiveAttempt, Passing, PeerConnection
@@ -102,14 +99,3 @@ def switch_protocols(attempt: LiveAttempt, connection: PeerConnection, fields: R
         f"{settings.module}_send_timeout",
     )
     return Response(fields, early, bodiless=True, tunnel=Tunnel(connection.stream, timeouts, end))
-
-
-class Tunnel:
-    """The upstream's side of a tunnel, its timers, and what to do when it ends."""
-
-    __slots__ = ("end", "timeouts", "upstream")
-
-    def __init__(self, upstream: Stream, timeouts: Timeouts, end: Callable[[], None]) -> None:
-        self.upstream = upstream
-        self.timeouts = timeouts
-        self.end = end

@@ -11,58 +11,24 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from worker.client.body import RequestBody
+from worker import pipes
 from worker.logs import log_request
 from worker.loop import FAIR_SHARE, give_way
 from worker.temporary_files import DiskTrouble, TemporaryFile
 from worker.upstream.module_settings import ModuleSettings
 from wproxy.directives.request_body import IN_MEMORY
 from wproxy.http import Request
-
-# Lengths of a body that is missing, or whose length is not known yet.
-NO_BODY = -1
-UNKNOWN_LENGTH = -2
-
-
-class Outgoing:
-    """The bytes after the head of a request, and their state.
-
-    length: that of the body, for the protocol's head. at_hand: the part that is in memory. file: the file with all of it when it
-    is not in memory. rest: the source of the rest, None when all of it is here. consumed: whether bytes were taken from the
-    client that are no longer here. has_more: whether there is something to send after the head and the part in memory.
-    ends_connection: whether the answer may not end where it seems to, so that the connection cannot be used again.
-    """
-
-    __slots__ = ("at_hand", "consumed", "ends_connection", "file", "has_more", "length", "rest")
-
-    def __init__(self, length: int, at_hand: bytes, rest: RequestBody | None, file: TemporaryFile | None = None) -> None:
-        self.length = length
-        self.at_hand = at_hand
-        self.rest = rest
-        self.file = file
-        self.consumed = False
-        self.ends_connection = False
-        self.has_more = rest is not None or file is not None
-
-    def __repr__(self) -> str:
-        where = "in a file" if self.file else f"{len(self.at_hand)} at hand"
-        return f"<outgoing body of {self.length}, {where}{', the rest to come' if self.rest else ''}>"
-
+from wproxy.request_body import BODILESS, UNKNOWN_LENGTH, Outgoing, RequestBody
 
 # Makes the body for the upstream, if it is not the client's own.
 Reshape = Callable[[Request], Awaitable["Outgoing | None"]]
-
-# Shared by requests without a body, and those with an empty one: nothing in these ever changes.
-BODILESS = Outgoing(NO_BODY, b"", None)
-EMPTY = Outgoing(0, b"", None)
 
 # nginx keeps a body of known length in memory when it is a little larger than the buffer (ngx_http_read_client_request_body).
 STRETCH = 1.25
 
 
-def body_at_hand(request: Request) -> Outgoing | None:
+def body_at_hand(request: Request, body: RequestBody) -> Outgoing | None:
     """Return the client's body if it came with the head, as small ones do; None when more has to be done."""
-    body: RequestBody = request.body
     location = request.location
     if body.collected is not None or location.client_body_in_file_only != IN_MEMORY:
         return None
@@ -75,7 +41,7 @@ def body_at_hand(request: Request) -> Outgoing | None:
 
 async def outgoing_of(request: Request, body: RequestBody, streaming: Streaming) -> Outgoing | None:
     """Return the body of a request as its location needs it; None when it could not be kept. Raises ClientError, ClientGone."""
-    collected: Outgoing | None = body.collected
+    collected = body.collected
     if collected is None:
         at_hand = body.take_at_hand()
     elif collected.rest is None or collected.consumed:
@@ -138,9 +104,32 @@ async def keep_body(request: Request, body: RequestBody, at_hand: bytes) -> Outg
     file.write(b"".join(pieces))
     pieces.clear()
     moved = 0
-    while count := await body.read_into(file):
+    while count := await read_into(file, body):
         moved += count
         if moved >= FAIR_SHARE:
             moved = 0
             await give_way()
     return Outgoing(file.size, b"", None, file)
+
+
+async def read_into(file: TemporaryFile, body: RequestBody) -> int:
+    """Append the next piece of a body to a file; return how many bytes, 0 at the end. Raises like `read`, and DiskTrouble.
+
+    If the kernel can move the bytes, they do not pass through Python.
+    """
+    while body.moves_by_itself():
+        pipe = pipes.pool.take()
+        if pipe is None:
+            break
+        try:
+            moved = body.fill(pipe)
+            file.take_out(pipe)
+            return moved
+        except BlockingIOError:
+            pass  # nothing is there yet: do not hold the pipe for that
+        finally:
+            pipes.pool.give_back(pipe)
+        await body.wait()
+    piece = await body.read()
+    file.write(piece)
+    return len(piece)

@@ -22,13 +22,14 @@ from worker.upstream.buffering import Buffering
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.manner import Manner
 from worker.upstream.module_settings import ModuleSettings
-from worker.upstream.outgoing import Outgoing, Reshape, Streaming
+from worker.upstream.outgoing import Reshape, Streaming
 from worker.upstream.peers import Group
 from worker.upstream.pooled import Pooled
 from wproxy.config.model import Location
 from wproxy.directives.retries import RetryBudget
 from wproxy.directives.temporary_path import TemporaryPath
 from wproxy.http import Attempt, Request
+from wproxy.request_body import Outgoing
 
 # Writes the head of a request, given the length of its body, NO_BODY or UNKNOWN_LENGTH. Raises ClientError.
 WriteHead = Callable[[Request, int], bytes]

@@ -7,9 +7,10 @@ This is computed at load: a location that changes neither pays one look at `pass
 from __future__ import annotations
 
 from worker.upstream.module_settings import ModuleSettings
-from worker.upstream.outgoing import BODILESS, EMPTY, NO_BODY, Outgoing, Reshape, Streaming, outgoing_of
+from worker.upstream.outgoing import Reshape, Streaming, outgoing_of
 from worker.upstream.passing import HeadPlan, WriteHead
 from wproxy.http import Request
+from wproxy.request_body import BODILESS, EMPTY, NO_BODY, Outgoing
 from wproxy.template import Template
 
 

@@ -11,13 +11,12 @@ import os
 from collections.abc import Callable
 
 from worker import pipes
-from worker.client.body import RequestBody
 from worker.loop import FAIR_SHARE, WRITE, give_way, park
 from worker.stream import BIG_CHUNK, Stream
-from worker.temporary_files import TemporaryFile
 from worker.upstream.failing import SENDING, failure_of
 from worker.upstream.passing import LiveAttempt
 from wproxy.failures import UpstreamFailure
+from wproxy.request_body import BodyFile, RequestBody
 
 Frame = Callable[[bytes], bytes]
 
@@ -102,7 +101,7 @@ async def move_piece(attempt: LiveAttempt, stream: Stream, body: RequestBody) ->
         await body.wait()
 
 
-async def push_file(attempt: LiveAttempt, stream: Stream, file: TemporaryFile) -> None:
+async def push_file(attempt: LiveAttempt, stream: Stream, file: BodyFile) -> None:
     """Send all of a file to the peer. Raises TimedOut, OSError."""
     offset, size = 0, file.size
     copies = stream.kernel_fd < 0
@@ -127,7 +126,7 @@ async def push_file(attempt: LiveAttempt, stream: Stream, file: TemporaryFile) -
             await give_way()
 
 
-def cut_short(file: TemporaryFile) -> OSError:
+def cut_short(file: BodyFile) -> OSError:
     """Return the error of a temporary file that has lost bytes."""
     return OSError(errno.EIO, f"the temporary file {file.name} ends before its {file.size} bytes")
 

@@ -16,13 +16,13 @@ from worker.http1.response import ResponseHead
 from worker.stream import CHUNK
 from worker.upstream.body import wait_for_answer
 from worker.upstream.failing import READING_HEAD, failure_of
-from worker.upstream.outgoing import NO_BODY
 from worker.upstream.passing import PeerConnection, UpstreamProtocol
 from worker.upstream.protocols import PROTOCOLS
 from worker.upstream.proxied_body import PATIENCE
 from worker.upstream.sending import push, push_outgoing, sending_failed
 from wproxy.config.model import Location
 from wproxy.failures import UpstreamFailure
+from wproxy.request_body import NO_BODY
 
 # The protocol: from here...
 

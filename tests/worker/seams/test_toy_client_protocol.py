@@ -19,18 +19,13 @@ import worker.client.accept
 from worker.client.accept import ClientProtocol
 from worker.client.clients import Clients
 from worker.client.http1.connection import ListenerPlan
-from worker.content.returns import CloseConnection
-from worker.ending import finish, replaced_refusal, request_left, request_timed_out
-from worker.logs import log_request
+from worker.client.requests import attend, find_way
 from worker.loop import READ, WRITE, Event, Task, give_way, park
 from worker.outlet import send_all, send_body
-from worker.pages import error_response
-from worker.phases import answered
 from worker.stream import HEAD_CHUNK, Stream
 from wproxy.assignment import ListeningSocket
-from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
+from wproxy.failures import ClientError, ClientGone, TimedOut
 from wproxy.http import Client, Request, Response
-from wproxy.regex import RegexTimedOut
 from wproxy.uri import normalise_path
 
 PIECE = 4096
@@ -226,52 +221,23 @@ class ToyExchange:
         finally:
             connection.waiting -= 1
 
-    def make_request(self, line: Line) -> Request:
-        """Return the request of a line, led to its location."""
+    async def serve(self) -> None:
+        """Answer the request."""
+        line = Line(self.line, self.line.partition(b" ")[2])
         client = self.connection.client
         client.requests += 1
         request = Request(client, line, Fields(), client.clock.now)
         request.exchange = self
         request.request_length = len(self.line) + 1
-        request.server = server = client.listener.servers.find(None, request)
-        if server.entry is not None:
-            request.location, request.route = server.entry.location, server.entry
-        else:
-            request.lead_to(server.locations.find(request.path, request))
-        return request
-
-    async def serve(self) -> None:
-        """Answer the request."""
-        line = Line(self.line, self.line.partition(b" ")[2])
-        request = self.make_request(line)
-        clients = self.connection.clients
+        request.location, request.route = find_way(client, None, request.path, request)
+        request.server = request.location.server
+        refusal = None if line.is_good else ClientError(400, "client sent invalid request")
         try:
-            try:
-                if not line.is_good:
-                    raise ClientError(400, "client sent invalid request")
-                response = await answered(request)
-            except (ClientError, RegexTimedOut) as error:
-                refusal = error if isinstance(error, ClientError) else ClientError(500, str(error))
-                log_request(request, refusal.level, refusal.reason)
-                response = error_response(request, refusal.status, request.route.server_token)
-                response = await replaced_refusal(request, response)
-            await self.reply(request, response)
-        except (ClientGone, OSError) as error:
-            request_left(clients, request, error)
-        except TimedOut:
-            request_timed_out(clients, request)
-            self.cut()
-        except (UpstreamFailure, CloseConnection):
-            request.is_cut = True
-            finish(clients, request)
-            self.cut()
-        else:
-            finish(clients, request)
+            await attend(self.connection.clients, request, self.reply, self.cut, refusal)
         finally:
-            request.end()  # where it has not had its end
             self.connection.ended(self.id)
 
-    def cut(self) -> None:
+    def cut(self, request: Request, error: Exception) -> None:
         """Tell the client that no more comes of this answer."""
         with suppress(OSError):
             self.connection.send(b"%b %d 0\n" % (self.id, CUT))

@@ -5,18 +5,16 @@ A response that `start_response` could send alone is done: that is one system ca
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-from worker.client.body import RequestBody
+from worker.client.http1.body import HTTP1RequestBody
 from worker.client.http1.connection import Connection
+from worker.client.http1.tunnel import serve_tunnel
 from worker.filters.limit_rate import hold_back
 from worker.http1.chunked import encode_chunk
 from worker.http1.write import BODILESS, KEEPALIVE, UNCHUNKED, last_chunk, make_head
 from worker.logs import log_request
 from worker.outlet import send_all, send_body, send_unsent
-from worker.tunnel import run_tunnel
-from worker.upstream.incoming import Tunnel
-from wproxy.failures import ClientError, TimedOut
+from worker.tunnel import tunnel_of
+from wproxy.failures import ClientError
 from wproxy.http import Request, Response
 
 
@@ -77,7 +75,8 @@ def settle_unread_body(request: Request, response: Response) -> None:
     As in nginx (ngx_http_discard_request_body) the part that came with the head is checked: bad chunks make it a bad request,
     unless the response is an error already.
     """
-    body: RequestBody = request.body
+    body = request.body
+    assert isinstance(body, HTTP1RequestBody)
     if body.owes_continue:
         request.keepalive = False  # the body was never asked for: it cannot be known whether it comes all the same
     if body.is_passed_on:
@@ -108,29 +107,7 @@ async def finish_response(connection: Connection, request: Request, response: Re
                 request.body_bytes_sent += len(data)
                 request.bytes_sent += len(data)
                 await send_all(stream, data, request.location.send_timeout)
-        elif response.tunnel is not None:
-            await serve_tunnel(connection, request, response.tunnel)
+        elif (tunnel := tunnel_of(response)) is not None:
+            await serve_tunnel(connection, request, tunnel)
     finally:
         response.close()
-
-
-async def serve_tunnel(connection: Connection, request: Request, tunnel: Tunnel) -> None:
-    """Carry bytes both ways until one side closes; the connection ends with it."""
-    request.keepalive = False
-    location = request.location
-    early, connection.buffer = connection.buffer, b""
-    if request.body is not None:
-        early = request.body.leftover
-    loop = connection.stream.loop
-    end, sent, received = await run_tunnel(loop, connection.stream, tunnel.upstream, early, tunnel.timeouts)
-    with suppress(TimedOut):
-        await connection.stream.drained(location.send_timeout)
-        await tunnel.upstream.drained(tunnel.timeouts.upstream)
-    request.body_bytes_sent += sent
-    request.bytes_sent += sent
-    attempt = request.attempts[-1]
-    attempt.bytes_received += sent
-    attempt.bytes_sent += received
-    if end.why:
-        request.end_cause = f"{end.why}{location.described(end.setting)}"
-        log_request(request, "info", f"{end.why} while proxying upgraded connection", setting=location.described(end.setting))

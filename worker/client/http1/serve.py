@@ -8,11 +8,13 @@ A repeated request on the connection costs 2 system calls here: one recv, one se
 
 from __future__ import annotations
 
-from worker.client.body import RequestBody
+from worker.client.ending import finish
+from worker.client.http1.body import HTTP1RequestBody
 from worker.client.http1.connection import Connection, Head, ListenerPlan
+from worker.client.http1.ending import client_left, client_timed_out, finish_if_any, linger, refuse, reset_if_asked, skip_body
 from worker.client.http1.response import finish_response, start_response
+from worker.client.requests import find_way
 from worker.content.returns import CloseConnection
-from worker.ending import client_left, client_timed_out, finish, finish_if_any, linger, refuse, reset_if_asked, skip_body
 from worker.http1.request import RequestFields, is_still_begun, take_request_head
 from worker.loop import READ, park
 from worker.stream import HEAD_CHUNK, Stream
@@ -67,7 +69,7 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan) -
             if request.body is not None:
                 if request.body.finished:
                     connection.buffer = request.body.leftover
-                elif not await skip_body(connection, request):
+                elif not await skip_body(connection, request, request.body):
                     break
     except ClientError as error:
         await refuse(connection, error)
@@ -150,13 +152,7 @@ def make_request(connection: Connection, head: Head) -> Request:
         location = connection.routed_to
         route = connection.routed_by
     else:
-        server = client.listener.servers.find(line.authority or fields.host, request)
-        entry = server.entry
-        if entry is None:
-            location = server.locations.find(line.path, request)
-            route = location.route
-        else:
-            location, route = entry.location, entry
+        location, route = find_way(client, line.authority or fields.host, line.path, request)
         connection.routed_to, connection.routed_by = location, route
         # The captures of a regex belong to this request: the next one must find its own.
         connection.routed_head = head if request.captures is None else None
@@ -184,7 +180,7 @@ def accept_body(connection: Connection, request: Request) -> None:
     if limit and fields.content_length > limit:
         raise ClientError(413, f"client intended to send too large body: {fields.content_length} bytes", "client_max_body_size")
     owes_continue = isinstance(fields, RequestFields) and fields.expects_continue and request.version > 10
-    body = RequestBody(connection.stream, connection.buffer, fields.content_length, owes_continue)
+    body = HTTP1RequestBody(connection.stream, connection.buffer, fields.content_length, owes_continue)
     body.limit = limit
     body.timeout = location.client_body_timeout
     connection.buffer = b""

@@ -14,12 +14,12 @@ from worker.upstream.failing import CONNECTING, READING, SENDING
 from worker.upstream.failure_log import blamed_setting
 from worker.upstream.incoming import receive_rest_of_head
 from worker.upstream.live_peer import LivePeer
-from worker.upstream.outgoing import BODILESS, NO_BODY
 from worker.upstream.passing import LiveAttempt, PeerConnection
 from wproxy.config.model import Check
 from wproxy.directives.health_check import TCP_CHECK
 from wproxy.failures import ClientError, TimedOut, UpstreamFailure
 from wproxy.health_match import BODY_LIMIT, Verdict, judge_body, judge_head
+from wproxy.request_body import BODILESS, NO_BODY
 
 
 class Probe:

@@ -16,12 +16,12 @@ from worker.stream import HEAD_CHUNK, Stream
 from worker.upstream.body import MORE_THAN_LENGTH, ResponseBody
 from worker.upstream.failing import READING, READING_HEAD, TOO_BIG_HEADER, failure_of, warn_of_surplus
 from worker.upstream.hints import pass_hints
-from worker.upstream.outgoing import UNKNOWN_LENGTH
 from worker.upstream.passing import AnswerBody, LiveAttempt, PeerConnection, UpstreamProtocol
 from worker.upstream.sending import push, push_body, push_file, sending_failed
 from wproxy.config.model import Location
 from wproxy.failures import ClientError, UpstreamFailure
 from wproxy.http import Request
+from wproxy.request_body import UNKNOWN_LENGTH
 from wproxy.template import Template, checked, literal
 from wproxy.uri import upstream_target
 from wproxy.variables import LOCATION

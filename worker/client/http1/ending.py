@@ -1,17 +1,12 @@
-"""The end of a request and of a client's connection: its log line, the answer to the client, the close.
-
-By guilt: a client that breaks the rules gets its status, one that has left gets nothing, a slow one is cut.
-"""
+"""The end of an HTTP/1 connection, and of its requests that are not answered in the usual way: the answer, the close."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 
-from worker.client.body import RequestBody
-from worker.client.clients import Clients
+from worker.client.ending import finish, replaced_refusal, request_left, request_timed_out
 from worker.client.http1.connection import Connection
 from worker.client.http1.response import finish_response, start_response
-from worker.content.returns import CloseConnection
 from worker.http1.broken_head import read_what_there_is
 from worker.http1.request import (
     HEAD_END,
@@ -23,27 +18,12 @@ from worker.http1.request import (
 from worker.logs import log_request
 from worker.loop import READ, give_way, park
 from worker.pages import error_response
-from worker.phases import answer_error
 from worker.stream import CHUNK
 from wproxy.config.model import Location, Settings
 from wproxy.failures import BodyBrokenOff, ClientError, ClientGone, TimedOut, UpstreamFailure
-from wproxy.http import Request, Response
+from wproxy.http import Request
 from wproxy.regex import RegexTimedOut
-
-
-def finish(clients: Clients, request: Request) -> None:
-    """Count and log a request that is over, whatever the protocol of its client."""
-    clients.requests += 1
-    if request.body is not None:
-        request.request_length += request.body.wire_bytes
-        request.body.close()
-    write = request.route.write_log
-    if write is not None:
-        write(request)
-    if request.at_end is not None:
-        request.end()
-    # Attempts refer to their request: without the cycle no request waits for the collector.
-    request.attempts = ()
+from wproxy.request_body import RequestBody
 
 
 def finish_if_any(connection: Connection) -> None:
@@ -54,12 +34,11 @@ def finish_if_any(connection: Connection) -> None:
         finish(connection.clients, request)
 
 
-async def skip_body(connection: Connection, request: Request) -> bool:
+async def skip_body(connection: Connection, request: Request, body: RequestBody) -> bool:
     """Skip a request body that was not read, so that the next head can follow; return False to close the connection.
 
     It may be of any size (nginx: ngx_http_discard_request_body): only lingering_time and lingering_timeout limit it.
     """
-    body: RequestBody = request.body
     if not body.finished:
         if body.owes_continue:
             return False  # it was never asked for: the client decides whether it comes
@@ -152,19 +131,6 @@ async def refuse(connection: Connection, error: ClientError) -> None:
     await linger(connection, request)
 
 
-async def replaced_refusal(request: Request, response: Response) -> Response:
-    """Apply the location's error_page and filters to a refusal; return the refusal itself if they fail in turn."""
-    try:
-        page = await answer_error(request, response)
-        if page.tunnel is not None:
-            page.close()  # the bytes after the refused head are not for a tunnel
-            return response
-        change = request.route.filter
-        return page if change is None else change(request, page)
-    except (ClientError, RegexTimedOut, CloseConnection):
-        return response
-
-
 def client_left(connection: Connection, error: BaseException) -> None:
     """Finish the request of a client that has left: with 499 if it did not wait for an answer."""
     request = connection.request
@@ -180,30 +146,10 @@ def client_left(connection: Connection, error: BaseException) -> None:
     request_left(connection.clients, request, error)
 
 
-def request_left(clients: Clients, request: Request, error: BaseException) -> None:
-    """End a request whose client is gone: 499 when it did not wait for an answer."""
-    if not request.replied:
-        request.status = 499
-    request.is_cut = True
-    request.end_cause = "client: closed the connection"
-    log_request(request, "info", f"{error or 'client closed connection'}")
-    finish(clients, request)
-
-
 def client_timed_out(connection: Connection, request: Request) -> None:
     """Finish the request of a client that did not take the response in time: the connection ends with it."""
     reset_if_asked(connection, request.location)
     request_timed_out(connection.clients, request)
-
-
-def request_timed_out(clients: Clients, request: Request) -> None:
-    """End a request whose response the client did not take in time."""
-    request.is_cut = True
-    location = request.location
-    request.end_cause = f"client: it did not take the response{location.described('send_timeout')}"
-    text = "client timed out (110: Connection timed out) while sending response to client"
-    log_request(request, "info", text, setting=location.described("send_timeout"))
-    finish(clients, request)
 
 
 def reset_if_asked(connection: Connection, location: Location) -> None:

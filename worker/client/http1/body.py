@@ -1,60 +1,31 @@
-"""The body of a client's request on its way: read piece by piece, at the pace of the reader.
+"""The body of an HTTP/1 client's request on its way: read piece by piece, at the pace of the reader.
 
 It begins with the bytes that were read together with the head; its framing (worker/http1/framing.py) determines its end.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from worker import pipes
 from worker.http1.chunked import BodyTooLarge, ChunkError
 from worker.http1.framing import Framing
 from worker.http1.response import CHUNKED, LENGTH
 from worker.loop import READ, WRITE, park
-from worker.pipes import Pipe
 from worker.stream import BIG_CHUNK, CHUNK, Stream
-from worker.temporary_files import TemporaryFile
 from wproxy.failures import BodyBrokenOff, ClientError, ClientGone, TimedOut
+from wproxy.request_body import KernelPipe, RequestBody
 
 BODY_TIMED_OUT = "client timed out (110: Connection timed out) while sending the request body"
 ENDED_EARLY = "client prematurely closed connection"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class RequestBody:
-    """The body of a request.
+class HTTP1RequestBody(RequestBody):
+    """The body of an HTTP/1 request: bytes of the connection, up to an end that its framing tells."""
 
-    length: the Content-Length, or -1 when it is chunked. timeout: client_body_timeout. is_passed_on: whether it is being sent to
-    an upstream as it arrives. data: all of it, when it is in memory; file: the path of its temporary file, if that has a name.
-    """
-
-    __slots__ = (
-        "_framing",
-        "_interim",
-        "_pending",
-        "_taken",
-        "collected",
-        "data",
-        "file",
-        "is_passed_on",
-        "kept",
-        "length",
-        "owes_continue",
-        "stream",
-        "timeout",
-    )
+    __slots__ = ("_framing", "_interim", "_pending", "_taken", "stream")
 
     def __init__(self, stream: Stream, at_hand: bytes, length: int, owes_continue: bool) -> None:
+        super().__init__(length, owes_continue and not at_hand)  # a client that sends without waiting needs no 100
         self.stream = stream
-        self.collected: Any = None  # worker.upstream.outgoing.Outgoing, when it has been read to be passed on
-        self.data: bytes | None = None
-        self.file: bytes | None = None
-        self.kept: TemporaryFile | None = None
-        self.length = length
-        self.timeout = 60.0
-        self.is_passed_on = False
-        self.owes_continue = owes_continue and not at_hand  # a client that sends without waiting needs no 100
         self._interim = CONTINUE
         self._pending = at_hand
         self._taken = 0
@@ -125,33 +96,11 @@ class RequestBody:
                 return piece
         return b""
 
-    async def read_into(self, file: TemporaryFile) -> int:
-        """Append the next piece to a file; return how many bytes, 0 at the end. Raises like `read`, and DiskTrouble.
-
-        If the length is known and nothing is encrypted, the bytes do not pass through Python.
-        """
-        while self.moves_by_itself():
-            pipe = pipes.pool.take()
-            if pipe is None:
-                break
-            try:
-                moved = self.fill(pipe)
-                file.take_out(pipe)
-                return moved
-            except BlockingIOError:
-                pass  # nothing is there yet: do not hold the pipe for that
-            finally:
-                pipes.pool.give_back(pipe)
-            await self.wait()
-        piece = await self.read()
-        file.write(piece)
-        return len(piece)
-
     def moves_by_itself(self) -> bool:
         """Whether the kernel can move all of the rest: there is some, and nothing has to be decoded."""
         return self._framing.unframed > 0 and not self._pending and self.stream.kernel_fd >= 0
 
-    def fill(self, pipe: Pipe) -> int:
+    def fill(self, pipe: KernelPipe) -> int:
         """Move the bytes of this body that have arrived into an empty pipe; return how many.
 
         Raises BlockingIOError when there are none, ClientError(400), ClientGone.
@@ -170,16 +119,6 @@ class RequestBody:
         self._framing.moved(moved)
         self._taken += moved
         return moved
-
-    def keep_in(self, file: TemporaryFile) -> None:
-        """Remember the file that the body is read into, to close it with the request."""
-        self.kept = file
-        self.file = file.name.encode("utf-8", "surrogateescape")
-
-    def close(self) -> None:
-        """Give up the temporary file, if there is one; a collected body can no longer be sent."""
-        if self.kept is not None:
-            self.kept.close()
 
     def _take(self, data: bytes) -> bytes:
         """Return the payload in bytes just read. Raises ClientError (400, 413)."""
@@ -231,9 +170,6 @@ class RequestBody:
             await park(self.stream, WRITE if self.owes_continue else READ, self.timeout)
         except TimedOut:
             raise ClientError(408, BODY_TIMED_OUT, "client_body_timeout") from None
-
-    def __repr__(self) -> str:
-        return f"<request body {self.received} of {self.length}{' finished' if self.finished else ''}>"
 
 
 def _broken_off(error: OSError) -> BodyBrokenOff:

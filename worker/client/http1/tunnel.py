@@ -1,0 +1,192 @@
+"""Tunnels of an HTTP/1 client: bytes from stream to stream, both ways, until one side is done (proxy.md §3.4).
+
+Messages are small and few. For each one the loop calls `relay` of a direction, which reads and sends it: no task is resumed or
+parked for it. Only if that is not enough, because the target has no room or because a read has filled its buffer, a task takes
+over: it sends the rest, and lets the kernel move the following bytes through a pipe, until a pipeful is so small again that a
+read is cheaper.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from worker.client.http1.connection import Connection
+from worker.loop import FAIR_SHARE, WRITE, Loop, Task, give_way, park
+from worker.pipes import Pipe, pool
+from worker.stream import HEAD_CHUNK, Stream
+from worker.tunnel import CLIENT_TIMED_OUT, CLOSED, UPSTREAM_TIMED_OUT, End, Timeouts, Traffic, Tunnel, note_end
+from wproxy.failures import TimedOut
+from wproxy.http import Request
+
+
+async def serve_tunnel(connection: Connection, request: Request, tunnel: Tunnel) -> None:
+    """Carry bytes both ways until one side closes; the connection ends with it."""
+    request.keepalive = False
+    early, connection.buffer = connection.buffer, b""
+    if request.body is not None:
+        early = request.body.leftover
+    stream, upstream, timeouts = connection.stream, tunnel.upstream, tunnel.timeouts
+    end, sent, received = await run_tunnel(stream.loop, stream, upstream, early, timeouts)
+    with suppress(TimedOut):
+        await stream.drained(request.location.send_timeout)
+        await upstream.drained(timeouts.upstream)
+    note_end(request, end, sent, received)
+
+
+async def run_tunnel(loop: Loop, client: Stream, upstream: Stream, early: bytes, timeouts: Timeouts) -> tuple[End, int, int]:
+    """Carry bytes both ways until one side ends; neither stream is closed here.
+
+    early: bytes that the client had already sent after its request. Returns the end, and the bytes sent to and received from the
+    client.
+    """
+    traffic = Traffic(loop)
+    up_stalled = End(UPSTREAM_TIMED_OUT, timeouts.send_setting)
+    to_upstream = _Direction(client, upstream, traffic, timeouts.upstream, up_stalled)
+    to_client = _Direction(upstream, client, traffic, timeouts.client, End(CLIENT_TIMED_OUT, "send_timeout"))
+    try:
+        to_upstream.start(early)
+        to_client.start(b"")
+        end = await traffic.over(timeouts)
+    finally:
+        to_upstream.close()
+        to_client.close()
+    return end, to_client.moved, to_upstream.moved
+
+
+class _Direction:
+    """One direction of a tunnel. moved: bytes taken from the source."""
+
+    __slots__ = (
+        "_clock", "_finish", "_patience", "_pipe", "_recv", "_send", "_source", "_stalled", "_target", "_task", "_traffic",
+        "moved",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        source: Stream,
+        target: Stream,
+        traffic: Traffic,
+        patience: float,
+        stalled: End,
+    ) -> None:
+        """patience: seconds until the target takes bytes; stalled: the end when it does not."""
+        self._source = source
+        self._target = target
+        self._recv = source.recv
+        self._send = target.send
+        self._clock = source.loop.clock
+        self._traffic = traffic
+        self._patience = patience
+        self._stalled = stalled
+        self._finish = traffic.finish
+        self._task: Task | None = None
+        self._pipe: Pipe | None = None
+        self.moved = 0
+
+    def start(self, early: bytes) -> None:
+        """Begin. early: the bytes that go first."""
+        self._source.unexpected = None
+        if early:
+            self.moved = len(early)
+            self._take_over(early)
+        else:
+            self._listen()
+
+    def relay(self, source: Stream) -> bool:
+        """Read the bytes that have arrived and send them on (Stream.unexpected).
+
+        Always return True: if the loop is not to report more, it finds no callback the next time.
+        """
+        try:
+            data = self._recv(HEAD_CHUNK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            data = b""
+        if not data:
+            self._finish(CLOSED)
+            return True
+        size = len(data)
+        self.moved += size
+        # For most messages all goes at once.
+        try:
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._finish(CLOSED)
+            return True
+        self._traffic.last = self._clock.now
+        if sent < size or size == HEAD_CHUNK:
+            self._take_over(data[sent:])
+        return True
+
+    def _listen(self) -> None:
+        self._source.unexpected = self.relay
+        self._source.loop.listen(self._source)
+
+    def _take_over(self, data: bytes) -> None:
+        """Let a task continue, which has its first turn in this turn of the loop."""
+        self._source.unexpected = None
+        self._task = self._source.loop.spawn(self._carry(data), "tunnel")
+
+    async def _carry(self, data: bytes) -> None:
+        """Send this and the bytes after it, as long as they are many."""
+        try:
+            await self._push(memoryview(data))
+            moved = len(data)
+            while (poured := await self._pour()) >= HEAD_CHUNK:
+                moved += poured
+                if moved >= FAIR_SHARE:
+                    moved = 0
+                    await give_way()
+        except TimedOut:
+            self._finish(self._stalled)
+        except OSError:
+            self._finish(CLOSED)
+        else:
+            self._task = None
+            self._listen()
+
+    async def _pour(self) -> int:
+        """Move available bytes through a pipe; return how many, 0 if there are none, or at the end. Raises TimedOut, OSError."""
+        if self._source.kernel_fd < 0 or self._target.kernel_fd < 0:
+            return 0
+        pipe = self._pipe = pool.take()
+        if pipe is None:
+            return 0
+        try:
+            moved = pipe.fill(self._source.fd, pipe.capacity)
+        except BlockingIOError:
+            moved = 0
+        self.moved += moved
+        while pipe.held:
+            try:
+                pipe.drain(self._target.fd, pipe.held)
+            except BlockingIOError:
+                await park(self._target, WRITE, self._patience)
+            self._traffic.last = self._clock.now
+        self._give_back_pipe()
+        return moved
+
+    async def _push(self, view: memoryview) -> None:
+        """Send all of it; every piece taken is traffic. Raises TimedOut, OSError."""
+        while view:
+            try:
+                view = view[self._send(view) :]
+            except BlockingIOError:
+                await park(self._target, WRITE, self._patience)
+            else:
+                self._traffic.last = self._clock.now
+
+    def _give_back_pipe(self) -> None:
+        if self._pipe is not None:
+            pool.give_back(self._pipe)
+            self._pipe = None
+
+    def close(self) -> None:
+        """Stop."""
+        self._source.unexpected = None
+        if self._task is not None:
+            self._source.loop.cancel(self._task)
+        self._give_back_pipe()

@@ -1,0 +1,86 @@
+"""Requests of every client protocol: the way to their location, and the life of one that has a task of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from worker.client.clients import Clients
+from worker.client.ending import finish, replaced_refusal, request_left, request_timed_out
+from worker.content.returns import CloseConnection
+from worker.logs import log_request
+from worker.pages import error_response
+from worker.phases import answered
+from wproxy.config.model import Location
+from wproxy.failures import BodyBrokenOff, ClientError, ClientGone, TimedOut, UpstreamFailure
+from wproxy.http import Client, Request, Response
+from wproxy.regex import RegexTimedOut
+from wproxy.route import Route
+
+Reply = Callable[[Request, Response], Awaitable[None]]
+Cut = Callable[[Request, Exception], None]
+
+
+def find_way(client: Client, host: bytes | None, path: bytes, request: Request) -> tuple[Location, Route]:
+    """Return the location of a new request and its route: by its host and its path, or the entry of a server with steps."""
+    server = client.listener.servers.find(host, request)
+    entry = server.entry
+    if entry is None:
+        location = server.locations.find(path, request)
+        return location, location.route
+    return entry.location, entry
+
+
+async def attend(clients: Clients, request: Request, reply: Reply, cut: Cut, refusal: ClientError | None = None) -> None:
+    """Answer a request from its phases to its end, whatever happens to it.
+
+    reply: sends a response. cut: tells the client that no more of its answer comes. refusal: a fault of the request that was
+    found before, to be answered in place of it.
+    """
+    try:
+        try:
+            if refusal is not None:
+                raise refusal
+            response = await answered(request)
+        except (ClientError, RegexTimedOut) as error:
+            response = await refused(request, error if isinstance(error, ClientError) else ClientError(500, str(error)))
+        await reply(request, response)
+    except (ClientGone, OSError) as error:
+        request_left(clients, request, error)
+    except TimedOut as error:
+        request_timed_out(clients, request)
+        cut(request, error)
+    except (ClientError, UpstreamFailure) as error:
+        # A ClientError: the request broke its rules while the answer was sent. A failure of the upstream has been logged.
+        if isinstance(error, ClientError):
+            note_refusal(request, error)
+        end_early(clients, request, error, cut)
+    except CloseConnection as closing:
+        request.status = closing.status
+        end_early(clients, request, closing, cut)
+    else:
+        finish(clients, request)
+    finally:
+        request.end()  # a bug, or the end of the worker, has come before the request's own end
+
+
+def end_early(clients: Clients, request: Request, error: Exception, cut: Cut) -> None:
+    """End a request whose answer is not complete."""
+    request.is_cut = True
+    finish(clients, request)
+    cut(request, error)
+
+
+async def refused(request: Request, error: ClientError) -> Response:
+    """Return the answer to a request that breaks the rules. Raises the error itself when it gets no answer."""
+    if request.replied or error.status == 408 or isinstance(error, BodyBrokenOff):
+        request.status = request.status or error.status
+        raise error
+    note_refusal(request, error)
+    return await replaced_refusal(request, error_response(request, error.status, request.route.server_token))
+
+
+def note_refusal(request: Request, error: ClientError) -> None:
+    """Log the fault of a request."""
+    setting = request.location.described(error.setting)
+    log_request(request, error.level, error.reason, setting=setting)
+    request.end_cause = f"client: {error.reason}{setting}"
