@@ -42,13 +42,18 @@ CLIENT_TIMED_OUT = "client timed out (110: Connection timed out)"
 
 
 class Tunnel:
-    """The upstream's side of a tunnel, its timers, and what to do when it ends."""
+    """The upstream's side of a tunnel, its timers, and what to do when it ends.
 
-    __slots__ = ("end", "timeouts", "upstream")
+    is_uploading: tells whether the body of the request is still being sent. The client's further bytes follow it, and the task
+    that serves the tunnel is woken for that.
+    """
 
-    def __init__(self, upstream: Stream, timeouts: Timeouts, end: Callable[[], None]) -> None:
+    __slots__ = ("end", "is_uploading", "timeouts", "upstream")
+
+    def __init__(self, upstream: Stream, timeouts: Timeouts, is_uploading: Callable[[], bool], end: Callable[[], None]) -> None:
         self.upstream = upstream
         self.timeouts = timeouts
+        self.is_uploading = is_uploading
         self.end = end
 
 
@@ -75,6 +80,12 @@ class Traffic:
         if not self.is_over.is_set:
             self.end = end
             self.is_over.set()
+
+    async def uploaded(self, tunnel: Tunnel) -> bool:
+        """Wait until the body of the request has been sent; return False when the tunnel is over before."""
+        while tunnel.is_uploading() and not self.is_over.is_set:
+            await self.is_over.wait()
+        return not self.is_over.is_set
 
     async def over(self, timeouts: Timeouts) -> End:
         """Wait until a side ends, or the limit of time without traffic is reached; return which."""

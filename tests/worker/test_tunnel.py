@@ -422,3 +422,76 @@ def test_small_messages_after_a_large_one_go_on_as_messages(stage):
             upstream.send(b"and back")
             client.receives(b"and back")
     assert len([task for task in s.loop.tasks if task.name == "tunnel"]) == 0
+
+
+REST = [
+    (b"Content-Length: 10", b"hello", b"world"),
+    (b"Transfer-Encoding: chunked", b"5\r\nhello\r\n", b"5\r\nworld\r\n0\r\n\r\n"),
+]
+
+
+@pytest.mark.parametrize(("framing", "begun", "rest"), REST, ids=["length", "chunks"])
+@pytest.mark.parametrize("extra", [b"", b"EARLY"], ids=["alone", "with bytes for the tunnel"])
+def test_a_101_in_the_middle_of_an_upload_opens_the_tunnel_and_the_body_goes_first(stage, framing, begun, rest, extra):
+    s = stage(location=PASSES + "proxy_request_buffering = false")
+    client = s.client().send(get(b"/", framing, *UPGRADE, method=b"POST") + begun)
+    upstream = s.peers[0].accept()
+    upstream.receives_head()
+    upstream.receives(begun)
+    upstream.send(SWITCH + b"first")
+    client.receives(SWITCHED + b"first")
+    upstream.send(b"second")
+    client.receives(b"second")
+    client.send(rest + extra)
+    upstream.receives(rest + extra)
+    client.send(b"up")
+    upstream.receives(b"up")
+    upstream.send(b"down").close()
+    client.receives(b"down")
+    assert client.is_closed()
+    assert s.statuses() == ["101"]
+    assert s.last_access()["upstream_status"] == "101"
+
+
+def test_a_client_that_leaves_in_the_middle_of_an_upload_after_a_101_ends_the_tunnel(stage):
+    s = stage(location=PASSES + "proxy_request_buffering = false")
+    client = s.client().send(get(b"/", b"Content-Length: 10", *UPGRADE, method=b"POST") + b"hello")
+    upstream = s.peers[0].accept()
+    upstream.receives_head()
+    upstream.receives(b"hello")
+    upstream.send(SWITCH)
+    client.receives(SWITCHED)
+    client.close()
+    assert upstream.is_closed()
+    assert s.statuses() == ["101"]
+
+
+def test_a_bad_chunk_in_the_middle_of_an_upload_after_a_101_ends_the_tunnel(stage):
+    s = stage(location=PASSES + "proxy_request_buffering = false")
+    client = s.client().send(get(b"/", b"Transfer-Encoding: chunked", *UPGRADE, method=b"POST") + b"5\r\nhello\r\n")
+    upstream = s.peers[0].accept()
+    upstream.receives_head()
+    upstream.receives(b"5\r\nhello\r\n")
+    upstream.send(SWITCH)
+    client.receives(SWITCHED)
+    client.send(b"zz\r\n")
+    assert upstream.is_closed() and client.is_closed()
+    assert s.statuses() == ["101"]
+    assert any("client sent invalid chunked body" in line for line in s.error_log())
+
+
+def test_an_upstream_that_takes_no_more_of_a_body_after_a_101_ends_the_tunnel(stage):
+    s = stage(location=PASSES + "proxy_request_buffering = false\nproxy_send_timeout = 5\nclient_max_body_size = 0")
+    client = s.client(tcp=True).send(get(b"/", b"Content-Length: 90000000", *UPGRADE, method=b"POST") + b"hello")
+    upstream = s.peers[0].accept()
+    upstream.receives_head()
+    upstream.receives(b"hello")
+    upstream.send(SWITCH)
+    client.receives(SWITCHED)
+    for _ in range(200):
+        client.send_some(b"x" * 500_000)
+        s.settle()
+    s.advance(6)
+    assert client.is_closed()
+    assert s.statuses() == ["101"]
+    assert any("upstream timed out" in line and "while sending request to upstream" in line for line in s.error_log())

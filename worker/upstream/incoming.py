@@ -98,4 +98,6 @@ def switch_protocols(attempt: LiveAttempt, connection: PeerConnection, fields: R
         f"{settings.module}_{word}",
         f"{settings.module}_send_timeout",
     )
-    return Response(fields, early, bodiless=True, tunnel=Tunnel(connection.stream, timeouts, end))
+    return Response(
+        fields, early, bodiless=True, tunnel=Tunnel(connection.stream, timeouts, lambda: attempt.upload is not None, end)
+    )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from worker.loop import Task
 from worker.upstream.failing import SENDING, failure_of
+from worker.upstream.failure_log import log_failure
 from worker.upstream.passing import LiveAttempt, PeerConnection
 from worker.upstream.sending import sending_failed
 from wproxy.failures import TimedOut, UpstreamFailure
@@ -51,7 +52,12 @@ async def upload(attempt: LiveAttempt, connection: PeerConnection, receiver: Tas
     attempt.sent_at = loop.clock.now
     if failure is not None:
         connection.room = 0
-        if attempt.head is None or not isinstance(failure, UpstreamFailure):
+        if attempt.status == 101 and isinstance(failure, UpstreamFailure):
+            log_failure(attempt.passing, attempt.request, failure)  # nothing can follow half a body
             loop.interrupt(receiver, failure)
+        elif attempt.head is None or not isinstance(failure, UpstreamFailure):
+            loop.interrupt(receiver, failure)
+    elif attempt.status == 101:
+        loop.wake(receiver)  # the tunnel goes on where the body ends
     elif attempt.head is None:
         loop.hasten(receiver, attempt.sent_at + attempt.passing.read_timeout)

@@ -11,10 +11,10 @@ from __future__ import annotations
 from contextlib import suppress
 
 from worker.client.http1.connection import Connection
-from worker.loop import FAIR_SHARE, WRITE, Loop, Task, give_way, park
+from worker.loop import FAIR_SHARE, WRITE, Task, give_way, park
 from worker.pipes import Pipe, pool
 from worker.stream import HEAD_CHUNK, Stream
-from worker.tunnel import CLIENT_TIMED_OUT, CLOSED, UPSTREAM_TIMED_OUT, End, Timeouts, Traffic, Tunnel, note_end
+from worker.tunnel import CLIENT_TIMED_OUT, CLOSED, UPSTREAM_TIMED_OUT, End, Traffic, Tunnel, note_end
 from wproxy.failures import TimedOut
 from wproxy.http import Request
 
@@ -22,35 +22,25 @@ from wproxy.http import Request
 async def serve_tunnel(connection: Connection, request: Request, tunnel: Tunnel) -> None:
     """Carry bytes both ways until one side closes; the connection ends with it."""
     request.keepalive = False
-    early, connection.buffer = connection.buffer, b""
-    if request.body is not None:
-        early = request.body.leftover
-    stream, upstream, timeouts = connection.stream, tunnel.upstream, tunnel.timeouts
-    end, sent, received = await run_tunnel(stream.loop, stream, upstream, early, timeouts)
-    with suppress(TimedOut):
-        await stream.drained(request.location.send_timeout)
-        await upstream.drained(timeouts.upstream)
-    note_end(request, end, sent, received)
-
-
-async def run_tunnel(loop: Loop, client: Stream, upstream: Stream, early: bytes, timeouts: Timeouts) -> tuple[End, int, int]:
-    """Carry bytes both ways until one side ends; neither stream is closed here.
-
-    early: bytes that the client had already sent after its request. Returns the end, and the bytes sent to and received from the
-    client.
-    """
-    traffic = Traffic(loop)
+    client, upstream, timeouts = connection.stream, tunnel.upstream, tunnel.timeouts
+    body = request.body
+    traffic = Traffic(client.loop)
     up_stalled = End(UPSTREAM_TIMED_OUT, timeouts.send_setting)
     to_upstream = _Direction(client, upstream, traffic, timeouts.upstream, up_stalled)
     to_client = _Direction(upstream, client, traffic, timeouts.client, End(CLIENT_TIMED_OUT, "send_timeout"))
     try:
-        to_upstream.start(early)
         to_client.start(b"")
+        if await traffic.uploaded(tunnel):
+            to_upstream.start(connection.buffer if body is None else body.leftover)
+        connection.buffer = b""
         end = await traffic.over(timeouts)
     finally:
         to_upstream.close()
         to_client.close()
-    return end, to_client.moved, to_upstream.moved
+    with suppress(TimedOut):
+        await client.drained(request.location.send_timeout)
+        await upstream.drained(timeouts.upstream)
+    note_end(request, end, to_client.moved, to_upstream.moved)
 
 
 class _Direction:
