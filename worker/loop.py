@@ -211,6 +211,16 @@ class Loop:
             except OSError:
                 pass  # EPOLLERR or EPOLLHUP took it out of the epoll set before
 
+    def replace(self, stream: Waitable, other: Waitable) -> None:
+        """Put another stream in the place of one with the same descriptor, on which no task is parked.
+
+        The first one must not be used any more.
+        """
+        assert stream.reader is stream.writer is None and stream.fd == other.fd
+        other.armed = stream.armed
+        self._streams[other.fd] = other
+        stream.fd = -1
+
     def leave(self, stream: Waitable) -> None:
         """Remove a stream whose descriptor is closed: that takes it out of the epoll set, as no other process has it open."""
         self._streams.pop(stream.fd, None)

@@ -99,7 +99,7 @@ class Stream(Waitable):
 
     def has_ended(self) -> bool:
         """Whether the other side has closed, even if bytes are unread: asks the kernel for the state of the connection."""
-        if self.has_departed():
+        if Stream.has_departed(self):
             return True
         try:
             # TCP_CLOSE_WAIT (8): the other side has sent its end, whether or not everything before it has been read.

@@ -1,6 +1,6 @@
-"""Streams that encrypt, as TLS does: on the client's side, on the upstream's and on both they carry whatever a clear one carries.
+"""Streams that encrypt: on the client's side, on the upstream's and on both they carry whatever a clear one carries.
 
-The cipher is an XOR, but all the rest is as awkward as TLS: bytes travel in numbered records, so that a read may leave a rest
+One cipher is TLS. The other is an XOR, but all the rest is as awkward as TLS: bytes travel in numbered records, so that a read may leave a rest
 that has left the socket, or get half a record; ciphertext that the socket does not take is put by; the end is said in a record of
 its own, before the socket's; and now and then a ticket comes that is nobody's data.
 
@@ -11,20 +11,27 @@ in their order: a single byte that went round the cipher could not be read as on
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gzip
 import socket
+import ssl
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conversation import End, Stage, chunks, get, ok, post
 
 import worker.client.accept
+import worker.upstream.exchange
+from tests.certificates import Authority
 from worker.client.accept import ClientProtocol
 from worker.client.http1.serve import serve_connection
 from worker.loop import Loop
 from worker.stream import CHUNK, Stream
+from worker.tls.stream import TlsStream
+from worker.upstream.connect import connect
 from worker.upstream.protocols import PROTOCOLS
 from wproxy.assignment import ListeningSocket
 
@@ -254,11 +261,121 @@ class FarEnd:
             pass
 
 
+class Tls:
+    """Both sides of TLS, for both of the worker's ends."""
+
+    def __init__(self, directory: Path) -> None:
+        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.server.load_cert_chain(*Authority().issue(directory, "localhost"))
+        self.server.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
+        self.client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.client.check_hostname, self.client.verify_mode = False, ssl.CERT_NONE
+
+    def encrypts_clients(self) -> ClientProtocol:
+        """The protocol of clients that begin with a handshake."""
+
+        async def serve(stream: Stream, client: Any, plan: Any) -> None:
+            assert isinstance(stream, TlsStream)
+            await stream.handshake(60)
+            await serve_connection(stream, client, plan)
+
+        return ClientProtocol(functools.partial(TlsStream, context=self.server, server_side=True), serve)
+
+    async def connect(self, *arguments: Any, **more: Any) -> Stream:
+        """Connect to an upstream, with a handshake where it is encrypted."""
+        stream = await connect(*arguments, **more)
+        if isinstance(stream, TlsStream):
+            await stream.handshake(60)
+        return stream
+
+
+class TlsFarEnd(FarEnd):
+    """The same behind TLS: the client of our clients' side, the server of our upstream's."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, is_server: bool) -> None:
+        super().__init__(sock, True)
+        self._from_wire, self._to_wire = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._from_wire, self._to_wire, server_side=is_server)
+        self._wire_ended = False
+        self._is_agreed = False
+
+    def _agree(self) -> None:
+        """Go on with the handshake. Raises BlockingIOError until it has ended."""
+        while not self._is_agreed:
+            try:
+                self._tls.do_handshake()
+                self._is_agreed = True
+            except ssl.SSLWantReadError:
+                self._put(self._to_wire.read())
+                self._take()
+        self._put(self._to_wire.read())
+
+    def _take(self) -> None:
+        wire = self._sock.recv(CHUNK)
+        self.raw += wire
+        self._wire_ended = not wire
+        self._from_wire.write(wire)
+
+    def recv(self, most: int) -> bytes:
+        self._send_on()
+        self._agree()
+        while True:
+            if not self.saw_end:
+                try:
+                    data = self._tls.read(most)
+                    if data:
+                        return data
+                    self.saw_end = True
+                except ssl.SSLWantReadError:
+                    pass
+            if self._wire_ended:
+                assert self.saw_end and not self._from_wire.pending, "the end was not said"
+                return b""
+            self._take()
+
+    def send(self, data: bytes | memoryview) -> int:
+        self._agree()
+        self._send_on()
+        if self._put_by:
+            raise BlockingIOError
+        size = self._tls.write(bytes(data[:RECORD]))
+        self._put(self._to_wire.read())
+        return size
+
+    def send_ticket(self) -> None:
+        pass  # two have been sent at the end of the handshake
+
+    def send_in_pieces(self, data: bytes, cut: int) -> bytes:
+        while True:
+            try:
+                self._agree()
+                break
+            except BlockingIOError:
+                self.settle()
+        self._tls.write(data)
+        wire = self._to_wire.read()
+        self._sock.sendall(wire[:cut])
+        self.raw += wire
+        return wire[cut:]
+
+    settle: Callable[[], None]
+
+    def shutdown(self, how: int) -> None:
+        try:
+            self._tls.unwrap()
+        except ssl.SSLError:
+            pass
+        self._put(self._to_wire.read())
+        self._sock.shutdown(how)
+
+
 class Talk:
     """A worker that accepts clients and connects to peers, on one side or both with the cipher."""
 
-    def __init__(self, make: Callable[..., Stage], side: str, send_buffer: int = 65536, **settings: Any) -> None:
+    def __init__(self, make: Callable[..., Stage], side: str, tls: Tls | None, send_buffer: int = 65536, **settings: Any) -> None:
+        """tls: None for the other cipher."""
         self.s = make(**settings)
+        self.tls = tls
         self.side = side
         self.far_ends: list[FarEnd] = []
         self.listening = socket.create_server(("127.0.0.1", 0))
@@ -282,6 +399,10 @@ class Talk:
 
     def _behind_cipher(self, end: End, name: str) -> End:
         far = FarEnd(end.sock, self.side in (name, "both"))
+        if far.is_encrypted and self.tls is not None:
+            is_server = name == "upstream"
+            far = TlsFarEnd(end.sock, self.tls.server if is_server else self.tls.client, is_server)
+            far.settle = self.s.settle
         self.far_ends.append(far)
         end.sock = far  # type: ignore[assignment]
         return end
@@ -292,18 +413,28 @@ class Talk:
         self.listening.detach()
 
 
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: Any) -> Tls:
+    return Tls(tmp_path_factory.mktemp("certificates"))
+
+
 @pytest.fixture
-def talks(stage: Callable[..., Stage], monkeypatch: Any) -> Any:
+def talks(stage: Callable[..., Stage], tls: Tls, monkeypatch: Any) -> Any:
     """Makes talks; at the end of the test no clear byte may have been on a wire."""
     made: list[Talk] = []
 
-    def make(side: str, settings: dict[str, Any]) -> Talk:
+    def make(side: str, cipher: str, settings: dict[str, Any]) -> Talk:
         http1 = PROTOCOLS["proxy"]
-        upstreams = EncryptedStream if side in ("upstream", "both") else Stream
-        clients = ClientProtocol(EncryptedStream if side in ("client", "both") else Stream, serve_connection)
+        upstreams: Any = Stream
+        clients = ClientProtocol(Stream, serve_connection)
+        if side in ("upstream", "both"):
+            upstreams = EncryptedStream if cipher == "xor" else functools.partial(TlsStream, context=tls.client)
+        if side in ("client", "both"):
+            clients = ClientProtocol(EncryptedStream, serve_connection) if cipher == "xor" else tls.encrypts_clients()
         monkeypatch.setitem(PROTOCOLS, "proxy", dataclasses.replace(http1, stream=upstreams))
         monkeypatch.setattr(worker.client.accept, "protocol_of", lambda listener: clients)
-        made.append(Talk(stage, side, **settings))
+        monkeypatch.setattr(worker.upstream.exchange, "connect", tls.connect)
+        made.append(Talk(stage, side, tls if cipher == "tls" else None, **settings))
         return made[-1]
 
     yield make
@@ -476,9 +607,13 @@ def upload(t: Talk, wire: bytes) -> Said:
 @conversation("", "proxy_request_buffering = false")
 def an_upload_after_100_continue(t: Talk) -> Said:
     t.client.send(get(b"/", MARKED, b"Content-Length: 8", b"Expect: 100-continue", method=b"POST"))
+    upstream = None
+    if t.s.group().peers[0].connections:
+        upstream = t.upstream()
+        upstream.pull_all()  # the handshake, where there is one
     go_on = t.client.receives_head()
     t.client.send(MARKER)
-    upstream = t.upstream()
+    upstream = upstream or t.upstream()
     asked = request_to(upstream)
     upstream.send(ok(MARKER))
     return [go_on, asked, heard(t.client)]
@@ -706,8 +841,9 @@ def an_answer_that_is_cut(t: Talk) -> Said:
     return [asked, head, bytes(t.client.received), t.s.last_access()["status"]]
 
 
+@pytest.mark.parametrize("cipher", ["xor", "tls"])
 @pytest.mark.parametrize("name", CONVERSATIONS)
-def test_a_conversation_is_the_same_behind_a_cipher(talks, tmp_path, name):
+def test_a_conversation_is_the_same_behind_a_cipher(talks, tmp_path, name, cipher):
     talk, settings = CONVERSATIONS[name]
     (tmp_path / "file").mkdir()
     (tmp_path / "file" / "big").write_bytes(BIG)
@@ -715,7 +851,7 @@ def test_a_conversation_is_the_same_behind_a_cipher(talks, tmp_path, name):
     files = f'[http.server.location."/file"]\nroot = "{tmp_path}"\n{settings["location"]}\n'
     said = {}
     for side in ("neither", "client", "upstream", "both"):
-        said[side] = talk(talks(side, {**settings, "locations": files}))
+        said[side] = talk(talks(side, cipher, {**settings, "locations": files}))
     for side in ("client", "upstream", "both"):
         assert said[side] == said["neither"], side
 

@@ -1,0 +1,408 @@
+"""The encrypted stream by itself: its handshake as server and as client, its failures, its end, and what it keeps in memory."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import ssl
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.certificates import Authority
+from worker.loop import READ, Loop, park
+from worker.tls.failures import TlsFailure
+from worker.tls.stream import MOST_PUT_ASIDE, PIECE, TlsStream
+from wproxy.failures import TimedOut
+
+CLOSE_NOTIFY_SIZE = 5 + 1 + 2 + 16  # a record of TLS 1.3
+
+
+class Room:
+    """A loop with a clock that the test sets, and contexts for both sides."""
+
+    def __init__(self, directory: Path) -> None:
+        self.now = 1000.0
+        self.loop = Loop(read_clock=lambda: self.now)
+        self.authority = Authority()
+        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.server.load_cert_chain(*self.authority.issue(directory, "localhost"))
+        self.client = ssl.create_default_context(cadata=self.authority.pem.decode())
+        self.results: dict[str, Any] = {}
+        self.wires: list[socket.socket] = []
+
+    def pair(self, **of_client: Any) -> tuple[TlsStream, TlsStream]:
+        """A server and a client that are connected, before their handshake."""
+        left, right = (self._ready(sock) for sock in socket.socketpair())
+        server = TlsStream(self.loop, left, self.server, server_side=True)
+        client = TlsStream(self.loop, right, self.client, **{"server_hostname": "localhost", **of_client})
+        self.loop.add(server)
+        self.loop.add(client)
+        return server, client
+
+    def server_and_wire(self) -> tuple[TlsStream, socket.socket]:
+        """A server, and the bare socket on its other side."""
+        left, right = (self._ready(sock) for sock in socket.socketpair())
+        server = TlsStream(self.loop, left, self.server, server_side=True)
+        self.loop.add(server)
+        self.wires.append(right)
+        return server, right
+
+    @staticmethod
+    def _ready(sock: socket.socket) -> socket.socket:
+        sock.setblocking(False)
+        return sock
+
+    def start(self, name: str, coroutine: Coroutine[Any, Any, Any]) -> None:
+        async def run() -> None:
+            try:
+                self.results[name] = await coroutine
+            except (OSError, TimedOut) as error:
+                self.results[name] = error
+
+        self.loop.spawn(run(), name)
+
+    def settle(self) -> None:
+        for _ in range(1000):
+            if not self.loop.turn(0):
+                return
+        raise AssertionError("the loop does not come to rest")
+
+    def agreed(self, **of_client: Any) -> tuple[TlsStream, TlsStream]:
+        """A server and a client after their handshake."""
+        server, client = self.pair(**of_client)
+        self.shake(server, client)
+        assert self.results == {"server": None, "client": None}
+        return server, client
+
+    def shake(self, server: TlsStream, client: TlsStream) -> None:
+        self.results.clear()
+        self.start("server", server.handshake(60))
+        self.start("client", client.handshake(60))
+        self.settle()
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Room]:
+    made = Room(tmp_path)
+    yield made
+    for stream in list(made.loop._streams.values()):
+        stream.close()  # type: ignore[attr-defined]
+    made.loop.close()
+    for wire in made.wires:
+        wire.close()
+
+
+def read_all(stream: TlsStream, most: int = 65536) -> bytes:
+    data = b""
+    while True:
+        try:
+            piece = stream.recv(most)
+        except BlockingIOError:
+            return data
+        if not piece:
+            return data
+        data += piece
+
+
+def ends(stream: TlsStream) -> bool:
+    """Whether the other side's end is all that comes."""
+    return stream.recv(10) == b""
+
+
+def test_bytes_go_both_ways_after_a_handshake(room: Room):
+    server, client = room.agreed()
+    assert client.send(b"hello") == 5
+    assert server.recv(100) == b"hello"
+    assert server.send(b"x" * 100_000) == PIECE
+    assert read_all(client) == b"x" * PIECE
+    assert server.tls.version() == "TLSv1.3" and server.kernel_fd == client.kernel_fd == -1
+
+
+def test_what_a_read_leaves_is_held_and_reported(room: Room):
+    server, client = room.agreed()
+    client.send(b"abc" * 1000)
+    assert server.recv(10) == b"abcabcabca" and server.holds
+    room.start("rest", read_when_told(server))
+    room.settle()
+    assert room.results["rest"] == (b"abc" * 1000)[10:20]
+
+
+async def read_when_told(stream: TlsStream) -> bytes:
+    await park(stream, READ, 5)
+    return stream.recv(10)
+
+
+def test_records_that_came_in_one_go_are_held_until_they_are_read(room: Room):
+    server, client = room.agreed()
+    for number in range(5):
+        client.send(b"%d" % number * 1000)
+    assert server.recv(1000) == b"0" * 1000
+    assert server.holds and server.has_unread() and not server.is_quiet()
+    assert read_all(server) == b"".join(b"%d" % number * 1000 for number in range(1, 5))
+    assert not server.holds and not server.has_unread() and server.is_quiet()
+
+
+@pytest.mark.parametrize("size", [1, 4, 5, 6, 100])
+def test_a_handshake_and_a_record_that_dribble_in_are_one(room: Room, size: int):
+    server, wire = room.server_and_wire()
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = room.client.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    room.start("server", server.handshake(60))
+
+    def dribble() -> None:
+        data = outgoing.read()
+        for begin in range(0, len(data), size):
+            wire.sendall(data[begin : begin + size])
+            room.settle()
+        try:
+            incoming.write(wire.recv(65536))
+        except BlockingIOError:
+            pass
+
+    for _ in range(3):
+        try:
+            client.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        dribble()
+    assert room.results == {"server": None}
+    client.write(b"hello")
+    data = outgoing.read()
+    for byte in data[:-1]:
+        wire.sendall(bytes([byte]))
+        assert not server.has_unread() and server.is_quiet() and not server.has_departed()
+        with pytest.raises(BlockingIOError):
+            server.recv(100)
+    wire.sendall(data[-1:])
+    assert server.has_unread() and server.recv(100) == b"hello"
+
+
+def fails(room: Room, name: str) -> TlsFailure:
+    failure = room.results[name]
+    assert isinstance(failure, TlsFailure), failure
+    return failure
+
+
+def test_a_handshake_without_a_common_cipher_fails_on_both_sides(room: Room):
+    room.server.maximum_version = room.client.maximum_version = ssl.TLSVersion.TLSv1_2
+    room.server.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
+    room.client.set_ciphers("ECDHE-ECDSA-AES256-GCM-SHA384")
+    room.shake(*room.pair())
+    failure = fails(room, "server")
+    assert failure.text == "SSL_do_handshake() failed (SSL: error:0A0000C1:SSL routines::no shared cipher)"
+    assert (failure.reason, failure.level) == ("NO_SHARED_CIPHER", "info")
+    text = "SSL_do_handshake() failed (SSL: error:0A000410:SSL routines::sslv3 alert handshake failure:SSL alert number 40)"
+    assert fails(room, "client").text == text
+
+
+def test_a_certificate_that_is_not_trusted_is_told_with_its_reason(room: Room):
+    room.client = ssl.create_default_context(cadata=Authority("Another").pem.decode())
+    room.shake(*room.pair())
+    failure = fails(room, "client")
+    assert (failure.verify_code, failure.verify_message) == (20, "unable to get local issuer certificate")
+    assert fails(room, "server").text.endswith("tlsv1 alert unknown ca:SSL alert number 48)")
+
+
+@pytest.mark.parametrize(
+    ("garbage", "reason"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "HTTP_REQUEST"),
+        (b"\x16\x03\x01\x00\x00" * 40, ""),
+        (b"\x16\x03\x01\x40\x01" + b"x" * 0x4001, ""),
+        (b"\x15\x03\x01\x00\x02\x02\x28", ""),
+        (bytes(range(256)), "WRONG_VERSION_NUMBER"),
+        (b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", ""),
+    ],
+)
+def test_garbage_ends_a_handshake(room: Room, garbage: bytes, reason: str):
+    server, wire = room.server_and_wire()
+    room.start("server", server.handshake(60))
+    wire.sendall(garbage)
+    room.settle()
+    assert reason in fails(room, "server").reason
+    assert fails(room, "server").level == "info"
+
+
+def test_a_side_that_leaves_amid_the_handshake_is_told(room: Room):
+    server, wire = room.server_and_wire()
+    room.start("server", server.handshake(60))
+    room.settle()
+    wire.close()
+    room.settle()
+    assert str(fails(room, "server")) == "peer closed connection in SSL handshake"
+
+
+def test_a_handshake_has_its_time(room: Room):
+    server, wire = room.server_and_wire()
+    room.start("server", server.handshake(60))
+    room.settle()
+    for _ in range(5):
+        room.now += 11
+        wire.sendall(b"\x16")
+        room.settle()
+        break
+    room.now += 50
+    room.settle()
+    room.now += 0.1
+    room.settle()
+    assert isinstance(room.results["server"], TimedOut)
+
+
+def test_a_changed_byte_is_a_failure_that_stays(room: Room):
+    server, client = room.agreed()
+    client.send(b"first")
+    client.sock.send(b"\x17\x03\x03\x00\x20" + b"x" * 32)
+    assert server.recv(100) == b"first"
+    for _ in range(2):
+        with pytest.raises(TlsFailure, match=r"SSL_read\(\) failed \(SSL: error:0A000119:SSL routines::decryption failed or bad"):
+            server.recv(100)
+    with pytest.raises(TlsFailure):
+        server.send(b"x")
+    assert server.has_departed() and server.has_ended() and not server.is_quiet() and not server.has_unread()
+    with pytest.raises(TlsFailure, match="alert bad record mac:SSL alert number 20"):
+        read_all(client)
+
+
+def test_the_end_is_said_once_and_before_the_sockets(room: Room):
+    server, client = room.agreed()
+    read_all(client)
+    server.send(b"last")
+    server.end_sending()
+    server.end_sending()
+    server.close()
+    assert client.recv(100) == b"last"
+    assert ends(client) and ends(client)
+    assert client.has_departed() and client.has_ended() and not client.is_quiet()
+
+
+def test_close_says_the_end(room: Room):
+    server, client = room.agreed()
+    read_all(client)
+    server.close()
+    server.close()
+    wire = client.sock.recv(1000)
+    assert len(wire) == CLOSE_NOTIFY_SIZE and client.sock.recv(1000) == b""
+
+
+def test_a_reset_does_not(room: Room):
+    server, client = room.agreed()
+    read_all(client)
+    server.reset_on_close()
+    server.close()
+    assert client.sock.recv(1000) == b""
+
+
+def test_an_end_without_its_word_is_an_end(room: Room):
+    server, client = room.agreed()
+    client.send(b"request")
+    client.sock.shutdown(socket.SHUT_WR)
+    assert server.recv(100) == b"request"
+    assert ends(server)
+
+
+def test_a_side_that_has_only_said_its_end_may_wait_for_an_answer(room: Room):
+    server, client = room.agreed()
+    client.send(b"request")
+    client._say_end()
+    client._send_out()
+    assert server.recv(100) == b"request" and ends(server)
+    assert server.has_departed() and not server.has_ended()
+    server.send(b"answer")
+    assert client.recv(100) == b"answer"
+
+
+def test_ciphertext_without_room_is_put_aside_and_flushed(room: Room):
+    server, client = room.agreed()
+    read_all(client)
+    sent = 0
+    while True:
+        try:
+            sent += server.send(b"y" * 100_000)
+        except BlockingIOError:
+            break
+    assert 0 < len(server._put_aside) <= PIECE + 1000 and server.flush is not None
+    room.start("drained", server.drained(60))
+    received = b""
+    for _ in range(100):
+        room.settle()
+        received += read_all(client)
+    assert received == b"y" * sent
+    assert "drained" in room.results and server.flush is None and not server._put_aside
+
+
+def test_one_who_asks_for_answers_and_reads_none_is_not_served_without_end(room: Room):
+    server, _ = room.agreed()
+    while server.flush is None:
+        server.send(b"y" * 100_000)
+    for _ in range(20):
+        server._outgoing.write(b"z" * 10_000)
+        server._send_out()
+    assert len(server._put_aside) <= MOST_PUT_ASIDE + 10_000
+    with pytest.raises(TlsFailure, match="too much is to be sent"):
+        server.send(b"x")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_client_resumes_its_session(room: Room, version: ssl.TLSVersion):
+    room.client.maximum_version = version
+    server, client = room.agreed()
+    server.send(b"x")
+    assert client.recv(10) == b"x" and not client.tls.session_reused
+    session = client.session
+    server, client = room.agreed(session=session)
+    assert client.tls.session_reused and server.tls.session_reused
+
+
+def test_application_protocols_are_agreed_on(room: Room):
+    room.server.set_alpn_protocols(["h2", "http/1.1"])
+    server, client = room.agreed()
+    assert server.alpn is client.alpn is None
+    room.client.set_alpn_protocols(["http/1.1", "h2"])
+    server, client = room.agreed()
+    assert server.alpn == client.alpn == "h2"
+
+
+def test_a_closed_stream_waits_for_no_collector(room: Room):
+    gc.collect()
+    gc.disable()
+    try:
+        server, client = room.agreed()
+        server.send(b"x" * 100_000)
+        for stream in (server, client):
+            stream.close()
+        del server, client, stream
+        assert not any(isinstance(thing, TlsStream) for thing in gc.get_objects())
+    finally:
+        gc.enable()
+
+
+def test_a_stream_takes_the_place_of_a_clear_one(room: Room, make_clear: Callable[..., Any]):
+    clear, other = make_clear(room)
+    room.start("client", other.handshake(60))
+    room.settle()
+    received = clear.recv(65536)
+    server = TlsStream(room.loop, clear.sock, room.server, server_side=True, received=received)
+    room.loop.replace(clear, server)
+    room.start("server", server.handshake(60))
+    room.settle()
+    assert room.results == {"client": None, "server": None} and clear.fd == -1
+    other.send(b"hello")
+    assert server.recv(100) == b"hello"
+
+
+@pytest.fixture
+def make_clear() -> Callable[..., Any]:
+    from worker.stream import Stream
+
+    def make(room: Room) -> tuple[Stream, TlsStream]:
+        left, right = (room._ready(sock) for sock in socket.socketpair())
+        clear = Stream(room.loop, left)
+        client = TlsStream(room.loop, right, room.client, server_hostname="localhost")
+        room.loop.add(clear)
+        room.loop.add(client)
+        return clear, client
+
+    return make

@@ -1,0 +1,346 @@
+"""An encrypted stream: OpenSSL between two buffers in memory, and the socket on the other side of them.
+
+`SSLContext.wrap_bio` and not `SSLSocket`: a blocked SSLSocket takes all of a write or nothing, and reads each record with two
+system calls. Here OpenSSL takes a piece whole, and the ciphertext that the socket does not take is put aside: one piece at most,
+because no further one is taken before it has gone. That is the bound of memory for a client that does not read.
+
+Received records are decrypted one by one, when they are read. What has left the socket and was not read yet, decrypted or not, is
+what the stream `holds`.
+
+After a failure OpenSSL's connection must not be touched any more: the stream remembers its failure and raises it at each call.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import NoReturn
+
+from worker.loop import READ, Loop, park
+from worker.stream import CHUNK, Stream
+from worker.tls.failures import HANDSHAKING, READING, WRITING, TlsFailure, failure_of
+
+# The most that one record carries.
+RECORD = 16384
+# The most that one `send` encrypts: four records, for which one system call is enough. OpenSSL's buffer keeps that size.
+PIECE = 4 * RECORD
+# The answers that OpenSSL gives by itself come on top of a piece; one who asks for them without end and reads none is not served.
+MOST_PUT_ASIDE = 2 * PIECE
+
+
+class TlsStream(Stream):
+    """A stream that carries its bytes encrypted, as a server or as a client; `handshake` comes before everything else.
+
+    tls: OpenSSL's connection, for what was agreed with the other side.
+    """
+
+    __slots__ = (
+        "_failure",
+        "_has_said_end",
+        "_has_seen_end",
+        "_incoming",
+        "_is_resetting",
+        "_outgoing",
+        "_plain",
+        "_put_aside",
+        "tls",
+    )
+
+    def __init__(
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        context: ssl.SSLContext,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        session: ssl.SSLSession | None = None,
+        received: bytes = b"",
+    ) -> None:
+        """server_hostname: the name that a client sends (SNI). session: one to resume, of a client with the same context.
+
+        received: the bytes that have been read from the socket already.
+        """
+        super().__init__(loop, sock)
+        self.kernel_fd = -1
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname, session)
+        if received:
+            self._incoming.write(received)
+        self._plain = b""
+        self._put_aside = memoryview(b"")
+        self._failure: OSError | None = None
+        self._has_seen_end = self._has_said_end = self._is_resetting = False
+        self.recv, self.send = self._recv, self._send
+
+    # The handshake.
+
+    async def handshake(self, seconds: float) -> None:
+        """Agree with the other side, within so many seconds. Raises TimedOut, TlsFailure, OSError."""
+        clock = self.loop.clock
+        deadline = clock.now + seconds
+        while True:
+            try:
+                self.tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._send_out()
+            except ssl.SSLError as error:
+                self._fail(HANDSHAKING, error)
+            else:
+                break
+            try:
+                self._receive()
+            except BlockingIOError:
+                await park(self, READ, deadline - clock.now)
+            except OSError as error:
+                self._failure = error
+                raise
+            if self._has_seen_end:
+                self._failure = TlsFailure("peer closed connection in SSL handshake")
+            self._raise_failure()
+        if self._incoming.pending:
+            # The other side need not wait for our end of the handshake. A ticket for it goes out with what is sent next.
+            self._hold(True)
+            if self.tls.server_side:
+                return
+        self._send_out()
+        self._raise_failure()
+
+    @property
+    def alpn(self) -> str | None:
+        """Return the application protocol that was agreed on; None without."""
+        return self.tls.selected_alpn_protocol()
+
+    @property
+    def session(self) -> ssl.SSLSession | None:
+        """Return the session, for a client to resume: in TLS 1.3 there is none before the first bytes have been read."""
+        return self.tls.session
+
+    # Receiving.
+
+    def _recv(self, most: int) -> bytes:
+        """Return decrypted bytes, at most so many; b"" at the end. Raises BlockingIOError, OSError."""
+        if self._has_said_end and not self._plain:
+            # Nobody is answered any more: the bytes are of no use but to be read away. (So does nginx, in lingering.)
+            self.holds = False
+            return self.sock.recv(most)
+        if not self._plain and not self._has_seen_end and not self._decrypt(most):
+            raise BlockingIOError
+        data = self._plain
+        if len(data) > most:
+            data, self._plain = data[:most], data[most:]
+        else:
+            self._plain = b""
+        holds = bool(self._plain or self._incoming.pending or self.tls.pending() or self._has_seen_end or self._failure)
+        if holds or self.holds:
+            self._hold(holds)
+        return data
+
+    def _decrypt(self, most: int = 1) -> bool:
+        """Have the next decrypted bytes at hand, about so many if they have come, or know of the end; return whether.
+
+        Raises OSError.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if not self.holds and not self._receive_if_any():
+            return False
+        read, incoming, pending = self.tls.read, self._incoming, self.tls.pending
+        pieces: list[bytes] = []
+        size = 0
+        while not self._has_seen_end:
+            try:
+                piece = read(RECORD)
+            except ssl.SSLWantReadError:
+                # Half a record, or what only OpenSSL has to know.
+                if pieces or not self._receive_if_any():
+                    break
+            except ssl.SSLError as error:
+                if not pieces:
+                    self._fail(READING, error)
+                self._note_failure(READING, error)
+                break
+            else:
+                if not piece:
+                    self._has_seen_end = True
+                    break
+                pieces.append(piece)
+                size += len(piece)
+                if size >= most or not (incoming.pending or pending()):
+                    break
+        if self._outgoing.pending:
+            self._send_out()  # an alert, or new keys
+        self._plain = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if pieces or self._has_seen_end:
+            return True
+        self.holds = False
+        return False
+
+    def _receive_if_any(self) -> bool:
+        """Give OpenSSL what the socket has; return whether it had anything. Raises OSError."""
+        try:
+            self._receive()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._failure = error
+            raise
+        return True
+
+    def _receive(self) -> None:
+        """Give OpenSSL what the socket has. Raises BlockingIOError, OSError."""
+        wire = self.sock.recv(CHUNK)
+        if wire:
+            self._incoming.write(wire)
+        else:
+            # An end without "close_notify" is an end, as in nginx (SSL_OP_IGNORE_UNEXPECTED_EOF).
+            self._has_seen_end = True
+
+    def _hold(self, holds: bool) -> None:
+        self.holds = holds
+        if holds:
+            self.loop.ready(self)
+
+    def _look(self) -> bool:
+        """Decrypt what has come, if nothing is at hand; return whether the connection stands."""
+        if self.fd < 0 or self._failure is not None:
+            return False
+        if not self._plain and not self._has_seen_end:
+            try:
+                if self._decrypt():
+                    self._hold(True)
+            except OSError:
+                return False
+        return True
+
+    def has_unread(self) -> bool:
+        """Whether decrypted bytes (not an end) wait to be read."""
+        return self._look() and bool(self._plain)
+
+    def is_quiet(self) -> bool:
+        """Whether the connection is open and nothing unrequested has arrived; what only OpenSSL has to know is nothing."""
+        if not self.holds and self._failure is None and super().is_quiet():
+            return True
+        return self._look() and not self._plain and not self._has_seen_end
+
+    def has_departed(self) -> bool:
+        """Whether the other side has said its end, has closed or reset, and nothing is unread."""
+        return not self._look() or (self._has_seen_end and not self._plain)
+
+    def has_ended(self) -> bool:
+        """Whether the other side has closed its socket: one that has only said its end may wait for an answer, as in nginx."""
+        return self._failure is not None or super().has_ended()
+
+    # Sending.
+
+    def _send(self, data: bytes | memoryview) -> int:
+        """Encrypt a piece and send it, or put it aside; return its length. Raises BlockingIOError, OSError."""
+        if self._failure is not None:
+            raise self._failure
+        if self._put_aside:
+            raise BlockingIOError
+        if not data:
+            return 0
+        try:
+            size = self.tls.write(data if len(data) <= PIECE else memoryview(data)[:PIECE])
+        except ssl.SSLError as error:
+            self._fail(WRITING, error)
+        wire = self._outgoing.read()
+        try:
+            sent = self.sock.send(wire)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._failure = error
+            raise
+        if sent < len(wire):
+            self._put_by(memoryview(wire)[sent:])
+        return size
+
+    def _put_by(self, wire: memoryview) -> None:
+        self._put_aside = wire
+        self.flush = self._send_on
+        self.loop.flush_soon(self)
+
+    def _send_out(self) -> None:
+        """Send what OpenSSL has to say, after that which was put aside. A failure is raised by the next call that sends."""
+        wire = self._outgoing.read()
+        if not wire:
+            return
+        if len(self._put_aside) > MOST_PUT_ASIDE:
+            self._failure = TlsFailure("too much is to be sent to a side that does not read")
+            return
+        self._put_aside = memoryview(bytes(self._put_aside) + wire)
+        self._send_on()
+
+    def _send_on(self) -> bool:
+        """Send what was put aside, as far as the socket takes it (Waitable.flush)."""
+        wire = self._put_aside
+        try:
+            while wire:
+                wire = wire[self.sock.send(wire) :]
+            if self._has_said_end:
+                self.sock.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            self._put_by(wire)
+            return False
+        except OSError as error:
+            self._failure, wire = error, memoryview(b"")
+        self._put_aside = wire
+        self.flush = None
+        return True
+
+    # The end.
+
+    def end_sending(self) -> None:
+        """Tell the other side that nothing more follows. Raises OSError."""
+        if self._has_said_end:
+            return
+        self._look()  # OpenSSL must not find data where it looks for the other side's end
+        self._say_end()
+        self._has_said_end = True
+        if self._put_aside or self._outgoing.pending:
+            self._send_out()
+        if not self._put_aside:
+            self._send_on()
+        self._raise_failure()
+
+    def _say_end(self) -> None:
+        """Have OpenSSL write its "close_notify"."""
+        if self._failure is None:
+            try:
+                self.tls.unwrap()
+            except (ssl.SSLError, ValueError, OSError):
+                pass  # the other side has not said its end yet, or even sends more
+
+    def reset_on_close(self) -> None:
+        """Make the following close a reset, without a word of the end."""
+        self._is_resetting = True
+        super().reset_on_close()
+
+    def close(self) -> None:
+        """Say the end, leave the loop and close; closing twice is allowed."""
+        if self.fd >= 0 and not (self._is_resetting or self._has_said_end or self._put_aside) and self._failure is None:
+            self._say_end()
+            try:
+                self.sock.send(self._outgoing.read())
+            except OSError:
+                pass
+        super().close()
+        # As with `unexpected`: without the cycles.
+        self.flush = None
+        self.recv, self.send = self.sock.recv, self.sock.send
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _note_failure(self, call: str, error: ssl.SSLError) -> None:
+        """Remember a failure, and send the alert that OpenSSL has left for the other side."""
+        self._send_out()
+        self._failure = failure_of(call, error)
+
+    def _fail(self, call: str, error: ssl.SSLError) -> NoReturn:
+        """Raise a failure, from now on at every call."""
+        self._note_failure(call, error)
+        assert self._failure is not None
+        raise self._failure from None
