@@ -35,9 +35,11 @@ from wproxy.shared import (
     SharedWords,
     state_name,
 )
+from wproxy.shown_certificates import ShownCertificate
 from wproxy.version import VERSION
 
 CountPeers = Callable[[], dict[str, dict[str, int]]]
+FindCertificates = Callable[[float], list[ShownCertificate]]
 CPU_INTERVAL = 0.15  # seconds over which the use of the CPU is measured
 
 
@@ -69,7 +71,7 @@ class Status:
     configuration_changed: whether the file was written after the serving generation was loaded; None: unknown. other_master: the
     one that an upgrade has put beside it, 0 when there is none; its workers are among the workers. last_reload: "" before the
     first, else its message; rss and cpu are sums over master and workers. upstreams: for each name the number of peers in each
-    state; empty when the API could not be asked.
+    state; empty when the API could not be asked. certificates: those of the servers in the configuration file.
     """
 
     version: str
@@ -90,18 +92,26 @@ class Status:
     requests: int
     workers: list[WorkerStatus] = field(default_factory=list)
     upstreams: dict[str, dict[str, int]] = field(default_factory=dict)
+    certificates: list[ShownCertificate] = field(default_factory=list)
 
 
-def status(pid_path: str, as_json: bool = False, configuration_file: str = "", count_peers: CountPeers = dict) -> int:
+def status(
+    pid_path: str,
+    as_json: bool = False,
+    configuration_file: str = "",
+    count_peers: CountPeers = dict,
+    find_certificates: FindCertificates = lambda now: [],
+) -> int:
     """Print the status of the master that the pid file names; return the exit code.
 
     configuration_file: the path of the main file, to tell whether it was changed since it was loaded. count_peers: asks the
-    workers for `Status.upstreams`.
+    workers for `Status.upstreams`. find_certificates: reads `Status.certificates`, given the present time.
     """
     try:
         with Running(pid_path) as master:
             found = read_status(master.pid, master.memory.shared, configuration_file)
             found.upstreams = count_peers()
+            found.certificates = find_certificates(time.time())
     except CannotControl as error:
         sys.stderr.write(f"wproxy: [error] {error}\n")
         return 1
@@ -213,7 +223,19 @@ def as_table(found: Status) -> str:
         for name, counts in found.upstreams.items():
             rows.append((name, ", ".join(f"{count} {state}" for state, count in counts.items()) or "none"))
         lines += ["", *columns(rows), "each peer: wproxy upstream list"]
+    if found.certificates:
+        rows = [("CERTIFICATE", "NAMES", "EXPIRES", "LEFT")]
+        rows += [_certificate_row(certificate, found.loaded) for certificate in found.certificates]
+        lines += ["", *columns(rows)]
     return "\n".join(lines) + "\n"
+
+
+def _certificate_row(certificate: ShownCertificate, loaded: int) -> tuple[str, ...]:
+    if certificate.problem:
+        return (certificate.file, certificate.problem, "", "")
+    # The one that is served was read when the configuration was loaded.
+    left = certificate.shown_days + (" (changed since it was loaded)" if certificate.modified > loaded else "")
+    return (certificate.file, certificate.shown_names, certificate.expires[:10], left)
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:

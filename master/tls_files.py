@@ -21,10 +21,10 @@ def tls_problems(configuration: Configuration) -> list[Problem]:
     problems: list[Problem] = []
     for path, position in configuration.read_at_start:
         try:
-            with open(configuration.path(path), "rb"):
+            with open(configuration.path_beside(path), "rb"):
                 pass
         except OSError as error:
-            problems.append(_unopened(configuration.path(path), error, position))
+            problems.append(_unopened(configuration.path_beside(path), error, position))
     for files in dict.fromkeys(configuration.tls_files):
         problems += _problems(configuration, files)
     return list(dict.fromkeys(problems))
@@ -38,7 +38,7 @@ def _problems(configuration: Configuration, files: TlsFiles) -> Iterator[Problem
     import ssl  # 15 ms, needed only for certificates
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    path = configuration.path
+    path = configuration.path_beside
     passwords = _passwords(path(files.passwords)) if files.passwords else [b""]
     for certificate, key, position in files.pairs:
         if certificate.startswith("data:") or key.startswith(("data:", "engine:", "store:")):

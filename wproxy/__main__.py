@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wproxy.config.model import Configuration
     from wproxy.config.tree import ConfigurationError
     from wproxy.options import Options, Paths
+    from wproxy.shown_certificates import ShownCertificate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -207,12 +208,14 @@ def convert(given: argparse.Namespace) -> int:
 
 def check(given: argparse.Namespace) -> int:
     """Run `wproxy check`: the test of `-t`, and the lint rules."""
+    import time
+
     from master.check import obstacles
     from master.names import look_up
     from wproxy.check.command import run_check
 
     file = given.file or configuration_file(given.config)
-    return run_check(given, file, prefix_of(given.prefix, file), look_up, obstacles)
+    return run_check(given, file, prefix_of(given.prefix, file), look_up, obstacles, time.time())
 
 
 def refuse(error: ConfigurationError) -> int:
@@ -259,7 +262,13 @@ def control(given: argparse.Namespace) -> int:
     if given.command == "status":
         from master.status import status
 
-        return status(pid_path, given.json, file, lambda: peer_counts(file, prefix_of(given.prefix, file)))
+        return status(
+            pid_path,
+            given.json,
+            file,
+            lambda: peer_counts(file, prefix_of(given.prefix, file)),
+            lambda now: certificates_in(file, now),
+        )
     if given.command == "upgrade":
         from master.upgrade_command import upgrade
 
@@ -279,6 +288,18 @@ def peer_counts(file: str, prefix: str) -> dict[str, dict[str, int]]:
         return count_peers(ApiClient(configured_api_socket(file, prefix), seconds=2.0))
     except ConfigurationError:
         return {}
+
+
+def certificates_in(file: str, now: float) -> list[ShownCertificate]:
+    """Return the certificates that the servers of a configuration file name, for `wproxy status`."""
+    from wproxy.config.load import load_document
+    from wproxy.config.tree import ConfigurationError
+    from wproxy.shown_certificates import certificates_of
+
+    try:
+        return certificates_of(load_document(file).root, os.path.dirname(os.path.abspath(file)), now)
+    except ConfigurationError:
+        return []
 
 
 def upstream(given: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from wproxy.address import is_ip
 from wproxy.config.registry import REGISTRY, STEP
 from wproxy.config.tree import Node, Position
 from wproxy.directives.rewrite import If
+from wproxy.shown_certificates import ShownCertificate
 
 if TYPE_CHECKING:
     from wproxy.config.model import Configuration, Location
@@ -162,6 +163,7 @@ class Explanation:
     server_name: str = ""
     server_name_at: str = ""
     server_why: str = ""
+    certificates: list[ShownCertificate] = field(default_factory=list)
     steps: list[dict[str, Any]] = field(default_factory=list)
     location: str = ""
     location_at: str = ""
@@ -352,6 +354,8 @@ def _lines(found: Explanation, all_of_it: bool) -> Iterator[str]:
         yield f"NOTE       wproxy would not start: {refusal}"
     yield f"listener   {found.listener} at {found.listener_at}: {found.listener_why}"
     yield f"server     {found.server} at {found.server_at}: {found.server_why}"
+    for certificate in found.certificates:
+        yield f"  - certificate {certificate} ({certificate.at})"
     for step in found.steps:
         yield f"  - {step['text']}" + (f" ({step['at']})" if step["at"] else "")
         for one in step.get("considered", ()):

@@ -11,11 +11,12 @@ import pytest
 from conversation import Stage
 from like_nginx import Echo
 
+from tests.authority import authority
 from tests.proxy_rows import HEAD_ROWS, MAP, URI_ROWS
 from worker.explain import explain
 from wproxy.config.convert import NGINX, TOML, convert, read_document
 from wproxy.config.load import resolve_document
-from wproxy.explain import CannotExplain, Explanation, Places, read_question
+from wproxy.explain import CannotExplain, Explanation, Places, as_text, read_question
 from wproxy.variables import hear_complaints
 
 
@@ -519,3 +520,36 @@ def test_nothing_is_left_open(files):
     for target in ("a.html", "big.bin", "dir/", "none"):
         asked(conf, f"http://x:8080/{target}")
     assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+# Certificates.
+
+
+def test_the_certificates_of_a_server_are_told_where_clients_use_tls(tmp_path):
+    issued = authority().issue("shop.example", ["shop.example", "www.shop.example"], days=30.5)
+    certificate, key = issued.write(tmp_path, "shop")
+    conf = f"""events {{}}
+http {{
+    server {{
+        listen 8080;
+        listen 8443 ssl;
+        server_name shop.example;
+        ssl_certificate {certificate.name};
+        ssl_certificate_key {key.name};
+        return 204;
+    }}
+    server {{
+        listen 8081;
+        ssl_certificate {certificate.name};
+        ssl_certificate_key {key.name};
+        return 204;
+    }}
+}}
+"""
+    found = asked(conf, "https://shop.example:8443/", directory=str(tmp_path))
+    (told,) = found.certificates
+    assert (told.file, told.at, told.subject, told.days_left) == ("shop.pem", "t.conf:7", "CN=shop.example", 30)
+    assert told.names == ["shop.example", "www.shop.example"]
+    line = "  - certificate shop.pem: CN=shop.example for shop.example, www.shop.example, EC P-256, 30 days left"
+    assert line in as_text(found)
+    assert asked(conf, "http://x:8081/", directory=str(tmp_path)).certificates == []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 from worker.explain.rehearsal import Rehearsal
 from worker.explain.settings import settings_of
 from worker.upstream.peers import Group
-from wproxy.config.model import Configuration, Peer
+from wproxy.config.model import Configuration, Peer, Server
+from wproxy.config.tls import is_secure
 from wproxy.explain import Explanation, Trace, shown_location
 from wproxy.http import Request, Response
+from wproxy.shown_certificates import ShownCertificate, show_certificate
 
 
 def describe(found: Explanation, worker: Rehearsal, request: Request, sent: bytes) -> None:
@@ -18,6 +22,7 @@ def describe(found: Explanation, worker: Rehearsal, request: Request, sent: byte
     found.location, found.location_at = shown_location(location), str(location.position)
     found.location_why = trace.location_why
     found.settings = list(settings_of(location, worker))
+    found.certificates = certificates_of(location.server, worker.configuration)
     if not sent:
         found.action_kind, found.action = "close", "close the connection without an answer (444)"
         found.action_at = place_of_answer(trace)
@@ -56,6 +61,14 @@ def describe(found: Explanation, worker: Rehearsal, request: Request, sent: byte
     else:
         found.action_kind, found.action = "return", f"answer with {fields.status}"
         found.action_at = place_of_answer(trace)
+
+
+def certificates_of(server: Server, configuration: Configuration) -> list[ShownCertificate]:
+    """Return the certificates of a server that clients reach over TLS."""
+    if not any(is_secure(line) for line in server.listen):
+        return []
+    directory = configuration.path_beside("")
+    return [show_certificate(node, directory, time.time()) for node in server.written.get("ssl_certificate", ())]
 
 
 def shown_field(line: tuple[bytes, bytes]) -> str:

@@ -14,6 +14,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="exit with 2 also for infos, not only for warnings and errors")
     parser.add_argument("--disable", action="append", default=[], metavar="RULE", help="leave out rules, separated by commas")
     parser.add_argument(
-        "--offline", action="store_true", help="only read the files: look up no names, try no port, log or pid file"
+        "--offline",
+        action="store_true",
+        help="only read the files: look up no names, read no certificate, try no port, log or pid file",
     )
     parser.add_argument("--list", action="store_true", help="list all rules and exit")

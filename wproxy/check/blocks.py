@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from wproxy.check.certificate_files import NO_FILES, CertificateFiles
 from wproxy.config.registry import (
     ENTRIES,
     HTTP,
@@ -147,7 +148,8 @@ class Proxied:
 class Blocks:
     """A whole configuration, as rules see it."""
 
-    def __init__(self, root: Node) -> None:
+    def __init__(self, root: Node, certificates: CertificateFiles = NO_FILES) -> None:
+        self.certificates = certificates
         self.root = Block(root, MAIN, None)
         self.all = list(self.root.inside())
         self.http = [block for block in self.all if block.context == HTTP]

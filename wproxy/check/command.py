@@ -7,6 +7,7 @@ import os
 import sys
 
 from wproxy.address import Address
+from wproxy.check.certificate_files import NO_FILES, files_beside
 from wproxy.check.finding import BUILT_IN, CONFIGURATION
 from wproxy.check.report import FORMATS
 from wproxy.check.runner import UNUSABLE, Obstacles, check, exit_code
@@ -15,13 +16,16 @@ from wproxy.config.listeners import LookUp
 from wproxy.config.load import load_document, resolve_document
 
 
-def run_check(given: argparse.Namespace, file: str, prefix: str, look_up: LookUp, obstacles: Obstacles | None = None) -> int:
+def run_check(
+    given: argparse.Namespace, file: str, prefix: str, look_up: LookUp, obstacles: Obstacles | None = None, now: float = 0.0
+) -> int:
     """Check a configuration file and print the findings; return the exit code (see `wproxy.check.runner.exit_code`).
 
     given: the arguments that `wproxy.check.arguments.declare` declares. file: the configuration. prefix: where relative paths in
     it start.
     look_up: names to addresses.
-    obstacles: finds everything outside of the files that would keep a server from starting.
+    obstacles: finds everything outside of the files that would keep a server from starting. now: in unix seconds, to tell which
+    certificates have expired.
     """
     if given.list:
         sys.stdout.write(listing())
@@ -37,6 +41,7 @@ def run_check(given: argparse.Namespace, file: str, prefix: str, look_up: LookUp
         lambda document: resolve_document(document, file, prefix, finder),
         None if given.offline else obstacles,
         disabled,
+        NO_FILES if given.offline else files_beside(file, now),
     )
     code = exit_code(checked, given.strict)
     text = FORMATS[given.format](file, checked.findings, code)

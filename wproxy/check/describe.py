@@ -34,8 +34,8 @@ An info that applies to several places is reported once, at the first of them, w
 
 The exit code is 0 when there is nothing worse than an info, 1 when the configuration has errors and cannot be used, 2 when there
 are warnings or worse (with `--strict`: anything). Rules also run on a configuration with errors, as far as its files can be read.
-`--offline` only reads the files, for machines that will not serve the configuration: no name is looked up and no port, log or pid
-file is tried.
+`--offline` only reads the files, for machines that will not serve the configuration: no name is looked up, no certificate
+read, and no port, log or pid file tried.
 `--format github` writes workflow commands that GitHub shows in a pull request, `--format json` one object with all findings.
 
 A comment silences rules, in either syntax, for its own line or for the directive below it, or for a whole file:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from wproxy.address import parse_address
 from wproxy.check.blocks import Block, Blocks, Proxied, variables_in
+from wproxy.check.certificates import HSTS
 from wproxy.check.finding import INFO, WARNING, Found, Rule
 from wproxy.check.flow import Origin, is_guarded, origins_in
 from wproxy.check.servers import other_ports
@@ -51,7 +52,10 @@ def added_fields_lost(blocks: Blocks) -> Iterator[Found]:
     for name, switch in RESPONSE_LISTS.items():
         for block in blocks.all:
             lost = _lost(block, name)
-            if lost and block.value(switch, "on").lower() == "on":
+            if lost and name == "add_header":
+                # Strict-Transport-Security has a rule of its own.
+                lost = (*lost[:2], [spelled for spelled in lost[2] if spelled.lower() != HSTS])
+            if lost and lost[2] and block.value(switch, "on").lower() == "on":
                 yield _lost_found(block, name, lost, f', or set "{switch} merge" here')
 
 
@@ -258,7 +262,7 @@ HEADER_RULES = [
         WARNING,
         "fields for the client are lost by inheritance",
         "add_header is inherited as a whole list, and only by blocks that have none of their own. One Cache-Control in a "
-        "location takes away the Strict-Transport-Security of the server. An `if` in a location is such a block too.",
+        "location takes away the X-Frame-Options of the server. An `if` in a location is such a block too.",
         added_fields_lost,
         'add_header X-Frame-Options DENY;\nlocation /a/ {\n    add_header Cache-Control "no-store";\n}',
         "add_header X-Frame-Options DENY;\nlocation /a/ {\n    add_header X-Frame-Options DENY;\n"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from wproxy.check.blocks import Blocks
+from wproxy.check.certificate_files import NO_FILES, CertificateFiles
 from wproxy.check.finding import (
     BUILT_IN,
     CONFIGURATION,
@@ -44,11 +45,18 @@ Resolve = Callable[[Document], Configuration]
 Obstacles = Callable[[Configuration], Iterable[Problem]]
 
 
-def check(load: Load, resolve: Resolve, obstacles: Obstacles | None = None, disabled: Collection[str] = ()) -> Checked:
+def check(
+    load: Load,
+    resolve: Resolve,
+    obstacles: Obstacles | None = None,
+    disabled: Collection[str] = (),
+    certificates: CertificateFiles = NO_FILES,
+) -> Checked:
     """Check a configuration.
 
     load: reads its files. resolve: makes the model of them. Both raise ConfigurationError; when resolve does, the rules still
     run. obstacles: finds anything else that would keep a server from starting. disabled: the ids of rules to leave out.
+    certificates: the files that certificates are read from.
     """
     try:
         document = load()
@@ -62,7 +70,7 @@ def check(load: Load, resolve: Resolve, obstacles: Obstacles | None = None, disa
     except ConfigurationError as error:
         problems = list(error.problems)
     errors = list(map(_error, problems))
-    findings += lint(document)
+    findings += lint(document, certificates)
     silences = Silences(document.files)
     heard = [
         finding
@@ -103,9 +111,9 @@ def tested(configuration: Configuration) -> list[Finding]:
     return found
 
 
-def lint(document: Document) -> list[Finding]:
+def lint(document: Document, certificates: CertificateFiles = NO_FILES) -> list[Finding]:
     """Return the findings of the rules, silenced or not, and comments that name an unknown rule."""
-    blocks = Blocks(document.root)
+    blocks = Blocks(document.root, certificates)
     findings = [
         Finding(rule.id, found.severity or rule.severity, found.position, found.reason, found.fix)
         for rule in RULES.values()

@@ -85,7 +85,7 @@ _WEAK = ("SSLv2", "SSLv3", "TLSv1", "TLSv1.1")
 def weak_tls(blocks: Blocks) -> Iterator[Found]:
     """Find versions of TLS that are no longer safe."""
     for block in blocks.all:
-        for node in block.own("ssl_protocols", "proxy_ssl_protocols"):
+        for node in block.own("ssl_protocols", "proxy_ssl_protocols", "grpc_ssl_protocols", "uwsgi_ssl_protocols"):
             weak = [word for word in node.arguments if word in _WEAK]
             if weak:
                 reason = f"{', '.join(weak)} {'is' if len(weak) == 1 else 'are'} broken or deprecated (RFC 8996)"

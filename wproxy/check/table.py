@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wproxy.check.certificates import CERTIFICATE_RULES
 from wproxy.check.connections import CONNECTION_RULES
 from wproxy.check.dead_ends import DEAD_END_RULES
 from wproxy.check.finding import Rule
@@ -21,6 +22,7 @@ THEMES: dict[str, list[Rule]] = {
     "Locations": LOCATION_RULES,
     "Unreachable configuration": DEAD_END_RULES,
     "Text that a client controls": INJECTION_RULES,
+    "TLS": CERTIFICATE_RULES,
     "Servers": SERVER_RULES,
 }
 

@@ -290,3 +290,8 @@ class Configuration(Settings, MainModules):
     def path(self, name: str) -> str:
         """Return a configured path, made absolute with the prefix."""
         return name if name.startswith("/") else self.prefix + name
+
+    def path_beside(self, name: str) -> str:
+        """Return a path, made absolute with the directory of the main file, as those of certificates are (nginx: conf_prefix)."""
+        directory = os.path.dirname(self.file)
+        return name if name.startswith("/") else os.path.join(directory, name) if directory else self.prefix + name
