@@ -68,6 +68,11 @@ class BodyTooLarge(Exception):
         self.size = size
 
 
+def may_be_trailer(lower: bytes) -> bool:
+    """Whether a field of this lower-case name may be passed on after a body; others are dropped there, in any protocol."""
+    return lower not in _NEVER_TRAILERS and not lower.startswith(_NEVER_TRAILERS_PREFIXES)
+
+
 def encode_chunk(data: bytes) -> bytes:
     """Return one chunk; nothing for no data, as a chunk of size 0 would end the body."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
@@ -224,7 +229,7 @@ class ChunkedDecoder:
                 raise ChunkError(f'invalid trailer line: "{bad}"') from None
             if field is not None:
                 lower, name, value = field
-                if lower not in _NEVER_TRAILERS and not lower.startswith(_NEVER_TRAILERS_PREFIXES):
+                if may_be_trailer(lower):
                     trailers.append((name, value))
             position = end + 2
         self.trailers += tuple(trailers)

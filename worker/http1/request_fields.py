@@ -55,7 +55,7 @@ def parse_request_fields(
     # Six look-ups in a dict are cheaper than a test of each line.
     values = {lower: value for lower, _, value in lines}
     if len(values) != len(lines):
-        values = _merge_repeated(lines)
+        values = merge_repeated(lines)
 
     length = -1
     content_length = values.get(b"content-length")
@@ -122,7 +122,7 @@ def _refusal_of_field(bad: InvalidField, version: int) -> ClientError:
     return ClientError(400, f'client sent invalid header line: "{bad}"')
 
 
-def _merge_repeated(lines: tuple[Field, ...]) -> dict[bytes, bytes]:
+def merge_repeated(lines: tuple[Field, ...]) -> dict[bytes, bytes]:
     """Return name -> value for repeated names; raises ClientError for those that may not be repeated."""
     names = [lower for lower, _, _ in lines]
     # An empty Transfer-Encoding beside another is an unknown coding first.
