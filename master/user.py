@@ -58,18 +58,25 @@ def distrusted(identity: Identity | None) -> Distrusted | None:
     return Distrusted(identity.uid, frozenset(os.getgrouplist(identity.name, identity.gid)))
 
 
-def become(identity: Identity | None) -> None:
+def become(identity: Identity | None, keeps_raw_sockets: bool = False) -> None:
     """Give up root's rights for good; None: there are none to give up. Raises CannotBecome.
 
-    The order matters: after setuid the groups cannot be changed any more, and without initgroups root's would stay.
+    keeps_raw_sockets: whether to keep the right that transparency needs. The order matters: after setuid the groups cannot
+    be changed any more, and without initgroups root's would stay.
     """
     if identity is None:
         return
-    calls: tuple[tuple[str, Callable[[], None]], ...] = (
+    calls: list[tuple[str, Callable[[], None]]] = [
         (f"initgroups({identity.name}, {identity.gid})", lambda: os.initgroups(identity.name, identity.gid)),
         (f"setgid({identity.gid})", lambda: os.setgid(identity.gid)),
         (f"setuid({identity.uid})", lambda: os.setuid(identity.uid)),
-    )
+    ]
+    if keeps_raw_sockets:
+        from master import capabilities  # ctypes takes 5 ms, needed only on request
+
+        calls.insert(2, ("prctl(PR_SET_KEEPCAPS, 1)", lambda: capabilities.keep_across_setuid(True)))
+        calls.append(("capset()", capabilities.keep_raw_sockets_only))
+        calls.append(("prctl(PR_SET_KEEPCAPS, 0)", lambda: capabilities.keep_across_setuid(False)))
     for call, deed in calls:
         try:
             deed()

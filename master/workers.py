@@ -204,7 +204,7 @@ class Workers:
         def settle() -> None:
             held = hold_modules() if generation.identity else {}
             try:
-                become(generation.identity)
+                become(generation.identity, generation.configuration.is_transparent)
             except CannotBecome as error:  # nor will a successor be able to
                 last_words.leave_reason(words_file, str(error))
                 generation.log.write("emerg", str(error))

@@ -105,6 +105,7 @@ def load(path: str) -> Any:
         env=tuple(map(tuple, written.get("env", ()))),
         prefix=prefix,
         origin=lambda name: "default",
+        is_transparent=written.get("transparent", False),
         error_log_targets=[(written.get("error_log", prefix + "error.log"), "debug")],
         path=lambda name: name if name.startswith("/") else prefix + name,
         text=written.get("text", ""),

@@ -8,6 +8,7 @@ import shutil
 import pytest
 from running_master import RunningMaster
 
+from master import capabilities
 from master.user import Identity, become, worker_identity
 from wproxy.config.tree import ConfigurationError
 
@@ -54,6 +55,16 @@ def test_groups_go_first_because_after_setuid_they_cannot(monkeypatch):
         monkeypatch.setattr(os, call, lambda *arguments, call=call: done.append((call, *arguments)))
     become(Identity("joe", 1000, 100))
     assert done == [("initgroups", "joe", 100), ("setgid", 100), ("setuid", 1000)]
+
+
+def test_capabilities_are_kept_across_setuid_only_where_they_are_needed(monkeypatch):
+    done = []
+    for call in ("initgroups", "setgid", "setuid"):
+        monkeypatch.setattr(os, call, lambda *arguments, call=call: done.append(call))
+    monkeypatch.setattr(capabilities, "keep_across_setuid", lambda is_kept: done.append(is_kept))
+    monkeypatch.setattr(capabilities, "keep_raw_sockets_only", lambda: done.append("raw sockets only"))
+    become(Identity("joe", 1000, 100), keeps_raw_sockets=True)
+    assert done == ["initgroups", "setgid", True, "setuid", "raw sockets only", False]
 
 
 class Confined(RunningMaster):

@@ -61,7 +61,11 @@ def connect(address: int | str | tuple[str, int], timeout: float = PATIENCE) -> 
     if isinstance(address, str):
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(timeout)
-        sock.connect(address)
+        try:
+            sock.connect(address)
+        except OSError:
+            sock.close()
+            raise
         return sock
     sock = socket.create_connection(("127.0.0.1", address) if isinstance(address, int) else address, timeout)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

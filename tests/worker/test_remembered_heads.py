@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -356,6 +357,24 @@ def test_a_connection_with_tcp_keepalive_is_none_without(front):
     for target, count in [(b"/any", 1), (b"/kept", 2), (b"/any", 2), (b"/kept", 2)]:
         client.send(get(target))
         (heard,) = s.until(lambda: [end for end in accepted(s, ends) if end.pull_all()], "nobody asks")
+        asked(heard)
+        client.receives_head()
+        client.take()
+        assert len(ends) == count, target
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may bind to any address")
+def test_a_connection_that_may_come_from_anywhere_is_not_one_that_comes_from_here(front):
+    s = front(
+        "upstream up { server ONE; } server { listen 127.0.0.1:8080; proxy_bind 127.0.0.2; location / { proxy_pass http://up; }"
+        "location /t { proxy_pass http://up; proxy_bind 127.0.0.2 transparent; } }"
+    )
+    client = s.client()
+    ends: list[End] = []
+    for target, count in [(b"/", 1), (b"/t", 2), (b"/", 2), (b"/t", 2)]:
+        client.send(get(target))
+        (heard,) = s.until(lambda: [end for end in accepted(s, ends) if end.pull_all()], "nobody asks")
+        assert heard.sock.getpeername()[0] == "127.0.0.2"
         asked(heard)
         client.receives_head()
         client.take()

@@ -33,11 +33,12 @@ async def connect(
     local: tuple[str, int] | None = None,
     keepalive: bool = False,
     make_stream: Callable[[Loop, socket.socket], Stream] = Stream,
+    transparent: bool = False,
 ) -> Stream:
     """Return a new connection to the peer; raises UpstreamFailure("error" or "timeout") and CannotConnect.
 
     local: its local IP address and port, port 0 for any. keepalive: let TCP check whether a silent peer is still there.
-    make_stream: makes the stream of the socket.
+    make_stream: makes the stream of the socket. transparent: whether the local address may be that of another machine.
     """
     refusal = loop.lacks_room()
     if refusal:
@@ -53,6 +54,8 @@ async def connect(
             if keepalive:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if local is not None:
+                if transparent:
+                    allow_any_address(sock)
                 bind(sock, local)
         code = sock.connect_ex(peer.sockaddr)
         if code == errno.EINPROGRESS:
@@ -88,7 +91,23 @@ def bind(sock: socket.socket, local: tuple[str, int]) -> None:
         raise CannotBind(f"bind({text}) failed ({error.errno}: {error.strerror}) while connecting to upstream") from None
 
 
-_BIND_ADDRESS_NO_PORT = 24  # linux/in.h; Python names it from 3.14 on
+def allow_any_address(sock: socket.socket) -> None:
+    """Let the socket be bound to addresses that are not the machine's own, which takes CAP_NET_RAW. Raises CannotConnect."""
+    is_ipv6 = sock.family == socket.AF_INET6
+    try:
+        if is_ipv6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_TRANSPARENT, 1)
+    except OSError as error:
+        name = "IPV6_TRANSPARENT" if is_ipv6 else "IP_TRANSPARENT"
+        raise CannotConnect(f"setsockopt({name}) failed ({error.errno}: {error.strerror}) while {CONNECTING}") from None
+
+
+# linux/in.h and linux/in6.h; not every Python names them.
+_IP_TRANSPARENT = 19
+_IPV6_TRANSPARENT = 75
+_BIND_ADDRESS_NO_PORT = 24
 
 
 def _refused(what: str, code: int) -> UpstreamFailure:

@@ -118,7 +118,8 @@ async def open_connection(attempt: LiveAttempt) -> PeerConnection:
     attempt.connect_time = None
     manner = passing.manner or manner_of(passing.settings, attempt.request, group.is_local, is_told=True)
     make_stream = passing.protocol.stream
-    stream = await connect(group.loop, peer, passing.connect_timeout, manner.local, manner.keepalive, make_stream)
+    timeout = passing.connect_timeout
+    stream = await connect(group.loop, peer, timeout, manner.local, manner.keepalive, make_stream, manner.transparent)
     attempt.connect_time = attempt.request.client.clock.now - attempt.started
     connection = passing.protocol.connection(stream)
     group.opened(peer, connection, manner)

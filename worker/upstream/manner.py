@@ -19,14 +19,16 @@ from wproxy.http import Request
 class Manner(NamedTuple):
     """One way to open a connection. Connections with equal manners are interchangeable.
 
-    module: that of the protocol. local: the local IP address and port (proxy_bind), None for any.
-    keepalive: proxy_socket_keepalive. home: with `keepalive N local` the location that opened it.
+    module: that of the protocol. local: the local IP address and port (proxy_bind), None for any. keepalive:
+    proxy_socket_keepalive. home: with `keepalive N local` the location that opened it. transparent: whether the local address may
+    be that of another machine.
     """
 
     module: str = "proxy"
     local: tuple[str, int] | None = None
     keepalive: bool = False
     home: Location | None = None
+    transparent: bool = False
 
 
 def constant_manner(settings: ModuleSettings, is_local: bool) -> Manner | None:
@@ -40,7 +42,7 @@ def constant_manner(settings: ModuleSettings, is_local: bool) -> Manner | None:
         if bind.text.constant is None:
             return None
         local = parse_local_address(bind.text.constant.decode("latin-1"))
-    return Manner(settings.module, local, settings.get("socket_keepalive", False), settings.location if is_local else None)
+    return _manner(settings, local, is_local)
 
 
 def manner_of(settings: ModuleSettings, request: Request, is_local: bool, is_told: bool = False) -> Manner:
@@ -51,4 +53,11 @@ def manner_of(settings: ModuleSettings, request: Request, is_local: bool, is_tol
     local = parse_local_address(text) if text else None
     if text and local is None and is_told:
         log_request(request, "error", f'invalid local address "{text}"')
-    return Manner(settings.module, local, settings.get("socket_keepalive", False), settings.location if is_local else None)
+    return _manner(settings, local, is_local)
+
+
+def _manner(settings: ModuleSettings, local: tuple[str, int] | None, is_local: bool) -> Manner:
+    """Return the manner of a location whose connections come from this address."""
+    home = settings.location if is_local else None
+    transparent = local is not None and settings.get("bind").transparent
+    return Manner(settings.module, local, settings.get("socket_keepalive", False), home, transparent)

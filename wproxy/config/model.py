@@ -14,13 +14,14 @@ from typing import Any
 
 from wproxy.address import Address
 from wproxy.config.modules import LocationModules, MainModules, ServerModules, UpstreamModules
-from wproxy.config.registry import default_words
+from wproxy.config.registry import REGISTRY, default_words
 from wproxy.config.tls import TlsFiles
 from wproxy.config.tree import Node, Position, Problem
 from wproxy.directives.health_check import HealthCheck, MatchDirectives
 from wproxy.directives.listen import PLAIN_SOCKET, ServerName, SocketOptions
 from wproxy.directives.log import LogFormat
 from wproxy.directives.proxy import ProxyTarget
+from wproxy.directives.proxy_headers import LocalAddress
 from wproxy.directives.rewrite import If, Step, walk_steps
 from wproxy.directives.temporary_path import TemporaryPath
 from wproxy.files import FilePlan
@@ -282,6 +283,15 @@ class Configuration(Settings, MainModules):
                     if place is not None:
                         found.setdefault(self.path(place.path), location.origins.get(name, location.position))
         return found
+
+    @property
+    def is_transparent(self) -> bool:
+        """Whether connections to some upstream come from addresses that are not ours (`proxy_bind ... transparent`)."""
+        names = [name for name in REGISTRY if name.endswith("_bind")]
+        bound = (
+            getattr(location, name, None) for server in self.servers for location in server.each_location() for name in names
+        )
+        return any(isinstance(local, LocalAddress) and local.transparent for local in bound)
 
     def log_targets(self, lines: Iterable[tuple[str | Syslog, str]]) -> list[tuple[str | Syslog, str]]:
         """Return the targets of `error_log` lines, paths absolute."""

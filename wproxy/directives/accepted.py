@@ -58,7 +58,6 @@ from wproxy.directives.pass_to import (
     MEMCACHED_FAILURES,
     PROXY_FAILURES,
     TUNNEL_FAILURES,
-    bound_address,
     field,
     memcached_target,
     parameter,
@@ -66,7 +65,7 @@ from wproxy.directives.pass_to import (
     target,
     tunnel_target,
 )
-from wproxy.directives.proxy_headers import any_of
+from wproxy.directives.proxy_headers import any_of, local_address
 from wproxy.directives.rewrite import assignment
 from wproxy.directives.store import access, store
 from wproxy.directives.temporary_path import temporary_path
@@ -424,7 +423,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         guarded(accepted("uwsgi_pass", PASS, target("uwsgi", "suwsgi"), inherit=OWN)),
         accepted(each(CGI, "param"), LEVELS, parameter, arity=(2, 3), inherit=GATHER, named=True),
         accepted(each(CGI, "hide_header pass_header"), LEVELS, inherit=GATHER),
-        accepted(each(CGI, "bind"), LEVELS, bound_address, arity=(1, 2), idle="off"),
+        accepted(each(CGI, "bind"), LEVELS, local_address, arity=(1, 2), idle="off"),
         accepted(each(CGI, "connect_timeout read_timeout send_timeout next_upstream_timeout"), LEVELS, time),
         accepted(each(CGI, "next_upstream_tries"), LEVELS, number()),
         accepted(each(CGI, "next_upstream"), LEVELS, words(CGI_FAILURES), arity=ANY_NUMBER, inherit=UNION),
@@ -449,7 +448,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         guarded(accepted("grpc_pass", PASS, target("grpc", "grpcs"), inherit=OWN)),
         accepted("grpc_set_header", LEVELS, field, arity=2, inherit=GATHER, named=True),
         accepted("grpc_hide_header grpc_pass_header", LEVELS, inherit=GATHER),
-        accepted("grpc_bind", LEVELS, bound_address, arity=(1, 2), idle="off"),
+        accepted("grpc_bind", LEVELS, local_address, arity=(1, 2), idle="off"),
         accepted("grpc_connect_timeout grpc_read_timeout grpc_send_timeout grpc_next_upstream_timeout", LEVELS, time),
         accepted("grpc_next_upstream_tries", LEVELS, number()),
         accepted("grpc_next_upstream", LEVELS, words(GRPC_FAILURES), arity=ANY_NUMBER, inherit=UNION),
@@ -458,7 +457,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
     ),
     "Values from memcached (ngx_http_memcached_module.c).": (
         guarded(accepted("memcached_pass", PASS, memcached_target, inherit=OWN)),
-        accepted("memcached_bind", LEVELS, bound_address, arity=(1, 2), idle="off"),
+        accepted("memcached_bind", LEVELS, local_address, arity=(1, 2), idle="off"),
         accepted(
             "memcached_connect_timeout memcached_read_timeout memcached_send_timeout memcached_next_upstream_timeout",
             LEVELS,
@@ -473,7 +472,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         # Without them CONNECT is refused with 405.
         accepted("tunnel_pass", SERVER | PASS, tunnel_target, arity=(0, 1), inherit=OWN),
         accepted("tunnel_allow_upstream", LEVELS, any_of, arity=ANY_NUMBER, inherit=GATHER),
-        accepted("tunnel_bind", LEVELS, bound_address, arity=(1, 2), idle="off"),
+        accepted("tunnel_bind", LEVELS, local_address, arity=(1, 2), idle="off"),
         accepted("tunnel_bind_dynamic tunnel_socket_keepalive", LEVELS, flag, idle="off"),
         accepted("tunnel_buffer_size tunnel_send_lowat", LEVELS, memory),
         accepted(

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from wproxy.address import parse_address
 from wproxy.directives.addresses import in_upstream
 from wproxy.directives.proxy import ProxyTarget
-from wproxy.directives.proxy_headers import LocalAddress, parse_local_address
 from wproxy.regex import Regex, compile_regex
 from wproxy.template import Template, compile_template
 
@@ -77,18 +76,6 @@ def parameter(name: str, value: str, option: str | None = None) -> Parameter:
 def field(name: str, value: str) -> tuple[str, Template]:
     """Return a name and the template of its value."""
     return name, compile_template(value)
-
-
-def bound_address(address: str, mode: str | None = None) -> LocalAddress:
-    """Read `ADDRESS [transparent]`, or `off`."""
-    if mode not in (None, "transparent"):
-        raise ValueError(f'invalid parameter "{mode}"')
-    if address == "off" and mode is None:
-        return LocalAddress(None)
-    template = compile_template(address)
-    if template.constant is not None and parse_local_address(address) is None:
-        raise ValueError(f'invalid address "{address}"')
-    return LocalAddress(template)
 
 
 def split_path_info(pattern: str) -> Regex:

@@ -113,24 +113,22 @@ def any_of(*values: str) -> tuple[Template, ...]:
 
 
 class LocalAddress(NamedTuple):
-    """`proxy_bind ADDRESS`; text None for `off`."""
+    """`proxy_bind ADDRESS`; text None for `off`. transparent: whether it may be an address of another machine, as a client's."""
 
     text: Template | None
+    transparent: bool = False
 
 
 def local_address(address: str, mode: str | None = None) -> LocalAddress:
-    """Return the address that connections to upstreams come from, or `off`."""
-    if mode is not None:
-        if mode == "transparent":
-            # It needs a socket option that only root may set, and a route for the answers: refused rather than half done.
-            raise ValueError('transparent proxying in "%s" directive is not supported')
+    """Read `ADDRESS [transparent]`, the address that connections to upstreams come from, or `off`."""
+    if mode not in (None, "transparent"):
         raise ValueError(f'invalid parameter "{mode}"')
-    if address == "off":
+    if address == "off" and mode is None:
         return LocalAddress(None)
     template = compile_template(address)
     if template.constant is not None and parse_local_address(address) is None:
         raise ValueError(f'invalid address "{address}"')
-    return LocalAddress(template)
+    return LocalAddress(template, mode is not None)
 
 
 def parse_local_address(text: str) -> tuple[str, int] | None:
@@ -213,7 +211,10 @@ class ProxyHeaderDirectives:
         doc="When 103 Early Hints of an upstream are passed to the client: if one of these values is not empty and not 0.",
     )
     proxy_bind: LocalAddress | None = directive(
-        local_address, LEVELS, arity=(1, 2), doc="The address that connections to upstreams come from."
+        local_address,
+        LEVELS,
+        arity=(1, 2),
+        doc="The address that connections to upstreams come from; transparent: it may be another machine's, as a client's.",
     )
     proxy_socket_keepalive: bool = directive(
         flag, LEVELS, default="off", doc="Whether TCP keepalive probes check that a silent upstream is still there."

@@ -253,7 +253,8 @@ def test_a_local_address_is_an_ip_address_and_perhaps_a_port(text, found):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('proxy_bind = ["127.0.0.1", "transparent"]', 'transparent proxying in "proxy_bind" directive is not supported'),
+        ('proxy_bind = ["127.0.0.1", "opaque"]', 'invalid parameter "opaque"'),
+        ('proxy_bind = ["off", "transparent"]', 'invalid address "off"'),
         ('proxy_bind = "localhost"', 'invalid address "localhost"'),
         ('proxy_redirect = "on"', 'invalid parameter "on"'),
         ('proxy_cookie_path = "on"', 'invalid parameter "on"'),

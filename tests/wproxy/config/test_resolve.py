@@ -1194,3 +1194,19 @@ def test_a_name_that_another_server_has_is_a_warning():
         """
     )
     assert [warning.text for warning in configuration.warnings] == ['conflicting server name "b" on 0.0.0.0:80, ignored']
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_transparent"),
+    [
+        ("proxy_bind 127.0.0.1; location / { proxy_pass http://one; }", False),
+        ("location / { proxy_pass http://one; proxy_bind off; }", False),
+        ("location / { proxy_pass http://one; proxy_bind $remote_addr transparent; }", True),
+        ("location / { location /a { if ($arg_a) { proxy_pass http://one; } proxy_bind 127.0.0.1 transparent; } }", True),
+    ],
+)
+def test_a_configuration_knows_whether_it_binds_to_addresses_of_others(lines, is_transparent):
+    assert (
+        load_nginx(f"upstream one {{ server 127.0.0.1:1; }} server {{ listen 127.0.0.1:80; {lines} }}").is_transparent
+        is is_transparent
+    )
