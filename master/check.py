@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Container, Iterable
 
-from master.directories import own_files, try_temporary_paths
+from master.directories import own_files, try_directories
 from master.generation import worker_count
 from master.limits import process_warnings, refuse_missing_directory
 from master.log import cannot_open
@@ -71,7 +71,7 @@ def obstacles(configuration: Configuration) -> list[Problem]:
         problems.extend(error.problems)
     own = own_files(configuration)
     problems.extend(_unopenable(_log_paths(configuration), own, distrusted(identity)))
-    problems.extend(try_temporary_paths(configuration))
+    problems.extend(try_directories(configuration))
     problems.extend(tls_problems(configuration))
     if configuration.pid:
         problems.extend(_unwritable(configuration.path(configuration.pid), own, distrusted(identity)))

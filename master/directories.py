@@ -1,5 +1,5 @@
-"""Directories that a start makes: those for temporary files that the configuration names (nginx: ngx_create_paths), and the
-default ones of our own files. All others must exist: a misspelt path must not go unnoticed.
+"""Directories that a start makes: those for temporary files and caches that the configuration names (nginx: ngx_create_paths; not
+the directories they are in), and the default ones of our own files. All others must exist: a misspelt path must not go unnoticed.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def own_files(configuration: Configuration) -> list[str]:
     return [path for path in paths if os.path.dirname(path) in configuration.own_directories]
 
 
-def provide_temporary_paths(configuration: Configuration, owner: Identity | None) -> None:
-    """Make the directories for temporary files, and give them to the workers; raises ConfigurationError."""
-    for path, position in configuration.temporary_paths.items():
+def provide_directories(configuration: Configuration, owner: Identity | None) -> None:
+    """Make the directories for temporary files and caches, and give them to the workers; raises ConfigurationError."""
+    for path, position in configuration.made_directories.items():
         try:
             _provide(path, owner)
         except OSError as error:
@@ -57,10 +57,10 @@ def _provide(path: str, owner: Identity | None) -> None:
             os.close(fileno)
 
 
-def try_temporary_paths(configuration: Configuration) -> list[Problem]:
+def try_directories(configuration: Configuration) -> list[Problem]:
     """Find out whether these directories can be made, and leave nothing behind; return the problems."""
     problems = []
-    for path, position in configuration.temporary_paths.items():
+    for path, position in configuration.made_directories.items():
         try:
             if not os.path.isdir(path):
                 os.mkdir(path)

@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 
-from master.directories import provide_own_directories, provide_temporary_paths
+from master.directories import provide_directories, provide_own_directories
 from master.generation import Generation, worker_count
 from master.limits import process_warnings, refuse_missing_directory
 from master.log import open_error_log, provide_logs
@@ -110,7 +110,7 @@ class Transaction:
             self.introduce()
         try:
             provide_logs(configuration, identity)
-            provide_temporary_paths(configuration, identity)
+            provide_directories(configuration, identity)
             assign_records(configuration.upstreams, state.records, generation)
             for problem in state.sockets.bind(configuration.all_listeners, max(1, count)):
                 generation.log.write("warn", str(problem))

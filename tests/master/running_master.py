@@ -100,7 +100,7 @@ def load(path: str) -> Any:
         worker_cpu_affinity=cpu_affinity(*written["worker_cpu_affinity"]) if "worker_cpu_affinity" in written else None,
         worker_connections=512,
         own_directories=frozenset(written.get("own_directories", ())),
-        temporary_paths=written.get("temporary_paths", {}),
+        made_directories=written.get("made_directories", {}),
         working_directory=written.get("working_directory"),
         env=tuple(map(tuple, written.get("env", ()))),
         prefix=prefix,

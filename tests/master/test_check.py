@@ -52,7 +52,7 @@ def test_what_it_leaves_behind_is_a_log_and_no_pid_file_nor_directory(written, c
         access_logs=["access.log", "logs/deep/access.log", "off"],
         pid="run/nginx.pid",
         own_directories=own,
-        temporary_paths=temporary,
+        made_directories=temporary,
     )
     assert written.test(capsys) == (0, OK)
     assert written.files() == ["access.log", "conf.json", "error.log"]
@@ -60,7 +60,7 @@ def test_what_it_leaves_behind_is_a_log_and_no_pid_file_nor_directory(written, c
 
 def test_a_directory_that_is_not_one_of_ours_has_to_be_there(written, capsys):
     temporary = f"{written.directory}/nowhere/temp"
-    written.write(access_logs=["nowhere/access.log"], pid="nowhere/nginx.pid", temporary_paths={temporary: None})
+    written.write(access_logs=["nowhere/access.log"], pid="nowhere/nginx.pid", made_directories={temporary: None})
     code, told = written.test(capsys)
     assert code == 1
     for call, path in (("open()", "access.log"), ("mkdir()", "temp"), ("open()", "nginx.pid")):

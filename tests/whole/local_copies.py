@@ -158,7 +158,9 @@ ELSEWHERE: dict[str, Rule] = {
     **each("set", set_to_the_backend),
     **each("proxy_read_timeout proxy_send_timeout proxy_connect_timeout", with_time_to_answer),
     **each("root alias", with_a_page),
-    **each("pid lock_file state api_socket client_body_temp_path proxy_temp_path", below_the_copy),
+    **each(
+        "pid lock_file state api_socket client_body_temp_path proxy_temp_path proxy_cache_path fastcgi_cache_path", below_the_copy
+    ),
     **each("error_log access_log", to_logs_of_ours),
     **each("worker_processes", one_worker),
     **each("user daemon", left_out),  # given on the command line

@@ -23,7 +23,6 @@ from wproxy.directives.log import LogFormat
 from wproxy.directives.proxy import ProxyTarget
 from wproxy.directives.proxy_headers import LocalAddress
 from wproxy.directives.rewrite import If, Step, walk_steps
-from wproxy.directives.temporary_path import TemporaryPath
 from wproxy.files import FilePlan
 from wproxy.identity import WPROXY, Identity
 from wproxy.matching import LocationMatcher, ServerNames
@@ -228,6 +227,7 @@ class Configuration(Settings, MainModules):
     warnings: tuple[Problem, ...] = ()  # settings that are allowed but probably not meant, or have no effect yet
     tls_files: tuple[TlsFiles, ...] = ()  # certificates of servers, and for upstreams
     read_at_start: tuple[tuple[str, Position], ...] = ()  # other files that must exist, as written, and their places
+    made_directories: dict[str, Position]  # those of temporary files and caches, absolute, and where each was first named
     refusals: tuple[
         Problem, ...
     ] = ()  # problems that keep a server from starting: it would be less safe than its configuration says
@@ -271,18 +271,6 @@ class Configuration(Settings, MainModules):
         paths = [Configuration.pid, *(place for place, _ in Configuration.error_log), *(log.path for log in Location.access_log)]
         paths += [path for path in (self.identity.pid, self.identity.error_log, self.identity.access_log) if path]
         return frozenset(os.path.dirname(self.path(path)) for path in paths if isinstance(path, str))
-
-    @property
-    def temporary_paths(self) -> dict[str, Position]:
-        """The directories of client_body_temp_path and proxy_temp_path, absolute, and where each is first named."""
-        found: dict[str, Position] = {}
-        for server in self.servers:
-            for location in server.each_location():
-                for name in ("client_body_temp_path", "proxy_temp_path"):
-                    place: TemporaryPath | None = getattr(location, name)
-                    if place is not None:
-                        found.setdefault(self.path(place.path), location.origins.get(name, location.position))
-        return found
 
     @property
     def is_transparent(self) -> bool:

@@ -22,7 +22,7 @@ from wproxy.config.peers import Upstreams, only_resolver
 from wproxy.config.references import APART, References
 from wproxy.config.registry import EVENTS, HTTP, LIMIT_EXCEPT, LOCATION, LOCATION_IF, MAIN, SERVER, SERVER_IF
 from wproxy.config.scope import Scope, ScopeReader
-from wproxy.config.temporary_paths import WITH_LEVELS, TemporaryPaths
+from wproxy.config.temporary_paths import CACHE_PATHS, WITH_LEVELS, MadeDirectories
 from wproxy.config.tls import ALWAYS_READ, TlsFiles, is_secure, server_files, upstream_files
 from wproxy.config.tree import ConfigurationError, Node, Position, Problem
 from wproxy.config.zones import WITH_ZONES, Zones
@@ -77,7 +77,7 @@ class _Resolver:
         self.type_tables: TypeTables = {}
         self.references = References(self.problem, look_up)
         self.zones = Zones(self.problem)
-        self.temporary_paths = TemporaryPaths(self.problem, prefix)
+        self.made_directories = MadeDirectories(self.problem, prefix)
         self.tls_files: list[TlsFiles] = []
         self.read_at_start: list[tuple[str, Position]] = []
         self.certified: set[int] = set()  # the servers that have certificates, or reject all handshakes, by identity
@@ -91,7 +91,8 @@ class _Resolver:
             ("mirror", self.references.check_mirrors),
             ("valid_referers", self.references.check_referrers),
             *((name, self.zones.note) for name in WITH_ZONES),
-            *((name, self.temporary_paths.note) for name in WITH_LEVELS),
+            *((name, self.made_directories.note) for name in WITH_LEVELS),
+            *((name, self.made_directories.note_caches) for name in CACHE_PATHS),
             *((name, self.note_file) for name in ALWAYS_READ),
         )
         self.naming = frozenset(name for name, _ in self.named_elsewhere)
@@ -137,6 +138,7 @@ class _Resolver:
         configuration.log_formats = self.log_formats
         configuration.tls_files = tuple(self.tls_files)
         configuration.read_at_start = tuple(self.read_at_start)
+        configuration.made_directories = self.made_directories.places
         return configuration
 
     def http(self, node: Node) -> None:

@@ -1,4 +1,7 @@
-"""The directories of temporary files: all that name one must have the same subdirectories (nginx: ngx_add_path)."""
+"""The directories that a start makes: those of temporary files, and of caches (nginx: ngx_add_path).
+
+All that name a directory of temporary files must have the same subdirectories; those of caches are compared in zones.py.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,33 @@ import os
 from collections.abc import Callable
 
 from wproxy.config.tree import Node, Position
+from wproxy.directives.cache import CachePath
 from wproxy.directives.temporary_path import TemporaryPath
 
 WITH_LEVELS = tuple(f"{module}_temp_path" for module in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+CACHE_PATHS = tuple(f"{module}_cache_path" for module in ("proxy", "fastcgi", "uwsgi", "scgi"))
 
 
-class TemporaryPaths:
-    """The directories named so far, line by line."""
+class MadeDirectories:
+    """The directories named so far, line by line. places: their absolute paths, and where each was first named."""
 
     def __init__(self, problem: Callable[[str, Position | None], None], prefix: str) -> None:
         self._problem = problem
         self._prefix = prefix
-        self._known: dict[str, tuple[tuple[int, ...], Position]] = {}
+        self._levels: dict[str, tuple[tuple[int, ...], Position]] = {}
+        self.places: dict[str, Position] = {}
 
     def note(self, lines: tuple[Node, ...], value: TemporaryPath) -> None:
         """Record one directive of one block."""
         position = lines[-1].position
-        levels, first = self._known.setdefault(os.path.join(self._prefix, value.path), (value.levels, position))
+        path = os.path.join(self._prefix, value.path)
+        self.places.setdefault(path, position)
+        levels, first = self._levels.setdefault(path, (value.levels, position))
         if levels != value.levels:
             text = f'the same path name "{value.path}" has other levels in {first} and'
             self._problem(text, position)
+
+    def note_caches(self, lines: tuple[Node, ...], values: tuple[CachePath, ...]) -> None:
+        """Record the caches of one block."""
+        for line, cache in zip(lines, values, strict=False):
+            self.places.setdefault(os.path.join(self._prefix, cache.path), line.position)

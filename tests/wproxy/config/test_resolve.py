@@ -1210,3 +1210,12 @@ def test_a_configuration_knows_whether_it_binds_to_addresses_of_others(lines, is
         load_nginx(f"upstream one {{ server 127.0.0.1:1; }} server {{ listen 127.0.0.1:80; {lines} }}").is_transparent
         is is_transparent
     )
+
+
+def test_a_start_makes_the_directories_of_temporary_files_and_caches_wherever_they_are_named():
+    configuration = load_nginx(
+        "proxy_cache_path cache/one keys_zone=one:1m;\nproxy_cache_path /two/ keys_zone=two:1m;\nscgi_cache_path s keys_zone=s:1m;\n"
+        "client_body_temp_path body;\nserver { listen 127.0.0.1:80; client_body_temp_path /other;\nfastcgi_temp_path body; }"
+    )
+    places = {path: position.line for path, position in configuration.made_directories.items()}
+    assert places == {"/srv/cache/one": 2, "/two": 3, "/srv/s": 4, "/srv/body": 5, "/other": 6}
