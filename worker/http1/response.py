@@ -178,7 +178,7 @@ def parse_response_head(block: bytes, original: bytes | None = None) -> Response
     values = {lower: value for lower, _, value in lines}
     ignored: tuple[str, ...] = ()
     if len(values) != len(lines):
-        lines, ignored = _without_repetitions(lines)
+        lines, ignored = without_repetitions(lines)
         values = join_repeated(lines)
     length = -1
     content_length = values.get(b"content-length")
@@ -246,7 +246,7 @@ def _parse_status_line(raw: bytes) -> tuple[int, int, bytes]:
     return 10 if minor == b"0" else 11, int(status), reason
 
 
-def _without_repetitions(lines: tuple[Field, ...]) -> tuple[tuple[Field, ...], tuple[str, ...]]:
+def without_repetitions(lines: tuple[Field, ...]) -> tuple[tuple[Field, ...], tuple[str, ...]]:
     """Return the lines without repetitions of fields that count once, and messages about the dropped ones.
 
     Raises UpstreamFailure if dropping is not safe.
