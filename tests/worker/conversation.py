@@ -30,8 +30,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import worker.run
-from worker.client.http1.connection import ListenerPlan
 from worker.client.http1.serve import serve_connection
+from worker.client.plan import ListenerPlan
 from worker.loop import Loop
 from worker.stream import Stream
 from wproxy.address import Address

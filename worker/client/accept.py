@@ -12,8 +12,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 from worker.client.clients import Clients
-from worker.client.http1.connection import ListenerPlan
 from worker.client.http1.serve import serve_connection
+from worker.client.plan import ListenerPlan
 from worker.endpoint import SocketEndpoint
 from worker.logs import announcer
 from worker.loop import READ, Loop, Task, park, sleep

@@ -8,8 +8,11 @@ from __future__ import annotations
 from worker.client.clients import Clients
 from worker.content.returns import CloseConnection
 from worker.logs import log_request
+from worker.loop import READ, give_way, park
 from worker.phases import answer_error
-from wproxy.failures import ClientError
+from worker.stream import CHUNK, Stream
+from wproxy.config.model import Location
+from wproxy.failures import ClientError, ClientGone, TimedOut
 from wproxy.http import Request, Response
 from wproxy.regex import RegexTimedOut
 
@@ -29,6 +32,26 @@ def finish(clients: Clients, request: Request) -> None:
     request.attempts = ()
 
 
+async def read_away(stream: Stream, location: Location) -> None:
+    """End our side, then read and drop bytes until the client ends its own, within lingering_time.
+
+    Incoming bytes would make the system reset a connection that is closed, and the client might lose the answer.
+    """
+    clock = stream.loop.clock
+    deadline = clock.now + location.lingering_time
+    try:
+        stream.end_sending()
+        while clock.now < deadline:
+            try:
+                if not stream.recv(CHUNK):
+                    return
+                await give_way()
+            except BlockingIOError:
+                await park(stream, READ, location.lingering_timeout)
+    except (OSError, TimedOut):
+        return
+
+
 async def replaced_refusal(request: Request, response: Response) -> Response:
     """Apply the location's error_page and filters to a refusal; return the refusal itself if they fail in turn."""
     try:
@@ -40,6 +63,14 @@ async def replaced_refusal(request: Request, response: Response) -> Response:
         return page if change is None else change(request, page)
     except (ClientError, RegexTimedOut, CloseConnection):
         return response
+
+
+def departure(request: Request, reason: str) -> ClientGone:
+    """Return what to raise in the task of a request whose client is gone."""
+    attempts = request.attempts
+    ends_upstream = bool(attempts) and attempts[-1].response_time is None
+    more = f", so upstream connection is closed too while {attempts[-1].doing}" if ends_upstream else ""
+    return ClientGone(f"{reason}{more}")
 
 
 def request_left(clients: Clients, request: Request, error: BaseException) -> None:

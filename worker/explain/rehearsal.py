@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from worker.client.clients import Clients
-from worker.client.http1.connection import ListenerPlan
 from worker.client.http1.serve import serve_connection
+from worker.client.plan import ListenerPlan
 from worker.explain.told import ToldNames
 from worker.logs import log_request
 from worker.loop import Loop

@@ -18,7 +18,7 @@ from conversation import End, Stage, chunks, ok
 import worker.client.accept
 from worker.client.accept import ClientProtocol
 from worker.client.clients import Clients
-from worker.client.http1.connection import ListenerPlan
+from worker.client.plan import ListenerPlan
 from worker.client.requests import attend, find_way
 from worker.loop import READ, WRITE, Event, Task, give_way, park
 from worker.outlet import send_all, send_body

@@ -1,13 +1,14 @@
-"""The state of one HTTP/1 client connection, kept from one request to the next, and the settings of its listener."""
+"""The state of one HTTP/1 client connection, kept from one request to the next."""
 
 from __future__ import annotations
 
-from worker.client.clients import Clients
-from worker.http1.request import HeadLimits, HeadMemo, RequestFields, RequestLine
+from worker.client.ending import departure
+from worker.client.plan import ListenerPlan
+from worker.http1.request import HeadMemo, RequestFields, RequestLine
 from worker.stream import Stream
 from wproxy.bodies import Outlet
 from wproxy.browsers import stays_connected
-from wproxy.config.model import Location, Server
+from wproxy.config.model import Location
 from wproxy.failures import ClientGone
 from wproxy.http import REASONS, Client, Request
 from wproxy.route import Route
@@ -134,33 +135,5 @@ class Connection:
         """
         request = self.request
         if request is not None and not request.route.ignores_abort and stream.has_ended():
-            attempts = request.attempts
-            ends_upstream = bool(attempts) and attempts[-1].response_time is None
-            more = f", so upstream connection is closed too while {attempts[-1].doing}" if ends_upstream else ""
-            stream.loop.interrupt(self.task, ClientGone(f"client prematurely closed connection{more}"))
+            stream.loop.interrupt(self.task, departure(request, "client prematurely closed connection"))
         return False
-
-
-class ListenerPlan:
-    """The settings that a connection needs before its first request names a server: those of the listener's default server.
-
-    log: the log for lines about a connection without a request.
-    """
-
-    __slots__ = ("clients", "default", "header_timeout", "limits", "log")
-
-    def __init__(self, default: Server, clients: Clients) -> None:
-        number, each = default.large_client_header_buffers
-        self.clients = clients
-        self.log = default.locations.fallback.route.log
-        self.default = default
-        self.header_timeout = default.client_header_timeout
-        self.limits = HeadLimits(
-            line=each,
-            field=each,
-            total=number * each,
-            count=default.max_headers,
-            ignore_invalid_headers=default.ignore_invalid_headers,
-            underscores_in_headers=default.underscores_in_headers,
-            merge_slashes=default.merge_slashes,
-        )

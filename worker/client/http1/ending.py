@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from worker.client.ending import finish, replaced_refusal, request_left, request_timed_out
+from worker.client.ending import finish, read_away, replaced_refusal, request_left, request_timed_out
 from worker.client.http1.connection import Connection
 from worker.client.http1.response import finish_response, start_response
 from worker.http1.broken_head import read_what_there_is
@@ -16,9 +16,8 @@ from worker.http1.request import (
     version_of_refused_line,
 )
 from worker.logs import log_request
-from worker.loop import READ, give_way, park
+from worker.loop import give_way
 from worker.pages import error_response
-from worker.stream import CHUNK
 from wproxy.config.model import Location, Settings
 from wproxy.failures import BodyBrokenOff, ClientError, ClientGone, TimedOut, UpstreamFailure
 from wproxy.http import Request
@@ -79,20 +78,8 @@ async def linger(connection: Connection, request: Request | None) -> None:
         expected = not request.body.finished
     if not (expected or connection.buffer or location.lingering_close == "always" or stream.has_unread()):
         return
-    clock = connection.client.clock
-    deadline = clock.now + location.lingering_time
     connection.clients.before_close()
-    try:
-        stream.end_sending()
-        while clock.now < deadline:
-            try:
-                if not stream.recv(CHUNK):
-                    return
-                await give_way()
-            except BlockingIOError:
-                await park(stream, READ, location.lingering_timeout)
-    except (OSError, TimedOut):
-        return
+    await read_away(stream, location)
 
 
 async def refuse(connection: Connection, error: ClientError) -> None:

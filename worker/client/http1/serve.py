@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from worker.client.ending import finish
 from worker.client.http1.body import HTTP1RequestBody
-from worker.client.http1.connection import Connection, Head, ListenerPlan
+from worker.client.http1.connection import Connection, Head
 from worker.client.http1.ending import client_left, client_timed_out, finish_if_any, linger, refuse, reset_if_asked, skip_body
 from worker.client.http1.response import finish_response, start_response
+from worker.client.plan import ListenerPlan
 from worker.client.requests import find_way
 from worker.content.returns import CloseConnection
 from worker.http1.request import RequestFields, is_still_begun, take_request_head

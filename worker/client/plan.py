@@ -1,0 +1,32 @@
+"""The settings that a connection needs before its first request names a server, whatever its protocol."""
+
+from __future__ import annotations
+
+from worker.client.clients import Clients
+from worker.http1.request import HeadLimits
+from wproxy.config.model import Server
+
+
+class ListenerPlan:
+    """The settings that a connection needs before its first request names a server: those of the listener's default server.
+
+    log: the log for lines about a connection without a request.
+    """
+
+    __slots__ = ("clients", "default", "header_timeout", "limits", "log")
+
+    def __init__(self, default: Server, clients: Clients) -> None:
+        number, each = default.large_client_header_buffers
+        self.clients = clients
+        self.log = default.locations.fallback.route.log
+        self.default = default
+        self.header_timeout = default.client_header_timeout
+        self.limits = HeadLimits(
+            line=each,
+            field=each,
+            total=number * each,
+            count=default.max_headers,
+            ignore_invalid_headers=default.ignore_invalid_headers,
+            underscores_in_headers=default.underscores_in_headers,
+            merge_slashes=default.merge_slashes,
+        )
