@@ -240,9 +240,29 @@ class Loop:
 
     def _events_of_ready(self, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """Return events for the streams that hold something, in addition to those that epoll has reported."""
-        self._ready = [stream for stream in self._ready if stream.holds and stream.armed & _IN and stream.fd >= 0]
+        ready = [stream for stream in self._ready if stream.holds and stream.armed & _IN]
+        self._ready = [stream for stream in ready if stream.fd >= 0]
+        for stream in ready:
+            if stream.fd < 0:
+                self.tell(stream)
         told = {fd for fd, mask in events if mask & _IN}
-        return [(stream.fd, _IN) for stream in self._ready if stream.fd not in told]
+        return [(stream.fd, _IN) for stream in self._ready if stream.fd not in told and stream.fd >= 0]
+
+    def tell(self, channel: Waitable) -> None:
+        """Report that there is something to read on a channel, which has no descriptor (worker.channel).
+
+        A task that waits for it runs in this turn. If there is none, `unexpected` is called, now and in every further turn while
+        the channel `holds` something. Nothing is lost when there is neither: whoever parks or listens later is told then.
+        """
+        if not channel.armed & _IN:
+            return
+        if channel.reader is not None:
+            self.wake(channel.reader)
+        elif channel.unexpected is not None and channel.unexpected(channel):
+            if channel.holds:
+                self.ready(channel)
+            return
+        channel.armed &= ~_IN
 
     def flush_soon(self, stream: Waitable) -> None:
         """Have the stream's `flush` called as soon as its socket takes bytes."""
@@ -384,13 +404,14 @@ class Loop:
         return task.coroutine.throw(exception)
 
     def _arm(self, stream: Waitable, mask: int) -> None:
-        """Change the events that epoll reports for a stream."""
-        try:
-            self._epoll.modify(stream.fd, mask)
-        except FileNotFoundError:  # taken out by `_disarm` after an error or a hang-up
-            self._epoll.register(stream.fd, mask)
-        except ValueError:
-            return
+        """Change the events that are reported for a stream: by epoll, or for a channel by `tell`."""
+        if stream.fd >= 0:
+            try:
+                self._epoll.modify(stream.fd, mask)
+            except FileNotFoundError:  # taken out by `_disarm` after an error or a hang-up
+                self._epoll.register(stream.fd, mask)
+            except ValueError:
+                return
         stream.armed = mask
         if mask & _IN and stream.holds:
             self.ready(stream)

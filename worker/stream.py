@@ -113,6 +113,7 @@ class Stream(Waitable):
         if self.fd >= 0:
             self.loop.leave(self)
             self.fd = self.kernel_fd = -1
+            self.holds = False
             # It belongs to the holder of this stream: without the cycle no connection waits for the collector, which took a tenth
             # of the time of short ones.
             self.unexpected = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from worker.http1.chunked import ChunkError
 from worker.http1.framing import Framing
 from worker.http1.response import CHUNKED, UNTIL_CLOSE
-from worker.loop import READ, park
+from worker.loop import READ, Waitable, park
 from worker.pipes import Pipe
 from worker.stream import BIG_CHUNK, Stream
 from wproxy.failures import TimedOut, UpstreamFailure
@@ -21,10 +21,10 @@ def _broken(error: OSError) -> UpstreamFailure:
     return UpstreamFailure("error", f"recv() failed ({error.errno}: {error.strerror})")
 
 
-async def wait_for_answer(stream: Stream, seconds: float) -> None:
+async def wait_for_answer(channel: Waitable, seconds: float) -> None:
     """Wait until a peer has said more. Raises UpstreamFailure."""
     try:
-        await park(stream, READ, seconds)
+        await park(channel, READ, seconds)
     except TimedOut:
         raise UpstreamFailure("timeout", "upstream timed out (110: Connection timed out)") from None
 
@@ -32,16 +32,17 @@ async def wait_for_answer(stream: Stream, seconds: float) -> None:
 class ResponseBody:
     """The body of an upstream's response.
 
-    at_hand: the bytes that came with the head. kind, length: as `body_of` returns them. received: bytes of payload; wire_bytes:
-    with framing.
+    at_hand: the bytes that came with the head. channel: the stream, as what to wait for. kind, length: as `body_of` returns them.
+    received: bytes of payload; wire_bytes: with framing.
     finished: whether it was read to its end. spoiled: whether the connection cannot be used again, because of excess bytes or
     because its end was the end of the body. surplus: a message about the excess bytes.
     """
 
-    __slots__ = ("_framing", "_is_chunked", "at_hand", "spoiled", "stream", "surplus", "timeout", "wire_bytes")
+    __slots__ = ("_framing", "_is_chunked", "at_hand", "channel", "spoiled", "stream", "surplus", "timeout", "wire_bytes")
 
     def __init__(self, stream: Stream, at_hand: bytes, kind: int, length: int, timeout: float) -> None:
         self.stream = stream
+        self.channel: Waitable = stream
         self.timeout = timeout
         self.spoiled = kind == UNTIL_CLOSE
         self.surplus = ""

@@ -72,15 +72,15 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
         connection = group.take_idle(peer, request.method in NON_IDEMPOTENT, manner)  # type: ignore[assignment]  # see Manner
         try:
             if connection is None:
-                connection = await open_connection(attempt)
+                connection = await open_connection(attempt, is_pooled=True)
             attempt.connection = connection
             if connection.start(attempt):
                 # The answer cannot be there yet: park first, and save a refused recv. The whole head must arrive in time.
                 attempt.sent_at = clock.now
-                await park(connection.stream, READ, passing.read_timeout)
+                await park(connection.channel, READ, passing.read_timeout)
             else:
                 begin_upload(attempt, connection)
-                await park(connection.stream, READ, NEVER)
+                await park(connection.channel, READ, NEVER)
             received = connection.receive_head(attempt) or await receive_rest_of_head(attempt, connection)
             if received.status in passing.noticed_statuses:
                 refuse_answer(attempt, received, tried | peer.bit, first_try)
@@ -111,8 +111,11 @@ def follow(request: Request, attempt: Attempt, group: Group, tried: int) -> None
         group.retries.count_retry(int(group.clock.now))
 
 
-async def open_connection(attempt: LiveAttempt) -> PeerConnection:
-    """Return a new connection to the peer of an attempt. Raises UpstreamFailure, CannotConnect."""
+async def open_connection(attempt: LiveAttempt, is_pooled: bool) -> PeerConnection:
+    """Return what an attempt uses of a new connection to its peer. Raises UpstreamFailure, CannotConnect.
+
+    is_pooled: whether further requests may use it.
+    """
     passing, peer = attempt.passing, attempt.live_peer
     group = passing.group
     attempt.connect_time = None
@@ -122,8 +125,9 @@ async def open_connection(attempt: LiveAttempt) -> PeerConnection:
     stream = await connect(group.loop, peer, timeout, manner.local, manner.keepalive, make_stream, manner.transparent)
     attempt.connect_time = attempt.request.client.clock.now - attempt.started
     connection = passing.protocol.connection(stream)
-    group.opened(peer, connection, manner)
-    return connection
+    if is_pooled:
+        group.opened(peer, connection, manner)
+    return connection.join()  # type: ignore[return-value]  # what is joined belongs to the pool, and its requests to us
 
 
 def refuse_answer(attempt: LiveAttempt, head: ResponseHead, tried: int, first_try: float) -> None:

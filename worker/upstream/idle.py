@@ -1,7 +1,8 @@
 """The idle connections to peers, at most `keepalive` for all peers of a group together.
 
 Each peer has its own list, with the last released one at the end: it is used first, because it is the most likely to be still
-open.
+open. A connection that several requests share is idle when none uses it; as long as it is in use and has room for more it is in
+another list of its peer, and comes before the idle ones.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker.upstream.manner import Manner
-from worker.upstream.pooled import Pooled
+from worker.upstream.pooled import Pooled, SharedPooled
 from wproxy.config.model import Upstream
 from wproxy.http import Clock
 
@@ -29,6 +30,8 @@ class IdleConnections:
         # The manner in which each connection was opened, by descriptor; None while there is only one manner, `common_manner`.
         self.manners: dict[int, Manner] | None = None
         self.common_manner: Manner | None = None
+        # Whether taking one is more than taking the last: there are several manners, or shared connections.
+        self.takes_with_care = False
         # If none are kept, no connection may serve twice: one comparison covers both.
         self.keepalive_requests = upstream.keepalive_requests if self.keepalive else 0
         self.keepalive_time = upstream.keepalive_time
@@ -43,15 +46,16 @@ class IdleConnections:
             self.common_manner = manner
         else:
             self.manners = {}  # the open ones were opened in the common manner
+            self.takes_with_care = True
 
     def take_idle(self, peer: LivePeer, must_stand: bool, manner: Manner) -> Pooled | None:
-        """Return the last released connection to this peer that was opened in this manner, or None.
+        """Return what a request may use of an open connection to this peer that was opened in this manner, or None.
 
         must_stand: first check whether it has been closed meanwhile: 1.7 us, for requests that cannot be sent twice.
         """
+        if self.takes_with_care:
+            return self._take_with_care(peer, must_stand, manner)
         idle = peer.idle
-        if self.manners is not None:
-            return self._take_alike(peer, must_stand, manner)
         while idle:
             self.idle_count -= 1
             connection = idle.pop()
@@ -60,24 +64,64 @@ class IdleConnections:
             connection.close()
         return None
 
-    def _take_alike(self, peer: LivePeer, must_stand: bool, manner: Manner) -> Pooled | None:
-        """Return the same among those that were opened in this manner."""
-        assert self.manners is not None
+    def _take_with_care(self, peer: LivePeer, must_stand: bool, manner: Manner) -> Pooled | None:
+        """Return the same: a shared one that has room, or the last released one, of those that were opened in this manner."""
+        for shared in peer.shared:
+            if self._is_alike(shared, manner):
+                return shared.join()
         for connection in reversed(list(peer.idle)):
-            if self.manners.get(connection.stream.fd, self.common_manner) != manner:
+            if not self._is_alike(connection, manner):
                 continue
             self.idle_count -= 1
             peer.idle.remove(connection)
             if not must_stand or connection.is_quiet():
-                return connection
+                return connection.join()
             connection.close()
         return None
 
+    def _is_alike(self, connection: Pooled, manner: Manner) -> bool:
+        """Whether a connection was opened in this manner."""
+        return self.manners is None or self.manners.get(connection.stream.fd, self.common_manner) == manner
+
     def opened(self, peer: LivePeer, connection: Pooled, manner: Manner) -> None:
-        """Record a connection that was opened in this manner."""
+        """Record a connection that was opened in this manner, before its first request joins it."""
         if self.manners is not None:
             self.manners[connection.stream.fd] = manner
-        connection.stream.unexpected = lambda stream: self.lost(peer, connection)
+        connection.watch(lambda: self.lost(peer, connection), lambda: self.shared_changed(peer, connection))
+
+    def shared_changed(self, peer: LivePeer, connection: Pooled) -> None:
+        """Put a shared connection where it belongs, after requests have joined or left it, or its room has changed."""
+        assert isinstance(connection, SharedPooled)
+        is_worn = not connection.most or peer.is_gone or self.is_worn(connection)
+        may_be_shared = bool(connection.users and connection.room) and not is_worn
+        if may_be_shared != (connection in peer.shared):
+            if may_be_shared:
+                peer.shared.append(connection)
+            else:
+                peer.shared.remove(connection)
+        is_idle = not connection.users and not is_worn
+        if is_idle != (connection in peer.idle):
+            if is_idle:
+                self.keep(peer, connection, self.keepalive_timeout)
+            else:
+                peer.idle.remove(connection)
+                self.idle_count -= 1
+        if is_worn and not connection.users:
+            connection.close()
+
+    def is_worn(self, connection: Pooled) -> bool:
+        """Whether a connection has served enough requests, or for long enough."""
+        return connection.requests >= self.keepalive_requests or self.clock.now - connection.opened > self.keepalive_time
+
+    def keep(self, peer: LivePeer, connection: Pooled, seconds: float) -> None:
+        """Keep an idle connection for so many seconds, at the expense of the oldest one if there are enough."""
+        if self.idle_count >= self.keepalive:
+            self._close_oldest()
+        now = self.clock.now
+        connection.released = now
+        connection.expires = now + seconds
+        self.idle_count += 1
+        peer.idle.append(connection)
 
     def lost(self, peer: LivePeer, connection: Pooled) -> bool:
         """Close an idle connection on which something arrived; return whether it was idle."""

@@ -27,7 +27,7 @@ async def receive_rest_of_head(attempt: LiveAttempt, connection: PeerConnection)
         # The time starts at the end of the request.
         is_sent = attempt.upload is None
         seconds = attempt.sent_at + attempt.passing.read_timeout - clock.now if is_sent else NEVER
-        await park(connection.stream, READ, seconds)
+        await park(connection.channel, READ, seconds)
         head = connection.receive_head(attempt)
         if head is not None:
             return head

@@ -7,7 +7,7 @@ import socket
 from dataclasses import replace
 
 from worker.resolver.records import Place
-from worker.upstream.pooled import Pooled
+from worker.upstream.pooled import Pooled, SharedPooled
 from worker.upstream.times import Times
 from wproxy.config.model import Peer
 from wproxy.directives.upstream import UpstreamServer
@@ -46,6 +46,7 @@ class LivePeer:
         "place",
         "rested",
         "server",
+        "shared",
         "sid",
         "slow_start",
         "sockaddr",
@@ -83,6 +84,7 @@ class LivePeer:
         self.health = health
         self.healthy_since = 0.0  # the known start of its good health
         self.idle: list[Pooled] = []  # the last released one is at the end, and is used first
+        self.shared: list[SharedPooled] = []  # those in use that have room for further requests
         address = peer.address
         self.sockaddr: str | tuple[str, int]
         if address.is_unix:

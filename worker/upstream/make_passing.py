@@ -59,5 +59,5 @@ def make_passing(
         buffering=buffering_of(settings),
         temp_path=None if place is None else place.below(absolute),
     )
-    group.lead_here(passing.buffer_size, passing.manner, workers if retries.budget is not None else 0)
+    group.lead_here(passing.buffer_size, passing.manner, protocol.is_shared, workers if retries.budget is not None else 0)
     return passing

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from worker.http1.response import ResponseHead
-from worker.loop import Loop, Task
+from worker.loop import Loop, Task, Waitable
 from worker.pipes import Pipe
 from worker.stream import Stream
 from worker.upstream.answers import AnswerPlan
@@ -57,14 +57,16 @@ class UpstreamProtocol:
     """A protocol that upstreams speak: a row of worker.upstream.protocols.PROTOCOLS.
 
     module: the word that begins the names of its directives. scheme: what begins its URLs in the error log. connection: makes a
-    PeerConnection of a stream that is connected. plan: works out the heads of a location. stream: makes the stream of a socket.
+    PeerConnection of a stream that is connected, or a SharedConnection, which makes one for each request. plan: works out the
+    heads of a location. stream: makes the stream of a socket. is_shared: whether several requests may use a connection at once.
     """
 
     module: str
     scheme: str
-    connection: Callable[[Stream], PeerConnection]
+    connection: Callable[[Stream], Pooled]
     plan: Callable[[Location], HeadPlan]
     stream: Callable[[Loop, socket.socket], Stream] = Stream
+    is_shared: bool = False
 
 
 class Retries(NamedTuple):
@@ -165,14 +167,14 @@ class LiveAttempt(Attempt):
 class AnswerBody(Protocol):
     """The rest of an answer's body on its way.
 
-    at_hand: the payload that came with the head. stream: the stream to wait for. received: bytes of payload; wire_bytes: with
+    at_hand: the payload that came with the head. channel: what to wait for. received: bytes of payload; wire_bytes: with
     their framing. finished: whether it was read to its end. spoiled: whether the connection cannot be used again, because of how
     the body ended.
     surplus: a message about bytes after the end. trailers: (lower-case name, name, value) of the fields after the body.
     """
 
     at_hand: bytes
-    stream: Stream
+    channel: Waitable
     wire_bytes: int
     spoiled: bool
     surplus: str
@@ -206,10 +208,15 @@ class AnswerBody(Protocol):
 class PeerConnection(Pooled, ABC):
     """A connection to a peer as an exchange uses it: one subclass for each protocol.
 
-    The protocol sets `room`: to 0 as soon as a connection cannot be used for another request.
+    channel: what to wait for; the stream itself, unless several requests share the connection (worker.upstream.shared). The
+    protocol sets `room`: to 0 as soon as a connection cannot be used for another request.
     """
 
-    __slots__ = ()
+    __slots__ = ("channel",)
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream)
+        self.channel: Waitable = stream
 
     @abstractmethod
     def start(self, attempt: LiveAttempt) -> bool:

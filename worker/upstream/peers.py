@@ -117,10 +117,14 @@ class Group(IdleConnections):
             self.released = self._released
             self.form()
 
-    def lead_here(self, buffer_size: int, manner: Manner | None, workers: int) -> None:
-        """Register a location that passes requests here. workers: the number that share its retry budget; 0: none."""
+    def lead_here(self, buffer_size: int, manner: Manner | None, is_shared: bool, workers: int) -> None:
+        """Register a location that passes requests here.
+
+        is_shared: whether its requests may share connections. workers: the number that share its retry budget; 0: none.
+        """
         self.least_buffer = min(self.least_buffer, buffer_size)
         self.allow_manner(manner)
+        self.takes_with_care = self.takes_with_care or is_shared
         if workers:
             self.count_retries(workers)
 
@@ -295,7 +299,7 @@ class Group(IdleConnections):
 
         announced: seconds after which the upstream said it would close; it is given up a second before that.
         """
-        # `release`, inlined for the common group of one peer.
+        # `release`, inlined for the common group of one peer; `is_worn` and `keep` are inlined below.
         if self._only_counts and attempt is not None:
             peer.connections -= 1
             peer.counters.count(attempt)

@@ -1,6 +1,9 @@
-"""The pool's view of a connection to a peer, whatever its protocol."""
+"""The pool's view of a connection to a peer, whatever its protocol: one request after another, or several at once."""
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from worker.stream import Stream
 
@@ -22,6 +25,18 @@ class Pooled:
         self.expires = 0.0
         self.room = 1
 
+    def watch(self, arrived: Callable[[], bool], changed: Callable[[], None]) -> None:
+        """Have these called by the connection: it is in the pool's care from now on.
+
+        arrived: when something arrives that no request waits for; returns whether the connection was idle. changed: when a
+        request has joined or left a connection that several share, or its room has changed.
+        """
+        self.stream.unexpected = lambda stream: arrived()
+
+    def join(self) -> Pooled:
+        """Return what the next request uses: this connection, unless several may share it."""
+        return self
+
     def is_quiet(self) -> bool:
         """Whether the connection is open and nothing unrequested has arrived."""
         return self.stream.is_quiet()
@@ -32,3 +47,47 @@ class Pooled:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on {self.stream}: {self.requests} requests, room for {self.room}>"
+
+
+class SharedPooled(Pooled, ABC):
+    """A connection that several requests may use at once; each of them joins it, and leaves it at its end.
+
+    most: how many may use it at once; 0 when it cannot be used again. users: how many do.
+    """
+
+    __slots__ = ("_changed", "most", "users")
+
+    def __init__(self, stream: Stream, most: int) -> None:
+        super().__init__(stream)
+        self.most = self.room = most
+        self.users = 0
+        self._changed: Callable[[], None] | None = None
+
+    def watch(self, arrived: Callable[[], bool], changed: Callable[[], None]) -> None:
+        """Have `changed` called. What arrives is read whether the connection is idle or not."""
+        self._changed = changed
+
+    def join(self) -> Pooled:
+        """Return what one more request uses of the connection."""
+        self.requests += 1
+        self.users += 1
+        use = self.begin()
+        self.count_room()
+        return use
+
+    def left(self) -> None:
+        """Note that a request has left; without a pool the last one closes the connection."""
+        self.users -= 1
+        self.count_room()
+        if self._changed is None and not self.users:
+            self.close()
+
+    def count_room(self) -> None:
+        """Work out the room anew, and tell the pool of the change."""
+        self.room = max(0, self.most - self.users)
+        if self._changed is not None:
+            self._changed()
+
+    @abstractmethod
+    def begin(self) -> Pooled:
+        """Return a new request's use of the connection."""

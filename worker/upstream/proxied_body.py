@@ -20,9 +20,9 @@ Without proxy_buffering, or with proxy_limit_rate, nothing is read ahead.
 from __future__ import annotations
 
 from worker.logs import log_request
-from worker.loop import sleep
+from worker.loop import Waitable, sleep
 from worker.pipes import Pipe, pool
-from worker.stream import BIG_CHUNK, CHUNK, Stream
+from worker.stream import BIG_CHUNK, CHUNK
 from worker.upstream.backlog import WRITE_SIZE, Backlog
 from worker.upstream.failing import READING, warn_of_surplus
 from worker.upstream.failure_log import cause_of, log_failure
@@ -73,7 +73,7 @@ class ProxiedBody:
         self._waited = 0.0
         self._has_warned = False
         self._failure: UpstreamFailure | None = None
-        self._unexpected = body.stream.unexpected
+        self._unexpected = body.channel.unexpected
 
     async def has_more(self, frame: Frame) -> bool:
         """Whether there is more for the client. frame: how it is to be sent."""
@@ -265,16 +265,16 @@ class ProxiedBody:
             self._unsent = None
         self._backlog = backlog
         if not self.is_over:
-            upstream = self.body.stream
+            upstream = self.body.channel
             upstream.unexpected = self._read_more
-            upstream.loop.listen(upstream)
+            self.passing.group.loop.listen(upstream)
 
     def _coming(self) -> int:
         """Return how many bytes the upstream has still to send: a lower bound."""
         return self.body.unframed or 1
 
-    def _read_more(self, upstream: Stream) -> bool:
-        """Read bytes that arrived while we wait for the client; return False to be told of no more (Stream.unexpected)."""
+    def _read_more(self, upstream: Waitable) -> bool:
+        """Read bytes that arrived while we wait for the client; return False to be told of no more (Waitable.unexpected)."""
         backlog = self._backlog
         assert backlog is not None
         body = self.body
@@ -313,7 +313,7 @@ class ProxiedBody:
         if backlog.has_failed:
             self.may_read_ahead = False  # do not try a failing disk, and complain, again and again
         if not self.is_over:
-            self.body.stream.unexpected = self._unexpected
+            self.body.channel.unexpected = self._unexpected
 
     def _complain(self, level: str, text: str) -> None:
         if level == "warn" and self._has_warned:
@@ -339,7 +339,7 @@ class ProxiedBody:
         self._count_bytes()
         body = self.body
         self.request.upstream_trailers = body.trailers
-        body.stream.unexpected = self._unexpected
+        body.channel.unexpected = self._unexpected
         if body.surplus:
             warn_of_surplus(self.request, body.surplus)
         attempt, connection, head = self.attempt, self.connection, self.attempt.head

@@ -49,7 +49,7 @@ class ToyBody:
     spoiled, surplus, trailers, unframed = False, "", (), 0
 
     def __init__(self, stream, seconds, data):
-        self.stream, self.seconds, self.buffer = stream, seconds, b""
+        self.stream, self.channel, self.seconds, self.buffer = stream, stream, seconds, b""
         self.received, self.wire_bytes, self.finished = 0, 0, False
         self.at_hand = self.take(data)
 

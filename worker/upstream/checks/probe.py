@@ -31,7 +31,7 @@ class Probe:
         self.check = check
         # A copy of the peer: it may have another port, and none of its connections is in a pool.
         self.target = target = copy(peer)
-        target.idle = []
+        target.idle, target.shared = [], []
         if check.settings.port and not isinstance(peer.sockaddr, str):
             target.sockaddr = (peer.sockaddr[0], check.settings.port)
         self._kept: PeerConnection | None = None
@@ -51,7 +51,7 @@ class Probe:
             attempt.connection = self._take_kept()
             try:
                 if attempt.connection is None:
-                    attempt.connection = await open_connection(attempt)
+                    attempt.connection = await open_connection(attempt, is_pooled=False)
                 if self.check.settings.kind == TCP_CHECK:
                     return Verdict(True, CONNECTING)
                 return await self._ask(attempt, attempt.connection)
@@ -76,7 +76,7 @@ class Probe:
         if not connection.start(attempt):
             await connection.finish(attempt)
         attempt.sent_at = clock.now
-        await park(connection.stream, READ, self.passing.read_timeout)
+        await park(connection.channel, READ, self.passing.read_timeout)
         answer = connection.receive_head(attempt) or await receive_rest_of_head(attempt, connection)
         attempt.head = request.upstream_head = answer
         attempt.status = answer.status

@@ -1,0 +1,159 @@
+"""A connection to a peer that several requests use at once: the part that is the same whatever the protocol's frames are.
+
+Each request has a `PeerConnection` of its own, a `Use`: it is never kept, and its `close` leaves the connection to the others.
+The pool keeps the connection, and gives it to further requests as long as it has room (`IdleConnections.take_idle`).
+
+Reading: no task waits for the stream. What arrives is read in the loop's event pass, handed out by `receive`, and told to the
+task of each request by its `Channel`. Writing: the frames of all requests go out in the order in which they are written. What the
+socket does not take is put aside and sent by a task of its own, and requests wait on their channels until that has gone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from worker.channel import Channel
+from worker.loop import WRITE, park
+from worker.stream import CHUNK, Stream
+from worker.upstream.failing import READING_HEAD, SENDING, failure_of
+from worker.upstream.passing import PeerConnection
+from worker.upstream.pooled import SharedPooled
+from wproxy.failures import TimedOut, UpstreamFailure
+
+# Bytes put aside for the socket from which on a request waits before it writes more.
+HIGH_WATER = 65536
+
+
+class SharedConnection(SharedPooled):
+    """The socket's side of such a connection.
+
+    uses: those of the requests that use it now. send_timeout: the seconds without progress after which the peer is given up.
+    failure: the reason of its end, if it has failed.
+    """
+
+    __slots__ = ("_unsent", "failure", "send_timeout", "uses")
+
+    def __init__(self, stream: Stream, most: int, send_timeout: float) -> None:
+        super().__init__(stream, most)
+        self.send_timeout = send_timeout
+        self.uses: dict[Use, None] = {}  # in the order in which they joined
+        self.failure: UpstreamFailure | None = None
+        self._unsent = bytearray()
+        stream.unexpected = self._heard
+
+    def is_quiet(self) -> bool:
+        """Read what has arrived; return whether the connection can take a request then."""
+        self._heard(self.stream)
+        return self.stream.fd >= 0 and self.room > 0
+
+    def close(self) -> None:
+        """Close the connection; requests that still use it fail."""
+        if self.stream.fd >= 0:
+            self.fail(failure_of("error", "upstream prematurely closed connection", READING_HEAD))
+
+    def fail(self, failure: UpstreamFailure) -> None:
+        """Give up the connection: all that use it fail for this reason."""
+        self.failure = failure
+        self.most = 0
+        self._unsent.clear()
+        self.stream.close()
+        for use in list(self.uses):
+            use.channel.may_read()
+            use.channel.may_write()
+        self.count_room()
+
+    def check(self) -> None:
+        """Raise UpstreamFailure if the connection has failed: each request gets a failure of its own."""
+        failure = self.failure
+        if failure is not None:
+            raise failure_of(failure.kind, failure.reason, failure.doing)
+
+    @abstractmethod
+    def receive(self, data: bytes) -> None:
+        """Hand out bytes that have arrived. Raises UpstreamFailure when the connection is broken."""
+
+    def _heard(self, stream: Stream) -> bool:
+        try:
+            data = stream.recv(CHUNK)
+            if not data:
+                raise failure_of("error", "upstream prematurely closed connection", READING_HEAD)
+            self.receive(data)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self.fail(failure_of("error", f"recv() failed ({error.errno}: {error.strerror})", READING_HEAD))
+        except UpstreamFailure as failure:
+            self.fail(failure)
+        return True
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is put aside for the socket that requests should wait."""
+        return len(self._unsent) > HIGH_WATER
+
+    def send(self, data: bytes) -> None:
+        """Send bytes, now or as soon as the socket takes them. Raises UpstreamFailure if the connection has failed."""
+        self.check()
+        if self._unsent:
+            self._unsent += data
+            return
+        try:
+            sent = self.stream.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self.fail(failure_of("error", f"send() failed ({error.errno}: {error.strerror})", SENDING))
+            self.check()
+        if sent < len(data):
+            self._unsent += memoryview(data)[sent:]
+            self.stream.loop.spawn(self._send_rest(), f"sending on {self.stream}")
+
+    async def _send_rest(self) -> None:
+        """Send what was put aside."""
+        stream, unsent = self.stream, self._unsent
+        try:
+            while unsent:
+                try:
+                    sent = stream.send(bytes(unsent[:CHUNK]))
+                    del unsent[:sent]
+                except BlockingIOError:
+                    await park(stream, WRITE, self.send_timeout)
+                    continue
+                if len(unsent) <= HIGH_WATER:
+                    for use in list(self.uses):
+                        use.channel.may_write()
+        except TimedOut:
+            self.fail(failure_of("timeout", "upstream timed out (110: Connection timed out)", SENDING))
+        except OSError as error:
+            self.fail(failure_of("error", f"send() failed ({error.errno}: {error.strerror})", SENDING))
+
+
+class Use(PeerConnection, ABC):
+    """One request's use of a shared connection.
+
+    It is never kept, so that it has no `room`: to close it is to leave the connection.
+    """
+
+    __slots__ = ("shared",)
+
+    channel: Channel
+
+    def __init__(self, shared: SharedConnection) -> None:
+        super().__init__(shared.stream)
+        self.shared = shared
+        self.channel = Channel(shared.stream.loop)
+        self.requests = shared.requests
+        self.room = 0
+        shared.uses[self] = None
+
+    def close(self) -> None:
+        """Leave the connection to the others; doing so twice is allowed."""
+        if self in self.shared.uses:
+            del self.shared.uses[self]
+            self.shared.left()
+
+    async def wait_to_send(self, seconds: float) -> None:
+        """Wait until the connection takes more. Raises TimedOut, UpstreamFailure."""
+        while self.shared.is_full:
+            await park(self.channel, WRITE, seconds)
+        self.shared.check()
