@@ -490,6 +490,22 @@ def test_a_chunked_body_is_sent_on_in_chunks():
     assert any(step["kind"] == "body" for step in found.steps)
 
 
+@pytest.mark.parametrize(
+    ("settings", "length"),
+    [
+        ("", "Content-Length: 10"),
+        ('proxy_set_body "abc";', "Content-Length: 3"),
+        ("proxy_pass_request_body off;", None),
+        ("proxy_method PUT; proxy_request_buffering off;", "Content-Length: 10"),
+    ],
+)
+def test_the_length_of_the_body_is_the_one_that_the_upstream_gets(settings, length):
+    conf = f"events {{}} http {{ server {{ listen 8080; location / {{ proxy_pass http://127.0.0.1:1; {settings} }} }} }}"
+    found = asked(conf, "http://x:8080/", "Content-Length: 10", method="POST")
+    lines = [line for line in found.upstream_head.split("\r\n") if line.startswith(("Content-Length", "Transfer-Encoding"))]
+    assert lines == ([length] if length else [])
+
+
 def test_the_error_log_says_what_its_level_lets_through():
     quiet = asked("error_log e crit; events {} http { server { listen 8080; root /nowhere; } }", "http://x:8080/a")
     loud = asked("error_log e error; events {} http { server { listen 8080; root /nowhere; } }", "http://x:8080/a")

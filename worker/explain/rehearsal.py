@@ -5,7 +5,7 @@ Its services are made like those of every worker; only the exchange with a peer 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +14,10 @@ from worker.client.http1.serve import serve_connection
 from worker.client.plan import ListenerPlan
 from worker.explain.told import ToldNames
 from worker.logs import log_request
-from worker.loop import Loop
+from worker.loop import Loop, Task
 from worker.services import Logs, make_services
-from worker.upstream.exchange import no_live_upstreams
+from worker.stream import Stream
+from worker.upstream.exchange import body_for, no_live_upstreams
 from worker.upstream.passing import Passing
 from worker.upstream.peers import Group
 from wproxy.address import Address, is_ip
@@ -26,8 +27,10 @@ from wproxy.error_log import RANKS, ErrorLog
 from wproxy.explain import CannotExplain, Explanation, Places, Question, Trace
 from wproxy.http import Client, Endpoint, Process, Request, Response, ResponseFields
 from wproxy.identity import WPROXY
-from wproxy.request_body import NO_BODY, UNKNOWN_LENGTH
+from wproxy.request_body import UNKNOWN_LENGTH, Outgoing
+from wproxy.route import Filter
 from wproxy.shared import PRIVATE_BYTES, SharedWords
+from wproxy.syslog import Syslog
 from wproxy.variables import hear_complaints
 
 
@@ -37,7 +40,7 @@ class _ErrorLog(ErrorLog):
     said: lines of all levels, (level, text, whether it is grave enough to be written).
     """
 
-    def __init__(self, targets: Iterable[tuple[Any, str]], said: list[tuple[str, str, bool]]) -> None:
+    def __init__(self, targets: Iterable[tuple[str | Syslog, str]], said: list[tuple[str, str, bool]]) -> None:
         super().__init__((), lambda: 0.0)
         self.said = said
         self._threshold = max((RANKS[level] for _, level in targets), default=-1)
@@ -57,10 +60,11 @@ class _ErrorLog(ErrorLog):
 class _Loop(Loop):
     """A loop that never turns: a task that parks has nothing more to show."""
 
-    def current(self) -> Any:
-        return None
+    def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Make this the running task; the caller resumes it."""
+        self._current = Task(coroutine, "the request to explain")
 
-    def interrupt(self, task: Any, exception: BaseException) -> None:
+    def interrupt(self, task: Task, exception: BaseException) -> None:
         raise AssertionError("nobody else is there to be interrupted")
 
 
@@ -91,7 +95,11 @@ class Rehearsal:
         Raises ClientError if the head cannot be composed.
         """
         self.group = passing.group
-        head = passing.head(request, length_of_body(request))
+        if request.body is not None and request.body.collected is None:
+            request.body.collected = announced(request.trace, request.body.length)
+        body = await body_for(passing, request)
+        assert body is not None, "nothing is read, so that nothing fails"
+        head = passing.head(request, body.length)
         if all(peer.peer.down for peer in passing.group.peers):
             return no_live_upstreams(passing, request, head)
         self.head = head
@@ -109,7 +117,7 @@ class Rehearsal:
     def _error_log_of(self, location: Location) -> ErrorLog:
         return _ErrorLog(location.error_log, self.error_log.said) if location.error_log else self.error_log
 
-    def _watched(self, change: Callable[..., Any] | None) -> Callable[..., Any]:
+    def _watched(self, change: Filter | None) -> Filter:
         def watched(request: Request, response: Response) -> Response:
             self.unfiltered = response
             self.unfiltered_fields = response.fields.lines
@@ -123,52 +131,46 @@ class Rehearsal:
         return watched
 
 
-def length_of_body(request: Request) -> int:
-    """Return the length that worker.upstream.exchange.proxy_request would give the head, without a body to read."""
-    if request.body is None:
-        return NO_BODY if request.fields.content_length < 0 else 0
-    if request.method is not request.line.method:
-        return NO_BODY
-    length = request.body.length
-    if length < 0:
-        assert request.trace is not None
-        request.trace.add("body", "a chunked body: one that fits client_body_buffer_size is sent with its Content-Length instead")
-        return UNKNOWN_LENGTH
-    return length
+def announced(trace: Trace | None, length: int) -> Outgoing:
+    """Return the body that a request announces, as if it had been read: `wproxy explain` has none. length: -1 where unknown."""
+    if length >= 0:
+        return Outgoing(length, b"", None)
+    if trace is not None:
+        trace.add("body", "a chunked body: one that fits client_body_buffer_size is sent with its Content-Length instead")
+    return Outgoing(UNKNOWN_LENGTH, b"", None)
 
 
-class Script:
-    """The stream of a client that sends one request head and takes the answer."""
+class Script(Stream):
+    """The stream of a client that sends one request head and takes the answer. It has no socket."""
 
-    unexpected: Any = None
-    flush = None
-    watches_departure = False
+    __slots__ = ("sent", "unread")
 
-    def __init__(self, wire: bytes) -> None:
+    def __init__(self, loop: Loop, wire: bytes) -> None:
+        self.loop = loop
+        self.fd = self.kernel_fd = -1
+        self.reader = self.writer = None
+        self.armed = 0
+        self.unexpected = None
+        self.watches_departure = self.holds = False
+        self.flush = None
+        self.recv, self.send = self._recv, self._send
         self.unread = wire
         self.sent = b""
 
-    def recv(self, most: int) -> bytes:
+    def _recv(self, most: int) -> bytes:
         """Return the unread bytes; raise BlockingIOError when there are none."""
         if not self.unread:
             raise BlockingIOError
         data, self.unread = self.unread[:most], self.unread[most:]
         return data
 
-    def send(self, data: bytes) -> int:
+    def _send(self, data: bytes | memoryview) -> int:
         """Take all bytes."""
-        self.sent += bytes(data)
+        self.sent += data
         return len(data)
-
-    def has_unread(self) -> bool:
-        """Whether the client sent more than it was asked for."""
-        return False
 
     def end_sending(self) -> None:
         """Note that the client sees the end of the answer."""
-
-    def close(self) -> None:
-        """Note that the client sees the end of the connection."""
 
 
 def wire_of(question: Question) -> bytes:
@@ -190,7 +192,7 @@ def rehearse(
     told = replace(listener, servers=ToldNames(listener, trace, found))
     wire = wire_of(question)
     found.request_head = wire.decode("latin-1")
-    stream: Any = Script(wire)
+    stream = Script(worker.loop, wire)
     host = question.url.host if is_ip(question.url.host) else "127.0.0.1"
     client = Client(
         worker.services.process,
@@ -202,8 +204,8 @@ def rehearse(
         Endpoint(Address(host, listener.address.port)),
     )
     client.scheme = b"https" if question.url.scheme in ("https", "wss") else b"http"
-    stream.loop = worker.loop
     coroutine = serve_connection(stream, client, ListenerPlan(default, worker.services.clients))
+    worker.loop.begin(coroutine)
     is_waiting = True
     try:
         coroutine.send(None)  # to where it waits for the head

@@ -42,13 +42,10 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
     group = passing.group
     clock = request.client.clock
     if request.body is None and passing.reshape is None:
+        # `body_for`, inlined for the most common requests.
         outgoing = BODILESS if request.fields.content_length < 0 else EMPTY
     else:
-        if passing.reshape is not None:
-            body = await passing.reshape(request)
-        else:
-            assert request.body is not None
-            body = body_at_hand(request, request.body) or await outgoing_of(request, request.body, passing.streaming)
+        body = await body_for(passing, request)
         if body is None or body.consumed:
             return nothing_to_send(request, body)
         outgoing = body
@@ -99,6 +96,15 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
             return await end_otherwise(attempt, error)
         else:
             return response if group.sticky is None else marked(request, response, group.sticky, peer)
+
+
+async def body_for(passing: Passing, request: Request) -> Outgoing | None:
+    """Return the body that goes to the upstream; None when it could not be kept. Raises ClientError, ClientGone."""
+    if passing.reshape is not None:
+        return await passing.reshape(request)
+    if request.body is None:
+        return BODILESS if request.fields.content_length < 0 else EMPTY
+    return body_at_hand(request, request.body) or await outgoing_of(request, request.body, passing.streaming)
 
 
 def follow(request: Request, attempt: Attempt, group: Group, tried: int) -> None:
