@@ -26,7 +26,7 @@ from wproxy.config.model import Upstream
 from wproxy.directives.upstream import UpstreamServer
 from wproxy.edits.area import LARGEST, LOCK, EditsArea
 from wproxy.edits.parameters import Refused
-from wproxy.edits.servers import Placed, UpstreamEdits, decode, encode, place, pruned, words_of
+from wproxy.edits.servers import PresentServer, UpstreamEdits, decode, encode, present_servers, pruned, words_of
 from wproxy.edits.state import state_text
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import (
@@ -73,7 +73,7 @@ class Edits:
         self._locks = RecordLocks(assignment.memory_fileno)
         self._slot = assignment.shared.worker(assignment.slot)
         self._edits: dict[str, UpstreamEdits] = {}
-        self._placed = {name: place(each.server, UpstreamEdits()) for name, each in self.upstreams.items()}
+        self._present = {name: present_servers(each.server, UpstreamEdits()) for name, each in self.upstreams.items()}
         self._following: dict[int, Task] = {}  # tasks for the names of added servers, by the identity of their line
         self._rung = Event(loop)  # set by a worker that has taken something over
         self._pruned = -1  # the version that contains nothing that our configuration overrules
@@ -107,20 +107,22 @@ class Edits:
         try:
             version, text = self._area.read()
             edits = decode(text)
-            placed = {name: place(each.server, edits.get(name, UpstreamEdits())) for name, each in self.upstreams.items()}
+            present = {
+                name: present_servers(each.server, edits.get(name, UpstreamEdits())) for name, each in self.upstreams.items()
+            }
         except (ValueError, TypeError) as error:
             # Our code writes no such text; the present state stays.
             self._log("alert", f"the changes of upstreams cannot be read: {error}")
             self.version = self._area.version
             return
-        self.version, self._edits, self._placed = version, edits, placed
+        self.version, self._edits, self._present = version, edits, present
         for name, upstream in self.upstreams.items():
             self._obey(upstream, self.groups[name])
         self._slot.set(WORKER_EDITS, version)
         self._ring()
 
     def _obey(self, upstream: Upstream, group: Group) -> None:
-        came, went = group.renewal.obey(self.placed(upstream))
+        came, went = group.renewal.obey(self.present(upstream))
         for line in went:
             task = self._following.pop(id(line), None)
             if task is not None:
@@ -130,9 +132,9 @@ class Edits:
                 name = FollowedName(line, line.address, line.service, line.resolve)
                 self._following[id(line)] = self._discovery.follow(name, upstream, group)
 
-    def placed(self, upstream: Upstream) -> list[Placed]:
+    def present(self, upstream: Upstream) -> list[PresentServer]:
         """Return the current servers of an upstream, including removed ones."""
-        return self._placed[upstream.name]
+        return self._present[upstream.name]
 
     # Changing.
 
@@ -165,14 +167,14 @@ class Edits:
             raise Refused(507, "there is no room for more changes", "InsufficientStorage")
         if upstream.state:
             path = self._assignment.configuration.path(upstream.state)
-            servers = [each.server for each in place(upstream.server, edits) if each.server is not None]
+            servers = [each.server for each in present_servers(upstream.server, edits) if each.server is not None]
             try:
                 replace_file(path, state_text(servers))
             except OSError as error:
                 reason = f'state file "{path}" cannot be written ({error.errno}: {error.strerror}), nothing is changed'
                 self._log("error", f'{reason} in upstream "{upstream.name}"')
                 raise Refused(500, reason, "StateFileError") from None
-        what = difference(self.placed(upstream), place(upstream.server, edits))
+        what = difference(self.present(upstream), present_servers(upstream.server, edits))
         self._log("notice", f'upstream "{upstream.name}" is changed:{what}')
         return self._area.publish(text)
 
@@ -232,9 +234,11 @@ def has_last_word(shared: SharedWords, generation: int) -> bool:
     return is_alone and shared.head(HEAD_GENERATION) == generation
 
 
-def difference(before: list[Placed], after: list[Placed]) -> str:
+def difference(before: list[PresentServer], after: list[PresentServer]) -> str:
     """Return the changes from one to the other, for the log: ` -127.0.0.1:80 +127.0.0.1:80 down`."""
-    lines = [{" ".join(words_of(each.server)): None for each in placed if each.server is not None} for placed in (before, after)]
+    lines = [
+        {" ".join(words_of(each.server)): None for each in present if each.server is not None} for present in (before, after)
+    ]
     gone = (f" -{line}" for line in lines[0] if line not in lines[1])
     return "".join([*gone, *(f" +{line}" for line in lines[1] if line not in lines[0])]) or " nothing is different"
 

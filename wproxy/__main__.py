@@ -170,7 +170,7 @@ def explain(given: argparse.Namespace) -> int:
     from worker.regex_guard import install_regex_guard
     from wproxy.config.load import load_document, resolve_document
     from wproxy.config.tree import ConfigurationError
-    from wproxy.explain import CannotExplain, Places, as_json, as_text, read_question
+    from wproxy.explain import CannotExplain, Positions, as_json, as_text, read_question
 
     file = configuration_file(given.config)
     try:
@@ -178,7 +178,7 @@ def explain(given: argparse.Namespace) -> int:
         document = load_document(file)
         configuration = resolve_document(document, file, prefix_of(given.prefix, file), look_up)
         install_regex_guard()
-        found = find_out(configuration, Places(configuration, document.root), question)
+        found = find_out(configuration, Positions(configuration, document.root), question)
     except ConfigurationError as error:
         return refuse(error)
     except CannotExplain as error:

@@ -94,7 +94,7 @@ def pending_bits(plan: CheckPlan, pending: int, unhealthy: int) -> int:
     return plan.mandatory & ~plan.persistent if was_healthy else plan.mandatory
 
 
-def office_of(upstream: str) -> int:
+def checker_word(upstream: str) -> int:
     """Return the word whose lock makes a worker the one that checks this upstream (`wproxy.record_locks`).
 
     The word lies beyond the end of the memory: a lock needs no bytes under it, and a name is the same in every generation.

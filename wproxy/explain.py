@@ -186,13 +186,13 @@ class Explanation:
     settings: list[dict[str, str]] = field(default_factory=list)
 
 
-# Places in the configuration.
+# Positions in the configuration.
 
 DEFAULT = "default"
 
 
-class Places:
-    """The places of the steps, the tables (map, geo, split_clients) and their entries in a configuration."""
+class Positions:
+    """The positions of the steps, the tables (map, geo, split_clients) and their entries in a configuration."""
 
     def __init__(self, configuration: Configuration, root: Node) -> None:
         """root: the tree that the configuration was made from."""
@@ -262,14 +262,14 @@ def shown_location(location: Location) -> str:
 class Trace:
     """The record of a request's way; see Request.trace. Each step is a dictionary: kind, text, at."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, positions: Positions) -> None:
         self.steps: list[dict[str, Any]] = []
         self.location_why = ""
         self.is_refused = False  # the head of the request could not be read
         self.file = ""
         self.last_step: object = None
         self.location: Location | None = None
-        self._places = places
+        self._positions = positions
         self._considered: list[dict[str, str]] = []
 
     def add(self, kind: str, text: str, at: str = "", **more: Any) -> None:
@@ -297,10 +297,10 @@ class Trace:
         """Note a step of the rewrite module, or the key or value that a map, geo or split_clients found."""
         kind = text.partition(" ")[0].rstrip(":")
         if kind in ("map", "geo", "split_clients"):
-            self.add(kind, text, self._places.of_table(kind, step.name, key, value))
+            self.add(kind, text, self._positions.of_table(kind, step.name, key, value))
         else:
             self.last_step = step
-            self.add(kind, text, self._places.of_step(step))
+            self.add(kind, text, self._positions.of_step(step))
 
     def opened(self, path: str) -> None:
         """Note that a file is opened to be sent."""

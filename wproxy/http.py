@@ -135,7 +135,7 @@ class FieldsLike(Protocol):
     upgrade: bytes | None
     connection_options: frozenset[bytes]
     cache: dict[Any, Any]
-    kin: tuple[list[int], dict[Any, Any]] | None
+    difference: tuple[list[int], dict[Any, Any]] | None
 
     def get(self, name: bytes) -> bytes | None: ...
 

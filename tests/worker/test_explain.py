@@ -16,7 +16,7 @@ from tests.proxy_rows import HEAD_ROWS, MAP, URI_ROWS
 from worker.explain import explain
 from wproxy.config.convert import NGINX, TOML, convert, read_document
 from wproxy.config.load import resolve_document
-from wproxy.explain import CannotExplain, Explanation, Places, as_text, read_question
+from wproxy.explain import CannotExplain, Explanation, Positions, as_text, read_question
 from wproxy.variables import hear_complaints
 
 
@@ -58,7 +58,7 @@ def asked(conf: str, url: str, *fields: str, method: str = "GET", directory: str
     """The explanation of a request by a configuration of nginx's."""
     document = read_document(conf.encode(), "t.conf", NGINX)
     configuration = resolve_document(document, "t.conf", directory, no_look_up)
-    return explain(configuration, Places(configuration, document.root), read_question(method, url, fields, **more))
+    return explain(configuration, Positions(configuration, document.root), read_question(method, url, fields, **more))
 
 
 def site(http: str, servers: list[str]) -> str:

@@ -122,9 +122,9 @@ def test_every_interval_a_peer_is_checked_on_a_fresh_connection(checking):
 
 
 def test_a_check_is_delayed_by_no_more_than_its_jitter(checking, monkeypatch):
-    import worker.upstream.checks.office as office
+    import worker.upstream.checks.checker as checker
 
-    monkeypatch.setattr(office, "random", lambda: 0.5)
+    monkeypatch.setattr(checker, "random", lambda: 0.5)
     s = checking("interval=4s", "jitter=2s")
     assert s.peers[0].is_unvisited()
     s.advance(1.0)
@@ -604,7 +604,7 @@ def test_a_worker_that_leaves_stops_checking_at_once(checking):
         assert end.receives(asked()).is_closed()
     s.advance(3 * EVERY)
     assert all(peer.is_unvisited() for peer in s.peers)
-    assert not s.worker.checks.offices[0].is_held
+    assert not s.worker.checks.checkers[0].is_held
 
 
 def test_a_successor_goes_on_where_its_predecessor_stopped(checking):
@@ -645,12 +645,12 @@ def test_a_group_without_checks_pays_nothing(stage):
     assert not any(isinstance(peer.health, CheckedHealth) for peer in group.peers)
     sole = stage().group()
     assert sole.sole is sole.peers[0]
-    assert stage().worker.checks.offices == []
+    assert stage().worker.checks.checkers == []
 
 
 def test_an_unfinished_connect_is_given_up_when_the_worker_leaves(checking):
     s = checking(peers=[SilentPeer()])
-    assert s.worker.checks.offices[0].is_held
+    assert s.worker.checks.checkers[0].is_held
     s.worker.checks.resign()
     s.settle()
     assert not s.loop._streams

@@ -18,9 +18,9 @@ from wproxy.checked_health import (
     CheckPlan,
     CheckRecord,
     Streak,
+    checker_word,
     health_of,
     judge,
-    office_of,
     plan_of,
 )
 from wproxy.config.load import load_text
@@ -351,18 +351,18 @@ def test_a_checked_peer_serves_while_checks_and_passive_health_agree(scene):
     assert health.may_serve(117)
 
 
-# The office.
+# The checker.
 
 
 def test_the_office_is_the_same_for_a_name_and_another_for_another():
-    assert office_of("u") == office_of("u")
-    assert len({office_of(name) for name in ("u", "v", "127.0.0.1:80", "127.0.0.1:81")}) == 4
+    assert checker_word("u") == checker_word("u")
+    assert len({checker_word(name) for name in ("u", "v", "127.0.0.1:80", "127.0.0.1:81")}) == 4
 
 
 def test_of_two_processes_one_has_the_office_until_it_dies():
     memory = create_memory()
     try:
-        locks, word = RecordLocks(memory.fileno), office_of("u")
+        locks, word = RecordLocks(memory.fileno), checker_word("u")
         told, tell = os.pipe()
         child = os.fork()
         if not child:
@@ -370,7 +370,7 @@ def test_of_two_processes_one_has_the_office_until_it_dies():
             signal.pause()
         assert os.read(told, 1) == b"y"
         assert not locks.try_lock(word)
-        assert locks.try_lock(office_of("v"))
+        assert locks.try_lock(checker_word("v"))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         assert locks.try_lock(word)

@@ -10,7 +10,7 @@ import pytest
 
 from wproxy.config.convert import NGINX, read_document
 from wproxy.config.load import resolve_document
-from wproxy.explain import CannotExplain, Explanation, Places, as_json, as_text, read_field, read_question, read_url
+from wproxy.explain import CannotExplain, Explanation, Positions, as_json, as_text, read_field, read_question, read_url
 
 HOUSE = Path(__file__).parents[2]
 
@@ -141,10 +141,10 @@ http {
 
 
 @pytest.fixture(scope="module")
-def places():
+def positions():
     document = read_document(TEXT.encode(), "f", NGINX)
     configuration = resolve_document(document, "f", "/", lambda host, port: [])
-    return configuration, Places(configuration, document.root)
+    return configuration, Positions(configuration, document.root)
 
 
 @pytest.mark.parametrize(
@@ -158,12 +158,12 @@ def places():
         ("geo", "nowhere", None, "1", ""),
     ],
 )
-def test_the_entry_of_a_table(places, kind, name, key, value, at):
-    assert places[1].of_table(kind, name, key, value) == at
+def test_the_entry_of_a_table(positions, kind, name, key, value, at):
+    assert positions[1].of_table(kind, name, key, value) == at
 
 
-def test_the_steps_of_servers_locations_and_their_ifs(places):
-    configuration, found = places
+def test_the_steps_of_servers_locations_and_their_ifs(positions):
+    configuration, found = positions
     server = configuration.servers[0]
     assert [found.of_step(step) for step in server.steps] == ["f:18", "f:19"]
     assert [found.of_step(step) for step in server.steps[1].steps] == ["f:20", "f:21"]

@@ -22,7 +22,7 @@ from worker.services import Services
 from worker.upstream.report import report_upstream
 from wproxy.config.model import Location, Upstream
 from wproxy.edits.parameters import Refused, as_json, changed_server, new_server
-from wproxy.edits.servers import Placed, UpstreamEdits, added, changed, place
+from wproxy.edits.servers import PresentServer, UpstreamEdits, added, changed, present_servers
 from wproxy.files import shown_path
 from wproxy.http import Request, Response
 from wproxy.origin import foreign_origin
@@ -122,7 +122,7 @@ async def answer_upstreams(request: Request, services: Services, method: str, re
 
 def servers_of(edits: Edits, upstream: Upstream) -> list[dict[str, Any]]:
     """Return the current servers of an upstream, as JSON."""
-    return [as_json(each.id, each.server) for each in edits.placed(upstream) if each.server is not None]
+    return [as_json(each.id, each.server) for each in edits.present(upstream) if each.server is not None]
 
 
 async def answer_servers(request: Request, edits: Edits, method: str, upstream: Upstream, may_write: bool) -> Outcome:
@@ -146,16 +146,16 @@ async def answer_server(request: Request, edits: Edits, method: str, upstream: U
     """Answer for one server: show, change or remove it."""
     if not (number.isascii() and number.isdigit()):
         raise Refused(400, f'invalid server id "{number}"', "UpstreamBadServerId")
-    placed = find(edits.placed(upstream), number)
-    assert placed.server is not None
+    present = find(edits.present(upstream), number)
+    assert present.server is not None
     if method in ("GET", "HEAD"):
-        return 200, as_json(placed.id, placed.server)
+        return 200, as_json(present.id, present.server)
     needs_writing(request, method, ("PATCH", "DELETE"), may_write)
     given = await read_json(request) if method == "PATCH" else None
 
     def edit(lines: Any, known: UpstreamEdits) -> UpstreamEdits:
         # Look it up again: another worker may have changed it meanwhile.
-        now = find(place(lines, known), number)
+        now = find(present_servers(lines, known), number)
         assert now.server is not None
         server = changed_server(now.server, given, upstream.balancing.refuses) if method == "PATCH" else None
         return changed(lines, known, now, server, bool(upstream.state))
@@ -163,14 +163,14 @@ async def answer_server(request: Request, edits: Edits, method: str, upstream: U
     await edits.change(upstream, edit)
     if method == "DELETE":
         return 200, servers_of(edits, upstream)
-    now = find(edits.placed(upstream), number)
+    now = find(edits.present(upstream), number)
     assert now.server is not None
     return 200, as_json(now.id, now.server)
 
 
-def find(placed: list[Placed], number: str) -> Placed:
+def find(present: list[PresentServer], number: str) -> PresentServer:
     """Return the server with an id; raises Refused."""
-    found = next((each for each in placed if each.server is not None and str(each.id) == number.lstrip("0").rjust(1, "0")), None)
+    found = next((each for each in present if each.server is not None and str(each.id) == number.lstrip("0").rjust(1, "0")), None)
     if found is None:
         raise Refused(404, f"server with ID {number} does not exist", "UpstreamServerNotFound")
     return found

@@ -13,11 +13,11 @@ from worker.explain.describe import describe
 from worker.explain.listener import choose_listener, servers_of
 from worker.explain.rehearsal import Rehearsal, rehearse
 from wproxy.config.model import Configuration
-from wproxy.explain import Explanation, Places, Question
+from wproxy.explain import Explanation, Positions, Question
 
 
-def explain(configuration: Configuration, places: Places, question: Question) -> Explanation:
-    """Return what this configuration does with a request. places: those of its tree. Raises wproxy.explain.CannotExplain."""
+def explain(configuration: Configuration, positions: Positions, question: Question) -> Explanation:
+    """Return what this configuration does with a request. positions: those of its tree. Raises wproxy.explain.CannotExplain."""
     found = Explanation()
     listener, found.listener_why = choose_listener(configuration, question.url, question.listen)
     found.listener, found.listener_at = str(listener.address), str(listener.position)
@@ -27,7 +27,7 @@ def explain(configuration: Configuration, places: Places, question: Question) ->
         for server in servers_of(listener):
             attach_server(server, worker.services)
             worker.watch(server)
-        request, sent = rehearse(worker, listener, question, places, found)
+        request, sent = rehearse(worker, listener, question, positions, found)
         describe(found, worker, request, sent)
     finally:
         worker.loop.close()

@@ -24,7 +24,7 @@ from wproxy.address import Address, is_ip
 from wproxy.assignment import Assignment
 from wproxy.config.model import Configuration, Listener, Location, Server
 from wproxy.error_log import RANKS, ErrorLog
-from wproxy.explain import CannotExplain, Explanation, Places, Question, Trace
+from wproxy.explain import CannotExplain, Explanation, Positions, Question, Trace
 from wproxy.http import Client, Endpoint, Process, Request, Response, ResponseFields
 from wproxy.identity import WPROXY
 from wproxy.request_body import UNKNOWN_LENGTH, Outgoing
@@ -183,12 +183,12 @@ def wire_of(question: Question) -> bytes:
 
 
 def rehearse(
-    worker: Rehearsal, listener: Listener, question: Question, places: Places, found: Explanation
+    worker: Rehearsal, listener: Listener, question: Question, positions: Positions, found: Explanation
 ) -> tuple[Request, bytes]:
     """Serve the request, recording decisions; return the request and the bytes that its client gets. Raises CannotExplain."""
     default = listener.servers.default
     assert default is not None
-    trace = Trace(places)
+    trace = Trace(positions)
     told = replace(listener, servers=ToldNames(listener, trace, found))
     wire = wire_of(question)
     found.request_head = wire.decode("latin-1")

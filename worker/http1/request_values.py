@@ -85,8 +85,8 @@ class RequestFields:
     expects_continue: Expect: 100-continue; it means nothing in HTTP/1.0.
     connection_options: lower-case names of present fields that Connection asks to remove and that may be removed.
     only_version: 0, or the only version (10 or 11) in which these fields are allowed, or -1 for none.
-    kin: the indexes of the lines that differ from the block before on the connection, and that block's `cache`; None when more
-    than values differ, and after its use.
+    difference: the indexes of the lines that differ from the block before on the connection, and that block's `cache`; None when
+    more than values differ, and after its use.
     """
 
     __slots__ = (
@@ -94,10 +94,10 @@ class RequestFields:
         "chunked",
         "connection_options",
         "content_length",
+        "difference",
         "expects_continue",
         "host",
         "host_port",
-        "kin",
         "lines",
         "only_version",
         "upgrade",
@@ -131,7 +131,7 @@ class RequestFields:
         if connection is not None:
             self._heed(connection.lower())
         self.cache: dict[Any, Any] = {}
-        self.kin: tuple[list[int], dict[Any, Any]] | None = None
+        self.difference: tuple[list[int], dict[Any, Any]] | None = None
 
     def with_other_values(
         self, lines: tuple[Field, ...], values: dict[bytes, bytes], length: int, differing: list[int]
@@ -154,7 +154,7 @@ class RequestFields:
         other.wants_keepalive = self.wants_keepalive
         other.connection_options = self.connection_options
         other.cache = {}
-        other.kin = differing, self.cache
+        other.difference = differing, self.cache
         return other
 
     def _heed(self, connection: bytes) -> None:

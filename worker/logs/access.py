@@ -37,7 +37,7 @@ Write = Callable[[Request], None]
 Line = Callable[[Request], bytes]
 
 
-def _tell_nobody(level: str, text: str) -> None:
+def _drop_report(level: str, text: str) -> None:
     """Drop a report: there is no error log."""
 
 
@@ -48,7 +48,7 @@ class AccessLogs:
         self,
         configuration: Configuration,
         clock: Clock,
-        report: Callable[[str, str], Any] = _tell_nobody,
+        report: Callable[[str, str], Any] = _drop_report,
         unwritten: memoryview | None = None,
         distrusted: Distrusted | None = None,
     ) -> None:

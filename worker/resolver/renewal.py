@@ -19,7 +19,7 @@ from worker.upstream.live_peer import LivePeer
 from worker.upstream.queue import Queue
 from wproxy.config.model import Peer, Upstream
 from wproxy.directives.upstream import UpstreamServer
-from wproxy.edits.servers import Placed
+from wproxy.edits.servers import PresentServer
 from wproxy.http import Clock
 from wproxy.shared import SharedWords
 
@@ -80,12 +80,12 @@ class Renewal:
         """Return the present form of a line; None if there is no line. For a removed line it is the last form."""
         return line if line is None else self._said.get(id(line), line)
 
-    def obey(self, placed: Sequence[Placed]) -> tuple[list[UpstreamServer], list[UpstreamServer]]:
+    def obey(self, present: Sequence[PresentServer]) -> tuple[list[UpstreamServer], list[UpstreamServer]]:
         """Make these the servers of the group; return the lines that were added, and those that were removed."""
         came: list[UpstreamServer] = []
         changed = False
         keys = set()
-        for each in placed:
+        for each in present:
             line = each.line
             if line is None:
                 assert each.edit is not None and each.server is not None
@@ -99,7 +99,7 @@ class Renewal:
         went = [self._forget(key) for key in [key for key in self._added if key not in keys]]
         if changed or went:
             group = self.group
-            if group.upstream.zone is not None and any(each.server is not None and each.server.max_conns for each in placed):
+            if group.upstream.zone is not None and any(each.server is not None and each.server.max_conns for each in present):
                 group.count_in_common()
             group.form()
             if self.group.queue is not None:

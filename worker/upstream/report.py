@@ -16,7 +16,7 @@ from wproxy.peer_counters import read_totals
 def report_upstream(services: Services, upstream: Upstream) -> dict[str, Any]:
     """Return an upstream by the names of nginx's API; counters are at most half a second old, the health is current."""
     group = services.groups[upstream.name]
-    ids = {id(each.line): each.id for each in services.edits.placed(upstream) if each.line is not None}
+    ids = {id(each.line): each.id for each in services.edits.present(upstream) if each.line is not None}
     ids.update(group.renewal.added_ids())
     group.publish()
     now = int(services.loop.clock.now)

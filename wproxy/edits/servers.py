@@ -48,7 +48,7 @@ class UpstreamEdits(NamedTuple):
     edits: tuple[Edit, ...] = ()
 
 
-class Placed(NamedTuple):
+class PresentServer(NamedTuple):
     """One server of an upstream now.
 
     id: the number of its line, or the one that was assigned to it. line: that of the configuration, None for an added server.
@@ -79,22 +79,22 @@ def time_text(seconds: float) -> str:
     return f"{int(seconds)}s" if seconds == int(seconds) else f"{round(seconds * 1000)}ms"
 
 
-def place(lines: Sequence[UpstreamServer], edits: UpstreamEdits) -> list[Placed]:
+def present_servers(lines: Sequence[UpstreamServer], edits: UpstreamEdits) -> list[PresentServer]:
     """Return the servers of an upstream, including removed ones, in the order of the configuration, then of their addition."""
     by_key = {(edit.server, edit.nth): edit for edit in edits.edits}
     keys = _keys(lines)
-    placed = []
+    present = []
     for number, (key, line) in enumerate(zip(keys, lines)):
         edit = by_key.get(key)
         if edit is None or words_of(line) not in edit.bases:
-            placed.append(Placed(number, line, line, None))
+            present.append(PresentServer(number, line, line, None))
         else:
-            placed.append(Placed(number, line, _server(edit.words), edit))
+            present.append(PresentServer(number, line, _server(edit.words), edit))
     known = set(keys)
     for edit in edits.edits:
         if edit.added and edit.words is not None and (edit.server, edit.nth) not in known:
-            placed.append(Placed(_id(edit, lines, edits), None, _server(edit.words), edit))
-    return placed
+            present.append(PresentServer(_id(edit, lines, edits), None, _server(edit.words), edit))
+    return present
 
 
 def _server(words: Words | None) -> UpstreamServer | None:
@@ -117,11 +117,11 @@ def _keys(lines: Sequence[UpstreamServer]) -> list[Key]:
 
 def added(lines: Sequence[UpstreamServer], edits: UpstreamEdits, server: UpstreamServer, is_kept: bool) -> UpstreamEdits:
     """Return the edits with one more server. is_kept: there is a state file. Raises ValueError for an existing address."""
-    placed = place(lines, edits)
-    if any(each.server is not None and each.server.text == server.text for each in placed):
+    present = present_servers(lines, edits)
+    if any(each.server is not None and each.server.text == server.text for each in present):
         raise ValueError(f'server "{server.text}" exists already')
     words = words_of(server)
-    away = next((each for each in placed if each.line is not None and each.line.text == server.text), None)
+    away = next((each for each in present if each.line is not None and each.line.text == server.text), None)
     if away is not None:
         return changed(lines, edits, away, server, is_kept)
     others = [edit for edit in edits.edits if edit.server != server.text]
@@ -132,26 +132,26 @@ def added(lines: Sequence[UpstreamServer], edits: UpstreamEdits, server: Upstrea
 
 
 def changed(
-    lines: Sequence[UpstreamServer], edits: UpstreamEdits, placed: Placed, server: UpstreamServer | None, is_kept: bool
+    lines: Sequence[UpstreamServer], edits: UpstreamEdits, present: PresentServer, server: UpstreamServer | None, is_kept: bool
 ) -> UpstreamEdits:
     """Return the edits with this server in its new form; None: without it. is_kept: there is a state file."""
     words = None if server is None else words_of(server)
-    old = placed.edit
-    if placed.line is not None:
-        key = _keys(lines)[placed.id]
-        base = words_of(placed.line)
+    old = present.edit
+    if present.line is not None:
+        key = _keys(lines)[present.id]
+        base = words_of(present.line)
         bases = old.bases if old is not None else (base,)
         edit = Edit(0, *key, False, _bases(bases, words, is_kept), words)
         is_needed = is_kept or words != base
     else:
         assert old is not None
         key = (old.server, old.nth)
-        edit = old._replace(id=placed.id, bases=_bases(old.bases, words, is_kept), words=words)
+        edit = old._replace(id=present.id, bases=_bases(old.bases, words, is_kept), words=words)
         is_needed = is_kept or words is not None
     others = [each for each in edits.edits if (each.server, each.nth) != key]
     gone = [each for each in others if each.words is None and each.added][:-_MOST_GONE]
     kept = [each for each in others if each not in gone]
-    return UpstreamEdits(max(edits.next, placed.id + 1), (*kept, edit) if is_needed else tuple(kept))
+    return UpstreamEdits(max(edits.next, present.id + 1), (*kept, edit) if is_needed else tuple(kept))
 
 
 def _bases(bases: tuple[Words, ...], words: Words | None, is_kept: bool) -> tuple[Words, ...]:

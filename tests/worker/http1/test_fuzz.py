@@ -80,7 +80,7 @@ def request_outcome(wire: bytes, limits: HeadLimits, memo: HeadMemo | None = Non
     line, found, consumed = taken
     return (
         tuple(getattr(line, name) for name in RequestLine.__slots__),
-        tuple(getattr(found, name) for name in RequestFields.__slots__ if name not in ("cache", "kin")),
+        tuple(getattr(found, name) for name in RequestFields.__slots__ if name not in ("cache", "difference")),
         consumed,
     )
 

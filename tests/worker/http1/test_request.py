@@ -39,7 +39,7 @@ def take(wire: bytes, limits: HeadLimits = LIMITS, memo: HeadMemo | None = None)
 def facts(line: RequestLine, fields: RequestFields, consumed: int) -> tuple:
     """All that a head says, to compare."""
     named_line = tuple(getattr(line, name) for name in RequestLine.__slots__)
-    named_fields = tuple(getattr(fields, name) for name in RequestFields.__slots__ if name not in ("cache", "kin"))
+    named_fields = tuple(getattr(fields, name) for name in RequestFields.__slots__ if name not in ("cache", "difference"))
     return named_line, named_fields, consumed
 
 
@@ -668,10 +668,10 @@ def test_where_a_line_was_dropped_or_joined_everything_is_read(twice):
 
 def test_only_the_lines_that_differ_are_named():
     memo = HeadMemo()
-    assert take(get(b"A: 1", b"B: 1"), memo=memo)[1].kin is None
+    assert take(get(b"A: 1", b"B: 1"), memo=memo)[1].difference is None
     first = memo.taken[1]
     second = take(get(b"A: 1", b"B: 2"), memo=memo)[1]
-    assert second.kin == ([2], first.cache) and second.cache is not first.cache
+    assert second.difference == ([2], first.cache) and second.cache is not first.cache
     assert (second.get(b"b"), first.get(b"b"), second.lines[2]) == (b"2", b"1", (b"b", b"B", b"2"))
 
 

@@ -55,7 +55,7 @@ class Fields:
     """The fields of a request (FieldsLike): there are none."""
 
     lines: tuple[tuple[bytes, bytes, bytes], ...] = ()
-    host = host_port = upgrade = kin = None
+    host = host_port = upgrade = difference = None
     content_length = -1
     chunked = False
     connection_options: frozenset[bytes] = frozenset()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wproxy.directives.upstream import upstream_server
-from wproxy.edits.servers import UpstreamEdits, added, changed, decode, encode, place, pruned, words_of
+from wproxy.edits.servers import UpstreamEdits, added, changed, decode, encode, present_servers, pruned, words_of
 
 NONE = UpstreamEdits()
 
@@ -16,13 +16,15 @@ def lines(*texts: str):
 
 def now(configured, edits: UpstreamEdits) -> list[str]:
     """What the servers are, as `id: line`."""
-    return [f"{each.id}: {' '.join(words_of(each.server))}" for each in place(configured, edits) if each.server is not None]
+    return [
+        f"{each.id}: {' '.join(words_of(each.server))}" for each in present_servers(configured, edits) if each.server is not None
+    ]
 
 
 def edit(configured, edits: UpstreamEdits, number: int, text: str | None, is_kept: bool = False) -> UpstreamEdits:
     """The server of that id becomes this line; None: it is removed."""
-    placed = next(each for each in place(configured, edits) if each.id == number)
-    return changed(configured, edits, placed, None if text is None else upstream_server(*text.split()), is_kept)
+    present = next(each for each in present_servers(configured, edits) if each.id == number)
+    return changed(configured, edits, present, None if text is None else upstream_server(*text.split()), is_kept)
 
 
 def add(configured, edits: UpstreamEdits, text: str, is_kept: bool = False) -> UpstreamEdits:

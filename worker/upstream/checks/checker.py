@@ -1,7 +1,7 @@
 """The worker that checks an upstream, and the times of its checks.
 
-Every worker has an office for each upstream with checks, and exactly one of these offices is active: the one that holds the lock
-on the upstream's word (`wproxy.checked_health.office_of`). The kernel takes the lock from a worker that dies, however it dies;
+Every worker has a checker for each upstream with checks, and exactly one worker's is active: the one that holds the lock on the
+upstream's word (`wproxy.checked_health.checker_word`). The kernel takes the lock from a worker that dies, however it dies;
 one that drains gives it back. The others test every LOOK_EVERY seconds whether it is free: a system call of 1 us.
 
 The holder has a task for each check of each peer. It notices peers that come and go (discovery) at its next look. A successor
@@ -17,49 +17,49 @@ from worker.services import Services
 from worker.upstream.checks.probe import CannotBind, Probe
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.peers import Group
-from wproxy.checked_health import HEALTHY, UNHEALTHY, CheckedHealth, CheckRecord, Streak, judge, office_of
+from wproxy.checked_health import HEALTHY, UNHEALTHY, CheckedHealth, CheckRecord, Streak, checker_word, judge
 from wproxy.config.model import Check
 from wproxy.health_match import Verdict
 
-# The interval of looks at an office, in seconds: a successor is late by no more than that.
+# The interval of looks at a lock that another worker holds, in seconds: a successor is late by no more than that.
 LOOK_EVERY = 0.25
 
 
 class HealthChecks:
-    """All offices of a worker."""
+    """All checkers of a worker."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         groups = [services.groups[upstream.name] for upstream in services.configuration.upstreams if upstream.checks]
-        self.offices = [Office(services, group) for group in groups]
+        self.checkers = [Checker(services, group) for group in groups]
         self._tasks: list[Task] = []
 
     def start(self) -> None:
         """Get ready to check from now on."""
         spawn = self._services.loop.spawn
-        self._tasks = [spawn(office.attend(), f"health checks of {office.group.name}") for office in self.offices]
+        self._tasks = [spawn(checker.attend(), f"health checks of {checker.group.name}") for checker in self.checkers]
 
     def resign(self) -> None:
         """Let other workers check: this one is exiting."""
         for task in self._tasks:
             self._services.loop.cancel(task)
         self._tasks.clear()
-        for office in self.offices:
-            office.resign()
+        for checker in self.checkers:
+            checker.resign()
 
 
-class Office:
+class Checker:
     """The checks of one upstream in one worker."""
 
     def __init__(self, services: Services, group: Group) -> None:
         self.services = services
         self.group = group
         self.is_held = False
-        self._word = office_of(group.name)
+        self._word = checker_word(group.name)
         self._tasks: dict[tuple[LivePeer, Check], Task] = {}
 
     async def attend(self) -> None:
-        """Hold the office as soon as no other worker does, forever."""
+        """Check whenever no other worker does, forever."""
         locks = self.services.shared.locks
         while True:
             if not self.is_held:
@@ -157,4 +157,4 @@ class Office:
         )
 
     def __repr__(self) -> str:
-        return f"<office of {self.group.name}: {len(self._tasks)} tasks>"
+        return f"<checker of {self.group.name}: {len(self._tasks)} tasks>"
