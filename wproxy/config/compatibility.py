@@ -71,7 +71,8 @@ are reported, never silently ignored.
 - Requests that nginx lets through and that two servers may read differently are refused with 400: control characters and bare
   CRs anywhere in a head, fields without a colon, folded fields, bare LFs in chunks, invalid trailers, host names with characters
   other than letters, digits, `.`, `-` and `_`, invalid ports, schemes other than http and https, HTTP/0.9, versions such as
-  `1.01`, methods of more than 32 letters. A body that ends early is also answered with 400.
+  `1.01`, methods of more than 32 letters. A body that ends early is also answered with 400, and so is a chunked one whose last
+  chunk is followed by anything but trailers.
 - Host is the first field sent to upstreams, and never left out: where it would be empty it is `$proxy_host`. Fields that a client
   names in Connection are not passed on, nor are Proxy and HTTP2-Settings.
 - With `proxy_pass_request_body off` the request has no Content-Length; nginx lets the upstream wait for the body unless
@@ -85,6 +86,16 @@ are reported, never silently ignored.
 - `server_name_in_redirect` with an empty `server_name` leaves the client's host, where nginx writes a Location without one.
 - `max_headers` counts all lines of a head; nginx leaves out those that it drops for their names.
 - An unknown flag of `proxy_cookie_flags` is an error of the configuration, not of each request.
+- A final response of 1xx (`return 103`, `error_page 404 =101 /x`, also that of a refused request) ends the connection and has no
+  body: clients take it for an interim response and wait for another one, and would read its body as the beginning of that.
+- `sticky learn` without `header` learns a session of an upgraded connection when the tunnel begins, not when it ends.
+- `$proxy_host` and `$proxy_port` are those of the location's proxy_pass also where the request was answered before it came to
+  that, by `return` or a refusal; nginx leaves them empty there.
+- `$request_completion` is empty, too, when a response was cut short because the upstream broke off, and `$bytes_sent` does not
+  count `100 Continue`.
+- Methods are case-sensitive in `proxy_method`, too: the response to `head` has a body, if the upstream knows such a method at all.
+- Messages of the error log begin as in nginx, and go on where there is more to say: the timer or limit that ended a request, and
+  the place of its directive.
 """
 
 
