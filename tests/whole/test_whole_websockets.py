@@ -11,7 +11,7 @@ import pytest
 from harness import BACKENDS, Program, Wproxy, until
 from recorder import Recorder
 from websockets.asyncio.client import connect as connect_soon
-from websockets.exceptions import ConnectionClosedOK, InvalidStatus
+from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidStatus
 from websockets.sync.client import connect
 from wire import Wire, ask, request_bytes
 
@@ -176,12 +176,12 @@ def test_without_the_two_fields_there_is_no_upgrade(front):
 
 def test_a_silent_websocket_is_closed_after_proxy_read_timeout(front):
     with websocket(front, "/impatient/") as socket:
+        began = time.monotonic()
         socket.send("x")
         socket.recv(10)
-        began = time.monotonic()
-        with pytest.raises(Exception):
-            socket.recv(10)
-        assert 0.4 < time.monotonic() - began < 2
+        with pytest.raises(ConnectionClosed):  # a TimeoutError if it stays open
+            socket.recv(30)
+        assert time.monotonic() - began > 0.4
     logged = front.logged("GET /impatient/")
     assert logged.status == "101"
     assert re.search(r"proxy_read_timeout 0\.5: [^ ]*wproxy\.toml:\d+:\d+", logged.cause), logged

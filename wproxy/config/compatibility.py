@@ -93,7 +93,7 @@ are reported, never silently ignored.
   that, by `return` or a refusal; nginx leaves them empty there.
 - `$request_completion` is empty, too, when a response was cut short because the upstream broke off, and `$bytes_sent` does not
   count `100 Continue`.
-- Methods are case-sensitive in `proxy_method`, too: the response to `head` has a body, if the upstream knows such a method at all.
+- Methods are case-sensitive in `proxy_method`, too: the response to `head` has a body, if the upstream knows such a method.
 - Messages of the error log begin as in nginx, and go on where there is more to say: the timer or limit that ended a request, and
   the place of its directive.
 """
