@@ -19,6 +19,7 @@ from master.peer_records import TOO_MANY_PEERS
 from master.sockets import probe
 from master.start_log import StartLog
 from master.tls_files import tls_problems
+from master.upstream_contexts import upstream_contexts
 from master.user import distrusted, worker_identity
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError, Problem
@@ -72,7 +73,8 @@ def obstacles(configuration: Configuration) -> list[Problem]:
     own = own_files(configuration)
     problems.extend(_unopenable(_log_paths(configuration), own, distrusted(identity)))
     problems.extend(try_directories(configuration))
-    problems.extend(tls_problems(configuration))
+    unusable = tls_problems(configuration)
+    problems.extend(unusable or upstream_contexts(configuration)[1])
     if configuration.pid:
         problems.extend(_unwritable(configuration.path(configuration.pid), own, distrusted(identity)))
     problems.extend(probe(configuration.listeners))

@@ -6,8 +6,9 @@ import math
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from master.sockets import share
 from master.user import Identity, distrusted
@@ -16,6 +17,10 @@ from wproxy.config.model import Configuration, Listener
 from wproxy.error_log import ErrorLog
 from wproxy.safe_open import Distrusted
 from wproxy.shared import WORKER_ROLE_NAME
+from wproxy.upstream_tls import UpstreamTls
+
+if TYPE_CHECKING:
+    import ssl
 
 STRAGGLER_TIMEOUT = 5.0  # seconds by which worker_shutdown_timeout may be exceeded
 
@@ -45,6 +50,7 @@ class Generation:
     born: monotonic seconds.
     short_lives: by index of a worker, how often in a row it died within a second of its start.
     helpers: the processes beside the workers; their indices follow those of the workers.
+    client_contexts: for encrypted connections to upstreams.
     """
 
     number: int
@@ -57,6 +63,7 @@ class Generation:
     born: float = field(default_factory=time.monotonic)
     short_lives: dict[int, int] = field(default_factory=dict)
     helpers: tuple[Role, ...] = ()
+    client_contexts: Mapping[UpstreamTls, ssl.SSLContext] = field(default_factory=dict)
 
     @property
     def distrusted(self) -> Distrusted | None:

@@ -26,6 +26,7 @@ from master.state import State
 from master.state_files import provide_state_directories
 from master.succession import Succession
 from master.tls_files import tls_problems
+from master.upstream_contexts import upstream_contexts
 from master.user import worker_identity
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError, Problem
@@ -90,6 +91,8 @@ class Transaction:
         refuse_missing_directory(configuration)
         provide_own_directories(configuration, identity)
         unusable = tls_problems(configuration)
+        if not unusable:
+            client_contexts, unusable = upstream_contexts(configuration)
         if unusable:
             raise ConfigurationError(*unusable)
         generation = Generation(
@@ -101,6 +104,7 @@ class Transaction:
             log=open_error_log(configuration.error_log_targets, identity, configuration.identity.name),
             pid_path=configuration.path(configuration.pid) if configuration.pid else "",
             helpers=helpers,
+            client_contexts=client_contexts,
         )
         if state.current is None:
             state.error_log = generation.log

@@ -246,6 +246,7 @@ class Workers:
             unwritten=unwritten,
             distrusted=generation.distrusted,
             heeds_winch=self._heeds_winch,
+            client_contexts=generation.client_contexts,
         )
 
     def take_slot(self) -> WorkerSlot:

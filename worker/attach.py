@@ -64,8 +64,7 @@ def proxying(location: Location, services: Services) -> Handler | None:
         return proxying_to_variable(location, services, answer_plan)
     assert location.upstream is not None
     group = services.groups[location.upstream.name]
-    path, workers = services.configuration.path, services.workers
-    passing = services.passings[location] = make_passing(settings, group, answer_plan, path, workers)
+    passing = services.passings[location] = make_passing(settings, group, answer_plan, services)
     answer: Handler = partial(services.exchange, passing)
     return answer
 

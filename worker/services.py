@@ -19,6 +19,7 @@ from worker.resolver.records import SharedRecords, private_records
 from worker.threads import ThreadPool, thread_pools
 from worker.upstream.passing import Passing
 from worker.upstream.peers import Group
+from worker.upstream.tls.connector import Connectors
 from wproxy.address import Address
 from wproxy.assignment import Assignment
 from wproxy.config.model import Configuration, Location, Upstream
@@ -49,7 +50,8 @@ class Services:
 
     workers: the number of workers of its generation. process: the facts about it that words may use. groups: keyed by the name of
     the upstream.
-    exchange: the function that gets a response from an upstream. passings: how the attached locations pass requests on.
+    exchange: the function that gets a response from an upstream. connectors: how connections to upstreams are encrypted.
+    passings: how the attached locations pass requests on.
     """
 
     loop: Loop
@@ -64,6 +66,7 @@ class Services:
     discovery: Discovery
     edits: Edits
     exchange: Exchange
+    connectors: Connectors
     passings: dict[Location, Passing] = field(default_factory=dict)
 
 
@@ -108,4 +111,5 @@ def make_services(
         discovery,
         Edits(assignment, loop, groups, discovery, log),
         exchange,
+        Connectors(assignment.client_contexts),
     )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from wproxy.config.model import Configuration, Listener
 from wproxy.error_log import ErrorLog
 from wproxy.identity import WPROXY, Identity
 from wproxy.safe_open import Distrusted
 from wproxy.shared import SharedWords
+from wproxy.upstream_tls import UpstreamTls
+
+if TYPE_CHECKING:
+    import ssl
 
 
 class ListeningSocket(NamedTuple):
@@ -49,6 +53,7 @@ class Assignment:
     error_log: the main error log as the master opened it; None: the worker has to open it.
     distrusted: the user that the worker becomes: until then it opens no name that this user may have made (`wproxy.safe_open`).
     own_master: the master's side of a process that is master and worker at once; None: there is a separate master.
+    client_contexts: for connections to upstreams, made by root.
     heeds_winch: whether WINCH makes the worker leave; from a terminal it means that a window has changed its size.
     """
 
@@ -69,3 +74,4 @@ class Assignment:
     distrusted: Distrusted | None = None
     error_log: ErrorLog | None = None
     heeds_winch: bool = False
+    client_contexts: Mapping[UpstreamTls, ssl.SSLContext] = field(default_factory=dict)

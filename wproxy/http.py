@@ -245,6 +245,7 @@ class Attempt:
     interim_heads = 0
     interim_bytes = 0
     begins_group = False  # the first after a jump to another location
+    is_handshaking = False  # connected, and not yet encrypted
     is_retry = False  # another peer has failed, and retries are counted
     at_end: Callable[[], None] | None = None  # called when an answer in several parts is complete, or is given up
 
@@ -268,14 +269,15 @@ class Attempt:
     def doing(self) -> str:
         """The activity, in nginx's words; waiting for a head has the words of sending."""
         if self.connect_time is None:
-            return "connecting to upstream"
+            return "SSL handshaking to upstream" if self.is_handshaking else "connecting to upstream"
         return "sending request to upstream" if self.header_time is None else "reading upstream"
 
     @property
     def url(self) -> bytes:
         """The URL of the request as logs show it: `http://127.0.0.1:8080/path`; without a path for protocols other than HTTP."""
         colon = ":" if self.peer.startswith("unix:") else ""
-        _, _, target = self.request_head.partition(b" ") if self.scheme == "http://" else (b"", b"", b"")
+        has_path = self.scheme in ("http://", "https://")
+        _, _, target = self.request_head.partition(b" ") if has_path else (b"", b"", b"")
         return f"{self.scheme}{self.peer}{colon}".encode() + target.partition(b" ")[0]
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ from worker.http1.response import CHUNKED, UNTIL_CLOSE
 from worker.loop import READ, Waitable, park
 from worker.pipes import Pipe
 from worker.stream import BIG_CHUNK, Stream
+from worker.upstream.failing import call_failed
 from wproxy.failures import TimedOut, UpstreamFailure
 
 MORE_THAN_LENGTH = 'upstream sent more data than specified in "Content-Length" header'
@@ -18,7 +19,7 @@ AFTER_LAST_CHUNK = "upstream sent data after final chunk"
 
 
 def _broken(error: OSError) -> UpstreamFailure:
-    return UpstreamFailure("error", f"recv() failed ({error.errno}: {error.strerror})")
+    return UpstreamFailure("error", call_failed("recv()", error))
 
 
 async def wait_for_answer(channel: Waitable, seconds: float) -> None:

@@ -47,7 +47,11 @@ async def connect(
         sock = socket.socket(peer.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     except OSError as error:
         raise CannotConnect(f"socket() failed ({error.errno}: {error.strerror}) while {CONNECTING}") from None
-    stream = make_stream(loop, sock)
+    try:
+        stream = make_stream(loop, sock)
+    except BaseException:
+        sock.close()
+        raise
     try:
         if peer.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

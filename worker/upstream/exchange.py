@@ -16,7 +16,7 @@ from worker.loop import READ, park
 from worker.pages import error_response
 from worker.upstream.answers import SentElsewhere
 from worker.upstream.connect import CannotConnect, connect
-from worker.upstream.failing import CONNECTING, READING_HEAD, failure_of
+from worker.upstream.failing import CONNECTING, READING_HEAD, call_failed, failure_of
 from worker.upstream.failure_log import cause_of, log_failure, log_rest
 from worker.upstream.incoming import receive_rest_of_head, respond
 from worker.upstream.live_peer import LivePeer
@@ -126,9 +126,14 @@ async def open_connection(attempt: LiveAttempt, is_pooled: bool) -> PeerConnecti
     group = passing.group
     attempt.connect_time = None
     manner = passing.manner or manner_of(passing.settings, attempt.request, group.is_local, is_told=True)
-    make_stream = passing.protocol.stream
-    timeout = passing.connect_timeout
-    stream = await connect(group.loop, peer, timeout, manner.local, manner.keepalive, make_stream, manner.transparent)
+    if manner.secured is None:
+        make_stream = passing.protocol.stream
+        timeout = passing.connect_timeout
+        stream = await connect(group.loop, peer, timeout, manner.local, manner.keepalive, make_stream, manner.transparent)
+    else:
+        from worker.upstream.tls.open import open_secured  # 15 ms and the memory of OpenSSL, needed only for TLS
+
+        stream = await open_secured(attempt, manner)
     attempt.connect_time = attempt.request.client.clock.now - attempt.started
     connection = passing.protocol.connection(stream)
     if is_pooled:
@@ -247,7 +252,7 @@ def blame(error: UpstreamFailure | TimedOut | OSError, attempt: LiveAttempt) -> 
     if isinstance(error, TimedOut):
         failure = failure_of("timeout", "upstream timed out (110: Connection timed out)", READING_HEAD)
     elif isinstance(error, OSError):
-        failure = failure_of("error", f"recv() failed ({error.errno}: {error.strerror})", READING_HEAD)
+        failure = failure_of("error", call_failed("recv()", error), READING_HEAD)
     else:
         failure = error
         if not failure.doing:  # from a parser
@@ -314,7 +319,7 @@ def nothing_to_send(request: Request, body: Outgoing | None) -> Response:
 def no_live_upstreams(passing: Passing, request: Request, head: bytes) -> Response:
     """Return the answer when there is no peer left to try."""
     group = passing.group
-    attempt = Attempt(group.name, request.client.clock.now, passing.protocol.scheme)
+    attempt = Attempt(group.name, request.client.clock.now, passing.scheme)
     attempt.request_head = head
     attempt.status, attempt.response_time, attempt.connect_time = 502, 0.0, None
     request.attempts = [*request.attempts, attempt]

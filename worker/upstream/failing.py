@@ -7,11 +7,18 @@ from wproxy.failures import UpstreamFailure
 from wproxy.http import Request
 
 CONNECTING = "connecting to upstream"
+HANDSHAKING = "SSL handshaking to upstream"
 SENDING = "sending request to upstream"
 READING_HEAD = "reading response header from upstream"
 READING = "reading upstream"
 
 TOO_BIG_HEADER = "upstream sent too big header"
+
+
+def call_failed(call: str, error: OSError) -> str:
+    """Return nginx's words for a system call that failed, or OpenSSL's for one of its own."""
+    text: str | None = getattr(error, "text", None)  # a TlsFailure's
+    return text or f"{call} failed ({error.errno}: {error.strerror})"
 
 
 def failure_of(kind: str, reason: str, doing: str) -> UpstreamFailure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.logs import log_request
-from worker.upstream.failing import CONNECTING, READING, READING_HEAD, SENDING, TOO_BIG_HEADER
+from worker.upstream.failing import CONNECTING, HANDSHAKING, READING, READING_HEAD, SENDING, TOO_BIG_HEADER
 from worker.upstream.passing import Passing
 from wproxy.failures import UpstreamFailure
 from wproxy.http import Request
@@ -11,6 +11,7 @@ from wproxy.http import Request
 # The timer behind a timeout, keyed by the activity; it is preceded by the word of the module (proxy_, fastcgi_).
 _TIMERS = {
     CONNECTING: "connect_timeout",
+    HANDSHAKING: "connect_timeout",
     SENDING: "send_timeout",
     READING_HEAD: "read_timeout",
     READING: "read_timeout",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from worker.services import Services
 from worker.upstream.answers import AnswerPlan
 from worker.upstream.buffering import buffering_of
 from worker.upstream.manner import constant_manner
@@ -13,17 +12,17 @@ from worker.upstream.passing import Passing, Retries
 from worker.upstream.peers import Group
 from worker.upstream.protocols import PROTOCOLS
 from worker.upstream.reshaping import head_writer, reshaping
+from worker.upstream.tls.plan import SecurePlan
+from wproxy.directives.proxy import ProxyTarget
+from wproxy.upstream_tls import upstream_tls
 
 
-def make_passing(
-    settings: ModuleSettings, group: Group, answer_plan: AnswerPlan, absolute: Callable[[str], str], workers: int
-) -> Passing:
-    """Compute how a location passes requests to a group, and register it with the group.
-
-    absolute: makes paths of the configuration absolute. workers: the number of workers that share the group.
-    """
+def make_passing(settings: ModuleSettings, group: Group, answer_plan: AnswerPlan, services: Services) -> Passing:
+    """Compute how a location passes requests to a group, and register it with the group."""
+    absolute, workers = services.configuration.path, services.workers
     location, protocol = settings.location, PROTOCOLS[settings.module]
     plan = protocol.plan(location)
+    settings.secure_plan = secure_plan(settings, services)
     words: frozenset[str] = settings.get("next_upstream", frozenset())
     retries = Retries(
         words,
@@ -43,6 +42,7 @@ def make_passing(
         group=group,
         manner=constant_manner(settings, group.is_local),
         protocol=protocol,
+        scheme=protocol.scheme if settings.secure_plan is None else protocol.secure_scheme,
         head=head_writer(settings, plan),
         head_plan=plan,
         answer_plan=answer_plan,
@@ -61,3 +61,20 @@ def make_passing(
     )
     group.lead_here(passing.buffer_size, passing.manner, protocol.is_shared, workers if retries.budget is not None else 0)
     return passing
+
+
+def secure_plan(settings: ModuleSettings, services: Services) -> SecurePlan | None:
+    """Return how the connections of a location are encrypted; None where they are not."""
+    target: ProxyTarget = settings.get("target")
+    if not target.is_secure:
+        return None
+    absolute = services.configuration.path_beside
+    return SecurePlan(
+        services.connectors.for_settings(upstream_tls(settings.location, settings.module, absolute)),
+        settings.get("ssl_name"),
+        target.host,
+        settings.get("ssl_server_name", False),
+        settings.get("ssl_certificate"),
+        settings.get("ssl_certificate_key"),
+        absolute,
+    )

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from worker.logs import log_request
 from worker.upstream.module_settings import ModuleSettings
+from worker.upstream.tls.connector import Secured
 from wproxy.config.model import Location
 from wproxy.directives.proxy_headers import LocalAddress, parse_local_address
 from wproxy.http import Request
@@ -21,7 +22,7 @@ class Manner(NamedTuple):
 
     module: that of the protocol. local: the local IP address and port (proxy_bind), None for any. keepalive:
     proxy_socket_keepalive. home: with `keepalive N local` the location that opened it. transparent: whether the local address may
-    be that of another machine.
+    be that of another machine. secured: how it is encrypted, None if it is not.
     """
 
     module: str = "proxy"
@@ -29,6 +30,7 @@ class Manner(NamedTuple):
     keepalive: bool = False
     home: Location | None = None
     transparent: bool = False
+    secured: Secured | None = None
 
 
 def constant_manner(settings: ModuleSettings, is_local: bool) -> Manner | None:
@@ -42,22 +44,27 @@ def constant_manner(settings: ModuleSettings, is_local: bool) -> Manner | None:
         if bind.text.constant is None:
             return None
         local = parse_local_address(bind.text.constant.decode("latin-1"))
-    return _manner(settings, local, is_local)
+    secured = settings.secure_plan.constant() if settings.secure_plan is not None else None
+    if settings.secure_plan is not None and secured is None:
+        return None
+    return _manner(settings, local, secured, is_local)
 
 
 def manner_of(settings: ModuleSettings, request: Request, is_local: bool, is_told: bool = False) -> Manner:
     """Return how a request would open a connection, if each has its own manner. is_told: whether to log a bad address."""
     bind: LocalAddress | None = settings.get("bind")
-    assert bind is not None and bind.text is not None
-    text = bind.text.evaluate(request).decode("latin-1")
-    local = parse_local_address(text) if text else None
-    if text and local is None and is_told:
-        log_request(request, "error", f'invalid local address "{text}"')
-    return _manner(settings, local, is_local)
+    local = None
+    if bind is not None and bind.text is not None:
+        text = bind.text.evaluate(request).decode("latin-1")
+        local = parse_local_address(text) if text else None
+        if text and local is None and is_told:
+            log_request(request, "error", f'invalid local address "{text}"')
+    secured = settings.secure_plan.of(request) if settings.secure_plan is not None else None
+    return _manner(settings, local, secured, is_local)
 
 
-def _manner(settings: ModuleSettings, local: tuple[str, int] | None, is_local: bool) -> Manner:
+def _manner(settings: ModuleSettings, local: tuple[str, int] | None, secured: Secured | None, is_local: bool) -> Manner:
     """Return the manner of a location whose connections come from this address."""
     home = settings.location if is_local else None
     transparent = local is not None and settings.get("bind").transparent
-    return Manner(settings.module, local, settings.get("socket_keepalive", False), home, transparent)
+    return Manner(settings.module, local, settings.get("socket_keepalive", False), home, transparent, secured)

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from worker.upstream.tls.plan import SecurePlan
 from wproxy.config.model import Location
 
 
 class ModuleSettings:
-    """The settings of a location in the directives that begin with the name of one module."""
+    """The settings of a location in the directives that begin with the name of one module.
 
-    __slots__ = ("location", "module")
+    secure_plan: how connections are encrypted; None where they are not, and before a Passing is made.
+    """
+
+    __slots__ = ("location", "module", "secure_plan")
 
     def __init__(self, location: Location, module: str) -> None:
         self.location = location
         self.module = module
+        self.secure_plan: SecurePlan | None = None
 
     def get(self, word: str, otherwise: Any = None) -> Any:
         """Return the value of `module_word`; `otherwise` if the module has no such directive."""

@@ -56,9 +56,10 @@ class HeadPlan(Protocol):
 class UpstreamProtocol:
     """A protocol that upstreams speak: a row of worker.upstream.protocols.PROTOCOLS.
 
-    module: the word that begins the names of its directives. scheme: what begins its URLs in the error log. connection: makes a
-    PeerConnection of a stream that is connected, or a SharedConnection, which makes one for each request. plan: works out the
-    heads of a location. stream: makes the stream of a socket. is_shared: whether several requests may use a connection at once.
+    module: the word that begins the names of its directives. scheme: what begins its URLs in the error log, secure_scheme: that
+    over TLS. connection: makes a PeerConnection of a stream that is connected, or a SharedConnection, which makes one for each
+    request. plan: works out the heads of a location. stream: makes the stream of a socket. is_shared: whether several requests
+    may use a connection at once.
     """
 
     module: str
@@ -67,6 +68,7 @@ class UpstreamProtocol:
     plan: Callable[[Location], HeadPlan]
     stream: Callable[[Loop, socket.socket], Stream] = Stream
     is_shared: bool = False
+    secure_scheme: str = ""
 
 
 class Retries(NamedTuple):
@@ -85,7 +87,8 @@ class Retries(NamedTuple):
 class Passing:
     """The upstream's side of one location.
 
-    settings: the source of the values below, for messages. manner: how connections are opened; None: each request has its own.
+    settings: the source of the values below, for messages. scheme: that of URLs in the error log.
+    manner: how connections are opened; None: each request has its own.
     head: writes the heads of requests; head_plan: the additions to each. answer_plan: the rules for the fields of answers.
     reshape: makes the body for the upstream; None where it is the client's own. streaming: whether that goes as it comes.
     noticed_statuses: those of answers that proxy_next_upstream asks to retry, or that an error page replaces (intercepts).
@@ -97,6 +100,7 @@ class Passing:
     group: Group
     manner: Manner | None
     protocol: UpstreamProtocol
+    scheme: str
     head: WriteHead
     head_plan: HeadPlan
     answer_plan: AnswerPlan
@@ -148,7 +152,7 @@ class LiveAttempt(Attempt):
     @property
     def scheme(self) -> str:
         """Return the scheme of its URL in the error log."""
-        return self.passing.protocol.scheme
+        return self.passing.scheme
 
     def end_upload(self) -> None:
         """Stop sending the request; if some of it is left, the connection cannot be used again."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from worker import pipes
 from worker.loop import FAIR_SHARE, WRITE, give_way, park
 from worker.stream import BIG_CHUNK, Stream
-from worker.upstream.failing import SENDING, failure_of
+from worker.upstream.failing import SENDING, call_failed, failure_of
 from worker.upstream.passing import LiveAttempt
 from wproxy.failures import UpstreamFailure
 from wproxy.request_body import BodyFile, RequestBody
@@ -133,4 +133,4 @@ def cut_short(file: BodyFile) -> OSError:
 
 def sending_failed(error: OSError) -> UpstreamFailure:
     """Return the failure of a send that the system refused: the other side has closed."""
-    return failure_of("error", f"send() failed ({error.errno}: {error.strerror})", SENDING)
+    return failure_of("error", call_failed("send()", error), SENDING)

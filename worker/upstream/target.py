@@ -36,9 +36,9 @@ def proxying_to_variable(location: Location, services: Services, answer_plan: An
     """Return the handler of a location whose proxy_pass has variables."""
     assert location.proxy_target is not None and location.proxy_target.template is not None
     evaluate = location.proxy_target.template.evaluate
-    passings: dict[tuple[str, int, bool], Passing] = {}
+    passings: dict[tuple[str, int, bool, bool], Passing] = {}
     # Those of them that are not in the configuration: the name servers and the address to look up.
-    named: dict[tuple[str, int, bool], tuple[NameServers | None, Address]] = {}
+    named: dict[tuple[str, int, bool, bool], tuple[NameServers | None, Address]] = {}
 
     async def answer(request: Request) -> Response:
         url = evaluate(request)
@@ -48,13 +48,10 @@ def proxying_to_variable(location: Location, services: Services, answer_plan: An
             reason = _UNFIT_REASON % shown(url) if _UNFIT(url) else f'{error} in "{shown(url)}"'
             log_request(request, "error", reason)
             return error_response(request, 500, request.route.server_token)
-        if target.is_secure:
-            log_request(request, "error", f'"https://" in "{shown(url)}": TLS to upstreams is not supported yet')
-            return error_response(request, 500, request.route.server_token)
         assert target.address is not None
         # The path of a unix socket keeps its case.
         host = target.address.host if target.address.is_unix else target.address.host.lower()
-        key = (host, target.address.port, target.has_port)
+        key = (host, target.address.port, target.has_port, target.is_secure)
         passing = passings.get(key)
         asked = named.get(key)
         if passing is None or (asked is not None and services.discovery.known_group(*asked) is not passing.group):
@@ -74,8 +71,7 @@ def proxying_to_variable(location: Location, services: Services, answer_plan: An
                     passings.clear()
                     named.clear()
                 copy = copy_for(location, target)
-                path, workers = services.configuration.path, services.workers
-                passing = passings[key] = make_passing(ModuleSettings(copy, "proxy"), group, answer_plan, path, workers)
+                passing = passings[key] = make_passing(ModuleSettings(copy, "proxy"), group, answer_plan, services)
                 passing.head_plan.is_stable = False
             if asked is not None:
                 named[key] = asked

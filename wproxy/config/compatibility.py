@@ -67,6 +67,9 @@ are reported, never silently ignored.
 - Directives without effect are read as nginx reads them, zones, upstreams and certificates included. Exceptions:
   `ssl_conf_command`, `ssl_ecdh_curve` and the file of `ssl_stapling_file` are not tried, modules are not loaded, and no size of a
   hash table is too small, since there are no hash tables.
+- A certificate of an upstream that is not trusted ends the handshake with an alert, where nginx completes it and then closes;
+  the log lines are nginx's. Certificates with variables in their names are kept also without
+  `proxy_ssl_certificate_cache`, and read again when their files have changed.
 - `aio on` is accepted: whether nginx accepts it depends on how it was built.
 - Requests that nginx lets through and that two servers may read differently are refused with 400: control characters and bare
   CRs anywhere in a head, fields without a colon, folded fields, bare LFs in chunks, invalid trailers, host names with characters
@@ -107,8 +110,7 @@ def compatibility_page() -> str:
     parts += [
         "\n## Refused at a start\n",
         "Accepted by `-t`. Without them the server would let in, show or do more than the configuration says, so it does not "
-        "start (nor reload) with them. A value that switches a directive off, such as `auth_basic off`, is fine. `https://` in "
-        "`proxy_pass` is refused too.\n",
+        "start (nor reload) with them. A value that switches a directive off, such as `auth_basic off`, is fine.\n",
         *_by_module(lambda row: row.guards),
         _line("Parameters of `listen`.", (name for name, guards in parameters.items() if guards)),
         "\n## Accepted, without effect yet\n",

@@ -29,6 +29,7 @@ from wproxy.directives.map import MapDirectives
 from wproxy.directives.processes import ProcessDirectives
 from wproxy.directives.proxy import ProxyDirectives
 from wproxy.directives.proxy_headers import ProxyHeaderDirectives
+from wproxy.directives.proxy_tls import ProxyTlsDirectives
 from wproxy.directives.request_body import RequestBodyDirectives
 from wproxy.directives.resolver import ResolverDirectives
 from wproxy.directives.rewrite import LocationIf, RewriteDirectives, ServerIf
@@ -69,6 +70,7 @@ class LocationModules(
     LogDirectives,
     ProxyDirectives,
     ProxyHeaderDirectives,
+    ProxyTlsDirectives,
     RequestBodyDirectives,
     BufferingDirectives,
     StoreDirectives,

@@ -14,7 +14,7 @@ from wproxy.config.checks import Checks
 from wproxy.config.compat import put_defaults
 from wproxy.config.control import control_listener
 from wproxy.config.convert import NGINX, syntax_of
-from wproxy.config.effects import Ineffective, refusals, warnings
+from wproxy.config.effects import refusals, warnings
 from wproxy.config.listeners import LookUp, build_listeners, default_listen
 from wproxy.config.model import Configuration, Listener, Location, Server
 from wproxy.config.names import declare_names
@@ -298,8 +298,7 @@ class _Resolver:
             place = _place(scope, position, "proxy_pass")
             if target.uri_part and (modifier in ("~", "~*", "@") or kind in ("if", "limit_except")):
                 self.problem(_PASS_WITH_URI, place)
-            if target.is_secure:
-                self.reader.ineffective.append(Ineffective('"https://" in "proxy_pass"', place, guards=True))
+            if target.may_be_secure:
                 self.tls_files.append(upstream_files(scope, "proxy", self.problem))
             if target.address is not None:
                 location.upstream = self.upstreams.target(target, place, scope)

@@ -47,6 +47,18 @@ class ProxyTarget(NamedTuple):
     template: Template | None = None
 
     @property
+    def may_be_secure(self) -> bool:
+        """Whether it is an upstream over TLS, or may be one: `$scheme://…` and `$backend` may, `http://$host` is none."""
+        return self.is_secure or (self.template is not None and self.text[:7].lower() != "http://")
+
+    @property
+    def host(self) -> str:
+        """The host as written, without the port: what an upstream's certificate has to be for."""
+        if self.address is None:
+            return ""
+        return f"[{self.address.host}]" if ":" in self.address.host and not self.address.is_unix else self.address.host
+
+    @property
     def port(self) -> int:
         """The port as written, the default without one, -1 for a unix socket."""
         return self.address.port if self.address else 0

@@ -378,4 +378,4 @@ def _dropped(request: Request, plan: HTTP1HeadPlan) -> frozenset[bytes]:
 _HEAD_END = (b"", b"")
 
 
-HTTP1 = UpstreamProtocol("proxy", "http://", HTTP1Connection, HTTP1HeadPlan)
+HTTP1 = UpstreamProtocol("proxy", "http://", HTTP1Connection, HTTP1HeadPlan, secure_scheme="https://")

@@ -1,0 +1,115 @@
+"""Connectors: how one kind of connection to upstreams is encrypted, with the sessions that further connections may resume.
+
+There is one for all locations with equal settings. What may differ from request to request is in its `Secured`: the name, and the
+certificate to show. Both are part of the manner in which a connection is opened, so that no request gets a connection on which
+another name was verified or another certificate shown.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from wproxy.upstream_tls import DATA, UpstreamTls, make_context
+
+if TYPE_CHECKING:
+    import ssl
+
+# The sessions that each connector remembers.
+MOST_SESSIONS = 1024
+
+
+class Secured(NamedTuple):
+    """What TLS adds to the manner in which a connection is opened.
+
+    name: what the certificate has to be for. sent_name: what the handshake says, "" for nothing. certificate, key: the files of
+    those to show if they depend on the request, else "".
+    """
+
+    connector: Connector
+    name: str = ""
+    sent_name: str = ""
+    certificate: str = ""
+    key: str = ""
+
+
+class Connector:
+    """What connections with the same settings share. tls: the settings."""
+
+    def __init__(self, tls: UpstreamTls, context: ssl.SSLContext | None = None) -> None:
+        """context: the one that the master made; None: it is made when it is needed."""
+        self.tls = tls
+        self._context = context
+        # With what was known of the files when they were read.
+        self._contexts: dict[tuple[str, str], tuple[object, ssl.SSLContext]] = {}
+        # With the context that a session belongs to: OpenSSL refuses it in another.
+        self._sessions: dict[tuple[str, Secured], tuple[ssl.SSLContext, ssl.SSLSession]] = {}
+
+    def context_for(self, secured: Secured) -> ssl.SSLContext:
+        """Return the context for a connection. Raises CannotSecure."""
+        if not secured.certificate:
+            if self._context is None:
+                self._context = make_context(self.tls)
+            return self._context
+        pair = (secured.certificate, secured.key)
+        state = tuple(map(_state_of, pair))
+        known = self._contexts.pop(pair, None)
+        if known is None or known[0] != state:
+            known = state, make_context(self.tls._replace(certificate=pair[0], key=pair[1]))
+        self._contexts[pair] = known  # the last used one is the last
+        if len(self._contexts) > self.tls.kept_certificates:
+            del self._contexts[next(iter(self._contexts))]
+        return known[1]
+
+    def session_for(self, peer: str, secured: Secured, context: ssl.SSLContext) -> ssl.SSLSession | None:
+        """Return a session with this peer to resume in this context."""
+        owner, session = self._sessions.get((peer, secured), (None, None))
+        return session if owner is context else None
+
+    def keep_session(self, peer: str, secured: Secured, context: ssl.SSLContext, session: ssl.SSLSession | None) -> None:
+        """Keep a session for further connections to this peer; the newest is the one."""
+        if session is None or not self.tls.reuses_sessions:
+            return
+        key = (peer, secured)
+        self._sessions.pop(key, None)
+        self._sessions[key] = context, session
+        if len(self._sessions) > MOST_SESSIONS:
+            del self._sessions[next(iter(self._sessions))]
+
+    def forget_session(self, peer: str, secured: Secured) -> None:
+        """Forget a session: the handshake that offered it has failed."""
+        self._sessions.pop((peer, secured), None)
+
+    def __repr__(self) -> str:
+        return f"<connector with {len(self._sessions)} sessions>"
+
+
+def _state_of(path: str) -> object:
+    """Return what changes with a file's content; None if there is no file."""
+    if path.startswith(DATA):
+        return None
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class Connectors:
+    """The connectors of a worker, one for all locations with equal settings."""
+
+    def __init__(self, contexts: Mapping[UpstreamTls, ssl.SSLContext]) -> None:
+        """contexts: those that the master has made."""
+        self._contexts = contexts
+        self._made: dict[UpstreamTls, Connector] = {}
+
+    def for_settings(self, tls: UpstreamTls) -> Connector:
+        """Return the connector of these settings."""
+        made = self._made.get(tls)
+        if made is None:
+            made = self._made[tls] = Connector(tls, self._contexts.get(tls))
+        return made
+
+    def __repr__(self) -> str:
+        return f"<{len(self._made)} connectors>"

@@ -1,0 +1,99 @@
+"""An encrypted connection to an upstream: the handshake and what has to be true of the peer's certificate.
+
+nginx's words for what fails (ngx_http_upstream_ssl_handshake): a certificate that is not trusted and one for another name are
+failures of the kind `error`, and so is a handshake that breaks off; one that takes too long is a `timeout`.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from worker.loop import Loop
+from worker.tls.failures import TlsFailure
+from worker.tls.stream import TlsStream
+from worker.upstream.connect import CannotConnect
+from worker.upstream.failing import HANDSHAKING
+from worker.upstream.tls.connector import Secured
+from worker.upstream.tls.peer_name import certificate_is_for
+from wproxy.failures import TimedOut, UpstreamFailure
+from wproxy.upstream_tls import CannotSecure
+
+# OpenSSL's X509_V_ERR_CERT_CHAIN_TOO_LONG.
+CHAIN_TOO_LONG = (22, "certificate chain too long")
+
+
+class CannotShow(CannotConnect):
+    """A certificate whose name has variables cannot be read, or the name to be sent cannot be."""
+
+    level = "error"
+
+
+class UpstreamTlsStream(TlsStream):
+    """A connection to this peer."""
+
+    __slots__ = ("_context", "_peer", "_secured")
+
+    def __init__(self, loop: Loop, sock: socket.socket, peer: str, secured: Secured) -> None:
+        """peer: its name. Raises CannotShow."""
+        connector = secured.connector
+        try:
+            context = connector.context_for(secured)
+        except CannotSecure as error:
+            raise CannotShow(f"{error} while {HANDSHAKING}") from None
+        session = connector.session_for(peer, secured, context)
+        try:
+            super().__init__(loop, sock, context, False, secured.sent_name or None, session)
+        except ValueError:  # the `idna` codec's UnicodeError among them
+            raise CannotShow(f'the name "{secured.sent_name}" cannot be sent while {HANDSHAKING}') from None
+        self._context, self._peer, self._secured = context, peer, secured
+
+    async def secure(self, seconds: float) -> None:
+        """Shake hands within so many seconds, and look at the certificate. Raises UpstreamFailure."""
+        secured = self._secured
+        try:
+            await self.handshake(seconds)
+        except TimedOut:
+            raise UpstreamFailure("timeout", "upstream timed out (110: Connection timed out)", HANDSHAKING) from None
+        except OSError as error:
+            secured.connector.forget_session(self._peer, secured)
+            raise UpstreamFailure("error", _reason(error), HANDSHAKING) from None
+        if secured.connector.tls.verifies:
+            self._verify()
+        if secured.connector.tls.reuses_sessions:
+            self._keep_session()
+            # In TLS 1.3 the ticket comes later, mostly before the first bytes of an answer.
+            self.recv = self._first_recv
+
+    def _verify(self) -> None:
+        """Raise UpstreamFailure unless the certificate is for the name, and its chain not too long."""
+        tls, secured = self.tls, self._secured
+        depth = secured.connector.tls.depth
+        # Neither the peer's own certificate nor the trusted one counts. A resumed session has no chain: it was looked at before.
+        chain = () if tls.session_reused else tls._sslobj.get_verified_chain()  # type: ignore[attr-defined]  # public from 3.13
+        if len(chain) > depth + 2:
+            raise failure_of_certificate(*CHAIN_TOO_LONG)
+        if not certificate_is_for(tls.getpeercert() or {}, secured.name):
+            raise UpstreamFailure("error", f'upstream SSL certificate does not match "{secured.name}"', HANDSHAKING)
+
+    def _first_recv(self, most: int) -> bytes:
+        """Receive, and keep the session that there is now."""
+        data = self._recv(most)
+        self.recv = self._recv
+        self._keep_session()
+        return data
+
+    def _keep_session(self) -> None:
+        self._secured.connector.keep_session(self._peer, self._secured, self._context, self.session)
+
+
+def failure_of_certificate(code: int, message: str) -> UpstreamFailure:
+    """Return the failure of a certificate that is not trusted, in nginx's words."""
+    return UpstreamFailure("error", f"upstream SSL certificate verify error: ({code}:{message})", HANDSHAKING)
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, TlsFailure):
+        if error.verify_code:
+            return failure_of_certificate(error.verify_code, error.verify_message).reason
+        return error.text
+    return f"peer closed connection in SSL handshake ({error.errno}: {error.strerror})"
