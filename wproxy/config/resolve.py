@@ -348,11 +348,10 @@ class _Resolver:
                     continue
                 if slashless in matcher.prefixes or slashless in matcher.exact:
                     continue
-                redirect = Location(dict(vars(location)), location.written)
-                redirect.upstream = redirect.proxy_target = redirect.proxy_pass = redirect.inner = None
-                redirect.for_other_methods = None
-                redirect.modifier, redirect.pattern = "=", location.pattern[:-1]
-                redirect.steps = (Return(301, compile_template("$wproxy_slashed_uri$is_args$args")),)
+                redirect = slash_redirect(location)
+                if location.for_other_methods is not None:
+                    # The settings of limit_except hold for the redirect, too: its access_log, for instance.
+                    redirect.for_other_methods = slash_redirect(location.for_other_methods)
                 matcher.add("=", slashless, redirect)
 
     # Files and zones.
@@ -447,6 +446,16 @@ class _Resolver:
             syslog.server = self.look_up(host, port)[0]
         except OSError:
             self.problem(f'host not found in syslog server "{host}"', position)
+
+
+def slash_redirect(location: Location) -> Location:
+    """Return the location that answers `/x` for a proxied `/x/`: with the same settings, and a redirect in place of its content."""
+    redirect = Location(dict(vars(location)), location.written)
+    redirect.upstream = redirect.proxy_target = redirect.proxy_pass = redirect.inner = None
+    redirect.for_other_methods = None
+    redirect.modifier, redirect.pattern = "=", location.pattern[:-1]
+    redirect.steps = (Return(301, compile_template("$wproxy_slashed_uri$is_args$args")),)
+    return redirect
 
 
 def _place(scope: Scope, otherwise: Position, *names: str) -> Position:
