@@ -449,7 +449,7 @@ class _Resolver:
 
 
 def slash_redirect(location: Location) -> Location:
-    """Return the location that answers `/x` for a proxied `/x/`: with the same settings, and a redirect in place of its content."""
+    """Return the location that answers `/x` for a proxied `/x/`: the same settings, and a redirect in place of its content."""
     redirect = Location(dict(vars(location)), location.written)
     redirect.upstream = redirect.proxy_target = redirect.proxy_pass = redirect.inner = None
     redirect.for_other_methods = None
