@@ -152,6 +152,8 @@ def refuse_answer(attempt: LiveAttempt, head: ResponseHead, tried: int, first_tr
 
 def intercepts(passing: Passing, request: Request, status: int) -> bool:
     """Whether an error page of ours replaces an upstream's (nginx: ngx_http_upstream_intercept_errors)."""
+    if not passing.protocol.has_pages:
+        return True
     pages = request.route.error_pages
     return passing.intercepts and pages is not None and status in pages
 
@@ -162,7 +164,10 @@ def intercepted(attempt: LiveAttempt, head: ResponseHead) -> Response:
     request.upstream_head = head
     attempt.status = head.status
     attempt.header_time = request.client.clock.now - attempt.started
-    leave(attempt)
+    if attempt.passing.protocol.has_pages:
+        leave(attempt)
+    else:
+        give_back(attempt, head)
     response = mark_failure(attempt.passing.group, request, error_response(request, head.status, request.route.server_token))
     if head.status == 401:
         response.fields.lines = tuple((name, value) for lower, name, value in head.lines if lower == b"www-authenticate")
@@ -194,6 +199,15 @@ def marked(request: Request, response: Response, sticky: Sticky, peer: LivePeer)
         response.close()
         raise
     return response
+
+
+def give_back(attempt: LiveAttempt, head: ResponseHead) -> None:
+    """End an exchange whose answer is nothing but a head."""
+    attempt.response_time = attempt.header_time
+    attempt.head = head
+    assert attempt.connection is not None
+    attempt.connection.body(attempt)
+    attempt.passing.group.take_back(attempt.live_peer, attempt.connection, None, attempt)
 
 
 def leave(attempt: LiveAttempt) -> None:

@@ -26,6 +26,7 @@ from worker.upstream.outgoing import Reshape, Streaming
 from worker.upstream.peers import Group
 from worker.upstream.pooled import Pooled
 from wproxy.config.model import Location
+from wproxy.directives.proxy import ProxyTarget, parse_target
 from wproxy.directives.retries import RetryBudget
 from wproxy.directives.temporary_path import TemporaryPath
 from wproxy.http import Attempt, Request
@@ -60,6 +61,8 @@ class UpstreamProtocol:
     over TLS. connection: makes a PeerConnection of a stream that is connected, or a SharedConnection, which makes one for each
     request. plan: works out the heads of a location. stream: makes the stream of a socket. is_shared: whether several requests
     may use a connection at once.
+    read_target: reads what a `*_pass` with variables evaluates to; raises ValueError. methods: those it can express; None for all
+    of them. has_pages: whether an answer that is an error has a page of its own.
     """
 
     module: str
@@ -69,6 +72,9 @@ class UpstreamProtocol:
     stream: Callable[[Loop, socket.socket], Stream] = Stream
     is_shared: bool = False
     secure_scheme: str = ""
+    read_target: Callable[[str], ProxyTarget] = parse_target
+    methods: frozenset[bytes] | None = None
+    has_pages: bool = True
 
 
 class Retries(NamedTuple):

@@ -56,9 +56,7 @@ def target(*schemes: str, has_variables: bool = True) -> Callable[[str], ProxyTa
 
 def memcached_target(written: str) -> ProxyTarget:
     """Read `HOST:PORT`, `unix:PATH` or the name of an upstream; the key has to be set elsewhere."""
-    found = target(has_variables=False)(written)
-    compile_template("$memcached_key")
-    return found
+    return target(has_variables=False)(written)._replace(key=compile_template("$memcached_key"))
 
 
 def tunnel_target(written: str = "$host:$request_port") -> ProxyTarget | None:

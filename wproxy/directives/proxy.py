@@ -35,7 +35,7 @@ class ProxyTarget(NamedTuple):
 
     address: as written, with the default port if it has none; None when the whole is a template, which is split for
     each request. has_port: whether a port was written (an upstream block may not have one). uri_part: the part after it, or b"".
-    host_header: `$proxy_host`. is_secure: https.
+    host_header: `$proxy_host`. is_secure: https. key: what memcached is asked for.
     """
 
     text: str
@@ -45,6 +45,7 @@ class ProxyTarget(NamedTuple):
     host_header: bytes
     is_secure: bool = False
     template: Template | None = None
+    key: Template | None = None
 
     @property
     def may_be_secure(self) -> bool:
