@@ -1,7 +1,7 @@
 """Heads of CGI responses: field lines without a status line, bytes in, values out (RFC 3875, 6; protocols.md §4).
 
 `Status: 404 Not Found` is the status; without it a Location makes a 302, and anything else is a 200. Unlike RFC 3875 and like
-nginx, a Location without a host is not followed here: the client gets it. uwsgi servers may begin with a status line of HTTP.
+nginx, a Location without a host is not followed here: the client gets it. uwsgi and SCGI servers may begin with a status line.
 """
 
 from __future__ import annotations

@@ -35,17 +35,13 @@ _Row = tuple[bytes, Evaluate, bool]
 
 
 class Parameters:
-    """The parameters of a location's requests, computed at load.
+    """The parameters of a location's requests, computed at load."""
 
-    is_stable: whether those that hold for a header block may be kept with it.
-    """
-
-    __slots__ = ("_changing", "_passes_fields", "_runs", "_set", "_write", "is_stable")
+    __slots__ = ("_changing", "_passes_fields", "_runs", "_set", "_write")
 
     def __init__(self, settings: ModuleSettings, write: Write) -> None:
         self._write = write
         self._passes_fields: bool = settings.get("pass_request_headers", True)
-        self.is_stable = True
         parameters: tuple[Parameter, ...] = settings.get("param", ())
         # nginx compares the names of fields in the form that CGI gives them.
         self._set = frozenset(parameter.name.encode() for parameter in parameters)
@@ -55,6 +51,8 @@ class Parameters:
         self._runs: list[list[_Row] | None] = [[]]
         self._changing: list[tuple[int, bytes, Evaluate, bool]] = []
         for parameter in parameters:
+            if parameter.value.constant == b"" and parameter.name.startswith("HTTP_"):
+                continue  # it only keeps the client's field from being sent
             row = (parameter.name.encode("utf-8", "surrogateescape"), parameter.value.evaluate, parameter.if_not_empty)
             last = self._runs[-1]
             if parameter.value.varies > LOCATION:
@@ -65,14 +63,17 @@ class Parameters:
             else:
                 last.append(row)
 
-    def of(self, request: Request) -> bytes:
-        """Return the parameters of a request, one after the other. Raises ClientError(500)."""
+    def of(self, request: Request, is_stable: bool) -> bytes:
+        """Return the parameters of a request, one after the other. Raises ClientError(500).
+
+        is_stable: whether those that hold for a header block may be kept with it.
+        """
         fields = request.fields
         pieces: list[bytes] | None = fields.cache.get(self)
         if pieces is None or request.line.authority is not None:
             pieces = self._constant(request)
             fields.kin = None  # a connection that waits for its next request need not keep the difference
-            if self.is_stable and request.line.authority is None:
+            if is_stable and request.line.authority is None:
                 fields.cache[self] = pieces
         if self._changing:
             pieces = pieces.copy()

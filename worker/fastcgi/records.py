@@ -113,8 +113,8 @@ def read_parameters(records: bytes) -> list[tuple[bytes, bytes]]:
 class AnswerReader:
     """Reads the records of one answer, in pieces of any size.
 
-    errors: the messages of STDERR that are complete and were not taken yet. is_closed: whether the upstream has ended its output;
-    has_ended: whether the END record has come. leftover: whether there were bytes after it. taken: the bytes taken in.
+    errors: the messages of STDERR that are complete and were not taken yet. is_closed: whether an empty STDOUT has come, the end
+    of the output; has_ended: whether the END record has come. leftover: whether any bytes came after it. taken: all bytes so far.
     starts: for each STDOUT record, the output before it, and the bytes before that output; None when nobody needs it any more.
     """
 
@@ -187,7 +187,7 @@ class AnswerReader:
                     elif self.starts is not None:
                         self.starts.append((self._output, before + position))
             if kind == END and not left and not padding:
-                self.has_ended = self.is_closed = True
+                self.has_ended = True
         self._kind, self._left, self._padding = kind, left, padding
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 

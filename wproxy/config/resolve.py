@@ -40,7 +40,13 @@ from wproxy.variables import Namespace, use_namespace
 __all__ = ["LookUp", "resolve"]
 
 # The directives that pass requests on, and the word before `_pass` of each.
-_PASSES = {f"{module}_pass": module for module in ("proxy", "fastcgi", "uwsgi", "scgi", "memcached")}
+_PASSES = {
+    "proxy_pass": "proxy",
+    "fastcgi_pass": "fastcgi",
+    "uwsgi_pass": "uwsgi",
+    "scgi_pass": "scgi",
+    "memcached_pass": "memcached",
+}
 # Those that have no effect yet.
 _OTHER_PASSES = frozenset(("grpc_pass", "tunnel_pass"))
 _PASS_WITH_URI = (

@@ -1,6 +1,6 @@
 """uwsgi and SCGI to upstreams: one request on a connection, and a CGI response that ends with it (protocols.md §5).
 
-Only the form of the parameters tells the two apart. A uwsgi server may also answer with a status line of HTTP.
+Only the form of the parameters tells the two apart.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ class ClosingConnection(WritingConnection):
     """A connection for one request. begun: the received part of an incomplete head, then the part of the body after it."""
 
     __slots__ = ("begun",)
-    may_be_http = False
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream)
@@ -47,7 +46,7 @@ class ClosingConnection(WritingConnection):
             raise failure_of("error", CLOSED_EARLY, READING_HEAD)
         attempt.bytes_received += len(data)
         self.begun += data
-        taken = take_cgi_head(self.begun, attempt.passing.buffer_size, self.may_be_http)
+        taken = take_cgi_head(self.begun, attempt.passing.buffer_size, may_be_http=True)
         if taken is None:
             return None
         head, consumed = taken
@@ -78,13 +77,6 @@ class ClosingConnection(WritingConnection):
         return body.at_hand
 
 
-class UwsgiConnection(ClosingConnection):
-    """A connection to a uwsgi server."""
-
-    __slots__ = ()
-    may_be_http = True
-
-
 def uwsgi_variable(name: bytes, value: bytes) -> bytes:
     """Return one variable: lengths of two bytes, the lower one first. Raises ClientError for one that is too long."""
     if len(name) > MOST or len(value) > MOST:
@@ -111,15 +103,7 @@ class ClosingHeadPlan:
 
     def __init__(self, settings: ModuleSettings, write: Callable[[bytes, bytes], bytes]) -> None:
         self.parameters = Parameters(settings, write)
-
-    @property
-    def is_stable(self) -> bool:
-        """Whether the parameters that hold for a header block may be kept with it."""
-        return self.parameters.is_stable
-
-    @is_stable.setter
-    def is_stable(self, value: bool) -> None:
-        self.parameters.is_stable = value
+        self.is_stable = True
 
     def asks_to_upgrade(self, request: Request) -> bool:
         """Return True: the client's Upgrade goes on with its other fields."""
@@ -137,7 +121,7 @@ class UwsgiHeadPlan(ClosingHeadPlan):
 
     def head(self, request: Request, length: int) -> bytes:
         """Return the packet before the body. Raises ClientError."""
-        variables = self.parameters.of(request) + self._text
+        variables = self.parameters.of(request, self.is_stable) + self._text
         if len(variables) > MOST:
             raise too_big(len(variables))
         return b"%c%b%c%b" % (self._first, len(variables).to_bytes(2, "little"), self._last, variables)
@@ -151,11 +135,11 @@ class ScgiHeadPlan(ClosingHeadPlan):
 
     def head(self, request: Request, length: int) -> bytes:
         """Return the netstring before the body. Raises ClientError."""
-        headers = b"CONTENT_LENGTH\0%d\0%b" % (0 if length == NO_BODY else length, self.parameters.of(request))
+        headers = b"CONTENT_LENGTH\0%d\0%b" % (0 if length == NO_BODY else length, self.parameters.of(request, self.is_stable))
         return b"%d:%b," % (len(headers), headers)
 
 
 UWSGI = UpstreamProtocol(
-    "uwsgi", "uwsgi://", UwsgiConnection, UwsgiHeadPlan, read_target=target("uwsgi", "suwsgi", has_variables=False)
+    "uwsgi", "uwsgi://", ClosingConnection, UwsgiHeadPlan, read_target=target("uwsgi", "suwsgi", has_variables=False)
 )
 SCGI = UpstreamProtocol("scgi", "scgi://", ClosingConnection, ScgiHeadPlan, read_target=target(has_variables=False))

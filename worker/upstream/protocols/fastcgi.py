@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from worker.cgi.head import take_cgi_head
 from worker.cgi.parameters import Parameters
-from worker.fastcgi.records import END_OF_STDIN, AnswerReader, RecordError, TooBig, parameter, request_head, stdin_records
+from worker.fastcgi.records import END, END_OF_STDIN, AnswerReader, RecordError, TooBig, parameter, request_head, stdin_records
 from worker.http1.response import ResponseHead
 from worker.logs import log_request
 from worker.pipes import Pipe
@@ -68,8 +68,9 @@ class FastcgiConnection(WritingConnection):
         taken = take_cgi_head(self.begun, passing.buffer_size)
         if taken is None:
             if reader.is_closed:
-                what = "request" if reader.has_ended else "stdout"
-                raise failure_of("invalid_header", f"upstream prematurely closed FastCGI {what}", READING_HEAD)
+                raise failure_of("invalid_header", "upstream prematurely closed FastCGI stdout", READING_HEAD)
+            if reader.has_ended:
+                raise failure_of("invalid_header", f"upstream sent unexpected FastCGI record: {END}", READING_HEAD)
             return None
         head, consumed = taken
         self.overhead = reader.position_of(consumed)
@@ -167,9 +168,8 @@ class FastcgiBody:
             self.surplus = MORE_THAN_LENGTH
         if reader.has_ended or (reader.is_closed and not self._is_kept):
             if self._is_short():
-                raise UpstreamFailure(
-                    "error", f"upstream prematurely closed FastCGI {'request' if reader.has_ended else 'stdout'}"
-                )
+                what = "stdout" if reader.is_closed else "request"
+                raise UpstreamFailure("error", f"upstream prematurely closed FastCGI {what}")
             self.finished = True
             self.spoiled = self.spoiled or reader.leftover
         return output
@@ -201,28 +201,20 @@ def log_errors(request: Request, reader: AnswerReader, doing: str) -> list[bytes
 class FastcgiHeadPlan:
     """The parameters of a location's requests, computed at load. See HeadPlan."""
 
-    __slots__ = ("is_kept", "parameters", "sends_unknown_length")
+    __slots__ = ("is_kept", "is_stable", "parameters", "sends_unknown_length")
 
     def __init__(self, location: Location) -> None:
         settings = ModuleSettings(location, "fastcgi")
         self.parameters = Parameters(settings, parameter)
+        self.is_stable = True
         self.is_kept = settings.get("keep_conn", False)
         # A program is told CONTENT_LENGTH before the body: one of unknown length is read first.
         self.sends_unknown_length = False
 
-    @property
-    def is_stable(self) -> bool:
-        """Whether the parameters that hold for a header block may be kept with it."""
-        return self.parameters.is_stable
-
-    @is_stable.setter
-    def is_stable(self, value: bool) -> None:
-        self.parameters.is_stable = value
-
     def head(self, request: Request, length: int) -> bytes:
         """Return the records before the body. Raises ClientError."""
         try:
-            return request_head(self.parameters.of(request), self.is_kept)
+            return request_head(self.parameters.of(request, self.is_stable), self.is_kept)
         except TooBig as error:
             raise ClientError(500, f"fastcgi request record is too big: {error.size}") from None
 

@@ -140,7 +140,7 @@ class MemcachedBody:
         self._trailer = TRAILER
         self.received = self.wire_bytes = 0
         self.finished = self.spoiled = False
-        self.at_hand = self._take(data)
+        self.at_hand = self._take(data, READING_HEAD)
 
     @property
     def unframed(self) -> int:
@@ -178,7 +178,7 @@ class MemcachedBody:
         """Wait until there is something to read, so many seconds or the usual time. Raises UpstreamFailure."""
         await wait_for_answer(self.stream, self._timeout if seconds is None else seconds)
 
-    def _take(self, data: bytes) -> bytes:
+    def _take(self, data: bytes, doing: str = READING) -> bytes:
         """Return the bytes of the value; notice the end. As in nginx, wrong bytes after it only end the connection."""
         self.wire_bytes += len(data)
         value, after = data[: self._left], data[self._left :]
@@ -186,7 +186,7 @@ class MemcachedBody:
         self.received += len(value)
         if after or not self._left:
             if not self._trailer.startswith(after):
-                log_request(self._request, "error", f"memcached sent invalid trailer while {READING}")
+                log_request(self._request, "error", f"memcached sent invalid trailer while {doing}")
                 self.spoiled = self.finished = True
             self._trailer = self._trailer[len(after) :]
             self.finished = self.finished or not self._trailer
