@@ -14,13 +14,13 @@ from worker.stream import HEAD_CHUNK, Stream
 from worker.upstream.body import MORE_THAN_LENGTH, ResponseBody
 from worker.upstream.failing import CLOSED_EARLY, READING_HEAD, failure_of, warn_of_surplus
 from worker.upstream.module_settings import ModuleSettings
-from worker.upstream.outgoing import NO_BODY
 from worker.upstream.passing import AnswerBody, LiveAttempt, UpstreamProtocol
 from worker.upstream.protocols.writing import WritingConnection
 from wproxy.config.model import Location
 from wproxy.directives.pass_to import target
 from wproxy.failures import ClientError
 from wproxy.http import Request
+from wproxy.request_body import NO_BODY
 
 # uwsgi has two bytes for the size of all variables, and for each name and value.
 MOST = 65535

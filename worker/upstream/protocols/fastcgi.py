@@ -12,6 +12,7 @@ from worker.cgi.parameters import Parameters
 from worker.fastcgi.records import END, END_OF_STDIN, AnswerReader, RecordError, TooBig, parameter, request_head, stdin_records
 from worker.http1.response import ResponseHead
 from worker.logs import log_request
+from worker.loop import Waitable
 from worker.pipes import Pipe
 from worker.stream import HEAD_CHUNK, Stream
 from worker.upstream.body import MORE_THAN_LENGTH, wait_for_answer
@@ -113,8 +114,10 @@ class FastcgiConnection(WritingConnection):
 class FastcgiBody:
     """The rest of an answer's body: see AnswerBody. expected: the bytes that the head announces, -1 if it does not."""
 
-    __slots__ = ("_expected", "_is_kept", "_reader", "_request", "_timeout", "at_hand", "finished", "received", "spoiled",
-                 "stream", "surplus", "wire_bytes")  # fmt: skip
+    __slots__ = (
+        "_expected", "_is_kept", "_reader", "_request", "_timeout",
+        "at_hand", "channel", "finished", "received", "spoiled", "stream", "surplus", "wire_bytes",
+    )  # fmt: skip
     trailers: tuple[tuple[bytes, bytes, bytes], ...] = ()
     unframed = 0
 
@@ -127,6 +130,7 @@ class FastcgiBody:
         self._expected = expected
         self._is_kept = is_kept
         self.stream = connection.stream
+        self.channel: Waitable = connection.stream
         self.wire_bytes = wire_bytes
         self.at_hand = b""
         self.received = 0
@@ -183,7 +187,7 @@ class FastcgiBody:
 
     async def wait(self, seconds: float | None = None) -> None:
         """Wait until there is something to read, so many seconds or the usual time. Raises UpstreamFailure."""
-        await wait_for_answer(self.stream, self._timeout if seconds is None else seconds)
+        await wait_for_answer(self.channel, self._timeout if seconds is None else seconds)
 
     def __repr__(self) -> str:
         return f"<FastCGI body of {self.received} bytes so far: {self._reader}>"

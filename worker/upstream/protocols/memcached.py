@@ -9,6 +9,7 @@ from __future__ import annotations
 from worker.http1.fields import shown
 from worker.http1.response import ResponseHead
 from worker.logs import log_request
+from worker.loop import Waitable
 from worker.pipes import Pipe
 from worker.stream import HEAD_CHUNK, Stream
 from worker.upstream.body import wait_for_answer
@@ -123,6 +124,7 @@ class MemcachedBody:
         "_timeout",
         "_trailer",
         "at_hand",
+        "channel",
         "finished",
         "received",
         "spoiled",
@@ -134,6 +136,7 @@ class MemcachedBody:
 
     def __init__(self, stream: Stream, attempt: LiveAttempt, length: int, data: bytes) -> None:
         self.stream = stream
+        self.channel: Waitable = stream
         self._request = attempt.request
         self._timeout = attempt.passing.read_timeout
         self._left = length
@@ -176,7 +179,7 @@ class MemcachedBody:
 
     async def wait(self, seconds: float | None = None) -> None:
         """Wait until there is something to read, so many seconds or the usual time. Raises UpstreamFailure."""
-        await wait_for_answer(self.stream, self._timeout if seconds is None else seconds)
+        await wait_for_answer(self.channel, self._timeout if seconds is None else seconds)
 
     def _take(self, data: bytes, doing: str = READING) -> bytes:
         """Return the bytes of the value; notice the end. As in nginx, wrong bytes after it only end the connection."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import ClassVar, NamedTuple
 
 from worker.stream import Stream
-from worker.upstream.outgoing import Outgoing
 from worker.upstream.passing import LiveAttempt, PeerConnection
 from worker.upstream.sending import Frame, push, push_body, push_file, push_outgoing, send_at_once
+from wproxy.request_body import Outgoing
 
 
 class BodyFraming(NamedTuple):
