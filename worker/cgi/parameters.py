@@ -72,7 +72,7 @@ class Parameters:
         pieces: list[bytes] | None = fields.cache.get(self)
         if pieces is None or request.line.authority is not None:
             pieces = self._constant(request)
-            fields.kin = None  # a connection that waits for its next request need not keep the difference
+            fields.difference = None  # a connection that waits for its next request need not keep the difference
             if is_stable and request.line.authority is None:
                 fields.cache[self] = pieces
         if self._changing:
