@@ -54,7 +54,7 @@ from wproxy.config.toml import INCLUDE, STEPS, parse_toml
 from wproxy.config.tree import Node
 from wproxy.config.write_nginx import write_directives
 from wproxy.directives.accepted import MODULES as ACCEPTED
-from wproxy.directives.like_proxy import WHOLE
+from wproxy.directives.like_proxy import TLS, WHOLE
 from wproxy.directives.values import flag
 
 DOCS = os.path.join(os.path.dirname(model.__file__), "..", "..", "docs")
@@ -279,7 +279,7 @@ def example(row: Directive) -> str:
 def like_proxy(name: str) -> bool:
     """Whether a directive is that of proxy_* for another module."""
     module, _, rest = name.partition("_")
-    return module in PASSING and rest in WHOLE
+    return module in PASSING and rest in (*WHOLE, *TLS)
 
 
 def nginx_example(row: Directive) -> str:

@@ -47,6 +47,8 @@ _PASSES = {
     "scgi_pass": "scgi",
     "memcached_pass": "memcached",
 }
+# Those of them that may use TLS.
+SECURE_MODULES = ("proxy", "uwsgi")
 # Those that have no effect yet.
 _OTHER_PASSES = frozenset(("grpc_pass", "tunnel_pass"))
 _PASS_WITH_URI = (
@@ -306,7 +308,7 @@ class _Resolver:
             target, place = scope.values[name], _place(scope, position, name)
             if target.uri_part and (modifier in ("~", "~*", "@") or kind in ("if", "limit_except")):
                 self.problem(_PASS_WITH_URI, place)
-            if target.may_be_secure:
+            if target.may_be_secure and _PASSES[name] in SECURE_MODULES:
                 self.tls_files.append(upstream_files(scope, _PASSES[name], self.problem))
             upstream = None if target.address is None else self.upstreams.target(target, place, scope)
             location.pass_to(_PASSES[name], target, upstream)

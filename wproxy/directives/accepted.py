@@ -205,7 +205,7 @@ def each(modules: str, names: str) -> str:
 
 CGI = "fastcgi uwsgi scgi"
 CACHES = f"proxy {CGI}"
-TLS = "grpc uwsgi"  # modules that use TLS with an upstream
+TLS = "grpc"  # modules that use TLS with an upstream
 ANY_NUMBER = (1, MANY)
 DAV_METHODS = ("off", "put", "delete", "mkcol", "copy", "move")
 

@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 
 from wproxy.config.registry import HTTP, LOCATION, SERVER, UNION, Directive, directive
 from wproxy.directives.buffering import BufferingDirectives
+from wproxy.directives.certificates import certificate_cache
 from wproxy.directives.proxy import ProxyDirectives
 from wproxy.directives.proxy_headers import ProxyHeaderDirectives
+from wproxy.directives.proxy_tls import ProxyTlsDirectives
 from wproxy.directives.request_body import RequestBodyDirectives
 from wproxy.directives.store import StoreDirectives
 from wproxy.directives.values import words
@@ -32,6 +34,13 @@ WHOLE = (
     *("pass_request_headers", "pass_request_body", "request_buffering", "ignore_client_abort", "force_ranges"),
     *("buffering", "buffers", "busy_buffers_size", "max_temp_file_size", "temp_file_write_size", "temp_path", "limit_rate"),
     *("store", "store_access"),
+)
+
+# Of those that may use TLS.
+TLS = (
+    *("ssl_server_name", "ssl_name", "ssl_verify", "ssl_verify_depth", "ssl_trusted_certificate", "ssl_crl", "ssl_certificate"),
+    *("ssl_certificate_key", "ssl_certificate_cache", "ssl_password_file", "ssl_protocols", "ssl_ciphers", "ssl_session_reuse"),
+    "ssl_conf_command",
 )
 
 Table = TypeVar("Table", bound=type)
@@ -63,9 +72,19 @@ def like_proxy(module: str, names: Sequence[str], failures: tuple[str, ...]) -> 
 
 def _row(module: str, name: str) -> Directive:
     row = next(row for table in _TABLES if (row := _ROWS[table].get(f"proxy_{name}")) is not None)
-    return replace(row, doc=row.doc.replace("proxy_", f"{module}_"))
+    read = _NAMING[name](f"{module}_{name}") if name in _NAMING else row.read
+    return replace(row, read=read, doc=row.doc.replace("proxy_", f"{module}_"))
 
 
-_TABLES = (ProxyDirectives, ProxyHeaderDirectives, RequestBodyDirectives, BufferingDirectives, StoreDirectives)
+# Readers whose messages name the directive.
+_NAMING = {"ssl_certificate_cache": certificate_cache}
+_TABLES = (
+    ProxyDirectives,
+    ProxyTlsDirectives,
+    ProxyHeaderDirectives,
+    RequestBodyDirectives,
+    BufferingDirectives,
+    StoreDirectives,
+)
 # As they are written: `register` puts values in the place of rows.
 _ROWS = {table: {name: row for name, row in vars(table).items() if isinstance(row, Directive)} for table in _TABLES}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wproxy.config.registry import GATHER, HTTP, LOCATION, LOCATION_IF, OWN, SERVER, directive
-from wproxy.directives.like_proxy import WHOLE, like_proxy
+from wproxy.directives.like_proxy import TLS, WHOLE, like_proxy
 from wproxy.directives.pass_to import CGI_FAILURES, Parameter, parameter, target
 from wproxy.directives.proxy import ProxyTarget
 from wproxy.directives.values import number, text
@@ -11,7 +11,7 @@ from wproxy.directives.values import number, text
 LEVELS = HTTP | SERVER | LOCATION
 
 
-@like_proxy("uwsgi", WHOLE, CGI_FAILURES)
+@like_proxy("uwsgi", (*WHOLE, *TLS), CGI_FAILURES)
 class UwsgiDirectives:
     """Where requests go as uwsgi packets, and the variables that describe them."""
 

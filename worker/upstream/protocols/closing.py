@@ -140,6 +140,11 @@ class ScgiHeadPlan(ClosingHeadPlan):
 
 
 UWSGI = UpstreamProtocol(
-    "uwsgi", "uwsgi://", ClosingConnection, UwsgiHeadPlan, read_target=target("uwsgi", "suwsgi", has_variables=False)
+    "uwsgi",
+    "uwsgi://",
+    ClosingConnection,
+    UwsgiHeadPlan,
+    secure_scheme="suwsgi://",
+    read_target=target("uwsgi", "suwsgi", has_variables=False),
 )
 SCGI = UpstreamProtocol("scgi", "scgi://", ClosingConnection, ScgiHeadPlan, read_target=target(has_variables=False))
