@@ -56,7 +56,7 @@ def take_slot(shared: SharedWords, locks: RecordLocks, held: Collection[int] = (
     """Take the lowest free slot and clear it; raises OSError when there is none. held: as in `free_slots`.
 
     has_other_master: whether another master may take slots, too. Without one there is no process to lock out and no lock is
-    taken: a worker that was broken into might hold it for ever.
+    taken: a worker that was broken into might hold it for ever. With one, such a worker is killed (`Workers.take_slot`).
     """
     if not has_other_master:
         return _lowest_free(shared, held)

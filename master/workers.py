@@ -37,6 +37,7 @@ from wproxy.identity import WPROXY, Identity
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import (
     HEAD_REOPENS_BEGUN,
+    HEAD_SLOTS,
     ROLE_NAMES,
     SERVING,
     STARTING,
@@ -251,7 +252,17 @@ class Workers:
 
     def take_slot(self) -> WorkerSlot:
         """Take a free slot; raises OSError when there is none."""
-        return take_slot(self._memory.shared, self._locks, self._held, self._has_other_master())
+        try:
+            return take_slot(self._memory.shared, self._locks, self._held, self._has_other_master())
+        except OSError:
+            # Masters hold the lock for microseconds. A worker that has it was broken into; it must not keep others from starting.
+            intruder = self._living.get(self._locks.holder(HEAD_SLOTS))
+            if intruder is None:
+                raise
+            text = f"{intruder.title} {intruder.pid} has locked what only masters lock, and is killed"
+            intruder.generation.log.write("alert", text)
+            os.kill(intruder.pid, signal.SIGKILL)
+            return take_slot(self._memory.shared, self._locks, self._held, self._has_other_master())
 
     @property
     def _held(self) -> set[int]:

@@ -27,6 +27,7 @@ from worker.content.try_files import trying_files
 from worker.error_pages import error_pages_of
 from worker.filters.headers import additions_to_success
 from worker.filters.order import filters_of
+from worker.pages import error_response
 from worker.phases import drive, enter, settle
 from worker.services import Services
 from worker.upstream.answers import AnswerPlan
@@ -34,6 +35,7 @@ from worker.upstream.make_passing import make_passing
 from worker.upstream.protocols import settings_of
 from worker.upstream.target import proxying_to_variable
 from wproxy.config.model import Location, Server
+from wproxy.http import Jump, Request, Response
 from wproxy.route import Answer, Handler, Route
 
 # The phases after rewriting: the handlers of a location.
@@ -61,12 +63,24 @@ def proxying(location: Location, services: Services) -> Handler | None:
         return None
     answer_plan = AnswerPlan(settings, location.route.server_token)
     if settings.get("target").template is not None:
-        return proxying_to_variable(location, services, answer_plan)
+        return proxying_to_variable(settings, services, answer_plan)
     assert location.upstream is not None
     group = services.groups[location.upstream.name]
     passing = services.passings[location] = make_passing(settings, group, answer_plan, services)
     answer: Handler = partial(services.exchange, passing)
-    return answer
+    methods = passing.protocol.methods
+    return answer if methods is None else only_for(methods, answer)
+
+
+def only_for(methods: frozenset[bytes], answer: Handler) -> Handler:
+    """Return a handler that refuses requests with other methods."""
+
+    async def refuse_others(request: Request) -> Response | Jump | None:
+        if request.method not in methods:
+            return error_response(request, 405, request.route.server_token)
+        return await answer(request)
+
+    return refuse_others
 
 
 def index(location: Location, services: Services) -> Handler | None:
@@ -166,5 +180,5 @@ def make_handler(phase: MakeHandler, location: Location, services: Services) -> 
     """Ask one phase for its handler. Raises CannotBegin."""
     if phase is not proxying:
         return phase(location, services)
-    with blaming(location, "proxy_pass"):
+    with blaming(location, f"{location.pass_module}_pass"):
         return phase(location, services)

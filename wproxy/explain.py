@@ -203,7 +203,7 @@ class Positions:
             self._enter(server.steps, server.written.get("steps", ()))
             for location in server.each_location():
                 if is_slash_redirect(location):
-                    self._steps[id(location.steps[0])] = location.written["proxy_pass"][-1].position
+                    self._steps[id(location.steps[0])] = location.written[passes(location)][-1].position
                 elif location.kind == "location":
                     self._enter(location.steps, location.written.get("steps", ()))
         for http in root.named("http"):
@@ -241,9 +241,15 @@ class Positions:
         return str(found[0].position if len(found) == 1 else node.position)
 
 
+def passes(location: Location) -> str:
+    """Return the directive of a location that passes requests on: proxy_pass, fastcgi_pass and so on; "" without one."""
+    names = (name for name, nodes in location.written.items() if nodes and name.endswith("_pass") and name != "tunnel_pass")
+    return next(names, "")
+
+
 def is_slash_redirect(location: Location) -> bool:
     """Whether this is the location that redirects `/x` to a proxied `/x/`, which is not in the file (wproxy.config.resolve)."""
-    return location.kind == "location" and not location.proxy_target and bool(location.written.get("proxy_pass"))
+    return location.kind == "location" and not location.pass_module and bool(passes(location))
 
 
 def shown_location(location: Location) -> str:
@@ -252,7 +258,7 @@ def shown_location(location: Location) -> str:
     if location.kind in ("if", "limit_except"):
         return f"{location.kind} in {text}" if text else f"{location.kind} in the server"
     if is_slash_redirect(location):
-        return f"{text} (made by the proxy_pass of {location.pattern}/)"
+        return f"{text} (made by the {passes(location)} of {location.pattern}/)"
     return text or "(the server itself)"
 
 

@@ -8,6 +8,9 @@ calls, 1 us each, so they are for rare events: where one worker of all has to be
 from __future__ import annotations
 
 import fcntl
+import struct
+
+_FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
 
 
 class RecordLocks:
@@ -29,6 +32,15 @@ class RecordLocks:
             # ENOLCK: the kernel has no room. Two workers doing the work of one is better than none ever doing it.
             return True
         return True
+
+    def holder(self, word: int) -> int:
+        """Return the pid of the other process that has locked the word, as the kernel knows it; 0 when there is none."""
+        asked = _FLOCK.pack(fcntl.F_WRLCK, 0, word * 8, 8, 0)
+        try:
+            kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(self._fileno, fcntl.F_GETLK, asked))
+        except OSError:
+            return 0
+        return 0 if kind == fcntl.F_UNLCK else int(pid)
 
     def unlock(self, word: int) -> None:
         """Unlock it."""

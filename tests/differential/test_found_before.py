@@ -180,6 +180,11 @@ CASES = (
         "chunked_transfer_encoding off; add_trailer X-End 1 always;",
         (step("GET /missing HTTP/1.1\nHost: h\n\n"), step("GET /file.txt HTTP/1.1\nHost: h\n\n")),
     ),
+    (
+        "the settings of limit_except hold for the redirect to a proxied directory",
+        "location /up/ { add_header X-Any 1; proxy_pass http://BACK0; limit_except GET { absolute_redirect off; } }",
+        tuple(step(f"{method} /up HTTP/1.1\nHost: h\n\n") for method in ("GET", "OPTIONS")),
+    ),
 )
 
 

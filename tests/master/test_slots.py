@@ -2,12 +2,14 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 
 from master.memory import OtherLayout, adopt_memory, create_memory, open_memory_of
 from master.peer_records import PeerRecords
 from master.slots import bury_strangers, free_slots, give_back, is_worker_alive, take_slot
+from master.workers import Workers
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import (
     HEAD_ACCEPTED,
@@ -227,3 +229,30 @@ def a_pid_that_is_gone():
     pid = os.posix_spawn("/bin/true", ["true"], {})
     os.waitpid(pid, 0)
     return pid
+
+
+def test_a_worker_that_holds_the_lock_of_masters_is_killed_and_a_slot_is_taken(memory):
+    shared, told = memory.shared, []
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        locked = RecordLocks(memory.fileno).try_lock(HEAD_SLOTS)
+        os.write(writing, b"yes" if locked else b"no")
+        signal.pause()
+    try:
+        assert os.read(reading, 3) == b"yes"
+        assert RecordLocks(memory.fileno).holder(HEAD_SLOTS) == pid
+        workers = Workers(memory, lambda assignment: None, -1, lambda generation, sockets: None)
+        with pytest.raises(OSError, match="other master"):
+            workers.take_slot()  # it may be the other master
+        log = SimpleNamespace(write=lambda level, text: told.append(text))
+        workers._living[pid] = SimpleNamespace(
+            pid=pid, title="worker process", generation=SimpleNamespace(log=log), slot=shared.worker(5)
+        )
+        assert workers.take_slot().get(WORKER_MASTER) == os.getpid()
+        assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+        assert told == [f"worker process {pid} has locked what only masters lock, and is killed"]
+        assert RecordLocks(memory.fileno).holder(HEAD_SLOTS) == 0
+    finally:
+        os.close(reading)
+        os.close(writing)

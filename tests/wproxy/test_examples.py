@@ -19,31 +19,31 @@ from wproxy.config.tree import Node
 
 # Why a start of each refuses, by directive or "listen PARAMETER"; empty: it starts. To be made shorter as features arrive.
 REFUSED = {
-    "debian": "fastcgi_pass",
+    "debian": "",
     "django": "auth_basic",
     "gitlab": "",
     "grafana": "",
-    "grpc": "grpc_pass memcached_pass scgi_pass uwsgi_pass",
+    "grpc": "grpc_pass",
     "h5bp": "",
     "homeassistant": "listen:ssl",
     "jenkins": "",
     "kubernetes": "listen:ssl",
-    "laravel": "fastcgi_pass",
+    "laravel": "",
     "mastodon": "listen:ssl",
     "migrated": "auth_request limit_req set_real_ip_from",
     "minio": "",
     "modern": "listen:quic listen:ssl ssl_reject_handshake",
-    "nextcloud": "fastcgi_pass listen:ssl",
+    "nextcloud": "listen:ssl",
     "nextjs": "",
     "node": "limit_conn limit_req",
-    "phpmyadmin": "auth_basic fastcgi_pass",
+    "phpmyadmin": "auth_basic",
     "plausible": "",
     "prometheus": "auth_basic",
     "rails": "",
     "registry": "auth_basic listen:ssl",
     "spa": "",
     "synapse": "listen:ssl",
-    "wordpress": "fastcgi_pass limit_req",
+    "wordpress": "limit_req",
 }
 
 _SUBJECT = re.compile(r'"(\w+)" (?:directive|parameter of "(listen)" directive) is (not yet|accepted and not yet) effective')

@@ -9,7 +9,7 @@ from worker.explain.settings import settings_of
 from worker.upstream.peers import Group
 from wproxy.config.model import Configuration, Peer, Server
 from wproxy.config.tls import is_secure
-from wproxy.explain import Explanation, Trace, shown_location
+from wproxy.explain import Explanation, Trace, passes, shown_location
 from wproxy.http import Request, Response
 from wproxy.shown_certificates import ShownCertificate, show_certificate
 
@@ -36,8 +36,8 @@ def describe(found: Explanation, worker: Rehearsal, request: Request, sent: byte
     if worker.group is not None:
         describe_upstream(found, worker.group, worker.configuration)
     if worker.unfiltered is worker.proxied:
-        target = location.written["proxy_pass"][-1]
-        found.action_kind, found.action = "proxy", f"proxy_pass to {target.arguments[0]}"
+        target = location.written[passes(location)][-1]
+        found.action_kind, found.action = "proxy", f"{target.name} to {target.arguments[0]}"
         found.action_at = str(target.position)
         found.upstream_head = worker.head.decode("latin-1")
         found.status = request.forced_status or None  # error_page may have chosen it

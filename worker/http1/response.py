@@ -169,7 +169,18 @@ def parse_response_head(block: bytes, original: bytes | None = None) -> Response
     original: its bytes as received, if they had other line ends.
     """
     status_line, *raw_lines = block[:-4].split(b"\r\n")
-    version, status, reason = _STATUS_LINES.get(status_line) or _read_status_line(status_line)
+    version, status, reason = _STATUS_LINES.get(status_line) or read_status_line(status_line)
+    lines, values, length, chunked, ignored = read_response_fields(raw_lines)
+    exact = block if original is None else original
+    head = ResponseHead(exact, status, reason, version, lines, values, length, chunked)
+    head.ignored = ignored
+    return head
+
+
+def read_response_fields(
+    raw_lines: list[bytes],
+) -> tuple[tuple[Field, ...], dict[bytes, bytes], int, bool, tuple[str, ...]]:
+    """Return lines, values, content_length, chunked and ignored of a ResponseHead. Raises UpstreamFailure."""
     try:
         # This policy drops no line; the filter only tells the types so.
         lines: tuple[Field, ...] = tuple(filter(None, map(RESPONSE_FIELDS.__getitem__, raw_lines)))
@@ -198,10 +209,7 @@ def parse_response_head(block: bytes, original: bytes | None = None) -> Response
                 "invalid_header",
                 'upstream sent "Content-Length" and "Transfer-Encoding" headers at the same time',
             )
-    exact = block if original is None else original
-    head = ResponseHead(exact, status, reason, version, lines, values, length, coding is not None)
-    head.ignored = ignored
-    return head
+    return lines, values, length, coding is not None, ignored
 
 
 def body_of(head: ResponseHead, method: bytes) -> tuple[int, int]:
@@ -225,7 +233,7 @@ _STATUS_LINES: dict[bytes, tuple[int, int, bytes]] = {}
 _STATUS_LINES_LIMIT = 256
 
 
-def _read_status_line(raw: bytes) -> tuple[int, int, bytes]:
+def read_status_line(raw: bytes) -> tuple[int, int, bytes]:
     """Read a status line that is not in the table, and remember it there."""
     read = _parse_status_line(raw)
     if len(raw) <= 64:

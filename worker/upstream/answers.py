@@ -41,7 +41,8 @@ class SentElsewhere(Exception):
 class AnswerPlan:
     """The rules of a location.
 
-    hidden: names of fields, in lower case, that the client does not get. server: the value of Server, b"" for the upstream's own.
+    hidden: names of fields, in lower case, that the client does not get. server: the value of Server where it gets none of the
+    upstream.
     watched: names of fields, in lower case, that require a look at the answer for each request. heeded: the actions of those that
     are for us. rewriters: functions that rewrite values.
     """
@@ -51,7 +52,7 @@ class AnswerPlan:
     def __init__(self, settings: ModuleSettings, server_token: bytes) -> None:
         self.location = location = settings.location
         self.hidden = hidden_fields(settings)
-        self.server = b"" if b"server" not in self.hidden else server_token
+        self.server = server_token
         ignored = {name.encode() for name in settings.get("ignore_headers") or ()}
         self.heeded = {name: heed for name, heed in HEEDED.items() if name not in ignored}
         self.is_sent_elsewhere = b"x-accel-redirect" not in ignored
@@ -103,7 +104,7 @@ def plain_fields(head: ResponseHead, plan: AnswerPlan) -> ResponseFields:
         tuple(lines),
         content_type=content_type,
         content_length=head.content_length,
-        server=plan.server,
+        server=plan.server if b"server" in hidden or b"server" not in head.values else b"",
         reason=head.reason,
     )
 

@@ -86,7 +86,7 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
             response = respond(attempt, connection, received)
         except (UpstreamFailure, TimedOut, OSError) as error:
             failure = blame(error, attempt)
-            again = peer if failure.is_dead_idle and may_repeat(attempt, failure) else None
+            again = peer if failure.is_dead_idle and may_repeat(attempt) else None
             if again is None:
                 give_up(attempt, failure)
                 tried |= peer.bit
@@ -152,6 +152,8 @@ def refuse_answer(attempt: LiveAttempt, head: ResponseHead, tried: int, first_tr
 
 def intercepts(passing: Passing, request: Request, status: int) -> bool:
     """Whether an error page of ours replaces an upstream's (nginx: ngx_http_upstream_intercept_errors)."""
+    if not passing.protocol.has_pages:
+        return True
     pages = request.route.error_pages
     return passing.intercepts and pages is not None and status in pages
 
@@ -162,7 +164,10 @@ def intercepted(attempt: LiveAttempt, head: ResponseHead) -> Response:
     request.upstream_head = head
     attempt.status = head.status
     attempt.header_time = request.client.clock.now - attempt.started
-    leave(attempt)
+    if attempt.passing.protocol.has_pages:
+        leave(attempt)
+    else:
+        give_back(attempt, head)
     response = mark_failure(attempt.passing.group, request, error_response(request, head.status, request.route.server_token))
     if head.status == 401:
         response.fields.lines = tuple((name, value) for lower, name, value in head.lines if lower == b"www-authenticate")
@@ -196,6 +201,15 @@ def marked(request: Request, response: Response, sticky: Sticky, peer: LivePeer)
     return response
 
 
+def give_back(attempt: LiveAttempt, head: ResponseHead) -> None:
+    """End an exchange whose answer is nothing but a head."""
+    attempt.response_time = attempt.header_time
+    attempt.head = head
+    assert attempt.connection is not None
+    attempt.connection.body(attempt)
+    attempt.passing.group.take_back(attempt.live_peer, attempt.connection, None, attempt)
+
+
 def leave(attempt: LiveAttempt) -> None:
     """End an exchange that went well but whose rest is not wanted."""
     attempt.response_time = attempt.request.client.clock.now - attempt.started
@@ -206,14 +220,14 @@ def leave(attempt: LiveAttempt) -> None:
 # Policy.
 
 
-def may_repeat(attempt: LiveAttempt, failure: UpstreamFailure) -> bool:
+def may_repeat(attempt: LiveAttempt) -> bool:
     """Whether a request that died with an idle connection may be sent once more, on a fresh one to the same peer.
 
     The peer may have closed the idle connection at this very moment: that is no fault and no attempt.
     """
     if attempt.outgoing.consumed:
         return False
-    return not failure.sent or attempt.request.method not in NON_IDEMPOTENT or "non_idempotent" in attempt.passing.retries.words
+    return attempt.request.method not in NON_IDEMPOTENT or "non_idempotent" in attempt.passing.retries.words
 
 
 def may_try_next(attempt: LiveAttempt, failure: UpstreamFailure, tried: int, first_try: float) -> bool:
@@ -320,7 +334,7 @@ def no_live_upstreams(passing: Passing, request: Request, head: bytes) -> Respon
     """Return the answer when there is no peer left to try."""
     group = passing.group
     attempt = Attempt(group.name, request.client.clock.now, passing.scheme)
-    attempt.request_head = passing.protocol.shown(head)
+    attempt.request_head = head
     attempt.status, attempt.response_time, attempt.connect_time = 502, 0.0, None
     request.attempts = [*request.attempts, attempt]
     failure = UpstreamFailure("nolive", "no live upstreams", CONNECTING)

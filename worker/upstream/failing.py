@@ -12,6 +12,7 @@ SENDING = "sending request to upstream"
 READING_HEAD = "reading response header from upstream"
 READING = "reading upstream"
 
+CLOSED_EARLY = "upstream prematurely closed connection"
 TOO_BIG_HEADER = "upstream sent too big header"
 
 

@@ -1,20 +1,19 @@
-"""The fields of an upstream's answer that a client does not get: proxy_hide_header, proxy_pass_header (proxy.md §3.2)."""
+"""The fields of an upstream's answer that a client does not get: proxy_hide_header and the like (proxy.md §3.2)."""
 
 from __future__ import annotations
 
 from worker.upstream.module_settings import ModuleSettings
 
-# Fields that are made anew or mean something only to us (proxy.md §3.2).
-_HIDDEN = (
-    b"date",
-    b"server",
-    b"x-pad",
-    b"x-accel-expires",
-    b"x-accel-redirect",
-    b"x-accel-limit-rate",
-    b"x-accel-buffering",
-    b"x-accel-charset",
+# Fields that mean something only to us (proxy.md §3.2).
+_FOR_US = frozenset(
+    (b"x-accel-expires", b"x-accel-redirect", b"x-accel-limit-rate", b"x-accel-buffering", b"x-accel-charset"),
 )
+# Further ones, which are made anew or have been read, by module.
+_HIDDEN = {
+    "proxy": frozenset((b"date", b"server", b"x-pad")),
+    "fastcgi": frozenset((b"status",)),
+    "scgi": frozenset((b"status",)),
+}
 _REGENERATED = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"proxy-connection"))
 
 
@@ -24,4 +23,4 @@ def hidden_fields(settings: ModuleSettings) -> frozenset[bytes]:
     more = {name.lower().encode() for name in settings.get("hide_header", ())}
     if settings.get("force_ranges", False):
         more.add(b"accept-ranges")  # then ranges are our decision
-    return (frozenset(_HIDDEN) | more) - passed | _REGENERATED
+    return (_FOR_US | _HIDDEN.get(settings.module, frozenset()) | more) - passed | _REGENERATED

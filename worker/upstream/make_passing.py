@@ -10,7 +10,7 @@ from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.outgoing import streaming_of
 from worker.upstream.passing import Passing, Retries
 from worker.upstream.peers import Group
-from worker.upstream.protocols import protocol_of
+from worker.upstream.protocols import PROTOCOLS
 from worker.upstream.reshaping import head_writer, reshaping
 from worker.upstream.tls.plan import SecurePlan
 from wproxy.directives.proxy import ProxyTarget
@@ -20,10 +20,10 @@ from wproxy.upstream_tls import upstream_tls
 def make_passing(settings: ModuleSettings, group: Group, answer_plan: AnswerPlan, services: Services) -> Passing:
     """Compute how a location passes requests to a group, and register it with the group."""
     absolute, workers = services.configuration.path, services.workers
-    location, protocol = settings.location, protocol_of(settings)
+    location, protocol = settings.location, PROTOCOLS[settings.module]
     plan = protocol.plan(location)
     settings.secure_plan = secure_plan(settings, services)
-    words: frozenset[str] = settings.get("next_upstream", frozenset())
+    words: frozenset[str] = frozenset(_SAME.get(word, word) for word in settings.get("next_upstream", ()))
     retries = Retries(
         words,
         settings.get("next_upstream_tries", 0),
@@ -34,6 +34,8 @@ def make_passing(settings: ModuleSettings, group: Group, answer_plan: AnswerPlan
     noticed = frozenset(int(word[5:]) for word in words if word[:5] == "http_")
     if intercepts:
         noticed |= {status for line in location.error_page for status in line.statuses}
+    if not protocol.has_pages:
+        noticed |= {404}
     streaming = streaming_of(settings, plan.sends_unknown_length)
     place = settings.get("temp_path")
     passing = Passing(
@@ -78,3 +80,7 @@ def secure_plan(settings: ModuleSettings, services: Services) -> SecurePlan | No
         settings.get("ssl_certificate_key"),
         absolute,
     )
+
+
+# Words of memcached_next_upstream for failures that have another name everywhere else.
+_SAME = {"invalid_response": "invalid_header", "not_found": "http_404"}

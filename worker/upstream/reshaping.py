@@ -1,5 +1,5 @@
-"""Requests that reach the upstream with another body or method than the client's: proxy_set_body, proxy_pass_request_body and
-proxy_method (proxy.md §1.3).
+"""Requests that reach the upstream with another body, framing or method than the client's: proxy_set_body, proxy_method,
+proxy_pass_request_body and a Content-Length of proxy_set_header (proxy.md §1.3).
 
 This is computed at load: a location that changes neither pays one look at `passing.reshape`.
 """
@@ -13,13 +13,17 @@ from wproxy.http import Request
 from wproxy.request_body import BODILESS, EMPTY, NO_BODY, Outgoing
 from wproxy.template import Template
 
+# The fields that tell the end of a body: if proxy_set_header sets one, the end may be elsewhere.
+FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+
 
 def reshaping(settings: ModuleSettings, streaming: Streaming) -> Reshape | None:
     """Return the function that makes the body for the upstream; None if it is the client's. Raises like `outgoing_of`."""
     template: Template | None = settings.get("set_body")
     method: Template | None = settings.get("method")
     passes = settings.get("pass_request_body", True)
-    if template is None and passes and method is None:
+    frames_itself = bool({name.lower() for name, _ in settings.get("set_header", ())} & FRAMING)
+    if template is None and passes and method is None and not frames_itself:
         return None
 
     async def reshape(request: Request) -> Outgoing | None:
@@ -38,6 +42,9 @@ def reshaping(settings: ModuleSettings, streaming: Streaming) -> Reshape | None:
         else:
             # nginx still announces the length of a body that it does not send, and the upstream waits for it.
             outgoing = Outgoing(NO_BODY, b"", None)
+        if frames_itself and (outgoing.at_hand or outgoing.rest is not None or outgoing.file is not None):
+            # The upstream may take the body, or a part of it, for the next request.
+            outgoing.ends_connection = outgoing.has_more = True
         if method is not None:
             request.sent_method = method_for(method, request)
             if (request.method == b"HEAD") != (request.sent_method == b"HEAD"):

@@ -1,4 +1,4 @@
-"""proxy_pass with variables: the target is computed for each request (proxy.md §1.1 rule 1, §1.2).
+"""proxy_pass and the like with variables: the target is computed for each request (proxy.md §1.1 rule 1, §1.2).
 
 Whatever the target is, the request is then proxied by the same code as any other: it is led to a copy of its location with that
 target. There is one copy for each host and port, and no more than MAX_TARGETS.
@@ -17,9 +17,11 @@ from worker.upstream.make_passing import make_passing
 from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.passing import Passing
 from worker.upstream.peers import Group
+from worker.upstream.protocols import PROTOCOLS
 from wproxy.address import Address
 from wproxy.config.model import Location
-from wproxy.directives.proxy import ProxyTarget, parse_target
+from wproxy.directives.pass_to import NO_PORT
+from wproxy.directives.proxy import ProxyTarget
 from wproxy.directives.resolver import NameServers
 from wproxy.dns import TIMED_OUT
 from wproxy.http import Request, Response
@@ -32,10 +34,11 @@ _UNFIT = re.compile(rb"[\x00-\x20\x7f]").search
 _UNFIT_REASON = 'invalid URI in "%s": a decoded value ($uri, a capture) may hold a space, $request_uri has it as %%20'
 
 
-def proxying_to_variable(location: Location, services: Services, answer_plan: AnswerPlan) -> Answer:
-    """Return the handler of a location whose proxy_pass has variables."""
-    assert location.proxy_target is not None and location.proxy_target.template is not None
-    evaluate = location.proxy_target.template.evaluate
+def proxying_to_variable(settings: ModuleSettings, services: Services, answer_plan: AnswerPlan) -> Answer:
+    """Return the handler of a location whose proxy_pass, or the like, has variables."""
+    location, module = settings.location, settings.module
+    evaluate = settings.get("target").template.evaluate
+    read_target = PROTOCOLS[module].read_target
     passings: dict[tuple[str, int, bool, bool], Passing] = {}
     # Those of them that are not in the configuration: the name servers and the address to look up.
     named: dict[tuple[str, int, bool, bool], tuple[NameServers | None, Address]] = {}
@@ -43,7 +46,7 @@ def proxying_to_variable(location: Location, services: Services, answer_plan: An
     async def answer(request: Request) -> Response:
         url = evaluate(request)
         try:
-            target = parse_target(url.decode("utf-8", "surrogateescape"))
+            target = read_target(url.decode("utf-8", "surrogateescape"))
         except ValueError as error:
             reason = _UNFIT_REASON % shown(url) if _UNFIT(url) else f'{error} in "{shown(url)}"'
             log_request(request, "error", reason)
@@ -57,6 +60,9 @@ def proxying_to_variable(location: Location, services: Services, answer_plan: An
         if passing is None or (asked is not None and services.discovery.known_group(*asked) is not passing.group):
             try:
                 group = find_group(services, target)
+                if group is None and target.address.port == NO_PORT:
+                    log_request(request, "error", f'no port in upstream "{shown(url)}"')
+                    return error_response(request, 500, request.route.server_token)
                 if group is None:
                     address = Address(host, target.address.port)
                     asked = (None if address.is_numeric else location.resolver, address)
@@ -70,8 +76,8 @@ def proxying_to_variable(location: Location, services: Services, answer_plan: An
                 if len(passings) >= MAX_TARGETS:
                     passings.clear()
                     named.clear()
-                copy = copy_for(location, target)
-                passing = passings[key] = make_passing(ModuleSettings(copy, "proxy"), group, answer_plan, services)
+                copy = copy_for(settings, target)
+                passing = passings[key] = make_passing(ModuleSettings(copy, module), group, answer_plan, services)
                 passing.head_plan.is_stable = False
             if asked is not None:
                 named[key] = asked
@@ -118,8 +124,10 @@ def find_group(services: Services, target: ProxyTarget) -> Group | None:
     return services.groups.get(str(address))
 
 
-def copy_for(location: Location, target: ProxyTarget) -> Location:
-    """Return a copy of the location that proxies to that target."""
+def copy_for(settings: ModuleSettings, target: ProxyTarget) -> Location:
+    """Return a copy of the location that passes requests to that target."""
+    location, module, target = settings.location, settings.module, target._replace(uri_part=b"")
     copy = Location(dict(vars(location)), location.written)
-    copy.proxy_target = copy.proxy_pass = target._replace(uri_part=b"")
+    copy.pass_to(module, target, None)
+    setattr(copy, f"{module}_pass", target)
     return copy

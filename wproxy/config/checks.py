@@ -28,17 +28,17 @@ class Checks:
             self.reader.problem(f'duplicate match "{name}"', node.position)
 
     def add(self, location: Location) -> None:
-        """Give the health_check of a location to the upstream of its proxy_pass."""
+        """Give the health_check of a location to the upstream of its proxy_pass or the like."""
         settings = location.health_check
         assert settings is not None
         position = location.written["health_check"][-1].position
         match = self.matches.get(settings.match)
-        target, upstream = location.proxy_target, location.upstream
+        target, upstream = location.target, location.upstream
         text = None
         if target is None:
             text = '"health_check" has nothing to check: there is no "proxy_pass" in this location'
         elif target.template is not None:
-            text = '"health_check" cannot be used with variables in "proxy_pass"'
+            text = f'"health_check" cannot be used with variables in "{location.pass_module}_pass"'
         elif match is None:
             text = f'unknown match "{settings.match}"'
         elif upstream is not None and len(upstream.checks) >= MOST_CHECKS:

@@ -78,6 +78,10 @@ are reported, never silently ignored.
   chunk is followed by anything but trailers.
 - Host is the first field sent to upstreams, and never left out: where it would be empty it is `$proxy_host`. Fields that a client
   names in Connection are not passed on, nor are Proxy and HTTP2-Settings.
+- FastCGI, uwsgi and SCGI servers get no HTTP_TRANSFER_ENCODING: a body reaches them without its coding, and a program that
+  believes the field waits for chunks. Fields that a client names in Connection do not reach them either, except Upgrade.
+- An answer of a FastCGI server that breaks off before its announced length while it is still in our hands is a 502, or another
+  server is asked; nginx sends a part of it.
 - With `proxy_pass_request_body off` the request has no Content-Length; nginx lets the upstream wait for the body unless
   `proxy_set_header Content-Length ""` is there, too.
 - A kept connection to an upstream that turns out to be dead does not count as a failure of the server: the request is sent again

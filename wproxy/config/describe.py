@@ -54,10 +54,14 @@ from wproxy.config.toml import INCLUDE, STEPS, parse_toml
 from wproxy.config.tree import Node
 from wproxy.config.write_nginx import write_directives
 from wproxy.directives.accepted import MODULES as ACCEPTED
+from wproxy.directives.like_proxy import TLS, WHOLE
 from wproxy.directives.values import flag
 
 DOCS = os.path.join(os.path.dirname(model.__file__), "..", "..", "docs")
 MANY = 1000  # an arity of this size is no limit in practice
+
+# Modules that have the directives of proxy_* under their own names.
+PASSING = ("fastcgi", "uwsgi", "scgi", "memcached")
 
 # The header that opens a block.
 HEADERS = {
@@ -160,6 +164,17 @@ EXAMPLES = {
     "alias": '"/srv/files/"',
     "try_files": '["$uri", "$uri/", "=404"]',
     "add_header": '[["X-Frame-Options", "DENY", "always"]]',
+    "fastcgi_pass": '"unix:/run/php/php-fpm.sock"',
+    "fastcgi_param": '{ SCRIPT_FILENAME = "$document_root$fastcgi_script_name", QUERY_STRING = "$query_string" }',
+    "fastcgi_index": '"index.php"',
+    "fastcgi_split_path_info": "'^(.+\\.php)(/.*)$'",
+    "fastcgi_catch_stderr": '"PHP Fatal error"',
+    "uwsgi_pass": '"unix:/run/app.sock"',
+    "uwsgi_param": '{ PATH_INFO = "$document_uri", QUERY_STRING = "$query_string" }',
+    "uwsgi_string": '"print(1)"',
+    "scgi_pass": '"127.0.0.1:4000"',
+    "scgi_param": '{ SCGI = "1", REQUEST_URI = "$request_uri" }',
+    "memcached_pass": '"127.0.0.1:11211"',
     "add_trailer": '[["X-Checksum", "$sent_http_etag"]]',
 }
 
@@ -254,9 +269,17 @@ def example(row: Directive) -> str:
     if not row.arity[1]:
         return f"{row.name} = true"
     value = EXAMPLES.get(row.name)
+    if value is None and (model_name := f"proxy_{row.name.partition('_')[2]}") in EXAMPLES and like_proxy(row.name):
+        value = EXAMPLES[model_name]
     if value is None:
         value = json.dumps(_default(row))
     return f"{row.name} = {value}"
+
+
+def like_proxy(name: str) -> bool:
+    """Whether a directive is that of proxy_* for another module."""
+    module, _, rest = name.partition("_")
+    return module in PASSING and rest in (*WHOLE, *TLS)
 
 
 def nginx_example(row: Directive) -> str:

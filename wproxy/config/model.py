@@ -134,10 +134,30 @@ class Location(Settings, LocationModules):
     steps: tuple[Step, ...] = ()
     for_other_methods: Location | None = None  # limit_except
     upstream: Upstream | None
-    proxy_target: ProxyTarget | None
+    # The one of the `*_pass` that counts, if it has any: an `if` also has that of the location around it.
+    pass_module: str = ""
+    proxy_target: ProxyTarget | None = None
+    fastcgi_target: ProxyTarget | None = None
+    uwsgi_target: ProxyTarget | None = None
+    scgi_target: ProxyTarget | None = None
+    memcached_target: ProxyTarget | None = None
     files: FilePlan  # how it finds files
     route: Route  # made by the worker that attaches it
     error_log: tuple[tuple[str | Syslog, str], ...] = ()  # (): the logs of the main level
+
+    @property
+    def target(self) -> ProxyTarget | None:
+        """Return where requests are passed, by whatever protocol; None if they are not."""
+        target: ProxyTarget | None = getattr(self, f"{self.pass_module}_target", None)
+        return target
+
+    def pass_to(self, module: str, target: ProxyTarget | None, upstream: Upstream | None) -> None:
+        """Set where requests are passed. module: the word before `_pass`, "" for nowhere; upstream: None with variables."""
+        if self.pass_module:
+            setattr(self, f"{self.pass_module}_target", None)
+        self.pass_module, self.upstream = module, upstream
+        if module:
+            setattr(self, f"{module}_target", target)
 
     def anonymous(self) -> Iterator[Location]:
         """Return the locations of its `if`s and of its limit_except."""

@@ -16,6 +16,7 @@ from wproxy.directives.buffering import BufferingDirectives
 from wproxy.directives.charset import CharsetDirectives
 from wproxy.directives.core import EventsDirectives, MainDirectives
 from wproxy.directives.error_page import ErrorPageDirectives
+from wproxy.directives.fastcgi import FastcgiDirectives
 from wproxy.directives.files import FilesDirectives
 from wproxy.directives.geo import GeoDirectives
 from wproxy.directives.gunzip import GunzipDirectives
@@ -26,6 +27,7 @@ from wproxy.directives.http_core import BlockDirectives, CommonDirectives, Locat
 from wproxy.directives.listen import ListenDirectives
 from wproxy.directives.log import LogDirectives
 from wproxy.directives.map import MapDirectives
+from wproxy.directives.memcached import MemcachedDirectives
 from wproxy.directives.processes import ProcessDirectives
 from wproxy.directives.proxy import ProxyDirectives
 from wproxy.directives.proxy_headers import ProxyHeaderDirectives
@@ -33,10 +35,12 @@ from wproxy.directives.proxy_tls import ProxyTlsDirectives
 from wproxy.directives.request_body import RequestBodyDirectives
 from wproxy.directives.resolver import ResolverDirectives
 from wproxy.directives.rewrite import LocationIf, RewriteDirectives, ServerIf
+from wproxy.directives.scgi import ScgiDirectives
 from wproxy.directives.split_clients import SplitClientsDirectives
 from wproxy.directives.store import StoreDirectives
 from wproxy.directives.sub_filter import SubFilterDirectives
 from wproxy.directives.upstream import UpstreamDirectives
+from wproxy.directives.uwsgi import UwsgiDirectives
 from wproxy.directives.zstd import ZstdDirectives
 
 
@@ -74,6 +78,10 @@ class LocationModules(
     RequestBodyDirectives,
     BufferingDirectives,
     StoreDirectives,
+    FastcgiDirectives,
+    UwsgiDirectives,
+    ScgiDirectives,
+    MemcachedDirectives,
     RewriteDirectives,
     ErrorPageDirectives,
     FilesDirectives,

@@ -1,4 +1,4 @@
-"""The groups of peers of a configuration: `upstream` blocks, and those made from the addresses of a proxy_pass."""
+"""The groups of peers of a configuration: `upstream` blocks, and those made from the address of a proxy_pass or the like."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from wproxy.config.registry import UPSTREAM
 from wproxy.config.scope import Scope, ScopeReader
 from wproxy.config.tree import Node, Position, Problem
 from wproxy.directives.balancing import ROUND_ROBIN, Balancing
+from wproxy.directives.pass_to import NO_PORT
 from wproxy.directives.proxy import ProxyTarget
 from wproxy.directives.upstream import INEFFECTIVE_PARAMETERS, METHODS, UpstreamServer, method
 from wproxy.remembered import remembered
@@ -124,6 +125,9 @@ class Upstreams:
             if target.has_port:
                 self.reader.problem(f'upstream "{explicit.name}" may not have port {target.port}', position)
             return explicit
+        if target.address.port == NO_PORT:
+            self.reader.problem(f'no port in upstream "{target.text}"', position)
+            return None
         name = str(target.address)
         if name in self.groups:
             return self.groups[name]

@@ -39,8 +39,18 @@ from wproxy.variables import Namespace, use_namespace
 
 __all__ = ["LookUp", "resolve"]
 
-# The directives that pass requests with protocols other than HTTP.
-_OTHER_PASSES = frozenset(("fastcgi_pass", "uwsgi_pass", "scgi_pass", "grpc_pass", "memcached_pass", "tunnel_pass"))
+# The directives that pass requests on, and the word before `_pass` of each.
+_PASSES = {
+    "proxy_pass": "proxy",
+    "fastcgi_pass": "fastcgi",
+    "uwsgi_pass": "uwsgi",
+    "scgi_pass": "scgi",
+    "memcached_pass": "memcached",
+}
+# Those of them that may use TLS.
+SECURE_MODULES = ("proxy", "uwsgi")
+# Those that have no effect yet.
+_OTHER_PASSES = frozenset(("grpc_pass", "tunnel_pass"))
 _PASS_WITH_URI = (
     '"proxy_pass" cannot have URI part in location given by regular expression, or inside named location, '
     'or inside "if" statement, or inside "limit_except" block'
@@ -292,16 +302,16 @@ class _Resolver:
         for text, *to_blame in wrong_buffers(location):
             self.problem(text, _place(scope, position, *to_blame))
         self.references.check_recoding(location)
-        location.proxy_target = target = scope.values.get("proxy_pass")
         location.upstream = None
-        if target:
-            place = _place(scope, position, "proxy_pass")
+        # Where there are several, the last one counts. They are not inherited, so they are in the order of the file.
+        for name in () if _PASSES.keys().isdisjoint(scope.values) else [name for name in scope.values if name in _PASSES]:
+            target, place = scope.values[name], _place(scope, position, name)
             if target.uri_part and (modifier in ("~", "~*", "@") or kind in ("if", "limit_except")):
                 self.problem(_PASS_WITH_URI, place)
-            if target.may_be_secure:
-                self.tls_files.append(upstream_files(scope, "proxy", self.problem))
-            if target.address is not None:
-                location.upstream = self.upstreams.target(target, place, scope)
+            if target.may_be_secure and _PASSES[name] in SECURE_MODULES:
+                self.tls_files.append(upstream_files(scope, _PASSES[name], self.problem))
+            upstream = None if target.address is None else self.upstreams.target(target, place, scope)
+            location.pass_to(_PASSES[name], target, upstream)
         for name in () if _OTHER_PASSES.isdisjoint(scope.values) else sorted(_OTHER_PASSES):
             other = scope.values.get(name)
             if other is not None and other.address is not None:
@@ -320,11 +330,12 @@ class _Resolver:
         location = self.location_at(
             kind, around.modifier, around.pattern, inner, node.position if node else around.position, around.server, around
         )
-        if location.proxy_target is None and around.proxy_target is not None:
+        module = around.pass_module
+        if module and not location.pass_module:
             # The target is inherited here and nowhere else (routing.md §1.4).
-            location.proxy_pass = location.proxy_target = around.proxy_target
-            location.upstream = around.upstream
-            location.written["proxy_pass"] = around.written["proxy_pass"]
+            location.pass_to(module, around.target, around.upstream)
+            setattr(location, f"{module}_pass", around.target)
+            location.written[f"{module}_pass"] = around.written[f"{module}_pass"]
         return location, inner
 
     def steps(self, steps: tuple[Step, ...], context: int, scope: Scope, around: Location | None) -> tuple[Step, ...]:
@@ -340,19 +351,18 @@ class _Resolver:
         return steps
 
     def redirect_slashless(self, matcher: LocationMatcher[Location]) -> None:
-        """Make a proxied location `/x/` answer `/x` with a redirect to itself, unless `/x` has a location of its own."""
+        """Make a location `/x/` that passes requests on answer `/x` with a redirect to itself, unless `/x` has its own."""
         for table in (matcher.prefixes, matcher.exact):
             for pattern, location in list(table.items()):
                 slashless = pattern[:-1]
-                if not (location.proxy_target and slashless and pattern.endswith(b"/")):
+                if not (location.pass_module and slashless and pattern.endswith(b"/")):
                     continue
                 if slashless in matcher.prefixes or slashless in matcher.exact:
                     continue
-                redirect = Location(dict(vars(location)), location.written)
-                redirect.upstream = redirect.proxy_target = redirect.proxy_pass = redirect.inner = None
-                redirect.for_other_methods = None
-                redirect.modifier, redirect.pattern = "=", location.pattern[:-1]
-                redirect.steps = (Return(301, compile_template("$wproxy_slashed_uri$is_args$args")),)
+                redirect = slash_redirect(location)
+                if location.for_other_methods is not None:
+                    # The settings of limit_except hold for the redirect, too: its access_log, for instance.
+                    redirect.for_other_methods = slash_redirect(location.for_other_methods)
                 matcher.add("=", slashless, redirect)
 
     # Files and zones.
@@ -447,6 +457,18 @@ class _Resolver:
             syslog.server = self.look_up(host, port)[0]
         except OSError:
             self.problem(f'host not found in syslog server "{host}"', position)
+
+
+def slash_redirect(location: Location) -> Location:
+    """Return the location that answers `/x` for a proxied `/x/`: the same settings, and a redirect in place of its content."""
+    redirect = Location(dict(vars(location)), location.written)
+    if redirect.pass_module:
+        setattr(redirect, f"{redirect.pass_module}_pass", None)
+        redirect.pass_to("", None, None)
+    redirect.inner = redirect.for_other_methods = None
+    redirect.modifier, redirect.pattern = "=", location.pattern[:-1]
+    redirect.steps = (Return(301, compile_template("$wproxy_slashed_uri$is_args$args")),)
+    return redirect
 
 
 def _place(scope: Scope, otherwise: Position, *names: str) -> Position:

@@ -43,7 +43,6 @@ from wproxy.config.registry import (
 )
 from wproxy.config.repeated import repeated_types, repeated_types_without_html
 from wproxy.directives import other_protocols
-from wproxy.directives.buffering import rate
 from wproxy.directives.cache import IGNORED, METHODS, cache, cache_path, cache_times
 from wproxy.directives.certificates import PROTOCOLS, certificate_cache, ocsp_cache, session_cache
 from wproxy.directives.client_address import referrers, trusted_address
@@ -55,20 +54,15 @@ from wproxy.directives.open_file_cache import seconds
 from wproxy.directives.pass_to import (
     CGI_FAILURES,
     GRPC_FAILURES,
-    MEMCACHED_FAILURES,
     PROXY_FAILURES,
     TUNNEL_FAILURES,
     field,
-    memcached_target,
-    parameter,
-    split_path_info,
     target,
     tunnel_target,
 )
 from wproxy.directives.proxy_headers import any_of, local_address
 from wproxy.directives.rewrite import assignment
-from wproxy.directives.store import access, store
-from wproxy.directives.temporary_path import temporary_path
+from wproxy.directives.store import access
 from wproxy.directives.values import flag, number, size, text, time, word, words
 from wproxy.directives.visitors import cookie_expires, cookie_flags, cookie_mark, modern_browser
 from wproxy.maps.addresses import Network, parse_network
@@ -211,7 +205,7 @@ def each(modules: str, names: str) -> str:
 
 CGI = "fastcgi uwsgi scgi"
 CACHES = f"proxy {CGI}"
-TLS = "grpc uwsgi"  # modules that use TLS with an upstream
+TLS = "grpc"  # modules that use TLS with an upstream
 ANY_NUMBER = (1, MANY)
 DAV_METHODS = ("off", "put", "delete", "mkcol", "copy", "move")
 
@@ -273,18 +267,11 @@ MODULES: dict[str, tuple[Line, ...]] = {
         # Temporary files are written by the loop: a disk that makes writers wait holds up a worker.
         accepted("aio_write", LEVELS, flag, idle="off"),
         harmless(accepted("output_buffers", LEVELS, header_buffers, arity=2)),
-        # Bodies are passed on as they arrive and never wait for a disk.
-        harmless(accepted(each(CGI, "temp_path"), LEVELS, temporary_path, arity=(1, 4))),
-        harmless(accepted(each(CGI, "temp_file_write_size max_temp_file_size"), LEVELS, memory)),
     ),
     "Connections, bodies and subrequests (ngx_http_core_module.c).": (
         accepted("log_subrequest msie_refresh", LEVELS, flag, idle="off"),
         accepted("client_body_early_read", LEVELS, any_of, arity=ANY_NUMBER, inherit=GATHER),
         accepted("post_action", WITH_IF, idle="off"),
-    ),
-    "Limits of bandwidth (ngx_http_write_filter_module.c).": (
-        # It shares out bandwidth; without it no client gets in or gets more of anything else.
-        accepted(each(CGI, "limit_rate"), LEVELS, rate, idle="0"),
     ),
     "Access by password (ngx_http_auth_basic_module.c).": (
         guarded(accepted("auth_basic", LEVELS | LIMIT_EXCEPT, template_or_off, idle="off")),
@@ -404,7 +391,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
                 ),
             )
         ),
-        accepted(each(CGI, "store"), LEVELS, store, idle="off"),
         accepted(each(CACHES, "cache_key"), LEVELS, compile_template),
         accepted(each(CACHES, "cache_valid"), LEVELS, cache_times, arity=ANY_NUMBER, inherit=GATHER),
         accepted(each(CACHES, "cache_bypass no_cache"), LEVELS, any_of, arity=ANY_NUMBER, inherit=GATHER),
@@ -414,35 +400,8 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted(each(CACHES, "cache_lock_age cache_lock_timeout"), LEVELS, time),
         accepted(each(CACHES, "cache_max_range_offset"), LEVELS, size),
         accepted(each(CACHES, "cache_min_uses"), LEVELS, number()),
-        accepted(each(CGI, "store_access"), LEVELS, access, arity=(1, 3)),
-        accepted(each(f"{CGI} grpc", "ignore_headers"), LEVELS, words(IGNORED), arity=ANY_NUMBER, inherit=UNION),
+        accepted("grpc_ignore_headers", LEVELS, words(IGNORED), arity=ANY_NUMBER, inherit=UNION),
         accepted("slice", LEVELS, memory, idle="0"),
-    ),
-    "FastCGI, uwsgi and SCGI upstreams (ngx_http_fastcgi_module.c, ngx_http_uwsgi_module.c, ngx_http_scgi_module.c).": (
-        guarded(accepted("fastcgi_pass scgi_pass", PASS, target(), inherit=OWN)),
-        guarded(accepted("uwsgi_pass", PASS, target("uwsgi", "suwsgi"), inherit=OWN)),
-        accepted(each(CGI, "param"), LEVELS, parameter, arity=(2, 3), inherit=GATHER, named=True),
-        accepted(each(CGI, "hide_header pass_header"), LEVELS, inherit=GATHER),
-        accepted(each(CGI, "bind"), LEVELS, local_address, arity=(1, 2), idle="off"),
-        accepted(each(CGI, "connect_timeout read_timeout send_timeout next_upstream_timeout"), LEVELS, time),
-        accepted(each(CGI, "next_upstream_tries"), LEVELS, number()),
-        accepted(each(CGI, "next_upstream"), LEVELS, words(CGI_FAILURES), arity=ANY_NUMBER, inherit=UNION),
-        accepted(each(CGI, "buffer_size busy_buffers_size"), LEVELS, memory),
-        accepted(each(CGI, "buffers"), LEVELS, header_buffers, arity=2),
-        accepted(
-            each(
-                CGI,
-                "buffering force_ranges ignore_client_abort intercept_errors pass_request_body pass_request_headers "
-                "request_buffering socket_keepalive",
-            ),
-            LEVELS,
-            flag,
-        ),
-        accepted("fastcgi_keep_conn", LEVELS, flag),
-        accepted("fastcgi_index uwsgi_string", LEVELS),
-        accepted("fastcgi_split_path_info", LEVELS, split_path_info),
-        accepted("fastcgi_catch_stderr", LEVELS, inherit=GATHER),
-        accepted("uwsgi_modifier1 uwsgi_modifier2", LEVELS, number(0, 255)),
     ),
     "Upstreams that speak gRPC (ngx_http_grpc_module.c).": (
         guarded(accepted("grpc_pass", PASS, target("grpc", "grpcs"), inherit=OWN)),
@@ -454,19 +413,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("grpc_next_upstream", LEVELS, words(GRPC_FAILURES), arity=ANY_NUMBER, inherit=UNION),
         accepted("grpc_buffer_size", LEVELS, memory),
         accepted("grpc_intercept_errors grpc_socket_keepalive", LEVELS, flag),
-    ),
-    "Values from memcached (ngx_http_memcached_module.c).": (
-        guarded(accepted("memcached_pass", PASS, memcached_target, inherit=OWN)),
-        accepted("memcached_bind", LEVELS, local_address, arity=(1, 2), idle="off"),
-        accepted(
-            "memcached_connect_timeout memcached_read_timeout memcached_send_timeout memcached_next_upstream_timeout",
-            LEVELS,
-            time,
-        ),
-        accepted("memcached_next_upstream_tries memcached_gzip_flag", LEVELS, number()),
-        accepted("memcached_next_upstream", LEVELS, words(MEMCACHED_FAILURES), arity=ANY_NUMBER, inherit=UNION),
-        accepted("memcached_buffer_size", LEVELS, memory),
-        accepted("memcached_socket_keepalive", LEVELS, flag),
     ),
     "Tunnels for CONNECT (ngx_http_tunnel_module.c).": (
         # Without them CONNECT is refused with 405.

@@ -24,6 +24,8 @@ GRPC_FAILURES = (
 MEMCACHED_FAILURES = ("error", "timeout", "invalid_response", "not_found", "off")
 TUNNEL_FAILURES = ("error", "timeout", "off")
 
+# The schemes of targets over TLS.
+SECURE = frozenset(("suwsgi", "grpcs"))
 NO_PORT = 0  # the port of a target without one, which must be an upstream block
 
 
@@ -39,9 +41,10 @@ def target(*schemes: str, has_variables: bool = True) -> Callable[[str], ProxyTa
     """Return a reader of `[SCHEME://]HOST:PORT`, `unix:PATH`, the name of an upstream, or a template of one."""
 
     def read(written: str) -> ProxyTarget:
-        if "$" in written and has_variables:
-            return ProxyTarget(written, None, False, b"", b"", False, compile_template(written))
         scheme = next((scheme for scheme in schemes if written.lower().startswith(f"{scheme}://")), None)
+        is_secure = scheme in SECURE
+        if "$" in written and has_variables:
+            return ProxyTarget(written, None, False, b"", b"", is_secure, compile_template(written))
         text = written[len(scheme) + 3 :] if scheme else written
         if ("/" in text or "?" in text) and not text.startswith("unix:"):
             raise ValueError(f'invalid host in upstream "{text}"')
@@ -49,16 +52,15 @@ def target(*schemes: str, has_variables: bool = True) -> Callable[[str], ProxyTa
             address = parse_address(text, NO_PORT)
         except ValueError as error:
             raise in_upstream(error) from None
-        return ProxyTarget(text, address, address.port != NO_PORT, b"", text.encode("utf-8", "surrogateescape"))
+        shown = text.encode("utf-8", "surrogateescape")
+        return ProxyTarget(text, address, address.port != NO_PORT, b"", shown, is_secure)
 
     return read
 
 
 def memcached_target(written: str) -> ProxyTarget:
     """Read `HOST:PORT`, `unix:PATH` or the name of an upstream; the key has to be set elsewhere."""
-    found = target(has_variables=False)(written)
-    compile_template("$memcached_key")
-    return found
+    return target(has_variables=False)(written)._replace(key=compile_template("$memcached_key"))
 
 
 def tunnel_target(written: str = "$host:$request_port") -> ProxyTarget | None:

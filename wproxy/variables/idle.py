@@ -7,7 +7,7 @@ out of here and defines them where its subject is.
 from __future__ import annotations
 
 from wproxy.http import Request
-from wproxy.variables.registry import BLOCK, REQUEST, VARIABLES, Variable, family, variable
+from wproxy.variables.registry import BLOCK, VARIABLES, Variable, family, variable
 
 _TLS = (
     "alpn_protocol",
@@ -63,7 +63,7 @@ ABSENT = (
     "upstream_cache_status",
 )
 # Present, and empty.
-EMPTY = ("fastcgi_path_info", "http2", "http3", "invalid_referer", "modern_browser")
+EMPTY = ("http2", "http3", "invalid_referer", "modern_browser")
 
 
 def _nothing(request: Request) -> bytes | None:
@@ -83,11 +83,6 @@ for _name in EMPTY:
 @family("proxy_protocol_tlv_")
 def proxy_protocol_tlv(rest: str) -> Variable:
     return Variable(_nothing, BLOCK)
-
-
-@variable("fastcgi_script_name", REQUEST)
-def fastcgi_script_name(request: Request) -> bytes:
-    return request.path
 
 
 # Without modern_browser and ancient_browser lines every browser is an ancient one.

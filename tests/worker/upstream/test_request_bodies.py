@@ -420,6 +420,24 @@ def test_the_length_of_a_body_that_is_not_passed_is_not_passed(stage):
     client.receives(to_client())
 
 
+@pytest.mark.parametrize("name", ["Content-Length", "Transfer-Encoding"])
+def test_a_body_whose_end_the_location_tells_itself_ends_the_connection_of_the_upstream(stage, name):
+    s = stage(location=f'proxy_set_header = {{ "{name}" = "$arg_none" }}')
+    client = s.client()
+    client.send(put(b"Content-Length: 4") + b"body")
+    upstream = s.peers[0].accept()
+    assert upstream.take().endswith(b"\r\n\r\nbody")
+    upstream.send(ok())
+    client.receives(to_client())
+    assert upstream.is_closed(), "the upstream could take the body for the next request"
+    client.send(get() + get())
+    upstream = s.peers[0].accept()
+    for _ in range(2):
+        upstream.receives(sent_up())
+        upstream.send(ok())
+        client.receives(to_client())
+
+
 def test_the_answer_to_a_head_that_was_sent_as_get_ends_the_connection_of_the_upstream_alone(stage):
     s = stage(location='proxy_method = "GET"')
     client = s.client()

@@ -438,3 +438,28 @@ def test_an_upgrade_goes_over_tls(stage):
     client.close()
     play.settle()
     end.close()
+
+
+# Other protocols inside of TLS
+
+
+def test_uwsgi_goes_over_tls_by_its_own_settings(stage):
+    settings = "".join(f"uwsgi_{line.removeprefix('proxy_')}\n" for line in VERIFY.splitlines())
+    play = stage(locations=f'[http.server.location."/tls/"]\n{settings}uwsgi_pass = "suwsgi://app"\n')
+    for _ in range(2):
+        client = play.client().send(get(b"/tls/"))
+        end = play.peers[0].accept()
+        host = b"\x09\x00HTTP_HOST\x01\x00h"
+        end.receives(b"\0" + len(host).to_bytes(2, "little") + b"\0" + host)
+        end.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        client.receives(to_client(b"ok"))
+    assert play.statuses() == ["200", "200"]
+
+
+def test_a_uwsgi_server_that_cannot_be_verified_is_a_502(stage):
+    settings = VERIFY.replace("proxy_", "uwsgi_").replace("app.example", "other.example")
+    play = stage(locations=f'[http.server.location."/tls/"]\n{settings}uwsgi_pass = "suwsgi://app"\n')
+    client = play.client().send(get(b"/tls/"))
+    play.peers[0].accept()
+    assert client.receives_head().startswith(b"HTTP/1.1 502 ")
+    assert any('upstream: "suwsgi://' in line for line in play.error_log())

@@ -97,6 +97,8 @@ def wproxy_toml_with(row: Directive, context: int) -> str:
         text += "\nserver = '10.0.0.1'"
     if row.name == "health_check":
         text += "\nproxy_pass = 'http://10.0.0.1'"
+    if row.name == "memcached_pass":
+        text += '\nset = ["$memcached_key", "$uri"]'
     if inside in (SERVER, SERVER_IF):
         return text
     in_location = inside & (LOCATION | LOCATION_IF | LIMIT_EXCEPT)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import wproxy.config.model  # noqa: F401  # fills the registry
+from worker.upstream.protocols import PROTOCOLS
 from wproxy.config.registry import REGISTRY, STEP
 
 HOUSE = Path(__file__).parents[3]
@@ -17,6 +18,7 @@ _BY_NAME = {
     "add_trailer_inherit": "wproxy/directives/headers.py",
     "compat": "wproxy/config/compat.py",
     "events": "wproxy/config/resolve.py",
+    **{f"{module}_pass": "wproxy/config/resolve.py" for module in PROTOCOLS},
     "upstream_start": "wproxy/config/peers.py",
     **dict.fromkeys(("gzip_static", "brotli_static", "zstd_static"), "worker/content/precompressed.py"),
     **dict.fromkeys(("hash", "ip_hash", "least_conn", "least_time", "random"), "worker/upstream/balance/__init__.py"),
@@ -32,8 +34,9 @@ def test_every_effective_row_is_read_somewhere():
     serving = "\n".join(text for name, text in sources.items() if not name.startswith(_WORDS_ONLY))
     read = set(re.findall(r"\.(\w+)", serving))
     # What all upstream modules have is read by its word alone (worker/upstream/module_settings.py).
-    read |= {f"proxy_{word}" for word in re.findall(r'\bsettings\.get\(\s*"(\w+)"', serving)}
-    read |= {f"proxy_{word}" for word in re.findall(r'\bvalue\("(\w+)"\)', sources["wproxy/directives/buffering.py"])}
+    words = set(re.findall(r'\bsettings\.get\(\s*"(\w+)"', serving))
+    words |= set(re.findall(r'\bvalue\("(\w+)"\)', sources["wproxy/directives/buffering.py"]))
+    read |= {f"{module}_{word}" for module in PROTOCOLS for word in words}
     without = [
         row.name
         for rows in REGISTRY.values()

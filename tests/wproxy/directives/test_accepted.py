@@ -180,9 +180,9 @@ def test_what_is_passed_over_in_silence_guards_nothing():
 @pytest.mark.parametrize(
     ("name", "arguments", "text"),
     [
-        ("fastcgi_read_timeout", ["fast"], '"%s" directive invalid value'),
+        ("grpc_read_timeout", ["fast"], '"%s" directive invalid value'),
         ("ssl_session_timeout", ["10ms"], '"%s" directive invalid value'),
-        ("fastcgi_buffers", ["0", "4k"], '"%s" directive invalid value'),
+        ("output_buffers", ["0", "4k"], '"%s" directive invalid value'),
         ("ssl_verify_client", ["maybe"], 'invalid value "maybe"'),
         ("limit_req_status", ["200"], "value must be between 400 and 599"),
     ],

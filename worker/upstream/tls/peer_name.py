@@ -9,7 +9,9 @@ import ipaddress
 import re
 from typing import Any
 
-_LABEL = re.compile(r"[a-z0-9-]*", re.IGNORECASE)
+_IN_LABEL = re.compile(r"[a-z0-9-]*")
+_LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+_WILDCARD = re.compile(rf"(?!xn--)(?P<before>(?:{_LABEL})?)\*(?P<after>(?:[a-z0-9-]*[a-z0-9])?)(?P<rest>(?:\.{_LABEL}){{2,}})")
 
 
 def certificate_is_for(certificate: dict[str, Any], name: str) -> bool:
@@ -22,24 +24,29 @@ def certificate_is_for(certificate: dict[str, Any], name: str) -> bool:
 
 
 def covers(pattern: str, name: str) -> bool:
-    """Whether a name in a certificate covers a host name; `*` stands for a part of the first label."""
+    """Whether a name in a certificate covers a host name.
+
+    A `*` stands for the first label, or for its beginning or end, if at least two labels follow. A name that begins with a dot is
+    any name below it.
+    """
     pattern, name = pattern.lower(), name.lower()
+    if name.startswith(".") and len(name) > 1:
+        return pattern.endswith(name)
     if pattern == name:
         return bool(name)
-    before, star, after = pattern.partition("*")
-    if not star or "*" in after or not name.startswith(before) or not name.endswith(after):
+    match = _WILDCARD.fullmatch(pattern)
+    if match is None or (match["before"] and match["after"]):
         return False
-    # The rest has two labels at least, and neither it nor the beginning has another label's dot before it.
-    label, dot, rest = after.partition(".")
-    if not dot or "." not in rest or "." in before or "" in rest.split("."):
+    before, rest = match["before"], match["after"] + match["rest"]
+    if len(name) < len(before) + len(rest) or not name.startswith(before) or not name.endswith(rest):
         return False
-    middle = name[len(before) : len(name) - len(after)]
-    if len(before) + len(after) > len(name) or not _LABEL.fullmatch(middle):
+    middle = name[len(before) : len(name) - len(rest)]
+    if not before and not match["after"]:
+        return bool(middle) and (middle == "*" or _IN_LABEL.fullmatch(middle) is not None)
+    # A part of a label that is encoded is no part of the name that it stands for (RFC 6125, 6.4.3).
+    if name.startswith("xn--", len(before)):
         return False
-    if before or label:
-        # A part of a label: not of one that is encoded (RFC 6125, 6.4.3).
-        return not (pattern.startswith("xn--") or name.startswith("xn--"))
-    return bool(middle)
+    return middle == "*" or _IN_LABEL.fullmatch(middle) is not None
 
 
 def bare_name(name: str) -> str:

@@ -1,0 +1,113 @@
+"""The parameters that describe a request to FastCGI, uwsgi and SCGI servers: a CGI environment (RFC 3875, 4; protocols.md §4).
+
+First those of fastcgi_param and the like in their order, then HTTP_HOST unless it is among them, then the client's other fields:
+`X-A` becomes HTTP_X_A, unless there is a parameter of that name.
+
+Most requests of a connection repeat its header block, so the parameters that depend on nothing else are written once for each
+block and kept with it (`RequestFields.cache`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from worker.http1.fields import join_repeated
+from worker.upstream.module_settings import ModuleSettings
+from wproxy.directives.pass_to import Parameter
+from wproxy.http import Request
+from wproxy.template import Evaluate, compile_template
+from wproxy.variables import LOCATION
+
+# Writes a parameter in a protocol's form. Raises ClientError(500) for one that has none.
+Write = Callable[[bytes, bytes], bytes]
+
+_HTTP_HOST = Parameter("HTTP_HOST", compile_template("$host$is_request_port$request_port"), True)
+
+# Fields that are not passed on: Transfer-Encoding, because a body is passed on without its coding, and Host, which is above.
+# (The table of field names has dropped Proxy, which would become HTTP_PROXY.)
+_NEVER = frozenset((b"transfer-encoding", b"host"))
+# Options of Connection that a server behind this protocol has to see. Fields named by others end here, as with HTTP.
+_FOR_THE_PEER = frozenset((b"upgrade",))
+
+# A parameter to write: its name, the function for its value, and whether it is omitted when empty.
+_Row = tuple[bytes, Evaluate, bool]
+
+
+class Parameters:
+    """The parameters of a location's requests, computed at load."""
+
+    __slots__ = ("_changing", "_passes_fields", "_runs", "_set", "_write")
+
+    def __init__(self, settings: ModuleSettings, write: Write) -> None:
+        self._write = write
+        self._passes_fields: bool = settings.get("pass_request_headers", True)
+        parameters: tuple[Parameter, ...] = settings.get("param", ())
+        # nginx compares the names of fields in the form that CGI gives them.
+        self._set = frozenset(parameter.name.encode() for parameter in parameters)
+        if b"HTTP_HOST" not in self._set:
+            parameters += (_HTTP_HOST,)
+        # Neighbours that hold for a block are one run. Between two runs is a gap for one that changes: its row, and its place.
+        self._runs: list[list[_Row] | None] = [[]]
+        self._changing: list[tuple[int, bytes, Evaluate, bool]] = []
+        for parameter in parameters:
+            if parameter.value.constant == b"" and parameter.name.startswith("HTTP_"):
+                continue  # it only keeps the client's field from being sent
+            row = (parameter.name.encode("utf-8", "surrogateescape"), parameter.value.evaluate, parameter.if_not_empty)
+            last = self._runs[-1]
+            if parameter.value.varies > LOCATION:
+                self._changing.append((len(self._runs), *row))
+                self._runs.append(None)
+            elif last is None:
+                self._runs.append([row])
+            else:
+                last.append(row)
+
+    def of(self, request: Request, is_stable: bool) -> bytes:
+        """Return the parameters of a request, one after the other. Raises ClientError(500).
+
+        is_stable: whether those that hold for a header block may be kept with it.
+        """
+        fields = request.fields
+        pieces: list[bytes] | None = fields.cache.get(self)
+        if pieces is None or request.line.authority is not None:
+            pieces = self._constant(request)
+            fields.difference = None  # a connection that waits for its next request need not keep the difference
+            if is_stable and request.line.authority is None:
+                fields.cache[self] = pieces
+        if self._changing:
+            pieces = pieces.copy()
+            write = self._write
+            for place, name, evaluate, is_optional in self._changing:
+                value = evaluate(request)
+                if value or not is_optional:
+                    pieces[place] = write(name, value)
+        return b"".join(pieces)
+
+    def _constant(self, request: Request) -> list[bytes]:
+        """Return the parameters that hold for a header block, with empty gaps for the others."""
+        pieces = [b"" if run is None else self._written(request, run) for run in self._runs]
+        if self._passes_fields:
+            pieces.append(self._fields(request))
+        return pieces
+
+    def _written(self, request: Request, run: list[_Row]) -> bytes:
+        write = self._write
+        values = [(name, evaluate(request), is_optional) for name, evaluate, is_optional in run]
+        return b"".join([write(name, value) for name, value, is_optional in values if value or not is_optional])
+
+    def _fields(self, request: Request) -> bytes:
+        write, given = self._write, self._set
+        dropped = _NEVER
+        options = request.fields.connection_options
+        if options:
+            dropped = dropped | (options - _FOR_THE_PEER)
+        values = join_repeated(request.fields.lines)
+        named = [(parameter_name(lower), value) for lower, value in values.items() if lower not in dropped]
+        return b"".join([write(name, value) for name, value in named if name not in given])
+
+
+@lru_cache(1024)
+def parameter_name(field: bytes) -> bytes:
+    """Return the name of the parameter for a field, given in lower case."""
+    return b"HTTP_" + field.upper().replace(b"-", b"_")

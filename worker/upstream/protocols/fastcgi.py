@@ -1,0 +1,230 @@
+"""FastCGI to upstreams: a connection, the answers on it, and the writing of request heads (protocols.md §4).
+
+An answer is a CGI response in STDOUT records, which may be split anywhere. STDERR records between them are messages for our error
+log. The END record says that the upstream is done; without fastcgi_keep_conn the end of its output, or of the connection, says so
+too.
+"""
+
+from __future__ import annotations
+
+from worker.cgi.head import take_cgi_head
+from worker.cgi.parameters import Parameters
+from worker.fastcgi.records import END, END_OF_STDIN, AnswerReader, RecordError, TooBig, parameter, request_head, stdin_records
+from worker.http1.response import ResponseHead
+from worker.logs import log_request
+from worker.loop import Waitable
+from worker.pipes import Pipe
+from worker.stream import HEAD_CHUNK, Stream
+from worker.upstream.body import MORE_THAN_LENGTH, wait_for_answer
+from worker.upstream.failing import CLOSED_EARLY, READING, READING_HEAD, failure_of, warn_of_surplus
+from worker.upstream.module_settings import ModuleSettings
+from worker.upstream.passing import AnswerBody, LiveAttempt, UpstreamProtocol
+from worker.upstream.protocols.writing import BodyFraming, WritingConnection
+from wproxy.config.model import Location
+from wproxy.directives.pass_to import target
+from wproxy.failures import ClientError, UpstreamFailure
+from wproxy.http import Request
+
+
+class FastcgiConnection(WritingConnection):
+    """A connection that serves one request after another, if the upstream keeps it open.
+
+    reader: that of the current answer. begun: the beginning of its head, then the output after the head. overhead: the bytes of
+    records before the body.
+    """
+
+    __slots__ = ("begun", "overhead", "reader")
+    framing = BodyFraming(stdin_records, END_OF_STDIN)
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream)
+        self.reader = AnswerReader()
+        self.begun = b""
+
+    def start(self, attempt: LiveAttempt) -> bool:
+        """Send the records of a request, with the body if it is at hand; return whether that was all. Raises UpstreamFailure."""
+        self.reader, self.begun = AnswerReader(), b""
+        return super().start(attempt)
+
+    def receive_head(self, attempt: LiveAttempt) -> ResponseHead | None:
+        """Read once, and return the head of the answer; None while it is incomplete. Raises UpstreamFailure, OSError."""
+        try:
+            data = self.stream.recv(HEAD_CHUNK)
+        except BlockingIOError:
+            return None
+        if not data:
+            raise failure_of("error", CLOSED_EARLY, READING_HEAD)
+        attempt.bytes_received += len(data)
+        reader, passing = self.reader, attempt.passing
+        try:
+            output = reader.feed(data)
+        except RecordError as error:
+            raise failure_of("invalid_header", str(error), READING_HEAD) from None
+        if reader.errors:
+            catching = passing.settings.get("catch_stderr", ())
+            messages = log_errors(attempt.request, reader, READING_HEAD)
+            if any(text.encode("utf-8", "surrogateescape") in message for text in catching for message in messages):
+                raise failure_of("invalid_header", "upstream reported an error that fastcgi_catch_stderr names", READING_HEAD)
+        self.begun += output
+        taken = take_cgi_head(self.begun, passing.buffer_size)
+        if taken is None:
+            if reader.is_closed:
+                raise failure_of("invalid_header", "upstream prematurely closed FastCGI stdout", READING_HEAD)
+            if reader.has_ended:
+                raise failure_of("invalid_header", f"upstream sent unexpected FastCGI record: {END}", READING_HEAD)
+            return None
+        head, consumed = taken
+        self.overhead = reader.position_of(consumed)
+        self.begun = self.begun[consumed:]
+        return head
+
+    def body(self, attempt: LiveAttempt) -> bytes | AnswerBody:
+        """Return the whole body if it came with the head; otherwise the reader of the rest. Raises UpstreamFailure."""
+        head, request, reader = attempt.head, attempt.request, self.reader
+        assert head is not None
+        is_kept = attempt.passing.settings.get("keep_conn", False)
+        if not is_kept:
+            self.room = 0
+        output, self.begun = self.begun, b""
+        reader.starts = None
+        has_none = head.status in (204, 304)
+        if request.method == b"HEAD":
+            attempt.is_bodiless = True
+            if not reader.has_ended or reader.leftover:
+                self.room = 0
+            return b""
+        expected = 0 if has_none else head.content_length
+        body = FastcgiBody(self, attempt, expected, is_kept, reader.taken - self.overhead)
+        try:
+            body.at_hand = body.take(output)
+        except UpstreamFailure as failure:
+            failure.doing, failure.sent = READING, True
+            raise
+        if not body.finished:
+            return body
+        attempt.response_length = body.wire_bytes
+        attempt.is_bodiless = has_none
+        if body.surplus:
+            warn_of_surplus(request, body.surplus)
+        if body.spoiled:
+            self.room = 0
+        return body.at_hand
+
+
+class FastcgiBody:
+    """The rest of an answer's body: see AnswerBody. expected: the bytes that the head announces, -1 if it does not."""
+
+    __slots__ = (
+        "_expected", "_is_kept", "_reader", "_request", "_timeout",
+        "at_hand", "channel", "finished", "received", "spoiled", "stream", "surplus", "wire_bytes",
+    )  # fmt: skip
+    trailers: tuple[tuple[bytes, bytes, bytes], ...] = ()
+    unframed = 0
+
+    def __init__(
+        self, connection: FastcgiConnection, attempt: LiveAttempt, expected: int, is_kept: bool, wire_bytes: int
+    ) -> None:
+        self._reader = connection.reader
+        self._request = attempt.request
+        self._timeout = attempt.passing.read_timeout
+        self._expected = expected
+        self._is_kept = is_kept
+        self.stream = connection.stream
+        self.channel: Waitable = connection.stream
+        self.wire_bytes = wire_bytes
+        self.at_hand = b""
+        self.received = 0
+        self.finished = False
+        self.spoiled = not is_kept
+        self.surplus = ""
+
+    def receive(self, most: int) -> bytes:
+        """Read once; return the output in it, b"" if there was none. Raises BlockingIOError, UpstreamFailure."""
+        try:
+            data = self.stream.recv(most)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise UpstreamFailure("error", f"recv() failed ({error.errno}: {error.strerror})") from None
+        reader = self._reader
+        if not data:
+            if self._is_kept or self._is_short():
+                raise UpstreamFailure("error", CLOSED_EARLY)
+            self.finished = True
+            return b""
+        self.wire_bytes += len(data)
+        try:
+            output = reader.feed(data)
+        except RecordError as error:
+            raise UpstreamFailure("error", str(error)) from None
+        if reader.errors:
+            log_errors(self._request, reader, READING)
+        return self.take(output)
+
+    def take(self, output: bytes) -> bytes:
+        """Return as much of the output as belongs to the body; notice its end. Raises UpstreamFailure."""
+        reader = self._reader
+        self.received += len(output)
+        excess = self.received - self._expected
+        if self._expected >= 0 and excess > 0:
+            output = output[: len(output) - excess]
+            self.received = self._expected
+            self.surplus = MORE_THAN_LENGTH
+        if reader.has_ended or (reader.is_closed and not self._is_kept):
+            if self._is_short():
+                what = "stdout" if reader.is_closed else "request"
+                raise UpstreamFailure("error", f"upstream prematurely closed FastCGI {what}")
+            self.finished = True
+            self.spoiled = self.spoiled or reader.leftover
+        return output
+
+    def _is_short(self) -> bool:
+        return self.received < self._expected
+
+    def fill(self, pipe: Pipe, most: int) -> int:
+        """Never called: output has frames."""
+        raise BlockingIOError
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Wait until there is something to read, so many seconds or the usual time. Raises UpstreamFailure."""
+        await wait_for_answer(self.channel, self._timeout if seconds is None else seconds)
+
+    def __repr__(self) -> str:
+        return f"<FastCGI body of {self.received} bytes so far: {self._reader}>"
+
+
+def log_errors(request: Request, reader: AnswerReader, doing: str) -> list[bytes]:
+    """Log the messages of an upstream, and return them. As in nginx, blanks, dots and line ends after a message are cut."""
+    messages, reader.errors = reader.errors, []
+    for message in messages:
+        text = message[:1] + message[1:].rstrip(b"\r\n. ")
+        log_request(request, "error", f'FastCGI sent in stderr: "{text.decode("utf-8", "backslashreplace")}" while {doing}')
+    return messages
+
+
+class FastcgiHeadPlan:
+    """The parameters of a location's requests, computed at load. See HeadPlan."""
+
+    __slots__ = ("is_kept", "is_stable", "parameters", "sends_unknown_length")
+
+    def __init__(self, location: Location) -> None:
+        settings = ModuleSettings(location, "fastcgi")
+        self.parameters = Parameters(settings, parameter)
+        self.is_stable = True
+        self.is_kept = settings.get("keep_conn", False)
+        # A program is told CONTENT_LENGTH before the body: one of unknown length is read first.
+        self.sends_unknown_length = False
+
+    def head(self, request: Request, length: int) -> bytes:
+        """Return the records before the body. Raises ClientError."""
+        try:
+            return request_head(self.parameters.of(request, self.is_stable), self.is_kept)
+        except TooBig as error:
+            raise ClientError(500, f"fastcgi request record is too big: {error.size}") from None
+
+    def asks_to_upgrade(self, request: Request) -> bool:
+        """Return False: FastCGI has no tunnels."""
+        return False
+
+
+FASTCGI = UpstreamProtocol("fastcgi", "fastcgi://", FastcgiConnection, FastcgiHeadPlan, read_target=target(has_variables=False))

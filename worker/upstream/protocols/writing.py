@@ -1,0 +1,68 @@
+"""The request's side of protocols that send a head, then a body in frames of their own, then an end."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+from worker.stream import Stream
+from worker.upstream.passing import LiveAttempt, PeerConnection
+from worker.upstream.sending import Frame, push, push_body, push_file, push_outgoing, send_at_once
+from wproxy.request_body import Outgoing
+
+
+class BodyFraming(NamedTuple):
+    """The form of a body. frame: puts a piece into a frame; None if it goes as it is. end: the bytes after the body."""
+
+    frame: Frame | None = None
+    end: bytes = b""
+
+
+class WritingConnection(PeerConnection):
+    """A connection that writes requests in this way.
+
+    framing: that of bodies. unsent: the part of a request that the socket has not taken yet; is_whole: whether that is all of the
+    rest.
+    """
+
+    __slots__ = ("is_whole", "unsent")
+    framing: ClassVar[BodyFraming] = BodyFraming()
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream)
+        self.unsent: memoryview | None = None
+        self.is_whole = False
+
+    def start(self, attempt: LiveAttempt) -> bool:
+        """Send the head, and the body if it is at hand; return whether that was all. Raises UpstreamFailure."""
+        self.requests += 1
+        outgoing = attempt.outgoing
+        data = attempt.request_head
+        self.is_whole = is_whole = outgoing.rest is None and outgoing.file is None
+        if is_whole:
+            (frame, end), body = self.framing, outgoing.at_hand
+            data += (frame(body) if frame is not None else body) + end
+        self.unsent = send_at_once(attempt, self.stream, data)
+        return is_whole and self.unsent is None
+
+    async def finish(self, attempt: LiveAttempt) -> None:
+        """Send what `start` could not, and the rest of the body as the client delivers it."""
+        outgoing = attempt.outgoing
+        unsent, self.unsent = self.unsent, None
+        if unsent is not None:
+            await push(attempt, self.stream, unsent)
+        if self.is_whole:
+            return
+        frame, end = self.framing
+        if frame is not None:
+            await push_outgoing(attempt, self.stream, frame)
+        else:
+            await self._push_plain(attempt, outgoing)
+        if end:
+            await push(attempt, self.stream, end)
+
+    async def _push_plain(self, attempt: LiveAttempt, outgoing: Outgoing) -> None:
+        """Send the rest of a body without frames: the kernel may move it."""
+        if outgoing.file is not None:
+            await push_file(attempt, self.stream, outgoing.file)
+        if outgoing.rest is not None:
+            await push_body(attempt, self.stream, outgoing.rest)
