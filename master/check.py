@@ -18,7 +18,7 @@ from master.log import cannot_open
 from master.peer_records import TOO_MANY_PEERS
 from master.sockets import probe
 from master.start_log import StartLog
-from master.tls_files import tls_problems
+from master.tls_files import load_tls
 from master.upstream_contexts import upstream_contexts
 from master.user import distrusted, worker_identity
 from wproxy.config.model import Configuration
@@ -73,7 +73,7 @@ def obstacles(configuration: Configuration) -> list[Problem]:
     own = own_files(configuration)
     problems.extend(_unopenable(_log_paths(configuration), own, distrusted(identity)))
     problems.extend(try_directories(configuration))
-    unusable = tls_problems(configuration)
+    unusable = load_tls(configuration)[1]
     problems.extend(unusable or upstream_contexts(configuration)[1])
     if configuration.pid:
         problems.extend(_unwritable(configuration.path(configuration.pid), own, distrusted(identity)))

@@ -22,6 +22,8 @@ from wproxy.upstream_tls import UpstreamTls
 if TYPE_CHECKING:
     import ssl
 
+    from wproxy.tls.contexts import TlsContexts
+
 STRAGGLER_TIMEOUT = 5.0  # seconds by which worker_shutdown_timeout may be exceeded
 
 # A worker's work with its assignment: `worker.run`, or a function of a test.
@@ -51,6 +53,7 @@ class Generation:
     short_lives: by index of a worker, how often in a row it died within a second of its start.
     helpers: the processes beside the workers; their indices follow those of the workers.
     client_contexts: for encrypted connections to upstreams.
+    tls: the contexts of its servers; None when no client uses TLS.
     """
 
     number: int
@@ -64,6 +67,7 @@ class Generation:
     short_lives: dict[int, int] = field(default_factory=dict)
     helpers: tuple[Role, ...] = ()
     client_contexts: Mapping[UpstreamTls, ssl.SSLContext] = field(default_factory=dict)
+    tls: TlsContexts | None = None
 
     @property
     def distrusted(self) -> Distrusted | None:

@@ -1,4 +1,4 @@
-"""Whether the files in TLS directives can be used: they are loaded as a server would load them, and forgotten."""
+"""The files in TLS directives: those of servers become contexts, those for upstreams are loaded and forgotten."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from wproxy.config.tree import Position, Problem
 if TYPE_CHECKING:
     import ssl
 
-TICKET_SIZES = (48, 80)
+    from wproxy.tls.contexts import TlsContexts
 
 
-def tls_problems(configuration: Configuration) -> list[Problem]:
-    """Return the problems of these files, each once."""
+def load_tls(configuration: Configuration) -> tuple[TlsContexts | None, list[Problem]]:
+    """Make the contexts of all servers; return them, None when there are none, and the problems with any TLS file, each once."""
     problems: list[Problem] = []
     for path, position in configuration.read_at_start:
         try:
@@ -27,7 +27,13 @@ def tls_problems(configuration: Configuration) -> list[Problem]:
             problems.append(_unopened(configuration.path_beside(path), error, position))
     for files in dict.fromkeys(configuration.tls_files):
         problems += _problems(configuration, files)
-    return list(dict.fromkeys(problems))
+    contexts = None
+    if configuration.has_tls:
+        from wproxy.tls.contexts import make_contexts  # with ssl it takes 20 ms, needed only for certificates
+
+        contexts, found = make_contexts(configuration)
+        problems += found
+    return contexts, list(dict.fromkeys(problems))
 
 
 def _unopened(path: str, error: OSError, position: Position) -> Problem:
@@ -46,18 +52,9 @@ def _problems(configuration: Configuration, files: TlsFiles) -> Iterator[Problem
         yield from _pair_problem(context, path(certificate), path(key), passwords, position)
     for written, position in files.trusted:
         yield from _attempt(f'cannot load certificate "{path(written)}"', position, context.load_verify_locations, path(written))
-    if files.dhparam is not None:
-        written, position = files.dhparam
-        yield from _attempt(f'cannot load DH parameters "{path(written)}"', position, context.load_dh_params, path(written))
     if files.ciphers is not None:
         ciphers, position = files.ciphers
         yield from _attempt(f'SSL_CTX_set_cipher_list("{ciphers}") failed', position, context.set_ciphers, ciphers)
-    for written, position in files.tickets:
-        try:
-            if os.stat(path(written)).st_size not in TICKET_SIZES:
-                yield Problem(f'"{path(written)}" must be 48 or 80 bytes', position)
-        except OSError as error:
-            yield _unopened(path(written), error, position)
 
 
 def _pair_problem(
@@ -87,14 +84,9 @@ def _passwords(path: str) -> list[bytes]:
 
 
 def _attempt(what: str, position: Position, load: Callable[..., object], *arguments: object) -> Iterator[Problem]:
+    from wproxy.tls.contexts import reason_of
+
     try:
         load(*arguments)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        yield Problem(f"{what}: {_reason(error)}", position)
-
-
-def _reason(error: OSError | ValueError) -> str:
-    text = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
-    if "PEM" in text or text == "NO_CERTIFICATE_OR_CRL_FOUND":
-        return "there is nothing of that kind in PEM form in it"
-    return text.lower().replace("_", " ") if text.isupper() else text
+        yield Problem(f"{what}: {reason_of(error)}", position)

@@ -25,7 +25,7 @@ from master.pidfile import refuse_second_master, remove_pid_file, write_pid_file
 from master.state import State
 from master.state_files import provide_state_directories
 from master.succession import Succession
-from master.tls_files import tls_problems
+from master.tls_files import load_tls
 from master.upstream_contexts import upstream_contexts
 from master.user import worker_identity
 from wproxy.config.model import Configuration
@@ -90,7 +90,7 @@ class Transaction:
         identity = worker_identity(configuration.user)
         refuse_missing_directory(configuration)
         provide_own_directories(configuration, identity)
-        unusable = tls_problems(configuration)
+        tls, unusable = load_tls(configuration)
         if not unusable:
             client_contexts, unusable = upstream_contexts(configuration)
         if unusable:
@@ -105,6 +105,7 @@ class Transaction:
             pid_path=configuration.path(configuration.pid) if configuration.pid else "",
             helpers=helpers,
             client_contexts=client_contexts,
+            tls=tls,
         )
         if state.current is None:
             state.error_log = generation.log

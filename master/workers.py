@@ -247,6 +247,7 @@ class Workers:
             distrusted=generation.distrusted,
             heeds_winch=self._heeds_winch,
             client_contexts=generation.client_contexts,
+            tls=generation.tls,
         )
 
     def take_slot(self) -> WorkerSlot:

@@ -101,7 +101,14 @@ class Worker:
         step = assignment.workers
         base = assignment.shared.head(HEAD_CONNECTIONS) + assignment.index + 1 - step
         self.acceptors = Acceptors(
-            self.loop, configuration, self.process, self.clients, self.room, self.error_log, lambda count: base + count * step
+            self.loop,
+            configuration,
+            self.process,
+            self.clients,
+            self.room,
+            self.error_log,
+            lambda count: base + count * step,
+            assignment.tls,
         )
         logs = Logs(self.error_log, self.error_logs.log_of, self.access_logs.writer)
         services = make_services(assignment, self.loop, self.process, logs, self.clients, proxy_request)

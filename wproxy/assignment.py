@@ -16,6 +16,8 @@ from wproxy.upstream_tls import UpstreamTls
 if TYPE_CHECKING:
     import ssl
 
+    from wproxy.tls.contexts import TlsContexts
+
 
 class ListeningSocket(NamedTuple):
     """A bound, listening, non-blocking socket by its descriptor, and the servers behind it."""
@@ -55,6 +57,7 @@ class Assignment:
     own_master: the master's side of a process that is master and worker at once; None: there is a separate master.
     client_contexts: for connections to upstreams, made by root.
     heeds_winch: whether WINCH makes the worker leave; from a terminal it means that a window has changed its size.
+    tls: the contexts of the servers, with keys that the worker's user may not read; None when no client uses TLS.
     """
 
     configuration: Configuration
@@ -75,3 +78,4 @@ class Assignment:
     error_log: ErrorLog | None = None
     heeds_winch: bool = False
     client_contexts: Mapping[UpstreamTls, ssl.SSLContext] = field(default_factory=dict)
+    tls: TlsContexts | None = None

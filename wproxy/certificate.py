@@ -72,7 +72,7 @@ class Certificate(NamedTuple):
     subject, issuer: (attribute, value) pairs in the order of the file; issuer_der, subject_der: the same as bytes, to compare.
     names, addresses: the DNS names and IP addresses of subjectAltName. key: RSA, DSA, EC …; curve: of an EC key.
     weak_hash: the name of a broken hash in its signature, or "".
-    issuer_url: where the certificate of its issuer is to be had, or "".
+    issuer_url: where the certificate of its issuer is to be had, or "". serial: its number, big-endian.
     """
 
     subject: Name
@@ -90,6 +90,7 @@ class Certificate(NamedTuple):
     is_authority: bool
     issuer_url: str
     der: bytes
+    serial: bytes
 
     @property
     def is_self_issued(self) -> bool:
@@ -182,7 +183,7 @@ def _read(der: bytes) -> Certificate:
     parts = inside(body)
     if parts[0].tag == 0xA0:  # the version
         parts = parts[1:]
-    _serial, _algorithm, issuer, validity, subject, public_key = parts[:6]
+    serial, _algorithm, issuer, validity, subject, public_key = parts[:6]
     begin, end = inside(validity)[:2]
     key, bits, curve = _public_key(public_key)
     extensions = {identifier: value for part in parts[6:] if part.tag == 0xA3 for identifier, value in _extensions(part)}
@@ -203,6 +204,7 @@ def _read(der: bytes) -> Certificate:
         is_authority=_is_authority(extensions.get(_BASIC_CONSTRAINTS, b"")),
         issuer_url=_issuer_url(extensions.get(_AUTHORITY_ACCESS, b"")),
         der=outer.encoded,
+        serial=serial.content,
     )
 
 

@@ -15,7 +15,10 @@ from wproxy.request_body import RequestBody
 if TYPE_CHECKING:
     from wproxy.config.model import Listener, Location, Server
     from wproxy.explain import Trace
+    from wproxy.failures import ClientError
     from wproxy.route import Route
+
+    FindServer = Callable[["bytes | None", "Request"], tuple[Server, "ClientError | None"]]
 
 REASONS = {
     100: "Continue",
@@ -183,13 +186,51 @@ class Process:
         self.count_connections = count_connections
 
 
+class ClientTls(Protocol):
+    """A client's TLS connection, as variables see it. Text is bytes, b"" where there is none.
+
+    server_name: as the client sent it (SNI). ciphers, groups: those of the client, in OpenSSL's names where it has any.
+    certificate: the client's, in DER. verify_result: OpenSSL's number of what is wrong with it, and its words for that.
+    """
+
+    @property
+    def version(self) -> bytes: ...
+    @property
+    def cipher(self) -> bytes: ...
+    @property
+    def ciphers(self) -> bytes: ...
+    @property
+    def group(self) -> bytes: ...
+    @property
+    def groups(self) -> bytes: ...
+    @property
+    def signature_algorithms(self) -> bytes: ...
+    @property
+    def server_name(self) -> bytes: ...
+    @property
+    def protocol(self) -> bytes: ...
+    @property
+    def session_id(self) -> bytes: ...
+    @property
+    def is_resumed(self) -> bool: ...
+    @property
+    def certificate(self) -> bytes: ...
+    @property
+    def verify_result(self) -> tuple[int, str]: ...
+
+
 class Client:
-    """One client connection as variables and logs see it. Text is bytes; addresses have no brackets."""
+    """One client connection as variables and logs see it. Text is bytes; addresses have no brackets.
+
+    tls: None for a client that speaks in clear. find_server: finds the server for a host; where that server must not answer, also
+    the reason why. None: any server of the listener may answer (`worker.client.requests`).
+    """
 
     __slots__ = (
         "_server_address",
         "clock",
         "endpoint",
+        "find_server",
         "listener",
         "process",
         "remote_addr",
@@ -198,6 +239,7 @@ class Client:
         "scheme",
         "serial",
         "started",
+        "tls",
     )
 
     def __init__(
@@ -217,6 +259,8 @@ class Client:
         self.remote_port = remote_port
         self.serial = serial
         self.scheme = b"http"
+        self.tls: ClientTls | None = None
+        self.find_server: FindServer | None = None
         self.requests = 0
         self.started = clock.now
         self.endpoint = endpoint

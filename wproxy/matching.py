@@ -65,6 +65,14 @@ class ServerNames(Generic[Target]):
 
         A regex that matches leaves its captures on the request.
         """
+        found = self.match(host, request)
+        if found is None:
+            found = self.default
+        assert found is not None, "a listener has a default server"
+        return found
+
+    def match(self, host: bytes | None, request: Request) -> Target | None:
+        """Return the server that has this host among its names; None when none has."""
         key = host or b""
         found = self.exact.get(key)
         if found is None and key:
@@ -72,9 +80,6 @@ class ServerNames(Generic[Target]):
                 found = self._wildcard(key)
             if found is None and self.regexes:
                 found = self._regex(key, request)
-        if found is None:
-            found = self.default
-        assert found is not None, "a listener has a default server"
         return found
 
     def _wildcard(self, host: bytes) -> Target | None:
@@ -101,6 +106,13 @@ class ServerNames(Generic[Target]):
                 request.capture(match)
                 return target
         return None
+
+    @property
+    def targets(self) -> list[Target]:
+        """All servers, each once."""
+        tables = (self.exact, self.suffixes, self.prefixes)
+        found = [target for table in tables for target in table.values()] + [target for _, target in self.regexes]
+        return list(dict.fromkeys(found if self.default is None else [self.default, *found]))
 
     def explain(self, host: bytes | None, request: Request) -> str:
         """Return the kind of name that `find` takes for this host: "exact", "wildcard", "regex" or "default"."""

@@ -79,6 +79,7 @@ def load(path: str) -> Any:
         ),
         servers=(),
         tls_files=(),
+        has_tls=False,
         read_at_start=(),
         identity=WPROXY,
         access_log_files=[

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from worker.client.clients import Clients
 from worker.client.http1.serve import serve_connection
@@ -23,6 +23,9 @@ from wproxy.assignment import ListeningSocket
 from wproxy.config.model import Configuration, Listener
 from wproxy.error_log import ErrorLog
 from wproxy.http import Client, Process
+
+if TYPE_CHECKING:
+    from wproxy.tls.contexts import TlsContexts
 
 # The number of connections that are taken from a listening socket in one go.
 ACCEPT_BURST = 64
@@ -60,7 +63,9 @@ class Acceptors:
         room: Room,
         log: ErrorLog,
         serials: Callable[[int], int],
+        tls: TlsContexts | None = None,
     ) -> None:
+        """tls: the contexts of the servers, where clients use TLS."""
         self._loop = loop
         self._configuration = configuration
         self._process = process
@@ -68,6 +73,7 @@ class Acceptors:
         self._room = room
         self._log = log
         self._serials = serials
+        self._tls = tls
         self._tasks: list[Task] = []
         self._streams: list[Stream] = []
 
@@ -99,6 +105,11 @@ class Acceptors:
         loop, clients = self._loop, self._clients
         plan = ListenerPlan(default, clients)
         make_stream, serve = protocol_of(listener)
+        if "ssl" in listener.protocols:
+            assert self._tls is not None, "the master makes contexts for every server that needs them"
+            from worker.client.secure import Secured  # with ssl it takes 20 ms, needed only where clients use TLS
+
+            serve = Secured(listener, self._tls, {"": serve}).serve
         announce = announcer(self._configuration.debug_connection, plan.log)
         # Control connections are let in however full the worker is.
         may_always = listener is self._configuration.control

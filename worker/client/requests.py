@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Awaitable, Callable
 
 from worker.client.clients import Clients
@@ -10,7 +11,7 @@ from worker.content.returns import CloseConnection
 from worker.logs import log_request
 from worker.pages import error_response
 from worker.phases import answered
-from wproxy.config.model import Location
+from wproxy.config.model import Location, Server
 from wproxy.failures import BodyBrokenOff, ClientError, ClientGone, TimedOut, UpstreamFailure
 from wproxy.http import Client, Request, Response
 from wproxy.regex import RegexTimedOut
@@ -22,12 +23,30 @@ Cut = Callable[[Request, Exception], None]
 
 def find_way(client: Client, host: bytes | None, path: bytes, request: Request) -> tuple[Location, Route]:
     """Return the location of a new request and its route: by its host and its path, or the entry of a server with steps."""
-    server = client.listener.servers.find(host, request)
+    if client.find_server is None:
+        server = client.listener.servers.find(host, request)
+    else:
+        server, refusal = client.find_server(host, request)
+        if refusal is not None:
+            return refused_way(server, refusal)
     entry = server.entry
     if entry is None:
         location = server.locations.find(path, request)
         return location, location.route
     return entry.location, entry
+
+
+def refused_way(server: Server, refusal: ClientError) -> tuple[Location, Route]:
+    """Return the way of a request that a server must not answer: no phase runs, and an error page may replace the refusal."""
+
+    async def refuse(request: Request) -> Response:
+        raise refusal
+
+    location = server.locations.fallback
+    route = copy.copy(location.route)
+    route.answer = refuse
+    route.client_max_body_size = 0
+    return location, route
 
 
 async def attend(clients: Clients, request: Request, reply: Reply, cut: Cut, refusal: ClientError | None = None) -> None:

@@ -64,9 +64,13 @@ are reported, never silently ignored.
 - A `#` in a request target and everything after it are dropped, also from `$request_uri`; nginx routes without them but sends
   them upstream when proxy_pass has no URI.
 - Missing directories of logs and pid files are made only when they are wproxy's own defaults (`logs`, `run`).
-- Directives without effect are read as nginx reads them, zones, upstreams and certificates included. Exceptions:
-  `ssl_conf_command`, `ssl_ecdh_curve` and the file of `ssl_stapling_file` are not tried, modules are not loaded, and no size of a
-  hash table is too small, since there are no hash tables.
+- Directives without effect are read as nginx reads them, zones, upstreams and certificates included. Exceptions: modules are not
+  loaded, and no size of a hash table is too small, since there are no hash tables.
+- The keys of TLS tickets outlive a reload and an upgrade without `ssl_session_ticket_key`: a client resumes its session as long
+  as certificates and trusted authorities of the server are the same. Sessions of clients without tickets are kept by each worker
+  (`ssl_session_cache shared:` says how many), so that such a client is resumed by the worker that knows it.
+- All `ssl_` settings of a server hold for the clients that name it, `ssl_ecdh_curve` and the others included that nginx takes
+  from the default server of the address.
 - A certificate of an upstream that is not trusted ends the handshake with an alert, where nginx completes it and then closes;
   the log lines are nginx's. Certificates with variables in their names are kept also without
   `proxy_ssl_certificate_cache`, and read again when their files have changed.

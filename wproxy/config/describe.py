@@ -176,6 +176,19 @@ EXAMPLES = {
     "scgi_param": '{ SCGI = "1", REQUEST_URI = "$request_uri" }',
     "memcached_pass": '"127.0.0.1:11211"',
     "add_trailer": '[["X-Checksum", "$sent_http_etag"]]',
+    "ssl_certificate": '"certs/example.com.pem"',
+    "ssl_certificate_key": '"certs/example.com.key"',
+    "ssl_certificate_cache": '["max=100", "inactive=10s", "valid=60s"]',
+    "ssl_password_file": '"certs/passwords"',
+    "ssl_ecdh_curve": '"X25519:prime256v1"',
+    "ssl_dhparam": '"certs/dhparam.pem"',
+    "ssl_session_cache": '"shared:TLS:10m"',
+    "ssl_session_ticket_key": '["certs/this_week.key", "certs/last_week.key"]',
+    "ssl_client_certificate": '"certs/clients.pem"',
+    "ssl_trusted_certificate": '"certs/more_clients.pem"',
+    "ssl_crl": '"certs/revoked.pem"',
+    "ssl_stapling_file": '"certs/ocsp.der"',
+    "ssl_conf_command": '[["Ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"]]',
 }
 
 INHERITANCE = {

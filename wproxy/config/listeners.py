@@ -31,6 +31,7 @@ def build_listeners(lines: list[tuple[Server, Listen, Position]], reader: ScopeR
             builder.add(server, listen, address, position)
     for entry in builder.found.values():
         builder.add_names(entry)
+        entry.listener.protocols = entry.protocols or frozenset()
     return tuple(entry.listener for (_, is_quic), entry in builder.found.items() if not is_quic)
 
 

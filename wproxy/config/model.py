@@ -219,6 +219,7 @@ PRIVATE = 0o600
 class Listener:
     """An address to listen on, and its virtual servers.
 
+    protocols: the words of `listen` that change the protocol, from all lines of the address: ssl, http2, proxy_protocol.
     mode: the mode of a unix socket's file. is_optional: a worker that cannot bind it serves without it.
     """
 
@@ -228,6 +229,7 @@ class Listener:
     servers: ServerNames[Server] = field(default_factory=ServerNames)
     mode: int = PUBLIC
     is_optional: bool = False
+    protocols: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"<listener {self.address}>"
@@ -245,7 +247,7 @@ class Configuration(Settings, MainModules):
     control: Listener | None = None  # api_socket
     identity: Identity = WPROXY  # the name we answer to
     warnings: tuple[Problem, ...] = ()  # settings that are allowed but probably not meant, or have no effect yet
-    tls_files: tuple[TlsFiles, ...] = ()  # certificates of servers, and for upstreams
+    tls_files: tuple[TlsFiles, ...] = ()  # for TLS with upstreams
     read_at_start: tuple[tuple[str, Position], ...] = ()  # other files that must exist, as written, and their places
     made_directories: dict[str, Position]  # those of temporary files and caches, absolute, and where each was first named
     refusals: tuple[
@@ -284,6 +286,11 @@ class Configuration(Settings, MainModules):
         """The paths of the access logs whose name is known at load, absolute, each once."""
         logs = (log for server in self.servers for location in server.each_location() for log in location.access_log)
         return list(dict.fromkeys(self.path(log.path) for log in logs if log.is_file))
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether clients of some server use TLS."""
+        return any(server.ssl_certificate or server.ssl_reject_handshake for server in self.servers)
 
     @property
     def own_directories(self) -> frozenset[str]:

@@ -39,6 +39,7 @@ from wproxy.directives.scgi import ScgiDirectives
 from wproxy.directives.split_clients import SplitClientsDirectives
 from wproxy.directives.store import StoreDirectives
 from wproxy.directives.sub_filter import SubFilterDirectives
+from wproxy.directives.tls import TlsDirectives
 from wproxy.directives.upstream import UpstreamDirectives
 from wproxy.directives.uwsgi import UwsgiDirectives
 from wproxy.directives.zstd import ZstdDirectives
@@ -64,6 +65,7 @@ class ServerModules(
     CommonDirectives,
     ServerDirectives,
     ListenDirectives,
+    TlsDirectives,
     ServerIf,
 ):
     """The directives of a virtual server that its locations do not have."""

@@ -14,7 +14,7 @@ from wproxy.config.checks import Checks
 from wproxy.config.compat import put_defaults
 from wproxy.config.control import control_listener
 from wproxy.config.convert import NGINX, syntax_of
-from wproxy.config.effects import refusals, warnings
+from wproxy.config.effects import Ineffective, refusals, warnings
 from wproxy.config.listeners import LookUp, build_listeners, default_listen
 from wproxy.config.model import Configuration, Listener, Location, Server
 from wproxy.config.names import declare_names
@@ -23,7 +23,7 @@ from wproxy.config.references import APART, References
 from wproxy.config.registry import EVENTS, HTTP, LIMIT_EXCEPT, LOCATION, LOCATION_IF, MAIN, SERVER, SERVER_IF
 from wproxy.config.scope import Scope, ScopeReader
 from wproxy.config.temporary_paths import CACHE_PATHS, WITH_LEVELS, MadeDirectories
-from wproxy.config.tls import ALWAYS_READ, TlsFiles, is_secure, server_files, upstream_files
+from wproxy.config.tls import ALWAYS_READ, TlsFiles, check_server, is_secure, upstream_files
 from wproxy.config.tree import ConfigurationError, Node, Position, Problem
 from wproxy.config.zones import WITH_ZONES, Zones
 from wproxy.directives.buffering import wrong_buffers
@@ -189,11 +189,11 @@ class _Resolver:
         server.steps = self.steps(scope.values.get("steps", ()), SERVER_IF, scope, None)
         server.locations = LocationMatcher(self.location_at("server", "server", "", scope, node.position, server, None))
         self.locations_in(node, scope, server, server.locations, None)
-        files = server_files(scope, self.problem)
-        if files is not None:
-            self.tls_files.append(files)
-        if files is not None or scope.values.get("ssl_reject_handshake"):
+        if check_server(scope, self.problem):
             self.certified.add(id(server))
+        if scope.values.get("ssl_stapling") and not scope.values.get("ssl_stapling_file"):
+            place = scope.written["ssl_stapling"][-1].position
+            self.reader.ineffective.append(Ineffective('"ssl_stapling" without "ssl_stapling_file"', place, guards=False))
         self.servers.append(server)
         lines = [(line.position, listen) for line, listen in zip(scope.written.get("listen", ()), scope.values.get("listen", ()))]
         for place, listen in lines or [(node.position, default_listen())]:

@@ -1,6 +1,7 @@
-"""The files that TLS directives name, gathered from a configuration: which belong together, and which are missing.
+"""What TLS needs to be complete: certificates of servers and their keys, and the files for upstreams, gathered.
 
-Nothing is opened here: `master.tls_files` does that (nginx: ngx_http_ssl_merge_srv_conf and ngx_http_ssl_init).
+Nothing is opened here: `wproxy.tls.contexts` and `master.tls_files` do that (nginx: ngx_http_ssl_merge_srv_conf and
+ngx_http_ssl_init).
 """
 
 from __future__ import annotations
@@ -19,14 +20,12 @@ ALWAYS_READ = ("ssl_password_file", "proxy_ssl_password_file", "grpc_ssl_passwor
 
 
 class TlsFiles(NamedTuple):
-    """The files of one side of TLS, as written, each with its place. pairs: certificates and keys, without variables."""
+    """The files for TLS with an upstream, as written, each with its place. pairs: certificates and keys, without variables."""
 
     pairs: tuple[tuple[str, str, Position], ...] = ()
     passwords: str = ""
     trusted: tuple[tuple[str, Position], ...] = ()  # certificates, and revocation lists
-    dhparam: tuple[str, Position] | None = None
     ciphers: tuple[str, Position] | None = None
-    tickets: tuple[tuple[str, Position], ...] = ()
 
 
 Report = Callable[[str, Position | None], None]
@@ -41,30 +40,22 @@ def _some(scope: Scope, *names: str) -> tuple[tuple[str, Position], ...]:
     return tuple(found for name in names if (found := _one(scope, name)))
 
 
-def server_files(scope: Scope, problem: Report) -> TlsFiles | None:
-    """Return the files of a server; None when it has no certificate."""
+def check_server(scope: Scope, problem: Report) -> bool:
+    """Check that what a server needs for TLS is there; return whether it can take a handshake, if only to refuse it."""
     certificates: tuple[Template, ...] = scope.values.get("ssl_certificate", ())
     keys: tuple[Template, ...] = scope.values.get("ssl_certificate_key", ())
     if not certificates:
-        return None
-    places = [line.position for line in scope.written["ssl_certificate"]]
+        return bool(scope.values.get("ssl_reject_handshake"))
     if len(keys) < len(certificates):
         missing = certificates[len(keys)]
-        problem(f'no "ssl_certificate_key" is defined for certificate "{missing.text}"', places[len(keys)])
+        place = scope.written["ssl_certificate"][len(keys)].position
+        problem(f'no "ssl_certificate_key" is defined for certificate "{missing.text}"', place)
     if scope.values.get("ssl_verify_client") in ("on", "optional") and not _some(
         scope, "ssl_client_certificate", "ssl_trusted_certificate"
     ):
         text = "no ssl_client_certificate or ssl_trusted_certificate for ssl_verify_client"
         problem(text, scope.written["ssl_verify_client"][-1].position)
-    tickets = zip(scope.values.get("ssl_session_ticket_key", ()), scope.written.get("ssl_session_ticket_key", ()))
-    return TlsFiles(
-        tuple(_pairs(certificates, keys, places)),
-        scope.values.get("ssl_password_file") or "",
-        _some(scope, "ssl_trusted_certificate", "ssl_crl"),
-        _one(scope, "ssl_dhparam"),
-        _one(scope, "ssl_ciphers"),
-        tuple((path, line.position) for path, line in tickets),
-    )
+    return True
 
 
 def _pairs(

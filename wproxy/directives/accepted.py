@@ -44,13 +44,12 @@ from wproxy.config.registry import (
 from wproxy.config.repeated import repeated_types, repeated_types_without_html
 from wproxy.directives import other_protocols
 from wproxy.directives.cache import IGNORED, METHODS, cache, cache_path, cache_times
-from wproxy.directives.certificates import PROTOCOLS, certificate_cache, ocsp_cache, session_cache
+from wproxy.directives.certificates import PROTOCOLS, certificate_cache, ocsp_cache
 from wproxy.directives.client_address import referrers, trusted_address
 from wproxy.directives.http_core import header_buffers, memory
 from wproxy.directives.images import image_filter, quality, sharpness
 from wproxy.directives.limits import connection_limit, connection_zone, request_limit, request_zone
 from wproxy.directives.media_types import media_types
-from wproxy.directives.open_file_cache import seconds
 from wproxy.directives.pass_to import (
     CGI_FAILURES,
     GRPC_FAILURES,
@@ -310,34 +309,11 @@ MODULES: dict[str, tuple[Line, ...]] = {
         guarded(accepted("valid_referers", SERVER | LOCATION, referrers, arity=ANY_NUMBER, inherit=GATHER)),
     ),
     "TLS with clients (ngx_http_ssl_module.c).": (
-        guarded(accepted("ssl_reject_handshake", ABOVE_LOCATION, flag, idle="off")),
-        guarded(accepted("ssl_verify_client", ABOVE_LOCATION, word(("off", "on", "optional", "optional_no_ca")), idle="off")),
         guarded(accepted("ssl_ocsp", ABOVE_LOCATION, word(("off", "on", "leaf")), idle="off")),
-        accepted("ssl_certificate ssl_certificate_key", ABOVE_LOCATION, compile_template, inherit=GATHER),
-        accepted("ssl_session_ticket_key ssl_ech_file", ABOVE_LOCATION, inherit=GATHER),
-        accepted(
-            "ssl_password_file ssl_dhparam ssl_ecdh_curve ssl_ciphers ssl_client_certificate ssl_trusted_certificate ssl_crl "
-            "ssl_stapling_file ssl_stapling_responder ssl_ocsp_responder",
-            ABOVE_LOCATION,
-        ),
+        accepted("ssl_ech_file", ABOVE_LOCATION, inherit=GATHER),
+        accepted("ssl_stapling_responder ssl_ocsp_responder", ABOVE_LOCATION),
         accepted("ssl_ocsp_cache", ABOVE_LOCATION, ocsp_cache, idle="off"),
-        accepted("ssl_certificate_cache", ABOVE_LOCATION, certificate_cache("ssl_certificate_cache"), arity=(1, 3), idle="off"),
-        accepted(
-            "ssl_protocols",
-            ABOVE_LOCATION,
-            words(PROTOCOLS),
-            arity=ANY_NUMBER,
-            inherit=UNION,
-        ),
-        accepted("ssl_buffer_size", ABOVE_LOCATION, memory),
-        accepted("ssl_verify_depth", ABOVE_LOCATION, number()),
-        accepted("ssl_prefer_server_ciphers ssl_session_tickets", ABOVE_LOCATION, flag),
-        accepted(
-            "ssl_stapling ssl_stapling_verify ssl_early_data ssl_certificate_compression", ABOVE_LOCATION, flag, idle="off"
-        ),
-        accepted("ssl_session_cache", ABOVE_LOCATION, session_cache, arity=(1, 2), idle="off none"),
-        accepted("ssl_session_timeout", ABOVE_LOCATION, seconds),
-        accepted("ssl_conf_command", ABOVE_LOCATION, pair, arity=2, inherit=GATHER),
+        accepted("ssl_stapling_verify ssl_early_data ssl_certificate_compression", ABOVE_LOCATION, flag, idle="off"),
     ),
     "HTTP/2 and HTTP/3 with clients (src/http/v2, src/http/v3).": (
         accepted("http2 http3 http3_hq", ABOVE_LOCATION, flag, idle="off"),

@@ -189,9 +189,9 @@ class ListenDirectives:
         SERVER,
         arity=(1, 16),
         inherit=OWN_GATHER,
-        # Without `ssl` and `quic` secrets would travel in clear text, without `proxy_protocol` every client would have the
+        # Without `quic` nobody would be served, without `proxy_protocol` every client would have the
         # address of the balancer.
-        idle_parameters={"ssl": True, "quic": True, "proxy_protocol": True, "http2": False},
+        idle_parameters={"quic": True, "proxy_protocol": True, "http2": False},
         doc="Address and port to listen on: `8080`, `127.0.0.1:80`, `[::]:80`, `unix:/path`, `8000-8003`.",
     )
     server_name: tuple[tuple[ServerName, ...], ...] = directive(

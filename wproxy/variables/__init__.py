@@ -6,7 +6,7 @@ To add one, write a function in the file of its subject and decorate it. `regist
 
 from __future__ import annotations
 
-from wproxy.variables import connection, fastcgi, header, idle, request, response, upstream
+from wproxy.variables import connection, fastcgi, header, idle, request, response, tls, upstream
 from wproxy.variables.clock import error_log_time
 from wproxy.variables.namespace import (
     ASSIGNABLE,
@@ -64,6 +64,7 @@ __all__ = [
     "keep",
     "request",
     "response",
+    "tls",
     "upstream",
     "use_namespace",
     "variable",

@@ -9,40 +9,9 @@ from __future__ import annotations
 from wproxy.http import Request
 from wproxy.variables.registry import BLOCK, VARIABLES, Variable, family, variable
 
-_TLS = (
-    "alpn_protocol",
-    "cipher",
-    "ciphers",
-    "client_cert",
-    "client_escaped_cert",
-    "client_fingerprint",
-    "client_i_dn",
-    "client_i_dn_legacy",
-    "client_raw_cert",
-    "client_s_dn",
-    "client_s_dn_legacy",
-    "client_serial",
-    "client_sigalg",
-    "client_v_end",
-    "client_v_remain",
-    "client_v_start",
-    "client_verify",
-    "curve",
-    "curves",
-    "early_data",
-    "ech_outer_server_name",
-    "ech_status",
-    "protocol",
-    "server_name",
-    "session_id",
-    "session_reused",
-    "sigalg",
-    "sigalgs",
-)
-
 # Not found: `-` in a log, empty in text.
 ABSENT = (
-    *(f"ssl_{name}" for name in _TLS),
+    *(f"ssl_{name}" for name in ("client_sigalg", "early_data", "ech_outer_server_name", "ech_status", "sigalg")),
     "gzip_ratio",
     "limit_conn_status",
     "limit_req_status",

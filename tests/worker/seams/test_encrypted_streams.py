@@ -25,7 +25,7 @@ from conversation import End, Stage, chunks, get, ok, post
 
 import worker.client.accept
 import worker.upstream.exchange
-from tests.certificates import Authority
+from tests.authority import authority
 from worker.client.accept import ClientProtocol
 from worker.client.http1.serve import serve_connection
 from worker.loop import Loop
@@ -266,7 +266,7 @@ class Tls:
 
     def __init__(self, directory: Path) -> None:
         self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.server.load_cert_chain(*Authority().issue(directory, "localhost"))
+        self.server.load_cert_chain(*authority().issue("localhost").write(directory, "localhost"))
         self.server.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
         self.client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.client.check_hostname, self.client.verify_mode = False, ssl.CERT_NONE

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.certificates import Authority
+from tests.authority import authority
 from worker.loop import READ, Loop, park
 from worker.tls.failures import TlsFailure
 from worker.tls.stream import MOST_PUT_ASIDE, PIECE, TlsStream
@@ -26,9 +26,9 @@ class Room:
     def __init__(self, directory: Path) -> None:
         self.now = 1000.0
         self.loop = Loop(read_clock=lambda: self.now)
-        self.authority = Authority()
+        self.authority = authority()
         self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.server.load_cert_chain(*self.authority.issue(directory, "localhost"))
+        self.server.load_cert_chain(*self.authority.issue("localhost", ["localhost"]).write(directory, "localhost"))
         self.client = ssl.create_default_context(cadata=self.authority.pem.decode())
         self.results: dict[str, Any] = {}
         self.wires: list[socket.socket] = []
@@ -199,7 +199,7 @@ def test_a_handshake_without_a_common_cipher_fails_on_both_sides(room: Room):
 
 
 def test_a_certificate_that_is_not_trusted_is_told_with_its_reason(room: Room):
-    room.client = ssl.create_default_context(cadata=Authority("Another").pem.decode())
+    room.client = ssl.create_default_context(cadata=authority("Another").pem.decode())
     room.shake(*room.pair())
     failure = fails(room, "client")
     assert (failure.verify_code, failure.verify_message) == (20, "unable to get local issuer certificate")

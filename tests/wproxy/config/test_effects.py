@@ -69,8 +69,6 @@ def test_nothing_refuses_a_start_where_there_is_no_guard():
         "set_real_ip_from 10.0.0.1",
         "secure_link $arg_md5",
         "valid_referers none blocked",
-        "ssl_verify_client on",
-        "ssl_reject_handshake on",
         "grpc_ssl_verify ON",
         "grpc_pass app",
     ],
@@ -86,7 +84,6 @@ def test_what_keeps_something_safe_refuses_a_start(text):
         "auth_request off",
         "ssl_early_data off",
         "ssl_early_data OFF",
-        "ssl_verify_client off",
         "ssi off",
         "proxy_cache off",
     ],
@@ -106,18 +103,18 @@ def test_what_only_tunes_the_inside_of_nginx_is_passed_over_in_silence(text):
 
 
 def test_parameters_of_listen_are_named_and_those_of_safety_refuse():
-    found = notes_of_listen("443", "ssl", "http2", "default_server", line=3)
+    found = notes_of_listen("443", "quic", "ssl", "http2", "default_server", line=3)
     assert list(map(str, warnings(found))) == [
-        '"ssl" parameter of "listen" directive is accepted and not yet effective: a start refuses it in nginx.conf:3',
+        '"quic" parameter of "listen" directive is accepted and not yet effective: a start refuses it in nginx.conf:3',
         '"http2" parameter of "listen" directive is accepted and not yet effective in nginx.conf:3',
     ]
     assert list(map(str, refusals(found))) == [
-        '"ssl" parameter of "listen" directive is not yet effective, and without it this server would be less safe than its'
+        '"quic" parameter of "listen" directive is not yet effective, and without it this server would be less safe than its'
         " configuration says in nginx.conf:3"
     ]
 
 
-@pytest.mark.parametrize(("parameter", "refused"), [("ssl", True), ("quic", True), ("proxy_protocol", True), ("http2", False)])
+@pytest.mark.parametrize(("parameter", "refused"), [("quic", True), ("proxy_protocol", True), ("http2", False)])
 def test_each_parameter_of_listen_weighs_by_itself(parameter, refused):
     found = notes_of_listen("443", parameter)
     assert len(warnings(found)) == 1
@@ -126,4 +123,4 @@ def test_each_parameter_of_listen_weighs_by_itself(parameter, refused):
 
 def test_a_listen_of_today_has_nothing_to_say():
     assert notes_of_listen("127.0.0.1:8080", "default_server", "reuseport", "backlog=64") == []
-    assert notes_of_listen("ssl") == [], "the first argument is the address"
+    assert notes_of_listen("quic") == [], "the first argument is the address"

@@ -20,6 +20,7 @@ _BY_NAME = {
     "events": "wproxy/config/resolve.py",
     **{f"{module}_pass": "wproxy/config/resolve.py" for module in PROTOCOLS},
     "upstream_start": "wproxy/config/peers.py",
+    **dict.fromkeys(("ssl_client_certificate", "ssl_trusted_certificate", "ssl_crl"), "wproxy/tls/contexts.py"),
     **dict.fromkeys(("gzip_static", "brotli_static", "zstd_static"), "worker/content/precompressed.py"),
     **dict.fromkeys(("hash", "ip_hash", "least_conn", "least_time", "random"), "worker/upstream/balance/__init__.py"),
 }

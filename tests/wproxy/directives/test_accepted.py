@@ -124,8 +124,6 @@ def test_what_is_commercial_stays_unknown(rows):
         "client_body_early_read",
         "early_hints",
         "ssl_certificate_compression",
-        "ssl_reject_handshake",
-        "ssl_conf_command",
         "ssl_ocsp",
         "proxy_cookie_flags",
         "proxy_pass_trailers",
@@ -181,9 +179,7 @@ def test_what_is_passed_over_in_silence_guards_nothing():
     ("name", "arguments", "text"),
     [
         ("grpc_read_timeout", ["fast"], '"%s" directive invalid value'),
-        ("ssl_session_timeout", ["10ms"], '"%s" directive invalid value'),
         ("output_buffers", ["0", "4k"], '"%s" directive invalid value'),
-        ("ssl_verify_client", ["maybe"], 'invalid value "maybe"'),
         ("limit_req_status", ["200"], "value must be between 400 and 599"),
     ],
 )
@@ -196,10 +192,7 @@ def test_a_plain_value_is_read_as_nginx_reads_it(name, arguments, text):
 @pytest.mark.parametrize(
     ("name", "arguments", "value"),
     [
-        ("ssl_session_timeout", ["1d"], 86400.0),
-        ("ssl_session_timeout", ["1M"], 30 * 86400.0),
         ("gzip_buffers", ["16", "8k"], (16, 8192)),
-        ("ssl_protocols", ["TLSv1.2", "TLSv1.3"], frozenset({"tlsv1.2", "tlsv1.3"})),
         ("limit_conn", ["a", "3"], ConnectionLimit(Zone("limit_conn_zone", "a"), 3)),
     ],
 )

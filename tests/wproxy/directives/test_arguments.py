@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from master.names import look_up
-from master.tls_files import tls_problems
+from master.tls_files import load_tls
 from tests.example_copies import make_certificate
 from wproxy.config.convert import NGINX, TOML, convert
 from wproxy.config.load import load_configuration
@@ -71,7 +71,7 @@ def load(row: str, directory: Path) -> Configuration:
     file = directory / "nginx.conf"
     file.write_text(written(row, directory))
     configuration = load_configuration(str(file), f"{directory}/", look_up)
-    problems = tls_problems(configuration)
+    _, problems = load_tls(configuration)
     if problems:
         raise ConfigurationError(*problems)
     return configuration

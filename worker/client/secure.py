@@ -1,0 +1,233 @@
+"""Clients of a TLS listener: the first byte, the first message, the handshake, and then the protocol that was agreed on.
+
+    first byte          TLS, or clear text, which gets its answer in clear: 497 (nginx: ngx_http_ssl_handshake)
+    first message       chooses the server by its name, and with it the context; a server may refuse (alert 112)
+    ALPN                an offer without anything that the server speaks is refused (alert 120)
+    handshake           by OpenSSL, within client_header_timeout from the beginning of the connection
+    the protocol        its coroutine serves the connection from then on
+
+No `sni_callback`: a context that is put in later changes the certificate and little else, and a session of one server could be
+resumed on another that asks for certificates.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from worker.client.plan import ListenerPlan
+from worker.http1.hosts import read_host
+from worker.http1.request import RequestFields, RequestLine
+from worker.loop import READ, park
+from worker.stream import CHUNK, Stream
+from worker.tls.certificates import CertificateStore
+from worker.tls.choice import Choice, ClearOnTls
+from worker.tls.client_hello import ClientHello, NotClientHello, is_tls, read_client_hello
+from worker.tls.failures import HANDSHAKING, TlsFailure
+from worker.tls.session import Offer, TlsSession
+from worker.tls.stream import TlsStream
+from wproxy.config.model import Listener, Server
+from wproxy.failures import ClientError, ClientGone, TimedOut
+from wproxy.http import Client, Request
+from wproxy.tls.contexts import NotLoaded, ServerContext, TlsContexts
+
+Serve = Callable[[Stream, Client, ListenerPlan], Coroutine[Any, Any, None]]
+
+# Records with a fatal alert, as OpenSSL sends them before it knows more of a client.
+_UNRECOGNIZED_NAME = b"\x15\x03\x03\x00\x02\x02\x70"
+_NO_APPLICATION_PROTOCOL = b"\x15\x03\x03\x00\x02\x02\x78"
+_INTERNAL_ERROR = b"\x15\x03\x03\x00\x02\x02\x50"
+
+
+class Refused(TlsFailure):
+    """We refuse a handshake. alert: the record that says so."""
+
+    def __init__(self, text: str, alert: bytes, level: str = "info") -> None:
+        super().__init__(text, level=level)
+        self.alert = alert
+
+
+class Arrival:
+    """A connection until its handshake has ended (a ClientConnection). idle: whether nothing has arrived."""
+
+    def __init__(self, stream: Stream, seconds: float) -> None:
+        self.task = stream.loop.current()
+        self.idle = True
+        self._stream = stream
+        self._seconds = seconds
+
+    @property
+    def idle_since(self) -> float:
+        """Return the time of its beginning, in seconds of the loop's clock."""
+        return self.task.deadline - self._seconds
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether a part of the handshake has arrived."""
+        return not self.idle
+
+    def may_leave(self, now: float) -> bool:
+        """Whether it may be closed: nothing has arrived."""
+        return self.idle and self.task.parked
+
+    def drain(self, now: float) -> None:
+        """Do nothing: who has just come is served, or leaves when its time is over."""
+
+
+class Secured:
+    """One TLS listener."""
+
+    def __init__(self, listener: Listener, contexts: TlsContexts, protocols: Mapping[str, Serve]) -> None:
+        """protocols: what serves a connection, by the protocol of ALPN; "" for all others and for clear text."""
+        assert listener.servers.default is not None
+        self._listener = listener
+        self._default = listener.servers.default
+        self._clear = ClearOnTls(listener)
+        self._protocols = protocols
+        self._store = CertificateStore()
+        has_http2 = "http2" in listener.protocols
+        found = {server: contexts.find(server, has_http2) for server in listener.servers.targets}
+        # A server without a certificate of its own shows the one of the default server.
+        self._contexts = {server: context or found[self._default] for server, context in found.items()}
+
+    async def serve(self, stream: Stream, client: Client, plan: ListenerPlan) -> None:
+        """Serve one client until one side is done; closes the stream."""
+        arrival = Arrival(stream, plan.header_timeout)
+        clients = plan.clients
+        clients.connections.add(arrival)
+        agreed = None
+        try:
+            agreed = await self._agree(arrival, stream, client, plan)
+        except TimedOut:
+            self._log(client, plan, "info", "client timed out (110: Connection timed out)")
+        except Refused as refusal:
+            self._log(client, plan, refusal.level, refusal.text)
+            refuse(stream, refusal.alert)
+        except TlsFailure as failure:
+            self._log(client, plan, failure.level, failure.text)
+        except ClientGone:
+            self._log(client, plan, "info", "client closed connection")
+        except OSError as error:
+            self._log(client, plan, "info", f"recv() failed ({error.errno}: {error.strerror})")
+        finally:
+            clients.connections.discard(arrival)
+            if agreed is None:
+                clients.before_close()
+                stream.close()
+                clients.ended(arrival)
+        if agreed is not None:
+            protocol = agreed.alpn or "" if isinstance(agreed, TlsStream) else ""
+            await self._protocols.get(protocol, self._protocols[""])(agreed, client, plan)
+
+    async def _agree(self, arrival: Arrival, stream: Stream, client: Client, plan: ListenerPlan) -> Stream:
+        """Return the stream that carries the requests. Raises TimedOut, ClientGone, TlsFailure, OSError."""
+        clock = client.clock
+        deadline = client.started + plan.header_timeout
+        first = await first_byte(stream, deadline - clock.now)
+        arrival.idle = False
+        if not is_tls(first):
+            client.find_server = self._clear.find_server
+            return stream
+        data = b""
+        hello = None
+        while True:
+            try:
+                piece = stream.recv(CHUNK)
+            except BlockingIOError:
+                await park(stream, READ, deadline - clock.now)
+                continue
+            if not piece:
+                raise TlsFailure("peer closed connection in SSL handshake")
+            data += piece
+            try:
+                hello = read_client_hello(data)
+            except NotClientHello:
+                break  # OpenSSL knows the alert for it
+            if hello is not None:
+                break
+        server, name = self._choose(hello, client)
+        context = self._contexts[server]
+        assert context is not None
+        check_offer(context, hello)
+        secure = self._certified(context, hello, client)
+        encrypted = TlsStream(stream.loop, stream.sock, secure, server_side=True, received=data)
+        client.tls = tls = TlsSession(encrypted.tls, hello)
+        stream.loop.replace(stream, encrypted)
+        try:
+            await encrypted.handshake(deadline - clock.now)
+        except BaseException:
+            encrypted.close()
+            raise
+        client.scheme = b"https"
+        client.find_server = Choice(self._listener, server, name, tls).find_server
+        return encrypted
+
+    def _certified(self, context: ServerContext, hello: ClientHello | None, client: Client) -> ssl.SSLContext:
+        """Return the context of OpenSSL's for a handshake. Raises Refused."""
+        if not context.templates:
+            assert context.context is not None, "a server without a certificate refuses"
+            return context.context
+        try:
+            return self._store.context_of(context, request_of(client, hello, context.server), client.clock.now)
+        except NotLoaded as error:
+            raise Refused(str(error), _INTERNAL_ERROR, "error") from None
+
+    def _choose(self, hello: ClientHello | None, client: Client) -> tuple[Server, bytes | None]:
+        """Return the server that a client asks for, and the name of it; the default one and None, if no server has the name."""
+        if hello is None or not hello.server_name:
+            return self._default, None
+        try:
+            name, _ = read_host(hello.server_name)
+        except ClientError:
+            return self._default, None
+        server = self._listener.servers.match(name, request_of(client, hello, self._default))
+        return (self._default, None) if server is None else (server, name)
+
+    def _log(self, client: Client, plan: ListenerPlan, level: str, text: str) -> None:
+        address = client.remote_addr.decode("latin-1")
+        plan.log.write(level, f"{text} while SSL handshaking, client: {address}, server: {self._listener.address}", client.serial)
+
+
+async def first_byte(stream: Stream, seconds: float) -> int:
+    """Return the first byte that comes, and leave it there. Raises TimedOut, ClientGone, OSError."""
+    while True:
+        try:
+            data = stream.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            await park(stream, READ, seconds)
+            continue
+        if not data:
+            raise ClientGone
+        return data[0]
+
+
+def check_offer(context: ServerContext, hello: ClientHello | None) -> None:
+    """Refuse a client that a server wants to refuse, or that speaks no protocol that it speaks. Raises Refused."""
+    if context.rejects:
+        raise Refused("handshake rejected", _UNRECOGNIZED_NAME)
+    if hello is not None and hello.protocols is not None:
+        offered = {protocol.decode("latin-1") for protocol in hello.protocols}
+        if offered.isdisjoint(context.protocols):
+            text = f"{HANDSHAKING} failed (SSL: error:0A0000EB:SSL routines::no application protocol)"
+            raise Refused(text, _NO_APPLICATION_PROTOCOL)
+
+
+def refuse(stream: Stream, alert: bytes) -> None:
+    """Send an alert, as far as there is room for it: a client that has just come has room."""
+    try:
+        stream.send(alert)
+    except OSError:
+        pass
+
+
+def request_of(client: Client, hello: ClientHello | None, server: Server) -> Request:
+    """Return a request for what is evaluated during a handshake: the names of certificates, and regexes of server names."""
+    if hello is not None:
+        client.tls = Offer(hello)
+    line = RequestLine(b"", b"", b"", b"", b"", None, 9, False)
+    request = Request(client, line, RequestFields((), {}, None, None, -1, False), client.clock.now)
+    request.lead_to(server.locations.fallback)
+    request.server = server
+    return request

@@ -1,0 +1,430 @@
+"""The contexts of the servers: everything that TLS needs to know about a server, made once, before the workers exist.
+
+The master makes them as root, because keys are readable to nobody else, and before it forks, so that all workers have the same
+keys for tickets and resume one another's sessions. Servers whose settings are the same share one.
+
+The key of a server's tickets is derived from a secret that outlives reloads and upgrades (`wproxy.lasting`) and from a digest of
+what the server trusts and shows: a session is resumed under the same settings only, and under those always.
+
+Certificates with variables in their names are loaded at the handshake, by the same code (`ServerContext.with_certificates`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import ssl
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+from wproxy.config.model import Configuration, Server
+from wproxy.config.tree import Node, Position, Problem
+from wproxy.lasting import LASTING
+from wproxy.template import Template
+from wproxy.tls.openssl import CACHE_OFF, CACHE_SERVER, NO_LOOKUP, NO_STORE, TICKET_KEY, OpenSSL, Refused, find_openssl
+
+HTTP1_PROTOCOLS = ("http/1.1", "http/1.0", "http/0.9")
+VERSIONS = {
+    "tlsv1": ssl.TLSVersion.TLSv1,
+    "tlsv1.1": ssl.TLSVersion.TLSv1_1,
+    "tlsv1.2": ssl.TLSVersion.TLSv1_2,
+    "tlsv1.3": ssl.TLSVersion.TLSv1_3,
+}
+_NOT_SPOKEN = {
+    "tlsv1": ssl.OP_NO_TLSv1,
+    "tlsv1.1": ssl.OP_NO_TLSv1_1,
+    "tlsv1.2": ssl.OP_NO_TLSv1_2,
+    "tlsv1.3": ssl.OP_NO_TLSv1_3,
+}
+TICKET_SIZES = (48, TICKET_KEY)
+_SESSION_SIZE = 256  # about 4000 sessions in a megabyte, as nginx's manual has it
+_MOST_SESSIONS = 20480  # as many as OpenSSL keeps by itself
+
+# The directives that make a context what it is.
+SETTINGS = (
+    "ssl_certificate", "ssl_certificate_key", "ssl_password_file", "ssl_protocols", "ssl_ciphers", "ssl_prefer_server_ciphers",
+    "ssl_ecdh_curve", "ssl_dhparam", "ssl_session_cache", "ssl_session_timeout", "ssl_session_tickets", "ssl_session_ticket_key",
+    "ssl_verify_client", "ssl_verify_depth", "ssl_client_certificate", "ssl_trusted_certificate", "ssl_crl", "ssl_stapling",
+    "ssl_stapling_file", "ssl_conf_command", "ssl_reject_handshake", "ssl_buffer_size", "ssl_certificate_cache",
+)  # fmt: skip
+
+
+class NotLoaded(ValueError):
+    """A file or a value cannot be used; the message says which and why."""
+
+
+class CertificateFiles(NamedTuple):
+    """A certificate and its key, as paths or after `data:`."""
+
+    certificate: str
+    key: str
+
+
+@dataclass(slots=True, eq=False)
+class ServerContext:
+    """One server's context.
+
+    context: with the certificates whose names are known; None when the server has none. templates: certificates and keys whose
+    names have variables. rejects: whether every handshake for this server is refused. protocols: those of ALPN, in the server's
+    order. contents: of the server's other files, by name, for a process that may not read them.
+    """
+
+    server: Server
+    protocols: tuple[str, ...]
+    context: ssl.SSLContext | None = None
+    templates: tuple[tuple[Template, Template], ...] = ()
+    rejects: bool = False
+    path: Callable[[str], str] = field(default=str)
+    contents: dict[str, bytes] = field(default_factory=dict)
+
+    def with_certificates(self, files: tuple[CertificateFiles, ...]) -> ssl.SSLContext:
+        """Return a context like this server's with other certificates. Raises NotLoaded."""
+        return make_context(_Attempt(self.server, self.path, self.contents), self.protocols, files)
+
+
+class TlsContexts:
+    """The contexts of all servers that have certificates.
+
+    of: by server, and whether its clients are offered HTTP/2.
+    """
+
+    def __init__(self) -> None:
+        self.of: dict[tuple[Server, bool], ServerContext] = {}
+
+    def find(self, server: Server, has_http2: bool) -> ServerContext | None:
+        """Return the context of a server; None when it has no certificate and rejects nobody."""
+        return self.of.get((server, has_http2))
+
+    def __repr__(self) -> str:
+        return f"<contexts of {len(self.of)} servers>"
+
+
+def offers_http2(server: Server, has_http2: bool) -> bool:
+    """Whether clients of a server are offered HTTP/2. has_http2: whether `listen` says so for all servers of the address."""
+    return has_http2 or bool(getattr(server, "http2", False))
+
+
+def make_contexts(configuration: Configuration) -> tuple[TlsContexts, list[Problem]]:
+    """Make the contexts of a configuration; problems are in the order in which they were found."""
+    contexts = TlsContexts()
+    problems: list[Problem] = []
+    made: dict[Any, ServerContext] = {}
+    for server, has_http2 in _servers(configuration):
+        if not server.ssl_certificate and not server.ssl_reject_handshake:
+            continue
+        protocols = ("h2", *HTTP1_PROTOCOLS) if offers_http2(server, has_http2) else HTTP1_PROTOCOLS
+        key = (protocols, *(_comparable(getattr(server, name)) for name in SETTINGS))
+        if key not in made:
+            made[key] = one = ServerContext(server, protocols, path=configuration.path_beside)
+            try:
+                _fill(one)
+            except _Blamed as blamed:
+                problems.append(Problem(str(blamed), blamed.position))
+        contexts.of[server, has_http2] = made[key]
+    return contexts, problems
+
+
+def _servers(configuration: Configuration) -> Iterator[tuple[Server, bool]]:
+    """Return each server, with and without the HTTP/2 of its addresses."""
+    seen = set()
+    for listener in configuration.listeners:
+        has_http2 = "http2" in listener.protocols
+        for server in listener.servers.targets:
+            if (server, has_http2) not in seen:
+                seen.add((server, has_http2))
+                yield server, has_http2
+    for server in configuration.servers:
+        if (server, False) not in seen:
+            yield server, False
+
+
+def _comparable(value: Any) -> Any:
+    """Return a value that is equal for equal settings."""
+    if isinstance(value, Template):
+        return value.text
+    return tuple(map(_comparable, value)) if isinstance(value, tuple) and not hasattr(value, "_fields") else value
+
+
+class _Blamed(NotLoaded):
+    """A setting cannot be used. position: where it is."""
+
+    def __init__(self, text: str, position: Position | None) -> None:
+        super().__init__(text)
+        self.position = position
+
+
+def _fill(one: ServerContext) -> None:
+    """Make the context of a server, with the certificates whose names have no variables. Raises _Blamed."""
+    server = one.server
+    files = []
+    templates = []
+    for certificate, key in zip(server.ssl_certificate, server.ssl_certificate_key):
+        if certificate.constant is not None and key.constant is not None:
+            files.append(CertificateFiles(certificate.text, key.text))
+        else:
+            templates.append((certificate, key))
+    one.rejects = bool(server.ssl_reject_handshake)
+    one.templates = tuple(templates)
+    if files or templates:
+        attempt = _Attempt(server, one.path, {})
+        one.context = make_context(attempt, one.protocols, tuple(files))
+        if templates:
+            one.contents = attempt.contents
+
+
+def make_context(attempt: _Attempt, protocols: tuple[str, ...], files: tuple[CertificateFiles, ...]) -> ssl.SSLContext:
+    """Make a context for a server's settings, with these certificates. Raises NotLoaded."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server = attempt.server
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_IGNORE_UNEXPECTED_EOF
+    if not server.ssl_prefer_server_ciphers:
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    _set_versions(context, server.ssl_protocols)
+    # A ticket costs 70 us, and a client of today asks for no second one.
+    context.num_tickets = 1
+    context.set_alpn_protocols(list(protocols))
+    openssl = find_openssl()
+    _load_certificates(context, attempt, files)
+    _set_algorithms(context, attempt, openssl)
+    _trust(context, attempt, openssl)
+    _keep_sessions(context, attempt, openssl, files)
+    if openssl is not None:
+        openssl.set_record_size(context, server.ssl_buffer_size)
+        if server.ssl_stapling and server.ssl_stapling_file:
+            openssl.staple(context, attempt.read("ssl_stapling_file", server.ssl_stapling_file))
+        for node, (name, value) in zip(server.written.get("ssl_conf_command", ()), server.ssl_conf_command):
+            try:
+                openssl.command(context, name, value, is_server=True)
+            except Refused as error:
+                raise _Blamed(f'SSL_CONF_cmd("{name}", "{value}") failed: {error}', node.position) from None
+    return context
+
+
+class _Attempt:
+    """The loading of one server's settings: failures are told with the place of the directive.
+
+    contents: of files that have been read already, by name; those that are read now are added.
+    """
+
+    def __init__(self, server: Server, path: Callable[[str], str], contents: dict[str, bytes]) -> None:
+        self.server = server
+        self.path = path
+        self.contents = contents
+
+    def position(self, name: str, index: int = -1) -> Position | None:
+        nodes: tuple[Node, ...] = self.server.written.get(name, ())
+        return nodes[index].position if nodes else None
+
+    def load(self, name: str, what: str, load: Callable[..., object], *arguments: object) -> None:
+        """Call a function; raises _Blamed with the reason why it failed. what: what fails then."""
+        try:
+            load(*arguments)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise _Blamed(f"{what}: {reason_of(error)}", self.position(name)) from None
+
+    def read(self, name: str, written: str, index: int = -1) -> bytes:
+        """Return the contents of a file; raises _Blamed."""
+        known = self.contents.get(written)
+        if known is not None:
+            return known
+        path = self.path(written)
+        try:
+            with open(path, "rb") as file:
+                self.contents[written] = content = file.read()
+                return content
+        except OSError as error:
+            text = f'open() "{path}" failed ({error.errno}: {error.strerror})'
+            raise _Blamed(text, self.position(name, index)) from None
+
+    def load_file(self, name: str, what: str, load: Callable[[str], object]) -> None:
+        """Call a function with the path of the file that a directive names; raises _Blamed.
+
+        The file may be one in memory, with what was in it when it could be read.
+        """
+        written = getattr(self.server, name)
+        path = self.path(written)
+        try:
+            content = self.read(name, written)
+        except _Blamed as blamed:
+            reason = str(blamed).rpartition(": ")[2].rstrip(")")
+            raise _Blamed(f'{what} "{path}": {reason}', blamed.position) from None
+        with InMemory(content) as in_memory:
+            self.load(name, f'{what} "{path}"', load, in_memory)
+
+
+def reason_of(error: OSError | ValueError) -> str:
+    """Describe why something could not be loaded."""
+    text = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+    if "PEM" in text or text == "NO_CERTIFICATE_OR_CRL_FOUND":
+        return "there is nothing of that kind in PEM form in it"
+    return text.lower().replace("_", " ") if text.isupper() else text
+
+
+def _set_versions(context: ssl.SSLContext, words: frozenset[str]) -> None:
+    """Let only these protocols be spoken; those before TLS 1 are in no library any more."""
+    spoken = [version for word, version in VERSIONS.items() if word in words]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # old versions, which the configuration asks for
+        context.minimum_version = min(spoken, default=ssl.TLSVersion.TLSv1_3)
+        context.maximum_version = max(spoken, default=ssl.TLSVersion.TLSv1_3)
+        for word, option in _NOT_SPOKEN.items():
+            if word not in words:
+                context.options |= option
+
+
+def _load_certificates(context: ssl.SSLContext, attempt: _Attempt, files: tuple[CertificateFiles, ...]) -> None:
+    server = attempt.server
+    passwords = [b""]
+    if server.ssl_password_file:
+        passwords = attempt.read("ssl_password_file", server.ssl_password_file).splitlines() or [b""]
+    for index, (certificate, key) in enumerate(files):
+        position = attempt.position("ssl_certificate", index)
+        with on_disk(certificate, attempt.path) as certificate_path, on_disk(key, attempt.path) as key_path:
+            for what, path in (("certificate", certificate_path), ("certificate key", key_path)):
+                if path.startswith(("engine:", "store:")):
+                    raise _Blamed(f'cannot load {what} "{path}": only files and "data:" can be loaded', position)
+                if not os.access(path, os.R_OK):
+                    why = "Permission denied" if os.path.exists(path) else "No such file or directory"
+                    raise _Blamed(f'cannot load {what} "{path}": {why}', position)
+            refusal: OSError | ValueError | None = None
+            for password in passwords:
+                try:
+                    context.load_cert_chain(certificate_path, key_path, lambda password=password: password)
+                    break
+                except (OSError, ValueError) as error:
+                    refusal = refusal or error
+            else:
+                assert refusal is not None
+                text = f'cannot load certificate "{certificate_path}" with the key "{key_path}": {reason_of(refusal)}'
+                raise _Blamed(text, position)
+
+
+class InMemory:
+    """A file in memory, for calls that want a path."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._fileno = -1
+
+    def __enter__(self) -> str:
+        self._fileno = os.memfd_create("certificate", os.MFD_CLOEXEC)
+        with open(self._fileno, "wb", closefd=False) as file:
+            file.write(self._content)
+        return f"/proc/self/fd/{self._fileno}"
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fileno)
+
+
+def on_disk(written: str, path: Callable[[str], str]) -> AbstractContextManager[str]:
+    """Return the path of a file, or of one in memory with the text after `data:`."""
+    if written.startswith("data:"):
+        return InMemory(written.removeprefix("data:").encode("utf-8", "surrogateescape"))
+    return nullcontext(written if written.startswith(("engine:", "store:")) else path(written))
+
+
+def _set_algorithms(context: ssl.SSLContext, attempt: _Attempt, openssl: OpenSSL | None) -> None:
+    server = attempt.server
+    ciphers = server.ssl_ciphers
+    attempt.load("ssl_ciphers", f'SSL_CTX_set_cipher_list("{ciphers}") failed', context.set_ciphers, ciphers)
+    if server.ssl_dhparam:
+        attempt.load_file("ssl_dhparam", "cannot load DH parameters", context.load_dh_params)
+    groups = server.ssl_ecdh_curve
+    if groups != "auto":
+        # Without OpenSSL's own call only one can be chosen.
+        set_groups: Callable[..., object] = context.set_ecdh_curve
+        arguments: tuple[object, ...] = (groups.split(":")[0],)
+        if openssl is not None:
+            set_groups, arguments = openssl.set_groups, (context, groups)
+        attempt.load("ssl_ecdh_curve", f'SSL_CTX_set1_curves_list("{groups}") failed', set_groups, *arguments)
+
+
+def _trust(context: ssl.SSLContext, attempt: _Attempt, openssl: OpenSSL | None) -> None:
+    """Set who vouches for clients, and that they are asked for a certificate."""
+    server = attempt.server
+    for name in ("ssl_trusted_certificate", "ssl_client_certificate", "ssl_crl"):
+        written = getattr(server, name)
+        if not written or (name == "ssl_client_certificate" and server.ssl_verify_client == "off"):
+            continue
+        attempt.load_file(name, "cannot load certificate", context.load_verify_locations)
+        if name == "ssl_client_certificate" and openssl is not None:
+            attempt.load_file(name, "cannot load certificate", partial(openssl.announce_authorities, context))
+        if name == "ssl_crl":
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF | ssl.VERIFY_CRL_CHECK_CHAIN
+    if server.ssl_verify_client != "off":
+        context.verify_mode = ssl.CERT_OPTIONAL
+        if openssl is not None:
+            openssl.verify_without_failing(context, server.ssl_verify_depth)
+
+
+def _keep_sessions(
+    context: ssl.SSLContext, attempt: _Attempt, openssl: OpenSSL | None, files: tuple[CertificateFiles, ...]
+) -> None:
+    """Set how sessions are resumed."""
+    server = attempt.server
+    if not server.ssl_session_tickets:
+        context.options |= ssl.OP_NO_TICKET
+    keys = []
+    for index, written in enumerate(server.ssl_session_ticket_key):
+        key = attempt.read("ssl_session_ticket_key", written, index)
+        if len(key) not in TICKET_SIZES:
+            text = f'"{attempt.path(written)}" must be 48 or 80 bytes'
+            raise _Blamed(text, attempt.position("ssl_session_ticket_key", index))
+        keys.append(key)
+    if openssl is None:
+        return
+    cache = server.ssl_session_cache
+    if cache.mode == "off":
+        openssl.set_session_cache(context, CACHE_OFF, 0)
+    elif cache.mode == "none":
+        openssl.set_session_cache(context, CACHE_SERVER | NO_LOOKUP | NO_STORE, 0)
+    else:
+        most = min((cache.zone.size or 0) // _SESSION_SIZE, _MOST_SESSIONS) if cache.zone else cache.builtin or 0
+        openssl.set_session_cache(context, CACHE_SERVER, most)
+    openssl.set_session_timeout(context, int(server.ssl_session_timeout))
+    digest = _digest(attempt, files)
+    openssl.set_session_context(context, digest)
+    if len(keys) == 1 and len(keys[0]) == TICKET_KEY:
+        openssl.set_ticket_key(context, keys[0])
+    elif keys:
+        openssl.set_ticket_keys(context, tuple(keys))
+    else:
+        openssl.set_ticket_key(context, ticket_key(digest))
+
+
+def _digest(attempt: _Attempt, files: tuple[CertificateFiles, ...]) -> bytes:
+    """Return 32 bytes that are the same for servers that show and trust the same, whose sessions may be exchanged."""
+    server = attempt.server
+    digest = hashlib.blake2b(digest_size=32)
+    parts: list[bytes] = [repr((server.ssl_verify_client, server.ssl_verify_depth)).encode()]
+    for certificate, _ in files:
+        with on_disk(certificate, attempt.path) as path, open(path, "rb") as file:
+            parts.append(file.read())
+    if server.ssl_verify_client != "off":
+        for name in ("ssl_client_certificate", "ssl_trusted_certificate", "ssl_crl"):
+            written = getattr(server, name)
+            parts.append(attempt.read(name, written) if written else b"")
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.digest()
+
+
+def ticket_key(digest: bytes) -> bytes:
+    """Return the key for the tickets of servers with this digest: the same after a reload and an upgrade."""
+    secret = _secret()
+    return b"".join(hashlib.blake2b(digest, key=secret, digest_size=40, salt=salt).digest() for salt in (b"first", b"second"))
+
+
+_SECRET_SIZE = 64
+
+
+def _secret() -> bytes:
+    memory = LASTING.region("secret of TLS tickets", _SECRET_SIZE)
+    if not any(memory[:_SECRET_SIZE]):
+        memory[:_SECRET_SIZE] = secrets.token_bytes(_SECRET_SIZE)
+    return bytes(memory[:_SECRET_SIZE])
