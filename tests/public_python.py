@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ("wproxy", "master", "worker")
-NEEDED = ("setproctitle", "psutil")
+NEEDED = ("setproctitle", "psutil", "hpack")
 # Parts of the standard library that are large, or whose copies would be of no use.
 LEFT_OUT = ("site-packages", "test", "tests", "__pycache__", "idlelib", "tkinter", "ensurepip", "lib2to3", "config-*")
 

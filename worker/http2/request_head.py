@@ -75,7 +75,7 @@ class RequestReader:
     offers_connect: whether SETTINGS_ENABLE_CONNECT_PROTOCOL was announced.
     """
 
-    __slots__ = ("_end_stream", "_fields", "_head", "_known_lines", "limits", "offers_connect")
+    __slots__ = ("_end_stream", "_fields", "_head", "_known_lines", "_places", "limits", "offers_connect")
 
     def __init__(self, limits: HeadLimits, offers_connect: bool = False) -> None:
         self.limits = limits
@@ -85,6 +85,8 @@ class RequestReader:
         self._fields: HeaderList | None = None
         self._end_stream = False
         self._head: RequestHead | None = None
+        # The places of fields that mean nothing but their value among the lines; None until it is needed.
+        self._places: dict[bytes, int] | None = None
 
     def read(self, fields: HeaderList, size: int, end_stream: bool) -> RequestHead:
         """Return the head that these fields are; raises ClientError.
@@ -98,6 +100,15 @@ class RequestReader:
             raise ClientError(494, "client sent too large header", "large_client_header_buffers")
         if len(fields) > limits.count:
             raise ClientError(494, "client sent too many header lines", "max_headers")
+        if size > limits.field:
+            _check_sizes(fields, limits)
+        head = self._vary(fields, end_stream) or self._read(fields, end_stream)
+        self._fields, self._end_stream, self._head = fields, end_stream, head
+        return head
+
+    def _read(self, fields: HeaderList, end_stream: bool) -> RequestHead:
+        """Read a list from its first field to its last."""
+        limits = self.limits
         pseudo: dict[bytes, bytes] = {}
         count = 0
         for name, value in fields:
@@ -109,15 +120,77 @@ class RequestReader:
                 raise ClientError(400, f'client sent unknown pseudo-header "{shown(name)}"')
             pseudo[name] = value
             count += 1
-        if size > limits.field:
-            _check_sizes(fields, limits)
         line, scheme, protocol = self._read_pseudo(pseudo)
         table = _FIELDS[limits.ignore_invalid_headers, limits.underscores_in_headers]
         # None, a field to drop, is the only false one.
         lines = tuple(filter(None, map(table.__getitem__, fields[count:])))
-        head = RequestHead(line, _join(lines, pseudo.get(b":authority"), scheme, end_stream), scheme, protocol)
-        self._fields, self._end_stream, self._head = fields, end_stream, head
-        return head
+        self._places = None
+        return RequestHead(line, _join(lines, pseudo.get(b":authority"), scheme, end_stream), scheme, protocol)
+
+    def _vary(self, fields: HeaderList, end_stream: bool) -> RequestHead | None:
+        """Return the head of a list that only differs in values from the one before; None when everything has to be read.
+
+        The requests of a browser mostly differ in :path, and in a Referer or an Accept: 3 us instead of 8 for 13 fields, and the
+        values that were worked out for the fields before still stand if only :path differs.
+        """
+        before, known = self._fields, self._head
+        if known is None or before is None or len(before) != len(fields) or end_stream != self._end_stream:
+            return None
+        line, known_fields = known.line, known.fields
+        if known.protocol is not None:
+            return None
+        changed: list[int] = []
+        for index, pair in enumerate(fields):
+            old = before[index]
+            if pair is old or pair == old:
+                continue
+            name = pair[0]
+            if name != old[0]:
+                return None
+            if name == b":path":
+                path = pair[1]
+                if len(line.method) + len(path) > self.limits.line:
+                    return None
+                line = self._known_lines.get((line.method, path)) or self._read_line(line.method, path)
+            elif name[:1] == b":":
+                return None
+            else:
+                changed.append(index)
+        if changed:
+            varied = self._vary_fields(fields, before, known_fields, changed, end_stream)
+            if varied is None:
+                return None
+            known_fields = varied
+        return RequestHead(line, known_fields, known.scheme, None)
+
+    def _vary_fields(
+        self, fields: HeaderList, before: HeaderList, known: RequestFields, changed: list[int], end_stream: bool
+    ) -> RequestFields | None:
+        """Return the fields with these indexes of the list changed; None when more than a value would change."""
+        places = self._places
+        if places is None:
+            self._places = places = _places_of(before, known)
+        lines = list(known.lines)
+        values = known.values.copy()
+        length = known.content_length
+        differing: list[int] = []
+        for index in changed:
+            name, value = fields[index]
+            place = places.get(name)
+            if place is None or _is_bad_value(value):
+                return None
+            if name == b"content-length":
+                try:
+                    length = parse_length(value)
+                except ValueError:
+                    return None
+                if end_stream and length:
+                    return None
+            lines[place] = (name, name, value)
+            values[name] = value
+            differing.append(place)
+        differing.sort()
+        return known.with_other_values(tuple(lines), values, length, differing)
 
     def _read_pseudo(self, pseudo: dict[bytes, bytes]) -> tuple[RequestLine, bytes, bytes | None]:
         """Return request line, scheme and protocol; raises ClientError."""
@@ -270,6 +343,24 @@ def _join(lines: tuple[Field, ...], authority: bytes | None, scheme: bytes, end_
         if end_stream and length:
             raise ClientError(400, 'client sent "Content-Length" header and no body')
     return RequestFields(lines, values, name, port, length, length < 0 and not end_stream)
+
+
+# The fields that have more meaning than name and value; Cookie is put together and moved.
+_TELLING = frozenset((b"host", b"te", b"expect"))
+
+
+def _places_of(fields: HeaderList, known: RequestFields) -> dict[bytes, int]:
+    """Return name -> index among the lines, for each field that comes once and means nothing but its value."""
+    if len(known.values) != len(known.lines):
+        return {}
+    places = {lower: place for place, (lower, _, _) in enumerate(known.lines) if lower not in _TELLING}
+    if sum(name == b"cookie" for name, _ in fields) > 1:
+        places.pop(b"cookie", None)
+    return places
+
+
+def _is_bad_value(value: bytes) -> bool:
+    return not value or value[0] <= 32 or value[-1] <= 32 or bool(value.translate(None, VALUE_BYTES))
 
 
 def _check_te(lines: tuple[Field, ...]) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hpack
 import pytest
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
+from hpack.huffman_table import HUFFMAN_COMPLETE, HUFFMAN_FAIL, HUFFMAN_TABLE, decode_huffman
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -217,3 +220,28 @@ def test_the_tables_of_a_worker_start_over_when_they_are_full():
     assert len(header_block._HUFFMAN) <= 4096
     encode_fields([(b"x-long", b"v" * 1000)])
     assert (b"x-long", b"v" * 1000) not in header_block._ENCODED
+
+
+@given(st.binary(max_size=40))
+@settings(max_examples=500, deadline=None)
+def test_huffman_strings_mean_the_same_to_hpack(raw):
+    try:
+        expected = decode_huffman(raw)
+    except hpack.HPACKDecodingError:
+        with pytest.raises(hpack.HPACKDecodingError):
+            header_block._decode_huffman(raw)
+    else:
+        assert header_block._decode_huffman(raw) == expected
+
+
+@given(st.binary(max_size=60))
+@settings(max_examples=300, deadline=None)
+def test_huffman_strings_of_hpack_are_decoded(text):
+    raw = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(text)
+    assert header_block._decode_huffman(raw) == text
+
+
+def test_a_huffman_state_may_end_a_string_or_not_however_it_was_reached():
+    ends = {state for state, flags, _ in HUFFMAN_TABLE if flags & HUFFMAN_COMPLETE}
+    others = {state for state, flags, _ in HUFFMAN_TABLE if not flags & (HUFFMAN_COMPLETE | HUFFMAN_FAIL)}
+    assert not ends & others

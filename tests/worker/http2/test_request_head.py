@@ -405,3 +405,60 @@ def test_what_passes_can_be_written_in_http1(extra, usual, end_stream, offers_co
     assert head.line.origin.startswith(b"/")
     assert not set(head.line.origin) & set(b"\0\r\n\t #")
     assert head.line.method.isascii()
+
+
+BASES = st.sampled_from(
+    (
+        [*PSEUDO, (b"accept", b"*/*"), (b"referer", b"/x"), (b"cookie", b"a")],
+        [*PSEUDO, (b"cookie", b"a"), (b"cookie", b"b"), (b"x", b"y")],
+        [*PSEUDO, (b"host", b"example.org"), (b"content-length", b"5"), (b"te", b"trailers")],
+        [*PSEUDO, (b"x", b"1"), (b"x", b"2"), (b"x_y", b"dropped")],
+        [METHOD, SCHEME, PATH, (b"host", b"a"), (b"expect", b"100-continue"), (b"proxy", b"dropped"), (b"z", b"")],
+    )
+)
+OTHER_VALUES = st.sampled_from((b"/other?x", b"", b"7", b" 7", b"trailers", b"a\nb", b"\x80", b"b.org", b"/\x01", b"POST", b"0"))
+CHANGES = st.lists(st.tuples(st.integers(0, 6), OTHER_VALUES), max_size=3)
+
+
+def meaning(reader: RequestReader, fields: Pairs, end_stream: bool) -> tuple[object, ...]:
+    try:
+        head = reader.read(fields, 100, end_stream)
+    except ClientError as refused:
+        return refused.status, refused.reason
+    line, read = head.line, head.fields
+    slots = [getattr(line, name) for name in type(line).__slots__]
+    return (
+        *slots,
+        *(getattr(read, name) for name in type(read).__slots__ if name not in ("cache", "kin")),
+        head.scheme,
+        head.protocol,
+    )
+
+
+@given(BASES, st.lists(st.tuples(CHANGES, st.booleans()), max_size=4))
+@settings(max_examples=400, deadline=None)
+def test_a_head_means_the_same_whatever_came_before_it(fields, steps):
+    reader = RequestReader(HeadLimits())
+    meaning(reader, fields, True)
+    for changes, end_stream in steps:
+        fields = list(fields)
+        for index, value in changes:
+            if index < len(fields):
+                fields[index] = (fields[index][0], value)
+        assert meaning(reader, fields, end_stream) == meaning(RequestReader(HeadLimits()), fields, end_stream)
+
+
+def test_only_another_path_leaves_the_fields_as_they_are():
+    reader = RequestReader(HeadLimits())
+    fields = [*PSEUDO, (b"a", b"b"), (b"c", b"d"), (b"cookie", b"e")]
+    first = reader.read(fields, 100, True)
+    second = reader.read([*with_pseudo(b":path", b"/other"), *fields[4:]], 100, True)
+    third_fields = [*PSEUDO, (b"a", b"b"), (b"c", b"D"), (b"cookie", b"E")]
+    # The pseudo-headers stand in another order in the second list, so that it was read anew.
+    assert second.fields is not first.fields
+    assert reader.read([*with_pseudo(b":path", b"/third"), *fields[4:]], 100, True).fields is second.fields
+    reader.read(fields, 100, True)
+    third = reader.read(third_fields, 100, True).fields
+    assert third.lines[1:] == ((b"a", b"a", b"b"), (b"c", b"c", b"D"), (b"cookie", b"cookie", b"E"))
+    assert third.kin is not None
+    assert third.kin[0] == [2, 3]
