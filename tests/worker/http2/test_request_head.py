@@ -429,7 +429,7 @@ def meaning(reader: RequestReader, fields: Pairs, end_stream: bool) -> tuple[obj
     slots = [getattr(line, name) for name in type(line).__slots__]
     return (
         *slots,
-        *(getattr(read, name) for name in type(read).__slots__ if name not in ("cache", "kin")),
+        *(getattr(read, name) for name in type(read).__slots__ if name not in ("cache", "difference")),
         head.scheme,
         head.protocol,
     )
@@ -460,5 +460,5 @@ def test_only_another_path_leaves_the_fields_as_they_are():
     reader.read(fields, 100, True)
     third = reader.read(third_fields, 100, True).fields
     assert third.lines[1:] == ((b"a", b"a", b"b"), (b"c", b"c", b"D"), (b"cookie", b"cookie", b"E"))
-    assert third.kin is not None
-    assert third.kin[0] == [2, 3]
+    assert third.difference is not None
+    assert third.difference[0] == [2, 3]
