@@ -169,9 +169,7 @@ class Worker:
         if self.clients.draining:
             return
         self.slot.set(WORKER_STATE, DRAINING)
-        name = self.assignment.identity.name
-        setproctitle.setproctitle(f"{name}: worker process is shutting down")
-        setproctitle.setthreadtitle(name)
+        setproctitle.setproctitle(f"{self.assignment.identity.name}: worker process is shutting down")
         self.acceptors.close()
         for group in self.groups.values():
             group.close_idle()

@@ -67,10 +67,10 @@ def tunnel_of(response: Response) -> Tunnel | None:
 class Traffic:
     """The shared state of the two directions: the time of the last traffic, and the end."""
 
-    __slots__ = ("_clock", "end", "is_over", "last")
+    __slots__ = ("clock", "end", "is_over", "last")
 
     def __init__(self, loop: Loop) -> None:
-        self._clock = loop.clock
+        self.clock = loop.clock
         self.last = loop.clock.now
         self.is_over = Event(loop)
         self.end = CLOSED
@@ -90,7 +90,7 @@ class Traffic:
     async def over(self, timeouts: Timeouts) -> End:
         """Wait until a side ends, or the limit of time without traffic is reached; return which."""
         while True:
-            left = self.last + timeouts.idle - self._clock.now
+            left = self.last + timeouts.idle - self.clock.now
             if left <= 0:
                 return End(UPSTREAM_TIMED_OUT, timeouts.idle_setting)
             if await self.is_over.wait(left):

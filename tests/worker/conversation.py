@@ -212,8 +212,15 @@ class Stage:
 
     # Players.
 
-    def client(self, tcp: bool = False, receive_buffer: int = 0, send_buffer: int = 0, listener: int = 0) -> End:
-        """A new client connection, over a pair of unix sockets or over loopback."""
+    def client(
+        self,
+        tcp: bool = False,
+        receive_buffer: int = 0,
+        send_buffer: int = 0,
+        listener: int = 0,
+        serve: Callable[..., Any] = serve_connection,
+    ) -> End:
+        """A new client connection, over a pair of unix sockets or over loopback. serve: what the listener's protocol chooses."""
         ours, theirs = tcp_pair(receive_buffer, send_buffer) if tcp else socket.socketpair()
         if send_buffer and not tcp:
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
@@ -225,7 +232,7 @@ class Stage:
         stream = Stream(self.loop, theirs)
         self.loop.add(stream)
         assert model.servers.default is not None
-        coroutine = serve_connection(stream, client, ListenerPlan(model.servers.default, self.worker.clients))
+        coroutine = serve(stream, client, ListenerPlan(model.servers.default, self.worker.clients))
         self.loop.spawn(coroutine, f"client *{self.serial}")
         end = End(self, ours, "client")
         self.settle()

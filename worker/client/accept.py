@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from worker.client.clients import Clients
 from worker.client.http1.serve import serve_connection
+from worker.client.http2.serve import serve_http2
 from worker.client.plan import ListenerPlan
+from worker.client.preface import serve_clear
 from worker.endpoint import SocketEndpoint
 from worker.logs import announcer
 from worker.loop import READ, Loop, Task, park, sleep
@@ -44,11 +46,13 @@ class ClientProtocol(NamedTuple):
 
 
 HTTP1 = ClientProtocol(Stream, serve_connection)
+HTTP1_OR_2 = ClientProtocol(Stream, serve_clear)
 
 
 def protocol_of(listener: Listener) -> ClientProtocol:
     """Return what the clients of a listener speak."""
-    return HTTP1
+    default = listener.servers.default
+    return HTTP1_OR_2 if default is not None and listener.speaks_http2(default) else HTTP1
 
 
 class Acceptors:
@@ -109,7 +113,7 @@ class Acceptors:
             assert self._tls is not None, "the master makes contexts for every server that needs them"
             from worker.client.secure import Secured  # with ssl it takes 20 ms, needed only where clients use TLS
 
-            serve = Secured(listener, self._tls, {"": serve}).serve
+            serve = Secured(listener, self._tls, {"": serve_connection, "h2": serve_http2}).serve
         announce = announcer(self._configuration.debug_connection, plan.log)
         # Control connections are let in however full the worker is.
         may_always = listener is self._configuration.control

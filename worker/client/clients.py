@@ -9,13 +9,13 @@ from worker.loop import Task
 
 
 class ClientConnection(Protocol):
-    """One client's connection, whatever its protocol: everything that the worker has to know of it.
-
-    idle: whether it waits for a request of which nothing has arrived. idle_since: since when, in seconds of the loop's clock.
-    """
+    """One client's connection, whatever its protocol: everything that the worker has to know of it. Times are the loop's."""
 
     task: Task
-    idle: bool
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for a request of which nothing has arrived."""
 
     @property
     def idle_since(self) -> float:

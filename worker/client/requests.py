@@ -11,7 +11,7 @@ from worker.content.returns import CloseConnection
 from worker.logs import log_request
 from worker.pages import error_response
 from worker.phases import answered
-from wproxy.config.model import Location, Server
+from wproxy.config.model import Location, Server, Settings
 from wproxy.failures import BodyBrokenOff, ClientError, ClientGone, TimedOut, UpstreamFailure
 from wproxy.http import Client, Request, Response
 from wproxy.regex import RegexTimedOut
@@ -19,6 +19,7 @@ from wproxy.route import Route
 
 Reply = Callable[[Request, Response], Awaitable[None]]
 Cut = Callable[[Request, Exception], None]
+Refusal = ClientError | ClientGone | None
 
 
 def find_way(client: Client, host: bytes | None, path: bytes, request: Request) -> tuple[Location, Route]:
@@ -49,11 +50,11 @@ def refused_way(server: Server, refusal: ClientError) -> tuple[Location, Route]:
     return location, route
 
 
-async def attend(clients: Clients, request: Request, reply: Reply, cut: Cut, refusal: ClientError | None = None) -> None:
+async def attend(clients: Clients, request: Request, reply: Reply, cut: Cut, refusal: Refusal = None) -> None:
     """Answer a request from its phases to its end, whatever happens to it.
 
     reply: sends a response. cut: tells the client that no more of its answer comes. refusal: a fault of the request that was
-    found before, to be answered in place of it.
+    found before, to be answered in place of it, or the departure of its client.
     """
     try:
         try:
@@ -100,6 +101,8 @@ async def refused(request: Request, error: ClientError) -> Response:
 
 def note_refusal(request: Request, error: ClientError) -> None:
     """Log the fault of a request."""
-    setting = request.location.described(error.setting)
+    # Limits of heads are those of the server.
+    settings: Settings = request.location if not error.setting or hasattr(request.location, error.setting) else request.server
+    setting = settings.described(error.setting)
     log_request(request, error.level, error.reason, setting=setting)
     request.end_cause = f"client: {error.reason}{setting}"

@@ -96,6 +96,10 @@ are reported, never silently ignored.
   character set, where nginx aborts the request. A replaced response does not leave its character set behind.
 - `server_name_in_redirect` with an empty `server_name` leaves the client's host, where nginx writes a Location without one.
 - `max_headers` counts all lines of a head; nginx leaves out those that it drops for their names.
+- HTTP/2: a malformed request gets 400 and a reset of its stream; frames that are wrong in themselves end the connection; request
+  trailers are accepted, checked and dropped; `Expect: 100-continue` is answered; a body has at most 1 MB under way; budgets
+  against floods are tighter and have a log line each. `http2_chunk_size` is 16k by default and at most (nginx: 8k).
+  `http2_extended_connect` (RFC 8441) is wproxy's own.
 - An unknown flag of `proxy_cookie_flags` is an error of the configuration, not of each request.
 - A final response of 1xx (`return 103`, `error_page 404 =101 /x`, also that of a refused request) ends the connection and has no
   body: clients take it for an interim response and wait for another one, and would read its body as the beginning of that.

@@ -117,6 +117,10 @@ class _Builder:
                 problem(f"duplicate listen options for {address}", position)
             entry.has_options = True
             listener.options = listen.options
+        if "http2" in listen.protocols:
+            self.reader.warnings.append(
+                Problem('the "listen ... http2" directive is deprecated, use the "http2" directive instead', position)
+            )
         if listener.servers.default is None:
             listener.servers.default = server
         if listen.default_server:

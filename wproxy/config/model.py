@@ -231,6 +231,10 @@ class Listener:
     is_optional: bool = False
     protocols: frozenset[str] = frozenset()
 
+    def speaks_http2(self, server: Server) -> bool:
+        """Whether clients may ask for one of its servers in HTTP/2."""
+        return server.http2 or "http2" in self.protocols
+
     def __repr__(self) -> str:
         return f"<listener {self.address}>"
 

@@ -23,6 +23,7 @@ from wproxy.directives.gunzip import GunzipDirectives
 from wproxy.directives.gzip import GzipDirectives
 from wproxy.directives.headers import HeadersDirectives
 from wproxy.directives.health_check import HealthCheckDirectives, MatchBlock, MatchDirectives
+from wproxy.directives.http2 import HTTP2Directives, HTTP2ServerDirectives
 from wproxy.directives.http_core import BlockDirectives, CommonDirectives, LocationDirectives, ServerDirectives
 from wproxy.directives.listen import ListenDirectives
 from wproxy.directives.log import LogDirectives
@@ -66,6 +67,7 @@ class ServerModules(
     ServerDirectives,
     ListenDirectives,
     TlsDirectives,
+    HTTP2ServerDirectives,
     ServerIf,
 ):
     """The directives of a virtual server that its locations do not have."""
@@ -76,6 +78,7 @@ class LocationModules(
     LogDirectives,
     ProxyDirectives,
     ProxyHeaderDirectives,
+    HTTP2Directives,
     ProxyTlsDirectives,
     RequestBodyDirectives,
     BufferingDirectives,

@@ -123,26 +123,6 @@ def power_of_two(least: int, most: int) -> Reader:
     return read
 
 
-def some_memory(what: str) -> Reader:
-    """Return a reader of bytes that must not be 0."""
-
-    def read(value: str) -> int:
-        found = memory(value)
-        if not found:
-            raise ValueError(what)
-        return found
-
-    return read
-
-
-def receive_buffer(value: str) -> int:
-    """Return the bytes of a buffer that holds a frame's head and part of its payload."""
-    found = memory(value)
-    if found < 2 * 16:
-        raise ValueError('"%s" directive value is too small')
-    return found
-
-
 def pair(*arguments: str) -> tuple[str, ...]:
     """Return a few words that only the module itself can judge."""
     return arguments
@@ -316,14 +296,11 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("ssl_stapling_verify ssl_early_data ssl_certificate_compression", ABOVE_LOCATION, flag, idle="off"),
     ),
     "HTTP/2 and HTTP/3 with clients (src/http/v2, src/http/v3).": (
-        accepted("http2 http3 http3_hq", ABOVE_LOCATION, flag, idle="off"),
+        accepted("http3 http3_hq", ABOVE_LOCATION, flag, idle="off"),
         accepted("quic_retry quic_gso", ABOVE_LOCATION, flag, idle="off"),
         accepted("quic_host_key", ABOVE_LOCATION),
         accepted("quic_active_connection_id_limit http3_max_concurrent_streams", ABOVE_LOCATION, number()),
-        accepted("http3_stream_buffer_size http2_body_preread_size", ABOVE_LOCATION, memory),
-        accepted("http2_max_concurrent_streams", ABOVE_LOCATION, number()),
-        accepted("http2_recv_buffer_size", HTTP, receive_buffer),
-        accepted("http2_chunk_size", LEVELS, some_memory("the http2 chunk size cannot be zero")),
+        accepted("http3_stream_buffer_size", ABOVE_LOCATION, memory),
         # Server push is gone, and these limits have long been those of HTTP/1: nginx ignores them too.
         harmless(
             accepted(

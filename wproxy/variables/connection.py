@@ -64,6 +64,14 @@ def https(request: Request) -> bytes:
     return b"on" if request.client.scheme == b"https" else b""
 
 
+@variable("http2", REQUEST)
+def http2(request: Request) -> bytes:
+    """`h2` over TLS, `h2c` in clear, empty in any other protocol."""
+    if request.version != 20:
+        return b""
+    return b"h2" if request.client.scheme == b"https" else b"h2c"
+
+
 @variable("connection")
 def connection(request: Request) -> bytes:
     return b"%d" % request.client.serial

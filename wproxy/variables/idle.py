@@ -32,7 +32,7 @@ ABSENT = (
     "upstream_cache_status",
 )
 # Present, and empty.
-EMPTY = ("http2", "http3", "invalid_referer", "modern_browser")
+EMPTY = ("http3", "invalid_referer", "modern_browser")
 
 
 def _nothing(request: Request) -> bytes | None:

@@ -27,13 +27,15 @@ from wproxy.regex import RegexTimedOut
 HEAD_TIMED_OUT = "client timed out (110: Connection timed out)"
 
 
-async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan) -> None:
-    """Serve one client until one side is done; closes the stream."""
+async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, received: bytes = b"") -> None:
+    """Serve one client until one side is done; closes the stream. received: its first bytes, where they have been read."""
     connection = Connection(stream, client, plan)
     clients = plan.clients
     stream.unexpected = connection.client_moved
     stream.watches_departure = True
     clients.connections.add(connection)
+    if received:
+        connection.buffer, connection.idle = received, False
     try:
         while True:
             pipelined = bool(connection.buffer)
@@ -48,7 +50,7 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan) -
             request = connection.request = make_request(connection, head)
             if connection.buffer:
                 connection.buffer = connection.buffer[request.request_length :]
-            if pipelined:
+            if pipelined and client.requests > 1:
                 request.pipelined = True
             fields = request.fields
             if fields.content_length > 0 or fields.chunked:

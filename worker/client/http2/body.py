@@ -1,0 +1,182 @@
+"""The body of a request that comes in DATA frames.
+
+Its window is what a client may send before anybody reads: http2_body_preread_size. It opens again as the reader takes bytes, so a
+stream holds no more than that, whether its reader is a disk or an upstream. A body that is being buffered gets a larger window,
+because its reader never makes it wait (nginx: recv_window in ngx_http_v2_read_request_body).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from worker.http2.abuse import Progress
+from worker.http2.windows import DEFAULT_WINDOW, ReceiveWindow
+from worker.loop import Loop, Task, park
+from wproxy.failures import ClientError
+from wproxy.request_body import RequestBody
+
+BODY_TIMED_OUT = "client timed out (110: Connection timed out) while sending the request body"
+# The window of a stream whose body is being buffered.
+WIDE = 1 << 20
+
+
+class BodyStream(Protocol):
+    """The stream that a body comes on, as the body sees it."""
+
+    def widen(self, increment: int) -> None:
+        """Let the client send so many bytes more."""
+
+    def ask_to_continue(self) -> None:
+        """Tell the client that its body is wanted."""
+
+
+class HTTP2RequestBody(RequestBody):
+    """The body of one request. window: the bytes that the client may send."""
+
+    __slots__ = (
+        "_arrived",
+        "_fault",
+        "_has_ended",
+        "_limit",
+        "_loop",
+        "_pieces",
+        "_progress",
+        "_stream",
+        "_taken",
+        "_waiter",
+        "window",
+    )
+
+    def __init__(self, loop: Loop, stream: BodyStream, length: int, owes_continue: bool, window: int) -> None:
+        super().__init__(length, owes_continue)
+        self.window = ReceiveWindow(window, DEFAULT_WINDOW)
+        self._loop = loop
+        self._stream = stream
+        self._pieces: deque[bytes] = deque()
+        self._arrived = self._taken = 0
+        self._has_ended = False
+        self._fault: ClientError | None = None
+        self._limit = 0
+        self._waiter: Task | None = None
+        self._progress = Progress()
+
+    # The client's side.
+
+    def feed(self, data: bytes, flow: int) -> None:
+        """Take the payload of a frame; flow: the bytes of the frame, padding included. Raises ConnectionFault, ClientError."""
+        padding = flow - len(data)
+        if padding:
+            self._give_back(padding)
+        self._arrived += len(data)
+        if 0 <= self.length < self._arrived:
+            raise ClientError(400, 'client sent more bytes of a body than its "Content-Length" header says')
+        if data:
+            self._pieces.append(data)
+            self._progress.moves(len(data), self._loop.clock.now)
+            self._wake()
+
+    def end(self) -> None:
+        """Note that nothing follows. Raises ClientError."""
+        if self._arrived < self.length:
+            raise ClientError(400, 'client sent fewer bytes of a body than its "Content-Length" header says')
+        self._has_ended = True
+        self.owes_continue = False
+        self._wake()
+
+    def break_off(self, fault: ClientError) -> None:
+        """Raise this for the reader, when it has read what came before."""
+        self._fault = fault
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None:
+            self._loop.wake(self._waiter)
+
+    # The reader's side.
+
+    @property
+    def received(self) -> int:
+        """Return the number of bytes of payload that have been read."""
+        return self._taken
+
+    @property
+    def wire_bytes(self) -> int:
+        """Return the number of bytes of payload that have come, as they count in $request_length."""
+        return self._arrived
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has been read to its end."""
+        return self._has_ended and not self._pieces
+
+    @property
+    def limit(self) -> int:
+        """Return client_max_body_size; 0 for none."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        """Apply this limit to the rest."""
+        self._limit = limit
+
+    def take_whole(self) -> bytes | None:
+        """Return the body if all of it is here and fits the limit; otherwise None."""
+        if not self._has_ended or (self._limit and self._arrived > self._limit):
+            return None
+        self.data = data = self.take_at_hand()
+        return data
+
+    def take_at_hand(self) -> bytes:
+        """Return the payload that is here already. Raises ClientError(413)."""
+        if not self._pieces:
+            return b""
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        return self._take(data)
+
+    async def read(self) -> bytes:
+        """Return the next piece, b"" at the end. Raises ClientError (400, 408, 413)."""
+        if not self._has_ended:
+            increment = self.window.widen(DEFAULT_WINDOW if self.is_passed_on else WIDE)
+            if increment:
+                self._stream.widen(increment)
+        while not self._pieces:
+            if self._fault is not None:
+                raise self._fault
+            if self._has_ended:
+                return b""
+            await self.wait()
+        return self._take(self._pieces.popleft())
+
+    async def wait(self) -> None:
+        """Wait until something has come. Raises ClientError(408)."""
+        if self.owes_continue:
+            self.owes_continue = False
+            self._stream.ask_to_continue()
+        clock = self._loop.clock
+        self._progress.waits(clock.now)
+        deadline = clock.now + self.timeout
+        self._waiter = self._loop.current()
+        try:
+            await park(None, 0, self.timeout)
+        finally:
+            self._waiter = None
+        is_quiet = not self._pieces and self._fault is None and not self._has_ended
+        if self._progress.is_too_slow(clock.now) or (is_quiet and clock.now >= deadline):
+            raise ClientError(408, BODY_TIMED_OUT, "client_body_timeout")
+
+    def _take(self, data: bytes) -> bytes:
+        """Count bytes as read, and let the client send as many more. Raises ClientError(413)."""
+        if self._limit and self._taken + len(data) > self._limit:
+            reason = f"client intended to send too large body: {self._taken}+{len(data)} bytes"
+            raise ClientError(413, reason, "client_max_body_size")
+        self._taken += len(data)
+        self._give_back(len(data))
+        return data
+
+    def _give_back(self, count: int) -> None:
+        if not self._has_ended:
+            increment = self.window.give_back(count)
+            if increment:
+                self._stream.widen(increment)

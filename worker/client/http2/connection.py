@@ -1,0 +1,448 @@
+"""One client's HTTP/2 connection: its state, and what each frame of the client does to it.
+
+Nothing here waits. `receive` obeys frames and starts a task for each request; `serve.py` reads, waits and ends.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable
+from typing import Any
+
+from worker.client.clients import Clients
+from worker.client.ending import departure
+from worker.client.http2.body import HTTP2RequestBody
+from worker.client.http2.exchange import HTTP2Exchange
+from worker.client.http2.sender import Sender
+from worker.client.plan import ListenerPlan
+from worker.client.requests import attend, find_way
+from worker.http1.request import RequestFields, RequestLine
+from worker.http2 import frames
+from worker.http2.abuse import (
+    PING_COST,
+    PRIORITY_COST,
+    STARTS_PER_READ,
+    ControlBudget,
+    JunkBudget,
+    Progress,
+    RefusalBudget,
+    ResetBudget,
+)
+from worker.http2.errors import ENHANCE_YOUR_CALM, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, ConnectionFault, StreamFault
+from worker.http2.frames import FrameReader, goaway_frame, ping_frame, rst_stream_frame, window_update_frame
+from worker.http2.header_block import HeaderDecoder, HeaderList
+from worker.http2.request_head import RequestHead, RequestReader, as_upgrade, read_trailers
+from worker.http2.settings import PeerSettings, server_beginning
+from worker.http2.streams import DROP, OPEN, REFUSE, TRAILERS, ServerStreams
+from worker.http2.windows import DEFAULT_WINDOW, MAX_WINDOW, ReceiveWindow, SendWindows
+from worker.stream import HEAD_CHUNK, Stream
+from wproxy.failures import ClientError
+from wproxy.http import Client, Request
+from wproxy.regex import RegexTimedOut
+
+# The opaque bytes of the PING that follows a first GOAWAY: its answer says that the client has seen it.
+LEAVING = b"leaving\0"
+# How long a client may take for that answer, in seconds.
+PATIENCE_TO_LEAVE = 1.0
+# The increment below which a window update counts as one of too many.
+SMALL_UPDATE = 128
+
+NEVER = float("inf")
+
+
+class HTTP2Connection:
+    """The state of a connection (ClientConnection, and Shared of its exchanges).
+
+    idle_since: the time at which the last request ended, or the connection began. begun_at: the time at which an unfinished frame
+    or field block began. leaves_at: the time from which it no longer waits for the answer to its first GOAWAY. has_left: whether
+    the real GOAWAY has gone out. is_called: whether its task was woken to look after something else than the socket.
+    """
+
+    def __init__(self, stream: Stream, client: Client, plan: ListenerPlan) -> None:
+        server, loop = plan.default, stream.loop
+        self.stream = stream
+        self.client = client
+        self.plan = plan
+        self.clients: Clients = plan.clients
+        self.loop = loop
+        self.task = loop.current()
+        now = loop.clock.now
+        connects = server.http2_extended_connect
+        self.reader = FrameReader()
+        self.decoder = HeaderDecoder()
+        self.requests = RequestReader(plan.limits, connects)
+        self.settings = PeerSettings()
+        self.windows = SendWindows()
+        self.window = ReceiveWindow(MAX_WINDOW, DEFAULT_WINDOW)
+        self.streams: ServerStreams[HTTP2Exchange] = ServerStreams(server.http2_max_concurrent_streams)
+        self.sender = Sender(stream, self.has_room)
+        self.control = ControlBudget(now)
+        self.junk = JunkBudget()
+        self.resets = ResetBudget()
+        self.refusals = RefusalBudget(server.http2_max_concurrent_streams)
+        self.progress = Progress()
+        self.waiting: dict[HTTP2Exchange, None] = {}
+        self.starved: dict[HTTP2Exchange, None] = {}
+        self.last: HTTP2Exchange | None = None
+        self.fault: ConnectionFault | None = None  # to be raised by its task
+        self.exchanges: dict[HTTP2Exchange, None] = {}  # all that have a task
+        self.is_ending = False  # its task waits for those to end
+        self.largest_read = server.http2_recv_buffer_size
+        self.most = HEAD_CHUNK
+        self.body_window = server.http2_body_preread_size
+        self.idle_since = now
+        self.begun_at = NEVER
+        self.leaves_at = NEVER
+        self.has_left = False
+        self.client_leaves = False
+        self.is_called = False
+        self.started = 0  # requests since the last read
+        self.flow_faults = 0
+        self.sender.write_first(server_beginning(server.http2_max_concurrent_streams, self.body_window, connects))
+
+    # ClientConnection.
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has no request, and no part of one."""
+        return not self.streams.busy and not self.reader.is_amid
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether a part of a request has arrived, and not yet all of its head."""
+        return self.reader.is_amid and not self.streams.busy
+
+    def may_leave(self, now: float) -> bool:
+        """Whether it may be closed: it waits for a request, has for keepalive_min_timeout, and none has arrived."""
+        if not self.idle or not self.task.parked:
+            return False
+        least = self.plan.default.locations.fallback.keepalive_min_timeout
+        return not self.client.requests or now >= self.idle_since + least
+
+    def drain(self, now: float) -> None:
+        """Let the requests under way end, and take no further ones."""
+        self.leave()
+
+    # Leaving.
+
+    def leave(self) -> None:
+        """Tell the client to open no more streams. What it has sent before it hears of that is still served."""
+        if self.streams.announced < 0:
+            self.sender.write_first(goaway_frame(self.streams.begin_to_leave(), NO_ERROR) + ping_frame(LEAVING))
+            self.leaves_at = self.loop.clock.now + PATIENCE_TO_LEAVE
+            self.call()
+
+    def settle_leaving(self) -> None:
+        """Name the last stream that is served."""
+        if not self.has_left:
+            self.has_left = True
+            self.leaves_at = NEVER
+            self.sender.write_first(goaway_frame(self.streams.leave(), NO_ERROR))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to do."""
+        return (self.has_left or self.client_leaves) and not self.streams.busy
+
+    def call(self) -> None:
+        """Have the task of the connection look after everything but the socket."""
+        self.is_called = True
+        self.loop.wake(self.task)
+
+    def break_off(self, fault: ConnectionFault) -> None:
+        """End the connection from the task of a request."""
+        if self.fault is None:
+            self.fault = fault
+            self.call()
+
+    # Shared.
+
+    def has_room(self) -> None:
+        """Let the exchanges that wait for the sender go on; have the task wait for the socket if bytes are left."""
+        sender = self.sender
+        if sender.is_blocked or sender.failure is not None:
+            self.call()
+        if not sender.is_full():
+            for exchange in self.waiting:
+                exchange.wake()
+
+    def note_waste(self) -> None:
+        """Count a stream that made work for nothing."""
+        try:
+            self.resets.wasted()
+        except ConnectionFault as fault:
+            self.break_off(fault)
+
+    # Frames.
+
+    def receive(self) -> bool:
+        """Obey the frames that have been fed; return whether some are left for the next turn. Raises ConnectionFault."""
+        self.started = 0
+        reader = self.reader
+        take, handlers = reader.take, _HANDLERS
+        while self.started < STARTS_PER_READ:
+            frame = take()
+            if frame is None:
+                # Bytes that dribble in do not extend the time.
+                self.begun_at = min(self.begun_at, self.loop.clock.now) if reader.is_amid else NEVER
+                return False
+            self.begun_at = NEVER
+            handlers.get(frame.kind, HTTP2Connection.on_unknown)(self, frame)
+        return True
+
+    def on_headers(self, frame: frames.Headers) -> None:
+        """Begin a request, or take its trailers. Every block is decoded, whatever becomes of its stream."""
+        number = frame.stream
+        what = self.streams.headers(number)
+        fields = self.decoder.decode(frame.block)
+        if what == OPEN:
+            self.junk.useful_frame()
+            self.open(frame, fields)
+        elif what == TRAILERS:
+            self.take_trailers(self.streams.live[number], fields, frame.end_stream)
+        elif what == REFUSE:
+            self.refusals.refused()
+            self.sender.write_first(rst_stream_frame(number, REFUSED_STREAM))
+        else:
+            assert what == DROP
+            self.junk.junk_frame()
+
+    def on_data(self, frame: frames.Data) -> None:
+        """Give bytes to the body of a request."""
+        if frame.flow:
+            self.window.take(frame.flow, "client", "the connection")
+            increment = self.window.give_back(frame.flow)
+            if increment:
+                self.sender.write_first(window_update_frame(0, increment))
+        exchange = self.streams.data(frame.stream)
+        if exchange is None:
+            self.junk.junk_frame()
+            return
+        if frame.data or frame.end_stream:
+            self.junk.useful_frame()
+        else:
+            self.junk.junk_frame()
+        body = exchange.body
+        assert body is not None
+        body.window.take(frame.flow, "client", f"stream {frame.stream}")
+        try:
+            body.feed(frame.data, frame.flow)
+            if frame.end_stream:
+                body.end()
+        except ClientError as fault:
+            self.break_body_off(exchange, body, fault)
+        if frame.end_stream and exchange.receives:
+            self.streams.ended_by_peer(exchange)
+
+    def take_trailers(self, exchange: HTTP2Exchange, fields: HeaderList, end_stream: bool) -> None:
+        """End the body of a request; its trailers are checked and dropped."""
+        body = exchange.body
+        assert body is not None
+        try:
+            read_trailers(fields, self.decoder.size, end_stream, self.plan.limits)
+            body.end()
+        except ClientError as fault:
+            self.break_body_off(exchange, body, fault)
+        if exchange.receives:
+            self.streams.ended_by_peer(exchange)
+
+    def break_body_off(self, exchange: HTTP2Exchange, body: HTTP2RequestBody, fault: ClientError) -> None:
+        """Answer a body that breaks the rules with its status, or reset its stream if the answer has begun."""
+        exchange.is_malformed = True
+        body.break_off(fault)
+        if exchange.task is None or exchange.request.replied:
+            exchange.reset(PROTOCOL_ERROR)
+            exchange.wake()
+
+    def on_priority(self, frame: frames.Priority) -> None:
+        """Ignore an outdated priority."""
+        self.control.spend(PRIORITY_COST, self.loop.clock.now, "PRIORITY")
+
+    def on_reset(self, frame: frames.ResetStream) -> None:
+        """End a request that the client no longer wants."""
+        exchange = self.streams.reset_by_peer(frame.stream)
+        if exchange is None:
+            self.junk.junk_frame()
+            return
+        if exchange.task is None:
+            return  # the answer was complete, and only its body still came
+        request = exchange.request
+        if not request.replied:
+            self.resets.wasted()
+        exchange.is_malformed = False  # a reset is not answered by one
+        if not request.route.ignores_abort:
+            exchange.give_up(departure(request, f"client canceled stream {frame.stream}"))
+        exchange.wake()
+
+    def on_settings(self, frame: frames.Settings) -> None:
+        """Obey the client's settings, and say so."""
+        if frame.ack:
+            return
+        self.control.spend_settings(len(frame.pairs), self.loop.clock.now)
+        self.settings.apply(frame.pairs)
+        self.windows.set_initial(self.settings.initial_window_size, self.streams.live.values())
+        self.sender.write_first(frames.SETTINGS_ACK)
+        self.feed_starved()
+
+    def on_ping(self, frame: frames.Ping) -> None:
+        """Answer a sign of life; take the answer to ours."""
+        if not frame.ack:
+            self.control.spend(PING_COST, self.loop.clock.now, "PING")
+            self.sender.write_first(ping_frame(frame.opaque, True))
+        elif frame.opaque == LEAVING and self.streams.announced >= 0:
+            self.settle_leaving()
+
+    def on_goaway(self, frame: frames.GoAway) -> None:
+        """Close when the requests under way are answered."""
+        self.client_leaves = True
+
+    def on_window_update(self, frame: frames.WindowUpdate) -> None:
+        """Let one stream, or all, send more."""
+        if frame.increment < SMALL_UPDATE:
+            self.junk.junk_frame()
+        if not frame.stream:
+            self.windows.update_connection(frame.increment)
+            self.feed_starved()
+            return
+        exchange = self.streams.window_update(frame.stream)
+        if exchange is None:
+            self.junk.junk_frame()
+            return
+        try:
+            self.windows.update_stream(frame.stream, exchange, frame.increment)
+        except StreamFault as fault:
+            self.flow_faults += 1
+            self.resets.wasted()
+            if self.flow_faults > 1:
+                raise ConnectionFault(fault.code, fault.reason) from None
+            self.log("info", fault.reason)
+            exchange.reset(fault.code)
+            exchange.give_up(departure(exchange.request, fault.reason))
+        exchange.wake()
+
+    def on_unknown(self, frame: frames.Frame) -> None:
+        """Ignore a frame of an unknown type."""
+        self.junk.junk_frame()
+
+    def feed_starved(self) -> None:
+        """Let the exchanges that wait for a window look again."""
+        for exchange in self.starved:
+            exchange.wake()
+
+    # Requests.
+
+    def open(self, frame: frames.Headers, fields: HeaderList) -> None:
+        """Begin a request."""
+        client, plan = self.client, self.plan
+        exchange = HTTP2Exchange(frame.stream, self, not frame.end_stream)
+        self.streams.open(exchange)
+        self.resets.opened()
+        self.refusals.served()
+        self.started += 1
+        client.requests += 1
+        refusal: ClientError | None = None
+        try:
+            head = self.requests.read(fields, self.decoder.size, frame.end_stream)
+        except ClientError as error:
+            refusal, head = error, unreadable_head(fields)
+            exchange.is_malformed = error.status == 400
+        now = client.clock.now
+        request = exchange.request = Request(client, head.line, head.fields, now)
+        request.exchange = exchange
+        request.request_length = len(frame.block)
+        try:
+            location, route = find_way(client, head.fields.host, head.line.path, request)
+        except (ClientError, RegexTimedOut) as error:
+            refusal = refusal or (error if isinstance(error, ClientError) else ClientError(500, str(error)))
+            location = plan.default.locations.fallback
+            route = location.route
+        request.location, request.route, request.server = location, route, location.server
+        if refusal is None and not client.listener.speaks_http2(location.server):
+            refusal = ClientError(421, f'client asked in HTTP/2 for server "{location.server.name}", which does not speak it')
+        if not frame.end_stream:
+            refusal = self.accept_body(exchange, request, head, refusal)
+        fallback = plan.default.locations.fallback.route
+        if (
+            client.requests >= fallback.keepalive_requests
+            or now >= client.started + fallback.keepalive_time
+            or self.streams.is_used_up
+            or self.clients.draining
+        ):
+            self.leave()
+        self.exchanges[exchange] = None
+        exchange.task = self.loop.spawn(self.serve(exchange, request, refusal), f"client *{client.serial} stream {frame.stream}")
+
+    def accept_body(
+        self, exchange: HTTP2Exchange, request: Request, head: RequestHead, refusal: ClientError | None
+    ) -> ClientError | None:
+        """Prepare to read what follows a head; return the refusal of the request, if there is one."""
+        fields = head.fields
+        owes_continue = fields.expects_continue
+        length = fields.content_length
+        body = HTTP2RequestBody(self.loop, exchange, length, owes_continue, self.body_window)
+        exchange.body = body
+        if head.protocol is not None:
+            request.fields = as_upgrade(head, base64.b64encode(os.urandom(16)))
+            return refusal
+        request.body = body
+        limit = request.route.client_max_body_size
+        body.limit = limit
+        body.timeout = request.location.client_body_timeout
+        if refusal is None and limit and length > limit:
+            return ClientError(413, f"client intended to send too large body: {length} bytes", "client_max_body_size")
+        return refusal
+
+    async def serve(self, exchange: HTTP2Exchange, request: Request, refusal: ClientError | None) -> None:
+        """Answer one request."""
+        exchange.has_begun = True
+        try:
+            await attend(self.clients, request, exchange.reply, exchange.cut, exchange.gone or refusal)
+        finally:
+            exchange.task = None
+            del self.exchanges[exchange]
+            streams = self.streams
+            streams.release()
+            if not streams.busy:
+                self.idle_since = self.loop.clock.now
+                if self.is_ending or self.has_left or self.client_leaves:
+                    self.call()
+                else:
+                    self.loop.hasten(self.task, self.idle_since + self.patience)
+        if refusal is not None and refusal.status in (414, 494):
+            self.break_off(ConnectionFault(ENHANCE_YOUR_CALM, refusal.reason))
+
+    @property
+    def patience(self) -> float:
+        """Return the seconds that it may wait for a request: the first one, or a further one."""
+        if not self.client.requests:
+            return self.plan.header_timeout
+        return self.plan.default.locations.fallback.route.keepalive_timeout[0]
+
+    def log(self, level: str, text: str) -> None:
+        """Log a line about the connection."""
+        client = self.client
+        where = f"client: {client.remote_addr.decode('latin-1')}, server: {client.listener.address}"
+        self.plan.log.write(level, f"{text} while processing HTTP/2 connection, {where}", client.serial)
+
+
+# What each kind of frame does.
+_HANDLERS: dict[int, Callable[[HTTP2Connection, Any], None]] = {
+    frames.DATA: HTTP2Connection.on_data,
+    frames.HEADERS: HTTP2Connection.on_headers,
+    frames.PRIORITY: HTTP2Connection.on_priority,
+    frames.RST_STREAM: HTTP2Connection.on_reset,
+    frames.SETTINGS: HTTP2Connection.on_settings,
+    frames.PING: HTTP2Connection.on_ping,
+    frames.GOAWAY: HTTP2Connection.on_goaway,
+    frames.WINDOW_UPDATE: HTTP2Connection.on_window_update,
+}
+
+
+def unreadable_head(fields: HeaderList) -> RequestHead:
+    """Return the head of a malformed request, for its answer and the logs."""
+    known = dict(fields)
+    method, path = known.get(b":method", b""), known.get(b":path", b"")
+    text = b"%b %b HTTP/2.0" % (method[:64], path[:8192])
+    line = RequestLine(text, b"HEAD" if method == b"HEAD" else b"", path, b"", b"", None, 20, False)
+    return RequestHead(line, RequestFields((), {}, None, None, -1, False), b"", None)

@@ -1,0 +1,357 @@
+"""One request on a stream of an HTTP/2 connection, and the way of its response back: Exchange and Outlet.
+
+The response takes whatever is least: the room in the two windows, in the client's frames, and in the sender. While others wait,
+a stream sends one frame at a time; each gets its turn.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Protocol
+
+from worker.client.http2.body import HTTP2RequestBody
+from worker.client.http2.response import head_block, interim_block, make_block, trailers_block
+from worker.client.http2.sender import Sender
+from worker.client.http2.tunnel import serve_tunnel
+from worker.filters.limit_rate import hold_back
+from worker.http2.abuse import Progress
+from worker.http2.errors import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR
+from worker.http2.frames import MAX_FRAME_SIZE, data_frame, headers_frames, rst_stream_frame, window_update_frame
+from worker.http2.header_block import SIZE_UPDATE_TO_ZERO
+from worker.http2.settings import PeerSettings
+from worker.http2.streams import ServerStreams, Stream
+from worker.http2.windows import SendWindows
+from worker.loop import Loop, Task, give_way, park
+from worker.outlet import send_body
+from worker.tunnel import Tunnel, tunnel_of
+from wproxy.bodies import BodySource, Outlet
+from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
+from wproxy.http import Request, Response, is_interim
+
+FRAME_HEAD = 9
+# A client that opens its window by a few bytes at a time gets no frame of a few bytes, if it waits for that.
+LEAST_PIECE = 1024
+PATIENCE_FOR_MORE = 5.0
+
+
+class Shared(Protocol):
+    """What the exchanges of one connection share.
+
+    waiting: those that wait for the sender or for their turn, starved: those that wait for the client to open a window, in the
+    order in which they came. last: the one that sent last. progress: that of the whole connection, for waits that are no single
+    stream's.
+    """
+
+    loop: Loop
+    sender: Sender
+    settings: PeerSettings
+    windows: SendWindows
+    progress: Progress
+    waiting: dict[HTTP2Exchange, None]
+    starved: dict[HTTP2Exchange, None]
+    last: HTTP2Exchange | None
+
+    @property
+    def streams(self) -> ServerStreams[HTTP2Exchange]:
+        """The states of its streams."""
+
+    def note_waste(self) -> None:
+        """Count a stream that made work for nothing."""
+
+
+class HTTP2Exchange(Stream):
+    """One request and its response.
+
+    body: what the client sends, also where the request has no body to pass on. task: the one that serves it; None before and
+    after. has_begun: whether that has had its first turn; gone: what it finds then if the client has left before.
+    is_malformed: the request breaks the rules of HTTP/2: its stream is reset after the answer. waiter: the task that waits for
+    room.
+    """
+
+    __slots__ = (
+        "_chunk",
+        "_left",
+        "_may_send_little",
+        "_progress",
+        "_shared",
+        "_wanted",
+        "body",
+        "gone",
+        "has_begun",
+        "is_malformed",
+        "kernel_fd",
+        "request",
+        "task",
+        "waiter",
+    )
+
+    request: Request
+
+    def __init__(self, number: int, shared: Shared, receives: bool) -> None:
+        super().__init__(number, receives)
+        self._shared = shared
+        self.kernel_fd = -1
+        self.body: HTTP2RequestBody | None = None
+        self.task: Task | None = None
+        self.waiter: Task | None = None
+        self.is_malformed = self.has_begun = False
+        self.gone: ClientGone | None = None
+        self._may_send_little = False
+        self._left = -1
+        self._wanted = 1
+        self._chunk = MAX_FRAME_SIZE
+        self._progress = Progress()
+
+    # Exchange.
+
+    @property
+    def outlet(self) -> Outlet:
+        """Return the outlet for the bytes of the response: itself."""
+        return self
+
+    def moved(self, request: Request) -> None:
+        """Do nothing: the connection does not depend on the location of one request."""
+
+    def interim(self, status: int, lines: tuple[tuple[bytes, bytes], ...]) -> int:
+        """Send a head before the real one; return its size. Raises BlockingIOError if there is no room for it, ClientGone."""
+        if not self.sends:
+            raise ClientGone("client closed the stream")
+        if self._shared.sender.is_full():
+            raise BlockingIOError
+        return self._write_head(interim_block(status, lines), False)
+
+    # BodyStream.
+
+    def widen(self, increment: int) -> None:
+        """Let the client send so many bytes more on this stream."""
+        if self.receives:
+            self._shared.sender.write_first(window_update_frame(self.number, increment))
+
+    def ask_to_continue(self) -> None:
+        """Send 100 Continue."""
+        if self.sends and not self.request.replied:
+            self._write_head(interim_block(100, ()), False)
+
+    # Outlet.
+
+    def send(self, data: bytes | memoryview, /) -> int:
+        """Send the beginning of this in frames; return the number of bytes. Raises BlockingIOError, OSError."""
+        shared = self._shared
+        if not self.sends:
+            raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+        sender, windows = shared.sender, shared.windows
+        others_wait = bool(shared.waiting)
+        if sender.is_full() or (others_wait and shared.last is self):
+            raise BlockingIOError
+        size = len(data)
+        room = windows.room(self)
+        self._wanted = min(size, LEAST_PIECE)
+        if room < self._wanted and not (room and self._may_send_little):
+            raise BlockingIOError
+        self._may_send_little = False
+        shared.last = self
+        most = min(self._chunk, shared.settings.max_frame_size)
+        count = min(room, size, most) if others_wait else min(room, size)
+        at = frames = 0
+        while at < count and not sender.is_full():
+            piece = data[at : min(at + most, count)]
+            at += len(piece)
+            frames += 1
+            is_last = self._left == at
+            sender.write(data_frame(self.number, piece, is_last))
+        windows.sent(self, at)
+        now = shared.loop.clock.now
+        self._progress.moves(at, now)
+        shared.progress.moves(at, now)
+        self.request.bytes_sent += frames * FRAME_HEAD
+        if self._left >= 0:
+            self._left -= at
+            if not self._left:
+                self._end()
+        if sender.is_full():
+            sender.flush()
+        return at
+
+    def may_send(self) -> bool:
+        """Whether another frame may go now."""
+        return not self.sends or (not self._shared.sender.is_full() and self._shared.windows.room(self) >= self._wanted)
+
+    async def room(self, seconds: float) -> None:
+        """Wait until more may be sent. Raises TimedOut."""
+        shared = self._shared
+        if self.may_send():
+            shared.waiting[self] = None
+            try:
+                await give_way()  # to those that wait
+            finally:
+                del shared.waiting[self]
+            return
+        clock, windows, sender = shared.loop.clock, shared.windows, shared.sender
+        deadline = clock.now + seconds
+        patience = clock.now + PATIENCE_FOR_MORE
+        while not self.may_send():
+            now = clock.now
+            room = windows.room(self)
+            place, until = shared.waiting, deadline
+            if room < self._wanted:
+                # It is the client's turn: for this stream, or for all.
+                place = shared.starved
+                progress = self._progress if windows.initial + self.credit < self._wanted else shared.progress
+                progress.waits(now)
+                if progress.is_too_slow(now):
+                    raise TimedOut
+                if room and not sender.is_full():
+                    if now >= patience:
+                        self._may_send_little = True
+                        return
+                    until = min(patience, deadline)
+            if now >= deadline:
+                raise TimedOut
+            place[self] = None
+            self.waiter = shared.loop.current()
+            try:
+                await park(None, 0, until - now)
+            finally:
+                self.waiter = None
+                del place[self]
+
+    def wake(self) -> None:
+        """Let it look again whether there is room."""
+        if self.waiter is not None:
+            self._shared.loop.wake(self.waiter)
+
+    # The response.
+
+    async def reply(self, request: Request, response: Response) -> None:
+        """Send a response. Raises ClientGone, ClientError, OSError, TimedOut, UpstreamFailure."""
+        shared, fields = self._shared, response.fields
+        request.status, request.response_fields = fields.status, fields
+        try:
+            if request.limit_rate:
+                hold_back(request, response)
+            body, source, seconds = response.body, response.source, request.location.send_timeout
+            while shared.sender.is_full():
+                await (self.room(seconds) if source is None else source.wait_for_room(self, None, seconds))
+            if not self.sends:
+                raise ClientGone("client closed the stream")
+            tunnel = tunnel_of(response)
+            if tunnel is not None:
+                await self._reply_tunnel(request, response, tunnel)
+                return
+            if is_interim(fields.status):
+                raise UpstreamFailure("invalid_header", "an interim status cannot be a final answer")
+            ends = response.bodiless or (source is None and not body)
+            has_trailers = response.trailers is not None and not response.bodiless
+            size = self._write_head(head_block(fields, shared.loop.clock.date_line), ends and not has_trailers)
+            request.bytes_sent += size
+            request.replied = True
+            if not response.bodiless:
+                # The last byte of a body of known length says that it is the last.
+                length = len(body) if source is None else fields.content_length
+                self._left = length if length > 0 and not has_trailers else -1
+                self._chunk = min(request.location.http2_chunk_size, MAX_FRAME_SIZE)
+                response.body = b""  # a slow client would keep it in memory for long
+                if body:
+                    await self._send_at_hand(request, body, source)
+                if source is not None:
+                    await send_body(self, request, source, None)
+            if self.sends:
+                self._finish(request, response, has_trailers)
+            self._close()
+        finally:
+            response.close()
+
+    async def _reply_tunnel(self, request: Request, response: Response, tunnel: Tunnel) -> None:
+        """Answer an extended CONNECT with 200, and carry bytes both ways."""
+        assert self.body is not None
+        block = make_block(response.fields, 200, self._shared.loop.clock.date_line)
+        request.bytes_sent += self._write_head(block, False)
+        request.replied = True
+        self._chunk = min(request.location.http2_chunk_size, MAX_FRAME_SIZE)
+        await serve_tunnel(self._shared.loop, self, self.body, request, response.body, tunnel)
+        if self.sends:
+            self._shared.sender.write(data_frame(self.number, b"", True))
+            self._end()
+        self._close()
+
+    async def _send_at_hand(self, request: Request, body: bytes, source: BodySource | None) -> None:
+        """Send the part of a body that came with its head."""
+        seconds = request.location.send_timeout
+        view: bytes | memoryview = body
+        while view:
+            try:
+                sent = self.send(view)
+            except BlockingIOError:
+                await (self.room(seconds) if source is None else source.wait_for_room(self, None, seconds))
+                continue
+            request.body_bytes_sent += sent
+            request.bytes_sent += sent
+            view = memoryview(view)[sent:]
+
+    def _finish(self, request: Request, response: Response, has_trailers: bool) -> None:
+        """Send the end of a response that has not said yet that it ends."""
+        if self._left > 0:
+            raise UpstreamFailure("error", "the body is shorter than its length says")
+        lines: tuple[tuple[bytes, bytes], ...] = ()
+        if has_trailers and response.trailers is not None:
+            request.response_trailers = lines = response.trailers(request)
+        block = trailers_block(lines) if lines else b""
+        if block:
+            request.bytes_sent += self._write_head(block, True)
+        else:
+            self._shared.sender.write(data_frame(self.number, b"", True))
+            request.bytes_sent += FRAME_HEAD
+            self._end()
+
+    def _write_head(self, block: bytes, end_stream: bool) -> int:
+        """Send a field block; return its size in frames."""
+        shared = self._shared
+        settings = shared.settings
+        if settings.shrank_table:
+            settings.shrank_table = False
+            block = SIZE_UPDATE_TO_ZERO + block
+        data = headers_frames(self.number, block, end_stream, min(settings.max_frame_size, MAX_FRAME_SIZE))
+        shared.sender.write(data)
+        if end_stream:
+            self._end()
+        return len(data)
+
+    # The end.
+
+    def give_up(self, gone: ClientGone) -> None:
+        """End its task: the client is gone, or has to go."""
+        if self.task is None:
+            return
+        if self.has_begun:
+            self._shared.loop.interrupt(self.task, gone)
+        else:
+            self.gone = gone  # nothing in it could catch an exception yet
+
+    def _end(self) -> None:
+        """Note that the response has been sent to its end."""
+        self._left = -1
+        self._shared.streams.ended_by_us(self)
+
+    def _close(self) -> None:
+        """Reset a stream whose answer is complete, if the client still sends, or has sent what it must not."""
+        if self.is_malformed:
+            self.reset(PROTOCOL_ERROR)
+        elif self.receives:
+            self.reset(NO_ERROR)
+
+    def cut(self, request: Request, error: Exception) -> None:
+        """Reset the stream of a response that is not complete."""
+        if self.is_malformed:
+            code = PROTOCOL_ERROR
+        else:
+            code = CANCEL if isinstance(error, TimedOut | ClientError) else INTERNAL_ERROR
+        if self.sends:
+            self.reset(code)
+
+    def reset(self, code: int) -> None:
+        """Send RST_STREAM, and forget the stream."""
+        shared = self._shared
+        shared.sender.write(rst_stream_frame(self.number, code))
+        shared.streams.reset_by_us(self)
+        if code == PROTOCOL_ERROR:
+            shared.note_waste()

@@ -1,0 +1,154 @@
+"""The life of an HTTP/2 connection: read, obey, wait, and end well.
+
+One task reads; each request has its own (`HTTP2Connection.serve`). The end is in two steps: a first GOAWAY lets the client know,
+a second one names the last request that is served. When those are answered, our side ends, and what the client still sends is
+read and dropped.
+"""
+
+from __future__ import annotations
+
+from worker.client.ending import read_away
+from worker.client.http2.connection import NEVER, HTTP2Connection
+from worker.client.plan import ListenerPlan
+from worker.http2.errors import NO_ERROR, PROTOCOL_ERROR, ConnectionFault
+from worker.http2.frames import goaway_frame
+from worker.loop import READ, WRITE, give_way, park
+from worker.stream import HEAD_CHUNK, Stream
+from wproxy.failures import ClientGone, TimedOut
+from wproxy.http import Client
+
+CLIENT_CLOSED = "client prematurely closed connection"
+
+
+async def serve_http2(stream: Stream, client: Client, plan: ListenerPlan, received: bytes = b"") -> None:
+    """Serve one client until one side is done; closes the stream. received: its first bytes."""
+    connection = HTTP2Connection(stream, client, plan)
+    clients = plan.clients
+    clients.connections.add(connection)
+    try:
+        try:
+            await obey(connection, received)
+        except ConnectionFault as fault:
+            connection.log("info", fault.reason)
+            say_goodbye(connection, fault.code)
+            await end_requests(connection, fault.reason)
+        except TimedOut:
+            say_goodbye(connection, NO_ERROR)
+        await leave(connection)
+    except (ClientGone, OSError) as error:
+        connection.sender.fail(error if isinstance(error, OSError) else ConnectionResetError())
+        await end_requests(connection, str(error) or CLIENT_CLOSED)
+    finally:
+        clients.before_close()
+        stream.close()
+        clients.ended(connection)
+
+
+async def obey(connection: HTTP2Connection, received: bytes) -> None:
+    """Read and obey frames until nothing is left to do. Raises ConnectionFault, TimedOut, ClientGone, OSError."""
+    data = received
+    while True:
+        if data:
+            connection.reader.feed(data)
+        while connection.receive():
+            await give_way()
+        if connection.is_over:
+            return
+        data = await next_bytes(connection)
+
+
+async def next_bytes(connection: HTTP2Connection) -> bytes:
+    """Wait for the client; b"" when there is something else to do. Raises ConnectionFault, TimedOut, ClientGone, OSError."""
+    stream, sender = connection.stream, connection.sender
+    while True:
+        events = READ
+        if sender.is_blocked:
+            events = WRITE if sender.is_full() else READ | WRITE
+        try:
+            await park(stream, events, deadline_of(connection) - connection.loop.clock.now)
+        except TimedOut:
+            ring(connection)
+        was_called = connection.is_called
+        if events != READ:
+            sender.flush()
+        connection.is_called = False
+        if sender.failure is not None:
+            raise sender.failure
+        if connection.fault is not None:
+            raise connection.fault
+        if was_called:
+            if connection.is_over:
+                return b""
+            continue
+        if sender.is_full():
+            continue
+        try:
+            data = stream.recv(connection.most)
+        except BlockingIOError:
+            if connection.is_over:
+                return b""
+            continue
+        if not data:
+            raise ClientGone(CLIENT_CLOSED)
+        # Much comes at once only where bodies do.
+        connection.most = connection.largest_read if len(data) == connection.most else HEAD_CHUNK
+        return data
+
+
+def deadline_of(connection: HTTP2Connection) -> float:
+    """Return the time until which the client may be silent."""
+    plan = connection.plan
+    deadline = connection.leaves_at
+    if connection.reader.in_block or not connection.streams.busy:
+        deadline = min(deadline, connection.begun_at + plan.header_timeout)
+    if connection.sender.unsent:
+        deadline = min(deadline, connection.sender.progressed_at + plan.default.locations.fallback.send_timeout)
+    if not connection.streams.busy:
+        deadline = min(deadline, connection.idle_since + connection.patience)
+    return deadline
+
+
+def ring(connection: HTTP2Connection) -> None:
+    """Do what is due. Raises ConnectionFault, TimedOut, ClientGone."""
+    now = connection.loop.clock.now
+    plan = connection.plan
+    if now >= connection.leaves_at:
+        connection.settle_leaving()
+    if now >= connection.begun_at + plan.header_timeout and (connection.reader.in_block or not connection.streams.busy):
+        setting = plan.default.described("client_header_timeout")
+        raise ConnectionFault(PROTOCOL_ERROR, f"client timed out (110: Connection timed out){setting}")
+    if connection.sender.unsent and now >= connection.sender.progressed_at + plan.default.locations.fallback.send_timeout:
+        raise ClientGone("client timed out (110: Connection timed out) while sending response to client")
+    if not connection.streams.busy and now >= connection.idle_since + connection.patience:
+        raise TimedOut
+
+
+def say_goodbye(connection: HTTP2Connection, code: int) -> None:
+    """Send the last GOAWAY."""
+    connection.sender.write_first(goaway_frame(connection.streams.leave(), code))
+
+
+async def end_requests(connection: HTTP2Connection, reason: str) -> None:
+    """End what is under way for a client that is gone, or has to go."""
+    connection.is_ending = True
+    for exchange in list(connection.exchanges):
+        exchange.give_up(ClientGone(reason))
+    while connection.streams.busy:
+        await park(None, 0, NEVER)
+
+
+async def leave(connection: HTTP2Connection) -> None:
+    """Send what is left, end our side, and read the client's rest away. Raises OSError."""
+    stream, sender = connection.stream, connection.sender
+    location = connection.plan.default.locations.fallback
+    sender.flush()
+    try:
+        while sender.unsent:
+            await park(stream, WRITE, location.send_timeout)
+            sender.flush()
+        await stream.drained(location.send_timeout)
+    except TimedOut:
+        return
+    if sender.failure is None and location.lingering_close != "off":
+        connection.clients.before_close()
+        await read_away(stream, location)
