@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -50,6 +51,14 @@ def choose_contestants(options: argparse.Namespace) -> tuple[Contestant, Contest
     return Contestant("wproxy", "wproxy"), Contestant("nginx", "nginx")
 
 
+def all_workloads() -> list[str]:
+    """Return the names of the workloads whose load can be made here."""
+    missing = shutil.which("h2load") is None
+    if missing:
+        tell("h2load is not installed (nghttp2-client): no workloads over HTTP/2")
+    return [name for name, workload in WORKLOADS.items() if not (missing and workload.driver == "h2load")]
+
+
 def tell(line: str) -> None:
     """Report progress on standard error, so that `python -m bench > table` contains only the table."""
     print(line, file=sys.stderr, flush=True)
@@ -67,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
         streams(os.path.join(folder, "streams"), cores.load) as streaming,
     ):
         setting = Setting(folder, application.port, streaming.port, cores, options.rounds, options.seconds)
-        for name in options.workload or WORKLOADS:
+        for name in options.workload or all_workloads():
             rounds[name] = run_rounds(contestants, WORKLOADS[name], setting, tell)
     machine = describe()
     results = {name: result_of(pairs) for name, pairs in rounds.items()}

@@ -38,8 +38,8 @@ _NGINX_PROXY = """\
         "" "";
     }}
     server {{
-        listen 127.0.0.1:{port};
-        location / {{
+        listen 127.0.0.1:{port}{listen};
+{server}        location / {{
             proxy_pass http://backend;
             proxy_http_version 1.1;
             proxy_set_header Host $host;
@@ -105,8 +105,8 @@ keepalive = 64
 default = "upgrade"
 "" = ""
 [[http.server]]
-listen = "127.0.0.1:{port}"
-[http.server.location."/"]
+listen = {listen}
+{server}[http.server.location."/"]
 proxy_pass = "http://backend"
 proxy_http_version = "1.1"
 client_max_body_size = "32m"
@@ -136,14 +136,42 @@ tcp_nopush = true
 """
 
 
-def nginx_proxy(folder: str, port: int, backend_port: int, *, is_root: bool, streams_port: int = 9) -> str:
-    """Return nginx.conf of the proxy; streams_port: that of `bench.streams`; as root the worker stays root, to enter the private
-    folder.
+# The end of `listen` for each way of listening.
+_LISTEN = {"http": "", "tls": " ssl", "h2c": " http2", "h2": " ssl http2"}
+
+
+def _server(listen: str) -> list[tuple[str, str]]:
+    """Return the settings of the server that a way of listening needs beside its parameters."""
+    settings: list[tuple[str, str]] = []
+    if "ssl" in _LISTEN[listen]:
+        settings += [("ssl_certificate", "{folder}/certificate.pem"), ("ssl_certificate_key", "{folder}/key.pem")]
+    if "http2" in _LISTEN[listen]:
+        # h2load does not open another connection when one has had its thousand requests.
+        settings.append(("keepalive_requests", "1000000000"))
+    return settings
+
+
+def nginx_proxy(folder: str, port: int, backend_port: int, *, is_root: bool, streams_port: int = 9, listen: str = "http") -> str:
+    """Return nginx.conf of the proxy; streams_port: that of `bench.streams`; listen: as in `Workload`.
+
+    As root the worker stays root, to enter the private folder.
     """
     user = "user root;" if is_root else ""
+    server = "".join(f"        {name} {value};\n" for name, value in _server(listen)).format(folder=folder)
     return (_NGINX_HEAD + _NGINX_PROXY).format(
-        folder=folder, port=port, backend_port=backend_port, user=user, streams_port=streams_port
+        folder=folder,
+        port=port,
+        backend_port=backend_port,
+        user=user,
+        streams_port=streams_port,
+        listen=_LISTEN[listen],
+        server=server,
     )
+
+
+def _toml_listen(port: int, parameters: list[str]) -> str:
+    words = ", ".join(f'"{word}"' for word in (f"127.0.0.1:{port}", *parameters))
+    return f"[[{words}]]" if parameters else words
 
 
 def nginx_backend(folder: str, port: int, *, is_root: bool) -> str:
@@ -152,7 +180,16 @@ def nginx_backend(folder: str, port: int, *, is_root: bool) -> str:
     return (_NGINX_HEAD + _NGINX_BACKEND).format(folder=folder, port=port, user=user, small_body=SMALL_BODY)
 
 
-def wproxy_proxy(folder: str, port: int, backend_port: int, *, is_root: bool, streams_port: int = 9) -> str:
+def wproxy_proxy(folder: str, port: int, backend_port: int, *, is_root: bool, streams_port: int = 9, listen: str = "http") -> str:
     """Return wproxy.toml of the proxy: `nginx_proxy`, in our notation."""
     user = 'user = "root"' if is_root else ""
-    return _WPROXY.format(folder=folder, port=port, backend_port=backend_port, user=user, streams_port=streams_port)
+    values = [(name, value if value.isdigit() else f'"{value}"') for name, value in _server(listen)]
+    return _WPROXY.format(
+        folder=folder,
+        port=port,
+        backend_port=backend_port,
+        user=user,
+        streams_port=streams_port,
+        listen=_toml_listen(port, _LISTEN[listen].split()),
+        server="".join(f"{name} = {value}\n" for name, value in values).format(folder=folder),
+    )

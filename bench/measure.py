@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 from bench.cores import Cores
 from bench.failure import BenchFailure
+from bench.load import Load
 from bench.servers import RunningServer
 from bench.workloads import Workload
-from bench.wrk import Load, run_load
+from bench.wrk import run_load
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,13 +50,10 @@ def run_round(contestants: tuple[Contestant, Contestant], workload: Workload, se
     """Run one round of one workload."""
     folder = os.path.join(setting.folder, f"{workload.name}-{number}")
     os.mkdir(folder)
+    ports = setting.backend_port, setting.streams_port
     with (
-        proxy(
-            contestants[0], os.path.join(folder, "0"), setting.backend_port, setting.streams_port, setting.cores.proxy
-        ) as first,
-        proxy(
-            contestants[1], os.path.join(folder, "1"), setting.backend_port, setting.streams_port, setting.cores.proxy
-        ) as second,
+        proxy(contestants[0], os.path.join(folder, "0"), *ports, setting.cores.proxy, workload.listen) as first,
+        proxy(contestants[1], os.path.join(folder, "1"), *ports, setting.cores.proxy, workload.listen) as second,
     ):
         servers = (first, second)
         for server in servers:

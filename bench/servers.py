@@ -9,6 +9,8 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -92,11 +94,15 @@ def _write_bytes(path: str, size: int) -> None:
 
 
 @contextmanager
-def proxy(contestant: Contestant, folder: str, backend_port: int, streams_port: int, core: int) -> Iterator[RunningServer]:
-    """Yield the contestant, listening, with all its processes on this core."""
+def proxy(
+    contestant: Contestant, folder: str, backend_port: int, streams_port: int, core: int, listen: str = "http"
+) -> Iterator[RunningServer]:
+    """Yield the contestant, listening in this way, with all its processes on this core."""
     os.makedirs(os.path.join(folder, "static"))
     _write_bytes(os.path.join(folder, "static", "1k"), 1024)
     _write_bytes(os.path.join(folder, "static", "10m"), TEN_MB)
+    if listen in ("tls", "h2"):
+        _write_certificate(folder)
     is_root = os.geteuid() == 0
     if contestant.kind == "nginx":
         write, file, command = configurations.nginx_proxy, "nginx.conf", _nginx_command(folder)
@@ -105,9 +111,10 @@ def proxy(contestant: Contestant, folder: str, backend_port: int, streams_port: 
         command = [sys.executable, "-m", "wproxy", "start", "-c", f"{folder}/wproxy.toml"]
 
     def configure(port: int) -> None:
-        _write(os.path.join(folder, file), write(folder, port, backend_port, is_root=is_root, streams_port=streams_port))
+        text = write(folder, port, backend_port, is_root=is_root, streams_port=streams_port, listen=listen)
+        _write(os.path.join(folder, file), text)
 
-    with _running(contestant.name, command, folder, configure, core, contestant.tree) as server:
+    with _running(contestant.name, command, folder, configure, core, contestant.tree, listen) as server:
         yield server
 
 
@@ -140,7 +147,7 @@ def streams(folder: str, core: int) -> Iterator[RunningServer]:
 
 @contextmanager
 def _running(
-    name: str, command: list[str], folder: str, configure: Callable[[int], None], core: int, cwd: str
+    name: str, command: list[str], folder: str, configure: Callable[[int], None], core: int, cwd: str, listen: str = "http"
 ) -> Iterator[RunningServer]:
     port = free_port()
     configure(port)
@@ -150,42 +157,98 @@ def _running(
         )
     server = RunningServer(name, process, port, folder)
     try:
-        _wait_until_it_answers(server)
+        _wait_until_it_answers(server, _PROBES[listen])
         _check_affinity(server, core)
         yield server
     finally:
         stop(server)
 
 
-def _wait_until_it_answers(server: RunningServer) -> None:
+def _wait_until_it_answers(server: RunningServer, probe: Callable[[int], str]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         if server.process.poll() is not None:
             code = server.process.returncode
             raise BenchFailure(f"{server.name} ended at once, exit code {code}:{server.last_words()}")
         try:
-            status = _status_of_get(server.port)
+            answer = probe(server.port)
         except (OSError, http.client.HTTPException) as error:
             answer = repr(error)
         else:
-            if status == 200:
+            if not answer:
                 return
-            answer = f"status {status}"
         if time.monotonic() > deadline:
             lateness = f"does not serve {START_SECONDS:.0f} s after its start: {answer}"
             raise BenchFailure(f"{server.name} {lateness}{server.last_words()}")
         time.sleep(0.02)
 
 
-def _status_of_get(port: int) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+def _probe_http(port: int) -> str:
+    """Return the reason why a GET fails; nothing when it is answered with 200."""
+    return _get(http.client.HTTPConnection("127.0.0.1", port, timeout=2))
+
+
+def _probe_tls(port: int) -> str:
+    """Return the reason why a GET over TLS fails; nothing when it is answered with 200."""
+    return _get(http.client.HTTPSConnection("127.0.0.1", port, timeout=2, context=_anyone()))
+
+
+def _probe_h2c(port: int) -> str:
+    """Return the reason why it does not begin to speak HTTP/2; nothing when it does."""
+    with socket.create_connection(("127.0.0.1", port), timeout=2) as sock:
+        return _greet(sock)
+
+
+def _probe_h2(port: int) -> str:
+    """Return the reason why it does not begin to speak HTTP/2 over TLS; nothing when it does."""
+    context = _anyone()
+    context.set_alpn_protocols(["h2"])
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=2) as sock,
+        context.wrap_socket(sock, server_hostname="localhost") as encrypted,
+    ):
+        return _greet(encrypted)
+
+
+_PROBES = {"http": _probe_http, "tls": _probe_tls, "h2c": _probe_h2c, "h2": _probe_h2}
+
+
+def _get(connection: http.client.HTTPConnection) -> str:
     try:
         connection.request("GET", "/")
         response = connection.getresponse()
         response.read()
-        return response.status
+        return "" if response.status == 200 else f"status {response.status}"
     finally:
         connection.close()
+
+
+def _greet(sock: socket.socket) -> str:
+    """Send the preface and empty SETTINGS; the answer begins with a SETTINGS frame."""
+    sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+    answer = sock.recv(9)
+    return "" if answer[3:4] == b"\4" else f"no SETTINGS, but {answer!r}"
+
+
+def _anyone() -> ssl.SSLContext:
+    """Return a context that trusts any certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _write_certificate(folder: str) -> None:
+    """Make a certificate of its own with a key of the usual kind, P-256."""
+    made = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-keyout", f"{folder}/key.pem", "-out", f"{folder}/certificate.pem"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )  # fmt: skip
+    if made.returncode:
+        raise BenchFailure(f"openssl made no certificate: {made.stderr.strip()}")
 
 
 def _check_affinity(server: RunningServer, core: int) -> None:

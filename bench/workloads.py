@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 
 LUA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lua")
 TEN_MB = 10 * 1024 * 1024
@@ -17,7 +18,9 @@ class Workload:
     headers: header lines given to wrk on its command line.
     response_bytes: when set, the work done is counted in bytes received, in units of this size. A transfer that the end of the
     run cuts short has cost its share of time; with few and large responses that share matters.
-    driver: "wrk", or "websocket": bench.echo, whose requests are messages that come back.
+    driver: "wrk", or "websocket": bench.echo, whose requests are messages that come back, or "h2load".
+    listen: how the proxy listens: "http", "tls", "h2c" (HTTP/2 in clear) or "h2" (over TLS).
+    streams: for h2load, the requests under way at once on each connection. body: for h2load, the bytes of a POST; 0 for GET.
     """
 
     name: str
@@ -28,7 +31,12 @@ class Workload:
     headers: tuple[str, ...] = ()
     response_bytes: int | None = None
     driver: str = "wrk"
+    listen: str = "http"
+    streams: int = 1
+    body: int = 0
 
+
+_h2 = partial(Workload, driver="h2load", listen="h2c", connections=8)
 
 WORKLOADS = {
     workload.name: workload
@@ -44,5 +52,12 @@ WORKLOADS = {
         Workload("static1k", "a file of 1 KB, 64 keepalive clients", path="/static/1k"),
         Workload("static10m", "a file of 10 MB, 8 keepalive clients", path="/static/10m", connections=8, response_bytes=TEN_MB),
         Workload("connect", "40-byte response, a new client connection each", headers=("Connection: close",)),
+        Workload("tls", "40-byte response over TLS, 64 keepalive clients", listen="tls"),
+        Workload("tls-connect", "the same, a new connection and handshake each", listen="tls", headers=("Connection: close",)),
+        Workload("tls-10m", "10 MB over TLS, 8 clients", listen="tls", path="/10m", connections=8, response_bytes=TEN_MB),
+        _h2("h2", "40-byte response over HTTP/2 in clear, 8 clients with 8 requests at once", streams=8),
+        _h2("h2-post", "POST of 1 KB over HTTP/2 in clear, 8 clients with 8 requests at once", streams=8, body=1024),
+        _h2("h2-10m", "10 MB over HTTP/2 in clear, 8 clients", path="/10m", response_bytes=TEN_MB),
+        _h2("h2-tls", "40-byte response over HTTP/2 and TLS, 8 clients with 8 requests at once", listen="h2", streams=8),
     )
 }

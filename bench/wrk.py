@@ -1,4 +1,4 @@
-"""wrk: run it, and read what it prints."""
+"""wrk: run it, or the client of another protocol in its place, and read what it prints."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
 
+from bench import h2load
 from bench.cores import confined_to
 from bench.failure import BenchFailure
+from bench.load import Load
 from bench.workloads import LUA, Workload
 
 # wrk counts in steps of 1024 (units.c): "55.65MB read" is 55.65 * 1024 * 1024 bytes.
@@ -21,13 +22,7 @@ _SOCKET_ERRORS = re.compile(r"^\s*Socket errors: (.*)$", re.MULTILINE)
 _BAD_STATUS = re.compile(r"^\s*Non-2xx or 3xx responses: (\d+)$", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """The result of wrk; bytes_read has the three digits that wrk prints."""
-
-    requests: int
-    seconds: float
-    bytes_read: float
+_PACKAGES = {"h2load": "nghttp2-client"}
 
 
 def parse_output(output: str) -> Load:
@@ -40,13 +35,13 @@ def parse_output(output: str) -> Load:
     if errors := _SOCKET_ERRORS.search(output):
         raise BenchFailure(f"wrk met socket errors: {errors[1]}")
     requests, seconds, unit, size, size_unit = totals.groups()
-    if int(requests) == 0:
-        raise BenchFailure("wrk completed no request")
     return Load(int(requests), float(seconds) * _SECONDS[unit], float(size) * _BYTES[size_unit])
 
 
 def command(workload: Workload, port: int, seconds: int) -> list[str]:
     """Return the command line; one thread, because the load has one core."""
+    if workload.driver == "h2load":
+        return h2load.command(workload, port, seconds)
     if workload.driver == "websocket":
         return [sys.executable, "-m", "bench.echo", str(port), workload.path, str(workload.connections), str(seconds)]
     line = ["wrk", "-t", "1", "-c", str(workload.connections), "-d", f"{seconds}s", "--timeout", "10s"]
@@ -54,11 +49,13 @@ def command(workload: Workload, port: int, seconds: int) -> list[str]:
         line += ["-H", header]
     if workload.script:
         line += ["-s", os.path.join(LUA, workload.script)]
-    return [*line, f"http://127.0.0.1:{port}{workload.path}"]
+    scheme = "http" if workload.listen == "http" else "https"
+    return [*line, f"{scheme}://127.0.0.1:{port}{workload.path}"]
 
 
 def run_load(workload: Workload, port: int, seconds: int, core: int) -> Load:
     """Load the server at this port for this long."""
+    program = "h2load" if workload.driver == "h2load" else "wrk"
     try:
         with confined_to(core):
             done = subprocess.run(
@@ -70,9 +67,20 @@ def run_load(workload: Workload, port: int, seconds: int, core: int) -> Load:
                 timeout=seconds + 20,
             )
     except FileNotFoundError:
-        raise BenchFailure("wrk is not installed: apt-get install wrk") from None
+        raise BenchFailure(f"{program} is not installed: apt-get install {_PACKAGES.get(program, program)}") from None
     except subprocess.TimeoutExpired:
-        raise BenchFailure(f"wrk did not end {seconds + 20} s after its start") from None
+        raise BenchFailure(f"{program} did not end {seconds + 20} s after its start") from None
     if done.returncode != 0:
-        raise BenchFailure(f"wrk failed: {(done.stderr or done.stdout).strip()}")
-    return parse_output(done.stdout)
+        raise BenchFailure(f"{program} failed: {(done.stderr or done.stdout).strip()}")
+    load = h2load.parse_output(done.stdout) if workload.driver == "h2load" else parse_output(done.stdout)
+    return checked(load, workload)
+
+
+def checked(load: Load, workload: Workload) -> Load:
+    """Return a load with which something can be counted; raises BenchFailure otherwise.
+
+    On a busy machine no large response may be complete in time: its bytes count all the same.
+    """
+    if not (load.bytes_read if workload.response_bytes else load.requests):
+        raise BenchFailure("no request was completed")
+    return load

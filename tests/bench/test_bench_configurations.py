@@ -29,6 +29,20 @@ def test_wproxy_toml_says_what_nginx_conf_says():
     assert tree["worker_processes"] == 1 and "worker_processes 1;" in nginx
 
 
+@pytest.mark.parametrize(("listen", "parameters"), [("http", ""), ("tls", " ssl"), ("h2c", " http2"), ("h2", " ssl http2")])
+def test_both_listen_alike(listen, parameters):
+    nginx = nginx_proxy("/tmp/x", 8080, 3000, is_root=False, listen=listen)
+    server = tomllib.loads(wproxy_proxy("/tmp/x", 8080, 3000, is_root=False, listen=listen))["http"]["server"][0]
+    assert f"listen 127.0.0.1:8080{parameters};" in nginx
+    expected = ["127.0.0.1:8080", *parameters.split()]
+    assert server["listen"] == ([expected] if parameters else expected[0])
+    names = ("ssl_certificate", "ssl_certificate_key", "keepalive_requests")
+    said = dict(re.findall(rf"({'|'.join(names)}) (\S+);", nginx.partition("server {")[2]))
+    assert said == {name: str(server[name]) for name in names if name in server}
+    assert ("ssl_certificate" in said) is ("ssl" in parameters)
+    assert said.get("ssl_certificate", "/tmp/x/certificate.pem") == "/tmp/x/certificate.pem"
+
+
 @pytest.mark.parametrize("write", [nginx_proxy, wproxy_proxy])
 def test_a_user_is_named_to_root_only(write):
     assert re.search(r'^user (= "root"|root;)$', write("/tmp/x", 1, 2, is_root=True), re.MULTILINE)

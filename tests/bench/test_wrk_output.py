@@ -6,7 +6,7 @@ import pytest
 
 from bench.failure import BenchFailure
 from bench.workloads import WORKLOADS
-from bench.wrk import command, parse_output
+from bench.wrk import checked, command, parse_output
 
 GOOD = """\
 Running 1s test @ http://127.0.0.1:8080/
@@ -59,8 +59,13 @@ def test_no_totals_is_a_failure_with_what_wrk_said():
 
 
 def test_no_request_at_all_is_a_failure():
+    for workload in (WORKLOADS["small"], WORKLOADS["10m"]):
+        with pytest.raises(BenchFailure, match="no request"):
+            checked(parse_output("  0 requests in 1.00s, 0.00B read\n"), workload)
+    begun = parse_output("  0 requests in 1.00s, 5.00MB read\n")
+    assert checked(begun, WORKLOADS["10m"]) is begun
     with pytest.raises(BenchFailure, match="no request"):
-        parse_output("  0 requests in 1.00s, 0.00B read\n")
+        checked(begun, WORKLOADS["small"])
 
 
 @pytest.mark.parametrize("name", [name for name in WORKLOADS if WORKLOADS[name].driver == "wrk"])
@@ -68,4 +73,5 @@ def test_each_workload_has_a_command_line(name):
     line = command(WORKLOADS[name], 8080, 3)
     assert line[0] == "wrk"
     assert line[line.index("-d") + 1] == "3s"
-    assert line[-1].startswith("http://127.0.0.1:8080/")
+    assert line[-1].startswith(("http://127.0.0.1:8080/", "https://127.0.0.1:8080/"))
+    assert line[-1].startswith("https") is (WORKLOADS[name].listen == "tls")
