@@ -18,6 +18,12 @@ Glob = Callable[[str], Iterable[str]]
 
 GLOB_CHARACTERS = frozenset("*?[")
 
+# The files that come with us, for configurations that expect them beside their main file, as in nginx's packages.
+SHIPPED_DIRECTORY = os.path.join(os.path.dirname(os.path.dirname(__file__)), "shipped")
+SHIPPED = frozenset(
+    ("fastcgi.conf", "fastcgi_params", "koi-utf", "koi-win", "mime.types", "scgi_params", "uwsgi_params", "win-utf")
+)
+
 
 class SourceFile(NamedTuple):
     """A file of the configuration: its name in messages, its bytes, and where it was first included."""
@@ -61,10 +67,17 @@ class Document:
 
 
 def included_files(name: str, directory: str, glob: Glob) -> Iterable[str]:
-    """Return the files that `include` names, relative to the directory of the main file; a pattern may match none."""
+    """Return the files that `include` names, relative to the directory of the main file; a pattern may match none.
+
+    A file that every nginx has beside its main file, and this one lacks, is the one that comes with us.
+    """
     path = os.path.join(directory, name)
     # A name with a zero byte goes to the code that opens it, which reports the problem; glob would raise.
-    return glob(path) if GLOB_CHARACTERS.intersection(path) and "\0" not in path else (path,)
+    if GLOB_CHARACTERS.intersection(path) and "\0" not in path:
+        return glob(path)
+    if name in SHIPPED and not any(True for _ in glob(path)):
+        return (os.path.join(SHIPPED_DIRECTORY, name),)
+    return (path,)
 
 
 BYTE_ORDER_MARK = "\ufeff"
