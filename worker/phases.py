@@ -20,7 +20,7 @@ from copy import copy
 
 from worker.error_pages import page_for
 from worker.filters.fields import vary_of
-from worker.logs import log_request
+from worker.logs import log_request, shown
 from worker.pages import error_response
 from worker.rewrite import run_steps
 from wproxy.config.model import Location
@@ -146,7 +146,7 @@ def follow(request: Request, jump: Jump) -> Phases | None:
     request.path = jump.path
     request.args = jump.args
     if request.trace is not None:
-        request.trace.jump(f"internal redirect to {jump.path!r}")
+        request.trace.jump(f"internal redirect to {shown(jump.path)}")
     return server_phases
 
 

@@ -177,6 +177,9 @@ class Explanation:
     upstream_at: str = ""
     peers: list[str] = field(default_factory=list)
     upstream_head: str = ""
+    parameters: list[dict[str, str]] = field(default_factory=list)
+    script: str = ""
+    script_state: str = ""
     file: str = ""
     response_head: str = ""
     added_fields: list[str] = field(default_factory=list)
@@ -376,6 +379,12 @@ def _lines(found: Explanation, all_of_it: bool) -> Iterator[str]:
     if found.upstream_head:
         yield "the upstream receives"
         yield from _indented(found.upstream_head)
+    if found.parameters:
+        yield "the upstream receives"
+        width = max(len(one["name"]) for one in found.parameters)
+        yield from (f"    {one['name']:<{width}}  {one['value']}".rstrip() for one in found.parameters)
+    if found.script_state:
+        yield f"script     {found.script} {found.script_state}"
     if found.file:
         yield f"file       {found.file}"
     if found.response_head:

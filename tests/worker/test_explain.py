@@ -569,3 +569,60 @@ http {{
     line = "  - certificate shop.pem: CN=shop.example for shop.example, www.shop.example, EC P-256, 30 days left"
     assert line in as_text(found)
     assert asked(conf, "http://x:8081/", directory=str(tmp_path)).certificates == []
+
+
+# FastCGI and the like: parameters in place of a head
+
+PHP = "fastcgi_pass 127.0.0.1:9000; fastcgi_index index.php; fastcgi_param Q $query_string;"
+FILE = "fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;"
+PHP_SITE = "events {{}} http {{ server {{ listen 127.0.0.1:8080; server_name r0; root {}; location / {{ {} }} }} }}"
+
+
+@pytest.mark.parametrize("module", ["fastcgi", "uwsgi", "scgi"])
+def test_parameters_are_shown_in_place_of_a_head(module):
+    rows = f"{module}_param A $arg_a; {module}_param B é; {module}_param C $arg_none;"
+    found = asked(site("", [f"location / {{ {module}_pass 127.0.0.1:9000; {rows} }}"]), "http://r0:8080/x?a=1", "X-Y: z")
+    pairs = {one["name"]: one["value"] for one in found.parameters}
+    assert pairs.pop("CONTENT_LENGTH", "0") == "0"
+    assert pairs == {"A": "1", "B": "é", "C": "", "HTTP_HOST": "r0:8080", "HTTP_X_Y": "z"}
+    assert found.upstream_head == "" and found.action == f"{module}_pass to 127.0.0.1:9000"
+    assert re.search(r"\nthe upstream receives\n(    \w+ .*\n)*    A +1\n", as_text(found))
+
+
+@pytest.mark.parametrize(
+    ("target", "state"),
+    [
+        ("/good.php", "is there, and everybody may read it"),
+        ("/none.php", "is not there"),
+        ("/", "is not there"),
+        ("/dir", "is a directory: "),
+        ("/secret.php", "is there, but not everybody may read it (mode 0600, owner "),
+        ("/good.php/more.php", "is not there, but ROOT/good.php is a file: PHP runs that instead unless cgi.fix_pathinfo is 0"),
+    ],
+)
+def test_the_state_of_the_script_is_told(target, state, tmp_path_factory):
+    root = Path(os.path.realpath("/tmp")) / f"explain-{os.getpid()}"  # where everybody may enter
+    (root / "dir").mkdir(parents=True)
+    try:
+        root.chmod(0o755)
+        for name, mode in (("good.php", 0o644), ("secret.php", 0o600)):
+            (root / name).write_text("<?php")
+            (root / name).chmod(mode)
+        found = asked(PHP_SITE.format(root, f"{PHP} {FILE}"), f"http://r0:8080{target}")
+        assert found.script == f"{root}{target}" + ("index.php" if target == "/" else "")
+        assert found.script_state.startswith(state.replace("ROOT", str(root)))
+        assert f"script     {found.script} {found.script_state}\n" in as_text(found)
+    finally:
+        import shutil
+
+        shutil.rmtree(root)
+
+
+def test_a_missing_script_filename_is_told():
+    found = asked(site("", [f"location / {{ {PHP} }}"]), "http://r0:8080/x.php")
+    assert (found.script, found.script_state[:40]) == ("", "SCRIPT_FILENAME is not among them: PHP-F")
+
+
+def test_the_key_of_memcached_is_shown():
+    found = asked(site("", ["location / { set $memcached_key $uri; memcached_pass 127.0.0.1:1; }"]), "http://r0:8080/a%20b")
+    assert found.upstream_head == "get /a%20b\r\n"

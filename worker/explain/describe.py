@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from worker.explain.rehearsal import Rehearsal
+from worker.explain.script import state_of_script
 from worker.explain.settings import settings_of
 from worker.upstream.peers import Group
 from wproxy.config.model import Configuration, Peer, Server
@@ -39,7 +40,7 @@ def describe(found: Explanation, worker: Rehearsal, request: Request, sent: byte
         target = location.written[passes(location)][-1]
         found.action_kind, found.action = "proxy", f"{target.name} to {target.arguments[0]}"
         found.action_at = str(target.position)
-        found.upstream_head = worker.head.decode("latin-1")
+        describe_head(found, worker)
         found.status = request.forced_status or None  # error_page may have chosen it
         return
     found.status = fields.status
@@ -69,6 +70,21 @@ def certificates_of(server: Server, configuration: Configuration) -> list[ShownC
         return []
     directory = configuration.path_beside("")
     return [show_certificate(node, directory, time.time()) for node in server.written.get("ssl_certificate", ())]
+
+
+def describe_head(found: Explanation, worker: Rehearsal) -> None:
+    """Describe the part of the request before its body that the upstream receives: a text, or parameters."""
+    assert worker.passing is not None
+    read = worker.passing.protocol.read_parameters
+    if read is None:
+        found.upstream_head = worker.head.decode("latin-1")
+        return
+    pairs = [(name.decode("latin-1"), value.decode("utf-8", "backslashreplace")) for name, value in read(worker.head)]
+    found.parameters = [{"name": name, "value": value} for name, value in pairs]
+    if worker.passing.settings.module == "fastcgi":
+        found.script = dict(pairs).get("SCRIPT_FILENAME", "")
+        missing = 'SCRIPT_FILENAME is not among them: PHP-FPM answers 404 with "Primary script unknown"'
+        found.script_state = state_of_script(found.script) if found.script else missing
 
 
 def shown_field(line: tuple[bytes, bytes]) -> str:

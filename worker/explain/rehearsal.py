@@ -81,6 +81,7 @@ class Rehearsal:
         logs = Logs(self.error_log, self._error_log_of, lambda location: None)
         self.services = make_services(assignment, self.loop, process, logs, Clients(), self.exchange)
         self.head = b""
+        self.passing: Passing | None = None
         self.group: Group | None = None
         # The response that is sent, the one before the filters, and the one that stands for the upstream's.
         self.response: Response | None = None
@@ -94,7 +95,7 @@ class Rehearsal:
 
         Raises ClientError if the head cannot be composed.
         """
-        self.group = passing.group
+        self.passing, self.group = passing, passing.group
         if request.body is not None and request.body.collected is None:
             request.body.collected = announced(request.trace, request.body.length)
         body = await body_for(passing, request)

@@ -62,7 +62,8 @@ class UpstreamProtocol:
     request. plan: works out the heads of a location. stream: makes the stream of a socket. is_shared: whether several requests
     may use a connection at once.
     read_target: reads what a `*_pass` with variables evaluates to; raises ValueError. methods: those it can express; None for all
-    of them. has_pages: whether an answer that is an error has a page of its own.
+    of them. has_pages: whether an answer that is an error has a page of its own. read_parameters: reads the names and values in a
+    head, for explanations; None if a head is text.
     """
 
     module: str
@@ -75,6 +76,7 @@ class UpstreamProtocol:
     read_target: Callable[[str], ProxyTarget] = parse_target
     methods: frozenset[bytes] | None = None
     has_pages: bool = True
+    read_parameters: Callable[[bytes], list[tuple[bytes, bytes]]] | None = None
 
 
 class Retries(NamedTuple):

@@ -139,6 +139,23 @@ class ScgiHeadPlan(ClosingHeadPlan):
         return b"%d:%b," % (len(headers), headers)
 
 
+def read_variables(packet: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the variables of a packet."""
+    words: list[bytes] = []
+    position, end = 4, 4 + int.from_bytes(packet[1:3], "little")
+    while position < end:
+        size = int.from_bytes(packet[position : position + 2], "little")
+        words.append(packet[position + 2 : position + 2 + size])
+        position += 2 + size
+    return list(zip(words[::2], words[1::2]))
+
+
+def read_headers(netstring: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a netstring."""
+    words = netstring.partition(b":")[2].removesuffix(b",").split(b"\0")
+    return list(zip(words[::2], words[1::2]))
+
+
 UWSGI = UpstreamProtocol(
     "uwsgi",
     "uwsgi://",
@@ -146,5 +163,13 @@ UWSGI = UpstreamProtocol(
     UwsgiHeadPlan,
     secure_scheme="suwsgi://",
     read_target=target("uwsgi", "suwsgi", has_variables=False),
+    read_parameters=read_variables,
 )
-SCGI = UpstreamProtocol("scgi", "scgi://", ClosingConnection, ScgiHeadPlan, read_target=target(has_variables=False))
+SCGI = UpstreamProtocol(
+    "scgi",
+    "scgi://",
+    ClosingConnection,
+    ScgiHeadPlan,
+    read_target=target(has_variables=False),
+    read_parameters=read_headers,
+)

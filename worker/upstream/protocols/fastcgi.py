@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from worker.cgi.head import take_cgi_head
 from worker.cgi.parameters import Parameters
-from worker.fastcgi.records import END, END_OF_STDIN, AnswerReader, RecordError, TooBig, parameter, request_head, stdin_records
+from worker.fastcgi.records import (
+    END,
+    END_OF_STDIN,
+    AnswerReader,
+    RecordError,
+    TooBig,
+    parameter,
+    read_parameters,
+    request_head,
+    stdin_records,
+)
 from worker.http1.response import ResponseHead
 from worker.logs import log_request
 from worker.loop import Waitable
@@ -227,4 +237,11 @@ class FastcgiHeadPlan:
         return False
 
 
-FASTCGI = UpstreamProtocol("fastcgi", "fastcgi://", FastcgiConnection, FastcgiHeadPlan, read_target=target(has_variables=False))
+FASTCGI = UpstreamProtocol(
+    "fastcgi",
+    "fastcgi://",
+    FastcgiConnection,
+    FastcgiHeadPlan,
+    read_target=target(has_variables=False),
+    read_parameters=read_parameters,
+)
