@@ -266,18 +266,6 @@ def unanchored_regex(blocks: Blocks) -> Iterator[Found]:
             yield Found(location.node.position, reason, fix, WARNING if location.has("fastcgi_pass") else INFO)
 
 
-def php_without_test(blocks: Blocks) -> Iterator[Found]:
-    """Find paths that end in .php and need not be a program."""
-    for location in blocks.locations:
-        if not location.is_regex or not location.has("fastcgi_pass") or "php" not in location.pattern:
-            continue
-        guarded = location.has("try_files") or any("-f" in " ".join(node.arguments) for node in location.own("if"))
-        names_one = re.search(r"[A-Za-z)]\\\.php", location.pattern) is not None
-        if not guarded and not names_one:
-            reason = f"{location.title} passes every path to PHP, file or not: /upload/x.jpg/y.php may run x.jpg"
-            yield Found(location.node.position, reason, 'add "try_files $fastcgi_script_name =404;"')
-
-
 def allow_without_deny(blocks: Blocks) -> Iterator[Found]:
     """Find a list of allowed clients that refuses no others."""
     for block in blocks.all:
@@ -357,7 +345,10 @@ def _is_of_extensions(location: Block, words: set[str]) -> bool:
 
 _ALIAS = "location {location} {{\n    alias {path};\n}}"
 _TYPES = "types {{\n    text/html html;\n    text/css css;\n}}\nserver {{\n    listen 80;\n{}}}"
-_DAV = "location ~ \\.php{end} {{\n    try_files $uri =404;\n    fastcgi_pass 127.0.0.1:9000;\n}}"
+_DAV = (
+    "location ~ \\.php{end} {{\n    root /srv/www;\n    try_files $uri =404;\n    fastcgi_pass 127.0.0.1:9000;\n"
+    "    fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;\n}}"
+)
 
 LOCATION_RULES = [
     Rule(
@@ -459,15 +450,6 @@ LOCATION_RULES = [
         "`\\.php` matches anywhere in the path. If programs are run there, it may be an uploaded file, which is a warning.",
         unanchored_regex,
         _DAV.format(end=""),
-        _DAV.format(end="$"),
-    ),
-    Rule(
-        "php-without-test",
-        INFO,
-        "paths are passed to PHP without a check that the file exists",
-        "With cgi.fix_pathinfo PHP runs the longest part of the path that is a file, whatever it is.",
-        php_without_test,
-        "location ~ \\.php$ {\n    fastcgi_pass 127.0.0.1:9000;\n}",
         _DAV.format(end="$"),
     ),
     Rule(

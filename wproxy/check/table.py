@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wproxy.check.certificates import CERTIFICATE_RULES
+from wproxy.check.cgi import CGI_RULES
 from wproxy.check.connections import CONNECTION_RULES
 from wproxy.check.dead_ends import DEAD_END_RULES
 from wproxy.check.finding import Rule
@@ -20,6 +21,7 @@ THEMES: dict[str, list[Rule]] = {
     "Connections to upstreams": CONNECTION_RULES,
     "Upstreams": UPSTREAM_RULES,
     "Locations": LOCATION_RULES,
+    "FastCGI and PHP": CGI_RULES,
     "Unreachable configuration": DEAD_END_RULES,
     "Text that a client controls": INJECTION_RULES,
     "TLS": CERTIFICATE_RULES,
