@@ -91,6 +91,8 @@ class Secured:
         found = {server: contexts.find(server, has_http2) for server in listener.servers.targets}
         # A server without a certificate of its own shows the one of the default server.
         self._contexts = {server: context or found[self._default] for server, context in found.items()}
+        offered = {protocol for context in self._contexts.values() if context for protocol in context.protocols}
+        assert "h2" not in offered or "h2" in protocols, "nothing is offered that nobody serves"
 
     async def serve(self, stream: Stream, client: Client, plan: ListenerPlan) -> None:
         """Serve one client until one side is done; closes the stream."""

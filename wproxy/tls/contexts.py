@@ -23,6 +23,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from wproxy.config.model import Configuration, Server
+from wproxy.config.registry import SERVER, find_directive
 from wproxy.config.tree import Node, Position, Problem
 from wproxy.lasting import LASTING
 from wproxy.template import Template
@@ -106,7 +107,8 @@ class TlsContexts:
 
 def offers_http2(server: Server, has_http2: bool) -> bool:
     """Whether clients of a server are offered HTTP/2. has_http2: whether `listen` says so for all servers of the address."""
-    return has_http2 or bool(getattr(server, "http2", False))
+    row = find_directive("http2", SERVER)
+    return row is not None and row.effective and (has_http2 or bool(getattr(server, "http2", False)))
 
 
 def make_contexts(configuration: Configuration) -> tuple[TlsContexts, list[Problem]]:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.authority import Issued, authority
 from wproxy.config.nginx import parse_nginx
+from wproxy.config.registry import SERVER, find_directive
 from wproxy.config.resolve import resolve
 from wproxy.lasting import LASTING
 from wproxy.tls import contexts as contexts_module
@@ -95,6 +96,14 @@ def test_servers_with_equal_settings_share_a_context(make):
     assert not problems
     first, second, third = (made.find(server, False) for server in servers)
     assert first is second and first is not third
+
+
+def test_http2_is_offered_where_it_is_served(make):
+    made, _, servers = make(f"{BASE} http2 on;", BASE)
+    row = find_directive("http2", SERVER)
+    assert row is not None
+    for server, wants in zip(servers, (True, False)):
+        assert ("h2" in made.find(server, False).protocols) == (wants and row.effective)
 
 
 def test_a_server_without_a_certificate_has_none(make):
