@@ -33,6 +33,7 @@ CALLS_OF_DEEDS = {
 
 # Who may import what is not in the standard library.
 THIRD_PARTY = {
+    "cryptography": ("master.local_authority.by_cryptography",),
     "tomli": ("wproxy.config.toml",),
     "psutil": ("master",),
     "setproctitle": ("master", "worker"),

@@ -145,7 +145,18 @@ def proxy(given: argparse.Namespace) -> int:
     """Run `wproxy proxy`: become the master of the configuration that a command line stands for."""
     from wproxy.quick import quick_configuration
 
-    text = quick_configuration(given.listen, given.upstream, given.workers)
+    certificate = None
+    if given.tls or given.tls_name:
+        from master.local_authority import CannotCertify
+        from wproxy.about import is_effective
+
+        try:
+            certificate = local_certificate(given)
+        except CannotCertify as error:
+            sys.stderr.write(f"wproxy: [emerg] {error}\n")
+            return 1
+    has_http2 = certificate is not None and is_effective("http2")
+    text = quick_configuration(given.listen, given.upstream, given.workers, certificate, has_http2)
     if given.show_config:
         sys.stdout.write(text)
         return 0
@@ -161,6 +172,17 @@ def proxy(given: argparse.Namespace) -> int:
         work,
         foreground=True,
     )
+
+
+def local_certificate(given: argparse.Namespace) -> tuple[str, str]:
+    """Return the files of a certificate for this machine, and say how it is trusted. Raises CannotCertify."""
+    import time
+
+    from master.local_authority import provide_certificate, usual_directory
+
+    made = provide_certificate(usual_directory(), given.listen, given.tls_name, time.time())
+    sys.stderr.write(f"wproxy: [notice] {made.advice()}\n")
+    return made.certificate, made.key
 
 
 def explain(given: argparse.Namespace) -> int:

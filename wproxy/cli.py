@@ -19,6 +19,7 @@ DEFAULT_FILES = ("wproxy.toml", "/etc/wproxy/wproxy.toml")
 _EPILOG = """\
 examples:
   wproxy proxy 8080 127.0.0.1:3000 127.0.0.1:3001     a front door without any file
+  wproxy proxy --tls 8443 127.0.0.1:3000              the same with HTTPS
   wproxy start -c wproxy.toml                         start on a configuration
   wproxy reload                                       new workers on the changed configuration
   wproxy upgrade                                      the newly installed wproxy, without losing a connection
@@ -53,6 +54,14 @@ def _proxy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("listen", help="port or address to listen on: 8080, 127.0.0.1:8080, unix:/path")
     parser.add_argument("upstream", nargs="+", help="where to send requests: 127.0.0.1:3000, unix:/path, several for a pool")
     parser.add_argument("--workers", default="auto", metavar="N", help="how many workers (default: one for each core)")
+    parser.add_argument("--tls", action="store_true", help="serve HTTPS, with a certificate for this machine that is made once")
+    parser.add_argument(
+        "--tls-name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a further name for the certificate: shop.localhost, box.test, an address of the local network; repeatable",
+    )
     parser.add_argument("--show-config", action="store_true", help="print the wproxy.toml this stands for, and exit")
 
 

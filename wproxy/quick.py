@@ -27,7 +27,7 @@ server = [{servers}]
 
 [[http.server]]
 listen = {listen}
-client_max_body_size = 0
+{tls}client_max_body_size = 0
 
 [http.server.location."/"]
 proxy_pass = "http://application"
@@ -42,12 +42,32 @@ Connection = "$wproxy_connection_upgrade"
 """
 
 
-def quick_configuration(listen: str, upstreams: Sequence[str], workers: str) -> str:
-    """Return the text of the configuration: every request of one listener goes to one pool."""
+_TLS = """\
+ssl_certificate = {certificate}
+ssl_certificate_key = {key}
+error_page = [[497, "=307", "https://$http_host$request_uri"]]
+"""
+
+
+def quick_configuration(
+    listen: str, upstreams: Sequence[str], workers: str, certificate: tuple[str, str] | None = None, has_http2: bool = False
+) -> str:
+    """Return the text of the configuration: every request of one listener goes to one pool.
+
+    certificate: the paths of one and of its key, to serve HTTPS; has_http2: and HTTP/2 at once.
+    """
+    tls, address = "", _quoted(listen)
+    if certificate is not None:
+        tls = _TLS.format(certificate=_quoted(certificate[0]), key=_quoted(certificate[1])) + (
+            "http2 = true\n" if has_http2 else ""
+        )
+        address = f'[[{address}, "ssl"]]'
+    words = [*(["--tls"] if certificate is not None else []), listen, *upstreams]
     return _TEXT.format(
-        words=" ".join(word if word.isprintable() else _quoted(word) for word in [listen, *upstreams]),
+        words=" ".join(word if word.isprintable() else _quoted(word) for word in words),
         workers=_quoted(workers),
-        listen=_quoted(listen),
+        listen=address,
+        tls=tls,
         servers=", ".join(map(_quoted, upstreams)),
     )
 

@@ -11,7 +11,7 @@ import fcntl
 import os
 import pwd
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
@@ -77,19 +77,19 @@ def usual_directory() -> str:
     return os.path.join(data, "wproxy")
 
 
-def provide_certificate(directory: str, more: Iterable[str], now: float) -> LocalCertificate:
+def provide_certificate(directory: str, listen: str, more: Sequence[str], now: float) -> LocalCertificate:
     """Return a certificate for this machine and for these further names and addresses; what is missing is made.
 
-    Raises CannotCertify.
+    listen: where it listens; its name counts if it may be certified. Raises CannotCertify.
     """
-    more = list(more)
     for name in more:
         if not may_certify(name):
             raise CannotCertify(
                 f"--tls is for this machine and for local networks (localhost, *.localhost, *.local, *.test, *.internal, private "
                 f'addresses): "{name}" needs a certificate of its own, in a configuration file'
             )
-    names = tuple(dict.fromkeys((*names_of_this_machine(), *more)))
+    host = listen.rpartition(":")[0].strip("[]")
+    names = tuple(dict.fromkeys((*names_of_this_machine(), *([host] if may_certify(host) else ()), *more)))
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         with _locked(directory):

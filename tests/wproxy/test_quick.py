@@ -109,3 +109,21 @@ def test_the_upstream_learns_who_asked_and_may_upgrade():
 def test_the_text_says_which_command_it_stands_for():
     text = quick_configuration("8080", ["127.0.0.1:3000", "127.0.0.1:3001"], "auto")
     assert text.startswith("# wproxy proxy 8080 127.0.0.1:3000 127.0.0.1:3001\n")
+
+
+# HTTPS.
+
+
+def test_with_a_certificate_it_serves_https():
+    text = quick_configuration("8443", ["127.0.0.1:3000"], "auto", ('/home/me/a "b".pem', "/home/me/a.key"))
+    assert text.startswith("# wproxy proxy --tls 8443 127.0.0.1:3000\n")
+    configuration = load_text(text.encode(), "wproxy proxy.toml", "/srv", look_up)
+    (server,) = configuration.servers
+    assert [(line.addresses, line.protocols) for line in server.listen] == [((Address("0.0.0.0", 8443),), ("ssl",))]
+    assert configuration.tls_files[0].pairs[0][:2] == ('/home/me/a "b".pem', "/home/me/a.key")
+
+
+def test_http2_is_asked_for_where_it_is_there():
+    assert "http2 = true\n" in quick_configuration("8443", ["127.0.0.1:3000"], "auto", ("/a", "/b"), True)
+    assert "http2" not in quick_configuration("8443", ["127.0.0.1:3000"], "auto", ("/a", "/b"))
+    assert "http2" not in quick_configuration("8443", ["127.0.0.1:3000"], "auto")
