@@ -17,8 +17,6 @@ import signal
 import threading
 import traceback
 
-import setproctitle
-
 from master.ending import Ending
 from master.environment import confine_environment, new_binary_environment
 from master.generation import Generation, Work
@@ -29,6 +27,7 @@ from master.signals import BLOCKED, block_signals
 from master.slots import bury_own
 from master.sockets import share
 from master.state import State
+from master.titles import name_process
 from master.transaction import Transaction
 from wproxy.assignment import Assignment, ListeningSocket, OwnMaster
 from wproxy.config.model import Configuration
@@ -131,7 +130,7 @@ class Alone:
                 os.close(told)
                 os.close(process)
         os.close(told)
-        setproctitle.setproctitle(f"{self._state.start_log.identity.name}: worker process")
+        name_process(self._state.start_log.identity.name, "worker process")
         if os.read(heard, 1):
             os._exit(1)
         os.close(heard)

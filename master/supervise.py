@@ -20,8 +20,6 @@ import sys
 import time
 import traceback
 
-import setproctitle
-
 from master.alone import Alone
 from master.daemon import StartReport, daemonise, wait_for_start
 from master.directories import provide_own_directories
@@ -37,6 +35,7 @@ from master.sockets import ListeningSockets, bind_patiently
 from master.start_log import StartLog
 from master.state import Load, State, make_state
 from master.succession import Succession
+from master.titles import name_process
 from master.transaction import Transaction, refuse_unsafe
 from master.upgrade import Upgrade
 from master.user import worker_identity
@@ -107,7 +106,7 @@ def supervise(
         report = StartReport(log, pipe)
         parent = os.getppid()
     if not is_alone:
-        setproctitle.setproctitle(f"{log.identity.name}: master process {' '.join(sys.argv)}")
+        name_process(log.identity.name, f"master process {' '.join(sys.argv)}")
     try:
         state = make_state(load, roles, sockets, report, log, inheritance, parent, is_alone)
     except OSError as error:  # no memory, no descriptors

@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-import setproctitle
-
 from master import last_words
 from master.daemon import flush_standard_streams
 from master.generation import Generation, Work
@@ -28,6 +26,7 @@ from master.memory import Memory
 from master.modules import hold_modules, keep_within_reach
 from master.signals import restore_signals, send_signal
 from master.slots import free_slots, give_back, take_slot
+from master.titles import name_process
 from master.unwritten import Unwritten
 from master.user import CannotBecome, become
 from wproxy.assignment import Assignment, ListeningSocket
@@ -323,7 +322,7 @@ def fork_worker(live: Callable[[], None], log: ErrorLog, name: str, title: str, 
     code = 1
     try:
         restore_signals()
-        setproctitle.setproctitle(f"{name}: {title}")
+        name_process(name, title)
         live()
         code = 0
     except SystemExit as end:

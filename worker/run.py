@@ -169,7 +169,9 @@ class Worker:
         if self.clients.draining:
             return
         self.slot.set(WORKER_STATE, DRAINING)
-        setproctitle.setproctitle(f"{self.assignment.identity.name}: worker process is shutting down")
+        name = self.assignment.identity.name
+        setproctitle.setproctitle(f"{name}: worker process is shutting down")
+        setproctitle.setthreadtitle(name)
         self.acceptors.close()
         for group in self.groups.values():
             group.close_idle()

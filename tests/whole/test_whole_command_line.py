@@ -164,6 +164,8 @@ def test_a_start_returns_when_it_takes_connections_and_is_nginx_in_the_process_l
     connect(f"{running.directory}/front.sock").close()
     assert title(running.master) == f"nginx: master process {running.link} {' '.join(running.words())}"
     assert [title(child) for child in running.master.children()] == ["nginx: worker process"]
+    names = [Path(f"/proc/{process.pid}/comm").read_text() for process in (running.master, *running.master.children())]
+    assert names == ["nginx\n"] * 2, "pgrep -x finds it"
     assert os.getsid(running.master.pid) == running.master.pid
     assert re.search(r"\[notice\] .*: nginx/1\.31\.5", running.errors) is None  # the level of a log is error unless it says more
 
