@@ -146,10 +146,12 @@ class FieldsLike(Protocol):
 class AnswerHead(Protocol):
     """The head of an upstream's answer, as every upstream protocol provides it.
 
-    lines: (lower-case name, name as spelled, value). values: lower-case name -> value, repeated lines joined.
+    version: 10, 11 or 20. lines: (lower-case name, name as spelled, value). values: lower-case name -> value, repeated lines
+    joined.
     """
 
     status: int
+    version: int
     lines: tuple[tuple[bytes, bytes, bytes], ...]
     values: dict[bytes, bytes]
     content_length: int
@@ -310,6 +312,11 @@ class Attempt:
         return self._scheme
 
     @property
+    def head_text(self) -> bytes:
+        """The head as text."""
+        return self.request_head
+
+    @property
     def doing(self) -> str:
         """The activity, in nginx's words; waiting for a head has the words of sending."""
         if self.connect_time is None:
@@ -321,7 +328,7 @@ class Attempt:
         """The URL of the request as logs show it: `http://127.0.0.1:8080/path`; without a path for protocols other than HTTP."""
         colon = ":" if self.peer.startswith("unix:") else ""
         has_path = self.scheme in ("http://", "https://")
-        _, _, target = self.request_head.partition(b" ") if has_path else (b"", b"", b"")
+        _, _, target = self.head_text.partition(b" ") if has_path else (b"", b"", b"")
         return f"{self.scheme}{self.peer}{colon}".encode() + target.partition(b" ")[0]
 
     def __repr__(self) -> str:

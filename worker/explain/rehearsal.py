@@ -103,7 +103,7 @@ class Rehearsal:
         head = passing.head(request, body.length)
         if all(peer.peer.down for peer in passing.group.peers):
             return no_live_upstreams(passing, request, head)
-        self.head = head
+        self.head = passing.protocol.shown(head)
         self.proxied = Response(ResponseFields(200, server=request.route.server_token), bodiless=request.method == b"HEAD")
         return self.proxied
 

@@ -14,22 +14,26 @@ from wproxy.config.model import Location
 from wproxy.http import Request, Response
 from wproxy.ranges import Part, Unsatisfiable, parse_ranges, still_holds
 
+# The version of a head or request in HTTP/2, where trailers may follow a body of any kind.
+HTTP2 = 20
+
 Filter = Callable[[Request, Response], Response]
 Lines = tuple[tuple[bytes, bytes], ...]
 
 
 def trailers_filter(location: Location) -> Filter | None:
-    """Return a filter that passes the fields after a chunked body on; None if proxy_pass_trailers is off."""
+    """Return a filter that passes the fields after a body on; None if proxy_pass_trailers is off. gRPC depends on them."""
     settings = settings_of(location)
-    if settings is None or not settings.get("pass_trailers", False):
+    if settings is None or not settings.get("pass_trailers", settings.module == "grpc"):
         return None
 
     hidden = hidden_fields(settings)
 
     def apply(request: Request, response: Response) -> Response:
         head = request.upstream_head
-        is_chunked = head is not None and head.chunked and response.fields.content_length < 0
-        if not is_chunked or response.bodiless or response.tunnel is not None or request.version < 11:
+        may_have = head is not None and (head.chunked or head.version == HTTP2)
+        may_follow = request.version >= HTTP2 or (request.version == 11 and response.fields.content_length < 0)
+        if not (may_have and may_follow) or response.bodiless or response.tunnel is not None:
             return response
         before = response.trailers
 

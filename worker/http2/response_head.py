@@ -16,6 +16,7 @@ from worker.http1.fields import NAME_CONTROLS, RESPONSE_NAME, TOKEN, VALUE_BYTES
 from worker.http1.response import ResponseHead, without_repetitions
 from worker.http2.header_block import HeaderList
 from wproxy.failures import UpstreamFailure
+from wproxy.http import REASONS
 
 VERSION = 20
 
@@ -23,6 +24,8 @@ _STATUS = re.compile(rb"[1-9][0-9][0-9]").fullmatch
 _NAME_FAULTS = NAME_CONTROLS + b":ABCDEFGHIJKLMNOPQRSTUVWXYZ" + bytes(range(0x80, 0x100))
 # Fields about one connection. None of them has a meaning in HTTP/2, so none may reach an HTTP/1 client.
 _DROPPED = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"te"))
+# HTTP/2 has no reason phrases, and HTTP/1 clients get the usual ones.
+_REASONS = {status: reason.encode() for status, reason in REASONS.items()}
 # Values that are much the same from one response to the next are read once; a full table starts over.
 _TABLE_ENTRIES = 4096
 _TABLE_BYTES = 512
@@ -71,7 +74,7 @@ def read_response_head(fields: HeaderList, size: int, limit: int) -> ResponseHea
             length = parse_length(content_length)
         except ValueError:
             raise _failure(f'upstream sent invalid "Content-Length" header: "{shown(content_length)}"') from None
-    head = ResponseHead(b"", status, b"", VERSION, kept, values, length, False)
+    head = ResponseHead(b"", status, _REASONS.get(status, b""), VERSION, kept, values, length, False)
     head.ignored = ignored
     return head
 

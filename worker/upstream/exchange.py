@@ -86,7 +86,7 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
             response = respond(attempt, connection, received)
         except (UpstreamFailure, TimedOut, OSError) as error:
             failure = blame(error, attempt)
-            again = peer if failure.is_dead_idle and may_repeat(attempt) else None
+            again = peer if failure.is_dead_idle and may_repeat(attempt, failure) else None
             if again is None:
                 give_up(attempt, failure)
                 tried |= peer.bit
@@ -220,14 +220,14 @@ def leave(attempt: LiveAttempt) -> None:
 # Policy.
 
 
-def may_repeat(attempt: LiveAttempt) -> bool:
+def may_repeat(attempt: LiveAttempt, failure: UpstreamFailure) -> bool:
     """Whether a request that died with an idle connection may be sent once more, on a fresh one to the same peer.
 
     The peer may have closed the idle connection at this very moment: that is no fault and no attempt.
     """
     if attempt.outgoing.consumed:
         return False
-    return attempt.request.method not in NON_IDEMPOTENT or "non_idempotent" in attempt.passing.retries.words
+    return not failure.sent or attempt.request.method not in NON_IDEMPOTENT or "non_idempotent" in attempt.passing.retries.words
 
 
 def may_try_next(attempt: LiveAttempt, failure: UpstreamFailure, tried: int, first_try: float) -> bool:
@@ -334,7 +334,7 @@ def no_live_upstreams(passing: Passing, request: Request, head: bytes) -> Respon
     """Return the answer when there is no peer left to try."""
     group = passing.group
     attempt = Attempt(group.name, request.client.clock.now, passing.scheme)
-    attempt.request_head = head
+    attempt.request_head = passing.protocol.shown(head)
     attempt.status, attempt.response_time, attempt.connect_time = 502, 0.0, None
     request.attempts = [*request.attempts, attempt]
     failure = UpstreamFailure("nolive", "no live upstreams", CONNECTING)

@@ -10,7 +10,7 @@ from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.outgoing import streaming_of
 from worker.upstream.passing import Passing, Retries
 from worker.upstream.peers import Group
-from worker.upstream.protocols import PROTOCOLS
+from worker.upstream.protocols import protocol_of
 from worker.upstream.reshaping import head_writer, reshaping
 from worker.upstream.tls.plan import SecurePlan
 from wproxy.directives.proxy import ProxyTarget
@@ -20,7 +20,7 @@ from wproxy.upstream_tls import upstream_tls
 def make_passing(settings: ModuleSettings, group: Group, answer_plan: AnswerPlan, services: Services) -> Passing:
     """Compute how a location passes requests to a group, and register it with the group."""
     absolute, workers = services.configuration.path, services.workers
-    location, protocol = settings.location, PROTOCOLS[settings.module]
+    location, protocol = settings.location, protocol_of(settings)
     plan = protocol.plan(location)
     settings.secure_plan = secure_plan(settings, services)
     words: frozenset[str] = frozenset(_SAME.get(word, word) for word in settings.get("next_upstream", ()))

@@ -22,7 +22,8 @@ class Manner(NamedTuple):
 
     module: that of the protocol. local: the local IP address and port (proxy_bind), None for any. keepalive:
     proxy_socket_keepalive. home: with `keepalive N local` the location that opened it. transparent: whether the local address may
-    be that of another machine. secured: how it is encrypted, None if it is not.
+    be that of another machine. secured: how it is encrypted, None if it is not. max_streams: how many
+    requests may share it, 0 if it has no streams.
     """
 
     module: str = "proxy"
@@ -31,6 +32,7 @@ class Manner(NamedTuple):
     home: Location | None = None
     transparent: bool = False
     secured: Secured | None = None
+    max_streams: int = 0
 
 
 def constant_manner(settings: ModuleSettings, is_local: bool) -> Manner | None:
@@ -67,4 +69,5 @@ def _manner(settings: ModuleSettings, local: tuple[str, int] | None, secured: Se
     """Return the manner of a location whose connections come from this address."""
     home = settings.location if is_local else None
     transparent = local is not None and settings.get("bind").transparent
-    return Manner(settings.module, local, settings.get("socket_keepalive", False), home, transparent, secured)
+    keepalive = settings.get("socket_keepalive", False)
+    return Manner(settings.module, local, keepalive, home, transparent, secured, settings.max_streams)

@@ -11,6 +11,9 @@ from typing import Any
 from worker.upstream.tls.plan import SecurePlan
 from wproxy.config.model import Location
 
+HTTP2 = 20
+"""The value of proxy_http_version that stands for HTTP/2."""
+
 
 class ModuleSettings:
     """The settings of a location in the directives that begin with the name of one module.
@@ -28,6 +31,14 @@ class ModuleSettings:
     def get(self, word: str, otherwise: Any = None) -> Any:
         """Return the value of `module_word`; `otherwise` if the module has no such directive."""
         return getattr(self.location, f"{self.module}_{word}", otherwise)
+
+    @property
+    def max_streams(self) -> int:
+        """Return how many requests may share a connection; 0 where the protocol has one after the other, and no streams."""
+        if self.module == "grpc" or self.get("http_version") == HTTP2:
+            streams: int = self.get("max_streams", 1)
+            return streams
+        return 0
 
     def described(self, word: str) -> str:
         """Return ` (proxy_read_timeout 60: FILE:LINE:COLUMN)`, for messages that blame a setting; "" for no word."""

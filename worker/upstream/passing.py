@@ -60,7 +60,7 @@ class UpstreamProtocol:
     module: the word that begins the names of its directives. scheme: what begins its URLs in the error log, secure_scheme: that
     over TLS. connection: makes a PeerConnection of a stream that is connected, or a SharedConnection, which makes one for each
     request. plan: works out the heads of a location. stream: makes the stream of a socket. is_shared: whether several requests
-    may use a connection at once.
+    may use a connection at once. shown: makes text of a head, for logs and explanations.
     read_target: reads what a `*_pass` with variables evaluates to; raises ValueError. methods: those it can express; None for all
     of them. has_pages: whether an answer that is an error has a page of its own. read_parameters: reads the names and values in a
     head, for explanations; None if a head is text.
@@ -77,6 +77,7 @@ class UpstreamProtocol:
     methods: frozenset[bytes] | None = None
     has_pages: bool = True
     read_parameters: Callable[[bytes], list[tuple[bytes, bytes]]] | None = None
+    shown: Callable[[bytes], bytes] = bytes
 
 
 class Retries(NamedTuple):
@@ -162,6 +163,11 @@ class LiveAttempt(Attempt):
         """Return the scheme of its URL in the error log."""
         return self.passing.scheme
 
+    @property
+    def head_text(self) -> bytes:
+        """Return the head as text."""
+        return self.passing.protocol.shown(self.request_head)
+
     def end_upload(self) -> None:
         """Stop sending the request; if some of it is left, the connection cannot be used again."""
         upload, self.upload = self.upload, None
@@ -179,17 +185,20 @@ class LiveAttempt(Attempt):
 class AnswerBody(Protocol):
     """The rest of an answer's body on its way.
 
-    at_hand: the payload that came with the head. channel: what to wait for. received: bytes of payload; wire_bytes: with
+    at_hand: the payload that came with the head. received: bytes of payload; wire_bytes: with
     their framing. finished: whether it was read to its end. spoiled: whether the connection cannot be used again, because of how
     the body ended.
     surplus: a message about bytes after the end. trailers: (lower-case name, name, value) of the fields after the body.
     """
 
     at_hand: bytes
-    channel: Waitable
     wire_bytes: int
     spoiled: bool
     surplus: str
+
+    @property
+    def channel(self) -> Waitable:
+        """Return what to wait for."""
 
     @property
     def received(self) -> int:

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from worker.channel import Channel
 from worker.loop import WRITE, park
 from worker.stream import CHUNK, Stream
-from worker.upstream.failing import READING_HEAD, SENDING, failure_of
+from worker.upstream.failing import READING_HEAD, SENDING, call_failed, failure_of
 from worker.upstream.passing import PeerConnection
 from worker.upstream.pooled import SharedPooled
 from wproxy.failures import TimedOut, UpstreamFailure
@@ -81,7 +81,7 @@ class SharedConnection(SharedPooled):
         except BlockingIOError:
             pass
         except OSError as error:
-            self.fail(failure_of("error", f"recv() failed ({error.errno}: {error.strerror})", READING_HEAD))
+            self.fail(failure_of("error", call_failed("recv()", error), READING_HEAD))
         except UpstreamFailure as failure:
             self.fail(failure)
         return True
@@ -102,7 +102,7 @@ class SharedConnection(SharedPooled):
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            self.fail(failure_of("error", f"send() failed ({error.errno}: {error.strerror})", SENDING))
+            self.fail(failure_of("error", call_failed("send()", error), SENDING))
             self.check()
         if sent < len(data):
             self._unsent += memoryview(data)[sent:]
@@ -125,7 +125,7 @@ class SharedConnection(SharedPooled):
         except TimedOut:
             self.fail(failure_of("timeout", "upstream timed out (110: Connection timed out)", SENDING))
         except OSError as error:
-            self.fail(failure_of("error", f"send() failed ({error.errno}: {error.strerror})", SENDING))
+            self.fail(failure_of("error", call_failed("send()", error), SENDING))
 
 
 class Use(PeerConnection, ABC):

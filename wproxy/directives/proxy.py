@@ -114,8 +114,9 @@ def header(name: str, value: str) -> tuple[bytes, Template]:
 
 
 def http_version(value: str) -> int:
-    """Return 10 or 11."""
-    return {"1.0": 10, "1.1": 11}[word(("1.0", "1.1"))(value)]
+    """Return 10, 11 or 20."""
+    versions = {"1.0": 10, "1.1": 11, "2": 20}
+    return versions[word(tuple(versions))(value)]
 
 
 LEVELS = HTTP | SERVER | LOCATION
@@ -136,6 +137,12 @@ class ProxyDirectives:
         doc="Where requests go: http://NAME-OR-ADDRESS[/URI]; a URI replaces the location's prefix.",
     )
     proxy_http_version: int = directive(http_version, LEVELS, default="1.1", doc="The HTTP version used with upstreams.")
+    proxy_max_streams: int = directive(
+        number(1),
+        LEVELS,
+        default="1",
+        doc="The most requests at once on one connection to an upstream, with `proxy_http_version 2`.",
+    )
     proxy_set_header: tuple[tuple[bytes, Template], ...] = directive(
         header,
         LEVELS,

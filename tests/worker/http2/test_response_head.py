@@ -25,7 +25,7 @@ def read(fields: Pairs) -> ResponseHead:
 
 def test_a_head_is_that_of_http1():
     head = read([OK, (b"content-type", b"text/plain"), (b"set-cookie", b"a"), (b"set-cookie", b"b"), (b"content-length", b"5")])
-    assert (head.status, head.reason, head.version, head.content_length, head.chunked) == (200, b"", 20, 5, False)
+    assert (head.status, head.reason, head.version, head.content_length, head.chunked) == (200, b"OK", 20, 5, False)
     assert head.lines == (
         (b"content-type", b"content-type", b"text/plain"),
         (b"set-cookie", b"set-cookie", b"a"),

@@ -466,9 +466,9 @@ def test_a_header_value_has_known_variables():
     assert refusal(header, "X-A", "$nope") == 'unknown "nope" variable'
 
 
-def test_two_versions_of_http_are_spoken():
-    assert [http_version("1.0"), http_version("1.1")] == [10, 11]
-    assert refusal(http_version, "2") == 'invalid value "2"'
+def test_three_versions_of_http_are_spoken():
+    assert [http_version("1.0"), http_version("1.1"), http_version("2")] == [10, 11, 20]
+    assert refusal(http_version, "3") == 'invalid value "3"'
 
 
 # return

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.passing import UpstreamProtocol
 from worker.upstream.protocols.closing import SCGI, UWSGI
 from worker.upstream.protocols.fastcgi import FASTCGI
 from worker.upstream.protocols.http1 import HTTP1
+from worker.upstream.protocols.http2 import http2
 from worker.upstream.protocols.memcached import MEMCACHED
 from wproxy.config.model import Location
 
 # Keyed by the word that begins the names of their directives.
 PROTOCOLS: dict[str, UpstreamProtocol] = {protocol.module: protocol for protocol in (HTTP1, FASTCGI, UWSGI, SCGI, MEMCACHED)}
+
+# Of these the settings of a location decide between two.
+BY_SETTINGS: dict[str, Callable[[ModuleSettings], UpstreamProtocol | None]] = {
+    "proxy": lambda settings: http2(settings) if settings.max_streams else None,
+}
+
+
+def protocol_of(settings: ModuleSettings) -> UpstreamProtocol:
+    """Return the protocol that a location speaks to its upstream."""
+    choose = BY_SETTINGS.get(settings.module)
+    return (choose and choose(settings)) or PROTOCOLS[settings.module]
 
 
 def settings_of(location: Location) -> ModuleSettings | None:

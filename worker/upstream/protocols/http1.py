@@ -14,8 +14,8 @@ from worker.http1.chunked import LAST_CHUNK, encode_chunk
 from worker.http1.response import NONE, ResponseHead, body_of, take_response_head
 from worker.stream import HEAD_CHUNK, Stream
 from worker.upstream.body import MORE_THAN_LENGTH, ResponseBody
-from worker.upstream.failing import READING, READING_HEAD, TOO_BIG_HEADER, failure_of, warn_of_surplus
-from worker.upstream.hints import pass_hints
+from worker.upstream.failing import READING, READING_HEAD, failure_of, warn_of_surplus
+from worker.upstream.hints import note_interim
 from worker.upstream.passing import AnswerBody, LiveAttempt, PeerConnection, UpstreamProtocol
 from worker.upstream.sending import push, push_body, push_file, sending_failed
 from wproxy.config.model import Location
@@ -25,9 +25,6 @@ from wproxy.request_body import UNKNOWN_LENGTH
 from wproxy.template import Template, checked, literal
 from wproxy.uri import upstream_target
 from wproxy.variables import LOCATION
-
-# The limit of 1xx heads before the real one.
-MAX_INTERIM = 32
 
 
 class HTTP1Connection(PeerConnection):
@@ -118,27 +115,13 @@ class HTTP1Connection(PeerConnection):
         return head
 
     def _skip_interim(self, attempt: LiveAttempt, data: bytes) -> tuple[bytes, tuple[ResponseHead, int] | None]:
-        """Return the bytes after the interim heads, and the head if it is there. Raises UpstreamFailure.
-
-        Interim heads are read and dropped: 100 and 102 of a confused upstream (http1-security.md, responses). 103 is passed on if
-        early_hints asks for it.
-        """
+        """Return the bytes after the interim heads, and the head if it is there. Raises UpstreamFailure."""
         passing = attempt.passing
         while True:
             taken = take_response_head(data, passing.buffer_size, self.last_head)
             if taken is None or taken[0].status >= 200 or taken[0].status == 101:
                 return data, taken
-            attempt.interim_heads += 1
-            attempt.interim_bytes += taken[1]
-            if attempt.interim_bytes > passing.buffer_size:
-                raise failure_of("invalid_header", TOO_BIG_HEADER, READING_HEAD)
-            if attempt.interim_heads > MAX_INTERIM:
-                raise failure_of("invalid_header", "upstream sent too many interim responses", READING_HEAD)
-            if taken[0].status == 103:
-                if taken[0].version < 11:
-                    raise failure_of("invalid_header", "upstream sent HTTP/1.0 response with early hints", READING_HEAD)
-                if passing.location.early_hints:
-                    pass_hints(attempt.request, taken[0], passing.answer_plan.hidden)
+            note_interim(attempt, *taken)
             data = data[taken[1] :]
 
     def body(self, attempt: LiveAttempt) -> bytes | AnswerBody:
