@@ -25,6 +25,8 @@ http {{
 """
 
 _NGINX_PROXY = """\
+    limit_req_zone $binary_remote_addr zone=requests:10m rate=1000000r/s;
+    limit_conn_zone $binary_remote_addr zone=connections:10m;
     upstream backend {{
         server 127.0.0.1:{backend_port};
         keepalive 64;
@@ -48,6 +50,17 @@ _NGINX_PROXY = """\
             proxy_set_header X-Forwarded-Proto $scheme;
             proxy_set_header Connection "";
             client_max_body_size 32m;
+        }}
+        location /limited/ {{
+            proxy_pass http://backend/;
+            proxy_http_version 1.1;
+            proxy_set_header Host $host;
+            proxy_set_header X-Real-IP $remote_addr;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header Connection "";
+            limit_req zone=requests burst=1000 nodelay;
+            limit_conn connections 1000;
         }}
         location /unbuffered/ {{
             proxy_pass http://backend/;
@@ -95,6 +108,8 @@ error_log = {{ "{folder}/error.log" = "error" }}
 worker_connections = 4096
 [http]
 access_log = "off"
+limit_req_zone = [["$binary_remote_addr", "zone=requests:10m", "rate=1000000r/s"]]
+limit_conn_zone = [["$binary_remote_addr", "zone=connections:10m"]]
 [http.upstream.backend]
 server = ["127.0.0.1:{backend_port}"]
 keepalive = 64
@@ -111,6 +126,17 @@ proxy_pass = "http://backend"
 proxy_http_version = "1.1"
 client_max_body_size = "32m"
 [http.server.location."/".proxy_set_header]
+Host = "$host"
+X-Real-IP = "$remote_addr"
+X-Forwarded-For = "$proxy_add_x_forwarded_for"
+X-Forwarded-Proto = "$scheme"
+Connection = ""
+[http.server.location."/limited/"]
+proxy_pass = "http://backend/"
+proxy_http_version = "1.1"
+limit_req = [["zone=requests", "burst=1000", "nodelay"]]
+limit_conn = [["connections", 1000]]
+[http.server.location."/limited/".proxy_set_header]
 Host = "$host"
 X-Real-IP = "$remote_addr"
 X-Forwarded-For = "$proxy_add_x_forwarded_for"

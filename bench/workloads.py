@@ -42,6 +42,7 @@ WORKLOADS = {
     workload.name: workload
     for workload in (
         Workload("small", "40-byte response, 64 keepalive clients, a Host and nothing else"),
+        Workload("limited", "the same as small, behind limit_req and limit_conn", path="/limited/"),
         Workload("browser", "the same with 12 browser headers, equal in every request", script="browser.lua"),
         Workload("varied", "12 headers; path, cookie and referer differ in every request", script="varied.lua"),
         Workload("post", "POST of 1 KB, 40-byte response, 64 keepalive clients", script="post.lua"),

@@ -27,8 +27,12 @@ from worker.content.try_files import trying_files
 from worker.error_pages import error_pages_of
 from worker.filters.headers import additions_to_success
 from worker.filters.order import filters_of
+from worker.limits.check import Check, checked
+from worker.limits.connections import limiting_connections
+from worker.limits.requests import limiting_requests
 from worker.pages import error_response
 from worker.phases import drive, enter, settle
+from worker.real_ip import RealIp, at_location, at_server
 from worker.services import Services
 from worker.upstream.answers import AnswerPlan
 from worker.upstream.make_passing import make_passing
@@ -39,6 +43,11 @@ from wproxy.http import Jump, Request, Response
 from wproxy.route import Answer, Handler, Route
 
 # The phases after rewriting: the handlers of a location.
+
+
+def real_ip(location: Location, services: Services) -> Handler | None:
+    """Return the handler that finds the client behind a proxy; the server's settings have been tried before."""
+    return at_location(location)
 
 
 def access(location: Location, services: Services) -> Handler | None:
@@ -106,8 +115,8 @@ def static(location: Location, services: Services) -> Handler:
 # Handlers of the access phase, for `satisfy`, in nginx's order; further modules will be rows here.
 ACCESS: tuple[Callable[[Location], Decide | None], ...] = (by_address,)
 MakeHandler = Callable[[Location, Services], Handler | None]
-# Handlers before the access phase: limits of rates and connections will be rows here, in nginx's order.
-PREACCESS: tuple[MakeHandler, ...] = ()
+# Handlers before the access phase, in nginx's order.
+PREACCESS: tuple[MakeHandler, ...] = (real_ip, limiting_requests, limiting_connections)
 PHASES: tuple[MakeHandler, ...] = (
     *PREACCESS,
     access,
@@ -125,12 +134,16 @@ FOR_FILES = (index, autoindex, static)
 
 def attach_server(server: Server, services: Services) -> None:
     """Give all locations of a server what they need to answer requests in this worker."""
+    fallback = server.locations.fallback
+    first = RealIp(fallback) if fallback.set_real_ip_from else None
     for location in server.each_location():
         attach(location, services)
+        if first is not None:
+            location.route.answer = at_server(first, location.route.answer)
     if server.steps:
         # Every request enters through the server's own steps; the location is found after them.
-        server.entry = entry = copy(server.locations.fallback.route)
-        entry.answer = enter
+        server.entry = entry = copy(fallback.route)
+        entry.answer = enter if first is None else at_server(first, enter)
         # The location's limit applies, when it has been found.
         entry.client_max_body_size = 0
         entry.keepalive_requests, entry.keepalive_time, entry.keepalive_timeout = 1 << 62, math.inf, (math.inf, None)
@@ -164,12 +177,14 @@ def attach_settings(location: Location, route: Route, services: Services) -> Non
     route.handlers = handlers = tuple(handler for _, handler in made[:passes])
     is_open = not (location.internal or location.for_other_methods)
     at_once = returning_at_once(location, drive) if is_open else None
+    checks = tuple(handler for handler in handlers if isinstance(handler, Check))
     if at_once is not None:
         route.answer = at_once
     elif location.steps or not is_open:
         route.answer = drive
-    elif len(handlers) == 1 and not route.error_pages:
-        route.answer = cast(Answer, handlers[0])
+    elif len(handlers) == len(checks) + 1 and not route.error_pages:
+        answer = cast(Answer, handlers[-1])
+        route.answer = checked(checks, answer) if checks else answer
     elif all(phase in FOR_FILES for phase, _ in made):
         route.answer = serving_files_at_once(location, drive, settle)
     else:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from worker.blaming import blaming
 from worker.client.clients import Clients
 from worker.edits import Edits
+from worker.limits.zones import LimitZones
 from worker.logs import Write
 from worker.loop import Loop
 from worker.resolver.discovery import Discovery
@@ -57,6 +58,7 @@ class Services:
     loop: Loop
     configuration: Configuration
     shared: SharedWords
+    limit_zones: LimitZones
     workers: int
     process: Process
     logs: Logs
@@ -102,6 +104,7 @@ def make_services(
         loop,
         configuration,
         shared,
+        LimitZones(assignment, loop, log),
         assignment.workers,
         process,
         logs,

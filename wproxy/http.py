@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from wproxy.address import Address
 from wproxy.bodies import BodySource, Outlet, Tunnel
 from wproxy.identity import Identity
+from wproxy.proxy_protocol import ProxyHeader
 from wproxy.request_body import RequestBody
 
 if TYPE_CHECKING:
@@ -232,7 +233,10 @@ class Client:
         "endpoint",
         "find_server",
         "listener",
+        "packed_addr",
+        "peer",
         "process",
+        "proxy_protocol",
         "remote_addr",
         "remote_port",
         "requests",
@@ -264,6 +268,9 @@ class Client:
         self.requests = 0
         self.started = clock.now
         self.endpoint = endpoint
+        self.proxy_protocol: ProxyHeader | None = None  # what the connection began with, on a listener with proxy_protocol
+        self.peer = self  # the connection itself, where this is a view of it with the address that a proxy named
+        self.packed_addr: bytes | None = None  # the address as $binary_remote_addr has it, once it was asked for
         self._server_address: Address | None = None
 
     @property
@@ -274,6 +281,17 @@ class Client:
             wildcard = listening.host in ("0.0.0.0", "::")
             self._server_address = self.endpoint.address() if wildcard else listening
         return self._server_address
+
+    def seen_at(self, address: bytes, port: int) -> Client:
+        """Return a view of the connection from another address: that of the client behind a proxy. port: 0 when it is unknown."""
+        view = Client(self.process, self.listener, self.clock, address, port, self.serial, self.endpoint)
+        view.peer = self.peer
+        view.scheme = self.scheme
+        view.proxy_protocol = self.proxy_protocol
+        view.requests = self.requests
+        view.started = self.started
+        view._server_address = self._server_address
+        return view
 
     def __repr__(self) -> str:
         return f"<client *{self.serial} {self.remote_addr.decode('latin-1')}:{self.remote_port}>"
@@ -532,6 +550,8 @@ class Request:
     upstream_uri = b""  # from a proxy_pass with variables, until another location answers: sent unchanged
     sent_method: bytes | None = None  # set by proxy_method, until another location answers
     gzipped: tuple[int, int] | None = None  # bytes of the body before and after gzip, when all of it has been compressed
+    limit_req_status: bytes | None = None  # what a limit decided, for its variable: it decides once
+    limit_conn_status: bytes | None = None
     is_error_page = False  # error_page has led here: a further error gets the built-in page
 
     def __init__(self, client: Client, line: RequestLineLike, fields: FieldsLike, started: float) -> None:
@@ -596,7 +616,7 @@ def _settle_layout() -> None:
     for name in (
         *("client", "line", "fields", "method", "path", "args", "version", "started", "keepalive", "attempts", "at_end", "body"),
         *("exchange", "location", "route", "server", "request_length", "upstream_head", "status", "response_fields", "replied"),
-        *("bytes_sent", "body_bytes_sent"),
+        *("bytes_sent", "body_bytes_sent", "limit_req_status", "limit_conn_status"),
     ):
         setattr(request, name, None)
 

@@ -289,6 +289,23 @@ def test_a_peer_that_failed_still_rests_after_an_upgrade(started, recorder):
     assert not any(str(dead) in line.upstream for line in front.access_log if "/after" in line.request)
 
 
+def test_requests_that_a_limit_has_counted_stay_counted_after_an_upgrade(started, tmp_path):
+    (tmp_path / "index.html").write_text("here")
+    tmp_path.chmod(0o755)
+    front = started(
+        f"""
+        limit_req_zone = [["$arg_k", "zone=upgraded:32k", "rate=1r/m"]]
+        [[http.server]]
+        listen = "127.0.0.1:{{port}}"
+        location."/" = {{ root = "{tmp_path}", limit_req = [["zone=upgraded", "burst=1", "nodelay"]] }}
+        """
+    )
+    assert [ask(front.port, "/?k=a").status for _ in range(3)] == [200, 200, 503]
+    assert ask(front.port, "/?k=b").status == 200
+    front.upgrade()
+    assert [ask(front.port, "/?k=a").status, ask(front.port, "/?k=b").status, ask(front.port, "/?k=b").status] == [503, 200, 503]
+
+
 def create_session(conversation: Conversation, received: Received) -> None:
     session = b"X-Session: one\r\n" if received.target == "/create" else b""
     conversation.send(b"HTTP/1.1 200 OK\r\n%bContent-Length: 0\r\n\r\n" % session)

@@ -30,12 +30,12 @@ REFUSED = {
     "kubernetes": "",
     "laravel": "",
     "mastodon": "",
-    "migrated": "auth_request limit_req set_real_ip_from",
+    "migrated": "auth_request",
     "minio": "",
     "modern": "listen:quic",
     "nextcloud": "",
     "nextjs": "",
-    "node": "limit_conn limit_req",
+    "node": "",
     "phpmyadmin": "auth_basic",
     "plausible": "",
     "prometheus": "auth_basic",
@@ -43,7 +43,7 @@ REFUSED = {
     "registry": "auth_basic",
     "spa": "",
     "synapse": "",
-    "wordpress": "limit_req",
+    "wordpress": "",
 }
 
 _SUBJECT = re.compile(r'"(\w+)" (?:directive|parameter of "(listen)" directive) is (not yet|accepted and not yet) effective')

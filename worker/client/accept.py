@@ -16,6 +16,7 @@ from worker.client.http1.serve import serve_connection
 from worker.client.http2.serve import serve_http2
 from worker.client.plan import ListenerPlan
 from worker.client.preface import serve_clear
+from worker.client.proxy_header import after_proxy_header
 from worker.endpoint import SocketEndpoint
 from worker.logs import announcer
 from worker.loop import READ, Loop, Task, park, sleep
@@ -114,6 +115,8 @@ class Acceptors:
             from worker.client.secure import Secured  # with ssl it takes 20 ms, needed only where clients use TLS
 
             serve = Secured(listener, self._tls, {"": serve_connection, "h2": serve_http2}).serve
+        if "proxy_protocol" in listener.protocols:
+            serve = after_proxy_header(serve)  # it comes before TLS, too
         announce = announcer(self._configuration.debug_connection, plan.log)
         # Control connections are let in however full the worker is.
         may_always = listener is self._configuration.control

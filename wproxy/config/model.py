@@ -29,6 +29,7 @@ from wproxy.matching import LocationMatcher, ServerNames
 from wproxy.regex import Regex
 from wproxy.route import Route
 from wproxy.syslog import Syslog
+from wproxy.zone_memory import LimitZone
 
 
 class Settings:
@@ -248,6 +249,7 @@ class Configuration(Settings, MainModules):
     servers: tuple[Server, ...]
     upstreams: tuple[Upstream, ...]  # explicit and implicit
     log_formats: dict[str, LogFormat]
+    limit_zones: tuple[LimitZone, ...] = ()
     control: Listener | None = None  # api_socket
     identity: Identity = WPROXY  # the name we answer to
     warnings: tuple[Problem, ...] = ()  # settings that are allowed but probably not meant, or have no effect yet

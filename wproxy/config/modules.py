@@ -14,6 +14,7 @@ from wproxy.directives.api import ApiDirectives
 from wproxy.directives.brotli import BrotliDirectives
 from wproxy.directives.buffering import BufferingDirectives
 from wproxy.directives.charset import CharsetDirectives
+from wproxy.directives.client_address import RealIpDirectives
 from wproxy.directives.core import EventsDirectives, MainDirectives
 from wproxy.directives.error_page import ErrorPageDirectives
 from wproxy.directives.fastcgi import FastcgiDirectives
@@ -25,6 +26,7 @@ from wproxy.directives.headers import HeadersDirectives
 from wproxy.directives.health_check import HealthCheckDirectives, MatchBlock, MatchDirectives
 from wproxy.directives.http2 import HTTP2Directives, HTTP2ServerDirectives
 from wproxy.directives.http_core import BlockDirectives, CommonDirectives, LocationDirectives, ServerDirectives
+from wproxy.directives.limits import LimitDirectives
 from wproxy.directives.listen import ListenDirectives
 from wproxy.directives.log import LogDirectives
 from wproxy.directives.map import MapDirectives
@@ -102,6 +104,8 @@ class LocationModules(
     HealthCheckDirectives,
     LocationDirectives,
     AccessDirectives,
+    LimitDirectives,
+    RealIpDirectives,
     ApiDirectives,
     LocationIf,
 ):

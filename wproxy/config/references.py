@@ -13,6 +13,7 @@ from wproxy.config.scope import Scope
 from wproxy.config.tree import Node, Position
 from wproxy.directives.aio import DEFAULT_POOL
 from wproxy.directives.client_address import Referrers, TrustedAddress
+from wproxy.maps.addresses import parse_network
 from wproxy.maps.charset_map import CharsetMap
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class References:
             if not each.is_host:
                 continue
             try:
-                self._look_up(each.text, 0)
+                each.networks = tuple(parse_network(address.host)[0] for address in self._look_up(each.text, 0))
             except (OSError, UnicodeError):
                 self._problem(f'host not found in set_real_ip_from "{each.text}"', line.position)
 

@@ -143,6 +143,7 @@ class _Resolver:
             raise ConfigurationError(Problem(text, configuration.origins.get("worker_connections")))
         configuration.servers = tuple(self.servers)
         configuration.upstreams = tuple(self.upstreams.groups.values())
+        configuration.limit_zones = self.zones.limits()
         configuration.warnings = (*reader.warnings, *warnings(reader.ineffective))
         configuration.refusals = tuple(refusals(reader.ineffective))
         configuration.log_formats = self.log_formats

@@ -12,6 +12,7 @@ from wproxy.config.tree import Node, Position
 from wproxy.directives.cache import CachePath
 from wproxy.directives.limits import ConnectionLimit, CountedZone, RequestLimit
 from wproxy.directives.zones import Zone
+from wproxy.zone_memory import LimitZone, limit_zone
 
 _CACHES = ("proxy", "fastcgi", "uwsgi", "scgi")
 # The directives that make zones or use them.
@@ -74,6 +75,14 @@ class Zones:
         first = self._paths.setdefault(path, position)
         if first is not position:
             self._problem(f'the same path name "{path}" used in {first} and', position)
+
+    def limits(self) -> tuple[LimitZone, ...]:
+        """Return the zones of limits, with their memory: to be called when there are no problems."""
+        return tuple(
+            limit_zone(zone.kind, zone.name, zone.size or 0, value.key, value.rate)
+            for zone, value in self._made.values()
+            if isinstance(value, CountedZone)
+        )
 
     def finish(self) -> None:
         """Report uses of zones that are not made anywhere, or have another purpose."""

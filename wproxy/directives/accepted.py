@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from wproxy.config.low_bits import low_bits
 from wproxy.config.registry import (
     EVENTS,
     GATHER,
@@ -45,10 +44,9 @@ from wproxy.config.repeated import repeated_types, repeated_types_without_html
 from wproxy.directives import other_protocols
 from wproxy.directives.cache import IGNORED, METHODS, cache, cache_path, cache_times
 from wproxy.directives.certificates import PROTOCOLS, certificate_cache, ocsp_cache
-from wproxy.directives.client_address import referrers, trusted_address
+from wproxy.directives.client_address import referrers
 from wproxy.directives.http_core import header_buffers, memory
 from wproxy.directives.images import image_filter, quality, sharpness
-from wproxy.directives.limits import connection_limit, connection_zone, request_limit, request_zone
 from wproxy.directives.media_types import media_types
 from wproxy.directives.pass_to import (
     CGI_FAILURES,
@@ -260,26 +258,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
     "Access by asking an upstream (ngx_http_auth_request_module.c).": (
         guarded(accepted("auth_request", LEVELS, idle="off")),
         accepted("auth_request_set", LEVELS, assignment, arity=2, inherit=GATHER),
-    ),
-    "Limits of requests per second (ngx_http_limit_req_module.c).": (
-        guarded(accepted("limit_req", LEVELS, request_limit, arity=(1, 3), inherit=GATHER)),
-        accepted("limit_req_zone", HTTP, request_zone, arity=3, inherit=OWN_GATHER),
-        accepted("limit_req_log_level", LEVELS, word(("info", "notice", "warn", "error"))),
-        accepted("limit_req_status", LEVELS, number(400, 599)),
-        accepted("limit_req_dry_run", LEVELS, flag, idle="off"),
-    ),
-    "Limits of requests at once (ngx_http_limit_conn_module.c).": (
-        guarded(accepted("limit_conn", LEVELS, connection_limit, arity=2, inherit=GATHER)),
-        accepted("limit_conn_zone", HTTP, connection_zone, arity=2, inherit=OWN_GATHER),
-        accepted("limit_conn_log_level", LEVELS, word(("info", "notice", "warn", "error"))),
-        accepted("limit_conn_status", LEVELS, number(400, 599)),
-        accepted("limit_conn_dry_run", LEVELS, flag, idle="off"),
-    ),
-    "The address of a client behind a proxy (ngx_http_realip_module.c).": (
-        # Access rules, limits and logs would go by the address of the proxy.
-        guarded(accepted("set_real_ip_from", LEVELS, trusted_address, inherit=GATHER, warns=low_bits)),
-        accepted("real_ip_header", LEVELS),
-        accepted("real_ip_recursive", LEVELS, flag, idle="off"),
     ),
     "Links and referrers that are let in (ngx_http_secure_link_module.c, ngx_http_referer_module.c).": (
         # Both only set a variable that an `if` tests; without a value in it the `if` would let every client pass, or none.

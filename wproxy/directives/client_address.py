@@ -5,31 +5,60 @@ ngx_http_referer_module.c).
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from wproxy.config.low_bits import low_bits
+from wproxy.config.registry import GATHER, HTTP, LOCATION, SERVER, directive
+from wproxy.directives.values import flag, text
 from wproxy.maps.addresses import Network, parse_network
 from wproxy.matching import valid_server_name
 from wproxy.regex import Regex, compile_regex
 
 
-class TrustedAddress(NamedTuple):
-    """A `set_real_ip_from`. network: None for `unix:`, and for a host, whose addresses must be looked up."""
+@dataclass(slots=True)
+class TrustedAddress:
+    """A `set_real_ip_from`. networks: none for `unix:`; those of a host are looked up when the configuration has been read."""
 
     text: str
-    network: Network | None = None
+    networks: tuple[Network, ...] = ()
 
     @property
     def is_host(self) -> bool:
-        """Whether it is a host name."""
-        return self.network is None and self.text != "unix:"
+        """Whether it is a host name that is still to be looked up."""
+        return not self.networks and self.text != "unix:"
 
 
 def trusted_address(text: str) -> TrustedAddress:
     """Return an address, a network, `unix:` or a host name."""
     try:
-        return TrustedAddress(text, None if text == "unix:" else parse_network(text)[0])
+        return TrustedAddress(text, () if text == "unix:" else (parse_network(text)[0],))
     except ValueError:
         return TrustedAddress(text)
+
+
+class RealIpDirectives:
+    """The address of a client behind proxies (nginx: ngx_http_realip_module.c)."""
+
+    set_real_ip_from: tuple[TrustedAddress, ...] = directive(
+        trusted_address,
+        HTTP | SERVER | LOCATION,
+        inherit=GATHER,
+        warns=low_bits,
+        doc="A proxy that is believed when it names its client: an address, a network, a host name, or `unix:` for unix sockets.",
+    )
+    real_ip_header: str = directive(
+        text,
+        HTTP | SERVER | LOCATION,
+        default="X-Real-IP",
+        doc="The field in which proxies name their client: X-Real-IP, X-Forwarded-For, any other; or `proxy_protocol`.",
+    )
+    real_ip_recursive: bool = directive(
+        flag,
+        HTTP | SERVER | LOCATION,
+        default="off",
+        doc="Whether the client is the last address in the field that is not itself a trusted proxy, or simply the last one.",
+    )
 
 
 class Referrers(NamedTuple):

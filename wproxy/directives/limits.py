@@ -7,6 +7,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from wproxy.config.registry import GATHER, HTTP, LOCATION, OWN_GATHER, SERVER, directive
+from wproxy.directives.values import flag, number, word
 from wproxy.directives.zones import Zone, made_zone
 from wproxy.template import Template, compile_template
 
@@ -16,11 +18,11 @@ _RATE = re.compile(r"rate=([0-9]{1,9})(r/s|r/m)?")
 
 
 class CountedZone(NamedTuple):
-    """A `limit_req_zone` or `limit_conn_zone`. rate: requests per second, 0 when connections are counted."""
+    """A `limit_req_zone` or `limit_conn_zone`. rate: thousandths of a request per second, 0 when connections are counted."""
 
     key: Template
     zone: Zone
-    rate: float = 0.0
+    rate: int = 0
 
 
 class RequestLimit(NamedTuple):
@@ -41,7 +43,7 @@ class ConnectionLimit(NamedTuple):
 def request_zone(key: str, *parameters: str) -> CountedZone:
     """Read `KEY zone=NAME:SIZE rate=RATE`."""
     template = compile_template(key)
-    zone, rate = None, 1.0
+    zone, rate = None, 1000
     for parameter in parameters:
         if parameter.startswith("zone="):
             zone = made_zone(REQUESTS, parameter[5:], parameter)
@@ -49,7 +51,7 @@ def request_zone(key: str, *parameters: str) -> CountedZone:
             match = _RATE.fullmatch(parameter)
             if match is None or not int(match[1]):
                 raise ValueError(f'invalid rate "{parameter}"')
-            rate = int(match[1]) / (60 if match[2] == "r/m" else 1)
+            rate = int(match[1]) * 1000 // (60 if match[2] == "r/m" else 1)
         else:
             raise ValueError(f'invalid parameter "{parameter}"')
     if zone is None:
@@ -101,3 +103,53 @@ def connection_limit(name: str, most: str) -> ConnectionLimit:
     if int(most) > MOST_CONNECTIONS:
         raise ValueError("connection limit must be less 65536")
     return ConnectionLimit(Zone(CONNECTIONS, name), int(most))
+
+
+_BLOCKS = HTTP | SERVER | LOCATION
+_LEVEL = word(("info", "notice", "warn", "error"))
+
+
+class LimitDirectives:
+    """Limits of requests per second and of requests at once."""
+
+    limit_req_zone: tuple[CountedZone, ...] = directive(
+        request_zone,
+        HTTP,
+        arity=3,
+        inherit=OWN_GATHER,
+        doc="A zone that counts requests: the key that they are counted by, `zone=NAME:SIZE` and `rate=NUMBERr/s` or `r/m`.",
+    )
+    limit_req: tuple[RequestLimit, ...] = directive(
+        request_limit,
+        _BLOCKS,
+        arity=(1, 3),
+        inherit=GATHER,
+        doc="How many requests may come too early by the rate of `zone=`: `burst=` of them, of which `delay=` are not delayed, "
+        "or none with `nodelay`; others are refused.",
+    )
+    limit_req_log_level: str = directive(
+        _LEVEL, _BLOCKS, default="error", doc="The level at which refusals are logged; delays are logged one level lower."
+    )
+    limit_req_status: int = directive(number(400, 599), _BLOCKS, default="503", doc="The status of a request that is refused.")
+    limit_req_dry_run: bool = directive(
+        flag, _BLOCKS, default="off", doc="Whether requests are counted and logged, but neither delayed nor refused."
+    )
+    limit_conn_zone: tuple[CountedZone, ...] = directive(
+        connection_zone,
+        HTTP,
+        arity=2,
+        inherit=OWN_GATHER,
+        doc="A zone that counts requests under way: the key that they are counted by, and `zone=NAME:SIZE`.",
+    )
+    limit_conn: tuple[ConnectionLimit, ...] = directive(
+        connection_limit,
+        _BLOCKS,
+        arity=2,
+        inherit=GATHER,
+        doc="How many requests of one key of a zone may be under way at once; others are refused.",
+    )
+    limit_conn_log_level: str = directive(_LEVEL, _BLOCKS, default="error", doc="The level at which refusals are logged.")
+    limit_conn_status: int = directive(number(400, 599), _BLOCKS, default="503", doc="The status of a request that is refused.")
+    limit_conn_dry_run: bool = directive(
+        flag, _BLOCKS, default="off", doc="Whether requests are counted and refusals logged, but none is refused."
+    )

@@ -189,9 +189,8 @@ class ListenDirectives:
         SERVER,
         arity=(1, 16),
         inherit=OWN_GATHER,
-        # Without `quic` nobody would be served, without `proxy_protocol` every client would have the
-        # address of the balancer.
-        idle_parameters={"quic": True, "proxy_protocol": True},
+        # Without `quic` nobody would be served.
+        idle_parameters={"quic": True},
         doc="Address and port to listen on: `8080`, `127.0.0.1:80`, `[::]:80`, `unix:/path`, `8000-8003`.",
     )
     server_name: tuple[tuple[ServerName, ...], ...] = directive(

@@ -25,21 +25,27 @@ def remote_port(request: Request) -> bytes:
 @variable("binary_remote_addr")
 def binary_remote_addr(request: Request) -> bytes:
     """4 or 16 bytes; the text itself for a unix socket."""
-    address = request.client.remote_addr
-    return address if address.startswith(b"unix:") else ipaddress.ip_address(address.decode("ascii")).packed
+    client = request.client
+    packed = client.packed_addr
+    if packed is None:
+        address = client.remote_addr
+        packed = address if address.startswith(b"unix:") else ipaddress.ip_address(address.decode("ascii")).packed
+        client.packed_addr = packed
+    return packed
 
 
-# The client before any of its or a proxy's claims was believed.
+# The other end of the connection, whatever client it named.
 
 
 @variable("realip_remote_addr")
 def realip_remote_addr(request: Request) -> bytes:
-    return request.client.remote_addr
+    return request.client.peer.remote_addr
 
 
 @variable("realip_remote_port")
-def realip_remote_port(request: Request) -> bytes | None:
-    return remote_port(request)
+def realip_remote_port(request: Request) -> bytes:
+    port = request.client.peer.remote_port
+    return b"%d" % port if port else b""
 
 
 @variable("server_addr")

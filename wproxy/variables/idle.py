@@ -7,20 +7,14 @@ out of here and defines them where its subject is.
 from __future__ import annotations
 
 from wproxy.http import Request
-from wproxy.variables.registry import BLOCK, VARIABLES, Variable, family, variable
+from wproxy.variables.registry import BLOCK, VARIABLES, Variable, variable
 
 # Not found: `-` in a log, empty in text.
 ABSENT = (
     *(f"ssl_{name}" for name in ("client_sigalg", "early_data", "ech_outer_server_name", "ech_status", "sigalg")),
     "gzip_ratio",
-    "limit_conn_status",
-    "limit_req_status",
     "proxy_internal_body_length",
     "proxy_internal_chunked",
-    "proxy_protocol_addr",
-    "proxy_protocol_port",
-    "proxy_protocol_server_addr",
-    "proxy_protocol_server_port",
     "secure_link",
     "secure_link_expires",
     "slice_range",
@@ -47,12 +41,6 @@ for _name in ABSENT:
     VARIABLES[_name] = Variable(_nothing, BLOCK)
 for _name in EMPTY:
     VARIABLES[_name] = Variable(_empty, BLOCK)
-
-
-@family("proxy_protocol_tlv_")
-def proxy_protocol_tlv(rest: str) -> Variable:
-    return Variable(_nothing, BLOCK)
-
 
 # Without modern_browser and ancient_browser lines every browser is an ancient one.
 

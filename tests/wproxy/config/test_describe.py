@@ -89,6 +89,12 @@ def test_every_example_is_for_a_row_that_there_is():
     assert set(describe.EXAMPLES) <= set(REGISTRY)
 
 
+def zone_for(row: Directive) -> str:
+    """The zone that the example of a row uses."""
+    made = find_directive(f"{row.name}_zone", HTTP)
+    return f"[http]\n{example(made)}\n" if made and row.name.startswith("limit_") else ""
+
+
 def wproxy_toml_with(row: Directive, context: int) -> str:
     """A whole file with the example of a row in one of its contexts."""
     inside = row.block or context
@@ -100,7 +106,10 @@ def wproxy_toml_with(row: Directive, context: int) -> str:
     if row.name == "memcached_pass":
         text += '\nset = ["$memcached_key", "$uri"]'
     if inside in (SERVER, SERVER_IF):
-        return text
+        return f"{zone_for(row)}{text}"
+    if zone_for(row):
+        text = text.replace("[http]\n", zone_for(row)) if inside == HTTP else f"{zone_for(row)}[[http.server]]\n{text}"
+        return text + ("\n[[http.server]]" if inside == HTTP else "")
     in_location = inside & (LOCATION | LOCATION_IF | LIMIT_EXCEPT)
     return f"[[http.server]]\n{text}" if in_location else f"{text}\n[[http.server]]"
 

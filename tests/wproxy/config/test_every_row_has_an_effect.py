@@ -19,6 +19,7 @@ _BY_NAME = {
     "compat": "wproxy/config/compat.py",
     "events": "wproxy/config/resolve.py",
     **{f"{module}_pass": "wproxy/config/resolve.py" for module in PROTOCOLS},
+    **dict.fromkeys(("limit_conn_zone", "limit_req_zone"), "wproxy/config/zones.py"),
     "upstream_start": "wproxy/config/peers.py",
     **dict.fromkeys(("ssl_client_certificate", "ssl_trusted_certificate", "ssl_crl"), "wproxy/tls/contexts.py"),
     **dict.fromkeys(("gzip_static", "brotli_static", "zstd_static"), "worker/content/precompressed.py"),

@@ -12,8 +12,6 @@ from wproxy.config import model, registry
 from wproxy.config.registry import REGISTRY, SCALAR, Directive, register_accepted
 from wproxy.directives import accepted
 from wproxy.directives.accepted import ACCEPTED, HARMLESS, IDLE
-from wproxy.directives.limits import ConnectionLimit
-from wproxy.directives.zones import Zone
 
 CONTEXTS = {
     analyzer.NGX_MAIN_CONF: registry.MAIN,
@@ -180,7 +178,6 @@ def test_what_is_passed_over_in_silence_guards_nothing():
     [
         ("grpc_read_timeout", ["fast"], '"%s" directive invalid value'),
         ("output_buffers", ["0", "4k"], '"%s" directive invalid value'),
-        ("limit_req_status", ["200"], "value must be between 400 and 599"),
     ],
 )
 def test_a_plain_value_is_read_as_nginx_reads_it(name, arguments, text):
@@ -193,7 +190,6 @@ def test_a_plain_value_is_read_as_nginx_reads_it(name, arguments, text):
     ("name", "arguments", "value"),
     [
         ("gzip_buffers", ["16", "8k"], (16, 8192)),
-        ("limit_conn", ["a", "3"], ConnectionLimit(Zone("limit_conn_zone", "a"), 3)),
     ],
 )
 def test_a_value_is_kept_as_what_it_is(name, arguments, value):

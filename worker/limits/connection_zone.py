@@ -1,0 +1,196 @@
+"""`limit_conn_zone` in the memory of all workers (`wproxy.zone_memory`): the requests under way for each key.
+
+A record is CELLS words, a cell for each worker that has requests of the key:
+
+    bits 16-63   the worker: its generation, its slot, and the pid that the slot had then
+    bits 0-15    its requests under way
+
+Only that worker writes its cell, and a cell counts only while its worker is alive: the master takes the pid out of the slot of
+one that has died (`wproxy.shared`). So the requests of a killed worker count no more, and nobody has to clean up after it. A
+cell that counts nothing is free, and an entry without others is. If more workers than CELLS have requests of one key, it has
+several entries.
+
+To let a request in is to look at the cells of all and to raise our own, which must be one step: hence the lock. It is not
+needed where the limit is so far away that all workers at once could not reach it, provided that we have requests of the key
+already: then no other worker takes the entry away. To give a request back needs no lock either: it is one store in our own
+cell.
+
+A table without a free entry refuses the request, as in nginx; which is told once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from worker.limits.locks import lock, try_lock, unlock
+from wproxy.shared import MAX_WORKERS, WORKER_PID, WORKER_WORDS, WORKERS_OFFSET
+from wproxy.zone_memory import CONNECTION_WORDS as CELLS
+from wproxy.zone_memory import FULL_WORD, SPILLED_WORD, WAYS, ZoneMemory
+
+_RECORDS = 2 * WAYS  # where the cells of a bucket begin
+_COUNT_BITS = 16
+_COUNT = (1 << _COUNT_BITS) - 1
+_PID_BITS = 23  # the system's pids are below 1 << 22
+_PID = (1 << _PID_BITS) - 1
+_SLOT_BITS = 9
+_SLOT = MAX_WORKERS - 1
+_GENERATION = (1 << 16) - 1
+# How many keys without requests a worker remembers.
+_REMEMBERED = 4096
+
+
+class _Key:
+    """A key that this worker knows. held: our requests under way.
+
+    at, record, cell: where its entry and the record in it begin, and our cell; true while there are requests.
+    """
+
+    __slots__ = ("_words", "address", "at", "buckets", "cell", "first", "held", "own", "record", "second")
+
+    def __init__(self, zone: SharedConnectionZone, key: bytes, own: int) -> None:
+        self.address, self.first, self.second, one, other = zone.memory.place(key)
+        self.buckets = (one, other)
+        self.own = own
+        self._words = zone.memory.words
+        self.held = self.cell = self.record = self.at = 0
+
+    def give_back(self) -> None:
+        """Count one request less."""
+        self.held -= 1
+        self._words[self.cell] = self.own | self.held
+
+
+class SharedConnectionZone:
+    """One zone, as one worker uses it."""
+
+    __slots__ = ("_keys", "_margin", "_most_keys", "_on_full", "_own", "_shared", "_words", "memory", "name")
+
+    def __init__(
+        self,
+        name: str,
+        memory: ZoneMemory,
+        shared: memoryview,
+        owner: tuple[int, int, int],
+        workers: int,
+        on_full: Callable[[], None],
+    ) -> None:
+        """shared: the words of the shared memory, where slots have pids. owner: our generation, slot and pid.
+
+        A process that is master and worker at once keeps slot and pid in a reload, while a copy of it finishes the old requests:
+        hence the generation. workers: the number of all. on_full: called once, when there is no room for a key.
+        """
+        generation, slot, pid = owner
+        self.name = name
+        self.memory = memory
+        self._words = memory.words
+        self._shared = shared
+        self._own = (((generation & _GENERATION) << _SLOT_BITS | slot) << _PID_BITS | pid & _PID) << _COUNT_BITS
+        # Each worker raises one cell at a time; those of the generation before, or of a second master, may be there too.
+        self._margin = 4 * workers + 8
+        self._on_full = on_full
+        self._keys: dict[bytes, _Key] = {}
+        self._most_keys = _REMEMBERED
+
+    def take(self, key: bytes, most: int) -> Callable[[], None] | bool:
+        """Count a request, and return what gives it back; True when there are `most` already, False without room for the key."""
+        known = self._keys.get(key) or self._learn(key)
+        words = self._words
+        if known.held and not words[SPILLED_WORD]:
+            record = known.record
+            a, b, c = words[record : record + CELLS].tolist()
+            if (a & _COUNT) + (b & _COUNT) + (c & _COUNT) + self._margin < most:
+                known.held = held = known.held + 1
+                words[known.cell] = known.own | held
+                return known.give_back
+        address = known.address
+        if (result := try_lock(address)) and not lock(address, result):
+            return False
+        try:
+            return self._take(known, most)
+        finally:
+            unlock(address)
+
+    def _take(self, known: _Key, most: int) -> Callable[[], None] | bool:
+        """Take one with the lock."""
+        words, at = self._words, known.at
+        if at and words[at] == known.first and words[at + WAYS] == known.second and not words[SPILLED_WORD]:
+            entries = [(at, known.record)]
+        else:
+            entries = self._entries(known)
+        total = cell = spare = 0
+        for at, record in entries:
+            for place, word in enumerate(words[record : record + CELLS].tolist(), record):
+                if word & ~_COUNT == self._own:
+                    cell, known.at, known.record = place, at, record
+                    total += known.held
+                elif word & _COUNT and self._is_alive(word):
+                    total += word & _COUNT
+                elif not (cell or spare):
+                    spare, known.at, known.record = place, at, record
+        if total >= most:
+            return True
+        if not (cell or spare):
+            if not self._add(known):
+                return False
+            spare = known.record
+            if entries:
+                words[SPILLED_WORD] = 1
+        known.cell = cell = cell or spare
+        known.held += 1
+        words[cell] = known.own | known.held
+        return known.give_back
+
+    def _entries(self, known: _Key) -> list[tuple[int, int]]:
+        """Return where the entries of a key begin, and the records in them."""
+        words = self._words
+        return [
+            (bucket + way, bucket + _RECORDS + way * CELLS)
+            for bucket in known.buckets
+            for way, first in enumerate(self.memory.column(bucket))
+            if first == known.first and words[bucket + WAYS + way] == known.second
+        ]
+
+    def _is_alive(self, word: int) -> bool:
+        """Whether the worker of a cell, another than we, is alive."""
+        owner = word >> _COUNT_BITS
+        slot = owner >> _PID_BITS & _SLOT
+        pid: int = self._shared[WORKERS_OFFSET + slot * WORKER_WORDS + WORKER_PID]
+        return pid == owner & _PID
+
+    def _add(self, known: _Key) -> bool:
+        """Give the key a free entry, of the emptier bucket; return whether there was one."""
+        words = self._words
+        most_free: list[int] = []
+        in_bucket = 0
+        for bucket in known.buckets:
+            cells = words[bucket + _RECORDS : bucket + _RECORDS + WAYS * CELLS].tolist()
+            free = [way for way in range(WAYS) if not any(map(self._is_used, cells[way * CELLS : (way + 1) * CELLS]))]
+            if len(free) > len(most_free):
+                most_free, in_bucket = free, bucket
+        if not most_free:
+            if not words[FULL_WORD]:
+                words[FULL_WORD] = 1
+                self._on_full()
+            return False
+        known.at = in_bucket + most_free[0]
+        known.record = record = in_bucket + _RECORDS + most_free[0] * CELLS
+        # It counts nothing, so a worker that is killed between these stores leaves a free entry.
+        for cell in range(record, record + CELLS):
+            words[cell] = 0
+        self.memory.enter(known.first, known.second, known.at)
+        return True
+
+    def _is_used(self, word: int) -> bool:
+        """Whether a cell counts, of whichever worker."""
+        return bool(word & _COUNT) and (word & ~_COUNT == self._own or self._is_alive(word))
+
+    def _learn(self, key: bytes) -> _Key:
+        """Remember a key; of too many, those with requests under way."""
+        if len(self._keys) >= self._most_keys:
+            self._keys = {key: known for key, known in self._keys.items() if known.held}
+            self._most_keys = max(_REMEMBERED, 2 * len(self._keys))
+        known = self._keys[key] = _Key(self, key, self._own)
+        return known
+
+    def __repr__(self) -> str:
+        return f"<zone {self.name}: {len(self._keys)} keys known>"

@@ -1,0 +1,92 @@
+"""limit_conn: how many requests of a key may be under way at once (nginx: ngx_http_limit_conn_module.c, routing.md §6).
+
+A connection counts while a request on it is served: from when its location is known until it is in the access log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from worker.limits.check import Check, refuse
+from worker.limits.zone import ConnectionZone
+from worker.logs import log_request
+from worker.logs.formats import shown
+from worker.services import Services
+from wproxy.config.model import Location
+from wproxy.http import Request, Response
+from wproxy.template import Template
+
+LONGEST_KEY = 255
+
+PASSED, REJECTED, REJECTED_DRY_RUN = b"PASSED", b"REJECTED", b"REJECTED_DRY_RUN"
+
+
+class Limited:
+    """One `limit_conn` of a location."""
+
+    __slots__ = ("evaluate", "key", "most", "zone")
+
+    def __init__(self, zone: ConnectionZone, key: Template, most: int) -> None:
+        self.zone = zone
+        self.key = key
+        self.evaluate = key.evaluate
+        self.most = most
+
+
+class ConnectionLimits(Check):
+    """All `limit_conn` of a location."""
+
+    def __init__(self, location: Location, services: Services) -> None:
+        zones = services.limit_zones
+        self.limits = tuple(
+            Limited(zones.connections[limit.zone.name], zones.keys[limit.zone.name], limit.most) for limit in location.limit_conn
+        )
+        self.level = location.limit_conn_log_level
+        self.status = location.limit_conn_status
+        self.dry_run = location.limit_conn_dry_run
+        self.setting = location.described("limit_conn")
+
+    def check(self, request: Request) -> Response | None:
+        """Count a request, until it ends; return a response to refuse it. Raises CloseConnection."""
+        if request.limit_conn_status is not None:
+            return None
+        taken: list[Callable[[], None]] | None = request.at_end
+        before = len(taken) if taken is not None else 0
+        for limit in self.limits:
+            key = limit.evaluate(request)
+            if not key or (len(key) > LONGEST_KEY and self._ignore(request, limit, key)):
+                continue
+            request.limit_conn_status = PASSED
+            release = limit.zone.take(key, limit.most)
+            if isinstance(release, bool):
+                for give_back in (request.at_end or [])[before:]:
+                    give_back()
+                if request.at_end is not None:
+                    del request.at_end[before:]
+                return self._refuse(request, limit, release)
+            if taken is None:
+                request.at_end = taken = [release]
+            else:
+                taken.append(release)
+        return None
+
+    def _ignore(self, request: Request, limit: Limited, key: bytes) -> bool:
+        text = f'the value of the "{limit.key.text}" key is more than {LONGEST_KEY} bytes: "{shown(key)}"'
+        log_request(request, "error", text)
+        return True
+
+    def _refuse(self, request: Request, limit: Limited, is_reached: bool) -> Response | None:
+        """Refuse a request. is_reached: whether the limit is; otherwise the zone has no room for its key."""
+        if is_reached:
+            dry = ", dry run," if self.dry_run else ""
+            log_request(request, self.level, f'limiting connections{dry} by zone "{limit.zone.name}"')
+        if self.dry_run:
+            request.limit_conn_status = REJECTED_DRY_RUN
+            return None
+        request.limit_conn_status = REJECTED
+        return refuse(request, self.status, f"limit: too many connections by zone {limit.zone.name}{self.setting}")
+
+
+def limiting_connections(location: Location, services: Services) -> ConnectionLimits | None:
+    """Return the connection limits of a location; None without any."""
+    return ConnectionLimits(location, services) if location.limit_conn else None

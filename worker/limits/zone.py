@@ -1,0 +1,40 @@
+"""A zone: what `limit_req` and `limit_conn` ask, whoever keeps the counts.
+
+The workers of one machine keep them in shared memory (`request_zone.py`, `connection_zone.py`). A zone of several machines is
+to answer the same questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+# Answers in place of an excess: there is no room for a further key, or its state cannot be had now.
+NO_ROOM = -1
+# The greatest excess that is kept, in thousandths of a request.
+MOST_EXCESS = (1 << 30) - 1
+
+
+class RequestZone(Protocol):
+    """The requests of each key, as nginx counts them: in thousandths, less `rate` for each second that passes.
+
+    name: as the configuration calls it. rate: thousandths of a request per second.
+    """
+
+    name: str
+    rate: int
+
+    def count(self, key: bytes, now: int, most: int = MOST_EXCESS) -> int:
+        """Count a request unless that would exceed `most`; return the excess with it, or NO_ROOM. now: in milliseconds."""
+
+    def excess(self, key: bytes, now: int) -> int:
+        """Return the excess that a request would have, without counting it; NO_ROOM when it cannot be known."""
+
+
+class ConnectionZone(Protocol):
+    """The requests under way for each key. name: as the configuration calls it."""
+
+    name: str
+
+    def take(self, key: bytes, most: int) -> Callable[[], None] | bool:
+        """Count a request, and return what gives it back; True when there are `most` already, False without room for the key."""

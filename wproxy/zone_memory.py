@@ -1,0 +1,170 @@
+"""The memory of a `limit_req_zone` or a `limit_conn_zone`: its size, its locks, and where a key has its place.
+
+It is a table of fixed size that all workers share, and outlives a reload and an upgrade (`wproxy.lasting`). Its bytes:
+
+    head      a page: the layout's number, a secret, notes of what has happened in it; then the locks, LOCK_BYTES each
+    stripes   as many as there are locks, each with buckets of its own
+    bucket    WAYS entries, column by column: the first words of their keys, the second words, then their records
+
+A key is hashed to 128 bits, with the secret in front: nobody who sends keys can choose which ones meet. The hash chooses a
+stripe, and two buckets in it; an entry lives in either. With two to choose from, a table gives up nothing until two thirds of
+its entries are taken, whereas with one it begins at a fifth; an entry is so small that this is still more keys than nginx has
+room for in a zone of that size.
+
+One lock guards a stripe, so workers that want different keys seldom meet. It is robust: if its holder is killed, the next one
+gets it at once. A change is published by a single store of one word, so there is nothing to repair then.
+
+Nothing here locks or counts; `worker/limits/` does. What a word of a record means is said there.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from hashlib import blake2b
+from struct import Struct
+from typing import NamedTuple
+
+from wproxy.lasting import LASTING
+from wproxy.template import Template
+
+PAGE = 4096
+LOCK_BYTES = 64  # a pthread_mutex_t takes 40 to 48; a cache line for each
+MOST_STRIPES = 32
+WAYS = 8
+KEY_WORDS = 2
+
+# Words of the head.
+LAYOUT_WORD, SECRET_WORD, FULL_WORD, SPILLED_WORD = 0, 1, 5, 6
+_SECRET_BYTES = 32
+_LOCKS = 1024  # where the locks begin, in bytes
+_LAYOUT = 0x7A6F6E65_00000001
+
+_TWO_WORDS = Struct("QQ").unpack
+_COLUMN = Struct(f"{WAYS}Q").unpack_from
+_PROCESS_SHARED = _ROBUST = 1
+
+
+class ZoneMemory:
+    """One table. record_words: the words of an entry beside its key. words: all of its memory; addresses: those of its locks."""
+
+    __slots__ = (
+        "_bytes",
+        "_exported",
+        "_keyed",
+        "_stripes",
+        "addresses",
+        "bucket_words",
+        "buckets",
+        "record_words",
+        "stripes",
+        "words",
+    )
+
+    def __init__(self, memory: mmap.mmap, record_words: int) -> None:
+        """memory: at least eight pages; zero when they are new."""
+        import ctypes  # 5 ms, needed only with zones
+
+        self.record_words = record_words
+        self.bucket_words = WAYS * (KEY_WORDS + record_words)
+        self.words = memoryview(memory).cast("B")[: len(memory) // 8 * 8].cast("Q")
+        self._bytes = memory
+        total = (len(self.words) - PAGE // 8) // self.bucket_words
+        stripes = 1
+        while stripes < MOST_STRIPES and total // (stripes * 2) >= 64:
+            stripes *= 2
+        self.stripes = stripes
+        self.buckets = total // stripes
+        self._exported = ctypes.c_char.from_buffer(memory)  # the addresses are good while this lives
+        begin = ctypes.addressof(self._exported) + _LOCKS
+        self.addresses = tuple(range(begin, begin + stripes * LOCK_BYTES, LOCK_BYTES))
+        if self.words[LAYOUT_WORD] != _LAYOUT:
+            memory[SECRET_WORD * 8 : SECRET_WORD * 8 + _SECRET_BYTES] = os.urandom(_SECRET_BYTES)
+            make_locks(self.addresses)
+            self.words[LAYOUT_WORD] = _LAYOUT
+        secret = memory[SECRET_WORD * 8 : SECRET_WORD * 8 + _SECRET_BYTES]
+        self._keyed = blake2b(secret, digest_size=16).copy
+        begin = PAGE // 8
+        self._stripes = [
+            (address, begin + number * self.buckets * self.bucket_words) for number, address in enumerate(self.addresses)
+        ]
+
+    @property
+    def entries(self) -> int:
+        """The number of keys that it has room for."""
+        return self.stripes * self.buckets * WAYS
+
+    def place(self, key: bytes) -> tuple[int, int, int, int, int]:
+        """Return the place of a key: its lock's address, the two words of its hash, and the offsets of its buckets, in words."""
+        digest = self._keyed()
+        digest.update(key)
+        first, second = _TWO_WORDS(digest.digest())
+        address, begin = self._stripes[first % self.stripes]
+        size, buckets = self.bucket_words, self.buckets
+        one, other = (first >> 5) % buckets, (second >> 5) % buckets
+        if one == other:
+            other = (one + 1) % buckets
+        return address, first, second, begin + one * size, begin + other * size
+
+    def column(self, bucket: int) -> tuple[int, ...]:
+        """Return the first words of a bucket's keys."""
+        return _COLUMN(self._bytes, bucket * 8)
+
+    def find(self, first: int, second: int, bucket: int) -> int:
+        """Return where the entry with this hash begins in a bucket; -1 without one. To be called with the lock."""
+        column = _COLUMN(self._bytes, bucket * 8)
+        if first not in column:
+            return -1
+        at = bucket + column.index(first)
+        return at if self.words[at + WAYS] == second else -1
+
+    def enter(self, first: int, second: int, at: int) -> None:
+        """Give the entry there to the key with this hash. It must be free, and is so at any moment that we may be killed at."""
+        words = self.words
+        words[at] = 0  # half of a key must not look like a whole one
+        words[at + WAYS] = second
+        words[at] = first
+
+    def __repr__(self) -> str:
+        return f"<memory of a zone: {self.entries} entries, {self.stripes} stripes>"
+
+
+def make_locks(addresses: tuple[int, ...]) -> None:
+    """Make the mutexes at these addresses: shared between processes, and robust."""
+    import ctypes
+
+    library = ctypes.CDLL(None)
+    attributes = ctypes.create_string_buffer(64)
+    library.pthread_mutexattr_init(attributes)
+    library.pthread_mutexattr_setpshared(attributes, _PROCESS_SHARED)
+    library.pthread_mutexattr_setrobust(attributes, _ROBUST)
+    for address in addresses:
+        library.pthread_mutex_init(ctypes.c_void_p(address), attributes)
+
+
+class LimitZone(NamedTuple):
+    """A zone of a configuration. rate: thousandths of a request per second; 0: it counts requests under way."""
+
+    name: str
+    key: Template
+    rate: int
+    memory: ZoneMemory
+
+
+# The words of a record: a state, or cells of workers (`worker/limits/request_zone.py`, `connection_zone.py`).
+REQUEST_WORDS, CONNECTION_WORDS = 1, 3
+
+_memory: dict[tuple[str, str, str, int], ZoneMemory] = {}
+
+
+def limit_zone(kind: str, name: str, size: int, key: Template, rate: int) -> LimitZone:
+    """Return a zone with its memory: the same for the same definition while the process lives.
+
+    It is made where the configuration is read, so that all workers have it. A zone with another key or size is another zone: the
+    old states would mean something else.
+    """
+    definition = (kind, name, key.text, size)
+    if definition not in _memory:
+        region = LASTING.region("\0".join((kind, name, key.text)), size)
+        _memory[definition] = ZoneMemory(region, REQUEST_WORDS if rate else CONNECTION_WORDS)
+    return LimitZone(name, key, rate, _memory[definition])
