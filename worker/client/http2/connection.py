@@ -56,7 +56,8 @@ class HTTP2Connection:
 
     idle_since: the time at which the last request ended, or the connection began. begun_at: the time at which an unfinished frame
     or field block began. leaves_at: the time from which it no longer waits for the answer to its first GOAWAY. has_left: whether
-    the real GOAWAY has gone out. is_called: whether its task was woken to look after something else than the socket.
+    the real GOAWAY has gone out. last_request, expires: the request, or the time, from which it is to end. is_called: whether its
+    task was woken to look after something else than the socket.
     """
 
     def __init__(self, stream: Stream, client: Client, plan: ListenerPlan) -> None:
@@ -97,6 +98,13 @@ class HTTP2Connection:
         self.has_left = False
         self.client_leaves = False
         self.is_called = False
+        fallback = server.locations.fallback
+        self.last_request = fallback.keepalive_requests
+        self.expires = client.started + fallback.keepalive_time
+        # The last head, and its way.
+        self.routed_head: RequestHead | None = None
+        self.routed_to, self.routed_by = fallback, fallback.route
+        self.name = f"client *{client.serial} stream"
         self.started = 0  # requests since the last read
         self.flow_faults = 0
         self.sender.write_first(server_beginning(server.http2_max_concurrent_streams, self.body_window, connects))
@@ -351,27 +359,28 @@ class HTTP2Connection:
         request = exchange.request = Request(client, head.line, head.fields, now)
         request.exchange = exchange
         request.request_length = len(frame.block)
-        try:
-            location, route = find_way(client, head.fields.host, head.line.path, request)
-        except (ClientError, RegexTimedOut) as error:
-            refusal = refusal or (error if isinstance(error, ClientError) else ClientError(500, str(error)))
-            location = plan.default.locations.fallback
-            route = location.route
+        if head is self.routed_head:
+            location, route = self.routed_to, self.routed_by
+        else:
+            try:
+                location, route = find_way(client, head.fields.host, head.line.path, request)
+            except (ClientError, RegexTimedOut) as error:
+                refusal = refusal or (error if isinstance(error, ClientError) else ClientError(500, str(error)))
+                location = plan.default.locations.fallback
+                route = location.route
+            if not client.listener.speaks_http2(location.server):
+                name = location.server.name
+                refusal = refusal or ClientError(421, f'client asked in HTTP/2 for server "{name}", which does not speak it')
+            # The captures of a regex belong to this request: the next one must find its own.
+            self.routed_head = head if refusal is None and request.captures is None else None
+            self.routed_to, self.routed_by = location, route
         request.location, request.route, request.server = location, route, location.server
-        if refusal is None and not client.listener.speaks_http2(location.server):
-            refusal = ClientError(421, f'client asked in HTTP/2 for server "{location.server.name}", which does not speak it')
         if not frame.end_stream:
             refusal = self.accept_body(exchange, request, head, refusal)
-        fallback = plan.default.locations.fallback.route
-        if (
-            client.requests >= fallback.keepalive_requests
-            or now >= client.started + fallback.keepalive_time
-            or self.streams.is_used_up
-            or self.clients.draining
-        ):
+        if client.requests >= self.last_request or now >= self.expires or self.streams.is_used_up or self.clients.draining:
             self.leave()
         self.exchanges[exchange] = None
-        exchange.task = self.loop.spawn(self.serve(exchange, request, refusal), f"client *{client.serial} stream {frame.stream}")
+        exchange.task = self.loop.spawn(self.serve(exchange, request, refusal), self.name)
 
     def accept_body(
         self, exchange: HTTP2Exchange, request: Request, head: RequestHead, refusal: ClientError | None

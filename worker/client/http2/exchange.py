@@ -16,7 +16,17 @@ from worker.client.http2.tunnel import serve_tunnel
 from worker.filters.limit_rate import hold_back
 from worker.http2.abuse import Progress
 from worker.http2.errors import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR
-from worker.http2.frames import MAX_FRAME_SIZE, data_frame, headers_frames, rst_stream_frame, window_update_frame
+from worker.http2.frames import (
+    END_HEADERS,
+    HEADERS,
+    MAX_FRAME_SIZE,
+    data_frame,
+    data_header,
+    frame_header,
+    headers_frames,
+    rst_stream_frame,
+    window_update_frame,
+)
 from worker.http2.header_block import SIZE_UPDATE_TO_ZERO
 from worker.http2.settings import PeerSettings
 from worker.http2.streams import ServerStreams, Stream
@@ -100,7 +110,7 @@ class HTTP2Exchange(Stream):
         self._left = -1
         self._wanted = 1
         self._chunk = MAX_FRAME_SIZE
-        self._progress = Progress()
+        self._progress: Progress | None = None
 
     # Exchange.
 
@@ -160,9 +170,10 @@ class HTTP2Exchange(Stream):
             is_last = self._left == at
             sender.write(data_frame(self.number, piece, is_last))
         windows.sent(self, at)
-        now = shared.loop.clock.now
-        self._progress.moves(at, now)
-        shared.progress.moves(at, now)
+        if self._progress is not None:
+            now = shared.loop.clock.now
+            self._progress.moves(at, now)
+            shared.progress.moves(at, now)
         self.request.bytes_sent += frames * FRAME_HEAD
         if self._left >= 0:
             self._left -= at
@@ -187,6 +198,7 @@ class HTTP2Exchange(Stream):
                 del shared.waiting[self]
             return
         clock, windows, sender = shared.loop.clock, shared.windows, shared.sender
+        own_progress = self._progress = self._progress or Progress()
         deadline = clock.now + seconds
         patience = clock.now + PATIENCE_FOR_MORE
         while not self.may_send():
@@ -196,7 +208,7 @@ class HTTP2Exchange(Stream):
             if room < self._wanted:
                 # It is the client's turn: for this stream, or for all.
                 place = shared.starved
-                progress = self._progress if windows.initial + self.credit < self._wanted else shared.progress
+                progress = own_progress if windows.initial + self.credit < self._wanted else shared.progress
                 progress.waits(now)
                 if progress.is_too_slow(now):
                     raise TimedOut
@@ -240,8 +252,10 @@ class HTTP2Exchange(Stream):
                 return
             if is_interim(fields.status):
                 raise UpstreamFailure("invalid_header", "an interim status cannot be a final answer")
-            ends = response.bodiless or (source is None and not body)
             has_trailers = response.trailers is not None and not response.bodiless
+            if body and source is None and not has_trailers and not response.bodiless and self._reply_at_once(request, body):
+                return
+            ends = response.bodiless or (source is None and not body)
             size = self._write_head(head_block(fields, shared.loop.clock.date_line), ends and not has_trailers)
             request.bytes_sent += size
             request.replied = True
@@ -260,6 +274,29 @@ class HTTP2Exchange(Stream):
             self._close()
         finally:
             response.close()
+
+    def _reply_at_once(self, request: Request, body: bytes) -> bool:
+        """Send a whole response that fits into two frames, as most do; return False when it does not, or others wait."""
+        shared = self._shared
+        size, windows, settings = len(body), shared.windows, shared.settings
+        if size > request.location.http2_chunk_size or size > MAX_FRAME_SIZE or size > windows.room(self) or shared.waiting:
+            return False
+        fields = request.response_fields
+        assert fields is not None
+        block = head_block(fields, shared.loop.clock.date_line)
+        if len(block) > MAX_FRAME_SIZE or settings.shrank_table:
+            return False
+        head = frame_header(HEADERS, END_HEADERS, self.number, len(block))
+        data = b"".join((head, block, data_header(self.number, size, True), body))
+        shared.sender.write(data)
+        windows.sent(self, size)
+        request.bytes_sent += len(data)
+        request.body_bytes_sent = size
+        request.replied = True
+        self._end()
+        if self.receives or self.is_malformed:
+            self._close()
+        return True
 
     async def _reply_tunnel(self, request: Request, response: Response, tunnel: Tunnel) -> None:
         """Answer an extended CONNECT with 200, and carry bytes both ways."""

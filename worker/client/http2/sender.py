@@ -50,7 +50,10 @@ class Sender:
     def write(self, data: bytes) -> None:
         """Send frames of a stream."""
         self._pieces.append(data)
-        self._count(len(data))
+        if self._is_called and self.unsent:
+            self.unsent += len(data)
+        else:
+            self._count(len(data))
 
     def write_first(self, data: bytes) -> None:
         """Send a frame about the connection, before the frames of streams that have not begun to go."""

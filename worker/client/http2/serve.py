@@ -97,6 +97,8 @@ async def next_bytes(connection: HTTP2Connection) -> bytes:
 
 def deadline_of(connection: HTTP2Connection) -> float:
     """Return the time until which the client may be silent."""
+    if connection.streams.busy and not connection.sender.unsent and not connection.reader.in_block:
+        return connection.leaves_at
     plan = connection.plan
     deadline = connection.leaves_at
     if connection.reader.in_block or not connection.streams.busy:
