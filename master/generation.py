@@ -20,9 +20,8 @@ from wproxy.shared import WORKER_ROLE_NAME
 from wproxy.upstream_tls import UpstreamTls
 
 if TYPE_CHECKING:
-    import ssl
-
     from wproxy.tls.contexts import TlsContexts
+    from wproxy.tls.upstreams import UpstreamContext
 
 STRAGGLER_TIMEOUT = 5.0  # seconds by which worker_shutdown_timeout may be exceeded
 
@@ -66,7 +65,7 @@ class Generation:
     born: float = field(default_factory=time.monotonic)
     short_lives: dict[int, int] = field(default_factory=dict)
     helpers: tuple[Role, ...] = ()
-    client_contexts: Mapping[UpstreamTls, ssl.SSLContext] = field(default_factory=dict)
+    client_contexts: Mapping[UpstreamTls, UpstreamContext] = field(default_factory=dict)
     tls: TlsContexts | None = None
 
     @property

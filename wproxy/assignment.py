@@ -14,9 +14,8 @@ from wproxy.shared import SharedWords
 from wproxy.upstream_tls import UpstreamTls
 
 if TYPE_CHECKING:
-    import ssl
-
     from wproxy.tls.contexts import TlsContexts
+    from wproxy.tls.upstreams import UpstreamContext
 
 
 class ListeningSocket(NamedTuple):
@@ -77,5 +76,5 @@ class Assignment:
     distrusted: Distrusted | None = None
     error_log: ErrorLog | None = None
     heeds_winch: bool = False
-    client_contexts: Mapping[UpstreamTls, ssl.SSLContext] = field(default_factory=dict)
+    client_contexts: Mapping[UpstreamTls, UpstreamContext] = field(default_factory=dict)
     tls: TlsContexts | None = None

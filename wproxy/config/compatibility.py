@@ -72,8 +72,8 @@ are reported, never silently ignored.
 - All `ssl_` settings of a server hold for the clients that name it, `ssl_ecdh_curve` and the others included that nginx takes
   from the default server of the address.
 - A certificate of an upstream that is not trusted ends the handshake with an alert, where nginx completes it and then closes;
-  the log lines are nginx's. Certificates with variables in their names are kept also without
-  `proxy_ssl_certificate_cache`, and read again when their files have changed.
+  the log lines are nginx's. Renegotiation that an upstream asks for is declined. Certificates of ours with variables in their
+  names are kept also without `proxy_ssl_certificate_cache`, and read again when their files have changed.
 - `aio on` is accepted: whether nginx accepts it depends on how it was built.
 - Requests that nginx lets through and that two servers may read differently are refused with 400: control characters and bare
   CRs anywhere in a head, fields without a colon, folded fields, bare LFs in chunks, invalid trailers, host names with characters

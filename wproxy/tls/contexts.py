@@ -186,7 +186,7 @@ def make_context(attempt: _Attempt, protocols: tuple[str, ...], files: tuple[Cer
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_IGNORE_UNEXPECTED_EOF
     if not server.ssl_prefer_server_ciphers:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    _set_versions(context, server.ssl_protocols)
+    set_versions(context, server.ssl_protocols)
     # A ticket costs 70 us, and a client of today asks for no second one.
     context.num_tickets = 1
     context.set_alpn_protocols(list(protocols))
@@ -261,13 +261,13 @@ class _Attempt:
 
 def reason_of(error: OSError | ValueError) -> str:
     """Describe why something could not be loaded."""
-    text = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+    text = getattr(error, "reason", None) or getattr(error, "strerror", None) or " ".join(map(str, error.args))
     if "PEM" in text or text == "NO_CERTIFICATE_OR_CRL_FOUND":
         return "there is nothing of that kind in PEM form in it"
     return text.lower().replace("_", " ") if text.isupper() else text
 
 
-def _set_versions(context: ssl.SSLContext, words: frozenset[str]) -> None:
+def set_versions(context: ssl.SSLContext, words: frozenset[str]) -> None:
     """Let only these protocols be spoken; those before TLS 1 are in no library any more."""
     spoken = [version for word, version in VERSIONS.items() if word in words]
     with warnings.catch_warnings():

@@ -9,6 +9,7 @@ from conversation import Peer, Stage, get, ok, post, sent_up, to_client
 from tls_peer import TlsPeer
 
 from tests.authority import authority, self_signed
+from wproxy.tls.upstreams import UpstreamContext
 
 ROOT = authority()
 
@@ -293,6 +294,42 @@ def test_each_request_may_show_its_own_certificate(stage, tmp_path):
     assert client.receives_head().startswith(b"HTTP/1.1 500 ")
     assert any("three.pem" in line and "while SSL handshaking to upstream" in line for line in play.error_log())
     client.close()
+
+
+def test_a_certificate_with_variables_is_kept_until_its_file_changes(stage, tmp_path, monkeypatch):
+    read: list[str] = []
+    load = UpstreamContext.with_certificate
+
+    def note(self, certificate, key):
+        read.append(certificate)
+        return load(self, certificate, key)
+
+    monkeypatch.setattr(UpstreamContext, "with_certificate", note)
+    ROOT.issue("one").write(tmp_path, "one")
+    play = stage(None, 'proxy_ssl_certificate = "$arg_name.pem"\nproxy_ssl_certificate_key = "$arg_name.key"\n')
+    demanding(play.peers[0], tmp_path)
+
+    def shown() -> str:
+        client = play.client().send(get(b"/tls/?name=one"))
+        end = play.peers[0].accept()
+        end.receives(sent_up(b"/tls/?name=one"))
+        end.send(ok(b"ok", b"Connection: close"))
+        client.receives(to_client())
+        end.close()
+        return end.sock.tls.getpeercert()["subject"][0][0][1]
+
+    assert (shown(), shown()) == ("one", "one")
+    ROOT.issue("renewed").write(tmp_path, "one")
+    assert shown() == "renewed"
+    assert read == ["", f"{tmp_path}/one.pem", f"{tmp_path}/one.pem"], "once for the location, once for each content"
+
+
+def test_a_command_of_openssl_is_carried_out(stage):
+    play = stage(None, 'proxy_ssl_conf_command = [["Ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"]]\n')
+    client = play.client().send(get(b"/tls/"))
+    end = play.peers[0].accept()
+    assert end.sock.tls.cipher()[0] == "TLS_CHACHA20_POLY1305_SHA256"
+    exchange(play, end, client)
 
 
 def test_an_empty_certificate_is_none(stage):

@@ -11,10 +11,12 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from wproxy.upstream_tls import DATA, UpstreamTls, make_context
+from wproxy.upstream_tls import DATA, UpstreamTls
 
 if TYPE_CHECKING:
     import ssl
+
+    from wproxy.tls.upstreams import UpstreamContext
 
 # The sessions that each connector remembers.
 MOST_SESSIONS = 1024
@@ -37,10 +39,10 @@ class Secured(NamedTuple):
 class Connector:
     """What connections with the same settings share. tls: the settings."""
 
-    def __init__(self, tls: UpstreamTls, context: ssl.SSLContext | None = None) -> None:
-        """context: the one that the master made; None: it is made when it is needed."""
+    def __init__(self, tls: UpstreamTls, made: UpstreamContext | None = None) -> None:
+        """made: by the master; None: it is made when it is needed."""
         self.tls = tls
-        self._context = context
+        self._made = made
         # With what was known of the files when they were read.
         self._contexts: dict[tuple[str, str], tuple[object, ssl.SSLContext]] = {}
         # With the context that a session belongs to: OpenSSL refuses it in another.
@@ -48,15 +50,17 @@ class Connector:
 
     def context_for(self, secured: Secured) -> ssl.SSLContext:
         """Return the context for a connection. Raises CannotSecure."""
+        if self._made is None:
+            from wproxy.tls.upstreams import UpstreamContext
+
+            self._made = UpstreamContext(self.tls)
         if not secured.certificate:
-            if self._context is None:
-                self._context = make_context(self.tls)
-            return self._context
+            return self._made.context
         pair = (secured.certificate, secured.key)
         state = tuple(map(_state_of, pair))
         known = self._contexts.pop(pair, None)
         if known is None or known[0] != state:
-            known = state, make_context(self.tls._replace(certificate=pair[0], key=pair[1]))
+            known = state, self._made.with_certificate(*pair)
         self._contexts[pair] = known  # the last used one is the last
         if len(self._contexts) > self.tls.kept_certificates:
             del self._contexts[next(iter(self._contexts))]
@@ -99,7 +103,7 @@ def _state_of(path: str) -> object:
 class Connectors:
     """The connectors of a worker, one for all locations with equal settings."""
 
-    def __init__(self, contexts: Mapping[UpstreamTls, ssl.SSLContext]) -> None:
+    def __init__(self, contexts: Mapping[UpstreamTls, UpstreamContext]) -> None:
         """contexts: those that the master has made."""
         self._contexts = contexts
         self._made: dict[UpstreamTls, Connector] = {}

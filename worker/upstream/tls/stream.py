@@ -16,7 +16,7 @@ from worker.upstream.failing import HANDSHAKING
 from worker.upstream.tls.connector import Secured
 from worker.upstream.tls.peer_name import certificate_is_for
 from wproxy.failures import TimedOut, UpstreamFailure
-from wproxy.upstream_tls import CannotSecure
+from wproxy.tls.upstreams import CannotSecure
 
 # OpenSSL's X509_V_ERR_CERT_CHAIN_TOO_LONG.
 CHAIN_TOO_LONG = (22, "certificate chain too long")
