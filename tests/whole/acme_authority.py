@@ -128,7 +128,7 @@ class AcmeAuthority:
         deeds = {
             "order": lambda: (200, self._orders[key]),
             "authorization": lambda: (200, self._authorizations[key]),
-            "challenge": lambda: self._challenge(key, account),
+            "challenge": lambda: self._challenge(key, account, fields),
             "finalize": lambda: self._finalize(key, payload, fields),
             "certificate": lambda: self._certificate(key, fields),
         }
@@ -195,8 +195,9 @@ class AcmeAuthority:
         fields["Location"] = self._url("order", number)
         return 201, self._orders[number]
 
-    def _challenge(self, key: str, account: str) -> tuple[int, Any]:
+    def _challenge(self, key: str, account: str, fields: dict[str, str]) -> tuple[int, Any]:
         """Fetch the answer to a challenge from the server in question."""
+        fields["Link"] = f'<{self._url("authorization", key)}>;rel="up"'
         authorization = self._authorizations[key]
         challenge, name = authorization["challenges"][0], authorization["identifier"]["value"]
         expected = f"{challenge['token']}.{josepy.encode_b64jose(self._accounts[account].thumbprint())}"

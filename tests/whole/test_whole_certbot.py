@@ -1,27 +1,27 @@
-"""certbot's nginx plugin against a link named nginx: its `-V`, its `-t`, its edits and its `-s reload`.
-
-No certificate authority is asked. The plugin's HTTP-01 challenge is carried out to the answer that an authority would fetch. TLS is
-not there yet: `-V` does not promise it, which certbot takes as a reason not to go on; told the version instead, it edits a
-certificate in, the test of the file succeeds and names what is not effective, and the reload is refused rather than serving in the
-clear what was meant to be secret.
+"""certbot's nginx plugin against a link named nginx: its `-V`, its `-t`, its edits and its `-s reload`, up to a certificate that an
+authority on this machine has issued, that clients get, and that is renewed.
 """
 
 import argparse
 import os
+import socket
+import ssl
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from as_nginx import Nginx
-from harness import ENVIRONMENT, until
+from cryptography import x509
+from harness import ENVIRONMENT, PATIENCE, until
 from wire import ask
 
-from tests.example_copies import make_certificate
+from bench.ports import free_port
 
 pytestmark = pytest.mark.whole
 
 pytest.importorskip("certbot.plugins.nginx")
+
 
 SITES = """\
 pid {here}/nginx.pid;
@@ -64,7 +64,7 @@ def nginx(tmp_path):
 
 @pytest.fixture
 def configurator(nginx, tmp_path, monkeypatch):
-    """Makes the plugin's configurator, as certbot does; with a version it does not ask for that."""
+    """Makes the plugin's configurator, as certbot does."""
     from certbot import configuration, util
     from certbot._internal import constants
     from certbot.display import util as display
@@ -74,7 +74,7 @@ def configurator(nginx, tmp_path, monkeypatch):
     # The program that is run must find our modules, as everything that these tests start does.
     monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
 
-    def make(**version):
+    def make():
         directories = {name: str(tmp_path / name) for name in ("config_dir", "work_dir", "logs_dir")}
         for directory in directories.values():
             Path(directory).mkdir(exist_ok=True)
@@ -89,27 +89,22 @@ def configurator(nginx, tmp_path, monkeypatch):
             "domains": ["shop.example"],
         }
         settings["server"] = "https://ca.example/directory"
-        return ENTRYPOINT(configuration.NamespaceConfig(argparse.Namespace(**settings)), name="nginx", **version)
+        return ENTRYPOINT(configuration.NamespaceConfig(argparse.Namespace(**settings)), name="nginx")
 
     yield make
     util._release_locks()  # otherwise only at the end of this process
 
 
-VERSION = {"version": (1, 31, 5), "openssl_version": "3.0.0"}
-
-
-def test_certbot_tests_the_configuration_and_is_told_that_there_is_no_tls(nginx, configurator):
-    from certbot import errors
-
+def test_certbot_tests_the_configuration_and_learns_the_versions(configurator):
     plugin = configurator()
     plugin.config_test()
-    with pytest.raises(errors.PluginError, match="missing SSL module"):
-        plugin.prepare()
-    assert "nginx version: nginx/1.31.5\n" in plugin._nginx_version()
+    plugin.prepare()
+    assert plugin.version == (1, 31, 5)
+    assert plugin.openssl_version == ssl.OPENSSL_VERSION.split()[1]
 
 
 def test_certbot_finds_the_names_that_are_served(configurator):
-    plugin = configurator(**VERSION)
+    plugin = configurator()
     plugin.prepare()
     assert plugin.get_all_names() == {"shop.example", "www.shop.example", "other.example"}
 
@@ -119,7 +114,7 @@ def test_a_broken_file_is_told_to_certbot_in_nginx_s_words(nginx, configurator):
 
     nginx.write("server { listen\n", "sites-enabled/broken")
     with pytest.raises(errors.MisconfigurationError, match="unexpected end of file"):
-        configurator(**VERSION).prepare()
+        configurator().prepare()
 
 
 def test_certbot_s_http_challenge_is_served_and_taken_away(nginx, configurator):
@@ -128,7 +123,7 @@ def test_certbot_s_http_challenge_is_served_and_taken_away(nginx, configurator):
     from certbot import achallenges
     from cryptography.hazmat.primitives.asymmetric import rsa
 
-    plugin = configurator(**VERSION)
+    plugin = configurator()
     plugin.prepare()
     key = josepy.JWKRSA(key=rsa.generate_private_key(65537, 2048))
     token = b"x" * 32
@@ -155,39 +150,72 @@ def test_certbot_s_http_challenge_is_served_and_taken_away(nginx, configurator):
     assert (nginx.directory / "sites-enabled" / "shop").read_text() == SITE.replace("{port}", str(nginx.port))
 
 
-def test_a_certificate_is_edited_in_tested_and_never_served_in_the_clear(nginx, configurator, tmp_path):
-    from certbot import errors
+def test_the_command_certbot_offers_the_plugin(nginx, certbot):
+    done = certbot("plugins", "--prepare")
+    assert "* nginx" in done.stdout, done
 
-    plugin = configurator(**VERSION)
-    plugin.prepare()
-    public, private = make_certificate()
-    for name in ("cert.pem", "privkey.pem", "chain.pem", "fullchain.pem"):
-        (tmp_path / name).write_bytes(private if name == "privkey.pem" else public)
-    paths = [str(tmp_path / name) for name in ("cert.pem", "privkey.pem", "chain.pem", "fullchain.pem")]
-    plugin.deploy_cert("shop.example", *paths)
-    plugin.save("a certificate for the shop")
-    text = (nginx.directory / "sites-enabled" / "shop").read_text()
-    assert "ssl_certificate " in text and " ssl;" in text
-    # The file is right, and certbot goes on; what is not effective is named.
-    plugin.config_test()
-    tested = nginx.run("-t", "-c", str(nginx.directory / "nginx.conf"))
-    assert "[warn]" in tested.errors and "ssl" in tested.errors
-    with pytest.raises(errors.MisconfigurationError, match=r"\[emerg\].*ssl"):
-        plugin.restart()
+
+# A certificate, from the order to the connection of a client.
+
+
+@pytest.fixture
+def acme(nginx):
+    from acme_authority import AcmeAuthority
+
+    served = AcmeAuthority(nginx.port)
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def certbot(nginx, tmp_path):
+    """Runs the command certbot, as an operator does."""
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from certbot.main import main; raise SystemExit(main())", *words, "--non-interactive"]
+        options = ["--nginx-server-root", nginx.directory, "--nginx-ctl", nginx.link]
+        options += [part for name in ("config", "work", "logs") for part in (f"--{name}-dir", tmp_path / name)]
+        return subprocess.run([*command, *map(str, options)], capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+
+    return run
+
+
+def served_certificate(port: int, name: str, root: Path) -> x509.Certificate:
+    """The certificate that a client gets who trusts this root and asks for this name."""
+    context = ssl.create_default_context(cafile=str(root))
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as sock, context.wrap_socket(sock, server_hostname=name) as tls:
+        found = tls.getpeercert(True)
+        assert found is not None
+        return x509.load_der_x509_certificate(found)
+
+
+def test_certbot_installs_a_certificate_and_renews_it_while_clients_are_served(nginx, acme, certbot, tmp_path):
+    https = free_port()
+    root = tmp_path / "root.pem"
+    root.write_bytes(acme.root.pem)
+    ports = ("--http-01-port", str(nginx.port), "--https-port", str(https))
+    account = ("--agree-tos", "--register-unsafely-without-email", "--server", acme.directory)
+    done = certbot("--nginx", "-d", "shop.example", "-d", "www.shop.example", "--no-redirect", *account, *ports)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}{acme.problems}{nginx.errors}"
+    assert sorted(acme.fetched) == ["shop.example", "www.shop.example"]
+    for name in ("shop.example", "www.shop.example"):
+        assert served_certificate(https, name, root) == acme.issued[0].certificate
+    # The challenges are gone, and all sites are there as before.
     assert ask(nginx.port, "/", host="shop.example").body == b"shop"
-    # certbot takes its edits back after such a failure, and all is as before.
-    plugin.rollback_checkpoints()
-    plugin.restart()
-    assert (nginx.directory / "sites-enabled" / "shop").read_text() == SITE.replace("{port}", str(nginx.port))
-    assert ask(nginx.port, "/", host="shop.example").body == b"shop"
-
-
-def test_the_command_certbot_does_not_offer_the_plugin_until_there_is_tls(nginx, tmp_path):
-    command = [sys.executable, "-c", "from certbot.main import main; raise SystemExit(main())", "plugins", "--prepare"]
-    options = ["--nginx-server-root", nginx.directory, "--nginx-ctl", nginx.link, "--non-interactive"]
-    directories = [part for name in ("config", "work", "logs") for part in (f"--{name}-dir", tmp_path / name)]
-    done = subprocess.run(
-        [*command, *map(str, [*options, *directories])], capture_output=True, text=True, env=ENVIRONMENT, timeout=60
+    assert ask(nginx.port, "/", host="other.example").body == b"other"
+    # What is being sent while the certificate is renewed goes on.
+    context = ssl.create_default_context(cafile=str(root))
+    with (
+        socket.create_connection(("127.0.0.1", https), PATIENCE) as sock,
+        context.wrap_socket(sock, server_hostname="shop.example") as kept,
+    ):
+        kept.sendall(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")
+        assert kept.recv(65536).endswith(b"shop")
+        done = certbot("renew", "--force-renewal", "--no-random-sleep-on-renew")
+        assert done.returncode == 0, f"{done.stdout}{done.stderr}{acme.problems}{nginx.errors}"
+    assert len(acme.issued) == 2
+    until(
+        lambda: served_certificate(https, "shop.example", root) == acme.issued[1].certificate,
+        lambda: f"the renewed certificate:\n{nginx.errors}",
     )
-    assert "* standalone" in done.stdout and "* nginx" not in done.stdout
-    assert "missing SSL module" in (tmp_path / "logs" / "letsencrypt.log").read_text()
+    assert "[alert]" not in nginx.errors and "[emerg]" not in nginx.errors
