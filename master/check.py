@@ -73,12 +73,16 @@ def obstacles(configuration: Configuration) -> list[Problem]:
     own = own_files(configuration)
     problems.extend(_unopenable(_log_paths(configuration), own, distrusted(identity)))
     problems.extend(try_directories(configuration))
-    unusable = load_tls(configuration)[1]
-    problems.extend(unusable or upstream_contexts(configuration)[1])
+    problems.extend(unusable_tls(configuration))
     if configuration.pid:
         problems.extend(_unwritable(configuration.path(configuration.pid), own, distrusted(identity)))
     problems.extend(probe(configuration.listeners))
     return problems
+
+
+def unusable_tls(configuration: Configuration) -> list[Problem]:
+    """Find the certificates, keys and other settings of TLS that cannot be used."""
+    return load_tls(configuration)[1] or upstream_contexts(configuration)[1]
 
 
 def _log_paths(configuration: Configuration) -> list[str]:

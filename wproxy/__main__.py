@@ -111,9 +111,14 @@ def send(where: Paths, identity: Identity, options: Options, log: StartLog) -> i
     except ConfigurationError as error:
         log.tell_all("emerg", error.problems)
         return 1
-    if options.signal == "reload" and configuration.refusals:
-        log.tell_all("emerg", configuration.refusals)
-        return 1
+    if options.signal == "reload":
+        from master.check import unusable_tls
+
+        # Like nginx, which loads certificates as it reads the configuration, and sends no signal then.
+        problems = [*configuration.refusals, *unusable_tls(configuration)]
+        if problems:
+            log.tell_all("emerg", problems)
+            return 1
     if not configuration.pid:
         log.tell("error", 'there is no pid file to find the master by: "pid" is off')
         return 1

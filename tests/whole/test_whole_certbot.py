@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 from as_nginx import Nginx
 from cryptography import x509
-from harness import ENVIRONMENT, PATIENCE, until
+from harness import ENVIRONMENT, PATIENCE, accepts, until
 from wire import ask
 
 from bench.ports import free_port
+from tests.authority import authority
 
 pytestmark = pytest.mark.whole
 
+errors = pytest.importorskip("certbot.errors")
 pytest.importorskip("certbot.plugins.nginx")
 
 
@@ -110,8 +112,6 @@ def test_certbot_finds_the_names_that_are_served(configurator):
 
 
 def test_a_broken_file_is_told_to_certbot_in_nginx_s_words(nginx, configurator):
-    from certbot import errors
-
     nginx.write("server { listen\n", "sites-enabled/broken")
     with pytest.raises(errors.MisconfigurationError, match="unexpected end of file"):
         configurator().prepare()
@@ -147,6 +147,41 @@ def test_certbot_s_http_challenge_is_served_and_taken_away(nginx, configurator):
     assert ask(nginx.port, "/", host="other.example").body == b"other"
     plugin.cleanup([challenge])
     until(lambda: ask(nginx.port, path, host="shop.example").body == b"shop", "the site as it was")
+    assert (nginx.directory / "sites-enabled" / "shop").read_text() == SITE.replace("{port}", str(nginx.port))
+
+
+def test_a_certificate_is_edited_in_tested_and_served(nginx, configurator, tmp_path):
+    plugin = configurator()
+    plugin.prepare()
+    root = authority()
+    issued = root.issue("shop.example", ["shop.example"])
+    files = {"cert.pem": issued.pem, "privkey.pem": issued.key_pem(), "chain.pem": root.pem, "fullchain.pem": issued.chain}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "root.pem").write_bytes(root.pem)
+    plugin.deploy_cert("shop.example", *(str(tmp_path / name) for name in files))
+    plugin.save("a certificate for the shop")
+    assert "ssl_certificate " in (nginx.directory / "sites-enabled" / "shop").read_text()
+    plugin.config_test()
+    plugin.restart()
+    until(
+        lambda: accepts(nginx.port + 1) and served_certificate(nginx.port + 1, "shop.example", tmp_path / "root.pem"),
+        lambda: f"a certificate:\n{nginx.errors}",
+    )
+    assert served_certificate(nginx.port + 1, "shop.example", tmp_path / "root.pem") == issued.certificate
+    assert ask(nginx.port, "/", host="shop.example").body == b"shop"
+    # A certificate that cannot be loaded changes nothing.
+    (tmp_path / "fullchain.pem").write_text("nothing")
+    with pytest.raises(errors.MisconfigurationError, match=r"\[emerg\] cannot load certificate .*fullchain\.pem"):
+        plugin.config_test()
+    told = nginx.run("-s", "reload", "-c", str(nginx.directory / "nginx.conf"))
+    assert told.code == 1 and "fullchain.pem" in told.errors
+    with pytest.raises(errors.MisconfigurationError):
+        plugin.restart()
+    assert "reconfiguring" not in nginx.errors.rpartition("serves")[2], "no signal was sent"
+    assert served_certificate(nginx.port + 1, "shop.example", tmp_path / "root.pem") == issued.certificate
+    plugin.rollback_checkpoints()
+    plugin.restart()
     assert (nginx.directory / "sites-enabled" / "shop").read_text() == SITE.replace("{port}", str(nginx.port))
 
 
@@ -189,6 +224,7 @@ def served_certificate(port: int, name: str, root: Path) -> x509.Certificate:
         return x509.load_der_x509_certificate(found)
 
 
+@pytest.mark.soak  # the command takes long to start
 def test_certbot_installs_a_certificate_and_renews_it_while_clients_are_served(nginx, acme, certbot, tmp_path):
     https = free_port()
     root = tmp_path / "root.pem"
