@@ -23,7 +23,7 @@ REFUSED = {
     "django": "auth_basic",
     "gitlab": "",
     "grafana": "",
-    "grpc": "grpc_pass",
+    "grpc": "",
     "h5bp": "",
     "homeassistant": "",
     "jenkins": "",

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 from worker.blaming import blaming
 from worker.filters.brotli import brotli_filter
 from worker.filters.charset import charset_filter
+from worker.filters.grpc_errors import grpc_errors_filter
 from worker.filters.gunzip import gunzip_filter
 from worker.filters.gzip import gzip_filter
 from worker.filters.headers import headers_filter
@@ -37,6 +38,7 @@ class BodyFilter(Protocol):
 
 # In nginx's order, each with its directive. The first coding that a client accepts is chosen.
 FILTERS: tuple[tuple[str, Callable[[Location], Filter | None]], ...] = (
+    ("grpc_errors", grpc_errors_filter),
     ("add_header", headers_filter),
     ("gunzip", gunzip_filter),
     ("sub_filter", sub_filter),

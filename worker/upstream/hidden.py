@@ -11,6 +11,7 @@ _FOR_US = frozenset(
 # Further ones, which are made anew or have been read, by module.
 _HIDDEN = {
     "proxy": frozenset((b"date", b"server", b"x-pad")),
+    "grpc": frozenset((b"date", b"server")),
     "fastcgi": frozenset((b"status",)),
     "scgi": frozenset((b"status",)),
 }

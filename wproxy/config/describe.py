@@ -61,7 +61,7 @@ DOCS = os.path.join(os.path.dirname(model.__file__), "..", "..", "docs")
 MANY = 1000  # an arity of this size is no limit in practice
 
 # Modules that have the directives of proxy_* under their own names.
-PASSING = ("fastcgi", "uwsgi", "scgi", "memcached")
+PASSING = ("fastcgi", "uwsgi", "scgi", "memcached", "grpc")
 
 # The header that opens a block.
 HEADERS = {
@@ -180,6 +180,8 @@ EXAMPLES = {
     "scgi_pass": '"127.0.0.1:4000"',
     "scgi_param": '{ SCGI = "1", REQUEST_URI = "$request_uri" }',
     "memcached_pass": '"127.0.0.1:11211"',
+    "grpc_pass": '"127.0.0.1:50051"',
+    "grpc_set_header": '{ X-Real-IP = "$remote_addr" }',
     "add_trailer": '[["X-Checksum", "$sent_http_etag"]]',
     "ssl_certificate": '"certs/example.com.pem"',
     "ssl_certificate_key": '"certs/example.com.key"',

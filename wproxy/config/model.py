@@ -142,6 +142,7 @@ class Location(Settings, LocationModules):
     uwsgi_target: ProxyTarget | None = None
     scgi_target: ProxyTarget | None = None
     memcached_target: ProxyTarget | None = None
+    grpc_target: ProxyTarget | None = None
     files: FilePlan  # how it finds files
     route: Route  # made by the worker that attaches it
     error_log: tuple[tuple[str | Syslog, str], ...] = ()  # (): the logs of the main level

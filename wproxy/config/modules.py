@@ -20,6 +20,7 @@ from wproxy.directives.error_page import ErrorPageDirectives
 from wproxy.directives.fastcgi import FastcgiDirectives
 from wproxy.directives.files import FilesDirectives
 from wproxy.directives.geo import GeoDirectives
+from wproxy.directives.grpc import GrpcDirectives
 from wproxy.directives.gunzip import GunzipDirectives
 from wproxy.directives.gzip import GzipDirectives
 from wproxy.directives.headers import HeadersDirectives
@@ -89,6 +90,7 @@ class LocationModules(
     UwsgiDirectives,
     ScgiDirectives,
     MemcachedDirectives,
+    GrpcDirectives,
     RewriteDirectives,
     ErrorPageDirectives,
     FilesDirectives,

@@ -46,11 +46,12 @@ _PASSES = {
     "uwsgi_pass": "uwsgi",
     "scgi_pass": "scgi",
     "memcached_pass": "memcached",
+    "grpc_pass": "grpc",
 }
 # Those of them that may use TLS.
-SECURE_MODULES = ("proxy", "uwsgi")
+SECURE_MODULES = ("proxy", "uwsgi", "grpc")
 # Those that have no effect yet.
-_OTHER_PASSES = frozenset(("grpc_pass", "tunnel_pass"))
+_OTHER_PASSES = frozenset(("tunnel_pass",))
 _PASS_WITH_URI = (
     '"proxy_pass" cannot have URI part in location given by regular expression, or inside named location, '
     'or inside "if" statement, or inside "limit_except" block'

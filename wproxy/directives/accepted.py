@@ -42,19 +42,17 @@ from wproxy.config.registry import (
 )
 from wproxy.config.repeated import repeated_types, repeated_types_without_html
 from wproxy.directives import other_protocols
-from wproxy.directives.cache import IGNORED, METHODS, cache, cache_path, cache_times
-from wproxy.directives.certificates import PROTOCOLS, certificate_cache, ocsp_cache
+from wproxy.directives.cache import METHODS, cache, cache_path, cache_times
+from wproxy.directives.certificates import ocsp_cache
 from wproxy.directives.client_address import referrers
 from wproxy.directives.http_core import header_buffers, memory
 from wproxy.directives.images import image_filter, quality, sharpness
 from wproxy.directives.media_types import media_types
 from wproxy.directives.pass_to import (
     CGI_FAILURES,
-    GRPC_FAILURES,
     PROXY_FAILURES,
     TUNNEL_FAILURES,
     field,
-    target,
     tunnel_target,
 )
 from wproxy.directives.proxy_headers import any_of, local_address
@@ -182,7 +180,6 @@ def each(modules: str, names: str) -> str:
 
 CGI = "fastcgi uwsgi scgi"
 CACHES = f"proxy {CGI}"
-TLS = "grpc"  # modules that use TLS with an upstream
 ANY_NUMBER = (1, MANY)
 DAV_METHODS = ("off", "put", "delete", "mkcol", "copy", "move")
 
@@ -291,20 +288,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         ),
         harmless(accepted("http2_push http2_push_preload", LEVELS, anything, inherit=GATHER)),
     ),
-    "TLS with upstreams (ngx_http_upstream.c).": (
-        guarded(accepted(each(TLS, "ssl_verify"), LEVELS, flag, idle="off")),
-        accepted(each(TLS, "ssl_server_name"), LEVELS, flag, idle="off"),
-        accepted(each(TLS, "ssl_session_reuse"), LEVELS, flag),
-        accepted(each(TLS, "ssl_certificate ssl_certificate_key ssl_name"), LEVELS, compile_template),
-        accepted(each(TLS, "ssl_ciphers ssl_crl ssl_password_file ssl_trusted_certificate"), LEVELS),
-        *(
-            accepted(name, LEVELS, certificate_cache(name), arity=(1, 3), idle="off")
-            for name in each(TLS, "ssl_certificate_cache").split()
-        ),
-        accepted(each(TLS, "ssl_conf_command"), LEVELS, pair, arity=2, inherit=GATHER),
-        accepted(each(TLS, "ssl_protocols"), LEVELS, words(PROTOCOLS), arity=ANY_NUMBER, inherit=UNION),
-        accepted(each(TLS, "ssl_verify_depth"), LEVELS, number()),
-    ),
     "The cache of responses on disk (ngx_http_file_cache.c).": (
         *(
             line
@@ -331,19 +314,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted(each(CACHES, "cache_lock_age cache_lock_timeout"), LEVELS, time),
         accepted(each(CACHES, "cache_max_range_offset"), LEVELS, size),
         accepted(each(CACHES, "cache_min_uses"), LEVELS, number()),
-        accepted("grpc_ignore_headers", LEVELS, words(IGNORED), arity=ANY_NUMBER, inherit=UNION),
         accepted("slice", LEVELS, memory, idle="0"),
-    ),
-    "Upstreams that speak gRPC (ngx_http_grpc_module.c).": (
-        guarded(accepted("grpc_pass", PASS, target("grpc", "grpcs"), inherit=OWN)),
-        accepted("grpc_set_header", LEVELS, field, arity=2, inherit=GATHER, named=True),
-        accepted("grpc_hide_header grpc_pass_header", LEVELS, inherit=GATHER),
-        accepted("grpc_bind", LEVELS, local_address, arity=(1, 2), idle="off"),
-        accepted("grpc_connect_timeout grpc_read_timeout grpc_send_timeout grpc_next_upstream_timeout", LEVELS, time),
-        accepted("grpc_next_upstream_tries", LEVELS, number()),
-        accepted("grpc_next_upstream", LEVELS, words(GRPC_FAILURES), arity=ANY_NUMBER, inherit=UNION),
-        accepted("grpc_buffer_size", LEVELS, memory),
-        accepted("grpc_intercept_errors grpc_socket_keepalive", LEVELS, flag),
     ),
     "Tunnels for CONNECT (ngx_http_tunnel_module.c).": (
         # Without them CONNECT is refused with 405.

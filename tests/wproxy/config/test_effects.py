@@ -66,8 +66,6 @@ def test_nothing_refuses_a_start_where_there_is_no_guard():
         "auth_request /auth",
         "secure_link $arg_md5",
         "valid_referers none blocked",
-        "grpc_ssl_verify ON",
-        "grpc_pass app",
     ],
 )
 def test_what_keeps_something_safe_refuses_a_start(text):

@@ -8,17 +8,21 @@ from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.passing import UpstreamProtocol
 from worker.upstream.protocols.closing import SCGI, UWSGI
 from worker.upstream.protocols.fastcgi import FASTCGI
+from worker.upstream.protocols.grpc import GRPC, grpc
 from worker.upstream.protocols.http1 import HTTP1
 from worker.upstream.protocols.http2 import http2
 from worker.upstream.protocols.memcached import MEMCACHED
 from wproxy.config.model import Location
 
 # Keyed by the word that begins the names of their directives.
-PROTOCOLS: dict[str, UpstreamProtocol] = {protocol.module: protocol for protocol in (HTTP1, FASTCGI, UWSGI, SCGI, MEMCACHED)}
+PROTOCOLS: dict[str, UpstreamProtocol] = {
+    protocol.module: protocol for protocol in (HTTP1, FASTCGI, UWSGI, SCGI, MEMCACHED, GRPC)
+}
 
-# Of these the settings of a location decide between two.
+# Of these the settings of a location decide.
 BY_SETTINGS: dict[str, Callable[[ModuleSettings], UpstreamProtocol | None]] = {
     "proxy": lambda settings: http2(settings) if settings.max_streams else None,
+    "grpc": grpc,
 }
 
 

@@ -16,9 +16,11 @@ from worker.stream import HEAD_CHUNK, Stream
 from worker.upstream.body import MORE_THAN_LENGTH, ResponseBody
 from worker.upstream.failing import READING, READING_HEAD, failure_of, warn_of_surplus
 from worker.upstream.hints import note_interim
+from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.passing import AnswerBody, LiveAttempt, PeerConnection, UpstreamProtocol
 from worker.upstream.sending import push, push_body, push_file, sending_failed
 from wproxy.config.model import Location
+from wproxy.directives.proxy import ProxyTarget
 from wproxy.failures import ClientError, UpstreamFailure
 from wproxy.http import Request
 from wproxy.request_body import UNKNOWN_LENGTH
@@ -208,34 +210,36 @@ class HTTP1HeadPlan:
         "proxy_host",
         "sends_unknown_length",
         "sets_length",
+        "target",
         "upgrade",
         "version_line",
     )
 
-    def __init__(self, location: Location) -> None:
-        target = location.proxy_target
-        assert target is not None
-        self.location = location
-        self.proxy_host = target.host_header
+    def __init__(self, settings: ModuleSettings) -> None:
+        self.location = location = settings.location
+        self.target: ProxyTarget = settings.get("target")
+        self.proxy_host = self.target.host_header
+        set_header: tuple[tuple[bytes, Template], ...] = settings.get("set_header")
+        version = settings.get("http_version")
         host = literal("")
         self.fields: list[tuple[bytes, Template]] = []
-        for name, template in location.proxy_set_header:
+        for name, template in set_header:
             if name.lower() == b"host":
                 host = template
             else:
                 self.fields.append((name, template))
         self.upgrade = next((template for name, template in self.fields if name.lower() == b"upgrade"), None)
-        set_names = {name.lower() for name, _ in location.proxy_set_header}
+        set_names = {name.lower() for name, _ in set_header}
         if location.sends_close and b"connection" not in set_names:
             self.fields.append((b"Connection", literal("close")))  # as nginx did until 1.29.7: compat 1.28
         self.fields = [(name, template) for name, template in self.fields if template.constant != b""]
         self.evaluate = [host.evaluate, *(template.evaluate for _, template in self.fields)]
         self.dropped = DROPPED | set_names
         self.sets_length = bool(set_names & {b"content-length", b"transfer-encoding"})
-        self.passes_fields = location.proxy_pass_request_headers
-        self.sends_unknown_length = location.proxy_http_version != 10
-        self.version_line = b" HTTP/1.1\r\n" if location.proxy_http_version == 11 else b" HTTP/1.0\r\n"
-        self.is_stable = all(template.varies <= LOCATION for _, template in location.proxy_set_header)
+        self.passes_fields = settings.get("pass_request_headers", True)
+        self.sends_unknown_length = version != 10
+        self.version_line = b" HTTP/1.1\r\n" if version == 11 else b" HTTP/1.0\r\n"
+        self.is_stable = all(template.varies <= LOCATION for _, template in set_header)
 
     def head(self, request: Request, length: int) -> bytes:
         """Return the request head for the upstream, including the blank line.
@@ -256,7 +260,7 @@ class HTTP1HeadPlan:
                     return head
         if tail is None:
             tail, composed = _compose_fields(request, self, length)
-        head = request.method + b" " + request_target(request, self.location) + self.version_line + tail
+        head = request.method + b" " + request_target(request, self.location, self.target) + self.version_line + tail
         if as_received and self.is_stable and line.authority is None:
             cache[self] = (line, length, tail, head, composed)
         return head
@@ -266,10 +270,8 @@ class HTTP1HeadPlan:
         return self.upgrade is not None and bool(self.upgrade.evaluate(request))
 
 
-def request_target(request: Request, location: Location) -> bytes:
+def request_target(request: Request, location: Location, target: ProxyTarget) -> bytes:
     """Return the target for the request line: proxy.md §1.1."""
-    target = location.proxy_target
-    assert target is not None
     line = request.line
     origin_stands = line.raw_ok and request.origin_stands
     if request.upstream_uri:
@@ -361,4 +363,10 @@ def _dropped(request: Request, plan: HTTP1HeadPlan) -> frozenset[bytes]:
 _HEAD_END = (b"", b"")
 
 
-HTTP1 = UpstreamProtocol("proxy", "http://", HTTP1Connection, HTTP1HeadPlan, secure_scheme="https://")
+HTTP1 = UpstreamProtocol(
+    "proxy",
+    "http://",
+    HTTP1Connection,
+    lambda location: HTTP1HeadPlan(ModuleSettings(location, "proxy")),
+    secure_scheme="https://",
+)

@@ -61,7 +61,6 @@ from worker.upstream.passing import AnswerBody, LiveAttempt, UpstreamProtocol
 from worker.upstream.protocols.http1 import HTTP1HeadPlan, request_target
 from worker.upstream.sending import cut_short
 from worker.upstream.shared import SharedConnection, Use
-from wproxy.config.model import Location
 from wproxy.failures import UpstreamFailure
 from wproxy.http import Request
 from wproxy.template import checked
@@ -516,10 +515,9 @@ class HTTP2HeadPlan(HTTP1HeadPlan):
 
     __slots__ = ("scheme", "set_fields")
 
-    def __init__(self, location: Location) -> None:
-        super().__init__(location)
-        assert location.proxy_target is not None
-        self.scheme = b"https" if location.proxy_target.is_secure else b"http"
+    def __init__(self, settings: ModuleSettings) -> None:
+        super().__init__(settings)
+        self.scheme = b"https" if self.target.is_secure else b"http"
         self.sends_unknown_length = True
         # With the names in lower case, and None where the field may not be sent.
         self.set_fields = [None if (lower := name.lower()) in _NOT_SENT else lower for name, _ in self.fields]
@@ -539,17 +537,22 @@ class HTTP2HeadPlan(HTTP1HeadPlan):
             cache[self] = line, length, block
         return block
 
+    def own_fields(self, request: Request) -> list[tuple[bytes, bytes]]:
+        """Return the fields that a protocol on this ground adds."""
+        return []
+
     def _fields(self, request: Request, length: int) -> list[tuple[bytes, bytes]]:
         values = [evaluate(request) for evaluate in self.evaluate]
         fields = [
             (b":method", request.method),
             (b":scheme", self.scheme),
-            (b":path", request_target(request, self.location)),
+            (b":path", request_target(request, self.location, self.target)),
             (b":authority", checked(values[0] or self.proxy_host)),
         ]
         for name, value in zip(self.set_fields, values[1:]):
             if value and name is not None and (name != b"te" or value.lower() == b"trailers"):
                 fields.append((name, checked(value)))
+        fields += self.own_fields(request)
         if length >= 0 and not self.sets_length:
             fields.append((b"content-length", b"%d" % length))
         if self.passes_fields:
@@ -580,7 +583,7 @@ def http2(settings: ModuleSettings) -> UpstreamProtocol:
         settings.module,
         "http://",
         lambda stream: HTTP2Connection(stream, limit, send_timeout),
-        HTTP2HeadPlan,
+        lambda location: HTTP2HeadPlan(ModuleSettings(location, settings.module)),
         is_shared=True,
         secure_scheme="https://",
         shown=shown,
