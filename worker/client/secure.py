@@ -171,6 +171,8 @@ class Secured:
         if not context.templates:
             assert context.context is not None, "a server without a certificate refuses"
             return context.context
+        if hello is not None and b"/" in hello.server_name:
+            raise Refused("a server name with a slash cannot be part of a file's", _UNRECOGNIZED_NAME)
         try:
             return self._store.context_of(context, request_of(client, hello, context.server), client.clock.now)
         except NotLoaded as error:

@@ -14,18 +14,18 @@ from __future__ import annotations
 
 import socket
 import ssl
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from worker.loop import READ, Loop, park
-from worker.stream import CHUNK, Stream
+from worker.stream import CHUNK, HEAD_CHUNK, Stream
 from worker.tls.failures import HANDSHAKING, READING, WRITING, TlsFailure, failure_of
 
 # The most that one record carries.
 RECORD = 16384
-# The most that one `send` encrypts: four records, for which one system call is enough. OpenSSL's buffer keeps that size.
-PIECE = 4 * RECORD
+# The most that one `send` encrypts: two records with one system call. OpenSSL's buffer keeps that size for the connection's life.
+PIECE = 2 * RECORD
 # The answers that OpenSSL gives by itself come on top of a piece; one who asks for them without end and reads none is not served.
-MOST_PUT_ASIDE = 2 * PIECE
+MOST_PUT_ASIDE = 4 * PIECE
 
 
 class TlsStream(Stream):
@@ -41,8 +41,11 @@ class TlsStream(Stream):
         "_incoming",
         "_is_resetting",
         "_outgoing",
+        "_pending",
         "_plain",
         "_put_aside",
+        "_read",
+        "_write",
         "tls",
     )
 
@@ -66,6 +69,9 @@ class TlsStream(Stream):
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname, session)
         if received:
             self._incoming.write(received)
+        # Those of the object inside: each call saves 0.2 us.
+        inner: Any = self.tls._sslobj  # type: ignore[attr-defined]
+        self._read, self._write, self._pending = inner.read, inner.write, inner.pending
         self._plain = b""
         self._put_aside = memoryview(b"")
         self._failure: OSError | None = None
@@ -119,6 +125,25 @@ class TlsStream(Stream):
 
     def _recv(self, most: int) -> bytes:
         """Return decrypted bytes, at most so many; b"" at the end. Raises BlockingIOError, OSError."""
+        if not (self.holds or self._has_seen_end or self._has_said_end or self._failure):
+            # Nearly always a single record comes. Without all the questions below this costs 2.9 us and not 3.9.
+            wire = self.sock.recv(HEAD_CHUNK if most <= HEAD_CHUNK else CHUNK)
+            if wire:
+                self._incoming.write(wire)
+                try:
+                    data: bytes = self._read(RECORD)
+                except ssl.SSLWantReadError:
+                    self.holds = True
+                except ssl.SSLError as error:
+                    self._fail(READING, error)
+                else:
+                    if data and not (self._incoming.pending or self._outgoing.pending or self._pending()) and len(data) <= most:
+                        return data
+                    self._plain = data
+                    self._has_seen_end = not data
+                    self._send_out()  # new keys, if there are any
+            else:
+                self._has_seen_end = True
         if self._has_said_end and not self._plain:
             # Nobody is answered any more: the bytes are of no use but to be read away. (So does nginx, in lingering.)
             self.holds = False
@@ -130,7 +155,7 @@ class TlsStream(Stream):
             data, self._plain = data[:most], data[most:]
         else:
             self._plain = b""
-        holds = bool(self._plain or self._incoming.pending or self.tls.pending() or self._has_seen_end or self._failure)
+        holds = bool(self._plain or self._incoming.pending or self._pending() or self._has_seen_end or self._failure)
         if holds or self.holds:
             self._hold(holds)
         return data
@@ -144,7 +169,7 @@ class TlsStream(Stream):
             raise self._failure
         if not self.holds and not self._receive_if_any():
             return False
-        read, incoming, pending = self.tls.read, self._incoming, self.tls.pending
+        read, incoming, pending = self._read, self._incoming, self._pending
         pieces: list[bytes] = []
         size = 0
         while not self._has_seen_end:
@@ -241,7 +266,7 @@ class TlsStream(Stream):
         if not data:
             return 0
         try:
-            size = self.tls.write(data if len(data) <= PIECE else memoryview(data)[:PIECE])
+            size: int = self._write(data if len(data) <= PIECE else memoryview(data)[:PIECE])
         except ssl.SSLError as error:
             self._fail(WRITING, error)
         wire = self._outgoing.read()
