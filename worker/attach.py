@@ -16,6 +16,7 @@ from typing import cast
 
 from worker.access import Decide, satisfy
 from worker.access.addresses import by_address
+from worker.access.auth_request import by_asking
 from worker.blaming import blaming
 from worker.content.api import controlling
 from worker.content.autoindex import listing
@@ -34,6 +35,7 @@ from worker.pages import error_response
 from worker.phases import drive, enter, settle
 from worker.real_ip import RealIp, at_location, at_server
 from worker.services import Services
+from worker.subrequest import makes_subrequests
 from worker.upstream.answers import AnswerPlan
 from worker.upstream.make_passing import make_passing
 from worker.upstream.protocols import settings_of
@@ -113,8 +115,9 @@ def static(location: Location, services: Services) -> Handler:
 
 
 # Handlers of the access phase, for `satisfy`, in nginx's order; further modules will be rows here.
-ACCESS: tuple[Callable[[Location], Decide | None], ...] = (by_address,)
+ACCESS: tuple[Callable[[Location], Decide | None], ...] = (by_address, by_asking)
 MakeHandler = Callable[[Location, Services], Handler | None]
+Made = list[tuple[MakeHandler, Handler]]
 # Handlers before the access phase, in nginx's order.
 PREACCESS: tuple[MakeHandler, ...] = (real_ip, limiting_requests, limiting_connections)
 PHASES: tuple[MakeHandler, ...] = (
@@ -130,6 +133,8 @@ PHASES: tuple[MakeHandler, ...] = (
 )
 # Only `static` of these is needed for a URI without a slash at its end.
 FOR_FILES = (index, autoindex, static)
+# Subrequests do without these: whoever may see a page may see what it consists of.
+FOR_CLIENTS = (access,)
 
 
 def attach_server(server: Server, services: Services) -> None:
@@ -155,11 +160,23 @@ def attach(location: Location, services: Services) -> None:
     with blaming(location):
         token = services.process.identity.server(location.server_tokens)
         location.route = route = Route(location, token, services.logs.error_of(location))
-        attach_settings(location, route, services)
+        made = attach_settings(location, route, services)
+        if makes_subrequests(services.configuration):
+            route.inner = inner_route(location, made, services)
 
 
-def attach_settings(location: Location, route: Route, services: Services) -> None:
-    """Set the parts of a route that single settings of its location ask for."""
+def inner_route(location: Location, made: Made, services: Services) -> Route:
+    """Return the route of subrequests through a location. made: its handlers, with their phases."""
+    inner = copy(location.route)
+    inner.handlers = tuple(handler for phase, handler in made if phase not in FOR_CLIENTS)
+    inner.filter, inner.unchanged = filters_of(location, services, is_inner=True)
+    if not location.log_subrequest:
+        inner.write_log = None
+    return inner
+
+
+def attach_settings(location: Location, route: Route, services: Services) -> Made:
+    """Set the parts of a route that single settings of its location ask for; return its handlers, with their phases."""
     if location.client_body_temp_path is not None:
         route.body_temp_path = location.client_body_temp_path.below(services.configuration.path)
     with blaming(location, "access_log"):
@@ -173,8 +190,8 @@ def attach_settings(location: Location, route: Route, services: Services) -> Non
     route.added_to_success = additions_to_success(location)
     made = [(phase, handler) for phase in PHASES if (handler := make_handler(phase, location, services)) is not None]
     # Proxying always answers: nothing comes after it.
-    passes = next((number for number, (phase, _) in enumerate(made, 1) if phase is proxying), len(made))
-    route.handlers = handlers = tuple(handler for _, handler in made[:passes])
+    del made[next((number for number, (phase, _) in enumerate(made, 1) if phase is proxying), len(made)) :]
+    route.handlers = handlers = tuple(handler for _, handler in made)
     is_open = not (location.internal or location.for_other_methods)
     at_once = returning_at_once(location, drive) if is_open else None
     checks = tuple(handler for handler in handlers if isinstance(handler, Check))
@@ -189,6 +206,7 @@ def attach_settings(location: Location, route: Route, services: Services) -> Non
         route.answer = serving_files_at_once(location, drive, settle)
     else:
         route.answer = drive
+    return made
 
 
 def make_handler(phase: MakeHandler, location: Location, services: Services) -> Handler | None:

@@ -131,7 +131,7 @@ def error_response(
 def without_validators(request: Request, server: bytes) -> Response | None:
     """Apply conditions to a 200 that has neither ETag nor time: return 304 or 412, None if the 200 stays."""
     conditions = conditions_of(request.fields)
-    if conditions is None or request.forced_status not in (0, 200):
+    if conditions is None or request.forced_status not in (0, 200) or request.main is not None:
         return None
     status = judge_without_validators(conditions)
     if status == 304:

@@ -73,17 +73,22 @@ def _break(request: Request, step: Break) -> Outcome:
 def _assign(request: Request, step: Assignment) -> Outcome:
     template = step.plain if step.plain is not None and request.has_rewritten else step.value
     value = template.evaluate(request)
-    assign = ASSIGNABLE.get(step.name)
+    assign_value(request, step.name, value)
+    note(request, step, f'set ${step.name} to "{shown(value)}"')
+    return None
+
+
+def assign_value(request: Request, name: str, value: bytes) -> None:
+    """Give a variable a value. name: in lower case."""
+    assign = ASSIGNABLE.get(name)
     if assign is not None:
         assign(request, value)
-        if step.name == "args":
+        if name == "args":
             request.line = copy(request.line)  # the memory of its line does not apply to these
     else:
         if request.values is None:
             request.values = {}
-        request.values[step.name] = value
-    note(request, step, f'set ${step.name} to "{shown(value)}"')
-    return None
+        request.values[name] = value
 
 
 def _if(request: Request, step: If) -> Outcome:

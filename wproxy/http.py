@@ -517,6 +517,7 @@ class Request:
 
     status = 0
     exchange: Exchange | None = None  # None for a request of our own making
+    main: Request | None = None  # the client's request, if this is a subrequest of it (worker/subrequest.py)
     bytes_sent = 0
     body_bytes_sent = 0
     request_length = 0

@@ -42,7 +42,8 @@ class Route:
     error_pages: by status. write_log: writes the access log. log: the error log. server_token: the value of Server.
     thread_pool: the threads that read files, with `aio threads`. reads_with_care: `aio` or `directio` say how files are read.
     body_temp_path: client_body_temp_path, absolute. ignores_abort: a client that leaves does not end a request that is proxied.
-    chunked: chunked_transfer_encoding. All others: the settings of that name.
+    chunked: chunked_transfer_encoding. inner: the route of subrequests; None if nothing in the configuration makes any.
+    All others: the settings of that name.
     """
 
     __slots__ = (
@@ -55,6 +56,7 @@ class Route:
         "filter",
         "handlers",
         "ignores_abort",
+        "inner",
         "keepalive_disable",
         "keepalive_requests",
         "keepalive_time",
@@ -77,6 +79,7 @@ class Route:
     write_log: Callable[[Request], None] | None
     thread_pool: Threads | None
     body_temp_path: TemporaryPath | None
+    inner: Route | None
 
     def __init__(self, location: Location, server_token: bytes, log: ErrorLog) -> None:
         """Take over the settings that every request reads; the rest is for `worker.attach`."""
@@ -92,7 +95,9 @@ class Route:
         self.keepalive_time = location.keepalive_time
         self.keepalive_timeout = location.keepalive_timeout
         self.body_temp_path = location.client_body_temp_path
-        self.filter = self.unchanged = self.added_to_success = self.error_pages = self.write_log = self.thread_pool = None
+        self.filter = self.unchanged = self.added_to_success = self.error_pages = self.write_log = self.thread_pool = (
+            self.inner
+        ) = None
         self.handlers = ()
 
     def __repr__(self) -> str:

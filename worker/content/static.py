@@ -118,7 +118,7 @@ def send_file(request: Request, file: OpenFile, coding: bytes = b"") -> Response
         fields = head_of(request, size, modified, stands_in, coding)
         heads[key] = fields, size, modified, stands_in
     conditions = conditions_of(request.fields)
-    if conditions is not None and not stands_in:
+    if conditions is not None and not stands_in and request.main is None:
         response = send_on_conditions(request, file, fields, conditions)
         if response is not None:
             return response

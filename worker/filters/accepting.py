@@ -79,7 +79,9 @@ class GzipOk:
         self._disabled = location.gzip_disable
 
     def __call__(self, request: Request, fields: ResponseFields) -> bool:
-        """fields: those that the response would otherwise have."""
+        """fields: those that the response would otherwise have. (A part of a page is never compressed by itself.)"""
+        if request.main is not None:
+            return False
         cache = request.fields.cache
         verdict = cache.get(self)
         if verdict is None:

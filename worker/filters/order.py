@@ -57,11 +57,17 @@ def made(location: Location, name: str, make: Callable[[Location], Filter | None
         return make(location)
 
 
-def filters_of(location: Location, services: Services) -> tuple[Filter | None, Unchanged | None]:
+# The filters of a client's response, once it is complete; a response of a subrequest becomes a part of one.
+FOR_CLIENTS = frozenset(
+    ("add_header", "brotli", "zstd", "gzip", "proxy_force_ranges", "proxy_pass_trailers", "limit_rate"),
+)
+
+
+def filters_of(location: Location, services: Services, is_inner: bool = False) -> tuple[Filter | None, Unchanged | None]:
     """Return all filters of a location as one, and a function for the fields if no body is changed. None if there are none.
 
     The second returns None if a body would be changed. When the first raises, it has closed the response. It first records status
-    and fields on the request, so that added fields can use $status and $sent_http_*.
+    and fields on the request, so that added fields can use $status and $sent_http_*. is_inner: only those for subrequests.
     """
     # The stored copy is the answer as it came.
     rows = (
@@ -69,6 +75,8 @@ def filters_of(location: Location, services: Services) -> tuple[Filter | None, U
         *FILTERS,
         ("limit_rate", lambda location: limit_rate_filter(location, services)),
     )
+    if is_inner:
+        rows = tuple(row for row in rows if row[0] not in FOR_CLIENTS)
     filters = tuple(found for name, make in rows if (found := made(location, name, make)) is not None)
     bodies = tuple(each for each in filters if isinstance(each, BodyFilter))
     if not filters:

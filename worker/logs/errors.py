@@ -129,6 +129,8 @@ def log_request(request: Request, level: str, text: str, setting: str = "") -> N
         f"server: {server}",
         f'request: "{shown(request.line.line)}"',
     ]
+    if request.main is not None:
+        parts.append(f'subrequest: "{shown(request.path)}"')
     if request.attempts:
         parts.append(f'upstream: "{shown(request.attempts[-1].url)}"')
     host = request.fields.get(b"host")

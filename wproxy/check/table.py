@@ -12,6 +12,7 @@ from wproxy.check.injection import INJECTION_RULES
 from wproxy.check.locations import LOCATION_RULES
 from wproxy.check.proxy_uri import PROXY_URI_RULES
 from wproxy.check.servers import SERVER_RULES
+from wproxy.check.subrequests import SUBREQUEST_RULES
 from wproxy.check.upstreams import UPSTREAM_RULES
 
 # In the order of the generated page.
@@ -23,6 +24,7 @@ THEMES: dict[str, list[Rule]] = {
     "Locations": LOCATION_RULES,
     "FastCGI and PHP": CGI_RULES,
     "Unreachable configuration": DEAD_END_RULES,
+    "Requests of our own": SUBREQUEST_RULES,
     "Text that a client controls": INJECTION_RULES,
     "TLS": CERTIFICATE_RULES,
     "Servers": SERVER_RULES,

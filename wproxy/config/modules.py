@@ -11,6 +11,7 @@ from wproxy.directives.accepted import ACCEPTED
 from wproxy.directives.access import AccessDirectives
 from wproxy.directives.aio import AioDirectives, ThreadPoolDirectives
 from wproxy.directives.api import ApiDirectives
+from wproxy.directives.auth_request import AuthRequestDirectives
 from wproxy.directives.brotli import BrotliDirectives
 from wproxy.directives.buffering import BufferingDirectives
 from wproxy.directives.charset import CharsetDirectives
@@ -108,6 +109,7 @@ class LocationModules(
     AccessDirectives,
     LimitDirectives,
     RealIpDirectives,
+    AuthRequestDirectives,
     ApiDirectives,
     LocationIf,
 ):

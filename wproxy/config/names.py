@@ -12,7 +12,9 @@ from wproxy.config.tree import Node
 from wproxy.variables import Namespace
 
 # The argument that names a variable carried by requests: `set $name value`.
-_KEPT = {"set": 0, "auth_request_set": 0, "perl_set": 0}
+_KEPT = {"set": 0, "perl_set": 0}
+# The same, without a warning when it is read before it has a value.
+_ASKED = {"auth_request_set": 0}
 # Blocks that compute a variable: the argument that is its name.
 _COMPUTED = {"map": -1, "geo": -1, "split_clients": -1}
 # Directives with a regex, whose named groups become variables: the position of the regex.
@@ -33,6 +35,8 @@ def declare_names(root: Node, namespace: Namespace) -> None:
         node = pending.pop()
         if node.name in _KEPT:
             _declare(node, _KEPT[node.name], namespace.declare_value)
+        elif node.name in _ASKED:
+            _declare(node, _ASKED[node.name], namespace.declare_capture)
         elif node.name in _COMPUTED:
             _declare(node, _COMPUTED[node.name], namespace.promise)
             if node.name == "map":

@@ -56,7 +56,6 @@ from wproxy.directives.pass_to import (
     tunnel_target,
 )
 from wproxy.directives.proxy_headers import any_of, local_address
-from wproxy.directives.rewrite import assignment
 from wproxy.directives.store import access
 from wproxy.directives.values import flag, number, size, text, time, word, words
 from wproxy.directives.visitors import cookie_expires, cookie_flags, cookie_mark, modern_browser
@@ -243,7 +242,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         harmless(accepted("output_buffers", LEVELS, header_buffers, arity=2)),
     ),
     "Connections, bodies and subrequests (ngx_http_core_module.c).": (
-        accepted("log_subrequest msie_refresh", LEVELS, flag, idle="off"),
+        accepted("msie_refresh", LEVELS, flag, idle="off"),
         accepted("client_body_early_read", LEVELS, any_of, arity=ANY_NUMBER, inherit=GATHER),
         accepted("post_action", WITH_IF, idle="off"),
     ),
@@ -251,10 +250,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         guarded(accepted("auth_basic", LEVELS | LIMIT_EXCEPT, template_or_off, idle="off")),
         accepted("auth_basic_user_file", LEVELS | LIMIT_EXCEPT, compile_template),
         accepted("auth_delay", LEVELS, time, idle="0 0s"),
-    ),
-    "Access by asking an upstream (ngx_http_auth_request_module.c).": (
-        guarded(accepted("auth_request", LEVELS, idle="off")),
-        accepted("auth_request_set", LEVELS, assignment, arity=2, inherit=GATHER),
     ),
     "Links and referrers that are let in (ngx_http_secure_link_module.c, ngx_http_referer_module.c).": (
         # Both only set a variable that an `if` tests; without a value in it the `if` would let every client pass, or none.

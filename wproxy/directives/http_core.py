@@ -174,6 +174,12 @@ class CommonDirectives:
         default="off",
         doc="Whether a connection that timed out, or is closed by 444, is reset, so that no unsent data stays in memory.",
     )
+    log_subrequest: bool = directive(
+        flag,
+        HTTP | SERVER | LOCATION,
+        default="off",
+        doc="Whether subrequests that end in this location have lines in its access log.",
+    )
     lingering_time: float = directive(
         time,
         HTTP | SERVER | LOCATION,

@@ -34,6 +34,11 @@ def flag(value: str) -> bool:
     return word == "on"
 
 
+def uri_or_off(value: str) -> bytes | None:
+    """Return a URI of ours, as it is written; None for `off` and for an empty one."""
+    return None if value in ("off", "") else value.encode("utf-8", "surrogateescape")
+
+
 def number(least: int = 0, most: int = 2**31 - 1) -> Callable[[str], int]:
     """Return a reader of whole numbers within bounds."""
 

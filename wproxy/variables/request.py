@@ -20,8 +20,11 @@ def request_line(request: Request) -> bytes:
 
 @variable("request_method", REQUEST)
 def request_method(request: Request) -> bytes | None:
-    """None for a request line that could not be read; the same goes for `$request_uri`, `$uri` and the protocol."""
-    return request.method or None
+    """None for a request line that could not be read; the same goes for `$request_uri`, `$uri` and the protocol.
+
+    In a subrequest it is the client's.
+    """
+    return (request.main or request).method or None
 
 
 @variable("request_uri", REQUEST)
@@ -74,7 +77,8 @@ def request_length(request: Request) -> bytes:
 
 @variable("request_id", REQUEST)
 def request_id(request: Request) -> bytes:
-    """32 hex digits, the same wherever it is asked for during one request."""
+    """32 hex digits, the same wherever it is asked for during one request and its subrequests."""
+    request = request.main or request
     if request._id is None:
         request._id = os.urandom(16).hex().encode()
     return request._id

@@ -63,7 +63,6 @@ def test_nothing_refuses_a_start_where_there_is_no_guard():
     "text",
     [
         "auth_basic $realm",
-        "auth_request /auth",
         "secure_link $arg_md5",
         "valid_referers none blocked",
     ],
@@ -76,7 +75,6 @@ def test_what_keeps_something_safe_refuses_a_start(text):
     "text",
     [
         "auth_basic off",
-        "auth_request off",
         "ssl_early_data off",
         "ssl_early_data OFF",
         "ssi off",
