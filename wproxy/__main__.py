@@ -201,7 +201,7 @@ def explain(given: argparse.Namespace) -> int:
 
     file = configuration_file(given.config)
     try:
-        question = read_question(given.method, given.url, given.header, given.client, given.listen)
+        question = read_question(given.method, given.url, given.header, given.client, given.listen, given.http2)
         document = load_document(file)
         configuration = resolve_document(document, file, prefix_of(given.prefix, file), look_up)
         install_regex_guard()

@@ -76,6 +76,7 @@ def _explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-H", "--header", action="append", default=[], metavar="'NAME: VALUE'", help="a header field, repeatable")
     parser.add_argument("--client", default="127.0.0.1", metavar="ADDRESS", help="the client's address (default: 127.0.0.1)")
     parser.add_argument("--listen", default="", metavar="ADDRESS", help="the listener, when the URL does not tell it: unix:/path")
+    parser.add_argument("--http2", action="store_true", help="ask in HTTP/2")
     parser.add_argument("--all", action="store_true", help="also show what did not match, and default settings")
     parser.add_argument("--json", action="store_true", help="for programs")
 

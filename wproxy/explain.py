@@ -49,7 +49,7 @@ class Url(NamedTuple):
 @dataclass(slots=True)
 class Question:
     """The question. fields: names and values of header lines. client: an address. listen: the listening address, "" to choose
-    one.
+    one. http2: whether the client speaks HTTP/2.
     """
 
     method: str
@@ -57,6 +57,7 @@ class Question:
     fields: list[tuple[str, str]] = field(default_factory=list)
     client: str = "127.0.0.1"
     listen: str = ""
+    http2: bool = False
 
 
 SCHEMES = {"http": 80, "https": 443, "ws": 80, "wss": 443}
@@ -122,13 +123,15 @@ def _percent_encoded(target: str) -> str:
     return "".join(chr(byte) if byte < 0x80 else f"%{byte:02X}" for byte in raw)
 
 
-def read_question(method: str, url: str, lines: Sequence[str], client: str = "127.0.0.1", listen: str = "") -> Question:
+def read_question(
+    method: str, url: str, lines: Sequence[str], client: str = "127.0.0.1", listen: str = "", http2: bool = False
+) -> Question:
     """Make the question from the words of a command line. lines: `NAME: VALUE` each. Raises CannotExplain."""
     if not method or _NOT_IN_URL.search(method):
         raise CannotExplain(f"invalid method {_one_line(method)}")
     if client != "unix:" and not is_ip(client):
         raise CannotExplain(f"the client {_one_line(client)} is no IP address")
-    return Question(method, read_url(url), [read_field(line) for line in lines], client, listen)
+    return Question(method, read_url(url), [read_field(line) for line in lines], client, listen, http2)
 
 
 def read_field(line: str) -> tuple[str, str]:

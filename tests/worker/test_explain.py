@@ -468,12 +468,12 @@ def test_an_alias_takes_the_place_of_the_root_among_the_settings():
 
 
 def test_what_has_no_effect_yet_is_told_as_such():
-    conf = "events {} http { ssi on; ssl_certificate a; ssl_certificate_key b; server { listen 8080 ssl; location / { allow 10.0.0.0/8; return 200; } } }"
-    found = asked(conf, "https://x:8080/")
+    conf = "events {} http { ssi on; server { listen 8080; listen 8081 quic; location / { allow 10.0.0.0/8; return 200; } } }"
+    found = asked(conf, "http://x:8080/")
     effects = {one["name"]: one["effect"] for one in found.settings}
     assert effects["ssi"] == "no"
     assert effects["proxy_read_timeout"] == "yes"
-    assert any('"ssl" parameter of "listen"' in refusal for refusal in found.refusals)
+    assert any('"quic" parameter of "listen"' in refusal for refusal in found.refusals)
 
 
 def test_other_methods_and_internal_locations_are_told():
@@ -626,3 +626,50 @@ def test_a_missing_script_filename_is_told():
 def test_the_key_of_memcached_is_shown():
     found = asked(site("", ["location / { set $memcached_key $uri; memcached_pass 127.0.0.1:1; }"]), "http://r0:8080/a%20b")
     assert found.upstream_head == "get /a%20b\r\n"
+
+
+# HTTP/2.
+
+HTTP2 = """
+events {}
+http {
+  server {
+    listen 127.0.0.1:8080; server_name a; http2 on;
+    location / { return 200 "$http2 $server_protocol"; }
+    location /app/ { proxy_pass http://127.0.0.1:9/; proxy_set_header X-Protocol $server_protocol; }
+    location /small/ { client_max_body_size 3; proxy_pass http://127.0.0.1:9/; }
+  }
+  server { listen 127.0.0.1:8080; server_name b; location / { return 200; } }
+  server { listen 127.0.0.1:8081; server_name c; location / { return 200; } }
+}
+"""
+
+
+def test_a_request_in_http_2_goes_the_same_way_and_is_answered_in_http_2():
+    found = asked(HTTP2, "http://a:8080/x?y=1", "X-Y: z", http2=True)
+    assert found.request_head.splitlines()[:4] == [":method: GET", ":scheme: http", ":path: /x?y=1", ":authority: a:8080"]
+    assert "x-y: z" in found.request_head
+    assert found.location == "/" and found.status == 200
+    assert found.response_head.startswith("HTTP/2 200 \r\nserver: ") and "\r\ncontent-length: 12\r\n" in found.response_head
+    proxied = asked(HTTP2, "http://a:8080/app/x", "X-Y: z", http2=True)
+    assert proxied.upstream_head == "GET /x HTTP/1.1\r\nHost: 127.0.0.1:9\r\nX-Protocol: HTTP/2.0\r\nx-y: z\r\n\r\n"
+
+
+def test_a_body_that_is_announced_in_http_2_goes_upstream_with_its_length():
+    found = asked(HTTP2, "http://a:8080/app/x", "Content-Length: 5", method="POST", http2=True)
+    assert "\r\nContent-Length: 5\r\n" in found.upstream_head
+    refused = asked(HTTP2, "http://a:8080/small/x", "Content-Length: 5", method="POST", http2=True)
+    assert refused.status == 413 and refused.upstream_head == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "field", "reason"),
+    [
+        ("http://a:8080/", "Connection: x", 'refused with 400: client sent header "connection: x", which HTTP/2 forbids'),
+        ("http://b:8080/", "X: y", 'refused with 421: client asked in HTTP/2 for server "b", which does not speak it'),
+        ("http://c:8081/", "X: y", "the listener 127.0.0.1:8081 does not speak HTTP/2 (http2 on)"),
+    ],
+)
+def test_what_http_2_refuses_is_explained(url, field, reason):
+    with pytest.raises(CannotExplain, match=re.escape(reason)):
+        asked(HTTP2, url, field, http2=True)

@@ -5,13 +5,15 @@ Its services are made like those of every worker; only the exchange with a peer 
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from worker.client.clients import Clients
 from worker.client.http1.serve import serve_connection
+from worker.client.http2.serve import serve_http2
 from worker.client.plan import ListenerPlan
+from worker.explain.spoken import as_text, http1_head, http2_answer, http2_fields, http2_wire
 from worker.explain.told import ToldNames
 from worker.logs import log_request
 from worker.loop import Loop, Task
@@ -59,6 +61,22 @@ class _ErrorLog(ErrorLog):
 
 class _Loop(Loop):
     """A loop that never turns: a task that parks has nothing more to show."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spawned: list[Task] = []
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str = "") -> Task:
+        """Note a task; it runs only where somebody resumes it."""
+        task = super().spawn(coroutine, name)
+        self.spawned.append(task)
+        return task
+
+    def tasks_since(self, count: int) -> Iterator[Task]:
+        """Yield the tasks after so many, also those that are spawned meanwhile."""
+        while count < len(self.spawned):
+            yield self.spawned[count]
+            count += 1
 
     def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Make this the running task; the caller resumes it."""
@@ -174,15 +192,6 @@ class Script(Stream):
         """Note that the client sees the end of the answer."""
 
 
-def wire_of(question: Question) -> bytes:
-    """Return the bytes that a client would send."""
-    lines = [f"{question.method} {question.url.target} HTTP/1.1"]
-    if not any(name.lower() == "host" for name, _ in question.fields):
-        lines.append(f"Host: {question.url.authority}")
-    lines += [f"{name}: {value}" for name, value in question.fields]
-    return "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n"
-
-
 def rehearse(
     worker: Rehearsal, listener: Listener, question: Question, positions: Positions, found: Explanation
 ) -> tuple[Request, bytes]:
@@ -191,8 +200,14 @@ def rehearse(
     assert default is not None
     trace = Trace(positions)
     told = replace(listener, servers=ToldNames(listener, trace, found))
-    wire = wire_of(question)
-    found.request_head = wire.decode("latin-1")
+    if question.http2:
+        if not listener.speaks_http2(default):
+            raise CannotExplain(f"the listener {listener.address} does not speak HTTP/2 (http2 on)")
+        fields = http2_fields(question)
+        wire, shown = http2_wire(fields), as_text(fields)
+    else:
+        wire = shown = http1_head(question)
+    found.request_head = shown.decode("latin-1")
     stream = Script(worker.loop, wire)
     host = question.url.host if is_ip(question.url.host) else "127.0.0.1"
     client = Client(
@@ -205,24 +220,57 @@ def rehearse(
         Endpoint(Address(host, listener.address.port)),
     )
     client.scheme = b"https" if question.url.scheme in ("https", "wss") else b"http"
-    coroutine = serve_connection(stream, client, ListenerPlan(default, worker.services.clients))
-    worker.loop.begin(coroutine)
-    is_waiting = True
-    try:
-        coroutine.send(None)  # to where it waits for the head
-        while stream.unread:
-            coroutine.send(None)  # to where it waits for the next head, or for a body: this request is over
-    except StopIteration:
-        is_waiting = False
-    finally:
-        coroutine.close()
+    plan = ListenerPlan(default, worker.services.clients)
+    if question.http2:
+        is_waiting = serve_in_http2(worker.loop, stream, client, plan)
+        sent = http2_answer(stream.sent)
+    else:
+        is_waiting = serve_in_http1(worker.loop, stream, client, plan)
+        sent = stream.sent
     request: Request | None = trace.request
     if request is None or trace.is_refused or not hasattr(request, "location"):
-        status = stream.sent.split(b" ")[1].decode() if stream.sent else "no answer"
-        why = worker.error_log.said[-1][1].partition(" while reading ")[0]
+        status = sent.split(b" ")[1].decode() if sent else "no answer"
+        why = worker.error_log.said[-1][1].partition(" while reading ")[0].partition(", client: ")[0]
         raise CannotExplain(f"the request is refused with {status}: {why}")
     if is_waiting and worker.response is None:
         raise CannotExplain("the answer waits for something that only a running worker has, as a name to be resolved")
     found.steps = trace.steps
     found.log = worker.error_log.lines
-    return request, stream.sent
+    return request, sent
+
+
+def serve_in_http1(loop: _Loop, stream: Script, client: Client, plan: ListenerPlan) -> bool:
+    """Serve a client until it has its answer; return whether it waits for more than that."""
+    coroutine = serve_connection(stream, client, plan)
+    loop.begin(coroutine)
+    try:
+        coroutine.send(None)  # to where it waits for the head
+        while stream.unread:
+            coroutine.send(None)  # to where it waits for the next head, or for a body: this request is over
+    except StopIteration:
+        return False
+    finally:
+        coroutine.close()
+    return True
+
+
+def serve_in_http2(loop: _Loop, stream: Script, client: Client, plan: ListenerPlan) -> bool:
+    """Do the same for a client of HTTP/2, whose request has a task of its own."""
+    coroutine = serve_http2(stream, client, plan, stream.unread)
+    loop.begin(coroutine)
+    known = len(loop.spawned)
+    waiting = False
+    try:
+        coroutine.send(None)  # to where it waits for more frames
+        for task in loop.tasks_since(known):
+            loop.begin(task.coroutine)
+            try:
+                task.coroutine.send(None)
+                waiting = True
+            except StopIteration:
+                pass
+    except StopIteration:
+        pass  # the connection has ended
+    finally:
+        coroutine.close()
+    return waiting

@@ -375,6 +375,8 @@ class HTTP2Connection:
             self.routed_head = head if refusal is None and request.captures is None else None
             self.routed_to, self.routed_by = location, route
         request.location, request.route, request.server = location, route, location.server
+        if refusal is not None and request.trace is not None:
+            request.trace.is_refused = True
         if not frame.end_stream:
             refusal = self.accept_body(exchange, request, head, refusal)
         if client.requests >= self.last_request or now >= self.expires or self.streams.is_used_up or self.clients.draining:
