@@ -49,11 +49,13 @@ class UpstreamFailure(Exception):
     sent: whether part of the request had gone out.
     is_dead_idle: whether a reused connection ended before a byte of the answer, so that it may have died while idle.
     why_last: the reason why no other peer is tried, where it needs stating.
+    limit: the word of the directive, after that of its module, whose limit was reached; "" for a timer, and for none.
     """
 
     sent = False
     why_last = ""
     is_dead_idle = False
+    limit = ""
 
     def __init__(self, kind: str, reason: str, doing: str = "") -> None:
         super().__init__(reason)

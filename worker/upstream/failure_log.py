@@ -25,7 +25,7 @@ def blamed_setting(passing: Passing, failure: UpstreamFailure) -> str:
     elif failure.reason == TOO_BIG_HEADER:
         word = "buffer_size"
     else:
-        return ""
+        word = failure.limit
     return passing.settings.described(word)
 
 

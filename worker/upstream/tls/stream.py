@@ -18,8 +18,8 @@ from worker.upstream.tls.peer_name import certificate_is_for
 from wproxy.failures import TimedOut, UpstreamFailure
 from wproxy.tls.upstreams import CannotSecure
 
-# OpenSSL's X509_V_ERR_CERT_CHAIN_TOO_LONG.
-CHAIN_TOO_LONG = (22, "certificate chain too long")
+# OpenSSL's X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, _UNABLE_TO_VERIFY_LEAF_SIGNATURE, _CERT_CHAIN_TOO_LONG.
+NO_ISSUER, NOT_VERIFIED, TOO_LONG = 20, 21, 22
 
 
 class CannotShow(CannotConnect):
@@ -56,7 +56,7 @@ class UpstreamTlsStream(TlsStream):
             raise UpstreamFailure("timeout", "upstream timed out (110: Connection timed out)", HANDSHAKING) from None
         except OSError as error:
             secured.connector.forget_session(self._peer, secured)
-            raise UpstreamFailure("error", _reason(error), HANDSHAKING) from None
+            raise self._failure_of(error) from None
         if secured.connector.tls.verifies:
             self._verify()
         if secured.connector.tls.reuses_sessions:
@@ -68,12 +68,25 @@ class UpstreamTlsStream(TlsStream):
         """Raise UpstreamFailure unless the certificate is for the name, and its chain not too long."""
         tls, secured = self.tls, self._secured
         depth = secured.connector.tls.depth
-        # Neither the peer's own certificate nor the trusted one counts. A resumed session has no chain: it was looked at before.
+        # OpenSSL looks at this itself where `wproxy.tls.openssl` is there. Neither the peer's own certificate nor the trusted one
+        # counts. A resumed session has no chain: it was looked at before.
         chain = () if tls.session_reused else tls._sslobj.get_verified_chain()  # type: ignore[attr-defined]  # public from 3.13
         if len(chain) > depth + 2:
-            raise failure_of_certificate(*CHAIN_TOO_LONG)
+            raise failure_of_certificate(TOO_LONG, "")
         if not certificate_is_for(tls.getpeercert() or {}, secured.name):
             raise UpstreamFailure("error", f'upstream SSL certificate does not match "{secured.name}"', HANDSHAKING)
+
+    def _failure_of(self, error: OSError) -> UpstreamFailure:
+        """Return the failure of a handshake, in nginx's words."""
+        if not isinstance(error, TlsFailure):
+            reason = f"peer closed connection in SSL handshake ({error.errno}: {error.strerror})"
+            return UpstreamFailure("error", reason, HANDSHAKING)
+        if not error.verify_code:
+            return UpstreamFailure("error", error.text, HANDSHAKING)
+        code = error.verify_code
+        if code == NO_ISSUER and len(self.tls._sslobj.get_unverified_chain()) == 1:  # type: ignore[attr-defined]
+            code = NOT_VERIFIED
+        return failure_of_certificate(code, error.verify_message)
 
     def _first_recv(self, most: int) -> bytes:
         """Receive, and keep the session that there is now."""
@@ -87,13 +100,16 @@ class UpstreamTlsStream(TlsStream):
 
 
 def failure_of_certificate(code: int, message: str) -> UpstreamFailure:
-    """Return the failure of a certificate that is not trusted, in nginx's words."""
-    return UpstreamFailure("error", f"upstream SSL certificate verify error: ({code}:{message})", HANDSHAKING)
+    """Return the failure of a certificate that is not trusted.
 
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, TlsFailure):
-        if error.verify_code:
-            return failure_of_certificate(error.verify_code, error.verify_message).reason
-        return error.text
-    return f"peer closed connection in SSL handshake ({error.errno}: {error.strerror})"
+    nginx goes on after the first error and tells of the last: after a chain that is too long, and after a leaf without any
+    issuer, there is another one.
+    """
+    is_too_long = code == TOO_LONG
+    if is_too_long:
+        code, message = NO_ISSUER, "unable to get local issuer certificate"
+    elif code == NOT_VERIFIED:
+        message = "unable to verify the first certificate"
+    failure = UpstreamFailure("error", f"upstream SSL certificate verify error: ({code}:{message})", HANDSHAKING)
+    failure.limit = "ssl_verify_depth" if is_too_long else ""
+    return failure
