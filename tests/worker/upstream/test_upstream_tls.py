@@ -56,6 +56,16 @@ def test_a_request_goes_over_tls_and_the_connection_is_kept(stage):
     assert play.statuses() == ["200", "200"]
 
 
+def unchunked(data: bytes) -> bytes:
+    """The payload of a chunked body."""
+    body = b""
+    while True:
+        size, _, data = data.partition(b"\r\n")
+        if not int(size, 16):
+            return body
+        body, data = body + data[: int(size, 16)], data[int(size, 16) + 2 :]
+
+
 def test_bodies_go_both_ways(stage):
     play = stage()
     body = bytes(range(256)) * 4096
@@ -66,7 +76,7 @@ def test_bodies_go_both_ways(stage):
     head = client.receives_head()
     assert b"chunked" in head
     play.until(lambda: client.pull_all().endswith(b"0\r\n\r\n"), "the end of the body")
-    assert client.take().count(body[:1000]) >= 1000
+    assert unchunked(client.take()) == body
 
 
 def test_host_and_port_are_those_of_https(stage):
