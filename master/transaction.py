@@ -126,7 +126,8 @@ class Transaction:
                 refuse_second_master(generation.pid_path)
                 write_pid_file(generation.pid_path, os.getpid(), generation.distrusted)
             if state.current or state.has_log_apart:
-                for warning in (*configuration.warnings, *process_warnings(configuration)):
+                lacking = tls.warnings if tls is not None else ()
+                for warning in (*configuration.warnings, *process_warnings(configuration), *lacking):
                     generation.log.write("warn", str(warning))
             generation.log.write("notice", "start worker processes")
             for index in range(generation.processes):

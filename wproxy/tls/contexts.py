@@ -16,7 +16,7 @@ import os
 import secrets
 import ssl
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -91,11 +91,12 @@ class ServerContext:
 class TlsContexts:
     """The contexts of all servers that have certificates.
 
-    of: by server, and whether its clients are offered HTTP/2.
+    of: by server, and whether its clients are offered HTTP/2. warnings: settings that cannot be carried out on this system.
     """
 
     def __init__(self) -> None:
         self.of: dict[tuple[Server, bool], ServerContext] = {}
+        self.warnings: list[Problem] = []
 
     def find(self, server: Server, has_http2: bool) -> ServerContext | None:
         """Return the context of a server; None when it has no certificate and rejects nobody."""
@@ -128,7 +129,40 @@ def make_contexts(configuration: Configuration) -> tuple[TlsContexts, list[Probl
             except _Blamed as blamed:
                 problems.append(Problem(str(blamed), blamed.position))
         contexts.of[server, has_http2] = made[key]
+    if find_openssl() is None:
+        contexts.warnings, refusals = _without_openssl(server for server, _ in contexts.of)
+        problems += refusals
     return contexts, problems
+
+
+# What needs OpenSSL's own calls, and what it is like without them. Without a command of ssl_conf_command a server might be less
+# safe than it should be.
+_LACKING = {
+    "ssl_verify_client": "a certificate that is not trusted ends the handshake",
+    "ssl_verify_depth": "the depth is OpenSSL's",
+    "ssl_ecdh_curve": "only the first group is offered",
+    "ssl_session_timeout": "sessions last two hours",
+    "ssl_session_cache": "OpenSSL keeps as many sessions as it likes",
+    "ssl_session_ticket_key": "other machines do not resume sessions",
+    "ssl_buffer_size": "records have 16 KB",
+    "ssl_stapling_file": "no response is stapled",
+    "ssl_conf_command": "",
+}
+
+
+def _without_openssl(servers: Iterable[Server]) -> tuple[list[Problem], list[Problem]]:
+    """Return warnings about settings that cannot be carried out, and problems where that would be unsafe."""
+    warnings: list[Problem] = []
+    refusals: list[Problem] = []
+    for server in servers:
+        for name, otherwise in _LACKING.items():
+            for node in server.written.get(name, ()):
+                text = f'"{name}" cannot be carried out with this Python, which does not let us call its OpenSSL'
+                if otherwise:
+                    warnings.append(Problem(f"{text}: {otherwise}", node.position))
+                else:
+                    refusals.append(Problem(text, node.position))
+    return list(dict.fromkeys(warnings)), list(dict.fromkeys(refusals))
 
 
 def _servers(configuration: Configuration) -> Iterator[tuple[Server, bool]]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.authority import authority
 from worker.loop import READ, Loop, park
@@ -224,6 +226,43 @@ def test_garbage_ends_a_handshake(room: Room, garbage: bytes, reason: str):
     room.settle()
     assert reason in fails(room, "server").reason
     assert fails(room, "server").level == "info"
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_bytes_of_a_client_raise_anything_but_a_failure(room: Room, data: st.DataObject):
+    """What a real client sends, with some of it changed, left out or put in, and then something else."""
+    server, wire = room.server_and_wire()
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = room.client.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    room.results.clear()
+    room.start("server", server.handshake(60))
+    for _ in range(2):
+        try:
+            client.do_handshake()
+            client.write(b"hello")
+        except ssl.SSLError:
+            pass
+        said = bytearray(outgoing.read())
+        for _ in range(data.draw(st.integers(0, 2))):
+            place = data.draw(st.integers(0, max(0, len(said) - 1)))
+            said[place : place + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+        try:
+            wire.sendall(said)
+            room.settle()
+            incoming.write(wire.recv(65536))
+        except OSError:
+            pass
+    result = room.results.get("server")
+    assert result is None or isinstance(result, TlsFailure), result
+    if "server" in room.results and result is None:
+        try:
+            read_all(server)
+        except TlsFailure:
+            pass
+    server.close()
+    for task in list(room.loop.tasks):
+        room.loop.cancel(task)
 
 
 def test_a_side_that_leaves_amid_the_handshake_is_told(room: Room):

@@ -338,6 +338,18 @@ def test_without_openssls_own_calls_the_rest_works(context, monkeypatch, tmp_pat
         shake(server, stranger)
 
 
+def test_without_openssls_own_calls_it_is_told_what_is_lacking(make, monkeypatch, tmp_path):
+    monkeypatch.setattr(contexts_module, "find_openssl", lambda: None)
+    (tmp_path / "key").write_bytes(b"x" * 80)
+    made, problems, _ = make(
+        f"{BASE} ssl_session_timeout 1h; ssl_session_ticket_key key; ssl_conf_command Options -SessionTicket;"
+    )
+    assert [warning.text.split(" ")[0] for warning in made.warnings] == ['"ssl_session_timeout"', '"ssl_session_ticket_key"']
+    assert all(warning.position for warning in made.warnings)
+    why = "cannot be carried out with this Python, which does not let us call its OpenSSL"
+    assert problems == [f'"ssl_conf_command" {why}']
+
+
 def test_the_library_is_not_used_where_its_pointers_are_elsewhere(monkeypatch):
     from wproxy.tls import openssl
 
