@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from types import FrameType
 
 from bench.cores import choose_cores
@@ -17,7 +18,7 @@ from bench.machine import describe
 from bench.ratios import result_of
 from bench.report import as_json, full_report
 from bench.rounds import Round, Setting, run_rounds
-from bench.servers import TREE, Contestant, backend, streams
+from bench.servers import TREE, Contestant, backend, php_fpm, php_fpm_program, streams
 from bench.workloads import WORKLOADS
 
 
@@ -56,7 +57,14 @@ def all_workloads() -> list[str]:
     missing = shutil.which("h2load") is None
     if missing:
         tell("h2load is not installed (nghttp2-client): no workloads over HTTP/2")
-    return [name for name, workload in WORKLOADS.items() if not (missing and workload.driver == "h2load")]
+    lacks_php = php_fpm_program() is None
+    if lacks_php:
+        tell("PHP-FPM is not installed (php-fpm): no workload over FastCGI")
+    return [
+        name
+        for name, workload in WORKLOADS.items()
+        if not (missing and workload.driver == "h2load") and not (lacks_php and workload.needs_php)
+    ]
 
 
 def tell(line: str) -> None:
@@ -70,13 +78,16 @@ def run(options: argparse.Namespace) -> None:
     names = (contestants[0].name, contestants[1].name)
     cores = choose_cores()
     rounds: dict[str, list[Round]] = {}
+    chosen = options.workload or all_workloads()
+    needs_php = any(WORKLOADS[name].needs_php for name in chosen)
     with (
         tempfile.TemporaryDirectory(prefix="wproxy-bench-") as folder,
         backend(os.path.join(folder, "backend"), cores.load) as application,
         streams(os.path.join(folder, "streams"), cores.load) as streaming,
+        php_fpm(os.path.join(folder, "php"), cores.load) if needs_php else nullcontext(),
     ):
         setting = Setting(folder, application.port, streaming.port, cores, options.rounds, options.seconds)
-        for name in options.workload or all_workloads():
+        for name in chosen:
             rounds[name] = run_rounds(contestants, WORKLOADS[name], setting, tell)
     machine = describe()
     results = {name: result_of(pairs) for name, pairs in rounds.items()}

@@ -6,6 +6,10 @@ temporary file when the client is slower than the upstream), because that is wha
 
 from __future__ import annotations
 
+import os
+
+# The files that come with wproxy; both proxies send the same parameters.
+SHIPPED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "wproxy", "shipped")
 SMALL_BODY = "0123456789" * 4
 
 _NGINX_HEAD = """\
@@ -75,6 +79,11 @@ _NGINX_PROXY = """\
             proxy_set_header Connection $connection_upgrade;
             client_max_body_size 32m;
         }}
+        location /php/ {{
+            root {php};
+            include {shipped}/fastcgi.conf;
+            fastcgi_pass unix:{php}/fpm.sock;
+        }}
         location /static/ {{
             root {folder};
             sendfile on;
@@ -82,6 +91,17 @@ _NGINX_PROXY = """\
         }}
     }}
 }}
+"""
+
+_PHP_FPM = """\
+[global]
+daemonize = no
+error_log = {folder}/output
+[www]
+{user}
+listen = {folder}/fpm.sock
+pm = static
+pm.max_children = 4
 """
 
 # client_header_buffer_size: the posted kilobyte arrives with the head, in one read.
@@ -155,6 +175,10 @@ client_max_body_size = "32m"
 [http.server.location."/streams/".proxy_set_header]
 Upgrade = "$http_upgrade"
 Connection = "$connection_upgrade"
+[http.server.location."/php/"]
+root = "{php}"
+include = "{shipped}/fastcgi.conf"
+fastcgi_pass = "unix:{php}/fpm.sock"
 [http.server.location."/static/"]
 root = "{folder}"
 sendfile = true
@@ -177,8 +201,17 @@ def _server(listen: str) -> list[tuple[str, str]]:
     return settings
 
 
-def nginx_proxy(folder: str, port: int, backend_port: int, *, is_root: bool, streams_port: int = 9, listen: str = "http") -> str:
-    """Return nginx.conf of the proxy; streams_port: that of `bench.streams`; listen: as in `Workload`.
+def nginx_proxy(
+    folder: str,
+    port: int,
+    backend_port: int,
+    *,
+    is_root: bool,
+    streams_port: int = 9,
+    listen: str = "http",
+    php: str = "/nonexistent",
+) -> str:
+    """Return nginx.conf of the proxy; streams_port: that of `bench.streams`; listen: as in `Workload`; php: PHP-FPM's folder.
 
     As root the worker stays root, to enter the private folder.
     """
@@ -191,6 +224,8 @@ def nginx_proxy(folder: str, port: int, backend_port: int, *, is_root: bool, str
         user=user,
         streams_port=streams_port,
         listen=_LISTEN[listen],
+        php=php,
+        shipped=SHIPPED,
         server=server,
     )
 
@@ -206,7 +241,21 @@ def nginx_backend(folder: str, port: int, *, is_root: bool) -> str:
     return (_NGINX_HEAD + _NGINX_BACKEND).format(folder=folder, port=port, user=user, small_body=SMALL_BODY)
 
 
-def wproxy_proxy(folder: str, port: int, backend_port: int, *, is_root: bool, streams_port: int = 9, listen: str = "http") -> str:
+def php_fpm(folder: str, *, is_root: bool) -> str:
+    """Return the configuration of PHP-FPM, the application behind `fastcgi_pass`."""
+    return _PHP_FPM.format(folder=folder, user="user = root" if is_root else "")
+
+
+def wproxy_proxy(
+    folder: str,
+    port: int,
+    backend_port: int,
+    *,
+    is_root: bool,
+    streams_port: int = 9,
+    listen: str = "http",
+    php: str = "/nonexistent",
+) -> str:
     """Return wproxy.toml of the proxy: `nginx_proxy`, in our notation."""
     user = 'user = "root"' if is_root else ""
     values = [(name, value if value.isdigit() else f'"{value}"') for name, value in _server(listen)]
@@ -217,5 +266,7 @@ def wproxy_proxy(folder: str, port: int, backend_port: int, *, is_root: bool, st
         user=user,
         streams_port=streams_port,
         listen=_toml_listen(port, _LISTEN[listen].split()),
+        php=php,
+        shipped=SHIPPED,
         server="".join(f"{name} = {value}\n" for name, value in values).format(folder=folder),
     )

@@ -111,7 +111,8 @@ def proxy(
         command = [sys.executable, "-m", "wproxy", "start", "-c", f"{folder}/wproxy.toml"]
 
     def configure(port: int) -> None:
-        text = write(folder, port, backend_port, is_root=is_root, streams_port=streams_port, listen=listen)
+        php = os.path.join(os.path.dirname(os.path.dirname(folder)), "php")
+        text = write(folder, port, backend_port, is_root=is_root, streams_port=streams_port, listen=listen, php=php)
         _write(os.path.join(folder, file), text)
 
     with _running(contestant.name, command, folder, configure, core, contestant.tree, listen) as server:
@@ -130,6 +131,49 @@ def backend(folder: str, core: int) -> Iterator[RunningServer]:
 
     with _running("the backend", _nginx_command(folder), folder, configure, core, folder) as server:
         yield server
+
+
+def php_fpm_program() -> str | None:
+    """Return the path of PHP-FPM, whatever its version; None where it is not installed."""
+    places = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+    names = ["php-fpm", *(f"php-fpm{major}.{minor}" for major in (8, 7) for minor in range(9, -1, -1))]
+    return next((found for name in names if (found := shutil.which(name, path=places))), None)
+
+
+@contextmanager
+def php_fpm(folder: str, core: int) -> Iterator[None]:
+    """Run PHP-FPM with one program, that says hello."""
+    program = php_fpm_program()
+    if program is None:
+        raise BenchFailure("PHP-FPM is not installed: apt-get install php-fpm")
+    os.makedirs(os.path.join(folder, "php"))
+    _write(os.path.join(folder, "php", "hello.php"), '<?php echo "hello";')
+    is_root = os.geteuid() == 0
+    _write(os.path.join(folder, "fpm.conf"), configurations.php_fpm(folder, is_root=is_root))
+    command = [program, "-F", "-y", f"{folder}/fpm.conf", *(["-R"] if is_root else [])]
+    with open(os.path.join(folder, "output"), "wb") as output, confined_to(core):
+        process = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, process_group=0
+        )
+    server = RunningServer("PHP-FPM", process, 0, folder)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not _accepts(os.path.join(folder, "fpm.sock")):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise BenchFailure(f"PHP-FPM does not listen:{server.last_words()}")
+            time.sleep(0.02)
+        yield
+    finally:
+        stop(server)
+
+
+def _accepts(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+        return True
 
 
 @contextmanager

@@ -19,6 +19,7 @@ class Workload:
     response_bytes: when set, the work done is counted in bytes received, in units of this size. A transfer that the end of the
     run cuts short has cost its share of time; with few and large responses that share matters.
     driver: "wrk", or "websocket": bench.echo, whose requests are messages that come back, or "h2load".
+    needs_php: whether PHP-FPM is the application.
     listen: how the proxy listens: "http", "tls", "h2c" (HTTP/2 in clear) or "h2" (over TLS).
     streams: for h2load, the requests under way at once on each connection. body: for h2load, the bytes of a POST; 0 for GET.
     """
@@ -32,6 +33,7 @@ class Workload:
     response_bytes: int | None = None
     driver: str = "wrk"
     listen: str = "http"
+    needs_php: bool = False
     streams: int = 1
     body: int = 0
 
@@ -52,6 +54,7 @@ WORKLOADS = {
         Workload("websocket", "messages of 64 bytes there and back, 64 clients", path="/streams/echo", driver="websocket"),
         Workload("static1k", "a file of 1 KB, 64 keepalive clients", path="/static/1k"),
         Workload("static10m", "a file of 10 MB, 8 keepalive clients", path="/static/10m", connections=8, response_bytes=TEN_MB),
+        Workload("fastcgi", "hello from PHP-FPM, 16 keepalive clients", path="/php/hello.php", connections=16, needs_php=True),
         Workload("connect", "40-byte response, a new client connection each", headers=("Connection: close",)),
         Workload("tls", "40-byte response over TLS, 64 keepalive clients", listen="tls"),
         Workload("tls-connect", "the same, a new connection and handshake each", listen="tls", headers=("Connection: close",)),
