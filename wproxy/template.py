@@ -37,7 +37,7 @@ class Template:
 
     @property
     def varies(self) -> int:
-        """BLOCK, LOCATION, REQUEST or FIELDS; ask only when the configuration has been read."""
+        """BLOCK, LOCATION, LINE, REQUEST or FIELDS; ask only when the configuration has been read."""
         return max((variable.varies for variable in self._variables), default=BLOCK)
 
     def __repr__(self) -> str:

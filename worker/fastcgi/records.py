@@ -8,6 +8,8 @@ types we send BEGIN, PARAMS and STDIN, and understand STDOUT, STDERR and END.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 BEGIN = 1
 END = 3
 PARAMS = 4
@@ -50,9 +52,15 @@ def length_of(text: bytes) -> bytes:
     return _SHORT[length] if length < 128 else (length | 0x80000000).to_bytes(4, "big")
 
 
-def parameter(name: bytes, value: bytes) -> bytes:
-    """Return one name-value pair."""
-    return b"".join((length_of(name), length_of(value), name, value))
+def parameter_writer(name: bytes) -> Callable[[bytes], bytes]:
+    """Return a function that returns the name-value pair of a value."""
+    start = length_of(name)
+
+    def write(value: bytes) -> bytes:
+        length = len(value)
+        return b"".join((start, _SHORT[length] if length < 128 else length_of(value), name, value))
+
+    return write
 
 
 def record(kind: int, content: bytes) -> bytes:
@@ -110,6 +118,10 @@ def read_parameters(records: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
+# The first bytes of an answer that is one STDOUT record and END, and of that END.
+_STDOUT, _END = b"\1\6\0\1", b"\1\3\0\1\0\x08\0"
+
+
 class AnswerReader:
     """Reads the records of one answer, in pieces of any size.
 
@@ -118,32 +130,25 @@ class AnswerReader:
     starts: for each STDOUT record, the output before it, and the bytes before that output; None when nobody needs it any more.
     """
 
-    __slots__ = (
-        "_buffer",
-        "_error",
-        "_kind",
-        "_left",
-        "_output",
-        "_padding",
-        "errors",
-        "has_ended",
-        "is_closed",
-        "leftover",
-        "starts",
-        "taken",
-    )
-
-    def __init__(self) -> None:
-        self._buffer = b""  # the beginning of a record's header
-        self._kind = self._left = self._padding = 0  # of the record that has begun
-        self._error = b""  # the beginning of a message
-        self._output = self.taken = 0
-        self.starts: list[tuple[int, int]] | None = []
-        self.errors: list[bytes] = []
-        self.is_closed = self.has_ended = self.leftover = False
+    # On the class, because most answers come in one piece and need none of these.
+    _buffer = b""  # the beginning of a record's header
+    _kind = _left = _padding = 0  # of the record that has begun
+    _error = b""  # the beginning of a message
+    _output = taken = 0
+    errors: Sequence[bytes] = ()
+    is_closed = has_ended = leftover = False
+    starts: list[tuple[int, int]] | None = None
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes in; return the output in them. Raises RecordError."""
+        if not self.taken:
+            if data[:4] == _STDOUT and data[-16:-9] == _END:
+                length = data[4] << 8 | data[5]
+                if len(data) == HEADER + length + data[6] + len(_END) + 9:
+                    self.taken, self.has_ended = len(data), True
+                    self.starts = [(0, HEADER)]
+                    return data[HEADER : HEADER + length]
+            self.starts = []
         before = self.taken - len(self._buffer)  # bytes before this data
         self.taken += len(data)
         if self._buffer:
@@ -162,7 +167,7 @@ class AnswerReader:
                 elif kind == STDERR:
                     self._error += piece
                     if not left:
-                        self.errors.append(self._error)
+                        self.errors = (*self.errors, self._error)
                         self._error = b""
             elif padding:
                 skipped = min(padding, end - position)
@@ -193,7 +198,10 @@ class AnswerReader:
 
     def position_of(self, output: int) -> int:
         """Return how many bytes came up to the end of this much output, records included."""
-        first, place = next((start for start in reversed(self.starts or ()) if start[0] < output), (0, 0))
+        starts = self.starts or ()
+        if len(starts) == 1:  # as in most answers
+            return starts[0][1] + output
+        first, place = next((start for start in reversed(starts) if start[0] < output), (0, 0))
         return place + output - first
 
     def __repr__(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wproxy.http import Request
-from wproxy.variables.registry import REQUEST, variable
+from wproxy.variables.registry import LINE, variable
 
 
 def split(request: Request) -> tuple[bytes, bytes]:
@@ -13,7 +13,7 @@ def split(request: Request) -> tuple[bytes, bytes]:
     return (request.path, b"") if match is None else (match[1] or b"", match[2] or b"")
 
 
-@variable("fastcgi_script_name", REQUEST)
+@variable("fastcgi_script_name", LINE)
 def fastcgi_script_name(request: Request) -> bytes:
     """The script; with fastcgi_index after it if it ends in a slash."""
     script, _ = split(request)
@@ -22,6 +22,6 @@ def fastcgi_script_name(request: Request) -> bytes:
     return script + (request.location.fastcgi_index or "").encode("utf-8", "surrogateescape")
 
 
-@variable("fastcgi_path_info", REQUEST)
+@variable("fastcgi_path_info", LINE)
 def fastcgi_path_info(request: Request) -> bytes:
     return split(request)[1]

@@ -6,6 +6,8 @@ a value holds:
   BLOCK     as long as connection and header block are the same and the request line names no authority: for variables of the
             connection ($remote_addr) and of the header fields ($http_NAME, $host), and no others
   LOCATION  like BLOCK, and as long as the location is the same too ($proxy_host)
+  LINE      like LOCATION, and as long as the request line is the same and the URI is still the one in it ($uri); where the body
+            is not chunked ($content_length), and `root` has no variables ($request_filename)
   REQUEST   for this request only; read again on every use
   FIELDS    like REQUEST, and it changes while the fields of the response are made ($sent_http_NAME)
 
@@ -25,14 +27,15 @@ Reader = Callable[[Request], "bytes | None"]
 
 BLOCK = 0
 LOCATION = 1
-REQUEST = 2
-FIELDS = 3
+LINE = 2
+REQUEST = 3
+FIELDS = 4
 
 
 class Variable:
     """One variable: its reader, and how long its value holds.
 
-    varies: one of the four, or a function that returns it, for variables that depend on others: it is called after the load, when
+    varies: one of the five, or a function that returns it, for variables that depend on others: it is called after the load, when
     all are known. Two that depend on each other hold for a request.
     """
 
@@ -44,7 +47,7 @@ class Variable:
 
     @property
     def varies(self) -> int:
-        """BLOCK, LOCATION, REQUEST or FIELDS."""
+        """BLOCK, LOCATION, LINE, REQUEST or FIELDS."""
         varies = self._varies
         if not isinstance(varies, int):
             self._varies = REQUEST  # a variable that it depends on may ask back

@@ -10,15 +10,15 @@ from wproxy.directives.values import size
 from wproxy.http import Request
 from wproxy.uri import escape_path
 from wproxy.variables.namespace import active_namespace, assignable
-from wproxy.variables.registry import REQUEST, Reader, Variable, complain, family, variable
+from wproxy.variables.registry import LINE, REQUEST, Reader, Variable, complain, family, variable
 
 
-@variable("request", REQUEST)
+@variable("request", LINE)
 def request_line(request: Request) -> bytes:
     return request.line.line
 
 
-@variable("request_method", REQUEST)
+@variable("request_method", LINE)
 def request_method(request: Request) -> bytes | None:
     """None for a request line that could not be read; the same goes for `$request_uri`, `$uri` and the protocol.
 
@@ -27,15 +27,15 @@ def request_method(request: Request) -> bytes | None:
     return (request.main or request).method or None
 
 
-@variable("request_uri", REQUEST)
+@variable("request_uri", LINE)
 def request_uri(request: Request) -> bytes | None:
     line = request.line
     uri = line.origin if line.raw_ok or line.args is None else line.origin[1:]  # for `http://h?a` it is `?a`
     return uri or None
 
 
-@variable("uri", REQUEST)
-@variable("document_uri", REQUEST)
+@variable("uri", LINE)
+@variable("document_uri", LINE)
 def uri(request: Request) -> bytes | None:
     return request.path or None
 
@@ -46,8 +46,8 @@ def wproxy_slashed_uri(request: Request) -> bytes:
     return escape_path(request.path) + b"/"
 
 
-@variable("args", REQUEST)
-@variable("query_string", REQUEST)
+@variable("args", LINE)
+@variable("query_string", LINE)
 def args(request: Request) -> bytes | None:
     """The arguments as received or set; b"" where something has emptied them, which a log tells from none."""
     return request.args
@@ -60,12 +60,12 @@ def set_args(request: Request, value: bytes) -> None:
     request.origin_stands = False
 
 
-@variable("is_args", REQUEST)
+@variable("is_args", LINE)
 def is_args(request: Request) -> bytes:
     return b"?" if request.args else b""
 
 
-@variable("server_protocol", REQUEST)
+@variable("server_protocol", LINE)
 def server_protocol(request: Request) -> bytes | None:
     return request.line.line.rpartition(b" ")[2] if request.line.target else None
 
@@ -95,7 +95,7 @@ def argument(rest: str) -> Variable:
                 return value
         return None
 
-    return Variable(read, REQUEST)
+    return Variable(read, LINE)
 
 
 # Captures of the last regex that matched.
@@ -148,7 +148,7 @@ def escaped_capture(rest: str) -> Variable:
 # The body.
 
 
-@variable("content_length", REQUEST)
+@variable("content_length", LINE)
 def content_length(request: Request) -> bytes | None:
     """The client's Content-Length; for a chunked body its length, once it has been read to its end."""
     length = request.fields.content_length
@@ -174,7 +174,7 @@ def request_body_file(request: Request) -> bytes | None:
 # Files.
 
 
-@variable("document_root", REQUEST)
+@variable("document_root", LINE)
 def document_root(request: Request) -> bytes:
     return files.document_root(request)
 
@@ -193,7 +193,7 @@ def _why(error: OSError | ValueError) -> str:
     return f"{error.errno}: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
-@variable("request_filename", REQUEST)
+@variable("request_filename", LINE)
 def request_filename(request: Request) -> bytes:
     return files.filename(request)
 
@@ -220,13 +220,13 @@ def set_limit_rate(request: Request, value: bytes) -> None:
 # The port that the client named.
 
 
-@variable("request_port", REQUEST)
+@variable("request_port")
 def request_port(request: Request) -> bytes:
     line = request.line
     port = line.authority_port if line.authority is not None else request.fields.host_port
     return b"%d" % port if port is not None else b""
 
 
-@variable("is_request_port", REQUEST)
+@variable("is_request_port")
 def is_request_port(request: Request) -> bytes:
     return b":" if request_port(request) else b""

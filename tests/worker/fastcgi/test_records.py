@@ -17,7 +17,7 @@ from worker.fastcgi.records import (
     AnswerReader,
     RecordError,
     TooBig,
-    parameter,
+    parameter_writer,
     read_parameters,
     record,
     request_head,
@@ -41,7 +41,7 @@ ANSWERS = [
 
 
 def state(reader: AnswerReader) -> tuple[list[bytes], bool, bool]:
-    return reader.errors, reader.is_closed, reader.has_ended
+    return list(reader.errors), reader.is_closed, reader.has_ended
 
 
 @pytest.mark.parametrize(("wire", "output", "errors", "is_closed", "has_ended"), ANSWERS)
@@ -128,7 +128,7 @@ def test_garbage_is_refused_or_read_and_nothing_else(seed):
     ],
 )
 def test_lengths_of_a_parameter_have_one_byte_or_four(name, value, wire):
-    assert parameter(name, value) == wire
+    assert parameter_writer(name)(value) == wire
     assert read_parameters(request_head(wire, False)) == [(name, value)]
 
 

@@ -119,6 +119,38 @@ def test_parameters_follow_the_request_line_and_the_header_block(php):
         received(client)
 
 
+def test_a_repeated_request_has_the_parameters_of_its_own_way(php):
+    params = 'fastcgi_param = { U = "$uri", A = "$args", M = "$request_method", L = "$content_length", F = "$request_filename" }'
+    s = php(f'fastcgi_keep_conn = true\nroot = "/srv"\nrewrite = ["^/old$", "/new?b=2", "break"]\n{params}')
+    client = s.client()
+    upstream = None
+    plain = {b"U": b"/a", b"A": b"x=1", b"M": b"GET", b"L": b"", b"F": b"/srv/a", b"HTTP_HOST": b"h"}
+    rewritten = {**plain, b"U": b"/new", b"A": b"b=2", b"F": b"/srv/new"}
+    other = {**plain, b"A": b"x=2"}
+    rows = [(b"/a?x=1", plain), (b"/a?x=2", other), (b"/old", rewritten)]
+    for target, expected in [row for row in (*rows, *rows[::-1]) for _ in range(2)]:
+        client.send(get(target))
+        upstream = upstream or s.peers[0].accept()
+        _, parameters, _ = asked(upstream)
+        assert parameters == expected
+        upstream.send(out(HEAD) + END)
+        received(client)
+
+
+@pytest.mark.parametrize("length", [3, 5])
+def test_chunked_bodies_of_different_lengths_are_told_apart(php, length):
+    s = php(f"fastcgi_keep_conn = true\n{PARAMS}")
+    client = s.client()
+    upstream = None
+    for size in (length, 1, length):
+        client.send(get(b"/", b"Transfer-Encoding: chunked", method=b"POST") + chunks(b"x" * size))
+        upstream = upstream or s.peers[0].accept()
+        _, parameters, body = asked(upstream)
+        assert (parameters[b"LENGTH"], body) == (b"%d" % size, b"x" * size)
+        upstream.send(out(HEAD) + END)
+        received(client)
+
+
 @pytest.mark.parametrize("size", [1, 5])
 def test_records_may_come_in_pieces(php, size):
     s = php()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from worker.cgi.head import take_cgi_head
-from worker.cgi.parameters import Parameters
+from worker.cgi.parameters import ParametersPlan
 from worker.http1.response import LENGTH, UNTIL_CLOSE, ResponseHead
 from worker.stream import HEAD_CHUNK, Stream
 from worker.upstream.body import MORE_THAN_LENGTH, ResponseBody
@@ -77,11 +77,18 @@ class ClosingConnection(WritingConnection):
         return body.at_hand
 
 
-def uwsgi_variable(name: bytes, value: bytes) -> bytes:
-    """Return one variable: lengths of two bytes, the lower one first. Raises ClientError for one that is too long."""
-    if len(name) > MOST or len(value) > MOST:
-        raise too_big(len(name) + len(value))
-    return len(name).to_bytes(2, "little") + name + len(value).to_bytes(2, "little") + value
+def uwsgi_variable(name: bytes) -> Callable[[bytes], bytes]:
+    """Return what writes a variable: lengths of two bytes, the lower one first. Raises ClientError for one that is too long."""
+    if len(name) > MOST:
+        raise too_big(len(name))
+    start = len(name).to_bytes(2, "little") + name
+
+    def write(value: bytes) -> bytes:
+        if len(value) > MOST:
+            raise too_big(len(value))
+        return start + len(value).to_bytes(2, "little") + value
+
+    return write
 
 
 def too_big(size: int) -> ClientError:
@@ -89,28 +96,18 @@ def too_big(size: int) -> ClientError:
     return ClientError(500, f"uwsgi request is too big: {size}")
 
 
-def scgi_header(name: bytes, value: bytes) -> bytes:
-    """Return one header, with a zero byte after name and value. Raises ClientError for a value with a zero byte."""
-    if b"\0" in value:
-        raise ClientError(500, "a zero byte in a value made from variables")
-    return name + b"\0" + value + b"\0"
+def scgi_header(name: bytes) -> Callable[[bytes], bytes]:
+    """Return what writes a header, with a zero byte after name and value. Raises ClientError for a value with a zero byte."""
+
+    def write(value: bytes) -> bytes:
+        if b"\0" in value:
+            raise ClientError(500, "a zero byte in a value made from variables")
+        return b"%b\0%b\0" % (name, value)
+
+    return write
 
 
-class ClosingHeadPlan:
-    """The parameters of a location's requests, computed at load. See HeadPlan."""
-
-    sends_unknown_length = False  # a program is told the length before the body
-
-    def __init__(self, settings: ModuleSettings, write: Callable[[bytes, bytes], bytes]) -> None:
-        self.parameters = Parameters(settings, write)
-        self.is_stable = True
-
-    def asks_to_upgrade(self, request: Request) -> bool:
-        """Return True: the client's Upgrade goes on with its other fields."""
-        return True
-
-
-class UwsgiHeadPlan(ClosingHeadPlan):
+class UwsgiHeadPlan(ParametersPlan):
     """A packet: modifier, size of the variables, modifier, variables, and the text of uwsgi_string."""
 
     def __init__(self, location: Location) -> None:
@@ -119,24 +116,32 @@ class UwsgiHeadPlan(ClosingHeadPlan):
         self._first, self._last = settings.get("modifier1"), settings.get("modifier2")
         self._text = (settings.get("string") or "").encode("utf-8", "surrogateescape")
 
-    def head(self, request: Request, length: int) -> bytes:
+    def written(self, parameters: bytes, length: int) -> bytes:
         """Return the packet before the body. Raises ClientError."""
-        variables = self.parameters.of(request, self.is_stable) + self._text
+        variables = parameters + self._text
         if len(variables) > MOST:
             raise too_big(len(variables))
         return b"%c%b%c%b" % (self._first, len(variables).to_bytes(2, "little"), self._last, variables)
 
+    def asks_to_upgrade(self, request: Request) -> bool:
+        """Return True: the client's Upgrade goes on with its other fields."""
+        return True
 
-class ScgiHeadPlan(ClosingHeadPlan):
+
+class ScgiHeadPlan(ParametersPlan):
     """A netstring of headers, CONTENT_LENGTH first."""
 
     def __init__(self, location: Location) -> None:
         super().__init__(ModuleSettings(location, "scgi"), scgi_header)
 
-    def head(self, request: Request, length: int) -> bytes:
-        """Return the netstring before the body. Raises ClientError."""
-        headers = b"CONTENT_LENGTH\0%d\0%b" % (0 if length == NO_BODY else length, self.parameters.of(request, self.is_stable))
+    def written(self, parameters: bytes, length: int) -> bytes:
+        """Return the netstring before the body."""
+        headers = b"CONTENT_LENGTH\0%d\0%b" % (0 if length == NO_BODY else length, parameters)
         return b"%d:%b," % (len(headers), headers)
+
+    def asks_to_upgrade(self, request: Request) -> bool:
+        """Return True: the client's Upgrade goes on with its other fields."""
+        return True
 
 
 def read_variables(packet: bytes) -> list[tuple[bytes, bytes]]:

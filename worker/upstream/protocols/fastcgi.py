@@ -7,15 +7,17 @@ too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from worker.cgi.head import take_cgi_head
-from worker.cgi.parameters import Parameters
+from worker.cgi.parameters import ParametersPlan
 from worker.fastcgi.records import (
     END,
     END_OF_STDIN,
     AnswerReader,
     RecordError,
     TooBig,
-    parameter,
+    parameter_writer,
     read_parameters,
     request_head,
     stdin_records,
@@ -92,18 +94,25 @@ class FastcgiConnection(WritingConnection):
         """Return the whole body if it came with the head; otherwise the reader of the rest. Raises UpstreamFailure."""
         head, request, reader = attempt.head, attempt.request, self.reader
         assert head is not None
-        is_kept = attempt.passing.settings.get("keep_conn", False)
-        if not is_kept:
+        plan = attempt.passing.head_plan
+        assert isinstance(plan, FastcgiHeadPlan)
+        is_kept = plan.is_kept
+        if not is_kept or reader.leftover:
             self.room = 0
         output, self.begun = self.begun, b""
-        reader.starts = None
-        has_none = head.status in (204, 304)
         if request.method == b"HEAD":
             attempt.is_bodiless = True
-            if not reader.has_ended or reader.leftover:
+            if not reader.has_ended:
                 self.room = 0
             return b""
+        has_none = head.status in (204, 304)
         expected = 0 if has_none else head.content_length
+        if reader.has_ended and (expected < 0 or expected == len(output)):
+            # All of it is here, as most answers are.
+            attempt.response_length = reader.taken - self.overhead
+            attempt.is_bodiless = has_none
+            return output
+        reader.starts = None
         body = FastcgiBody(self, attempt, expected, is_kept, reader.taken - self.overhead)
         try:
             body.at_hand = body.take(output)
@@ -203,32 +212,27 @@ class FastcgiBody:
         return f"<FastCGI body of {self.received} bytes so far: {self._reader}>"
 
 
-def log_errors(request: Request, reader: AnswerReader, doing: str) -> list[bytes]:
+def log_errors(request: Request, reader: AnswerReader, doing: str) -> Sequence[bytes]:
     """Log the messages of an upstream, and return them. As in nginx, blanks, dots and line ends after a message are cut."""
-    messages, reader.errors = reader.errors, []
+    messages, reader.errors = reader.errors, ()
     for message in messages:
         text = message[:1] + message[1:].rstrip(b"\r\n. ")
         log_request(request, "error", f'FastCGI sent in stderr: "{text.decode("utf-8", "backslashreplace")}" while {doing}')
     return messages
 
 
-class FastcgiHeadPlan:
-    """The parameters of a location's requests, computed at load. See HeadPlan."""
-
-    __slots__ = ("is_kept", "is_stable", "parameters", "sends_unknown_length")
+class FastcgiHeadPlan(ParametersPlan):
+    """The records before a body. is_kept: whether the upstream is asked to keep its connection open."""
 
     def __init__(self, location: Location) -> None:
         settings = ModuleSettings(location, "fastcgi")
-        self.parameters = Parameters(settings, parameter)
-        self.is_stable = True
-        self.is_kept = settings.get("keep_conn", False)
-        # A program is told CONTENT_LENGTH before the body: one of unknown length is read first.
-        self.sends_unknown_length = False
+        super().__init__(settings, parameter_writer)
+        self.is_kept: bool = settings.get("keep_conn", False)
 
-    def head(self, request: Request, length: int) -> bytes:
-        """Return the records before the body. Raises ClientError."""
+    def written(self, parameters: bytes, length: int) -> bytes:
+        """Return the records with these parameters. Raises ClientError."""
         try:
-            return request_head(self.parameters.of(request, self.is_stable), self.is_kept)
+            return request_head(parameters, self.is_kept)
         except TooBig as error:
             raise ClientError(500, f"fastcgi request record is too big: {error.size}") from None
 
