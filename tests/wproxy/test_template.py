@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wproxy.template import compile_template, parse_pieces
-from wproxy.variables import BLOCK, REQUEST, Variable, find_variable
+from wproxy.variables import BLOCK, LINE, REQUEST, Variable, find_variable
 
 
 def request(**attributes):
@@ -84,10 +84,11 @@ def test_text_with_a_variable_is_none(text):
     [
         ("$host", BLOCK),
         ("$remote_addr, $http_x", BLOCK),
-        ("$uri", REQUEST),
-        ("$host$uri", REQUEST),
-        ("$uri$host", REQUEST),
-        ("$arg_a", REQUEST),
+        ("$uri", LINE),
+        ("$host$uri", LINE),
+        ("$uri$host", LINE),
+        ("$arg_a", LINE),
+        ("$uri$request_id", REQUEST),
     ],
 )
 def test_a_template_holds_as_long_as_the_shortest_of_its_variables(text, varies):
