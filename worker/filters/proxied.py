@@ -35,6 +35,8 @@ def trailers_filter(location: Location) -> Filter | None:
         may_follow = request.version >= HTTP2 or (request.version == 11 and response.fields.content_length < 0)
         if not (may_have and may_follow) or response.bodiless or response.tunnel is not None:
             return response
+        if response.source is None and not request.upstream_trailers:
+            return response  # all of it is here, and nothing follows: an answer of gRPC may be nothing but a head
         before = response.trailers
 
         def trailers(request: Request) -> Lines:

@@ -40,6 +40,7 @@ class SharedConnection(SharedPooled):
         self.failure: UpstreamFailure | None = None
         self._unsent = bytearray()
         stream.unexpected = self._heard
+        stream.loop.listen(stream)  # a peer that speaks first may have done so already, when nobody listened
 
     def is_quiet(self) -> bool:
         """Read what has arrived; return whether the connection can take a request then."""

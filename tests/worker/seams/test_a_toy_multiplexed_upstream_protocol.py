@@ -306,6 +306,23 @@ def test_a_peer_that_does_not_read_makes_uploads_wait_and_is_given_up(toy):
     assert s.group().peers[0].connections == 0
 
 
+def test_a_peer_that_speaks_before_it_is_spoken_to_is_heard(toy, monkeypatch):
+    """What arrives together with the end of connecting finds nobody who listens yet, and the loop disarms its event."""
+    s = toy()
+    real = s.loop.add
+
+    def add_and_disarm(stream, events=READ):
+        real(stream, events)
+        s.loop._disarm(stream, READ)
+
+    client = s.client()
+    monkeypatch.setattr(s.loop, "add", add_and_disarm)
+    client.send(get(b"/"))
+    monkeypatch.undo()
+    s.peers[0].accept().receives(asked(1, b"/")).send(answered(1, b"x"))
+    assert body_of(client) == b"x"
+
+
 def test_an_idle_connection_that_ends_is_forgotten(toy):
     s = toy()
     client = asks(s, b"/")
