@@ -21,6 +21,7 @@ from worker.blaming import blaming
 from worker.content.api import controlling
 from worker.content.autoindex import listing
 from worker.content.index import indexing
+from worker.content.mirror import mirroring
 from worker.content.precompressed import sending_precompressed
 from worker.content.returns import returning_at_once
 from worker.content.static import serving_files, serving_files_at_once
@@ -60,6 +61,11 @@ def access(location: Location, services: Services) -> Handler | None:
 def precontent(location: Location, services: Services) -> Handler | None:
     """Return try_files."""
     return trying_files(location)
+
+
+def mirror(location: Location, services: Services) -> Handler | None:
+    """Return mirror."""
+    return mirroring(location, services)
 
 
 def api(location: Location, services: Services) -> Handler | None:
@@ -124,6 +130,7 @@ PHASES: tuple[MakeHandler, ...] = (
     *PREACCESS,
     access,
     precontent,
+    mirror,
     api,
     proxying,
     index,
@@ -134,7 +141,7 @@ PHASES: tuple[MakeHandler, ...] = (
 # Only `static` of these is needed for a URI without a slash at its end.
 FOR_FILES = (index, autoindex, static)
 # Subrequests do without these: whoever may see a page may see what it consists of.
-FOR_CLIENTS = (access,)
+FOR_CLIENTS = (access, mirror)
 
 
 def attach_server(server: Server, services: Services) -> None:

@@ -29,7 +29,7 @@ from wproxy.regex import RegexTimedOut
 from wproxy.request_body import BODILESS, NO_BODY, Outgoing, RequestBody
 
 # The directives that make subrequests, in any location.
-MAKERS = ("auth_request",)
+MAKERS = ("auth_request", "mirror", "add_before_body", "add_after_body")
 
 # How deep subrequests may be inside of each other (nginx: NGX_HTTP_MAX_SUBREQUESTS).
 MAX_DEPTH = 50

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+from copy import copy
 
 from worker.pipes import Pipe
 from wproxy.directives.request_body import CLEAN, IN_MEMORY, KEPT
@@ -59,6 +60,13 @@ class TemporaryFile:
     def title(self) -> str:
         """Return its name for logs: its path, or its directory when it has none."""
         return self.name if self.is_named else f"without a name in {os.path.dirname(self.name)}"
+
+    def shared(self) -> TemporaryFile:
+        """Return another one for the same bytes, to be closed by itself. Raises OSError."""
+        other = copy(self)
+        other.fileno = os.dup(self.fileno)
+        other.removes_name = False
+        return other
 
     def write(self, data: bytes | memoryview) -> None:
         """Append all of this. Raises DiskTrouble, as when the disk is full; `size` counts the bytes written all the same."""

@@ -280,8 +280,12 @@ def differences(
     cases: Sequence[Case],
     level: str = "warn",
     prepare: Callable[[Path], None] | None = None,
+    joins_chunks: bool = False,
 ) -> list[str]:
-    """Every case where a worker answers otherwise than nginx, or says something else in the error log."""
+    """Every case where a worker answers otherwise than nginx, or says something else in the error log.
+
+    joins_chunks: where chunks are cut does not matter, because a body is put together of parts.
+    """
     _load_nginx_syntax(monkeypatch, directory)
     site = Site(directory)
     if prepare is not None:
@@ -293,10 +297,28 @@ def differences(
         site.close()
     assert any(answer for answer, _ in theirs), "nginx answers something"
     found = []
+    if joins_chunks:
+        theirs, ours = ([(joined(answer), said) for answer, said in answers] for answers in (theirs, ours))
     for case, their, our in zip(cases, theirs, ours, strict=True):
         if their != our:
             found.append("\n".join([f"{case!r:.300}", "--- nginx", *_shown(their), "--- wproxy", *_shown(our)]))
     return found
+
+
+def joined(answer: str) -> str:
+    """An answer with its chunks put together; one whose chunks have no end stays as it is."""
+    head, blank, rest = answer.partition("\r\n\r\n")
+    pieces = []
+    while rest and "\r\nTransfer-Encoding: chunked" in head:
+        size, _, rest = rest.partition("\r\n")
+        count = int(size, 16)
+        if not count:
+            return head + blank + "".join(pieces) + "(end of chunks)" + rest
+        pieces.append(rest[:count])
+        if rest[count : count + 2] != "\r\n":
+            break
+        rest = rest[count + 2 :]
+    return answer
 
 
 def _shown(answer: tuple[str, list[str]]) -> list[str]:
@@ -310,9 +332,14 @@ class Comparison:
         self._settings = directory, make, monkeypatch
 
     def __call__(
-        self, http: str, cases: Sequence[Case], level: str = "warn", prepare: Callable[[Path], None] | None = None
+        self,
+        http: str,
+        cases: Sequence[Case],
+        level: str = "warn",
+        prepare: Callable[[Path], None] | None = None,
+        joins_chunks: bool = False,
     ) -> None:
-        found = differences(*self._settings, http, cases, level, prepare)
+        found = differences(*self._settings, http, cases, level, prepare, joins_chunks)
         assert not found, f"{len(found)} of {len(cases)} differ\n\n" + "\n\n".join(found)
 
     def ourselves(self, http: str, cases: Sequence[bytes], prepare: Callable[[Path], None] | None = None) -> None:

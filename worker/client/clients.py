@@ -40,17 +40,18 @@ class Clients:
     """The clients of one worker.
 
     accepted, requests: counts since the start. open: connections accepted and not yet closed, including those whose task has not
-    run yet. draining: whether connections close after their request. before_close: called before a client can see its connection
-    end, so that its requests are in the logs by then.
+    run yet. held: work for clients that goes on without them. draining: whether connections close after their request.
+    before_close: called before a client can see its connection end, so that its requests are in the logs by then.
     """
 
-    __slots__ = ("accepted", "before_close", "connections", "draining", "on_last", "open", "requests")
+    __slots__ = ("accepted", "before_close", "connections", "draining", "held", "on_last", "open", "requests")
 
     def __init__(self, on_last: Callable[[], None] = _nothing, before_close: Callable[[], object] = _nothing) -> None:
         """on_last: called when the last one has gone while the worker drains."""
         self.accepted = 0
         self.requests = 0
         self.open = 0
+        self.held = 0
         self.draining = False
         self.connections: set[ClientConnection] = set()
         self.on_last = on_last
@@ -60,7 +61,19 @@ class Clients:
         """Forget a connection."""
         self.connections.discard(connection)
         self.open -= 1
-        if self.draining and not self.open:
+        self._end_if_last()
+
+    def hold(self) -> None:
+        """Have a worker that drains wait for work that goes on without its client, until `let_go`."""
+        self.held += 1
+
+    def let_go(self) -> None:
+        """Note that such work is done."""
+        self.held -= 1
+        self._end_if_last()
+
+    def _end_if_last(self) -> None:
+        if self.draining and not self.open and not self.held:
             self.on_last()
 
     def drain(self, now: float) -> None:
@@ -68,8 +81,7 @@ class Clients:
         self.draining = True
         for connection in self.connections:
             connection.drain(now)
-        if not self.open:
-            self.on_last()
+        self._end_if_last()
 
     def count(self) -> tuple[int, int, int]:
         """Return the number of clients, of those with a part of a request, and of idle ones."""

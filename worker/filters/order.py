@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from worker.blaming import blaming
+from worker.filters.addition import addition_filter
 from worker.filters.brotli import brotli_filter
 from worker.filters.charset import charset_filter
 from worker.filters.grpc_errors import grpc_errors_filter
@@ -43,6 +44,9 @@ FILTERS: tuple[tuple[str, Callable[[Location], Filter | None]], ...] = (
     ("gunzip", gunzip_filter),
     ("sub_filter", sub_filter),
     ("charset", charset_filter),
+)
+# Those of the whole response, subrequests included.
+LAST_FILTERS: tuple[tuple[str, Callable[[Location], Filter | None]], ...] = (
     ("brotli", brotli_filter),
     ("zstd", zstd_filter),
     ("gzip", gzip_filter),
@@ -59,7 +63,7 @@ def made(location: Location, name: str, make: Callable[[Location], Filter | None
 
 # The filters of a client's response, once it is complete; a response of a subrequest becomes a part of one.
 FOR_CLIENTS = frozenset(
-    ("add_header", "brotli", "zstd", "gzip", "proxy_force_ranges", "proxy_pass_trailers", "limit_rate"),
+    ("add_before_body", "add_header", "brotli", "zstd", "gzip", "proxy_force_ranges", "proxy_pass_trailers", "limit_rate"),
 )
 
 
@@ -73,6 +77,8 @@ def filters_of(location: Location, services: Services, is_inner: bool = False) -
     rows = (
         ("proxy_store", lambda location: store_filter(location, services)),
         *FILTERS,
+        ("add_before_body", lambda location: addition_filter(location, services)),
+        *LAST_FILTERS,
         ("limit_rate", lambda location: limit_rate_filter(location, services)),
     )
     if is_inner:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from wproxy.config.registry import register, register_accepted
 from wproxy.directives.accepted import ACCEPTED
 from wproxy.directives.access import AccessDirectives
+from wproxy.directives.addition import AdditionDirectives
 from wproxy.directives.aio import AioDirectives, ThreadPoolDirectives
 from wproxy.directives.api import ApiDirectives
 from wproxy.directives.auth_request import AuthRequestDirectives
@@ -33,6 +34,7 @@ from wproxy.directives.listen import ListenDirectives
 from wproxy.directives.log import LogDirectives
 from wproxy.directives.map import MapDirectives
 from wproxy.directives.memcached import MemcachedDirectives
+from wproxy.directives.mirror import MirrorDirectives
 from wproxy.directives.processes import ProcessDirectives
 from wproxy.directives.proxy import ProxyDirectives
 from wproxy.directives.proxy_headers import ProxyHeaderDirectives
@@ -110,6 +112,8 @@ class LocationModules(
     LimitDirectives,
     RealIpDirectives,
     AuthRequestDirectives,
+    MirrorDirectives,
+    AdditionDirectives,
     ApiDirectives,
     LocationIf,
 ):

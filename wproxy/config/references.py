@@ -82,9 +82,9 @@ class References:
             except (OSError, UnicodeError):
                 self._problem(f'host not found in set_real_ip_from "{each.text}"', line.position)
 
-    def check_mirrors(self, lines: tuple[Node, ...], targets: tuple[str, ...]) -> None:
+    def check_mirrors(self, lines: tuple[Node, ...], targets: tuple[bytes | None, ...]) -> None:
         """Check that `mirror off` is alone."""
-        if "off" in targets and len(targets) > 1:
+        if None in targets and len(targets) > 1:
             self._problem('"mirror" directive is duplicate', lines[-1].position)
 
     def check_referrers(self, lines: tuple[Node, ...], referrers: tuple[Referrers, ...]) -> None:

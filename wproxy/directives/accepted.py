@@ -333,11 +333,10 @@ MODULES: dict[str, tuple[Line, ...]] = {
         harmless(accepted("gzip_no_buffer", LEVELS, flag)),
     ),
     "Changes to the text of a response (ngx_http_sub_filter_module.c, ngx_http_ssi_filter_module.c and others).": (
-        accepted("ssi_types addition_types", LEVELS, media_types, arity=ANY_NUMBER, inherit=GATHER, warns=repeated_types),
+        accepted("ssi_types", LEVELS, media_types, arity=ANY_NUMBER, inherit=GATHER, warns=repeated_types),
         accepted("ssi_last_modified ssi_silent_errors", LEVELS, flag),
         accepted("ssi", WITH_IF, flag, idle="off"),
         accepted("ssi_min_file_chunk ssi_value_length", LEVELS, memory),
-        accepted("add_before_body add_after_body", LEVELS),
     ),
     "Directory listings and special kinds of files (ngx_http_autoindex_module.c and others).": (
         accepted("random_index", LOCATION, flag, idle="off"),
@@ -364,10 +363,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("dav_access", LEVELS, access, arity=(1, 3)),
         accepted("create_full_put_path", LEVELS, flag),
         accepted("min_delete_depth", LEVELS, number()),
-    ),
-    "Copies of requests (ngx_http_mirror_module.c).": (
-        accepted("mirror", LEVELS, inherit=GATHER, idle="off"),
-        accepted("mirror_request_body", LEVELS, flag),
     ),
     "Variables from browsers, geography and cookies (ngx_http_browser_module.c, ngx_http_geoip_module.c and others).": (
         accepted("ancient_browser", LEVELS, pair, arity=ANY_NUMBER, inherit=GATHER),
