@@ -6,6 +6,8 @@ import _ssl
 import errno
 import ssl
 
+from wproxy.tls.openssl import find_openssl
+
 HANDSHAKING = "SSL_do_handshake()"
 READING = "SSL_read()"
 WRITING = "SSL_write()"
@@ -68,14 +70,25 @@ def described(error: ssl.SSLError) -> str:
     reason = error.reason
     if not reason:
         return str(error.strerror or error)
-    library, number = _ssl.err_names_to_codes.get(reason, (0, 0))
-    if error.library and _ssl.lib_codes_to_names.get(library) != error.library:
-        # Several libraries have a reason of this name.
-        library, number = next(
-            (codes for codes, name in _ssl.err_codes_to_names.items()
-             if name == reason and _ssl.lib_codes_to_names.get(codes[0]) == error.library),
-            (library, number),
-        )  # fmt: skip
+    library, number = code_of(error.library or "SSL", reason)
     words = reason.lower().replace("_", " ")
     alert = f":SSL alert number {number - _FIRST_ALERT}" if "_ALERT_" in reason and number > _FIRST_ALERT else ""
     return f"error:{library << 23 | number:08X}:{error.library or 'SSL'} routines::{words}{alert}"
+
+
+_SSL_LIBRARY = 20  # ERR_LIB_SSL
+
+
+def code_of(library: str, reason: str) -> tuple[int, int]:
+    """Return OpenSSL's numbers of a library and of a reason; zeros where they are not to be had.
+
+    Python has a table of them up to 3.12. Later OpenSSL itself is asked for its words, once for each number that it may have.
+    """
+    codes: dict[tuple[int, int], str] = getattr(_ssl, "err_codes_to_names", {})
+    if codes:
+        libraries: dict[int, str] = _ssl.lib_codes_to_names
+        return next((code for code, name in codes.items() if name == reason and libraries.get(code[0]) == library), (0, 0))
+    openssl = find_openssl()
+    if openssl is None or library != "SSL":
+        return 0, 0
+    return _SSL_LIBRARY, openssl.reasons(_SSL_LIBRARY).get(reason.lower().replace("_", " "), 0)

@@ -25,6 +25,8 @@ _VERIFY_PEER = 1
 # Of SSL_CONF_CTX: as in a file, for a server or a client, with certificates.
 _AS_FILE, _AS_CLIENT, _AS_SERVER, _WITH_CERTIFICATES = 0x2, 0x4, 0x8, 0x20
 
+_MOST_REASONS = 1200  # those of alerts come last, from 1000 on
+
 CACHE_OFF, CACHE_SERVER, NO_LOOKUP, NO_STORE = 0, 0x2, 0x100, 0x200
 TICKET_KEY = 80
 
@@ -61,6 +63,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "CRYPTO_malloc": (_POINTER, (ctypes.c_size_t, _TEXT, _INT)),
     "ERR_clear_error": (None, ()),
     "ERR_get_error": (ctypes.c_ulong, ()),
+    "ERR_reason_error_string": (_TEXT, (ctypes.c_ulong,)),
     "ERR_error_string_n": (None, (ctypes.c_ulong, _TEXT, ctypes.c_size_t)),
     "RAND_bytes": (_INT, (_POINTER, _INT)),
     "EVP_aes_128_cbc": (_POINTER, ()),
@@ -85,6 +88,7 @@ class OpenSSL:
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
         self._library: Any = library
+        self._reasons: dict[int, dict[str, int]] = {}
         self._always = _VERIFY_CALLBACK(lambda is_fine, store: 1)
 
     def is_sane(self) -> bool:
@@ -247,6 +251,15 @@ class OpenSSL:
         if number & 0x1000000:  # TLSEXT_nid_unknown: the number in the protocol
             return f"0x{number & 0xFFFF:04x}"
         return bytes(self._library.OBJ_nid2sn(number)).decode("ascii") if number else ""
+
+    def reasons(self, library: int) -> dict[str, int]:
+        """Return the numbers of the errors of one of its libraries, by their words."""
+        if library not in self._reasons:
+            found = (
+                (number, self._library.ERR_reason_error_string(library << 23 | number)) for number in range(1, _MOST_REASONS)
+            )
+            self._reasons[library] = {words.decode("ascii", "replace"): number for number, words in found if words}
+        return self._reasons[library]
 
     def _error(self) -> str:
         """Return the first of OpenSSL's errors, and forget them all."""

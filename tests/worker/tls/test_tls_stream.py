@@ -22,6 +22,13 @@ from wproxy.failures import TimedOut
 CLOSE_NOTIFY_SIZE = 5 + 1 + 2 + 16  # a record of TLS 1.3
 
 
+def trusting(pem: bytes) -> ssl.SSLContext:
+    """A client that trusts an authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=pem.decode())
+    return context
+
+
 class Room:
     """A loop with a clock that the test sets, and contexts for both sides."""
 
@@ -31,7 +38,7 @@ class Room:
         self.authority = authority()
         self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.server.load_cert_chain(*self.authority.issue("localhost", ["localhost"]).write(directory, "localhost"))
-        self.client = ssl.create_default_context(cadata=self.authority.pem.decode())
+        self.client = trusting(self.authority.pem)
         self.results: dict[str, Any] = {}
         self.wires: list[socket.socket] = []
 
@@ -201,7 +208,7 @@ def test_a_handshake_without_a_common_cipher_fails_on_both_sides(room: Room):
 
 
 def test_a_certificate_that_is_not_trusted_is_told_with_its_reason(room: Room):
-    room.client = ssl.create_default_context(cadata=authority("Another").pem.decode())
+    room.client = trusting(authority("Another").pem)
     room.shake(*room.pair())
     failure = fails(room, "client")
     assert (failure.verify_code, failure.verify_message) == (20, "unable to get local issuer certificate")
@@ -226,6 +233,15 @@ def test_garbage_ends_a_handshake(room: Room, garbage: bytes, reason: str):
     room.settle()
     assert reason in fails(room, "server").reason
     assert fails(room, "server").level == "info"
+
+
+def test_the_numbers_of_failures_are_openssls_where_python_has_no_table_of_them(monkeypatch):
+    from worker.tls import failures
+
+    monkeypatch.setattr(failures, "_ssl", object())
+    for reason, code in (("NO_SHARED_CIPHER", 193), ("TLSV1_ALERT_UNKNOWN_CA", 1048), ("NONSENSE", 0)):
+        assert failures.code_of("SSL", reason) == (20, code)
+    assert failures.code_of("X509", "KEY_VALUES_MISMATCH") == (0, 0)
 
 
 @given(st.data())
