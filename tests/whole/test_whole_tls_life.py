@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import signal
 import socket
@@ -13,6 +14,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
 from harness import Wproxy, is_alive, until
 
 from tests.authority import Issued, authority, self_signed
@@ -26,6 +31,8 @@ listen = [["127.0.0.1:{port}", "ssl"]]
 server_name = "a.test"
 ssl_certificate = "a.test.pem"
 ssl_certificate_key = "a.test.key"
+ssl_stapling = true
+ssl_stapling_file = "response.der"
 location."/" = { return = [200, "$pid $ssl_session_reused"] }
 """
 
@@ -37,9 +44,28 @@ def directory() -> Iterator[Path]:
         path = Path(name)
         path.chmod(0o755)
         root: Issued = authority()
-        root.issue("a.test", ["a.test"]).write(path, "a.test")
+        issued = root.issue("a.test", ["a.test"])
+        issued.write(path, "a.test")
+        (path / "response.der").write_bytes(good_response(issued.certificate, root))
         (path / "a.test.pem").chmod(0o600)
         yield path
+
+
+def good_response(certificate: x509.Certificate, root: Issued) -> bytes:
+    """An OCSP response: the certificate is good."""
+    now = datetime.datetime.now(datetime.UTC)
+    builder = ocsp.OCSPResponseBuilder().add_response(
+        cert=certificate,
+        issuer=root.certificate,
+        algorithm=hashes.SHA256(),
+        cert_status=ocsp.OCSPCertStatus.GOOD,
+        this_update=now,
+        next_update=now + datetime.timedelta(days=1),
+        revocation_time=None,
+        revocation_reason=None,
+    )
+    signed = builder.responder_id(ocsp.OCSPResponderEncoding.NAME, root.certificate).sign(root.key, hashes.SHA256())
+    return signed.public_bytes(Encoding.DER)
 
 
 def started(directory: Path, workers: int = 2, daemon: bool = False) -> Wproxy:
@@ -132,12 +158,14 @@ def test_a_reload_with_a_broken_certificate_changes_nothing(directory):
             assert client.ask(wproxy.port) in {(pid, "r") for pid in workers}
 
 
-def test_openssl_resumes_in_each_protocol(directory):
+def test_openssl_resumes_in_each_protocol_and_gets_the_stapled_response(directory):
     with started(directory) as wproxy:
         for protocol in ("-tls1_2", "-tls1_3"):
             file = directory / f"session{protocol}"
             command = ["openssl", "s_client", "-connect", f"127.0.0.1:{wproxy.port}", "-servername", "a.test", protocol]
             said = []
+            status = subprocess.run([*command, "-status"], input=b"", capture_output=True, timeout=20).stdout
+            assert b"OCSP Response Status: successful" in status and b"Cert Status: good" in status
             for option in ("-sess_out", "-sess_in"):
                 done = subprocess.run(
                     [*command, option, str(file), "-ign_eof"], input=get("a.test"), capture_output=True, timeout=20

@@ -17,6 +17,8 @@ LONGEST = 65536
 _HANDSHAKE = 22
 _CLIENT_HELLO = 1
 _LONGEST_RECORD = 16384 + 256
+# More than that is nobody's who wants to be served: each time bytes come, all records are looked at again.
+_MOST_RECORDS = 256
 
 _SERVER_NAME = 0
 _SUPPORTED_GROUPS = 10
@@ -101,10 +103,14 @@ def read_client_hello(data: bytes) -> ClientHello | None:
 
 
 def _message(data: bytes) -> bytes | None:
-    """Join the fragments of the first message; None while there are more to come."""
-    fragments = b""
-    begin = 0
-    while True:
+    """Join the fragments of the first message; None while there are more to come.
+
+    Nothing is joined before there can be enough, so that a message which dribbles in costs little.
+    """
+    fragments: list[bytes] = []
+    begin = size = 0
+    length = 0  # of the message, once its own head is there
+    while len(fragments) < _MOST_RECORDS:
         if len(data) < begin + 5:
             # What is there so far must not be anything else.
             if data[begin : begin + 1] not in (b"", b"\x16") or data[begin + 1 : begin + 2] not in (b"", b"\x03"):
@@ -112,24 +118,25 @@ def _message(data: bytes) -> bytes | None:
             return None
         if data[begin] != _HANDSHAKE or data[begin + 1] != 3:
             raise NotClientHello("no handshake record")
-        size = data[begin + 3] << 8 | data[begin + 4]
-        if not 0 < size <= _LONGEST_RECORD:
+        in_record = data[begin + 3] << 8 | data[begin + 4]
+        if not 0 < in_record <= _LONGEST_RECORD:
             raise NotClientHello("a record of a wrong length")
-        fragment = data[begin + 5 : begin + 5 + size]
-        fragments = fragments + fragment if fragments else fragment
-        if len(fragments) >= 4:
-            if fragments[0] != _CLIENT_HELLO:
+        fragments.append(data[begin + 5 : begin + 5 + in_record])
+        size += len(fragments[-1])
+        if not length:
+            head = b"".join(fragments)[:4]
+            if head and head[0] != _CLIENT_HELLO:
                 raise NotClientHello("another message")
-            length = 4 + int.from_bytes(fragments[1:4], "big")
-            if length > LONGEST:
-                raise NotClientHello("too long")
-            if len(fragments) >= length:
-                return fragments[4:length]
-        elif fragments and fragments[0] != _CLIENT_HELLO:
-            raise NotClientHello("another message")
-        if len(fragment) < size:
-            return None
-        begin += 5 + size
+            if len(head) == 4:
+                length = 4 + int.from_bytes(head[1:], "big")
+                if length > LONGEST:
+                    raise NotClientHello("too long")
+                if len(data) < 5 + length:
+                    return None
+        if size >= length > 0:
+            return b"".join(fragments)[4:length]
+        begin += 5 + in_record
+    raise NotClientHello("in too many records")
 
 
 def _client_hello(message: bytes) -> ClientHello:

@@ -292,7 +292,8 @@ def _connection(connection: ssl.SSLObject) -> int:
 def find_openssl() -> OpenSSL | None:
     """Return the library; None where its calls cannot be made."""
     try:
-        found = OpenSSL(ctypes.CDLL(_ssl.__file__))
+        # Where Python has the module built in, the library is part of the program.
+        found = OpenSSL(ctypes.CDLL(getattr(_ssl, "__file__", None)))
         return found if found.is_sane() else None
     except (AttributeError, OSError, TypeError, ValueError):
         return None

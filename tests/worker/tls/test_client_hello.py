@@ -76,9 +76,36 @@ def test_a_client_without_extensions():
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 100, 16384])
 def test_a_message_in_many_records_is_one(size: int):
-    first = real_hello("example.com", ["h2"])[5:]
-    hello = read(records(first, size))
-    assert hello.server_name == b"example.com" and hello.protocols == (b"h2",)
+    first = message(server_name(b"example.com"))
+    wire = records(first, size)
+    assert read(wire).server_name == b"example.com"
+    for length in range(len(wire)):
+        assert read_client_hello(wire[:length]) is None
+
+
+def test_a_message_in_too_many_records_is_not_read():
+    with pytest.raises(NotClientHello):
+        read_client_hello(records(real_hello("example.com", ["h2"])[5:], 1))
+
+
+def test_a_long_message_that_dribbles_in_is_looked_at_rarely():
+    """Twice the bytes take about twice the time, not four times: counted in looks at a record."""
+
+    class Counting(bytes):
+        looks = 0
+
+        def __getitem__(self, key):  # type: ignore[no-untyped-def]
+            Counting.looks += 1
+            return super().__getitem__(key)
+
+    def looks_at(length: int) -> int:
+        wire = records(message(extension(21, bytes(length))), 2000)
+        Counting.looks = 0
+        for end in range(0, len(wire), 10):
+            read_client_hello(Counting(wire[:end]))
+        return Counting.looks
+
+    assert looks_at(40_000) < 2.5 * looks_at(20_000)
 
 
 def test_every_beginning_is_incomplete_and_what_follows_does_not_matter():
