@@ -33,6 +33,8 @@ TRAILER_BYTES = 16384
 TRAILER_LINES = 256
 
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)[ \t]*+(?:;[\t -~\x80-\xff]*+)?+").fullmatch
+# The beginning of one: what no rest can make a chunk line is refused without waiting for the rest.
+_BEGUN_LINE = re.compile(rb"[0-9A-Fa-f]{1,16}+[ \t]*+(?:;[\t -~\x80-\xff]*+)?+\r?").fullmatch
 _HEX = b"0123456789abcdefABCDEF"
 _MAX_SIZE = 2**63 - 1
 
@@ -137,6 +139,8 @@ class ChunkedDecoder:
                 end = data.find(b"\r\n", position, position + LINE_BYTES + 2)
                 if end < 0:
                     self._hold_line(data, position)
+                    if position < size and not _BEGUN_LINE(self._held):
+                        raise ChunkError("invalid chunk line")
                     break
                 line = data[position:end]
                 # Two C calls recognise a plain size; the pattern is for extensions, and for finding the error.

@@ -142,7 +142,24 @@ def test_unfinished(wire: bytes, payload: bytes):
     assert check_all_feeds(wire) == payload
 
 
-@pytest.mark.parametrize("wire", [b"5;\n", b"\n", b"5\rX", b"5\r\nhelloX", b"0\r\n\n", b"0\r\n\rX", b"0\r\nA: b\n"])
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"5;\n",
+        b"\n",
+        b"5\rX",
+        b"hello",
+        b"+5",
+        b"GET ",
+        b"5 x",
+        b"0" * 17,
+        b" 5",
+        b"5\r\nhelloX",
+        b"0\r\n\n",
+        b"0\r\n\rX",
+        b"0\r\nA: b\n",
+    ],
+)
 def test_hopeless_beginnings_are_refused_at_once(wire: bytes):
     assert check_all_feeds(wire) == "refused"
 
