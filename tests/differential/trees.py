@@ -102,8 +102,8 @@ def rows(context: int, is_old: bool = False) -> list[Directive]:
 
 
 def is_carried_out(row: Directive) -> bool:
-    """Whether its arguments mean something here: what is merely accepted has the type of nothing in particular."""
-    return not row.name.startswith(("http2_", "fastcgi_", "uwsgi_", "scgi_", "grpc_", "memcached_", "ssl_"))
+    """Whether a pair of fronts can show what it does: the other protocols of clients and of backends have comparisons of their own."""
+    return not row.name.startswith(("http2_", "fastcgi_", "uwsgi_", "scgi_", "grpc_", "memcached_", "ssl_", "proxy_ssl_"))
 
 
 Maker = Callable[[Names], st.SearchStrategy[Line]]
