@@ -107,9 +107,9 @@ ON_PURPOSE = (
         "a path made of variables does not climb, not even within the root",
     ),
     Exemption(
-        r"upstream count of requests|upstream peer|status 502 \d+",
+        r"upstream count of requests|upstream peer|status (?:502 \d+|\d+ 502)",
         rf"(?s){SEVERAL_PEERS}.*{re.escape(NO_REPLY)}",
-        "a kept connection that turned out to be dead was no failure of the peer, which nginx leaves out from then on",
+        "of dead kept connections each counts its own as failures of the peer, and leaves the peer out from then on",
         earlier=True,
     ),
     Exemption("upstream request", r"(?i)\nconnection: [^\n]*x-one", "what Connection names goes no further (RFC 9110, 7.6.1)"),
