@@ -37,7 +37,7 @@ LEFT_OUT = {
     "api": OURS, "api_socket": OURS, "compat": OURS, "mime_types": OURS, "worker_watchdog": OURS, "upstream_start": OURS,
     "brotli": OURS, "brotli_comp_level": OURS, "brotli_min_length": OURS, "brotli_static": OURS, "brotli_types": OURS,
     "brotli_window": OURS, "zstd": OURS, "zstd_comp_level": OURS, "zstd_min_length": OURS, "zstd_static": OURS, "zstd_types": OURS,
-    "proxy_next_upstream_budget": OURS,
+    "proxy_next_upstream_budget": OURS, "proxy_max_streams": OURS,
     "health_check": OURS, "match": OURS, "body": OURS, "header": OURS, "require": OURS, "status": OURS, "state": OURS, "queue": OURS,
     "daemon": OTHERS_PROCESS, "master_process": OTHERS_PROCESS, "pid": OTHERS_PROCESS, "user": OTHERS_PROCESS,
     "worker_processes": OTHERS_PROCESS, "debug_points": OTHERS_PROCESS, "worker_rlimit_core": OTHERS_PROCESS,
