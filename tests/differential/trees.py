@@ -101,9 +101,19 @@ def rows(context: int, is_old: bool = False) -> list[Directive]:
     return found
 
 
+# What a pair of fronts with clear HTTP/1 on both sides cannot show, or what needs a file, a zone or a client of its own: the modules
+# of these names have comparisons of their own.
+COMPARED_ELSEWHERE = (
+    "http2", "fastcgi_", "uwsgi_", "scgi_", "grpc_", "memcached_", "ssl_", "proxy_ssl_", "limit_conn", "limit_req", "real_ip_", "set_real_ip_",
+    "auth_", "secure_link", "userid", "valid_referers", "referer_hash", "mirror", "ssi", "dav_", "add_before_", "add_after_", "addition_",
+    "post_action", "slice", "random_index", "empty_gif", "create_full_put_path", "min_delete_depth", "proxy_cache", "log_subrequest",
+    "ancient_browser", "modern_browser", "proxy_protocol",
+)  # fmt: skip
+
+
 def is_carried_out(row: Directive) -> bool:
-    """Whether a pair of fronts can show what it does: the other protocols of clients and of backends have comparisons of their own."""
-    return not row.name.startswith(("http2_", "fastcgi_", "uwsgi_", "scgi_", "grpc_", "memcached_", "ssl_", "proxy_ssl_"))
+    """Whether a pair of fronts can show what it does."""
+    return not row.name.startswith(COMPARED_ELSEWHERE)
 
 
 Maker = Callable[[Names], st.SearchStrategy[Line]]
