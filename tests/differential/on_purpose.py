@@ -109,6 +109,7 @@ ON_PURPOSE = (
         r"(?s)proxy_pass [^{}]*location [^{}]*\{[^{}]*proxy_pass",
         "the default of proxy_redirect is that of a location's own proxy_pass; in nginx an inner location takes the outer one's",
     ),
+    Exemption("body", r"<hr><center>(?!NAME)[^<]*/1\.\d+\.\d+<", "a filter has changed the name of the server in a page"),
     Exemption("body", "(?s)Header Or Cookie Too Large.*max_headers", "the browser is known, where nginx has not read so far"),
     Exemption(
         "refused by nginx alone: the size must be.*", "connection_pool_size", "there are no pools whose sizes could disagree"
@@ -127,9 +128,9 @@ ON_PURPOSE = (
         "a path made of variables does not climb, not even within the root",
     ),
     Exemption(
-        r"upstream count of requests|upstream peer|status (?:502 \d+|\d+ 502)",
+        r"upstream count of requests|upstream peer|status 502 \d+",
         rf"(?s){SEVERAL_PEERS}.*{re.escape(NO_REPLY)}",
-        "of dead kept connections each counts its own as failures of the peer, and leaves the peer out from then on",
+        "a kept connection that turned out to be dead was no failure of the peer, which nginx leaves out from then on",
         earlier=True,
     ),
     Exemption("upstream request", r"(?i)\nconnection: [^\n]*x-one", "what Connection names goes no further (RFC 9110, 7.6.1)"),
