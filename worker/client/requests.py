@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from worker.client.clients import Clients
 from worker.client.ending import finish, replaced_refusal, request_left, request_timed_out
 from worker.content.returns import CloseConnection
 from worker.logs import log_request
 from worker.pages import error_response
-from worker.phases import answered
 from wproxy.config.model import Location, Server, Settings
 from wproxy.failures import BodyBrokenOff, ClientError, ClientGone, TimedOut, UpstreamFailure
 from wproxy.http import Client, Request, Response
 from wproxy.regex import RegexTimedOut
 from wproxy.route import Route
 
-Reply = Callable[[Request, Response], Awaitable[None]]
-Cut = Callable[[Request, Exception], None]
 Refusal = ClientError | ClientGone | None
+
+
+class WayBack(Protocol):
+    """The way of one request's response to its client, for `attend`."""
+
+    def begin(self) -> Refusal:
+        """Note that the task of the request has begun; return why it must not be answered as usual, if there is a reason."""
+
+    async def reply(self, request: Request, response: Response) -> None:
+        """Send a response. Raises ClientGone, ClientError, OSError, TimedOut, UpstreamFailure."""
+
+    def cut(self, request: Request, error: Exception) -> None:
+        """Tell the client that no more of its answer comes."""
+
+    def end(self) -> None:
+        """Note that the request is over."""
 
 
 def find_way(client: Client, host: bytes | None, path: bytes, request: Request) -> tuple[Location, Route]:
@@ -50,44 +63,46 @@ def refused_way(server: Server, refusal: ClientError) -> tuple[Location, Route]:
     return location, route
 
 
-async def attend(clients: Clients, request: Request, reply: Reply, cut: Cut, refusal: Refusal = None) -> None:
-    """Answer a request from its phases to its end, whatever happens to it.
-
-    reply: sends a response. cut: tells the client that no more of its answer comes. refusal: a fault of the request that was
-    found before, to be answered in place of it, or the departure of its client.
-    """
+async def attend(clients: Clients, request: Request, way: WayBack) -> None:
+    """Answer a request from its phases to its end, whatever happens to it. (What `phases.answered` does is done here: 0.2 us.)"""
     try:
         try:
+            refusal = way.begin()
             if refusal is not None:
                 raise refusal
-            response = await answered(request)
+            response = await request.route.answer(request)
+            change = request.route.filter
+            if change is not None:
+                response = change(request, response)
         except (ClientError, RegexTimedOut) as error:
             response = await refused(request, error if isinstance(error, ClientError) else ClientError(500, str(error)))
-        await reply(request, response)
+        await way.reply(request, response)
     except (ClientGone, OSError) as error:
         request_left(clients, request, error)
     except TimedOut as error:
         request_timed_out(clients, request)
-        cut(request, error)
+        way.cut(request, error)
     except (ClientError, UpstreamFailure) as error:
         # A ClientError: the request broke its rules while the answer was sent. A failure of the upstream has been logged.
         if isinstance(error, ClientError):
             note_refusal(request, error)
-        end_early(clients, request, error, cut)
+        end_early(clients, request, error, way)
     except CloseConnection as closing:
         request.status = closing.status
-        end_early(clients, request, closing, cut)
+        end_early(clients, request, closing, way)
     else:
         finish(clients, request)
     finally:
-        request.end()  # a bug, or the end of the worker, has come before the request's own end
+        if request.at_end is not None:
+            request.end()  # a bug, or the end of the worker, has come before the request's own end
+        way.end()
 
 
-def end_early(clients: Clients, request: Request, error: Exception, cut: Cut) -> None:
+def end_early(clients: Clients, request: Request, error: Exception, way: WayBack) -> None:
     """End a request whose answer is not complete."""
     request.is_cut = True
     finish(clients, request)
-    cut(request, error)
+    way.cut(request, error)
 
 
 async def refused(request: Request, error: ClientError) -> Response:

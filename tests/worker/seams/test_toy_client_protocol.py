@@ -231,11 +231,14 @@ class ToyExchange:
         request.request_length = len(self.line) + 1
         request.location, request.route = find_way(client, None, request.path, request)
         request.server = request.location.server
-        refusal = None if line.is_good else ClientError(400, "client sent invalid request")
-        try:
-            await attend(self.connection.clients, request, self.reply, self.cut, refusal)
-        finally:
-            self.connection.ended(self.id)
+        self.is_good = line.is_good
+        await attend(self.connection.clients, request, self)
+
+    def begin(self) -> ClientError | None:
+        return None if self.is_good else ClientError(400, "client sent invalid request")
+
+    def end(self) -> None:
+        self.connection.ended(self.id)
 
     def cut(self, request: Request, error: Exception) -> None:
         """Tell the client that no more comes of this answer."""

@@ -205,7 +205,7 @@ class HTTP2Connection:
         what = self.streams.headers(number)
         fields = self.decoder.decode(frame.block)
         if what == OPEN:
-            self.junk.useful_frame()
+            self.junk.useful += 1
             self.open(frame, fields)
         elif what == TRAILERS:
             self.take_trailers(self.streams.live[number], fields, frame.end_stream)
@@ -345,8 +345,9 @@ class HTTP2Connection:
         client, plan = self.client, self.plan
         exchange = HTTP2Exchange(frame.stream, self, not frame.end_stream)
         self.streams.open(exchange)
-        self.resets.opened()
-        self.refusals.served()
+        self.resets.streams += 1
+        if self.refusals.refusals:
+            self.refusals.served()
         self.started += 1
         client.requests += 1
         refusal: ClientError | None = None
@@ -382,7 +383,8 @@ class HTTP2Connection:
         if client.requests >= self.last_request or now >= self.expires or self.streams.is_used_up or self.clients.draining:
             self.leave()
         self.exchanges[exchange] = None
-        exchange.task = self.loop.spawn(self.serve(exchange, request, refusal), self.name)
+        exchange.refusal = refusal
+        exchange.task = self.loop.spawn(attend(self.clients, request, exchange), self.name)
 
     def accept_body(
         self, exchange: HTTP2Exchange, request: Request, head: RequestHead, refusal: ClientError | None
@@ -404,23 +406,19 @@ class HTTP2Connection:
             return ClientError(413, f"client intended to send too large body: {length} bytes", "client_max_body_size")
         return refusal
 
-    async def serve(self, exchange: HTTP2Exchange, request: Request, refusal: ClientError | None) -> None:
-        """Answer one request."""
-        exchange.has_begun = True
-        try:
-            await attend(self.clients, request, exchange.reply, exchange.cut, exchange.gone or refusal)
-        finally:
-            exchange.task = None
-            del self.exchanges[exchange]
-            streams = self.streams
-            streams.release()
-            if not streams.busy:
-                self.idle_since = self.loop.clock.now
-                if self.is_ending or self.has_left or self.client_leaves:
-                    self.call()
-                else:
-                    self.loop.hasten(self.task, self.idle_since + self.patience)
-        if refusal is not None and refusal.status in (414, 494):
+    def ended(self, exchange: HTTP2Exchange) -> None:
+        """Take note of the end of a request."""
+        del self.exchanges[exchange]
+        streams = self.streams
+        streams.release()
+        if not streams.busy:
+            self.idle_since = self.loop.clock.now
+            if self.is_ending or self.has_left or self.client_leaves:
+                self.call()
+            else:
+                self.loop.hasten(self.task, self.idle_since + self.patience)
+        refusal = exchange.refusal
+        if isinstance(refusal, ClientError) and refusal.status in (414, 494):
             self.break_off(ConnectionFault(ENHANCE_YOUR_CALM, refusal.reason))
 
     @property

@@ -68,12 +68,15 @@ class Shared(Protocol):
     def note_waste(self) -> None:
         """Count a stream that made work for nothing."""
 
+    def ended(self, exchange: HTTP2Exchange) -> None:
+        """Take note of the end of a request."""
+
 
 class HTTP2Exchange(Stream):
     """One request and its response.
 
     body: what the client sends, also where the request has no body to pass on. task: the one that serves it; None before and
-    after. has_begun: whether that has had its first turn; gone: what it finds then if the client has left before.
+    after. has_begun: whether that has had its first turn; refusal: what it finds then if the request must not be answered.
     is_malformed: the request breaks the rules of HTTP/2: its stream is reset after the answer. waiter: the task that waits for
     room.
     """
@@ -86,10 +89,10 @@ class HTTP2Exchange(Stream):
         "_shared",
         "_wanted",
         "body",
-        "gone",
         "has_begun",
         "is_malformed",
         "kernel_fd",
+        "refusal",
         "request",
         "task",
         "waiter",
@@ -105,7 +108,7 @@ class HTTP2Exchange(Stream):
         self.task: Task | None = None
         self.waiter: Task | None = None
         self.is_malformed = self.has_begun = False
-        self.gone: ClientGone | None = None
+        self.refusal: ClientError | ClientGone | None = None
         self._may_send_little = False
         self._left = -1
         self._wanted = 1
@@ -163,12 +166,13 @@ class HTTP2Exchange(Stream):
         most = min(self._chunk, shared.settings.max_frame_size)
         count = min(room, size, most) if others_wait else min(room, size)
         at = frames = 0
+        view = memoryview(data)
         while at < count and not sender.is_full():
-            piece = data[at : min(at + most, count)]
-            at += len(piece)
+            piece = view[at : min(at + most, count)]
+            begin, at = at, at + len(piece)
             frames += 1
-            is_last = self._left == at
-            sender.write(data_frame(self.number, piece, is_last))
+            sender.write(data_header(self.number, at - begin, self._left == at))
+            sender.write(piece)
         windows.sent(self, at)
         if self._progress is not None:
             now = shared.loop.clock.now
@@ -232,7 +236,17 @@ class HTTP2Exchange(Stream):
         if self.waiter is not None:
             self._shared.loop.wake(self.waiter)
 
-    # The response.
+    # WayBack.
+
+    def begin(self) -> ClientError | ClientGone | None:
+        """Note that its task runs; return the fault of the request, or the departure of its client."""
+        self.has_begun = True
+        return self.refusal
+
+    def end(self) -> None:
+        """Note that the request is over."""
+        self.task = None
+        self._shared.ended(self)
 
     async def reply(self, request: Request, response: Response) -> None:
         """Send a response. Raises ClientGone, ClientError, OSError, TimedOut, UpstreamFailure."""
@@ -246,12 +260,13 @@ class HTTP2Exchange(Stream):
                 await (self.room(seconds) if source is None else source.wait_for_room(self, None, seconds))
             if not self.sends:
                 raise ClientGone("client closed the stream")
-            tunnel = tunnel_of(response)
-            if tunnel is not None:
-                await self._reply_tunnel(request, response, tunnel)
-                return
-            if is_interim(fields.status):
-                raise UpstreamFailure("invalid_header", "an interim status cannot be a final answer")
+            if fields.status < 200 or response.tunnel is not None:
+                tunnel = tunnel_of(response)
+                if tunnel is not None:
+                    await self._reply_tunnel(request, response, tunnel)
+                    return
+                if is_interim(fields.status):
+                    raise UpstreamFailure("invalid_header", "an interim status cannot be a final answer")
             has_trailers = response.trailers is not None and not response.bodiless
             if body and source is None and not has_trailers and not response.bodiless and self._reply_at_once(request, body):
                 return
@@ -293,7 +308,7 @@ class HTTP2Exchange(Stream):
         request.bytes_sent += len(data)
         request.body_bytes_sent = size
         request.replied = True
-        self._end()
+        shared.streams.ended_by_us(self)
         if self.receives or self.is_malformed:
             self._close()
         return True
@@ -362,7 +377,7 @@ class HTTP2Exchange(Stream):
         if self.has_begun:
             self._shared.loop.interrupt(self.task, gone)
         else:
-            self.gone = gone  # nothing in it could catch an exception yet
+            self.refusal = gone  # nothing in it could catch an exception yet
 
     def _end(self) -> None:
         """Note that the response has been sent to its end."""

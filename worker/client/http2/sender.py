@@ -32,7 +32,7 @@ class Sender:
         self._has_room = has_room
         self._begun = memoryview(b"")  # a rest that goes before everything else
         self._urgent: list[bytes] = []
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | memoryview] = []
         self._is_called = False
         self.unsent = 0
         self.progressed_at = 0.0
@@ -47,8 +47,8 @@ class Sender:
         """Whether streams have to wait."""
         return self.unsent >= FULL
 
-    def write(self, data: bytes) -> None:
-        """Send frames of a stream."""
+    def write(self, data: bytes | memoryview) -> None:
+        """Send frames of a stream, or a part of one: its bytes are put together with others when they go."""
         self._pieces.append(data)
         if self._is_called and self.unsent:
             self.unsent += len(data)
@@ -81,7 +81,7 @@ class Sender:
             if self._begun:
                 data = self._begun
             else:
-                pieces = self._urgent + self._pieces if self._urgent else self._pieces
+                pieces = [*self._urgent, *self._pieces] if self._urgent else self._pieces
                 data = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
                 self._urgent, self._pieces = [], []
             try:
