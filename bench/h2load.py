@@ -23,8 +23,13 @@ def command(workload: Workload, port: int, seconds: int) -> list[str]:
     line = ["h2load", "-t", "1", "-D", str(seconds), "-c", str(workload.connections), "-m", str(workload.streams)]
     if workload.body:
         line += ["-d", os.path.join(LUA, f"body-{workload.body}")]
+    for header in workload.headers:
+        line += ["-H", header]
     scheme = "http" if workload.listen == "h2c" else "https"
-    return [*line, f"{scheme}://127.0.0.1:{port}{workload.path}"]
+    server = f"{scheme}://127.0.0.1:{port}"
+    if workload.paths:
+        return [*line, "-B", server, "-i", os.path.join(LUA, workload.paths)]
+    return [*line, f"{server}{workload.path}"]
 
 
 def parse_output(output: str) -> Load:

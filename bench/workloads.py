@@ -22,6 +22,7 @@ class Workload:
     needs_php: whether PHP-FPM is the application.
     listen: how the proxy listens: "http", "tls", "h2c" (HTTP/2 in clear) or "h2" (over TLS).
     streams: for h2load, the requests under way at once on each connection. body: for h2load, the bytes of a POST; 0 for GET.
+    paths: for h2load, the file of paths to ask for in turn.
     """
 
     name: str
@@ -36,7 +37,23 @@ class Workload:
     needs_php: bool = False
     streams: int = 1
     body: int = 0
+    paths: str | None = None
 
+
+# What a browser sends over HTTP/2 beside the pseudo-headers.
+BROWSER_HEADERS = (
+    "cache-control: max-age=0",
+    "upgrade-insecure-requests: 1",
+    "user-agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
+    "accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    "sec-fetch-site: same-origin",
+    "sec-fetch-mode: navigate",
+    "sec-fetch-dest: document",
+    "referer: http://www.example.com/from/00000000",
+    "accept-encoding: gzip, deflate, br, zstd",
+    "accept-language: en-US,en;q=0.9",
+    "cookie: session=0123456789abcdef00000000; theme=dark",
+)
 
 _h2 = partial(Workload, driver="h2load", listen="h2c", connections=8)
 
@@ -60,6 +77,13 @@ WORKLOADS = {
         Workload("tls-connect", "the same, a new connection and handshake each", listen="tls", headers=("Connection: close",)),
         Workload("tls-10m", "10 MB over TLS, 8 clients", listen="tls", path="/10m", connections=8, response_bytes=TEN_MB),
         _h2("h2", "40-byte response over HTTP/2 in clear, 8 clients with 8 requests at once", streams=8),
+        _h2(
+            "h2-varied",
+            "the same with 11 browser headers, and other paths from one request to the next",
+            streams=8,
+            headers=BROWSER_HEADERS,
+            paths="paths.txt",
+        ),
         _h2("h2-post", "POST of 1 KB over HTTP/2 in clear, 8 clients with 8 requests at once", streams=8, body=1024),
         _h2("h2-10m", "10 MB over HTTP/2 in clear, 8 clients", path="/10m", response_bytes=TEN_MB),
         _h2("h2-tls", "40-byte response over HTTP/2 and TLS, 8 clients with 8 requests at once", listen="h2", streams=8),

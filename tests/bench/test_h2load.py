@@ -55,6 +55,8 @@ def test_each_workload_has_a_command_line(name):
     line = wrk.command(workload, 8080, 3)
     assert line[0] == "h2load"
     assert line[line.index("-D") + 1] == "3"
-    assert line[-1].startswith("https://127.0.0.1:8080/" if workload.listen == "h2" else "http://127.0.0.1:8080/")
+    server = ("https" if workload.listen == "h2" else "http") + "://127.0.0.1:8080"
+    assert line[-1] == server + workload.path or (line[-4:-1] == ["-B", server, "-i"] and os.path.exists(line[-1]))
+    assert [line[at + 1] for at, word in enumerate(line) if word == "-H"] == list(workload.headers)
     if workload.body:
         assert os.path.getsize(line[line.index("-d") + 1]) == workload.body
