@@ -110,6 +110,11 @@ ON_PURPOSE = (
         "the default of proxy_redirect is that of a location's own proxy_pass; in nginx an inner location takes the outer one's",
     ),
     Exemption("body", r"<hr><center>(?!NAME)[^<]*/1\.\d+\.\d+<", "a filter has changed the name of the server in a page"),
+    Exemption(
+        "status 404 200",
+        r"(?s)location ~[^{}]*\{[^{}]*alias [^;{}]*[^/;];[^{}]*autoindex on",
+        "a directory is listed also where its alias has no slash at its end; nginx cuts off a letter",
+    ),
     Exemption("body", "(?s)Header Or Cookie Too Large.*max_headers", "the browser is known, where nginx has not read so far"),
     Exemption(
         "refused by nginx alone: the size must be.*", "connection_pool_size", "there are no pools whose sizes could disagree"
