@@ -44,10 +44,12 @@ http {{
         ssl_client_certificate {here}/root.pem;
         ssl_verify_client on;
         ssl_session_cache shared:tls:1m;
+        http2 on;
         client_max_body_size 0;
         root {here}/www;
         location /closing {{ keepalive_timeout 0; return 200 "closed"; }}
         location /echo {{ return 200 "$request_body"; }}
+        location = /protocol {{ return 200 "$server_protocol $ssl_alpn_protocol"; }}
         location / {{ return 200 "$host $ssl_client_s_dn"; }}
         location /big {{ }}
     }}
@@ -131,6 +133,18 @@ def test_nginx_behind_sees_our_certificate_our_name_kept_connections_and_resumed
 def test_a_peer_that_demands_a_certificate_and_gets_none_answers_for_itself(here, behind):
     with front(here, behind) as proxy:
         assert ask(proxy.port, "/unverified").status == 400
+
+
+@needs_nginx
+def test_http2_is_asked_for_in_the_handshake(here, behind):
+    proxy = front(here, behind)
+    plain = proxy.http
+    with proxy:
+        assert ask(proxy.port, "/protocol").body == b"HTTP/1.1 "
+    proxy.http = plain.replace('proxy_ssl_name = "app', 'proxy_http_version = "2"\nproxy_ssl_name = "app', 1)
+    with proxy:
+        assert ask(proxy.port, "/protocol").body == b"HTTP/2.0 h2"
+        assert ask(proxy.port, "/big").body == (here / "www" / "big").read_bytes()
 
 
 @needs_nginx
