@@ -12,6 +12,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,20 @@ def until_notice(tls: ssl.SSLSocket, name: bytes) -> None:
 def silent(tls: ssl.SSLSocket, name: bytes) -> None:
     """Close instead of answering."""
     tls.recv(65536)
+
+
+def corrupt(tls: ssl.SSLSocket, name: bytes) -> None:
+    """Send something that is no record amid the body."""
+    tls.recv(65536)
+    tls.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+    time.sleep(0.2)  # it is to come by itself
+    os.write(tls.fileno(), b"no record at all")
+
+
+def corrupt_at_once(tls: ssl.SSLSocket, name: bytes) -> None:
+    """Send something that is no record instead of an answer."""
+    tls.recv(65536)
+    os.write(tls.fileno(), b"no record at all")
 
 
 def garbage(sock: socket.socket) -> None:
@@ -169,6 +184,9 @@ UPSTREAMS = [
     Upstream("until-close", behave=until_close),
     Upstream("until-notice", behave=until_notice),
     Upstream("silent", behave=silent),
+    Upstream("corrupt", behave=corrupt),
+    Upstream("corrupt-at-once", behave=corrupt_at_once),
+    Upstream("not-shown-in-1.3", wants="required", versions=(V3, V3)),
 ]
 
 
@@ -211,7 +229,7 @@ class Server:
             tls.do_handshake()
             self.upstream.behave(tls, self.names.get(id(tls), b"") or b"-")
         except OSError:
-            pass
+            time.sleep(0.3)  # a close before everything was read would be a reset, which may overtake the alert
         finally:
             sock.close()
 
@@ -287,6 +305,9 @@ class Front:
 def in_common_words(line: str) -> str:
     """Leave out what is ours alone, the setting that a timer comes from, and what depends on the version of a library."""
     line = re.sub(r" [(]proxy_[^()]*[)]$", "", line)
+    line = re.sub(
+        r"(?<=SSL_read[(][)] failed )[(]SSL: error:.*?(wrong version number|bad record type).*?[)]", "(no record)", line
+    )
     return line.replace("Operation timed out", "Connection timed out").replace("ssl/tls alert", "sslv3 alert")
 
 

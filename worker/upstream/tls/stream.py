@@ -59,10 +59,14 @@ class UpstreamTlsStream(TlsStream):
             raise self._failure_of(error) from None
         if secured.connector.tls.verifies:
             self._verify()
-        if secured.connector.tls.reuses_sessions:
-            self._keep_session()
-            # In TLS 1.3 the ticket comes later, mostly before the first bytes of an answer.
-            self.recv = self._first_recv
+        if secured.connector.tls.reuses_sessions and not self.tls.session_reused:
+            # Python copies a session by way of DER, certificate included, which costs about as much as resuming it saves. So a
+            # session is resumed until the peer does not take it any more, and the ones that come with it are not kept.
+            if self.tls.version() == "TLSv1.3":
+                # The ticket comes later, mostly before the first bytes of an answer.
+                self.recv = self._first_recv
+            else:
+                self._keep_session()
 
     def _verify(self) -> None:
         """Raise UpstreamFailure unless the certificate is for the name, and its chain not too long."""
