@@ -36,6 +36,7 @@ THIRD_PARTY = {
     "cryptography": ("master.local_authority.by_cryptography",),
     "tomli": ("wproxy.config.toml",),
     "psutil": ("master",),
+    "bcrypt": ("wproxy.passwords",),
     "setproctitle": ("master", "worker"),
     "hpack": ("worker.http2.header_block",),
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from worker.access.remembered import RightPasswords
 from worker.blaming import blaming
 from worker.client.clients import Clients
 from worker.edits import Edits
@@ -70,6 +71,7 @@ class Services:
     exchange: Exchange
     connectors: Connectors
     passings: dict[Location, Passing] = field(default_factory=dict)
+    right_passwords: RightPasswords = field(default_factory=RightPasswords)
 
 
 def make_services(

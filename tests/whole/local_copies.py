@@ -148,7 +148,7 @@ def each(names: str, rule: Rule) -> dict[str, Rule]:
 # What is not carried out yet, so that a start refuses it.
 NOT_YET: dict[str, Rule] = {
     **each("fastcgi_pass uwsgi_pass scgi_pass memcached_pass grpc_pass", plainly_proxied),
-    **each("auth_basic auth_request ssl_reject_handshake valid_referers", left_out),
+    **each("auth_request ssl_reject_handshake valid_referers", left_out),
 }
 # What belongs to the machine that a file was written for.
 ELSEWHERE: dict[str, Rule] = {

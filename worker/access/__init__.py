@@ -8,8 +8,10 @@ client: then the others decide, and if all decline the request is let in.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from worker.logs import log_request
+from worker.loop import sleep
 from wproxy.config.model import Location
 from wproxy.http import Request, Response
 
@@ -28,15 +30,21 @@ FORBIDDEN = "access forbidden by rule"
 
 # The statuses of a refused client; any other failure ends the search of `satisfy any` at once.
 REFUSALS = (401, 403)
+# The statuses that auth_delay holds back (nginx: ngx_http_core_auth_delay).
+DELAYED = (401, 407)
+
+Context = TypeVar("Context")
 
 
-def satisfy(modules: tuple[Callable[[Location], Decide | None], ...], location: Location) -> Refuse | None:
+def satisfy(
+    modules: tuple[Callable[[Location, Context], Decide | None], ...], location: Location, context: Context
+) -> Refuse | None:
     """Return one handler for all access rules of a location; None if there are none.
 
     `satisfy all`: the first refusal counts. `satisfy any`: one that lets the client in is enough; when all refuse, a 401 is
     preferred, because it tells the client what to do (nginx: ngx_http_core_access_phase).
     """
-    rules = tuple(rule for module in modules if (rule := module(location)) is not None)
+    rules = tuple(rule for module in modules if (rule := module(location, context)) is not None)
     if not rules:
         return None
 
@@ -64,4 +72,16 @@ def satisfy(modules: tuple[Callable[[Location], Decide | None], ...], location: 
             log_request(request, "error", FORBIDDEN)
         return worst
 
-    return any_of if location.satisfy == "any" else all_of
+    decide = any_of if location.satisfy == "any" else all_of
+    seconds = location.auth_delay
+    if not seconds:
+        return decide
+
+    async def delayed(request: Request) -> Response | None:
+        refusal = await decide(request)
+        if refusal is not None and refusal.error in DELAYED:
+            log_request(request, "info", "delaying unauthorized request")
+            await sleep(seconds)
+        return refusal
+
+    return delayed

@@ -10,6 +10,7 @@ from __future__ import annotations
 from worker.access import DECLINED, FORBIDDEN, Decide, Declined
 from worker.logs import log_request
 from worker.pages import error_response
+from worker.services import Services
 from wproxy.config.model import Location
 from wproxy.directives.access import AddressRule
 from wproxy.http import Request, Response
@@ -18,7 +19,7 @@ from wproxy.maps.addresses import NumberedAddress, parse_ip
 _MAPPED = 0xFFFF << 32
 
 
-def by_address(location: Location) -> Decide | None:
+def by_address(location: Location, services: Services) -> Decide | None:
     """Return the decision of a location's rules; None if it has none."""
     rules = location.access_rules
     if not rules:

@@ -10,12 +10,13 @@ from worker.access import Decide, Declined
 from worker.logs import log_request
 from worker.pages import error_response
 from worker.rewrite import assign_value
+from worker.services import Services
 from worker.subrequest import Cycle, Subrequest, answered_inside
 from wproxy.config.model import Location
 from wproxy.http import Request, Response
 
 
-def by_asking(location: Location) -> Decide | None:
+def by_asking(location: Location, services: Services) -> Decide | None:
     """Return the decision of the location that auth_request names; None without auth_request."""
     path = location.auth_request
     if path is None:

@@ -12,6 +12,7 @@ from wproxy.directives.access import AccessDirectives
 from wproxy.directives.addition import AdditionDirectives
 from wproxy.directives.aio import AioDirectives, ThreadPoolDirectives
 from wproxy.directives.api import ApiDirectives
+from wproxy.directives.auth import AuthDirectives
 from wproxy.directives.auth_request import AuthRequestDirectives
 from wproxy.directives.brotli import BrotliDirectives
 from wproxy.directives.buffering import BufferingDirectives
@@ -109,6 +110,7 @@ class LocationModules(
     HealthCheckDirectives,
     LocationDirectives,
     AccessDirectives,
+    AuthDirectives,
     LimitDirectives,
     RealIpDirectives,
     AuthRequestDirectives,

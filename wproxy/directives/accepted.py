@@ -78,11 +78,6 @@ def anything(*arguments: str) -> None:
     """Accept anything, as nginx itself does."""
 
 
-def template_or_off(value: str) -> Template | None:
-    """Return a template; None for `off`."""
-    return None if value == "off" else compile_template(value)
-
-
 def event_method(value: str) -> str:
     """Return the event method that nginx has on Linux; only --with-poll_module and the like add others."""
     if value != "epoll":
@@ -245,11 +240,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("msie_refresh", LEVELS, flag, idle="off"),
         accepted("client_body_early_read", LEVELS, any_of, arity=ANY_NUMBER, inherit=GATHER),
         accepted("post_action", WITH_IF, idle="off"),
-    ),
-    "Access by password (ngx_http_auth_basic_module.c).": (
-        guarded(accepted("auth_basic", LEVELS | LIMIT_EXCEPT, template_or_off, idle="off")),
-        accepted("auth_basic_user_file", LEVELS | LIMIT_EXCEPT, compile_template),
-        accepted("auth_delay", LEVELS, time, idle="0 0s"),
     ),
     "Links and referrers that are let in (ngx_http_secure_link_module.c, ngx_http_referer_module.c).": (
         # Both only set a variable that an `if` tests; without a value in it the `if` would let every client pass, or none.

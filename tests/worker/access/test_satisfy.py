@@ -34,13 +34,13 @@ class Asked:
                 return DECLINED
             return error_response(None, status, b"wproxy") if status else None
 
-        return lambda location: None if status is None else refuse
+        return lambda location, context: None if status is None else refuse
 
 
 def outcome(how: str, *statuses: int | None) -> tuple[int, list[int]]:
     """The status of the refusal, or PASS, and which modules were asked."""
     asked = Asked(*statuses)
-    rule = satisfy(asked.modules(), SimpleNamespace(satisfy=how))  # type: ignore[arg-type]
+    rule = satisfy(asked.modules(), SimpleNamespace(satisfy=how, auth_delay=0.0), None)  # type: ignore[arg-type]
     if rule is None:
         return PASS, []
 
@@ -53,7 +53,7 @@ def outcome(how: str, *statuses: int | None) -> tuple[int, list[int]]:
 
 @pytest.mark.parametrize("how", ["all", "any"])
 def test_a_location_that_asks_nothing_has_no_access_phase(how: str) -> None:
-    assert satisfy(Asked(None, None).modules(), SimpleNamespace(satisfy=how)) is None  # type: ignore[arg-type]
+    assert satisfy(Asked(None, None).modules(), SimpleNamespace(satisfy=how, auth_delay=0.0), None) is None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("how", ["all", "any"])

@@ -45,24 +45,23 @@ def test_a_directive_is_named_once_where_it_first_stands_and_the_others_are_coun
 
 
 def test_a_guard_is_a_warning_of_the_test_and_refuses_a_start():
-    found = notes("ssi on", "auth_basic staff")
+    found = notes("ssi on", "secure_link a")
     assert [str(problem) for problem in warnings(found)][1] == (
-        '"auth_basic" directive is accepted and not yet effective: a start refuses it in nginx.conf:2'
+        '"secure_link" directive is accepted and not yet effective: a start refuses it in nginx.conf:2'
     )
     assert list(map(str, refusals(found))) == [
-        '"auth_basic" directive is not yet effective, and without it this server would be less safe than its configuration says'
+        '"secure_link" directive is not yet effective, and without it this server would be less safe than its configuration says'
         " in nginx.conf:2"
     ]
 
 
 def test_nothing_refuses_a_start_where_there_is_no_guard():
-    assert refusals(notes("ssi on", "auth_basic_user_file users", "auth_delay 1s")) == []
+    assert refusals(notes("ssi on", "secure_link_md5 a")) == []
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "auth_basic $realm",
         "secure_link $arg_md5",
         "valid_referers none blocked",
     ],
@@ -74,7 +73,6 @@ def test_what_keeps_something_safe_refuses_a_start(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "auth_basic off",
         "ssl_early_data off",
         "ssl_early_data OFF",
         "ssi off",
@@ -86,7 +84,7 @@ def test_what_is_switched_off_is_passed_over_in_silence(text):
 
 
 def test_off_means_nothing_where_a_second_word_follows():
-    assert not is_idle(Node("auth_basic", ("off", "x"), at(1)))
+    assert not is_idle(Node("ssi", ("off", "x"), at(1)))
     assert not is_idle(Node("sub_filter", ("off",), at(1)))
 
 
