@@ -237,7 +237,8 @@ def answer_to(served: Served, context: ssl.SSLContext | None, name: str | None, 
     with socket.create_connection(("127.0.0.1", served.port), 10) as sock:
         try:
             if context is not None:
-                sock = context.wrap_socket(sock, server_hostname=name)
+                # An end without its alert would be an error.
+                sock = context.wrap_socket(sock, server_hostname=name, suppress_ragged_eofs=False)
                 said.append(repr(sock.getpeercert(binary_form=True)))
                 said.append(str(sock.selected_alpn_protocol()))
             sock.sendall(request)

@@ -125,6 +125,17 @@ def test_only_the_protocols_of_the_configuration_are_spoken(context, words, spok
                 shake(server, client)
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+def test_old_protocols_are_spoken_if_everything_is_allowed(context, version):
+    client = client_context(minimum_version=version, maximum_version=version)
+    client.set_ciphers("ALL:@SECLEVEL=0")
+    ours, _ = shake(context("ssl_protocols TLSv1 TLSv1.1; ssl_ciphers ALL:@SECLEVEL=0;"), client)
+    assert ours.version() == version.name.replace("_", ".")
+    with pytest.raises(ssl.SSLError):
+        shake(context("ssl_protocols TLSv1 TLSv1.1;"), client)
+
+
 @pytest.mark.parametrize("version", [V12, V13])
 @pytest.mark.parametrize("groups", ["secp384r1", "X25519:prime256v1", "secp521r1:X448"])
 def test_the_first_group_that_both_have_is_used(context, groups, version):
