@@ -23,6 +23,10 @@ CHECKING_STATUS = "checking status code"
 CHECKING_HEADER = "checking header"
 CHECKING_BODY = "checking body"
 CHECKING_VARIABLES = "checking variables"
+CHECKING_GRPC = "checking gRPC status"
+
+# The message HealthCheckResponse whose status is SERVING: field 1, a varint, 1.
+SERVING = b"\x08\x01"
 
 Lines = Sequence[tuple[bytes, bytes, bytes]]  # lower-case name, name, value
 
@@ -115,6 +119,19 @@ def judge_head(match: Match, status: int, lines: Lines, request: Request) -> Ver
         if template.evaluate(request) in (b"", b"0"):
             return Verdict(False, doing, f'require "{template.text}"')
     return Verdict(True, doing)
+
+
+def judge_call(status: bytes | None, message: bytes, accepted: int) -> Verdict:
+    """Judge the answer to a call of grpc.health.v1.Health/Check: 0 and SERVING, or the accepted status if there is one.
+
+    status: that of gRPC. message: the body, with the frame of a message.
+    """
+    shown = "no grpc-status" if status is None else f"grpc-status {status.decode('latin-1')}"
+    if accepted:
+        return Verdict(status == b"%d" % accepted, CHECKING_GRPC, shown)
+    if status != b"0":
+        return Verdict(False, CHECKING_GRPC, shown)
+    return Verdict(message[5:] == SERVING, CHECKING_GRPC, f"{shown}, and the server says that it does not serve")
 
 
 def judge_body(match: Match, body: bytes) -> Verdict:

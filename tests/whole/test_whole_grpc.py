@@ -54,9 +54,9 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     program.end()
 
 
-def calls(port: int, directory: Path) -> dict[str, object]:
-    """What became of each call of a grpcio client."""
-    program = Program([sys.executable, str(BACKENDS / "grpc_client.py"), str(port)], directory)
+def calls(port: int, directory: Path, *names: str) -> dict[str, object]:
+    """What became of each call of a grpcio client, or of these."""
+    program = Program([sys.executable, str(BACKENDS / "grpc_client.py"), str(port), *names], directory)
     try:
         assert program.wait(120) == 0, program.errors
     finally:
@@ -101,4 +101,15 @@ def test_the_same_calls_are_the_same_without_and_behind_the_real_nginx(tmp_path:
 )
 def test_errors_of_ours_reach_grpc_clients(tmp_path: Path, settings: str, told: str) -> None:
     with Wproxy(tmp_path, SERVER.format(backend=free_port(), settings=settings)) as front:
-        assert calls(front.port, tmp_path)["unary"] == told
+        assert calls(front.port, tmp_path, "unary")["unary"] == told
+
+
+def test_checks_ask_a_real_server_whether_it_serves(tmp_path: Path, backend: int) -> None:
+    check = 'health_check = ["type=grpc", "interval=1s", "mandatory"{more}]'
+    with Wproxy(tmp_path / "up", SERVER.format(backend=backend, settings=check.format(more="")), workers=1) as front:
+        front.error_logged("peer is healthy while checking gRPC status")
+        assert calls(front.port, tmp_path, "unary")["unary"] == "hello"
+    wanted = check.format(more=', "grpc_status=5"')
+    with Wproxy(tmp_path / "down", SERVER.format(backend=backend, settings=wanted), workers=1) as front:
+        front.error_logged("peer is unhealthy while checking gRPC status")
+        assert calls(front.port, tmp_path, "unary")["unary"] == "UNAVAILABLE: Received http2 header with status: 502"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from conversation import SERVER, End, Peer, SilentPeer, Stage, error_page, get, ok, to_client
+from http2_peer import Http2Peer, frame
 from test_balance import Balancer, servers
 
 from worker.resolver.records import SharedRecords, private_records
@@ -55,6 +56,24 @@ def state(s: Stage, number: int = 0) -> str:
     health = s.group().peers[number].health
     assert isinstance(health, CheckedHealth)
     return health.record.state
+
+
+@pytest.fixture
+def calling(stage: Make) -> Iterator[Make]:
+    """Makes stages whose worker checks a gRPC server."""
+    made: list[Stage] = []
+
+    def make(*parameters: str) -> Stage:
+        words = ", ".join(f'"{word}"' for word in ("type=grpc", *parameters))
+        s = stage(locations=f'[http.server.location."/svc/"]\ngrpc_pass = "grpc://app"\nhealth_check = [{words}]\n')
+        made.append(s)
+        s.worker.checks.start()
+        s.settle()
+        return s
+
+    yield make
+    for one in made:
+        one.worker.checks.resign()
 
 
 DOWN = ok(b"no", status=b"503 Service Unavailable")
@@ -654,3 +673,58 @@ def test_an_unfinished_connect_is_given_up_when_the_worker_leaves(checking):
     s.worker.checks.resign()
     s.settle()
     assert not s.loop._streams
+
+
+# Checks of gRPC servers.
+
+ANSWERS = {
+    "it serves": (
+        lambda peer: (peer.head(1), peer.data(1, b"\0\0\0\0\2\x08\x01"), peer.trailers(1, ("grpc-status", "0"))),
+        HEALTHY,
+    ),
+    "it does not serve": (
+        lambda peer: (peer.head(1), peer.data(1, b"\0\0\0\0\2\x08\x02"), peer.trailers(1, ("grpc-status", "0"))),
+        UNHEALTHY,
+    ),
+    "an empty message": (lambda peer: (peer.head(1), peer.data(1, bytes(5)), peer.trailers(1, ("grpc-status", "0"))), UNHEALTHY),
+    "it knows no such call": (lambda peer: (peer.head(1, ("grpc-status", "12"), end=True),), UNHEALTHY),
+    "no status": (lambda peer: (peer.head(1), peer.data(1, b"\0\0\0\0\2\x08\x01", end=True)), UNHEALTHY),
+    "another status of HTTP": (lambda peer: (peer.head(1, ("grpc-status", "0"), status=503, end=True),), UNHEALTHY),
+    "a reset": (lambda peer: (frame("RST_STREAM", 1, bytes(3) + b"\x02"),), UNHEALTHY),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_grpc_server_is_asked_whether_it_serves(calling, name):
+    s = calling()
+    peer = Http2Peer(s.peers[0].accept())
+    head, data = peer.take()
+    fields = dict(head.payload)
+    assert (fields[b":method"], fields[b":path"]) == (b"POST", b"/grpc.health.v1.Health/Check")
+    assert (fields[b"content-type"], fields[b"te"]) == (b"application/grpc", b"trailers")
+    assert data.payload == bytes(5) and data.ends
+    answer, expected = ANSWERS[name]
+    peer.send(*answer(peer))
+    assert state(s) == expected
+    assert peer.end.is_closed(), "the connection is not in the pool of requests"
+    assert s.group().idle_count == 0
+
+
+def test_a_service_is_named_in_the_question(calling):
+    s = calling("grpc_service=shop.Cart")
+    peer = Http2Peer(s.peers[0].accept())
+    assert peer.take()[1].payload == b"\0\0\0\0\x0b\x0a\x09shop.Cart"
+
+
+def test_another_status_may_count_as_healthy(calling):
+    s = calling("grpc_status=12")
+    peer = Http2Peer(s.peers[0].accept())
+    peer.take()
+    peer.send(peer.head(1, ("grpc-status", "12"), end=True))
+    assert state(s) == HEALTHY
+    s.advance(EVERY)
+    peer = Http2Peer(s.peers[0].accept())
+    peer.take()
+    peer.send(peer.head(1), peer.data(1, b"\0\0\0\0\2\x08\x01"), peer.trailers(1, ("grpc-status", "0")))
+    assert state(s) == UNHEALTHY
+    assert any("grpc-status 0" in line and "health check" in line for line in s.error_log())

@@ -7,6 +7,7 @@ from wproxy.config.model import Check, Location, Match
 from wproxy.config.registry import MATCH
 from wproxy.config.scope import ScopeReader
 from wproxy.config.tree import Node
+from wproxy.directives.health_check import GRPC_CHECK
 from wproxy.health_match import SUCCESS
 
 
@@ -39,6 +40,8 @@ class Checks:
             text = '"health_check" has nothing to check: there is no "proxy_pass" in this location'
         elif target.template is not None:
             text = f'"health_check" cannot be used with variables in "{location.pass_module}_pass"'
+        elif settings.kind == GRPC_CHECK and location.pass_module != "grpc":
+            text = '"type=grpc" has nothing to check: there is no "grpc_pass" in this location'
         elif match is None:
             text = f'unknown match "{settings.match}"'
         elif upstream is not None and len(upstream.checks) >= MOST_CHECKS:

@@ -54,8 +54,8 @@ are reported, never silently ignored.
 - With `ignore_invalid_headers off`, field names made of the characters that HTTP allows pass (`x_foo`, `x.foo`), and any other is
   a 400; nginx passes on names that servers read differently (`x(foo`, 8-bit bytes).
 - The health of upstream servers is shared by all workers, with or without `zone`; so `health_check` needs no `zone` either.
-- `health_check` and `match`, which only nginx's commercial edition has, work, except for `type=grpc`; `type=tcp` is a check that
-  only connects. An unhealthy server stays unhealthy across a reload.
+- `health_check` and `match`, which only nginx's commercial edition has, work; `type=tcp` is a check that only connects, and
+  `type=grpc` may stand anywhere among the parameters. An unhealthy server stays unhealthy across a reload.
 - Where the workers' user may write, root does not trust names: as a log, a pid file or a state file it accepts only a regular
   file with one name that belongs to root, to that user or to the directory's owner, and it follows only links that another user
   has made (such as root's own link to `/dev/stdout`). nginx opens, and gives away, whatever a compromised worker has put there.

@@ -15,16 +15,20 @@ from wproxy.template import Template, compile_template
 
 HTTP_CHECK = "http"
 TCP_CHECK = "tcp"
+GRPC_CHECK = "grpc"
 
 _URI = re.compile(r"/[^\x00-\x20\x7f]*")
 _STATUS = re.compile(r"([1-9][0-9][0-9])(?:-([1-9][0-9][0-9]))?")
 _HIGHEST_PORT = 65535
+_HIGHEST_GRPC_STATUS = 16
 
 
 class HealthCheck(NamedTuple):
     """One `health_check`. interval, jitter, keepalive_time: seconds. port: 0 for that of the peer. match: "" for none.
 
-    keepalive_time: the greatest age of a check's connection; 0: each check opens a new one. kind: HTTP_CHECK or TCP_CHECK.
+    keepalive_time: the greatest age of a check's connection; 0: each check opens a new one. kind: HTTP_CHECK, TCP_CHECK or
+    GRPC_CHECK. grpc_service: the service that is asked about, "" for the whole server. grpc_status: the status of a server that
+    does not know health checks and is healthy all the same; 0: there is none.
     """
 
     interval: float = 5.0
@@ -38,6 +42,8 @@ class HealthCheck(NamedTuple):
     persistent: bool = False
     keepalive_time: float = 0.0
     kind: str = HTTP_CHECK
+    grpc_service: str = ""
+    grpc_status: int = 0
 
 
 def _seconds(value: str) -> float | None:
@@ -62,9 +68,12 @@ def _uri(value: str) -> str | None:
 
 
 def _kind(value: str) -> str | None:
-    if value == "grpc":
-        raise ValueError('"type=grpc" is not supported, only type=http, which is the default, and type=tcp')
-    return value if value in (HTTP_CHECK, TCP_CHECK) else None
+    return value if value in (HTTP_CHECK, TCP_CHECK, GRPC_CHECK) else None
+
+
+def _grpc_status(value: str) -> int | None:
+    status = _count(value)
+    return status if status is not None and status <= _HIGHEST_GRPC_STATUS else None
 
 
 # The name of a parameter, its attribute, and its reader, which returns None for a value that makes no sense.
@@ -78,15 +87,19 @@ _PARAMETERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "match": ("match", lambda value: value or None),
     "keepalive_time": ("keepalive_time", _positive_seconds),
     "type": ("kind", _kind),
+    "grpc_service": ("grpc_service", lambda value: value or None),
+    "grpc_status": ("grpc_status", _grpc_status),
 }
 _FLAGS = ("mandatory", "persistent")
-# Parameters that only an HTTP check has.
+# Parameters that only a check of one kind has, and what another kind does.
 _OF_HTTP = ("uri", "match", "keepalive_time")
+_OF_GRPC = ("grpc_service", "grpc_status")
+_DOES = {TCP_CHECK: "only connects", GRPC_CHECK: "makes the call that gRPC has for it"}
 
 
 def health_check(*parameters: str) -> HealthCheck:
     """Read `health_check [interval=T] [jitter=T] [fails=N] [passes=N] [uri=URI] [port=N] [match=NAME] [mandatory [persistent]]
-    [keepalive_time=T] [type=http|tcp]`.
+    [keepalive_time=T] [type=http|tcp|grpc [grpc_service=NAME] [grpc_status=N]]`.
     """
     values: dict[str, Any] = {}
     given: set[str] = set()
@@ -107,8 +120,11 @@ def health_check(*parameters: str) -> HealthCheck:
     if check.persistent and not check.mandatory:
         raise ValueError('"persistent" requires "mandatory"')
     for key in _OF_HTTP:
-        if check.kind == TCP_CHECK and key in given:
-            raise ValueError(f'"{key}" makes no sense with "type=tcp": such a check only connects')
+        if check.kind != HTTP_CHECK and key in given:
+            raise ValueError(f'"{key}" makes no sense with "type={check.kind}": such a check {_DOES[check.kind]}')
+    for key in _OF_GRPC:
+        if check.kind != GRPC_CHECK and key in given:
+            raise ValueError(f'"{key}" makes no sense without "type=grpc"')
     return check
 
 
@@ -168,10 +184,11 @@ class HealthCheckDirectives:
     health_check: HealthCheck | None = directive(
         health_check,
         LOCATION,
-        arity=(0, 11),
+        arity=(0, 13),
         inherit=OWN,
         doc="Check every server of the proxy_pass regularly, and send nothing to those that fail: interval=, jitter=, fails=, "
-        "passes=, uri=, port=, match=, mandatory, persistent, keepalive_time=, type=http or type=tcp (only connect).",
+        "passes=, uri=, port=, match=, mandatory, persistent, keepalive_time=, type=http, type=tcp (only connect), type=grpc "
+        "with grpc_service= and grpc_status=.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Calls of every kind with grpcio, to a port: `grpc_client.py PORT`; prints what became of each as JSON."""
+"""Calls of every kind with grpcio, to a port: `grpc_client.py PORT [NAME]`; prints what became of each as JSON."""
 
 import json
 import sys
@@ -88,6 +88,8 @@ def main():
     found = {}
     with grpc.insecure_channel(f"127.0.0.1:{sys.argv[1]}", OPTIONS) as channel:
         for name, ask in calls(channel, sys.argv[1]):
+            if sys.argv[2:] and name not in sys.argv[2:]:
+                continue
             try:
                 found[name] = ask()
             except grpc.RpcError as error:

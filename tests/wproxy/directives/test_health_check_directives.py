@@ -47,7 +47,11 @@ def test_arguments_are_read(words, expected):
         ("fails=1 fails=2", 'duplicate parameter "fails=2"'),
         ("persistent", '"persistent" requires "mandatory"'),
         ("type=udp", 'invalid parameter "type=udp"'),
-        ("type=grpc", '"type=grpc" is not supported, only type=http, which is the default, and type=tcp'),
+        ("type=grpc uri=/x", '"uri" makes no sense with "type=grpc": such a check makes the call that gRPC has for it'),
+        ("grpc_service=a", '"grpc_service" makes no sense without "type=grpc"'),
+        ("type=tcp grpc_status=12", '"grpc_status" makes no sense without "type=grpc"'),
+        ("type=grpc grpc_status=17", 'invalid parameter "grpc_status=17"'),
+        ("type=grpc grpc_service=", 'invalid parameter "grpc_service="'),
         ("type=tcp uri=/x", '"uri" makes no sense with "type=tcp": such a check only connects'),
         ("match=m type=tcp", '"match" makes no sense with "type=tcp": such a check only connects'),
     ],
@@ -136,7 +140,7 @@ def test_mistakes_have_their_line():
             location /b { proxy_pass http://u; health_check match=nobody; }
             location /c { proxy_pass http://$host; health_check; }
             location /d { proxy_pass http://u; health_check; health_check; }
-            location /e { return 200; health_check type=grpc; }
+            location /e { proxy_pass http://u; health_check type=grpc; }
         }
         """) == [
         'duplicate match "m" at 6',
@@ -149,7 +153,7 @@ def test_mistakes_have_their_line():
         'unknown match "nobody" at 13',
         '"health_check" cannot be used with variables in "proxy_pass" at 14',
         '"health_check" directive is duplicate at 15',
-        '"type=grpc" is not supported, only type=http, which is the default, and type=tcp at 16',
+        '"type=grpc" has nothing to check: there is no "grpc_pass" in this location at 16',
     ]
 
 

@@ -7,7 +7,7 @@ from copy import copy
 from worker.loop import READ, park
 from worker.services import Services
 from worker.stream import BIG_CHUNK
-from worker.upstream.checks.request import check_request
+from worker.upstream.checks.request import check_body, check_request
 from worker.upstream.connect import CannotBind
 from worker.upstream.exchange import blame, open_connection
 from worker.upstream.failing import CONNECTING, READING, SENDING
@@ -16,10 +16,10 @@ from worker.upstream.incoming import receive_rest_of_head
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.passing import LiveAttempt, PeerConnection
 from wproxy.config.model import Check
-from wproxy.directives.health_check import TCP_CHECK
+from wproxy.directives.health_check import GRPC_CHECK, TCP_CHECK
 from wproxy.failures import ClientError, TimedOut, UpstreamFailure
-from wproxy.health_match import BODY_LIMIT, Verdict, judge_body, judge_head
-from wproxy.request_body import BODILESS, NO_BODY
+from wproxy.health_match import BODY_LIMIT, CHECKING_STATUS, Verdict, judge_body, judge_call, judge_head
+from wproxy.request_body import BODILESS, Outgoing
 
 
 class Probe:
@@ -34,6 +34,8 @@ class Probe:
         target.idle, target.shared = [], []
         if check.settings.port and not isinstance(peer.sockaddr, str):
             target.sockaddr = (peer.sockaddr[0], check.settings.port)
+        body = check_body(check.settings)
+        self._outgoing = Outgoing(len(body), body, None) if body else BODILESS
         self._kept: PeerConnection | None = None
 
     async def run(self) -> Verdict:
@@ -43,10 +45,10 @@ class Probe:
         while True:
             try:
                 # proxy_method and proxy_set_body are for clients' requests.
-                head = self.passing.head_plan.head(request, NO_BODY)
+                head = self.passing.head_plan.head(request, self._outgoing.length)
             except ClientError as error:  # a variable would break the head
                 return Verdict(False, SENDING, error.reason, True)
-            attempt = LiveAttempt(self.passing, request, self.target, BODILESS, head, clock.now)
+            attempt = LiveAttempt(self.passing, request, self.target, self._outgoing, head, clock.now)
             request.attempts = [attempt]
             attempt.connection = self._take_kept()
             try:
@@ -81,6 +83,8 @@ class Probe:
         attempt.head = request.upstream_head = answer
         attempt.status = answer.status
         attempt.header_time = attempt.response_time = clock.now - attempt.started
+        if self.check.settings.kind == GRPC_CHECK:
+            return await self._judge_call(attempt, connection)
         verdict = judge_head(match, answer.status, answer.lines, request)
         keeps = bool(self.check.settings.keepalive_time) and answer.keeps_alive and answer.status != 101
         if keeps or (verdict.passed and match.body):
@@ -90,6 +94,17 @@ class Probe:
             if keeps and connection.room:
                 self._kept = connection
         return verdict
+
+    async def _judge_call(self, attempt: LiveAttempt, connection: PeerConnection) -> Verdict:
+        """Judge the answer of a server of gRPC, which ends with its status, or is nothing but a head with one."""
+        head, request = attempt.head, attempt.request
+        assert head is not None
+        if head.status != 200:
+            return Verdict(False, CHECKING_STATUS, f"status {head.status}")
+        message = await self._read_body(attempt, connection)
+        last = {lower: value for lower, _, value in request.upstream_trailers}
+        status = last.get(b"grpc-status", head.values.get(b"grpc-status"))
+        return judge_call(status, message, self.check.settings.grpc_status)
 
     async def _read_body(self, attempt: LiveAttempt, connection: PeerConnection) -> bytes:
         """Return the part of a body that is examined; if there is more, the connection is not reusable. Raises UpstreamFailure.
@@ -111,6 +126,7 @@ class Probe:
         except UpstreamFailure as failure:
             failure.doing = READING
             raise
+        attempt.request.upstream_trailers = body.trailers
         if body.spoiled or not body.finished:
             connection.room = 0
         return b"".join(pieces)
