@@ -178,6 +178,7 @@ class Explanation:
     redirect: str = ""
     upstream: str = ""
     upstream_at: str = ""
+    upstream_tls: str = ""
     peers: list[str] = field(default_factory=list)
     upstream_head: str = ""
     parameters: list[dict[str, str]] = field(default_factory=list)
@@ -379,6 +380,8 @@ def _lines(found: Explanation, all_of_it: bool) -> Iterator[str]:
         yield f"upstream   {found.upstream}" + (f" at {found.upstream_at}" if found.upstream_at else "")
         for peer in found.peers:
             yield f"    {peer}"
+        if found.upstream_tls:
+            yield f"  - over TLS: {found.upstream_tls}"
     if found.upstream_head:
         yield "the upstream receives"
         yield from _indented(found.upstream_head)

@@ -673,3 +673,23 @@ def test_a_body_that_is_announced_in_http_2_goes_upstream_with_its_length():
 def test_what_http_2_refuses_is_explained(url, field, reason):
     with pytest.raises(CannotExplain, match=re.escape(reason)):
         asked(HTTP2, url, field, http2=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "url", "told"),
+    [
+        ("", "http://127.0.0.1:3000", ""),
+        ("", "https://127.0.0.1:3000", "the handshake names no server, no certificate is verified"),
+        (
+            "proxy_ssl_server_name on; proxy_ssl_name $arg_n:1; proxy_ssl_verify on; proxy_ssl_trusted_certificate root.pem;"
+            "proxy_ssl_certificate $arg_n.pem; proxy_ssl_certificate_key $arg_n.key;",
+            "https://127.0.0.1:3000",
+            'the handshake names "app", a certificate for "app" is demanded, {directory}/app.pem is shown',
+        ),
+    ],
+)
+def test_the_encryption_of_a_connection_to_an_upstream_is_told(settings, url, told, tmp_path):
+    conf = f"events {{}} http {{ server {{ listen 8080; location / {{ {settings} proxy_pass {url}; }} }} }}"
+    found = asked(conf, "http://x:8080/?n=app", directory=str(tmp_path))
+    assert found.upstream_tls == told.format(directory=tmp_path)
+    assert (f"  - over TLS: {found.upstream_tls}" in as_text(found)) is bool(told)

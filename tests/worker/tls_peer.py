@@ -90,8 +90,8 @@ class TlsSocket:
 class TlsPeer(Peer):
     """An upstream server with a certificate."""
 
-    def __init__(self, certificate: tuple[Path, Path], minimum: ssl.TLSVersion | None = None) -> None:
-        super().__init__()
+    def __init__(self, certificate: tuple[Path, Path], path: str = "") -> None:
+        super().__init__(path)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(*certificate)
         self.names: list[str | None] = []  # those that clients have sent

@@ -7,6 +7,7 @@ import time
 from worker.explain.rehearsal import Rehearsal
 from worker.explain.script import state_of_script
 from worker.explain.settings import settings_of
+from worker.upstream.passing import Passing
 from worker.upstream.peers import Group
 from wproxy.config.model import Configuration, Peer, Server
 from wproxy.config.tls import is_secure
@@ -36,6 +37,7 @@ def describe(found: Explanation, worker: Rehearsal, request: Request, sent: byte
     found.added_trailers = [shown_field(line) for line in request.response_trailers]
     if worker.group is not None:
         describe_upstream(found, worker.group, worker.configuration)
+        found.upstream_tls = shown_tls(worker.passing, request)
     if worker.unfiltered is worker.proxied:
         target = location.written[passes(location)][-1]
         found.action_kind, found.action = "proxy", f"{target.name} to {target.arguments[0]}"
@@ -113,6 +115,19 @@ def describe_upstream(found: Explanation, group: Group, configuration: Configura
     upstream = next((one for one in configuration.upstreams if one.name == group.name), None)
     found.upstream_at = str(upstream.position) if upstream is not None and not upstream.implicit else ""
     found.peers = [shown_peer(peer.peer) for peer in group.peers]
+
+
+def shown_tls(passing: Passing | None, request: Request) -> str:
+    """Describe how the connection to the upstream is encrypted; "" if it is not."""
+    plan = passing.settings.secure_plan if passing is not None else None
+    if plan is None:
+        return ""
+    secured, tls = plan.of(request), plan.connector.tls
+    name = f'names "{secured.sent_name}"' if secured.sent_name else "names no server"
+    verified = f'a certificate for "{secured.name}" is demanded' if tls.verifies else "no certificate is verified"
+    certificate = secured.certificate or tls.certificate
+    shown = f", {certificate} is shown" if certificate else ""
+    return f"the handshake {name}, {verified}{shown}"
 
 
 def shown_peer(peer: Peer) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 
 import pytest
-from conversation import Peer, Stage, get, ok, post, sent_up, to_client
+from conversation import End, Peer, Stage, get, ok, post, sent_up, to_client
 from tls_peer import TlsPeer
 
 from tests.authority import authority, self_signed
@@ -204,6 +204,7 @@ def test_nothing_is_verified_by_default(stage):
         ('proxy_ssl_server_name = true\nproxy_ssl_name = "$arg_name"\n', "https://app", "by-argument.example"),
         ('proxy_ssl_server_name = true\nproxy_ssl_name = "192.0.2.1"\n', "https://app", None),
         ('proxy_ssl_name = "x.example"\n', "https://app", None),
+        ('proxy_ssl_server_name = true\nproxy_ssl_name = "bücher.example"\n', "https://app", "xn--bcher-kva.example"),
         ('proxy_ssl_server_name = true\nproxy_ssl_name = ""\n', "https://app", None),
     ],
 )
@@ -397,6 +398,43 @@ def test_a_peer_that_never_answers_the_hello_is_a_timeout_of_connecting(stage):
     assert line.endswith(f"(proxy_connect_timeout 5: {play.position('proxy_connect_timeout')})")
     sock.close()
     client.close()
+
+
+def test_the_time_to_connect_includes_the_handshake(stage):
+    play = stage()
+    client = play.client().send(get(b"/tls/"))
+    sock = play.peers[0].begin()
+    play.advance(1.5)
+    play.until(sock.shake, "a handshake")
+    end = End(play, sock, "upstream")
+    exchange(play, end, client)
+    assert 1.5 <= float(play.last_access()["upstream_connect_time"]) < 2
+
+
+def test_a_client_that_leaves_amid_the_handshake_ends_it(stage):
+    play = stage()
+    client = play.client().send(get(b"/tls/"))
+    sock = play.peers[0].accept_raw()
+    client.close()
+    play.until(lambda: play.access_log(), "a line in the access log")
+    assert play.last_access()["status"] == "499"
+    assert any(
+        "client prematurely closed connection, so upstream connection is closed too while SSL handshaking to upstream" in line
+        for line in play.error_log()
+    )
+    sock.setblocking(True)
+    assert sock.recv(65536) and not sock.recv(65536), "the hello, and the end"
+    sock.close()
+
+
+def test_an_upstream_on_a_unix_socket_speaks_tls_too(stage, tmp_path):
+    peer = TlsPeer(ROOT.issue("app.example", ["app.example"]).write(tmp_path, "peer"), str(tmp_path / "app.sock"))
+    play = stage(None, VERIFY, f"https://unix:{tmp_path}/app.sock", peers=[peer])
+    client = play.client().send(get(b"/tls/"))
+    end = peer.accept()
+    end.receives(sent_up(b"/tls/", host=b"localhost"))
+    end.send(ok())
+    client.receives(to_client())
 
 
 def test_a_failed_handshake_is_tried_at_another_peer(stage, tmp_path):

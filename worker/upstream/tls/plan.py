@@ -48,7 +48,7 @@ class SecurePlan:
         return self._secured(self.name.evaluate(request), certificate.evaluate(request), key.evaluate(request))
 
     def _secured(self, name: bytes, certificate: bytes, key: bytes) -> Secured:
-        bare = bare_name(name.decode("latin-1"))
+        bare = bare_name(name.decode("utf-8", "replace"))
         sent = bare if self._sends_name and is_sendable(bare) else ""
         if not certificate:
             return Secured(self.connector, bare, sent)
