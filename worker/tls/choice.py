@@ -37,9 +37,22 @@ class Choice:
         """Return the server for a host, and why it must not answer."""
         # Without a Host it is the default server, whatever the handshake was about: so it is in nginx.
         server = self._listener.servers.find(host, request)
-        if host and self._name is not None and host != self._name and server.ssl_verify_client != "off":
-            return self._server, ClientError(421, _OTHER_NAME)
+        if server.ssl_verify_client != "off":
+            is_other_name = host and self._name is not None and host != self._name
+            # nginx lets a client in whom the authorities of another server vouch for, if it sends no name.
+            if is_other_name or (server is not self._server and self._tls.certificate and not trust_alike(server, self._server)):
+                return self._server, ClientError(421, _OTHER_NAME)
         return server, certificate_refusal(server, self._tls)
+
+
+def trust_alike(one: Server, other: Server) -> bool:
+    """Whether two servers trust the same certificates of clients."""
+    return (one.ssl_client_certificate, one.ssl_trusted_certificate, one.ssl_crl, one.ssl_verify_depth) == (
+        other.ssl_client_certificate,
+        other.ssl_trusted_certificate,
+        other.ssl_crl,
+        other.ssl_verify_depth,
+    )
 
 
 def certificate_refusal(server: Server, tls: ClientTls) -> ClientError | None:

@@ -70,7 +70,8 @@ are reported, never silently ignored.
   as certificates and trusted authorities of the server are the same. Sessions of clients without tickets are kept by each worker
   (`ssl_session_cache shared:` says how many), so that such a client is resumed by the worker that knows it.
 - All `ssl_` settings of a server hold for the clients that name it, `ssl_ecdh_curve` and the others included that nginx takes
-  from the default server of the address.
+  from the default server of the address. Where a client has sent no name, a server that asks for certificates refuses (421) one
+  that was checked against the authorities of the default server, unless they are its own.
 - A certificate of an upstream that is not trusted ends the handshake with an alert, where nginx completes it and then closes;
   the log lines are nginx's. Renegotiation that an upstream asks for is declined. Certificates of ours with variables in their
   names are kept also without `proxy_ssl_certificate_cache`, and read again when their files have changed.
