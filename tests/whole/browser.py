@@ -96,11 +96,11 @@ class Browser:
 
 
 @contextmanager
-def browsing(directory: Path) -> Iterator[Browser]:
+def browsing(directory: Path, *options: str) -> Iterator[Browser]:
     """A Chromium that keeps what it has in this directory."""
     assert CHROMIUM is not None
     profile = directory / "profile"
-    program = Program([CHROMIUM, *OPTIONS.split(), f"--user-data-dir={profile}", "about:blank"], directory)
+    program = Program([CHROMIUM, *OPTIONS.split(), *options, f"--user-data-dir={profile}", "about:blank"], directory)
     try:
         told = profile / "DevToolsActivePort"
         until(lambda: told.exists() and told.read_text().count("\n"), lambda: f"a Chromium\n{program.errors}", 30)
