@@ -147,6 +147,10 @@ class H2:
         assert kind == SETTINGS, (kind, flags, stream, payload)
         return f"SETTINGS{' ACK' if flags & ACK else ''}"
 
+    def hear_anything(self) -> None:
+        """Take in what has been said, whatever it is."""
+        self.end.pull_all().clear()
+
     def news(self) -> list[str]:
         """What has been said since the last question."""
         said, self.said = list(self.hear()), []

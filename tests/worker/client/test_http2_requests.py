@@ -761,7 +761,7 @@ def test_where_room_is_needed_the_idle_connection_leaves(stage):
     busy.ask()
     idle = H2(s)
     s.worker.room.close_idle()
-    assert idle.end.is_closed() and busy.end.is_open()
+    assert idle.news() == ["GOAWAY 0 NO_ERROR", "end"] and busy.end.is_open()
     s.peers[0].accept().send(ok())
     assert busy.answer() == (200, b"ok")
 

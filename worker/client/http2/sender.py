@@ -97,6 +97,12 @@ class Sender:
             self._begun = data[sent:]
         self._has_room()
 
+    def write_last(self, data: bytes) -> None:
+        """Send a frame about the connection at once, as far as the socket takes it: nothing waits for the end of this turn."""
+        self._urgent.append(data)
+        self.unsent += len(data)
+        self.flush()
+
     def fail(self, error: OSError) -> None:
         """Drop everything: the connection is broken."""
         self.failure = error

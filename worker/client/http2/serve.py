@@ -7,7 +7,7 @@ read and dropped.
 
 from __future__ import annotations
 
-from worker.client.ending import read_away
+from worker.client.ending import departure, read_away
 from worker.client.http2.connection import NEVER, HTTP2Connection
 from worker.client.plan import ListenerPlan
 from worker.http2.errors import NO_ERROR, PROTOCOL_ERROR, ConnectionFault
@@ -35,6 +35,10 @@ async def serve_http2(stream: Stream, client: Client, plan: ListenerPlan, receiv
         except TimedOut:
             say_goodbye(connection, NO_ERROR)
         await leave(connection)
+    except GeneratorExit:
+        # Its place is needed, or the worker ends.
+        connection.sender.write_last(goaway_frame(connection.streams.leave(), NO_ERROR))
+        raise
     except (ClientGone, OSError) as error:
         connection.sender.fail(error if isinstance(error, OSError) else ConnectionResetError())
         await end_requests(connection, str(error) or CLIENT_CLOSED)
@@ -134,7 +138,7 @@ async def end_requests(connection: HTTP2Connection, reason: str) -> None:
     """End what is under way for a client that is gone, or has to go."""
     connection.is_ending = True
     for exchange in list(connection.exchanges):
-        exchange.give_up(ClientGone(reason))
+        exchange.give_up(departure(exchange.request, reason))
     while connection.streams.busy:
         await park(None, 0, NEVER)
 
