@@ -475,7 +475,9 @@ def test_an_answer_that_is_cut_resets_its_stream_and_no_other(stage, wire):
     h2 = proxied(stage, peer_parameters=("max_fails = 0",))
     h2.ask(1).ask(3)
     upstreams = [h2.stage.peers[0].accept() for _ in range(2)]
-    upstreams[0].send(wire).close()
+    upstreams[0].send(wire[:-2])
+    h2.stage.until(lambda: "1: 200" in h2.hear(), "no head")
+    upstreams[0].send(wire[-2:]).close()
     upstreams[1].send(ok(b"whole"))
     assert h2.answer(3) == (200, b"whole")
     h2.stage.until(lambda: "1: RST INTERNAL_ERROR" in h2.hear(), "no reset")
