@@ -21,9 +21,11 @@ from worker.access.password import by_password
 from worker.blaming import blaming
 from worker.content.api import controlling
 from worker.content.autoindex import listing
+from worker.content.empty_gif import sending_empty_gif
 from worker.content.index import indexing
 from worker.content.mirror import mirroring
 from worker.content.precompressed import sending_precompressed
+from worker.content.random_index import choosing_index
 from worker.content.returns import returning_at_once
 from worker.content.static import serving_files, serving_files_at_once
 from worker.content.try_files import trying_files
@@ -35,6 +37,7 @@ from worker.limits.connections import limiting_connections
 from worker.limits.requests import limiting_requests
 from worker.pages import error_response
 from worker.phases import drive, enter, settle
+from worker.post_action import acting_afterwards
 from worker.real_ip import RealIp, at_location, at_server
 from worker.services import Services
 from worker.subrequest import makes_subrequests
@@ -72,6 +75,16 @@ def mirror(location: Location, services: Services) -> Handler | None:
 def api(location: Location, services: Services) -> Handler | None:
     """Return the API."""
     return controlling(location, services)
+
+
+def empty_gif(location: Location, services: Services) -> Handler | None:
+    """Return empty_gif."""
+    return sending_empty_gif(location)
+
+
+def random_index(location: Location, services: Services) -> Handler | None:
+    """Return random_index."""
+    return choosing_index(location)
 
 
 def proxying(location: Location, services: Services) -> Handler | None:
@@ -133,7 +146,9 @@ PHASES: tuple[MakeHandler, ...] = (
     precontent,
     mirror,
     api,
+    empty_gif,
     proxying,
+    random_index,
     index,
     autoindex,
     precompressed,
@@ -178,8 +193,8 @@ def inner_route(location: Location, made: Made, services: Services) -> Route:
     inner = copy(location.route)
     inner.handlers = tuple(handler for phase, handler in made if phase not in FOR_CLIENTS)
     inner.filter, inner.unchanged = filters_of(location, services, is_inner=True)
-    if not location.log_subrequest:
-        inner.write_log = None
+    # Not that of the route, which is followed by post_action.
+    inner.write_log = services.logs.access_of(location) if location.log_subrequest else None
     return inner
 
 
@@ -188,7 +203,7 @@ def attach_settings(location: Location, route: Route, services: Services) -> Mad
     if location.client_body_temp_path is not None:
         route.body_temp_path = location.client_body_temp_path.below(services.configuration.path)
     with blaming(location, "access_log"):
-        route.write_log = services.logs.access_of(location)
+        route.write_log = acting_afterwards(location, services, services.logs.access_of(location))
     settings = settings_of(location)
     if settings is not None:
         route.ignores_abort = settings.get("ignore_client_abort", False) or bool((store := settings.get("store")) and store.is_on)

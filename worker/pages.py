@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
+from wproxy.browsers import is_msie
 from wproxy.conditions import conditions_of, judge_without_validators
 from wproxy.http import REASONS, ErrorResponse, Request, Response, ResponseFields, has_no_body, is_interim
 
@@ -126,6 +128,26 @@ def error_response(
     told = 400 if status in BAD_REQUESTS else status
     plain = respond(request, told, body, b"text/html" if body else None, server, location, lines)
     return ErrorResponse(plain.fields, plain.body, plain.bodiless, status)
+
+
+def refreshed(request: Request, redirect: Response) -> Response:
+    """Return the answer to a request in place of a built-in redirect: with msie_refresh, old browsers get a page instead."""
+    target = redirect.fields.location
+    if target is None or redirect.error not in (301, 302) or not is_msie(request.fields.get(b"user-agent") or b""):
+        return redirect
+    if redirect.fields.owns_location:
+        target = target[target.index(b"/", target.index(b"://") + 3) :]  # as it was before it was made absolute
+    return respond(request, 200, refresh_page(target), b"text/html", redirect.fields.server)
+
+
+# What would end the attribute in which the URL stands, and what a URL does not have (nginx: NGX_ESCAPE_REFRESH).
+_NOT_IN_REFRESH = re.compile(rb"""[\x00-\x20"'<>\\^`{|~\x7f-\xff]""")
+
+
+def refresh_page(target: bytes) -> bytes:
+    """Return a page that makes a browser go on to another URL."""
+    shown = _NOT_IN_REFRESH.sub(lambda match: b"%%%02X" % match[0][0], target)
+    return b'<html><head><meta http-equiv="Refresh" content="0; URL=' + shown + b'"></head><body></body></html>\r\n'
 
 
 def without_validators(request: Request, server: bytes) -> Response | None:

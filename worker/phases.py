@@ -21,7 +21,7 @@ from copy import copy
 from worker.error_pages import page_for
 from worker.filters.fields import vary_of
 from worker.logs import log_request, shown
-from worker.pages import error_response
+from worker.pages import error_response, refreshed
 from worker.rewrite import run_steps
 from wproxy.config.model import Location
 from wproxy.files import shown_path
@@ -81,6 +81,8 @@ async def settle(request: Request, outcome: Response | Jump) -> Response:
             continue
         page = page_for(request, outcome) if outcome.error else None
         if page is None:
+            if outcome.error and request.location.msie_refresh:
+                outcome = refreshed(request, outcome)
             break
         replaced.append(outcome.fields)
         outcome = page

@@ -22,10 +22,11 @@ def finish(clients: Clients, request: Request) -> None:
     clients.requests += 1
     if request.body is not None:
         request.request_length += request.body.wire_bytes
-        request.body.close()
     write = request.route.write_log
     if write is not None:
         write(request)
+    if request.body is not None:
+        request.body.close()
     if request.at_end is not None:
         request.end()
     # Attempts refer to their request: without the cycle no request waits for the collector.

@@ -15,6 +15,7 @@ from wproxy.directives.api import ApiDirectives
 from wproxy.directives.auth import AuthDirectives
 from wproxy.directives.auth_request import AuthRequestDirectives
 from wproxy.directives.brotli import BrotliDirectives
+from wproxy.directives.browser import BrowserDirectives
 from wproxy.directives.buffering import BufferingDirectives
 from wproxy.directives.charset import CharsetDirectives
 from wproxy.directives.client_address import RealIpDirectives
@@ -114,6 +115,7 @@ class LocationModules(
     LimitDirectives,
     RealIpDirectives,
     AuthRequestDirectives,
+    BrowserDirectives,
     MirrorDirectives,
     AdditionDirectives,
     ApiDirectives,

@@ -58,7 +58,7 @@ from wproxy.directives.pass_to import (
 from wproxy.directives.proxy_headers import any_of, local_address
 from wproxy.directives.store import access
 from wproxy.directives.values import flag, number, size, text, time, word, words
-from wproxy.directives.visitors import cookie_expires, cookie_flags, cookie_mark, modern_browser
+from wproxy.directives.visitors import cookie_expires, cookie_flags, cookie_mark
 from wproxy.maps.addresses import Network, parse_network
 from wproxy.template import Template, compile_template
 
@@ -237,9 +237,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         harmless(accepted("output_buffers", LEVELS, header_buffers, arity=2)),
     ),
     "Connections, bodies and subrequests (ngx_http_core_module.c).": (
-        accepted("msie_refresh", LEVELS, flag, idle="off"),
         accepted("client_body_early_read", LEVELS, any_of, arity=ANY_NUMBER, inherit=GATHER),
-        accepted("post_action", WITH_IF, idle="off"),
     ),
     "Links and referrers that are let in (ngx_http_secure_link_module.c, ngx_http_referer_module.c).": (
         # Both only set a variable that an `if` tests; without a value in it the `if` would let every client pass, or none.
@@ -329,8 +327,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("ssi_min_file_chunk ssi_value_length", LEVELS, memory),
     ),
     "Directory listings and special kinds of files (ngx_http_autoindex_module.c and others).": (
-        accepted("random_index", LOCATION, flag, idle="off"),
-        accepted("empty_gif flv mp4", LOCATION, without_arguments, arity=0, inherit=OWN_GATHER),
+        accepted("flv mp4", LOCATION, without_arguments, arity=0, inherit=OWN_GATHER),
         accepted("mp4_buffer_size mp4_max_buffer_size", LEVELS, memory),
         accepted("mp4_start_key_frame", LEVELS, flag, idle="off"),
         accepted("stub_status", SERVER | LOCATION, anything, arity=(0, 1), inherit=OWN_GATHER),
@@ -354,10 +351,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("create_full_put_path", LEVELS, flag),
         accepted("min_delete_depth", LEVELS, number()),
     ),
-    "Variables from browsers, geography and cookies (ngx_http_browser_module.c, ngx_http_geoip_module.c and others).": (
-        accepted("ancient_browser", LEVELS, pair, arity=ANY_NUMBER, inherit=GATHER),
-        accepted("modern_browser", LEVELS, modern_browser, arity=(1, 2), inherit=GATHER),
-        accepted("ancient_browser_value modern_browser_value", LEVELS, inherit=GATHER),
+    "Variables from geography and cookies (ngx_http_geoip_module.c and others).": (
         accepted("geoip_country geoip_city geoip_org", HTTP, pair, arity=(1, 2)),
         accepted("geoip_proxy", HTTP, network, inherit=GATHER),
         accepted("geoip_proxy_recursive", HTTP, flag),

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from wproxy.config.registry import GATHER, HTTP, LOCATION, LOCATION_IF, OWN, SERVER, TYPES, directive
+from wproxy.config.registry import GATHER, HTTP, LOCATION, LOCATION_IF, OWN, OWN_GATHER, SERVER, TYPES, directive
 from wproxy.config.tree import Node, Problem
 from wproxy.directives.open_file_cache import FileCache, SymlinkPolicy, disable_symlinks, open_file_cache, seconds
 from wproxy.directives.values import flag, number, size, word
@@ -136,6 +136,11 @@ STATIC_MODES = word(("off", "on", "always"))
 _BLOCKS = HTTP | SERVER | LOCATION
 
 
+def is_there() -> bool:
+    """Read a directive without arguments: its presence is its value."""
+    return True
+
+
 class FilesDirectives:
     """Files as responses."""
 
@@ -220,6 +225,12 @@ class FilesDirectives:
         arity=(1, 2),
         default="off",
         doc="Symbolic links to refuse: none, all (`on`), or those whose target has another owner (`if_not_owner`); `from=PART`.",
+    )
+    random_index: bool = directive(
+        flag, LOCATION, default="off", doc="Whether a request for a directory gets one of its files, chosen at random."
+    )
+    empty_gif: tuple[bool, ...] = directive(
+        is_there, LOCATION, arity=0, inherit=OWN_GATHER, doc="Answer with a transparent image of one pixel, from memory."
     )
     autoindex: bool = directive(flag, _BLOCKS, default="off", doc="Whether a directory without an index file is listed.")
     autoindex_format: str = directive(

@@ -134,6 +134,12 @@ class HeadersDirectives:
         default="off",
         doc="Expires and Cache-Control: `1h`, `-1`, `modified 1d`, `@15h30m`, `epoch`, `max`, `off`, or a variable.",
     )
+    msie_refresh: bool = directive(
+        flag,
+        HTTP | SERVER | LOCATION,
+        default="off",
+        doc="Whether old Internet Explorers are redirected by a page that says so, instead of by a 301 or 302.",
+    )
     msie_padding: bool = directive(
         flag,
         HTTP | SERVER | LOCATION,

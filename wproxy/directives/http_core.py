@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wproxy.config.registry import HTTP, LIMIT_EXCEPT, LOCATION, OWN, OWN_GATHER, SERVER, UNION, UPSTREAM, directive
+from wproxy.config.registry import HTTP, LIMIT_EXCEPT, LOCATION, LOCATION_IF, OWN, OWN_GATHER, SERVER, UNION, UPSTREAM, directive
 from wproxy.directives.core import nothing
-from wproxy.directives.values import flag, number, size, text, time, words
+from wproxy.directives.values import flag, number, size, text, time, uri_or_off, words
 
 if TYPE_CHECKING:
     from wproxy.config.tree import Node
@@ -179,6 +179,11 @@ class CommonDirectives:
         HTTP | SERVER | LOCATION,
         default="off",
         doc="Whether subrequests that end in this location have lines in its access log.",
+    )
+    post_action: bytes | None = directive(
+        uri_or_off,
+        HTTP | SERVER | LOCATION | LOCATION_IF,
+        doc="The URI of ours, or the named location, that gets a request after each request; its answer is dropped.",
     )
     lingering_time: float = directive(
         time,

@@ -6,7 +6,7 @@ To add one, write a function in the file of its subject and decorate it. `regist
 
 from __future__ import annotations
 
-from wproxy.variables import connection, fastcgi, header, idle, limits, proxy_protocol, request, response, tls, upstream
+from wproxy.variables import browser, connection, fastcgi, header, idle, limits, proxy_protocol, request, response, tls, upstream
 from wproxy.variables.clock import error_log_time
 from wproxy.variables.namespace import (
     ASSIGNABLE,
@@ -52,6 +52,7 @@ __all__ = [
     "Variable",
     "active_namespace",
     "assigner",
+    "browser",
     "check_definable",
     "complain",
     "connection",

@@ -7,7 +7,7 @@ out of here and defines them where its subject is.
 from __future__ import annotations
 
 from wproxy.http import Request
-from wproxy.variables.registry import BLOCK, VARIABLES, Variable, variable
+from wproxy.variables.registry import BLOCK, VARIABLES, Variable
 
 # Not found: `-` in a log, empty in text.
 ABSENT = (
@@ -26,7 +26,7 @@ ABSENT = (
     "upstream_cache_status",
 )
 # Present, and empty.
-EMPTY = ("http3", "invalid_referer", "modern_browser")
+EMPTY = ("http3", "invalid_referer")
 
 
 def _nothing(request: Request) -> bytes | None:
@@ -41,15 +41,3 @@ for _name in ABSENT:
     VARIABLES[_name] = Variable(_nothing, BLOCK)
 for _name in EMPTY:
     VARIABLES[_name] = Variable(_empty, BLOCK)
-
-# Without modern_browser and ancient_browser lines every browser is an ancient one.
-
-
-@variable("ancient_browser")
-def ancient_browser(request: Request) -> bytes:
-    return b"1"
-
-
-@variable("msie")
-def msie(request: Request) -> bytes:
-    return b"1" if b"MSIE " in (request.fields.get(b"user-agent") or b"") else b""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from conversation import Peer, get, ok, to_client
 
-from worker.content import mirror
+from worker import background
 
 MIRROR = """
 mirror = ["/copy"]
@@ -98,7 +98,7 @@ def test_a_dead_mirror_costs_the_client_nothing(mirrored):
 
 
 def test_too_many_copies_are_dropped_and_said_once(mirrored, monkeypatch):
-    monkeypatch.setattr(mirror, "MOST_COPIES", 2)
+    monkeypatch.setattr(background, "MOST", 2)
     s = mirrored()
     client = s.client()
     upstream = None
