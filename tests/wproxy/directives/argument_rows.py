@@ -272,6 +272,7 @@ GOOD = (
     'add_before_body "";',
     "add_before_body $uri;",
     "empty_gif;",
+    "mp4;",
     "mp4_max_buffer_size 0;",
     "mp4_start_key_frame on;",
     "stub_status;",
