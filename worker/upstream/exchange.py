@@ -131,7 +131,7 @@ async def open_connection(attempt: LiveAttempt, is_pooled: bool) -> PeerConnecti
         timeout = passing.connect_timeout
         stream = await connect(group.loop, peer, timeout, manner.local, manner.keepalive, make_stream, manner.transparent)
     else:
-        from worker.upstream.tls.open import open_secured  # 15 ms and the memory of OpenSSL, needed only for TLS
+        from worker.upstream.tls.open import open_secured  # loaded with the location, if it needs it
 
         stream = await open_secured(attempt, manner)
     attempt.connect_time = attempt.request.client.clock.now - attempt.started

@@ -70,6 +70,7 @@ def secure_plan(settings: ModuleSettings, services: Services) -> SecurePlan | No
     target: ProxyTarget = settings.get("target")
     if not target.is_secure:
         return None
+    load_openssl()
     absolute = services.configuration.path_beside
     return SecurePlan(
         services.connectors.for_settings(upstream_tls(settings.location, settings.module, absolute)),
@@ -80,6 +81,11 @@ def secure_plan(settings: ModuleSettings, services: Services) -> SecurePlan | No
         settings.get("ssl_certificate_key"),
         absolute,
     )
+
+
+def load_openssl() -> None:
+    """Import what a first connection over TLS needs: it takes 20 ms, and must not hold up the requests of others."""
+    import worker.upstream.tls.open  # noqa: F401
 
 
 # Words of memcached_next_upstream for failures that have another name everywhere else.

@@ -13,7 +13,7 @@ from worker.pages import error_response
 from worker.resolver.resolver import CannotResolve
 from worker.services import Services
 from worker.upstream.answers import AnswerPlan
-from worker.upstream.make_passing import make_passing
+from worker.upstream.make_passing import load_openssl, make_passing
 from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.passing import Passing
 from worker.upstream.peers import Group
@@ -37,6 +37,8 @@ _UNFIT_REASON = 'invalid URI in "%s": a decoded value ($uri, a capture) may hold
 def proxying_to_variable(settings: ModuleSettings, services: Services, answer_plan: AnswerPlan) -> Answer:
     """Return the handler of a location whose proxy_pass, or the like, has variables."""
     location, module = settings.location, settings.module
+    if settings.get("target").may_be_secure:
+        load_openssl()
     evaluate = settings.get("target").template.evaluate
     read_target = PROTOCOLS[module].read_target
     passings: dict[tuple[str, int, bool, bool], Passing] = {}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ssl
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from conversation import End, Peer, Stage, get, ok, post, sent_up, to_client
@@ -12,6 +15,7 @@ from tests.authority import authority, self_signed
 from wproxy.tls.upstreams import UpstreamContext
 
 ROOT = authority()
+HOUSE = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -558,3 +562,28 @@ def test_a_uwsgi_server_that_cannot_be_verified_is_a_502(stage):
     play.peers[0].accept()
     assert client.receives_head().startswith(b"HTTP/1.1 502 ")
     assert any('upstream: "suwsgi://' in line for line in play.error_log())
+
+
+@pytest.mark.parametrize(
+    ("url", "is_loaded"),
+    [("http://127.0.0.1:1", False), ("http://$host", False), ("https://127.0.0.1:1", True), ("$scheme://$host", True)],
+)
+def test_openssl_is_loaded_before_the_first_request_where_it_may_be_needed(tmp_path, url, is_loaded):
+    """In a process of its own: here it is loaded already."""
+    conf = f"events {{}} http {{ resolver 127.0.0.1; server {{ listen 8080; location / {{ proxy_pass {url}; }} }} }}"
+    script = (
+        "import sys\n"
+        "from wproxy.config.convert import NGINX, read_document\n"
+        "from wproxy.config.load import resolve_document\n"
+        "document = read_document(sys.argv[1].encode(), 't.conf', NGINX)\n"
+        "configuration = resolve_document(document, 't.conf', sys.argv[2], None)\n"
+        "server = configuration.servers[0]\n"
+        "from worker.explain.rehearsal import Rehearsal\n"
+        "from worker.attach import attach_server\n"
+        "attach_server(server, Rehearsal(configuration).services)\n"
+        "print('worker.upstream.tls.open' in sys.modules, 'ssl' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, conf, str(tmp_path)], capture_output=True, text=True, cwd=HOUSE, timeout=60, check=False
+    )
+    assert done.stdout == f"{is_loaded} {is_loaded}\n", done.stderr
