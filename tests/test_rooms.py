@@ -283,6 +283,12 @@ def test_help_loads_the_command_line_and_nothing_else(arguments):
     assert not {room_of(name) for name in loaded} & unwanted
 
 
+def test_http2_is_loaded_only_where_it_is_configured():
+    loaded = modules_after("import worker.run, worker.client.accept, worker.upstream.make_passing")
+    assert "worker.client.http1.serve" in loaded
+    assert not {name for name in loaded if room_of(name) == "hpack" or (room_of(name) == "worker" and "http2" in name.split("."))}
+
+
 # Documentation.
 
 

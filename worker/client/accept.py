@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from worker.client.clients import Clients
 from worker.client.http1.serve import serve_connection
-from worker.client.http2.serve import serve_http2
 from worker.client.plan import ListenerPlan
-from worker.client.preface import serve_clear
-from worker.client.proxy_header import after_proxy_header
+from worker.client.proxy_header import Serve, after_proxy_header
 from worker.endpoint import SocketEndpoint
 from worker.logs import announcer
 from worker.loop import READ, Loop, Task, park, sleep
@@ -43,17 +41,20 @@ class ClientProtocol(NamedTuple):
     """
 
     stream: Callable[[Loop, socket.socket], Stream]
-    serve: Callable[[Stream, Client, ListenerPlan], Coroutine[Any, Any, None]]
+    serve: Serve
 
 
 HTTP1 = ClientProtocol(Stream, serve_connection)
-HTTP1_OR_2 = ClientProtocol(Stream, serve_clear)
 
 
 def protocol_of(listener: Listener) -> ClientProtocol:
     """Return what the clients of a listener speak."""
     default = listener.servers.default
-    return HTTP1_OR_2 if default is not None and listener.speaks_http2(default) else HTTP1
+    if default is None or not listener.speaks_http2(default):
+        return HTTP1
+    from worker.client.preface import serve_clear  # HTTP/2 takes 25 ms, needed only where clients use it
+
+    return ClientProtocol(Stream, serve_clear)
 
 
 class Acceptors:
@@ -114,7 +115,12 @@ class Acceptors:
             assert self._tls is not None, "the master makes contexts for every server that needs them"
             from worker.client.secure import Secured  # with ssl it takes 20 ms, needed only where clients use TLS
 
-            serve = Secured(listener, self._tls, {"": serve_connection, "h2": serve_http2}).serve
+            serves: dict[str, Serve] = {"": serve_connection}
+            if any(listener.speaks_http2(server) for server in listener.servers.targets):
+                from worker.client.http2.serve import serve_http2
+
+                serves["h2"] = serve_http2
+            serve = Secured(listener, self._tls, serves).serve
         if "proxy_protocol" in listener.protocols:
             serve = after_proxy_header(serve)  # it comes before TLS, too
         announce = announcer(self._configuration.debug_connection, plan.log)

@@ -10,7 +10,6 @@ from worker.upstream.protocols.closing import SCGI, UWSGI
 from worker.upstream.protocols.fastcgi import FASTCGI
 from worker.upstream.protocols.grpc import GRPC, grpc
 from worker.upstream.protocols.http1 import HTTP1
-from worker.upstream.protocols.http2 import http2
 from worker.upstream.protocols.memcached import MEMCACHED
 from wproxy.config.model import Location
 
@@ -19,9 +18,19 @@ PROTOCOLS: dict[str, UpstreamProtocol] = {
     protocol.module: protocol for protocol in (HTTP1, FASTCGI, UWSGI, SCGI, MEMCACHED, GRPC)
 }
 
+
+def _http2(settings: ModuleSettings) -> UpstreamProtocol | None:
+    """Return HTTP/2 where a location asks for it."""
+    if not settings.max_streams:
+        return None
+    from worker.upstream.protocols.http2 import http2  # it takes 20 ms, needed only here
+
+    return http2(settings)
+
+
 # Of these the settings of a location decide.
 BY_SETTINGS: dict[str, Callable[[ModuleSettings], UpstreamProtocol | None]] = {
-    "proxy": lambda settings: http2(settings) if settings.max_streams else None,
+    "proxy": _http2,
     "grpc": grpc,
 }
 
