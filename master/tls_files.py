@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,9 @@ def load_tls(configuration: Configuration) -> tuple[TlsContexts | None, list[Pro
         problems += _problems(configuration, files)
     contexts = None
     if configuration.has_tls:
-        from wproxy.tls.contexts import make_contexts  # with ssl it takes 20 ms, needed only for certificates
+        from wproxy.tls.contexts import make_contexts, renew_secret  # with ssl it takes 20 ms, needed only for certificates
 
+        renew_secret(time.time())
         contexts, found = make_contexts(configuration)
         problems += found
     return contexts, list(dict.fromkeys(problems))

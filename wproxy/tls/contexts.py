@@ -4,7 +4,7 @@ The master makes them as root, because keys are readable to nobody else, and bef
 keys for tickets and resume one another's sessions. Servers whose settings are the same share one.
 
 The key of a server's tickets is derived from a secret that outlives reloads and upgrades (`wproxy.lasting`) and from a digest of
-what the server trusts and shows: a session is resumed under the same settings only, and under those always.
+what the server trusts and shows: a session is resumed under the same settings only, and under those for a day at least.
 
 Certificates with variables in their names are loaded at the handshake, by the same code (`ServerContext.with_certificates`).
 """
@@ -12,6 +12,7 @@ Certificates with variables in their names are loaded at the handshake, by the s
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import secrets
 import ssl
@@ -457,10 +458,28 @@ def ticket_key(digest: bytes) -> bytes:
 
 
 _SECRET_SIZE = 64
+_SECRET_LIFE = 86400  # seconds
+
+
+def renew_secret(now: float) -> None:
+    """Replace the secret of tickets by a new one, if it is older than a day. To be called at a load; now: unix seconds.
+
+    Whoever learns it can read what was said under tickets since then. (nginx makes new keys at every load.)
+    """
+    memory = _memory()
+    made = int.from_bytes(memory[_SECRET_SIZE : _SECRET_SIZE + 8], "big")
+    if not made <= now < made + _SECRET_LIFE:
+        memory[:_SECRET_SIZE] = secrets.token_bytes(_SECRET_SIZE)
+        memory[_SECRET_SIZE : _SECRET_SIZE + 8] = int(now).to_bytes(8, "big")
 
 
 def _secret() -> bytes:
-    memory = LASTING.region("secret of TLS tickets", _SECRET_SIZE)
+    memory = _memory()
     if not any(memory[:_SECRET_SIZE]):
         memory[:_SECRET_SIZE] = secrets.token_bytes(_SECRET_SIZE)
     return bytes(memory[:_SECRET_SIZE])
+
+
+def _memory() -> mmap.mmap:
+    """Return the secret, and the time when it was made, in memory that outlives this master."""
+    return LASTING.region("secret of TLS tickets", _SECRET_SIZE + 8)

@@ -264,6 +264,16 @@ def test_the_key_of_tickets_depends_on_the_secret_and_on_the_digest():
     assert LASTING.fileno >= 0, "it outlives an upgrade"
 
 
+def test_the_secret_is_renewed_at_a_load_once_a_day(context):
+    client = client_context()
+    contexts_module.renew_secret(1_000_000.0)
+    _, theirs = shake(context(), client)
+    contexts_module.renew_secret(1_000_000.0 + 86_399)
+    assert shake(context(), client, theirs.session)[0].session_reused
+    contexts_module.renew_secret(1_000_000.0 + 86_400)
+    assert not shake(context(), client, theirs.session)[0].session_reused
+
+
 # Clients' certificates.
 
 
