@@ -7,7 +7,6 @@ because its reader never makes it wait (nginx: recv_window in ngx_http_v2_read_r
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Protocol
 
 from worker.http2.abuse import Progress
@@ -53,13 +52,13 @@ class HTTP2RequestBody(RequestBody):
         self.window = ReceiveWindow(window, DEFAULT_WINDOW)
         self._loop = loop
         self._stream = stream
-        self._pieces: deque[bytes] = deque()
+        self._pieces: list[bytes] = []
         self._arrived = self._taken = 0
         self._has_ended = False
         self._fault: ClientError | None = None
         self._limit = 0
         self._waiter: Task | None = None
-        self._progress = Progress()
+        self._progress: Progress | None = None  # once it has been waited for
 
     # The client's side.
 
@@ -73,7 +72,8 @@ class HTTP2RequestBody(RequestBody):
             raise ClientError(400, 'client sent more bytes of a body than its "Content-Length" header says')
         if data:
             self._pieces.append(data)
-            self._progress.moves(len(data), self._loop.clock.now)
+            if self._progress is not None:
+                self._progress.moves(len(data), self._loop.clock.now)
             self._wake()
 
     def end(self) -> None:
@@ -136,7 +136,7 @@ class HTTP2RequestBody(RequestBody):
         return self._take(data)
 
     async def read(self) -> bytes:
-        """Return the next piece, b"" at the end. Raises ClientError (400, 408, 413)."""
+        """Return what has come, b"" at the end. Raises ClientError (400, 408, 413)."""
         if not self._has_ended:
             increment = self.window.widen(DEFAULT_WINDOW if self.is_passed_on else WIDE)
             if increment:
@@ -147,7 +147,7 @@ class HTTP2RequestBody(RequestBody):
             if self._has_ended:
                 return b""
             await self.wait()
-        return self._take(self._pieces.popleft())
+        return self.take_at_hand()
 
     async def wait(self) -> None:
         """Wait until something has come. Raises ClientError(408)."""
@@ -155,7 +155,8 @@ class HTTP2RequestBody(RequestBody):
             self.owes_continue = False
             self._stream.ask_to_continue()
         clock = self._loop.clock
-        self._progress.waits(clock.now)
+        progress = self._progress = self._progress or Progress()
+        progress.waits(clock.now)
         deadline = clock.now + self.timeout
         self._waiter = self._loop.current()
         try:
@@ -163,7 +164,7 @@ class HTTP2RequestBody(RequestBody):
         finally:
             self._waiter = None
         is_quiet = not self._pieces and self._fault is None and not self._has_ended
-        if self._progress.is_too_slow(clock.now) or (is_quiet and clock.now >= deadline):
+        if progress.is_too_slow(clock.now) or (is_quiet and clock.now >= deadline):
             raise ClientError(408, BODY_TIMED_OUT, "client_body_timeout")
 
     def _take(self, data: bytes) -> bytes:
