@@ -6,6 +6,8 @@ import pytest
 from cgi_peers import END, err, fastcgi_pairs, out, record
 from conversation import End, chunks, get
 
+from wproxy.checked_health import HEALTHY, UNHEALTHY
+
 HEAD = b"Content-Type: text/plain\r\n\r\n"
 LENGTH = b"Content-Type: text/plain\r\nContent-Length: 5\r\n\r\n"
 EMPTY_STDIN = record(5)
@@ -396,3 +398,21 @@ def test_a_slow_client_does_not_hold_the_server(php):
     upstream.send(left)
     assert upstream.is_closed(), "the upstream is done"
     assert received(client)[1] == big
+
+
+def test_a_health_check_asks_with_the_parameters_of_its_location(php):
+    params = 'fastcgi_param = { SCRIPT_NAME = "$fastcgi_script_name", METHOD = "$request_method" }'
+    s = php(f'health_check = ["interval=5s", "uri=/ping"]\n{params}')
+    s.worker.checks.start()
+    s.settle()
+    try:
+        for answer, state in ((b"Content-Type: text/plain\r\n\r\npong", HEALTHY), (b"Status: 500 Oh\r\n\r\n", UNHEALTHY)):
+            upstream = s.peers[0].accept()
+            _, parameters, _ = asked(upstream)
+            assert (parameters[b"SCRIPT_NAME"], parameters[b"METHOD"]) == (b"/ping", b"GET")
+            upstream.send(out(answer) + END)
+            assert upstream.is_closed()
+            assert s.group().peers[0].health.record.state == state
+            s.advance(5)
+    finally:
+        s.worker.checks.resign()
