@@ -21,6 +21,7 @@ from worker.access.password import by_password
 from worker.blaming import blaming
 from worker.content.api import controlling
 from worker.content.autoindex import listing
+from worker.content.dav import changing_files
 from worker.content.empty_gif import sending_empty_gif
 from worker.content.index import indexing
 from worker.content.mirror import mirroring
@@ -114,6 +115,11 @@ def only_for(methods: frozenset[bytes], answer: Handler) -> Handler:
     return refuse_others
 
 
+def dav(location: Location, services: Services) -> Handler | None:
+    """Return the handler of dav_methods."""
+    return changing_files(location, services)
+
+
 def index(location: Location, services: Services) -> Handler | None:
     """Return the handler that finds the index of a directory."""
     return indexing(location)
@@ -151,6 +157,7 @@ PHASES: tuple[MakeHandler, ...] = (
     random_index,
     index,
     autoindex,
+    dav,
     precompressed,
     static,
 )

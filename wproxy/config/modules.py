@@ -20,6 +20,7 @@ from wproxy.directives.buffering import BufferingDirectives
 from wproxy.directives.charset import CharsetDirectives
 from wproxy.directives.client_address import RealIpDirectives
 from wproxy.directives.core import EventsDirectives, MainDirectives
+from wproxy.directives.dav import DavDirectives
 from wproxy.directives.error_page import ErrorPageDirectives
 from wproxy.directives.fastcgi import FastcgiDirectives
 from wproxy.directives.files import FilesDirectives
@@ -116,6 +117,7 @@ class LocationModules(
     RealIpDirectives,
     AuthRequestDirectives,
     BrowserDirectives,
+    DavDirectives,
     MirrorDirectives,
     AdditionDirectives,
     ApiDirectives,

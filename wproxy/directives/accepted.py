@@ -56,7 +56,6 @@ from wproxy.directives.pass_to import (
     tunnel_target,
 )
 from wproxy.directives.proxy_headers import any_of, local_address
-from wproxy.directives.store import access
 from wproxy.directives.values import flag, number, size, text, time, word, words
 from wproxy.directives.visitors import cookie_expires, cookie_flags, cookie_mark
 from wproxy.maps.addresses import Network, parse_network
@@ -175,7 +174,6 @@ def each(modules: str, names: str) -> str:
 CGI = "fastcgi uwsgi scgi"
 CACHES = f"proxy {CGI}"
 ANY_NUMBER = (1, MANY)
-DAV_METHODS = ("off", "put", "delete", "mkcol", "copy", "move")
 
 # The purpose of a module, in a sentence, and its directives.
 MODULES: dict[str, tuple[Line, ...]] = {
@@ -343,13 +341,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("xslt_param xslt_string_param", LEVELS, field, arity=2, inherit=GATHER),
         accepted("xslt_types", LEVELS, media_types, arity=ANY_NUMBER, inherit=GATHER, warns=repeated_types_without_html),
         accepted("xslt_last_modified", LEVELS, flag),
-    ),
-    "Files that clients write (ngx_http_dav_module.c).": (
-        # Without them the methods are refused with 405.
-        accepted("dav_methods", LEVELS, words(DAV_METHODS), arity=ANY_NUMBER, inherit=UNION, idle="off"),
-        accepted("dav_access", LEVELS, access, arity=(1, 3)),
-        accepted("create_full_put_path", LEVELS, flag),
-        accepted("min_delete_depth", LEVELS, number()),
     ),
     "Variables from geography and cookies (ngx_http_geoip_module.c and others).": (
         accepted("geoip_country geoip_city geoip_org", HTTP, pair, arity=(1, 2)),
