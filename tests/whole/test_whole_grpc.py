@@ -12,6 +12,7 @@ import pytest
 from harness import BACKENDS, Program, Wproxy
 
 from bench.ports import free_port
+from tests.authority import authority
 
 pytestmark = pytest.mark.whole
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
@@ -69,6 +70,29 @@ def calls(port: int, directory: Path, *names: str) -> dict[str, object]:
 def test_calls_of_every_kind_go_through(tmp_path: Path, backend: int, settings: str) -> None:
     with Wproxy(tmp_path, SERVER.format(backend=backend, settings=settings)) as front:
         assert calls(front.port, tmp_path) == EXPECTED
+
+
+def test_calls_go_to_a_server_that_speaks_tls_and_demands_a_certificate(tmp_path: Path) -> None:
+    root = authority()
+    (tmp_path / "root.pem").write_bytes(root.pem)
+    certificate, key = root.issue("calls.example", ["calls.example"]).write(tmp_path, "calls")
+    root.issue("us").write(tmp_path, "us")
+    port = free_port()
+    settings = (
+        'grpc_ssl_name = "calls.example"\ngrpc_ssl_server_name = true\ngrpc_ssl_verify = true\n'
+        'grpc_ssl_trusted_certificate = "root.pem"\ngrpc_ssl_certificate = "us.pem"\ngrpc_ssl_certificate_key = "us.key"\n'
+        'health_check = ["type=grpc", "interval=1s", "mandatory"]\n'
+    )
+    server = Program([sys.executable, str(BACKENDS / "grpc_server.py"), *map(str, (port, key, certificate, tmp_path / "root.pem"))],
+                     tmp_path)  # fmt: skip
+    try:
+        server.wait_for_address(port)
+        http = SERVER.format(backend=port, settings=settings).replace("grpc://", "grpcs://")
+        with Wproxy(tmp_path, http, workers=1) as front:
+            front.error_logged("peer is healthy while checking gRPC status")
+            assert calls(front.port, tmp_path) == EXPECTED
+    finally:
+        server.end()
 
 
 def test_the_same_calls_are_the_same_without_and_behind_the_real_nginx(tmp_path: Path, backend: int) -> None:

@@ -8,6 +8,7 @@
 import sys
 import time
 from concurrent import futures
+from pathlib import Path
 
 import grpc
 
@@ -79,7 +80,12 @@ class Calls(grpc.GenericRpcHandler):
 
 def main() -> None:
     server = grpc.server(futures.ThreadPoolExecutor(40), [Calls()], options=(("grpc.max_receive_message_length", -1),))
-    server.add_insecure_port(f"127.0.0.1:{sys.argv[1]}")
+    address, files = f"127.0.0.1:{sys.argv[1]}", [Path(name).read_bytes() for name in sys.argv[2:]]
+    if files:  # a key, a certificate, and the authority of the clients
+        key, certificate, authority = files
+        server.add_secure_port(address, grpc.ssl_server_credentials([(key, certificate)], authority, True))
+    else:
+        server.add_insecure_port(address)
     server.start()
     server.wait_for_termination()
 
