@@ -164,6 +164,7 @@ class Served:
         text = path.read_text()
         found = re.findall(r"\[(?:info|error|crit)\] .*?: \*\d+ (.*)", text)
         found = [line.replace(str(self.port), "PORT") for line in found if "keepalive connection" not in line]
+        found = [re.sub(r"(SSL: error:[^()]*?) error:[^()]*\)", r"\1)", line) for line in found]
         return [re.sub(r'(cannot load certificate "[^"]*").*(?= while)', r"\1", line) for line in found]
 
     def logged(self) -> dict[str, str]:
@@ -418,3 +419,34 @@ def test_renegotiation_is_refused(both, directory):
     done = subprocess.run(command, input=b"R\n", capture_output=True, timeout=20)
     assert b"no renegotiation" in done.stderr, done.stderr[-500:]
     served.lines()
+
+
+BROKEN = {"before a request": b"", "between requests": b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"}
+
+
+@pytest.mark.parametrize("state", BROKEN)
+def test_a_broken_record_is_told_as_in_nginx(both, directory, state):
+    """One that an attacker, or a bad cable, puts between the others."""
+    request = BROKEN[state]
+    seen = []
+    for served in both:
+        plain = socket.create_connection(("127.0.0.1", served.port), 10)
+        sock = context_of(directory).wrap_socket(plain, server_hostname="a.test")
+        if request:
+            sock.sendall(request)
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+            served.logged()
+        raw = socket.socket(fileno=sock.detach())
+        raw.settimeout(10)
+        raw.sendall(b"\x17\x03\x03\x00\x20" + b"x" * 32)
+        said = b""
+        try:
+            while piece := raw.recv(65536):
+                said += piece
+        except ConnectionResetError:
+            pass
+        raw.close()
+        until(lambda: "SSL_read" in (served.directory / f"{served.name}.errors").read_text(), "a line about it")
+        seen.append([line for line in served.lines() if "client closed connection" not in line])
+        (served.directory / f"{served.name}.log").write_text("")
+    assert seen[1] == seen[0]

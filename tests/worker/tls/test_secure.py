@@ -29,6 +29,7 @@ server_name = "site.test"
 ssl_certificate = "CERTIFICATE"
 ssl_certificate_key = "KEY"
 location."/" = {{ return = [200, "$ssl_server_name $scheme"] }}
+location."/up" = {{ proxy_pass = "http://127.0.0.1:9" }}
 """
 HALF = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 
@@ -161,3 +162,25 @@ def test_a_kept_connection_that_is_quiet_is_closed_with_a_word(door):
     door.s.until(lambda: client.end.pull_all(), "an alert")
     client.incoming.write(bytes(client.end.received))
     assert client.tls.read(10) == b"" and client.end.saw_end
+
+
+@pytest.mark.parametrize(
+    ("begun", "doing"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: site.te", "while reading client request headers"),
+        (b"GET / HT", "while reading client request line"),
+        (b"POST /up HTTP/1.1\r\nHost: site.test\r\nContent-Length: 9\r\n\r\nhel", "while sending the request body"),
+    ],
+)
+def test_a_broken_record_amid_a_request_is_told(door, begun, doing):
+    client = Tls(door.knock())
+    client.do(client.tls.do_handshake)
+    client.tls.write(begun)
+    client.end.send(client.outgoing.read())
+    client.end.send(b"\x17\x03\x03\x00\x20" + b"x" * 32)
+    assert client.end.is_closed()
+    lines = [
+        line for line in door.s.error_log() if "SSL_read() failed (SSL: error:0A000119:SSL routines::decryption failed" in line
+    ]
+    assert len(lines) == 1 and doing in lines[0], door.s.error_log()
+    assert door.s.statuses() == ["400"]

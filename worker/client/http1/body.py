@@ -173,4 +173,5 @@ class HTTP1RequestBody(RequestBody):
 
 
 def _broken_off(error: OSError) -> BodyBrokenOff:
-    return BodyBrokenOff(f"recv() failed ({error.errno}: {error.strerror})")
+    of_tls: str = getattr(error, "text", "")  # a TlsFailure's
+    return BodyBrokenOff(of_tls or f"recv() failed ({error.errno}: {error.strerror})")

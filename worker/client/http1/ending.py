@@ -121,14 +121,21 @@ async def refuse(connection: Connection, error: ClientError) -> None:
 def client_left(connection: Connection, error: BaseException) -> None:
     """Finish the request of a client that has left: with 499 if it did not wait for an answer."""
     request = connection.request
+    of_tls: str = getattr(error, "text", "")  # a TlsFailure's
     if request is None:
         if connection.buffer.strip(b"\r\n"):
             request = connection.request = unreadable_request(connection)
             request.status = 400
             request.is_cut = True
-            request.end_cause = "client: closed the connection"
-            log_request(request, "info", f"client prematurely closed connection {while_reading(request)}")
+            request.end_cause = f"client: {of_tls or 'closed the connection'}"
+            log_request(request, "info", f"{of_tls or 'client prematurely closed connection'} {while_reading(request)}")
             finish(connection.clients, request)
+        elif of_tls:
+            client = connection.client
+            doing = "while keepalive" if client.requests else "while waiting for request"
+            address = client.remote_addr.decode("latin-1")
+            text = f"{of_tls} {doing}, client: {address}, server: {client.listener.address}"
+            connection.plan.log.write("info", text, client.serial)
         return
     request_left(connection.clients, request, error)
 
