@@ -547,6 +547,14 @@ BAD = (
         'no "ssl_certificate_key" is defined for certificate "site.pem"',
     ),
     (
+        "@@ listen 127.0.0.1:28443 ssl; ssl_certificate site.pem; ssl_certificate_key site.key; ssl_ecdh_curve x; @@",
+        'SSL_CTX_set1_curves_list("x") failed: error:0A080106:SSL routines::passed invalid argument',
+    ),
+    (
+        "@@ listen 127.0.0.1:28443 ssl; ssl_certificate site.pem; ssl_certificate_key site.key; ssl_conf_command x y; @@",
+        'SSL_CONF_cmd("x", "y") failed: unknown command',
+    ),
+    (
         "@@ listen 127.0.0.1:28443 ssl; ssl_certificate site.pem; ssl_certificate_key site.key; ssl_verify_client on; @@",
         "no ssl_client_certificate or ssl_trusted_certificate for ssl_verify_client",
     ),
@@ -569,7 +577,7 @@ BAD = (
     ),
     (
         "@@ listen 127.0.0.1:28443 ssl; ssl_certificate site.pem; ssl_certificate_key site.key; ssl_ciphers nonsense; @@",
-        "SSL_CTX_set_cipher_list(\"nonsense\") failed: ('No cipher can be selected.',)",
+        'SSL_CTX_set_cipher_list("nonsense") failed: No cipher can be selected.',
     ),
     (
         "@@ listen 127.0.0.1:28443 ssl; ssl_certificate site.pem; ssl_certificate_key site.key; ssl_trusted_certificate nofile; @@",
@@ -755,7 +763,7 @@ BAD = (
     ("proxy_ssl_protocols x;", 'invalid value "x"'),
     (
         "@@ @@ proxy_pass https://127.0.0.1; proxy_ssl_ciphers x;",
-        "SSL_CTX_set_cipher_list(\"x\") failed: ('No cipher can be selected.',)",
+        'SSL_CTX_set_cipher_list("x") failed: No cipher can be selected.',
     ),
     ("proxy_ssl_password_file nofile;", 'open() "DIR/nofile" failed (2: No such file or directory)'),
     ("proxy_ssl_verify_depth x;", '"proxy_ssl_verify_depth" directive invalid number'),

@@ -15,6 +15,7 @@ from tests.authority import Issued, authority
 from wproxy.config.nginx import parse_nginx
 from wproxy.config.registry import SERVER, find_directive
 from wproxy.config.resolve import resolve
+from wproxy.config.tree import ConfigurationError
 from wproxy.lasting import LASTING
 from wproxy.tls import contexts as contexts_module
 from wproxy.tls.contexts import TlsContexts, make_contexts, ticket_key
@@ -399,3 +400,9 @@ def test_what_openssl_refuses_is_told():
         openssl.set_groups(context, "nonsense")
     with pytest.raises(Refused):
         openssl.announce_authorities(context, "/missing")
+
+
+def test_stapling_and_compression_of_certificates_exclude_each_other(make):
+    """As in the nginx of today."""
+    with pytest.raises(ConfigurationError, match='"ssl_stapling" is incompatible with "ssl_certificate_compression"'):
+        make(f"{BASE} ssl_stapling on; ssl_stapling_file x; ssl_certificate_compression on;")
