@@ -50,8 +50,9 @@ class RealIp(Check):
         if found is None:
             found = cache[self] = self._named_client(request)
         if found:
-            address, port = found
-            request.client = client.seen_at(address, port)
+            request.client = client.seen_at(*found)
+            if request.main is not None:
+                request.main.client = request.client  # what a subrequest finds holds for all, as in nginx
 
     def _named_client(self, request: Request) -> tuple[bytes, int] | tuple[()]:
         wanted = self.header.lower().encode()

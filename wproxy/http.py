@@ -559,6 +559,7 @@ class Request:
     upstream_uri = b""  # from a proxy_pass with variables, until another location answers: sent unchanged
     sent_method: bytes | None = None  # set by proxy_method, until another location answers
     gzipped: tuple[int, int] | None = None  # bytes of the body before and after gzip, when all of it has been compressed
+    user_id: Any = None  # wproxy.user_ids.UserId, once it was asked for
     limit_req_status: bytes | None = None  # what a limit decided, for its variable: it decides once
     limit_conn_status: bytes | None = None
     is_error_page = False  # error_page has led here: a further error gets the built-in page

@@ -147,12 +147,14 @@ def each(names: str, rule: Rule) -> dict[str, Rule]:
 
 # What is not carried out yet, so that a start refuses it.
 NOT_YET: dict[str, Rule] = {
-    **each("fastcgi_pass uwsgi_pass scgi_pass memcached_pass grpc_pass", plainly_proxied),
-    **each("auth_request ssl_reject_handshake valid_referers", left_out),
+    **each("perl", left_out),
 }
 # What belongs to the machine that a file was written for.
 ELSEWHERE: dict[str, Rule] = {
     **each("listen", on_a_free_port),
+    # The backend speaks HTTP only, and has no users and no pages of other sites.
+    **each("fastcgi_pass uwsgi_pass scgi_pass memcached_pass grpc_pass", plainly_proxied),
+    **each("auth_basic auth_request ssl_reject_handshake valid_referers", left_out),
     **each("server", to_the_backend),
     **each("proxy_pass", plainly_proxied),
     **each("set", set_to_the_backend),

@@ -17,6 +17,7 @@ from worker.filters.limit_rate import limit_rate_filter
 from worker.filters.proxied import ranges_filter, trailers_filter
 from worker.filters.store import store_filter
 from worker.filters.sub_filter import sub_filter
+from worker.filters.userid import userid_filter
 from worker.filters.zstd import zstd_filter
 from worker.services import Services
 from wproxy.config.model import Location
@@ -41,6 +42,7 @@ class BodyFilter(Protocol):
 FILTERS: tuple[tuple[str, Callable[[Location], Filter | None]], ...] = (
     ("grpc_errors", grpc_errors_filter),
     ("add_header", headers_filter),
+    ("userid", userid_filter),
     ("gunzip", gunzip_filter),
     ("sub_filter", sub_filter),
     ("charset", charset_filter),
@@ -63,7 +65,17 @@ def made(location: Location, name: str, make: Callable[[Location], Filter | None
 
 # The filters of a client's response, once it is complete; a response of a subrequest becomes a part of one.
 FOR_CLIENTS = frozenset(
-    ("add_before_body", "add_header", "brotli", "zstd", "gzip", "proxy_force_ranges", "proxy_pass_trailers", "limit_rate"),
+    (
+        "add_before_body",
+        "add_header",
+        "userid",
+        "brotli",
+        "zstd",
+        "gzip",
+        "proxy_force_ranges",
+        "proxy_pass_trailers",
+        "limit_rate",
+    ),
 )
 
 

@@ -5,8 +5,6 @@ A connection counts while a request on it is served: from when its location is k
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from worker.limits.check import Check, refuse
 from worker.limits.zone import ConnectionZone
 from worker.logs import log_request
@@ -50,7 +48,8 @@ class ConnectionLimits(Check):
         """Count a request, until it ends; return a response to refuse it. Raises CloseConnection."""
         if request.limit_conn_status is not None:
             return None
-        taken: list[Callable[[], None]] | None = request.at_end
+        owner = request.main or request  # a subrequest counts until the client's request ends
+        taken = owner.at_end
         before = len(taken) if taken is not None else 0
         for limit in self.limits:
             key = limit.evaluate(request)
@@ -59,13 +58,13 @@ class ConnectionLimits(Check):
             request.limit_conn_status = PASSED
             release = limit.zone.take(key, limit.most)
             if isinstance(release, bool):
-                for give_back in (request.at_end or [])[before:]:
-                    give_back()
-                if request.at_end is not None:
-                    del request.at_end[before:]
+                if taken is not None:
+                    for give_back in taken[before:]:
+                        give_back()
+                    del taken[before:]
                 return self._refuse(request, limit, release)
             if taken is None:
-                request.at_end = taken = [release]
+                owner.at_end = taken = [release]
             else:
                 taken.append(release)
         return None

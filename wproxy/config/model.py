@@ -26,9 +26,11 @@ from wproxy.directives.rewrite import If, Step, walk_steps
 from wproxy.files import FilePlan
 from wproxy.identity import WPROXY, Identity
 from wproxy.matching import LocationMatcher, ServerNames
+from wproxy.referrers import RefererTest
 from wproxy.regex import Regex
 from wproxy.route import Route
 from wproxy.syslog import Syslog
+from wproxy.user_ids import UserIds
 from wproxy.zone_memory import LimitZone
 
 
@@ -146,6 +148,8 @@ class Location(Settings, LocationModules):
     files: FilePlan  # how it finds files
     route: Route  # made by the worker that attaches it
     error_log: tuple[tuple[str | Syslog, str], ...] = ()  # (): the logs of the main level
+    referer_test: RefererTest | None = None  # valid_referers
+    user_ids: UserIds | None = None  # userid
 
     @property
     def target(self) -> ProxyTarget | None:

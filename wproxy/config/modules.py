@@ -18,7 +18,7 @@ from wproxy.directives.brotli import BrotliDirectives
 from wproxy.directives.browser import BrowserDirectives
 from wproxy.directives.buffering import BufferingDirectives
 from wproxy.directives.charset import CharsetDirectives
-from wproxy.directives.client_address import RealIpDirectives
+from wproxy.directives.client_address import LinkDirectives, RealIpDirectives
 from wproxy.directives.core import EventsDirectives, MainDirectives
 from wproxy.directives.dav import DavDirectives
 from wproxy.directives.error_page import ErrorPageDirectives
@@ -52,6 +52,7 @@ from wproxy.directives.sub_filter import SubFilterDirectives
 from wproxy.directives.tls import TlsDirectives
 from wproxy.directives.upstream import UpstreamDirectives
 from wproxy.directives.uwsgi import UwsgiDirectives
+from wproxy.directives.visitors import UserIdDirectives
 from wproxy.directives.zstd import ZstdDirectives
 
 
@@ -115,6 +116,8 @@ class LocationModules(
     AuthDirectives,
     LimitDirectives,
     RealIpDirectives,
+    LinkDirectives,
+    UserIdDirectives,
     AuthRequestDirectives,
     BrowserDirectives,
     DavDirectives,

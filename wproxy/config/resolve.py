@@ -32,9 +32,11 @@ from wproxy.directives.log import COMBINED, AccessLog, LogFormat, log_format
 from wproxy.directives.rewrite import If, Return, Step
 from wproxy.files import FilePlan, TypeTables
 from wproxy.matching import LocationMatcher
+from wproxy.referrers import referer_test
 from wproxy.regex import Regex, compile_regex
 from wproxy.syslog import Syslog
 from wproxy.template import compile_template
+from wproxy.user_ids import UserIds
 from wproxy.variables import Namespace, use_namespace
 
 __all__ = ["LookUp", "resolve"]
@@ -304,6 +306,9 @@ class _Resolver:
         for text, *to_blame in wrong_buffers(location):
             self.problem(text, _place(scope, position, *to_blame))
         self.references.check_recoding(location)
+        if location.userid != "off":
+            location.user_ids = UserIds(location, compile_template("$uid_reset"))
+        location.referer_test = referer_test(location.valid_referers, server.names)
         location.upstream = None
         # Where there are several, the last one counts. They are not inherited, so they are in the order of the file.
         for name in () if _PASSES.keys().isdisjoint(scope.values) else [name for name in scope.values if name in _PASSES]:

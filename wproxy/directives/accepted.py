@@ -44,7 +44,6 @@ from wproxy.config.repeated import repeated_types, repeated_types_without_html
 from wproxy.directives import other_protocols
 from wproxy.directives.cache import METHODS, cache, cache_path, cache_times
 from wproxy.directives.certificates import ocsp_cache
-from wproxy.directives.client_address import referrers
 from wproxy.directives.http_core import header_buffers, memory
 from wproxy.directives.images import image_filter, quality, sharpness
 from wproxy.directives.media_types import media_types
@@ -57,7 +56,6 @@ from wproxy.directives.pass_to import (
 )
 from wproxy.directives.proxy_headers import any_of, local_address
 from wproxy.directives.values import flag, number, size, text, time, word, words
-from wproxy.directives.visitors import cookie_expires, cookie_flags, cookie_mark
 from wproxy.maps.addresses import Network, parse_network
 from wproxy.template import Template, compile_template
 
@@ -237,13 +235,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
     "Connections, bodies and subrequests (ngx_http_core_module.c).": (
         accepted("client_body_early_read", LEVELS, any_of, arity=ANY_NUMBER, inherit=GATHER),
     ),
-    "Links and referrers that are let in (ngx_http_secure_link_module.c, ngx_http_referer_module.c).": (
-        # Both only set a variable that an `if` tests; without a value in it the `if` would let every client pass, or none.
-        guarded(accepted("secure_link", LEVELS, compile_template)),
-        guarded(accepted("secure_link_secret", LEVELS)),
-        accepted("secure_link_md5", LEVELS, compile_template),
-        guarded(accepted("valid_referers", SERVER | LOCATION, referrers, arity=ANY_NUMBER, inherit=GATHER)),
-    ),
     "TLS with clients (ngx_http_ssl_module.c).": (
         guarded(accepted("ssl_ocsp", ABOVE_LOCATION, word(("off", "on", "leaf")), idle="off")),
         accepted("ssl_ech_file", ABOVE_LOCATION, inherit=GATHER),
@@ -346,12 +337,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("geoip_country geoip_city geoip_org", HTTP, pair, arity=(1, 2)),
         accepted("geoip_proxy", HTTP, network, inherit=GATHER),
         accepted("geoip_proxy_recursive", HTTP, flag),
-        accepted("userid", LEVELS, word(("off", "log", "v1", "on")), idle="off"),
-        accepted("userid_domain userid_name userid_p3p userid_path", LEVELS),
-        accepted("userid_expires", LEVELS, cookie_expires),
-        accepted("userid_mark", LEVELS, cookie_mark),
-        accepted("userid_service", LEVELS, number()),
-        accepted("userid_flags", LEVELS, cookie_flags, arity=(1, 3)),
     ),
     "Embedded Perl (ngx_http_perl_module.c).": (
         guarded(accepted("perl", LOCATION | LIMIT_EXCEPT, inherit=OWN)),

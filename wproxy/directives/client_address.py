@@ -14,6 +14,7 @@ from wproxy.directives.values import flag, text
 from wproxy.maps.addresses import Network, parse_network
 from wproxy.matching import valid_server_name
 from wproxy.regex import Regex, compile_regex
+from wproxy.template import Template, compile_template
 
 
 @dataclass(slots=True)
@@ -89,3 +90,26 @@ def referrers(*words: str) -> Referrers:
                 raise ValueError(f'conflicting parameter "{word}"')
             names.append(word)
     return Referrers(frozenset(kinds.intersection(words)), tuple(names), tuple(regexes))
+
+
+class LinkDirectives:
+    """Links and pages that are ours (nginx: ngx_http_secure_link_module.c, ngx_http_referer_module.c)."""
+
+    valid_referers: tuple[Referrers, ...] = directive(
+        referrers,
+        SERVER | LOCATION,
+        arity=(1, 1000),
+        inherit=GATHER,
+        doc="The pages that requests may come from, for `$invalid_referer`: `none`, `blocked`, `server_names`, hosts, ~regexes.",
+    )
+    secure_link: Template | None = directive(
+        compile_template,
+        HTTP | SERVER | LOCATION,
+        doc="The hash of a link, in base64url, and after a comma the time of its end: for `$secure_link`.",
+    )
+    secure_link_md5: Template | None = directive(
+        compile_template, HTTP | SERVER | LOCATION, doc="The text whose MD5 the hash of secure_link must be."
+    )
+    secure_link_secret: str | None = directive(
+        text, HTTP | SERVER | LOCATION, doc="The secret in the MD5 of links `/prefix/MD5/link`: `$secure_link` is then the link."
+    )

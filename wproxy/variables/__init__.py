@@ -6,7 +6,20 @@ To add one, write a function in the file of its subject and decorate it. `regist
 
 from __future__ import annotations
 
-from wproxy.variables import browser, connection, fastcgi, header, idle, limits, proxy_protocol, request, response, tls, upstream
+from wproxy.variables import (
+    browser,
+    connection,
+    fastcgi,
+    header,
+    idle,
+    limits,
+    links,
+    proxy_protocol,
+    request,
+    response,
+    tls,
+    upstream,
+)
 from wproxy.variables.clock import error_log_time
 from wproxy.variables.namespace import (
     ASSIGNABLE,
@@ -66,6 +79,7 @@ __all__ = [
     "is_assignable",
     "keep",
     "limits",
+    "links",
     "proxy_protocol",
     "request",
     "response",

@@ -15,18 +15,14 @@ ABSENT = (
     "gzip_ratio",
     "proxy_internal_body_length",
     "proxy_internal_chunked",
-    "secure_link",
-    "secure_link_expires",
     "slice_range",
-    "uid_got",
     "uid_reset",
-    "uid_set",
     "upstream_cache_etag",
     "upstream_cache_last_modified",
     "upstream_cache_status",
 )
 # Present, and empty.
-EMPTY = ("http3", "invalid_referer")
+EMPTY = ("http3",)
 
 
 def _nothing(request: Request) -> bytes | None:

@@ -57,6 +57,8 @@ server {
 CONNECTIONS = """
 limit_conn_zone $arg_c zone=under_way:1m;
 limit_conn_zone $arg_d zone=also:32k;
+limit_conn_zone $http_host zone=asked:32k;
+limit_req_zone $http_host zone=asking:32k rate=1r/m;
 add_header X-Limit "$limit_conn_status" always;
 server {
     listen 127.0.0.1:PORT;
@@ -64,6 +66,10 @@ server {
     location /two { limit_conn under_way 1; limit_conn also 2; proxy_pass http://BACK; }
     location /again { limit_conn under_way 1; error_page 404 /one; proxy_intercept_errors on; proxy_pass http://BACK; }
     location /file { limit_conn under_way 1; root DIR; }
+    location /asked { auth_request /asks; proxy_pass http://BACK; }
+    location /asks { limit_conn asked 1; proxy_pass http://BACK; }
+    location /often { auth_request /asksoften; proxy_pass http://BACK; }
+    location /asksoften { limit_req zone=asking; proxy_pass http://BACK; }
 }
 """
 
@@ -107,4 +113,5 @@ def test_keys_of_connections_that_are_too_long(same_as_nginx: Comparison):
 def test_requests_under_way_are_given_back(same_as_nginx: Comparison):
     cases = [ask("/one?c=a"), ask("/one?c=a"), ask("/two?c=a&d=b"), ask("/two?c=a"), ask("/two"), ask("/file?c=a")]
     cases += [ask("/again?c=a", "X-Status: 404 Not Found")] * 2
+    cases += [ask("/asked")] * 3 + [ask("/often")] * 2
     same_as_nginx(CONNECTIONS, cases, level="notice")

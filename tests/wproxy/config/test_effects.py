@@ -45,27 +45,21 @@ def test_a_directive_is_named_once_where_it_first_stands_and_the_others_are_coun
 
 
 def test_a_guard_is_a_warning_of_the_test_and_refuses_a_start():
-    found = notes("ssi on", "secure_link a")
+    found = notes("ssi on", "perl handler")
     assert [str(problem) for problem in warnings(found)][1] == (
-        '"secure_link" directive is accepted and not yet effective: a start refuses it in nginx.conf:2'
+        '"perl" directive is accepted and not yet effective: a start refuses it in nginx.conf:2'
     )
     assert list(map(str, refusals(found))) == [
-        '"secure_link" directive is not yet effective, and without it this server would be less safe than its configuration says'
+        '"perl" directive is not yet effective, and without it this server would be less safe than its configuration says'
         " in nginx.conf:2"
     ]
 
 
 def test_nothing_refuses_a_start_where_there_is_no_guard():
-    assert refusals(notes("ssi on", "secure_link_md5 a")) == []
+    assert refusals(notes("ssi on", "perl_modules a")) == []
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "secure_link $arg_md5",
-        "valid_referers none blocked",
-    ],
-)
+@pytest.mark.parametrize("text", ["perl handler", "ssl_ocsp on"])
 def test_what_keeps_something_safe_refuses_a_start(text):
     assert len(refusals(notes(text))) == 1
 
