@@ -57,10 +57,11 @@ async def serve_clear(stream: Stream, client: Client, plan: ListenerPlan) -> Non
         else:
             stream.close()
             clients.ended(connection)
-    if received.startswith(PREFACE):
-        await serve_http2(stream, client, plan, received)
-    elif received:
-        await serve_connection(stream, client, plan, received)
+    if received:
+        serve = serve_http2 if received.startswith(PREFACE) else serve_connection
+        serving = serve(stream, client, plan, received)
+        received = b""  # it need not be kept as long as the connection is
+        await serving
 
 
 async def first_bytes(connection: NewConnection, client: Client, plan: ListenerPlan) -> bytes:

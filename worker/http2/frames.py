@@ -261,6 +261,7 @@ class FrameReader:
         while True:
             at = self._at
             if len(buffer) - at < 9:
+                self._buffer, self._at = buffer[at:], 0  # a connection that waits keeps nothing of what was taken
                 return None
             high, low, kind, flags, stream = _read_header(buffer, at)
             length = high << 16 | low
@@ -275,6 +276,7 @@ class FrameReader:
             if len(buffer) < end:
                 if self.in_block and (kind != CONTINUATION or stream & _NUMBER_BITS != self._block_stream):
                     raise self._fault(PROTOCOL_ERROR, "another frame where CONTINUATION was expected")
+                self._buffer, self._at = buffer[at:], 0
                 return None
             self._at = end
             stream &= _NUMBER_BITS

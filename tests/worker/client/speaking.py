@@ -72,9 +72,9 @@ def block(fields: Fields) -> bytes:
 class H2:
     """One client connection. heads, bodies: what has come, by stream; said: all frames, in words."""
 
-    def __init__(self, stage: Stage, *pairs: tuple[int, int], begins: bool = True, **more: Any) -> None:
+    def __init__(self, stage: Stage, *pairs: tuple[int, int], begins: bool = True, serve: Any = serve_clear, **more: Any) -> None:
         self.stage = stage
-        self.end: End = stage.client(serve=serve_clear, **more)
+        self.end: End = stage.client(serve=serve, **more)
         self.decoder = hpack.Decoder()
         self.heads: dict[int, list[dict[str, str]]] = {}
         self.lines: dict[int, list[tuple[bytes, bytes]]] = {}

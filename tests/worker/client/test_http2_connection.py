@@ -34,6 +34,8 @@ from speaking import (
     settings,
 )
 
+from worker.client.http2.serve import serve_http2
+
 GET = block(fields_of())
 READY = "return = [200, 'ready']\n"
 
@@ -335,6 +337,13 @@ def test_a_client_that_says_nothing_or_leaves_costs_nothing(stage):
         h2.end.close()
         s.settle()
         assert not s.worker.clients.connections
+
+
+def test_with_alpn_there_is_no_other_protocol_than_http_2(stage):
+    h2 = H2(http2(stage, location=READY), begins=False, serve=serve_http2)
+    h2.end.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert h2.news() == ["SETTINGS", "0: WINDOW 2147418112", "GOAWAY 0 PROTOCOL_ERROR", "end"]
+    h2.end.close()
 
 
 # Time.

@@ -789,3 +789,23 @@ def test_variables_and_logs(stage):
     client.send(get())
     assert client.take().endswith(b"\r\n\r\n HTTP/1.1 1 GET http h")
     assert h2.heads[1][0]["server"] == SERVER.decode()
+
+
+def test_a_connection_that_waits_keeps_nothing_of_what_it_has_read(stage):
+    h2 = proxied(stage, "client_body_buffer_size = '1m'")
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        upstream: End | None = None
+        for stream in (1, 3, 5):
+            h2.ask(stream, method=b"POST", end=False).data(stream, BIG, end=True)
+            upstream = upstream or h2.stage.peers[0].accept()
+            h2.stage.until(lambda: is_whole(upstream), "no whole request")
+            upstream.received.clear()
+            upstream.send(ok())
+            assert h2.answer(stream) == (200, b"ok")
+        h2.news()
+        h2.stage.advance(1)
+        assert tracemalloc.get_traced_memory()[0] - before < 60_000
+    finally:
+        tracemalloc.stop()

@@ -36,6 +36,7 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
     clients.connections.add(connection)
     if received:
         connection.buffer, connection.idle = received, False
+        received = b""
     try:
         while True:
             pipelined = bool(connection.buffer)

@@ -49,7 +49,7 @@ class Shared(Protocol):
 
     waiting: those that wait for the sender or for their turn, starved: those that wait for the client to open a window, in the
     order in which they came. last: the one that sent last. progress: that of the whole connection, for waits that are no single
-    stream's.
+    stream's. is_ending: whether the connection ends with all of its streams.
     """
 
     loop: Loop
@@ -60,6 +60,7 @@ class Shared(Protocol):
     waiting: dict[HTTP2Exchange, None]
     starved: dict[HTTP2Exchange, None]
     last: HTTP2Exchange | None
+    is_ending: bool
 
     @property
     def streams(self) -> ServerStreams[HTTP2Exchange]:
@@ -244,9 +245,18 @@ class HTTP2Exchange(Stream):
         return self.refusal
 
     def end(self) -> None:
-        """Note that the request is over."""
+        """Note that the request is over: its stream is, too, and without the cycles nothing of it waits for the collector."""
         self.task = None
-        self._shared.ended(self)
+        shared = self._shared
+        if self.number in shared.streams.live:
+            if shared.is_ending:
+                shared.streams.reset_by_us(self)
+            else:
+                self.reset(INTERNAL_ERROR)
+        self.request.exchange = None
+        del self.request
+        self.body = None
+        shared.ended(self)
 
     async def reply(self, request: Request, response: Response) -> None:
         """Send a response. Raises ClientGone, ClientError, OSError, TimedOut, UpstreamFailure."""
@@ -283,6 +293,9 @@ class HTTP2Exchange(Stream):
                 if body:
                     await self._send_at_hand(request, body, source)
                 if source is not None:
+                    # A client without a window for it does not have its file read, or its upstream.
+                    while not self.may_send():
+                        await source.wait_for_room(self, None, seconds)
                     await send_body(self, request, source, None)
             if self.sends:
                 self._finish(request, response, has_trailers)

@@ -27,7 +27,9 @@ async def serve_http2(stream: Stream, client: Client, plan: ListenerPlan, receiv
     clients.connections.add(connection)
     try:
         try:
-            await obey(connection, received)
+            obeying = obey(connection, received)
+            received = b""  # it need not be kept as long as the connection is
+            await obeying
         except ConnectionFault as fault:
             connection.log("info", fault.reason)
             say_goodbye(connection, fault.code)
@@ -48,12 +50,15 @@ async def serve_http2(stream: Stream, client: Client, plan: ListenerPlan, receiv
         clients.ended(connection)
 
 
-async def obey(connection: HTTP2Connection, received: bytes) -> None:
-    """Read and obey frames until nothing is left to do. Raises ConnectionFault, TimedOut, ClientGone, OSError."""
-    data = received
+async def obey(connection: HTTP2Connection, data: bytes) -> None:
+    """Read and obey frames until nothing is left to do. data: the first bytes.
+
+    Raises ConnectionFault, TimedOut, ClientGone, OSError.
+    """
     while True:
         if data:
             connection.reader.feed(data)
+            data = b""
         while connection.receive():
             await give_way()
         if connection.is_over:
