@@ -82,8 +82,8 @@ def request_head(pairs: bytes, is_kept: bool) -> bytes:
 
 def stdin_records(data: bytes) -> bytes:
     """Return a piece of a body in records; none if it is empty, since an empty one would be the end."""
-    if 0 < len(data) <= _PIECE:
-        return record(STDIN, data)
+    if len(data) <= _PIECE:
+        return record(STDIN, data) if data else b""
     view = memoryview(data)
     return b"".join([record(STDIN, bytes(view[begin : begin + _PIECE])) for begin in range(0, len(data), _PIECE)])
 

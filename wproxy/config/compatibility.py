@@ -86,6 +86,7 @@ are reported, never silently ignored.
   names in Connection are not passed on, nor are Proxy and HTTP2-Settings.
 - With `fastcgi_request_buffering off` a body of unknown length is read first all the same, as nginx itself does for uwsgi and
   SCGI; otherwise PHP, which is told the length before, reads nothing.
+- An answer that fastcgi_catch_stderr refuses has a line of its own in the error log, after the one with the message.
 - FastCGI, uwsgi and SCGI servers get no HTTP_TRANSFER_ENCODING: a body reaches them without its coding, and a program that
   believes the field waits for chunks. Fields that a client names in Connection do not reach them either, except Upgrade.
 - An answer of a FastCGI server that breaks off before its announced length while it is still in our hands is a 502, or another

@@ -1220,3 +1220,47 @@ def test_a_start_makes_the_directories_of_temporary_files_and_caches_wherever_th
     )
     places = {path: position.line for path, position in configuration.made_directories.items()}
     assert places == {"/srv/cache/one": 2, "/two": 3, "/srv/s": 4, "/srv/body": 5, "/other": 6}
+
+
+# Passing requests on, by whatever protocol
+
+
+@pytest.mark.parametrize(
+    ("lines", "module"),
+    [
+        ("proxy_pass http://127.0.0.1:1; fastcgi_pass 127.0.0.1:2;", "fastcgi"),
+        ("fastcgi_pass 127.0.0.1:2; proxy_pass http://127.0.0.1:1;", "proxy"),
+        ("scgi_pass 127.0.0.1:2; uwsgi_pass 127.0.0.1:3; fastcgi_pass 127.0.0.1:2;", "fastcgi"),
+    ],
+)
+def test_of_several_passes_the_last_one_counts(lines, module):
+    location = location_at(load_nginx(f"server {{ location /a {{ {lines} }} }}"), "/a")
+    assert location.pass_module == module
+    assert location.target is getattr(location, f"{module}_target") is not None
+    others = [name for name in ("proxy", "fastcgi", "uwsgi", "scgi", "memcached") if name != module]
+    assert not any(getattr(location, f"{name}_target") for name in others)
+    assert location.upstream.name == str(location.target.address)
+
+
+def test_an_if_passes_on_as_the_location_around_it_unless_it_has_a_pass_of_its_own():
+    configuration = load_nginx("""
+        server {
+            location /a/ {
+                fastcgi_pass 127.0.0.1:1;
+                if ($host) { add_header B 1; }
+                if ($uri) { scgi_pass 127.0.0.1:2; }
+            }
+        }
+    """)
+    around = location_at(configuration, "/a/")
+    first, second = (step.location for step in around.steps)
+    assert (first.pass_module, first.fastcgi_target) == ("fastcgi", around.fastcgi_target)
+    assert (second.pass_module, second.fastcgi_target, second.upstream.name) == ("scgi", None, "127.0.0.1:2")
+
+
+@pytest.mark.parametrize("line", ["fastcgi_pass 127.0.0.1:1;", "uwsgi_pass $arg_to;", "scgi_pass unix:/x;"])
+def test_a_directory_that_is_passed_on_is_redirected_to(line):
+    configuration = load_nginx(f"server {{ location /a/ {{ {line} }} }}")
+    redirect = location_at(configuration, "/a")
+    assert (redirect.modifier, redirect.pass_module, redirect.target) == ("=", "", None)
+    assert location_at(configuration, "/a/").target is not None

@@ -40,7 +40,9 @@ class WritingConnection(PeerConnection):
         self.is_whole = is_whole = outgoing.rest is None and outgoing.file is None
         if is_whole:
             (frame, end), body = self.framing, outgoing.at_hand
-            data += (frame(body) if frame is not None else body) + end
+            if body:
+                data += frame(body) if frame is not None else body
+            data += end
         self.unsent = send_at_once(attempt, self.stream, data)
         return is_whole and self.unsent is None
 
