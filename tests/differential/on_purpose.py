@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from differential.comparison import Difference
@@ -79,10 +80,15 @@ ON_PURPOSE = (
         "upstream request", "(?s)/unbuffered/.*" + re.escape(IN_PIECES), "a chunked body stays chunked until all of it is there"
     ),
     Exemption("fields date", "proxy_pass_header Date", "RFC 9110, 6.6.1: a Date is added where the upstream sent none"),
+    Exemption(
+        "upstream request|body|fields .*",
+        r"\$\{?proxy_internal_",
+        "variables that nginx has for its own use are empty",
+    ),
     Exemption("fields server", "proxy_pass_header Server", "where the upstream has told no name, ours is told"),
     Exemption(
         "fields connection",
-        "keepalive_(?:requests|time) ",
+        "keepalive_(?:requests|time|timeout) ",
         "a limit of the server's holds also for what its own rewrite rules answer, before any location",
     ),
     Exemption(
@@ -116,7 +122,7 @@ ON_PURPOSE = (
         earlier=True,
     ),
     Exemption(
-        "fields location",
+        "fields (?:location|refresh)",
         r"(?s)proxy_pass [^{}]*location [^{}]*\{[^{}]*proxy_pass",
         "the default of proxy_redirect is that of a location's own proxy_pass; in nginx an inner location takes the outer one's",
     ),
@@ -198,7 +204,17 @@ def reason_of(difference: Difference, text: str, conversations: Sequence[Convers
     """Why a difference may be; empty when it may not."""
     here = text + wording(only(conversations, difference.conversation))
     so_far = text + wording(conversations[: difference.conversation + 1 or None])
-    return next((one.reason for one in (*ON_PURPOSE, *KNOWN) if one.applies(difference, so_far if one.earlier else here)), "")
+
+    def reason(one: Difference) -> str:
+        return next((row.reason for row in (*ON_PURPOSE, *KNOWN) if row.applies(one, so_far if row.earlier else here)), "")
+
+    kind, *names = difference.kind.split()
+    found = reason(difference)
+    if found or kind != "fields":
+        return found
+    # Several fields differ, each for a reason of its own.
+    reasons = [reason(replace(difference, kind=f"fields {name}")) for name in names]
+    return "; ".join(reasons) if all(reasons) else ""
 
 
 def wording(conversations: Sequence[Conversation]) -> str:

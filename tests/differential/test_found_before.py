@@ -181,6 +181,11 @@ CASES = (
         (step("GET /missing HTTP/1.1\nHost: h\n\n"), step("GET /file.txt HTTP/1.1\nHost: h\n\n")),
     ),
     (
+        "the text of a return may read its status",
+        "location /a { return 200 $status; } location /b { return 302 /$status; } location /c { return 404 $status; }",
+        tuple(step(f"GET /{name} HTTP/1.1\nHost: h\n\n") for name in "abc"),
+    ),
+    (
         "the settings of limit_except hold for the redirect to a proxied directory",
         "location /up/ { add_header X-Any 1; proxy_pass http://BACK0; limit_except GET { absolute_redirect off; } }",
         tuple(step(f"{method} /up HTTP/1.1\nHost: h\n\n") for method in ("GET", "OPTIONS")),

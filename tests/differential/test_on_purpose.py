@@ -49,3 +49,10 @@ def test_a_request_that_only_one_of_the_two_sent_moves_the_choices_after_it() ->
     assert unexplained([first, later], SEVERAL, [SPACE, PLAIN]) == []
     assert unexplained([later], SEVERAL, [SPACE, PLAIN]) == [later]
     assert unexplained([first, later], SEVERAL, [PLAIN, PLAIN]) == [first, later]
+
+
+def test_several_fields_may_differ_each_for_its_own_reason() -> None:
+    text = "location / { proxy_pass_header Date; proxy_pass_header Server; }"
+    assert unexplained([difference("fields date server", 0)], text, [PLAIN]) == []
+    other = difference("fields date x-other", 0)
+    assert unexplained([other], text, [PLAIN]) == [other]

@@ -40,6 +40,7 @@ def answer_return(request: Request, value: Return) -> Response:
             return error_response(request, status, server)
         text = b""
     else:
+        request.status = status  # the text may read it
         text = template.evaluate(request)
     if status in REDIRECTS:
         return error_response(request, status, server, checked(text))
