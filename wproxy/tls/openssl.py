@@ -11,6 +11,7 @@ import _ssl
 import ctypes
 import functools
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 # Commands of SSL_CTX_ctrl and SSL_ctrl, SSL_CTX_callback_ctrl.
@@ -58,6 +59,9 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "SSL_CONF_CTX_finish": (_INT, (_POINTER,)),
     "SSL_CONF_cmd": (_INT, (_POINTER, _TEXT, _TEXT)),
     "SSL_get_session": (_POINTER, (_POINTER,)),
+    "SSL_get1_session": (_POINTER, (_POINTER,)),
+    "SSL_set_session": (_INT, (_POINTER, _POINTER)),
+    "SSL_SESSION_free": (None, (_POINTER,)),
     "SSL_SESSION_get_id": (_POINTER, (_POINTER, ctypes.POINTER(ctypes.c_uint))),
     "OBJ_nid2sn": (_TEXT, (_INT,)),
     "CRYPTO_malloc": (_POINTER, (ctypes.c_size_t, _TEXT, _INT)),
@@ -77,6 +81,21 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 class Refused(ValueError):
     """OpenSSL has refused something; the message is its own."""
+
+
+class Session:
+    """A session that is given back to OpenSSL when nobody has it any more. at: its address."""
+
+    __slots__ = ("_free", "at")
+
+    def __init__(self, at: int, free: Callable[[int], None]) -> None:
+        """free: gives up the reference that we hold."""
+        self.at = at
+        self._free = free
+
+    def __del__(self) -> None:
+        """Give it back."""
+        self._free(self.at)
 
 
 class OpenSSL:
@@ -235,6 +254,15 @@ class OpenSSL:
     def verify_message(self, code: int) -> str:
         """Describe a verdict."""
         return bytes(self._library.X509_verify_cert_error_string(code)).decode("ascii", "replace")
+
+    def session(self, connection: ssl.SSLObject) -> Session | None:
+        """Return a connection's session as it is; Python's own copies it by way of DER, which costs as much as a handshake."""
+        at = self._library.SSL_get1_session(_connection(connection))
+        return Session(at, self._library.SSL_SESSION_free) if at else None
+
+    def resume(self, connection: ssl.SSLObject, session: Session) -> None:
+        """Have a client's connection, before its handshake, resume a session of the same context."""
+        self._library.SSL_set_session(_connection(connection), session.at)
 
     def session_id(self, connection: ssl.SSLObject) -> bytes:
         """Return the id of a connection's session; b"" without."""

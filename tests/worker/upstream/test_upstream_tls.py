@@ -11,6 +11,7 @@ import pytest
 from conversation import End, Peer, Stage, get, ok, post, sent_up, to_client
 from tls_peer import TlsPeer
 
+import worker.upstream.tls.stream
 from tests.authority import authority, self_signed
 from wproxy.tls.upstreams import UpstreamContext
 
@@ -462,8 +463,11 @@ def says_nonsense(peer: Peer) -> bool:
 # Sessions.
 
 
+@pytest.mark.parametrize("has_own_calls", [True, False])
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_further_connection_resumes_the_session(stage, version):
+def test_a_further_connection_resumes_the_session(stage, version, has_own_calls, monkeypatch):
+    if not has_own_calls:
+        monkeypatch.setattr(worker.upstream.tls.stream, "find_openssl", lambda: None)
     play = stage(None, VERIFY)
     peer = play.peers[0]
     peer.context.maximum_version = version

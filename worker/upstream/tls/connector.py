@@ -16,6 +16,7 @@ from wproxy.upstream_tls import DATA, UpstreamTls
 if TYPE_CHECKING:
     import ssl
 
+    from wproxy.tls.openssl import Session
     from wproxy.tls.upstreams import UpstreamContext
 
 # The sessions that each connector remembers.
@@ -46,7 +47,7 @@ class Connector:
         # With what was known of the files when they were read.
         self._contexts: dict[tuple[str, str], tuple[object, ssl.SSLContext]] = {}
         # With the context that a session belongs to: OpenSSL refuses it in another.
-        self._sessions: dict[tuple[str, Secured], tuple[ssl.SSLContext, ssl.SSLSession]] = {}
+        self._sessions: dict[tuple[str, Secured], tuple[ssl.SSLContext, Session | ssl.SSLSession]] = {}
 
     def context_for(self, secured: Secured) -> ssl.SSLContext:
         """Return the context for a connection. Raises CannotSecure."""
@@ -66,12 +67,14 @@ class Connector:
             del self._contexts[next(iter(self._contexts))]
         return known[1]
 
-    def session_for(self, peer: str, secured: Secured, context: ssl.SSLContext) -> ssl.SSLSession | None:
+    def session_for(self, peer: str, secured: Secured, context: ssl.SSLContext) -> Session | ssl.SSLSession | None:
         """Return a session with this peer to resume in this context."""
         owner, session = self._sessions.get((peer, secured), (None, None))
         return session if owner is context else None
 
-    def keep_session(self, peer: str, secured: Secured, context: ssl.SSLContext, session: ssl.SSLSession | None) -> None:
+    def keep_session(
+        self, peer: str, secured: Secured, context: ssl.SSLContext, session: Session | ssl.SSLSession | None
+    ) -> None:
         """Keep a session for further connections to this peer; the newest is the one."""
         if session is None or not self.tls.reuses_sessions:
             return

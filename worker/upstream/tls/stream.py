@@ -16,6 +16,7 @@ from worker.upstream.failing import HANDSHAKING
 from worker.upstream.tls.connector import Secured
 from worker.upstream.tls.peer_name import certificate_is_for
 from wproxy.failures import TimedOut, UpstreamFailure
+from wproxy.tls.openssl import Session, find_openssl
 from wproxy.tls.upstreams import CannotSecure
 
 # OpenSSL's X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, _UNABLE_TO_VERIFY_LEAF_SIGNATURE, _CERT_CHAIN_TOO_LONG.
@@ -31,7 +32,7 @@ class CannotShow(CannotConnect):
 class UpstreamTlsStream(TlsStream):
     """A connection to this peer."""
 
-    __slots__ = ("_context", "_peer", "_secured")
+    __slots__ = ("_context", "_openssl", "_peer", "_secured")
 
     def __init__(self, loop: Loop, sock: socket.socket, peer: str, secured: Secured) -> None:
         """peer: its name. Raises CannotShow."""
@@ -41,11 +42,18 @@ class UpstreamTlsStream(TlsStream):
         except CannotSecure as error:
             raise CannotShow(f"{error} while {HANDSHAKING}") from None
         session = connector.session_for(peer, secured, context)
+        openssl = find_openssl()
         try:
-            super().__init__(loop, sock, context, False, secured.sent_name or None, session)
+            if openssl is None:
+                assert not isinstance(session, Session)
+                super().__init__(loop, sock, context, False, secured.sent_name or None, session)
+            else:
+                super().__init__(loop, sock, context, False, secured.sent_name or None)
+                if isinstance(session, Session):
+                    openssl.resume(self.tls, session)
         except ValueError:  # the `idna` codec's UnicodeError among them
             raise CannotShow(f'the name "{secured.sent_name}" cannot be sent while {HANDSHAKING}') from None
-        self._context, self._peer, self._secured = context, peer, secured
+        self._context, self._peer, self._secured, self._openssl = context, peer, secured, openssl
 
     async def secure(self, seconds: float) -> None:
         """Shake hands within so many seconds, and look at the certificate. Raises UpstreamFailure."""
@@ -59,9 +67,9 @@ class UpstreamTlsStream(TlsStream):
             raise self._failure_of(error) from None
         if secured.connector.tls.verifies:
             self._verify()
-        if secured.connector.tls.reuses_sessions and not self.tls.session_reused:
-            # Python copies a session by way of DER, certificate included, which costs about as much as resuming it saves. So a
-            # session is resumed until the peer does not take it any more, and the ones that come with it are not kept.
+        if secured.connector.tls.reuses_sessions and (self._openssl is not None or not self.tls.session_reused):
+            # Without OpenSSL's own call a session is resumed until the peer does not take it any more, and the ones that come
+            # with it are not kept: to copy one costs as much as to resume it saves.
             if self.tls.version() == "TLSv1.3":
                 # The ticket comes later, mostly before the first bytes of an answer.
                 self.recv = self._first_recv
@@ -100,7 +108,8 @@ class UpstreamTlsStream(TlsStream):
         return data
 
     def _keep_session(self) -> None:
-        self._secured.connector.keep_session(self._peer, self._secured, self._context, self.session)
+        session = self.session if self._openssl is None else self._openssl.session(self.tls)
+        self._secured.connector.keep_session(self._peer, self._secured, self._context, session)
 
 
 def failure_of_certificate(code: int, message: str) -> UpstreamFailure:
