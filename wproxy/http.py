@@ -295,6 +295,8 @@ class Client:
         view = Client(self.process, self.listener, self.clock, address, port, self.serial, self.endpoint)
         view._viewed = self.peer
         view.scheme = self.scheme
+        view.tls = self.tls
+        view.find_server = self.find_server
         view.proxy_protocol = self.proxy_protocol
         view.requests = self.requests
         view.started = self.started

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -12,7 +13,11 @@ import pytest
 from conversation import End, Stage
 
 from tests.authority import authority
+from worker.tls.session import TlsSession
+from worker.tls.stream import TlsStream
 from wproxy.assignment import ListeningSocket
+from wproxy.http import Client as HttpClient
+from wproxy.http import Endpoint
 from wproxy.tls.contexts import make_contexts
 
 CONFIGURATION = """
@@ -184,3 +189,32 @@ def test_a_broken_record_amid_a_request_is_told(door, begun, doing):
     ]
     assert len(lines) == 1 and doing in lines[0], door.s.error_log()
     assert door.s.statuses() == ["400"]
+
+
+def test_no_connection_waits_for_the_collector(door):
+    """Without cycles all of it goes when it is closed: OpenSSL's part of a connection is most of its memory."""
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            client = Tls(door.knock())
+            client.do(client.tls.do_handshake)
+            client.tls.write(b"GET / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n")
+            client.do(lambda tls=client.tls: tls.read(65536))
+            assert client.end.is_closed()
+        half = door.knock(HALF)
+        half.close()
+        door.s.until(lambda: not door.s.worker.clients.open, "it is gone")
+        kinds = [type(thing) for thing in gc.get_objects() if isinstance(thing, TlsStream | TlsSession | HttpClient)]
+        assert kinds in ([], [HttpClient]), "the acceptor remembers the last one"
+    finally:
+        gc.enable()
+
+
+def test_a_view_from_another_address_is_of_the_same_tls(door):
+    """As set_real_ip_from makes it: the variables of TLS are those of the connection."""
+    listener = door.s.configuration.listeners[0]
+    client = HttpClient(door.s.worker.process, listener, door.s.loop.clock, b"127.0.0.1", 1, 1, Endpoint(listener.address))
+    client.scheme, client.tls, client.find_server = b"https", object(), object()
+    view = client.seen_at(b"192.0.2.1", 0)
+    assert (view.scheme, view.tls, view.find_server) == (b"https", client.tls, client.find_server)
