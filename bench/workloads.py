@@ -74,7 +74,13 @@ WORKLOADS = {
         Workload("fastcgi", "hello from PHP-FPM, 16 keepalive clients", path="/php/hello.php", connections=16, needs_php=True),
         Workload("connect", "40-byte response, a new client connection each", headers=("Connection: close",)),
         Workload("tls", "40-byte response over TLS, 64 keepalive clients", listen="tls"),
-        Workload("tls-connect", "the same, a new connection and handshake each", listen="tls", headers=("Connection: close",)),
+        Workload(
+            "tls-connect",
+            "the same, 16 clients, a new connection and handshake each",
+            listen="tls",
+            connections=16,
+            headers=("Connection: close",),
+        ),
         Workload("tls-10m", "10 MB over TLS, 8 clients", listen="tls", path="/10m", connections=8, response_bytes=TEN_MB),
         _h2("h2", "40-byte response over HTTP/2 in clear, 8 clients with 8 requests at once", streams=8),
         _h2(
