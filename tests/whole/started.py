@@ -19,7 +19,7 @@ from wproxy.config.convert import TOML
 from wproxy.config.load import load_document, resolve_document
 from wproxy.config.tree import Node
 from wproxy.config.write_nginx import write_nginx
-from wproxy.explain import Explanation, Places, Question
+from wproxy.explain import Explanation, Positions, Question
 
 # What changes from one request to the next: the date, `$request_id`, `$msec`.
 _PASSING = re.compile(r"(?<=^Date: )[^\r]*|(?<=^Expires: )[^\r]*|\b[0-9a-f]{32}\b|\b\d{10}\.\d{3}\b", re.MULTILINE)
@@ -73,7 +73,7 @@ def start_and_ask(file: Path, backend: Recorder) -> list[Compared]:
     configuration = resolve_document(document, str(file), f"{file.parent}/", look_up)
     assert not configuration.refusals, list(map(str, configuration.refusals))
     asked = questions(configuration)
-    places = Places(configuration, document.root)
+    places = Positions(configuration, document.root)
     told = [explain(configuration, places, question) for question in asked]
     site = Site(file, where(asked[0]))
     try:

@@ -15,7 +15,7 @@ from worker.explain import explain
 from wproxy.__main__ import main
 from wproxy.config.load import load_document, resolve_document
 from wproxy.config.tree import Node
-from wproxy.explain import CannotExplain, Places, read_question
+from wproxy.explain import CannotExplain, Positions, read_question
 
 pytestmark = pytest.mark.whole
 
@@ -49,7 +49,7 @@ def meaning(file: Path) -> tuple[list[str], list[str], list[object]]:
     """Warnings, refusals and explanations of requests to every server, without the places in the file."""
     document = load_document(str(file))
     configuration = resolve_document(document, str(file), str(file.parent), no_look_up)
-    places = Places(configuration, document.root)
+    places = Positions(configuration, document.root)
     found: list[object] = []
     for listener in configuration.listeners:
         hosts = [name.decode() for name in listener.servers.exact if name][:3] or ["other.example"]
