@@ -13,7 +13,7 @@ import socket
 import tracemalloc
 
 import pytest
-from conversation import End, Stage, chunks, get, ok, sent_up, to_client
+from conversation import End, Peer, Stage, chunks, get, ok, sent_up, to_client
 
 STREAMED = "proxy_request_buffering = false\nclient_max_body_size = 0\n"
 CHUNKED = b"Transfer-Encoding: chunked"
@@ -499,3 +499,105 @@ def test_an_upload_under_way_leaves_no_task_behind(stage):
         client.close()
         s.settle()
     assert len(s.loop.tasks) == before
+
+
+# The same with a request that is buffered: all of it is here, in memory or in a file, when the first byte goes up.
+
+KEPT = {
+    "in memory": 'client_max_body_size = 0\nclient_body_buffer_size = "2m"\n',
+    "in a file": 'client_max_body_size = 0\nclient_body_buffer_size = "16k"\n',
+}
+
+
+@pytest.fixture
+def to_a_socket(stage, tmp_path):
+    """Makes stages whose peer is a unix socket: it has small buffers."""
+    return lambda location: stage(location=location, peers=[Peer(str(tmp_path / "peer"))])
+
+
+def being_sent(s: Stage) -> tuple[End, End]:
+    """A client whose body is kept, and the upstream, which has got the head and does not read on."""
+    client = s.client()
+    client.send(post(b"Content-Length: %d" % len(HUGE)) + HUGE)
+    upstream = s.peers[0].accept()
+    s.until(lambda: b"\r\n\r\n" in upstream.pull(1000), "no head comes")
+    del upstream.received[: upstream.received.index(b"\r\n\r\n") + 4]
+    return client, upstream
+
+
+# More than the buffers of two unix sockets.
+HUGE = BIG[:1_000_000]
+kept = pytest.mark.parametrize("where", KEPT)
+
+
+@kept
+@pytest.mark.parametrize("buffering", ["on", "off"])
+def test_the_answer_to_a_kept_body_begins_before_the_body_is_sent(to_a_socket, where, buffering):
+    s = to_a_socket(location=KEPT[where] + f'proxy_buffering = "{buffering}"')
+    client, upstream = being_sent(s)
+    upstream.send(b"HTTP/1.1 200 OK\r\n" + CHUNKED + b"\r\n\r\n" + chunk(b"early"))
+    client.receives_head()
+    client.receives(chunk(b"early"))
+    s.until(lambda: len(upstream.pull_all()) >= len(HUGE), "the rest of the body does not come")
+    is_whole = upstream.take() == HUGE
+    assert is_whole
+    upstream.send(chunk(b"late") + LAST_CHUNK)
+    client.receives(chunk(b"late") + LAST_CHUNK)
+    is_kept(s, client, upstream)
+
+
+@kept
+def test_an_early_refusal_ends_the_sending_of_a_kept_body_and_keeps_its_client(to_a_socket, where):
+    s = to_a_socket(location=KEPT[where])
+    client, upstream = being_sent(s)
+    upstream.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 4\r\n\r\nmuch")
+    assert client.receives_head().startswith(b"HTTP/1.1 413 ")
+    client.receives(b"much")
+    s.until(lambda: upstream.pull_all() and upstream.saw_end, "the upstream is not given up")
+    client.send(get())
+    other = s.peers[0].accept()
+    other.receives(sent_up())
+    other.send(ok())
+    client.receives(to_client())
+
+
+@kept
+def test_an_upstream_that_takes_no_more_of_a_kept_body_may_finish_its_answer(to_a_socket, where):
+    s = to_a_socket(location=KEPT[where] + 'proxy_send_timeout = "5s"\nproxy_read_timeout = "1h"')
+    client, upstream = being_sent(s)
+    upstream.send(b"HTTP/1.1 200 OK\r\n" + CHUNKED + b"\r\n\r\n" + chunk(b"hi"))
+    client.receives_head()
+    client.receives(chunk(b"hi"))
+    s.advance(6)
+    upstream.send(chunk(b"more") + LAST_CHUNK)
+    client.receives(chunk(b"more") + LAST_CHUNK)
+    assert not [line for line in s.error_log() if "timed out" in line]
+
+
+@kept
+@pytest.mark.parametrize("end", ["close", "reset"])
+def test_a_client_that_leaves_ends_the_sending_of_its_kept_body(to_a_socket, where, end):
+    s = to_a_socket(location=KEPT[where])
+    client, upstream = being_sent(s)
+    getattr(client, end)()
+    s.until(lambda: upstream.pull_all() and upstream.saw_end, "the upstream is not given up")
+    assert s.last_access()["status"] == "499"
+
+
+@kept
+def test_an_upstream_that_breaks_off_cuts_the_answer_to_a_kept_body(to_a_socket, where):
+    s = to_a_socket(location=KEPT[where])
+    client, upstream = being_sent(s)
+    upstream.send(b"HTTP/1.1 200 OK\r\n" + CHUNKED + b"\r\n\r\n" + chunk(b"hi"))
+    client.receives_head()
+    upstream.close()
+    assert client.is_closed()
+    assert client.received == chunk(b"hi")
+
+
+@kept
+def test_an_upstream_that_takes_nothing_of_a_kept_body_is_a_504(to_a_socket, where):
+    s = to_a_socket(location=KEPT[where] + 'proxy_send_timeout = "5s"')
+    client, _ = being_sent(s)
+    s.advance(6)
+    assert client.receives_head().startswith(b"HTTP/1.1 504 ")
