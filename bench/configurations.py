@@ -39,6 +39,10 @@ _NGINX_PROXY = """\
         server 127.0.0.1:{streams_port};
         keepalive 64;
     }}
+    upstream calls {{
+        server unix:{calls};
+        keepalive 64;
+    }}
     map $http_upgrade $connection_upgrade {{
         default upgrade;
         "" "";
@@ -84,6 +88,9 @@ _NGINX_PROXY = """\
             include {shipped}/fastcgi.conf;
             fastcgi_pass unix:{php}/fpm.sock;
         }}
+        location /grpc/ {{
+            grpc_pass grpc://calls;
+        }}
         location /static/ {{
             root {folder};
             sendfile on;
@@ -109,11 +116,23 @@ _NGINX_BACKEND = """\
     sendfile on;
     keepalive_requests 1000000000;
     client_header_buffer_size 8k;
+    upstream small {{
+        server 127.0.0.1:{port};
+        keepalive 64;
+    }}
     server {{
         listen 127.0.0.1:{port};
+        listen unix:{folder}/calls http2;
         root {folder}/files;
         location / {{ return 200 "{small_body}"; }}
         location = /10m {{ try_files /10m =404; }}
+        location = /grpc/10m {{ try_files /10m =404; }}
+        # An answer before the end of a call resets its stream, which nginx's grpc_pass takes for an error.
+        location /grpc/ {{
+            proxy_pass http://small/;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+        }}
     }}
 }}
 """
@@ -132,6 +151,9 @@ limit_req_zone = [["$binary_remote_addr", "zone=requests:10m", "rate=1000000r/s"
 limit_conn_zone = [["$binary_remote_addr", "zone=connections:10m"]]
 [http.upstream.backend]
 server = ["127.0.0.1:{backend_port}"]
+keepalive = 64
+[http.upstream.calls]
+server = ["unix:{calls}"]
 keepalive = 64
 [http.upstream.streams]
 server = ["127.0.0.1:{streams_port}"]
@@ -179,6 +201,8 @@ Connection = "$connection_upgrade"
 root = "{php}"
 include = "{shipped}/fastcgi.conf"
 fastcgi_pass = "unix:{php}/fpm.sock"
+[http.server.location."/grpc/"]
+grpc_pass = "grpc://calls"
 [http.server.location."/static/"]
 root = "{folder}"
 sendfile = true
@@ -210,9 +234,11 @@ def nginx_proxy(
     streams_port: int = 9,
     listen: str = "http",
     php: str = "/nonexistent",
+    calls: str = "/nonexistent",
 ) -> str:
-    """Return nginx.conf of the proxy; streams_port: that of `bench.streams`; listen: as in `Workload`; php: PHP-FPM's folder.
+    """Return nginx.conf of the proxy; streams_port: that of `bench.streams`; listen: as in `Workload`.
 
+    php: PHP-FPM's folder. calls: the socket on which the backend speaks HTTP/2.
     As root the worker stays root, to enter the private folder.
     """
     user = "user root;" if is_root else ""
@@ -225,6 +251,7 @@ def nginx_proxy(
         streams_port=streams_port,
         listen=_LISTEN[listen],
         php=php,
+        calls=calls,
         shipped=SHIPPED,
         server=server,
     )
@@ -255,6 +282,7 @@ def wproxy_proxy(
     streams_port: int = 9,
     listen: str = "http",
     php: str = "/nonexistent",
+    calls: str = "/nonexistent",
 ) -> str:
     """Return wproxy.toml of the proxy: `nginx_proxy`, in our notation."""
     user = 'user = "root"' if is_root else ""
@@ -267,6 +295,7 @@ def wproxy_proxy(
         streams_port=streams_port,
         listen=_toml_listen(port, _LISTEN[listen].split()),
         php=php,
+        calls=calls,
         shipped=SHIPPED,
         server="".join(f"{name} = {value}\n" for name, value in values).format(folder=folder),
     )

@@ -111,8 +111,9 @@ def proxy(
         command = [sys.executable, "-m", "wproxy", "start", "-c", f"{folder}/wproxy.toml"]
 
     def configure(port: int) -> None:
-        php = os.path.join(os.path.dirname(os.path.dirname(folder)), "php")
-        text = write(folder, port, backend_port, is_root=is_root, streams_port=streams_port, listen=listen, php=php)
+        beside = os.path.dirname(os.path.dirname(folder))
+        php, calls = os.path.join(beside, "php"), os.path.join(beside, "backend", "calls")
+        text = write(folder, port, backend_port, is_root=is_root, streams_port=streams_port, listen=listen, php=php, calls=calls)
         _write(os.path.join(folder, file), text)
 
     with _running(contestant.name, command, folder, configure, core, contestant.tree, listen) as server:

@@ -92,6 +92,15 @@ WORKLOADS = {
         ),
         _h2("h2-post", "POST of 1 KB over HTTP/2 in clear, 8 clients with 8 requests at once", streams=8, body=1024),
         _h2("h2-10m", "10 MB over HTTP/2 in clear, 8 clients", path="/10m", response_bytes=TEN_MB),
+        _h2(
+            "grpc-unary",
+            "gRPC calls of 1 KB, answers of 40 bytes, 8 clients with 8 calls at once",
+            path="/grpc/call",
+            streams=8,
+            body=1024,
+            headers=("content-type: application/grpc", "te: trailers"),
+        ),
+        _h2("grpc-stream", "10 MB in a stream of gRPC, 8 clients", path="/grpc/10m", response_bytes=TEN_MB),
         _h2("h2-tls", "40-byte response over HTTP/2 and TLS, 8 clients with 8 requests at once", listen="h2", streams=8),
     )
 }
