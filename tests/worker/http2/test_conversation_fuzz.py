@@ -174,7 +174,7 @@ MUTATIONS = st.lists(
 
 
 @given(ACTIONS, MUTATIONS, CUTS)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_mutated_conversation_is_served_or_a_declared_fault(actions, mutations, cuts):
     changed = bytearray(converse(actions)[0])
     for place, value, how in mutations:
@@ -205,7 +205,7 @@ FRAMES = st.lists(
 
 
 @given(FRAMES)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_random_frames_are_served_or_a_declared_fault(written):
     server = Server()
     server.receive(frames.PREFACE + frames.settings_frame(()))
@@ -306,7 +306,7 @@ def test_what_h2_says_as_an_upstream_is_understood():
 
 
 @given(MUTATIONS, CUTS)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_mutated_answer_is_understood_or_a_declared_failure(mutations, cuts):
     changed = bytearray(answers_of_h2(3))
     for place, value, how in mutations:

@@ -265,7 +265,7 @@ def test_a_block_larger_than_a_frame_of_the_peer_goes_on_in_continuations():
 
 
 @given(st.lists(st.binary(max_size=60)))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_random_bytes_raise_nothing_but_the_declared_fault(pieces):
     reader = after_settings()
     fed = 0
@@ -301,7 +301,7 @@ def outcome(pieces: list[bytes]) -> list[str]:
 
 
 @given(st.lists(FRAME, max_size=12), st.lists(st.integers(0, 300), max_size=8))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_the_cut_of_the_pieces_changes_nothing(written, cuts):
     data = b"".join(written)
     places = sorted({min(cut, len(data)) for cut in cuts})

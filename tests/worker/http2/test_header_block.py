@@ -155,7 +155,7 @@ LISTS = st.lists(st.tuples(NAMES, VALUES, st.booleans()), min_size=1, max_size=8
 
 
 @given(st.lists(st.tuples(LISTS, st.booleans(), st.none() | st.integers(0, 4096)), max_size=6))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_what_hpack_encodes_is_decoded(blocks):
     encoder, decoder = hpack.Encoder(), HeaderDecoder()
     for fields, huffman, size in blocks:
@@ -168,7 +168,7 @@ def test_what_hpack_encodes_is_decoded(blocks):
 
 
 @given(st.lists(st.binary(max_size=40), max_size=4))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_random_blocks_raise_nothing_but_the_fault_and_mean_the_same_to_hpack(blocks):
     decoder, oracle = HeaderDecoder(), hpack.Decoder()
     for block in blocks:
@@ -223,7 +223,7 @@ def test_the_tables_of_a_worker_start_over_when_they_are_full():
 
 
 @given(st.binary(max_size=40))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_huffman_strings_mean_the_same_to_hpack(raw):
     try:
         expected = decode_huffman(raw)
@@ -235,7 +235,7 @@ def test_huffman_strings_mean_the_same_to_hpack(raw):
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_huffman_strings_of_hpack_are_decoded(text):
     raw = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(text)
     assert header_block._decode_huffman(raw) == text

@@ -386,7 +386,7 @@ VALUES = st.sampled_from((b"GET", b"/", b"http", b"a", b"5", b"trailers", b"CONN
 
 
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=6), st.booleans(), st.booleans(), st.booleans(), st.booleans())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_what_passes_can_be_written_in_http1(extra, usual, end_stream, offers_connect, ignores):
     fields = [*PSEUDO, *extra] if usual else extra
     try:
@@ -436,7 +436,7 @@ def meaning(reader: RequestReader, fields: Pairs, end_stream: bool) -> tuple[obj
 
 
 @given(BASES, st.lists(st.tuples(CHANGES, st.booleans()), max_size=4))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_head_means_the_same_whatever_came_before_it(fields, steps):
     reader = RequestReader(HeadLimits())
     meaning(reader, fields, True)

@@ -144,7 +144,7 @@ VALUES = st.sampled_from((b"200", b"5", b"a", b" b ")) | st.binary(max_size=5)
 
 
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=6), st.booleans(), st.booleans())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_what_passes_can_be_written_in_http1(extra, usual, end_stream):
     try:
         lines = read([OK, *extra] if usual else extra).lines

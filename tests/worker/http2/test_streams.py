@@ -209,7 +209,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_sequence_is_served_or_a_fault(steps):
     streams: Streams = ServerStreams(3)
     for step, number in steps:
