@@ -28,7 +28,7 @@ _FAR = float("inf")
 
 
 class Signal:
-    """A change that one task waits for, again and again."""
+    """A change that one task at a time waits for, again and again."""
 
     __slots__ = ("_loop", "_waiting")
 
@@ -43,20 +43,34 @@ class Signal:
 
     async def wait(self) -> None:
         """Wait until it is given; this may also end for nothing."""
-        self._waiting = self._loop.current()
+        task = self._waiting = self._loop.current()
         try:
             await park(None, 0, _FAR)
         finally:
-            self._waiting = None
+            if self._waiting is task:  # the other one may wait by now, since this one has been woken
+                self._waiting = None
 
 
 class Inclusion:
     """A subrequest whose response is read as a part of another. is_over: whether all of it has been read or given up.
 
-    is_empty: whether no byte has come. failure: the reason to cut the whole response; None if there is none.
+    is_empty: whether no byte has come. has_failed: whether that is for an error page of ours, in a request with a stub.
+    failure: the reason to cut the whole response; None if there is none.
     """
 
-    __slots__ = ("_changed", "_held", "_loop", "_pieces", "_task", "failure", "is_empty", "is_over", "request", "response")
+    __slots__ = (
+        "_changed",
+        "_held",
+        "_loop",
+        "_pieces",
+        "_task",
+        "failure",
+        "has_failed",
+        "is_empty",
+        "is_over",
+        "request",
+        "response",
+    )
 
     def __init__(self, request: Subrequest, loop: Loop) -> None:
         """Start it."""
@@ -64,6 +78,7 @@ class Inclusion:
         self.response: Response | None = None
         self.is_over = False
         self.is_empty = True
+        self.has_failed = False
         self.failure: UpstreamFailure | None = None
         self._loop = loop
         self._pieces: deque[bytes] = deque()
@@ -84,13 +99,6 @@ class Inclusion:
         self._changed.give()
         return piece
 
-    async def end(self) -> None:
-        """Wait until all of it has been read, or as much as is read ahead. Raises UpstreamFailure."""
-        while not self.is_over and self._held < AHEAD:
-            await self._changed.wait()
-        if self.failure is not None:
-            raise self.failure
-
     def close(self) -> None:
         """Give up the rest."""
         self._pieces.clear()
@@ -103,6 +111,9 @@ class Inclusion:
             request.status, request.response_fields = response.fields.status, response.fields
             if response.tunnel is not None:
                 self._fail("connection upgrade in subrequest")
+                return
+            if request.has_stub and response.error:
+                self.has_failed = True
                 return
             self._keep(response.body)
             if response.source is not None:

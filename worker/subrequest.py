@@ -19,7 +19,6 @@ from functools import lru_cache
 from typing import Any
 
 from worker.client.requests import refused
-from worker.logs import log_request
 from worker.phases import go, server_phases
 from wproxy.config.model import Configuration, Location
 from wproxy.failures import ClientError
@@ -29,7 +28,7 @@ from wproxy.regex import RegexTimedOut
 from wproxy.request_body import BODILESS, NO_BODY, Outgoing, RequestBody
 
 # The directives that make subrequests, in any location.
-MAKERS = ("auth_request", "mirror", "add_before_body", "add_after_body")
+MAKERS = ("auth_request", "mirror", "add_before_body", "add_after_body", "ssi")
 
 # How deep subrequests may be inside of each other (nginx: NGX_HTTP_MAX_SUBREQUESTS).
 MAX_DEPTH = 50
@@ -43,7 +42,7 @@ def makes_subrequests(configuration: Configuration) -> bool:
 
 
 class Cycle(Exception):
-    """Subrequests are too deep inside of each other."""
+    """Subrequests are too deep inside of each other; the message is for the log."""
 
 
 def of_main(name: str) -> Any:
@@ -55,18 +54,19 @@ class Subrequest(Request):
     """A request inside of another one. depth: how deep; main: the client's request."""
 
     main: Request
+    is_in_memory = False  # its response becomes the value of a variable
+    has_stub = False  # a text takes the place of a response that is a built-in error page or empty
     # A limit decides once about a client's request and all its subrequests.
     limit_req_status: bytes | None = of_main("limit_req_status")
     limit_conn_status: bytes | None = of_main("limit_conn_status")
 
     def __init__(self, parent: Request, path: bytes, args: bytes | None = None, method: bytes = b"GET") -> None:
-        """Make it; `answered_inside` starts it. Raises Cycle, logged."""
+        """Make it; `answered_inside` starts it. Raises Cycle."""
         super().__init__(parent.client, parent.line, parent.fields, parent.client.clock.now)
         main = parent.main or parent
         self.depth: int = parent.depth + 1 if isinstance(parent, Subrequest) else 0
         if self.depth > MAX_DEPTH:
-            log_request(parent, "error", f'subrequests cycle while processing "{shown_path(path)}"')
-            raise Cycle
+            raise Cycle(f'subrequests cycle while processing "{shown_path(path)}"')
         if main.values is None:
             main.values = {}
         self.main = main

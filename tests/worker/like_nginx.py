@@ -154,6 +154,23 @@ def comparable(answer: bytes) -> str:
     return (whole.replace(boundary[1], b"BOUNDARY") if boundary else whole).decode("latin-1")
 
 
+def comparable_whole(answer: bytes) -> str:
+    """The same, with its chunks put together; one whose chunks have no end stays as it is."""
+    head, blank, rest = answer.partition(b"\r\n\r\n")
+    pieces = []
+    while rest and b"\r\nTransfer-Encoding: chunked" in head:
+        size, _, rest = rest.partition(b"\r\n")
+        count = int(size, 16)
+        if not count:
+            return comparable(head + blank + b"".join(pieces) + b"(end of chunks)" + rest)
+        pieces.append(rest[:count])
+        rest = rest[count + 2 :]
+    return comparable(answer)
+
+
+Read = Callable[[bytes], str]
+
+
 class LogReader:
     """What is new in an error log, line by line: level and text, as far as they are the same everywhere."""
 
@@ -200,7 +217,7 @@ class Site:
         self.echo.close()
 
 
-def ask_nginx(site: Site, http: str, cases: Sequence[Case], level: str) -> Answers:
+def ask_nginx(site: Site, http: str, cases: Sequence[Case], level: str, read: Read = comparable) -> Answers:
     """What the real nginx answers and says."""
     directory = site.directory
     (directory / "nginx.conf").write_text(site.fill(_NGINX_MAIN.replace("LEVEL", level).replace("HTTP", http)))
@@ -232,14 +249,16 @@ def ask_nginx(site: Site, http: str, cases: Sequence[Case], level: str) -> Answe
                     pieces.append(b"(open)")
                 except ConnectionResetError:
                     pass
-            answers.append((comparable(b"".join(pieces)), reader.new_lines()))
+            answers.append((read(b"".join(pieces)), reader.new_lines()))
         return answers
     finally:
         process.terminate()
         process.communicate()
 
 
-def ask_worker(site: Site, make: Callable[..., Stage], http: str, cases: Sequence[Case], level: str) -> Answers:
+def ask_worker(
+    site: Site, make: Callable[..., Stage], http: str, cases: Sequence[Case], level: str, read: Read = comparable
+) -> Answers:
     """What a worker of ours answers and says."""
     front = start_worker(site, make, http, level)
     reader = LogReader(Path(front.directory) / "error.log")
@@ -247,7 +266,7 @@ def ask_worker(site: Site, make: Callable[..., Stage], http: str, cases: Sequenc
     for case in cases:
         client = front.client().send(raw(case))
         assert client.is_closed(), case
-        answers.append((comparable(bytes(client.received)), reader.new_lines()))
+        answers.append((read(bytes(client.received)), reader.new_lines()))
         client.close()
     return answers
 
@@ -291,34 +310,17 @@ def differences(
     if prepare is not None:
         prepare(directory)
     try:
-        theirs = ask_nginx(site, http, cases, level)
-        ours = ask_worker(site, make, http, cases, level)
+        read = comparable_whole if joins_chunks else comparable
+        theirs = ask_nginx(site, http, cases, level, read)
+        ours = ask_worker(site, make, http, cases, level, read)
     finally:
         site.close()
     assert any(answer for answer, _ in theirs), "nginx answers something"
     found = []
-    if joins_chunks:
-        theirs, ours = ([(joined(answer), said) for answer, said in answers] for answers in (theirs, ours))
     for case, their, our in zip(cases, theirs, ours, strict=True):
         if their != our:
             found.append("\n".join([f"{case!r:.300}", "--- nginx", *_shown(their), "--- wproxy", *_shown(our)]))
     return found
-
-
-def joined(answer: str) -> str:
-    """An answer with its chunks put together; one whose chunks have no end stays as it is."""
-    head, blank, rest = answer.partition("\r\n\r\n")
-    pieces = []
-    while rest and "\r\nTransfer-Encoding: chunked" in head:
-        size, _, rest = rest.partition("\r\n")
-        count = int(size, 16)
-        if not count:
-            return head + blank + "".join(pieces) + "(end of chunks)" + rest
-        pieces.append(rest[:count])
-        if rest[count : count + 2] != "\r\n":
-            break
-        rest = rest[count + 2 :]
-    return answer
 
 
 def _shown(answer: tuple[str, list[str]]) -> list[str]:

@@ -468,10 +468,10 @@ def test_an_alias_takes_the_place_of_the_root_among_the_settings():
 
 
 def test_what_has_no_effect_yet_is_told_as_such():
-    conf = "events {} http { ssi on; server { listen 8080; listen 8081 quic; location / { allow 10.0.0.0/8; return 200; } } }"
+    conf = "events {} http { xml_entities x; server { listen 8080; listen 8081 quic; location / { allow 10.0.0.0/8; return 200; } } }"
     found = asked(conf, "http://x:8080/")
     effects = {one["name"]: one["effect"] for one in found.settings}
-    assert effects["ssi"] == "no"
+    assert effects["xml_entities"] == "no"
     assert effects["proxy_read_timeout"] == "yes"
     assert any('"quic" parameter of "listen"' in refusal for refusal in found.refusals)
 

@@ -30,7 +30,8 @@ def by_asking(location: Location, services: Services) -> Decide | None:
             return None
         try:
             asking = Subrequest(request, path)
-        except Cycle:
+        except Cycle as cycle:
+            log_request(request, "error", str(cycle))
             return error_response(request, 500, request.route.server_token)
         try:
             answer = await answered_inside(asking)

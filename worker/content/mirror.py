@@ -56,7 +56,8 @@ def begin_copy(copies: Background, request: Request, path: bytes) -> None:
         return
     try:
         copy = Copy(request, path)
-    except Cycle:
+    except Cycle as cycle:
+        log_request(request, "error", str(cycle))
         return
     except OSError as error:
         log_request(request, "crit", f"dup() failed ({error.errno}: {error.strerror}) while copying a request")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from worker.filters.fields import copied, forget_length, has_type, next_key, weaken_etag
 from worker.inclusion import Inclusion, Joined, Part
+from worker.logs import log_request
 from worker.loop import Loop
 from worker.services import Services
 from worker.subrequest import Cycle, Subrequest
@@ -70,5 +71,5 @@ class Addition:
         if path is not None:
             try:
                 yield Inclusion(Subrequest(request, path), self._loop)
-            except Cycle:
-                pass  # logged
+            except Cycle as cycle:
+                log_request(request, "error", f"{cycle} while sending response to client")

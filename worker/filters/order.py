@@ -15,6 +15,7 @@ from worker.filters.gzip import gzip_filter
 from worker.filters.headers import headers_filter
 from worker.filters.limit_rate import limit_rate_filter
 from worker.filters.proxied import ranges_filter, trailers_filter
+from worker.filters.ssi import ssi_filter
 from worker.filters.store import store_filter
 from worker.filters.sub_filter import sub_filter
 from worker.filters.userid import userid_filter
@@ -89,6 +90,7 @@ def filters_of(location: Location, services: Services, is_inner: bool = False) -
     rows = (
         ("proxy_store", lambda location: store_filter(location, services)),
         *FILTERS,
+        ("ssi", lambda location: ssi_filter(location, services)),
         ("add_before_body", lambda location: addition_filter(location, services)),
         *LAST_FILTERS,
         ("limit_rate", lambda location: limit_rate_filter(location, services)),

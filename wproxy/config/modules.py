@@ -47,6 +47,7 @@ from wproxy.directives.resolver import ResolverDirectives
 from wproxy.directives.rewrite import LocationIf, RewriteDirectives, ServerIf
 from wproxy.directives.scgi import ScgiDirectives
 from wproxy.directives.split_clients import SplitClientsDirectives
+from wproxy.directives.ssi import SsiDirectives
 from wproxy.directives.store import StoreDirectives
 from wproxy.directives.sub_filter import SubFilterDirectives
 from wproxy.directives.tls import TlsDirectives
@@ -120,6 +121,7 @@ class LocationModules(
     UserIdDirectives,
     AuthRequestDirectives,
     BrowserDirectives,
+    SsiDirectives,
     DavDirectives,
     MirrorDirectives,
     AdditionDirectives,

@@ -40,7 +40,7 @@ from wproxy.config.registry import (
     Warns,
     directive,
 )
-from wproxy.config.repeated import repeated_types, repeated_types_without_html
+from wproxy.config.repeated import repeated_types_without_html
 from wproxy.directives import other_protocols
 from wproxy.directives.cache import METHODS, cache, cache_path, cache_times
 from wproxy.directives.certificates import ocsp_cache
@@ -310,10 +310,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         harmless(accepted("gzip_no_buffer", LEVELS, flag)),
     ),
     "Changes to the text of a response (ngx_http_sub_filter_module.c, ngx_http_ssi_filter_module.c and others).": (
-        accepted("ssi_types", LEVELS, media_types, arity=ANY_NUMBER, inherit=GATHER, warns=repeated_types),
-        accepted("ssi_last_modified ssi_silent_errors", LEVELS, flag),
-        accepted("ssi", WITH_IF, flag, idle="off"),
-        accepted("ssi_min_file_chunk ssi_value_length", LEVELS, memory),
+        harmless(accepted("ssi_min_file_chunk", LEVELS, memory)),  # texts are never sent by the kernel
     ),
     "Directory listings and special kinds of files (ngx_http_autoindex_module.c and others).": (
         accepted("flv mp4", LOCATION, without_arguments, arity=0, inherit=OWN_GATHER),

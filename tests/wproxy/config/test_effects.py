@@ -37,15 +37,15 @@ def test_a_directive_without_effect_is_named_where_it_stands():
 
 
 def test_a_directive_is_named_once_where_it_first_stands_and_the_others_are_counted():
-    found = notes("ssi on", "ssi_types text/css", "ssi on", "ssi on")
+    found = notes("xslt_last_modified on", "xslt_types text/css", "xslt_last_modified on", "xslt_last_modified on")
     assert list(map(str, warnings(found))) == [
-        '"ssi" directive is accepted and not yet effective (3 times) in nginx.conf:1',
-        '"ssi_types" directive is accepted and not yet effective in nginx.conf:2',
+        '"xslt_last_modified" directive is accepted and not yet effective (3 times) in nginx.conf:1',
+        '"xslt_types" directive is accepted and not yet effective in nginx.conf:2',
     ]
 
 
 def test_a_guard_is_a_warning_of_the_test_and_refuses_a_start():
-    found = notes("ssi on", "perl handler")
+    found = notes("mp4", "perl handler")
     assert [str(problem) for problem in warnings(found)][1] == (
         '"perl" directive is accepted and not yet effective: a start refuses it in nginx.conf:2'
     )
@@ -56,7 +56,7 @@ def test_a_guard_is_a_warning_of_the_test_and_refuses_a_start():
 
 
 def test_nothing_refuses_a_start_where_there_is_no_guard():
-    assert refusals(notes("ssi on", "perl_modules a")) == []
+    assert refusals(notes("mp4", "perl_modules a")) == []
 
 
 @pytest.mark.parametrize("text", ["perl handler", "ssl_ocsp on"])
@@ -69,7 +69,7 @@ def test_what_keeps_something_safe_refuses_a_start(text):
     [
         "ssl_early_data off",
         "ssl_early_data OFF",
-        "ssi off",
+        "mp4_start_key_frame off",
         "proxy_cache off",
     ],
 )
@@ -78,7 +78,7 @@ def test_what_is_switched_off_is_passed_over_in_silence(text):
 
 
 def test_off_means_nothing_where_a_second_word_follows():
-    assert not is_idle(Node("ssi", ("off", "x"), at(1)))
+    assert not is_idle(Node("mp4_start_key_frame", ("off", "x"), at(1)))
     assert not is_idle(Node("sub_filter", ("off",), at(1)))
 
 

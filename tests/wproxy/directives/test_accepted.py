@@ -201,7 +201,7 @@ def test_a_value_is_kept_as_what_it_is(name, arguments, value):
 def test_the_rows_are_entered_once_and_not_beside_an_effective_one(monkeypatch):
     monkeypatch.setattr(registry, "REGISTRY", {})
     register_accepted(accepted._rows())
-    ssi = registry.find_directive("ssi", registry.HTTP)
-    assert ssi and not ssi.effective
+    entities = registry.find_directive("xml_entities", registry.HTTP)
+    assert entities and not entities.effective
     with pytest.raises(AssertionError, match="two rows for lock_file in one context"):
         register_accepted(accepted._rows())
