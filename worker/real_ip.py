@@ -117,13 +117,16 @@ def _last_token(value: bytes) -> tuple[bytes, bytes]:
 
 
 def parsed(text: bytes) -> tuple[bytes, int] | None:
-    """Return address and port of `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`, the address as we write it."""
+    """Return address and port of `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or with its port, as we write it."""
     plain = _plain(text)
     if plain is not None:
         return plain, 0
     if text.startswith(b"["):
-        address, bracket, port = text[1:].partition(b"]:")
-        plain = _plain(address) if bracket and b":" in address else None
+        address, bracket, port = text[1:].partition(b"]")
+        plain = _plain(address) if bracket else None
+        if plain is not None and not port:
+            return plain, 0
+        plain, port = (plain, port[1:]) if port.startswith(b":") else (None, b"")
     else:
         address, _, port = text.partition(b":")
         plain = _plain(address) if b":" not in port else None

@@ -9,6 +9,7 @@ import pytest
 from conversation import get, ok
 from like_nginx import Comparison, ask, needs_nginx, same_as_nginx
 
+from worker.real_ip import client_of
 from wproxy.address import Address
 
 __all__ = ["same_as_nginx"]
@@ -82,7 +83,10 @@ VALUES = [
     "2001:db9::1",
     "2001:DB9:0:0::1",
     "[2001:db9::1]:443",
-    "[2001:db9::1]",
+    "[192.0.2.1]:80",
+    "[2001:db9::1]x",
+    "[2001:db9::1]:",
+    "[2001:db9::1",
     "::ffff:192.0.2.1",
     "010.0.02.1",
     "192.0.2.1, 198.51.100.7",
@@ -161,3 +165,9 @@ def test_a_location_that_has_looked_at_the_proxy_before_sees_the_client_afterwar
     upstream.receives_head()
     upstream.send(ok())
     assert b"\r\nX-Seen: 192.0.2.1\r\n" in client.receives_head()
+
+
+def test_brackets_without_a_port_are_an_address_as_in_later_versions_of_nginx():
+    """Debian's nginx 1.22 did not know them yet, 1.31 does."""
+    for text, address in ((b"[2001:DB8::1]", b"2001:db8::1"), (b"[192.0.2.1]", b"192.0.2.1")):
+        assert client_of([text], b"127.0.0.1", lambda address: True, False) == (address, 0)
