@@ -600,6 +600,22 @@ def test_a_head_is_limited_by_proxy_buffer_size(two):
     assert any("too big header" in line and "proxy_buffer_size" in line for line in s.error_log())
 
 
+def test_a_head_that_comes_again_is_read_once_and_has_the_limit_of_each_location(two):
+    location = '[http.server.location."/small"]\nproxy_http_version = "2"\nproxy_pass = "http://app"\nproxy_buffer_size = "1k"\n'
+    s = two(locations=location)
+    client = s.client()
+    peer, heads = None, []
+    for number, path, status in ((1, b"/", b"200"), (3, b"/", b"200"), (5, b"/small", b"502"), (7, b"/", b"200")):
+        client.send(get(path))
+        peer = peer or accept(s)
+        peer.request()
+        peer.answer(number, b"ok", ("x-long", "x" * 2000))
+        assert client.receives_head()[9:12] == status
+        client.take()
+        heads += [connection._last_head[1] for connection in s.group().peers[0].idle]
+    assert len(set(map(id, heads))) == 1
+
+
 def test_the_error_log_has_the_path_of_the_request(two):
     s = two('proxy_read_timeout = "1s"')
     client = ask(s, b"/the/path")

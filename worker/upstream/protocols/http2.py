@@ -77,7 +77,19 @@ _WITH_HEAD = MAX_FRAME_SIZE
 class HTTP2Connection(SharedConnection):
     """A connection that carries requests as streams. limit: the most at once, as configured; the upstream may allow for less."""
 
-    __slots__ = ("_begun", "_control", "_junk", "_received", "decoder", "limit", "reader", "settings", "streams", "windows")
+    __slots__ = (
+        "_begun",
+        "_control",
+        "_junk",
+        "_last_head",
+        "_received",
+        "decoder",
+        "limit",
+        "reader",
+        "settings",
+        "streams",
+        "windows",
+    )
 
     def __init__(self, stream: Stream, limit: int, send_timeout: float) -> None:
         super().__init__(stream, limit, send_timeout)
@@ -91,6 +103,7 @@ class HTTP2Connection(SharedConnection):
         self._control = ControlBudget(self.opened, "upstream")
         self._junk = JunkBudget("upstream")
         self._begun = False
+        self._last_head: tuple[HeaderList, ResponseHead] | None = None
 
     def begin(self) -> HTTP2Stream:
         """Return a new request's use of the connection."""
@@ -111,6 +124,15 @@ class HTTP2Connection(SharedConnection):
             return frames
         self._begun = True
         return PREFACE + client_beginning(STREAM_WINDOW) + frames
+
+    def read_head(self, fields: HeaderList, size: int, limit: int) -> ResponseHead:
+        """Return the head that these fields are: mostly that of the answer before. Raises UpstreamFailure."""
+        known = self._last_head
+        if known is not None and size <= limit and known[0] == fields:
+            return known[1]
+        head = read_response_head(fields, size, limit)
+        self._last_head = fields, head
+        return head
 
     def receive(self, data: bytes) -> None:
         """Hand out the frames in bytes that have arrived. Raises UpstreamFailure."""
@@ -388,7 +410,7 @@ class HTTP2Stream(Use):
         limit = attempt.passing.buffer_size
         while self.heads:
             fields, size = self.heads.popleft()
-            head = read_response_head(fields, size, limit)
+            head = self.shared.read_head(fields, size, limit)
             if head.status == 101:
                 raise failure_of("invalid_header", "upstream sent 101 in HTTP/2", READING_HEAD)
             if head.status >= 200:
