@@ -101,7 +101,7 @@ def refusal_of_line(raw: bytes) -> ClientError:
     if _METHOD_ONLY(method) is None:
         return ClientError(400, "client sent invalid method")
     target, _, version = rest.partition(b" ")
-    if _TARGET(target) is None:
+    if _TARGET(target) is None or (target == b"*" and method != b"OPTIONS"):
         return ClientError(400, "client sent invalid request")
     numbers = _VERSION(version)
     if numbers is None:

@@ -296,8 +296,8 @@ def test_a_client_of_http_1_is_served_on_the_same_port(stage):
 
 
 WRONG = [
-    (PREFACE[:-4] + b"XX\r\n", b"505"),
-    (b"PRI * HTTP/2.0\r\n\r\n" + b"x" * 9, b"505"),
+    (PREFACE[:-4] + b"XX\r\n", b"400"),
+    (b"PRI * HTTP/2.0\r\n\r\n" + b"x" * 9, b"400"),
     (b"PRI * HTTP/1.1\r\n\r\n", b"400"),
     (b"PRI /\r\n\r\n", b"400"),
 ]
@@ -326,7 +326,7 @@ def test_without_http2_the_preface_is_refused(stage):
     s = stage(location=READY)
     client = s.client()
     client.send(PREFACE + settings())
-    assert client.take().startswith(b"HTTP/1.1 505 ")
+    assert client.take().startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_client_that_says_nothing_or_leaves_costs_nothing(stage):

@@ -247,7 +247,7 @@ refuse(
     get(line=b"GET ?a HTTP/1.1"),
     get(line=b"GET a:80 HTTP/1.1"),
 )
-refuse("preface of HTTP/2", 505, b"PRI * HTTP/2.0\r\n\r\n")
+refuse("preface of HTTP/2", 400, b"PRI * HTTP/2.0\r\n\r\n")
 refuse("absolute-form userinfo", 400, get(line=b"GET http://u@a/ HTTP/1.1"), get(line=b"GET http://u:p@a/ HTTP/1.1"))
 refuse(
     "absolute-form empty host",
