@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from worker.limits.connection_zone import SharedConnectionZone
-from worker.limits.request_zone import SharedRequestZone
 from worker.limits.zone import ConnectionZone, RequestZone
 from worker.loop import Loop
 from wproxy.assignment import Assignment
@@ -22,6 +20,12 @@ class LimitZones:
         self.keys: dict[str, Template] = {}
         self.requests: dict[str, RequestZone] = {}
         self.connections: dict[str, ConnectionZone] = {}
+        if not assignment.configuration.limit_zones:
+            return
+        # With ctypes they take 5 ms, needed only with zones.
+        from worker.limits.connection_zone import SharedConnectionZone
+        from worker.limits.request_zone import SharedRequestZone
+
         shared = assignment.shared
         owner = (assignment.generation, assignment.slot, os.getpid())
 
