@@ -74,8 +74,9 @@ class ScriptedServer:
                     return
 
     def close(self) -> None:
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
+        if self._listening.fileno() >= 0:
+            self._listening.shutdown(socket.SHUT_RDWR)
+            self._listening.close()
 
 
 def echo(asked: Asked) -> bytes:
@@ -163,7 +164,7 @@ class FastcgiServer(ScriptedServer):
                 parameters += content
 
     def framed(self, output: bytes) -> bytes:
-        return out(output) + END
+        return b"".join(out(output[begin : begin + 60_000]) for begin in range(0, len(output), 60_000)) + END
 
     def is_kept(self, asked: Asked) -> bool:
         return self.keeps
