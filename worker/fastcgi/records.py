@@ -144,7 +144,7 @@ class AnswerReader:
         if not self.taken:
             if data[:4] == _STDOUT and data[-16:-9] == _END:
                 length = data[4] << 8 | data[5]
-                if len(data) == HEADER + length + data[6] + len(_END) + 9:
+                if length and len(data) == HEADER + length + data[6] + len(_END) + 9:
                     self.taken, self.has_ended = len(data), True
                     self.starts = [(0, HEADER)]
                     return data[HEADER : HEADER + length]

@@ -34,6 +34,7 @@ ANSWERS = [
     (record(STDERR, b"one") + record(STDERR, b"") + record(STDERR, b"two") + DONE, b"", [b"one", b"two"], False, True),
     (record(STDOUT, b"x") + record(STDOUT, b""), b"x", [], True, False),
     (record(STDOUT, b"x") + record(STDOUT, b"") + DONE, b"x", [], True, True),
+    (record(STDOUT, b"") + DONE, b"", [], True, True),
     (b"\1\6\0\1\0\2\xff\0" + b"hi" + bytes(255) + DONE, b"hi", [], False, True),
     (record(STDOUT, b"z" * MOST) + DONE, b"z" * MOST, [], False, True),
     (b"\1\3\0\1\0\0\0\0", b"", [], False, True),
