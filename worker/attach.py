@@ -29,6 +29,7 @@ from worker.content.precompressed import sending_precompressed
 from worker.content.random_index import choosing_index
 from worker.content.returns import returning_at_once
 from worker.content.static import serving_files, serving_files_at_once
+from worker.content.stub_status import showing_status
 from worker.content.try_files import trying_files
 from worker.error_pages import error_pages_of
 from worker.filters.headers import additions_to_success
@@ -76,6 +77,11 @@ def mirror(location: Location, services: Services) -> Handler | None:
 def api(location: Location, services: Services) -> Handler | None:
     """Return the API."""
     return controlling(location, services)
+
+
+def stub_status(location: Location, services: Services) -> Handler | None:
+    """Return stub_status."""
+    return showing_status(location, services)
 
 
 def empty_gif(location: Location, services: Services) -> Handler | None:
@@ -152,6 +158,7 @@ PHASES: tuple[MakeHandler, ...] = (
     precontent,
     mirror,
     api,
+    stub_status,
     empty_gif,
     proxying,
     random_index,

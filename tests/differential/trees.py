@@ -106,7 +106,7 @@ def rows(context: int, is_old: bool = False) -> list[Directive]:
 COMPARED_ELSEWHERE = (
     "http2", "fastcgi_", "uwsgi_", "scgi_", "grpc_", "memcached_", "ssl_", "proxy_ssl_", "limit_conn", "limit_req", "real_ip_", "set_real_ip_",
     "auth_", "secure_link", "userid", "valid_referers", "referer_hash", "mirror", "ssi", "dav_", "add_before_", "add_after_", "addition_",
-    "post_action", "slice", "random_index", "empty_gif", "create_full_put_path", "min_delete_depth", "proxy_cache", "log_subrequest",
+    "post_action", "slice", "random_index", "empty_gif", "stub_status", "create_full_put_path", "min_delete_depth", "proxy_cache", "log_subrequest",
     "ancient_browser", "modern_browser", "proxy_protocol",
 )  # fmt: skip
 

@@ -49,6 +49,7 @@ from wproxy.directives.scgi import ScgiDirectives
 from wproxy.directives.split_clients import SplitClientsDirectives
 from wproxy.directives.ssi import SsiDirectives
 from wproxy.directives.store import StoreDirectives
+from wproxy.directives.stub_status import StubStatusDirectives
 from wproxy.directives.sub_filter import SubFilterDirectives
 from wproxy.directives.tls import TlsDirectives
 from wproxy.directives.upstream import UpstreamDirectives
@@ -126,6 +127,7 @@ class LocationModules(
     MirrorDirectives,
     AdditionDirectives,
     ApiDirectives,
+    StubStatusDirectives,
     LocationIf,
 ):
     """The directives of a location, and of the server where no location matches."""

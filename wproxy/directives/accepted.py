@@ -316,7 +316,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("flv mp4", LOCATION, without_arguments, arity=0, inherit=OWN_GATHER),
         accepted("mp4_buffer_size mp4_max_buffer_size", LEVELS, memory),
         accepted("mp4_start_key_frame", LEVELS, flag, idle="off"),
-        accepted("stub_status", SERVER | LOCATION, anything, arity=(0, 1), inherit=OWN_GATHER),
     ),
     "Images and XML (ngx_http_image_filter_module.c, ngx_http_xslt_filter_module.c).": (
         accepted("image_filter", LOCATION, image_filter, arity=(1, 3), inherit=GATHER, idle="off"),

@@ -1,0 +1,50 @@
+"""stub_status: the counts of the whole server as text (nginx: src/http/modules/ngx_http_stub_status_module.c).
+
+Every number covers all workers, and those of workers that are gone: this worker's own as of now, others' as of their last tick.
+"""
+
+from __future__ import annotations
+
+import os
+
+from worker.pages import error_response, respond
+from worker.services import Services
+from wproxy.config.model import Location
+from wproxy.http import Request, Response
+from wproxy.route import Handler
+from wproxy.shared import HEAD_ACCEPTED, HEAD_REQUESTS, WORKER_ACCEPTED, WORKER_PID, WORKER_REQUESTS
+
+# Lines end with LF, and all but the second with a space before it: tools split them so.
+PAGE = b"""Active connections: %d \nserver accepts handled requests\n %d %d %d \nReading: %d Writing: %d Waiting: %d \n"""
+
+
+def showing_status(location: Location, services: Services) -> Handler | None:
+    """Return the handler of a location with stub_status; None for any other."""
+    if not location.stub_status:
+        return None
+
+    async def show_status(request: Request) -> Response:
+        server = request.route.server_token
+        if request.method not in (b"GET", b"HEAD"):
+            return error_response(request, 405, server)
+        return respond(request, 200, page_of(services), b"text/plain", server)
+
+    return show_status
+
+
+def page_of(services: Services) -> bytes:
+    """Return the page.
+
+    A request counts from the first byte of its head, as in nginx; a worker's slot counts those that have ended.
+    """
+    shared, clients = services.shared, services.clients
+    accepted = shared.total(HEAD_ACCEPTED) + clients.accepted
+    ended = shared.total(HEAD_REQUESTS) + clients.requests
+    own = os.getpid()
+    for index in range(shared.slots):
+        slot = shared.worker(index)
+        if slot.get(WORKER_PID) not in (0, own):
+            accepted += slot.get(WORKER_ACCEPTED)
+            ended += slot.get(WORKER_REQUESTS)
+    active, reading, writing, waiting = services.process.count_connections()
+    return PAGE % (active, accepted, accepted, ended + reading + writing, reading, writing, waiting)
