@@ -104,6 +104,8 @@ EXAMPLES = {
     "auth_basic": '"staff only"',
     "auth_request": '"/auth"',
     "mirror": '"/mirror"',
+    "ssi_types": '"text/plain"',
+    "dav_methods": '["PUT", "DELETE"]',
     "post_action": '"/after"',
     "ancient_browser": '[["MSIE 6", "Lynx"]]',
     "modern_browser": '[["gecko", "1.9"]]',
