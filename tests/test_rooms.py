@@ -31,7 +31,7 @@ CALLS_OF_DEEDS = {
     "time.sleep",
 }
 
-# Who may import what is not in the standard library.
+# The modules that may import a package from outside the standard library.
 THIRD_PARTY = {
     "cryptography": ("master.local_authority.by_cryptography",),
     "tomli": ("wproxy.config.toml",),

@@ -46,7 +46,7 @@ class Compared:
 
     @property
     def status(self) -> int:
-        """Of the answer; 444 where there was none."""
+        """The status of the answer; 444 if there was none."""
         return self.happened.answer.status if self.happened.answer else 444
 
     def __str__(self) -> str:

@@ -76,7 +76,7 @@ def one_client_of_each_worker(front: Wproxy) -> dict[str, Wire]:
 
 
 def names(wires: dict[str, Wire], count: int = 4) -> set[str]:
-    """Who answers, asked through every worker."""
+    """The peers that answer, asked through every worker."""
     return {wire.request("GET", "/").body.decode().split()[0] for wire in wires.values() for _ in range(count)}
 
 

@@ -172,7 +172,7 @@ def shared_memory(front: Wproxy) -> Iterator[SharedWords]:
 
 
 def totals(shared: SharedWords) -> list[tuple[PeerTotals, int]]:
-    """Of each peer, in the order of their names: what all workers have counted, and how many failures are held against it."""
+    """The counts of all workers and the failures held against it, for each peer in the order of their names."""
     found = []
     for record in range(1, shared.head(HEAD_RECORDS)):
         if shared.words[shared.peer_offset(record) + PEER_IDENTITY]:

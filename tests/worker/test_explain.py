@@ -365,7 +365,7 @@ def test_a_refusal_that_has_an_error_page_is_a_refusal_all_the_same():
 
 
 def considered(found: Explanation) -> list[tuple[str, str, str]]:
-    """Of the first search for a location: another may follow for an error page."""
+    """The result of the first search for a location: another may follow for an error page."""
     step = next(step for step in found.steps if step["kind"] == "location")
     return [(one["location"], one["at"].removeprefix("t.conf:"), one["why"]) for one in step["considered"]]
 

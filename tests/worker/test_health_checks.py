@@ -414,7 +414,7 @@ def test_an_address_that_cannot_be_bound_says_nothing_about_the_peer(checking):
     assert "bind(192.0.2.1:0) failed (99: Cannot assign requested address)" in trouble(s)[0]
 
 
-# Who gets requests.
+# The peers that get requests.
 
 
 def test_an_unhealthy_peer_gets_no_request_until_it_passes_again(checking):

@@ -163,7 +163,7 @@ def test_interim_heads_before_the_switch(stage):
     client.receives(SWITCHED)
 
 
-# Who closes what.
+# The end of a tunnel.
 
 
 @pytest.mark.parametrize("tcp", [False, True])

@@ -86,7 +86,7 @@ def test_a_status_is_one_of_codes_and_ranges_or_none_of_them(test, passing, fail
         ("Connection ~ (?i)CLOSE", True),
         ("Connection !~ close", False),
         ("Connection !~ keep", True),
-        # Of several lines one is enough to be, and one is too many not to be.
+        # One of several lines is enough to pass "=", and one is too many for "!=".
         ("X-Node = b2", True),
         ("X-Node = c3", False),
         ("X-Node != b2", False),

@@ -62,7 +62,7 @@ def test_a_senseless_one_is_told_in_nginx_s_words(words, text):
     assert str(error.value) == text
 
 
-# Who we are.
+# The identity.
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,9 @@ are reported, never silently ignored.
   character set, where nginx aborts the request. A replaced response does not leave its character set behind.
 - `server_name_in_redirect` with an empty `server_name` leaves the client's host, where nginx writes a Location without one.
 - `max_headers` counts all lines of a head; nginx leaves out those that it drops for their names.
+- HTTP/2 to upstreams and gRPC: a response is read ahead by 256 KB at most, nginx opens the window as far as it goes; an upstream
+  that sends anything before its SETTINGS is refused; a request that it refused or had not begun before GOAWAY is sent again,
+  whatever its method. `grpc_set_header` refuses a name that is none, where nginx sends it.
 - HTTP/2: a malformed request gets 400 and a reset of its stream; frames that are wrong in themselves end the connection; request
   trailers are accepted, checked and dropped; `Expect: 100-continue` is answered; a body has at most 1 MB under way; budgets
   against floods are tighter and have a log line each. `http2_chunk_size` is 16k by default and at most (nginx: 8k).

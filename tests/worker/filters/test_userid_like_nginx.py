@@ -50,7 +50,7 @@ def test_who_gets_a_cookie_and_which(same_as_nginx: Comparison, monkeypatch: pyt
     whole = like_nginx.comparable
 
     def without_new(answer: bytes) -> str:
-        """Of a new identifier only who gave it is the same everywhere: the first five characters."""
+        """A new identifier begins alike everywhere: its first five characters say which service gave it."""
         text = whole(answer)
         return (
             text if CAME[:22] in text.partition("Set-Cookie")[2] else re.sub(r"(Set-Cookie: \w+=.{5})[^;\r]{17}", r"\1NEW", text)

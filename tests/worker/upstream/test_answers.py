@@ -1,4 +1,4 @@
-"""What of an upstream's answer is for the client, and what is for us (proxy.md §3.1, §3.2)."""
+"""The fields of an upstream's answer: those for the client, and those for us (proxy.md §3.1, §3.2)."""
 
 from __future__ import annotations
 

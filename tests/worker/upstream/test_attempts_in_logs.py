@@ -123,7 +123,7 @@ def test_the_length_of_a_request_is_that_of_its_bytes(stage, target, later, coun
         upstream.send(ok())
     client.receives_head()
     client.take()
-    # Of what comes with a pipelined request nothing is counted twice.
+    # Nothing that comes with a pipelined request is counted twice.
     client.send(get(b"/text"))
     client.receives_head()
     assert logged(s) == [str(len(head) + len(body) * counted), str(len(get(b"/text")))]

@@ -46,7 +46,7 @@ class Server:
         return self.groups[worker].pick(0, self.request())
 
     def letters(self, *workers: int) -> str:
-        """Who gets a request in these workers, one after another; none of them ends."""
+        """The peers that get a request in these workers, one after another; none of the requests ends."""
         found = ""
         for worker in workers:
             peer = self.pick(worker)
