@@ -322,7 +322,7 @@ class RunningMaster:
             return False
 
     def memory(self, pid: int | None = None) -> Memory:
-        """Its processes, or those of another master that an upgrade has put beside it."""
+        """The memory of this master, or of another one that an upgrade has put beside it."""
         return open_memory_of(self.pid if pid is None else pid)
 
     def head(self, word: int, pid: int | None = None) -> int:
