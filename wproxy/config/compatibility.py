@@ -46,6 +46,15 @@ are reported, never silently ignored.
 
 ## Different on purpose
 
+- A subrequest for which no body has been read announces none: nginx passes the client's Content-Length on without the body, and
+  the location that `auth_request` asks, or that gets a copy without a body, waits for it.
+- `mirror`: the log line of a request, the next request on its connection and the end of that connection do not wait for the copy,
+  as they do in nginx. A worker has at most 512 copies of one location's requests under way; further ones are dropped, which is
+  logged. A worker that is told to leave finishes its copies. The same holds for `post_action`, and `post_action off` means none
+  (in nginx it is a request for the URI `off`).
+- `ssi`: `set` takes responses of up to 1 MB into a variable, whatever subrequest_output_buffer_size says. At most 64 includes of
+  a page are under way at once; the others follow.
+- A `return 444` in the location of a copy ends the copy; in nginx it closes the connection of the client.
 - Requests go upstream with HTTP/1.1 and connections are kept (`keepalive 32`), also those of a `proxy_pass` to a bare address;
   older versions of nginx speak HTTP/1.0 and close connections, and no version keeps those to a bare address.
 - All errors of a file are reported in one run, not only the first.
