@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from copy import copy
 from functools import lru_cache
 
 from worker.limits.check import Check
 from wproxy.config.model import Location
-from wproxy.http import Request
+from wproxy.http import FieldsLike, Request
 from wproxy.maps.addresses import parse_ip
 from wproxy.route import Answer
 
@@ -45,12 +46,14 @@ class RealIp(Check):
             self._believe_proxy_protocol(request)
             return
         # The fields belong to one connection; equal ones come again and again there.
-        cache = request.fields.cache
-        found = cache.get(self)
+        found = request.fields.cache.get(self)
         if found is None:
-            found = cache[self] = self._named_client(request)
+            named = self._named_client(request)
+            found = request.fields.cache[self] = (*named, apart(request.fields)) if named else ()
         if found:
-            request.client = client.seen_at(*found)
+            address, port, fields = found
+            request.client = client.seen_at(address, port)
+            request.fields = fields
             if request.main is not None:
                 request.main.client = request.client  # what a subrequest finds holds for all, as in nginx
 
@@ -69,6 +72,21 @@ class RealIp(Check):
         address = parsed(header.source)
         if address is not None:
             request.client = client.seen_at(address[0], header.source_port)
+            found = request.fields.cache.get(self)
+            if found is None:
+                found = request.fields.cache[self] = apart(request.fields)
+            request.fields = found
+
+
+def apart(fields: FieldsLike) -> FieldsLike:
+    """Return the same fields with a memory of their own.
+
+    What is remembered for a block of fields holds for one client. Locations that trust other proxies see another one, and both
+    may lead to the same named location.
+    """
+    other = copy(fields)
+    other.cache, other.difference = {}, None
+    return other
 
 
 def trusting(location: Location) -> Trusts:

@@ -167,6 +167,29 @@ def test_a_location_that_has_looked_at_the_proxy_before_sees_the_client_afterwar
     assert b"\r\nX-Seen: 192.0.2.1\r\n" in client.receives_head()
 
 
+def test_locations_that_trust_others_share_no_memory_of_the_address(stage: Callable[..., conversation.Stage]):
+    """Both lead to one location, with the same fields: the second request is not one of the client that the first one named."""
+    s = stage(
+        locations='[http.server.location."/trusts"]\nset_real_ip_from = "127.0.0.1"\ntry_files = ["/none", "@app"]\n'
+        '[http.server.location."/doubts"]\ntry_files = ["/none", "@app"]\n'
+        '[http.server.location."@app"]\nproxy_pass = "http://app"\nproxy_set_header = { "X-Seen" = "$remote_addr" }',
+    )
+    client = s.client()
+    upstream = None
+    for path, seen in (
+        (b"/trusts", b"192.0.2.1"),
+        (b"/doubts", b"127.0.0.1"),
+        (b"/trusts", b"192.0.2.1"),
+        (b"/trusts", b"192.0.2.1"),
+    ):
+        client.send(get(path, b"X-Real-IP: 192.0.2.1"))
+        upstream = upstream or s.peers[0].accept()
+        assert b"\r\nX-Seen: " + seen + b"\r\n" in upstream.receives_head()
+        upstream.send(ok())
+        client.receives_head()
+        client.take()
+
+
 def test_brackets_without_a_port_are_an_address_as_in_later_versions_of_nginx():
     """Debian's nginx 1.22 did not know them yet, 1.31 does."""
     for text, address in ((b"[2001:DB8::1]", b"2001:db8::1"), (b"[192.0.2.1]", b"192.0.2.1")):

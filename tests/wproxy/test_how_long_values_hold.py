@@ -53,13 +53,18 @@ def named(varies: tuple[int, ...]) -> list[str]:
 
 # What may be asked for.
 
-OF_CLIENT = frozenset(("remote_addr", "remote_port", "serial", "scheme", "server_address", "endpoint", "listener", "started"))
+# The view of a client behind a proxy has fields with a memory of their own (worker.real_ip).
+OF_CLIENT = frozenset(
+    ("remote_addr", "remote_port", "serial", "scheme", "server_address", "endpoint", "listener", "started", "tls", "peer",
+     "proxy_protocol", "packed_addr")
+)  # fmt: skip
 ALLOWED = {
     BLOCK: frozenset(("client", "fields", "server", "line", "host")),
     LOCATION: frozenset(("client", "fields", "server", "line", "host", "location")),
-    # An alias of a regex has variables, so add_uri_to_alias is never set where a value of this class is kept.
+    # An alias of a regex has variables, so add_uri_to_alias is never set where a value of this class is kept; and the path of a
+    # subrequest (main) is never the one in the request line.
     LINE: frozenset(
-        ("client", "fields", "server", "line", "host", "location", "path", "args", "method", "body", "add_uri_to_alias")
+        ("client", "fields", "server", "line", "host", "location", "path", "args", "method", "body", "add_uri_to_alias", "main")
     ),
 }
 
@@ -135,6 +140,12 @@ DIFFERENT = {
     "sent_method": b"HEAD",
     "gzipped": (100, 10),
     "is_error_page": True,
+    "limit_req_status": b"REJECTED",
+    "limit_conn_status": b"REJECTED",
+    # What only subrequests and pages with userid have.
+    "main": None,
+    "ssi": None,
+    "user_id": None,
 }
 # Made differently by the test, or of no meaning to a reader.
 MADE = {"location", "server", "client", "line", "fields", "method", "path", "args", "version", "started", "keepalive", "body"}
@@ -175,7 +186,8 @@ def test_between_two_requests_that_share_no_more_a_value_does_not_differ(server,
 def test_what_a_location_decides_differs_between_two(server):
     first, second = two_requests(server, shares_location=False)
     differing = {name for name in NAMES if find_variable(name).read(first) != find_variable(name).read(second)}
-    assert set(named((LOCATION,))) == {"proxy_host", "proxy_port"} <= differing
+    assert set(named((LOCATION,))) == {"proxy_host", "proxy_port", "ancient_browser", "modern_browser"}
+    assert {"proxy_host", "proxy_port"} <= differing
     assert not differing & set(named((BLOCK,)))
     assert len(differing) > 30, "the two requests have little in common"
 

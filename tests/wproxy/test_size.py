@@ -106,7 +106,9 @@ class Requests:
         for server in configuration.servers:
             for location in server.each_location():
                 location.route = Route(location, b"wproxy", ErrorLog((), lambda: 0.0))
-        self.client = SimpleNamespace(clock=SimpleNamespace(now=1.0), requests=0, listener=listener, started=0.0)
+        self.client = SimpleNamespace(
+            clock=SimpleNamespace(now=1.0), requests=0, listener=listener, started=0.0, find_server=None
+        )
         self.connection = SimpleNamespace(client=self.client, routed_head=None, clients=SimpleNamespace(draining=False))
         paths = [f"{pattern}x/y" if pattern[0] != "=" else pattern[2:] for pattern in locations]
         self.heads = [self.head(host, path.encode()) for path in paths]
