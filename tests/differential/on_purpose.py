@@ -97,6 +97,11 @@ ON_PURPOSE = (
         "proxy_cookie_flags",
         "of two lines after each other the wrong flag in the first is told",
     ),
+    Exemption(
+        "fields content-length",
+        r"(?s)\AHTTP/1\.1 400.*HTTP/1\.1 304",
+        "a 304 that an upstream gives for an error page is an empty page with a length",
+    ),
     Exemption("fields server", "proxy_pass_header Server", "where the upstream has told no name, ours is told"),
     Exemption(
         "fields connection",

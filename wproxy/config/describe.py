@@ -101,6 +101,7 @@ EXAMPLES = {
     "limit_conn_zone": '[["$binary_remote_addr", "zone=addresses:10m"]]',
     "limit_conn": '[["addresses", 10]]',
     "set_real_ip_from": '["10.0.0.0/8", "2001:db8::/32", "unix:"]',
+    "stub_status": "true",
     "auth_basic": '"staff only"',
     "auth_request": '"/auth"',
     "mirror": '"/mirror"',
