@@ -67,6 +67,11 @@ PHASES = ["worker.phases.drive", "worker.phases.go", "worker.phases.location_pha
         (
             '[http.server.location."= /r"]\nreturn = [200, "x"]',
             b"/r",
+            ["worker.content.returns.returning_at_once.<locals>.answer"],
+        ),
+        (
+            '[http.server.location."= /v"]\nreturn = [200, "$uri"]',
+            b"/v",
             [*PHASES, "worker.rewrite.run_steps", "worker.rewrite._return", "worker.content.returns.answer_return"],
         ),
         (
@@ -75,7 +80,7 @@ PHASES = ["worker.phases.drive", "worker.phases.go", "worker.phases.location_pha
             ["worker.content.static.serving_files_at_once.<locals>.serve_file", "worker.content.static.answer_with_file"],
         ),
     ],
-    ids=["return", "file"],
+    ids=["return", "return of a variable", "file"],
 )
 def test_what_answers_in_a_location_is_few_hops_from_the_connection(stage: Callable[..., Stage], locations, path, way):
     s = stage(locations=locations)

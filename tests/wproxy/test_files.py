@@ -31,7 +31,7 @@ def place(pattern: str = "/", modifier: str = "", around: Any = None, **settings
 
 def asking(location: Any, path: bytes, **more: Any) -> Any:
     """A request for that URI, in that location."""
-    return SimpleNamespace(location=location, path=path, valid_location=True, add_uri_to_alias=False, **more)
+    return SimpleNamespace(location=location, path=path, valid_location=True, add_uri_to_alias=False, main=None, **more)
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,10 @@ def test_with_a_certificate_it_serves_https():
     configuration = load_text(text.encode(), "wproxy proxy.toml", "/srv", look_up)
     (server,) = configuration.servers
     assert [(line.addresses, line.protocols) for line in server.listen] == [((Address("0.0.0.0", 8443),), ("ssl",))]
-    assert configuration.tls_files[0].pairs[0][:2] == ('/home/me/a "b".pem', "/home/me/a.key")
+    assert [one.text for one in (*server.ssl_certificate, *server.ssl_certificate_key)] == [
+        '/home/me/a "b".pem',
+        "/home/me/a.key",
+    ]
 
 
 def test_http2_is_asked_for_where_it_is_there():
