@@ -21,9 +21,11 @@ from wproxy.config.registry import CONTEXT_NAMES, LIMIT_EXCEPT, LOCATION, LOCATI
 from wproxy.config.tree import Node, Position
 
 _BLOCK = re.compile(r"^```(toml|nginx)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_SHARED_NAMES = re.compile(r"\b(app|connection_upgrade|area|variant|welcome|disks|short|koi8-r)\b")
+_SHARED_NAMES = re.compile(r"\b(app|connection_upgrade|area|variant|welcome|disks|short|koi8-r|auth(?=:1m|;| keys_zone))\b")
 # Bad examples that `-t` refuses.
 _REFUSED = frozenset(("ip-hash-backup",))
+# Each needs the other: every deployment with TLS has both.
+_PAIRS = frozenset(("ssl_certificate", "ssl_certificate_key"))
 _NOWHERE = Position("", 0)
 
 
@@ -75,7 +77,7 @@ def examples_of_directives() -> Iterator[str]:
 
 def tree_of_directives() -> Node:
     """All of them in one configuration, each in the innermost block that it may stand in."""
-    return merged(_tree_of_directive(row, number) for number, row in enumerate(documented_rows()))
+    return merged(_tree_of_directive(row, number) for number, row in enumerate(documented_rows()) if row.name not in _PAIRS)
 
 
 def _tree_of_directive(row: Directive, number: int) -> Node:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.ports import free_port
+from tests.example_copies import make_certificate
 from wproxy.config.registry import REGISTRY
 from wproxy.config.tree import Node
 
@@ -49,6 +50,32 @@ def with_arguments(node: Node, *arguments: str, name: str = "") -> Node:
 def left_out(node: Node, local: Local) -> list[Node]:
     """Nothing."""
     return []
+
+
+def certificate_of(local: Local) -> str:
+    """The name of a file with a certificate and its key, made for the copy."""
+    file = local.directory / "copy.pem"
+    if not file.exists():
+        file.write_bytes(b"".join(make_certificate()))
+    return file.name
+
+
+def with_a_certificate(node: Node, local: Local) -> list[Node]:
+    """A certificate that is not there becomes that of the copy; and so does its key."""
+    (path,) = node.arguments
+    if "$" in path or path.startswith("data:") or (local.directory / path).exists():
+        return [node]
+    return [with_arguments(node, certificate_of(local))]
+
+
+def if_there(node: Node, local: Local) -> list[Node]:
+    """A line that names a file, if the copy has it."""
+    return [node] if (local.directory / node.arguments[0]).exists() else []
+
+
+def answered(node: Node, local: Local) -> list[Node]:
+    """A server that refuses handshakes answers."""
+    return [with_arguments(node, certificate_of(local), name=name) for name in ("ssl_certificate", "ssl_certificate_key")]
 
 
 def on_a_free_port(node: Node, local: Local) -> list[Node]:
@@ -154,7 +181,17 @@ ELSEWHERE: dict[str, Rule] = {
     **each("listen", on_a_free_port),
     # The backend speaks HTTP only, and has no users and no pages of other sites.
     **each("fastcgi_pass uwsgi_pass scgi_pass memcached_pass grpc_pass", plainly_proxied),
-    **each("auth_basic auth_request ssl_reject_handshake valid_referers", left_out),
+    **each("auth_basic auth_request valid_referers", left_out),
+    **each("ssl_certificate ssl_certificate_key", with_a_certificate),
+    **each("ssl_reject_handshake", answered),
+    **each("ssl_password_file proxy_ssl_password_file grpc_ssl_password_file uwsgi_ssl_password_file", if_there),
+    **each(
+        "ssl_client_certificate ssl_trusted_certificate ssl_crl ssl_dhparam ssl_session_ticket_key ssl_stapling_file", if_there
+    ),
+    **each("proxy_ssl_crl grpc_ssl_crl uwsgi_ssl_crl", if_there),
+    **each("proxy_ssl_trusted_certificate grpc_ssl_trusted_certificate uwsgi_ssl_trusted_certificate", if_there),
+    **each("stub_status", left_out),  # no two answers are the same
+    **each("limit_req limit_conn", left_out),  # the questions come all at once, and explanations count, too
     **each("server", to_the_backend),
     **each("proxy_pass", plainly_proxied),
     **each("set", set_to_the_backend),

@@ -115,7 +115,7 @@ def questions(configuration: Configuration) -> list[Question]:
             seen.add(id(server))
             for host, target in [(first, target) for target in targets] + [(host, "/") for host in others]:
                 authority = host if address.is_unix else f"{host}:{address.port}"
-                url = Url("http", host, address.port, authority, target)
+                url = Url("https" if "ssl" in listener.protocols else "http", host, address.port, authority, target)
                 fields = [("X-Question", str(len(asked)))]
                 asked.append(
                     Question("GET", url, fields, "unix:" if address.is_unix else "::1" if is_six else "127.0.0.1", str(address))

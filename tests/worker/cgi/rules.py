@@ -10,7 +10,7 @@ FILES = {
     "like nginx": "worker/upstream/test_cgi_like_nginx.py",
     "memcached": "worker/upstream/test_memcached.py",
     "php": "applications/php/test_php.py",
-    "records": "worker/fastcgi/test_records.py",
+    "records": "worker/fastcgi/test_fastcgi_records.py",
     "shipped": "wproxy/config/test_shipped_files.py",
     "tls": "worker/upstream/test_upstream_tls.py",
     "uwsgi": "applications/uwsgi/test_uwsgi.py",
