@@ -5,7 +5,7 @@ Each kind of work in a location has a bound, because nothing else bounds it: a c
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from worker.content.returns import CloseConnection
@@ -40,15 +40,15 @@ class Background:
         """Whether there is room for more."""
         return self.count < MOST
 
-    def begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Begin some work; a worker that is told to leave waits for its end."""
+    def begin(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Begin some work; a worker that is told to leave waits for its end. work: makes the coroutine, when its turn comes."""
         self.count += 1
         self._services.clients.hold()
         self._services.loop.spawn(self._run(work), name)
 
-    async def _run(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
-            await work
+            await work()
         finally:
             self.count -= 1
             self.is_full = self.is_full and self.count > MOST // 2

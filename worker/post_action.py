@@ -7,6 +7,7 @@ It begins when the response has been sent, or the client has left, and it runs i
 from __future__ import annotations
 
 from copy import copy
+from functools import partial
 
 from worker.background import Background, answered_to_nobody, lasting_body
 from worker.logs import log_request
@@ -44,7 +45,7 @@ def acting_afterwards(location: Location, services: Services, write: Write | Non
             cycle(request, f'internally redirecting to "{shown_path(target)}"')
             request.status = 500
         else:
-            actions.begin(run(action, target), f"post_action {target!r}")
+            actions.begin(partial(run, action, target), f"post_action {target!r}")
             return
         if write is not None:
             write(request)

@@ -8,6 +8,7 @@ slow or dead, further ones are dropped until there are fewer again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from worker.background import Background, answered_to_nobody, lasting_body
 from worker.logs import log_request
@@ -62,7 +63,7 @@ def begin_copy(copies: Background, request: Request, path: bytes) -> None:
     except OSError as error:
         log_request(request, "crit", f"dup() failed ({error.errno}: {error.strerror}) while copying a request")
         return
-    copies.begin(send_copy(copy), f"copy for {path!r}")
+    copies.begin(partial(send_copy, copy), f"copy for {path!r}")
 
 
 async def send_copy(copy: Copy) -> None:
