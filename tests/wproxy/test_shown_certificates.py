@@ -1,5 +1,7 @@
 """Certificates in the words of `wproxy status`, as a table and as lines."""
 
+import time
+
 import pytest
 
 from master.status import Status, as_table
@@ -57,7 +59,8 @@ def test_what_cannot_be_shown_has_a_reason(shown, file, problem):
     assert (found.problem, str(found)) == (problem, f"{file}: {problem}")
 
 
-def status(certificates, loaded=THEN + 60):
+def status(certificates, loaded=None):
+    loaded = time.time() + 60 if loaded is None else loaded
     return Status("1", 1, 0, 0, 0, 1, int(loaded), "", None, "", True, 0, 0.0, 0, 0, 0, certificates=certificates)
 
 
