@@ -30,11 +30,14 @@ _SSL_FIXED = 5  # which certificates there are, and whether the client's was val
 
 
 class BrokenProxyHeader(ValueError):
-    """What came first is no header of the PROXY protocol. Its text is nginx's; empty where nginx says nothing."""
+    """The first bytes are no header of the PROXY protocol. Its text is nginx's; empty where nginx says nothing."""
 
 
 class ProxyHeader(NamedTuple):
-    """What a header says. source: the client; destination: where it connected to; a port of 0 is unknown. tlvs: as received."""
+    """The contents of a header.
+
+    source: the client. destination: the address that it connected to. A port of 0 is unknown. tlvs: as received.
+    """
 
     source: bytes
     source_port: int

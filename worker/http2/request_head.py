@@ -70,7 +70,7 @@ class RequestHead:
 
 
 class RequestReader:
-    """What turns the field lists of one connection into request heads.
+    """Reader that turns the field lists of one connection into request heads.
 
     offers_connect: whether SETTINGS_ENABLE_CONNECT_PROTOCOL was announced.
     """

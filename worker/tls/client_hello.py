@@ -35,7 +35,7 @@ class NotClientHello(ValueError):
 
 
 class ClientHello:
-    """What a client offers.
+    """The offer of a client: its first message.
 
     server_name: as sent (SNI); b"" without. protocols: those of ALPN, in its order; None without. version: the highest version of
     an old client, which new ones keep at that of TLS 1.2. has_early_data: whether it sends a request before the handshake ends.

@@ -89,7 +89,7 @@ class TlsSession:
 
     @property
     def verify_result(self) -> tuple[int, str]:
-        """What is wrong with the client's certificate: a number and words; (0, ...) for nothing."""
+        """Return the error of the client's certificate, as a number and words; (0, ...) if there is none."""
         if self._verify_result is None:
             openssl = find_openssl()
             # Without OpenSSL's own calls a handshake with a certificate that is not trusted has failed.
@@ -102,7 +102,7 @@ class TlsSession:
 
 
 class Offer:
-    """What a client offers, before anything has been agreed on (a ClientTls)."""
+    """The offer of a client, before anything has been agreed on (a ClientTls)."""
 
     version = cipher = group = protocol = session_id = certificate = b""
     is_resumed = False

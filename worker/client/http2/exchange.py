@@ -45,7 +45,7 @@ PATIENCE_FOR_MORE = 5.0
 
 
 class Shared(Protocol):
-    """What the exchanges of one connection share.
+    """The state that the exchanges of one connection share.
 
     waiting: those that wait for the sender or for their turn, starved: those that wait for the client to open a window, in the
     order in which they came. last: the one that sent last. progress: that of the whole connection, for waits that are no single

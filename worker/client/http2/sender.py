@@ -18,7 +18,7 @@ FULL = 65536
 
 
 class Sender:
-    """What one connection sends.
+    """The outgoing bytes of one connection.
 
     unsent: bytes that wait for the socket, or for the end of this turn. progressed_at: the time at which the socket last took
     some, or at which the first of these bytes came. failure: the error of the socket, after which everything is dropped.

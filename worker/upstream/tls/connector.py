@@ -24,10 +24,10 @@ MOST_SESSIONS = 1024
 
 
 class Secured(NamedTuple):
-    """What TLS adds to the manner in which a connection is opened.
+    """The TLS part of the manner in which a connection is opened.
 
-    name: what the certificate has to be for. sent_name: what the handshake says, "" for nothing. certificate, key: the files of
-    those to show if they depend on the request, else "".
+    name: the name that the certificate must be valid for. sent_name: the name in the handshake (SNI), "" for none. certificate,
+    key: the files to present if they depend on the request, else "".
     """
 
     connector: Connector
@@ -38,7 +38,7 @@ class Secured(NamedTuple):
 
 
 class Connector:
-    """What connections with the same settings share. tls: the settings."""
+    """The state that connections with the same settings share. tls: the settings."""
 
     def __init__(self, tls: UpstreamTls, made: UpstreamContext | None = None) -> None:
         """made: by the master; None: it is made when it is needed."""
