@@ -149,7 +149,7 @@ Few = tuple[tuple[bytes, AnyLocation], ...]
 
 def _best_width(prefixes: list[bytes]) -> int:
     """Return how many leading bytes tell these prefixes apart best: shorter prefixes are tried for every path."""
-    widths = range(1, 33)
+    widths = range(1, min(32, max(map(len, prefixes))) + 1)
 
     def most_tries(width: int) -> tuple[int, int]:
         starts: dict[bytes, int] = {}

@@ -47,8 +47,19 @@ class Template:
 def compile_template(text: str) -> Template:
     """Compile a text; raises ValueError for an unknown variable or an unclosed brace.
 
-    A variable without a value counts as empty.
+    A variable without a value counts as empty. While a configuration is read, equal texts are one template: a large one repeats
+    its proxy_set_header lines in every location.
     """
+    templates = active_namespace().templates
+    if templates is None:
+        return _compile(text)
+    template: Template | None = templates.get(text)
+    if template is None:
+        template = templates[text] = _compile(text)
+    return template
+
+
+def _compile(text: str) -> Template:
     pieces = parse_pieces(text)
     variables = tuple(piece for piece in pieces if isinstance(piece, Variable))
     if not variables:

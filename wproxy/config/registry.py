@@ -233,7 +233,10 @@ def find_directive(name: str, context: int = 0) -> Directive | None:
     rows = REGISTRY.get(name)
     if not rows:
         return None
-    return next((row for row in rows if row.contexts & context), rows[0])
+    for row in rows:
+        if row.contexts & context:
+            return row
+    return rows[0]
 
 
 def context_names(contexts: int) -> list[str]:

@@ -199,7 +199,7 @@ def refusal(row: Directive, node: Node, context: int) -> str | None:
         return f'directive "{node.name}" has no opening "{{"'
     if not row.block and node.children is not None:
         return f'directive "{node.name}" is not terminated by ";"'
-    if any("\0" in argument for argument in node.arguments):
+    if "\0" in " ".join(node.arguments):
         return f'a zero byte in "{node.name}" directive'
     if context == MAIN and row.block and node.arguments:
         return f'invalid number of arguments in "{node.name}" directive'

@@ -103,12 +103,16 @@ def _uri_part(uri: str, url: str) -> bytes:
     return ("/" + uri if uri.startswith("?") else uri).encode("utf-8", "surrogateescape")
 
 
+# The bytes of a field name: visible ASCII without the separators.
+_NAME_BYTES = bytes(byte for byte in range(33, 127) if byte not in b'":(),/;<=>?@[\\]{}')
+
+
 def header(name: str, value: str) -> tuple[bytes, Template]:
     """Return (name as spelled, template of the value)."""
     encoded = name.encode("utf-8", "surrogateescape")
-    if not name or any(byte <= 32 or byte >= 127 or byte in b'":(),/;<=>?@[\\]{}' for byte in encoded):
+    if not name or encoded.translate(None, _NAME_BYTES):
         raise ValueError(f'invalid header name "{name}"')
-    if any(character in value for character in "\r\n\0"):
+    if "\n" in value or "\r" in value or "\0" in value:
         raise ValueError(f'the value of "{name}" has a line break')
     return encoded, compile_template(value)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from wproxy.http import Request
 from wproxy.variables.registry import BLOCK, REQUEST, VARIABLES, Reader, Variable, complain, find_builtin
@@ -148,6 +149,7 @@ class Declared(Variable):
 class Namespace:
     """The variables that one configuration declares. captures_are_read: whether something in it reads $1 to $9.
 
+    templates: what texts with variables were compiled to, by text, while the configuration is read; None at other times.
     A name of nginx's own is ignored: the code that reads the directive reports it (`check_definable`).
     """
 
@@ -155,6 +157,7 @@ class Namespace:
         self._declared: dict[str, Declared] = {}
         self._unkept: set[str] = set()
         self.captures_are_read = False
+        self.templates: dict[str, Any] | None = None
 
     def promise(self, name: str) -> None:
         """Promise that the name exists and is declared later."""
@@ -213,6 +216,8 @@ class Namespace:
         entry = self._declared.get(lower)
         if entry is None:
             entry = self._declared[lower] = Declared(lower)
+            if self.templates:
+                self.templates.clear()  # one of them may name it, and mean nginx's own variable
         return entry
 
     def __repr__(self) -> str:
@@ -232,10 +237,12 @@ def use_namespace(namespace: Namespace) -> Iterator[Namespace]:
     """Look names up, and declare them, in this namespace meanwhile."""
     global _active
     before, _active = _active, namespace
+    namespace.templates = {}
     try:
         yield namespace
     finally:
         _active = before
+        namespace.templates = None
 
 
 def find_variable(name: str) -> Variable | None:
