@@ -167,7 +167,9 @@ def may_change_uri(request: Request) -> bool:
 def cycle(request: Request, doing: str) -> Response:
     """Return the answer to a request that goes in circles; an error page would continue the circle. doing: the next step."""
     request.is_error_page = True
-    log_request(request, "error", f"rewrite or internal redirection cycle while {doing}")
+    text = f"rewrite or internal redirection cycle while {doing}"
+    log_request(request, "error", text, code="conf_cycle")
+    request.ends("conf_cycle", text)
     return error_response(request, 500, request.route.server_token)
 
 
@@ -249,6 +251,7 @@ def limit_body(request: Request, body: RequestBody, location: Location) -> Respo
         return None
     body.collected = BODILESS
     setting = location.described("client_max_body_size")
-    log_request(request, "error", f"client intended to send too large body: {length} bytes", setting=setting)
-    request.end_cause = f"client: intended to send too large body: {length} bytes{setting}"
+    text = f"client intended to send too large body: {length} bytes"
+    log_request(request, "error", text, setting, "cl_body_too_big")
+    request.ends("cl_body_too_big", f"client: {text[7:]}{setting}")
     return error_response(request, 413, request.route.server_token)

@@ -15,7 +15,7 @@ from worker.attach import attach_server
 from worker.client.accept import Acceptors
 from worker.client.clients import Clients
 from worker.logs import FLUSH_PAUSE, AccessLogs, ErrorLogs, log_request
-from worker.loop import READ, Loop, Task, park, sleep
+from worker.loop import READ, Loop, Task, give_way, park, sleep
 from worker.regex_guard import install_regex_guard
 from worker.room import Room
 from worker.services import Logs, make_services
@@ -190,6 +190,8 @@ class Worker:
             self.error_log.write(
                 "notice", f"{len(self.clients.connections)} connections closed by worker_shutdown_timeout {seconds:g}: {where}"
             )
+            self.clients.cut(f"worker_shutdown_timeout {seconds:g} is over ({where})")
+            await give_way()  # they are logged
         self.loop.stop()
 
     # Signals and the master.

@@ -108,7 +108,9 @@ async def answered_inside(request: Subrequest) -> Response:
         change = request.route.filter
         return response if change is None else change(request, response)
     except (ClientError, RegexTimedOut) as error:
-        return await refused(request, error if isinstance(error, ClientError) else ClientError(500, str(error)))
+        return await refused(
+            request, error if isinstance(error, ClientError) else ClientError(500, str(error), code="regex_slow")
+        )
 
 
 def kept_body(body: RequestBody) -> KeptBody:

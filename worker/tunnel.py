@@ -30,10 +30,14 @@ class Timeouts(NamedTuple):
 
 
 class End(NamedTuple):
-    """The reason why a tunnel ended: both empty when a side closed, else the message and the directive whose timer expired."""
+    """The reason why a tunnel ended: all empty when a side closed.
+
+    why: the message. setting: the directive whose timer expired. code: the word of `wproxy.end_causes`.
+    """
 
     why: str = ""
     setting: str = ""
+    code: str = ""
 
 
 CLOSED = End()
@@ -92,7 +96,7 @@ class Traffic:
         while True:
             left = self.last + timeouts.idle - self.clock.now
             if left <= 0:
-                return End(UPSTREAM_TIMED_OUT, timeouts.idle_setting)
+                return End(UPSTREAM_TIMED_OUT, timeouts.idle_setting, "tun_idle")
             if await self.is_over.wait(left):
                 return self.end
 
@@ -106,5 +110,5 @@ def note_end(request: Request, end: End, sent: int, received: int) -> None:
     attempt.bytes_sent += received
     if end.why:
         setting = request.location.described(end.setting)
-        request.end_cause = f"{end.why}{setting}"
-        log_request(request, "info", f"{end.why} while proxying upgraded connection", setting=setting)
+        request.ends(end.code, f"{end.why}{setting}")
+        log_request(request, "info", f"{end.why} while proxying upgraded connection", setting, end.code)

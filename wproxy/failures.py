@@ -7,6 +7,15 @@ from __future__ import annotations
 
 import os
 
+_CODES_OF_SETTINGS = {
+    "large_client_header_buffers": "cl_head_too_big",
+    "max_headers": "cl_head_too_big",
+    "client_max_body_size": "cl_body_too_big",
+    "client_header_timeout": "cl_head_timeout",
+    "client_body_timeout": "cl_body_timeout",
+}
+_CODES_OF_STATUSES = {495: "cl_tls_cert", 496: "cl_tls_cert", 497: "cl_tls_plain", 500: "conf_value"}
+
 
 class ClientError(Exception):
     """The client is to blame: it gets this status and its connection is closed.
@@ -15,10 +24,12 @@ class ClientError(Exception):
     reason: the text for the log, in nginx's words: "client sent invalid header line: ...".
     setting: the directive whose limit or timer was reached, if any.
     level: the level of the line in the error log; nginx has [error] for bodies, and [info] for nearly everything else.
+    code: the word of `wproxy.end_causes`; if not given, it follows from the setting, else from the status.
     """
 
-    def __init__(self, status: int, reason: str, setting: str = "", level: str = "") -> None:
+    def __init__(self, status: int, reason: str, setting: str = "", level: str = "", code: str = "") -> None:
         super().__init__(reason)
+        self.code = code or _CODES_OF_SETTINGS.get(setting) or _CODES_OF_STATUSES.get(status, "cl_bad_request")
         self.level = level or ("error" if status in (413, 500) else "info")
         self.status = status
         self.reason = reason
@@ -29,11 +40,17 @@ class BodyBrokenOff(ClientError):
     """The client left amid the body of its request: it is logged as a bad request, and there is no one to answer."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(400, f"{reason} while sending the request body")
+        super().__init__(400, f"{reason} while sending the request body", code="cl_bad_body")
 
 
 class ClientGone(Exception):
     """The client closed or reset its connection: no answer can reach it (499)."""
+
+
+class Drained(ClientGone):
+    """The worker leaves, and worker_shutdown_timeout is over: the message says where that is set."""
+
+    code = "drained"
 
 
 class TimedOut(Exception):
@@ -50,6 +67,7 @@ class UpstreamFailure(Exception):
     is_dead_idle: whether a reused connection ended before a byte of the answer, so that it may have died while idle.
     why_last: the reason why no other peer is tried, where it needs stating.
     limit: the word of the directive, after that of its module, whose limit was reached; "" for a timer, and for none.
+    code: the word of `wproxy.end_causes`; "" where it follows from kind and doing.
     """
 
     sent = False
@@ -57,8 +75,9 @@ class UpstreamFailure(Exception):
     is_dead_idle = False
     limit = ""
 
-    def __init__(self, kind: str, reason: str, doing: str = "") -> None:
+    def __init__(self, kind: str, reason: str, doing: str = "", code: str = "") -> None:
         super().__init__(reason)
+        self.code = code
         self.kind = kind
         self.reason = reason
         self.doing = doing

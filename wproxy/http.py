@@ -321,6 +321,7 @@ class Attempt:
     interim_bytes = 0
     begins_group = False  # the first after a jump to another location
     is_handshaking = False  # connected, and not yet encrypted
+    end_code = ""  # a word of `wproxy.end_causes`, if it failed
     is_retry = False  # another peer has failed, and retries are counted
     at_end: Callable[[], None] | None = None  # called when an answer in several parts is complete, or is given up
 
@@ -533,6 +534,7 @@ class Request:
     bytes_sent = 0
     body_bytes_sent = 0
     request_length = 0
+    end_code = ""  # see `ends`
     end_cause = ""
     location: Location
     route: Route  # the worker's route of that location
@@ -588,6 +590,10 @@ class Request:
         self.route = location.route
         if self.exchange is not None:
             self.exchange.moved(self)
+
+    def ends(self, code: str, cause: str) -> None:
+        """Note why it does not end well: a word of `wproxy.end_causes`, and a sentence with the setting behind it."""
+        self.end_code, self.end_cause = code, cause
 
     def call_at_end(self, release: Callable[[], None]) -> None:
         """Have this called once when the request is over, however it ends, to release what was taken for it."""

@@ -63,6 +63,7 @@ LOG_FIELDS = (
     "request_time",
     "request_completion",
     "wproxy_end_cause",
+    "wproxy_end_code",
     "request",
 )
 

@@ -235,6 +235,7 @@ def test_an_upstream_that_breaks_off_cuts_the_client(stage):
     assert client.is_closed()
     assert len(client.received) > 1_000_000
     assert "upstream prematurely closed connection while reading upstream" in s.last_access()["wproxy_end_cause"]
+    assert s.last_access()["wproxy_end_code"] == "up_cut"
     assert "upstream prematurely closed connection while reading upstream" in s.error_log()[-1]
 
 
@@ -248,6 +249,7 @@ def test_a_silent_upstream_is_blamed_in_mid_body(stage):
     s.advance(0.2)
     assert client.is_closed()
     assert f"(proxy_read_timeout 7: {s.position('proxy_read_timeout')})" in s.last_access()["wproxy_end_cause"]
+    assert s.last_access()["wproxy_end_code"] == "up_body_timeout"
 
 
 @pytest.mark.parametrize("is_behind", [False, True])
@@ -262,6 +264,7 @@ def test_a_client_that_leaves_frees_the_upstream_at_once(stage, is_behind):
     client.reset()
     assert upstream.is_closed()
     assert s.last_access()["wproxy_end_cause"] == "client: closed the connection"
+    assert s.last_access()["wproxy_end_code"] == "cl_left_late"
 
 
 # Read ahead.
@@ -442,6 +445,7 @@ def test_an_upstream_that_breaks_off_while_the_client_is_behind(stage):
     assert client.is_closed()
     assert client.received.count(b"x") > 3_900_000
     assert "upstream prematurely closed connection" in s.last_access()["wproxy_end_cause"]
+    assert s.last_access()["wproxy_end_code"] == "up_cut"
 
 
 def test_a_disk_that_is_full_holds_the_upstream_back(stage, tmp_path):

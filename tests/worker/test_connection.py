@@ -654,6 +654,7 @@ def is_aborted(s, upstream, cause: str = "client: closed the connection") -> Non
     assert access["status"] == "499"
     assert access["upstream_status"] == "-"
     assert access["wproxy_end_cause"] == cause
+    assert access["wproxy_end_code"] == "cl_left"
     assert s.group().peers[0].health.fails == 0
     text = (
         "client prematurely closed connection, so upstream connection is closed too while sending request to upstream, client: "
@@ -858,6 +859,7 @@ def test_send_timeout_is_between_two_writes(stage):
     access = s.last_access()
     assert access["status"] == "200"
     assert access["wproxy_end_cause"] == f"client: it did not take the response (send_timeout 5: {s.position('send_timeout')})"
+    assert access["wproxy_end_code"] == "cl_stalled"
     assert "client timed out (110: Connection timed out) while sending response to client" in s.error_log()[0]
 
 
@@ -869,6 +871,7 @@ def test_send_timeout_of_a_response_at_hand(stage):
     s.advance(5.1)
     assert not s.worker.clients.connections
     assert "send_timeout 5" in s.last_access()["wproxy_end_cause"]
+    assert s.last_access()["wproxy_end_code"] == "cl_stalled"
 
 
 def test_a_slow_client_holds_the_upstream_back(stage):

@@ -138,7 +138,9 @@ def test_worker_shutdown_timeout_ends_tunnels_too(stage):
     assert client.is_open() and not has_left(s)
     s.advance(1)
     assert has_left(s)
-    assert "1 connections closed by worker_shutdown_timeout 10" in s.error_log()[-1]
+    assert any("1 connections closed by worker_shutdown_timeout 10" in line for line in s.error_log())
+    assert s.last_access()["wproxy_end_code"] == "drained"
+    assert s.last_access()["wproxy_end_cause"].startswith("worker_shutdown_timeout 10 is over (")
 
 
 def test_idle_connections_to_upstreams_are_closed_and_none_is_kept_from_now_on(stage):

@@ -977,6 +977,7 @@ def test_no_live_upstreams(stage):
     client.receives(error_page(502))
     assert logged(s) == ("502", "app", "502")
     assert s.last_access()["wproxy_end_cause"] == "upstream: no live upstreams while connecting to upstream"
+    assert s.last_access()["wproxy_end_code"] == "up_none"
     assert (
         'no live upstreams while connecting to upstream, client: 127.0.0.1, server: front, request: "GET / HTTP/1.1", upstream: "http://app/"'
         in s.error_log()[-1]

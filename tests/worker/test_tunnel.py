@@ -257,6 +257,7 @@ def test_the_idle_time_is_proxy_read_timeout(stage):
     where = f"proxy_read_timeout 10: {s.position('proxy_read_timeout')}"
     assert access["status"] == "101"
     assert access["wproxy_end_cause"] == f"upstream timed out (110: Connection timed out) ({where})"
+    assert access["wproxy_end_code"] == "tun_idle"
     (line,) = s.error_log()
     assert "[info]" in line
     assert "upstream timed out (110: Connection timed out) while proxying upgraded connection, client: 127.0.0.1" in line
@@ -271,6 +272,7 @@ def test_proxy_tunnel_timeout_is_for_tunnels_only(stage):
     assert upstream.is_closed()
     where = f"proxy_tunnel_timeout 20: {s.position('proxy_tunnel_timeout')}"
     assert s.last_access()["wproxy_end_cause"] == f"upstream timed out (110: Connection timed out) ({where})"
+    assert s.last_access()["wproxy_end_code"] == "tun_idle"
 
 
 @pytest.mark.parametrize("tcp", [False, True])
@@ -324,6 +326,7 @@ def test_a_client_that_takes_nothing_is_given_up(stage):
     s.advance(5.1)
     assert not s.worker.clients.connections
     assert "client timed out" in s.last_access()["wproxy_end_cause"]
+    assert s.last_access()["wproxy_end_code"] == "tun_cl_stalled"
 
 
 def test_and_the_cause_names_the_timer_that_ran(stage):
@@ -338,6 +341,7 @@ def test_and_the_cause_names_the_timer_that_ran(stage):
     s.advance(5.1)
     assert not s.worker.clients.connections
     assert f"(send_timeout 5: {s.position('send_timeout')})" in s.last_access()["wproxy_end_cause"]
+    assert s.last_access()["wproxy_end_code"] == "tun_cl_stalled"
 
 
 def test_an_upstream_that_takes_nothing_is_given_up(stage):
@@ -347,6 +351,7 @@ def test_an_upstream_that_takes_nothing_is_given_up(stage):
     s.advance(0.1)  # the other direction hears of it in the next turn
     assert not s.worker.clients.connections
     assert f"(proxy_send_timeout 5: {s.position('proxy_send_timeout')})" in s.last_access()["wproxy_end_cause"]
+    assert s.last_access()["wproxy_end_code"] == "tun_up_stalled"
 
 
 # Much at once.

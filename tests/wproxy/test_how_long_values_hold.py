@@ -114,6 +114,7 @@ DIFFERENT = {
     "body_bytes_sent": 6,
     "request_length": 7,
     "end_cause": "timeout",
+    "end_code": "up_head_timeout",
     "accel_type": b"e/f",
     "replied": True,
     "_id": b"0" * 32,

@@ -375,11 +375,12 @@ def test_a_request_is_complete_when_it_was_replied_and_nothing_cut_it_short(stor
     assert read("request_completion", request) == b""
     request.replied = True
     assert read("request_completion", request) == b"OK"
-    assert read("wproxy_end_cause", request) == b""
-    request.end_cause = "client closed"
+    assert read("wproxy_end_cause", request) == read("wproxy_end_code", request) == b""
+    request.ends("cl_left_late", "client closed")
     request.is_cut = True
     assert read("request_completion", request) == b""
     assert read("wproxy_end_cause", request) == b"client closed"
+    assert read("wproxy_end_code", request) == b"cl_left_late"
 
 
 def test_the_time_of_a_request(story):

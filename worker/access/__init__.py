@@ -68,8 +68,8 @@ def satisfy(
             if worst is None or refusal.error == 401:
                 worst = refusal
         if worst is not None and worst.error == 403:
-            request.end_cause = f"client: {FORBIDDEN}"
-            log_request(request, "error", FORBIDDEN)
+            request.ends("deny_rule", f"client: {FORBIDDEN}")
+            log_request(request, "error", FORBIDDEN, code="deny_rule")
         return worst
 
     decide = any_of if location.satisfy == "any" else all_of

@@ -35,8 +35,8 @@ def by_address(location: Location, services: Services) -> Decide | None:
         if allows:
             return None
         if is_told:
-            request.end_cause = cause
-            log_request(request, "error", FORBIDDEN)
+            request.ends("deny_rule", cause)
+            log_request(request, "error", FORBIDDEN, code="deny_rule")
         return error_response(request, 403, request.route.server_token)
 
     return decide

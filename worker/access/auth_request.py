@@ -31,7 +31,8 @@ def by_asking(location: Location, services: Services) -> Decide | None:
         try:
             asking = Subrequest(request, path)
         except Cycle as cycle:
-            log_request(request, "error", str(cycle))
+            log_request(request, "error", str(cycle), code="conf_cycle")
+            request.ends("conf_cycle", str(cycle))
             return error_response(request, 500, request.route.server_token)
         try:
             answer = await answered_inside(asking)
@@ -52,9 +53,11 @@ def judge(request: Request, answer: Response, place: str, doing: str) -> Respons
     fields, status = answer.fields, answer.fields.status
     if 200 <= status < 300:
         return None
-    request.end_cause = f"client: auth_request was answered with {status} ({place})"
+    request.ends("deny_auth", f"client: auth_request was answered with {status} ({place})")
     if status not in (401, 403):
-        log_request(request, "error", f"auth request unexpected status: {status}" + (doing and f" while {doing}"))
+        log_request(
+            request, "error", f"auth request unexpected status: {status}" + (doing and f" while {doing}"), code="deny_auth"
+        )
         return error_response(request, 500, request.route.server_token)
     challenges = [(b"WWW-Authenticate", value) for name, value in fields.lines if name.lower() == b"www-authenticate"]
     return error_response(request, status, request.route.server_token, lines=tuple(challenges) if status == 401 else ())

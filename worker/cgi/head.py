@@ -36,11 +36,11 @@ def take_cgi_head(buffer: bytes, limit: int, may_be_http: bool = False) -> tuple
     found = _HEAD_END(buffer)
     if found is None:
         if len(buffer) >= limit:
-            raise UpstreamFailure("invalid_header", "upstream sent too big header")
+            raise UpstreamFailure("invalid_header", "upstream sent too big header", code="up_head_too_big")
         return None
     consumed = found.end()
     if consumed > limit:
-        raise UpstreamFailure("invalid_header", "upstream sent too big header")
+        raise UpstreamFailure("invalid_header", "upstream sent too big header", code="up_head_too_big")
     block = buffer[:consumed]
     head = parse_cgi_head(block, may_be_http)
     if consumed <= _KNOWN_BYTES:

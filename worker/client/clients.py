@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from worker.loop import Task
+from wproxy.failures import ClientGone, Drained
 
 
 class ClientConnection(Protocol):
@@ -30,6 +31,9 @@ class ClientConnection(Protocol):
 
     def drain(self, now: float) -> None:
         """Close after the active request; at once if there is none."""
+
+    def cut(self, reason: ClientGone) -> None:
+        """End its requests now, for this reason."""
 
 
 def _nothing() -> None:
@@ -82,6 +86,11 @@ class Clients:
         for connection in self.connections:
             connection.drain(now)
         self._end_if_last()
+
+    def cut(self, reason: str) -> None:
+        """End all requests that are still under way, for this reason."""
+        for connection in list(self.connections):
+            connection.cut(Drained(reason))
 
     def count(self) -> tuple[int, int, int]:
         """Return the number of clients, of those with a part of a request, and of idle ones."""

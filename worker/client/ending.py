@@ -12,7 +12,7 @@ from worker.loop import READ, give_way, park
 from worker.phases import answer_error
 from worker.stream import CHUNK, Stream
 from wproxy.config.model import Location
-from wproxy.failures import ClientError, ClientGone, TimedOut
+from wproxy.failures import ClientError, ClientGone, Drained, TimedOut
 from wproxy.http import Request, Response
 from wproxy.regex import RegexTimedOut
 
@@ -79,16 +79,29 @@ def request_left(clients: Clients, request: Request, error: BaseException) -> No
     if not request.replied:
         request.status = 499
     request.is_cut = True
-    request.end_cause = "client: closed the connection"
-    log_request(request, "info", f"{error or 'client closed connection'}")
+    if isinstance(error, Drained):
+        code = error.code
+        request.ends(code, str(error))
+    else:
+        code = "cl_left_late" if request.replied else "cl_left"
+        request.ends(code, "client: closed the connection")
+    log_request(request, "info", f"{error or 'client closed connection'}", code=code)
+    finish(clients, request)
+
+
+def request_lost(clients: Clients, request: Request) -> None:
+    """End a request whose task ends by a bug of ours, which the loop reports."""
+    request.is_cut = True
+    request.status = request.status or 500
+    request.ends("bug", "a bug of wproxy ended its task: see the error log")
     finish(clients, request)
 
 
 def request_timed_out(clients: Clients, request: Request) -> None:
     """End a request whose response the client did not take in time."""
     request.is_cut = True
-    location = request.location
-    request.end_cause = f"client: it did not take the response{location.described('send_timeout')}"
+    setting = request.location.described("send_timeout")
+    request.ends("cl_stalled", f"client: it did not take the response{setting}")
     text = "client timed out (110: Connection timed out) while sending response to client"
-    log_request(request, "info", text, setting=location.described("send_timeout"))
+    log_request(request, "info", text, setting, "cl_stalled")
     finish(clients, request)

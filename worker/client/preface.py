@@ -11,7 +11,7 @@ from worker.client.plan import ListenerPlan
 from worker.http2.frames import PREFACE, may_begin_preface
 from worker.loop import READ, park
 from worker.stream import HEAD_CHUNK, Stream
-from wproxy.failures import TimedOut
+from wproxy.failures import ClientGone, TimedOut
 from wproxy.http import Client
 
 
@@ -37,6 +37,9 @@ class NewConnection:
 
     def drain(self, now: float) -> None:
         """Do nothing: its first request may be under way."""
+
+    def cut(self, reason: ClientGone) -> None:
+        """Do nothing: there is no request yet."""
 
 
 async def serve_clear(stream: Stream, client: Client, plan: ListenerPlan) -> None:

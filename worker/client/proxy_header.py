@@ -39,6 +39,9 @@ class BeginningConnection:
     def drain(self, now: float) -> None:
         """Let it come: nginx serves the first request of a connection that it has accepted."""
 
+    def cut(self, reason: ClientGone) -> None:
+        """Do nothing: there is no request yet."""
+
 
 def after_proxy_header(serve: Serve) -> Serve:
     """Return a function that reads the header, and then serves the connection with this one."""

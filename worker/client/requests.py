@@ -6,7 +6,7 @@ import copy
 from typing import Protocol
 
 from worker.client.clients import Clients
-from worker.client.ending import finish, replaced_refusal, request_left, request_timed_out
+from worker.client.ending import finish, replaced_refusal, request_left, request_lost, request_timed_out
 from worker.content.returns import CloseConnection
 from worker.logs import log_request
 from worker.pages import error_response
@@ -75,7 +75,9 @@ async def attend(clients: Clients, request: Request, way: WayBack) -> None:
             if change is not None:
                 response = change(request, response)
         except (ClientError, RegexTimedOut) as error:
-            response = await refused(request, error if isinstance(error, ClientError) else ClientError(500, str(error)))
+            response = await refused(
+                request, error if isinstance(error, ClientError) else ClientError(500, str(error), code="regex_slow")
+            )
         await way.reply(request, response)
     except (ClientGone, OSError) as error:
         request_left(clients, request, error)
@@ -90,6 +92,9 @@ async def attend(clients: Clients, request: Request, way: WayBack) -> None:
     except CloseConnection as closing:
         request.status = closing.status
         end_early(clients, request, closing, way)
+    except Exception:
+        request_lost(clients, request)
+        raise
     else:
         finish(clients, request)
     finally:
@@ -119,5 +124,5 @@ def note_refusal(request: Request, error: ClientError) -> None:
     # Limits of heads are those of the server.
     settings: Settings = request.location if not error.setting or hasattr(request.location, error.setting) else request.server
     setting = settings.described(error.setting)
-    log_request(request, error.level, error.reason, setting=setting)
-    request.end_cause = f"client: {error.reason}{setting}"
+    log_request(request, error.level, error.reason, setting, error.code)
+    request.ends(error.code, f"client: {error.reason}{setting}")

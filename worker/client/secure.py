@@ -75,6 +75,9 @@ class Arrival:
     def drain(self, now: float) -> None:
         """Do nothing: who has just come is served, or leaves when its time is over."""
 
+    def cut(self, reason: ClientGone) -> None:
+        """Do nothing: there is no request yet."""
+
 
 class Secured:
     """One TLS listener."""

@@ -164,8 +164,9 @@ class FileBody(Pieces):
 
     def _fail(self, text: str) -> NoReturn:
         """Fail a response whose head is out and promised more: the connection must end without the rest."""
-        log_request(self._request, "alert", f"{text} while sending response to client")
-        raise UpstreamFailure("error", text, "sending response to client")
+        log_request(self._request, "alert", f"{text} while sending response to client", code="file")
+        self._request.ends("file", text)
+        raise UpstreamFailure("error", text, "sending response to client", "file")
 
     def __repr__(self) -> str:
         return f"<file body {self.file.path!r} at {self._offset} of {self._end}>"

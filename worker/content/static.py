@@ -216,11 +216,11 @@ def respond(request: Request, fields: ResponseFields, file: OpenFile, pieces: tu
     try:
         body = b"".join(read_piece(file.fd, piece) for piece in pieces) if len(pieces) > 1 else read_piece(file.fd, pieces[0])
     except OSError as error:
-        log_request(request, "crit", failed("pread", shown_path(file.path), error))
+        blame_file(request, "crit", failed("pread", shown_path(file.path), error))
         return error_response(request, 500, fields.server)
     if len(body) != fields.content_length:
         text = f'pread() read only {len(body)} of {fields.content_length} from "{shown_path(file.path)}"'
-        log_request(request, "alert", text)
+        blame_file(request, "alert", text)
         return error_response(request, 500, fields.server)
     return Response(fields, body)
 
@@ -249,9 +249,17 @@ def refuse_file(request: Request, path: bytes, error: OSError, call: str = "open
         status, level = 404, "error"
     elif error.errno in FORBIDDEN:
         status, level = 403, "error"
-    if status != 404 or location.log_not_found:
+    if status != 404:
+        blame_file(request, level, failed(call, shown_path(path), error))
+    elif location.log_not_found:
         log_request(request, level, failed(call, shown_path(path), error))
     return error_response(request, status, request.route.server_token)
+
+
+def blame_file(request: Request, level: str, text: str) -> None:
+    """Log why a file cannot be had, which is the end cause of the request."""
+    log_request(request, level, text, code="file")
+    request.ends("file", text)
 
 
 def refuse_uri(request: Request, refusal: Unmappable) -> Response:

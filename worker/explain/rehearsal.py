@@ -120,7 +120,7 @@ class Rehearsal:
         assert body is not None, "nothing is read, so that nothing fails"
         head = passing.head(request, body.length)
         if all(peer.peer.down for peer in passing.group.peers):
-            return no_live_upstreams(passing, request, head)
+            return no_live_upstreams(passing, request, head, 0)
         self.head = passing.protocol.shown(head)
         self.proxied = Response(ResponseFields(200, server=request.route.server_token), bodiless=request.method == b"HEAD")
         return self.proxied

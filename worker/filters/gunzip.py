@@ -121,5 +121,6 @@ class Inflation:
         return b""
 
     def _fail(self, text: str) -> NoReturn:
-        log_request(self._request, "error", f"{text} while sending response to client")
-        raise UpstreamFailure("error", text, "sending response to client")
+        log_request(self._request, "error", f"{text} while sending response to client", code="up_bad_body")
+        self._request.ends("up_bad_body", text)
+        raise UpstreamFailure("error", text, "sending response to client", "up_bad_body")

@@ -283,7 +283,7 @@ def _take_unusual_head(buffer: bytes, limit: int) -> tuple[ResponseHead, int] | 
     if found is None:
         _check_begun(buffer)
         if len(buffer) >= limit:
-            raise UpstreamFailure("invalid_header", "upstream sent too big header")
+            raise UpstreamFailure("invalid_header", "upstream sent too big header", code="up_head_too_big")
         return None
     consumed = found.end()
     head = block = buffer[:consumed]
@@ -292,7 +292,7 @@ def _take_unusual_head(buffer: bytes, limit: int) -> tuple[ResponseHead, int] | 
         block = head.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     if consumed > limit:
         _check_begun(block)
-        raise UpstreamFailure("invalid_header", "upstream sent too big header")
+        raise UpstreamFailure("invalid_header", "upstream sent too big header", code="up_head_too_big")
     return parse_response_head(block, head), consumed
 
 

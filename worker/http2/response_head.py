@@ -39,7 +39,7 @@ def read_response_head(fields: HeaderList, size: int, limit: int) -> ResponseHea
     number of bytes must not pass on the response as whole. `keeps_alive` means nothing here.
     """
     if size > limit:
-        raise _failure("upstream sent too big header")
+        raise UpstreamFailure("invalid_header", "upstream sent too big header", code="up_head_too_big")
     status = 0
     lines: list[Field] = []
     for name, value in fields:

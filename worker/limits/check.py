@@ -55,9 +55,9 @@ def checked(checks: tuple[Check, ...], answer: Answer) -> Answer:
     return check_and_answer
 
 
-def refuse(request: Request, status: int, cause: str) -> Response:
+def refuse(request: Request, status: int, code: str, cause: str) -> Response:
     """Return the answer to a request that a limit refuses. Raises CloseConnection for a status that sends nothing."""
-    request.end_cause = cause
+    request.ends(code, cause)
     if status in CLOSING:
         raise CloseConnection(status)
     return error_response(request, status, request.route.server_token)

@@ -78,12 +78,12 @@ class ConnectionLimits(Check):
         """Refuse a request. is_reached: whether the limit is; otherwise the zone has no room for its key."""
         if is_reached:
             dry = ", dry run," if self.dry_run else ""
-            log_request(request, self.level, f'limiting connections{dry} by zone "{limit.zone.name}"')
+            log_request(request, self.level, f'limiting connections{dry} by zone "{limit.zone.name}"', code="limit_conn")
         if self.dry_run:
             request.limit_conn_status = REJECTED_DRY_RUN
             return None
         request.limit_conn_status = REJECTED
-        return refuse(request, self.status, f"limit: too many connections by zone {limit.zone.name}{self.setting}")
+        return refuse(request, self.status, "limit_conn", f"limit: too many connections by zone {limit.zone.name}{self.setting}")
 
 
 def limiting_connections(location: Location, services: Services) -> ConnectionLimits | None:

@@ -136,14 +136,15 @@ class RequestLimits(Check):
         if excess != NO_ROOM:
             dry = ", dry run" if self.dry_run else ""
             text = f'limiting requests{dry}, excess: {excess // 1000}.{excess % 1000:03} by zone "{limit.zone.name}"'
-            log_request(request, self.level, text)
+            log_request(request, self.level, text, code="limit_req")
         else:
-            log_request(request, "alert", f'the state of a key in limit_req zone "{limit.zone.name}" cannot be had')
+            text = f'the state of a key in limit_req zone "{limit.zone.name}" cannot be had'
+            log_request(request, "alert", text, code="limit_req")
         if self.dry_run:
             request.limit_req_status = REJECTED_DRY_RUN
             return 0
         request.limit_req_status = REJECTED
-        return refuse(request, self.status, f"limit: too many requests by zone {limit.zone.name}{self.setting}")
+        return refuse(request, self.status, "limit_req", f"limit: too many requests by zone {limit.zone.name}{self.setting}")
 
 
 def limiting_requests(location: Location, services: Services) -> RequestLimits | None:

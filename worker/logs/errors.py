@@ -106,13 +106,13 @@ def announcer(debugged: tuple[DebugConnection, ...], log: ErrorLog) -> Callable[
     return announce
 
 
-def log_request(request: Request, level: str, text: str, setting: str = "") -> None:
+def log_request(request: Request, level: str, text: str, setting: str = "", code: str = "") -> None:
     """Log a line about a request, ending with the details that nginx adds to every such line (proxy.md §4.3).
 
     As in nginx, the last upstream that was tried is named from then on, whatever the line is about.
 
     setting: the timer or limit that was reached, as `Settings.described` returns it; it comes last, so that tools for nginx's
-    lines find the parts they look for.
+    lines find the parts they look for. code: the word of `wproxy.end_causes`, where the line tells of one.
     """
     client = request.client
     route: Route | None = getattr(request, "route", None)

@@ -131,7 +131,7 @@ class ResponseBody:
         try:
             piece = framing.feed(data)
         except ChunkError as error:
-            raise UpstreamFailure("error", f"upstream sent invalid chunked response: {error}") from None
+            raise UpstreamFailure("error", f"upstream sent invalid chunked response: {error}", code="up_bad_body") from None
         if framing.leftover:
             self.spoiled = True
             self.surplus = AFTER_LAST_CHUNK if self._is_chunked else MORE_THAN_LENGTH

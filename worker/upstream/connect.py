@@ -15,15 +15,20 @@ from wproxy.failures import TimedOut, UpstreamFailure
 
 
 class CannotConnect(Exception):
-    """A connection could not even be attempted, and no peer is to blame. level: that of the log line."""
+    """A connection could not even be attempted, and no peer is to blame.
+
+    level: that of the log line. code: the word of `wproxy.end_causes`.
+    """
 
     level = "alert"
+    code = "no_room"
 
 
 class CannotBind(CannotConnect):
     """The local address for the connection is not available."""
 
     level = "crit"
+    code = "conf_value"
 
 
 async def connect(
@@ -115,4 +120,5 @@ _BIND_ADDRESS_NO_PORT = 24
 
 
 def _refused(what: str, code: int) -> UpstreamFailure:
-    return UpstreamFailure("error", f"{what} ({code}: {os.strerror(code)})", CONNECTING)
+    end_code = "up_refused" if code == errno.ECONNREFUSED else "up_unreachable"
+    return UpstreamFailure("error", f"{what} ({code}: {os.strerror(code)})", CONNECTING, end_code)

@@ -16,7 +16,7 @@ from worker.loop import READ, park
 from worker.pages import error_response
 from worker.upstream.answers import SentElsewhere
 from worker.upstream.connect import CannotConnect, connect
-from worker.upstream.failing import CONNECTING, READING_HEAD, call_failed, failure_of
+from worker.upstream.failing import CONNECTING, READING_HEAD, call_failed, code_of, failure_of
 from worker.upstream.failure_log import cause_of, log_failure, log_rest
 from worker.upstream.incoming import receive_rest_of_head, respond
 from worker.upstream.live_peer import LivePeer
@@ -58,7 +58,7 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
     while True:
         peer = again or group.pick(tried, request) or await group.wait_for_peer(tried, request)
         if peer is None:
-            return no_live_upstreams(passing, request, head)
+            return no_live_upstreams(passing, request, head, tried)
         if again is None:
             attempt = LiveAttempt(passing, request, peer, outgoing, head, clock.now)
             if attempts:
@@ -182,7 +182,8 @@ async def end_otherwise(attempt: LiveAttempt, error: BaseException) -> Response:
         return await answer_elsewhere(request, error)
     if isinstance(error, CannotConnect):
         leave(attempt)
-        log_request(request, error.level, str(error))
+        log_request(request, error.level, str(error), code=error.code)
+        request.ends(error.code, str(error))
         return error_response(request, 500, request.route.server_token)
     # The client left, or it is our own fault.
     attempt.response_time = request.client.clock.now - attempt.started
@@ -254,7 +255,7 @@ def is_affordable(passing: Passing, request: Request, failure: UpstreamFailure) 
     setting = passing.settings.described("next_upstream_budget")
     failure.why_last = f"the retries of upstream {group.name} are used up{setting}"
     log_request(request, "error", f"no other peer is tried, {failure.why_last}")
-    request.end_cause = cause_of(passing, failure)
+    request.ends(code_of(failure), cause_of(passing, failure))
     return False
 
 
@@ -266,7 +267,7 @@ def blame(error: UpstreamFailure | TimedOut | OSError, attempt: LiveAttempt) -> 
     if isinstance(error, TimedOut):
         failure = failure_of("timeout", "upstream timed out (110: Connection timed out)", READING_HEAD)
     elif isinstance(error, OSError):
-        failure = failure_of("error", call_failed("recv()", error), READING_HEAD)
+        failure = failure_of("error", call_failed("recv()", error), READING_HEAD, "up_reset")
     else:
         failure = error
         if not failure.doing:  # from a parser
@@ -284,6 +285,7 @@ def give_up(attempt: LiveAttempt, failure: UpstreamFailure) -> None:
     """Count and log an attempt that failed."""
     passing, request = attempt.passing, attempt.request
     attempt.status = status_of(failure)
+    attempt.end_code = code_of(failure)
     attempt.response_time = request.client.clock.now - attempt.started
     log_failure(passing, request, failure)
     is_blameless = failure.is_dead_idle or failure.kind in ("http_403", "http_404")
@@ -300,7 +302,7 @@ def status_of(failure: UpstreamFailure) -> int:
 
 def failed(passing: Passing, request: Request, failure: UpstreamFailure) -> Response:
     """Return the answer when the last attempt has failed."""
-    request.end_cause = cause_of(passing, failure)
+    request.ends(code_of(failure), cause_of(passing, failure))
     return mark_failure(passing.group, request, error_response(request, status_of(failure), request.route.server_token))
 
 
@@ -321,22 +323,23 @@ def nothing_to_send(request: Request, body: Outgoing | None) -> Response:
     here, after another upstream consumed bytes that no buffer holds.
     """
     if body is None:
-        request.end_cause = "the request body could not be written to a temporary file"
+        request.ends("disk", "the request body could not be written to a temporary file")
         return error_response(request, 500, request.route.server_token)
     text = "the request body has gone to another upstream already and was not kept (proxy_request_buffering off)"
-    log_request(request, "error", text)
-    request.end_cause = text
+    log_request(request, "error", text, code="up_body_spent")
+    request.ends("up_body_spent", text)
     request.keepalive = False
     return error_response(request, 502, request.route.server_token)
 
 
-def no_live_upstreams(passing: Passing, request: Request, head: bytes) -> Response:
+def no_live_upstreams(passing: Passing, request: Request, head: bytes, tried: int) -> Response:
     """Return the answer when there is no peer left to try."""
     group = passing.group
     attempt = Attempt(group.name, request.client.clock.now, passing.scheme)
     attempt.request_head = passing.protocol.shown(head)
     attempt.status, attempt.response_time, attempt.connect_time = 502, 0.0, None
     request.attempts = [*request.attempts, attempt]
-    failure = UpstreamFailure("nolive", "no live upstreams", CONNECTING)
+    failure = UpstreamFailure("nolive", "no live upstreams", CONNECTING, group.why_no_peer(tried))
+    attempt.end_code = failure.code
     log_failure(passing, request, failure)
     return failed(passing, request, failure)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.logs import log_request
-from worker.upstream.failing import CONNECTING, HANDSHAKING, READING, READING_HEAD, SENDING, TOO_BIG_HEADER
+from worker.upstream.failing import CONNECTING, HANDSHAKING, READING, READING_HEAD, SENDING, code_of
 from worker.upstream.passing import Passing
 from wproxy.failures import UpstreamFailure
 from wproxy.http import Request
@@ -22,10 +22,8 @@ def blamed_setting(passing: Passing, failure: UpstreamFailure) -> str:
     """Return ` (proxy_read_timeout 60: FILE:LINE:COLUMN)` for a timer or limit that was reached; empty otherwise."""
     if failure.kind == "timeout":
         word = _TIMERS[failure.doing]
-    elif failure.reason == TOO_BIG_HEADER:
-        word = "buffer_size"
     else:
-        word = failure.limit
+        word = "buffer_size" if failure.code == "up_head_too_big" else failure.limit
     return passing.settings.described(word)
 
 
@@ -40,7 +38,7 @@ def log_failure(passing: Passing, request: Request, failure: UpstreamFailure) ->
     if failure.kind.startswith("http_"):
         return
     text = f"{failure.reason} while {failure.doing}"
-    log_request(request, "error", text, blamed_setting(passing, failure))
+    log_request(request, "error", text, blamed_setting(passing, failure), code_of(failure))
 
 
 def log_rest(request: Request, failure: UpstreamFailure) -> None:

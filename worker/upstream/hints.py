@@ -20,7 +20,7 @@ def note_interim(attempt: LiveAttempt, head: ResponseHead, size: int) -> None:
     attempt.interim_heads += 1
     attempt.interim_bytes += size
     if attempt.interim_bytes > passing.buffer_size:
-        raise failure_of("invalid_header", TOO_BIG_HEADER, READING_HEAD)
+        raise failure_of("invalid_header", TOO_BIG_HEADER, READING_HEAD, "up_head_too_big")
     if attempt.interim_heads > MAX_INTERIM:
         raise failure_of("invalid_header", "upstream sent too many interim responses", READING_HEAD)
     if head.status == 103:

@@ -245,6 +245,15 @@ class Group(IdleConnections):
             return self._pick_resting(tried) if self.asks_the_resting else None
         return await self.queue.wait(request, lambda: self.pick(tried, request))
 
+    def why_no_peer(self, tried: int) -> str:
+        """Return the end cause of a request that has just got no peer: whether they are full or unfit."""
+        if self.queue is not None:
+            return self.queue.why
+        now = int(self.clock.now)
+        waiting = [peer for peer in self.peers if not (peer.bit & tried or peer.down or peer.draining)]
+        is_full = any(peer.max_conns and peer.connections >= peer.max_conns and peer.health.may_serve(now) for peer in waiting)
+        return "up_full" if is_full else "up_none"
+
     def _pick_resting(self, tried: int) -> LivePeer | None:
         """Return the next resting peer in turn, when no other is left: it may have recovered."""
         live = [peer for peer in self.peers if not peer.bit & tried and not peer.down]

@@ -24,7 +24,7 @@ from worker.loop import Waitable, sleep
 from worker.pipes import Pipe, pool
 from worker.stream import BIG_CHUNK, CHUNK
 from worker.upstream.backlog import WRITE_SIZE, Backlog
-from worker.upstream.failing import READING, warn_of_surplus
+from worker.upstream.failing import READING, code_of, warn_of_surplus
 from worker.upstream.failure_log import cause_of, log_failure
 from worker.upstream.passing import AnswerBody, LiveAttempt, PeerConnection
 from worker.upstream.peers import ANSWERED
@@ -207,8 +207,9 @@ class ProxiedBody:
     def _lost(self, error: EOFError) -> UpstreamFailure:
         """Return the failure when the file that held the rest has been truncated."""
         self.close()
-        log_request(self.request, "alert", f"{error} while sending response to client")
-        return UpstreamFailure("error", str(error), "sending response to client")
+        log_request(self.request, "alert", f"{error} while sending response to client", code="disk")
+        self.request.ends("disk", str(error))
+        return UpstreamFailure("error", str(error), "sending response to client", "disk")
 
     async def _keep_rate(self) -> None:
         """Pause if more has been read than proxy_limit_rate allows."""
@@ -326,7 +327,8 @@ class ProxiedBody:
     def _fail(self, failure: UpstreamFailure, closes: bool = True) -> None:
         """Log a failure of the upstream, and give it up."""
         failure.doing = READING
-        self.request.end_cause = cause_of(self.passing, failure)
+        self.attempt.end_code = code = code_of(failure)
+        self.request.ends(code, cause_of(self.passing, failure))
         log_failure(self.passing, self.request, failure)
         if closes:
             self.close()

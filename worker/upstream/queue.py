@@ -23,11 +23,13 @@ class Queue:
         self._look_every = look_every
         self.limit = limit
         self.timeout = timeout
+        self.why = ""  # the end cause of the last request that got no peer
         self._waiting: deque[Event] = deque()
 
     async def wait(self, request: Request, pick: Callable[[], LivePeer | None]) -> LivePeer | None:
         """Return the peer of `pick` as soon as there is one; None if the queue is full or time is over. Raises ClientGone."""
         if len(self._waiting) >= self.limit:
+            self.why = "up_queue_full"
             return None
         clock = request.client.clock
         called = Event(self._loop)
@@ -40,6 +42,7 @@ class Queue:
                 called.is_set = False
                 if peer is not None:
                     return peer
+            self.why = "up_queue_timeout"
             return None
         finally:
             self._waiting.remove(called)

@@ -67,7 +67,7 @@ class SharedConnection(SharedPooled):
         """Raise UpstreamFailure if the connection has failed: each request gets a failure of its own."""
         failure = self.failure
         if failure is not None:
-            raise failure_of(failure.kind, failure.reason, failure.doing)
+            raise failure_of(failure.kind, failure.reason, failure.doing, failure.code)
 
     @abstractmethod
     def receive(self, data: bytes) -> None:
@@ -82,7 +82,7 @@ class SharedConnection(SharedPooled):
         except BlockingIOError:
             pass
         except OSError as error:
-            self.fail(failure_of("error", call_failed("recv()", error), READING_HEAD))
+            self.fail(failure_of("error", call_failed("recv()", error), READING_HEAD, "up_reset"))
         except UpstreamFailure as failure:
             self.fail(failure)
         return True

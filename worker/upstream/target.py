@@ -51,7 +51,8 @@ def proxying_to_variable(settings: ModuleSettings, services: Services, answer_pl
             target = read_target(url.decode("utf-8", "surrogateescape"))
         except ValueError as error:
             reason = _UNFIT_REASON % shown(url) if _UNFIT(url) else f'{error} in "{shown(url)}"'
-            log_request(request, "error", reason)
+            log_request(request, "error", reason, code="conf_value")
+            request.ends("conf_value", reason)
             return error_response(request, 500, request.route.server_token)
         assert target.address is not None
         # The path of a unix socket keeps its case.
@@ -63,7 +64,9 @@ def proxying_to_variable(settings: ModuleSettings, services: Services, answer_pl
             try:
                 group = find_group(services, target)
                 if group is None and target.address.port == NO_PORT:
-                    log_request(request, "error", f'no port in upstream "{shown(url)}"')
+                    reason = f'no port in upstream "{shown(url)}"'
+                    log_request(request, "error", reason, code="conf_value")
+                    request.ends("conf_value", reason)
                     return error_response(request, 500, request.route.server_token)
                 if group is None:
                     address = Address(host, target.address.port)
@@ -71,8 +74,9 @@ def proxying_to_variable(settings: ModuleSettings, services: Services, answer_pl
                     group = await group_of_target(services, location, address)
             except CannotResolve as error:
                 limit = location.described("resolver_timeout") if error.code == TIMED_OUT else ""
-                request.end_cause = f"resolver: {error}{limit}"
-                log_request(request, "error", str(error))
+                code = "dns_timeout" if error.code == TIMED_OUT else "dns_failed"
+                request.ends(code, f"resolver: {error}{limit}")
+                log_request(request, "error", str(error), code=code)
                 return error_response(request, 502, request.route.server_token)
             if passing is None or passing.group is not group:
                 if len(passings) >= MAX_TARGETS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from wproxy.end_causes import end_code_of
 from wproxy.http import Request, ResponseFields, http_date
 from wproxy.variables.registry import FIELDS, REQUEST, Variable, family, variable
 
@@ -130,6 +131,12 @@ def request_time(request: Request) -> bytes:
 @variable("request_completion", REQUEST)
 def request_completion(request: Request) -> bytes:
     return b"OK" if request.replied and not request.is_cut else b""
+
+
+@variable("wproxy_end_code", REQUEST)
+def wproxy_end_code(request: Request) -> bytes:
+    """The word of docs/end-causes.md for the way in which the request ended; empty when all went well."""
+    return end_code_of(request).encode()
 
 
 @variable("wproxy_end_cause", REQUEST)

@@ -56,6 +56,7 @@ def test_every_challenge_of_a_401_reaches_the_client(asking):
     lines = b"WWW-Authenticate: Basic realm=x", b"WWW-Authenticate: Bearer"
     client.receives(refusal(b"401 Authorization Required", *lines))
     assert s.last_access()["wproxy_end_cause"] == f"client: auth_request was answered with 401 ({s.position('auth_request')})"
+    assert s.last_access()["wproxy_end_code"] == "deny_auth"
     client.send(get())  # the connection is kept, and so is the upstream's
     upstream.receives_head()
     upstream.send(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")

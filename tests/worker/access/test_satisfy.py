@@ -13,7 +13,9 @@ from worker.access import DECLINED, satisfy
 from worker.pages import error_response
 
 PASS = 0
-QUIET = SimpleNamespace(client=None, route=SimpleNamespace(log=SimpleNamespace(logs=lambda level: False)))
+QUIET = SimpleNamespace(
+    client=None, ends=lambda code, cause: None, route=SimpleNamespace(log=SimpleNamespace(logs=lambda level: False))
+)
 SILENT = -1  # it has nothing to say
 
 

@@ -579,6 +579,7 @@ def test_a_client_that_opens_no_window_loses_its_stream_after_send_timeout(stage
     h2.stage.advance(5)
     assert [word for word in h2.news() if "RST" in word] == ["1: RST CANCEL"]
     assert h2.stage.last_access()["wproxy_end_cause"].startswith("client: it did not take the response (send_timeout")
+    assert h2.stage.last_access()["wproxy_end_code"] == "cl_stalled"
     assert h2.is_alive()
 
 

@@ -111,6 +111,7 @@ def test_a_client_that_takes_nothing_is_given_up_after_send_timeout(serve):
     s.advance(2)
     assert s.last_access()["status"] == "200"
     assert s.last_access()["wproxy_end_cause"].startswith("client: it did not take the response")
+    assert s.last_access()["wproxy_end_code"] == "cl_stalled"
 
 
 def test_a_client_that_leaves_in_the_middle_leaves_no_file_open(serve, site):

@@ -161,5 +161,6 @@ def test_both_kinds_in_one_location_and_the_end_cause(stage: Callable[..., Stage
     client.receives(to_client())
     client.send(get(b"/?k=k"))
     assert client.receives_head().startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+    assert s.last_access()["wproxy_end_code"] == "limit_req"
     cause = s.last_access()["wproxy_end_cause"]
     assert cause.startswith("limit: too many requests by zone bothr (limit_req zone=bothr: test.toml:")

@@ -100,6 +100,9 @@ class ToyConnection:
         self.is_leaving = True
         self.loop.wake(self.task)
 
+    def cut(self, reason: ClientGone) -> None:
+        self.loop.interrupt(self.task, reason)
+
     async def serve(self) -> None:
         """Serve the client until one side is done."""
         self.clients.connections.add(self)

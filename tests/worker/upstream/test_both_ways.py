@@ -354,6 +354,7 @@ def test_a_pause_of_the_client_ends_both_directions(stage):
     assert client.is_closed()
     assert upstream.is_closed()
     assert "client_body_timeout" in s.last_access()["wproxy_end_cause"]
+    assert s.last_access()["wproxy_end_code"] == "cl_body_timeout"
 
 
 # Expect.

@@ -134,6 +134,7 @@ def test_a_peers_own_answer_is_relayed_when_the_budget_is_spent(stage):
     (line,) = s.error_log()
     assert "no other peer is tried" in line
     assert "are used up (proxy_next_upstream_budget 0% min=0: " in s.last_access()["wproxy_end_cause"]
+    assert s.last_access()["wproxy_end_code"] == "up_said"
     assert s.group().peers[0].health.fails == 0, "an answer that was passed on speaks against nobody"
 
 

@@ -263,6 +263,7 @@ def test_a_body_that_breaks_off_is_named(stage, end, message):
     (line,) = s.error_log()
     assert "[error] " in line and f" {message}, client: " in line
     assert s.last_access()["wproxy_end_cause"] == f"upstream: {message}"
+    assert s.last_access()["wproxy_end_code"] == "up_cut"
 
 
 # Keepalive (§6).

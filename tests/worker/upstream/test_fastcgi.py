@@ -323,6 +323,7 @@ def test_a_message_that_is_caught_is_named_when_there_is_no_other_server(php):
     upstream.send(err(b"PHP Fatal error: it is over") + out(HEAD) + END)
     assert client.receives_head().startswith(b"HTTP/1.1 502 ")
     assert "fastcgi_catch_stderr" in s.last_access()["wproxy_end_cause"]
+    assert s.last_access()["wproxy_end_code"] == "up_bad_head"
 
 
 def test_timers_are_told_by_the_names_of_its_directives(php):

@@ -536,6 +536,7 @@ def test_a_pause_ends_the_request_and_the_upstream_is_given_up(stage):
     assert client.is_closed()
     assert s.statuses() == ["408"]
     assert "(client_body_timeout 5: " in s.last_access()["wproxy_end_cause"]
+    assert s.last_access()["wproxy_end_code"] == "cl_body_timeout"
 
 
 def test_a_client_that_leaves_is_a_400_and_the_upstream_is_given_up(stage):

@@ -125,7 +125,7 @@ class HTTP1RequestBody(RequestBody):
         try:
             return self._framing.feed(data)
         except ChunkError as error:
-            raise ClientError(400, f"client sent invalid chunked body: {error}", level="error") from None
+            raise ClientError(400, f"client sent invalid chunked body: {error}", level="error", code="cl_bad_body") from None
         except BodyTooLarge as error:
             reason = f"client intended to send too large chunked body: {error}"
             raise ClientError(413, reason, "client_max_body_size") from None

@@ -87,6 +87,10 @@ class Connection:
         elif self.request is not None:
             self.request.keepalive = False
 
+    def cut(self, reason: ClientGone) -> None:
+        """End its request now."""
+        self.stream.loop.interrupt(self.task, reason)
+
     @property
     def outlet(self) -> Outlet:
         """Return the outlet for the bytes of a response: the stream."""

@@ -90,11 +90,12 @@ async def refuse(connection: Connection, error: ClientError) -> None:
         request = connection.request = unreadable_request(connection)
         settings: Settings = connection.plan.default
         text = f"{error.reason} {while_reading(request)}"
-        log_request(request, error.level, text, setting=settings.described(error.setting))
     else:
         settings = request.location
-        log_request(request, error.level, error.reason, setting=settings.described(error.setting))
-    request.end_cause = f"client: {error.reason}{settings.described(error.setting)}"
+        text = error.reason
+    setting = settings.described(error.setting)
+    log_request(request, error.level, text, setting, error.code)
+    request.ends(error.code, f"client: {error.reason}{setting}")
     request.keepalive = False
     if request.replied:  # the body of the request was still on its way
         finish_if_any(connection)
@@ -127,8 +128,9 @@ def client_left(connection: Connection, error: BaseException) -> None:
             request = connection.request = unreadable_request(connection)
             request.status = 400
             request.is_cut = True
-            request.end_cause = f"client: {of_tls or 'closed the connection'}"
-            log_request(request, "info", f"{of_tls or 'client prematurely closed connection'} {while_reading(request)}")
+            request.ends("cl_left", f"client: {of_tls or 'closed the connection'}")
+            text = f"{of_tls or 'client prematurely closed connection'} {while_reading(request)}"
+            log_request(request, "info", text, code="cl_left")
             finish(connection.clients, request)
         elif of_tls:
             client = connection.client

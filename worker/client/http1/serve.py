@@ -8,7 +8,7 @@ A repeated request on the connection costs 2 system calls here: one recv, one se
 
 from __future__ import annotations
 
-from worker.client.ending import finish
+from worker.client.ending import finish, request_lost
 from worker.client.http1.body import HTTP1RequestBody
 from worker.client.http1.connection import Connection, Head
 from worker.client.http1.ending import client_left, client_timed_out, finish_if_any, linger, refuse, reset_if_asked, skip_body
@@ -78,7 +78,7 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
     except ClientError as error:
         await refuse(connection, error)
     except RegexTimedOut as error:
-        await refuse(connection, ClientError(500, str(error)))
+        await refuse(connection, ClientError(500, str(error), code="regex_slow"))
     except (ClientGone, OSError) as error:
         client_left(connection, error)
     except TimedOut:
@@ -93,6 +93,10 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
             connection.request.status = closing.status
             reset_if_asked(connection, connection.request.location)
         finish_if_any(connection)
+    except Exception:
+        if connection.request is not None:
+            request_lost(clients, connection.request)
+        raise
     finally:
         if connection.request is not None:
             connection.request.end()  # a bug, or the end of the worker, has come before the request's own end

@@ -25,9 +25,9 @@ async def serve_tunnel(connection: Connection, request: Request, tunnel: Tunnel)
     client, upstream, timeouts = connection.stream, tunnel.upstream, tunnel.timeouts
     body = request.body
     traffic = Traffic(client.loop)
-    up_stalled = End(UPSTREAM_TIMED_OUT, timeouts.send_setting)
+    up_stalled = End(UPSTREAM_TIMED_OUT, timeouts.send_setting, "tun_up_stalled")
     to_upstream = _Direction(client, upstream, traffic, timeouts.upstream, up_stalled)
-    to_client = _Direction(upstream, client, traffic, timeouts.client, End(CLIENT_TIMED_OUT, "send_timeout"))
+    to_client = _Direction(upstream, client, traffic, timeouts.client, End(CLIENT_TIMED_OUT, "send_timeout", "tun_cl_stalled"))
     try:
         to_client.start(b"")
         if await traffic.uploaded(tunnel):

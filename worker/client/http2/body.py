@@ -69,7 +69,7 @@ class HTTP2RequestBody(RequestBody):
             self._give_back(padding)
         self._arrived += len(data)
         if 0 <= self.length < self._arrived:
-            raise ClientError(400, 'client sent more bytes of a body than its "Content-Length" header says')
+            raise ClientError(400, 'client sent more bytes of a body than its "Content-Length" header says', code="cl_bad_body")
         if data:
             self._pieces.append(data)
             if self._progress is not None:
@@ -79,7 +79,7 @@ class HTTP2RequestBody(RequestBody):
     def end(self) -> None:
         """Note that nothing follows. Raises ClientError."""
         if self._arrived < self.length:
-            raise ClientError(400, 'client sent fewer bytes of a body than its "Content-Length" header says')
+            raise ClientError(400, 'client sent fewer bytes of a body than its "Content-Length" header says', code="cl_bad_body")
         self._has_ended = True
         self.owes_continue = False
         self._wake()

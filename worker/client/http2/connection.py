@@ -37,7 +37,7 @@ from worker.http2.settings import PeerSettings, server_beginning
 from worker.http2.streams import DROP, OPEN, REFUSE, TRAILERS, ServerStreams
 from worker.http2.windows import DEFAULT_WINDOW, MAX_WINDOW, ReceiveWindow, SendWindows
 from worker.stream import HEAD_CHUNK, Stream
-from wproxy.failures import ClientError
+from wproxy.failures import ClientError, ClientGone
 from wproxy.http import Client, Request
 from wproxy.regex import RegexTimedOut
 
@@ -131,6 +131,11 @@ class HTTP2Connection:
     def drain(self, now: float) -> None:
         """Let the requests under way end, and take no further ones."""
         self.leave()
+
+    def cut(self, reason: ClientGone) -> None:
+        """End its requests now."""
+        for exchange in list(self.exchanges):
+            exchange.give_up(reason)
 
     # Leaving.
 
@@ -366,7 +371,9 @@ class HTTP2Connection:
             try:
                 location, route = find_way(client, head.fields.host, head.line.path, request)
             except (ClientError, RegexTimedOut) as error:
-                refusal = refusal or (error if isinstance(error, ClientError) else ClientError(500, str(error)))
+                refusal = refusal or (
+                    error if isinstance(error, ClientError) else ClientError(500, str(error), code="regex_slow")
+                )
                 location = plan.default.locations.fallback
                 route = location.route
             if not client.listener.speaks_http2(location.server):

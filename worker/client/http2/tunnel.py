@@ -57,7 +57,7 @@ async def _to_client(tunnel: Tunnel, outlet: Outlet, early: bytes, traffic: Traf
             if not data:
                 break
     except TimedOut:
-        traffic.finish(End(CLIENT_TIMED_OUT, "send_timeout"))
+        traffic.finish(End(CLIENT_TIMED_OUT, "send_timeout", "tun_cl_stalled"))
     except OSError:
         pass
     traffic.finish(CLOSED)
@@ -78,7 +78,7 @@ async def _to_upstream(tunnel: Tunnel, body: HTTP2RequestBody, traffic: Traffic,
                 except BlockingIOError:
                     await park(upstream, WRITE, tunnel.timeouts.upstream)
     except TimedOut:
-        traffic.finish(End(UPSTREAM_TIMED_OUT, tunnel.timeouts.send_setting))
+        traffic.finish(End(UPSTREAM_TIMED_OUT, tunnel.timeouts.send_setting, "tun_up_stalled"))
     except (OSError, ClientError):
         pass
     traffic.finish(CLOSED)

@@ -175,7 +175,7 @@ class FastcgiBody:
         try:
             output = reader.feed(data)
         except RecordError as error:
-            raise UpstreamFailure("error", str(error)) from None
+            raise UpstreamFailure("error", str(error), code="up_bad_body") from None
         if reader.errors:
             log_errors(self._request, reader, READING)
         return self.take(output)

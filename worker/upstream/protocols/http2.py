@@ -209,7 +209,7 @@ class HTTP2Connection(SharedConnection):
         is_refused = frame.code == REFUSED_STREAM and not state.has_head
         kind = "error" if is_refused or state.has_head else "invalid_header"
         reason = f"upstream rejected request with error {frame.code} ({name_of(frame.code)})"
-        failure = failure_of(kind, reason, READING if state.has_head else READING_HEAD)
+        failure = failure_of(kind, reason, READING if state.has_head else READING_HEAD, "" if state.has_head else "up_reset")
         failure.sent = not is_refused
         state.use.fail(failure)
 
@@ -460,7 +460,9 @@ class HTTP2Stream(Use):
         self.wire_bytes = self.received
         length = self._head.content_length if self._head is not None else -1
         if 0 <= length < self.received:
-            raise UpstreamFailure("error", 'upstream sent more data than specified in "Content-Length" header')
+            raise UpstreamFailure(
+                "error", 'upstream sent more data than specified in "Content-Length" header', code="up_bad_body"
+            )
         if not self.has_ended:
             self.give_back(size)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -46,7 +46,7 @@ class MemcachedConnection(WritingConnection):
         self.begun += data
         line, newline, rest = self.begun.partition(b"\n")
         if len(line) >= attempt.passing.buffer_size:
-            raise failure_of("invalid_header", TOO_BIG_HEADER, READING_HEAD)
+            raise failure_of("invalid_header", TOO_BIG_HEADER, READING_HEAD, "up_head_too_big")
         if not newline:
             return None
         request = attempt.request

@@ -1,0 +1,121 @@
+"""$wproxy_end_code: each way to end badly, caused on the wire (those with a test elsewhere have their word there)."""
+
+from __future__ import annotations
+
+import pytest
+from conversation import get, ok, post
+
+RETURNING = """
+[http.server.location."/444"]
+return = 444
+[http.server.location."/own"]
+return = 503
+[http.server.location."/round"]
+rewrite = ["^", "/round"]
+[http.server.location."/denied"]
+deny = "all"
+"""
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "code"),
+    [
+        (get(b"/444"), "444", "closed_444"),
+        (get(b"/own"), "503", ""),
+        (get(b"/none", b"Connection: close"), "404", ""),
+        (get(b"/denied"), "403", "deny_rule"),
+        (get(b"/round"), "500", "conf_cycle"),
+        (b"GET / HTTP/1.1\r\n\r\n", "400", "cl_bad_request"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 40_000 + b"\r\n\r\n", "400", "cl_head_too_big"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nwhat\r\n", "400", "cl_bad_body"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n", "413", "cl_body_too_big"),
+    ],
+)
+def test_ends_without_an_upstream(stage, request_bytes, status, code):
+    s = stage(locations=RETURNING + '[http.server.location."/none"]\nroot = "/nowhere"\n')
+    s.client().send(request_bytes)
+    s.settle()
+    access = s.last_access()
+    assert (access["status"].replace("494", "400"), access["wproxy_end_code"]) == (status, code)
+    assert bool(access["wproxy_end_cause"]) == (code not in ("", "closed_444"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (b"", "up_closed"),
+        (b"HTTP/1.1 200", "up_closed"),
+        (b"what\r\n\r\n", "up_bad_head"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 9_000 + b"\r\n\r\n", "up_head_too_big"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nwhat\r\n", "up_bad_body"),
+        (b"HTTP/1.1 500 Own\r\nContent-Length: 0\r\n\r\n", "up_said"),
+        (b"HTTP/1.1 404 Own\r\nContent-Length: 0\r\n\r\n", ""),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ""),
+    ],
+)
+def test_ends_of_an_answer(stage, answer, code):
+    s = stage()
+    s.client().send(get())
+    upstream = s.peers[0].accept()
+    upstream.receives_head()
+    if answer:
+        upstream.send(answer)
+    upstream.close()
+    s.settle()
+    assert s.last_access()["wproxy_end_code"] == code
+
+
+def test_a_peer_that_resets_or_refuses_or_is_not_there(stage):
+    s = stage(peers=1)
+    client = s.client().send(get())
+    upstream = s.peers[0].accept()
+    upstream.receives_head()
+    upstream.reset()
+    client.receives_head()
+    # A unix socket has no reset.
+    assert s.last_access()["wproxy_end_code"] in ("up_reset", "up_closed")
+    s.peers[0].refuse()
+    s.client().send(get()).receives_head()
+    assert s.last_access()["wproxy_end_code"] == "up_refused"
+
+
+@pytest.mark.parametrize(("queue", "code"), [("", "up_full"), ("queue = [1, 'timeout=5s']", "up_queue_timeout")])
+def test_peers_without_room(stage, queue, code):
+    s = stage(peer_parameters=("max_conns = 1",), upstream=queue)
+    s.client().send(get())
+    s.peers[0].accept().receives_head()
+    second = s.client().send(get())
+    if queue:
+        s.client().send(get()).receives_head()
+        assert s.last_access()["wproxy_end_code"] == "up_queue_full"
+        s.advance(6)
+    second.receives_head()
+    assert s.last_access()["wproxy_end_code"] == code
+
+
+def test_a_retry_that_succeeds_leaves_no_word(stage):
+    s = stage(peers=2)
+    s.peers[0].refuse()
+    client = s.client().send(get())
+    upstream = s.peers[1].accept()
+    upstream.receives_head()
+    upstream.send(ok())
+    client.receives_head()
+    assert (s.last_access()["status"], s.last_access()["wproxy_end_code"]) == ("200", "")
+
+
+@pytest.mark.parametrize("sent", [post(b"hello"), get()])
+def test_a_bug_has_a_word_and_its_request_a_line_in_the_log(stage, monkeypatch, sent):
+    s = stage()
+
+    def fail(request):
+        raise ZeroDivisionError("a bug")
+
+    for location in s.configuration.servers[0].each_location():
+        monkeypatch.setattr(location.route, "answer", fail)
+    client = s.client().send(sent)
+    assert client.is_closed()
+    access = s.last_access()
+    assert (access["status"], access["wproxy_end_code"]) == ("500", "bug")
+    assert s.bugs
+    s.bugs.clear()
