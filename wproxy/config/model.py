@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wproxy.address import Address
 from wproxy.config.modules import LocationModules, MainModules, ServerModules, UpstreamModules
@@ -32,6 +32,9 @@ from wproxy.route import Route
 from wproxy.syslog import Syslog
 from wproxy.user_ids import UserIds
 from wproxy.zone_memory import LimitZone
+
+if TYPE_CHECKING:
+    from wproxy.cache.zone import CacheZone
 
 
 class Settings:
@@ -255,6 +258,7 @@ class Configuration(Settings, MainModules):
     upstreams: tuple[Upstream, ...]  # explicit and implicit
     log_formats: dict[str, LogFormat]
     limit_zones: tuple[LimitZone, ...] = ()
+    cache_zones: tuple[CacheZone, ...] = ()
     control: Listener | None = None  # api_socket
     identity: Identity = WPROXY  # the name we answer to
     warnings: tuple[Problem, ...] = ()  # settings that are allowed but probably not meant, or have no effect yet

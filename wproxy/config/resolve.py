@@ -147,6 +147,7 @@ class _Resolver:
         configuration.servers = tuple(self.servers)
         configuration.upstreams = tuple(self.upstreams.groups.values())
         configuration.limit_zones = self.zones.limits()
+        configuration.cache_zones = self.zones.caches(self.prefix)
         configuration.warnings = (*reader.warnings, *warnings(reader.ineffective))
         configuration.refusals = tuple(refusals(reader.ineffective))
         configuration.log_formats = self.log_formats

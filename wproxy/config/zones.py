@@ -5,14 +5,18 @@ nginx: ngx_shared_memory_add in src/core/ngx_cycle.c, and its callers.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wproxy.config.tree import Node, Position
 from wproxy.directives.cache import CachePath
 from wproxy.directives.limits import ConnectionLimit, CountedZone, RequestLimit
 from wproxy.directives.zones import Zone
 from wproxy.zone_memory import LimitZone, limit_zone
+
+if TYPE_CHECKING:
+    from wproxy.cache.zone import CacheZone
 
 _CACHES = ("proxy", "fastcgi", "uwsgi", "scgi")
 # The directives that make zones or use them.
@@ -83,6 +87,15 @@ class Zones:
             for zone, value in self._made.values()
             if isinstance(value, CountedZone)
         )
+
+    def caches(self, prefix: str) -> tuple[CacheZone, ...]:
+        """Return the zones of caches, likewise."""
+        paths = [value for _, value in self._made.values() if isinstance(value, CachePath)]
+        if not paths:
+            return ()
+        from wproxy.cache.zone import cache_zone
+
+        return tuple(cache_zone(value, os.path.join(prefix, value.path)) for value in paths)
 
     def finish(self) -> None:
         """Report uses of zones that are not made anywhere, or have another purpose."""

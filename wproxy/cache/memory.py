@@ -1,0 +1,167 @@
+"""The index of a cache in the memory of all workers: which keys there are, and what is known about the file of each.
+
+It is a table like those of limits (`wproxy.zone_memory`, which has its layout, its locks and the reasons for both), keyed by the
+MD5 that names the file. The record of an entry:
+
+    STATE       whether there is a file, the requests so far, a failure that is remembered, where the body begins
+    USED        when it was last asked for: unix time in milliseconds
+    SIZE        the bytes that its file takes on the disk
+    VERSION     a random number: another one whenever the entry or its file becomes another
+    OWNER       the request that fetches or updates the response: its worker, and a number
+    LOCKED      until when others wait for that request: unix time in milliseconds
+    VALID       until when a remembered failure is valid: unix time in milliseconds
+    AWAITED     not 0: some worker has requests that wait for the owner
+
+There is no list by last use that a killed worker could leave half linked: the manager sorts the times when it has to delete. Nor
+is there a count of readers that it could leave too high: a file that is being read may be deleted, for the reader has it open,
+and a writer finds its entry by the key again. An owner counts only while its worker lives.
+
+Every change of a record is a single store, or a few in an order that leaves it right after each. The lock of the stripe is held
+for changes, and while a file gets its name or loses it: name and record belong together. If the holder dies between the two,
+PENDING is set, and whoever meets it looks at the file. A free entry has no key.
+
+Beside the table: `CacheCounters`, rows with one writer each.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from struct import Struct
+
+from wproxy.shared import MAX_WORKERS
+from wproxy.zone_memory import KEY_WORDS, PAGE, WAYS, ZoneMemory
+
+RECORD_WORDS = 8
+STATE, USED, SIZE, VERSION, OWNER, LOCKED, VALID, AWAITED = range(RECORD_WORDS)
+
+# Words of the head.
+LOADED_WORD = 7  # 1: every file in the directory has its entry
+SIZE_WORD = 8  # the bytes of all files, when the manager last counted them
+WRITTEN_WORD = 9  # the sum of the column WRITTEN at that time
+WANTED_WORD = 10  # 1: the manager has been told that there is too much
+
+# Parts of STATE.
+PRESENT = 1  # there is an entry
+EXISTS = 2  # there is a file
+PENDING = 4  # there may be a file
+_USES_SHIFT, _USES = 8, 0x3FF
+_STATUS_SHIFT, _STATUS = 24, 0x3FF
+_BODY_SHIFT, _BODY = 40, 0xFFFF
+MOST_USES = _USES
+
+_TWO_WORDS = Struct("QQ")
+_RECORDS = KEY_WORDS * WAYS  # where the records of a bucket begin
+
+
+def state_of(flags: int, uses: int, status: int = 0, body_start: int = 0) -> int:
+    """Return a STATE."""
+    return flags | min(uses, _USES) << _USES_SHIFT | status << _STATUS_SHIFT | body_start << _BODY_SHIFT
+
+
+def uses_of(state: int) -> int:
+    """Return the requests so far; at most MOST_USES."""
+    return state >> _USES_SHIFT & _USES
+
+
+def status_of(state: int) -> int:
+    """Return the status of a remembered failure; 0: there is none."""
+    return state >> _STATUS_SHIFT & _STATUS
+
+
+def body_start_of(state: int) -> int:
+    """Return where the body begins in the file; 0 when that is not known."""
+    return state >> _BODY_SHIFT & _BODY
+
+
+class CacheMemory(ZoneMemory):
+    """The index of one zone."""
+
+    __slots__ = ()
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        """memory: at least eight pages; zero when they are new."""
+        super().__init__(memory, RECORD_WORDS)
+
+    def place_of(self, digest: bytes) -> tuple[int, int, int, int, int]:
+        """Return the place of a digest, as `place` does, with its own words in place of a hash's."""
+        address, _, _, one, other = self.place(digest)
+        first, second = _TWO_WORDS.unpack(digest)
+        return address, first or 1, second, one, other  # 0 is a free entry
+
+    def record(self, at: int) -> int:
+        """Return where the record of the entry at this place begins."""
+        bucket, way = self.bucket_of(at)
+        return bucket + _RECORDS + way * RECORD_WORDS
+
+    def bucket_of(self, at: int) -> tuple[int, int]:
+        """Return the bucket of the entry at this place, and its number in it."""
+        begin = PAGE // 8
+        way = (at - begin) % self.bucket_words
+        return at - way, way
+
+    def digest_at(self, at: int) -> bytes:
+        """Return the digest of the entry at this place; all zeros when it is free."""
+        return _TWO_WORDS.pack(self.words[at], self.words[at + WAYS]) if self.words[at] else bytes(16)
+
+    def firsts(self) -> list[int]:
+        """Return the first words of all keys, 0 for free entries: all first entries of buckets, then all second ones, ..."""
+        return self._all(0, 1)
+
+    def column_of(self, word: int) -> list[int]:
+        """Return one word of all records, in the same order."""
+        return self._all(_RECORDS + word, RECORD_WORDS)
+
+    def _all(self, begin: int, step: int) -> list[int]:
+        found: list[int] = []
+        begin += PAGE // 8
+        end = PAGE // 8 + self.stripes * self.buckets * self.bucket_words
+        for way in range(WAYS):
+            found += self.words[begin + way * step : end : self.bucket_words].tolist()
+        return found
+
+    def place_number(self, number: int) -> int:
+        """Return the place of the entry with this number in those lists."""
+        buckets = self.stripes * self.buckets
+        return PAGE // 8 + number % buckets * self.bucket_words + number // buckets
+
+    def address_of(self, at: int) -> int:
+        """Return the address of the lock of the entry at this place."""
+        return self.addresses[(at - PAGE // 8) // (self.buckets * self.bucket_words)]
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether there may be files without an entry."""
+        return not self.words[LOADED_WORD]
+
+    def __repr__(self) -> str:
+        return f"<index of a cache: {self.entries} entries{', cold' if self.is_cold else ''}>"
+
+
+# The column of a row that is not about responses: the bytes of files written, less those deleted, as a word that wraps.
+COUNTER_WORDS = 24
+WRITTEN = 23
+COUNTERS_SIZE = MAX_WORKERS * COUNTER_WORDS * 8
+
+
+class CacheCounters:
+    """The counts of one zone: a row for each slot of a worker, which that worker alone writes. words: all of them."""
+
+    __slots__ = ("words",)
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        """memory: of COUNTERS_SIZE bytes."""
+        self.words = memoryview(memory).cast("B").cast("Q")
+
+    def total(self, column: int, slots: int = MAX_WORKERS) -> int:
+        """Add up a column of the first slots; the sum wraps like a word."""
+        return sum(self.words[column : slots * COUNTER_WORDS : COUNTER_WORDS].tolist()) & 0xFFFFFFFFFFFFFFFF
+
+    def totals(self) -> list[int]:
+        """Return the sums of all columns."""
+        return [self.total(column) for column in range(COUNTER_WORDS)]
+
+
+def new_version() -> int:
+    """Return a random number for VERSION; never 0."""
+    return int.from_bytes(os.urandom(7), "little") | 1
