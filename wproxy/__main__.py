@@ -245,6 +245,15 @@ def check(given: argparse.Namespace) -> int:
     return run_check(given, file, prefix_of(given.prefix, file), look_up, obstacles, time.time())
 
 
+def why(given: argparse.Namespace) -> int:
+    """Run `wproxy why`: group error logs by end causes."""
+    import time
+
+    from wproxy.why.command import run_why
+
+    return run_why(given, time.time())
+
+
 def refuse(error: ConfigurationError) -> int:
     """Report everything that is wrong with a configuration; return the exit code."""
     for problem in error.problems:
@@ -356,6 +365,7 @@ DEEDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "check": check,
     "explain": explain,
     "convert": convert,
+    "why": why,
     "proxy": proxy,
     "demo": demo,
     "upstream": upstream,

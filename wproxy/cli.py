@@ -26,6 +26,7 @@ examples:
   wproxy status                                       master, workers, connections and requests
   wproxy upstream drain app 10.0.1.10:8000            what that server has under way ends, and nothing new comes
   wproxy explain http://localhost:8080/api/users      which location, which file, what the upstream receives
+  wproxy why error.log                                why requests failed, how often, and what to do
   wproxy convert nginx.conf > wproxy.toml             the same configuration in TOML
   wproxy -t -c nginx.conf                             nginx's own options: wproxy -h
 """
@@ -86,6 +87,15 @@ def _convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", choices=("toml", "nginx"), help="what to write (default: the other of the two)")
 
 
+def _why(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "log", nargs="+", metavar="LOG", help="an error log of wproxy or nginx, as text or JSON; .gz; - for stdin"
+    )
+    parser.add_argument("--since", default="", metavar="TIME", help="leave out what is older: 10m, 14:03, 2026-05-13T14:03")
+    parser.add_argument("--top", type=int, default=20, metavar="N", help="how many groups to show (default: 20)")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
 class Action(NamedTuple):
     """One action of `wproxy upstream`: its usage, what it does, and how many words it takes at least and at most."""
 
@@ -128,6 +138,7 @@ COMMANDS = (
     Command("status", "show master, workers, connections and requests", _status),
     Command("upstream", "show the servers of upstreams, and change them while they serve", _upstream),
     Command("explain", "show what would be done with a request, and why, without sending anything", _explain),
+    Command("why", "group an error log by why requests failed, with what to do about it", _why, where=False),
     Command("check", "find what is wrong in a configuration, or hardly meant, with the reason and the fix", _check),
     Command("convert", "print an nginx.conf as wproxy.toml, or the other way round", _convert, where=False),
     Command("proxy", "a front door without a configuration file, in the foreground", _proxy, where=False),

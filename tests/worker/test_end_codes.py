@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from conversation import get, ok, post
+from conversation import Stage, get, ok, post
+
+from wproxy.why.causes import cause_of
+from wproxy.why.lines import read_line
 
 RETURNING = """
 [http.server.location."/444"]
@@ -38,6 +41,8 @@ def test_ends_without_an_upstream(stage, request_bytes, status, code):
     access = s.last_access()
     assert (access["status"].replace("494", "400"), access["wproxy_end_code"]) == (status, code)
     assert bool(access["wproxy_end_cause"]) == (code not in ("", "closed_444"))
+    if access["wproxy_end_cause"]:
+        is_understood(s, code)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +68,13 @@ def test_ends_of_an_answer(stage, answer, code):
     upstream.close()
     s.settle()
     assert s.last_access()["wproxy_end_code"] == code
+    is_understood(s, code)
+
+
+def is_understood(s: Stage, code: str) -> None:
+    """`wproxy why` finds the same word in the line of the error log, where there is one."""
+    read = [line for line in map(read_line, s.error_log()) if line is not None and "client" in line.details]
+    assert [cause_of(line) for line in read] in ([code], [] if code in ("", "up_said") else [code])
 
 
 def test_a_peer_that_resets_or_refuses_or_is_not_there(stage):
