@@ -44,6 +44,9 @@ _NOT_OUT = ~_OUT
 _NOT_IN = ~(_IN | _RDHUP)
 _NOT_READY = ~(_IN | _OUT)
 
+# The event of a unix socket, or of one whose both sides have ended.
+_IN_AND_END = select.EPOLLIN | select.EPOLLHUP
+
 _MASKS = (0, _IN, _OUT, _IN | _OUT)
 _FAR = float("inf")
 _SWEEP_PAUSE = 0.02
@@ -328,6 +331,12 @@ class Loop:
                     unexpected = stream.unexpected
                     if unexpected is None or not unexpected(stream):
                         self._decline(stream, mask)
+            elif mask == _IN_AND_END and stream.reader is not None and stream.writer is None:
+                # `_tell`, inlined: an answer, and its upstream has closed.
+                task = stream.reader
+                stream.reader = None
+                task.parked = False
+                runnable.append(task)
             else:
                 self._tell(stream, mask)
         if now >= self._next_alarm:

@@ -7,6 +7,7 @@ those that it could not send yet; the end of its own side, and the state of the 
 
 from __future__ import annotations
 
+import _socket
 import fcntl
 import os
 import select
@@ -42,7 +43,7 @@ class Stream(Waitable):
         "sock",
     )
 
-    def __init__(self, loop: Loop, sock: socket.socket) -> None:
+    def __init__(self, loop: Loop, sock: _socket.socket) -> None:
         self.loop = loop
         self.sock = sock
         self.fd = self.kernel_fd = sock.fileno()

@@ -42,6 +42,7 @@ class ParametersPlan(ABC):
     """
 
     sends_unknown_length = False  # a program is told the length before the body
+    keeps_connections = False
 
     def __init__(self, settings: ModuleSettings, write: Write) -> None:
         self.is_stable = True

@@ -94,7 +94,7 @@ class Acceptors:
         self._loop.add(stream)
         self._streams.append(stream)
         self._room.uncounted += listening.listener is self._configuration.control
-        task = self._loop.spawn(self._accept(stream, listening.listener), f"listener {listening.listener.address}")
+        task = self._loop.spawn(self._accept(stream, sock, listening.listener), f"listener {listening.listener.address}")
         self._tasks.append(task)
 
     def close(self) -> None:
@@ -104,7 +104,7 @@ class Acceptors:
         for stream in self._streams:
             stream.close()
 
-    async def _accept(self, stream: Stream, listener: Listener) -> None:
+    async def _accept(self, stream: Stream, listening: socket.socket, listener: Listener) -> None:
         """Take new connections and start a task for each."""
         default = listener.servers.default
         assert default is not None
@@ -130,7 +130,7 @@ class Acceptors:
             await park(stream, READ, float("inf"))
             for _ in range(ACCEPT_BURST):
                 try:
-                    sock, peer = stream.sock.accept()
+                    sock, peer = listening.accept()
                 except BlockingIOError:
                     break
                 except OSError as error:

@@ -118,8 +118,17 @@ def read_parameters(records: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
-# The first bytes of an answer that is one STDOUT record and END, and of that END.
+# The first bytes of an answer that is one STDOUT record and END, and of that END, which has 16 bytes.
 _STDOUT, _END = b"\1\6\0\1", b"\1\3\0\1\0\x08\0"
+
+
+def whole_output(data: bytes) -> bytes:
+    """Return the output of an answer that is one STDOUT record and END, as most are; b"" for anything else."""
+    if data[:4] == _STDOUT and data[-16:-9] == _END:
+        length = data[4] << 8 | data[5]
+        if len(data) == HEADER + length + data[6] + 16:
+            return data[HEADER : HEADER + length]
+    return b""
 
 
 class AnswerReader:
@@ -130,25 +139,17 @@ class AnswerReader:
     starts: for each STDOUT record, the output before it, and the bytes before that output; None when nobody needs it any more.
     """
 
-    # On the class, because most answers come in one piece and need none of these.
-    _buffer = b""  # the beginning of a record's header
-    _kind = _left = _padding = 0  # of the record that has begun
-    _error = b""  # the beginning of a message
-    _output = taken = 0
-    errors: Sequence[bytes] = ()
-    is_closed = has_ended = leftover = False
-    starts: list[tuple[int, int]] | None = None
+    def __init__(self) -> None:
+        self._buffer = b""  # the beginning of a record's header
+        self._kind = self._left = self._padding = 0  # of the record that has begun
+        self._error = b""  # the beginning of a message
+        self._output = self.taken = 0
+        self.errors: Sequence[bytes] = ()
+        self.is_closed = self.has_ended = self.leftover = False
+        self.starts: list[tuple[int, int]] | None = []
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes in; return the output in them. Raises RecordError."""
-        if not self.taken:
-            if data[:4] == _STDOUT and data[-16:-9] == _END:
-                length = data[4] << 8 | data[5]
-                if length and len(data) == HEADER + length + data[6] + len(_END) + 9:
-                    self.taken, self.has_ended = len(data), True
-                    self.starts = [(0, HEADER)]
-                    return data[HEADER : HEADER + length]
-            self.starts = []
         before = self.taken - len(self._buffer)  # bytes before this data
         self.taken += len(data)
         if self._buffer:
@@ -198,10 +199,7 @@ class AnswerReader:
 
     def position_of(self, output: int) -> int:
         """Return how many bytes came up to the end of this much output, records included."""
-        starts = self.starts or ()
-        if len(starts) == 1:  # as in most answers
-            return starts[0][1] + output
-        first, place = next((start for start in reversed(starts) if start[0] < output), (0, 0))
+        first, place = next((start for start in reversed(self.starts or ()) if start[0] < output), (0, 0))
         return place + output - first
 
     def __repr__(self) -> str:

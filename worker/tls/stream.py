@@ -12,6 +12,7 @@ After a failure OpenSSL's connection must not be touched any more: the stream re
 
 from __future__ import annotations
 
+import _socket
 import socket
 import ssl
 from typing import Any, NoReturn
@@ -52,7 +53,7 @@ class TlsStream(Stream):
     def __init__(
         self,
         loop: Loop,
-        sock: socket.socket,
+        sock: _socket.socket,
         context: ssl.SSLContext,
         server_side: bool = False,
         server_hostname: str | None = None,

@@ -15,7 +15,7 @@ from worker.logs import log_request
 from worker.loop import READ, park
 from worker.pages import error_response
 from worker.upstream.answers import SentElsewhere
-from worker.upstream.connect import CannotConnect, connect
+from worker.upstream.connect import CannotConnect, begin_to_connect, established
 from worker.upstream.failing import CONNECTING, READING_HEAD, call_failed, code_of, failure_of
 from worker.upstream.failure_log import cause_of, log_failure, log_rest
 from worker.upstream.incoming import receive_rest_of_head, respond
@@ -66,10 +66,13 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
             attempts.append(attempt)
         manner = passing.manner or manner_of(passing.settings, request, group.is_local)
         connection: PeerConnection | None
-        connection = group.take_idle(peer, request.method in NON_IDEMPOTENT, manner)  # type: ignore[assignment]  # see Manner
+        if passing.is_pooled:
+            connection = group.take_idle(peer, request.method in NON_IDEMPOTENT, manner)  # type: ignore[assignment]  # see Manner
+        else:
+            connection = None
         try:
             if connection is None:
-                connection = await open_connection(attempt, is_pooled=True)
+                connection = await open_connection(attempt, passing.is_pooled)
             attempt.connection = connection
             if connection.start(attempt):
                 # The answer cannot be there yet: park first, and save a refused recv. The whole head must arrive in time.
@@ -128,8 +131,9 @@ async def open_connection(attempt: LiveAttempt, is_pooled: bool) -> PeerConnecti
     manner = passing.manner or manner_of(passing.settings, attempt.request, group.is_local, is_told=True)
     if manner.secured is None:
         make_stream = passing.protocol.stream
-        timeout = passing.connect_timeout
-        stream = await connect(group.loop, peer, timeout, manner.local, manner.keepalive, make_stream, manner.transparent)
+        stream, is_there = begin_to_connect(group.loop, peer, manner.local, manner.keepalive, make_stream, manner.transparent)
+        if not is_there:
+            await established(stream, passing.connect_timeout)
     else:
         from worker.upstream.tls.open import open_secured  # loaded with the location, if it needs it
 

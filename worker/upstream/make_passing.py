@@ -44,6 +44,7 @@ def make_passing(settings: ModuleSettings, group: Group, answer_plan: AnswerPlan
         group=group,
         manner=constant_manner(settings, group.is_local),
         protocol=protocol,
+        is_pooled=plan.keeps_connections,
         scheme=protocol.scheme if settings.secure_plan is None else protocol.secure_scheme,
         head=head_writer(settings, plan),
         head_plan=plan,

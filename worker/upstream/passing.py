@@ -7,7 +7,7 @@ retries, timeouts, buffering, keepalive and filters know no more of it. The thre
 
 from __future__ import annotations
 
-import socket
+import _socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,11 +40,13 @@ class HeadPlan(Protocol):
     """The part of one location's request heads that a protocol computes at load.
 
     is_stable: whether the location's additions to a head are the same as long as the client's header block is.
-    sends_unknown_length: whether the end of a body can be told after it.
+    sends_unknown_length: whether the end of a body can be told after it. keeps_connections: whether one may serve another
+    request.
     """
 
     is_stable: bool
     sends_unknown_length: bool
+    keeps_connections: bool
 
     def head(self, request: Request, length: int) -> bytes:
         """Return the head of a request (see WriteHead)."""
@@ -70,7 +72,7 @@ class UpstreamProtocol:
     scheme: str
     connection: Callable[[Stream], Pooled]
     plan: Callable[[Location], HeadPlan]
-    stream: Callable[[Loop, socket.socket], Stream] = Stream
+    stream: Callable[[Loop, _socket.socket], Stream] = Stream
     is_shared: bool = False
     secure_scheme: str = ""
     read_target: Callable[[str], ProxyTarget] = parse_target
@@ -97,7 +99,7 @@ class Passing:
     """The upstream's side of one location.
 
     settings: the source of the values below, for messages. scheme: that of URLs in the error log.
-    manner: how connections are opened; None: each request has its own.
+    manner: how connections are opened; None: each request has its own. is_pooled: whether they may serve further requests.
     head: writes the heads of requests; head_plan: the additions to each. answer_plan: the rules for the fields of answers.
     reshape: makes the body for the upstream; None where it is the client's own. streaming: whether that goes as it comes.
     noticed_statuses: those of answers that proxy_next_upstream asks to retry, or that an error page replaces (intercepts).
@@ -109,6 +111,7 @@ class Passing:
     group: Group
     manner: Manner | None
     protocol: UpstreamProtocol
+    is_pooled: bool
     scheme: str
     head: WriteHead
     head_plan: HeadPlan

@@ -14,6 +14,7 @@ from worker.cgi.parameters import ParametersPlan
 from worker.fastcgi.records import (
     END,
     END_OF_STDIN,
+    HEADER,
     AnswerReader,
     RecordError,
     TooBig,
@@ -21,6 +22,7 @@ from worker.fastcgi.records import (
     read_parameters,
     request_head,
     stdin_records,
+    whole_output,
 )
 from worker.http1.response import ResponseHead
 from worker.logs import log_request
@@ -41,22 +43,24 @@ from wproxy.http import Request
 class FastcgiConnection(WritingConnection):
     """A connection that serves one request after another, if the upstream keeps it open.
 
-    reader: that of the current answer. begun: the beginning of its head, then the output after the head. overhead: the bytes of
-    records before the body.
+    reader: that of the current answer; None before there is one, and for an answer that came whole in the simplest form. begun:
+    the beginning of its head, then the output after the head. overhead: the bytes of records before the body.
     """
 
     __slots__ = ("begun", "overhead", "reader")
     framing = BodyFraming(stdin_records, END_OF_STDIN)
 
     def __init__(self, stream: Stream) -> None:
-        super().__init__(stream)
-        self.reader = AnswerReader()
+        # Like the three above it, without the calls: mostly there is a new connection for each request.
+        self.stream = self.channel = stream
+        self.opened = stream.loop.clock.now
+        self.requests = 0
+        self.released = self.expires = 0.0
+        self.room = 1
+        self.unsent: memoryview | None = None
+        self.is_whole = False
+        self.reader: AnswerReader | None = None
         self.begun = b""
-
-    def start(self, attempt: LiveAttempt) -> bool:
-        """Send the records of a request, with the body if it is at hand; return whether that was all. Raises UpstreamFailure."""
-        self.reader, self.begun = AnswerReader(), b""
-        return super().start(attempt)
 
     def receive_head(self, attempt: LiveAttempt) -> ResponseHead | None:
         """Read once, and return the head of the answer; None while it is incomplete. Raises UpstreamFailure, OSError."""
@@ -67,7 +71,18 @@ class FastcgiConnection(WritingConnection):
         if not data:
             raise failure_of("error", CLOSED_EARLY, READING_HEAD)
         attempt.bytes_received += len(data)
-        reader, passing = self.reader, attempt.passing
+        passing, reader = attempt.passing, self.reader
+        if reader is None:
+            output = whole_output(data)
+            taken = take_cgi_head(output, passing.buffer_size) if output else None
+            if taken is not None:
+                head, consumed = taken
+                self.begun = output[consumed:]
+                if is_as_announced(head, len(self.begun)):
+                    self.overhead = HEADER + consumed
+                    return head
+            self.reader = reader = AnswerReader()
+            self.begun = b""
         try:
             output = reader.feed(data)
         except RecordError as error:
@@ -92,19 +107,23 @@ class FastcgiConnection(WritingConnection):
 
     def body(self, attempt: LiveAttempt) -> bytes | AnswerBody:
         """Return the whole body if it came with the head; otherwise the reader of the rest. Raises UpstreamFailure."""
-        head, request, reader = attempt.head, attempt.request, self.reader
-        assert head is not None
-        plan = attempt.passing.head_plan
-        assert isinstance(plan, FastcgiHeadPlan)
-        is_kept = plan.is_kept
-        if not is_kept or reader.leftover:
+        request, reader, is_kept = attempt.request, self.reader, attempt.passing.is_pooled
+        if not is_kept:
             self.room = 0
         output, self.begun = self.begun, b""
+        if reader is None and request.method != b"HEAD":
+            attempt.response_length = attempt.bytes_received - self.overhead
+            return output
+        head, self.reader = attempt.head, None
+        assert head is not None
+        if reader is not None and reader.leftover:
+            self.room = 0
         if request.method == b"HEAD":
             attempt.is_bodiless = True
-            if not reader.has_ended:
+            if reader is not None and not reader.has_ended:
                 self.room = 0
             return b""
+        assert reader is not None
         has_none = head.status in (204, 304)
         expected = 0 if has_none else head.content_length
         if reader.has_ended and (expected < 0 or expected == len(output)):
@@ -113,7 +132,7 @@ class FastcgiConnection(WritingConnection):
             attempt.is_bodiless = has_none
             return output
         reader.starts = None
-        body = FastcgiBody(self, attempt, expected, is_kept, reader.taken - self.overhead)
+        body = FastcgiBody(reader, self.stream, attempt, expected, is_kept, reader.taken - self.overhead)
         try:
             body.at_hand = body.take(output)
         except UpstreamFailure as failure:
@@ -141,15 +160,15 @@ class FastcgiBody:
     unframed = 0
 
     def __init__(
-        self, connection: FastcgiConnection, attempt: LiveAttempt, expected: int, is_kept: bool, wire_bytes: int
+        self, reader: AnswerReader, stream: Stream, attempt: LiveAttempt, expected: int, is_kept: bool, wire_bytes: int
     ) -> None:
-        self._reader = connection.reader
+        self._reader = reader
         self._request = attempt.request
         self._timeout = attempt.passing.read_timeout
         self._expected = expected
         self._is_kept = is_kept
-        self.stream = connection.stream
-        self.channel: Waitable = connection.stream
+        self.stream = stream
+        self.channel: Waitable = stream
         self.wire_bytes = wire_bytes
         self.at_hand = b""
         self.received = 0
@@ -212,6 +231,11 @@ class FastcgiBody:
         return f"<FastCGI body of {self.received} bytes so far: {self._reader}>"
 
 
+def is_as_announced(head: ResponseHead, length: int) -> bool:
+    """Whether a body of this length needs no further look: none was announced, or just this one, and there may be one."""
+    return (head.content_length < 0 or head.content_length == length) and head.status not in (204, 304)
+
+
 def log_errors(request: Request, reader: AnswerReader, doing: str) -> Sequence[bytes]:
     """Log the messages of an upstream, and return them. As in nginx, blanks, dots and line ends after a message are cut."""
     messages, reader.errors = reader.errors, ()
@@ -222,17 +246,17 @@ def log_errors(request: Request, reader: AnswerReader, doing: str) -> Sequence[b
 
 
 class FastcgiHeadPlan(ParametersPlan):
-    """The records before a body. is_kept: whether the upstream is asked to keep its connection open."""
+    """The records before a body: FastCGI asks the upstream to keep its connection open, or not."""
 
     def __init__(self, location: Location) -> None:
         settings = ModuleSettings(location, "fastcgi")
         super().__init__(settings, parameter_writer)
-        self.is_kept: bool = settings.get("keep_conn", False)
+        self.keeps_connections: bool = settings.get("keep_conn", False)
 
     def written(self, parameters: bytes, length: int) -> bytes:
         """Return the records with these parameters. Raises ClientError."""
         try:
-            return request_head(parameters, self.is_kept)
+            return request_head(parameters, self.keeps_connections)
         except TooBig as error:
             raise ClientError(500, f"fastcgi request record is too big: {error.size}") from None
 

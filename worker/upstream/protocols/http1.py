@@ -200,6 +200,8 @@ class HTTP1HeadPlan:
     dropped: lower-case names of the client's fields that are not passed on. is_stable, sends_unknown_length: see HeadPlan.
     """
 
+    keeps_connections = True
+
     __slots__ = (
         "dropped",
         "evaluate",

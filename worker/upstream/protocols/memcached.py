@@ -203,6 +203,7 @@ class MemcachedHeadPlan:
     """The key that a location asks for. See HeadPlan."""
 
     is_stable = sends_unknown_length = False
+    keeps_connections = True
 
     def __init__(self, location: Location) -> None:
         target = location.memcached_target

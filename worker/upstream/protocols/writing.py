@@ -43,8 +43,8 @@ class WritingConnection(PeerConnection):
             if body:
                 data += frame(body) if frame is not None else body
             data += end
-        self.unsent = send_at_once(attempt, self.stream, data)
-        return is_whole and self.unsent is None
+        self.unsent = unsent = send_at_once(attempt, self.stream, data)
+        return is_whole and unsent is None
 
     async def finish(self, attempt: LiveAttempt) -> None:
         """Send what `start` could not, and the rest of the body as the client delivers it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import _socket
 
 from worker.loop import Loop
 from worker.stream import Stream
@@ -17,7 +17,7 @@ async def open_secured(attempt: LiveAttempt, manner: Manner) -> Stream:
     peer, seconds, secured = attempt.live_peer, attempt.passing.connect_timeout, manner.secured
     assert secured is not None
 
-    def make_stream(loop: Loop, sock: socket.socket) -> Stream:
+    def make_stream(loop: Loop, sock: _socket.socket) -> Stream:
         return UpstreamTlsStream(loop, sock, peer.name, secured)
 
     loop = attempt.passing.group.loop

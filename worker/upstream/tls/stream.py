@@ -6,7 +6,7 @@ failures of the kind `error`, and so is a handshake that breaks off; one that ta
 
 from __future__ import annotations
 
-import socket
+import _socket
 
 from worker.loop import Loop
 from worker.tls.failures import TlsFailure
@@ -34,7 +34,7 @@ class UpstreamTlsStream(TlsStream):
 
     __slots__ = ("_context", "_openssl", "_peer", "_secured")
 
-    def __init__(self, loop: Loop, sock: socket.socket, peer: str, secured: Secured) -> None:
+    def __init__(self, loop: Loop, sock: _socket.socket, peer: str, secured: Secured) -> None:
         """peer: its name. Raises CannotShow."""
         connector = secured.connector
         try:
