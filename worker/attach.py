@@ -152,11 +152,7 @@ MakeHandler = Callable[[Location, Services], Handler | None]
 Made = list[tuple[MakeHandler, Handler]]
 # Handlers before the access phase, in nginx's order.
 PREACCESS: tuple[MakeHandler, ...] = (real_ip, limiting_requests, limiting_connections)
-PHASES: tuple[MakeHandler, ...] = (
-    *PREACCESS,
-    access,
-    precontent,
-    mirror,
+CONTENT: tuple[MakeHandler, ...] = (
     api,
     stub_status,
     empty_gif,
@@ -168,6 +164,7 @@ PHASES: tuple[MakeHandler, ...] = (
     precompressed,
     static,
 )
+PHASES: tuple[MakeHandler, ...] = (*PREACCESS, access, precontent, mirror, *CONTENT)
 # Only `static` of these is needed for a URI without a slash at its end.
 FOR_FILES = (index, autoindex, static)
 # Subrequests do without these: whoever may see a page may see what it consists of.
@@ -206,6 +203,7 @@ def inner_route(location: Location, made: Made, services: Services) -> Route:
     """Return the route of subrequests through a location. made: its handlers, with their phases."""
     inner = copy(location.route)
     inner.handlers = tuple(handler for phase, handler in made if phase not in FOR_CLIENTS)
+    inner.content_handlers = tuple(handler for phase, handler in made if phase in CONTENT)
     inner.filter, inner.unchanged = filters_of(location, services, is_inner=True)
     # Not that of the route, which is followed by post_action.
     inner.write_log = services.logs.access_of(location) if location.log_subrequest else None

@@ -135,6 +135,8 @@ def follow(request: Request, jump: Jump) -> Phases | None:
     request.internal = True
     request.add_uri_to_alias = False
     request.upstream_uri, request.sent_method = b"", None  # they were for the upstream of the location that is left
+    if request.slices is not None:
+        request.slices = None
     if jump.named is not None:
         if request.trace is not None:
             request.trace.jump(f"to the named location {jump.named.pattern}")
@@ -207,6 +209,15 @@ async def location_phases(request: Request) -> Response | Jump:
         if refusal is not None:
             return refusal
     for handler in request.route.handlers:
+        answer = await handler(request)
+        if answer is not None:
+            return answer
+    raise AssertionError("the content phase always answers")
+
+
+async def content_phase(request: Request) -> Response | Jump:
+    """Run the content phase of a subrequest that is in its location already."""
+    for handler in request.route.content_handlers:
         answer = await handler(request)
         if answer is not None:
             return answer

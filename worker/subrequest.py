@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import Any
 
 from worker.client.requests import refused
-from worker.phases import go, server_phases
+from worker.phases import content_phase, go, server_phases
 from wproxy.config.model import Configuration, Location
 from wproxy.failures import ClientError
 from wproxy.files import shown_path
@@ -28,7 +28,7 @@ from wproxy.regex import RegexTimedOut
 from wproxy.request_body import BODILESS, NO_BODY, Outgoing, RequestBody
 
 # The directives that make subrequests, in any location.
-MAKERS = ("auth_request", "mirror", "add_before_body", "add_after_body", "ssi")
+MAKERS = ("auth_request", "mirror", "add_before_body", "add_after_body", "ssi", "slice")
 
 # How deep subrequests may be inside of each other (nginx: NGX_HTTP_MAX_SUBREQUESTS).
 MAX_DEPTH = 50
@@ -99,6 +99,26 @@ class Subrequest(Request):
         if write is not None:
             write(self)
         self.attempts = ()
+
+
+class Clone(Subrequest):
+    """One more request for the content of its parent: it goes on in the parent's location after all phases but the content."""
+
+    def __init__(self, parent: Request) -> None:
+        """Raises Cycle."""
+        super().__init__(parent, parent.path, parent.args, parent.method)
+        self.captures = parent.captures
+        self.valid_location = parent.valid_location
+        self.origin_stands = parent.origin_stands
+        self.add_uri_to_alias = parent.add_uri_to_alias
+
+
+async def answered_again(request: Clone) -> Response:
+    """Return the response of a clone, not filtered and not sent. Raises ClientGone, CloseConnection."""
+    try:
+        return await go(request, content_phase)
+    except (ClientError, RegexTimedOut) as error:
+        return await refused(request, error if isinstance(error, ClientError) else ClientError(500, str(error)))
 
 
 async def answered_inside(request: Subrequest) -> Response:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from wproxy.explain import Trace
     from wproxy.failures import ClientError
     from wproxy.route import Route
+    from wproxy.slices import Slices
     from wproxy.ssi.state import SsiState
 
     FindServer = Callable[["bytes | None", "Request"], tuple[Server, "ClientError | None"]]
@@ -530,6 +531,7 @@ class Request:
     status = 0
     exchange: Exchange | None = None  # None for a request of our own making
     ssi: SsiState | None = None  # what the pages of SSI share, from the first one on
+    slices: Slices | None = None  # from the first use of $slice_range until the response is over, or is none of slices
     main: Request | None = None  # the client's request, if this is a subrequest of it (worker/subrequest.py)
     bytes_sent = 0
     body_bytes_sent = 0

@@ -43,6 +43,7 @@ class Route:
     thread_pool: the threads that read files, with `aio threads`. reads_with_care: `aio` or `directio` say how files are read.
     body_temp_path: client_body_temp_path, absolute. ignores_abort: a client that leaves does not end a request that is proxied.
     chunked: chunked_transfer_encoding. inner: the route of subrequests; None if nothing in the configuration makes any.
+    content_handlers: in such a route, those of the handlers that make the content.
     All others: the settings of that name.
     """
 
@@ -52,6 +53,7 @@ class Route:
         "body_temp_path",
         "chunked",
         "client_max_body_size",
+        "content_handlers",
         "error_pages",
         "filter",
         "handlers",
@@ -72,6 +74,7 @@ class Route:
 
     answer: Answer
     handlers: tuple[Handler, ...]
+    content_handlers: tuple[Handler, ...]
     filter: Filter | None
     unchanged: Unchanged | None
     added_to_success: Callable[[Request, ResponseFields], Lines] | None
@@ -98,7 +101,7 @@ class Route:
         self.filter = self.unchanged = self.added_to_success = self.error_pages = self.write_log = self.thread_pool = (
             self.inner
         ) = None
-        self.handlers = ()
+        self.handlers = self.content_handlers = ()
 
     def __repr__(self) -> str:
         return f"<route of {self.location}>"

@@ -14,6 +14,7 @@ from test_variables import WPROXY, Story, process_named
 from wproxy.address import Address
 from wproxy.config.load import load_text
 from wproxy.http import Attempt, Request, ResponseFields
+from wproxy.slices import Slices
 from wproxy.variables import BLOCK, FAMILIES, FIELDS, LINE, LOCATION, REQUEST, VARIABLES, Variable, find_variable, keep
 from wproxy.variables.namespace import Namespace, use_namespace
 
@@ -143,9 +144,10 @@ DIFFERENT = {
     "is_error_page": True,
     "limit_req_status": b"REJECTED",
     "limit_conn_status": b"REJECTED",
-    # What only subrequests and pages with userid have.
+    # What only subrequests, responses in slices and pages with userid have.
     "main": None,
     "ssi": None,
+    "slices": Slices(10, 25),
     "user_id": None,
 }
 # Made differently by the test, or of no meaning to a reader.

@@ -14,10 +14,12 @@ from worker.filters.gunzip import gunzip_filter
 from worker.filters.gzip import gzip_filter
 from worker.filters.headers import headers_filter
 from worker.filters.limit_rate import limit_rate_filter
-from worker.filters.proxied import ranges_filter, trailers_filter
+from worker.filters.ranges import ranges_filter
+from worker.filters.slices import slice_filter
 from worker.filters.ssi import ssi_filter
 from worker.filters.store import store_filter
 from worker.filters.sub_filter import sub_filter
+from worker.filters.trailers import trailers_filter
 from worker.filters.userid import userid_filter
 from worker.filters.zstd import zstd_filter
 from worker.services import Services
@@ -69,6 +71,7 @@ FOR_CLIENTS = frozenset(
     (
         "add_before_body",
         "add_header",
+        "slice",
         "userid",
         "brotli",
         "zstd",
@@ -89,6 +92,7 @@ def filters_of(location: Location, services: Services, is_inner: bool = False) -
     # The stored copy is the answer as it came.
     rows = (
         ("proxy_store", lambda location: store_filter(location, services)),
+        ("slice", slice_filter),
         *FILTERS,
         ("ssi", lambda location: ssi_filter(location, services)),
         ("add_before_body", lambda location: addition_filter(location, services)),

@@ -54,6 +54,9 @@ are reported, never silently ignored.
   (in nginx it is a request for the URI `off`).
 - `ssi`: `set` takes responses of up to 1 MB into a variable, whatever subrequest_output_buffer_size says. At most 64 includes of
   a page are under way at once; the others follow.
+- `slice`: a client that asks for a part and gets the whole, because of a filter that changes bodies or of `max_ranges 0`, gets
+  all of it (nginx begins with the slice of that part). Filters see one body, not one for each slice. A slice that breaks off, or
+  is longer than its range, cuts the response; nginx goes on with the next one, in the wrong place.
 - A `return 444` in the location of a copy ends the copy; in nginx it closes the connection of the client.
 - Requests go upstream with HTTP/1.1 and connections are kept (`keepalive 32`), also those of a `proxy_pass` to a bare address;
   older versions of nginx speak HTTP/1.0 and close connections, and no version keeps those to a bare address.

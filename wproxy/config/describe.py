@@ -115,6 +115,7 @@ EXAMPLES = {
     "add_before_body": '"/before"',
     "add_after_body": '"/after"',
     "addition_types": '"text/plain"',
+    "slice": '"1m"',
     "auth_request_set": '[["$user", "$upstream_http_x_user"]]',
     "auth_basic_user_file": '"users"',
     "valid_referers": '[["none", "server_names", "*.example.com"]]',

@@ -46,6 +46,7 @@ from wproxy.directives.request_body import RequestBodyDirectives
 from wproxy.directives.resolver import ResolverDirectives
 from wproxy.directives.rewrite import LocationIf, RewriteDirectives, ServerIf
 from wproxy.directives.scgi import ScgiDirectives
+from wproxy.directives.slice import SliceDirectives
 from wproxy.directives.split_clients import SplitClientsDirectives
 from wproxy.directives.ssi import SsiDirectives
 from wproxy.directives.store import StoreDirectives
@@ -126,6 +127,7 @@ class LocationModules(
     DavDirectives,
     MirrorDirectives,
     AdditionDirectives,
+    SliceDirectives,
     ApiDirectives,
     StubStatusDirectives,
     LocationIf,

@@ -286,7 +286,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted(each(CACHES, "cache_lock_age cache_lock_timeout"), LEVELS, time),
         accepted(each(CACHES, "cache_max_range_offset"), LEVELS, size),
         accepted(each(CACHES, "cache_min_uses"), LEVELS, number()),
-        accepted("slice", LEVELS, memory, idle="0"),
     ),
     "Tunnels for CONNECT (ngx_http_tunnel_module.c).": (
         # Without them CONNECT is refused with 405.

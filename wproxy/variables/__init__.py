@@ -17,6 +17,7 @@ from wproxy.variables import (
     proxy_protocol,
     request,
     response,
+    slices,
     tls,
     upstream,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "proxy_protocol",
     "request",
     "response",
+    "slices",
     "tls",
     "upstream",
     "use_namespace",

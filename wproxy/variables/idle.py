@@ -15,7 +15,6 @@ ABSENT = (
     "gzip_ratio",
     "proxy_internal_body_length",
     "proxy_internal_chunked",
-    "slice_range",
     "uid_reset",
     "upstream_cache_etag",
     "upstream_cache_last_modified",

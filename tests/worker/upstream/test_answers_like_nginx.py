@@ -175,10 +175,12 @@ def test_expectations_other_than_100_continue_and_those_of_http_1_0_mean_nothing
 
 
 def test_forced_ranges_are_alike(same_as_nginx):
-    http = "server { listen PORT; location / { proxy_pass http://BACK; proxy_force_ranges on; } }"
+    http = """server { listen PORT; location / { proxy_pass http://BACK; proxy_force_ranges on; add_header X-Our $status; }
+        location /no { proxy_pass http://BACK; proxy_force_ranges on; max_ranges 0; } }"""
     ranges = ("bytes=0-3", "bytes=-5", "bytes=5-", "bytes=100000-", "bytes=0-1,4-5", "bytes=x", "chars=1-2")
-    cases = [ask("/x", f"Range: {value}", "X-Add: Accept-Ranges: none") for value in ranges]
+    cases = [ask("/x", f"Range: {value}", "X-Add: Accept-Ranges: none", "X-Add: X-Their: 1") for value in ranges]
     cases += [ask("/x", "Range: bytes=1-2", 'X-Add: ETag: "e"', f"If-Range: {value}") for value in ('"e"', '"f"')]
+    cases += [ask("/x", "Range: bytes=1-2", "Range: bytes=3-4"), ask("/no", "Range: bytes=1-2"), ask("/no")]
     cases += [ask("/x"), ask("/x", "Range: bytes=1-2", "X-Status: 404 No"), ask("/x", "Range: bytes=1-2", method="HEAD")]
     same_as_nginx(http, cases)
 

@@ -1,0 +1,44 @@
+"""proxy_pass_trailers: the fields after the body of an upstream's answer (nginx: ngx_http_upstream.c, proxy.md §3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from worker.filters.headers import TrailedResponse
+from worker.upstream.hidden import hidden_fields
+from worker.upstream.protocols import settings_of
+from wproxy.config.model import Location
+from wproxy.http import Request, Response
+
+# The version of a head or request in HTTP/2, where trailers may follow a body of any kind.
+HTTP2 = 20
+
+Filter = Callable[[Request, Response], Response]
+Lines = tuple[tuple[bytes, bytes], ...]
+
+
+def trailers_filter(location: Location) -> Filter | None:
+    """Return a filter that passes the fields after a body on; None if proxy_pass_trailers is off. gRPC depends on them."""
+    settings = settings_of(location)
+    if settings is None or not settings.get("pass_trailers", settings.module == "grpc"):
+        return None
+
+    hidden = hidden_fields(settings)
+
+    def apply(request: Request, response: Response) -> Response:
+        head = request.upstream_head
+        may_have = head is not None and (head.chunked or head.version == HTTP2)
+        may_follow = request.version >= HTTP2 or (request.version == 11 and response.fields.content_length < 0)
+        if not (may_have and may_follow) or response.bodiless or response.tunnel is not None:
+            return response
+        if response.source is None and not request.upstream_trailers:
+            return response  # all of it is here, and nothing follows: an answer of gRPC may be nothing but a head
+        before = response.trailers
+
+        def trailers(request: Request) -> Lines:
+            passed = [(name, value) for lower, name, value in request.upstream_trailers if lower not in hidden]
+            return (*(before(request) if before is not None else ()), *passed)
+
+        return TrailedResponse(response, trailers)
+
+    return apply
