@@ -17,9 +17,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
+from worker.bell import Bell
 from worker.loop import Event, Loop, Task, sleep
 from worker.resolver.discovery import Discovery, FollowedName
-from worker.stream import Descriptor, Stream
 from worker.upstream.peers import Group
 from wproxy.assignment import Assignment
 from wproxy.config.model import Upstream
@@ -60,6 +60,7 @@ class Edits:
         groups: Mapping[str, Group],
         discovery: Discovery,
         log: Callable[[str, str], None],
+        bell: Bell,
     ) -> None:
         self.upstreams = {each.name: each for each in assignment.configuration.upstreams if not each.implicit}
         self.groups = groups
@@ -75,30 +76,17 @@ class Edits:
         self._edits: dict[str, UpstreamEdits] = {}
         self._present = {name: present_servers(each.server, UpstreamEdits()) for name, each in self.upstreams.items()}
         self._following: dict[int, Task] = {}  # tasks for the names of added servers, by the identity of their line
+        self._bell = bell
+        bell.listeners.append(self._hear)
         self._rung = Event(loop)  # set by a worker that has taken something over
         self._pruned = -1  # the version that contains nothing that our configuration overrules
 
     # Taking over.
 
-    def start(self) -> int:
-        """Take over the present edits, and listen to the bell; return the number of streams in use."""
-        self.heed()
-        if self._assignment.bell is None:
-            return 0
-        stream = Stream(self._loop, Descriptor(self._assignment.bell))
-        stream.unexpected = self._hear
-        self._loop.add_bell(stream)
-        return 1
-
-    def _hear(self, stream: Stream) -> bool:
+    def _hear(self) -> None:
         """React to the bell."""
         self.heed()
         self._rung.set()
-        return True
-
-    def _ring(self) -> None:
-        if self._assignment.bell is not None:
-            os.eventfd_write(self._assignment.bell, 1)
 
     def heed(self) -> None:
         """Take over the last edits, unless that has been done: then it costs a look at one word."""
@@ -119,7 +107,7 @@ class Edits:
         for name, upstream in self.upstreams.items():
             self._obey(upstream, self.groups[name])
         self._slot.set(WORKER_EDITS, version)
-        self._ring()
+        self._bell.ring()
 
     def _obey(self, upstream: Upstream, group: Group) -> None:
         came, went = group.renewal.obey(self.present(upstream))

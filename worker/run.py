@@ -115,6 +115,7 @@ class Worker:
         self.groups = services.groups
         self.thread_pools = services.thread_pools
         self.discovery = services.discovery
+        self.bell = services.bell
         self.edits = services.edits
         hear_complaints(log_request)
         for server in configuration.all_servers:
@@ -128,7 +129,8 @@ class Worker:
         loop.spawn(self._watch_master(), "lifeline")
         loop.running = True
         self.discovery.start(self.configuration.upstreams, self.groups)
-        self.room.uncounted = self.edits.start()
+        self.edits.heed()
+        self.room.uncounted = self.bell.start()
         self._await_names()
         for listening in self.assignment.listening:
             self.acceptors.listen(listening)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from worker.access.remembered import RightPasswords
+from worker.bell import Bell
 from worker.blaming import blaming
 from worker.client.clients import Clients
 from worker.edits import Edits
@@ -29,6 +31,9 @@ from wproxy.error_log import ErrorLog
 from wproxy.http import Process, Request, Response
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import FIRST_LATE_PEER, MAX_LATE_PEERS, PLACES_OFFSET, SharedWords
+
+if TYPE_CHECKING:
+    from worker.cache.cache import Cache
 
 Exchange = Callable[[Passing, Request], Awaitable[Response]]
 
@@ -53,7 +58,7 @@ class Services:
     workers: the number of workers of its generation. process: the facts about it that words may use. groups: keyed by the name of
     the upstream.
     exchange: the function that gets a response from an upstream. connectors: how connections to upstreams are encrypted.
-    passings: how the attached locations pass requests on.
+    caches: keyed by the name of the zone. passings: how the attached locations pass requests on.
     """
 
     loop: Loop
@@ -68,6 +73,8 @@ class Services:
     groups: dict[str, Group]
     discovery: Discovery
     edits: Edits
+    bell: Bell
+    caches: dict[str, Cache]
     exchange: Exchange
     connectors: Connectors
     passings: dict[Location, Passing] = field(default_factory=dict)
@@ -102,6 +109,7 @@ def make_services(
         return group
 
     discovery = Discovery(loop, log, make_group, records)
+    bell = Bell(loop, assignment.bell)
     return Services(
         loop,
         configuration,
@@ -114,7 +122,18 @@ def make_services(
         thread_pools(configuration.thread_pool, loop, log),
         groups,
         discovery,
-        Edits(assignment, loop, groups, discovery, log),
+        Edits(assignment, loop, groups, discovery, log, bell),
+        bell,
+        _caches(assignment, loop, log, bell),
         exchange,
         Connectors(assignment.client_contexts),
     )
+
+
+def _caches(assignment: Assignment, loop: Loop, log: Callable[[str, str], object], bell: Bell) -> dict[str, Cache]:
+    """Return the caches of a worker, by the names of their zones."""
+    if not assignment.configuration.cache_zones:
+        return {}
+    from worker.cache.cache import make_caches  # with ctypes, needed only with zones
+
+    return make_caches(assignment, loop, log, bell)

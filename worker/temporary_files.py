@@ -36,11 +36,12 @@ class TemporaryFile:
     name: the path that it has, or would have. size: bytes written. fileno: -1 when closed. is_named: whether the name exists.
     """
 
-    __slots__ = ("fileno", "is_named", "name", "removes_name", "size")
+    __slots__ = ("_within", "fileno", "is_named", "name", "removes_name", "size")
 
     def __init__(self, place: TemporaryPath | None, mode: str = IN_MEMORY) -> None:
         """mode: that of client_body_in_file_only, or LATER: whether it has a name, and for how long. Raises DiskTrouble."""
         self.size = 0
+        self._within = place
         self.is_named = mode in (KEPT, CLEAN)
         self.removes_name = mode != KEPT
         try:
@@ -116,10 +117,15 @@ class TemporaryFile:
             os.fchmod(self.fileno, mode)
             if modified is not None:
                 os.utime(self.fileno, (modified, modified))
-            if not self.is_named:
+            while not self.is_named:
                 # linkat(2) cannot replace a file; Python calls it, and not link(2), only with a directory descriptor.
-                os.link(f"/proc/self/fd/{self.fileno}", self.name, src_dir_fd=self.fileno)
-                self.is_named = True
+                try:
+                    os.link(f"/proc/self/fd/{self.fileno}", self.name, src_dir_fd=self.fileno)
+                    self.is_named = True
+                except FileExistsError:
+                    # All workers count from the same number on, and one may have been killed before it renamed its file.
+                    assert self._within is not None
+                    self.name = _further_name(self._within)
             os.rename(self.name, path)
             self.is_named = False
         except OSError as error:
@@ -205,6 +211,13 @@ def _open_numbered(place: TemporaryPath) -> tuple[int, str]:
             if os.path.isdir(os.path.dirname(name)):
                 raise
             _make_directories(place, name)
+
+
+def _further_name(place: TemporaryPath) -> str:
+    """Return a name that is probably free, after one that was not."""
+    global _numbers
+    _numbers += random.randrange(1, 10**6)
+    return _next_name(place)
 
 
 def _next_name(place: TemporaryPath) -> str:

@@ -284,7 +284,7 @@ class Stage:
                 self.settle()
                 assert not self.worker.clients.connections
                 if self.bell is not None:
-                    (bell,) = (one for one in self.loop._streams.values() if one.unexpected == self.worker.edits._hear)
+                    (bell,) = (one for one in self.loop._streams.values() if one.unexpected == self.worker.bell.hear)
                     bell.close()
                 assert not self.loop._streams, f"streams left in the loop: {self.loop._streams}"
         finally:

@@ -12,7 +12,7 @@ from conversation import small_disk
 
 import worker.temporary_files
 from worker.pipes import Pipe, make_pipe
-from worker.temporary_files import DiskTrouble, TemporaryFile, hashed_name
+from worker.temporary_files import LATER, DiskTrouble, TemporaryFile, hashed_name
 from wproxy.directives.request_body import CLEAN, KEPT
 from wproxy.directives.temporary_path import TemporaryPath
 
@@ -107,3 +107,16 @@ def test_an_emptied_file_is_written_anew() -> None:
     file.write(b"other")
     assert (file.read(0, 100), file.size, os.fstat(file.fileno).st_size) == (b"other", 5, 5)
     file.close()
+
+
+def test_files_of_two_workers_with_the_same_number_get_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, files = TemporaryPath(str(tmp_path)), []
+    for body in (b"one", b"two"):
+        monkeypatch.setattr(worker.temporary_files, "_numbers", 41)  # forked from the same master
+        files.append(TemporaryFile(place, LATER))
+        files[-1].write(body)
+    (tmp_path / "0000000042").write_bytes(b"of a worker that was killed")
+    for file in files:
+        file.place(str(tmp_path / file.read(0, 3).decode()), 0o600, None)
+        file.close()
+    assert [(tmp_path / name).read_bytes() for name in ("one", "two")] == [b"one", b"two"]

@@ -45,6 +45,7 @@ WANTED_WORD = 10  # 1: the manager has been told that there is too much
 PRESENT = 1  # there is an entry
 EXISTS = 2  # there is a file
 PENDING = 4  # there may be a file
+FLAGS = 0xFF
 _USES_SHIFT, _USES = 8, 0x3FF
 _STATUS_SHIFT, _STATUS = 24, 0x3FF
 _BODY_SHIFT, _BODY = 40, 0xFFFF
