@@ -157,7 +157,8 @@ class Stage:
         self.loop: Loop = self.worker.loop
         self.loop.spawn(self.worker._tick(), "tick")
         if is_shared:
-            self.worker.edits.start()
+            self.worker.edits.heed()
+            self.worker.bell.start()
         self.serial = 0
         self.settle()
 
