@@ -54,8 +54,6 @@ class RealIp(Check):
             address, port, fields = found
             request.client = client.seen_at(address, port)
             request.fields = fields
-            if request.main is not None:
-                request.main.client = request.client  # what a subrequest finds holds for all, as in nginx
 
     def _named_client(self, request: Request) -> tuple[bytes, int] | tuple[()]:
         wanted = self.header.lower().encode()

@@ -23,7 +23,7 @@ from worker.phases import content_phase, go, server_phases
 from wproxy.config.model import Configuration, Location
 from wproxy.failures import ClientError
 from wproxy.files import shown_path
-from wproxy.http import Request, Response
+from wproxy.http import Client, FieldsLike, Request, Response
 from wproxy.regex import RegexTimedOut
 from wproxy.request_body import BODILESS, NO_BODY, Outgoing, RequestBody
 
@@ -59,17 +59,19 @@ class Subrequest(Request):
     # A limit decides once about a client's request and all its subrequests.
     limit_req_status: bytes | None = of_main("limit_req_status")
     limit_conn_status: bytes | None = of_main("limit_conn_status")
+    # The client that one of them finds behind a proxy is that of all, as in nginx; so is the memory of its fields.
+    client: Client = of_main("client")
+    fields: FieldsLike = of_main("fields")
 
     def __init__(self, parent: Request, path: bytes, args: bytes | None = None, method: bytes = b"GET") -> None:
         """Make it; `answered_inside` starts it. Raises Cycle."""
-        super().__init__(parent.client, parent.line, parent.fields, parent.client.clock.now)
-        main = parent.main or parent
+        self.main = main = parent.main or parent
+        super().__init__(main.client, parent.line, main.fields, main.client.clock.now)
         self.depth: int = parent.depth + 1 if isinstance(parent, Subrequest) else 0
         if self.depth > MAX_DEPTH:
             raise Cycle(f'subrequests cycle while processing "{shown_path(path)}"')
         if main.values is None:
             main.values = {}
-        self.main = main
         self.values = main.values
         self.method = method
         if path is parent.line.path:

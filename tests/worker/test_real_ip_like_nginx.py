@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import conversation
 import pytest
@@ -109,6 +110,42 @@ VALUES = [
     "1.2.3.256",
     "1",
 ]
+
+
+SUBREQUESTS = """
+server {
+    listen 127.0.0.1:PORT; default_type text/html;
+    location /show { add_header X-Not seen; proxy_pass http://BACK; proxy_set_header X-Seen $remote_addr; proxy_set_header X-Real-IP ""; }
+    location /known { internal; set_real_ip_from 127.0.0.1; alias DIR/known; }
+    location /asked { auth_request /known; proxy_pass http://BACK; proxy_set_header X-Seen $remote_addr; }
+    location /limited { auth_request /known; deny 192.0.2.1; proxy_pass http://BACK; }
+    location /around { add_before_body /known; add_after_body /show; alias DIR/known; }
+    location /deep { internal; auth_request /show; add_before_body /known; alias DIR/known; }
+    location /deeper { add_before_body /deep; add_after_body /show; alias DIR/known; }
+    location /page { ssi on; root DIR; }
+    location /trusts { auth_request /known; try_files /none @app; }
+    location /doubts { try_files /none @app; }
+    location @app { proxy_pass http://BACK; proxy_set_header X-Seen $remote_addr; }
+}
+"""
+
+
+def with_a_page(directory: Path) -> None:
+    page = '<!--#include virtual="/known" wait="yes" --><!--#include virtual="/show" --><!--#echo var="remote_addr" -->'
+    (directory / "page").write_text(page)
+    (directory / "known").write_text("known\n")
+
+
+def test_the_address_that_a_subrequest_finds_is_that_of_all(same_as_nginx: Comparison):
+    """(With `wait`, because nginx remembers the $remote_addr of the page.)"""
+    fields = ("X-Real-IP: 192.0.2.1",)
+    cases = [ask(f"/{path}", *given) for path in ("asked", "limited", "around", "deeper", "page") for given in (fields, ())]
+    same_as_nginx(SUBREQUESTS, cases, "error", with_a_page, joins_chunks=True)
+
+
+def test_what_is_remembered_for_fields_is_not_what_a_subrequest_found(same_as_nginx: Comparison):
+    cases = [ask(f"/{path}", "X-Real-IP: 192.0.2.1") for path in ("trusts", "doubts", "trusts")]
+    same_as_nginx.ourselves(SUBREQUESTS, cases, with_a_page)
 
 
 @pytest.fixture(autouse=True)
