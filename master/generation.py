@@ -34,12 +34,13 @@ class Role:
     """A kind of process that a generation has one of, in addition to its workers.
 
     name: one of ROLE_NAMES of `wproxy.shared`. work: the life of the process, which has a worker's duties; it gets no listening
-    sockets. is_wanted: whether a configuration asks for it.
+    sockets. is_wanted: whether a configuration asks for it. ends: whether it has done its work when it exits with code 0.
     """
 
     name: str
     work: Work
     is_wanted: Callable[[Configuration], bool]
+    ends: bool = False
 
 
 @dataclass(slots=True, eq=False)

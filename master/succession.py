@@ -1,7 +1,7 @@
 """Replacement of workers that have ended, and their dismissal (nginx: ngx_reap_children).
 
 A worker that ends by itself, killed or failing, is replaced at once; one that dies young, again and again, ever later; one that
-exits with FATAL_CODE is not replaced.
+exits with FATAL_CODE is not replaced, nor is a helper that has done its work.
 """
 
 from __future__ import annotations
@@ -59,7 +59,10 @@ class Succession:
         self.rescue_lines(worker)
         generation = worker.generation
         failure = ""
-        if generation is state.pending:
+        helper = generation.helper(worker.index)
+        if helper is not None and helper.ends and status == 0:
+            pass
+        elif generation is state.pending:
             failure = f"{text} before it served{reason and f': {reason}'}"
         elif generation is state.current and os.WIFEXITED(status) and os.WEXITSTATUS(status) == FATAL_CODE:
             text = f"{worker.title} exited with fatal code {FATAL_CODE} and cannot be respawned"

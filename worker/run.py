@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import signal
-import socket
 import traceback
 from collections.abc import Callable
 
@@ -19,6 +18,7 @@ from worker.loop import READ, Loop, Task, give_way, park, sleep
 from worker.regex_guard import install_regex_guard
 from worker.room import Room
 from worker.services import Logs, make_services
+from worker.signals import ORDERS, heed_signals
 from worker.stream import Descriptor, Stream
 from worker.upstream.checks import HealthChecks
 from worker.upstream.exchange import proxy_request
@@ -60,9 +60,6 @@ CONSEQUENCE = {
     signal.SIGHUP: ", ignoring",
     signal.SIGUSR2: ", ignoring",
 }
-SIGNALS = (*CONSEQUENCE, signal.SIGWINCH)
-# The signals that the master sends.
-ORDERS = (signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def work(assignment: Assignment) -> None:
@@ -121,6 +118,7 @@ class Worker:
         for server in configuration.all_servers:
             attach_server(server, services)
         self.checks = HealthChecks(services)
+        self.caches = services.caches
 
     def run(self) -> None:
         """Serve until told to leave and done."""
@@ -138,6 +136,10 @@ class Worker:
         self.slot.set(WORKER_STATE, SERVING)
         self.edits.heed()  # a worker that made a change since then did not see that we serve
         self.checks.start()
+        if self.caches and self.assignment.own_master is not None:
+            from worker.cache.processes import manage_alone
+
+            manage_alone(self.caches, loop)
         while loop.running:
             self.turn()
         self._publish()
@@ -199,18 +201,8 @@ class Worker:
     # Signals and the master.
 
     def _heed_signals(self) -> None:
-        """Turn signals into bytes on a socket of the loop: a handler alone would not end the wait (PEP 475)."""
-        receiver, sender = socket.socketpair()
-        receiver.setblocking(False)
-        sender.setblocking(False)
-        stream = Stream(self.loop, receiver)
-        self.loop.add(stream)
-        self._wakeup = sender
-        signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-        for number in SIGNALS:
-            signal.signal(number, lambda *_: None)
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a process that is its own master has blocked them
+        """Listen to signals from now on."""
+        stream, self._wakeup = heed_signals(self.loop)
         install_regex_guard()
         self.loop.spawn(self._obey(stream), "signals")
 

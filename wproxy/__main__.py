@@ -12,7 +12,9 @@ from wproxy.cli import configuration_file, is_for_nginx, parser, prefix_of
 from wproxy.identity import WPROXY, Identity, identity_of
 
 if TYPE_CHECKING:
+    from master.generation import Role
     from master.start_log import StartLog
+    from wproxy.assignment import Assignment
     from wproxy.config.document import Document, SourceFile
     from wproxy.config.model import Configuration
     from wproxy.config.tree import ConfigurationError
@@ -132,7 +134,28 @@ def start(load: Callable[[], Configuration], foreground: bool | None = None, log
     from worker.run import work
 
     heed_interrupts()
-    return supervise(load, work, foreground=foreground, log=log)
+    return supervise(load, work, foreground=foreground, log=log, roles=roles())
+
+
+def roles() -> tuple[Role, ...]:
+    """Return the processes that a configuration may ask for in addition to its workers."""
+    from master.generation import Role
+    from wproxy.shared import CACHE_LOADER, CACHE_MANAGER
+
+    def manage(assignment: Assignment) -> None:
+        from worker.cache.processes import manage
+
+        manage(assignment)
+
+    def load(assignment: Assignment) -> None:
+        from worker.cache.processes import load
+
+        load(assignment)
+
+    return (
+        Role(CACHE_MANAGER, manage, lambda configuration: bool(configuration.cache_zones)),
+        Role(CACHE_LOADER, load, lambda configuration: any(zone.memory.is_cold for zone in configuration.cache_zones), ends=True),
+    )
 
 
 def start_file(given: argparse.Namespace) -> int:
@@ -176,6 +199,7 @@ def proxy(given: argparse.Namespace) -> int:
         lambda: load_text(text.encode("utf-8", "surrogateescape"), "wproxy proxy.toml", os.getcwd(), look_up),
         work,
         foreground=True,
+        roles=roles(),
     )
 
 

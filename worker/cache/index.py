@@ -41,10 +41,16 @@ from wproxy.cache.memory import (
     uses_of,
 )
 from wproxy.cache.zone import CacheZone
-from wproxy.shared import LARGEST_WORD, MAX_WORKERS, WORKER_PID, WORKER_WORDS, WORKERS_OFFSET
+from wproxy.shared import HEAD_SLOTS, LARGEST_WORD, MAX_WORKERS, WORKER_PID, WORKER_WORDS, WORKERS_OFFSET
 from wproxy.zone_memory import WAYS
 
 Place = tuple[int, int, int, int, int]
+
+# The part of max_size by which it may be exceeded before workers delete files themselves: a hundredth.
+TOLERATED = 100
+# How many files they delete for one that they have written, and the buckets that they look at for each.
+MOST_RELIEVED = 4
+SAMPLE = 5
 
 _RECORDS = 2 * WAYS
 _NUMBER_BITS = 16
@@ -276,8 +282,8 @@ class CacheIndex:
                 return existed
             existed = existed or bool(status_of(words[record + STATE]))
             before = words[record + SIZE]
+            words[record + SIZE] = 0
             if keeps or self.is_alive(words[record + OWNER]):
-                words[record + SIZE] = 0
                 words[record + VERSION] = new_version()
                 words[record + STATE] = state_of(PRESENT, uses_of(words[record + STATE]))
             else:
@@ -325,15 +331,46 @@ class CacheIndex:
 
     def estimate(self) -> int:
         """Return the bytes of all files: the manager's last count, and what has been written and deleted since."""
-        written = self.zone.counters.total(WRITTEN) - self.words[WRITTEN_WORD] & LARGEST_WORD
+        slots = min(self._shared[HEAD_SLOTS], MAX_WORKERS)
+        written = self.zone.counters.total(WRITTEN, slots) - self.words[WRITTEN_WORD] & LARGEST_WORD
         return int(self.words[SIZE_WORD]) + (written - (1 << 64) if written >> 63 else written)
 
-    def wants_manager(self) -> bool:
-        """Whether the manager has to be told that there is too much: only the first that finds out says so."""
-        if self.zone.max_size is None or self.words[WANTED_WORD] or self.estimate() <= self.zone.max_size:
+    def is_too_large(self) -> bool:
+        """Whether the manager has to be told that there is too much: only the first that finds out says so.
+
+        If the manager falls behind, we delete a few files ourselves for one that we have written.
+        """
+        most = self.zone.max_size
+        if most is None:
+            return False
+        excess = self.estimate() - most
+        if excess > most // TOLERATED:
+            self._relieve(excess)
+        if excess <= 0 or self.words[WANTED_WORD]:
             return False
         self.words[WANTED_WORD] = 1
         return True
+
+    def _relieve(self, excess: int) -> None:
+        """Delete a few files: of some entries taken at random those that were used least recently."""
+        words, memory = self.words, self.memory
+        for _ in range(MOST_RELIEVED):
+            buckets = [memory.random_bucket() for _ in range(SAMPLE)]
+            records = [
+                (words[record + USED], words[record + SIZE], bucket + way, words[record + VERSION])
+                for bucket in buckets
+                for way, record in enumerate(range(bucket + _RECORDS, bucket + memory.bucket_words, RECORD_WORDS))
+                if words[bucket + way] and words[record + STATE] & EXISTS
+            ]
+            if not records or excess <= 0:
+                return
+            _, size, at, version = min(records)
+            digest = memory.digest_at(at)
+            try:
+                if self.remove(self.place(digest), self.zone.file(digest), version):
+                    excess -= size
+            except (Stuck, OSError):
+                return
 
     def count(self, column: int, *amounts: int) -> None:
         """Add these amounts to our counts, from this column on."""

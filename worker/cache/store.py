@@ -27,7 +27,7 @@ class CacheStore:
         self.loop = loop
         self.waiting: set[Event] = set()
         self.log = log
-        self._bell = bell
+        self.bell = bell
         self._words = zone.memory.words
         bell.listeners.append(self.wake)
 
@@ -101,14 +101,14 @@ class CacheStore:
         except Stuck:
             self.log("alert", f'zone "{self.zone.name}" is locked by a process that does not run: "{path}" is not stored')
             return False
-        if self.index.wants_manager():
-            self._bell.ring()
+        if self.index.is_too_large():
+            self.bell.ring()
         return True
 
     def tell(self) -> None:
         """Wake the requests of all workers that wait for one that has ended."""
         self.wake()
-        self._bell.ring()
+        self.bell.ring()
 
     def wake(self) -> None:
         """Wake our own requests that wait: each finds out for itself whether it still has to."""

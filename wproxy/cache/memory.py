@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from random import randrange
 from struct import Struct
 
 from wproxy.shared import MAX_WORKERS
@@ -129,6 +130,10 @@ class CacheMemory(ZoneMemory):
     def address_of(self, at: int) -> int:
         """Return the address of the lock of the entry at this place."""
         return self.addresses[(at - PAGE // 8) // (self.buckets * self.bucket_words)]
+
+    def random_bucket(self) -> int:
+        """Return where some bucket begins."""
+        return PAGE // 8 + randrange(self.stripes * self.buckets) * self.bucket_words
 
     @property
     def is_cold(self) -> bool:

@@ -17,7 +17,7 @@ from wproxy.cache.header import Header
 from wproxy.cache.key import CacheKey, cache_key
 from wproxy.cache.memory import COUNTERS_SIZE, CacheCounters, CacheMemory
 from wproxy.cache.zone import CacheZone
-from wproxy.shared import WORKER_PID, WORKER_WORDS, WORKERS_OFFSET
+from wproxy.shared import HEAD_SLOTS, WORKER_PID, WORKER_WORDS, WORKERS_OFFSET
 
 SLOTS_SIZE = (WORKERS_OFFSET + 512 * WORKER_WORDS) * 8
 
@@ -46,6 +46,7 @@ class Place:
         self.bell = os.eventfd(0, os.EFD_NONBLOCK)
         self.said: list[str] = []
         self.slots = memoryview(mmap.mmap(-1, SLOTS_SIZE)).cast("B").cast("Q")
+        self.slots[HEAD_SLOTS] = 8
         directory.mkdir(exist_ok=True)
         self.zone = CacheZone(
             "proxy_cache_path", "zone", str(directory), (1, 2), size,
