@@ -12,7 +12,7 @@ import tracemalloc
 
 import pytest
 from conversation import SERVER, End, chunks, get, ok, sent_up
-from speaking import DATA, EH, ES, H2, HEADERS, PADDED, RST, WINDOW, block, fields_of, frame, http2, number, settings
+from speaking import DATA, EH, ES, GOAWAY, H2, HEADERS, PADDED, RST, WINDOW, block, fields_of, frame, http2, number, settings
 
 READY = "return = [200, 'ready']\n"
 UNBUFFERED = "proxy_request_buffering = false\nclient_max_body_size = 0\n"
@@ -338,9 +338,55 @@ def test_malformed_trailers_make_the_request_malformed(stage, flags, fields):
 def test_trailers_on_a_stream_that_was_answered_early_are_dropped(stage):
     h2 = H2(http2(stage, location=READY))
     h2.ask(1, end=False)
-    assert h2.news() == ["1: 200", "1: +5.", "1: RST NO_ERROR"]
+    assert h2.news() == ["1: 200", "1: +5."]
     h2.send(frame(HEADERS, EH | ES, 1, block([(b"x", b"y")])))
     assert h2.is_alive() and h2.news() == []
+    h2.ask(3, end=False)
+    h2.stage.advance(0.3)
+    assert h2.news() == ["3: 200", "3: +5.", "3: RST NO_ERROR"]
+    h2.send(frame(HEADERS, EH | ES, 3, block([(b"x", b"y")])))
+    assert h2.is_alive() and h2.news() == []
+
+
+def test_a_stream_that_is_answered_before_its_body_is_reset_a_moment_later_and_only_if_the_body_goes_on(stage):
+    h2 = H2(http2(stage, location=READY))
+    h2.ask(1, end=False).data(1, b"abc")
+    h2.ask(3, end=False)
+    h2.ask(5, end=False)
+    assert [word for word in h2.news() if "RST" in word] == []
+    h2.data(1, b"def", end=True)  # the client has sent it all
+    h2.send(frame(RST, 0, 3, number(8)))  # it has understood by itself
+    h2.data(5, bytes(20_000))
+    h2.send(frame(WINDOW, 0, 5, number(100)))
+    h2.stage.advance(0.2)
+    assert h2.news() == []
+    h2.stage.advance(0.2)
+    assert h2.news() == ["5: RST NO_ERROR"]
+    h2.data(5, b"still under way")
+    h2.ask(7)
+    assert h2.news() == ["7: 200", "7: +5."]
+    assert h2.stage.statuses() == ["200"] * 4
+
+
+def test_few_answered_streams_may_go_on_at_a_time(stage):
+    h2 = H2(http2(stage, location=READY))
+    for stream in range(1, 101, 2):
+        h2.ask(stream, end=False)
+    resets = [word for word in h2.news() if "RST" in word]
+    assert resets == [f"{stream}: RST NO_ERROR" for stream in range(1, 37, 2)]
+    h2.stage.advance(0.3)
+    assert [word for word in h2.news() if "RST" in word] == [f"{stream}: RST NO_ERROR" for stream in range(37, 101, 2)]
+
+
+def test_a_connection_that_ends_resets_its_answered_streams_first(stage):
+    h2 = H2(http2(stage, location=READY))
+    h2.ask(1, end=False)
+    h2.news()
+    h2.send(frame(GOAWAY, 0, 0, bytes(8)))
+    assert h2.news() == []
+    h2.stage.advance(0.3)
+    assert h2.news() == ["1: RST NO_ERROR", "end"]
+    h2.end.close()
 
 
 def test_padding_counts_in_the_window_and_is_given_back_at_once(stage):
@@ -364,6 +410,7 @@ def test_100_continue_is_sent_when_the_body_is_wanted_and_only_then(stage):
     assert h2.answer() == (200, b"ok")
     h2.news()
     h2.ask(3, b"/ready", expects, method=b"POST", end=False)
+    h2.stage.advance(0.3)
     assert h2.news() == ["3: 200", "3: +5.", "3: RST NO_ERROR"]
 
 
@@ -376,6 +423,7 @@ def test_a_body_over_the_limit_is_413_whether_its_length_is_known_or_not(stage):
     h2.ask(5, method=b"POST", end=False).data(5, b"x" * 11, end=True)
     assert h2.answer(5)[0] == 413
     assert h2.stage.peers[0].is_unvisited()
+    h2.stage.advance(0.3)
     assert [word for word in h2.hear() if "RST" in word] == ["1: RST NO_ERROR", "3: RST NO_ERROR"]
 
 

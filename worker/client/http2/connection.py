@@ -47,6 +47,10 @@ LEAVING = b"leaving\0"
 PATIENCE_TO_LEAVE = 1.0
 # The increment below which a window update counts as one of too many.
 SMALL_UPDATE = 128
+# How long a client may go on with a body that has been answered before its stream is reset, in seconds, and on how many streams.
+# Clients (curl 7.88) lose an answer if they read its reset before they have looked at it.
+TIME_AFTER_ANSWER = 0.25
+MOST_ANSWERED = 32
 
 NEVER = float("inf")
 
@@ -88,6 +92,7 @@ class HTTP2Connection:
         self.last: HTTP2Exchange | None = None
         self.fault: ConnectionFault | None = None  # to be raised by its task
         self.exchanges: dict[HTTP2Exchange, None] = {}  # all that have a task
+        self.answered: dict[HTTP2Exchange, float] = {}
         self.is_ending = False  # its task waits for those to end
         self.largest_read = server.http2_recv_buffer_size
         self.most = HEAD_CHUNK
@@ -156,7 +161,7 @@ class HTTP2Connection:
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to do."""
-        return (self.has_left or self.client_leaves) and not self.streams.busy
+        return (self.has_left or self.client_leaves) and not self.streams.busy and not self.answered
 
     def call(self) -> None:
         """Have the task of the connection look after everything but the socket."""
@@ -186,6 +191,24 @@ class HTTP2Connection:
             self.resets.wasted()
         except ConnectionFault as fault:
             self.break_off(fault)
+
+    def reset_later(self, exchange: HTTP2Exchange) -> None:
+        """Reset a stream whose answer is complete, unless its client ends it soon."""
+        answered = self.answered
+        assert exchange not in answered
+        if len(answered) >= MOST_ANSWERED:
+            first = next(iter(answered))
+            del answered[first]
+            first.reset(NO_ERROR)
+        answered[exchange] = when = self.loop.clock.now + TIME_AFTER_ANSWER
+        self.loop.hasten(self.task, when)
+
+    def reset_answered(self, now: float) -> None:
+        """Reset the answered streams whose time is over."""
+        due = [exchange for exchange, when in self.answered.items() if when <= now]
+        for exchange in due:
+            del self.answered[exchange]
+            exchange.reset(NO_ERROR)
 
     # Frames.
 
@@ -237,34 +260,39 @@ class HTTP2Connection:
         else:
             self.junk.junk_frame()
         body = exchange.body
-        assert body is not None
-        body.window.take(frame.flow, "client", f"stream {frame.stream}")
-        try:
-            body.feed(frame.data, frame.flow)
-            if frame.end_stream:
-                body.end()
-        except ClientError as fault:
-            self.break_body_off(exchange, body, fault)
+        if body is not None:  # the request is not over
+            body.window.take(frame.flow, "client", f"stream {frame.stream}")
+            try:
+                body.feed(frame.data, frame.flow)
+                if frame.end_stream:
+                    body.end()
+            except ClientError as fault:
+                self.break_body_off(exchange, body, fault)
         if frame.end_stream and exchange.receives:
-            self.streams.ended_by_peer(exchange)
+            self.end_of_client(exchange)
 
     def take_trailers(self, exchange: HTTP2Exchange, fields: HeaderList, end_stream: bool) -> None:
         """End the body of a request; its trailers are checked and dropped."""
         body = exchange.body
-        assert body is not None
-        try:
-            read_trailers(fields, self.decoder.size, end_stream, self.plan.limits)
-            body.end()
-        except ClientError as fault:
-            self.break_body_off(exchange, body, fault)
+        if body is not None:
+            try:
+                read_trailers(fields, self.decoder.size, end_stream, self.plan.limits)
+                body.end()
+            except ClientError as fault:
+                self.break_body_off(exchange, body, fault)
         if exchange.receives:
-            self.streams.ended_by_peer(exchange)
+            self.end_of_client(exchange)
+
+    def end_of_client(self, exchange: HTTP2Exchange) -> None:
+        """Take note that a client has sent the whole of its request."""
+        self.streams.ended_by_peer(exchange)
+        self.answered.pop(exchange, None)
 
     def break_body_off(self, exchange: HTTP2Exchange, body: HTTP2RequestBody, fault: ClientError) -> None:
         """Answer a body that breaks the rules with its status, or reset its stream if the answer has begun."""
         exchange.is_malformed = True
         body.break_off(fault)
-        if exchange.task is None or exchange.request.replied:
+        if exchange.request.replied:
             exchange.reset(PROTOCOL_ERROR)
             exchange.wake()
 
@@ -279,7 +307,8 @@ class HTTP2Connection:
             self.junk.junk_frame()
             return
         if exchange.task is None:
-            return  # the answer was complete, and only its body still came
+            self.answered.pop(exchange, None)
+            return
         request = exchange.request
         if not request.replied:
             self.resets.wasted()
@@ -321,6 +350,8 @@ class HTTP2Connection:
         exchange = self.streams.window_update(frame.stream)
         if exchange is None:
             self.junk.junk_frame()
+            return
+        if exchange.task is None:
             return
         try:
             self.windows.update_stream(frame.stream, exchange, frame.increment)

@@ -15,7 +15,7 @@ from worker.client.http2.sender import Sender
 from worker.client.http2.tunnel import serve_tunnel
 from worker.filters.limit_rate import hold_back
 from worker.http2.abuse import Progress
-from worker.http2.errors import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR
+from worker.http2.errors import CANCEL, INTERNAL_ERROR, PROTOCOL_ERROR
 from worker.http2.frames import (
     END_HEADERS,
     HEADERS,
@@ -68,6 +68,9 @@ class Shared(Protocol):
 
     def note_waste(self) -> None:
         """Count a stream that made work for nothing."""
+
+    def reset_later(self, exchange: HTTP2Exchange) -> None:
+        """Reset a stream whose answer is complete, unless its client ends it soon."""
 
     def ended(self, exchange: HTTP2Exchange) -> None:
         """Take note of the end of a request."""
@@ -251,8 +254,10 @@ class HTTP2Exchange(Stream):
         if self.number in shared.streams.live:
             if shared.is_ending:
                 shared.streams.reset_by_us(self)
-            else:
+            elif self.sends:
                 self.reset(INTERNAL_ERROR)
+            else:
+                shared.reset_later(self)
         self.request.exchange = None
         del self.request
         self.body = None
@@ -322,8 +327,7 @@ class HTTP2Exchange(Stream):
         request.body_bytes_sent = size
         request.replied = True
         shared.streams.ended_by_us(self)
-        if self.receives or self.is_malformed:
-            self._close()
+        self._close()
         return True
 
     async def _reply_tunnel(self, request: Request, response: Response, tunnel: Tunnel) -> None:
@@ -398,11 +402,10 @@ class HTTP2Exchange(Stream):
         self._shared.streams.ended_by_us(self)
 
     def _close(self) -> None:
-        """Reset a stream whose answer is complete, if the client still sends, or has sent what it must not."""
+        """Reset a stream whose answer is complete, if the client has sent what it must not."""
         if self.is_malformed:
+            self._shared.sender.flush()  # the answer must not be in one record with the reset: see TIME_AFTER_ANSWER
             self.reset(PROTOCOL_ERROR)
-        elif self.receives:
-            self.reset(NO_ERROR)
 
     def cut(self, request: Request, error: Exception) -> None:
         """Reset the stream of a response that is not complete."""

@@ -73,6 +73,8 @@ async def next_bytes(connection: HTTP2Connection) -> bytes:
         events = READ
         if sender.is_blocked:
             events = WRITE if sender.is_full() else READ | WRITE
+        if connection.answered:
+            connection.reset_answered(connection.loop.clock.now)  # also where other streams never let it wait in vain
         try:
             await park(stream, events, deadline_of(connection) - connection.loop.clock.now)
         except TimedOut:
@@ -105,11 +107,13 @@ async def next_bytes(connection: HTTP2Connection) -> bytes:
 
 
 def deadline_of(connection: HTTP2Connection) -> float:
-    """Return the time until which the client may be silent."""
-    if connection.streams.busy and not connection.sender.unsent and not connection.reader.in_block:
-        return connection.leaves_at
-    plan = connection.plan
+    """Return the time until which the client may be silent, or at which a stream is to be reset."""
     deadline = connection.leaves_at
+    if connection.answered:
+        deadline = min(deadline, next(iter(connection.answered.values())))
+    if connection.streams.busy and not connection.sender.unsent and not connection.reader.in_block:
+        return deadline
+    plan = connection.plan
     if connection.reader.in_block or not connection.streams.busy:
         deadline = min(deadline, connection.begun_at + plan.header_timeout)
     if connection.sender.unsent:
@@ -125,6 +129,8 @@ def ring(connection: HTTP2Connection) -> None:
     plan = connection.plan
     if now >= connection.leaves_at:
         connection.settle_leaving()
+    if connection.answered:
+        connection.reset_answered(now)
     if now >= connection.begun_at + plan.header_timeout and (connection.reader.in_block or not connection.streams.busy):
         setting = plan.default.described("client_header_timeout")
         raise ConnectionFault(PROTOCOL_ERROR, f"client timed out (110: Connection timed out){setting}")
