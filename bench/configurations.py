@@ -219,6 +219,8 @@ def _server(listen: str) -> list[tuple[str, str]]:
     settings: list[tuple[str, str]] = []
     if "ssl" in _LISTEN[listen]:
         settings += [("ssl_certificate", "{folder}/certificate.pem"), ("ssl_certificate_key", "{folder}/key.pem")]
+        # Debian's nginx 1.22 speaks no TLS 1.3 unless it is told to, and a handshake of TLS 1.2 is resumed with a third of the work.
+        settings.append(("ssl_protocols", "TLSv1.2 TLSv1.3"))
     if "http2" in _LISTEN[listen]:
         # h2load does not open another connection when one has had its thousand requests.
         settings.append(("keepalive_requests", "1000000000"))
@@ -257,6 +259,12 @@ def nginx_proxy(
     )
 
 
+def _toml_value(value: str) -> str:
+    """Return nginx's arguments of a directive as a value of TOML."""
+    words = [f'"{word}"' for word in value.split()]
+    return value if value.isdigit() else words[0] if len(words) == 1 else f"[{', '.join(words)}]"
+
+
 def _toml_listen(port: int, parameters: list[str]) -> str:
     words = ", ".join(f'"{word}"' for word in (f"127.0.0.1:{port}", *parameters))
     return f"[[{words}]]" if parameters else words
@@ -286,7 +294,7 @@ def wproxy_proxy(
 ) -> str:
     """Return wproxy.toml of the proxy: `nginx_proxy`, in our notation."""
     user = 'user = "root"' if is_root else ""
-    values = [(name, value if value.isdigit() else f'"{value}"') for name, value in _server(listen)]
+    values = [(name, _toml_value(value)) for name, value in _server(listen)]
     return _WPROXY.format(
         folder=folder,
         port=port,
