@@ -219,7 +219,7 @@ def _server(listen: str) -> list[tuple[str, str]]:
     settings: list[tuple[str, str]] = []
     if "ssl" in _LISTEN[listen]:
         settings += [("ssl_certificate", "{folder}/certificate.pem"), ("ssl_certificate_key", "{folder}/key.pem")]
-        # Debian's nginx 1.22 speaks no TLS 1.3 unless it is told to, and a handshake of TLS 1.2 is resumed with a third of the work.
+        # Debian's nginx 1.22 speaks no TLS 1.3 unless it is told to; resuming a session of TLS 1.2 is a third of the work.
         settings.append(("ssl_protocols", "TLSv1.2 TLSv1.3"))
     if "http2" in _LISTEN[listen]:
         # h2load does not open another connection when one has had its thousand requests.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from worker.client.clients import Clients
 from worker.client.http1.serve import serve_connection
@@ -26,6 +26,7 @@ from wproxy.error_log import ErrorLog
 from wproxy.http import Client, Process
 
 if TYPE_CHECKING:
+    from worker.client.secure import Resume
     from wproxy.tls.contexts import TlsContexts
 
 # The number of connections that are taken from a listening socket in one go.
@@ -115,7 +116,7 @@ class Acceptors:
             assert self._tls is not None, "the master makes contexts for every server that needs them"
             from worker.client.secure import Secured  # with ssl it takes 20 ms, needed only where clients use TLS
 
-            serves: dict[str, Serve] = {"": serve_connection}
+            serves: dict[str, Resume] = {"": serve_connection}
             if any(listener.speaks_http2(server) for server in listener.servers.targets):
                 from worker.client.http2.serve import serve_http2
 
@@ -126,11 +127,14 @@ class Acceptors:
         announce = announcer(self._configuration.debug_connection, plan.log)
         # Control connections are let in however full the worker is.
         may_always = listener is self._configuration.control
+        # The method below `socket.accept`, which looks for the names of the constants: that costs 4 us.
+        accept: Callable[[], tuple[int, Any]] = listening._accept  # type: ignore[attr-defined]
+        family, kind, number = int(listening.family), int(listening.type), listening.proto
         while True:
             await park(stream, READ, float("inf"))
             for _ in range(ACCEPT_BURST):
                 try:
-                    sock, peer = listening.accept()
+                    fileno, peer = accept()
                 except BlockingIOError:
                     break
                 except OSError as error:
@@ -139,6 +143,7 @@ class Acceptors:
                         self._room.close_idle()
                         await sleep(self._configuration.accept_mutex_delay)
                     break
+                sock = socket.socket(family, kind, number, fileno)
                 refusal = "" if may_always else loop.lacks_room()
                 if refusal:
                     self._log.write("alert", refusal)

@@ -12,16 +12,15 @@ resumed on another that asks for certificates.
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from worker.client.plan import ListenerPlan
 from worker.http1.hosts import read_host
 from worker.http1.request import RequestFields, RequestLine
 from worker.loop import READ, park
-from worker.stream import CHUNK, Stream
+from worker.stream import HEAD_CHUNK, Stream
 from worker.tls.certificates import CertificateStore
 from worker.tls.choice import Choice, ClearOnTls
 from worker.tls.client_hello import ClientHello, NotClientHello, is_tls, read_client_hello
@@ -33,12 +32,15 @@ from wproxy.failures import ClientError, ClientGone, TimedOut
 from wproxy.http import Client, Request
 from wproxy.tls.contexts import NotLoaded, ServerContext, TlsContexts
 
-Serve = Callable[[Stream, Client, ListenerPlan], Coroutine[Any, Any, None]]
+# The last argument: the first bytes of the client, if they have been read.
+Resume = Callable[[Stream, Client, ListenerPlan, bytes], Coroutine[Any, Any, None]]
 
 # Records with a fatal alert, as OpenSSL sends them before it knows more of a client.
 _UNRECOGNIZED_NAME = b"\x15\x03\x03\x00\x02\x02\x70"
 _NO_APPLICATION_PROTOCOL = b"\x15\x03\x03\x00\x02\x02\x78"
 _INTERNAL_ERROR = b"\x15\x03\x03\x00\x02\x02\x50"
+# The number of names of servers whose choice is remembered.
+_MOST_NAMES = 1024
 
 
 class Refused(TlsFailure):
@@ -79,10 +81,18 @@ class Arrival:
         """Do nothing: there is no request yet."""
 
 
+class Door(NamedTuple):
+    """What a handshake needs to know of a server. protocols: those of ALPN that it speaks."""
+
+    server: Server
+    context: ServerContext
+    protocols: frozenset[bytes]
+
+
 class Secured:
     """One TLS listener."""
 
-    def __init__(self, listener: Listener, contexts: TlsContexts, protocols: Mapping[str, Serve]) -> None:
+    def __init__(self, listener: Listener, contexts: TlsContexts, protocols: Mapping[str, Resume]) -> None:
         """protocols: what serves a connection, by the protocol of ALPN; "" for all others and for clear text."""
         assert listener.servers.default is not None
         self._listener = listener
@@ -93,18 +103,25 @@ class Secured:
         has_http2 = "http2" in listener.protocols
         found = {server: contexts.find(server, has_http2) for server in listener.servers.targets}
         # A server without a certificate of its own shows the one of the default server.
-        self._contexts = {server: context or found[self._default] for server, context in found.items()}
-        offered = {protocol for context in self._contexts.values() if context for protocol in context.protocols}
-        assert "h2" not in offered or "h2" in protocols, "nothing is offered that nobody serves"
+        contexts_of = {server: context or found[self._default] for server, context in found.items()}
+        self._doors = {
+            server: Door(server, context, frozenset(protocol.encode() for protocol in context.protocols))
+            for server, context in contexts_of.items()
+            if context is not None
+        }
+        self._chosen: dict[bytes, tuple[Server, bytes | None]] = {}
+        offered = {protocol for door in self._doors.values() for protocol in door.protocols}
+        assert b"h2" not in offered or "h2" in protocols, "nothing is offered that nobody serves"
 
     async def serve(self, stream: Stream, client: Client, plan: ListenerPlan) -> None:
-        """Serve one client until one side is done; closes the stream."""
+        """Resume one client until one side is done; closes the stream."""
         arrival = Arrival(stream, plan.header_timeout)
         clients = plan.clients
         clients.connections.add(arrival)
         agreed = None
+        received = b""
         try:
-            agreed = await self._agree(arrival, stream, client, plan)
+            agreed, received = await self._agree(arrival, stream, client, plan)
         except TimedOut:
             self._log(client, plan, "info", "client timed out (110: Connection timed out)")
         except Refused as refusal:
@@ -124,27 +141,33 @@ class Secured:
                 clients.ended(arrival)
         if agreed is not None:
             protocol = agreed.alpn or "" if isinstance(agreed, TlsStream) else ""
-            await self._protocols.get(protocol, self._protocols[""])(agreed, client, plan)
+            serving = self._protocols.get(protocol, self._protocols[""])(agreed, client, plan, received)
+            received = b""  # it need not be kept as long as the connection is
+            await serving
 
-    async def _agree(self, arrival: Arrival, stream: Stream, client: Client, plan: ListenerPlan) -> Stream:
-        """Return the stream that carries the requests. Raises TimedOut, ClientGone, TlsFailure, OSError."""
+    async def _agree(self, arrival: Arrival, stream: Stream, client: Client, plan: ListenerPlan) -> tuple[Stream, bytes]:
+        """Return the stream that carries the requests, and its first bytes, if they have come.
+
+        Raises TimedOut, ClientGone, TlsFailure, OSError.
+        """
         clock = client.clock
         deadline = client.started + plan.header_timeout
-        first = await first_byte(stream, deadline - clock.now)
-        arrival.idle = False
-        if not is_tls(first):
-            client.find_server = self._clear.find_server
-            return stream
         data = b""
         hello = None
         while True:
             try:
-                piece = stream.recv(CHUNK)
+                piece = stream.recv(HEAD_CHUNK)
             except BlockingIOError:
                 await park(stream, READ, deadline - clock.now)
                 continue
             if not piece:
+                if not data:
+                    raise ClientGone
                 raise TlsFailure("peer closed connection in SSL handshake")
+            arrival.idle = False
+            if not data and not is_tls(piece[0]):
+                client.find_server = self._clear.find_server
+                return stream, piece
             data += piece
             try:
                 hello = read_client_hello(data)
@@ -153,9 +176,9 @@ class Secured:
             if hello is not None:
                 break
         server, name = self._choose(hello, client)
-        context = self._contexts[server]
-        assert context is not None
-        check_offer(context, hello)
+        door = self._doors[server]
+        check_offer(door, hello)
+        context = door.context
         secure = self._certified(context, hello, client)
         encrypted = TlsStream(stream.loop, stream.sock, secure, server_side=True, received=data)
         client.tls = tls = TlsSession(encrypted.tls, hello)
@@ -167,7 +190,7 @@ class Secured:
             raise
         client.scheme = b"https"
         client.find_server = Choice(self._listener, server, name, tls).find_server
-        return encrypted
+        return encrypted, encrypted.take_at_hand()
 
     def _certified(self, context: ServerContext, hello: ClientHello | None, client: Client) -> ssl.SSLContext:
         """Return the context of OpenSSL's for a handshake. Raises Refused."""
@@ -185,40 +208,34 @@ class Secured:
         """Return the server that a client asks for, and the name of it; the default one and None, if no server has the name."""
         if hello is None or not hello.server_name:
             return self._default, None
+        chosen = self._chosen.get(hello.server_name)
+        if chosen is not None:
+            return chosen
         try:
             name, _ = read_host(hello.server_name)
         except ClientError:
             return self._default, None
-        server = self._listener.servers.match(name, request_of(client, hello, self._default))
-        return (self._default, None) if server is None else (server, name)
+        servers = self._listener.servers
+        server = servers.match(name, request_of(client, hello, self._default))
+        chosen = (self._default, None) if server is None else (server, name)
+        if not servers.regexes:  # they leave captures, and may take time
+            if len(self._chosen) >= _MOST_NAMES:
+                self._chosen.clear()
+            self._chosen[hello.server_name] = chosen
+        return chosen
 
     def _log(self, client: Client, plan: ListenerPlan, level: str, text: str) -> None:
         address = client.remote_addr.decode("latin-1")
         plan.log.write(level, f"{text} while SSL handshaking, client: {address}, server: {self._listener.address}", client.serial)
 
 
-async def first_byte(stream: Stream, seconds: float) -> int:
-    """Return the first byte that comes, and leave it there. Raises TimedOut, ClientGone, OSError."""
-    while True:
-        try:
-            data = stream.sock.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            await park(stream, READ, seconds)
-            continue
-        if not data:
-            raise ClientGone
-        return data[0]
-
-
-def check_offer(context: ServerContext, hello: ClientHello | None) -> None:
+def check_offer(door: Door, hello: ClientHello | None) -> None:
     """Refuse a client that a server wants to refuse, or that speaks no protocol that it speaks. Raises Refused."""
-    if context.rejects:
+    if door.context.rejects:
         raise Refused("handshake rejected", _UNRECOGNIZED_NAME)
-    if hello is not None and hello.protocols is not None:
-        offered = {protocol.decode("latin-1") for protocol in hello.protocols}
-        if offered.isdisjoint(context.protocols):
-            text = f"{HANDSHAKING} failed (SSL: error:0A0000EB:SSL routines::no application protocol)"
-            raise Refused(text, _NO_APPLICATION_PROTOCOL)
+    if hello is not None and hello.protocols is not None and door.protocols.isdisjoint(hello.protocols):
+        text = f"{HANDSHAKING} failed (SSL: error:0A0000EB:SSL routines::no application protocol)"
+        raise Refused(text, _NO_APPLICATION_PROTOCOL)
 
 
 def refuse(stream: Stream, alert: bytes) -> None:

@@ -55,8 +55,8 @@ class ClientHello:
     def __init__(self, version: int, ciphers: bytes, extensions: dict[int, bytes]) -> None:
         self.version = version
         self._ciphers = ciphers
-        self._groups = _vector(extensions.get(_SUPPORTED_GROUPS, b""))
-        self._signature_algorithms = _vector(extensions.get(_SIGNATURE_ALGORITHMS, b""))
+        self._groups = extensions.get(_SUPPORTED_GROUPS, b"")
+        self._signature_algorithms = extensions.get(_SIGNATURE_ALGORITHMS, b"")
         self._versions = extensions.get(_SUPPORTED_VERSIONS, b"")[1:]
         self.has_early_data = _EARLY_DATA in extensions
         self.server_name = _server_name(extensions[_SERVER_NAME]) if _SERVER_NAME in extensions else b""
@@ -70,12 +70,12 @@ class ClientHello:
     @property
     def groups(self) -> tuple[int, ...]:
         """The numbers of its groups, which were all curves once."""
-        return _numbers(self._groups)
+        return _numbers(_vector(self._groups))
 
     @property
     def signature_algorithms(self) -> tuple[int, ...]:
         """The numbers of its signature algorithms."""
-        return _numbers(self._signature_algorithms)
+        return _numbers(_vector(self._signature_algorithms))
 
     @property
     def versions(self) -> tuple[int, ...]:
@@ -107,6 +107,11 @@ def _message(data: bytes) -> bytes | None:
 
     Nothing is joined before there can be enough, so that a message which dribbles in costs little.
     """
+    if len(data) > 9 and data[0] == _HANDSHAKE and data[1] == 3 and data[5] == _CLIENT_HELLO:
+        # Nearly always it fills one record.
+        length = data[6] << 16 | data[7] << 8 | data[8]
+        if 4 + length == data[3] << 8 | data[4] <= _LONGEST_RECORD and 9 + length <= len(data):
+            return data[9 : 9 + length]
     fragments: list[bytes] = []
     begin = size = 0
     length = 0  # of the message, once its own head is there

@@ -28,6 +28,8 @@ PIECE = 2 * RECORD
 # The answers that OpenSSL gives by itself come on top of a piece; one who asks for them without end and reads none is not served.
 MOST_PUT_ASIDE = 4 * PIECE
 
+_NOTHING = memoryview(b"")
+
 
 class TlsStream(Stream):
     """A stream that carries its bytes encrypted, as a server or as a client; `handshake` comes before everything else.
@@ -41,6 +43,7 @@ class TlsStream(Stream):
         "_has_seen_end",
         "_incoming",
         "_is_resetting",
+        "_kept_back",
         "_outgoing",
         "_pending",
         "_plain",
@@ -74,7 +77,8 @@ class TlsStream(Stream):
         inner: Any = self.tls._sslobj  # type: ignore[attr-defined]
         self._read, self._write, self._pending = inner.read, inner.write, inner.pending
         self._plain = b""
-        self._put_aside = memoryview(b"")
+        self._put_aside = _NOTHING
+        self._kept_back = 0  # bytes of a ticket that wait for the first answer
         self._failure: OSError | None = None
         self._has_seen_end = self._has_said_end = self._is_resetting = False
         self.recv, self.send = self._recv, self._send
@@ -94,13 +98,18 @@ class TlsStream(Stream):
                 self._fail(HANDSHAKING, error)
             else:
                 break
-            try:
-                self._receive()
-            except BlockingIOError:
+            self._raise_failure()
+            while True:
+                # The other side answers what we have just sent. Asking OpenSSL, or the socket, before it has costs 10 us.
                 await park(self, READ, deadline - clock.now)
-            except OSError as error:
-                self._failure = error
-                raise
+                try:
+                    self._receive()
+                except BlockingIOError:
+                    continue
+                except OSError as error:
+                    self._failure = error
+                    raise
+                break
             if self._has_seen_end:
                 self._failure = TlsFailure("peer closed connection in SSL handshake")
             self._raise_failure()
@@ -108,9 +117,19 @@ class TlsStream(Stream):
             # The other side need not wait for our end of the handshake. A ticket for it goes out with what is sent next.
             self._hold(True)
             if self.tls.server_side:
+                self._kept_back = self._outgoing.pending
                 return
         self._send_out()
         self._raise_failure()
+
+    def take_at_hand(self) -> bytes:
+        """Return the bytes that have come together with the end of the handshake; b"" without. A failure is raised later."""
+        if not self.holds:
+            return b""
+        try:
+            return self._recv(HEAD_CHUNK)
+        except OSError:
+            return b""
 
     @property
     def alpn(self) -> str | None:
@@ -193,8 +212,9 @@ class TlsStream(Stream):
                 size += len(piece)
                 if size >= most or not (incoming.pending or pending()):
                     break
-        if self._outgoing.pending:
+        if self._outgoing.pending > self._kept_back or not pieces:
             self._send_out()  # an alert, or new keys
+        self._kept_back = 0
         self._plain = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if pieces or self._has_seen_end:
             return True
@@ -295,7 +315,7 @@ class TlsStream(Stream):
         if len(self._put_aside) > MOST_PUT_ASIDE:
             self._failure = TlsFailure("too much is to be sent to a side that does not read")
             return
-        self._put_aside = memoryview(bytes(self._put_aside) + wire)
+        self._put_aside = memoryview(bytes(self._put_aside) + wire if self._put_aside else wire)
         self._send_on()
 
     def _send_on(self) -> bool:
