@@ -17,6 +17,7 @@ from wproxy.directives.auth_request import AuthRequestDirectives
 from wproxy.directives.brotli import BrotliDirectives
 from wproxy.directives.browser import BrowserDirectives
 from wproxy.directives.buffering import BufferingDirectives
+from wproxy.directives.cache import CacheDirectives
 from wproxy.directives.charset import CharsetDirectives
 from wproxy.directives.client_address import LinkDirectives, RealIpDirectives
 from wproxy.directives.core import EventsDirectives, MainDirectives
@@ -96,6 +97,7 @@ class LocationModules(
     RequestBodyDirectives,
     BufferingDirectives,
     StoreDirectives,
+    CacheDirectives,
     FastcgiDirectives,
     UwsgiDirectives,
     ScgiDirectives,

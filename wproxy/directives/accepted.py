@@ -42,14 +42,11 @@ from wproxy.config.registry import (
 )
 from wproxy.config.repeated import repeated_types_without_html
 from wproxy.directives import other_protocols
-from wproxy.directives.cache import METHODS, cache, cache_path, cache_times
 from wproxy.directives.certificates import ocsp_cache
 from wproxy.directives.http_core import header_buffers, memory
 from wproxy.directives.images import image_filter, quality, sharpness
 from wproxy.directives.media_types import media_types
 from wproxy.directives.pass_to import (
-    CGI_FAILURES,
-    PROXY_FAILURES,
     TUNNEL_FAILURES,
     field,
     tunnel_target,
@@ -259,33 +256,6 @@ MODULES: dict[str, tuple[Line, ...]] = {
             )
         ),
         harmless(accepted("http2_push http2_push_preload", LEVELS, anything, inherit=GATHER)),
-    ),
-    "The cache of responses on disk (ngx_http_file_cache.c).": (
-        *(
-            line
-            for module in CACHES.split()
-            for line in (
-                accepted(f"{module}_cache_path", HTTP, cache_path(module), arity=(2, MANY), inherit=OWN_GATHER),
-                accepted(f"{module}_cache", LEVELS, cache(module), idle="off"),
-                accepted(
-                    f"{module}_cache_use_stale",
-                    LEVELS,
-                    words(PROXY_FAILURES if module == "proxy" else CGI_FAILURES),
-                    arity=ANY_NUMBER,
-                    inherit=UNION,
-                    idle="off",
-                ),
-            )
-        ),
-        accepted(each(CACHES, "cache_key"), LEVELS, compile_template),
-        accepted(each(CACHES, "cache_valid"), LEVELS, cache_times, arity=ANY_NUMBER, inherit=GATHER),
-        accepted(each(CACHES, "cache_bypass no_cache"), LEVELS, any_of, arity=ANY_NUMBER, inherit=GATHER),
-        accepted(each(CACHES, "cache_methods"), LEVELS, words(METHODS), arity=ANY_NUMBER, inherit=UNION),
-        accepted(each(CACHES, "cache_lock cache_revalidate cache_background_update"), LEVELS, flag, idle="off"),
-        accepted("proxy_cache_convert_head", LEVELS, flag),
-        accepted(each(CACHES, "cache_lock_age cache_lock_timeout"), LEVELS, time),
-        accepted(each(CACHES, "cache_max_range_offset"), LEVELS, size),
-        accepted(each(CACHES, "cache_min_uses"), LEVELS, number()),
     ),
     "Tunnels for CONNECT (ngx_http_tunnel_module.c).": (
         # Without them CONNECT is refused with 405.

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from wproxy.config.registry import HTTP, LOCATION, SERVER, UNION, Directive, directive
+from wproxy.config.registry import HTTP, LOCATION, SERVER, UNION, Directive, Reader, directive
 from wproxy.directives.buffering import BufferingDirectives
+from wproxy.directives.cache import CacheDirectives, cache, cache_path
 from wproxy.directives.certificates import certificate_cache
 from wproxy.directives.proxy import ProxyDirectives
 from wproxy.directives.proxy_headers import ProxyHeaderDirectives
@@ -27,10 +28,17 @@ CONNECTIONS = (
 )
 # Of those whose peers answer with the fields of a response.
 FIELDS = ("hide_header", "pass_header", "ignore_headers", "intercept_errors")
+# Of those whose answers can be kept.
+CACHE = (
+    *("cache_path", "cache", "cache_key", "cache_valid", "cache_bypass", "no_cache", "cache_purge", "cache_methods"),
+    *("cache_min_uses", "cache_max_range_offset", "cache_revalidate", "cache_use_stale", "cache_background_update"),
+    *("cache_lock", "cache_lock_age", "cache_lock_timeout"),
+)
 # Of those that can stand in for HTTP in every respect.
 WHOLE = (
     *CONNECTIONS,
     *FIELDS,
+    *CACHE,
     *("pass_request_headers", "pass_request_body", "request_buffering", "ignore_client_abort", "force_ranges"),
     *("buffering", "buffers", "busy_buffers_size", "max_temp_file_size", "temp_file_write_size", "temp_path", "limit_rate"),
     *("store", "store_access"),
@@ -62,6 +70,8 @@ def like_proxy(module: str, names: Sequence[str], failures: tuple[str, ...]) -> 
             inherit=UNION,
             doc="Which failures are retried on another peer.",
         )
+        if "cache_use_stale" in rows:
+            rows["cache_use_stale"] = replace(rows["cache_use_stale"], read=words(failures))
         for name, row in rows.items():
             setattr(table, f"{module}_{name}", row)
             table.__annotations__[f"{module}_{name}"] = Any
@@ -77,7 +87,11 @@ def _row(module: str, name: str) -> Directive:
 
 
 # Readers whose messages name the directive.
-_NAMING = {"ssl_certificate_cache": certificate_cache}
+_NAMING: dict[str, Callable[[str], Reader]] = {
+    "ssl_certificate_cache": certificate_cache,
+    "cache": cache,
+    "cache_path": cache_path,
+}
 _TABLES = (
     ProxyDirectives,
     ProxyTlsDirectives,
@@ -85,6 +99,7 @@ _TABLES = (
     RequestBodyDirectives,
     BufferingDirectives,
     StoreDirectives,
+    CacheDirectives,
 )
 # As they are written: `register` puts values in the place of rows.
 _ROWS = {table: {name: row for name, row in vars(table).items() if isinstance(row, Directive)} for table in _TABLES}
