@@ -14,6 +14,7 @@ from wproxy.proxy_protocol import ProxyHeader
 from wproxy.request_body import RequestBody
 
 if TYPE_CHECKING:
+    from wproxy.caching import CacheNotes
     from wproxy.config.model import Listener, Location, Server
     from wproxy.explain import Trace
     from wproxy.failures import ClientError
@@ -566,6 +567,7 @@ class Request:
     forced_status = 0  # set by error_page: the status to send, whatever the response has
     upstream_uri = b""  # from a proxy_pass with variables, until another location answers: sent unchanged
     sent_method: bytes | None = None  # set by proxy_method, until another location answers
+    cached: CacheNotes | None = None  # its dealings with a cache of responses, from the first look on
     gzipped: tuple[int, int] | None = None  # bytes of the body before and after gzip, when all of it has been compressed
     user_id: Any = None  # wproxy.user_ids.UserId, once it was asked for
     limit_req_status: bytes | None = None  # what a limit decided, for its variable: it decides once

@@ -19,10 +19,13 @@ Without proxy_buffering, or with proxy_limit_rate, nothing is read ahead.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from worker.logs import log_request
 from worker.loop import Waitable, sleep
 from worker.pipes import Pipe, pool
 from worker.stream import BIG_CHUNK, CHUNK
+from worker.temporary_files import DiskTrouble
 from worker.upstream.backlog import WRITE_SIZE, Backlog
 from worker.upstream.failing import READING, code_of, warn_of_surplus
 from worker.upstream.failure_log import cause_of, log_failure
@@ -39,6 +42,37 @@ WORTH_A_PIPE = 65536
 
 # The size of reads for a slow client: this is its cost in memory. (For a fast one it is CHUNK.)
 SLOW_PIECE = 16384
+
+
+class Sink(Protocol):
+    """A file that takes a body. size: bytes written."""
+
+    @property
+    def size(self) -> int:
+        """Return the number of bytes in the file."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append all of this. Raises DiskTrouble; `size` counts the bytes written all the same."""
+
+    def take_out(self, pipe: Pipe) -> None:
+        """Append the contents of a pipe. Raises DiskTrouble; unwritten bytes stay in the pipe."""
+
+
+class Unwritten(Exception):
+    """A file did not take all that came from the upstream. rest: the bytes that it did not take."""
+
+    def __init__(self, trouble: DiskTrouble, rest: bytes) -> None:
+        super().__init__(str(trouble))
+        self.rest = rest
+
+
+def put_away(sink: Sink, piece: bytes) -> None:
+    """Append a piece to a file. Raises Unwritten."""
+    before = sink.size
+    try:
+        sink.write(piece)
+    except DiskTrouble as trouble:
+        raise Unwritten(trouble, piece[sink.size - before :]) from None
 
 
 class ProxiedBody:
@@ -118,6 +152,47 @@ class ProxiedBody:
         if self.body.finished:
             self._end()
         return piece
+
+    async def store(self, sink: Sink) -> int:
+        """Move the next bytes into a file, by the kernel where nothing has to be decoded; return how many, 0 at the end.
+
+        Raises UpstreamFailure, logged; Unwritten when the file does not take all of them: it may have got some.
+        """
+        body = self.body
+        while not self.is_over:
+            await self._keep_rate()
+            pipe = pool.take() if body.unframed >= WORTH_A_PIPE else None
+            try:
+                if pipe is None:
+                    piece = body.receive(min(BIG_CHUNK, self.read_rate or BIG_CHUNK))
+                    moved = len(piece)
+                else:
+                    moved = body.fill(pipe, min(pipe.capacity, self.read_rate or pipe.capacity))
+                if body.finished:
+                    self._end()
+                if pipe is None:
+                    put_away(sink, piece)
+                else:
+                    sink.take_out(pipe)
+            except BlockingIOError:
+                moved = 0
+            except DiskTrouble as trouble:
+                raise Unwritten(trouble, pipe.read() if pipe is not None else b"") from None
+            except UpstreamFailure as failure:
+                self._fail(failure)
+                raise
+            finally:
+                if pipe is not None:
+                    pool.give_back(pipe)
+            if moved:
+                return moved
+            if not self.is_over:
+                try:
+                    await body.wait()
+                except UpstreamFailure as failure:
+                    self._fail(failure)
+                    raise
+        return 0
 
     # By itself.
 

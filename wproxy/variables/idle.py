@@ -16,9 +16,6 @@ ABSENT = (
     "proxy_internal_body_length",
     "proxy_internal_chunked",
     "uid_reset",
-    "upstream_cache_etag",
-    "upstream_cache_last_modified",
-    "upstream_cache_status",
 )
 # Present, and empty.
 EMPTY = ("http3",)

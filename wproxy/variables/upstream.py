@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
+from wproxy.caching import CacheNotes
 from wproxy.http import Attempt, Request
 from wproxy.variables.registry import LOCATION, REQUEST, VARIABLES, Reader, Variable, family, variable
 
@@ -96,3 +98,24 @@ def upstream_cookie(rest: str) -> Variable:
         return None
 
     return Variable(read, REQUEST)
+
+
+def noted(show: Callable[[CacheNotes], bytes | None]) -> Reader:
+    """Return a reader of what is noted about the cache of responses; not found where a request had to do with none."""
+
+    def read(request: Request) -> bytes | None:
+        notes = request.cached
+        return None if notes is None else show(notes)
+
+    return read
+
+
+for _name, _shown in {
+    "upstream_cache_status": lambda notes: notes.status or None,
+    "upstream_cache_last_modified": lambda notes: notes.last_modified,
+    "upstream_cache_etag": lambda notes: notes.etag,
+    "wproxy_cache_key": lambda notes: notes.key,
+    "wproxy_cache_file": lambda notes: os.fsencode(notes.file) or None,
+    "wproxy_cache_reason": lambda notes: notes.reason.encode() or None,
+}.items():
+    VARIABLES[_name] = Variable(noted(_shown), REQUEST)

@@ -1,0 +1,77 @@
+"""The dealings of one request with a cache: from the look for its key to the end of the response that is stored.
+
+They are shared by the request and by what stores its answer, which may go on after the request: the last of the two gives the entry
+back, so that requests that wait for it continue at once.
+"""
+
+from __future__ import annotations
+
+from worker.cache.cache import Cache
+from worker.cache.plan import CachePlan
+from worker.cache.use import Use
+from worker.cache.variants import variant_digest
+from worker.logs import log_request
+from wproxy.cache.key import CacheKey
+from wproxy.caching import CacheNotes
+from wproxy.http import Request
+
+
+class Dealings(CacheNotes):
+    """What a request has to do with a cache.
+
+    use: the entry of its key, once it was looked for. stores: whether the answer may be stored. is_settled: whether the answer is
+    not the upstream's own: an older one that is stored, or that of another location. is_background: whether no client waits for it.
+    """
+
+    __slots__ = ("_holders", "cache", "digested", "is_background", "is_settled", "plan", "request", "stores", "use")
+
+    def __init__(self, request: Request, plan: CachePlan, cache: Cache, key: CacheKey) -> None:
+        super().__init__(key.text)
+        self.request = request
+        self.plan = plan
+        self.cache = cache
+        self.digested = key
+        self.use: Use | None = None
+        self.stores = True
+        self.is_settled = self.is_background = False
+        self._holders = 0
+
+    def look_up(self) -> Use:
+        """Look for the entry of the key; it is given back at the end of the request, or of what holds it longer."""
+        self.use = use = self.cache.look_up(self.digested, self.plan.min_uses, self.variant_of)
+        self._holders = 1
+        return use
+
+    def variant_of(self, vary: bytes) -> bytes:
+        """Return the digest of the variant that fits the request. vary: the names that a stored response depends on."""
+        return variant_digest(self.digested.main, vary, self.request.fields)
+
+    def hold(self) -> None:
+        """Keep the entry beyond the end of the request, until one more `release`."""
+        self._holders += 1
+
+    def release(self) -> None:
+        """Give the entry back, unless it is held."""
+        self._holders -= 1
+        if not self._holders and self.use is not None:
+            self.use.end()
+
+    def hand_over(self) -> Use:
+        """Return the entry, which is the business of other dealings from now on."""
+        use, self.use = self.use, None
+        assert use is not None
+        return use
+
+    def take_over(self, use: Use) -> None:
+        """Go on with an entry that was looked for before."""
+        self.use = use
+        self._holders = 1
+
+    def note(self, reason: str) -> None:
+        """Note why the response does not come from the cache, or is not stored, and log it at `info`."""
+        self.reason = f"{self.reason}; {reason}" if self.reason else reason
+
+    def log(self) -> None:
+        """Log the reason, if there is one, in one line."""
+        if self.reason:
+            log_request(self.request, "info", f"cache {self.status.decode()}: {self.reason}")

@@ -1,0 +1,159 @@
+"""The cache of one location, computed at load: proxy_cache and its sisters are read here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from worker.cache.cache import Cache
+from worker.logs import log_request, shown
+from worker.services import Services
+from worker.upstream.module_settings import ModuleSettings
+from worker.upstream.passing import Passing
+from worker.upstream.protocols.http1 import request_target
+from worker.upstream.reshaping import head_writer
+from wproxy.cache.key import CacheKey, cache_key
+from wproxy.config.model import Location
+from wproxy.directives.cache import Cache as CacheSetting
+from wproxy.directives.cache import CacheTimes
+from wproxy.directives.pass_to import Parameter
+from wproxy.directives.proxy import ProxyTarget
+from wproxy.http import Request
+from wproxy.template import Template, compile_template
+
+# The fields of a request that ask for a part of a response, or for none: the upstream has to send all of it, to be stored. Those
+# that ask whether a stored response has changed are made anew (nginx: ngx_http_proxy_cache_headers).
+CONDITIONS = tuple(
+    (name, compile_template(value))
+    for name, value in (
+        ("If-Modified-Since", "$upstream_cache_last_modified"),
+        ("If-Unmodified-Since", ""),
+        ("If-None-Match", "$upstream_cache_etag"),
+        ("If-Match", ""),
+        ("Range", ""),
+        ("If-Range", ""),
+    )
+)
+
+
+class UnknownZone(Exception):
+    """The zone that a variable names does not exist."""
+
+
+class CachePlan:
+    """The settings of a location for its cache.
+
+    zones: those of its module, by name. methods: those whose answers are stored, HEAD and GET among them. converts_head: whether
+    HEAD is sent as GET. use_stale: the failures after which a response is sent that is no longer valid, in the words of
+    UpstreamFailure.kind; `updating` among them. no_cache, bypass, purge: conditions of which one has to hold. ignored: the fields
+    that are not heeded.
+    """
+
+    __slots__ = (
+        "_setting", "background_update", "bypass", "converts_head", "ignored", "key", "lock", "lock_age", "lock_timeout",
+        "max_range_offset", "methods", "min_uses", "no_cache", "purge", "revalidate", "settings", "use_stale", "valid", "zones",
+    )  # fmt: skip
+
+    def __init__(self, settings: ModuleSettings, zones: dict[str, Cache]) -> None:
+        get = settings.get
+        kind = f"{settings.module}_cache_path"
+        self.settings = settings
+        self.zones = {name: zone for name, zone in zones.items() if zone.zone.kind == kind}
+        self._setting: CacheSetting = get("cache")
+        self.key: Template | None = get("cache_key")
+        self.methods = frozenset(method.upper().encode() for method in get("cache_methods")) | {b"GET", b"HEAD"}
+        self.converts_head: bool = get("cache_convert_head", False)
+        self.min_uses: int = get("cache_min_uses")
+        self.max_range_offset: int | None = get("cache_max_range_offset")
+        self.lock: bool = get("cache_lock")
+        self.lock_age: float = get("cache_lock_age")
+        self.lock_timeout: float = get("cache_lock_timeout")
+        self.revalidate: bool = get("cache_revalidate")
+        self.background_update: bool = get("cache_background_update")
+        words: frozenset[str] = get("cache_use_stale")
+        self.use_stale = frozenset() if "off" in words else words | ({"nolive"} if "error" in words else frozenset())
+        self.valid: tuple[CacheTimes, ...] = get("cache_valid")
+        self.ignored = frozenset(name.encode() for name in get("ignore_headers") or ())
+        self.no_cache = _flat(get("no_cache"))
+        self.bypass = _flat(get("cache_bypass"))
+        self.purge = _flat(get("cache_purge"))
+
+    def cache_for(self, request: Request) -> Cache | None:
+        """Return the cache of a request; None if there is none for it. Raises UnknownZone."""
+        zone, template = self._setting
+        if template is None:
+            return None if zone is None else self.zones[zone.name]
+        name = template.evaluate(request).decode("utf-8", "surrogateescape")
+        if name in ("", "off"):
+            return None
+        found = self.zones.get(name)
+        if found is None:
+            log_request(request, "error", f'cache "{shown(name.encode("utf-8", "surrogateescape"))}" not found')
+            raise UnknownZone(name)
+        return found
+
+    def __repr__(self) -> str:
+        return f"<cache of {self.settings}>"
+
+
+def _flat(lines: Iterable[tuple[Template, ...]]) -> tuple[Template, ...]:
+    return tuple(template for line in lines for template in line)
+
+
+def is_met(conditions: tuple[Template, ...], request: Request) -> Template | None:
+    """Return the first of these values that is neither empty nor 0; None if there is none."""
+    return next((template for template in conditions if template.evaluate(request) not in (b"", b"0")), None)
+
+
+def cache_plan(location: Location, settings: ModuleSettings, services: Services) -> CachePlan | None:
+    """Return the plan of a location; None if it has no cache. A proxy_store that is set further inside replaces a cache."""
+    setting: CacheSetting | None = settings.get("cache")
+    if setting is None or (setting.zone is None and setting.template is None):
+        return None
+    return CachePlan(settings, services.caches)
+
+
+def key_maker(plan: CachePlan, passing: Passing) -> Callable[[Request], CacheKey]:
+    """Return the function for the keys of requests that are passed on like this. Raises ClientError."""
+    template = plan.key
+    if template is not None:
+        evaluate = template.evaluate
+        return lambda request: cache_key(evaluate(request))
+    location = passing.location
+    target: ProxyTarget = passing.settings.get("target")
+    start = (passing.protocol.scheme if not target.is_secure else passing.protocol.secure_scheme).encode() + _place(target)
+    if passing.settings.module == "proxy":
+        return lambda request: cache_key(start + request_target(request, location, target))
+    # nginx would keep all responses under one empty key.
+    return lambda request: cache_key(b"%b|%b%b" % (request.method, start, request.line.origin))
+
+
+def _place(target: ProxyTarget) -> bytes:
+    assert target.address is not None
+    return str(target.address).encode() + b":" if target.address.is_unix else target.host_header
+
+
+def storing_passing(passing: Passing, plan: CachePlan) -> Passing:
+    """Return the same for requests whose answers may be stored: they carry no conditions of the client's."""
+    location = Location(dict(vars(passing.location)), passing.location.written)
+    settings = ModuleSettings(location, passing.settings.module)
+    settings.secure_plan = passing.settings.secure_plan
+    if settings.module == "proxy":
+        given = {name.lower() for name, _ in location.proxy_set_header}
+        added = [(name.encode(), value) for name, value in CONDITIONS if name.lower().encode() not in given]
+        location.proxy_set_header = (*location.proxy_set_header, *added)
+    else:
+        parameters: tuple[Parameter, ...] = settings.get("param")
+        named = {parameter.name for parameter in parameters}
+        more = [(f"HTTP_{name.upper().replace('-', '_')}", value) for name, value in CONDITIONS]
+        parameters += tuple(Parameter(name, value, True) for name, value in more if name not in named)
+        setattr(location, f"{settings.module}_param", parameters)
+    head_plan = passing.protocol.plan(location)
+    head_plan.is_stable = head_plan.is_stable and passing.head_plan.is_stable
+    noticed = {int(word[5:]) for word in plan.use_stale if word[:5] == "http_"} | ({304} if plan.revalidate else set())
+    return replace(
+        passing,
+        head_plan=head_plan,
+        head=head_writer(settings, head_plan),
+        noticed_statuses=passing.noticed_statuses | noticed,
+    )

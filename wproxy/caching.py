@@ -1,0 +1,24 @@
+"""The dealings of a request with a cache of responses, in words: for its variables and for `wproxy explain`."""
+
+from __future__ import annotations
+
+
+class CacheNotes:
+    """What a cache had to do with a request.
+
+    status: the value of $upstream_cache_status. key: that of the response, before it is digested. file: the path of the stored
+    response, "" for none. reason: why the response did not come from the cache, or was not stored; "" if there is nothing to say.
+    last_modified, etag: the validators of a stored response that the upstream is asked about; None unless it is.
+    """
+
+    __slots__ = ("etag", "file", "key", "last_modified", "reason", "status")
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+        self.status = b""
+        self.file = self.reason = ""
+        self.last_modified: bytes | None = None
+        self.etag: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"<cache {self.status.decode()} {self.key!r}{f': {self.reason}' if self.reason else ''}>"
