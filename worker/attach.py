@@ -41,10 +41,11 @@ from worker.pages import error_response
 from worker.phases import drive, enter, settle
 from worker.post_action import acting_afterwards
 from worker.real_ip import RealIp, at_location, at_server
-from worker.services import Services
+from worker.services import Exchange, Services
 from worker.subrequest import makes_subrequests
 from worker.upstream.answers import AnswerPlan
 from worker.upstream.make_passing import make_passing
+from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.protocols import settings_of
 from worker.upstream.target import proxying_to_variable
 from wproxy.config.model import Location, Server
@@ -100,14 +101,25 @@ def proxying(location: Location, services: Services) -> Handler | None:
     if settings is None:
         return None
     answer_plan = AnswerPlan(settings, location.route.server_token)
+    exchange = exchange_of(settings, services)
     if settings.get("target").template is not None:
-        return proxying_to_variable(settings, services, answer_plan)
+        return proxying_to_variable(settings, services, answer_plan, exchange)
     assert location.upstream is not None
     group = services.groups[location.upstream.name]
     passing = services.passings[location] = make_passing(settings, group, answer_plan, services)
-    answer: Handler = partial(services.exchange, passing)
+    answer: Handler = partial(exchange, passing)
     methods = passing.protocol.methods
     return answer if methods is None else only_for(methods, answer)
+
+
+def exchange_of(settings: ModuleSettings, services: Services) -> Exchange:
+    """Return the function that gets a response: from an upstream, or also from the location's cache."""
+    setting = settings.get("cache")
+    if setting is None or (setting.zone is None and setting.template is None):
+        return services.exchange
+    from worker.cache.answering import answering_from  # needed only here
+
+    return answering_from(settings, services)
 
 
 def only_for(methods: frozenset[bytes], answer: Handler) -> Handler:

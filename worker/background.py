@@ -1,4 +1,4 @@
-"""Work for a request that goes on without its client: mirrored copies, and what post_action does.
+"""Work for a request that goes on without its client: mirrored copies, what post_action does, and updates of a cache.
 
 Each kind of work in a location has a bound, because nothing else bounds it: a client that does not wait sends its next request.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from worker.content.returns import CloseConnection
 from worker.services import Services
-from worker.subrequest import KeptBody, kept_body
+from worker.subrequest import KeptBody, Subrequest, kept_body
 from worker.temporary_files import TemporaryFile
 from wproxy.bodies import BodySource
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
@@ -90,3 +90,28 @@ def lasting_body(body: RequestBody) -> KeptBody:
         kept.collected = Outgoing(collected.length, b"", None, file)
         kept.keep_in(file)
     return kept
+
+
+class Copy(Subrequest):
+    """A copy of a request, with its method, arguments and body. The client's request may be over before it."""
+
+    def __init__(self, request: Request, path: bytes) -> None:
+        """Raises Cycle, and OSError when there is no descriptor for the file of the body."""
+        super().__init__(request, path, request.args, request.method)
+        self._releases: list[Callable[[], None]] = []
+        # The connection of the client, which knows the address, may be closed by the time it is asked for.
+        assert request.client.server_address
+        if request.body is not None:
+            self.body = lasting_body(request.body)
+
+    def call_at_end(self, release: Callable[[], None]) -> None:
+        """Have this called when the copy is done with."""
+        self._releases.append(release)
+
+    def finish(self) -> None:
+        """Log it if its location asks for that, and release all that was taken for it."""
+        super().finish()
+        for release in self._releases:
+            release()
+        if self.body is not None:
+            self.body.close()

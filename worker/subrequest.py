@@ -28,7 +28,10 @@ from wproxy.regex import RegexTimedOut
 from wproxy.request_body import BODILESS, NO_BODY, Outgoing, RequestBody
 
 # The directives that make subrequests, in any location.
-MAKERS = ("auth_request", "mirror", "add_before_body", "add_after_body", "ssi", "slice")
+MAKERS = (
+    *("auth_request", "mirror", "add_before_body", "add_after_body", "ssi", "slice"),
+    *(f"{module}_cache_background_update" for module in ("proxy", "fastcgi", "uwsgi", "scgi")),
+)
 
 # How deep subrequests may be inside of each other (nginx: NGX_HTTP_MAX_SUBREQUESTS).
 MAX_DEPTH = 50

@@ -11,19 +11,32 @@ from worker.cache.plan import CachePlan
 from worker.cache.use import Use
 from worker.cache.variants import variant_digest
 from worker.logs import log_request
+from wproxy.cache import counters
 from wproxy.cache.key import CacheKey
 from wproxy.caching import CacheNotes
 from wproxy.http import Request
+
+
+# The values of $upstream_cache_status.
+HIT, STALE, UPDATING, REVALIDATED = b"HIT", b"STALE", b"UPDATING", b"REVALIDATED"
+MISS, EXPIRED, BYPASS = b"MISS", b"EXPIRED", b"BYPASS"
+# Their numbers for the counters.
+NUMBERS = {name.encode(): number for number, name in enumerate(counters.NAMES)}
 
 
 class Dealings(CacheNotes):
     """What a request has to do with a cache.
 
     use: the entry of its key, once it was looked for. stores: whether the answer may be stored. is_settled: whether the answer is
-    not the upstream's own: an older one that is stored, or that of another location. is_background: whether no client waits for it.
+    not the upstream's own: an older one that is stored, an error page, or that of another location. is_background: whether no
+    client waits for it. is_converted: whether the client's HEAD is a GET for now. outlasts_errors: whether stale-if-error allows to
+    send the stored response if there is no new one.
     """
 
-    __slots__ = ("_holders", "cache", "digested", "is_background", "is_settled", "plan", "request", "stores", "use")
+    __slots__ = (
+        "_holders", "cache", "digested", "is_background", "is_converted", "is_settled", "outlasts_errors", "plan", "request",
+        "stores", "use",
+    )  # fmt: skip
 
     def __init__(self, request: Request, plan: CachePlan, cache: Cache, key: CacheKey) -> None:
         super().__init__(key.text)
@@ -33,7 +46,7 @@ class Dealings(CacheNotes):
         self.digested = key
         self.use: Use | None = None
         self.stores = True
-        self.is_settled = self.is_background = False
+        self.is_settled = self.is_background = self.is_converted = self.outlasts_errors = False
         self._holders = 0
 
     def look_up(self) -> Use:
@@ -66,6 +79,27 @@ class Dealings(CacheNotes):
         """Go on with an entry that was looked for before."""
         self.use = use
         self._holders = 1
+
+    def convert_head(self) -> None:
+        """Make GET of a HEAD, so that the response can be stored."""
+        if self.request.method == b"HEAD" and self.plan.converts_head:
+            self.request.method = b"GET"
+            self.is_converted = True
+
+    def settle(self) -> None:
+        """Note that the upstream's own answer is not sent: the request is the client's again."""
+        self.is_settled = True
+        self.restore_head()
+
+    def restore_head(self) -> None:
+        """Make HEAD of it again."""
+        if self.is_converted:
+            self.request.method = b"HEAD"
+            self.is_converted = False
+
+    def count(self, size: int, written: int | None = None) -> None:
+        """Count the response. size: bytes of its body; written: those that were stored, None if it was not."""
+        self.cache.count(NUMBERS[self.status], size, written)
 
     def note(self, reason: str) -> None:
         """Note why the response does not come from the cache, or is not stored, and log it at `info`."""

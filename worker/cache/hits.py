@@ -55,8 +55,13 @@ def with_lines(
     return changed
 
 
-def send_stored(passing: Passing, request: Request, dealings: Dealings, stored: Stored) -> Response:
-    """Return the response that is stored. Raises SentElsewhere, ClientError, CannotRead for a head that is no head."""
+def send_stored(
+    passing: Passing, request: Request, dealings: Dealings, stored: Stored, keeps: bool = False
+) -> Response:
+    """Return the response that is stored. keeps: whether it outlives the entry.
+
+    Raises SentElsewhere, ClientError, OSError when it cannot be kept, and CannotRead for what is not a response.
+    """
     head = read_stored_head(passing.settings.module, stored.head, stored.body_length)
     if head.content_length != stored.body_length and request.method != b"HEAD" and not has_no_body(head.status):
         raise CannotRead("its body is not as long as it says")
@@ -69,13 +74,18 @@ def send_stored(passing: Passing, request: Request, dealings: Dealings, stored: 
         known = StoredFields(fields, request.main is None)
         if head.cache.get(plan) is fields:
             head.cache[(plan,)] = known  # they are the same for every request
-    file = StoredFile(stored)
-    conditions = conditions_of(request.fields)
-    if conditions is not None and request.main is None and known.fields.status == 200:
-        response = on_conditions(request, known, file, conditions)
-        if response is not None:
-            return response
-    return whole_or_parts(request, known.fields, file, ((0, file.size),))
+    file = StoredFile(stored, keeps)
+    response = None
+    try:
+        conditions = conditions_of(request.fields)
+        if conditions is not None and request.main is None and known.fields.status == 200:
+            response = on_conditions(request, known, file, conditions)
+        if response is None:
+            response = whole_or_parts(request, known.fields, file, ((0, file.size),))
+        return response
+    finally:
+        if response is None or response.source is None:
+            file.close()
 
 
 class StoredFile:
@@ -83,19 +93,14 @@ class StoredFile:
 
     __slots__ = ("_is_own", "at_hand", "begin", "fd", "path", "size")
 
-    def __init__(self, stored: Stored) -> None:
-        self.fd = stored.fileno
+    def __init__(self, stored: Stored, is_own: bool) -> None:
+        """Raises OSError."""
+        self._is_own = is_own and stored.body is None
+        self.fd = os.dup(stored.fileno) if self._is_own else stored.fileno
         self.begin = stored.body_start
         self.size = stored.body_length
         self.at_hand = stored.body
         self.path = os.fsencode(stored.path)
-        self._is_own = False
-
-    def keep(self) -> None:
-        """Have a descriptor of its own. Raises OSError."""
-        if self.at_hand is None and not self._is_own:
-            self.fd = os.dup(self.fd)
-            self._is_own = True
 
     def close(self) -> None:
         """Close the descriptor if it is its own."""

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from worker.cache.cache import Cache
 from worker.logs import log_request, shown
-from worker.services import Services
 from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.passing import Passing
 from worker.upstream.protocols.http1 import request_target
@@ -103,14 +102,6 @@ def _flat(lines: Iterable[tuple[Template, ...]]) -> tuple[Template, ...]:
 def is_met(conditions: tuple[Template, ...], request: Request) -> Template | None:
     """Return the first of these values that is neither empty nor 0; None if there is none."""
     return next((template for template in conditions if template.evaluate(request) not in (b"", b"0")), None)
-
-
-def cache_plan(location: Location, settings: ModuleSettings, services: Services) -> CachePlan | None:
-    """Return the plan of a location; None if it has no cache. A proxy_store that is set further inside replaces a cache."""
-    setting: CacheSetting | None = settings.get("cache")
-    if setting is None or (setting.zone is None and setting.template is None):
-        return None
-    return CachePlan(settings, services.caches)
 
 
 def key_maker(plan: CachePlan, passing: Passing) -> Callable[[Request], CacheKey]:

@@ -74,7 +74,7 @@ class Storing(Pieces):
                     moved = 0
                     await give_way()
             writing.finish()
-            self._dealings.cache.count(self._dealings.counted, written=writing.body_size)
+            self._dealings.count(writing.body_size, writing.body_size)
         except Unwritten as trouble:
             self._written = writing.body_start + writing.body_size
             self._rest, self._is_direct = trouble.rest, True

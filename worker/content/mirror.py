@@ -7,14 +7,13 @@ slow or dead, further ones are dropped until there are fewer again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
-from worker.background import Background, answered_to_nobody, lasting_body
+from worker.background import Background, Copy, answered_to_nobody
 from worker.logs import log_request
 from worker.pages import error_response
 from worker.services import Services
-from worker.subrequest import Cycle, Subrequest, answered_inside
+from worker.subrequest import Cycle, answered_inside
 from worker.upstream.outgoing import Streaming, outgoing_of
 from wproxy.config.model import Location
 from wproxy.http import Request, Response
@@ -72,28 +71,3 @@ async def send_copy(copy: Copy) -> None:
         await answered_to_nobody(copy, answered_inside(copy))
     finally:
         copy.finish()
-
-
-class Copy(Subrequest):
-    """A copy of a request, with its method, arguments and body. The client's request may be over before it."""
-
-    def __init__(self, request: Request, path: bytes) -> None:
-        """Raises Cycle, and OSError when there is no descriptor for the file of the body."""
-        super().__init__(request, path, request.args, request.method)
-        self._releases: list[Callable[[], None]] = []
-        # The connection of the client, which knows the address, may be closed by the time it is asked for.
-        assert request.client.server_address
-        if request.body is not None:
-            self.body = lasting_body(request.body)
-
-    def call_at_end(self, release: Callable[[], None]) -> None:
-        """Have this called when the copy is done with."""
-        self._releases.append(release)
-
-    def finish(self) -> None:
-        """Log it if its location asks for that, and release all that was taken for it."""
-        super().finish()
-        for release in self._releases:
-            release()
-        if self.body is not None:
-            self.body.close()

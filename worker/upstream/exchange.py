@@ -84,6 +84,9 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
             received = connection.receive_head(attempt) or await receive_rest_of_head(attempt, connection)
             if received.status in passing.noticed_statuses:
                 refuse_answer(attempt, received, tried | peer.bit, first_try)
+                stored = passing.cache.instead(attempt, received) if passing.cache is not None else None
+                if stored is not None:
+                    return stored
                 if intercepts(passing, request, received.status):
                     return intercepted(attempt, received)
             response = respond(attempt, connection, received)
@@ -168,6 +171,8 @@ def intercepted(attempt: LiveAttempt, head: ResponseHead) -> Response:
     request.upstream_head = head
     attempt.status = head.status
     attempt.header_time = request.client.clock.now - attempt.started
+    if attempt.passing.cache is not None:
+        attempt.passing.cache.intercepted(request, head)
     if attempt.passing.protocol.has_pages:
         leave(attempt)
     else:
@@ -183,6 +188,8 @@ async def end_otherwise(attempt: LiveAttempt, error: BaseException) -> Response:
     request = attempt.request
     if isinstance(error, SentElsewhere):
         leave(attempt)
+        if attempt.passing.cache is not None:
+            attempt.passing.cache.sent_elsewhere(request)
         return await answer_elsewhere(request, error)
     if isinstance(error, CannotConnect):
         leave(attempt)
@@ -306,6 +313,9 @@ def status_of(failure: UpstreamFailure) -> int:
 
 def failed(passing: Passing, request: Request, failure: UpstreamFailure) -> Response:
     """Return the answer when the last attempt has failed."""
+    stored = passing.cache.after_failure(passing, request, failure) if passing.cache is not None else None
+    if stored is not None:
+        return stored
     request.ends(code_of(failure), cause_of(passing, failure))
     return mark_failure(passing.group, request, error_response(request, status_of(failure), request.route.server_token))
 

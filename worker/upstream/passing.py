@@ -29,7 +29,8 @@ from wproxy.config.model import Location
 from wproxy.directives.proxy import ProxyTarget, parse_target
 from wproxy.directives.retries import RetryBudget
 from wproxy.directives.temporary_path import TemporaryPath
-from wproxy.http import Attempt, Request
+from wproxy.failures import UpstreamFailure
+from wproxy.http import Attempt, Request, Response
 from wproxy.request_body import Outgoing
 
 # Writes the head of a request, given the length of its body, NO_BODY or UNKNOWN_LENGTH. Raises ClientError.
@@ -94,6 +95,22 @@ class Retries(NamedTuple):
     budget: RetryBudget | None
 
 
+class AnswerCache(Protocol):
+    """The cache of a location, as an exchange asks it when an answer cannot be passed on (worker.cache.keeping)."""
+
+    def instead(self, attempt: LiveAttempt, head: ResponseHead) -> Response | None:
+        """Return what is stored in place of the answer with this head; None to go on with the answer."""
+
+    def after_failure(self, passing: Passing, request: Request, failure: UpstreamFailure) -> Response | None:
+        """Return what is stored in place of an error page; None if there is nothing."""
+
+    def intercepted(self, request: Request, head: ResponseHead) -> None:
+        """Note that an error page replaces the answer with this head."""
+
+    def sent_elsewhere(self, request: Request) -> None:
+        """Note that another location answers."""
+
+
 @dataclass(slots=True)
 class Passing:
     """The upstream's side of one location.
@@ -103,7 +120,7 @@ class Passing:
     head: writes the heads of requests; head_plan: the additions to each. answer_plan: the rules for the fields of answers.
     reshape: makes the body for the upstream; None where it is the client's own. streaming: whether that goes as it comes.
     noticed_statuses: those of answers that proxy_next_upstream asks to retry, or that an error page replaces (intercepts).
-    tunnel_timeout: None where it is that for reading. temp_path: of proxy_temp_path, absolute.
+    tunnel_timeout: None where it is that for reading. temp_path: of proxy_temp_path, absolute. cache: None without one.
     """
 
     location: Location
@@ -128,6 +145,7 @@ class Passing:
     buffer_size: int
     buffering: Buffering
     temp_path: TemporaryPath | None
+    cache: AnswerCache | None = None
 
     def __repr__(self) -> str:
         return f"<passing to {self.group.name}>"

@@ -11,7 +11,7 @@ import re
 from worker.logs import log_request, shown
 from worker.pages import error_response
 from worker.resolver.resolver import CannotResolve
-from worker.services import Services
+from worker.services import Exchange, Services
 from worker.upstream.answers import AnswerPlan
 from worker.upstream.make_passing import load_openssl, make_passing
 from worker.upstream.module_settings import ModuleSettings
@@ -34,7 +34,9 @@ _UNFIT = re.compile(rb"[\x00-\x20\x7f]").search
 _UNFIT_REASON = 'invalid URI in "%s": a decoded value ($uri, a capture) may hold a space, $request_uri has it as %%20'
 
 
-def proxying_to_variable(settings: ModuleSettings, services: Services, answer_plan: AnswerPlan) -> Answer:
+def proxying_to_variable(
+    settings: ModuleSettings, services: Services, answer_plan: AnswerPlan, exchange: Exchange
+) -> Answer:
     """Return the handler of a location whose proxy_pass, or the like, has variables."""
     location, module = settings.location, settings.module
     if settings.get("target").may_be_secure:
@@ -90,7 +92,7 @@ def proxying_to_variable(settings: ModuleSettings, services: Services, answer_pl
         request.location = passing.location
         # A configured URI is sent as it is, with nothing added; without a path the client's URI is sent.
         request.upstream_uri = target.uri_part
-        return await services.exchange(passing, request)
+        return await exchange(passing, request)
 
     return answer
 

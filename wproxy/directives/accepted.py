@@ -161,13 +161,6 @@ def harmless(line: Line) -> Line:
     return line._replace(effective=True)
 
 
-def each(modules: str, names: str) -> str:
-    """Return the directives that several modules share: each name with each prefix."""
-    return " ".join(f"{module}_{name}" for module in modules.split() for name in names.split())
-
-
-CGI = "fastcgi uwsgi scgi"
-CACHES = f"proxy {CGI}"
 ANY_NUMBER = (1, MANY)
 
 # The purpose of a module, in a sentence, and its directives.

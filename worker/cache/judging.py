@@ -1,0 +1,118 @@
+"""An upstream's answer is stored while it is passed on, if it may be (nginx: ngx_http_upstream_send_response)."""
+
+from __future__ import annotations
+
+from worker.cache.dealings import Dealings
+from worker.cache.freshness import configured_seconds, freshness_of
+from worker.cache.heads import stored_form
+from worker.cache.hits import StoredFields, judged_response
+from worker.cache.plan import is_met
+from worker.cache.storing import Storing
+from worker.cache.use import Writing
+from worker.filters.fields import line_of
+from worker.http1.response import ResponseHead
+from worker.logs import log_request
+from worker.services import Services
+from worker.temporary_files import DiskTrouble
+from worker.upstream.buffering import buffering_of
+from worker.upstream.proxied_body import ProxiedBody
+from wproxy.cache.header import BadFile, Header
+from wproxy.conditions import conditions_of
+from wproxy.dates import parse_http_date
+from wproxy.http import Request, Response
+
+# The statuses whose validators describe what is stored.
+_VALIDATED = frozenset((200, 206))
+
+
+def store(services: Services, dealings: Dealings, request: Request, response: Response) -> Response:
+    """Return the response as the client gets it: it is stored on its way, if it may be."""
+    head = request.upstream_head
+    assert isinstance(head, ResponseHead)
+    header = header_for(dealings, request, head)
+    size = max(response.fields.content_length, 0)
+    writing = None if isinstance(header, str) else begin(dealings, request, head, header)
+    if writing is None:
+        if isinstance(header, str):
+            dealings.note(f"not stored: {header}")
+        if dealings.use is not None:
+            dealings.use.end()  # those who wait need not do so any longer
+        dealings.count(size)
+        return response
+    try:
+        writing.write(response.body)
+        if response.source is None:
+            writing.finish()
+            dealings.count(size, writing.body_size)
+        else:
+            assert isinstance(response.source, ProxiedBody)
+            at_hand = len(response.body)
+            response.source = Storing(dealings, response.source, writing, at_hand, services.loop, services.clients)
+    except (DiskTrouble, OSError) as trouble:
+        log_request(request, "crit", f"a response cannot be stored ({trouble}) while reading upstream")
+        writing.abandon()
+        dealings.count(size)
+        return response
+    return for_the_client(request, response)
+
+
+def header_for(dealings: Dealings, request: Request, head: ResponseHead) -> Header | str:
+    """Return the header of the file for an answer; or the reason why the answer is not stored."""
+    plan = dealings.plan
+    condition = is_met(plan.no_cache, request)
+    if condition is not None:
+        return f'{plan.settings.module}_no_cache "{condition.text}"'
+    if not buffering_of(plan.settings).applies(head):
+        return "it is not buffered"
+    now = request.client.clock.wall
+    fresh = freshness_of(head.lines, now, plan.ignored)
+    if fresh.refusal:
+        return fresh.refusal
+    valid = fresh.valid
+    if not valid:
+        seconds = configured_seconds(plan.valid, head.status)
+        if not seconds:
+            return f"neither the upstream nor {plan.settings.module}_cache_valid says how long a {head.status} is valid"
+        valid = int(now) + seconds
+    is_validated = head.status in _VALIDATED
+    date = head.get(b"last-modified") if is_validated else None
+    modified = None if date is None else parse_http_date(date)
+    return Header(
+        valid_sec=valid,
+        valid_msec=int(now * 1000) % 1000,
+        updating_sec=fresh.updating,
+        error_sec=fresh.error,
+        last_modified=-1 if modified is None else modified,
+        date=int(now),
+        etag=head.get(b"etag") or b"" if is_validated else b"",
+        vary=fresh.vary,
+        variant=dealings.variant_of(fresh.vary) if fresh.vary else bytes(16),
+    )
+
+
+def begin(dealings: Dealings, request: Request, head: ResponseHead, header: Header) -> Writing | None:
+    """Begin a file; None, logged, if that is not possible."""
+    use = dealings.use
+    assert use is not None
+    try:
+        return use.begin(header, stored_form(dealings.plan.settings.module, head))
+    except DiskTrouble as trouble:
+        log_request(request, "crit", f"a response cannot be stored ({trouble}) while reading upstream")
+    except BadFile as trouble:
+        dealings.note(f"not stored: the head {trouble}")
+    return None
+
+
+def for_the_client(request: Request, response: Response) -> Response:
+    """Return what the client gets of an answer that is being stored: 304 or 412 if its conditions say so."""
+    fields = response.fields
+    conditions = conditions_of(request.fields)
+    if conditions is None or request.main is not None or fields.status != 200:
+        return response
+    etag = line_of(fields, b"etag") or b""
+    known = StoredFields(fields, False)
+    judged = judged_response(request, known.fields, etag, known.modified, conditions)
+    if judged is None:
+        return response
+    response.close()  # it goes on by itself
+    return judged
