@@ -114,8 +114,7 @@ def proxying(location: Location, services: Services) -> Handler | None:
 
 def exchange_of(settings: ModuleSettings, services: Services) -> Exchange:
     """Return the function that gets a response: from an upstream, or also from the location's cache."""
-    setting = settings.get("cache")
-    if setting is None or (setting.zone is None and setting.template is None):
+    if not settings.has_cache:
         return services.exchange
     from worker.cache.answering import answering_from  # needed only here
 

@@ -20,12 +20,13 @@ from worker.background import Background, Copy, answered_to_nobody
 from worker.cache.dealings import BYPASS, EXPIRED, HIT, MISS, STALE, UPDATING, Dealings
 from worker.cache.heads import CannotRead
 from worker.cache.hits import send_stored
+from worker.cache.judging import store
 from worker.cache.keeping import Keeping, keeping_of
 from worker.cache.plan import CachePlan, UnknownZone, is_met
 from worker.cache.purging import purge
 from worker.cache.ranges import is_too_far
-from worker.cache.judging import store
-from worker.cache.use import ABSENT, FAILED, SCARCE, VALID, Stored, Use
+from worker.cache.stored import Stored
+from worker.cache.use import ABSENT, FAILED, SCARCE, VALID, Use
 from worker.cache.use import EXPIRED as IS_EXPIRED
 from worker.content.accelerated import answer_elsewhere
 from worker.logs import log_request
@@ -194,7 +195,7 @@ def begin_update(
 ) -> bool:
     """Begin to update what is stored, for no client; return whether that was possible. The entry is the update's from then on."""
     try:
-        twin = Copy(request, request.path, request.args, request.method)
+        twin = Copy(request, request.path)
     except (Cycle, OSError):
         return False
     twin.origin_stands, twin.valid_location = request.origin_stands, request.valid_location

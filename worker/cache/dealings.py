@@ -1,7 +1,7 @@
 """The dealings of one request with a cache: from the look for its key to the end of the response that is stored.
 
-They are shared by the request and by what stores its answer, which may go on after the request: the last of the two gives the entry
-back, so that requests that wait for it continue at once.
+They are shared by the request and by what stores its answer, which may go on after the request: the last of the two gives the
+entry back, so that requests that wait for it continue at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from wproxy.cache.key import CacheKey
 from wproxy.caching import CacheNotes
 from wproxy.http import Request
 
-
 # The values of $upstream_cache_status.
 HIT, STALE, UPDATING, REVALIDATED = b"HIT", b"STALE", b"UPDATING", b"REVALIDATED"
 MISS, EXPIRED, BYPASS = b"MISS", b"EXPIRED", b"BYPASS"
@@ -29,8 +28,8 @@ class Dealings(CacheNotes):
 
     use: the entry of its key, once it was looked for. stores: whether the answer may be stored. is_settled: whether the answer is
     not the upstream's own: an older one that is stored, an error page, or that of another location. is_background: whether no
-    client waits for it. is_converted: whether the client's HEAD is a GET for now. outlasts_errors: whether stale-if-error allows to
-    send the stored response if there is no new one.
+    client waits for it. is_converted: whether the client's HEAD is a GET for now. outlasts_errors: whether stale-if-error allows
+    to send the stored response if there is no new one.
     """
 
     __slots__ = (

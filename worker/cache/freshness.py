@@ -1,8 +1,8 @@
 """How long an upstream's answer may be sent again, by its own fields (proxy.md §7; nginx: ngx_http_upstream_process_cache_control
 and its neighbours).
 
-X-Accel-Expires counts before Cache-Control, and that before Expires, in whatever order they come. Set-Cookie and `Vary: *` keep an
-answer from being stored, whatever else it says. Words are looked for anywhere in Cache-Control, as nginx does.
+X-Accel-Expires counts before Cache-Control, and that before Expires, in whatever order they come. Set-Cookie and `Vary: *` keep
+an answer from being stored, whatever else it says. Words are looked for anywhere in Cache-Control, as nginx does.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _MOST_DIGITS = 18
 class Freshness:
     """What the fields of an answer say about storing it.
 
-    valid: until when it is valid, unix seconds; 0: they do not say. updating, error: for how many seconds after that it may be sent
-    while it is updated, and if updating fails. vary: the names of the request's fields that it depends on. refusal: why it may not
-    be stored, "" if it may.
+    valid: until when it is valid, unix seconds; 0: they do not say. updating, error: for how many seconds after that it may be
+    sent while it is updated, and if updating fails. vary: the names of the request's fields that it depends on. refusal: why it
+    may not be stored, "" if it may.
     """
 
     __slots__ = ("_forbidden", "_has_accel", "_past", "_refused", "error", "now", "updating", "valid", "vary")
@@ -149,7 +149,7 @@ def freshness_of(lines: Iterable[Field], now: float, ignored: frozenset[bytes]) 
 
 
 def configured_seconds(times: Iterable[CacheTimes], status: int) -> int:
-    """Return how long an answer with this status is valid by proxy_cache_valid, 0 for not at all: the first line that fits counts."""
+    """Return how long an answer is valid by proxy_cache_valid, 0 for not at all: the first line that fits its status counts."""
     for line in times:
         if line.is_any or status in (line.statuses or USUAL):
             return int(line.seconds)

@@ -1,7 +1,7 @@
-"""Responses that come out of a cache: the stored head is read as if the upstream had just sent it, and the kernel sends the body.
+"""Responses that come out of a cache: the stored head is read as if the upstream had just sent it; the kernel sends the body.
 
 So proxy_hide_header, proxy_redirect and the like apply when a response is sent, as in nginx (ngx_http_upstream_cache_send), and
-conditions and ranges are answered here. What is made of a head is kept with it, and the heads of a worker are kept by their bytes.
+conditions and ranges are answered here. What is made of a head is kept with it, and a worker keeps heads by their bytes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 
 from worker.cache.dealings import Dealings
 from worker.cache.heads import CannotRead, read_stored_head
-from worker.cache.use import Stored
+from worker.cache.stored import Stored
 from worker.content.file_body import FileBody
 from worker.content.static import ACCEPT_RANGES, with_charset
 from worker.filters.fields import line_of
@@ -23,7 +23,9 @@ from wproxy.directives.files import UNLIMITED
 from wproxy.http import Request, Response, ResponseFields, has_no_body
 from wproxy.ranges import Part, Unsatisfiable, frame_parts, next_boundary, parse_ranges, still_holds
 
-# Fields of a response that a 304 in its place does not have (nginx: ngx_http_not_modified_header_filter).
+# Fields of a response that a 416 or 304 in its place does not have (nginx: ngx_http_send_special_response,
+# ngx_http_not_modified_header_filter).
+_NOT_IN_416 = frozenset((b"etag", b"last-modified", b"accept-ranges", b"content-encoding"))
 _NOT_IN_304 = frozenset((b"accept-ranges", b"content-encoding"))
 
 
@@ -55,9 +57,7 @@ def with_lines(
     return changed
 
 
-def send_stored(
-    passing: Passing, request: Request, dealings: Dealings, stored: Stored, keeps: bool = False
-) -> Response:
+def send_stored(passing: Passing, request: Request, dealings: Dealings, stored: Stored, keeps: bool = False) -> Response:
     """Return the response that is stored. keeps: whether it outlives the entry.
 
     Raises SentElsewhere, ClientError, OSError when it cannot be kept, and CannotRead for what is not a response.
@@ -128,9 +128,18 @@ def on_conditions(request: Request, known: StoredFields, file: StoredFile, condi
     try:
         parts = parse_ranges(wanted, file.size, most, most == UNLIMITED)
     except Unsatisfiable:
-        line = (b"Content-Range", b"bytes */%d" % file.size)
-        return error_response(request, 416, request.route.server_token, lines=(line,))
+        return refuse_range(request, known.fields, file.size)
     return None if parts is None else send_parts(request, whole, file, parts)
+
+
+def refuse_range(request: Request, whole: ResponseFields, size: int) -> Response:
+    """Answer 416: the body has none of these bytes. As in nginx the page has the fields of the response that it replaces."""
+    add = request.route.added_to_success
+    added = () if add is None else add(request, whole)
+    lines = tuple(line for line in whole.lines if line[0].lower() not in _NOT_IN_416)
+    return error_response(
+        request, 416, request.route.server_token, lines=(*lines, *added, (b"Content-Range", b"bytes */%d" % size))
+    )
 
 
 def judged_response(

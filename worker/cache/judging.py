@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from worker.cache.dealings import Dealings
-from worker.cache.freshness import configured_seconds, freshness_of
+from worker.cache.freshness import Freshness, configured_seconds, freshness_of
 from worker.cache.heads import stored_form
 from worker.cache.hits import StoredFields, judged_response
 from worker.cache.plan import is_met
 from worker.cache.storing import Storing
-from worker.cache.use import Writing
-from worker.filters.fields import line_of
+from worker.cache.writing import Writing
 from worker.http1.response import ResponseHead
 from worker.logs import log_request
 from worker.services import Services
@@ -29,34 +28,33 @@ def store(services: Services, dealings: Dealings, request: Request, response: Re
     """Return the response as the client gets it: it is stored on its way, if it may be."""
     head = request.upstream_head
     assert isinstance(head, ResponseHead)
-    header = header_for(dealings, request, head)
-    size = max(response.fields.content_length, 0)
+    fresh = freshness_of(head.lines, request.client.clock.wall, dealings.plan.ignored)
+    header = header_for(dealings, request, head, fresh)
     writing = None if isinstance(header, str) else begin(dealings, request, head, header)
-    if writing is None:
-        if isinstance(header, str):
-            dealings.note(f"not stored: {header}")
+    size, written = max(response.fields.content_length, 0), None
+    if isinstance(header, str):
+        dealings.note(f"not stored: {header}")
+    try:
+        if writing is not None:
+            writing.write(response.body)
+            if response.source is not None:
+                assert isinstance(response.source, ProxiedBody)
+                at_hand = len(response.body)
+                response.source = Storing(dealings, response.source, writing, at_hand, services.loop, services.clients)
+            elif writing.finish():
+                written = writing.body_size
+    except (DiskTrouble, OSError) as trouble:
+        complain(request, trouble)
+    if not isinstance(response.source, Storing):  # which does the same at its end
+        dealings.count(size, written)
+        if writing is not None:
+            writing.abandon()
         if dealings.use is not None:
             dealings.use.end()  # those who wait need not do so any longer
-        dealings.count(size)
-        return response
-    try:
-        writing.write(response.body)
-        if response.source is None:
-            writing.finish()
-            dealings.count(size, writing.body_size)
-        else:
-            assert isinstance(response.source, ProxiedBody)
-            at_hand = len(response.body)
-            response.source = Storing(dealings, response.source, writing, at_hand, services.loop, services.clients)
-    except (DiskTrouble, OSError) as trouble:
-        log_request(request, "crit", f"a response cannot be stored ({trouble}) while reading upstream")
-        writing.abandon()
-        dealings.count(size)
-        return response
-    return for_the_client(request, response)
+    return response if fresh.refusal else for_the_client(dealings, request, response)
 
 
-def header_for(dealings: Dealings, request: Request, head: ResponseHead) -> Header | str:
+def header_for(dealings: Dealings, request: Request, head: ResponseHead, fresh: Freshness) -> Header | str:
     """Return the header of the file for an answer; or the reason why the answer is not stored."""
     plan = dealings.plan
     condition = is_met(plan.no_cache, request)
@@ -64,10 +62,9 @@ def header_for(dealings: Dealings, request: Request, head: ResponseHead) -> Head
         return f'{plan.settings.module}_no_cache "{condition.text}"'
     if not buffering_of(plan.settings).applies(head):
         return "it is not buffered"
-    now = request.client.clock.wall
-    fresh = freshness_of(head.lines, now, plan.ignored)
     if fresh.refusal:
         return fresh.refusal
+    now = request.client.clock.wall
     valid = fresh.valid
     if not valid:
         seconds = configured_seconds(plan.valid, head.status)
@@ -97,22 +94,28 @@ def begin(dealings: Dealings, request: Request, head: ResponseHead, header: Head
     try:
         return use.begin(header, stored_form(dealings.plan.settings.module, head))
     except DiskTrouble as trouble:
-        log_request(request, "crit", f"a response cannot be stored ({trouble}) while reading upstream")
+        complain(request, trouble)
     except BadFile as trouble:
         dealings.note(f"not stored: the head {trouble}")
     return None
 
 
-def for_the_client(request: Request, response: Response) -> Response:
-    """Return what the client gets of an answer that is being stored: 304 or 412 if its conditions say so."""
-    fields = response.fields
-    conditions = conditions_of(request.fields)
-    if conditions is None or request.main is not None or fields.status != 200:
+def complain(request: Request, trouble: Exception) -> None:
+    """Log that the disk did not take a response."""
+    log_request(request, "crit", f"a response cannot be stored ({trouble}) while reading upstream")
+
+
+def for_the_client(dealings: Dealings, request: Request, response: Response) -> Response:
+    """Return what the client gets of an answer that is complete: 304 or 412 if its conditions say so."""
+    if request.main is not None or response.fields.status != 200:
         return response
-    etag = line_of(fields, b"etag") or b""
-    known = StoredFields(fields, False)
-    judged = judged_response(request, known.fields, etag, known.modified, conditions)
+    known = StoredFields(response.fields, response.fields.content_length >= 0)
+    response.fields, dealings.has_ranges = known.fields, known.has_ranges
+    if known.has_ranges:
+        known.fields.last_lines = ()  # a filter serves the part, when it is known what the other filters leave of the body
+    conditions = conditions_of(request.fields)
+    judged = None if conditions is None else judged_response(request, known.fields, known.etag, known.modified, conditions)
     if judged is None:
         return response
-    response.close()  # it goes on by itself
+    response.close()  # what stores it goes on
     return judged

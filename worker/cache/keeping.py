@@ -19,7 +19,7 @@ from worker.upstream.exchange import give_back, leave, status_of
 from worker.upstream.passing import LiveAttempt, Passing
 from wproxy.cache.header import Header
 from wproxy.failures import UpstreamFailure
-from wproxy.http import Request, Response
+from wproxy.http import AnswerHead, Request, Response
 
 # Our own statuses for an upstream that failed, which may be remembered.
 _REMEMBERED = frozenset((502, 504))
@@ -65,10 +65,10 @@ class Keeping:
         except CannotRead:
             return None  # it was readable before
         if is_confirmed and request.upstream_head is not None:
-            self._confirm(dealings, head, request.upstream_head)  # type: ignore[arg-type]  # it is the one just read
+            self._confirm(dealings, head, request.upstream_head)
         return response
 
-    def _confirm(self, dealings: Dealings, head: ResponseHead, stored: ResponseHead) -> None:
+    def _confirm(self, dealings: Dealings, head: ResponseHead, stored: AnswerHead) -> None:
         """Have the stored response be valid again. head: that of the 304."""
         plan, use = self.plan, dealings.use
         assert use is not None and use.stored is not None
@@ -94,14 +94,14 @@ class Keeping:
         use = dealings.use
         if use is None:
             return None
-        if dealings.status == EXPIRED and use.stored is not None:
-            if failure.kind in self.plan.use_stale or (dealings.outlasts_errors and failure.kind[:5] != "http_"):
-                dealings.status = STALE
-                dealings.note(failure.reason)
-                try:
-                    return send_stored(passing, request, dealings, use.stored)
-                except CannotRead:
-                    return None
+        is_allowed = failure.kind in self.plan.use_stale or (dealings.outlasts_errors and failure.kind[:5] != "http_")
+        if dealings.status == EXPIRED and use.stored is not None and is_allowed:
+            dealings.status = STALE
+            dealings.note(failure.reason)
+            try:
+                return send_stored(passing, request, dealings, use.stored)
+            except CannotRead:
+                return None
         status = status_of(failure)
         if status in _REMEMBERED:
             self._remember(dealings, status, configured_seconds(self.plan.valid, status))

@@ -1,9 +1,9 @@
 """The rest of a response that is stored on its way: from the upstream into the file of the cache, and out of it to the client.
 
-A task of its own writes as fast as the upstream sends, by the kernel where nothing has to be decoded; the client gets what has been
-written, by sendfile where it can be. So the upstream does not wait for a slow client, the file is all the memory that takes, and
-when the client leaves, the rest is stored all the same. Whatever becomes of the file in the cache: the sender has a descriptor of
-its own.
+A task of its own writes as fast as the upstream sends, by the kernel where nothing has to be decoded; the client gets what has
+been written, by sendfile where it can be. So the upstream does not wait for a slow client, the file is all the memory that takes,
+and when the client leaves, the rest is stored all the same. Whatever becomes of the file in the cache: the sender has a
+descriptor of its own.
 
 When the disk fails, the bytes that it did not take go to the client directly, and so does all the rest.
 """
@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 
 from worker.cache.dealings import Dealings
-from worker.cache.use import Writing
+from worker.cache.writing import Writing
 from worker.client.clients import Clients
 from worker.logs import log_request
 from worker.loop import FAIR_SHARE, Loop, Task, give_way, park

@@ -1,7 +1,7 @@
 """Variants of one key: answers that depend on fields of the request, as their Vary says (nginx: ngx_http_file_cache_vary).
 
-A variant is known by a digest of the main key and of the values of these fields, in nginx's form, so that files of either are found
-by both.
+A variant is known by a digest of the main key and of the values of these fields, in nginx's form, so that both find the files of
+either.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _WORDS = re.compile(rb"[^ ,]++").findall
 
 
 def variant_digest(main: bytes, vary: bytes, fields: FieldsLike) -> bytes:
-    """Return the digest of the variant that fits a request. main: the digest of the key; vary: the names, as an answer had them."""
+    """Return the digest of the variant that fits a request. main: the digest of the key; vary: the names in an answer."""
     digest = md5(main, usedforsecurity=False)
     lines = fields.lines
     for name in _WORDS(vary.lower()):

@@ -14,7 +14,7 @@ import errno
 import os
 from collections.abc import Iterable
 from functools import partial
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from worker.content.open_files import OpenFile, failed
 from worker.logs import log_request
@@ -37,6 +37,17 @@ _PAGE = 4096
 _FILE_ERRORS = frozenset((errno.EIO, errno.EINVAL, errno.ENOMEM, errno.EOVERFLOW, errno.ESTALE, errno.EBADF))
 
 
+class SentFile(Protocol):
+    """A file that is sent, or a part of one: an OpenFile or the body of a stored response. size: in bytes."""
+
+    fd: int
+    path: bytes
+    size: int
+
+    def close(self) -> None:
+        """Give the file back."""
+
+
 class FileBody(Pieces):
     """The rest of a body made of parts of one open file and texts between them."""
 
@@ -55,7 +66,7 @@ class FileBody(Pieces):
         "file",
     )
 
-    def __init__(self, request: Request, file: OpenFile, pieces: Iterable[bytes | Part]) -> None:
+    def __init__(self, request: Request, file: SentFile, pieces: Iterable[bytes | Part]) -> None:
         """Take over the file. pieces: in order; a Part is a stretch of the file."""
         self._unsent = NOTHING
         self.file = file

@@ -25,14 +25,17 @@ _OF_BODIES = frozenset((b"etag", b"last-modified", b"accept-ranges", b"content-e
 
 
 def ranges_filter(location: Location) -> Filter | None:
-    """Return a filter that serves one part of a proxied answer; None if proxy_force_ranges is off."""
+    """Return a filter that serves one part of a proxied answer, by proxy_force_ranges or because the answer is being stored."""
     settings = settings_of(location)
-    if settings is None or not settings.get("force_ranges", False):
+    is_forced = settings is not None and settings.get("force_ranges", False)
+    if settings is None or not (is_forced or settings.has_cache):
         return None
 
     def apply(request: Request, response: Response) -> Response:
         fields = response.fields
         if request.upstream_head is None or response.error or fields.status != 200 or fields.content_length < 0:
+            return response
+        if not is_forced and (request.cached is None or not request.cached.has_ranges):
             return response
         at_hand, length = response.body, fields.content_length
         try:

@@ -40,6 +40,12 @@ class ModuleSettings:
             return streams
         return 0
 
+    @property
+    def has_cache(self) -> bool:
+        """Return whether answers are stored."""
+        cache = self.get("cache")
+        return cache is not None and (cache.zone is not None or cache.template is not None)
+
     def described(self, word: str) -> str:
         """Return ` (proxy_read_timeout 60: FILE:LINE:COLUMN)`, for messages that blame a setting; "" for no word."""
         return self.location.described(f"{self.module}_{word}") if word else ""
