@@ -12,6 +12,7 @@ import pytest
 from test_variables import WPROXY, Story, process_named
 
 from wproxy.address import Address
+from wproxy.caching import CacheNotes
 from wproxy.config.load import load_text
 from wproxy.http import Attempt, Request, ResponseFields
 from wproxy.slices import Slices
@@ -108,6 +109,13 @@ def test_the_guard_would_notice(server, name):
 
 # Everything else is different.
 
+
+def cached(status: bytes) -> CacheNotes:
+    notes = CacheNotes(b"key")
+    notes.status = status
+    return notes
+
+
 DIFFERENT = {
     "status": 404,
     "attempts": [Attempt("192.0.2.80:1", 1.0)],
@@ -148,6 +156,7 @@ DIFFERENT = {
     "main": None,
     "ssi": None,
     "slices": Slices(10, 25),
+    "cached": cached(b"HIT"),
     "user_id": None,
 }
 # Made differently by the test, or of no meaning to a reader.

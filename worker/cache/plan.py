@@ -54,28 +54,27 @@ class CachePlan:
     )  # fmt: skip
 
     def __init__(self, settings: ModuleSettings, zones: dict[str, Cache]) -> None:
-        get = settings.get
         kind = f"{settings.module}_cache_path"
         self.settings = settings
         self.zones = {name: zone for name, zone in zones.items() if zone.zone.kind == kind}
-        self._setting: CacheSetting = get("cache")
-        self.key: Template | None = get("cache_key")
-        self.methods = frozenset(method.upper().encode() for method in get("cache_methods")) | {b"GET", b"HEAD"}
-        self.converts_head: bool = get("cache_convert_head", False)
-        self.min_uses: int = get("cache_min_uses")
-        self.max_range_offset: int | None = get("cache_max_range_offset")
-        self.lock: bool = get("cache_lock")
-        self.lock_age: float = get("cache_lock_age")
-        self.lock_timeout: float = get("cache_lock_timeout")
-        self.revalidate: bool = get("cache_revalidate")
-        self.background_update: bool = get("cache_background_update")
-        words: frozenset[str] = get("cache_use_stale")
+        self._setting: CacheSetting = settings.get("cache")
+        self.key: Template | None = settings.get("cache_key")
+        self.methods = frozenset(method.upper().encode() for method in settings.get("cache_methods")) | {b"GET", b"HEAD"}
+        self.converts_head: bool = settings.get("cache_convert_head", False)
+        self.min_uses: int = settings.get("cache_min_uses")
+        self.max_range_offset: int | None = settings.get("cache_max_range_offset")
+        self.lock: bool = settings.get("cache_lock")
+        self.lock_age: float = settings.get("cache_lock_age")
+        self.lock_timeout: float = settings.get("cache_lock_timeout")
+        self.revalidate: bool = settings.get("cache_revalidate")
+        self.background_update: bool = settings.get("cache_background_update")
+        words: frozenset[str] = settings.get("cache_use_stale")
         self.use_stale = frozenset() if "off" in words else words | ({"nolive"} if "error" in words else frozenset())
-        self.valid: tuple[CacheTimes, ...] = get("cache_valid")
-        self.ignored = frozenset(name.encode() for name in get("ignore_headers") or ())
-        self.no_cache = _flat(get("no_cache"))
-        self.bypass = _flat(get("cache_bypass"))
-        self.purge = _flat(get("cache_purge"))
+        self.valid: tuple[CacheTimes, ...] = settings.get("cache_valid")
+        self.ignored = frozenset(name.encode() for name in settings.get("ignore_headers") or ())
+        self.no_cache = _flat(settings.get("no_cache"))
+        self.bypass = _flat(settings.get("cache_bypass"))
+        self.purge = _flat(settings.get("cache_purge"))
 
     def cache_for(self, request: Request) -> Cache | None:
         """Return the cache of a request; None if there is none for it. Raises UnknownZone."""

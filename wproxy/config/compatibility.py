@@ -124,6 +124,11 @@ are reported, never silently ignored.
 - A final response of 1xx (`return 103`, `error_page 404 =101 /x`, also that of a refused request) ends the connection and has no
   body: clients take it for an interim response and wait for another one, and would read its body as the beginning of that.
 - `sticky learn` without `header` learns a session of an upgraded connection when the tunnel begins, not when it ends.
+- `proxy_cache`: a stored response has a Content-Length, also where the upstream sent none; a client that leaves before the
+  head of the answer, and one that gets a 412, do not keep it from being stored; the connection of a client is free while its
+  stored response is updated; HEAD is sent as HEAD where the answer is not going to be stored; `Vary: Accept, *` is not stored.
+  Bodies are always written in the directory of the cache, whatever `use_temp_path` says. Without `fastcgi_cache_key` and the
+  like the key is the method and the URL, where nginx keeps all responses under one empty key.
 - `$proxy_host` and `$proxy_port` are those of the location's proxy_pass also where the request was answered before it came to
   that, by `return` or a refusal; nginx leaves them empty there.
 - `$request_completion` is empty, too, when a response was cut short because the upstream broke off, and `$bytes_sent` does not

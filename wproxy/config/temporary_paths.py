@@ -13,7 +13,7 @@ from wproxy.directives.cache import CachePath
 from wproxy.directives.temporary_path import TemporaryPath
 
 WITH_LEVELS = tuple(f"{module}_temp_path" for module in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-CACHE_PATHS = tuple(f"{module}_cache_path" for module in ("proxy", "fastcgi", "uwsgi", "scgi"))
+CACHE_PATHS = ("proxy_cache_path", "fastcgi_cache_path", "uwsgi_cache_path", "scgi_cache_path")
 
 
 class MadeDirectories:

@@ -70,7 +70,6 @@ def test_what_keeps_something_safe_refuses_a_start(text):
         "ssl_early_data off",
         "ssl_early_data OFF",
         "mp4_start_key_frame off",
-        "proxy_cache off",
     ],
 )
 def test_what_is_switched_off_is_passed_over_in_silence(text):

@@ -20,6 +20,7 @@ _BY_NAME = {
     "events": "wproxy/config/resolve.py",
     **{f"{module}_pass": "wproxy/config/resolve.py" for module in PROTOCOLS},
     **dict.fromkeys(("limit_conn_zone", "limit_req_zone"), "wproxy/config/zones.py"),
+    **{f"{module}_cache_path": "wproxy/config/temporary_paths.py" for module in ("proxy", "fastcgi", "uwsgi", "scgi")},
     "upstream_start": "wproxy/config/peers.py",
     **dict.fromkeys(("ssl_client_certificate", "ssl_trusted_certificate", "ssl_crl"), "wproxy/tls/contexts.py"),
     **dict.fromkeys(("gzip_static", "brotli_static", "zstd_static"), "worker/content/precompressed.py"),

@@ -177,7 +177,7 @@ def test_what_is_passed_over_in_silence_guards_nothing():
 @pytest.mark.parametrize(
     ("name", "arguments", "text"),
     [
-        ("proxy_cache_lock_age", ["fast"], '"%s" directive invalid value'),
+        ("tunnel_connect_timeout", ["fast"], '"%s" directive invalid value'),
         ("output_buffers", ["0", "4k"], '"%s" directive invalid value'),
     ],
 )

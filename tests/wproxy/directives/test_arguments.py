@@ -28,7 +28,7 @@ _TEMPORARY = "".join(f"{name}_temp_path DIR/t;" for name in ("client_body", "pro
 _NO_ORACLE = re.compile(r'unknown directive|dlopen\(\)|"aio on" is unsupported|proxy_protocol')
 
 # No nginx that is at hand has them.
-NEEDS_A_MODULE = {"client_body_early_read", "geoip_org", "geoip_proxy", "perl_set"}
+NEEDS_A_MODULE = {"tunnel_allow_upstream", "client_body_early_read", "geoip_org", "geoip_proxy", "perl_set"}
 
 
 def written(row: str, directory: Path) -> str:
