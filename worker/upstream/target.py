@@ -34,9 +34,7 @@ _UNFIT = re.compile(rb"[\x00-\x20\x7f]").search
 _UNFIT_REASON = 'invalid URI in "%s": a decoded value ($uri, a capture) may hold a space, $request_uri has it as %%20'
 
 
-def proxying_to_variable(
-    settings: ModuleSettings, services: Services, answer_plan: AnswerPlan, exchange: Exchange
-) -> Answer:
+def proxying_to_variable(settings: ModuleSettings, services: Services, answer_plan: AnswerPlan, exchange: Exchange) -> Answer:
     """Return the handler of a location whose proxy_pass, or the like, has variables."""
     location, module = settings.location, settings.module
     if settings.get("target").may_be_secure:
