@@ -39,6 +39,8 @@ THIRD_PARTY = {
     "bcrypt": ("wproxy.passwords",),
     "setproctitle": ("master", "worker"),
     "hpack": ("worker.http2.header_block",),
+    "hiredis": ("worker.redis.link",),
+    "jwt": ("worker.access.jwt",),
 }
 
 # Rooms whose modules form layers: no circle of imports, even for the names of types.

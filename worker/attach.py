@@ -35,8 +35,7 @@ from worker.error_pages import error_pages_of
 from worker.filters.headers import additions_to_success
 from worker.filters.order import filters_of
 from worker.limits.check import Check, checked
-from worker.limits.connections import limiting_connections
-from worker.limits.requests import limiting_requests
+from worker.limits.choice import limiting_connections, limiting_requests
 from worker.pages import error_response
 from worker.phases import drive, enter, settle
 from worker.post_action import acting_afterwards

@@ -48,6 +48,8 @@ TICK = 0.5
 PIPES_KEPT = 5.0
 # How long a worker waits for names before it serves, in seconds.
 NAMES_PATIENCE = 2.0
+# The same for the servers at which machines count together: without them it serves as well.
+LINKS_PATIENCE = 0.5
 # The thresholds of the cyclic collector for young objects: requests make no cycles, so they are high.
 GC_THRESHOLDS = (20000, 20, 100)
 
@@ -114,6 +116,7 @@ class Worker:
         self.discovery = services.discovery
         self.bell = services.bell
         self.edits = services.edits
+        self.links = services.links
         hear_complaints(log_request)
         for server in configuration.all_servers:
             attach_server(server, services)
@@ -128,6 +131,7 @@ class Worker:
         loop.running = True
         self.discovery.start(self.configuration.upstreams, self.groups)
         self.edits.heed()
+        self.links.start()
         self.room.uncounted = self.bell.start()
         self._await_names()
         for listening in self.assignment.listening:
@@ -155,11 +159,17 @@ class Worker:
             loop.turn(min(longest, FLUSH_PAUSE) if logs.flush_prompt() else longest)
 
     def _await_names(self) -> None:
-        """Let upstreams whose peers depend on a name server get them before the first request arrives."""
+        """Let upstreams whose peers depend on a name server get them before the first request arrives, and links come up."""
         loop = self.loop
-        deadline = loop.clock.now + NAMES_PATIENCE
-        while loop.running and not self.clients.draining and not self.discovery.is_ready and loop.clock.now < deadline:
-            loop.turn(deadline - loop.clock.now)
+        began = loop.clock.now
+        while loop.running and not self.clients.draining:
+            ends = (
+                began + NAMES_PATIENCE if not self.discovery.is_ready else began,
+                began + LINKS_PATIENCE if not self.links.are_settled else began,
+            )
+            if max(ends) <= loop.clock.now:
+                break
+            loop.turn(max(ends) - loop.clock.now)
 
     def report(self, task: Task, error: BaseException) -> None:
         """Log where a bug ended a task; everything else continues."""

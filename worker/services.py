@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from worker.access.remembered import RightPasswords
@@ -15,9 +16,10 @@ from worker.bell import Bell
 from worker.blaming import blaming
 from worker.client.clients import Clients
 from worker.edits import Edits
-from worker.limits.zones import LimitZones
+from worker.limits.zones import LimitZones, limit_zones
 from worker.logs import Write
 from worker.loop import Loop
+from worker.redis.links import Links
 from worker.resolver.discovery import Discovery
 from worker.resolver.records import SharedRecords, private_records
 from worker.threads import ThreadPool, thread_pools
@@ -57,6 +59,7 @@ class Services:
 
     workers: the number of workers of its generation. process: the facts about it that words may use. groups: keyed by the name of
     the upstream.
+    links: to the servers at which machines count together.
     exchange: the function that gets a response from an upstream. connectors: how connections to upstreams are encrypted.
     caches: keyed by the name of the zone. passings: how the attached locations pass requests on.
     """
@@ -65,6 +68,7 @@ class Services:
     configuration: Configuration
     shared: SharedWords
     limit_zones: LimitZones
+    links: Links
     workers: int
     process: Process
     logs: Logs
@@ -108,13 +112,16 @@ def make_services(
         group.asks_the_resting = True
         return group
 
+    links = Links(loop, log)
+    exchange = share_sessions(groups, links, exchange)
     discovery = Discovery(loop, log, make_group, records)
     bell = Bell(loop, assignment.bell)
     return Services(
         loop,
         configuration,
         shared,
-        LimitZones(assignment, loop, log),
+        limit_zones(assignment, loop, log, links),
+        links,
         assignment.workers,
         process,
         logs,
@@ -137,3 +144,19 @@ def _caches(assignment: Assignment, loop: Loop, log: Callable[[str, str], object
     from worker.cache.cache import make_caches  # with ctypes, needed only with zones
 
     return make_caches(assignment, loop, log, bell)
+
+
+def share_sessions(groups: dict[str, Group], links: Links, exchange: Exchange) -> Exchange:
+    """Link the groups whose sessions machines share to their servers; return the exchange of requests."""
+    synced = [
+        group for group in groups.values() if group.upstream.sticky is not None and group.upstream.sticky.server is not None
+    ]
+    if not synced:
+        return exchange
+    from worker.upstream.synced_sticky import SyncedStickyLearn, asking_first  # only where it is needed
+
+    for group in synced:
+        plan = group.upstream.sticky
+        assert plan is not None and plan.server is not None
+        group.share_sessions(partial(SyncedStickyLearn, links.link_to(plan.server)))
+    return asking_first(exchange)

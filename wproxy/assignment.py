@@ -56,6 +56,7 @@ class Assignment:
     own_master: the master's side of a process that is master and worker at once; None: there is a separate master.
     client_contexts: for connections to upstreams, made by root.
     heeds_winch: whether WINCH makes the worker leave; from a terminal it means that a window has changed its size.
+    rehearses: whether nothing that happens counts: `wproxy explain` asks what would happen.
     tls: the contexts of the servers, with keys that the worker's user may not read; None when no client uses TLS.
     """
 
@@ -76,5 +77,6 @@ class Assignment:
     distrusted: Distrusted | None = None
     error_log: ErrorLog | None = None
     heeds_winch: bool = False
+    rehearses: bool = False
     client_contexts: Mapping[UpstreamTls, UpstreamContext] = field(default_factory=dict)
     tls: TlsContexts | None = None

@@ -26,6 +26,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from wproxy.lasting import LASTING
+from wproxy.redis_url import RedisServer
 from wproxy.template import Template
 
 PAGE = 4096
@@ -143,12 +144,18 @@ def make_locks(addresses: tuple[int, ...]) -> None:
 
 
 class LimitZone(NamedTuple):
-    """A zone of a configuration. rate: thousandths of a request per second; 0: it counts requests under way."""
+    """A zone of a configuration.
+
+    size: bytes, as written. rate: thousandths of a request per second; 0: it counts requests under way. sync: the server at which
+    machines count together.
+    """
 
     name: str
     key: Template
+    size: int
     rate: int
     memory: ZoneMemory
+    sync: RedisServer | None = None
 
 
 # The words of a record: a state, or cells of workers (`worker/limits/request_zone.py`, `connection_zone.py`).
@@ -157,7 +164,7 @@ REQUEST_WORDS, CONNECTION_WORDS = 1, 3
 _memory: dict[tuple[str, str, str, int], ZoneMemory] = {}
 
 
-def limit_zone(kind: str, name: str, size: int, key: Template, rate: int) -> LimitZone:
+def limit_zone(kind: str, name: str, size: int, key: Template, rate: int, sync: RedisServer | None = None) -> LimitZone:
     """Return a zone with its memory: the same for the same definition while the process lives.
 
     It is made where the configuration is read, so that all workers have it. A zone with another key or size is another zone: the
@@ -167,4 +174,4 @@ def limit_zone(kind: str, name: str, size: int, key: Template, rate: int) -> Lim
     if definition not in _memory:
         region = LASTING.region("\0".join((kind, name, key.text)), size)
         _memory[definition] = ZoneMemory(region, REQUEST_WORDS if rate else CONNECTION_WORDS)
-    return LimitZone(name, key, rate, _memory[definition])
+    return LimitZone(name, key, size, rate, _memory[definition], sync)

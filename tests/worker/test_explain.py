@@ -693,3 +693,38 @@ def test_the_encryption_of_a_connection_to_an_upstream_is_told(settings, url, to
     found = asked(conf, "http://x:8080/?n=app", directory=str(tmp_path))
     assert found.upstream_tls == told.format(directory=tmp_path)
     assert (f"  - over TLS: {found.upstream_tls}" in as_text(found)) is bool(told)
+
+
+# Limits.
+
+LIMITS = """
+http {
+    access_log off;
+    limit_req_zone $arg_k zone=explained:1m rate=1r/m;
+    limit_req_zone $arg_k zone=elsewhere:1m rate=1r/m sync=redis://:secret@redis.example/1;
+    limit_conn_zone $arg_k zone=busy:1m;
+    server {
+        listen 127.0.0.1:8080;
+        location / { limit_req zone=explained; limit_req zone=elsewhere burst=5; limit_conn busy 1; empty_gif; }
+    }
+}
+events {}
+"""
+
+
+def test_limits_are_told_of_and_nothing_is_counted_however_often_explain_runs():
+    found = [asked(LIMITS, "http://x:8080/?k=a") for _ in range(3)]
+    assert [one.status for one in found] == [200] * 3
+    said = [step["text"] for step in found[-1].steps if step["kind"].startswith("limit_")]
+    assert said == [
+        'limit_req zone explained: the key $arg_k is "a"; counts for 43520 keys in the memory of this machine\'s workers',
+        'limit_req zone elsewhere, burst 5: the key $arg_k is "a"; counts at redis://redis.example/1, shared by machines; '
+        "without its answer in 50 ms, for 43520 keys in the memory of this machine's workers",
+        'limit_conn zone busy, at most 1: the key $arg_k is "a"; counts for 26112 keys in the memory of this machine\'s workers',
+    ]
+    assert not any(line for line in found[-1].log)
+
+
+def test_a_limit_whose_key_is_empty_is_said_not_to_count():
+    [first, *_] = [step["text"] for step in asked(LIMITS, "http://x:8080/").steps if step["kind"] == "limit_req"]
+    assert first.startswith("limit_req zone explained: not counted: the key $arg_k is empty;")

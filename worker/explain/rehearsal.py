@@ -94,7 +94,7 @@ class Rehearsal:
         self.loop = _Loop()
         self.error_log = _ErrorLog(configuration.error_log, [])
         shared = SharedWords(memoryview(bytearray(PRIVATE_BYTES)).cast("Q"))
-        assignment = Assignment(configuration, 0, 0, 1, (), shared, -1, -1)
+        assignment = Assignment(configuration, 0, 0, 1, (), shared, -1, -1, rehearses=True)
         process = Process(WPROXY, lambda: (1, 0, 1, 0))
         logs = Logs(self.error_log, self._error_log_of, lambda location: None)
         self.services = make_services(assignment, self.loop, process, logs, Clients(), self.exchange)

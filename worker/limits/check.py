@@ -1,7 +1,8 @@
 """A check before the access phase: most requests pass at once, some are refused, some have to wait.
 
 It is a function, since a coroutine costs 0.2 us more. In a location that has checks and content, and nothing else, they run
-before the coroutine of the content is made (`checked`); otherwise each is a handler among the others.
+before the coroutine of the content is made (`checked`); otherwise each is a handler among the others. One that has to ask another
+machine returns what its verdict is awaited from.
 """
 
 from __future__ import annotations
@@ -14,25 +15,32 @@ from worker.pages import error_response
 from wproxy.http import Request, Response
 from wproxy.route import Answer
 
+# Nothing or 0 lets a request pass, a number is the milliseconds it has to wait, a response refuses it.
+Verdict = Response | int | None
+
 
 class Check:
     """One kind of limit in one location; also the handler of its phase."""
 
-    def check(self, request: Request) -> Response | int | None:
-        """Decide about a request: nothing or 0 lets it pass, a number is the milliseconds it has to wait, a response refuses it.
-
-        Raises CloseConnection.
-        """
+    def check(self, request: Request) -> Verdict | Awaitable[Verdict]:
+        """Decide about a request, at once or later. Raises CloseConnection, as does what it returns."""
         raise NotImplementedError
 
     async def __call__(self, request: Request) -> Response | None:
         """Answer a request that is refused; let one that has to wait do so."""
         verdict = self.check(request)
-        if isinstance(verdict, Response):
-            return verdict
-        if verdict:
-            await sleep(verdict / 1000)
-        return None
+        return await final(verdict) if verdict else None
+
+
+async def final(verdict: Verdict | Awaitable[Verdict]) -> Response | None:
+    """Return the response that a request is refused with; let one that has to wait do so. Raises CloseConnection."""
+    if not isinstance(verdict, Response | int | None):
+        verdict = await verdict
+    if isinstance(verdict, Response):
+        return verdict
+    if verdict:
+        await sleep(verdict / 1000)
+    return None
 
 
 def checked(checks: tuple[Check, ...], answer: Answer) -> Answer:
@@ -46,11 +54,9 @@ def checked(checks: tuple[Check, ...], answer: Answer) -> Answer:
                 return hold_up(request, verdict)
         return answer(request)
 
-    async def hold_up(request: Request, verdict: Response | int) -> Response:
-        if isinstance(verdict, Response):
-            return verdict
-        await sleep(verdict / 1000)
-        return await check_and_answer(request)  # what has decided lets it pass now
+    async def hold_up(request: Request, verdict: Verdict | Awaitable[Verdict]) -> Response:
+        # What has decided lets it pass when it is asked again.
+        return await final(verdict) or await check_and_answer(request)
 
     return check_and_answer
 

@@ -5,6 +5,8 @@ A connection counts while a request on it is served: from when its location is k
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from worker.limits.check import Check, refuse
 from worker.limits.zone import ConnectionZone
 from worker.logs import log_request
@@ -44,7 +46,7 @@ class ConnectionLimits(Check):
         self.dry_run = location.limit_conn_dry_run
         self.setting = location.described("limit_conn")
 
-    def check(self, request: Request) -> Response | None:
+    def check(self, request: Request) -> Response | Awaitable[Response | None] | None:
         """Count a request, until it ends; return a response to refuse it. Raises CloseConnection."""
         if request.limit_conn_status is not None:
             return None
@@ -84,8 +86,3 @@ class ConnectionLimits(Check):
             return None
         request.limit_conn_status = REJECTED
         return refuse(request, self.status, "limit_conn", f"limit: too many connections by zone {limit.zone.name}{self.setting}")
-
-
-def limiting_connections(location: Location, services: Services) -> ConnectionLimits | None:
-    """Return the connection limits of a location; None without any."""
-    return ConnectionLimits(location, services) if location.limit_conn else None

@@ -129,6 +129,17 @@ class SharedRequestZone:
             unlock(address)
         return max(0, self._with_one_more(state, now)) if state else 0
 
+    def note(self, key: bytes, now: int, excess: int) -> None:
+        """Make this the excess of a key that has been counted elsewhere."""
+        if self.count(key, now) == NO_ROOM:
+            return
+        address, first, second, at = self._known[key]
+        if (result := try_lock(address)) and not lock(address, result):
+            return
+        if self._words[at] == first and self._words[at + WAYS] == second:
+            self._words[at + _RECORD] = _ALIVE | (now & _TIME) << _EXCESS_BITS | excess
+        unlock(address)
+
     def _with_one_more(self, state: int, now: int) -> int:
         """Return the excess that one more request would have; it is below 0 when the state says the same as none."""
         return (state & _EXCESS) - self.rate * _elapsed(state, now) // 1000 + 1000

@@ -6,6 +6,8 @@ however often it is led elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from worker.limits.check import Check, refuse
 from worker.limits.zone import MOST_EXCESS, NO_ROOM, RequestZone
 from worker.logs import log_request
@@ -40,6 +42,10 @@ class Limited:
         return (excess - self.delay) * 1000 // self.zone.rate if excess > self.delay else 0
 
 
+Asked = tuple[Limited, bytes]  # a limit, and the key of the request for it
+Delay = tuple[int, int, Limited]  # milliseconds, the excess that makes them, and the limit
+
+
 class RequestLimits(Check):
     """All `limit_req` of a location."""
 
@@ -55,7 +61,7 @@ class RequestLimits(Check):
         self.dry_run = location.limit_req_dry_run
         self.setting = location.described("limit_req")
 
-    def check(self, request: Request) -> Response | int:
+    def check(self, request: Request) -> Response | int | Awaitable[Response | int]:
         """Decide about a request: 0 to serve it now, the milliseconds it has to wait, or a refusal. Raises CloseConnection.
 
         This is a function and not a coroutine because nearly all requests pass at once.
@@ -77,39 +83,42 @@ class RequestLimits(Check):
         return self._refuse(request, excess, only)
 
     def _check_all(self, request: Request) -> Response | int:
-        """Decide with several limits: any of them refuses, and the longest delay counts.
+        """Decide with several limits."""
+        asked = self._asked(request)
+        return self._decide(request, asked) if asked else 0
 
-        The last one counts at once; the others are counted when it is known that none refuses.
-        """
-        now = int(request.client.clock.now * 1000.0)
-        last = self.limits[-1]
-        passed: list[tuple[Limited, bytes]] = []
-        wait, told, by = 0, 0, last
-        has_key = False
+    def _asked(self, request: Request) -> list[Asked]:
+        """Return the limits that hold for a request, and its key for each."""
+        asked: list[Asked] = []
         for limit in self.limits:
             key = limit.evaluate(request)
-            if not key or (len(key) > LONGEST_KEY and self._ignore(request, limit, key)):
-                continue
-            has_key = True
-            if limit is last:
-                excess = limit.zone.count(key, now, limit.burst)
-            else:
-                excess = limit.zone.excess(key, now)
-                passed.append((limit, key))
+            if key and not (len(key) > LONGEST_KEY and self._ignore(request, limit, key)):
+                asked.append((limit, key))
+        return asked
+
+    def _decide(self, request: Request, asked: list[Asked], delay: Delay | None = None) -> Response | int:
+        """Decide by what this machine knows: any limit refuses, and the longest delay counts.
+
+        The last one counts at once; the others are counted when it is known that none refuses. delay: that of limits which have
+        been asked elsewhere.
+        """
+        now = int(request.client.clock.now * 1000.0)
+        wait, told, by = delay or (0, 0, self.limits[-1])
+        passed = asked[:-1]
+        for limit, key in passed:
+            excess = limit.zone.excess(key, now)
             if not 0 <= excess <= limit.burst:
                 return self._refuse(request, excess, limit)
-            if limit is last:
-                wait, told = limit.wait(excess), excess
-        if not has_key:
-            return 0
+        for limit, key in asked[-1:]:
+            excess = limit.zone.count(key, now, limit.burst)
+            if not 0 <= excess <= limit.burst:
+                return self._refuse(request, excess, limit)
+            if (longer := limit.wait(excess)) > wait:
+                wait, told, by = longer, excess, limit
         for limit, key in reversed(passed):
             excess = limit.zone.count(key, now)
-            longer = limit.wait(excess)
-            if longer > wait:
+            if (longer := limit.wait(excess)) > wait:
                 wait, told, by = longer, excess, limit
-        if not wait:
-            request.limit_req_status = PASSED
-            return 0
         return self._delay(request, wait, told, by)
 
     def _ignore(self, request: Request, limit: Limited, key: bytes) -> bool:
@@ -145,8 +154,3 @@ class RequestLimits(Check):
             return 0
         request.limit_req_status = REJECTED
         return refuse(request, self.status, "limit_req", f"limit: too many requests by zone {limit.zone.name}{self.setting}")
-
-
-def limiting_requests(location: Location, services: Services) -> RequestLimits | None:
-    """Return the request limits of a location; None without any."""
-    return RequestLimits(location, services) if location.limit_req else None

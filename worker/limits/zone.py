@@ -1,7 +1,8 @@
 """A zone: what `limit_req` and `limit_conn` ask, whoever keeps the counts.
 
-The workers of one machine keep them in shared memory (`request_zone.py`, `connection_zone.py`). A zone of several machines is
-to answer the same questions.
+The workers of one machine keep them in shared memory (`request_zone.py`, `connection_zone.py`). Machines that share a zone keep
+them at a server (`sync=`, `worker/redis/`), and each has such a memory besides, which answers the same questions for itself while
+the server does not: `synced_requests.py` and `synced_connections.py` ask one, then the other.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ class RequestZone(Protocol):
 
     def excess(self, key: bytes, now: int) -> int:
         """Return the excess that a request would have, without counting it; NO_ROOM when it cannot be known."""
+
+    def note(self, key: bytes, now: int, excess: int) -> None:
+        """Make this the excess of a key that has been counted elsewhere."""
 
 
 class ConnectionZone(Protocol):

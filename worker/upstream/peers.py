@@ -25,8 +25,11 @@ from wproxy.checked_health import health_of, plan_of
 from wproxy.config.model import Peer, Upstream
 from wproxy.directives.upstream import UpstreamServer
 from wproxy.http import Attempt, Request
+from wproxy.record_locks import RecordLocks
 from wproxy.shared import WORKER_GENERATION, SharedWords
 from wproxy.under_way import UnderWay
+
+MakeSticky = Callable[[Upstream, Sequence[LivePeer], RecordLocks | None], Sticky | None]
 
 
 class Outcome(Enum):
@@ -60,6 +63,7 @@ class Group(IdleConnections):
         self.log = log
         self._shared = shared
         self._locks = shared.locks
+        self._make_sticky: MakeSticky = sticky_of
         self.check_plan = plan_of(upstream.checks, shared.worker(shared.slot).get(WORKER_GENERATION))
         lines = upstream.peer_lines or (None,) * len(upstream.peers)
         self._counts_in_common = counts_in_common(upstream)
@@ -95,13 +99,18 @@ class Group(IdleConnections):
             if peer.step != step:
                 peer.full_weight = peer.weight = peer.effective_weight = peer.full_weight // peer.step * step
                 peer.step = step
-        self.sticky: Sticky | None = sticky_of(self.upstream, self.peers, self._locks)
+        self.sticky: Sticky | None = self._make_sticky(self.upstream, self.peers, self._locks)
         self.primaries = Tier(peer for peer in self.peers if not peer.peer.backup)
         self.backups = Tier((peer for peer in self.peers if peer.peer.backup), is_backup=True)
         self.tiers = (self.primaries, self.backups)
         self.is_simple = not (self.is_single or self.warms or self.sticky or self._counts_in_common)
         self._only_counts = self.is_single and self.released is None  # all there is to do after an answer
         self.arrange()
+
+    def share_sessions(self, make_sticky: MakeSticky) -> None:
+        """Share the sessions of `sticky learn` with other machines. make_sticky: makes what binds them to peers."""
+        self._make_sticky = make_sticky
+        self.form()
 
     def count_in_common(self) -> None:
         """Count the active requests of all workers from now on: a server has got a limit at run time."""

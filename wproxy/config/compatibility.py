@@ -123,6 +123,8 @@ are reported, never silently ignored.
 - An unknown flag of `proxy_cookie_flags` is an error of the configuration, not of each request.
 - A final response of 1xx (`return 103`, `error_page 404 =101 /x`, also that of a refused request) ends the connection and has no
   body: clients take it for an interim response and wait for another one, and would read its body as the beginning of that.
+- `limit_req_zone`, `limit_conn_zone` and `sticky learn` share what they know between machines by `sync=redis://…`
+  (docs/shared-limits.md); nginx Plus does by `sync` and `zone_sync`, a cluster of its own, which wproxy does not have.
 - `sticky learn` without `header` learns a session of an upgraded connection when the tunnel begins, not when it ends.
 - `proxy_cache`: a stored response has a Content-Length, also where the upstream sent none; a client that leaves before the
   head of the answer, and one that gets a 412, do not keep it from being stored; the connection of a client is free while its

@@ -111,7 +111,8 @@ class Upstreams:
                     if word in INEFFECTIVE_PARAMETERS:
                         subject = f'"{word}" parameter of "server" directive'
                         self.reader.ineffective.append(Ineffective(subject, child.position, False))
-        if scope.values.get("sticky") is not None and scope.values["sticky"].sync:
+        sticky = scope.values.get("sticky")
+        if sticky is not None and sticky.sync and sticky.server is None:
             position = scope.written["sticky"][-1].position
             self.reader.ineffective.append(Ineffective('"sync" parameter of "sticky" directive', position, False))
         return balancing or ROUND_ROBIN

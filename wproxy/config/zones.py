@@ -83,7 +83,7 @@ class Zones:
     def limits(self) -> tuple[LimitZone, ...]:
         """Return the zones of limits, with their memory: to be called when there are no problems."""
         return tuple(
-            limit_zone(zone.kind, zone.name, zone.size or 0, value.key, value.rate)
+            limit_zone(zone.kind, zone.name, zone.size or 0, value.key, value.rate, value.sync)
             for zone, value in self._made.values()
             if isinstance(value, CountedZone)
         )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from wproxy.directives.values import number, parse_time, size
+from wproxy.redis_url import RedisServer, redis_server
 from wproxy.template import Template, compile_template, compile_variable, literal
 
 _NO_KEY = literal("")
@@ -84,6 +85,7 @@ class StickyPlan(NamedTuple):
 
     kind: "cookie", "route" or "learn". lookup: the sources of a session in a request; create: those in a response. expires:
     seconds, -1 for `max`, None for a session cookie. zone, size: name and bytes of the table of sessions; timeout: seconds.
+    sync: whether machines share the sessions; server: where.
     """
 
     kind: str
@@ -101,6 +103,7 @@ class StickyPlan(NamedTuple):
     timeout: float = 600.0
     header: bool = False
     sync: bool = False
+    server: RedisServer | None = None
 
 
 # 32k, as in nginx: less is a mistake.
@@ -190,6 +193,10 @@ def _sticky_learn(*parameters: str) -> StickyPlan:
             plan = plan._replace(header=True)
         elif parameter == "sync":
             plan = plan._replace(sync=True)
+        elif key == "sync":
+            if plan.sync:
+                raise _wrong("duplicate sync")
+            plan = plan._replace(sync=True, server=redis_server(value))
         else:
             raise ValueError(f'unknown parameter "{parameter}"')
     for missing, found in (("lookup", plan.lookup), ("create", plan.create), ("zone", plan.zone)):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from wproxy.config.registry import GATHER, HTTP, LOCATION, OWN_GATHER, SERVER, directive
 from wproxy.directives.values import flag, number, word
 from wproxy.directives.zones import Zone, made_zone
+from wproxy.redis_url import RedisServer, redis_server
 from wproxy.template import Template, compile_template
 
 REQUESTS, CONNECTIONS = "limit_req_zone", "limit_conn_zone"
@@ -18,11 +19,15 @@ _RATE = re.compile(r"rate=([0-9]{1,9})(r/s|r/m)?")
 
 
 class CountedZone(NamedTuple):
-    """A `limit_req_zone` or `limit_conn_zone`. rate: thousandths of a request per second, 0 when connections are counted."""
+    """A `limit_req_zone` or `limit_conn_zone`.
+
+    rate: thousandths of a request per second, 0 when connections are counted. sync: the server at which machines count together.
+    """
 
     key: Template
     zone: Zone
     rate: int = 0
+    sync: RedisServer | None = None
 
 
 class RequestLimit(NamedTuple):
@@ -41,9 +46,9 @@ class ConnectionLimit(NamedTuple):
 
 
 def request_zone(key: str, *parameters: str) -> CountedZone:
-    """Read `KEY zone=NAME:SIZE rate=RATE`."""
+    """Read `KEY zone=NAME:SIZE rate=RATE [sync=URL]`."""
     template = compile_template(key)
-    zone, rate = None, 1000
+    zone, rate, sync = None, 1000, None
     for parameter in parameters:
         if parameter.startswith("zone="):
             zone = made_zone(REQUESTS, parameter[5:], parameter)
@@ -52,22 +57,43 @@ def request_zone(key: str, *parameters: str) -> CountedZone:
             if match is None or not int(match[1]):
                 raise ValueError(f'invalid rate "{parameter}"')
             rate = int(match[1]) * 1000 // (60 if match[2] == "r/m" else 1)
+        elif is_sync(parameter):
+            sync = synced(parameter, sync)
         else:
             raise ValueError(f'invalid parameter "{parameter}"')
     if zone is None:
         raise ValueError('"limit_req_zone" must have "zone" parameter')
-    return CountedZone(template, zone, rate)
+    return CountedZone(template, zone, rate, sync)
 
 
-def connection_zone(key: str, parameter: str) -> CountedZone:
-    """Read `KEY zone=NAME:SIZE`."""
+def connection_zone(key: str, *parameters: str) -> CountedZone:
+    """Read `KEY zone=NAME:SIZE [sync=URL]`."""
     template = compile_template(key)
-    if not parameter.startswith("zone="):
-        raise ValueError(f'invalid parameter "{parameter}"')
-    zone = made_zone(CONNECTIONS, parameter[5:], parameter)
+    zone, sync = None, None
+    for parameter in parameters:
+        if parameter.startswith("zone="):
+            zone = made_zone(CONNECTIONS, parameter[5:], parameter)
+        elif is_sync(parameter):
+            sync = synced(parameter, sync)
+        else:
+            raise ValueError(f'invalid parameter "{parameter}"')
     if zone is None:
         raise ValueError('"limit_conn_zone" must have "zone" parameter')
-    return CountedZone(template, zone)
+    return CountedZone(template, zone, 0, sync)
+
+
+def is_sync(parameter: str) -> bool:
+    """Whether a parameter is `sync`, with or without what has to follow."""
+    return parameter == "sync" or parameter.startswith("sync=")
+
+
+def synced(parameter: str, before: RedisServer | None) -> RedisServer:
+    """Read `sync=URL`. before: the value of another one in the same line. Raises ValueError."""
+    if before is not None:
+        raise ValueError(f'duplicate parameter "{parameter.partition("=")[0]}"')
+    if parameter == "sync":
+        raise ValueError('"sync" names the server at which machines count together: sync=redis://HOST')
+    return redis_server(parameter[5:])
 
 
 def _count(parameter: str) -> int:
@@ -115,9 +141,10 @@ class LimitDirectives:
     limit_req_zone: tuple[CountedZone, ...] = directive(
         request_zone,
         HTTP,
-        arity=3,
+        arity=(3, 4),
         inherit=OWN_GATHER,
-        doc="A zone that counts requests: the key that they are counted by, `zone=NAME:SIZE` and `rate=NUMBERr/s` or `r/m`.",
+        doc="A zone that counts requests: the key that they are counted by, `zone=NAME:SIZE` and `rate=NUMBERr/s` or `r/m`; with "
+        "`sync=redis://HOST` several machines count together.",
     )
     limit_req: tuple[RequestLimit, ...] = directive(
         request_limit,
@@ -137,9 +164,10 @@ class LimitDirectives:
     limit_conn_zone: tuple[CountedZone, ...] = directive(
         connection_zone,
         HTTP,
-        arity=2,
+        arity=(2, 3),
         inherit=OWN_GATHER,
-        doc="A zone that counts requests under way: the key that they are counted by, and `zone=NAME:SIZE`.",
+        doc="A zone that counts requests under way: the key that they are counted by, and `zone=NAME:SIZE`; with "
+        "`sync=redis://HOST` several machines count together.",
     )
     limit_conn: tuple[ConnectionLimit, ...] = directive(
         connection_limit,

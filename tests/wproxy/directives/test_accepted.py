@@ -44,7 +44,7 @@ LEFT_OUT = {
 }
 # Where we follow the nginx that runs rather than crossplane.
 DIFFERENT = {
-    "limit_req_zone": "a fourth argument is only for the commercial `sync`",
+    "limit_conn_zone": "a third argument is `sync=`",
     "keepalive": "nginx 1.29.7 has the second argument `local`",
     "sticky": "nginx 1.29.6 wants two arguments at least",
     "resolver": "nginx 1.27.3 has it in upstream too",
