@@ -54,12 +54,15 @@ class ToldRequests(Told):
     name = "limit_req"
 
     def is_decided(self, request: Request) -> bool:
+        """See `Told.is_decided`."""
         return request.limit_req_status is not None
 
     def decide(self, request: Request) -> None:
+        """See `Told.decide`."""
         request.limit_req_status = b"PASSED"
 
     def said(self, limit: RequestLimit | ConnectionLimit) -> str:
+        """See `Told.said`."""
         assert isinstance(limit, RequestLimit)
         return f", burst {limit.burst}" if limit.burst else ""
 
@@ -70,12 +73,15 @@ class ToldConnections(Told):
     name = "limit_conn"
 
     def is_decided(self, request: Request) -> bool:
+        """See `Told.is_decided`."""
         return request.limit_conn_status is not None
 
     def decide(self, request: Request) -> None:
+        """See `Told.decide`."""
         request.limit_conn_status = b"PASSED"
 
     def said(self, limit: RequestLimit | ConnectionLimit) -> str:
+        """See `Told.said`."""
         assert isinstance(limit, ConnectionLimit)
         return f", at most {limit.most}"
 
