@@ -49,6 +49,9 @@ END_HEADERS = 0x4
 PADDED = 0x8
 PRIORITY_FLAG = 0x20
 
+# Of HEADERS that need a closer look; END_HEADERS alone of these makes plain ones.
+_NOT_PLAIN = END_HEADERS | PADDED | PRIORITY_FLAG
+
 MAX_FRAME_SIZE = 16384
 """The largest payload that we accept; we never offer more."""
 
@@ -286,6 +289,8 @@ class FrameReader:
                     return frame
                 continue
             if kind == HEADERS:
+                if flags & _NOT_PLAIN == END_HEADERS and stream:
+                    return Headers(stream, buffer[begin:end], flags & END_STREAM != 0)  # as most are
                 headers = self._read_headers(flags, stream, buffer[begin:end])
                 if headers is not None:
                     return headers

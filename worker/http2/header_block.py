@@ -138,8 +138,9 @@ class HeaderDecoder:
             field = (name, value)
             fields.append(field)
             if byte & 0x40:
-                self._add(field)
-                keeps_table = False
+                if self._capacity:
+                    self._add(field)
+                    keeps_table = False  # a table without room stays as it is: empty
             elif byte & 0x10:
                 never.add(name)
         if not fields and updates:

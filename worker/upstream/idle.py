@@ -69,11 +69,13 @@ class IdleConnections:
         for shared in peer.shared:
             if self._is_alike(shared, manner):
                 return shared.join()
-        for connection in reversed(list(peer.idle)):
+        idle = peer.idle
+        for place in range(len(idle) - 1, -1, -1):
+            connection = idle[place]
             if not self._is_alike(connection, manner):
                 continue
             self.idle_count -= 1
-            peer.idle.remove(connection)
+            del idle[place]
             if not must_stand or connection.is_quiet():
                 return connection.join()
             connection.close()
@@ -94,16 +96,18 @@ class IdleConnections:
         assert isinstance(connection, SharedPooled)
         is_worn = not connection.most or peer.is_gone or self.is_worn(connection)
         may_be_shared = bool(connection.users and connection.room) and not is_worn
-        if may_be_shared != (connection in peer.shared):
+        if may_be_shared != connection.is_offered:
+            connection.is_offered = may_be_shared
             if may_be_shared:
                 peer.shared.append(connection)
             else:
                 peer.shared.remove(connection)
         is_idle = not connection.users and not is_worn
-        if is_idle != (connection in peer.idle):
+        if is_idle != connection.is_idle:
+            connection.is_idle = is_idle
             if is_idle:
                 self.keep(peer, connection, self.keepalive_timeout)
-            else:
+            elif connection in peer.idle:  # otherwise it is being closed for the sake of others, or of its age
                 peer.idle.remove(connection)
                 self.idle_count -= 1
         if is_worn and not connection.users:

@@ -52,15 +52,17 @@ class Pooled:
 class SharedPooled(Pooled, ABC):
     """A connection that several requests may use at once; each of them joins it, and leaves it at its end.
 
-    most: how many may use it at once; 0 when it cannot be used again. users: how many do.
+    most: how many may use it at once; 0 when it cannot be used again. users: how many do. is_idle, is_offered: whether it is
+    among the idle ones of its peer, or among those that further requests may join.
     """
 
-    __slots__ = ("_changed", "most", "users")
+    __slots__ = ("_changed", "is_idle", "is_offered", "most", "users")
 
     def __init__(self, stream: Stream, most: int) -> None:
         super().__init__(stream)
         self.most = self.room = most
         self.users = 0
+        self.is_idle = self.is_offered = False
         self._changed: Callable[[], None] | None = None
 
     def watch(self, arrived: Callable[[], bool], changed: Callable[[], None]) -> None:
@@ -71,8 +73,12 @@ class SharedPooled(Pooled, ABC):
         """Return what one more request uses of the connection."""
         self.requests += 1
         self.users += 1
+        self.is_idle = False
         use = self.begin()
-        self.count_room()
+        if self.is_offered or self.most > self.users:
+            self.count_room()
+        else:
+            self.room = 0  # it is in no list, and belongs in none
         return use
 
     def left(self) -> None:

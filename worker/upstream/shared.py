@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 
 from worker.channel import Channel
 from worker.loop import WRITE, park
-from worker.stream import CHUNK, Stream
+from worker.stream import CHUNK, HEAD_CHUNK, Stream
 from worker.upstream.failing import READING_HEAD, SENDING, call_failed, failure_of
 from worker.upstream.passing import PeerConnection
 from worker.upstream.pooled import SharedPooled
@@ -31,7 +31,7 @@ class SharedConnection(SharedPooled):
     failure: the reason of its end, if it has failed.
     """
 
-    __slots__ = ("_unsent", "failure", "send_timeout", "uses")
+    __slots__ = ("_most_read", "_unsent", "failure", "send_timeout", "uses")
 
     def __init__(self, stream: Stream, most: int, send_timeout: float) -> None:
         super().__init__(stream, most)
@@ -39,12 +39,14 @@ class SharedConnection(SharedPooled):
         self.uses: dict[Use, None] = {}  # in the order in which they joined
         self.failure: UpstreamFailure | None = None
         self._unsent = bytearray()
+        self._most_read = HEAD_CHUNK
         stream.unexpected = self._heard
         stream.loop.listen(stream)  # a peer that speaks first may have done so already, when nobody listened
 
     def is_quiet(self) -> bool:
         """Read what has arrived; return whether the connection can take a request then."""
-        self._heard(self.stream)
+        if not self.stream.is_quiet():
+            self._heard(self.stream)
         return self.stream.fd >= 0 and self.room > 0
 
     def close(self) -> None:
@@ -75,9 +77,12 @@ class SharedConnection(SharedPooled):
 
     def _heard(self, stream: Stream) -> bool:
         try:
-            data = stream.recv(CHUNK)
+            most = self._most_read
+            data = stream.recv(most)
             if not data:
                 raise failure_of("error", "upstream prematurely closed connection", READING_HEAD)
+            # Much comes at once only where bodies do.
+            self._most_read = CHUNK if len(data) == most else HEAD_CHUNK
             self.receive(data)
         except BlockingIOError:
             pass

@@ -18,6 +18,7 @@ from worker.http2.abuse import Progress
 from worker.http2.errors import CANCEL, INTERNAL_ERROR, PROTOCOL_ERROR
 from worker.http2.frames import (
     END_HEADERS,
+    END_STREAM,
     HEADERS,
     MAX_FRAME_SIZE,
     data_frame,
@@ -283,7 +284,7 @@ class HTTP2Exchange(Stream):
                 if is_interim(fields.status):
                     raise UpstreamFailure("invalid_header", "an interim status cannot be a final answer")
             has_trailers = response.trailers is not None and not response.bodiless
-            if body and source is None and not has_trailers and not response.bodiless and self._reply_at_once(request, body):
+            if body and source is None and not response.bodiless and self._reply_at_once(request, response):
                 return
             ends = response.bodiless or (source is None and not body)
             size = self._write_head(head_block(fields, shared.loop.clock.date_line), ends and not has_trailers)
@@ -308,9 +309,9 @@ class HTTP2Exchange(Stream):
         finally:
             response.close()
 
-    def _reply_at_once(self, request: Request, body: bytes) -> bool:
-        """Send a whole response that fits into two frames, as most do; return False when it does not, or others wait."""
-        shared = self._shared
+    def _reply_at_once(self, request: Request, response: Response) -> bool:
+        """Send a whole response whose parts each fit into a frame, as most do; return False when they do not, or others wait."""
+        shared, body = self._shared, response.body
         size, windows, settings = len(body), shared.windows, shared.settings
         if size > request.location.http2_chunk_size or size > MAX_FRAME_SIZE or size > windows.room(self) or shared.waiting:
             return False
@@ -319,8 +320,15 @@ class HTTP2Exchange(Stream):
         block = head_block(fields, shared.loop.clock.date_line)
         if len(block) > MAX_FRAME_SIZE or settings.shrank_table:
             return False
-        head = frame_header(HEADERS, END_HEADERS, self.number, len(block))
-        data = b"".join((head, block, data_header(self.number, size, True), body))
+        number, end = self.number, b""
+        if response.trailers is not None:
+            request.response_trailers = lines = response.trailers(request)
+            if lines and (last := trailers_block(lines)):
+                if len(last) > MAX_FRAME_SIZE:
+                    return False
+                end = frame_header(HEADERS, END_HEADERS | END_STREAM, number, len(last)) + last
+        head = frame_header(HEADERS, END_HEADERS, number, len(block))
+        data = b"".join((head, block, data_header(number, size, not end), body, end))
         shared.sender.write(data)
         windows.sent(self, size)
         request.bytes_sent += len(data)

@@ -13,10 +13,10 @@ said GOAWAY, had no effect, so that it may be sent again whatever its method.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from worker.channel import Channel
 from worker.http1.response import NONE, ResponseHead, body_of
 from worker.http2.abuse import ControlBudget, JunkBudget
 from worker.http2.errors import CANCEL, NO_ERROR, REFUSED_STREAM, ConnectionFault, StreamFault, name_of
@@ -242,7 +242,9 @@ class HTTP2Connection(SharedConnection):
             self._junk.junk_frame()
             return
         use = state.use
-        use.window.take(frame.flow, "upstream", f"stream {frame.stream}")
+        if use.window is not None or not frame.end_stream:  # a frame that is all of a body fits any window
+            window = use.window = use.window or ReceiveWindow(STREAM_WINDOW)
+            window.take(frame.flow, "upstream", f"stream {frame.stream}")
         if frame.data:
             self._junk.useful_frame()
             use.arrived.append(frame.data)
@@ -293,8 +295,8 @@ class HTTP2Stream(Use):
     """One request as a stream; also the body of its answer (an AnswerBody).
 
     state: None before it has a number. heads, trailing: field lists that have arrived, with their size. arrived: pieces of the
-    body. has_ended: whether the upstream has said that nothing follows. window: for what it may send. wire_received: bytes of
-    frames.
+    body. has_ended: whether the upstream has said that nothing follows. window: for what it may send; None before it has sent any
+    of a body. wire_received: bytes of frames.
     """
 
     __slots__ = (
@@ -305,13 +307,21 @@ class HTTP2Stream(Use):
     shared: HTTP2Connection
 
     def __init__(self, shared: HTTP2Connection) -> None:
-        super().__init__(shared)
+        # Like `Use` and what is beneath it, without the calls.
+        self.stream = stream = shared.stream
+        self.shared = shared
+        self.channel = Channel(stream.loop)
+        self.opened = stream.loop.clock.now
+        self.requests = shared.requests
+        self.released = self.expires = 0.0
+        self.room = 0
+        shared.uses[self] = None
         self.state: _StreamState | None = None
-        self.heads: deque[tuple[HeaderList, int]] = deque()
+        self.heads: list[tuple[HeaderList, int]] = []
         self.trailing: tuple[HeaderList, int, bool] | None = None
-        self.arrived: deque[bytes] = deque()
+        self.arrived: list[bytes] = []
         self.has_ended = self.finished = self.spoiled = False
-        self.window = ReceiveWindow(STREAM_WINDOW)
+        self.window: ReceiveWindow | None = None
         self.wire_received = self.wire_bytes = self.received = 0
         self.at_hand = b""
         self.surplus = ""
@@ -409,7 +419,7 @@ class HTTP2Stream(Use):
         attempt.bytes_received = self.wire_received
         limit = attempt.passing.buffer_size
         while self.heads:
-            fields, size = self.heads.popleft()
+            fields, size = self.heads.pop(0)
             head = self.shared.read_head(fields, size, limit)
             if head.status == 101:
                 raise failure_of("invalid_header", "upstream sent 101 in HTTP/2", READING_HEAD)
@@ -451,11 +461,12 @@ class HTTP2Stream(Use):
         arrived = self.arrived
         if not arrived:
             return b""
-        pieces = [arrived.popleft()]
-        size = len(pieces[0])
-        while arrived and size + len(arrived[0]) <= most:
-            pieces.append(arrived.popleft())
-            size += len(pieces[-1])
+        size, count = len(arrived[0]), 1
+        while count < len(arrived) and size + len(arrived[count]) <= most:
+            size += len(arrived[count])
+            count += 1
+        piece = arrived[0] if count == 1 else b"".join(arrived[:count])
+        del arrived[:count]
         self.received += size
         self.wire_bytes = self.received
         length = self._head.content_length if self._head is not None else -1
@@ -465,11 +476,11 @@ class HTTP2Stream(Use):
             )
         if not self.has_ended:
             self.give_back(size)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return piece
 
     def give_back(self, count: int) -> None:
         """Note that so many bytes need no room any more."""
-        increment = self.window.give_back(count)
+        increment = self.window.give_back(count) if self.window is not None else 0
         if increment and self.state is not None and self.shared.failure is None:
             self.shared.send(window_update_frame(self.state.number, increment))
 
