@@ -110,10 +110,11 @@ class ReceiveWindow:
         self.left = max(size, left)
         self._owed = 0
 
-    def take(self, count: int, peer: str, what: str) -> None:
-        """Note the bytes of a DATA frame, padding included; raises ConnectionFault. what: "stream 5", or "the connection"."""
+    def take(self, count: int, peer: str, where: str | int) -> None:
+        """Note the bytes of a DATA frame, padding included; raises ConnectionFault. where: a stream, or "the connection"."""
         self.left -= count
         if self.left < 0:
+            what = f"stream {where}" if isinstance(where, int) else where
             raise ConnectionFault(FLOW_CONTROL_ERROR, f"{peer} violated flow control for {what}: received {count} bytes too many")
 
     def give_back(self, count: int) -> int:

@@ -7,6 +7,7 @@ another list of its peer, and comes before the idle ones.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from worker.upstream.manner import Manner
@@ -89,7 +90,7 @@ class IdleConnections:
         """Record a connection that was opened in this manner, before its first request joins it."""
         if self.manners is not None:
             self.manners[connection.stream.fd] = manner
-        connection.watch(lambda: self.lost(peer, connection), lambda: self.shared_changed(peer, connection))
+        connection.watch(partial(self.lost, peer, connection), partial(self.shared_changed, peer, connection))
 
     def shared_changed(self, peer: LivePeer, connection: Pooled) -> None:
         """Put a shared connection where it belongs, after requests have joined or left it, or its room has changed."""

@@ -84,8 +84,10 @@ class SharedPooled(Pooled, ABC):
     def left(self) -> None:
         """Note that a request has left; without a pool the last one closes the connection."""
         self.users -= 1
-        self.count_room()
-        if self._changed is None and not self.users:
+        self.room = max(0, self.most - self.users)
+        if self._changed is not None:
+            self._changed()
+        elif not self.users:
             self.close()
 
     def count_room(self) -> None:

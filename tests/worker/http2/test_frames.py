@@ -91,6 +91,62 @@ def test_a_frame_is_read_whole_byte_by_byte_and_before_others(data, value):
     assert before.is_amid
 
 
+def handed_out(reader: FrameReader, data: bytes) -> list[dict[str, object]]:
+    """Return the frames as a connection takes them: plain ones without an object, and the others."""
+    reader.feed(data)
+    found: list[dict[str, object]] = []
+
+    def on_headers(stream: int, block: bytes, end_stream: bool) -> bool:
+        found.append({"stream": stream, "block": block, "end_stream": end_stream})
+        return False
+
+    def on_data(stream: int, data: bytes, flow: int, end_stream: bool) -> None:
+        found.append({"stream": stream, "data": data, "flow": flow, "end_stream": end_stream})
+
+    while True:
+        reader.take_plain(on_headers, on_data)
+        frame = reader.take()
+        if frame is None:
+            return found
+        found.append(values(frame))
+
+
+@pytest.mark.parametrize(("data", "value"), GOOD)
+def test_a_frame_is_the_same_when_it_is_handed_out_without_an_object(data, value):
+    plain, ping = wire(0, 1, 3, b"abc"), wire(6, 0, 0, b"12345678")
+    before = [{"stream": 3, "data": b"abc", "flow": 3, "end_stream": True}]
+    after = [{"ack": False, "opaque": b"12345678"}]
+    whole = after_settings()
+    assert handed_out(whole, plain + data + ping) == [*before, value, *after]
+    assert not whole.is_amid
+    slow = after_settings()
+    assert [frame for byte in plain + data + ping for frame in handed_out(slow, bytes((byte,)))] == [*before, value, *after]
+
+
+def test_a_reader_that_has_enough_keeps_the_rest():
+    reader = after_settings()
+    reader.feed(wire(1, 4, 1, b"\x82") + wire(1, 4, 3, b"\x84"))
+    seen: list[int] = []
+    assert reader.take_plain(lambda stream, block, end_stream: bool(seen.append(stream) or True), lambda *data: None)
+    assert seen == [1]
+    assert values(reader.take()) == {"stream": 3, "block": b"\x84", "end_stream": False}
+
+
+def test_nothing_is_handed_out_before_settings_or_within_a_block():
+    early = FrameReader(expects_preface=False)
+    early.feed(wire(0, 0, 1, b"abc"))
+    assert not early.take_plain(lambda *headers: False, lambda *data: None)
+    with pytest.raises(ConnectionFault):
+        early.take()
+    amid = after_settings()
+    amid.feed(wire(1, 0, 1, b"\x82"))
+    assert amid.take() is None
+    amid.feed(wire(1, 4, 3, b"\x82"))
+    assert not amid.take_plain(lambda *headers: False, lambda *data: None)
+    with pytest.raises(ConnectionFault):
+        amid.take()
+
+
 BAD = [
     (wire(0, 0, 0, b"x"), PROTOCOL_ERROR, "DATA frame with incorrect identifier"),
     (wire(0, 8, 1), FRAME_SIZE_ERROR, "padded DATA frame with incorrect length: 0"),
@@ -152,6 +208,9 @@ def test_a_wrong_frame_is_a_fault_of_the_connection_however_it_arrives(data, cod
             for piece in pieces:
                 taken(reader, piece)
         assert (fault.value.code, fault.value.reason) == (code, f"upstream sent {reason}")
+    with pytest.raises(ConnectionFault) as fault:
+        handed_out(after_settings("upstream"), data)
+    assert (fault.value.code, fault.value.reason) == (code, f"upstream sent {reason}")
 
 
 def test_frames_before_a_wrong_one_are_returned():

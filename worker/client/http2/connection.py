@@ -216,6 +216,8 @@ class HTTP2Connection:
         """Obey the frames that have been fed; return whether some are left for the next turn. Raises ConnectionFault."""
         self.started = 0
         reader = self.reader
+        if reader.take_plain(self.on_headers, self.on_data):
+            self.begun_at = NEVER
         take, handlers = reader.take, _HANDLERS
         while self.started < STARTS_PER_READ:
             frame = take()
@@ -227,48 +229,51 @@ class HTTP2Connection:
             handlers.get(frame.kind, HTTP2Connection.on_unknown)(self, frame)
         return True
 
-    def on_headers(self, frame: frames.Headers) -> None:
-        """Begin a request, or take its trailers. Every block is decoded, whatever becomes of its stream."""
-        number = frame.stream
+    def on_headers(self, number: int, block: bytes, end_stream: bool) -> bool:
+        """Begin a request, or take its trailers; return whether enough have begun for this turn.
+
+        Every block is decoded, whatever becomes of its stream.
+        """
         what = self.streams.headers(number)
-        fields = self.decoder.decode(frame.block)
+        fields = self.decoder.decode(block)
         if what == OPEN:
             self.junk.useful += 1
-            self.open(frame, fields)
+            self.open(number, fields, len(block), end_stream)
         elif what == TRAILERS:
-            self.take_trailers(self.streams.live[number], fields, frame.end_stream)
+            self.take_trailers(self.streams.live[number], fields, end_stream)
         elif what == REFUSE:
             self.refusals.refused()
             self.sender.write_first(rst_stream_frame(number, REFUSED_STREAM))
         else:
             assert what == DROP
             self.junk.junk_frame()
+        return self.started >= STARTS_PER_READ
 
-    def on_data(self, frame: frames.Data) -> None:
+    def on_data(self, number: int, data: bytes, flow: int, end_stream: bool) -> None:
         """Give bytes to the body of a request."""
-        if frame.flow:
-            self.window.take(frame.flow, "client", "the connection")
-            increment = self.window.give_back(frame.flow)
+        if flow:
+            self.window.take(flow, "client", "the connection")
+            increment = self.window.give_back(flow)
             if increment:
                 self.sender.write_first(window_update_frame(0, increment))
-        exchange = self.streams.data(frame.stream)
+        exchange = self.streams.data(number)
         if exchange is None:
             self.junk.junk_frame()
             return
-        if frame.data or frame.end_stream:
-            self.junk.useful_frame()
+        if data or end_stream:
+            self.junk.useful += 1
         else:
             self.junk.junk_frame()
         body = exchange.body
         if body is not None:  # the request is not over
-            body.window.take(frame.flow, "client", f"stream {frame.stream}")
+            body.window.take(flow, "client", number)
             try:
-                body.feed(frame.data, frame.flow)
-                if frame.end_stream:
+                body.feed(data, flow)
+                if end_stream:
                     body.end()
             except ClientError as fault:
                 self.break_body_off(exchange, body, fault)
-        if frame.end_stream and exchange.receives:
+        if end_stream and exchange.receives:
             self.end_of_client(exchange)
 
     def take_trailers(self, exchange: HTTP2Exchange, fields: HeaderList, end_stream: bool) -> None:
@@ -376,10 +381,10 @@ class HTTP2Connection:
 
     # Requests.
 
-    def open(self, frame: frames.Headers, fields: HeaderList) -> None:
-        """Begin a request."""
+    def open(self, number: int, fields: HeaderList, size: int, end_stream: bool) -> None:
+        """Begin a request. size: that of its field block."""
         client, plan = self.client, self.plan
-        exchange = HTTP2Exchange(frame.stream, self, not frame.end_stream)
+        exchange = HTTP2Exchange(number, self, not end_stream)
         self.streams.open(exchange)
         self.resets.streams += 1
         if self.refusals.refusals:
@@ -388,14 +393,14 @@ class HTTP2Connection:
         client.requests += 1
         refusal: ClientError | None = None
         try:
-            head = self.requests.read(fields, self.decoder.size, frame.end_stream)
+            head = self.requests.read(fields, self.decoder.size, end_stream)
         except ClientError as error:
             refusal, head = error, unreadable_head(fields)
             exchange.is_malformed = error.status == 400
         now = client.clock.now
         request = exchange.request = Request(client, head.line, head.fields, now)
         request.exchange = exchange
-        request.request_length = len(frame.block)
+        request.request_length = size
         if head is self.routed_head:
             location, route = self.routed_to, self.routed_by
         else:
@@ -416,7 +421,7 @@ class HTTP2Connection:
         request.location, request.route, request.server = location, route, location.server
         if refusal is not None and request.trace is not None:
             request.trace.is_refused = True
-        if not frame.end_stream:
+        if not end_stream:
             refusal = self.accept_body(exchange, request, head, refusal)
         if client.requests >= self.last_request or now >= self.expires or self.streams.is_used_up or self.clients.draining:
             self.leave()
@@ -474,9 +479,9 @@ class HTTP2Connection:
 
 
 # What each kind of frame does.
-_HANDLERS: dict[int, Callable[[HTTP2Connection, Any], None]] = {
-    frames.DATA: HTTP2Connection.on_data,
-    frames.HEADERS: HTTP2Connection.on_headers,
+_HANDLERS: dict[int, Callable[[HTTP2Connection, Any], object]] = {
+    frames.DATA: lambda connection, frame: connection.on_data(frame.stream, frame.data, frame.flow, frame.end_stream),
+    frames.HEADERS: lambda connection, frame: connection.on_headers(frame.stream, frame.block, frame.end_stream),
     frames.PRIORITY: HTTP2Connection.on_priority,
     frames.RST_STREAM: HTTP2Connection.on_reset,
     frames.SETTINGS: HTTP2Connection.on_settings,

@@ -31,10 +31,8 @@ from worker.http2.frames import (
     SETTINGS,
     SETTINGS_ACK,
     WINDOW_UPDATE,
-    Data,
     FrameReader,
     GoAway,
-    Headers,
     Ping,
     ResetStream,
     Settings,
@@ -111,8 +109,7 @@ class HTTP2Connection(SharedConnection):
 
     def open(self, use: HTTP2Stream, block: bytes, is_all: bool) -> bytes:
         """Give a request the next number; return the bytes of its head, and before the first one those of the connection."""
-        state = use.state = _StreamState(self.streams.next, sends=not is_all)
-        state.use = use
+        state = use.state = _StreamState(self.streams.next, not is_all, use)
         self.streams.open(state)
         if self.streams.next > MAX_STREAM:
             self.most = 0  # there are no numbers left
@@ -139,6 +136,7 @@ class HTTP2Connection(SharedConnection):
         reader = self.reader
         reader.feed(data)
         try:
+            reader.take_plain(self._take_headers, self._take_data)
             while (frame := reader.take()) is not None:
                 take = _TAKE.get(frame.kind)
                 if take is None:
@@ -213,48 +211,49 @@ class HTTP2Connection(SharedConnection):
         failure.sent = not is_refused
         state.use.fail(failure)
 
-    def _take_headers(self, frame: Headers) -> None:
-        fields = self.decoder.decode(frame.block)
-        action = self.streams.headers(frame.stream)
+    def _take_headers(self, number: int, block: bytes, end_stream: bool) -> bool:
+        fields = self.decoder.decode(block)
+        action = self.streams.headers(number)
         if action == DROP:
             self._junk.junk_frame()
-            return
-        self._junk.useful_frame()
-        state = self.streams.live[frame.stream]
+            return False
+        self._junk.useful += 1
+        state = self.streams.live[number]
         use = state.use
-        use.wire_received += len(frame.block) + 9
+        use.wire_received += len(block) + 9
         if action == HEAD:
             use.heads.append((fields, self.decoder.size))
             state.has_head = not _is_interim(fields)
         else:
-            use.trailing = fields, self.decoder.size, frame.end_stream
-        if frame.end_stream:
+            use.trailing = fields, self.decoder.size, end_stream
+        if end_stream:
             self._end(state)
         use.channel.may_read()
+        return False
 
-    def _take_data(self, frame: Data) -> None:
-        self._received.take(frame.flow, "upstream", "the connection")
-        increment = self._received.give_back(frame.flow)
+    def _take_data(self, number: int, data: bytes, flow: int, end_stream: bool) -> None:
+        self._received.take(flow, "upstream", "the connection")
+        increment = self._received.give_back(flow)
         if increment:
             self.send(window_update_frame(0, increment))
-        state = self.streams.data(frame.stream)
+        state = self.streams.data(number)
         if state is None:
             self._junk.junk_frame()
             return
         use = state.use
-        if use.window is not None or not frame.end_stream:  # a frame that is all of a body fits any window
+        if use.window is not None or not end_stream:  # a frame that is all of a body fits any window
             window = use.window = use.window or ReceiveWindow(STREAM_WINDOW)
-            window.take(frame.flow, "upstream", f"stream {frame.stream}")
-        if frame.data:
-            self._junk.useful_frame()
-            use.arrived.append(frame.data)
-        elif not frame.end_stream:
+            window.take(flow, "upstream", number)
+        if data:
+            self._junk.useful += 1
+            use.arrived.append(data)
+        elif not end_stream:
             self._junk.junk_frame()
-        use.wire_received += frame.flow + 9
-        if frame.end_stream:
+        use.wire_received += flow + 9
+        if end_stream:
             self._end(state)
-        elif frame.flow != len(frame.data):
-            use.give_back(frame.flow - len(frame.data))
+        elif flow != len(data):
+            use.give_back(flow - len(data))
         use.channel.may_read()
 
     def _end(self, state: _StreamState) -> None:
@@ -266,14 +265,14 @@ class HTTP2Connection(SharedConnection):
             use.channel.may_write()
 
 
-_TAKE: dict[int, Callable[[HTTP2Connection, Any], None]] = {
+_TAKE: dict[int, Callable[[HTTP2Connection, Any], object]] = {
     SETTINGS: HTTP2Connection._take_settings,
     PING: HTTP2Connection._take_ping,
     GOAWAY: HTTP2Connection._take_goaway,
     WINDOW_UPDATE: HTTP2Connection._take_window_update,
     RST_STREAM: HTTP2Connection._take_reset,
-    HEADERS: HTTP2Connection._take_headers,
-    DATA: HTTP2Connection._take_data,
+    HEADERS: lambda connection, frame: connection._take_headers(frame.stream, frame.block, frame.end_stream),
+    DATA: lambda connection, frame: connection._take_data(frame.stream, frame.data, frame.flow, frame.end_stream),
 }
 
 
@@ -288,7 +287,13 @@ class _StreamState(ResponseStream):
 
     __slots__ = ("use",)
 
-    use: HTTP2Stream
+    def __init__(self, number: int, sends: bool, use: HTTP2Stream) -> None:
+        # Like its parents, without the calls.
+        self.credit = 0
+        self.number = number
+        self.receives, self.sends = True, sends
+        self.has_head = False
+        self.use = use
 
 
 class HTTP2Stream(Use):
