@@ -216,10 +216,11 @@ class HTTP2Connection:
         """Obey the frames that have been fed; return whether some are left for the next turn. Raises ConnectionFault."""
         self.started = 0
         reader = self.reader
-        if reader.take_plain(self.on_headers, self.on_data):
-            self.begun_at = NEVER
-        take, handlers = reader.take, _HANDLERS
+        take, take_plain, handlers = reader.take, reader.take_plain, _HANDLERS
         while self.started < STARTS_PER_READ:
+            if take_plain(self.on_headers, self.on_data):
+                self.begun_at = NEVER
+                continue
             frame = take()
             if frame is None:
                 # Bytes that dribble in do not extend the time.

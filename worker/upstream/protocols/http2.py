@@ -136,8 +136,11 @@ class HTTP2Connection(SharedConnection):
         reader = self.reader
         reader.feed(data)
         try:
-            reader.take_plain(self._take_headers, self._take_data)
-            while (frame := reader.take()) is not None:
+            while True:
+                reader.take_plain(self._take_headers, self._take_data)
+                frame = reader.take()
+                if frame is None:
+                    return
                 take = _TAKE.get(frame.kind)
                 if take is None:
                     self._junk.junk_frame()
