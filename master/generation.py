@@ -20,6 +20,7 @@ from wproxy.shared import WORKER_ROLE_NAME
 from wproxy.upstream_tls import UpstreamTls
 
 if TYPE_CHECKING:
+    from wproxy.counters.plan import CountingPlan
     from wproxy.tls.contexts import TlsContexts
     from wproxy.tls.upstreams import UpstreamContext
 
@@ -53,7 +54,7 @@ class Generation:
     short_lives: by index of a worker, how often in a row it died within a second of its start.
     helpers: the processes beside the workers; their indices follow those of the workers.
     client_contexts: for encrypted connections to upstreams.
-    tls: the contexts of its servers; None when no client uses TLS.
+    tls: the contexts of its servers; None when no client uses TLS. counting: the rows of its counters, None if it shows none.
     """
 
     number: int
@@ -68,6 +69,7 @@ class Generation:
     helpers: tuple[Role, ...] = ()
     client_contexts: Mapping[UpstreamTls, UpstreamContext] = field(default_factory=dict)
     tls: TlsContexts | None = None
+    counting: CountingPlan | None = None
 
     @property
     def distrusted(self) -> Distrusted | None:

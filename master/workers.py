@@ -248,6 +248,7 @@ class Workers:
             heeds_winch=self._heeds_winch,
             client_contexts=generation.client_contexts,
             tls=generation.tls,
+            counting=generation.counting,
         )
 
     def take_slot(self) -> WorkerSlot:

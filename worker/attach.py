@@ -24,6 +24,7 @@ from worker.content.autoindex import listing
 from worker.content.dav import changing_files
 from worker.content.empty_gif import sending_empty_gif
 from worker.content.index import indexing
+from worker.content.metrics import showing_metrics
 from worker.content.mirror import mirroring
 from worker.content.precompressed import sending_precompressed
 from worker.content.random_index import choosing_index
@@ -82,6 +83,11 @@ def api(location: Location, services: Services) -> Handler | None:
 def stub_status(location: Location, services: Services) -> Handler | None:
     """Return stub_status."""
     return showing_status(location, services)
+
+
+def metrics(location: Location, services: Services) -> Handler | None:
+    """Return metrics."""
+    return showing_metrics(location, services)
 
 
 def empty_gif(location: Location, services: Services) -> Handler | None:
@@ -165,6 +171,7 @@ PREACCESS: tuple[MakeHandler, ...] = (real_ip, limiting_requests, limiting_conne
 CONTENT: tuple[MakeHandler, ...] = (
     api,
     stub_status,
+    metrics,
     empty_gif,
     proxying,
     random_index,
@@ -226,6 +233,7 @@ def attach_settings(location: Location, route: Route, services: Services) -> Mad
         route.body_temp_path = location.client_body_temp_path.below(services.configuration.path)
     with blaming(location, "access_log"):
         route.write_log = acting_afterwards(location, services, services.logs.access_of(location))
+    count_in(location, route, services)
     settings = settings_of(location)
     if settings is not None:
         route.ignores_abort = settings.get("ignore_client_abort", False) or bool((store := settings.get("store")) and store.is_on)
@@ -252,6 +260,17 @@ def attach_settings(location: Location, route: Route, services: Services) -> Mad
     else:
         route.answer = drive
     return made
+
+
+def count_in(location: Location, route: Route, services: Services) -> None:
+    """Have the requests of a location counted, where counters are shown."""
+    counting = services.counting
+    names = None if counting is None else counting.plan.names.get(location)
+    if counting is None or names is None:
+        return
+    from worker.counters.requests import counting_requests
+
+    route.counts, route.count = counting_requests(counting, names)
 
 
 def make_handler(phase: MakeHandler, location: Location, services: Services) -> Handler | None:

@@ -117,6 +117,7 @@ class Worker:
         self.bell = services.bell
         self.edits = services.edits
         self.links = services.links
+        self.counting = services.counting
         hear_complaints(log_request)
         for server in configuration.all_servers:
             attach_server(server, services)
@@ -147,6 +148,8 @@ class Worker:
         while loop.running:
             self.turn()
         self._publish()
+        if self.counting is not None:
+            self.counting.publish()
         if self._is_to_abort:
             self.error_log.write("alert", "aborting")
 
@@ -305,9 +308,15 @@ class Worker:
                 if group.idle_count:
                     group.close_expired()
                 group.publish()
+            if self.counting is not None:
+                for _ in self.counting.publishing():
+                    await give_way()
             self.edits.tick()
             self.discovery.close_expired()
+            due = self.loop.clock.now + TICK
             await sleep(TICK)
+            if self.counting is not None:
+                self.counting.count_lag(max(0.0, self.loop.clock.now - due))
 
     def connection_counts(self) -> tuple[int, int, int, int]:
         """Return the clients of all workers: (active, reading, writing, waiting); ours now, others' as of their last tick.

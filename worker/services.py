@@ -23,11 +23,13 @@ from worker.redis.links import Links
 from worker.resolver.discovery import Discovery
 from worker.resolver.records import SharedRecords, private_records
 from worker.threads import ThreadPool, thread_pools
+from worker.upstream.counts import UpstreamCounts
 from worker.upstream.passing import Passing
 from worker.upstream.peers import Group
 from worker.upstream.tls.connector import Connectors
 from wproxy.address import Address
 from wproxy.assignment import Assignment
+from wproxy.config.counting import wants_counters
 from wproxy.config.model import Configuration, Location, Upstream
 from wproxy.error_log import ErrorLog
 from wproxy.http import Process, Request, Response
@@ -36,6 +38,7 @@ from wproxy.shared import FIRST_LATE_PEER, MAX_LATE_PEERS, PLACES_OFFSET, Shared
 
 if TYPE_CHECKING:
     from worker.cache.cache import Cache
+    from worker.counters.counting import Counting
 
 Exchange = Callable[[Passing, Request], Awaitable[Response]]
 
@@ -61,7 +64,8 @@ class Services:
     the upstream.
     links: to the servers at which machines count together.
     exchange: the function that gets a response from an upstream. connectors: how connections to upstreams are encrypted.
-    caches: keyed by the name of the zone. passings: how the attached locations pass requests on.
+    counting: its counts; None where nothing shows counters. caches: keyed by the name of the zone.
+    passings: how the attached locations pass requests on.
     """
 
     loop: Loop
@@ -81,6 +85,7 @@ class Services:
     caches: dict[str, Cache]
     exchange: Exchange
     connectors: Connectors
+    counting: Counting | None = None
     passings: dict[Location, Passing] = field(default_factory=dict)
     right_passwords: RightPasswords = field(default_factory=RightPasswords)
 
@@ -90,10 +95,11 @@ def make_services(
 ) -> Services:
     """Make the services of a worker from its assignment. Raises CannotBegin."""
     configuration, shared, log = assignment.configuration, assignment.shared, logs.error.write
+    counting = make_counting(assignment, loop, clients)
     groups: dict[str, Group] = {}
     for upstream in configuration.upstreams:
         with blaming(upstream):
-            groups[upstream.name] = Group(upstream, shared, loop, log)
+            groups[upstream.name] = Group(upstream, shared, loop, log, counts_of_upstream(counting, upstream.name))
     # The health records of peers that were unknown at the start; all groups get them.
     locks = RecordLocks(assignment.memory_fileno)
     records = SharedRecords(shared, PLACES_OFFSET, FIRST_LATE_PEER, MAX_LATE_PEERS, locks, private_records())
@@ -107,7 +113,7 @@ def make_services(
         upstream.position = configuration.servers[0].position
         upstream.implicit = True
         upstream.peers = ()
-        group = Group(upstream, private_records().shared, loop, log)
+        group = Group(upstream, private_records().shared, loop, log, counts_of_upstream(counting, name))
         group.renewal.records = private_records()
         group.asks_the_resting = True
         return group
@@ -134,6 +140,7 @@ def make_services(
         _caches(assignment, loop, log, bell),
         exchange,
         Connectors(assignment.client_contexts),
+        counting,
     )
 
 
@@ -160,3 +167,24 @@ def share_sessions(groups: dict[str, Group], links: Links, exchange: Exchange) -
         assert plan is not None and plan.server is not None
         group.share_sessions(partial(SyncedStickyLearn, links.link_to(plan.server)))
     return asking_first(exchange)
+
+
+def make_counting(assignment: Assignment, loop: Loop, clients: Clients) -> Counting | None:
+    """Return the counts of the worker; None where nothing in its configuration shows counters."""
+    if not wants_counters(assignment.configuration):
+        return None
+    # They take 5 ms, needed only where they are shown.
+    from worker.counters.counting import Counting, private_memory
+    from wproxy.counters.plan import plan_counting
+
+    plan = assignment.counting or plan_counting(assignment.configuration, private_memory(assignment.slot))
+    return Counting(plan, assignment.shared, loop.clock, clients)
+
+
+def counts_of_upstream(counting: Counting | None, name: str) -> UpstreamCounts | None:
+    """Return the counts of an upstream and its peers."""
+    if counting is None:
+        return None
+    from worker.counters.peers import SharedUpstreamCounts
+
+    return SharedUpstreamCounts(counting, name)

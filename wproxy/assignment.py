@@ -14,6 +14,7 @@ from wproxy.shared import SharedWords
 from wproxy.upstream_tls import UpstreamTls
 
 if TYPE_CHECKING:
+    from wproxy.counters.plan import CountingPlan
     from wproxy.tls.contexts import TlsContexts
     from wproxy.tls.upstreams import UpstreamContext
 
@@ -58,6 +59,7 @@ class Assignment:
     heeds_winch: whether WINCH makes the worker leave; from a terminal it means that a window has changed its size.
     rehearses: whether nothing that happens counts: `wproxy explain` asks what would happen.
     tls: the contexts of the servers, with keys that the worker's user may not read; None when no client uses TLS.
+    counting: the rows of its counters; None where the master gave out none.
     """
 
     configuration: Configuration
@@ -80,3 +82,4 @@ class Assignment:
     rehearses: bool = False
     client_contexts: Mapping[UpstreamTls, UpstreamContext] = field(default_factory=dict)
     tls: TlsContexts | None = None
+    counting: CountingPlan | None = None

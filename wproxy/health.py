@@ -162,14 +162,20 @@ class Health:
         self._look()
         return self._is_failed
 
-    def count_success(self) -> None:
-        """Count a successful request: all is forgiven when the peer was chosen later than fail_timeout after the last failure."""
+    def count_success(self) -> bool:
+        """Count a successful request: all is forgiven when the peer was chosen later than fail_timeout after the last failure.
+
+        Return whether the peer rests no more because of it.
+        """
         if not self.fails:
-            return
+            return False
         self._look()
-        if self._fails and self._accessed < self._checked:
-            self._words[self._row + ROW_FORGIVEN] = min(self._failures, LARGEST_WORD)
-            self._tell()
+        if not self._fails or self._accessed >= self._checked:
+            return False
+        was_failed = self._is_failed
+        self._words[self._row + ROW_FORGIVEN] = min(self._failures, LARGEST_WORD)
+        self._tell()
+        return was_failed
 
     @property
     def _is_failed(self) -> bool:

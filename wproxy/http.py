@@ -324,6 +324,8 @@ class Attempt:
     begins_group = False  # the first after a jump to another location
     is_handshaking = False  # connected, and not yet encrypted
     end_code = ""  # a word of `wproxy.end_causes`, if it failed
+    record = 0  # the peer's record in the shared memory; 0 for none
+    is_new = False  # its connection was opened for it
     is_retry = False  # another peer has failed, and retries are counted
     at_end: Callable[[], None] | None = None  # called when an answer in several parts is complete, or is given up
 

@@ -64,8 +64,17 @@ class PeerCounters:
         else:
             self.header_time, self.response_time = header_time, response_time
 
-    def publish(self, active: int) -> None:
-        """Bring the shared memory up to date. active: requests under way there now."""
+    def rests(self, cause: str, failures: int) -> None:
+        """Note that the peer rests from now on. cause: the code of the last failure. Only those that are shown are kept."""
+
+    def recovered(self) -> None:
+        """Note that the peer has answered after a rest."""
+
+    def checked(self, before: str, after: str) -> None:
+        """Note that health checks have changed the state of the peer."""
+
+    def publish(self, active: int, idle: int = 0) -> None:
+        """Bring the shared memory up to date. active: requests under way there now; idle: connections kept for others."""
         words = self._words
         row = self._row
         words[row + ROW_REQUESTS] = self.requests

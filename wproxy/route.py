@@ -40,6 +40,7 @@ class Route:
     responses before they are sent; None where nothing does. unchanged: makes the fields of a response whose body the filters
     leave as it is; None where no filter looks at bodies. added_to_success: the lines that go with a 200, for a 416 in its place.
     error_pages: by status. write_log: writes the access log. log: the error log. server_token: the value of Server.
+    count: counts a request that is over, and counts is the row that it counts in; None where nothing is counted.
     thread_pool: the threads that read files, with `aio threads`. reads_with_care: `aio` or `directio` say how files are read.
     body_temp_path: client_body_temp_path, absolute. ignores_abort: a client that leaves does not end a request that is proxied.
     chunked: chunked_transfer_encoding. inner: the route of subrequests; None if nothing in the configuration makes any.
@@ -54,6 +55,8 @@ class Route:
         "chunked",
         "client_max_body_size",
         "content_handlers",
+        "count",
+        "counts",
         "error_pages",
         "filter",
         "handlers",
@@ -80,6 +83,8 @@ class Route:
     added_to_success: Callable[[Request, ResponseFields], Lines] | None
     error_pages: dict[int, ErrorPage] | None
     write_log: Callable[[Request], None] | None
+    count: Callable[[Request], None] | None
+    counts: list[int] | None
     thread_pool: Threads | None
     body_temp_path: TemporaryPath | None
     inner: Route | None
@@ -100,7 +105,7 @@ class Route:
         self.body_temp_path = location.client_body_temp_path
         self.filter = self.unchanged = self.added_to_success = self.error_pages = self.write_log = self.thread_pool = (
             self.inner
-        ) = None
+        ) = self.count = self.counts = None
         self.handlers = self.content_handlers = ()
 
     def __repr__(self) -> str:

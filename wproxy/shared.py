@@ -45,6 +45,8 @@ a slot gets another worker: it continues from the counts of the worker that was 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from wproxy.config.tree import printable_lines
 from wproxy.record_locks import RecordLocks
 
@@ -233,10 +235,11 @@ class SharedWords:
     """The memory, with names.
 
     words: a view of PRIVATE_WORDS to TOTAL_WORDS unsigned 8-byte words. slot: the slot of this worker; 0 for a process that has
-    the memory alone. locks: None for such a process. master: the number of our master's head, which `head` reads.
+    the memory alone. locks: None for such a process. master: the number of our master's head, which `head` reads. clear_more:
+    called with a record that is cleared and the number of slots, where there is more about peers elsewhere (`wproxy.counters`).
     """
 
-    __slots__ = ("locks", "master", "slot", "words")
+    __slots__ = ("clear_more", "locks", "master", "slot", "words")
 
     def __init__(self, words: memoryview) -> None:
         if len(words) < PRIVATE_WORDS or words.itemsize != 8:
@@ -245,6 +248,7 @@ class SharedWords:
         self.slot = 0
         self.master = 0
         self.locks: RecordLocks | None = None
+        self.clear_more: Callable[[int, int], None] | None = None
 
     def become_worker(self, slot: int, fileno: int) -> None:
         """Make this process write into the rows of that slot, and lock records through that descriptor of the memory."""
@@ -306,6 +310,8 @@ class SharedWords:
         for offset, count in parts:
             for word in range(offset, offset + count):
                 words[word] = 0
+        if self.clear_more is not None:
+            self.clear_more(index, slots)
 
     def write_outcome(self, serves: bool, message: str, kind: tuple[int, int, int] = RELOAD) -> None:
         """Publish the end of a load or an upgrade: the text first, the number that readers wait for last."""

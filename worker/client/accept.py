@@ -147,6 +147,7 @@ class Acceptors:
                 refusal = "" if may_always else loop.lacks_room()
                 if refusal:
                     self._log.write("alert", refusal)
+                    clients.refused += 1
                     sock.close()
                     continue
                 sock.setblocking(False)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from worker.loop import Task
 from wproxy.failures import ClientGone, Drained
+from wproxy.http import Request
 
 
 class ClientConnection(Protocol):
@@ -29,6 +30,10 @@ class ClientConnection(Protocol):
     def may_leave(self, now: float) -> bool:
         """Whether it may be closed at once because nothing is lost by that."""
 
+    @property
+    def under_way(self) -> Iterable[Request]:
+        """Return the requests that it has now."""
+
     def drain(self, now: float) -> None:
         """Close after the active request; at once if there is none."""
 
@@ -43,16 +48,17 @@ def _nothing() -> None:
 class Clients:
     """The clients of one worker.
 
-    accepted, requests: counts since the start. open: connections accepted and not yet closed, including those whose task has not
-    run yet. held: work for clients that goes on without them. draining: whether connections close after their request.
+    accepted, refused, requests: counts since the start. open: connections accepted and not yet closed, including those whose task
+    has not run yet. held: work for clients that goes on without them. draining: whether connections close after their request.
     before_close: called before a client can see its connection end, so that its requests are in the logs by then.
     """
 
-    __slots__ = ("accepted", "before_close", "connections", "draining", "held", "on_last", "open", "requests")
+    __slots__ = ("accepted", "before_close", "connections", "draining", "held", "on_last", "open", "refused", "requests")
 
     def __init__(self, on_last: Callable[[], None] = _nothing, before_close: Callable[[], object] = _nothing) -> None:
         """on_last: called when the last one has gone while the worker drains."""
         self.accepted = 0
+        self.refused = 0
         self.requests = 0
         self.open = 0
         self.held = 0

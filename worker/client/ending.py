@@ -22,6 +22,9 @@ def finish(clients: Clients, request: Request) -> None:
     clients.requests += 1
     if request.body is not None:
         request.request_length += request.body.wire_bytes
+    count = request.route.count
+    if count is not None:
+        count(request)
     write = request.route.write_log
     if write is not None:
         write(request)

@@ -12,7 +12,7 @@ from worker.http2.frames import PREFACE, may_begin_preface
 from worker.loop import READ, park
 from worker.stream import HEAD_CHUNK, Stream
 from wproxy.failures import ClientGone, TimedOut
-from wproxy.http import Client
+from wproxy.http import Client, Request
 
 
 class NewConnection:
@@ -30,6 +30,11 @@ class NewConnection:
     def idle(self) -> bool:
         """Whether nothing has arrived."""
         return not self.is_reading
+
+    @property
+    def under_way(self) -> tuple[Request, ...]:
+        """Return nothing: no request has begun."""
+        return ()
 
     def may_leave(self, now: float) -> bool:
         """Whether it may be closed: nothing has arrived."""

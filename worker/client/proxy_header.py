@@ -14,7 +14,7 @@ from worker.client.plan import ListenerPlan
 from worker.loop import READ, park
 from worker.stream import Stream
 from wproxy.failures import ClientGone, TimedOut
-from wproxy.http import Client
+from wproxy.http import Client, Request
 from wproxy.proxy_protocol import LONGEST, BrokenProxyHeader, ProxyHeader, take_proxy_header
 
 Serve = Callable[[Stream, Client, ListenerPlan], Coroutine[Any, Any, None]]
@@ -31,6 +31,11 @@ class BeginningConnection:
     def __init__(self, stream: Stream, client: Client) -> None:
         self.task = stream.loop.current()
         self.idle_since = client.started
+
+    @property
+    def under_way(self) -> tuple[Request, ...]:
+        """Return nothing: no request has begun."""
+        return ()
 
     def may_leave(self, now: float) -> bool:
         """Whether it may be closed: it must, it has not asked for anything."""

@@ -70,6 +70,11 @@ class Arrival:
         """Whether a part of the handshake has arrived."""
         return not self.idle
 
+    @property
+    def under_way(self) -> tuple[Request, ...]:
+        """Return nothing: no request has begun."""
+        return ()
+
     def may_leave(self, now: float) -> bool:
         """Whether it may be closed: nothing has arrived."""
         return self.idle and self.task.parked

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from worker.limits.check import Check
 from worker.limits.connections import ConnectionLimits
 from worker.limits.requests import RequestLimits
 from worker.limits.told import ToldConnections, ToldRequests
 from worker.services import Services
 from wproxy.config.model import Location
+from wproxy.directives.limits import ConnectionLimit, RequestLimit
 
 
 def limiting_requests(location: Location, services: Services) -> Check | None:
@@ -16,11 +19,11 @@ def limiting_requests(location: Location, services: Services) -> Check | None:
         return None
     if not services.limit_zones.count:
         return ToldRequests(location, services)
+    make: type[RequestLimits] = RequestLimits
     if any(limit.zone.name in services.limit_zones.links for limit in location.limit_req):
-        from worker.limits.synced_requests import SyncedRequestLimits  # only where it is needed
-
-        return SyncedRequestLimits(location, services)
-    return RequestLimits(location, services)
+        from worker.limits.synced_requests import SyncedRequestLimits as make  # only where it is needed
+    limits = make(location, services)
+    return limits if services.counting is None else counted(limits, "limit_req_status", location.limit_req, services)
 
 
 def limiting_connections(location: Location, services: Services) -> Check | None:
@@ -29,8 +32,20 @@ def limiting_connections(location: Location, services: Services) -> Check | None
         return None
     if not services.limit_zones.count:
         return ToldConnections(location, services)
+    make: type[ConnectionLimits] = ConnectionLimits
     if any(limit.zone.name in services.limit_zones.links for limit in location.limit_conn):
-        from worker.limits.synced_connections import SyncedConnectionLimits  # only where it is needed
+        from worker.limits.synced_connections import SyncedConnectionLimits as make  # only where it is needed
+    limits = make(location, services)
+    return limits if services.counting is None else counted(limits, "limit_conn_status", location.limit_conn, services)
 
-        return SyncedConnectionLimits(location, services)
-    return ConnectionLimits(location, services)
+
+def counted(
+    limits: RequestLimits | ConnectionLimits,
+    attribute: str,
+    lines: Sequence[RequestLimit | ConnectionLimit],
+    services: Services,
+) -> Check:
+    """Return the same limits with their decisions counted. attribute: where a request has the decision about it."""
+    from worker.limits.counted import CountedCheck  # only where counters are shown
+
+    return CountedCheck(limits, attribute, [line.zone.name for line in lines], services)

@@ -45,6 +45,7 @@ class ConnectionLimits(Check):
         self.status = location.limit_conn_status
         self.dry_run = location.limit_conn_dry_run
         self.setting = location.described("limit_conn")
+        self.decided_by = ""  # the zone of the last refusal
 
     def check(self, request: Request) -> Response | Awaitable[Response | None] | None:
         """Count a request, until it ends; return a response to refuse it. Raises CloseConnection."""
@@ -78,6 +79,7 @@ class ConnectionLimits(Check):
 
     def _refuse(self, request: Request, limit: Limited, is_reached: bool) -> Response | None:
         """Refuse a request. is_reached: whether the limit is; otherwise the zone has no room for its key."""
+        self.decided_by = limit.zone.name
         if is_reached:
             dry = ", dry run," if self.dry_run else ""
             log_request(request, self.level, f'limiting connections{dry} by zone "{limit.zone.name}"', code="limit_conn")

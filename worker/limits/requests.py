@@ -60,6 +60,7 @@ class RequestLimits(Check):
         self.status = location.limit_req_status
         self.dry_run = location.limit_req_dry_run
         self.setting = location.described("limit_req")
+        self.decided_by = ""  # the zone of the last decision that was not to let a request pass at once
 
     def check(self, request: Request) -> Response | int | Awaitable[Response | int]:
         """Decide about a request: 0 to serve it now, the milliseconds it has to wait, or a refusal. Raises CloseConnection.
@@ -128,6 +129,7 @@ class RequestLimits(Check):
 
     def _delay(self, request: Request, wait: int, excess: int, limit: Limited) -> int:
         """Have a request wait."""
+        self.decided_by = limit.zone.name
         if not wait:
             request.limit_req_status = PASSED
             return 0
@@ -142,6 +144,7 @@ class RequestLimits(Check):
 
     def _refuse(self, request: Request, excess: int, limit: Limited) -> Response | int:
         """Refuse a request. excess: NO_ROOM when the zone could not say."""
+        self.decided_by = limit.zone.name
         if excess != NO_ROOM:
             dry = ", dry run" if self.dry_run else ""
             text = f'limiting requests{dry}, excess: {excess // 1000}.{excess % 1000:03} by zone "{limit.zone.name}"'

@@ -96,8 +96,8 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
             if again is None:
                 give_up(attempt, failure)
                 tried |= peer.bit
-                if not may_try_next(attempt, failure, tried, first_try):
-                    return failed(passing, request, failure)
+                if reason := why_not_next(attempt, failure, tried, first_try):
+                    return failed(passing, request, failure, reason)
         except BaseException as error:
             return await end_otherwise(attempt, error)
         else:
@@ -116,6 +116,8 @@ async def body_for(passing: Passing, request: Request) -> Outgoing | None:
 def follow(request: Request, attempt: Attempt, group: Group, tried: int) -> None:
     """Mark an attempt that is not the first: another one of this location, or the first one after another location."""
     request.upstream_head = None
+    if tried and group.counts is not None:
+        group.counts.retried(request.attempts[-1].end_code)
     if not tried:
         attempt.begins_group = True
     elif group.retries is not None:
@@ -141,7 +143,10 @@ async def open_connection(attempt: LiveAttempt, is_pooled: bool) -> PeerConnecti
         from worker.upstream.tls.open import open_secured  # loaded with the location, if it needs it
 
         stream = await open_secured(attempt, manner)
-    attempt.connect_time = attempt.request.client.clock.now - attempt.started
+    attempt.connect_time = connect_time = attempt.request.client.clock.now - attempt.started
+    attempt.is_new = True
+    if group.counts is not None:
+        group.counts.connected(connect_time)
     connection = passing.protocol.connection(stream)
     if is_pooled:
         group.opened(peer, connection, manner)
@@ -151,10 +156,13 @@ async def open_connection(attempt: LiveAttempt, is_pooled: bool) -> PeerConnecti
 def refuse_answer(attempt: LiveAttempt, head: ResponseHead, tried: int, first_try: float) -> None:
     """Raise an UpstreamFailure if proxy_next_upstream asks for another peer after an answer with this status."""
     failure = failure_of(f"http_{head.status}", "upstream answered with a failure", READING_HEAD)
-    if may_try_next(attempt, failure, tried, first_try):
+    reason = why_not_next(attempt, failure, tried, first_try)
+    if not reason:
         attempt.header_time = attempt.request.client.clock.now - attempt.started
         attempt.request.upstream_head = head
         raise failure
+    if attempt.passing.group.counts is not None:
+        attempt.passing.group.counts.denied(reason)
 
 
 def intercepts(passing: Passing, request: Request, status: int) -> bool:
@@ -242,20 +250,24 @@ def may_repeat(attempt: LiveAttempt, failure: UpstreamFailure) -> bool:
     return not failure.sent or attempt.request.method not in NON_IDEMPOTENT or "non_idempotent" in attempt.passing.retries.words
 
 
-def may_try_next(attempt: LiveAttempt, failure: UpstreamFailure, tried: int, first_try: float) -> bool:
-    """Whether another peer may be tried after this failure (proxy.md §4.1)."""
+def why_not_next(attempt: LiveAttempt, failure: UpstreamFailure, tried: int, first_try: float) -> str:
+    """Return why no other peer may be tried after this failure; "" if one may (proxy.md §4.1)."""
     passing, request = attempt.passing, attempt.request
     words, tries, timeout, budget = passing.retries
-    if failure.kind not in words or "off" in words or attempt.outgoing.consumed:
-        return False
+    if failure.kind not in words or "off" in words:
+        return "kind"
+    if attempt.outgoing.consumed:
+        return "body"
     if failure.sent and request.method in NON_IDEMPOTENT and "non_idempotent" not in words:
-        return False
+        return "non_idempotent"
     made = tried.bit_count()
-    if made >= passing.group.tries or (tries and made >= tries):
-        return False
+    if made >= passing.group.tries:
+        return "peers"
+    if tries and made >= tries:
+        return "tries"
     if timeout and request.client.clock.now - first_try >= timeout:
-        return False
-    return budget is None or is_affordable(passing, request, failure)
+        return "timeout"
+    return "" if budget is None or is_affordable(passing, request, failure) else "budget"
 
 
 def is_affordable(passing: Passing, request: Request, failure: UpstreamFailure) -> bool:
@@ -300,7 +312,9 @@ def give_up(attempt: LiveAttempt, failure: UpstreamFailure) -> None:
     attempt.response_time = request.client.clock.now - attempt.started
     log_failure(passing, request, failure)
     is_blameless = failure.is_dead_idle or failure.kind in ("http_403", "http_404")
-    if passing.group.release(attempt.live_peer, UNBLAMED if is_blameless else FAILED, attempt):
+    peer = attempt.live_peer
+    if passing.group.release(peer, UNBLAMED if is_blameless else FAILED, attempt):
+        peer.counters.rests(attempt.end_code, peer.health.fails)
         log_rest(request, failure)
 
 
@@ -311,8 +325,10 @@ def status_of(failure: UpstreamFailure) -> int:
     return 504 if failure.kind == "timeout" else 502
 
 
-def failed(passing: Passing, request: Request, failure: UpstreamFailure) -> Response:
-    """Return the answer when the last attempt has failed."""
+def failed(passing: Passing, request: Request, failure: UpstreamFailure, why_last: str = "") -> Response:
+    """Return the answer when the last attempt has failed. why_last: why there is no other one."""
+    if why_last and passing.group.counts is not None:
+        passing.group.counts.denied(why_last)
     stored = passing.cache.after_failure(passing, request, failure) if passing.cache is not None else None
     if stored is not None:
         return stored
@@ -355,5 +371,7 @@ def no_live_upstreams(passing: Passing, request: Request, head: bytes, tried: in
     request.attempts = [*request.attempts, attempt]
     failure = UpstreamFailure("nolive", "no live upstreams", CONNECTING, group.why_no_peer(tried))
     attempt.end_code = failure.code
+    if group.counts is not None:
+        group.counts.no_live(failure.code)
     log_failure(passing, request, failure)
     return failed(passing, request, failure)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 
 from worker.resolver.records import Place
@@ -13,6 +14,7 @@ from wproxy.config.model import Peer
 from wproxy.directives.upstream import UpstreamServer
 from wproxy.health import Health
 from wproxy.peer_counters import PeerCounters
+from wproxy.shared import SharedWords
 from wproxy.under_way import UnderWay
 
 
@@ -57,8 +59,19 @@ class LivePeer:
         "weight",
     )
 
-    def __init__(self, peer: Peer, number: int, place: Place, health: Health, line: UpstreamServer | None = None) -> None:
-        """number: its place in the group. place: that of its shared record. line: the `server` line it comes from."""
+    def __init__(
+        self,
+        peer: Peer,
+        number: int,
+        place: Place,
+        health: Health,
+        line: UpstreamServer | None = None,
+        count: Callable[[SharedWords, int], PeerCounters] = PeerCounters,
+    ) -> None:
+        """number: its place in the group. place: that of its shared record. line: the `server` line it comes from.
+
+        count: makes its counters.
+        """
         self.peer = peer
         self.place = place
         self.line = line
@@ -76,7 +89,7 @@ class LivePeer:
         self.down = peer.down
         self.draining = line is not None and line.drain
         self.slow_start = line.slow_start if line is not None else 0.0
-        self.counters = PeerCounters(place.shared, place.record)
+        self.counters = count(place.shared, place.record)
         self.rested = False  # it has been seen resting, and has not recovered yet
         self.warm_since: float | None = None  # the time since which its weight has been growing
         self.sid = sid_of(line, peer.name)

@@ -180,6 +180,11 @@ class LiveAttempt(Attempt):
         self.request_head = request_head
 
     @property
+    def record(self) -> int:  # type: ignore[override]  # looked up when it is asked for, as most requests never need it
+        """Return the number of the peer's record in the shared memory."""
+        return self.live_peer.place.record
+
+    @property
     def scheme(self) -> str:
         """Return the scheme of its URL in the error log."""
         return self.passing.scheme

@@ -14,6 +14,7 @@ from worker.upstream.balance import Tier, method_of
 from worker.upstream.balance.rotation import account_bound, round_robin, smooth
 from worker.upstream.budget import RetryCount
 from worker.upstream.common_counts import counts_in_common, enter, leave, look_around
+from worker.upstream.counts import UpstreamCounts
 from worker.upstream.idle import IdleConnections
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.manner import Manner
@@ -25,6 +26,7 @@ from wproxy.checked_health import health_of, plan_of
 from wproxy.config.model import Peer, Upstream
 from wproxy.directives.upstream import UpstreamServer
 from wproxy.http import Attempt, Request
+from wproxy.peer_counters import PeerCounters
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import WORKER_GENERATION, SharedWords
 from wproxy.under_way import UnderWay
@@ -55,12 +57,21 @@ class Group(IdleConnections):
     has a budget for them; all None for most groups.
     """
 
-    def __init__(self, upstream: Upstream, shared: SharedWords, loop: Loop, log: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        shared: SharedWords,
+        loop: Loop,
+        log: Callable[[str, str], None],
+        counts: UpstreamCounts | None = None,
+    ) -> None:
+        """counts: what is counted where counters are shown."""
         super().__init__(upstream, loop.clock)
         self.loop = loop
         self.name = upstream.name
         self.upstream = upstream
         self.log = log
+        self.counts = counts
         self._shared = shared
         self._locks = shared.locks
         self._make_sticky: MakeSticky = sticky_of
@@ -145,7 +156,14 @@ class Group(IdleConnections):
         """Return a peer at work, with its record in the shared memory."""
         # A record that no other worker sees would never learn the result of a check.
         plan = self.check_plan if place.shared is self._shared else None
-        live = LivePeer(peer, number, place, health_of(peer, place.shared, place.record, plan), line)
+        live = LivePeer(
+            peer,
+            number,
+            place,
+            health_of(peer, place.shared, place.record, plan),
+            line,
+            PeerCounters if self.counts is None else self.counts.peer,
+        )
         if self._counts_in_common:
             live.under_way = UnderWay(place.shared, place.record)
         return live
@@ -293,8 +311,8 @@ class Group(IdleConnections):
             peer.counters.count(attempt)
         if self.released is not None:
             self.released(peer, attempt, outcome is ANSWERED)
-        if not self.is_single and peer.health.fails:
-            peer.health.count_success()
+        if not self.is_single and peer.health.fails and peer.health.count_success():
+            peer.counters.recovered()
         return False
 
     def _released(self, peer: LivePeer, attempt: Attempt | None, succeeded: bool) -> None:
@@ -348,7 +366,9 @@ class Group(IdleConnections):
     def publish(self) -> None:
         """Update the counts about peers in the shared memory."""
         for peer in self.peers:
-            peer.counters.publish(peer.connections)
+            peer.counters.publish(peer.connections, len(peer.idle))
+        if self.counts is not None and self.queue is not None:
+            self.counts.publish(len(self.queue))
 
     def __repr__(self) -> str:
         return f"<group {self.name} idle={self.idle_count} {self.peers}>"

@@ -124,6 +124,8 @@ EXAMPLES = {
     "secure_link_secret": '"secret"',
     "userid_service": "7",
     "api": '"write=on"',
+    "metrics": '"zones=locations"',
+    "status_zone": '"shop"',
     "state": '"/var/lib/wproxy/app.conf"',
     "sub_filter": '[["http://old.example.com", "https://example.com"]]',
     "proxy_busy_buffers_size": '"16k"',

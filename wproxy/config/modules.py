@@ -38,6 +38,7 @@ from wproxy.directives.listen import ListenDirectives
 from wproxy.directives.log import LogDirectives
 from wproxy.directives.map import MapDirectives
 from wproxy.directives.memcached import MemcachedDirectives
+from wproxy.directives.metrics import MetricsDirectives
 from wproxy.directives.mirror import MirrorDirectives
 from wproxy.directives.processes import ProcessDirectives
 from wproxy.directives.proxy import ProxyDirectives
@@ -50,6 +51,7 @@ from wproxy.directives.scgi import ScgiDirectives
 from wproxy.directives.slice import SliceDirectives
 from wproxy.directives.split_clients import SplitClientsDirectives
 from wproxy.directives.ssi import SsiDirectives
+from wproxy.directives.status_zone import LocationZoneDirectives, ServerZoneDirectives
 from wproxy.directives.store import StoreDirectives
 from wproxy.directives.stub_status import StubStatusDirectives
 from wproxy.directives.sub_filter import SubFilterDirectives
@@ -82,6 +84,7 @@ class ServerModules(
     ListenDirectives,
     TlsDirectives,
     HTTP2ServerDirectives,
+    ServerZoneDirectives,
     ServerIf,
 ):
     """The directives of a virtual server that its locations do not have."""
@@ -132,6 +135,8 @@ class LocationModules(
     SliceDirectives,
     ApiDirectives,
     StubStatusDirectives,
+    MetricsDirectives,
+    LocationZoneDirectives,
     LocationIf,
 ):
     """The directives of a location, and of the server where no location matches."""

@@ -142,6 +142,7 @@ def test_a_worker_killed_while_it_takes_a_record_spoils_nothing(memory: Memory, 
     dying._shared.words = dying._words
     dying._shared.slots = memory.shared.slots
     dying._shared.slot = 0
+    dying._shared.clear_more = None
     dying._shared.peer_offset = memory.shared.peer_offset
     dying._shared.row_offset = memory.shared.row_offset
     dying._shared.clear_record = partial(SharedWords.clear_record, dying._shared)

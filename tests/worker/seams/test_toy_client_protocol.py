@@ -93,6 +93,10 @@ class ToyConnection:
     def is_reading(self) -> bool:
         return bool(self.buffer)
 
+    @property
+    def under_way(self) -> tuple[Request, ...]:
+        return ()
+
     def may_leave(self, now: float) -> bool:
         return self.idle and self.task.parked
 

@@ -32,7 +32,7 @@ _SOURCE = inspect.getsource(analyzer)
 COMMERCIAL = set(re.findall(r"^    '(\w+)': \[", _SOURCE[_SOURCE.index("# nginx+ directives") :], re.MULTILINE))
 FREE_SINCE = {"sticky", "least_time"}
 # Commercial in nginx, and carried out here.
-FREE_HERE = {"api", "health_check", "match", "queue", "state", "status"}
+FREE_HERE = {"api", "health_check", "match", "queue", "state", "status", "status_zone"}
 FREE_HERE |= {f"{module}_cache_purge" for module in ("proxy", "fastcgi", "uwsgi", "scgi")}
 
 # Left out on purpose, with the reason.

@@ -69,6 +69,11 @@ class Connection:
         """Whether a part of a request has arrived, and not yet all of its head."""
         return not self.idle and self.request is None
 
+    @property
+    def under_way(self) -> tuple[Request, ...]:
+        """Return the request that it has now."""
+        return () if self.request is None else (self.request,)
+
     def may_leave(self, now: float) -> bool:
         """Whether it may be closed: it waits for a request, has for keepalive_min_timeout, and none has arrived."""
         if not self.idle or not self.task.parked:

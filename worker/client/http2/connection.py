@@ -126,6 +126,11 @@ class HTTP2Connection:
         """Whether a part of a request has arrived, and not yet all of its head."""
         return self.reader.is_amid and not self.streams.busy
 
+    @property
+    def under_way(self) -> list[Request]:
+        """Return the requests that it has now."""
+        return [exchange.request for exchange in self.exchanges]
+
     def may_leave(self, now: float) -> bool:
         """Whether it may be closed: it waits for a request, has for keepalive_min_timeout, and none has arrived."""
         if not self.idle or not self.task.parked:

@@ -140,8 +140,10 @@ class Checker:
     def _conclude(self, check: Check, peer: LivePeer, state: str, verdict: Verdict) -> None:
         """Log a peer that has changed its state: "" for one that has not."""
         if state == UNHEALTHY:
+            peer.counters.checked("up", "unhealthy")
             self._log(check, peer, "warn", f"peer is unhealthy while {verdict.doing}", verdict.reason)
         elif state == HEALTHY:
+            peer.counters.checked("unhealthy", "up")
             self._log(check, peer, "notice", f"peer is healthy while {verdict.doing}")
             if self.group.queue is not None:
                 self.group.queue.wake()

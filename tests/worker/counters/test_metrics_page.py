@@ -1,0 +1,207 @@
+"""What one worker counts, seen on its page of metrics."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Callable
+
+import pytest
+from conversation import Stage, ok
+
+METRICS = """
+[http.server.location."/metrics"]
+metrics = ["zones=locations", "buckets=0.1,1,10"]
+[http.server.location."/named"]
+metrics = "zones=named"
+[http.server.location."/shop/"]
+status_zone = "shop"
+return = [200, "x"]
+[http.server.location."/shop/".location."/shop/inner/"]
+return = [410, "x"]
+[http.server.location."/off/"]
+status_zone = "off"
+return = [204]
+[http.server.location."/close"]
+return = [444]
+"""
+OK = ok(b"hello")
+
+
+class Scraped:
+    """A stage, and the samples of its page."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+
+    def get(self, path: str, fields: str = "", method: str = "GET") -> bytes:
+        client = self.stage.client()
+        client.send(f"{method} {path} HTTP/1.1\r\nHost: x\r\n{fields}Connection: close\r\n\r\n".encode())
+        self.stage.until(lambda: client.pull_all() is not None and client.saw_end, "the connection stays")
+        data = bytes(client.received)
+        client.close()
+        return data
+
+    def page(self, path: str = "/metrics", fields: str = "") -> tuple[str, str]:
+        head, _, body = self.get(path, fields).partition(b"\r\n\r\n")
+        return head.decode(), (gzip.decompress(body) if b"gzip" in head else body).decode()
+
+    def samples(self, path: str = "/metrics") -> dict[str, float]:
+        return {
+            name: float(value) for name, value in re.findall(r"^([a-z][^#\n]*) ([0-9.e+-]+)$", self.page(path)[1], re.MULTILINE)
+        }
+
+
+@pytest.fixture
+def front(stage: Callable[..., Stage]) -> Callable[..., Scraped]:
+    def make(**settings: object) -> Scraped:
+        return Scraped(stage(is_shared=True, **{"locations": METRICS, "server": 'status_zone = "site"', **settings}))
+
+    return make
+
+
+def test_requests_are_counted_where_they_end(front):
+    app = front()
+    for path in ("/shop/", "/shop/?a=1", "/shop/inner/", "/off/", "/close", "/../"):
+        app.get(path)
+    found = app.samples()
+    name = 'wproxy_http_requests_total{server="front",location="%s",code="%s"}'
+    assert found[name % ("/shop/", "200")] == 2
+    assert found[name % ("/shop/inner/", "410")] == 1
+    assert found[name % ("/off/", "204")] == 1
+    assert found[name % ("/close", "444")] == 1
+    assert found[name % ("(server)", "400")] == 1
+    assert found['wproxy_http_ends_total{server="front",location="/close",cause="closed_444"}'] == 1
+    assert found['wproxy_http_requests_discarded_total{server="front",location="/close"}'] == 1
+    assert found['wproxy_http_requests_in_progress{server="front",location="/metrics"}'] == 1
+    for location in ("/shop/", "/close", "(server)"):
+        codes = sum(count for key, count in found.items() if key.startswith(name[:32]) and f'location="{location}",code' in key)
+        assert codes == found[f'wproxy_http_request_duration_seconds_count{{server="front",location="{location}"}}']
+    named = app.samples("/named")
+    assert named['wproxy_http_requests_total{server="site",location="shop",code="410"}'] == 1, "the inner location inherits it"
+    assert named['wproxy_http_requests_total{server="site",code="204"}'] == 1
+
+
+def test_bytes_and_times(front):
+    app = front()
+    client = app.stage.client()
+    head = b"GET /app HTTP/1.1\r\nHost: x\r\n\r\n"
+    client.send(head)
+    upstream = app.stage.peers[0].accept()
+    app.stage.advance(0.6)
+    upstream.take()
+    upstream.send(OK)
+    answer = bytes(client.pull_all())
+    client.close()
+    found = app.samples()
+    mine = '{server="front",location="/"'
+    assert found[f"wproxy_http_request_bytes_total{mine}}}"] == len(head)
+    assert found[f"wproxy_http_response_bytes_total{mine}}}"] == len(answer)
+    buckets = [
+        found[f'wproxy_http_request_duration_seconds_bucket{mine},le="{bound}"}}'] for bound in ("0.1", "1.0", "10.0", "+Inf")
+    ]
+    assert buckets == [0, 1, 1, 1] if "+Inf" in str(found) else [0, 1, 1]
+    assert 0.6 <= found[f"wproxy_http_request_duration_seconds_sum{mine}}}"] < 0.7
+    peer = f'{{upstream="app",peer="{app.stage.peers[0].name}"'
+    assert found[f'wproxy_upstream_responses_total{peer},class="2xx"}}'] == 1
+    assert found[f'wproxy_upstream_connections_total{peer},state="new"}}'] == 1
+    assert found[f'wproxy_upstream_connections_total{peer},state="reused"}}'] == 0
+    assert 0.6 <= found[f"wproxy_upstream_header_duration_seconds_sum{peer}}}"] < 0.7
+    assert found['wproxy_upstream_response_duration_seconds_count{upstream="app"}'] == 1
+    assert found['wproxy_upstream_connect_duration_seconds_count{upstream="app"}'] == 1
+    assert found[f"wproxy_upstream_idle_connections{peer}}}"] == 1
+    assert found[f"wproxy_upstream_peer_up{peer}}}"] == 1
+
+
+def test_failures_of_peers_their_retries_and_the_request_that_failed(front):
+    app = front(peers=2, location="proxy_next_upstream_tries = 2")
+    for peer in app.stage.peers:
+        peer.close()
+    app.get("/path")
+    found = app.samples()
+    for peer in app.stage.peers:
+        assert found[f'wproxy_upstream_failures_total{{upstream="app",peer="{peer.name}",cause="up_refused"}}'] == 1
+        assert found[f'wproxy_upstream_peer_transitions_total{{upstream="app",peer="{peer.name}",to="unavail"}}'] == 1
+    assert found['wproxy_upstream_peers{upstream="app",state="unavail"}'] == 2
+    assert found['wproxy_upstream_retries_total{upstream="app",cause="up_refused"}'] == 1
+    assert found['wproxy_http_ends_total{server="front",location="/",cause="up_refused"}'] == 1
+    app.get("/other")
+    assert app.samples()['wproxy_upstream_no_peer_total{upstream="app"}'] == 1
+    reader = app.stage.worker.counting.reader
+    first, second = reader.failures()
+    assert (first.cause, first.status, first.path) == ("up_refused", 502, "/path")
+    assert (second.cause, second.status, second.path, second.record) == ("up_none", 502, "/other", 0)
+    names = [(change.before, change.after, change.cause, change.failures) for change in reader.transitions()]
+    assert names == [("up", "unavail", "up_refused", 1)] * 2
+
+
+def test_a_peer_that_answers_after_its_rest_has_a_transition_back(front):
+    app = front(peers=2, peer_parameters=('fail_timeout = "10s"',))
+    dead, alive = app.stage.peers
+    client = app.stage.client()
+    client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    dead.accept().reset()
+    alive.accept().send(OK)
+    app.stage.advance(11)
+    reader = app.stage.worker.counting.reader
+    for _ in range(6):
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        asked = [end for end in app.stage.ends if end.name.startswith("upstream") and not end.over and end.take()]
+        (asked or [dead.accept()])[0].send(OK)
+        if len(reader.transitions()) == 2:
+            break
+    client.close()
+    changes = reader.transitions()
+    assert [(change.before, change.after, change.cause) for change in changes] == [
+        ("up", "unavail", "up_reset"),
+        ("unavail", "up", "rested"),
+    ]
+
+
+def test_limits_count_their_decisions(front):
+    app = front(
+        http='limit_req_zone = [["$uri", "zone=z:1m", "rate=1r/s"]]\nlimit_conn_zone = [["$uri", "zone=c:1m"]]',
+        locations=METRICS
+        + '[http.server.location."/limited"]\nlimit_req = [["zone=z"]]\nlimit_conn = [["c", 1]]\nempty_gif = true\n',
+    )
+    for _ in range(3):
+        app.get("/limited")
+    found = app.samples()
+    assert found['wproxy_limit_req_total{zone="z",result="passed"}'] == 1
+    assert found['wproxy_limit_req_total{zone="z",result="rejected"}'] == 2
+    assert found['wproxy_limit_conn_total{zone="c",result="passed"}'] == 1
+    assert 'wproxy_limit_conn_total{zone="c",result="delayed"}' not in found
+
+
+def test_the_format_and_the_coding_are_the_clients_choice(front):
+    app = front()
+    head, plain = app.page()
+    assert "Content-Type: text/plain; version=0.0.4; charset=utf-8" in head and "Cache-Control: no-store" in head
+    assert "# EOF" not in plain
+    head, opened = app.page(fields="Accept: application/openmetrics-text\r\nAccept-Encoding: gzip\r\n")
+    assert "Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8" in head
+    assert "Content-Encoding: gzip" in head and opened.endswith("# EOF\n")
+
+    def series(page: str) -> set[str]:
+        return {line.rsplit(" ", 1)[0] for line in page.splitlines() if line[0] != "#"}
+
+    assert series(plain) <= series(opened), "the same series, whatever was asked for"
+    assert b" 405 " in app.get("/metrics", method="POST")
+    _, some = app.page("/metrics?name=nginx_up,wproxy_build")
+    assert series(some) == {"nginx_up", 'wproxy_build_info{version="0.1.0"}'}
+
+
+def test_nothing_that_a_client_sends_makes_a_series(front):
+    app = front()
+    app.get("/shop/")
+    app.samples()  # that of the page itself
+    before = set(app.samples())
+    for path in ("/shop/a", "/shop/b?c", "/shop/%22"):
+        app.get(path, "X: y\r\n")
+    assert set(app.samples()) == before
+
+
+def test_without_anything_that_shows_them_there_are_no_counters(stage):
+    worker = stage(locations="").worker
+    assert worker.counting is None
+    assert all(location.route.count is None for server in worker.configuration.servers for location in server.each_location())

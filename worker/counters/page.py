@@ -1,0 +1,432 @@
+"""The metrics of the whole server as families of Prometheus: a function for each group of families, in the order of the page.
+
+Each yields from time to time, when the page may be interrupted so that the loop turns. Numbers are those of all workers: this
+one's as of now, others' as of their last publication, half a second ago at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from worker.counters.counting import Counting
+from worker.services import Services
+from worker.upstream.live_peer import LivePeer
+from worker.upstream.peers import Group
+from worker.upstream.report import state_of
+from wproxy.checked_health import CheckedHealth
+from wproxy.counters.exposition import COUNTER, GAUGE, HISTOGRAM, INFO, Exposition, Labels, labels
+from wproxy.counters.plan import RequestNames
+from wproxy.counters.totals import PeerMeasures, RequestTotals, combined
+from wproxy.directives.metrics import Metrics
+from wproxy.peer_counters import PeerTotals, read_totals
+from wproxy.shared import (
+    HEAD_ACCEPTED,
+    HEAD_ATTEMPTS,
+    HEAD_GENERATION,
+    HEAD_OUTCOME,
+    HEAD_RELOADED,
+    HEAD_REQUESTS,
+    HEAD_STARTED,
+    HEAD_UPGRADES,
+    STATE_NAMES,
+    WORKER_ACCEPTED,
+    WORKER_PID,
+    WORKER_REQUESTS,
+    WORKER_STATE,
+)
+from wproxy.version import VERSION
+
+PEER_STATES = ("up", "down", "draining", "unhealthy", "checking", "unavail")
+# The names of HTTP/2's codes by their numbers (RFC 9113, 7); the last one is for others.
+H2_CODES = (
+    *("NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED"),
+    *("FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM"),
+    *("INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED", "other"),
+)
+Pauses = Iterator[None]
+
+
+@dataclass(slots=True)
+class Reading:
+    """What one page is made of. peers: with their groups and the labels of both, once `read_peers` has read them."""
+
+    services: Services
+    counting: Counting
+    settings: Metrics
+    page: Exposition
+    rows: list[tuple[Labels, RequestTotals]] = field(default_factory=list)
+    everything: list[tuple[RequestNames, RequestTotals]] = field(default_factory=list)
+    peers: list[PeerReading] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class PeerReading:
+    """One peer. labels: its upstream's and its own."""
+
+    group: Group
+    labels: Labels
+    state: str
+    totals: PeerTotals
+    measures: PeerMeasures
+    checks: tuple[int, int]
+
+
+def write_page(reading: Reading) -> Pauses:
+    """Write all families; yields where the loop may turn."""
+    for write in FAMILIES:
+        yield from write(reading)
+    reading.page.end()
+
+
+# The server.
+
+
+def about_server(reading: Reading) -> Pauses:
+    """Write what the program is and what its configuration has been through."""
+    shared, page = reading.services.shared, reading.page
+    page.samples("wproxy_build_info", INFO, "The version of wproxy.", [(labels(version=VERSION), 1)])
+    for name, word, text in (
+        ("wproxy_start_time_seconds", HEAD_STARTED, "Unix time of the start."),
+        ("wproxy_config_generation", HEAD_GENERATION, "The number of the configuration that serves, 1 after the start."),
+        ("wproxy_config_last_reload_timestamp_seconds", HEAD_RELOADED, "Unix time of the last load that serves."),
+    ):
+        page.samples(name, GAUGE, text, [("", shared.head(word))])
+    text = "Whether the last load of a configuration came to serve."
+    page.samples("wproxy_config_last_reload_successful", GAUGE, text, [("", shared.head(HEAD_OUTCOME))])
+    page.samples("wproxy_config_reloads_total", COUNTER, "Reloads, also failed ones.", [("", shared.total(HEAD_ATTEMPTS))])
+    page.samples(
+        "wproxy_upgrades_total", COUNTER, "Upgrades of the program, also failed ones.", [("", shared.total(HEAD_UPGRADES))]
+    )
+    yield
+
+
+def workers(reading: Reading) -> Pauses:
+    """Write the states of workers and what each one uses."""
+    shared, page = reading.services.shared, reading.page
+    states = dict.fromkeys(STATE_NAMES, 0)
+    for slot in range(shared.slots):
+        worker = shared.worker(slot)
+        if worker.get(WORKER_PID) and worker.get(WORKER_STATE) < len(STATE_NAMES):
+            states[STATE_NAMES[worker.get(WORKER_STATE)]] += 1
+    page.samples("wproxy_workers", GAUGE, "Workers, by state.", [(labels(state=name), count) for name, count in states.items()])
+    found = [(labels(worker=str(each.slot)), each) for each in reading.counting.reader.workers()]
+    page.samples(
+        "wproxy_worker_cpu_seconds_total",
+        COUNTER,
+        "Processor time of the workers with this index.",
+        [(label, each.cpu_seconds) for label, each in found],
+    )
+    alive = [(label, each) for label, each in found if each.is_alive]
+    memory = [(label, each.resident_bytes) for label, each in alive]
+    page.samples("wproxy_worker_resident_memory_bytes", GAUGE, "Memory of a worker.", memory)
+    descriptors = [(label, each.descriptors) for label, each in alive]
+    page.samples("wproxy_worker_open_fds", GAUGE, "Open descriptors of a worker.", descriptors)
+    if page.family("wproxy_loop_lag_seconds", HISTOGRAM, "How late timers of a worker were."):
+        for label, each in found:
+            page.histogram("wproxy_loop_lag_seconds", label, each.lag)
+    text = "Streams that HTTP/2 clients opened."
+    page.samples("wproxy_http2_streams_total", COUNTER, text, [("", sum(each.streams for _, each in found))])
+    resets = []
+    for by, column in (("us", [each.resets_sent for _, each in found]), ("client", [each.resets_received for _, each in found])):
+        for code, count in zip(H2_CODES, map(sum, zip(*column))):
+            if count:
+                resets.append((labels(by=by, code=code), count))
+    page.samples("wproxy_http2_resets_total", COUNTER, "Streams of HTTP/2 that were reset, by whom and why.", resets)
+    yield
+
+
+def connections(reading: Reading) -> Pauses:
+    """Write the connections of clients, also by the names of nginx-prometheus-exporter."""
+    page, shared, clients = reading.page, reading.services.shared, reading.services.clients
+    accepted = shared.total(HEAD_ACCEPTED) + clients.accepted
+    ended = shared.total(HEAD_REQUESTS) + clients.requests
+    for index in range(shared.slots):
+        slot = shared.worker(index)
+        if index != shared.slot and slot.get(WORKER_PID):
+            accepted += slot.get(WORKER_ACCEPTED)
+            ended += slot.get(WORKER_REQUESTS)
+    found = list(reading.counting.reader.workers())
+    refused = sum(each.refused_connections for each in found)
+    active, busy, writing, waiting = reading.services.process.count_connections()
+    tunnels = sum(each.tunnels for each in found)
+    page.samples("wproxy_connections_accepted_total", COUNTER, "Connections of clients.", [("", accepted)])
+    text = "Connections of clients that were refused."
+    page.samples("wproxy_connections_refused_total", COUNTER, text, [(labels(reason="no_room"), refused)])
+    states = (("reading", busy), ("writing", max(writing - tunnels, 0)), ("waiting", waiting), ("tunnel", tunnels))
+    text = "Connections of clients, by state."
+    page.samples("wproxy_connections", GAUGE, text, [(labels(state=state), count) for state, count in states])
+    if reading.settings.compat != "none":
+        requests = ended + busy + writing
+        compat = _OSS if reading.settings.compat == "oss" else _PLUS
+        values = {"accepted": accepted + refused, "handled": accepted, "active": active, "reading": busy, "writing": writing}
+        values |= {"waiting": waiting, "requests": requests, "up": 1, "dropped": refused}
+        for name, kind, text, value in compat:
+            page.samples(name, kind, text, [("", values[value])])
+    yield
+
+
+_OSS = (
+    ("nginx_connections_accepted", COUNTER, "Accepted client connections.", "accepted"),
+    ("nginx_connections_active", GAUGE, "Active client connections.", "active"),
+    ("nginx_connections_handled", COUNTER, "Handled client connections.", "handled"),
+    ("nginx_connections_reading", GAUGE, "Connections of which the request's head is read.", "reading"),
+    ("nginx_connections_waiting", GAUGE, "Idle client connections.", "waiting"),
+    ("nginx_connections_writing", GAUGE, "Connections whose request is answered.", "writing"),
+    ("nginx_http_requests_total", COUNTER, "Requests.", "requests"),
+    ("nginx_up", GAUGE, "Whether the server answers.", "up"),
+)
+_PLUS = (
+    ("nginxplus_connections_accepted", COUNTER, "Accepted client connections.", "accepted"),
+    ("nginxplus_connections_active", GAUGE, "Active client connections.", "active"),
+    ("nginxplus_connections_dropped", COUNTER, "Dropped client connections.", "dropped"),
+    ("nginxplus_connections_idle", GAUGE, "Idle client connections.", "waiting"),
+    ("nginxplus_http_requests_total", COUNTER, "Requests.", "requests"),
+    ("nginxplus_http_requests_current", GAUGE, "Requests under way.", "writing"),
+    ("nginxplus_up", GAUGE, "Whether the server answers.", "up"),
+)
+
+
+# Requests.
+
+
+def read_requests(reading: Reading) -> Pauses:
+    """Read the rows of requests, and put those together that are not told apart."""
+    groups: dict[Labels, list[RequestTotals]] = {}
+    zones = reading.settings.zones
+    for number, (names, totals) in enumerate(reading.counting.reader.requests()):
+        reading.everything.append((names, totals))
+        if zones == "locations":
+            label = labels(server=names.server, location=names.location)
+        elif zones == "servers":
+            label = labels(server=names.server)
+        elif names.server_zone or names.location_zone:
+            label = labels(server=names.server_zone, location=names.location_zone)
+        else:
+            continue
+        groups.setdefault(label, []).append(totals)
+        if not number % 16:
+            yield
+    for label, some in groups.items():
+        reading.rows.append((label, some[0] if len(some) == 1 else combined(some)))
+        yield
+
+
+def requests(reading: Reading) -> Pauses:
+    """Write what was counted of requests."""
+    page, rows = reading.page, reading.rows
+
+    def by_key(key: str, counts: Callable[[RequestTotals], dict[str, int]]) -> list[tuple[Labels, float]]:
+        found: list[tuple[Labels, float]] = []
+        for label, each in rows:
+            comma = "," if label else ""
+            found += [(f'{label}{comma}{key}="{value}"', count) for value, count in counts(each).items()]
+        return found
+
+    text = "Requests that have ended, by status; 499 and 444 are connections that ended without an answer."
+    page.samples("wproxy_http_requests_total", COUNTER, text, by_key("code", lambda each: each.codes))
+    yield
+    name = "wproxy_http_request_duration_seconds"
+    if page.family(name, HISTOGRAM, "Time from the first byte of a request to the last of its response, without tunnels."):
+        for label, each in rows:
+            page.histogram(name, label, each.times)
+            yield
+    for name, kind, text, value in _OF_REQUESTS:
+        page.samples(name, kind, text, [(label, value(each)) for label, each in rows])
+        yield
+    text = "Requests that ended badly, by cause (docs/end-causes.md)."
+    page.samples("wproxy_http_ends_total", COUNTER, text, by_key("cause", lambda each: each.causes))
+    yield
+
+
+_OF_REQUESTS: tuple[tuple[str, str, str, Callable[[RequestTotals], int]], ...] = (
+    ("wproxy_http_request_bytes_total", COUNTER, "Bytes of requests.", lambda each: each.received),
+    ("wproxy_http_response_bytes_total", COUNTER, "Bytes of responses.", lambda each: each.sent),
+    ("wproxy_http_requests_in_progress", GAUGE, "Requests under way.", lambda each: each.active),
+    ("wproxy_http_requests_discarded_total", COUNTER, "Requests without a response.", lambda each: each.discarded),
+)
+
+
+def handshakes(reading: Reading) -> Pauses:
+    """Write what was counted of TLS: by server, whatever else is told apart."""
+    page = reading.page
+    servers: dict[str, list[RequestTotals]] = {}
+    for names, each in reading.everything:
+        if any(each.tls.counts()):
+            servers.setdefault(names.server, []).append(each)
+    found = [(labels(server=server), combined(rows).tls) for server, rows in servers.items()]
+    samples: list[tuple[Labels, float]] = []
+    for label, tls in found:
+        samples += [(f'{label},result="ok",resumed="no"', tls.full), (f'{label},result="ok",resumed="yes"', tls.resumed)]
+        samples.append((f'{label},result="failed",resumed="no"', tls.failed))
+    page.samples("wproxy_tls_handshakes_total", COUNTER, "Handshakes of clients, also those that resume a session.", samples)
+    if found and page.family("wproxy_tls_handshake_seconds", HISTOGRAM, "Time of handshakes that succeeded."):
+        for label, tls in found:
+            page.histogram("wproxy_tls_handshake_seconds", label, tls.times)
+    name, text = "wproxy_tls_certificate_expiry_timestamp_seconds", "Unix time at which a server's certificate expires."
+    page.samples(
+        name, GAUGE, text, [(labels(server=server, file=file), at) for server, file, at in reading.counting.certificates]
+    )
+    yield
+
+
+# Upstreams.
+
+
+def read_peers(reading: Reading) -> Pauses:
+    """Read the counts of all peers."""
+    services, reader = reading.services, reading.counting.reader
+    now = int(services.loop.clock.now)
+    for group in services.groups.values():
+        names: dict[str, int] = {}
+        for peer in group.peers:
+            times = names[peer.name] = names.get(peer.name, 0) + 1
+            shown = peer.name if times == 1 else f"{peer.name} ({times})"  # two servers with one address are two peers
+            reading.peers.append(read_peer(reader.peer, group, peer, labels(upstream=group.name, peer=shown), now, services))
+            yield
+
+
+def read_peer(
+    measure: Callable[[int], PeerMeasures], group: Group, peer: LivePeer, label: Labels, now: int, services: Services
+) -> PeerReading:
+    """Return what was counted of a peer."""
+    place = peer.place
+    checks = (0, 0)
+    if isinstance(peer.health, CheckedHealth):
+        checks = peer.health.record.checks, peer.health.record.failed
+    return PeerReading(
+        group,
+        label,
+        state_of(group, peer, now),
+        read_totals(place.shared, place.record),
+        measure(place.record if place.shared is services.shared else 0),
+        checks,
+    )
+
+
+def peers(reading: Reading) -> Pauses:
+    """Write the counts of peers."""
+    page, found = reading.page, reading.peers
+    name, text = "wproxy_upstream_responses_total", "Responses of peers, by class."
+    if found and page.family(name, COUNTER, text):
+        for peer in found:
+            for number, count in enumerate(peer.measures.responses, 1):
+                if count:
+                    page.lines.append(f'{name}{{{peer.labels},class="{number}xx"}} {count}')
+            yield
+    name, text = "wproxy_upstream_failures_total", "Attempts at peers that got no response, by cause (docs/end-causes.md)."
+    page.samples(
+        name,
+        COUNTER,
+        text,
+        [(f'{peer.labels},cause="{cause}"', count) for peer in found for cause, count in peer.measures.causes.items()],
+    )
+    yield
+    name = "wproxy_upstream_header_duration_seconds"
+    if found and page.family(name, HISTOGRAM, "Time from the choice of a peer to the head of its response."):
+        for peer in found:
+            page.histogram(name, peer.labels, peer.measures.header_times)
+            yield
+    name, text = (
+        "wproxy_upstream_connections_total",
+        "Connections that responses came on: opened for the request, or kept from before.",
+    )
+    samples: list[tuple[Labels, float]] = []
+    for peer in found:
+        samples.append((f'{peer.labels},state="new"', peer.measures.new))
+        samples.append((f'{peer.labels},state="reused"', peer.measures.reused))
+    page.samples(name, COUNTER, text, samples)
+    yield
+    for name, kind, text, value in _OF_PEERS:
+        page.samples(name, kind, text, [(peer.labels, value(peer)) for peer in found])
+        yield
+    name, text = "wproxy_upstream_peer_transitions_total", "How often a peer was found to fail too often, so that it rests."
+    page.samples(name, COUNTER, text, [(f'{peer.labels},to="unavail"', peer.measures.unavailable) for peer in found])
+    yield
+    checked = [peer for peer in found if peer.checks[0]]
+    samples = [(f'{peer.labels},result="passed"', peer.checks[0] - peer.checks[1]) for peer in checked]
+    samples += [(f'{peer.labels},result="failed"', peer.checks[1]) for peer in checked]
+    page.samples("wproxy_upstream_health_checks_total", COUNTER, "Active health checks.", samples)
+    yield
+
+
+_OF_PEERS: tuple[tuple[str, str, str, Callable[[PeerReading], float]], ...] = (
+    ("wproxy_upstream_peer_up", GAUGE, "Whether a peer gets requests.", lambda peer: int(peer.state == "up")),
+    ("wproxy_upstream_active", GAUGE, "Requests under way at a peer.", lambda peer: peer.totals.active),
+    ("wproxy_upstream_idle_connections", GAUGE, "Connections to a peer that are kept.", lambda peer: peer.measures.idle),
+    ("wproxy_upstream_received_bytes_total", COUNTER, "Bytes from a peer.", lambda peer: peer.totals.received),
+    ("wproxy_upstream_sent_bytes_total", COUNTER, "Bytes to a peer.", lambda peer: peer.totals.sent),
+)
+
+
+def upstreams(reading: Reading) -> Pauses:
+    """Write the counts of upstreams."""
+    page, reader = reading.page, reading.counting.reader
+    groups = list(reading.services.groups.values())
+    found = [(labels(upstream=group.name), reader.upstream(group.name)) for group in groups]
+    yield
+    states: dict[tuple[str, str], int] = {(group.name, state): 0 for group in groups for state in PEER_STATES}
+    for peer in reading.peers:
+        states[peer.group.name, peer.state] += 1
+    samples: list[tuple[Labels, float]] = [(labels(upstream=name, state=state), count) for (name, state), count in states.items()]
+    page.samples("wproxy_upstream_peers", GAUGE, "Peers of an upstream, by state.", samples)
+    for name, text, times in (
+        (
+            "wproxy_upstream_connect_duration_seconds",
+            "Time to open a connection, with TLS.",
+            [(label, each.connect_times) for label, each in found],
+        ),
+        (
+            "wproxy_upstream_response_duration_seconds",
+            "Time from the choice of a peer to the end of its response.",
+            [(label, each.response_times) for label, each in found],
+        ),
+    ):
+        if found and page.family(name, HISTOGRAM, text):
+            for label, each in times:
+                page.histogram(name, label, each)
+                yield
+    retries = [(f'{label},cause="{cause}"', count) for label, each in found for cause, count in each.retries.items()]
+    page.samples("wproxy_upstream_retries_total", COUNTER, "Further attempts, by the cause of the failure before.", retries)
+    denied = [(f'{label},reason="{reason}"', count) for label, each in found for reason, count in each.denied.items() if count]
+    page.samples("wproxy_upstream_retries_denied_total", COUNTER, "Failures after which no other peer was tried.", denied)
+    text = "Requests for which there was no peer."
+    page.samples("wproxy_upstream_no_peer_total", COUNTER, text, [(label, each.no_live) for label, each in found])
+    queues = {group.name for group in groups if group.queue is not None}
+    queued = [pair for group, pair in zip(groups, found) if group.name in queues]
+    page.samples("wproxy_upstream_queue_length", GAUGE, "Requests that wait.", [(label, each.queued) for label, each in queued])
+    samples = [(f'{label},reason="full"', each.queue_full) for label, each in queued]
+    samples += [(f'{label},reason="timeout"', each.queue_timed_out) for label, each in queued]
+    page.samples("wproxy_upstream_queue_rejected_total", COUNTER, "Requests that waited in vain, or could not wait.", samples)
+    yield
+
+
+# Limits.
+
+
+def limits(reading: Reading) -> Pauses:
+    """Write the decisions of limits."""
+    kinds = {zone.name: "req" if zone.rate else "conn" for zone in reading.services.configuration.limit_zones}
+    samples: dict[str, list[tuple[Labels, float]]] = {"req": [], "conn": []}
+    for zone, decisions in reading.counting.reader.limits():
+        for result, count in decisions._asdict().items():
+            if kinds[zone] == "req" or not result.startswith("delayed"):
+                samples[kinds[zone]].append((labels(zone=zone, result=result), count))
+    for kind, found in samples.items():
+        text = f"Decisions of limit_{kind}, by zone."
+        reading.page.samples(f"wproxy_limit_{kind}_total", COUNTER, text, found)
+    yield
+
+
+FAMILIES: tuple[Callable[[Reading], Pauses], ...] = (
+    about_server,
+    workers,
+    connections,
+    read_requests,
+    requests,
+    handshakes,
+    read_peers,
+    peers,
+    upstreams,
+    limits,
+)

@@ -1,0 +1,104 @@
+"""The memory of the counters, and the rows that names have in it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from functools import cache
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from wproxy.counters.layout import (
+    KEY_FIRST,
+    KEY_LAST,
+    KEY_WORDS,
+    PEER_WORDS,
+    PEERS_BASE,
+    SLOT_WORDS,
+    SLOTS_OFFSET,
+    TOTAL_BYTES,
+    VERSION,
+    Table,
+)
+from wproxy.lasting import LASTING
+
+if TYPE_CHECKING:
+    import mmap
+
+Names = tuple[str, ...]
+
+
+class CounterMemory:
+    """The counters of all workers."""
+
+    __slots__ = ("words",)
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self.words = memoryview(memory).cast("B").cast("Q")
+
+    def rows(self, table: Table, names: Iterable[Names], generation: int, alive: Collection[int], slots: int) -> dict[Names, int]:
+        """Return the rows of these names in a table: the ones that they have, or new ones.
+
+        Only a master may call this, before it forks the workers of that generation. alive: the generations that have workers;
+        slots: the slots ever in use. The rows of names that no living generation has are given to others when there is no room
+        left; names that find no room share row 0.
+        """
+        words = self.words
+        known: dict[tuple[int, int], int] = {}
+        free: list[int] = []
+        for row in range(1, table.rows):
+            at = table.keys + row * KEY_WORDS
+            key = (words[at], words[at + 1])
+            if key == (0, 0):
+                free.append(row)
+            else:
+                known[key] = row
+        wanted = {each: digest_of(each) for each in names}
+        kept = {known[key] for key in wanted.values() if key in known}
+        unused = [row for row in known.values() if row not in kept and not self._is_held(table, row, alive)]
+        found: dict[Names, int] = {}
+        for each, key in wanted.items():
+            given = known.get(key)
+            if given is None:
+                if not free and not unused:
+                    found[each] = 0
+                    continue
+                given = free.pop(0) if free else unused.pop(0)
+                self._zero(table.base + given * table.words, table.words, slots)
+                at = table.keys + given * KEY_WORDS
+                words[at], words[at + 1] = key
+                words[at + KEY_FIRST] = generation
+            words[table.keys + given * KEY_WORDS + KEY_LAST] = generation
+            found[each] = given
+        return found
+
+    def _is_held(self, table: Table, row: int, alive: Collection[int]) -> bool:
+        """Whether a worker may count in a row."""
+        at = table.keys + row * KEY_WORDS
+        first, last = self.words[at + KEY_FIRST], self.words[at + KEY_LAST]
+        return any(first <= generation <= last for generation in alive)
+
+    def clear_peer(self, record: int, slots: int) -> None:
+        """Zero the rows of a peer's record, which gets another peer."""
+        self._zero(PEERS_BASE + record * PEER_WORDS, PEER_WORDS, slots)
+
+    def _zero(self, offset: int, size: int, slots: int) -> None:
+        """Zero some words of all slots: no worker may be counting there."""
+        nothing = memoryview(bytes(size * 8)).cast("Q")
+        for slot in range(slots):
+            begin = SLOTS_OFFSET + slot * SLOT_WORDS + offset
+            self.words[begin : begin + size] = nothing
+
+    def __repr__(self) -> str:
+        return f"<counters of {len(self.words) * 8 >> 20} MB>"
+
+
+def digest_of(names: Names) -> tuple[int, int]:
+    """Return sixteen bytes that stand for a name of several parts, as two words; never two zeros."""
+    digest = blake2b("\0".join(names).encode("utf-8", "surrogateescape"), digest_size=16).digest()
+    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little") or 1
+
+
+@cache
+def counter_memory() -> CounterMemory:
+    """Return the memory of this process and of all that it forks from now on."""
+    return CounterMemory(LASTING.region(f"counters\0{VERSION}", TOTAL_BYTES))

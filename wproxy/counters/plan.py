@@ -1,0 +1,90 @@
+"""The rows that a configuration needs: names are known at load, so that counting a request costs no look-up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from wproxy.config.model import Configuration, Location, Server
+from wproxy.counters.layout import LIMITS, REQUESTS, UPSTREAMS, Table
+from wproxy.counters.memory import CounterMemory, Names, counter_memory
+
+# The label of names that found no room.
+OTHER = "_other"
+# The location of requests for which no location was found.
+SERVER_ITSELF = "(server)"
+
+
+class RequestNames(NamedTuple):
+    """What a request is counted under. server, location: as they are written. The zones: of status_zone, "" without one."""
+
+    server: str
+    location: str
+    server_zone: str = ""
+    location_zone: str = ""
+
+
+@dataclass(slots=True)
+class CountingPlan:
+    """The rows of one configuration, and the memory where they are.
+
+    names: what each location's requests are counted under. requests, upstreams, limits: row by name; 0 for those without room.
+    """
+
+    memory: CounterMemory
+    names: dict[Location, RequestNames]
+    requests: dict[RequestNames, int] = field(default_factory=dict)
+    upstreams: dict[str, int] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<counting of {len(self.requests)} locations, {len(self.upstreams)} upstreams>"
+
+
+def plan_counting(
+    configuration: Configuration,
+    memory: CounterMemory | None = None,
+    generation: int = 1,
+    alive: Collection[int] = (),
+    slots: int = 1,
+) -> CountingPlan:
+    """Give everything in a configuration that is counted its row.
+
+    To be called before its workers are forked. generation: theirs. alive: the generations that have workers; slots: the slots of
+    workers ever in use.
+    """
+    plan = CountingPlan(memory or counter_memory(), names_of(configuration))
+
+    def rows(table: Table, names: Iterable[Names]) -> dict[Names, int]:
+        return plan.memory.rows(table, dict.fromkeys(names), generation, alive, slots)
+
+    plan.requests = {RequestNames(*names): row for names, row in rows(REQUESTS, plan.names.values()).items()}
+    plan.upstreams = {name: row for (name,), row in rows(UPSTREAMS, ((each.name,) for each in configuration.upstreams)).items()}
+    plan.limits = {zone: row for (zone,), row in rows(LIMITS, ((each.name,) for each in configuration.limit_zones)).items()}
+    return plan
+
+
+def names_of(configuration: Configuration) -> dict[Location, RequestNames]:
+    """Return what the requests of each location are counted under: no more names than the configuration has."""
+    servers = _server_names(configuration)
+    found = {}
+    for server in configuration.servers:
+        for location in server.each_location():
+            zone = "" if location.status_zone_ == "off" else location.status_zone_
+            shown = SERVER_ITSELF if location.modifier == "server" else f"{location.modifier} {location.pattern}".strip()
+            found[location] = RequestNames(servers[server], shown, server.status_zone or "", zone)
+    return found
+
+
+def _server_names(configuration: Configuration) -> dict[Server, str]:
+    """Return a name for each server: its first one, with its port if another server has the same."""
+    ports: dict[Server, str] = {}
+    for listener in configuration.listeners:
+        for server in listener.servers.targets:
+            address = listener.address
+            ports.setdefault(server, f"unix:{address.host}" if address.is_unix else f":{address.port}")
+    names = {server: server.name or "_" for server in configuration.servers}
+    times = Counter(names.values())
+    return {server: name if times[name] == 1 else name + ports.get(server, "") for server, name in names.items()}
