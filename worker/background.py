@@ -95,9 +95,9 @@ def lasting_body(body: RequestBody) -> KeptBody:
 class Copy(Subrequest):
     """A copy of a request, with its method, arguments and body. The client's request may be over before it."""
 
-    def __init__(self, request: Request, path: bytes) -> None:
-        """Raises Cycle, and OSError when there is no descriptor for the file of the body."""
-        super().__init__(request, path, request.args, request.method)
+    def __init__(self, request: Request, path: bytes, made_by: str = "") -> None:
+        """made_by: see Subrequest. Raises Cycle, and OSError when there is no descriptor for the file of the body."""
+        super().__init__(request, path, request.args, request.method, made_by)
         self._releases: list[Callable[[], None]] = []
         # The connection of the client, which knows the address, may be closed by the time it is asked for.
         assert request.client.server_address

@@ -61,6 +61,9 @@ def action_of(request: Request) -> Request:
     action.attempts = [*request.attempts]
     action.uri_changes = request.uri_changes + 1
     action.forced_status = 0
+    if request.trace is not None:
+        action.trace = request.trace.subrequest("post_action", request.location.origin("post_action"))
+        action.trace.request = action
     if request.body is not None:
         action.body = lasting_body(request.body)
     return action
@@ -89,7 +92,9 @@ async def run(action: Request, target: bytes) -> None:
 async def answered(action: Request, jump: Jump) -> Response:
     """Return the response of the location that a jump leads to. Raises CloseConnection, ClientGone."""
     try:
-        return await settle(action, jump)
+        response = await settle(action, jump)
+        change = action.route.filter
+        return response if change is None else change(action, response)
     except (ClientError, RegexTimedOut) as error:
         log_request(action, "error", str(error))
         return error_response(action, 500, action.route.server_token)

@@ -66,8 +66,10 @@ class Subrequest(Request):
     client: Client = of_main("client")
     fields: FieldsLike = of_main("fields")
 
-    def __init__(self, parent: Request, path: bytes, args: bytes | None = None, method: bytes = b"GET") -> None:
-        """Make it; `answered_inside` starts it. Raises Cycle."""
+    def __init__(
+        self, parent: Request, path: bytes, args: bytes | None = None, method: bytes = b"GET", made_by: str = ""
+    ) -> None:
+        """Make it; `answered_inside` starts it. made_by: the directive that asks for it, for explanations. Raises Cycle."""
         self.main = main = parent.main or parent
         super().__init__(main.client, parent.line, main.fields, main.client.clock.now)
         self.depth: int = parent.depth + 1 if isinstance(parent, Subrequest) else 0
@@ -86,6 +88,9 @@ class Subrequest(Request):
         self.keepalive = main.keepalive
         self.server = parent.server
         self.body = None if parent.body is None else kept_body(parent.body)
+        if parent.trace is not None and made_by:
+            self.trace = parent.trace.subrequest(made_by, parent.location.origin(made_by))
+            self.trace.request = self
         self.lead_to(parent.location)
 
     def lead_to(self, location: Location) -> None:
@@ -111,7 +116,7 @@ class Clone(Subrequest):
 
     def __init__(self, parent: Request) -> None:
         """Raises Cycle."""
-        super().__init__(parent, parent.path, parent.args, parent.method)
+        super().__init__(parent, parent.path, parent.args, parent.method, "slice")
         self.captures = parent.captures
         self.valid_location = parent.valid_location
         self.origin_stands = parent.origin_stands
@@ -123,7 +128,7 @@ async def answered_again(request: Clone) -> Response:
     try:
         return await go(request, content_phase)
     except (ClientError, RegexTimedOut) as error:
-        return await refused(request, error if isinstance(error, ClientError) else ClientError(500, str(error)))
+        return await refused_inside(request, error)
 
 
 async def answered_inside(request: Subrequest) -> Response:
@@ -133,9 +138,12 @@ async def answered_inside(request: Subrequest) -> Response:
         change = request.route.filter
         return response if change is None else change(request, response)
     except (ClientError, RegexTimedOut) as error:
-        return await refused(
-            request, error if isinstance(error, ClientError) else ClientError(500, str(error), code="regex_slow")
-        )
+        return await refused_inside(request, error)
+
+
+async def refused_inside(request: Subrequest, error: ClientError | RegexTimedOut) -> Response:
+    """Return the response to a subrequest that breaks the rules."""
+    return await refused(request, error if isinstance(error, ClientError) else ClientError(500, str(error), code="regex_slow"))
 
 
 def kept_body(body: RequestBody) -> KeptBody:

@@ -153,20 +153,9 @@ def _one_line(text: str) -> str:
 
 
 @dataclass(slots=True)
-class Explanation:
-    """The answer, ready for JSON. Text is str; bytes of requests are shown as latin-1; "" means absent."""
+class Way:
+    """The way of a request through the configuration, and its result. Bytes of requests are shown as latin-1; "" is absent."""
 
-    request_head: str = ""
-    listener: str = ""
-    listener_at: str = ""
-    listener_why: str = ""
-    server: str = ""
-    server_at: str = ""
-    server_kind: str = ""
-    server_name: str = ""
-    server_name_at: str = ""
-    server_why: str = ""
-    certificates: list[ShownCertificate] = field(default_factory=list)
     steps: list[dict[str, Any]] = field(default_factory=list)
     location: str = ""
     location_at: str = ""
@@ -185,6 +174,34 @@ class Explanation:
     script: str = ""
     script_state: str = ""
     file: str = ""
+    subrequests: list[Subsequent] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Subsequent(Way):
+    """A request that another one makes. directive, directive_at: the reason for it, and its place; method, uri: the request."""
+
+    directive: str = ""
+    directive_at: str = ""
+    method: str = ""
+    uri: str = ""
+
+
+@dataclass(slots=True)
+class Explanation(Way):
+    """The answer, ready for JSON."""
+
+    request_head: str = ""
+    listener: str = ""
+    listener_at: str = ""
+    listener_why: str = ""
+    server: str = ""
+    server_at: str = ""
+    server_kind: str = ""
+    server_name: str = ""
+    server_name_at: str = ""
+    server_why: str = ""
+    certificates: list[ShownCertificate] = field(default_factory=list)
     response_head: str = ""
     added_fields: list[str] = field(default_factory=list)
     added_trailers: list[str] = field(default_factory=list)
@@ -281,6 +298,8 @@ class Trace:
         self.is_refused = False  # the head of the request could not be read
         self.file = ""
         self.last_step: object = None
+        self.directive, self.directive_at = "", ""  # what made a subrequest
+        self.subrequests: list[Trace] = []
         self.location: Location | None = None
         self._positions = positions
         self._considered: list[dict[str, str]] = []
@@ -288,6 +307,13 @@ class Trace:
     def add(self, kind: str, text: str, at: str = "", **more: Any) -> None:
         """Add a step."""
         self.steps.append({"kind": kind, "text": text, "at": at, **more})
+
+    def subrequest(self, directive: str, at: str) -> Trace:
+        """Return the record of a request that this one makes. directive: what makes it, at: where that stands."""
+        trace = Trace(self._positions)
+        trace.directive, trace.directive_at = directive, at
+        self.subrequests.append(trace)
+        return trace
 
     def considered(self, location: Any, why: str) -> None:
         """Note that a location was considered."""
@@ -369,6 +395,32 @@ def _lines(found: Explanation, all_of_it: bool) -> Iterator[str]:
     yield f"server     {found.server} at {found.server_at}: {found.server_why}"
     for certificate in found.certificates:
         yield f"  - certificate {certificate} ({certificate.at})"
+    yield from _way_lines(found, all_of_it)
+    if found.response_head:
+        yield "the client receives"
+        yield from _indented(found.response_head)
+    if found.added_fields:
+        yield "added to the response" + (", if the upstream answers with 200" if found.status is None else "")
+        yield from (f"    {added}" for added in found.added_fields)
+    if found.added_trailers:
+        yield "added after the body"
+        yield from (f"    {added}" for added in found.added_trailers)
+    for inner in found.subrequests:
+        yield from _subrequest_lines(inner, all_of_it)
+    if found.log:
+        yield "the error log would say"
+        yield from (f"    {line}" for line in found.log)
+    shown = [one for one in found.settings if all_of_it or one["from"] != DEFAULT]
+    if shown:
+        yield "settings" if all_of_it else "settings (--all also lists defaults)"
+        width = max(len(one["name"]) for one in shown)
+        for one in shown:
+            note = "" if one["block"] == "location" else f", {one['block']}"
+            note += "" if one["effect"] == "yes" else ", accepted and not yet effective"
+            yield f"    {one['name']:<{width}}  {one['value']}  ({one['from']}{note})"
+
+
+def _way_lines(found: Way, all_of_it: bool) -> Iterator[str]:
     for step in found.steps:
         yield f"  - {step['text']}" + (f" ({step['at']})" if step["at"] else "")
         for one in step.get("considered", ()):
@@ -393,26 +445,13 @@ def _lines(found: Explanation, all_of_it: bool) -> Iterator[str]:
         yield f"script     {found.script} {found.script_state}"
     if found.file:
         yield f"file       {found.file}"
-    if found.response_head:
-        yield "the client receives"
-        yield from _indented(found.response_head)
-    if found.added_fields:
-        yield "added to the response" + (", if the upstream answers with 200" if found.status is None else "")
-        yield from (f"    {added}" for added in found.added_fields)
-    if found.added_trailers:
-        yield "added after the body"
-        yield from (f"    {added}" for added in found.added_trailers)
-    if found.log:
-        yield "the error log would say"
-        yield from (f"    {line}" for line in found.log)
-    shown = [one for one in found.settings if all_of_it or one["from"] != DEFAULT]
-    if shown:
-        yield "settings" if all_of_it else "settings (--all also lists defaults)"
-        width = max(len(one["name"]) for one in shown)
-        for one in shown:
-            note = "" if one["block"] == "location" else f", {one['block']}"
-            note += "" if one["effect"] == "yes" else ", accepted and not yet effective"
-            yield f"    {one['name']:<{width}}  {one['value']}  ({one['from']}{note})"
+
+
+def _subrequest_lines(found: Subsequent, all_of_it: bool) -> Iterator[str]:
+    yield f"subrequest {found.method} {found.uri}: {found.directive}" + (f" ({found.directive_at})" if found.directive_at else "")
+    yield from (f"    {line}" for line in _way_lines(found, all_of_it))
+    for one in found.subrequests:
+        yield from (f"    {line}" for line in _subrequest_lines(one, all_of_it))
 
 
 def _indented(head: str) -> Iterator[str]:

@@ -16,7 +16,7 @@ from tests.proxy_rows import HEAD_ROWS, MAP, URI_ROWS
 from worker.explain import explain
 from wproxy.config.convert import NGINX, TOML, convert, read_document
 from wproxy.config.load import resolve_document
-from wproxy.explain import CannotExplain, Explanation, Positions, as_text, read_question
+from wproxy.explain import CannotExplain, Explanation, Positions, Way, as_text, read_question
 from wproxy.variables import hear_complaints
 
 
@@ -728,3 +728,88 @@ def test_limits_are_told_of_and_nothing_is_counted_however_often_explain_runs():
 def test_a_limit_whose_key_is_empty_is_said_not_to_count():
     [first, *_] = [step["text"] for step in asked(LIMITS, "http://x:8080/").steps if step["kind"] == "limit_req"]
     assert first.startswith("limit_req zone explained: not counted: the key $arg_k is empty;")
+
+
+# Subrequests.
+
+SUBREQUESTS = """
+error_log DIR/error.log warn; events {}
+http { upstream back { server BACK; }
+server { listen 127.0.0.1:8080; root DIR;
+    location /closed/ {
+        auth_request /auth;
+        add_header X-User $user;
+        auth_request_set $user $upstream_status$arg_a;
+        proxy_pass http://back/in/;
+    }
+    location = /auth { internal; proxy_pass http://back/check?who; proxy_pass_request_body off; proxy_set_header X-Uri $request_uri; }
+    location /forbidden/ { auth_request /never; }
+    location = /never { return 403; }
+    location /copied/ { mirror /copy; proxy_pass http://back; }
+    location = /copy { internal; proxy_pass http://back/copied$request_uri; }
+    location = /page.html { ssi on; add_before_body /before; add_after_body /none.html; }
+    location = /circle.html { ssi on; }
+    location = /before { return 200 "before"; }
+    location /part { proxy_pass http://back; }
+    location = /after { post_action @done; return 204; }
+    location @done { proxy_pass http://back; }
+}}
+"""
+
+
+def shown(found: Way) -> list[tuple[object, ...]]:
+    """What tells of each subrequest, and of those inside of it."""
+    return [
+        (one.directive, f"{one.method} {one.uri}", one.location, one.action_kind, one.status, *shown(one))
+        for one in found.subrequests
+    ]
+
+
+def test_a_location_that_decides_is_asked(backend, tmp_path):
+    conf = fill(SUBREQUESTS.replace("DIR", str(tmp_path)), backend)
+    found = asked(conf, "http://h:8080/closed/a?a=b", "X-Key: 1")
+    assert (found.action_kind, found.upstream_head.partition("\r\n")[0]) == ("proxy", "GET /in/a?a=b HTTP/1.1")
+    [asking] = found.subrequests
+    assert (asking.directive, asking.directive_at, asking.location) == ("auth_request", "t.conf:6", "= /auth")
+    assert asking.upstream_head.startswith("GET /check?who HTTP/1.1\r\nHost: back\r\nX-Uri: /closed/a?a=b\r\n")
+    assert asking.upstream == "back" and asking.status is None
+    [refusing] = asked(conf, "http://h:8080/forbidden/a").subrequests
+    assert (refusing.action_kind, refusing.status) == ("error", 403)
+    assert asked(conf, "http://h:8080/forbidden/a").status == 403
+    text = as_text(found)
+    assert "\nsubrequest GET /auth: auth_request (t.conf:6)\n" in text
+    assert "\n    the upstream receives\n        GET /check?who HTTP/1.1\n" in text
+
+
+def test_copies_and_what_comes_afterwards_are_shown(backend, tmp_path):
+    conf = fill(SUBREQUESTS.replace("DIR", str(tmp_path)), backend)
+    found = asked(conf, "http://h:8080/copied/a?b", "Content-Length: 5", method="PUT")
+    assert shown(found) == [("mirror", "PUT /copy?b", "= /copy", "proxy", None)]
+    [copied] = found.subrequests
+    assert copied.upstream_head.startswith("PUT /copied/copied/a?b HTTP/1.1\r\n")
+    assert "\r\nContent-Length: 5\r\n" in copied.upstream_head and "\r\nContent-Length: 5\r\n" in found.upstream_head
+    found = asked(conf, "http://h:8080/after")
+    assert (found.location, found.status) == ("= /after", 204)
+    assert shown(found) == [("post_action", "GET /after", "@done", "proxy", None)]
+
+
+def test_the_parts_of_a_page_are_shown(backend, tmp_path):
+    page = (
+        '<!--#include virtual="/part/a?x=$arg_x" --><!--#if expr="$arg_x = 2" --><!--#include file="other.html" -->'
+        '<!--#endif --><!--#include virtual="/part/wait" wait="yes" -->' + "text" * 30_000 + '<!--#include virtual="/none" -->'
+    )
+    (tmp_path / "page.html").write_text(page)
+    (tmp_path / "circle.html").write_text('<!--#include virtual="/circle.html" -->' * 2)
+    conf = fill(SUBREQUESTS.replace("DIR", str(tmp_path)), backend)
+    before = ("add_before_body", "GET /before", "= /before", "return", 200)
+    after = ("add_after_body", "GET /none.html", "(the server itself)", "error", 404)
+    parts = [
+        ("ssi", "GET /part/wait", "/part", "proxy", None),
+        ("ssi", "GET /none", "(the server itself)", "error", 404),
+    ]
+    first = ("ssi", "GET /part/a?x=1", "/part", "proxy", None)
+    assert sorted(shown(asked(conf, "http://h:8080/page.html?x=1")), key=str) == sorted([before, first, *parts, after], key=str)
+    found = asked(conf, "http://h:8080/page.html?x=2")
+    assert ("ssi", "GET /other.html", "(the server itself)", "error", 404) in shown(found)
+    with pytest.raises(CannotExplain, match="do not come to an end"):
+        asked(conf, "http://h:8080/circle.html")

@@ -25,11 +25,8 @@ def by_asking(location: Location, services: Services) -> Decide | None:
     place = location.origin("auth_request")
 
     async def decide(request: Request) -> Response | Declined | None:
-        if request.trace is not None:
-            request.trace.add("access", f"auth_request asks {path.decode('latin-1')}; an answer of 2xx is assumed", place)
-            return None
         try:
-            asking = Subrequest(request, path)
+            asking = Subrequest(request, path, made_by="auth_request")
         except Cycle as cycle:
             log_request(request, "error", str(cycle), code="conf_cycle")
             request.ends("conf_cycle", str(cycle))

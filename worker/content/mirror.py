@@ -32,10 +32,6 @@ def mirroring(location: Location, services: Services) -> Handler | None:
 
     async def mirror(request: Request) -> Response | None:
         """Read the body if the copies get it, and start them. Raises ClientError, ClientGone."""
-        if request.trace is not None:
-            for path in paths:
-                request.trace.add("mirror", f"a copy goes to {path.decode('latin-1')}", location.origin("mirror"))
-            return None
         body = request.body
         if body is not None and with_body and await outgoing_of(request, body, WHOLE) is None:
             return error_response(request, 500, request.route.server_token)
@@ -55,7 +51,7 @@ def begin_copy(copies: Background, request: Request, path: bytes) -> None:
         copies.is_full = True
         return
     try:
-        copy = Copy(request, path)
+        copy = Copy(request, path, "mirror")
     except Cycle as cycle:
         log_request(request, "error", str(cycle))
         return

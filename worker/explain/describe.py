@@ -4,49 +4,60 @@ from __future__ import annotations
 
 import time
 
-from worker.explain.rehearsal import Rehearsal
+from worker.explain.rehearsal import Outcome, Rehearsal
 from worker.explain.script import state_of_script
 from worker.explain.settings import settings_of
 from worker.upstream.passing import Passing
 from worker.upstream.peers import Group
 from wproxy.config.model import Configuration, Peer, Server
 from wproxy.config.tls import is_secure
-from wproxy.explain import Explanation, Trace, passes, shown_location
+from wproxy.explain import Explanation, Subsequent, Trace, Way, passes, shown_location
 from wproxy.http import Request, Response
 from wproxy.shown_certificates import ShownCertificate, show_certificate
 
 
 def describe(found: Explanation, worker: Rehearsal, request: Request, sent: bytes) -> None:
     """Fill in the result of the request. sent: the bytes that the client gets."""
-    location = request.location
+    outcome = worker.outcome_of(request)
+    found.settings = list(settings_of(request.location, worker.configuration, outcome.group))
+    found.certificates = certificates_of(request.location.server, worker.configuration)
+    describe_way(found, worker, request, outcome)
+    if outcome.response is None or not sent:
+        return
+    lines = outcome.response.fields.lines
+    found.added_fields = [shown_field(line) for line in lines if line not in outcome.unfiltered_fields]
+    found.added_trailers = [shown_field(line) for line in request.response_trailers]
+    if found.action_kind != "proxy":
+        found.response_head = sent.partition(b"\r\n\r\n")[0].decode("latin-1") + "\r\n\r\n"
+
+
+def describe_way(found: Way, worker: Rehearsal, request: Request, outcome: Outcome) -> None:
+    """Describe the way of a request, its result, and the subrequests that it makes."""
     trace = request.trace
     assert trace is not None
+    location = request.location
+    found.steps = trace.steps
     found.location, found.location_at = shown_location(location), str(location.position)
     found.location_why = trace.location_why
-    found.settings = list(settings_of(location, worker))
-    found.certificates = certificates_of(location.server, worker.configuration)
-    if not sent:
+    found.subrequests = [describe_subrequest(worker, one) for one in trace.subrequests]
+    response = outcome.response
+    if response is None:
         found.action_kind, found.action = "close", "close the connection without an answer (444)"
         found.action_at = place_of_answer(trace)
         found.status = 444
         return
-    response = worker.response
-    assert response is not None, "every answer goes through the filters"
     fields = response.fields
-    found.added_fields = [shown_field(line) for line in fields.lines if line not in worker.unfiltered_fields]
-    found.added_trailers = [shown_field(line) for line in request.response_trailers]
-    if worker.group is not None:
-        describe_upstream(found, worker.group, worker.configuration)
-        found.upstream_tls = shown_tls(worker.passing, request)
-    if worker.unfiltered is worker.proxied:
+    if outcome.group is not None:
+        describe_upstream(found, outcome.group, worker.configuration)
+        found.upstream_tls = shown_tls(outcome.passing, request)
+    if outcome.unfiltered is outcome.proxied:
         target = location.written[passes(location)][-1]
         found.action_kind, found.action = "proxy", f"{target.name} to {target.arguments[0]}"
         found.action_at = str(target.position)
-        describe_head(found, worker)
+        describe_head(found, outcome)
         found.status = request.forced_status or None  # error_page may have chosen it
         return
     found.status = fields.status
-    found.response_head = sent.partition(b"\r\n\r\n")[0].decode("latin-1") + "\r\n\r\n"
     found.file = trace.file
     if fields.location is not None:
         found.redirect = fields.location.decode("latin-1")
@@ -66,6 +77,20 @@ def describe(found: Explanation, worker: Rehearsal, request: Request, sent: byte
         found.action_at = place_of_answer(trace)
 
 
+def describe_subrequest(worker: Rehearsal, trace: Trace) -> Subsequent:
+    """Describe a request that another one makes."""
+    request: Request = trace.request
+    args = b"" if request.args is None else b"?" + request.args
+    found = Subsequent(
+        directive=trace.directive,
+        directive_at=trace.directive_at,
+        method=request.method.decode("latin-1"),
+        uri=(request.path + args).decode("latin-1"),
+    )
+    describe_way(found, worker, request, worker.outcome_of(request))
+    return found
+
+
 def certificates_of(server: Server, configuration: Configuration) -> list[ShownCertificate]:
     """Return the certificates of a server that clients reach over TLS."""
     if not any(is_secure(line) for line in server.listen):
@@ -74,16 +99,16 @@ def certificates_of(server: Server, configuration: Configuration) -> list[ShownC
     return [show_certificate(node, directory, time.time()) for node in server.written.get("ssl_certificate", ())]
 
 
-def describe_head(found: Explanation, worker: Rehearsal) -> None:
+def describe_head(found: Way, outcome: Outcome) -> None:
     """Describe the part of the request before its body that the upstream receives: a text, or parameters."""
-    assert worker.passing is not None
-    read = worker.passing.protocol.read_parameters
+    assert outcome.passing is not None
+    read = outcome.passing.protocol.read_parameters
     if read is None:
-        found.upstream_head = worker.head.decode("latin-1")
+        found.upstream_head = outcome.head.decode("latin-1")
         return
-    pairs = [(name.decode("latin-1"), value.decode("utf-8", "backslashreplace")) for name, value in read(worker.head)]
+    pairs = [(name.decode("latin-1"), value.decode("utf-8", "backslashreplace")) for name, value in read(outcome.head)]
     found.parameters = [{"name": name, "value": value} for name, value in pairs]
-    if worker.passing.settings.module == "fastcgi":
+    if outcome.passing.settings.module == "fastcgi":
         found.script = dict(pairs).get("SCRIPT_FILENAME", "")
         missing = 'SCRIPT_FILENAME is not among them: PHP-FPM answers 404 with "Primary script unknown"'
         found.script_state = state_of_script(found.script) if found.script else missing
@@ -109,7 +134,7 @@ def why_error(request: Request, response: Response) -> str:
     return ""
 
 
-def describe_upstream(found: Explanation, group: Group, configuration: Configuration) -> None:
+def describe_upstream(found: Way, group: Group, configuration: Configuration) -> None:
     """Describe the group of the request, and its peers as they are configured."""
     found.upstream = group.name
     upstream = next((one for one in configuration.upstreams if one.name == group.name), None)

@@ -5,7 +5,7 @@ Its services are made like those of every worker; only the exchange with a peer 
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +29,6 @@ from wproxy.error_log import RANKS, ErrorLog
 from wproxy.explain import CannotExplain, Explanation, Positions, Question, Trace
 from wproxy.http import Client, Endpoint, Process, Request, Response, ResponseFields
 from wproxy.identity import WPROXY
-from wproxy.request_body import UNKNOWN_LENGTH, Outgoing
 from wproxy.route import Filter
 from wproxy.shared import PRIVATE_BYTES, SharedWords
 from wproxy.syslog import Syslog
@@ -59,31 +58,55 @@ class _ErrorLog(ErrorLog):
         return [f"[{level}] {text}" for level, text, is_written in self.said if is_written]
 
 
+_FAR = float("inf")
+# The most turns of all tasks of one request, its subrequests included: pages may include each other in circles.
+MOST_TURNS = 1000
+
+
 class _Loop(Loop):
-    """A loop that never turns: a task that parks has nothing more to show."""
+    """A loop without events: whoever waits for a client or a peer has nothing more to show."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.spawned: list[Task] = []
-
-    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str = "") -> Task:
-        """Note a task; it runs only where somebody resumes it."""
-        task = super().spawn(coroutine, name)
-        self.spawned.append(task)
-        return task
-
-    def tasks_since(self, count: int) -> Iterator[Task]:
-        """Yield the tasks after so many, also those that are spawned meanwhile."""
-        while count < len(self.spawned):
-            yield self.spawned[count]
-            count += 1
-
-    def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Make this the running task; the caller resumes it."""
-        self._current = Task(coroutine, "the request to explain")
+    def rehearse(self, coroutine: Coroutine[Any, Any, None], client: Script) -> bool:
+        """Run a task, and all that it starts and wakes, to where they wait; return whether it waits. Raises CannotExplain."""
+        first = self.spawn(coroutine, "the request to explain")
+        turns = 0
+        while self._runnable:
+            task = self._runnable.pop(0)
+            turns += 1
+            if turns > MOST_TURNS:
+                raise CannotExplain("the subrequests of this request do not come to an end")
+            self._current = task
+            try:
+                stream, _, seconds = task.send(None)
+            except StopIteration:
+                self.tasks.discard(task)
+                continue
+            if (stream is client and client.unread) or (stream is None and seconds < _FAR):
+                self._runnable.append(task)
+            else:
+                task.parked = True
+        self._current = None
+        return first in self.tasks
 
     def interrupt(self, task: Task, exception: BaseException) -> None:
         raise AssertionError("nobody else is there to be interrupted")
+
+
+class Outcome:
+    """What became of one request. head, passing, group: what its upstream gets, and how.
+
+    response: the one that is sent; unfiltered, unfiltered_fields: the one before the filters, and its lines; proxied: the one in
+    place of the upstream's.
+    """
+
+    def __init__(self) -> None:
+        self.head = b""
+        self.passing: Passing | None = None
+        self.group: Group | None = None
+        self.response: Response | None = None
+        self.unfiltered: Response | None = None
+        self.unfiltered_fields: tuple[tuple[bytes, bytes], ...] = ()
+        self.proxied: Response | None = None
 
 
 class Rehearsal:
@@ -98,65 +121,72 @@ class Rehearsal:
         process = Process(WPROXY, lambda: (1, 0, 1, 0))
         logs = Logs(self.error_log, self._error_log_of, lambda location: None)
         self.services = make_services(assignment, self.loop, process, logs, Clients(), self.exchange)
-        self.head = b""
-        self.passing: Passing | None = None
-        self.group: Group | None = None
-        # The response that is sent, the one before the filters, and the one that stands for the upstream's.
-        self.response: Response | None = None
-        self.unfiltered: Response | None = None
-        self.unfiltered_fields: tuple[tuple[bytes, bytes], ...] = ()
-        self.proxied: Response | None = None
+        self._outcomes: dict[Trace | None, Outcome] = {}
         hear_complaints(log_request)
+
+    def outcome_of(self, request: Request) -> Outcome:
+        """Return what became of a request; that of a subrequest is its own. (A head that is refused has no trace.)"""
+        return self._outcomes.setdefault(request.trace, Outcome())
 
     async def exchange(self, passing: Passing, request: Request) -> Response:
         """Replace worker.upstream.exchange.proxy_request: compose the head, keep it, and answer with an empty 200.
 
         Raises ClientError if the head cannot be composed.
         """
-        self.passing, self.group = passing, passing.group
-        if request.body is not None and request.body.collected is None:
-            request.body.collected = announced(request.trace, request.body.length)
+        outcome = self.outcome_of(request)
+        outcome.passing, outcome.group = passing, passing.group
         body = await body_for(passing, request)
         assert body is not None, "nothing is read, so that nothing fails"
         head = passing.head(request, body.length)
         if all(peer.peer.down for peer in passing.group.peers):
             return no_live_upstreams(passing, request, head, 0)
-        self.head = passing.protocol.shown(head)
-        self.proxied = Response(ResponseFields(200, server=request.route.server_token), bodiless=request.method == b"HEAD")
-        return self.proxied
+        outcome.head = passing.protocol.shown(head)
+        fields = ResponseFields(200, server=request.route.server_token)
+        outcome.proxied = response = Response(fields, bodiless=request.method == b"HEAD")
+        return response
 
     def watch(self, server: Server) -> None:
         """Make the filters of all locations of a server record their input and output."""
         routes = [location.route for location in server.each_location()]
+        routes += [route.inner for route in routes if route.inner is not None]
         if server.entry is not None:
             routes.append(server.entry)
         for route in routes:
-            route.filter = self._watched(route.filter)
+            route.filter = self._watched(route.filter, is_made_of_parts(route.location))
 
     def _error_log_of(self, location: Location) -> ErrorLog:
         return _ErrorLog(location.error_log, self.error_log.said) if location.error_log else self.error_log
 
-    def _watched(self, change: Filter | None) -> Filter:
+    def _watched(self, change: Filter | None, has_parts: bool) -> Filter:
+        """has_parts: whether the body may ask for subrequests."""
+
         def watched(request: Request, response: Response) -> Response:
-            self.unfiltered = response
-            self.unfiltered_fields = response.fields.lines
-            if response.source is not None:
-                # The rest of a body shows nothing, and there is no socket for a file to go to.
-                response.source.close()
-                response.source = None
-            self.response = response if change is None else change(request, response)
-            return self.response
+            outcome = self.outcome_of(request)
+            outcome.unfiltered = response
+            outcome.unfiltered_fields = response.fields.lines
+            source = response.source
+            if source is not None and not has_parts:
+                drop_source(response)
+            if change is not None:
+                response = change(request, response)
+            if response.source is source:
+                drop_source(response)
+            outcome.response = response
+            return response
 
         return watched
 
 
-def announced(trace: Trace | None, length: int) -> Outgoing:
-    """Return the body that a request announces, as if it had been read: `wproxy explain` has none. length: -1 where unknown."""
-    if length >= 0:
-        return Outgoing(length, b"", None)
-    if trace is not None:
-        trace.add("body", "a chunked body: one that fits client_body_buffer_size is sent with its Content-Length instead")
-    return Outgoing(UNKNOWN_LENGTH, b"", None)
+def is_made_of_parts(location: Location) -> bool:
+    """Whether pages of a location may consist of several responses."""
+    return bool(location.ssi is not None or location.add_before_body or location.add_after_body)
+
+
+def drop_source(response: Response) -> None:
+    """Drop the rest of a body: it shows nothing, and there is no socket for a file to go to."""
+    if response.source is not None:
+        response.source.close()
+        response.source = None
 
 
 class Script(Stream):
@@ -221,56 +251,16 @@ def rehearse(
     )
     client.scheme = b"https" if question.url.scheme in ("https", "wss") else b"http"
     plan = ListenerPlan(default, worker.services.clients)
-    if question.http2:
-        is_waiting = serve_in_http2(worker.loop, stream, client, plan)
-        sent = http2_answer(stream.sent)
-    else:
-        is_waiting = serve_in_http1(worker.loop, stream, client, plan)
-        sent = stream.sent
+    serve = serve_http2 if question.http2 else serve_connection
+    is_waiting = worker.loop.rehearse(serve(stream, client, plan), stream)
+    sent = http2_answer(stream.sent) if question.http2 else stream.sent
     request: Request | None = trace.request
     if request is None or trace.is_refused or not hasattr(request, "location"):
         status = sent.split(b" ")[1].decode() if sent else "no answer"
         why = worker.error_log.said[-1][1].partition(" while reading ")[0].partition(", client: ")[0]
         raise CannotExplain(f"the request is refused with {status}: {why}")
-    if is_waiting and worker.response is None:
+    if is_waiting and worker.outcome_of(request).response is None:
         raise CannotExplain("the answer waits for something that only a running worker has, as a name to be resolved")
     found.steps = trace.steps
     found.log = worker.error_log.lines
     return request, sent
-
-
-def serve_in_http1(loop: _Loop, stream: Script, client: Client, plan: ListenerPlan) -> bool:
-    """Serve a client until it has its answer; return whether it waits for more than that."""
-    coroutine = serve_connection(stream, client, plan)
-    loop.begin(coroutine)
-    try:
-        coroutine.send(None)  # to where it waits for the head
-        while stream.unread:
-            coroutine.send(None)  # to where it waits for the next head, or for a body: this request is over
-    except StopIteration:
-        return False
-    finally:
-        coroutine.close()
-    return True
-
-
-def serve_in_http2(loop: _Loop, stream: Script, client: Client, plan: ListenerPlan) -> bool:
-    """Do the same for a client of HTTP/2, whose request has a task of its own."""
-    coroutine = serve_http2(stream, client, plan, stream.unread)
-    loop.begin(coroutine)
-    known = len(loop.spawned)
-    waiting = False
-    try:
-        coroutine.send(None)  # to where it waits for more frames
-        for task in loop.tasks_since(known):
-            loop.begin(task.coroutine)
-            try:
-                task.coroutine.send(None)
-                waiting = True
-            except StopIteration:
-                pass
-    except StopIteration:
-        pass  # the connection has ended
-    finally:
-        coroutine.close()
-    return waiting

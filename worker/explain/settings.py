@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from worker.explain.rehearsal import Rehearsal
-from wproxy.config.model import Location, Settings
+from worker.upstream.peers import Group
+from wproxy.config.model import Configuration, Location, Settings
 from wproxy.config.registry import ENTRIES, LOCATION, REGISTRY, SERVER, UPSTREAM
 from wproxy.config.tree import Node
 from wproxy.explain import DEFAULT
@@ -14,12 +14,11 @@ from wproxy.explain import DEFAULT
 _NO_SETTINGS = frozenset(("listen", "server_name", "location", "server", "upstream"))
 
 
-def settings_of(location: Location, worker: Rehearsal) -> Iterator[dict[str, str]]:
+def settings_of(location: Location, configuration: Configuration, group: Group | None) -> Iterator[dict[str, str]]:
     """Yield every setting that applies in a location, in its server and in its upstream: as written and where, or its default."""
     yield from settings_in(location, LOCATION, "location")
     yield from settings_in(location.server, SERVER, "server", beside=LOCATION)
-    group = worker.group
-    upstream = next((one for one in worker.configuration.upstreams if group is not None and one.name == group.name), None)
+    upstream = next((one for one in configuration.upstreams if group is not None and one.name == group.name), None)
     if upstream is not None and not upstream.implicit:
         yield from settings_in(upstream, UPSTREAM, "upstream")
 

@@ -52,7 +52,7 @@ class Addition:
             forget_length(changed)
             weaken_etag(changed)
         response.fields = changed
-        if not response.bodiless and request.trace is None:
+        if not response.bodiless:
             response.source = Joined(self._parts(request, response.body, response.source), response.source)
             response.body = b""
         return response
@@ -61,15 +61,15 @@ class Addition:
         return fields.status == 200 and has_type(fields, self._types)
 
     def _parts(self, request: Request, at_hand: bytes, source: BodySource | None) -> Iterator[Part]:
-        yield from self._include(request, self._before)
+        yield from self._include(request, self._before, "add_before_body")
         yield at_hand
         if source is not None:
             yield source
-        yield from self._include(request, self._after)
+        yield from self._include(request, self._after, "add_after_body")
 
-    def _include(self, request: Request, path: bytes | None) -> Iterator[Part]:
+    def _include(self, request: Request, path: bytes | None, made_by: str) -> Iterator[Part]:
         if path is not None:
             try:
-                yield Inclusion(Subrequest(request, path), self._loop)
+                yield Inclusion(Subrequest(request, path, made_by=made_by), self._loop)
             except Cycle as cycle:
                 log_request(request, "error", f"{cycle} while sending response to client")

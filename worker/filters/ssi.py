@@ -73,7 +73,7 @@ class Ssi:
         if changed is None:
             changed = fields.wire[self._key] = self._changed(fields)
         response.fields = changed
-        if not response.bodiless and request.trace is None:
+        if not response.bodiless:
             response.source = Page(request, self, response.body, response.source)
             response.body = b""
         return response
@@ -286,7 +286,7 @@ class Page(Wrapper):
         if isinstance(self._request, Subrequest) and self._request.is_in_memory:
             raise Failed(f'nested in-memory subrequest "{shown_path(path)}"')
         try:
-            request = Subrequest(self._request, path, args)
+            request = Subrequest(self._request, path, args, made_by="ssi")
         except Cycle as cycle:
             raise Failed(str(cycle)) from None
         if kept is not None:

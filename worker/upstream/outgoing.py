@@ -17,6 +17,7 @@ from worker.loop import FAIR_SHARE, give_way
 from worker.temporary_files import DiskTrouble, TemporaryFile
 from worker.upstream.module_settings import ModuleSettings
 from wproxy.directives.request_body import IN_MEMORY
+from wproxy.explain import Trace
 from wproxy.http import Request
 from wproxy.request_body import BODILESS, UNKNOWN_LENGTH, Outgoing, RequestBody
 
@@ -41,6 +42,8 @@ def body_at_hand(request: Request, body: RequestBody) -> Outgoing | None:
 
 async def outgoing_of(request: Request, body: RequestBody, streaming: Streaming) -> Outgoing | None:
     """Return the body of a request as its location needs it; None when it could not be kept. Raises ClientError, ClientGone."""
+    if request.trace is not None and body.collected is None:
+        body.collected = announced(request.trace, body.length)
     collected = body.collected
     if collected is None:
         at_hand = body.take_at_hand()
@@ -64,6 +67,14 @@ async def outgoing_of(request: Request, body: RequestBody, streaming: Streaming)
         log_request(request, "crit", f'"{name}" failed ({trouble}) while buffering the request body')
         return None
     return collected
+
+
+def announced(trace: Trace, length: int) -> Outgoing:
+    """Return the body that a request announces, as if it had been read: `wproxy explain` has none. length: -1 where unknown."""
+    if length >= 0:
+        return Outgoing(length, b"", None)
+    trace.add("body", "a chunked body: one that fits client_body_buffer_size is sent with its Content-Length instead")
+    return Outgoing(UNKNOWN_LENGTH, b"", None)
 
 
 class Streaming(NamedTuple):
