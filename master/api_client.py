@@ -36,7 +36,7 @@ class ApiClient(http.client.HTTPConnection):
             status, answer = response.status, json.loads(response.read())
         except (FileNotFoundError, ConnectionRefusedError):
             raise CannotChange(
-                f'no server listens on "{self._path}"; is wproxy running, with an upstream block and this configuration?'
+                f'no server listens on "{self._path}"; is wproxy running with this configuration, and an upstream or a cache?'
             ) from None
         except PermissionError:
             raise CannotChange(f'no permission to use "{self._path}": it belongs to another user') from None

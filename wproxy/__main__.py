@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wproxy.config.tree import ConfigurationError
     from wproxy.options import Options, Paths
     from wproxy.shown_certificates import ShownCertificate
+    from wproxy.upstream_command import Api
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -364,22 +365,37 @@ def certificates_in(file: str, now: float) -> list[ShownCertificate]:
 
 def upstream(given: argparse.Namespace) -> int:
     """Run `wproxy upstream`: ask the running server about its upstreams, or change one."""
+    from wproxy.upstream_command import run_action
+
+    return ask_server(given, lambda api: run_action(given.action, given.words, given.json, api))
+
+
+def cache(given: argparse.Namespace) -> int:
+    """Run `wproxy cache`: ask the running server about its caches, or purge one."""
+    import time
+
+    from wproxy.cache_command import run_cache_action
+
+    return ask_server(given, lambda api: run_cache_action(given.action, given.words, given.json, api, time.time()))
+
+
+def ask_server(given: argparse.Namespace, run: Callable[[Api], str]) -> int:
+    """Run a command with the API of the running server, and print what it returns."""
     from master.api_client import ApiClient
     from wproxy.config.load import configured_api_socket
     from wproxy.config.tree import ConfigurationError
-    from wproxy.upstream_command import CannotChange, run_action
+    from wproxy.upstream_command import CannotChange
 
     file = configuration_file(given.config)
     try:
-        path = configured_api_socket(file, prefix_of(given.prefix, file))
-        text = run_action(given.action, given.words, given.json, ApiClient(path))
+        text = run(ApiClient(configured_api_socket(file, prefix_of(given.prefix, file))))
     except ConfigurationError as error:
         return refuse(error)
     except CannotChange as error:
         sys.stderr.write(f"wproxy: [error] {error}\n")
         return 1
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+    sys.stdout.buffer.flush()
     return 0
 
 
@@ -393,6 +409,7 @@ DEEDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "proxy": proxy,
     "demo": demo,
     "upstream": upstream,
+    "cache": cache,
     **dict.fromkeys(("stop", "quit", "reload", "reopen", "upgrade", "status"), control),
 }
 

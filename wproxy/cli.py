@@ -97,7 +97,7 @@ def _why(parser: argparse.ArgumentParser) -> None:
 
 
 class Action(NamedTuple):
-    """One action of `wproxy upstream`: its usage, what it does, and how many words it takes at least and at most."""
+    """One action of a command: its usage, what it does, and how many words it takes at least and at most."""
 
     usage: str
     help: str
@@ -118,13 +118,28 @@ ACTIONS = {
 
 
 def _upstream(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", metavar="ACTION", help=f"what to do: {', '.join(ACTIONS)}")
-    parser.add_argument(
-        "words", nargs="*", default=(), metavar="ARGUMENT", help="NAME of the upstream, SERVER as it is written there, ..."
-    )
-    parser.add_argument("--json", action="store_true", help="list: for programs")
+    _declare_actions(parser, ACTIONS, "NAME of the upstream, SERVER as it is written there, ...", "list")
+
+
+# Keyed by name; `wproxy.cache_command` does the work.
+CACHE_ACTIONS = {
+    "stat": Action("stat [ZONE]", "the sizes of caches, and the responses by status", 0, 1),
+    "list": Action("list ZONE [PREFIX]", "the stored responses, those whose key begins like this", 1, 2),
+    "purge": Action("purge ZONE KEY", "delete a response; KEY*: all whose key begins like this", 2, 2),
+}
+
+
+def _cache(parser: argparse.ArgumentParser) -> None:
+    _declare_actions(parser, CACHE_ACTIONS, "ZONE: the name in keys_zone, KEY: that of a response, ...", "stat, list")
+
+
+def _declare_actions(parser: argparse.ArgumentParser, actions: dict[str, Action], words: str, shown: str) -> None:
+    """Declare the arguments of a command with actions. shown: those that can print JSON."""
+    parser.add_argument("action", metavar="ACTION", help=f"what to do: {', '.join(actions)}")
+    parser.add_argument("words", nargs="*", default=(), metavar="ARGUMENT", help=words)
+    parser.add_argument("--json", action="store_true", help=f"{shown}: for programs")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = "actions:\n" + "".join(f"  {each.usage:32} {each.help}\n" for each in ACTIONS.values())
+    parser.epilog = "actions:\n" + "".join(f"  {each.usage:32} {each.help}\n" for each in actions.values())
 
 
 # Every command has a row here and a function of its name in the table of `wproxy.__main__`.
@@ -137,6 +152,7 @@ COMMANDS = (
     Command("upgrade", "serve with the program as it is installed now; roll back if it does not serve"),
     Command("status", "show master, workers, connections and requests", _status),
     Command("upstream", "show the servers of upstreams, and change them while they serve", _upstream),
+    Command("cache", "show what caches have stored, and purge it", _cache),
     Command("explain", "show what would be done with a request, and why, without sending anything", _explain),
     Command("why", "group an error log by why requests failed, with what to do about it", _why, where=False),
     Command("check", "find what is wrong in a configuration, or hardly meant, with the reason and the fix", _check),

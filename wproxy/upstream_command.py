@@ -144,6 +144,11 @@ def as_table(found: dict[str, Any]) -> str:
             for each in shown["servers"]
             if each["id"] not in known
         ]
+    return table(rows)
+
+
+def table(rows: list[tuple[str, ...]]) -> str:
+    """Return rows of cells as lines, each column as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     return "".join(f"{line}\n" for line in lines)

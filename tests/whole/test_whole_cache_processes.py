@@ -1,5 +1,6 @@
 """The processes of the cache: the loader finds what was there, the manager keeps the limits, and both outlive being killed."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -62,6 +63,20 @@ def test_the_loader_and_the_manager_at_work(start, tmp_path):
     until(lambda: len(files(front)) == 10, lambda: f"10 files, not {len(files(front))}")
     until(lambda: not second.is_running(), "the old manager leaves")
     assert front.error_log.count("start cache loader process") == 1, "the index outlives a reload"
+
+    kept = json.loads(front.command("cache", "list", "one", "--json").output)
+    assert len(kept) == 10 and {each["body"] for each in kept} == {4}
+    shown = json.loads(front.command("cache", "stat", "--json").output)["one"]
+    assert (shown["size"], shown["max_size"], shown["cold"], shown["hit"]) == (40960, 40960, False, {"responses": 0, "bytes": 0})
+    key = kept[0]["key"]
+    assert front.command("cache", "purge", "one", key).output == "wproxy: 1 purged from one\n"
+    assert f'"{key}" is not in the cache one' in front.command("cache", "purge", "one", key).errors
+    assert len(files(front)) == 9
+    alike = sum(each["key"].startswith("/1") for each in kept[1:])
+    assert front.command("cache", "purge", "one", "/1*").output == f"wproxy: {alike} purged from one\n"
+    assert front.command("cache", "list", "one", "/").output.count("\n") == 1 + 9 - alike
+    assert 'cache "none" not found' in front.command("cache", "stat", "none").errors
+
     os.kill(front.master.pid, signal.SIGUSR1)
     front.error_logged("reopening logs")
     assert "[alert] a bug" not in front.error_log

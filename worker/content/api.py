@@ -5,6 +5,8 @@
     GET POST            /9/http/upstreams/NAME/servers         its servers; add one
     GET PATCH DELETE    /9/http/upstreams/NAME/servers/ID      one server; change its parameters; remove it
 
+    GET                 /9/http/caches                         all zones of caches: see `worker.content.api_caches`
+
 The part before /9 is the location's own. A change is answered when every serving worker has applied it (`worker.edits`). A
 mistake is answered with {"error": {"status": ..., "text": ..., "code": ...}}. Pages of other sites change nothing
 (`wproxy.origin`).
@@ -16,6 +18,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from worker.content.api_request import NO_PATH, Outcome, needs_writing, only_get, read_json
 from worker.edits import Edits
 from worker.pages import respond
 from worker.services import Services
@@ -25,14 +28,8 @@ from wproxy.edits.parameters import Refused, as_json, changed_server, new_server
 from wproxy.edits.servers import PresentServer, UpstreamEdits, added, changed, present_servers
 from wproxy.files import shown_path
 from wproxy.http import Request, Response
-from wproxy.origin import foreign_origin
 
 VERSION = "9"
-# The largest body of a request; a server with all its parameters takes a few hundred bytes.
-LARGEST_BODY = 65536
-NO_PATH = Refused(404, "path not found", "PathNotFound")
-
-Outcome = tuple[int, Any]
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -73,30 +70,14 @@ async def answer(request: Request, services: Services, path: bytes, may_write: b
         case []:
             return only_get(method, ["http"])
         case ["http"]:
-            return only_get(method, ["upstreams"])
+            return only_get(method, ["caches", "upstreams"] if services.caches else ["upstreams"])
+        case ["http", "caches", *rest] if services.caches:
+            from worker.content.api_caches import answer_caches
+
+            return await answer_caches(request, services.caches, method, rest, may_write)
         case ["http", "upstreams", *rest]:
             return await answer_upstreams(request, services, method, rest, may_write)
     raise NO_PATH
-
-
-def only_get(method: str, value: Any) -> Outcome:
-    """Return a read-only value. Raises Refused for other methods."""
-    if method not in ("GET", "HEAD"):
-        raise Refused(405, f"method not supported: only GET is, not {method}", "MethodNotSupported")
-    return 200, value
-
-
-def needs_writing(request: Request, method: str, methods: tuple[str, ...], may_write: bool) -> None:
-    """Raise Refused unless the method is one of these, allowed here, and not used by a page of another site."""
-    if method not in methods:
-        supported = ", ".join(("GET", *methods))
-        raise Refused(405, f"method not supported: only {supported}, not {method}", "MethodNotSupported")
-    if not may_write:
-        raise Refused(405, "method disabled: the api directive has no write=on", "MethodDisabled")
-    servers = request.client.listener.servers
-    reason = foreign_origin(request.fields.get, lambda name: servers.explain(name, request) != "default")
-    if reason:
-        raise Refused(403, f"forbidden: {reason}", "ForeignOrigin")
 
 
 async def answer_upstreams(request: Request, services: Services, method: str, rest: list[str], may_write: bool) -> Outcome:
@@ -174,22 +155,3 @@ def find(present: list[PresentServer], number: str) -> PresentServer:
     if found is None:
         raise Refused(404, f"server with ID {number} does not exist", "UpstreamServerNotFound")
     return found
-
-
-async def read_json(request: Request) -> Any:
-    """Return the body of a request as JSON. Raises Refused, ClientError, ClientGone."""
-    body = request.body
-    if body is None:
-        raise Refused(400, "a JSON object is expected in the body", "JsonError")
-    pieces: list[bytes] = []
-    size = max(request.fields.content_length, 0)
-    while size <= LARGEST_BODY and (piece := await body.read()):
-        pieces.append(piece)
-        size = max(size, sum(map(len, pieces)))
-    if size > LARGEST_BODY:
-        request.keepalive = False
-        raise Refused(413, f"the body is larger than {LARGEST_BODY} bytes", "RequestTooLarge")
-    try:
-        return json.loads(b"".join(pieces))
-    except (ValueError, RecursionError) as error:
-        raise Refused(415, f"JSON error: {error}", "JsonError") from None

@@ -88,6 +88,12 @@ are reported, never silently ignored.
 - A certificate of an upstream that is not trusted ends the handshake with an alert, where nginx completes it and then closes;
   the log lines are nginx's. Renegotiation that an upstream asks for is declined. Certificates of ours with variables in their
   names are kept also without `proxy_ssl_certificate_cache`, and read again when their files have changed.
+- Files of a cache are checked whole: one that was cut short, by its Content-Length if nginx wrote it, is deleted and fetched,
+  where nginx sends what there is. They are written in the directory of the cache, under no name until they are complete, whatever
+  `use_temp_path` says. The cache loader begins at the start instead of a minute later, and leaves files and directories alone
+  that do not belong to the cache; nginx deletes them. The index of a zone outlives an upgrade, too; a zone whose path or levels
+  a reload has changed is a new one, where nginx refuses the reload. If the cache manager falls behind a `max_size`, workers
+  delete files as well. With `master_process off` the one process does the work of manager and loader.
 - `aio on` is accepted: whether nginx accepts it depends on how it was built.
 - Requests that nginx lets through and that two servers may read differently are refused with 400: control characters and bare
   CRs anywhere in a head, fields without a colon, folded fields, bare LFs in chunks, invalid trailers, host names with characters

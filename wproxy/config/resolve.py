@@ -123,7 +123,7 @@ class _Resolver:
         listeners = build_listeners(self.listens, reader, self.look_up)
         if not reader.problems:
             self.check_certified(listeners)
-        is_controlled = any(not group.implicit for group in self.upstreams.groups.values())
+        is_controlled = self.zones.has_caches or any(not group.implicit for group in self.upstreams.groups.values())
         control = control_listener(main, root, self.prefix, reader, self.control_server) if is_controlled else None
         # TOML omits a table that sets nothing; a file without any block is one that was forgotten.
         needed = ("events",) if syntax_of(file) == NGINX else ("events", "http", "stream", "mail")

@@ -88,6 +88,11 @@ class Zones:
             if isinstance(value, CountedZone)
         )
 
+    @property
+    def has_caches(self) -> bool:
+        """Whether there is a zone of a cache."""
+        return any(isinstance(value, CachePath) for _, value in self._made.values())
+
     def caches(self, prefix: str) -> tuple[CacheZone, ...]:
         """Return the zones of caches, likewise."""
         paths = [value for _, value in self._made.values() if isinstance(value, CachePath)]
