@@ -62,6 +62,18 @@ class TlsSession:
         return _named(self._hello.signature_algorithms if self._hello else (), {})
 
     @property
+    def signature_algorithm(self) -> bytes:
+        """The algorithm by which we signed the handshake; b"" for a resumed session, and before OpenSSL 3.5, as in nginx."""
+        openssl = find_openssl()
+        return openssl.signature_algorithm(self._connection, False).encode() if openssl else b""
+
+    @property
+    def client_signature_algorithm(self) -> bytes:
+        """The algorithm by which the client did, if it has a certificate."""
+        openssl = find_openssl()
+        return openssl.signature_algorithm(self._connection, True).encode() if openssl else b""
+
+    @property
     def server_name(self) -> bytes:
         """The name of the server, as the client sent it."""
         return self._hello.server_name if self._hello else b""
@@ -105,6 +117,7 @@ class Offer:
     """The offer of a client, before anything has been agreed on (a ClientTls)."""
 
     version = cipher = group = protocol = session_id = certificate = b""
+    signature_algorithm = client_signature_algorithm = b""
     is_resumed = False
     verify_result = 0, "ok"
 

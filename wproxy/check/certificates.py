@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import NamedTuple
 
 from wproxy.certificate import DSA, EC, RSA, Certificate, shown_name
-from wproxy.check.blocks import Block, Blocks, Proxied
+from wproxy.check.blocks import PLACES, Block, Blocks
 from wproxy.check.certificate_files import Chain
 from wproxy.check.finding import ERROR, INFO, WARNING, Found, Rule
-from wproxy.config.tree import Node
+from wproxy.config.tree import Node, Position
+from wproxy.directives.proxy import proxy_target
 
 HSTS = "strict-transport-security"
 # The least sizes of keys that are still considered safe (BSI TR-02102, NIST SP 800-57).
@@ -196,47 +198,77 @@ def weak_ciphers(blocks: Blocks) -> Iterator[Found]:
 # Upstreams.
 
 
-def _over_tls(blocks: Blocks) -> Iterator[Proxied]:
-    for proxied in blocks.proxied:
-        is_local = proxied.host in ("localhost", "::1") or proxied.host.startswith("127.")
-        if proxied.url.lower().startswith("https://") and proxied.host and not is_local and not proxied.has_variables:
-            yield proxied
+# The scheme of a target over TLS, for each module whose words have its name before them.
+_SCHEMES = {"proxy": "https://", "grpc": "grpcs://", "uwsgi": "suwsgi://"}
+
+
+class _Secure(NamedTuple):
+    """A target over TLS. module: whose words apply to it. is_group: whether it names an `upstream` block."""
+
+    block: Block
+    position: Position | None
+    module: str
+    host: str
+    is_group: bool
+
+    def word(self, name: str) -> str:
+        """Return the name of a directive of this module."""
+        return f"{self.module}_ssl_{name}"
+
+    def is_on(self, name: str) -> bool:
+        """Whether one of its flags is on."""
+        return self.block.value(self.word(name), "off").lower() == "on"
+
+
+def _over_tls(blocks: Blocks) -> Iterator[_Secure]:
+    """Find the targets over TLS that are on other machines."""
+    for block in blocks.all:
+        for module, scheme in _SCHEMES.items():
+            if not (block.context & PLACES and block.has(f"{module}_pass")):
+                continue
+            node = block.own(f"{module}_pass")[-1]
+            url = node.arguments[0] if node.arguments else ""
+            if not url.lower().startswith(scheme) or "$" in url:
+                continue
+            try:
+                address = proxy_target(f"https://{url[len(scheme) :]}").address
+            except ValueError:
+                continue  # -t reports it
+            host = address.host if address is not None and not address.is_unix else ""
+            if host and host not in ("localhost", "::1") and not host.startswith("127."):
+                yield _Secure(block, node.position, module, host, host.lower() in blocks.upstreams)
 
 
 def unverified_upstream(blocks: Blocks) -> Iterator[Found]:
     """Find upstreams that are reached over TLS and may be anybody."""
-    for proxied in _over_tls(blocks):
-        if proxied.block.value("proxy_ssl_verify", "off").lower() != "on":
+    for secure in _over_tls(blocks):
+        if not secure.is_on("verify"):
             reason = "the upstream's certificate is not verified: whoever can answer in its place reads and changes everything"
-            fix = 'add "proxy_ssl_verify on;" and "proxy_ssl_trusted_certificate" with the authority\'s certificate'
-            yield Found(proxied.node.position, reason, fix)
+            trusted = secure.word("trusted_certificate")
+            fix = f'add "{secure.word("verify")} on;" and "{trusted}" with the authority\'s certificate'
+            yield Found(secure.position, reason, fix)
 
 
 def upstream_without_sni(blocks: Blocks) -> Iterator[Found]:
     """Find upstreams with a public name that are not told which name is meant."""
-    for proxied in _over_tls(blocks):
-        is_name = any(letter.isalpha() for letter in proxied.host) and ":" not in proxied.host and "." in proxied.host
-        if is_name and proxied.upstream is None and proxied.block.value("proxy_ssl_server_name", "off").lower() != "on":
+    for secure in _over_tls(blocks):
+        is_name = any(letter.isalpha() for letter in secure.host) and ":" not in secure.host and "." in secure.host
+        if is_name and not secure.is_group and not secure.is_on("server_name"):
             reason = (
-                f"the handshake does not say that {proxied.host} is meant: an upstream with several names answers for another one"
+                f"the handshake does not say that {secure.host} is meant: an upstream with several names answers for another one"
             )
-            yield Found(proxied.node.position, reason, 'add "proxy_ssl_server_name on;"')
+            yield Found(secure.position, reason, f'add "{secure.word("server_name")} on;"')
 
 
 def upstream_verified_by_group_name(blocks: Blocks) -> Iterator[Found]:
     """Find a verification by the name of an upstream block, which no certificate has."""
-    for proxied in _over_tls(blocks):
-        is_verified = proxied.block.value("proxy_ssl_verify", "off").lower() == "on"
-        if (
-            is_verified
-            and proxied.upstream is not None
-            and not proxied.block.effective("proxy_ssl_name")
-            and "." not in proxied.host
-        ):
+    for secure in _over_tls(blocks):
+        is_named = bool(secure.block.effective(secure.word("name")))
+        if secure.is_on("verify") and secure.is_group and not is_named and "." not in secure.host:
             reason = (
-                f'the upstream\'s certificate has to be for "{proxied.host}", the name of an upstream that only this file knows'
+                f'the upstream\'s certificate has to be for "{secure.host}", the name of an upstream that only this file knows'
             )
-            yield Found(proxied.node.position, reason, 'add "proxy_ssl_name" with the name in the certificate')
+            yield Found(secure.position, reason, f'add "{secure.word("name")}" with the name in the certificate')
 
 
 # HSTS.
@@ -377,8 +409,8 @@ CERTIFICATE_RULES = [
         "upstream-not-verified",
         INFO,
         "an upstream over TLS whose certificate is not verified",
-        "proxy_ssl_verify is off by default, as in nginx: the connection is encrypted, but to whoever answers. Upstreams on this "
-        "machine are not reported.",
+        "proxy_ssl_verify is off by default, as in nginx, and so are grpc_ssl_verify and uwsgi_ssl_verify: the connection is "
+        "encrypted, but to whoever answers. Upstreams on this machine are not reported.",
         unverified_upstream,
         _UPSTREAM.format("192.0.2.7", ""),
         _UPSTREAM.format("192.0.2.7", _VERIFIED),
@@ -387,8 +419,8 @@ CERTIFICATE_RULES = [
         "upstream-without-sni",
         INFO,
         "an upstream over TLS that is not told its name",
-        "proxy_ssl_server_name is off by default, as in nginx. Most public servers and all content delivery networks choose the "
-        "certificate, or refuse the handshake, by the name in it.",
+        "proxy_ssl_server_name is off by default, as in nginx, and so are those of grpc and uwsgi. Most public servers and all "
+        "content delivery networks choose the certificate, or refuse the handshake, by the name in it.",
         upstream_without_sni,
         _UPSTREAM.format("api.example.com", ""),
         _UPSTREAM.format("api.example.com", _VERIFIED),

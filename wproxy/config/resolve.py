@@ -316,7 +316,8 @@ class _Resolver:
             target, place = scope.values[name], _place(scope, position, name)
             if target.uri_part and (modifier in ("~", "~*", "@") or kind in ("if", "limit_except")):
                 self.problem(_PASS_WITH_URI, place)
-            if target.may_be_secure and _PASSES[name] in SECURE_MODULES:
+            # nginx loads the files for every target with variables, even where it can only be "http://".
+            if (target.is_secure or target.template is not None) and _PASSES[name] in SECURE_MODULES:
                 self.tls_files.append(upstream_files(scope, _PASSES[name], self.problem))
             upstream = None if target.address is None else self.upstreams.target(target, place, scope)
             location.pass_to(_PASSES[name], target, upstream)

@@ -77,6 +77,8 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "EVP_DecryptInit_ex": (_INT, (_POINTER, _POINTER, _POINTER, _TEXT, _POINTER)),
     "HMAC_Init_ex": (_INT, (_POINTER, _TEXT, _INT, _POINTER, _POINTER)),
 }
+# Those of OpenSSL 3.5.
+_SINCE_3_5 = ("SSL_get0_signature_name", "SSL_get0_peer_signature_name")
 
 
 class Refused(ValueError):
@@ -106,6 +108,9 @@ class OpenSSL:
         for name, (result, arguments) in _FUNCTIONS.items():
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
+        for name in _SINCE_3_5:
+            if hasattr(library, name):
+                getattr(library, name).restype, getattr(library, name).argtypes = _INT, (_POINTER, ctypes.POINTER(_TEXT))
         self._library: Any = library
         self._reasons: dict[int, dict[str, int]] = {}
         self._always = _VERIFY_CALLBACK(lambda is_fine, store: 1)
@@ -279,6 +284,14 @@ class OpenSSL:
         if number & 0x1000000:  # TLSEXT_nid_unknown: the number in the protocol
             return f"0x{number & 0xFFFF:04x}"
         return bytes(self._library.OBJ_nid2sn(number)).decode("ascii") if number else ""
+
+    def signature_algorithm(self, connection: ssl.SSLObject, of_peer: bool) -> str:
+        """Return the name of the algorithm by which we, or the other side, signed the handshake; "" for none, or unknown."""
+        ask = getattr(self._library, _SINCE_3_5[of_peer], None)
+        name = _TEXT()
+        if ask is None or not ask(_connection(connection), ctypes.byref(name)):
+            return ""
+        return (name.value or b"").decode("ascii")
 
     def reasons(self, library: int) -> dict[str, int]:
         """Return the numbers of the errors of one of its libraries, by their words."""

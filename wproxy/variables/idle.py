@@ -11,7 +11,7 @@ from wproxy.variables.registry import BLOCK, VARIABLES, Variable
 
 # Not found: `-` in a log, empty in text.
 ABSENT = (
-    *(f"ssl_{name}" for name in ("client_sigalg", "early_data", "ech_outer_server_name", "ech_status", "sigalg")),
+    *(f"ssl_{name}" for name in ("early_data", "ech_outer_server_name", "ech_status")),
     "gzip_ratio",
     "proxy_internal_body_length",
     "proxy_internal_chunked",

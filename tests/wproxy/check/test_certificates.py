@@ -120,6 +120,24 @@ def test_upstreams_that_need_not_be_verified(url):
     assert reasons("upstream-not-verified", f"resolver 127.0.0.1; set $x a; location / {{ proxy_pass {url}; }}") == []
 
 
+@pytest.mark.parametrize(("module", "scheme"), [("proxy", "https"), ("grpc", "grpcs"), ("uwsgi", "suwsgi")])
+def test_upstreams_of_every_module_are_looked_at_by_its_own_words(module, scheme):
+    named = f"location / {{{{ {module}_pass {scheme}://{{}}; {{}} }}}}"
+    verified = f"{module}_ssl_verify on; {module}_ssl_trusted_certificate a.pem;"
+    for rule, host, amended in (
+        ("upstream-not-verified", "192.0.2.7", verified),
+        ("upstream-without-sni", "api.example.com:443", f"{module}_ssl_server_name on;"),
+    ):
+        assert len(reasons(rule, named.format(host, ""))) == 1
+        assert len(reasons(rule, named.format(host, "scgi_buffering off;"))) == 1
+        assert reasons(rule, named.format(host, amended)) == []
+    group = "upstream app {{ server 192.0.2.7:443; }} server {{ listen 8080; {} }}"
+    by_group = group.format(named.format("app", verified))
+    assert len(reasons("upstream-verified-by-group", by_group, "http")) == 1
+    by_name = group.format(named.format("app", f"{verified} {module}_ssl_name a.example.com;"))
+    assert reasons("upstream-verified-by-group", by_name, "http") == []
+
+
 @pytest.fixture
 def check(tmp_path, capfdbinary):
     """Runs `wproxy check` on a text; gives what was printed."""

@@ -747,6 +747,12 @@ BAD = (
     ("fastcgi_ignore_headers X-Nonsense;", 'invalid value "X-Nonsense"'),
     ("slice x;", '"slice" directive invalid value'),
     ("@@ @@ proxy_pass https://127.0.0.1; proxy_ssl_verify on;", "no proxy_ssl_trusted_certificate for proxy_ssl_verify"),
+    ("@@ @@ proxy_pass http://$host; proxy_ssl_verify on;", "no proxy_ssl_trusted_certificate for proxy_ssl_verify"),
+    (
+        "@@ @@ proxy_pass http://$host; proxy_ssl_certificate a.pem;",
+        'no "proxy_ssl_certificate_key" is defined for certificate "a.pem"',
+    ),
+    ("@@ @@ grpc_pass grpc://$host; grpc_ssl_verify on;", "no grpc_ssl_trusted_certificate for grpc_ssl_verify"),
     (
         "@@ @@ proxy_pass https://127.0.0.1; proxy_ssl_verify on; proxy_ssl_trusted_certificate nofile;",
         'cannot load certificate "DIR/nofile": No such file or directory',

@@ -146,6 +146,17 @@ def test_the_first_group_that_both_have_is_used(context, groups, version):
     assert openssl.group(ours) in groups.split(":")
 
 
+def test_the_algorithms_of_signatures_are_known_since_openssl_3_5(context, root, tmp_path):
+    openssl = find_openssl()
+    assert openssl is not None
+    client = client_context()
+    client.load_cert_chain(*root.issue("known").write(tmp_path, "client"))
+    ours, theirs = shake(context("ssl_verify_client on; ssl_client_certificate root.pem;"), client)
+    name = "ecdsa_secp256r1_sha256" if ssl.OPENSSL_VERSION_INFO >= (3, 5) else ""  # as in nginx
+    assert [openssl.signature_algorithm(ours, of_peer) for of_peer in (False, True)] == [name, name]
+    assert openssl.signature_algorithm(theirs, False) == name
+
+
 def test_the_clients_order_of_ciphers_counts_unless_the_servers_shall(context):
     both = "ssl_ciphers ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256;"
     client = client_context(maximum_version=V12)
