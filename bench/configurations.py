@@ -31,6 +31,7 @@ http {{
 _NGINX_PROXY = """\
     limit_req_zone $binary_remote_addr zone=requests:10m rate=1000000r/s;
     limit_conn_zone $binary_remote_addr zone=connections:10m;
+    proxy_cache_path {folder}/cache levels=1:2 keys_zone=pages:10m;
     upstream backend {{
         server 127.0.0.1:{backend_port};
         keepalive 64;
@@ -69,6 +70,11 @@ _NGINX_PROXY = """\
             proxy_set_header Connection "";
             limit_req zone=requests burst=1000 nodelay;
             limit_conn connections 1000;
+        }}
+        location /cached/ {{
+            proxy_pass http://backend/;
+            proxy_cache pages;
+            proxy_cache_valid 200 1d;
         }}
         location /unbuffered/ {{
             proxy_pass http://backend/;
@@ -126,6 +132,7 @@ _NGINX_BACKEND = """\
         root {folder}/files;
         location / {{ return 200 "{small_body}"; }}
         location = /10m {{ try_files /10m =404; }}
+        location = /1k {{ try_files /1k =404; }}
         location = /grpc/10m {{ try_files /10m =404; }}
         # An answer before the end of a call resets its stream, which nginx's grpc_pass takes for an error.
         location /grpc/ {{
@@ -149,6 +156,7 @@ worker_connections = 4096
 access_log = "off"
 limit_req_zone = [["$binary_remote_addr", "zone=requests:10m", "rate=1000000r/s"]]
 limit_conn_zone = [["$binary_remote_addr", "zone=connections:10m"]]
+proxy_cache_path = [["{folder}/cache", "levels=1:2", "keys_zone=pages:10m"]]
 [http.upstream.backend]
 server = ["127.0.0.1:{backend_port}"]
 keepalive = 64
@@ -184,6 +192,10 @@ X-Real-IP = "$remote_addr"
 X-Forwarded-For = "$proxy_add_x_forwarded_for"
 X-Forwarded-Proto = "$scheme"
 Connection = ""
+[http.server.location."/cached/"]
+proxy_pass = "http://backend/"
+proxy_cache = "pages"
+proxy_cache_valid = [[200, "1d"]]
 [http.server.location."/unbuffered/"]
 proxy_pass = "http://backend/"
 proxy_http_version = "1.1"
@@ -271,7 +283,7 @@ def _toml_listen(port: int, parameters: list[str]) -> str:
 
 
 def nginx_backend(folder: str, port: int, *, is_root: bool) -> str:
-    """Return nginx.conf of the backend behind both: it answers from memory and from the file `files/10m`."""
+    """Return nginx.conf of the backend behind both: it answers from memory and from the files `files/10m` and `files/1k`."""
     user = "user root;" if is_root else ""
     return (_NGINX_HEAD + _NGINX_BACKEND).format(folder=folder, port=port, user=user, small_body=SMALL_BODY)
 

@@ -125,6 +125,7 @@ def backend(folder: str, core: int) -> Iterator[RunningServer]:
     """Yield nginx as the application behind the proxies."""
     os.makedirs(os.path.join(folder, "files"))
     _write_bytes(os.path.join(folder, "files", "10m"), TEN_MB)
+    _write_bytes(os.path.join(folder, "files", "1k"), 1024)
 
     def configure(port: int) -> None:
         text = configurations.nginx_backend(folder, port, is_root=os.geteuid() == 0)
