@@ -36,7 +36,9 @@ from worker.subrequest import Cycle
 from worker.upstream.answers import SentElsewhere
 from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.passing import Passing
-from wproxy.conditions import first_range
+from wproxy.cache import counters
+from wproxy.cache.key import cache_key
+from wproxy.conditions import conditions_of, first_range
 from wproxy.http import Request, Response, http_date
 from wproxy.route import Route
 
@@ -54,10 +56,17 @@ def answering_from(settings: ModuleSettings, services: Services) -> Exchange:
             return error_response(request, 500, request.route.server_token)
         keeping = keeping_of(plan, passing)
         if plan.purge and cache is not None and is_met(plan.purge, request) is not None:
-            return await purge(cache, keeping.key(request), request)
+            return await purge(cache, cache_key(keeping.key(request)), request)
         if cache is None or request.method not in plan.methods:
             return await services.exchange(passing, request)
-        dealings = request.cached = Dealings(request, plan, cache, keeping.key(request))
+        key = keeping.key(request)
+        is_plain = request.method == b"GET" and not plan.bypass and conditions_of(request.fields) is None
+        hot = keeping.hot.find(key, cache) if is_plain else None
+        if hot is not None:
+            request.cached, request.upstream_head = hot.notes, hot.head
+            cache.count(counters.HIT, len(hot.body))
+            return Response(hot.fields, hot.body)
+        dealings = request.cached = Dealings(request, plan, cache, cache_key(key))
         use = dealings.look_up()
         request.call_at_end(dealings.release)
         try:
@@ -65,6 +74,8 @@ def answering_from(settings: ModuleSettings, services: Services) -> Exchange:
                 dealings.status = HIT
                 assert use.stored is not None
                 response: Response | None = send_stored(passing, request, dealings, use.stored)
+                if is_plain and response is not None:
+                    keeping.hot.remember(request, dealings, passing.answer_plan, response)
             else:
                 response = await stored_response(services, updates, keeping, passing, request, dealings, use)
             if response is not None:

@@ -71,7 +71,7 @@ def send_stored(passing: Passing, request: Request, dealings: Dealings, stored: 
     known: StoredFields | None = head.cache.get((plan,))
     if known is None:
         fields = client_fields(head, plan, request)
-        known = StoredFields(fields, request.main is None)
+        known = StoredFields(fields, True)
         if head.cache.get(plan) is fields:
             head.cache[(plan,)] = known  # they are the same for every request
     file = StoredFile(stored, keeps)

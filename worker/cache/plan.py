@@ -11,7 +11,6 @@ from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.passing import Passing
 from worker.upstream.protocols.http1 import request_target
 from worker.upstream.reshaping import head_writer
-from wproxy.cache.key import CacheKey, cache_key
 from wproxy.config.model import Location
 from wproxy.directives.cache import Cache as CacheSetting
 from wproxy.directives.cache import CacheTimes
@@ -103,19 +102,18 @@ def is_met(conditions: tuple[Template, ...], request: Request) -> Template | Non
     return next((template for template in conditions if template.evaluate(request) not in (b"", b"0")), None)
 
 
-def key_maker(plan: CachePlan, passing: Passing) -> Callable[[Request], CacheKey]:
-    """Return the function for the keys of requests that are passed on like this. Raises ClientError."""
+def key_maker(plan: CachePlan, passing: Passing) -> Callable[[Request], bytes]:
+    """Return the function for the text of keys of requests that are passed on like this. Raises ClientError."""
     template = plan.key
     if template is not None:
-        evaluate = template.evaluate
-        return lambda request: cache_key(evaluate(request))
+        return template.evaluate
     location = passing.location
     target: ProxyTarget = passing.settings.get("target")
     start = (passing.protocol.scheme if not target.is_secure else passing.protocol.secure_scheme).encode() + _place(target)
     if passing.settings.module == "proxy":
-        return lambda request: cache_key(start + request_target(request, location, target))
+        return lambda request: start + request_target(request, location, target)
     # nginx would keep all responses under one empty key.
-    return lambda request: cache_key(b"%b|%b%b" % (request.method, start, request.line.origin))
+    return lambda request: b"%b|%b%b" % (request.method, start, request.line.origin)
 
 
 def _place(target: ProxyTarget) -> bytes:

@@ -12,6 +12,7 @@ from worker.cache.writing import Writing
 from worker.loop import Event
 from wproxy.cache.header import Header, struct_bytes
 from wproxy.cache.key import CacheKey
+from wproxy.cache.memory import VERSION
 
 # Returns the variant that a request wants, for the names in a Vary.
 VariantOf = Callable[[bytes], bytes]
@@ -31,6 +32,25 @@ LOOK = 0.5
 _TRIES = 4
 # Until when an update is under way: as long as its request.
 _FOREVER = (1 << 63) - 1
+
+
+class Witness:
+    """What tells whether a stored response still is that of its key, with two looks at the index."""
+
+    __slots__ = ("_at", "_first", "_version", "_version_at", "_words")
+
+    def __init__(self, words: memoryview, at: int, first: int, version_at: int, version: int) -> None:
+        """at, first: the place and the first word of the key. version_at, version: those of VERSION."""
+        self._words = words
+        self._at = at
+        self._first = first
+        self._version_at = version_at
+        self._version = version
+
+    def holds(self) -> bool:
+        """Whether neither the entry nor its file has become another one."""
+        words = self._words
+        return words[self._version_at] == self._version and words[self._at] == self._first
 
 
 class Use:
@@ -126,6 +146,15 @@ class Use:
             return SCARCE
         self._counted = True
         return ABSENT if found >= self._min_uses else SCARCE
+
+    def witness(self) -> Witness | None:
+        """Return what tells later whether the stored response still is that of its key; None if nothing does."""
+        stored, index = self.stored, self._store.index
+        at = index.find(self._place) if stored is not None and stored.version else -1
+        if stored is None or at < 0:
+            return None
+        witness = Witness(index.words, at, index.words[at], index.record(at) + VERSION, stored.version)
+        return witness if witness.holds() else None
 
     # One request for all.
 

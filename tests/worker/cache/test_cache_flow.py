@@ -433,6 +433,38 @@ def test_a_hit_costs_no_upstream_and_is_whole(cached):
     assert front.last_access()["upstream_addr"] == "-"
 
 
+def test_what_was_just_sent_is_not_sent_any_more_when_it_is_purged(cached):
+    front = cached("proxy_cache_purge $http_x_purge; proxy_cache_key $uri;")
+    upstream = store(front, b"old", HOUR)
+    client = front.client()
+    for _ in range(3):
+        client.send(get()).receives(to_client(b"old", HOUR, b"X-Cache: HIT"))
+    client.send(get(b"/", b"If-None-Match: *"))
+    assert client.receives_head().startswith(b"HTTP/1.1 304 ")
+    assert front.client().send(get(b"/", b"X-Purge: 1")).receives_head().startswith(b"HTTP/1.1 204 ")
+    client.send(get())
+    upstream.receives_head()
+    upstream.send(ok(b"new", HOUR))
+    assert status(client) == "MISS"
+
+
+def test_what_an_operator_deletes_is_sent_for_a_second_at_most(cached, monkeypatch):
+    monkeypatch.setattr("worker.loop.time", (clock := Calendar()).read)
+    front = clock.front = cached()
+    upstream = store(front, b"old", HOUR)
+    client = front.client().send(get())
+    assert status(client) == "HIT"
+    client.receives(b"old")
+    for directory, _, names in os.walk(f"{front.directory}/cache"):
+        for name in names:
+            os.unlink(os.path.join(directory, name))
+    front.advance(1.1)
+    client.send(get())
+    upstream.receives_head()
+    upstream.send(ok(b"new", HOUR))
+    assert status(client) == "MISS"
+
+
 def test_a_file_that_is_cut_short_is_not_sent(cached):
     front = cached()
     upstream = store(front, b"old and whole", HOUR)
