@@ -259,6 +259,8 @@ def attach_settings(location: Location, route: Route, services: Services) -> Mad
         route.answer = serving_files_at_once(location, drive, settle)
     else:
         route.answer = drive
+    if is_traced(location):
+        attach_tracing(location, route, services)
     return made
 
 
@@ -271,6 +273,20 @@ def count_in(location: Location, route: Route, services: Services) -> None:
     from worker.counters.requests import counting_requests
 
     route.counts, route.count = counting_requests(counting, names)
+
+
+def is_traced(location: Location) -> bool:
+    """Whether requests of a location may be traced, or pass a trace on."""
+    return location.otel_trace.constant != b"off" or location.otel_trace_context != "ignore"
+
+
+def attach_tracing(location: Location, route: Route, services: Services) -> None:
+    """Have the requests of a location traced: they begin in its phases, and end with their log line."""
+    from worker.tracing.locations import Tracing
+
+    tracing = route.tracing = Tracing(location, services.add_spans)
+    route.answer = drive
+    route.write_log = tracing.logging(route.write_log)
 
 
 def make_handler(phase: MakeHandler, location: Location, services: Services) -> Handler | None:

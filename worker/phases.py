@@ -195,6 +195,8 @@ async def server_phases(request: Request) -> Response | Jump:
 
 async def location_phases(request: Request) -> Response | Jump:
     """Run the location's steps, then its other phases."""
+    if request.route.tracing is not None:
+        begin_trace(request)
     while request.location.steps:
         request.has_rewritten = False
         outcome = run_steps(request, request.location.steps)
@@ -208,6 +210,8 @@ async def location_phases(request: Request) -> Response | Jump:
         refusal = find_location(request)
         if refusal is not None:
             return refusal
+        if request.route.tracing is not None:
+            begin_trace(request)
     for handler in request.route.handlers:
         answer = await handler(request)
         if answer is not None:
@@ -222,6 +226,13 @@ async def content_phase(request: Request) -> Response | Jump:
         if answer is not None:
             return answer
     raise AssertionError("the content phase always answers")
+
+
+def begin_trace(request: Request) -> None:
+    """Begin the trace of a client's request in the first location that it comes to."""
+    tracing, context = request.route.tracing, request.trace_context
+    if tracing is not None and not request.internal and request.main is None and (context is None or not context.has_begun):
+        tracing.begin(request)
 
 
 def find_location(request: Request) -> Response | None:

@@ -6,6 +6,7 @@ import gc
 import signal
 import traceback
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import setproctitle
 
@@ -17,12 +18,13 @@ from worker.logs import FLUSH_PAUSE, AccessLogs, ErrorLogs, log_request
 from worker.loop import READ, Loop, Task, give_way, park, sleep
 from worker.regex_guard import install_regex_guard
 from worker.room import Room
-from worker.services import Logs, make_services
+from worker.services import Logs, Services, make_services
 from worker.signals import ORDERS, heed_signals
 from worker.stream import Descriptor, Stream
 from worker.upstream.checks import HealthChecks
 from worker.upstream.exchange import proxy_request
 from wproxy.assignment import Assignment
+from wproxy.config.model import Configuration
 from wproxy.http import Process
 from wproxy.shared import (
     DRAINING,
@@ -41,6 +43,9 @@ from wproxy.shared import (
     WORKER_WAITING,
 )
 from wproxy.variables import hear_complaints
+
+if TYPE_CHECKING:
+    from worker.tracing.exporter import Exporter
 
 # The interval, in seconds, at which counters in shared memory are updated and idle upstream connections checked.
 TICK = 0.5
@@ -62,6 +67,8 @@ CONSEQUENCE = {
     signal.SIGHUP: ", ignoring",
     signal.SIGUSR2: ", ignoring",
 }
+# The longest wait for the last spans to reach their collector, in seconds.
+LAST_EXPORT = 1.0
 
 
 def work(assignment: Assignment) -> None:
@@ -73,6 +80,15 @@ def work(assignment: Assignment) -> None:
         worker.run()
     finally:
         worker.access_logs.close()
+
+
+def exporter_of(configuration: Configuration, services: Services) -> Exporter | None:
+    """Return the exporter of spans, if one is configured."""
+    if configuration.exporter is None:
+        return None
+    from worker.tracing.exporter import Exporter
+
+    return Exporter(services, configuration.exporter)
 
 
 class Worker:
@@ -119,6 +135,8 @@ class Worker:
         self.links = services.links
         self.counting = services.counting
         hear_complaints(log_request)
+        self.exporter = exporter_of(configuration, services)
+        services.add_spans = None if self.exporter is None else self.exporter.add
         for server in configuration.all_servers:
             attach_server(server, services)
         self.checks = HealthChecks(services)
@@ -145,13 +163,25 @@ class Worker:
             from worker.cache.processes import manage_alone
 
             manage_alone(self.caches, loop)
+        if self.exporter is not None:
+            self.exporter.start()
         while loop.running:
             self.turn()
+        if self.exporter is not None:
+            self._export_rest(self.exporter)
         self._publish()
         if self.counting is not None:
             self.counting.publish()
         if self._is_to_abort:
             self.error_log.write("alert", "aborting")
+
+    def _export_rest(self, exporter: Exporter) -> None:
+        """Let the last spans reach their collector, if they do so soon."""
+        exporter.finish()
+        clock = self.loop.clock
+        deadline = clock.now + LAST_EXPORT
+        while not exporter.is_done and clock.now < deadline:
+            self.loop.turn(deadline - clock.now)
 
     def turn(self, longest: float = 3600.0) -> None:
         """Let the loop turn; before it waits, write the collected log lines."""

@@ -6,7 +6,7 @@ need when they are made or attached; a request carries none of them.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ from wproxy.shared import FIRST_LATE_PEER, MAX_LATE_PEERS, PLACES_OFFSET, Shared
 if TYPE_CHECKING:
     from worker.cache.cache import Cache
     from worker.counters.counting import Counting
+    from worker.tracing.span import Span
 
 Exchange = Callable[[Passing, Request], Awaitable[Response]]
 
@@ -66,6 +67,7 @@ class Services:
     exchange: the function that gets a response from an upstream. connectors: how connections to upstreams are encrypted.
     counting: its counts; None where nothing shows counters. caches: keyed by the name of the zone.
     passings: how the attached locations pass requests on.
+    add_spans: gives spans of traces to the exporter; None without one.
     """
 
     loop: Loop
@@ -87,6 +89,7 @@ class Services:
     connectors: Connectors
     counting: Counting | None = None
     passings: dict[Location, Passing] = field(default_factory=dict)
+    add_spans: Callable[[Iterable[Span]], None] | None = None
     right_passwords: RightPasswords = field(default_factory=RightPasswords)
 
 

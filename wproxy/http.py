@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wproxy.route import Route
     from wproxy.slices import Slices
     from wproxy.ssi.state import SsiState
+    from wproxy.tracing import TraceContext
 
     FindServer = Callable[["bytes | None", "Request"], tuple[Server, "ClientError | None"]]
 
@@ -145,6 +146,8 @@ class FieldsLike(Protocol):
     difference: tuple[list[int], dict[Any, Any]] | None
 
     def get(self, name: bytes) -> bytes | None: ...
+
+    def with_lines(self, lines: tuple[tuple[bytes, bytes, bytes], ...]) -> FieldsLike: ...
 
 
 class AnswerHead(Protocol):
@@ -578,6 +581,7 @@ class Request:
     user_id: Any = None  # wproxy.user_ids.UserId, once it was asked for
     limit_req_status: bytes | None = None  # what a limit decided, for its variable: it decides once
     limit_conn_status: bytes | None = None
+    trace_context: TraceContext | None = None  # its place in a trace (wproxy.tracing), once it was asked for
     is_error_page = False  # error_page has led here: a further error gets the built-in page
 
     def __init__(self, client: Client, line: RequestLineLike, fields: FieldsLike, started: float) -> None:

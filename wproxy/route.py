@@ -33,6 +33,16 @@ class Threads(Protocol):
         """Call a function in a thread, and return its result. Raises OSError."""
 
 
+class Tracing(Protocol):
+    """The tracing of a location (worker.tracing.locations)."""
+
+    def begin(self, request: Request) -> None:
+        """Begin the trace of a request that comes to this location first."""
+
+    def logging(self, write: Callable[[Request], None] | None) -> Callable[[Request], None]:
+        """Return the function that logs a finished request, and begins the trace of one that ended early."""
+
+
 class Route:
     """The way of a request through one location.
 
@@ -43,7 +53,8 @@ class Route:
     count: counts a request that is over, and counts is the row that it counts in; None where nothing is counted.
     thread_pool: the threads that read files, with `aio threads`. reads_with_care: `aio` or `directio` say how files are read.
     body_temp_path: client_body_temp_path, absolute. ignores_abort: a client that leaves does not end a request that is proxied.
-    chunked: chunked_transfer_encoding. inner: the route of subrequests; None if nothing in the configuration makes any.
+    chunked: chunked_transfer_encoding. tracing: None where no request is traced.
+    inner: the route of subrequests; None if nothing in the configuration makes any.
     content_handlers: in such a route, those of the handlers that make the content.
     All others: the settings of that name.
     """
@@ -71,6 +82,7 @@ class Route:
         "reads_with_care",
         "server_token",
         "thread_pool",
+        "tracing",
         "unchanged",
         "write_log",
     )
@@ -87,6 +99,7 @@ class Route:
     counts: list[int] | None
     thread_pool: Threads | None
     body_temp_path: TemporaryPath | None
+    tracing: Tracing | None
     inner: Route | None
 
     def __init__(self, location: Location, server_token: bytes, log: ErrorLog) -> None:
@@ -103,9 +116,8 @@ class Route:
         self.keepalive_time = location.keepalive_time
         self.keepalive_timeout = location.keepalive_timeout
         self.body_temp_path = location.client_body_temp_path
-        self.filter = self.unchanged = self.added_to_success = self.error_pages = self.write_log = self.thread_pool = (
-            self.inner
-        ) = self.count = self.counts = None
+        self.filter = self.unchanged = self.added_to_success = self.error_pages = self.write_log = self.thread_pool = None
+        self.inner = self.tracing = self.count = self.counts = None
         self.handlers = self.content_handlers = ()
 
     def __repr__(self) -> str:

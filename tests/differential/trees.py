@@ -38,6 +38,7 @@ LEFT_OUT = {
     "brotli": OURS, "brotli_comp_level": OURS, "brotli_min_length": OURS, "brotli_static": OURS, "brotli_types": OURS,
     "brotli_window": OURS, "zstd": OURS, "zstd_comp_level": OURS, "zstd_min_length": OURS, "zstd_static": OURS, "zstd_types": OURS,
     "proxy_next_upstream_budget": OURS, "proxy_max_streams": OURS,
+    "endpoint": OURS, "protocol": OURS, "trusted_certificate": OURS, "interval": OURS, "batch_size": OURS, "batch_count": OURS,
     "health_check": OURS, "match": OURS, "body": OURS, "header": OURS, "require": OURS, "status": OURS, "state": OURS, "queue": OURS,
     "daemon": OTHERS_PROCESS, "master_process": OTHERS_PROCESS, "pid": OTHERS_PROCESS, "user": OTHERS_PROCESS,
     "worker_processes": OTHERS_PROCESS, "debug_points": OTHERS_PROCESS, "worker_rlimit_core": OTHERS_PROCESS,
@@ -107,7 +108,7 @@ COMPARED_ELSEWHERE = (
     "http2", "fastcgi_", "uwsgi_", "scgi_", "grpc_", "memcached_", "ssl_", "proxy_ssl_", "limit_conn", "limit_req", "real_ip_", "set_real_ip_",
     "auth_", "secure_link", "userid", "valid_referers", "referer_hash", "mirror", "ssi", "dav_", "add_before_", "add_after_", "addition_",
     "post_action", "slice", "random_index", "empty_gif", "stub_status", "create_full_put_path", "min_delete_depth", "proxy_cache", "log_subrequest",
-    "ancient_browser", "modern_browser", "proxy_protocol",
+    "ancient_browser", "modern_browser", "proxy_protocol", "otel_",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from wproxy.caching import CacheNotes
 from wproxy.config.load import load_text
 from wproxy.http import Attempt, Request, ResponseFields
 from wproxy.slices import Slices
+from wproxy.tracing import TraceContext
 from wproxy.variables import BLOCK, FAMILIES, FIELDS, LINE, LOCATION, REQUEST, VARIABLES, Variable, find_variable, keep
 from wproxy.variables.namespace import Namespace, use_namespace
 
@@ -149,6 +150,7 @@ DIFFERENT = {
     "upstream_uri": b"/elsewhere",
     "sent_method": b"HEAD",
     "gzipped": (100, 10),
+    "trace_context": TraceContext(None),
     "is_error_page": True,
     "limit_req_status": b"REJECTED",
     "limit_conn_status": b"REJECTED",

@@ -157,6 +157,15 @@ class RequestFields:
         other.difference = differing, self.cache
         return other
 
+    def with_lines(self, lines: tuple[Field, ...]) -> RequestFields:
+        """Return the same fields with other lines, which mean nothing to us: framing, Host and Connection are as they were."""
+        values: dict[bytes, bytes] = {}
+        for lower, _, value in lines:
+            values[lower] = values[lower] + b", " + value if lower in values else value
+        other = self.with_other_values(lines, values, self.content_length, [])
+        other.difference = None
+        return other
+
     def _heed(self, connection: bytes) -> None:
         """Record the options in the lower-case value of Connection."""
         if connection == b"keep-alive":

@@ -26,6 +26,7 @@ from wproxy.config.registry import (
     CONTEXT_NAMES,
     ENTRIES,
     EVENTS,
+    EXPORTER,
     GATHER,
     GEO,
     HTTP,
@@ -70,6 +71,7 @@ HEADERS = {
     HTTP: "[http]",
     UPSTREAM: "[http.upstream.app]",
     MATCH: "[http.match.welcome]",
+    EXPORTER: "[http.otel_exporter]",
     SERVER: "[[http.server]]",
     LOCATION: '[http.server.location."/"]',
     SERVER_IF: '[http.server.if."($host = www.example.com)"]',
@@ -88,6 +90,7 @@ ENTRIES_OF = {
     GEO: 'default = "world"\n"10.0.0.0/8" = "office"',
     SPLIT_CLIENTS: '"0.5%" = "new"\n"*" = "old"',
     TYPES: '"text/html" = ["html", "htm"]\n"text/css" = "css"',
+    EXPORTER: 'endpoint = "127.0.0.1:4317"',
     CHARSET_MAP: 'C0 = "D18E"\nC1 = "D0B0"',
 }
 
@@ -102,6 +105,13 @@ EXAMPLES = {
     "limit_conn": '[["addresses", 10]]',
     "set_real_ip_from": '["10.0.0.0/8", "2001:db8::/32", "unix:"]',
     "stub_status": "true",
+    "header in otel_exporter": '{ X-Token = "secret" }',
+    "endpoint": '"http://127.0.0.1:4318/v1/traces"',
+    "protocol": '"http/protobuf"',
+    "trusted_certificate": '"/etc/ssl/certs/ca-certificates.crt"',
+    "otel_resource_attr": '{ "deployment.environment" = "test" }',
+    "otel_span_name": '"$request_method $uri"',
+    "otel_span_attr": '{ "http.request.header.x" = "$http_x" }',
     "auth_basic": '"staff only"',
     "auth_request": '"/auth"',
     "mirror": '"/mirror"',
@@ -319,7 +329,7 @@ def example(row: Directive) -> str:
         return "\n".join(filter(None, (HEADERS[row.block], ENTRIES_OF.get(row.block))))
     if not row.arity[1]:
         return f"{row.name} = true"
-    value = EXAMPLES.get(row.name)
+    value = EXAMPLES.get(f"{row.name} in {context_names(row.contexts)[0]}", EXAMPLES.get(row.name))
     if value is None and (model_name := f"proxy_{row.name.partition('_')[2]}") in EXAMPLES and like_proxy(row.name):
         value = EXAMPLES[model_name]
     if value is None:

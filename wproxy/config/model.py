@@ -20,6 +20,7 @@ from wproxy.config.tree import Node, Position, Problem
 from wproxy.directives.health_check import HealthCheck, MatchDirectives
 from wproxy.directives.listen import PLAIN_SOCKET, ServerName, SocketOptions
 from wproxy.directives.log import LogFormat
+from wproxy.directives.otel import OtelExporterDirectives
 from wproxy.directives.proxy import ProxyTarget
 from wproxy.directives.proxy_headers import LocalAddress
 from wproxy.directives.rewrite import If, Step, walk_steps
@@ -219,6 +220,22 @@ class Server(Settings, ServerModules):
         return f"<server {self.name or '_'} at {self.position}>"
 
 
+class Exporter(Settings, OtelExporterDirectives):
+    """An `otel_exporter`. encoding: grpc, http/protobuf or http/json.
+
+    server: it has the one location that leads to the collector. resource: names and values of what spans belong to.
+    """
+
+    position: Position
+    encoding: str
+    path: str
+    resource: tuple[tuple[str, str], ...]
+    server: Server
+
+    def __repr__(self) -> str:
+        return f"<exporter at {self.position}>"
+
+
 # File modes of unix sockets: accessible to all, as nginx's are, and our own.
 PUBLIC = 0o666
 PRIVATE = 0o600
@@ -260,6 +277,7 @@ class Configuration(Settings, MainModules):
     limit_zones: tuple[LimitZone, ...] = ()
     cache_zones: tuple[CacheZone, ...] = ()
     control: Listener | None = None  # api_socket
+    exporter: Exporter | None = None  # otel_exporter
     identity: Identity = WPROXY  # the name we answer to
     warnings: tuple[Problem, ...] = ()  # settings that are allowed but probably not meant, or have no effect yet
     tls_files: tuple[TlsFiles, ...] = ()  # for TLS with upstreams
@@ -276,10 +294,11 @@ class Configuration(Settings, MainModules):
 
     @property
     def all_servers(self) -> tuple[Server, ...]:
-        """The servers of all listeners."""
-        if self.control is None or self.control.servers.default is None:
-            return self.servers
-        return (*self.servers, self.control.servers.default)
+        """The servers of all listeners, and the one that leads to the collector of spans."""
+        found = self.servers
+        if self.control is not None and self.control.servers.default is not None:
+            found = (*found, self.control.servers.default)
+        return found if self.exporter is None else (*found, self.exporter.server)
 
     @property
     def error_log_targets(self) -> list[tuple[str | Syslog, str]]:

@@ -40,6 +40,7 @@ from wproxy.directives.map import MapDirectives
 from wproxy.directives.memcached import MemcachedDirectives
 from wproxy.directives.metrics import MetricsDirectives
 from wproxy.directives.mirror import MirrorDirectives
+from wproxy.directives.otel import OtelBlock, OtelDirectives, OtelExporterDirectives
 from wproxy.directives.processes import ProcessDirectives
 from wproxy.directives.proxy import ProxyDirectives
 from wproxy.directives.proxy_headers import ProxyHeaderDirectives
@@ -137,6 +138,7 @@ class LocationModules(
     StubStatusDirectives,
     MetricsDirectives,
     LocationZoneDirectives,
+    OtelDirectives,
     LocationIf,
 ):
     """The directives of a location, and of the server where no location matches."""
@@ -150,6 +152,8 @@ BLOCKS = (
     SplitClientsDirectives,
     MatchBlock,
     MatchDirectives,
+    OtelBlock,
+    OtelExporterDirectives,
 )
 
 # From the outside in: of two rows with one name, a message about a wrong place shows the outer one.

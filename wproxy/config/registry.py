@@ -43,6 +43,8 @@ OPAQUE = 8192
 CHARSET_MAP = 32768
 # The tests that the answer to a health check has to pass.
 MATCH = 16384
+# The collector of spans.
+EXPORTER = 65536
 
 ENTRIES = MAP | GEO | SPLIT_CLIENTS | TYPES | OPAQUE | CHARSET_MAP
 
@@ -62,6 +64,7 @@ CONTEXT_NAMES = {
     TYPES: "types",
     CHARSET_MAP: "charset_map",
     MATCH: "match",
+    EXPORTER: "otel_exporter",
 }
 
 # Treatment of a second occurrence in one block, and of a value of an outer block.

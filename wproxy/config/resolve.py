@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from wproxy.config.checks import Checks
+from wproxy.config.collector import read_exporter
 from wproxy.config.compat import put_defaults
 from wproxy.config.control import control_listener
 from wproxy.config.convert import NGINX, syntax_of
 from wproxy.config.effects import Ineffective, refusals, warnings
 from wproxy.config.listeners import LookUp, build_listeners, default_listen
-from wproxy.config.model import Configuration, Listener, Location, Server
+from wproxy.config.model import Configuration, Exporter, Listener, Location, Server
 from wproxy.config.names import declare_names
 from wproxy.config.peers import Upstreams, only_resolver
 from wproxy.config.references import APART, References
@@ -82,6 +83,8 @@ class _Resolver:
         self.upstreams = Upstreams(self.reader, look_up)
         self.checks = Checks(self.reader)
         self.servers: list[Server] = []
+        self.exporter: Exporter | None = None
+        self.traced: Position | None = None  # the first location that traces
         self.log_formats: dict[str, LogFormat] = {"combined": log_format("combined", COMBINED)}
         self.format_nodes: dict[str, Node] = {}
         self.order: dict[int, int] = {}  # the position of each node of the http block, by id
@@ -124,7 +127,7 @@ class _Resolver:
         if not reader.problems:
             self.check_certified(listeners)
         is_controlled = self.zones.has_caches or any(not group.implicit for group in self.upstreams.groups.values())
-        control = control_listener(main, root, self.prefix, reader, self.control_server) if is_controlled else None
+        control = control_listener(main, root, self.prefix, reader, self.own_server) if is_controlled else None
         # TOML omits a table that sets nothing; a file without any block is one that was forgotten.
         needed = ("events",) if syntax_of(file) == NGINX else ("events", "http", "stream", "mail")
         if not reader.problems and not any(node.name in needed for node in root.children or ()):
@@ -140,6 +143,7 @@ class _Resolver:
         configuration.prefix = self.prefix
         configuration.listeners = listeners
         configuration.control = control
+        configuration.exporter = self.exporter
         connections = configuration.worker_connections
         if connections <= len(listeners):
             text = f"{connections} worker_connections are not enough for {len(listeners)} listening sockets"
@@ -168,13 +172,18 @@ class _Resolver:
         for child in node.named("match"):
             if child.children is not None and len(child.arguments) == 1:
                 self.checks.add_match(child)
+        exporters = [child for child in node.named("otel_exporter") if child.children is not None]
+        for child in exporters[:1]:
+            self.exporter = read_exporter(child, scope, self.reader, self.own_server)
         for child in node.named("server"):
             if child.children is not None:
                 self.server(child, scope)
+        if self.traced is not None and not exporters:
+            self.problem('"otel_exporter" block is missing', self.traced)
         self.zones.finish()
 
-    def control_server(self, node: Node) -> Server:
-        """Return the server of the control socket: nothing of the http block applies to it."""
+    def own_server(self, node: Node) -> Server:
+        """Return a server of our own, such as that of the control socket: nothing of the http block applies to it."""
         servers, listens, self.servers, self.listens = self.servers, self.listens, [], []
         self.server(node, Scope())
         (server,) = self.servers
@@ -309,6 +318,8 @@ class _Resolver:
         self.references.check_recoding(location)
         if location.userid != "off":
             location.user_ids = UserIds(location, compile_template("$uid_reset"))
+        if self.traced is None and "otel_trace" in scope.written and location.otel_trace.constant != b"off":
+            self.traced = scope.written["otel_trace"][-1].position
         location.referer_test = referer_test(location.valid_referers, server.names)
         location.upstream = None
         # Where there are several, the last one counts. They are not inherited, so they are in the order of the file.

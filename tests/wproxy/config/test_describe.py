@@ -17,6 +17,7 @@ from wproxy.config.nginx import parse_nginx
 from wproxy.config.registry import (
     CONTEXT_NAMES,
     ENTRIES,
+    EXPORTER,
     HTTP,
     LIMIT_EXCEPT,
     LOCATION,
@@ -86,7 +87,7 @@ def test_rows_of_one_name_are_shown_by_the_module_they_are_in():
 
 
 def test_every_example_is_for_a_row_that_there_is():
-    assert set(describe.EXAMPLES) <= set(REGISTRY)
+    assert {key.partition(" in ")[0] for key in describe.EXAMPLES} <= set(REGISTRY)
 
 
 def zone_for(row: Directive) -> str:
@@ -101,6 +102,10 @@ def wproxy_toml_with(row: Directive, context: int) -> str:
     text = example(row) if row.block else f"{HEADERS[context]}\n{example(row)}"
     if inside == UPSTREAM and row.name not in ("server", "state"):
         text += "\nserver = '10.0.0.1'"
+    if context == EXPORTER and row.name != "endpoint":
+        text += "\nendpoint = '127.0.0.1:4317'"
+    if row.name == "protocol":
+        text = text.replace("4317'", "4318/v1/traces'")
     if row.name == "health_check":
         text += "\nproxy_pass = 'http://10.0.0.1'"
     if row.name == "memcached_pass":

@@ -17,6 +17,7 @@ _BY_NAME = {
     "add_header_inherit": "wproxy/directives/headers.py",
     "add_trailer_inherit": "wproxy/directives/headers.py",
     "compat": "wproxy/config/compat.py",
+    "otel_resource_attr": "wproxy/config/collector.py",
     "events": "wproxy/config/resolve.py",
     **{f"{module}_pass": "wproxy/config/resolve.py" for module in PROTOCOLS},
     **dict.fromkeys(("limit_conn_zone", "limit_req_zone"), "wproxy/config/zones.py"),

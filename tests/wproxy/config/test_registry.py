@@ -36,7 +36,7 @@ from wproxy.template import Template
 
 ROWS = [row for rows in REGISTRY.values() for row in rows]
 EVERYWHERE = sum(CONTEXT_NAMES)
-MODELS = (model.Configuration, model.Server, model.Location, model.Upstream, model.Match)
+MODELS = (model.Configuration, model.Server, model.Location, model.Upstream, model.Match, model.Exporter)
 
 
 def called(row: Directive) -> str:
