@@ -9,6 +9,9 @@ The bytes on a connection are the business of its protocol (`PeerConnection`).
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 from worker.content.accelerated import answer_elsewhere
 from worker.http1.response import ResponseHead
 from worker.logs import log_request
@@ -20,10 +23,12 @@ from worker.upstream.failing import CONNECTING, READING_HEAD, call_failed, code_
 from worker.upstream.failure_log import cause_of, log_failure, log_rest
 from worker.upstream.incoming import receive_rest_of_head, respond
 from worker.upstream.live_peer import LivePeer
-from worker.upstream.manner import manner_of
+from worker.upstream.manner import Manner, manner_of
+from worker.upstream.opening import shared_connection
 from worker.upstream.outgoing import body_at_hand, outgoing_of
 from worker.upstream.passing import LiveAttempt, Passing, PeerConnection
 from worker.upstream.peers import ANSWERED, FAILED, UNBLAMED, Group
+from worker.upstream.pooled import Pooled, SharedPooled
 from worker.upstream.sticky import Sticky
 from worker.upstream.upload import NEVER, begin_upload
 from wproxy.failures import TimedOut, UpstreamFailure
@@ -130,10 +135,23 @@ async def open_connection(attempt: LiveAttempt, is_pooled: bool) -> PeerConnecti
 
     is_pooled: whether further requests may use it.
     """
-    passing, peer = attempt.passing, attempt.live_peer
+    passing = attempt.passing
     group = passing.group
     attempt.connect_time = None
     manner = passing.manner or manner_of(passing.settings, attempt.request, group.is_local, is_told=True)
+    if manner.max_streams > 1 and is_pooled and group.keepalive:
+        opener: Callable[[], Awaitable[SharedPooled]] = partial(open_one, attempt, manner, True)  # type: ignore[assignment]
+        connection: Pooled = await shared_connection(group.loop, attempt.live_peer, manner, opener)
+    else:
+        connection = await open_one(attempt, manner, is_pooled)
+    attempt.connect_time = attempt.request.client.clock.now - attempt.started
+    return connection.join()  # type: ignore[return-value]  # what is joined belongs to the pool, and its requests to us
+
+
+async def open_one(attempt: LiveAttempt, manner: Manner, is_pooled: bool) -> Pooled:
+    """Return a new connection to the peer of an attempt. Raises UpstreamFailure, CannotConnect."""
+    passing, peer = attempt.passing, attempt.live_peer
+    group = passing.group
     if manner.secured is None:
         make_stream = passing.protocol.stream
         stream, is_there = begin_to_connect(group.loop, peer, manner.local, manner.keepalive, make_stream, manner.transparent)
@@ -143,14 +161,13 @@ async def open_connection(attempt: LiveAttempt, is_pooled: bool) -> PeerConnecti
         from worker.upstream.tls.open import open_secured  # loaded with the location, if it needs it
 
         stream = await open_secured(attempt, manner)
-    attempt.connect_time = connect_time = attempt.request.client.clock.now - attempt.started
     attempt.is_new = True
     if group.counts is not None:
-        group.counts.connected(connect_time)
+        group.counts.connected(attempt.request.client.clock.now - attempt.started)
     connection = passing.protocol.connection(stream)
     if is_pooled:
         group.opened(peer, connection, manner)
-    return connection.join()  # type: ignore[return-value]  # what is joined belongs to the pool, and its requests to us
+    return connection
 
 
 def refuse_answer(attempt: LiveAttempt, head: ResponseHead, tried: int, first_try: float) -> None:
@@ -300,7 +317,8 @@ def blame(error: UpstreamFailure | TimedOut | OSError, attempt: LiveAttempt) -> 
         attempt.close_connection()
         attempt.connection = None
         # Without a byte of an answer, a reused connection may have died while idle.
-        failure.is_dead_idle = failure.kind == "error" and not attempt.bytes_received and connection.requests > 1
+        is_reused = connection.requests > 1 and not failure.is_refusal
+        failure.is_dead_idle = failure.kind == "error" and not attempt.bytes_received and (is_reused or failure.is_put_off)
     return failure
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from worker.resolver.records import Place
-from worker.upstream.pooled import Pooled, SharedPooled
+from worker.upstream.pooled import Opening, Pooled, SharedPooled
 from worker.upstream.times import Times
 from wproxy.config.model import Peer
 from wproxy.directives.upstream import UpstreamServer
@@ -44,6 +44,7 @@ class LivePeer:
         "line",
         "max_conns",
         "name",
+        "openings",
         "peer",
         "place",
         "rested",
@@ -98,6 +99,7 @@ class LivePeer:
         self.healthy_since = 0.0  # the known start of its good health
         self.idle: list[Pooled] = []  # the last released one is at the end, and is used first
         self.shared: list[SharedPooled] = []  # those in use that have room for further requests
+        self.openings: list[Opening] = []  # those on their way that requests will share
         address = peer.address
         self.sockaddr: str | tuple[str, int]
         if address.is_unix:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from worker.loop import Event, Loop
 from worker.stream import Stream
 
 
@@ -99,3 +100,24 @@ class SharedPooled(Pooled, ABC):
     @abstractmethod
     def begin(self) -> Pooled:
         """Return a new request's use of the connection."""
+
+
+class Opening:
+    """A connection on its way, for which requests wait that will share it (worker.upstream.opening).
+
+    manner: how it is opened. waiting: the requests that wait; most: how many may. over: set when there is an outcome, which is
+    the connection or a failure.
+    """
+
+    __slots__ = ("connection", "failure", "manner", "most", "over", "waiting")
+
+    def __init__(self, loop: Loop, manner: object, most: int) -> None:
+        self.manner = manner
+        self.most = most
+        self.waiting = 0
+        self.over = Event(loop)
+        self.connection: SharedPooled | None = None
+        self.failure: Exception | None = None
+
+    def __repr__(self) -> str:
+        return f"<opening for {self.waiting} requests>"

@@ -29,7 +29,7 @@ def frame(number: int, kind: bytes, payload: bytes = b"") -> bytes:
 
 
 class Plan:
-    is_stable = sends_unknown_length = True
+    is_stable = sends_unknown_length = keeps_connections = True
 
     def head(self, request, length):
         return b"%b %b" % (request.method, request.path)

@@ -144,6 +144,84 @@ def test_the_upstream_may_allow_for_fewer_streams(two):
     assert [body_of(client)[1] for client in clients] == [b"ok"] * 3
 
 
+def test_requests_that_come_while_a_connection_is_opened_wait_for_it(two):
+    s = two("proxy_max_streams = 2")
+    clients = [s.client() for _ in range(3)]
+    for number, client in enumerate(clients):
+        client.sock.send(get(b"/%d" % number))  # all three before the worker turns
+    peer, other = accept(s), accept(s)
+    assert s.peers[0].is_unvisited()
+    found = [sent for sent in peer.take() + other.take() if sent.kind == "HEADERS"]
+    assert sorted(dict(sent.payload)[b":path"] for sent in found) == [b"/0", b"/1", b"/2"]
+    assert [sent.stream for sent in found] == [1, 3, 1]
+    peer.answer(1).answer(3)
+    other.answer(1)
+    assert [body_of(client)[1] for client in clients] == [b"ok"] * 3
+    assert s.group().idle_count == 2
+
+
+def test_requests_that_the_upstream_has_no_place_for_yet_are_sent_once_more(two):
+    s = two("proxy_max_streams = 10")
+    clients = [s.client() for _ in range(2)]
+    for client in clients:
+        client.sock.send(post(b"body"))
+    peer = accept(s, streams=1)
+    assert [sent.stream for sent in peer.take() if sent.kind == "HEADERS"] == [1, 3]
+    peer.send(frame("RST_STREAM", 3, (7).to_bytes(4, "big")))
+    other = accept(s, streams=1)
+    assert [sent.kind for sent in other.take()] == ["HEADERS", "DATA"]
+    other.answer(1)
+    peer.answer(1)
+    assert [body_of(client)[1] for client in clients] == [b"ok"] * 2
+    assert sorted(line["upstream_status"] for line in s.access_log()) == ["200", "200"], "that was no attempt of its own"
+
+
+def test_an_upstream_that_allows_for_no_stream_is_waited_for(two):
+    s = two()
+    client = s.client().send(post(b"body"))
+    peer = accept(s, streams=0)
+    peer.take()
+    peer.send(frame("RST_STREAM", 1, (7).to_bytes(4, "big")))
+    assert s.peers[0].is_unvisited(), "the connection stands"
+    assert peer.take() == []
+    peer.send(settings(streams=1))
+    assert [(sent.kind, sent.stream) for sent in peer.take()] == [("HEADERS", 3), ("DATA", 3)]
+    peer.answer(3)
+    assert body_of(client)[1] == b"ok"
+    assert s.last_access()["upstream_status"] == "200"
+
+
+def test_an_upstream_that_never_allows_for_a_stream_times_out(two):
+    s = two('proxy_connect_timeout = "5s"')
+    client = ask(s)
+    peer = accept(s)
+    peer.request()
+    peer.answer(1)
+    body_of(client)
+    peer.send(settings(streams=0))
+    client.send(get())
+    s.advance(4)
+    assert peer.take() == []
+    s.advance(2)
+    assert client.receives_head().startswith(b"HTTP/1.1 504 ")
+    assert peer.take() == []
+    assert "upstream timed out (110: Connection timed out) while sending request to upstream" in s.error_log()[-1]
+
+
+def test_a_refusal_on_a_connection_that_stands_is_no_reason_to_ask_again(two):
+    s = two()
+    client = ask(s)
+    peer = accept(s)
+    peer.request()
+    peer.answer(1)
+    body_of(client)
+    client.send(get())
+    peer.request()
+    peer.send(frame("RST_STREAM", 3, (7).to_bytes(4, "big")))
+    assert client.receives_head().startswith(b"HTTP/1.1 502 ")
+    assert peer.take() == []
+
+
 def test_the_first_head_after_a_smaller_table_says_so(two):
     s = two()
     client = ask(s)

@@ -73,7 +73,10 @@ _WITH_HEAD = MAX_FRAME_SIZE
 
 
 class HTTP2Connection(SharedConnection):
-    """A connection that carries requests as streams. limit: the most at once, as configured; the upstream may allow for less."""
+    """A connection that carries requests as streams.
+
+    limit: the most at once, as configured; the upstream may allow for less. has_settings: whether it has told of its own limit.
+    """
 
     __slots__ = (
         "_begun",
@@ -82,6 +85,7 @@ class HTTP2Connection(SharedConnection):
         "_last_head",
         "_received",
         "decoder",
+        "has_settings",
         "limit",
         "reader",
         "settings",
@@ -100,8 +104,19 @@ class HTTP2Connection(SharedConnection):
         self._received = ReceiveWindow(MAX_WINDOW)
         self._control = ControlBudget(self.opened, "upstream")
         self._junk = JunkBudget("upstream")
-        self._begun = False
+        self._begun = self.has_settings = False
         self._last_head: tuple[HeaderList, ResponseHead] | None = None
+
+    def may_open(self) -> bool:
+        """Whether one more stream may be begun now. Raises UpstreamFailure if none ever may."""
+        streams = self.streams
+        if streams.may_open(self.settings.max_concurrent_streams):
+            return True
+        if streams.leaves or streams.next > MAX_STREAM:
+            failure = failure_of("error", "upstream leaves, and takes no further request", READING_HEAD)
+            failure.sent = False
+            raise failure
+        return False
 
     def begin(self) -> HTTP2Stream:
         """Return a new request's use of the connection."""
@@ -163,9 +178,11 @@ class HTTP2Connection(SharedConnection):
         settings.apply(frame.pairs)
         self.windows.set_initial(settings.initial_window_size, self.streams.live.values())
         self.send(SETTINGS_ACK)
-        self._wake_writers()
+        self.wake_writers()
+        self.has_settings = True
         if self.most:
-            self.most = min(self.limit, settings.max_concurrent_streams)
+            # Without any stream allowed, requests may still join: they wait for other settings.
+            self.most = min(self.limit, settings.max_concurrent_streams) or self.limit
             self.count_room()
 
     def _take_ping(self, frame: Ping) -> None:
@@ -187,7 +204,7 @@ class HTTP2Connection(SharedConnection):
     def _take_window_update(self, frame: WindowUpdate) -> None:
         if not frame.stream:
             self.windows.update_connection(frame.increment)
-            self._wake_writers()
+            self.wake_writers()
             return
         state = self.streams.window_update(frame.stream)
         if state is None:
@@ -212,6 +229,9 @@ class HTTP2Connection(SharedConnection):
         reason = f"upstream rejected request with error {frame.code} ({name_of(frame.code)})"
         failure = failure_of(kind, reason, READING if state.has_head else READING_HEAD, "" if state.has_head else "up_reset")
         failure.sent = not is_refused
+        failure.is_refusal = is_refused
+        # Streams have the numbers 1, 3, 5 ...
+        failure.is_put_off = is_refused and state.use.is_early and frame.stream // 2 >= self.settings.max_concurrent_streams
         state.use.fail(failure)
 
     def _take_headers(self, number: int, block: bytes, end_stream: bool) -> bool:
@@ -263,7 +283,8 @@ class HTTP2Connection(SharedConnection):
         state.use.has_ended = True
         self.streams.ended_by_peer(state)
 
-    def _wake_writers(self) -> None:
+    def wake_writers(self) -> None:
+        """Let the requests look again that wait for a window, or to begin."""
         for use in self.uses:
             use.channel.may_write()
 
@@ -304,12 +325,13 @@ class HTTP2Stream(Use):
 
     state: None before it has a number. heads, trailing: field lists that have arrived, with their size. arrived: pieces of the
     body. has_ended: whether the upstream has said that nothing follows. window: for what it may send; None before it has sent any
-    of a body. wire_received: bytes of frames.
+    of a body. wire_received: bytes of frames. is_early: whether it began before the upstream had told of its limit.
     """
 
     __slots__ = (
-        "_failure", "_head", "_is_last", "arrived", "at_hand", "finished", "has_ended", "heads", "limit", "received", "spoiled",
-        "state", "surplus", "timeout", "trailers", "trailing", "window", "wire_bytes", "wire_received",
+        "_failure", "_head", "_is_last", "arrived", "at_hand", "finished", "has_ended", "heads", "is_early",
+        "limit", "received", "spoiled", "state", "surplus",
+        "timeout", "trailers", "trailing", "window", "wire_bytes", "wire_received",
     )  # fmt: skip
 
     shared: HTTP2Connection
@@ -324,6 +346,7 @@ class HTTP2Stream(Use):
         self.released = self.expires = 0.0
         self.room = 0
         shared.uses[self] = None
+        self.is_early = not shared.has_settings
         self.state: _StreamState | None = None
         self.heads: list[tuple[HeaderList, int]] = []
         self.trailing: tuple[HeaderList, int, bool] | None = None
@@ -357,6 +380,8 @@ class HTTP2Stream(Use):
         """Send the head, and the body if it is at hand; return whether that was all. Raises UpstreamFailure."""
         outgoing, shared = attempt.outgoing, self.shared
         shared.check()
+        if not shared.may_open():
+            return False
         body = outgoing.at_hand
         is_bodiless = outgoing.rest is None and outgoing.file is None and not body
         data = shared.open(self, attempt.request_head, is_bodiless)
@@ -374,7 +399,10 @@ class HTTP2Stream(Use):
 
     async def finish(self, attempt: LiveAttempt) -> None:
         """Send the rest of the body, as far as the windows of the upstream allow."""
-        outgoing, state = attempt.outgoing, self.state
+        outgoing = attempt.outgoing
+        if self.state is None and await self._begin(attempt):
+            return
+        state = self.state
         assert state is not None
         moved = 0
         if outgoing.at_hand:
@@ -401,6 +429,15 @@ class HTTP2Stream(Use):
             self.shared.send(data_frame(state.number, b"", True))
             attempt.bytes_sent += 9
             self.shared.streams.ended_by_us(state)
+
+    async def _begin(self, attempt: LiveAttempt) -> bool:
+        """Wait until the upstream allows for one more stream, and begin; return whether that was all to be sent."""
+        clock, shared = attempt.request.client.clock, self.shared
+        deadline = clock.now + attempt.passing.connect_timeout
+        while not shared.may_open():
+            await park(self.channel, WRITE, deadline - clock.now)
+            self.check()
+        return self.start(attempt)
 
     async def _push(self, attempt: LiveAttempt, data: bytes) -> None:
         """Send a piece of the body. Raises TimedOut, UpstreamFailure."""
@@ -540,6 +577,8 @@ class HTTP2Stream(Use):
                 except UpstreamFailure:
                     pass  # the connection has just failed
         super().close()
+        if len(shared.uses) > len(shared.streams.live):
+            shared.wake_writers()  # others wait to begin
 
     def __repr__(self) -> str:
         return f"<{self.state or 'stream without a number'}: {self.received} bytes{', finished' if self.finished else ''}>"
