@@ -65,8 +65,8 @@ class UpstreamFailure(Exception):
     doing: the activity, in nginx's words: "connecting to upstream".
     sent: whether part of the request had gone out.
     is_dead_idle: whether a reused connection ended before a byte of the answer, so that it may have died while idle.
-    is_refusal: whether the peer has refused the request, on a connection that stands. is_put_off: whether it only had no place for
-    it yet, and had not said so before.
+    is_refusal: whether the peer has refused the request, on a connection that stands. is_put_off: whether it only had no place
+    for it yet, and had not said so before.
     why_last: the reason why no other peer is tried, where it needs stating.
     limit: the word of the directive, after that of its module, whose limit was reached; "" for a timer, and for none.
     code: the word of `wproxy.end_causes`; "" where it follows from kind and doing.

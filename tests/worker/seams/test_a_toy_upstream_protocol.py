@@ -36,7 +36,7 @@ END = records(b"")
 
 
 class ToyPlan:
-    is_stable = sends_unknown_length = True
+    is_stable = sends_unknown_length = keeps_connections = True
 
     def head(self, request, length):
         return b"%b %b\n" % (request.method, request.path)
