@@ -31,7 +31,7 @@ from worker.client.http1.serve import serve_connection
 from worker.loop import Loop
 from worker.stream import CHUNK, Stream
 from worker.tls.stream import TlsStream
-from worker.upstream.connect import connect
+from worker.upstream.connect import begin_to_connect, established
 from worker.upstream.protocols import PROTOCOLS
 from wproxy.assignment import ListeningSocket
 
@@ -281,12 +281,16 @@ class Tls:
 
         return ClientProtocol(functools.partial(TlsStream, context=self.server, server_side=True), serve)
 
-    async def connect(self, *arguments: Any, **more: Any) -> Stream:
-        """Connect to an upstream, with a handshake where it is encrypted."""
-        stream = await connect(*arguments, **more)
+    def begin_to_connect(self, *arguments: Any, **more: Any) -> tuple[Stream, bool]:
+        """Begin a connection to an upstream; none is there at once, because of the handshake."""
+        stream, _ = begin_to_connect(*arguments, **more)
+        return stream, False
+
+    async def established(self, stream: Stream, seconds: float) -> None:
+        """Wait until a connection is there, with a handshake where it is encrypted."""
+        await established(stream, seconds)
         if isinstance(stream, TlsStream):
             await stream.handshake(60)
-        return stream
 
 
 class TlsFarEnd(FarEnd):
@@ -433,7 +437,8 @@ def talks(stage: Callable[..., Stage], tls: Tls, monkeypatch: Any) -> Any:
             clients = ClientProtocol(EncryptedStream, serve_connection) if cipher == "xor" else tls.encrypts_clients()
         monkeypatch.setitem(PROTOCOLS, "proxy", dataclasses.replace(http1, stream=upstreams))
         monkeypatch.setattr(worker.client.accept, "protocol_of", lambda listener: clients)
-        monkeypatch.setattr(worker.upstream.exchange, "connect", tls.connect)
+        monkeypatch.setattr(worker.upstream.exchange, "begin_to_connect", tls.begin_to_connect)
+        monkeypatch.setattr(worker.upstream.exchange, "established", tls.established)
         made.append(Talk(stage, side, tls if cipher == "tls" else None, **settings))
         return made[-1]
 
