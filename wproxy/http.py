@@ -530,6 +530,9 @@ class Exchange(Protocol):
         Raises BlockingIOError where there is no room for it, and ClientGone.
         """
 
+    def reserve(self, wanted: int) -> int:
+        """Return how many bytes may be kept in memory while the client takes none, at most so many; the end gives them back."""
+
 
 class Request:
     """One request on its way through the phases.

@@ -323,7 +323,9 @@ class ProxiedBody:
         self._waited = PATIENCE
         limits = self.passing.buffering
         write_size = limits.write_size or WRITE_SIZE
-        backlog = Backlog(limits.memory, limits.file, write_size, self.passing.temp_path, self._complain)
+        exchange = self.request.exchange
+        memory = limits.memory if exchange is None else exchange.reserve(limits.memory)
+        backlog = Backlog(memory, limits.file, write_size, self.passing.temp_path, self._complain)
         pipe, coming = self._pipe, 0 if self.is_over else self._coming()
         if pipe is not None:
             if backlog.goes_to_file(pipe.held + coming) and pipe.held <= backlog.file_limit:

@@ -617,6 +617,26 @@ def test_streams_without_a_window_wait_and_hold_little(stage):
     assert all(upstream.is_closed() for upstream in upstreams)
 
 
+def test_streams_that_wait_for_long_share_a_megabyte_and_give_it_back(stage):
+    # In memory alone each would keep 128 KB.
+    h2 = proxied(stage, 'proxy_buffers = [16, "8k"]\nproxy_max_temp_file_size = 0')
+    h2.send(settings((4, 0)))
+    numbers = range(1, 49, 2)
+    for stream in numbers:
+        h2.ask(stream)
+    upstreams = [h2.stage.peers[0].accept() for _ in numbers]
+    (connection,) = h2.stage.worker.clients.connections
+    wire = ok(bytes(50_000_000))[:200_000]
+    before = connection.memory
+    for upstream in upstreams:
+        upstream.send_some(wire)
+    h2.stage.advance(2)
+    assert before == 1 << 20 and 0 < connection.memory < 100_000
+    for stream in numbers:
+        h2.send(frame(RST, 0, stream, number(8)))
+    assert h2.is_alive() and connection.memory == before
+
+
 def test_a_client_that_opens_no_window_loses_its_stream_after_send_timeout(stage, tmp_path):
     h2 = H2(http2(stage, "send_timeout = 5", locations=put_file(tmp_path, BIG)))
     h2.open_windows().ask(1, b"/file")

@@ -115,6 +115,10 @@ class Connection:
             raise ClientGone("client did not take an early hint")  # half a head is out, and nothing can follow it
         return sent
 
+    def reserve(self, wanted: int) -> int:
+        """Return how many bytes of a response may be kept in memory: as many as its location allows."""
+        return wanted
+
     def moved(self, request: Request) -> None:
         """Record whether and for how long the connection is kept, according to the location in which the request continues.
 

@@ -52,6 +52,9 @@ SMALL_UPDATE = 128
 TIME_AFTER_ANSWER = 0.25
 MOST_ANSWERED = 32
 
+# The bytes of responses that are kept in memory while the client takes none; the rest goes to files, or stays with its upstream.
+MOST_KEPT = 1 << 20
+
 NEVER = float("inf")
 
 
@@ -93,6 +96,7 @@ class HTTP2Connection:
         self.fault: ConnectionFault | None = None  # to be raised by its task
         self.exchanges: dict[HTTP2Exchange, None] = {}  # all that have a task
         self.answered: dict[HTTP2Exchange, float] = {}
+        self.memory = MOST_KEPT
         self.is_ending = False  # its task waits for those to end
         self.largest_read = server.http2_recv_buffer_size
         self.most = HEAD_CHUNK

@@ -50,7 +50,8 @@ class Shared(Protocol):
 
     waiting: those that wait for the sender or for their turn, starved: those that wait for the client to open a window, in the
     order in which they came. last: the one that sent last. progress: that of the whole connection, for waits that are no single
-    stream's. is_ending: whether the connection ends with all of its streams.
+    stream's. is_ending: whether the connection ends with all of its streams. memory: the bytes that may still be kept for streams
+    that the client takes nothing of.
     """
 
     loop: Loop
@@ -62,6 +63,7 @@ class Shared(Protocol):
     starved: dict[HTTP2Exchange, None]
     last: HTTP2Exchange | None
     is_ending: bool
+    memory: int
 
     @property
     def streams(self) -> ServerStreams[HTTP2Exchange]:
@@ -91,6 +93,7 @@ class HTTP2Exchange(Stream):
         "_left",
         "_may_send_little",
         "_progress",
+        "_reserved",
         "_shared",
         "_wanted",
         "body",
@@ -119,6 +122,7 @@ class HTTP2Exchange(Stream):
         self._wanted = 1
         self._chunk = MAX_FRAME_SIZE
         self._progress: Progress | None = None
+        self._reserved = 0
 
     # Exchange.
 
@@ -129,6 +133,14 @@ class HTTP2Exchange(Stream):
 
     def moved(self, request: Request) -> None:
         """Do nothing: the connection does not depend on the location of one request."""
+
+    def reserve(self, wanted: int) -> int:
+        """Return how many bytes of a response may be kept in memory: a quarter at most of what is left for the connection."""
+        shared = self._shared
+        granted = min(wanted, shared.memory // 4)
+        shared.memory -= granted
+        self._reserved += granted
+        return granted
 
     def interim(self, status: int, lines: tuple[tuple[bytes, bytes], ...]) -> int:
         """Send a head before the real one; return its size. Raises BlockingIOError if there is no room for it, ClientGone."""
@@ -252,6 +264,7 @@ class HTTP2Exchange(Stream):
         """Note that the request is over: its stream is, too, and without the cycles nothing of it waits for the collector."""
         self.task = None
         shared = self._shared
+        shared.memory += self._reserved
         if self.number in shared.streams.live:
             if shared.is_ending:
                 shared.streams.reset_by_us(self)
