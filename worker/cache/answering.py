@@ -55,6 +55,10 @@ def answering_from(settings: ModuleSettings, services: Services) -> Exchange:
         except UnknownZone:
             return error_response(request, 500, request.route.server_token)
         keeping = keeping_of(plan, passing)
+        if request.trace is not None and cache is not None:
+            from worker.cache.explaining import explained  # needed by `wproxy explain` only
+
+            return await explained(services, keeping, cache, passing, request, request.trace)
         if plan.purge and cache is not None and is_met(plan.purge, request) is not None:
             return await purge(cache, cache_key(keeping.key(request)), request)
         if cache is None or request.method not in plan.methods:
