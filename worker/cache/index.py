@@ -133,6 +133,11 @@ class CacheIndex:
         record = self.record(at)
         return self.words[record + LOCKED] > now and self.is_alive(self.words[record + OWNER])
 
+    def has_file(self, place: Place) -> bool:
+        """Whether the response has been stored."""
+        at = self.find(place)
+        return at >= 0 and bool(self.words[self.record(at) + STATE] & EXISTS)
+
     # Entries. All of these raise Stuck.
 
     def admit(self, place: Place, now: int, uses: int) -> int:

@@ -180,7 +180,8 @@ class Use:
         event = Event(store.loop)
         store.waiting.add(event)
         try:
-            while store.index.is_owned(self._place, store.now):
+            # An update may follow the fetch at once: then the response is there, although it is owned.
+            while store.index.is_owned(self._place, store.now) and not store.index.has_file(self._place):
                 left = deadline - clock.now
                 if left <= 0:
                     return False

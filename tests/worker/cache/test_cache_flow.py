@@ -86,6 +86,18 @@ def test_one_of_many_requests_for_an_absent_key_goes_upstream(cached):
     assert front.peers[0].is_unvisited()
 
 
+def test_those_who_wait_get_a_response_that_has_expired_meanwhile(cached):
+    front = cached("proxy_cache_lock on; proxy_cache_use_stale updating;")
+    clients = [front.client().send(get()) for _ in range(3)]
+    upstream = front.peers[0].accept()
+    upstream.receives_head()
+    upstream.send(ok(b"old", OLD))
+    assert sorted(status(client) for client in (clients[0], clients[2])) == ["MISS", "UPDATING"]
+    upstream.receives_head()
+    upstream.send(ok(b"new", HOUR))
+    assert status(clients[1]) == "EXPIRED"
+
+
 def test_without_a_lock_all_go_upstream(cached):
     front = cached()
     clients = [front.client().send(get()) for _ in range(3)]
