@@ -117,12 +117,11 @@ class TemporaryFile:
             os.fchmod(self.fileno, mode)
             if modified is not None:
                 os.utime(self.fileno, (modified, modified))
+            if not self.is_named and self._link(path):
+                return  # nothing was there
             while not self.is_named:
-                # linkat(2) cannot replace a file; Python calls it, and not link(2), only with a directory descriptor.
-                try:
-                    os.link(f"/proc/self/fd/{self.fileno}", self.name, src_dir_fd=self.fileno)
-                    self.is_named = True
-                except FileExistsError:
+                self.is_named = self._link(self.name)
+                if not self.is_named:
                     # All workers count from the same number on, and one may have been killed before it renamed its file.
                     assert self._within is not None
                     self.name = _further_name(self._within)
@@ -130,6 +129,15 @@ class TemporaryFile:
             self.is_named = False
         except OSError as error:
             raise DiskTrouble(error) from None
+
+    def _link(self, path: str) -> bool:
+        """Give a file without a name this one; False if there is a file of that name, which linkat(2) cannot replace."""
+        try:
+            # Python calls linkat, and not link(2), only with a directory descriptor.
+            os.link(f"/proc/self/fd/{self.fileno}", path, src_dir_fd=self.fileno)
+        except FileExistsError:
+            return False
+        return True
 
     def close(self) -> None:
         """Close the file, and remove its name if that was temporary; closing twice is allowed."""

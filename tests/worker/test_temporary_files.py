@@ -116,6 +116,8 @@ def test_files_of_two_workers_with_the_same_number_get_their_names(tmp_path: Pat
         files.append(TemporaryFile(place, LATER))
         files[-1].write(body)
     (tmp_path / "0000000042").write_bytes(b"of a worker that was killed")
+    for name in ("one", "two"):
+        (tmp_path / name).write_bytes(b"to be replaced")
     for file in files:
         file.place(str(tmp_path / file.read(0, 3).decode()), 0o600, None)
         file.close()

@@ -36,35 +36,41 @@ class CacheStore:
         """The time of this turn, in milliseconds."""
         return int(self.loop.clock.wall * 1000)
 
-    def open(self, key: CacheKey, place: Place) -> Stored | None:
-        """Open the stored response of a key, and note that it is used; None when there is none that is good."""
+    def open(self, key: CacheKey, place: Place) -> Stored | int:
+        """Open the stored response of a key, and note that it is used.
+
+        Return the status of a failure that is remembered, or 0, if there is none that is good.
+        """
         index, words = self.index, self._words
         at = index.find(place)
         if at >= 0:
             record = index.record(at)
             state = words[record + STATE]
+            status = status_of(state)
+            if status and words[record + VALID] > self.now:
+                return status
             if not state & (EXISTS | PENDING):
-                return None
+                return 0
             version = words[record + VERSION]
             words[record + USED] = self.now
         elif self.zone.memory.is_cold:
             state = version = 0
         else:
-            return None
+            return 0
         path = self.zone.file(key.digest)
         try:
             stored = open_stored(path, key)
         except BadFile as reason:
             self.log("crit", f'cache file "{path}" {reason}')
             self._lose(place, path, version)
-            return None
+            return 0
         except (FileNotFoundError, NotADirectoryError):
             if version:
                 self._lose(place, path, version)
-            return None
+            return 0
         except OSError as error:
             self.log("crit", f'open() "{path}" failed ({error.errno}: {error.strerror})')
-            return None
+            return 0
         if not state & EXISTS or state & PENDING:
             try:
                 version = index.adopt(place, self.now, path, stored.body_start)
@@ -81,15 +87,6 @@ class CacheStore:
             pass
         except OSError as error:
             self.log("crit", f'unlink() "{path}" failed ({error.errno}: {error.strerror})')
-
-    def failure(self, place: Place) -> int:
-        """Return the status of a remembered failure; 0 without one."""
-        at = self.index.find(place)
-        if at < 0:
-            return 0
-        record = self.index.record(at)
-        status = status_of(self._words[record + STATE])
-        return status if status and self._words[record + VALID] > self.now else 0
 
     def publish(self, place: Place, path: str, give_name: Callable[[], None], fileno: int, body_start: int) -> bool:
         """Give a complete file its name, and enter it; return whether that was possible."""

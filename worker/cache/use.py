@@ -92,14 +92,12 @@ class Use:
         """Find out the state."""
         store = self._store
         self._seen = False
+        self.status = 0
         for _ in range(_TRIES):
-            self.status = store.failure(self._place)
-            if self.status:
-                self.state = FAILED
-                return
             stored = store.open(self.key, self._place)
-            if stored is None:
-                self.state = self._admit()
+            if isinstance(stored, int):
+                self.status = stored
+                self.state = FAILED if stored else self._admit()
                 return
             header = stored.header
             if header.vary and self._variant_of is not None:
