@@ -12,12 +12,11 @@ from master.user import Identity, distrusted
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError, Problem
 from wproxy.error_log import ErrorLog
-from wproxy.log_files import open_for_appending
-from wproxy.syslog import Syslog
+from wproxy.log_files import Place, open_for_appending
 
 
-def open_error_log(targets: Iterable[tuple[str | Syslog, str]], owner: Identity | None = None, name: str = "wproxy") -> ErrorLog:
-    """Return the master's log to (path, "stderr" or Syslog, level) pairs; raises ConfigurationError.
+def open_error_log(targets: Iterable[tuple[Place, str]], owner: Identity | None = None, name: str = "wproxy") -> ErrorLog:
+    """Return the master's log to (place, level) pairs; raises ConfigurationError.
 
     owner: the owner of the files, so that workers may reopen them after a rotation (nginx: ngx_reopen_files). name: the tag of
     syslog lines.

@@ -44,6 +44,7 @@ from master.workers import Workers
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError
 from wproxy.lasting import LASTING
+from wproxy.log_files import plain_place
 
 READY_INTERVAL = 0.01  # seconds between two looks at a new generation
 IDLE = 60.0  # seconds: the longest wait for a signal
@@ -122,7 +123,7 @@ def supervise(
 def tell_configured_logs(configuration: Configuration, log: StartLog, error: ConfigurationError) -> None:
     """Report the reasons of a failed start also in the configured error log, if that can be opened at all."""
     targets = configuration.error_log_targets
-    if log.is_among([path for path, _ in targets]):
+    if log.is_among([plain_place(path) for path, _ in targets]):
         return
     try:
         owner = worker_identity(configuration.user)

@@ -10,12 +10,29 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from typing import NamedTuple
 
 from wproxy.safe_open import OWN_DESCRIPTORS, Distrusted, reach
+from wproxy.syslog import Syslog
 
 PIPE_BUF = 4096  # Linux's; `select` has the number, but this package must not import it
 STANDARD = {"stdout": 1, "stderr": 2}
 """Names that may stand instead of a path, with their descriptors."""
+
+
+class AsJson(NamedTuple):
+    """The place of an error log whose lines are JSON: a path, "stderr" or a Syslog."""
+
+    place: str | Syslog
+
+
+# The places of error logs.
+Place = str | Syslog | AsJson
+
+
+def plain_place(place: Place) -> str | Syslog:
+    """Return the place itself, whatever is written there."""
+    return place.place if isinstance(place, AsJson) else place
 
 
 _NOT_BY_NAME = frozenset((errno.EACCES, errno.ENXIO))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from conversation import Stage, get, ok, post
 
@@ -131,3 +133,34 @@ def test_a_bug_has_a_word_and_its_request_a_line_in_the_log(stage, monkeypatch, 
     assert (access["status"], access["wproxy_end_code"]) == ("500", "bug")
     assert s.bugs
     s.bugs.clear()
+
+
+def test_an_error_log_as_json_says_the_same_with_its_parts(stage, tmp_path):
+    s = stage(
+        server=f'error_log = [["{tmp_path}/error.json", "info", "format=json"]]\naccess_log = [["{tmp_path}/access.json", "wproxy_json"]]\n',
+        location="proxy_read_timeout = 7\n",
+    )
+    client = s.client().send(get(b'/a"b?c', b"User-Agent: x"))
+    s.peers[0].accept().receives_head()
+    s.advance(7)
+    client.receives_head()
+    s.worker.access_logs.flush()
+    shown = json.loads((tmp_path / "error.json").read_text("utf-8"))
+    place = s.position("proxy_read_timeout")
+    assert shown["msg"] == "upstream timed out"
+    assert (shown["errno"], shown["errtext"], shown["doing"]) == (
+        110,
+        "Connection timed out",
+        "reading response header from upstream",
+    )
+    assert (shown["code"], shown["setting"]) == ("up_head_timeout", {"name": "proxy_read_timeout", "value": "7", "at": place})
+    assert (shown["request"], shown["server"], shown["host"]) == ('GET /a"b?c HTTP/1.1', "front", "h")
+    line = read_line(json.dumps(shown))
+    assert line is not None
+    assert cause_of(line) == "up_head_timeout"
+    access = json.loads((tmp_path / "access.json").read_text("utf-8"))
+    assert access["request_id"] == shown["request_id"]
+    assert (access["status"], access["end_code"], access["user_agent"], access["referer"]) == (504, "up_head_timeout", "x", None)
+    assert access["request_time"] == 7.0
+    (attempt,) = access["attempts"]
+    assert (attempt["status"], attempt["code"], attempt["header_time"]) == (504, "up_head_timeout", None)

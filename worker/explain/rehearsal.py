@@ -5,7 +5,7 @@ Its services are made like those of every worker; only the exchange with a peer 
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -29,9 +29,9 @@ from wproxy.error_log import RANKS, ErrorLog
 from wproxy.explain import CannotExplain, Explanation, Positions, Question, Trace
 from wproxy.http import Client, Endpoint, Process, Request, Response, ResponseFields
 from wproxy.identity import WPROXY
+from wproxy.log_files import Place
 from wproxy.route import Filter
 from wproxy.shared import PRIVATE_BYTES, SharedWords
-from wproxy.syslog import Syslog
 from wproxy.variables import hear_complaints
 
 
@@ -41,7 +41,7 @@ class _ErrorLog(ErrorLog):
     said: lines of all levels, (level, text, whether it is grave enough to be written).
     """
 
-    def __init__(self, targets: Iterable[tuple[str | Syslog, str]], said: list[tuple[str, str, bool]]) -> None:
+    def __init__(self, targets: Iterable[tuple[Place, str]], said: list[tuple[str, str, bool]]) -> None:
         super().__init__((), lambda: 0.0)
         self.said = said
         self._threshold = max((RANKS[level] for _, level in targets), default=-1)
@@ -49,7 +49,15 @@ class _ErrorLog(ErrorLog):
     def logs(self, level: str) -> bool:
         return True  # a reason is wanted, even if the log would not have it
 
-    def write(self, level: str, text: str, serial: int = 0, everywhere: bool = False) -> None:
+    def write(
+        self,
+        level: str,
+        text: str,
+        serial: int = 0,
+        everywhere: bool = False,
+        message: str = "",
+        details: Mapping[str, object] | None = None,
+    ) -> None:
         self.said.append((level, text, RANKS[level] <= self._threshold))
 
     @property

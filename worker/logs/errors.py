@@ -12,16 +12,16 @@ from functools import partial
 from worker.blaming import blaming
 from worker.logs.formats import shown
 from worker.logs.syslog import connect_to_syslog
-from wproxy.config.model import Configuration, Location
+from wproxy.config.model import Configuration, Described, Location
 from wproxy.directives.core import DebugConnection
 from wproxy.error_log import ErrorLog
 from wproxy.http import Request
-from wproxy.log_files import open_for_appending
+from wproxy.log_files import Place, open_for_appending
 from wproxy.route import Route
 from wproxy.safe_open import Distrusted
-from wproxy.syslog import Syslog
+from wproxy.variables.request import request_id
 
-Targets = tuple[tuple["str | Syslog", str], ...]
+Targets = tuple[tuple[Place, str], ...]
 
 
 class ErrorLogs:
@@ -123,6 +123,7 @@ def log_request(request: Request, level: str, text: str, setting: str = "", code
     if not log.logs(level):
         return
     server = request.server.name if hasattr(request, "server") else ""
+    details = details_of(request, server, setting, code) if log.has_json else None
     parts = [
         text,
         f"client: {client.remote_addr.decode('latin-1')}",
@@ -139,4 +140,29 @@ def log_request(request: Request, level: str, text: str, setting: str = "", code
     referer = request.fields.get(b"referer")
     if referer:
         parts.append(f'referrer: "{shown(referer)}"')
-    log.write(level, ", ".join(parts) + setting, client.serial)
+    log.write(level, ", ".join(parts) + setting, client.serial, message=text, details=details)
+
+
+def details_of(request: Request, server: str, setting: str, code: str) -> dict[str, object]:
+    """Return what an error log as JSON shows of a request, by name; empty values are left out."""
+    host, referer = request.fields.get(b"host"), request.fields.get(b"referer")
+    context = request.trace_context
+    blamed = {"name": setting.name, "value": setting.value, "at": setting.at} if isinstance(setting, Described) else None
+    return {
+        "client": as_text(request.client.remote_addr),
+        "server": server,
+        "request": as_text(request.line.line),
+        "subrequest": as_text(request.path) if request.main is not None else None,
+        "upstream": as_text(request.attempts[-1].url) if request.attempts else None,
+        "host": as_text(host or b""),
+        "referrer": as_text(referer or b""),
+        "code": code,
+        "setting": blamed,
+        "request_id": as_text(request_id(request) or b""),
+        "trace_id": None if context is None else as_text(context.trace_id),
+    }
+
+
+def as_text(value: bytes) -> str:
+    """Return bytes of a request as text."""
+    return value.decode("utf-8", "replace")

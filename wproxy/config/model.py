@@ -26,16 +26,32 @@ from wproxy.directives.proxy_headers import LocalAddress
 from wproxy.directives.rewrite import If, Step, walk_steps
 from wproxy.files import FilePlan
 from wproxy.identity import WPROXY, Identity
+from wproxy.log_files import AsJson, Place, plain_place
 from wproxy.matching import LocationMatcher, ServerNames
 from wproxy.referrers import RefererTest
 from wproxy.regex import Regex
 from wproxy.route import Route
-from wproxy.syslog import Syslog
 from wproxy.user_ids import UserIds
 from wproxy.zone_memory import LimitZone
 
 if TYPE_CHECKING:
     from wproxy.cache.zone import CacheZone
+
+
+class Described(str):
+    """A setting as messages show it: ` (proxy_read_timeout 60: FILE:LINE:COLUMN)`; name, value, at: its parts."""
+
+    __slots__ = ("at", "name", "value")
+
+    name: str
+    value: str
+    at: str
+
+    def __new__(cls, name: str, value: str, at: str) -> Described:
+        """Return it for a directive, its value as written, and its place."""
+        described = super().__new__(cls, f" ({name} {value}: {at})")
+        described.name, described.value, described.at = name, value, at
+        return described
 
 
 class Settings:
@@ -65,13 +81,14 @@ class Settings:
             return ""
         value = getattr(self, name)
         nodes = self.written.get(name)
+        shown: str
         if isinstance(value, float):
             shown = f"{value:g}"
         elif nodes:
             shown = " ".join(nodes[-1].arguments)
         else:
             shown = default_words(name)
-        return f" ({name} {shown}: {self.origin(name)})"
+        return Described(name, shown, self.origin(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +168,7 @@ class Location(Settings, LocationModules):
     grpc_target: ProxyTarget | None = None
     files: FilePlan  # how it finds files
     route: Route  # made by the worker that attaches it
-    error_log: tuple[tuple[str | Syslog, str], ...] = ()  # (): the logs of the main level
+    error_log: tuple[tuple[Place, str], ...] = ()  # (): the logs of the main level
     referer_test: RefererTest | None = None  # valid_referers
     user_ids: UserIds | None = None  # userid
 
@@ -301,8 +318,8 @@ class Configuration(Settings, MainModules):
         return found if self.exporter is None else (*found, self.exporter.server)
 
     @property
-    def error_log_targets(self) -> list[tuple[str | Syslog, str]]:
-        """(path, "stderr" or a Syslog, level) of every error_log of the main level, paths absolute."""
+    def error_log_targets(self) -> list[tuple[Place, str]]:
+        """(path, "stderr", a Syslog or AsJson of one, level) of every error_log of the main level, paths absolute."""
         return self.log_targets(self.error_log)
 
     @property
@@ -312,7 +329,7 @@ class Configuration(Settings, MainModules):
         for server in self.servers:
             for location in server.each_location():
                 lines += location.error_log
-        places = (place for place, _ in self.log_targets(lines))
+        places = (plain_place(place) for place, _ in self.log_targets(lines))
         return list(dict.fromkeys(place for place in places if isinstance(place, str) and place != "stderr"))
 
     @property
@@ -342,9 +359,16 @@ class Configuration(Settings, MainModules):
         )
         return any(isinstance(local, LocalAddress) and local.transparent for local in bound)
 
-    def log_targets(self, lines: Iterable[tuple[str | Syslog, str]]) -> list[tuple[str | Syslog, str]]:
+    def log_targets(self, lines: Iterable[tuple[Place, str]]) -> list[tuple[Place, str]]:
         """Return the targets of `error_log` lines, paths absolute."""
-        return [(place if isinstance(place, Syslog) or place == "stderr" else self.path(place), level) for place, level in lines]
+        return [(self._absolute(place), level) for place, level in lines]
+
+    def _absolute(self, place: Place) -> Place:
+        """Return the place of an error log, its path absolute."""
+        plain = plain_place(place)
+        if isinstance(plain, str) and plain != "stderr":
+            plain = self.path(plain)
+        return AsJson(plain) if isinstance(place, AsJson) else plain
 
     def path(self, name: str) -> str:
         """Return a configured path, made absolute with the prefix."""

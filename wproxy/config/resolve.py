@@ -32,6 +32,7 @@ from wproxy.directives.listen import Listen
 from wproxy.directives.log import COMBINED, AccessLog, LogFormat, log_format
 from wproxy.directives.rewrite import If, Return, Step
 from wproxy.files import FilePlan, TypeTables
+from wproxy.log_files import Place, plain_place
 from wproxy.matching import LocationMatcher
 from wproxy.referrers import referer_test
 from wproxy.regex import Regex, compile_regex
@@ -85,7 +86,10 @@ class _Resolver:
         self.servers: list[Server] = []
         self.exporter: Exporter | None = None
         self.traced: Position | None = None  # the first location that traces
-        self.log_formats: dict[str, LogFormat] = {"combined": log_format("combined", COMBINED)}
+        self.log_formats: dict[str, LogFormat] = {
+            "combined": log_format("combined", COMBINED),
+            "wproxy_json": log_format("wproxy_json", "escape=none", "$wproxy_json"),
+        }
         self.format_nodes: dict[str, Node] = {}
         self.order: dict[int, int] = {}  # the position of each node of the http block, by id
         self.listens: list[tuple[Server, Listen, Position]] = []
@@ -462,11 +466,12 @@ class _Resolver:
             return ""
         return f'unknown log format "{name}", which is defined further down at {node.position}: put that before this'
 
-    def check_error_logs(self, lines: tuple[Node, ...], targets: tuple[tuple[str | Syslog, str], ...]) -> None:
+    def check_error_logs(self, lines: tuple[Node, ...], targets: tuple[tuple[Place, str], ...]) -> None:
         """Look up the addresses of syslog servers among the error logs."""
         for line, (place, _) in zip(lines, targets):
-            if isinstance(place, Syslog):
-                self.look_up_syslog(place, line.position)
+            plain = plain_place(place)
+            if isinstance(plain, Syslog):
+                self.look_up_syslog(plain, line.position)
 
     def look_up_syslog(self, syslog: Syslog, position: Position) -> None:
         """Replace the name of a syslog server by its first address."""

@@ -7,10 +7,12 @@ from typing import NamedTuple
 from wproxy.config.low_bits import low_bits
 from wproxy.config.registry import EVENTS, GATHER, HTTP, LOCATION, MAIN, OWN, OWN_GATHER, SERVER, directive
 from wproxy.directives.values import flag, number, time
+from wproxy.log_files import AsJson, Place
 from wproxy.maps.addresses import Network, parse_ip, parse_network
 from wproxy.syslog import PREFIX, Syslog, parse_syslog
 
 LEVELS = ("emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
+JSON_WORDS = ("json", "format=json")
 DEBUG_PARTS = tuple(f"debug_{part}" for part in ("core", "alloc", "mutex", "event", "http", "mail", "stream"))
 
 
@@ -26,8 +28,12 @@ def worker_count(value: str) -> int | None:
         raise ValueError('"%s" directive invalid value') from None
 
 
-def log_target(target: str, *levels: str) -> tuple[str | Syslog, str]:
-    """Return (path, "stderr" or a Syslog; the level); the debug levels of nginx's subsystems are debug here."""
+def log_target(target: str, *words: str) -> tuple[Place, str]:
+    """Return (path, "stderr", a Syslog, or AsJson of one; the level); the debug levels of nginx's subsystems are debug here.
+
+    The last word may be `json` or `format=json`.
+    """
+    levels, is_json = (words[:-1], True) if words and words[-1] in JSON_WORDS else (words, False)
     place: str | Syslog = target
     if target.startswith(PREFIX):
         place = parse_syslog(target)
@@ -43,7 +49,7 @@ def log_target(target: str, *levels: str) -> tuple[str | Syslog, str]:
         if level and not (is_part and level in DEBUG_PARTS):
             raise ValueError(f'duplicate log level "{word}"')
         level = word
-    return place, "debug" if level in DEBUG_PARTS else level or "error"
+    return AsJson(place) if is_json else place, "debug" if level in DEBUG_PARTS else level or "error"
 
 
 def user_and_group(user: str, group: str = "") -> tuple[str, str]:
@@ -114,14 +120,14 @@ class MainDirectives:
     worker_shutdown_timeout: float | None = directive(
         time, MAIN, doc="How long a worker told to quit may take to finish its requests; no limit unless set."
     )
-    error_log: tuple[tuple[str | Syslog, str], ...] = directive(
+    error_log: tuple[tuple[Place, str], ...] = directive(
         log_target,
         MAIN | HTTP | SERVER | LOCATION,
         arity=(1, 1000),
         default="logs/error.log",
         inherit=GATHER,
         named=True,
-        doc="Where errors are logged (a file, stderr or syslog:server=ADDRESS), and from which level on.",
+        doc="Where errors are logged (a file, stderr or syslog:server=ADDRESS), from which level on, and whether as json.",
     )
     api_socket: str = directive(
         pid_path,
