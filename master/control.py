@@ -15,6 +15,7 @@ import time
 
 from master.memory import Memory, NoMaster, OtherLayout, open_memory_of
 from master.pidfile import PidFileError, has_title_of_master, is_master, read_pid_file
+from master.progress import Progress, has_leaving, open_work
 from master.start_log import StartLog
 from wproxy.shared import (
     HEAD_ATTEMPTS,
@@ -32,6 +33,8 @@ from wproxy.shared import (
 STOP_TIMEOUT = 10.0  # seconds; the master kills its workers after 3
 RELOAD_TIMEOUT = 30.0
 REOPEN_TIMEOUT = 10.0
+LOOK_EVERY = 0.1  # seconds between two looks at what a person waits for
+LEAVING_PATIENCE = 0.3  # seconds after a reload in which workers have begun to leave
 INTERVAL = 0.01  # seconds between two looks at the shared memory
 
 
@@ -94,8 +97,8 @@ class Running:
         """Wait for its end, at most so many seconds (None: without limit)."""
         return bool(select.select([self._pidfd], [], [], seconds)[0])
 
-    def reaches(self, word: int, value: int, seconds: float) -> bool:
-        """Wait until a word of the head is that large; False when time is up.
+    def reaches(self, word: int, value: int, seconds: float, progress: Progress | None = None) -> bool:
+        """Wait until a word of the head is that large; False when time is up. progress: tells a person about the waiting.
 
         Raises CannotControl when the master ends.
         """
@@ -105,6 +108,8 @@ class Running:
                 raise CannotControl(f"the master process {self.pid} ended")
             if time.monotonic() > deadline:
                 return False
+            if progress is not None:
+                progress.tell()
         return True
 
     def close(self) -> None:
@@ -142,9 +147,9 @@ def quit(pid_path: str) -> int:
     try:
         with Running(pid_path, needs_memory=False) as master:
             master.send(signal.SIGQUIT)
-            if not master.ends_within(0.5):
-                say("waiting for open requests to finish; Ctrl-C ends only the waiting")
-                master.ends_within(None)
+            with Progress(lambda: _quitting(master)) as progress:
+                while not master.ends_within(LOOK_EVERY):
+                    progress.tell()
             return say("stopped")
     except CannotControl as error:
         return fail(str(error))
@@ -159,15 +164,38 @@ def reload(pid_path: str) -> int:
             # A reload under way may have read the file before it was changed; the next one is ours.
             ours = master.head(HEAD_BEGUN) + 1
             master.send(signal.SIGHUP)
-            if not master.reaches(HEAD_ATTEMPTS, ours, RELOAD_TIMEOUT):
+            with Progress(lambda: "waiting for workers with the new configuration to serve") as progress:
+                has_outcome = master.reaches(HEAD_ATTEMPTS, ours, RELOAD_TIMEOUT, progress)
+            if not has_outcome:
                 return fail(f"no outcome of the reload within {RELOAD_TIMEOUT:.0f} seconds")
             if not master.head(HEAD_OUTCOME):
                 return fail(master.memory.shared.message())
-            return say(f"generation {master.head(HEAD_GENERATION)} serves")
+            say(f"generation {master.head(HEAD_GENERATION)} serves")
+            if sys.stderr.isatty():
+                _watch_leaving(master)
+            return 0
     except CannotControl as error:
         return fail(str(error))
     except KeyboardInterrupt:
         return 130
+
+
+def _quitting(master: Running) -> str:
+    """Return what a person who waits for the end of a master waits for."""
+    work = open_work(master.memory.shared, master.pid) if master.has_memory else ""
+    return f"waiting for {work or 'open requests'} to end; Ctrl-C ends only the waiting"
+
+
+def _watch_leaving(master: Running) -> None:
+    """Tell a person what the workers of the last generation still do, until that has ended or Ctrl-C."""
+    with Progress(
+        lambda: f"the last generation ends {open_work(master.memory.shared, master.pid)}; Ctrl-C ends the watching"
+    ) as progress:
+        deadline = time.monotonic() + LEAVING_PATIENCE
+        while has_leaving(master.memory.shared, master.pid) or time.monotonic() < deadline:
+            if master.ends_within(LOOK_EVERY):
+                return
+            progress.tell()
 
 
 def reopen(pid_path: str) -> int:

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from master.control import INTERVAL, CannotControl, Running, fail, say
 from master.memory import NoMaster, open_memory_of
 from master.pidfile import PidFileError, read_pid_file
+from master.progress import Progress, open_work
 from master.signals import send_signal
 from master.upgrade import OLD_SUFFIX
 from wproxy.shared import (
@@ -55,7 +56,7 @@ def upgrade(pid_path: str) -> int:
                 old.reaches(HEAD_STOPPING, 1, END_TIMEOUT)
             text = f"upgraded: master process {new} serves"
             if not old.ends_within(GRACE):
-                text += f"; the old one, {old.pid}, finishes its open requests"
+                text += f"; the old one, {old.pid}, finishes {_rest(old)}"
             return say(text)
     except NotUpgraded as error:
         return fail(str(error))
@@ -63,6 +64,11 @@ def upgrade(pid_path: str) -> int:
         return fail(str(error))
     except KeyboardInterrupt:
         return 130
+
+
+def _rest(old: Running) -> str:
+    """Return what the old master still has to finish."""
+    return (open_work(old.memory.shared, old.pid) if old.has_memory else "") or "its open requests"
 
 
 def _start_beside(old: Running, pid_path: str) -> int:
@@ -77,12 +83,14 @@ def _start_beside(old: Running, pid_path: str) -> int:
     old.send(signal.SIGUSR2)
     deadline = time.monotonic() + START_TIMEOUT
     try:
-        while not (new := find()):
-            if old.ends_within(INTERVAL):
-                raise CannotControl(f"the master process {old.pid} ended")
-            if time.monotonic() > deadline:
-                _roll_back(old, pid_path)
-                raise NotUpgraded(f"the new binary did not serve within {START_TIMEOUT:.0f} seconds, rolled back")
+        with Progress(lambda: "waiting for the new program to serve; Ctrl-C rolls back") as progress:
+            while not (new := find()):
+                if old.ends_within(INTERVAL):
+                    raise CannotControl(f"the master process {old.pid} ended")
+                if time.monotonic() > deadline:
+                    _roll_back(old, pid_path)
+                    raise NotUpgraded(f"the new binary did not serve within {START_TIMEOUT:.0f} seconds, rolled back")
+                progress.tell()
     except KeyboardInterrupt:
         _roll_back(old, pid_path)
         raise

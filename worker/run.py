@@ -39,6 +39,7 @@ from wproxy.shared import (
     WORKER_REOPENED,
     WORKER_REQUESTS,
     WORKER_STATE,
+    WORKER_TUNNELS,
     WORKER_TURNS,
     WORKER_WAITING,
 )
@@ -370,6 +371,8 @@ class Worker:
         slot.set(WORKER_ACTIVE, active)
         slot.set(WORKER_READING, reading)
         slot.set(WORKER_WAITING, waiting)
+        if self.clients.draining:
+            slot.set(WORKER_TUNNELS, self.clients.count_tunnels())
         slot.set(WORKER_ACCEPTED, self.clients.accepted)
         slot.set(WORKER_REQUESTS, self.clients.requests)
         slot.set(WORKER_TURNS, self.loop.turns)

@@ -50,7 +50,7 @@ from collections.abc import Callable
 from wproxy.config.tree import printable_lines
 from wproxy.record_locks import RecordLocks
 
-MAGIC = 0x7770726F78790003  # "wproxy" and the layout's version: another number is another layout
+MAGIC = 0x7770726F78790004  # "wproxy" and the layout's version: another number is another layout
 FAMILY_BITS = 16  # of the version; what is above them says that it is a memory of wproxy's at all
 
 LARGEST_WORD = (1 << 64) - 1
@@ -96,7 +96,7 @@ KINDS = (RELOAD, UPGRADE)
 
 # Words of a worker's slot.
 MAX_WORKERS = 512
-WORKER_WORDS = 16
+WORKER_WORDS = 24
 WORKERS_OFFSET = MESSAGES_OFFSET + MASTERS * len(KINDS) * MESSAGE_WORDS
 WORKER_PID = 0  # written by the master; 0: the slot is free
 WORKER_GENERATION = 1  # written by the master
@@ -113,6 +113,7 @@ WORKER_ROLE = 11  # written by the master: the index of its role in ROLE_NAMES
 WORKER_ORDERS = 12  # written by the master: signals that it has sent there, to tell them from others' signals
 WORKER_MASTER = 13  # written by the master: the master that owns the slot; 0: none
 WORKER_REOPENED = 14  # the last reopening of logs that it has followed
+WORKER_TUNNELS = 16  # its tunnels, counted while it leaves
 WORKER_EDITS = 15  # the version of the edits that it obeys
 
 # States of a worker.

@@ -2,8 +2,10 @@
 
 import os
 import re
+import select
 import signal
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -238,6 +240,28 @@ def test_stop_and_quit_as_commands_wait_for_the_end(start, recorder):
         assert (done.code, done.output.splitlines()[-1], done.errors) == (0, "wproxy: stopped", "")
         assert not accepts(front.port)
         assert front.program.wait() == 0
+
+
+def test_quit_on_a_terminal_tells_what_it_waits_for(start, recorder, gate):
+    front = start(proxied(recorder))
+    ours, theirs = os.openpty()
+    try:
+        with Wire(front.port) as wire:
+            wire.send(request_bytes("GET", "/"))
+            until(lambda: recorder.requests, "the request")
+            command = subprocess.Popen([*COMMAND, "quit", "-c", str(front.file)], stdout=theirs, stderr=theirs)
+            said = b""
+            while b"waiting for 1 request in 1 worker to end; Ctrl-C ends only the waiting, " not in said:
+                assert select.select([ours], [], [], 20)[0], said
+                said += os.read(ours, 4096)
+            gate.set()
+            assert wire.answer().status == 200
+        assert command.wait(20) == 0
+        said += os.read(ours, 4096)
+        assert said.endswith(b"\r\x1b[Kwproxy: stopped\r\n")
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 # Reloading.

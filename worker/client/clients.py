@@ -104,5 +104,9 @@ class Clients:
         reading = sum(connection.is_reading for connection in self.connections)
         return len(self.connections), reading, idle
 
+    def count_tunnels(self) -> int:
+        """Return the number of requests that have become tunnels."""
+        return sum(request.status == 101 for connection in self.connections for request in connection.under_way)
+
     def __repr__(self) -> str:
         return f"<clients: {len(self.connections)} connected{', draining' if self.draining else ''}>"
