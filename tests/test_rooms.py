@@ -40,7 +40,7 @@ THIRD_PARTY = {
     "setproctitle": ("master", "worker"),
     "hpack": ("worker.http2.header_block",),
     "hiredis": ("worker.redis.link",),
-    "jwt": ("worker.access.jwt",),
+    "jwt": ("worker.access.token_keys",),
 }
 
 # Rooms whose modules form layers: no circle of imports, even for the names of types.

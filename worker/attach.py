@@ -17,6 +17,7 @@ from typing import cast
 from worker.access import Decide, satisfy
 from worker.access.addresses import by_address
 from worker.access.auth_request import by_asking
+from worker.access.jwt import by_token
 from worker.access.password import by_password
 from worker.blaming import blaming
 from worker.content.api import controlling
@@ -163,7 +164,7 @@ def static(location: Location, services: Services) -> Handler:
 
 
 # Handlers of the access phase, for `satisfy`, in nginx's order; further modules will be rows here.
-ACCESS: tuple[Callable[[Location, Services], Decide | None], ...] = (by_address, by_password, by_asking)
+ACCESS: tuple[Callable[[Location, Services], Decide | None], ...] = (by_address, by_password, by_asking, by_token)
 MakeHandler = Callable[[Location, Services], Handler | None]
 Made = list[tuple[MakeHandler, Handler]]
 # Handlers before the access phase, in nginx's order.

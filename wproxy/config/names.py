@@ -15,8 +15,8 @@ from wproxy.variables import Namespace
 _KEPT = {"set": 0, "perl_set": 0}
 # The same, without a warning when it is read before it has a value.
 _ASKED = {"auth_request_set": 0}
-# Blocks that compute a variable: the argument that is its name.
-_COMPUTED = {"map": -1, "geo": -1, "split_clients": -1}
+# Blocks and lines that compute a variable: the argument that is its name.
+_COMPUTED = {"map": -1, "geo": -1, "split_clients": -1, "auth_jwt_claim_set": 0, "auth_jwt_header_set": 0}
 # Directives with a regex, whose named groups become variables: the position of the regex.
 _WITH_REGEX = frozenset(
     (

@@ -20,6 +20,7 @@ _BY_NAME = {
     "otel_resource_attr": "wproxy/config/collector.py",
     "events": "wproxy/config/resolve.py",
     **{f"{module}_pass": "wproxy/config/resolve.py" for module in PROTOCOLS},
+    **dict.fromkeys(("auth_jwt_claim_set", "auth_jwt_header_set"), "wproxy/config/names.py"),
     **dict.fromkeys(("limit_conn_zone", "limit_req_zone"), "wproxy/config/zones.py"),
     **{f"{module}_cache_path": "wproxy/config/temporary_paths.py" for module in ("proxy", "fastcgi", "uwsgi", "scgi")},
     "upstream_start": "wproxy/config/peers.py",

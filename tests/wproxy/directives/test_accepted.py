@@ -33,6 +33,9 @@ COMMERCIAL = set(re.findall(r"^    '(\w+)': \[", _SOURCE[_SOURCE.index("# nginx+
 FREE_SINCE = {"sticky", "least_time"}
 # Commercial in nginx, and carried out here.
 FREE_HERE = {"api", "health_check", "match", "queue", "state", "status", "status_zone"}
+FREE_HERE |= {
+    f"auth_jwt{word}" for word in ("", "_claim_set", "_header_set", "_key_cache", "_key_file", "_leeway", "_require", "_type")
+}
 FREE_HERE |= {f"{module}_cache_purge" for module in ("proxy", "fastcgi", "uwsgi", "scgi")}
 
 # Left out on purpose, with the reason.
@@ -108,7 +111,7 @@ def test_a_directive_of_nginx_stands_where_nginx_has_it_with_as_many_arguments(n
 
 def test_what_is_commercial_stays_unknown(rows):
     assert not (COMMERCIAL - FREE_SINCE - FREE_HERE) & set(rows)
-    for name in ("auth_jwt", "keyval", "ntlm"):
+    for name in ("auth_jwt_key_request", "keyval", "ntlm"):
         assert name not in rows
 
 
