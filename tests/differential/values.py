@@ -121,8 +121,8 @@ class Names:
 
 
 def builtin_variables() -> list[str]:
-    """Those of the registry whose values can be compared; what begins with `wproxy_` is our own."""
-    return sorted(name for name in VARIABLES if name not in UNSTEADY and not name.startswith("wproxy_"))
+    """Those of the registry whose values can be compared; some are our own, or of modules that nginx's binaries do not have."""
+    return sorted(name for name in VARIABLES if name not in UNSTEADY and not name.startswith(("wproxy_", "otel_", "jwt_")))
 
 
 BUILTIN = builtin_variables()
