@@ -15,11 +15,13 @@ from worker.logs.access import Write
 from worker.pages import error_response
 from worker.phases import MAX_URI_CHANGES, cycle, settle
 from worker.services import Services
+from worker.subrequest import UNREAD
 from wproxy.config.model import Location
 from wproxy.failures import ClientError
 from wproxy.files import shown_path
 from wproxy.http import Jump, Request, Response
 from wproxy.regex import RegexTimedOut
+from wproxy.request_body import EMPTY
 
 
 def acting_afterwards(location: Location, services: Services, write: Write | None) -> Write | None:
@@ -65,7 +67,9 @@ def action_of(request: Request) -> Request:
         action.trace = request.trace.subrequest("post_action", request.location.origin("post_action"))
         action.trace.request = action
     if request.body is not None:
-        action.body = lasting_body(request.body)
+        action.body = body = lasting_body(request.body)
+        if body.collected is UNREAD:
+            body.collected = EMPTY  # it has been dropped, and nothing will follow
     return action
 
 

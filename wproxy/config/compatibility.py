@@ -50,8 +50,13 @@ are reported, never silently ignored.
   the location that `auth_request` asks, or that gets a copy without a body, waits for it.
 - `mirror`: the log line of a request, the next request on its connection and the end of that connection do not wait for the copy,
   as they do in nginx. A worker has at most 512 copies of one location's requests under way; further ones are dropped, which is
-  logged. A worker that is told to leave finishes its copies. The same holds for `post_action`, and `post_action off` means none
-  (in nginx it is a request for the URI `off`).
+  logged. A worker that is told to leave finishes its copies. The same holds for `post_action`: with 512 of a location under way
+  further ones are left out, which is logged. `post_action off` means none (in nginx it is a request for the URI `off`), and its
+  access line has the status that the client got, except after an abort; nginx writes that of the action.
+- A variable whose value changes in the course of a request (`$request_completion`, `$bytes_sent`) is read anew in the log of the
+  request, also where the log of a subrequest or an SSI page has read it; nginx then keeps the first value. Values of `map`,
+  `geo`, `set` and of captures are kept for all, as in nginx.
+- `COPY` of a directory copies all that is in it, whatever `Depth: 0` says; so does nginx, and RFC 4918 says otherwise.
 - `ssi`: `set` takes responses of up to 1 MB into a variable, whatever subrequest_output_buffer_size says. At most 64 includes of
   a page are under way at once; the others follow.
 - `slice`: a client that asks for a part and gets the whole, because of a filter that changes bodies or of `max_ranges 0`, gets
@@ -87,7 +92,12 @@ are reported, never silently ignored.
   that was checked against the authorities of the default server, unless they are its own.
 - A certificate of an upstream that is not trusted ends the handshake with an alert, where nginx completes it and then closes;
   the log lines are nginx's. Renegotiation that an upstream asks for is declined. Certificates of ours with variables in their
-  names are kept also without `proxy_ssl_certificate_cache`, and read again when their files have changed.
+  names are kept also without `proxy_ssl_certificate_cache`, and read again when their files have changed; of its parameters
+  only `max` counts, `inactive` and `valid` are not needed.
+- Where the name of a certificate has variables, a handshake for a host name with a `/` in it is refused: no client chooses a file
+  by a path.
+- `-s stop`, `quit`, `reload` and `reopen` do not look at certificates and other files that a start needs: nginx cannot stop a
+  server whose certificate has been taken away.
 - Files of a cache are checked whole: one that was cut short, by its Content-Length if nginx wrote it, is deleted and fetched,
   where nginx sends what there is. They are written in the directory of the cache, under no name until they are complete, whatever
   `use_temp_path` says. The cache loader begins at the start instead of a minute later, and leaves files and directories alone
