@@ -13,7 +13,6 @@ from worker.http1.response import ResponseHead
 from worker.logs import log_request
 from worker.services import Services
 from worker.temporary_files import DiskTrouble
-from worker.upstream.buffering import buffering_of
 from worker.upstream.proxied_body import ProxiedBody
 from wproxy.cache.header import BadFile, Header
 from wproxy.conditions import conditions_of
@@ -60,7 +59,7 @@ def header_for(dealings: Dealings, request: Request, head: ResponseHead, fresh: 
     condition = is_met(plan.no_cache, request)
     if condition is not None:
         return f'{plan.settings.module}_no_cache "{condition.text}"'
-    if not buffering_of(plan.settings).applies(head):
+    if not plan.buffering.applies(head):
         return "it is not buffered"
     if fresh.refusal:
         return fresh.refusal

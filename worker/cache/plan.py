@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from worker.cache.cache import Cache
 from worker.logs import log_request, shown
+from worker.upstream.buffering import buffering_of
 from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.passing import Passing
 from worker.upstream.protocols.http1 import request_target
@@ -43,12 +44,12 @@ class CachePlan:
 
     zones: those of its module, by name. methods: those whose answers are stored, HEAD and GET among them. converts_head: whether
     HEAD is sent as GET. use_stale: the failures after which a response is sent that is no longer valid, in the words of
-    UpstreamFailure.kind; `updating` among them. no_cache, bypass, purge: conditions of which one has to hold. ignored: the fields
+    UpstreamFailure.kind; `updating` among them. buffering: unbuffered answers are not stored. no_cache, bypass, purge: conditions of which one has to hold. ignored: the fields
     that are not heeded.
     """
 
     __slots__ = (
-        "_setting", "background_update", "bypass", "converts_head", "ignored", "key", "lock", "lock_age", "lock_timeout",
+        "_setting", "background_update", "buffering", "bypass", "converts_head", "ignored", "key", "lock", "lock_age", "lock_timeout",
         "max_range_offset", "methods", "min_uses", "no_cache", "purge", "revalidate", "settings", "use_stale", "valid", "zones",
     )  # fmt: skip
 
@@ -73,6 +74,7 @@ class CachePlan:
         self.ignored = frozenset(name.encode() for name in settings.get("ignore_headers") or ())
         self.no_cache = _flat(settings.get("no_cache"))
         self.bypass = _flat(settings.get("cache_bypass"))
+        self.buffering = buffering_of(settings)
         self.purge = _flat(settings.get("cache_purge"))
 
     def cache_for(self, request: Request) -> Cache | None:

@@ -10,8 +10,9 @@ from stores import TIME, Place
 
 
 @pytest.fixture(autouse=True)
-def _moved_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.loop.time", TIME.wall)
+def _moved_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "stage" not in request.fixturenames:  # whole workers have the time of the day
+        monkeypatch.setattr("worker.loop.time", TIME.wall)
 
 
 @pytest.fixture
