@@ -44,13 +44,13 @@ class CachePlan:
 
     zones: those of its module, by name. methods: those whose answers are stored, HEAD and GET among them. converts_head: whether
     HEAD is sent as GET. use_stale: the failures after which a response is sent that is no longer valid, in the words of
-    UpstreamFailure.kind; `updating` among them. buffering: unbuffered answers are not stored. no_cache, bypass, purge: conditions of which one has to hold. ignored: the fields
-    that are not heeded.
+    UpstreamFailure.kind; `updating` among them. buffering: unbuffered answers are not stored. no_cache, bypass, purge:
+    conditions of which one has to hold. ignored: the fields that are not heeded.
     """
 
     __slots__ = (
-        "_setting", "background_update", "buffering", "bypass", "converts_head", "ignored", "key", "lock", "lock_age", "lock_timeout",
-        "max_range_offset", "methods", "min_uses", "no_cache", "purge", "revalidate", "settings", "use_stale", "valid", "zones",
+        "_setting", "background_update", "buffering", "bypass", "converts_head", "ignored", "key", "lock", "lock_age",
+        "lock_timeout", "max_range_offset", "methods", "min_uses", "no_cache", "purge", "revalidate", "settings", "use_stale", "valid", "zones",
     )  # fmt: skip
 
     def __init__(self, settings: ModuleSettings, zones: dict[str, Cache]) -> None:
