@@ -50,7 +50,8 @@ class CachePlan:
 
     __slots__ = (
         "_setting", "background_update", "buffering", "bypass", "converts_head", "ignored", "key", "lock", "lock_age",
-        "lock_timeout", "max_range_offset", "methods", "min_uses", "no_cache", "purge", "revalidate", "settings", "use_stale", "valid", "zones",
+        "lock_timeout", "max_range_offset", "methods", "min_uses", "no_cache", "purge", "revalidate", "settings", "use_stale",
+        "valid", "zones",
     )  # fmt: skip
 
     def __init__(self, settings: ModuleSettings, zones: dict[str, Cache]) -> None:
