@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -285,10 +286,67 @@ def test_help_loads_the_command_line_and_nothing_else(arguments):
     assert not {room_of(name) for name in loaded} & unwanted
 
 
-def test_http2_is_loaded_only_where_it_is_configured():
-    loaded = modules_after("import worker.run, worker.client.accept, worker.upstream.make_passing")
-    assert "worker.client.http1.serve" in loaded
-    assert not {name for name in loaded if room_of(name) == "hpack" or (room_of(name) == "worker" and "http2" in name.split("."))}
+# What is imported by workers whose locations ask for it, each with a line of configuration that does.
+ON_DEMAND = {
+    "hpack": 'grpc_pass = "grpc://127.0.0.1:1"',
+    "ssl": 'proxy_pass = "https://127.0.0.1:1"',
+    "worker.cache.answering": None,
+    "worker.client.http2": None,
+    "worker.client.secure": None,
+    "worker.content.api": "api = true",
+    "worker.content.autoindex": "autoindex = true",
+    "worker.content.dav": 'dav_methods = "PUT"',
+    "worker.content.empty_gif": "empty_gif = true",
+    "worker.content.metrics": "metrics = true",
+    "worker.content.mirror": 'mirror = "/copy"',
+    "worker.content.random_index": "random_index = true",
+    "worker.content.stub_status": "stub_status = true",
+    "worker.filters.addition": 'add_before_body = "/before"',
+    "worker.filters.brotli": "brotli = true",
+    "worker.filters.grpc_errors": "grpc_errors = true",
+    "worker.filters.gunzip": "gunzip = true",
+    "worker.filters.slices": 'slice = "1m"',
+    "worker.filters.ssi": "ssi = true",
+    "worker.filters.store": 'proxy_pass = "http://127.0.0.1:1"\nproxy_store = true\nroot = "/tmp"',
+    "worker.filters.sub_filter": 'sub_filter = [["a", "b"]]',
+    "worker.filters.userid": "userid = true",
+    "worker.filters.zstd": "zstd = true",
+    "worker.http2": 'proxy_pass = "http://127.0.0.1:1"\nproxy_http_version = "2"',
+    "worker.upstream.protocols.closing": 'scgi_pass = "127.0.0.1:1"',
+    "worker.upstream.protocols.fastcgi": 'fastcgi_pass = "127.0.0.1:1"',
+    "worker.upstream.protocols.memcached": 'set = ["$memcached_key", "$uri"]\nmemcached_pass = "127.0.0.1:1"',
+}
+# Makes workers in an interpreter of its own: a plain one, and one for each line. Prints what is loaded too early, or not at all.
+WORKERS = """
+import json, sys
+import worker.client.accept, worker.run
+from wproxy.assignment import Assignment
+from wproxy.config.load import load_text
+from wproxy.shared import PRIVATE_BYTES, SharedWords
+
+def begin(line):
+    text = 'error_log = "stderr"\\n[http]\\naccess_log = false\\n[http.server.location."/"]\\n' + line + '\\n'
+    configuration = load_text(text.encode(), 'wproxy.toml', '/tmp', lambda host, port: [])
+    for upstream in configuration.upstreams:
+        for number, peer in enumerate(upstream.peers):
+            object.__setattr__(peer, 'record', number)
+    words = memoryview(bytearray(PRIVATE_BYTES)).cast('Q')
+    worker.run.Worker(Assignment(configuration, 0, 0, 1, (), SharedWords(words), -1, -1, bell=None))
+
+rows = json.loads(sys.argv[1])
+begin('root = "/tmp"')
+begin('proxy_pass = "http://127.0.0.1:1"')
+early = [name for name in rows if name in sys.modules]
+for line in filter(None, rows.values()):
+    begin(line)
+print(early, [name for name, line in rows.items() if line and name not in sys.modules])
+"""
+
+
+def test_what_few_configurations_need_is_loaded_only_where_it_is_configured():
+    command = [sys.executable, "-S", "-c", WORKERS, json.dumps(ON_DEMAND)]
+    run = subprocess.run(command, cwd=HOUSE, env=bare_environment(), capture_output=True, text=True)
+    assert run.stdout == "[] []\n", run.stderr
 
 
 # Documentation.

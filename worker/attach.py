@@ -3,6 +3,8 @@
 A phase after rewriting is a row of PHASES: a function that looks at a location and returns the handler it needs in that phase, or
 None.
 
+What few locations need is imported for those that do: such a function looks at the setting first.
+
 A location that has only content is answered by that handler itself, without a further call; `phases.drive` is for the others.
 """
 
@@ -20,18 +22,10 @@ from worker.access.auth_request import by_asking
 from worker.access.jwt import by_token
 from worker.access.password import by_password
 from worker.blaming import blaming
-from worker.content.api import controlling
-from worker.content.autoindex import listing
-from worker.content.dav import changing_files
-from worker.content.empty_gif import sending_empty_gif
 from worker.content.index import indexing
-from worker.content.metrics import showing_metrics
-from worker.content.mirror import mirroring
 from worker.content.precompressed import sending_precompressed
-from worker.content.random_index import choosing_index
 from worker.content.returns import returning_at_once
 from worker.content.static import serving_files, serving_files_at_once
-from worker.content.stub_status import showing_status
 from worker.content.try_files import trying_files
 from worker.error_pages import error_pages_of
 from worker.filters.headers import additions_to_success
@@ -73,31 +67,55 @@ def precontent(location: Location, services: Services) -> Handler | None:
 
 def mirror(location: Location, services: Services) -> Handler | None:
     """Return mirror."""
+    if not location.mirror:
+        return None
+    from worker.content.mirror import mirroring
+
     return mirroring(location, services)
 
 
 def api(location: Location, services: Services) -> Handler | None:
     """Return the API."""
+    if not location.api:
+        return None
+    from worker.content.api import controlling
+
     return controlling(location, services)
 
 
 def stub_status(location: Location, services: Services) -> Handler | None:
     """Return stub_status."""
+    if not location.stub_status:
+        return None
+    from worker.content.stub_status import showing_status
+
     return showing_status(location, services)
 
 
 def metrics(location: Location, services: Services) -> Handler | None:
     """Return metrics."""
+    if not location.metrics:
+        return None
+    from worker.content.metrics import showing_metrics
+
     return showing_metrics(location, services)
 
 
 def empty_gif(location: Location, services: Services) -> Handler | None:
     """Return empty_gif."""
+    if not location.empty_gif:
+        return None
+    from worker.content.empty_gif import sending_empty_gif
+
     return sending_empty_gif(location)
 
 
 def random_index(location: Location, services: Services) -> Handler | None:
     """Return random_index."""
+    if not location.random_index:
+        return None
+    from worker.content.random_index import choosing_index
+
     return choosing_index(location)
 
 
@@ -140,6 +158,10 @@ def only_for(methods: frozenset[bytes], answer: Handler) -> Handler:
 
 def dav(location: Location, services: Services) -> Handler | None:
     """Return the handler of dav_methods."""
+    if not location.dav_methods:
+        return None
+    from worker.content.dav import changing_files
+
     return changing_files(location, services)
 
 
@@ -150,6 +172,10 @@ def index(location: Location, services: Services) -> Handler | None:
 
 def autoindex(location: Location, services: Services) -> Handler | None:
     """Return the handler that lists a directory."""
+    if not location.autoindex:
+        return None
+    from worker.content.autoindex import listing
+
     return listing(location)
 
 

@@ -58,7 +58,7 @@ class HeadPlan(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamProtocol:
-    """A protocol that upstreams speak: a row of worker.upstream.protocols.PROTOCOLS.
+    """A protocol that upstreams speak: see worker.upstream.protocols.PROTOCOLS.
 
     module: the word that begins the names of its directives. scheme: what begins its URLs in the error log, secure_scheme: that
     over TLS. connection: makes a PeerConnection of a stream that is connected, or a SharedConnection, which makes one for each

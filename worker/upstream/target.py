@@ -17,7 +17,7 @@ from worker.upstream.make_passing import load_openssl, make_passing
 from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.passing import Passing
 from worker.upstream.peers import Group
-from worker.upstream.protocols import PROTOCOLS
+from worker.upstream.protocols import protocol_of
 from wproxy.address import Address
 from wproxy.config.model import Location
 from wproxy.directives.pass_to import NO_PORT
@@ -36,11 +36,11 @@ _UNFIT_REASON = 'invalid URI in "%s": a decoded value ($uri, a capture) may hold
 
 def proxying_to_variable(settings: ModuleSettings, services: Services, answer_plan: AnswerPlan, exchange: Exchange) -> Answer:
     """Return the handler of a location whose proxy_pass, or the like, has variables."""
-    location, module = settings.location, settings.module
+    location = settings.location
     if settings.get("target").may_be_secure:
         load_openssl()
     evaluate = settings.get("target").template.evaluate
-    read_target = PROTOCOLS[module].read_target
+    read_target = protocol_of(settings).read_target
     passings: dict[tuple[str, int, bool, bool], Passing] = {}
     # Those of them that are not in the configuration: the name servers and the address to look up.
     named: dict[tuple[str, int, bool, bool], tuple[NameServers | None, Address]] = {}
@@ -83,7 +83,7 @@ def proxying_to_variable(settings: ModuleSettings, services: Services, answer_pl
                     passings.clear()
                     named.clear()
                 copy = copy_for(settings, target)
-                passing = passings[key] = make_passing(ModuleSettings(copy, module), group, answer_plan, services)
+                passing = passings[key] = make_passing(ModuleSettings(copy, settings.module), group, answer_plan, services)
                 passing.head_plan.is_stable = False
             if asked is not None:
                 named[key] = asked

@@ -119,7 +119,7 @@ def toy(stage, monkeypatch):
         return getattr(self, f"proxy_{name[4:]}")
 
     monkeypatch.setattr(Location, "__getattr__", of_proxy, raising=False)
-    monkeypatch.setitem(PROTOCOLS, "toy", TOY)
+    monkeypatch.setitem(PROTOCOLS, "toy", lambda settings: TOY)
     monkeypatch.delitem(PROTOCOLS, "proxy")
     return stage
 

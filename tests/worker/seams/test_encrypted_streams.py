@@ -428,14 +428,14 @@ def talks(stage: Callable[..., Stage], tls: Tls, monkeypatch: Any) -> Any:
     made: list[Talk] = []
 
     def make(side: str, cipher: str, settings: dict[str, Any]) -> Talk:
-        http1 = PROTOCOLS["proxy"]
+        speak = PROTOCOLS["proxy"]
         upstreams: Any = Stream
         clients = ClientProtocol(Stream, serve_connection)
         if side in ("upstream", "both"):
             upstreams = EncryptedStream if cipher == "xor" else functools.partial(TlsStream, context=tls.client)
         if side in ("client", "both"):
             clients = ClientProtocol(EncryptedStream, serve_connection) if cipher == "xor" else tls.encrypts_clients()
-        monkeypatch.setitem(PROTOCOLS, "proxy", dataclasses.replace(http1, stream=upstreams))
+        monkeypatch.setitem(PROTOCOLS, "proxy", lambda settings: dataclasses.replace(speak(settings), stream=upstreams))
         monkeypatch.setattr(worker.client.accept, "protocol_of", lambda listener: clients)
         monkeypatch.setattr(worker.upstream.exchange, "begin_to_connect", tls.begin_to_connect)
         monkeypatch.setattr(worker.upstream.exchange, "established", tls.established)
