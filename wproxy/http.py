@@ -317,6 +317,12 @@ class Client:
         return f"<client *{self.serial} {self.remote_addr.decode('latin-1')}:{self.remote_port}>"
 
 
+class Connection(Protocol):
+    """A connection to a peer. requests: those sent on it so far."""
+
+    requests: int
+
+
 class Attempt:
     """One try at one peer, for $upstream_* and the logs. Times are seconds since the try began; None is unknown.
 
@@ -332,7 +338,7 @@ class Attempt:
     is_handshaking = False  # connected, and not yet encrypted
     end_code = ""  # a word of `wproxy.end_causes`, if it failed
     record = 0  # the peer's record in the shared memory; 0 for none
-    is_new = False  # its connection was opened for it
+    connection: Connection | None = None  # None before there is one, and after it has failed
     is_retry = False  # another peer has failed, and retries are counted
     at_end: Callable[[], None] | None = None  # called when an answer in several parts is complete, or is given up
 
@@ -549,7 +555,6 @@ class Request:
     bytes_sent = 0
     body_bytes_sent = 0
     request_length = 0
-    end_code = ""  # see `ends`
     end_cause = ""
     location: Location
     route: Route  # the worker's route of that location
@@ -600,6 +605,7 @@ class Request:
         self.attempts: tuple[Attempt, ...] | list[Attempt] = ()
         self.at_end: list[Callable[[], None]] | None = None  # see `call_at_end`
         self.body: RequestBody | None = None
+        self.end_code = ""  # see `ends`
 
     def lead_to(self, location: Location) -> None:
         """Continue in this location."""
@@ -651,7 +657,21 @@ def _settle_layout() -> None:
     """
     request: Any = object.__new__(Request)
     for name in (
-        *("client", "line", "fields", "method", "path", "args", "version", "started", "keepalive", "attempts", "at_end", "body"),
+        *(
+            "client",
+            "line",
+            "fields",
+            "method",
+            "path",
+            "args",
+            "version",
+            "started",
+            "keepalive",
+            "attempts",
+            "at_end",
+            "body",
+            "end_code",
+        ),
         *("exchange", "location", "route", "server", "request_length", "upstream_head", "status", "response_fields", "replied"),
         *("bytes_sent", "body_bytes_sent", "limit_req_status", "limit_conn_status"),
     ):

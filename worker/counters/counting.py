@@ -12,7 +12,7 @@ import os
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from worker.client.clients import Clients
 from wproxy.counters.buckets import BOUNDS
@@ -54,32 +54,46 @@ from wproxy.http import Clock
 from wproxy.shared import SharedWords
 
 Counts = list[int]
+Sample = tuple[int, int, int, float]  # of a request: status, bytes received, bytes sent, seconds
+Settle = Callable[[Counts, list[Sample]], None]
 PAGE = mmap.PAGESIZE
 CAUSE_INDEX = {code: index for index, code in enumerate(CAUSES)}
 TRANSITION_INDEX = {code: index for index, code in enumerate(TRANSITION_CAUSES)}
 STATE_INDEX = {state: index for index, state in enumerate(STATES)}
 ROWS_AT_ONCE = 256
+SAMPLES_AT_ONCE = 2048
 # How often resident memory and open descriptors are looked at, in seconds.
 LOOK_EVERY = 5.0
 
 
 class Row:
-    """Some words of the slot. counts: what to count in, always the same list."""
+    """Some words of the slot. counts: what to count in; samples: what has not been counted yet. Both are always the same list."""
 
-    __slots__ = ("_offset", "_published", "counts")
+    __slots__ = ("_offset", "_published", "counts", "samples", "settle")
 
-    def __init__(self, words: memoryview, offset: int, size: int) -> None:
-        """Continue from what the slot has counted there."""
+    def __init__(self, words: memoryview, offset: int, size: int, settle: Settle | None = None) -> None:
+        """Continue from what the slot has counted there. settle: counts samples."""
         self._offset = offset
+        self.settle = settle
+        self.samples: list[Sample] = []
         self._published: Counts = words[offset : offset + size].tolist()
         self.counts = self._published.copy()
 
     def publish(self, words: memoryview) -> None:
         """Copy the counts into the slot if they have changed."""
         counts = self.counts
+        if self.samples:
+            self.count_samples(len(self.samples))
         if counts != self._published:
             words[self._offset : self._offset + len(counts)] = array("Q", counts)
             self._published = counts.copy()
+
+    def count_samples(self, most: int) -> None:
+        """Count so many of the samples."""
+        assert self.settle is not None
+        samples = self.samples[:most]
+        del self.samples[:most]
+        self.settle(self.counts, samples)
 
     def read_again(self, words: memoryview) -> None:
         """Take over what the slot has: the row may have been cleared for another name."""
@@ -118,6 +132,13 @@ class Counting:
             rows[row] = Row(self._words, self._begin + table.base + row * table.words, table.words)
         return rows[row].counts
 
+    def sampled_row(self, table: Table, row: int, settle: Settle) -> Row:
+        """Return a row of a table that samples are left for. settle: counts them."""
+        self.row(table, row)
+        found = self._tables[table][row]
+        found.settle = settle
+        return found
+
     def peer(self, record: int) -> Counts:
         """Return the counts of the peer with that record; peers that only this worker knows have the row of record 0."""
         row = self._peers.get(record)
@@ -142,6 +163,9 @@ class Counting:
         self._scalars.publish(words)
         for rows in (*self._tables.values(), self._peers):
             for number, row in enumerate(list(rows.values()), 1):
+                while len(row.samples) > SAMPLES_AT_ONCE:
+                    row.count_samples(SAMPLES_AT_ONCE)
+                    yield
                 row.publish(words)
                 if not number % ROWS_AT_ONCE:
                     yield

@@ -1,8 +1,12 @@
-"""Counting an attempt at its end, in the rows of its peer and its upstream, beside what `wproxy.peer_counters` counts."""
+"""Counting an attempt at its end, in the rows of its peer and its upstream, beside what `wproxy.peer_counters` counts.
+
+As of a request (`worker.counters.requests`), a sample is taken of an attempt that got a response.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 
 from worker.counters.counting import CAUSE_INDEX, Counting
 from worker.upstream.counts import UpstreamCounts
@@ -34,14 +38,17 @@ from wproxy.counters.layout import (
     UPSTREAMS,
 )
 from wproxy.http import Attempt
-from wproxy.peer_counters import PeerCounters
+from wproxy.peer_counters import TIMED, PeerCounters
 from wproxy.shared import SharedWords
+
+# Status, seconds to the head and to the end, bytes received and sent, whether the connection had been used before.
+Sample = tuple[int, float, float | None, int, int, bool]
 
 
 class MeasuredPeer(PeerCounters):
     """The counters of a peer, with those that only some configurations want. counts: its row. upstream: that of its upstream."""
 
-    __slots__ = ("_counting", "_record", "counts", "upstream")
+    __slots__ = ("_append", "_counting", "_record", "_samples", "counts", "upstream")
 
     def __init__(self, shared: SharedWords, record: int, counting: Counting, upstream: list[int]) -> None:
         super().__init__(shared, record)
@@ -49,31 +56,48 @@ class MeasuredPeer(PeerCounters):
         self._record = record if shared is counting.shared else 0
         self.counts = counting.peer(self._record)
         self.upstream = upstream
+        self._samples: list[Sample] = []
+        self._append = self._samples.append
 
     def count(self, attempt: Attempt) -> None:
-        """Count an attempt at the peer that has ended."""
-        PeerCounters.count(self, attempt)
-        counts, header_time = self.counts, attempt.header_time
+        """Take a sample of an attempt at the peer that has ended."""
+        header_time = attempt.header_time
         if header_time is None:
-            counts[FAILED] += 1
-            counts[PEER_CAUSES + CAUSE_INDEX.get(attempt.end_code, OTHER_CAUSE)] += 1
+            self.counts[FAILED] += 1
+            self.counts[PEER_CAUSES + CAUSE_INDEX.get(attempt.end_code, OTHER_CAUSE)] += 1
+            self.requests += 1
+            self.received += attempt.bytes_received
+            self.sent += attempt.bytes_sent
             return
-        upstream, response_time = self.upstream, attempt.response_time
-        counts[RESPONSES + attempt.status // 100 - 1] += 1
-        counts[CONNECTIONS_NEW if attempt.is_new else CONNECTIONS_REUSED] += 1
-        bucket = 0
-        if header_time:
-            bucket = bisect_left(BOUNDS, header_time)
-            counts[HEADER_TIME] += int(header_time * 1e6)
-        counts[HEADER_TIMES + bucket] += 1
-        if response_time is not header_time:
-            bucket = bisect_left(BOUNDS, response_time or 0.0)
-        counts[PEER_RESPONSE_TIMES + bucket] += 1
-        upstream[RESPONSE_TIMES + bucket] += 1
-        if response_time:
-            microseconds = int(response_time * 1e6)
+        connection = attempt.connection
+        is_reused = connection is not None and connection.requests > 1
+        response_time, received, sent = attempt.response_time, attempt.bytes_received, attempt.bytes_sent
+        self._append((attempt.status, header_time, response_time, received, sent, is_reused))
+
+    def settle(self) -> None:
+        """Count the samples, those that are alike at once."""
+        samples = self._samples[:]
+        self._samples.clear()
+        counts, upstream = self.counts, self.upstream
+        for sample, times in Counter(samples).items():
+            status, header_time, response_time, received, sent, is_reused = sample
+            self.requests += times
+            self.received += received * times
+            self.sent += sent * times
+            counts[RESPONSES + min(status // 100, 5) - 1] += times
+            counts[CONNECTIONS_REUSED if is_reused else CONNECTIONS_NEW] += times
+            counts[HEADER_TIMES + bisect_left(BOUNDS, header_time)] += times
+            counts[HEADER_TIME] += int(header_time * 1e6) * times
+            seconds = response_time or 0.0
+            bucket = bisect_left(BOUNDS, seconds)
+            counts[PEER_RESPONSE_TIMES + bucket] += times
+            upstream[RESPONSE_TIMES + bucket] += times
+            microseconds = int(seconds * 1e6) * times
             counts[PEER_RESPONSE_TIME] += microseconds
             upstream[RESPONSE_TIME] += microseconds
+        for _, header_time, response_time, *_ in samples[::TIMED]:
+            if response_time is not None:
+                self.count_times(header_time, response_time)
 
     def rests(self, cause: str, failures: int) -> None:
         """Note that the peer rests from now on. cause: the code of the last failure."""
@@ -91,6 +115,8 @@ class MeasuredPeer(PeerCounters):
 
     def publish(self, active: int, idle: int = 0) -> None:
         """Bring the shared memory up to date."""
+        if self._samples:
+            self.settle()
         self.counts[IDLE] = idle
         PeerCounters.publish(self, active)
 

@@ -1,12 +1,17 @@
-"""Counting a request at its end: a few additions to the row of its location."""
+"""Counting a request at its end.
+
+A request only leaves a sample: additions to the row of its location would take three times as long. The samples are counted when
+the row is published, and those that are alike at once: requests of one turn of the loop have the same times.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from worker.counters.counting import CAUSE_INDEX, Counting
+from worker.counters.counting import CAUSE_INDEX, Counting, Sample
 from wproxy.counters.buckets import BOUNDS
 from wproxy.counters.layout import (
     CODES,
@@ -34,28 +39,15 @@ _WORD_OF_CODE |= {code: REQUEST_CODES + OTHER_CODES + code // 100 - 1 for code i
 
 def counting_requests(counting: Counting, names: RequestNames) -> tuple[list[int], Callable[[Request], None]]:
     """Return the row of the locations with these names, and the function that counts a request of theirs that is over."""
-    row = counting.plan.requests[names]
-    counts = counting.row(REQUESTS, row)
+    number = counting.plan.requests[names]
+    row = counting.sampled_row(REQUESTS, number, count_samples)
+    counts, append = row.counts, row.samples.append
 
     def count(request: Request) -> None:
         status = request.status
-        counts[_WORD_OF_CODE.get(status, REQUEST_CODES + NO_CODE)] += 1
-        counts[RECEIVED] += request.request_length
-        sent = request.bytes_sent
-        if sent:
-            counts[SENT] += sent
-        else:
-            counts[DISCARDED] += 1
-        if request.end_code or status >= 444:
+        append((status, request.request_length, request.bytes_sent, request.client.clock.now - request.started))
+        if status >= 444 or request.end_code:
             count_failure(request)
-        if status == 101:
-            return  # the time of a tunnel tells nothing of the server
-        seconds = request.client.clock.now - request.started
-        if seconds:
-            counts[TIMES + bisect_left(BOUNDS, seconds)] += 1
-            counts[TIME] += int(seconds * 1e6)
-        else:
-            counts[TIMES] += 1
 
     def count_failure(request: Request) -> None:
         code = end_code_of(request)
@@ -65,6 +57,20 @@ def counting_requests(counting: Counting, names: RequestNames) -> tuple[list[int
         counts[REQUEST_CAUSES + cause] += 1
         record = request.attempts[-1].record if request.attempts else 0
         seconds = request.client.clock.now - request.started
-        counting.note_failure(cause, request.status, row, record, seconds, request.path)
+        counting.note_failure(cause, request.status, number, record, seconds, request.path)
 
     return counts, count
+
+
+def count_samples(counts: list[int], samples: list[Sample]) -> None:
+    """Count requests that are over: status, bytes received and sent, seconds of each."""
+    for (status, received, sent, seconds), times in Counter(samples).items():
+        counts[_WORD_OF_CODE.get(status, REQUEST_CODES + NO_CODE)] += times
+        counts[RECEIVED] += received * times
+        if sent:
+            counts[SENT] += sent * times
+        else:
+            counts[DISCARDED] += times
+        if status != 101:  # the time of a tunnel tells nothing of the server
+            counts[TIMES + bisect_left(BOUNDS, seconds)] += times
+            counts[TIME] += int(seconds * 1e6) * times

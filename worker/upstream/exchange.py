@@ -161,7 +161,6 @@ async def open_one(attempt: LiveAttempt, manner: Manner, is_pooled: bool) -> Poo
         from worker.upstream.tls.open import open_secured  # loaded with the location, if it needs it
 
         stream = await open_secured(attempt, manner)
-    attempt.is_new = True
     if group.counts is not None:
         group.counts.connected(attempt.request.client.clock.now - attempt.started)
     connection = passing.protocol.connection(stream)
