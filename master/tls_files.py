@@ -33,7 +33,7 @@ def load_tls(configuration: Configuration) -> tuple[TlsContexts | None, list[Pro
         from wproxy.tls.contexts import make_contexts, renew_secret  # with ssl it takes 20 ms, needed only for certificates
 
         renew_secret(time.time())
-        contexts, found = make_contexts(configuration)
+        contexts, found = make_contexts(configuration, time.time)
         problems += found
     return contexts, list(dict.fromkeys(problems))
 

@@ -73,7 +73,7 @@ class ServerContext:
 
     context: with the certificates whose names are known; None when the server has none. templates: certificates and keys whose
     names have variables. rejects: whether every handshake for this server is refused. protocols: those of ALPN, in the server's
-    order. contents: of the server's other files, by name, for a process that may not read them.
+    order. contents: of the server's other files, by name, for a process that may not read them. read_clock: returns unix seconds.
     """
 
     server: Server
@@ -83,10 +83,11 @@ class ServerContext:
     rejects: bool = False
     path: Callable[[str], str] = field(default=str)
     contents: dict[str, bytes] = field(default_factory=dict)
+    read_clock: Callable[[], float] = field(default=float)
 
     def with_certificates(self, files: tuple[CertificateFiles, ...]) -> ssl.SSLContext:
         """Return a context like this server's with other certificates. Raises NotLoaded."""
-        return make_context(_Attempt(self.server, self.path, self.contents), self.protocols, files)
+        return make_context(_Attempt(self.server, self.path, self.contents, self.read_clock), self.protocols, files)
 
 
 class TlsContexts:
@@ -113,8 +114,11 @@ def offers_http2(server: Server, has_http2: bool) -> bool:
     return row is not None and row.effective and (has_http2 or bool(getattr(server, "http2", False)))
 
 
-def make_contexts(configuration: Configuration) -> tuple[TlsContexts, list[Problem]]:
-    """Make the contexts of a configuration; problems are in the order in which they were found."""
+def make_contexts(configuration: Configuration, read_clock: Callable[[], float] = float) -> tuple[TlsContexts, list[Problem]]:
+    """Make the contexts of a configuration; problems are in the order in which they were found.
+
+    read_clock: returns unix seconds, for keys that change with time; by default none pass.
+    """
     contexts = TlsContexts()
     problems: list[Problem] = []
     made: dict[Any, ServerContext] = {}
@@ -124,7 +128,7 @@ def make_contexts(configuration: Configuration) -> tuple[TlsContexts, list[Probl
         protocols = ("h2", *HTTP1_PROTOCOLS) if offers_http2(server, has_http2) else HTTP1_PROTOCOLS
         key = (protocols, *(_comparable(getattr(server, name)) for name in SETTINGS))
         if key not in made:
-            made[key] = one = ServerContext(server, protocols, path=configuration.path_beside)
+            made[key] = one = ServerContext(server, protocols, path=configuration.path_beside, read_clock=read_clock)
             try:
                 _fill(one)
             except _Blamed as blamed:
@@ -208,7 +212,7 @@ def _fill(one: ServerContext) -> None:
     one.rejects = bool(server.ssl_reject_handshake)
     one.templates = tuple(templates)
     if files or templates:
-        attempt = _Attempt(server, one.path, {})
+        attempt = _Attempt(server, one.path, {}, one.read_clock)
         one.context = make_context(attempt, one.protocols, tuple(files))
         if templates:
             one.contents = attempt.contents
@@ -245,13 +249,16 @@ def make_context(attempt: _Attempt, protocols: tuple[str, ...], files: tuple[Cer
 class _Attempt:
     """The loading of one server's settings: failures are told with the place of the directive.
 
-    contents: of files that have been read already, by name; those that are read now are added.
+    contents: of files that have been read already, by name; those that are read now are added. read_clock: returns unix seconds.
     """
 
-    def __init__(self, server: Server, path: Callable[[str], str], contents: dict[str, bytes]) -> None:
+    def __init__(
+        self, server: Server, path: Callable[[str], str], contents: dict[str, bytes], read_clock: Callable[[], float]
+    ) -> None:
         self.server = server
         self.path = path
         self.contents = contents
+        self.read_clock = read_clock
 
     def position(self, name: str, index: int = -1) -> Position | None:
         nodes: tuple[Node, ...] = self.server.written.get(name, ())
@@ -429,7 +436,10 @@ def _keep_sessions(
     if len(keys) == 1 and len(keys[0]) == TICKET_KEY:
         openssl.set_ticket_key(context, keys[0])
     elif keys:
-        openssl.set_ticket_keys(context, tuple(keys))
+        read = tuple(keys)
+        openssl.set_ticket_keys(context, lambda: read)
+    elif cache.zone and server.ssl_session_tickets:
+        openssl.set_ticket_keys(context, TurningKeys(digest, int(server.ssl_session_timeout), attempt.read_clock))
     else:
         openssl.set_ticket_key(context, ticket_key(digest))
 
@@ -453,8 +463,41 @@ def _digest(attempt: _Attempt, files: tuple[CertificateFiles, ...]) -> bytes:
 
 def ticket_key(digest: bytes) -> bytes:
     """Return the key for the tickets of servers with this digest: the same after a reload and an upgrade."""
-    secret = _secret()
-    return b"".join(hashlib.blake2b(digest, key=secret, digest_size=40, salt=salt).digest() for salt in (b"first", b"second"))
+    return derived_key(digest, _secret())
+
+
+def derived_key(data: bytes, secret: bytes) -> bytes:
+    """Return the key of tickets that belongs to this under a secret."""
+    return b"".join(hashlib.blake2b(data, key=secret, digest_size=40, salt=salt).digest() for salt in (b"first", b"second"))
+
+
+class TurningKeys:
+    """Keys of tickets that change with each ssl_session_timeout, as nginx has them where there is a shared cache.
+
+    A ticket is good for that turn and the next one. All workers come to the same keys by themselves.
+    """
+
+    def __init__(self, digest: bytes, seconds: int, read_clock: Callable[[], float]) -> None:
+        """seconds: the length of a turn. read_clock: returns unix seconds."""
+        self._read_clock = read_clock
+        self._digest = digest
+        self._secret = _secret()  # now: a worker may not be able to read it
+        self._seconds = max(seconds, 1)
+        self._turn = -1
+        self._keys: tuple[bytes, ...] = ()
+
+    def __call__(self) -> tuple[bytes, ...]:
+        """Return the key of this turn, and that of the last one."""
+        turn = int(self._read_clock() // self._seconds)
+        if turn != self._turn:
+            self._turn = turn
+            self._keys = tuple(
+                derived_key(self._digest + each.to_bytes(8, "big"), self._secret) for each in (turn, max(turn - 1, 0))
+            )
+        return self._keys
+
+    def __repr__(self) -> str:
+        return f"<keys of turn {self._turn}>"
 
 
 _SECRET_SIZE = 64

@@ -177,23 +177,36 @@ class OpenSSL:
         """Set that key."""
         self._library.SSL_CTX_ctrl(_context(context), _SET_TICKET_KEYS, TICKET_KEY, key)
 
-    def set_ticket_keys(self, context: ssl.SSLContext, keys: tuple[bytes, ...]) -> None:
-        """Encrypt tickets with the first of these keys, and decrypt them with all; each has 48 or 80 bytes.
+    def set_ticket_keys(self, context: ssl.SSLContext, keys: Callable[[], tuple[bytes, ...]]) -> None:
+        """Encrypt tickets with the first of some keys, and decrypt them with all; each has 48 or 80 bytes.
 
-        48: name 16, AES 16, HMAC 16. 80: name 16, HMAC 32, AES 32.
+        keys: returns those of now, the same object as long as they are the same. 48: name 16, AES 16, HMAC 16. 80: name 16, HMAC
+        32, AES 32.
         """
         library = self._library
-        prepared = []
-        for each in keys:
-            name, rest = each[:16], each[16:]
-            if len(each) == TICKET_KEY:
-                prepared.append((name, rest[32:], rest[:32], library.EVP_aes_256_cbc()))
-            else:
-                prepared.append((name, rest[:16], rest[16:], library.EVP_aes_128_cbc()))
+        last: tuple[bytes, ...] = ()
+        prepared: list[tuple[bytes, bytes, bytes, int]] = []
+
+        def prepare() -> None:
+            """Take the keys apart if they are not those of the last time."""
+            nonlocal last
+            now = keys()
+            if now is last:
+                return
+            last = now
+            prepared.clear()
+            for each in now:
+                name, rest = each[:16], each[16:]
+                if len(each) == TICKET_KEY:
+                    prepared.append((name, rest[32:], rest[:32], library.EVP_aes_256_cbc()))
+                else:
+                    prepared.append((name, rest[:16], rest[16:], library.EVP_aes_128_cbc()))
+
         digest = library.EVP_sha256()
 
         def use(_: int, name_at: int, vector: int, cipher: int, authenticator: int, encrypts: int) -> int:
             """Set up the cipher and the authenticator of a ticket; 0: no such key, 2: renew the ticket (SSL_CTX_..._key_cb)."""
+            prepare()
             if encrypts:
                 own_name, secret, signing, kind = prepared[0]
                 if library.RAND_bytes(vector, 16) != 1:

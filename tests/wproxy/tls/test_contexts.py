@@ -35,11 +35,11 @@ def make(tmp_path: Path, root: Issued) -> Callable[..., Any]:
     root.issue("site", ["site.test"]).write(tmp_path, "site")
     (tmp_path / "root.pem").write_bytes(root.pem)
 
-    def load(*servers: str, http: str = "") -> tuple[TlsContexts, list[str], tuple[Any, ...]]:
+    def load(*servers: str, http: str = "", now: Callable[[], float] = float) -> tuple[TlsContexts, list[str], tuple[Any, ...]]:
         blocks = "".join(f"server {{ listen 127.0.0.1:{8000 + index} ssl; {text} }}" for index, text in enumerate(servers))
         text = f"events {{ }} http {{ {http} {blocks} }}"
         configuration = resolve(parse_nginx(text.encode(), "nginx.conf"), f"{tmp_path}/nginx.conf", f"{tmp_path}/", lambda *_: [])
-        made, problems = make_contexts(configuration)
+        made, problems = make_contexts(configuration, now)
         return made, [problem.text.replace(str(tmp_path), "DIR") for problem in problems], configuration.servers
 
     return load
@@ -49,8 +49,8 @@ def make(tmp_path: Path, root: Issued) -> Callable[..., Any]:
 def context(make: Callable[..., Any]) -> Callable[..., ssl.SSLContext]:
     """Makes the context of one server."""
 
-    def of(text: str = "") -> ssl.SSLContext:
-        made, problems, (server,) = make(BASE + text)
+    def of(text: str = "", **more: Any) -> ssl.SSLContext:
+        made, problems, (server,) = make(BASE + text, **more)
         assert not problems
         found = made.find(server, False)
         assert found is not None and found.context is not None
@@ -284,6 +284,30 @@ def test_the_secret_is_renewed_at_a_load_once_a_day(context):
     assert shake(context(), client, theirs.session)[0].session_reused
     contexts_module.renew_secret(1_000_000.0 + 86_400)
     assert not shake(context(), client, theirs.session)[0].session_reused
+
+
+@pytest.mark.parametrize("version", [V12, V13])
+def test_with_a_shared_cache_keys_of_tickets_change_with_each_timeout_and_the_last_one_is_still_good(
+    context, monkeypatch, version
+):
+    client = client_context(maximum_version=version)
+    now = 1_000_000.0
+
+    def made() -> ssl.SSLContext:
+        return context("ssl_session_cache shared:one:1m; ssl_session_timeout 100s;", now=lambda: now)
+
+    server = made()
+    _, first = shake(server, client)
+    now += 99
+    assert shake(server, client, first.session)[0].session_reused
+    now += 1
+    _, second = shake(server, client)
+    ours, renewed = shake(made(), client, first.session)
+    assert ours.session_reused, "a worker of the next generation, in the next turn"
+    now += 100
+    assert not shake(made(), client, first.session)[0].session_reused
+    for session in (second.session, renewed.session):
+        assert shake(made(), client, session)[0].session_reused
 
 
 # Clients' certificates.
