@@ -103,6 +103,9 @@ def in_place_of(replaced: list[ResponseFields], response: Response, request: Req
     response.fields = fields = own.with_status(status or own.status)
     if not status:
         fields.reason = own.reason
+    if fields.location is not None and not fields.owns_location and any(error.lines for error in replaced):
+        # In the order in which they were made: a Location that is not ours to make absolute is a line like others.
+        fields.lines, fields.location = ((b"Location", fields.location), *fields.lines), None
     for error in reversed(replaced):
         fields.lines = (*error.lines, *fields.lines[len(vary_of(fields) and vary_of(error)) :])
         fields.last_lines = (*error.last_lines, *fields.last_lines)

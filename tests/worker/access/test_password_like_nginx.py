@@ -29,6 +29,9 @@ server {
     location /user { auth_basic x; proxy_set_header X-User $remote_user; proxy_pass http://BACK; }
     location /page { auth_basic x; error_page 401 = /shown; proxy_pass http://BACK; }
     location /pagekept { auth_basic x; error_page 401 /shown; proxy_pass http://BACK; }
+    location /away { auth_basic x; error_page 401 http://other.example/login; proxy_pass http://BACK; }
+    location /awaynamed { auth_basic x; error_page 401 @away; proxy_pass http://BACK; }
+    location @away { return 302 http://other.example/; }
     location /shown { return 200 shown; }
     location /named { auth_basic x; error_page 401 = @login; proxy_pass http://BACK; }
     location @login { return 302 /login; }
@@ -131,7 +134,7 @@ def test_who_gets_in(same_as_nginx: Comparison):
 def test_where_a_password_is_asked_for_and_what_its_absence_leads_to(same_as_nginx: Comparison):
     right, wrong = basic("plain", "secret"), basic("plain", "x")
     paths = (
-        "off in/off in/same var var?realm=r varfile?file=users varfile?file=none varfile missing directory user page pagekept named "
+        "off in/off in/same var var?realm=r varfile?file=users varfile?file=none varfile missing directory user page pagekept away awaynamed named "
         "methods methodsdeny anyin anyout anyneither anyoff allin allout real returned file head"
     )
     cases = [ask(f"/{path}", *fields) for path in paths.split() for fields in ((), (right,), (wrong,))]
