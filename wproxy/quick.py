@@ -15,6 +15,7 @@ error_log = {{ stderr = "notice" }}
 
 [http]
 access_log = {{ stdout = "line" }}
+# limit_conn_zone = [["$binary_remote_addr", "zone=per_address:10m"]]
 
 [http.log_format]
 line = [
@@ -27,7 +28,11 @@ server = [{servers}]
 
 [[http.server]]
 listen = {listen}
-{tls}client_max_body_size = 0
+{tls}client_max_body_size = "1g"
+large_client_header_buffers = [4, "8k"]
+client_header_timeout = "15s"
+client_body_timeout = "30s"
+# limit_conn = [["per_address", 100]]
 
 [http.server.location."/"]
 proxy_pass = "http://application"

@@ -103,7 +103,25 @@ def test_the_upstream_learns_who_asked_and_may_upgrade():
         b"Upgrade": "$http_upgrade",
         b"Connection": "$wproxy_connection_upgrade",
     }
-    assert location.client_max_body_size == 0
+
+
+def test_slow_clients_and_large_requests_have_their_limits():
+    configuration = load()
+    server = configuration.servers[0]
+    location = server.locations.find(b"/", request())
+    assert (server.client_header_timeout, location.client_body_timeout) == (15.0, 30.0)
+    assert server.large_client_header_buffers == (4, 8192)
+    assert location.client_max_body_size == 1 << 30
+
+
+def test_the_commented_limit_of_each_address_holds_when_it_is_no_comment():
+    text = quick_configuration("8080", ["127.0.0.1:3000"], "auto")
+    assert text.count("# limit_conn") == 2
+    configuration = load_text(text.replace("# limit_conn", "limit_conn").encode(), "wproxy proxy.toml", "/srv", look_up)
+    [limit] = configuration.servers[0].locations.find(b"/", request()).limit_conn
+    assert (limit.zone.name, limit.most) == ("per_address", 100)
+    [zone] = configuration.limit_zones
+    assert zone.key.text == "$binary_remote_addr"
 
 
 def test_the_text_says_which_command_it_stands_for():
