@@ -83,6 +83,15 @@ def api(location: Location, services: Services) -> Handler | None:
     return controlling(location, services)
 
 
+def dashboard(location: Location, services: Services) -> Handler | None:
+    """Return the dashboard."""
+    if location.dashboard is None:
+        return None
+    from worker.content.dashboard import showing_dashboard
+
+    return showing_dashboard(location, services)
+
+
 def stub_status(location: Location, services: Services) -> Handler | None:
     """Return stub_status."""
     if not location.stub_status:
@@ -197,6 +206,7 @@ Made = list[tuple[MakeHandler, Handler]]
 PREACCESS: tuple[MakeHandler, ...] = (real_ip, limiting_requests, limiting_connections)
 CONTENT: tuple[MakeHandler, ...] = (
     api,
+    dashboard,
     stub_status,
     metrics,
     empty_gif,

@@ -5,6 +5,7 @@
     GET POST            /9/http/upstreams/NAME/servers         its servers; add one
     GET PATCH DELETE    /9/http/upstreams/NAME/servers/ID      one server; change its parameters; remove it
 
+    GET                 /9/wproxy                              the state of the whole server, for `wproxy top`
     GET                 /9/http/caches                         all zones of caches: see `worker.content.api_caches`
 
 The part before /9 is the location's own. A change is answered when every serving worker has applied it (`worker.edits`). A
@@ -69,6 +70,10 @@ async def answer(request: Request, services: Services, path: bytes, may_write: b
     match parts[1:]:
         case []:
             return only_get(method, ["http"])
+        case ["wproxy"]:
+            from worker.dashboard.snapshot import snapshot
+
+            return only_get(method, {} if request.trace is not None else snapshot(services, services.counting))
         case ["http"]:
             return only_get(method, ["caches", "upstreams"] if services.caches else ["upstreams"])
         case ["http", "caches", *rest] if services.caches:

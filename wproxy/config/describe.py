@@ -105,6 +105,7 @@ EXAMPLES = {
     "limit_conn": '[["addresses", 10]]',
     "set_real_ip_from": '["10.0.0.0/8", "2001:db8::/32", "unix:"]',
     "stub_status": "true",
+    "dashboard": '"write=on"',
     "header in otel_exporter": '{ X-Token = "secret" }',
     "endpoint": '"http://127.0.0.1:4318/v1/traces"',
     "protocol": '"http/protobuf"',

@@ -21,6 +21,7 @@ from wproxy.directives.cache import CacheDirectives
 from wproxy.directives.charset import CharsetDirectives
 from wproxy.directives.client_address import LinkDirectives, RealIpDirectives
 from wproxy.directives.core import EventsDirectives, MainDirectives
+from wproxy.directives.dashboard import DashboardDirectives
 from wproxy.directives.dav import DavDirectives
 from wproxy.directives.error_page import ErrorPageDirectives
 from wproxy.directives.fastcgi import FastcgiDirectives
@@ -141,6 +142,7 @@ class LocationModules(
     MetricsDirectives,
     LocationZoneDirectives,
     OtelDirectives,
+    DashboardDirectives,
     LocationIf,
 ):
     """The directives of a location, and of the server where no location matches."""
