@@ -26,7 +26,10 @@ from wproxy.shared import (
     HEAD_MAGIC,
     HEAD_MASTER_PID,
     HEAD_RECORDS,
+    HEAD_RELOADS,
+    HEAD_RELOADS_FAILED,
     HEAD_REQUESTS,
+    HEAD_RESPAWNED,
     HEAD_SLOTS,
     HEAD_WORDS,
     MAGIC,
@@ -90,7 +93,7 @@ def create_memory() -> Memory:
 
 
 # The words of a head that survive a change of master, and the words that the first head has for both.
-_KEPT = {HEAD_CONNECTIONS, HEAD_REQUESTS, HEAD_ACCEPTED}
+_KEPT = {HEAD_CONNECTIONS, HEAD_REQUESTS, HEAD_ACCEPTED, HEAD_RESPAWNED, HEAD_RELOADS, HEAD_RELOADS_FAILED}
 _COMMON = {HEAD_MAGIC, HEAD_SLOTS, HEAD_RECORDS}
 
 

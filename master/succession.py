@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from master.generation import Generation
 from master.state import State
 from master.workers import FATAL_CODE, Worker, describe_end
+from wproxy.shared import HEAD_RESPAWNED
 
 SHORT_LIFE = 1.0  # seconds: a worker that dies younger probably dies at once again
 RESPAWN_DELAYS = (0.1, 5.0)  # seconds, first and longest: doubled from one short life to the next
@@ -93,6 +94,8 @@ class Succession:
         first, longest = RESPAWN_DELAYS
         delay = min(longest, first * 2 ** (lives - 1)) if lives else 0.0
         self._state.respawns.append((time.monotonic() + delay, generation, index))
+        shared = self._state.shared
+        shared.set_head(HEAD_RESPAWNED, shared.head(HEAD_RESPAWNED) + 1)
 
     def due(self) -> float:
         """Return the monotonic seconds at which the next successor is to be started."""

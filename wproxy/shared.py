@@ -78,6 +78,9 @@ HEAD_SLOTS = 14  # slots of workers ever in use: those from here on have nothing
 HEAD_REOPENS_BEGUN = 16  # the number of times that this was begun: workers follow, and HEAD_REOPENED says that all have
 HEAD_REOPEN_FAILED = 18  # the last one after which a process still wrote to an old file
 HEAD_IS_ALONE = 17  # 1: master and worker are one process
+HEAD_RESPAWNED = 19  # workers that ended without having been told to, and were replaced
+HEAD_RELOADS_FAILED = 20  # reloads after which the old configuration went on
+HEAD_RELOADS = 21  # reloads that came to serve
 HEAD_RECORDS = 15  # records that the master has ever given out: those from here on, up to FIRST_LATE_PEER, are zero
 
 HEAD_NEW_BINARY = 48  # the master that we have started as our successor, while it runs; else 0
@@ -324,6 +327,9 @@ class SharedWords:
         self.words[offset : offset + len(words)] = words
         self.set_head(length, len(data))
         self.set_head(outcome, int(serves))
+        if kind is RELOAD:
+            word = HEAD_RELOADS if serves else HEAD_RELOADS_FAILED
+            self.set_head(word, self.head(word) + 1)
         self.set_head(count, self.head(count) + 1)
 
     def message(self, kind: tuple[int, int, int] = RELOAD) -> str:

@@ -7,6 +7,7 @@
 
     GET                 /9/wproxy                              the state of the whole server, for `wproxy top`
     GET                 /9/http/caches                         all zones of caches: see `worker.content.api_caches`
+    GET                 /9/...                                 what only tells: see `worker.content.api_status`
 
 The part before /9 is the location's own. A change is answered when every serving worker has applied it (`worker.edits`). A
 mistake is answered with {"error": {"status": ..., "text": ..., "code": ...}}. Pages of other sites change nothing
@@ -20,6 +21,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from worker.content.api_request import NO_PATH, Outcome, needs_writing, only_get, read_json
+from worker.content.api_status import HTTP, ROOT, answer_status, chosen, chosen_of_each
 from worker.edits import Edits
 from worker.pages import respond
 from worker.services import Services
@@ -29,8 +31,10 @@ from wproxy.edits.parameters import Refused, as_json, changed_server, new_server
 from wproxy.edits.servers import PresentServer, UpstreamEdits, added, changed, present_servers
 from wproxy.files import shown_path
 from wproxy.http import Request, Response
+from wproxy.variables.request import request_id
 
 VERSION = "9"
+HREF = "https://nginx.org/en/docs/http/ngx_http_api_module.html"
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -46,7 +50,8 @@ def controlling(location: Location, services: Services) -> Handler | None:
             status, value = await answer(request, services, request.path[len(base) :], may_write)
         except Refused as refused:
             error = {"status": refused.status, "text": refused.text, "code": refused.code}
-            return as_response(request, refused.status, {"error": error})
+            told = {"error": error, "request_id": (request_id(request) or b"").decode("ascii"), "href": HREF}
+            return as_response(request, refused.status, told)
         return as_response(request, status, value)
 
     return handle
@@ -69,20 +74,24 @@ async def answer(request: Request, services: Services, path: bytes, may_write: b
         raise Refused(404, "unknown version", "UnknownVersion")
     match parts[1:]:
         case []:
-            return only_get(method, ["http"])
+            return only_get(method, list(ROOT))
         case ["wproxy"]:
             from worker.dashboard.snapshot import snapshot
 
             return only_get(method, {} if request.trace is not None else snapshot(services, services.counting))
         case ["http"]:
-            return only_get(method, ["caches", "upstreams"] if services.caches else ["upstreams"])
+            return only_get(method, list(HTTP))
+        case ["http", "caches"] if not services.caches:
+            return only_get(method, {})
         case ["http", "caches", *rest] if services.caches:
             from worker.content.api_caches import answer_caches
 
             return await answer_caches(request, services.caches, method, rest, may_write)
         case ["http", "upstreams", *rest]:
             return await answer_upstreams(request, services, method, rest, may_write)
-    raise NO_PATH
+    if request.trace is not None:
+        return 200, {}  # `wproxy explain`: only a running worker has counts
+    return answer_status(request, services, method, parts[1:])
 
 
 async def answer_upstreams(request: Request, services: Services, method: str, rest: list[str], may_write: bool) -> Outcome:
@@ -92,13 +101,14 @@ async def answer_upstreams(request: Request, services: Services, method: str, re
     edits = services.edits
     edits.heed()
     if not rest:
-        return only_get(method, {name: report_upstream(services, upstream) for name, upstream in edits.upstreams.items()})
+        found = {name: report_upstream(services, upstream) for name, upstream in edits.upstreams.items()}
+        return only_get(method, chosen_of_each(request, found))
     upstream = edits.upstreams.get(rest[0])
     if upstream is None:
         raise Refused(404, f'upstream "{rest[0]}" not found', "UpstreamNotFound")
     match rest[1:]:
         case []:
-            return only_get(method, report_upstream(services, upstream))
+            return only_get(method, chosen(request, report_upstream(services, upstream)))
         case ["servers"]:
             return await answer_servers(request, edits, method, upstream, may_write)
         case ["servers", number]:

@@ -108,7 +108,7 @@ class Counting:
     def __init__(self, plan: CountingPlan, shared: SharedWords, clock: Clock, clients: Clients) -> None:
         self.plan = plan
         self.shared = shared
-        self.reader = CounterReader(plan, Slots(shared))
+        self.reader = CounterReader(plan, Slots(shared, plan.memory.slots))
         self._clock = clock
         self._clients = clients
         self._words = plan.memory.words

@@ -22,11 +22,13 @@ from wproxy.directives.metrics import Metrics
 from wproxy.peer_counters import PeerTotals, read_totals
 from wproxy.shared import (
     HEAD_ACCEPTED,
-    HEAD_ATTEMPTS,
     HEAD_GENERATION,
     HEAD_OUTCOME,
     HEAD_RELOADED,
+    HEAD_RELOADS,
+    HEAD_RELOADS_FAILED,
     HEAD_REQUESTS,
+    HEAD_RESPAWNED,
     HEAD_STARTED,
     HEAD_UPGRADES,
     STATE_NAMES,
@@ -94,7 +96,11 @@ def about_server(reading: Reading) -> Pauses:
         page.samples(name, GAUGE, text, [("", shared.head(word))])
     text = "Whether the last load of a configuration came to serve."
     page.samples("wproxy_config_last_reload_successful", GAUGE, text, [("", shared.head(HEAD_OUTCOME))])
-    page.samples("wproxy_config_reloads_total", COUNTER, "Reloads, also failed ones.", [("", shared.total(HEAD_ATTEMPTS))])
+    results = (("ok", HEAD_RELOADS), ("failed", HEAD_RELOADS_FAILED))
+    reloads = [(labels(result=result), shared.total(word)) for result, word in results]
+    page.samples("wproxy_config_reloads_total", COUNTER, "Reloads.", reloads)
+    text = "Workers that ended without having been told to, and were replaced."
+    page.samples("wproxy_worker_respawns_total", COUNTER, text, [("", shared.total(HEAD_RESPAWNED))])
     page.samples(
         "wproxy_upgrades_total", COUNTER, "Upgrades of the program, also failed ones.", [("", shared.total(HEAD_UPGRADES))]
     )

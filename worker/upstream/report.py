@@ -22,6 +22,10 @@ def report_upstream(services: Services, upstream: Upstream) -> dict[str, Any]:
     now = int(services.loop.clock.now)
     peers = [report_peer(group, peer, ids[id(peer.line)], now) for peer in group.peers]
     shown: dict[str, Any] = {"peers": peers, "method": upstream.balancing.method}
+    if services.counting is not None:
+        from worker.upstream.report_counts import add_counts  # only where counters are shown
+
+        add_counts(shown, services, services.counting, group)
     if upstream.state:
         shown["state_file"] = services.configuration.path(upstream.state)
     return shown

@@ -35,6 +35,11 @@ class CounterMemory:
     def __init__(self, memory: mmap.mmap) -> None:
         self.words = memoryview(memory).cast("B").cast("Q")
 
+    @property
+    def slots(self) -> int:
+        """The number of slots that there is room for."""
+        return (len(self.words) - SLOTS_OFFSET) // SLOT_WORDS
+
     def rows(self, table: Table, names: Iterable[Names], generation: int, alive: Collection[int], slots: int) -> dict[Names, int]:
         """Return the rows of these names in a table: the ones that they have, or new ones.
 

@@ -231,14 +231,15 @@ STATES = ("up", "unavail", "unhealthy", "checking", "draining", "down", "gone")
 
 
 class Slots:
-    """Which slots of workers there are."""
+    """Which slots of workers there are. most: how many have counters: one, for a process that no master has forked."""
 
-    def __init__(self, shared: SharedWords) -> None:
+    def __init__(self, shared: SharedWords, most: int) -> None:
         self._shared = shared
+        self._most = most
 
     def count(self) -> int:
         """Return how many were ever in use."""
-        return max(self._shared.slots, self._shared.slot + 1)
+        return min(max(self._shared.slots, self._shared.slot + 1), self._most)
 
     def alive(self) -> list[int]:
         """Return those that have a worker."""

@@ -66,8 +66,12 @@ def test_what_there_is(front):
     app = front(peers=2, peer_parameters=("weight = 3", "backup = true"))
     assert app.ask("GET", "/api") == (200, [9])
     assert app.ask("GET", "/api/") == (200, [9])
-    assert app.ask("GET", "/api/9") == (200, ["http"])
-    assert app.ask("GET", "/api/9/http/") == (200, ["upstreams"])
+    assert app.ask("GET", "/api/9") == (
+        200,
+        ["nginx", "processes", "connections", "slabs", "http", "resolvers", "ssl", "workers"],
+    )
+    status, names = app.ask("GET", "/api/9/http/")
+    assert status == 200 and {"upstreams", "server_zones", "limit_reqs"} <= set(names)
     first, second = app.peers()
     names = [peer.name for peer in app.stage.peers]
     assert (first["id"], first["server"], first["name"], first["weight"], first["backup"]) == (0, names[0], names[0], 3, False)
@@ -275,7 +279,12 @@ BASE = "/api/9/http/upstreams/app/servers"
     [
         ("GET", "/api/8", None, 404, "UnknownVersion"),
         ("GET", "/api/x/http", None, 404, "UnknownVersion"),
-        ("GET", "/api/9/nginx", None, 404, "PathNotFound"),
+        ("GET", "/api/9/license", None, 404, "PathNotFound"),
+        ("GET", "/api/9/nginx/x", None, 404, "PathNotFound"),
+        ("GET", "/api/9/workers/7", None, 404, "WorkerNotFound"),
+        ("GET", "/api/9/http/server_zones/x", None, 404, "ServerZoneNotFound"),
+        ("GET", "/api/9/http/limit_reqs/x", None, 404, "LimitReqNotFound"),
+        ("DELETE", "/api/9/connections", None, 405, "MethodNotSupported"),
         ("GET", "/api/9/http/upstreams/app/peers", None, 404, "PathNotFound"),
         ("GET", "/api/9/http/upstreams/app/servers/0/x", None, 404, "PathNotFound"),
         ("GET", "/api/9/http/upstreams/nope", None, 404, "UpstreamNotFound"),

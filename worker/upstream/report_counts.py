@@ -1,0 +1,88 @@
+"""The part of the API's report on an upstream that is counted only where counters are shown: times, responses, and why a peer is
+down since when.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from worker.counters.counting import Counting
+from worker.services import Services
+from worker.upstream.instant import instant
+from worker.upstream.peers import Group
+from wproxy.counters.totals import Histogram, Transition
+
+Json = dict[str, Any]
+# The bounds of nginx Plus's response_time_hist, in milliseconds.
+BOUNDS = (5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10000)
+_MOST_CHANGES = 20
+
+
+def add_counts(shown: Json, services: Services, counting: Counting, group: Group) -> None:
+    """Add the counts of an upstream and its peers to the report on it, whose peers are in the order of the group's."""
+    counting.publish()
+    changes: dict[int, list[Transition]] = {}
+    for change in counting.reader.transitions():
+        changes.setdefault(change.record, []).append(change)
+    totals = counting.reader.upstream(group.name)
+    idle = 0
+    now = services.loop.clock.wall
+    for peer, found in zip(group.peers, shown["peers"], strict=True):
+        is_shared = peer.place.shared is services.shared
+        record = peer.place.record if is_shared else 0
+        measures = counting.reader.peer(record)
+        idle += measures.idle
+        found["responses"] = {f"{number}xx": count for number, count in enumerate(measures.responses, 1)}
+        found["responses"]["total"] = sum(measures.responses)
+        found["unavail"] = measures.unavailable
+        found["response_time_hist"] = histogram_json(measures.response_times)
+        found |= history_json(changes.get(record, []) if is_shared else [], found["state"], now)
+    shown["keepalive"] = idle
+    shown["zombies"] = 0
+    if group.upstream.zone is not None:
+        shown["zone"] = group.upstream.zone.name
+    if group.queue is not None:
+        shown["queue"] = {"size": totals.queued, "max_size": group.queue.limit, "overflows": totals.queue_full}
+
+
+def histogram_json(times: Histogram) -> Json:
+    """Return a histogram in nginx Plus's buckets, which are not cumulative; durations in milliseconds."""
+    counts = times.up_to([bound / 1000 for bound in BOUNDS])
+    buckets = [count - before for before, count in zip([0, *counts], counts)]
+    return {
+        "count": counts[-1],
+        "sum": round(times.seconds * 1000),
+        "buckets": dict(zip([*map(str, BOUNDS), "inf"], buckets, strict=True)),
+    }
+
+
+def history_json(changes: list[Transition], state: str, now: float) -> Json:
+    """Return since when and why a peer is down, for how long it has been altogether (in milliseconds), and its last changes.
+
+    changes: those that are remembered, oldest first.
+    """
+    downtime, since = 0.0, 0.0
+    for change in changes:
+        if change.after != "up":
+            since = since or change.at
+        elif since:
+            downtime, since = downtime + change.at - since, 0.0
+    shown: Json = {"downtime": 0, "history": [change_json(change) for change in changes[-_MOST_CHANGES:]]}
+    if since and state != "up":
+        downtime += max(0.0, now - since)
+        shown["downstart"] = instant(since)
+        shown["reason"] = changes[-1].cause
+    shown["downtime"] = round(downtime * 1000)
+    return shown
+
+
+def change_json(change: Transition) -> Json:
+    """Return one change of a peer's state."""
+    return {
+        "at": instant(change.at),
+        "from": change.before,
+        "to": change.after,
+        "cause": change.cause,
+        "fails": change.failures,
+        "worker": change.worker,
+    }
