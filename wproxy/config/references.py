@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import takewhile
 from operator import is_not
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wproxy.config.listeners import LookUp
 from wproxy.config.scope import Scope
-from wproxy.config.tree import Node, Position
+from wproxy.config.tree import Node, Position, Problem
 from wproxy.directives.aio import DEFAULT_POOL
 from wproxy.directives.client_address import Referrers, TrustedAddress
 from wproxy.maps.addresses import parse_network
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _STORING = ("proxy", "fastcgi", "uwsgi", "scgi")
 # Directives that exclude some others in their block.
+# Caches that have no key by default.
+WITH_KEYS = frozenset(("fastcgi_cache", "uwsgi_cache", "scgi_cache"))
 APART = frozenset(("secure_link_secret", *(f"{module}_store" for module in _STORING)))
 
 
@@ -113,6 +115,11 @@ class References:
                 last, other = (store, "cache") if store[-1].position >= cache[-1].position else (cache, "store")
                 text = f'"{last[-1].name}" directive is incompatible with "{module}_{other}"'
                 self._problem(text, last[-1].position)
+            # What is set further inside replaces the other one that would be inherited (nginx: ngx_http_proxy_merge_loc_conf).
+            for mine, inherited in ((cache, "store"), (store, "cache")):
+                if mine and mine[-1].arguments != ("off",):
+                    for table in (scope.values, scope.heritage):
+                        table.pop(f"{module}_{inherited}", None)
 
     def check_recoding(self, location: Location) -> None:
         """Check that a map exists where a location has texts in one character set and sends them in another."""
@@ -127,3 +134,12 @@ class References:
         self._missing.add(names)
         position = location.written["source_charset"][-1].position
         self._problem(f'no "charset_map" between the charsets "{source.text}" and "{wanted.text}"', position)
+
+
+def without_cache_key(scope: Scope, outer: Scope | None) -> Iterator[Problem]:
+    """Yield a warning for each cache that a block sets without a key for its responses."""
+    for name in sorted(WITH_KEYS & scope.written.keys()):
+        lines = scope.written[name]
+        is_own = outer is None or lines is not outer.written.get(name)
+        if is_own and lines[-1].arguments != ("off",) and scope.values.get(f"{name}_key") is None:
+            yield Problem(f'no "{name}_key" for "{name}"', lines[-1].position)

@@ -20,7 +20,7 @@ from wproxy.config.listeners import LookUp, build_listeners, default_listen
 from wproxy.config.model import Configuration, Exporter, Listener, Location, Server
 from wproxy.config.names import declare_names
 from wproxy.config.peers import Upstreams, only_resolver
-from wproxy.config.references import APART, References
+from wproxy.config.references import APART, WITH_KEYS, References, without_cache_key
 from wproxy.config.registry import EVENTS, HTTP, LIMIT_EXCEPT, LOCATION, LOCATION_IF, MAIN, SERVER, SERVER_IF
 from wproxy.config.scope import Scope, ScopeReader
 from wproxy.config.temporary_paths import CACHE_PATHS, WITH_LEVELS, MadeDirectories
@@ -440,6 +440,8 @@ class _Resolver:
                     check(lines, scope.values[name])
         if not APART.isdisjoint(scope.written):
             self.references.check_apart(scope, outer)
+        if not WITH_KEYS.isdisjoint(scope.written):
+            self.reader.warnings.extend(without_cache_key(scope, outer))
         return scope
 
     def check_access_logs(self, lines: tuple[Node, ...], logs: tuple[AccessLog, ...]) -> None:

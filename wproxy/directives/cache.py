@@ -78,9 +78,9 @@ def cache_path(name: str) -> Callable[..., CachePath]:
         for word in written:
             parameter, _, value = word.partition("=")
             if parameter == "levels":
-                if not _LEVELS.fullmatch(value):
+                if value and not _LEVELS.fullmatch(value):
                     raise ValueError(f'invalid "levels" "{word}"')
-                levels = tuple(map(int, value.split(":")))
+                levels = tuple(map(int, filter(None, value.split(":"))))
             elif parameter == "keys_zone":
                 zone = _keys_zone(name, value, word) or zone
             elif parameter in _PARAMETERS and "=" in word:
