@@ -20,6 +20,7 @@ from worker.background import Background, Copy, answered_to_nobody
 from worker.cache.dealings import BYPASS, EXPIRED, HIT, MISS, STALE, UPDATING, Dealings
 from worker.cache.heads import CannotRead
 from worker.cache.hits import send_stored
+from worker.cache.hot import HOT
 from worker.cache.judging import store
 from worker.cache.keeping import Keeping, keeping_of
 from worker.cache.plan import CachePlan, UnknownZone, is_met
@@ -65,7 +66,7 @@ def answering_from(settings: ModuleSettings, services: Services) -> Exchange:
             return await services.exchange(passing, request)
         key = keeping.key(request)
         is_plain = request.method == b"GET" and not plan.bypass and conditions_of(request.fields) is None
-        hot = keeping.hot.find(key, cache) if is_plain else None
+        hot = HOT.find(key, passing.answer_plan, cache, request.client.clock) if is_plain else None
         if hot is not None:
             request.cached, request.upstream_head = hot.notes, hot.head
             cache.count(counters.HIT, len(hot.body))
@@ -79,7 +80,7 @@ def answering_from(settings: ModuleSettings, services: Services) -> Exchange:
                 assert use.stored is not None
                 response: Response | None = send_stored(passing, request, dealings, use.stored)
                 if is_plain and response is not None:
-                    keeping.hot.remember(request, dealings, passing.answer_plan, response)
+                    HOT.remember(request, dealings, passing.answer_plan, response)
             else:
                 response = await stored_response(services, updates, keeping, passing, request, dealings, use)
             if response is not None:

@@ -13,7 +13,6 @@ from worker.cache.dealings import EXPIRED, REVALIDATED, STALE, Dealings
 from worker.cache.freshness import configured_seconds, freshness_of
 from worker.cache.heads import CannotRead
 from worker.cache.hits import send_stored
-from worker.cache.hot import HotResponses
 from worker.cache.plan import CachePlan, key_maker, storing_passing
 from worker.http1.response import ResponseHead
 from worker.upstream.exchange import give_back, leave, status_of
@@ -29,14 +28,13 @@ _REMEMBERED = frozenset((502, 504))
 class Keeping:
     """How answers for one way of passing requests are kept (`Passing.cache`).
 
-    key: returns the text of a request's key. passing: for requests whose answers may be stored. hot: what was just sent.
+    key: returns the text of a request's key. passing: for requests whose answers may be stored.
     """
 
-    __slots__ = ("hot", "key", "passing", "plan")
+    __slots__ = ("key", "passing", "plan")
 
     def __init__(self, plan: CachePlan, passing: Passing) -> None:
         self.plan = plan
-        self.hot = HotResponses(passing.group.loop.clock)
         self.key = key_maker(plan, passing)
         self.passing = storing_passing(passing, plan)
         self.passing.cache = self

@@ -12,7 +12,7 @@ from worker.cache.writing import Writing
 from worker.loop import Event
 from wproxy.cache.header import Header, struct_bytes
 from wproxy.cache.key import CacheKey
-from wproxy.cache.memory import VERSION
+from wproxy.cache.memory import USED, VERSION
 
 # Returns the variant that a request wants, for the names in a Vary.
 VariantOf = Callable[[bytes], bytes]
@@ -51,6 +51,10 @@ class Witness:
         """Whether neither the entry nor its file has become another one."""
         words = self._words
         return words[self._version_at] == self._version and words[self._at] == self._first
+
+    def note_use(self, now: float) -> None:
+        """Note that the response is used. now: unix time."""
+        self._words[self._version_at - VERSION + USED] = int(now * 1000)
 
 
 class Use:
