@@ -399,6 +399,25 @@ def ask_server(given: argparse.Namespace, run: Callable[[Api], str]) -> int:
     return 0
 
 
+def top(given: argparse.Namespace) -> int:
+    """Run `wproxy top`: show what a running server is doing."""
+    from master.api_client import ApiClient
+    from master.top import top as show
+    from wproxy.config.load import configured_api_socket
+    from wproxy.config.tree import ConfigurationError
+    from wproxy.upstream_command import CannotChange
+
+    file = configuration_file(given.config)
+    try:
+        path = configured_api_socket(file, prefix_of(given.prefix, file))
+        return show(ApiClient(path), given.once, given.json)
+    except ConfigurationError as error:
+        return refuse(error)
+    except CannotChange as error:
+        sys.stderr.write(f"wproxy: [error] {error}\n")
+        return 1
+
+
 # Keyed by the name of the command: see `wproxy.cli.COMMANDS`.
 DEEDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "start": start_file,
@@ -409,6 +428,7 @@ DEEDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "proxy": proxy,
     "demo": demo,
     "upstream": upstream,
+    "top": top,
     "cache": cache,
     **dict.fromkeys(("stop", "quit", "reload", "reopen", "upgrade", "status"), control),
 }

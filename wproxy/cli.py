@@ -24,6 +24,7 @@ examples:
   wproxy reload                                       new workers on the changed configuration
   wproxy upgrade                                      the newly installed wproxy, without losing a connection
   wproxy status                                       master, workers, connections and requests
+  wproxy top                                          what it is doing, live, in a terminal
   wproxy upstream drain app 10.0.1.10:8000            what that server has under way ends, and nothing new comes
   wproxy explain http://localhost:8080/api/users      which location, which file, what the upstream receives
   wproxy why error.log                                why requests failed, how often, and what to do
@@ -85,6 +86,11 @@ def _explain(parser: argparse.ArgumentParser) -> None:
 def _convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="an nginx.conf or a .toml; the name decides what it is read as")
     parser.add_argument("--to", choices=("toml", "nginx"), help="what to write (default: the other of the two)")
+
+
+def _top(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--once", action="store_true", help="print it once, as in a script")
+    parser.add_argument("--json", action="store_true", help="for programs: the state as it is")
 
 
 def _why(parser: argparse.ArgumentParser) -> None:
@@ -151,6 +157,7 @@ COMMANDS = (
     Command("reopen", "open log files anew, after a rotation"),
     Command("upgrade", "serve with the program as it is installed now; roll back if it does not serve"),
     Command("status", "show master, workers, connections and requests", _status),
+    Command("top", "what the server is doing, live: requests, latency, causes, peers, workers", _top),
     Command("upstream", "show the servers of upstreams, and change them while they serve", _upstream),
     Command("cache", "show what caches have stored, and purge it", _cache),
     Command("explain", "show what would be done with a request, and why, without sending anything", _explain),
