@@ -12,7 +12,8 @@ HANDSHAKING = "SSL_do_handshake()"
 READING = "SSL_read()"
 WRITING = "SSL_write()"
 
-# Mistakes of the other side, and of those who only knock: nginx logs them at the level of a client that leaves.
+# Mistakes of the other side, and of those who only knock: nginx logs them at the level of a client that leaves. Since OpenSSL 3.2
+# any wrong record is a failure of the record layer for Python; the reason for that is lost.
 _ITS_MISTAKES = frozenset((
     "APPLICATION_DATA_AFTER_CLOSE_NOTIFY", "BAD_CHANGE_CIPHER_SPEC", "BAD_CIPHER", "BAD_DIGEST_LENGTH", "BAD_ECPOINT",
     "BAD_EXTENSION", "BAD_KEY_SHARE", "BAD_LEGACY_VERSION", "BAD_LENGTH", "BAD_PACKET", "BAD_RECORD_TYPE",
@@ -24,7 +25,7 @@ _ITS_MISTAKES = frozenset((
     "LENGTH_MISMATCH", "LENGTH_TOO_SHORT", "MISSING_PSK_KEX_MODES_EXTENSION", "MISSING_SIGALGS_EXTENSION",
     "NO_APPLICATION_PROTOCOL", "NO_CIPHERS_SPECIFIED", "NO_COMPRESSION_SPECIFIED", "NO_RENEGOTIATION", "NO_SHARED_CIPHER",
     "NO_SHARED_GROUPS", "NO_SHARED_SIGNATURE_ALGORITHMS", "NO_SUITABLE_GROUPS", "NO_SUITABLE_KEY_SHARE",
-    "NO_SUITABLE_SIGNATURE_ALGORITHM", "PACKET_LENGTH_TOO_LONG", "PARSE_TLSEXT", "PSK_IDENTITY_NOT_FOUND",
+    "NO_SUITABLE_SIGNATURE_ALGORITHM", "PACKET_LENGTH_TOO_LONG", "PARSE_TLSEXT", "PSK_IDENTITY_NOT_FOUND", "RECORD_LAYER_FAILURE",
     "RECORD_LENGTH_MISMATCH", "RECORD_TOO_SMALL", "RENEGOTIATION_MISMATCH", "SCSV_RECEIVED_WHEN_RENEGOTIATING",
     "TOO_MANY_KEY_UPDATES", "TOO_MANY_WARN_ALERTS", "UNEXPECTED_CCS_MESSAGE", "UNEXPECTED_END_OF_EARLY_DATA",
     "UNEXPECTED_EOF_WHILE_READING", "UNEXPECTED_MESSAGE", "UNEXPECTED_RECORD", "UNKNOWN_ALERT_TYPE", "UNKNOWN_PROTOCOL",
@@ -71,7 +72,8 @@ def described(error: ssl.SSLError) -> str:
     if not reason:
         return str(error.strerror or error)
     library, number = code_of(error.library or "SSL", reason)
-    words = reason.lower().replace("_", " ")
+    openssl = find_openssl()
+    words = (openssl.words_of(library, number) if openssl and number else "") or _as_words(reason)
     alert = f":SSL alert number {number - _FIRST_ALERT}" if "_ALERT_" in reason and number > _FIRST_ALERT else ""
     return f"error:{library << 23 | number:08X}:{error.library or 'SSL'} routines::{words}{alert}"
 
@@ -91,4 +93,11 @@ def code_of(library: str, reason: str) -> tuple[int, int]:
     openssl = find_openssl()
     if openssl is None or library != "SSL":
         return 0, 0
-    return _SSL_LIBRARY, openssl.reasons(_SSL_LIBRARY).get(reason.lower().replace("_", " "), 0)
+    reasons, words = openssl.reasons(_SSL_LIBRARY), _as_words(reason)
+    # Since OpenSSL 3.2 the alerts that are as old as SSL 3 are "ssl/tls alert ..."; Python names them as before.
+    number = reasons.get(words) or reasons.get(words.replace("sslv3 alert", "ssl/tls alert"), 0)
+    return _SSL_LIBRARY, number
+
+
+def _as_words(reason: str) -> str:
+    return reason.lower().replace("_", " ")

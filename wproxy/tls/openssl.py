@@ -22,6 +22,7 @@ _SET_TICKET_CALLBACK = 72
 _SET_RECORD_SIZE = 52
 _SET_GROUPS = 92
 _GET_GROUP = 134
+_GET_SIGNATURE, _GET_PEER_SIGNATURE = 140, 141
 _VERIFY_PEER = 1
 # Of SSL_CONF_CTX: as in a file, for a server or a client, with certificates.
 _AS_FILE, _AS_CLIENT, _AS_SERVER, _WITH_CERTIFICATES = 0x2, 0x4, 0x8, 0x20
@@ -77,8 +78,6 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "EVP_DecryptInit_ex": (_INT, (_POINTER, _POINTER, _POINTER, _TEXT, _POINTER)),
     "HMAC_Init_ex": (_INT, (_POINTER, _TEXT, _INT, _POINTER, _POINTER)),
 }
-# Those of OpenSSL 3.5.
-_SINCE_3_5 = ("SSL_get0_signature_name", "SSL_get0_peer_signature_name")
 
 
 class Refused(ValueError):
@@ -108,9 +107,6 @@ class OpenSSL:
         for name, (result, arguments) in _FUNCTIONS.items():
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
-        for name in _SINCE_3_5:
-            if hasattr(library, name):
-                getattr(library, name).restype, getattr(library, name).argtypes = _INT, (_POINTER, ctypes.POINTER(_TEXT))
         self._library: Any = library
         self._reasons: dict[int, dict[str, int]] = {}
         self._always = _VERIFY_CALLBACK(lambda is_fine, store: 1)
@@ -300,11 +296,11 @@ class OpenSSL:
 
     def signature_algorithm(self, connection: ssl.SSLObject, of_peer: bool) -> str:
         """Return the name of the algorithm by which we, or the other side, signed the handshake; "" for none, or unknown."""
-        ask = getattr(self._library, _SINCE_3_5[of_peer], None)
         name = _TEXT()
-        if ask is None or not ask(_connection(connection), ctypes.byref(name)):
-            return ""
-        return (name.value or b"").decode("ascii")
+        question = _GET_PEER_SIGNATURE if of_peer else _GET_SIGNATURE  # before OpenSSL 3.5 there is no answer
+        at = ctypes.cast(ctypes.pointer(name), ctypes.c_void_p)
+        found = self._library.SSL_ctrl(_connection(connection), question, 0, at) == 1
+        return (name.value or b"").decode("ascii") if found else ""
 
     def reasons(self, library: int) -> dict[str, int]:
         """Return the numbers of the errors of one of its libraries, by their words."""
@@ -314,6 +310,11 @@ class OpenSSL:
             )
             self._reasons[library] = {words.decode("ascii", "replace"): number for number, words in found if words}
         return self._reasons[library]
+
+    def words_of(self, library: int, reason: int) -> str:
+        """Return its words for a reason of one of its libraries; "" if it has none."""
+        words = self._library.ERR_reason_error_string(library << 23 | reason)
+        return words.decode("ascii", "replace") if words else ""
 
     def _error(self) -> str:
         """Return the first of OpenSSL's errors, and forget them all."""
