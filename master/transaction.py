@@ -34,7 +34,15 @@ from wproxy.config.tree import ConfigurationError, Problem
 from wproxy.identity import WPROXY
 from wproxy.shared import HEAD_BEGUN, HEAD_GENERATION, HEAD_OUTCOME, HEAD_READY, HEAD_RELOADED, HEAD_STARTED, MAX_WORKERS
 
-READY_TIMEOUT = 10.0  # seconds for a new generation until all its workers serve
+READY_TIMEOUT = 10.0  # seconds for a new generation until all its workers serve; more for thousands of locations (ready_timeout)
+
+
+def ready_timeout(configuration: Configuration) -> float:
+    """Return the seconds that a new generation has until all its workers serve: a second more for every 50 servers after 50.
+
+    A worker attaches 1,000 servers of 10 locations in a second on an idle machine; a busy one with many workers needs far longer.
+    """
+    return READY_TIMEOUT + max(0, len(configuration.servers) - 50) / 50
 
 
 def refuse_unsafe(configuration: Configuration) -> None:
@@ -163,8 +171,8 @@ class Transaction:
         state = self._state
         if all(worker.is_serving for worker in state.workers.of(pending)):
             self.commit(pending)
-        elif time.monotonic() - pending.born > READY_TIMEOUT:
-            self.abandon(pending, f"the new workers did not serve within {READY_TIMEOUT:g} seconds")
+        elif time.monotonic() - pending.born > (timeout := ready_timeout(pending.configuration)):
+            self.abandon(pending, f"the new workers did not serve within {timeout:g} seconds")
 
     def commit(self, generation: Generation) -> None:
         """Make this the generation that serves."""

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from wproxy.config.model import Location, Settings, Upstream
 from wproxy.failures import CannotBegin, is_bug, reason_of
 
 
-@contextmanager
-def blaming(settings: Settings, *directives: str) -> Iterator[None]:
-    """Raise CannotBegin for any failure inside, blaming the first of these directives that is present, else the whole block."""
-    try:
-        yield
-    except CannotBegin:
-        raise
-    except Exception as error:
-        raise CannotBegin(f"{reason_of(error)}, for {_blamed(settings, directives)}", is_bug(error)) from error
+class blaming:
+    """A context that raises CannotBegin for any failure inside, blaming the first of these directives that is present, else the
+    whole block.
+
+    A class, because a start enters it twenty times for each location: a generator takes four times as long.
+    """
+
+    __slots__ = ("directives", "settings")
+
+    def __init__(self, settings: Settings, *directives: str) -> None:
+        self.settings = settings
+        self.directives = directives
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if isinstance(error, Exception) and not isinstance(error, CannotBegin):
+            text = f"{reason_of(error)}, for {_blamed(self.settings, self.directives)}"
+            raise CannotBegin(text, is_bug(error)) from error
 
 
 def _blamed(settings: Settings, directives: tuple[str, ...]) -> str:

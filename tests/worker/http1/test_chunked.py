@@ -258,9 +258,14 @@ def test_an_error_says_why():
     ids=["20,000 chunks at once", "20,000 chunks byte by byte", "extensions byte by byte", "32 MB in big chunks", "empty pieces"],
 )
 def test_nothing_is_quadratic(pieces: list[bytes], seconds: float):
-    started = time.process_time()
-    assert decode(*pieces) != "refused"
-    assert time.process_time() - started < seconds
+    spent = []
+    for _ in range(3):  # a busy machine may spoil one of them
+        started = time.process_time()
+        assert decode(*pieces) != "refused"
+        spent.append(time.process_time() - started)
+        if spent[-1] < seconds:
+            return
+    pytest.fail(f"{spent} seconds of processor time")
 
 
 def test_limits_are_those_of_the_table():
