@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import socket
 
 import pytest
@@ -37,9 +38,9 @@ class Scene:
         (self.upstream,) = configuration.upstreams
         self.bench = bench
         self.log: list[str] = []
-        self.shared = SharedWords(memoryview(bytearray(TOTAL_BYTES)).cast("Q"))
+        self.shared = SharedWords(memoryview(mmap.mmap(-1, TOTAL_BYTES)).cast("Q"))
         self.group = Group(self.upstream, self.shared, bench.loop, lambda level, text: self.log.append(text))
-        self.group.renewal.records = PrivateRecords(SharedWords(memoryview(bytearray(TOTAL_BYTES)).cast("Q")))
+        self.group.renewal.records = PrivateRecords(SharedWords(memoryview(mmap.mmap(-1, TOTAL_BYTES)).cast("Q")))
         self.sockets: list[socket.socket] = []
 
     def line(self, number: int = 0):
