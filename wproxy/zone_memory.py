@@ -62,15 +62,15 @@ class ZoneMemory:
         "words",
     )
 
-    def __init__(self, memory: mmap.mmap, record_words: int) -> None:
-        """memory: at least eight pages; zero when they are new."""
+    def __init__(self, memory: mmap.mmap, record_words: int, beside: int = 0) -> None:
+        """memory: at least eight pages; zero when they are new. beside: bytes for each bucket that are kept free after all."""
         import ctypes  # 5 ms, needed only with zones
 
         self.record_words = record_words
         self.bucket_words = WAYS * (KEY_WORDS + record_words)
         self.words = memoryview(memory).cast("B")[: len(memory) // 8 * 8].cast("Q")
         self._bytes = memory
-        total = (len(self.words) - PAGE // 8) // self.bucket_words
+        total = (len(memory) - PAGE) // (self.bucket_words * 8 + beside)
         stripes = 1
         while stripes < MOST_STRIPES and total // (stripes * 2) >= 64:
             stripes *= 2

@@ -100,24 +100,21 @@ class Cache:
 
     async def _entries(self, prefix: bytes) -> AsyncIterator[Entry]:
         """Yield the entries with a file whose key begins like this."""
-        memory, words = self.zone.memory, self.zone.memory.words
+        memory = self.zone.memory
         looked = 0
-        for number, (first, state) in enumerate(zip(memory.firsts(), memory.column_of(STATE), strict=True)):
-            if not first or not state & (EXISTS | PENDING):
+        for at, record in memory.records():
+            if not record[STATE] & (EXISTS | PENDING):
                 continue
             looked += 1
             if looked % ENTRIES_AT_ONCE == 0:
                 await give_way()
-            at = memory.place_number(number)
             entry = read_entry(self.zone, memory.digest_at(at))
             if entry is not None and entry.key.startswith(prefix):
-                record = memory.record(at)
-                yield entry._replace(used=words[record + USED] / 1000, size=words[record + SIZE])
+                yield entry._replace(used=record[USED] / 1000, size=record[SIZE])
 
     def status(self) -> dict[str, Any]:
         """Return the state and the counts of the zone, as nginx Plus shows them."""
-        memory = self.zone.memory
-        shown: dict[str, Any] = {"size": sum(memory.column_of(SIZE)), "cold": memory.is_cold}
+        shown: dict[str, Any] = {"size": max(0, self._index.estimate()), "cold": self.zone.memory.is_cold}
         if self.zone.max_size is not None:
             shown["max_size"] = self.zone.max_size
         return {**shown, **as_json(self.zone.counters.totals())}

@@ -46,8 +46,9 @@ from wproxy.zone_memory import WAYS
 
 Place = tuple[int, int, int, int, int]
 
-# The part of max_size by which it may be exceeded before workers delete files themselves: a hundredth.
+# The part of max_size by which it may be exceeded before workers delete files themselves, a hundredth, and the least such excess.
 TOLERATED = 100
+LEAST_EXCESS = 256 << 10
 # How many files they delete for one that they have written, and the buckets that they look at for each.
 MOST_RELIEVED = 4
 SAMPLE = 5
@@ -304,6 +305,7 @@ class CacheIndex:
         roomiest = max(free, key=len)
         at = roomiest[0] if roomiest else self._evict(one, other)
         words[at] = 0  # it is free until its key is there
+        memory.mark(memory.bucket_of(at)[0])
         record = self.record(at)
         for word in range(RECORD_WORDS):
             words[record + word] = 0
@@ -349,7 +351,7 @@ class CacheIndex:
         if most is None:
             return False
         excess = self.estimate() - most
-        if excess > most // TOLERATED:
+        if excess > max(most // TOLERATED, LEAST_EXCESS):
             self._relieve(excess)
         if excess <= 0 or self.words[WANTED_WORD]:
             return False

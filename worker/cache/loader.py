@@ -51,7 +51,7 @@ class Loader:
             store.log("crit", f'opendir() "{error.filename}" failed ({error.errno}: {error.strerror})')
             return
         zone.memory.words[LOADED_WORD] = 1
-        total = sum(zone.memory.column_of(SIZE)) / (1 << 20)
+        total = sum(record[SIZE] for _, record in zone.memory.records()) / (1 << 20)
         block = os.statvfs(zone.path).f_bsize
         store.log("notice", f"http file cache: {zone.path} {total:.3f}M, bsize: {block}")
         if self.foreign:

@@ -19,7 +19,6 @@ from worker.cache.index import Stuck
 from worker.cache.store import CacheStore
 from worker.loop import Event, sleep
 from wproxy.cache.memory import (
-    EXISTS,
     PENDING,
     SIZE,
     SIZE_WORD,
@@ -101,15 +100,12 @@ class Manager:
         memory, words, zone = self._memory, self._words, self._zone
         words[WANTED_WORD] = 0
         written = zone.counters.total(WRITTEN)
-        columns = (memory.firsts(), *(memory.column_of(word) for word in (STATE, USED, SIZE, VERSION)))
         entries = []
-        for number, (first, state, used, size, version) in enumerate(zip(*columns, strict=True)):
-            if not first:
-                continue
-            at = memory.place_number(number)
+        for at, record in memory.records():
+            size, state = record[SIZE], record[STATE]
             if state & PENDING:
                 size = self._correct(at)
-            entries.append(Known(used, at, size if state & (EXISTS | PENDING) else 0, version))
+            entries.append(Known(record[USED], at, size, record[VERSION]))
         words[WRITTEN_WORD] = written
         words[SIZE_WORD] = sum(entry.size for entry in entries)
         return entries

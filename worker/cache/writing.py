@@ -17,6 +17,20 @@ _MODE = 0o600
 Publish = Callable[[Callable[[], None], int, int], bool]
 
 
+def _nameless(directory: str) -> TemporaryFile:
+    """Return a new file; if an operator has emptied the disk by removing the whole directory, that is made again."""
+    try:
+        return TemporaryFile(TemporaryPath(directory), LATER)
+    except DiskTrouble as trouble:
+        if not isinstance(trouble.reason, FileNotFoundError):
+            raise
+    try:
+        os.makedirs(directory, 0o700, exist_ok=True)
+    except OSError as error:
+        raise DiskTrouble(error) from None
+    return TemporaryFile(TemporaryPath(directory), LATER)
+
+
 class Writing:
     """A store under way. body_start: where the body begins in the file."""
 
@@ -31,7 +45,7 @@ class Writing:
         self._path = path
         self._publish = publish
         self.is_ended = False
-        self._file = TemporaryFile(TemporaryPath(directory), LATER)
+        self._file = _nameless(directory)
         try:
             self._file.write(self._beginning)
         except BaseException:

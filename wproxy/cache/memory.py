@@ -20,13 +20,15 @@ Every change of a record is a single store, or a few in an order that leaves it 
 for changes, and while a file gets its name or loses it: name and record belong together. If the holder dies between the two,
 PENDING is set, and whoever meets it looks at the file. A free entry has no key.
 
-Beside the table: `CacheCounters`, rows with one writer each.
+After the table there is a byte for each bucket: 1 if it has ever had an entry. Beside the
+table: `CacheCounters`, rows with one writer each.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterator
 from random import randrange
 from struct import Struct
 
@@ -53,6 +55,7 @@ _BODY_SHIFT, _BODY = 40, 0xFFFF
 MOST_USES = _USES
 
 _TWO_WORDS = Struct("QQ")
+_MARKED = b"\1"
 _RECORDS = KEY_WORDS * WAYS  # where the records of a bucket begin
 
 
@@ -79,11 +82,14 @@ def body_start_of(state: int) -> int:
 class CacheMemory(ZoneMemory):
     """The index of one zone."""
 
-    __slots__ = ()
+    __slots__ = ("_end", "_marks")
 
     def __init__(self, memory: mmap.mmap) -> None:
         """memory: at least eight pages; zero when they are new."""
-        super().__init__(memory, RECORD_WORDS)
+        super().__init__(memory, RECORD_WORDS, beside=1)
+        buckets = self.stripes * self.buckets
+        self._marks = PAGE + buckets * self.bucket_words * 8
+        self._end = self._marks + buckets
 
     def place_of(self, digest: bytes) -> tuple[int, int, int, int, int]:
         """Return the place of a digest, as `place` does, with its own words in place of a hash's."""
@@ -106,34 +112,34 @@ class CacheMemory(ZoneMemory):
         """Return the digest of the entry at this place; all zeros when it is free."""
         return _TWO_WORDS.pack(self.words[at], self.words[at + WAYS]) if self.words[at] else bytes(16)
 
-    def firsts(self) -> list[int]:
-        """Return the first words of all keys, 0 for free entries: all first entries of buckets, then all second ones, ..."""
-        return self._all(0, 1)
+    def mark(self, bucket: int) -> None:
+        """Note that a bucket is going to be used: those that never were are not looked at, so that their pages cost nothing."""
+        self._bytes[self._marks + (bucket - PAGE // 8) // self.bucket_words] = 1
 
-    def column_of(self, word: int) -> list[int]:
-        """Return one word of all records, in the same order."""
-        return self._all(_RECORDS + word, RECORD_WORDS)
+    def records(self) -> Iterator[tuple[int, list[int]]]:
+        """Yield the place and the record of each entry."""
+        words, size, begin, at = self.words, self.bucket_words, PAGE // 8 - self._marks * self.bucket_words, self._marks
+        find = self._bytes.find
+        while (at := find(_MARKED, at, self._end)) >= 0:
+            bucket = begin + at * size
+            row = words[bucket : bucket + size].tolist()
+            for way in range(WAYS):
+                if row[way]:
+                    record = _RECORDS + way * RECORD_WORDS
+                    yield bucket + way, row[record : record + RECORD_WORDS]
+            at += 1
 
-    def _all(self, begin: int, step: int) -> list[int]:
-        found: list[int] = []
-        begin += PAGE // 8
-        end = PAGE // 8 + self.stripes * self.buckets * self.bucket_words
-        for way in range(WAYS):
-            found += self.words[begin + way * step : end : self.bucket_words].tolist()
-        return found
-
-    def place_number(self, number: int) -> int:
-        """Return the place of the entry with this number in those lists."""
-        buckets = self.stripes * self.buckets
-        return PAGE // 8 + number % buckets * self.bucket_words + number // buckets
+    def random_bucket(self) -> int:
+        """Return where some bucket begins that has been used; a bucket without entries if none has."""
+        at = randrange(self._marks, self._end)
+        found = self._bytes.find(_MARKED, at, self._end)
+        if found < 0:
+            found = max(self._bytes.find(_MARKED, self._marks, at), self._marks)
+        return PAGE // 8 + (found - self._marks) * self.bucket_words
 
     def address_of(self, at: int) -> int:
         """Return the address of the lock of the entry at this place."""
         return self.addresses[(at - PAGE // 8) // (self.buckets * self.bucket_words)]
-
-    def random_bucket(self) -> int:
-        """Return where some bucket begins."""
-        return PAGE // 8 + randrange(self.stripes * self.buckets) * self.bucket_words
 
     @property
     def is_cold(self) -> bool:

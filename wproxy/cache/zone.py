@@ -50,7 +50,7 @@ def cache_zone(value: CachePath, path: str) -> CacheZone:
     kind, name, size = value.zone.kind, value.zone.name, value.zone.size or 0
     definition = (kind, name, path, ":".join(map(str, value.levels)), str(size))
     if definition not in _memory:
-        label = "\0".join(("cache", *definition))
+        label = "\0".join(("cache, second layout", *definition))
         index = CacheMemory(LASTING.region(label, size))
         _memory[definition] = index, CacheCounters(LASTING.region(f"{label}\0counters", COUNTERS_SIZE))
     zone = CacheZone(kind, name, path, value.levels, size, *_memory[definition])

@@ -134,6 +134,11 @@ def body_of(use: Use) -> bytes | None:
     return whole
 
 
+def values(memory: CacheMemory, word: int) -> list[int]:
+    """One word of all records."""
+    return [record[word] for _, record in memory.records()]
+
+
 def got(cache: Cache, key: str | bytes) -> bytes | None:
     """The body of the stored response of a key."""
     use = cache.look_up(key_of(key))

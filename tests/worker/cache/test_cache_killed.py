@@ -102,13 +102,11 @@ def check(place: Place) -> None:
     assert found
     names = {str(file) for file in place.files()}
     memory = place.zone.memory
-    states, sizes = memory.column_of(STATE), memory.column_of(SIZE)
     entered = {}
-    for number, first in enumerate(memory.firsts()):
-        if first:
-            assert not states[number] & PENDING, "it was looked up"
-            if states[number] & EXISTS:
-                entered[place.zone.file(memory.digest_at(memory.place_number(number)))] = sizes[number]
+    for at, record in memory.records():
+        assert not record[STATE] & PENDING, "it was looked up"
+        if record[STATE] & EXISTS:
+            entered[place.zone.file(memory.digest_at(at))] = record[SIZE]
     assert set(entered) == {name for name in names if len(os.path.basename(name)) == 32}
     for name, size in entered.items():
         assert size == -(-os.stat(name).st_size // 4096) * 4096

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from stores import Place, got, key_of, put, store
+from stores import Place, got, key_of, put, store, values
 
 from worker.cache.loader import OLD, Loader
 from worker.cache.manager import Manager
@@ -42,7 +42,7 @@ def test_what_has_not_been_used_for_long_is_deleted_however_fresh(tmp_path):
     place.pass_time(4)
     place.run(manager.pass_once())
     assert len(place.files()) == 1 and got(cache, "old") is None
-    assert place.zone.memory.entries - place.zone.memory.firsts().count(0) == 1
+    assert len(list(place.zone.memory.records())) == 1
     place.close()
 
 
@@ -60,7 +60,7 @@ def test_used_least_recently_goes_first_when_there_is_too_much(tmp_path):
     place.run(manager.pass_once())
     assert not place.zone.memory.words[WANTED_WORD]
     assert [n for n in range(21) if got(cache, f"/{n}") is None] == [0]
-    assert sum(place.zone.memory.column_of(SIZE)) == 20 * BLOCK == cache.store.index.estimate()
+    assert sum(values(place.zone.memory, SIZE)) == 20 * BLOCK == cache.store.index.estimate()
     place.close()
 
 
@@ -84,7 +84,7 @@ def test_a_worker_helps_when_the_manager_does_not_come_after_it(tmp_path):
     cache = place.worker()
     for number in range(2000):
         put(cache, f"/{number}", b"x" * 3000)
-    assert len(place.files()) <= 1020
+    assert len(place.files()) <= 1000 + (256 << 10) // BLOCK + 1
     assert got(cache, "/1999") is not None
     place.close()
 
@@ -117,8 +117,8 @@ def test_an_entry_that_a_killed_worker_left_is_corrected(place):
         memory.words[record + STATE] |= PENDING
     os.unlink(place.zone.file(key_of("without").digest))
     place.run(managed(place).pass_once())
-    assert not any(state & PENDING for state in memory.column_of(STATE))
-    assert sum(memory.column_of(SIZE)) == BLOCK
+    assert not any(state & PENDING for state in values(memory, STATE))
+    assert sum(values(memory, SIZE)) == BLOCK
     assert got(cache, "with") == b"x" and got(cache, "without") is None
 
 
@@ -157,7 +157,7 @@ def test_the_loader_enters_all_files(place, tmp_path):
     later.run(loader.run())
     assert loader.entered == 250
     assert not later.zone.memory.is_cold
-    assert later.zone.memory.column_of(SIZE).count(BLOCK) == 250
+    assert values(later.zone.memory, SIZE).count(BLOCK) == 250
     assert got(later.worker(), "/42") == b"x" * 42
     assert later.said == [f"notice: http file cache: {later.zone.path} {250 * BLOCK / (1 << 20):.3f}M, bsize: 4096"]
     later.run(loader.run())
@@ -214,5 +214,5 @@ def test_a_cold_zone_and_the_loader_agree(place, tmp_path):
     use.end()
     later.run(Loader(later.worker(7).store).run())
     assert got(cache, "k") == b"another body"
-    assert later.zone.memory.column_of(SIZE).count(BLOCK) == 1
+    assert values(later.zone.memory, SIZE).count(BLOCK) == 1
     later.close()

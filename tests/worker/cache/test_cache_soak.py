@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from stores import Place, key_of, put, store
+from stores import Place, key_of, put, store, values
 
 from worker.cache.manager import Manager
 from worker.loop import Loop
@@ -99,7 +99,7 @@ def test_the_limit_of_a_zone_holds_within_two_percent(tmp_path: Path, has_manage
                     assert status == 0
                     living.discard(pid)
             tell(living, signal.SIGSTOP)  # a count takes a while
-            entered = sum(place.zone.memory.column_of(SIZE))
+            entered = sum(values(place.zone.memory, SIZE))
             sizes.append(entered)
             most = max(most, entered, on_disk(place))
             tell(living, signal.SIGCONT)
@@ -109,7 +109,7 @@ def test_the_limit_of_a_zone_holds_within_two_percent(tmp_path: Path, has_manage
         assert max(sizes) > LIMIT * 0.97, "it is made use of"
         settled = residents[len(residents) // 3 : -2] or residents
         assert max(settled) < settled[0] * 1.2 + (8 << 20)
-        assert abs(sum(place.zone.memory.column_of(SIZE)) - on_disk(place)) < LIMIT // 50
+        assert abs(sum(values(place.zone.memory, SIZE)) - on_disk(place)) < LIMIT // 50
     finally:
         for pid in (*workers, manager) if manager else workers:
             try:

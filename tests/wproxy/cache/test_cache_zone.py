@@ -93,19 +93,30 @@ def test_an_entry_is_found_again_with_its_record():
         if not free:
             continue
         at = free[0]
+        memory.mark(bucket)
         memory.enter(first, second, at)
         memory.words[memory.record(at) + SIZE] = number + 1
         assert memory.find(first, second, bucket) == at
         assert memory.bucket_of(at) == (bucket, at - bucket)
         assert memory.digest_at(at) == digest
         assert memory.address_of(at) == address
-    firsts, sizes = memory.firsts(), memory.column_of(SIZE)
-    assert len(firsts) == len(sizes) == memory.entries
-    for number, size in enumerate(sizes):
-        assert bool(firsts[number]) == bool(size)
-        if size:
-            assert memory.digest_at(memory.place_number(number)) == digests[size - 1]
-    assert sum(map(bool, sizes)) > 200
+    found = {record[SIZE]: memory.digest_at(at) for at, record in memory.records()}
+    assert len(found) > 200
+    assert all(digests[size - 1] == digest for size, digest in found.items())
+    used = {memory.bucket_of(at)[0] for at, _ in memory.records()}
+    assert {memory.random_bucket() for _ in range(20 * len(used))} == used
+
+
+def test_buckets_without_entries_are_not_looked_at():
+    """So a large zone costs no more memory than its keys."""
+    memory = CacheMemory(mmap.mmap(-1, 64 << 20))
+    memory.random_bucket()
+    assert not list(memory.records())
+    _, first, second, bucket, _ = memory.place_of(os.urandom(16))
+    memory.mark(bucket)
+    memory.enter(first, second, bucket + 3)
+    assert [at for at, _ in memory.records()] == [bucket + 3]
+    assert memory.random_bucket() == bucket
 
 
 @pytest.mark.parametrize("uses", [0, 1, 1023, 5000])
