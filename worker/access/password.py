@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from worker.access import DECLINED, Decide, Declined
 from worker.access.remembered import Identity, RightPasswords
-from worker.logs import log_request
+from worker.logs import log_end, log_request
 from worker.logs.formats import shown
 from worker.pages import error_response
 from worker.services import Services
@@ -47,7 +47,7 @@ def by_password(location: Location, services: Services) -> Decide | None:
             return DECLINED
         given = credentials(request)
         if given is None:
-            log_request(request, "info", _NOT_GIVEN)
+            log_request(request, "info", _NOT_GIVEN)  # the question is not an end: browsers ask again with an answer
             return challenge(request, shown_realm)
         user, password = given
         path = path_of(request)
@@ -58,22 +58,22 @@ def by_password(location: Location, services: Services) -> Decide | None:
                 return None
             outcome, key = await threads.run(lambda: _check(path, user, password, remembered))
         except Uncheckable as error:
-            log_request(request, "crit", f'user "{shown(user)}": {error.strerror}')
+            log_end(request, "crit", f'user "{shown(user)}": {error.strerror}', "file")
             return error_response(request, 500, request.route.server_token)
         except Unreadable as error:
-            log_request(request, "crit", f'pread() "{path}" failed ({error.errno}: {error.strerror})')
+            log_end(request, "crit", f'pread() "{path}" failed ({error.errno}: {error.strerror})', "file")
             return error_response(request, 500, request.route.server_token)
         except OSError as error:
             level, status = ("error", 403) if isinstance(error, FileNotFoundError) else ("crit", 500)
-            log_request(request, level, f'open() "{path}" failed ({error.errno}: {error.strerror})')
+            log_end(request, level, f'open() "{path}" failed ({error.errno}: {error.strerror})', "file")
             return error_response(request, status, request.route.server_token)
         if outcome is _RIGHT:
             remembered.add(key, now)
             return None
         if outcome is _UNKNOWN:
-            log_request(request, "error", f'user "{shown(user)}" was not found in "{path}"')
+            log_end(request, "error", f'user "{shown(user)}" was not found in "{path}"', "deny_auth")
         else:
-            log_request(request, "error", f'user "{shown(user)}": password mismatch')
+            log_end(request, "error", f'user "{shown(user)}": password mismatch', "deny_auth")
         return challenge(request, shown_realm)
 
     return decide

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from worker.cache.cache import Cache
-from worker.logs import log_request, shown
+from worker.logs import log_end, shown
 from worker.upstream.buffering import buffering_of
 from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.passing import Passing
@@ -88,7 +88,7 @@ class CachePlan:
             return None
         found = self.zones.get(name)
         if found is None:
-            log_request(request, "error", f'cache "{shown(name.encode("utf-8", "surrogateescape"))}" not found')
+            log_end(request, "error", f'cache "{shown(name.encode("utf-8", "surrogateescape"))}" not found', "conf_value")
             raise UnknownZone(name)
         return found
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from urllib.parse import unquote_to_bytes
 
 from worker.filters.charset import with_accel_charset
-from worker.logs import log_request, shown
+from worker.logs import log_end, log_request, shown
 from worker.pages import error_response
 from worker.phases import settle
 from worker.upstream.answers import SentElsewhere
@@ -42,7 +42,7 @@ def destination(request: Request, target: bytes) -> Jump | Response:
     if target.startswith(b"@"):
         named = request.server.named.get(target)
         if named is None:
-            log_request(request, "error", f'could not find named location "{shown(target)}" {_DOING}')
+            log_end(request, "error", f'could not find named location "{shown(target)}" {_DOING}', "conf_value")
             return error_response(request, 500, request.route.server_token)
         return Jump(named=named)
     path, question, args = target.partition(b"?")

@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from worker.content.open_files import FORBIDDEN, NOT_FOUND, failed
-from worker.logs import log_request
+from worker.logs import log_end, log_request
 from worker.loop import give_way
 from worker.outlet import NOTHING, Pieces
 from worker.pages import error_response, without_validators
@@ -112,7 +112,10 @@ def refuse(request: Request, path: bytes, error: OSError) -> Response:
         status, level = 404, "error"
     elif error.errno in FORBIDDEN:
         status, level = 403, "error"
-    log_request(request, level, failed("opendir", shown_path(path), error))
+    if status == 404:
+        log_request(request, level, failed("opendir", shown_path(path), error))
+    else:
+        log_end(request, level, failed("opendir", shown_path(path), error), "file")
     return error_response(request, status, request.route.server_token)
 
 

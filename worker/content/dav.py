@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 from worker.content import dav_files
 from worker.content.accelerated import is_unsafe
 from worker.content.open_files import NOT_FOUND
-from worker.logs import log_request
+from worker.logs import log_end, log_request
 from worker.loop import FAIR_SHARE, Event, Loop, give_way
 from worker.pages import error_response, respond
 from worker.services import Services
@@ -63,7 +63,7 @@ def changing_files(location: Location, services: Services) -> Handler | None:
             return error_response(request, refusal.status, request.route.server_token)
         except Refusal as refusal:
             if str(refusal):
-                log_request(request, refusal.level, str(refusal))
+                log_end(request, refusal.level, str(refusal), "file")
             return error_response(request, refusal.status, request.route.server_token)
 
     return change_files

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from worker.content.open_files import Access, failed
 from worker.content.opening import access_of
-from worker.logs import log_request
+from worker.logs import log_end, log_request
 from worker.pages import error_response
 from wproxy.config.model import Location
 from wproxy.files import Unmappable, shown_path
@@ -114,7 +114,7 @@ def refuse_index(request: Request, path: bytes, error: OSError) -> Response:
     token = request.route.server_token
     why = f"({error.errno}: {error.strerror})"
     if error.errno == errno.EACCES:
-        log_request(request, "error", f'"{shown_path(path)}" is forbidden {why}')
+        log_end(request, "error", f'"{shown_path(path)}" is forbidden {why}', "file")
         return error_response(request, 403, token)
     if request.location.log_not_found:
         log_request(request, "error", f'"{shown_path(path)}" is not found {why}')
@@ -123,5 +123,5 @@ def refuse_index(request: Request, path: bytes, error: OSError) -> Response:
 
 def fail(request: Request, text: str, level: str) -> Response:
     """Log a reason; answer 500."""
-    log_request(request, level, text)
+    log_end(request, level, text, "file")
     return error_response(request, 500, request.route.server_token)

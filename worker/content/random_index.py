@@ -8,7 +8,7 @@ import random
 
 from worker.content.index import METHODS, fail
 from worker.content.open_files import NOT_FOUND, failed
-from worker.logs import log_request
+from worker.logs import log_end, log_request
 from worker.pages import error_response
 from wproxy.config.model import Location
 from wproxy.files import Unmappable, shown_path
@@ -49,5 +49,8 @@ def refuse(request: Request, directory: bytes, error: OSError) -> Response:
     text = failed("opendir", shown_path(directory.rstrip(b"/")), error)
     if error.errno not in NOT_FOUND and error.errno != errno.EACCES:
         return fail(request, text, "crit")
-    log_request(request, "error", text)
+    if error.errno == errno.EACCES:
+        log_end(request, "error", text, "file")
+    else:
+        log_request(request, "error", text)
     return error_response(request, 403 if error.errno == errno.EACCES else 404, request.route.server_token)

@@ -21,7 +21,7 @@ from worker.content.open_files import FORBIDDEN, NOT_FOUND, PLAIN, Access, OpenF
 from worker.content.opening import access_of
 from worker.filters.charset import charset_of
 from worker.filters.fields import vary_of
-from worker.logs import log_request
+from worker.logs import log_end, log_request
 from worker.pages import error_response
 from wproxy.conditions import Conditions, conditions_of, judge
 from wproxy.config.model import Location
@@ -216,11 +216,11 @@ def respond(request: Request, fields: ResponseFields, file: OpenFile, pieces: tu
     try:
         body = b"".join(read_piece(file.fd, piece) for piece in pieces) if len(pieces) > 1 else read_piece(file.fd, pieces[0])
     except OSError as error:
-        blame_file(request, "crit", failed("pread", shown_path(file.path), error))
+        log_end(request, "crit", failed("pread", shown_path(file.path), error), "file")
         return error_response(request, 500, fields.server)
     if len(body) != fields.content_length:
         text = f'pread() read only {len(body)} of {fields.content_length} from "{shown_path(file.path)}"'
-        blame_file(request, "alert", text)
+        log_end(request, "alert", text, "file")
         return error_response(request, 500, fields.server)
     return Response(fields, body)
 
@@ -250,16 +250,10 @@ def refuse_file(request: Request, path: bytes, error: OSError, call: str = "open
     elif error.errno in FORBIDDEN:
         status, level = 403, "error"
     if status != 404:
-        blame_file(request, level, failed(call, shown_path(path), error))
+        log_end(request, level, failed(call, shown_path(path), error), "file")
     elif location.log_not_found:
         log_request(request, level, failed(call, shown_path(path), error))
     return error_response(request, status, request.route.server_token)
-
-
-def blame_file(request: Request, level: str, text: str) -> None:
-    """Log why a file cannot be had, which is the end cause of the request."""
-    log_request(request, level, text, code="file")
-    request.ends("file", text)
 
 
 def refuse_uri(request: Request, refusal: Unmappable) -> Response:
@@ -270,7 +264,7 @@ def refuse_uri(request: Request, refusal: Unmappable) -> Response:
 
 def refuse_directory(request: Request, path: bytes) -> Response:
     """Answer 403 for a directory without an index."""
-    log_request(request, "error", f'directory index of "{shown_path(path)}" is forbidden')
+    log_end(request, "error", f'directory index of "{shown_path(path)}" is forbidden', "file")
     return error_response(request, 403, request.route.server_token)
 
 

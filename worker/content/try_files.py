@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from worker.content.open_files import NOT_FOUND, Access, failed
 from worker.content.opening import access_of
 from worker.content.returns import CLOSING, CloseConnection
-from worker.logs import log_request
+from worker.logs import log_end, log_request
 from worker.pages import error_response
 from wproxy.config.model import Location
 from wproxy.directives.files import TryFiles
@@ -115,7 +115,7 @@ def jump_to(request: Request, target: bytes) -> Response | Jump:
     if target.startswith(b"@"):
         named = request.server.named.get(target)
         if named is None:
-            log_request(request, "error", f'could not find named location "{shown_path(target)}"')
+            log_end(request, "error", f'could not find named location "{shown_path(target)}"', "conf_value")
             return error_response(request, 500, request.route.server_token)
         return Jump(named=named)
     path, question, args = target.partition(b"?")

@@ -16,7 +16,7 @@ from typing import NoReturn
 from worker.content.returns import CloseConnection
 from worker.filters.fields import copied, without
 from worker.filters.ranges import narrow, refuse_range
-from worker.logs import log_request
+from worker.logs import log_end
 from worker.outlet import NOTHING, Pieces
 from worker.subrequest import Clone, Cycle, answered_again
 from wproxy.bodies import BodySource, Frame, Outlet
@@ -48,7 +48,7 @@ def slice_filter(location: Location) -> Filter | None:
         try:
             length = slices.take(response.fields)
         except SliceMismatch as mismatch:
-            log_request(request, "error", f"{mismatch} while {READING}")
+            log_end(request, "error", f"{mismatch} while {READING}", "up_bad_head")
             raise CloseConnection(response.fields.status) from None
         first = begin, slices.start
         response.fields = whole = copied(response.fields)
@@ -221,8 +221,8 @@ class SlicedBody(Pieces):
 
     def _fail(self, request: Request, text: str, doing: str = SENDING) -> NoReturn:
         """Cut the response: its head has announced more."""
-        log_request(request, "error", f"{text} while {doing}")
-        raise UpstreamFailure("error", text, doing)
+        log_end(request, "error", f"{text} while {doing}", "up_bad_body")
+        raise UpstreamFailure("error", text, doing, "up_bad_body")
 
     def __repr__(self) -> str:
         return f"<slices up to byte {self._slices.start} of {self._end}>"

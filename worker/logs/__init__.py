@@ -8,7 +8,7 @@ syslog.py    the sockets to syslog
 """
 
 from worker.logs.access import FLUSH_PAUSE, AccessLogs, Write
-from worker.logs.errors import ErrorLogs, announcer, log_request
+from worker.logs.errors import ErrorLogs, announcer, log_end, log_request
 from worker.logs.files import LogFile
 from worker.logs.formats import compile_format, escape_default, escape_json, escape_none, shown
 
@@ -23,6 +23,7 @@ __all__ = [
     "escape_default",
     "escape_json",
     "escape_none",
+    "log_end",
     "log_request",
     "shown",
 ]

@@ -143,6 +143,12 @@ def log_request(request: Request, level: str, text: str, setting: str = "", code
     log.write(level, ", ".join(parts) + setting, client.serial, message=text, details=details)
 
 
+def log_end(request: Request, level: str, text: str, code: str) -> None:
+    """Log why a request does not end well, and note that as its end cause. code: a word of `wproxy.end_causes`."""
+    log_request(request, level, text, code=code)
+    request.ends(code, text)
+
+
 def details_of(request: Request, server: str, setting: str, code: str) -> dict[str, object]:
     """Return what an error log as JSON shows of a request, by name; empty values are left out."""
     host, referer = request.fields.get(b"host"), request.fields.get(b"referer")

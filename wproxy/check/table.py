@@ -5,6 +5,7 @@ from __future__ import annotations
 from wproxy.check.certificates import CERTIFICATE_RULES
 from wproxy.check.cgi import CGI_RULES
 from wproxy.check.connections import CONNECTION_RULES
+from wproxy.check.control import CONTROL_RULES
 from wproxy.check.dead_ends import DEAD_END_RULES
 from wproxy.check.finding import Rule
 from wproxy.check.headers import HEADER_RULES
@@ -27,6 +28,7 @@ THEMES: dict[str, list[Rule]] = {
     "Requests of our own": SUBREQUEST_RULES,
     "Text that a client controls": INJECTION_RULES,
     "TLS": CERTIFICATE_RULES,
+    "Control": CONTROL_RULES,
     "Servers": SERVER_RULES,
 }
 

@@ -22,7 +22,7 @@ _TABLE: tuple[tuple[str, str], ...] = (
     (r'using uninitialized "', NOTHING),
     (r"duplicate .*, previous value: .*, ignored", NOTHING),
     (r"closed keepalive connection|while (keepalive|waiting for request)$", NOTHING),
-    (r"no other peer is tried", NOTHING),
+    (r"no other peer is tried|no user/password was provided", NOTHING),
     (r"failed .* while resolving$|, resolver: ", NOTHING),  # the request that waits for it has a line of its own
     (r"while SSL handshaking$|while (reading|sending) PROXY protocol|broken header:", NOTHING),
     # Tunnels.
@@ -82,7 +82,7 @@ _TABLE: tuple[tuple[str, str], ...] = (
     (r"client (sent|attempted|asked|exceeded|violated)", "cl_bad_request"),
     # Rules.
     (r"access forbidden by rule", "deny_rule"),
-    (r'auth request unexpected status|user "|no user/password|password mismatch', "deny_auth"),
+    (r'auth request unexpected status|user "|password mismatch', "deny_auth"),
     (r"limiting requests|in limit_req zone", "limit_req"),
     (r"limiting connections", "limit_conn"),
     # Ourselves.

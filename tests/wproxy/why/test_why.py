@@ -39,7 +39,7 @@ def test_every_line_of_nginx_is_understood():
         **dict.fromkeys(("cl_bad_body", "up_body_timeout"), 1),
         "cl_left": 2,
         "up_refused": 3,
-        "deny_auth": 4,
+        "deny_auth": 3,
         "file": 3,
         "conf_value": 2,
         "up_closed": 2,
