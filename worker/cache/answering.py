@@ -85,6 +85,8 @@ def answering_from(settings: ModuleSettings, services: Services) -> Exchange:
                 response = await stored_response(services, updates, keeping, passing, request, dealings, use)
             if response is not None:
                 dealings.count(max(response.fields.content_length, 0))
+                if response.source is None and dealings.use is not None:
+                    dealings.use.end()  # nothing of the file is needed any more
         except CannotRead as error:
             dealings.status, response = MISS, None
             dealings.note(f"what is stored cannot be read: {error}")

@@ -31,7 +31,8 @@ class Storing(Pieces):
     """The rest of a body that is being stored (a BodySource).
 
     _written: the end of what is in the file; _sent: the end of what the client got of it. _rest: what the disk did not take.
-    _is_over: whether the task has ended. _is_direct: whether the client gets the rest without the file.
+    _is_over: whether the task has ended; _failure: unless it came to the end of the body. _is_direct: whether the client gets the
+    rest without the file.
     """
 
     __slots__ = (
@@ -64,7 +65,8 @@ class Storing(Pieces):
     async def _store(self) -> None:
         """Write all of the body into the file, and have it published."""
         source, writing = self._source, self._writing
-        moved = 0
+        moved, written = 0, None
+        self._failure = UpstreamFailure("error", "the task that stores a response has ended", "reading upstream")
         try:
             while count := await source.store(writing):
                 self._written += count
@@ -73,11 +75,12 @@ class Storing(Pieces):
                 if moved >= FAIR_SHARE:
                     moved = 0
                     await give_way()
-            writing.finish()
-            self._dealings.count(writing.body_size, writing.body_size)
+            self._failure = None
+            if writing.finish():
+                written = writing.body_size
         except Unwritten as trouble:
             self._written = writing.body_start + writing.body_size
-            self._rest, self._is_direct = trouble.rest, True
+            self._rest, self._is_direct, self._failure = trouble.rest, True, None
             log_request(self._dealings.request, "crit", f"a response cannot be stored ({trouble}) while reading upstream")
             if self._is_closed:
                 source.close()
@@ -85,6 +88,7 @@ class Storing(Pieces):
             self._failure = failure  # logged where it happened
         finally:
             self._is_over = True
+            self._dealings.count(self._written - writing.body_start, written)
             writing.abandon()  # unless it is finished
             self._dealings.release()
             self._wake()

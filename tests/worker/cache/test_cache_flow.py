@@ -491,3 +491,12 @@ def test_a_file_that_is_cut_short_is_not_sent(cached):
     upstream.send(ok(b"new", HOUR))
     assert status(client) == "MISS"
     client.receives(b"new")
+
+
+@pytest.mark.parametrize(("rule", "answer"), [("allow 127.0.0.1", b"204"), ("deny all", b"403")])
+def test_access_rules_apply_to_purges(cached, rule, answer):
+    front = cached(f"proxy_cache_key $uri; proxy_cache_purge $http_x_purge; limit_except GET HEAD {{{{ {rule}; }}}}")
+    store(front, b"old", HOUR)
+    client = front.client().send(get(b"/", b"X-Purge: 1", method=b"PURGE"))
+    assert client.receives_head().startswith(b"HTTP/1.1 " + answer)
+    assert len(files(front)) == (answer == b"403")
