@@ -435,6 +435,16 @@ def test_trailers_follow_a_chunked_body_where_they_are_asked_for(two):
     assert s.group().idle_count == 1
 
 
+def test_the_length_of_a_response_counts_frames_as_in_nginx(two):
+    s = two()
+    client = ask(s)
+    peer = accept(s)
+    peer.request()
+    peer.send(peer.head(1), frame("DATA", 1, b"\x02body\0\0", PADDED), peer.data(1, b"more", end=True))
+    assert body_of(client)[1] == b"bodymore"
+    assert s.last_access()["upstream_response_length"] == str(9 + 7 + 9 + 4)
+
+
 def test_padding_counts_in_the_window_and_is_not_payload(two):
     s = two()
     client = ask(s)

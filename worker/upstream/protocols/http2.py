@@ -249,6 +249,7 @@ class HTTP2Connection(SharedConnection):
             state.has_head = not _is_interim(fields)
         else:
             use.trailing = fields, self.decoder.size, end_stream
+            use.wire_bytes += len(block) + 9
         if end_stream:
             self._end(state)
         use.channel.may_read()
@@ -273,6 +274,7 @@ class HTTP2Connection(SharedConnection):
         elif not end_stream:
             self._junk.junk_frame()
         use.wire_received += flow + 9
+        use.wire_bytes += flow + 9  # as in nginx, $upstream_response_length counts frames
         if end_stream:
             self._end(state)
         elif flow != len(data):
@@ -513,7 +515,6 @@ class HTTP2Stream(Use):
         piece = arrived[0] if count == 1 else b"".join(arrived[:count])
         del arrived[:count]
         self.received += size
-        self.wire_bytes = self.received
         length = self._head.content_length if self._head is not None else -1
         if 0 <= length < self.received:
             raise UpstreamFailure(
