@@ -352,8 +352,10 @@ class Worker:
     def connection_counts(self) -> tuple[int, int, int, int]:
         """Return the clients of all workers: (active, reading, writing, waiting); ours now, others' as of their last tick.
 
-        It visits each of our own: for a log or a status page now and then.
+        It visits each of our own: for a log or a status page now and then. Totals that are shown beside are published first, so
+        that no other worker shows less, and no killed one takes anything back.
         """
+        self._publish_totals()
         active, reading, waiting = self.clients.count()
         shared = self.assignment.shared
         for index in range(shared.slots):
@@ -364,6 +366,11 @@ class Worker:
                 waiting += slot.get(WORKER_WAITING)
         return active, reading, max(0, active - reading - waiting), waiting
 
+    def _publish_totals(self) -> None:
+        """Update what only grows in the shared memory."""
+        self.slot.set(WORKER_ACCEPTED, self.clients.accepted)
+        self.slot.set(WORKER_REQUESTS, self.clients.begun)
+
     def _publish(self) -> None:
         """Update this worker's counters in the shared memory."""
         slot = self.slot
@@ -373,6 +380,5 @@ class Worker:
         slot.set(WORKER_WAITING, waiting)
         if self.clients.draining:
             slot.set(WORKER_TUNNELS, self.clients.count_tunnels())
-        slot.set(WORKER_ACCEPTED, self.clients.accepted)
-        slot.set(WORKER_REQUESTS, self.clients.requests)
+        self._publish_totals()
         slot.set(WORKER_TURNS, self.loop.turns)

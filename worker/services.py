@@ -181,7 +181,7 @@ def make_counting(assignment: Assignment, loop: Loop, clients: Clients) -> Count
     from wproxy.counters.plan import plan_counting
 
     plan = assignment.counting or plan_counting(assignment.configuration, private_memory(assignment.slot))
-    return Counting(plan, assignment.shared, loop.clock, clients)
+    return Counting(plan, assignment.configuration, assignment.shared, loop.clock, clients)
 
 
 def counts_of_upstream(counting: Counting | None, name: str) -> UpstreamCounts | None:

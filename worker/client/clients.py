@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from worker.loop import Task
@@ -31,7 +32,7 @@ class ClientConnection(Protocol):
         """Whether it may be closed at once because nothing is lost by that."""
 
     @property
-    def under_way(self) -> Iterable[Request]:
+    def under_way(self) -> Sequence[Request]:
         """Return the requests that it has now."""
 
     def drain(self, now: float) -> None:
@@ -45,20 +46,33 @@ def _nothing() -> None:
     """Do nothing."""
 
 
+class HTTP2Counts:
+    """What HTTP/2 connections count where counters are shown. resets: by code."""
+
+    __slots__ = ("resets_received", "resets_sent", "streams")
+
+    def __init__(self) -> None:
+        self.streams = 0
+        self.resets_sent: Counter[int] = Counter()
+        self.resets_received: Counter[int] = Counter()
+
+
 class Clients:
     """The clients of one worker.
 
     accepted, refused, requests: counts since the start. open: connections accepted and not yet closed, including those whose task
     has not run yet. held: work for clients that goes on without them. draining: whether connections close after their request.
-    before_close: called before a client can see its connection end, so that its requests are in the logs by then.
+    before_close: called before a client can see its connection end, so that its requests are in the logs by then. http2: what is
+    counted of HTTP/2; None where no counters are shown.
     """
 
-    __slots__ = ("accepted", "before_close", "connections", "draining", "held", "on_last", "open", "refused", "requests")
+    __slots__ = ("accepted", "before_close", "connections", "draining", "held", "http2", "on_last", "open", "refused", "requests")
 
     def __init__(self, on_last: Callable[[], None] = _nothing, before_close: Callable[[], object] = _nothing) -> None:
         """on_last: called when the last one has gone while the worker drains."""
         self.accepted = 0
         self.refused = 0
+        self.http2: HTTP2Counts | None = None
         self.requests = 0
         self.open = 0
         self.held = 0
@@ -103,6 +117,11 @@ class Clients:
         idle = sum(connection.idle for connection in self.connections)
         reading = sum(connection.is_reading for connection in self.connections)
         return len(self.connections), reading, idle
+
+    @property
+    def begun(self) -> int:
+        """The number of requests so far, those under way included. (Unlike the latter alone this number never falls.)"""
+        return self.requests + sum(len(connection.under_way) for connection in self.connections if not connection.idle)
 
     def count_tunnels(self) -> int:
         """Return the number of requests that have become tunnels."""

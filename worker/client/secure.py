@@ -46,17 +46,25 @@ _MOST_NAMES = 1024
 class Refused(TlsFailure):
     """We refuse a handshake. alert: the record that says so."""
 
-    def __init__(self, text: str, alert: bytes, level: str = "info") -> None:
-        super().__init__(text, level=level)
+    def __init__(self, text: str, alert: bytes, level: str = "info", reason: str = "") -> None:
+        super().__init__(text, reason, level=level)
         self.alert = alert
 
 
 class Arrival:
-    """A connection until its handshake has ended (a ClientConnection). idle: whether nothing has arrived."""
+    """A connection until its handshake has ended (a ClientConnection).
 
-    def __init__(self, stream: Stream, seconds: float) -> None:
+    As in nginx it waits for its first request until then. has_begun: whether a part of the handshake has arrived. server: the one
+    that is asked for, as far as it is known.
+    """
+
+    idle = True
+    is_reading = False
+
+    def __init__(self, stream: Stream, seconds: float, server: Server) -> None:
+        self.server = server
         self.task = stream.loop.current()
-        self.idle = True
+        self.has_begun = False
         self._stream = stream
         self._seconds = seconds
 
@@ -66,18 +74,13 @@ class Arrival:
         return self.task.deadline - self._seconds
 
     @property
-    def is_reading(self) -> bool:
-        """Whether a part of the handshake has arrived."""
-        return not self.idle
-
-    @property
     def under_way(self) -> tuple[Request, ...]:
         """Return nothing: no request has begun."""
         return ()
 
     def may_leave(self, now: float) -> bool:
         """Whether it may be closed: nothing has arrived."""
-        return self.idle and self.task.parked
+        return not self.has_begun and self.task.parked
 
     def drain(self, now: float) -> None:
         """Do nothing: who has just come is served, or leaves when its time is over."""
@@ -117,27 +120,24 @@ class Secured:
         self._chosen: dict[bytes, tuple[Server, bytes | None]] = {}
         offered = {protocol for door in self._doors.values() for protocol in door.protocols}
         assert b"h2" not in offered or "h2" in protocols, "nothing is offered that nobody serves"
+        self._count: Callable[[Server, float, bool], None] | None = None
+        self._count_failure: Callable[[Server, BaseException], None] | None = None
+        if any(server.locations.fallback.route.counts is not None for server in listener.servers.targets):
+            from worker.counters.handshakes import count_failed_handshake, count_handshake  # only where counters are shown
+
+            self._count, self._count_failure = count_handshake, count_failed_handshake
 
     async def serve(self, stream: Stream, client: Client, plan: ListenerPlan) -> None:
         """Resume one client until one side is done; closes the stream."""
-        arrival = Arrival(stream, plan.header_timeout)
+        arrival = Arrival(stream, plan.header_timeout, self._default)
         clients = plan.clients
         clients.connections.add(arrival)
         agreed = None
         received = b""
         try:
             agreed, received = await self._agree(arrival, stream, client, plan)
-        except TimedOut:
-            self._log(client, plan, "info", "client timed out (110: Connection timed out)")
-        except Refused as refusal:
-            self._log(client, plan, refusal.level, refusal.text)
-            refuse(stream, refusal.alert)
-        except TlsFailure as failure:
-            self._log(client, plan, failure.level, failure.text)
-        except ClientGone:
-            self._log(client, plan, "info", "client closed connection")
-        except OSError as error:
-            self._log(client, plan, "info", f"recv() failed ({error.errno}: {error.strerror})")
+        except (TimedOut, ClientGone, OSError) as error:
+            self._fail(arrival, stream, client, plan, error)
         finally:
             clients.connections.discard(arrival)
             if agreed is None:
@@ -150,6 +150,21 @@ class Secured:
             received = b""  # it need not be kept as long as the connection is
             await serving
 
+    def _fail(self, arrival: Arrival, stream: Stream, client: Client, plan: ListenerPlan, error: Exception) -> None:
+        """Log a handshake that has failed, count it if it has begun, and tell the client if it is refused."""
+        if self._count_failure is not None and arrival.has_begun:
+            self._count_failure(arrival.server, error)
+        if isinstance(error, TimedOut):
+            self._log(client, plan, "info", "client timed out (110: Connection timed out)")
+        elif isinstance(error, TlsFailure):
+            self._log(client, plan, error.level, error.text)
+            if isinstance(error, Refused):
+                refuse(stream, error.alert)
+        elif isinstance(error, OSError):
+            self._log(client, plan, "info", f"recv() failed ({error.errno}: {error.strerror})")
+        else:
+            self._log(client, plan, "info", "client closed connection")
+
     async def _agree(self, arrival: Arrival, stream: Stream, client: Client, plan: ListenerPlan) -> tuple[Stream, bytes]:
         """Return the stream that carries the requests, and its first bytes, if they have come.
 
@@ -157,6 +172,7 @@ class Secured:
         """
         clock = client.clock
         deadline = client.started + plan.header_timeout
+        begun = clock.now
         data = b""
         hello = None
         while True:
@@ -169,7 +185,8 @@ class Secured:
                 if not data:
                     raise ClientGone
                 raise TlsFailure("peer closed connection in SSL handshake")
-            arrival.idle = False
+            if not arrival.has_begun:
+                arrival.has_begun, begun = True, clock.now
             if not data and not is_tls(piece[0]):
                 client.find_server = self._clear.find_server
                 return stream, piece
@@ -181,6 +198,7 @@ class Secured:
             if hello is not None:
                 break
         server, name = self._choose(hello, client)
+        arrival.server = server
         door = self._doors[server]
         check_offer(door, hello)
         context = door.context
@@ -193,6 +211,8 @@ class Secured:
         except BaseException:
             encrypted.close()
             raise
+        if self._count is not None:
+            self._count(server, clock.now - begun, tls.is_resumed)
         client.scheme = b"https"
         client.find_server = Choice(self._listener, server, name, tls).find_server
         return encrypted, encrypted.take_at_hand()
@@ -240,7 +260,7 @@ def check_offer(door: Door, hello: ClientHello | None) -> None:
         raise Refused("handshake rejected", _UNRECOGNIZED_NAME)
     if hello is not None and hello.protocols is not None and door.protocols.isdisjoint(hello.protocols):
         text = f"{HANDSHAKING} failed (SSL: error:0A0000EB:SSL routines::no application protocol)"
-        raise Refused(text, _NO_APPLICATION_PROTOCOL)
+        raise Refused(text, _NO_APPLICATION_PROTOCOL, reason="NO_APPLICATION_PROTOCOL")
 
 
 def refuse(stream: Stream, alert: bytes) -> None:

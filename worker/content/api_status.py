@@ -109,8 +109,8 @@ def connections(request: Request, services: Services) -> Json:
 def requests(services: Services) -> Json:
     """Return the number of requests so far, and of those under way."""
     _, reading, writing, _ = services.process.count_connections()
-    ended = services.shared.total(HEAD_REQUESTS) + services.clients.requests + _others(services, WORKER_REQUESTS)
-    return {"total": ended + reading + writing, "current": reading + writing}
+    begun = services.shared.total(HEAD_REQUESTS) + services.clients.begun + _others(services, WORKER_REQUESTS)
+    return {"total": begun, "current": reading + writing}
 
 
 def _others(services: Services, word: int) -> int:
@@ -166,10 +166,10 @@ def answer_workers(request: Request, services: Services, rest: list[str]) -> Any
         slot = shared.worker(index)
         if index == shared.slot:
             active, _, waiting = services.clients.count()
-            accepted, ended, pid = services.clients.accepted, services.clients.requests, os.getpid()
+            accepted, begun, pid = services.clients.accepted, services.clients.begun, os.getpid()
         elif slot.get(WORKER_PID):
             active, waiting = slot.get(WORKER_ACTIVE), slot.get(WORKER_WAITING)
-            accepted, ended, pid = slot.get(WORKER_ACCEPTED), slot.get(WORKER_REQUESTS), slot.get(WORKER_PID)
+            accepted, begun, pid = slot.get(WORKER_ACCEPTED), slot.get(WORKER_REQUESTS), slot.get(WORKER_PID)
         else:
             continue
         busy = max(0, active - waiting)
@@ -177,7 +177,7 @@ def answer_workers(request: Request, services: Services, rest: list[str]) -> Any
             "id": index,
             "pid": pid,
             "connections": {"accepted": accepted, "dropped": 0, "active": busy, "idle": waiting},
-            "http": {"requests": {"total": ended + busy, "current": busy}},
+            "http": {"requests": {"total": begun, "current": busy}},
         }
     if not rest:
         return [chosen(request, worker) for worker in found.values()]

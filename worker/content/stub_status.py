@@ -35,16 +35,16 @@ def showing_status(location: Location, services: Services) -> Handler | None:
 def page_of(services: Services) -> bytes:
     """Return the page.
 
-    A request counts from the first byte of its head, as in nginx; a worker's slot counts those that have ended.
+    A request counts from the first byte of its head, as in nginx; in a worker's slot it counts when its head is complete.
     """
     shared, clients = services.shared, services.clients
     accepted = shared.total(HEAD_ACCEPTED) + clients.accepted
-    ended = shared.total(HEAD_REQUESTS) + clients.requests
+    begun = shared.total(HEAD_REQUESTS) + clients.begun
     own = os.getpid()
     for index in range(shared.slots):
         slot = shared.worker(index)
         if slot.get(WORKER_PID) not in (0, own):
             accepted += slot.get(WORKER_ACCEPTED)
-            ended += slot.get(WORKER_REQUESTS)
+            begun += slot.get(WORKER_REQUESTS)
     active, reading, writing, waiting = services.process.count_connections()
-    return PAGE % (active, accepted, accepted, ended + reading + writing, reading, writing, waiting)
+    return PAGE % (active, accepted, accepted, begun + reading, reading, writing, waiting)

@@ -14,7 +14,9 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 
-from worker.client.clients import Clients
+from worker.client.clients import Clients, HTTP2Counts
+from wproxy.certificate import read_certificates
+from wproxy.config.model import Configuration
 from wproxy.counters.buckets import BOUNDS
 from wproxy.counters.layout import (
     ACTIVE,
@@ -29,15 +31,19 @@ from wproxy.counters.layout import (
     LAG_TIMES,
     LIMITS,
     OTHER_CAUSE,
+    OTHER_RESETS,
     PEER_WORDS,
     PEERS_BASE,
     REFUSED_CONNECTIONS,
     REQUESTS,
+    RESETS_RECEIVED,
+    RESETS_SENT,
     RESIDENT_BYTES,
     RING_HEAD,
     SCALAR_WORDS,
     SLOT_WORDS,
     SLOTS_OFFSET,
+    STREAMS,
     TRANSITION_CAUSES,
     TRANSITION_WORDS,
     TRANSITIONS,
@@ -105,12 +111,15 @@ class Row:
 class Counting:
     """The counts of one worker. scalars: its own numbers. reader: adds up those of all workers."""
 
-    def __init__(self, plan: CountingPlan, shared: SharedWords, clock: Clock, clients: Clients) -> None:
+    def __init__(
+        self, plan: CountingPlan, configuration: Configuration, shared: SharedWords, clock: Clock, clients: Clients
+    ) -> None:
         self.plan = plan
         self.shared = shared
         self.reader = CounterReader(plan, Slots(shared, plan.memory.slots))
         self._clock = clock
         self._clients = clients
+        clients.http2 = HTTP2Counts()
         self._words = plan.memory.words
         self._begin = SLOTS_OFFSET + shared.slot * SLOT_WORDS
         self._tables: dict[Table, dict[int, Row]] = {REQUESTS: {}, UPSTREAMS: {}, LIMITS: {}}
@@ -121,7 +130,7 @@ class Counting:
         self._refused_before = self.scalars[REFUSED_CONNECTIONS]
         self._looked = 0.0
         # (server, file, unix time of its end) of each certificate that servers show.
-        self.certificates: list[tuple[str, str, int]] = []
+        self.certificates = certificates_of(configuration)
 
     # Rows.
 
@@ -186,10 +195,21 @@ class Counting:
     def _look_at_process(self) -> None:
         self.scalars[CPU_TIME] = self._cpu_before + int(time.process_time() * 1e6)
         self.scalars[REFUSED_CONNECTIONS] = self._refused_before + self._clients.refused
+        self._count_http2()
         if self._clock.now >= self._looked + LOOK_EVERY or not self._looked:
             self._looked = self._clock.now
             self.scalars[RESIDENT_BYTES] = resident_bytes()
             self.scalars[DESCRIPTORS] = open_descriptors()
+
+    def _count_http2(self) -> None:
+        """Take over what HTTP/2 connections have counted since the last time."""
+        counts, self._clients.http2 = self._clients.http2, HTTP2Counts()
+        if counts is None:
+            return
+        self.scalars[STREAMS] += counts.streams
+        for word, resets in ((RESETS_SENT, counts.resets_sent), (RESETS_RECEIVED, counts.resets_received)):
+            for code, count in resets.items():
+                self.scalars[word + min(code, OTHER_RESETS)] += count
 
     def count_lag(self, seconds: float) -> None:
         """Count how late a timer was."""
@@ -231,6 +251,25 @@ class Counting:
 
     def __repr__(self) -> str:
         return f"<counting of {sum(map(len, self._tables.values()))} rows and {len(self._peers)} peers>"
+
+
+def certificates_of(configuration: Configuration) -> list[tuple[str, str, int]]:
+    """Return (server, file, unix time of its end) of the certificates that servers show, as far as they can be read.
+
+    To be called while the process may still read what only root may.
+    """
+    found: dict[tuple[str, str], int] = {}
+    for server in configuration.servers:
+        for node in server.written.get("ssl_certificate", ()):
+            file = node.arguments[0] if node.arguments else ""
+            try:
+                with open(configuration.path_beside(file), "rb") as opened:
+                    chain = read_certificates(opened.read())
+            except (OSError, ValueError):  # one with variables; or what a start has warned about
+                continue
+            if chain:
+                found[server.name or "_", file] = chain[0].not_after
+    return [(name, file, at) for (name, file), at in found.items()]
 
 
 def private_memory(slot: int) -> CounterMemory:

@@ -146,12 +146,12 @@ def connections(reading: Reading) -> Pauses:
     """Write the connections of clients, also by the names of nginx-prometheus-exporter."""
     page, shared, clients = reading.page, reading.services.shared, reading.services.clients
     accepted = shared.total(HEAD_ACCEPTED) + clients.accepted
-    ended = shared.total(HEAD_REQUESTS) + clients.requests
+    begun = shared.total(HEAD_REQUESTS) + clients.begun
     for index in range(shared.slots):
         slot = shared.worker(index)
         if index != shared.slot and slot.get(WORKER_PID):
             accepted += slot.get(WORKER_ACCEPTED)
-            ended += slot.get(WORKER_REQUESTS)
+            begun += slot.get(WORKER_REQUESTS)
     found = list(reading.counting.reader.workers())
     refused = sum(each.refused_connections for each in found)
     active, busy, writing, waiting = reading.services.process.count_connections()
@@ -163,10 +163,9 @@ def connections(reading: Reading) -> Pauses:
     text = "Connections of clients, by state."
     page.samples("wproxy_connections", GAUGE, text, [(labels(state=state), count) for state, count in states])
     if reading.settings.compat != "none":
-        requests = ended + busy + writing
         compat = _OSS if reading.settings.compat == "oss" else _PLUS
         values = {"accepted": accepted + refused, "handled": accepted, "active": active, "reading": busy, "writing": writing}
-        values |= {"waiting": waiting, "requests": requests, "up": 1, "dropped": refused}
+        values |= {"waiting": waiting, "requests": begun, "up": 1, "dropped": refused}
         for name, kind, text, value in compat:
             page.samples(name, kind, text, [("", values[value])])
     yield
@@ -424,6 +423,27 @@ def limits(reading: Reading) -> Pauses:
     yield
 
 
+def caches(reading: Reading) -> Pauses:
+    """Write the counts of caches, which they keep by themselves."""
+    shown = {name: cache.status() for name, cache in reading.services.caches.items()}
+    yield
+    responses: list[tuple[Labels, float]] = []
+    sent: list[tuple[Labels, float]] = []
+    for name, status in shown.items():
+        for word, counts in status.items():
+            if isinstance(counts, dict):
+                responses.append((labels(cache=name, status=word), counts["responses"]))
+                sent.append((labels(cache=name, status=word), counts["bytes"]))
+    page, text = reading.page, "Responses of locations with a cache, by $upstream_cache_status."
+    page.samples("wproxy_cache_responses_total", COUNTER, text, responses)
+    page.samples("wproxy_cache_bytes_total", COUNTER, "Bytes of these responses.", sent)
+    sizes = [(labels(cache=name), status["size"]) for name, status in shown.items()]
+    page.samples("wproxy_cache_size_bytes", GAUGE, "Bytes in a cache.", sizes)
+    most = [(labels(cache=name), status["max_size"]) for name, status in shown.items() if "max_size" in status]
+    page.samples("wproxy_cache_max_size_bytes", GAUGE, "Bytes that a cache may have.", most)
+    yield
+
+
 FAMILIES: tuple[Callable[[Reading], Pauses], ...] = (
     about_server,
     workers,
@@ -435,4 +455,5 @@ FAMILIES: tuple[Callable[[Reading], Pauses], ...] = (
     peers,
     upstreams,
     limits,
+    caches,
 )

@@ -96,29 +96,20 @@ PASSED, DELAYED, REJECTED, DELAYED_DRY_RUN, REJECTED_DRY_RUN = range(5)
 LIMIT_DECISIONS = ("passed", "delayed", "rejected", "delayed_dry_run", "rejected_dry_run")
 LIMIT_WORDS = 8
 
-# Words of a cache: responses and bytes for each status.
-CACHE_STATUSES = ("hit", "stale", "updating", "revalidated", "miss", "expired", "bypass")
-CACHE_RESPONSES = 0  # one word for each status
-CACHE_BYTES = 8  # one word for each status: sent to clients
-CACHE_RESPONSES_WRITTEN = 16  # the same, of responses that were stored
-CACHE_BYTES_WRITTEN = 24
-CACHE_SIZE = 32  # bytes in the cache: a gauge of whichever process knows
-CACHE_WORDS = 40
-
 # Scalars of a worker.
 LAG_TIME = 0
 LAG_TIMES = 1  # how late timers were
 STREAMS = LAG_TIMES + BUCKETS  # of HTTP/2
 RESETS_SENT = STREAMS + 1  # by code, and the last one for others
+OTHER_RESETS = 14
 RESETS_RECEIVED = RESETS_SENT + 15
 CPU_TIME = RESETS_RECEIVED + 15
 RESIDENT_BYTES = CPU_TIME + 1  # gauges from here
 DESCRIPTORS = CPU_TIME + 2
 TUNNELS = CPU_TIME + 3
 REFUSED_CONNECTIONS = CPU_TIME + 4  # clients that were refused for lack of room
-TLS_UNKNOWN_FAILED = CPU_TIME + 5
 SCALAR_WORDS = 72
-assert TLS_UNKNOWN_FAILED < SCALAR_WORDS
+assert REFUSED_CONNECTIONS < SCALAR_WORDS
 
 
 class Table(NamedTuple):
@@ -149,12 +140,10 @@ def _tables(*kinds: tuple[str, int, int]) -> tuple[Table, ...]:
     return tuple(tables)
 
 
-TABLES = REQUESTS, UPSTREAMS, LIMITS, CACHES, RESOLVERS = _tables(
+TABLES = REQUESTS, UPSTREAMS, LIMITS = _tables(
     ("requests", 1024, REQUEST_WORDS),
     ("upstream", 256, UPSTREAM_WORDS),
     ("limit", 256, LIMIT_WORDS),
-    ("cache", 64, CACHE_WORDS),
-    ("resolver", 64, 16),
 )
 
 _last = TABLES[-1]

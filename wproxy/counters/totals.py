@@ -12,8 +12,6 @@ from typing import NamedTuple
 from wproxy.counters import layout as at
 from wproxy.counters.buckets import BOUNDS, BUCKETS
 from wproxy.counters.layout import (
-    CACHE_STATUSES,
-    CACHES,
     CODES,
     DENIALS,
     LIMIT_DECISIONS,
@@ -171,16 +169,6 @@ class LimitTotals(NamedTuple):
     rejected_dry_run: int
 
 
-class CacheTotals(NamedTuple):
-    """A cache: responses and bytes by status, and the same of those that were stored. size: bytes in it."""
-
-    responses: dict[str, int]
-    bytes: dict[str, int]
-    responses_written: dict[str, int]
-    bytes_written: dict[str, int]
-    size: int
-
-
 class WorkerTotals(NamedTuple):
     """One slot of a worker. is_alive: whether a worker has it, so that the gauges are true.
 
@@ -315,22 +303,6 @@ class CounterReader:
         for name, row in self.plan.limits.items():
             words = self._sum(LIMITS.base + row * LIMITS.words, LIMITS.words)
             yield name, LimitTotals(*words[: len(LIMIT_DECISIONS)])
-
-    def cache(self, row: int) -> CacheTotals:
-        """Return what was counted of the cache of that row."""
-        base = CACHES.base + row * CACHES.words
-        words = self._sum(base, CACHES.words)
-
-        def by_status(column: int) -> dict[str, int]:
-            return dict(zip(CACHE_STATUSES, words[column : column + len(CACHE_STATUSES)]))
-
-        return CacheTotals(
-            by_status(at.CACHE_RESPONSES),
-            by_status(at.CACHE_BYTES),
-            by_status(at.CACHE_RESPONSES_WRITTEN),
-            by_status(at.CACHE_BYTES_WRITTEN),
-            self._gauge(base + at.CACHE_SIZE),
-        )
 
     def workers(self) -> Iterator[WorkerTotals]:
         """Yield the slots that were ever in use: counts go on when a slot gets another worker."""

@@ -254,6 +254,8 @@ class HTTP2Connection:
         elif what == REFUSE:
             self.refusals.refused()
             self.sender.write_first(rst_stream_frame(number, REFUSED_STREAM))
+            if self.clients.http2 is not None:
+                self.clients.http2.resets_sent[REFUSED_STREAM] += 1
         else:
             assert what == DROP
             self.junk.junk_frame()
@@ -317,6 +319,8 @@ class HTTP2Connection:
 
     def on_reset(self, frame: frames.ResetStream) -> None:
         """End a request that the client no longer wants."""
+        if self.clients.http2 is not None:
+            self.clients.http2.resets_received[frame.code] += 1
         exchange = self.streams.reset_by_peer(frame.stream)
         if exchange is None:
             self.junk.junk_frame()
@@ -397,6 +401,8 @@ class HTTP2Connection:
         exchange = HTTP2Exchange(number, self, not end_stream)
         self.streams.open(exchange)
         self.resets.streams += 1
+        if self.clients.http2 is not None:
+            self.clients.http2.streams += 1
         if self.refusals.refusals:
             self.refusals.served()
         self.started += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 from typing import Protocol
 
+from worker.client.clients import Clients
 from worker.client.http2.body import HTTP2RequestBody
 from worker.client.http2.response import head_block, interim_block, make_block, trailers_block
 from worker.client.http2.sender import Sender
@@ -55,6 +56,7 @@ class Shared(Protocol):
     """
 
     loop: Loop
+    clients: Clients
     sender: Sender
     settings: PeerSettings
     windows: SendWindows
@@ -441,6 +443,8 @@ class HTTP2Exchange(Stream):
         """Send RST_STREAM, and forget the stream."""
         shared = self._shared
         shared.sender.write(rst_stream_frame(self.number, code))
+        if shared.clients.http2 is not None:
+            shared.clients.http2.resets_sent[code] += 1
         shared.streams.reset_by_us(self)
         if code == PROTOCOL_ERROR:
             shared.note_waste()
