@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from worker.bell import Bell
@@ -126,7 +126,14 @@ class Cache:
 def make_caches(assignment: Assignment, loop: Loop, log: Log, bell: Bell) -> dict[str, Cache]:
     """Return the caches of a process, by the names of their zones."""
     owner = assignment.generation, assignment.slot, os.getpid()
+
+    def teller(zone: CacheZone) -> Callable[[], object]:
+        async def tell() -> None:
+            log("warn", f'keys_zone "{zone.name}" is full: new responses take the places of those that were used least recently')
+
+        return lambda: loop.spawn(tell(), "full zone")  # not at once: a log may have to wait for a disk
+
     return {
-        zone.name: Cache(zone, CacheIndex(zone, assignment.shared.words, owner), loop, log, bell)
+        zone.name: Cache(zone, CacheIndex(zone, assignment.shared.words, owner, teller(zone)), loop, log, bell)
         for zone in assignment.configuration.cache_zones
     }

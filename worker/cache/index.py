@@ -42,7 +42,7 @@ from wproxy.cache.memory import (
 )
 from wproxy.cache.zone import CacheZone
 from wproxy.shared import HEAD_SLOTS, LARGEST_WORD, MAX_WORKERS, WORKER_PID, WORKER_WORDS, WORKERS_OFFSET
-from wproxy.zone_memory import WAYS
+from wproxy.zone_memory import FULL_WORD, WAYS
 
 Place = tuple[int, int, int, int, int]
 
@@ -82,10 +82,15 @@ class Locked:
 class CacheIndex:
     """The index, and the counts of this process."""
 
-    __slots__ = ("_held", "_number", "_own", "_row", "_shared", "counters", "memory", "words", "zone")
+    __slots__ = ("_held", "_number", "_on_full", "_own", "_row", "_shared", "counters", "memory", "words", "zone")
 
-    def __init__(self, zone: CacheZone, shared: memoryview, owner: tuple[int, int, int]) -> None:
-        """shared: the words of the shared memory, where slots have pids. owner: our generation, slot and pid."""
+    def __init__(
+        self, zone: CacheZone, shared: memoryview, owner: tuple[int, int, int], on_full: Callable[[], object] = lambda: None
+    ) -> None:
+        """shared: the words of the shared memory, where slots have pids. owner: our generation, slot and pid.
+
+        on_full: called once in the life of the zone, while a lock is held, when an entry has to make room for another one.
+        """
         generation, slot, pid = owner
         self.zone = zone
         self.memory: CacheMemory = zone.memory
@@ -94,6 +99,7 @@ class CacheIndex:
         self._shared = shared
         self._own = ((generation & 0xFFFF) << _SLOT_BITS | slot) << _PID_BITS | pid & _PID
         self._row = slot * COUNTER_WORDS
+        self._on_full = on_full
         self._number = 0
         self._held: set[int] = set()
 
@@ -318,6 +324,9 @@ class CacheIndex:
     def _evict(self, one: int, other: int) -> int:
         """Delete the file that was used least recently, of these two buckets; return where its entry was."""
         words = self.words
+        if not words[FULL_WORD]:
+            words[FULL_WORD] = 1
+            self._on_full()
         entries = [(bucket + way, bucket + _RECORDS + way * RECORD_WORDS) for bucket in (one, other) for way in range(WAYS)]
         spare = [entry for entry in entries if not self.is_alive(words[entry[1] + OWNER])] or entries
         at, record = min(spare, key=lambda entry: int(words[entry[1] + USED]))

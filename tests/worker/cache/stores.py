@@ -64,7 +64,7 @@ class Place:
         pid = pid or 1000 + slot
         self.live(slot, pid)
         bell.start()
-        index = CacheIndex(self.zone, self.slots, (1, slot, pid))
+        index = CacheIndex(self.zone, self.slots, (1, slot, pid), lambda: self.said.append("full"))
         return Cache(self.zone, index, self.loop, lambda level, text: self.said.append(f"{level}: {text}"), bell)
 
     def pass_time(self, seconds: float) -> None:

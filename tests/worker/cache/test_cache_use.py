@@ -369,6 +369,7 @@ def test_a_full_zone_forgets_what_was_used_least_recently_and_deletes_its_file(t
     kept = [memory.digest_at(at) for at, record in memory.records() if record[STATE] & EXISTS]
     assert sorted(map(str, place.files())) == sorted(map(place.zone.file, kept))
     assert room * 0.8 < len(kept) <= room
+    assert place.said == ["full"], "it is said once"
     late = sum(got(cache, f"/{number}") is not None for number in range(room * 2 - room // 4, room * 2))
     assert late > room // 4 * 0.95
     place.close()
