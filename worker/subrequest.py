@@ -108,6 +108,9 @@ class Subrequest(Request):
         write = self.route.write_log
         if write is not None:
             write(self)
+        context = self.main.trace_context
+        if context is not None:
+            context.note(self, self.client.clock.now)
         self.attempts = ()
 
 

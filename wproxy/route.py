@@ -39,6 +39,9 @@ class Tracing(Protocol):
     def begin(self, request: Request) -> None:
         """Begin the trace of a request that comes to this location first."""
 
+    def checked(self, request: Request, passed: bool) -> None:
+        """Note a health check by the settings of the location."""
+
     def logging(self, write: Callable[[Request], None] | None) -> Callable[[Request], None]:
         """Return the function that logs a finished request, and begins the trace of one that ended early."""
 

@@ -11,7 +11,7 @@ import os
 import re
 from typing import NamedTuple
 
-from wproxy.http import FieldsLike, Request
+from wproxy.http import Attempt, FieldsLike, Request
 
 # The words of otel_trace_context: whether the request's context is read, and whether ours replaces it.
 CONTEXTS = {"ignore": (False, False), "extract": (True, False), "inject": (False, True), "propagate": (True, True)}
@@ -35,18 +35,35 @@ class Parent(NamedTuple):
     state: bytes
 
 
+# Subrequests of one request that have spans: a page may include any number.
+MOST_INNER = 100
+
+
+class Inner(NamedTuple):
+    """A subrequest that is over: times of the loop's clock, and what it was answered with."""
+
+    started: float
+    ended: float
+    method: bytes
+    path: bytes
+    status: int
+    end_code: str
+    attempts: tuple[Attempt, ...]
+
+
 class TraceContext:
     """The place of a request in its trace.
 
     sampled: whether its span is exported. parent: None without one that was taken over. has_begun: whether a location has decided
-    about it: a variable may have been read before.
+    about it: a variable may have been read before. inner: the subrequests that are over.
     """
 
-    __slots__ = ("flags", "has_begun", "parent", "sampled", "span_id", "trace_id")
+    __slots__ = ("flags", "has_begun", "inner", "parent", "sampled", "span_id", "trace_id")
 
     def __init__(self, parent: Parent | None) -> None:
         self.parent = parent
         self.sampled = self.has_begun = False
+        self.inner: list[Inner] = []
         self.span_id = new_span_id()
         if parent is None:
             self.trace_id = os.urandom(16).hex().encode()
@@ -54,6 +71,14 @@ class TraceContext:
         else:
             self.trace_id = parent.trace_id
             self.flags = parent.flags & RANDOM
+
+    def note(self, request: Request, now: float) -> None:
+        """Keep what is shown of a subrequest that is over."""
+        if self.sampled and len(self.inner) < MOST_INNER:
+            attempts = tuple(request.attempts)
+            self.inner.append(
+                Inner(request.started, now, request.method, request.path, request.status, request.end_code, attempts)
+            )
 
     @property
     def all_flags(self) -> int:

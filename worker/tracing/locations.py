@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from worker.tracing.span import Span
-from worker.tracing.spans import spans_of
+from worker.tracing.spans import check_span, spans_of
 from wproxy.config.model import Location
 from wproxy.http import FieldsLike, Request
 from wproxy.tracing import CONTEXTS, context_of
@@ -26,6 +26,7 @@ class Tracing:
         """add: gives spans to the exporter; None without one."""
         self._evaluate = location.otel_trace.evaluate
         self._add = add
+        self._traces_all = location.otel_trace.constant in (b"on", b"1")
         self._injects = CONTEXTS[location.otel_trace_context][1]
 
     def begin(self, request: Request) -> None:
@@ -43,6 +44,11 @@ class Tracing:
         context = request.trace_context
         if context is not None and context.sampled and self._add is not None:
             self._add(spans_of(request, context, request.location))
+
+    def checked(self, request: Request, passed: bool) -> None:
+        """Export a health check that is over, where every request is traced."""
+        if self._add is not None and self._traces_all:
+            self._add(check_span(request, passed))
 
     def logging(self, write: Write | None) -> Write:
         """Return the function that logs a finished request; one that has ended early begins its trace there."""

@@ -1,14 +1,15 @@
-"""The spans of a finished request: its own, and one for each attempt at a peer."""
+"""The spans of a finished request: its own, and those of its attempts and its subrequests; and the spans of health checks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from worker.tracing.span import CLIENT, PARENT_IS_KNOWN, PARENT_IS_REMOTE, SERVER, Span, Value
 from wproxy.config.model import Location
 from wproxy.end_causes import end_code_of
 from wproxy.http import Attempt, Request
-from wproxy.tracing import TraceContext, new_span_id
+from wproxy.tracing import Inner, TraceContext, new_span_id
 
 # Attributes whose values are lists.
 _LISTS = ("http.request.header.", "http.response.header.")
@@ -49,16 +50,68 @@ def spans_of(request: Request, context: TraceContext, location: Location) -> Ite
         request.end_cause if request.status >= 500 else None,
         context.all_flags | PARENT_IS_KNOWN | (PARENT_IS_REMOTE if parent is not None else 0),
     )
-    for number, attempt in enumerate(request.attempts):
-        yield attempt_span(request, context, attempt, number, offset, clock.now)
+    times = Times(offset, clock.now)
+    yield from attempt_spans(context, context.span_id, request.method, request.attempts, times)
+    for inner in context.inner:
+        own = new_span_id()
+        yield inner_span(context, own, inner, offset)
+        yield from attempt_spans(context, own, inner.method, inner.attempts, times)
 
 
-def attempt_span(request: Request, context: TraceContext, attempt: Attempt, number: int, offset: float, now: float) -> Span:
-    """Return the span of an attempt at a peer. number: how many have been made before."""
+class Times(NamedTuple):
+    """The clock of the loop: its difference to unix time, and its time now."""
+
+    offset: float
+    now: float
+
+
+def inner_span(context: TraceContext, span_id: bytes, inner: Inner, offset: float) -> Span:
+    """Return the span of a subrequest."""
+    attributes: Attributes = {"http.request.method": shown(inner.method), "url.path": shown(inner.path)}
+    if inner.status:
+        attributes["http.response.status_code"] = inner.status
+    if inner.end_code:
+        attributes["error.type"] = inner.end_code
+    return Span(
+        context.trace_id,
+        span_id,
+        context.state,
+        context.span_id,
+        f"subrequest {shown(inner.path)}",
+        CLIENT,
+        nanoseconds(inner.started + offset),
+        nanoseconds(inner.ended + offset),
+        [*attributes.items()],
+        "" if inner.end_code or inner.status >= 500 else None,
+        context.all_flags | PARENT_IS_KNOWN,
+    )
+
+
+def check_span(request: Request, passed: bool) -> Iterator[Span]:
+    """Yield the span of a health check, which is a trace of its own."""
+    context = TraceContext(None)
+    context.sampled = True
+    clock = request.client.clock
+    for attempt in request.attempts:
+        span = attempt_span(context, b"", request.method, attempt, 0, Times(clock.offset, clock.now))
+        attributes = [*span.attributes, ("wproxy.health_check", "passed" if passed else "failed")]
+        yield span._replace(name="health check", attributes=attributes, error=None if passed else "")
+
+
+def attempt_spans(
+    context: TraceContext, parent: bytes, method: bytes, attempts: Sequence[Attempt], times: Times
+) -> Iterator[Span]:
+    """Yield the spans of the attempts of one request."""
+    for number, attempt in enumerate(attempts):
+        yield attempt_span(context, parent, method, attempt, number, times)
+
+
+def attempt_span(context: TraceContext, parent: bytes, method: bytes, attempt: Attempt, number: int, times: Times) -> Span:
+    """Return the span of an attempt at a peer. parent: the span of its request. number: how many have been made before."""
     host, _, port = attempt.peer.rpartition(":")
     is_tcp = port.isdigit() and not attempt.peer.startswith("unix:")
     attributes: Attributes = {
-        "http.request.method": shown(request.method),
+        "http.request.method": shown(method),
         "server.address": host.strip("[]") if is_tcp else attempt.peer,
     }
     if is_tcp:
@@ -69,16 +122,17 @@ def attempt_span(request: Request, context: TraceContext, attempt: Attempt, numb
         attributes["http.request.resend_count"] = number
     if attempt.end_code:
         attributes["error.type"] = attempt.end_code
-    took = now - attempt.started if attempt.response_time is None else attempt.response_time
+    took = times.now - attempt.started if attempt.response_time is None else attempt.response_time
+    began = attempt.started + times.offset
     return Span(
         context.trace_id,
         new_span_id(),
         context.state,
-        context.span_id,
-        shown(request.method),
+        parent,
+        shown(method),
         CLIENT,
-        nanoseconds(attempt.started + offset),
-        nanoseconds(attempt.started + offset + took),
+        nanoseconds(began),
+        nanoseconds(began + took),
         [*attributes.items()],
         "" if attempt.end_code or attempt.status >= 400 else None,
         context.all_flags | PARENT_IS_KNOWN,

@@ -201,3 +201,43 @@ def test_variables_without_tracing(stage):
     assert (len(trace), len(span), sampled) == (32, 16, b"0")
     assert trace != TRACE
     assert s.worker.exporter is None
+
+
+SUBREQUESTS = """
+[http.server.location."/guarded"]
+otel_trace = "on"
+auth_request = "/auth"
+proxy_pass = "http://app"
+[http.server.location."/auth"]
+proxy_pass = "http://app"
+"""
+
+
+def test_a_subrequest_is_a_span_with_its_attempts(traced):
+    t = traced(locations=SUBREQUESTS)
+    client = t.s.client().send(get(b"/guarded/x"))
+    upstream = t.s.peers[0].accept()
+    for _ in range(2):
+        upstream.receives_head()
+        upstream.send(ok())
+    client.receives_head()
+    server, attempt, inner, inner_attempt = t.spans()
+    assert (inner["name"], inner["kind"], inner["url.path"]) == ("subrequest /auth", 3, "/auth")
+    assert inner["http.response.status_code"] == 200
+    assert inner["parent_span_id"] == attempt["parent_span_id"] == server["span_id"]
+    assert inner_attempt["parent_span_id"] == inner["span_id"]
+    assert len({span["trace_id"] for span in (server, attempt, inner, inner_attempt)}) == 1
+
+
+def test_a_health_check_is_a_trace_of_its_own(traced):
+    t = traced(location=f'{ON}health_check = ["interval=1s"]\n')
+    t.s.worker.checks.start()
+    t.s.settle()
+    upstream = t.s.peers[0].accept()
+    upstream.receives_head()
+    upstream.send(ok(status=b"500 Bad"))
+    t.s.settle()
+    (span,) = t.spans()[:1]
+    t.s.worker.checks.resign()
+    assert (span["name"], span["kind"], span["parent_span_id"], span["status"]) == ("health check", 3, b"", 2)
+    assert (span["wproxy.health_check"], span["http.response.status_code"]) == ("failed", 500)

@@ -10,7 +10,7 @@ from worker.stream import BIG_CHUNK
 from worker.upstream.checks.request import check_body, check_request
 from worker.upstream.connect import CannotBind
 from worker.upstream.exchange import blame, open_connection
-from worker.upstream.failing import CONNECTING, READING, SENDING
+from worker.upstream.failing import CONNECTING, READING, SENDING, code_of
 from worker.upstream.failure_log import blamed_setting
 from worker.upstream.incoming import receive_rest_of_head
 from worker.upstream.live_peer import LivePeer
@@ -19,6 +19,7 @@ from wproxy.config.model import Check
 from wproxy.directives.health_check import GRPC_CHECK, TCP_CHECK
 from wproxy.failures import ClientError, TimedOut, UpstreamFailure
 from wproxy.health_match import BODY_LIMIT, CHECKING_STATUS, Verdict, judge_body, judge_call, judge_head
+from wproxy.http import Request
 from wproxy.request_body import BODILESS, Outgoing
 
 
@@ -40,8 +41,16 @@ class Probe:
 
     async def run(self) -> Verdict:
         """Check once. Raises CannotBind, which says nothing about the peer."""
-        clock = self.services.loop.clock
         request = check_request(self.services, self.check)
+        verdict = await self._check(request)
+        tracing = self.check.location.route.tracing
+        if tracing is not None:
+            tracing.checked(request, verdict.passed)
+        return verdict
+
+    async def _check(self, request: Request) -> Verdict:
+        """Connect, ask and judge, on a fresh connection if the kept one is dead. Raises CannotBind."""
+        clock = self.services.loop.clock
         while True:
             try:
                 # proxy_method and proxy_set_body are for clients' requests.
@@ -61,6 +70,7 @@ class Probe:
                 failure = blame(error, attempt)
                 if failure.is_dead_idle:
                     continue  # the idle connection had died, which means nothing: now there is none
+                attempt.end_code = code_of(failure)
                 return Verdict(False, failure.doing, failure.reason, True, blamed_setting(self.passing, failure))
             finally:
                 if attempt.connection is not self._kept:
