@@ -306,8 +306,11 @@ def in_common_words(line: str) -> str:
     """Leave out what is ours alone, the setting that a timer comes from, and what depends on the version of a library."""
     line = re.sub(r" [(]proxy_[^()]*[)]$", "", line)
     line = re.sub(
-        r"(?<=SSL_read[(][)] failed )[(]SSL: error:.*?(wrong version number|bad record type).*?[)]", "(no record)", line
+        r"(?<=SSL_read[(][)] failed )[(]SSL: error:.*?(wrong version number|bad record type|record layer failure).*?[)]",
+        "(no record)",
+        line,
     )
+    line = line.replace("not yet valid or the system clock is incorrect", "not yet valid")
     return line.replace("Operation timed out", "Connection timed out").replace("ssl/tls alert", "sslv3 alert")
 
 
