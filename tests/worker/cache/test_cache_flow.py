@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import conversation
 import pytest
 from conversation import End, Stage, get, ok, small_disk, to_client
 
+from worker.pipes import Pipe
 from wproxy.config.nginx import parse_nginx
 from wproxy.config.resolve import resolve
 
@@ -18,8 +20,9 @@ OLD = b"X-Accel-Expires: @1"
 
 
 @pytest.fixture
-def cached(stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stage]:
-    """Makes a worker with a cache, before one peer."""
+def cached(stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stage]]:
+    """Makes a worker with a cache, before one peer. In the end no file of the cache is open."""
+    stages: list[Stage] = []
 
     def load(text: bytes, file: str, prefix: str, look_up: object) -> object:
         return resolve(parse_nginx(text, "nginx.conf"), file, f"{prefix}/", look_up)  # type: ignore[arg-type]
@@ -35,11 +38,25 @@ def cached(stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch) -> Call
             "add_header X-Cache $upstream_cache_status; add_header X-Why $wproxy_cache_reason;"
             f"location / {{{{ proxy_pass http://app; proxy_cache z; {settings} }}}} }}}} }}}}"
         )
-        made = stage(peers=peers, text=text)
+        stages.append(made := stage(peers=peers, text=text))
         os.mkdir(f"{made.directory}/cache")
         return made
 
-    return make
+    yield make
+    for made in stages:
+        for end in made.ends:
+            end.close()
+        made.advance(100)
+        assert [path for path in open_files() if path.startswith(f"{made.directory}/cache")] == []
+
+
+def open_files() -> list[str]:
+    """The paths of this process's descriptors."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(f"/proc/self/fd/{name}"))
+    return found
 
 
 class Calendar:
@@ -312,6 +329,26 @@ def test_a_large_response_is_stored_while_it_is_passed_on(cached):
     again.receives(BIG)
     part = front.client().send(get(b"/", b"Range: bytes=4000000-4000009"))
     assert status(part) == "HIT"
+
+
+def test_the_kernel_moves_a_large_response_into_its_file_and_out_of_it(cached, monkeypatch):
+    moved, sent = [], []
+    drain, sendfile = Pipe.drain_to_file, os.sendfile
+    monkeypatch.setattr(Pipe, "drain_to_file", lambda pipe, file, offset: moved.append(drain(pipe, file, offset)) or moved[-1])
+    monkeypatch.setattr(os, "sendfile", lambda *arguments: sent.append(sendfile(*arguments)) or sent[-1])
+    front = cached()
+    client = front.client(tcp=True).send(get())
+    upstream = front.peers[0].accept()
+    upstream.receives_head()
+    upstream.send(ok(BIG, HOUR))
+    assert status(client) == "MISS"
+    client.receives(BIG)
+    assert sum(moved) > len(BIG) * 0.9
+    assert sum(sent) > len(BIG) * 0.9
+    sent.clear()
+    assert status(client.send(get())) == "HIT"
+    client.receives(BIG)
+    assert sum(sent) == len(BIG)
 
 
 def test_chunks_are_stored_without_their_framing(cached):

