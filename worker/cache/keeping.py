@@ -141,7 +141,9 @@ def dealings_of(request: Request) -> Dealings:
 
 def keeping_of(plan: CachePlan, passing: Passing) -> Keeping:
     """Return how answers are kept for requests that are passed on like this; made with the first one."""
-    keeping = passing.cache
-    if not isinstance(keeping, Keeping):
-        passing.cache = keeping = Keeping(plan, passing)
+    storing = passing.for_cache
+    if storing is None:
+        passing.for_cache = storing = Keeping(plan, passing).passing
+    keeping = storing.cache
+    assert isinstance(keeping, Keeping)
     return keeping

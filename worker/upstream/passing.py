@@ -120,7 +120,8 @@ class Passing:
     head: writes the heads of requests; head_plan: the additions to each. answer_plan: the rules for the fields of answers.
     reshape: makes the body for the upstream; None where it is the client's own. streaming: whether that goes as it comes.
     noticed_statuses: those of answers that proxy_next_upstream asks to retry, or that an error page replaces (intercepts).
-    tunnel_timeout: None where it is that for reading. temp_path: of proxy_temp_path, absolute. cache: None without one.
+    tunnel_timeout: None where it is that for reading. temp_path: of proxy_temp_path, absolute. cache: None where answers
+    are not stored. for_cache: the same for requests whose answers may be stored, once there was one.
     """
 
     location: Location
@@ -146,6 +147,7 @@ class Passing:
     buffering: Buffering
     temp_path: TemporaryPath | None
     cache: AnswerCache | None = None
+    for_cache: Passing | None = None
 
     def __repr__(self) -> str:
         return f"<passing to {self.group.name}>"

@@ -208,6 +208,17 @@ def test_failures_are_remembered_by_proxy_cache_valid(same):
     answers = same("proxy_cache_valid any 1m;", numbered(("/dead",), ("/dead",), ("/dead?x",)))
     assert statuses(answers) == "MISS HIT MISS"
     same("proxy_cache_valid 404 1m;", numbered(("/dead",), ("/dead",)))
+    same("proxy_cache_valid any 1m; proxy_cache_min_uses 2;", numbered(("POST", "/dead"), ("/dead",), ("/dead",), ("/dead",)))
+
+
+def test_what_is_not_cached_fails_and_is_redirected_as_without_a_cache(same):
+    same(
+        "proxy_cache_valid any 1m; proxy_intercept_errors on; error_page 404 =200 /fixed; proxy_next_upstream http_503;",
+        numbered(
+            ("POST", "/a", "X-Status: 404 Oh"), ("POST", "/a", "X-Status: 503 Oh"), ("POST", "/a", "X-Add: X-Accel-Redirect: /fixed"),
+            ("POST", "/dead"), ("DELETE", "/dead"),
+        ),
+    )  # fmt: skip
 
 
 def test_intercepted_errors_are_remembered(same):
