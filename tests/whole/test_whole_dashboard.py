@@ -10,12 +10,14 @@ from wire import ask
 pytestmark = [pytest.mark.whole, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")]
 
 HTTP = """
+proxy_cache_path = [["cache", "keys_zone=pages:1m", "max_size=10m"]]
 [http.upstream.app]
 server = { "127.0.0.1:1" = {}, "127.0.0.1:2" = {} }
 [[http.server]]
 listen = "127.0.0.1:{port}"
 [http.server.location."/"]
 proxy_pass = "http://app"
+proxy_cache = "pages"
 [http.server.location."/see/"]
 dashboard = "write=on"
 """
@@ -64,6 +66,13 @@ def test_the_dashboard_in_a_browser(tmp_path):
         press(browser, "Enter", "Enter", "\r")
         shows("draining")
         until(lambda: "draining" in front.command("upstream", "list").output, "a server that drains")
+
+        # A cache is purged, after a question for the key.
+        browser.evaluate("document.querySelector('button[aria-label=\"purge pages\"]').click()")
+        assert browser.evaluate("document.activeElement.id") == "key"
+        browser.call("Input.insertText", text="*")
+        browser.evaluate("document.getElementById('yes').click()")
+        until(lambda: browser.evaluate("document.getElementById('told').textContent") == "purge of pages is done", "a purge")
 
         # On a phone nothing sticks out, and in the dark it is dark.
         browser.call("Emulation.setDeviceMetricsOverride", width=320, height=700, deviceScaleFactor=1, mobile=True)

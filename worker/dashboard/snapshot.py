@@ -74,7 +74,7 @@ def snapshot(services: Services, counting: Counting | None) -> Values:
         "upstreams": upstreams_of(services, reader, changes),
         "limits": {name: totals._asdict() for name, totals in (() if reader is None else reader.limits())},
         "certificates": {f"{server} {file}": ends for server, file, ends in (() if counting is None else counting.certificates)},
-        "caches": sorted(services.caches),
+        "caches": {name: cache_of(cache.status()) for name, cache in services.caches.items()},
         "workers": workers_of(services, reader),
     }
 
@@ -200,6 +200,12 @@ def change_of(change: Transition) -> Values:
         "failures": change.failures,
         "worker": change.worker,
     }
+
+
+def cache_of(status: Values) -> Values:
+    """Return a cache's size and limit in bytes, and its responses by status."""
+    responses = {name: part["responses"] for name, part in status.items() if isinstance(part, dict) and "responses" in part}
+    return {"size": status.get("size", 0), "max_size": status.get("max_size") or 0, "responses": responses}
 
 
 def workers_of(services: Services, reader: CounterReader | None) -> Values:

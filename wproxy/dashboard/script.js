@@ -195,23 +195,28 @@ function showActions(peer, cell) {
   }
 }
 function act(action, peer, upstream) {
-  const dialog = byId("ask"), weight = byId("weight");
-  set(byId("question"), `${action} ${peer.server} of ${upstream}?`);
-  byId("weight-label").hidden = action !== "weight";
-  weight.value = peer.weight;
+  byId("weight").value = peer.weight;
+  ask(`${action} ${peer.server} of ${upstream}?`, action === "weight" ? "weight" : "", () => {
+    const body = action === "weight" ? {weight: Number(byId("weight").value)} : ACTIONS[action];
+    send("PATCH", `api/9/http/upstreams/${encodeURIComponent(upstream)}/servers/${peer.id}`, body, `${action} ${peer.server} of ${upstream}`);
+  });
+}
+// A question before anything is changed. field: the one to fill in, "" for none.
+function ask(question, field, deed) {
+  const dialog = byId("ask");
+  set(byId("question"), question);
+  for (const each of ["weight", "key"]) byId(each + "-label").hidden = each !== field;
   dialog.returnValue = "no";
-  dialog.onclose = async () => {
-    if (dialog.returnValue !== "yes") return;
-    const body = action === "weight" ? {weight: Number(weight.value)} : ACTIONS[action];
-    const place = `api/9/http/upstreams/${encodeURIComponent(upstream)}/servers/${peer.id}`;
-    try {
-      const answer = await fetch(place, {method: "PATCH", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)});
-      const said = await answer.json();
-      tell(answer.ok ? `${action}: ${peer.server} of ${upstream} is done` : `${action} failed: ${said.error ? said.error.text : answer.status}`, !answer.ok);
-    } catch (error) { tell(`${action} failed: ${error.message}`, true); }
-  };
+  dialog.onclose = () => { if (dialog.returnValue === "yes") deed(); };
   dialog.showModal();
-  (action === "weight" ? weight : byId("yes")).focus();
+  byId(field || "yes").focus();
+}
+async function send(method, place, body, what) {
+  try {
+    const answer = await fetch(place, {method, headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)});
+    const said = await answer.json();
+    tell(answer.ok ? what + " is done" : `${what} failed: ${said.error ? said.error.text : answer.status}`, !answer.ok);
+  } catch (error) { tell(`${what} failed: ${error.message}`, true); }
 }
 function tell(text, failed) {
   const told = byId("told");
@@ -237,6 +242,20 @@ function showRequests() {
     ], rows, "none");
   }
 }
+function hitRate(responses) {
+  const all = Object.values(responses).reduce((one, two) => one + two, 0);
+  const good = ["hit", "stale", "updating", "revalidated"].reduce((sum, name) => sum + (responses[name] || 0), 0);
+  return all ? (100 * good / all).toFixed(1) + " %" : "-";
+}
+function showPurge(row, cell) {
+  if (cell.firstChild) return;
+  const button = element("button", "purge");
+  button.type = "button";
+  button.setAttribute("aria-label", "purge " + row.key);
+  button.addEventListener("click", () => ask(`purge responses of cache ${row.key}?`, "key", () =>
+    send("POST", `api/9/http/caches/${encodeURIComponent(row.key)}/purge`, {key: byId("key").value}, "purge of " + row.key)));
+  cell.append(button);
+}
 function showRest() {
   table(byId("failures"), "The last failed requests", [
     {title: "at", read: row => clock(row.at)}, {title: "status", number: true, read: row => String(row.status || "-")},
@@ -250,7 +269,14 @@ function showRest() {
     {title: "certificate", read: row => row.key},
     {title: "ends", read: row => { const days = (row.ends - state.now) / 86400; return [new Date(row.ends * 1000).toISOString().slice(0, 10) + ` (${Math.floor(days)} days)`, days < 14 ? "bad" : ""]; }},
   ], Object.entries(state.certificates).map(([key, ends]) => ({key, ends})), "no certificates");
-  set(byId("caches"), state.caches.length ? "caches: " + state.caches.join(", ") : "");
+  const cacheColumns = [
+    {title: "cache", read: row => row.key}, {title: "size", number: true, read: row => bytes(row.size)},
+    {title: "limit", number: true, read: row => row.max_size ? bytes(row.max_size) : "-"},
+    {title: "hits", number: true, read: row => hitRate(row.responses)},
+    ...["hit", "miss", "stale", "expired", "bypass"].map(title => ({title, number: true, read: row => number(row.responses[title] || 0)})),
+  ];
+  if (mayWrite) cacheColumns.push({title: "actions", make: showPurge});
+  table(byId("caches"), "Caches", cacheColumns, Object.entries(state.caches).map(([key, found]) => ({key, ...found})), "no caches");
   table(byId("workers"), "Workers", [
     {title: "worker", read: row => row.key}, {title: "pid", number: true, read: row => String(row.pid)}, {title: "state", read: row => [row.state, row.state === "serving" ? "good" : "warn"]},
     {title: "generation", number: true, read: row => String(row.generation)}, {title: "up", read: row => span(state.now - row.started)},
