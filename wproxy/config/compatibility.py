@@ -132,8 +132,8 @@ are reported, never silently ignored.
 - HTTP/2 to upstreams and gRPC: a response is read ahead by 256 KB at most, nginx opens the window as far as it goes; an upstream
   that sends anything before its SETTINGS is refused; a request that it refused or had not begun before GOAWAY is sent again,
   whatever its method. `grpc_set_header` refuses a name that is none, where nginx sends it.
-  `$upstream_status` is that of the final head, where nginx logs the 103 before it; `$upstream_response_length` counts the frames of
-  the body and its trailers, in nginx also the window updates, resets and GOAWAY that come with them.
+  `$upstream_status` is that of the final head, where nginx logs the 103 before it; `$upstream_response_length` counts
+  the frames of the body and its trailers, in nginx also the window updates, resets and GOAWAY that come with them.
 - HTTP/2: a malformed request gets 400 and a reset of its stream; frames that are wrong in themselves end the connection; request
   trailers are accepted, checked and dropped; `Expect: 100-continue` is answered; a body has at most 1 MB under way; budgets
   against floods are tighter and have a log line each. `http2_chunk_size` is 16k by default and at most (nginx: 8k).
