@@ -157,7 +157,7 @@ class OpenSSL:
     def set_groups(self, context: ssl.SSLContext, groups: str) -> None:
         """Set the groups of a key exchange, separated by colons, the best first. Raises Refused."""
         if self._library.SSL_CTX_ctrl(_context(context), _SET_GROUPS, 0, groups.encode()) != 1:
-            raise Refused(self._error())
+            raise Refused(self._error() or "no groups that it has")  # since 3.5 it gives no reason
 
     def set_record_size(self, context: ssl.SSLContext, size: int) -> None:
         """Limit the plain text in one record that is sent, from 512 to 16384 bytes."""
