@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from harness import Program, Wproxy, free_port, until
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from wire import Wire, request_bytes
+from wire import Wire, ask, request_bytes
+
+from tests.authority import authority
 
 BACKENDS = Path(__file__).with_name("backends")
 
@@ -27,13 +31,23 @@ def exported(path: Path) -> list[str]:
     return found
 
 
+@contextmanager
+def collecting(tmp_path: Path, *files: Path) -> Iterator[tuple[int, Path]]:
+    """A collector, and the file of what it has got. files: its key and certificate, for TLS."""
+    port = free_port()
+    words = [str(BACKENDS / "otlp_collector.py"), str(port), str(tmp_path / "spans"), *map(str, files)]
+    program = Program([sys.executable, *words], tmp_path)
+    try:
+        program.wait_for_address(port)
+        yield port, tmp_path / "spans"
+    finally:
+        program.end()
+
+
 @pytest.fixture
 def collector(tmp_path):
-    port = free_port()
-    program = Program([sys.executable, str(BACKENDS / "otlp_collector.py"), str(port), str(tmp_path / "spans")], tmp_path)
-    program.wait_for_address(port)
-    yield port, tmp_path / "spans"
-    program.end()
+    with collecting(tmp_path) as found:
+        yield found
 
 
 def test_spans_reach_a_collector_over_grpc_also_the_last_ones(collector, tmp_path):
@@ -64,3 +78,31 @@ return = [200, "hello"]
         assert front.command("quit").code == 0
         assert exported(spans)[-1] == "/last"
         assert "OTel" not in front.error_log
+
+
+def test_a_collector_with_tls_is_verified(tmp_path):
+    root = authority("root")
+    (tmp_path / "root.pem").write_bytes(root.pem)
+    (tmp_path / "other.pem").write_bytes(authority("other").pem)
+    certificate, key = root.issue("localhost", ["localhost"]).write(tmp_path, "collector")
+    with collecting(tmp_path, key, certificate) as (port, spans):
+        http = f"""
+otel_trace = "on"
+[http.otel_exporter]
+endpoint = "https://localhost:{port}"
+interval = "100ms"
+header = {{ X-Key = "secret" }}
+trusted_certificate = "{tmp_path}/other.pem"
+[[http.server]]
+listen = "127.0.0.1:{{port}}"
+[http.server.location."/"]
+return = [200, "hello"]
+"""
+        with Wproxy(tmp_path / "front", http, workers=1) as front:
+            ask(front.port, "/distrusted")
+            until(lambda: "OTel export failure: upstream: upstream SSL certificate verify error" in front.error_log, "a refusal")
+            front.http = http.replace("other.pem", "root.pem")
+            front.write()
+            assert front.command("reload").code == 0
+            ask(front.port, "/trusted")
+            until(lambda: exported(spans) == ["/trusted"], lambda: f"a span:\n{front.error_log}")

@@ -1,9 +1,10 @@
-"""A collector of spans on grpcio: `otlp_collector.py PORT FILE` appends a line in hexadecimal for each export to a file."""
+"""A collector of spans on grpcio: `otlp_collector.py PORT FILE [KEY CERTIFICATE]` appends a line for each export to a file."""
 
 from __future__ import annotations
 
 import sys
 from concurrent import futures
+from pathlib import Path
 
 import grpc
 
@@ -28,7 +29,12 @@ class Traces(grpc.GenericRpcHandler):
 
 def main() -> None:
     server = grpc.server(futures.ThreadPoolExecutor(2), [Traces(sys.argv[2])])
-    server.add_insecure_port(f"127.0.0.1:{sys.argv[1]}")
+    address = f"127.0.0.1:{sys.argv[1]}"
+    if sys.argv[3:]:
+        key, certificate = (Path(name).read_bytes() for name in sys.argv[3:])
+        server.add_secure_port(address, grpc.ssl_server_credentials([(key, certificate)]))
+    else:
+        server.add_insecure_port(address)
     server.start()
     server.wait_for_termination()
 
