@@ -59,7 +59,9 @@ def controlling(location: Location, services: Services) -> Handler | None:
 
 def as_response(request: Request, status: int, value: Any) -> Response:
     """Return a response with JSON, or without a body for 204."""
-    body = b"" if value is None else json.dumps(value, indent=2).encode("ascii") + b"\n"
+    # Only without an indent it is C that writes: the state of a thousand peers takes 10 ms instead of 100.
+    indent = None if isinstance(value, dict) and "bounds" in value else 2
+    body = b"" if value is None else json.dumps(value, indent=indent).encode("ascii") + b"\n"
     lines = ((b"Cache-Control", b"no-store"),)
     return respond(request, status, body, b"application/json", request.route.server_token, lines=lines)
 
@@ -78,7 +80,7 @@ async def answer(request: Request, services: Services, path: bytes, may_write: b
         case ["wproxy"]:
             from worker.dashboard.snapshot import snapshot
 
-            return only_get(method, {} if request.trace is not None else snapshot(services, services.counting))
+            return only_get(method, {} if request.trace is not None else await snapshot(services, services.counting))
         case ["http"]:
             return only_get(method, list(HTTP))
         case ["http", "caches"] if not services.caches:

@@ -58,9 +58,9 @@ def showing_dashboard(location: Location, services: Services) -> Handler | None:
         if request.trace is not None:
             return respond(request, 200, b"", b"text/html", server)  # `wproxy explain`
         if rest == b"/events":
-            return stream_events(request, updates)
+            return await stream_events(request, updates)
         if rest == b"/":
-            body = page.render(snapshot(services, counting), may_write)
+            body = page.render(await snapshot(services, counting), may_write)
             return respond(request, 200, body, b"text/html; charset=utf-8", server, lines=lines)
         return error_response(request, 404, server)
 
@@ -77,7 +77,7 @@ async def answer_api(request: Request, services: Services, path: bytes, may_writ
     return as_response(request, status, value)
 
 
-def stream_events(request: Request, updates: Updates) -> Response:
+async def stream_events(request: Request, updates: Updates) -> Response:
     """Return the stream of updates; 503 if too many look already."""
     server = request.route.server_token
     if updates.is_full:
@@ -89,7 +89,7 @@ def stream_events(request: Request, updates: Updates) -> Response:
     fields = ResponseFields(200, lines, content_type=b"text/event-stream", server=server)
     if request.method == b"HEAD":
         return Response(fields, bodiless=True)
-    return Response(fields, source=updates.join())
+    return Response(fields, source=await updates.join())
 
 
 def is_local(address: bytes) -> bool:

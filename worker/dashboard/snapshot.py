@@ -7,9 +7,11 @@ name, so that a change is a small patch.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, TypeVar
 
 from worker.counters.counting import Counting
+from worker.loop import give_way
 from worker.services import Services
 from worker.upstream.report import report_peer
 from wproxy.counters.buckets import BOUNDS
@@ -39,20 +41,26 @@ RECENT = 600.0
 MOST_FAILURES = 50
 MOST_CHANGES = 8
 
+# Peers and locations that are read before the loop turns: 3 ms.
+AT_ONCE = 48
+
 Values = dict[str, Any]
+Item = TypeVar("Item")
 
 
-def snapshot(services: Services, counting: Counting | None) -> Values:
+async def snapshot(services: Services, counting: Counting | None) -> Values:
     """Return the state of the whole server: this worker's part as of now, others' as of their last publication.
 
-    counting: None where nothing is counted: then only upstreams, connections and workers are shown.
+    counting: None where nothing is counted: then only upstreams, connections and workers are shown. The loop turns between pieces
+    of it: a thousand peers take 50 ms.
     """
     for group in services.groups.values():
         group.publish()
     if counting is not None:
-        counting.publish()
+        for _ in counting.publishing():
+            await give_way()
     reader = None if counting is None else counting.reader
-    rows = [] if reader is None else list(reader.requests())
+    rows = [] if reader is None else [row async for row in in_pieces(reader.requests())]
     changes: dict[int, list[Transition]] = {}
     for change in () if reader is None else reader.transitions():
         changes.setdefault(change.record, []).append(change)
@@ -71,7 +79,7 @@ def snapshot(services: Services, counting: Counting | None) -> Values:
         "locations": {f"{names.server} {names.location}": counts_of(totals) for names, totals in rows},
         "causes": causes_of(failures, peer_names, now),
         "failures": [failure_of(failure, peer_names) for failure in failures[-MOST_FAILURES:]][::-1],
-        "upstreams": upstreams_of(services, reader, changes),
+        "upstreams": await upstreams_of(services, reader, changes),
         "limits": {name: totals._asdict() for name, totals in (() if reader is None else reader.limits())},
         "certificates": {f"{server} {file}": ends for server, file, ends in (() if counting is None else counting.certificates)},
         "caches": {name: cache_of(cache.status()) for name, cache in services.caches.items()},
@@ -157,7 +165,15 @@ def failure_of(failure: Any, peer_names: dict[int, str]) -> Values:
     }
 
 
-def upstreams_of(services: Services, reader: CounterReader | None, changes: dict[int, list[Transition]]) -> Values:
+async def in_pieces(items: Iterable[Item]) -> AsyncIterator[Item]:
+    """Yield all of these, and let the loop turn in between."""
+    for number, item in enumerate(items, 1):
+        yield item
+        if not number % AT_ONCE:
+            await give_way()
+
+
+async def upstreams_of(services: Services, reader: CounterReader | None, changes: dict[int, list[Transition]]) -> Values:
     """Return the upstreams with their peers; those of a proxy_pass without a block, too."""
     found: Values = {}
     now = int(services.loop.clock.now)
@@ -169,14 +185,15 @@ def upstreams_of(services: Services, reader: CounterReader | None, changes: dict
             ids = {id(each.line): each.id for each in services.edits.present(known[upstream.name]) if each.line is not None}
             ids.update(group.renewal.added_ids())
         peers: Values = {}
-        for peer in group.peers:
+        async for peer in in_pieces(group.peers):
             number = ids.get(id(peer.line), -1)
             shown = report_peer(group, peer, number, now)
             shown["history"] = []
             if reader is not None and peer.place.shared is services.shared:
                 measures = reader.peer(peer.place.record)
-                shown["buckets"] = list(measures.response_times.buckets)
-                shown["classes"] = list(measures.responses)
+                if any(measures.response_times.buckets):
+                    shown["buckets"] = list(measures.response_times.buckets)
+                    shown["classes"] = list(measures.responses)
                 shown["idle"] = measures.idle
                 shown["causes"] = {code: count for code, count in measures.causes.items() if count}
                 shown["history"] = [change_of(change) for change in changes.get(peer.place.record, ())[-MOST_CHANGES:]]

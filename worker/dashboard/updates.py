@@ -47,12 +47,13 @@ class Updates:
         """Whether nobody else may look."""
         return len(self.readers) >= MOST_READERS
 
-    def join(self) -> Reader:
+    async def join(self) -> Reader:
         """Return a new reader."""
+        if self._task is None:
+            await self._renew()
         reader = Reader(self)
         self.readers.add(reader)
         if self._task is None:
-            self._renew()
             self._task = self.services.loop.spawn(self._run(), "dashboard")
         return reader
 
@@ -60,9 +61,10 @@ class Updates:
         """Forget a reader."""
         self.readers.discard(reader)
 
-    def _renew(self) -> None:
+    async def _renew(self) -> None:
         """Make a snapshot."""
-        before, self.state = self.state, snapshot(self.services, self._counting)
+        state = await snapshot(self.services, self._counting)
+        before, self.state = self.state, state
         self.delta = event("delta", merge_patch(before, self.state))
         self.number += 1
 
@@ -79,7 +81,7 @@ class Updates:
                     continue
                 due = clock.now + EVERY
                 if not self.is_leaving:
-                    self._renew()
+                    await self._renew()
                 for reader in list(self.readers):
                     reader.wake()
         finally:

@@ -322,6 +322,9 @@ class _Resolver:
         self.references.check_recoding(location)
         if location.userid != "off":
             location.user_ids = UserIds(location, compile_template("$uid_reset"))
+        if scope.values.get("dashboard") and modifier not in ("", "^~"):
+            text = '"dashboard" needs a location with a prefix, such as "location /dashboard/": its parts are below that'
+            self.problem(text, _place(scope, position, "dashboard"))
         if self.traced is None and "otel_trace" in scope.written and location.otel_trace.constant != b"off":
             self.traced = scope.written["otel_trace"][-1].position
         location.referer_test = referer_test(location.valid_referers, server.names)

@@ -10,6 +10,9 @@ from conversation import get, ok
 
 from worker.dashboard.patch import merge_patch
 from worker.dashboard.updates import MOST_READERS
+from wproxy.address import Address
+from wproxy.config.load import load_text
+from wproxy.config.tree import ConfigurationError
 from wproxy.dashboard import load_page
 
 
@@ -185,3 +188,10 @@ def test_the_state_is_in_the_api_too(stage):
     s = dashboard(stage, "write=off")
     _, body = head_and_body(s.client().send(get(b"/see/api/9/wproxy")))
     assert set(json.loads(body)) >= {"head", "totals", "upstreams", "workers", "causes", "failures"}
+
+
+@pytest.mark.parametrize("pattern", ["= /see", "~ ^/see", "@see"])
+def test_a_dashboard_has_parts_below_its_prefix(pattern):
+    text = f'[[http.server]]\n[http.server.location."{pattern}"]\ndashboard = "write=off"\n'
+    with pytest.raises(ConfigurationError, match='"dashboard" needs a location with a prefix'):
+        load_text(text.encode(), "wproxy.toml", "/", lambda host, port: [Address(host, port)])
