@@ -104,6 +104,19 @@ class PeerTotals(NamedTuple):
     response_time: float
 
 
+def read_traffic(shared: SharedWords, record: int) -> tuple[int, int, int]:
+    """Read what all workers have published of the peer of that record: requests under way, bytes received and sent."""
+    words = shared.words
+    row = row_offset(shared.peer_offset(record), 0)
+    active = received = sent = 0
+    for _ in range(max(shared.slots, shared.slot + 1)):
+        active += words[row + ROW_ACTIVE]
+        received += words[row + ROW_RECEIVED]
+        sent += words[row + ROW_SENT]
+        row += SLOT_ROWS_WORDS
+    return active, received, sent
+
+
 def read_totals(shared: SharedWords, record: int) -> PeerTotals:
     """Read what all workers have published about the peer of that record."""
     words = shared.words

@@ -15,11 +15,20 @@ from worker.upstream.live_peer import LivePeer
 from worker.upstream.peers import Group
 from worker.upstream.report import state_of
 from wproxy.checked_health import CheckedHealth
-from wproxy.counters.exposition import COUNTER, GAUGE, HISTOGRAM, INFO, Exposition, Labels, labels
+from wproxy.counters.exposition import COUNTER, GAUGE, HISTOGRAM, INFO, Exposition, Labels, escaped, labels
+from wproxy.counters.layout import (
+    CONNECTIONS_NEW,
+    CONNECTIONS_REUSED,
+    HEADER_TIME,
+    IDLE,
+    PEER_CAUSES,
+    RESPONSES,
+    UNAVAILABLE,
+)
 from wproxy.counters.plan import RequestNames
-from wproxy.counters.totals import PeerMeasures, RequestTotals, combined
+from wproxy.counters.totals import RequestTotals, causes_in, combined, histogram_in
 from wproxy.directives.metrics import Metrics
-from wproxy.peer_counters import PeerTotals, read_totals
+from wproxy.peer_counters import read_traffic
 from wproxy.shared import (
     HEAD_ACCEPTED,
     HEAD_GENERATION,
@@ -64,13 +73,15 @@ class Reading:
 
 @dataclass(slots=True)
 class PeerReading:
-    """One peer. labels: its upstream's and its own."""
+    """One peer. labels: its upstream's and its own. words: its row, added up (a thousand peers are read for one page)."""
 
     group: Group
     labels: Labels
     state: str
-    totals: PeerTotals
-    measures: PeerMeasures
+    active: int
+    received: int
+    sent: int
+    words: list[int]
     checks: tuple[int, int]
 
 
@@ -281,32 +292,28 @@ def handshakes(reading: Reading) -> Pauses:
 def read_peers(reading: Reading) -> Pauses:
     """Read the counts of all peers."""
     services, reader = reading.services, reading.counting.reader
-    now = int(services.loop.clock.now)
+    now, alive = int(services.loop.clock.now), reader.slots.alive()
     for group in services.groups.values():
         names: dict[str, int] = {}
+        upstream = labels(upstream=group.name)
         for peer in group.peers:
             times = names[peer.name] = names.get(peer.name, 0) + 1
             shown = peer.name if times == 1 else f"{peer.name} ({times})"  # two servers with one address are two peers
-            reading.peers.append(read_peer(reader.peer, group, peer, labels(upstream=group.name, peer=shown), now, services))
+            label = f'{upstream},peer="{escaped(shown)}"'
+            reading.peers.append(read_peer(reading, group, peer, label, now, alive))
             yield
 
 
-def read_peer(
-    measure: Callable[[int], PeerMeasures], group: Group, peer: LivePeer, label: Labels, now: int, services: Services
-) -> PeerReading:
+def read_peer(reading: Reading, group: Group, peer: LivePeer, label: Labels, now: int, alive: list[int]) -> PeerReading:
     """Return what was counted of a peer."""
     place = peer.place
     checks = (0, 0)
     if isinstance(peer.health, CheckedHealth):
         checks = peer.health.record.checks, peer.health.record.failed
-    return PeerReading(
-        group,
-        label,
-        state_of(group, peer, now),
-        read_totals(place.shared, place.record),
-        measure(place.record if place.shared is services.shared else 0),
-        checks,
-    )
+    active, received, sent = read_traffic(place.shared, place.record)
+    record = place.record if place.shared is reading.services.shared else 0
+    words = reading.counting.reader.peer_words(record, alive)
+    return PeerReading(group, label, state_of(group, peer, now), active, received, sent, words, checks)
 
 
 def peers(reading: Reading) -> Pauses:
@@ -315,7 +322,7 @@ def peers(reading: Reading) -> Pauses:
     name, text = "wproxy_upstream_responses_total", "Responses of peers, by class."
     if found and page.family(name, COUNTER, text):
         for peer in found:
-            for number, count in enumerate(peer.measures.responses, 1):
+            for number, count in enumerate(peer.words[RESPONSES : RESPONSES + 5], 1):
                 if count:
                     page.lines.append(f'{name}{{{peer.labels},class="{number}xx"}} {count}')
             yield
@@ -324,13 +331,17 @@ def peers(reading: Reading) -> Pauses:
         name,
         COUNTER,
         text,
-        [(f'{peer.labels},cause="{cause}"', count) for peer in found for cause, count in peer.measures.causes.items()],
+        [
+            (f'{peer.labels},cause="{cause}"', count)
+            for peer in found
+            for cause, count in causes_in(peer.words, PEER_CAUSES).items()
+        ],
     )
     yield
     name = "wproxy_upstream_header_duration_seconds"
     if found and page.family(name, HISTOGRAM, "Time from the choice of a peer to the head of its response."):
         for peer in found:
-            page.histogram(name, peer.labels, peer.measures.header_times)
+            page.histogram(name, peer.labels, histogram_in(peer.words, HEADER_TIME))
             yield
     name, text = (
         "wproxy_upstream_connections_total",
@@ -338,15 +349,15 @@ def peers(reading: Reading) -> Pauses:
     )
     samples: list[tuple[Labels, float]] = []
     for peer in found:
-        samples.append((f'{peer.labels},state="new"', peer.measures.new))
-        samples.append((f'{peer.labels},state="reused"', peer.measures.reused))
+        samples.append((f'{peer.labels},state="new"', peer.words[CONNECTIONS_NEW]))
+        samples.append((f'{peer.labels},state="reused"', peer.words[CONNECTIONS_REUSED]))
     page.samples(name, COUNTER, text, samples)
     yield
     for name, kind, text, value in _OF_PEERS:
         page.samples(name, kind, text, [(peer.labels, value(peer)) for peer in found])
         yield
     name, text = "wproxy_upstream_peer_transitions_total", "How often a peer was found to fail too often, so that it rests."
-    page.samples(name, COUNTER, text, [(f'{peer.labels},to="unavail"', peer.measures.unavailable) for peer in found])
+    page.samples(name, COUNTER, text, [(f'{peer.labels},to="unavail"', peer.words[UNAVAILABLE]) for peer in found])
     yield
     checked = [peer for peer in found if peer.checks[0]]
     samples = [(f'{peer.labels},result="passed"', peer.checks[0] - peer.checks[1]) for peer in checked]
@@ -357,10 +368,10 @@ def peers(reading: Reading) -> Pauses:
 
 _OF_PEERS: tuple[tuple[str, str, str, Callable[[PeerReading], float]], ...] = (
     ("wproxy_upstream_peer_up", GAUGE, "Whether a peer gets requests.", lambda peer: int(peer.state == "up")),
-    ("wproxy_upstream_active", GAUGE, "Requests under way at a peer.", lambda peer: peer.totals.active),
-    ("wproxy_upstream_idle_connections", GAUGE, "Connections to a peer that are kept.", lambda peer: peer.measures.idle),
-    ("wproxy_upstream_received_bytes_total", COUNTER, "Bytes from a peer.", lambda peer: peer.totals.received),
-    ("wproxy_upstream_sent_bytes_total", COUNTER, "Bytes to a peer.", lambda peer: peer.totals.sent),
+    ("wproxy_upstream_active", GAUGE, "Requests under way at a peer.", lambda peer: peer.active),
+    ("wproxy_upstream_idle_connections", GAUGE, "Connections to a peer that are kept.", lambda peer: peer.words[IDLE]),
+    ("wproxy_upstream_received_bytes_total", COUNTER, "Bytes from a peer.", lambda peer: peer.received),
+    ("wproxy_upstream_sent_bytes_total", COUNTER, "Bytes to a peer.", lambda peer: peer.sent),
 )
 
 

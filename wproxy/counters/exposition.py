@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from wproxy.counters.totals import Histogram
+from wproxy.counters.totals import Histogram, indexes_of, up_to
 
 TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -59,6 +59,7 @@ class Exposition:
         self.is_open = is_open
         self.lines: list[str] = []
         self._bounds = tuple(bounds)
+        self._indexes = indexes_of(self._bounds)
         self._wants = tuple(wants)
         self._heads = [f'le="{number(bound)}"' for bound in self._bounds] + ['le="+Inf"']
 
@@ -86,13 +87,13 @@ class Exposition:
 
     def samples(self, name: str, kind: str, text: str, samples: Iterable[tuple[Labels, float]]) -> None:
         """Write a family of counters or gauges; none that has no sample."""
-        values = [f"{name}{{{label}}} {number(value)}" if label else f"{name} {number(value)}" for label, value in samples]
+        values = [f"{name}{{{label}}} {value}" if label else f"{name} {value}" for label, value in samples]
         if values and self.family(name, kind, text):
             self.lines += values
 
     def histogram(self, name: str, label: Labels, times: Histogram, exemplars: Exemplars | None = None) -> None:
         """Write the lines of one histogram of a family that has begun."""
-        lines, counts = self.lines, times.up_to(self._bounds)
+        lines, counts = self.lines, up_to(times.buckets, self._indexes)
         comma = "," if label else ""
         if exemplars and self.is_open:
             shown = self._shown_exemplars(exemplars)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
 from typing import NamedTuple
 
 from wproxy.counters import layout as at
 from wproxy.counters.buckets import BOUNDS, BUCKETS
 from wproxy.counters.layout import (
+    CAUSE_WORDS,
     CODES,
     DENIALS,
     LIMIT_DECISIONS,
@@ -29,6 +32,18 @@ from wproxy.shared import MOST_COUNTED, WORKER_PID, SharedWords
 Counts = list[int]
 
 
+@cache
+def indexes_of(bounds: tuple[float, ...]) -> tuple[int, ...]:
+    """Return which buckets end at these bounds, and the last one."""
+    return (*(index for index, bound in enumerate(BOUNDS) if bound in bounds), BUCKETS - 1)
+
+
+def up_to(buckets: Sequence[int], indexes: tuple[int, ...]) -> list[int]:
+    """Return how many are in each of these buckets and all below."""
+    sums = list(accumulate(buckets))
+    return [sums[index] for index in indexes]
+
+
 @dataclass(frozen=True, slots=True)
 class Histogram:
     """Durations. buckets: how many were in each of BOUNDS and, last, above; not cumulative. seconds: their sum."""
@@ -43,12 +58,7 @@ class Histogram:
 
     def up_to(self, bounds: Sequence[float]) -> list[int]:
         """Return how many were at most each of these bounds, which must be among BOUNDS, and last how many there were."""
-        found, total, wanted = [], 0, set(bounds)
-        for bound, count in zip(BOUNDS, self.buckets):
-            total += count
-            if bound in wanted:
-                found.append(total)
-        return [*found, total + self.buckets[-1]]
+        return up_to(self.buckets, indexes_of(tuple(bounds)))
 
     def quantile(self, share: float) -> float:
         """Return the seconds below which that share of them is, by interpolation within a bucket; 0 without any.
@@ -241,7 +251,7 @@ class CounterReader:
     def __init__(self, plan: CountingPlan, slots: Slots) -> None:
         self.plan = plan
         self._words = plan.memory.words
-        self._slots = slots
+        self.slots = slots
 
     # Requests.
 
@@ -270,30 +280,37 @@ class CounterReader:
         base = UPSTREAMS.base + self.plan.upstreams.get(name, 0) * UPSTREAMS.words
         words = self._sum(base, UPSTREAMS.words)
         return UpstreamTotals(
-            _histogram(words, at.CONNECT_TIME),
-            _histogram(words, at.RESPONSE_TIME),
+            histogram_in(words, at.CONNECT_TIME),
+            histogram_in(words, at.RESPONSE_TIME),
             self._gauge(base + at.QUEUED),
             words[at.QUEUE_FULL],
             words[at.QUEUE_TIMED_OUT],
             dict(zip(DENIALS, words[at.DENIED :])),
-            _causes(words, at.RETRIES),
+            causes_in(words, at.RETRIES),
             words[at.NO_LIVE],
         )
 
-    def peer(self, record: int) -> PeerMeasures:
-        """Return what was counted of the peer with that record in the shared memory."""
+    def peer_words(self, record: int, alive: Sequence[int]) -> Counts:
+        """Return the sums of the words about the peer with that record in the shared memory. alive: see `Slots.alive`."""
         base = at.PEERS_BASE + record * at.PEER_WORDS
         words = self._sum(base, at.PEER_WORDS)
+        idle = SLOTS_OFFSET + base + at.IDLE
+        words[at.IDLE] = sum([min(self._words[slot * SLOT_WORDS + idle], MOST_COUNTED) for slot in alive])
+        return words
+
+    def peer(self, record: int) -> PeerMeasures:
+        """Return what was counted of the peer with that record in the shared memory."""
+        words = self.peer_words(record, self.slots.alive())
         return PeerMeasures(
-            _histogram(words, at.HEADER_TIME),
-            _histogram(words, at.PEER_RESPONSE_TIME),
+            histogram_in(words, at.HEADER_TIME),
+            histogram_in(words, at.PEER_RESPONSE_TIME),
             tuple(words[at.RESPONSES : at.RESPONSES + 5]),
             words[at.FAILED],
             words[at.CONNECTIONS_NEW],
             words[at.CONNECTIONS_REUSED],
-            self._gauge(base + at.IDLE),
+            words[at.IDLE],
             words[at.UNAVAILABLE],
-            _causes(words, at.PEER_CAUSES),
+            causes_in(words, at.PEER_CAUSES),
         )
 
     # The rest.
@@ -306,8 +323,8 @@ class CounterReader:
 
     def workers(self) -> Iterator[WorkerTotals]:
         """Yield the slots that were ever in use: counts go on when a slot gets another worker."""
-        alive = self._slots.alive()
-        for slot in range(self._slots.count()):
+        alive = self.slots.alive()
+        for slot in range(self.slots.count()):
             begin = SLOTS_OFFSET + slot * SLOT_WORDS
             words = _limited(self._words[begin : begin + at.SCALAR_WORDS].tolist())
             is_alive = slot in alive
@@ -315,7 +332,7 @@ class CounterReader:
             yield WorkerTotals(
                 slot,
                 is_alive,
-                _histogram(words, at.LAG_TIME),
+                histogram_in(words, at.LAG_TIME),
                 words[at.STREAMS],
                 tuple(words[at.RESETS_SENT : at.RESETS_SENT + 15]),
                 tuple(words[at.RESETS_RECEIVED : at.RESETS_RECEIVED + 15]),
@@ -347,7 +364,7 @@ class CounterReader:
 
     def _rings(self, base: int, entries: int, size: int) -> Iterator[tuple[int, Counts]]:
         """Yield the entries of a ring in each slot, but for the one that may be overwritten now."""
-        for slot in range(self._slots.count()):
+        for slot in range(self.slots.count()):
             begin = SLOTS_OFFSET + slot * SLOT_WORDS + base
             written = self._words[begin + at.RING_HEAD]
             for number in range(max(0, written - entries + 1), written):
@@ -360,14 +377,14 @@ class CounterReader:
         """Return the sums of some words over all slots that were ever in use."""
         words, begin = self._words, SLOTS_OFFSET + offset
         found: Counts = words[begin : begin + size].tolist()
-        for _ in range(1, self._slots.count()):
+        for _ in range(self.slots.count() - 1):
             begin += SLOT_WORDS
             found = [one + two for one, two in zip(found, words[begin : begin + size].tolist())]
         return _limited(found)
 
     def _gauge(self, offset: int) -> int:
         """Return the sum of a word over the slots that have a worker."""
-        return sum(min(self._words[SLOTS_OFFSET + slot * SLOT_WORDS + offset], MOST_COUNTED) for slot in self._slots.alive())
+        return sum(min(self._words[SLOTS_OFFSET + slot * SLOT_WORDS + offset], MOST_COUNTED) for slot in self.slots.alive())
 
 
 def request_totals(words: Counts, active: int) -> RequestTotals:
@@ -379,7 +396,7 @@ def request_totals(words: Counts, active: int) -> RequestTotals:
             codes[f"{number + 1}xx"] = count
     if words[at.REQUEST_CODES + at.NO_CODE]:
         codes["none"] = words[at.REQUEST_CODES + at.NO_CODE]
-    tls = TlsTotals._make((*words[at.TLS_FULL : at.TLS_TIME], _histogram(words, at.TLS_TIME)))
+    tls = TlsTotals._make((*words[at.TLS_FULL : at.TLS_TIME], histogram_in(words, at.TLS_TIME)))
     return RequestTotals(
         words[at.RECEIVED],
         words[at.SENT],
@@ -387,7 +404,7 @@ def request_totals(words: Counts, active: int) -> RequestTotals:
         active,
         Histogram(tuple(words[at.TIMES : at.TIMES + BUCKETS]), words[at.TIME] / 1e6),
         codes,
-        _causes(words, at.REQUEST_CAUSES),
+        causes_in(words, at.REQUEST_CAUSES),
         tls,
     )
 
@@ -422,14 +439,18 @@ def _state(index: int) -> str:
     return STATES[index] if index < len(STATES) else "up"
 
 
-def _causes(words: Counts, begin: int) -> dict[str, int]:
-    found = {code: count for code, count in zip(CAUSES, words[begin:]) if count}
+def causes_in(words: Counts, begin: int) -> dict[str, int]:
+    """Return the counts by cause that begin at that word; without those that are zero."""
+    some = words[begin : begin + CAUSE_WORDS]
+    if not any(some):
+        return {}
+    found = {code: count for code, count in zip(CAUSES, some) if count}
     if words[begin + at.OTHER_CAUSE]:
         found["other"] = words[begin + at.OTHER_CAUSE]
     return found
 
 
-def _histogram(words: Counts, begin: int) -> Histogram:
+def histogram_in(words: Counts, begin: int) -> Histogram:
     """Return the histogram whose sum is at `begin`, its buckets after it."""
     return Histogram(tuple(words[begin + 1 : begin + 1 + BUCKETS]), words[begin] / 1e6)
 
