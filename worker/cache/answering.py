@@ -93,8 +93,11 @@ def answering_from(settings: ModuleSettings, services: Services) -> Exchange:
         except SentElsewhere as elsewhere:
             return await answer_elsewhere(request, elsewhere)
         if response is None:
-            request.route = abiding(routes, request.route)
+            own = request.route
+            request.route = abides = abiding(routes, own)
             response = await fetched(services, keeping, passing, request, dealings)
+            if request.route is abides:
+                request.route = own  # from now on the client may leave: what stores the answer goes on by itself
         dealings.log()
         return response
 

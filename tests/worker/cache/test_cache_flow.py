@@ -403,6 +403,17 @@ def test_a_client_that_leaves_before_the_head_does_not_either(cached):
     assert status(front.client().send(get())) == "HIT"
 
 
+def test_a_client_that_leaves_ends_what_is_not_stored(cached):
+    front = cached()
+    client = front.client().send(get())
+    upstream = front.peers[0].accept()
+    upstream.receives_head()
+    upstream.send(ok(b"x" * 100, b"X-Accel-Buffering: no")[:120])
+    assert status(client) == "MISS"
+    client.close()
+    assert upstream.is_closed()
+
+
 def test_a_response_that_breaks_off_is_not_stored(cached):
     front = cached("proxy_cache_lock on;")
     client = front.client(tcp=True).send(get())
