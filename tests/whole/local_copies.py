@@ -16,6 +16,7 @@ from wproxy.config.registry import REGISTRY
 from wproxy.config.tree import Node
 
 PLACES_LOG = "logs/places.log"
+USER, PASSWORD = "anna", "secret"
 
 
 class Local:
@@ -162,6 +163,17 @@ def to_logs_of_ours(node: Node, local: Local) -> list[Node]:
     return left_out(node, local) if node.arguments[0].startswith(("syslog:", "/dev/")) else below_the_copy(node, local)
 
 
+def of_our_user(node: Node, local: Local) -> list[Node]:
+    """A file with the user that some of the questions come from."""
+    (local.directory / "users").write_text(f"{USER}:{{PLAIN}}{PASSWORD}\n")
+    return [with_arguments(node, "users")]
+
+
+def without_haste(node: Node, local: Local) -> list[Node]:
+    """A zone that lets all questions through."""
+    return [with_arguments(node, *("rate=100000r/s" if word.startswith("rate=") else word for word in node.arguments))]
+
+
 def one_worker(node: Node, local: Local) -> list[Node]:
     """One: what more of them do is tested elsewhere, and they cost time."""
     return [with_arguments(node, "1")]
@@ -179,9 +191,9 @@ NOT_YET: dict[str, Rule] = {
 # What belongs to the machine that a file was written for.
 ELSEWHERE: dict[str, Rule] = {
     **each("listen", on_a_free_port),
-    # The backend speaks HTTP only, and has no users and no pages of other sites.
+    # The backend speaks HTTP only.
     **each("fastcgi_pass uwsgi_pass scgi_pass memcached_pass grpc_pass", plainly_proxied),
-    **each("auth_basic auth_request valid_referers", left_out),
+    **each("auth_basic_user_file", of_our_user),
     **each("ssl_certificate ssl_certificate_key", with_a_certificate),
     **each("ssl_reject_handshake", answered),
     **each("ssl_password_file proxy_ssl_password_file grpc_ssl_password_file uwsgi_ssl_password_file", if_there),
@@ -190,8 +202,7 @@ ELSEWHERE: dict[str, Rule] = {
     ),
     **each("proxy_ssl_crl grpc_ssl_crl uwsgi_ssl_crl", if_there),
     **each("proxy_ssl_trusted_certificate grpc_ssl_trusted_certificate uwsgi_ssl_trusted_certificate", if_there),
-    **each("stub_status", left_out),  # no two answers are the same
-    **each("limit_req limit_conn", left_out),  # the questions come all at once, and explanations count, too
+    **each("limit_req_zone", without_haste),  # the questions come all at once
     **each("server", to_the_backend),
     **each("proxy_pass", plainly_proxied),
     **each("set", set_to_the_backend),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 from urllib.parse import quote
+
+from local_copies import PASSWORD, USER
 
 from wproxy.config.model import Configuration, Listener, Location, Server
 from wproxy.explain import Question, Url, is_slash_redirect
@@ -117,6 +120,8 @@ def questions(configuration: Configuration) -> list[Question]:
                 authority = host if address.is_unix else f"{host}:{address.port}"
                 url = Url("https" if "ssl" in listener.protocols else "http", host, address.port, authority, target)
                 fields = [("X-Question", str(len(asked)))]
+                if target != "/":
+                    fields.append(("Authorization", f"Basic {b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"))
                 asked.append(
                     Question("GET", url, fields, "unix:" if address.is_unix else "::1" if is_six else "127.0.0.1", str(address))
                 )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import ssl
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness import PATIENCE
 from local_copies import PLACES_LOG, Local, add_place_logs, localise
 from questions import questions
-from recorder import Recorder
+from recorder import Received, Recorder
 from sites import Site
 from wire import Answer, Closed, Wire
 
@@ -20,10 +22,12 @@ from wproxy.config.convert import TOML
 from wproxy.config.load import load_document, resolve_document
 from wproxy.config.tree import Node
 from wproxy.config.write_nginx import write_nginx
-from wproxy.explain import Explanation, Positions, Question
+from wproxy.explain import Explanation, Positions, Question, Way
 
 # What changes from one request to the next: the date, `$request_id`, `$msec`.
 _PASSING = re.compile(r"(?<=^Date: )[^\r]*|(?<=^Expires: )[^\r]*|\b[0-9a-f]{32}\b|\b\d{10}\.\d{3}\b", re.MULTILINE)
+
+_LENGTH = re.compile(r"^Content-Length: [^\r]*\r\n", re.MULTILINE | re.IGNORECASE)
 
 # The certificates of copies are made for the test, and signed by nobody. Without a name of ours the Host alone chooses the server.
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -112,10 +116,31 @@ def ask(question: Question, told: Explanation, backend: Recorder) -> Happened:
             answer = None
     # Without ours among them, those that health checks send do not count where nothing was to be sent.
     (number,) = (value for name, value in question.fields if name == "X-Question")
-    received = [request for request in backend.requests if request.all("X-Question") == [number]]
-    if not received and told.upstream_head:
-        received = backend.requests
+    explained = heads_of(told)
+
+    def received_ones() -> list[Received]:
+        return [request for request in backend.requests if request.all("X-Question") == [number]]
+
+    if explained:
+        # Copies, and what comes after a request, may arrive after the answer; some may not have all of the client's fields.
+        deadline = time.monotonic() + PATIENCE
+        while len(backend.requests) < len(explained) and time.monotonic() < deadline:
+            time.sleep(0.002)
+    received = received_ones()
+    if len(received) < len(explained):
+        received = list(backend.requests)
     return Happened(answer, [request.head.decode("latin-1") + "\r\n\r\n" for request in received])
+
+
+def heads_of(told: Way) -> list[str]:
+    """What upstreams receive of a request and of its subrequests, as it was explained."""
+    own = [told.upstream_head] if told.upstream_head else []
+    return own + [head for one in told.subrequests for head in heads_of(one)]
+
+
+def passed(head: str) -> str:
+    """A head without what changes from one request to the next."""
+    return _PASSING.sub("(passing)", head)
 
 
 def where(question: Question) -> str | tuple[str, int]:
@@ -140,13 +165,15 @@ def differences(told: Explanation, happened: Happened) -> list[str]:
     logs = [one["value"] for one in told.settings if one["name"] == "access_log"]
     compare("place", logs[-1].split()[1] if logs else "", happened.place)
     compare("server", told.server.replace("(no name)", ""), happened.server)
-    compare("upstream", bool(told.upstream_head), bool(happened.heads))
+    compare("upstream", len(heads_of(told)), len(happened.heads))
     compare("status", told.status or 200, answer.status if answer else 444)
-    if told.upstream_head and happened.heads:
-        compare("to the upstream", told.upstream_head, happened.heads[0])
-    elif answer:
+    for explained, seen in zip(sorted(heads_of(told), key=passed), sorted(happened.heads, key=passed)):
+        compare("to the upstream", explained, seen)
+    if not told.upstream_head and answer:
         compare("location", [told.redirect] if told.action_kind == "redirect" else [], answer.all("location"))
         head = "".join(f"{name}: {value}\r\n" for name, value in answer.fields)
         explained_head = told.response_head.partition("\r\n")[2].removesuffix("\r\n")
+        if any(one["name"] == "stub_status" for one in told.settings):
+            explained_head, head = (_LENGTH.sub("", each) for each in (explained_head, head))  # of numbers that grow
         compare("to the client", explained_head, head)
     return found

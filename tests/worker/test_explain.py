@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -813,3 +814,16 @@ def test_the_parts_of_a_page_are_shown(backend, tmp_path):
     assert ("ssi", "GET /other.html", "(the server itself)", "error", 404) in shown(found)
     with pytest.raises(CannotExplain, match="do not come to an end"):
         asked(conf, "http://h:8080/circle.html")
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "said"),
+    [("anna:secret", 200, []), ("anna:wrong", 401, ['[error] user "anna": password mismatch']), ("", 401, [])],
+)
+def test_passwords_are_checked(tmp_path, given, status, said):
+    (tmp_path / "users").write_text("anna:{PLAIN}secret\n")
+    conf = """error_log DIR/error.log warn; events {}
+        http { server { listen 127.0.0.1:8080; auth_basic x; auth_basic_user_file DIR/users; location / { empty_gif; } } }"""
+    fields = [f"Authorization: Basic {b64encode(given.encode()).decode()}"] if given else []
+    found = asked(conf.replace("DIR", str(tmp_path)), "http://h:8080/", *fields)
+    assert (found.status, [line.partition(", client")[0] for line in found.log]) == (status, said)

@@ -5,7 +5,7 @@ Its services are made like those of every worker; only the exchange with a peer 
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from worker.logs import log_request
 from worker.loop import Loop, Task
 from worker.services import Logs, make_services
 from worker.stream import Stream
+from worker.threads import Result, ThreadPool
 from worker.upstream.exchange import body_for, no_live_upstreams
 from worker.upstream.passing import Passing
 from worker.upstream.peers import Group
@@ -100,6 +101,14 @@ class _Loop(Loop):
         raise AssertionError("nobody else is there to be interrupted")
 
 
+class _AtOnce(ThreadPool):
+    """Threads that are not needed: nobody else waits meanwhile."""
+
+    async def run(self, call: Callable[[], Result]) -> Result:
+        """Return the result of the function; raises its OSError."""
+        return call()
+
+
 class Outcome:
     """What became of one request. head, passing, group: what its upstream gets, and how.
 
@@ -129,6 +138,9 @@ class Rehearsal:
         process = Process(WPROXY, lambda: (1, 0, 1, 0))
         logs = Logs(self.error_log, self._error_log_of, lambda location: None)
         self.services = make_services(assignment, self.loop, process, logs, Clients(), self.exchange)
+        pools = self.services.thread_pools
+        for name, pool in pools.items():
+            pools[name] = _AtOnce(self.loop, pool.settings, self.error_log.write)
         self._outcomes: dict[Trace | None, Outcome] = {}
         hear_complaints(log_request)
 
