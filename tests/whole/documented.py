@@ -22,6 +22,9 @@ from wproxy.config.tree import Node, Position
 
 _BLOCK = re.compile(r"^```(toml|nginx)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SHARED_NAMES = re.compile(r"\b(app|connection_upgrade|area|variant|welcome|disks|short|koi8-r|auth(?=:1m|;| keys_zone))\b")
+_CACHE = re.compile(r"\bpages\b")
+# Blocks of http that may be there only once.
+_SINGLE = frozenset(("otel_exporter",))
 # Bad examples that `-t` refuses.
 _REFUSED = frozenset(("ip-hash-backup",))
 # Each needs the other: every deployment with TLS has both.
@@ -55,6 +58,7 @@ def tree_of_rules() -> Node:
 
 
 def _tree_of_rule(text: str, around: str, number: int) -> Node:
+    text = _CACHE.sub(f"pages_{number}", text)
     text = _SHARED_NAMES.sub(rf"\1_{number}", text).replace("listen 8080", f"listen {own_address(number)}")
     if around == "server":
         text = f"server {{\n{text}\n}}\n"
@@ -91,6 +95,8 @@ def _tree_of_directive(row: Directive, number: int) -> Node:
     if inside & (LOCATION | LOCATION_IF | LIMIT_EXCEPT | SERVER_IF):
         text = f"[[http.server]]\n{text}" if inside != SERVER_IF else text
     text = _SHARED_NAMES.sub(rf"\1_{number}", text)
+    module = row.name.partition("_cache")[0]
+    text = _CACHE.sub("pages" if module == "proxy" else f"pages_{module}", text)  # a cache is that of one module
     return read_document(text.encode(), "wproxy.toml", TOML).root
 
 
@@ -103,5 +109,11 @@ def merged(trees: Iterator[Node]) -> Node:
             block = blocks.get(child.name, root.children)
             assert block is not None
             block += child.children or [] if child.name in blocks else [child]
+    for name in _SINGLE:
+        once = list(http.named(name))
+        for other in once[1:]:
+            said = {child.name for child in once[0].children or ()}
+            once[0].children = [*(once[0].children or []), *(child for child in other.children or () if child.name not in said)]
+        http.children = [child for child in http.children or () if child not in once[1:]]
     root.children = [*(root.children or []), events, http]
     return root

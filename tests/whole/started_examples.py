@@ -16,6 +16,9 @@ from wproxy.config.convert import read_document
 from wproxy.config.load import load_document
 from wproxy.config.tree import Node
 
+# No question is answered by a cache that the one before it has filled.
+NOT_STORED = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\nCache-Control: no-store\r\n\r\nok"
+
 # What becomes of a copy: its directory, and the tree of the configuration.
 Source = Callable[[Path], "tuple[Path, Node]"]
 
@@ -71,6 +74,8 @@ def backends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Recorde
     path = str(tmp_path_factory.mktemp("b") / "s")
     with Recorder() as recorder, Recorder(path) as beside:
         beside.requests = recorder.requests
+        for each in (recorder, beside):
+            each.answer_with(NOT_STORED)
         yield recorder, path
 
 
