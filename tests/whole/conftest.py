@@ -13,6 +13,9 @@ from recorder import Recorder
 
 from bench.ports import free_port
 
+# Helpers whose assertions tell what they saw, as those of tests do.
+pytest.register_assert_rewrite("started_examples")
+
 
 @pytest.fixture(scope="package", autouse=True)
 def adopted_orphans() -> Iterator[None]:
