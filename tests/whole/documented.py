@@ -22,6 +22,8 @@ from wproxy.config.tree import Node, Position
 
 _BLOCK = re.compile(r"^```(toml|nginx)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SHARED_NAMES = re.compile(r"\b(app|connection_upgrade|area|variant|welcome|disks|short|koi8-r|auth(?=:1m|;| keys_zone))\b")
+# Pages with parts of configurations.
+PAGES = ("cache.md", "observing.md", "shared-limits.md")
 _CACHE = re.compile(r"\bpages\b")
 # Blocks of http that may be there only once.
 _SINGLE = frozenset(("otel_exporter",))
@@ -42,6 +44,22 @@ def whole_ones() -> dict[str, tuple[str, str]]:
     found = {f"README {number}": (TOML, text) for number, text in enumerate(blocks_of(ROOT / "README.md"), 1)}
     found.update({path.parent.name: (TOML, path.read_text()) for path in sorted(ROOT.glob("contrib/*/*.toml"))})
     return found
+
+
+def parts_of_page(name: str) -> list[str]:
+    """The parts of configurations that a page of PAGES shows."""
+    return blocks_of(ROOT / "docs" / name)
+
+
+def tree_of_page(name: str) -> Node:
+    """All of them in one configuration: each is the inside of http, or of a server of its own."""
+    http: list[Node] = []
+    for text in parts_of_page(name):
+        children = read_document(text.encode(), "nginx.conf", NGINX).root.children or []
+        locations = [child for child in children if child.name == "location"]
+        http += [child for child in children if child not in locations]
+        http += [Node("server", (), _NOWHERE, locations)] if locations else []
+    return Node("", (), _NOWHERE, [Node("events", (), _NOWHERE, []), Node("http", (), _NOWHERE, http)])
 
 
 def examples_of_rules() -> Iterator[tuple[str, str]]:

@@ -169,9 +169,15 @@ def of_our_user(node: Node, local: Local) -> list[Node]:
     return [with_arguments(node, "users")]
 
 
+def alone(node: Node, local: Local) -> list[Node]:
+    """A zone that no other machine shares."""
+    return [with_arguments(node, *(word for word in node.arguments if not word.startswith("sync=")))]
+
+
 def without_haste(node: Node, local: Local) -> list[Node]:
-    """A zone that lets all questions through."""
-    return [with_arguments(node, *("rate=100000r/s" if word.startswith("rate=") else word for word in node.arguments))]
+    """A zone of our own that lets all questions through."""
+    words = ("rate=100000r/s" if word.startswith("rate=") else word for word in node.arguments)
+    return alone(with_arguments(node, *words), local)
 
 
 def one_worker(node: Node, local: Local) -> list[Node]:
@@ -202,6 +208,7 @@ ELSEWHERE: dict[str, Rule] = {
     ),
     **each("proxy_ssl_crl grpc_ssl_crl uwsgi_ssl_crl", if_there),
     **each("proxy_ssl_trusted_certificate grpc_ssl_trusted_certificate uwsgi_ssl_trusted_certificate", if_there),
+    **each("limit_conn_zone sticky", alone),
     **each("limit_req_zone", without_haste),  # the questions come all at once
     **each("server", to_the_backend),
     **each("proxy_pass", plainly_proxied),

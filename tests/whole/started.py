@@ -173,7 +173,7 @@ def differences(told: Explanation, happened: Happened) -> list[str]:
         compare("location", [told.redirect] if told.action_kind == "redirect" else [], answer.all("location"))
         head = "".join(f"{name}: {value}\r\n" for name, value in answer.fields)
         explained_head = told.response_head.partition("\r\n")[2].removesuffix("\r\n")
-        if any(one["name"] in ("stub_status", "metrics") for one in told.settings):
+        if any(one["name"] in ("stub_status", "metrics", "dashboard") for one in told.settings):
             explained_head, head = (_LENGTH.sub("", each) for each in (explained_head, head))  # of numbers that grow
         compare("to the client", explained_head, head)
     return found

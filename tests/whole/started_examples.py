@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from documented import tree_of_directives, tree_of_rules, whole_ones
+from documented import PAGES, tree_of_directives, tree_of_page, tree_of_rules, whole_ones
 from local_copies import Local
 from recorder import Recorder
 from started import start_and_ask, write_copy
@@ -65,6 +66,7 @@ SOURCES: dict[str, Source] = {
     **{name: page(name) for name in whole_ones()},
     "docs/check.md": reference(tree_of_rules),
     "docs/directives.md": reference(tree_of_directives),
+    **{f"docs/{name}": reference(partial(tree_of_page, name)) for name in PAGES},
 }
 
 

@@ -1,7 +1,7 @@
 """The copies that test_whole_started_*.py start: they leave out no more than they must, and the pages show nothing that is not started."""
 
 import pytest
-from documented import blocks_of, examples_of_directives, examples_of_rules, whole_ones
+from documented import PAGES, blocks_of, examples_of_directives, examples_of_rules, parts_of_page, whole_ones
 from harness import ROOT
 from local_copies import NOT_YET
 from questions import matching
@@ -18,6 +18,7 @@ def test_what_a_copy_leaves_out_is_still_refused_by_a_start(name):
 def test_every_configuration_of_the_pages_is_started():
     started = {text for _, text in whole_ones().values()} | set(examples_of_directives())
     started |= {f"{text}\n" for text, _ in examples_of_rules()}
+    started |= {text for name in PAGES for text in parts_of_page(name)}
     # What `-t` refuses is shown once, as a bad example.
     refused = ["ip_hash;\n    server 127.0.0.1:3000;\n    server 127.0.0.1:3001 backup;"]
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

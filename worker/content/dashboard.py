@@ -55,12 +55,11 @@ def showing_dashboard(location: Location, services: Services) -> Handler | None:
             return await answer_api(request, services, rest[4:], may_write)
         if request.method not in (b"GET", b"HEAD"):
             return error_response(request, 405, server)
-        if request.trace is not None:
-            return respond(request, 200, b"", b"text/html", server)  # `wproxy explain`
         if rest == b"/events":
             return await stream_events(request, updates)
         if rest == b"/":
-            body = page.render(await snapshot(services, counting), may_write)
+            # For `wproxy explain` there is nothing to show: only a running worker has counts.
+            body = page.render(await snapshot(services, counting), may_write) if request.trace is None else b""
             return respond(request, 200, body, b"text/html; charset=utf-8", server, lines=lines)
         return error_response(request, 404, server)
 
@@ -89,6 +88,8 @@ async def stream_events(request: Request, updates: Updates) -> Response:
     fields = ResponseFields(200, lines, content_type=b"text/event-stream", server=server)
     if request.method == b"HEAD":
         return Response(fields, bodiless=True)
+    if request.trace is not None:
+        return Response(fields)
     return Response(fields, source=await updates.join())
 
 
