@@ -59,6 +59,8 @@ def tree_of_page(name: str) -> Node:
         locations = [child for child in children if child.name == "location"]
         http += [child for child in children if child not in locations]
         http += [Node("server", (), _NOWHERE, locations)] if locations else []
+    if not any(child.name == "server" for child in http):
+        http.append(Node("server", (), _NOWHERE, []))
     return Node("", (), _NOWHERE, [Node("events", (), _NOWHERE, []), Node("http", (), _NOWHERE, http)])
 
 
