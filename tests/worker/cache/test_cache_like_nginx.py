@@ -160,6 +160,23 @@ def test_bypass_and_no_cache(same):
     assert statuses(answers) == "MISS MISS BYPASS HIT MISS MISS MISS HIT BYPASS"
 
 
+def test_unbuffered_responses_are_not_stored(same):
+    answers = same(
+        "proxy_cache_valid 1m; proxy_buffering off;", numbered(("/a",), ("/a",), ("/b", "X-Add: X-Accel-Buffering: yes"), ("/b",))
+    )
+    assert statuses(answers) == "MISS MISS MISS HIT"
+    answers = same("proxy_cache_valid 1m;", numbered(("/a", "X-Add: X-Accel-Buffering: no"), ("/a",), ("/a",)))
+    assert statuses(answers) == "MISS MISS HIT"
+
+
+def test_what_the_client_says_about_caches_is_ignored(same):
+    answers = same(
+        "proxy_cache_valid 1m;",
+        numbered(("/a",), ("/a", "Cache-Control: no-cache", "Pragma: no-cache"), ("/a", "Cache-Control: max-age=0")),
+    )
+    assert statuses(answers) == "MISS HIT HIT"
+
+
 def test_min_uses(same):
     answers = same("proxy_cache_valid 1m; proxy_cache_min_uses 3;", numbered(*[("/a",)] * 5))
     assert statuses(answers) == "MISS MISS MISS HIT HIT"
