@@ -64,6 +64,10 @@ class Stream(Waitable):
         while self.flush is not None:
             await park(self, WRITE, seconds)
 
+    async def finished(self, seconds: float) -> None:
+        """Wait until all has been sent that has to be before `close`; `seconds` as for `drained`. Raises TimedOut."""
+        await self.drained(seconds)
+
     def end_sending(self) -> None:
         """Tell the other side that nothing more follows the bytes already sent. Raises OSError."""
         self.sock.shutdown(socket.SHUT_WR)

@@ -350,6 +350,27 @@ class TlsStream(Stream):
             self._send_on()
         self._raise_failure()
 
+    async def finished(self, seconds: float) -> None:
+        """Send what was put aside, and the words of the end. Raises TimedOut.
+
+        `close` says them too, but cannot wait for room: without them a client has to take its answer for a part of it.
+        """
+        await self.drained(seconds)
+        if self.fd < 0 or self._is_resetting or self._has_said_end or self._failure is not None:
+            return
+        self._say_end()
+        self._has_said_end = True
+        wire = memoryview(self._outgoing.read())
+        try:
+            wire = wire[self.sock.send(wire) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            return
+        if wire:
+            self._put_by(wire)
+            await self.drained(seconds)
+
     def _say_end(self) -> None:
         """Have OpenSSL write its "close_notify"."""
         if self._failure is None:

@@ -389,6 +389,35 @@ def test_ciphertext_without_room_is_put_aside_and_flushed(room: Room):
     assert "drained" in room.results and server.flush is None and not server._put_aside
 
 
+class FullOnce:
+    """A socket that has no room when it is asked for the first time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._is_full = True
+
+    def send(self, data: bytes) -> int:
+        if self._is_full:
+            self._is_full = False
+            raise BlockingIOError
+        return self._sock.send(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
+def test_the_words_of_the_end_wait_for_room(room: Room):
+    server, client = room.agreed()
+    read_all(client)
+    server.sock = FullOnce(server.sock)  # type: ignore[assignment]
+    room.start("finished", server.finished(60))
+    room.settle()
+    assert room.results["finished"] is None and server.flush is None
+    server.close()
+    wire = client.sock.recv(1000)
+    assert len(wire) == CLOSE_NOTIFY_SIZE and client.sock.recv(1000) == b""
+
+
 def test_one_who_asks_for_answers_and_reads_none_is_not_served_without_end(room: Room):
     server, _ = room.agreed()
     while server.flush is None:

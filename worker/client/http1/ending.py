@@ -71,15 +71,23 @@ async def linger(connection: Connection, request: Request | None) -> None:
             await stream.drained(location.send_timeout)
         except TimedOut:
             return
-    if location.lingering_close == "off":
-        return
-    expected = request is not None and (request.fields.content_length > 0 or request.fields.chunked)
-    if request is not None and request.body is not None:
-        expected = not request.body.finished
-    if not (expected or connection.buffer or location.lingering_close == "always" or stream.has_unread()):
+    if not lingers(connection, request, location):
+        if stream.kernel_fd < 0:  # TLS has words for the end
+            with suppress(TimedOut):
+                await stream.finished(location.send_timeout)
         return
     connection.clients.before_close()
     await read_away(stream, location)
+
+
+def lingers(connection: Connection, request: Request | None, location: Location) -> bool:
+    """Whether the client may send more, or has, so that a close would reset what it has not read."""
+    if location.lingering_close == "off":
+        return False
+    expected = request is not None and (request.fields.content_length > 0 or request.fields.chunked)
+    if request is not None and request.body is not None:
+        expected = not request.body.finished
+    return expected or bool(connection.buffer) or location.lingering_close == "always" or connection.stream.has_unread()
 
 
 async def refuse(connection: Connection, error: ClientError) -> None:

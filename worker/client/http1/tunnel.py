@@ -38,8 +38,8 @@ async def serve_tunnel(connection: Connection, request: Request, tunnel: Tunnel)
         to_upstream.close()
         to_client.close()
     with suppress(TimedOut):
-        await client.drained(request.location.send_timeout)
-        await upstream.drained(timeouts.upstream)
+        await client.finished(request.location.send_timeout)
+        await upstream.finished(timeouts.upstream)
     note_end(request, end, to_client.moved, to_upstream.moved)
 
 
