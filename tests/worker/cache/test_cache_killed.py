@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stores import Place, body_of, got, key_of, store
 
-from worker.cache.use import ABSENT, EXPIRED, VALID
+from worker.cache.use import ABSENT, EXPIRED, VALID, Use
+from wproxy.cache.header import Header
 from wproxy.cache.memory import EXISTS, PENDING, SIZE, STATE
 
 KEYS = 60
@@ -118,46 +122,86 @@ def check(place: Place) -> None:
         assert body is not None and is_right(key, body)
 
 
-@pytest.mark.parametrize("after", range(1, 26))
-def test_a_worker_that_is_killed_between_two_stores(tmp_path: Path, after: int):
-    """The memory and the calls of the system are watched: it dies before the store or the call of that number."""
-    place = Place(tmp_path / "cache", 64 << 10)
-    before = place.worker(1)
-    use = before.look_up(key_of("/1"))
-    store(use, body_for(1, random.Random(1)))
+# Killed at an instruction of the interpreter: a few of them here, one in five by `make soak`.
+
+
+def end_at(instruction: int) -> None:
+    """Kill this process before the instruction of that number in code of the worker."""
+    left = [instruction]
+
+    def look(frame: Any, event: str, _: object) -> Any:
+        if "/tests/" in frame.f_code.co_filename or "/worker/" not in frame.f_code.co_filename:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return look
+
+    sys.settrace(look)
+
+
+def store_anew(use: Use, key: int) -> None:
+    store(use, body_for(key, random.Random(3)))
+
+
+def revalidate(use: Use, key: int) -> None:
+    use.update_header(Header(valid_sec=1 << 33))
+
+
+def fail(use: Use, key: int) -> None:
+    use.remember_failure(502, 1 << 33)
+
+
+def delete(use: Use, key: int) -> None:
+    use.delete()
+
+
+def dies_at(directory: Path, instruction: int, deed: Callable[[Use, int], None]) -> bool:
+    """Whether a worker that does this had that many instructions to do; what it has left is looked at."""
+    place = Place(directory, 64 << 10)
+    use = place.worker(1).look_up(key_of("/1"))
+    store(use, body_for(1, random.Random(1)), -5 if deed is revalidate else 1000)
     use.end()
     pid = os.fork()
     if not pid:
+        end_at(instruction)
         try:
             cache = place.worker(2, os.getpid())
-            words = Mortal(cache.store.index.words, after)
-            cache.store.index.words = words  # type: ignore[assignment]
             for key in (2, 1):
                 use = cache.look_up(key_of(f"/{key}"))
                 use.lock(5)
-                store(use, body_for(key, random.Random(3)))
+                deed(use, key)
                 use.end()
         finally:
             os._exit(0)
     place.live(2, pid)
-    os.waitpid(pid, 0)
+    _, status = os.waitpid(pid, 0)
     place.live(2, 0)
-    check(place)
+    if deed in (fail, delete):
+        cache = place.worker(3)
+        for key in (1, 2, 1, 2):
+            use = cache.look_up(key_of(f"/{key}"))
+            body = body_of(use)
+            assert body is None or is_right(key, body), instruction
+            use.end()
+    else:
+        check(place)
     place.close()
+    return os.WIFSIGNALED(status)
 
 
-class Mortal:
-    """Words of the memory; the process dies before it stores one for the n-th time."""
+@pytest.mark.parametrize("deed", [store_anew, revalidate, fail, delete])
+def test_a_worker_that_is_killed_at_some_instructions(tmp_path: Path, deed: Callable[[Use, int], None]):
+    for number, instruction in enumerate(range(400, 2000, 190)):
+        assert dies_at(tmp_path / str(number), instruction, deed)
 
-    def __init__(self, words: memoryview, after: int) -> None:
-        self.words = words
-        self.left = after
 
-    def __getitem__(self, at: int) -> int:
-        return int(self.words[at])
-
-    def __setitem__(self, at: int, value: int) -> None:
-        self.left -= 1
-        if not self.left:
-            os.kill(os.getpid(), signal.SIGKILL)
-        self.words[at] = value
+@pytest.mark.soak
+@pytest.mark.parametrize("deed", [store_anew, revalidate, fail, delete])
+def test_a_worker_that_is_killed_at_any_instruction(tmp_path: Path, deed: Callable[[Use, int], None]):
+    instruction = 1
+    while dies_at(tmp_path / str(instruction), instruction, deed):
+        instruction += 5
+    assert instruction > 1500
