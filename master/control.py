@@ -35,6 +35,7 @@ RELOAD_TIMEOUT = 30.0
 REOPEN_TIMEOUT = 10.0
 LOOK_EVERY = 0.1  # seconds between two looks at what a person waits for
 LEAVING_PATIENCE = 0.3  # seconds after a reload in which workers have begun to leave
+LEAVING_WATCH = 10.0  # seconds for which a person watches them
 INTERVAL = 0.01  # seconds between two looks at the shared memory
 
 
@@ -187,15 +188,22 @@ def _quitting(master: Running) -> str:
 
 
 def _watch_leaving(master: Running) -> None:
-    """Tell a person what the workers of the last generation still do, until that has ended or Ctrl-C."""
-    with Progress(
-        lambda: f"the last generation ends {open_work(master.memory.shared, master.pid)}; Ctrl-C ends the watching"
-    ) as progress:
-        deadline = time.monotonic() + LEAVING_PATIENCE
-        while has_leaving(master.memory.shared, master.pid) or time.monotonic() < deadline:
-            if master.ends_within(LOOK_EVERY):
-                return
-            progress.tell()
+    """Tell a person what the workers of the last generation still do, for as long as one may want to look at that."""
+    shared = master.memory.shared
+    begun = time.monotonic()
+    try:
+        with Progress(
+            lambda: f"the last generation ends {open_work(shared, master.pid)}; Ctrl-C ends only the watching"
+        ) as progress:
+            while has_leaving(shared, master.pid) or time.monotonic() < begun + LEAVING_PATIENCE:
+                if master.ends_within(LOOK_EVERY) or time.monotonic() > begun + LEAVING_WATCH:
+                    break
+                progress.tell()
+    except KeyboardInterrupt:
+        pass
+    rest = open_work(shared, master.pid)
+    if rest:
+        say(f"the last generation goes on with {rest}")
 
 
 def reopen(pid_path: str) -> int:

@@ -57,7 +57,9 @@ def counting_requests(counting: Counting, names: RequestNames) -> tuple[list[int
         counts[REQUEST_CAUSES + cause] += 1
         record = request.attempts[-1].record if request.attempts else 0
         seconds = request.client.clock.now - request.started
-        counting.note_failure(cause, request.status, number, record, seconds, request.path)
+        context = request.trace_context
+        trace_id = "" if context is None else context.trace_id.decode("ascii")
+        counting.note_failure(cause, request.status, number, record, seconds, request.path, trace_id)
 
     return counts, count
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from conversation import get, ok
 
@@ -241,3 +243,14 @@ def test_a_health_check_is_a_trace_of_its_own(traced):
     t.s.worker.checks.resign()
     assert (span["name"], span["kind"], span["parent_span_id"], span["status"]) == ("health check", 3, b"", 2)
     assert (span["wproxy.health_check"], span["http.response.status_code"]) == ("failed", 500)
+
+
+def test_a_failed_request_is_listed_with_its_trace(traced):
+    t = traced(
+        location=f'{ON}otel_trace_context = "extract"\n', locations='[http.server.location."/see/"]\ndashboard = "write=off"\n'
+    )
+    t.exchange(TRACEPARENT, answer=ok(status=b"500 Own"))
+    client = t.s.client().send(get(b"/see/api/9/wproxy"))
+    client.receives_head()
+    (failure,) = json.loads(client.take())["failures"]
+    assert (failure["cause"], failure["trace_id"]) == ("up_said", TRACE.decode())
