@@ -57,6 +57,11 @@ are reported, never silently ignored.
   request, also where the log of a subrequest or an SSI page has read it; nginx then keeps the first value. Values of `map`,
   `geo`, `set` and of captures are kept for all, as in nginx.
 - `COPY` of a directory copies all that is in it, whatever `Depth: 0` says; so does nginx, and RFC 4918 says otherwise.
+- Tracing: requests that end before the phases of a location (400, 413, a server's `return`) have a span, too, and attempts at
+  peers, subrequests and health checks are spans of the kind CLIENT; nginx's module has none of these. traceparent is read by the
+  letter of W3C Trace Context: upper case is refused, later versions are taken, and the flag for random identifiers is kept. A
+  state that is empty is no `tracestate` field at all. An export that fails for a passing reason is sent again.
+- Requests that `worker_shutdown_timeout` cuts have a line in the access log.
 - `ssi`: `set` takes responses of up to 1 MB into a variable, whatever subrequest_output_buffer_size says. At most 64 includes of
   a page are under way at once; the others follow.
 - `slice`: a client that asks for a part and gets the whole, because of a filter that changes bodies or of `max_ranges 0`, gets
