@@ -67,6 +67,7 @@ def send_stored(passing: Passing, request: Request, dealings: Dealings, stored: 
         raise CannotRead("its body is not as long as it says")
     request.upstream_head = head
     dealings.is_settled = True
+    dealings.file = stored.path
     plan = passing.answer_plan
     known: StoredFields | None = head.cache.get((plan,))
     if known is None:

@@ -87,7 +87,6 @@ class HotResponses:
         witness = use.witness()
         if head is None or known is None or known.fields is not response.fields or witness is None:
             return
-        dealings.file = stored.path
         try:
             hot = HotResponse(dealings, witness, head, response, stored.header.valid_sec)
         except OSError:

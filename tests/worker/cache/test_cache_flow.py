@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -484,6 +485,21 @@ def test_the_reason_is_said_in_one_line(cached):
     assert len(lines) == 1
     assert "[info]" in lines[0]
     assert "cache MISS: it is not stored; not stored: upstream sent Set-Cookie" in lines[0]
+
+
+def test_the_file_and_the_key_are_variables(cached):
+    front = cached("add_header X-File $wproxy_cache_file; add_header X-Key $wproxy_cache_key;")
+    client = front.client().send(get(b"/a"))
+    upstream = front.peers[0].accept()
+    upstream.receives_head()
+    upstream.send(ok(b"x", HOUR))
+    assert b"X-Key: http://app/a\r\n" in client.receives_head()
+    client.receives(b"x")
+    (name,) = files(front)
+    for _ in range(2):
+        head = client.send(get(b"/a")).receives_head()
+        assert re.search(rb"X-File: \S+/cache/./../%b\r\nX-Key: http://app/a\r\n" % name.encode(), head)
+        client.receives(b"x")
 
 
 def test_a_hit_costs_no_upstream_and_is_whole(cached):
