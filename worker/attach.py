@@ -307,9 +307,11 @@ def count_in(location: Location, route: Route, services: Services) -> None:
     names = None if counting is None else counting.plan.names.get(location)
     if counting is None or names is None:
         return
-    from worker.counters.requests import counting_requests
+    from worker.counters.requests import counting_requests, with_exemplars
 
     route.counts, route.count = counting_requests(counting, names)
+    if is_traced(location):
+        route.count = with_exemplars(counting, names, route.count)
 
 
 def is_traced(location: Location) -> bool:

@@ -18,6 +18,7 @@ from worker.client.clients import Clients, HTTP2Counts
 from wproxy.certificate import read_certificates
 from wproxy.config.model import Configuration
 from wproxy.counters.buckets import BOUNDS
+from wproxy.counters.exposition import Exemplar
 from wproxy.counters.layout import (
     ACTIVE,
     CPU_TIME,
@@ -53,7 +54,7 @@ from wproxy.counters.layout import (
     Table,
 )
 from wproxy.counters.memory import CounterMemory
-from wproxy.counters.plan import CountingPlan
+from wproxy.counters.plan import CountingPlan, RequestNames
 from wproxy.counters.totals import STATES, CounterReader, Slots
 from wproxy.end_causes import CODES as CAUSES
 from wproxy.http import Clock
@@ -131,6 +132,8 @@ class Counting:
         self._looked = 0.0
         # (server, file, unix time of its end) of each certificate that servers show.
         self.certificates = certificates_of(configuration)
+        # Traces that stand for buckets, of this worker's requests: by names, which are no more than the configuration has.
+        self.exemplars: dict[RequestNames, dict[int, Exemplar]] = {}
 
     # Rows.
 
@@ -215,6 +218,14 @@ class Counting:
         """Count how late a timer was."""
         self.scalars[LAG_TIMES + bisect_left(BOUNDS, seconds)] += 1
         self.scalars[LAG_TIME] += int(seconds * 1e6)
+
+    def note_exemplar(self, names: RequestNames, trace_id: str, span_id: str, seconds: float) -> None:
+        """Keep a trace as an example of its duration: one for a bucket and a second."""
+        kept = self.exemplars.setdefault(names, {})
+        bucket = bisect_left(BOUNDS, seconds)
+        now = self._clock.wall
+        if bucket not in kept or int(kept[bucket].at) != int(now):
+            kept[bucket] = Exemplar(trace_id, span_id, seconds, now)
 
     # Rings.
 

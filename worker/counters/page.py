@@ -15,7 +15,7 @@ from worker.upstream.live_peer import LivePeer
 from worker.upstream.peers import Group
 from worker.upstream.report import state_of
 from wproxy.checked_health import CheckedHealth
-from wproxy.counters.exposition import COUNTER, GAUGE, HISTOGRAM, INFO, Exposition, Labels, escaped, labels
+from wproxy.counters.exposition import COUNTER, GAUGE, HISTOGRAM, INFO, Exemplar, Exposition, Labels, escaped, labels
 from wproxy.counters.layout import (
     CONNECTIONS_NEW,
     CONNECTIONS_REUSED,
@@ -68,6 +68,7 @@ class Reading:
     page: Exposition
     rows: list[tuple[Labels, RequestTotals]] = field(default_factory=list)
     everything: list[tuple[RequestNames, RequestTotals]] = field(default_factory=list)
+    exemplars: dict[Labels, dict[int, Exemplar]] = field(default_factory=dict)
     peers: list[PeerReading] = field(default_factory=list)
 
 
@@ -221,6 +222,8 @@ def read_requests(reading: Reading) -> Pauses:
         else:
             continue
         groups.setdefault(label, []).append(totals)
+        if names in reading.counting.exemplars:
+            reading.exemplars.setdefault(label, {}).update(reading.counting.exemplars[names])
         if not number % 16:
             yield
     for label, some in groups.items():
@@ -245,7 +248,7 @@ def requests(reading: Reading) -> Pauses:
     name = "wproxy_http_request_duration_seconds"
     if page.family(name, HISTOGRAM, "Time from the first byte of a request to the last of its response, without tunnels."):
         for label, each in rows:
-            page.histogram(name, label, each.times)
+            page.histogram(name, label, each.times, reading.exemplars.get(label))
             yield
     for name, kind, text, value in _OF_REQUESTS:
         page.samples(name, kind, text, [(label, value(each)) for label, each in rows])

@@ -64,6 +64,19 @@ def counting_requests(counting: Counting, names: RequestNames) -> tuple[list[int
     return counts, count
 
 
+def with_exemplars(counting: Counting, names: RequestNames, count: Callable[[Request], None]) -> Callable[[Request], None]:
+    """Return a function that counts a request, and keeps its trace as an example of its duration if it is sampled."""
+
+    def count_traced(request: Request) -> None:
+        count(request)
+        context = request.trace_context
+        if context is not None and context.sampled:
+            seconds = request.client.clock.now - request.started
+            counting.note_exemplar(names, context.trace_id.decode(), context.span_id.decode(), seconds)
+
+    return count_traced
+
+
 def count_samples(counts: list[int], samples: list[Sample]) -> None:
     """Count requests that are over: status, bytes received and sent, seconds of each."""
     for (status, received, sent, seconds), times in Counter(samples).items():

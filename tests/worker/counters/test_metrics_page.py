@@ -205,3 +205,16 @@ def test_without_anything_that_shows_them_there_are_no_counters(stage):
     worker = stage(locations="").worker
     assert worker.counting is None
     assert all(location.route.count is None for server in worker.configuration.servers for location in server.each_location())
+
+
+def test_a_sampled_trace_stands_for_its_duration(front):
+    traced = METRICS + '[http.server.location."/traced"]\notel_trace = "on"\notel_trace_context = "extract"\nempty_gif = true\n'
+    app = front(http='otel_exporter = { endpoint = "http://127.0.0.1:4318/v1/traces" }', locations=traced)
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    app.get("/traced", f"traceparent: 00-{trace}-00f067aa0ba902b7-01\r\n")
+    app.get("/shop/", f"traceparent: 00-{trace}-00f067aa0ba902b7-01\r\n")
+    _, opened = app.page(fields="Accept: application/openmetrics-text\r\n")
+    shown = [line for line in opened.splitlines() if " # {" in line]
+    assert len(shown) == 1 and 'location="/traced",le="0.1"} 1 # {trace_id="' + trace + '",span_id="' in shown[0]
+    assert re.search(r'span_id="[0-9a-f]{16}"\} [0-9.e-]+ \d+\.\d{3}$', shown[0])
+    assert " # {" not in app.page()[1], "only OpenMetrics has examples"
