@@ -98,6 +98,15 @@ class Subrequest(Request):
         self.location = location
         self.route = location.route.inner or location.route
 
+    def stand_beside(self, parent: Request) -> None:
+        """Go on in the location of the parent with what has been found out on the way there (nginx: a clone)."""
+        self.captures = parent.captures
+        self.valid_location = parent.valid_location
+        self.origin_stands = parent.origin_stands
+        self.add_uri_to_alias = parent.add_uri_to_alias
+        self.upstream_uri = parent.upstream_uri
+        self.lead_to(parent.location)
+
     def call_at_end(self, release: Callable[[], None]) -> None:
         """Have this called when the client's request is over."""
         self.main.call_at_end(release)
@@ -120,10 +129,7 @@ class Clone(Subrequest):
     def __init__(self, parent: Request) -> None:
         """Raises Cycle."""
         super().__init__(parent, parent.path, parent.args, parent.method, "slice")
-        self.captures = parent.captures
-        self.valid_location = parent.valid_location
-        self.origin_stands = parent.origin_stands
-        self.add_uri_to_alias = parent.add_uri_to_alias
+        self.stand_beside(parent)
 
 
 async def answered_again(request: Clone) -> Response:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import itertools
 import os
 import re
+from collections.abc import Callable
+from typing import NamedTuple
 
 from wproxy.dates import parse_http_date
 
@@ -97,3 +99,28 @@ def frame_parts(parts: list[Part], length: int, content_type: bytes, boundary: b
         size += len(head) + end - first
     last = b"\r\n--%b--\r\n" % boundary
     return [*pieces, last], size + len(last)
+
+
+class Partial(NamedTuple):
+    """The body of a 206, and what its head says of it. content_type: that of the body, None for the one of the whole.
+
+    lines: Content-Range, where there is one part. pieces: texts, and parts of the whole; size: their bytes.
+    """
+
+    content_type: bytes | None
+    lines: tuple[tuple[bytes, bytes], ...]
+    pieces: tuple[bytes | Part, ...]
+    size: int
+
+
+def in_parts(parts: list[Part], length: int, type_of_parts: Callable[[], bytes]) -> Partial:
+    """Return the body of a 206: one part of a body of that length, or several in a multipart/byteranges.
+
+    type_of_parts: returns the type of each of several.
+    """
+    if len(parts) == 1:
+        begin, end = parts[0]
+        return Partial(None, ((b"Content-Range", b"bytes %d-%d/%d" % (begin, end - 1, length)),), (parts[0],), end - begin)
+    boundary = next_boundary()
+    pieces, size = frame_parts(parts, length, type_of_parts(), boundary)
+    return Partial(b"multipart/byteranges; boundary=" + boundary, (), tuple(pieces), size)

@@ -219,9 +219,7 @@ def begin_update(
         twin = Copy(request, request.path)
     except (Cycle, OSError):
         return False
-    twin.origin_stands, twin.valid_location = request.origin_stands, request.valid_location
-    twin.captures, twin.upstream_uri = request.captures, request.upstream_uri
-    twin.lead_to(request.location)
+    twin.stand_beside(request)
     other = twin.cached = Dealings(twin, dealings.plan, dealings.cache, dealings.digested)
     other.is_background, other.status = True, EXPIRED
     other.take_over(dealings.hand_over())

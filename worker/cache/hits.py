@@ -21,7 +21,7 @@ from wproxy.conditions import Conditions, conditions_of, judge
 from wproxy.dates import parse_http_date
 from wproxy.directives.files import UNLIMITED
 from wproxy.http import Request, Response, ResponseFields, has_no_body
-from wproxy.ranges import Part, Unsatisfiable, frame_parts, next_boundary, parse_ranges, still_holds
+from wproxy.ranges import Part, Unsatisfiable, in_parts, parse_ranges, still_holds
 
 # Fields of a response that a 416 or 304 in its place does not have (nginx: ngx_http_send_special_response,
 # ngx_http_not_modified_header_filter).
@@ -158,20 +158,11 @@ def judged_response(
 
 def send_parts(request: Request, whole: ResponseFields, file: StoredFile, parts: list[Part]) -> Response:
     """Answer 206: one part, or several in a multipart/byteranges."""
-    content_type = whole.content_type
-    if len(parts) == 1:
-        begin, end = parts[0]
-        last_lines: tuple[tuple[bytes, bytes], ...] = ((b"Content-Range", b"bytes %d-%d/%d" % (begin, end - 1, file.size)),)
-        pieces: tuple[bytes | Part, ...] = (parts[0],)
-        size = end - begin
-    else:
-        boundary = next_boundary()
-        framed, size = frame_parts(parts, file.size, with_charset(request, whole), boundary)
-        content_type = b"multipart/byteranges; boundary=" + boundary
-        pieces, last_lines = tuple(framed), ()
-    fields = with_lines(whole, whole.lines, last_lines)
-    fields.status, fields.reason, fields.content_type, fields.content_length = 206, None, content_type, size
-    return whole_or_parts(request, fields, file, pieces)
+    partial = in_parts(parts, file.size, lambda: with_charset(request, whole))
+    fields = with_lines(whole, whole.lines, partial.lines)
+    fields.status, fields.reason, fields.content_length = 206, None, partial.size
+    fields.content_type = partial.content_type or whole.content_type
+    return whole_or_parts(request, fields, file, partial.pieces)
 
 
 def whole_or_parts(request: Request, fields: ResponseFields, file: StoredFile, pieces: tuple[bytes | Part, ...]) -> Response:

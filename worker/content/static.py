@@ -28,7 +28,7 @@ from wproxy.config.model import Location
 from wproxy.directives.files import UNLIMITED
 from wproxy.files import Unmappable, shown_path
 from wproxy.http import Jump, Request, Response, ResponseFields
-from wproxy.ranges import Part, Unsatisfiable, frame_parts, next_boundary, parse_ranges, still_holds
+from wproxy.ranges import Part, Unsatisfiable, in_parts, parse_ranges, still_holds
 from wproxy.template import checked
 from wproxy.uri import escape_path
 
@@ -174,30 +174,24 @@ def send_on_conditions(request: Request, file: OpenFile, whole: ResponseFields, 
 
 def send_parts(request: Request, file: OpenFile, whole: ResponseFields, parts: list[Part]) -> Response:
     """Answer 206: one part, or several in a multipart/byteranges."""
-    content_type = whole.content_type
     request.forced_status = 0  # as for a 304
-    if len(parts) == 1:
-        begin, end = parts[0]
-        last_lines: tuple[tuple[bytes, bytes], ...] = ((b"Content-Range", b"bytes %d-%d/%d" % (begin, end - 1, file.size)),)
-        pieces: tuple[bytes | Part, ...] = (parts[0],)
-        size = end - begin
-    else:
-        boundary = next_boundary()
+
+    def type_of_parts() -> bytes:
         # Behind X-Accel-Redirect the type that the upstream gave is that of the parts.
         given = None if request.is_error_page else request.accel_type
-        framed, size = frame_parts(parts, file.size, given or with_charset(request, whole), boundary)
-        content_type = b"multipart/byteranges; boundary=" + boundary
-        pieces, last_lines = tuple(framed), ()
+        return given or with_charset(request, whole)
+
+    partial = in_parts(parts, file.size, type_of_parts)
     fields = ResponseFields(
         206,
         whole.lines,
-        content_type=content_type,
-        content_length=size,
+        content_type=partial.content_type or whole.content_type,
+        content_length=partial.size,
         server=whole.server,
         last_modified=whole.last_modified,
-        last_lines=last_lines,
+        last_lines=partial.lines,
     )
-    return respond(request, fields, file, pieces)
+    return respond(request, fields, file, partial.pieces)
 
 
 def with_charset(request: Request, whole: ResponseFields) -> bytes:

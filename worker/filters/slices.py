@@ -17,7 +17,7 @@ from worker.content.returns import CloseConnection
 from worker.filters.fields import copied, without
 from worker.filters.ranges import narrow, refuse_range
 from worker.logs import log_end
-from worker.outlet import NOTHING, Pieces
+from worker.outlet import NOTHING, Wrapper
 from worker.subrequest import Clone, Cycle, answered_again
 from wproxy.bodies import BodySource, Frame, Outlet
 from wproxy.config.model import Location
@@ -83,17 +83,16 @@ def slice_filter(location: Location) -> Filter | None:
     return apply
 
 
-class SlicedBody(Pieces):
+class SlicedBody(Wrapper):
     """A body that consists of slices, or a part of it.
 
     _end: the byte after the last one that is wanted. _left: the bytes of the current slice that have not come yet; _skipped: the
     bytes before those that are wanted of it, _wanted: the number of these.
     """
 
-    __slots__ = ("_at_hand", "_begin", "_clone", "_end", "_left", "_request", "_skipped", "_slices", "_source", "_wanted")
+    __slots__ = ("_at_hand", "_begin", "_clone", "_end", "_left", "_request", "_skipped", "_slices", "_wanted")
 
     _at_hand: bytes
-    _source: BodySource | None
     _left: int
     _skipped: int
     _wanted: int
@@ -153,18 +152,6 @@ class SlicedBody(Pieces):
         """Whether all that comes next is the rest of a slice, which may go out as it is."""
         is_begun = bool(self._unsent or self._at_hand or self._skipped)
         return not is_begun and frame is None and self._source is not None and self._wanted == self._left
-
-    async def wait_for_room(self, outlet: Outlet, frame: Frame, seconds: float) -> None:
-        """Wait until the outlet takes more, while the slice reads ahead. Raises TimedOut."""
-        if self._source is None:
-            await outlet.room(seconds)
-        else:
-            await self._source.wait_for_room(outlet, None, seconds)
-
-    def read_ahead(self) -> None:
-        """Let the slice be read as fast as it comes."""
-        if self._source is not None:
-            self._source.read_ahead()
 
     def close(self) -> None:
         """Give up the slice that is being sent, and all others."""
