@@ -47,7 +47,7 @@ from worker.http2.frames import (
 from worker.http2.header_block import SIZE_UPDATE_TO_ZERO, HeaderDecoder, HeaderList, encode_fields
 from worker.http2.response_head import read_response_head, read_response_trailers
 from worker.http2.settings import PeerSettings, client_beginning
-from worker.http2.streams import DROP, HEAD, MAX_STREAM, ClientStreams, ResponseStream
+from worker.http2.streams import MAX_STREAM, ClientStreams, ResponseStream
 from worker.http2.windows import MAX_WINDOW, ReceiveWindow, SendWindows
 from worker.loop import FAIR_SHARE, WRITE, give_way, park
 from worker.stream import BIG_CHUNK, Stream
@@ -236,15 +236,15 @@ class HTTP2Connection(SharedConnection):
 
     def _take_headers(self, number: int, block: bytes, end_stream: bool) -> bool:
         fields = self.decoder.decode(block)
-        action = self.streams.headers(number)
-        if action == DROP:
+        state = self.streams.live.get(number)
+        if state is None or not state.receives:
+            self.streams.headers(number)  # late, or a fault
             self._junk.junk_frame()
             return False
         self._junk.useful += 1
-        state = self.streams.live[number]
         use = state.use
         use.wire_received += len(block) + 9
-        if action == HEAD:
+        if not state.has_head:
             use.heads.append((fields, self.decoder.size))
             state.has_head = not _is_interim(fields)
         else:
@@ -260,8 +260,9 @@ class HTTP2Connection(SharedConnection):
         increment = self._received.give_back(flow)
         if increment:
             self.send(window_update_frame(0, increment))
-        state = self.streams.data(number)
-        if state is None:
+        state = self.streams.live.get(number)
+        if state is None or not (state.receives and state.has_head):
+            self.streams.data(number)  # late, or a fault
             self._junk.junk_frame()
             return
         use = state.use
@@ -382,7 +383,7 @@ class HTTP2Stream(Use):
         """Send the head, and the body if it is at hand; return whether that was all. Raises UpstreamFailure."""
         outgoing, shared = attempt.outgoing, self.shared
         shared.check()
-        if not shared.may_open():
+        if len(shared.streams.live) >= shared.settings.max_concurrent_streams and not shared.may_open():
             return False
         body = outgoing.at_hand
         is_bodiless = outgoing.rest is None and outgoing.file is None and not body
