@@ -128,7 +128,7 @@ class Secured:
             self._count, self._count_failure = count_handshake, count_failed_handshake
 
     async def serve(self, stream: Stream, client: Client, plan: ListenerPlan) -> None:
-        """Resume one client until one side is done; closes the stream."""
+        """Serve one client until one side is done; closes the stream."""
         arrival = Arrival(stream, plan.header_timeout, self._default)
         clients = plan.clients
         clients.connections.add(arrival)

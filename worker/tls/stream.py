@@ -260,6 +260,8 @@ class TlsStream(Stream):
 
     def has_unread(self) -> bool:
         """Whether decrypted bytes (not an end) wait to be read."""
+        if not self.holds and not super().has_unread():
+            return False  # as at the end of nearly every connection; a read that is refused costs more
         return self._look() and bool(self._plain)
 
     def is_quiet(self) -> bool:
