@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from conversation import Stage, ok
@@ -218,3 +219,14 @@ def test_a_sampled_trace_stands_for_its_duration(front):
     assert len(shown) == 1 and 'location="/traced",le="0.1"} 1 # {trace_id="' + trace + '",span_id="' in shown[0]
     assert re.search(r'span_id="[0-9a-f]{16}"\} [0-9.e-]+ \d+\.\d{3}$', shown[0])
     assert " # {" not in app.page()[1], "only OpenMetrics has examples"
+
+
+def test_the_documentation_names_every_series(front):
+    app = front(peers=2)
+    for peer in app.stage.peers:
+        peer.close()
+    app.get("/")
+    families = set(re.findall(r"^# TYPE (wproxy_\w+) ", app.page()[1], re.MULTILINE))
+    page = (Path(__file__).parents[3] / "docs" / "observing.md").read_text()
+    assert len(families) > 30
+    assert not families - set(re.findall(r"`(wproxy_\w+)`", page))
