@@ -102,7 +102,7 @@ def test_the_smallest_configuration_is_a_server_with_every_default():
     assert configuration.error_log == MainDirectives.error_log
     assert (configuration.file, configuration.prefix) == (FILE, "/srv/")
     assert configuration.upstreams == ()
-    assert list(configuration.log_formats) == ["combined"]
+    assert list(configuration.log_formats) == ["combined", "wproxy_json"]
     (listener,) = configuration.listeners
     assert listener.address == Address("0.0.0.0", 80)
     assert listener.servers.default is only_server(configuration)
@@ -1097,7 +1097,7 @@ def test_a_log_names_a_format_that_there_is():
         access_log = { "a.log" = "short", "b.log" = "json", "c.log" = "combined" }
         [[http.server]]
     """)
-    assert sorted(configuration.log_formats) == ["combined", "json", "short"]
+    assert sorted(configuration.log_formats) == ["combined", "json", "short", "wproxy_json"]
     assert configuration.log_formats["json"].text == '{"a":"$remote_addr"}'
 
 
