@@ -33,9 +33,12 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--noise", action="store_true", help="nginx against itself: the error of the harness alone")
     other.add_argument("--against", metavar="TREE", help="instead of nginx, the wproxy of another source tree")
+    other.add_argument("--beside", metavar="WORKLOAD", help="instead of nginx, wproxy itself under this workload")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.workload if name not in WORKLOADS]:
         parser.error(f"no workload {unknown[0]!r}: choose from {', '.join(WORKLOADS)}")
+    if options.beside is not None and options.beside not in WORKLOADS:
+        parser.error(f"no workload {options.beside!r}: choose from {', '.join(WORKLOADS)}")
     if options.quick:
         options.rounds, options.seconds = 2, 1
     if options.rounds < 1 or options.seconds < 1:
@@ -49,6 +52,8 @@ def choose_contestants(options: argparse.Namespace) -> tuple[Contestant, Contest
         return Contestant("nginx-a", "nginx"), Contestant("nginx-b", "nginx")
     if options.against:
         return Contestant("wproxy", "wproxy", TREE), Contestant("other", "wproxy", os.path.abspath(options.against))
+    if options.beside:
+        return Contestant("wproxy", "wproxy"), Contestant(options.beside, "wproxy")
     return Contestant("wproxy", "wproxy"), Contestant("nginx", "nginx")
 
 
@@ -88,7 +93,8 @@ def run(options: argparse.Namespace) -> None:
     ):
         setting = Setting(folder, application.port, streaming.port, cores, options.rounds, options.seconds)
         for name in chosen:
-            rounds[name] = run_rounds(contestants, WORKLOADS[name], setting, tell)
+            workloads = WORKLOADS[name], WORKLOADS[options.beside or name]
+            rounds[name] = run_rounds(contestants, workloads, setting, tell)
     machine = describe()
     results = {name: result_of(pairs) for name, pairs in rounds.items()}
     print(full_report(names, results, machine, options.rounds, options.seconds), flush=True)

@@ -46,8 +46,11 @@ def turns(number: int) -> tuple[int, ...]:
     return (0, 1, 1, 0) if number % 2 == 0 else (1, 0, 0, 1)
 
 
-def run_round(contestants: tuple[Contestant, Contestant], workload: Workload, setting: Setting, number: int) -> Round:
-    """Run one round of one workload."""
+def run_round(
+    contestants: tuple[Contestant, Contestant], workloads: tuple[Workload, Workload], setting: Setting, number: int
+) -> Round:
+    """Run one round; the workload of each contestant may be another, over the same kind of connection."""
+    workload = workloads[0]
     folder = os.path.join(setting.folder, f"{workload.name}-{number}")
     os.mkdir(folder)
     ports = setting.backend_port, setting.streams_port
@@ -56,25 +59,28 @@ def run_round(contestants: tuple[Contestant, Contestant], workload: Workload, se
         proxy(contestants[1], os.path.join(folder, "1"), *ports, setting.cores.proxy, workload.listen) as second,
     ):
         servers = (first, second)
-        for server in servers:
-            measure(server, workload, WARM_UP_SECONDS, setting.cores)
+        for server, each in zip(servers, workloads):
+            measure(server, each, WARM_UP_SECONDS, setting.cores)
         samples: tuple[list[Sample], list[Sample]] = ([], [])
         for which in turns(number):
-            samples[which].append(measure(servers[which], workload, setting.seconds, setting.cores))
+            samples[which].append(measure(servers[which], workloads[which], setting.seconds, setting.cores))
     return Round(reduce(add, samples[0]), reduce(add, samples[1]))
 
 
 def run_rounds(
-    contestants: tuple[Contestant, Contestant], workload: Workload, setting: Setting, tell: Callable[[str], None]
+    contestants: tuple[Contestant, Contestant],
+    workloads: tuple[Workload, Workload],
+    setting: Setting,
+    tell: Callable[[str], None],
 ) -> list[Round]:
-    """Run all rounds of one workload."""
+    """Run all rounds of one workload, or of one beside another."""
     rounds = []
     for number in range(setting.rounds):
-        done = run_round(contestants, workload, setting, number)
+        done = run_round(contestants, workloads, setting, number)
         rounds.append(done)
         sides = [
             f"{contestant.name} {sample.rate:.0f} req/s, {sample.cpu_each * 1e6:.1f} us each, core {sample.busy:.0%}"
             for contestant, sample in zip(contestants, (done.first, done.second))
         ]
-        tell(f"{workload.name} {number + 1}/{setting.rounds}: {'; '.join(sides)}")
+        tell(f"{workloads[0].name} {number + 1}/{setting.rounds}: {'; '.join(sides)}")
     return rounds

@@ -93,7 +93,11 @@ async def read_header(stream: Stream, deadline: float) -> ProxyHeader | None:
         if not data:
             raise ClientGone
         whole = begun + data
-        taken = take_proxy_header(whole)
+        try:
+            taken = take_proxy_header(whole)
+        except BrokenProxyHeader:
+            stream.sock.recv(len(data))  # the client sees an end, as with nginx: to close with bytes unread is to reset
+            raise
         if taken is not None:
             header, length = taken
             stream.sock.recv(length - len(begun))
