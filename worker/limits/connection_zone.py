@@ -21,6 +21,7 @@ A table without a free entry refuses the request, as in nginx; which is told onc
 from __future__ import annotations
 
 from collections.abc import Callable
+from struct import Struct
 
 from worker.limits.locks import lock, try_lock, unlock
 from wproxy.shared import MAX_WORKERS, WORKER_PID, WORKER_WORDS, WORKERS_OFFSET
@@ -35,29 +36,31 @@ _PID = (1 << _PID_BITS) - 1
 _SLOT_BITS = 9
 _SLOT = MAX_WORKERS - 1
 _GENERATION = (1 << 16) - 1
+_CELLS_AT = Struct(f"{CELLS}Q").unpack_from
 # How many keys without requests a worker remembers.
 _REMEMBERED = 4096
 
 
 class _Key:
-    """A key that this worker knows. held: our requests under way.
+    """A key that this worker knows. held: our requests under way; word: what our cell says.
 
-    at, record, cell: where its entry and the record in it begin, and our cell; true while there are requests.
+    at, record, cell: where its entry and the record in it begin (and that in bytes), and our cell; true while there are requests.
     """
 
-    __slots__ = ("_words", "address", "at", "buckets", "cell", "first", "held", "own", "record", "second")
+    __slots__ = ("_words", "at", "buckets", "cell", "first", "held", "mutex", "record", "record_byte", "second", "word")
 
     def __init__(self, zone: SharedConnectionZone, key: bytes, own: int) -> None:
-        self.address, self.first, self.second, one, other = zone.memory.place(key)
+        self.mutex, self.first, self.second, one, other = zone.memory.place(key)
         self.buckets = (one, other)
-        self.own = own
+        self.word = own
         self._words = zone.memory.words
-        self.held = self.cell = self.record = self.at = 0
+        self.held = self.cell = self.record = self.record_byte = self.at = 0
 
     def give_back(self) -> None:
         """Count one request less."""
         self.held -= 1
-        self._words[self.cell] = self.own | self.held
+        self.word = word = self.word - 1
+        self._words[self.cell] = word
 
 
 class SharedConnectionZone:
@@ -96,19 +99,18 @@ class SharedConnectionZone:
         known = self._keys.get(key) or self._learn(key)
         words = self._words
         if known.held and not words[SPILLED_WORD]:
-            record = known.record
-            a, b, c = words[record : record + CELLS].tolist()
+            a, b, c = _CELLS_AT(words, known.record_byte)
             if (a & _COUNT) + (b & _COUNT) + (c & _COUNT) + self._margin < most:
-                known.held = held = known.held + 1
-                words[known.cell] = known.own | held
+                known.held += 1
+                known.word = words[known.cell] = known.word + 1
                 return known.give_back
-        address = known.address
-        if (result := try_lock(address)) and not lock(address, result):
+        mutex = known.mutex
+        if (result := try_lock(mutex)) and not lock(mutex, result):
             return False
         try:
             return self._take(known, most)
         finally:
-            unlock(address)
+            unlock(mutex)
 
     def _take(self, known: _Key, most: int) -> Callable[[], None] | bool:
         """Take one with the lock."""
@@ -137,7 +139,8 @@ class SharedConnectionZone:
                 words[SPILLED_WORD] = 1
         known.cell = cell = cell or spare
         known.held += 1
-        words[cell] = known.own | known.held
+        known.word = words[cell] = known.word + 1
+        known.record_byte = known.record * 8
         return known.give_back
 
     def _entries(self, known: _Key) -> list[tuple[int, int]]:

@@ -41,6 +41,7 @@ class ConnectionLimits(Check):
         self.limits = tuple(
             Limited(zones.connections[limit.zone.name], zones.keys[limit.zone.name], limit.most) for limit in location.limit_conn
         )
+        self.only = self.limits[0] if len(self.limits) == 1 else None
         self.level = location.limit_conn_log_level
         self.status = location.limit_conn_status
         self.dry_run = location.limit_conn_dry_run
@@ -50,6 +51,21 @@ class ConnectionLimits(Check):
     def check(self, request: Request) -> Response | Awaitable[Response | None] | None:
         """Count a request, until it ends; return a response to refuse it. Raises CloseConnection."""
         if request.limit_conn_status is not None:
+            return None
+        only = self.only
+        if only is not None and request.main is None:
+            # The most common case, without a loop: 0.4 us less.
+            key = only.evaluate(request)
+            if not key or (len(key) > LONGEST_KEY and self._ignore(request, only, key)):
+                return None
+            release = only.zone.take(key, only.most)
+            if release is True or release is False:
+                return self._refuse(request, only, release)
+            request.limit_conn_status = PASSED
+            if request.at_end is None:
+                request.at_end = [release]
+            else:
+                request.at_end.append(release)
             return None
         owner = request.main or request  # a subrequest counts until the client's request ends
         taken = owner.at_end

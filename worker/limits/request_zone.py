@@ -41,7 +41,7 @@ _PLENTY = 3
 class SharedRequestZone:
     """One zone, as one worker uses it. on_full: called once, when a key has to give way."""
 
-    __slots__ = ("_known", "_memory", "_on_full", "_words", "name", "rate")
+    __slots__ = ("_known", "_memory", "_now", "_on_full", "_stamp", "_words", "name", "rate")
 
     def __init__(self, name: str, rate: int, memory: ZoneMemory, on_full: Callable[[], None]) -> None:
         """rate: thousandths of a request per second."""
@@ -50,40 +50,51 @@ class SharedRequestZone:
         self._memory = memory
         self._words = memory.words
         self._on_full = on_full
-        # By key: the address of its lock, the two words of its hash, and where its entry was.
+        # By key: the address of its lock, the first word of its hash, and where its entry and the record in it were.
         self._known: dict[bytes, tuple[int, int, int, int]] = {}
+        # The time of the last request, and how a record of that time begins: everything above the excess.
+        self._now, self._stamp = -1, 0
 
     def count(self, key: bytes, now: int, most: int = MOST_EXCESS) -> int:
-        """Count a request unless that would exceed `most`; return the excess with it, or NO_ROOM. now: in milliseconds."""
+        """Count a request unless that would exceed `most`; return the excess with it, or NO_ROOM. now: in milliseconds.
+
+        A record is compared and computed with as few large numbers as can be: each takes as long as two calls of a C function.
+        """
         known = self._known.get(key)
         if known is None:
             return self._count_unknown(key, now, most)
-        address, first, second, at = known
-        if (result := try_lock(address)) and not lock(address, result):
+        mutex, first, at, record = known
+        if (result := try_lock(mutex)) and not lock(mutex, result):
             return NO_ROOM
         words = self._words
-        if words[at] == first and words[at + WAYS] == second and (state := words[at + _RECORD]):
-            # As in `_count_at`, inlined: a call costs 0.1 us.
-            elapsed = now - (state >> _EXCESS_BITS) & _TIME
-            if elapsed > _EARLIEST:
-                elapsed = 0
-            excess = (state & _EXCESS) - self.rate * elapsed // 1000 + 1000
-            if excess < 0:
-                excess = 0
+        # The first word is enough: an entry that has it has been ours, unless two of 2 ** 64 hashes are the same.
+        if words[at] == first and (state := words[record]):
+            if now != self._now:
+                self._now, self._stamp = now, _ALIVE >> _EXCESS_BITS | now & _TIME
+            stamp = self._stamp
+            excess = (state & _EXCESS) + 1000
+            if before := stamp - (state >> _EXCESS_BITS):
+                # As in `_count_at`.
+                elapsed = before & _TIME
+                if elapsed > _EARLIEST:
+                    stamp = state >> _EXCESS_BITS
+                else:
+                    excess -= self.rate * elapsed // 1000
+                    if excess < 0:
+                        excess = 0
             if excess <= most:
-                last = now & _TIME if elapsed else state >> _EXCESS_BITS & _TIME
-                words[at + _RECORD] = _ALIVE | last << _EXCESS_BITS | (excess if excess < MOST_EXCESS else MOST_EXCESS)
-            unlock(address)
+                words[record] = stamp << _EXCESS_BITS | (excess if excess < MOST_EXCESS else MOST_EXCESS)
+            unlock(mutex)
             return excess
-        unlock(address)
+        unlock(mutex)
         del self._known[key]
         return self._count_unknown(key, now, most)
 
     def _count_unknown(self, key: bytes, now: int, most: int) -> int:
         """Count a request of a key that we have not asked for lately."""
         memory = self._memory
-        address, first, second, one, other = memory.place(key)
-        if (result := try_lock(address)) and not lock(address, result):
+        mutex, first, second, one, other = memory.place(key)
+        if (result := try_lock(mutex)) and not lock(mutex, result):
             return NO_ROOM
         try:
             column = memory.column(one)
@@ -94,10 +105,10 @@ class SharedRequestZone:
             else:
                 excess = self._count_at(at, now, most)
         finally:
-            unlock(address)
+            unlock(mutex)
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
-        self._known[key] = address, first, second, at
+        self._known[key] = mutex, first, at, at + _RECORD
         return excess
 
     def _count_at(self, at: int, now: int, most: int) -> int:
@@ -117,8 +128,8 @@ class SharedRequestZone:
     def excess(self, key: bytes, now: int) -> int:
         """Return the excess that a request would have, without counting it; NO_ROOM when it cannot be known."""
         memory = self._memory
-        address, first, second, one, other = memory.place(key)
-        if (result := try_lock(address)) and not lock(address, result):
+        mutex, first, second, one, other = memory.place(key)
+        if (result := try_lock(mutex)) and not lock(mutex, result):
             return NO_ROOM
         try:
             at = memory.find(first, second, one)
@@ -126,19 +137,19 @@ class SharedRequestZone:
                 at = memory.find(first, second, other)
             state = self._words[at + _RECORD] if at >= 0 else 0
         finally:
-            unlock(address)
+            unlock(mutex)
         return max(0, self._with_one_more(state, now)) if state else 0
 
     def note(self, key: bytes, now: int, excess: int) -> None:
         """Make this the excess of a key that has been counted elsewhere."""
         if self.count(key, now) == NO_ROOM:
             return
-        address, first, second, at = self._known[key]
-        if (result := try_lock(address)) and not lock(address, result):
+        mutex, first, at, record = self._known[key]
+        if (result := try_lock(mutex)) and not lock(mutex, result):
             return
-        if self._words[at] == first and self._words[at + WAYS] == second:
-            self._words[at + _RECORD] = _ALIVE | (now & _TIME) << _EXCESS_BITS | excess
-        unlock(address)
+        if self._words[at] == first:
+            self._words[record] = _ALIVE | (now & _TIME) << _EXCESS_BITS | excess
+        unlock(mutex)
 
     def _with_one_more(self, state: int, now: int) -> int:
         """Return the excess that one more request would have; it is below 0 when the state says the same as none."""
