@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from wproxy.config.model import Configuration, Location, Server
@@ -66,8 +67,12 @@ def plan_counting(
     return plan
 
 
+@lru_cache(1)
 def names_of(configuration: Configuration) -> dict[Location, RequestNames]:
-    """Return what the requests of each location are counted under: no more names than the configuration has."""
+    """Return what the requests of each location are counted under: no more names than the configuration has.
+
+    Nobody changes it; a program that explains many requests asks for it again and again.
+    """
     servers = _server_names(configuration)
     found = {}
     for server in configuration.servers:
