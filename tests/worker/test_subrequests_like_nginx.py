@@ -158,30 +158,30 @@ def compare(tmp_path_factory, stage, monkeypatch) -> Compare:
         made.append(stage(**settings))
         return made[-1]
 
-    boundaries: list[int] = []
-    start = like_nginx.start_worker
+    said = directory / "said.log"
+    theirs: list[list[str]] = []
+    ask_worker = like_nginx.ask_worker
 
-    def start_worker(*arguments: object) -> Stage:
-        boundaries.append(len(Recording.asked))
-        boundaries.append(len((directory / "said.log").read_text().splitlines()))
-        return start(*arguments)
+    def ask_and_wait(*arguments: object) -> object:
+        """Also wait for copies and for what comes after requests: the upstream is closed afterwards."""
+        theirs.extend((list(Recording.asked), said.read_text().splitlines()))
+        answers = ask_worker(*arguments)
+        [front] = made
+        limit = time.monotonic() + 15
+        while time.monotonic() < limit and (front.worker.clients.held or front.worker.clients.connections):
+            front._breathe()
+            front.settle()
+        return answers
 
-    monkeypatch.setattr(like_nginx, "start_worker", start_worker)
+    monkeypatch.setattr(like_nginx, "ask_worker", ask_and_wait)
 
     def run(cases: list[Case]) -> None:
         Recording.asked.clear()
         Comparison(directory, make, monkeypatch)(SITE, cases, "error", prepare, joins_chunks=True)
-        [front] = made
-        asked = boundaries[0]
-        limit = time.monotonic() + 15
-        while len(Recording.asked) < 2 * asked and time.monotonic() < limit:
-            front._breathe()
-            front.settle()
-        front.until(lambda: not front.worker.clients.connections, "an end of all that")
-        same_in_any_order(Recording.asked[:asked], Recording.asked[asked:])
-        front.worker.access_logs.flush()
-        said = (directory / "said.log").read_text().splitlines()
-        same_in_any_order(said[: boundaries[1]], said[boundaries[1] :])
+        asked, lines = theirs
+        same_in_any_order(asked, Recording.asked[len(asked) :])
+        made[0].worker.access_logs.flush()
+        same_in_any_order(lines, said.read_text().splitlines()[len(lines) :])
 
     return run
 
