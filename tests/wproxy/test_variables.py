@@ -671,6 +671,8 @@ def test_families_of_variables():
         "arg_",
         "cookie_",
         "http_",
+        "jwt_claim_",
+        "jwt_header_",
         "proxy_protocol_tlv_",
         "sent_http_",
         "sent_trailer_",
