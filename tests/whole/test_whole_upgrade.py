@@ -374,28 +374,40 @@ def test_a_running_nginx_is_replaced_by_wproxy_and_back_without_a_refused_connec
     )
     link.symlink_to("/usr/sbin/nginx")
     run([str(link), "-c", str(tmp_path / "nginx.conf")], ENVIRONMENT)
-    until(pid.exists, "nginx")
-    versions = [ask(port, "/").body]
-    with Load(port, clients=2) as load:
-        for program in (script, Path("/usr/sbin/nginx"), script):
-            old = psutil.Process(int(pid.read_text()))
-            link.unlink()
-            link.symlink_to(program)
-            load.wait_for(50)
-            old.send_signal(signal.SIGUSR2)
-            until(lambda old=old: pid.exists() and pid.read_text().strip() not in ("", str(old.pid)), "a new master", 20)
-            new = psutil.Process(int(pid.read_text()))
-            until(lambda new=new: new.children(), "its workers", 20)
-            load.wait_for(50)
-            old.send_signal(signal.SIGQUIT)
-            until(lambda old=old: not is_alive(old), "the end of the old one")
-            versions.append(ask(port, "/").body)
-            assert ask(f"{tmp_path}/a.sock", "/").body == versions[-1]
-    new.terminate()
-    until(lambda: not is_alive(new), "the end")
+    masters = [until(lambda: master_of(pid), "nginx")]
+    try:
+        versions = [ask(port, "/").body]
+        with Load(port, clients=2) as load:
+            for program in (script, Path("/usr/sbin/nginx"), script):
+                old = masters[-1]
+                link.unlink()
+                link.symlink_to(program)
+                load.wait_for(50)
+                old.send_signal(signal.SIGUSR2)
+                until(lambda old=old: (master_of(pid) or old) != old, "a new master", 20)
+                masters.append(until(lambda: master_of(pid), "its pid file"))
+                until(masters[-1].children, "its workers", 20)
+                load.wait_for(50)
+                old.send_signal(signal.SIGQUIT)
+                until(lambda old=old: not is_alive(old), "the end of the old one")
+                versions.append(ask(port, "/").body)
+                assert ask(f"{tmp_path}/a.sock", "/").body == versions[-1]
+    finally:
+        for master in masters:
+            if is_alive(master):
+                master.terminate()
+                until(lambda master=master: not is_alive(master), "the end")
     assert load.failures == []
     assert versions[0] == versions[2] != versions[1] == versions[3]
     assert not (tmp_path / "a.sock").exists()  # it had become ours with the end of the nginx that made it
+
+
+def master_of(pid_file: Path) -> psutil.Process | None:
+    """The process that a pid file names; None while the file is written or renamed."""
+    try:
+        return psutil.Process(int(pid_file.read_text()))
+    except (OSError, ValueError, psutil.NoSuchProcess):
+        return None
 
 
 def test_a_master_of_another_version_is_upgraded_by_its_pid_file_and_can_be_stopped(started):
