@@ -49,7 +49,7 @@ def zstding() -> Zstd:
 
 
 def inflating() -> Inflation:
-    return Inflation(SimpleNamespace())  # type: ignore[arg-type]
+    return Inflation(SimpleNamespace(ends=lambda code, text: None))  # type: ignore[arg-type]
 
 
 def unzstd(data: bytes) -> bytes:
@@ -241,7 +241,7 @@ def test_memory_stays_flat_and_others_have_their_turn_while_200_mb_pass(coding: 
 )
 def test_what_is_no_gzip_ends_the_response(sent: bytes, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(gunzip_module, "log_request", lambda request, level, text: said.append(f"[{level}] {text}"))
+    monkeypatch.setattr(gunzip_module, "log_request", lambda request, level, text, code="": said.append(f"[{level}] {text}"))
     with pytest.raises(UpstreamFailure):
         changed(inflating(), [sent])
     assert len(said) == 1

@@ -402,10 +402,12 @@ def test_a_trailer_with_a_line_break_is_left_out(request_for):
     notes: list[str] = []
 
     class Log:
+        has_json = False
+
         def logs(self, level: str) -> bool:
             return True
 
-        def write(self, level: str, text: str, serial: int) -> None:
+        def write(self, level: str, text: str, serial: int, message: str, details: object) -> None:
             notes.append(f"{level} {text}")
 
     request = request_for("/a%0d%0aSet-Cookie:x")

@@ -107,18 +107,22 @@ def test_a_key_that_was_killed_half_way_in_is_found_again():
         assert [fresh.count(b"k", 0), request_zone(memory=memory).count(b"k", 0)] == [0, 1000]
 
 
+# So many that none reaches the largest excess of a record, a million requests, on a quick machine.
+KEYS = 24
+
+
 def hammer(memory: ZoneMemory, ledger: mmap.mmap, slot: int, seed: int) -> None:
     """Be a worker that counts until it is killed. What is allowed is noted before and after, in this worker's own words."""
     chance = random.Random(seed)
     zone = SharedRequestZone("zone", 1, memory, lambda: None)
     words = memoryview(ledger).cast("Q")
-    keys = [b"%d" % number for number in range(3)]
+    keys = [b"%d" % number for number in range(KEYS)]
     while True:
-        key = chance.randrange(3)
-        words[(slot * 3 + key) * 2] += 1
+        key = chance.randrange(KEYS)
+        words[(slot * KEYS + key) * 2] += 1
         if zone.count(keys[key], 1) == NO_ROOM:
             os._exit(3)
-        words[(slot * 3 + key) * 2 + 1] += 1
+        words[(slot * KEYS + key) * 2 + 1] += 1
 
 
 def test_no_request_is_lost_or_counted_twice_while_workers_are_killed_at_any_instruction():
@@ -132,6 +136,7 @@ def test_no_request_is_lost_or_counted_twice_while_workers_are_killed_at_any_ins
         seed = chance.randrange(1 << 30)
         pid = os.fork()
         if not pid:
+            os.nice(10)  # who kills and starts them has to get its turns
             try:
                 hammer(memory, ledger, slot, seed)
             finally:
@@ -144,7 +149,7 @@ def test_no_request_is_lost_or_counted_twice_while_workers_are_killed_at_any_ins
     try:
         for slot in range(4):
             start(slot)
-        while killed < 80 or not all(sum(words[(slot * 3 + key) * 2 + 1] for slot in range(4)) > 1000 for key in range(3)):
+        while killed < 80 or not all(sum(words[(slot * KEYS + key) * 2 + 1] for slot in range(4)) > 100 for key in range(KEYS)):
             assert time.monotonic() < until, "nothing happens"
             time.sleep(chance.random() * 0.004)  # while they work
             slot = chance.randrange(4)
@@ -157,9 +162,9 @@ def test_no_request_is_lost_or_counted_twice_while_workers_are_killed_at_any_ins
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
     zone = SharedRequestZone("zone", 1, memory, lambda: None)
-    for key in range(3):
-        begun = sum(words[(slot * 3 + key) * 2] for slot in range(4))
-        counted = sum(words[(slot * 3 + key) * 2 + 1] for slot in range(4))
+    for key in range(KEYS):
+        begun = sum(words[(slot * KEYS + key) * 2] for slot in range(4))
+        counted = sum(words[(slot * KEYS + key) * 2 + 1] for slot in range(4))
         assert counted <= zone.excess(b"%d" % key, 1) // 1000 <= begun
         assert begun - counted <= killed + 4
 
