@@ -33,6 +33,13 @@ from wproxy.config.resolve import resolve
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 needs_nginx = pytest.mark.skipif(not os.path.exists(NGINX), reason="the real nginx is not installed")
 
+
+def nginx_version() -> tuple[int, ...]:
+    """The first two numbers of the real nginx's version."""
+    said = subprocess.run([NGINX, "-v"], capture_output=True, text=True, check=False).stderr
+    return tuple(map(int, re.findall(r"\d+", said)[:2]))
+
+
 _NGINX_MAIN = """\
 daemon off; master_process off; pid DIR/nginx.pid; error_log DIR/error.log LEVEL;
 events { }

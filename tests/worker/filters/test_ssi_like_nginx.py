@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from like_nginx import Comparison, ask, needs_nginx, same_as_nginx
+from like_nginx import Comparison, ask, needs_nginx, nginx_version, same_as_nginx
 
 __all__ = ["same_as_nginx"]
 
@@ -129,7 +129,9 @@ def prepare(directory: Path) -> None:
 
 
 def test_pages_are_as_nginx_makes_them(same_as_nginx: Comparison) -> None:
-    cases = [ask(f"/{name}.html?a=1&c=axyb") for name in PAGES]
+    # Of responses without a body, in which nginx 1.26 differs from 1.22.
+    others = {"block", "kept"} if nginx_version() > (1, 22) else set()
+    cases = [ask(f"/{name}.html?a=1&c=axyb") for name in PAGES if name not in others]
     same_as_nginx(SITE, cases, "error", prepare, joins_chunks=True)
 
 
