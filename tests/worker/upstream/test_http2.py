@@ -9,11 +9,13 @@ import subprocess
 
 import pytest
 from conversation import End, Stage, chunks, get, post
-from http2_peer import ACK, END_HEADERS, PADDED, Http2Peer, Sent, frame, settings
+from http2_peer import ACK, END_HEADERS, END_STREAM, PADDED, PREFACE, Http2Peer, Sent, frame, settings
 from tls_peer import TlsPeer
 
 from bench.ports import free_port
 from tests.authority import authority
+from worker.stream import Stream
+from worker.upstream.protocols.http2 import HTTP2Connection
 
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 
@@ -102,6 +104,24 @@ def test_requests_follow_each_other_on_a_connection(two):
         assert body_of(client)[1] == b"body %d" % number
     assert s.group().idle_count == 1
     assert s.last_access()["upstream_connect_time"] == "0.000"
+
+
+def test_an_upstream_that_speaks_before_there_is_a_request_hears_the_beginning_first(two):
+    """RFC 9113 section 3.4: whatever is sent, the preface and our settings come before it."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        ours.setblocking(False)
+        loop = two().worker.loop
+        stream = Stream(loop, ours)
+        loop.add(stream)
+        connection = HTTP2Connection(stream, 10, 60.0)
+        connection.receive(settings() + frame("PING", 0, b"12345678"))
+        sent = theirs.recv(65536)
+        head = connection.begin()
+        assert sent.startswith(PREFACE) and sent.count(PREFACE) == 1
+        assert sent.endswith(frame("SETTINGS", 0, b"", ACK) + frame("PING", 0, b"12345678", ACK))
+        assert connection.open(head, b"\x82", True) == frame("HEADERS", 1, b"\x82", END_HEADERS | END_STREAM)
+        connection.close()
 
 
 def test_one_request_at_a_time_unless_more_are_allowed(two):

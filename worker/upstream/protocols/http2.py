@@ -131,11 +131,18 @@ class HTTP2Connection(SharedConnection):
         if self.settings.shrank_table:
             self.settings.shrank_table = False
             block = SIZE_UPDATE_TO_ZERO + block
-        frames = headers_frames(state.number, block, is_all, self.settings.max_frame_size)
+        return self._beginning() + headers_frames(state.number, block, is_all, self.settings.max_frame_size)
+
+    def _beginning(self) -> bytes:
+        """Return what has to be sent before anything else (RFC 9113 section 3.4); b"" when it has been."""
         if self._begun:
-            return frames
+            return b""
         self._begun = True
-        return PREFACE + client_beginning(STREAM_WINDOW) + frames
+        return PREFACE + client_beginning(STREAM_WINDOW)
+
+    def _reply(self, frames: bytes) -> None:
+        """Send frames that belong to no request: an upstream may speak before there is one. Raises UpstreamFailure."""
+        self.send(self._beginning() + frames)
 
     def read_head(self, fields: HeaderList, size: int, limit: int) -> ResponseHead:
         """Return the head that these fields are: mostly that of the answer before. Raises UpstreamFailure."""
@@ -177,7 +184,7 @@ class HTTP2Connection(SharedConnection):
         settings = self.settings
         settings.apply(frame.pairs)
         self.windows.set_initial(settings.initial_window_size, self.streams.live.values())
-        self.send(SETTINGS_ACK)
+        self._reply(SETTINGS_ACK)
         self.wake_writers()
         self.has_settings = True
         if self.most:
@@ -189,7 +196,7 @@ class HTTP2Connection(SharedConnection):
         if frame.ack:
             return
         self._control.spend(1, self.stream.loop.clock.now, "PING")
-        self.send(ping_frame(frame.opaque, ack=True))
+        self._reply(ping_frame(frame.opaque, ack=True))
         for use in self.uses:
             use.channel.may_read()  # a sign of life: read timeouts begin anew, as in nginx
 
@@ -259,7 +266,7 @@ class HTTP2Connection(SharedConnection):
         self._received.take(flow, "upstream", "the connection")
         increment = self._received.give_back(flow)
         if increment:
-            self.send(window_update_frame(0, increment))
+            self._reply(window_update_frame(0, increment))
         state = self.streams.live.get(number)
         if state is None or not (state.receives and state.has_head):
             self.streams.data(number)  # late, or a fault
