@@ -106,7 +106,11 @@ def complain(request: Request, trouble: Exception) -> None:
 
 def for_the_client(dealings: Dealings, request: Request, response: Response) -> Response:
     """Return what the client gets of an answer that is complete: 304 or 412 if its conditions say so."""
-    if request.main is not None or response.fields.status != 200:
+    if response.fields.status != 200:
+        # Only a stored 200 is served in parts, whatever the upstream says (nginx: ngx_http_upstream_copy_allow_ranges).
+        response.fields = StoredFields(response.fields, False).fields
+        return response
+    if request.main is not None:
         return response
     known = StoredFields(response.fields, response.fields.content_length >= 0)
     response.fields, dealings.has_ranges = known.fields, known.has_ranges

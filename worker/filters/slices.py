@@ -20,9 +20,10 @@ from worker.logs import log_end
 from worker.outlet import NOTHING, Wrapper
 from worker.subrequest import Clone, Cycle, answered_again
 from wproxy.bodies import BodySource, Frame, Outlet
+from wproxy.conditions import conditions_of
 from wproxy.config.model import Location
 from wproxy.failures import UpstreamFailure
-from wproxy.http import Request, Response
+from wproxy.http import Request, Response, ResponseFields
 from wproxy.ranges import Part, Unsatisfiable
 from wproxy.slices import SliceMismatch, Slices
 
@@ -54,6 +55,12 @@ def slice_filter(location: Location) -> Filter | None:
         response.fields = whole = copied(response.fields)
         without(whole, b"content-range", b"accept-ranges")
         whole.status, whole.reason, whole.content_length = 200, None, length
+        judged = judged_whole(request, whole)
+        if judged is not None:
+            response.close()
+            request.slices = None
+            request.status, request.response_fields = judged.fields.status, judged.fields
+            return judged
         request.status, request.response_fields = 200, whole
         wanted = 0, length
         # A body that is changed on its way has no parts.
@@ -81,6 +88,21 @@ def slice_filter(location: Location) -> Filter | None:
         return response
 
     return apply
+
+
+def judged_whole(request: Request, whole: ResponseFields) -> Response | None:
+    """Return the 304 or 412 that takes the place of a whole, if it is stored in a cache and the request has conditions (nginx:
+    disable_not_modified, which is set for all that is not cacheable).
+    """
+    if request.cached is None or request.main is not None:
+        return None
+    conditions = conditions_of(request.fields)
+    if conditions is None:
+        return None
+    from worker.cache.hits import StoredFields, judged_response  # loaded already: there is a cache
+
+    stored = StoredFields(whole, False)
+    return judged_response(request, stored.fields, stored.etag, stored.modified, conditions)
 
 
 class SlicedBody(Wrapper):

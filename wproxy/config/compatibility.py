@@ -63,8 +63,8 @@ are reported, never silently ignored.
   state that is empty is no `tracestate` field at all. An export that fails for a passing reason is sent again.
 - Requests that `worker_shutdown_timeout` cuts have a line in the access log.
 - `ssi`: `set` takes responses of up to 1 MB into a variable, whatever subrequest_output_buffer_size says. At most 64 includes of
-  a page are under way at once; the others follow. A response without a body leaves a variable of `set` as it was and shows a `stub`
-  once, as in nginx 1.22; 1.26 empties the one and shows the other twice.
+  a page are under way at once; the others follow. A response without a body leaves a variable of `set` as it was and shows a
+  `stub` once, as in nginx 1.22; 1.26 empties the one and shows the other twice.
 - `slice`: a client that asks for a part and gets the whole, because of a filter that changes bodies or of `max_ranges 0`, gets
   all of it (nginx begins with the slice of that part). Filters see one body, not one for each slice. A slice that breaks off, or
   is longer than its range, cuts the response; nginx goes on with the next one, in the wrong place.

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import like_nginx
 import pytest
-from like_nginx import Comparison, ask, needs_nginx, same_as_nginx
+from conversation import Stage
+from like_nginx import Comparison, Site, ask, ask_nginx, ask_worker, needs_nginx, same_as_nginx
 
 __all__ = ["same_as_nginx"]
 
@@ -144,3 +148,33 @@ def test_slices_become_a_whole_as_in_nginx(same_as_nginx: Comparison, ranged: st
 def test_another_range_than_the_one_that_was_asked_for_ends_the_response(same_as_nginx: Comparison, ranged: str) -> None:
     # The log of nginx 1.22 does not tell the range that it expected.
     same_as_nginx(SITE.replace("RANGED", ranged), ["/shifted", "/larger", "/set"], "crit")
+
+
+def test_slices_out_of_a_cache_are_as_in_nginx(
+    tmp_path: Path, stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch, ranged: str
+) -> None:
+    """Each slice has an entry of its own. Both begin with an empty cache."""
+    like_nginx._load_nginx_syntax(monkeypatch, tmp_path)
+    text = (
+        "proxy_cache_path DIR/cache keys_zone=z:1m; server { listen 127.0.0.1:PORT; slice 10; proxy_set_header Range $slice_range;"
+        "proxy_cache z; proxy_cache_key $uri$slice_range; proxy_cache_valid 200 206 1h; add_header X-Cache $upstream_cache_status;"
+        f"location / {{ proxy_pass http://{ranged}; }} }}"
+    )
+    cases = [
+        ask("/whole", "Range: bytes=12-14"),
+        *(ask("/whole"), ask("/whole"), ask("/whole", method="HEAD"), ask("/whole", "Range: bytes=8-31")),
+        *(ask("/whole", 'If-None-Match: "a"'), ask("/whole", 'If-None-Match: "b"'), ask("/whole", 'If-Match: "b"')),
+        *(ask("/whole", "Range: bytes=99-"), ask("/spaced", 'If-None-Match: "a"')),
+    ]
+    site = Site(tmp_path)
+    try:
+        theirs = ask_nginx(site, text, cases, "error")
+        asked = list(Ranged.asked)
+        shutil.rmtree(tmp_path / "cache")
+        (tmp_path / "cache").mkdir()
+        Ranged.asked.clear()
+        ours = ask_worker(site, stage, text, cases, "error")
+    finally:
+        site.close()
+    assert ours == theirs
+    assert Ranged.asked == asked
