@@ -72,6 +72,7 @@ are reported, never silently ignored.
 - Requests go upstream with HTTP/1.1 and connections are kept (`keepalive 32`), also those of a `proxy_pass` to a bare address;
   older versions of nginx speak HTTP/1.0 and close connections, and no version keeps those to a bare address.
 - All errors of a file are reported in one run, not only the first.
+- A `return 407` has neither phrase nor page, as in nginx up to 1.26.
 - Regular expressions are those of PCRE as far as Python's `re` can run them with the same meaning; any other is an error at its
   place. A match that takes too long is stopped and counts as no match, with a line in the error log.
 - With `ignore_invalid_headers off`, field names made of the characters that HTTP allows pass (`x_foo`, `x.foo`), and any other is

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conversation import Stage
-from like_nginx import Comparison, ask, needs_nginx, same_as_nginx
+from like_nginx import Comparison, as_before_1_27, ask, needs_nginx, same_as_nginx
 
 __all__ = ["same_as_nginx"]
 
@@ -81,6 +81,7 @@ def test_odd_files_and_odd_names_are_answered_as_nginx_answers_them(same_as_ngin
 
 
 @needs_nginx
+@as_before_1_27
 def test_statuses_have_the_phrases_of_nginx(same_as_nginx: Comparison) -> None:
     statuses = [status for status in range(200, 600) if status not in (408, 444, 499)]
     places = "".join(f"location = /{status} {{ return {status}; }}" for status in statuses)
