@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import re
-import time
 
 import pytest
 
+from tests.quickest import quickest
 from wproxy.variables.header import find_cookie
 
 _NEXT = re.compile(rb"[;,] *").search
@@ -40,7 +40,5 @@ def test_it_is_what_nginx_finds(name: bytes) -> None:
 @pytest.mark.parametrize("piece", [b"a;", b"a,", b"; ", b"a;;", b"a   ;", b"b=c; ", b"a"])
 def test_a_long_field_costs_little(piece: bytes) -> None:
     text = piece * (24_000 // len(piece))
-    began = time.process_time()
-    for _ in range(10):
-        find_cookie(text, b"a")
-    assert (time.process_time() - began) / 10 < 0.004
+    seconds, _ = quickest(0.04, lambda: [find_cookie(text, b"a") for _ in range(10)])
+    assert seconds / 10 < 0.004

@@ -9,10 +9,10 @@ from __future__ import annotations
 import gc
 import re
 import textwrap
-import time
 
 import pytest
 
+from tests.quickest import quickest
 from tests.wproxy.maps.map_reading import request
 from wproxy.address import Address
 from wproxy.config.load import load_text
@@ -1155,9 +1155,8 @@ def test_a_thousand_servers_of_ten_locations_are_resolved_in_seconds(alone):
         for index in range(1000)
     ]
     upstream = node("upstream", "app", inside=[node("server", "10.0.0.1")])
-    started = time.process_time()
-    configuration = resolve_nodes(inside_http(upstream, *servers))
-    assert time.process_time() - started < 3
+    seconds, configuration = quickest(3, lambda: resolve_nodes(inside_http(upstream, *servers)))
+    assert seconds < 3
     (listener,) = configuration.listeners
     found = find(listener.servers.find(b"s999.example", request()).locations, "/7/x")
     assert (found.pattern, found.server.name) == ("/7/", "s999.example")
@@ -1176,9 +1175,8 @@ def test_a_thousand_servers_of_ten_locations_are_read_in_seconds(file, alone):
         )
         servers = "".join(f'[[http.server]]\nlisten = 8080\nserver_name = "s{n}.example"\n{locations}' for n in range(1000))
         text = f'[http.upstream.app]\nserver = "10.0.0.1"\n{servers}'
-    started = time.process_time()
-    configuration = load_text(text.encode(), file, "/srv/", look_up)
-    assert time.process_time() - started < 3
+    seconds, configuration = quickest(3, lambda: load_text(text.encode(), file, "/srv/", look_up))
+    assert seconds < 3
     assert len(configuration.servers) == 1000
 
 
