@@ -23,16 +23,17 @@ LineAndColumn = tuple[int, int]  # line and column, from 1; a column is a charac
 
 # Strings. The quantifiers are possessive (`*+`): a string can be read in one way only, so backtracking would find nothing. A
 # multi-line string may end in up to two quotes of its own before the three that close it.
-_BASIC = r'"(?:[^"\\\n]++|\\.)*+"'
+# Python before 3.11.5 repeats no group possessively without mistakes (gh-106052). Nothing here can be matched in two ways.
+_BASIC = r'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*"'
 _LITERAL = r"'[^'\n]*+'"
-_MULTILINE_BASIC = r'"""(?:[^"\\]++|\\.|"{1,2}(?!"))*+"{3,5}'
-_MULTILINE_LITERAL = r"'''(?:[^']++|'{1,2}(?!'))*+'{3,5}"
+_MULTILINE_BASIC = r'"""[^"\\]*+(?:(?:\\.|"{1,2}(?!"))[^"\\]*+)*"{3,5}'
+_MULTILINE_LITERAL = r"'''[^']*+(?:'{1,2}(?!')[^']*+)*'{3,5}"
 # Numbers, booleans and dates, which may contain a space; blanks after them are included.
 _BARE = r"[^\[\]{}\"'#,\n]++"
-_GAP = r"(?:[ \t\n]++|#[^\n]*+)*+"
+_GAP = r"[ \t\n]*+(?:#[^\n]*+[ \t\n]*+)*"
 
 _GAP_BEFORE = re.compile(_GAP)
-_GAP_OR_COMMA = re.compile(r"(?:[ \t\n,]++|#[^\n]*+)*+")
+_GAP_OR_COMMA = re.compile(r"[ \t\n,]*+(?:#[^\n]*+[ \t\n,]*+)*")
 # The lookahead leaves `"""` and any other continuation of the value to the slower path.
 _PLAIN_LINE = re.compile(rf"""{_GAP}([A-Za-z0-9_-]++)[ \t]*+=[ \t]*+(?:"[^"\\\n]*+"|{_LITERAL}|{_BARE})(?=[ \t]*+(?:[#\n]|\Z))""")
 _KEY_PART = re.compile(rf"[ \t]*+([A-Za-z0-9_-]++|{_BASIC}|{_LITERAL})[ \t]*+(\.?)")

@@ -100,5 +100,6 @@ def _finder(name: bytes) -> Callable[[bytes], re.Match[bytes] | None]:
     to a separator.
     """
     here = re.escape(name) + rb" *+"
-    skipped = rb"(?:%b[^=])?+[^;,]*+[;,] *+" % here
-    return re.compile(rb"(?:(?!%b=)%b)*+%b= *+([^;]*+)" % (here, skipped, here), re.IGNORECASE | re.DOTALL).match
+    # Python before 3.11.5 repeats no group possessively without mistakes (gh-106052): each choice excludes the other instead.
+    skipped = rb"(?:%b[^=]|(?!%b[^=]))[^;,]*+[;,] *+" % (here, here)
+    return re.compile(rb"(?:(?!%b=)%b)*%b= *+([^;]*+)" % (here, skipped, here), re.IGNORECASE | re.DOTALL).match
