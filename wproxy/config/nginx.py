@@ -56,8 +56,9 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
-# From the brace of a quantifier to the end of its word, with further quantifiers in it.
-_QUANTIFIER = re.compile(r"\{\d+(?:,\d*)?\}(?:[^ \t\r\n;{\\]++|\\.|\{\d+(?:,\d*)?\})*+", re.DOTALL)
+# From the brace of a quantifier to the end of its word, with further quantifiers in it. A possessive group that can go back
+# inside is wrong in Python before 3.11.5 (gh-106052); an atomic one means the same.
+_QUANTIFIER = re.compile(r"\{\d+(?:,\d*)?\}(?>(?:[^ \t\r\n;{\\]++|\\.|\{\d+(?:,\d*)?\})*)", re.DOTALL)
 _AFTER_QUOTE = frozenset(" \t\r\n;{)") | {""}  # the empty text: the end of the file, which has its own message
 _GAP = re.compile(r"(?:[ \t\r\n]++|#[^\n]*+)*+")
 _COMMENT = re.compile(r"#([^\n]*)")

@@ -9,8 +9,8 @@ from wproxy.config.nginx import TOKEN_LIMIT, in_bytes
 from wproxy.config.tree import ConfigurationError, Node, Problem
 
 _INDENTATION = "    "
-# A word that needs no quotes. `{` begins a block, except for the one of a variable.
-_BARE = re.compile(r"""(?:[^ \t\r\n;{}#"'$] | \$\{\w+\} | \$(?!\{)) (?: [^ \t\r\n;{"'$] | \$\{\w+\} | \$(?!\{) )*+""", re.VERBOSE)
+# A word that needs no quotes. `{` begins a block, except for the one of a variable. It can be read in one way only.
+_BARE = re.compile(r"""(?:[^ \t\r\n;{}#"'$] | \$\{\w+\} | \$(?!\{)) (?: [^ \t\r\n;{"'$] | \$\{\w+\} | \$(?!\{) )*""", re.VERBOSE)
 # A backslash that the tokeniser would take for the beginning of an escape.
 _READ_AS_ESCAPE = re.compile(r"""\\(?=["'\\trn\t\r\n]|\Z)""")
 _CONTROLS = {"\t": r"\t", "\r": r"\r", "\n": r"\n"}
