@@ -33,7 +33,7 @@ MOST_BYTES = 1 << 20
 
 
 class NoKeys(ValueError):
-    """What a file has in it is no set of keys."""
+    """A file does not contain a set of keys."""
 
 
 class Key(NamedTuple):

@@ -24,7 +24,7 @@ NUMBERS = {name.encode(): number for number, name in enumerate(counters.NAMES)}
 
 
 class Dealings(CacheNotes):
-    """What a request has to do with a cache.
+    """A request's use of a cache, from the first look on.
 
     use: the entry of its key, once it was looked for. stores: whether the answer may be stored. is_settled: whether the answer is
     not the upstream's own: an older one that is stored, an error page, or that of another location. is_background: whether no

@@ -30,7 +30,7 @@ _MOST_DIGITS = 18
 
 
 class Freshness:
-    """What the fields of an answer say about storing it.
+    """The lifetime of an answer, by its fields.
 
     valid: until when it is valid, unix seconds; 0: they do not say. updating, error: for how many seconds after that it may be
     sent while it is updated, and if updating fails. vary: the names of the request's fields that it depends on. refusal: why it

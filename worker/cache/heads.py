@@ -18,7 +18,7 @@ _STDOUT = b"\x01\x06\x00\x01%b\x00\x00"
 
 
 class CannotRead(Exception):
-    """What is stored is not the head of a response."""
+    """A stored head is not the head of a response."""
 
 
 def read_stored_head(module: str, data: bytes, length: int) -> ResponseHead:

@@ -35,7 +35,7 @@ _FOREVER = (1 << 63) - 1
 
 
 class Witness:
-    """What tells whether a stored response still is that of its key, with two looks at the index."""
+    """A check, in two looks at the index, that a stored response still is that of its key."""
 
     __slots__ = ("_at", "_first", "_version", "_version_at", "_words")
 

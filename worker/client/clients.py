@@ -47,7 +47,7 @@ def _nothing() -> None:
 
 
 class HTTP2Counts:
-    """What HTTP/2 connections count where counters are shown. resets: by code."""
+    """The counts of HTTP/2 connections, where counters are shown. resets: by code."""
 
     __slots__ = ("resets_received", "resets_sent", "streams")
 

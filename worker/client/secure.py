@@ -90,7 +90,7 @@ class Arrival:
 
 
 class Door(NamedTuple):
-    """What a handshake needs to know of a server. protocols: those of ALPN that it speaks."""
+    """A server, as a handshake needs it. protocols: those of ALPN that it speaks."""
 
     server: Server
     context: ServerContext

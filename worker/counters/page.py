@@ -60,7 +60,7 @@ Pauses = Iterator[None]
 
 @dataclass(slots=True)
 class Reading:
-    """What one page is made of. peers: with their groups and the labels of both, once `read_peers` has read them."""
+    """The counters of one page. peers: with their groups and the labels of both, once `read_peers` has read them."""
 
     services: Services
     counting: Counting

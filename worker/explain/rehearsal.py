@@ -110,7 +110,7 @@ class _AtOnce(ThreadPool):
 
 
 class Outcome:
-    """What became of one request. head, passing, group: what its upstream gets, and how.
+    """The outcome of one request. head, passing, group: what its upstream gets, and how.
 
     response: the one that is sent; unfiltered, unfiltered_fields: the one before the filters, and its lines; proxied: the one in
     place of the upstream's.

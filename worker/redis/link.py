@@ -47,7 +47,7 @@ class LinkFailure(Exception):
 
 
 class Keeper(Protocol):
-    """Somebody who keeps something at the server."""
+    """A zone whose counts are kept at the server."""
 
     def begin(self) -> None:
         """Bring what the server should know, when the link comes up."""

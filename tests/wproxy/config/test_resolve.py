@@ -7,6 +7,7 @@ tree made by hand.
 from __future__ import annotations
 
 import gc
+import os
 import re
 import textwrap
 
@@ -96,6 +97,10 @@ def find(matcher: LocationMatcher[Location], path: str, asked: Request | None = 
 # The whole
 
 
+# As in nginx's documentation of `listen`.
+DEFAULT_PORT = 80 if os.geteuid() == 0 else 8000
+
+
 def test_the_smallest_configuration_is_a_server_with_every_default():
     configuration = load("[[http.server]]")
     assert (configuration.worker_processes, configuration.daemon, configuration.worker_connections) == (1, True, 1024)
@@ -104,7 +109,7 @@ def test_the_smallest_configuration_is_a_server_with_every_default():
     assert configuration.upstreams == ()
     assert list(configuration.log_formats) == ["combined", "wproxy_json"]
     (listener,) = configuration.listeners
-    assert listener.address == Address("0.0.0.0", 80)
+    assert listener.address == Address("0.0.0.0", DEFAULT_PORT)
     assert listener.servers.default is only_server(configuration)
 
 
@@ -677,7 +682,7 @@ def test_problems_of_listeners_are_found_in_the_same_run_and_come_last():
     found = problems("[[http.server]]\nserver_name = 'a.*.b'\n[[http.server]]\n[http.server.location.'/']\nsend_timeout = 'soon'")
     assert [problem.partition(" in ")[0] for problem in found] == [
         '"send_timeout" directive invalid value',
-        'invalid server name or wildcard "a.*.b" on 0.0.0.0:80',
+        f'invalid server name or wildcard "a.*.b" on 0.0.0.0:{DEFAULT_PORT}',
     ]
 
 
