@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import random
 import socket
+from collections import deque
 
 FIRST, END = 20000, 32000
+
+# The last ports that were given: somebody who asks for six of them binds the first when all six are there.
+_given: deque[int] = deque(maxlen=1000)
 
 
 def free_port() -> int:
@@ -19,9 +23,12 @@ def free_port() -> int:
     own = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
         port = random.randrange(FIRST + own, END, runs)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+        _given.append(port)
+        return port
