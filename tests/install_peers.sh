@@ -3,7 +3,7 @@
 # otherwise. Their tests are skipped by name where a peer is absent.
 set -u
 missing=""
-for pair in node:nodejs nginx:nginx-light wrk:wrk curl:curl chromium:chromium logrotate:logrotate h2load:nghttp2-client redis-server:redis-server; do
+for pair in node:nodejs nginx:nginx-light wrk:wrk curl:curl chromium:chromium logrotate:logrotate h2load:nghttp2-client redis-server:redis-server strace:strace valgrind:valgrind; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
 [ -n "$missing" ] || exit 0

@@ -1,0 +1,367 @@
+"""Requests to be counted: a real worker, clients and upstreams on real sockets, and a meter that runs only while the worker does.
+
+Everything is in one thread, the clock stands still, and the worker is given its turn only when all that was sent to it has arrived:
+so it does the same from run to run, to the instruction. CLIENTS of them ask at once, which spreads the cost of a turn as load does.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Protocol
+
+from conversation import Stage
+
+from worker.client.http1.serve import serve_connection
+from worker.client.preface import serve_clear
+from wproxy.assignment import ListeningSocket
+from wproxy.tls.contexts import make_contexts
+
+CLIENTS = 8
+PEERS = 3
+PATIENCE = 10.0
+
+CONFIGURATION = """
+worker_processes = 1
+error_log = [["{directory}/error.log", "info"]]
+[http]
+access_log = ACCESS_LOG
+keepalive_requests = 1000000
+upstream.app = {{ server = ["{peers[0]}", "{peers[1]}", "{peers[2]}"], keepalive = 64 }}
+[[http.server]]
+listen = LISTEN
+server_name = "www.example.com"
+SERVER
+[http.server.location."/"]
+proxy_pass = "http://app"
+proxy_http_version = "1.1"
+[http.server.location."/".proxy_set_header]
+Host = "$host"
+X-Real-IP = "$remote_addr"
+X-Forwarded-For = "$proxy_add_x_forwarded_for"
+X-Forwarded-Proto = "$scheme"
+Connection = ""
+[http.server.location."/static/"]
+root = "{directory}"
+[http.server.location."= /return"]
+return = [200, "ok"]
+"""
+BROWSER = (
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    "Accept-Language: en-US,en;q=0.9",
+    "Accept-Encoding: gzip, deflate, br, zstd",
+    "Cache-Control: max-age=0",
+    "Upgrade-Insecure-Requests: 1",
+    "Sec-Fetch-Dest: document",
+    "Sec-Fetch-Mode: navigate",
+    "Sec-Fetch-Site: same-origin",
+)
+ANSWER = (
+    b"HTTP/1.1 200 OK\r\nServer: app\r\nDate: Sun, 29 Nov 2026 15:36:08 GMT\r\nContent-Type: text/plain\r\nContent-Length: 40\r\n"
+    b"Connection: keep-alive\r\n\r\n0123456789012345678901234567890123456789"
+)
+H2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+class Meter(Protocol):
+    """Counts between `begin` and `end`."""
+
+    def begin(self) -> None: ...
+    def end(self) -> None: ...
+
+
+def head(path: str, *lines: str, method: str = "GET") -> bytes:
+    """A request head."""
+    return "".join(f"{line}\r\n" for line in (f"{method} {path} HTTP/1.1", "Host: www.example.com", *lines, "")).encode()
+
+
+def small(number: int) -> bytes:
+    return head("/")
+
+
+def varied(number: int) -> bytes:
+    """Another path, referer and cookie in every request."""
+    number += 10_000_000
+    own = f"Referer: http://www.example.com/from/{number}", f"Cookie: session=0123456789abcdef{number}; theme=dark"
+    return head(f"/articles/{number}", *BROWSER, *own)
+
+
+def post(number: int) -> bytes:
+    return head("/form", "Content-Type: application/octet-stream", "Content-Length: 1024", method="POST") + b"x" * 1024
+
+
+def returned(number: int) -> bytes:
+    return head("/return")
+
+
+def static(number: int) -> bytes:
+    return head("/static/1k")
+
+
+def only_one(number: int) -> bytes:
+    return head("/", "Connection: close")
+
+
+class Conversation:
+    """One workload: its worker and its neighbours. `round` has each client ask once, and counts what the worker does."""
+
+    def __init__(self, directory: str, meter: Meter, request: Callable[[int], bytes], **settings: str) -> None:
+        self.meter = meter
+        self.request = request
+        self.asked = 0
+        self.answered = 0
+        text = CONFIGURATION
+        for name in ("LISTEN", "SERVER", "ACCESS_LOG"):
+            text = text.replace(name, settings.get(name, {"LISTEN": '"127.0.0.1:8080"', "ACCESS_LOG": '"off"'}.get(name, "")))
+        os.makedirs(f"{directory}/static")
+        with open(f"{directory}/static/1k", "wb") as file:
+            file.write(b"0123456789abcdef" * 64)
+        self.stage = Stage(SimpleNamespace(setattr=setattr), directory, peers=PEERS, text=text)
+        self.upstreams: list[socket.socket] = []
+        self.clients: list[socket.socket] = []
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Make the clients that stay connected."""
+        self.clients = [self.stage.client(tcp=True, serve=serve_connection).sock for _ in range(CLIENTS)]
+        for client in self.clients:
+            client.setblocking(True)
+
+    def round(self) -> None:
+        """Have each client ask and be answered."""
+        for client in self.clients:
+            client.sendall(self.request(self.asked))
+            self.asked += 1
+        self.worker_works(CLIENTS)
+        self.upstreams_answer()
+        for client in self.clients:
+            self.expect_answer(client.recv(65536))
+
+    def expect_answer(self, data: bytes) -> None:
+        """Look whether an answer is what it has to be: figures of failures would be worth nothing."""
+        assert data.startswith(b"HTTP/1.1 200 OK\r\n"), data
+        self.answered += 1
+
+    # The worker.
+
+    def worker_works(self, events: int) -> None:
+        """Wait until there are so many events for the worker, then let it do all that it can, and count that."""
+        loop, stage, meter = self.stage.loop, self.stage, self.meter
+        wait_until(lambda: len(loop._epoll.poll(0.0, 1024)) >= events)
+        while stage.is_busy():
+            meter.begin()
+            loop.turn(0.0)
+            meter.end()
+        assert not stage.bugs, stage.bugs
+
+    # The other side.
+
+    def upstreams_answer(self) -> None:
+        """Answer every request that the worker has passed on; where it has to connect first, let it."""
+        missing = self.asked - self.answered if self.passes_on else 0
+        while missing:
+            for peer in self.stage.peers:
+                while (accepted := peer._try_accept()) is not None:
+                    accepted.setblocking(False)
+                    self.upstreams.append(accepted)
+            answered = 0
+            for upstream in self.upstreams:
+                try:
+                    data = upstream.recv(65536)
+                except BlockingIOError:
+                    continue
+                if not data:
+                    upstream.close()
+                    continue
+                upstream.sendall(ANSWER)
+                answered += 1
+            self.upstreams = [upstream for upstream in self.upstreams if upstream.fileno() >= 0]
+            missing -= answered
+            self.worker_works(answered)
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether the requests go upstream."""
+        return self.request not in (returned, static)
+
+    def close(self) -> None:
+        for sock in (*self.clients, *self.upstreams):
+            sock.close()
+        self.stage.close(sweep=False)
+
+
+class Connections(Conversation):
+    """A new connection for each request: the worker accepts, answers and closes."""
+
+    def prepare(self) -> None:
+        self.listening = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.listening.setblocking(False)
+        acceptors = self.stage.worker.acceptors
+        acceptors.listen(ListeningSocket(self.stage.configuration.listeners[0], os.dup(self.listening.fileno())))
+        self.stage.settle()
+
+    def round(self) -> None:
+        self.clients = self.connect()
+        super().round()
+        self.leave()
+
+    def connect(self) -> list[socket.socket]:
+        """Have clients connect and the worker accept."""
+        expected = self.stage.worker.clients.accepted + CLIENTS
+        found = [socket.create_connection(self.listening.getsockname()) for _ in range(CLIENTS)]
+        while self.stage.worker.clients.accepted < expected:
+            self.worker_works(1)
+        return found
+
+    def leave(self) -> None:
+        """Close the clients, which the worker has told that it closes, and let it."""
+        for client in self.clients:
+            assert client.recv(1) == b"", "the worker ends its side"
+            client.close()
+        self.clients = []
+        wait_until(self.all_have_left)
+
+    def all_have_left(self) -> bool:
+        """Whether the worker has closed all of its clients."""
+        self.worker_works(0)
+        return not self.stage.worker.clients.connections
+
+    def close(self) -> None:
+        self.stage.worker.acceptors.close()
+        self.listening.close()
+        super().close()
+
+
+class Encrypted(Connections):
+    """Clients that stay connected, over TLS."""
+
+    def prepare(self) -> None:
+        contexts, problems = make_contexts(self.stage.configuration)
+        assert not problems, problems
+        self.stage.worker.acceptors._tls = contexts
+        super().prepare()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        self.clients = []
+        for sock in self.connect():
+            tls = TlsClient(sock, context)
+            while not tls.shake():
+                self.worker_works(1)
+            self.clients.append(tls)  # type: ignore[arg-type]
+        self.worker_works(1)  # the last one's end of the handshake
+
+    def round(self) -> None:
+        Conversation.round(self)
+
+
+class TlsClient:
+    """The client's end of an encrypted connection."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        self.sock = sock
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="www.example.com")
+        self.began = False
+
+    def shake(self) -> bool:
+        """Take a step of the handshake; return whether it was the last."""
+        if self.began:
+            self.incoming.write(self.sock.recv(65536))
+        self.began = True
+        try:
+            self.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self.sock.sendall(self.outgoing.read())
+            return False
+        self.sock.sendall(self.outgoing.read())
+        return True
+
+    def sendall(self, data: bytes) -> None:
+        self.tls.write(data)
+        self.sock.sendall(self.outgoing.read())
+
+    def recv(self, most: int) -> bytes:
+        while True:  # tickets come before the first answer
+            try:
+                return self.tls.read(most)
+            except ssl.SSLWantReadError:
+                self.incoming.write(self.sock.recv(65536))
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+class Streams(Conversation):
+    """One HTTP/2 connection with CLIENTS requests at once."""
+
+    # :method GET, :scheme http, :path /, :authority www.example.com, in static and literal fields that touch no table (RFC 7541).
+    BLOCK = b"\x82\x86\x84\x01\x0fwww.example.com"
+
+    def prepare(self) -> None:
+        self.clients = [self.stage.client(tcp=True, serve=serve_clear).sock]
+        self.clients[0].setblocking(True)
+        self.clients[0].sendall(
+            H2_PREFACE + h2_frame(4, 0, 0) + h2_frame(8, 0, 0, struct.pack(">I", 1 << 30)) + h2_frame(4, 1, 0)
+        )
+        self.worker_works(1)
+        self.stream = 1
+        self.received = b""
+
+    def round(self) -> None:
+        (client,) = self.clients
+        wire = b""
+        for _ in range(CLIENTS):
+            wire += h2_frame(1, 5, self.stream, self.BLOCK)
+            self.stream += 2
+        client.sendall(wire)
+        self.asked += CLIENTS
+        self.worker_works(1)
+        self.upstreams_answer()
+        while self.answered < self.asked:
+            self.received += client.recv(65536)
+            self.read_frames()
+
+    def read_frames(self) -> None:
+        """Count the streams that have ended with a body."""
+        while len(self.received) >= 9 and len(self.received) >= 9 + (size := int.from_bytes(self.received[:3], "big")):
+            kind, flags = self.received[3], self.received[4]
+            assert kind in (0, 1, 4, 6, 8), (kind, self.received[9 : 9 + size])
+            self.answered += kind == 0 and flags & 1
+            self.received = self.received[9 + size :]
+
+
+def h2_frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return struct.pack(">I", len(payload))[1:] + bytes((kind, flags)) + struct.pack(">I", stream) + payload
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Give the kernel as long as it needs to deliver over loopback what has been sent."""
+    limit = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < limit, "it does not come"
+        select.select([], [], [], 0.0005)
+
+
+def conversations(directory: str, meter: Meter, certificate: str, key: str) -> Iterator[tuple[str, Conversation]]:
+    """Return all workloads, each with a worker of its own. certificate, key: the files of the server that speaks TLS."""
+
+    def place(name: str) -> str:
+        path = f"{directory}/{name}"
+        os.mkdir(path)
+        return path
+
+    for request in (small, varied, post, returned, static):
+        name = {"returned": "return"}.get(request.__name__, request.__name__)
+        yield name, Conversation(place(name), meter, request)
+    yield "logged", Conversation(place("logged"), meter, small, ACCESS_LOG='"{directory}/access.log"')
+    yield "connection", Connections(place("connection"), meter, only_one)
+    tls = f'ssl_certificate = "{certificate}"\nssl_certificate_key = "{key}"'
+    yield "tls", Encrypted(place("tls"), meter, small, LISTEN='[["127.0.0.1:8080", "ssl"]]', SERVER=tls)
+    yield "h2", Streams(place("h2"), meter, small, LISTEN='[["127.0.0.1:8080", "http2"]]')
