@@ -1,4 +1,4 @@
-"""The rows of counters that a generation of workers needs (`wproxy.counters`)."""
+"""What all workers see of each other's requests: the rows of counters (`wproxy.counters`), and the ring of decisions."""
 
 from __future__ import annotations
 
@@ -27,3 +27,11 @@ def assign_rows(configuration: Configuration, shared: SharedWords, generation: i
     shared.clear_more = memory.clear_peer
     alive = {slot.get(WORKER_GENERATION) for slot in shared.workers()}
     return plan_counting(configuration, memory, generation, alive, shared.slots)
+
+
+def provide_decision_ring(configuration: Configuration) -> None:
+    """Make the memory of recorded requests that the workers share, before they are forked (`wproxy.decisions`)."""
+    if configuration.tree is not None:
+        from wproxy.decisions.ring import decision_ring
+
+        decision_ring()

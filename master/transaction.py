@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 
-from master.counters import assign_rows
+from master.counters import assign_rows, provide_decision_ring
 from master.directories import provide_directories, provide_own_directories
 from master.generation import Generation, worker_count
 from master.limits import process_warnings, refuse_missing_directory
@@ -127,6 +127,7 @@ class Transaction:
             provide_directories(configuration, identity)
             assign_records(configuration.upstreams, state.records, generation)
             generation.counting = assign_rows(configuration, state.shared, generation.number)
+            provide_decision_ring(configuration)
             for problem in state.sockets.bind(configuration.all_listeners, max(1, count)):
                 generation.log.write("warn", str(problem))
             generation.sockets = state.sockets.of(configuration.all_listeners)

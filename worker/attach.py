@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from copy import copy
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from worker.access import Decide, satisfy
 from worker.access.addresses import by_address
@@ -44,8 +44,12 @@ from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.protocols import settings_of
 from worker.upstream.target import proxying_to_variable
 from wproxy.config.model import Location, Server
+from wproxy.directives.explain_ring import is_recorded
 from wproxy.http import Jump, Request, Response
 from wproxy.route import Answer, Handler, Route
+
+if TYPE_CHECKING:
+    from worker.decisions.recording import Recorder
 
 # The phases after rewriting: the handlers of a location.
 
@@ -236,7 +240,12 @@ def attach_server(server: Server, services: Services) -> None:
     if server.steps:
         # Every request enters through the server's own steps; the location is found after them.
         server.entry = entry = copy(fallback.route)
-        entry.answer = enter if first is None else at_server(first, enter)
+        entry.answer = enter
+        recorder = recorder_of(fallback, services, any(map(is_recorded, server.each_location())))
+        if recorder is not None:
+            entry.answer = recorder.answering(enter)
+        if first is not None:
+            entry.answer = at_server(first, entry.answer)
         # The location's limit applies, when it has been found.
         entry.client_max_body_size = 0
         entry.keepalive_requests, entry.keepalive_time, entry.keepalive_timeout = 1 << 62, math.inf, (math.inf, None)
@@ -298,7 +307,20 @@ def attach_settings(location: Location, route: Route, services: Services) -> Mad
         route.answer = drive
     if is_traced(location):
         attach_tracing(location, route, services)
+    recorder = recorder_of(location, services, is_recorded(location))
+    if recorder is not None:
+        route.answer = recorder.answering(route.answer)
+        route.filter = recorder.filtering(route.filter)
     return made
+
+
+def recorder_of(location: Location, services: Services, listens: bool) -> Recorder | None:
+    """Return what records the decisions about requests that enter by a location; None where nothing does."""
+    if services.positions is None or not listens:
+        return None
+    from worker.decisions.recording import Recorder
+
+    return Recorder(location, services, services.positions)
 
 
 def count_in(location: Location, route: Route, services: Services) -> None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from worker.cache.cache import Cache
     from worker.counters.counting import Counting
     from worker.tracing.span import Span
+    from wproxy.explain import Positions
 
 Exchange = Callable[[Passing, Request], Awaitable[Response]]
 
@@ -68,6 +69,7 @@ class Services:
     counting: its counts; None where nothing shows counters. caches: keyed by the name of the zone.
     passings: how the attached locations pass requests on.
     add_spans: gives spans of traces to the exporter; None without one.
+    positions: of the steps of the configuration; None where no decisions are recorded.
     """
 
     loop: Loop
@@ -90,6 +92,7 @@ class Services:
     counting: Counting | None = None
     passings: dict[Location, Passing] = field(default_factory=dict)
     add_spans: Callable[[Iterable[Span]], None] | None = None
+    positions: Positions | None = None
     right_passwords: RightPasswords = field(default_factory=RightPasswords)
 
 
@@ -144,7 +147,18 @@ def make_services(
         exchange,
         Connectors(assignment.client_contexts),
         counting,
+        positions=positions_of(assignment),
     )
+
+
+def positions_of(assignment: Assignment) -> Positions | None:
+    """Return the positions of the steps of a configuration whose requests are recorded; None for any other."""
+    configuration = assignment.configuration
+    if configuration.tree is None or assignment.rehearses:
+        return None
+    from wproxy.explain import Positions
+
+    return Positions(configuration, configuration.tree)
 
 
 def _caches(assignment: Assignment, loop: Loop, log: Callable[[str, str], object], bell: Bell) -> dict[str, Cache]:

@@ -225,6 +225,11 @@ def explain(given: argparse.Namespace) -> int:
     from wproxy.explain import CannotExplain, Positions, as_json, as_text, read_question
 
     file = configuration_file(given.config)
+    if given.last is not None or given.sign is not None:
+        return sign(given, file) if given.last is None else recall(given, file)
+    if given.url is None:
+        sys.stderr.write("wproxy: [error] what is to be explained? Give a URL, or --last [REQUEST_ID]\n")
+        return 2
     try:
         question = read_question(given.method, given.url, given.header, given.client, given.listen, given.http2)
         document = load_document(file)
@@ -239,6 +244,50 @@ def explain(given: argparse.Namespace) -> int:
     text = as_json(found) if given.json else as_text(found, given.all)
     sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
     sys.stdout.buffer.flush()
+    return 0
+
+
+def recall(given: argparse.Namespace, file: str) -> int:
+    """Run `wproxy explain --last`: show what was decided about recent requests."""
+    from urllib.parse import quote
+
+    from master.api_client import ApiClient
+    from wproxy.config.load import configured_api_socket
+    from wproxy.config.tree import ConfigurationError
+    from wproxy.decisions.show import as_json, as_text, list_as_text
+    from wproxy.upstream_command import CannotChange
+
+    try:
+        api = ApiClient(configured_api_socket(file, prefix_of(given.prefix, file)))
+        found = api.ask("GET", f"/wproxy/requests/{quote(given.last, safe='')}".rstrip("/"))
+    except ConfigurationError as error:
+        return refuse(error)
+    except CannotChange as error:
+        sys.stderr.write(f"wproxy: [error] {error}\n")
+        return 1
+    shown = as_json(found) if given.json else as_text(found, given.all) if given.last else list_as_text(found)
+    sys.stdout.buffer.write(shown.encode("utf-8", "backslashreplace"))
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def sign(given: argparse.Namespace, file: str) -> int:
+    """Run `wproxy explain --sign`: print the field of a request that asks for the decisions about it."""
+    import time
+
+    from wproxy.config.load import load_document
+    from wproxy.config.tree import ConfigurationError
+    from wproxy.decisions.signature import LONGEST, signed
+    from wproxy.directives.explain_ring import configured_secret
+
+    if not 0 < given.sign <= LONGEST:
+        sys.stderr.write(f"wproxy: [error] invalid number of seconds {given.sign}: 1 to {LONGEST}\n")
+        return 2
+    try:
+        secret = configured_secret(load_document(file).root)
+    except ConfigurationError as error:
+        return refuse(error)
+    sys.stdout.write(f"X-Wproxy-Explain: {signed(secret, int(time.time()) + given.sign).decode('ascii')}\n")
     return 0
 
 

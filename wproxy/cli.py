@@ -73,7 +73,17 @@ def _demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("url", help="what a client would ask for: http://example.com:8080/path?args")
+    parser.add_argument("url", nargs="?", help="what a client would ask for: http://example.com:8080/path?args")
+    parser.add_argument(
+        "--last",
+        nargs="?",
+        const="",
+        metavar="REQUEST_ID",
+        help="what was decided about a request that has been served (explain_ring); without an id, the last ones",
+    )
+    parser.add_argument(
+        "--sign", type=int, metavar="SECONDS", help="print a request field that asks for the decisions, good for so long"
+    )
     parser.add_argument("-X", "--method", default="GET", help="the method (default: GET)")
     parser.add_argument("-H", "--header", action="append", default=[], metavar="'NAME: VALUE'", help="a header field, repeatable")
     parser.add_argument("--client", default="127.0.0.1", metavar="ADDRESS", help="the client's address (default: 127.0.0.1)")
@@ -160,7 +170,7 @@ COMMANDS = (
     Command("top", "what the server is doing, live: requests, latency, causes, peers, workers", _top),
     Command("upstream", "show the servers of upstreams, and change them while they serve", _upstream),
     Command("cache", "show what caches have stored, and purge it", _cache),
-    Command("explain", "show what would be done with a request, and why, without sending anything", _explain),
+    Command("explain", "show what would be done with a request, or was done with a recent one, and why", _explain),
     Command("why", "group an error log by why requests failed, with what to do about it", _why, where=False),
     Command("check", "find what is wrong in a configuration, or hardly meant, with the reason and the fix", _check),
     Command("convert", "print an nginx.conf as wproxy.toml, or the other way round", _convert, where=False),

@@ -290,7 +290,13 @@ def shown_location(location: Location) -> str:
 
 
 class Trace:
-    """The record of a request's way; see Request.trace. Each step is a dictionary: kind, text, at."""
+    """The record of a request's way; see Request.trace. Each step is a dictionary: kind, text, at.
+
+    is_rehearsal: whether `wproxy explain` asks, so that nothing may really be done; of a request that is served, it is only
+    recorded.
+    """
+
+    is_rehearsal = True
 
     def __init__(self, positions: Positions) -> None:
         self.steps: list[dict[str, Any]] = []
@@ -310,7 +316,7 @@ class Trace:
 
     def subrequest(self, directive: str, at: str) -> Trace:
         """Return the record of a request that this one makes. directive: what makes it, at: where that stands."""
-        trace = Trace(self._positions)
+        trace = type(self)(self._positions)
         trace.directive, trace.directive_at = directive, at
         self.subrequests.append(trace)
         return trace
@@ -371,6 +377,14 @@ class Trace:
         return next((str(node.position) for page, node in pages if status in page.statuses), "")
 
 
+class LiveTrace(Trace):
+    """The record of a request that is served. is_signed: whether its client may see it. server_why: why it got its server."""
+
+    is_rehearsal = False
+    is_signed = False
+    server_why = ""
+
+
 # The output.
 
 
@@ -420,12 +434,17 @@ def _lines(found: Explanation, all_of_it: bool) -> Iterator[str]:
             yield f"    {one['name']:<{width}}  {one['value']}  ({one['from']}{note})"
 
 
-def _way_lines(found: Way, all_of_it: bool) -> Iterator[str]:
-    for step in found.steps:
+def way_steps(steps: Sequence[dict[str, Any]], all_of_it: bool) -> Iterator[str]:
+    """Yield a line for each step of a request's way, and for each location that was considered."""
+    for step in steps:
         yield f"  - {step['text']}" + (f" ({step['at']})" if step["at"] else "")
         for one in step.get("considered", ()):
             if all_of_it or one["why"] not in NO_MATCH:
                 yield f"      {one['location']} ({one['at']}): {one['why']}"
+
+
+def _way_lines(found: Way, all_of_it: bool) -> Iterator[str]:
+    yield from way_steps(found.steps, all_of_it)
     yield f"location   {found.location} at {found.location_at}"
     yield f"action     {found.action}" + (f" ({found.action_at})" if found.action_at else "")
     if found.upstream:

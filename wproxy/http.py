@@ -567,7 +567,7 @@ class Request:
     captures: re.Match[bytes] | None = None  # for $1 to $9
     response_fields: ResponseFields | None = None  # those of the response being sent, for $sent_http_*
     response_trailers: tuple[tuple[bytes, bytes], ...] = ()
-    trace: Trace | None = None  # hears every decision for `wproxy explain`
+    trace: Trace | None = None  # hears every decision, for `wproxy explain` and for explain_ring
     internal = False  # the URI is one of ours: after error_page, index, try_files, X-Accel-Redirect
     uri_changes = 0
     uri_changed = False  # a rewrite asks for a new search of the location
@@ -617,6 +617,11 @@ class Request:
     def ends(self, code: str, cause: str) -> None:
         """Note why it does not end well: a word of `wproxy.end_causes`, and a sentence with the setting behind it."""
         self.end_code, self.end_cause = code, cause
+
+    @property
+    def is_rehearsed(self) -> bool:
+        """Whether only `wproxy explain` asks what would happen."""
+        return self.trace is not None and self.trace.is_rehearsal
 
     def call_at_end(self, release: Callable[[], None]) -> None:
         """Have this called once when the request is over, however it ends, to release what was taken for it."""

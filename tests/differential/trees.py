@@ -34,7 +34,7 @@ from wproxy.config.registry import (
 OURS = "nginx has no such directive"
 OTHERS_PROCESS = "of the master's processes: the fronts run as one process in the foreground"
 LEFT_OUT = {
-    "api": OURS, "dashboard": OURS, "metrics": OURS, "status_zone": OURS, "api_socket": OURS, "compat": OURS, "mime_types": OURS, "worker_watchdog": OURS, "upstream_start": OURS,
+    "api": OURS, "dashboard": OURS, "metrics": OURS, "explain_ring": OURS, "explain_secret": OURS, "status_zone": OURS, "api_socket": OURS, "compat": OURS, "mime_types": OURS, "worker_watchdog": OURS, "upstream_start": OURS,
     "brotli": OURS, "brotli_comp_level": OURS, "brotli_min_length": OURS, "brotli_static": OURS, "brotli_types": OURS,
     "brotli_window": OURS, "zstd": OURS, "zstd_comp_level": OURS, "zstd_min_length": OURS, "zstd_static": OURS, "zstd_types": OURS,
     "proxy_next_upstream_budget": OURS, "proxy_max_streams": OURS,

@@ -56,7 +56,7 @@ def answering_from(settings: ModuleSettings, services: Services) -> Exchange:
         except UnknownZone:
             return error_response(request, 500, request.route.server_token)
         keeping = keeping_of(plan, passing)
-        if request.trace is not None and cache is not None:
+        if request.trace is not None and request.trace.is_rehearsal and cache is not None:
             from worker.cache.explaining import explained  # needed by `wproxy explain` only
 
             return await explained(services, keeping, cache, passing, request, request.trace)

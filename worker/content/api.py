@@ -6,6 +6,7 @@
     GET PATCH DELETE    /9/http/upstreams/NAME/servers/ID      one server; change its parameters; remove it
 
     GET                 /9/wproxy                              the state of the whole server, for `wproxy top`
+    GET                 /9/wproxy/requests, /ID                the decisions about the last requests, or one (explain_ring)
     GET                 /9/http/caches                         all zones of caches: see `worker.content.api_caches`
     GET                 /9/...                                 what only tells: see `worker.content.api_status`
 
@@ -36,6 +37,7 @@ from wproxy.variables.request import request_id
 VERSION = "9"
 HREF = "https://nginx.org/en/docs/http/ngx_http_api_module.html"
 Handler = Callable[[Request], Awaitable[Response]]
+MOST_RECORDED = 20
 
 
 def controlling(location: Location, services: Services) -> Handler | None:
@@ -80,7 +82,9 @@ async def answer(request: Request, services: Services, path: bytes, may_write: b
         case ["wproxy"]:
             from worker.dashboard.snapshot import snapshot
 
-            return only_get(method, {} if request.trace is not None else await snapshot(services, services.counting))
+            return only_get(method, {} if request.is_rehearsed else await snapshot(services, services.counting))
+        case ["wproxy", "requests", *rest] if len(rest) < 2:
+            return only_get(method, recorded(services, rest))
         case ["http"]:
             return only_get(method, list(HTTP))
         case ["http", "caches"] if not services.caches:
@@ -91,14 +95,29 @@ async def answer(request: Request, services: Services, path: bytes, may_write: b
             return await answer_caches(request, services.caches, method, rest, may_write)
         case ["http", "upstreams", *rest]:
             return await answer_upstreams(request, services, method, rest, may_write)
-    if request.trace is not None:
+    if request.is_rehearsed:
         return 200, {}  # `wproxy explain`: only a running worker has counts
     return answer_status(request, services, method, parts[1:])
 
 
+def recorded(services: Services, rest: list[str]) -> Any:
+    """Return the decisions about the last requests, or about the one with that id. Raises Refused."""
+    if services.positions is None:
+        raise Refused(404, "no request is recorded: there is no explain_ring and no explain_secret", "RequestNotFound")
+    from wproxy.decisions.ring import decision_ring
+
+    if not rest:
+        return decision_ring().last(MOST_RECORDED)
+    found = decision_ring().find(rest[0])
+    if found is None:
+        text = f'request "{rest[0]}" is not among the last ones that were recorded: see "wproxy explain --last"'
+        raise Refused(404, text, "RequestNotFound")
+    return found
+
+
 async def answer_upstreams(request: Request, services: Services, method: str, rest: list[str], may_write: bool) -> Outcome:
     """Answer a path below /9/http/upstreams."""
-    if request.trace is not None:
+    if request.is_rehearsed:
         return 200, {}  # `wproxy explain`: only a running worker knows the peers
     edits = services.edits
     edits.heed()

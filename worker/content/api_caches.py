@@ -25,7 +25,7 @@ _ENCODING = ("utf-8", "surrogateescape")
 
 async def answer_caches(request: Request, caches: dict[str, Cache], method: str, rest: list[str], may_write: bool) -> Outcome:
     """Answer a path below /9/http/caches. Raises Refused."""
-    if request.trace is not None:
+    if request.is_rehearsed:
         return 200, {}  # `wproxy explain`: only a running worker knows them
     if not rest:
         return only_get(method, {name: cache.status() for name, cache in caches.items()})

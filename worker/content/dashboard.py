@@ -59,7 +59,7 @@ def showing_dashboard(location: Location, services: Services) -> Handler | None:
             return await stream_events(request, updates)
         if rest == b"/":
             # For `wproxy explain` there is nothing to show: only a running worker has counts.
-            body = page.render(await snapshot(services, counting), may_write) if request.trace is None else b""
+            body = page.render(await snapshot(services, counting), may_write) if not request.is_rehearsed else b""
             return respond(request, 200, body, b"text/html; charset=utf-8", server, lines=lines)
         return error_response(request, 404, server)
 
@@ -88,7 +88,7 @@ async def stream_events(request: Request, updates: Updates) -> Response:
     fields = ResponseFields(200, lines, content_type=b"text/event-stream", server=server)
     if request.method == b"HEAD":
         return Response(fields, bodiless=True)
-    if request.trace is not None:
+    if request.is_rehearsed:
         return Response(fields)
     return Response(fields, source=await updates.join())
 

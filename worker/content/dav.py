@@ -53,7 +53,7 @@ def changing_files(location: Location, services: Services) -> Handler | None:
     dav = Dav(location, services.loop)
 
     async def change_files(request: Request) -> Response | None:
-        if request.method not in methods or request.main is not None or request.trace is not None:
+        if request.method not in methods or request.main is not None or request.is_rehearsed:
             return None
         try:
             path = location.files.path(request)

@@ -42,7 +42,7 @@ def body_at_hand(request: Request, body: RequestBody) -> Outgoing | None:
 
 async def outgoing_of(request: Request, body: RequestBody, streaming: Streaming) -> Outgoing | None:
     """Return the body of a request as its location needs it; None when it could not be kept. Raises ClientError, ClientGone."""
-    if request.trace is not None and body.collected is None:
+    if request.trace is not None and request.trace.is_rehearsal and body.collected is None:
         body.collected = announced(request.trace, body.length)
     collected = body.collected
     if collected is None:

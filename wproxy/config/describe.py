@@ -142,6 +142,7 @@ EXAMPLES = {
     "api": '"write=on"',
     "metrics": '"zones=locations"',
     "status_zone": '"shop"',
+    "explain_secret": '"6f1d0c7be5a94e2f8b30d1c2a4e6f708"',
     "state": '"/var/lib/wproxy/app.conf"',
     "sub_filter": '[["http://old.example.com", "https://example.com"]]',
     "proxy_busy_buffers_size": '"16k"',

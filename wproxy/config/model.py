@@ -295,6 +295,7 @@ class Configuration(Settings, MainModules):
     cache_zones: tuple[CacheZone, ...] = ()
     control: Listener | None = None  # api_socket
     exporter: Exporter | None = None  # otel_exporter
+    tree: Node | None = None  # what it was made from, where requests are recorded
     identity: Identity = WPROXY  # the name we answer to
     warnings: tuple[Problem, ...] = ()  # settings that are allowed but probably not meant, or have no effect yet
     tls_files: tuple[TlsFiles, ...] = ()  # for TLS with upstreams

@@ -24,6 +24,7 @@ from wproxy.directives.core import EventsDirectives, MainDirectives
 from wproxy.directives.dashboard import DashboardDirectives
 from wproxy.directives.dav import DavDirectives
 from wproxy.directives.error_page import ErrorPageDirectives
+from wproxy.directives.explain_ring import ExplainDirectives
 from wproxy.directives.fastcgi import FastcgiDirectives
 from wproxy.directives.files import FilesDirectives
 from wproxy.directives.geo import GeoDirectives
@@ -143,6 +144,7 @@ class LocationModules(
     LocationZoneDirectives,
     OtelDirectives,
     DashboardDirectives,
+    ExplainDirectives,
     LocationIf,
 ):
     """The directives of a location, and of the server where no location matches."""

@@ -28,6 +28,7 @@ from wproxy.config.tls import ALWAYS_READ, TlsFiles, check_server, is_secure, up
 from wproxy.config.tree import ConfigurationError, Node, Position, Problem
 from wproxy.config.zones import WITH_ZONES, Zones
 from wproxy.directives.buffering import wrong_buffers
+from wproxy.directives.explain_ring import is_recorded
 from wproxy.directives.listen import Listen
 from wproxy.directives.log import COMBINED, AccessLog, LogFormat, log_format
 from wproxy.directives.rewrite import If, Return, Step
@@ -130,7 +131,9 @@ class _Resolver:
         listeners = build_listeners(self.listens, reader, self.look_up)
         if not reader.problems:
             self.check_certified(listeners)
-        is_controlled = self.zones.has_caches or any(not group.implicit for group in self.upstreams.groups.values())
+        is_explained = any(is_recorded(location) for server in self.servers for location in server.each_location())
+        has_upstreams = any(not group.implicit for group in self.upstreams.groups.values())
+        is_controlled = self.zones.has_caches or has_upstreams or is_explained
         control = control_listener(main, root, self.prefix, reader, self.own_server) if is_controlled else None
         # TOML omits a table that sets nothing; a file without any block is one that was forgotten.
         needed = ("events",) if syntax_of(file) == NGINX else ("events", "http", "stream", "mail")
@@ -148,6 +151,7 @@ class _Resolver:
         configuration.listeners = listeners
         configuration.control = control
         configuration.exporter = self.exporter
+        configuration.tree = root if is_explained else None
         connections = configuration.worker_connections
         if connections <= len(listeners):
             text = f"{connections} worker_connections are not enough for {len(listeners)} listening sockets"

@@ -285,6 +285,7 @@ GOOD = (
     "metrics zones=named compat=none buckets=0.1,1;",
     "@@ status_zone a; @@ status_zone b;",
     "status_zone off;",
+    "explain_ring on;",
     "stub_status on;",
     "image_filter size;",
     "image_filter resize 100 100;",
