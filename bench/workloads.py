@@ -18,7 +18,8 @@ class Workload:
     headers: header lines given to wrk on its command line.
     response_bytes: when set, the work done is counted in bytes received, in units of this size. A transfer that the end of the
     run cuts short has cost its share of time; with few and large responses that share matters.
-    driver: "wrk", or "websocket": bench.echo, whose requests are messages that come back, or "h2load".
+    driver: "wrk", "h2load", or a module here that is called as wrk is and prints what it prints: "echo", whose requests are
+    messages that come back through a WebSocket, and "handshakes".
     needs_php: whether PHP-FPM is the application.
     listen: how the proxy listens: "http", "tls", "h2c" (HTTP/2 in clear) or "h2" (over TLS).
     streams: for h2load, the requests under way at once on each connection. body: for h2load, the bytes of a POST; 0 for GET.
@@ -68,7 +69,7 @@ WORKLOADS = {
         Workload("10m", "10 MB response, 8 keepalive clients", path="/10m", connections=8, response_bytes=TEN_MB),
         Workload("10m-unbuffered", "the same, proxy_buffering off", path="/unbuffered/10m", connections=8, response_bytes=TEN_MB),
         Workload("upload16m", "POST of 16 MB, 4 keepalive clients", script="upload16m.lua", connections=4),
-        Workload("websocket", "messages of 64 bytes there and back, 64 clients", path="/streams/echo", driver="websocket"),
+        Workload("websocket", "messages of 64 bytes there and back, 64 clients", path="/streams/echo", driver="echo"),
         Workload("static1k", "a file of 1 KB, 64 keepalive clients", path="/static/1k"),
         Workload("static10m", "a file of 10 MB, 8 keepalive clients", path="/static/10m", connections=8, response_bytes=TEN_MB),
         Workload("cache-hit-1k", "a stored response of 1 KB, 64 keepalive clients", path="/cached/1k"),
@@ -84,7 +85,14 @@ WORKLOADS = {
         Workload("tls", "40-byte response over TLS, 64 keepalive clients", listen="tls"),
         Workload(
             "tls-connect",
-            "the same, 16 clients, a new connection and handshake each",
+            "the same, 16 clients, a new connection and a full handshake each",
+            listen="tls",
+            connections=16,
+            driver="handshakes",
+        ),
+        Workload(
+            "tls-resume",
+            "the same, each connection resumes the session of the one before",
             listen="tls",
             connections=16,
             headers=("Connection: close",),

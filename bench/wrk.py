@@ -42,8 +42,9 @@ def command(workload: Workload, port: int, seconds: int) -> list[str]:
     """Return the command line; one thread, because the load has one core."""
     if workload.driver == "h2load":
         return h2load.command(workload, port, seconds)
-    if workload.driver == "websocket":
-        return [sys.executable, "-m", "bench.echo", str(port), workload.path, str(workload.connections), str(seconds)]
+    if workload.driver != "wrk":
+        module = f"bench.{workload.driver}"
+        return [sys.executable, "-m", module, str(port), workload.path, str(workload.connections), str(seconds)]
     line = ["wrk", "-t", "1", "-c", str(workload.connections), "-d", f"{seconds}s", "--timeout", "10s"]
     for header in workload.headers:
         line += ["-H", header]

@@ -24,8 +24,6 @@ _SERVER_NAME = 0
 _SUPPORTED_GROUPS = 10
 _SIGNATURE_ALGORITHMS = 13
 _ALPN = 16
-_EARLY_DATA = 42
-_SUPPORTED_VERSIONS = 43
 
 _pair = struct.Struct(">HH").unpack_from
 
@@ -37,30 +35,20 @@ class NotClientHello(ValueError):
 class ClientHello:
     """The offer of a client: its first message.
 
-    server_name: as sent (SNI); b"" without. protocols: those of ALPN, in its order; None without. version: the highest version of
-    an old client, which new ones keep at that of TLS 1.2. has_early_data: whether it sends a request before the handshake ends.
+    server_name: as sent (SNI); b"" without. protocols: those of ALPN, in its order; None without.
     """
 
-    __slots__ = (
-        "_ciphers",
-        "_groups",
-        "_signature_algorithms",
-        "_versions",
-        "has_early_data",
-        "protocols",
-        "server_name",
-        "version",
-    )
+    __slots__ = ("_ciphers", "_groups", "_signature_algorithms", "protocols", "server_name")
 
-    def __init__(self, version: int, ciphers: bytes, extensions: dict[int, bytes]) -> None:
-        self.version = version
+    def __init__(self, message: bytes, ciphers: bytes, extensions: dict[int, int]) -> None:
+        """extensions: the place of the data of each one, which comes after its length. Raises NotClientHello."""
         self._ciphers = ciphers
-        self._groups = extensions.get(_SUPPORTED_GROUPS, b"")
-        self._signature_algorithms = extensions.get(_SIGNATURE_ALGORITHMS, b"")
-        self._versions = extensions.get(_SUPPORTED_VERSIONS, b"")[1:]
-        self.has_early_data = _EARLY_DATA in extensions
-        self.server_name = _server_name(extensions[_SERVER_NAME]) if _SERVER_NAME in extensions else b""
-        self.protocols = _protocols(extensions[_ALPN]) if _ALPN in extensions else None
+        self._groups = _extension(message, extensions, _SUPPORTED_GROUPS)
+        self._signature_algorithms = _extension(message, extensions, _SIGNATURE_ALGORITHMS)
+        name = _extension(message, extensions, _SERVER_NAME)
+        self.server_name = b"" if name is None else _server_name(name)
+        protocols = _extension(message, extensions, _ALPN)
+        self.protocols = None if protocols is None else _protocols(protocols)
 
     @property
     def ciphers(self) -> tuple[int, ...]:
@@ -77,13 +65,14 @@ class ClientHello:
         """The numbers of its signature algorithms."""
         return _numbers(_vector(self._signature_algorithms))
 
-    @property
-    def versions(self) -> tuple[int, ...]:
-        """The versions that it speaks."""
-        return _numbers(self._versions) or (self.version,)
-
     def __repr__(self) -> str:
         return f"<client hello for {self.server_name.decode('latin-1') or 'no name'}>"
+
+
+def _extension(message: bytes, extensions: dict[int, int], kind: int) -> bytes | None:
+    """Return the data of an extension; None without it."""
+    at = extensions.get(kind)
+    return None if at is None else message[at : at + (message[at - 2] << 8 | message[at - 1])]
 
 
 def is_tls(first: int) -> bool:
@@ -146,31 +135,33 @@ def _message(data: bytes) -> bytes | None:
 
 def _client_hello(message: bytes) -> ClientHello:
     """Read a message. Raises NotClientHello, IndexError and struct.error."""
-    version = message[0] << 8 | message[1]
     at = 35 + message[34]  # after the session id
-    (size,) = struct.unpack_from(">H", message, at)
-    ciphers = message[at + 2 : at + 2 + size]
-    at += 2 + size
+    ciphers_at = at + 2
+    at = ciphers_at + (message[at] << 8 | message[at + 1])
+    ciphers = message[ciphers_at:at]
+    if len(ciphers) & 1:
+        raise NotClientHello("half a cipher suite")
     at += 1 + message[at]
-    extensions: dict[int, bytes] = {}
-    if at < len(message):
-        (size,) = struct.unpack_from(">H", message, at)
+    end = len(message)
+    extensions: dict[int, int] = {}
+    if at < end:
+        size = message[at] << 8 | message[at + 1]
         at += 2
-        end = at + size
-        if end != len(message):
+        if at + size != end:
             raise NotClientHello("extensions of a wrong length")
+        # There are 10 to 20: only their places are noted. Their lengths are right if the last one ends where the message does.
+        count = 0
         while at < end:
             kind, size = _pair(message, at)
             at += 4
-            if at + size > end or kind in extensions:
-                raise NotClientHello("an extension of a wrong length, or twice")
-            extensions[kind] = message[at : at + size]
+            extensions[kind] = at
             at += size
-    elif at > len(message):
+            count += 1
+        if at != end or count != len(extensions):
+            raise NotClientHello("an extension of a wrong length, or twice")
+    elif at > end:
         raise NotClientHello("it is cut")
-    if len(ciphers) % 2:
-        raise NotClientHello("half a cipher suite")
-    return ClientHello(version, ciphers, extensions)
+    return ClientHello(message, ciphers, extensions)
 
 
 def _server_name(data: bytes) -> bytes:
@@ -202,9 +193,9 @@ def _protocols(data: bytes) -> tuple[bytes, ...]:
     return tuple(found)
 
 
-def _vector(data: bytes) -> bytes:
+def _vector(data: bytes | None) -> bytes:
     """Return the contents of a <u16> that fills an extension; b"" for anything else."""
-    return data[2:] if len(data) >= 2 and data[0] << 8 | data[1] == len(data) - 2 else b""
+    return data[2:] if data is not None and len(data) >= 2 and data[0] << 8 | data[1] == len(data) - 2 else b""
 
 
 def _numbers(data: bytes) -> tuple[int, ...]:

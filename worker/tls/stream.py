@@ -89,9 +89,10 @@ class TlsStream(Stream):
         """Agree with the other side, within so many seconds. Raises TimedOut, TlsFailure, OSError."""
         clock = self.loop.clock
         deadline = clock.now + seconds
+        do_handshake = self.tls._sslobj.do_handshake  # type: ignore[attr-defined]
         while True:
             try:
-                self.tls.do_handshake()
+                do_handshake()
             except ssl.SSLWantReadError:
                 self._send_out()
             except ssl.SSLError as error:
