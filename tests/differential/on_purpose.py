@@ -203,16 +203,24 @@ KNOWN: tuple[Exemption, ...] = ()
 # How differences show that follow from an earlier one: the balancers have been asked for different numbers of peers since.
 _OTHER_CHOICE = re.compile(r"upstream peer")
 _CHOICE_MADE = re.compile(r"upstream .*|status .*")
+# And how they show when one of the two has seen a peer fail where the other has not: it leaves that peer out from then on.
+_OTHER_HEALTH = re.compile(r"upstream count of requests|status (?:502 \d+|\d+ 502)")
+# What lets a peer fail that was reached, in what the backend says or in the configuration.
+_FAILURE = re.compile(rf"{re.escape(NO_REPLY)}|next_upstream [^;]*\bhttp_")
 
 
 def unexplained(differences: Sequence[Difference], text: str, conversations: Sequence[Conversation]) -> list[Difference]:
     """Those of the differences, which are in the order in which they came about, that may not be."""
     left: list[Difference] = []
-    are_choices_moved = False
+    are_choices_moved = is_health_moved = False
     for one in differences:
         if reason_of(one, text, conversations):
-            are_choices_moved |= bool(_CHOICE_MADE.fullmatch(one.kind) and re.search(SEVERAL_PEERS, text))
-        elif not (are_choices_moved and _OTHER_CHOICE.fullmatch(one.kind)):
+            is_choice = bool(_CHOICE_MADE.fullmatch(one.kind) and re.search(SEVERAL_PEERS, text))
+            are_choices_moved |= is_choice
+            is_health_moved |= is_choice and bool(_FAILURE.search(text + wording(only(conversations, one.conversation))))
+            continue
+        follows = are_choices_moved and _OTHER_CHOICE.fullmatch(one.kind)
+        if not (follows or (is_health_moved and _OTHER_HEALTH.fullmatch(one.kind))):
             left.append(one)
     return left
 

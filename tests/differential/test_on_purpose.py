@@ -51,6 +51,22 @@ def test_a_request_that_only_one_of_the_two_sent_moves_the_choices_after_it() ->
     assert unexplained([first, later], SEVERAL, [PLAIN, PLAIN]) == [first, later]
 
 
+def test_a_failure_that_only_one_of_the_two_has_seen_leaves_out_the_peer_after_it() -> None:
+    # With `proxy_pass_request_body off` nginx lets the upstream wait for a body, and the client goes away; wproxy's upstream
+    # gets the whole request and may break it off, which is its failure.
+    text = SEVERAL + "proxy_pass_request_body off;"
+    first = difference("status  502", 0)
+    assert unexplained([first, difference("upstream count of requests", 1)], text, [DEAD, PLAIN]) == []
+    for kind in ("status 200 502", "status 502 200"):
+        later = difference(kind, 1)
+        assert unexplained([first, later], text, [DEAD, PLAIN]) == []
+        assert unexplained([first, later], text, [PLAIN, PLAIN]) == [later]
+        assert unexplained([first, later], text.replace(SEVERAL, ALONE), [DEAD, PLAIN]) == [later]
+        assert unexplained([later], text, [PLAIN, PLAIN]) == [later]
+    other = difference("status 200 404", 1)
+    assert unexplained([first, other], text, [DEAD, PLAIN]) == [other]
+
+
 def test_several_fields_may_differ_each_for_its_own_reason() -> None:
     text = "location / { proxy_pass_header Date; proxy_pass_header Server; }"
     assert unexplained([difference("fields date server", 0)], text, [PLAIN]) == []
