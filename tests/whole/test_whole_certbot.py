@@ -65,7 +65,13 @@ def nginx(tmp_path):
 
 
 @pytest.fixture
-def configurator(nginx, tmp_path, monkeypatch):
+def tls_port():
+    """Where the plugin lets a site with a certificate listen."""
+    return free_port()
+
+
+@pytest.fixture
+def configurator(nginx, tls_port, tmp_path, monkeypatch):
     """Makes the plugin's configurator, as certbot does."""
     from certbot import configuration, util
     from certbot._internal import constants
@@ -87,7 +93,7 @@ def configurator(nginx, tmp_path, monkeypatch):
             "nginx_ctl": str(nginx.link),
             "nginx_sleep_seconds": 0,
             "http01_port": nginx.port,
-            "https_port": nginx.port + 1,
+            "https_port": tls_port,
             "domains": ["shop.example"],
         }
         settings["server"] = "https://ca.example/directory"
@@ -150,7 +156,7 @@ def test_certbot_s_http_challenge_is_served_and_taken_away(nginx, configurator):
     assert (nginx.directory / "sites-enabled" / "shop").read_text() == SITE.replace("{port}", str(nginx.port))
 
 
-def test_a_certificate_is_edited_in_tested_and_served(nginx, configurator, tmp_path):
+def test_a_certificate_is_edited_in_tested_and_served(nginx, configurator, tls_port, tmp_path):
     plugin = configurator()
     plugin.prepare()
     root = authority()
@@ -165,10 +171,10 @@ def test_a_certificate_is_edited_in_tested_and_served(nginx, configurator, tmp_p
     plugin.config_test()
     plugin.restart()
     until(
-        lambda: accepts(nginx.port + 1) and served_certificate(nginx.port + 1, "shop.example", tmp_path / "root.pem"),
+        lambda: accepts(tls_port) and served_certificate(tls_port, "shop.example", tmp_path / "root.pem"),
         lambda: f"a certificate:\n{nginx.errors}",
     )
-    assert served_certificate(nginx.port + 1, "shop.example", tmp_path / "root.pem") == issued.certificate
+    assert served_certificate(tls_port, "shop.example", tmp_path / "root.pem") == issued.certificate
     assert ask(nginx.port, "/", host="shop.example").body == b"shop"
     # A certificate that cannot be loaded changes nothing.
     (tmp_path / "fullchain.pem").write_text("nothing")
@@ -179,7 +185,7 @@ def test_a_certificate_is_edited_in_tested_and_served(nginx, configurator, tmp_p
     with pytest.raises(errors.MisconfigurationError):
         plugin.restart()
     assert "reconfiguring" not in nginx.errors.rpartition("serves")[2], "no signal was sent"
-    assert served_certificate(nginx.port + 1, "shop.example", tmp_path / "root.pem") == issued.certificate
+    assert served_certificate(tls_port, "shop.example", tmp_path / "root.pem") == issued.certificate
     plugin.rollback_checkpoints()
     plugin.restart()
     assert (nginx.directory / "sites-enabled" / "shop").read_text() == SITE.replace("{port}", str(nginx.port))
