@@ -21,7 +21,7 @@ from copy import copy
 from worker.error_pages import page_for
 from worker.filters.fields import vary_of
 from worker.logs import log_request, shown
-from worker.pages import error_response, refreshed
+from worker.pages import error_response, refreshed, without_validators
 from worker.rewrite import run_steps
 from wproxy.config.model import Location
 from wproxy.files import shown_path
@@ -81,9 +81,14 @@ async def settle(request: Request, outcome: Response | Jump) -> Response:
             continue
         page = page_for(request, outcome) if outcome.error else None
         if page is None:
-            if outcome.error and request.location.msie_refresh:
-                outcome = refreshed(request, outcome)
-            break
+            if not (outcome.error and request.location.msie_refresh):
+                break
+            redirect, outcome = outcome, refreshed(request, outcome)
+            changed = without_validators(request, redirect.fields.server) if outcome is not redirect else None
+            if changed is None:
+                break
+            outcome = changed  # a 412 may have a page of its own
+            continue
         replaced.append(outcome.fields)
         outcome = page
     if not replaced:

@@ -109,6 +109,16 @@ ON_PURPOSE = (
         "a limit of the server's holds also for what its own rewrite rules answer, before any location",
     ),
     Exemption(
+        "fields connection",
+        r"(?s)\bserver \{[^{}]*\b(?:return|rewrite|if) .*POST [^\0]*User-Agent: MSIE 6",
+        "the same for keepalive_disable, whose default is msie6",
+    ),
+    Exemption(
+        "status  200",
+        r"(?s)gunzip (?i:on);.*Content-Encoding: gzip",
+        "what is no gzip breaks off behind the head; nginx has not sent it yet, and closes without a word",
+    ),
+    Exemption(
         "fields .*",
         r"(?s)\AHTTP/1\.1 500.*HTTP/1\.1 500.*%20",
         "what a variable brings never breaks a request line: 500, also where the upstream would have said the same",

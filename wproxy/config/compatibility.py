@@ -135,6 +135,10 @@ are reported, never silently ignored.
 - X-Accel-Charset may name any character set, not only those that some directive mentions. An empty variable in `charset` means no
   character set, where nginx aborts the request. A replaced response does not leave its character set behind.
 - `server_name_in_redirect` with an empty `server_name` leaves the client's host, where nginx writes a Location without one.
+- `keepalive_requests`, `keepalive_time`, `keepalive_timeout 0` and `keepalive_disable` of a server hold also where its own
+  `return` or `rewrite` answers before any location is chosen; nginx keeps such a connection.
+- `gunzip`: a body that is no gzip after all breaks off behind the head of the answer; nginx closes without having sent the head,
+  if all that came before fits its buffers.
 - `max_headers` counts all lines of a head; nginx leaves out those that it drops for their names.
 - HTTP/2 to upstreams and gRPC: a response is read ahead by 256 KB at most, nginx opens the window as far as it goes; an upstream
   that sends anything before its SETTINGS is refused; a request that it refused or had not begun before GOAWAY is sent again,

@@ -23,6 +23,10 @@ server {
     location = /303 { return 303 /to; }
     location = /paged { error_page 301 /text; return 301 /to; }
     location = /text { return 200 text; }
+    location = /replacing { error_page 404 /302; return 404; }
+    location = /forcing { error_page 404 =404 /302; return 404; }
+    location = /forcing_200 { error_page 404 =200 /302; return 404; }
+    location = /caught { error_page 412 /text; return 301 /to; }
     location /proxied { proxy_pass http://BACK; proxy_set_header X-Status "302 Found"; proxy_set_header X-Add "Location: /to"; }
     location /browser/ {
         modern_browser msie 5.5; modern_browser gecko 1.0.0; modern_browser opera 9.0; modern_browser safari 413; modern_browser konqueror 3.0;
@@ -84,6 +88,21 @@ def test_they_answer_as_nginx_does(same_as_nginx: Comparison) -> None:
         *(ask(path, old) for path in ("/301", "/302", "/303", "/paged", "/one", "/proxied")),
         ask("/301", old, method="HEAD"),
         ask("/301", "User-Agent: Mozilla/4.0 (compatible; MSIE 6.0) Opera"),
+        *(ask(path, old) for path in ("/replacing", "/forcing", "/forcing_200")),
+        # The page is a 200 without a time or an ETag, as others are.
+        *(
+            ask(path, old, condition, method=method)
+            for condition in (
+                "If-Unmodified-Since: Mon, 13 Nov 2023 22:13:20 GMT",
+                'If-Match: "x"',
+                "If-Match: *",
+                "If-None-Match: *",
+                'If-None-Match: "x"',
+                "If-Modified-Since: Mon, 13 Nov 2023 22:13:20 GMT",
+            )
+            for path in ("/301", "/caught", "/forcing", "/replacing")
+            for method in ("GET", "HEAD")
+        ),
     ]
     same_as_nginx(SITE, cases, "error", prepare)
 
