@@ -5,7 +5,8 @@ pipe only while the target has no room. So a worker needs one pipe for each tran
 
 Bounded. A pipe costs two descriptors and the bytes in it; and the kernel counts the pages of a user's pipes
 (/proc/sys/fs/pipe-user-pages-soft, 64 MB): beyond that a pipe cannot be enlarged, later it starts with a page or two, and copying
-is faster. When there is no good pipe `take` returns None, and the caller copies.
+is faster. When there is no good pipe `take` returns None, and the caller copies; the system is asked again when a pipe has been
+closed, or after some seconds.
 
 Never dirty. A pipe with bytes in it belongs to one transfer; it is closed if it is given back in that state.
 
@@ -88,19 +89,24 @@ class Pipe:
 
 
 class PipePool:
-    """The pipes of a worker. made: all pipes, lent or idle. spare: the number that have been idle since `close_spare`."""
+    """The pipes of a worker.
+
+    made: all pipes, lent or idle. spare: the number that have been idle since `close_spare`. is_refused: whether the system gave
+    none when it was asked last.
+    """
 
     def __init__(self, most: int = MOST, most_idle: int = MOST_IDLE) -> None:
         self.most = most
         self.most_idle = most_idle
         self.made = 0
         self.spare = 0
+        self.is_refused = False
         self.idle: list[Pipe] = []
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether all allowed pipes are lent: that many transfers are stuck."""
-        return not self.idle and self.made >= self.most
+        """Whether all pipes that may be had are lent: that many transfers are stuck."""
+        return not self.idle and (self.is_refused or self.made >= self.most)
 
     def take(self) -> Pipe | None:
         """Return an empty pipe; None when there are enough, or when the system gives none that is worth it."""
@@ -108,17 +114,20 @@ class PipePool:
             pipe = self.idle.pop()
             self.spare = min(self.spare, len(self.idle))
             return pipe
-        if self.made >= self.most:
+        if self.is_refused or self.made >= self.most:
             return None
         made = make_pipe()
         if made is not None:
             self.made += 1
+        else:
+            self.is_refused = True
         return made
 
     def give_back(self, pipe: Pipe) -> None:
         """Return a pipe from a transfer. A pipe that is not empty is closed."""
         if pipe.held or len(self.idle) >= self.most_idle:
             self.made -= 1
+            self.is_refused = False
             pipe.close()
         else:
             self.idle.append(pipe)
@@ -129,7 +138,11 @@ class PipePool:
         self.close_spare()
 
     def close_spare(self) -> None:
-        """Close the pipes that have been idle since the last call: a crowd that has left leaves no descriptors behind."""
+        """Close the pipes that have been idle since the last call: a crowd that has left leaves no descriptors behind.
+
+        Afterwards the system is asked for pipes again if it gave none: others may have closed theirs.
+        """
+        self.is_refused = False
         for pipe in self.idle[: self.spare]:
             self.made -= 1
             pipe.close()

@@ -583,6 +583,40 @@ def test_a_pipe_too_small_is_none(monkeypatch):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_the_system_is_not_asked_for_pipes_again_and_again(monkeypatch):
+    """An ordinary user gets 64 of them: who waits beyond that is as many as beyond our own limit, and costs little memory."""
+    asked = []
+    made = [worker.pipes.make_pipe() for _ in range(2)]
+
+    def make_pipe() -> worker.pipes.Pipe | None:
+        asked.append(len(asked))
+        return made.pop() if made else None
+
+    monkeypatch.setattr(worker.pipes, "make_pipe", make_pipe)
+    pipes = PipePool()
+    first, second = pipes.take(), pipes.take()
+    assert first is not None and second is not None
+    assert not pipes.is_exhausted
+    assert pipes.take() is pipes.take() is None
+    assert pipes.is_exhausted and len(asked) == 3
+    # One that is given back is lent again, and nobody is asked.
+    pipes.give_back(first)
+    assert not pipes.is_exhausted
+    assert pipes.take() is first
+    assert pipes.take() is None and len(asked) == 3
+    # When one is closed there may be room for another; and others may have closed theirs.
+    os.write(second.write_end, b"somebody's")
+    second.held = 10
+    pipes.give_back(second)
+    assert pipes.take() is pipes.take() is None
+    assert len(asked) == 4
+    pipes.close_spare()
+    assert pipes.take() is pipes.take() is None
+    assert len(asked) == 5
+    pipes.give_back(first)
+    pipes.close_idle()
+
+
 # Rates.
 
 
