@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,3 +18,20 @@ def public_path() -> Iterator[Path]:
         path = Path(name)
         path.chmod(0o755)
         yield path
+
+
+DESCRIPTORS = 4096
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """Room for thousands of descriptors, in this process and in those that it starts: an ordinary user begins with 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < DESCRIPTORS:
+        pytest.skip(f"this user may open {hard} descriptors (ulimit -Hn), and the test needs {DESCRIPTORS}")
+    if soft == resource.RLIM_INFINITY or soft >= DESCRIPTORS:
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -57,6 +57,9 @@ def test_a_configuration_that_is_shipped_has_no_findings(directory, tmp_path):
     for place in ("/run/wproxy", "/var/log/wproxy"):  # made by the unit, and not here
         (tmp_path / place[1:]).mkdir(parents=True)
         text = text.replace(place, str(tmp_path / place[1:]))
+    assert re.search(r"listen = (8080\n|\[80, )", text)
+    port = str(free_port())  # an ordinary user may not bind 80
+    text = text.replace("8080", port).replace("[80,", f"[{port},").replace("]:80", f"]:{port}")
     copy = tmp_path / "wproxy.toml"
     copy.write_text(text)
     done = wproxy("check", str(copy))

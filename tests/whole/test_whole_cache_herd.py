@@ -10,7 +10,7 @@ from harness import until
 from master.memory import open_memory_of
 from wproxy.shared import WORKER_ACTIVE
 
-pytestmark = pytest.mark.whole
+pytestmark = [pytest.mark.whole, pytest.mark.usefixtures("many_descriptors")]
 
 CLIENTS = 1000
 HTTP = """

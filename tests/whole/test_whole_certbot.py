@@ -25,6 +25,8 @@ errors = pytest.importorskip("certbot.errors")
 pytest.importorskip("certbot.plugins.nginx")
 
 
+# As nginx, it tells an ordinary user in the words of a log, with the time and its pid, when the log that is built in cannot be opened.
+EMERGENCY = r"\[emerg\] (?:\d+#\d+: )?"
 SITES = """\
 pid {here}/nginx.pid;
 error_log {here}/error.log notice;
@@ -178,7 +180,7 @@ def test_a_certificate_is_edited_in_tested_and_served(nginx, configurator, tls_p
     assert ask(nginx.port, "/", host="shop.example").body == b"shop"
     # A certificate that cannot be loaded changes nothing.
     (tmp_path / "fullchain.pem").write_text("nothing")
-    with pytest.raises(errors.MisconfigurationError, match=r"\[emerg\] cannot load certificate .*fullchain\.pem"):
+    with pytest.raises(errors.MisconfigurationError, match=rf"{EMERGENCY}cannot load certificate .*fullchain\.pem"):
         plugin.config_test()
     told = nginx.run("-s", "reload", "-c", str(nginx.directory / "nginx.conf"))
     assert told.code == 1 and "fullchain.pem" in told.errors

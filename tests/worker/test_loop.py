@@ -825,6 +825,7 @@ def test_thousands_of_sleepers_wake_in_time(bench):
     assert not has_events(bench.loop)
 
 
+@pytest.mark.usefixtures("many_descriptors")
 def test_a_thousand_streams_are_all_served_in_one_turn(bench):
     pairs = [bench.pair() for _ in range(1000)]
     for stream, _ in pairs:
