@@ -11,7 +11,7 @@ A location that has only content is answered by that handler itself, without a f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -41,6 +41,7 @@ from worker.subrequest import makes_subrequests
 from worker.upstream.answers import AnswerPlan
 from worker.upstream.make_passing import make_passing
 from worker.upstream.module_settings import ModuleSettings
+from worker.upstream.passing import Passing
 from worker.upstream.protocols import settings_of
 from worker.upstream.target import proxying_to_variable
 from wproxy.config.model import Location, Server
@@ -152,10 +153,16 @@ def proxying(location: Location, services: Services) -> Handler | None:
 def exchange_of(settings: ModuleSettings, services: Services) -> Exchange:
     """Return the function that gets a response: from an upstream, or also from the location's cache."""
     if not settings.has_cache:
-        return services.exchange
+        return partial(without_cache, services.exchange) if services.caches else services.exchange
     from worker.cache.answering import answering_from  # needed only here
 
     return answering_from(settings, services)
+
+
+def without_cache(exchange: Exchange, passing: Passing, request: Request) -> Awaitable[Response]:
+    """Get a response in a location without a cache; what a cache had to do with the request, before it was led here, is over."""
+    request.cached = None
+    return exchange(passing, request)
 
 
 def only_for(methods: frozenset[bytes], answer: Handler) -> Handler:

@@ -63,6 +63,7 @@ def answering_from(settings: ModuleSettings, services: Services) -> Exchange:
         if plan.purge and cache is not None and is_met(plan.purge, request) is not None:
             return await purge(cache, cache_key(keeping.key(request)), request)
         if cache is None or request.method not in plan.methods:
+            request.cached = None  # that of a location that has led here
             return await services.exchange(passing, request)
         key = keeping.key(request)
         is_plain = request.method == b"GET" and not plan.bypass and conditions_of(request.fields) is None

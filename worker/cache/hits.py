@@ -36,12 +36,14 @@ class StoredFields:
 
     __slots__ = ("etag", "fields", "has_ranges", "modified")
 
-    def __init__(self, fields: ResponseFields, may_have_ranges: bool) -> None:
+    def __init__(self, fields: ResponseFields, may_have_ranges: bool, is_forced: bool = False) -> None:
+        """is_forced: whether parts are served although the upstream does not say that it does (proxy_force_ranges)."""
         self.etag = line_of(fields, b"etag") or b""
         date = line_of(fields, b"last-modified")
         self.modified = -1 if date is None else parse_http_date(date) or -1
-        self.has_ranges = may_have_ranges and fields.status == 200 and line_of(fields, b"accept-ranges") is not None
-        if line_of(fields, b"accept-ranges") is not None:
+        is_told = line_of(fields, b"accept-ranges") is not None
+        self.has_ranges = may_have_ranges and fields.status == 200 and (is_told or is_forced)
+        if is_told or self.has_ranges:
             # Its place is after what filters add.
             last = ACCEPT_RANGES if self.has_ranges else ()
             fields = with_lines(fields, tuple(line for line in fields.lines if line[0].lower() != b"accept-ranges"), last)
@@ -72,7 +74,7 @@ def send_stored(passing: Passing, request: Request, dealings: Dealings, stored: 
     known: StoredFields | None = head.cache.get((plan,))
     if known is None:
         fields = client_fields(head, plan, request)
-        known = StoredFields(fields, True)
+        known = StoredFields(fields, True, passing.settings.get("force_ranges", False))
         if head.cache.get(plan) is fields:
             head.cache[(plan,)] = known  # they are the same for every request
     file = StoredFile(stored, keeps)

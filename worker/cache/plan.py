@@ -112,16 +112,24 @@ def key_maker(plan: CachePlan, passing: Passing) -> Callable[[Request], bytes]:
         return template.evaluate
     location = passing.location
     target: ProxyTarget = passing.settings.get("target")
-    start = (passing.protocol.scheme if not target.is_secure else passing.protocol.secure_scheme).encode() + _place(target)
+    is_written = plan.settings.get("target").template is None
+    start = (passing.protocol.scheme if not target.is_secure else passing.protocol.secure_scheme).encode()
+    start += _place(target, is_written)
     if passing.settings.module == "proxy":
         return lambda request: start + request_target(request, location, target)
     # nginx would keep all responses under one empty key.
     return lambda request: b"%b|%b%b" % (request.method, start, request.line.origin)
 
 
-def _place(target: ProxyTarget) -> bytes:
-    assert target.address is not None
-    return str(target.address).encode() + b":" if target.address.is_unix else target.host_header
+def _place(target: ProxyTarget, is_written: bool) -> bytes:
+    """Return the place of a target in a key. is_written: whether it stands in the configuration as it is."""
+    address = target.address
+    assert address is not None
+    if not address.is_unix:
+        return target.host_header
+    # nginx takes the byte after the path, which is the end of its string where no URI follows: its files are to be found.
+    end = "\0" if is_written and target.text.endswith(str(address)) else ":"
+    return f"{address}{end}".encode("utf-8", "surrogateescape")
 
 
 def storing_passing(passing: Passing, plan: CachePlan) -> Passing:

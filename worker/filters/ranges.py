@@ -35,7 +35,10 @@ def ranges_filter(location: Location) -> Filter | None:
         fields = response.fields
         if request.upstream_head is None or response.error or fields.status != 200 or fields.content_length < 0:
             return response
-        if not is_forced and (request.cached is None or not request.cached.has_ranges):
+        notes = request.cached
+        if notes is not None and notes.file:
+            return response  # worker/cache/hits.py has served the parts, without reading what is not sent
+        if not is_forced and (notes is None or not notes.has_ranges):
             return response
         at_hand, length = response.body, fields.content_length
         try:
