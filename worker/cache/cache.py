@@ -119,6 +119,10 @@ class Cache:
             shown["max_size"] = self.zone.max_size
         return {**shown, **as_json(self.zone.counters.totals())}
 
+    def reset(self) -> None:
+        """Have the counts begin anew."""
+        self.zone.counters.reset()
+
     def __repr__(self) -> str:
         return f"<cache {self.zone.name} in {self.zone.path}>"
 

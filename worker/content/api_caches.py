@@ -2,6 +2,7 @@
 
 GET     /9/http/caches                  all zones: size and limit, and the responses by status
 GET     /9/http/caches/NAME             one
+DELETE  /9/http/caches/NAME             have its counts begin anew
 GET     /9/http/caches/NAME/entries     its stored responses; ?prefix=KEY: those whose key begins like this, ?most=N
 POST    /9/http/caches/NAME/purge       {"key": "KEY"} deletes a response, {"key": "PREFIX*"} all whose key begins like this
 """
@@ -33,6 +34,10 @@ async def answer_caches(request: Request, caches: dict[str, Cache], method: str,
     if cache is None:
         raise Refused(404, f'cache "{rest[0]}" not found', "CacheNotFound")
     match rest[1:]:
+        case [] if method == "DELETE":
+            needs_writing(request, method, ("DELETE",), may_write)
+            cache.reset()
+            return 204, None
         case []:
             return only_get(method, cache.status())
         case ["entries"]:

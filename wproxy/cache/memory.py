@@ -32,7 +32,7 @@ from collections.abc import Iterator
 from random import randrange
 from struct import Struct
 
-from wproxy.shared import MAX_WORKERS
+from wproxy.shared import LARGEST_WORD, MAX_WORKERS
 from wproxy.zone_memory import KEY_WORDS, PAGE, WAYS, ZoneMemory
 
 RECORD_WORDS = 8
@@ -153,7 +153,9 @@ class CacheMemory(ZoneMemory):
 # The column of a row that is not about responses: the bytes of files written, less those deleted, as a word that wraps.
 COUNTER_WORDS = 24
 WRITTEN = 23
-COUNTERS_SIZE = MAX_WORKERS * COUNTER_WORDS * 8
+# After the rows of slots there is one with the sums at the time when an operator has had the counts begin anew.
+COUNTERS_SIZE = (MAX_WORKERS + 1) * COUNTER_WORDS * 8
+_RESET_ROW = MAX_WORKERS * COUNTER_WORDS
 
 
 class CacheCounters:
@@ -167,11 +169,17 @@ class CacheCounters:
 
     def total(self, column: int, slots: int = MAX_WORKERS) -> int:
         """Add up a column of the first slots; the sum wraps like a word."""
-        return sum(self.words[column : slots * COUNTER_WORDS : COUNTER_WORDS].tolist()) & 0xFFFFFFFFFFFFFFFF
+        return sum(self.words[column : slots * COUNTER_WORDS : COUNTER_WORDS].tolist()) & LARGEST_WORD
 
     def totals(self) -> list[int]:
-        """Return the sums of all columns."""
-        return [self.total(column) for column in range(COUNTER_WORDS)]
+        """Return the sums of the columns that are about responses, since they began anew."""
+        before = self.words[_RESET_ROW : _RESET_ROW + WRITTEN].tolist()
+        return [self.total(column) - begun & LARGEST_WORD for column, begun in enumerate(before)]
+
+    def reset(self) -> None:
+        """Have these sums begin anew; nobody but its worker writes to a row."""
+        for column in range(WRITTEN):
+            self.words[_RESET_ROW + column] = self.total(column)
 
 
 def new_version() -> int:

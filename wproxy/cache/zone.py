@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from hashlib import md5
 from typing import Any, NamedTuple
 
 from wproxy.cache.key import file_path
-from wproxy.cache.memory import COUNTERS_SIZE, CacheCounters, CacheMemory
+from wproxy.cache.memory import COUNTERS_SIZE, LOADED_WORD, CacheCounters, CacheMemory
 from wproxy.directives.cache import CachePath
 from wproxy.lasting import LASTING
 
@@ -39,6 +40,7 @@ class CacheZone(NamedTuple):
         return file_path(self.path, self.levels, digest)
 
 
+_DIGEST = 16
 _memory: dict[tuple[str, ...], tuple[CacheMemory, CacheCounters]] = {}
 
 
@@ -49,11 +51,21 @@ def cache_zone(value: CachePath, path: str) -> CacheZone:
     """
     kind, name, size = value.zone.kind, value.zone.name, value.zone.size or 0
     definition = (kind, name, path, ":".join(map(str, value.levels)), str(size))
+    label = "\0".join(("cache, third layout", *definition))
     if definition not in _memory:
-        label = "\0".join(("cache, second layout", *definition))
         index = CacheMemory(LASTING.region(label, size))
         _memory[definition] = index, CacheCounters(LASTING.region(f"{label}\0counters", COUNTERS_SIZE))
+    _note_index_of(path, label, _memory[definition][0])
     zone = CacheZone(kind, name, path, value.levels, size, *_memory[definition])
     # Not used: bodies are always written where they will stay, under no name, so that nothing has to be copied.
     parameters: dict[str, Any] = {word: setting for word, setting in value.parameters if word != "use_temp_path"}
     return zone._replace(**parameters)
+
+
+def _note_index_of(path: str, label: str, index: CacheMemory) -> None:
+    """Note which index a directory has; one that has not been that for a while does not know all of its files any more."""
+    known = memoryview(LASTING.region(f"index of the cache in\0{path}", _DIGEST))
+    digest = md5(label.encode("utf-8", "surrogateescape"), usedforsecurity=False).digest()
+    if known != digest:
+        index.words[LOADED_WORD] = 0
+        known[:] = digest

@@ -30,14 +30,14 @@ def cached(stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch) -> Iter
 
     monkeypatch.setattr(conversation, "load_text", load)
 
-    def make(settings: str = "", peers: int = 1) -> Stage:
+    def make(settings: str = "", peers: int = 1, more: str = "") -> Stage:
         servers = " ".join(f"server {{peers[{number}]}};" for number in range(peers))
         text = (
             "error_log {directory}/error.log info; events {{ }} http {{ log_format test '{log_format}';"
             "access_log {directory}/access.log test; proxy_cache_path {directory}/cache levels=1:2 keys_zone=z:1m;"
             f"upstream app {{{{ {servers} }}}} server {{{{ listen 127.0.0.1:8080; server_name front;"
             "add_header X-Cache $upstream_cache_status; add_header X-Why $wproxy_cache_reason;"
-            f"location / {{{{ proxy_pass http://app; proxy_cache z; {settings} }}}} }}}} }}}}"
+            f"location / {{{{ proxy_pass http://app; proxy_cache z; {settings} }}}} {more} }}}} }}}}"
         )
         stages.append(made := stage(peers=peers, text=text))
         os.mkdir(f"{made.directory}/cache")

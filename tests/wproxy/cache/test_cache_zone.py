@@ -10,7 +10,9 @@ import pytest
 from wproxy.cache.counters import EXPIRED, HIT, MISS, as_json, column
 from wproxy.cache.key import cache_key
 from wproxy.cache.memory import (
+    COUNTERS_SIZE,
     EXISTS,
+    LOADED_WORD,
     PENDING,
     PRESENT,
     RECORD_WORDS,
@@ -71,6 +73,16 @@ def test_the_same_line_has_the_same_memory_and_another_one_another():
     assert not any(other.memory is one.memory or other.counters is one.counters for other in others)
 
 
+def test_an_index_that_another_one_has_stood_in_for_is_cold_again():
+    """The other one has entered and deleted files that it does not know of."""
+    (one,) = zones("proxy_cache_path /c keys_zone=turns:64k;")
+    one.memory.words[LOADED_WORD] = 1
+    assert not zones("proxy_cache_path /c keys_zone=turns:64k inactive=9s;")[0].memory.is_cold
+    assert not zones("proxy_cache_path /e keys_zone=turns:96k;")[0].memory is one.memory and not one.memory.is_cold
+    assert zones("proxy_cache_path /c keys_zone=turns:128k;")[0].memory.is_cold and not one.memory.is_cold
+    assert zones("proxy_cache_path /c keys_zone=turns:64k;")[0].memory is one.memory and one.memory.is_cold
+
+
 def test_a_megabyte_has_room_for_eight_thousand_keys():
     memory = CacheMemory(mmap.mmap(-1, 1 << 20))
     kept = 0
@@ -128,7 +140,7 @@ def test_a_state_has_its_parts(uses):
 
 
 def test_counts_of_all_workers_are_added_up():
-    counters = CacheCounters(mmap.mmap(-1, 512 * 24 * 8))
+    counters = CacheCounters(mmap.mmap(-1, COUNTERS_SIZE))
     for slot in (0, 3, 511):
         counters.words[slot * 24 + column(MISS)] = 2
         counters.words[slot * 24 + column(EXPIRED) + 3] = slot
@@ -138,3 +150,7 @@ def test_counts_of_all_workers_are_added_up():
     assert shown["expired"]["bytes_written"] == 514
     assert shown["hit"] == {"responses": 0, "bytes": 9}
     assert list(shown) == ["hit", "stale", "updating", "revalidated", "miss", "expired", "bypass"]
+    counters.reset()
+    counters.words[3 * 24 + column(MISS)] += 5
+    again = as_json(counters.totals())
+    assert (again["miss"]["responses"], again["expired"]["bytes_written"], again["hit"]["bytes"]) == (5, 0, 0)
