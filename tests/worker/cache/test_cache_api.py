@@ -26,7 +26,7 @@ def asked(front: Stage, method: str, path: str, body: Any = None) -> tuple[int, 
 
 
 @pytest.fixture
-def full(cached) -> Stage:  # noqa: F811
+def full(cached) -> Stage:
     """A worker that has stored three responses, and sent one of them again."""
     front: Stage = cached("proxy_cache_key $uri;", more=API)
     client = front.client()
@@ -83,6 +83,6 @@ def test_entries_are_listed_and_purged(full):
         ("GET", "/api/9/http/caches/z/more", None, 404, "PathNotFound"),
     ],
 )
-def test_what_is_refused(cached, method, path, body, code, word):  # noqa: F811
+def test_what_is_refused(cached, method, path, body, code, word):
     answer = asked(cached(more=API), method, path, body)
     assert (answer[0], answer[1]["error"]["code"]) == (code, word)

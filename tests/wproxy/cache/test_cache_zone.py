@@ -78,7 +78,7 @@ def test_an_index_that_another_one_has_stood_in_for_is_cold_again():
     (one,) = zones("proxy_cache_path /c keys_zone=turns:64k;")
     one.memory.words[LOADED_WORD] = 1
     assert not zones("proxy_cache_path /c keys_zone=turns:64k inactive=9s;")[0].memory.is_cold
-    assert not zones("proxy_cache_path /e keys_zone=turns:96k;")[0].memory is one.memory and not one.memory.is_cold
+    assert zones("proxy_cache_path /e keys_zone=turns:96k;")[0].memory is not one.memory and not one.memory.is_cold
     assert zones("proxy_cache_path /c keys_zone=turns:128k;")[0].memory.is_cold and not one.memory.is_cold
     assert zones("proxy_cache_path /c keys_zone=turns:64k;")[0].memory is one.memory and one.memory.is_cold
 
