@@ -13,6 +13,8 @@ import socket
 import sys
 import time
 
+from bench.load import report
+
 PAYLOAD = 64
 UPGRADE = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
 
@@ -42,8 +44,8 @@ def open_websocket(port: int, path: str) -> socket.socket:
     return sock
 
 
-def run(port: int, path: str, connections: int, seconds: float) -> tuple[int, int, float]:
-    """Return the number of messages that came back, their bytes, and the time it took."""
+def run(port: int, path: str, connections: int, seconds: float) -> tuple[int, int, float, list[float]]:
+    """Return the number of messages that came back, their bytes, the time it took, and how long each was under way."""
     message = masked_message(b"m" * PAYLOAD)
     selector = selectors.DefaultSelector()
     sockets = [open_websocket(port, path) for _ in range(connections)]
@@ -51,6 +53,8 @@ def run(port: int, path: str, connections: int, seconds: float) -> tuple[int, in
     for sock in sockets:
         selector.register(sock, selectors.EVENT_READ)
     began = time.monotonic()
+    sent = dict.fromkeys(sockets, began)
+    latencies: list[float] = []
     for sock in sockets:
         sock.send(message)
     count, now = 0, began
@@ -64,14 +68,17 @@ def run(port: int, path: str, connections: int, seconds: float) -> tuple[int, in
             if arrived[sock] >= len(message):
                 arrived[sock] -= len(message)
                 count += 1
+                moment = time.monotonic()
+                latencies.append(moment - sent[sock])
+                sent[sock] = moment
                 sock.send(message)
         now = time.monotonic()
     for sock in sockets:
         sock.close()
     selector.close()
-    return count, count * len(message), now - began
+    return count, count * len(message), now - began, latencies
 
 
 if __name__ == "__main__":
-    done, size, took = run(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
-    print(f"  {done} requests in {took:.2f}s, {size}B read")
+    done, size, took, each = run(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
+    print(report(done, took, size, each))

@@ -6,7 +6,7 @@ import os
 import re
 
 from bench.failure import BenchFailure
-from bench.load import Load
+from bench.load import Load, quantile
 from bench.workloads import LUA, Workload
 
 _FINISHED = re.compile(r"^finished in ([\d.]+)(us|ms|s), ", re.MULTILINE)
@@ -18,9 +18,11 @@ _TRAFFIC = re.compile(r"^traffic: \S+ \((\d+)\) total, ", re.MULTILINE)
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
-def command(workload: Workload, port: int, seconds: int) -> list[str]:
-    """Return the command line; one thread, because the load has one core."""
+def command(workload: Workload, port: int, seconds: int, log: str = "") -> list[str]:
+    """Return the command line; one thread, because the load has one core. log: a file for each request's time."""
     line = ["h2load", "-t", "1", "-D", str(seconds), "-c", str(workload.connections), "-m", str(workload.streams)]
+    if log:
+        line.append(f"--log-file={log}")
     if workload.body:
         line += ["-d", os.path.join(LUA, f"body-{workload.body}")]
     for header in workload.headers:
@@ -32,8 +34,8 @@ def command(workload: Workload, port: int, seconds: int) -> list[str]:
     return [*line, f"{server}{workload.path}"]
 
 
-def parse_output(output: str) -> Load:
-    """Read the report; raises BenchFailure if it contains errors.
+def parse_output(output: str, log: str = "") -> Load:
+    """Read the report, and the times in the log's text; raises BenchFailure if the report contains errors.
 
     At its end h2load gives up the requests that are under way and counts them as failed: no more than that may have failed.
     """
@@ -48,4 +50,11 @@ def parse_output(output: str) -> Load:
         raise BenchFailure(f"h2load waited too long for {requests[3]} responses")
     if "Process Request Failure" in output:
         raise BenchFailure("h2load lost a connection before its end")
-    return Load(good, float(finished[1]) * _SECONDS[finished[2]], float(traffic[1]))
+    times = parse_log(log)
+    return Load(good, float(finished[1]) * _SECONDS[finished[2]], float(traffic[1]), quantile(times, 0.5), quantile(times, 0.99))
+
+
+def parse_log(text: str) -> list[float]:
+    """Return the seconds of each answered request, sorted: lines of its beginning, its status and its microseconds."""
+    rows = (line.split("\t") for line in text.splitlines())
+    return sorted(int(row[2]) / 1e6 for row in rows if len(row) >= 3 and row[1] == "200")

@@ -12,9 +12,11 @@ import sys
 import threading
 import time
 
+from bench.load import report
+
 
 class Clients:
-    """Some clients, each in a thread of its own. requests, bytes_read: their totals."""
+    """Some clients, each in a thread of its own. requests, bytes_read: their totals. latencies: seconds of each request."""
 
     def __init__(self, port: int, path: str) -> None:
         self._address = ("127.0.0.1", port)
@@ -25,6 +27,7 @@ class Clients:
         self._lock = threading.Lock()
         self._failure: Exception | None = None
         self.requests = self.bytes_read = 0
+        self.latencies: list[float] = []
 
     def run(self, connections: int, seconds: float) -> float:
         """Let so many clients ask for so long; return the time that it took. Raises OSError."""
@@ -42,8 +45,10 @@ class Clients:
         """Ask again and again, until that time."""
         try:
             while time.monotonic() < end and self._failure is None:
+                began = time.monotonic()
                 size = self.ask()
                 with self._lock:
+                    self.latencies.append(time.monotonic() - began)
                     self.requests += 1
                     self.bytes_read += size
         except (OSError, ValueError) as error:
@@ -67,4 +72,4 @@ class Clients:
 if __name__ == "__main__":
     clients = Clients(int(sys.argv[1]), sys.argv[2])
     took = clients.run(int(sys.argv[3]), float(sys.argv[4]))
-    print(f"  {clients.requests} requests in {took:.2f}s, {clients.bytes_read}B read")
+    print(report(clients.requests, took, clients.bytes_read, clients.latencies))

@@ -7,6 +7,10 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+from bench.contestants import Contestant
 
 
 def cpu_model() -> str:
@@ -29,13 +33,15 @@ def version_of(command: list[str]) -> str:
     return found[0] if found else "?"
 
 
-def describe() -> dict[str, str]:
+def describe(contestants: Sequence[Contestant], rounds: int, seconds: int) -> dict[str, Any]:
     """Return everything that a reader needs to judge the figures."""
     return {
         "date": datetime.date.today().isoformat(),
         "processor": f"{cpu_model()}, {os.cpu_count()} cores",
         "kernel": platform.release(),
-        "python": platform.python_version(),
-        "nginx": version_of(["nginx", "-v"]),
         "wrk": version_of(["wrk", "-v"]),
+        "h2load": version_of(["h2load", "--version"]),
+        "contestants": {contestant.name: contestant.identity() for contestant in contestants},
+        "rounds": rounds,
+        "seconds": seconds,
     }

@@ -20,6 +20,10 @@ from bench.workloads import Workload
 from bench.wrk import run_load
 
 
+def _mean(one: float | None, two: float | None) -> float | None:
+    return None if one is None or two is None else (one + two) / 2
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """The work of one server under one load."""
@@ -28,6 +32,9 @@ class Sample:
     seconds: float
     cpu: float  # seconds of processor time of all its processes
     foreign: float  # seconds in which other processes were on its core
+    p50: float | None = None  # seconds of a request, for half of them
+    p99: float | None = None  # and for all but one in a hundred
+    kilobytes: float | None = None  # memory for each connection or request under way
 
     def __add__(self, other: Sample) -> Sample:
         """Join two measurements of the same server into one."""
@@ -36,6 +43,9 @@ class Sample:
             self.seconds + other.seconds,
             self.cpu + other.cpu,
             self.foreign + other.foreign,
+            _mean(self.p50, other.p50),
+            _mean(self.p99, other.p99),
+            _mean(self.kilobytes, other.kilobytes),
         )
 
     @property
@@ -107,15 +117,15 @@ def cpu_of_core(core: int) -> float:
 def sample_of(load: Load, cpu: float, core_busy: float, workload: Workload) -> Sample:
     """Return the figures of one run; the core's clock is coarse, so a little foreign time may come out negative."""
     work = load.bytes_read / workload.response_bytes if workload.response_bytes else load.requests
-    return Sample(work, load.seconds, cpu, max(0.0, core_busy - cpu))
+    return Sample(work, load.seconds, cpu, max(0.0, core_busy - cpu), load.p50, load.p99)
 
 
-def measure(server: RunningServer, workload: Workload, seconds: int, cores: Cores) -> Sample:
-    """Load the server and account for its processor time."""
+def measure(server: RunningServer, workload: Workload, seconds: int, cores: Cores, rate: float = 0.0) -> Sample:
+    """Load the server and account for its processor time. rate: for requests at fixed times."""
     core_before = cpu_of_core(cores.proxy)
     before = cpu_of_processes(server.pids())
     try:
-        load = run_load(workload, server.port, seconds, cores.load)
+        load = run_load(workload, server.port, seconds, cores.load, rate)
         after = cpu_of_processes(server.pids())
     except (BenchFailure, OSError) as failure:
         raise BenchFailure(f"{server.name}, workload {workload.name}: {failure}{server.last_words()}") from None

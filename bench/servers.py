@@ -8,36 +8,30 @@ from __future__ import annotations
 
 import http.client
 import os
+import random
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import psutil
 
 from bench import configurations
+from bench.contestants import SYSTEM_PATH, TREE, Contestant, find_nginx, nginx_command
 from bench.cores import confined_to
 from bench.failure import BenchFailure
 from bench.ports import free_port
-from bench.workloads import TEN_MB
+from bench.workloads import HUNDRED_KB, TEN_MB, Workload
 
-TREE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+STATIC_FILES = {"1k": 1024, "100k": HUNDRED_KB, "10m": TEN_MB}
 START_SECONDS = 10.0
 STOP_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Contestant:
-    """A proxy to measure: its name in the report, its configuration and the command that starts it."""
-
-    name: str
-    kind: str  # "wproxy" or "nginx"
-    tree: str = TREE  # for wproxy: the place of its source
 
 
 @dataclass(slots=True)
@@ -75,13 +69,6 @@ def _tail(path: str) -> str:
     return "".join(f"\n    {line}" for line in lines)
 
 
-def _nginx_command(folder: str) -> list[str]:
-    nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if not nginx:
-        raise BenchFailure("nginx is not installed: apt-get install nginx-light")
-    return [nginx, "-p", folder, "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"]
-
-
 def _write(path: str, text: str) -> None:
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
@@ -93,30 +80,49 @@ def _write_bytes(path: str, size: int) -> None:
         file.write(os.urandom(1024) * (size // 1024))
 
 
+def _some_text() -> str:
+    """Return 16 KB of text that compresses as pages do, the same in every run."""
+    chance = random.Random(20261130)
+    words = ["".join(chance.choices("etaoinshrdlucmfw", k=chance.randint(2, 9))) for _ in range(600)]
+    return " ".join(chance.choices(words, k=4000))[:16384]
+
+
 @contextmanager
 def proxy(
-    contestant: Contestant, folder: str, backend_port: int, streams_port: int, core: int, listen: str = "http"
+    contestant: Contestant, folder: str, backend_port: int, streams_port: int, core: int, workload: Workload
 ) -> Iterator[RunningServer]:
-    """Yield the contestant, listening in this way, with all its processes on this core."""
+    """Yield the contestant, configured for a workload, with all its processes on this core."""
+    listen = workload.listen
     os.makedirs(os.path.join(folder, "static"))
-    _write_bytes(os.path.join(folder, "static", "1k"), 1024)
-    _write_bytes(os.path.join(folder, "static", "10m"), TEN_MB)
+    for name, size in STATIC_FILES.items():
+        _write_bytes(os.path.join(folder, "static", name), size)
     if listen in ("tls", "h2"):
         _write_certificate(folder)
-    is_root = os.geteuid() == 0
-    if contestant.kind == "nginx":
-        write, file, command = configurations.nginx_proxy, "nginx.conf", _nginx_command(folder)
-    else:
-        write, file = configurations.wproxy_proxy, "wproxy.toml"
-        command = [sys.executable, "-m", "wproxy", "start", "-c", f"{folder}/wproxy.toml"]
 
     def configure(port: int) -> None:
+        if contestant.kind == "haproxy":
+            text = configurations.haproxy(
+                folder, port, backend_port, streams_port=streams_port, listen=listen, site=workload.site
+            )
+            _write(os.path.join(folder, "haproxy.cfg"), text)
+            return
         beside = os.path.dirname(os.path.dirname(folder))
-        php, calls = os.path.join(beside, "php"), os.path.join(beside, "backend", "calls")
-        text = write(folder, port, backend_port, is_root=is_root, streams_port=streams_port, listen=listen, php=php, calls=calls)
-        _write(os.path.join(folder, file), text)
+        text = configurations.nginx_proxy(
+            folder,
+            port,
+            backend_port,
+            is_root=os.geteuid() == 0,
+            streams_port=streams_port,
+            listen=listen,
+            site=workload.site,
+            shows=contestant.shows_counters(),
+            php=os.path.join(beside, "php"),
+            calls=os.path.join(beside, "backend", "calls"),
+        )
+        _write(os.path.join(folder, "nginx.conf"), text)
 
-    with _running(contestant.name, command, folder, configure, core, contestant.tree, listen) as server:
+    command, environment = contestant.command(folder), contestant.environment
+    with _running(contestant.name, command, folder, configure, core, contestant.tree, listen, environment) as server:
         yield server
 
 
@@ -124,22 +130,22 @@ def proxy(
 def backend(folder: str, core: int) -> Iterator[RunningServer]:
     """Yield nginx as the application behind the proxies."""
     os.makedirs(os.path.join(folder, "files"))
-    _write_bytes(os.path.join(folder, "files", "10m"), TEN_MB)
-    _write_bytes(os.path.join(folder, "files", "1k"), 1024)
+    for name, size in STATIC_FILES.items():
+        _write_bytes(os.path.join(folder, "files", name), size)
+    _write(os.path.join(folder, "files", "text"), _some_text())
 
     def configure(port: int) -> None:
         text = configurations.nginx_backend(folder, port, is_root=os.geteuid() == 0)
         _write(os.path.join(folder, "nginx.conf"), text)
 
-    with _running("the backend", _nginx_command(folder), folder, configure, core, folder) as server:
+    with _running("the backend", nginx_command(find_nginx(), folder), folder, configure, core, folder) as server:
         yield server
 
 
 def php_fpm_program() -> str | None:
     """Return the path of PHP-FPM, whatever its version; None where it is not installed."""
-    places = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
     names = ["php-fpm", *(f"php-fpm{major}.{minor}" for major in (8, 7) for minor in range(9, -1, -1))]
-    return next((found for name in names if (found := shutil.which(name, path=places))), None)
+    return next((found for name in names if (found := shutil.which(name, path=SYSTEM_PATH))), None)
 
 
 @contextmanager
@@ -193,13 +199,26 @@ def streams(folder: str, core: int) -> Iterator[RunningServer]:
 
 @contextmanager
 def _running(
-    name: str, command: list[str], folder: str, configure: Callable[[int], None], core: int, cwd: str, listen: str = "http"
+    name: str,
+    command: list[str],
+    folder: str,
+    configure: Callable[[int], None],
+    core: int,
+    cwd: str,
+    listen: str = "http",
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[RunningServer]:
     port = free_port()
     configure(port)
     with open(os.path.join(folder, "output"), "wb") as output, confined_to(core):
         process = subprocess.Popen(
-            command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, process_group=0
+            command,
+            cwd=cwd,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            process_group=0,
         )
     server = RunningServer(name, process, port, folder)
     try:
@@ -236,7 +255,7 @@ def _probe_http(port: int) -> str:
 
 def _probe_tls(port: int) -> str:
     """Return the reason why a GET over TLS fails; nothing when it is answered with 200."""
-    return _get(http.client.HTTPSConnection("127.0.0.1", port, timeout=2, context=_anyone()))
+    return _get(http.client.HTTPSConnection("127.0.0.1", port, timeout=2, context=anyone()))
 
 
 def _probe_h2c(port: int) -> str:
@@ -247,7 +266,7 @@ def _probe_h2c(port: int) -> str:
 
 def _probe_h2(port: int) -> str:
     """Return the reason why it does not begin to speak HTTP/2 over TLS; nothing when it does."""
-    context = _anyone()
+    context = anyone()
     context.set_alpn_protocols(["h2"])
     with (
         socket.create_connection(("127.0.0.1", port), timeout=2) as sock,
@@ -276,7 +295,7 @@ def _greet(sock: socket.socket) -> str:
     return "" if answer[3:4] == b"\4" else f"no SETTINGS, but {answer!r}"
 
 
-def _anyone() -> ssl.SSLContext:
+def anyone() -> ssl.SSLContext:
     """Return a context that trusts any certificate."""
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -295,6 +314,10 @@ def _write_certificate(folder: str) -> None:
     )  # fmt: skip
     if made.returncode:
         raise BenchFailure(f"openssl made no certificate: {made.stderr.strip()}")
+    with open(f"{folder}/both.pem", "w", encoding="ascii") as both:  # as HAProxy wants it
+        for name in ("certificate", "key"):
+            with open(f"{folder}/{name}.pem", encoding="ascii") as file:
+                both.write(file.read())
 
 
 def _check_affinity(server: RunningServer, core: int) -> None:

@@ -1,7 +1,8 @@
 """An application for large request bodies and upgraded connections: `python -m bench.streams PORT`.
 
 It costs next to nothing, so that the measurement is about the proxy: the kernel throws a body away (MSG_TRUNC) and the answer is
-the small body, after 101 every byte is sent back as it came, and any other request gets the small body too.
+the small body, after 101 every byte is sent back as it came, what asks for /streams/hold is never answered, and any other
+request gets the small body too.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ def converse(sock: socket.socket) -> Generator[None, None, None]:
             data += piece
         head, data = data.split(b"\r\n\r\n", 1)
         head += b"\r\n"
+        if b" /streams/hold " in head.partition(b"\r\n")[0]:
+            yield
+            return  # the proxy has left
         upgrade = _UPGRADE.search(head)
         if upgrade:
             sock.sendall(_SWITCHED % upgrade[1] + data)

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 
 from bench import h2load
 from bench.cores import confined_to
@@ -22,6 +23,12 @@ _SOCKET_ERRORS = re.compile(r"^\s*Socket errors: (.*)$", re.MULTILINE)
 _BAD_STATUS = re.compile(r"^\s*Non-2xx or 3xx responses: (\d+)$", re.MULTILINE)
 
 
+_LATENCY = re.compile(r"^\s*(50|99)%\s+([\d.]+)(us|ms|s|m|h)$", re.MULTILINE)
+_LATE = re.compile(r"^\s*Late: ([\d.]+)$", re.MULTILINE)
+
+# The share of requests that a generator at fixed times may send late by itself.
+LATE_ENOUGH = 0.05
+
 _PACKAGES = {"h2load": "nghttp2-client"}
 
 
@@ -34,18 +41,30 @@ def parse_output(output: str) -> Load:
         raise BenchFailure(f"wrk got {bad[1]} responses other than 2xx and 3xx")
     if errors := _SOCKET_ERRORS.search(output):
         raise BenchFailure(f"wrk met socket errors: {errors[1]}")
+    if (late := _LATE.search(output)) and float(late[1]) > LATE_ENOUGH:
+        raise BenchFailure(f"the generator was late for {float(late[1]):.0%} of the requests: its core is too busy")
     requests, seconds, unit, size, size_unit = totals.groups()
-    return Load(int(requests), float(seconds) * _SECONDS[unit], float(size) * _BYTES[size_unit])
+    latency = {percent: float(value) * _SECONDS[each] for percent, value, each in _LATENCY.findall(output)}
+    return Load(
+        int(requests),
+        float(seconds) * _SECONDS[unit],
+        float(size) * _BYTES[size_unit],
+        latency.get("50"),
+        latency.get("99"),
+    )
 
 
-def command(workload: Workload, port: int, seconds: int) -> list[str]:
-    """Return the command line; one thread, because the load has one core."""
+def command(workload: Workload, port: int, seconds: int, log: str = "", rate: float = 0.0) -> list[str]:
+    """Return the command line; one thread, because the load has one core.
+
+    log: a file for what h2load tells of each request. rate: for fixed times, the requests per second.
+    """
     if workload.driver == "h2load":
-        return h2load.command(workload, port, seconds)
+        return h2load.command(workload, port, seconds, log)
     if workload.driver != "wrk":
-        module = f"bench.{workload.driver}"
-        return [sys.executable, "-m", module, str(port), workload.path, str(workload.connections), str(seconds)]
-    line = ["wrk", "-t", "1", "-c", str(workload.connections), "-d", f"{seconds}s", "--timeout", "10s"]
+        words = [port, workload.path, workload.connections, seconds, *([rate] if workload.driver == "openloop" else [])]
+        return [sys.executable, "-m", f"bench.{workload.driver}", *map(str, words)]
+    line = ["wrk", "-t", "1", "-c", str(workload.connections), "-d", f"{seconds}s", "--timeout", "10s", "--latency"]
     for header in workload.headers:
         line += ["-H", header]
     if workload.script:
@@ -54,26 +73,27 @@ def command(workload: Workload, port: int, seconds: int) -> list[str]:
     return [*line, f"{scheme}://127.0.0.1:{port}{workload.path}"]
 
 
-def run_load(workload: Workload, port: int, seconds: int, core: int) -> Load:
+def run_load(workload: Workload, port: int, seconds: int, core: int, rate: float = 0.0) -> Load:
     """Load the server at this port for this long."""
     program = "h2load" if workload.driver == "h2load" else "wrk"
     try:
-        with confined_to(core):
+        with confined_to(core), tempfile.NamedTemporaryFile("r", prefix="wproxy-bench-") as log:
             done = subprocess.run(
-                command(workload, port, seconds),
+                command(workload, port, seconds, log.name, rate),
                 cwd=os.path.dirname(os.path.dirname(LUA)),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
                 timeout=seconds + 20,
             )
+            times = log.read()
     except FileNotFoundError:
         raise BenchFailure(f"{program} is not installed: apt-get install {_PACKAGES.get(program, program)}") from None
     except subprocess.TimeoutExpired:
         raise BenchFailure(f"{program} did not end {seconds + 20} s after its start") from None
     if done.returncode != 0:
         raise BenchFailure(f"{program} failed: {(done.stderr or done.stdout).strip()}")
-    load = h2load.parse_output(done.stdout) if workload.driver == "h2load" else parse_output(done.stdout)
+    load = h2load.parse_output(done.stdout, times) if workload.driver == "h2load" else parse_output(done.stdout)
     return checked(load, workload)
 
 

@@ -1,70 +1,81 @@
-"""Both proxies are told the same, each in its notation."""
+"""The configurations of the contestants: wproxy reads what nginx reads; HAProxy is told the same, as far as it can do it."""
 
 from __future__ import annotations
 
 import re
-import tomllib
+import shutil
+import subprocess
+import sys
 
 import pytest
 
-from bench.configurations import SMALL_BODY, nginx_backend, nginx_proxy, wproxy_proxy
+from bench.configurations import PEERS, SITES, SMALL_BODY, haproxy, nginx_backend, nginx_proxy
+from bench.contestants import SYSTEM_PATH
+from wproxy.config.load import load_text
 
 
-def in_nginx_words(value: object) -> str:
-    """A value of TOML as it stands in nginx.conf; a list in a list is one occurrence of several words."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, list):
-        assert len(value) == 1
-        return " ".join(map(str, value[0]))
-    return str(value)
-
-
-def test_wproxy_toml_says_what_nginx_conf_says():
-    nginx = nginx_proxy("/tmp/x", 8080, 3000, is_root=False)
-    tree = tomllib.loads(wproxy_proxy("/tmp/x", 8080, 3000, is_root=False))
-    locations = tree["http"]["server"][0]["location"]
-    blocks = dict(re.findall(r"location (\S+) \{\n(.*?)\n        \}", nginx, re.DOTALL))
-    assert blocks.keys() == locations.keys()
-    for path, block in blocks.items():
-        location = dict(locations[path])
-        headers = dict(re.findall(r"proxy_set_header (\S+) (\S+);", block))
-        assert {name: value.strip('"') for name, value in headers.items()} == location.pop("proxy_set_header", {})
-        others = dict(re.findall(r"^ *((?!proxy_set_header)\w+) ([^;\n]+);", block, re.MULTILINE))
-        assert others == {name: in_nginx_words(value) for name, value in location.items()}
-    assert tree["http"]["upstream"]["backend"] == {"server": ["127.0.0.1:3000"], "keepalive": 64}
-    assert "server 127.0.0.1:3000;" in nginx and "keepalive 64;" in nginx
-    assert tree["http"]["access_log"] == "off" and "access_log off;" in nginx
-    assert tree["http"]["server"][0]["listen"] == "127.0.0.1:8080" and "listen 127.0.0.1:8080;" in nginx
-    assert tree["worker_processes"] == 1 and "worker_processes 1;" in nginx
+@pytest.mark.parametrize(
+    ("site", "listen"), [*((site, "http") for site in SITES), ("plain", "h2c")], ids=lambda value: str(value)
+)
+def test_wproxy_reads_it_whole(site, listen, tmp_path):
+    text = nginx_proxy(str(tmp_path), 8080, 3000, is_root=False, site=site, listen=listen, shows="metrics")
+    configuration = load_text(text.encode(), "nginx.conf", str(tmp_path), lambda host, port: [])
+    assert len(configuration.servers) == (1001 if site == "servers" else 1)
+    (backend,) = (upstream for upstream in configuration.upstreams if upstream.name == "backend")
+    assert len(backend.peers) == (len(PEERS) if site == "peers" else 1)
+    (listener,) = configuration.listeners
+    assert ("http2" in listener.protocols) is (listen == "h2c")
+    assert ("location = /metrics" in text) is (site == "metrics")
+    assert text.count("{") == text.count("}")
 
 
 @pytest.mark.parametrize(("listen", "parameters"), [("http", ""), ("tls", " ssl"), ("h2c", " http2"), ("h2", " ssl http2")])
-def test_both_listen_alike(listen, parameters):
-    nginx = nginx_proxy("/tmp/x", 8080, 3000, is_root=False, listen=listen)
-    server = tomllib.loads(wproxy_proxy("/tmp/x", 8080, 3000, is_root=False, listen=listen))["http"]["server"][0]
-    assert f"listen 127.0.0.1:8080{parameters};" in nginx
-    expected = ["127.0.0.1:8080", *parameters.split()]
-    assert server["listen"] == ([expected] if parameters else expected[0])
-    names = ("ssl_certificate", "ssl_certificate_key", "keepalive_requests")
-    said = dict(re.findall(rf"({'|'.join(names)}) (\S+);", nginx.partition("server {")[2]))
-    assert said == {name: str(server[name]) for name in names if name in server}
-    assert ("ssl_certificate" in said) is ("ssl" in parameters)
-    assert said.get("ssl_certificate", "/tmp/x/certificate.pem") == "/tmp/x/certificate.pem"
+def test_a_way_of_listening_has_what_it_needs(listen, parameters):
+    text = nginx_proxy("/tmp/x", 8080, 3000, is_root=False, listen=listen)
+    assert f"listen 127.0.0.1:8080 backlog=4096{parameters};" in text
+    server = text.partition("server {")[2]
+    assert ("ssl_certificate /tmp/x/certificate.pem;" in server) is ("ssl" in parameters)
+    assert ("keepalive_requests 1000000000;" in server) is ("http2" in parameters)
 
 
-@pytest.mark.parametrize("write", [nginx_proxy, wproxy_proxy])
-def test_a_user_is_named_to_root_only(write):
-    assert re.search(r'^user (= "root"|root;)$', write("/tmp/x", 1, 2, is_root=True), re.MULTILINE)
-    assert "user" not in write("/tmp/x", 1, 2, is_root=False)
+def test_no_counters_are_shown_where_there_is_no_directive_for_it():
+    assert "metrics" not in nginx_proxy("/tmp/x", 1, 2, is_root=False, site="metrics", shows="")
+    assert "{ stub_status; }" in nginx_proxy("/tmp/x", 1, 2, is_root=False, site="metrics", shows="stub_status")
+
+
+def test_a_user_is_named_to_root_only():
+    assert re.search(r"^user root;$", nginx_proxy("/tmp/x", 1, 2, is_root=True), re.MULTILINE)
+    assert "user" not in nginx_proxy("/tmp/x", 1, 2, is_root=False).replace("$http_user", "")
 
 
 def test_nginx_keeps_its_files_in_the_folder():
-    for text in (nginx_proxy("/tmp/x", 1, 2, is_root=False), nginx_backend("/tmp/x", 1, is_root=False)):
-        assert set(re.findall(r"(?:pid|_temp_path|error_log) (/[^/]+/[^/]+)/", text)) == {"/tmp/x"}
+    for text in (nginx_proxy("/tmp/x", 1, 2, is_root=False, site="access_log"), nginx_backend("/tmp/x", 1, is_root=False)):
+        assert set(re.findall(r"(?:pid|_temp_path|error_log|access_log) (/[^/]+/[^/]+)/", text)) == {"/tmp/x"}
         assert text.count("{") == text.count("}")
 
 
 def test_the_small_body_has_forty_bytes():
     assert len(SMALL_BODY) == 40
     assert SMALL_BODY in nginx_backend("/tmp/x", 1, is_root=False)
+
+
+def test_the_backend_listens_where_the_hundred_peers_are():
+    assert set(re.findall(r"listen (127\.0\.1\.\d+):3000 ", nginx_backend("/tmp/x", 3000, is_root=False))) == set(PEERS)
+
+
+@pytest.mark.skipif(not shutil.which("haproxy", path=SYSTEM_PATH), reason="haproxy is not installed")
+@pytest.mark.parametrize("site", ["plain", "peers"])
+@pytest.mark.parametrize("listen", ["http", "h2c"])
+def test_haproxy_reads_its_own(site, listen, tmp_path):
+    (tmp_path / "haproxy.cfg").write_text(haproxy(str(tmp_path), 8080, 3000, site=site, listen=listen))
+    done = subprocess.run(
+        [shutil.which("haproxy", path=SYSTEM_PATH) or "", "-c", "-f", tmp_path / "haproxy.cfg"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_this_interpreter_can_be_described():
+    from bench.contestants import environment_of, identity_of_python
+
+    assert re.fullmatch(r"CPython \d+\.\d+\.\d+\S* \((its distribution's, )?with(out)? PGO\)", identity_of_python(sys.executable))
+    assert environment_of(sys.executable) == {}

@@ -29,6 +29,12 @@ def test_the_totals_are_read():
     assert (load.requests, load.seconds, load.bytes_read) == (8000, 1.01, 968528)
 
 
+def test_latencies_are_read_from_the_log():
+    log = "".join(f"17990000000000{number}\t200\t{number * 1000}\n" for number in range(1, 101)) + "1799\t-1\t5\n"
+    load = parse_output(GOOD, log)
+    assert load.p50 == pytest.approx(0.051) and load.p99 == pytest.approx(0.1)
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("950.12ms", 0.95012), ("10.00s", 10.0)])
 def test_units_are_understood(text, seconds):
     assert parse_output(GOOD.replace("1.01s", text)).seconds == pytest.approx(seconds)

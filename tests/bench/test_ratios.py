@@ -6,7 +6,7 @@ import pytest
 
 from bench.measure import Sample
 from bench.ratios import paired_ratio, result_of
-from bench.rounds import Round, turns
+from bench.rounds import turns
 
 
 def sample(work: float, cpu: float, foreign: float = 0.0) -> Sample:
@@ -36,16 +36,36 @@ def test_two_turns_count_as_one_measurement():
     assert both.busy == pytest.approx(0.8)
 
 
-def test_a_result_is_first_over_second():
-    rounds = [Round(sample(100, 0.9), sample(200, 0.9)), Round(sample(100, 0.9, foreign=0.4), sample(200, 0.9))]
-    result = result_of(rounds)
-    assert result.cpu.middle == pytest.approx(2.0)
-    assert result.rate.middle == pytest.approx(0.5)
-    assert result.first.disturbance == pytest.approx(0.4)
-    assert result.second.disturbance == 0
+def test_a_result_is_divided_by_the_baseline_round_by_round():
+    rounds = [
+        {"nginx": sample(200, 0.9), "wproxy": sample(100, 0.9), "haproxy": sample(300, 0.9)},
+        {"nginx": sample(200, 0.9), "wproxy": sample(100, 0.9, foreign=0.4), "haproxy": sample(300, 0.9)},
+    ]
+    result = result_of(rounds, "nginx")
+    assert result.cost.keys() == {"wproxy", "haproxy"}
+    assert result.cost["wproxy"].middle == pytest.approx(2.0)
+    assert result.rate["wproxy"].middle == pytest.approx(0.5)
+    assert result.cost["haproxy"].middle == pytest.approx(2 / 3)
+    assert result.sides["wproxy"].disturbance == pytest.approx(0.4)
+    assert result.sides["nginx"].disturbance == 0
 
 
-def test_every_round_gives_both_two_turns_and_the_start_alternates():
-    assert sorted(turns(0)) == sorted(turns(1)) == [0, 0, 1, 1]
-    assert turns(0)[0] != turns(1)[0]
-    assert turns(0) == tuple(reversed(turns(0)))
+def test_memory_is_compared_as_kilobytes():
+    rounds = [{name: Sample(4000, 2.0, 0.0, 0.0, kilobytes=size) for name, size in (("nginx", 2.0), ("wproxy", 3.0))}]
+    result = result_of(rounds, "nginx")
+    assert result.cost["wproxy"].middle == pytest.approx(1.5)
+    assert result.sides["wproxy"].is_memory and result.sides["wproxy"].p50 is None
+
+
+def test_latencies_are_medians_of_what_was_measured():
+    rounds = [{"nginx": Sample(1, 1.0, 1.0, 0.0, p50=value, p99=None)} for value in (0.001, 0.005, 0.002)]
+    side = result_of(rounds, "nginx").sides["nginx"]
+    assert (side.p50, side.p99) == (0.002, None)
+
+
+@pytest.mark.parametrize("contestants", [2, 3, 5])
+def test_every_round_gives_each_two_turns_and_begins_with_another(contestants):
+    for number in range(contestants):
+        order = turns(number, contestants)
+        assert sorted(order) == sorted([*range(contestants)] * 2)
+        assert order == tuple(reversed(order)) and order[0] == number

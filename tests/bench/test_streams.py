@@ -8,13 +8,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
-from bench import echo
+from bench import echo, openloop
 from bench.configurations import SMALL_BODY
+from bench.contestants import TREE
+from bench.memory import measure_memory
 from bench.ports import free_port
-from bench.servers import TREE
+from bench.workloads import WORKLOADS
 from bench.wrk import parse_output
 
 
@@ -49,8 +53,8 @@ def test_a_body_is_taken_whole_and_answered(port, size):
 
 
 def test_messages_come_back(port):
-    count, size, seconds = echo.run(port, "/streams/echo", 4, 0.2)
-    assert count > 100
+    count, size, seconds, latencies = echo.run(port, "/streams/echo", 4, 0.2)
+    assert count == len(latencies) > 100
     assert size == count * len(echo.masked_message(b"m" * echo.PAYLOAD))
     assert seconds >= 0.2
 
@@ -67,3 +71,24 @@ def test_its_report_reads_like_that_of_wrk(port):
         cwd=TREE, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert parse_output(done.stdout).requests > 10
+
+
+def test_requests_come_at_their_times_and_the_ones_that_wait_count_from_theirs(port):
+    report = openloop.run(port, "/", 4, 0.3, 200.0)
+    load = parse_output(report.rpartition("\n")[0])  # how late the generator itself was is the machine's matter
+    assert load.requests == 60
+    assert load.p50 is not None and load.p99 is not None and 0 < load.p50 <= load.p99
+
+
+def test_a_request_that_is_never_answered_is_counted_as_waiting_to_the_end(port, monkeypatch):
+    monkeypatch.setattr(openloop, "END_PATIENCE", 0.1)
+    report = openloop.run(port, "/streams/hold", 2, 0.2, 50.0)
+    assert report.startswith("  0 requests in ")
+    assert parse_output(report.rpartition("\n")[0]).p50 > 0.1
+
+
+def test_memory_of_connections_is_that_of_the_server(port):
+    me = psutil.Process()
+    server = SimpleNamespace(name="this", port=port, processes=lambda: [me], last_words=lambda: "")
+    sample = measure_memory(server, WORKLOADS["idle"], 8)
+    assert sample.work == 8 and sample.kilobytes is not None

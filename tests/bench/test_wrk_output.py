@@ -25,6 +25,19 @@ def test_the_totals_are_read():
     assert load.requests == 70325
     assert load.seconds == 1.0
     assert load.bytes_read == pytest.approx(12.68 * 1024 * 1024)
+    assert (load.p50, load.p99) == (None, None)
+
+
+def test_latencies_are_read_where_they_are_printed():
+    lines = "  Latency Distribution\n     50%  813.00us\n     75%    1.01ms\n     90%    1.20ms\n     99%    2.37ms\n"
+    load = parse_output(GOOD.replace("  70325", lines + "  70325"))
+    assert load.p50 == pytest.approx(813e-6) and load.p99 == pytest.approx(2.37e-3)
+
+
+def test_a_generator_that_was_late_itself_is_a_failure():
+    assert parse_output(GOOD + "  Late: 0.0400\n").requests == 70325
+    with pytest.raises(BenchFailure, match="late for 12% of the requests"):
+        parse_output(GOOD + "  Late: 0.1200\n")
 
 
 @pytest.mark.parametrize(
