@@ -338,6 +338,7 @@ class Worker:
             for group in self.groups.values():
                 if group.idle_count:
                     group.close_expired()
+                group.look_at_turns()
                 group.publish()
             if self.counting is not None:
                 for _ in self.counting.publishing():

@@ -26,7 +26,8 @@ Rows are read again only when the peer's version has changed: the one word that 
 with a value that has never been written before. A change that happens while we add up changes the version after we have read it.
 A worker may be killed just before it writes the version; therefore the rows of a peer that has ever failed are also read again
 each second. (So may a processor show others our stores in another order, as ARM can.) The version of a peer that has never failed
-is 0, and looking at that is all that its requests cost.
+is 0, and looking at that is all that its requests cost. After any version, HEAD_CHANGES changes: as long as it has not, nothing
+has to be asked of any peer.
 
 Exactly one worker may probe, and single words cannot decide that between equals: for this moment, once in fail_timeout, the
 record is locked (`wproxy.record_locks`). No worker waits for the lock: one that does not get it does not probe.
@@ -36,6 +37,7 @@ from __future__ import annotations
 
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import (
+    HEAD_CHANGES,
     HEAD_SLOTS,
     LARGEST_WORD,
     PEER_VERSION,
@@ -210,6 +212,8 @@ class Health:
         changes = words[self._row + ROW_CHANGES] + 1 & _CHANGES
         words[self._row + ROW_CHANGES] = changes
         words[self._version] = self._signature | changes
+        # Last, so that whoever has seen this sees the version. No row is at the same place, so no value is written twice.
+        words[HEAD_CHANGES] = self._row << 32 | changes & 0xFFFFFFFF
 
     def _look(self) -> None:
         """Read the rows of all workers. The order of loads matters: see the top of this file."""

@@ -37,10 +37,11 @@ value (`SharedWords.slots`, `records`), and a sum that does not fit into a word 
 because of one. Facts that only the master decides (which workers it has, how often it has signalled them) it also keeps for
 itself.
 
-A peer's version is the one word with many writers: it only says that something has changed (`wproxy.health`). Rows go slot by
-slot, so that memory for one process alone ends after the first slot, and so that the rows of slots and peers that are not in
-use are never touched: the file is sparse, and 4 workers with 60 peers occupy 8 pages of its 260 MB. Rows are not cleared when
-a slot gets another worker: it continues from the counts of the worker that was killed, so that sums never shrink.
+A peer's version has many writers, and so has HEAD_CHANGES, which changes after any of them: they only say that something has
+changed (`wproxy.health`). Rows go slot by slot, so that memory for one process alone ends after the first slot, and so that the
+rows of slots and peers that are not in use are never touched: the file is sparse, and 4 workers with 60 peers occupy 8 pages of
+its 260 MB. Rows are not cleared when a slot gets another worker: it continues from the counts of the worker that was killed, so
+that sums never shrink.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ LARGEST_WORD = (1 << 64) - 1
 # Counts are never greater than this, whatever a word says: JSON's numbers are exact up to there.
 MOST_COUNTED = (1 << 53) - 1
 
-# Words of a head. HEAD_MAGIC, HEAD_SLOTS and HEAD_RECORDS exist only once, in the first head.
+# Words of a head. HEAD_MAGIC, HEAD_SLOTS, HEAD_RECORDS and HEAD_CHANGES exist only once, in the first
+# head.
 MASTERS = 2
 HEAD_WORDS = 64
 HEAD_MAGIC = 0
@@ -89,6 +91,7 @@ HEAD_UPGRADES = 50  # attempts at an upgrade of which the outcome is known: refu
 HEAD_UPGRADE_OUTCOME = 51
 HEAD_UPGRADE_LENGTH = 52  # bytes of its message
 HEAD_STOPPING = 53  # 1 from when the master was told to quit or stop
+HEAD_CHANGES = 54  # of any peer's version, by whichever process made one: it only says that one has changed
 
 MESSAGE_WORDS = 512
 MESSAGES_OFFSET = MASTERS * HEAD_WORDS

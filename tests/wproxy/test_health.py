@@ -6,6 +6,7 @@ import pytest
 
 from wproxy.health import Health
 from wproxy.shared import (
+    HEAD_CHANGES,
     HEAD_SLOTS,
     PEER_VERSION,
     PEER_WORDS,
@@ -241,18 +242,20 @@ def test_a_worker_whose_clock_was_read_before_others_failed_does_not_probe(worke
 
 def test_each_worker_writes_into_its_own_row_only_and_moves_the_version(words, workers):
     everybody = workers(max_fails=1)
-    versions = set()
+    versions, changes = set(), set()
     for slot, health in enumerate(everybody):
         before = words.tolist()
         fail(health, 100 + 20 * slot)
         changed = {index for index, (old, new) in enumerate(zip(before, words.tolist(), strict=True)) if old != new}
         row = ROWS_OFFSET + slot * SLOT_ROWS_WORDS
-        assert PEERS_OFFSET + PEER_VERSION in changed
-        assert changed - {PEERS_OFFSET + PEER_VERSION} <= set(range(row, row + ROW_WORDS))
+        everyone_s = {PEERS_OFFSET + PEER_VERSION, HEAD_CHANGES}
+        assert everyone_s <= changed
+        assert changed - everyone_s <= set(range(row, row + ROW_WORDS))
         assert words[row + ROW_FAILED] == 1
         assert words[row + ROW_ACCESSED] == words[row + ROW_CHECKED] == 100 + 20 * slot
         versions.add(words[PEERS_OFFSET + PEER_VERSION])
-    assert len(versions) == 4
+        changes.add(words[HEAD_CHANGES])
+    assert len(versions) == len(changes) == 4
 
 
 def test_peers_do_not_share_a_row(words, workers):

@@ -62,6 +62,10 @@ class LiveGroup(Protocol):
         """Close the expired idle connections."""
         ...
 
+    def look_at_turns(self) -> None:
+        """Decide anew whether the turns of peers may be written down."""
+        ...
+
 
 class FollowedName(NamedTuple):
     """A name that peers come from. line: None for the name of a proxy_pass. resolve: as written."""
@@ -259,6 +263,7 @@ class Discovery:
         """Close the expired idle connections of targets."""
         for target in self._targets.values():
             target.group.close_expired()
+            target.group.look_at_turns()
 
     def close_idle(self) -> None:
         """Close all idle connections of targets: the worker is exiting."""

@@ -11,7 +11,7 @@ from worker.resolver.records import Place
 from worker.resolver.renewal import Renewal
 from worker.resolver.services import Endpoint
 from worker.upstream.balance import Tier, method_of
-from worker.upstream.balance.rotation import account_bound, round_robin, smooth
+from worker.upstream.balance.rotation import Turn, account_bound, round_robin, smooth, write_turns
 from worker.upstream.budget import RetryCount
 from worker.upstream.common_counts import counts_in_common, enter, leave, look_around
 from worker.upstream.counts import UpstreamCounts
@@ -28,7 +28,7 @@ from wproxy.directives.upstream import UpstreamServer
 from wproxy.http import Attempt, Request
 from wproxy.peer_counters import PeerCounters
 from wproxy.record_locks import RecordLocks
-from wproxy.shared import WORKER_GENERATION, SharedWords
+from wproxy.shared import HEAD_CHANGES, WORKER_GENERATION, SharedWords
 from wproxy.under_way import UnderWay
 
 MakeSticky = Callable[[Upstream, Sequence[LivePeer], RecordLocks | None], Sticky | None]
@@ -48,6 +48,9 @@ class Outcome(Enum):
 
 # Finding a member of an Enum costs eight times as much as a constant.
 ANSWERED, UNBLAMED, FAILED = Outcome
+
+# In place of HEAD_CHANGES: no word has this value.
+_NEVER = -1
 
 
 class Group(IdleConnections):
@@ -94,6 +97,13 @@ class Group(IdleConnections):
         self.asks_the_resting = False
         # Called for every request that leaves a peer, if set.
         self.released: Callable[[LivePeer, Attempt | None, bool], None] | None = None
+        # Written turns of round robin (`rotation.write_turns`): the last one that was taken, the peers that its weights belong
+        # to, and HEAD_CHANGES when nothing was known against any of these.
+        self._turn: Turn
+        self._turns_of: list[LivePeer] = []
+        self._unchanged_since = _NEVER
+        self._looked_at = _NEVER  # HEAD_CHANGES when it was last decided whether there may be any
+        self._words = shared.words
         self._times_inflight = upstream.balancing.inflight
         self._learns_times = bool(upstream.balancing.measure)
         if self.queue is not None or self._learns_times or self._counts_in_common:
@@ -174,6 +184,8 @@ class Group(IdleConnections):
 
     def arrange(self) -> None:
         """Compute everything that depends on the weights of peers and on those that are down or draining."""
+        self._end_turns()
+        self._looked_at = _NEVER
         for tier in self.tiers:
             tier.arrange()
         able = [peer for tier in self.tiers for peer in tier.able]
@@ -191,6 +203,12 @@ class Group(IdleConnections):
         if peer is not None:
             if tried:
                 return None
+        elif not tried and self._words[HEAD_CHANGES] == self._unchanged_since:
+            turn = self._turn = self._turn.following
+            peer = turn.peer
+        elif self.is_simple and self.method is round_robin and self._may_begin_turns(tried):
+            self._turn = self._turn.following
+            peer = self._turn.peer
         else:
             now = int(self.clock.now)
             while True:
@@ -209,6 +227,47 @@ class Group(IdleConnections):
                 tried |= peer.bit  # another worker has begun to probe it meanwhile
         peer.connections += 1
         return peer
+
+    def _may_begin_turns(self, tried: int) -> bool:
+        """Whether turns are written down from now on: nothing is known against a peer. If not, all weights are up to date."""
+        self._end_turns()
+        changes = self._words[HEAD_CHANGES]  # before the peers are asked: a later failure changes it again
+        if tried or changes == self._looked_at:
+            return False
+        peers = self.primaries.able
+        if not peers or self.check_plan is not None:
+            return False
+        shared = peers[0].place.shared
+        if shared.words is not self._words:
+            self._words = shared.words
+            changes = self._words[HEAD_CHANGES]
+        self._looked_at = changes
+        for peer in peers:
+            if peer.max_conns or peer.health.fails or peer.effective_weight != peer.weight or peer.place.shared is not shared:
+                return False
+        turn = write_turns(peers)
+        if turn is None:
+            return False
+        self._turn, self._turns_of, self._unchanged_since = turn, peers, changes
+        return True
+
+    def _end_turns(self) -> None:
+        """Bring the weights of peers up to date: from now on each turn is worked out."""
+        if self._turns_of:
+            for peer, weight in zip(self._turns_of, self._turn.weights):
+                peer.current_weight = weight
+            self._turns_of = []
+            self._unchanged_since = _NEVER
+
+    def look_at_turns(self) -> None:
+        """Decide anew whether turns may be written down; to be called now and then.
+
+        Peers have recovered, or a worker has been killed before it could tell of a failure.
+        """
+        if any(peer.health.fails for peer in self._turns_of):
+            self._end_turns()
+        if not self._turns_of:
+            self._looked_at = _NEVER
 
     def _pick_with_care(self, tried: int, request: Request, now: int) -> LivePeer | None:
         """Return the same for all other groups."""
@@ -286,6 +345,7 @@ class Group(IdleConnections):
         live = [peer for peer in self.peers if not peer.bit & tried and not peer.down]
         if not live:
             return None
+        self._end_turns()
         peer = smooth(live)
         peer.connections += 1
         return peer
@@ -335,8 +395,10 @@ class Group(IdleConnections):
 
         announced: seconds after which the upstream said it would close; it is given up a second before that.
         """
-        # `release`, inlined for the common group of one peer; `is_worn` and `keep` are inlined below.
-        if self._only_counts and attempt is not None:
+        # `release`, inlined for the common groups: of one peer, or without failures. `is_worn` and `keep` are inlined below.
+        if attempt is not None and (
+            self._only_counts or (self.released is None and self._words[HEAD_CHANGES] == self._unchanged_since)
+        ):
             peer.connections -= 1
             peer.counters.count(attempt)
         else:
