@@ -160,6 +160,7 @@ class Stage:
             self.worker.edits.heed()
             self.worker.bell.start()
         self.serial = 0
+        self.plans: dict[int, ListenerPlan] = {}  # of each listener one, as a worker has it
         self.settle()
 
     def _make_loop(self, report: Callable[..., None]) -> Loop:
@@ -234,7 +235,10 @@ class Stage:
         stream = Stream(self.loop, theirs)
         self.loop.add(stream)
         assert model.servers.default is not None
-        coroutine = serve(stream, client, ListenerPlan(model.servers.default, self.worker.clients))
+        plan = self.plans.get(listener)
+        if plan is None:
+            plan = self.plans[listener] = ListenerPlan(model.servers.default, self.worker.clients)
+        coroutine = serve(stream, client, plan)
         self.loop.spawn(coroutine, f"client *{self.serial}")
         end = End(self, ours, "client")
         self.settle()

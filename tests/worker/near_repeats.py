@@ -372,10 +372,13 @@ class Play:
         """The request, and nothing before it."""
         return self.act([act], [None])[0]
 
-    def in_turn(self, acts: list[Act], alone: list[Scene], pairs: set[int]) -> tuple[list[Scene], Count, Count]:
+    def in_turn(
+        self, acts: list[Act], alone: list[Scene], pairs: set[int], leaves: frozenset[int] = frozenset()
+    ) -> tuple[list[Scene], Count, Count]:
         """All requests over as few connections as may be; and what the worker had open before and has open after them.
 
-        pairs: the numbers of those that are sent together with the next one. alone: what came of each by itself.
+        pairs: the numbers of those that are sent together with the next one. leaves: of those before which the client leaves and
+        comes again. alone: what came of each by itself.
         """
         before = self.count()
         scenes: list[Scene] = []
@@ -383,6 +386,10 @@ class Play:
         while number < len(acts):
             both = number in pairs and number + 1 < len(acts) and alone[number].is_open
             count = 2 if both else 1
+            if number in leaves and self.client is not None:
+                self.client.close()
+                self.client = None
+                self.stage.settle()
             scenes += self.act(acts[number : number + count], [len(scene.heard) for scene in alone[number : number + count]])
             number += count
         if self.client is not None:
@@ -547,14 +554,18 @@ def rehearse(theatre: Theatre, seed: int, length: int) -> list[str]:
     """Perform a sequence both ways; what differs, as text."""
     author = Author(seed)
     acts = author.sequence(length)
-    return compare(theatre, acts, {number for number in range(length) if author.chance.random() < 0.2})
+    pairs = {number for number in range(length) if author.chance.random() < 0.2}
+    return compare(theatre, acts, pairs, frozenset(number for number in range(length) if author.chance.random() < 0.25))
 
 
-def compare(theatre: Theatre, acts: list[Act], pairs: set[int]) -> list[str]:
-    """The same with these acts. pairs: the numbers of those that are sent together with the next one, where that may be."""
+def compare(theatre: Theatre, acts: list[Act], pairs: set[int], leaves: frozenset[int] = frozenset()) -> list[str]:
+    """The same with these acts. pairs: the numbers of those that are sent together with the next one, where that may be.
+
+    leaves: the numbers of those that come over a new connection.
+    """
     length = len(acts)
     alone = [theatre.perform(lambda play, act=act: play.alone(act)) for act in acts]  # type: ignore[misc]
-    scenes, before, after = theatre.perform(lambda play: play.in_turn(acts, alone, pairs))  # type: ignore[misc]
+    scenes, before, after = theatre.perform(lambda play: play.in_turn(acts, alone, pairs, leaves))  # type: ignore[misc]
     found: list[str] = []
     identifiers: dict[bytes, int] = {}
     expected_bytes = b""

@@ -12,13 +12,18 @@ import pytest
 from conversation import End, Peer, Stage, get, ok
 from like_nginx import _load_nginx_syntax, ask, needs_nginx, same_as_nginx
 
+from worker.client.http1.serve import serve_connection
+from worker.client.plan import ListenerPlan
+from worker.http1.request import KNOWN_HEAD_BYTES, KNOWN_HEADS, HeadMemo, take_request_head
+from worker.http1.response import KNOWN_HEADS as KNOWN_ANSWERS
 from worker.resolver.discovery import MOST_TARGETS
+from worker.stream import Stream
 from worker.upstream.answers import MOST_LOCATIONS, AnswerPlan, client_fields
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.peers import Group
 from wproxy.config.model import Location
-from wproxy.http import Attempt, ResponseFields
+from wproxy.http import Attempt, Client, ResponseFields
 
 Front = Callable[..., Stage]
 __all__ = ["same_as_nginx"]  # a fixture
@@ -125,6 +130,96 @@ def test_arguments_that_are_set_to_what_they_were_do_not_bring_back_the_target_a
         assert asked(upstreams[0]).startswith(b"GET " + expected + b" HTTP/1.1\r\n")
         client.receives_head()
         client.receives(b"ok")
+
+
+# A connection that begins with the head with which another one began has what that head says, and nothing of that client.
+
+CLIENTS = """
+upstream one { server ONE; keepalive 4; }
+geo $where { default elsewhere; 10.0.0.0/8 inside; }
+server {
+    listen 127.0.0.1:8080;
+    proxy_http_version 1.1; proxy_set_header Connection "";
+    proxy_set_header X-Address $remote_addr; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    proxy_set_header X-Scheme $scheme; proxy_set_header X-Where $where;
+    location / { proxy_pass http://one; add_header X-Told "$remote_addr $where"; }
+}
+"""
+
+
+def test_clients_that_begin_with_the_same_head_keep_their_addresses(front):
+    s = front(CLIENTS)
+    upstreams = Upstreams(s)
+    head = get(b"/", b"X-Forwarded-For: 192.0.2.1")
+
+    def of(address: bytes, scheme: bytes = b"http") -> Callable[..., object]:
+        def serve(stream: Stream, client: Client, plan: ListenerPlan) -> object:
+            client.remote_addr, client.scheme = address, scheme
+            return serve_connection(stream, client, plan)
+
+        return serve
+
+    for address, scheme, where in [
+        (b"10.0.0.1", b"http", b"inside"),
+        (b"192.0.2.7", b"http", b"elsewhere"),
+        (b"192.0.2.7", b"https", b"elsewhere"),
+        (b"10.0.0.1", b"http", b"inside"),
+    ]:
+        client = s.client(serve=of(address, scheme))
+        for _ in range(2):
+            client.send(head)
+            heard = asked(upstreams[0])
+            assert b"\r\nX-Address: " + address + b"\r\n" in heard
+            assert b"\r\nX-Forwarded-For: 192.0.2.1, " + address + b"\r\n" in heard
+            assert b"\r\nX-Scheme: " + scheme + b"\r\nX-Where: " + where + b"\r\n" in heard
+            assert added(client) == [address + b" " + where]
+        client.close()
+    assert list(s.plans[0].limits.known_heads) == [head]
+
+
+def test_first_heads_that_are_nearly_the_same_are_told_apart(front):
+    s = front(CLIENTS)
+    upstreams = Upstreams(s)
+    whole = get(b"/a?b", b"X-A: 1", b"Cookie: c=1")
+    for head in (whole, whole.replace(b"c=1", b"c=2"), whole.replace(b"/a?b", b"/a?c"), whole.replace(b"X-A", b"x-a"), whole):
+        for _ in range(2):
+            client = s.client().send(head)
+            heard = asked(upstreams[0])
+            assert heard.startswith(head.split(b"\r\n")[0])
+            assert all(line in heard for line in head.split(b"\r\n")[2:])
+            client.receives_head()
+            client.close()
+    # One that has only begun like a known one is still waited for, and what follows it is the next request.
+    client = s.client().send(whole[:-2])
+    s.settle()
+    client.send(whole[-2:] + whole.replace(b"/a?b", b"/next"))
+    assert asked(upstreams[0]).startswith(b"GET /a?b ")
+    assert asked(upstreams[0]).startswith(b"GET /next ")
+
+
+def test_first_heads_take_a_bounded_room(front):
+    s = front(CLIENTS)
+    limits = ListenerPlan(s.configuration.listeners[0].servers.default, s.worker.clients).limits
+    for number in range(3 * KNOWN_HEADS):
+        assert take_request_head(get(b"/%d" % number), limits, HeadMemo()) is not None
+        assert len(limits.known_heads) <= KNOWN_HEADS
+    take_request_head(get(b"/large", b"X-A: " + b"a" * KNOWN_HEAD_BYTES), limits, HeadMemo())
+    assert all(len(head) <= KNOWN_HEAD_BYTES for head in limits.known_heads)
+
+
+def test_heads_of_answers_are_known_to_all_connections_of_a_group_and_bounded(front):
+    s = front("upstream one { server ONE; } server { listen 127.0.0.1:8080; location / { proxy_pass http://one; } }")
+    group = s.worker.groups["one"]
+    client, upstreams = s.client(), Upstreams(s)
+    for number in range(KNOWN_ANSWERS + 5):
+        for _ in range(2):
+            client.send(get(b"/"))
+            upstreams[0].receives_head()
+            upstreams[0].send(ok(b"ok", b"X-N: %d" % number)).close()
+            assert added(client) == [b"%d" % number]
+    assert 0 < len(group.known_heads) <= KNOWN_ANSWERS
+    block, head = next(iter(group.known_heads.items()))
+    assert block == head.block
 
 
 # What a location decides does not hold for the block.

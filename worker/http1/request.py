@@ -7,7 +7,8 @@ everything that must not be served.
 
 Four ways through, from the common to the rare; each gives the same answer as the next, only sooner:
 
-  1. the connection repeats its last head byte for byte: the same values again (0.2 us);
+  1. the connection repeats its last head byte for byte: the same values again (0.2 us); or it begins with the very head with
+     which another one has begun: its values, without what that connection has derived from them;
   2. the header block is that of the last request, the request line differs: a line known to this worker, or one regex;
   3. the line as in 2, and of the header block only values differ from the last one: only those lines are read;
   4. everything is read: the line as in 2, the fields through a table of field lines this worker has seen.
@@ -50,6 +51,9 @@ __all__ = [
 
 # A connection remembers a head up to this size: there are many idle connections, and bigger heads are rare.
 REMEMBERED_HEAD_BYTES = 8192
+# A listener remembers so many first heads of connections, up to this size: 1 MB at worst.
+KNOWN_HEADS = 128
+KNOWN_HEAD_BYTES = 2048
 
 
 def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tuple[RequestLine, RequestFields, int] | None:
@@ -60,6 +64,14 @@ def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
     taken = memo.taken
     if taken is not None and buffer.startswith(memo.head):
         return taken
+    if taken is None:
+        known = limits.known_heads.get(buffer)
+        if known is not None:
+            line, fields, consumed = known
+            memo.head = buffer
+            memo.block = buffer[len(line.line) :]
+            memo.taken = taken = (line, fields.for_another_connection(), consumed)
+            return taken
     line_end = buffer.find(b"\r\n")
     if line_end <= 0:
         return take_unusual_head(buffer, limits, memo)
@@ -95,6 +107,10 @@ def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
             raise
         return take_unusual_head(buffer, limits, memo)
     if consumed <= REMEMBERED_HEAD_BYTES:
+        if taken is None and consumed <= KNOWN_HEAD_BYTES:
+            if len(limits.known_heads) >= KNOWN_HEADS:
+                limits.known_heads.clear()
+            limits.known_heads[buffer[:consumed]] = (line, fields, consumed)
         memo.head = buffer[:consumed]
         memo.block = buffer[line_end:consumed]
         memo.lines = raw_lines

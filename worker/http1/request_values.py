@@ -157,6 +157,13 @@ class RequestFields:
         other.difference = differing, self.cache
         return other
 
+    def for_another_connection(self) -> RequestFields:
+        """Return the same fields for another connection, which has an address of its own, and so a `cache` of its own.
+
+        What the other one has derived is found by `difference`, to be used where the values from outside the block are equal.
+        """
+        return self.with_other_values(self.lines, self.values, self.content_length, [])
+
     def with_lines(self, lines: tuple[Field, ...]) -> RequestFields:
         """Return the same fields with other lines, which mean nothing to us: framing, Host and Connection are as they were."""
         values: dict[bytes, bytes] = {}
@@ -214,6 +221,10 @@ class HeadLimits:
     # The tables of this policy, shared by all limits with the same policy.
     known_lines: dict[bytes, RequestLine] = dataclasses.field(init=False, repr=False, compare=False)
     known_fields: FieldTable = dataclasses.field(init=False, repr=False, compare=False)
+    # The first heads of connections to this listener.
+    known_heads: dict[bytes, tuple[RequestLine, RequestFields, int]] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         self.known_lines = _LINES[self.merge_slashes]

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from enum import Enum
 
+from worker.http1.response import ResponseHead
 from worker.loop import Loop
 from worker.resolver.records import Place
 from worker.resolver.renewal import Renewal
@@ -92,6 +93,8 @@ class Group(IdleConnections):
         self.retries: RetryCount | None = None
         # The least proxy_buffer_size of all locations that lead here: a larger head is reread each time, to check its limit.
         self.least_buffer = sys.maxsize
+        # The last heads of answers, for all connections: a head is what its bytes say.
+        self.known_heads: dict[bytes, ResponseHead] = {}
         # For the addresses of a target that a request names: nginx remembers nothing of these from one request to the next, so
         # that a name whose containers restart together is back as soon as they are.
         self.asks_the_resting = False

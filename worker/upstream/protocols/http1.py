@@ -100,7 +100,7 @@ class HTTP1Connection(PeerConnection):
             self.at_hand = data[len(last.block) :]
             return last
         passing = attempt.passing
-        taken = take_response_head(data, passing.buffer_size, last)
+        taken = take_response_head(data, passing.buffer_size, last, passing.group.known_heads)
         if taken is None:
             self.begun = data
             return None
@@ -308,6 +308,13 @@ _NOT_IN_TARGET = bytes(range(0x21)) + b"\x7f"
 def _compose_fields(request: Request, plan: HTTP1HeadPlan, length: int) -> tuple[bytes, Composed]:
     """Return everything after the request line, and its parts."""
     values = [evaluate(request) for evaluate in plan.evaluate]
+    difference = request.fields.difference
+    if difference is not None and not difference[0]:
+        # Another connection has begun with the same head: everything after its request line, if the values are the same, too.
+        remembered = difference[1].get(plan)
+        if remembered is not None and remembered[1] == length and remembered[4][0] == values:
+            request.fields.difference = None
+            return remembered[2], remembered[4]
     composed = _vary(request, plan, length, values) or _compose(request, plan, length, values)
     request.fields.difference = None  # a connection that waits for its next request need not keep the difference
     return b"\r\n".join(composed[1]), composed
