@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from master.generation import Generation
 from master.state import State
-from master.workers import FATAL_CODE, Worker, describe_end
+from master.workers import FATAL_CODE, Worker, describe_end, exit_word
 from wproxy.shared import HEAD_RESPAWNED
 
 SHORT_LIFE = 1.0  # seconds: a worker that dies younger probably dies at once again
@@ -57,6 +57,8 @@ class Succession:
         if stack:
             told = stack.replace("\n", "\n\t")
             state.error_log.write("alert", f"{worker.title} was in:\n\t{told}")
+        word = exit_word(worker, status)
+        state.shared.set_head(word, state.shared.head(word) + 1)
         self.rescue_lines(worker)
         generation = worker.generation
         failure = ""

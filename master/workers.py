@@ -35,6 +35,10 @@ from wproxy.failures import is_bug, reason_of
 from wproxy.identity import WPROXY, Identity
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import (
+    HEAD_EXITS_ASKED,
+    HEAD_EXITS_CRASHED,
+    HEAD_EXITS_HUNG,
+    HEAD_EXITS_KILLED,
     HEAD_REOPENS_BEGUN,
     HEAD_SLOTS,
     ROLE_NAMES,
@@ -335,6 +339,21 @@ def fork_worker(live: Callable[[], None], log: ErrorLog, name: str, title: str, 
     finally:
         flush_standard_streams()
         os._exit(code)  # never back into the master's stack, and none of its exit handlers
+
+
+# Signals of a crash: the process itself has caused them.
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGSYS, signal.SIGTRAP)
+
+
+def exit_word(worker: Worker, status: int) -> int:
+    """Return the word of the head that counts ends like this one."""
+    if worker.is_hung:
+        return HEAD_EXITS_HUNG
+    if os.WIFSIGNALED(status):
+        if os.WTERMSIG(status) in _CRASHES:
+            return HEAD_EXITS_CRASHED
+        return HEAD_EXITS_ASKED if worker.is_retiring else HEAD_EXITS_KILLED
+    return HEAD_EXITS_CRASHED if os.WEXITSTATUS(status) else HEAD_EXITS_ASKED
 
 
 def describe_end(worker: Worker, status: int) -> tuple[str, str]:

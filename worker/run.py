@@ -138,6 +138,8 @@ class Worker:
         hear_complaints(log_request)
         self.exporter = exporter_of(configuration, services)
         services.add_spans = None if self.exporter is None else self.exporter.add
+        if self.counting is not None:
+            self.counting.sources += [self.lost_lines, *([] if self.exporter is None else [self.exporter.counts])]
         for server in configuration.all_servers:
             attach_server(server, services)
         self.checks = HealthChecks(services)
@@ -349,6 +351,12 @@ class Worker:
             await sleep(TICK)
             if self.counting is not None:
                 self.counting.count_lag(max(0.0, self.loop.clock.now - due))
+
+    def lost_lines(self) -> tuple[tuple[int, int], ...]:
+        """Return how many lines of logs were lost, for the counters."""
+        from wproxy.counters.layout import LOST_ACCESS_LINES, LOST_ERROR_LINES
+
+        return (LOST_ACCESS_LINES, self.access_logs.lost), (LOST_ERROR_LINES, self.error_logs.lost)
 
     def connection_counts(self) -> tuple[int, int, int, int]:
         """Return the clients of all workers: (active, reading, writing, waiting); ours now, others' as of their last tick.

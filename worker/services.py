@@ -127,6 +127,8 @@ def make_services(
     links = Links(loop, log)
     exchange = share_sessions(groups, links, exchange)
     discovery = Discovery(loop, log, make_group, records)
+    if counting is not None:
+        discovery.count_in = counting.resolver
     bell = Bell(loop, assignment.bell)
     return Services(
         loop,
@@ -195,7 +197,8 @@ def make_counting(assignment: Assignment, loop: Loop, clients: Clients) -> Count
     from wproxy.counters.plan import plan_counting
 
     plan = assignment.counting or plan_counting(assignment.configuration, private_memory(assignment.slot))
-    return Counting(plan, assignment.configuration, assignment.shared, loop.clock, clients)
+    own = plan.memory if assignment.slot < plan.memory.slots else private_memory(assignment.slot)
+    return Counting(plan, assignment.configuration, assignment.shared, loop.clock, clients, own)
 
 
 def counts_of_upstream(counting: Counting | None, name: str) -> UpstreamCounts | None:

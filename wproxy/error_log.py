@@ -64,7 +64,8 @@ class ErrorLog:
         self._read_wall = read_wall
         self._open_file = open_file
         self._owns_stderr = False
-        self._lost = 0
+        self._lost = 0  # since that was last reported
+        self.lost = 0  # lines, in all
         self._filenos = self._open()
         self._is_file = [may_take_back(fileno) for fileno in self._filenos]
 
@@ -113,10 +114,11 @@ class ErrorLog:
             if rank <= threshold:
                 line = as_json if is_json else plain
                 try:
-                    if append_lines(fileno, line, is_file) < len(line):
-                        self._lost += 1
+                    is_lost = append_lines(fileno, line, is_file) < len(line)
                 except OSError:
-                    self._lost += 1  # a full disk or a closed terminal is no reason to stop
+                    is_lost = True  # a full disk or a closed terminal is no reason to stop
+                self._lost += is_lost
+                self.lost += is_lost
 
     def reopen(self) -> None:
         """Reopen every file by its name, after a rotation; raises OSError and keeps the old files."""

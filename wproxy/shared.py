@@ -83,6 +83,11 @@ HEAD_IS_ALONE = 17  # 1: master and worker are one process
 HEAD_RESPAWNED = 19  # workers that ended without having been told to, and were replaced
 HEAD_RELOADS_FAILED = 20  # reloads after which the old configuration went on
 HEAD_RELOADS = 21  # reloads that came to serve
+# Ends of workers: told to go; by themselves or by a crash; killed by somebody; hung, and ended for that.
+HEAD_EXITS_ASKED = 22
+HEAD_EXITS_CRASHED = 23
+HEAD_EXITS_KILLED = 24
+HEAD_EXITS_HUNG = 25
 HEAD_RECORDS = 15  # records that the master has ever given out: those from here on, up to FIRST_LATE_PEER, are zero
 
 HEAD_NEW_BINARY = 48  # the master that we have started as our successor, while it runs; else 0

@@ -130,6 +130,7 @@ class Acceptors:
         # The method below `socket.accept`, which looks for the names of the constants: that costs 4 us.
         accept: Callable[[], tuple[int, Any]] = listening._accept  # type: ignore[attr-defined]
         family, kind, number = int(listening.family), int(listening.type), listening.proto
+        tally = [0, 0] if clients.tallies is None else clients.tallies.setdefault(str(listener.address), [0, 0])
         while True:
             await park(stream, READ, float("inf"))
             for _ in range(ACCEPT_BURST):
@@ -148,6 +149,7 @@ class Acceptors:
                 if refusal:
                     self._log.write("alert", refusal)
                     clients.refused += 1
+                    tally[1] += 1
                     sock.close()
                     continue
                 sock.setblocking(False)
@@ -156,6 +158,7 @@ class Acceptors:
                 else:
                     address, port = peer[0].encode("ascii"), peer[1]
                 clients.accepted += 1
+                tally[0] += 1
                 clients.open += 1
                 serial = self._serials(clients.accepted)
                 if announce is not None:

@@ -62,17 +62,31 @@ class Clients:
 
     accepted, refused, requests: counts since the start. open: connections accepted and not yet closed, including those whose task
     has not run yet. held: work for clients that goes on without them. draining: whether connections close after their request.
+    tallies: for each listener the connections accepted and refused; None where no counters are shown.
     before_close: called before a client can see its connection end, so that its requests are in the logs by then. http2: what is
     counted of HTTP/2; None where no counters are shown.
     """
 
-    __slots__ = ("accepted", "before_close", "connections", "draining", "held", "http2", "on_last", "open", "refused", "requests")
+    __slots__ = (
+        "accepted",
+        "before_close",
+        "connections",
+        "draining",
+        "held",
+        "http2",
+        "on_last",
+        "open",
+        "refused",
+        "requests",
+        "tallies",
+    )
 
     def __init__(self, on_last: Callable[[], None] = _nothing, before_close: Callable[[], object] = _nothing) -> None:
         """on_last: called when the last one has gone while the worker drains."""
         self.accepted = 0
         self.refused = 0
         self.http2: HTTP2Counts | None = None
+        self.tallies: dict[str, list[int]] | None = None
         self.requests = 0
         self.open = 0
         self.held = 0

@@ -120,7 +120,7 @@ class Secured:
         self._chosen: dict[bytes, tuple[Server, bytes | None]] = {}
         offered = {protocol for door in self._doors.values() for protocol in door.protocols}
         assert b"h2" not in offered or "h2" in protocols, "nothing is offered that nobody serves"
-        self._count: Callable[[Server, float, bool], None] | None = None
+        self._count: Callable[[Server, float, TlsSession], None] | None = None
         self._count_failure: Callable[[Server, BaseException], None] | None = None
         if any(server.locations.fallback.route.counts is not None for server in listener.servers.targets):
             from worker.counters.handshakes import count_failed_handshake, count_handshake  # only where counters are shown
@@ -212,7 +212,7 @@ class Secured:
             encrypted.close()
             raise
         if self._count is not None:
-            self._count(server, clock.now - begun, tls.is_resumed)
+            self._count(server, clock.now - begun, tls)
         client.scheme = b"https"
         client.find_server = Choice(self._listener, server, name, tls).find_server
         return encrypted, encrypted.take_at_hand()

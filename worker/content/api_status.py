@@ -2,6 +2,7 @@
 
     GET /9/nginx, processes, connections, ssl, slabs                 an object
     GET /9/workers, /9/workers/ID                                    a list; one
+    GET /9/resolvers, /NAME                                          lookups by name of status_zone; one
     GET /9/http/requests                                             an object
     GET /9/http/server_zones, location_zones, limit_reqs, limit_conns, /NAME       all by name; one
 
@@ -36,7 +37,7 @@ from wproxy.shared import (
 from wproxy.version import VERSION
 
 if TYPE_CHECKING:
-    from wproxy.counters.totals import RequestTotals, TlsTotals
+    from wproxy.counters.totals import RequestTotals, TlsTotals, WorkerTotals
 
 Json = dict[str, Any]
 # What the API has at its root and below http, in nginx Plus's order.
@@ -58,11 +59,11 @@ def answer_status(request: Request, services: Services, method: str, parts: list
             return 200, chosen(request, requests(services))
         case ["workers", *rest]:
             return 200, answer_workers(request, services, rest)
-        case ["slabs" | "resolvers"] | ["http", "keyvals"]:
+        case ["slabs"] | ["http", "keyvals"]:
             return 200, {}
-        case ["resolvers", _]:
-            raise Refused(404, "resolver zone not found", "ResolverZoneNotFound")
-        case ["http", kind, *rest] if kind in _COLLECTIONS and len(rest) < 2:
+        case ["resolvers" as kind, *rest] | ["http", kind, *rest] if (
+            kind in _COLLECTIONS and len(rest) < 2 and parts.count("resolvers") == (parts[0] != "http")
+        ):
             make, code = _COLLECTIONS[kind]
             found = make(services)
             if not rest:
@@ -122,6 +123,11 @@ def _others(services: Services, word: int) -> int:
 
 def ssl(request: Request, services: Services) -> Json:
     """Return the handshakes with clients of all servers."""
+    return ssl_of_all(services)
+
+
+def ssl_of_all(services: Services) -> Json:
+    """Return the handshakes with clients of all servers; nothing where none are counted."""
     if services.counting is None:
         return {}
     from wproxy.counters.totals import combined
@@ -141,8 +147,8 @@ def ssl_json(tls: TlsTotals) -> Json:
         "peer_rejected_cert": tls.rejected_certificate,
         "verify_failures": {
             "no_cert": tls.no_certificate,
-            "expired_cert": 0,
-            "revoked_cert": 0,
+            "expired_cert": tls.expired,
+            "revoked_cert": tls.revoked,
             "other": tls.unverified,
         },
     }
@@ -160,8 +166,21 @@ _OBJECTS: dict[str, Callable[[Request, Services], Json]] = {
 
 def answer_workers(request: Request, services: Services, rest: list[str]) -> Any:
     """Return all workers, or one. Raises Refused."""
+    found = workers(services)
+    if not rest:
+        return [chosen(request, worker) for worker in found.values()]
+    if len(rest) > 1:
+        raise NO_PATH
+    if rest[0] not in found:
+        raise Refused(404, f'worker "{rest[0]}" not found', "WorkerNotFound")
+    return chosen(request, found[rest[0]])
+
+
+def workers(services: Services) -> dict[str, Json]:
+    """Return all workers, by their number."""
     shared = services.shared
-    found = {}
+    measured = {} if services.counting is None else {each.slot: each for each in services.counting.reader.workers()}
+    found: dict[str, Json] = {}
     for index in range(max(shared.slots, shared.slot + 1)):
         slot = shared.worker(index)
         if index == shared.slot:
@@ -176,16 +195,15 @@ def answer_workers(request: Request, services: Services, rest: list[str]) -> Any
         found[str(index)] = {
             "id": index,
             "pid": pid,
-            "connections": {"accepted": accepted, "dropped": 0, "active": busy, "idle": waiting},
+            "connections": {"accepted": accepted, "dropped": dropped_by(measured.get(index)), "active": busy, "idle": waiting},
             "http": {"requests": {"total": begun, "current": busy}},
         }
-    if not rest:
-        return [chosen(request, worker) for worker in found.values()]
-    if len(rest) > 1:
-        raise NO_PATH
-    if rest[0] not in found:
-        raise Refused(404, f'worker "{rest[0]}" not found', "WorkerNotFound")
-    return chosen(request, found[rest[0]])
+    return found
+
+
+def dropped_by(totals: WorkerTotals | None) -> int:
+    """Return the connections that workers of a slot have refused, as far as that is counted."""
+    return 0 if totals is None else totals.refused_connections
 
 
 # Collections.
@@ -257,11 +275,26 @@ def _limits(services: Services, are_rates: bool) -> dict[str, Json]:
     }
 
 
+def resolvers(services: Services) -> dict[str, Json]:
+    """Return the lookups of resolvers with a status_zone."""
+    if services.counting is None:
+        return {}
+    from wproxy.counters.plan import name_servers_of
+
+    zones = {each.zone for each in name_servers_of(services.configuration) if each.zone}
+    return {
+        name: {"requests": {"name": totals.names, "srv": totals.services, "addr": 0}, "responses": totals.results}
+        for name, totals in services.counting.reader.resolvers()
+        if name in zones
+    }
+
+
 _COLLECTIONS: dict[str, tuple[Callable[[Services], dict[str, Json]], str]] = {
     "server_zones": (server_zones, "ServerZoneNotFound"),
     "location_zones": (location_zones, "LocationZoneNotFound"),
     "limit_reqs": (limit_reqs, "LimitReqNotFound"),
     "limit_conns": (limit_conns, "LimitConnNotFound"),
+    "resolvers": (resolvers, "ResolverZoneNotFound"),
 }
 
 # Fields.

@@ -28,6 +28,9 @@ SCOPES = {
     "upstream": ("wproxy_upstream",),
     "limit": ("wproxy_limit",),
     "cache": ("wproxy_cache",),
+    "resolver": ("wproxy_resolver",),
+    "otel": ("wproxy_otel",),
+    "log": ("wproxy_log_",),
     "nginx": ("nginx",),
 }
 
@@ -50,7 +53,8 @@ def showing_metrics(location: Location, services: Services) -> Handler | None:
 async def metrics_page(request: Request, services: Services, settings: Metrics) -> Response:
     """Return the page."""
     # With what they need they take 5 ms, and `wproxy explain` does without.
-    from worker.counters.page import Reading, write_page
+    from worker.counters.page import write_page
+    from worker.counters.reading import Reading
     from wproxy.counters.exposition import OPENMETRICS, TEXT, Exposition, wants_openmetrics
 
     counting = services.counting

@@ -12,7 +12,7 @@ import os
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from worker.client.clients import Clients, HTTP2Counts
 from wproxy.certificate import read_certificates
@@ -20,6 +20,7 @@ from wproxy.config.model import Configuration
 from wproxy.counters.buckets import BOUNDS
 from wproxy.counters.exposition import Exemplar
 from wproxy.counters.layout import (
+    ACCEPTED,
     ACTIVE,
     CPU_TIME,
     DESCRIPTORS,
@@ -30,32 +31,40 @@ from wproxy.counters.layout import (
     FAILURES_BASE,
     LAG_TIME,
     LAG_TIMES,
-    LIMITS,
+    LISTENERS,
+    LOOKUP_RESULTS,
+    LOOKUPS,
+    NAME_QUESTIONS,
     OTHER_CAUSE,
     OTHER_RESETS,
     PEER_WORDS,
     PEERS_BASE,
+    REFUSED,
     REFUSED_CONNECTIONS,
     REQUESTS,
     RESETS_RECEIVED,
     RESETS_SENT,
     RESIDENT_BYTES,
+    RESOLVERS,
     RING_HEAD,
     SCALAR_WORDS,
+    SERVICE_QUESTIONS,
     SLOT_WORDS,
     SLOTS_OFFSET,
     STREAMS,
+    TABLES,
     TRANSITION_CAUSES,
     TRANSITION_WORDS,
     TRANSITIONS,
     TRANSITIONS_BASE,
     TUNNELS,
-    UPSTREAMS,
     Table,
 )
 from wproxy.counters.memory import CounterMemory
 from wproxy.counters.plan import CountingPlan, RequestNames
 from wproxy.counters.totals import STATES, CounterReader, Slots
+from wproxy.directives.resolver import NameServers
+from wproxy.dns import SRV, TIMED_OUT
 from wproxy.end_causes import CODES as CAUSES
 from wproxy.http import Clock
 from wproxy.shared import SharedWords
@@ -67,6 +76,8 @@ PAGE = mmap.PAGESIZE
 CAUSE_INDEX = {code: index for index, code in enumerate(CAUSES)}
 TRANSITION_INDEX = {code: index for index, code in enumerate(TRANSITION_CAUSES)}
 STATE_INDEX = {state: index for index, state in enumerate(STATES)}
+# Results of lookups by the code of DNS (RFC 1035, 4.1.1).
+_RESULT_OF_CODE = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 5: 5, TIMED_OUT: LOOKUP_RESULTS.index("timedout")}
 ROWS_AT_ONCE = 256
 SAMPLES_AT_ONCE = 2048
 # How often resident memory and open descriptors are looked at, in seconds.
@@ -113,23 +124,35 @@ class Counting:
     """The counts of one worker. scalars: its own numbers. reader: adds up those of all workers."""
 
     def __init__(
-        self, plan: CountingPlan, configuration: Configuration, shared: SharedWords, clock: Clock, clients: Clients
+        self,
+        plan: CountingPlan,
+        configuration: Configuration,
+        shared: SharedWords,
+        clock: Clock,
+        clients: Clients,
+        own: CounterMemory,
     ) -> None:
+        """own: where this worker counts: the memory that all share, unless that has no room for its slot."""
         self.plan = plan
         self.shared = shared
         self.reader = CounterReader(plan, Slots(shared, plan.memory.slots))
         self._clock = clock
         self._clients = clients
         clients.http2 = HTTP2Counts()
-        self._words = plan.memory.words
+        self._words = own.words
         self._begin = SLOTS_OFFSET + shared.slot * SLOT_WORDS
-        self._tables: dict[Table, dict[int, Row]] = {REQUESTS: {}, UPSTREAMS: {}, LIMITS: {}}
+        self._tables: dict[Table, dict[int, Row]] = {table: {} for table in TABLES}
         self._peers: dict[int, Row] = {}
         self._scalars = Row(self._words, self._begin, SCALAR_WORDS)
         self.scalars = self._scalars.counts
         self._cpu_before = self.scalars[CPU_TIME]
         self._refused_before = self.scalars[REFUSED_CONNECTIONS]
         self._looked = 0.0
+        clients.tallies = {}
+        self._tallies_before: dict[str, Counts] = {}
+        # The rest of the scalars, which others count: (word, the count so far) each time they are asked.
+        self.sources: list[Callable[[], Iterable[tuple[int, int]]]] = []
+        self._before: Counts = self.scalars.copy()
         # (server, file, unix time of its end) of each certificate that servers show.
         self.certificates = certificates_of(configuration)
         # Traces that stand for buckets, of this worker's requests: by names, which are no more than the configuration has.
@@ -159,6 +182,30 @@ class Counting:
         else:
             row.read_again(self._words)
         return row.counts
+
+    def publish_peer(self, record: int) -> None:
+        """Bring the row of a peer up to date: other workers need it at once."""
+        self._peers[record].publish(self._words)
+
+    def peer_words(self, record: int) -> Counts:
+        """Return what all workers have published of the peer with that record."""
+        return self.reader.peer_words(record, self.reader.slots.alive())
+
+    def now(self) -> int:
+        """Return the time of the loop's clock in microseconds."""
+        return int(self._clock.now * 1e6)
+
+    def resolver(self, servers: NameServers) -> tuple[Callable[[int], None], Callable[[int], None]]:
+        """Return the functions that count the questions, by kind, and the results, by code, of a resolver."""
+        counts = self.row(RESOLVERS, self.plan.resolvers.get(servers.shown, 0))
+
+        def count_question(kind: int) -> None:
+            counts[SERVICE_QUESTIONS if kind == SRV else NAME_QUESTIONS] += 1
+
+        def count_result(code: int) -> None:
+            counts[LOOKUPS + _RESULT_OF_CODE.get(code, len(LOOKUP_RESULTS) - 1)] += 1
+
+        return count_question, count_result
 
     # Publishing.
 
@@ -198,11 +245,24 @@ class Counting:
     def _look_at_process(self) -> None:
         self.scalars[CPU_TIME] = self._cpu_before + int(time.process_time() * 1e6)
         self.scalars[REFUSED_CONNECTIONS] = self._refused_before + self._clients.refused
+        for source in self.sources:
+            for word, count in source():
+                self.scalars[word] = self._before[word] + count
+        self._count_listeners()
         self._count_http2()
         if self._clock.now >= self._looked + LOOK_EVERY or not self._looked:
             self._looked = self._clock.now
             self.scalars[RESIDENT_BYTES] = resident_bytes()
             self.scalars[DESCRIPTORS] = open_descriptors()
+
+    def _count_listeners(self) -> None:
+        """Take over the connections of each listener since the start of this worker."""
+        for address, tally in (self._clients.tallies or {}).items():
+            counts = self.row(LISTENERS, self.plan.listeners.get(address, 0))
+            before = self._tallies_before.get(address, [0, 0])
+            for word in (ACCEPTED, REFUSED):
+                counts[word] += tally[word] - before[word]
+            self._tallies_before[address] = tally.copy()
 
     def _count_http2(self) -> None:
         """Take over what HTTP/2 connections have counted since the last time."""

@@ -6,31 +6,31 @@ one's as of now, others' as of their last publication, half a second ago at most
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
-from worker.counters.counting import Counting
-from worker.services import Services
+from worker.counters.reading import Pauses, PeerReading, Reading
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.peers import Group
 from worker.upstream.report import state_of
 from wproxy.checked_health import CheckedHealth
-from wproxy.counters.exposition import COUNTER, GAUGE, HISTOGRAM, INFO, Exemplar, Exposition, Labels, escaped, labels
+from wproxy.counters.exposition import COUNTER, GAUGE, HISTOGRAM, INFO, Labels, escaped, labels
 from wproxy.counters.layout import (
     CONNECTIONS_NEW,
     CONNECTIONS_REUSED,
+    DOWNTIME,
     HEADER_TIME,
-    IDLE,
     PEER_CAUSES,
     RESPONSES,
     UNAVAILABLE,
 )
-from wproxy.counters.plan import RequestNames
-from wproxy.counters.totals import RequestTotals, causes_in, combined, histogram_in
-from wproxy.directives.metrics import Metrics
+from wproxy.counters.totals import RequestTotals, causes_in, combined, down_since, histogram_in
 from wproxy.peer_counters import read_traffic
 from wproxy.shared import (
     HEAD_ACCEPTED,
+    HEAD_EXITS_ASKED,
+    HEAD_EXITS_CRASHED,
+    HEAD_EXITS_HUNG,
+    HEAD_EXITS_KILLED,
     HEAD_GENERATION,
     HEAD_OUTCOME,
     HEAD_RELOADED,
@@ -55,35 +55,6 @@ H2_CODES = (
     *("FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM"),
     *("INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED", "other"),
 )
-Pauses = Iterator[None]
-
-
-@dataclass(slots=True)
-class Reading:
-    """The counters of one page. peers: with their groups and the labels of both, once `read_peers` has read them."""
-
-    services: Services
-    counting: Counting
-    settings: Metrics
-    page: Exposition
-    rows: list[tuple[Labels, RequestTotals]] = field(default_factory=list)
-    everything: list[tuple[RequestNames, RequestTotals]] = field(default_factory=list)
-    exemplars: dict[Labels, dict[int, Exemplar]] = field(default_factory=dict)
-    peers: list[PeerReading] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class PeerReading:
-    """One peer. labels: its upstream's and its own. words: its row, added up (a thousand peers are read for one page)."""
-
-    group: Group
-    labels: Labels
-    state: str
-    active: int
-    received: int
-    sent: int
-    words: list[int]
-    checks: tuple[int, int]
 
 
 def write_page(reading: Reading) -> Pauses:
@@ -111,12 +82,22 @@ def about_server(reading: Reading) -> Pauses:
     results = (("ok", HEAD_RELOADS), ("failed", HEAD_RELOADS_FAILED))
     reloads = [(labels(result=result), shared.total(word)) for result, word in results]
     page.samples("wproxy_config_reloads_total", COUNTER, "Reloads.", reloads)
+    exits = [(labels(how=how), shared.total(word)) for how, word in _EXITS]
+    page.samples("wproxy_worker_exits_total", COUNTER, "Ends of workers and other processes of the master.", exits)
     text = "Workers that ended without having been told to, and were replaced."
     page.samples("wproxy_worker_respawns_total", COUNTER, text, [("", shared.total(HEAD_RESPAWNED))])
     page.samples(
         "wproxy_upgrades_total", COUNTER, "Upgrades of the program, also failed ones.", [("", shared.total(HEAD_UPGRADES))]
     )
     yield
+
+
+_EXITS = (
+    ("asked", HEAD_EXITS_ASKED),
+    ("crashed", HEAD_EXITS_CRASHED),
+    ("killed", HEAD_EXITS_KILLED),
+    ("hung", HEAD_EXITS_HUNG),
+)
 
 
 def workers(reading: Reading) -> Pauses:
@@ -151,6 +132,14 @@ def workers(reading: Reading) -> Pauses:
             if count:
                 resets.append((labels(by=by, code=code), count))
     page.samples("wproxy_http2_resets_total", COUNTER, "Streams of HTTP/2 that were reset, by whom and why.", resets)
+    columns = zip(*(each.lost_lines for _, each in found))
+    lost = [(labels(log=log), sum(column)) for log, column in zip(("access", "error"), columns)]
+    page.samples("wproxy_log_lines_lost_total", COUNTER, "Lines of logs that could not be written.", lost)
+    if reading.services.configuration.exporter is not None:
+        columns = zip(*(each.spans for _, each in found))
+        spans = [(labels(result=result), sum(column)) for result, column in zip(("sent", "failed", "dropped"), columns)]
+        text = "Spans of traces: that the collector took, that it did not, and for which there was no room."
+        page.samples("wproxy_otel_spans_total", COUNTER, text, spans)
     yield
 
 
@@ -168,9 +157,13 @@ def connections(reading: Reading) -> Pauses:
     refused = sum(each.refused_connections for each in found)
     active, busy, writing, waiting = reading.services.process.count_connections()
     tunnels = sum(each.tunnels for each in found)
-    page.samples("wproxy_connections_accepted_total", COUNTER, "Connections of clients.", [("", accepted)])
+    listeners = list(reading.counting.reader.listeners())
+    text = "Connections of clients, by the listener that took them."
+    taken = [(labels(listener=address), count) for address, count, _ in listeners]
+    page.samples("wproxy_connections_accepted_total", COUNTER, text, taken)
     text = "Connections of clients that were refused."
-    page.samples("wproxy_connections_refused_total", COUNTER, text, [(labels(reason="no_room"), refused)])
+    turned_away = [(labels(listener=address, reason="no_room"), count) for address, _, count in listeners]
+    page.samples("wproxy_connections_refused_total", COUNTER, text, turned_away)
     states = (("reading", busy), ("writing", max(writing - tunnels, 0)), ("waiting", waiting), ("tunnel", tunnels))
     text = "Connections of clients, by state."
     page.samples("wproxy_connections", GAUGE, text, [(labels(state=state), count) for state, count in states])
@@ -279,6 +272,17 @@ def handshakes(reading: Reading) -> Pauses:
         samples += [(f'{label},result="ok",resumed="no"', tls.full), (f'{label},result="ok",resumed="yes"', tls.resumed)]
         samples.append((f'{label},result="failed",resumed="no"', tls.failed))
     page.samples("wproxy_tls_handshakes_total", COUNTER, "Handshakes of clients, also those that resume a session.", samples)
+    refused = [
+        (f'{label},reason="{reason}"', count)
+        for label, tls in found
+        for reason, count in (
+            *(("no_cert", tls.no_certificate), ("expired_cert", tls.expired)),
+            *(("revoked_cert", tls.revoked), ("other", tls.unverified)),
+        )
+        if count
+    ]
+    text = "Handshakes of clients whose certificate, or lack of one, their requests are refused for."
+    page.samples("wproxy_tls_verify_failures_total", COUNTER, text, refused)
     if found and page.family("wproxy_tls_handshake_seconds", HISTOGRAM, "Time of handshakes that succeeded."):
         for label, tls in found:
             page.histogram("wproxy_tls_handshake_seconds", label, tls.times)
@@ -302,12 +306,13 @@ def read_peers(reading: Reading) -> Pauses:
         for peer in group.peers:
             times = names[peer.name] = names.get(peer.name, 0) + 1
             shown = peer.name if times == 1 else f"{peer.name} ({times})"  # two servers with one address are two peers
-            label = f'{upstream},peer="{escaped(shown)}"'
-            reading.peers.append(read_peer(reading, group, peer, label, now, alive))
+            reading.peers.append(read_peer(reading, group, peer, shown, f'{upstream},peer="{escaped(shown)}"', now, alive))
             yield
 
 
-def read_peer(reading: Reading, group: Group, peer: LivePeer, label: Labels, now: int, alive: list[int]) -> PeerReading:
+def read_peer(
+    reading: Reading, group: Group, peer: LivePeer, name: str, label: Labels, now: int, alive: list[int]
+) -> PeerReading:
     """Return what was counted of a peer."""
     place = peer.place
     checks = (0, 0)
@@ -316,7 +321,7 @@ def read_peer(reading: Reading, group: Group, peer: LivePeer, label: Labels, now
     active, received, sent = read_traffic(place.shared, place.record)
     record = place.record if place.shared is reading.services.shared else 0
     words = reading.counting.reader.peer_words(record, alive)
-    return PeerReading(group, label, state_of(group, peer, now), active, received, sent, words, checks)
+    return PeerReading(group, peer, name, label, state_of(group, peer, now), active, received, sent, words, checks)
 
 
 def peers(reading: Reading) -> Pauses:
@@ -362,6 +367,10 @@ def peers(reading: Reading) -> Pauses:
     name, text = "wproxy_upstream_peer_transitions_total", "How often a peer was found to fail too often, so that it rests."
     page.samples(name, COUNTER, text, [(f'{peer.labels},to="unavail"', peer.words[UNAVAILABLE]) for peer in found])
     yield
+    name, text = "wproxy_upstream_peer_downtime_seconds_total", "Time for which a peer got no requests because of its failures."
+    now = reading.services.loop.clock.now
+    page.samples(name, COUNTER, text, [(peer.labels, downtime_of(peer.words, now)) for peer in found])
+    yield
     checked = [peer for peer in found if peer.checks[0]]
     samples = [(f'{peer.labels},result="passed"', peer.checks[0] - peer.checks[1]) for peer in checked]
     samples += [(f'{peer.labels},result="failed"', peer.checks[1]) for peer in checked]
@@ -372,7 +381,7 @@ def peers(reading: Reading) -> Pauses:
 _OF_PEERS: tuple[tuple[str, str, str, Callable[[PeerReading], float]], ...] = (
     ("wproxy_upstream_peer_up", GAUGE, "Whether a peer gets requests.", lambda peer: int(peer.state == "up")),
     ("wproxy_upstream_active", GAUGE, "Requests under way at a peer.", lambda peer: peer.active),
-    ("wproxy_upstream_idle_connections", GAUGE, "Connections to a peer that are kept.", lambda peer: peer.words[IDLE]),
+    ("wproxy_upstream_idle_connections", GAUGE, "Connections to a peer that are kept.", lambda peer: peer.idle),
     ("wproxy_upstream_received_bytes_total", COUNTER, "Bytes from a peer.", lambda peer: peer.received),
     ("wproxy_upstream_sent_bytes_total", COUNTER, "Bytes to a peer.", lambda peer: peer.sent),
 )
@@ -420,7 +429,25 @@ def upstreams(reading: Reading) -> Pauses:
     yield
 
 
-# Limits.
+def downtime_of(words: list[int], now: float) -> float:
+    """Return for how many seconds a peer got no requests, by its row, until now."""
+    since = down_since(words)
+    return round(words[DOWNTIME] / 1e6 + (max(0.0, now - since) if since else 0.0), 3)
+
+
+# Limits, resolvers.
+
+
+def resolvers(reading: Reading) -> Pauses:
+    """Write the lookups of resolvers."""
+    samples = [
+        (labels(resolver=name, result=result), count)
+        for name, totals in reading.counting.reader.resolvers()
+        for result, count in totals.results.items()
+        if count
+    ]
+    reading.page.samples("wproxy_resolver_responses_total", COUNTER, "Lookups of names and services, by result.", samples)
+    yield
 
 
 def limits(reading: Reading) -> Pauses:
@@ -435,6 +462,14 @@ def limits(reading: Reading) -> Pauses:
         text = f"Decisions of limit_{kind}, by zone."
         reading.page.samples(f"wproxy_limit_{kind}_total", COUNTER, text, found)
     yield
+
+
+def plus(reading: Reading) -> Pauses:
+    """Write the families of nginx Plus's exporter, if they are wanted."""
+    if reading.settings.compat == "plus":
+        from worker.counters.plus import write_plus
+
+        yield from write_plus(reading)
 
 
 def caches(reading: Reading) -> Pauses:
@@ -469,5 +504,7 @@ FAMILIES: tuple[Callable[[Reading], Pauses], ...] = (
     peers,
     upstreams,
     limits,
+    resolvers,
     caches,
+    plus,
 )

@@ -18,6 +18,8 @@ from wproxy.counters.layout import (
     CONNECTIONS_REUSED,
     DENIALS,
     DENIED,
+    DOWN_SINCE,
+    DOWNTIME,
     FAILED,
     HEADER_TIME,
     HEADER_TIMES,
@@ -34,9 +36,13 @@ from wproxy.counters.layout import (
     RESPONSE_TIMES,
     RESPONSES,
     RETRIES,
+    SELECTED,
     UNAVAILABLE,
+    UNHEALTHY,
+    UP_SINCE,
     UPSTREAMS,
 )
+from wproxy.counters.totals import down_since
 from wproxy.http import Attempt
 from wproxy.peer_counters import TIMED, PeerCounters
 from wproxy.shared import SharedWords
@@ -48,7 +54,7 @@ Sample = tuple[int, float, float | None, int, int, bool]
 class MeasuredPeer(PeerCounters):
     """The counters of a peer, with those that only some configurations want. counts: its row. upstream: that of its upstream."""
 
-    __slots__ = ("_append", "_counting", "_record", "_samples", "counts", "upstream")
+    __slots__ = ("_append", "_chosen", "_counting", "_record", "_samples", "counts", "upstream")
 
     def __init__(self, shared: SharedWords, record: int, counting: Counting, upstream: list[int]) -> None:
         super().__init__(shared, record)
@@ -57,11 +63,13 @@ class MeasuredPeer(PeerCounters):
         self.counts = counting.peer(self._record)
         self.upstream = upstream
         self._samples: list[Sample] = []
+        self._chosen = 0.0  # when an attempt last began
         self._append = self._samples.append
 
     def count(self, attempt: Attempt) -> None:
         """Take a sample of an attempt at the peer that has ended."""
         header_time = attempt.header_time
+        self._chosen = attempt.started
         if header_time is None:
             self.counts[FAILED] += 1
             self.counts[PEER_CAUSES + CAUSE_INDEX.get(attempt.end_code, OTHER_CAUSE)] += 1
@@ -102,19 +110,43 @@ class MeasuredPeer(PeerCounters):
     def rests(self, cause: str, failures: int) -> None:
         """Note that the peer rests from now on. cause: the code of the last failure."""
         self.counts[UNAVAILABLE] += 1
+        self._went_down()
         self._counting.note_transition(self._record, "up", "unavail", cause, failures)
 
     def recovered(self) -> None:
         """Note that the peer has answered after a rest."""
+        self._came_up()
         self._counting.note_transition(self._record, "unavail", "up", "rested", 0)
 
     def checked(self, before: str, after: str) -> None:
         """Note that health checks have changed the state of the peer."""
         if after != before:
+            if after == "up":
+                self._came_up()
+            else:
+                self.counts[UNHEALTHY] += 1
+                self._went_down()
             self._counting.note_transition(self._record, before, after, "check_passed" if after == "up" else "check_failed", 0)
+
+    def _went_down(self) -> None:
+        """Note since when the peer gets no requests, unless another worker has noted that."""
+        if not down_since(self._counting.peer_words(self._record)):
+            self.counts[DOWN_SINCE] = self._counting.now()
+        self._counting.publish_peer(self._record)
+
+    def _came_up(self) -> None:
+        """Count for how long the peer got no requests, unless another worker has done so."""
+        words, now = self._counting.peer_words(self._record), self._counting.now()
+        if down_since(words):
+            self.counts[DOWNTIME] += max(0, now - words[DOWN_SINCE])
+            self.counts[UP_SINCE] = max(now, words[DOWN_SINCE])
+        self._counting.publish_peer(self._record)
 
     def publish(self, active: int, idle: int = 0) -> None:
         """Bring the shared memory up to date."""
+        if self._chosen:
+            self.counts[SELECTED] = int(self._chosen * 1e6)
+            self._chosen = 0.0
         if self._samples:
             self.settle()
         self.counts[IDLE] = idle

@@ -63,6 +63,7 @@ class AccessLogs:
         self._clock = clock
         self._report = report
         self._reported = clock.now - REPORT_PAUSE
+        self._lost = 0  # lines, as far as that was reported
         self._files: dict[str, LogFile] = {}
         # Files without a buffer= come first: they are visited between two flushes.
         self._prompt: list[LogFile] = []
@@ -148,19 +149,25 @@ class AccessLogs:
         if failure is not None:
             raise failure
 
+    @property
+    def lost(self) -> int:
+        """The number of lines that were lost so far."""
+        return self._lost + sum(place.lost for place in self._places)
+
+    @property
+    def _places(self) -> tuple[LogFile | SyslogSender | NamedByRequest, ...]:
+        """All places that lines go to."""
+        return (*self._files.values(), *self._senders.values(), *self._named.values())
+
     def _report_losses(self) -> None:
-        places: tuple[LogFile | SyslogSender | NamedByRequest, ...] = (
-            *self._files.values(),
-            *self._senders.values(),
-            *self._named.values(),
-        )
-        for place in places:
+        for place in self._places:
             error = place.failure
             if place.lost and error is not None:
                 self._reported = self._clock.now
                 self._report(
                     "alert", f"{place.title} failed ({error.errno}: {error.strerror}), access log lines lost: {place.lost}"
                 )
+                self._lost += place.lost
                 place.lost = 0
 
     # Functions that log a request.

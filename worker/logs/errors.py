@@ -46,6 +46,7 @@ class ErrorLogs:
         self._own: dict[Targets, ErrorLog] = {}
         with blaming(configuration, "error_log"):
             self.main = main or self._open(configuration.error_log)
+        self._lost_before = self.main.lost  # by the master, which has opened it
         for server in configuration.servers:
             for location in server.each_location():
                 with blaming(location, "error_log"):
@@ -73,6 +74,11 @@ class ErrorLogs:
                 self.main.write("emerg", text)
                 return self.main
         return log
+
+    @property
+    def lost(self) -> int:
+        """The number of lines that this worker has lost."""
+        return self.main.lost - self._lost_before + sum(log.lost for log in self._own.values())
 
     def reopen(self) -> None:
         """Open all files by their names again. Raises OSError: the logs that failed stay as they were."""

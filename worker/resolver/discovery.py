@@ -39,6 +39,7 @@ FIRST_QUESTION = 1.0
 # The limit of targets of requests: more than clients can make use of, too few to matter.
 MOST_TARGETS = 256
 Log = Callable[[str, str], None]
+CountCode = Callable[[int], None]
 
 
 class LiveGroup(Protocol):
@@ -115,6 +116,8 @@ class Discovery:
         self.loop = loop
         self.log = log
         self.records = records
+        # Returns the functions that count the questions and the results of a resolver, where counters are shown.
+        self.count_in: Callable[[NameServers], tuple[CountCode, CountCode]] | None = None
         self._make_group = make_group
         self._resolvers: dict[NameServers, Resolver] = {}
         self._targets: dict[tuple[NameServers | None, Address], _Target] = {}
@@ -127,6 +130,8 @@ class Discovery:
         if resolver is None:
             kind = SystemResolver if settings.local else Resolver
             resolver = self._resolvers[settings] = kind(self.loop, settings, self.log)
+            if self.count_in is not None:
+                resolver.count_question, resolver.count_result = self.count_in(settings)
         return resolver
 
     # Groups of the configuration.

@@ -79,6 +79,10 @@ Key = tuple[str, int]
 class Resolver:
     """One `resolver` at work. A repeated name costs a dictionary look-up."""
 
+    # Count a question of a kind, and the code that it ended with, where counters are shown.
+    count_question: Callable[[int], None] | None = None
+    count_result: Callable[[int], None] | None = None
+
     def __init__(self, loop: Loop, settings: NameServers, log: Callable[[str, str], None]) -> None:
         """settings: its servers have numeric addresses. log: (level, text)."""
         self.loop = loop
@@ -149,9 +153,13 @@ class Resolver:
         clock = self.loop.clock
         name, kind = key
         answer = Answer(TIMED_OUT, (), name, 0)
+        if self.count_question is not None:
+            self.count_question(kind)
         try:
             answer = await look_up(self.loop, self.servers, turn, name, kind, clock.now + LOOKUP_LIMIT, self.log)
         finally:
+            if self.count_result is not None:
+                self.count_result(answer.code)
             lookup.answer = answer
             del self._under_way[key]
             lookup.expires = clock.now + self._lifetime(answer)

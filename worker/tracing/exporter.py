@@ -70,7 +70,7 @@ class Exporter:
     """The spans of one worker on their way to the collector.
 
     current: the batch that is being filled. waiting: full ones, the first of which is being sent. dropped: spans for which there
-    was no room since that was last logged.
+    was no room since that was last logged; all_dropped: since the start, as are sent and failed.
     """
 
     def __init__(self, services: Services, settings: Settings) -> None:
@@ -86,6 +86,7 @@ class Exporter:
         self.current: list[bytes] = []
         self.waiting: deque[list[bytes]] = deque()
         self.dropped = 0
+        self.all_dropped = 0
         self.sent = 0
         self.failed = 0
         self._told = -1.0
@@ -101,6 +102,7 @@ class Exporter:
         for span in spans:
             if len(self.current) >= self._settings.batch_size and not self._close_batch():
                 self.dropped += 1
+                self.all_dropped += 1
                 continue
             self.current.append(self.encode(span))
         if len(self.current) >= self._settings.batch_size:
@@ -130,6 +132,12 @@ class Exporter:
                 await self._send(self.waiting[0])
                 self.waiting.popleft()
             self._is_idle = True
+
+    def counts(self) -> tuple[tuple[int, int], ...]:
+        """Return what became of spans, for the counters."""
+        from wproxy.counters.layout import SPANS_DROPPED, SPANS_FAILED, SPANS_SENT
+
+        return (SPANS_SENT, self.sent), (SPANS_FAILED, self.failed), (SPANS_DROPPED, self.all_dropped)
 
     @property
     def is_done(self) -> bool:

@@ -10,7 +10,8 @@ from worker.counters.counting import Counting
 from worker.services import Services
 from worker.upstream.instant import instant
 from worker.upstream.peers import Group
-from wproxy.counters.totals import Histogram, Transition
+from wproxy.counters.totals import Histogram, PeerMeasures, Transition
+from wproxy.http import Clock
 
 Json = dict[str, Any]
 # The bounds of nginx Plus's response_time_hist, in milliseconds.
@@ -26,7 +27,7 @@ def add_counts(shown: Json, services: Services, counting: Counting, group: Group
         changes.setdefault(change.record, []).append(change)
     totals = counting.reader.upstream(group.name)
     idle = 0
-    now = services.loop.clock.wall
+    clock = services.loop.clock
     for peer, found in zip(group.peers, shown["peers"], strict=True):
         is_shared = peer.place.shared is services.shared
         record = peer.place.record if is_shared else 0
@@ -35,8 +36,12 @@ def add_counts(shown: Json, services: Services, counting: Counting, group: Group
         found["responses"] = {f"{number}xx": count for number, count in enumerate(measures.responses, 1)}
         found["responses"]["total"] = sum(measures.responses)
         found["unavail"] = measures.unavailable
+        found["health_checks"]["unhealthy"] = measures.unhealthy
+        if measures.selected:
+            found["selected"] = instant(measures.selected + clock.offset)
         found["response_time_hist"] = histogram_json(measures.response_times)
-        found |= history_json(changes.get(record, []) if is_shared else [], found["state"], now)
+        found |= downtime_json(measures, found["state"], clock)
+        found |= history_json(changes.get(record, []) if is_shared else [], found["state"])
     shown["keepalive"] = idle
     shown["zombies"] = 0
     if group.upstream.zone is not None:
@@ -56,23 +61,19 @@ def histogram_json(times: Histogram) -> Json:
     }
 
 
-def history_json(changes: list[Transition], state: str, now: float) -> Json:
-    """Return since when and why a peer is down, for how long it has been altogether (in milliseconds), and its last changes.
+def downtime_json(measures: PeerMeasures, state: str, clock: Clock) -> Json:
+    """Return for how long a peer has got no requests altogether (in milliseconds), and since when, if that is so now."""
+    since = measures.down_since
+    running = max(0.0, clock.now - since) if since else 0.0
+    shown: Json = {"downtime": round((measures.downtime + running) * 1000)}
+    return shown | ({"downstart": instant(since + clock.offset)} if since and state != "up" else {})
 
-    changes: those that are remembered, oldest first.
-    """
-    downtime, since = 0.0, 0.0
-    for change in changes:
-        if change.after != "up":
-            since = since or change.at
-        elif since:
-            downtime, since = downtime + change.at - since, 0.0
-    shown: Json = {"downtime": 0, "history": [change_json(change) for change in changes[-_MOST_CHANGES:]]}
-    if since and state != "up":
-        downtime += max(0.0, now - since)
-        shown["downstart"] = instant(since)
+
+def history_json(changes: list[Transition], state: str) -> Json:
+    """Return the last changes of a peer's state, and why it is down. changes: those that are remembered, oldest first."""
+    shown: Json = {"history": [change_json(change) for change in changes[-_MOST_CHANGES:]]}
+    if changes and changes[-1].after != "up" and state != "up":
         shown["reason"] = changes[-1].cause
-    shown["downtime"] = round(downtime * 1000)
     return shown
 
 

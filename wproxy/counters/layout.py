@@ -9,7 +9,8 @@
 
 Every word of a slot has one writer, the worker that has the slot, so nothing is lost however a process ends; readers add up. A
 slot is not cleared for its next worker, who counts on from there: totals never fall. The file is sparse: rows and slots that are
-not in use take no memory.
+not in use take no memory. Slots from COUNTED_SLOTS on have no room here, and their workers count for themselves alone: that many
+workers at once are rare, and the address space of all slots that there may be would be 2.7 GB.
 
 Times are counted in buckets that are not cumulative, the last one for everything longer. Durations are microseconds.
 """
@@ -20,10 +21,13 @@ from typing import NamedTuple
 
 from wproxy.counters.buckets import BUCKETS
 from wproxy.end_causes import CODES as CAUSES
-from wproxy.shared import MAX_PEERS, MAX_WORKERS
+from wproxy.shared import MAX_PEERS
 
 # The layout's version, part of the region's name: another one is another region.
-VERSION = 1
+VERSION = 2
+
+# The slots of workers that there is room for.
+COUNTED_SLOTS = 128
 
 # Statuses that are counted by themselves. All others are counted by their class; 0 is a request that ended without a status.
 _SUCCESSES = (101, 200, 201, 202, 204, 206, 207, 301, 302, 303, 304, 307, 308)
@@ -58,8 +62,10 @@ TLS_NO_CERTIFICATE = TLS_FULL + 7
 TLS_UNVERIFIED = TLS_FULL + 8
 TLS_TIME = TLS_FULL + 9
 TLS_TIMES = TLS_FULL + 10
+TLS_EXPIRED = TLS_TIMES + BUCKETS  # certificates of clients that were out of date, or revoked: neither is in TLS_UNVERIFIED
+TLS_REVOKED = TLS_EXPIRED + 1
 REQUEST_WORDS = 176
-assert TLS_TIMES + BUCKETS <= REQUEST_WORDS
+assert TLS_REVOKED < REQUEST_WORDS
 
 # Words of an upstream's row.
 CONNECT_TIME = 0
@@ -87,14 +93,32 @@ CONNECTIONS_NEW = FAILED + 1
 CONNECTIONS_REUSED = FAILED + 2
 IDLE = FAILED + 3  # connections kept open: a gauge
 UNAVAILABLE = FAILED + 4  # how often this worker found that it rests from now on
+# Moments, in microseconds of the clock that all processes share, which no change of the date moves.
+SELECTED = FAILED + 5  # when an attempt of this worker last began
+DOWN_SINCE = FAILED + 6  # when this worker last found that it gets no requests, and that it does again
+UP_SINCE = FAILED + 7
 PEER_CAUSES = FAILED + 8  # attempts that failed, by the code of the cause
+DOWNTIME = PEER_CAUSES + CAUSE_WORDS  # microseconds between the two, counted when this worker finds that it is over
+UNHEALTHY = DOWNTIME + 1  # how often health checks of this worker found it unhealthy
 PEER_WORDS = 112
-assert PEER_CAUSES + CAUSE_WORDS <= PEER_WORDS
+assert UNHEALTHY < PEER_WORDS
 
 # Words of a zone of limits: one for each decision.
 PASSED, DELAYED, REJECTED, DELAYED_DRY_RUN, REJECTED_DRY_RUN = range(5)
 LIMIT_DECISIONS = ("passed", "delayed", "rejected", "delayed_dry_run", "rejected_dry_run")
 LIMIT_WORDS = 8
+
+# Words of a listener.
+ACCEPTED = 0
+REFUSED = 1  # for lack of room
+LISTENER_WORDS = 4
+
+# Words of a resolver: questions, then lookups by how they ended.
+NAME_QUESTIONS = 0
+SERVICE_QUESTIONS = 1
+LOOKUPS = 2
+LOOKUP_RESULTS = ("noerror", "formerr", "servfail", "nxdomain", "notimp", "refused", "timedout", "unknown")
+RESOLVER_WORDS = 12
 
 # Scalars of a worker.
 LAG_TIME = 0
@@ -108,8 +132,13 @@ RESIDENT_BYTES = CPU_TIME + 1  # gauges from here
 DESCRIPTORS = CPU_TIME + 2
 TUNNELS = CPU_TIME + 3
 REFUSED_CONNECTIONS = CPU_TIME + 4  # clients that were refused for lack of room
+SPANS_SENT = CPU_TIME + 5  # spans of traces that the collector took, that it did not, and for which there was no room
+SPANS_FAILED = CPU_TIME + 6
+SPANS_DROPPED = CPU_TIME + 7
+LOST_ACCESS_LINES = CPU_TIME + 8  # lines that could not be written
+LOST_ERROR_LINES = CPU_TIME + 9
 SCALAR_WORDS = 72
-assert REFUSED_CONNECTIONS < SCALAR_WORDS
+assert LOST_ERROR_LINES < SCALAR_WORDS
 
 
 class Table(NamedTuple):
@@ -140,10 +169,12 @@ def _tables(*kinds: tuple[str, int, int]) -> tuple[Table, ...]:
     return tuple(tables)
 
 
-TABLES = REQUESTS, UPSTREAMS, LIMITS = _tables(
+TABLES = REQUESTS, UPSTREAMS, LIMITS, LISTENERS, RESOLVERS = _tables(
     ("requests", 1024, REQUEST_WORDS),
     ("upstream", 256, UPSTREAM_WORDS),
     ("limit", 256, LIMIT_WORDS),
+    ("listener", 128, LISTENER_WORDS),
+    ("resolver", 64, RESOLVER_WORDS),
 )
 
 _last = TABLES[-1]
@@ -173,4 +204,4 @@ FAILURE_PATH = 16
 FAILURE_PATH_BYTES = 96
 
 SLOT_WORDS = FAILURES_BASE + 8 + FAILURES * FAILURE_WORDS
-TOTAL_BYTES = (SLOTS_OFFSET + MAX_WORKERS * SLOT_WORDS) * 8
+TOTAL_BYTES = (SLOTS_OFFSET + COUNTED_SLOTS * SLOT_WORDS) * 8

@@ -9,8 +9,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from wproxy.config.model import Configuration, Location, Server
-from wproxy.counters.layout import LIMITS, REQUESTS, UPSTREAMS, Table
+from wproxy.counters.layout import LIMITS, LISTENERS, REQUESTS, RESOLVERS, UPSTREAMS, Table
 from wproxy.counters.memory import CounterMemory, Names, counter_memory
+from wproxy.directives.resolver import SYSTEM, NameServers
 
 # The label of names that found no room.
 OTHER = "_other"
@@ -31,7 +32,8 @@ class RequestNames(NamedTuple):
 class CountingPlan:
     """The rows of one configuration, and the memory where they are.
 
-    names: what each location's requests are counted under. requests, upstreams, limits: row by name; 0 for those without room.
+    names: what each location's requests are counted under. requests, upstreams, limits, listeners,
+    resolvers: row by name; 0 for those without room.
     """
 
     memory: CounterMemory
@@ -39,6 +41,8 @@ class CountingPlan:
     requests: dict[RequestNames, int] = field(default_factory=dict)
     upstreams: dict[str, int] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
+    listeners: dict[str, int] = field(default_factory=dict)
+    resolvers: dict[str, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<counting of {len(self.requests)} locations, {len(self.upstreams)} upstreams>"
@@ -64,7 +68,21 @@ def plan_counting(
     plan.requests = {RequestNames(*names): row for names, row in rows(REQUESTS, plan.names.values()).items()}
     plan.upstreams = {name: row for (name,), row in rows(UPSTREAMS, ((each.name,) for each in configuration.upstreams)).items()}
     plan.limits = {zone: row for (zone,), row in rows(LIMITS, ((each.name,) for each in configuration.limit_zones)).items()}
+    addresses = (str(each.address) for each in configuration.all_listeners)
+    plan.listeners = {address: row for (address,), row in rows(LISTENERS, ((each,) for each in addresses)).items()}
+    names = (each.shown for each in name_servers_of(configuration))
+    plan.resolvers = {name: row for (name,), row in rows(RESOLVERS, ((each,) for each in names)).items()}
     return plan
+
+
+def name_servers_of(configuration: Configuration) -> list[NameServers]:
+    """Return the name servers that a configuration may ask, those of the system included."""
+    found = {SYSTEM: None}
+    for upstream in configuration.upstreams:
+        found |= {upstream.resolver: None} if upstream.resolver is not None else {}
+    for server in configuration.servers:
+        found |= {each.resolver: None for each in server.each_location() if each.resolver is not None}
+    return list(found)
 
 
 @lru_cache(1)

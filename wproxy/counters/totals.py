@@ -19,7 +19,10 @@ from wproxy.counters.layout import (
     DENIALS,
     LIMIT_DECISIONS,
     LIMITS,
+    LISTENERS,
+    LOOKUP_RESULTS,
     REQUESTS,
+    RESOLVERS,
     SLOT_WORDS,
     SLOTS_OFFSET,
     TRANSITION_CAUSES,
@@ -86,7 +89,10 @@ NO_TIMES = Histogram()
 
 
 class TlsTotals(NamedTuple):
-    """Handshakes with clients. full, resumed: those that succeeded. unverified: certificates of clients that were refused."""
+    """Handshakes with clients. full, resumed: those that succeeded.
+
+    unverified: certificates that were refused, neither expired nor revoked.
+    """
 
     full: int = 0
     resumed: int = 0
@@ -97,13 +103,15 @@ class TlsTotals(NamedTuple):
     rejected_certificate: int = 0
     no_certificate: int = 0
     unverified: int = 0
+    expired: int = 0
+    revoked: int = 0
     times: Histogram = NO_TIMES
 
     def counts(self) -> tuple[int, ...]:
         """Return all but the times."""
         return (
             *(self.full, self.resumed, self.failed, self.no_common_protocol, self.no_common_cipher),
-            *(self.timed_out, self.rejected_certificate, self.no_certificate, self.unverified),
+            *(self.timed_out, self.rejected_certificate, self.no_certificate, self.unverified, self.expired, self.revoked),
         )
 
 
@@ -155,7 +163,9 @@ class UpstreamTotals(NamedTuple):
 class PeerMeasures(NamedTuple):
     """A peer, beside what `wproxy.peer_counters` has. responses: by class, 1xx first. causes: of failed attempts.
 
-    new, reused: connections that attempts used. unavailable: how often it began to rest.
+    new, reused: connections that attempts used. unavailable: how often it began to rest. unhealthy: how often checks found it so.
+    selected: when it was last chosen, 0 for never. downtime: seconds for which it got no requests, as far as that is over.
+    down_since: when that began; 0: it is over. Both are times of the loop's clock.
     """
 
     header_times: Histogram
@@ -166,6 +176,10 @@ class PeerMeasures(NamedTuple):
     reused: int
     idle: int
     unavailable: int
+    unhealthy: int
+    selected: float
+    downtime: float
+    down_since: float
     causes: dict[str, int]
 
 
@@ -179,10 +193,19 @@ class LimitTotals(NamedTuple):
     rejected_dry_run: int
 
 
+class ResolverTotals(NamedTuple):
+    """Lookups of one resolver. names, services: questions for addresses, and for SRV records. results: LOOKUP_RESULTS."""
+
+    names: int
+    services: int
+    results: dict[str, int]
+
+
 class WorkerTotals(NamedTuple):
     """One slot of a worker. is_alive: whether a worker has it, so that the gauges are true.
 
-    lag: how late timers were. resets_sent, resets_received: by code of HTTP/2, the last one for unknown ones.
+    lag: how late timers were. spans: sent, failed and dropped ones. lost_lines: of access logs and error logs.
+    resets_sent, resets_received: by code of HTTP/2, the last one for unknown ones.
     """
 
     slot: int
@@ -196,6 +219,8 @@ class WorkerTotals(NamedTuple):
     descriptors: int
     tunnels: int
     refused_connections: int
+    spans: tuple[int, int, int]
+    lost_lines: tuple[int, int]
 
 
 class Transition(NamedTuple):
@@ -295,6 +320,12 @@ class CounterReader:
         base = at.PEERS_BASE + record * at.PEER_WORDS
         words = self._sum(base, at.PEER_WORDS)
         idle = SLOTS_OFFSET + base + at.IDLE
+        moments = slice(SLOTS_OFFSET + base + at.SELECTED, SLOTS_OFFSET + base + at.UP_SINCE + 1)
+        last = [0, 0, 0]
+        for slot in range(self.slots.count()):
+            skip = slot * SLOT_WORDS
+            last = list(map(max, last, self._words[moments.start + skip : moments.stop + skip].tolist()))
+        words[at.SELECTED : at.UP_SINCE + 1] = _limited(last)
         words[at.IDLE] = sum([min(self._words[slot * SLOT_WORDS + idle], MOST_COUNTED) for slot in alive])
         return words
 
@@ -310,6 +341,10 @@ class CounterReader:
             words[at.CONNECTIONS_REUSED],
             words[at.IDLE],
             words[at.UNAVAILABLE],
+            words[at.UNHEALTHY],
+            words[at.SELECTED] / 1e6,
+            words[at.DOWNTIME] / 1e6,
+            down_since(words),
             causes_in(words, at.PEER_CAUSES),
         )
 
@@ -320,6 +355,19 @@ class CounterReader:
         for name, row in self.plan.limits.items():
             words = self._sum(LIMITS.base + row * LIMITS.words, LIMITS.words)
             yield name, LimitTotals(*words[: len(LIMIT_DECISIONS)])
+
+    def listeners(self) -> Iterator[tuple[str, int, int]]:
+        """Yield the connections that each listener has accepted and refused."""
+        for address, row in self.plan.listeners.items():
+            words = self._sum(LISTENERS.base + row * LISTENERS.words, LISTENERS.words)
+            yield address, words[at.ACCEPTED], words[at.REFUSED]
+
+    def resolvers(self) -> Iterator[tuple[str, ResolverTotals]]:
+        """Yield the lookups of each resolver."""
+        for name, row in self.plan.resolvers.items():
+            words = self._sum(RESOLVERS.base + row * RESOLVERS.words, RESOLVERS.words)
+            results = dict(zip(LOOKUP_RESULTS, words[at.LOOKUPS :]))
+            yield name, ResolverTotals(words[at.NAME_QUESTIONS], words[at.SERVICE_QUESTIONS], results)
 
     def workers(self) -> Iterator[WorkerTotals]:
         """Yield the slots that were ever in use: counts go on when a slot gets another worker."""
@@ -341,6 +389,8 @@ class CounterReader:
                 descriptors,
                 tunnels,
                 words[at.REFUSED_CONNECTIONS],
+                (words[at.SPANS_SENT], words[at.SPANS_FAILED], words[at.SPANS_DROPPED]),
+                (words[at.LOST_ACCESS_LINES], words[at.LOST_ERROR_LINES]),
             )
 
     def transitions(self) -> list[Transition]:
@@ -396,7 +446,9 @@ def request_totals(words: Counts, active: int) -> RequestTotals:
             codes[f"{number + 1}xx"] = count
     if words[at.REQUEST_CODES + at.NO_CODE]:
         codes["none"] = words[at.REQUEST_CODES + at.NO_CODE]
-    tls = TlsTotals._make((*words[at.TLS_FULL : at.TLS_TIME], histogram_in(words, at.TLS_TIME)))
+    tls = TlsTotals._make(
+        (*words[at.TLS_FULL : at.TLS_TIME], words[at.TLS_EXPIRED], words[at.TLS_REVOKED], histogram_in(words, at.TLS_TIME))
+    )
     return RequestTotals(
         words[at.RECEIVED],
         words[at.SENT],
@@ -428,6 +480,11 @@ def combined(totals: Sequence[RequestTotals]) -> RequestTotals:
         causes,
         TlsTotals._make((*handshakes, sum((each.tls.times for each in totals), NO_TIMES))),
     )
+
+
+def down_since(words: Counts) -> float:
+    """Return since when a peer gets no requests, by its row: a time of the loop's clock; 0 if it does."""
+    return words[at.DOWN_SINCE] / 1e6 if words[at.DOWN_SINCE] > words[at.UP_SINCE] else 0.0
 
 
 def cause_name(index: int) -> str:

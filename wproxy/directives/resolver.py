@@ -24,7 +24,7 @@ class NameServers(NamedTuple):
     """A `resolver`: the servers, and what to ask them.
 
     servers: addresses, names among them until `with_addresses` has looked them up. valid: seconds that an answer is trusted, None
-    for its own ttl. local: the system's own name servers, and its hosts file.
+    for its own ttl. local: the system's own name servers, and its hosts file. zone: the name of their counters, "" without one.
     """
 
     servers: tuple[Address, ...]
@@ -32,6 +32,13 @@ class NameServers(NamedTuple):
     ipv4: bool = True
     ipv6: bool = True
     local: bool = False
+    zone: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The name under which its lookups are counted: that of status_zone, or its servers."""
+        servers = [str(server) for server in self.servers]
+        return self.zone or " ".join([*servers, "local"] if self.local and servers else servers or ["local"])
 
     def with_addresses(self, look_up: Callable[[str, int], list[Address]]) -> NameServers:
         """Return the same with numeric addresses; raises OSError, its `filename` the name that is not found."""
@@ -55,6 +62,7 @@ def name_servers(*words: str) -> NameServers:
     """Read the arguments of `resolver`; raises ValueError in nginx's words."""
     servers: list[Address] = []
     valid: float | None = None
+    zone = ""
     switches = {"ipv4": True, "ipv6": True, "local": False}
     for argument in words:
         key, equals, value = argument.partition("=")
@@ -69,13 +77,15 @@ def name_servers(*words: str) -> NameServers:
                 switches[key] = flag(value)
             except ValueError:
                 raise ValueError(f"invalid parameter: {argument}") from None
-        elif key != "status_zone" or not value:
+        elif key == "status_zone" and value:
+            zone = value
+        else:
             raise ValueError(f'host not found in resolver "{argument}"')
     if not switches["ipv4"] and not switches["ipv6"]:
         raise ValueError('"ipv4" and "ipv6" cannot both be "off"')
     if not servers and not switches["local"]:
         raise ValueError("no name servers defined")
-    return NameServers(tuple(servers), valid, **switches)
+    return NameServers(tuple(servers), valid, **switches, zone=zone)
 
 
 def _name_server(text: str) -> Address:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from conversation import Stage, ok
 
-from worker.upstream.report_counts import history_json
+from worker.upstream.report_counts import downtime_json, history_json
 from wproxy.counters.totals import Transition
+from wproxy.http import Clock
 
 API = """
 [http.server.location."/api"]
@@ -99,7 +100,8 @@ def test_a_peer_and_why_it_is_down(asked):
     first, second = asked("/api/9/http/upstreams/app")["peers"]
     assert (first["state"], first["unavail"], first["reason"]) == ("unavail", 1, "up_reset")
     assert [(change["from"], change["to"], change["worker"]) for change in first["history"]] == [("up", "unavail", 0)]
-    assert first["downstart"] == first["history"][-1]["at"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first["downstart"])
+    assert first["downtime"] >= 220 and first["selected"] and second["selected"]
     assert second["responses"] == {"1xx": 0, "2xx": 1, "3xx": 0, "4xx": 0, "5xx": 0, "total": 1}
     times = second["response_time_hist"]
     assert times["count"] == sum(times["buckets"].values()) == 1
@@ -129,12 +131,19 @@ def test_a_mistake_says_which_request_it_was(asked):
     assert re.fullmatch("[0-9a-f]{32}", asked("/api/9/nothing")["request_id"])
 
 
-def test_how_long_a_peer_has_been_down_altogether():
-    def change(at: float, after: str) -> Transition:
-        return Transition(at, 3, "up" if after != "up" else "unavail", after, "up_refused", 1, 0)
+def test_why_a_peer_is_down_is_the_last_change_of_its_state():
+    def change(at: float, after: str, cause: str) -> Transition:
+        return Transition(at, 3, "up" if after != "up" else "unavail", after, cause, 1, 0)
 
-    changes = [change(10.0, "unavail"), change(12.5, "up"), change(20.0, "unavail"), change(21.0, "unhealthy")]
-    down = history_json(changes, "unhealthy", 24.0)
-    assert (down["downtime"], down["downstart"], down["reason"]) == (2500 + 4000, "1970-01-01T00:00:20.000Z", "up_refused")
-    assert history_json(changes[:2], "up", 24.0)["downtime"] == 2500
-    assert history_json([], "down", 24.0) == {"downtime": 0, "history": []}
+    changes = [change(10.0, "unavail", "up_reset"), change(12.5, "up", "rested"), change(20.0, "unavail", "up_refused")]
+    assert history_json(changes, "unavail")["reason"] == "up_refused"
+    assert "reason" not in history_json(changes[:2], "up")
+    assert history_json([], "down") == {"history": []}
+
+
+def test_how_long_a_peer_has_been_down_altogether(asked):
+    clock = Clock(100.0, 1000.0)
+    measures = asked.stage.worker.counting.reader.peer(0)._replace(downtime=2.5, down_since=96.0)
+    assert downtime_json(measures, "unhealthy", clock) == {"downtime": 2500 + 4000, "downstart": "1970-01-01T00:18:16.000Z"}
+    assert downtime_json(measures, "up", clock) == {"downtime": 6500}, "it may be tried again, and nobody has"
+    assert downtime_json(measures._replace(down_since=0.0), "up", clock) == {"downtime": 2500}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,15 @@ from pathlib import Path
 import pytest
 from conversation import Stage, ok
 
+from wproxy.dns import SRV, A
+
 METRICS = """
 [http.server.location."/metrics"]
 metrics = ["zones=locations", "buckets=0.1,1,10"]
 [http.server.location."/named"]
 metrics = "zones=named"
+[http.server.location."/plus"]
+metrics = "compat=plus"
 [http.server.location."/shop/"]
 status_zone = "shop"
 return = [200, "x"]
@@ -157,6 +162,66 @@ def test_a_peer_that_answers_after_its_rest_has_a_transition_back(front):
         ("up", "unavail", "up_reset"),
         ("unavail", "up", "rested"),
     ]
+    name = f'wproxy_upstream_peer_downtime_seconds_total{{upstream="app",peer="{dead.name}"}}'
+    assert 11 <= app.samples()[name] < 12
+    app.stage.advance(5)
+    assert 11 <= app.samples()[name] < 12, "it is over"
+
+
+def test_the_time_for_which_a_peer_is_down_grows_while_it_is(front):
+    app = front(peers=2, peer_parameters=('fail_timeout = "60s"',))
+    app.stage.peers[0].close()
+    client = app.stage.client()
+    client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    app.stage.peers[1].accept().send(OK)
+    client.close()
+    name = f'wproxy_upstream_peer_downtime_seconds_total{{upstream="app",peer="{app.stage.peers[0].name}"}}'
+    before = app.samples()[name]
+    app.stage.advance(5)
+    assert 5 <= app.samples()[name] - before < 6
+
+
+def test_lookups_are_counted_by_their_results(front):
+    app = front(server='resolver = ["127.0.0.1:1", "status_zone=dns"]')
+    resolver = app.stage.worker.discovery.resolver(app.stage.configuration.servers[0].locations.fallback.resolver)
+    for kind, code in ((A, 0), (SRV, 3), (A, 110), (A, 9)):
+        resolver.count_question(kind)
+        resolver.count_result(code)
+    found = app.samples()
+    shown = {name: count for name, count in found.items() if name.startswith("wproxy_resolver")}
+    name = 'wproxy_resolver_responses_total{resolver="dns",result="%s"}'
+    assert shown == {name % result: 1 for result in ("noerror", "nxdomain", "timedout", "unknown")}
+    plus = app.samples("/plus")
+    assert (plus['nginxplus_resolver_name{resolver="dns"}'], plus['nginxplus_resolver_srv{resolver="dns"}']) == (3, 1)
+    assert plus['nginxplus_resolver_nxdomain{resolver="dns"}'] == 1
+
+
+def test_lines_that_no_log_takes_are_counted(front):
+    app = front()
+    app.stage.worker.error_log.lost += 2
+    app.stage.worker.access_logs._lost += 3
+    found = app.samples()
+    assert found['wproxy_log_lines_lost_total{log="error"}'] == 2
+    assert found['wproxy_log_lines_lost_total{log="access"}'] == 3
+
+
+def test_the_names_of_the_exporter_for_plus(front):
+    app = front(peers=2, http='limit_conn_zone = [["$uri", "zone=c:1m"]]', upstream='zone = ["app", "64k"]')
+    app.get("/shop/")
+    found = app.samples("/plus")
+    assert "nginxplus_connections_accepted" in found and "nginx_connections_accepted" not in found
+    assert found['nginxplus_server_zone_responses{server_zone="site",code="2xx"}'] == 1
+    assert found['nginxplus_server_zone_responses_codes{server_zone="site",code="200"}'] == 1
+    assert found['nginxplus_location_zone_requests{location_zone="shop"}'] == 1
+    assert found['nginxplus_limit_connection_rejected{zone="c"}'] == 0
+    assert "nginxplus_ssl_handshakes" in found
+    peer = f'{{upstream="app",server="{app.stage.peers[0].name}"'
+    assert found[f"nginxplus_upstream_server_state{peer}}}"] == 1
+    assert found[f'nginxplus_upstream_server_responses{peer},code="2xx"}}'] == 0
+    assert found['nginxplus_upstream_keepalive{upstream="app"}'] == 0
+    pid = os.getpid()
+    assert found[f'nginxplus_worker_connection_active{{id="0",pid="{pid}"}}'] == 1
+    assert f'nginxplus_worker_http_requests_total{{id="0",pid="{pid}"}}' in found
 
 
 def test_limits_count_their_decisions(front):
