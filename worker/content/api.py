@@ -1,7 +1,7 @@
 """api: upstreams as JSON, and changes to them, in the shapes of nginx's commercial ngx_http_api_module.
 
     GET                 /9/http/upstreams                      all upstream blocks, with the peers of each
-    GET                 /9/http/upstreams/NAME                 one
+    GET DELETE          /9/http/upstreams/NAME                 one; have its counts begin anew
     GET POST            /9/http/upstreams/NAME/servers         its servers; add one
     GET PATCH DELETE    /9/http/upstreams/NAME/servers/ID      one server; change its parameters; remove it
 
@@ -9,6 +9,7 @@
     GET                 /9/wproxy/requests, /ID                the decisions about the last requests, or one (explain_ring)
     GET                 /9/http/caches                         all zones of caches: see `worker.content.api_caches`
     GET                 /9/...                                 what only tells: see `worker.content.api_status`
+    DELETE              /9/...                                 counts begin anew: see `worker.content.api_resets`
 
 The part before /9 is the location's own. A change is answered when every serving worker has applied it (`worker.edits`). A
 mistake is answered with {"error": {"status": ..., "text": ..., "code": ...}}. Pages of other sites change nothing
@@ -97,7 +98,16 @@ async def answer(request: Request, services: Services, path: bytes, may_write: b
             return await answer_upstreams(request, services, method, rest, may_write)
     if request.is_rehearsed:
         return 200, {}  # `wproxy explain`: only a running worker has counts
+    if method == "DELETE":
+        return reset(request, services, parts[1:], may_write)
     return answer_status(request, services, method, parts[1:])
+
+
+def reset(request: Request, services: Services, parts: list[str], may_write: bool) -> Outcome:
+    """Have the counts at a path begin anew. Raises Refused."""
+    from worker.content.api_resets import reset_counts  # seldom asked for
+
+    return reset_counts(request, services, parts, may_write)
 
 
 def recorded(services: Services, rest: list[str]) -> Any:
@@ -128,6 +138,8 @@ async def answer_upstreams(request: Request, services: Services, method: str, re
     if upstream is None:
         raise Refused(404, f'upstream "{rest[0]}" not found', "UpstreamNotFound")
     match rest[1:]:
+        case [] if method == "DELETE":
+            return reset(request, services, ["http", "upstreams", upstream.name], may_write)
         case []:
             return only_get(method, chosen(request, report_upstream(services, upstream)))
         case ["servers"]:

@@ -37,7 +37,8 @@ from wproxy.shared import (
 from wproxy.version import VERSION
 
 if TYPE_CHECKING:
-    from wproxy.counters.totals import RequestTotals, TlsTotals, WorkerTotals
+    from worker.counters.counting import Counting
+    from wproxy.counters.totals import CounterReader, RequestTotals, TlsTotals, WorkerTotals
 
 Json = dict[str, Any]
 # What the API has at its root and below http, in nginx Plus's order.
@@ -62,16 +63,23 @@ def answer_status(request: Request, services: Services, method: str, parts: list
         case ["slabs"] | ["http", "keyvals"]:
             return 200, {}
         case ["resolvers" as kind, *rest] | ["http", kind, *rest] if (
-            kind in _COLLECTIONS and len(rest) < 2 and parts.count("resolvers") == (parts[0] != "http")
+            kind in COLLECTIONS and len(rest) < 2 and parts.count("resolvers") == (parts[0] != "http")
         ):
-            make, code = _COLLECTIONS[kind]
-            found = make(services)
+            make, code = COLLECTIONS[kind]
+            found = {} if services.counting is None else make(reader_of(services.counting, kind))
             if not rest:
                 return 200, chosen_of_each(request, found)
             if rest[0] not in found:
                 raise Refused(404, f'{kind.removesuffix("s").replace("_", " ")} "{rest[0]}" not found', code)
             return 200, chosen(request, found[rest[0]])
     raise NO_PATH
+
+
+def reader_of(counting: Counting, kind: str) -> CounterReader:
+    """Return what reads a collection as of its last DELETE."""
+    from wproxy.counters.layout import OF_ALL, OF_LOCATION_ZONES
+
+    return counting.reader.since_reset(OF_LOCATION_ZONES if kind == "location_zones" else OF_ALL)
 
 
 # Objects.
@@ -94,24 +102,52 @@ def about_nginx(request: Request, services: Services) -> Json:
 
 def processes(request: Request, services: Services) -> Json:
     """Return how many workers had to be replaced."""
-    return {"respawned": services.shared.total(HEAD_RESPAWNED)}
+    return {"respawned": max(0, respawned(services) - baseline(services, "BASE_RESPAWNED"))}
+
+
+def respawned(services: Services) -> int:
+    """Return how many workers had to be replaced, ever."""
+    return services.shared.total(HEAD_RESPAWNED)
+
+
+def baseline(services: Services, word: str) -> int:
+    """Return what is subtracted since a DELETE. word: its name among the words of a baseline."""
+    return baselines(services, word, 1)[0]
+
+
+def baselines(services: Services, word: str, size: int) -> list[int]:
+    """Return the same of several words, from that one on."""
+    if services.counting is None:
+        return [0] * size
+    from wproxy.counters import layout
+
+    return services.counting.plan.memory.baseline(layout.OF_ALL, getattr(layout, word), size)
 
 
 def connections(request: Request, services: Services) -> Json:
     """Return the connections of clients."""
-    shared, clients = services.shared, services.clients
-    accepted = shared.total(HEAD_ACCEPTED) + clients.accepted + _others(services, WORKER_ACCEPTED)
+    accepted, dropped = (max(0, now - then) for now, then in zip(taken(services), baselines(services, "BASE_ACCEPTED", 2)))
     active, _, _, waiting = services.process.count_connections()
-    counting = services.counting
+    return {"accepted": accepted, "dropped": dropped, "active": active - waiting, "idle": waiting}
+
+
+def taken(services: Services) -> tuple[int, int]:
+    """Return how many connections were accepted, and dropped, ever."""
+    shared, clients, counting = services.shared, services.clients, services.counting
+    accepted = shared.total(HEAD_ACCEPTED) + clients.accepted + _others(services, WORKER_ACCEPTED)
     refused = clients.refused if counting is None else sum(each.refused_connections for each in counting.reader.workers())
-    return {"accepted": accepted, "dropped": refused, "active": active - waiting, "idle": waiting}
+    return accepted, refused
 
 
 def requests(services: Services) -> Json:
     """Return the number of requests so far, and of those under way."""
     _, reading, writing, _ = services.process.count_connections()
-    begun = services.shared.total(HEAD_REQUESTS) + services.clients.begun + _others(services, WORKER_REQUESTS)
-    return {"total": begun, "current": reading + writing}
+    return {"total": max(0, begun(services) - baseline(services, "BASE_BEGUN")), "current": reading + writing}
+
+
+def begun(services: Services) -> int:
+    """Return the number of requests ever begun."""
+    return services.shared.total(HEAD_REQUESTS) + services.clients.begun + _others(services, WORKER_REQUESTS)
 
 
 def _others(services: Services, word: int) -> int:
@@ -123,16 +159,18 @@ def _others(services: Services, word: int) -> int:
 
 def ssl(request: Request, services: Services) -> Json:
     """Return the handshakes with clients of all servers."""
-    return ssl_of_all(services)
-
-
-def ssl_of_all(services: Services) -> Json:
-    """Return the handshakes with clients of all servers; nothing where none are counted."""
     if services.counting is None:
         return {}
+    tls = handshakes(services.counting.reader)
+    before = baselines(services, "BASE_HANDSHAKES", len(tls.counts()))
+    return ssl_json(tls.minus(before))
+
+
+def handshakes(reader: CounterReader) -> TlsTotals:
+    """Return the handshakes of all servers together, ever."""
     from wproxy.counters.totals import combined
 
-    return ssl_json(combined([totals for _, totals in services.counting.reader.requests()]).tls)
+    return combined([totals for _, totals in reader.requests()]).tls
 
 
 def ssl_json(tls: TlsTotals) -> Json:
@@ -209,27 +247,25 @@ def dropped_by(totals: WorkerTotals | None) -> int:
 # Collections.
 
 
-def server_zones(services: Services) -> dict[str, Json]:
+def server_zones(reader: CounterReader) -> dict[str, Json]:
     """Return the zones of servers."""
     return {
         name: {"processing": totals.active, **zone_json(totals, totals.active), "ssl": ssl_json(totals.tls)}
-        for name, totals in _zones(services, "server_zone").items()
+        for name, totals in _zones(reader, "server_zone").items()
     }
 
 
-def location_zones(services: Services) -> dict[str, Json]:
+def location_zones(reader: CounterReader) -> dict[str, Json]:
     """Return the zones of locations."""
-    return {name: zone_json(totals, 0) for name, totals in _zones(services, "location_zone").items()}
+    return {name: zone_json(totals, 0) for name, totals in _zones(reader, "location_zone").items()}
 
 
-def _zones(services: Services, kind: str) -> dict[str, RequestTotals]:
+def _zones(reader: CounterReader, kind: str) -> dict[str, RequestTotals]:
     """Return what was counted, by the names of status_zone."""
-    if services.counting is None:
-        return {}
     from wproxy.counters.totals import combined
 
     found: dict[str, list[RequestTotals]] = {}
-    for names, totals in services.counting.reader.requests():
+    for names, totals in reader.requests():
         zone = getattr(names, kind)
         if zone:
             found.setdefault(zone, []).append(totals)
@@ -254,42 +290,35 @@ def zone_json(totals: RequestTotals, processing: int) -> Json:
     }
 
 
-def limit_reqs(services: Services) -> dict[str, Json]:
+def limit_reqs(reader: CounterReader) -> dict[str, Json]:
     """Return the decisions of zones of limit_req."""
-    return _limits(services, True)
+    return _limits(reader, True)
 
 
-def limit_conns(services: Services) -> dict[str, Json]:
+def limit_conns(reader: CounterReader) -> dict[str, Json]:
     """Return the decisions of zones of limit_conn."""
-    return _limits(services, False)
+    return _limits(reader, False)
 
 
-def _limits(services: Services, are_rates: bool) -> dict[str, Json]:
-    if services.counting is None:
-        return {}
-    kinds = {zone.name: bool(zone.rate) for zone in services.configuration.limit_zones}
+def _limits(reader: CounterReader, are_rates: bool) -> dict[str, Json]:
+    kinds = reader.plan.are_rates
     return {
         zone: {decision: count for decision, count in counts._asdict().items() if are_rates or not decision.startswith("delayed")}
-        for zone, counts in services.counting.reader.limits()
+        for zone, counts in reader.limits()
         if kinds[zone] == are_rates
     }
 
 
-def resolvers(services: Services) -> dict[str, Json]:
+def resolvers(reader: CounterReader) -> dict[str, Json]:
     """Return the lookups of resolvers with a status_zone."""
-    if services.counting is None:
-        return {}
-    from wproxy.counters.plan import name_servers_of
-
-    zones = {each.zone for each in name_servers_of(services.configuration) if each.zone}
     return {
         name: {"requests": {"name": totals.names, "srv": totals.services, "addr": 0}, "responses": totals.results}
-        for name, totals in services.counting.reader.resolvers()
-        if name in zones
+        for name, totals in reader.resolvers()
+        if name in reader.plan.resolver_zones
     }
 
 
-_COLLECTIONS: dict[str, tuple[Callable[[Services], dict[str, Json]], str]] = {
+COLLECTIONS: dict[str, tuple[Callable[[CounterReader], dict[str, Json]], str]] = {
     "server_zones": (server_zones, "ServerZoneNotFound"),
     "location_zones": (location_zones, "LocationZoneNotFound"),
     "limit_reqs": (limit_reqs, "LimitReqNotFound"),

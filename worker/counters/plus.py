@@ -64,20 +64,21 @@ _WORKER: Series = (
 def write_plus(reading: Reading) -> Pauses:
     """Write all of them but those about connections, which other pages have as well."""
     services = reading.services
-    everything = {"ssl": api_status.ssl_of_all(services)}
+    reader = reading.counting.reader
+    everything = {"ssl": api_status.ssl_json(api_status.handshakes(reader))}
     write_series(reading, "nginxplus", _TLS, [("", everything)])
     yield
-    servers = labelled("server_zone", api_status.server_zones(services))
+    servers = labelled("server_zone", api_status.server_zones(reader))
     write_series(reading, "nginxplus_server_zone", _SERVER_ZONE, servers)
     write_responses(reading, "nginxplus_server_zone", servers)
     yield
-    locations = labelled("location_zone", api_status.location_zones(services))
+    locations = labelled("location_zone", api_status.location_zones(reader))
     write_series(reading, "nginxplus_location_zone", _ZONE, locations)
     write_responses(reading, "nginxplus_location_zone", locations)
     yield
-    write_series(reading, "nginxplus_limit_request", _LIMIT, labelled("zone", api_status.limit_reqs(services)))
-    write_series(reading, "nginxplus_limit_connection", _LIMIT, labelled("zone", api_status.limit_conns(services)))
-    write_series(reading, "nginxplus_resolver", _RESOLVER, labelled("resolver", api_status.resolvers(services)))
+    write_series(reading, "nginxplus_limit_request", _LIMIT, labelled("zone", api_status.limit_reqs(reader)))
+    write_series(reading, "nginxplus_limit_connection", _LIMIT, labelled("zone", api_status.limit_conns(reader)))
+    write_series(reading, "nginxplus_resolver", _RESOLVER, labelled("resolver", api_status.resolvers(reader)))
     yield
     caches = {name: cache.status() for name, cache in services.caches.items()}
     write_series(reading, "nginxplus_cache", _CACHE, labelled("zone", caches))

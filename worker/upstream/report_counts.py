@@ -10,6 +10,7 @@ from worker.counters.counting import Counting
 from worker.services import Services
 from worker.upstream.instant import instant
 from worker.upstream.peers import Group
+from wproxy.counters import layout as at
 from wproxy.counters.totals import Histogram, PeerMeasures, Transition
 from wproxy.http import Clock
 
@@ -25,13 +26,16 @@ def add_counts(shown: Json, services: Services, counting: Counting, group: Group
     changes: dict[int, list[Transition]] = {}
     for change in counting.reader.transitions():
         changes.setdefault(change.record, []).append(change)
-    totals = counting.reader.upstream(group.name)
+    reader = counting.reader.since_reset()
+    totals = reader.upstream(group.name)
     idle = 0
     clock = services.loop.clock
     for peer, found in zip(group.peers, shown["peers"], strict=True):
         is_shared = peer.place.shared is services.shared
         record = peer.place.record if is_shared else 0
-        measures = counting.reader.peer(record)
+        measures = reader.peer(record)
+        if is_shared:
+            subtract_baseline(found, counting, record)
         idle += measures.idle
         found["responses"] = {f"{number}xx": count for number, count in enumerate(measures.responses, 1)}
         found["responses"]["total"] = sum(measures.responses)
@@ -48,6 +52,17 @@ def add_counts(shown: Json, services: Services, counting: Counting, group: Group
         shown["zone"] = group.upstream.zone.name
     if group.queue is not None:
         shown["queue"] = {"size": totals.queued, "max_size": group.queue.limit, "overflows": totals.queue_full}
+
+
+def subtract_baseline(found: Json, counting: Counting, record: int) -> None:
+    """Leave out of the report on a peer what was counted before the last DELETE."""
+    base = at.PEERS_BASE + record * at.PEER_WORDS + at.BASE_REQUESTS
+    before = counting.plan.memory.baseline(at.OF_ALL, base, 6)
+    checks = found["health_checks"]
+    for (where, name), count in zip(
+        (*((found, name) for name in ("requests", "fails", "received", "sent")), (checks, "checks"), (checks, "fails")), before
+    ):
+        where[name] = max(0, where[name] - count)
 
 
 def histogram_json(times: Histogram) -> Json:

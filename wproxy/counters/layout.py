@@ -1,6 +1,7 @@
 """The layout of the counters: one region of memory that outlives reloads and upgrades (`wproxy.lasting`).
 
     keys      for each table and row: the digest of its name (two words), the first and the last generation that asked for it
+    baselines what the API subtracts since a DELETE, in the shape of a slot: one of location zones, one of all else
     slots     for each slot of a worker, one after the other:
         scalars     the worker's own numbers
         tables      TABLES: for each row of a table so many words
@@ -100,8 +101,10 @@ UP_SINCE = FAILED + 7
 PEER_CAUSES = FAILED + 8  # attempts that failed, by the code of the cause
 DOWNTIME = PEER_CAUSES + CAUSE_WORDS  # microseconds between the two, counted when this worker finds that it is over
 UNHEALTHY = DOWNTIME + 1  # how often health checks of this worker found it unhealthy
-PEER_WORDS = 112
-assert UNHEALTHY < PEER_WORDS
+# Only in a baseline: what `wproxy.peer_counters` and health checks had counted.
+BASE_REQUESTS, BASE_FAILURES, BASE_RECEIVED, BASE_SENT, BASE_CHECKS, BASE_CHECKS_FAILED = range(UNHEALTHY + 1, UNHEALTHY + 7)
+PEER_WORDS = 120
+assert BASE_CHECKS_FAILED < PEER_WORDS
 
 # Words of a zone of limits: one for each decision.
 PASSED, DELAYED, REJECTED, DELAYED_DRY_RUN, REJECTED_DRY_RUN = range(5)
@@ -137,8 +140,10 @@ SPANS_FAILED = CPU_TIME + 6
 SPANS_DROPPED = CPU_TIME + 7
 LOST_ACCESS_LINES = CPU_TIME + 8  # lines that could not be written
 LOST_ERROR_LINES = CPU_TIME + 9
-SCALAR_WORDS = 72
-assert LOST_ERROR_LINES < SCALAR_WORDS
+# Only in a baseline: connections, requests and respawns; then the counts of all handshakes, as `TlsTotals.counts` has them.
+BASE_ACCEPTED, BASE_DROPPED, BASE_BEGUN, BASE_RESPAWNED, BASE_HANDSHAKES = range(CPU_TIME + 10, CPU_TIME + 15)
+SCALAR_WORDS = 80
+assert BASE_HANDSHAKES + 11 <= SCALAR_WORDS
 
 
 class Table(NamedTuple):
@@ -178,8 +183,9 @@ TABLES = REQUESTS, UPSTREAMS, LIMITS, LISTENERS, RESOLVERS = _tables(
 )
 
 _last = TABLES[-1]
-SLOTS_OFFSET = 16384
-assert _last.keys + _last.rows * KEY_WORDS <= SLOTS_OFFSET
+BASELINES_OFFSET = 16384
+assert _last.keys + _last.rows * KEY_WORDS <= BASELINES_OFFSET
+OF_ALL, OF_LOCATION_ZONES = BASELINES = range(2)
 PEERS_BASE = _last.base + _last.rows * _last.words
 
 # Rings: the entry, then the next one; RING_HEAD is the number of entries ever written, and is written last.
@@ -204,4 +210,5 @@ FAILURE_PATH = 16
 FAILURE_PATH_BYTES = 96
 
 SLOT_WORDS = FAILURES_BASE + 8 + FAILURES * FAILURE_WORDS
+SLOTS_OFFSET = BASELINES_OFFSET + len(BASELINES) * SLOT_WORDS
 TOTAL_BYTES = (SLOTS_OFFSET + COUNTED_SLOTS * SLOT_WORDS) * 8

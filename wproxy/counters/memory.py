@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from array import array
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from wproxy.counters.layout import (
+    BASELINES,
+    BASELINES_OFFSET,
     KEY_FIRST,
     KEY_LAST,
     KEY_WORDS,
@@ -89,9 +92,20 @@ class CounterMemory:
     def _zero(self, offset: int, size: int, slots: int) -> None:
         """Zero some words of all slots: no worker may be counting there."""
         nothing = memoryview(bytes(size * 8)).cast("Q")
-        for slot in range(slots):
+        for slot in range(-len(BASELINES), slots):  # baselines come before the slots
             begin = SLOTS_OFFSET + slot * SLOT_WORDS + offset
             self.words[begin : begin + size] = nothing
+
+    def baseline(self, number: int, offset: int, size: int) -> list[int]:
+        """Return some words of a baseline."""
+        begin = BASELINES_OFFSET + number * SLOT_WORDS + offset
+        found: list[int] = self.words[begin : begin + size].tolist()
+        return found
+
+    def set_baseline(self, number: int, offset: int, counts: Sequence[int]) -> None:
+        """Have what was counted by now subtracted from now on. Any worker may, at once with others: each writes what is true."""
+        begin = BASELINES_OFFSET + number * SLOT_WORDS + offset
+        self.words[begin : begin + len(counts)] = array("Q", counts)
 
     def __repr__(self) -> str:
         return f"<counters of {len(self.words) * 8 >> 20} MB>"

@@ -33,7 +33,8 @@ class CountingPlan:
     """The rows of one configuration, and the memory where they are.
 
     names: what each location's requests are counted under. requests, upstreams, limits, listeners,
-    resolvers: row by name; 0 for those without room.
+    resolvers: row by name; 0 for those without room. are_rates: whether a zone of limits is one of limit_req.
+    resolver_zones: those of status_zone.
     """
 
     memory: CounterMemory
@@ -43,6 +44,8 @@ class CountingPlan:
     limits: dict[str, int] = field(default_factory=dict)
     listeners: dict[str, int] = field(default_factory=dict)
     resolvers: dict[str, int] = field(default_factory=dict)
+    are_rates: dict[str, bool] = field(default_factory=dict)
+    resolver_zones: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"<counting of {len(self.requests)} locations, {len(self.upstreams)} upstreams>"
@@ -70,6 +73,8 @@ def plan_counting(
     plan.limits = {zone: row for (zone,), row in rows(LIMITS, ((each.name,) for each in configuration.limit_zones)).items()}
     addresses = (str(each.address) for each in configuration.all_listeners)
     plan.listeners = {address: row for (address,), row in rows(LISTENERS, ((each,) for each in addresses)).items()}
+    plan.are_rates = {zone.name: bool(zone.rate) for zone in configuration.limit_zones}
+    plan.resolver_zones = frozenset(each.zone for each in name_servers_of(configuration) if each.zone)
     names = (each.shown for each in name_servers_of(configuration))
     plan.resolvers = {name: row for (name,), row in rows(RESOLVERS, ((each,) for each in names)).items()}
     return plan

@@ -114,6 +114,10 @@ class TlsTotals(NamedTuple):
             *(self.timed_out, self.rejected_certificate, self.no_certificate, self.unverified, self.expired, self.revoked),
         )
 
+    def minus(self, before: Sequence[int]) -> TlsTotals:
+        """Return what has come since; the times are left out. before: the counts then."""
+        return TlsTotals._make((*(max(0, now - then) for now, then in zip(self.counts(), before)), NO_TIMES))
+
 
 NO_TLS = TlsTotals()
 
@@ -271,10 +275,11 @@ class Slots:
 
 
 class CounterReader:
-    """Reads the counters of one configuration."""
+    """Reads the counters of one configuration. baseline: the number of what is subtracted; None: nothing is."""
 
-    def __init__(self, plan: CountingPlan, slots: Slots) -> None:
+    def __init__(self, plan: CountingPlan, slots: Slots, baseline: int | None = None) -> None:
         self.plan = plan
+        self._baseline = baseline
         self._words = plan.memory.words
         self.slots = slots
 
@@ -430,7 +435,17 @@ class CounterReader:
         for _ in range(self.slots.count() - 1):
             begin += SLOT_WORDS
             found = [one + two for one, two in zip(found, words[begin : begin + size].tolist())]
+        if self._baseline is not None:
+            found = [max(0, one - two) for one, two in zip(found, self.plan.memory.baseline(self._baseline, offset, size))]
         return _limited(found)
+
+    def since_reset(self, baseline: int = at.OF_ALL) -> CounterReader:
+        """Return a reader of what was counted since the last DELETE of the API."""
+        return CounterReader(self.plan, self.slots, baseline)
+
+    def reset(self, offset: int, size: int, baseline: int = at.OF_ALL) -> None:
+        """Have some words begin anew for readers that subtract that baseline."""
+        self.plan.memory.set_baseline(baseline, offset, self._sum(offset, size))
 
     def _gauge(self, offset: int) -> int:
         """Return the sum of a word over the slots that have a worker."""

@@ -17,6 +17,8 @@ from wproxy.http import Clock
 API = """
 [http.server.location."/api"]
 api = []
+[http.server.location."/w"]
+api = "write=on"
 [http.server.location."/shop/"]
 status_zone = "shop"
 limit_req = [["zone=z"]]
@@ -125,6 +127,83 @@ def test_a_peer_and_why_it_is_down(asked):
     assert second["downtime"] == 0 and "downstart" not in second and second["history"] == []
     whole = asked("/api/9/http/upstreams/app")
     assert (whole["keepalive"], whole["zombies"]) == (1, 0)
+
+
+def deleted(asked: Any, path: str) -> int:
+    """The status of a DELETE."""
+    client = asked.stage.client()
+    client.send(f"DELETE {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    asked.stage.until(lambda: client.pull_all() is not None and client.saw_end, "the connection stays")
+    status = int(bytes(client.received).split(b" ")[1])
+    client.close()
+    return status
+
+
+def test_zones_begin_anew_each_for_itself(asked):
+    for path in ("/shop/", "/shop/", "/close"):
+        asked(path)
+    assert deleted(asked, "/w/9/http/location_zones/shop") == 204
+    zone = asked("/api/9/http/location_zones/shop")
+    assert (zone["requests"], zone["discarded"], zone["sent"], zone["responses"]["total"]) == (0, 0, 0, 0)
+    assert asked("/api/9/http/server_zones/site")["discarded"] == 1, "the server's zone goes on"
+    asked("/close")
+    assert asked("/api/9/http/location_zones/shop")["discarded"] == 1
+    assert deleted(asked, "/w/9/http/server_zones/site") == 204
+    assert asked("/api/9/http/server_zones/site")["discarded"] == 0
+    assert asked("/api/9/http/location_zones/shop")["discarded"] == 1
+    reader = asked.stage.worker.counting.reader
+    before = dict(reader.limits())["z"]
+    assert before.passed + before.rejected == 2
+    assert deleted(asked, "/w/9/http/limit_reqs/z") == 204
+    assert set(asked("/api/9/http/limit_reqs/z").values()) == {0}
+    assert sum(totals.discarded for _, totals in reader.requests()) == 2, "/metrics goes on"
+    assert dict(reader.limits())["z"] == before
+
+
+def test_an_upstream_and_its_peers_begin_anew(asked):
+    stage = asked.stage
+    dead, alive = stage.peers
+    client = stage.client()
+    client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    dead.accept().reset()
+    alive.accept().send(ok())
+    client.close()
+    stage.settle()
+    assert deleted(asked, "/w/9/http/upstreams/app") == 204
+    first, second = asked("/api/9/http/upstreams/app")["peers"]
+    assert (first["requests"], first["fails"], first["unavail"], first["state"]) == (0, 0, 0, "unavail")
+    assert (second["requests"], second["received"], second["responses"]["total"]) == (0, 0, 0)
+    assert second["response_time_hist"]["count"] == 0
+    assert sum(stage.worker.counting.reader.peer(record).responses[1] for record in range(2)) == 1, "/metrics goes on"
+
+
+def test_the_server_begins_anew(asked):
+    for path in ("/shop/", "/shop/"):
+        asked(path)
+    before = asked("/api/9/http/requests")["total"]
+    assert before > 2
+    for path in ("http/requests", "connections", "ssl", "processes"):
+        assert deleted(asked, f"/w/9/{path}") == 204
+    assert asked("/api/9/http/requests")["total"] == 4, "the other three, and this one"
+    assert asked("/api/9/processes") == {"respawned": 0}
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/9/http/server_zones/site", 405),
+        ("/w/9/http/server_zones/none", 404),
+        ("/w/9/http/location_zones/none", 404),
+        ("/w/9/http/limit_conns/none", 404),
+        ("/w/9/http/upstreams/none", 404),
+        ("/w/9/resolvers/none", 404),
+        ("/w/9/http/server_zones", 405),
+        ("/w/9/nginx", 405),
+        ("/w/9/nothing", 404),
+    ],
+)
+def test_what_cannot_begin_anew(asked, path, status):
+    assert deleted(asked, path) == status
 
 
 def test_a_mistake_says_which_request_it_was(asked):
