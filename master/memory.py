@@ -30,6 +30,7 @@ from wproxy.shared import (
     HEAD_MAGIC,
     HEAD_MASTER_PID,
     HEAD_RECORDS,
+    HEAD_REFUSED,
     HEAD_RELOADS,
     HEAD_RELOADS_FAILED,
     HEAD_REQUESTS,
@@ -99,7 +100,7 @@ def create_memory() -> Memory:
 # The words of a head that survive a change of master, and the words that the first head has for both.
 _KEPT = {
     *(HEAD_CONNECTIONS, HEAD_REQUESTS, HEAD_ACCEPTED, HEAD_RESPAWNED, HEAD_RELOADS, HEAD_RELOADS_FAILED),
-    *(HEAD_EXITS_ASKED, HEAD_EXITS_CRASHED, HEAD_EXITS_KILLED, HEAD_EXITS_HUNG),
+    *(HEAD_REFUSED, HEAD_EXITS_ASKED, HEAD_EXITS_CRASHED, HEAD_EXITS_KILLED, HEAD_EXITS_HUNG),
 }
 _COMMON = {HEAD_MAGIC, HEAD_SLOTS, HEAD_RECORDS}
 

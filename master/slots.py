@@ -20,6 +20,7 @@ from wproxy.record_locks import RecordLocks
 from wproxy.shared import (
     HEAD_ACCEPTED,
     HEAD_CONNECTIONS,
+    HEAD_REFUSED,
     HEAD_REQUESTS,
     HEAD_SLOTS,
     MAX_WORKERS,
@@ -28,6 +29,7 @@ from wproxy.shared import (
     WORKER_ACCEPTED,
     WORKER_MASTER,
     WORKER_PID,
+    WORKER_REFUSED,
     WORKER_REQUESTS,
     SharedWords,
     WorkerSlot,
@@ -93,9 +95,10 @@ def _take(slot: WorkerSlot) -> WorkerSlot:
 def give_back(shared: SharedWords, slot: WorkerSlot) -> None:
     """Free the slot of an ended worker: its counts move to our head, so that totals never shrink."""
     accepted = slot.get(WORKER_ACCEPTED)
-    requests = slot.get(WORKER_REQUESTS)
+    refused, requests = slot.get(WORKER_REFUSED), slot.get(WORKER_REQUESTS)
     slot.clear()
-    for word, count in ((HEAD_ACCEPTED, accepted), (HEAD_CONNECTIONS, accepted), (HEAD_REQUESTS, requests)):
+    counts = ((HEAD_ACCEPTED, accepted), (HEAD_CONNECTIONS, accepted), (HEAD_REFUSED, refused), (HEAD_REQUESTS, requests))
+    for word, count in counts:
         shared.set_head(word, min(shared.head(word) + count, MOST_COUNTED))
 
 

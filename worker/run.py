@@ -35,6 +35,7 @@ from wproxy.shared import (
     WORKER_ACTIVE,
     WORKER_ORDERS,
     WORKER_READING,
+    WORKER_REFUSED,
     WORKER_REOPEN_FAILED,
     WORKER_REOPENED,
     WORKER_REQUESTS,
@@ -42,6 +43,7 @@ from wproxy.shared import (
     WORKER_TUNNELS,
     WORKER_TURNS,
     WORKER_WAITING,
+    WORKER_WRITING,
 )
 from wproxy.variables import hear_complaints
 
@@ -365,27 +367,30 @@ class Worker:
         that no other worker shows less, and no killed one takes anything back.
         """
         self._publish_totals()
-        active, reading, waiting = self.clients.count()
+        active, reading, writing, waiting = self.clients.count()
         shared = self.assignment.shared
         for index in range(shared.slots):
             if index != self.assignment.slot:
                 slot = shared.worker(index)
                 active += slot.get(WORKER_ACTIVE)
                 reading += slot.get(WORKER_READING)
+                writing += slot.get(WORKER_WRITING)
                 waiting += slot.get(WORKER_WAITING)
-        return active, reading, max(0, active - reading - waiting), waiting
+        return active, reading, writing, waiting
 
     def _publish_totals(self) -> None:
         """Update what only grows in the shared memory."""
         self.slot.set(WORKER_ACCEPTED, self.clients.accepted)
+        self.slot.set(WORKER_REFUSED, self.clients.refused)
         self.slot.set(WORKER_REQUESTS, self.clients.begun)
 
     def _publish(self) -> None:
         """Update this worker's counters in the shared memory."""
         slot = self.slot
-        active, reading, waiting = self.clients.count()
+        active, reading, writing, waiting = self.clients.count()
         slot.set(WORKER_ACTIVE, active)
         slot.set(WORKER_READING, reading)
+        slot.set(WORKER_WRITING, writing)
         slot.set(WORKER_WAITING, waiting)
         if self.clients.draining:
             slot.set(WORKER_TUNNELS, self.clients.count_tunnels())

@@ -88,6 +88,7 @@ HEAD_EXITS_ASKED = 22
 HEAD_EXITS_CRASHED = 23
 HEAD_EXITS_KILLED = 24
 HEAD_EXITS_HUNG = 25
+HEAD_REFUSED = 26  # connections that workers which are gone have refused for lack of room
 HEAD_RECORDS = 15  # records that the master has ever given out: those from here on, up to FIRST_LATE_PEER, are zero
 
 HEAD_NEW_BINARY = 48  # the master that we have started as our successor, while it runs; else 0
@@ -125,6 +126,8 @@ WORKER_ORDERS = 12  # written by the master: signals that it has sent there, to 
 WORKER_MASTER = 13  # written by the master: the master that owns the slot; 0: none
 WORKER_REOPENED = 14  # the last reopening of logs that it has followed
 WORKER_TUNNELS = 16  # its tunnels, counted while it leaves
+WORKER_REFUSED = 17  # client connections refused for lack of room
+WORKER_WRITING = 18  # client connections whose request is answered
 WORKER_EDITS = 15  # the version of the edits that it obeys
 
 # States of a worker.

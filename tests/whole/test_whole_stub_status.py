@@ -13,7 +13,7 @@ from bench.ports import free_port
 pytestmark = pytest.mark.whole
 
 SITE = """
-worker_processes 2;
+worker_processes WORKERS;
 daemon off;
 error_log FOLDER/error.log;
 pid FOLDER/pid;
@@ -34,11 +34,11 @@ http {
 
 
 @contextmanager
-def running(folder, *command):
+def running(folder, *command, workers=2):
     folder.mkdir(parents=True)
     port = free_port()
     path = folder / "nginx.conf"
-    path.write_text(SITE.replace("FOLDER", str(folder)).replace("PORT", str(port)))
+    path.write_text(SITE.replace("FOLDER", str(folder)).replace("PORT", str(port)).replace("WORKERS", str(workers)))
     program = Program([*command, "-c", str(path)], folder)
     try:
         program.wait_for_address(port)
@@ -97,3 +97,65 @@ def test_it_counts_connections_and_requests_of_all_workers(ours):
     assert after[1] == after[2] >= before[1] + 9
     assert after[3] >= before[3] + 9
     assert after[5] == 1, "the one that asks"
+
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+# What a client sends before it closes; the answer to a piece is awaited before the next one.
+SENT = {
+    "nothing": (),
+    "a byte": (b"G",),
+    "half a head": (GET[:20],),
+    "an empty line": (b"\r\n",),
+    "an empty line and a request": (b"\r\n" + GET,),
+    "two requests, one after the other": (GET, GET),
+    "two requests at once": (GET + GET,),
+    "two requests and a half": (GET + GET + b"GE",),
+    "no request": (b"garbage\r\n\r\n",),
+    "a line that is too long": (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",),
+    "a handshake of TLS": (b"\x16\x03\x01\x02\x00\x01\x00",),
+}
+
+
+class Counted:
+    """A server with one worker: how its numbers have grown, without what asking for them adds."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.asked = 0
+        self.first = [0] * 7
+        self.first = self.now()
+
+    def now(self) -> list[int]:
+        """Return the growth since the beginning of (active, accepts, handled, requests, reading, writing, waiting)."""
+        self.asked += 1
+        found = numbers(ask(self.port, "/status").body.decode())
+        for place in (1, 2, 3):  # each question is a connection and a request
+            found[place] -= self.asked
+        return [new - old for new, old in zip(found, self.first)]
+
+    def alone(self) -> list[int]:
+        """Return the same when all connections but the one that asks are gone."""
+        return until(lambda: (found := self.now())[0] == 0 and found, "the end of the others")
+
+
+def send(port: int, pieces: tuple[bytes, ...]) -> Wire:
+    wire = Wire(port)
+    for piece in pieces:
+        wire.send(piece)
+        for _ in range(piece.count(GET)):
+            assert wire.answer().status == 204
+    return wire
+
+
+@pytest.mark.skipif(not OLD_NGINX, reason="there is no nginx with stub_status to compare with")
+def test_every_kind_of_connection_counts_as_in_nginx(tmp_path):
+    with (
+        running(tmp_path / "ours", *COMMAND, "start", workers=1) as our_port,
+        running(tmp_path / "nginx", OLD_NGINX, workers=1) as their_port,
+    ):
+        ours, theirs = Counted(our_port), Counted(their_port)
+        for name, pieces in SENT.items():
+            with send(their_port, pieces), send(our_port, pieces):
+                its = until(lambda: (found := theirs.now()) == theirs.now() and found, "the bytes are read")
+                until(lambda: ours.now() == its, lambda: f"{name}: {ours.now()} and not nginx's {its}")
+            assert ours.alone()[1:4] == theirs.alone()[1:4] == its[1:4], f"{name}: no count falls"

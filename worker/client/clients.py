@@ -25,8 +25,16 @@ class ClientConnection(Protocol):
         """Return the time at which it began to wait for a request, if it does."""
 
     @property
+    def waits(self) -> bool:
+        """Whether it counts as waiting: it is idle, or all has been sent and its end is awaited."""
+
+    @property
     def is_reading(self) -> bool:
-        """Whether a part of a request has arrived, and not yet all of its head."""
+        """Whether a part of a request has arrived, and not all of its head; as in nginx also after a head that was refused."""
+
+    @property
+    def begun(self) -> int:
+        """The number of its requests that have begun to arrive and are not over."""
 
     def may_leave(self, now: float) -> bool:
         """Whether it may be closed at once because nothing is lost by that."""
@@ -126,16 +134,20 @@ class Clients:
         for connection in list(self.connections):
             connection.cut(Drained(reason))
 
-    def count(self) -> tuple[int, int, int]:
-        """Return the number of clients, of those with a part of a request, and of idle ones."""
-        idle = sum(connection.idle for connection in self.connections)
+    def count(self) -> tuple[int, int, int, int]:
+        """Return the number of clients, of those with a part of a request, of those being answered, and of those that wait.
+
+        The end of a connection whose head was refused is awaited, and it is among those with a part as well: so it is in nginx.
+        """
+        waiting = sum(connection.waits for connection in self.connections)
         reading = sum(connection.is_reading for connection in self.connections)
-        return len(self.connections), reading, idle
+        both = sum(connection.waits and connection.is_reading for connection in self.connections)
+        return len(self.connections), reading, len(self.connections) - reading - waiting + both, waiting
 
     @property
     def begun(self) -> int:
-        """The number of requests so far, those under way included. (Unlike the latter alone this number never falls.)"""
-        return self.requests + sum(len(connection.under_way) for connection in self.connections if not connection.idle)
+        """The number of requests so far, from the first byte of their heads on. (It never falls.)"""
+        return self.requests + sum(connection.begun for connection in self.connections)
 
     def count_tunnels(self) -> int:
         """Return the number of requests that have become tunnels."""

@@ -32,6 +32,16 @@ class NewConnection:
         return not self.is_reading
 
     @property
+    def waits(self) -> bool:
+        """See `ClientConnection.waits`."""
+        return self.idle
+
+    @property
+    def begun(self) -> int:
+        """See `ClientConnection.begun`."""
+        return int(self.is_reading)
+
+    @property
     def under_way(self) -> tuple[Request, ...]:
         """Return nothing: no request has begun."""
         return ()

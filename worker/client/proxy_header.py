@@ -25,8 +25,9 @@ _DOING = "while reading PROXY protocol"
 class BeginningConnection:
     """A connection whose header is still to come: it may be closed like one without a request."""
 
-    idle = True
+    idle = waits = True
     is_reading = False
+    begun = 0
 
     def __init__(self, stream: Stream, client: Client) -> None:
         self.task = stream.loop.current()

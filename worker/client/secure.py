@@ -58,8 +58,9 @@ class Arrival:
     that is asked for, as far as it is known.
     """
 
-    idle = True
+    idle = waits = True
     is_reading = False
+    begun = 0
 
     def __init__(self, stream: Stream, seconds: float, server: Server) -> None:
         self.server = server

@@ -17,16 +17,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from worker.connection_totals import read_totals
 from worker.content.api_request import NO_PATH, Outcome, only_get
 from worker.services import Services
 from worker.upstream.instant import instant
 from wproxy.edits.parameters import Refused
 from wproxy.http import Request
 from wproxy.shared import (
-    HEAD_ACCEPTED,
     HEAD_GENERATION,
     HEAD_RELOADED,
-    HEAD_REQUESTS,
     HEAD_RESPAWNED,
     WORKER_ACCEPTED,
     WORKER_ACTIVE,
@@ -132,11 +131,8 @@ def connections(request: Request, services: Services) -> Json:
 
 
 def taken(services: Services) -> tuple[int, int]:
-    """Return how many connections were accepted, and dropped, ever."""
-    shared, clients, counting = services.shared, services.clients, services.counting
-    accepted = shared.total(HEAD_ACCEPTED) + clients.accepted + _others(services, WORKER_ACCEPTED)
-    refused = clients.refused if counting is None else sum(each.refused_connections for each in counting.reader.workers())
-    return accepted, refused
+    """Return how many connections were handled, and dropped, ever."""
+    return read_totals(services)[:2]
 
 
 def requests(services: Services) -> Json:
@@ -147,14 +143,7 @@ def requests(services: Services) -> Json:
 
 def begun(services: Services) -> int:
     """Return the number of requests ever begun."""
-    return services.shared.total(HEAD_REQUESTS) + services.clients.begun + _others(services, WORKER_REQUESTS)
-
-
-def _others(services: Services, word: int) -> int:
-    """Add up a word of the slots of all other workers."""
-    shared = services.shared
-    slots = (shared.worker(index) for index in range(shared.slots) if index != shared.slot)
-    return sum(slot.get(word) for slot in slots if slot.get(WORKER_PID))
+    return read_totals(services).requests
 
 
 def ssl(request: Request, services: Services) -> Json:
@@ -222,7 +211,7 @@ def workers(services: Services) -> dict[str, Json]:
     for index in range(max(shared.slots, shared.slot + 1)):
         slot = shared.worker(index)
         if index == shared.slot:
-            active, _, waiting = services.clients.count()
+            active, _, _, waiting = services.clients.count()
             accepted, begun, pid = services.clients.accepted, services.clients.begun, os.getpid()
         elif slot.get(WORKER_PID):
             active, waiting = slot.get(WORKER_ACTIVE), slot.get(WORKER_WAITING)

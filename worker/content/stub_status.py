@@ -5,14 +5,12 @@ Every number covers all workers, and those of workers that are gone: this worker
 
 from __future__ import annotations
 
-import os
-
+from worker.connection_totals import read_totals
 from worker.pages import error_response, respond
 from worker.services import Services
 from wproxy.config.model import Location
 from wproxy.http import Request, Response
 from wproxy.route import Handler
-from wproxy.shared import HEAD_ACCEPTED, HEAD_REQUESTS, WORKER_ACCEPTED, WORKER_PID, WORKER_REQUESTS
 
 # Lines end with LF, and all but the second with a space before it: tools split them so.
 PAGE = b"""Active connections: %d \nserver accepts handled requests\n %d %d %d \nReading: %d Writing: %d Waiting: %d \n"""
@@ -33,18 +31,7 @@ def showing_status(location: Location, services: Services) -> Handler | None:
 
 
 def page_of(services: Services) -> bytes:
-    """Return the page.
-
-    A request counts from the first byte of its head, as in nginx; in a worker's slot it counts when its head is complete.
-    """
-    shared, clients = services.shared, services.clients
-    accepted = shared.total(HEAD_ACCEPTED) + clients.accepted
-    begun = shared.total(HEAD_REQUESTS) + clients.begun
-    own = os.getpid()
-    for index in range(shared.slots):
-        slot = shared.worker(index)
-        if slot.get(WORKER_PID) not in (0, own):
-            accepted += slot.get(WORKER_ACCEPTED)
-            begun += slot.get(WORKER_REQUESTS)
+    """Return the page."""
+    totals = read_totals(services)
     active, reading, writing, waiting = services.process.count_connections()
-    return PAGE % (active, accepted, accepted, begun + reading, reading, writing, waiting)
+    return PAGE % (active, totals.accepted, totals.handled, totals.requests, reading, writing, waiting)

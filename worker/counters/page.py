@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from worker.connection_totals import read_totals
 from worker.counters.reading import Pauses, PeerReading, Reading
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.peers import Group
@@ -26,7 +27,6 @@ from wproxy.counters.layout import (
 from wproxy.counters.totals import RequestTotals, causes_in, combined, down_since, histogram_in
 from wproxy.peer_counters import read_traffic
 from wproxy.shared import (
-    HEAD_ACCEPTED,
     HEAD_EXITS_ASKED,
     HEAD_EXITS_CRASHED,
     HEAD_EXITS_HUNG,
@@ -36,14 +36,11 @@ from wproxy.shared import (
     HEAD_RELOADED,
     HEAD_RELOADS,
     HEAD_RELOADS_FAILED,
-    HEAD_REQUESTS,
     HEAD_RESPAWNED,
     HEAD_STARTED,
     HEAD_UPGRADES,
     STATE_NAMES,
-    WORKER_ACCEPTED,
     WORKER_PID,
-    WORKER_REQUESTS,
     WORKER_STATE,
 )
 from wproxy.version import VERSION
@@ -145,16 +142,8 @@ def workers(reading: Reading) -> Pauses:
 
 def connections(reading: Reading) -> Pauses:
     """Write the connections of clients, also by the names of nginx-prometheus-exporter."""
-    page, shared, clients = reading.page, reading.services.shared, reading.services.clients
-    accepted = shared.total(HEAD_ACCEPTED) + clients.accepted
-    begun = shared.total(HEAD_REQUESTS) + clients.begun
-    for index in range(shared.slots):
-        slot = shared.worker(index)
-        if index != shared.slot and slot.get(WORKER_PID):
-            accepted += slot.get(WORKER_ACCEPTED)
-            begun += slot.get(WORKER_REQUESTS)
-    found = list(reading.counting.reader.workers())
-    refused = sum(each.refused_connections for each in found)
+    page, totals = reading.page, read_totals(reading.services)
+    found = reading.counting.reader.workers()
     active, busy, writing, waiting = reading.services.process.count_connections()
     tunnels = sum(each.tunnels for each in found)
     listeners = list(reading.counting.reader.listeners())
@@ -169,8 +158,8 @@ def connections(reading: Reading) -> Pauses:
     page.samples("wproxy_connections", GAUGE, text, [(labels(state=state), count) for state, count in states])
     if reading.settings.compat != "none":
         compat = _OSS if reading.settings.compat == "oss" else _PLUS
-        values = {"accepted": accepted + refused, "handled": accepted, "active": active, "reading": busy, "writing": writing}
-        values |= {"waiting": waiting, "requests": begun, "up": 1, "dropped": refused}
+        values = {"accepted": totals.accepted, "handled": totals.handled, "active": active, "reading": busy, "writing": writing}
+        values |= {"waiting": waiting, "requests": totals.requests, "up": 1, "dropped": totals.refused}
         for name, kind, text, value in compat:
             page.samples(name, kind, text, [("", values[value])])
     yield

@@ -264,7 +264,7 @@ def test_what_checks_have_found_is_told(front):
         """,
     )
     (peer,) = app.peers()
-    assert (peer["state"], peer["health_checks"]) == ("checking", {"checks": 0, "fails": 0})
+    assert (peer["state"], peer["health_checks"]) == ("checking", {"checks": 0, "fails": 0, "unhealthy": 0})
     health = app.stage.group().peers[0].health
     health.record.take_over()
     health.record.set_unhealthy(0)

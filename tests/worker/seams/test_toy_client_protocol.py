@@ -94,6 +94,14 @@ class ToyConnection:
         return bool(self.buffer)
 
     @property
+    def waits(self) -> bool:
+        return self.idle
+
+    @property
+    def begun(self) -> int:
+        return len(self.under_way)
+
+    @property
     def under_way(self) -> tuple[Request, ...]:
         return ()
 
@@ -529,7 +537,7 @@ def test_where_room_is_needed_the_idle_one_leaves(toy):
     s = busy.end.stage
     busy.ask(b"1 /")
     idle = toy.another(s)
-    assert s.worker.clients.count() == (2, 0, 1)
+    assert s.worker.clients.count() == (2, 0, 1, 1)
     s.worker.room.close_idle()
     assert idle.end.is_closed() and busy.end.is_open()
     s.peers[0].accept().send(ok())

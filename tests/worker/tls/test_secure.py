@@ -136,11 +136,11 @@ def test_who_leaves_before_or_amid_the_handshake_is_logged(door):
 def test_where_room_is_scarce_only_who_has_said_nothing_goes(door):
     silent, half = door.knock(), door.knock(HALF)
     clients = door.s.worker.clients
-    assert clients.count() == (2, 0, 2)  # as in nginx both wait for a request
+    assert clients.count() == (2, 0, 0, 2)  # as in nginx both wait for a request
     door.s.worker.room.close_idle()
     door.s.settle()
     assert silent.is_closed() and half.is_open()
-    assert clients.count() == (1, 0, 1) and clients.open == 1
+    assert clients.count() == (1, 0, 0, 1) and clients.open == 1
     half.close()
 
 

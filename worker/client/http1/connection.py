@@ -21,7 +21,8 @@ class Connection:
 
     buffer: bytes received and not yet used. idle: whether it waits for the first byte of a request, so that it may be closed;
     patience: for so many seconds. routed_*: the last head, its location and its route; last_request, expires: the request, or the
-    time, from which the connection is not kept, for that head and location.
+    time, from which the connection is not kept, for that head and location. is_over: whether the last request is, and only its
+    body or the end of the connection is awaited; is_refused: whether its head was refused.
     """
 
     __slots__ = (
@@ -30,6 +31,8 @@ class Connection:
         "clients",
         "expires",
         "idle",
+        "is_over",
+        "is_refused",
         "last_request",
         "memo",
         "patience",
@@ -50,6 +53,7 @@ class Connection:
         self.memo = HeadMemo()
         self.buffer = b""
         self.idle = True
+        self.is_over = self.is_refused = False
         self.patience = plan.header_timeout
         self.request: Request | None = None
         self.routed_head: Head | None = None
@@ -65,9 +69,19 @@ class Connection:
         return self.task.deadline - self.patience
 
     @property
+    def waits(self) -> bool:
+        """See `ClientConnection.waits`."""
+        return self.idle or self.is_over
+
+    @property
     def is_reading(self) -> bool:
-        """Whether a part of a request has arrived, and not yet all of its head."""
-        return not self.idle and self.request is None
+        """See `ClientConnection.is_reading`."""
+        return self.is_refused if self.is_over else not self.idle and self.request is None
+
+    @property
+    def begun(self) -> int:
+        """See `ClientConnection.begun`."""
+        return int(not self.idle and not self.is_over)
 
     @property
     def under_way(self) -> tuple[Request, ...]:

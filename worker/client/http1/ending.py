@@ -45,10 +45,12 @@ async def skip_body(connection: Connection, request: Request, body: RequestBody)
         body.timeout = request.location.lingering_timeout
         deadline = connection.client.clock.now + request.location.lingering_time
         try:
+            connection.is_over = True  # for those who count: the request is
             while await body.read():
                 await give_way()
                 if connection.client.clock.now > deadline:
                     return False
+            connection.is_over = False
         except ClientError as error:
             if error.status != 408:
                 await linger(connection, request)  # a bad chunk: more may come, and would reset the answer
@@ -77,6 +79,7 @@ async def linger(connection: Connection, request: Request | None) -> None:
                 await stream.finished(location.send_timeout)
         return
     connection.clients.before_close()
+    connection.is_over = True
     await read_away(stream, location)
 
 
@@ -97,6 +100,7 @@ async def refuse(connection: Connection, error: ClientError) -> None:
         # The logs need a request: one is made from the bytes there are.
         request = connection.request = unreadable_request(connection)
         settings: Settings = connection.plan.default
+        connection.is_refused = True
         text = f"{error.reason} {while_reading(request)}"
     else:
         settings = request.location
@@ -124,6 +128,7 @@ async def refuse(connection: Connection, error: ClientError) -> None:
         return
     finish(connection.clients, request)
     connection.request = None  # it is over: a client that leaves while we linger ends nothing
+    connection.is_over = True
     await linger(connection, request)
 
 
@@ -140,7 +145,10 @@ def client_left(connection: Connection, error: BaseException) -> None:
             text = f"{of_tls or 'client prematurely closed connection'} {while_reading(request)}"
             log_request(request, "info", text, code="cl_left")
             finish(connection.clients, request)
-        elif of_tls:
+            return
+        if connection.buffer:
+            connection.clients.requests += 1  # an empty line begins a request, as in nginx
+        if of_tls:
             client = connection.client
             doing = "while keepalive" if client.requests else "while waiting for request"
             address = client.remote_addr.decode("latin-1")

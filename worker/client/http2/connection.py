@@ -131,6 +131,16 @@ class HTTP2Connection:
         return self.reader.is_amid and not self.streams.busy
 
     @property
+    def waits(self) -> bool:
+        """See `ClientConnection.waits`."""
+        return self.idle
+
+    @property
+    def begun(self) -> int:
+        """See `ClientConnection.begun`."""
+        return len(self.exchanges)
+
+    @property
     def under_way(self) -> list[Request]:
         """Return the requests that it has now."""
         return [exchange.request for exchange in self.exchanges]
