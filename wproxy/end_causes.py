@@ -238,7 +238,7 @@ UPSTREAM = (
     ),
     EndCause(
         "up_dead_idle",
-        "a kept connection was dead; sent again on a fresh one",
+        "a kept connection was dead; sent again on a fresh one, so that it is a cause of retries only",
         "",
         "",
         "UC",

@@ -103,6 +103,8 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
                 tried |= peer.bit
                 if reason := why_not_next(attempt, failure, tried, first_try):
                     return failed(passing, request, failure, reason)
+            elif group.counts is not None:
+                group.counts.retried("up_dead_idle")
         except BaseException as error:
             return await end_otherwise(attempt, error)
         else:

@@ -284,7 +284,7 @@ BASE = "/api/9/http/upstreams/app/servers"
         ("GET", "/api/9/workers/7", None, 404, "WorkerNotFound"),
         ("GET", "/api/9/http/server_zones/x", None, 404, "ServerZoneNotFound"),
         ("GET", "/api/9/http/limit_reqs/x", None, 404, "LimitReqNotFound"),
-        ("DELETE", "/api/9/connections", None, 405, "MethodNotSupported"),
+        ("DELETE", "/api/9/nginx", None, 405, "MethodNotSupported"),
         ("GET", "/api/9/http/upstreams/app/peers", None, 404, "PathNotFound"),
         ("GET", "/api/9/http/upstreams/app/servers/0/x", None, 404, "PathNotFound"),
         ("GET", "/api/9/http/upstreams/nope", None, 404, "UpstreamNotFound"),

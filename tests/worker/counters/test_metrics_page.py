@@ -295,3 +295,23 @@ def test_the_documentation_names_every_series(front):
     page = (Path(__file__).parents[3] / "docs" / "observing.md").read_text()
     assert len(families) > 30
     assert not families - set(re.findall(r"`(wproxy_\w+)`", page))
+
+
+def test_a_kept_connection_that_was_dead_is_a_retry_and_no_failure(front):
+    app = front()
+    client = app.stage.client()
+    head = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    client.send(head)
+    kept = app.stage.peers[0].accept()
+    kept.take()
+    kept.send(OK)
+    client.receives_head()
+    client.send(head)
+    kept.take()
+    kept.close()
+    app.stage.peers[0].accept().send(OK)
+    client.close()
+    found = app.samples()
+    assert found['wproxy_upstream_retries_total{upstream="app",cause="up_dead_idle"}'] == 1
+    assert not [name for name in found if name.startswith("wproxy_upstream_failures_total")]
+    assert found[f'wproxy_upstream_responses_total{{upstream="app",peer="{app.stage.peers[0].name}",class="2xx"}}'] == 2
