@@ -46,6 +46,7 @@ def test_the_dashboard_in_a_browser(tmp_path):
         shows("up_refused")
         shows("is it running, and on that port?")
         shows("unavail since ")
+        shows("Resolvers")
         shows("<img/src=x/onerror=")
         assert browser.evaluate("document.title") == "wproxy"
         assert browser.evaluate("document.images.length") == 0

@@ -81,6 +81,7 @@ async def snapshot(services: Services, counting: Counting | None) -> Values:
         "failures": [failure_of(failure, peer_names) for failure in failures[-MOST_FAILURES:]][::-1],
         "upstreams": await upstreams_of(services, reader, changes),
         "limits": {name: totals._asdict() for name, totals in (() if reader is None else reader.limits())},
+        "resolvers": resolvers_of(reader),
         "certificates": {f"{server} {file}": ends for server, file, ends in (() if counting is None else counting.certificates)},
         "caches": {name: cache_of(cache.status()) for name, cache in services.caches.items()},
         "workers": workers_of(services, reader),
@@ -216,6 +217,17 @@ def change_of(change: Transition) -> Values:
         "cause": change.cause,
         "failures": change.failures,
         "worker": change.worker,
+    }
+
+
+def resolvers_of(reader: CounterReader | None) -> Values:
+    """Return the lookups of resolvers: the number of questions, and how many ended in which way."""
+    return {
+        name: {
+            "questions": totals.names + totals.services,
+            "results": {word: count for word, count in totals.results.items() if count},
+        }
+        for name, totals in (() if reader is None else reader.resolvers())
     }
 
 

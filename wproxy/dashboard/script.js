@@ -277,6 +277,13 @@ function showRest() {
   ];
   if (mayWrite) cacheColumns.push({title: "actions", make: showPurge});
   table(byId("caches"), "Caches", cacheColumns, Object.entries(state.caches).map(([key, found]) => ({key, ...found})), "no caches");
+  table(byId("resolvers"), "Resolvers", [
+    {title: "resolver", read: row => row.key}, {title: "questions", number: true, read: row => number(row.questions)},
+    {title: "found", number: true, read: row => number(row.results.noerror || 0)},
+    {title: "no such name", number: true, read: row => number(row.results.nxdomain || 0)},
+    {title: "no answer", number: true, read: row => [number(row.results.timedout || 0), row.results.timedout ? "bad" : ""]},
+    {title: "failed", number: true, read: row => { const failed = ["formerr", "servfail", "notimp", "refused", "unknown"].reduce((sum, name) => sum + (row.results[name] || 0), 0); return [number(failed), failed ? "bad" : ""]; }},
+  ], Object.entries(state.resolvers).map(([key, found]) => ({key, ...found})), "no resolvers");
   table(byId("workers"), "Workers", [
     {title: "worker", read: row => row.key}, {title: "pid", number: true, read: row => String(row.pid)}, {title: "state", read: row => [row.state, row.state === "serving" ? "good" : "warn"]},
     {title: "generation", number: true, read: row => String(row.generation)}, {title: "up", read: row => span(state.now - row.started)},

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from conversation import Stage, ok
 
+from worker.resolver.services import Endpoint
 from wproxy.dns import SRV, A
 
 METRICS = """
@@ -295,6 +296,25 @@ def test_the_documentation_names_every_series(front):
     page = (Path(__file__).parents[3] / "docs" / "observing.md").read_text()
     assert len(families) > 30
     assert not families - set(re.findall(r"`(wproxy_\w+)`", page))
+
+
+def test_the_series_of_an_address_go_with_it_and_come_back_with_their_counts(front):
+    app = front()
+    group = app.stage.group()
+    line = group.upstream.server[0]
+    address = group.peers[0].peer.address
+    name = f'wproxy_upstream_responses_total{{upstream="app",peer="{app.stage.peers[0].name}",class="2xx"}}'
+    group.replace_peers(line, [])
+    for counted in (1, 2):
+        assert not [series for series in app.samples() if app.stage.peers[0].name in series], "its name has no address"
+        group.replace_peers(line, [Endpoint(address)])
+        client = app.stage.client()
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        app.stage.peers[0].accept().send(OK)
+        client.receives_head()
+        client.close()
+        assert app.samples()[name] == counted
+        group.replace_peers(line, [])
 
 
 def test_a_kept_connection_that_was_dead_is_a_retry_and_no_failure(front):
