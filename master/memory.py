@@ -18,6 +18,7 @@ import mmap
 import os
 import struct
 
+from wproxy.address_space import map_file
 from wproxy.shared import (
     FAMILY_BITS,
     HEAD_ACCEPTED,
@@ -65,7 +66,7 @@ class Memory:
         self.fileno = fileno
         self.is_inherited = False
         access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-        self._mapping = mmap.mmap(fileno, TOTAL_BYTES, access=access)
+        self._mapping = map_file(fileno, TOTAL_BYTES, "what workers share", access=access)
         self._bytes = memoryview(self._mapping)
         self.shared = SharedWords(self._bytes.cast("Q"))
 

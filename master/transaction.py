@@ -29,6 +29,7 @@ from master.succession import Succession
 from master.tls_files import load_tls
 from master.upstream_contexts import upstream_contexts
 from master.user import worker_identity
+from wproxy.address_space import CannotMap
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError, Problem
 from wproxy.identity import WPROXY
@@ -145,6 +146,8 @@ class Transaction:
                 self._succession.start_worker(generation, index)
         except OSError as error:
             self.undo(generation)
+            if isinstance(error, CannotMap):
+                raise ConfigurationError(Problem(str(error))) from None
             text = f'fork() failed while spawning "worker process" ({error.errno}: {error.strerror})'
             raise ConfigurationError(Problem(text)) from None
         except BaseException:

@@ -22,6 +22,7 @@ import os
 import struct
 from hashlib import blake2b
 
+from wproxy.address_space import CannotMap, map_file
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import MAGIC
 
@@ -60,17 +61,19 @@ class LastingMemory:
     def region(self, name: str, size: int) -> mmap.mmap:
         """Return memory of so many bytes, the same for the same name and size; zero when it is new.
 
-        When the system has no room for the file, it is memory that outlives a reload only.
+        When the system has no room for the file, it is memory that outlives a reload only. Raises CannotMap.
         """
         digest = blake2b(f"{name}\0{size}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
         if digest not in self._regions:
             try:
-                self._regions[digest] = self._find_or_add(digest, size)
+                self._regions[digest] = self._find_or_add(digest, size, _purpose(name))
+            except CannotMap:
+                raise
             except OSError:
-                self._regions[digest] = mmap.mmap(-1, size)
+                self._regions[digest] = map_file(-1, size, _purpose(name))
         return self._regions[digest]
 
-    def _find_or_add(self, digest: bytes, size: int) -> mmap.mmap:
+    def _find_or_add(self, digest: bytes, size: int, purpose: str) -> mmap.mmap:
         """Find a region in the file, or add it. Raises OSError."""
         if self.fileno < 0:
             self.fileno = _new_file()
@@ -83,7 +86,7 @@ class LastingMemory:
                 at = self._add(digest, size)
         finally:
             locks.unlock(0)
-        return mmap.mmap(self.fileno, size, offset=at)
+        return map_file(self.fileno, size, purpose, offset=at)
 
     def _end(self) -> int:
         """Return where the last region ends; never beyond the end of the file, whatever a worker may have written there."""
@@ -111,6 +114,11 @@ class LastingMemory:
 
     def __repr__(self) -> str:
         return f"<lasting memory on descriptor {self.fileno}, {len(self._regions)} regions>"
+
+
+def _purpose(name: str) -> str:
+    """Return what a region is for, by the beginning of its name."""
+    return name.partition("\0")[0]
 
 
 def _new_file() -> int:

@@ -296,7 +296,7 @@ BASE = "/api/9/http/upstreams/app/servers"
         ("GET", f"{BASE}/-1", None, 400, "UpstreamBadServerId"),
         ("POST", "/api", {}, 405, "MethodNotSupported"),
         ("DELETE", "/api/9/http/upstreams", None, 405, "MethodNotSupported"),
-        ("DELETE", "/api/9/http/upstreams/app", None, 405, "MethodNotSupported"),
+        ("DELETE", "/api/9/http/upstreams", None, 405, "MethodNotSupported"),
         ("PUT", BASE, {}, 405, "MethodNotSupported"),
         ("PATCH", BASE, {}, 405, "MethodNotSupported"),
         ("POST", f"{BASE}/0", {}, 405, "MethodNotSupported"),
