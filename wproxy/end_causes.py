@@ -13,6 +13,7 @@ import os
 import sys
 from typing import NamedTuple
 
+from wproxy.generated_pages import DOCS, write_pages
 from wproxy.http import Request
 
 
@@ -343,7 +344,7 @@ def end_code_of(request: Request) -> str:
 
 # The documentation.
 
-PAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs", "end-causes.md")
+PAGE = os.path.join(DOCS, "end-causes.md")
 
 _HEAD = """# End causes
 
@@ -371,11 +372,8 @@ def page() -> str:
 
 
 def main() -> int:
-    """Write the page; return the exit code."""
-    with open(PAGE, "w", encoding="utf-8") as file:
-        file.write(page())
-    sys.stdout.write(f"{PAGE}\n")
-    return 0
+    """Write what is generated here; return the exit code."""
+    return write_pages({PAGE: page()})
 
 
 if __name__ == "__main__":

@@ -131,8 +131,9 @@ def connections(request: Request, services: Services) -> Json:
 
 
 def taken(services: Services) -> tuple[int, int]:
-    """Return how many connections were handled, and dropped, ever."""
-    return read_totals(services)[:2]
+    """Return how many connections were accepted, and dropped, ever."""
+    totals = read_totals(services)
+    return totals.accepted, totals.refused
 
 
 def requests(services: Services) -> Json:

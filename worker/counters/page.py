@@ -157,32 +157,26 @@ def connections(reading: Reading) -> Pauses:
     text = "Connections of clients, by state."
     page.samples("wproxy_connections", GAUGE, text, [(labels(state=state), count) for state, count in states])
     if reading.settings.compat != "none":
-        compat = _OSS if reading.settings.compat == "oss" else _PLUS
         values = {"accepted": totals.accepted, "handled": totals.handled, "active": active, "reading": busy, "writing": writing}
         values |= {"waiting": waiting, "requests": totals.requests, "up": 1, "dropped": totals.refused}
-        for name, kind, text, value in compat:
-            page.samples(name, kind, text, [("", values[value])])
+        for oss, plus_name, kind, text, value in _EXPORTER:
+            name = oss if reading.settings.compat == "oss" else plus_name
+            if name:
+                page.samples(name, kind, text, [("", values[value])])
     yield
 
 
-_OSS = (
-    ("nginx_connections_accepted", COUNTER, "Accepted client connections.", "accepted"),
-    ("nginx_connections_active", GAUGE, "Active client connections.", "active"),
-    ("nginx_connections_handled", COUNTER, "Handled client connections.", "handled"),
-    ("nginx_connections_reading", GAUGE, "Connections of which the request's head is read.", "reading"),
-    ("nginx_connections_waiting", GAUGE, "Idle client connections.", "waiting"),
-    ("nginx_connections_writing", GAUGE, "Connections whose request is answered.", "writing"),
-    ("nginx_http_requests_total", COUNTER, "Requests.", "requests"),
-    ("nginx_up", GAUGE, "Whether the server answers.", "up"),
-)
-_PLUS = (
-    ("nginxplus_connections_accepted", COUNTER, "Accepted client connections.", "accepted"),
-    ("nginxplus_connections_active", GAUGE, "Active client connections.", "active"),
-    ("nginxplus_connections_dropped", COUNTER, "Dropped client connections.", "dropped"),
-    ("nginxplus_connections_idle", GAUGE, "Idle client connections.", "waiting"),
-    ("nginxplus_http_requests_total", COUNTER, "Requests.", "requests"),
-    ("nginxplus_http_requests_current", GAUGE, "Requests under way.", "writing"),
-    ("nginxplus_up", GAUGE, "Whether the server answers.", "up"),
+# The exporter's names, for nginx and for nginx Plus ("": it has none): then the type, what it is, and the value.
+_EXPORTER = (
+    ("nginx_connections_accepted", "nginxplus_connections_accepted", COUNTER, "Accepted client connections.", "accepted"),
+    ("nginx_connections_active", "nginxplus_connections_active", GAUGE, "Active client connections.", "active"),
+    ("nginx_connections_handled", "", COUNTER, "Handled client connections.", "handled"),
+    ("nginx_connections_reading", "", GAUGE, "Connections of which the request's head is read.", "reading"),
+    ("nginx_connections_waiting", "nginxplus_connections_idle", GAUGE, "Idle client connections.", "waiting"),
+    ("nginx_connections_writing", "nginxplus_http_requests_current", GAUGE, "Requests that are answered.", "writing"),
+    ("", "nginxplus_connections_dropped", COUNTER, "Dropped client connections.", "dropped"),
+    ("nginx_http_requests_total", "nginxplus_http_requests_total", COUNTER, "Requests.", "requests"),
+    ("nginx_up", "nginxplus_up", GAUGE, "Whether the server answers.", "up"),
 )
 
 

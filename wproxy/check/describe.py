@@ -13,8 +13,9 @@ import textwrap
 
 from wproxy.check.finding import BUILT_IN, Rule
 from wproxy.check.table import THEMES
+from wproxy.generated_pages import DOCS, write_pages
 
-PAGE = os.path.normpath(os.path.join(os.path.dirname(__file__), "..", "..", "docs", "check.md"))
+PAGE = os.path.join(DOCS, "check.md")
 
 _PREAMBLE = """\
 # wproxy check
@@ -69,11 +70,8 @@ def _entry(rule: Rule) -> str:
 
 
 def main() -> int:
-    """Write the page; return the exit code."""
-    with open(PAGE, "w", encoding="utf-8") as file:
-        file.write(page())
-    sys.stdout.write(f"{PAGE}\n")
-    return 0
+    """Write what is generated here; return the exit code."""
+    return write_pages({PAGE: page()})
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ import textwrap
 from collections.abc import Callable, Iterable
 
 import wproxy.config.model  # noqa: F401  # fills the registry
-from wproxy.config.describe import DOCS
 from wproxy.config.registry import REGISTRY, Directive
 from wproxy.directives.accepted import ACCEPTED, HARMLESS, MODULES
+from wproxy.generated_pages import DOCS, write_pages
 
 PAGE = "nginx-compatibility.md"
 _WIDTH = 120
@@ -231,12 +231,8 @@ def _wrapped(text: str) -> str:
 
 
 def main() -> int:
-    """Write the page; return the exit code."""
-    path = os.path.normpath(os.path.join(DOCS, PAGE))
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(compatibility_page())
-    sys.stdout.write(f"{path}\n")
-    return 0
+    """Write what is generated here; return the exit code."""
+    return write_pages({os.path.join(DOCS, PAGE): compatibility_page()})
 
 
 if __name__ == "__main__":

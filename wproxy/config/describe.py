@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+import wproxy.config.model  # noqa: F401  # fills the registry
 from wproxy import directives
-from wproxy.config import model  # its import fills the registry
 from wproxy.config.registry import (
     CHARSET_MAP,
     CONTEXT_NAMES,
@@ -57,8 +57,8 @@ from wproxy.config.write_nginx import write_directives
 from wproxy.directives.accepted import MODULES as ACCEPTED
 from wproxy.directives.like_proxy import TLS, WHOLE
 from wproxy.directives.values import flag
+from wproxy.generated_pages import DOCS, write_pages
 
-DOCS = os.path.join(os.path.dirname(model.__file__), "..", "..", "docs")
 MANY = 1000  # an arity of this size is no limit in practice
 
 # Modules that have the directives of proxy_* under their own names.
@@ -495,13 +495,8 @@ def documents() -> dict[str, str]:
 
 
 def main() -> int:
-    """Write the files; return the exit code."""
-    for name, text in documents().items():
-        path = os.path.normpath(os.path.join(DOCS, name))
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-        sys.stdout.write(f"{path}\n")
-    return 0
+    """Write what is generated here; return the exit code."""
+    return write_pages({os.path.join(DOCS, name): text for name, text in documents().items()})
 
 
 if __name__ == "__main__":
