@@ -603,7 +603,7 @@ class Request:
         self.started = started
         self.keepalive = True
         self.attempts: tuple[Attempt, ...] | list[Attempt] = ()
-        self.at_end: list[Callable[[], None]] | None = None  # see `call_at_end`
+        self.at_end: tuple[Callable[[], None], ...] | None = None  # see `call_at_end`
         self.body: RequestBody | None = None
         self.end_code = ""  # see `ends`
 
@@ -625,15 +625,15 @@ class Request:
 
     def call_at_end(self, release: Callable[[], None]) -> None:
         """Have this called once when the request is over, however it ends, to release what was taken for it."""
-        if self.at_end is None:
-            self.at_end = []
-        self.at_end.append(release)
+        self.at_end = (release,) if self.at_end is None else (*self.at_end, release)
 
     def end(self) -> None:
         """Call the functions of `call_at_end`; does nothing the second time."""
-        releases, self.at_end = self.at_end, None
-        for release in releases or ():
-            release()
+        releases = self.at_end
+        if releases is not None:
+            self.at_end = None
+            for release in releases:
+                release()
 
     def capture(self, match: re.Match[bytes]) -> None:
         """Remember the match of a regex, for $1 to $9 and for the variables of its named groups."""

@@ -25,14 +25,25 @@ _UNSAFE_IN_A_HEAD = b"\r\n\0"
 
 
 class Template:
-    """Compiled text. `constant` is its value when it has no variables, else None."""
+    """Compiled text. `constant` is its value when it has no variables, else None.
 
-    __slots__ = ("_variables", "constant", "evaluate", "text")
+    read: the same as `evaluate`, and quicker if the text is a single variable: it may return None where that returns nothing.
+    """
 
-    def __init__(self, text: str, constant: bytes | None, evaluate: Evaluate, variables: tuple[Variable, ...]) -> None:
+    __slots__ = ("_variables", "constant", "evaluate", "read", "text")
+
+    def __init__(
+        self,
+        text: str,
+        constant: bytes | None,
+        evaluate: Evaluate,
+        variables: tuple[Variable, ...],
+        read: Reader | None = None,
+    ) -> None:
         self.text = text
         self.constant = constant
         self.evaluate = evaluate
+        self.read: Reader = read or evaluate
         self._variables = variables
 
     @property
@@ -82,7 +93,7 @@ def compile_variable(text: str) -> Template:
 
 def _of_variable(text: str, variable: Variable) -> Template:
     read = variable.read
-    return Template(text, None, lambda request: read(request) or b"", (variable,))
+    return Template(text, None, lambda request: read(request) or b"", (variable,), read)
 
 
 def parse_pieces(text: str, has_captures: bool = True) -> list[bytes | Variable]:

@@ -23,7 +23,7 @@ import mmap
 import os
 from hashlib import blake2b
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wproxy.lasting import LASTING
 from wproxy.redis_url import RedisServer
@@ -45,18 +45,20 @@ _TWO_WORDS = Struct("QQ").unpack
 _COLUMN = Struct(f"{WAYS}Q").unpack_from
 _PROCESS_SHARED = _ROBUST = 1
 
+# A lock in a memory, as ctypes refers to it: a call takes such a reference as it is, while an address is converted each time.
+Mutex = Any
+
 
 class ZoneMemory:
-    """One table. record_words: the words of an entry beside its key. words: all of its memory; addresses: those of its locks."""
+    """One table. record_words: the words of an entry beside its key. words: all of its memory; locks: one for each stripe."""
 
     __slots__ = (
         "_bytes",
-        "_exported",
         "_keyed",
         "_stripes",
-        "addresses",
         "bucket_words",
         "buckets",
+        "locks",
         "record_words",
         "stripes",
         "words",
@@ -76,36 +78,33 @@ class ZoneMemory:
             stripes *= 2
         self.stripes = stripes
         self.buckets = total // stripes
-        self._exported = ctypes.c_char.from_buffer(memory)  # the addresses are good while this lives
-        begin = ctypes.addressof(self._exported) + _LOCKS
-        self.addresses = tuple(range(begin, begin + stripes * LOCK_BYTES, LOCK_BYTES))
+        exported = ctypes.c_char.from_buffer(memory)
+        self.locks: tuple[Mutex, ...] = tuple(ctypes.byref(exported, _LOCKS + number * LOCK_BYTES) for number in range(stripes))
         if self.words[LAYOUT_WORD] != _LAYOUT:
             memory[SECRET_WORD * 8 : SECRET_WORD * 8 + _SECRET_BYTES] = os.urandom(_SECRET_BYTES)
-            make_locks(self.addresses)
+            make_locks(self.locks)
             self.words[LAYOUT_WORD] = _LAYOUT
         secret = memory[SECRET_WORD * 8 : SECRET_WORD * 8 + _SECRET_BYTES]
         self._keyed = blake2b(secret, digest_size=16).copy
         begin = PAGE // 8
-        self._stripes = [
-            (address, begin + number * self.buckets * self.bucket_words) for number, address in enumerate(self.addresses)
-        ]
+        self._stripes = [(mutex, begin + number * self.buckets * self.bucket_words) for number, mutex in enumerate(self.locks)]
 
     @property
     def entries(self) -> int:
         """The number of keys that it has room for."""
         return self.stripes * self.buckets * WAYS
 
-    def place(self, key: bytes) -> tuple[int, int, int, int, int]:
-        """Return the place of a key: its lock's address, the two words of its hash, and the offsets of its buckets, in words."""
+    def place(self, key: bytes) -> tuple[Mutex, int, int, int, int]:
+        """Return the place of a key: its lock, the two words of its hash, and the offsets of its buckets, in words."""
         digest = self._keyed()
         digest.update(key)
         first, second = _TWO_WORDS(digest.digest())
-        address, begin = self._stripes[first % self.stripes]
+        mutex, begin = self._stripes[first % self.stripes]
         size, buckets = self.bucket_words, self.buckets
         one, other = (first >> 5) % buckets, (second >> 5) % buckets
         if one == other:
             other = (one + 1) % buckets
-        return address, first, second, begin + one * size, begin + other * size
+        return mutex, first, second, begin + one * size, begin + other * size
 
     def column(self, bucket: int) -> tuple[int, ...]:
         """Return the first words of a bucket's keys."""
@@ -130,8 +129,8 @@ class ZoneMemory:
         return f"<memory of a zone: {self.entries} entries, {self.stripes} stripes>"
 
 
-def make_locks(addresses: tuple[int, ...]) -> None:
-    """Make the mutexes at these addresses: shared between processes, and robust."""
+def make_locks(locks: tuple[Mutex, ...]) -> None:
+    """Make these mutexes: shared between processes, and robust."""
     import ctypes
 
     library = ctypes.CDLL(None)
@@ -139,8 +138,8 @@ def make_locks(addresses: tuple[int, ...]) -> None:
     library.pthread_mutexattr_init(attributes)
     library.pthread_mutexattr_setpshared(attributes, _PROCESS_SHARED)
     library.pthread_mutexattr_setrobust(attributes, _ROBUST)
-    for address in addresses:
-        library.pthread_mutex_init(ctypes.c_void_p(address), attributes)
+    for mutex in locks:
+        library.pthread_mutex_init(mutex, attributes)
 
 
 class LimitZone(NamedTuple):

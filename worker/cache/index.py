@@ -42,9 +42,9 @@ from wproxy.cache.memory import (
 )
 from wproxy.cache.zone import CacheZone
 from wproxy.shared import HEAD_SLOTS, LARGEST_WORD, MAX_WORKERS, WORKER_PID, WORKER_WORDS, WORKERS_OFFSET
-from wproxy.zone_memory import FULL_WORD, WAYS
+from wproxy.zone_memory import FULL_WORD, WAYS, Mutex
 
-Place = tuple[int, int, int, int, int]
+Place = tuple[Mutex, int, int, int, int]
 
 # The part of max_size by which it may be exceeded before workers delete files themselves, a hundredth, and the least such excess.
 TOLERATED = 100
@@ -66,17 +66,17 @@ class Stuck(Exception):
 class Locked:
     """The lock of a stripe, held in a `with`. Raises Stuck."""
 
-    __slots__ = ("_address",)
+    __slots__ = ("_mutex",)
 
-    def __init__(self, address: int) -> None:
-        self._address = address
+    def __init__(self, mutex: Mutex) -> None:
+        self._mutex = mutex
 
     def __enter__(self) -> None:
-        if (result := try_lock(self._address)) and not lock(self._address, result):
+        if (result := try_lock(self._mutex)) and not lock(self._mutex, result):
             raise Stuck
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        unlock(self._address)
+        unlock(self._mutex)
 
 
 class CacheIndex:

@@ -26,6 +26,21 @@ class Check:
         """Decide about a request, at once or later. Raises CloseConnection, as does what it returns."""
         raise NotImplementedError
 
+    def before(self, answer: Answer) -> Answer:
+        """Return the answer of a location with this check before it, for clients' requests that have not been led elsewhere.
+
+        So no limit of this kind has decided about them.
+        """
+
+        def check_and_answer(request: Request) -> Awaitable[Response]:
+            verdict = self.check(request)
+            return hold_up(request, verdict) if verdict else answer(request)
+
+        async def hold_up(request: Request, verdict: Verdict | Awaitable[Verdict]) -> Response:
+            return await final(verdict) or await answer(request)
+
+        return check_and_answer
+
     async def __call__(self, request: Request) -> Response | None:
         """Answer a request that is refused; let one that has to wait do so."""
         verdict = self.check(request)
@@ -45,20 +60,9 @@ async def final(verdict: Verdict | Awaitable[Verdict]) -> Response | None:
 
 def checked(checks: tuple[Check, ...], answer: Answer) -> Answer:
     """Return the answer of a location with these checks before it."""
-    functions = tuple(check.check for check in checks)
-
-    def check_and_answer(request: Request) -> Awaitable[Response]:
-        for check in functions:
-            verdict = check(request)
-            if verdict:
-                return hold_up(request, verdict)
-        return answer(request)
-
-    async def hold_up(request: Request, verdict: Verdict | Awaitable[Verdict]) -> Response:
-        # What has decided lets it pass when it is asked again.
-        return await final(verdict) or await check_and_answer(request)
-
-    return check_and_answer
+    for check in reversed(checks):
+        answer = check.before(answer)
+    return answer
 
 
 def refuse(request: Request, status: int, code: str, cause: str) -> Response:

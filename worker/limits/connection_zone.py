@@ -5,10 +5,10 @@ A record is CELLS words, a cell for each worker that has requests of the key:
     bits 16-63   the worker: its generation, its slot, and the pid that the slot had then
     bits 0-15    its requests under way
 
-Only that worker writes its cell, and a cell counts only while its worker is alive: the master takes the pid out of the slot of
-one that has died (`wproxy.shared`). So the requests of a killed worker count no more, and nobody has to clean up after it. A
-cell that counts nothing is free, and an entry without others is. If more workers than CELLS have requests of one key, it has
-several entries.
+Only that worker writes its cell: all of it, with the lock, for its first request of the key, then the count alone. A cell counts
+only while its worker is alive: the master takes the pid out of the slot of one that has died (`wproxy.shared`). So the requests
+of a killed worker count no more, and nobody has to clean up after it. A cell that counts nothing is free, and an entry without
+others is. If more workers than CELLS have requests of one key, it has several entries.
 
 To let a request in is to look at the cells of all and to raise our own, which must be one step: hence the lock. It is not
 needed where the limit is so far away that all workers at once could not reach it, provided that we have requests of the key
@@ -20,11 +20,16 @@ A table without a free entry refuses the request, as in nginx; which is told onc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Awaitable, Callable
 from struct import Struct
 
 from worker.limits.locks import lock, try_lock, unlock
+from worker.limits.zone import PASSED
+from wproxy.http import Request, Response
+from wproxy.route import Answer
 from wproxy.shared import MAX_WORKERS, WORKER_PID, WORKER_WORDS, WORKERS_OFFSET
+from wproxy.variables.registry import Reader
 from wproxy.zone_memory import CONNECTION_WORDS as CELLS
 from wproxy.zone_memory import FULL_WORD, SPILLED_WORD, WAYS, ZoneMemory
 
@@ -36,37 +41,39 @@ _PID = (1 << _PID_BITS) - 1
 _SLOT_BITS = 9
 _SLOT = MAX_WORKERS - 1
 _GENERATION = (1 << 16) - 1
-_CELLS_AT = Struct(f"{CELLS}Q").unpack_from
+# The counts alone are small numbers, and quicker to read and write than words.
+_COUNT_BYTE = 0 if sys.byteorder == "little" else 6
+_COUNTS_AT = Struct("=" + "6x".join("H" * CELLS)).unpack_from
 # How many keys without requests a worker remembers.
 _REMEMBERED = 4096
 
 
 class _Key:
-    """A key that this worker knows. held: our requests under way; word: what our cell says.
+    """A key that this worker knows. held: our requests under way.
 
-    at, record, cell: where its entry and the record in it begin (and that in bytes), and our cell; true while there are requests.
+    at, record: where its entry and the record in it begin. counts_byte, count_at: where the counts of the record begin, in bytes,
+    and our own one in the memory as counts. They are true while there are requests. at_end: what a request of it has to call.
     """
 
-    __slots__ = ("_words", "at", "buckets", "cell", "first", "held", "mutex", "record", "record_byte", "second", "word")
+    __slots__ = ("_counts", "at", "at_end", "buckets", "count_at", "counts_byte", "first", "held", "mutex", "record", "second")
 
-    def __init__(self, zone: SharedConnectionZone, key: bytes, own: int) -> None:
-        self.mutex, self.first, self.second, one, other = zone.memory.place(key)
+    def __init__(self, memory: ZoneMemory, counts: memoryview, key: bytes) -> None:
+        self.mutex, self.first, self.second, one, other = memory.place(key)
         self.buckets = (one, other)
-        self.word = own
-        self._words = zone.memory.words
-        self.held = self.cell = self.record = self.record_byte = self.at = 0
+        self._counts = counts
+        self.at_end = (self.give_back,)
+        self.held = self.count_at = self.record = self.counts_byte = self.at = 0
 
     def give_back(self) -> None:
         """Count one request less."""
-        self.held -= 1
-        self.word = word = self.word - 1
-        self._words[self.cell] = word
+        self.held = held = self.held - 1
+        self._counts[self.count_at] = held
 
 
 class SharedConnectionZone:
     """One zone, as one worker uses it."""
 
-    __slots__ = ("_keys", "_margin", "_most_keys", "_on_full", "_own", "_shared", "_words", "memory", "name")
+    __slots__ = ("_counts", "_keys", "_margin", "_most_keys", "_on_full", "_own", "_shared", "_words", "memory", "name")
 
     def __init__(
         self,
@@ -86,23 +93,43 @@ class SharedConnectionZone:
         self.name = name
         self.memory = memory
         self._words = memory.words
+        self._counts = memory.words.cast("B").cast("H")
         self._shared = shared
         self._own = (((generation & _GENERATION) << _SLOT_BITS | slot) << _PID_BITS | pid & _PID) << _COUNT_BITS
         # Each worker raises one cell at a time; those of the generation before, or of a second master, may be there too.
         self._margin = 4 * workers + 8
         self._on_full = on_full
-        self._keys: dict[bytes, _Key] = {}
+        self._keys: dict[bytes | None, _Key] = {}
         self._most_keys = _REMEMBERED
+
+    def passing(self, read: Reader, most: int, answer: Answer, decide: Answer) -> Answer:
+        """See `ConnectionZone.passing`. It is the part of `take` without a lock, with the variables of a closure."""
+        known_to, words, counts, far = self._keys.get, self._words, self._counts, most - self._margin
+
+        def pass_or_decide(request: Request) -> Awaitable[Response]:
+            known = known_to(read(request))
+            if known is None or not known.held or words[SPILLED_WORD]:
+                return decide(request)
+            a, b, c = _COUNTS_AT(words, known.counts_byte)
+            if a + b + c >= far:
+                return decide(request)
+            known.held = counts[known.count_at] = known.held + 1
+            request.limit_conn_status = PASSED
+            if request.at_end is None:
+                request.at_end = known.at_end
+            else:
+                request.call_at_end(known.give_back)
+            return answer(request)
+
+        return pass_or_decide
 
     def take(self, key: bytes, most: int) -> Callable[[], None] | bool:
         """Count a request, and return what gives it back; True when there are `most` already, False without room for the key."""
         known = self._keys.get(key) or self._learn(key)
-        words = self._words
-        if known.held and not words[SPILLED_WORD]:
-            a, b, c = _CELLS_AT(words, known.record_byte)
-            if (a & _COUNT) + (b & _COUNT) + (c & _COUNT) + self._margin < most:
-                known.held += 1
-                known.word = words[known.cell] = known.word + 1
+        if known.held and not self._words[SPILLED_WORD]:
+            a, b, c = _COUNTS_AT(self._words, known.counts_byte)
+            if a + b + c + self._margin < most:
+                known.held = self._counts[known.count_at] = known.held + 1
                 return known.give_back
         mutex = known.mutex
         if (result := try_lock(mutex)) and not lock(mutex, result):
@@ -137,10 +164,10 @@ class SharedConnectionZone:
             spare = known.record
             if entries:
                 words[SPILLED_WORD] = 1
-        known.cell = cell = cell or spare
         known.held += 1
-        known.word = words[cell] = known.word + 1
-        known.record_byte = known.record * 8
+        words[cell or spare] = self._own | known.held
+        known.count_at = ((cell or spare) * 8 + _COUNT_BYTE) // 2
+        known.counts_byte = known.record * 8 + _COUNT_BYTE
         return known.give_back
 
     def _entries(self, known: _Key) -> list[tuple[int, int]]:
@@ -190,9 +217,10 @@ class SharedConnectionZone:
     def _learn(self, key: bytes) -> _Key:
         """Remember a key; of too many, those with requests under way."""
         if len(self._keys) >= self._most_keys:
-            self._keys = {key: known for key, known in self._keys.items() if known.held}
+            for unused in [key for key, known in self._keys.items() if not known.held]:
+                del self._keys[unused]
             self._most_keys = max(_REMEMBERED, 2 * len(self._keys))
-        known = self._keys[key] = _Key(self, key, self._own)
+        known = self._keys[key] = _Key(self.memory, self._counts, key)
         return known
 
     def __repr__(self) -> str:

@@ -5,20 +5,21 @@ A connection counts while a request on it is served: from when its location is k
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from worker.limits.check import Check, refuse
-from worker.limits.zone import ConnectionZone
+from worker.limits.zone import PASSED, ConnectionZone
 from worker.logs import log_request
 from worker.logs.formats import shown
 from worker.services import Services
 from wproxy.config.model import Location
 from wproxy.http import Request, Response
+from wproxy.route import Answer
 from wproxy.template import Template
 
 LONGEST_KEY = 255
 
-PASSED, REJECTED, REJECTED_DRY_RUN = b"PASSED", b"REJECTED", b"REJECTED_DRY_RUN"
+REJECTED, REJECTED_DRY_RUN = b"REJECTED", b"REJECTED_DRY_RUN"
 
 
 class Limited:
@@ -48,6 +49,11 @@ class ConnectionLimits(Check):
         self.setting = location.described("limit_conn")
         self.decided_by = ""  # the zone of the last refusal
 
+    def before(self, answer: Answer) -> Answer:
+        """See `Check.before`."""
+        only, decide = self.only, super().before(answer)
+        return decide if only is None else only.zone.passing(only.key.read, only.most, answer, decide)
+
     def check(self, request: Request) -> Response | Awaitable[Response | None] | None:
         """Count a request, until it ends; return a response to refuse it. Raises CloseConnection."""
         if request.limit_conn_status is not None:
@@ -62,14 +68,11 @@ class ConnectionLimits(Check):
             if release is True or release is False:
                 return self._refuse(request, only, release)
             request.limit_conn_status = PASSED
-            if request.at_end is None:
-                request.at_end = [release]
-            else:
-                request.at_end.append(release)
+            request.call_at_end(release)
             return None
         owner = request.main or request  # a subrequest counts until the client's request ends
-        taken = owner.at_end
-        before = len(taken) if taken is not None else 0
+        before = owner.at_end
+        taken: tuple[Callable[[], None], ...] = ()
         for limit in self.limits:
             key = limit.evaluate(request)
             if not key or (len(key) > LONGEST_KEY and self._ignore(request, limit, key)):
@@ -77,15 +80,12 @@ class ConnectionLimits(Check):
             request.limit_conn_status = PASSED
             release = limit.zone.take(key, limit.most)
             if isinstance(release, bool):
-                if taken is not None:
-                    for give_back in taken[before:]:
-                        give_back()
-                    del taken[before:]
+                owner.at_end = before
+                for give_back in taken:
+                    give_back()
                 return self._refuse(request, limit, release)
-            if taken is None:
-                owner.at_end = taken = [release]
-            else:
-                taken.append(release)
+            taken = (*taken, release)
+            owner.at_end = taken if before is None else (*before, *taken)
         return None
 
     def _ignore(self, request: Request, limit: Limited, key: bytes) -> bool:

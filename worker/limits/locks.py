@@ -13,16 +13,20 @@ master, which may be root, never follows one.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from time import CLOCK_REALTIME, clock_gettime, monotonic
 
-_INT, _POINTER = ctypes.c_int, ctypes.c_void_p
-_LIBRARY = ctypes.CDLL(None)
+from wproxy.zone_memory import Mutex
+
 # These never wait, so they keep the interpreter's lock: giving it up and taking it again costs as much as the call.
-_AT_ONCE = ctypes.PYFUNCTYPE(_INT, _POINTER)
-try_lock = _AT_ONCE(("pthread_mutex_trylock", _LIBRARY))
-unlock = _AT_ONCE(("pthread_mutex_unlock", _LIBRARY))
-_make_consistent = _AT_ONCE(("pthread_mutex_consistent", _LIBRARY))
-_lock_until = ctypes.CFUNCTYPE(_INT, _POINTER, _POINTER)(("pthread_mutex_timedlock", _LIBRARY))
+_AT_ONCE = ctypes.PyDLL(None)
+# Without a declaration of the arguments a reference is passed as it is, and without a result none is made: a pair of calls takes
+# 2,640 instructions and not 3,720.
+try_lock: Callable[[Mutex], int] = _AT_ONCE.pthread_mutex_trylock
+unlock: Callable[[Mutex], None] = _AT_ONCE.pthread_mutex_unlock
+_AT_ONCE.pthread_mutex_unlock.restype = None
+_make_consistent: Callable[[Mutex], int] = _AT_ONCE.pthread_mutex_consistent
+_lock_until = ctypes.CDLL(None).pthread_mutex_timedlock
 
 _BUSY, _OWNER_DIED = 16, 130
 # The holder needs it for some microseconds, unless the system has taken the processor from it: on a busy machine for long.
@@ -30,26 +34,26 @@ _SPINS = 20
 # How long to wait for a holder that does not run, in seconds; and how long not to wait for it again after that.
 PATIENCE = 2.0
 _REST = 1.0
-_stuck: dict[int, float] = {}
+_stuck: dict[Mutex, float] = {}
 
 
-def lock(address: int, result: int) -> bool:
+def lock(mutex: Mutex, result: int) -> bool:
     """Lock a mutex for which `try_lock` returned this, and not 0; return whether we hold it."""
     for _ in range(_SPINS):
         if result != _BUSY:
             break
-        result = try_lock(address)
-    if result == _BUSY and monotonic() >= _stuck.get(address, 0.0):
-        result = _wait(address)
+        result = try_lock(mutex)
+    if result == _BUSY and monotonic() >= _stuck.get(mutex, 0.0):
+        result = _wait(mutex)
     if result == _OWNER_DIED:
-        result = _make_consistent(address)
+        result = _make_consistent(mutex)
     return not result
 
 
-def _wait(address: int) -> int:
+def _wait(mutex: Mutex) -> int:
     """Wait for the holder, for PATIENCE at most."""
     until = clock_gettime(CLOCK_REALTIME) + PATIENCE
-    result: int = _lock_until(address, ctypes.byref((ctypes.c_long * 2)(int(until), int(until % 1 * 1e9))))
+    result: int = _lock_until(mutex, ctypes.byref((ctypes.c_long * 2)(int(until), int(until % 1 * 1e9))))
     if result not in (0, _OWNER_DIED):
-        _stuck[address] = monotonic() + _REST
+        _stuck[mutex] = monotonic() + _REST
     return result

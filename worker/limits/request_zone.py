@@ -18,11 +18,14 @@ a million (`bench/zones.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from worker.limits.locks import lock, try_lock, unlock
-from worker.limits.zone import MOST_EXCESS, NO_ROOM
-from wproxy.zone_memory import FULL_WORD, WAYS, ZoneMemory
+from worker.limits.zone import MOST_EXCESS, NO_ROOM, PASSED
+from wproxy.http import Clock, Request, Response
+from wproxy.route import Answer
+from wproxy.variables.registry import Reader
+from wproxy.zone_memory import FULL_WORD, WAYS, Mutex, ZoneMemory
 
 _RECORD = 2 * WAYS  # from a key's first word to its record
 _ALIVE = 1 << 63
@@ -32,6 +35,8 @@ _EXCESS_BITS = 30
 _EXCESS = (1 << _EXCESS_BITS) - 1
 # Another worker's turn of the loop may have begun a little later than ours, and then its request comes from our future.
 _EARLIEST = _TIME - 60_000
+# Twelve days, in milliseconds, above the bits of an excess: what is compared in one step is younger.
+_LONG_AGO = -1 << 60
 # How many places a worker remembers.
 _REMEMBERED = 4096
 # With so many free entries a bucket takes a key without a look at the other one.
@@ -50,10 +55,50 @@ class SharedRequestZone:
         self._memory = memory
         self._words = memory.words
         self._on_full = on_full
-        # By key: the address of its lock, the first word of its hash, and where its entry and the record in it were.
-        self._known: dict[bytes, tuple[int, int, int, int]] = {}
+        # By key: its lock, the first word of its hash, and where its entry and the record in it were.
+        self._known: dict[bytes | None, tuple[Mutex, int, int, int]] = {}
         # The time of the last request, and how a record of that time begins: everything above the excess.
         self._now, self._stamp = -1, 0
+
+    def passing(self, read: Reader, clock: Clock, most: int, answer: Answer, decide: Answer) -> Answer:
+        """See `RequestZone.passing`.
+
+        A time and an excess are taken apart by one subtraction: below the excess of a record of now is the time that has passed.
+        That and a closure's variables save two thirds of the instructions of `count`.
+        """
+        known_to, words, rate, most_before = self._known.get, self._words, self.rate, most - 1000
+        seen, begin = -1.0, 0  # the time of the last request, and a record of then without an excess
+
+        def pass_or_decide(request: Request) -> Awaitable[Response]:
+            nonlocal seen, begin
+            known = known_to(read(request))
+            if known is None:
+                return decide(request)
+            now = clock.now
+            if now is not seen:
+                seen, begin = now, _ALIVE | (int(now * 1000.0) & _TIME) << _EXCESS_BITS
+            mutex, first, at, record = known
+            if (result := try_lock(mutex)) and not lock(mutex, result):
+                return decide(request)
+            if words[at] == first:
+                state = words[record]
+                beside = state - begin
+                if 0 <= beside <= most_before:
+                    words[record] = state + 1000
+                    unlock(mutex)
+                    request.limit_req_status = PASSED
+                    return answer(request)
+                if _LONG_AGO < beside < 0:
+                    excess = (beside & _EXCESS) + 1000 - rate * -(beside >> _EXCESS_BITS) // 1000
+                    if excess <= most:
+                        words[record] = begin + excess if excess > 0 else begin
+                        unlock(mutex)
+                        request.limit_req_status = PASSED
+                        return answer(request)
+            unlock(mutex)
+            return decide(request)
+
+        return pass_or_decide
 
     def count(self, key: bytes, now: int, most: int = MOST_EXCESS) -> int:
         """Count a request unless that would exceed `most`; return the excess with it, or NO_ROOM. now: in milliseconds.

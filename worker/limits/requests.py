@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from worker.limits.check import Check, refuse
-from worker.limits.zone import MOST_EXCESS, NO_ROOM, RequestZone
+from worker.limits.zone import MOST_EXCESS, NO_ROOM, PASSED, RequestZone
 from worker.logs import log_request
 from worker.logs.formats import shown
 from worker.services import Services
 from wproxy.config.model import Location
 from wproxy.http import Request, Response
+from wproxy.route import Answer
 from wproxy.template import Template
 
 LONGEST_KEY = 65535
 # The level of a delay, by that of a refusal (nginx: ngx_http_limit_req_merge_conf).
 _MILDER = {"error": "warn", "warn": "notice", "notice": "info", "info": "info"}
 
-PASSED, DELAYED, REJECTED = b"PASSED", b"DELAYED", b"REJECTED"
+DELAYED, REJECTED = b"DELAYED", b"REJECTED"
 DELAYED_DRY_RUN, REJECTED_DRY_RUN = b"DELAYED_DRY_RUN", b"REJECTED_DRY_RUN"
 
 
@@ -61,6 +62,14 @@ class RequestLimits(Check):
         self.dry_run = location.limit_req_dry_run
         self.setting = location.described("limit_req")
         self.decided_by = ""  # the zone of the last decision that was not to let a request pass at once
+        self.clock = services.loop.clock
+
+    def before(self, answer: Answer) -> Answer:
+        """See `Check.before`."""
+        only, decide = self.only, super().before(answer)
+        if only is None:
+            return decide
+        return only.zone.passing(only.key.read, self.clock, min(only.burst, only.delay), answer, decide)
 
     def check(self, request: Request) -> Response | int | Awaitable[Response | int]:
         """Decide about a request: 0 to serve it now, the milliseconds it has to wait, or a refusal. Raises CloseConnection.

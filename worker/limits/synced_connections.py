@@ -16,6 +16,8 @@ from worker.redis.keys import key_at_server
 from worker.services import Services
 from wproxy.config.model import Location
 from wproxy.http import Request, Response
+from wproxy.route import Answer
+from wproxy.variables.registry import Reader
 
 
 class SyncedConnectionZone:
@@ -27,6 +29,10 @@ class SyncedConnectionZone:
         self.name = here.name
         self.common = common
         self._here = here
+
+    def passing(self, read: Reader, most: int, answer: Answer, decide: Answer) -> Answer:
+        """See `ConnectionZone.passing`: the server is asked about each."""
+        return decide
 
     def take(self, key: bytes, most: int) -> Callable[[], None] | bool:
         """See `ConnectionZone.take`."""
@@ -77,7 +83,7 @@ class SyncedConnectionLimits(ConnectionLimits):
         if request.limit_conn_status is not None:
             return None
         owner = request.main or request
-        before = len(owner.at_end or ())
+        before = len(owner.at_end or ())  # what a limit takes is added at the end
         verdict = super().check(request)
         if verdict is not None or owner.at_end is None:
             return verdict
@@ -86,7 +92,7 @@ class SyncedConnectionLimits(ConnectionLimits):
         return self._ask(request, owner, taken, asked) if asked else None
 
     async def _ask(
-        self, request: Request, owner: Request, taken: list[Callable[[], None]], asked: list[Taken]
+        self, request: Request, owner: Request, taken: tuple[Callable[[], None], ...], asked: list[Taken]
     ) -> Response | None:
         """Ask each server for its limits. taken: what is given back if one refuses."""
         for common in {id(each.zone.common): each.zone.common for each in asked}.values():
@@ -100,10 +106,9 @@ class SyncedConnectionLimits(ConnectionLimits):
                     return self._refuse(request, next(limit for limit in self.limits if limit.zone is each.zone), True)
         return None
 
-    def _give_back(self, owner: Request, taken: list[Callable[[], None]]) -> None:
-        assert owner.at_end is not None
+    def _give_back(self, owner: Request, taken: tuple[Callable[[], None], ...]) -> None:
+        owner.at_end = tuple(release for release in owner.at_end or () if release not in taken)
         for give_back in taken:
-            owner.at_end.remove(give_back)
             give_back()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
+from worker.limits.check import Check
 from worker.limits.requests import Asked, Delay, RequestLimits
 from worker.limits.zone import MOST_EXCESS
 from worker.redis.keys import key_at_server
@@ -17,6 +18,7 @@ from worker.redis.scripts import COUNT_REQUEST
 from worker.services import Services
 from wproxy.config.model import Location
 from wproxy.http import Request, Response
+from wproxy.route import Answer
 
 
 class SyncedRequestLimits(RequestLimits):
@@ -26,6 +28,10 @@ class SyncedRequestLimits(RequestLimits):
         super().__init__(location, services)
         self.links = services.limit_zones.links
         self.servers = list({id(link): link for limit in self.limits if (link := self.links.get(limit.zone.name))}.values())
+
+    def before(self, answer: Answer) -> Answer:
+        """See `Check.before`: the server is asked about each request."""
+        return Check.before(self, answer)
 
     def check(self, request: Request) -> Response | int | Awaitable[Response | int]:
         """See `RequestLimits.check`; when a server is to be asked, the verdict comes later."""

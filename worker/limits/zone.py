@@ -10,10 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from wproxy.http import Clock
+from wproxy.route import Answer
+from wproxy.variables.registry import Reader
+
 # Answers in place of an excess: there is no room for a further key, or its state cannot be had now.
 NO_ROOM = -1
 # The greatest excess that is kept, in thousandths of a request.
 MOST_EXCESS = (1 << 30) - 1
+
+# What a limit decided about a request that it lets pass at once, for its variable.
+PASSED = b"PASSED"
 
 
 class RequestZone(Protocol):
@@ -28,6 +35,12 @@ class RequestZone(Protocol):
     def count(self, key: bytes, now: int, most: int = MOST_EXCESS) -> int:
         """Count a request unless that would exceed `most`; return the excess with it, or NO_ROOM. now: in milliseconds."""
 
+    def passing(self, read: Reader, clock: Clock, most: int, answer: Answer, decide: Answer) -> Answer:
+        """Return what does as `decide` does, but is quicker for most requests that pass at once.
+
+        It counts those whose excess is at most `most`, and lets `answer` have them. read: returns the key of a request.
+        """
+
     def excess(self, key: bytes, now: int) -> int:
         """Return the excess that a request would have, without counting it; NO_ROOM when it cannot be known."""
 
@@ -39,6 +52,12 @@ class ConnectionZone(Protocol):
     """The requests under way for each key. name: as the configuration calls it."""
 
     name: str
+
+    def passing(self, read: Reader, most: int, answer: Answer, decide: Answer) -> Answer:
+        """Return what does as `decide` does, but is quicker for most requests of which there are far less than `most`.
+
+        It counts them and lets `answer` have them. read: returns the key of a request.
+        """
 
     def take(self, key: bytes, most: int) -> Callable[[], None] | bool:
         """Count a request, and return what gives it back; True when there are `most` already, False without room for the key."""

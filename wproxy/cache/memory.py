@@ -33,7 +33,7 @@ from random import randrange
 from struct import Struct
 
 from wproxy.shared import LARGEST_WORD, MAX_WORKERS
-from wproxy.zone_memory import KEY_WORDS, PAGE, WAYS, ZoneMemory
+from wproxy.zone_memory import KEY_WORDS, PAGE, WAYS, Mutex, ZoneMemory
 
 RECORD_WORDS = 8
 STATE, USED, SIZE, VERSION, OWNER, LOCKED, VALID, AWAITED = range(RECORD_WORDS)
@@ -91,11 +91,11 @@ class CacheMemory(ZoneMemory):
         self._marks = PAGE + buckets * self.bucket_words * 8
         self._end = self._marks + buckets
 
-    def place_of(self, digest: bytes) -> tuple[int, int, int, int, int]:
+    def place_of(self, digest: bytes) -> tuple[Mutex, int, int, int, int]:
         """Return the place of a digest, as `place` does, with its own words in place of a hash's."""
-        address, _, _, one, other = self.place(digest)
+        mutex, _, _, one, other = self.place(digest)
         first, second = _TWO_WORDS.unpack(digest)
-        return address, first or 1, second, one, other  # 0 is a free entry
+        return mutex, first or 1, second, one, other  # 0 is a free entry
 
     def record(self, at: int) -> int:
         """Return where the record of the entry at this place begins."""
@@ -137,9 +137,9 @@ class CacheMemory(ZoneMemory):
             found = max(self._bytes.find(_MARKED, self._marks, at), self._marks)
         return PAGE // 8 + (found - self._marks) * self.bucket_words
 
-    def address_of(self, at: int) -> int:
-        """Return the address of the lock of the entry at this place."""
-        return self.addresses[(at - PAGE // 8) // (self.buckets * self.bucket_words)]
+    def lock_of(self, at: int) -> Mutex:
+        """Return the lock of the entry at this place."""
+        return self.locks[(at - PAGE // 8) // (self.buckets * self.bucket_words)]
 
     @property
     def is_cold(self) -> bool:

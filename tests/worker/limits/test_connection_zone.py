@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from zones import Slots, connection_memory, connection_zone
+from zones import Asking, Slots, connection_memory, connection_zone
 
 from worker.limits.connection_zone import SharedConnectionZone
 from wproxy.shared import WORKER_PID, WORKER_WORDS, WORKERS_OFFSET
@@ -42,6 +42,44 @@ def test_different_limits_on_one_zone_see_the_same_requests():
     assert zone.take(b"k", 5) is True
     backs[0]()
     taken(zone, b"k", 5)
+
+
+def test_the_short_way_is_for_keys_with_requests_of_ours_that_are_far_from_the_limit():
+    slots, memory = Slots(), connection_memory()
+    one, two = connection_zone(slots, 0, memory), connection_zone(slots, 1, memory)
+    way = one.passing(Asking.read, 40, Asking.answer, Asking.decide)
+
+    def gone() -> Asking:
+        asking = Asking(b"k")
+        way(asking)
+        return asking
+
+    assert gone().way == "long"
+    first = taken(one, b"k", 40)
+    passed = [gone(), gone()]
+    assert [(asking.way, asking.limit_conn_status) for asking in passed] == [("short", b"PASSED")] * 2
+    backs = [taken(two, b"k", 40) for _ in range(30)]
+    assert gone().way == "long", "all workers at once might reach it"
+    assert len([taken(two, b"k", 40) for _ in range(7)]) == 7 and two.take(b"k", 40) is one.take(b"k", 40) is True
+    for give_back in (first, *(release for asking in passed for release in asking.at_end or ())):
+        give_back()
+    assert gone().way == "long"
+    assert len([taken(two, b"k", 40) for _ in range(3)]) == 3 and two.take(b"k", 40) is True
+    for give_back in backs:
+        give_back()
+
+
+def test_the_short_way_adds_to_what_a_request_has_to_give_back():
+    zone = connection_zone(Slots())
+    taken(zone, b"k", 1000)
+    asking = Asking(b"k")
+    told: list[str] = []
+    asking.call_at_end(lambda: told.append("before"))
+    zone.passing(Asking.read, 1000, Asking.answer, Asking.decide)(asking)
+    for release in asking.at_end or ():
+        release()
+    assert asking.way == "short" and told == ["before"]
+    assert zone.take(b"k", 1) is True and callable(zone.take(b"k", 2))
 
 
 def test_the_requests_of_a_dead_worker_count_no_more():
@@ -143,12 +181,15 @@ def hammer(memory: ZoneMemory, shared: mmap.mmap, ledger: mmap.mmap, slot: int, 
     zone = SharedConnectionZone("zone", memory, words, (1, slot, os.getpid()), 4, lambda: None)
     noted = memoryview(ledger).cast("Q")
     held: list[Callable[[], None]] = []
+    way = zone.passing(Asking.read, LIMIT, Asking.answer, Asking.decide)
     while True:
         if held and chance.random() < 0.5:
             noted[slot] = len(held) - 1
             held.pop()()
             continue
-        give_back = zone.take(b"key", LIMIT)
+        asking = Asking(b"key")
+        way(asking)
+        give_back = asking.at_end[0] if asking.at_end else zone.take(b"key", LIMIT)
         if callable(give_back):
             held.append(give_back)
             noted[slot] = len(held)

@@ -9,10 +9,11 @@ import signal
 import time
 
 import pytest
-from zones import Nginx, request_memory, request_zone
+from zones import Asking, Nginx, request_memory, request_zone
 
 from worker.limits.request_zone import SharedRequestZone
 from worker.limits.zone import MOST_EXCESS, NO_ROOM
+from wproxy.http import Clock
 from wproxy.zone_memory import LOCK_BYTES, REQUEST_WORDS, ZoneMemory
 
 
@@ -30,6 +31,54 @@ def test_every_excess_is_nginxs(rate: int, seed: int):
         seen = now - chance.choice([0, 0, 0, 1, 5, 3000])  # workers' clocks are read at different times
         burst = chance.choice([0, 1000, 5000, 100_000])
         assert chance.choice(workers).count(key, max(0, seen), burst) == nginx.count(key, max(0, seen), burst)
+
+
+@pytest.mark.parametrize("rate", [333, 1000, 50_000])
+def test_the_short_way_counts_as_nginx_does_and_leaves_the_rest_uncounted(rate: int):
+    """Three workers, of which two let requests pass by the short way, each with a clock of its own."""
+    chance = random.Random(rate)
+    memory = request_memory(1 << 18)
+    nginx = Nginx(rate)
+    most = 5000
+    workers = [request_zone(rate, memory) for _ in range(3)]
+    clocks = [Clock(0.0, 0.0) for _ in workers]
+    ways = [zone.passing(Asking.read, clock, most, Asking.answer, Asking.decide) for zone, clock in zip(workers, clocks)]
+    now, gone = (1 << 33) - 30_000, {"short": 0, "long": 0}
+    for _ in range(4000):
+        now += chance.choice([0, 0, 0, 0, 1, 1, 7, 60, 1000, 61_000 if chance.random() < 0.05 else 0])
+        number = chance.randrange(3)
+        seen = now - chance.choice([0, 0, 0, 0, 1, 5, 3000])
+        clocks[number].now = seen / 1000 + 0.0001
+        asking = Asking(chance.choice([b"a", b"b"]))
+        expected = nginx.count(asking.key, seen, most)
+        if number:
+            ways[number](asking)
+        if asking.way == "short":
+            assert expected <= most and asking.limit_req_status == b"PASSED"
+        else:
+            assert workers[number].count(asking.key, seen, most) == expected
+        if number:
+            gone[asking.way] += 1
+    assert min(gone.values()) > 200
+
+
+def test_the_short_way_is_not_for_unknown_keys_nor_for_an_excess_that_is_too_large():
+    zone = request_zone(1000)
+    clock = Clock(5.0, 0.0)
+    way = zone.passing(Asking.read, clock, 1000, Asking.answer, Asking.decide)
+
+    def gone(key: bytes) -> str:
+        asking = Asking(key)
+        way(asking)
+        return asking.way
+
+    assert gone(b"k") == "long"
+    assert zone.count(b"k", 5000) == 0
+    assert [gone(b"k"), gone(b"k"), gone(b"k")] == ["short", "long", "long"]
+    assert zone.excess(b"k", 5000) == 2000, "what went the long way has not been counted"
+    clock.now = 6.0
+    assert [gone(b"k"), gone(b"k")] == ["short", "long"]
+    assert zone.excess(b"k", 6000) == 2000
 
 
 def test_asking_does_not_count():
@@ -117,10 +166,14 @@ def hammer(memory: ZoneMemory, ledger: mmap.mmap, slot: int, seed: int) -> None:
     zone = SharedRequestZone("zone", 1, memory, lambda: None)
     words = memoryview(ledger).cast("Q")
     keys = [b"%d" % number for number in range(KEYS)]
+    way = zone.passing(Asking.read, Clock(0.0015, 0.0), MOST_EXCESS, Asking.answer, Asking.decide)
     while True:
         key = chance.randrange(KEYS)
         words[(slot * KEYS + key) * 2] += 1
-        if zone.count(keys[key], 1) == NO_ROOM:
+        asking = Asking(keys[key])
+        if chance.random() < 0.5:
+            way(asking)
+        if asking.way != "short" and zone.count(keys[key], 1) == NO_ROOM:
             os._exit(3)
         words[(slot * KEYS + key) * 2 + 1] += 1
 
@@ -178,8 +231,8 @@ def test_a_lock_whose_holder_does_not_run_is_not_waited_for_again_and_again(monk
     ready, tell = os.pipe()
     pid = os.fork()
     if not pid:
-        for address in memory.addresses:
-            locks.try_lock(address)
+        for mutex in memory.locks:
+            locks.try_lock(mutex)
         os.write(tell, b"x")
         signal.pause()
         os._exit(0)
@@ -200,8 +253,8 @@ def test_the_memory_of_a_zone_is_made_once():
     request_zone(memory=first).count(b"k", 0)
     again = ZoneMemory(region, REQUEST_WORDS)
     assert request_zone(memory=again).count(b"k", 0) == 1000
-    assert again.addresses == first.addresses
-    assert 1024 + len(again.addresses) * LOCK_BYTES <= 4096
+    assert len(again.locks) == len(first.locks)
+    assert 1024 + len(again.locks) * LOCK_BYTES <= 4096
     assert ZoneMemory(mmap.mmap(-1, 65536), REQUEST_WORDS).place(b"k") != again.place(b"k"), "nobody knows where keys meet"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections import OrderedDict
+from collections.abc import Callable
 
 from worker.limits.connection_zone import SharedConnectionZone
 from worker.limits.request_zone import SharedRequestZone
@@ -51,6 +52,31 @@ def connection_zone(
     slots.live(slot, pid)
     owner = generation, slot, pid
     return SharedConnectionZone("zone", memory or connection_memory(), slots.words, owner, workers, lambda: said.append("full"))
+
+
+class Asking:
+    """A request as zones see it, and what answers it: let through by the short way, or decided about by the long one."""
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+        self.at_end: tuple[Callable[[], None], ...] | None = None
+        self.limit_req_status = self.limit_conn_status = b""
+        self.way = ""
+
+    def call_at_end(self, release: Callable[[], None]) -> None:
+        self.at_end = (*(self.at_end or ()), release)
+
+    @staticmethod
+    def read(request: Asking) -> bytes:
+        return request.key
+
+    @staticmethod
+    def answer(request: Asking) -> None:
+        request.way = "short"
+
+    @staticmethod
+    def decide(request: Asking) -> None:
+        request.way = "long"
 
 
 class Nginx:
