@@ -127,6 +127,7 @@ def run(options: argparse.Namespace) -> None:
         tell("an interpreter without PGO costs 5 to 11 % more: --python /usr/bin/python3, or a distribution's in a venv")
     cores = choose_cores()
     rounds: dict[str, list[Round]] = {}
+    failures: list[str] = []
     chosen = options.workload or all_workloads()
     needs_php = any(WORKLOADS[name].needs_php for name in chosen)
     with (
@@ -140,12 +141,20 @@ def run(options: argparse.Namespace) -> None:
         for name in chosen:
             able = [contestant for contestant in contestants if contestant.can_do(WORKLOADS[name])]
             workloads = [WORKLOADS[contestant.name if contestant.name == options.beside else name] for contestant in able]
-            rounds[name] = run_rounds(able, workloads, setting, tell)
+            try:
+                rounds[name] = run_rounds(able, workloads, setting, tell)
+            except BenchFailure as failure:  # the others are worth something all the same
+                failures.append(name)
+                tell(f"bench: {failure}")
+                continue
             if options.json:  # after each workload: what has been measured is kept if the next one fails
                 with open(options.json, "w", encoding="utf-8") as file:
                     file.write(as_json([contestant.name for contestant in contestants], baseline, rounds, machine) + "\n")
     names = [contestant.name for contestant in contestants]
-    print(full_report(names, baseline, results_of(rounds, baseline), machine), flush=True)
+    if rounds:
+        print(full_report(names, baseline, results_of(rounds, baseline), machine), flush=True)
+    if failures:
+        raise BenchFailure(f"nothing was measured of {', '.join(failures)}")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -11,6 +11,7 @@ class Load:
     """Requests that were answered, in this time; bytes_read has the few digits that the program prints.
 
     p50, p99: seconds from a request to the end of its answer, for half and for all but one in a hundred; None where not measured.
+    late: the share of requests that a generator at fixed times sent late by itself.
     """
 
     requests: int
@@ -18,6 +19,7 @@ class Load:
     bytes_read: float
     p50: float | None = None
     p99: float | None = None
+    late: float = 0.0
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:

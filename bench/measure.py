@@ -34,6 +34,7 @@ class Sample:
     foreign: float  # seconds in which other processes were on its core
     p50: float | None = None  # seconds of a request, for half of them
     p99: float | None = None  # and for all but one in a hundred
+    late: float = 0.0  # the share of requests that the generator itself sent late
     kilobytes: float | None = None  # memory for each connection or request under way
 
     def __add__(self, other: Sample) -> Sample:
@@ -45,6 +46,7 @@ class Sample:
             self.foreign + other.foreign,
             _mean(self.p50, other.p50),
             _mean(self.p99, other.p99),
+            (self.late + other.late) / 2,
             _mean(self.kilobytes, other.kilobytes),
         )
 
@@ -117,7 +119,7 @@ def cpu_of_core(core: int) -> float:
 def sample_of(load: Load, cpu: float, core_busy: float, workload: Workload) -> Sample:
     """Return the figures of one run; the core's clock is coarse, so a little foreign time may come out negative."""
     work = load.bytes_read / workload.response_bytes if workload.response_bytes else load.requests
-    return Sample(work, load.seconds, cpu, max(0.0, core_busy - cpu), load.p50, load.p99)
+    return Sample(work, load.seconds, cpu, max(0.0, core_busy - cpu), load.p50, load.p99, load.late)
 
 
 def measure(server: RunningServer, workload: Workload, seconds: int, cores: Cores, rate: float = 0.0) -> Sample:

@@ -33,6 +33,7 @@ class Side:
     disturbance: float  # the worst round's
     p50: float | None
     p99: float | None
+    late: float  # the share of requests that the generator itself sent late
     is_memory: bool
 
 
@@ -72,6 +73,7 @@ def side_of(samples: Sequence[Sample]) -> Side:
         max(sample.disturbance for sample in samples),
         _median_of(sample.p50 for sample in samples),
         _median_of(sample.p99 for sample in samples),
+        median(sample.late for sample in samples),
         samples[0].kilobytes is not None,
     )
 

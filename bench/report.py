@@ -16,10 +16,15 @@ from bench.workloads import WORKLOADS
 IDLE_TOO_LONG = 0.15
 # Above this share of foreign work on the proxy's core, its caches are no longer its own.
 QUIET_ENOUGH = 0.05
+# Above this share of requests that were sent late for lack of time, latencies are also the generator's.
+FEW_LATE = 0.05
 # Where a contestant cannot do what is asked.
 NOTHING = "-"
 
 Table = list[list[str]]
+
+# What stands in the JSON even if it is zero.
+_ALWAYS = ("work", "seconds", "cpu", "foreign")
 
 
 def cost(side: Side) -> str:
@@ -89,6 +94,8 @@ def remarks(results: Mapping[str, Result]) -> list[str]:
                 found.append(
                     f"{workload}: {name} used only {side.busy:.0%} of its core: its req/s is the limit of the load or the backend"
                 )
+            if side.late > FEW_LATE:
+                found.append(f"{workload}: the generator itself was late for {side.late:.0%} of the requests to {name}")
             if side.disturbance > QUIET_ENOUGH:
                 found.append(
                     f"{workload}: others used up to {side.disturbance:.0%} of the core of {name}: run it again on a quiet machine"
@@ -150,7 +157,7 @@ def as_json(names: Sequence[str], baseline: str, rounds: Mapping[str, Sequence[R
 def _plain(samples: Round) -> dict[str, dict[str, float]]:
     """Return samples as JSON has them; figures to a millionth of them, and what was not measured left out."""
     return {
-        name: {key: float(f"{value:.6g}") for key, value in asdict(sample).items() if value is not None}
+        name: {key: float(f"{value:.6g}") for key, value in asdict(sample).items() if value or key in _ALWAYS}
         for name, sample in samples.items()
     }
 

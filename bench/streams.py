@@ -7,6 +7,8 @@ request gets the small body too.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import selectors
 import socket
@@ -18,7 +20,9 @@ from bench.configurations import SMALL_BODY
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _UPGRADE = re.compile(rb"\r\nupgrade: *(\S+)\r\n", re.IGNORECASE)
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(SMALL_BODY), SMALL_BODY.encode())
-_SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: %b\r\n\r\n"
+_SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: %b\r\nSec-WebSocket-Accept: %b\r\n\r\n"
+_KEY = re.compile(rb"\r\nsec-websocket-key: *(\S+)\r\n", re.IGNORECASE)
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _NOWHERE = bytearray(1 << 20)  # the nominal target of discarded data; nothing is written to it
 
 
@@ -39,7 +43,11 @@ def converse(sock: socket.socket) -> Generator[None, None, None]:
             return  # the proxy has left
         upgrade = _UPGRADE.search(head)
         if upgrade:
-            sock.sendall(_SWITCHED % upgrade[1] + data)
+            key = _KEY.search(head)
+            accept = base64.b64encode(
+                hashlib.sha1((key[1] if key else b"") + _GUID).digest()
+            )  # HAProxy looks whether it is right
+            sock.sendall(_SWITCHED % (upgrade[1], accept) + data)
             break
         length = _LENGTH.search(head)
         left = int(length[1]) if length else 0

@@ -51,6 +51,13 @@ def test_an_idle_proxy_and_a_disturbed_core_are_remarked():
     assert "others used up to 20%" in disturbed
 
 
+def test_a_generator_that_was_late_itself_is_remarked():
+    late = {"nginx": Sample(100, 1.0, 0.99, 0.0, 0.1, 0.2, late=0.12)}
+    assert remarks({"latency": result_of([late], "nginx")}) == [
+        "latency: the generator itself was late for 12% of the requests to nginx"
+    ]
+
+
 def test_columns_line_up():
     table = text_table([["workload", "CPU"], ["10m", "1.00 ms"]])
     assert table.splitlines() == ["workload      CPU", "10m       1.00 ms"]

@@ -1,7 +1,8 @@
 """What a request costs stays within what the table allows it. No clock is looked at, so that no busy machine can spoil a count.
 
 Four counts, of the same conversations: calls and bytecodes of Python, which every machine can count; calls of the kernel, by strace;
-machine instructions in user space, by valgrind. Each is the same from run to run, to a few in ten thousand.
+machine instructions in user space, by valgrind. Each is the same from run to run, to a few in ten thousand. And what malloc has given
+out for a connection, to a few in a thousand.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from typing import Any
 
 import pytest
 from budgets import (
+    MEMORIES,
     TOLERANCE,
     WORKLOADS,
     CannotCount,
     count_bytecodes,
+    count_bytes,
     count_calls,
     count_instructions,
     count_system_calls,
@@ -47,7 +50,7 @@ def of(count: Callable[[], dict[str, Any]], workload: str) -> Any:
 
 
 def check(what: str, workload: str, cost: float, budget: float) -> None:
-    told = f"{workload}: {cost:.1f} {what} for a request, {cost / budget - 1:+.1%} of {budget:.1f}: less, or {HOW}"
+    told = f"{workload}: {cost:.1f} {what} for each, {cost / budget - 1:+.1%} of {budget:.1f}: less, or {HOW}"
     assert cost <= budget * TOLERANCE, told
 
 
@@ -78,6 +81,14 @@ def test_machine_instructions(workload):
     if budgets is None:
         pytest.skip(f"no budget of machine instructions is recorded for {name_of_build()}")
     check("machine instructions", workload, of(count_instructions, workload), budgets[workload])
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_bytes_of_a_connection(memory):
+    budgets = read_table()["bytes"].get(name_of_build())
+    if budgets is None:
+        pytest.skip(f"no budget of bytes is recorded for {name_of_build()}")
+    check("bytes", memory, of(count_bytes, memory), budgets[memory])
 
 
 def test_a_kept_proxied_request_is_two_recv_and_two_send():
