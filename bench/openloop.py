@@ -44,7 +44,7 @@ def run(port: int, path: str, connections: int, seconds: float, rate: float) -> 
     begin = monotonic()
     due, end = begin, begin + seconds
     now = begin
-    while now < end or (begun and now < end + END_PATIENCE):
+    while due < end or ((begun or waiting) and now < end + END_PATIENCE):
         while due <= now and due < end:
             if now - due > LATE and free:
                 late += 1
@@ -56,7 +56,7 @@ def run(port: int, path: str, connections: int, seconds: float, rate: float) -> 
             begun[fd] = waiting.popleft()
             sockets[fd].send(request)
         # select takes microseconds, where epoll takes milliseconds.
-        if select.select([epoll], [], [], max(0.0, min(due, end) - monotonic()) if now < end else 0.1)[0]:
+        if select.select([epoll], [], [], max(0.0, due - monotonic()) if due < end else 0.1)[0]:
             for fd, _ in epoll.poll(0):
                 data = sockets[fd].recv(65536)
                 if not data.startswith(b"HTTP/1.1 200 "):
