@@ -142,6 +142,8 @@ class Worker:
         services.add_spans = None if self.exporter is None else self.exporter.add
         if self.counting is not None:
             self.counting.sources += [self.lost_lines, *([] if self.exporter is None else [self.exporter.counts])]
+            if self.links:
+                self.counting.sources.append(self.links.counts)
         for server in configuration.all_servers:
             attach_server(server, services)
         self.checks = HealthChecks(services)

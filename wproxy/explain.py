@@ -168,6 +168,7 @@ class Way:
     upstream: str = ""
     upstream_at: str = ""
     upstream_tls: str = ""
+    sessions: str = ""
     peers: list[str] = field(default_factory=list)
     upstream_head: str = ""
     parameters: list[dict[str, str]] = field(default_factory=list)
@@ -451,6 +452,8 @@ def _way_lines(found: Way, all_of_it: bool) -> Iterator[str]:
         yield f"upstream   {found.upstream}" + (f" at {found.upstream_at}" if found.upstream_at else "")
         for peer in found.peers:
             yield f"    {peer}"
+        if found.sessions:
+            yield f"  - {found.sessions}"
         if found.upstream_tls:
             yield f"  - over TLS: {found.upstream_tls}"
     if found.upstream_head:

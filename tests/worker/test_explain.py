@@ -731,6 +731,31 @@ def test_a_limit_whose_key_is_empty_is_said_not_to_count():
     assert first.startswith("limit_req zone explained: not counted: the key $arg_k is empty;")
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("", ""),
+        ("sticky cookie srv;", "sticky cookie: the client's cookie srv names the peer of its session, and nothing is kept here"),
+        ("sticky route $arg_a $arg_b;", "sticky route: $arg_a or $arg_b names the peer of a session, and nothing is kept here"),
+        (
+            "sticky learn create=$upstream_cookie_s lookup=$cookie_s zone=told:1m timeout=1h;",
+            'sticky learn: the session $cookie_s is in zone "told" in the memory of this machine\'s workers, for 3600 s',
+        ),
+        (
+            "sticky learn create=$upstream_cookie_s lookup=$cookie_s zone=told:1m sync=redis://:secret@redis.example/1;",
+            "sticky learn: the session $cookie_s is at redis://redis.example/1, shared by machines; without its answer in 50 ms, "
+            'zone "told" in the memory of this machine\'s workers, for 600 s',
+        ),
+    ],
+)
+def test_the_place_of_sessions_is_told(line, told):
+    upstream = f"upstream app {{ server 127.0.0.1:1; server 127.0.0.1:2; {line} }}"
+    server = "server { listen 127.0.0.1:8080; location / { proxy_pass http://app; } }"
+    found = asked(f"events {{}} http {{ access_log off; {upstream} {server} }}", "http://x:8080/")
+    assert found.sessions == told
+    assert told in as_text(found) and ("  - sticky" in as_text(found)) is bool(told)
+
+
 # Subrequests.
 
 SUBREQUESTS = """

@@ -137,6 +137,9 @@ def workers(reading: Reading) -> Pauses:
         spans = [(labels(result=result), sum(column)) for result, column in zip(("sent", "failed", "dropped"), columns)]
         text = "Spans of traces: that the collector took, that it did not, and for which there was no room."
         page.samples("wproxy_otel_spans_total", COUNTER, text, spans)
+    if reading.services.links:
+        text = "How often a Redis at which machines count together stopped answering in time, in all workers."
+        page.samples("wproxy_sync_silences_total", COUNTER, text, [("", sum(each.sync_silences for _, each in found))])
     yield
 
 

@@ -11,6 +11,7 @@ from worker.upstream.passing import Passing
 from worker.upstream.peers import Group
 from wproxy.config.model import Configuration, Peer, Server
 from wproxy.config.tls import is_secure
+from wproxy.directives.balancing import StickyPlan
 from wproxy.explain import Explanation, Subsequent, Trace, Way, passes, shown_location
 from wproxy.http import Request, Response
 from wproxy.shown_certificates import ShownCertificate, show_certificate
@@ -140,6 +141,8 @@ def describe_upstream(found: Way, group: Group, configuration: Configuration) ->
     upstream = next((one for one in configuration.upstreams if one.name == group.name), None)
     found.upstream_at = str(upstream.position) if upstream is not None and not upstream.implicit else ""
     found.peers = [shown_peer(peer.peer) for peer in group.peers]
+    plan = upstream.sticky if upstream is not None else None
+    found.sessions = "" if plan is None else shown_sessions(plan)
 
 
 def shown_tls(passing: Passing | None, request: Request) -> str:
@@ -153,6 +156,21 @@ def shown_tls(passing: Passing | None, request: Request) -> str:
     certificate = secured.certificate or tls.certificate
     shown = f", {certificate} is shown" if certificate else ""
     return f"the handshake {name}, {verified}{shown}"
+
+
+def shown_sessions(plan: StickyPlan) -> str:
+    """Describe where a group's sessions are kept, as `worker.limits.told` does for limits."""
+    if plan.kind == "cookie":
+        name = plan.name.decode("utf-8", "backslashreplace")
+        return f"sticky cookie: the client's cookie {name} names the peer of its session, and nothing is kept here"
+    sources = " or ".join(template.text for template in plan.lookup)
+    if plan.kind == "route":
+        return f"sticky route: {sources} names the peer of a session, and nothing is kept here"
+    kept = f'zone "{plan.zone}" in the memory of this machine\'s workers, for {plan.timeout:g} s'
+    if plan.server is None:
+        return f"sticky learn: the session {sources} is in {kept}"
+    server, patience = plan.server.shown, f"{plan.server.patience * 1000:g} ms"
+    return f"sticky learn: the session {sources} is at {server}, shared by machines; without its answer in {patience}, {kept}"
 
 
 def shown_peer(peer: Peer) -> str:

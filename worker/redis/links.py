@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from worker.loop import Loop
+from wproxy.counters.layout import SYNC_SILENCES
 from wproxy.redis_url import RedisServer
 
 if TYPE_CHECKING:
@@ -32,6 +33,14 @@ class Links:
         """Connect all of them."""
         for link in self._links.values():
             link.start()
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._links)
+
+    def counts(self) -> tuple[tuple[int, int], ...]:
+        """Return how often the servers have fallen silent, for the counters."""
+        return ((SYNC_SILENCES, sum(link.silences for link in self._links.values())),)
 
     @property
     def are_settled(self) -> bool:

@@ -209,7 +209,8 @@ class WorkerTotals(NamedTuple):
     """One slot of a worker. is_alive: whether a worker has it, so that the gauges are true.
 
     lag: how late timers were. spans: sent, failed and dropped ones. lost_lines: of access logs and error logs.
-    resets_sent, resets_received: by code of HTTP/2, the last one for unknown ones.
+    resets_sent, resets_received: by code of HTTP/2, the last one for unknown ones. sync_silences: how often a server at which
+    machines count together stopped answering in time.
     """
 
     slot: int
@@ -225,6 +226,7 @@ class WorkerTotals(NamedTuple):
     refused_connections: int
     spans: tuple[int, int, int]
     lost_lines: tuple[int, int]
+    sync_silences: int
 
 
 class Transition(NamedTuple):
@@ -396,6 +398,7 @@ class CounterReader:
                 words[at.REFUSED_CONNECTIONS],
                 (words[at.SPANS_SENT], words[at.SPANS_FAILED], words[at.SPANS_DROPPED]),
                 (words[at.LOST_ACCESS_LINES], words[at.LOST_ERROR_LINES]),
+                words[at.SYNC_SILENCES],
             )
 
     def transitions(self) -> list[Transition]:

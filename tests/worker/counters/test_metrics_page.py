@@ -206,6 +206,15 @@ def test_lines_that_no_log_takes_are_counted(front):
     assert found['wproxy_log_lines_lost_total{log="access"}'] == 3
 
 
+def test_silences_of_servers_at_which_machines_count_together_are_counted(front):
+    app = front(http='limit_req_zone = [["$uri", "zone=common:1m", "rate=1r/s", "sync=redis://127.0.0.1:1"]]')
+    before = app.samples()["wproxy_sync_silences_total"]
+    (link,) = app.stage.worker.links._links.values()
+    link.silences += 2
+    assert app.samples()["wproxy_sync_silences_total"] == before + 2
+    assert "wproxy_sync_silences_total" not in front().samples()
+
+
 def test_the_names_of_the_exporter_for_plus(front):
     app = front(peers=2, http='limit_conn_zone = [["$uri", "zone=c:1m"]]', upstream='zone = ["app", "64k"]')
     app.get("/shop/")
