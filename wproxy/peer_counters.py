@@ -18,6 +18,7 @@ from wproxy.shared import (
     ROW_REQUESTS,
     ROW_RESPONSE_TIME,
     ROW_SENT,
+    ROW_WORDS,
     SLOT_ROWS_WORDS,
     SharedWords,
     row_offset,
@@ -120,23 +121,23 @@ def read_traffic(shared: SharedWords, record: int) -> tuple[int, int, int]:
 def read_totals(shared: SharedWords, record: int) -> PeerTotals:
     """Read what all workers have published about the peer of that record."""
     words = shared.words
-    first = row_offset(shared.peer_offset(record), 0)
-    stop = first + max(shared.slots, shared.slot + 1) * SLOT_ROWS_WORDS
-
-    def column(word: int) -> list[int]:
-        values: list[int] = words[first + word : stop : SLOT_ROWS_WORDS].tolist()
-        return values
+    row = row_offset(shared.peer_offset(record), 0)
+    rows: list[list[int]] = []
+    for _ in range(max(shared.slots, shared.slot + 1)):
+        rows.append(words[row : row + ROW_WORDS].tolist())
+        row += SLOT_ROWS_WORDS
+    totals = rows[0] if len(rows) == 1 else list(map(sum, zip(*rows)))
 
     def average(word: int) -> float:
-        times = [value for value in column(word) if value]
+        times = [each[word] for each in rows if each[word]] if totals[word] else ()
         return sum(times) / len(times) / 1e6 if times else 0.0
 
     return PeerTotals(
-        requests=sum(column(ROW_REQUESTS)),
-        failures=sum(column(ROW_FAILED)),
-        active=sum(column(ROW_ACTIVE)),
-        received=sum(column(ROW_RECEIVED)),
-        sent=sum(column(ROW_SENT)),
+        requests=totals[ROW_REQUESTS],
+        failures=totals[ROW_FAILED],
+        active=totals[ROW_ACTIVE],
+        received=totals[ROW_RECEIVED],
+        sent=totals[ROW_SENT],
         header_time=average(ROW_HEADER_TIME),
         response_time=average(ROW_RESPONSE_TIME),
     )

@@ -1,6 +1,7 @@
 """`wproxy upgrade`, and the binary upgrade by signals: nobody loses anything, and nothing is left behind."""
 
 import os
+import re
 import signal
 import struct
 import sys
@@ -436,3 +437,56 @@ def tamper(pid):
             with open(f"/proc/{pid}/fd/{name}", "r+b", buffering=0) as file:
                 file.seek(HEAD_MAGIC * 8)
                 file.write(struct.pack("=Q", MAGIC - 1))
+
+
+COUNTED = """
+[http.upstream.app]
+zone = ["app", "64k"]
+server = "127.0.0.1:{port}"
+[[http.server]]
+listen = "127.0.0.1:{port}"
+status_zone = "site"
+[http.server.location]
+"/" = { return = [200, "here"] }
+"/app" = { proxy_pass = "http://app/" }
+"/metrics" = { metrics = ["zones=locations", "compat=plus"] }
+"""
+
+
+class Watched:
+    """The counters of a server, each of which must never fall."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.last: dict[str, float] = {}
+        self.fallen: list[str] = []
+
+    def look(self) -> dict[str, float]:
+        page = ask(self.port, "/metrics").body.decode()
+        for series, text in re.findall(r"^(\w+_(?:total|count|bucket|sum)\b[^#\n]*) ([0-9.e+-]+)$", page, re.MULTILINE):
+            value, before = float(text), self.last.get(series, 0.0)
+            if value < before:
+                self.fallen.append(f"{series} from {before} to {value}")
+            self.last[series] = value
+        return self.last
+
+
+@pytest.mark.parametrize("reloads", [1, pytest.param(20, marks=pytest.mark.soak)])
+def test_no_counter_falls_whatever_happens_to_the_workers_under_load(started, reloads):
+    front = started(COUNTED, workers=2)
+    watched = Watched(front.port)
+    watched.look()
+    with Load(front.port, clients=4, path="/app") as load:
+        for number in range(reloads):
+            if not number:
+                front.upgrade()
+                watched.look()
+            assert front.reload().code == 0
+            watched.look()
+            load.wait_for(50)
+            watched.look()
+        for pid in front.worker_pids():
+            os.kill(pid, signal.SIGKILL)
+            until(lambda gone=pid: len(front.worker_pids() - {gone}) == 2, "a successor")
+            watched.look()
+    assert not watched.fallen

@@ -207,6 +207,7 @@ def answer_workers(request: Request, services: Services, rest: list[str]) -> Any
 def workers(services: Services) -> dict[str, Json]:
     """Return all workers, by their number."""
     shared = services.shared
+    services.process.count_connections()  # what is shown is published, so that no other worker shows less
     measured = {} if services.counting is None else {each.slot: each for each in services.counting.reader.workers()}
     found: dict[str, Json] = {}
     for index in range(max(shared.slots, shared.slot + 1)):

@@ -54,7 +54,7 @@ Sample = tuple[int, float, float | None, int, int, bool]
 class MeasuredPeer(PeerCounters):
     """The counters of a peer, with those that only some configurations want. counts: its row. upstream: that of its upstream."""
 
-    __slots__ = ("_append", "_chosen", "_counting", "_record", "_samples", "counts", "upstream")
+    __slots__ = ("_append", "_counting", "_record", "_samples", "counts", "upstream")
 
     def __init__(self, shared: SharedWords, record: int, counting: Counting, upstream: list[int]) -> None:
         super().__init__(shared, record)
@@ -63,14 +63,13 @@ class MeasuredPeer(PeerCounters):
         self.counts = counting.peer(self._record)
         self.upstream = upstream
         self._samples: list[Sample] = []
-        self._chosen = 0.0  # when an attempt last began
         self._append = self._samples.append
 
     def count(self, attempt: Attempt) -> None:
         """Take a sample of an attempt at the peer that has ended."""
         header_time = attempt.header_time
-        self._chosen = attempt.started
         if header_time is None:
+            self.counts[SELECTED] = int(attempt.started * 1e6)
             self.counts[FAILED] += 1
             self.counts[PEER_CAUSES + CAUSE_INDEX.get(attempt.end_code, OTHER_CAUSE)] += 1
             self.requests += 1
@@ -84,6 +83,7 @@ class MeasuredPeer(PeerCounters):
 
     def settle(self) -> None:
         """Count the samples, those that are alike at once."""
+        self.counts[SELECTED] = self._counting.now()  # half a second late, for which no request pays anything
         samples = self._samples[:]
         self._samples.clear()
         counts, upstream = self.counts, self.upstream
@@ -144,9 +144,6 @@ class MeasuredPeer(PeerCounters):
 
     def publish(self, active: int, idle: int = 0) -> None:
         """Bring the shared memory up to date."""
-        if self._chosen:
-            self.counts[SELECTED] = int(self._chosen * 1e6)
-            self._chosen = 0.0
         if self._samples:
             self.settle()
         self.counts[IDLE] = idle
