@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,22 @@ from differential.fronts import OLD_NGINX, new_nginx
 from applications.fronts import Fronts
 from applications.programs import Program, needed
 from bench.ports import free_port
+from bench.servers import php_fpm_program
+
+# A kept connection occupies a child: there are more than all fronts together keep.
+FPM = """\
+[global]
+daemonize = no
+error_log = {directory}/fpm.log
+[www]
+{user}
+listen = {directory}/fpm.sock
+listen.mode = 0666
+pm = static
+pm.max_children = 16
+php_admin_value[upload_max_filesize] = 32M
+php_admin_value[post_max_size] = 32M
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,3 +79,14 @@ def fronts(directory: Path) -> Iterator[Callable[..., Fronts]]:
     yield start
     for pair in running:
         pair.end()
+
+
+@pytest.fixture(scope="module")
+def fpm(directory: Path, run: Callable[[Program], Program]) -> Path:
+    """The socket of PHP-FPM."""
+    program = needed(php_fpm_program() or "php-fpm")
+    as_root = os.geteuid() == 0
+    (directory / "fpm.conf").write_text(FPM.format(directory=directory, user="user = root" if as_root else ""))
+    command = [program, "-F", "-y", directory / "fpm.conf", *(["-R"] if as_root else [])]
+    run(Program("php-fpm", command, directory, directory / "fpm.sock"))
+    return directory / "fpm.sock"

@@ -14,8 +14,7 @@ import pytest
 
 from applications.client import Answer, Browser
 from applications.fronts import Front, Fronts
-from applications.programs import Program, needed, until
-from bench.servers import php_fpm_program
+from applications.programs import until
 from wproxy.config.document import SHIPPED_DIRECTORY
 
 HERE = Path(__file__).parent
@@ -24,32 +23,6 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 # What a front says of itself, and of its own files.
 MASKS = {r"nginx/[\d.]+": "nginx/VERSION", r"(?<=CSRF_)\w+": "TOKEN"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-
-# A kept connection occupies a child: there are more than all fronts together keep.
-FPM = """\
-[global]
-daemonize = no
-error_log = {directory}/fpm.log
-[www]
-{user}
-listen = {directory}/fpm.sock
-listen.mode = 0666
-pm = static
-pm.max_children = 16
-php_admin_value[upload_max_filesize] = 32M
-php_admin_value[post_max_size] = 32M
-"""
-
-
-@pytest.fixture(scope="module")
-def fpm(directory: Path, run: Callable[[Program], Program]) -> Path:
-    """The socket of PHP-FPM."""
-    program = needed(php_fpm_program() or "php-fpm")
-    as_root = os.geteuid() == 0
-    (directory / "fpm.conf").write_text(FPM.format(directory=directory, user="user = root" if as_root else ""))
-    command = [program, "-F", "-y", directory / "fpm.conf", *(["-R"] if as_root else [])]
-    run(Program("php-fpm", command, directory, directory / "fpm.sock"))
-    return directory / "fpm.sock"
 
 
 @pytest.fixture(scope="module")
