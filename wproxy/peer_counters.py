@@ -74,6 +74,12 @@ class PeerCounters:
     def checked(self, before: str, after: str) -> None:
         """Note that health checks have changed the state of the peer."""
 
+    def secured(self, is_resumed: bool) -> None:
+        """Note a handshake that has succeeded. is_resumed: with an earlier session."""
+
+    def not_secured(self, reason: str) -> None:
+        """Note a handshake that has failed. reason: one of `worker.tls.failures`, "" without one."""
+
     def publish(self, active: int, idle: int = 0) -> None:
         """Bring the shared memory up to date. active: requests under way there now; idle: connections kept for others."""
         words = self._words

@@ -29,6 +29,10 @@ from wproxy.counters.layout import (
     PEER_CAUSES,
     PEER_RESPONSE_TIME,
     PEER_RESPONSE_TIMES,
+    PEER_TLS_FAILED,
+    PEER_TLS_FULL,
+    PEER_TLS_REASONS,
+    PEER_TLS_RESUMED,
     QUEUE_FULL,
     QUEUE_TIMED_OUT,
     QUEUED,
@@ -37,6 +41,7 @@ from wproxy.counters.layout import (
     RESPONSES,
     RETRIES,
     SELECTED,
+    TLS_REASONS,
     UNAVAILABLE,
     UNHEALTHY,
     UP_SINCE,
@@ -127,6 +132,16 @@ class MeasuredPeer(PeerCounters):
                 self.counts[UNHEALTHY] += 1
                 self._went_down()
             self._counting.note_transition(self._record, before, after, "check_passed" if after == "up" else "check_failed", 0)
+
+    def secured(self, is_resumed: bool) -> None:
+        """Count a handshake that has succeeded."""
+        self.counts[PEER_TLS_RESUMED if is_resumed else PEER_TLS_FULL] += 1
+
+    def not_secured(self, reason: str) -> None:
+        """Count a handshake that has failed."""
+        self.counts[PEER_TLS_FAILED] += 1
+        if reason in TLS_REASONS:
+            self.counts[PEER_TLS_REASONS + TLS_REASONS.index(reason)] += 1
 
     def _went_down(self) -> None:
         """Note since when the peer gets no requests, unless another worker has noted that."""

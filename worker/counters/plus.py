@@ -12,7 +12,7 @@ from worker.content import api_status
 from worker.counters.reading import Pauses, PeerReading, Reading
 from worker.upstream.report import checks_of
 from wproxy.counters.exposition import COUNTER, GAUGE, Labels, escaped, labels
-from wproxy.counters.layout import RESPONSES, UNAVAILABLE, UNHEALTHY
+from wproxy.counters.layout import PEER_TLS_FULL, PEER_TLS_REASONS, RESPONSES, UNAVAILABLE, UNHEALTHY
 from wproxy.peer_counters import read_totals
 
 STATES = {"up": 1, "draining": 2, "down": 3, "unavail": 4, "checking": 5, "unhealthy": 6}
@@ -169,6 +169,9 @@ _PEER: Series = (
     ("health_checks_checks", COUNTER, "Health checks."),
     ("health_checks_fails", COUNTER, "Failed health checks."),
     ("health_checks_unhealthy", COUNTER, "How often a server was found unhealthy."),
+    ("ssl_handshakes", COUNTER, "Successful handshakes with a server."),
+    ("ssl_handshakes_failed", COUNTER, "Failed handshakes with a server."),
+    ("ssl_session_reuses", COUNTER, "Handshakes with a server that resumed a session."),
 )
 
 
@@ -177,6 +180,7 @@ def values_of(reading: PeerReading) -> Json:
     peer = reading.peer
     totals = read_totals(peer.place.shared, peer.place.record)
     checks = checks_of(peer)
+    full, resumed, failed = reading.words[PEER_TLS_FULL:PEER_TLS_REASONS]
     return {
         "state": STATES.get(reading.state, 0),
         "active": totals.active,
@@ -191,4 +195,7 @@ def values_of(reading: PeerReading) -> Json:
         "health_checks_checks": checks["checks"],
         "health_checks_fails": checks["fails"],
         "health_checks_unhealthy": reading.words[UNHEALTHY],
+        "ssl_handshakes": full + resumed,
+        "ssl_handshakes_failed": failed,
+        "ssl_session_reuses": resumed,
     }

@@ -6,6 +6,7 @@ import _ssl
 import errno
 import ssl
 
+from wproxy.failures import TimedOut
 from wproxy.tls.openssl import find_openssl
 
 HANDSHAKING = "SSL_do_handshake()"
@@ -101,3 +102,38 @@ def code_of(library: str, reason: str) -> tuple[int, int]:
 
 def _as_words(reason: str) -> str:
     return reason.lower().replace("_", " ")
+
+
+# Beginnings and ends of OpenSSL's reasons why both sides have no version, or no protocol of ALPN, in common.
+_NO_PROTOCOL = (
+    "UNSUPPORTED_PROTOCOL",
+    "UNSUPPORTED_SSL_VERSION",
+    "VERSION_TOO_",
+    "WRONG_VERSION_NUMBER",
+    "NO_APPLICATION_PROTOCOL",
+)
+_NO_CIPHER = ("NO_SHARED_CIPHER", "NO_CIPHERS_SPECIFIED", "NO_SHARED_GROUPS", "NO_SUITABLE_")
+_REJECTING_ALERTS = ("BAD_CERTIFICATE", "UNKNOWN_CA", "CERTIFICATE_EXPIRED", "CERTIFICATE_REVOKED", "CERTIFICATE_UNKNOWN")
+# OpenSSL's numbers of what is wrong with a certificate (x509_vfy.h) that have a word of their own.
+_CODES = {10: "expired_cert", 23: "revoked_cert", 62: "hostname_mismatch"}
+
+
+def reason_of_code(code: int) -> str:
+    """Return the word of nginx Plus's API for what is wrong with a certificate."""
+    return _CODES.get(code, "other")
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the word of nginx Plus's API for the failure of a handshake; "" if it has none."""
+    if isinstance(error, TimedOut):
+        return "handshake_timeout"
+    if not isinstance(error, TlsFailure):
+        return ""
+    if error.verify_code:
+        return reason_of_code(error.verify_code)
+    reason = error.reason
+    if "_ALERT_" in reason and reason.endswith(_REJECTING_ALERTS):
+        return "peer_rejected_cert"
+    if reason.startswith(_NO_CIPHER):
+        return "no_common_cipher"
+    return "no_common_protocol" if reason.startswith(_NO_PROTOCOL) else ""

@@ -34,9 +34,11 @@ def report_upstream(services: Services, upstream: Upstream) -> dict[str, Any]:
 def report_peer(group: Group, peer: LivePeer, number: int, now: int) -> dict[str, Any]:
     """Return one peer. id: that of its server, which several peers of one name share. Times are in milliseconds."""
     totals = read_totals(peer.place.shared, peer.place.record)
+    service = {"service": peer.line.service} if peer.line is not None and peer.line.service else {}
     return {
         "id": number,
         "server": peer.name,
+        **service,
         "name": peer.server,
         "backup": peer.peer.backup,
         "weight": peer.full_weight // peer.step,

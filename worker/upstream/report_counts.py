@@ -43,6 +43,7 @@ def add_counts(shown: Json, services: Services, counting: Counting, group: Group
         found["health_checks"]["unhealthy"] = measures.unhealthy
         if measures.selected:
             found["selected"] = instant(measures.selected + clock.offset)
+        found["ssl"] = ssl_json(measures.tls)
         found["response_time_hist"] = histogram_json(measures.response_times)
         found |= downtime_json(measures, found["state"], clock)
         found |= history_json(changes.get(record, []) if is_shared else [], found["state"])
@@ -63,6 +64,15 @@ def subtract_baseline(found: Json, counting: Counting, record: int) -> None:
         (*((found, name) for name in ("requests", "fails", "received", "sent")), (checks, "checks"), (checks, "fails")), before
     ):
         where[name] = max(0, where[name] - count)
+
+
+_OF_CERTIFICATES = ("expired_cert", "revoked_cert", "hostname_mismatch", "other")
+
+
+def ssl_json(counts: dict[str, int]) -> Json:
+    """Return the handshakes with a peer in nginx Plus's shape."""
+    failures = {name: counts[name] for name in _OF_CERTIFICATES}
+    return {**{name: count for name, count in counts.items() if name not in failures}, "verify_failures": failures}
 
 
 def histogram_json(times: Histogram) -> Json:

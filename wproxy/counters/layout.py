@@ -25,7 +25,7 @@ from wproxy.end_causes import CODES as CAUSES
 from wproxy.shared import MAX_PEERS
 
 # The layout's version, part of the region's name: another one is another region.
-VERSION = 2
+VERSION = 3
 
 # The slots of workers that there is room for.
 COUNTED_SLOTS = 128
@@ -103,8 +103,14 @@ DOWNTIME = PEER_CAUSES + CAUSE_WORDS  # microseconds between the two, counted wh
 UNHEALTHY = DOWNTIME + 1  # how often health checks of this worker found it unhealthy
 # Only in a baseline: what `wproxy.peer_counters` and health checks had counted.
 BASE_REQUESTS, BASE_FAILURES, BASE_RECEIVED, BASE_SENT, BASE_CHECKS, BASE_CHECKS_FAILED = range(UNHEALTHY + 1, UNHEALTHY + 7)
-PEER_WORDS = 120
-assert BASE_CHECKS_FAILED < PEER_WORDS
+# Handshakes with the peer: new sessions, resumed ones, and failures; then some of their reasons.
+PEER_TLS_FULL, PEER_TLS_RESUMED, PEER_TLS_FAILED, PEER_TLS_REASONS = range(BASE_CHECKS_FAILED + 1, BASE_CHECKS_FAILED + 5)
+TLS_REASONS = (
+    *("no_common_protocol", "no_common_cipher", "handshake_timeout", "peer_rejected_cert"),
+    *("expired_cert", "revoked_cert", "hostname_mismatch", "other"),
+)
+PEER_WORDS = 128
+assert PEER_TLS_REASONS + len(TLS_REASONS) <= PEER_WORDS
 
 # Words of a zone of limits: one for each decision.
 PASSED, DELAYED, REJECTED, DELAYED_DRY_RUN, REJECTED_DRY_RUN = range(5)

@@ -25,6 +25,7 @@ from wproxy.counters.layout import (
     RESOLVERS,
     SLOT_WORDS,
     SLOTS_OFFSET,
+    TLS_REASONS,
     TRANSITION_CAUSES,
     UPSTREAMS,
 )
@@ -169,7 +170,7 @@ class PeerMeasures(NamedTuple):
 
     new, reused: connections that attempts used. unavailable: how often it began to rest. unhealthy: how often checks found it so.
     selected: when it was last chosen, 0 for never. downtime: seconds for which it got no requests, as far as that is over.
-    down_since: when that began; 0: it is over. Both are times of the loop's clock.
+    down_since: when that began; 0: it is over. Both are times of the loop's clock. tls: handshakes with it, by the API's words.
     """
 
     header_times: Histogram
@@ -184,6 +185,7 @@ class PeerMeasures(NamedTuple):
     selected: float
     downtime: float
     down_since: float
+    tls: dict[str, int]
     causes: dict[str, int]
 
 
@@ -352,6 +354,7 @@ class CounterReader:
             words[at.SELECTED] / 1e6,
             words[at.DOWNTIME] / 1e6,
             down_since(words),
+            handshakes_in(words),
             causes_in(words, at.PEER_CAUSES),
         )
 
@@ -498,6 +501,13 @@ def combined(totals: Sequence[RequestTotals]) -> RequestTotals:
         causes,
         TlsTotals._make((*handshakes, sum((each.tls.times for each in totals), NO_TIMES))),
     )
+
+
+def handshakes_in(words: Counts) -> dict[str, int]:
+    """Return the handshakes with a peer, by its row."""
+    full, resumed, failed = words[at.PEER_TLS_FULL : at.PEER_TLS_REASONS]
+    reasons = dict(zip(TLS_REASONS, words[at.PEER_TLS_REASONS :]))
+    return {"handshakes": full + resumed, "handshakes_failed": failed, "session_reuses": resumed, **reasons}
 
 
 def down_since(words: Counts) -> float:

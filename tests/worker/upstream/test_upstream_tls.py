@@ -42,6 +42,18 @@ def stage(monkeypatch, tmp_path):
 VERIFY = 'proxy_ssl_verify = true\nproxy_ssl_trusted_certificate = "root.pem"\nproxy_ssl_name = "app.example"\n'
 
 
+COUNTED = (
+    '[http.server.location."/metrics"]\nmetrics = []\n[http.server.location."/tls/"]\n{settings}\nproxy_pass = "https://app"\n'
+)
+
+
+def handshakes(play: Stage) -> dict[str, int]:
+    """What is counted of handshakes with the peer, without zeros."""
+    play.group().publish()
+    play.worker.counting.publish()
+    return {name: count for name, count in play.worker.counting.reader.peer(0).tls.items() if count}
+
+
 def exchange(stage: Stage, end, client=None, body: bytes = b"ok"):
     """One request and its answer on this connection of the peer's."""
     end.receives(sent_up(b"/tls/"))
@@ -103,34 +115,43 @@ def test_a_trusted_certificate_for_the_name_is_accepted(stage):
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "told", "counted"),
     [
         (
             lambda: self_signed("app.example", ["app.example"]),
             "upstream SSL certificate verify error: (18:self-signed certificate)",
+            "other",
         ),
         (
             lambda: authority("Other").issue("app.example", ["app.example"]),
             "upstream SSL certificate verify error: (21:unable to verify the first certificate)",
+            "other",
         ),
         (
             lambda: ROOT.issue("app.example", ["app.example"], days=-1),
             "upstream SSL certificate verify error: (10:certificate has expired)",
+            "expired_cert",
         ),
         (
             lambda: ROOT.issue("app.example", ["app.example"], begins=0.5),
             "upstream SSL certificate verify error: (9:certificate is not yet valid)",
+            "other",
         ),
-        (lambda: ROOT.issue("app.example", ["x.example"]), 'upstream SSL certificate does not match "app.example"'),
+        (
+            lambda: ROOT.issue("app.example", ["x.example"]),
+            'upstream SSL certificate does not match "app.example"',
+            "hostname_mismatch",
+        ),
         (
             lambda: ROOT.issue("A", is_authority=True).issue("B", is_authority=True).issue("app.example", ["app.example"]),
             "upstream SSL certificate verify error: (20:unable to get local issuer certificate)",
+            "other",
         ),
     ],
     ids=["self-signed", "another authority", "expired", "not yet valid", "another name", "a long chain"],
 )
-def test_a_certificate_that_is_not_right_is_a_502_in_nginx_s_words(stage, make, told):
-    play = stage(make(), VERIFY)
+def test_a_certificate_that_is_not_right_is_a_502_in_nginx_s_words(stage, make, told, counted):
+    play = stage(make(), locations=COUNTED.format(settings=VERIFY))
     client = play.client().send(get(b"/tls/"))
     sock = play.peers[0].begin()
 
@@ -148,6 +169,7 @@ def test_a_certificate_that_is_not_right_is_a_502_in_nginx_s_words(stage, make, 
     line = line.replace("valid or the system clock is incorrect", "valid")  # so OpenSSL 3.6 has it
     assert f"{told} while SSL handshaking to upstream, client: 127.0.0.1" in line
     assert f'upstream: "https://{play.peers[0].name}/tls/"' in line
+    assert handshakes(play) == {"handshakes_failed": 1, counted: 1}
     assert play.last_access()["upstream_status"] == "502"
     client.close()
 
@@ -592,3 +614,10 @@ def test_openssl_is_loaded_before_the_first_request_where_it_may_be_needed(tmp_p
         [sys.executable, "-c", script, conf, str(tmp_path)], capture_output=True, text=True, cwd=HOUSE, timeout=60, check=False
     )
     assert done.stdout == f"{is_loaded} {is_loaded}\n", done.stderr
+
+
+def test_handshakes_are_counted_by_how_they_end(stage):
+    play = stage(locations=COUNTED.format(settings=""), is_shared=True)
+    client = play.client().send(get(b"/tls/"))
+    exchange(play, play.peers[0].accept(), client)
+    assert handshakes(play) == {"handshakes": 1}

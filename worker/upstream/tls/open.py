@@ -10,6 +10,7 @@ from worker.upstream.connect import connect
 from worker.upstream.manner import Manner
 from worker.upstream.passing import LiveAttempt
 from worker.upstream.tls.stream import UpstreamTlsStream
+from wproxy.failures import UpstreamFailure
 
 
 async def open_secured(attempt: LiveAttempt, manner: Manner) -> Stream:
@@ -27,8 +28,11 @@ async def open_secured(attempt: LiveAttempt, manner: Manner) -> Stream:
     attempt.is_handshaking = True
     try:
         await stream.secure(seconds - (loop.clock.now - began))
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, UpstreamFailure):
+            peer.counters.not_secured(stream.reason)
         stream.close()
         raise
+    peer.counters.secured(bool(stream.tls.session_reused))
     attempt.is_handshaking = False
     return stream

@@ -9,7 +9,7 @@ from __future__ import annotations
 import _socket
 
 from worker.loop import Loop
-from worker.tls.failures import TlsFailure
+from worker.tls.failures import TlsFailure, reason_of
 from worker.tls.stream import TlsStream
 from worker.upstream.connect import CannotConnect
 from worker.upstream.failing import HANDSHAKING
@@ -30,9 +30,9 @@ class CannotShow(CannotConnect):
 
 
 class UpstreamTlsStream(TlsStream):
-    """A connection to this peer."""
+    """A connection to this peer. reason: why its handshake has failed, in the words of nginx Plus's API; "" if it has none."""
 
-    __slots__ = ("_context", "_openssl", "_peer", "_secured")
+    __slots__ = ("_context", "_openssl", "_peer", "_secured", "reason")
 
     def __init__(self, loop: Loop, sock: _socket.socket, peer: str, secured: Secured) -> None:
         """peer: its name. Raises CannotShow."""
@@ -53,6 +53,7 @@ class UpstreamTlsStream(TlsStream):
                     openssl.resume(self.tls, session)
         except ValueError:  # the `idna` codec's UnicodeError among them
             raise CannotShow(f'the name "{secured.sent_name}" cannot be sent while {HANDSHAKING}') from None
+        self.reason = ""
         self._context, self._peer, self._secured, self._openssl = context, peer, secured, openssl
 
     async def secure(self, seconds: float) -> None:
@@ -61,8 +62,10 @@ class UpstreamTlsStream(TlsStream):
         try:
             await self.handshake(seconds)
         except TimedOut:
+            self.reason = "handshake_timeout"
             raise UpstreamFailure("timeout", "upstream timed out (110: Connection timed out)", HANDSHAKING) from None
         except OSError as error:
+            self.reason = reason_of(error)
             secured.connector.forget_session(self._peer, secured)
             raise self._failure_of(error) from None
         if secured.connector.tls.verifies:
@@ -84,8 +87,10 @@ class UpstreamTlsStream(TlsStream):
         # counts. A resumed session has no chain: it was looked at before.
         chain = () if tls.session_reused else tls._sslobj.get_verified_chain()  # type: ignore[attr-defined]  # public from 3.13
         if len(chain) > depth + 2:
+            self.reason = "other"
             raise failure_of_certificate(TOO_LONG, "")
         if not certificate_is_for(tls.getpeercert() or {}, secured.name):
+            self.reason = "hostname_mismatch"
             raise UpstreamFailure("error", f'upstream SSL certificate does not match "{secured.name}"', HANDSHAKING)
 
     def _failure_of(self, error: OSError) -> UpstreamFailure:
