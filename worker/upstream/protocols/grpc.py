@@ -9,7 +9,8 @@ from __future__ import annotations
 from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.passing import UpstreamProtocol
 from worker.upstream.protocols.grpc_head import GrpcHeadPlan
-from worker.upstream.protocols.http2 import HTTP2Connection, shown
+from worker.upstream.protocols.http2 import HTTP2Connection
+from worker.upstream.protocols.http2_head import shown
 from wproxy.directives.pass_to import target
 
 

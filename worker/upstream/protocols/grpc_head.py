@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.upstream.protocols.http2 import HTTP2HeadPlan
+from worker.upstream.protocols.http2_head import HTTP2HeadPlan
 from wproxy.http import Request
 
 
