@@ -30,8 +30,12 @@ def finish(clients: Clients, request: Request) -> None:
         write(request)
     if request.body is not None:
         request.body.close()
-    if request.at_end is not None:
-        request.end()
+    releases = request.at_end
+    if releases is not None:
+        # As in `request.end`, without the call.
+        request.at_end = None
+        for release in releases:
+            release()
     # Attempts refer to their request: without the cycle no request waits for the collector.
     request.attempts = ()
 
