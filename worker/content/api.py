@@ -35,7 +35,8 @@ from wproxy.files import shown_path
 from wproxy.http import Request, Response
 from wproxy.variables.request import request_id
 
-VERSION = "9"
+# Version 8 of nginx Plus is 9 without workers; what reads 8, such as Debian's exporter, finds all of it in 9.
+VERSIONS = ("8", "9")
 HREF = "https://nginx.org/en/docs/http/ngx_http_api_module.html"
 Handler = Callable[[Request], Awaitable[Response]]
 MOST_RECORDED = 20
@@ -74,8 +75,8 @@ async def answer(request: Request, services: Services, path: bytes, may_write: b
     method = request.method.decode("latin-1")
     parts = [part for part in shown_path(path).split("/") if part]
     if not parts:
-        return only_get(method, [int(VERSION)])
-    if parts[0] != VERSION:
+        return only_get(method, [int(version) for version in VERSIONS])
+    if parts[0] not in VERSIONS:
         raise Refused(404, "unknown version", "UnknownVersion")
     match parts[1:]:
         case []:
