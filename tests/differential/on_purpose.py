@@ -155,8 +155,8 @@ ON_PURPOSE = (
     ),
     Exemption("body", r"<hr><center>(?!NAME)[^<]*/1\.\d+\.\d+<", "a filter has changed the name of the server in a page"),
     Exemption(
-        "status 404 200",
-        r"(?s)location ~[^{}]*\{[^{}]*alias [^;{}]*[^/;];[^{}]*autoindex on",
+        "status 404 (?:200|304|412)",
+        r"(?s)location ~[^{}]*\{(?=[^{}]*alias [^;{}]*[^/;];)[^{}]*autoindex (?i:on)",
         "a directory is listed also where its alias has no slash at its end; nginx cuts off a letter",
     ),
     Exemption("body", "(?s)Header Or Cookie Too Large.*max_headers", "the browser is known, where nginx has not read so far"),
@@ -192,7 +192,7 @@ ON_PURPOSE = (
         "close in any Connection field closes (RFC 9112, 9.6); in nginx the last field counts",
     ),
     Exemption(
-        r"fields x-\w+|body|log lines",
+        r"fields (?:x-\w+|content-length)|body|log lines",
         r"(?is)content_length\}?.*transfer-encoding: chunked",
         "a chunked body has no $content_length; in nginx it has one as soon as the body was read or dropped",
     ),

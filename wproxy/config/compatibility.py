@@ -139,6 +139,9 @@ are reported, never silently ignored.
   `return` or `rewrite` answers before any location is chosen; nginx keeps such a connection.
 - `gunzip`: a body that is no gzip after all breaks off behind the head of the answer; nginx closes without having sent the head,
   if all that came before fits its buffers.
+- `$content_length` is empty for a chunked body; in nginx it becomes a number when the body has been read (its length) or
+  dropped (0).
+- `autoindex` in a `location ~` lists a directory whose `alias` has no slash at its end; nginx cuts a letter off its name: 404.
 - `max_headers` counts all lines of a head; nginx leaves out those that it drops for their names.
 - HTTP/2 to upstreams and gRPC: a response is read ahead by 256 KB at most, nginx opens the window as far as it goes; an upstream
   that sends anything before its SETTINGS is refused; a request that it refused or had not begun before GOAWAY is sent again,
