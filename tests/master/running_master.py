@@ -82,6 +82,7 @@ def load(path: str) -> Any:
         has_tls=False,
         read_at_start=(),
         identity=WPROXY,
+        tree=None,
         access_log_files=[
             prefix + path if path[0] != "/" else path for path in written.get("access_logs", ()) if path not in NO_FILE
         ],
