@@ -98,7 +98,7 @@ class FilePlan:
         uri = request.path
         if root is None or self.is_alias:
             return self._unusual_path(request)
-        if b".." in uri and _CLIMBS(uri) is not None:
+        if uri.find(b"..") >= 0 and _CLIMBS(uri) is not None:
             raise _climbing()
         return root + uri
 

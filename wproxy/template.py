@@ -51,6 +51,13 @@ class Template:
         """BLOCK, LOCATION, LINE, REQUEST or FIELDS; ask only when the configuration has been read."""
         return max((variable.varies for variable in self._variables), default=BLOCK)
 
+    @property
+    def reads(self) -> frozenset[bytes] | None:
+        """The header fields that its value depends on, in lower case; None: any of them. For one that holds for a location."""
+        if any(variable.reads is None for variable in self._variables):
+            return None
+        return frozenset(name for variable in self._variables for name in variable.reads or ())
+
     def __repr__(self) -> str:
         return f"<template {self.text!r}>"
 

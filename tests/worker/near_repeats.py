@@ -51,6 +51,8 @@ server {
     location / { proxy_pass http://one; }
     location /set { proxy_pass http://one; proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
         proxy_set_header X-A "$http_x_a $a_map $session_map"; proxy_set_header Cookie ""; add_header X-A "$http_x_a $session_map"; }
+    location /reads { proxy_pass http://one; proxy_set_header Host $host; proxy_set_header X-Real-IP $remote_addr;
+        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Cookie "$http_cookie at $scheme"; }
     location /block { proxy_pass http://one/base/; proxy_set_header X-A $http_x_a; proxy_set_header X-P "$proxy_host:$proxy_port";
         add_header X-B $a_map; add_header X-C "$host_map"; }
     location /block/two { proxy_pass http://two; proxy_set_header X-A $http_x_a; proxy_set_header X-P "$proxy_host:$proxy_port";
@@ -124,7 +126,7 @@ class Message:
 # What belongs together: a sequence keeps to one or two of these, so that what it repeats is a repetition.
 THEMES = [
     [b"/", b"/%7Euser//x/../y", b"/missing", b"/block/x#part", b"http://a.test/block/x?y", b"http://b.test/set/x"],
-    [b"/set/x", b"/set/y?a=1", b"/request/a%20b?x=1", b"/request?x_a=2", b"/trailers"],
+    [b"/set/x", b"/set/y?a=1", b"/reads", b"/reads?a=1", b"/request/a%20b?x=1", b"/request?x_a=2", b"/trailers"],
     [b"/block/x", b"/block/y", b"/block/two", b"/block/two/y", b"/block/small", b"/block/small"],
     [b"/named/v", b"/named/v?up=2", b"/named/w", b"/named/w?up=3"],
     [b"/block/n", b"/named/n", b"/named/n?up=2", b"/jump", b"/jump/two"],

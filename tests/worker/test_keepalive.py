@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 from conversation import End, Stage, get, ok, sent_up, to_client
+from test_balance import Balancer
 from test_proxy import exchange
+
+from worker.loop import READ
 
 
 def idle(s: Stage) -> int:
@@ -125,3 +132,34 @@ def test_connections_are_shared_between_locations_otherwise(stage):
     s = stage(upstream="keepalive = 2", locations=OTHER)
     one = exchange(s, s.client(), None)
     exchange(s, s.client(), one, get(b"/other"), sent_up(b"/other"))
+
+
+@pytest.mark.parametrize(
+    ("released", "armed", "asked"),
+    [
+        (999.0, READ, False),  # the events of this turn would have told of its end
+        (1000.0, READ, True),  # it has become idle in this very turn
+        (999.0, 0, True),  # its events have been switched off
+    ],
+)
+def test_a_request_that_cannot_be_sent_twice_asks_a_connection_of_which_no_event_would_have_told(
+    released: float, armed: int, asked: bool
+):
+    group = Balancer("server 10.0.0.1; keepalive 4;").group
+    asks: list[str] = []
+
+    class Idle:
+        stream = SimpleNamespace(armed=armed)
+
+        def is_quiet(self) -> bool:
+            asks.append("is it quiet?")
+            return True
+
+    connection: Any = Idle()
+    connection.released = released
+    peer = group.peers[0]
+    for must_stand in (False, True):
+        group.idle_count += 1
+        peer.idle.append(connection)
+        assert group.take_idle(peer, must_stand, group.common_manner) is connection  # type: ignore[arg-type]
+        assert bool(asks) is (asked and must_stand)

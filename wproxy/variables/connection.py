@@ -11,12 +11,12 @@ from wproxy.variables.registry import REQUEST, VARIABLES, Reader, Variable, vari
 _HOSTNAME = os.uname().nodename.lower().encode()
 
 
-@variable("remote_addr")
+@variable("remote_addr", reads=())
 def remote_addr(request: Request) -> bytes:
     return request.client.remote_addr
 
 
-@variable("remote_port")
+@variable("remote_port", reads=())
 def remote_port(request: Request) -> bytes:
     port = request.client.remote_port
     return b"%d" % port if port else b""
@@ -48,24 +48,24 @@ def realip_remote_port(request: Request) -> bytes:
     return b"%d" % port if port else b""
 
 
-@variable("server_addr")
+@variable("server_addr", reads=())
 def server_addr(request: Request) -> bytes:
     address = request.client.server_address
     return (str(address) if address.is_unix else address.host).encode()
 
 
-@variable("server_port")
+@variable("server_port", reads=())
 def server_port(request: Request) -> bytes:
     port = request.client.server_address.port
     return b"%d" % port if port > 0 else b""
 
 
-@variable("scheme")
+@variable("scheme", reads=())
 def scheme(request: Request) -> bytes:
     return request.client.scheme
 
 
-@variable("https")
+@variable("https", reads=())
 def https(request: Request) -> bytes:
     return b"on" if request.client.scheme == b"https" else b""
 
@@ -78,7 +78,7 @@ def http2(request: Request) -> bytes:
     return b"h2" if request.client.scheme == b"https" else b"h2c"
 
 
-@variable("connection")
+@variable("connection", reads=())
 def connection(request: Request) -> bytes:
     return b"%d" % request.client.serial
 

@@ -37,12 +37,15 @@ class Variable:
 
     varies: one of the five, or a function that returns it, for variables that depend on others: it is called after the load, when
     all are known. Two that depend on each other hold for a request.
+    reads: the header fields, in lower case, that a BLOCK or LOCATION depends on: it holds for another block of the connection in
+    which these are the same. None: any of them.
     """
 
-    __slots__ = ("_varies", "read")
+    __slots__ = ("_varies", "read", "reads")
 
-    def __init__(self, read: Reader, varies: int | Callable[[], int]) -> None:
+    def __init__(self, read: Reader, varies: int | Callable[[], int], reads: tuple[bytes, ...] | None = None) -> None:
         self.read = read
+        self.reads = reads
         self._varies = varies
 
     @property
@@ -60,11 +63,11 @@ VARIABLES: dict[str, Variable] = {}
 FAMILIES: dict[str, Callable[[str], Variable]] = {}
 
 
-def variable(name: str, varies: int = BLOCK) -> Callable[[Reader], Reader]:
+def variable(name: str, varies: int = BLOCK, reads: tuple[bytes, ...] | None = None) -> Callable[[Reader], Reader]:
     """Enter the decorated function as `$name`."""
 
     def enter(read: Reader) -> Reader:
-        VARIABLES[name] = Variable(read, varies)
+        VARIABLES[name] = Variable(read, varies, reads)
         return read
 
     return enter

@@ -10,13 +10,13 @@ from wproxy.http import Attempt, Request
 from wproxy.variables.registry import LOCATION, REQUEST, VARIABLES, Reader, Variable, family, variable
 
 
-@variable("proxy_host", LOCATION)
+@variable("proxy_host", LOCATION, reads=())
 def proxy_host(request: Request) -> bytes | None:
     target = request.location.proxy_target
     return target.host_header if target and target.address else None
 
 
-@variable("proxy_port", LOCATION)
+@variable("proxy_port", LOCATION, reads=())
 def proxy_port(request: Request) -> bytes | None:
     target = request.location.proxy_target
     return b"%d" % target.port if target and target.port > 0 else None

@@ -5,6 +5,7 @@ Each wire is fed whole, byte by byte, and with a pipelined request behind it; th
 
 from __future__ import annotations
 
+import random
 import time
 
 import pytest
@@ -792,3 +793,43 @@ def test_what_stands_behind_a_hash_is_in_the_line_alone(target: bytes, path: byt
     assert (line.path, line.args, line.origin, line.version) == (path, args, origin, 11)
     assert b"#" not in line.target
     assert line.line == b"GET " + target + b" HTTP/1.1"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_plain_request_line_is_read_as_any_other(seed: int):
+    """What is read without the regex is what the regex would have read; what that refuses is never plain."""
+    chance = random.Random(seed)
+    pieces = [
+        b"/",
+        b"a",
+        b"?",
+        b"%41",
+        b"%",
+        b"..",
+        b".",
+        b"//",
+        b"#",
+        b" ",
+        b"\x80",
+        b"\x7f",
+        b"\t",
+        b"\0",
+        b"\n",
+        b"\r",
+        b"&x=1",
+    ]
+    plain = 0
+    for _ in range(3000):
+        method = chance.choice([b"GET", b"GET", b"POST", b"TRACE", b"CONNECT", b"get", b"PURGE", b""])
+        target = chance.choice([b"/", b"/a", b"http://a/", b"*", b""]) + b"".join(chance.choices(pieces, k=chance.randrange(5)))
+        version = chance.choice([b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/1.2", b"HTTP/2.0", b"HTTP/1.1 ", b""])
+        raw = b" ".join((method, target, version))
+        found = request_line._parse_plain_line(raw)
+        if found is None:
+            continue
+        plain += 1
+        for merge_slashes in (False, True):
+            expected = request_line._parse_any_line(raw, merge_slashes)
+            for name in RequestLine.__slots__:
+                assert getattr(found, name) == getattr(expected, name), (raw, name)
+    assert plain > 30

@@ -24,7 +24,12 @@ class HTTP1RequestBody(RequestBody):
     __slots__ = ("_framing", "_interim", "_pending", "_taken", "stream")
 
     def __init__(self, stream: Stream, at_hand: bytes, length: int, owes_continue: bool) -> None:
-        super().__init__(length, owes_continue and not at_hand)  # a client that sends without waiting needs no 100
+        # Like RequestBody.__init__, without the call.
+        self.collected = self.data = self.file = self.kept = None
+        self.length = length
+        self.timeout = 60.0
+        self.is_passed_on = False
+        self.owes_continue = owes_continue and not at_hand  # a client that sends without waiting needs no 100
         self.stream = stream
         self._interim = CONTINUE
         self._pending = at_hand

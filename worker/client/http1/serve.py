@@ -189,7 +189,8 @@ def accept_body(connection: Connection, request: Request) -> None:
         raise ClientError(413, f"client intended to send too large body: {fields.content_length} bytes", "client_max_body_size")
     owes_continue = isinstance(fields, RequestFields) and fields.expects_continue and request.version > 10
     body = HTTP1RequestBody(connection.stream, connection.buffer, fields.content_length, owes_continue)
-    body.limit = limit
+    if limit:
+        body.limit = limit
     body.timeout = location.client_body_timeout
     connection.buffer = b""
     request.body = body

@@ -197,7 +197,8 @@ class HTTP1HeadPlan:
 
     fields: proxy_set_header without Host, in order, and without those that are always empty. evaluate: functions for the value of
     Host, empty for `$proxy_host`, and of each of these.
-    dropped: lower-case names of the client's fields that are not passed on. is_stable, sends_unknown_length: see HeadPlan.
+    dropped: lower-case names of the client's fields that are not passed on. reads: those of the fields that the values depend on;
+    None: any, or other things. is_stable, sends_unknown_length: see HeadPlan.
     """
 
     keeps_connections = True
@@ -210,6 +211,7 @@ class HTTP1HeadPlan:
         "location",
         "passes_fields",
         "proxy_host",
+        "reads",
         "sends_unknown_length",
         "sets_length",
         "target",
@@ -242,6 +244,8 @@ class HTTP1HeadPlan:
         self.sends_unknown_length = version != 10
         self.version_line = b" HTTP/1.1\r\n" if version == 11 else b" HTTP/1.0\r\n"
         self.is_stable = all(template.varies <= LOCATION for _, template in set_header)
+        reads = [template.reads for _, template in set_header]
+        self.reads = None if None in reads or not self.is_stable else frozenset(name for names in reads for name in names or ())
 
     def head(self, request: Request, length: int) -> bytes:
         """Return the request head for the upstream, including the blank line.
@@ -307,26 +311,39 @@ _NOT_IN_TARGET = bytes(range(0x21)) + b"\x7f"
 
 def _compose_fields(request: Request, plan: HTTP1HeadPlan, length: int) -> tuple[bytes, Composed]:
     """Return everything after the request line, and its parts."""
-    values = [evaluate(request) for evaluate in plan.evaluate]
-    difference = request.fields.difference
-    if difference is not None and not difference[0]:
-        # Another connection has begun with the same head: everything after its request line, if the values are the same, too.
-        remembered = difference[1].get(plan)
-        if remembered is not None and remembered[1] == length and remembered[4][0] == values:
-            request.fields.difference = None
-            return remembered[2], remembered[4]
-    composed = _vary(request, plan, length, values) or _compose(request, plan, length, values)
-    request.fields.difference = None  # a connection that waits for its next request need not keep the difference
+    fields = request.fields
+    difference, fields.difference = fields.difference, None  # a connection that waits for its next request need not keep it
+    remembered = difference[1].get(plan) if difference is not None else None
+    if difference is None or remembered is None or remembered[1] != length:
+        composed = _compose(request, plan, length, [evaluate(request) for evaluate in plan.evaluate])
+    else:
+        _, _, tail, _, before = remembered
+        differing = difference[0]
+        if differing and _keeps_values(request, plan, differing):
+            values = before[0]
+        else:
+            values = [evaluate(request) for evaluate in plan.evaluate]
+        if before[0] is not values and before[0] != values:
+            composed = _compose(request, plan, length, values)
+        elif differing:
+            composed = _vary(request, plan, before, differing)
+        else:
+            return tail, before  # another connection has begun with the same head
     return b"\r\n".join(composed[1]), composed
 
 
-def _vary(request: Request, plan: HTTP1HeadPlan, length: int, values: list[bytes]) -> Composed | None:
-    """Return the lines of the block before with the values that differ; None when more than the client's values differ."""
-    difference = request.fields.difference
-    remembered = difference[1].get(plan) if difference is not None else None
-    if difference is None or remembered is None or remembered[1] != length or remembered[4][0] != values:
-        return None
-    _, lines, begin, places = remembered[4]
+def _keeps_values(request: Request, plan: HTTP1HeadPlan, differing: list[int]) -> bool:
+    """Whether the templates have the values of the block before on the connection: no field that they read is among these."""
+    reads = plan.reads
+    if reads is None or request.line.authority is not None:
+        return False
+    fields = request.fields.lines
+    return reads.isdisjoint([fields[index][0] for index in differing])
+
+
+def _vary(request: Request, plan: HTTP1HeadPlan, before: Composed, differing: list[int]) -> Composed:
+    """Return the lines of the block before with the client's values that differ."""
+    values, lines, begin, places = before
     lines = lines.copy()
     fields = request.fields.lines
     if not places:
@@ -335,7 +352,7 @@ def _vary(request: Request, plan: HTTP1HeadPlan, length: int, values: list[bytes
             passes = plan.passes_fields and lower not in dropped
             places.append(begin if passes else 0)
             begin += passes
-    for index in difference[0]:
+    for index in differing:
         place = places[index]
         if place:
             _, name, value = fields[index]

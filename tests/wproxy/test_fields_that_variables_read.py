@@ -1,0 +1,65 @@
+"""A variable that says which header fields it reads reads no others: its value is kept while these are the same."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from wproxy.address import Address
+from wproxy.http import Request
+from wproxy.template import compile_template
+from wproxy.variables import LOCATION, VARIABLES
+from wproxy.variables.registry import FAMILIES
+
+READING = {name: each for name, each in VARIABLES.items() if each.reads is not None}
+READING |= {f"http_{name}": FAMILIES["http_"](name) for name in ("x", "upgrade", "cookie")}
+
+
+class Fields:
+    """Header fields that note which of them are read."""
+
+    def __init__(self) -> None:
+        self.read: set[bytes] = set()
+
+    def get(self, name: bytes) -> bytes:
+        self.read.add(name)
+        return b"value"
+
+    @property
+    def host(self) -> bytes:
+        return self.get(b"host")
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name} depends on fields that cannot be told")
+
+
+@pytest.mark.parametrize("name", READING)
+def test_it_reads_no_others(name: str):
+    fields: Any = Fields()
+    client = SimpleNamespace(
+        remote_addr=b"a", remote_port=1, scheme=b"http", serial=1, server_address=Address("127.0.0.1", 80), requests=1
+    )
+    line = SimpleNamespace(method=b"GET", path=b"/", args=None, version=11, authority=None)
+    request = Request(client, line, fields, 0.0)  # type: ignore[arg-type]
+    request.server = SimpleNamespace(name="s")  # type: ignore[assignment]
+    request.location = SimpleNamespace(proxy_target=SimpleNamespace(address=1, host_header=b"h", port=1))  # type: ignore[assignment]
+    variable = READING[name]
+    variable.read(request)
+    assert fields.read == set(variable.reads or ())
+    assert variable.varies <= LOCATION, "one that changes for other reasons is not kept"
+
+
+@pytest.mark.parametrize(
+    ("text", "reads"),
+    [
+        ("constant", set()),
+        ("$remote_addr, $proxy_add_x_forwarded_for", {b"x-forwarded-for"}),
+        ("$host:$http_x", {b"host", b"x"}),
+        ("$http_x_y", None),  # underscores_in_headers may let another spelling through
+        ("$host $cookie_a", None),
+    ],
+)
+def test_a_template_reads_what_its_variables_read(text: str, reads: set[bytes] | None):
+    assert compile_template(text).reads == reads
