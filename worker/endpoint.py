@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import socket
 import struct
 
@@ -18,7 +19,7 @@ class SocketEndpoint(Endpoint):
 
     __slots__ = ("_sock",)
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: _socket.socket) -> None:
         self._sock = sock
 
     def address(self) -> Address:

@@ -16,7 +16,7 @@ from worker.http1.request import (
     version_of_refused_line,
 )
 from worker.logs import log_request
-from worker.loop import give_way
+from worker.loop import READ, give_way
 from worker.pages import error_response
 from wproxy.config.model import Location, Settings
 from wproxy.failures import BodyBrokenOff, ClientError, ClientGone, TimedOut, UpstreamFailure
@@ -84,13 +84,20 @@ async def linger(connection: Connection, request: Request | None) -> None:
 
 
 def lingers(connection: Connection, request: Request | None, location: Location) -> bool:
-    """Whether the client may send more, or has, so that a close would reset what it has not read."""
+    """Whether the client may send more, or has, so that a close would reset what it has not read.
+
+    The socket is asked only after an event that no task has waited for, which has switched them off: as in nginx
+    (ngx_http_finalize_connection), bytes of which no event has told yet are not waited for.
+    """
     if location.lingering_close == "off":
         return False
     expected = request is not None and (request.fields.content_length > 0 or request.fields.chunked)
     if request is not None and request.body is not None:
         expected = not request.body.finished
-    return expected or bool(connection.buffer) or location.lingering_close == "always" or connection.stream.has_unread()
+    stream = connection.stream
+    if expected or connection.buffer or location.lingering_close == "always":
+        return True
+    return (stream.holds or not stream.armed & READ) and stream.has_unread()
 
 
 async def refuse(connection: Connection, error: ClientError) -> None:
