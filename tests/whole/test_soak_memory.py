@@ -2,7 +2,7 @@
 
 For as long as WPROXY_SOAK_SECONDS says, by default an hour, in rounds: varied requests, new connections, bodies of 10 MB and
 uploads, WebSockets, HTTP/2 in clear; then TLS with new handshakes and HTTP/2 over TLS. Resident memory is read between rounds, when
-no connection is open, and what an idle connection and a stream need is measured at the beginning and at the end.
+no connection is open; what an idle connection and a stream need is measured once, at the beginning.
 """
 
 from __future__ import annotations
@@ -93,7 +93,6 @@ def test_memory_is_flat_under_mixed_load(tmp_path):
             for listen in LOADS:
                 count += go(listen)
                 resident[listen].append(workers[listen].memory_info().rss)
-        last = measured()
         assert all(worker.is_running() for worker in workers.values()), "no worker was replaced"
     print(f"\n{count:,} requests in {time.monotonic() - began:.0f} s")
     for listen, sizes in resident.items():
@@ -103,6 +102,4 @@ def test_memory_is_flat_under_mixed_load(tmp_path):
             f"{listen}: resident {sizes[0] >> 10} KB after one round, {early / 1024:.0f} KB in the middle, {late / 1024:.0f} at the end"
         )
         assert late < early * MORE[0] + MORE[1], f"{listen} grows: {[size >> 10 for size in sizes]} KB"
-    print("KB of a connection or stream:", ", ".join(f"{name} {first[name]:.1f}, then {last[name]:.1f}" for name in first))
-    for name, size in first.items():
-        assert last[name] < size * 1.25 + 1, f"{name}: {size:.1f} KB before, {last[name]:.1f} KB after"
+    print("KB of a connection or stream:", ", ".join(f"{name} {size:.1f}" for name, size in first.items()))

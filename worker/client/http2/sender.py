@@ -17,6 +17,10 @@ from worker.stream import Stream
 FULL = 65536
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class Sender:
     """The outgoing bytes of one connection.
 
@@ -37,6 +41,10 @@ class Sender:
         self.unsent = 0
         self.progressed_at = 0.0
         self.failure: OSError | None = None
+
+    def part(self) -> None:
+        """Call nobody any more: the connection is over."""
+        self._has_room = _nothing
 
     @property
     def is_blocked(self) -> bool:

@@ -47,6 +47,7 @@ async def serve_http2(stream: Stream, client: Client, plan: ListenerPlan, receiv
     finally:
         clients.before_close()
         stream.close()
+        connection.part()
         clients.ended(connection)
 
 
