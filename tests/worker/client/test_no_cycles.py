@@ -46,6 +46,13 @@ def asks_over_http2_and_leaves(s):
     client.end.close()
 
 
+def asks_over_http2_and_resets(s):
+    client = H2(s, tcp=True).ask(1)
+    s.peers[0].accept().receives_head()
+    client.end.reset()
+    s.until(lambda: not s.worker.clients.connections, "the reset comes")
+
+
 def is_answered_over_http2_and_leaves(s):
     client = H2(s).ask(1)
     upstream = s.peers[0].accept()
@@ -102,6 +109,7 @@ def asks_wrongly(s):
     [
         asks_and_leaves,
         asks_over_http2_and_leaves,
+        asks_over_http2_and_resets,
         is_answered_over_http2_and_leaves,
         upstream_breaks_off,
         upstream_refuses,

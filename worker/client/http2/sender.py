@@ -45,6 +45,8 @@ class Sender:
     def part(self) -> None:
         """Call nobody any more: the connection is over."""
         self._has_room = _nothing
+        if self.failure is not None:  # frames in its traceback have the connection
+            self.failure.__traceback__ = self.failure.__context__ = None
 
     @property
     def is_blocked(self) -> bool:
