@@ -22,6 +22,8 @@ from wproxy.failures import TimedOut, UpstreamFailure
 
 # Bytes put aside for the socket from which on a request waits before it writes more.
 HIGH_WATER = 65536
+# Seconds for which a peer that has been heard is taken to be there without a look at the socket: what comes is told by the loop.
+RECENT = 0.01
 
 
 class SharedConnection(SharedPooled):
@@ -31,7 +33,7 @@ class SharedConnection(SharedPooled):
     failure: the reason of its end, if it has failed.
     """
 
-    __slots__ = ("_most_read", "_unsent", "failure", "send_timeout", "uses")
+    __slots__ = ("_heard_at", "_most_read", "_unsent", "failure", "send_timeout", "uses")
 
     def __init__(self, stream: Stream, most: int, send_timeout: float) -> None:
         super().__init__(stream, most)
@@ -40,14 +42,20 @@ class SharedConnection(SharedPooled):
         self.failure: UpstreamFailure | None = None
         self._unsent = bytearray()
         self._most_read = HEAD_CHUNK
+        self._heard_at = -RECENT
         stream.unexpected = self._heard
         stream.loop.listen(stream)  # a peer that speaks first may have done so already, when nobody listened
 
     def is_quiet(self) -> bool:
-        """Read what has arrived; return whether the connection can take a request then."""
-        if not self.stream.is_quiet():
-            self._heard(self.stream)
-        return self.stream.fd >= 0 and self.room > 0
+        """Read what has arrived, unless the peer has just been heard; return whether the connection can take a request then.
+
+        A look costs 1.7 us. It is to spare requests that cannot be sent twice a peer that left long ago, or that was never there;
+        one that leaves at this moment may do so as well a moment later, and says which requests it has not begun.
+        """
+        stream = self.stream
+        if stream.loop.clock.now - self._heard_at >= RECENT and not stream.is_quiet():
+            self._heard(stream)
+        return stream.fd >= 0 and self.room > 0
 
     def close(self) -> None:
         """Close the connection; requests that still use it fail."""
@@ -79,6 +87,7 @@ class SharedConnection(SharedPooled):
         try:
             most = self._most_read
             data = stream.recv(most)
+            self._heard_at = stream.loop.clock.now
             if not data:
                 raise failure_of("error", "upstream prematurely closed connection", READING_HEAD)
             # Much comes at once only where bodies do.

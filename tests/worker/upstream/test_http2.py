@@ -647,6 +647,41 @@ def test_a_post_that_the_upstream_did_not_begin_before_it_left_is_sent_again(two
     assert peer.end.is_closed(), "nothing is left to do on it"
 
 
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_post_at_the_moment_in_which_the_upstream_leaves_is_answered_by_another_connection(two, closes):
+    """No look at the socket is taken so soon after an answer: what the upstream says of its end is enough."""
+    s = two()
+    client = ask(s)
+    peer = accept(s)
+    peer.request()
+    peer.answer(1)
+    body_of(client)
+    client.sock.sendall(post(b"body"))
+    peer.end.sock.sendall(frame("GOAWAY", 0, struct.pack(">II", 1, 0)))
+    if closes:
+        peer.end.close()
+    again = accept(s)
+    assert [sent.kind for sent in again.take()] == ["HEADERS", "DATA"]
+    again.answer(1)
+    assert body_of(client)[1] == b"ok"
+
+
+def test_a_post_to_an_upstream_that_left_long_ago_goes_to_a_new_connection(two):
+    s = two()
+    client = ask(s)
+    peer = accept(s)
+    peer.request()
+    peer.answer(1)
+    body_of(client)
+    s.advance(1)
+    client.sock.sendall(post(b"body"))
+    peer.end.close()
+    again = accept(s)
+    assert [sent.kind for sent in again.take()] == ["HEADERS", "DATA"]
+    again.answer(1)
+    assert body_of(client)[1] == b"ok"
+
+
 def test_an_answer_goes_on_after_a_goaway_and_the_connection_is_not_used_again(two):
     s = two()
     client = ask(s)
