@@ -361,6 +361,7 @@ def conversations(directory: str, meter: Meter, certificate: str, key: str) -> I
         name = {"returned": "return"}.get(request.__name__, request.__name__)
         yield name, Conversation(place(name), meter, request)
     yield "logged", Conversation(place("logged"), meter, small, ACCESS_LOG='"{directory}/access.log"')
+    yield "counted", Conversation(place("counted"), meter, small, SERVER='status_zone = "site"')
     yield "connection", Connections(place("connection"), meter, only_one)
     tls = f'ssl_certificate = "{certificate}"\nssl_certificate_key = "{key}"'
     yield "tls", Encrypted(place("tls"), meter, small, LISTEN='[["127.0.0.1:8080", "ssl"]]', SERVER=tls)
