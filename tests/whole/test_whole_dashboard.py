@@ -22,7 +22,7 @@ proxy_cache = "pages"
 dashboard = "write=on"
 """
 
-TEXT = "document.body.innerText"
+TEXT = "document.body ? document.body.innerText : ''"  # there is none before the page has begun to load
 
 
 def press(browser, key: str, code: str, text: str = "") -> None:
