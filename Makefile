@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check unit bench soak pythons applications clean test-peers
+.PHONY: run test check unit bench soak pythons applications clean test-peers wheel compiled compiled-test
 
 run: $(VENV)/.installed
 	$(BIN)/wproxy demo
@@ -20,6 +20,19 @@ unit: $(VENV)/.test-installed
 
 soak: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -m soak
+
+# A wheel with compiled modules, in dist/; it needs a C compiler and is for this interpreter only.
+wheel: $(VENV)/.installed
+	rm -rf build/lib* build/bdist* build/temp*
+	WPROXY_COMPILE=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
+# build/compiled: a copy of the tree with compiled modules, for `python -m bench --compiled build/compiled`.
+compiled: $(VENV)/.test-installed
+	sh tests/compiled_tree.sh $(BIN)/python build/compiled
+
+# The tests on the compiled build; TESTS="tests/worker/http1 -x" for some of them.
+compiled-test: compiled test-peers
+	cd build/compiled && PYTHONPATH=. $(CURDIR)/$(BIN)/python -m pytest -m "not soak and not applications" -n 2 --dist loadfile $(TESTS)
 
 # The tests on the Pythons of newer Debians, as root; PYTHONS="sid" TESTS="tests/master -q" for a part.
 pythons:
@@ -42,11 +55,11 @@ $(VENV)/.python:
 	@$(PYTHON) -m venv $(VENV) || sh tests/install_venv.sh $(PYTHON) $(VENV)
 	@touch $@
 
-$(VENV)/.installed: setup.cfg pyproject.toml $(VENV)/.python
+$(VENV)/.installed: setup.cfg setup.py pyproject.toml $(VENV)/.python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
-$(VENV)/.test-installed: setup.cfg pyproject.toml $(VENV)/.python
+$(VENV)/.test-installed: setup.cfg setup.py pyproject.toml $(VENV)/.python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@ $(VENV)/.installed
 

@@ -274,7 +274,7 @@ def test_help_loads_the_command_line_and_nothing_else(arguments):
         "except SystemExit as end: assert not end.code",
     )
     ours = {name for name in loaded if room_of(name) in ROOMS}
-    words = ("__main__", "check", "check.arguments", "cli", "identity", "version")
+    words = ("__main__", "check", "check.arguments", "cli", "compiled", "identity", "version")
     assert ours == {"wproxy", *(f"wproxy.{name}" for name in words)}
     # What argparse itself takes is its own affair: since Python 3.14 it colours its help, with dataclasses and all.
     unavoidable = modules_after(

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from worker.descriptor import Descriptor
 from worker.loop import Loop
-from worker.stream import Descriptor, Stream
+from worker.stream import Stream
 
 
 class Bell:

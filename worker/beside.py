@@ -14,10 +14,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from worker.bell import Bell
+from worker.descriptor import Descriptor
 from worker.logs import ErrorLogs
 from worker.loop import READ, Loop, Task, park, sleep
 from worker.signals import heed_signals
-from worker.stream import Descriptor, Stream
+from worker.stream import Stream
 from wproxy.assignment import Assignment
 from wproxy.shared import (
     HEAD_REOPENS_BEGUN,

@@ -25,33 +25,35 @@ from __future__ import annotations
 import os
 import select
 import selectors
-import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine
 from time import monotonic, time
-from typing import Any
+from typing import Any, Final
 
+from worker.parking import wait_for_turn
 from wproxy.failures import TimedOut
 from wproxy.http import Clock
+from wproxy.native import mypyc_attr
 
-READ = 1
-WRITE = 2
+READ: Final = 1
+WRITE: Final = 2
 
-_IN = select.EPOLLIN
-_OUT = select.EPOLLOUT
-_RDHUP = select.EPOLLRDHUP
-_FATAL = select.EPOLLERR | select.EPOLLHUP
-_NOT_OUT = ~_OUT
-_NOT_IN = ~(_IN | _RDHUP)
-_NOT_READY = ~(_IN | _OUT)
+_IN: Final = select.EPOLLIN
+_OUT: Final = select.EPOLLOUT
+_RDHUP: Final = select.EPOLLRDHUP
+_FATAL: Final = select.EPOLLERR | select.EPOLLHUP
+_NOT_OUT: Final = ~_OUT
+_NOT_IN: Final = ~(_IN | _RDHUP)
+_NOT_READY: Final = ~(_IN | _OUT)
 
 # The event of a unix socket, or of one whose both sides have ended.
-_IN_AND_END = select.EPOLLIN | select.EPOLLHUP
+_IN_AND_END: Final = select.EPOLLIN | select.EPOLLHUP
 
-_MASKS = (0, _IN, _OUT, _IN | _OUT)
-_FAR = float("inf")
-_SWEEP_PAUSE = 0.02
+_MASKS: Final = (0, _IN, _OUT, _IN | _OUT)
+_FAR: Final = float("inf")
+_SWEEP_PAUSE: Final = 0.02
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Waitable:
     """A descriptor that tasks can park on: everything that the loop has to know of a stream, which sets it all when it is made.
 
@@ -75,13 +77,9 @@ class Waitable:
     flush: Callable[[], bool] | None
 
 
-@types.coroutine
-def park(stream: Waitable | None, events: int, seconds: float) -> Generator[Any, None, None]:
-    """Wait until the stream is ready for READ, WRITE or either, at most so many seconds; then TimedOut is raised.
-
-    stream None: only let time pass, and then raise nothing.
-    """
-    yield stream, events, seconds
+# Wait until the stream is ready for READ, WRITE or either, at most so many seconds; then TimedOut is raised.
+# stream None: only let time pass, and then raise nothing.
+park: Callable[[Waitable | None, int, float], Awaitable[None]] = wait_for_turn
 
 
 class Task:
@@ -107,6 +105,7 @@ def _end(value: None) -> Any:
     raise StopIteration
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Loop:
     """The loop of one worker. `clock.now` is read once per turn."""
 
@@ -539,7 +538,7 @@ async def sleep(seconds: float) -> None:
 
 
 # After so many bytes a transfer that never had to wait gives other tasks their turn.
-FAIR_SHARE = 1 << 20
+FAIR_SHARE: Final = 1 << 20
 
 
 async def give_way() -> None:

@@ -9,10 +9,12 @@ from worker.loop import FAIR_SHARE, give_way, sleep
 from worker.rates import Pace, client_rate, rate_of
 from wproxy.bodies import BodySource, Frame, Outlet
 from wproxy.http import Request
+from wproxy.native import mypyc_attr
 
 NOTHING = memoryview(b"")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Pieces:
     """A body that comes in pieces (a BodySource). A subclass sets `_unsent` to NOTHING, and implements read and close."""
 
@@ -59,6 +61,7 @@ class Pieces:
         """Do nothing: every piece is sent as soon as it is read."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Wrapper(Pieces):
     """A body that is made from another one. _source: the other one; None when there is none, or no more."""
 
@@ -89,7 +92,8 @@ async def send_all(outlet: Outlet, data: bytes | memoryview, seconds: float) -> 
     view = memoryview(data)
     while view:
         try:
-            view = view[outlet.send(view) :]
+            sent = outlet.send(view)
+            view = view[sent:]
         except BlockingIOError:
             await outlet.room(seconds)
 
@@ -106,7 +110,8 @@ async def send_unsent(outlet: Outlet, request: Request, source: BodySource | Non
         left = len(unsent)
         request.bytes_sent, request.body_bytes_sent = size - left, body_size - min(left, body_size)
         try:
-            unsent = unsent[outlet.send(unsent) :]
+            sent = outlet.send(unsent)
+            unsent = unsent[sent:]
         except BlockingIOError:
             await (outlet.room(seconds) if source is None else source.wait_for_room(outlet, frame, seconds))
     request.bytes_sent, request.body_bytes_sent = size, body_size

@@ -59,7 +59,7 @@ def action_of(request: Request) -> Request:
     """Return the same request, to go on without its client. Raises OSError when there is no descriptor for its body."""
     assert request.client.server_address  # it may be unknown once the connection is closed
     action = copy(request)
-    action.exchange = action.at_end = None
+    action.exchange = action.at_end = action.inside = None
     action.attempts = [*request.attempts]
     action.uri_changes = request.uri_changes + 1
     action.forced_status = 0

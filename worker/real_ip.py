@@ -52,8 +52,7 @@ class RealIp(Check):
             found = request.fields.cache[self] = (*named, apart(request.fields)) if named else ()
         if found:
             address, port, fields = found
-            request.client = client.seen_at(address, port)
-            request.fields = fields
+            request.take_client(client.seen_at(address, port), fields)
 
     def _named_client(self, request: Request) -> tuple[bytes, int] | tuple[()]:
         wanted = self.header.lower().encode()
@@ -69,11 +68,10 @@ class RealIp(Check):
             return
         address = parsed(header.source)
         if address is not None:
-            request.client = client.seen_at(address[0], header.source_port)
             found = request.fields.cache.get(self)
             if found is None:
                 found = request.fields.cache[self] = apart(request.fields)
-            request.fields = found
+            request.take_client(client.seen_at(address[0], header.source_port), found)
 
 
 def apart(fields: FieldsLike) -> FieldsLike:

@@ -14,13 +14,14 @@ from worker import pipes
 from worker.attach import attach_server
 from worker.client.accept import Acceptors
 from worker.client.clients import Clients
+from worker.descriptor import Descriptor
 from worker.logs import FLUSH_PAUSE, AccessLogs, ErrorLogs, log_request
 from worker.loop import READ, Loop, Task, give_way, park, sleep
 from worker.regex_guard import install_regex_guard
 from worker.room import Room
 from worker.services import Logs, Services, make_services
 from worker.signals import ORDERS, heed_signals
-from worker.stream import Descriptor, Stream
+from worker.stream import Stream
 from worker.upstream.checks import HealthChecks
 from worker.upstream.exchange import proxy_request
 from wproxy.assignment import Assignment

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import _socket
 import fcntl
-import os
 import select
 import socket
 import struct
@@ -17,6 +16,7 @@ import termios
 from collections.abc import Awaitable, Callable
 
 from worker.loop import WRITE, Loop, Waitable, park
+from wproxy.native import mypyc_attr
 
 # The size of one recv. Heads are small, and a buffer of 64 KB that is cut down afterwards costs 0.35 us more.
 HEAD_CHUNK = 16384
@@ -28,6 +28,7 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 _NONE = bytes(4)  # the int that FIONREAD returns when nothing can be read
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Stream(Waitable):
     """A non-blocking socket.
 
@@ -127,13 +128,3 @@ class Stream(Waitable):
     def __repr__(self) -> str:
         waits = "".join(word for word, task in (("r", self.reader), ("w", self.writer)) if task)
         return f"<stream {self.fd}{' waits ' + waits if waits else ''}>"
-
-
-class Descriptor(socket.socket):
-    """Another descriptor disguised as a socket, so that a stream can hold it; it is only ever waited for."""
-
-    def __init__(self, fileno: int) -> None:
-        left, right = socket.socketpair()
-        super().__init__(left.family, left.type, left.proto, left.detach())
-        right.close()
-        os.dup2(fileno, self.fileno(), inheritable=False)

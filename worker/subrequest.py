@@ -16,14 +16,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from functools import lru_cache
-from typing import Any
 
 from worker.client.requests import refused
 from worker.phases import content_phase, go, server_phases
 from wproxy.config.model import Configuration, Location
 from wproxy.failures import ClientError
 from wproxy.files import shown_path
-from wproxy.http import Client, FieldsLike, Request, Response
+from wproxy.http import Request, Response
 from wproxy.regex import RegexTimedOut
 from wproxy.request_body import BODILESS, NO_BODY, Outgoing, RequestBody
 
@@ -48,30 +47,19 @@ class Cycle(Exception):
     """Subrequests are too deep inside of each other; the message is for the log."""
 
 
-def of_main(name: str) -> Any:
-    """Return an attribute that a subrequest shares with the client's request."""
-    return property(lambda self: getattr(self.main, name), lambda self, value: setattr(self.main, name, value))
-
-
 class Subrequest(Request):
-    """A request inside of another one. depth: how deep; main: the client's request."""
+    """A request inside of another one. depth: how deep; within: the client's request, which is also its `main`."""
 
-    main: Request
     is_in_memory = False  # its response becomes the value of a variable
     has_stub = False  # a text takes the place of a response that is a built-in error page or empty
-    # A limit decides once about a client's request and all its subrequests.
-    limit_req_status: bytes | None = of_main("limit_req_status")
-    limit_conn_status: bytes | None = of_main("limit_conn_status")
-    # The client that one of them finds behind a proxy is that of all, as in nginx; so is the memory of its fields.
-    client: Client = of_main("client")
-    fields: FieldsLike = of_main("fields")
 
     def __init__(
         self, parent: Request, path: bytes, args: bytes | None = None, method: bytes = b"GET", made_by: str = ""
     ) -> None:
         """Make it; `answered_inside` starts it. made_by: the directive that asks for it, for explanations. Raises Cycle."""
-        self.main = main = parent.main or parent
+        main = parent.main or parent
         super().__init__(main.client, parent.line, main.fields, main.client.clock.now)
+        self.main = self.within = main
         self.depth: int = parent.depth + 1 if isinstance(parent, Subrequest) else 0
         if self.depth > MAX_DEPTH:
             raise Cycle(f'subrequests cycle while processing "{shown_path(path)}"')
@@ -91,6 +79,9 @@ class Subrequest(Request):
         if parent.trace is not None and made_by:
             self.trace = parent.trace.subrequest(made_by, parent.location.origin(made_by))
             self.trace.request = self
+        if main.inside is None:
+            main.inside = set()
+        main.inside.add(self)
         self.lead_to(parent.location)
 
     def lead_to(self, location: Location) -> None:
@@ -109,15 +100,17 @@ class Subrequest(Request):
 
     def call_at_end(self, release: Callable[[], None]) -> None:
         """Have this called when the client's request is over."""
-        self.main.call_at_end(release)
+        self.within.call_at_end(release)
 
     def finish(self) -> None:
         """Log it if its location asks for that: its response has been read or dropped."""
-        self.bytes_sent, self.body_bytes_sent = self.main.bytes_sent, self.main.body_bytes_sent
+        if self.within.inside is not None:
+            self.within.inside.discard(self)
+        self.bytes_sent, self.body_bytes_sent = self.within.bytes_sent, self.within.body_bytes_sent
         write = self.route.write_log
         if write is not None:
             write(self)
-        context = self.main.trace_context
+        context = self.within.trace_context
         if context is not None:
             context.note(self, self.client.clock.now)
         self.attempts = ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 
+from wproxy.compiled import how_it_runs
 from wproxy.identity import NGINX, WPROXY, Identity
 
 # Optional modules of nginx, each with the directive that makes it useful.
@@ -113,7 +114,7 @@ def usage_text(identity: Identity) -> str:
 def build_text(identity: Identity) -> str:
     """Return what `-V` prints after the version: what we run on, and our features as nginx's `configure` arguments."""
     lines = [f"{WPROXY.name} {WPROXY.version}"] if identity is not WPROXY else []
-    lines.append(f"built by {platform.python_implementation()} {platform.python_version()}")
+    lines.append(f"built by {platform.python_implementation()} {platform.python_version()}, {how_it_runs()}")
     words = [f"--{word}={path}" for word, path in _paths(identity) if path] + module_words()
     if "--with-http_ssl_module" in words:
         import ssl  # 10 ms

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from wproxy.check.arguments import declare as _check
+from wproxy.compiled import how_it_runs
 from wproxy.version import VERSION
 
 DEFAULT_FILES = ("wproxy.toml", "/etc/wproxy/wproxy.toml")
@@ -189,7 +190,7 @@ def parser() -> argparse.ArgumentParser:
         add_help=False,
     )
     top.add_argument("--help", action="help", help="show this help and exit")
-    top.add_argument("--version", action="version", version=f"wproxy {VERSION}")
+    top.add_argument("--version", action="version", version=f"wproxy {VERSION} ({how_it_runs()})")
     top.add_argument("--as-nginx", action="store_true", help="as the first word, before nginx's options: be nginx")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from wproxy.address import Address
 from wproxy.bodies import BodySource, Outlet, Tunnel
 from wproxy.identity import Identity
+from wproxy.native import mypyc_attr
 from wproxy.proxy_protocol import ProxyHeader
 from wproxy.request_body import RequestBody
 
@@ -165,6 +166,7 @@ class AnswerHead(Protocol):
     chunked: bool
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Endpoint:
     """Our end of a client's connection; the worker's class has a socket behind it."""
 
@@ -323,6 +325,7 @@ class Connection(Protocol):
     requests: int
 
 
+@mypyc_attr(native_class=False)
 class Attempt:
     """One try at one peer, for $upstream_* and the logs. Times are seconds since the try began; None is unknown.
 
@@ -453,6 +456,7 @@ class ResponseFields:
         return f"<response fields {self.status} {self.content_length}>"
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Response:
     """A response: its fields, the part of the body at hand, and the source of the rest.
 
@@ -540,6 +544,7 @@ class Exchange(Protocol):
         """Return how many bytes may be kept in memory while the client takes none, at most so many; the end gives them back."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True, serializable=True)
 class Request:
     """One request on its way through the phases.
 
@@ -552,6 +557,7 @@ class Request:
     ssi: SsiState | None = None  # what the pages of SSI share, from the first one on
     slices: Slices | None = None  # from the first use of $slice_range until the response is over, or is none of slices
     main: Request | None = None  # the client's request, if this is a subrequest of it (worker/subrequest.py)
+    inside: set[Request] | None = None  # the subrequests of a client's request that are not over, from the first one on
     bytes_sent = 0
     body_bytes_sent = 0
     request_length = 0
@@ -614,6 +620,12 @@ class Request:
         if self.exchange is not None:
             self.exchange.moved(self)
 
+    def take_client(self, client: Client, fields: FieldsLike) -> None:
+        """Be seen as from this client, with these fields; so are all requests inside of the same one, as in nginx."""
+        main = self.main or self
+        for request in (main, self, *(main.inside or ())):
+            request.client, request.fields = client, fields
+
     def ends(self, code: str, cause: str) -> None:
         """Note why it does not end well: a word of `wproxy.end_causes`, and a sentence with the setting behind it."""
         self.end_code, self.end_cause = code, cause
@@ -629,6 +641,7 @@ class Request:
 
     def end(self) -> None:
         """Call the functions of `call_at_end`; does nothing the second time."""
+        self.inside = None
         releases = self.at_end
         if releases is not None:
             self.at_end = None
@@ -660,7 +673,10 @@ def _settle_layout() -> None:
     CPython 3.11 takes no attribute into the layout of a class after some 30 instances: where many requests had been under way
     before the first was answered, every later one had a dictionary of its own for ever (measured: 6,000 instructions a request).
     """
-    request: Any = object.__new__(Request)
+    try:
+        request: Any = object.__new__(Request)
+    except TypeError:
+        return  # compiled: a native class has a layout from the beginning
     for name in (
         *(
             "client",

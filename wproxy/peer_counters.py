@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from wproxy.http import Attempt
+from wproxy.native import mypyc_attr
 from wproxy.shared import (
     ROW_ACTIVE,
     ROW_FAILED,
@@ -30,6 +31,7 @@ SHARE_OF_LAST = 0.125
 TIMED = 16
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PeerCounters:
     """One worker's counters of one peer. Add to the attributes; `publish` does the rest.
 

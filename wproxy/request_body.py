@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from wproxy.native import mypyc_attr
+
 # Lengths of a body that is missing, or whose length is not known yet.
 NO_BODY = -1
 UNKNOWN_LENGTH = -2
@@ -36,6 +38,7 @@ class KernelPipe(Protocol):
         """Move bytes from a descriptor into it; return how many, 0 at the end. Raises BlockingIOError, OSError."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RequestBody:
     """The body of a request, as every client protocol provides it.
 

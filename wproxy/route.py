@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from wproxy.native import mypyc_attr
+
 if TYPE_CHECKING:
     from wproxy.config.model import Location
     from wproxy.directives.error_page import ErrorPage
@@ -46,6 +48,7 @@ class Tracing(Protocol):
         """Return the function that logs a finished request, and begins the trace of one that ended early."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True, serializable=True)
 class Route:
     """The way of a request through one location.
 

@@ -156,6 +156,7 @@ DIFFERENT = {
     "limit_conn_status": b"REJECTED",
     # What only subrequests, responses in slices and pages with userid have.
     "main": None,
+    "inside": None,
     "ssi": None,
     "slices": Slices(10, 25),
     "cached": cached(b"HIT"),

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from worker.http1.fields import REQUEST_FIELDS, Field, FieldTable, shown
+from wproxy.native import mypyc_attr
 
 # Fields that a client may not have removed by naming them in Connection: framing, routing, and those that policy behind us relies
 # on.
@@ -17,6 +18,7 @@ _ALWAYS_REMOVED = frozenset((b"close", b"keep-alive", b"connection", b"proxy-con
 _NO_OPTIONS: frozenset[bytes] = frozenset()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True, serializable=True)
 class RequestLine:
     """The first line of a request. It depends only on its bytes, and is never changed.
 
@@ -72,6 +74,7 @@ class RequestLine:
         return f'<request line "{shown(self.line)}">'
 
 
+@mypyc_attr(allow_interpreted_subclasses=True, serializable=True)
 class RequestFields:
     """The header fields of a request: facts of one header block.
 
@@ -197,7 +200,8 @@ class RequestFields:
         return f"<request fields {[shown(name) for _, name, _ in self.lines]}>"
 
 
-_new_fields = object.__new__
+# Not `object.__new__`, which makes no objects of a compiled class.
+_new_fields = RequestFields.__new__
 
 # The request lines a worker remembers. They depend on merge_slashes, so there is a table for each setting.
 _LINES: dict[bool, dict[bytes, RequestLine]] = {False: {}, True: {}}

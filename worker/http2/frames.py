@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from typing import ClassVar
 
 from worker.http2.errors import ENHANCE_YOUR_CALM, FRAME_SIZE_ERROR, PROTOCOL_ERROR, ConnectionFault
 
@@ -74,7 +75,7 @@ class Data:
     """A piece of a body. data: without padding. flow: the bytes that count in the windows, padding included."""
 
     __slots__ = ("data", "end_stream", "flow", "stream")
-    kind = DATA
+    kind: ClassVar[int] = DATA
 
     def __init__(self, stream: int, data: bytes, flow: int, end_stream: bool) -> None:
         self.stream = stream
@@ -90,7 +91,7 @@ class Headers:
     """A whole field block: HEADERS with its CONTINUATIONs. block: still encoded. Priorities are not kept (RFC 9113, 5.3.2)."""
 
     __slots__ = ("block", "end_stream", "stream")
-    kind = HEADERS
+    kind: ClassVar[int] = HEADERS
 
     def __init__(self, stream: int, block: bytes, end_stream: bool) -> None:
         self.stream = stream
@@ -105,7 +106,7 @@ class Priority:
     """An outdated priority: it means nothing and only counts."""
 
     __slots__ = ("stream",)
-    kind = PRIORITY
+    kind: ClassVar[int] = PRIORITY
 
     def __init__(self, stream: int) -> None:
         self.stream = stream
@@ -118,7 +119,7 @@ class ResetStream:
     """The peer gave up a stream. code: why."""
 
     __slots__ = ("code", "stream")
-    kind = RST_STREAM
+    kind: ClassVar[int] = RST_STREAM
 
     def __init__(self, stream: int, code: int) -> None:
         self.stream = stream
@@ -132,7 +133,7 @@ class Settings:
     """The peer's settings, as (identifier, value) in order; ack: it has taken ours."""
 
     __slots__ = ("ack", "pairs")
-    kind = SETTINGS
+    kind: ClassVar[int] = SETTINGS
     stream = 0
 
     def __init__(self, ack: bool, pairs: tuple[tuple[int, int], ...]) -> None:
@@ -147,7 +148,7 @@ class Ping:
     """A sign of life; without ack it has to be answered with the same eight bytes."""
 
     __slots__ = ("ack", "opaque")
-    kind = PING
+    kind: ClassVar[int] = PING
     stream = 0
 
     def __init__(self, ack: bool, opaque: bytes) -> None:
@@ -162,7 +163,7 @@ class GoAway:
     """The peer serves no stream after `last`. code: why; debug: its words on it."""
 
     __slots__ = ("code", "debug", "last")
-    kind = GOAWAY
+    kind: ClassVar[int] = GOAWAY
     stream = 0
 
     def __init__(self, last: int, code: int, debug: bytes) -> None:
@@ -178,7 +179,7 @@ class WindowUpdate:
     """Room for more bytes, on a stream or, for stream 0, on the connection. increment: at least 1."""
 
     __slots__ = ("increment", "stream")
-    kind = WINDOW_UPDATE
+    kind: ClassVar[int] = WINDOW_UPDATE
 
     def __init__(self, stream: int, increment: int) -> None:
         self.stream = stream

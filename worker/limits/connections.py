@@ -56,7 +56,7 @@ class ConnectionLimits(Check):
 
     def check(self, request: Request) -> Response | Awaitable[Response | None] | None:
         """Count a request, until it ends; return a response to refuse it. Raises CloseConnection."""
-        if request.limit_conn_status is not None:
+        if (request.main or request).limit_conn_status is not None:
             return None
         only = self.only
         if only is not None and request.main is None:
@@ -67,7 +67,7 @@ class ConnectionLimits(Check):
             release = only.zone.take(key, only.most)
             if release is True or release is False:
                 return self._refuse(request, only, release)
-            request.limit_conn_status = PASSED
+            (request.main or request).limit_conn_status = PASSED
             request.call_at_end(release)
             return None
         owner = request.main or request  # a subrequest counts until the client's request ends
@@ -77,7 +77,7 @@ class ConnectionLimits(Check):
             key = limit.evaluate(request)
             if not key or (len(key) > LONGEST_KEY and self._ignore(request, limit, key)):
                 continue
-            request.limit_conn_status = PASSED
+            (request.main or request).limit_conn_status = PASSED
             release = limit.zone.take(key, limit.most)
             if isinstance(release, bool):
                 owner.at_end = before
@@ -100,7 +100,7 @@ class ConnectionLimits(Check):
             dry = ", dry run," if self.dry_run else ""
             log_request(request, self.level, f'limiting connections{dry} by zone "{limit.zone.name}"', code="limit_conn")
         if self.dry_run:
-            request.limit_conn_status = REJECTED_DRY_RUN
+            (request.main or request).limit_conn_status = REJECTED_DRY_RUN
             return None
-        request.limit_conn_status = REJECTED
+        (request.main or request).limit_conn_status = REJECTED
         return refuse(request, self.status, "limit_conn", f"limit: too many connections by zone {limit.zone.name}{self.setting}")

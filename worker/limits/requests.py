@@ -76,7 +76,7 @@ class RequestLimits(Check):
 
         This is a function and not a coroutine because nearly all requests pass at once.
         """
-        if request.limit_req_status is not None:
+        if (request.main or request).limit_req_status is not None:
             return 0
         only = self.only
         if only is None:
@@ -86,7 +86,7 @@ class RequestLimits(Check):
             return 0
         excess = only.zone.count(key, int(request.client.clock.now * 1000.0), only.burst)
         if excess <= only.delay and 0 <= excess <= only.burst:
-            request.limit_req_status = PASSED
+            (request.main or request).limit_req_status = PASSED
             return 0
         if 0 <= excess <= only.burst:
             return self._delay(request, only.wait(excess), excess, only)
@@ -140,15 +140,15 @@ class RequestLimits(Check):
         """Have a request wait."""
         self.decided_by = limit.zone.name
         if not wait:
-            request.limit_req_status = PASSED
+            (request.main or request).limit_req_status = PASSED
             return 0
         dry = ", dry run" if self.dry_run else ""
         text = f'delaying request{dry}, excess: {excess // 1000}.{excess % 1000:03}, by zone "{limit.zone.name}"'
         log_request(request, _MILDER[self.level], text)
         if self.dry_run:
-            request.limit_req_status = DELAYED_DRY_RUN
+            (request.main or request).limit_req_status = DELAYED_DRY_RUN
             return 0
-        request.limit_req_status = DELAYED
+        (request.main or request).limit_req_status = DELAYED
         return wait
 
     def _refuse(self, request: Request, excess: int, limit: Limited) -> Response | int:
@@ -162,7 +162,7 @@ class RequestLimits(Check):
             text = f'the state of a key in limit_req zone "{limit.zone.name}" cannot be had'
             log_request(request, "alert", text, code="limit_req")
         if self.dry_run:
-            request.limit_req_status = REJECTED_DRY_RUN
+            (request.main or request).limit_req_status = REJECTED_DRY_RUN
             return 0
-        request.limit_req_status = REJECTED
+        (request.main or request).limit_req_status = REJECTED
         return refuse(request, self.status, "limit_req", f"limit: too many requests by zone {limit.zone.name}{self.setting}")

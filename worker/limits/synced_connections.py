@@ -80,7 +80,7 @@ class SyncedConnectionLimits(ConnectionLimits):
 
     def check(self, request: Request) -> Response | Awaitable[Response | None] | None:
         """See `ConnectionLimits.check`; when a server is to be asked, the verdict comes later."""
-        if request.limit_conn_status is not None:
+        if (request.main or request).limit_conn_status is not None:
             return None
         owner = request.main or request
         before = len(owner.at_end or ())  # what a limit takes is added at the end

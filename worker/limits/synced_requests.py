@@ -35,7 +35,7 @@ class SyncedRequestLimits(RequestLimits):
 
     def check(self, request: Request) -> Response | int | Awaitable[Response | int]:
         """See `RequestLimits.check`; when a server is to be asked, the verdict comes later."""
-        if request.limit_req_status is not None:
+        if (request.main or request).limit_req_status is not None:
             return 0
         if not any(link.is_up for link in self.servers):
             return super().check(request)

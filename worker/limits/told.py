@@ -55,11 +55,11 @@ class ToldRequests(Told):
 
     def is_decided(self, request: Request) -> bool:
         """See `Told.is_decided`."""
-        return request.limit_req_status is not None
+        return (request.main or request).limit_req_status is not None
 
     def decide(self, request: Request) -> None:
         """See `Told.decide`."""
-        request.limit_req_status = b"PASSED"
+        (request.main or request).limit_req_status = b"PASSED"
 
     def said(self, limit: RequestLimit | ConnectionLimit) -> str:
         """See `Told.said`."""
@@ -74,11 +74,11 @@ class ToldConnections(Told):
 
     def is_decided(self, request: Request) -> bool:
         """See `Told.is_decided`."""
-        return request.limit_conn_status is not None
+        return (request.main or request).limit_conn_status is not None
 
     def decide(self, request: Request) -> None:
         """See `Told.decide`."""
-        request.limit_conn_status = b"PASSED"
+        (request.main or request).limit_conn_status = b"PASSED"
 
     def said(self, limit: RequestLimit | ConnectionLimit) -> str:
         """See `Told.said`."""

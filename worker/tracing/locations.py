@@ -37,7 +37,7 @@ class Tracing:
         if context.sampled:
             request.call_at_end(lambda: self.end(request))
         if self._injects:
-            request.fields = with_context(request.fields, context.traceparent, context.state)
+            request.take_client(request.client, with_context(request.fields, context.traceparent, context.state))
 
     def end(self, request: Request) -> None:
         """Export a request that is over."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from wproxy.native import mypyc_attr
 from wproxy.peer_counters import PeerCounters
 from wproxy.shared import SharedWords
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class UpstreamCounts(ABC):
     """The counts of one upstream."""
 

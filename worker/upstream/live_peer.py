@@ -13,11 +13,13 @@ from worker.upstream.times import Times
 from wproxy.config.model import Peer
 from wproxy.directives.upstream import UpstreamServer
 from wproxy.health import Health
+from wproxy.native import mypyc_attr
 from wproxy.peer_counters import PeerCounters
 from wproxy.shared import SharedWords
 from wproxy.under_way import UnderWay
 
 
+@mypyc_attr(allow_interpreted_subclasses=True, serializable=True)
 class LivePeer:
     """A peer at work. `bit` marks it in the set of peers that a request has tried.
 

@@ -31,6 +31,7 @@ from wproxy.directives.retries import RetryBudget
 from wproxy.directives.temporary_path import TemporaryPath
 from wproxy.failures import UpstreamFailure
 from wproxy.http import Attempt, Request, Response
+from wproxy.native import mypyc_attr
 from wproxy.request_body import Outgoing
 
 # Writes the head of a request, given the length of its body, NO_BODY or UNKNOWN_LENGTH. Raises ClientError.
@@ -153,6 +154,7 @@ class Passing:
         return f"<passing to {self.group.name}>"
 
 
+@mypyc_attr(native_class=False)
 class LiveAttempt(Attempt):
     """A try at a peer in progress: everything that its steps have to know of each other.
 
@@ -254,6 +256,7 @@ class AnswerBody(Protocol):
         """Wait until there is something to read, so many seconds or the usual time. Raises UpstreamFailure."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PeerConnection(Pooled, ABC):
     """A connection to a peer as an exchange uses it: one subclass for each protocol.
 

@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 from worker.loop import Event, Loop
 from worker.stream import Stream
+from wproxy.native import mypyc_attr
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Pooled:
     """A connection to a peer between two requests.
 
@@ -50,6 +52,7 @@ class Pooled:
         return f"<{type(self).__name__} on {self.stream}: {self.requests} requests, room for {self.room}>"
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class SharedPooled(Pooled, ABC):
     """A connection that several requests may use at once; each of them joins it, and leaves it at its end.
 

@@ -8,9 +8,9 @@ from wproxy.variables.registry import REQUEST, variable
 
 @variable("limit_req_status", REQUEST)
 def limit_req_status(request: Request) -> bytes | None:
-    return request.limit_req_status
+    return (request.main or request).limit_req_status
 
 
 @variable("limit_conn_status", REQUEST)
 def limit_conn_status(request: Request) -> bytes | None:
-    return request.limit_conn_status
+    return (request.main or request).limit_conn_status

@@ -163,7 +163,8 @@ class _Direction:
         """Send all of it; every piece taken is traffic. Raises TimedOut, OSError."""
         while view:
             try:
-                view = view[self._send(view) :]
+                sent = self._send(view)
+                view = view[sent:]
             except BlockingIOError:
                 await park(self._target, WRITE, self._patience)
             else:

@@ -107,6 +107,7 @@ class HTTP2Exchange(Stream):
         "task",
         "waiter",
     )
+    __deletable__ = ["request"]
 
     request: Request
 

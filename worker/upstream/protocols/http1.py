@@ -23,6 +23,7 @@ from wproxy.config.model import Location
 from wproxy.directives.proxy import ProxyTarget
 from wproxy.failures import ClientError, UpstreamFailure
 from wproxy.http import Request
+from wproxy.native import mypyc_attr
 from wproxy.request_body import UNKNOWN_LENGTH
 from wproxy.template import Template, checked, literal
 from wproxy.uri import upstream_target
@@ -192,6 +193,7 @@ DROPPED = frozenset(
 Composed = tuple[list[bytes], list[bytes], int, list[int]]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class HTTP1HeadPlan:
     """The additions of a location to every request head, computed at load.
 

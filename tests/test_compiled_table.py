@@ -1,0 +1,67 @@
+"""The table of compiled modules (wproxy/compiled.py): it is whole, and its modules have nothing that mypyc cannot compile."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from wproxy import compiled
+from wproxy.compiled import COMPILED, HOT, INTERPRETED, compiled_modules, how_it_runs, source_of
+
+HOUSE = Path(__file__).parent.parent
+
+
+# Calls that may be made twice.
+WITHOUT_EFFECT = {"len", "index", "start", "end", "vary_of"}
+
+
+def tree_of(module: str) -> ast.Module:
+    return ast.parse((HOUSE / source_of(module)).read_text("utf-8"))
+
+
+def test_each_module_of_the_table_exists_and_is_in_it_once():
+    assert [module for module in (*COMPILED, *INTERPRETED) if not (HOUSE / source_of(module)).is_file()] == []
+    assert len({*COMPILED, *INTERPRETED}) == len(COMPILED) + len(INTERPRETED)
+    assert all(INTERPRETED.values())
+
+
+@pytest.mark.parametrize("package", HOT)
+def test_each_module_of_a_hot_package_is_compiled_or_has_a_reason(package):
+    files = (HOUSE / package.replace(".", "/")).glob("*.py")
+    modules = {f"{package}.{file.stem}" for file in files if file.stem != "__init__"}
+    assert modules - {*COMPILED, *INTERPRETED} == set()
+
+
+@pytest.mark.parametrize("module", COMPILED)
+def test_a_compiled_module_has_nothing_that_mypyc_cannot_compile(module):
+    """Each of these has failed only when it ran: generators that are awaited, classes of sockets, and calls in the bounds of a
+    slice, which mypyc 2.4 makes twice."""
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            decorators = {ast.unparse(decorator) for decorator in node.decorator_list}
+            assert not decorators & {"types.coroutine", "coroutine"}, f"{module}:{node.lineno}"
+        if isinstance(node, ast.ClassDef):
+            bases = {ast.unparse(base) for base in node.bases}
+            assert not bases & {"socket.socket", "_socket.socket"}, f"{module}:{node.lineno}"
+        if isinstance(node, ast.Slice):
+            calls = {ast.unparse(call.func).rpartition(".")[2] for call in ast.walk(node) if isinstance(call, ast.Call)}
+            assert calls <= WITHOUT_EFFECT, f"{module}:{node.lineno}"
+
+
+def test_without_extensions_wproxy_says_that_it_is_interpreted(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiled, "_HOUSE", str(tmp_path))
+    assert (compiled_modules(), how_it_runs()) == ([], "interpreted")
+
+
+def test_with_extensions_it_says_how_many_modules_are_compiled(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiled, "_HOUSE", str(tmp_path))
+    for module in COMPILED:
+        file = tmp_path / module.replace(".", "/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.with_name(f"{file.name}{compiled.EXTENSION_SUFFIXES[0]}").touch()
+        if module == COMPILED[0]:
+            assert how_it_runs() == f"1 of {len(COMPILED)} modules compiled"
+    missing = len(COMPILED) - len(compiled_modules())
+    assert missing == sum(source_of(module).endswith("/__init__.py") for module in COMPILED)

@@ -1,0 +1,178 @@
+"""The modules that mypyc compiles, with `WPROXY_COMPILE=1 pip install .`; setup.py reads this table.
+
+The source is the same, and interpreted it is the reference: a compiled module stands beside its source, and the
+import system prefers it. What runs for every request is compiled, in groups that are one shared library each: calls inside of a
+group are the cheapest, and a group whose sources are the same is not built again.
+
+A module of HOT that no group has is in INTERPRETED, with the reason (tests/test_compiled_table.py).
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.machinery import EXTENSION_SUFFIXES
+
+# The packages that requests come through: each of their modules is in one of the two tables below.
+HOT = ("worker.client.http1", "worker.http1", "worker.http2", "worker.upstream", "worker.upstream.balance")
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "words": (
+        "wproxy.bodies",
+        "wproxy.checked_health",
+        "wproxy.health",
+        "wproxy.http",
+        "wproxy.peer_counters",
+        "wproxy.request_body",
+        "wproxy.route",
+        "wproxy.template",
+        "wproxy.uri",
+    ),
+    "http1": (
+        "worker.endpoint",
+        "worker.loop",
+        "worker.outlet",
+        "worker.rates",
+        "worker.stream",
+        "worker.http1.broken_head",
+        "worker.http1.chunked",
+        "worker.http1.fields",
+        "worker.http1.framing",
+        "worker.http1.hosts",
+        "worker.http1.request",
+        "worker.http1.request_fields",
+        "worker.http1.request_line",
+        "worker.http1.request_values",
+        "worker.http1.response",
+        "worker.http1.unusual_head",
+        "worker.http1.write",
+    ),
+    "client": (
+        "worker.client.clients",
+        "worker.client.ending",
+        "worker.client.http1.body",
+        "worker.client.http1.connection",
+        "worker.client.http1.ending",
+        "worker.client.http1.response",
+        "worker.client.http1.serve",
+        "worker.client.http1.tunnel",
+        "worker.client.plan",
+        "worker.client.requests",
+        "worker.content.returns",
+        "worker.filters.fields",
+        "worker.filters.headers",
+        "worker.logs.access",
+        "worker.logs.formats",
+        "worker.pages",
+        "worker.phases",
+    ),
+    "upstream": (
+        "worker.upstream.answers",
+        "worker.upstream.balance.load",
+        "worker.upstream.balance.rotation",
+        "worker.upstream.balance.tier",
+        "worker.upstream.body",
+        "worker.upstream.budget",
+        "worker.upstream.connect",
+        "worker.upstream.counts",
+        "worker.upstream.exchange",
+        "worker.upstream.hidden",
+        "worker.upstream.idle",
+        "worker.upstream.incoming",
+        "worker.upstream.live_peer",
+        "worker.upstream.opening",
+        "worker.upstream.outgoing",
+        "worker.upstream.passing",
+        "worker.upstream.peers",
+        "worker.upstream.pooled",
+        "worker.upstream.protocols",
+        "worker.upstream.protocols.http1",
+        "worker.upstream.proxied_body",
+        "worker.upstream.report",
+        "worker.upstream.reshaping",
+        "worker.upstream.sending",
+        "worker.upstream.target",
+        "worker.upstream.times",
+    ),
+}
+
+INTERPRETED: dict[str, str] = {
+    "worker.descriptor": "a native class cannot derive from socket.socket",
+    "worker.parking": "a compiled generator cannot be awaited by interpreted coroutines",
+    "worker.subrequest": "only pages with subrequests use it; its classes show that those of interpreted modules may derive",
+    "wproxy.failures": "exceptions lose the defaults of their classes",
+    "wproxy.matching": "`wproxy explain` makes copies of its objects, attribute by attribute",
+    **dict.fromkeys(
+        (
+            "worker.http2.abuse",
+            "worker.http2.errors",
+            "worker.http2.frames",
+            "worker.http2.header_block",
+            "worker.http2.request_head",
+            "worker.http2.response_head",
+            "worker.http2.settings",
+            "worker.http2.streams",
+            "worker.http2.windows",
+        ),
+        "not yet: HTTP/2 is imported on demand, and wants a group of its own",
+    ),
+    **dict.fromkeys(
+        (
+            "worker.upstream.backlog",
+            "worker.upstream.balance.chance",
+            "worker.upstream.balance.keys",
+            "worker.upstream.balance.ring",
+            "worker.upstream.common_counts",
+            "worker.upstream.cookies",
+            "worker.upstream.hints",
+            "worker.upstream.queue",
+            "worker.upstream.redirects",
+            "worker.upstream.report_counts",
+            "worker.upstream.shared",
+            "worker.upstream.sticky",
+            "worker.upstream.synced_sticky",
+            "worker.upstream.upload",
+        ),
+        "only some configurations or some answers need it",
+    ),
+    **dict.fromkeys(
+        (
+            "worker.upstream.buffering",
+            "worker.upstream.failing",
+            "worker.upstream.failure_log",
+            "worker.upstream.instant",
+            "worker.upstream.make_passing",
+            "worker.upstream.manner",
+            "worker.upstream.module_settings",
+            "worker.upstream.slow_start",
+        ),
+        "nothing of it runs for a request that goes well",
+    ),
+}
+
+COMPILED = tuple(module for group in GROUPS.values() for module in group)
+
+
+def source_of(module: str) -> str:
+    """Return the path of a module's source below the directory of our packages."""
+    path = module.replace(".", "/")
+    return f"{path}/__init__.py" if os.path.isdir(os.path.join(_HOUSE, path)) else f"{path}.py"
+
+
+def compiled_modules() -> list[str]:
+    """Return the modules that would be imported compiled."""
+    return [module for module in COMPILED if _has_extension(os.path.join(_HOUSE, source_of(module).removesuffix(".py")))]
+
+
+def how_it_runs() -> str:
+    """Say whether this installation is compiled: the text of `-V` and `--version`."""
+    found = len(compiled_modules())
+    if not found:
+        return "interpreted"
+    return f"{found} modules compiled" if found == len(COMPILED) else f"{found} of {len(COMPILED)} modules compiled"
+
+
+def _has_extension(path: str) -> bool:
+    return any(os.path.exists(path + suffix) for suffix in EXTENSION_SUFFIXES)
+
+
+_HOUSE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
