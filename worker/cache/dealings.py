@@ -10,7 +10,7 @@ from worker.cache.cache import Cache
 from worker.cache.plan import CachePlan
 from worker.cache.use import Use
 from worker.cache.variants import variant_digest
-from worker.logs import log_request
+from worker.logs import log_request, shown
 from wproxy.cache import counters
 from wproxy.cache.key import CacheKey
 from wproxy.caching import CacheNotes
@@ -103,6 +103,11 @@ class Dealings(CacheNotes):
     def note(self, reason: str) -> None:
         """Note why the response does not come from the cache, or is not stored, and log it at `info`."""
         self.reason = f"{self.reason}; {reason}" if self.reason else reason
+
+    def complain(self, trouble: Exception) -> None:
+        """Log that the disk does not take the response."""
+        where = shown(self.cache.zone.path.encode("utf-8", "surrogateescape"))
+        log_request(self.request, "crit", f'a response cannot be stored in "{where}" ({trouble}) while reading upstream')
 
     def log(self) -> None:
         """Log the reason, if there is one, in one line."""

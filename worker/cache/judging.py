@@ -10,7 +10,6 @@ from worker.cache.plan import is_met
 from worker.cache.storing import Storing
 from worker.cache.writing import Writing
 from worker.http1.response import ResponseHead
-from worker.logs import log_request
 from worker.services import Services
 from worker.temporary_files import DiskTrouble
 from worker.upstream.proxied_body import ProxiedBody
@@ -43,7 +42,7 @@ def store(services: Services, dealings: Dealings, request: Request, response: Re
             elif writing.finish():
                 written = writing.body_size
     except (DiskTrouble, OSError) as trouble:
-        complain(request, trouble)
+        dealings.complain(trouble)
     if not isinstance(response.source, Storing):  # which does the same at its end
         dealings.count(size, written)
         if writing is not None:
@@ -93,15 +92,10 @@ def begin(dealings: Dealings, request: Request, head: ResponseHead, header: Head
     try:
         return use.begin(header, stored_form(dealings.plan.settings.module, head))
     except DiskTrouble as trouble:
-        complain(request, trouble)
+        dealings.complain(trouble)
     except BadFile as trouble:
         dealings.note(f"not stored: the head {trouble}")
     return None
-
-
-def complain(request: Request, trouble: Exception) -> None:
-    """Log that the disk did not take a response."""
-    log_request(request, "crit", f"a response cannot be stored ({trouble}) while reading upstream")
 
 
 def for_the_client(dealings: Dealings, request: Request, response: Response) -> Response:

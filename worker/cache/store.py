@@ -16,6 +16,7 @@ from wproxy.cache.memory import EXISTS, PENDING, STATE, USED, VALID, VERSION, st
 from wproxy.cache.zone import CacheZone
 
 Log = Callable[[str, str], object]
+UNREADABLE = -1
 
 
 class CacheStore:
@@ -39,7 +40,8 @@ class CacheStore:
     def open(self, key: CacheKey, place: Place) -> Stored | int:
         """Open the stored response of a key, and note that it is used.
 
-        Return the status of a failure that is remembered, or 0, if there is none that is good.
+        Return the status of a failure that is remembered, if there is none that is good; 0 if there is nothing, UNREADABLE if
+        there is something, but it cannot be opened.
         """
         index, words = self.index, self._words
         at = index.find(place)
@@ -62,15 +64,14 @@ class CacheStore:
             stored = open_stored(path, key)
         except BadFile as reason:
             self.log("crit", f'cache file "{path}" {reason}')
-            self._lose(place, path, version)
-            return 0
+            return 0 if self._lose(place, path, version) else UNREADABLE
         except (FileNotFoundError, NotADirectoryError):
             if version:
                 self._lose(place, path, version)
             return 0
         except OSError as error:
             self.log("crit", f'open() "{path}" failed ({error.errno}: {error.strerror})')
-            return 0
+            return UNREADABLE
         if not state & EXISTS or state & PENDING:
             try:
                 version = index.adopt(place, self.now, path, stored.body_start)
@@ -79,14 +80,16 @@ class CacheStore:
         stored.version = version
         return stored
 
-    def _lose(self, place: Place, path: str, version: int) -> None:
-        """Delete a file that is no stored response, and its entry."""
+    def _lose(self, place: Place, path: str, version: int) -> bool:
+        """Delete a file that is no stored response, and its entry; return whether that was possible."""
         try:
             self.index.remove(place, path, version, keeps=True)
+            return True
         except Stuck:
-            pass
+            return False
         except OSError as error:
             self.log("crit", f'unlink() "{path}" failed ({error.errno}: {error.strerror})')
+            return False
 
     def publish(self, place: Place, path: str, give_name: Callable[[], None], fileno: int, body_start: int) -> bool:
         """Give a complete file its name, and enter it; return whether that was possible."""

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from worker.cache.dealings import Dealings
 from worker.cache.writing import Writing
 from worker.client.clients import Clients
-from worker.logs import log_request
 from worker.loop import FAIR_SHARE, Loop, Task, give_way, park
 from worker.outlet import NOTHING, Pieces
 from worker.stream import CHUNK
@@ -81,7 +80,7 @@ class Storing(Pieces):
         except Unwritten as trouble:
             self._written = writing.body_start + writing.body_size
             self._rest, self._is_direct, self._failure = trouble.rest, True, None
-            log_request(self._dealings.request, "crit", f"a response cannot be stored ({trouble}) while reading upstream")
+            self._dealings.complain(trouble)
             if self._is_closed:
                 source.close()
         except UpstreamFailure as failure:

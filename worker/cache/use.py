@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 from worker.cache.index import Stuck
-from worker.cache.store import CacheStore
+from worker.cache.store import UNREADABLE, CacheStore
 from worker.cache.stored import Stored
 from worker.cache.writing import Writing
 from worker.loop import Event
@@ -64,13 +64,17 @@ class Use:
     status: that of a remembered failure.
     """
 
-    __slots__ = ("_counted", "_mark", "_min_uses", "_place", "_seen", "_store", "_variant_of", "key", "state", "status", "stored")
+    __slots__ = (
+        "_counted", "_in_vain", "_mark", "_min_uses", "_place", "_seen", "_store", "_variant_of", "key", "state", "status",
+        "stored",
+    )  # fmt: skip
 
     def __init__(self, store: CacheStore, key: CacheKey, min_uses: int, variant_of: VariantOf | None) -> None:
         self._store = store
         self._min_uses = min_uses
         self._variant_of = variant_of
         self._counted = False
+        self._in_vain = 0  # how often there was said to be a response, and none was found
         self._mark = 0
         self._seen = False
         self.key = key
@@ -99,6 +103,10 @@ class Use:
         self.status = 0
         for _ in range(_TRIES):
             stored = store.open(self.key, self._place)
+            if stored == UNREADABLE:
+                self.state = ABSENT
+                self._in_vain = _TRIES
+                return
             if isinstance(stored, int):
                 self.status = stored
                 self.state = FAILED if stored else self._admit()
@@ -161,7 +169,12 @@ class Use:
     # One request for all.
 
     def lock(self, age: float) -> bool:
-        """Take the right to fetch an absent response; False while a living request has it, for less than so many seconds."""
+        """Take the right to fetch an absent response; False while a living request has it, for less than so many seconds.
+
+        A response that is there, but cannot be used, is fetched without it: looking again and again would not change that.
+        """
+        if self._in_vain >= _TRIES:
+            return True
         store = self._store
         now = store.now
         try:
@@ -169,6 +182,7 @@ class Use:
         except Stuck:
             return True
         self._seen = mark < 0  # it is there by now
+        self._in_vain += self._seen
         self._mark = max(mark, 0)
         return mark > 0
 

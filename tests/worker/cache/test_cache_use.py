@@ -317,6 +317,48 @@ def test_a_directory_in_the_place_of_a_file_costs_only_the_caching(place):
     assert state(cache.look_up(key_of("k"))) == ABSENT
 
 
+@pytest.mark.parametrize("fails", ["open", "unlink"])
+def test_a_file_that_cannot_be_read_is_fetched_without_waiting_for_it(place, monkeypatch, fails):
+    """It exists, so nobody else fetches it, and looking again does not help: each request goes upstream, and says so once."""
+    cache = place.worker()
+    put(cache, "k", b"body")
+    with monkeypatch.context() as patched:
+        if fails == "open":
+
+            def refuse(*_: object) -> int:
+                raise PermissionError(13, "Permission denied")
+
+            patched.setattr("worker.cache.store.open_stored", refuse)
+        else:
+            file = place.files()[0]
+            file.unlink()
+            file.mkdir()
+        for _ in range(2):
+            place.said.clear()
+            use = cache.look_up(key_of("k"))
+            assert use.state == ABSENT and use.lock(5)
+            assert place.said.pop().startswith(f'crit: {fails}() "') and len(place.said) == (fails == "unlink")
+            use.end()
+    if fails == "open":
+        use = cache.look_up(key_of("k"))
+        assert (use.state, body_of(use)) == (VALID, b"body")
+        use.end()
+
+
+def test_a_response_that_is_always_said_to_be_there_and_never_is_does_not_hold_anybody_up(place, monkeypatch):
+    cache = place.worker()
+    put(cache, "k", b"body")
+    monkeypatch.setattr("worker.cache.store.CacheStore.open", lambda *_: 0)
+    use = cache.look_up(key_of("k"))
+    looks = 0
+    while not use.lock(5):
+        assert place.run(use.wait(5)) is True
+        use.again()
+        looks += 1
+    assert looks < 10
+    use.end()
+
+
 def test_a_full_disk_costs_only_the_caching(place):
     """The limit of the size of files stands for the disk."""
     cache = place.worker()
