@@ -106,7 +106,7 @@ def test_the_page_is_written_from_a_run_and_keeps_what_was_written_by_hand(tmp_p
 
 def test_a_page_without_marks_is_left_alone():
     with pytest.raises(BenchFailure, match="lacks its marks"):
-        with_figures("page.md", "# By hand\n", "figures")
+        with_figures("page", "# By hand\n", "figures")
 
 
 def test_a_plot_has_a_bar_for_each_ratio():
