@@ -80,19 +80,19 @@ def _start_beside(old: Running, pid_path: str) -> int:
     def find() -> int:
         return _told(old, before) if old.has_memory else observer.look()
 
-    old.send(signal.SIGUSR2)
     deadline = time.monotonic() + START_TIMEOUT
     try:
+        old.send(signal.SIGUSR2)
         with Progress(lambda: "waiting for the new program to serve; Ctrl-C rolls back") as progress:
             while not (new := find()):
                 if old.ends_within(INTERVAL):
                     raise CannotControl(f"the master process {old.pid} ended")
                 if time.monotonic() > deadline:
-                    _roll_back(old, pid_path)
+                    _roll_back(old, pid_path, before)
                     raise NotUpgraded(f"the new binary did not serve within {START_TIMEOUT:.0f} seconds, rolled back")
                 progress.tell()
     except KeyboardInterrupt:
-        _roll_back(old, pid_path)
+        _roll_back(old, pid_path, before)
         raise
     return new
 
@@ -149,9 +149,17 @@ def _is_ready(pid: int) -> bool:
         return False
 
 
-def _roll_back(old: Running, pid_path: str) -> None:
-    """End the new binary, gracefully if possible, and wait until the old master is as it was."""
-    new = old.head(HEAD_NEW_BINARY) if old.has_memory else _other_in(pid_path, old.pid)
+def _roll_back(old: Running, pid_path: str, before: int) -> None:
+    """End the new binary, gracefully if possible, and wait until the old master is as it was.
+
+    before: the old master's number of upgrades. It may not have started the new one yet, although it has been told to.
+    """
+
+    def find() -> int:
+        return old.head(HEAD_NEW_BINARY) if old.has_memory else _other_in(pid_path, old.pid)
+
+    _comes_true(lambda: find() or (old.has_memory and old.head(HEAD_UPGRADES) > before), END_TIMEOUT)
+    new = find()
     if not new or not _is_child(new, old.pid):  # other processes can write the number, too
         return
     for number in (signal.SIGQUIT, signal.SIGKILL):
@@ -176,7 +184,7 @@ def _other_in(pid_path: str, pid: int) -> int:
     return 0 if named == pid else named
 
 
-def _comes_true(condition: Callable[[], bool], seconds: float) -> bool:
+def _comes_true(condition: Callable[[], object], seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -308,15 +308,42 @@ def test_the_command_rolls_back_one_that_does_not_serve_in_time(master, monkeypa
     assert master.ask().generation == 1
 
 
-def test_ctrl_c_of_the_command_rolls_back(master):
-    master.write(bad_worker=["all", "never serves"], ready_timeout=60.0)
+def command_of(master):
+    """The command in a process of its own, which Ctrl-C reaches."""
     code = (
         "import signal, sys\nfrom master.upgrade_command import upgrade\n"
         f"signal.signal(signal.SIGINT, signal.default_int_handler)\nsys.exit(upgrade({master.pid_path!r}))"
     )
-    command = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-c", code], stderr=subprocess.PIPE, cwd=os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
     )
+
+
+def has_pending(pid, number):
+    """Whether the signal waits for the process, which is stopped."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        masks = [int(line.split()[1], 16) for line in file if line.startswith(("SigPnd", "ShdPnd"))]
+    return any(mask >> number - 1 & 1 for mask in masks)
+
+
+def test_ctrl_c_of_the_command_rolls_back_what_the_master_has_not_begun(master):
+    master.write(bad_worker=["all", "never serves"], ready_timeout=60.0)
+    master.signal(signal.SIGSTOP)
+    try:
+        command = command_of(master)
+        until(lambda: has_pending(master.pid, signal.SIGUSR2))
+        command.send_signal(signal.SIGINT)
+    finally:
+        master.signal(signal.SIGCONT)
+    assert command.communicate(timeout=20) == (None, b"")
+    assert command.returncode == 130
+    assert as_before(master)
+    assert master.ask().generation == 1
+
+
+def test_ctrl_c_of_the_command_rolls_back(master):
+    master.write(bad_worker=["all", "never serves"], ready_timeout=60.0)
+    command = command_of(master)
     until(lambda: master.successors() and os.path.exists(master.oldbin))
     command.send_signal(signal.SIGINT)
     assert command.communicate(timeout=20) == (None, b"")

@@ -137,8 +137,9 @@ def test_a_dead_peer_is_told_by_all_workers_together(served):
     for _ in range(4):
         assert ask(served.port, "/app").status == 200
     peer = f'{{upstream="app",peer="127.0.0.1:{DEAD}"'
+    failures = f'wproxy_upstream_failures_total{peer},cause="up_refused"}}'
+    retries = 'wproxy_upstream_retries_total{upstream="app",cause="up_refused"}'
     found = until(
-        lambda: (found := scrape(served)).get(f'wproxy_upstream_failures_total{peer},cause="up_refused"}}') and found, "a failure"
+        lambda: all((found := scrape(served)).get(series) for series in (failures, retries)) and found, "a failure and its retry"
     )
     assert found[f"wproxy_upstream_peer_up{peer}}}"] == 0
-    assert found['wproxy_upstream_retries_total{upstream="app",cause="up_refused"}'] >= 1

@@ -100,7 +100,7 @@ def test_an_entry_is_found_again_with_its_record():
     memory = CacheMemory(mmap.mmap(-1, 64 << 10))
     digests = [os.urandom(16) for _ in range(300)]
     for number, digest in enumerate(digests):
-        address, first, second, bucket, _ = memory.place_of(digest)
+        lock, first, second, bucket, _ = memory.place_of(digest)
         free = [at for at in range(bucket, bucket + WAYS) if not memory.words[at]]
         if not free:
             continue
@@ -111,7 +111,7 @@ def test_an_entry_is_found_again_with_its_record():
         assert memory.find(first, second, bucket) == at
         assert memory.bucket_of(at) == (bucket, at - bucket)
         assert memory.digest_at(at) == digest
-        assert memory.address_of(at) == address
+        assert memory.lock_of(at) is lock
     found = {record[SIZE]: memory.digest_at(at) for at, record in memory.records()}
     assert len(found) > 200
     assert all(digests[size - 1] == digest for size, digest in found.items())

@@ -18,7 +18,7 @@ from wproxy.directives.resolver import NameServers, name_servers
         ),
         (("127.0.0.1", "valid=1m 30s"), NameServers((Address("127.0.0.1", 53),), 90.0)),
         (("127.0.0.1", "valid=0"), NameServers((Address("127.0.0.1", 53),), 0.0)),
-        (("127.0.0.1", "ipv6=off", "status_zone=x"), NameServers((Address("127.0.0.1", 53),), ipv6=False)),
+        (("127.0.0.1", "ipv6=off", "status_zone=x"), NameServers((Address("127.0.0.1", 53),), ipv6=False, zone="x")),
         (("127.0.0.1", "ipv4=off", "ipv6=on"), NameServers((Address("127.0.0.1", 53),), ipv4=False)),
         (("local=on",), NameServers((), local=True)),
     ],
