@@ -167,6 +167,11 @@ def open_memory_of(pid: int) -> Memory:
         names = os.listdir(directory)
     except (FileNotFoundError, ProcessLookupError):
         raise NoMaster(f"process {pid} does not exist") from None
+    except PermissionError:
+        # The system shows nobody but root the descriptors of a process that has ended and is not waited for yet.
+        if _has_ended(pid):
+            raise NoMaster(f"process {pid} has ended") from None
+        raise
     for name in names:
         path = f"{directory}/{name}"
         try:
@@ -189,6 +194,15 @@ def open_memory_of(pid: int) -> Memory:
     if is_other:
         raise OtherLayout(f"process {pid} is a master of another version of wproxy")
     raise NoMaster(f"process {pid} is not a wproxy master")
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a process is a zombie, or gone altogether."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b") ")[2][:1] in b"ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def _stable_words(fileno: int) -> tuple[int, list[int]]:

@@ -54,6 +54,25 @@ def test_a_process_that_is_gone_is_no_master():
         open_memory_of(pid)
 
 
+def test_a_master_that_has_ended_and_is_not_waited_for_is_none():
+    """An ordinary user is refused its descriptors then, as if it were somebody else's."""
+    pid = os.fork()
+    if not pid:
+        if os.geteuid() == 0:
+            os.setresuid(65534, 65534, 65534)
+        ended = os.fork()
+        if not ended:
+            os._exit(0)
+        os.waitid(os.P_PID, ended, os.WEXITED | os.WNOWAIT)
+        try:
+            open_memory_of(ended)
+        except NoMaster as error:
+            os._exit(0 if "has ended" in str(error) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
 def test_who_has_the_memory_of_another_is_no_master(memory):
     memory.shared.set_head(HEAD_MASTER_PID, 1)
     with pytest.raises(NoMaster):

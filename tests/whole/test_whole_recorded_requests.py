@@ -35,7 +35,14 @@ def test_the_decisions_of_requests_outlive_their_workers(tmp_path):
                 ids[answer.body.decode()] = answer["x-id"] or ""
             return len(ids) == 2
 
+        api = ApiClient(str(front.directory / "run/wproxy-api.sock"))
+
+        def are_recorded(*wanted: str) -> bool:
+            """A request is recorded when its answer has gone."""
+            return set(wanted) <= {one["request_id"] for one in api.ask("GET", "/wproxy/requests")}
+
         until(has_both, "a request to each worker")
+        until(lambda: are_recorded(*ids.values()), "both are recorded")
         victim = next(iter(ids))
         os.kill(int(victim), signal.SIGKILL)
         assert front.reload().code == 0
@@ -44,12 +51,12 @@ def test_the_decisions_of_requests_outlive_their_workers(tmp_path):
         assert "request    GET /here?a=1 HTTP/1.1" in said.output
         assert "location   / at" in said.output
 
-        api = ApiClient(str(front.directory / "run/wproxy-api.sock"))
-        assert set(ids.values()) <= {one["request_id"] for one in api.ask("GET", "/wproxy/requests")}
+        assert are_recorded(*ids.values())
         with pytest.raises(CannotChange, match="is not among the last ones"):
             api.ask("GET", f"/wproxy/requests/{'0' * 32}")
 
         name, _, value = front.command("explain", "--sign", "60").output.strip().partition(": ")
         with Wire(front.port) as wire:
             shown = json.loads(wire.request("GET", "/", fields=((name, value),))[name.lower()] or "")
+        until(lambda: are_recorded(shown["request_id"]), "the last one is recorded")
         assert api.ask("GET", f"/wproxy/requests/{shown['request_id']}")["status"] == 200
