@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Iterable
+from functools import partial
 
 from master.directories import own_files, try_directories
 from master.generation import worker_count
@@ -42,7 +43,7 @@ def check_configuration(load: Load, file: str, log: StartLog, quiet: bool = Fals
         log.tell_all("warn", (*configuration.warnings, *process_warnings(configuration)))
         if not quiet:
             log.say(f"the configuration file {file} syntax is ok")
-        problems = obstacles(configuration)
+        problems = obstacles(configuration, partial(log.tell_all, "warn"))
     except ConfigurationError as error:
         problems = list(error.problems)
     log.tell_all("emerg", problems)
@@ -54,8 +55,11 @@ def check_configuration(load: Load, file: str, log: StartLog, quiet: bool = Fals
     return 0
 
 
-def obstacles(configuration: Configuration) -> list[Problem]:
-    """Find everything outside of the configuration's text that would keep a master from starting on it."""
+def obstacles(configuration: Configuration, warn: Callable[[list[Problem]], object] = list) -> list[Problem]:
+    """Find everything outside of the configuration's text that would keep a master from starting on it.
+
+    warn: gets what would only be without effect.
+    """
     problems: list[Problem] = []
     if worker_count(configuration) > MAX_WORKERS:
         problems.append(Problem(f"too many workers: there is room for {MAX_WORKERS}"))
@@ -73,16 +77,19 @@ def obstacles(configuration: Configuration) -> list[Problem]:
     own = own_files(configuration)
     problems.extend(_unopenable(_log_paths(configuration), own, distrusted(identity)))
     problems.extend(try_directories(configuration))
-    problems.extend(unusable_tls(configuration))
+    problems.extend(unusable_tls(configuration, warn))
     if configuration.pid:
         problems.extend(_unwritable(configuration.path(configuration.pid), own, distrusted(identity)))
     problems.extend(probe(configuration.listeners))
     return problems
 
 
-def unusable_tls(configuration: Configuration) -> list[Problem]:
-    """Find the certificates, keys and other settings of TLS that cannot be used."""
-    return load_tls(configuration)[1] or upstream_contexts(configuration)[1]
+def unusable_tls(configuration: Configuration, warn: Callable[[list[Problem]], object] = list) -> list[Problem]:
+    """Find the certificates, keys and other settings of TLS that cannot be used. warn: gets settings that have no effect."""
+    contexts, problems = load_tls(configuration)
+    if contexts is not None:
+        warn(contexts.warnings)
+    return problems or upstream_contexts(configuration)[1]
 
 
 def _log_paths(configuration: Configuration) -> list[str]:

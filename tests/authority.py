@@ -69,11 +69,12 @@ class Issued:
         key: Any = None,
         hash: Any = None,
         url: str = "",
+        ocsp: str = "",
     ) -> Issued:
-        """Issue a certificate. names: DNS names and addresses; days, begins: from now on."""
+        """Issue a certificate. names: DNS names and addresses; days, begins: from now on. ocsp: the URL of a responder."""
         key = key or ec.generate_private_key(ec.SECP256R1())
         return replace(
-            _sign(common_name, names, key, self.certificate.subject, self.key, days, begins, is_authority, hash, url),
+            _sign(common_name, names, key, self.certificate.subject, self.key, days, begins, is_authority, hash, url, ocsp),
             above=(self, *self.above),
         )
 
@@ -122,6 +123,7 @@ def _sign(
     is_authority: bool,
     hash: Any,
     url: str,
+    ocsp: str = "",
 ) -> Issued:
     builder = (
         x509.CertificateBuilder()
@@ -140,10 +142,11 @@ def _sign(
         builder = builder.add_extension(x509.KeyUsage(**usage), critical=True)
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(list(map(_general_name, names))), critical=False)
-    if url:
-        method = x509.AuthorityInformationAccessOID.CA_ISSUERS
-        access = x509.AccessDescription(method, x509.UniformResourceIdentifier(url))
-        builder = builder.add_extension(x509.AuthorityInformationAccess([access]), critical=False)
+    methods = x509.AuthorityInformationAccessOID
+    places = [(method, place) for method, place in ((methods.CA_ISSUERS, url), (methods.OCSP, ocsp)) if place]
+    if places:
+        access = [x509.AccessDescription(method, x509.UniformResourceIdentifier(place)) for method, place in places]
+        builder = builder.add_extension(x509.AuthorityInformationAccess(access), critical=False)
     return Issued(builder.sign(issuer_key, hash or hashes.SHA256()), key)
 
 

@@ -131,6 +131,7 @@ class Worker:
         )
         logs = Logs(self.error_log, self.error_logs.log_of, self.access_logs.writer)
         services = make_services(assignment, self.loop, self.process, logs, self.clients, proxy_request)
+        self._services = services
         self.groups = services.groups
         self.thread_pools = services.thread_pools
         self.discovery = services.discovery
@@ -161,6 +162,7 @@ class Worker:
         self.links.start()
         self.room.uncounted = self.bell.start()
         self._await_names()
+        self._staple()
         for listening in self.assignment.listening:
             self.acceptors.listen(listening)
         loop.spawn(self._tick(), "tick")
@@ -182,6 +184,14 @@ class Worker:
             self.counting.publish()
         if self._is_to_abort:
             self.error_log.write("alert", "aborting")
+
+    def _staple(self) -> None:
+        """Fetch OCSP responses, if there are certificates with `ssl_stapling`."""
+        tls = self.assignment.tls
+        if tls is not None and any(context.inquiries for context in tls.of.values()):
+            from worker.tls.stapling import Stapler
+
+            Stapler(self._services, tls).start()
 
     def _export_rest(self, exporter: Exporter) -> None:
         """Let the last spans reach their collector, if they do so soon."""

@@ -8,7 +8,8 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from worker.loop import READ, WRITE, Loop, park
+from worker.connecting import SocketAddress, open_stream
+from worker.loop import Loop
 from worker.resolver.system import SystemResolver
 from worker.stream import Stream
 from worker.tls.stream import TlsStream
@@ -40,7 +41,7 @@ class Connector:
                 error = failure
         raise error or OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
 
-    async def _addresses(self, seconds: float) -> list[tuple[int, str | tuple[str, int]]]:
+    async def _addresses(self, seconds: float) -> list[tuple[int, SocketAddress]]:
         """Return the families and addresses of the server."""
         host, port = self.server.host, self.server.port
         if port < 0:
@@ -53,35 +54,20 @@ class Connector:
             hosts = (await self._resolver.resolve(host, seconds)).addresses
         return [(socket.AF_INET6 if ":" in each else socket.AF_INET, (each, port)) for each in hosts]
 
-    async def _open_at(self, family: int, address: str | tuple[str, int], deadline: float) -> Stream:
-        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        try:
-            if family != socket.AF_UNIX:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            stream = self._stream(sock)
-        except BaseException:
-            sock.close()
-            raise
+    async def _open_at(self, family: int, address: SocketAddress, deadline: float) -> Stream:
         clock = self._loop.clock
-        try:
-            code = sock.connect_ex(address)
-            self._loop.add(stream, READ | WRITE if code == errno.EINPROGRESS else READ)
-            if code == errno.EINPROGRESS:
-                await park(stream, WRITE, deadline - clock.now)
-                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if code:
-                raise OSError(code, os.strerror(code))
-            if isinstance(stream, TlsStream):
+        stream = await open_stream(self._loop, family, address, deadline - clock.now, self._stream)
+        if isinstance(stream, TlsStream):
+            try:
                 await stream.handshake(deadline - clock.now)
-        except BaseException as error:
-            stream.close()
-            if isinstance(error, TimedOut):
-                raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
-            raise
+            except BaseException as error:
+                stream.close()
+                if isinstance(error, TimedOut):
+                    raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
+                raise
         return stream
 
-    def _stream(self, sock: socket.socket) -> Stream:
+    def _stream(self, loop: Loop, sock: socket.socket) -> Stream:
         if self._context is None:
-            return Stream(self._loop, sock)
-        return TlsStream(self._loop, sock, self._context, False, self.server.host)
+            return Stream(loop, sock)
+        return TlsStream(loop, sock, self._context, False, self.server.host)

@@ -243,6 +243,7 @@ EXAMPLES = {
     "ssl_trusted_certificate": '"certs/more_clients.pem"',
     "ssl_crl": '"certs/revoked.pem"',
     "ssl_stapling_file": '"certs/ocsp.der"',
+    "ssl_stapling_responder": '"http://ocsp.example.com/"',
     "ssl_conf_command": '[["Ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"]]',
 }
 

@@ -15,7 +15,7 @@ from wproxy.config.collector import read_exporter
 from wproxy.config.compat import put_defaults
 from wproxy.config.control import control_listener
 from wproxy.config.convert import NGINX, syntax_of
-from wproxy.config.effects import Ineffective, refusals, warnings
+from wproxy.config.effects import refusals, warnings
 from wproxy.config.listeners import LookUp, build_listeners, default_listen
 from wproxy.config.model import Configuration, Exporter, Listener, Location, Server
 from wproxy.config.names import declare_names
@@ -213,9 +213,6 @@ class _Resolver:
         self.locations_in(node, scope, server, server.locations, None)
         if check_server(scope, self.problem):
             self.certified.add(id(server))
-        if scope.values.get("ssl_stapling") and not scope.values.get("ssl_stapling_file"):
-            place = scope.written["ssl_stapling"][-1].position
-            self.reader.ineffective.append(Ineffective('"ssl_stapling" without "ssl_stapling_file"', place, guards=False))
         self.servers.append(server)
         lines = [(line.position, listen) for line, listen in zip(scope.written.get("listen", ()), scope.values.get("listen", ()))]
         for place, listen in lines or [(node.position, default_listen())]:

@@ -228,9 +228,9 @@ MODULES: dict[str, tuple[Line, ...]] = {
     "TLS with clients (ngx_http_ssl_module.c).": (
         guarded(accepted("ssl_ocsp", ABOVE_LOCATION, word(("off", "on", "leaf")), idle="off")),
         accepted("ssl_ech_file", ABOVE_LOCATION, inherit=GATHER),
-        accepted("ssl_stapling_responder ssl_ocsp_responder", ABOVE_LOCATION),
+        accepted("ssl_ocsp_responder", ABOVE_LOCATION),
         accepted("ssl_ocsp_cache", ABOVE_LOCATION, ocsp_cache, idle="off"),
-        accepted("ssl_stapling_verify ssl_early_data ssl_certificate_compression", ABOVE_LOCATION, flag, idle="off"),
+        accepted("ssl_early_data ssl_certificate_compression", ABOVE_LOCATION, flag, idle="off"),
     ),
     "HTTP/2 and HTTP/3 with clients (src/http/v2, src/http/v3).": (
         accepted("http3 http3_hq", ABOVE_LOCATION, flag, idle="off"),

@@ -102,9 +102,24 @@ class TlsDirectives:
     )
     ssl_crl: str | None = directive(text, ABOVE_LOCATION, doc="A file with lists of revoked certificates of clients.")
     ssl_stapling: bool = directive(
-        flag, ABOVE_LOCATION, default="off", doc="Whether the OCSP response in `ssl_stapling_file` is sent to clients that ask."
+        flag,
+        ABOVE_LOCATION,
+        default="off",
+        doc="Whether clients that ask are sent an OCSP response: that in `ssl_stapling_file`, or one that each worker fetches "
+        "from the responder that the certificate names, and renews in time.",
     )
     ssl_stapling_file: str | None = directive(text, ABOVE_LOCATION, doc="A file with an OCSP response in DER.")
+    ssl_stapling_responder: str | None = directive(
+        text,
+        ABOVE_LOCATION,
+        doc="The URL, `http://` only, of the OCSP responder, in place of the one that the certificate names.",
+    )
+    ssl_stapling_verify: bool = directive(
+        flag,
+        ABOVE_LOCATION,
+        default="off",
+        doc="Whether the signature of a fetched OCSP response is verified, by means of `ssl_trusted_certificate`.",
+    )
     ssl_conf_command: tuple[tuple[str, str], ...] = directive(
         command,
         ABOVE_LOCATION,

@@ -21,14 +21,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from wproxy.certificate import read_certificates
 from wproxy.config.model import Configuration, Server
 from wproxy.config.registry import SERVER, find_directive
 from wproxy.config.tree import Node, Position, Problem
 from wproxy.lasting import LASTING
 from wproxy.template import Template
 from wproxy.tls.openssl import CACHE_OFF, CACHE_SERVER, NO_LOOKUP, NO_STORE, TICKET_KEY, OpenSSL, Refused, find_openssl
+
+if TYPE_CHECKING:
+    from wproxy.tls.ocsp import Inquiry
 
 HTTP1_PROTOCOLS = ("http/1.1", "http/1.0", "http/0.9")
 VERSIONS = {
@@ -52,7 +56,8 @@ SETTINGS = (
     "ssl_certificate", "ssl_certificate_key", "ssl_password_file", "ssl_protocols", "ssl_ciphers", "ssl_prefer_server_ciphers",
     "ssl_ecdh_curve", "ssl_dhparam", "ssl_session_cache", "ssl_session_timeout", "ssl_session_tickets", "ssl_session_ticket_key",
     "ssl_verify_client", "ssl_verify_depth", "ssl_client_certificate", "ssl_trusted_certificate", "ssl_crl", "ssl_stapling",
-    "ssl_stapling_file", "ssl_conf_command", "ssl_reject_handshake", "ssl_buffer_size", "ssl_certificate_cache",
+    "ssl_stapling_file", "ssl_stapling_responder", "ssl_stapling_verify", "ssl_conf_command", "ssl_reject_handshake",
+    "ssl_buffer_size", "ssl_certificate_cache",
 )  # fmt: skip
 
 
@@ -74,6 +79,7 @@ class ServerContext:
     context: with the certificates whose names are known; None when the server has none. templates: certificates and keys whose
     names have variables. rejects: whether every handshake for this server is refused. protocols: those of ALPN, in the server's
     order. contents: of the server's other files, by name, for a process that may not read them. read_clock: returns unix seconds.
+    inquiries: about its certificates, for the worker that staples the answers.
     """
 
     server: Server
@@ -84,6 +90,7 @@ class ServerContext:
     path: Callable[[str], str] = field(default=str)
     contents: dict[str, bytes] = field(default_factory=dict)
     read_clock: Callable[[], float] = field(default=float)
+    inquiries: tuple[Inquiry, ...] = ()
 
     def with_certificates(self, files: tuple[CertificateFiles, ...]) -> ssl.SSLContext:
         """Return a context like this server's with other certificates. Raises NotLoaded."""
@@ -133,10 +140,14 @@ def make_contexts(configuration: Configuration, read_clock: Callable[[], float] 
                 _fill(one)
             except _Blamed as blamed:
                 problems.append(Problem(str(blamed), blamed.position))
+            else:
+                contexts.warnings += _inquire(one)
         contexts.of[server, has_http2] = made[key]
     if find_openssl() is None:
-        contexts.warnings, refusals = _without_openssl(server for server, _ in contexts.of)
+        lacking, refusals = _without_openssl(server for server, _ in contexts.of)
+        contexts.warnings += lacking
         problems += refusals
+    contexts.warnings = list(dict.fromkeys(contexts.warnings))
     return contexts, problems
 
 
@@ -218,6 +229,42 @@ def _fill(one: ServerContext) -> None:
             one.contents = attempt.contents
 
 
+def _inquire(one: ServerContext) -> list[Problem]:
+    """Note what is to be asked about the certificates of a server; return warnings about those of which nobody can be asked."""
+    server = one.server
+    if not server.ssl_stapling or server.ssl_stapling_file or not (one.context or one.templates):
+        return []
+    from wproxy.tls.ocsp import NoResponder, find_ocsp
+
+    position = server.written["ssl_stapling"][-1].position
+    ocsp = find_ocsp() if find_openssl() is not None else None
+    if ocsp is None:
+        return [Problem('"ssl_stapling" ignored, this Python does not let us call its OpenSSL', position)]
+    warnings = []
+    found: list[Inquiry] = []
+    if one.context is not None and not one.templates:
+        paths = {der: path for certificate in server.ssl_certificate for path, der in _leaf(one, certificate.text)}
+        for certificate in ocsp.certificates(one.context):
+            name = paths.get(ocsp.der(certificate), "")
+            try:
+                found.append(ocsp.inquire(one.context, certificate, name, server.ssl_stapling_responder or ""))
+            except NoResponder as error:
+                warnings.append(Problem(f'"ssl_stapling" ignored, {error}', position))
+    else:
+        warnings.append(Problem('"ssl_stapling" ignored, the name of a certificate has variables', position))
+    one.inquiries = tuple(found)
+    return warnings
+
+
+def _leaf(one: ServerContext, written: str) -> list[tuple[str, bytes]]:
+    """Return the name of a certificate's file and the certificate in DER; nothing if that cannot be read."""
+    with on_disk(written, one.path) as path, open(path, "rb") as file:
+        try:
+            return [(written if written.startswith("data:") else path, read_certificates(file.read())[0].der)]
+        except (ValueError, IndexError):
+            return []
+
+
 def make_context(attempt: _Attempt, protocols: tuple[str, ...], files: tuple[CertificateFiles, ...]) -> ssl.SSLContext:
     """Make a context for a server's settings, with these certificates. Raises NotLoaded."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -237,7 +284,8 @@ def make_context(attempt: _Attempt, protocols: tuple[str, ...], files: tuple[Cer
     if openssl is not None:
         openssl.set_record_size(context, server.ssl_buffer_size)
         if server.ssl_stapling and server.ssl_stapling_file:
-            openssl.staple(context, attempt.read("ssl_stapling_file", server.ssl_stapling_file))
+            response = attempt.read("ssl_stapling_file", server.ssl_stapling_file)
+            openssl.staple(context, lambda certificate: response)
         for node, (name, value) in zip(server.written.get("ssl_conf_command", ()), server.ssl_conf_command):
             try:
                 openssl.command(context, name, value, is_server=True)

@@ -51,6 +51,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "SSL_CTX_set_session_id_context": (_INT, (_POINTER, _TEXT, ctypes.c_uint)),
     "SSL_load_client_CA_file": (_POINTER, (_TEXT,)),
     "SSL_CTX_set_client_CA_list": (None, (_POINTER, _POINTER)),
+    "SSL_get_certificate": (_POINTER, (_POINTER,)),
     "SSL_get_verify_result": (_LONG, (_POINTER,)),
     "X509_verify_cert_error_string": (_TEXT, (_LONG,)),
     "SSL_CONF_CTX_new": (_POINTER, ()),
@@ -117,7 +118,7 @@ class OpenSSL:
         library = self._library
         for options in (context.options, context.options | ssl.OP_NO_TICKET, context.options & ~ssl.OP_NO_COMPRESSION):
             context.options = options
-            if library.SSL_CTX_get_options(_context(context)) != context.options:
+            if library.SSL_CTX_get_options(context_address(context)) != context.options:
                 return False
         connection = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
         return bool(library.SSL_get_options(_connection(connection)) == context.options)
@@ -126,52 +127,52 @@ class OpenSSL:
 
     def verify_without_failing(self, context: ssl.SSLContext, depth: int) -> None:
         """Ask clients for a certificate, and let the handshake succeed whatever they send; `verify_result` has the verdict."""
-        self._library.SSL_CTX_set_verify(_context(context), _VERIFY_PEER, ctypes.cast(self._always, ctypes.c_void_p))
-        self._library.SSL_CTX_set_verify_depth(_context(context), depth)
+        self._library.SSL_CTX_set_verify(context_address(context), _VERIFY_PEER, ctypes.cast(self._always, ctypes.c_void_p))
+        self._library.SSL_CTX_set_verify_depth(context_address(context), depth)
 
     def set_verify_depth(self, context: ssl.SSLContext, depth: int) -> None:
         """Limit the length of the other side's chain."""
-        self._library.SSL_CTX_set_verify_depth(_context(context), depth)
+        self._library.SSL_CTX_set_verify_depth(context_address(context), depth)
 
     def announce_authorities(self, context: ssl.SSLContext, path: str) -> None:
         """Tell clients the names of the authorities in a file. Raises Refused."""
         names = self._library.SSL_load_client_CA_file(path.encode("utf-8", "surrogateescape"))
         if not names:
             raise Refused(self._error())
-        self._library.SSL_CTX_set_client_CA_list(_context(context), names)
+        self._library.SSL_CTX_set_client_CA_list(context_address(context), names)
 
     def set_session_timeout(self, context: ssl.SSLContext, seconds: int) -> None:
         """Limit the life of a session; Python's is 7200 seconds."""
-        self._library.SSL_CTX_set_timeout(_context(context), seconds)
+        self._library.SSL_CTX_set_timeout(context_address(context), seconds)
 
     def set_session_cache(self, context: ssl.SSLContext, mode: int, size: int) -> None:
         """Set how sessions are kept in the process, and how many; 0: as many as OpenSSL keeps by itself."""
-        self._library.SSL_CTX_ctrl(_context(context), _SET_CACHE_MODE, mode, None)
+        self._library.SSL_CTX_ctrl(context_address(context), _SET_CACHE_MODE, mode, None)
         if size:
-            self._library.SSL_CTX_ctrl(_context(context), _SET_CACHE_SIZE, size, None)
+            self._library.SSL_CTX_ctrl(context_address(context), _SET_CACHE_SIZE, size, None)
 
     def set_session_context(self, context: ssl.SSLContext, digest: bytes) -> None:
         """Let sessions be resumed only under contexts of the same digest, at most 32 bytes."""
-        self._library.SSL_CTX_set_session_id_context(_context(context), digest, len(digest))
+        self._library.SSL_CTX_set_session_id_context(context_address(context), digest, len(digest))
 
     def set_groups(self, context: ssl.SSLContext, groups: str) -> None:
         """Set the groups of a key exchange, separated by colons, the best first. Raises Refused."""
-        if self._library.SSL_CTX_ctrl(_context(context), _SET_GROUPS, 0, groups.encode()) != 1:
+        if self._library.SSL_CTX_ctrl(context_address(context), _SET_GROUPS, 0, groups.encode()) != 1:
             raise Refused(self._error() or "no groups that it has")  # since 3.5 it gives no reason
 
     def set_record_size(self, context: ssl.SSLContext, size: int) -> None:
         """Limit the plain text in one record that is sent, from 512 to 16384 bytes."""
-        self._library.SSL_CTX_ctrl(_context(context), _SET_RECORD_SIZE, min(max(size, 512), 16384), None)
+        self._library.SSL_CTX_ctrl(context_address(context), _SET_RECORD_SIZE, min(max(size, 512), 16384), None)
 
     def ticket_key(self, context: ssl.SSLContext) -> bytes:
         """Return the key of a context's tickets: name 16, HMAC 32, AES 32."""
         key = ctypes.create_string_buffer(TICKET_KEY)
-        self._library.SSL_CTX_ctrl(_context(context), _GET_TICKET_KEYS, TICKET_KEY, key)
+        self._library.SSL_CTX_ctrl(context_address(context), _GET_TICKET_KEYS, TICKET_KEY, key)
         return key.raw
 
     def set_ticket_key(self, context: ssl.SSLContext, key: bytes) -> None:
         """Set that key."""
-        self._library.SSL_CTX_ctrl(_context(context), _SET_TICKET_KEYS, TICKET_KEY, key)
+        self._library.SSL_CTX_ctrl(context_address(context), _SET_TICKET_KEYS, TICKET_KEY, key)
 
     def set_ticket_keys(self, context: ssl.SSLContext, keys: Callable[[], tuple[bytes, ...]]) -> None:
         """Encrypt tickets with the first of some keys, and decrypt them with all; each has 48 or 80 bytes.
@@ -224,14 +225,18 @@ class OpenSSL:
 
         callback = _TICKET_CALLBACK(use)
         _keep(context, callback)
-        library.SSL_CTX_callback_ctrl(_context(context), _SET_TICKET_CALLBACK, ctypes.cast(callback, ctypes.c_void_p))
+        library.SSL_CTX_callback_ctrl(context_address(context), _SET_TICKET_CALLBACK, ctypes.cast(callback, ctypes.c_void_p))
 
-    def staple(self, context: ssl.SSLContext, response: bytes) -> None:
-        """Send this OCSP response, in DER, to clients that ask for one."""
+    def staple(self, context: ssl.SSLContext, find: Callable[[int], bytes]) -> None:
+        """Send OCSP responses to clients that ask for one.
+
+        find: returns the response, in DER, for the certificate at this address; b"" for none.
+        """
         library = self._library
 
         def answer(connection: int, _: int) -> int:
-            copy = library.CRYPTO_malloc(len(response), b"", 0)  # OpenSSL frees it
+            response = find(library.SSL_get_certificate(connection) or 0)
+            copy = library.CRYPTO_malloc(len(response), b"", 0) if response else None  # OpenSSL frees it
             if not copy:
                 return 3  # no response
             ctypes.memmove(copy, response, len(response))
@@ -240,7 +245,7 @@ class OpenSSL:
 
         callback = _STATUS_CALLBACK(answer)
         _keep(context, callback)
-        library.SSL_CTX_callback_ctrl(_context(context), _SET_STATUS_CALLBACK, ctypes.cast(callback, ctypes.c_void_p))
+        library.SSL_CTX_callback_ctrl(context_address(context), _SET_STATUS_CALLBACK, ctypes.cast(callback, ctypes.c_void_p))
 
     def command(self, context: ssl.SSLContext, name: str, value: str, is_server: bool) -> None:
         """Carry out a command of OpenSSL's configuration files (SSL_CONF_cmd). Raises Refused."""
@@ -250,7 +255,7 @@ class OpenSSL:
         try:
             side = _AS_SERVER if is_server else _AS_CLIENT
             library.SSL_CONF_CTX_set_flags(commands, _AS_FILE | _WITH_CERTIFICATES | side)
-            library.SSL_CONF_CTX_set_ssl_ctx(commands, _context(context))
+            library.SSL_CONF_CTX_set_ssl_ctx(commands, context_address(context))
             done = library.SSL_CONF_cmd(commands, name.encode(), value.encode())
             if done == -2:
                 raise Refused("unknown command")
@@ -332,7 +337,7 @@ def _keep(context: ssl.SSLContext, callback: object) -> None:
     vars(context).setdefault("callbacks", []).append(callback)
 
 
-def _context(context: ssl.SSLContext) -> int:
+def context_address(context: ssl.SSLContext) -> int:
     """Return the address of OpenSSL's SSL_CTX."""
     return ctypes.c_void_p.from_address(id(context) + object.__basicsize__).value or 0
 

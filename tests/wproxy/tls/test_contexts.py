@@ -382,6 +382,29 @@ def test_a_response_is_stapled(make, tmp_path):
     ]
 
 
+def test_fetched_responses_are_inquired_about_or_told_to_be_ignored(make, root, tmp_path):
+    stapled = f"{BASE} ssl_stapling on; ssl_trusted_certificate root.pem;"
+    made, problems, (server,) = make(f"{stapled} ssl_stapling_responder http://ocsp.test/;")
+    found = made.find(server, False)
+    assert not problems and not made.warnings and found is not None
+    assert [(each.name, each.responder.host) for each in found.inquiries] == [(f"{tmp_path}/site.pem", "ocsp.test")]
+    for text, reason in (
+        (stapled, 'no OCSP responder URL in the certificate "DIR/site.pem"'),
+        (f"{BASE} ssl_stapling on;", 'issuer certificate not found for certificate "DIR/site.pem"'),
+        (
+            f"{stapled} ssl_stapling_responder ftp://x/;",
+            'invalid URL prefix in OCSP responder "ftp://x/" in the certificate "DIR/site.pem"',
+        ),
+        (
+            "ssl_certificate $ssl_server_name.pem; ssl_certificate_key site.key; ssl_stapling on;",
+            "the name of a certificate has variables",
+        ),
+    ):
+        made, problems, (server,) = make(text)
+        assert not problems and not made.find(server, False).inquiries
+        assert [warning.text.replace(str(tmp_path), "DIR") for warning in made.warnings] == [f'"ssl_stapling" ignored, {reason}']
+
+
 # Where OpenSSL's own calls cannot be made.
 
 
@@ -411,7 +434,7 @@ def test_the_library_is_not_used_where_its_pointers_are_elsewhere(monkeypatch):
     from wproxy.tls import openssl
 
     assert find_openssl() is not None
-    monkeypatch.setattr(openssl, "_context", lambda context: id(context))
+    monkeypatch.setattr(openssl, "context_address", lambda context: id(context))
     library = find_openssl()
     assert library is not None
     monkeypatch.setattr(library, "_library", Misplaced(), raising=True)

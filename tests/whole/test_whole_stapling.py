@@ -1,0 +1,115 @@
+"""`ssl_stapling` without a file: a real responder (`openssl ocsp`) is asked, and `openssl s_client` sees its answer."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import Program, Wproxy, until
+
+from bench.ports import free_port
+from tests.authority import Issued, authority
+
+pytestmark = pytest.mark.whole
+
+HTTP = """
+resolver = "local=on"
+[[http.server]]
+listen = [["127.0.0.1:{port}", "ssl"]]
+server_name = "a.test"
+ssl_certificate = "a.test.pem"
+ssl_certificate_key = "a.test.key"
+ssl_trusted_certificate = "root.pem"
+ssl_stapling = true
+ssl_stapling_verify = true
+location."/" = { return = 204 }
+[[http.server]]
+listen = [["127.0.0.1:{port}", "ssl"]]
+server_name = "b.test"
+ssl_certificate = "b.test.pem"
+ssl_certificate_key = "b.test.key"
+ssl_trusted_certificate = "root.pem"
+ssl_stapling = true
+ssl_stapling_responder = "{responder}"
+location."/" = { return = 204 }
+[[http.server]]
+listen = [["127.0.0.1:{port}", "ssl"]]
+server_name = "c.test"
+ssl_certificate = "c.test.pem"
+ssl_certificate_key = "c.test.key"
+ssl_trusted_certificate = "root.pem"
+ssl_stapling = true
+location."/" = { return = 204 }
+"""
+
+
+def index_line(issued: Issued, status: str) -> str:
+    """A line of the index of `openssl ca`. status: V or R."""
+    certificate = issued.certificate
+    ends = certificate.not_valid_after_utc.strftime("%y%m%d%H%M%SZ")
+    revoked = ends if status == "R" else ""
+    return f"{status}\t{ends}\t{revoked}\t{certificate.serial_number:040X}\tunknown\t/CN=x\n"
+
+
+@pytest.fixture(scope="module")
+def directory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="wproxy-test-", dir="/tmp") as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def wproxy(directory: Path) -> Iterator[Wproxy]:
+    """a.test is good, b.test is revoked, c.test names nobody who could be asked."""
+    directory.chmod(0o755)
+    port = free_port()
+    url = f"http://localhost:{port}/"
+    root = authority()
+    root.write(directory, "root")
+    good, revoked = root.issue("a.test", ["a.test"], ocsp=url), root.issue("b.test", ["b.test"])
+    for name, issued in {"a.test": good, "b.test": revoked, "c.test": root.issue("c.test", ["c.test"])}.items():
+        issued.write(directory, name)
+    (directory / "root.pem").write_bytes(root.pem)
+    (directory / "index.txt").write_text(index_line(good, "V") + index_line(revoked, "R"))
+    files = {"-index": "index.txt", "-CA": "root.pem", "-rsigner": "root.pem", "-rkey": "root.key"}
+    options = [word for option, file in files.items() for word in (option, str(directory / file))]
+    responder = Program(["openssl", "ocsp", "-port", str(port), "-nmin", "60", *options], directory)
+    try:
+        until(lambda: "waiting for OCSP client connections" in responder.output + responder.errors, lambda: responder.errors)
+        with Wproxy(directory, HTTP.replace("{responder}", f"http://127.0.0.1:{port}"), workers=1) as started:
+            yield started
+    finally:
+        responder.end()
+
+
+def status_of(wproxy: Wproxy, name: str) -> str:
+    """What a client is told about the certificate of a server."""
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{wproxy.port}", "-servername", name, "-status"]
+    return subprocess.run(command, input=b"", capture_output=True, timeout=20).stdout.decode()
+
+
+def test_clients_get_the_answer_of_the_responder_that_the_certificate_names(wproxy):
+    said = until(lambda: "Cert Status: good" in (text := status_of(wproxy, "a.test")) and text, lambda: wproxy.error_log)
+    assert "OCSP Response Status: successful" in said and "Next Update:" in said
+
+
+def test_an_answer_that_is_not_good_is_logged_and_not_sent(wproxy, directory):
+    wproxy.error_logged(
+        'certificate status "revoked" in the OCSP response while requesting certificate status, responder: 127.0.0.1'
+    )
+    assert "OCSP response: no response sent" in status_of(wproxy, "b.test")
+
+
+def test_a_certificate_that_names_no_responder_is_told_at_the_start(wproxy, directory):
+    text = (
+        f'"ssl_stapling" ignored, no OCSP responder URL in the certificate "{directory}/c.test.pem" in {directory}/wproxy.toml:'
+    )
+    assert text in wproxy.error_log
+    assert "OCSP response: no response sent" in status_of(wproxy, "c.test")
+
+
+def test_a_reload_asks_again(wproxy):
+    assert wproxy.reload().code == 0
+    until(lambda: "Cert Status: good" in status_of(wproxy, "a.test"), lambda: wproxy.error_log)
