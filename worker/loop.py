@@ -135,6 +135,8 @@ class Loop:
         self._next_wall_check = 0.0
         # Called before a connection is opened: returns the reason why there is no room for it, "" when there is (`worker.room`).
         self.lacks_room: Callable[[], str] = lambda: ""
+        # Whether there is so much of it that connections may stay open which are only perhaps of use.
+        self.has_plenty: Callable[[], bool] = lambda: True
 
     # Tasks.
 

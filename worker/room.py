@@ -2,8 +2,9 @@
 ngx_drain_connections in src/core/ngx_connection.c).
 
 `worker_connections` counts everything that the loop watches: clients, connections to upstreams even when idle, questions to name
-servers, listening sockets and our own two channels. When a sixteenth or less is left, an eighth of the idle clients, at most 32,
-is closed, starting with the longest idle; a client that has not sent anything yet is idle, too.
+servers, listening sockets and our own two channels. When a sixteenth or less is left, connections to upstreams that are kept
+for a moment beyond `keepalive` are closed; if it still is no more, an eighth of the idle clients, at most 32, is closed,
+starting with the longest idle; a client that has not sent anything yet is idle, too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from heapq import nsmallest
 
 from worker.client.clients import ClientConnection
 from worker.loop import Loop
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 class Room:
@@ -25,6 +30,7 @@ class Room:
         self, loop: Loop, limit: int, connections: Iterable[ClientConnection], complain: Callable[[str, str], None]
     ) -> None:
         self.limit = limit
+        self.let_go: Callable[[], None] = _nothing  # closes what is only perhaps of use
         self.uncounted = 0  # streams that control us: the bell of edits, the socket of the API
         self._loop = loop
         self._connections = connections
@@ -35,11 +41,21 @@ class Room:
     def lacks(self) -> str:
         """Return why there is no room for one more, "" when there is; idle clients have been closed if it was tight."""
         limit = self.limit
-        if limit + self.uncounted - self._loop.stream_count() <= limit // 16:
-            self.close_idle()
+        if self._is_tight():
+            self.let_go()
+            if self._is_tight():
+                self.close_idle()
             if self._loop.stream_count() >= limit + self.uncounted:
                 return self._refusal
         return ""
+
+    def _is_tight(self) -> bool:
+        """Whether a sixteenth or less is left."""
+        return self.limit + self.uncounted - self._loop.stream_count() <= self.limit // 16
+
+    def has_plenty(self) -> bool:
+        """Whether at least half of it is left."""
+        return self._loop.stream_count() <= self.limit // 2
 
     def close_idle(self) -> None:
         """Close an eighth of the clients that only wait for their next request, the longest waiting first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import signal
 import traceback
 from collections.abc import Callable
@@ -114,7 +115,8 @@ class Worker:
         self._is_to_abort = False
         self.clients = Clients(self.loop.stop, self.access_logs.flush_prompt)
         self.room = Room(self.loop, configuration.worker_connections, self.clients.connections, self.error_log.write)
-        self.loop.lacks_room = self.room.lacks
+        self.room.let_go = self._close_surplus
+        self.loop.lacks_room, self.loop.has_plenty = self.room.lacks, self.room.has_plenty
         self.process = Process(assignment.identity, self.connection_counts)
         # Numbers of connections are unique among the workers of a generation: each takes every n-th.
         step = assignment.workers
@@ -372,6 +374,11 @@ class Worker:
         from wproxy.counters.layout import LOST_ACCESS_LINES, LOST_ERROR_LINES
 
         return (LOST_ACCESS_LINES, self.access_logs.lost), (LOST_ERROR_LINES, self.error_logs.lost)
+
+    def _close_surplus(self) -> None:
+        """Close the idle connections to upstreams beyond `keepalive` that are kept for a moment: the room gets tight."""
+        for group in self.groups.values():
+            group.close_surplus(math.inf)
 
     def connection_counts(self) -> tuple[int, int, int, int]:
         """Return the clients of all workers: (active, reading, writing, waiting); ours now, others' as of their last tick.

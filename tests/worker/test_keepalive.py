@@ -44,6 +44,7 @@ def test_the_connection_released_last_is_used_first(stage):
 def test_a_full_pool_gives_up_the_connection_released_first(stage):
     s = stage(upstream="keepalive = 2")
     ends = open_together(s, 3)
+    s.advance(1)
     assert idle(s) == 2
     assert ends[0].is_closed() and ends[1].is_open() and ends[2].is_open()
 
@@ -51,8 +52,35 @@ def test_a_full_pool_gives_up_the_connection_released_first(stage):
 def test_the_pool_is_for_the_group_not_for_each_peer(stage):
     s = stage(peers=2, upstream="keepalive = 1")
     first = exchange(s, s.client(), None, peer=0)
+    s.now += 0.1
     second = exchange(s, s.client(), None, peer=1)
+    s.advance(1)
     assert first.is_closed() and second.is_open() and idle(s) == 1
+
+
+def test_the_connections_of_a_burst_serve_it_and_are_closed_when_it_is_over(stage):
+    s = stage(upstream="keepalive = 1")
+    ends = open_together(s, 3)
+    assert idle(s) == 3
+    exchange(s, s.client(), ends[2])  # nothing new was opened
+    s.advance(1)
+    assert idle(s) == 1
+    assert [end.is_open() for end in ends] == [False, False, True]
+
+
+def test_a_burst_keeps_nothing_beyond_keepalive_where_room_is_scarce(stage):
+    s = stage(upstream="keepalive = 1")
+    s.worker.room.limit = s.loop.stream_count() + 8
+    open_together(s, 3)
+    assert idle(s) == 1
+
+
+def test_what_a_burst_has_left_makes_room_first(stage):
+    s = stage(upstream="keepalive = 1")
+    open_together(s, 3)
+    s.worker.room.limit = s.loop.stream_count()
+    assert s.worker.room.lacks() == ""
+    assert idle(s) == 1 and len(s.worker.clients.connections) == 3
 
 
 def test_without_keepalive_every_connection_is_closed(stage):
@@ -124,7 +152,9 @@ def test_local_connections_stay_with_the_location_that_opened_them(stage):
 def test_local_connections_count_for_the_group(stage):
     s = stage(upstream=LOCAL.replace("2", "1"), locations=OTHER)
     one = exchange(s, s.client(), None)
+    s.now += 0.1
     exchange(s, s.client(), None, get(b"/other"), sent_up(b"/other"))
+    s.advance(1)
     assert one.is_closed() and idle(s) == 1
 
 

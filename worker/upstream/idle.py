@@ -1,5 +1,9 @@
 """The idle connections to peers, at most `keepalive` for all peers of a group together.
 
+Further ones are closed late: those that a burst of requests has opened serve it as long as it lasts, and go when they have been
+idle for SURPLUS_KEPT seconds. (A thousand clients with `keepalive 64` opened a connection for each request: in one turn of the
+loop all of their requests take connections before any answer gives one back.) There are none while the worker has little room.
+
 Each peer has its own list, with the last released one at the end: it is used first, because it is the most likely to be still
 open. A connection that several requests share is idle when none uses it; as long as it is in use and has room for more it is in
 another list of its peer, and comes before the idle ones.
@@ -17,13 +21,19 @@ from wproxy.config.model import Upstream
 from wproxy.http import Clock
 
 if TYPE_CHECKING:
+    from worker.loop import Loop
     from worker.upstream.live_peer import LivePeer
+
+# Connections beyond `keepalive`: the most of a group, and the seconds for which each may be idle.
+MOST_SURPLUS = 4096
+SURPLUS_KEPT = 0.4
 
 
 class IdleConnections:
     """The idle connections of one group, which is a subclass: a call between the two would cost every request 0.1 us."""
 
     peers: list[LivePeer]
+    loop: Loop
 
     def __init__(self, upstream: Upstream, clock: Clock) -> None:
         self.clock = clock
@@ -126,7 +136,7 @@ class IdleConnections:
 
     def keep(self, peer: LivePeer, connection: Pooled, seconds: float) -> None:
         """Keep an idle connection for so many seconds, at the expense of the oldest one if there are enough."""
-        if self.idle_count >= self.keepalive:
+        if self.idle_count >= self.keepalive and not self.may_exceed():
             self._close_oldest()
         now = self.clock.now
         connection.released = now
@@ -155,6 +165,20 @@ class IdleConnections:
                 peer.idle.remove(connection)
                 self.idle_count -= 1
                 connection.close()
+        self.close_surplus(now - SURPLUS_KEPT)
+
+    def may_exceed(self) -> bool:
+        """Whether one more than `keepalive` may be idle for a moment."""
+        return self.idle_count < self.keepalive + MOST_SURPLUS and self.loop.has_plenty()
+
+    def close_surplus(self, since: float) -> None:
+        """Close those beyond `keepalive` that have been idle since that time, the oldest first."""
+        while self.idle_count > self.keepalive:
+            owner = self._owner_of_oldest()
+            if owner.idle[0].released > since:
+                return
+            self.idle_count -= 1
+            owner.idle.pop(0).close()
 
     def close_idle(self) -> None:
         """Close all idle connections and keep none from now on: the worker is exiting."""
@@ -165,9 +189,11 @@ class IdleConnections:
         self.idle_count = 0
 
     def _close_oldest(self) -> None:
-        owner = min((peer for peer in self.peers if peer.idle), key=lambda peer: peer.idle[0].released)
         self.idle_count -= 1
-        owner.idle.pop(0).close()
+        self._owner_of_oldest().idle.pop(0).close()
+
+    def _owner_of_oldest(self) -> LivePeer:
+        return min((peer for peer in self.peers if peer.idle), key=lambda peer: peer.idle[0].released)
 
     def __repr__(self) -> str:
         return f"<{self.idle_count} idle connections>"

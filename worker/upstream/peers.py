@@ -421,7 +421,7 @@ class Group(IdleConnections):
             if timeout <= 0:
                 connection.close()
                 return
-        if self.idle_count >= self.keepalive:
+        if self.idle_count >= self.keepalive and not self.may_exceed():
             self._close_oldest()
         connection.released = now
         connection.expires = now + timeout

@@ -161,7 +161,8 @@ class UpstreamDirectives:
         UPSTREAM,
         arity=(1, 2),
         default="32",
-        doc="The number of idle connections to the group that each worker keeps; 0 keeps none.",
+        doc="The number of idle connections to the group that each worker keeps; 0 keeps none. Those that a burst has opened "
+        "beyond it are closed up to a second later.",
     )
     keepalive_requests: int = directive(number(), UPSTREAM, default="1000", doc="The most requests on one upstream connection.")
     keepalive_time: float = directive(
