@@ -70,6 +70,10 @@ are reported, never silently ignored.
 - `slice`: a client that asks for a part and gets the whole, because of a filter that changes bodies or of `max_ranges 0`, gets
   all of it (nginx begins with the slice of that part). Filters see one body, not one for each slice. A slice that breaks off, or
   is longer than its range, cuts the response; nginx goes on with the next one, in the wrong place.
+- `ssl_stapling`: a worker asks the OCSP responder when it starts and not when the first client wants a response, so that a
+  certificate that must be stapled is so from the first second on; a failure is followed by another try after 5 s, later ones
+  by one after up to 5 minutes. The name of the responder is looked up by `resolver` alone, without one as the system does,
+  never at load. Its issuer may sign a response without sending its certificate, also where that is a root.
 - A `return 444` in the location of a copy ends the copy; in nginx it closes the connection of the client.
 - Requests go upstream with HTTP/1.1 and connections are kept (`keepalive 32`), also those of a `proxy_pass` to a bare address;
   older versions of nginx speak HTTP/1.0 and close connections, and no version keeps those to a bare address.
