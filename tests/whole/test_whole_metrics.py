@@ -98,12 +98,15 @@ def test_a_killed_worker_takes_nothing_back_and_leaves_no_gauge(served):
         for pid in served.worker_pids():
             os.kill(pid, signal.SIGKILL)
     respawned = "wproxy_worker_respawns_total"
-    found = until(
-        lambda: served.is_ready() and (found := scrape(served))[respawned] - before[respawned] == 2 and found, "successors"
-    )
+    serving = 'wproxy_workers{state="serving"}'
+
+    def successors() -> dict[str, float] | None:
+        found = scrape(served) if served.is_ready() else None
+        return found if found and found[respawned] - before[respawned] == 2 and found[serving] == 2 else None
+
+    found = until(successors, "successors")
     fallen = {series: (before[series], value) for series, value in counters(found).items() if value < before.get(series, 0)}
     assert not fallen
-    assert found['wproxy_workers{state="serving"}'] == 2
     states = ("reading", "writing", "waiting", "tunnel")
     assert sum(found[f'wproxy_connections{{state="{state}"}}'] for state in states) <= 3, (
         "the one that asks, and perhaps its last"

@@ -1241,6 +1241,7 @@ def test_the_oldest_is_closed_when_the_pool_is_full(stage):
     s = stage(upstream="keepalive = 2")
     clients, upstreams = busy(s, 3)
     release(clients, upstreams)
+    s.advance(1)
     assert upstreams[0].is_closed()
     assert upstreams[1].is_open()
     assert upstreams[2].is_open()
@@ -1258,6 +1259,7 @@ def test_the_limit_is_for_the_whole_group(stage):
     release(clients[:1], upstreams[:1])
     s.advance(1)
     release(clients[1:], upstreams[1:])
+    s.advance(1)
     assert upstreams[0].is_closed()
     assert upstreams[1].is_open()
 
@@ -1283,6 +1285,7 @@ def test_the_oldest_is_the_one_released_first_whatever_the_upstream_announces(st
     s.advance(1)
     c.send(ok())
     clients[2].receives(to_client())
+    s.advance(1)
     assert b.is_open()
     assert c.is_open()
     assert a.is_closed()
