@@ -396,8 +396,8 @@ class TlsStream(Stream):
             except OSError:
                 pass
         super().close()
-        # As with `unexpected`: without the cycles.
-        self.flush = None
+        # As with `unexpected`: without the cycles. The traceback of a failure that was raised leads back here.
+        self.flush = self._failure = None
         self.recv, self.send = self.sock.recv, self.sock.send
 
     def _raise_failure(self) -> None:

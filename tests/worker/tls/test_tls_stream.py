@@ -450,16 +450,57 @@ def test_application_protocols_are_agreed_on(room: Room):
     assert server.alpn == client.alpn == "h2"
 
 
-def test_a_closed_stream_waits_for_no_collector(room: Room):
+def ends_after_a_failure(server: TlsStream, client: TlsStream) -> None:
+    """Do to the server's side what a handler does whose client has gone."""
+    client.reset_on_close()
+    client.close()
+    try:
+        for _ in range(3):
+            server.send(b"x")
+        server.end_sending()
+    except OSError:
+        pass
+    finally:
+        server.close()
+
+
+def ends_with_nobody_there(server: TlsStream, client: TlsStream) -> None:
+    """Say the end to a client that has gone."""
+    client.reset_on_close()
+    client.close()
+    try:
+        server.end_sending()
+    except OSError:
+        pass
+    finally:
+        server.close()
+
+
+def is_refused(server: TlsStream, client: TlsStream) -> None:
+    """Receive what is no record."""
+    client.sock.send(b"\x17\x03\x03\x00\x20" + b"z" * 32)
+    with pytest.raises(TlsFailure):
+        server.recv(10)
+    server.close()
+    client.close()
+
+
+def is_closed(server: TlsStream, client: TlsStream) -> None:
+    """End in peace."""
+    server.send(b"x" * 100_000)
+    server.close()
+    client.close()
+
+
+@pytest.mark.parametrize("deed", [is_closed, ends_after_a_failure, ends_with_nobody_there, is_refused])
+def test_a_closed_stream_waits_for_no_collector(room: Room, deed: Callable[[TlsStream, TlsStream], None]):
     gc.collect()
     already = [thing for thing in gc.get_objects() if isinstance(thing, TlsStream)]  # of other tests
     gc.disable()
     try:
         server, client = room.agreed()
-        server.send(b"x" * 100_000)
-        for stream in (server, client):
-            stream.close()
-        del server, client, stream
+        deed(server, client)
+        del server, client
         held = {id(stream) for stream in already}
         assert not any(isinstance(thing, TlsStream) and id(thing) not in held for thing in gc.get_objects())
     finally:
