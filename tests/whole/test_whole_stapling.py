@@ -15,35 +15,19 @@ from tests.authority import Issued, authority
 
 pytestmark = pytest.mark.whole
 
-HTTP = """
-resolver = "local=on"
+SERVER = """
 [[http.server]]
 listen = [["127.0.0.1:{port}", "ssl"]]
-server_name = "a.test"
-ssl_certificate = "a.test.pem"
-ssl_certificate_key = "a.test.key"
+server_name = "NAME"
+ssl_certificate = "NAME.pem"
+ssl_certificate_key = "NAME.key"
 ssl_trusted_certificate = "root.pem"
 ssl_stapling = true
-ssl_stapling_verify = true
-location."/" = { return = 204 }
-[[http.server]]
-listen = [["127.0.0.1:{port}", "ssl"]]
-server_name = "b.test"
-ssl_certificate = "b.test.pem"
-ssl_certificate_key = "b.test.key"
-ssl_trusted_certificate = "root.pem"
-ssl_stapling = true
-ssl_stapling_responder = "{responder}"
-location."/" = { return = 204 }
-[[http.server]]
-listen = [["127.0.0.1:{port}", "ssl"]]
-server_name = "c.test"
-ssl_certificate = "c.test.pem"
-ssl_certificate_key = "c.test.key"
-ssl_trusted_certificate = "root.pem"
-ssl_stapling = true
+EXTRA
 location."/" = { return = 204 }
 """
+EXTRAS = {"a.test": "ssl_stapling_verify = true", "b.test": 'ssl_stapling_responder = "{responder}"', "c.test": ""}
+HTTP = 'resolver = "local=on"' + "".join(SERVER.replace("NAME", name).replace("EXTRA", extra) for name, extra in EXTRAS.items())
 
 
 def index_line(issued: Issued, status: str) -> str:

@@ -29,7 +29,7 @@ def question_line(responder: Responder, request: bytes) -> bytes:
 
 
 async def ask(resolver: Resolver, responder: Responder, request: bytes, seconds: float, resolver_seconds: float) -> bytes:
-    """Return the answer to a question, both in DER. Raises BadAnswer, CannotResolve, OSError."""
+    """Return the answer to a question, both in DER. Raises BadAnswer, CannotResolve; OSError for a failed connect()."""
     loop = resolver.loop
     deadline = loop.clock.now + seconds
     host, port = responder.address
@@ -46,6 +46,8 @@ async def ask(resolver: Resolver, responder: Responder, request: bytes, seconds:
             return await exchange(stream, question_line(responder, request), deadline)
         except TimedOut:
             raise BadAnswer(_TIMED_OUT) from None
+        except OSError as error:
+            raise BadAnswer(f"OCSP responder closed the connection ({error.errno}: {error.strerror})") from None
         finally:
             stream.close()
     raise AssertionError("a name has an address")

@@ -10,8 +10,9 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from worker.filters.fields import copied
 from wproxy.directives.balancing import StickyPlan
-from wproxy.http import Request, Response, ResponseFields, http_date
+from wproxy.http import Request, Response, http_date
 from wproxy.record_locks import RecordLocks
 from wproxy.sessions import SessionTable
 from wproxy.template import Template
@@ -52,20 +53,9 @@ class StickyCookie(Sticky):
 
     def mark(self, request: Request, response: Response, peer: LivePeer, is_answer: bool) -> None:
         """Set the cookie."""
-        fields = response.fields
-        line = (b"Set-Cookie", self.cookie(request, peer))
-        response.fields = ResponseFields(
-            fields.status,
-            (line, *fields.lines),
-            content_type=fields.content_type,
-            content_length=fields.content_length,
-            server=fields.server,
-            reason=fields.reason,
-            location=fields.location,
-            last_modified=fields.last_modified,
-            last_lines=fields.last_lines,
-            owns_location=fields.owns_location,
-        )
+        fields = copied(response.fields)
+        fields.lines = ((b"Set-Cookie", self.cookie(request, peer)), *fields.lines)
+        response.fields = fields
 
     def cookie(self, request: Request, peer: LivePeer) -> bytes:
         """Return the value of Set-Cookie, its attributes in nginx's order."""

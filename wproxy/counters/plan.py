@@ -20,7 +20,7 @@ SERVER_ITSELF = "(server)"
 
 
 class RequestNames(NamedTuple):
-    """What a request is counted under. server, location: as they are written. The zones: of status_zone, "" without one."""
+    """The names under which a request is counted. server, location: as they are written. The zones: of status_zone, or ""."""
 
     server: str
     location: str
@@ -32,7 +32,7 @@ class RequestNames(NamedTuple):
 class CountingPlan:
     """The rows of one configuration, and the memory where they are.
 
-    names: what each location's requests are counted under. requests, upstreams, limits, listeners,
+    names: those under which each location's requests are counted. requests, upstreams, limits, listeners,
     resolvers: row by name; 0 for those without room. are_rates: whether a zone of limits is one of limit_req.
     resolver_zones: those of status_zone.
     """

@@ -72,7 +72,7 @@ class BadAnswer(ValueError):
 
 
 class NoResponder(ValueError):
-    """Nobody can be asked about a certificate; the message is in nginx's words."""
+    """A certificate has no responder that can be asked; the message is in nginx's words."""
 
 
 class Responder(NamedTuple):

@@ -54,6 +54,14 @@ def check(what: str, workload: str, cost: float, budget: float) -> None:
     assert cost <= budget * TOLERANCE, told
 
 
+def recorded(kind: str, python: str) -> dict[str, float]:
+    """Return the budgets of this kind for this Python; skip the test when there are none."""
+    budgets: dict[str, float] | None = read_table()[kind].get(python)
+    if budgets is None:
+        pytest.skip(f"no budget of {kind} is recorded for {python}")
+    return budgets
+
+
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_calls(workload):
     check("calls of functions", workload, of(count_calls, workload), read_table()["calls"][workload])
@@ -61,10 +69,7 @@ def test_calls(workload):
 
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_bytecodes(workload):
-    budgets = read_table()["bytecodes"].get(name_of_version())
-    if budgets is None:
-        pytest.skip(f"no budget of bytecodes is recorded for {name_of_version()}")
-    check("bytecodes", workload, of(count_bytecodes, workload), budgets[workload])
+    check("bytecodes", workload, of(count_bytecodes, workload), recorded("bytecodes", name_of_version())[workload])
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
@@ -77,18 +82,13 @@ def test_system_calls(workload):
 @pytest.mark.slow
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_machine_instructions(workload):
-    budgets = read_table()["instructions"].get(name_of_build())
-    if budgets is None:
-        pytest.skip(f"no budget of machine instructions is recorded for {name_of_build()}")
-    check("machine instructions", workload, of(count_instructions, workload), budgets[workload])
+    budget = recorded("instructions", name_of_build())[workload]
+    check("machine instructions", workload, of(count_instructions, workload), budget)
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_bytes_of_a_connection(memory):
-    budgets = read_table()["bytes"].get(name_of_build())
-    if budgets is None:
-        pytest.skip(f"no budget of bytes is recorded for {name_of_build()}")
-    check("bytes", memory, of(count_bytes, memory), budgets[memory])
+    check("bytes", memory, of(count_bytes, memory), recorded("bytes", name_of_build())[memory])
 
 
 def test_a_kept_proxied_request_is_two_recv_and_two_send():

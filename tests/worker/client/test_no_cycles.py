@@ -63,6 +63,12 @@ def is_answered_over_http2_and_leaves(s):
     upstream.close()
 
 
+def leaves_while_a_subrequest_is_under_way(s):
+    client = s.client().send(get(b"/asked"))
+    assert s.peers[0].accept().receives_head().startswith(b"GET /auth ")
+    client.close()
+
+
 def upstream_breaks_off(s):
     client = s.client().send(get())
     upstream = s.peers[0].accept()
@@ -111,6 +117,7 @@ def asks_wrongly(s):
         asks_over_http2_and_leaves,
         asks_over_http2_and_resets,
         is_answered_over_http2_and_leaves,
+        leaves_while_a_subrequest_is_under_way,
         upstream_breaks_off,
         upstream_refuses,
         upstream_is_silent,
@@ -121,7 +128,13 @@ def asks_wrongly(s):
 )
 def test_nothing_waits_for_the_collector(stage, deed):
     peers = 2 if deed is another_peer_answers else 1
-    s = stage(peers=peers, server="http2 = true", location='proxy_next_upstream = ["error", "timeout", "http_503"]')
+    s = stage(
+        peers=peers,
+        server="http2 = true",
+        location='proxy_next_upstream = ["error", "timeout", "http_503"]',
+        locations='location."/asked" = { auth_request = "/auth", proxy_pass = "http://app" }\n'
+        'location."= /auth" = { proxy_pass = "http://app" }',
+    )
     assert left_by(lambda: deed(s)) == {}
 
 
