@@ -123,7 +123,11 @@ class RequestBody:
         self.file = file.name.encode("utf-8", "surrogateescape")
 
     def close(self) -> None:
-        """Give up the temporary file, if there is one; a collected body can no longer be sent."""
+        """Give up the temporary file, if there is one, and the collected body: it can no longer be sent.
+
+        One whose rest is still to come refers to this: with the cycle each streamed upload would wait for the collector.
+        """
+        self.collected = None
         if self.kept is not None:
             self.kept.close()
 

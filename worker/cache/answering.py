@@ -74,7 +74,7 @@ def answering_from(settings: ModuleSettings, services: Services) -> Exchange:
             return Response(hot.fields, hot.body)
         dealings = request.cached = Dealings(request, plan, cache, cache_key(key))
         use = dealings.look_up()
-        request.call_at_end(dealings.release)
+        request.call_at_end(dealings.part)
         try:
             if use.state == VALID and not plan.bypass:
                 dealings.status = HIT
@@ -224,7 +224,7 @@ def begin_update(
     other = twin.cached = Dealings(twin, dealings.plan, dealings.cache, dealings.digested)
     other.is_background, other.status = True, EXPIRED
     other.take_over(dealings.hand_over())
-    twin.call_at_end(other.release)
+    twin.call_at_end(other.part)
     ask_whether_changed(other)
     updates.begin(partial(update, services, keeping, passing, twin, other), f"update {dealings.key!r}")
     return True

@@ -68,6 +68,11 @@ class Dealings(CacheNotes):
         if not self._holders and self.use is not None:
             self.use.end()
 
+    def part(self) -> None:
+        """End with the request: without the cycle of both none waits for the collector."""
+        self.request.cached = None
+        self.release()
+
     def hand_over(self) -> Use:
         """Return the entry, which is the business of other dealings from now on."""
         use, self.use = self.use, None

@@ -84,7 +84,7 @@ class Storing(Pieces):
             if self._is_closed:
                 source.close()
         except UpstreamFailure as failure:
-            self._failure = failure  # logged where it happened
+            self._failure = None if self._is_closed else failure  # logged where it happened
         finally:
             self._is_over = True
             self._dealings.count(self._written - writing.body_start, written)
@@ -144,6 +144,7 @@ class Storing(Pieces):
             self._is_closed = True
             os.close(self._fd)
             self._rest, self._unsent = b"", NOTHING
+            self._failure = None  # its traceback has frames that have this
             if self._is_over:
                 self._source.close()
 

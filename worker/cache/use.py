@@ -294,6 +294,7 @@ class Use:
         """Give everything back; this may be called more than once."""
         self._disown()
         self._close()
+        self._variant_of = None  # it belongs to the request, which refers to this
 
     def __repr__(self) -> str:
         return f"<use of {self.key.digest.hex()} {STATE_NAMES[self.state]}>"

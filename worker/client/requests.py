@@ -16,14 +16,12 @@ from wproxy.http import Client, Request, Response
 from wproxy.regex import RegexTimedOut
 from wproxy.route import Route
 
-Refusal = ClientError | ClientGone | None
-
 
 class WayBack(Protocol):
     """The way of one request's response to its client, for `attend`."""
 
-    def begin(self) -> Refusal:
-        """Note that the task of the request has begun; return why it must not be answered as usual, if there is a reason."""
+    def begin(self) -> None:
+        """Note that the task of the request has begun. Raises ClientError, ClientGone if it must not be answered as usual."""
 
     async def reply(self, request: Request, response: Response) -> None:
         """Send a response. Raises ClientGone, ClientError, OSError, TimedOut, UpstreamFailure."""
@@ -54,7 +52,8 @@ def refused_way(server: Server, refusal: ClientError) -> tuple[Location, Route]:
     """Return the way of a request that a server must not answer: no phase runs, and an error page may replace the refusal."""
 
     async def refuse(request: Request) -> Response:
-        raise refusal
+        # Not the error itself: it would refer to this frame, and this frame to it.
+        raise ClientError(refusal.status, refusal.reason, refusal.setting, refusal.level, refusal.code)
 
     location = server.locations.fallback
     route = copy.copy(location.route)
@@ -67,9 +66,7 @@ async def attend(clients: Clients, request: Request, way: WayBack) -> None:
     """Answer a request from its phases to its end, whatever happens to it. (What `phases.answered` does is done here: 0.2 us.)"""
     try:
         try:
-            refusal = way.begin()
-            if refusal is not None:
-                raise refusal
+            way.begin()
             response = await request.route.answer(request)
             change = request.route.filter
             if change is not None:
@@ -114,7 +111,10 @@ async def refused(request: Request, error: ClientError) -> Response:
     """Return the answer to a request that breaks the rules. Raises the error itself when it gets no answer."""
     if request.replied or error.status == 408 or isinstance(error, BodyBrokenOff):
         request.status = request.status or error.status
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # its traceback has this frame: see tests/worker/client/test_no_cycles.py
     note_refusal(request, error)
     return await replaced_refusal(request, error_response(request, error.status, request.route.server_token))
 

@@ -13,7 +13,7 @@ request to the loop; the wait itself is passed on to the loop later.
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from typing import Any, Protocol
 
 from worker.loop import give_way
@@ -123,8 +123,9 @@ class ChangedBody(Wrapper):
         return self._change.finish()
 
     def close(self) -> None:
-        """Give up the source."""
+        """Give up the source. Frames in the traceback of a failure have this body: with them it would wait for the collector."""
         self._is_over = True
+        self._failure = None
         if self._paced is not None:
             self._paced.close()
 
@@ -135,37 +136,38 @@ class ChangedBody(Wrapper):
 class Paced:
     """Reads a source and announces a wait."""
 
-    __slots__ = ("_reading", "_source", "_wanted")
+    __slots__ = ("_reading", "_source")
 
     def __init__(self, source: BodySource) -> None:
         self._source = source
         self._reading: Coroutine[Any, Any, bytes] | None = None  # started, and about to wait
-        self._wanted: Any = None  # its request to the loop
 
     @types.coroutine
     def read(self) -> Generator[Any, Any, bytes | None]:
         """Return the next piece, b"" at the end; None, once per piece, before a wait. Raises the exceptions of the source."""
-        reading, wanted = self._reading, self._wanted
+        # The thing that a read was about to wait for may have come, and been read ahead, while its last piece was sent.
+        reading = self._reading
         is_told = reading is not None
         self._reading = None
-        resume: Callable[[], Any]
         if reading is None:
             reading = self._source.read()
-            resume = _resuming(reading, None)
-        else:
-            # The thing that it was about to wait for may have come, and been read ahead, while its last piece was sent.
-            resume = _resuming(reading, None)
+        interruption: BaseException | None = None
         while True:
             try:
-                wanted = resume()
+                wanted = reading.send(None) if interruption is None else reading.throw(interruption)
             except StopIteration as end:
                 piece: bytes = end.value
                 return piece
+            finally:
+                interruption = None  # its traceback has this frame: with it, the body would wait for the collector
             # Without a stream it only gives other tasks their turn.
             if wanted[0] is not None and not is_told:
-                self._reading, self._wanted = reading, wanted
+                self._reading = reading
                 return None
-            resume = yield from _waiting(reading, wanted)
+            try:
+                yield wanted
+            except BaseException as error:
+                interruption = error  # thrown below, where it is no longer being handled
 
     def close(self) -> None:
         """Give up the read in progress, and the source."""
@@ -173,16 +175,3 @@ class Paced:
             self._reading.close()
             self._reading = None
         self._source.close()
-
-
-def _waiting(reading: Coroutine[Any, Any, bytes], wanted: Any) -> Generator[Any, Any, Callable[[], Any]]:
-    """Wait for the request of a coroutine; return the function that resumes it afterwards."""
-    try:
-        yield wanted
-    except BaseException as error:
-        return _resuming(reading, error)
-    return _resuming(reading, None)
-
-
-def _resuming(reading: Coroutine[Any, Any, bytes], error: BaseException | None) -> Callable[[], Any]:
-    return (lambda: reading.send(None)) if error is None else (lambda: reading.throw(error))

@@ -61,3 +61,4 @@ async def upload(attempt: LiveAttempt, connection: PeerConnection, receiver: Tas
         loop.wake(receiver)  # the tunnel goes on where the body ends
     elif attempt.head is None:
         loop.hasten(receiver, attempt.sent_at + attempt.passing.read_timeout)
+    failure = None  # its traceback has this frame: with it, all that the request had would wait for the collector

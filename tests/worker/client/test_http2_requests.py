@@ -14,6 +14,8 @@ import pytest
 from conversation import SERVER, End, chunks, get, ok, sent_up
 from speaking import DATA, EH, ES, GOAWAY, H2, HEADERS, PADDED, RST, WINDOW, block, fields_of, frame, http2, number, settings
 
+from worker.client.http2.body import HTTP2RequestBody
+
 READY = "return = [200, 'ready']\n"
 UNBUFFERED = "proxy_request_buffering = false\nclient_max_body_size = 0\n"
 BIG = random.Random(5).randbytes(300_000)
@@ -262,6 +264,30 @@ def test_the_window_of_an_unbuffered_body_opens_only_as_the_upstream_takes_it(st
     upstream.pull_all()
     h2.stage.until(lambda: upstream.pull_all() and sum(int(w.split()[2]) for w in h2.hear() if "1: WINDOW" in w) > before, "shut")
     h2.send(frame(RST, 0, 1, number(8)))
+
+
+class Widened:
+    """A stream that notes the room that its client was given."""
+
+    def __init__(self) -> None:
+        self.room = 0
+
+    def widen(self, increment: int) -> None:
+        self.room += increment
+
+
+def test_a_body_that_waits_in_tiny_frames_takes_little_more_memory_than_its_bytes():
+    stream = Widened()
+    body = HTTP2RequestBody(None, stream, -1, False, 1 << 16)
+    tracemalloc.start()
+    try:
+        for _ in range(30_000):
+            body.feed(bytes(2), 2)
+        assert tracemalloc.get_traced_memory()[0] < 3 * 60_000
+    finally:
+        tracemalloc.stop()
+    assert body.take_at_hand() == bytes(60_000)
+    assert stream.room == 60_000
 
 
 LENGTHS = [(b"0", b"GET /evil HTTP/1.1\r\n\r\n"), (b"3", b"abcGET /evil HTTP/1.1\r\n\r\n"), (b"30", b"abc")]

@@ -18,6 +18,8 @@ from wproxy.request_body import RequestBody
 BODY_TIMED_OUT = "client timed out (110: Connection timed out) while sending the request body"
 # The window of a stream whose body is being buffered.
 WIDE = 1 << 20
+# Pieces that are kept apart until they are read. Frames of two bytes would take 25 times the memory of what they carry.
+MOST_PIECES = 64
 
 
 class BodyStream(Protocol):
@@ -71,6 +73,8 @@ class HTTP2RequestBody(RequestBody):
         if 0 <= self.length < self._arrived:
             raise ClientError(400, 'client sent more bytes of a body than its "Content-Length" header says', code="cl_bad_body")
         if data:
+            if len(self._pieces) >= MOST_PIECES:
+                self._pieces = [b"".join(self._pieces)]
             self._pieces.append(data)
             if self._progress is not None:
                 self._progress.moves(len(data), self._loop.clock.now)
@@ -92,6 +96,12 @@ class HTTP2RequestBody(RequestBody):
     def _wake(self) -> None:
         if self._waiter is not None:
             self._loop.wake(self._waiter)
+
+    def close(self) -> None:
+        """Give up what nobody will read. Frames in the traceback of a fault have this body."""
+        super().close()
+        self._pieces.clear()
+        self._fault = None
 
     # The reader's side.
 

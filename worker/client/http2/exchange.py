@@ -258,10 +258,11 @@ class HTTP2Exchange(Stream):
 
     # WayBack.
 
-    def begin(self) -> ClientError | ClientGone | None:
-        """Note that its task runs; return the fault of the request, or the departure of its client."""
+    def begin(self) -> None:
+        """Note that its task runs. Raises the fault of the request, or the departure of its client."""
         self.has_begun = True
-        return self.refusal
+        if self.refusal is not None:
+            raise self.refusal
 
     def end(self) -> None:
         """Note that the request is over: its stream is, too, and without the cycles nothing of it waits for the collector."""
@@ -277,8 +278,11 @@ class HTTP2Exchange(Stream):
                 shared.reset_later(self)
         self.request.exchange = None
         del self.request
-        self.body = None
+        if self.body is not None:
+            self.body.close()
+            self.body = None
         shared.ended(self)
+        self.refusal = None  # its traceback has frames that have this
 
     async def reply(self, request: Request, response: Response) -> None:
         """Send a response. Raises ClientGone, ClientError, OSError, TimedOut, UpstreamFailure."""
