@@ -118,6 +118,16 @@ class Worker:
         self.room.let_go = self._close_surplus
         self.loop.lacks_room, self.loop.has_plenty = self.room.lacks, self.room.has_plenty
         self.process = Process(assignment.identity, self.connection_counts)
+        logs = Logs(self.error_log, self.error_logs.log_of, self.access_logs.writer)
+        services = make_services(assignment, self.loop, self.process, logs, self.clients, proxy_request)
+        self._services = services
+        self.groups = services.groups
+        self.thread_pools = services.thread_pools
+        self.discovery = services.discovery
+        self.bell = services.bell
+        self.edits = services.edits
+        self.links = services.links
+        self.counting = services.counting
         # Numbers of connections are unique among the workers of a generation: each takes every n-th.
         step = assignment.workers
         base = assignment.shared.head(HEAD_CONNECTIONS) + assignment.index + 1 - step
@@ -130,17 +140,8 @@ class Worker:
             self.error_log,
             lambda count: base + count * step,
             assignment.tls,
+            self.discovery.resolver,
         )
-        logs = Logs(self.error_log, self.error_logs.log_of, self.access_logs.writer)
-        services = make_services(assignment, self.loop, self.process, logs, self.clients, proxy_request)
-        self._services = services
-        self.groups = services.groups
-        self.thread_pools = services.thread_pools
-        self.discovery = services.discovery
-        self.bell = services.bell
-        self.edits = services.edits
-        self.links = services.links
-        self.counting = services.counting
         hear_complaints(log_request)
         self.exporter = exporter_of(configuration, services)
         services.add_spans = None if self.exporter is None else self.exporter.add

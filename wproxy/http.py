@@ -195,11 +195,15 @@ class Process:
         self.count_connections = count_connections
 
 
+# The number of a verdict that does not come from OpenSSL: a responder has spoken against the certificate, or has not answered.
+BY_STATUS = -1
+
+
 class ClientTls(Protocol):
     """A client's TLS connection, as variables see it. Text is bytes, b"" where there is none.
 
     server_name: as the client sent it (SNI). ciphers, groups: those of the client, in OpenSSL's names where it has any.
-    certificate: the client's, in DER. verify_result: OpenSSL's number of what is wrong with it, and its words for that.
+    certificate: the client's, in DER. verify_result: OpenSSL's number of what is wrong with it, or BY_STATUS, and words for that.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""The memory of a `limit_req_zone` or a `limit_conn_zone`: its size, its locks, and where a key has its place.
+"""The memory of a `limit_req_zone`, a `limit_conn_zone` or an `ssl_ocsp_cache`: its locks, and where a key has its place.
 
 It is a table of fixed size that all workers share, and outlives a reload and an upgrade (`wproxy.lasting`). Its bytes:
 
@@ -14,7 +14,7 @@ room for in a zone of that size.
 One lock guards a stripe, so workers that want different keys seldom meet. It is robust: if its holder is killed, the next one
 gets it at once. A change is published by a single store of one word, so there is nothing to repair then.
 
-Nothing here locks or counts; `worker/limits/` does. What a word of a record means is said there.
+Nothing here locks or counts; `worker/limits/` and `worker/tls/status_cache.py` do. What a word of a record means is said there.
 """
 
 from __future__ import annotations
@@ -159,6 +159,8 @@ class LimitZone(NamedTuple):
 
 # The words of a record: a state, or cells of workers (`worker/limits/request_zone.py`, `connection_zone.py`).
 REQUEST_WORDS, CONNECTION_WORDS = 1, 3
+# A record of the status of a client's certificate (`worker/tls/status_cache.py`).
+_STATUS_WORDS = 1
 
 _memory: dict[tuple[str, str, str, int], ZoneMemory] = {}
 
@@ -174,3 +176,11 @@ def limit_zone(kind: str, name: str, size: int, key: Template, rate: int, sync: 
         region = LASTING.region("\0".join((kind, name, key.text)), size)
         _memory[definition] = ZoneMemory(region, REQUEST_WORDS if rate else CONNECTION_WORDS)
     return LimitZone(name, key, size, rate, _memory[definition], sync)
+
+
+def status_memory(name: str, size: int) -> ZoneMemory:
+    """Return the memory of an `ssl_ocsp_cache`: the same for the same name and size while the process lives."""
+    definition = ("ssl_ocsp_cache", name, "", size)
+    if definition not in _memory:
+        _memory[definition] = ZoneMemory(LASTING.region("\0".join(("OCSP cache", name)), size), _STATUS_WORDS)
+    return _memory[definition]

@@ -28,6 +28,8 @@ from wproxy.http import Client, Process
 
 if TYPE_CHECKING:
     from worker.client.secure import Resume
+    from worker.resolver.resolver import Resolver
+    from wproxy.directives.resolver import NameServers
     from wproxy.tls.contexts import TlsContexts
 
 # The number of connections that are taken from a listening socket in one go.
@@ -71,9 +73,10 @@ class Acceptors:
         room: Room,
         log: ErrorLog,
         serials: Callable[[int], int],
-        tls: TlsContexts | None = None,
+        tls: TlsContexts | None,
+        resolver_of: Callable[[NameServers], Resolver],
     ) -> None:
-        """tls: the contexts of the servers, where clients use TLS."""
+        """tls: the contexts of the servers, where clients use TLS. resolver_of: finds that for OCSP responders."""
         self._loop = loop
         self._configuration = configuration
         self._process = process
@@ -82,6 +85,7 @@ class Acceptors:
         self._log = log
         self._serials = serials
         self._tls = tls
+        self._resolver_of = resolver_of
         self._tasks: list[Task] = []
         self._streams: list[Stream] = []
 
@@ -122,7 +126,7 @@ class Acceptors:
                 from worker.client.http2.serve import serve_http2
 
                 serves["h2"] = serve_http2
-            serve = Secured(listener, self._tls, serves).serve
+            serve = Secured(listener, self._tls, serves, self._resolver_of).serve
         if "proxy_protocol" in listener.protocols:
             serve = after_proxy_header(serve)  # it comes before TLS, too
         announce = announcer(self._configuration.debug_connection, plan.log)

@@ -4,6 +4,7 @@
     first message       chooses the server by its name, and with it the context; a server may refuse (alert 112)
     ALPN                an offer without anything that the server speaks is refused (alert 120)
     handshake           by OpenSSL, within client_header_timeout from the beginning of the connection
+    ssl_ocsp            within the same time a responder is asked about the client's certificate
     the protocol        its coroutine serves the connection from then on
 
 No `sni_callback`: a context that is put in later changes the certificate and little else, and a session of one server could be
@@ -14,12 +15,13 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from worker.client.plan import ListenerPlan
 from worker.http1.hosts import read_host
 from worker.http1.request import RequestFields, RequestLine
 from worker.loop import READ, park
+from worker.resolver.resolver import Resolver
 from worker.stream import HEAD_CHUNK, Stream
 from worker.tls.certificates import CertificateStore
 from worker.tls.choice import Choice, ClearOnTls
@@ -28,9 +30,13 @@ from worker.tls.failures import HANDSHAKING, TlsFailure
 from worker.tls.session import Offer, TlsSession
 from worker.tls.stream import TlsStream
 from wproxy.config.model import Listener, Server
+from wproxy.directives.resolver import NameServers
 from wproxy.failures import ClientError, ClientGone, TimedOut
 from wproxy.http import Client, Request
 from wproxy.tls.contexts import NotLoaded, ServerContext, TlsContexts
+
+if TYPE_CHECKING:
+    from worker.tls.client_status import ClientStatus
 
 # The last argument: the first bytes of the client, if they have been read.
 Resume = Callable[[Stream, Client, ListenerPlan, bytes], Coroutine[Any, Any, None]]
@@ -91,18 +97,31 @@ class Arrival:
 
 
 class Door(NamedTuple):
-    """A server, as a handshake needs it. protocols: those of ALPN that it speaks."""
+    """A server, as a handshake needs it.
+
+    protocols: those of ALPN that it speaks. status: asks about the certificates of clients; None where nobody does.
+    """
 
     server: Server
     context: ServerContext
     protocols: frozenset[bytes]
+    status: ClientStatus | None = None
 
 
 class Secured:
     """One TLS listener."""
 
-    def __init__(self, listener: Listener, contexts: TlsContexts, protocols: Mapping[str, Resume]) -> None:
-        """protocols: what serves a connection, by the protocol of ALPN; "" for all others and for clear text."""
+    def __init__(
+        self,
+        listener: Listener,
+        contexts: TlsContexts,
+        protocols: Mapping[str, Resume],
+        resolver_of: Callable[[NameServers], Resolver],
+    ) -> None:
+        """protocols: what serves a connection, by the protocol of ALPN; "" for all others and for clear text.
+
+        resolver_of: finds the resolver for the names of OCSP responders.
+        """
         assert listener.servers.default is not None
         self._listener = listener
         self._default = listener.servers.default
@@ -114,9 +133,7 @@ class Secured:
         # A server without a certificate of its own shows the one of the default server.
         contexts_of = {server: context or found[self._default] for server, context in found.items()}
         self._doors = {
-            server: Door(server, context, frozenset(protocol.encode() for protocol in context.protocols))
-            for server, context in contexts_of.items()
-            if context is not None
+            server: open_door(server, context, resolver_of) for server, context in contexts_of.items() if context is not None
         }
         self._chosen: dict[bytes, tuple[Server, bytes | None]] = {}
         offered = {protocol for door in self._doors.values() for protocol in door.protocols}
@@ -209,6 +226,8 @@ class Secured:
         stream.loop.replace(stream, encrypted)
         try:
             await encrypted.handshake(deadline - clock.now)
+            if door.status is not None and (refusal := await door.status.find_refusal(encrypted.tls, client, deadline)):
+                tls.refuse_certificate(refusal)
         except BaseException:
             encrypted.close()
             raise
@@ -253,6 +272,16 @@ class Secured:
     def _log(self, client: Client, plan: ListenerPlan, level: str, text: str) -> None:
         address = client.remote_addr.decode("latin-1")
         plan.log.write(level, f"{text} while SSL handshaking, client: {address}, server: {self._listener.address}", client.serial)
+
+
+def open_door(server: Server, context: ServerContext, resolver_of: Callable[[NameServers], Resolver]) -> Door:
+    """Return a server with what belongs to its handshakes."""
+    status = None
+    if context.asks_about_clients:
+        from worker.tls.client_status import ClientStatus  # only where it is configured
+
+        status = ClientStatus(server, context, resolver_of)
+    return Door(server, context, frozenset(protocol.encode() for protocol in context.protocols), status)
 
 
 def check_offer(door: Door, hello: ClientHello | None) -> None:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from wproxy.config.model import Listener, Server
 from wproxy.failures import ClientError
-from wproxy.http import ClientTls, Request
+from wproxy.http import BY_STATUS, ClientTls, Request
 
 # What is wrong with a certificate that nobody vouches for (nginx: ngx_ssl_verify_error_optional): self-signed, or in the chain;
 # no issuer at hand; not trusted; a chain of one that cannot be checked.
 _NOBODY_VOUCHES = (18, 19, 20, 27, 21)
+# The directives that say whose certificates a server trusts.
+_TRUST = ("ssl_client_certificate", "ssl_trusted_certificate", "ssl_crl", "ssl_verify_depth")
+_ASKED_TRUST = (*_TRUST, "ssl_ocsp", "ssl_ocsp_responder")
 _READING = "while reading client request headers"
 _PLAIN = f"client sent plain HTTP request to HTTPS port {_READING}"
 _OTHER_NAME = f"client attempted to request the server name different from the one that was negotiated {_READING}"
@@ -45,14 +48,9 @@ class Choice:
         return server, certificate_refusal(server, self._tls)
 
 
-def trust_alike(one: Server, other: Server) -> bool:
-    """Whether two servers trust the same certificates of clients."""
-    return (one.ssl_client_certificate, one.ssl_trusted_certificate, one.ssl_crl, one.ssl_verify_depth) == (
-        other.ssl_client_certificate,
-        other.ssl_trusted_certificate,
-        other.ssl_crl,
-        other.ssl_verify_depth,
-    )
+def trust_alike(server: Server, other: Server) -> bool:
+    """Whether a server trusts the certificates of clients that another one trusts."""
+    return all(getattr(server, name) == getattr(other, name) for name in (_TRUST if server.ssl_ocsp == "off" else _ASKED_TRUST))
 
 
 def certificate_refusal(server: Server, tls: ClientTls) -> ClientError | None:
@@ -62,7 +60,8 @@ def certificate_refusal(server: Server, tls: ClientTls) -> ClientError | None:
         return None
     code, text = tls.verify_result
     if code and not (verify == "optional_no_ca" and code in _NOBODY_VOUCHES):
-        return ClientError(495, f"client SSL certificate verify error: ({code}:{text}) {_READING}")
+        reason = text if code == BY_STATUS else f"({code}:{text})"
+        return ClientError(495, f"client SSL certificate verify error: {reason} {_READING}")
     if verify == "on" and not tls.certificate:
         return ClientError(496, f"client sent no required SSL certificate {_READING}")
     return None

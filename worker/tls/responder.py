@@ -9,16 +9,28 @@ from urllib.parse import quote
 from worker.connecting import open_stream
 from worker.http1.response import LENGTH, UNTIL_CLOSE, body_of, take_response_head
 from worker.loop import READ, park
-from worker.resolver.resolver import Resolver
+from worker.resolver.resolver import CannotResolve, Resolver
 from worker.stream import CHUNK, Stream
 from wproxy.address import is_ip
+from wproxy.error_log import ErrorLog
 from wproxy.failures import TimedOut, UpstreamFailure
-from wproxy.tls.ocsp import BadAnswer, Responder
+from wproxy.tls.ocsp import BadAnswer, Inquiry, Responder
 
+# Seconds for one exchange with a responder.
+PATIENCE = 60.0
 LONGEST_HEAD = 16384
 LONGEST_ANSWER = 65536
 _MEDIA_TYPE = b"application/ocsp-response"
 _TIMED_OUT = "OCSP responder timed out (110: Connection timed out)"
+
+
+def log_failure(log: ErrorLog, inquiry: Inquiry, error: BadAnswer | CannotResolve | OSError, serial: int = 0) -> None:
+    """Log why an inquiry has failed. serial: the number of the client's connection, for its certificate."""
+    text = f"connect() failed ({error.errno}: {error.strerror})" if isinstance(error, OSError) else str(error)
+    responder = inquiry.responder
+    name = f', certificate: "{inquiry.name}"' if inquiry.name else ""
+    text = f"{text} while requesting certificate status, responder: {responder.host}, peer: {responder.address}{name}"
+    log.write("error", text, serial)
 
 
 def question_line(responder: Responder, request: bytes) -> bytes:

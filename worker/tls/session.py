@@ -9,6 +9,7 @@ import functools
 import ssl
 
 from worker.tls.client_hello import ClientHello
+from wproxy.http import BY_STATUS
 from wproxy.tls.openssl import find_openssl
 
 # The groups of TLS by their numbers, in OpenSSL's short names.
@@ -98,6 +99,10 @@ class TlsSession:
     def certificate(self) -> bytes:
         """The client's certificate."""
         return self._connection.getpeercert(binary_form=True) or b""
+
+    def refuse_certificate(self, reason: str) -> None:
+        """Note why the client's certificate must not be accepted, although OpenSSL has found nothing wrong with it."""
+        self._verify_result = BY_STATUS, reason
 
     @property
     def verify_result(self) -> tuple[int, str]:

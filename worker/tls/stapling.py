@@ -10,16 +10,15 @@ from __future__ import annotations
 from worker.loop import sleep
 from worker.resolver.resolver import CannotResolve
 from worker.services import Services
-from worker.tls.responder import ask
+from worker.tls.responder import PATIENCE, ask, log_failure
 from wproxy.config.model import Server
 from wproxy.directives.resolver import SYSTEM
 from wproxy.tls.contexts import ServerContext, TlsContexts
 from wproxy.tls.ocsp import BadAnswer, Inquiry, Ocsp, find_ocsp
 from wproxy.tls.openssl import find_openssl
 
-# Seconds: for one exchange with a responder; between renewals; before the end of a response; before the first try after a
-# failure, which doubles up to the shortest time between renewals.
-PATIENCE = 60.0
+# Seconds: between renewals; before the end of a response; before the first try after a failure, which doubles up to the shortest
+# time between renewals.
 LONGEST, SHORTEST = 3600.0, 300.0
 AHEAD = 300.0
 FIRST_RETRY = 5.0
@@ -77,7 +76,7 @@ class Stapler:
             try:
                 await self._renew(ocsp, staple, context, inquiry)
             except (BadAnswer, CannotResolve, OSError) as error:
-                self._log(context, inquiry, error)
+                log_failure(context.server.locations.fallback.route.log, inquiry, error)
                 pause, retry = retry, min(2 * retry, SHORTEST)
             else:
                 retry = FIRST_RETRY
@@ -92,18 +91,6 @@ class Stapler:
         response = await ask(resolver, inquiry.responder, inquiry.request, PATIENCE, settings.resolver_timeout)
         valid_until = ocsp.judge(context.context, inquiry, response, context.server.ssl_stapling_verify)
         staple.response, staple.valid_until = response, valid_until
-
-    def _log(self, context: ServerContext, inquiry: Inquiry, error: BadAnswer | CannotResolve | OSError) -> None:
-        if isinstance(error, OSError):
-            text = f"connect() failed ({error.errno}: {error.strerror})"
-        else:
-            text = str(error)
-        responder = inquiry.responder
-        context.server.locations.fallback.route.log.write(
-            "error",
-            f"{text} while requesting certificate status, responder: {responder.host}, peer: {responder.address}, "
-            f'certificate: "{inquiry.name}"',
-        )
 
     def __repr__(self) -> str:
         return f"<stapler of {len(self._staples)} certificates>"

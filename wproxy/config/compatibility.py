@@ -74,6 +74,10 @@ are reported, never silently ignored.
   certificate that must be stapled is so from the first second on; a failure is followed by another try after 5 s, later ones
   by one after up to 5 minutes. The name of the responder is looked up by `resolver` alone, without one as the system does,
   never at load. Its issuer may sign a response without sending its certificate, also where that is a root.
+- `ssl_ocsp`: sessions are not resumed. A session has the client's certificate and not those above it; nginx closes a resumed
+  connection whose chain it cannot build from `ssl_trusted_certificate`. A connection that was not asked about because its
+  handshake was that of another server gets 421 (nginx lets it in). A status is kept in `ssl_ocsp_cache` for the responder and the
+  trusted files that it came from.
 - A `return 444` in the location of a copy ends the copy; in nginx it closes the connection of the client.
 - Requests go upstream with HTTP/1.1 and connections are kept (`keepalive 32`), also those of a `proxy_pass` to a bare address;
   older versions of nginx speak HTTP/1.0 and close connections, and no version keeps those to a bare address.

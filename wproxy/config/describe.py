@@ -244,6 +244,8 @@ EXAMPLES = {
     "ssl_crl": '"certs/revoked.pem"',
     "ssl_stapling_file": '"certs/ocsp.der"',
     "ssl_stapling_responder": '"http://ocsp.example.com/"',
+    "ssl_ocsp_responder": '"http://ocsp.example.com/"',
+    "ssl_ocsp_cache": '"shared:OCSP:10m"',
     "ssl_conf_command": '[["Ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"]]',
 }
 

@@ -55,6 +55,9 @@ def check_server(scope: Scope, problem: Report) -> bool:
     ):
         text = "no ssl_client_certificate or ssl_trusted_certificate for ssl_verify_client"
         problem(text, scope.written["ssl_verify_client"][-1].position)
+    if scope.values.get("ssl_ocsp") not in (None, "off") and scope.values.get("ssl_verify_client") == "optional_no_ca":
+        text = '"ssl_ocsp" is incompatible with "ssl_verify_client optional_no_ca"'
+        problem(text, scope.written["ssl_ocsp"][-1].position)
     if scope.values.get("ssl_stapling") and scope.values.get("ssl_certificate_compression"):
         text = '"ssl_stapling" is incompatible with "ssl_certificate_compression"'
         problem(text, scope.written["ssl_stapling"][-1].position)

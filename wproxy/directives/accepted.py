@@ -42,7 +42,6 @@ from wproxy.config.registry import (
 )
 from wproxy.config.repeated import repeated_types_without_html
 from wproxy.directives import other_protocols
-from wproxy.directives.certificates import ocsp_cache
 from wproxy.directives.http_core import header_buffers, memory
 from wproxy.directives.images import image_filter, quality, sharpness
 from wproxy.directives.media_types import media_types
@@ -226,10 +225,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("client_body_early_read", LEVELS, any_of, arity=ANY_NUMBER, inherit=GATHER),
     ),
     "TLS with clients (ngx_http_ssl_module.c).": (
-        guarded(accepted("ssl_ocsp", ABOVE_LOCATION, word(("off", "on", "leaf")), idle="off")),
         accepted("ssl_ech_file", ABOVE_LOCATION, inherit=GATHER),
-        accepted("ssl_ocsp_responder", ABOVE_LOCATION),
-        accepted("ssl_ocsp_cache", ABOVE_LOCATION, ocsp_cache, idle="off"),
         accepted("ssl_early_data ssl_certificate_compression", ABOVE_LOCATION, flag, idle="off"),
     ),
     "HTTP/2 and HTTP/3 with clients (src/http/v2, src/http/v3).": (

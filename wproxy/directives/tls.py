@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from wproxy.config.registry import GATHER, HTTP, SERVER, UNION, directive
-from wproxy.directives.certificates import PROTOCOLS, CertificateCache, SessionCache, certificate_cache, session_cache
+from wproxy.directives.certificates import (
+    PROTOCOLS,
+    CertificateCache,
+    SessionCache,
+    certificate_cache,
+    ocsp_cache,
+    session_cache,
+)
 from wproxy.directives.http_core import memory
 from wproxy.directives.open_file_cache import seconds
 from wproxy.directives.values import flag, number, text, word, words
+from wproxy.directives.zones import Zone
 from wproxy.template import Template, compile_template
 
 ABOVE_LOCATION = HTTP | SERVER
@@ -101,6 +109,24 @@ class TlsDirectives:
         text, ABOVE_LOCATION, doc="A file with further authorities, whose names clients are not told."
     )
     ssl_crl: str | None = directive(text, ABOVE_LOCATION, doc="A file with lists of revoked certificates of clients.")
+    ssl_ocsp: str = directive(
+        word(("off", "on", "leaf")),
+        ABOVE_LOCATION,
+        default="off",
+        doc="Whether an OCSP responder is asked if the certificate of a client has been revoked, and those above it (on), or the "
+        "client's alone (leaf). Its requests are refused unless the answer is good; its sessions are not resumed.",
+    )
+    ssl_ocsp_responder: str | None = directive(
+        text,
+        ABOVE_LOCATION,
+        doc="The URL, `http://` only, of the responder for `ssl_ocsp`, in place of those that the certificates name.",
+    )
+    ssl_ocsp_cache: Zone | None = directive(
+        ocsp_cache,
+        ABOVE_LOCATION,
+        default="off",
+        doc="The zone in which all workers keep the answers for `ssl_ocsp` as long as they are valid.",
+    )
     ssl_stapling: bool = directive(
         flag,
         ABOVE_LOCATION,

@@ -32,7 +32,8 @@ from wproxy.template import Template
 from wproxy.tls.openssl import CACHE_OFF, CACHE_SERVER, NO_LOOKUP, NO_STORE, TICKET_KEY, OpenSSL, Refused, find_openssl
 
 if TYPE_CHECKING:
-    from wproxy.tls.ocsp import Inquiry
+    from wproxy.tls.ocsp import Inquiry, Responder
+    from wproxy.zone_memory import ZoneMemory
 
 HTTP1_PROTOCOLS = ("http/1.1", "http/1.0", "http/0.9")
 VERSIONS = {
@@ -56,8 +57,8 @@ SETTINGS = (
     "ssl_certificate", "ssl_certificate_key", "ssl_password_file", "ssl_protocols", "ssl_ciphers", "ssl_prefer_server_ciphers",
     "ssl_ecdh_curve", "ssl_dhparam", "ssl_session_cache", "ssl_session_timeout", "ssl_session_tickets", "ssl_session_ticket_key",
     "ssl_verify_client", "ssl_verify_depth", "ssl_client_certificate", "ssl_trusted_certificate", "ssl_crl", "ssl_stapling",
-    "ssl_stapling_file", "ssl_stapling_responder", "ssl_stapling_verify", "ssl_conf_command", "ssl_reject_handshake",
-    "ssl_buffer_size", "ssl_certificate_cache",
+    "ssl_stapling_file", "ssl_stapling_responder", "ssl_stapling_verify", "ssl_ocsp", "ssl_ocsp_responder", "ssl_ocsp_cache",
+    "ssl_conf_command", "ssl_reject_handshake", "ssl_buffer_size", "ssl_certificate_cache",
 )  # fmt: skip
 
 
@@ -79,7 +80,8 @@ class ServerContext:
     context: with the certificates whose names are known; None when the server has none. templates: certificates and keys whose
     names have variables. rejects: whether every handshake for this server is refused. protocols: those of ALPN, in the server's
     order. contents: of the server's other files, by name, for a process that may not read them. read_clock: returns unix seconds.
-    inquiries: about its certificates, for the worker that staples the answers.
+    inquiries: about its certificates, for the worker that staples the answers. responder: the one that is asked about clients,
+    None for those that their certificates name. statuses: the memory of what it has answered.
     """
 
     server: Server
@@ -91,6 +93,13 @@ class ServerContext:
     contents: dict[str, bytes] = field(default_factory=dict)
     read_clock: Callable[[], float] = field(default=float)
     inquiries: tuple[Inquiry, ...] = ()
+    responder: Responder | None = None
+    statuses: ZoneMemory | None = None
+
+    @property
+    def asks_about_clients(self) -> bool:
+        """Whether a responder is asked about the certificates of clients."""
+        return asks_about_clients(self.server)
 
     def with_certificates(self, files: tuple[CertificateFiles, ...]) -> ssl.SSLContext:
         """Return a context like this server's with other certificates. Raises NotLoaded."""
@@ -113,6 +122,11 @@ class TlsContexts:
 
     def __repr__(self) -> str:
         return f"<contexts of {len(self.of)} servers>"
+
+
+def asks_about_clients(server: Server) -> bool:
+    """Whether a responder is asked about the certificates of a server's clients."""
+    return bool(server.ssl_ocsp != "off" and server.ssl_verify_client != "off")
 
 
 def offers_http2(server: Server, has_http2: bool) -> bool:
@@ -142,6 +156,7 @@ def make_contexts(configuration: Configuration, read_clock: Callable[[], float] 
                 problems.append(Problem(str(blamed), blamed.position))
             else:
                 contexts.warnings += _inquire(one)
+                problems += _prepare_to_ask(one)
         contexts.of[server, has_http2] = made[key]
     if find_openssl() is None:
         lacking, refusals = _without_openssl(server for server, _ in contexts.of)
@@ -163,6 +178,7 @@ _LACKING = {
     "ssl_buffer_size": "records have 16 KB",
     "ssl_stapling_file": "no response is stapled",
     "ssl_conf_command": "",
+    "ssl_ocsp": "",
 }
 
 
@@ -254,6 +270,27 @@ def _inquire(one: ServerContext) -> list[Problem]:
         warnings.append(Problem('"ssl_stapling" ignored, the name of a certificate has variables', position))
     one.inquiries = tuple(found)
     return warnings
+
+
+def _prepare_to_ask(one: ServerContext) -> list[Problem]:
+    """Note who is asked about the certificates of clients, and where the answers are kept; return what stands in the way."""
+    server = one.server
+    if not asks_about_clients(server) or find_openssl() is None:  # the latter is refused
+        return []
+    from wproxy.tls.ocsp import NoResponder, find_ocsp, read_responder
+    from wproxy.zone_memory import status_memory
+
+    if find_ocsp() is None:
+        text = '"ssl_ocsp" cannot be carried out with this Python, whose OpenSSL lacks the calls for it'
+        return [Problem(text, server.written["ssl_ocsp"][-1].position)]
+    try:
+        one.responder = read_responder(server.ssl_ocsp_responder, '"ssl_ocsp_responder"') if server.ssl_ocsp_responder else None
+    except NoResponder as error:
+        return [Problem(str(error), server.written["ssl_ocsp_responder"][-1].position)]
+    zone = server.ssl_ocsp_cache
+    if zone is not None:
+        one.statuses = status_memory(zone.name, zone.size or 0)
+    return []
 
 
 def _leaf(one: ServerContext, written: str) -> list[tuple[str, bytes]]:
@@ -459,6 +496,14 @@ def _keep_sessions(
 ) -> None:
     """Set how sessions are resumed."""
     server = attempt.server
+    if asks_about_clients(server):
+        # A session keeps the client's certificate, but not those that led from it to an authority: whoever resumes one could not
+        # be asked about. (nginx closes the connection then.)
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
+        if openssl is not None:
+            openssl.set_session_cache(context, CACHE_OFF, 0)
+        return
     if not server.ssl_session_tickets:
         context.options |= ssl.OP_NO_TICKET
     keys = []

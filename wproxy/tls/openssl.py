@@ -121,7 +121,7 @@ class OpenSSL:
             if library.SSL_CTX_get_options(context_address(context)) != context.options:
                 return False
         connection = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
-        return bool(library.SSL_get_options(_connection(connection)) == context.options)
+        return bool(library.SSL_get_options(connection_address(connection)) == context.options)
 
     # Contexts.
 
@@ -268,7 +268,7 @@ class OpenSSL:
 
     def verify_result(self, connection: ssl.SSLObject) -> int:
         """Return the verdict about the other side's certificate; 0 when there is nothing wrong with it, or none was sent."""
-        return int(self._library.SSL_get_verify_result(_connection(connection)))
+        return int(self._library.SSL_get_verify_result(connection_address(connection)))
 
     def verify_message(self, code: int) -> str:
         """Describe a verdict."""
@@ -276,16 +276,16 @@ class OpenSSL:
 
     def session(self, connection: ssl.SSLObject) -> Session | None:
         """Return a connection's session as it is; Python's own copies it by way of DER, which costs as much as a handshake."""
-        at = self._library.SSL_get1_session(_connection(connection))
+        at = self._library.SSL_get1_session(connection_address(connection))
         return Session(at, self._library.SSL_SESSION_free) if at else None
 
     def resume(self, connection: ssl.SSLObject, session: Session) -> None:
         """Have a client's connection, before its handshake, resume a session of the same context."""
-        self._library.SSL_set_session(_connection(connection), session.at)
+        self._library.SSL_set_session(connection_address(connection), session.at)
 
     def session_id(self, connection: ssl.SSLObject) -> bytes:
         """Return the id of a connection's session; b"" without."""
-        session = self._library.SSL_get_session(_connection(connection))
+        session = self._library.SSL_get_session(connection_address(connection))
         if not session:
             return b""
         size = ctypes.c_uint()
@@ -294,7 +294,7 @@ class OpenSSL:
 
     def group(self, connection: ssl.SSLObject) -> str:
         """Return the name of the group of a connection's key exchange; "" without."""
-        number = int(self._library.SSL_ctrl(_connection(connection), _GET_GROUP, 0, None))
+        number = int(self._library.SSL_ctrl(connection_address(connection), _GET_GROUP, 0, None))
         if number & 0x1000000:  # TLSEXT_nid_unknown: the number in the protocol
             return f"0x{number & 0xFFFF:04x}"
         return bytes(self._library.OBJ_nid2sn(number)).decode("ascii") if number else ""
@@ -304,7 +304,7 @@ class OpenSSL:
         name = _TEXT()
         question = _GET_PEER_SIGNATURE if of_peer else _GET_SIGNATURE  # before OpenSSL 3.5 there is no answer
         at = ctypes.cast(ctypes.pointer(name), ctypes.c_void_p)
-        found = self._library.SSL_ctrl(_connection(connection), question, 0, at) == 1
+        found = self._library.SSL_ctrl(connection_address(connection), question, 0, at) == 1
         return (name.value or b"").decode("ascii") if found else ""
 
     def reasons(self, library: int) -> dict[str, int]:
@@ -342,7 +342,7 @@ def context_address(context: ssl.SSLContext) -> int:
     return ctypes.c_void_p.from_address(id(context) + object.__basicsize__).value or 0
 
 
-def _connection(connection: ssl.SSLObject) -> int:
+def connection_address(connection: ssl.SSLObject) -> int:
     """Return the address of OpenSSL's SSL."""
     inner = connection._sslobj  # type: ignore[attr-defined]
     return ctypes.c_void_p.from_address(id(inner) + object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p)).value or 0

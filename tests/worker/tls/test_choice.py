@@ -11,6 +11,7 @@ from worker.tls.choice import Choice, ClearOnTls
 from wproxy.config.model import Listener, Server
 from wproxy.config.nginx import parse_nginx
 from wproxy.config.resolve import resolve
+from wproxy.http import BY_STATUS
 
 CONFIGURATION = b"""events { } http {
     ssl_certificate site.pem; ssl_certificate_key site.key; ssl_client_certificate ours.pem;
@@ -21,8 +22,9 @@ CONFIGURATION = b"""events { } http {
     server { listen 127.0.0.1:8443 ssl; server_name any; ssl_verify_client optional_no_ca; }
     server { listen 127.0.0.1:8443 ssl; server_name optional; ssl_verify_client optional; }
     server { listen 127.0.0.1:8443 ssl; server_name theirs; ssl_verify_client on; ssl_client_certificate theirs.pem; }
+    server { listen 127.0.0.1:8443 ssl; server_name asking; ssl_verify_client on; ssl_ocsp on; }
 } """
-NONE, KNOWN, STRANGE, LATE = (b"", 0), (b"der", 0), (b"der", 20), (b"der", 10)
+NONE, KNOWN, STRANGE, LATE, REVOKED = (b"", 0), (b"der", 0), (b"der", 20), (b"der", 10), (b"der", BY_STATUS)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,10 @@ def server_of(listener: Listener, name: str) -> Server:
         ("", "any", STRANGE, "any"),
         ("", "theirs", NONE, "theirs 496"),
         ("", "theirs", KNOWN, "default 421"),
+        # Nobody has asked about this client's certificate, or somebody has although nobody had to.
+        ("", "asking", KNOWN, "default 421"),
+        ("asking", "asking", KNOWN, "asking"),
+        ("asking", "asking", REVOKED, "asking 495"),
     ],
 )
 def test_a_host_gets_its_server_or_a_refusal(listener, shaken, host, shown, answer):
@@ -75,6 +81,9 @@ def test_a_host_gets_its_server_or_a_refusal(listener, shaken, host, shown, answ
     assert server.name + (f" {refusal.status}" if refusal else "") == answer
     if refusal is not None:
         assert refusal.level == "info" and refusal.reason.endswith("while reading client request headers")
+        if code:
+            shown_code = "some reason" if code == BY_STATUS else f"({code}:some reason)"
+            assert refusal.status == 421 or f"verify error: {shown_code} while" in refusal.reason
 
 
 def test_whoever_speaks_in_clear_is_told_by_the_server_of_the_host(listener):

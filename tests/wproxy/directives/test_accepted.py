@@ -126,7 +126,6 @@ def test_what_is_commercial_stays_unknown(rows):
         "client_body_early_read",
         "early_hints",
         "ssl_certificate_compression",
-        "ssl_ocsp",
         "proxy_cookie_flags",
         "proxy_pass_trailers",
         "mp4_start_key_frame",

@@ -464,3 +464,31 @@ def test_stapling_and_compression_of_certificates_exclude_each_other(make):
     """As in the nginx of today."""
     with pytest.raises(ConfigurationError, match='"ssl_stapling" is incompatible with "ssl_certificate_compression"'):
         make(f"{BASE} ssl_stapling on; ssl_stapling_file x; ssl_certificate_compression on;")
+
+
+ASKING = f"{BASE} ssl_client_certificate root.pem; ssl_verify_client on; ssl_ocsp on;"
+
+
+def test_the_responder_for_clients_is_read_at_load_and_its_answers_have_memory_of_all_workers(make):
+    made, problems, (server,) = make(f"{ASKING} ssl_ocsp_responder http://ocsp.test:81/x; ssl_ocsp_cache shared:answers:64k;")
+    found = made.find(server, False)
+    assert not problems and found.asks_about_clients and found.statuses.entries > 1000
+    assert (found.responder.host, found.responder.address.port, found.responder.path) == ("ocsp.test:81", 81, "/x")
+    again, _, (server,) = make(f"{ASKING} ssl_ocsp_cache shared:answers:64k;")
+    assert again.find(server, False).statuses is found.statuses and again.find(server, False).responder is None
+    assert not make(f"{BASE} ssl_ocsp on; ssl_ocsp_responder ftp://x;")[1]  # nobody is asked for a certificate
+
+
+def test_a_responder_that_cannot_be_asked_is_told_at_load(make):
+    assert make(f"{ASKING} ssl_ocsp_responder ftp://x;")[1] == [
+        'invalid URL prefix in OCSP responder "ftp://x" in "ssl_ocsp_responder"'
+    ]
+    with pytest.raises(ConfigurationError, match='"ssl_ocsp" is incompatible with "ssl_verify_client optional_no_ca"'):
+        make(f"{ASKING} ssl_verify_client optional_no_ca;".replace("ssl_verify_client on;", ""))
+
+
+def test_sessions_of_clients_that_are_asked_about_are_not_resumed(make):
+    """A session has lost the certificates between the client's and the root."""
+    (server,) = (found := make(ASKING))[2]
+    context = found[0].find(server, False).context
+    assert context.num_tickets == 0 and context.options & ssl.OP_NO_TICKET

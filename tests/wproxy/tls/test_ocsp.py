@@ -15,7 +15,19 @@ from cryptography.x509 import ocsp
 
 from tests.authority import Issued, authority
 from wproxy.address import Address
-from wproxy.tls.ocsp import BadAnswer, Inquiry, NoResponder, Ocsp, Responder, find_ocsp, read_responder
+from wproxy.tls.ocsp import (
+    GOOD,
+    REVOKED,
+    UNKNOWN,
+    BadAnswer,
+    Inquiry,
+    NoResponder,
+    Ocsp,
+    Responder,
+    Verdict,
+    find_ocsp,
+    read_responder,
+)
 
 URL = "http://ocsp.test/status"
 ROOT = authority()
@@ -163,7 +175,9 @@ def test_a_signature_of_somebody_else_counts_only_where_none_is_verified(library
     context = context_with(tmp_path, SITE, ROOT)
     inquiry = inquiry_about(library, context)
     forged = answer(SITE, ROOT, signer=authority())
-    with pytest.raises(BadAnswer, match=r"^OCSP_basic_verify\(\) failed$"):
+    with pytest.raises(
+        BadAnswer, match=r"^OCSP_basic_verify\(\) failed \(SSL: error:[0-9A-F]{8}:OCSP routines:.*certificate verify error\)$"
+    ):
         library.judge(context, inquiry, forged, verifies=True)
     assert library.judge(context, inquiry, forged, verifies=False) > 0
 
@@ -182,3 +196,65 @@ def test_nonsense_is_refused(library, tmp_path, bad, reason):
     context = context_with(tmp_path, SITE, ROOT)
     with pytest.raises(BadAnswer, match=reason):
         library.judge(context, inquiry_about(library, context), bad, verifies=False)
+
+
+# About clients: the certificates are those that a connection has verified.
+
+
+class Shaken:
+    """A handshake in memory with a client that shows a certificate and those between it and the root."""
+
+    def __init__(self, directory: Path, shown: Issued | None, trusted: Issued) -> None:
+        self.context = context_with(directory, SITE, trusted)
+        self.context.verify_mode = ssl.CERT_OPTIONAL
+        client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+        if shown is not None:
+            client.load_cert_chain(*map(str, shown.write(directory, "client")))
+        there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.server = self.context.wrap_bio(there, back, server_side=True)
+        ends = [client.wrap_bio(back, there), self.server]
+        for end in ends * 2:
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+        assert self.server.version()
+
+
+BETWEEN = ROOT.issue("Between", is_authority=True, ocsp=URL)
+CLIENT = BETWEEN.issue("client", ocsp=URL)
+
+
+def test_the_verdict_about_a_client_is_the_responders(library, tmp_path):
+    shaken = Shaken(tmp_path, CLIENT, ROOT)
+    chain = library.verified_chain(shaken.server)
+    assert [library.der(one) for one in chain] == [one.certificate.public_bytes(Encoding.DER) for one in (CLIENT, BETWEEN, ROOT)]
+    until = LATER + datetime.timedelta(minutes=30)
+    for subject, issuer, at in ((CLIENT, BETWEEN, 0), (BETWEEN, ROOT, 1)):
+        inquiry = library.inquire_about_client(chain[at], chain[at + 1], None)
+        assert inquiry.responder == Responder(Address("ocsp.test", 80), "ocsp.test", "/status")
+        assert inquiry.request == library.inquire_about_client(chain[at], chain[at + 1], None).request
+        for status, word in ((GOOD, "GOOD"), (REVOKED, "REVOKED"), (UNKNOWN, "UNKNOWN")):
+            said = answer(
+                subject,
+                issuer,
+                cert_status=getattr(ocsp.OCSPCertStatus, word),
+                next_update=until,
+                revocation_time=LATER if status == REVOKED else None,
+            )
+            assert library.judge_client(shaken.context, inquiry, said, chain) == Verdict(status, until.timestamp())
+
+
+def test_who_has_signed_the_verdict_about_a_client_has_to_be_trusted(library, tmp_path):
+    shaken = Shaken(tmp_path, CLIENT, ROOT)
+    chain = library.verified_chain(shaken.server)
+    other = Responder(Address("127.0.0.1", 80), "127.0.0.1", "/")
+    inquiry = library.inquire_about_client(chain[0], chain[1], other)
+    assert inquiry.responder == other
+    with pytest.raises(BadAnswer, match=r"^OCSP_basic_verify\(\) failed"):
+        library.judge_client(shaken.context, inquiry, answer(CLIENT, BETWEEN, signer=authority()), chain)
+
+
+def test_there_is_no_chain_without_a_certificate(library, tmp_path):
+    assert library.verified_chain(Shaken(tmp_path, None, ROOT).server) == []
