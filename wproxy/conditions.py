@@ -53,13 +53,13 @@ def first_range(fields: FieldsLike) -> bytes | None:
 def judge(conditions: Conditions, etag: bytes, modified: int, mode: str) -> int:
     """Return the status that the conditions turn a 200 into: 200, 304 or 412.
 
-    etag: the ETag of the response, or b"". modified: its time, unix seconds. mode: the word of `if_modified_since`: exact, before
+    etag: the ETag of the response, or b"". modified: its time, unix seconds; -1 for none. mode: the word of `if_modified_since`: exact, before
     or off.
     """
     unmodified, match, since, none_match, _, _ = conditions
     if unmodified is not None:
         limit = parse_http_date(unmodified)
-        if limit is None or limit < modified:
+        if limit is None or not 0 <= modified <= limit:
             return 412
     if match is not None and not matches(match, etag, weak=False):
         return 412
@@ -82,7 +82,7 @@ def judge_without_validators(conditions: Conditions) -> int:
 
 def is_modified(since: bytes, modified: int, mode: str) -> bool:
     """Whether something of that time counts as modified for an If-Modified-Since."""
-    if mode == "off":
+    if mode == "off" or modified < 0:
         return True
     then = parse_http_date(since)
     if then == modified:

@@ -45,10 +45,11 @@ class RequestBody:
     length: the announced length, or -1 when it is not known. timeout: client_body_timeout. is_passed_on: whether it is being sent
     to an upstream as it arrives. owes_continue: whether the client waits to be told that it may send it.
     collected: the body for the upstream, when it has been read to be passed on. data: all of it, when it is in memory; file: the
-    path of its temporary file, if that has a name.
+    path of its temporary file, if that has a name. was_missed: whether $request_body was asked for after it had been read, and all
+    of it is not in memory.
     """
 
-    __slots__ = ("collected", "data", "file", "is_passed_on", "kept", "length", "owes_continue", "timeout")
+    __slots__ = ("collected", "data", "file", "is_passed_on", "kept", "length", "owes_continue", "timeout", "was_missed")
 
     def __init__(self, length: int, owes_continue: bool) -> None:
         self.collected: Outgoing | None = None
@@ -57,7 +58,7 @@ class RequestBody:
         self.kept: BodyFile | None = None
         self.length = length
         self.timeout = 60.0
-        self.is_passed_on = False
+        self.is_passed_on = self.was_missed = False
         self.owes_continue = owes_continue
 
     @property

@@ -55,6 +55,13 @@ def test_conditions_are_judged_in_nginxs_order(fields, mode, status):
     assert judge(asking(**fields), ETAG, THEN, mode) == status
 
 
+@pytest.mark.parametrize("date", [AT, EARLIER, LATER, b"x"])
+def test_what_has_no_time_is_never_unmodified(date):
+    assert judge(asking(if_unmodified_since=date), ETAG, -1, "exact") == 412
+    for mode in ("exact", "before", "off"):
+        assert judge(asking(if_modified_since=date), ETAG, -1, mode) == 200
+
+
 def test_without_an_etag_only_the_star_matches():
     assert matches(b"*", b"", weak=False)
     assert not matches(ETAG, b"", weak=True)

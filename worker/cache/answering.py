@@ -1,5 +1,6 @@
 """The way of a request in a location with a cache (proxy.md §7; nginx: ngx_http_upstream_cache).
 
+    body     → is read first, as proxy_request_buffering says
     purge?   → 204                                 worker/cache/purging.py
     bypass?  → upstream, stored all the same
     valid    → HIT                                 worker/cache/hits.py
@@ -35,7 +36,9 @@ from worker.pages import error_response
 from worker.services import Exchange, Services
 from worker.subrequest import Cycle
 from worker.upstream.answers import SentElsewhere
+from worker.upstream.exchange import nothing_to_send
 from worker.upstream.module_settings import ModuleSettings
+from worker.upstream.outgoing import body_at_hand, outgoing_of
 from worker.upstream.passing import Passing
 from wproxy.cache import counters
 from wproxy.cache.key import cache_key
@@ -51,6 +54,10 @@ def answering_from(settings: ModuleSettings, services: Services) -> Exchange:
     routes: dict[Route, Route] = {}  # at most two: a location has one for clients and one for subrequests
 
     async def answer(passing: Passing, request: Request) -> Response:
+        # Keys and conditions may have $request_body in them: without it, what was sent for one body would answer another.
+        body = request.body
+        if body is not None and not (body_at_hand(request, body) or await outgoing_of(request, body, passing.streaming)):
+            return nothing_to_send(request, None)
         try:
             cache = plan.cache_for(request)
         except UnknownZone:
@@ -66,6 +73,12 @@ def answering_from(settings: ModuleSettings, services: Services) -> Exchange:
             request.cached = None  # that of a location that has led here
             return await services.exchange(passing, request)
         key = keeping.key(request)
+        if body is not None and body.was_missed:  # all such requests would have one key
+            unkeyed = request.cached = Dealings(request, plan, cache, cache_key(key))
+            unkeyed.status, unkeyed.stores = BYPASS, False
+            unkeyed.note("$request_body is not in memory")
+            unkeyed.log()
+            return await fetched(services, keeping, passing, request, unkeyed)
         is_plain = request.method == b"GET" and not plan.bypass and conditions_of(request.fields) is None
         hot = HOT.find(key, passing.answer_plan, cache, request.client.clock) if is_plain else None
         if hot is not None:

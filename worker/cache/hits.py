@@ -40,7 +40,8 @@ class StoredFields:
         """is_forced: whether parts are served although the upstream does not say that it does (proxy_force_ranges)."""
         self.etag = line_of(fields, b"etag") or b""
         date = line_of(fields, b"last-modified")
-        self.modified = -1 if date is None else parse_http_date(date) or -1
+        modified = None if date is None else parse_http_date(date)
+        self.modified = -1 if modified is None else modified
         is_told = line_of(fields, b"accept-ranges") is not None
         self.has_ranges = may_have_ranges and fields.status == 200 and (is_told or is_forced)
         if is_told or self.has_ranges:

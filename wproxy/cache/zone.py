@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from wproxy.cache.key import file_path
 from wproxy.cache.memory import COUNTERS_SIZE, LOADED_WORD, CacheCounters, CacheMemory
 from wproxy.directives.cache import CachePath
+from wproxy.directives.zones import LEAST
 from wproxy.lasting import LASTING
 
 
@@ -53,7 +54,7 @@ def cache_zone(value: CachePath, path: str) -> CacheZone:
     definition = (kind, name, path, ":".join(map(str, value.levels)), str(size))
     label = "\0".join(("cache, third layout", *definition))
     if definition not in _memory:
-        index = CacheMemory(LASTING.region(label, size))
+        index = CacheMemory(LASTING.region(label, max(size, LEAST)))
         _memory[definition] = index, CacheCounters(LASTING.region(f"{label}\0counters", COUNTERS_SIZE))
     _note_index_of(path, label, _memory[definition][0])
     zone = CacheZone(kind, name, path, value.levels, size, *_memory[definition])

@@ -10,14 +10,17 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from wproxy.config.registry import GATHER, HTTP, LOCATION, OWN_GATHER, SERVER, UNION, directive
+from wproxy.directives.http_core import memory
 from wproxy.directives.open_file_cache import seconds
 from wproxy.directives.pass_to import PROXY_FAILURES
 from wproxy.directives.proxy_headers import any_of
 from wproxy.directives.values import flag, number, parse_time, size, time, words
-from wproxy.directives.zones import LEAST, Zone, zone_size
+from wproxy.directives.zones import Zone
 from wproxy.template import Template, compile_template
 
 METHODS = ("get", "head", "post")
+# nginx's allocator has no room for a zone in less than three pages.
+LEAST_KEYS = 3 * 4096
 _LEVELS = re.compile(r"[12](?::[12]){0,2}")
 
 
@@ -53,7 +56,7 @@ def _milliseconds(value: str) -> float:
 
 
 def _number(value: str) -> float:
-    if not (value.isascii() and value.isdigit() and len(value) < 10):
+    if not (value.isascii() and value.isdigit() and len(value) < 19):  # it fits 64 bits
         raise ValueError
     return int(value)
 
@@ -76,14 +79,16 @@ def cache_path(name: str) -> Callable[..., CachePath]:
         levels: tuple[int, ...] = ()
         parameters: dict[str, float] = {}
         for word in written:
-            parameter, _, value = word.partition("=")
+            parameter, equals, value = word.partition("=")
+            if not equals:
+                raise ValueError(f'invalid parameter "{word}"')
             if parameter == "levels":
                 if value and not _LEVELS.fullmatch(value):
                     raise ValueError(f'invalid "levels" "{word}"')
                 levels = tuple(map(int, filter(None, value.split(":"))))
             elif parameter == "keys_zone":
                 zone = _keys_zone(name, value, word) or zone
-            elif parameter in _PARAMETERS and "=" in word:
+            elif parameter in _PARAMETERS:
                 try:
                     parameters[parameter] = _PARAMETERS[parameter](value)
                 except ValueError:
@@ -102,11 +107,13 @@ def _keys_zone(kind: str, value: str, word: str) -> Zone | None:
     name, colon, bytes_ = value.partition(":")
     if colon and not name:
         return None
-    if not zone_size(bytes_):
-        raise ValueError(f'invalid keys zone size "{word}"')
-    if zone_size(bytes_) < LEAST:
+    try:
+        found = memory(bytes_)
+    except ValueError:
+        raise ValueError(f'invalid keys zone size "{word}"') from None
+    if found < LEAST_KEYS:
         raise ValueError(f'keys zone "{word}" is too small')
-    return Zone(kind, name, zone_size(bytes_))
+    return Zone(kind, name, found)
 
 
 def cache(name: str) -> Callable[[str], Cache]:

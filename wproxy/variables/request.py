@@ -160,8 +160,12 @@ def content_length(request: Request) -> bytes | None:
 @variable("request_body", REQUEST)
 def request_body(request: Request) -> bytes | None:
     """The body, once it has been read and as long as it is in memory."""
-    data: bytes | None = getattr(request.body, "data", None)
-    return data
+    body = request.body
+    if body is None:
+        return None
+    if body.data is None and body.collected is not None:
+        body.was_missed = True
+    return body.data
 
 
 @variable("request_body_file", REQUEST)

@@ -478,6 +478,24 @@ def test_purging(cached):
     assert len(files(front)) == 1
 
 
+def test_a_key_with_a_body_that_is_in_a_file_is_no_key(cached):
+    """Otherwise all such requests would have the same: nginx answers the second one with what the first one got."""
+    front = cached("proxy_cache_methods POST; proxy_cache_key $uri$request_body; client_body_buffer_size 1k;")
+    for letter in (b"a", b"b"):
+        client = front.client().send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3000\r\n\r\n" + letter)
+        front.settle()
+        client.send(letter * 2999)
+        if letter == b"a":
+            upstream = front.peers[0].accept()
+        upstream.receives_head()
+        upstream.receives(letter * 3000)
+        upstream.send(ok(letter, HOUR))
+        assert status(client) == "BYPASS"
+        client.receives(letter).close()
+    assert files(front) == []
+    assert "cache BYPASS: $request_body is not in memory" in front.error_log()[-1]
+
+
 def test_the_reason_is_said_in_one_line(cached):
     front = cached()
     store(front, b"mine", b"Set-Cookie: a=b")

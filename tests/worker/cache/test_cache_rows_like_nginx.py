@@ -24,6 +24,7 @@ PARTS = "X-Add: Accept-Ranges: bytes"
 WHILE_UPDATING = "X-Add: Cache-Control: stale-while-revalidate=9000000000"
 IF_ERROR = "X-Add: Cache-Control: stale-if-error=9000000000"
 TAG, DATE = 'X-Add: ETag: "e"', "X-Add: Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT"
+FIRST = "X-Add: Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT"
 WEAK = 'X-Add: ETag: W/"e"'
 DEAD = "X-Dead: 1"
 CHOSEN = "proxy_pass http://$up$request_uri; proxy_cache_key $request_uri;"
@@ -46,7 +47,7 @@ FAILING = [
 ]  # fmt: skip
 REPLACED = [("/a", status(404)), ("/a",), ("/b",), ("POST", "/a", status(404)), ("/dead",)]
 # The name of a location, what it has beside proxy_cache, and requests to it: a target, then fields; a first word without a slash
-# is the method.
+# is the method. What begins with `= ` is the body.
 LOCATIONS: list[tuple[str, str, list[Row]]] = [
     # Fields are rewritten when a response is sent, a new Date among them.
     (
@@ -114,6 +115,14 @@ LOCATIONS: list[tuple[str, str, list[Row]]] = [
         [
             ("/a", WEAK, PARTS, DATE, LATER), ("/a", 'If-None-Match: "e"'), ("/a", "If-Modified-Since: Sun, 06 Nov 1995 08:49:37 GMT"),
             ("/a", 'If-Match: "e"'), ("/a", 'If-Range: W/"e"', "Range: bytes=1-2"), ("HEAD", "/a", 'If-None-Match: W/"e"'),
+            ("/none", LATER), ("/first", FIRST, LATER), ("/bad", "X-Add: Last-Modified: never", LATER),
+            *[
+                (target, f"If-{word}: {date}")
+                for target in ("/none", "/first", "/bad")
+                for word in ("Unmodified-Since", "Modified-Since", "Range")
+                for date in (FIRST[22:], "Sun, 06 Nov 2034 08:49:37 GMT", "never")
+            ],
+            ("/first", "Range: bytes=1-2", f"If-Range: {FIRST[22:]}"), ("/none", "Range: bytes=1-2", f"If-Range: {FIRST[22:]}"),
             ("/b", f'X-Add: ETag: "{"e" * 200}"', LATER), ("/b", f'If-None-Match: "{"e" * 200}"'), ("/b",),
         ],
     ),
@@ -153,6 +162,18 @@ LOCATIONS: list[tuple[str, str, list[Row]]] = [
             ("/b", "X-No: 1"), ("/b", "X-No: 1"), ("/b",),
         ],
     ),
+    ("exactly", "", [("/a", LATER), *(("/a", f"If-{word}Modified-Since: {FIRST[22:]}") for word in ("", "Un"))]),
+    # A body is read before the key is made of it.
+    (
+        "bodies",
+        "proxy_cache_valid 1m; proxy_cache_methods POST; proxy_cache_key $uri|$request_body; client_body_buffer_size 1k;"
+        "proxy_cache_bypass $by_body; proxy_no_cache $by_body;",
+        [
+            ("POST", "/a", "= one"), ("POST", "/a", "= two"), ("POST", "/a", "= one"), ("POST", "/a", "= two"), ("/a", "= two"), ("/a",),
+            ("POST", "/a"), ("POST", "/a", "= fresh"), ("POST", "/a", "= fresh"), ("PUT", "/a", "= two"),
+            ("POST", "/b", "Transfer-Encoding: chunked", "= 3\r\none\r\n0\r\n\r\n"), ("POST", "/b", "= one"), ("POST", "/b", "= other"),
+        ],
+    ),
     # Where other locations answer: what a cache had to do with a request is forgotten in a location that passes it on without one.
     ("replaced", "proxy_cache_valid any 1m; error_page 404 502 = /plain;", REPLACED),
     ("told", "proxy_cache_valid any 1m; proxy_intercept_errors on; error_page 404 502 = /plain;", REPLACED),
@@ -163,6 +184,7 @@ LOCATIONS: list[tuple[str, str, list[Row]]] = [
 SITE = """
 proxy_cache_path DIR/cache levels=1:2 keys_zone=z:1m use_temp_path=off; proxy_cache_valid 404 1m; proxy_cache_valid 302 0;
 map $http_x_dead $up { default BACK; 1 DEAD; }
+map $request_body $by_body { default 0; fresh 1; }
 server {
     listen 127.0.0.1:PORT; proxy_cache z;
     add_header X-Cache $upstream_cache_status always; add_header X-Cached "$upstream_status|$upstream_cache_status" always;
@@ -202,7 +224,11 @@ def both(
 def request(place: str, number: int, words: Row) -> bytes:
     """A request with a number, to a location."""
     method, target, *fields = words if not words[0].startswith("/") else ("GET", *words)
-    return ask(place + target, *fields, f"X-Tag: {number}", method=method)
+    body = next((word[2:] for word in fields if word.startswith("= ")), "")
+    fields = [word for word in fields if not word.startswith("= ")]
+    if any(word.startswith("Transfer-Encoding") for word in fields):
+        return ask(place + target, *fields, f"X-Tag: {number}", method=method) + body.encode()
+    return ask(place + target, *fields, f"X-Tag: {number}", method=method, body=body)
 
 
 def test_every_row_is_as_in_nginx(tmp_path, stage, monkeypatch, newest):
