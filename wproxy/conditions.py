@@ -53,8 +53,8 @@ def first_range(fields: FieldsLike) -> bytes | None:
 def judge(conditions: Conditions, etag: bytes, modified: int, mode: str) -> int:
     """Return the status that the conditions turn a 200 into: 200, 304 or 412.
 
-    etag: the ETag of the response, or b"". modified: its time, unix seconds; -1 for none. mode: the word of `if_modified_since`: exact, before
-    or off.
+    etag: the ETag of the response, or b"". modified: its time, unix seconds; -1 for none. mode: the word of
+    `if_modified_since`: exact, before or off.
     """
     unmodified, match, since, none_match, _, _ = conditions
     if unmodified is not None:

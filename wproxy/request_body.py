@@ -45,8 +45,8 @@ class RequestBody:
     length: the announced length, or -1 when it is not known. timeout: client_body_timeout. is_passed_on: whether it is being sent
     to an upstream as it arrives. owes_continue: whether the client waits to be told that it may send it.
     collected: the body for the upstream, when it has been read to be passed on. data: all of it, when it is in memory; file: the
-    path of its temporary file, if that has a name. was_missed: whether $request_body was asked for after it had been read, and all
-    of it is not in memory.
+    path of its temporary file, if that has a name. was_missed: whether $request_body was asked for after it had been read, and
+    it was not all in memory.
     """
 
     __slots__ = ("collected", "data", "file", "is_passed_on", "kept", "length", "owes_continue", "timeout", "was_missed")

@@ -27,7 +27,7 @@ def read_stored_head(module: str, data: bytes, length: int) -> ResponseHead:
     known = _known.get(key)
     if known is None:
         known = _read(module, data)
-        if known.content_length < 0:
+        if known.content_length < 0 and known.status != 304:  # a 304 would tell the length of another response
             known.content_length = length
         known.chunked = False
         if len(_known) >= MOST:
