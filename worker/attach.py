@@ -338,9 +338,9 @@ def count_in(location: Location, route: Route, services: Services) -> None:
         return
     from worker.counters.requests import counting_requests, with_exemplars
 
-    route.counts, route.count = counting_requests(counting, names)
+    route.counts, route.sample, route.count_failure = counting_requests(counting, names)
     if is_traced(location):
-        route.count = with_exemplars(counting, names, route.count)
+        route.write_log = with_exemplars(counting, names, route.write_log)
 
 
 def is_traced(location: Location) -> bool:

@@ -56,7 +56,8 @@ class Route:
     responses before they are sent; None where nothing does. unchanged: makes the fields of a response whose body the filters
     leave as it is; None where no filter looks at bodies. added_to_success: the lines that go with a 200, for a 416 in its place.
     error_pages: by status. write_log: writes the access log. log: the error log. server_token: the value of Server.
-    count: counts a request that is over, and counts is the row that it counts in; None where nothing is counted.
+    counts: the row that its requests are counted in. sample: takes what is counted of each that is over: status, bytes received
+    and sent, seconds. count_failure: counts one that may have failed, besides. All are None where nothing is counted.
     thread_pool: the threads that read files, with `aio threads`. reads_with_care: `aio` or `directio` say how files are read.
     body_temp_path: client_body_temp_path, absolute. ignores_abort: a client that leaves does not end a request that is proxied.
     chunked: chunked_transfer_encoding. tracing: None where no request is traced.
@@ -72,7 +73,7 @@ class Route:
         "chunked",
         "client_max_body_size",
         "content_handlers",
-        "count",
+        "count_failure",
         "counts",
         "error_pages",
         "filter",
@@ -86,6 +87,7 @@ class Route:
         "location",
         "log",
         "reads_with_care",
+        "sample",
         "server_token",
         "thread_pool",
         "tracing",
@@ -101,8 +103,9 @@ class Route:
     added_to_success: Callable[[Request, ResponseFields], Lines] | None
     error_pages: dict[int, ErrorPage] | None
     write_log: Callable[[Request], None] | None
-    count: Callable[[Request], None] | None
     counts: list[int] | None
+    sample: Callable[[tuple[int, int, int, float]], None] | None
+    count_failure: Callable[[Request], None] | None
     thread_pool: Threads | None
     body_temp_path: TemporaryPath | None
     tracing: Tracing | None
@@ -123,7 +126,7 @@ class Route:
         self.keepalive_timeout = location.keepalive_timeout
         self.body_temp_path = location.client_body_temp_path
         self.filter = self.unchanged = self.added_to_success = self.error_pages = self.write_log = self.thread_pool = None
-        self.inner = self.tracing = self.count = self.counts = None
+        self.inner = self.tracing = self.counts = self.sample = self.count_failure = None
         self.handlers = self.content_handlers = ()
 
     def __repr__(self) -> str:

@@ -22,10 +22,14 @@ def finish(clients: Clients, request: Request) -> None:
     clients.requests += 1
     if request.body is not None:
         request.request_length += request.body.wire_bytes
-    count = request.route.count
-    if count is not None:
-        count(request)
-    write = request.route.write_log
+    route = request.route
+    sample = route.sample
+    if sample is not None:
+        status = request.status
+        sample((status, request.request_length, request.bytes_sent, request.client.clock.now - request.started))
+        if (status >= 444 or request.end_code) and route.count_failure is not None:
+            route.count_failure(request)
+    write = route.write_log
     if write is not None:
         write(request)
     if request.body is not None:

@@ -83,7 +83,7 @@ async def stream_events(request: Request, updates: Updates) -> Response:
         return error_response(request, 503, server)
     # How long somebody looks says nothing about the server.
     request.route = route = copy(request.route)
-    route.count = None
+    route.sample = None
     lines = ((b"Cache-Control", b"no-store"), (b"X-Accel-Buffering", b"no"), (b"X-Content-Type-Options", b"nosniff"))
     fields = ResponseFields(200, lines, content_type=b"text/event-stream", server=server)
     if request.method == b"HEAD":

@@ -70,8 +70,7 @@ from wproxy.http import Clock
 from wproxy.shared import SharedWords
 
 Counts = list[int]
-Sample = tuple[int, int, int, float]  # of a request: status, bytes received, bytes sent, seconds
-Settle = Callable[[Counts, list[Sample]], None]
+Settle = Callable[[Counts, list[float]], None]
 PAGE = mmap.PAGESIZE
 CAUSE_INDEX = {code: index for index, code in enumerate(CAUSES)}
 TRANSITION_INDEX = {code: index for index, code in enumerate(TRANSITION_CAUSES)}
@@ -79,7 +78,7 @@ STATE_INDEX = {state: index for index, state in enumerate(STATES)}
 # Results of lookups by the code of DNS (RFC 1035, 4.1.1).
 _RESULT_OF_CODE = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 5: 5, TIMED_OUT: LOOKUP_RESULTS.index("timedout")}
 ROWS_AT_ONCE = 256
-SAMPLES_AT_ONCE = 2048
+SAMPLE_ITEMS_AT_ONCE = 8192  # of every sample it is a multiple, a millisecond's work
 # How often resident memory and open descriptors are looked at, in seconds.
 LOOK_EVERY = 5.0
 
@@ -93,7 +92,7 @@ class Row:
         """Continue from what the slot has counted there. settle: counts samples."""
         self._offset = offset
         self.settle = settle
-        self.samples: list[Sample] = []
+        self.samples: list[float] = []
         self._published: Counts = words[offset : offset + size].tolist()
         self.counts = self._published.copy()
 
@@ -107,7 +106,7 @@ class Row:
             self._published = counts.copy()
 
     def count_samples(self, most: int) -> None:
-        """Count so many of the samples."""
+        """Count so many items of the samples."""
         assert self.settle is not None
         samples = self.samples[:most]
         del self.samples[:most]
@@ -136,7 +135,7 @@ class Counting:
         self.plan = plan
         self.shared = shared
         self.reader = CounterReader(plan, Slots(shared, plan.memory.slots))
-        self._clock = clock
+        self.clock = clock
         self._clients = clients
         clients.http2 = HTTP2Counts()
         self._words = own.words
@@ -193,7 +192,7 @@ class Counting:
 
     def now(self) -> int:
         """Return the time of the loop's clock in microseconds."""
-        return int(self._clock.now * 1e6)
+        return int(self.clock.now * 1e6)
 
     def resolver(self, servers: NameServers) -> tuple[Callable[[int], None], Callable[[int], None]]:
         """Return the functions that count the questions, by kind, and the results, by code, of a resolver."""
@@ -222,8 +221,8 @@ class Counting:
         self._scalars.publish(words)
         for rows in (*self._tables.values(), self._peers):
             for number, row in enumerate(list(rows.values()), 1):
-                while len(row.samples) > SAMPLES_AT_ONCE:
-                    row.count_samples(SAMPLES_AT_ONCE)
+                while len(row.samples) > SAMPLE_ITEMS_AT_ONCE:
+                    row.count_samples(SAMPLE_ITEMS_AT_ONCE)
                     yield
                 row.publish(words)
                 if not number % ROWS_AT_ONCE:
@@ -250,8 +249,8 @@ class Counting:
                 self.scalars[word] = self._before[word] + count
         self._count_listeners()
         self._count_http2()
-        if self._clock.now >= self._looked + LOOK_EVERY or not self._looked:
-            self._looked = self._clock.now
+        if self.clock.now >= self._looked + LOOK_EVERY or not self._looked:
+            self._looked = self.clock.now
             self.scalars[RESIDENT_BYTES] = resident_bytes()
             self.scalars[DESCRIPTORS] = open_descriptors()
 
@@ -283,7 +282,7 @@ class Counting:
         """Keep a trace as an example of its duration: one for a bucket and a second."""
         kept = self.exemplars.setdefault(names, {})
         bucket = bisect_left(BOUNDS, seconds)
-        now = self._clock.wall
+        now = self.clock.wall
         if bucket not in kept or int(kept[bucket].at) != int(now):
             kept[bucket] = Exemplar(trace_id, span_id, seconds, now)
 
@@ -291,7 +290,7 @@ class Counting:
 
     def note_transition(self, record: int, before: str, after: str, cause: str, failures: int) -> None:
         """Note that this worker has changed the state of a peer, and why. Both states are among STATES."""
-        moment, why = int(self._clock.wall * 1e6), TRANSITION_INDEX.get(cause, OTHER_CAUSE)
+        moment, why = int(self.clock.wall * 1e6), TRANSITION_INDEX.get(cause, OTHER_CAUSE)
         entry = (moment, record, STATE_INDEX[before], STATE_INDEX[after], why, failures, 0, 0)
         self._append(TRANSITIONS_BASE, TRANSITIONS, TRANSITION_WORDS, array("Q", entry))
 
@@ -304,7 +303,7 @@ class Counting:
         entry[:8] = array(
             "Q",
             (
-                *(int(self._clock.wall * 1e6), cause, status, row, record, int(seconds * 1e6)),
+                *(int(self.clock.wall * 1e6), cause, status, row, record, int(seconds * 1e6)),
                 *(trace >> 64, trace & 0xFFFFFFFFFFFFFFFF),
             ),
         )

