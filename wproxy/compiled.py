@@ -37,6 +37,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "worker.http1.chunked",
         "worker.http1.fields",
         "worker.http1.framing",
+        "worker.http1.head_memo",
+        "worker.http1.head_shape",
         "worker.http1.hosts",
         "worker.http1.request",
         "worker.http1.request_fields",

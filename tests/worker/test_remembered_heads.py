@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -147,17 +148,20 @@ server {
 """
 
 
+def of(address: bytes, scheme: bytes = b"http") -> Callable[..., object]:
+    """Serves a client of this address."""
+
+    def serve(stream: Stream, client: Client, plan: ListenerPlan) -> object:
+        client.remote_addr, client.scheme = address, scheme
+        return serve_connection(stream, client, plan)
+
+    return serve
+
+
 def test_clients_that_begin_with_the_same_head_keep_their_addresses(front):
     s = front(CLIENTS)
     upstreams = Upstreams(s)
     head = get(b"/", b"X-Forwarded-For: 192.0.2.1")
-
-    def of(address: bytes, scheme: bytes = b"http") -> Callable[..., object]:
-        def serve(stream: Stream, client: Client, plan: ListenerPlan) -> object:
-            client.remote_addr, client.scheme = address, scheme
-            return serve_connection(stream, client, plan)
-
-        return serve
 
     for address, scheme, where in [
         (b"10.0.0.1", b"http", b"inside"),
@@ -175,6 +179,77 @@ def test_clients_that_begin_with_the_same_head_keep_their_addresses(front):
             assert added(client) == [address + b" " + where]
         client.close()
     assert list(s.plans[0].limits.known_heads) == [head]
+
+
+# Heads of one connection mostly differ in the same lines: then all between these is remembered in one piece.
+
+GAPS = """
+upstream one { server ONE; keepalive 8; }
+map $cookie_a $mapped { default none; 1 one; 2 two; }
+server {
+    listen 127.0.0.1:8080; server_name a b;
+    proxy_http_version 1.1; proxy_set_header Connection "";
+    proxy_set_header X-Address $remote_addr; proxy_set_header Host $host;
+    set_real_ip_from 127.0.0.1; real_ip_header X-Real;
+    location / { proxy_pass http://one; }
+    location /reads { proxy_pass http://one; proxy_set_header X-Cookie $cookie_a; proxy_set_header X-Map $mapped; }
+    location /drops { proxy_pass http://one; proxy_set_header Cookie ""; proxy_set_header Host $host; }
+    location /some { proxy_pass http://one; proxy_set_header Referer "own"; proxy_set_header X-Address "$remote_addr $http_referer"; }
+    location /moves { rewrite ^ /reads/moved; }
+    location /part { proxy_pass http://one/; }
+    location /none { proxy_pass http://one; proxy_pass_request_headers off; proxy_set_header X-Port $remote_port; }
+}
+server { listen 127.0.0.1:8080; server_name other; proxy_set_header X-Other $http_cookie; location / { proxy_pass http://one; } }
+"""
+
+
+def test_values_in_the_gaps_of_a_head_are_those_of_its_own_request(front):
+    """Each request goes upstream as if it were the first one of its connection, whatever the ones before it were."""
+    s = front(GAPS)
+    upstreams = Upstreams(s)
+    chance = random.Random(19)
+    kept = {address: s.client(serve=of(address)) for address in (b"127.0.0.1", b"10.0.0.1")}
+    for number in range(150):
+        address = chance.choice(list(kept))
+        path = chance.choice([b"/", b"/reads", b"/drops", b"/some", b"/moves", b"/part", b"/none"])
+        lines = [
+            b"User-Agent: x",
+            b"Referer: http://a/%d" % (number if chance.random() < 0.7 else 1),
+            b"X-Real: 192.0.2.%d" % (1 if chance.random() < 0.8 else number % 7),
+            b"Cookie: a=%d" % (number % 3 if chance.random() < 0.8 else 1),
+            *([b"X-More: 1"] if chance.random() < 0.1 else []),
+        ]
+        host = chance.choices([b"a", b"b", b"other"], [8, 1, 1])[0]
+        body = b"hello" if chance.random() < 0.1 else b""
+        if body:
+            lines.append(b"Content-Length: 5")
+        head = get(path + b"/%d" % chance.randrange(20), *lines, host=host, method=b"POST" if body else b"GET") + body
+        heard = []
+        for client in (kept[address], fresh := s.client(serve=of(address))):
+            client.send(head)
+            heard.append(upstreams[0].receives_head())
+            if body:
+                upstreams[0].receives(body)
+            upstreams[0].send(ok())
+            client.receives_head()
+            client.receives(b"ok")
+        assert heard[0] == heard[1], head
+        fresh.close()
+    assert any(connection.memo.shape is not None for connection in s.worker.clients.connections)
+
+
+def test_pipelined_heads_of_one_form_are_told_apart(front):
+    s = front(GAPS)
+    client, upstreams = s.client(), Upstreams(s)
+    heads = [get(b"/%d" % number, b"A: 1", b"Cookie: a=%d" % number, b"B: 1", host=b"a") for number in range(9)]
+    for group in (heads[:1], heads[1:2], heads[2:3], heads[3:5], heads[5:8], heads[8:]):
+        client.send(b"".join(group))
+        for head in group:
+            heard = asked(upstreams[0])
+            assert heard.split(b" HTTP")[0] == head.split(b" HTTP")[0]
+            assert re.search(rb"\r\nCookie: [^\r]*\r\n", heard)[0] == re.search(rb"\r\nCookie: [^\r]*\r\n", head)[0]
+            client.receives_head()
+            client.receives(b"ok")
 
 
 def test_first_heads_that_are_nearly_the_same_are_told_apart(front):

@@ -5,20 +5,21 @@ ever sees of these bytes: requests are written upstream from these values, never
 (http1-security.md, posture). It returns None while the head is incomplete and raises ClientError, nothing else, for
 everything that must not be served.
 
-Four ways through, from the common to the rare; each gives the same answer as the next, only sooner:
+Five ways through, from the common to the rare; each gives the same answer as the next, only sooner:
 
   1. the connection repeats its last head byte for byte: the same values again (0.2 us); or it begins with the very head with
      which another one has begun: its values, without what that connection has derived from them;
-  2. the header block is that of the last request, the request line differs: a line known to this worker, or one regex;
-  3. the line as in 2, and of the header block only values differ from the last one: only those lines are read;
-  4. everything is read: the line as in 2, the fields through a table of field lines this worker has seen.
+  2. the header block has the form of the last ones (`HeadShape`): their bytes, but for some values;
+  3. the header block is that of the last request, the request line differs: a line known to this worker, or one that is read;
+  4. the line as in 3, and of the header block only values differ from the last one: only those lines are read;
+  5. everything is read: the line as in 3, the fields through a table of field lines this worker has seen.
 
 Comparing bytes is safe because a head ends where its own bytes say so: the bytes after it cannot change its meaning,
 and a head that was accepted once is accepted again. Nothing in RequestLine depends on the fields, nothing in
 RequestFields on the line. A rule that needs both (a Host for 1.1, Transfer-Encoding in 1.0) is `RequestFields.only_version`,
 one test.
 
-A head with a bare LF fails in 1 to 4, because no pattern there admits one; then the slow path looks for the head's
+A head with a bare LF fails in 1 to 5, because no pattern there admits one; then the slow path looks for the head's
 real end (it may be LF LF), turns its line ends into CRLF and reads it again. Bare CR is never a line end.
 
 An incomplete head is refused as soon as it cannot become a good one, with the status the complete one would have got:
@@ -27,10 +28,18 @@ a TLS hello on a plain port must not wait for a timeout.
 
 from __future__ import annotations
 
+from worker.http1.head_memo import HeadMemo
+from worker.http1.head_shape import learn_shape
 from worker.http1.hosts import HOST_LINE
 from worker.http1.request_fields import parse_request_fields, refusal_of_version, vary_request_fields
-from worker.http1.request_line import parse_request_line, read_line, refusal_of_long_line, version_of_refused_line
-from worker.http1.request_values import HeadLimits, HeadMemo, RequestFields, RequestLine
+from worker.http1.request_line import (
+    parse_plain_line,
+    parse_request_line,
+    read_line,
+    refusal_of_long_line,
+    version_of_refused_line,
+)
+from worker.http1.request_values import REMEMBERED_HEAD_BYTES, HeadLimits, RequestFields, RequestLine
 from worker.http1.unusual_head import HEAD_END, is_still_begun, take_unusual_head
 from wproxy.failures import ClientError
 
@@ -49,8 +58,6 @@ __all__ = [
     "version_of_refused_line",
 ]
 
-# A connection remembers a head up to this size: there are many idle connections, and bigger heads are rare.
-REMEMBERED_HEAD_BYTES = 8192
 # A listener remembers so many first heads of connections, up to this size: 1 MB at worst.
 KNOWN_HEADS = 128
 KNOWN_HEAD_BYTES = 2048
@@ -72,6 +79,13 @@ def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
             memo.block = buffer[len(line.line) :]
             memo.taken = taken = (line, fields.for_another_connection(), consumed)
             return taken
+    known_shape = memo.shape
+    if known_shape is not None and taken is not None:
+        alike = _take_head_alike(buffer, limits, memo)
+        if alike is not None:
+            return alike
+        memo.shape = None
+        memo.block = memo.head[len(taken[0].line) :]
     line_end = buffer.find(b"\r\n")
     if line_end <= 0:
         return take_unusual_head(buffer, limits, memo)
@@ -87,11 +101,12 @@ def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
         if consumed > limits.total:
             raise ClientError(494, "client sent too large request", "large_client_header_buffers")
         raw_lines = memo.lines
+        varied = None
         if same_block and taken is not None:
             fields = taken[1]
         else:
             raw_fields = buffer[line_end + 2 : consumed - 4]
-            varied = before = None
+            before = None
             raw_lines = raw_fields.split(b"\r\n") if raw_fields and consumed <= REMEMBERED_HEAD_BYTES else None
             if taken is not None and raw_lines is not None:
                 before = memo.lines or memo.block[2:-4].split(b"\r\n")
@@ -115,8 +130,33 @@ def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
         memo.block = buffer[line_end:consumed]
         memo.lines = raw_lines
         memo.taken = taken = (line, fields, consumed)
+        if varied is not None and raw_lines is not None and consumed == len(buffer) <= limits.least:
+            assert varied.difference is not None
+            memo.shape = learn_shape(raw_lines, varied, varied.difference[0], known_shape)
         return taken
     return line, fields, consumed
+
+
+def _take_head_alike(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tuple[RequestLine, RequestFields, int] | None:
+    """Take a head that is alone and has the form of the last one; None for any other."""
+    line_end = buffer.find(b"\r\n")
+    if line_end <= 0 or len(buffer) > limits.least or memo.shape is None or memo.taken is None:
+        return None
+    raw = buffer[:line_end]
+    line = limits.known_lines.get(raw)
+    if line is None:
+        line = parse_plain_line(raw)
+        if line is None:
+            return None
+        limits.known_lines.remember(line)
+    fields = memo.shape.read(buffer, line_end, memo.taken[1])
+    if fields is None or (fields.only_version and fields.only_version != line.version):
+        return None
+    memo.head = buffer
+    memo.block = b""
+    memo.lines = None
+    memo.taken = taken = (line, fields, len(buffer))
+    return taken
 
 
 def effective_host(line: RequestLine, fields: RequestFields) -> tuple[bytes | None, int | None]:

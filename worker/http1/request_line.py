@@ -9,10 +9,6 @@ from worker.http1.request_values import HeadLimits, RequestLine
 from wproxy.failures import ClientError
 from wproxy.uri import normalise_path
 
-# Bounds of the tables of a worker; a full table starts over. A RequestLine is about three times its line: 4 MB at worst.
-TABLE_LINES = 1024
-TABLE_LINE_BYTES = 1024
-
 # request-line = method SP request-target SP HTTP-version (RFC 9112, 3), with nginx's methods and any 8-bit target of old clients.
 # "#" and the text after it are not part of a target: some clients send them all the same, nginx routes without them, and we do
 # not pass them on. All quantifiers are possessive, so that a failure costs one pass.
@@ -42,30 +38,45 @@ _PLAIN_VERSIONS = {b"HTTP/1.1": 11, b"HTTP/1.0": 10}
 _TARGET_TABLE = bytes(byte if byte > 0x20 and byte not in b"#\x7f" else byte ^ 0x80 for byte in range(256))
 
 
-def _parse_plain_line(raw: bytes) -> RequestLine | None:
+def parse_plain_line(raw: bytes) -> RequestLine | None:
     """Read a plain request line; None for any other, good or bad."""
     pieces = raw.split(b" ")
     if len(pieces) != 3:
         return None
-    method, target, word = pieces
+    method, path, word = pieces
     version = _PLAIN_VERSIONS.get(word)
-    if (
-        version is None
-        or method not in _PLAIN_METHODS
-        or not target.startswith(b"/")
-        or target.translate(_TARGET_TABLE) != target
-    ):
+    # Of the ways to look into bytes that CPython 3.11 has, this takes those with the fewest instructions: a number in bytes 230,
+    # `replace` 650, `startswith` 950, `find` 1,130; to look for bytes with `in`, which first tries them as a number, 1,700.
+    if version is None or method not in _PLAIN_METHODS or path[:1] != b"/" or path.translate(_TARGET_TABLE) != path:
         return None
-    path, mark, args = target.partition(b"?")
-    # 37 is "%". (`b"%" in path` costs 0.1 us more: CPython first tries the bytes as a number.)
-    if 37 in path or path.find(b"//") >= 0 or path.find(b"/.") >= 0:
+    target = path
+    args = None
+    if 63 in target:  # "?"
+        path, _, args = target.partition(b"?")
+    # "%" and "."
+    if 37 in path or path.replace(b"//", b"/") is not path or (46 in path and path.replace(b"/.", b"/") is not path):
         return None
-    return RequestLine(raw, method, target, target, path, args if mark else None, version, False)
+    # Not RequestLine(...): a class that is called takes 1,000 instructions more.
+    line = _new_line(RequestLine)
+    line.line = raw
+    line.method = method
+    line.target = line.origin = target
+    line.path = path
+    line.args = args
+    line.version = version
+    line.has_escapes = False
+    line.authority = line.authority_port = None
+    line.raw_ok = True
+    return line
+
+
+# Not `object.__new__`, which makes no objects of a compiled class.
+_new_line = RequestLine.__new__
 
 
 def parse_request_line(raw: bytes, merge_slashes: bool = True) -> RequestLine:
     """Read a request line without its line end; raises ClientError."""
-    return _parse_plain_line(raw) or _parse_any_line(raw, merge_slashes)
+    return parse_plain_line(raw) or _parse_any_line(raw, merge_slashes)
 
 
 def _parse_any_line(raw: bytes, merge_slashes: bool) -> RequestLine:
@@ -107,11 +118,7 @@ def _parse_absolute_line(raw: bytes, merge_slashes: bool) -> RequestLine:
 def read_line(raw: bytes, limits: HeadLimits) -> RequestLine:
     """Read a request line that is not in the table, and remember it there."""
     line = parse_request_line(raw, limits.merge_slashes)
-    if len(raw) <= TABLE_LINE_BYTES:
-        known = limits.known_lines
-        if len(known) >= TABLE_LINES:
-            known.clear()
-        known[raw] = line
+    limits.known_lines.remember(line)
     return line
 
 

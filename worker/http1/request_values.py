@@ -1,4 +1,4 @@
-"""The values of a request head: a line, fields, and the memory of a connection. The first two are never changed."""
+"""The values of a request head, a line and fields, which are never changed, and the limits and tables of a listener."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 
 from worker.http1.fields import REQUEST_FIELDS, Field, FieldTable, shown
 from wproxy.native import mypyc_attr
+
+# A connection remembers a head up to this size: there are many idle connections, and bigger heads are rare.
+REMEMBERED_HEAD_BYTES = 8192
 
 # Fields that a client may not have removed by naming them in Connection: framing, routing, and those that policy behind us relies
 # on.
@@ -203,8 +206,39 @@ class RequestFields:
 # Not `object.__new__`, which makes no objects of a compiled class.
 _new_fields = RequestFields.__new__
 
-# The request lines a worker remembers. They depend on merge_slashes, so there is a table for each setting.
-_LINES: dict[bool, dict[bytes, RequestLine]] = {False: {}, True: {}}
+# Bounds of a table of request lines. A RequestLine is about three times its line: 4 MB at worst.
+TABLE_LINES = 1024
+TABLE_LINE_BYTES = 1024
+TURNOVER = 8
+
+
+class LineTable(dict[bytes, RequestLine]):
+    """Request lines that this worker has read: as received -> RequestLine.
+
+    A full table keeps its lines until TURNOVER times as many have not been among them; then it starts over. (Where each request
+    has a line of its own, the objects of a line that is forgotten at once are used again for the next.)
+    """
+
+    __slots__ = ("_passed_over",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed_over = 0
+
+    def remember(self, line: RequestLine) -> None:
+        """Remember a line that is not in the table."""
+        if len(self) < TABLE_LINES:
+            if len(line.line) <= TABLE_LINE_BYTES:
+                self[line.line] = line
+            return
+        self._passed_over += 1
+        if self._passed_over >= TABLE_LINES * TURNOVER:
+            self._passed_over = 0
+            self.clear()
+
+
+# They depend on merge_slashes, so there is a table for each setting.
+_LINES = {False: LineTable(), True: LineTable()}
 
 
 @dataclasses.dataclass(slots=True)
@@ -223,45 +257,17 @@ class HeadLimits:
     underscores_in_headers: bool = False
     merge_slashes: bool = True
     # The tables of this policy, shared by all limits with the same policy.
-    known_lines: dict[bytes, RequestLine] = dataclasses.field(init=False, repr=False, compare=False)
+    known_lines: LineTable = dataclasses.field(init=False, repr=False, compare=False)
     known_fields: FieldTable = dataclasses.field(init=False, repr=False, compare=False)
     # The first heads of connections to this listener.
     known_heads: dict[bytes, tuple[RequestLine, RequestFields, int]] = dataclasses.field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
+    # A head of this size is within all of these limits, and small enough to be remembered.
+    least: int = dataclasses.field(init=False, repr=False, compare=False)
+
     def __post_init__(self) -> None:
+        self.least = min(self.line, self.field, self.total, REMEMBERED_HEAD_BYTES)
         self.known_lines = _LINES[self.merge_slashes]
         self.known_fields = REQUEST_FIELDS[self.ignore_invalid_headers, self.underscores_in_headers]
-
-
-@dataclasses.dataclass(slots=True)
-class BegunHead:
-    """The checked part of an incomplete head, so that one that dribbles in is not reread for each byte.
-
-    size: bytes checked. line: the beginning of the incomplete line. lines: the number of line ends after the first one.
-    """
-
-    size: int
-    line: int
-    lines: int
-
-
-class HeadMemo:
-    """The last head of a client connection, remembered for the next.
-
-    head: its bytes; taken: its values and its length. block: its bytes from the end of the request line on.
-    lines: the field lines of the block as they came, once they have been needed.
-    bare_lf: the number of heads of this connection that had a bare LF for a line end.
-    begun: the state of an incomplete head, if its first line is complete and valid.
-    """
-
-    __slots__ = ("bare_lf", "begun", "block", "head", "lines", "taken")
-
-    def __init__(self) -> None:
-        self.head = b""
-        self.block = b""
-        self.lines: list[bytes] | None = None
-        self.taken: tuple[RequestLine, RequestFields, int] | None = None
-        self.bare_lf = 0
-        self.begun: BegunHead | None = None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from worker.http1.head_memo import BegunHead, HeadMemo
 from worker.http1.request_fields import parse_request_fields, refusal_of_long_field, refusal_of_version
 from worker.http1.request_line import may_begin_line, read_line, refusal_of_line, refusal_of_long_line
-from worker.http1.request_values import BegunHead, HeadLimits, HeadMemo, RequestFields, RequestLine
+from worker.http1.request_values import HeadLimits, RequestFields, RequestLine
 from wproxy.failures import ClientError
 
 # Browsers of the nineties sent a CRLF after a POST body; RFC 9112, 2.2 asks to skip "at least one". nginx skips any

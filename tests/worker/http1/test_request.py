@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from worker.http1 import hosts, request_line
+from worker.http1 import hosts, request_line, request_values
 from worker.http1.request import (
     HeadLimits,
     HeadMemo,
@@ -683,6 +683,101 @@ def test_what_differs_is_not_remembered_for_the_worker():
     assert [b"Cookie: only-once=%d" % number in LIMITS.known_fields for number in range(3)] == [True, False, False]
 
 
+GAPS = (b"User-Agent: x", b"Referer: http://a/%d", b"Accept: */*", b"Cookie: a=%d; b", b"X-Last: 1")
+
+
+def with_gaps(number, *, cookie=None, more=()):
+    """A head whose path, Referer and Cookie are of this number."""
+    lines = [line % number if b"%d" in line else line for line in GAPS]
+    if cookie is not None:
+        lines[3] = cookie
+    return get(*lines, *more, line=b"GET /%d HTTP/1.1" % number)
+
+
+def test_a_head_of_the_usual_form_is_read_as_if_it_were_new():
+    memo = HeadMemo()
+    for number in (1, 22, 333, 333, 4):
+        assert outcome(with_gaps(number), memo=memo) == outcome(with_gaps(number))
+    assert memo.shape is not None and [lower for _, lower, _, _ in memo.shape.gaps] == [b"referer", b"cookie"]
+
+
+def test_what_has_differed_once_is_a_gap_from_then_on():
+    memo = HeadMemo()
+    for wire in (with_gaps(1), with_gaps(1, cookie=b"Cookie: x"), with_gaps(2, cookie=b"Cookie: x"), with_gaps(3)):
+        assert outcome(wire, memo=memo) == outcome(wire)
+    assert memo.shape is not None and len(memo.shape.indexes) == 2
+    shape = memo.shape
+    take(with_gaps(4), memo=memo)
+    assert memo.shape is shape
+
+
+def test_the_same_values_under_another_line_are_the_same_fields():
+    memo = HeadMemo()
+    for number in (1, 2, 3):
+        take(with_gaps(number), memo=memo)
+    before = memo.taken[1]
+    assert take(with_gaps(3).replace(b"GET /3", b"GET /other"), memo=memo)[1] is before
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        with_gaps(9, cookie=b"Cookie:"),
+        with_gaps(9, cookie=b"Cookie:9"),
+        with_gaps(9, cookie=b"Cookie: \t a \t "),
+        with_gaps(9, cookie=b"Cookie: a\0"),
+        with_gaps(9, cookie=b"Cookie: a\rb"),
+        with_gaps(9, cookie=b"Cookie: a\nX: b"),
+        with_gaps(9, cookie=b"Cookie: a\r\nCookie: b"),
+        with_gaps(9, cookie=b"Cookie: a\r\n"),
+        with_gaps(9, cookie=b"Cookie: a\n"),
+        with_gaps(9, cookie=b"Cookie: a\r\nTransfer-Encoding: chunked"),
+        with_gaps(9, cookie=b"Cookie: a\r\nContent-Length: 5"),
+        with_gaps(9, cookie=b"Cookie: a\r\nReferer: b"),
+        with_gaps(9, cookie=b"cookie: a"),
+        with_gaps(9, cookie=b"Cookie : a"),
+        with_gaps(9, cookie=b"X-Other: a"),
+        with_gaps(9, cookie=b"Cookie: " + b"a" * 9000),
+        with_gaps(9, more=(b"Cookie: second",)),
+        with_gaps(9) + with_gaps(10),
+        with_gaps(9) + b"GET /",
+        with_gaps(9)[:-2],
+        with_gaps(9)[:-1] + b" ",
+        with_gaps(9).replace(b"\r\n\r\n", b"\n\n"),
+        with_gaps(9).replace(b" HTTP/1.1\r\n", b" HTTP/1.1\n"),
+        with_gaps(9).replace(b" HTTP/1.1", b" HTTP/1.0"),
+        with_gaps(9).replace(b" HTTP/1.1", b" HTTP/1.2"),
+        with_gaps(9).replace(b"/9 ", b"/a/../%41 "),
+        with_gaps(9).replace(b"Host: a", b"Host: b"),
+        b"\r\n" + with_gaps(9),
+        b"GET / HTTP/1.1x" + with_gaps(9)[len(b"GET /9 HTTP/1.1") :],
+    ],
+)
+def test_no_head_is_taken_for_one_of_the_usual_form(wire):
+    memo = HeadMemo()
+    for number in (1, 2, 3):
+        take(with_gaps(number), memo=memo)
+    assert memo.shape is not None
+    fresh = outcome(wire)
+    assert outcome(wire, memo=memo) == fresh
+    if fresh is None or isinstance(fresh, tuple):
+        for number in (4, 5, 6):
+            assert outcome(with_gaps(number), memo=memo) == outcome(with_gaps(number))
+
+
+def test_a_full_table_of_lines_keeps_them_until_many_others_have_come(monkeypatch):
+    monkeypatch.setattr(request_values, "TABLE_LINES", 4)
+    table = request_values.LineTable()
+    limits = HeadLimits()
+    limits.known_lines = table
+    for number in range(4 + 4 * request_values.TURNOVER - 1):
+        take(get(line=b"GET /%d HTTP/1.1" % number), limits)
+    assert list(table) == [b"GET /%d HTTP/1.1" % number for number in range(4)]
+    take(get(line=b"GET /last HTTP/1.1"), limits)
+    take(get(line=b"GET /new HTTP/1.1"), limits)
+    assert list(table) == [b"GET /new HTTP/1.1"]
+
+
 def test_fields_are_not_shared_between_connections():
     assert take(get())[1] is not take(get())[1], "their cache may hold what belongs to one client"
 
@@ -728,15 +823,17 @@ def test_a_head_with_bare_lf_ends_before_a_later_crlf_crlf():
 
 
 def test_tables_are_bounded(monkeypatch):
-    monkeypatch.setattr(request_line, "TABLE_LINES", 16)
+    monkeypatch.setattr(request_values, "TABLE_LINES", 16)
     monkeypatch.setattr(hosts, "_HOSTS_LIMIT", 16)
     memo = HeadMemo()
+    limits = HeadLimits()
+    limits.known_lines = request_values.LineTable()
+    take(get(line=b"GET /" + b"x" * 2000 + b" HTTP/1.1"), limits)
     for number in range(100):
-        take(get(line=b"GET /bounded/%d HTTP/1.1" % number, host=b"h%d" % number), memo=memo)
-    take(get(line=b"GET /" + b"x" * 2000 + b" HTTP/1.1"))
-    assert len(LIMITS.known_lines) <= 16
+        take(get(line=b"GET /bounded/%d HTTP/1.1" % number, host=b"h%d" % number), limits, memo)
+    assert len(limits.known_lines) == 16
     assert len(hosts._HOSTS) <= 16
-    assert max(map(len, LIMITS.known_lines)) <= 1024
+    assert max(map(len, limits.known_lines)) <= 1024
 
 
 def test_a_large_head_is_not_remembered():
@@ -824,7 +921,7 @@ def test_a_plain_request_line_is_read_as_any_other(seed: int):
         target = chance.choice([b"/", b"/a", b"http://a/", b"*", b""]) + b"".join(chance.choices(pieces, k=chance.randrange(5)))
         version = chance.choice([b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/1.2", b"HTTP/2.0", b"HTTP/1.1 ", b""])
         raw = b" ".join((method, target, version))
-        found = request_line._parse_plain_line(raw)
+        found = request_line.parse_plain_line(raw)
         if found is None:
             continue
         plain += 1

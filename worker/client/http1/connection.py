@@ -8,7 +8,7 @@ from worker.http1.request import HeadMemo, RequestFields, RequestLine
 from worker.stream import Stream
 from wproxy.bodies import Outlet
 from wproxy.browsers import stays_connected
-from wproxy.config.model import Location
+from wproxy.config.model import Location, Server
 from wproxy.failures import ClientGone
 from wproxy.http import REASONS, Client, Request
 from wproxy.route import Route
@@ -40,6 +40,8 @@ class Connection:
         "request",
         "routed_by",
         "routed_head",
+        "routed_host",
+        "routed_server",
         "routed_to",
         "stream",
         "task",
@@ -59,6 +61,8 @@ class Connection:
         self.routed_head: Head | None = None
         self.routed_to: Location = plan.default.locations.fallback
         self.routed_by: Route = self.routed_to.route
+        self.routed_host: bytes | None = None
+        self.routed_server: Server | None = None
         self.last_request = 0
         self.expires = 0.0
         self.task = stream.loop.current()

@@ -160,7 +160,18 @@ def make_request(connection: Connection, head: Head) -> Request:
         location = connection.routed_to
         route = connection.routed_by
     else:
-        location, route = find_way(client, line.authority or fields.host, line.path, request)
+        host = line.authority or fields.host
+        server = connection.routed_server
+        if server is not None and host is connection.routed_host:
+            # A block that differs in values has the very Host of the one before it.
+            entry = server.entry
+            location = server.locations.find(line.path, request) if entry is None else entry.location
+            route = location.route if entry is None else entry
+        else:
+            location, route = find_way(client, host, line.path, request)
+            # Where TLS decides, or the name matched a regex, it is looked for each time.
+            connection.routed_server = location.server if client.find_server is None and request.captures is None else None
+            connection.routed_host = host
         connection.routed_to, connection.routed_by = location, route
         # The captures of a regex belong to this request: the next one must find its own.
         connection.routed_head = head if request.captures is None else None

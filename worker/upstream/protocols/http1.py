@@ -188,9 +188,38 @@ DROPPED = frozenset(
     )
 )
 
-# The parts of a head: the values of the templates; the lines after the request line; the index of the client's own lines among
-# those; for each line of the client its place there, 0 for none: a list that is empty until it is needed.
-Composed = tuple[list[bytes], list[bytes], int, list[int]]
+
+class Composed:
+    """The parts of a head, which are never changed.
+
+    values: those of the templates. lines: the lines after the request line. begin: the index of the client's own lines among
+    those. places: for each line of the client its place there, 0 for none: a list that is empty until it is needed.
+    differing: the client's lines that differed from the block before; None where the templates read one of these. spots: where
+    they always differ, (index among the pieces of the head, index of the client's line) for each that is passed on; `lines` then
+    has old values of these.
+    """
+
+    __slots__ = ("begin", "differing", "lines", "places", "spots", "values")
+
+    def __init__(
+        self,
+        values: list[bytes],
+        lines: list[bytes],
+        begin: int,
+        places: list[int],
+        differing: list[int] | None = None,
+        spots: list[tuple[int, int]] | None = None,
+    ) -> None:
+        self.values = values
+        self.lines = lines
+        self.begin = begin
+        self.places = places
+        self.differing = differing
+        self.spots = spots
+
+
+# Everything after the request line; its parts; the same in pieces around the values that differ, where it is known which do.
+Tail = tuple[bytes, Composed, "list[bytes]"]
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -200,7 +229,8 @@ class HTTP1HeadPlan:
     fields: proxy_set_header without Host, in order, and without those that are always empty. evaluate: functions for the value of
     Host, empty for `$proxy_host`, and of each of these.
     dropped: lower-case names of the client's fields that are not passed on. reads: those of the fields that the values depend on;
-    None: any, or other things. is_stable, sends_unknown_length: see HeadPlan.
+    None: any, or other things. sends_origin: whether the target is the client's own. is_stable, sends_unknown_length: see
+    HeadPlan.
     """
 
     keeps_connections = True
@@ -214,6 +244,7 @@ class HTTP1HeadPlan:
         "passes_fields",
         "proxy_host",
         "reads",
+        "sends_origin",
         "sends_unknown_length",
         "sets_length",
         "target",
@@ -225,6 +256,7 @@ class HTTP1HeadPlan:
         self.location = location = settings.location
         self.target: ProxyTarget = settings.get("target")
         self.proxy_host = self.target.host_header
+        self.sends_origin = not self.target.uri_part
         set_header: tuple[tuple[bytes, Template], ...] = settings.get("set_header")
         version = settings.get("http_version")
         host = literal("")
@@ -256,21 +288,25 @@ class HTTP1HeadPlan:
         """
         line = request.line
         cache = request.fields.cache
-        tail = None
+        tail: Tail | None = None
         as_received = request.path is line.path and request.args is line.args and request.method is line.method
         if as_received:
-            remembered: tuple[object, int, bytes, bytes, Composed] | None = cache.get(self)
+            remembered: tuple[object, int, Tail, bytes] | None = cache.get(self)
             if remembered is not None:
-                known_line, known_length, tail, head, composed = remembered
+                known_line, known_length, tail, head = remembered
                 if known_length != length or line.authority is not None:
                     tail = None
                 elif known_line is line:
                     return head
         if tail is None:
-            tail, composed = _compose_fields(request, self, length)
-        head = request.method + b" " + request_target(request, self.location, self.target) + self.version_line + tail
+            tail = _compose_fields(request, self, length)
+        if self.sends_origin and request.origin_stands and line.raw_ok and not request.upstream_uri:
+            target = line.origin  # as `request_target` has it, without the call
+        else:
+            target = request_target(request, self.location, self.target)
+        head = request.method + b" " + target + self.version_line + tail[0]
         if as_received and self.is_stable and line.authority is None:
-            cache[self] = (line, length, tail, head, composed)
+            cache[self] = (line, length, tail, head)
         return head
 
     def asks_to_upgrade(self, request: Request) -> bool:
@@ -311,27 +347,36 @@ def _checked_target(target: bytes) -> bytes:
 _NOT_IN_TARGET = bytes(range(0x21)) + b"\x7f"
 
 
-def _compose_fields(request: Request, plan: HTTP1HeadPlan, length: int) -> tuple[bytes, Composed]:
+def _compose_fields(request: Request, plan: HTTP1HeadPlan, length: int) -> Tail:
     """Return everything after the request line, and its parts."""
     fields = request.fields
     difference, fields.difference = fields.difference, None  # a connection that waits for its next request need not keep it
     remembered = difference[1].get(plan) if difference is not None else None
     if difference is None or remembered is None or remembered[1] != length:
         composed = _compose(request, plan, length, [evaluate(request) for evaluate in plan.evaluate])
+        return b"\r\n".join(composed.lines), composed, []
+    differing = difference[0]
+    tail: Tail = remembered[2]
+    _, before, pieces = tail
+    if differing is before.differing and request.line.authority is None:
+        # The same lines again, and the templates read none of them.
+        if before.spots is None:
+            before, pieces = _take_apart(request, before, differing)
+        else:
+            pieces = pieces.copy()
+            lines = fields.lines
+            for spot, index in before.spots:
+                pieces[spot] = lines[index][2]
+        return b"".join(pieces), before, pieces
+    keeps = bool(differing) and _keeps_values(request, plan, differing)
+    values = before.values if keeps else [evaluate(request) for evaluate in plan.evaluate]
+    if before.values is not values and before.values != values:
+        composed = _compose(request, plan, length, values)
+    elif differing:
+        composed = _vary(request, plan, before, differing, keeps)
     else:
-        _, _, tail, _, before = remembered
-        differing = difference[0]
-        if differing and _keeps_values(request, plan, differing):
-            values = before[0]
-        else:
-            values = [evaluate(request) for evaluate in plan.evaluate]
-        if before[0] is not values and before[0] != values:
-            composed = _compose(request, plan, length, values)
-        elif differing:
-            composed = _vary(request, plan, before, differing)
-        else:
-            return tail, before  # another connection has begun with the same head
-    return b"\r\n".join(composed[1]), composed
+        return tail  # another connection has begun with the same head
+    return b"\r\n".join(composed.lines), composed, []
 
 
 def _keeps_values(request: Request, plan: HTTP1HeadPlan, differing: list[int]) -> bool:
@@ -343,23 +388,44 @@ def _keeps_values(request: Request, plan: HTTP1HeadPlan, differing: list[int]) -
     return reads.isdisjoint([fields[index][0] for index in differing])
 
 
-def _vary(request: Request, plan: HTTP1HeadPlan, before: Composed, differing: list[int]) -> Composed:
-    """Return the lines of the block before with the client's values that differ."""
-    values, lines, begin, places = before
-    lines = lines.copy()
+def _vary(request: Request, plan: HTTP1HeadPlan, before: Composed, differing: list[int], keeps: bool) -> Composed:
+    """Return the lines of the block before with the client's values that differ. keeps: whether these are in no template."""
+    lines = before.lines.copy()
+    places = before.places
     fields = request.fields.lines
     if not places:
+        begin = before.begin
         dropped = _dropped(request, plan)
         for lower, _, _ in fields:
             passes = plan.passes_fields and lower not in dropped
             places.append(begin if passes else 0)
             begin += passes
-    for index in differing:
+    old = before.differing if before.spots is not None and before.differing is not None else ()
+    for index in (*differing, *old):
         place = places[index]
         if place:
             _, name, value = fields[index]
             lines[place] = name + b": " + value
-    return values, lines, 0, places
+    return Composed(before.values, lines, before.begin, places, differing if keeps else None)
+
+
+def _take_apart(request: Request, before: Composed, differing: list[int]) -> tuple[Composed, list[bytes]]:
+    """Return the block before in pieces around the values that differ, and the pieces with those of this request."""
+    pieces: list[bytes] = []
+    spots: list[tuple[int, int]] = []
+    fields = request.fields.lines
+    start = 0
+    for index in differing:
+        place = before.places[index]
+        if place:
+            _, name, value = fields[index]
+            first = [b""] if start else []
+            pieces += b"\r\n".join([*first, *before.lines[start:place], name + b": "]), value
+            spots.append((len(pieces) - 1, index))
+            start = place + 1
+    first = [b""] if start else []
+    pieces.append(b"\r\n".join([*first, *before.lines[start:]]))
+    return Composed(before.values, before.lines, before.begin, before.places, differing, spots), pieces
 
 
 def _compose(request: Request, plan: HTTP1HeadPlan, length: int, values: list[bytes]) -> Composed:
@@ -378,7 +444,7 @@ def _compose(request: Request, plan: HTTP1HeadPlan, length: int, values: list[by
         dropped = _dropped(request, plan)
         lines.extend([name + b": " + value for lower, name, value in request.fields.lines if lower not in dropped])
     lines += _HEAD_END
-    return values, lines, begin, []
+    return Composed(values, lines, begin, [])
 
 
 def _dropped(request: Request, plan: HTTP1HeadPlan) -> frozenset[bytes]:
