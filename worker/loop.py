@@ -83,18 +83,24 @@ park: Callable[[Waitable | None, int, float], Awaitable[None]] = wait_for_turn
 
 
 class Task:
-    """A coroutine and where it is parked."""
+    """A coroutine and where it is parked. kind, number: its name, which is put together where it is needed."""
 
-    __slots__ = ("coroutine", "deadline", "name", "parked", "pending", "send", "stream")
+    __slots__ = ("coroutine", "deadline", "kind", "number", "parked", "pending", "send", "stream")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, None], kind: str, number: int = 0) -> None:
         self.coroutine = coroutine
         self.send: Callable[[None], Any] = coroutine.send
-        self.name = name
+        self.kind = kind
+        self.number = number
         self.stream: Waitable | None = None
         self.deadline = _FAR
         self.parked = False
         self.pending: list[BaseException] | None = None  # to be raised where it is parked, one at each place
+
+    @property
+    def name(self) -> str:
+        """Return `client *7`, or the kind alone for a task of which there is one."""
+        return f"{self.kind} *{self.number}" if self.number else self.kind
 
     def __repr__(self) -> str:
         return f"<task {self.name} {f'parked on {self.stream}' if self.parked else 'runnable'}>"
@@ -140,9 +146,9 @@ class Loop:
 
     # Tasks.
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str = "") -> Task:
+    def spawn(self, coroutine: Coroutine[Any, Any, None], kind: str = "", number: int = 0) -> Task:
         """Start a task; it runs for the first time in this or the next turn."""
-        task = Task(coroutine, name)
+        task = Task(coroutine, kind, number)
         self.tasks.add(task)
         # A client's task should be parked when the events of the next turn are reported: a first request that finds no task costs
         # two epoll_ctl, one to disarm and one to arm.

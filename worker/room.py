@@ -40,18 +40,16 @@ class Room:
 
     def lacks(self) -> str:
         """Return why there is no room for one more, "" when there is; idle clients have been closed if it was tight."""
-        limit = self.limit
-        if self._is_tight():
+        count = self._loop.stream_count
+        limit = self.limit + self.uncounted
+        tight = limit - self.limit // 16  # a sixteenth or less is left
+        if count() >= tight:
             self.let_go()
-            if self._is_tight():
+            if count() >= tight:
                 self.close_idle()
-            if self._loop.stream_count() >= limit + self.uncounted:
+            if count() >= limit:
                 return self._refusal
         return ""
-
-    def _is_tight(self) -> bool:
-        """Whether a sixteenth or less is left."""
-        return self.limit + self.uncounted - self._loop.stream_count() <= self.limit // 16
 
     def has_plenty(self) -> bool:
         """Whether at least half of it is left."""

@@ -252,6 +252,36 @@ def test_pipelined_heads_of_one_form_are_told_apart(front):
             client.receives(b"ok")
 
 
+def test_connections_that_begin_with_the_same_head_find_their_own_way(front):
+    """What is known of a first head is where it leads: not the captures of a regex, not another path, not another Host."""
+    s = front(
+        "server { listen 127.0.0.1:8080; server_name a; location /x { return 200 a-x; } location / { return 200 a; }"
+        "location ~ ^/re/(.*) { return 200 re-$1-$connection; } }"
+        "server { listen 127.0.0.1:8080; server_name ~^(?<sub>.)[.]b$; location / { return 200 b-$sub-$connection; } }"
+        "server { listen 127.0.0.1:8080; server_name steps; set $n $connection; return 200 steps-$n; }"
+    )
+    serial = 0
+    for _ in range(3):
+        for host, path, told in [
+            (b"a", b"/", b"a"),
+            (b"a", b"/x", b"a-x"),
+            (b"a", b"/re/one", b"re-one-%d"),
+            (b"a", b"/re/two", b"re-two-%d"),
+            (b"s.b", b"/", b"b-s-%d"),
+            (b"t.b", b"/", b"b-t-%d"),
+            (b"steps", b"/", b"steps-%d"),
+        ]:
+            serial += 1
+            client = s.client().send(get(path, host=host))
+            client.receives_head()
+            assert client.take() == (told % serial if b"%d" in told else told)
+            # And the requests after it find theirs.
+            client.send(get(b"/x", host=b"a"))
+            client.receives_head()
+            assert client.take() == b"a-x"
+            client.close()
+
+
 def test_first_heads_that_are_nearly_the_same_are_told_apart(front):
     s = front(CLIENTS)
     upstreams = Upstreams(s)

@@ -134,6 +134,7 @@ class Acceptors:
         may_always = listener is self._configuration.control
         # The method below `socket.accept`, which looks for the names of the constants: that costs 4 us.
         accept: Callable[[], tuple[int, Any]] = listening._accept  # type: ignore[attr-defined]
+        is_unix, process, clock = listener.address.is_unix, self._process, loop.clock
         family, kind, number = int(listening.family), int(listening.type), listening.proto
         tally = [0, 0] if clients.tallies is None else clients.tallies.setdefault(str(listener.address), [0, 0])
         while True:
@@ -159,7 +160,7 @@ class Acceptors:
                     sock.close()
                     continue
                 sock.setblocking(False)
-                if listener.address.is_unix:
+                if is_unix:
                     address, port = b"unix:", 0
                 else:
                     address, port = peer[0].encode("ascii"), peer[1]
@@ -169,10 +170,10 @@ class Acceptors:
                 serial = self._serials(clients.accepted)
                 if announce is not None:
                     announce(address, port, sock.fileno(), serial)
-                client = Client(self._process, listener, loop.clock, address, port, serial, SocketEndpoint(sock))
+                client = Client(process, listener, clock, address, port, serial, SocketEndpoint(sock))
                 connection = make_stream(loop, sock)
                 loop.add(connection)
-                loop.spawn(serve(connection, client, plan), f"client *{serial}")
+                loop.spawn(serve(connection, client, plan), "client", serial)
 
     def __repr__(self) -> str:
         return f"<acceptors on {len(self._streams)} sockets>"

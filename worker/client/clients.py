@@ -107,7 +107,8 @@ class Clients:
         """Forget a connection."""
         self.connections.discard(connection)
         self.open -= 1
-        self._end_if_last()
+        if self.draining:
+            self._end_if_last()
 
     def hold(self) -> None:
         """Have a worker that drains wait for work that goes on without its client, until `let_go`."""

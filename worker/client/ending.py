@@ -20,8 +20,9 @@ from wproxy.regex import RegexTimedOut
 def finish(clients: Clients, request: Request) -> None:
     """Count and log a request that is over, whatever the protocol of its client."""
     clients.requests += 1
-    if request.body is not None:
-        request.request_length += request.body.wire_bytes
+    body = request.body
+    if body is not None:
+        request.request_length += body.wire_bytes
     route = request.route
     sample = route.sample
     if sample is not None:
@@ -32,8 +33,8 @@ def finish(clients: Clients, request: Request) -> None:
     write = route.write_log
     if write is not None:
         write(request)
-    if request.body is not None:
-        request.body.close()
+    if body is not None:
+        body.close()
     releases = request.at_end
     if releases is not None:
         # As in `request.end`, without the call.

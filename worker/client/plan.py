@@ -10,16 +10,17 @@ from wproxy.config.model import Server
 class ListenerPlan:
     """The settings that a connection needs before its first request names a server: those of the listener's default server.
 
-    log: the log for lines about a connection without a request.
+    fallback: the location where none matches. log: the log for lines about a connection without a request.
     """
 
-    __slots__ = ("clients", "default", "header_timeout", "limits", "log")
+    __slots__ = ("clients", "default", "fallback", "header_timeout", "limits", "log")
 
     def __init__(self, default: Server, clients: Clients) -> None:
         number, each = default.large_client_header_buffers
         self.clients = clients
-        self.log = default.locations.fallback.route.log
         self.default = default
+        self.fallback = default.locations.fallback
+        self.log = self.fallback.route.log
         self.header_timeout = default.client_header_timeout
         self.limits = HeadLimits(
             line=each,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from worker.http1.head_shape import HeadShape
-from worker.http1.request_values import RequestFields, RequestLine
+from worker.http1.request_values import KnownHead, RequestFields, RequestLine
 
 
 @dataclasses.dataclass(slots=True)
@@ -25,18 +25,19 @@ class HeadMemo:
 
     head: its bytes; taken: its values and its length. block: its bytes from the end of the request line on.
     lines: the field lines of the block as they came, once they have been needed. shape: the form of the block, once that is
-    known; when it has read the block, `block` is empty.
+    known; when it has read the block, `block` is empty. known: the first head, until its server and location are found.
     bare_lf: the number of heads of this connection that had a bare LF for a line end.
     begun: the state of an incomplete head, if its first line is complete and valid.
     """
 
-    __slots__ = ("bare_lf", "begun", "block", "head", "lines", "shape", "taken")
+    __slots__ = ("bare_lf", "begun", "block", "head", "known", "lines", "shape", "taken")
 
     def __init__(self) -> None:
         self.head = b""
         self.block = b""
         self.lines: list[bytes] | None = None
         self.shape: HeadShape | None = None
+        self.known: KnownHead | None = None
         self.taken: tuple[RequestLine, RequestFields, int] | None = None
         self.bare_lf = 0
         self.begun: BegunHead | None = None

@@ -39,7 +39,7 @@ from worker.http1.request_line import (
     refusal_of_long_line,
     version_of_refused_line,
 )
-from worker.http1.request_values import REMEMBERED_HEAD_BYTES, HeadLimits, RequestFields, RequestLine
+from worker.http1.request_values import REMEMBERED_HEAD_BYTES, HeadLimits, KnownHead, RequestFields, RequestLine
 from worker.http1.unusual_head import HEAD_END, is_still_begun, take_unusual_head
 from wproxy.failures import ClientError
 
@@ -74,10 +74,10 @@ def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
     if taken is None:
         known = limits.known_heads.get(buffer)
         if known is not None:
-            line, fields, consumed = known
+            memo.known = known
             memo.head = buffer
-            memo.block = buffer[len(line.line) :]
-            memo.taken = taken = (line, fields.for_another_connection(), consumed)
+            memo.block = buffer[len(known.line.line) :]
+            memo.taken = taken = (known.line, known.fields.for_another_connection(), known.size)
             return taken
     known_shape = memo.shape
     if known_shape is not None and taken is not None:
@@ -125,7 +125,7 @@ def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
         if taken is None and consumed <= KNOWN_HEAD_BYTES:
             if len(limits.known_heads) >= KNOWN_HEADS:
                 limits.known_heads.clear()
-            limits.known_heads[buffer[:consumed]] = (line, fields, consumed)
+            limits.known_heads[buffer[:consumed]] = memo.known = KnownHead(line, fields, consumed)
         memo.head = buffer[:consumed]
         memo.block = buffer[line_end:consumed]
         memo.lines = raw_lines

@@ -241,6 +241,24 @@ class LineTable(dict[bytes, RequestLine]):
 _LINES = {False: LineTable(), True: LineTable()}
 
 
+class KnownHead:
+    """A head with which a connection has begun, for the next one that does.
+
+    size: in bytes. way: what whoever finds its server and its location has found by it alone, whatever the connection.
+    """
+
+    __slots__ = ("fields", "line", "size", "way")
+
+    def __init__(self, line: RequestLine, fields: RequestFields, size: int) -> None:
+        self.line = line
+        self.fields = fields
+        self.size = size
+        self.way: Any = None
+
+    def __repr__(self) -> str:
+        return f"<known head {self.line}>"
+
+
 @dataclasses.dataclass(slots=True)
 class HeadLimits:
     """The limits and the policy of a listener: `large_client_header_buffers`, `max_headers` and the like.
@@ -260,9 +278,7 @@ class HeadLimits:
     known_lines: LineTable = dataclasses.field(init=False, repr=False, compare=False)
     known_fields: FieldTable = dataclasses.field(init=False, repr=False, compare=False)
     # The first heads of connections to this listener.
-    known_heads: dict[bytes, tuple[RequestLine, RequestFields, int]] = dataclasses.field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    known_heads: dict[bytes, KnownHead] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
     # A head of this size is within all of these limits, and small enough to be remembered.
     least: int = dataclasses.field(init=False, repr=False, compare=False)

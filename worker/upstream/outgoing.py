@@ -30,8 +30,7 @@ STRETCH = 1.25
 
 def body_at_hand(request: Request, body: RequestBody) -> Outgoing | None:
     """Return the client's body if it came with the head, as small ones do; None when more has to be done."""
-    location = request.location
-    if body.collected is not None or location.client_body_in_file_only != IN_MEMORY:
+    if body.collected is not None or request.location.client_body_in_file_only != IN_MEMORY:
         return None
     data = body.take_whole()
     if data is None:

@@ -21,59 +21,76 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class HTTP1RequestBody(RequestBody):
     """The body of an HTTP/1 request: bytes of the connection, up to an end that its framing tells."""
 
-    __slots__ = ("_framing", "_interim", "_pending", "_taken", "stream")
+    __slots__ = ("_framing", "_interim", "_leftover", "_limit", "_pending", "_taken", "stream")
 
-    def __init__(self, stream: Stream, at_hand: bytes, length: int, owes_continue: bool) -> None:
+    def __init__(self, stream: Stream, at_hand: bytes, length: int, owes_continue: bool, limit: int = 0) -> None:
         # Like RequestBody.__init__, without the call.
         self.collected = self.data = self.file = self.kept = None
         self.length = length
         self.timeout = 60.0
-        self.is_passed_on = self.was_missed = False
+        self.is_passed_on = False
         self.owes_continue = owes_continue and not at_hand  # a client that sends without waiting needs no 100
         self.stream = stream
         self._interim = CONTINUE
         self._pending = at_hand
         self._taken = 0
-        self._framing = Framing(CHUNKED) if length < 0 else Framing(LENGTH, length)
+        self._limit = limit
+        self._framing: Framing | None = None  # a body that is here as a whole needs none
+        self._leftover: bytes | None = None  # the bytes after such a body
+
+    @property
+    def framing(self) -> Framing:
+        """Return what tells the end of the body among the bytes of the connection."""
+        framing = self._framing
+        if framing is None:
+            framing = self._framing = Framing(CHUNKED) if self.length < 0 else Framing(LENGTH, self.length)
+            framing.limit = self._limit
+            if self._leftover is not None:
+                framing.moved(self.length)
+                framing.leftover = self._leftover
+        return framing
 
     @property
     def received(self) -> int:
         """Return the number of bytes of payload that have been read."""
-        return self._framing.received
+        return self.framing.received
 
     @property
     def wire_bytes(self) -> int:
         """Return the number of bytes read, with framing; those that `forget_at_hand` dropped do not count (as in nginx)."""
-        return self._taken - len(self._framing.leftover)
+        return self._taken - len(self.leftover)
 
     @property
     def finished(self) -> bool:
         """Whether it has been read to its end."""
-        return self._framing.finished
+        return self._leftover is not None or self.framing.finished
 
     @property
     def leftover(self) -> bytes:
         """Return the bytes after its end."""
-        return self._framing.leftover
+        return self.framing.leftover if self._leftover is None else self._leftover
 
     @property
     def limit(self) -> int:
         """Return client_max_body_size; 0 for none."""
-        return self._framing.limit
+        return self._limit
 
     @limit.setter
     def limit(self, limit: int) -> None:
         """Apply this limit to the rest."""
-        self._framing.limit = limit
+        self._limit = limit
+        if self._framing is not None:
+            self._framing.limit = limit
 
     def take_whole(self) -> bytes | None:
         """Return the body, when its length is known and all of it was read with the head; otherwise None."""
-        length = self.length
-        if length < 0 or len(self._pending) < length:
+        length, data = self.length, self._pending
+        if length < 0 or len(data) < length or self._framing is not None:
             return None
-        data, self._pending = self._pending, b""
+        self._pending = b""
         self._taken = len(data)
-        self.data = data = self._framing.feed(data)
+        self._leftover = data[length:]
+        self.data = data = data[:length]
         return data
 
     def forget_at_hand(self) -> None:
@@ -103,7 +120,7 @@ class HTTP1RequestBody(RequestBody):
 
     def moves_by_itself(self) -> bool:
         """Whether the kernel can move all of the rest: there is some, and nothing has to be decoded."""
-        return self._framing.unframed > 0 and not self._pending and self.stream.kernel_fd >= 0
+        return self.framing.unframed > 0 and not self._pending and self.stream.kernel_fd >= 0
 
     def fill(self, pipe: KernelPipe) -> int:
         """Move the bytes of this body that have arrived into an empty pipe; return how many.
@@ -114,21 +131,21 @@ class HTTP1RequestBody(RequestBody):
         if self.owes_continue:
             raise BlockingIOError
         try:
-            moved = pipe.fill(self.stream.kernel_fd, min(self._framing.unframed, pipe.capacity))
+            moved = pipe.fill(self.stream.kernel_fd, min(self.framing.unframed, pipe.capacity))
         except BlockingIOError:
             raise
         except OSError as error:
             raise _broken_off(error) from None
         if not moved:
             raise BodyBrokenOff(ENDED_EARLY)
-        self._framing.moved(moved)
+        self.framing.moved(moved)
         self._taken += moved
         return moved
 
     def _take(self, data: bytes) -> bytes:
         """Return the payload in bytes just read. Raises ClientError (400, 413)."""
         try:
-            return self._framing.feed(data)
+            return self.framing.feed(data)
         except ChunkError as error:
             raise ClientError(400, f"client sent invalid chunked body: {error}", level="error", code="cl_bad_body") from None
         except BodyTooLarge as error:

@@ -59,7 +59,7 @@ class Connection:
         self.patience = plan.header_timeout
         self.request: Request | None = None
         self.routed_head: Head | None = None
-        self.routed_to: Location = plan.default.locations.fallback
+        self.routed_to: Location = plan.fallback
         self.routed_by: Route = self.routed_to.route
         self.routed_host: bytes | None = None
         self.routed_server: Server | None = None

@@ -83,6 +83,16 @@ async def linger(connection: Connection, request: Request | None) -> None:
     await read_away(stream, location)
 
 
+def is_done(connection: Connection, request: Request) -> bool:
+    """Whether nothing is left for `linger` to do, as mostly: no coroutine has to be made for that."""
+    stream, fields, location = connection.stream, request.fields, request.location
+    if stream.flush is not None or stream.kernel_fd < 0:
+        return False
+    if request.body is not None or fields.content_length > 0 or fields.chunked or connection.buffer or not stream.armed & READ:
+        return not lingers(connection, request, location)
+    return location.lingering_close != "always"
+
+
 def lingers(connection: Connection, request: Request | None, location: Location) -> bool:
     """Whether the client may send more, or has, so that a close would reset what it has not read.
 

@@ -36,7 +36,7 @@ def start_response(connection: Connection, request: Request, response: Response)
                 body = encode_chunk(body)
                 if response.source is None:
                     body += last_chunk(request, response)
-        if request.body is not None and not request.body.finished:
+        if request.body is not None and request.body.data is None and not request.body.finished:
             settle_unread_body(request, response)
         variant = KEEPALIVE if request.keepalive else 0
         if request.version == 10 or not request.route.chunked:

@@ -203,7 +203,7 @@ class Composed:
 
     def __init__(
         self,
-        values: list[bytes],
+        values: list[bytes | None],
         lines: list[bytes],
         begin: int,
         places: list[int],
@@ -226,8 +226,8 @@ Tail = tuple[bytes, Composed, "list[bytes]"]
 class HTTP1HeadPlan:
     """The additions of a location to every request head, computed at load.
 
-    fields: proxy_set_header without Host, in order, and without those that are always empty. evaluate: functions for the value of
-    Host, empty for `$proxy_host`, and of each of these.
+    fields: proxy_set_header without Host, in order, and without those that are always empty. readers: functions for the value of
+    Host, empty for `$proxy_host`, and of each of these; None is empty, too.
     dropped: lower-case names of the client's fields that are not passed on. reads: those of the fields that the values depend on;
     None: any, or other things. sends_origin: whether the target is the client's own. is_stable, sends_unknown_length: see
     HeadPlan.
@@ -237,12 +237,12 @@ class HTTP1HeadPlan:
 
     __slots__ = (
         "dropped",
-        "evaluate",
         "fields",
         "is_stable",
         "location",
         "passes_fields",
         "proxy_host",
+        "readers",
         "reads",
         "sends_origin",
         "sends_unknown_length",
@@ -271,7 +271,7 @@ class HTTP1HeadPlan:
         if location.sends_close and b"connection" not in set_names:
             self.fields.append((b"Connection", literal("close")))  # as nginx did until 1.29.7: compat 1.28
         self.fields = [(name, template) for name, template in self.fields if template.constant != b""]
-        self.evaluate = [host.evaluate, *(template.evaluate for _, template in self.fields)]
+        self.readers = [host.read, *(template.read for _, template in self.fields)]
         self.dropped = DROPPED | set_names
         self.sets_length = bool(set_names & {b"content-length", b"transfer-encoding"})
         self.passes_fields = settings.get("pass_request_headers", True)
@@ -299,7 +299,14 @@ class HTTP1HeadPlan:
                 elif known_line is line:
                     return head
         if tail is None:
+            difference = request.fields.difference
             tail = _compose_fields(request, self, length)
+            if difference is not None and not difference[0] and as_received:
+                # Another connection has begun with the same head; if the templates have the same values, this one's is the same.
+                other: tuple[object, int, Tail, bytes] | None = difference[1].get(self)
+                if other is not None and other[0] is line and other[2] is tail:
+                    cache[self] = other
+                    return other[3]
         if self.sends_origin and request.origin_stands and line.raw_ok and not request.upstream_uri:
             target = line.origin  # as `request_target` has it, without the call
         else:
@@ -353,7 +360,7 @@ def _compose_fields(request: Request, plan: HTTP1HeadPlan, length: int) -> Tail:
     difference, fields.difference = fields.difference, None  # a connection that waits for its next request need not keep it
     remembered = difference[1].get(plan) if difference is not None else None
     if difference is None or remembered is None or remembered[1] != length:
-        composed = _compose(request, plan, length, [evaluate(request) for evaluate in plan.evaluate])
+        composed = _compose(request, plan, length, [read(request) for read in plan.readers])
         return b"\r\n".join(composed.lines), composed, []
     differing = difference[0]
     tail: Tail = remembered[2]
@@ -369,7 +376,7 @@ def _compose_fields(request: Request, plan: HTTP1HeadPlan, length: int) -> Tail:
                 pieces[spot] = lines[index][2]
         return b"".join(pieces), before, pieces
     keeps = bool(differing) and _keeps_values(request, plan, differing)
-    values = before.values if keeps else [evaluate(request) for evaluate in plan.evaluate]
+    values = before.values if keeps else [read(request) for read in plan.readers]
     if before.values is not values and before.values != values:
         composed = _compose(request, plan, length, values)
     elif differing:
@@ -428,7 +435,7 @@ def _take_apart(request: Request, before: Composed, differing: list[int]) -> tup
     return Composed(before.values, before.lines, before.begin, before.places, differing, spots), pieces
 
 
-def _compose(request: Request, plan: HTTP1HeadPlan, length: int, values: list[bytes]) -> Composed:
+def _compose(request: Request, plan: HTTP1HeadPlan, length: int, values: list[bytes | None]) -> Composed:
     """Compose all lines anew."""
     lines = [b"Host: " + checked(values[0] or plan.proxy_host)]
     for (name, _), value in zip(plan.fields, values[1:]):

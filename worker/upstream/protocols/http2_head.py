@@ -46,7 +46,7 @@ class HTTP2HeadPlan(HTTP1HeadPlan):
         return []
 
     def _fields(self, request: Request, length: int) -> list[tuple[bytes, bytes]]:
-        values = [evaluate(request) for evaluate in self.evaluate]
+        values = [read(request) for read in self.readers]
         fields = [
             (b":method", request.method),
             (b":scheme", self.scheme),
