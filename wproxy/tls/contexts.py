@@ -319,6 +319,7 @@ def make_context(attempt: _Attempt, protocols: tuple[str, ...], files: tuple[Cer
     _trust(context, attempt, openssl)
     _keep_sessions(context, attempt, openssl, files)
     if openssl is not None:
+        openssl.show_own_chain(context)
         openssl.set_record_size(context, server.ssl_buffer_size)
         if server.ssl_stapling and server.ssl_stapling_file:
             response = attempt.read("ssl_stapling_file", server.ssl_stapling_file)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 # Commands of SSL_CTX_ctrl and SSL_ctrl, SSL_CTX_callback_ctrl.
+_SET_MODE = 33
 _SET_CACHE_SIZE, _SET_CACHE_MODE = 42, 44
 _GET_TICKET_KEYS, _SET_TICKET_KEYS = 58, 59
 _SET_STATUS_CALLBACK, _SET_STATUS_ARGUMENT, _SET_STATUS_RESPONSE = 63, 64, 71
@@ -24,6 +25,7 @@ _SET_GROUPS = 92
 _GET_GROUP = 134
 _GET_SIGNATURE, _GET_PEER_SIGNATURE = 140, 141
 _VERIFY_PEER = 1
+_NO_AUTO_CHAIN = 8
 # Of SSL_CONF_CTX: as in a file, for a server or a client, with certificates.
 _AS_FILE, _AS_CLIENT, _AS_SERVER, _WITH_CERTIFICATES = 0x2, 0x4, 0x8, 0x20
 
@@ -129,6 +131,13 @@ class OpenSSL:
         """Ask clients for a certificate, and let the handshake succeed whatever they send; `verify_result` has the verdict."""
         self._library.SSL_CTX_set_verify(context_address(context), _VERIFY_PEER, ctypes.cast(self._always, ctypes.c_void_p))
         self._library.SSL_CTX_set_verify_depth(context_address(context), depth)
+
+    def show_own_chain(self, context: ssl.SSLContext) -> None:
+        """Show the other side the certificates that were loaded with ours, and none that OpenSSL finds among those it trusts.
+
+        Otherwise it looks for them at each handshake, and where clients are verified it shows the authority for clients.
+        """
+        self._library.SSL_CTX_ctrl(context_address(context), _SET_MODE, _NO_AUTO_CHAIN, None)
 
     def set_verify_depth(self, context: ssl.SSLContext, depth: int) -> None:
         """Limit the length of the other side's chain."""

@@ -46,8 +46,10 @@ class UpstreamContext:
         self._load("certificates", tls.trusted, context.load_verify_locations)
         self._load("revocation list", tls.revoked, context.load_verify_locations)
         openssl = find_openssl()
-        if tls.verifies and openssl is not None:
-            openssl.set_verify_depth(context, tls.depth)
+        if openssl is not None:
+            openssl.show_own_chain(context)
+            if tls.verifies:
+                openssl.set_verify_depth(context, tls.depth)
         if tls.revoked:
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
         passwords = self._read("passphrases", tls.passwords).splitlines() or [b""]

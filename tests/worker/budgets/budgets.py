@@ -23,7 +23,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 TABLE = HERE / "budgets.toml"
 MEMORIES = ("idle", "idle-tls", "idle-h2", "streams-h2")
-WORKLOADS = ("small", "varied", "post", "return", "static", "logged", "counted", "connection", "tls", "h2")
+WORKLOADS = ("small", "varied", "post", "return", "static", "logged", "counted", "connection", "tls", "handshake", "h2")
 # A count that differs by less is no regression: a few instructions more or less, for a line that had to be.
 TOLERANCE = 1.03
 PATIENCE = 300

@@ -261,6 +261,36 @@ class Encrypted(Connections):
         Conversation.round(self)
 
 
+class Handshakes(Encrypted):
+    """A new connection over TLS for each request, with a full handshake (TLS 1.3)."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        for client in self.clients:
+            client.close()
+        wait_until(self.all_have_left)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.context.check_hostname, self.context.verify_mode = False, ssl.CERT_NONE
+
+    def round(self) -> None:
+        socks = [socket.create_connection(self.listening.getsockname()) for _ in range(CLIENTS)]
+        self.clients = clients = [TlsClient(sock, self.context) for sock in socks]  # type: ignore[assignment]
+        for client in clients:
+            client.shake()
+        expected = self.stage.worker.clients.accepted + CLIENTS
+        while self.stage.worker.clients.accepted < expected:
+            self.worker_works(1)
+        for client in clients:
+            # The client's end of the handshake and its request come one after the other, but mostly together.
+            assert client.shake(self.request(self.asked))
+            self.asked += 1
+        self.worker_works(CLIENTS)
+        self.upstreams_answer()
+        for client in clients:
+            self.expect_answer(client.recv(65536))
+        self.leave()
+
+
 class TlsClient:
     """The client's end of an encrypted connection."""
 
@@ -270,8 +300,8 @@ class TlsClient:
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="www.example.com")
         self.began = False
 
-    def shake(self) -> bool:
-        """Take a step of the handshake; return whether it was the last."""
+    def shake(self, data: bytes = b"") -> bool:
+        """Take a step of the handshake; return whether it was the last. data: is sent with the last one."""
         if self.began:
             self.incoming.write(self.sock.recv(65536))
         self.began = True
@@ -280,6 +310,8 @@ class TlsClient:
         except ssl.SSLWantReadError:
             self.sock.sendall(self.outgoing.read())
             return False
+        if data:
+            self.tls.write(data)
         self.sock.sendall(self.outgoing.read())
         return True
 
@@ -293,6 +325,8 @@ class TlsClient:
                 return self.tls.read(most)
             except ssl.SSLWantReadError:
                 self.incoming.write(self.sock.recv(65536))
+            except ssl.SSLZeroReturnError:
+                return b""
 
     def close(self) -> None:
         self.sock.close()
@@ -365,4 +399,5 @@ def conversations(directory: str, meter: Meter, certificate: str, key: str) -> I
     yield "connection", Connections(place("connection"), meter, only_one)
     tls = f'ssl_certificate = "{certificate}"\nssl_certificate_key = "{key}"'
     yield "tls", Encrypted(place("tls"), meter, small, LISTEN='[["127.0.0.1:8080", "ssl"]]', SERVER=tls)
+    yield "handshake", Handshakes(place("handshake"), meter, only_one, LISTEN='[["127.0.0.1:8080", "ssl"]]', SERVER=tls)
     yield "h2", Streams(place("h2"), meter, small, LISTEN='[["127.0.0.1:8080", "http2"]]')

@@ -330,6 +330,12 @@ def test_no_certificate_of_a_client_fails_the_handshake(context, root, tmp_path,
         assert bool(ours.getpeercert(binary_form=True)) == (issued is not None)
 
 
+def test_only_the_certificates_in_the_servers_own_file_are_shown(context):
+    """As in nginx: not the authority for clients, that OpenSSL would add by itself since it has issued the server's, too."""
+    _, theirs = shake(context("ssl_verify_client on; ssl_client_certificate root.pem;"), client_context())
+    assert len(theirs._sslobj.get_unverified_chain()) == 1
+
+
 def test_revoked_clients_are_known(context, root, tmp_path):
     openssl = find_openssl()
     assert openssl is not None

@@ -100,3 +100,24 @@ def test_a_certificate_may_be_written_in_place_of_a_file(load):
     (made,) = contexts.values()
     issued = ROOT.issue("inline")
     assert made.with_certificate(f"data:{issued.chain.decode()}", f"data:{issued.key_pem().decode()}")
+
+
+def test_only_the_certificates_in_our_own_file_are_shown(load, tmp_path):
+    """And not those that are there to verify the upstream."""
+    files = f"proxy_ssl_certificate {tmp_path}/them.pem; proxy_ssl_certificate_key {tmp_path}/them.key;"
+    contexts, problems = load(f"{files} proxy_ssl_verify on; proxy_ssl_trusted_certificate {tmp_path}/root.pem;")
+    assert not problems
+    ((_, made),) = contexts.items()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.verify_mode = ssl.CERT_OPTIONAL
+    server.load_verify_locations(tmp_path / "root.pem")
+    ROOT.issue("server", ["127.0.0.1"]).write(tmp_path, "server")
+    server.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = made.context.wrap_bio(back, there), server.wrap_bio(there, back, server_side=True)
+    for end in ends * 2:
+        try:
+            end.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+    assert len(ends[1]._sslobj.get_unverified_chain()) == 1
