@@ -69,6 +69,10 @@ class Stream(Waitable):
         """Wait until all has been sent that has to be before `close`; `seconds` as for `drained`. Raises TimedOut."""
         await self.drained(seconds)
 
+    def send_last(self, data: bytes | memoryview) -> int:
+        """Send as `send` does, the last bytes of all. Raises BlockingIOError, OSError."""
+        return self.send(data)
+
     def end_sending(self) -> None:
         """Tell the other side that nothing more follows the bytes already sent. Raises OSError."""
         self.sock.shutdown(socket.SHUT_WR)

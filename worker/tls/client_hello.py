@@ -24,6 +24,7 @@ _SERVER_NAME = 0
 _SUPPORTED_GROUPS = 10
 _SIGNATURE_ALGORITHMS = 13
 _ALPN = 16
+_MATTERING = frozenset((_SERVER_NAME, _SUPPORTED_GROUPS, _SIGNATURE_ALGORITHMS, _ALPN))
 
 _pair = struct.Struct(">HH").unpack_from
 
@@ -40,14 +41,14 @@ class ClientHello:
 
     __slots__ = ("_ciphers", "_groups", "_signature_algorithms", "protocols", "server_name")
 
-    def __init__(self, message: bytes, ciphers: bytes, extensions: dict[int, int]) -> None:
-        """extensions: the place of the data of each one, which comes after its length. Raises NotClientHello."""
+    def __init__(self, ciphers: bytes, extensions: dict[int, bytes]) -> None:
+        """extensions: the data of those that matter. Raises NotClientHello."""
         self._ciphers = ciphers
-        self._groups = _extension(message, extensions, _SUPPORTED_GROUPS)
-        self._signature_algorithms = _extension(message, extensions, _SIGNATURE_ALGORITHMS)
-        name = _extension(message, extensions, _SERVER_NAME)
+        self._groups = extensions.get(_SUPPORTED_GROUPS)
+        self._signature_algorithms = extensions.get(_SIGNATURE_ALGORITHMS)
+        name = extensions.get(_SERVER_NAME)
         self.server_name = b"" if name is None else _server_name(name)
-        protocols = _extension(message, extensions, _ALPN)
+        protocols = extensions.get(_ALPN)
         self.protocols = None if protocols is None else _protocols(protocols)
 
     @property
@@ -67,12 +68,6 @@ class ClientHello:
 
     def __repr__(self) -> str:
         return f"<client hello for {self.server_name.decode('latin-1') or 'no name'}>"
-
-
-def _extension(message: bytes, extensions: dict[int, int], kind: int) -> bytes | None:
-    """Return the data of an extension; None without it."""
-    at = extensions.get(kind)
-    return None if at is None else message[at : at + (message[at - 2] << 8 | message[at - 1])]
 
 
 def is_tls(first: int) -> bool:
@@ -143,25 +138,26 @@ def _client_hello(message: bytes) -> ClientHello:
         raise NotClientHello("half a cipher suite")
     at += 1 + message[at]
     end = len(message)
-    extensions: dict[int, int] = {}
+    extensions: dict[int, bytes] = {}
     if at < end:
         size = message[at] << 8 | message[at + 1]
         at += 2
         if at + size != end:
             raise NotClientHello("extensions of a wrong length")
-        # There are 10 to 20: only their places are noted. Their lengths are right if the last one ends where the message does.
-        count = 0
+        # There are 10 to 20, of which four matter. Their lengths are right if the last one ends where the message does.
         while at < end:
             kind, size = _pair(message, at)
-            at += 4
-            extensions[kind] = at
-            at += size
-            count += 1
-        if at != end or count != len(extensions):
-            raise NotClientHello("an extension of a wrong length, or twice")
+            begin = at + 4
+            at = begin + size
+            if kind in _MATTERING:
+                if kind in extensions:
+                    raise NotClientHello("an extension that is there twice")
+                extensions[kind] = message[begin:at]
+        if at != end:
+            raise NotClientHello("an extension of a wrong length")
     elif at > end:
         raise NotClientHello("it is cut")
-    return ClientHello(message, ciphers, extensions)
+    return ClientHello(ciphers, extensions)
 
 
 def _server_name(data: bytes) -> bytes:

@@ -78,7 +78,7 @@ class TlsStream(Stream):
         self._read, self._write, self._pending = inner.read, inner.write, inner.pending
         self._plain = b""
         self._put_aside = _NOTHING
-        self._kept_back = 0  # bytes of a ticket that wait for the first answer
+        self._kept_back = 0  # bytes of a ticket that wait for what is sent next
         self._failure: OSError | None = None
         self._has_seen_end = self._has_said_end = self._is_resetting = False
         self.recv, self.send = self._recv, self._send
@@ -115,11 +115,11 @@ class TlsStream(Stream):
                 self._failure = TlsFailure("peer closed connection in SSL handshake")
             self._raise_failure()
         if self._incoming.pending:
-            # The other side need not wait for our end of the handshake. A ticket for it goes out with what is sent next.
             self._hold(True)
-            if self.tls.server_side:
-                self._kept_back = self._outgoing.pending
-                return
+        if self.tls.server_side and self.tls.version() == "TLSv1.3":
+            # All that is left to say is a ticket, for which nobody waits: it goes out with what is sent next.
+            self._kept_back = self._outgoing.pending
+            return
         self._send_out()
         self._raise_failure()
 
@@ -158,11 +158,13 @@ class TlsStream(Stream):
                 except ssl.SSLError as error:
                     self._fail(READING, error)
                 else:
-                    if data and not (self._incoming.pending or self._outgoing.pending or self._pending()) and len(data) <= most:
+                    has_to_say = self._outgoing.pending > self._kept_back  # new keys, if there are any
+                    if data and not (has_to_say or self._incoming.pending or self._pending()) and len(data) <= most:
                         return data
                     self._plain = data
                     self._has_seen_end = not data
-                    self._send_out()  # new keys, if there are any
+                    if has_to_say:
+                        self._send_out()
             else:
                 self._has_seen_end = True
         if self._has_said_end and not self._plain:
@@ -215,7 +217,6 @@ class TlsStream(Stream):
                     break
         if self._outgoing.pending > self._kept_back or not pieces:
             self._send_out()  # an alert, or new keys
-        self._kept_back = 0
         self._plain = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if pieces or self._has_seen_end:
             return True
@@ -281,7 +282,13 @@ class TlsStream(Stream):
 
     # Sending.
 
-    def _send(self, data: bytes | memoryview) -> int:
+    def send_last(self, data: bytes | memoryview) -> int:
+        """Send as `send` does, and the words of the end with it, if it goes out at once. Raises BlockingIOError, OSError."""
+        # OpenSSL must not find data where it looks for the other side's end.
+        is_whole = len(data) <= PIECE and not (self.holds or self._incoming.pending or self._has_said_end)
+        return self._send(data, is_whole)
+
+    def _send(self, data: bytes | memoryview, is_last: bool = False) -> int:
         """Encrypt a piece and send it, or put it aside; return its length. Raises BlockingIOError, OSError."""
         if self._failure is not None:
             raise self._failure
@@ -293,7 +300,11 @@ class TlsStream(Stream):
             size: int = self._write(data if len(data) <= PIECE else memoryview(data)[:PIECE])
         except ssl.SSLError as error:
             self._fail(WRITING, error)
+        if is_last:
+            self._say_end()
+            self._has_said_end = True
         wire = self._outgoing.read()
+        self._kept_back = 0
         try:
             sent = self.sock.send(wire)
         except BlockingIOError:
@@ -313,6 +324,7 @@ class TlsStream(Stream):
     def _send_out(self) -> None:
         """Send what OpenSSL has to say, after that which was put aside. A failure is raised by the next call that sends."""
         wire = self._outgoing.read()
+        self._kept_back = 0
         if not wire:
             return
         if len(self._put_aside) > MOST_PUT_ASIDE:
@@ -342,11 +354,10 @@ class TlsStream(Stream):
 
     def end_sending(self) -> None:
         """Tell the other side that nothing more follows. Raises OSError."""
-        if self._has_said_end:
-            return
-        self._look()  # OpenSSL must not find data where it looks for the other side's end
-        self._say_end()
-        self._has_said_end = True
+        if not self._has_said_end:
+            self._look()  # OpenSSL must not find data where it looks for the other side's end
+            self._say_end()
+            self._has_said_end = True
         if self._put_aside or self._outgoing.pending:
             self._send_out()
         if not self._put_aside:

@@ -85,6 +85,7 @@ class Room:
         server, client = self.pair(**of_client)
         self.shake(server, client)
         assert self.results == {"server": None, "client": None}
+        server._send_out()  # a ticket
         return server, client
 
     def shake(self, server: TlsStream, client: TlsStream) -> None:
@@ -341,6 +342,50 @@ def test_close_says_the_end(room: Room):
     server.close()
     wire = client.sock.recv(1000)
     assert len(wire) == CLOSE_NOTIFY_SIZE and client.sock.recv(1000) == b""
+
+
+def test_the_last_bytes_and_the_end_go_together(room: Room):
+    server, client = room.agreed()
+    read_all(client)
+    assert server.send_last(b"answer") == 6
+    wire = client.sock.recv(1000)
+    client._incoming.write(wire)
+    client._hold(True)
+    assert len(wire) > CLOSE_NOTIFY_SIZE + 6 and client.recv(100) == b"answer" and ends(client)
+    client.send(b"more")
+    server.end_sending()
+    assert client.sock.recv(1000) == b""
+    assert b"more" not in server.recv(1000)  # it is read away, as it came
+    server.close()
+
+
+def test_the_end_does_not_go_with_the_last_bytes_while_there_are_others_to_be_read(room: Room):
+    server, client = room.agreed()
+    read_all(client)
+    client.send(b"x" * 100)
+    assert server.recv(10) == b"x" * 10
+    server.send_last(b"answer")
+    assert client.recv(100) == b"answer"
+    with pytest.raises(BlockingIOError):
+        client.recv(100)
+    server.close()
+    assert ends(client)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_ticket_goes_with_what_is_sent_first_but_nothing_that_the_client_waits_for(room: Room, version: ssl.TLSVersion):
+    room.client.maximum_version = version
+    server, client = room.pair()
+    room.shake(server, client)
+    assert room.results == {"server": None, "client": None}
+    assert bool(server._outgoing.pending) == (version == ssl.TLSVersion.TLSv1_3)
+    client.send(b"question")
+    assert server.recv(100) == b"question"
+    with pytest.raises(BlockingIOError):
+        client.sock.recv(1, socket.MSG_PEEK)
+    server.send(b"answer")
+    assert read_all(client) == b"answer" and not server._outgoing.pending
+    assert client.tls.session.has_ticket
 
 
 def test_a_reset_does_not(room: Room):

@@ -58,7 +58,10 @@ def start_response(connection: Connection, request: Request, response: Response)
         request.replied = True
         request.bytes_sent = size
         request.body_bytes_sent = len(body)
-        send = connection.stream.send
+        stream = connection.stream
+        # With TLS the words of the end go out together with the answer.
+        is_last = not request.keepalive and response.source is None and response.tunnel is None
+        send = stream.send_last if is_last else stream.send
         try:
             sent = send(data)
         except BlockingIOError:
