@@ -16,6 +16,7 @@ from budgets import (
     MEMORIES,
     TOLERANCE,
     WORKLOADS,
+    WORKLOADS_OF_OURS,
     CannotCount,
     count_bytecodes,
     count_bytes,
@@ -80,7 +81,7 @@ def test_system_calls(workload):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workload", WORKLOADS)
+@pytest.mark.parametrize("workload", WORKLOADS_OF_OURS)
 def test_machine_instructions(workload):
     budget = recorded("instructions", name_of_build())[workload]
     check("machine instructions", workload, of(count_instructions, workload), budget)

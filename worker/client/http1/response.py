@@ -59,9 +59,9 @@ def start_response(connection: Connection, request: Request, response: Response)
         request.bytes_sent = size
         request.body_bytes_sent = len(body)
         stream = connection.stream
-        # With TLS the words of the end go out together with the answer.
-        is_last = not request.keepalive and response.source is None and response.tunnel is None
-        send = stream.send_last if is_last else stream.send
+        send = stream.send
+        if not request.keepalive and stream.kernel_fd < 0 and response.source is None and response.tunnel is None:
+            send = stream.send_last  # TLS has words for the end: they go out together with the answer
         try:
             sent = send(data)
         except BlockingIOError:
