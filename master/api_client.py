@@ -36,7 +36,8 @@ class ApiClient(http.client.HTTPConnection):
             status, answer = response.status, json.loads(response.read())
         except (FileNotFoundError, ConnectionRefusedError):
             raise CannotChange(
-                f'no server listens on "{self._path}"; is wproxy running with this configuration, and an upstream or a cache?'
+                f'no server listens on "{self._path}"; is wproxy running with this configuration, and an upstream or a cache? '
+                "Started as nginx it has this socket only where api_socket names it"
             ) from None
         except PermissionError:
             raise CannotChange(f'no permission to use "{self._path}": it belongs to another user') from None

@@ -106,11 +106,17 @@ class Dealings(CacheNotes):
         self.cache.count(NUMBERS[self.status], size, written)
 
     def note(self, reason: str) -> None:
-        """Note why the response does not come from the cache, or is not stored, and log it at `info`."""
+        """Note why the response does not come from the cache, or is not stored."""
         self.reason = f"{self.reason}; {reason}" if self.reason else reason
+
+    def learn(self, reason: str) -> None:
+        """Note a reason that only showed when the line of this request was written, and log it in one of its own."""
+        self.note(reason)
+        log_request(self.request, "info", f"cache {self.status.decode()}: {reason}")
 
     def complain(self, trouble: Exception) -> None:
         """Log that the disk does not take the response."""
+        self.note("not stored: the disk does not take it")
         where = shown(self.cache.zone.path.encode("utf-8", "surrogateescape"))
         log_request(self.request, "crit", f'a response cannot be stored in "{where}" ({trouble}) while reading upstream')
 

@@ -84,6 +84,7 @@ class Storing(Pieces):
             if self._is_closed:
                 source.close()
         except UpstreamFailure as failure:
+            self._dealings.learn(f"not stored: {failure.reason}")
             self._failure = None if self._is_closed else failure  # logged where it happened
         finally:
             self._is_over = True

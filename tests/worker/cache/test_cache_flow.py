@@ -425,6 +425,7 @@ def test_a_response_that_breaks_off_is_not_stored(cached):
     assert status(client) == "MISS"
     assert client.is_closed()
     assert files(front) == []
+    assert any("cache MISS: not stored: upstream prematurely closed connection" in line for line in front.error_log())
     other = front.client().send(get())
     upstream = front.peers[0].accept()
     upstream.receives_head()
