@@ -277,12 +277,17 @@ class Page(Wrapper):
         if kept is not None and "stub" in given:
             raise Failed('"set" and "stub" cannot be used together in "include" SSI command')
         waits = self._waits(given, file)
-        path, args = self._address(evaluate(uri, self._find))
+        address = evaluate(uri, self._find)
+        if not address and uri:  # nginx: only what is empty without variables is the directory of the page
+            raise Failed('unsafe URI "" was detected')
+        path, args = self._address(address)
         stub = None
         if "stub" in given:
             stub = self._state.blocks.get(given["stub"])
             if stub is None:
                 raise Failed(f'"stub"="{shown(given["stub"])}" for "include" not found')
+        if kept is not None:
+            self._state.create(shown(kept).lower())
         if isinstance(self._request, Subrequest) and self._request.is_in_memory:
             raise Failed(f'nested in-memory subrequest "{shown_path(path)}"')
         try:
@@ -341,6 +346,11 @@ class Page(Wrapper):
             self._state.variables[shown(name).lower()] = b"".join(pieces)
 
     def _echo(self, given: dict[str, bytes]) -> None:
+        value = self._find(shown(given["var"]).lower())
+        if value is None:
+            value = given.get("default", b"(none)")
+        if not value:
+            return  # without a look at the encoding, which would hold for what follows
         encoding = given.get("encoding")
         if encoding is not None:
             encode = ENCODINGS.get(encoding)
@@ -348,11 +358,7 @@ class Page(Wrapper):
                 log_request(self._request, "error", f'unknown encoding "{shown(encoding)}" in the "echo" command while {SENDING}')
             else:
                 self._encode = encode
-        value = self._find(shown(given["var"]).lower())
-        if value is None:
-            value = given.get("default", b"(none)")
-        if value:
-            self._parts.append(self._encode(value))
+        self._parts.append(self._encode(value))
 
     def _config(self, given: dict[str, bytes]) -> None:
         self._error = given.get("errmsg", self._error)

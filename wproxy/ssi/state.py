@@ -21,6 +21,11 @@ class SsiState:
         for name, value in match.groupdict().items():
             self.variables[name.lower()] = value or b""
 
+    def create(self, name: str) -> None:
+        """Have a variable be empty, unless it is there."""
+        if self.find(name) is None:
+            self.variables[name] = b""
+
     def find(self, name: str) -> bytes | None:
         """Return the value of an SSI variable, or of a capture; None if there is none."""
         if len(name) == 1 and name in "0123456789" and self.match is not None:

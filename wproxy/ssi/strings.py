@@ -75,17 +75,17 @@ def read_expression(text: bytes) -> Expression:
     """Read an expression. Raises InvalidString."""
     left = _LEFT.match(text)
     assert left is not None
+    lower = left[0].lower()
     operator = _OPERATOR.match(text, left.end())
     if operator is None:
-        raise InvalidString(f'invalid expression in "{text.decode("latin-1")}"')
-    lower = left[0].lower()
+        raise InvalidString(f'invalid expression in "{(lower + text[left.end() :]).decode("latin-1")}"')
     if operator[1] is None:
         return Expression(lower)
     is_negated = operator[1] == b"!="
     right = text[operator.end() :]
     if right[:1] == b"/" and len(right) > 1:
         if not right.endswith(b"/"):
-            raise InvalidString(f'invalid expression in "{text.decode("latin-1")}"')
+            raise InvalidString(f'invalid expression in "{(lower + text[left.end() :]).decode("latin-1")}"')
         return Expression(lower, is_negated, right[1:-1], True)
     if right[:2] == b"\\/":
         right = right[1:]

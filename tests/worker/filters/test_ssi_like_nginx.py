@@ -76,6 +76,8 @@ PAGES = {
             "$arg_a=1",
             "$arg_a = 1 ",
             "ABC = abc",
+            "ABC < $x",
+            "ABC = /x",
             "abc = ABC",
             "$arg_a = /1/",
             "$arg_a = /^[0-9]+\\$/",
@@ -106,6 +108,13 @@ PAGES = {
     '[<!--#include virtual="/empty.html" stub="two" -->][<!--#include virtual="/off/empty.html" stub="one" -->]',
     "kept": '[<!--#include virtual="/inner.html" set="a" --><!--#echo var="a" encoding="none" -->][<!--#include virtual="/gone" set="a" -->'
     '<!--#echo var="a" encoding="none" -->][<!--#include virtual="/none" set="a" --><!--#echo var="a" -->]',
+    "created": '[<!--#include virtual="/gone" set="new" --><!--#echo var="new" -->][<!--#include virtual="/inner.html" set="1" -->'
+    '<!--#echo var="1" -->][<!--#include virtual="/../x" set="other" --><!--#echo var="other" -->]',
+    "nowhere": '[<!--#include virtual="$nothing" -->][<!--#include virtual="$nothing$nothing" wait="yes" -->][<!--#include file="$nothing" -->]'
+    '[<!--#include virtual="$nothing" set="a" --><!--#echo var="a" -->][<!--#include virtual="$nothing/inner.html" -->]',
+    "sticky": '[<!--#echo var="args" default="" encoding="none" -->][<!--#echo var="nothing" default="" encoding="none" -->'
+    '<!--#echo var="ours" -->][<!--#set var="e" value="" --><!--#echo var="e" encoding="none" --><!--#echo var="e" encoding="what" -->'
+    '<!--#echo var="ours" -->][<!--#echo var="nothing" encoding="none" --><!--#echo var="ours" -->]',
     "shared": '<!--#set var="v" value="outer" --><!--#include virtual="/sets.html" wait="yes" -->[<!--#echo var="v" -->]'
     '[<!--#echo var="mapped" -->][<!--#include virtual="/mapped.html" -->]',
     "sets": '(<!--#echo var="v" --><!--#set var="v" value="inner" --><!--#echo var="v" -->)',
