@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable, Coroutine
 from copy import copy
@@ -265,6 +266,10 @@ def may_overwrite(request: Request) -> bool:
     return value == b"T"
 
 
+# What does not count in a Destination, as it does not in nginx.
+_PORT = re.compile(rb":[0-9]*\Z")
+
+
 def destination_of(request: Request) -> bytes:
     """Return the path of Destination, decoded. Raises Refusal."""
     value = request.fields.get(b"destination")
@@ -276,7 +281,7 @@ def destination_of(request: Request) -> bytes:
         host, slash, path = rest.partition(b"/")
         if not found or scheme.lower() not in (b"http", b"https") or not slash or not request.host:
             raise Refusal(400, f'client sent invalid "Destination" header: "{shown}"')
-        if host.lower() != (request.fields.get(b"host") or request.host).lower():
+        if _PORT.sub(b"", host).lower() != request.host.lower():
             text = f'"Destination" URI "{shown}" is handled by different repository than the source URI'
             raise Refusal(400, text)
         value = b"/" + path

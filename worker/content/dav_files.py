@@ -35,7 +35,10 @@ def make_parents(path: bytes, mode: int) -> None:
         missing.append(parent)
         parent = os.path.dirname(parent)
     for each in reversed(missing):
-        make_directory(each, mode)
+        try:
+            make_directory(each, mode)
+        except FileExistsError:
+            pass  # another worker has made it; a file in its place shows when the next one is made
 
 
 def make_directory(path: bytes, mode: int) -> None:

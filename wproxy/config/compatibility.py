@@ -58,6 +58,8 @@ are reported, never silently ignored.
 - A variable whose value changes in the course of a request (`$request_completion`, `$bytes_sent`) is read anew in the log of the
   request, also where the log of a subrequest or an SSI page has read it; nginx then keeps the first value. Values of `map`,
   `geo`, `set` and of captures are kept for all, as in nginx.
+- The host of a `Destination` is compared without regard to case, and its scheme may be `https` also where
+  TLS ends before wproxy; nginx refuses that (400), and takes `http://hx/` for a place of `h`.
 - `COPY` of a directory copies all that is in it, whatever `Depth: 0` says; so does nginx, and RFC 4918 says otherwise.
 - Tracing: requests that end before the phases of a location (400, 413, a server's `return`) have a span, too, and attempts at
   peers, subrequests and health checks are spans of the kind CLIENT; nginx's module has none of these. traceparent is read by the
