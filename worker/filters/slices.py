@@ -42,8 +42,9 @@ def slice_filter(location: Location) -> Filter | None:
         slices = request.slices
         if slices is None:
             return response
-        if response.fields.status != 206:
-            request.slices = None
+        head = request.upstream_head
+        if response.fields.status != 206 or (head is not None and head.status != 206):
+            request.slices = None  # it is the whole: a 206 is the part of a stored one that the client has asked for
             return response
         begin = slices.start
         try:

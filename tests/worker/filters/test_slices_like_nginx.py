@@ -165,6 +165,13 @@ def test_slices_out_of_a_cache_are_as_in_nginx(
         *(ask("/whole"), ask("/whole"), ask("/whole", method="HEAD"), ask("/whole", "Range: bytes=8-31")),
         *(ask("/whole", 'If-None-Match: "a"'), ask("/whole", 'If-None-Match: "b"'), ask("/whole", 'If-Match: "b"')),
         *(ask("/whole", "Range: bytes=99-"), ask("/spaced", 'If-None-Match: "a"')),
+        # A whole that is stored where a slice was asked for is served in parts by itself.
+        *(
+            ask("/ignored"),
+            ask("/ignored", "Range: bytes=2-4"),
+            ask("/ignored", "Range: bytes=-2"),
+            ask("/ignored", 'If-Match: "b"'),
+        ),
     ]
     site = Site(tmp_path)
     try:
