@@ -75,7 +75,7 @@ def send_stored(passing: Passing, request: Request, dealings: Dealings, stored: 
     known: StoredFields | None = head.cache.get((plan,))
     if known is None:
         fields = client_fields(head, plan, request)
-        known = StoredFields(fields, True, passing.settings.get("force_ranges", False))
+        known = StoredFields(fields, passing.location.max_ranges != 0, passing.settings.get("force_ranges", False))
         if head.cache.get(plan) is fields:
             head.cache[(plan,)] = known  # they are the same for every request
     file = StoredFile(stored, keeps)

@@ -197,7 +197,8 @@ def send_parts(request: Request, file: OpenFile, whole: ResponseFields, parts: l
 def with_charset(request: Request, whole: ResponseFields) -> bytes:
     """Return the type of each of several parts, with the addition of `charset`; their common type gets none."""
     content_type = whole.content_type or b""
-    name = charset_of(request, content_type)
+    # What names one already is a stored response whose body is encoded: override_charset does not apply to it.
+    name = b"" if b"charset=" in content_type.lower() else charset_of(request, content_type)
     return content_type + b"; charset=" + name if name else content_type
 
 

@@ -162,6 +162,15 @@ LOCATIONS: list[tuple[str, str, list[Row]]] = [
             ("/b", "X-No: 1"), ("/b", "X-No: 1"), ("/b",),
         ],
     ),
+    ("partless", "max_ranges 0; proxy_cache_valid 1m;", [("/a", PARTS), ("/a",), ("/a", "Range: bytes=1-2"), ("HEAD", "/a")]),
+    (
+        "named",
+        "charset utf-8; override_charset on; proxy_cache_valid 1m;",
+        [
+            ("/a", PARTS, "X-Add: Content-Type: text/plain; charset=koi8-r", "X-Add: Content-Encoding: br"),
+            ("/a", "Range: bytes=1-2,4-5"), ("/a", "Range: bytes=1-2"), ("/a",),
+        ],
+    ),
     ("exactly", "", [("/a", LATER), *(("/a", f"If-{word}Modified-Since: {FIRST[22:]}") for word in ("", "Un"))]),
     # A body is read before the key is made of it.
     (

@@ -28,7 +28,7 @@ class HTTP1RequestBody(RequestBody):
         self.collected = self.data = self.file = self.kept = None
         self.length = length
         self.timeout = 60.0
-        self.is_passed_on = False
+        self.is_passed_on = self.was_missed = False
         self.owes_continue = owes_continue and not at_hand  # a client that sends without waiting needs no 100
         self.stream = stream
         self._interim = CONTINUE
