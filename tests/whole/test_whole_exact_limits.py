@@ -239,11 +239,14 @@ def rage(directory: Path, seed: int, kills: int, answers: int, burst: int, patie
 
 
 def expect_exact_requests(storm: Storm, burst: int) -> None:
-    """Of each key the first request and the burst were let through, by whichever worker and location, and nothing else."""
+    """Of each key the first request and the burst were let through, and one more a minute, by whichever worker and location."""
     for key in KEYS:
         seen = [storm.seen[f"/{name}?k={key}"] for name in ("often", "both")]
         passed = sum(each.statuses[200] for each in seen)
-        assert burst + 1 - sum(each.unsure for each in seen) <= passed <= burst + 1, (key, seen)
+        minutes = (max(each.last for each in seen) - min(each.first for each in seen) + 0.25) / 60
+        allowed = burst + 1 + int(minutes)
+        lost = sum(each.unsure for each in seen) + (1 if minutes >= 1 else 0)  # the last one may not have been asked for
+        assert allowed - lost <= passed <= allowed, (key, seen)
         assert all(set(each.statuses) == {200, 503} for each in seen), (key, seen)
 
 
@@ -281,5 +284,5 @@ def test_what_is_let_through_is_exact_while_workers_are_killed(tmp_path: Path):
 
 @pytest.mark.soak
 def test_what_is_let_through_stays_exact_for_long(tmp_path: Path):
-    for seed in range(6):
+    for seed in range(4):
         rage(tmp_path / str(seed), seed=seed, kills=120, answers=40_000, burst=1499, patience=300)

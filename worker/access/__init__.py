@@ -42,7 +42,7 @@ def satisfy(
     """Return one handler for all access rules of a location; None if there are none.
 
     `satisfy all`: the first refusal counts. `satisfy any`: one that lets the client in is enough; when all refuse, a 401 is
-    preferred, because it tells the client what to do (nginx: ngx_http_core_access_phase).
+    preferred, because it tells the client what to do, with the challenges of all (nginx: ngx_http_core_access_phase).
     """
     rules = tuple(rule for module in modules if (rule := module(location, context)) is not None)
     if not rules:
@@ -57,12 +57,15 @@ def satisfy(
 
     async def any_of(request: Request) -> Response | None:
         worst: Response | None = None
+        challenges: tuple[tuple[bytes, bytes], ...] = ()
         for rule in rules:
             refusal = await rule(request)
             if refusal is None:
                 return None
             if isinstance(refusal, Declined):
                 continue
+            # Whoever asks for a password or a token does so in the answer of all.
+            refusal.fields.lines = challenges = (*challenges, *refusal.fields.lines)
             if refusal.error not in REFUSALS:
                 return refusal
             if worst is None or refusal.error == 401:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from like_nginx import Comparison, ask, needs_nginx, same_as_nginx
 
 __all__ = ["same_as_nginx"]
@@ -103,3 +105,35 @@ def test_the_answer_of_auth_request_is_seen_by_the_request(same_as_nginx: Compar
         ask("/big", method="POST", body="more than two"),
     ]
     same_as_nginx(SITE, cases, "error", prepare)
+
+
+ADDRESSES = {"none": "", "allowed": "allow 127.0.0.1; deny all;", "denied": "deny all;"}
+PASSWORDS = {"none": "", "asked": "auth_basic R;"}
+ANSWERS = {"none": "", **{str(status): f"auth_request /answer{status};" for status in (204, 401, 403, 404, 500)}}
+CREDENTIALS = ((), ("Authorization: Basic dTpw",), ("Authorization: Basic dTp4",))
+
+
+def test_each_guard_in_each_combination_with_the_others(same_as_nginx: Comparison) -> None:
+    """Also in `limit_except`: what the methods there need, others do not."""
+    locations, cases = [], []
+    for how, address, password, answer in itertools.product(("all", "any"), ADDRESSES, PASSWORDS, ANSWERS):
+        path = f"/{how}-{address}-{password}-{answer}"
+        guards = f"{ADDRESSES[address]} {PASSWORDS[password]}"
+        asks = f"satisfy {how}; {ANSWERS[answer]} auth_request_set $asked $status; add_header X-Asked [$asked] always;"
+        locations.append(f"location = {path} {{ {guards} {asks} try_files /file =404; }}")
+        cases += [ask(path, *given) for given in CREDENTIALS]
+        if guards.strip():
+            locations.append(f"location = /but{path} {{ limit_except GET {{ {guards} }} {asks} try_files /file =404; }}")
+            cases += [ask(f"/but{path}", *given, method=method) for given in CREDENTIALS[:2] for method in ("HEAD", "DELETE")]
+    answers = [f"location = /answer{status} {{ internal; return {status}; }}" for status in (204, 403, 404, 500)]
+    answers.append(
+        "location = /answer401 { internal; proxy_pass http://BACK; "
+        'proxy_set_header X-Status "401 No"; proxy_set_header X-Add "WWW-Authenticate: Bearer"; }'
+    )
+    site = f"auth_basic_user_file DIR/users; server {{ listen 127.0.0.1:PORT; root DIR; {' '.join(locations + answers)} }}"
+
+    def prepare_both(directory):
+        prepare(directory)
+        (directory / "users").write_text("u:{PLAIN}p\n")
+
+    same_as_nginx(site, cases, "error", prepare_both)
