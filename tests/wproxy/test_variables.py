@@ -248,7 +248,7 @@ def test_the_host_is_the_lines_else_the_fields_else_the_servers(story, line, hos
         ([], "proxy_add_x_forwarded_for", b"192.0.2.7"),
         ([b"X-Forwarded-For: 10.0.0.1"], "proxy_add_x_forwarded_for", b"10.0.0.1, 192.0.2.7"),
         ([b"X-Forwarded-For: a", b"X-Forwarded-For: b"], "proxy_add_x_forwarded_for", b"a, b, 192.0.2.7"),
-        ([b"X-Forwarded-For:"], "proxy_add_x_forwarded_for", b"192.0.2.7"),
+        ([b"X-Forwarded-For:"], "proxy_add_x_forwarded_for", b", 192.0.2.7"),
         ([b"Cookie: a=1; b=2"], "cookie_b", b"2"),
         ([b"Cookie: A=1"], "cookie_a", b"1"),
         ([b"Cookie: a=1; a=2"], "cookie_a", b"1"),

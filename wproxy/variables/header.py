@@ -30,7 +30,7 @@ def content_type(request: Request) -> bytes | None:
 def proxy_add_x_forwarded_for(request: Request) -> bytes:
     """The client's X-Forwarded-For, all lines, with its address appended."""
     before = request.fields.get(b"x-forwarded-for")
-    return before + b", " + request.client.remote_addr if before else request.client.remote_addr
+    return request.client.remote_addr if before is None else before + b", " + request.client.remote_addr
 
 
 @variable("remote_user")
