@@ -84,6 +84,7 @@ class Storm:
         self.most_at_once: Counter[str] = Counter()
         self.seen: dict[str, Seen] = {}
         self.answers = 0
+        self.is_over = False
         self.killed: list[int] = []
 
     def close(self) -> None:
@@ -96,15 +97,16 @@ class Storm:
         self.poll.close()
 
     def rage(self, kills: int, answers: int, patience: float) -> None:
-        """Ask until so many workers have been killed and so many answers have come."""
+        """Ask until so many workers have been killed and so many answers have come, and nothing is under way."""
         deadline = time.monotonic() + patience
         for _ in range(CLIENTS):
             self.ask(Client())
         next_kill = 200
-        while len(self.killed) < kills or self.answers < answers:
+        while self.clients:
             assert time.monotonic() < deadline, (
                 f"{self.answers} answers, {len(self.killed)} killed\n{self.front.error_log[-2000:]}"
             )
+            self.is_over = len(self.killed) >= kills and self.answers >= answers
             self.turn()
             if self.answers >= next_kill and len(self.killed) < kills:
                 victims = sorted(self.front.worker_pids() - set(self.killed))
@@ -134,9 +136,9 @@ class Storm:
         """Send the next request, on a new connection if there is none."""
         number = self.chance.random()
         key = self.chance.choice(KEYS)
-        if number < 0.3:
+        if number < 0.4:
             path = f"/held?k={key}"
-        elif number < 0.45:
+        elif number < 0.5:
             path = "/steady?k=all"
         else:
             path = f"/{self.chance.choice(('often', 'both'))}?k={key}"
@@ -153,7 +155,7 @@ class Storm:
             pass  # its end is read
 
     def receive(self, client: Client) -> None:
-        """Read an answer, which is one piece, and ask again."""
+        """Read an answer, which is one piece, and ask again, unless it is over."""
         assert client.sock is not None
         seen = self.seen[client.path]
         try:
@@ -167,11 +169,12 @@ class Storm:
             self.answers += 1
         else:
             seen.unsure += 1
-        if not data or b"\r\nConnection: close\r\n" in data:
+        if not data or self.is_over or b"\r\nConnection: close\r\n" in data:
             self.poll.unregister(client.sock)
             client.sock.close()
             client.sock = None
-        self.ask(client)
+        if not self.is_over:
+            self.ask(client)
 
     # The backend.
 
@@ -192,7 +195,10 @@ class Storm:
             sock.close()
             return
         key = head.split(b"k=")[1][:1].decode()
-        others = [other for other in self.under_way.get(key, ()) if not is_ended(other)]
+        others = self.under_way.get(key, [])
+        deadline = time.monotonic() + 1
+        while len(others) >= MOST_HELD and time.monotonic() < deadline:
+            others = [other for other in others if not is_ended(other)]  # the end may be a moment on its way
         self.under_way[key] = [*others, sock]
         self.most_at_once[key] = max(self.most_at_once[key], len(others) + 1)
         heappush(self.due, (time.monotonic() + self.chance.random() * 0.03, self.chance.randrange(1 << 60), key, sock))
@@ -232,7 +238,8 @@ def rage(directory: Path, seed: int, kills: int, answers: int, burst: int, patie
             storm.close()
         expect_exact_requests(storm, burst)
         expect_the_rate(storm.seen["/steady?k=all"])
-        assert storm.most_at_once == Counter(dict.fromkeys(KEYS, MOST_HELD)), "at the backend, of each key"
+        assert max(storm.most_at_once.values()) <= MOST_HELD, f"{storm.most_at_once} at the backend"
+        assert all(storm.seen[f"/held?k={key}"].statuses[503] for key in KEYS), "each limit was reached"
         until(lambda: len(front.worker_pids() - set(storm.killed)) == WORKERS, "successors of all")
         expect_counts_of_zero(front, backend)
         assert "cannot be had" not in front.error_log, "a lock has outlived its worker"
