@@ -29,7 +29,7 @@ pytestmark = pytest.mark.whole
 WORKERS, CLIENTS = 4, 64
 # By key: a bucket for each that does not leak while the test runs.
 KEYS = ("a", "b", "c", "d")
-STEADY_RATE, STEADY_BURST = 20, 30
+STEADY_RATE, STEADY_BURST = 2, 30
 MOST_HELD = 5
 HTTP = """
 limit_req_zone = [
