@@ -16,8 +16,8 @@ from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from worker.access import Decide, satisfy
-from worker.access.addresses import by_address
+from worker.access import Decide, combine, rules_of
+from worker.access.addresses import by_address, rules_alone
 from worker.access.auth_request import by_asking
 from worker.access.jwt import by_token
 from worker.access.password import by_password
@@ -62,7 +62,8 @@ def real_ip(location: Location, services: Services) -> Handler | None:
 
 def access(location: Location, services: Services) -> Handler | None:
     """Return the handler that decides whether the client may enter."""
-    return satisfy(ACCESS, location, services)
+    rules = rules_of(ACCESS, location, services)
+    return rules_alone(location, rules) or combine(rules, location)
 
 
 def precontent(location: Location, services: Services) -> Handler | None:

@@ -72,7 +72,7 @@ def absolute(request: Request, target: bytes) -> bytes:
         return target
     client = request.client
     if location.server_name_in_redirect:
-        host = request.server.name.encode("utf-8", "surrogateescape")
+        host = request.server.encoded_name
     else:
         host = request.line.authority or request.fields.host or b""  # not $host: that falls back to the server's name
     if not host:

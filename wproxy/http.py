@@ -664,7 +664,7 @@ class Request:
     @property
     def host(self) -> bytes:
         """`$host`: the authority of the request line, else Host, else the server's first name; lower case, no port."""
-        return self.line.authority or self.fields.host or self.server.name.encode("utf-8", "surrogateescape")
+        return self.line.authority or self.fields.host or self.server.encoded_name
 
     def __repr__(self) -> str:
         line = self.line.line.decode("latin-1")

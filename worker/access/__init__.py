@@ -36,15 +36,19 @@ DELAYED = (401, 407)
 Context = TypeVar("Context")
 
 
-def satisfy(
+def rules_of(
     modules: tuple[Callable[[Location, Context], Decide | None], ...], location: Location, context: Context
-) -> Refuse | None:
-    """Return one handler for all access rules of a location; None if there are none.
+) -> tuple[Decide, ...]:
+    """Return the rules of these modules that a location has."""
+    return tuple(rule for module in modules if (rule := module(location, context)) is not None)
+
+
+def combine(rules: tuple[Decide, ...], location: Location) -> Refuse | None:
+    """Return one handler for these rules.
 
     `satisfy all`: the first refusal counts. `satisfy any`: one that lets the client in is enough; when all refuse, a 401 is
     preferred, because it tells the client what to do, with the challenges of all (nginx: ngx_http_core_access_phase).
     """
-    rules = tuple(rule for module in modules if (rule := module(location, context)) is not None)
     if not rules:
         return None
 

@@ -7,7 +7,11 @@ through an IPv6 socket (::ffff:192.0.2.1) counts as IPv4, unless there is no IPv
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache, partial
+
 from worker.access import DECLINED, FORBIDDEN, Decide, Declined
+from worker.limits.check import Check
 from worker.logs import log_request
 from worker.pages import error_response
 from worker.services import Services
@@ -17,32 +21,53 @@ from wproxy.http import Request, Response
 from wproxy.maps.addresses import NumberedAddress, parse_ip
 
 _MAPPED = 0xFFFF << 32
+# How many addresses each location remembers its decision for.
+_REMEMBERED = 1024
 
 
 def by_address(location: Location, services: Services) -> Decide | None:
     """Return the decision of a location's rules; None if it has none."""
-    rules = location.access_rules
-    if not rules:
+    if not location.access_rules:
         return None
-    has_ipv4 = any(rule.is_for_all or (rule.network is not None and rule.network.family == 4) for rule in rules)
+    rules = AddressRules(location)
     is_told = location.satisfy == "all"  # otherwise other modules take part, and the refusal is logged at the end
-    cause = f"client: {FORBIDDEN}{place_of(location)}"
 
     async def decide(request: Request) -> Response | Declined | None:
-        allows = allowed(rules, request.client.remote_addr, has_ipv4)
+        allows = rules.allows(request.client.remote_addr)
         if allows is None:
             return DECLINED
-        if allows:
-            return None
-        if is_told:
-            request.ends("deny_rule", cause)
-            log_request(request, "error", FORBIDDEN, code="deny_rule")
-        return error_response(request, 403, request.route.server_token)
+        return None if allows else rules.refuse(request, is_told)
 
     return decide
 
 
-def allowed(rules: tuple[AddressRule, ...], address: bytes, has_ipv4: bool = True) -> bool | None:
+class AddressRules(Check):
+    """The rules of a location. As a check they alone decide about access to it. allows: see `allowed`."""
+
+    def __init__(self, location: Location) -> None:
+        rules = location.access_rules
+        has_ipv4 = any(rule.is_for_all or (rule.network is not None and rule.network.family == 4) for rule in rules)
+        self.allows = lru_cache(_REMEMBERED)(partial(allowed, rules, has_ipv4=has_ipv4))
+        self._cause = f"client: {FORBIDDEN}{place_of(location)}"
+
+    def check(self, request: Request) -> Response | None:
+        """Refuse a client that the first matching rule denies."""
+        return self.refuse(request, True) if self.allows(request.client.remote_addr) is False else None
+
+    def refuse(self, request: Request, is_told: bool) -> Response:
+        """Return a refusal. is_told: whether this is the last word, so that it is logged."""
+        if is_told:
+            request.ends("deny_rule", self._cause)
+            log_request(request, "error", FORBIDDEN, code="deny_rule")
+        return error_response(request, 403, request.route.server_token)
+
+
+def rules_alone(location: Location, rules: Sequence[object]) -> Check | None:
+    """Return the check of a location whose only access rules are addresses; None for another one. rules: all that it has."""
+    return AddressRules(location) if len(rules) == 1 and location.access_rules else None
+
+
+def allowed(rules: tuple[AddressRule, ...], address: bytes, *, has_ipv4: bool = True) -> bool | None:
     """Whether the first matching rule allows the client; None when none matches. address: `unix:` for a unix socket."""
     number = parse_ip(address)
     if number is not None and number[0] == 4 and b":" in address and not has_ipv4:

@@ -10,6 +10,7 @@ from worker.limits.requests import RequestLimits
 from worker.services import Services
 from wproxy.counters.layout import LIMIT_DECISIONS, LIMITS
 from wproxy.http import Request, Response
+from wproxy.route import Answer
 
 _WORDS = {decision.upper().encode(): word for word, decision in enumerate(LIMIT_DECISIONS)}
 _PASSED = _WORDS[b"PASSED"]
@@ -25,6 +26,17 @@ class CountedCheck(Check):
         self._limits = limits
         self._attribute = attribute
         self._rows = {zone: counting.row(LIMITS, counting.plan.limits[zone]) for zone in zones}
+
+    def before(self, answer: Answer) -> Answer:
+        """See `Check.before`."""
+        rows = tuple(self._rows.values())
+
+        def count_and_answer(request: Request) -> Awaitable[Response]:
+            for row in rows:
+                row[_PASSED] += 1
+            return answer(request)
+
+        return self._limits.passing(count_and_answer, super().before(answer))
 
     def check(self, request: Request) -> Verdict | Awaitable[Verdict]:
         """Decide about a request, and count the decision. Raises CloseConnection."""

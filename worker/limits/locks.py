@@ -50,6 +50,11 @@ def lock(mutex: Mutex, result: int) -> bool:
     return not result
 
 
+def take_over(mutex: Mutex, result: int) -> bool:
+    """Do as `lock`, but without waiting for a holder that is alive."""
+    return result == _OWNER_DIED and not _make_consistent(mutex)
+
+
 def _wait(mutex: Mutex) -> int:
     """Wait for the holder, for PATIENCE at most."""
     until = clock_gettime(CLOCK_REALTIME) + PATIENCE

@@ -18,12 +18,11 @@ a million (`bench/zones.py`).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
-from worker.limits.locks import lock, try_lock, unlock
-from worker.limits.zone import MOST_EXCESS, NO_ROOM, PASSED
-from wproxy.http import Clock, Request, Response
-from wproxy.route import Answer
+from worker.limits.locks import lock, take_over, try_lock, unlock
+from worker.limits.zone import MOST_EXCESS, NO_ROOM, PASSED, Outcome
+from wproxy.http import Clock, Request
 from wproxy.variables.registry import Reader
 from wproxy.zone_memory import FULL_WORD, WAYS, Mutex, ZoneMemory
 
@@ -60,7 +59,16 @@ class SharedRequestZone:
         # The time of the last request, and how a record of that time begins: everything above the excess.
         self._now, self._stamp = -1, 0
 
-    def passing(self, read: Reader, clock: Clock, most: int, answer: Answer, decide: Answer) -> Answer:
+    def passing(
+        self,
+        read: Reader,
+        clock: Clock,
+        most: int,
+        answer: Callable[[Request], Outcome],
+        decide: Callable[[Request], Outcome],
+        others: Callable[[Request], bool] | None = None,
+        is_within: bool = False,
+    ) -> Callable[[Request], Outcome]:
         """See `RequestZone.passing`.
 
         A time and an excess are taken apart by one subtraction: below the excess of a record of now is the time that has passed.
@@ -68,8 +76,10 @@ class SharedRequestZone:
         """
         known_to, words, rate, most_before = self._known.get, self._words, self.rate, most - 1000
         seen, begin = -1.0, 0  # the time of the last request, and a record of then without an excess
+        # Who holds a lock must not wait for a second one: others may hold that one and wait for the first.
+        take = take_over if is_within else lock
 
-        def pass_or_decide(request: Request) -> Awaitable[Response]:
+        def pass_or_decide(request: Request) -> Outcome:
             nonlocal seen, begin
             known = known_to(read(request))
             if known is None:
@@ -78,23 +88,23 @@ class SharedRequestZone:
             if now is not seen:
                 seen, begin = now, _ALIVE | (int(now * 1000.0) & _TIME) << _EXCESS_BITS
             mutex, first, at, record = known
-            if (result := try_lock(mutex)) and not lock(mutex, result):
+            if (result := try_lock(mutex)) and not take(mutex, result):
                 return decide(request)
             if words[at] == first:
                 state = words[record]
                 beside = state - begin
                 if 0 <= beside <= most_before:
-                    words[record] = state + 1000
+                    after = state + 1000
+                elif _LONG_AGO < beside < 0:
+                    excess = (beside & _EXCESS) + 1000 - rate * -(beside >> _EXCESS_BITS) // 1000
+                    after = 0 if excess > most else begin + excess if excess > 0 else begin
+                else:
+                    after = 0
+                if after and (others is None or is_counted_by(others, request, mutex)):
+                    words[record] = after
                     unlock(mutex)
                     request.limit_req_status = PASSED
                     return answer(request)
-                if _LONG_AGO < beside < 0:
-                    excess = (beside & _EXCESS) + 1000 - rate * -(beside >> _EXCESS_BITS) // 1000
-                    if excess <= most:
-                        words[record] = begin + excess if excess > 0 else begin
-                        unlock(mutex)
-                        request.limit_req_status = PASSED
-                        return answer(request)
             unlock(mutex)
             return decide(request)
 
@@ -237,6 +247,15 @@ class SharedRequestZone:
 
     def __repr__(self) -> str:
         return f"<zone {self.name}: {self.rate / 1000:g} requests per second, {self._memory.entries} keys>"
+
+
+def is_counted_by(others: Callable[[Request], bool], request: Request, held: Mutex) -> bool:
+    """Whether the other zones have counted a request. held: what is unlocked if the key for one of them cannot be had."""
+    try:
+        return others(request)
+    except BaseException:
+        unlock(held)
+        raise
 
 
 def _elapsed(state: int, now: int) -> int:

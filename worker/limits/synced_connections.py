@@ -78,6 +78,10 @@ class SyncedConnectionLimits(ConnectionLimits):
             if limit.zone.name in at_servers:
                 limit.zone = SyncedConnectionZone(limit.zone, at_servers[limit.zone.name])
 
+    def passing(self, answer: Answer, decide: Answer) -> Answer:
+        """See `ConnectionLimits.passing`: the server is asked about each."""
+        return decide
+
     def check(self, request: Request) -> Response | Awaitable[Response | None] | None:
         """See `ConnectionLimits.check`; when a server is to be asked, the verdict comes later."""
         if (request.main or request).limit_conn_status is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from worker.limits.check import Check
 from worker.limits.requests import Asked, Delay, RequestLimits
 from worker.limits.zone import MOST_EXCESS
 from worker.redis.keys import key_at_server
@@ -29,9 +28,9 @@ class SyncedRequestLimits(RequestLimits):
         self.links = services.limit_zones.links
         self.servers = list({id(link): link for limit in self.limits if (link := self.links.get(limit.zone.name))}.values())
 
-    def before(self, answer: Answer) -> Answer:
-        """See `Check.before`: the server is asked about each request."""
-        return Check.before(self, answer)
+    def passing(self, answer: Answer, decide: Answer) -> Answer:
+        """See `RequestLimits.passing`: the server is asked about each request."""
+        return decide
 
     def check(self, request: Request) -> Response | int | Awaitable[Response | int]:
         """See `RequestLimits.check`; when a server is to be asked, the verdict comes later."""

@@ -8,11 +8,13 @@ the server does not: `synced_requests.py` and `synced_connections.py` ask one, t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from wproxy.http import Clock
+from wproxy.http import Clock, Request
 from wproxy.route import Answer
 from wproxy.variables.registry import Reader
+
+Outcome = TypeVar("Outcome")
 
 # Answers in place of an excess: there is no room for a further key, or its state cannot be had now.
 NO_ROOM = -1
@@ -35,10 +37,21 @@ class RequestZone(Protocol):
     def count(self, key: bytes, now: int, most: int = MOST_EXCESS) -> int:
         """Count a request unless that would exceed `most`; return the excess with it, or NO_ROOM. now: in milliseconds."""
 
-    def passing(self, read: Reader, clock: Clock, most: int, answer: Answer, decide: Answer) -> Answer:
+    def passing(
+        self,
+        read: Reader,
+        clock: Clock,
+        most: int,
+        answer: Callable[[Request], Outcome],
+        decide: Callable[[Request], Outcome],
+        others: Callable[[Request], bool] | None = None,
+        is_within: bool = False,
+    ) -> Callable[[Request], Outcome]:
         """Return what does as `decide` does, but is quicker for most requests that pass at once.
 
-        It counts those whose excess is at most `most`, and lets `answer` have them. read: returns the key of a request.
+        It counts those whose excess is at most `most`, and lets `answer` have them. read: returns the key of a request. others:
+        counts a request in further zones, and returns whether it has: only then it is counted here. is_within: whether this is
+        called by another zone's, as its `others`.
         """
 
     def excess(self, key: bytes, now: int) -> int:
@@ -61,3 +74,13 @@ class ConnectionZone(Protocol):
 
     def take(self, key: bytes, most: int) -> Callable[[], None] | bool:
         """Count a request, and return what gives it back; True when there are `most` already, False without room for the key."""
+
+
+def passes(request: Request) -> bool:
+    """Answer for a zone that has counted a request, where the question was whether it has."""
+    return True
+
+
+def fails(request: Request) -> bool:
+    """Answer for a zone that has not."""
+    return False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from wproxy.address import Address
@@ -215,13 +216,18 @@ class Server(Settings, ServerModules):
     # The route through the server's own steps, where a request enters; made by the worker that attaches it; None without steps.
     entry: Route | None = None
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The first server_name as nginx logs it: no leading dot, lower case; empty when there is none."""
         if not self.names:
             return ""
         first = self.names[0]
         return first.text if first.regex else first.text.removeprefix(".").lower()
+
+    @cached_property
+    def encoded_name(self) -> bytes:
+        """Its name as requests have it."""
+        return self.name.encode("utf-8", "surrogateescape")
 
     def each_location(self) -> Iterator[Location]:
         """Yield all its locations: the server itself, nested ones, named ones and those of `if` and limit_except."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from bisect import bisect_right
+from functools import lru_cache
 from typing import Generic, NamedTuple, TypeVar
 
 Value = TypeVar("Value")
@@ -61,6 +62,14 @@ def parse_ip(text: bytes) -> NumberedAddress | None:
     except ValueError:
         return None
     return (4, number & 0xFFFFFFFF) if number >> 32 << 32 == _MAPPED else (6, number)
+
+
+@lru_cache(1024)
+def packed(text: bytes) -> bytes:
+    """Return the 4 or 16 bytes of a valid address; the text itself for a unix socket."""
+    if b":" not in text:
+        return bytes(map(int, text.split(b".")))
+    return text if text.startswith(b"unix:") else ipaddress.IPv6Address(text.decode("ascii")).packed
 
 
 def parse_ip_and_port(text: bytes) -> NumberedAddress | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 
 from wproxy.http import Request
+from wproxy.maps.addresses import packed as packed_address
 from wproxy.variables.registry import REQUEST, VARIABLES, Reader, Variable, variable
 
 _HOSTNAME = os.uname().nodename.lower().encode()
@@ -28,9 +28,7 @@ def binary_remote_addr(request: Request) -> bytes:
     client = request.client
     packed = client.packed_addr
     if packed is None:
-        address = client.remote_addr
-        packed = address if address.startswith(b"unix:") else ipaddress.ip_address(address.decode("ascii")).packed
-        client.packed_addr = packed
+        packed = client.packed_addr = packed_address(client.remote_addr)
     return packed
 
 

@@ -18,7 +18,7 @@ def host(request: Request) -> bytes:
 
 @variable("server_name", reads=())
 def server_name(request: Request) -> bytes:
-    return request.server.name.encode("utf-8", "surrogateescape")
+    return request.server.encoded_name
 
 
 @variable("content_type")

@@ -42,7 +42,7 @@ def rules(text: str) -> tuple[AddressRule, ...]:
 def test_the_first_rule_that_fits_decides(text, client, expected):
     found = rules(text)
     has_ipv4 = any(one.is_for_all or (one.network is not None and one.network.family == 4) for one in found)
-    assert allowed(found, client, has_ipv4) is expected
+    assert allowed(found, client, has_ipv4=has_ipv4) is expected
 
 
 @pytest.mark.parametrize("text", ["10.0.0.0/33", "10.0.0", "", "localhost", "ALL", "10.0.0.1/", "fe80::1%lo"])

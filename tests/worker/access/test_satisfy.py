@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from worker.access import DECLINED, satisfy
+from worker.access import DECLINED, combine, rules_of
 from worker.pages import error_response
 
 PASS = 0
@@ -39,15 +39,21 @@ class Asked:
         return lambda location, context: None if status is None else refuse
 
 
+def rule_of(how: str, asked: Asked) -> Callable[[Any], Awaitable[Any]] | None:
+    """What decides for a location with these modules."""
+    location: Any = SimpleNamespace(satisfy=how, auth_delay=0.0)
+    return combine(rules_of(asked.modules(), location, None), location)
+
+
 def outcome(how: str, *statuses: int | None) -> tuple[int, list[int]]:
     """The status of the refusal, or PASS, and which modules were asked."""
     asked = Asked(*statuses)
-    rule = satisfy(asked.modules(), SimpleNamespace(satisfy=how, auth_delay=0.0), None)  # type: ignore[arg-type]
+    rule = rule_of(how, asked)
     if rule is None:
         return PASS, []
 
     async def run() -> Any:
-        return await rule(QUIET)  # type: ignore[arg-type]
+        return await rule(QUIET)
 
     refusal = asyncio.run(run())
     return (refusal.error if refusal else PASS), asked.order
@@ -55,7 +61,7 @@ def outcome(how: str, *statuses: int | None) -> tuple[int, list[int]]:
 
 @pytest.mark.parametrize("how", ["all", "any"])
 def test_a_location_that_asks_nothing_has_no_access_phase(how: str) -> None:
-    assert satisfy(Asked(None, None).modules(), SimpleNamespace(satisfy=how, auth_delay=0.0), None) is None  # type: ignore[arg-type]
+    assert rule_of(how, Asked(None, None)) is None
 
 
 @pytest.mark.parametrize("how", ["all", "any"])

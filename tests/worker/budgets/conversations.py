@@ -31,6 +31,7 @@ CONFIGURATION = """
 worker_processes = 1
 error_log = [["{directory}/error.log", "info"]]
 [http]
+HTTP
 access_log = ACCESS_LOG
 keepalive_requests = 1000000
 upstream.app = {{ server = ["{peers[0]}", "{peers[1]}", "{peers[2]}"], keepalive = 64 }}
@@ -51,6 +52,16 @@ Connection = ""
 root = "{directory}"
 [http.server.location."= /return"]
 return = [200, "ok"]
+"""
+ZONES = """
+limit_req_zone = [["$binary_remote_addr", "zone=often:1m", "rate=1000000r/s"], ["$server_name", "zone=all:1m", "rate=1000000r/s"]]
+limit_conn_zone = [["$binary_remote_addr", "zone=busy:1m"]]
+"""
+LIMITS = """
+limit_req = [["zone=often", "burst=1000", "nodelay"], ["zone=all", "burst=1000", "nodelay"]]
+limit_conn = [["busy", 1000]]
+allow = "127.0.0.0/8"
+deny = "all"
 """
 BROWSER = (
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
@@ -118,7 +129,7 @@ class Conversation:
         self.asked = 0
         self.answered = 0
         text = CONFIGURATION
-        for name in ("LISTEN", "SERVER", "ACCESS_LOG"):
+        for name in ("HTTP", "LISTEN", "SERVER", "ACCESS_LOG"):
             text = text.replace(name, settings.get(name, {"LISTEN": '"127.0.0.1:8080"', "ACCESS_LOG": '"off"'}.get(name, "")))
         os.makedirs(f"{directory}/static")
         with open(f"{directory}/static/1k", "wb") as file:
@@ -396,6 +407,7 @@ def conversations(directory: str, meter: Meter, certificate: str, key: str) -> I
         yield name, Conversation(place(name), meter, request)
     yield "logged", Conversation(place("logged"), meter, small, ACCESS_LOG='"{directory}/access.log"')
     yield "counted", Conversation(place("counted"), meter, small, SERVER='status_zone = "site"')
+    yield "limited", Conversation(place("limited"), meter, small, HTTP=ZONES, SERVER=LIMITS)
     yield "connection", Connections(place("connection"), meter, only_one)
     tls = f'ssl_certificate = "{certificate}"\nssl_certificate_key = "{key}"'
     yield "tls", Encrypted(place("tls"), meter, small, LISTEN='[["127.0.0.1:8080", "ssl"]]', SERVER=tls)

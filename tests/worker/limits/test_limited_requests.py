@@ -153,6 +153,36 @@ def test_what_a_limit_took_is_given_back_when_the_next_one_refuses(stage: Callab
     other.receives(to_client())
 
 
+def test_what_the_short_way_took_is_given_back_when_the_next_zone_is_near_its_limit(stage: Callable[..., Stage]):
+    """Of the first zone many more may be under way; the second one refuses the third request."""
+    s = stage(
+        http='limit_conn_zone = [["$arg_k", "zone=far:32k"], ["$arg_j", "zone=near:32k"]]',
+        location='limit_conn = [["far", "1000"], ["near", "2"]]',
+    )
+    clients = [s.client() for _ in range(4)]
+    upstream = []
+    for client in clients[:2]:
+        client.send(get(b"/?j=j&k=k"))
+        upstream.append(s.peers[0].accept())
+        upstream[-1].receives_head()
+    (counted,) = s.worker._services.limit_zones.connections["far"]._keys.values()
+    assert counted.held == 2
+    for _ in range(3):
+        clients[2].send(get(b"/?j=j&k=k"))
+        assert clients[2].receives_head().startswith(b"HTTP/1.1 503")
+        clients[2].pull_all()
+        clients[2].received.clear()
+        assert counted.held == 2
+    clients[3].send(get(b"/?k=k"))
+    upstream.append(s.peers[0].accept())
+    upstream[-1].receives_head()
+    assert counted.held == 3
+    for client, peer in zip((*clients[:2], clients[3]), upstream):
+        peer.send(ok())
+        client.receives(to_client())
+    assert counted.held == 0
+
+
 def test_both_kinds_in_one_location_and_the_end_cause(stage: Callable[..., Stage]):
     s = limited(stage, "both", 'limit_req = [["zone=bothr"]]\nlimit_conn = [["bothc", "1"]]\nlimit_req_status = 429')
     client = s.client()

@@ -11,8 +11,9 @@ import time
 import pytest
 from zones import Asking, Nginx, request_memory, request_zone
 
+from worker.limits import locks
 from worker.limits.request_zone import SharedRequestZone
-from worker.limits.zone import MOST_EXCESS, NO_ROOM
+from worker.limits.zone import MOST_EXCESS, NO_ROOM, fails, passes
 from wproxy.http import Clock
 from wproxy.zone_memory import LOCK_BYTES, REQUEST_WORDS, ZoneMemory
 
@@ -79,6 +80,84 @@ def test_the_short_way_is_not_for_unknown_keys_nor_for_an_excess_that_is_too_lar
     clock.now = 6.0
     assert [gone(b"k"), gone(b"k")] == ["short", "long"]
     assert zone.excess(b"k", 6000) == 2000
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_several_zones_count_a_request_together_or_none_of_them_does(seed: int):
+    chance = random.Random(seed)
+    zones = [request_zone(rate) for rate in (1000, 30_000, 500)]
+    mosts = [3000, 20_000, 6000]
+    clock = Clock(0.0, 0.0)
+    within = None
+    for zone, most in reversed(list(zip(zones, mosts))[1:]):
+        within = zone.passing(Asking.read, clock, most, passes, fails, within, is_within=True)
+    way = zones[0].passing(Asking.read, clock, mosts[0], Asking.answer, Asking.decide, within)
+    gone = {"short": 0, "long": 0}
+    now = 1000
+    for _ in range(1500):
+        now += chance.choice([0, 1, 7, 60, 700])
+        clock.now = now / 1000 + 0.0001
+        asking = Asking(chance.choice([b"a", b"b"]))
+        before = [zone.excess(asking.key, now) for zone in zones]
+        way(asking)
+        gone[asking.way] += 1
+        after = [zone.excess(asking.key, now) for zone in zones]
+        if asking.way == "short":
+            assert all(excess <= most for excess, most in zip(before, mosts))
+            assert after == [excess + 1000 for excess in before]
+        else:
+            assert after == before
+            # The long way goes on; here it counts what may pass, and keys that are new.
+            if all(excess <= most for excess, most in zip(before, mosts)):
+                for zone in zones:
+                    zone.count(asking.key, now)
+    assert min(gone.values()) > 100
+
+
+def test_who_holds_one_lock_waits_for_no_other_but_takes_that_of_a_dead_worker():
+    clock, outer, inner = Clock(5.0, 0.0), request_zone(), request_zone()
+    within = inner.passing(Asking.read, clock, 9000, passes, fails, is_within=True)
+    way = outer.passing(Asking.read, clock, 9000, Asking.answer, Asking.decide, within)
+
+    def gone() -> str:
+        asking = Asking(b"k")
+        way(asking)
+        return asking.way
+
+    for zone in (outer, inner):
+        zone.count(b"k", 5000)
+    ready, tell = os.pipe()
+    pid = os.fork()
+    if not pid:
+        for mutex in inner._memory.locks:
+            locks.try_lock(mutex)
+        os.write(tell, b"x")
+        signal.pause()
+        os._exit(0)
+    try:
+        os.read(ready, 1)
+        began = time.monotonic()
+        assert gone() == "long"
+        assert time.monotonic() - began < locks.PATIENCE / 2
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert gone() == "short"
+    assert [outer.excess(b"k", 5000), inner.excess(b"k", 5000)] == [2000, 2000], "counted once, by both"
+
+
+def test_a_key_that_cannot_be_had_leaves_no_lock_behind():
+    clock, outer, inner = Clock(5.0, 0.0), request_zone(), request_zone()
+
+    def unreadable(asking: Asking) -> bytes:
+        raise ValueError
+
+    within = inner.passing(unreadable, clock, 9000, passes, fails, is_within=True)
+    way = outer.passing(Asking.read, clock, 9000, Asking.answer, Asking.decide, within)
+    outer.count(b"k", 5000)
+    with pytest.raises(ValueError):
+        way(Asking(b"k"))
+    assert outer.count(b"k", 5000) == 1000
 
 
 def test_asking_does_not_count():
@@ -223,8 +302,6 @@ def test_no_request_is_lost_or_counted_twice_while_workers_are_killed_at_any_ins
 
 
 def test_a_lock_whose_holder_does_not_run_is_not_waited_for_again_and_again(monkeypatch: pytest.MonkeyPatch):
-    from worker.limits import locks
-
     monkeypatch.setattr(locks, "PATIENCE", 0.05)
     memory = request_memory(32768)
     zone = request_zone(memory=memory)
