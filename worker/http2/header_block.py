@@ -32,6 +32,9 @@ MAX_LIST_BYTES = 128 * 1024
 
 MAX_LIST_FIELDS = 4096
 
+NEVER_INDEXED = "never indexed"
+"""The place in `RequestFields.cache` of the names that the client forbids to index on any hop (RFC 7541, 6.2.3)."""
+
 _STATIC: tuple[tuple[bytes, bytes], ...] = ((b"", b""), *HeaderTable.STATIC_TABLE)
 _STATIC_LAST = len(_STATIC) - 1
 _LAST_STATIC_BYTE = 0x80 | _STATIC_LAST
@@ -301,6 +304,11 @@ def encode_field(field: tuple[bytes, bytes]) -> bytes:
 def encode_never_indexed(name: bytes, value: bytes) -> bytes:
     """Encode a field that no one may ever enter into a table; it is not remembered here either (RFC 7541, 7.1.3)."""
     return _encode_field(name.lower(), value, 0x10)
+
+
+def encode_guarded(fields: Iterable[tuple[bytes, bytes]], never_indexed: frozenset[bytes]) -> bytes:
+    """Return the block of these fields, of which those with such a name may never be entered into a table."""
+    return b"".join([encode_never_indexed(*field) if field[0] in never_indexed else encode_field(field) for field in fields])
 
 
 def encode_status(status: int) -> bytes:

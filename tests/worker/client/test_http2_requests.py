@@ -6,6 +6,7 @@ no byte of it reaches an upstream.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import random
 import tracemalloc
@@ -779,6 +780,25 @@ def test_a_client_ends_a_websocket(stage, how):
         h2.end.close()
     assert upstream.is_closed()
     assert len(h2.stage.access_log()) == 1
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_a_reset_of_a_websocket_is_a_reset_on_its_other_side_too(stage, is_reset):
+    h2, upstream = websocket(stage)
+    if is_reset:
+        h2.send(frame(RST, 0, 1, number(8)))
+    else:
+        h2.data(1, b"", end=True)
+    upstream.sock.settimeout(3)
+    with pytest.raises(ConnectionResetError) if is_reset else contextlib.nullcontext():
+        assert upstream.sock.recv(1) == b""
+    h2, upstream = websocket(stage)
+    if is_reset:
+        upstream.reset()
+    else:
+        upstream.close()
+    h2.stage.until(lambda: h2.hear()[-1] == ("1: RST CANCEL" if is_reset else "1: +0."), "no end")
+    assert h2.is_alive()
 
 
 def test_a_websocket_that_the_upstream_refuses_is_an_ordinary_answer(stage):

@@ -31,7 +31,7 @@ from worker.http2.abuse import (
 )
 from worker.http2.errors import ENHANCE_YOUR_CALM, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, ConnectionFault, StreamFault
 from worker.http2.frames import FrameReader, goaway_frame, ping_frame, rst_stream_frame, window_update_frame
-from worker.http2.header_block import HeaderDecoder, HeaderList
+from worker.http2.header_block import NEVER_INDEXED, HeaderDecoder, HeaderList
 from worker.http2.request_head import RequestHead, RequestReader, as_upgrade, read_trailers
 from worker.http2.settings import PeerSettings, server_beginning
 from worker.http2.streams import DROP, OPEN, REFUSE, TRAILERS, ServerStreams
@@ -431,6 +431,10 @@ class HTTP2Connection:
         except ClientError as error:
             refusal, head = error, unreadable_head(fields)
             exchange.is_malformed = error.status == 400
+        never_indexed = self.decoder.never_indexed
+        if never_indexed and head.fields.cache.get(NEVER_INDEXED) != never_indexed:
+            head.fields.cache.clear()  # with the heads for upstreams that were made without this
+            head.fields.cache[NEVER_INDEXED] = never_indexed
         now = client.clock.now
         request = exchange.request = Request(client, head.line, head.fields, now)
         request.exchange = exchange

@@ -365,8 +365,10 @@ class HTTP2Exchange(Stream):
         request.bytes_sent += self._write_head(block, False)
         request.replied = True
         self._chunk = min(request.location.http2_chunk_size, MAX_FRAME_SIZE)
-        await serve_tunnel(self._shared.loop, self, self.body, request, response.body, tunnel)
-        if self.sends:
+        has_closed = await serve_tunnel(self._shared.loop, self, self.body, request, response.body, tunnel)
+        if self.sends and not has_closed and not self.is_malformed:
+            self.reset(CANCEL)
+        elif self.sends:
             self._shared.sender.write(data_frame(self.number, b"", True))
             self._end()
         self._close()

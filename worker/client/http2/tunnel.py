@@ -1,4 +1,7 @@
-"""Websockets over a stream of HTTP/2 (RFC 8441): the client's DATA to an upstream that has switched protocols, and back."""
+"""Websockets over a stream of HTTP/2 (RFC 8441): the client's DATA to an upstream that has switched protocols, and back.
+
+END_STREAM stands for the end of a TCP connection, RST_STREAM with CANCEL for its reset, in both directions.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ from worker.outlet import send_all
 from worker.stream import HEAD_CHUNK, Stream
 from worker.tunnel import CLIENT_TIMED_OUT, CLOSED, UPSTREAM_TIMED_OUT, End, Traffic, Tunnel, note_end
 from wproxy.bodies import Outlet
-from wproxy.failures import ClientError, TimedOut
+from wproxy.failures import ClientError, ClientGone, Drained, TimedOut
 from wproxy.http import Request
 
 _NEVER = float("inf")
+_RESET = End()  # not another end to be logged, but another object than CLOSED
 
 
 class _Count:
@@ -25,8 +29,11 @@ class _Count:
 
 async def serve_tunnel(
     loop: Loop, outlet: Outlet, body: HTTP2RequestBody, request: Request, early: bytes, tunnel: Tunnel
-) -> None:
-    """Carry bytes both ways until one side ends. early: the upstream's first bytes. Raises what the task of a request gets."""
+) -> bool:
+    """Carry bytes both ways until one side ends; return whether it has closed, as it should.
+
+    early: the upstream's first bytes. Raises what the task of a request gets.
+    """
     traffic = Traffic(loop)
     up, down = _Count(), _Count()
     body.timeout = _NEVER
@@ -37,10 +44,15 @@ async def serve_tunnel(
     end = CLOSED
     try:
         end = await traffic.over(tunnel.timeouts)
+    except ClientGone as gone:
+        if not isinstance(gone, Drained):
+            tunnel.upstream.reset_on_close()
+        raise
     finally:
         for task in tasks:
             loop.cancel(task)
         note_end(request, end, down.moved, up.moved)
+    return end is CLOSED
 
 
 async def _to_client(tunnel: Tunnel, outlet: Outlet, early: bytes, traffic: Traffic, count: _Count) -> None:
@@ -59,7 +71,7 @@ async def _to_client(tunnel: Tunnel, outlet: Outlet, early: bytes, traffic: Traf
     except TimedOut:
         traffic.finish(End(CLIENT_TIMED_OUT, "send_timeout", "tun_cl_stalled"))
     except OSError:
-        pass
+        traffic.finish(_RESET)
     traffic.finish(CLOSED)
 
 
@@ -80,7 +92,7 @@ async def _to_upstream(tunnel: Tunnel, body: HTTP2RequestBody, traffic: Traffic,
     except TimedOut:
         traffic.finish(End(UPSTREAM_TIMED_OUT, tunnel.timeouts.send_setting, "tun_up_stalled"))
     except (OSError, ClientError):
-        pass
+        traffic.finish(_RESET)
     traffic.finish(CLOSED)
 
 

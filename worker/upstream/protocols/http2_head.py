@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.http2.header_block import HeaderDecoder, encode_fields
+from worker.http2.header_block import NEVER_INDEXED, HeaderDecoder, encode_fields, encode_guarded
 from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.protocols.http1 import HTTP1HeadPlan, request_target
 from wproxy.http import Request
@@ -36,7 +36,9 @@ class HTTP2HeadPlan(HTTP1HeadPlan):
             if remembered is not None and remembered[0] is line and remembered[1] == length:
                 block: bytes = remembered[2]
                 return block
-        block = encode_fields(self._fields(request, length))
+        never_indexed = cache.get(NEVER_INDEXED)
+        fields = self._fields(request, length)
+        block = encode_guarded(fields, never_indexed) if never_indexed else encode_fields(fields)
         if as_received and self.is_stable and line.authority is None:
             cache[self] = line, length, block
         return block
