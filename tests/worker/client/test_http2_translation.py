@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hpack
 import pytest
-from conversation import chunks, ok, sent_up
+from conversation import End, chunks, ok, sent_up
 from http2_peer import Http2Peer
 from speaking import CONTINUATION, DATA, EH, ES, H2, HEADERS, PING, RST, WINDOW, block, fields_of, frame, http2, number, settings
 
@@ -166,9 +166,10 @@ def test_fields_that_belong_to_a_connection_do_not_go_upstream_and_escapes_stay_
 
 def test_a_304_keeps_its_length_and_a_204_loses_it(stage):
     h2 = H2(http2(stage))
+    upstream: End | None = None
     for stream, status, length in ((1, b"304 Not Modified", "7"), (3, b"204 No Content", None)):
         h2.ask(stream)
-        upstream = h2.stage.peers[0].accept() if stream == 1 else upstream
+        upstream = upstream or h2.stage.peers[0].accept()
         upstream.receives_head()
         upstream.send(b"HTTP/1.1 %b\r\nContent-Length: %b\r\n\r\n" % (status, b"7" if length else b"0"))
         h2.stage.until(lambda stream=stream: f"{stream}: {h2.heads.get(stream, [{}])[-1].get(':status')}." in h2.hear(), "no end")
