@@ -188,3 +188,19 @@ def http2(stage: Any, server: str = "", **more: Any) -> Stage:
     """A stage whose server speaks HTTP/2."""
     made: Stage = stage(server=f"http2 = true\n{server}", **more)
     return made
+
+
+GET = block(fields_of())
+READY = "return = [200, 'ready']\n"
+
+
+def get(stream: int = 1, flags: int = EH | ES, payload: bytes = GET) -> bytes:
+    """The HEADERS of a request."""
+    return frame(HEADERS, flags, stream, payload)
+
+
+def said_to(stage: Any, *wire: bytes) -> tuple[H2, list[str]]:
+    """A client of a location that is READY, and what the worker says to these bytes after the beginning of the connection."""
+    h2 = H2(http2(stage, location=READY))
+    h2.send(*wire)
+    return h2, h2.news()

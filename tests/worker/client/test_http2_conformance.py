@@ -15,6 +15,7 @@ from speaking import (
     DATA,
     EH,
     ES,
+    GET,
     GOAWAY,
     H2,
     HEADERS,
@@ -22,24 +23,21 @@ from speaking import (
     PING,
     PRIO,
     PRIORITY,
+    READY,
     RST,
     SETTINGS,
     WINDOW,
     block,
     fields_of,
     frame,
+    get,
     http2,
     number,
+    said_to,
     settings,
 )
 
-GET = block(fields_of())
-READY = "return = [200, 'ready']\n"
 CANCEL = number(8)
-
-
-def get(stream: int = 1, flags: int = EH | ES, payload: bytes = GET) -> bytes:
-    return frame(HEADERS, flags, stream, payload)
 
 
 def huffman(value: bytes) -> bytes:
@@ -161,15 +159,9 @@ MALFORMED = {
 }
 
 
-def hears(stage, *wire: bytes) -> tuple[H2, list[str]]:
-    h2 = H2(http2(stage, location=READY))
-    h2.send(*wire)
-    return h2, h2.news()
-
-
 @pytest.mark.parametrize("row", SERVED)
 def test_what_is_allowed_is_served(stage, row):
-    h2, said = hears(stage, SERVED[row])
+    h2, said = said_to(stage, SERVED[row])
     assert [word for word in said if word.startswith("1: ")] == ["1: 200", "1: +5."]
     assert not [word for word in said if word.startswith("GOAWAY") and not word.endswith("NO_ERROR")]
     assert h2.stage.statuses() == ["200"]
@@ -179,7 +171,7 @@ def test_what_is_allowed_is_served(stage, row):
 @pytest.mark.parametrize("row", FAULTS)
 def test_a_fault_ends_the_connection(stage, row):
     wire, code = FAULTS[row]
-    h2, said = hears(stage, wire)
+    h2, said = said_to(stage, wire)
     assert [word.split()[2] for word in said if word.startswith("GOAWAY")] == [code], said
     assert said[-1] == "end"
     h2.end.close()

@@ -14,6 +14,7 @@ from speaking import (
     DATA,
     EH,
     ES,
+    GET,
     GOAWAY,
     H2,
     HEADERS,
@@ -23,33 +24,21 @@ from speaking import (
     PRIO,
     PRIORITY,
     PUSH,
+    READY,
     RST,
     SETTINGS,
     WINDOW,
     block,
     fields_of,
     frame,
+    get,
     http2,
     number,
+    said_to,
     settings,
 )
 
 from worker.client.http2.serve import serve_http2
-
-GET = block(fields_of())
-READY = "return = [200, 'ready']\n"
-
-
-def said_to(stage, *wire: bytes) -> tuple[H2, list[str]]:
-    """What a worker says to these bytes after the beginning of a connection."""
-    h2 = H2(http2(stage, location=READY))
-    h2.send(*wire)
-    return h2, h2.news()
-
-
-def get(stream: int = 1, flags: int = EH | ES, payload: bytes = GET) -> bytes:
-    return frame(HEADERS, flags, stream, payload)
-
 
 CONNECTION_FAULTS = {
     "SETTINGS of a stream": (frame(SETTINGS, 0, 1), "PROTOCOL_ERROR"),

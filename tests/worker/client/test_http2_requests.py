@@ -13,11 +13,27 @@ import tracemalloc
 
 import pytest
 from conversation import SERVER, End, chunks, get, ok, sent_up
-from speaking import DATA, EH, ES, GOAWAY, H2, HEADERS, PADDED, RST, WINDOW, block, fields_of, frame, http2, number, settings
+from speaking import (
+    DATA,
+    EH,
+    ES,
+    GOAWAY,
+    H2,
+    HEADERS,
+    PADDED,
+    READY,
+    RST,
+    WINDOW,
+    block,
+    fields_of,
+    frame,
+    http2,
+    number,
+    settings,
+)
 
 from worker.client.http2.body import HTTP2RequestBody
 
-READY = "return = [200, 'ready']\n"
 UNBUFFERED = "proxy_request_buffering = false\nclient_max_body_size = 0\n"
 BIG = random.Random(5).randbytes(300_000)
 

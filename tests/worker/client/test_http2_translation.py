@@ -6,9 +6,26 @@ import hpack
 import pytest
 from conversation import End, chunks, ok, sent_up
 from http2_peer import Http2Peer
-from speaking import CONTINUATION, DATA, EH, ES, H2, HEADERS, PING, RST, WINDOW, block, fields_of, frame, http2, number, settings
+from speaking import (
+    CONTINUATION,
+    DATA,
+    EH,
+    ES,
+    H2,
+    HEADERS,
+    PING,
+    READY,
+    RST,
+    WINDOW,
+    block,
+    fields_of,
+    frame,
+    get,
+    http2,
+    number,
+    settings,
+)
 
-READY = "return = [200, 'ready']\n"
 UNBUFFERED = "proxy_request_buffering = false\nclient_max_body_size = 0\n"
 BOTH_WAYS = pytest.mark.parametrize("location", ["", UNBUFFERED], ids=["buffered", "unbuffered"])
 CANCEL = number(8)
@@ -228,7 +245,6 @@ def test_a_ping_is_answered_before_the_data_that_waits(stage, tmp_path):
 
 # Floods of frames that cost nothing to send.
 
-READY_STREAM = frame(HEADERS, EH | ES, 1, block(fields_of()))
 FLOODS = {
     "window updates by a byte": frame(WINDOW, 0, 0, number(1)),
     "resets of a stream that has ended": frame(RST, 0, 1, CANCEL),
@@ -239,7 +255,7 @@ FLOODS = {
 @pytest.mark.parametrize("row", FLOODS)
 def test_frames_that_bring_nothing_are_counted_together(stage, row):
     h2 = H2(http2(stage, location=READY))
-    h2.send(READY_STREAM)
+    h2.send(get())
     h2.news()
     for _ in range(11):
         h2.end.send_some(FLOODS[row] * 1000)
