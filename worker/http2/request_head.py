@@ -18,15 +18,17 @@ from __future__ import annotations
 import re
 
 from worker.http1.chunked import may_be_trailer
-from worker.http1.fields import NAME_CONTROLS, PLAIN_NAME, TOKEN, VALUE_BYTES, Field, parse_length, shown
+from worker.http1.fields import NAME_CONTROLS, PLAIN_NAME, TOKEN, VALUE_TABLE, Field, parse_length, shown
 from worker.http1.hosts import read_host
 from worker.http1.request_fields import merge_repeated
+from worker.http1.request_line import parse_plain_line
 from worker.http1.request_values import HeadLimits, RequestFields, RequestLine
 from worker.http2.header_block import HeaderList
 from wproxy.failures import ClientError
 from wproxy.uri import normalise_path
 
 VERSION = 20
+_VERSIONS = {b"HTTP/2.0": VERSION}
 
 _COLON = ord(":")
 _PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
@@ -157,19 +159,19 @@ class RequestReader:
             else:
                 changed.append(index)
         if changed:
-            varied = self._vary_fields(fields, before, known_fields, changed, end_stream)
+            varied = self._vary_fields(fields, known_fields, changed, end_stream)
             if varied is None:
                 return None
             known_fields = varied
         return RequestHead(line, known_fields, known.scheme, None)
 
     def _vary_fields(
-        self, fields: HeaderList, before: HeaderList, known: RequestFields, changed: list[int], end_stream: bool
+        self, fields: HeaderList, known: RequestFields, changed: list[int], end_stream: bool
     ) -> RequestFields | None:
         """Return the fields with these indexes of the list changed; None when more than a value would change."""
         places = self._places
         if places is None:
-            self._places = places = _places_of(before, known)
+            self._places = places = _places_of(known)
         lines = list(known.lines)
         values = known.values.copy()
         length = known.content_length
@@ -179,6 +181,10 @@ class RequestReader:
             place = places.get(name)
             if place is None or _is_bad_value(value):
                 return None
+            if place in differing:  # another crumb of the cookie that was put together
+                continue
+            if name == b"cookie":
+                value = _cookie_of(fields)
             if name == b"content-length":
                 try:
                     length = parse_length(value)
@@ -235,6 +241,17 @@ class RequestReader:
 
     def _read_line(self, method: bytes, path: bytes) -> RequestLine:
         """Read a method and a path that are not in the table, and remember them there."""
+        text = b"%b %b HTTP/2.0" % (method, path)
+        line = parse_plain_line(text, _VERSIONS) or self._read_any_line(text, method, path)
+        if len(text) <= _TABLE_BYTES:
+            known = self._known_lines
+            if len(known) >= _TABLE_ENTRIES:
+                known.clear()
+            known[method, path] = line
+        return line
+
+    def _read_any_line(self, text: bytes, method: bytes, path: bytes) -> RequestLine:
+        """Read a request line in any form. text: the line that HTTP/1 would have. Raises ClientError."""
         if not _METHOD(method):
             raise ClientError(400, f'client sent invalid :method header: "{shown(method)}"')
         if method == b"TRACE":
@@ -247,16 +264,9 @@ class RequestReader:
             uri = normalise_path(raw, self.limits.merge_slashes)
         except ValueError:
             raise ClientError(400, f'client sent invalid :path header: "{shown(path)}"') from None
-        text = b"%b %b HTTP/2.0" % (method, path)
         # An extended CONNECT is what GET with Upgrade is in HTTP/1 (RFC 8441, 5), and goes through the phases as one.
         served = b"GET" if method == b"CONNECT" else method
-        line = RequestLine(text, served, target, target, uri, args, VERSION, b"%" in raw)
-        if len(text) <= _TABLE_BYTES:
-            known = self._known_lines
-            if len(known) >= _TABLE_ENTRIES:
-                known.clear()
-            known[method, path] = line
-        return line
+        return RequestLine(text, served, target, target, uri, args, VERSION, 37 in raw)
 
 
 def read_trailers(fields: HeaderList, size: int, end_stream: bool, limits: HeadLimits) -> tuple[Field, ...]:
@@ -295,6 +305,11 @@ def as_upgrade(head: RequestHead, key: bytes) -> RequestFields:
     return RequestFields(kept + added, values, fields.host, fields.host_port, -1, False)
 
 
+def _cookie_of(fields: HeaderList) -> bytes:
+    """Return the cookie that browsers have cut in crumbs, so that each is compressed (RFC 9113, 8.2.3)."""
+    return b"; ".join([value for name, value in fields if name == b"cookie" and value])
+
+
 def _check_sizes(fields: HeaderList, limits: HeadLimits) -> None:
     """Raise ClientError for a field over the limit."""
     for name, value in fields:
@@ -309,11 +324,10 @@ def _join(lines: tuple[Field, ...], authority: bytes | None, scheme: bytes, end_
     """Return the fields of these lines together; raises ClientError."""
     values = {lower: value for lower, _, value in lines}
     if b"cookie" in values:
-        # Browsers cut a cookie in crumbs, so that each is compressed (RFC 9113, 8.2.3).
-        crumbs = [value for lower, _, value in lines if lower == b"cookie" and value]
+        cookie = _cookie_of([(lower, value) for lower, _, value in lines])
         lines = tuple(field for field in lines if field[0] != b"cookie")
-        if crumbs:
-            lines = (*lines, (b"cookie", b"cookie", b"; ".join(crumbs)))
+        if cookie:
+            lines = (*lines, (b"cookie", b"cookie", cookie))
         values = {lower: value for lower, _, value in lines}
     if len(values) != len(lines):
         _check_te(lines)
@@ -345,22 +359,19 @@ def _join(lines: tuple[Field, ...], authority: bytes | None, scheme: bytes, end_
     return RequestFields(lines, values, name, port, length, length < 0 and not end_stream)
 
 
-# The fields that have more meaning than name and value; Cookie is put together and moved.
+# The fields that have more meaning than name and value.
 _TELLING = frozenset((b"host", b"te", b"expect"))
 
 
-def _places_of(fields: HeaderList, known: RequestFields) -> dict[bytes, int]:
-    """Return name -> index among the lines, for each field that comes once and means nothing but its value."""
+def _places_of(known: RequestFields) -> dict[bytes, int]:
+    """Return name -> index among the lines, for each field that is there once and means nothing but its value."""
     if len(known.values) != len(known.lines):
         return {}
-    places = {lower: place for place, (lower, _, _) in enumerate(known.lines) if lower not in _TELLING}
-    if sum(name == b"cookie" for name, _ in fields) > 1:
-        places.pop(b"cookie", None)
-    return places
+    return {lower: place for place, (lower, _, _) in enumerate(known.lines) if lower not in _TELLING}
 
 
 def _is_bad_value(value: bytes) -> bool:
-    return not value or value[0] <= 32 or value[-1] <= 32 or bool(value.translate(None, VALUE_BYTES))
+    return not value or value[0] <= 32 or value[-1] <= 32 or value.translate(VALUE_TABLE) != value
 
 
 def _check_te(lines: tuple[Field, ...]) -> None:
@@ -397,7 +408,7 @@ class _FieldTable(dict[tuple[bytes, bytes], "Field | None"]):
     def _read(self, name: bytes, value: bytes) -> Field | None:
         if not name or name.translate(None, _NAME_FAULTS) != name:
             raise ClientError(400, f'client sent invalid header name: "{shown(name)}"')
-        if value.translate(None, VALUE_BYTES) or value.strip(b" \t") != value:
+        if value.translate(VALUE_TABLE) != value or value.strip(b" \t") != value:
             raise ClientError(400, f'client sent header "{shown(name)}" with invalid value: "{shown(value)}"')
         if name in _FORBIDDEN or (name == b"te" and value.lower() != b"trailers"):
             raise ClientError(400, f'client sent header "{shown(name)}: {shown(value)}", which HTTP/2 forbids')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import hpack
 import pytest
 from hpack.huffman import HuffmanEncoder
@@ -218,6 +220,11 @@ def test_the_tables_of_a_worker_start_over_when_they_are_full():
         assert HeaderDecoder().decode(raw) == [(b"x", b"%d" % number)]
     assert len(header_block._ENCODED) <= 4096
     assert len(header_block._HUFFMAN) <= 4096
+    for number in range(256):
+        for state in header_block._HUFFMAN_STATES:
+            with contextlib.suppress(hpack.HPACKDecodingError):
+                state[number]
+    assert sum(map(len, header_block._HUFFMAN_STATES)) <= 256 * 128
     encode_fields([(b"x-long", b"v" * 1000)])
     assert (b"x-long", b"v" * 1000) not in header_block._ENCODED
 

@@ -462,3 +462,16 @@ def test_only_another_path_leaves_the_fields_as_they_are():
     assert third.lines[1:] == ((b"a", b"a", b"b"), (b"c", b"c", b"D"), (b"cookie", b"cookie", b"E"))
     assert third.difference is not None
     assert third.difference[0] == [2, 3]
+
+
+def test_crumbs_of_a_cookie_may_vary_without_reading_the_rest_again():
+    reader = RequestReader(HeadLimits())
+    fields = [*PSEUDO, (b"cookie", b"a=1"), (b"x", b"y"), (b"cookie", b"b=2"), (b"cookie", b"c=3")]
+    reader.read(fields, 100, True)
+    varied = [*PSEUDO, (b"cookie", b"a=7"), (b"x", b"y"), (b"cookie", b"b=8"), (b"cookie", b"c=3")]
+    found = reader.read(varied, 100, True).fields
+    assert found.lines[1:] == ((b"x", b"x", b"y"), (b"cookie", b"cookie", b"a=7; b=8; c=3"))
+    assert found.get(b"cookie") == b"a=7; b=8; c=3"
+    assert found.difference is not None and found.difference[0] == [2]
+    without = [*PSEUDO, (b"cookie", b"a=7"), (b"x", b"y"), (b"cookie", b""), (b"cookie", b"c=3")]
+    assert reader.read(without, 100, True).fields.get(b"cookie") == b"a=7; c=3"
