@@ -125,6 +125,10 @@ def _ask_http2(sock: socket.socket, workload: Workload) -> socket.socket:
                 return sock
 
 
+def _ask_http2_encrypted(sock: socket.socket, workload: Workload) -> socket.socket:
+    return _ask_http2(_HTTP2_CONTEXT.wrap_socket(sock, server_hostname="localhost"), workload)
+
+
 def hold_streams(sock: socket.socket, number: int) -> socket.socket:
     """Have so many requests under way, whose answers never come."""
     _greet(sock)
@@ -133,8 +137,11 @@ def hold_streams(sock: socket.socket, number: int) -> socket.socket:
 
 
 _CONTEXT: ssl.SSLContext = anyone()
+_HTTP2_CONTEXT: ssl.SSLContext = anyone()
+_HTTP2_CONTEXT.set_alpn_protocols(["h2"])
 _BEGIN: dict[str, Callable[[socket.socket, Workload], socket.socket]] = {
     "http": _ask,
     "tls": _ask_encrypted,
     "h2c": _ask_http2,
+    "h2": _ask_http2_encrypted,
 }

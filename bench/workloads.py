@@ -145,6 +145,7 @@ WORKLOADS = {
         _memory("idle", "memory of each of 4,000 idle connections that have had one answer"),
         _memory("idle-tls", "the same over TLS", listen="tls"),
         _memory("idle-h2", "the same, HTTP/2 in clear", listen="h2c"),
+        _memory("idle-h2-tls", "the same, HTTP/2 over TLS", listen="h2"),
         _memory(
             "streams-h2", "memory of each of 4,000 requests under way, 100 to a connection of HTTP/2", listen="h2c", streams=100
         ),
