@@ -38,6 +38,7 @@ from speaking import (
     settings,
 )
 
+from worker.client.http2.connection import HTTP2Connection
 from worker.client.http2.serve import serve_http2
 
 CONNECTION_FAULTS = {
@@ -445,19 +446,18 @@ def test_malformed_requests_use_the_budget_of_resets(stage):
     h2.end.close()
 
 
-def test_not_more_than_32_requests_begin_for_one_piece_of_bytes(stage):
+def test_not_more_than_32_requests_begin_for_one_piece_of_bytes(stage, monkeypatch):
     h2 = H2(http2(stage, location=READY))
     started: list[int] = []
-    (connection,) = h2.stage.worker.clients.connections
-    original = connection.receive
+    original = HTTP2Connection.receive
 
-    def receive() -> bool:
+    def receive(connection: HTTP2Connection) -> bool:
         before = connection.client.requests
-        more: bool = original()
+        more = original(connection)
         started.append(connection.client.requests - before)
         return more
 
-    connection.receive = receive
+    monkeypatch.setattr(HTTP2Connection, "receive", receive)
     h2.send(b"".join(get(stream) for stream in range(1, 201, 2)))
     assert sum(started) == 100 and max(started) == 32
     assert len(h2.stage.access_log()) == 100

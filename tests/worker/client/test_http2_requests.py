@@ -940,3 +940,11 @@ def test_a_connection_that_waits_keeps_nothing_of_what_it_has_read(stage):
         assert tracemalloc.get_traced_memory()[0] - before < 60_000
     finally:
         tracemalloc.stop()
+
+
+def test_a_connection_that_waits_keeps_nothing_of_what_it_has_sent(stage):
+    h2 = H2(http2(stage, location=f"return = [200, '{'x' * 30_000}']\n"))
+    h2.ask()
+    assert h2.answer() == (200, b"x" * 30_000)
+    (connection,) = h2.stage.worker.clients.connections
+    assert not connection.sender._begun.obj

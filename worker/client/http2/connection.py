@@ -67,6 +67,53 @@ class HTTP2Connection:
     task was woken to look after something else than the socket.
     """
 
+    __slots__ = (
+        "answered",
+        "begun_at",
+        "body_window",
+        "client",
+        "client_leaves",
+        "clients",
+        "control",
+        "decoder",
+        "exchanges",
+        "expires",
+        "fault",
+        "flow_faults",
+        "has_left",
+        "idle_since",
+        "is_called",
+        "is_ending",
+        "junk",
+        "largest_read",
+        "last",
+        "last_request",
+        "leaves_at",
+        "loop",
+        "memory",
+        "most",
+        "name",
+        "plan",
+        "progress",
+        "reader",
+        "refusals",
+        "requests",
+        "resets",
+        "routed_by",
+        "routed_head",
+        "routed_to",
+        "sender",
+        "settings",
+        "started",
+        "starved",
+        "stream",
+        "streams",
+        "task",
+        "waiting",
+        "window",
+        "windows",
+    )
+
     def __init__(self, stream: Stream, client: Client, plan: ListenerPlan) -> None:
         server, loop = plan.default, stream.loop
         self.stream = stream

@@ -17,6 +17,9 @@ from worker.stream import Stream
 FULL = 65536
 
 
+_NOTHING = memoryview(b"")
+
+
 def _nothing() -> None:
     """Do nothing."""
 
@@ -34,7 +37,7 @@ class Sender:
         """has_room: called after each flush, and after a failure."""
         self._stream = stream
         self._has_room = has_room
-        self._begun = memoryview(b"")  # a rest that goes before everything else
+        self._begun = _NOTHING  # a rest that goes before everything else
         self._urgent: list[bytes] = []
         self._pieces: list[bytes | memoryview] = []
         self._is_called = False
@@ -104,7 +107,7 @@ class Sender:
                 break
             self.unsent -= sent
             self.progressed_at = self._stream.loop.clock.now
-            self._begun = data[sent:]
+            self._begun = data[sent:] if sent < len(data) else _NOTHING  # an empty piece of it would keep all of it in memory
         self._has_room()
 
     def write_last(self, data: bytes) -> None:
@@ -116,7 +119,7 @@ class Sender:
     def fail(self, error: OSError) -> None:
         """Drop everything: the connection is broken."""
         self.failure = error
-        self._begun = memoryview(b"")
+        self._begun = _NOTHING
         self._urgent, self._pieces = [], []
         self.unsent = 0
 
