@@ -132,6 +132,10 @@ class Loop:
         # The same epoll instance under a second descriptor: waits and changes of interest bypass `selectors`.
         self._epoll = select.epoll.fromfd(os.dup(self._selector.fileno()))
         self._streams: dict[int, Waitable] = {}
+        # Returns the number of registered streams. (Like `leave` the dictionary's own method: each new connection calls both.)
+        self.stream_count: Callable[[], int] = self._streams.__len__
+        # Removes the stream of a descriptor that is closed next, and so leaves the epoll set, as no other process has it open.
+        self.leave: Callable[[int, None], Waitable | None] = self._streams.pop
         self._runnable: list[Task] = []
         self._ready: list[Waitable] = []
         self._running = self._runnable  # the list of this turn while there is one; tasks added to it run in the same turn
@@ -140,7 +144,9 @@ class Loop:
         self._current: Task | None = None
         self._next_wall_check = 0.0
         # Called before a connection is opened: returns the reason why there is no room for it, "" when there is (`worker.room`).
+        # With no more than `roomy` streams there is, and whoever is in a hurry need not ask.
         self.lacks_room: Callable[[], str] = lambda: ""
+        self.roomy = 0
         # Whether there is so much of it that connections may stay open which are only perhaps of use.
         self.has_plenty: Callable[[], bool] = lambda: True
 
@@ -198,10 +204,6 @@ class Loop:
 
     # Streams.
 
-    def stream_count(self) -> int:
-        """Return the number of registered streams."""
-        return len(self._streams)
-
     def add(self, stream: Waitable, events: int = READ) -> None:
         """Register a stream's descriptor, interested in these events."""
         stream.armed = mask = _MASKS[events]
@@ -230,10 +232,6 @@ class Loop:
         other.armed = stream.armed
         self._streams[other.fd] = other
         stream.fd = -1
-
-    def leave(self, stream: Waitable) -> None:
-        """Remove a stream whose descriptor is closed: that takes it out of the epoll set, as no other process has it open."""
-        self._streams.pop(stream.fd, None)
 
     def listen(self, stream: Waitable) -> None:
         """Have the stream's `unexpected` called for events, without a task parked on it."""

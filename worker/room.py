@@ -29,14 +29,26 @@ class Room:
     def __init__(
         self, loop: Loop, limit: int, connections: Iterable[ClientConnection], complain: Callable[[str, str], None]
     ) -> None:
-        self.limit = limit
+        self._limit = limit
         self.let_go: Callable[[], None] = _nothing  # closes what is only perhaps of use
         self.uncounted = 0  # streams that control us: the bell of edits, the socket of the API
         self._loop = loop
+        loop.roomy = limit - limit // 16 - 1
         self._connections = connections
         self._complain = complain
         self._warned = -1
         self._refusal = f"{limit} worker_connections are not enough"
+
+    @property
+    def limit(self) -> int:
+        """Return how many streams there may be."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        """Allow so many from now on."""
+        self._limit = limit
+        self._loop.roomy = limit - limit // 16 - 1
 
     def lacks(self) -> str:
         """Return why there is no room for one more, "" when there is; idle clients have been closed if it was tight."""

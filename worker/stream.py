@@ -77,6 +77,14 @@ class Stream(Waitable):
         """Tell the other side that nothing more follows the bytes already sent. Raises OSError."""
         self.sock.shutdown(socket.SHUT_WR)
 
+    def send_without_delay(self) -> None:
+        """Have small pieces sent at once, though the other side has not acknowledged those before (TCP_NODELAY).
+
+        For whatever sends more than one piece before it waits for an answer; for others it would be a system call for nothing.
+        """
+        if self.sock.family != socket.AF_UNIX:
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
     def reset_on_close(self) -> None:
         """Make the following close a reset: then no unsent bytes stay in memory."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
@@ -121,7 +129,7 @@ class Stream(Waitable):
     def close(self) -> None:
         """Leave the loop and close; closing twice is allowed."""
         if self.fd >= 0:
-            self.loop.leave(self)
+            self.loop.leave(self.fd, None)
             self.fd = self.kernel_fd = -1
             self.holds = False
             # It belongs to the holder of this stream: without the cycle no connection waits for the collector, which took a tenth

@@ -85,22 +85,14 @@ class ParametersPlan(ABC):
     def head(self, request: Request, length: int) -> bytes:
         """Return the head of a request. Raises ClientError."""
         line = request.line
-        fields = request.fields
-        if (
-            not self._follows_line
-            or request.path is not line.path
-            or request.args is not line.args
-            or request.method is not line.method
-            or line.authority is not None
-            or fields.chunked
-        ):
-            return self.written(self._parameters(request), length)
-        known: tuple[object, int, bytes] | None = fields.cache.get(self._key)
-        if known is not None and known[0] is line and known[1] == length:
-            return known[2]
+        as_received = request.path is line.path and request.args is line.args and request.method is line.method
+        if as_received:
+            known: tuple[object, int, bytes] | None = request.fields.cache.get(self._key)
+            if known is not None and known[0] is line and known[1] == length:
+                return known[2]
         head = self.written(self._parameters(request), length)
-        if self.is_stable:
-            fields.cache[self._key] = (line, length, head)
+        if as_received and self.is_stable and self._follows_line and line.authority is None and not request.fields.chunked:
+            request.fields.cache[self._key] = (line, length, head)
         return head
 
     def _parameters(self, request: Request) -> bytes:

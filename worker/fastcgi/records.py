@@ -122,13 +122,14 @@ def read_parameters(records: bytes) -> list[tuple[bytes, bytes]]:
 _STDOUT, _END = b"\1\6\0\1", b"\1\3\0\1\0\x08\0"
 
 
-def whole_output(data: bytes) -> bytes:
-    """Return the output of an answer that is one STDOUT record and END, as most are; b"" for anything else."""
-    if data[:4] == _STDOUT and data[-16:-9] == _END:
-        length = data[4] << 8 | data[5]
-        if len(data) == HEADER + length + data[6] + 16:
-            return data[HEADER : HEADER + length]
-    return b""
+def end_of_output(data: bytes) -> int:
+    """Return the place after the output of an answer that is one STDOUT record and END, as most are; 0 for anything else."""
+    if data.startswith(_STDOUT):
+        end = HEADER + (data[4] << 8 | data[5])
+        after = end + data[6]
+        if len(data) == after + 16 and data.startswith(_END, after):
+            return end
+    return 0
 
 
 class AnswerReader:

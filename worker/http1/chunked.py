@@ -23,6 +23,9 @@ import re
 from worker.http1.fields import TRAILER_FIELDS, InvalidField
 
 LAST_CHUNK = b"0\r\n\r\n"
+# The lines before chunks that are not large: formatting one takes 0.2 us.
+_MANY = 1024
+_SIZE_LINES = tuple(b"%x\r\n" % size for size in range(_MANY))
 
 # The limit of a chunk line or a trailer line, without CRLF.
 LINE_BYTES = 4096
@@ -78,6 +81,14 @@ def may_be_trailer(lower: bytes) -> bool:
 def encode_chunk(data: bytes) -> bytes:
     """Return one chunk; nothing for no data, as a chunk of size 0 would end the body."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def encode_whole(data: bytes) -> bytes:
+    """Return a whole body in one chunk, with the end."""
+    size = len(data)
+    if size >= _MANY:
+        return b"%x\r\n%b\r\n0\r\n\r\n" % (size, data)
+    return b"".join((_SIZE_LINES[size], data, b"\r\n0\r\n\r\n")) if size else LAST_CHUNK
 
 
 class ChunkedDecoder:

@@ -77,6 +77,7 @@ def switch_protocols(attempt: LiveAttempt, connection: PeerConnection, fields: R
     if request.fields.upgrade is None or not passing.head_plan.asks_to_upgrade(request):
         raise failure_of("invalid_header", "upstream sent 101 to a request without Upgrade", READING_HEAD)
     ended = False
+    connection.stream.send_without_delay()
 
     def end() -> None:
         nonlocal ended

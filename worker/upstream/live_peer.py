@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,8 +25,9 @@ class LivePeer:
     """A peer at work. `bit` marks it in the set of peers that a request has tried.
 
     down: it gets no requests. draining: it gets only requests that are bound to it. Both, and the weight, may be changed while it
-    works; then `Group.arrange` must be called. sid: the id that binds sessions to it. elsewhere: its active requests in other
-    workers, and under_way their source, if they count (worker.upstream.common_counts).
+    works; then `Group.arrange` must be called. sid: the id that binds sessions to it. is_near: whether its address is one of
+    loopback. elsewhere: its active requests in other workers, and under_way their source, if they count
+    (worker.upstream.common_counts).
     """
 
     __slots__ = (
@@ -43,6 +45,7 @@ class LivePeer:
         "healthy_since",
         "idle",
         "is_gone",
+        "is_near",
         "line",
         "max_conns",
         "name",
@@ -103,11 +106,12 @@ class LivePeer:
         self.shared: list[SharedPooled] = []  # those in use that have room for further requests
         self.openings: list[Opening] = []  # those on their way that requests will share
         address = peer.address
-        self.sockaddr: str | tuple[str, int]
+        self.is_near = not address.is_unix and (address.host.startswith("127.") or address.host == "::1")
+        self.sockaddr: bytes | tuple[str, int]
         if address.is_unix:
-            self.family, self.sockaddr = socket.AF_UNIX, address.host
+            self.family, self.sockaddr = int(socket.AF_UNIX), os.fsencode(address.host)
         else:
-            self.family = socket.AF_INET6 if address.is_ipv6 else socket.AF_INET
+            self.family = int(socket.AF_INET6 if address.is_ipv6 else socket.AF_INET)
             self.sockaddr = (address.host, address.port)
 
     def obey(self, line: UpstreamServer, now: float) -> None:

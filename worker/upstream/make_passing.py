@@ -38,13 +38,15 @@ def make_passing(settings: ModuleSettings, group: Group, answer_plan: AnswerPlan
         noticed |= {404}
     streaming = streaming_of(settings, plan.sends_unknown_length)
     place = settings.get("temp_path")
+    manner = constant_manner(settings, group.is_local)
     passing = Passing(
         location=location,
         settings=settings,
         group=group,
-        manner=constant_manner(settings, group.is_local),
+        manner=manner,
         protocol=protocol,
         is_pooled=plan.keeps_connections,
+        opens_plainly=manner is not None and manner.secured is None and not protocol.is_shared,
         scheme=protocol.scheme if settings.secure_plan is None else protocol.secure_scheme,
         head=head_writer(settings, plan),
         head_plan=plan,

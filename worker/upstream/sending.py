@@ -21,18 +21,6 @@ from wproxy.request_body import BodyFile, RequestBody
 Frame = Callable[[bytes], bytes]
 
 
-def send_at_once(attempt: LiveAttempt, stream: Stream, data: bytes) -> memoryview | None:
-    """Send as much of the first bytes of an attempt as the socket takes; return the rest. Raises UpstreamFailure."""
-    try:
-        sent = stream.send(data)
-    except BlockingIOError:
-        sent = 0
-    except OSError as error:
-        raise sending_failed(error) from None
-    attempt.bytes_sent = sent
-    return memoryview(data)[sent:] if sent < len(data) else None
-
-
 async def push(attempt: LiveAttempt, stream: Stream, data: bytes | memoryview) -> None:
     """Send all of these bytes to the peer. Raises TimedOut, OSError."""
     view = memoryview(data)

@@ -43,6 +43,7 @@ class SharedConnection(SharedPooled):
         self._unsent = bytearray()
         self._most_read = HEAD_CHUNK
         self._heard_at = -RECENT
+        stream.send_without_delay()
         stream.unexpected = self._heard
         stream.loop.listen(stream)  # a peer that speaks first may have done so already, when nobody listened
 

@@ -25,6 +25,7 @@ NEVER = float("inf")
 def begin_upload(attempt: LiveAttempt, connection: PeerConnection) -> None:
     """Start a task that sends the rest of the request."""
     loop = connection.stream.loop
+    connection.stream.send_without_delay()
     attempt.upload = loop.spawn(upload(attempt, connection, loop.current()), f"upload to {attempt.peer}")
 
 

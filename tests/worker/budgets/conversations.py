@@ -35,6 +35,7 @@ HTTP
 access_log = ACCESS_LOG
 keepalive_requests = 1000000
 upstream.app = {{ server = ["{peers[0]}", "{peers[1]}", "{peers[2]}"], keepalive = 64 }}
+upstream.once = {{ server = ["{peers[0]}", "{peers[1]}", "{peers[2]}"], keepalive = 0 }}
 [[http.server]]
 listen = LISTEN
 server_name = "www.example.com"
@@ -52,6 +53,12 @@ Connection = ""
 root = "{directory}"
 [http.server.location."= /return"]
 return = [200, "ok"]
+[http.server.location."/once"]
+proxy_pass = "http://once"
+[http.server.location."/php/"]
+root = "{directory}"
+include = "fastcgi.conf"
+fastcgi_pass = "unix:{directory}/fpm.sock"
 """
 ZONES = """
 limit_req_zone = [["$binary_remote_addr", "zone=often:1m", "rate=1000000r/s"], ["$server_name", "zone=all:1m", "rate=1000000r/s"]]
@@ -78,6 +85,12 @@ ANSWER = (
     b"HTTP/1.1 200 OK\r\nServer: app\r\nDate: Sun, 29 Nov 2026 15:36:08 GMT\r\nContent-Type: text/plain\r\nContent-Length: 40\r\n"
     b"Connection: keep-alive\r\n\r\n0123456789012345678901234567890123456789"
 )
+# The records of PHP-FPM's answer: a CGI response, and the end.
+CGI_ANSWER = b"X-Powered-By: PHP/8.2.31\r\nContent-type: text/html; charset=UTF-8\r\n\r\nhello"
+FASTCGI_ANSWER = (
+    b"\1\6\0\1\0" + bytes([len(CGI_ANSWER), -len(CGI_ANSWER) % 8, 0]) + CGI_ANSWER + bytes(-len(CGI_ANSWER) % 8)
+    + b"\1\3\0\1\0\x08\0\0" + bytes(8)
+)  # fmt: skip
 H2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
@@ -114,6 +127,14 @@ def returned(number: int) -> bytes:
 
 def static(number: int) -> bytes:
     return head("/static/1k")
+
+
+def unkept(number: int) -> bytes:
+    return head("/once")
+
+
+def php(number: int) -> bytes:
+    return head("/php/hello.php")
 
 
 def only_one(number: int) -> bytes:
@@ -343,6 +364,29 @@ class TlsClient:
         self.sock.close()
 
 
+class Fastcgi(Conversation):
+    """PHP-FPM on a unix socket: it closes after each answer, so each request has a connection of its own."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.listening = socket.socket(socket.AF_UNIX)
+        self.listening.bind(f"{self.stage.directory}/fpm.sock")
+        self.listening.listen(64)
+
+    def upstreams_answer(self) -> None:
+        """Answer every request on its connection, and close that."""
+        for _ in range(CLIENTS):
+            connection, _ = self.listening.accept()
+            assert connection.recv(65536).startswith(b"\1\1\0\1")
+            connection.sendall(FASTCGI_ANSWER)
+            connection.close()
+        self.worker_works(CLIENTS)
+
+    def close(self) -> None:
+        self.listening.close()
+        super().close()
+
+
 class Streams(Conversation):
     """One HTTP/2 connection with CLIENTS requests at once."""
 
@@ -402,12 +446,13 @@ def conversations(directory: str, meter: Meter, certificate: str, key: str) -> I
         os.mkdir(path)
         return path
 
-    for request in (small, varied, post, returned, static):
+    for request in (small, varied, post, unkept, returned, static):
         name = {"returned": "return"}.get(request.__name__, request.__name__)
         yield name, Conversation(place(name), meter, request)
     yield "logged", Conversation(place("logged"), meter, small, ACCESS_LOG='"{directory}/access.log"')
     yield "counted", Conversation(place("counted"), meter, small, SERVER='status_zone = "site"')
     yield "limited", Conversation(place("limited"), meter, small, HTTP=ZONES, SERVER=LIMITS)
+    yield "fastcgi", Fastcgi(place("fastcgi"), meter, php)
     yield "connection", Connections(place("connection"), meter, only_one)
     tls = f'ssl_certificate = "{certificate}"\nssl_certificate_key = "{key}"'
     yield "tls", Encrypted(place("tls"), meter, small, LISTEN='[["127.0.0.1:8080", "ssl"]]', SERVER=tls)

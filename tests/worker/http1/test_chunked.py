@@ -9,7 +9,7 @@ import pytest
 
 from tests.quickest import quickest
 from worker.http1 import chunked as chunked_module
-from worker.http1.chunked import LAST_CHUNK, ChunkedDecoder, ChunkError, encode_chunk
+from worker.http1.chunked import LAST_CHUNK, ChunkedDecoder, ChunkError, encode_chunk, encode_whole
 
 NEXT = b"GET /next HTTP/1.1\r\n\r\n"
 
@@ -223,6 +223,11 @@ def test_encode():
     assert encode_chunk(b"x" * 255)[:4] == b"ff\r\n"
     assert encode_chunk(b"") == b"", "an empty chunk would end the body"
     assert decode(encode_chunk(b"hello") + encode_chunk(b"\r\n") + LAST_CHUNK) == (b"hello\r\n", (), b"")
+
+
+@pytest.mark.parametrize("size", [0, 1, 255, 1023, 1024, 70000])
+def test_a_whole_body_is_encoded_as_its_chunk_and_the_end(size):
+    assert encode_whole(b"x" * size) == encode_chunk(b"x" * size) + LAST_CHUNK
 
 
 def test_reprs_tell_the_state():

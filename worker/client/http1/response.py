@@ -9,7 +9,7 @@ from worker.client.http1.body import HTTP1RequestBody
 from worker.client.http1.connection import Connection
 from worker.client.http1.tunnel import serve_tunnel
 from worker.filters.limit_rate import hold_back
-from worker.http1.chunked import encode_chunk
+from worker.http1.chunked import encode_chunk, encode_whole
 from worker.http1.write import BODILESS, KEEPALIVE, UNCHUNKED, last_chunk, make_head
 from worker.logs import log_request
 from worker.outlet import send_all, send_body, send_unsent
@@ -33,9 +33,12 @@ def start_response(connection: Connection, request: Request, response: Response)
             if request.version == 10 or not request.route.chunked:
                 request.keepalive = False
             else:
-                body = encode_chunk(body)
-                if response.source is None:
-                    body += last_chunk(request, response)
+                if response.source is not None:
+                    body = encode_chunk(body)
+                elif response.trailers is None:
+                    body = encode_whole(body)
+                else:
+                    body = encode_chunk(body) + last_chunk(request, response)
         if request.body is not None and request.body.data is None and not request.body.finished:
             settle_unread_body(request, response)
         variant = KEEPALIVE if request.keepalive else 0

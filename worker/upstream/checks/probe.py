@@ -33,7 +33,7 @@ class Probe:
         # A copy of the peer: it may have another port, and none of its connections is in a pool.
         self.target = target = copy(peer)
         target.idle, target.shared = [], []
-        if check.settings.port and not isinstance(peer.sockaddr, str):
+        if check.settings.port and not isinstance(peer.sockaddr, bytes):
             target.sockaddr = (peer.sockaddr[0], check.settings.port)
         body = check_body(check.settings)
         self._outgoing = Outgoing(len(body), body, None) if body else BODILESS

@@ -18,11 +18,11 @@ from worker.fastcgi.records import (
     AnswerReader,
     RecordError,
     TooBig,
+    end_of_output,
     parameter_writer,
     read_parameters,
     request_head,
     stdin_records,
-    whole_output,
 )
 from worker.http1.response import ResponseHead
 from worker.logs import log_request
@@ -32,12 +32,15 @@ from worker.stream import HEAD_CHUNK, Stream
 from worker.upstream.body import MORE_THAN_LENGTH, wait_for_answer
 from worker.upstream.failing import CLOSED_EARLY, READING, READING_HEAD, failure_of, warn_of_surplus
 from worker.upstream.module_settings import ModuleSettings
-from worker.upstream.passing import AnswerBody, LiveAttempt, UpstreamProtocol
+from worker.upstream.passing import AnswerBody, LiveAttempt, Passing, UpstreamProtocol
 from worker.upstream.protocols.writing import BodyFraming, WritingConnection
 from wproxy.config.model import Location
 from wproxy.directives.pass_to import target
 from wproxy.failures import ClientError, UpstreamFailure
 from wproxy.http import Request
+
+# The statuses of answers without a body.
+_BODILESS = frozenset((204, 304))
 
 
 class FastcgiConnection(WritingConnection):
@@ -51,16 +54,12 @@ class FastcgiConnection(WritingConnection):
     framing = BodyFraming(stdin_records, END_OF_STDIN)
 
     def __init__(self, stream: Stream) -> None:
-        # Like the three above it, without the calls: mostly there is a new connection for each request.
+        # Like the three above it, without the calls and what is set before it is read: mostly each request has a new connection.
         self.stream = self.channel = stream
         self.opened = stream.loop.clock.now
         self.requests = 0
-        self.released = self.expires = 0.0
         self.room = 1
-        self.unsent: memoryview | None = None
-        self.is_whole = False
         self.reader: AnswerReader | None = None
-        self.begun = b""
 
     def receive_head(self, attempt: LiveAttempt) -> ResponseHead | None:
         """Read once, and return the head of the answer; None while it is incomplete. Raises UpstreamFailure, OSError."""
@@ -73,14 +72,18 @@ class FastcgiConnection(WritingConnection):
         attempt.bytes_received += len(data)
         passing, reader = attempt.passing, self.reader
         if reader is None:
-            output = whole_output(data)
-            taken = take_cgi_head(output, passing.buffer_size) if output else None
-            if taken is not None:
-                head, consumed = taken
-                self.begun = output[consumed:]
-                if is_as_announced(head, len(self.begun)):
-                    self.overhead = HEADER + consumed
-                    return head
+            end = end_of_output(data)
+            if end:
+                known = passing.group.last_cgi_head
+                if known is None or not data.startswith(known.block, HEADER):
+                    known = read_head(data[HEADER:end], passing)
+                if known is not None and known.status not in _BODILESS:
+                    place = HEADER + len(known.block)
+                    if known.content_length in (-1, end - place):
+                        # Nothing is left to be found out about this answer.
+                        self.begun = data[place:end]
+                        self.overhead = place
+                        return known
             self.reader = reader = AnswerReader()
             self.begun = b""
         try:
@@ -110,10 +113,10 @@ class FastcgiConnection(WritingConnection):
         request, reader, is_kept = attempt.request, self.reader, attempt.passing.is_pooled
         if not is_kept:
             self.room = 0
-        output, self.begun = self.begun, b""
         if reader is None and request.method != b"HEAD":
             attempt.response_length = attempt.bytes_received - self.overhead
-            return output
+            return self.begun
+        output, self.begun = self.begun, b""
         head, self.reader = attempt.head, None
         assert head is not None
         if reader is not None and reader.leftover:
@@ -124,7 +127,7 @@ class FastcgiConnection(WritingConnection):
                 self.room = 0
             return b""
         assert reader is not None
-        has_none = head.status in (204, 304)
+        has_none = head.status in _BODILESS
         expected = 0 if has_none else head.content_length
         if reader.has_ended and (expected < 0 or expected == len(output)):
             # All of it is here, as most answers are.
@@ -231,9 +234,15 @@ class FastcgiBody:
         return f"<FastCGI body of {self.received} bytes so far: {self._reader}>"
 
 
-def is_as_announced(head: ResponseHead, length: int) -> bool:
-    """Whether a body of this length needs no further look: none was announced, or just this one, and there may be one."""
-    return (head.content_length < 0 or head.content_length == length) and head.status not in (204, 304)
+def read_head(output: bytes, passing: Passing) -> ResponseHead | None:
+    """Return the head of an answer that is whole, if there is one; the next answer may repeat it. Raises UpstreamFailure."""
+    taken = take_cgi_head(output, passing.buffer_size)
+    if taken is None:
+        return None
+    head, size = taken
+    if size <= passing.group.least_buffer:  # any location of the group may be the next to see it
+        passing.group.last_cgi_head = head
+    return head
 
 
 def log_errors(request: Request, reader: AnswerReader, doing: str) -> Sequence[bytes]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple
 
-from worker.stream import Stream
 from worker.upstream.passing import LiveAttempt, PeerConnection
-from worker.upstream.sending import Frame, push, push_body, push_file, push_outgoing, send_at_once
+from worker.upstream.sending import Frame, push, push_body, push_file, push_outgoing, sending_failed
 from wproxy.request_body import Outgoing
+
+_NOTHING = memoryview(b"")
 
 
 class BodyFraming(NamedTuple):
@@ -21,36 +22,44 @@ class WritingConnection(PeerConnection):
     """A connection that writes requests in this way.
 
     framing: that of bodies. unsent: the part of a request that the socket has not taken yet; is_whole: whether that is all of the
-    rest.
+    rest. Both are set by a `start` that could not send all.
     """
 
     __slots__ = ("is_whole", "unsent")
     framing: ClassVar[BodyFraming] = BodyFraming()
-
-    def __init__(self, stream: Stream) -> None:
-        super().__init__(stream)
-        self.unsent: memoryview | None = None
-        self.is_whole = False
+    is_whole: bool
+    unsent: memoryview
 
     def start(self, attempt: LiveAttempt) -> bool:
         """Send the head, and the body if it is at hand; return whether that was all. Raises UpstreamFailure."""
         self.requests += 1
         outgoing = attempt.outgoing
         data = attempt.request_head
-        self.is_whole = is_whole = outgoing.rest is None and outgoing.file is None
+        is_whole = outgoing.rest is None and outgoing.file is None
         if is_whole:
-            (frame, end), body = self.framing, outgoing.at_hand
-            if body:
+            frame, end = self.framing
+            if body := outgoing.at_hand:
                 data += frame(body) if frame is not None else body
             data += end
-        self.unsent = unsent = send_at_once(attempt, self.stream, data)
-        return is_whole and unsent is None
+        send = self.stream.send
+        try:
+            sent = send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise sending_failed(error) from None
+        attempt.bytes_sent = sent
+        if is_whole and sent == len(data):
+            return True
+        self.is_whole = is_whole
+        self.unsent = memoryview(data)[sent:]
+        return False
 
     async def finish(self, attempt: LiveAttempt) -> None:
         """Send what `start` could not, and the rest of the body as the client delivers it."""
         outgoing = attempt.outgoing
-        unsent, self.unsent = self.unsent, None
-        if unsent is not None:
+        unsent, self.unsent = self.unsent, _NOTHING
+        if unsent:
             await push(attempt, self.stream, unsent)
         if self.is_whole:
             return

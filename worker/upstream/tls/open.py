@@ -23,8 +23,9 @@ async def open_secured(attempt: LiveAttempt, manner: Manner) -> Stream:
 
     loop = attempt.passing.group.loop
     began = loop.clock.now
-    stream = await connect(loop, peer, seconds, manner.local, manner.keepalive, make_stream, manner.transparent)
+    stream = await connect(loop, peer, seconds, manner, make_stream)
     assert isinstance(stream, UpstreamTlsStream)
+    stream.send_without_delay()
     attempt.is_handshaking = True
     try:
         await stream.secure(seconds - (loop.clock.now - began))
