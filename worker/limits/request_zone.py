@@ -12,7 +12,7 @@ An entry whose excess has run out says the same as none (the first request of a 
 When there is none, the one that was used least recently gives way, as in nginx; which is told once.
 
 A worker remembers where it found the keys that it asked for lately, and looks there first. So what a check costs does not
-depend on the number of keys in the zone, only on whether the processor has them at hand: 1 us, and up to 2.5 us more for one of
+depend on the number of keys in the zone, only on whether the processor has them at hand: 1 us, and up to 2.8 us more for one of
 a million (`bench/zones.py`).
 """
 

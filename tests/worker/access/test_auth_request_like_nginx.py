@@ -107,6 +107,15 @@ def test_the_answer_of_auth_request_is_seen_by_the_request(same_as_nginx: Compar
     same_as_nginx(SITE, cases, "error", prepare)
 
 
+def test_a_request_that_goes_on_in_another_location_is_asked_about_again(same_as_nginx: Comparison) -> None:
+    """A line of the log tells of each question."""
+    site = """server { listen 127.0.0.1:PORT; root DIR; index file;
+        location / { auth_request /asked; error_page 404 /file; }
+        location = /once { auth_request /asked; try_files /file =404; }
+        location = /asked { if ($arg_never) { set $nothing 1; } set $x $nothing; return 204; } }"""
+    same_as_nginx(site, ["/once", "/", "/missing", "/file"], "warn", prepare)
+
+
 ADDRESSES = {"none": "", "allowed": "allow 127.0.0.1; deny all;", "denied": "deny all;"}
 PASSWORDS = {"none": "", "asked": "auth_basic R;"}
 ANSWERS = {"none": "", **{str(status): f"auth_request /answer{status};" for status in (204, 401, 403, 404, 500)}}

@@ -6,7 +6,11 @@ import mmap
 import os
 import random
 import signal
+import sys
 import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 import pytest
 from zones import Asking, Nginx, request_memory, request_zone
@@ -198,6 +202,42 @@ def test_a_zone_has_room_for_as_many_keys_as_nginxs_before_any_gives_way():
         assert zone.count(b"%d" % number, 0) == 0
     assert told == []
     assert all(zone.count(b"%d" % number, 1) == 1000 for number in range(16_000))
+
+
+def steps_of(count: Callable[[], object]) -> int:
+    """How many instructions of Python's it executes."""
+    steps = 0
+
+    def step(frame: FrameType, event: str, argument: object) -> Callable[..., Any]:
+        nonlocal steps
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        steps += event == "opcode"
+        return step
+
+    before = sys.gettrace()
+    sys.settrace(step)
+    try:
+        count()
+    finally:
+        sys.settrace(before)
+    return steps
+
+
+def test_what_a_check_does_does_not_depend_on_the_number_of_keys():
+    """What it takes with a million of them is measured by `python -m bench.zones`."""
+    keys = [b"%d" % number for number in range(20_000)]
+    steps = []
+    for number in (10, len(keys)):
+        memory = request_memory(2 << 20)
+        zone = request_zone(1, memory)
+        for key in keys[:number]:
+            zone.count(key, 0)
+        fresh = request_zone(1, memory)  # a worker that has not met any of them
+        steps.append(sum(steps_of(lambda key=key: fresh.count(key, 1)) for key in keys[:10]))
+        assert fresh.count(keys[0], 1) == 2000
+    few, many = steps
+    # A key that has found its first bucket full lies in the second one.
+    assert 0 < few <= many <= few * 1.5, steps
 
 
 def test_in_a_full_zone_keys_not_used_for_longest_give_way_and_that_is_told_once():
