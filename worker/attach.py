@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 from worker.access import Decide, combine, rules_of
 from worker.access.addresses import by_address, rules_alone
 from worker.access.auth_request import by_asking
-from worker.access.jwt import by_token
+from worker.access.jwt import by_token, disbelieving
 from worker.access.password import by_password
 from worker.blaming import blaming
 from worker.content.index import indexing
@@ -63,7 +63,8 @@ def real_ip(location: Location, services: Services) -> Handler | None:
 def access(location: Location, services: Services) -> Handler | None:
     """Return the handler that decides whether the client may enter."""
     rules = rules_of(ACCESS, location, services)
-    return rules_alone(location, rules) or combine(rules, location)
+    refuse = rules_alone(location, rules) or combine(rules, location)
+    return refuse if refuse is None or location.auth_jwt is None else disbelieving(refuse)
 
 
 def precontent(location: Location, services: Services) -> Handler | None:

@@ -599,6 +599,8 @@ class Request:
     user_id: Any = None  # wproxy.user_ids.UserId, once it was asked for
     limit_req_status: bytes | None = None  # what a limit decided, for its variable: it decides once
     limit_conn_status: bytes | None = None
+    # Whether auth_jwt has believed its token; False: it was let in without, and the token says nothing. None: not decided.
+    believes_token: bool | None = None
     trace_context: TraceContext | None = None  # its place in a trace (wproxy.tracing), once it was asked for
     is_error_page = False  # error_page has led here: a further error gets the built-in page
 

@@ -67,9 +67,14 @@ _FROM_URL = bytes.maketrans(b"-_", b"+/")
 
 
 def token_of(request: Request) -> Token | None:
-    """Return the token of a request, believed or not; None where its location looks for none, or it has none."""
+    """Return the token of a request, believed or not yet; None where its location looks for none, or it has none.
+
+    None, too, when it was let in without being believed: by its address, say, with `satisfy any`.
+    """
     plan = request.location.auth_jwt
-    return None if plan is None else parse_token(text_of_token(plan, request))
+    if plan is None or (request.main or request).believes_token is False:
+        return None
+    return parse_token(text_of_token(plan, request))
 
 
 def value_at(values: Mapping[str, Any], path: tuple[str, ...]) -> bytes | None:

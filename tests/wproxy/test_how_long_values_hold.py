@@ -154,6 +154,7 @@ DIFFERENT = {
     "is_error_page": True,
     "limit_req_status": b"REJECTED",
     "limit_conn_status": b"REJECTED",
+    "believes_token": True,
     # What only subrequests, responses in slices and pages with userid have.
     "main": None,
     "inside": None,

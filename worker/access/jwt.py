@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from worker.access import DECLINED, Decide, Declined
+from worker.access import DECLINED, Decide, Declined, Refuse
 from worker.logs import log_request
 from worker.pages import error_response
 from worker.services import Services
@@ -70,9 +70,27 @@ def by_token(location: Location, services: Services) -> Decide | None:
                         return challenge(request, realm, is_wrong=True)
                     request.ends("deny_auth", f"client: auth_jwt_require refused it{location.described('auth_jwt_require')}")
                     return error_response(request, rule.status, request.route.server_token)
+        (request.main or request).believes_token = True
         return None
 
     return decide
+
+
+def disbelieving(refuse: Refuse) -> Refuse:
+    """Return the access handler of a location with auth_jwt, whose token says nothing any more unless it has been believed.
+
+    Whoever comes in by address or password would otherwise be whoever their own token says.
+    """
+
+    async def refuse_or_disbelieve(request: Request) -> Response | None:
+        owner = request.main or request
+        owner.believes_token = None
+        refusal = await refuse(request)
+        if refusal is None and not owner.believes_token:
+            owner.believes_token = False
+        return refusal
+
+    return refuse_or_disbelieve
 
 
 def out_of_time(token: Token, now: float, leeway: float) -> str:

@@ -48,6 +48,9 @@ are reported, never silently ignored.
 
 - `keepalive N` of an upstream is kept to up to a second late: connections beyond it that a burst of requests has opened serve
   that burst, and are closed when they have been idle for 0.4 seconds; there are none while half of `worker_connections` is used.
+- `$jwt_claim_*` and `$jwt_header_*` say nothing when a request was let in although auth_jwt had not believed its token: by its
+  address or a password, with `satisfy any`.
+- A header of the PROXY protocol may come in pieces; nginx closes the connection unless it is whole at the first read.
 - A subrequest for which no body has been read announces none: nginx passes the client's Content-Length on without the body, and
   the location that `auth_request` asks, or that gets a copy without a body, waits for it.
 - `mirror`: the log line of a request, the next request on its connection and the end of that connection do not wait for the copy,

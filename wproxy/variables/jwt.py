@@ -1,4 +1,8 @@
-"""Variables of tokens: claims and header of what auth_jwt looks at, also before it has decided whether to believe them."""
+"""Variables of tokens: claims and header of what auth_jwt looks at.
+
+They are there before it has decided, for the choice of keys, and for limits; and not any more when a request was let in although
+its token was not believed.
+"""
 
 from __future__ import annotations
 

@@ -301,6 +301,46 @@ def test_an_address_is_enough_where_any_is(door):
 
 
 @pytest.mark.parametrize(
+    ("rules", "believed"),
+    [
+        ("", True),
+        ("satisfy any; deny all;", True),
+        ("satisfy any; allow 127.0.0.1; deny all;", False),
+        ("satisfy any; auth_basic x; auth_basic_user_file HERE/users;", True),
+        ("auth_jwt off;", None),
+    ],
+)
+def test_a_token_that_nobody_has_checked_names_no_user(front, tmp_path, rules: str, believed: bool | None):
+    """Who comes in by address would otherwise be whoever they say."""
+    (tmp_path / "keys").write_bytes(key_set(jwk("HS256", SECRET)))
+    (tmp_path / "users").write_text("me:{PLAIN}secret\n")
+    jwt = "" if believed is None else f"auth_jwt x; auth_jwt_key_file {tmp_path}/keys;"
+    s = front(
+        f"server {{ location / {{ {jwt} {rules.replace('HERE', str(tmp_path))} add_header X-User '[$jwt_claim_sub]'; empty_gif; }} }}"
+    )
+    client = s.client()
+    for given, status in ((token({"sub": "root"}), b"200"), (token({"sub": "root"})[:-4] + b"AAAA", b"401")):
+        client.send(get(b"/", b"Authorization: Bearer " + given))
+        head = client.receives_head()
+        client.take()
+        assert head[9:12] == (status if believed else b"200"), head
+        assert (b"\r\nX-User: [root]\r\n" in head) is bool(believed and head[9:12] == b"200")
+
+
+def test_a_password_does_not_make_a_token_believed(front, tmp_path):
+    (tmp_path / "keys").write_bytes(key_set(jwk("HS256", SECRET)))
+    (tmp_path / "users").write_text("me:{PLAIN}secret\n")
+    s = front(
+        f"server {{ location / {{ satisfy any; auth_basic x; auth_basic_user_file {tmp_path}/users; "
+        f"auth_jwt x token=$arg_t; auth_jwt_key_file {tmp_path}/keys; add_header X-User '[$jwt_claim_sub]'; empty_gif; }} }}"
+    )
+    client = s.client()
+    client.send(get(b"/?t=" + token({"sub": "root"})[:-4] + b"AAAA", b"Authorization: Basic bWU6c2VjcmV0"))
+    head = client.receives_head()
+    assert head.startswith(b"HTTP/1.1 200") and b"\r\nX-User: []\r\n" in head
+
+
+@pytest.mark.parametrize(
     "value", [b"a.b", b"a.b.c.d", b"!.e30.x", b"e30.e30.x", b"W10.e30.aaaa", b"e30.e30" * 4000, b"bnVsbA.e30.", b"W1tb.e30."]
 )
 def test_what_is_no_token(value: bytes):
