@@ -119,7 +119,10 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
             elif group.counts is not None:
                 group.counts.retried("up_dead_idle")
         except BaseException as error:
-            return await end_otherwise(attempt, error)
+            ending = await end_otherwise(attempt, error)
+            if ending is None:
+                raise
+            return ending
         else:
             return response if group.sticky is None else marked(request, response, group.sticky, peer)
 
@@ -228,8 +231,12 @@ def intercepted(attempt: LiveAttempt, head: ResponseHead) -> Response:
     return response
 
 
-async def end_otherwise(attempt: LiveAttempt, error: BaseException) -> Response:
-    """Return the answer when an exchange ended in a way that does not speak against the peer. Raises what cannot be answered."""
+async def end_otherwise(attempt: LiveAttempt, error: BaseException) -> Response | None:
+    """End an exchange that ended in a way that does not speak against the peer; return the answer, None if there can be none.
+
+    It does not raise the error itself: the traceback would have its frame, and the frame the error, so that all that the request had
+    would wait for the collector (over TLS 60 KB).
+    """
     request = attempt.request
     if isinstance(error, SentElsewhere):
         leave(attempt)
@@ -245,11 +252,7 @@ async def end_otherwise(attempt: LiveAttempt, error: BaseException) -> Response:
     attempt.response_time = request.client.clock.now - attempt.started
     attempt.passing.group.release(attempt.live_peer, ANSWERED, attempt)
     attempt.close_connection()
-    try:
-        raise error
-    finally:
-        # Its traceback has this frame: with it, all that the request had would wait for the collector (over TLS 60 KB).
-        del error
+    return None
 
 
 def marked(request: Request, response: Response, sticky: Sticky, peer: LivePeer) -> Response:
