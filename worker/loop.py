@@ -373,10 +373,7 @@ class Loop:
                     send = task.send
                     stream, events, seconds = send(None)
                 else:
-                    stream, events, seconds = self._raise_pending(task)
-                    if task.pending is not None:
-                        self._runnable.append(task)
-                        continue
+                    stream, events, seconds = self._raise_pending(task, task.pending)
             except StopIteration:
                 self.tasks.discard(task)
                 continue
@@ -410,12 +407,13 @@ class Loop:
             if stream.armed & wanted != wanted:
                 self._arm(stream, (stream.armed & ~_RDHUP) | wanted)
 
-    def _raise_pending(self, task: Task) -> Any:
-        """Raise the first pending exception of a task, and return where it parks then."""
-        assert task.pending is not None
-        exception, *later = task.pending
-        task.pending = later or None
-        return task.coroutine.throw(exception)
+    def _raise_pending(self, task: Task, pending: list[BaseException]) -> Any:
+        """Raise the pending exceptions of a task, each where it parks then, and return where it parks after the last."""
+        task.pending = None
+        parked: Any = None
+        for exception in pending:
+            parked = task.coroutine.throw(exception)
+        return parked
 
     def _arm(self, stream: Waitable, mask: int) -> None:
         """Change the events that are reported for a stream: by epoll, or for a channel by `tell`."""

@@ -49,7 +49,8 @@ class Pieces:
                 sent = outlet.send(unsent[:most])
                 break
             except BlockingIOError:
-                await self.wait_for_room(outlet, frame, seconds)
+                pass
+            await self.wait_for_room(outlet, frame, seconds)
         self._unsent = unsent[sent:] if sent < len(unsent) else NOTHING
         return sent
 
@@ -94,8 +95,10 @@ async def send_all(outlet: Outlet, data: bytes | memoryview, seconds: float) -> 
         try:
             sent = outlet.send(view)
             view = view[sent:]
+            continue
         except BlockingIOError:
-            await outlet.room(seconds)
+            pass
+        await outlet.room(seconds)
 
 
 async def send_unsent(outlet: Outlet, request: Request, source: BodySource | None, frame: Frame, unsent: memoryview) -> None:
@@ -112,8 +115,10 @@ async def send_unsent(outlet: Outlet, request: Request, source: BodySource | Non
         try:
             sent = outlet.send(unsent)
             unsent = unsent[sent:]
+            continue
         except BlockingIOError:
-            await (outlet.room(seconds) if source is None else source.wait_for_room(outlet, frame, seconds))
+            pass
+        await (outlet.room(seconds) if source is None else source.wait_for_room(outlet, frame, seconds))
     request.bytes_sent, request.body_bytes_sent = size, body_size
 
 

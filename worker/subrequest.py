@@ -17,6 +17,7 @@ from collections.abc import Callable
 from copy import copy
 from functools import lru_cache
 
+from worker.client.ending import replaced_refusal
 from worker.client.requests import refused
 from worker.phases import content_phase, go, server_phases
 from wproxy.config.model import Configuration, Location
@@ -130,7 +131,8 @@ async def answered_again(request: Clone) -> Response:
     try:
         return await go(request, content_phase)
     except (ClientError, RegexTimedOut) as error:
-        return await refused_inside(request, error)
+        page = refused(request, error)
+    return await replaced_refusal(request, page)
 
 
 async def answered_inside(request: Subrequest) -> Response:
@@ -140,12 +142,8 @@ async def answered_inside(request: Subrequest) -> Response:
         change = request.route.filter
         return response if change is None else change(request, response)
     except (ClientError, RegexTimedOut) as error:
-        return await refused_inside(request, error)
-
-
-async def refused_inside(request: Subrequest, error: ClientError | RegexTimedOut) -> Response:
-    """Return the response to a subrequest that breaks the rules."""
-    return await refused(request, error if isinstance(error, ClientError) else ClientError(500, str(error), code="regex_slow"))
+        page = refused(request, error)
+    return await replaced_refusal(request, page)
 
 
 def kept_body(body: RequestBody) -> KeptBody:

@@ -105,7 +105,7 @@ def answering_from(settings: ModuleSettings, services: Services) -> Exchange:
             dealings.status, response = MISS, None
             dealings.note(f"what is stored cannot be read: {error}")
         except SentElsewhere as elsewhere:
-            return await answer_elsewhere(request, elsewhere)
+            return await answer_elsewhere(request, elsewhere.target, elsewhere.kept)
         if response is None:
             own = request.route
             request.route = abides = abiding(routes, own)
@@ -209,7 +209,7 @@ async def fetched(services: Services, keeping: Keeping, passing: Passing, reques
     try:
         response = await services.exchange(keeping.passing, request)
     except SentElsewhere as elsewhere:  # what is stored in place of an answer
-        return await answer_elsewhere(request, elsewhere)
+        return await answer_elsewhere(request, elsewhere.target, elsewhere.kept)
     finally:
         dealings.restore_head()
     if not dealings.is_settled and not response.error and response.tunnel is None:

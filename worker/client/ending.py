@@ -56,11 +56,15 @@ async def read_away(stream: Stream, location: Location) -> None:
         stream.end_sending()
         while clock.now < deadline:
             try:
-                if not stream.recv(CHUNK):
-                    return
-                await give_way()
+                data = stream.recv(CHUNK)
             except BlockingIOError:
+                data = None
+            if data is None:
                 await park(stream, READ, location.lingering_timeout)
+            elif data:
+                await give_way()
+            else:
+                return
     except (OSError, TimedOut):
         return
 

@@ -64,6 +64,7 @@ def refused_way(server: Server, refusal: ClientError) -> tuple[Location, Route]:
 
 async def attend(clients: Clients, request: Request, way: WayBack) -> None:
     """Answer a request from its phases to its end, whatever happens to it. (What `phases.answered` does is done here: 0.2 us.)"""
+    page: Response | None = None
     try:
         try:
             way.begin()
@@ -72,9 +73,9 @@ async def attend(clients: Clients, request: Request, way: WayBack) -> None:
             if change is not None:
                 response = change(request, response)
         except (ClientError, RegexTimedOut) as error:
-            response = await refused(
-                request, error if isinstance(error, ClientError) else ClientError(500, str(error), code="regex_slow")
-            )
+            page = refused(request, error)
+        if page is not None:
+            response = await replaced_refusal(request, page)
         await way.reply(request, response)
     except (ClientGone, OSError) as error:
         request_left(clients, request, error)
@@ -107,8 +108,10 @@ def end_early(clients: Clients, request: Request, error: Exception, way: WayBack
     way.cut(request, error)
 
 
-async def refused(request: Request, error: ClientError) -> Response:
-    """Return the answer to a request that breaks the rules. Raises the error itself when it gets no answer."""
+def refused(request: Request, error: ClientError | RegexTimedOut) -> Response:
+    """Return the page for a request that breaks the rules, for `replaced_refusal`. Raises the error itself if it gets none."""
+    if isinstance(error, RegexTimedOut):
+        error = ClientError(500, str(error), code="regex_slow")
     if request.replied or error.status == 408 or isinstance(error, BodyBrokenOff):
         request.status = request.status or error.status
         try:
@@ -116,7 +119,7 @@ async def refused(request: Request, error: ClientError) -> Response:
         finally:
             del error  # its traceback has this frame: see tests/worker/client/test_no_cycles.py
     note_refusal(request, error)
-    return await replaced_refusal(request, error_response(request, error.status, request.route.server_token))
+    return error_response(request, error.status, request.route.server_token)
 
 
 def note_refusal(request: Request, error: ClientError) -> None:

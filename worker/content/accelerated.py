@@ -11,20 +11,21 @@ from worker.filters.charset import with_accel_charset
 from worker.logs import log_end, log_request, shown
 from worker.pages import error_response
 from worker.phases import settle
-from worker.upstream.answers import SentElsewhere
 from worker.upstream.failing import READING_HEAD
 from wproxy.http import Jump, Request, Response, ResponseFields
 
 _DOING = f"while {READING_HEAD}"
 
 
-async def answer_elsewhere(request: Request, elsewhere: SentElsewhere) -> Response:
-    """Return the answer of the location that the upstream names, with the fields of the upstream that go with it."""
+async def answer_elsewhere(request: Request, target: bytes, kept: ResponseFields) -> Response:
+    """Return the answer of the location that the upstream names, with the fields of the upstream that go with it.
+
+    For the parameters see `SentElsewhere`.
+    """
     head = request.upstream_head
-    kept = elsewhere.kept
     # The type from an earlier upstream stays if this one gives none.
     request.accel_type = kept.content_type = kept.content_type or request.accel_type
-    response = await settle(request, destination(request, elsewhere.target))
+    response = await settle(request, destination(request, target))
     # The type that an upstream gives for its own body takes precedence; the type of an error page is that of the page.
     own_type_counts = response.fields.content_type is not None and request.upstream_head is not head
     if own_type_counts or response.error or request.is_error_page or is_in_parts(response.fields):

@@ -118,13 +118,21 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
                     return failed(passing, request, failure, reason)
             elif group.counts is not None:
                 group.counts.retried("up_dead_idle")
-        except BaseException as error:
-            ending = await end_otherwise(attempt, error)
-            if ending is None:
-                raise
-            return ending
+            continue
+        except SentElsewhere as elsewhere:
+            leave(attempt)
+            target, kept = elsewhere.target, elsewhere.kept
+        except CannotConnect as error:
+            leave(attempt)
+            return cannot_connect(request, error)
+        except BaseException:
+            leave(attempt)  # the client left, or it is our own fault
+            raise
         else:
             return response if group.sticky is None else marked(request, response, group.sticky, peer)
+        if passing.cache is not None:
+            passing.cache.sent_elsewhere(request)
+        return await answer_elsewhere(request, target, kept)
 
 
 async def body_for(passing: Passing, request: Request) -> Outgoing | None:
@@ -231,28 +239,11 @@ def intercepted(attempt: LiveAttempt, head: ResponseHead) -> Response:
     return response
 
 
-async def end_otherwise(attempt: LiveAttempt, error: BaseException) -> Response | None:
-    """End an exchange that ended in a way that does not speak against the peer; return the answer, None if there can be none.
-
-    It does not raise the error itself: the traceback would have its frame, and the frame the error, so that all that the request had
-    would wait for the collector (over TLS 60 KB).
-    """
-    request = attempt.request
-    if isinstance(error, SentElsewhere):
-        leave(attempt)
-        if attempt.passing.cache is not None:
-            attempt.passing.cache.sent_elsewhere(request)
-        return await answer_elsewhere(request, error)
-    if isinstance(error, CannotConnect):
-        leave(attempt)
-        log_request(request, error.level, str(error), code=error.code)
-        request.ends(error.code, str(error))
-        return error_response(request, 500, request.route.server_token)
-    # The client left, or it is our own fault.
-    attempt.response_time = request.client.clock.now - attempt.started
-    attempt.passing.group.release(attempt.live_peer, ANSWERED, attempt)
-    attempt.close_connection()
-    return None
+def cannot_connect(request: Request, error: CannotConnect) -> Response:
+    """Return the answer when this machine has no connection to give to a request."""
+    log_request(request, error.level, str(error), code=error.code)
+    request.ends(error.code, str(error))
+    return error_response(request, 500, request.route.server_token)
 
 
 def marked(request: Request, response: Response, sticky: Sticky, peer: LivePeer) -> Response:
@@ -275,7 +266,7 @@ def give_back(attempt: LiveAttempt, head: ResponseHead) -> None:
 
 
 def leave(attempt: LiveAttempt) -> None:
-    """End an exchange that went well but whose rest is not wanted."""
+    """End an exchange whose rest is not wanted, which does not speak against the peer."""
     attempt.response_time = attempt.request.client.clock.now - attempt.started
     attempt.passing.group.release(attempt.live_peer, ANSWERED, attempt)
     attempt.close_connection()

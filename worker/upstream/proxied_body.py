@@ -146,6 +146,8 @@ class ProxiedBody:
         try:
             piece = self.body.receive(min(most, self.read_rate or most))
         except BlockingIOError:
+            piece = None
+        if piece is None:
             # While we wait for the upstream nothing is read ahead; while a filter delays the read, it may be.
             await self.body.wait()
             return b""
@@ -211,7 +213,10 @@ class ProxiedBody:
                     return self._send_piece(self._unsent, outlet, most)
                 if self._pipe is not None:
                     return self._send_pipe(self._pipe, outlet, most)
+                has_room = True
             except BlockingIOError:
+                has_room = False
+            if not has_room:
                 await self.wait_for_room(outlet, frame, seconds)
                 continue
             if backlog is not None:
@@ -222,19 +227,14 @@ class ProxiedBody:
                 return 0
             try:
                 await self._keep_rate()
-                self._receive(outlet.kernel_fd >= 0)
-            except BlockingIOError:
-                try:
+                if not self._receive(outlet.kernel_fd >= 0):
                     await self.body.wait()
-                except UpstreamFailure as failure:
-                    self._fail(failure)
-                    raise
             except UpstreamFailure as failure:
                 self._fail(failure)
                 raise
 
-    def _receive(self, by_kernel: bool) -> None:
-        """Take the bytes that are there from the upstream. Raises BlockingIOError, UpstreamFailure.
+    def _receive(self, by_kernel: bool) -> bool:
+        """Take the bytes that are there from the upstream; return False when they are to be waited for. Raises UpstreamFailure.
 
         by_kernel: whether the kernel may move bytes to the client.
         """
@@ -243,23 +243,27 @@ class ProxiedBody:
         # Bytes that need a frame are read, because the frame has to precede them.
         if by_kernel and self._frame is None and body.unframed >= WORTH_A_PIPE:
             pipe = pool.take()
-        if pipe is None:
-            most = SLOW_PIECE if self._waited or pool.is_exhausted else CHUNK
-            piece = body.receive(min(most, self.read_rate or most))
-            if piece:
-                self._unsent = memoryview(piece if self._frame is None else self._frame(piece))
-        else:
-            try:
+        try:
+            if pipe is None:
+                most = SLOW_PIECE if self._waited or pool.is_exhausted else CHUNK
+                piece = body.receive(min(most, self.read_rate or most))
+                if piece:
+                    self._unsent = memoryview(piece if self._frame is None else self._frame(piece))
+            else:
                 # Not more than a file would hold, because they go there when the client is behind.
                 most = self.passing.buffering.file or pipe.capacity
                 body.fill(pipe, min(pipe.capacity, most, self.read_rate or pipe.capacity))
-            finally:
+        except BlockingIOError:
+            return False
+        finally:
+            if pipe is not None:
                 if pipe.held:
                     self._pipe = pipe
                 else:
                     pool.give_back(pipe)
         if body.finished:
             self._end()
+        return True
 
     def _send_piece(self, piece: memoryview, outlet: Outlet, most: int) -> int:
         sent = outlet.send(piece[:most])

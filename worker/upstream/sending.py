@@ -29,8 +29,10 @@ async def push(attempt: LiveAttempt, stream: Stream, data: bytes | memoryview) -
             sent = stream.send(view)
             attempt.bytes_sent += sent
             view = view[sent:]
+            continue
         except BlockingIOError:
-            await park(stream, WRITE, attempt.passing.send_timeout)
+            pass
+        await park(stream, WRITE, attempt.passing.send_timeout)
 
 
 async def push_outgoing(attempt: LiveAttempt, stream: Stream, frame: Frame) -> None:
@@ -91,8 +93,10 @@ async def move_piece(attempt: LiveAttempt, stream: Stream, body: RequestBody) ->
             while pipe.held:
                 try:
                     attempt.bytes_sent += pipe.drain(stream.fd, pipe.held)
+                    continue
                 except BlockingIOError:
-                    await park(stream, WRITE, attempt.passing.send_timeout)
+                    pass
+                await park(stream, WRITE, attempt.passing.send_timeout)
             return moved
         except BlockingIOError:
             pass  # nothing has arrived yet: do not hold the pipe for that
@@ -114,6 +118,8 @@ async def push_file(attempt: LiveAttempt, stream: Stream, file: BodyFile) -> Non
             else:
                 sent = os.sendfile(stream.fd, file.fileno, offset, count)
         except BlockingIOError:
+            sent = -1
+        if sent < 0:
             await park(stream, WRITE, attempt.passing.send_timeout)
             continue
         if not sent:

@@ -162,10 +162,12 @@ class HTTP1RequestBody(RequestBody):
             try:
                 data = stream.recv(CHUNK if self.length < BIG_CHUNK else BIG_CHUNK)
             except BlockingIOError:
-                await self.wait()
-                continue
+                data = None
             except OSError as error:
                 raise _broken_off(error) from None
+            if data is None:
+                await self.wait()
+                continue
             if not data:
                 raise BodyBrokenOff(ENDED_EARLY)
             self._taken += len(data)

@@ -20,7 +20,7 @@ from worker.loop import READ, give_way
 from worker.pages import error_response
 from wproxy.config.model import Location, Settings
 from wproxy.failures import BodyBrokenOff, ClientError, ClientGone, TimedOut, UpstreamFailure
-from wproxy.http import Request
+from wproxy.http import Request, Response
 from wproxy.regex import RegexTimedOut
 from wproxy.request_body import RequestBody
 
@@ -52,10 +52,12 @@ async def skip_body(connection: Connection, request: Request, body: RequestBody)
                     return False
             connection.is_over = False
         except ClientError as error:
-            if error.status != 408:
-                await linger(connection, request)  # a bad chunk: more may come, and would reset the answer
-            return False
+            if error.status == 408:
+                return False
         except ClientGone:
+            return False
+        if connection.is_over:
+            await linger(connection, request)  # a bad chunk: more may come, and would reset the answer
             return False
     connection.buffer = body.leftover
     return True
@@ -110,8 +112,8 @@ def lingers(connection: Connection, request: Request | None, location: Location)
     return (stream.holds or not stream.armed & READ) and stream.has_unread()
 
 
-async def refuse(connection: Connection, error: ClientError) -> None:
-    """Answer a mistake of the client's with its status, and close."""
+def refused(connection: Connection, error: ClientError) -> Response | None:
+    """Return the page for a mistake of the client's, for `end_with`; None when the request gets no answer, and is finished."""
     request = connection.request
     if request is None:
         # The logs need a request: one is made from the bytes there are.
@@ -128,15 +130,20 @@ async def refuse(connection: Connection, error: ClientError) -> None:
     request.keepalive = False
     if request.replied:  # the body of the request was still on its way
         finish_if_any(connection)
-        return
+        return None
     if error.status == 408 or isinstance(error, BodyBrokenOff):
         request.status = error.status
         if error.status == 408:
             reset_if_asked(connection, request.location)
         finish(connection.clients, request)
-        return
+        return None
+    return error_response(request, error.status, request.route.server_token)
+
+
+async def end_with(connection: Connection, request: Request, page: Response) -> None:
+    """Send the page for a mistake of the client's, or what the location has in its place, and close."""
     try:
-        response = await replaced_refusal(request, error_response(request, error.status, request.route.server_token))
+        response = await replaced_refusal(request, page)
         unsent = start_response(connection, request, response)
         if unsent or response.source is not None:
             await finish_response(connection, request, response, unsent)

@@ -14,10 +14,11 @@ from worker.client.http1.connection import Connection, Head
 from worker.client.http1.ending import (
     client_left,
     client_timed_out,
+    end_with,
     finish_if_any,
     is_done,
     linger,
-    refuse,
+    refused,
     reset_if_asked,
     skip_body,
 )
@@ -31,7 +32,7 @@ from worker.stream import HEAD_CHUNK, Stream
 from wproxy.browsers import stays_connected
 from wproxy.config.model import Location
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
-from wproxy.http import Client, Request
+from wproxy.http import Client, Request, Response
 from wproxy.regex import RegexTimedOut
 from wproxy.route import Route
 
@@ -48,68 +49,72 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
     if received:
         connection.buffer, connection.idle = received, False
         received = b""
+    page: Response | None = None
     try:
-        while True:
-            pipelined = bool(connection.buffer)
-            if pipelined:
-                head = take_request_head(connection.buffer, plan.limits, connection.memo)
-            else:
-                connection.idle = True
-                await park(stream, READ, connection.patience)
-                head = receive_head(connection)
-            if head is None:
-                head = await receive_rest_of_head(connection)
-            request = connection.request = make_request(connection, head)
-            if connection.buffer:
-                connection.buffer = connection.buffer[request.request_length :]
-            if pipelined and client.requests > 1:
-                request.pipelined = True
-            fields = request.fields
-            if fields.content_length > 0 or fields.chunked:
-                accept_body(connection, request)
-            answer = request.route.answer
-            response = await answer(request)
-            change = request.route.filter
-            if change is not None:
-                response = change(request, response)
-            unsent = start_response(connection, request, response)
-            if unsent or response.source is not None or response.tunnel is not None:
-                await finish_response(connection, request, response, unsent)
-            finish(clients, request)
-            connection.request = None
-            if not request.keepalive:
-                if response.tunnel is None and not is_done(connection, request):
-                    await linger(connection, request)
-                break
-            body = request.body
-            if body is not None:
-                # What is in memory has been read to its end. (A property costs 1,000 instructions.)
-                if body.data is not None or body.finished:
-                    connection.buffer = body.leftover
-                elif not await skip_body(connection, request, body):
+        try:
+            while True:
+                pipelined = bool(connection.buffer)
+                if pipelined:
+                    head = take_request_head(connection.buffer, plan.limits, connection.memo)
+                else:
+                    connection.idle = True
+                    await park(stream, READ, connection.patience)
+                    head = receive_head(connection)
+                if head is None:
+                    head = await receive_rest_of_head(connection)
+                request = connection.request = make_request(connection, head)
+                if connection.buffer:
+                    connection.buffer = connection.buffer[request.request_length :]
+                if pipelined and client.requests > 1:
+                    request.pipelined = True
+                fields = request.fields
+                if fields.content_length > 0 or fields.chunked:
+                    accept_body(connection, request)
+                answer = request.route.answer
+                response = await answer(request)
+                change = request.route.filter
+                if change is not None:
+                    response = change(request, response)
+                unsent = start_response(connection, request, response)
+                if unsent or response.source is not None or response.tunnel is not None:
+                    await finish_response(connection, request, response, unsent)
+                finish(clients, request)
+                connection.request = None
+                if not request.keepalive:
+                    if response.tunnel is None and not is_done(connection, request):
+                        await linger(connection, request)
                     break
-    except ClientError as error:
-        await refuse(connection, error)
-    except RegexTimedOut as error:
-        await refuse(connection, ClientError(500, str(error), code="regex_slow"))
-    except (ClientGone, OSError) as error:
-        client_left(connection, error)
-    except TimedOut:
-        # In an idle connection this is normal.
-        if connection.request is not None:
-            client_timed_out(connection, connection.request)
-    except UpstreamFailure:
-        # Logged where it happened. The head is out: closing without an end tells the client that something is missing.
-        finish_if_any(connection)
-    except CloseConnection as closing:
-        if connection.request is not None:
-            connection.request.status = closing.status
-            reset_if_asked(connection, connection.request.location)
-        finish_if_any(connection)
-    except Exception:
-        if connection.request is not None:
-            request_lost(clients, connection.request)
-        raise
+                body = request.body
+                if body is not None:
+                    # What is in memory has been read to its end. (A property costs 1,000 instructions.)
+                    if body.data is not None or body.finished:
+                        connection.buffer = body.leftover
+                    elif not await skip_body(connection, request, body):
+                        break
+        except ClientError as error:
+            page = refused(connection, error)
+        except RegexTimedOut as error:
+            page = refused(connection, ClientError(500, str(error), code="regex_slow"))
+        except (ClientGone, OSError) as error:
+            client_left(connection, error)
+        except TimedOut:
+            # In an idle connection this is normal.
+            if connection.request is not None:
+                client_timed_out(connection, connection.request)
+        except UpstreamFailure:
+            # Logged where it happened. The head is out: closing without an end tells the client that something is missing.
+            finish_if_any(connection)
+        except CloseConnection as closing:
+            if connection.request is not None:
+                connection.request.status = closing.status
+                reset_if_asked(connection, connection.request.location)
+            finish_if_any(connection)
+        except Exception:
+            if connection.request is not None:
+                request_lost(clients, connection.request)
+            raise
+        if page is not None and connection.request is not None:
+            await end_with(connection, connection.request, page)
     finally:
         if connection.request is not None:
             connection.request.end()  # a bug, or the end of the worker, has come before the request's own end

@@ -153,7 +153,10 @@ class _Direction:
         while pipe.held:
             try:
                 pipe.drain(self._target.fd, pipe.held)
+                has_room = True
             except BlockingIOError:
+                has_room = False
+            if not has_room:
                 await park(self._target, WRITE, self._patience)
             self._traffic.last = self._clock.now
         self._give_back_pipe()
@@ -164,11 +167,13 @@ class _Direction:
         while view:
             try:
                 sent = self._send(view)
-                view = view[sent:]
             except BlockingIOError:
+                sent = 0
+            if not sent:
                 await park(self._target, WRITE, self._patience)
-            else:
-                self._traffic.last = self._clock.now
+                continue
+            view = view[sent:]
+            self._traffic.last = self._clock.now
 
     def _give_back_pipe(self) -> None:
         if self._pipe is not None:
