@@ -40,5 +40,5 @@ def buffering_of(settings: ModuleSettings) -> Buffering:
         settings.get("limit_rate", 0),
         count * each,
         settings.get("max_temp_file_size", 0),
-        settings.get("temp_file_write_size", 0),
+        settings.get("temp_file_write_size") or 0,
     )
