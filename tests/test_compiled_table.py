@@ -50,6 +50,23 @@ def test_a_compiled_module_has_nothing_that_mypyc_cannot_compile(module):
             assert calls <= WITHOUT_EFFECT, f"{module}:{node.lineno}"
 
 
+@pytest.mark.parametrize("module", COMPILED)
+def test_nothing_waits_while_a_compiled_coroutine_handles_an_exception(module):
+    """mypyc 2.4 gives a coroutine no state of exceptions of its own: what one handles while it is parked is what all others handle.
+
+    try: raise KeyError           one of two tasks; the other has a ValueError
+    except KeyError:
+        await park(...)           the other one runs
+        raise                     raises the ValueError, or None, of which a traceback then destroys the type: a crash, later
+    """
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Try):
+            for part in (*(statement for handler in node.handlers for statement in handler.body), *node.finalbody):
+                waits = [inner for inner in ast.walk(part) if isinstance(inner, ast.Await | ast.Yield | ast.YieldFrom)]
+                assert not waits, f"{module}:{waits[0].lineno}"
+        assert not isinstance(node, ast.AsyncWith | ast.AsyncFor), f"{module}:{node.lineno}"
+
+
 def test_without_extensions_wproxy_says_that_it_is_interpreted(tmp_path, monkeypatch):
     monkeypatch.setattr(compiled, "_HOUSE", str(tmp_path))
     assert (compiled_modules(), how_it_runs()) == ([], "interpreted")
