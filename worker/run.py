@@ -165,7 +165,7 @@ class Worker:
         self.links.start()
         self.room.uncounted = self.bell.start()
         self._await_names()
-        self._staple()
+        self._prepare_tls()
         for listening in self.assignment.listening:
             self.acceptors.listen(listening)
         loop.spawn(self._tick(), "tick")
@@ -188,13 +188,19 @@ class Worker:
         if self._is_to_abort:
             self.error_log.write("alert", "aborting")
 
-    def _staple(self) -> None:
-        """Fetch OCSP responses, if there are certificates with `ssl_stapling`."""
+    def _prepare_tls(self) -> None:
+        """Fetch OCSP responses for certificates with `ssl_stapling`, and look for sessions where all workers do."""
         tls = self.assignment.tls
-        if tls is not None and any(context.inquiries for context in tls.of.values()):
+        if tls is None:
+            return
+        if any(context.inquiries for context in tls.of.values()):
             from worker.tls.stapling import Stapler
 
             Stapler(self._services, tls).start()
+        if any(context.sessions is not None for context in tls.of.values()):
+            from worker.tls.shared_sessions import share_sessions
+
+            share_sessions(tls, self.loop.clock)
 
     def _export_rest(self, exporter: Exporter) -> None:
         """Let the last spans reach their collector, if they do so soon."""

@@ -35,6 +35,14 @@ ssl_certificate_key = "a.test.key"
 ssl_stapling = true
 ssl_stapling_file = "response.der"
 location."/" = { return = [200, "$pid $ssl_session_reused"] }
+[[http.server]]
+listen = [["127.0.0.1:{port}", "ssl"]]
+server_name = "without-tickets.test"
+ssl_certificate = "a.test.pem"
+ssl_certificate_key = "a.test.key"
+ssl_session_tickets = false
+ssl_session_cache = "shared:sessions:1m"
+location."/" = { return = [200, "$pid $ssl_session_reused"] }
 """
 
 
@@ -76,15 +84,16 @@ def started(directory: Path, workers: int = 2, daemon: bool = False) -> Wproxy:
 class Client:
     """One that resumes its session."""
 
-    def __init__(self, version: ssl.TLSVersion) -> None:
+    def __init__(self, version: ssl.TLSVersion, name: str = "a.test") -> None:
+        self.name = name
         self.context = context_of(Path(), maximum_version=version)
         self.session: ssl.SSLSession | None = None
 
     def ask(self, port: int) -> tuple[int, str]:
         """The worker that answered, and whether it resumed the session: `r` or `.`."""
         plain = socket.create_connection(("127.0.0.1", port), 10)
-        with self.context.wrap_socket(plain, server_hostname="a.test", session=self.session) as sock:
-            sock.sendall(get("a.test"))
+        with self.context.wrap_socket(plain, server_hostname=self.name, session=self.session) as sock:
+            sock.sendall(get(self.name))
             data = b""
             while piece := sock.recv(65536):
                 data += piece
@@ -108,9 +117,10 @@ def workers_that_resume(client: Client, wproxy: Wproxy) -> set[int]:
 
 
 def test_a_session_is_resumed_by_every_worker_and_after_a_reload(directory):
-    clients = [Client(version) for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)]
+    versions = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+    clients = [Client(version, name) for version in versions for name in ("a.test", "without-tickets.test")]
     with started(directory) as wproxy:
-        assert [client.ask(wproxy.port)[1] for client in clients] == [".", "."]
+        assert [client.ask(wproxy.port)[1] for client in clients] == ["."] * 4
         before = [workers_that_resume(client, wproxy) for client in clients]
         assert wproxy.reload().code == 0
         for old, client in zip(before, clients):
@@ -118,7 +128,7 @@ def test_a_session_is_resumed_by_every_worker_and_after_a_reload(directory):
         # Other certificates: another server, as far as the client knows.
         authority("New").issue("a.test", ["a.test"]).write(directory, "a.test")
         assert wproxy.reload().code == 0
-        assert [client.ask(wproxy.port)[1] for client in clients] == [".", "."]
+        assert [client.ask(wproxy.port)[1] for client in clients] == ["."] * 4
 
 
 def test_a_session_is_resumed_after_an_upgrade(directory):

@@ -107,8 +107,9 @@ are reported, never silently ignored.
   loaded, and no size of a hash table is too small, since there are no hash tables.
 - The keys of TLS tickets outlive a reload and an upgrade without `ssl_session_ticket_key`: a client resumes its session as long
   as certificates and trusted authorities of the server are the same. Keys older than a day are replaced at a reload, and with
-  `ssl_session_cache shared:` they change with each ssl_session_timeout, as in nginx. Sessions of clients without tickets are kept
-  by each worker (`ssl_session_cache shared:` says how many), so that such a client is resumed by the worker that knows it.
+  `ssl_session_cache shared:` they change with each ssl_session_timeout, as in nginx. Where tickets are on,
+  sessions of clients without them are kept by each worker (`ssl_session_cache shared:` says how many), so that such a client is
+  resumed by the worker that knows it.
 - All `ssl_` settings of a server hold for the clients that name it, `ssl_ecdh_curve` and the others included that nginx takes
   from the default server of the address. Where a client has sent no name, a server that asks for certificates refuses (421) one
   that was checked against the authorities of the default server, unless they are its own.

@@ -75,7 +75,8 @@ class TlsDirectives:
         ABOVE_LOCATION,
         arity=(1, 2),
         default="none",
-        doc="How many sessions are kept for clients without tickets; each worker keeps its own.",
+        doc="How many sessions are kept for clients without tickets: with `shared:` and `ssl_session_tickets off` by all workers "
+        "together, otherwise by each for itself.",
     )
     ssl_session_timeout: float = directive(
         seconds, ABOVE_LOCATION, default="5m", doc="How long a session may be resumed, from its first handshake on."

@@ -33,6 +33,7 @@ from wproxy.tls.openssl import CACHE_OFF, CACHE_SERVER, NO_LOOKUP, NO_STORE, TIC
 
 if TYPE_CHECKING:
     from wproxy.tls.ocsp import Inquiry, Responder
+    from wproxy.tls.session_memory import SessionMemory
     from wproxy.zone_memory import ZoneMemory
 
 HTTP1_PROTOCOLS = ("http/1.1", "http/1.0", "http/0.9")
@@ -81,7 +82,8 @@ class ServerContext:
     names have variables. rejects: whether every handshake for this server is refused. protocols: those of ALPN, in the server's
     order. contents: of the server's other files, by name, for a process that may not read them. read_clock: returns unix seconds.
     inquiries: about its certificates, for the worker that staples the answers. responder: the one that is asked about clients,
-    None for those that their certificates name. statuses: the memory of what it has answered.
+    None for those that their certificates name. statuses: the memory of what it has answered. sessions: those that all workers
+    know; None for those of each process.
     """
 
     server: Server
@@ -95,6 +97,7 @@ class ServerContext:
     inquiries: tuple[Inquiry, ...] = ()
     responder: Responder | None = None
     statuses: ZoneMemory | None = None
+    sessions: SessionMemory | None = None
 
     @property
     def asks_about_clients(self) -> bool:
@@ -157,6 +160,7 @@ def make_contexts(configuration: Configuration, read_clock: Callable[[], float] 
             else:
                 contexts.warnings += _inquire(one)
                 problems += _prepare_to_ask(one)
+                _prepare_to_share(one)
         contexts.of[server, has_http2] = made[key]
     if find_openssl() is None:
         lacking, refusals = _without_openssl(server for server, _ in contexts.of)
@@ -291,6 +295,17 @@ def _prepare_to_ask(one: ServerContext) -> list[Problem]:
     if zone is not None:
         one.statuses = status_memory(zone.name, zone.size or 0)
     return []
+
+
+def _prepare_to_share(one: ServerContext) -> None:
+    """Note where the sessions of clients are kept that have no tickets. (With tickets there are hardly any others.)"""
+    server = one.server
+    zone = server.ssl_session_cache.zone
+    if zone is None or server.ssl_session_tickets or one.context is None or asks_about_clients(server) or find_openssl() is None:
+        return
+    from wproxy.tls.session_memory import session_memory
+
+    one.sessions = session_memory(zone.name, zone.size or 0)
 
 
 def _leaf(one: ServerContext, written: str) -> list[tuple[str, bytes]]:

@@ -40,6 +40,10 @@ _TICKET_CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int
 )
 
+_NEW_SESSION_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+_FIND_SESSION_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+_LOST_SESSION_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+
 _LONG, _INT, _POINTER, _TEXT = ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p
 _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "SSL_CTX_get_options": (ctypes.c_uint64, (_POINTER,)),
@@ -67,6 +71,11 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "SSL_set_session": (_INT, (_POINTER, _POINTER)),
     "SSL_SESSION_free": (None, (_POINTER,)),
     "SSL_SESSION_get_id": (_POINTER, (_POINTER, ctypes.POINTER(ctypes.c_uint))),
+    "SSL_CTX_sess_set_new_cb": (None, (_POINTER, _POINTER)),
+    "SSL_CTX_sess_set_get_cb": (None, (_POINTER, _POINTER)),
+    "SSL_CTX_sess_set_remove_cb": (None, (_POINTER, _POINTER)),
+    "i2d_SSL_SESSION": (_INT, (_POINTER, _POINTER)),
+    "d2i_SSL_SESSION": (_POINTER, (_POINTER, _POINTER, _LONG)),
     "OBJ_nid2sn": (_TEXT, (_INT,)),
     "CRYPTO_malloc": (_POINTER, (ctypes.c_size_t, _TEXT, _INT)),
     "ERR_clear_error": (None, ()),
@@ -159,6 +168,50 @@ class OpenSSL:
         self._library.SSL_CTX_ctrl(context_address(context), _SET_CACHE_MODE, mode, None)
         if size:
             self._library.SSL_CTX_ctrl(context_address(context), _SET_CACHE_SIZE, size, None)
+
+    def share_sessions(
+        self,
+        context: ssl.SSLContext,
+        find: Callable[[bytes], bytes],
+        keep: Callable[[bytes, bytes], None],
+        forget: Callable[[bytes], None],
+    ) -> None:
+        """Keep the sessions of a server elsewhere, and not in the process.
+
+        find: returns the session with an id, in DER, b"" without; keep: gets an id and a session; forget: gets an id.
+        """
+        library = self._library
+
+        def note_new(_: int, session: int) -> int:
+            size = library.i2d_SSL_SESSION(session, None)
+            if size > 0:
+                buffer = ctypes.create_string_buffer(size)
+                library.i2d_SSL_SESSION(session, ctypes.byref(ctypes.c_void_p(ctypes.addressof(buffer))))
+                keep(self._id_of(session), buffer.raw)
+            return 0  # no reference to it is kept
+
+        def look_up(_: int, at: int, size: int, is_shared_at: int) -> int | None:
+            ctypes.c_int.from_address(is_shared_at).value = 0
+            session = find(ctypes.string_at(at, size))
+            if not session:
+                return None
+            buffer = ctypes.create_string_buffer(session, len(session))
+            place = ctypes.c_void_p(ctypes.addressof(buffer))
+            found: int | None = library.d2i_SSL_SESSION(None, ctypes.byref(place), len(session))
+            return found
+
+        def note_lost(_: int, session: int) -> None:
+            forget(self._id_of(session))
+
+        self.set_session_cache(context, CACHE_SERVER | NO_LOOKUP | NO_STORE, 0)
+        for name, callback in (
+            ("new", _NEW_SESSION_CALLBACK(note_new)),
+            ("get", _FIND_SESSION_CALLBACK(look_up)),
+            ("remove", _LOST_SESSION_CALLBACK(note_lost)),
+        ):
+            _keep(context, callback)
+            set_callback = getattr(library, f"SSL_CTX_sess_set_{name}_cb")
+            set_callback(context_address(context), ctypes.cast(callback, ctypes.c_void_p))
 
     def set_session_context(self, context: ssl.SSLContext, digest: bytes) -> None:
         """Let sessions be resumed only under contexts of the same digest, at most 32 bytes."""
@@ -295,8 +348,9 @@ class OpenSSL:
     def session_id(self, connection: ssl.SSLObject) -> bytes:
         """Return the id of a connection's session; b"" without."""
         session = self._library.SSL_get_session(connection_address(connection))
-        if not session:
-            return b""
+        return self._id_of(session) if session else b""
+
+    def _id_of(self, session: int) -> bytes:
         size = ctypes.c_uint()
         at = self._library.SSL_SESSION_get_id(session, ctypes.byref(size))
         return ctypes.string_at(at, size.value) if at else b""
