@@ -40,7 +40,7 @@ def is_modern(agent: bytes | None, modern: tuple[ModernBrowser, ...], ancient: t
     is_unlisted_modern = any(not line.name for line in modern)
     if agent is None:
         return is_unlisted_modern
-    listed = {line.name: number(line.version) for line in modern if line.name}
+    listed = {line.name: number(line.version) for line in reversed(modern) if line.name}  # the first line of a name counts
     if listed:
         listed.setdefault("opera", _NEVER)
         for name, sign in SIGNS.items():

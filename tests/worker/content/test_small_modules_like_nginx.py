@@ -35,6 +35,10 @@ server {
         location /browser/unlisted { modern_browser unlisted; return 200 "[$modern_browser][$ancient_browser]"; }
         location /browser/both { modern_browser unlisted; modern_browser gecko 1.5.0.1; return 200 "[$modern_browser][$ancient_browser]"; }
     }
+    location /twice {
+        modern_browser msie 5.5; modern_browser gecko 99; modern_browser msie 10; modern_browser gecko 1;
+        return 200 "[$modern_browser]";
+    }
     location /browserless { return 200 "[$modern_browser][$ancient_browser][$msie]"; }
 }
 """
@@ -108,6 +112,6 @@ def test_they_answer_as_nginx_does(same_as_nginx: Comparison) -> None:
 
 
 def test_browsers_are_told_apart_as_nginx_does(same_as_nginx: Comparison) -> None:
-    paths = ("/browser/", "/browser/unlisted", "/browser/both", "/browserless")
+    paths = ("/browser/", "/browser/unlisted", "/browser/both", "/browserless", "/twice")
     cases = [ask(path, f"User-Agent: {agent}") for agent in AGENTS for path in paths] + [ask(path) for path in paths]
     same_as_nginx(SITE, cases, "error", prepare)
