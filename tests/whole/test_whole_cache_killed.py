@@ -77,7 +77,7 @@ def test_killed_workers_a_killed_manager_and_then_everything(tmp_path: Path, rec
         try:
             chance = random.Random(1)
             for turn in range(7):
-                until(lambda: len(right) > 60 * (turn + 1) or wrong, "answers")
+                until(lambda: len(right) > 40 * (turn + 1) or wrong, "answers")
                 family = [process for process in front.family()[1:] if ("manager" in title(process)) == (turn == 4)]
                 if family:
                     chance.choice(family).send_signal(signal.SIGKILL)

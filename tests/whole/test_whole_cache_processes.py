@@ -64,18 +64,14 @@ def test_the_loader_and_the_manager_at_work(start, tmp_path):
     until(lambda: not second.is_running(), "the old manager leaves")
     assert front.error_log.count("start cache loader process") == 1, "the index outlives a reload"
 
+    # Each command is a program of its own: what else they say is in tests/wproxy/test_cache_command.py.
     kept = json.loads(front.command("cache", "list", "one", "--json").output)
     assert len(kept) == 10 and {each["body"] for each in kept} == {4}
     shown = json.loads(front.command("cache", "stat", "--json").output)["one"]
     assert (shown["size"], shown["max_size"], shown["cold"], shown["hit"]) == (40960, 40960, False, {"responses": 0, "bytes": 0})
-    key = kept[0]["key"]
-    assert front.command("cache", "purge", "one", key).output == "wproxy: 1 purged from one\n"
-    assert f'"{key}" is not in the cache one' in front.command("cache", "purge", "one", key).errors
+    assert front.command("cache", "purge", "one", kept[0]["key"]).output == "wproxy: 1 purged from one\n"
     assert len(files(front)) == 9
-    alike = sum(each["key"].startswith("/1") for each in kept[1:])
-    assert front.command("cache", "purge", "one", "/1*").output == f"wproxy: {alike} purged from one\n"
-    assert front.command("cache", "list", "one", "/").output.count("\n") == 1 + 9 - alike
-    assert 'cache "none" not found' in front.command("cache", "stat", "none").errors
+    assert f'"{kept[0]["key"]}" is not in the cache one' in front.command("cache", "purge", "one", kept[0]["key"]).errors
 
     os.kill(front.master.pid, signal.SIGUSR1)
     front.error_logged("reopening logs")
