@@ -408,11 +408,14 @@ class Loop:
                 self._arm(stream, (stream.armed & ~_RDHUP) | wanted)
 
     def _raise_pending(self, task: Task, pending: list[BaseException]) -> Any:
-        """Raise the pending exceptions of a task, each where it parks then, and return where it parks after the last."""
+        """Raise the pending exceptions of a task, each where it parks then, and return where it parks after the last.
+
+        No variable keeps them: until CPython 3.14 the traceback of an exception leads on to this frame, and would make a cycle.
+        """
         task.pending = None
         parked: Any = None
-        for exception in pending:
-            parked = task.coroutine.throw(exception)
+        while pending:
+            parked = task.coroutine.throw(pending.pop(0))
         return parked
 
     def _arm(self, stream: Waitable, mask: int) -> None:
