@@ -512,6 +512,21 @@ def data_frame(stream: int, data: bytes | memoryview, end_stream: bool) -> bytes
     return b"".join((_make_header(length >> 16, length & 0xFFFF, DATA, end_stream, stream), data))
 
 
+def answer_frames(stream: int, block: bytes, body: bytes, trailers: bytes) -> bytes:
+    """Return a whole answer: a field block, a body and, unless they are empty, trailers, each no larger than a frame may be."""
+    end = _make_header(0, len(trailers), HEADERS, END_HEADERS | END_STREAM, stream) if trailers else b""
+    return b"".join(
+        (
+            _make_header(0, len(block), HEADERS, END_HEADERS, stream),
+            block,
+            _make_header(0, len(body), DATA, not trailers, stream),
+            body,
+            end,
+            trailers,
+        )
+    )
+
+
 def headers_frames(stream: int, block: bytes, end_stream: bool, max_frame_size: int = MAX_FRAME_SIZE) -> bytes:
     """Return a field block in HEADERS and, if the peer's frames are too small for it, CONTINUATIONs."""
     length = len(block)

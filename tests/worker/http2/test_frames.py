@@ -267,6 +267,14 @@ def test_a_block_that_has_begun_is_told():
     assert not reader.in_block
 
 
+def test_an_answer_is_its_frames_one_after_the_other():
+    for trailers in (b"", b"\x88\x88"):
+        frames_of_it = (
+            wire(1, 4, 5, b"\x88") + wire(0, 0 if trailers else 1, 5, b"body") + (wire(1, 5, 5, trailers) if trailers else b"")
+        )
+        assert frames.answer_frames(5, b"\x88", b"body", trailers) == frames_of_it
+
+
 WRITTEN = [
     (frames.data_header(5, 3, True) + b"abc", peer.DataFrame, {"data": b"abc", "stream_id": 5}, {"END_STREAM"}),
     (frames.data_frame(5, memoryview(b"abc"), False), peer.DataFrame, {"data": b"abc", "stream_id": 5}, set()),

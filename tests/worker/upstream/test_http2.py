@@ -403,6 +403,23 @@ def test_answers_that_end_with_their_head(two, status, method):
     assert s.group().idle_count == 1
 
 
+@pytest.mark.parametrize(("method", "status"), [(b"HEAD", 200), (b"GET", 204), (b"GET", 304)])
+def test_a_body_where_there_can_be_none_is_dropped(two, method, status):
+    s = two()
+    client = ask(s, method=method)
+    peer = accept(s)
+    peer.request()
+    peer.send(peer.head(1, ("x-a", "b"), status=status), peer.data(1, b"HTTP/1.1 200 OK\r\n\r\n", end=True))
+    assert client.receives_head().startswith(b"HTTP/1.1 %d " % status)
+    client.receives_nothing()
+    client.send(get(b"/again"))
+    peer = peer if s.peers[0].is_unvisited() else accept(s)
+    stream, _ = peer.request()
+    peer.answer(stream, b"second", ("content-length", "6"))
+    assert client.receives_head().startswith(b"HTTP/1.1 200 ")
+    client.receives(b"second")
+
+
 def test_interim_heads_are_skipped_and_hints_pass(two):
     s = two("early_hints = ['1']")
     client = ask(s)

@@ -18,13 +18,10 @@ from worker.filters.limit_rate import hold_back
 from worker.http2.abuse import Progress
 from worker.http2.errors import CANCEL, INTERNAL_ERROR, PROTOCOL_ERROR
 from worker.http2.frames import (
-    END_HEADERS,
-    END_STREAM,
-    HEADERS,
     MAX_FRAME_SIZE,
+    answer_frames,
     data_frame,
     data_header,
-    frame_header,
     headers_frames,
     rst_stream_frame,
     window_update_frame,
@@ -340,15 +337,13 @@ class HTTP2Exchange(Stream):
         block = head_block(fields, shared.loop.clock.date_line)
         if len(block) > MAX_FRAME_SIZE or settings.shrank_table:
             return False
-        number, end = self.number, b""
+        trailers = b""
         if response.trailers is not None:
             request.response_trailers = lines = response.trailers(request)
-            if lines and (last := trailers_block(lines)):
-                if len(last) > MAX_FRAME_SIZE:
-                    return False
-                end = frame_header(HEADERS, END_HEADERS | END_STREAM, number, len(last)) + last
-        head = frame_header(HEADERS, END_HEADERS, number, len(block))
-        data = b"".join((head, block, data_header(number, size, not end), body, end))
+            trailers = trailers_block(lines) if lines else b""
+            if len(trailers) > MAX_FRAME_SIZE:
+                return False
+        data = answer_frames(self.number, block, body, trailers)
         shared.sender.write(data)
         windows.sent(self, size)
         request.bytes_sent += len(data)
