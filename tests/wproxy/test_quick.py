@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from tests.wproxy.maps.map_reading import request
@@ -9,6 +12,8 @@ from wproxy.address import Address
 from wproxy.config.load import load_text
 from wproxy.config.tree import ConfigurationError
 from wproxy.quick import quick_configuration
+
+ROOT = Path(__file__).parents[2]
 
 
 def look_up(host: str, port: int) -> list[Address]:
@@ -148,3 +153,17 @@ def test_http2_is_asked_for_where_it_is_there():
     assert "http2 = true\n" in quick_configuration("8443", ["127.0.0.1:3000"], "auto", ("/a", "/b"), True)
     assert "http2" not in quick_configuration("8443", ["127.0.0.1:3000"], "auto", ("/a", "/b"))
     assert "http2" not in quick_configuration("8443", ["127.0.0.1:3000"], "auto")
+
+
+@pytest.mark.parametrize("text", [quick_configuration("8080", ["127.0.0.1:3000"], "auto"), (ROOT / "wproxy.toml").read_text()])
+def test_what_faces_clients_has_limits_and_one_for_each_address_to_be_uncommented(text: str):
+    """Also the configuration that is shipped."""
+    file = re.sub(r"(?m)^# (limit_conn.*)", r"\1", text)
+    for each, counted in ((text, False), (file, True)):
+        configuration = load_text(each.encode(), "wproxy.toml", "/srv", look_up)
+        for server in configuration.servers:
+            location = server.locations.fallback
+            assert location.client_header_timeout <= 15 and location.client_body_timeout <= 30
+            assert 0 < location.client_max_body_size <= 1 << 30
+            assert location.large_client_header_buffers == (4, 8192)
+            assert [(limit.zone.name, limit.most) for limit in location.limit_conn] == [("per_address", 100)] * counted
