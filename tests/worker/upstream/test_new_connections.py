@@ -12,7 +12,6 @@ from worker.loop import Loop
 from worker.stream import Stream
 from worker.upstream.connect import begin_to_connect
 from worker.upstream.manner import Manner
-from wproxy.failures import UpstreamFailure
 
 
 @pytest.fixture
@@ -51,15 +50,6 @@ def test_over_loopback_it_is_waited_for_as_well_while_the_peer_has_no_room(loop,
     assert [is_there for _, is_there in waiting] == [True, True, False, False]
     for stream, _ in waiting:
         stream.close()
-
-
-def test_a_refusal_over_loopback_is_told_in_the_words_of_one_that_was_waited_for(loop, listener):
-    port = listener.getsockname()[1]
-    listener.close()
-    with pytest.raises(UpstreamFailure, match=r"^connect\(\) failed \(111: Connection refused\)$") as found:
-        begin_to_connect(loop, peer_at(port), Manner(), Stream)
-    assert found.value.code == "up_refused"
-    assert not loop.stream_count()
 
 
 def sends_without_delay(stage) -> bool:
