@@ -186,8 +186,7 @@ class AdditionPlan:
                     lines.append((name, value))
             except ClientError as error:
                 log_request(request, "error", f"{error.reason} while sending trailer {name.decode('latin-1')}")
-        request.response_trailers = tuple(lines)
-        return request.response_trailers
+        return tuple(lines)
 
 
 class ExpiryPlan:

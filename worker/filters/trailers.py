@@ -36,8 +36,11 @@ def trailers_filter(location: Location) -> Filter | None:
         before = response.trailers
 
         def trailers(request: Request) -> Lines:
-            passed = [(name, value) for lower, name, value in request.upstream_trailers if lower not in hidden]
-            return (*(before(request) if before is not None else ()), *passed)
+            passed = tuple((name, value) for lower, name, value in request.upstream_trailers if lower not in hidden)
+            if before is None:
+                return passed
+            request.response_trailers = passed  # for variables in those of add_trailer
+            return (*passed, *before(request))
 
         return TrailedResponse(response, trailers)
 

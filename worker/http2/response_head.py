@@ -31,10 +31,11 @@ _TABLE_ENTRIES = 4096
 _TABLE_BYTES = 512
 
 
-def read_response_head(fields: HeaderList, size: int, limit: int) -> ResponseHead:
+def read_response_head(fields: HeaderList, size: int, limit: int, is_all: bool = False) -> ResponseHead:
     """Return the head that these fields are; raises UpstreamFailure.
 
-    size: bytes of all names and values, as the decoder counted them; limit: the most that are allowed.
+    size: bytes of all names and values, as the decoder counted them; limit: the most that are allowed. is_all: whether it ends
+    its stream, so that a body which is not announced has the length 0.
     The length of a body is given by its stream: `content_length` is only what the upstream said, and a caller that gets another
     number of bytes must not pass on the response as whole. `keeps_alive` means nothing here.
     """
@@ -45,17 +46,17 @@ def read_response_head(fields: HeaderList, size: int, limit: int) -> ResponseHea
     for name, value in fields:
         if name[:1] == b":":
             if name != b":status":
-                raise _failure(f'upstream sent invalid pseudo-header: "{shown(name)}"')
+                raise _failure(f'upstream sent invalid header "{shown(name)}: {shown(value)}"')
             if status:
                 raise _failure("upstream sent duplicate :status header")
             if lines:
                 raise _failure("upstream sent :status header after others")
             if not _STATUS(value):
-                raise _failure(f'upstream sent invalid :status: "{shown(value)}"')
+                raise _failure(f'upstream sent invalid :status "{shown(value)}"')
             status = int(value)
             continue
         if not status:
-            raise _failure("upstream sent no :status header before others")
+            raise _failure("upstream sent no :status header")
         field = _FIELDS.get((name, value)) or _read_field(name, value, RESPONSE_NAME)
         if field[0] not in _DROPPED:
             lines.append(field)
@@ -74,6 +75,8 @@ def read_response_head(fields: HeaderList, size: int, limit: int) -> ResponseHea
             length = parse_length(content_length)
         except ValueError:
             raise _failure(f'upstream sent invalid "Content-Length" header: "{shown(content_length)}"') from None
+    elif is_all and status not in (204, 304):
+        length = 0
     head = ResponseHead(b"", status, _REASONS.get(status, b""), VERSION, kept, values, length, False)
     head.ignored = ignored
     return head

@@ -110,6 +110,22 @@ class SharedConnection(SharedPooled):
     def send(self, data: bytes) -> None:
         """Send bytes, now or as soon as the socket takes them. Raises UpstreamFailure if the connection has failed."""
         self.check()
+        try:
+            self._write(data)
+        except OSError as error:
+            self.fail(failure_of("error", call_failed("send()", error), SENDING))
+            self.check()
+
+    def try_to_send(self, data: bytes) -> bool:
+        """Send bytes that no request depends on; return False if the upstream takes none any more."""
+        try:
+            self._write(data)
+        except OSError:
+            return False
+        return True
+
+    def _write(self, data: bytes) -> None:
+        """Send bytes, now or as soon as the socket takes them. Raises OSError."""
         if self._unsent:
             self._unsent += data
             return
@@ -117,9 +133,6 @@ class SharedConnection(SharedPooled):
             sent = self.stream.send(data)
         except BlockingIOError:
             sent = 0
-        except OSError as error:
-            self.fail(failure_of("error", call_failed("send()", error), SENDING))
-            self.check()
         if sent < len(data):
             self._unsent += memoryview(data)[sent:]
             self.stream.loop.spawn(self._send_rest(), f"sending on {self.stream}")

@@ -52,7 +52,7 @@ def target(*schemes: str, has_variables: bool = True) -> Callable[[str], ProxyTa
             address = parse_address(text, NO_PORT)
         except ValueError as error:
             raise in_upstream(error) from None
-        shown = text.encode("utf-8", "surrogateescape")
+        shown = b"localhost" if address.is_unix else text.encode("utf-8", "surrogateescape")
         return ProxyTarget(text, address, address.port != NO_PORT, b"", shown, is_secure)
 
     return read

@@ -13,7 +13,7 @@ from typing import Any
 
 from worker.http1.response import ResponseHead
 from worker.http2.abuse import ControlBudget, JunkBudget
-from worker.http2.errors import NO_ERROR, REFUSED_STREAM, ConnectionFault, StreamFault, name_of
+from worker.http2.errors import NO_ERROR, REFUSED_STREAM, ConnectionFault, StreamFault
 from worker.http2.frames import (
     DATA,
     GOAWAY,
@@ -79,7 +79,7 @@ class HTTP2Frames(SharedConnection):
         self._control = ControlBudget(self.opened, "upstream")
         self._junk = JunkBudget("upstream")
         self._begun = self.has_settings = False
-        self._last_head: tuple[HeaderList, ResponseHead] | None = None
+        self._last_head: tuple[HeaderList, bool, ResponseHead] | None = None
 
     def may_open(self) -> bool:
         """Whether one more stream may be begun now. Raises UpstreamFailure if none ever may."""
@@ -111,16 +111,23 @@ class HTTP2Frames(SharedConnection):
         return PREFACE + client_beginning(STREAM_WINDOW)
 
     def _reply(self, frames: bytes) -> None:
-        """Send frames that belong to no request: an upstream may speak before there is one. Raises UpstreamFailure."""
-        self.send(self._beginning() + frames)
+        """Send frames that belong to no request: an upstream may speak before there is one.
 
-    def read_head(self, fields: HeaderList, size: int, limit: int) -> ResponseHead:
-        """Return the head that these fields are: mostly that of the answer before. Raises UpstreamFailure."""
+        One that has closed may have answered before: what it sent is read to the end.
+        """
+        if not self.try_to_send(self._beginning() + frames):
+            self.most = 0
+
+    def read_head(self, fields: HeaderList, size: int, limit: int, is_all: bool) -> ResponseHead:
+        """Return the head that these fields are: mostly that of the answer before. Raises UpstreamFailure.
+
+        is_all: whether there is no body, though there could be one.
+        """
         known = self._last_head
-        if known is not None and size <= limit and known[0] == fields:
-            return known[1]
-        head = read_response_head(fields, size, limit)
-        self._last_head = fields, head
+        if known is not None and size <= limit and known[0] == fields and known[1] == is_all:
+            return known[2]
+        head = read_response_head(fields, size, limit, is_all)
+        self._last_head = fields, is_all, head
         return head
 
     def receive(self, data: bytes) -> None:
@@ -173,7 +180,7 @@ class HTTP2Frames(SharedConnection):
     def _take_goaway(self, frame: GoAway) -> None:
         self.most = 0
         for state in self.streams.goaway(frame.last):
-            failure = failure_of("error", "upstream sent GOAWAY before it began the request", READING_HEAD)
+            failure = failure_of("error", f"upstream sent goaway with error {frame.code}", READING_HEAD)
             failure.sent = False
             state.use.fail(failure)
         self.count_room()
@@ -203,7 +210,7 @@ class HTTP2Frames(SharedConnection):
             return
         is_refused = frame.code == REFUSED_STREAM and not state.has_head
         kind = "error" if is_refused or state.has_head else "invalid_header"
-        reason = f"upstream rejected request with error {frame.code} ({name_of(frame.code)})"
+        reason = f"upstream rejected request with error {frame.code}"
         failure = failure_of(kind, reason, READING if state.has_head else READING_HEAD, "" if state.has_head else "up_reset")
         failure.sent = not is_refused
         failure.is_refusal = is_refused
@@ -222,7 +229,7 @@ class HTTP2Frames(SharedConnection):
         use = state.use
         use.wire_received += len(block) + 9
         if not state.has_head:
-            use.heads.append((fields, self.decoder.size))
+            use.heads.append((fields, self.decoder.size, end_stream))
             state.has_head = not _is_interim(fields)
         else:
             use.trailing = fields, self.decoder.size, end_stream

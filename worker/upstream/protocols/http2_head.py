@@ -58,9 +58,9 @@ class HTTP2HeadPlan(HTTP1HeadPlan):
         for name, value in zip(self.set_fields, values[1:]):
             if value and name is not None and (name != b"te" or value.lower() == b"trailers"):
                 fields.append((name, checked(value)))
-        fields += self.own_fields(request)
         if length >= 0 and not self.sets_length:
             fields.append((b"content-length", b"%d" % length))
+        fields += self.own_fields(request)
         if self.passes_fields:
             options = request.fields.connection_options
             dropped = self.dropped | options if options else self.dropped

@@ -162,8 +162,8 @@ class HTTP2Stream(Arriving):
         attempt.bytes_received = self.wire_received
         limit = attempt.passing.buffer_size
         while self.heads:
-            fields, size = self.heads.pop(0)
-            head = self.shared.read_head(fields, size, limit)
+            fields, size, ends = self.heads.pop(0)
+            head = self.shared.read_head(fields, size, limit, ends and attempt.request.method != b"HEAD")
             if head.status == 101:
                 raise failure_of("invalid_header", "upstream sent 101 in HTTP/2", READING_HEAD)
             if head.status >= 200:
