@@ -14,6 +14,7 @@ import math
 from collections.abc import Awaitable, Callable
 from copy import copy
 from functools import partial
+from types import MethodType
 from typing import TYPE_CHECKING, cast
 
 from worker.access import Decide, combine, rules_of
@@ -147,7 +148,7 @@ def proxying(location: Location, services: Services) -> Handler | None:
     assert location.upstream is not None
     group = services.groups[location.upstream.name]
     passing = services.passings[location] = make_passing(settings, group, answer_plan, services)
-    answer: Handler = partial(exchange, passing)
+    answer: Handler = MethodType(exchange, passing)  # 260 instructions less than a `partial`
     methods = passing.protocol.methods
     return answer if methods is None else only_for(methods, answer)
 

@@ -144,7 +144,8 @@ class Nested(Protocol):
 
 
 AnyLocation = TypeVar("AnyLocation", bound=Nested)
-Few = tuple[tuple[bytes, AnyLocation], ...]
+# (prefix, its length, the location), the longest first.
+Few = tuple[tuple[bytes, int, AnyLocation], ...]
 
 
 def _best_width(prefixes: list[bytes]) -> int:
@@ -202,16 +203,17 @@ class LocationMatcher(Generic[AnyLocation]):
         number. Where too many begin alike, prefixes are looked up by their length: a slice and a look-up for each different
         length.
         """
-        longest_first = sorted(self.prefixes.items(), key=lambda item: -len(item[0]))
+        longest_first = [(prefix, len(prefix), target) for prefix, target in self.prefixes.items()]
+        longest_first.sort(key=lambda entry: -entry[1])
         self.is_plain = not self.regexes and all(target.inner is None for target in self._each())
         self._few = tuple(longest_first)
         self._by_start = {}
         self._by_length = ()
         if len(longest_first) <= 1:
             return
-        self._width = _best_width([prefix for prefix, _ in longest_first])
+        self._width = _best_width([prefix for prefix, _, _ in longest_first])
         short = tuple(entry for entry in longest_first if len(entry[0]) < self._width)
-        starts: dict[bytes, list[tuple[bytes, AnyLocation]]] = {}
+        starts: dict[bytes, list[tuple[bytes, int, AnyLocation]]] = {}
         for entry in longest_first[: len(longest_first) - len(short)]:
             starts.setdefault(entry[0][: self._width], []).append(entry)
         if len(short) + max(map(len, starts.values())) <= 8:
@@ -221,8 +223,8 @@ class LocationMatcher(Generic[AnyLocation]):
             }
             return
         lengths: dict[int, dict[bytes, AnyLocation]] = {}
-        for prefix, target in longest_first:
-            lengths.setdefault(len(prefix), {})[prefix] = target
+        for prefix, length, target in longest_first:
+            lengths.setdefault(length, {})[prefix] = target
         self._few = ()
         self._by_length = tuple(lengths.items())
 
@@ -246,8 +248,8 @@ class LocationMatcher(Generic[AnyLocation]):
         if not self.is_plain:
             return self._find_deeper(path, request, self._longest_prefix(path))[0]
         # `_longest_prefix` without the call.
-        for prefix, target in self._by_start.get(path[: self._width], self._few):
-            if path.startswith(prefix):
+        for prefix, length, target in self._by_start.get(path[: self._width], self._few):
+            if path[:length] == prefix:  # `startswith` takes twice as many instructions
                 return target
         for length, table in self._by_length:
             found = table.get(path[:length])
@@ -256,8 +258,8 @@ class LocationMatcher(Generic[AnyLocation]):
         return self.fallback
 
     def _longest_prefix(self, path: bytes) -> AnyLocation | None:
-        for prefix, target in self._by_start.get(path[: self._width], self._few):
-            if path.startswith(prefix):
+        for prefix, length, target in self._by_start.get(path[: self._width], self._few):
+            if path[:length] == prefix:
                 return target
         for length, table in self._by_length:
             found = table.get(path[:length])

@@ -46,7 +46,7 @@ class OpenFile:
         self.is_file = kind == _FILE
         self.is_directory = kind == _DIRECTORY
         self.size = facts.st_size
-        self.modified = int(facts[8])  # stat.ST_MTIME: whole seconds
+        self.modified: int = facts[8]  # type: ignore[assignment]  # stat.ST_MTIME: whole seconds
 
     def close(self) -> None:
         """Give the file back; doing so twice is allowed."""

@@ -47,17 +47,18 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
     """
     group = passing.group
     clock = request.client.clock
-    outgoing: Outgoing | None = None
-    if passing.reshape is None:
-        # `body_for`, inlined for requests without a body and for bodies that came with the head.
-        if request.body is None:
-            outgoing = BODILESS if request.fields.content_length < 0 else EMPTY
-        else:
-            outgoing = body_at_hand(request, request.body)
-    if outgoing is None:
-        outgoing = await body_for(passing, request)
-        if outgoing is None or outgoing.consumed:
-            return nothing_to_send(request, outgoing)
+    if request.body is None and passing.reshape is None:
+        # `body_for`, inlined for the most common requests.
+        outgoing = BODILESS if request.fields.content_length < 0 else EMPTY
+    else:
+        body = None
+        if request.body is not None and passing.reshape is None:
+            body = body_at_hand(request, request.body)  # as most bodies are, and no coroutine has to be made for them
+        if body is None:
+            body = await body_for(passing, request)
+            if body is None or body.consumed:
+                return nothing_to_send(request, body)
+        outgoing = body
     head = passing.head(request, outgoing.length)
     # If an error page or similar has led here, the attempts of the earlier location stay on record.
     attempts = request.attempts = [*request.attempts] if request.attempts else []

@@ -57,7 +57,6 @@ def start_response(connection: Connection, request: Request, response: Response)
                 body = b""
         data = head + body
         size = len(data)
-        request.status = fields.status
         request.replied = True
         request.bytes_sent = size
         request.body_bytes_sent = len(body)

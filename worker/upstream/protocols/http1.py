@@ -96,9 +96,9 @@ class HTTP1Connection(PeerConnection):
         last = self.last_head
         if self.begun:
             data, self.begun = self.begun + data, b""
-        elif last is not None and data.startswith(last.block):
+        elif last is not None and data[: (size := len(last.block))] == last.block:
             # take_response_head would return the same 0.1 us later.
-            self.at_hand = data[len(last.block) :]
+            self.at_hand = data[size:]
             return last
         passing = attempt.passing
         taken = take_response_head(data, passing.buffer_size, last, passing.group.known_heads)
