@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from wproxy.address import Address
 from wproxy.bodies import BodySource, Outlet, Tunnel
 from wproxy.identity import Identity
+from wproxy.layouts import settle_layout
 from wproxy.native import mypyc_attr
 from wproxy.proxy_protocol import ProxyHeader
 from wproxy.request_body import RequestBody
@@ -673,36 +674,11 @@ class Request:
         return f"<request {line!r} {self.status or 'in progress'} attempts={list(self.attempts)}>"
 
 
-def _settle_layout() -> None:
-    """Have all requests share one layout of their attributes, those that are set late included.
-
-    CPython 3.11 takes no attribute into the layout of a class after some 30 instances: where many requests had been under way
-    before the first was answered, every later one had a dictionary of its own for ever (measured: 6,000 instructions a request).
-    """
-    try:
-        request: Any = object.__new__(Request)
-    except TypeError:
-        return  # compiled: a native class has a layout from the beginning
-    for name in (
-        *(
-            "client",
-            "line",
-            "fields",
-            "method",
-            "path",
-            "args",
-            "version",
-            "started",
-            "keepalive",
-            "attempts",
-            "at_end",
-            "body",
-            "end_code",
-        ),
-        *("exchange", "location", "route", "server", "request_length", "upstream_head", "status", "response_fields", "replied"),
-        *("bytes_sent", "body_bytes_sent", "limit_req_status", "limit_conn_status"),
-    ):
-        setattr(request, name, None)
-
-
-_settle_layout()
+settle_layout(
+    Request,
+    *(
+        *("client", "line", "fields", "method", "path", "args", "version", "started", "keepalive", "attempts", "at_end", "body"),
+        *("end_code", "exchange", "location", "route", "server", "request_length", "upstream_head", "status", "response_fields"),
+        *("replied", "bytes_sent", "body_bytes_sent", "limit_req_status", "limit_conn_status"),
+    ),
+)

@@ -16,8 +16,8 @@ from wproxy.http import Request
 # Do not hang on a FIFO; a program that a worker starts inherits no file.
 FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
-_KIND = 0o170000  # the bits of a mode that tell files, directories and others apart
-_FILE = stat.S_IFREG
+KIND = 0o170000  # the bits of a mode that tell files, directories and others apart
+FILE = stat.S_IFREG
 _DIRECTORY = stat.S_IFDIR
 
 NOT_FOUND = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG))
@@ -29,21 +29,18 @@ class OpenFile:
 
     __slots__ = ("fd", "is_directory", "is_file", "modified", "path", "size")
 
-    def __init__(self, path: bytes, fd: int = -1) -> None:
-        """Open the path, unless it is open already; raises OSError."""
+    def __init__(self, path: bytes, fd: int = -1, facts: os.stat_result | None = None) -> None:
+        """Open the path, unless it is open already; raises OSError. facts: what is known of an open one."""
         if fd < 0:
-            try:
-                fd = os.open(path, FLAGS)
-            except ValueError:  # a zero byte in the path: no file has such a name
-                raise no_such_file() from None
+            fd = open_path(path)
         self.fd = fd
         self.path = path
-        self.learn(os.fstat(fd))
+        self.learn(os.fstat(fd) if facts is None else facts)
 
     def learn(self, facts: os.stat_result) -> None:
         """Record the facts of the file."""
-        kind = facts.st_mode & _KIND
-        self.is_file = kind == _FILE
+        kind = facts.st_mode & KIND
+        self.is_file = kind == FILE
         self.is_directory = kind == _DIRECTORY
         self.size = facts.st_size
         self.modified: int = facts[8]  # type: ignore[assignment]  # stat.ST_MTIME: whole seconds
@@ -56,6 +53,14 @@ class OpenFile:
 
     def __repr__(self) -> str:
         return f"<open file {self.path!r} {self.size}>"
+
+
+def open_path(path: bytes) -> int:
+    """Return a descriptor for reading. Raises OSError."""
+    try:
+        return os.open(path, FLAGS)
+    except ValueError:  # a zero byte in the path: no file has such a name
+        raise no_such_file() from None
 
 
 Open = Callable[[Request, bytes], OpenFile]

@@ -31,6 +31,7 @@ from wproxy.directives.retries import RetryBudget
 from wproxy.directives.temporary_path import TemporaryPath
 from wproxy.failures import UpstreamFailure
 from wproxy.http import Attempt, Request, Response
+from wproxy.layouts import settle_layout
 from wproxy.native import mypyc_attr
 from wproxy.request_body import Outgoing
 
@@ -212,6 +213,14 @@ class LiveAttempt(Attempt):
         if self.connection is not None:
             self.end_upload()
             self.connection.close()
+
+
+settle_layout(
+    LiveAttempt,
+    *("peer", "started", "status", "response_length", "bytes_sent", "bytes_received", "header_time", "response_time"),
+    *("connection", "head", "upload", "passing", "request", "live_peer", "outgoing", "request_head"),
+    *("sent_at", "connect_time", "is_bodiless", "end_code"),
+)
 
 
 class AnswerBody(Protocol):
