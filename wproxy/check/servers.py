@@ -8,6 +8,7 @@ from wproxy.address import Address
 from wproxy.check.blocks import Block, Blocks
 from wproxy.check.finding import INFO, WARNING, Found, Rule
 from wproxy.config.listeners import default_listen
+from wproxy.config.registry import SERVER
 from wproxy.config.tree import Position
 from wproxy.directives.listen import listen
 
@@ -92,6 +93,21 @@ def weak_tls(blocks: Blocks) -> Iterator[Found]:
                 yield Found(node.position, reason, f'write "{node.name} TLSv1.2 TLSv1.3;"')
 
 
+# Directives that say whose certificates are good, and do nothing where nobody is asked for one.
+_OF_CLIENTS = ("ssl_client_certificate", "ssl_crl", "ssl_ocsp")
+
+
+def clients_not_asked(blocks: Blocks) -> Iterator[Found]:
+    """Find servers that know whose certificates are good, and let everybody in."""
+    for block in blocks.all:
+        if block.context != SERVER or block.value("ssl_verify_client", "off") != "off":
+            continue
+        for node in block.own(*_OF_CLIENTS):
+            if node.arguments[:1] != ("off",):
+                reason = f'"{node.name}" does nothing: without "ssl_verify_client" no client is asked for a certificate'
+                yield Found(node.position, reason, 'write "ssl_verify_client on;", or take it out')
+
+
 def _two_servers(second: str) -> str:
     """Return an example: two servers at one address."""
     return "\n".join(f"server {{\n    listen 8080;\n    server_name {name};\n}}" for name in ("a.example.com", second))
@@ -136,5 +152,14 @@ SERVER_RULES = [
         weak_tls,
         "ssl_protocols TLSv1 TLSv1.1 TLSv1.2;",
         "ssl_protocols TLSv1.2 TLSv1.3;",
+    ),
+    Rule(
+        "clients-not-asked",
+        WARNING,
+        "trust in certificates of clients that nobody asks for",
+        "ssl_verify_client is off by default: the authorities for clients, and what they have revoked, do not keep anybody out.",
+        clients_not_asked,
+        "ssl_client_certificate clients.pem;",
+        "ssl_client_certificate clients.pem;\nssl_verify_client on;",
     ),
 ]
