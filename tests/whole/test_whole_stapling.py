@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import Program, Wproxy, until
+from harness import Wproxy, until
+from ocsp_responder import Responder
 
 from bench.ports import free_port
-from tests.authority import Issued, authority
+from tests.authority import authority
 
 pytestmark = pytest.mark.whole
 
@@ -28,14 +29,6 @@ location."/" = { return = 204 }
 """
 EXTRAS = {"a.test": "ssl_stapling_verify = true", "b.test": 'ssl_stapling_responder = "{responder}"', "c.test": ""}
 HTTP = 'resolver = "local=on"' + "".join(SERVER.replace("NAME", name).replace("EXTRA", extra) for name, extra in EXTRAS.items())
-
-
-def index_line(issued: Issued, status: str) -> str:
-    """A line of the index of `openssl ca`. status: V or R."""
-    certificate = issued.certificate
-    ends = certificate.not_valid_after_utc.strftime("%y%m%d%H%M%SZ")
-    revoked = ends if status == "R" else ""
-    return f"{status}\t{ends}\t{revoked}\t{certificate.serial_number:040X}\tunknown\t/CN=x\n"
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +49,12 @@ def wproxy(directory: Path) -> Iterator[Wproxy]:
     for name, issued in {"a.test": good, "b.test": revoked, "c.test": root.issue("c.test", ["c.test"])}.items():
         issued.write(directory, name)
     (directory / "root.pem").write_bytes(root.pem)
-    (directory / "index.txt").write_text(index_line(good, "V") + index_line(revoked, "R"))
-    files = {"-index": "index.txt", "-CA": "root.pem", "-rsigner": "root.pem", "-rkey": "root.key"}
-    options = [word for option, file in files.items() for word in (option, str(directory / file))]
-    responder = Program(["openssl", "ocsp", "-port", str(port), "-nmin", "60", *options], directory)
+    responder = Responder(directory, root, port, [good], [revoked])
     try:
-        until(lambda: "waiting for OCSP client connections" in responder.output + responder.errors, lambda: responder.errors)
         with Wproxy(directory, HTTP.replace("{responder}", f"http://127.0.0.1:{port}"), workers=1) as started:
             yield started
     finally:
-        responder.end()
+        responder.program.end()
 
 
 def status_of(wproxy: Wproxy, name: str) -> str:

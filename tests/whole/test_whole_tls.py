@@ -24,6 +24,7 @@ from harness import COMMAND, Program, until
 
 from bench.ports import free_port
 from tests.authority import authority
+from tests.handshakes import trusting_anybody
 
 pytestmark = pytest.mark.whole
 
@@ -225,8 +226,7 @@ def both(directory: Path) -> Iterator[tuple[Served, Served]]:
 
 def context_of(directory: Path, certificate: str = "", **settings: Any) -> ssl.SSLContext:
     """A client that trusts anybody."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = trusting_anybody()
     if certificate:
         context.load_cert_chain(directory / f"{certificate}.pem", directory / f"{certificate}.key")
     for name, value in settings.items():

@@ -26,6 +26,7 @@ from conversation import End, Stage, chunks, get, ok, post
 import worker.client.accept
 import worker.upstream.exchange
 from tests.authority import authority
+from tests.handshakes import trusting_anybody
 from worker.client.accept import ClientProtocol
 from worker.client.http1.serve import serve_connection
 from worker.loop import Loop
@@ -268,8 +269,7 @@ class Tls:
         self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.server.load_cert_chain(*authority().issue("localhost").write(directory, "localhost"))
         self.server.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
-        self.client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self.client.check_hostname, self.client.verify_mode = False, ssl.CERT_NONE
+        self.client = trusting_anybody()
 
     def encrypts_clients(self) -> ClientProtocol:
         """The protocol of clients that begin with a handshake."""

@@ -10,15 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.handshakes import trusting_anybody
 from worker.tls.client_hello import LONGEST, ClientHello, NotClientHello, is_tls, read_client_hello
 
 
 def real_hello(name: str | None = "example.com", protocols: list[str] | None = None, **attributes: object) -> bytes:
     """What OpenSSL sends as a client."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    for attribute, value in attributes.items():
-        setattr(context, attribute, value)
+    context = trusting_anybody(**attributes)
     if protocols:
         context.set_alpn_protocols(protocols)
     outgoing = ssl.MemoryBIO()

@@ -14,6 +14,7 @@ from conversation import End, Stage
 from openssl_texts import BAD_RECORD
 
 from tests.authority import authority
+from tests.handshakes import trusting_anybody
 from worker.tls.session import TlsSession
 from worker.tls.stream import TlsStream
 from wproxy.assignment import ListeningSocket
@@ -80,11 +81,9 @@ class Tls:
     """A client's side of TLS on an end."""
 
     def __init__(self, end: End) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         self.end = end
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="site.test")
+        self.tls = trusting_anybody().wrap_bio(self.incoming, self.outgoing, server_hostname="site.test")
 
     def do(self, call: Callable[[], Any]) -> Any:
         """Do something that may have to wait for the other side."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.authority import authority
+from tests.handshakes import shake, trusting_anybody
 from worker.tls.shared_sessions import SharedSessions
 from wproxy.http import Clock
 from wproxy.tls.openssl import find_openssl
@@ -87,20 +88,11 @@ def test_openssl_resumes_a_session_of_another_context(tmp_path: Path, version: s
         openssl.set_session_context(context, b"the same")
         openssl.share_sessions(context, sessions.find, sessions.keep, sessions.forget)
         servers.append(context)
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    client = trusting_anybody()
     session = None
     resumed = []
     for server in (*servers, *servers):
-        there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-        ours, theirs = server.wrap_bio(there, back, server_side=True), client.wrap_bio(back, there, session=session)
-        for end in (theirs, ours) * 3:
-            try:
-                end.do_handshake()
-            except ssl.SSLWantReadError:
-                pass
-        ours.write(b"x")
-        assert theirs.read(1) == b"x"
+        ours, theirs = shake(server, client, session)
         session = theirs.session
         resumed.append(theirs.session_reused)
         with suppress(ssl.SSLWantReadError):

@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.authority import Issued, authority
+from tests.handshakes import shake, trusting_anybody
 from wproxy.config.nginx import parse_nginx
 from wproxy.config.registry import SERVER, find_directive
 from wproxy.config.resolve import resolve
@@ -59,36 +60,6 @@ def context(make: Callable[..., Any]) -> Callable[..., ssl.SSLContext]:
     return of
 
 
-def client_context(**settings: Any) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    for name, value in settings.items():
-        setattr(context, name, value)
-    return context
-
-
-Pair = tuple[ssl.SSLObject, ssl.SSLObject]
-
-
-def shake(server: ssl.SSLContext, client: ssl.SSLContext, session: ssl.SSLSession | None = None) -> Pair:
-    """Both ends after their handshake; raises SSLError."""
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ours = server.wrap_bio(to_server, to_client, server_side=True)
-    theirs = client.wrap_bio(to_client, to_server, session=session)
-    done = set()
-    for _ in range(4):
-        for end in (theirs, ours):
-            try:
-                end.do_handshake()
-                done.add(end)
-            except ssl.SSLWantReadError:
-                pass
-    assert len(done) == 2
-    ours.write(b"x")
-    assert theirs.read(1) == b"x"
-    return ours, theirs
-
-
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
 
@@ -118,7 +89,7 @@ def test_a_server_without_a_certificate_has_none(make):
 def test_only_the_protocols_of_the_configuration_are_spoken(context, words, spoken):
     server = context(f"ssl_protocols {words};")
     for version in (V12, V13):
-        client = client_context(minimum_version=version, maximum_version=version)
+        client = trusting_anybody(minimum_version=version, maximum_version=version)
         if version in spoken:
             shake(server, client)
         else:
@@ -129,7 +100,7 @@ def test_only_the_protocols_of_the_configuration_are_spoken(context, words, spok
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 def test_old_protocols_are_spoken_if_everything_is_allowed(context, version):
-    client = client_context(minimum_version=version, maximum_version=version)
+    client = trusting_anybody(minimum_version=version, maximum_version=version)
     client.set_ciphers("ALL:@SECLEVEL=0")
     ours, _ = shake(context("ssl_protocols TLSv1 TLSv1.1; ssl_ciphers ALL:@SECLEVEL=0;"), client)
     assert ours.version() == version.name.replace("_", ".")
@@ -142,14 +113,14 @@ def test_old_protocols_are_spoken_if_everything_is_allowed(context, version):
 def test_the_first_group_that_both_have_is_used(context, groups, version):
     openssl = find_openssl()
     assert openssl is not None
-    ours, _ = shake(context(f"ssl_ecdh_curve {groups};"), client_context(maximum_version=version))
+    ours, _ = shake(context(f"ssl_ecdh_curve {groups};"), trusting_anybody(maximum_version=version))
     assert openssl.group(ours) in groups.split(":")
 
 
 def test_the_algorithms_of_signatures_are_known_since_openssl_3_5(context, root, tmp_path):
     openssl = find_openssl()
     assert openssl is not None
-    client = client_context()
+    client = trusting_anybody()
     client.load_cert_chain(*root.issue("known").write(tmp_path, "client"))
     ours, theirs = shake(context("ssl_verify_client on; ssl_client_certificate root.pem;"), client)
     name = "ecdsa_secp256r1_sha256" if ssl.OPENSSL_VERSION_INFO >= (3, 5) else ""  # as in nginx
@@ -159,7 +130,7 @@ def test_the_algorithms_of_signatures_are_known_since_openssl_3_5(context, root,
 
 def test_the_clients_order_of_ciphers_counts_unless_the_servers_shall(context):
     both = "ssl_ciphers ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256;"
-    client = client_context(maximum_version=V12)
+    client = trusting_anybody(maximum_version=V12)
     client.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384")
     for more, chosen in (("", "128"), ("ssl_prefer_server_ciphers on;", "256")):
         ours, _ = shake(context(both + more), client)
@@ -172,7 +143,7 @@ def test_ciphers_with_dh_need_its_parameters(context, tmp_path):
     key = rsa.generate_private_key(65537, 2048)
     authority().issue("site", ["site.test"], key=key).write(tmp_path, "site")
     (tmp_path / "dh.pem").write_text(FFDHE2048)
-    client = client_context(maximum_version=V12)
+    client = trusting_anybody(maximum_version=V12)
     client.set_ciphers("DHE-RSA-AES256-GCM-SHA384")
     ours, _ = shake(context("ssl_dhparam dh.pem;"), client)
     assert ours.cipher()[0].startswith("DHE-RSA")
@@ -180,9 +151,9 @@ def test_ciphers_with_dh_need_its_parameters(context, tmp_path):
 
 def test_commands_of_openssl_are_carried_out(context, make):
     server = context("ssl_conf_command Ciphersuites TLS_CHACHA20_POLY1305_SHA256; ssl_conf_command MinProtocol TLSv1.3;")
-    assert shake(server, client_context())[0].cipher()[0] == "TLS_CHACHA20_POLY1305_SHA256"
+    assert shake(server, trusting_anybody())[0].cipher()[0] == "TLS_CHACHA20_POLY1305_SHA256"
     with pytest.raises(ssl.SSLError):
-        shake(server, client_context(maximum_version=V12))
+        shake(server, trusting_anybody(maximum_version=V12))
     for command, why in (("Nonsense x", "unknown command"), ("Ciphersuites x", "error:0A0000B9:SSL routines::no cipher match")):
         _, problems, _ = make(f"{BASE} ssl_conf_command {command};")
         name, value = command.split()
@@ -194,7 +165,7 @@ def test_certificates_may_be_in_the_configuration_itself(make, tmp_path, root):
     pem, key = issued.chain.decode(), issued.key_pem().decode()
     made, problems, (server,) = make(f'ssl_certificate "data:{pem}"; ssl_certificate_key "data:{key}";')
     assert not problems
-    _, theirs = shake(made.find(server, False).context, client_context())
+    _, theirs = shake(made.find(server, False).context, trusting_anybody())
     assert theirs.getpeercert(binary_form=True) == ssl.PEM_cert_to_DER_cert(pem)
     assert not [name for name in os.listdir("/proc/self/fd") if "certificate" in os.path.realpath(f"/proc/self/fd/{name}")]
 
@@ -220,7 +191,7 @@ def test_keys_in_engines_are_refused(make, key):
 @pytest.mark.parametrize("version", [V12, V13])
 def test_a_session_is_resumed_under_contexts_that_are_made_anew(context, version):
     """As after a reload, and in another program after an upgrade that has the same secret."""
-    client = client_context(maximum_version=version)
+    client = trusting_anybody(maximum_version=version)
     _, theirs = shake(context(), client)
     ours, _ = shake(context(), client, theirs.session)
     assert ours.session_reused
@@ -228,7 +199,7 @@ def test_a_session_is_resumed_under_contexts_that_are_made_anew(context, version
 
 @pytest.mark.parametrize("version", [V12, V13])
 def test_a_session_is_not_resumed_where_another_trust_holds(context, root, version):
-    client = client_context(maximum_version=version)
+    client = trusting_anybody(maximum_version=version)
     _, theirs = shake(context(), client)
     asking = context("ssl_verify_client on; ssl_client_certificate root.pem;")
     ours, _ = shake(asking, client, theirs.session)
@@ -241,7 +212,7 @@ def test_files_have_the_keys_of_tickets(context, tmp_path, size, version):
     """The first encrypts, all decrypt; one that the second decrypted is renewed."""
     for name in ("old", "new", "other"):
         (tmp_path / name).write_bytes(os.urandom(size))
-    client = client_context(maximum_version=version)
+    client = trusting_anybody(maximum_version=version)
     _, theirs = shake(context("ssl_session_ticket_key old;"), client)
     ours, renewed = shake(context("ssl_session_ticket_key new; ssl_session_ticket_key old;"), client, theirs.session)
     assert ours.session_reused
@@ -256,7 +227,7 @@ def test_a_key_of_a_wrong_size_is_refused(make, tmp_path):
 
 
 def test_without_tickets_a_session_is_known_to_its_process(context):
-    client = client_context(maximum_version=V12)
+    client = trusting_anybody(maximum_version=V12)
     server = context("ssl_session_tickets off; ssl_session_cache shared:one:1m;")
     _, theirs = shake(server, client)
     assert shake(server, client, theirs.session)[0].session_reused
@@ -266,7 +237,7 @@ def test_without_tickets_a_session_is_known_to_its_process(context):
 
 
 def test_a_session_has_its_time(context):
-    _, theirs = shake(context("ssl_session_timeout 17m;"), client_context(maximum_version=V12))
+    _, theirs = shake(context("ssl_session_timeout 17m;"), trusting_anybody(maximum_version=V12))
     assert theirs.session.timeout == 7200 and theirs.session.ticket_lifetime_hint == 17 * 60
 
 
@@ -277,7 +248,7 @@ def test_the_key_of_tickets_depends_on_the_secret_and_on_the_digest():
 
 
 def test_the_secret_is_renewed_at_a_load_once_a_day(context):
-    client = client_context()
+    client = trusting_anybody()
     contexts_module.renew_secret(1_000_000.0)
     _, theirs = shake(context(), client)
     contexts_module.renew_secret(1_000_000.0 + 86_399)
@@ -290,7 +261,7 @@ def test_the_secret_is_renewed_at_a_load_once_a_day(context):
 def test_with_a_shared_cache_keys_of_tickets_change_with_each_timeout_and_the_last_one_is_still_good(
     context, monkeypatch, version
 ):
-    client = client_context(maximum_version=version)
+    client = trusting_anybody(maximum_version=version)
     now = 1_000_000.0
 
     def made() -> ssl.SSLContext:
@@ -322,7 +293,7 @@ def test_no_certificate_of_a_client_fails_the_handshake(context, root, tmp_path,
     known = root.issue("known")
     server = context("ssl_verify_client on; ssl_client_certificate root.pem;")
     for issued, code in ((known, 0), (late, 10), (stranger, 20), (None, 0)):
-        client = client_context(maximum_version=version)
+        client = trusting_anybody(maximum_version=version)
         if issued is not None:
             client.load_cert_chain(*issued.write(tmp_path, "client"))
         ours, _ = shake(server, client)
@@ -332,7 +303,7 @@ def test_no_certificate_of_a_client_fails_the_handshake(context, root, tmp_path,
 
 def test_only_the_certificates_in_the_servers_own_file_are_shown(context):
     """As in nginx: not the authority for clients, that OpenSSL would add by itself since it has issued the server's, too."""
-    _, theirs = shake(context("ssl_verify_client on; ssl_client_certificate root.pem;"), client_context())
+    _, theirs = shake(context("ssl_verify_client on; ssl_client_certificate root.pem;"), trusting_anybody())
     assert len(theirs._sslobj.get_unverified_chain()) == 1
 
 
@@ -343,7 +314,7 @@ def test_revoked_clients_are_known(context, root, tmp_path):
     (tmp_path / "list.pem").write_bytes(root.revoke(revoked))
     server = context("ssl_verify_client optional; ssl_client_certificate root.pem; ssl_crl list.pem;")
     for issued, code in ((revoked, 23), (known, 0)):
-        client = client_context()
+        client = trusting_anybody()
         client.load_cert_chain(*issued.write(tmp_path, "client"))
         assert openssl.verify_result(shake(server, client)[0]) == code
 
@@ -355,7 +326,7 @@ def test_a_chain_may_be_as_long_as_its_depth(context, root, tmp_path):
     leaf = between.issue("leaf")
     for depth, code in ((0, 22), (1, 0)):
         server = context(f"ssl_verify_client optional; ssl_client_certificate root.pem; ssl_verify_depth {depth};")
-        client = client_context()
+        client = trusting_anybody()
         client.load_cert_chain(*leaf.write(tmp_path, "leaf"))
         found = openssl.verify_result(shake(server, client)[0])
         assert (found == 0) == (code == 0), (depth, found)
@@ -368,7 +339,7 @@ def test_records_are_as_short_as_they_shall_be(context):
     for size, longest in (("1k", 1024), ("16k", 16384), ("1m", 16384)):
         to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
         ours = context(f"ssl_buffer_size {size};").wrap_bio(to_server, to_client, server_side=True)
-        theirs = client_context().wrap_bio(to_client, to_server)
+        theirs = trusting_anybody().wrap_bio(to_client, to_server)
         for _ in range(3):
             for end in (theirs, ours):
                 try:
@@ -417,8 +388,8 @@ def test_fetched_responses_are_inquired_about_or_told_to_be_ignored(make, root, 
 def test_without_openssls_own_calls_the_rest_works(context, monkeypatch, tmp_path, root):
     monkeypatch.setattr(contexts_module, "find_openssl", lambda: None)
     server = context("ssl_verify_client optional; ssl_client_certificate root.pem; ssl_ecdh_curve prime256v1:X25519;")
-    shake(server, client_context())
-    stranger = client_context(maximum_version=V12)
+    shake(server, trusting_anybody())
+    stranger = trusting_anybody(maximum_version=V12)
     stranger.load_cert_chain(*authority("Other").issue("stranger").write(tmp_path, "stranger"))
     with pytest.raises(ssl.SSLError):
         shake(server, stranger)

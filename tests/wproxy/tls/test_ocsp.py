@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
 from tests.authority import Issued, authority
+from tests.handshakes import shake, trusting_anybody
 from wproxy.address import Address
 from wproxy.tls.ocsp import (
     GOOD,
@@ -201,25 +202,13 @@ def test_nonsense_is_refused(library, tmp_path, bad, reason):
 # About clients: the certificates are those that a connection has verified.
 
 
-class Shaken:
-    """A handshake in memory with a client that shows a certificate and those between it and the root."""
-
-    def __init__(self, directory: Path, shown: Issued | None, trusted: Issued) -> None:
-        self.context = context_with(directory, SITE, trusted)
-        self.context.verify_mode = ssl.CERT_OPTIONAL
-        client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
-        if shown is not None:
-            client.load_cert_chain(*map(str, shown.write(directory, "client")))
-        there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.server = self.context.wrap_bio(there, back, server_side=True)
-        ends = [client.wrap_bio(back, there), self.server]
-        for end in ends * 2:
-            try:
-                end.do_handshake()
-            except ssl.SSLWantReadError:
-                pass
-        assert self.server.version()
+def shaken(directory: Path, shown: Issued | None, trusted: Issued) -> tuple[ssl.SSLContext, ssl.SSLObject]:
+    """A server, and its end of a connection to a client that shows a certificate and those between it and the root."""
+    server, client = context_with(directory, SITE, trusted), trusting_anybody()
+    server.verify_mode = ssl.CERT_OPTIONAL
+    if shown is not None:
+        client.load_cert_chain(*map(str, shown.write(directory, "client")))
+    return server, shake(server, client)[0]
 
 
 BETWEEN = ROOT.issue("Between", is_authority=True, ocsp=URL)
@@ -227,8 +216,8 @@ CLIENT = BETWEEN.issue("client", ocsp=URL)
 
 
 def test_the_verdict_about_a_client_is_the_responders(library, tmp_path):
-    shaken = Shaken(tmp_path, CLIENT, ROOT)
-    chain = library.verified_chain(shaken.server)
+    context, connection = shaken(tmp_path, CLIENT, ROOT)
+    chain = library.verified_chain(connection)
     assert [library.der(one) for one in chain] == [one.certificate.public_bytes(Encoding.DER) for one in (CLIENT, BETWEEN, ROOT)]
     until = LATER + datetime.timedelta(minutes=30)
     for subject, issuer, at in ((CLIENT, BETWEEN, 0), (BETWEEN, ROOT, 1)):
@@ -243,18 +232,18 @@ def test_the_verdict_about_a_client_is_the_responders(library, tmp_path):
                 next_update=until,
                 revocation_time=LATER if status == REVOKED else None,
             )
-            assert library.judge_client(shaken.context, inquiry, said, chain) == Verdict(status, until.timestamp())
+            assert library.judge_client(context, inquiry, said, chain) == Verdict(status, until.timestamp())
 
 
 def test_who_has_signed_the_verdict_about_a_client_has_to_be_trusted(library, tmp_path):
-    shaken = Shaken(tmp_path, CLIENT, ROOT)
-    chain = library.verified_chain(shaken.server)
+    context, connection = shaken(tmp_path, CLIENT, ROOT)
+    chain = library.verified_chain(connection)
     other = Responder(Address("127.0.0.1", 80), "127.0.0.1", "/")
     inquiry = library.inquire_about_client(chain[0], chain[1], other)
     assert inquiry.responder == other
     with pytest.raises(BadAnswer, match=r"^OCSP_basic_verify\(\) failed"):
-        library.judge_client(shaken.context, inquiry, answer(CLIENT, BETWEEN, signer=authority()), chain)
+        library.judge_client(context, inquiry, answer(CLIENT, BETWEEN, signer=authority()), chain)
 
 
 def test_there_is_no_chain_without_a_certificate(library, tmp_path):
-    assert library.verified_chain(Shaken(tmp_path, None, ROOT).server) == []
+    assert library.verified_chain(shaken(tmp_path, None, ROOT)[1]) == []
