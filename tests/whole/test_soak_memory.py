@@ -36,7 +36,7 @@ LOADS = {
     "h2c": (("h2", "h2-varied", "h2-post", "h2-10m"), ("idle-h2", "streams-h2")),
     "http": (("varied", "connect", "10m", "upload16m", "websocket", "static1k", "gzip"), ("idle",)),
     "tls": (("tls", "tls-connect", "tls-10m"), ("idle-tls",)),
-    "h2": (("h2-tls",), ()),
+    "h2": (("h2-tls",), ("idle-h2-tls",)),
 }
 # What may be more at the end: heaps settle late, and never by the size of what leaks with each request.
 MORE = 1.05, 1 << 20

@@ -195,6 +195,32 @@ def test_ignore_client_abort_lets_the_upstream_finish(stage):
     assert h2.stage.statuses() == ["499"]
 
 
+def test_ignore_client_abort_lets_the_upstream_finish_after_the_end_of_the_connection_too(stage):
+    h2 = H2(http2(stage, location="proxy_ignore_client_abort = true"))
+    h2.ask()
+    upstream = h2.stage.peers[0].accept()
+    upstream.receives_head()
+    h2.end.close()
+    assert upstream.is_open()
+    upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    h2.stage.until(lambda: h2.stage.statuses() == ["499"], "no end")
+    assert not h2.stage.worker.clients.connections
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_half_a_body_is_not_waited_for_where_ignore_client_abort_is_on(stage, leaves):
+    h2 = H2(http2(stage, location="proxy_ignore_client_abort = true\nproxy_request_buffering = false"))
+    h2.ask(1, b"/", (b"content-length", b"100"), method=b"POST", end=False).data(1, b"half")
+    upstream = h2.stage.peers[0].accept()
+    upstream.receives_head()
+    if leaves:
+        h2.end.close()
+    else:
+        h2.send(frame(RST, 0, 1, number(8)))
+    assert upstream.is_closed()
+    assert h2.stage.statuses() == ["400"]
+
+
 # Frames that are fine.
 
 

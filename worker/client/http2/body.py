@@ -12,7 +12,7 @@ from typing import Protocol
 from worker.http2.abuse import Progress
 from worker.http2.windows import DEFAULT_WINDOW, ReceiveWindow
 from worker.loop import Loop, Task, park
-from wproxy.failures import ClientError
+from wproxy.failures import BodyBrokenOff, ClientError
 from wproxy.request_body import RequestBody
 
 BODY_TIMED_OUT = "client timed out (110: Connection timed out) while sending the request body"
@@ -92,6 +92,11 @@ class HTTP2RequestBody(RequestBody):
         """Raise this for the reader, when it has read what came before."""
         self._fault = fault
         self._wake()
+
+    def cut_off(self, reason: str) -> None:
+        """Note that the client is gone: what is missing never comes."""
+        if not self._has_ended:
+            self.break_off(BodyBrokenOff(reason))
 
     def _wake(self) -> None:
         if self._waiter is not None:

@@ -397,8 +397,14 @@ class HTTP2Connection:
         if not request.replied:
             self.resets.wasted()
         exchange.is_malformed = False  # a reset is not answered by one
-        if not request.route.ignores_abort:
-            exchange.give_up(departure(request, f"client canceled stream {frame.stream}"))
+        self.leave_alone(exchange, f"client canceled stream {frame.stream}")
+
+    def leave_alone(self, exchange: HTTP2Exchange, reason: str) -> None:
+        """End a request whose client is gone; one that goes on without it (proxy_ignore_client_abort) needs its whole body."""
+        if not exchange.request.route.ignores_abort:
+            exchange.give_up(departure(exchange.request, reason))
+        elif exchange.body is not None:
+            exchange.body.cut_off(reason)
         exchange.wake()
 
     def on_settings(self, frame: frames.Settings) -> None:

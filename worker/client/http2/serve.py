@@ -7,7 +7,7 @@ read and dropped.
 
 from __future__ import annotations
 
-from worker.client.ending import departure, read_away
+from worker.client.ending import read_away
 from worker.client.http2.connection import NEVER, HTTP2Connection
 from worker.client.plan import ListenerPlan
 from worker.http2.errors import NO_ERROR, PROTOCOL_ERROR, ConnectionFault
@@ -147,10 +147,11 @@ def say_goodbye(connection: HTTP2Connection, code: int) -> None:
 
 
 async def end_requests(connection: HTTP2Connection, reason: str) -> None:
-    """End what is under way for a client that is gone, or has to go."""
+    """End what is under way for a client that is gone, or has to go; wait for what goes on without it."""
     connection.is_ending = True
     for exchange in list(connection.exchanges):
-        exchange.give_up(departure(exchange.request, reason))
+        connection.streams.reset_by_peer(exchange.number)
+        connection.leave_alone(exchange, reason)
     while connection.streams.busy:
         await park(None, 0, NEVER)
 
