@@ -76,6 +76,13 @@ def files(front: Stage) -> list[str]:
     return [name for _, _, names in os.walk(f"{front.directory}/cache") for name in names]
 
 
+def asked(front: Stage) -> End:
+    """The next connection to the upstream, over which it has been asked."""
+    upstream = front.peers[0].accept()
+    upstream.receives_head()
+    return upstream
+
+
 def status(client: End) -> str:
     """X-Cache of the next answer; its head is taken, its body stays."""
     head = client.receives_head().decode()
@@ -85,8 +92,7 @@ def status(client: End) -> str:
 def store(front: Stage, body: bytes = b"old", *fields: bytes) -> End:
     """Have a response to `/` stored; the connection to the upstream, which is kept."""
     client = front.client().send(get())
-    upstream = front.peers[0].accept()
-    upstream.receives_head()
+    upstream = asked(front)
     upstream.send(ok(body, *fields))
     assert status(client) == "MISS"
     client.receives(body).close()
@@ -96,8 +102,7 @@ def store(front: Stage, body: bytes = b"old", *fields: bytes) -> End:
 def test_one_of_many_requests_for_an_absent_key_goes_upstream(cached):
     front = cached("proxy_cache_lock on;")
     clients = [front.client().send(get()) for _ in range(50)]
-    upstream = front.peers[0].accept()
-    upstream.receives_head()
+    upstream = asked(front)
     assert front.peers[0].is_unvisited()
     upstream.send(ok(b"new", HOUR))
     assert sorted(status(client) for client in clients) == ["HIT"] * 49 + ["MISS"]
@@ -107,8 +112,7 @@ def test_one_of_many_requests_for_an_absent_key_goes_upstream(cached):
 def test_those_who_wait_get_a_response_that_has_expired_meanwhile(cached):
     front = cached("proxy_cache_lock on; proxy_cache_use_stale updating;")
     clients = [front.client().send(get()) for _ in range(3)]
-    upstream = front.peers[0].accept()
-    upstream.receives_head()
+    upstream = asked(front)
     upstream.send(ok(b"old", OLD))
     assert status(clients[0]) == "MISS"
     upstream.receives_head()
@@ -122,8 +126,7 @@ def test_without_a_lock_all_go_upstream(cached):
     front = cached()
     clients = [front.client().send(get()) for _ in range(3)]
     for _ in clients:
-        upstream = front.peers[0].accept()
-        upstream.receives_head()
+        upstream = asked(front)
         upstream.send(ok(b"new", HOUR))
     assert [status(client) for client in clients] == ["MISS"] * 3
     assert len(files(front)) == 1
@@ -133,8 +136,7 @@ def test_those_who_wait_go_upstream_when_the_answer_is_not_stored(cached):
     front = cached("proxy_cache_lock on;")
     clients = [front.client().send(get()) for _ in range(2)]
     for _ in clients:
-        upstream = front.peers[0].accept()
-        upstream.receives_head()
+        upstream = asked(front)
         upstream.send(ok(b"mine", b"Set-Cookie: a=b", b"Connection: close"))
     assert [status(client) for client in clients] == ["MISS"] * 2
     assert files(front) == []
@@ -143,13 +145,11 @@ def test_those_who_wait_go_upstream_when_the_answer_is_not_stored(cached):
 def test_a_wait_ends_with_proxy_cache_lock_timeout(cached):
     front = cached("proxy_cache_lock on; proxy_cache_lock_timeout 3s; proxy_cache_lock_age 1h;")
     first, second = [front.client().send(get()) for _ in range(2)]
-    slow = front.peers[0].accept()
-    slow.receives_head()
+    slow = asked(front)
     front.advance(2)
     assert front.peers[0].is_unvisited()
     front.advance(1.1)
-    other = front.peers[0].accept()
-    other.receives_head()
+    other = asked(front)
     other.send(ok(b"other", HOUR))
     assert b"X-Why: cache lock timeout" in second.receives_head()
     assert files(front) == []
@@ -164,8 +164,7 @@ def test_a_lock_that_is_too_old_lets_the_next_one_try(cached, monkeypatch):
     first, second = [front.client().send(get()) for _ in range(2)]
     slow = front.peers[0].accept()
     front.advance(3.6)
-    other = front.peers[0].accept()
-    other.receives_head()
+    other = asked(front)
     other.send(ok(b"other", HOUR))
     assert status(second) == "MISS"
     slow.receives_head()
@@ -209,8 +208,7 @@ def test_without_use_stale_all_ask_for_what_is_expired(cached):
     upstream = store(front, b"old", OLD)
     clients = [front.client().send(get()) for _ in range(2)]
     upstream.receives_head()
-    other = front.peers[0].accept()
-    other.receives_head()
+    other = asked(front)
     for each in (upstream, other):
         each.send(ok(b"new", HOUR))
     assert [status(client) for client in clients] == ["EXPIRED"] * 2
@@ -269,8 +267,7 @@ def test_a_failed_update_leaves_what_is_stored(cached):
     again.close()
     assert status(client.send(get())) == "STALE"
     client.receives(b"old")
-    third = front.peers[0].accept()
-    third.receives_head()
+    third = asked(front)
     third.send(ok(b"new", HOUR))
     assert status(client.send(get())) == "HIT"
 
@@ -298,8 +295,7 @@ def test_stale_if_error_allows_it_too(cached):
 def test_another_peer_is_asked_before_what_is_stored_is_sent(cached):
     front = cached("proxy_cache_use_stale error http_500; proxy_next_upstream error http_500;", peers=2)
     client = front.client().send(get())
-    first = front.peers[0].accept()
-    first.receives_head()
+    first = asked(front)
     first.send(ok(b"old", OLD))
     assert status(client) == "MISS"
     client.receives(b"old").send(get())
@@ -318,8 +314,7 @@ BIG = os.urandom(5_000_000)
 def test_a_large_response_is_stored_while_it_is_passed_on(cached):
     front = cached()
     client = front.client(tcp=True).send(get())
-    upstream = front.peers[0].accept()
-    upstream.receives_head()
+    upstream = asked(front)
     upstream.send(ok(BIG, HOUR)[:100_000])
     assert status(client) == "MISS"
     front.until(lambda: len(client.pull_all()) > 50_000, "the client gets what has come")
@@ -339,8 +334,7 @@ def test_the_kernel_moves_a_large_response_into_its_file_and_out_of_it(cached, m
     monkeypatch.setattr(os, "sendfile", lambda *arguments: sent.append(sendfile(*arguments)) or sent[-1])
     front = cached()
     client = front.client(tcp=True).send(get())
-    upstream = front.peers[0].accept()
-    upstream.receives_head()
+    upstream = asked(front)
     upstream.send(ok(BIG, HOUR))
     assert status(client) == "MISS"
     client.receives(BIG)
@@ -355,8 +349,7 @@ def test_the_kernel_moves_a_large_response_into_its_file_and_out_of_it(cached, m
 def test_chunks_are_stored_without_their_framing(cached):
     front = cached()
     client = front.client(tcp=True).send(get())
-    upstream = front.peers[0].accept()
-    upstream.receives_head()
+    upstream = asked(front)
     upstream.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: max-age=60\r\n\r\n3\r\nabc\r\n")
     assert status(client) == "MISS"
     client.receives(b"3\r\nabc\r\n")
@@ -371,8 +364,7 @@ def test_chunks_are_stored_without_their_framing(cached):
 def test_the_upstream_does_not_wait_for_a_slow_client(cached):
     front = cached()
     client = front.client(tcp=True, receive_buffer=4096, send_buffer=4096).send(get())
-    upstream = front.peers[0].accept()
-    upstream.receives_head()
+    upstream = asked(front)
     upstream.send(ok(BIG, HOUR))
     assert len(files(front)) == 1
     assert status(front.client().send(get(method=b"HEAD"))) == "HIT"
@@ -383,8 +375,7 @@ def test_the_upstream_does_not_wait_for_a_slow_client(cached):
 def test_a_client_that_leaves_does_not_keep_its_response_from_being_stored(cached):
     front = cached()
     client = front.client(tcp=True).send(get())
-    upstream = front.peers[0].accept()
-    upstream.receives_head()
+    upstream = asked(front)
     upstream.send(ok(BIG, HOUR)[:200_000])
     assert status(client) == "MISS"
     client.reset()
@@ -397,8 +388,7 @@ def test_a_client_that_leaves_does_not_keep_its_response_from_being_stored(cache
 def test_a_client_that_leaves_before_the_head_does_not_either(cached):
     front = cached()
     client = front.client().send(get())
-    upstream = front.peers[0].accept()
-    upstream.receives_head()
+    upstream = asked(front)
     client.close()
     upstream.send(ok(b"new", HOUR))
     assert status(front.client().send(get())) == "HIT"
@@ -407,8 +397,7 @@ def test_a_client_that_leaves_before_the_head_does_not_either(cached):
 def test_a_client_that_leaves_ends_what_is_not_stored(cached):
     front = cached()
     client = front.client().send(get())
-    upstream = front.peers[0].accept()
-    upstream.receives_head()
+    upstream = asked(front)
     upstream.send(ok(b"x" * 100, b"X-Accel-Buffering: no")[:120])
     assert status(client) == "MISS"
     client.close()
@@ -418,8 +407,7 @@ def test_a_client_that_leaves_ends_what_is_not_stored(cached):
 def test_a_response_that_breaks_off_is_not_stored(cached):
     front = cached("proxy_cache_lock on;")
     client = front.client(tcp=True).send(get())
-    upstream = front.peers[0].accept()
-    upstream.receives_head()
+    upstream = asked(front)
     upstream.send(ok(BIG, HOUR)[:200_000])
     upstream.close()
     assert status(client) == "MISS"
@@ -427,8 +415,7 @@ def test_a_response_that_breaks_off_is_not_stored(cached):
     assert files(front) == []
     assert any("cache MISS: not stored: upstream prematurely closed connection" in line for line in front.error_log())
     other = front.client().send(get())
-    upstream = front.peers[0].accept()
-    upstream.receives_head()
+    upstream = asked(front)
     upstream.send(ok(b"whole", HOUR))
     assert status(other) == "MISS"
 
@@ -436,8 +423,7 @@ def test_a_response_that_breaks_off_is_not_stored(cached):
 def test_a_full_disk_costs_the_client_nothing(cached):
     front = cached()
     client = front.client(tcp=True).send(get())
-    upstream = front.peers[0].accept()
-    upstream.receives_head()
+    upstream = asked(front)
     with small_disk(1_000_000):
         upstream.send(ok(BIG, HOUR))
         assert status(client) == "MISS"
@@ -509,8 +495,7 @@ def test_the_reason_is_said_in_one_line(cached):
 def test_the_file_and_the_key_are_variables(cached):
     front = cached("add_header X-File $wproxy_cache_file; add_header X-Key $wproxy_cache_key;")
     client = front.client().send(get(b"/a"))
-    upstream = front.peers[0].accept()
-    upstream.receives_head()
+    upstream = asked(front)
     upstream.send(ok(b"x", HOUR))
     assert b"X-Key: http://app/a\r\n" in client.receives_head()
     client.receives(b"x")
