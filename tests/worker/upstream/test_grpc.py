@@ -254,3 +254,13 @@ def test_a_call_over_a_target_with_variables(called, stage):
     assert dict(peer.take()[0].payload)[b":path"] == b"/svc/Say?to=app"
     peer.answer(1)
     assert client.receives_head().startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_limit_of_a_body_is_that_of_a_whole_stream(called):
+    s = called("client_max_body_size = 10")
+    client, peer = begin(s)
+    client.send(chunks(message(b"hi"), last=False))
+    assert peer.take() == [Sent("DATA", 1, 0, message(b"hi"))]
+    client.send(chunks(message(b"ho"), last=False))
+    assert client.receives_head().startswith(b"HTTP/1.1 413 ")
+    assert peer.take() == [Sent("RST_STREAM", 1, 0, 8)]

