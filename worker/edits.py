@@ -20,7 +20,9 @@ from collections.abc import Callable, Mapping
 from worker.bell import Bell
 from worker.loop import Event, Loop, Task, sleep
 from worker.resolver.discovery import Discovery, FollowedName
+from worker.upstream.live_peer import LivePeer
 from worker.upstream.peers import Group
+from worker.upstream.states import state_of
 from wproxy.assignment import Assignment
 from wproxy.config.model import Upstream
 from wproxy.directives.upstream import UpstreamServer
@@ -134,8 +136,15 @@ class Edits:
             version = self._write(upstream, change(upstream.server, self._edits.get(upstream.name, UpstreamEdits())))
         finally:
             self._locks.unlock(LOCK)
+        before = self._states(upstream)
         self.heed()
+        note_changes(before, self._states(upstream))
         await self._wait_for_all(version)
+
+    def _states(self, upstream: Upstream) -> dict[LivePeer, str]:
+        """Return the state of each peer of an upstream."""
+        group = self.groups[upstream.name]
+        return {peer: state_of(group, peer, int(self._loop.clock.now)) for peer in group.peers}
 
     async def _lock(self) -> None:
         if not self._area.exists:
@@ -220,6 +229,14 @@ def has_last_word(shared: SharedWords, generation: int) -> bool:
     """
     is_alone = not (shared.head(HEAD_NEW_BINARY) or shared.head(HEAD_PREDECESSOR))
     return is_alone and shared.head(HEAD_GENERATION) == generation
+
+
+def note_changes(before: Mapping[LivePeer, str], after: Mapping[LivePeer, str]) -> None:
+    """Note what a change by hand has made of peers; the worker that makes it does so, for all."""
+    for peer in {**before, **after}:
+        was, is_now = before.get(peer, "gone"), after.get(peer, "gone")
+        if was != is_now:
+            peer.counters.changed(was, is_now, "by_hand")
 
 
 def difference(before: list[PresentServer], after: list[PresentServer]) -> str:

@@ -76,6 +76,15 @@ class PeerCounters:
     def checked(self, before: str, after: str) -> None:
         """Note that health checks have changed the state of the peer."""
 
+    def resolved(self) -> None:
+        """Note that a name has this address from now on."""
+
+    def vanished(self, before: str) -> None:
+        """Note that a name no longer has this address. before: the state of the peer until now."""
+
+    def changed(self, before: str, after: str, cause: str, failures: int = 0) -> None:
+        """Note that this worker has changed the state of the peer, and why."""
+
     def secured(self, is_resumed: bool) -> None:
         """Note a handshake that has succeeded. is_resumed: with an earlier session."""
 

@@ -12,7 +12,7 @@ from worker.connection_totals import read_totals
 from worker.counters.reading import Pauses, PeerReading, Reading
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.peers import Group
-from worker.upstream.report import state_of
+from worker.upstream.states import state_of
 from wproxy.checked_health import CheckedHealth
 from wproxy.counters.exposition import COUNTER, GAUGE, HISTOGRAM, INFO, Labels, escaped, labels
 from wproxy.counters.layout import (
@@ -22,9 +22,8 @@ from wproxy.counters.layout import (
     HEADER_TIME,
     PEER_CAUSES,
     RESPONSES,
-    UNAVAILABLE,
 )
-from wproxy.counters.totals import RequestTotals, causes_in, combined, down_since, histogram_in
+from wproxy.counters.totals import RequestTotals, causes_in, changes_in, combined, down_since, histogram_in
 from wproxy.peer_counters import read_traffic
 from wproxy.shared import (
     HEAD_EXITS_ASKED,
@@ -350,9 +349,12 @@ def peers(reading: Reading) -> Pauses:
     for name, kind, text, value in _OF_PEERS:
         page.samples(name, kind, text, [(peer.labels, value(peer)) for peer in found])
         yield
-    name, text = "wproxy_upstream_peer_transitions_total", "How often a peer was found to fail too often, so that it rests."
-    page.samples(name, COUNTER, text, [(f'{peer.labels},to="unavail"', peer.words[UNAVAILABLE]) for peer in found])
-    yield
+    name, text = "wproxy_upstream_peer_transitions_total", "Changes of a peer's state, by the state afterwards and the cause."
+    if found and page.family(name, COUNTER, text):
+        for peer in found:
+            for after, cause, count in changes_in(peer.words):
+                page.lines.append(f'{name}{{{peer.labels},to="{after}",cause="{cause}"}} {count}')
+            yield
     name, text = "wproxy_upstream_peer_downtime_seconds_total", "Time for which a peer got no requests because of its failures."
     now = reading.services.loop.clock.now
     page.samples(name, COUNTER, text, [(peer.labels, downtime_of(peer.words, now)) for peer in found])

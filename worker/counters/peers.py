@@ -11,6 +11,8 @@ from worker.counters.counting import CAUSE_INDEX, Counting
 from worker.upstream.counts import UpstreamCounts
 from wproxy.counters.buckets import BOUNDS, how_many, into_buckets
 from wproxy.counters.layout import (
+    CAME,
+    CHANGES,
     CONNECT_TIME,
     CONNECT_TIMES,
     CONNECTIONS_NEW,
@@ -23,9 +25,12 @@ from wproxy.counters.layout import (
     HEADER_TIME,
     HEADER_TIMES,
     IDLE,
+    INDEX_OF_CODE,
+    NO_CODE,
     NO_LIVE,
     OTHER_CAUSE,
     PEER_CAUSES,
+    PEER_CODES,
     PEER_RESPONSE_TIME,
     PEER_RESPONSE_TIMES,
     PEER_TLS_FAILED,
@@ -38,13 +43,17 @@ from wproxy.counters.layout import (
     RESPONSE_TIME,
     RESPONSE_TIMES,
     RESPONSES,
+    REST_CAUSES,
+    RESTS,
     RETRIES,
     SELECTED,
+    STATE_CHANGES,
     TLS_REASONS,
     UNAVAILABLE,
     UNHEALTHY,
     UP_SINCE,
     UPSTREAMS,
+    WENT,
 )
 from wproxy.counters.totals import down_since
 from wproxy.http import Attempt
@@ -99,6 +108,7 @@ class MeasuredPeer(PeerCounters):
         samples.clear()
         for status, number in how_many(statuses):
             counts[RESPONSES + min(int(status) // 100, 5) - 1] += number
+            counts[PEER_CODES + INDEX_OF_CODE.get(int(status), NO_CODE)] += number
         counts[CONNECTIONS_NEW] += self._new
         counts[CONNECTIONS_REUSED] += len(statuses) - self._new
         self._new = 0
@@ -120,12 +130,12 @@ class MeasuredPeer(PeerCounters):
         """Note that the peer rests from now on. cause: the code of the last failure."""
         self.counts[UNAVAILABLE] += 1
         self._went_down()
-        self._counting.note_transition(self._record, "up", "unavail", cause, failures)
+        self.changed("up", "unavail", cause, failures)
 
     def recovered(self) -> None:
         """Note that the peer has answered after a rest."""
         self._came_up()
-        self._counting.note_transition(self._record, "unavail", "up", "rested", 0)
+        self.changed("unavail", "up", "rested")
 
     def checked(self, before: str, after: str) -> None:
         """Note that health checks have changed the state of the peer."""
@@ -135,7 +145,34 @@ class MeasuredPeer(PeerCounters):
             else:
                 self.counts[UNHEALTHY] += 1
                 self._went_down()
-            self._counting.note_transition(self._record, before, after, "check_passed" if after == "up" else "check_failed", 0)
+            self.changed(before, after, "check_passed" if after == "up" else "check_failed")
+
+    def resolved(self) -> None:
+        """Note that a name has this address from now on, unless another worker has noted that."""
+        if self._is_first(CAME, WENT):
+            self.changed("gone", "up", "resolved")
+
+    def vanished(self, before: str) -> None:
+        """Note that a name no longer has this address, unless another worker has noted that."""
+        if self._is_first(WENT, CAME):
+            self.changed(before, "gone", "gone")
+
+    def _is_first(self, moment: int, opposite: int) -> bool:
+        """Note a moment in the life of the peer; return False if it is noted, and the opposite has not happened since."""
+        words = self._counting.peer_words(self._record)
+        if not self._record or words[moment] > words[opposite]:
+            return False
+        self.counts[moment] = max(self._counting.now(), words[opposite] + 1)
+        self._counting.publish_peer(self._record)
+        return True
+
+    def changed(self, before: str, after: str, cause: str, failures: int = 0) -> None:
+        """Note that this worker has changed the state of the peer, one of `wproxy.counters.totals.STATES`, and why."""
+        if after == "unavail":
+            self.counts[RESTS + (REST_CAUSES.index(cause) if cause in REST_CAUSES else len(REST_CAUSES))] += 1
+        elif (after, cause) in STATE_CHANGES:
+            self.counts[CHANGES + STATE_CHANGES.index((after, cause))] += 1
+        self._counting.note_transition(self._record, before, after, cause, failures)
 
     def secured(self, is_resumed: bool) -> None:
         """Count a handshake that has succeeded."""

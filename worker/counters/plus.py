@@ -1,7 +1,7 @@
 """The series of nginx-prometheus-exporter for nginx Plus (`metrics compat=plus`), for dashboards that were made for it.
 
 Their values are those of the API (`worker.content.api_status`), with the exporter's names and labels. What wproxy does not have
-is left out: stream, the licence, statuses of peers one by one.
+is left out: stream, the licence.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from worker.content import api_status
 from worker.counters.reading import Pauses, PeerReading, Reading
 from worker.upstream.report import checks_of
 from wproxy.counters.exposition import COUNTER, GAUGE, Labels, escaped, labels
-from wproxy.counters.layout import PEER_TLS_FULL, PEER_TLS_REASONS, RESPONSES, UNAVAILABLE, UNHEALTHY
+from wproxy.counters.layout import PEER_CODES, PEER_TLS_FULL, PEER_TLS_REASONS, RESPONSES, UNAVAILABLE, UNHEALTHY
+from wproxy.counters.totals import codes_in
 from wproxy.peer_counters import read_totals
 
 STATES = {"up": 1, "draining": 2, "down": 3, "unavail": 4, "checking": 5, "unhealthy": 6}
@@ -129,21 +130,23 @@ def write_responses(reading: Reading, prefix: str, zones: list[tuple[Labels, Jso
 
 def write_upstreams(reading: Reading) -> Pauses:
     """Write the counts of upstreams and their peers, a family at a time."""
-    idle: dict[str, int] = {}
-    known = reading.services.edits.upstreams
+    known, groups = reading.services.edits.upstreams, reading.services.groups
+    idle = dict.fromkeys(known, 0)
     peers: list[tuple[Labels, PeerReading, Json]] = []
     for peer in reading.peers:
         if peer.group.name not in known:  # nginx Plus shows blocks with a zone, and no other targets
             continue
         label = f'{labels(upstream=peer.group.name)},server="{escaped(peer.name)}"'
         peers.append((label, peer, values_of(peer)))
-        idle[peer.group.name] = idle.get(peer.group.name, 0) + peer.idle
+        idle[peer.group.name] += peer.idle
         yield
     page = reading.page
     text = "Idle connections to an upstream that are kept."
     page.samples("nginxplus_upstream_keepalive", GAUGE, text, [(labels(upstream=name), count) for name, count in idle.items()])
     text = "Removed servers that still have requests."
-    page.samples("nginxplus_upstream_zombies", GAUGE, text, [(labels(upstream=name), 0) for name in idle])
+    page.samples(
+        "nginxplus_upstream_zombies", GAUGE, text, [(labels(upstream=name), groups[name].renewal.count_busy()) for name in idle]
+    )
     for name, kind, text in _PEER:
         page.samples(f"nginxplus_upstream_server_{name}", kind, text, [(label, values[name]) for label, _, values in peers])
         yield
@@ -152,6 +155,14 @@ def write_upstreams(reading: Reading) -> Pauses:
         counts = peer.words[RESPONSES : RESPONSES + 5]
         samples += [(f'{label},code="{number}xx"', count) for number, count in enumerate(counts, 1)]
     page.samples("nginxplus_upstream_server_responses", COUNTER, "Responses of a server, by class.", samples)
+    yield
+    codes = [
+        (f'{label},code="{code}"', count)
+        for label, peer, _ in peers
+        for code, count in codes_in(peer.words, PEER_CODES).items()
+        if code.isdigit()
+    ]
+    page.samples("nginxplus_upstream_server_responses_codes", COUNTER, "Responses of a server, by status.", codes)
     yield
 
 

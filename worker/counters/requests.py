@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 from worker.counters.counting import CAUSE_INDEX, Counting
 from wproxy.counters.buckets import how_many, into_buckets
 from wproxy.counters.layout import (
-    CODES,
     DISCARDED,
+    INDEX_OF_CODE,
     NO_CODE,
     OTHER_CAUSE,
-    OTHER_CODES,
     RECEIVED,
     REQUEST_CAUSES,
     REQUEST_CODES,
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
 SAMPLE_ITEMS = 4
 TakeSample = Callable[[tuple[int, int, int, float]], None]
 Write = Callable[["Request"], None]
-
-_WORD_OF_CODE = {code: REQUEST_CODES + index for index, code in enumerate(CODES)}
-_WORD_OF_CODE |= {code: REQUEST_CODES + OTHER_CODES + code // 100 - 1 for code in range(100, 600) if code not in _WORD_OF_CODE}
 
 
 def counting_requests(counting: Counting, names: RequestNames) -> tuple[list[int], TakeSample, Callable[[Request], None]]:
@@ -80,7 +76,7 @@ def count_samples(counts: list[int], samples: list[float]) -> None:
     """Count requests that are over: status, bytes received and sent, seconds of each."""
     statuses, sent, times = samples[0::SAMPLE_ITEMS], samples[2::SAMPLE_ITEMS], samples[3::SAMPLE_ITEMS]
     for status, number in how_many(statuses):
-        counts[_WORD_OF_CODE.get(int(status), REQUEST_CODES + NO_CODE)] += number
+        counts[REQUEST_CODES + INDEX_OF_CODE.get(int(status), NO_CODE)] += number
         if status == 101:  # the time of a tunnel tells nothing of the server
             times = [seconds for seconds, each in zip(times, statuses) if each != 101]
     counts[RECEIVED] += int(sum(samples[1::SAMPLE_ITEMS]))

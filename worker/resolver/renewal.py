@@ -1,7 +1,8 @@
 """Changes of the peers of a group while it works: the fate of new and removed peers, and of their requests.
 
-A removed peer gets no more requests. Its idle connections are closed at once, those in use after their request. A peer that stays
-keeps everything: health, connections, its turn. A new one begins like any other after a start, with the parameters of its line.
+A removed peer gets no more requests. Its idle connections are closed at once, those in use after their request; until then it is
+counted, and keeps its record. A peer that stays keeps everything: health, connections, its turn. A new one begins like any other
+after a start, with the parameters of its line.
 
 The parameters of a line may be edited at run time (`wproxy.edits`), lines may be added and removed. A line is known by its
 identity, and that stays: its present parameters, and its last addresses, are kept beside it.
@@ -11,21 +12,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from worker.resolver.records import Place, Records, private_records
+from worker.resolver.records import FORGOTTEN_AFTER, Place, Records, private_records
 from worker.resolver.services import Endpoint
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.queue import Queue
+from worker.upstream.states import state_of
 from wproxy.config.model import Peer, Upstream
 from wproxy.directives.upstream import UpstreamServer
 from wproxy.edits.servers import PresentServer
 from wproxy.http import Clock
+from wproxy.peer_counters import read_traffic
 from wproxy.shared import SharedWords
 
 # The bits that mark peers in the set that a request has tried are assigned in a circle: a new peer gets no bit that a request may
 # have set for a removed one, unless that many peers have been added meanwhile.
 LEAST_NUMBERS = 64
+# Seconds after which all workers have published what requests they have at a peer that was removed.
+ALL_HAVE_PUBLISHED = 2.0
 
 
 class Renewable(Protocol):
@@ -37,6 +42,7 @@ class Renewable(Protocol):
     queue: Queue | None
     peers: list[LivePeer]
     idle_count: int
+    is_single: bool
 
     def live_peer(self, peer: Peer, number: int, place: Place, line: UpstreamServer | None) -> LivePeer:
         """Make a peer of an address, with its record in the shared memory."""
@@ -48,8 +54,16 @@ class Renewable(Protocol):
         """Count the active requests of all workers from now on."""
 
 
+class Leaving(NamedTuple):
+    """A removed peer that may still have requests. place: its record, if that is to be given back when it has none."""
+
+    peer: LivePeer
+    since: float
+    place: Place | None
+
+
 class Renewal:
-    """The renewal state of one group. records: the source of health records for new peers."""
+    """The renewal state of one group. records: the source of health records for new peers. leaving: removed peers."""
 
     def __init__(self, group: Renewable, shared: SharedWords) -> None:
         """shared: the memory that holds the records of the initial peers."""
@@ -60,6 +74,7 @@ class Renewal:
         # An initial address that leaves and returns gets its record back.
         self._first = {self._unique(peer.line, peer.name): Place(shared, peer.peer.record) for peer in group.peers}
         self._places: dict[int, Place] = {}  # those of added peers, by their number
+        self.leaving: list[Leaving] = []
         self._numbers = set(range(len(group.peers)))
         self._next_number = len(group.peers)
         self._latest: dict[int, Sequence[Endpoint]] = {}
@@ -72,7 +87,7 @@ class Renewal:
     def replace_peers(self, line: UpstreamServer | None, endpoints: Sequence[Endpoint]) -> tuple[list[str], list[str]]:
         """Make these the peers of a line (None: of the name in a proxy_pass); return the names of those added and removed."""
         self._latest[id(line)] = endpoints
-        return self._exchange(line, () if id(line) in self._removed else endpoints)
+        return self._exchange(line, () if id(line) in self._removed else endpoints, are_found=True)
 
     # Edits.
 
@@ -145,8 +160,10 @@ class Renewal:
 
     # Peers.
 
-    def _exchange(self, line: UpstreamServer | None, endpoints: Sequence[Endpoint]) -> tuple[list[str], list[str]]:
-        """Make these the peers of a line; return the names of those added and removed."""
+    def _exchange(
+        self, line: UpstreamServer | None, endpoints: Sequence[Endpoint], are_found: bool = False
+    ) -> tuple[list[str], list[str]]:
+        """Make these the peers of a line; return the names of those added and removed. are_found: by a resolver."""
         group = self.group
         said = self.said_of(line)
         here = {(peer.peer.address, peer.peer.backup): peer for peer in group.peers if peer.line is line}
@@ -155,11 +172,18 @@ class Renewal:
         new = [self._peer(said, each, key[1]) for key, each in wanted.items() if key not in here]
         reweighted = [peer for key, peer in here.items() if key in wanted and set_weight(peer, weight_of(said, wanted[key]))]
         if gone or new:
-            peers = [peer for peer in group.peers if peer not in gone] + [self._enter(peer, line) for peer in new]
+            states = {peer: state_of(group, peer, int(group.clock.now)) for peer in gone}
+            entered = [self._enter(peer, line) for peer in new]
+            peers = [peer for peer in group.peers if peer not in gone] + entered
             peers.sort(key=lambda peer: self._order.get(id(peer.line), len(self._order)))
             group.peers = peers
             for peer in gone:
                 self._leave(peer)
+            if are_found:
+                for peer in gone:
+                    peer.counters.vanished(states[peer])
+                for peer in entered:
+                    peer.counters.resolved()
         if gone or new or reweighted:
             group.form()
             if group.queue is not None:
@@ -190,6 +214,7 @@ class Renewal:
         place = self._first.get(self._unique(line, peer.name))
         if place is None:
             place = self._places[number] = self.records.take(self._unique(line, peer.name), int(group.clock.now))
+        self._publish_last(place)
         entered = group.live_peer(replace(peer, record=place.record), number, place, self.said_of(line))
         entered.line = line
         entered.counters.publish(0)  # it may have been here before, with active requests when it left
@@ -205,8 +230,36 @@ class Renewal:
         number = peer.bit.bit_length() - 1
         self._numbers.discard(number)
         place = self._places.pop(number, None)
-        if place is not None:
+        peer.counters.publish(peer.connections)
+        if place is not None and not peer.connections:
             self.records.give_back(place)
+            place = None
+        self.leaving.append(Leaving(peer, group.clock.now, place))
+
+    # Removed peers.
+
+    def count_busy(self) -> int:
+        """Return how many removed peers still have requests, in any worker."""
+        return sum(read_traffic(*leaving.peer.place)[0] > 0 for leaving in self.leaving)
+
+    def publish_leaving(self) -> None:
+        """Publish the counts of removed peers; forget those that have no more requests."""
+        now = self.group.clock.now
+        for leaving in self.leaving[:]:
+            peer, since, place = leaving
+            peer.counters.publish(peer.connections)
+            is_used_elsewhere = read_traffic(*peer.place)[0] > 0 and now < since + FORGOTTEN_AFTER
+            if not (peer.connections or is_used_elsewhere or now < since + ALL_HAVE_PUBLISHED):
+                self.leaving.remove(leaving)
+                if place is not None:
+                    self.records.give_back(place)
+
+    def _publish_last(self, place: Place) -> None:
+        """Publish the counts of a removed peer for the last time: it comes again, and goes on from there."""
+        for leaving in self.leaving[:]:
+            if leaving.peer.place == place:
+                leaving.peer.counters.publish(0)
+                self.leaving.remove(leaving)
 
     def _free_number(self) -> int:
         """Return a number for a new peer that no present one has."""

@@ -434,6 +434,8 @@ class Group(IdleConnections):
         """Update the counts about peers in the shared memory."""
         for peer in self.peers:
             peer.counters.publish(peer.connections, len(peer.idle))
+        if self.renewal.leaving:
+            self.renewal.publish_leaving()
         if self.counts is not None and self.queue is not None:
             self.counts.publish(len(self.queue))
 

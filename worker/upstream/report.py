@@ -7,7 +7,8 @@ from typing import Any
 from worker.services import Services
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.peers import Group
-from wproxy.checked_health import HEALTHY, CheckedHealth
+from worker.upstream.states import state_of
+from wproxy.checked_health import CheckedHealth
 from wproxy.config.model import Upstream
 from wproxy.edits.servers import time_text
 from wproxy.peer_counters import read_totals
@@ -67,16 +68,3 @@ def checks_of(peer: LivePeer) -> dict[str, Any]:
     if record.last_check:
         found["last_passed"] = record.last_passed
     return found
-
-
-def state_of(group: Group, peer: LivePeer, now: int) -> str:
-    """Return down, draining, unhealthy, checking, unavail or up."""
-    if peer.down:
-        return "down"
-    if peer.draining:
-        return "draining"
-    if isinstance(peer.health, CheckedHealth) and peer.health.record.state != HEALTHY:
-        return peer.health.record.state
-    if not group.is_single and not peer.health.may_serve(now):
-        return "unavail"
-    return "up"

@@ -38,6 +38,7 @@ def add_counts(shown: Json, services: Services, counting: Counting, group: Group
             subtract_baseline(found, counting, record)
         idle += measures.idle
         found["responses"] = {f"{number}xx": count for number, count in enumerate(measures.responses, 1)}
+        found["responses"]["codes"] = {code: count for code, count in measures.codes.items() if code.isdigit()}
         found["responses"]["total"] = sum(measures.responses)
         found["unavail"] = measures.unavailable
         found["health_checks"]["unhealthy"] = measures.unhealthy
@@ -48,7 +49,7 @@ def add_counts(shown: Json, services: Services, counting: Counting, group: Group
         found |= downtime_json(measures, found["state"], clock)
         found |= history_json(changes.get(record, []) if is_shared else [], found["state"])
     shown["keepalive"] = idle
-    shown["zombies"] = 0
+    shown["zombies"] = group.renewal.count_busy()
     if group.upstream.zone is not None:
         shown["zone"] = group.upstream.zone.name
     if group.queue is not None:

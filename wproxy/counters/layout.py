@@ -25,7 +25,7 @@ from wproxy.end_causes import CODES as CAUSES
 from wproxy.shared import MAX_PEERS
 
 # The layout's version, part of the region's name: another one is another region.
-VERSION = 3
+VERSION = 4
 
 # The slots of workers that there is room for.
 COUNTED_SLOTS = 128
@@ -38,6 +38,8 @@ OTHER_CODES = len(CODES)  # of classes 1 to 5, after the codes
 NO_CODE = OTHER_CODES + 5
 CODE_WORDS = 56
 assert NO_CODE < CODE_WORDS
+# The word of a status among them.
+INDEX_OF_CODE = {code: OTHER_CODES + code // 100 - 1 for code in range(100, 600)} | {code: at for at, code in enumerate(CODES)}
 
 # Words of a row of requests: those of one server and location.
 RECEIVED = 0  # bytes of requests
@@ -98,7 +100,9 @@ UNAVAILABLE = FAILED + 4  # how often this worker found that it rests from now o
 SELECTED = FAILED + 5  # when an attempt of this worker last began
 DOWN_SINCE = FAILED + 6  # when this worker last found that it gets no requests, and that it does again
 UP_SINCE = FAILED + 7
-PEER_CAUSES = FAILED + 8  # attempts that failed, by the code of the cause
+CAME = FAILED + 8  # when this worker last found that its name has this address, and that it no longer has
+WENT = FAILED + 9
+PEER_CAUSES = FAILED + 10  # attempts that failed, by the code of the cause
 DOWNTIME = PEER_CAUSES + CAUSE_WORDS  # microseconds between the two, counted when this worker finds that it is over
 UNHEALTHY = DOWNTIME + 1  # how often health checks of this worker found it unhealthy
 # Only in a baseline: what `wproxy.peer_counters` and health checks had counted.
@@ -109,8 +113,18 @@ TLS_REASONS = (
     *("no_common_protocol", "no_common_cipher", "handshake_timeout", "peer_rejected_cert"),
     *("expired_cert", "revoked_cert", "hostname_mismatch", "other"),
 )
-PEER_WORDS = 128
-assert PEER_TLS_REASONS + len(TLS_REASONS) <= PEER_WORDS
+PEER_CODES = PEER_TLS_REASONS + len(TLS_REASONS)  # responses by status, as in a row of requests
+# How often it began to rest, by the cause of the last failure (the last word is for others); then the other changes of its state.
+REST_CAUSES = CAUSES[CAUSES.index("up_refused") : CAUSES.index("up_said") + 1]
+RESTS = PEER_CODES + CODE_WORDS
+CHANGES = RESTS + len(REST_CAUSES) + 1
+# (the state afterwards, the cause) of those: checks, the end of a rest, the API, and the resolver.
+STATE_CHANGES = (
+    *(("unhealthy", "check_failed"), ("up", "check_passed"), ("up", "rested"), ("up", "by_hand"), ("draining", "by_hand")),
+    *(("down", "by_hand"), ("gone", "by_hand"), ("up", "resolved"), ("gone", "gone")),
+)
+PEER_WORDS = 216
+assert CHANGES + len(STATE_CHANGES) <= PEER_WORDS
 
 # Words of a zone of limits: one for each decision.
 PASSED, DELAYED, REJECTED, DELAYED_DRY_RUN, REJECTED_DRY_RUN = range(5)

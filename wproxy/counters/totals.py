@@ -166,7 +166,9 @@ class UpstreamTotals(NamedTuple):
 
 
 class PeerMeasures(NamedTuple):
-    """A peer, beside what `wproxy.peer_counters` has. responses: by class, 1xx first. causes: of failed attempts.
+    """A peer, beside what `wproxy.peer_counters` has. responses: by class, 1xx first; codes: by status, as of requests.
+
+    causes: of failed attempts.
 
     new, reused: connections that attempts used. unavailable: how often it began to rest. unhealthy: how often checks found it so.
     selected: when it was last chosen, 0 for never. downtime: seconds for which it got no requests, as far as that is over.
@@ -176,6 +178,7 @@ class PeerMeasures(NamedTuple):
     header_times: Histogram
     response_times: Histogram
     responses: tuple[int, ...]
+    codes: dict[str, int]
     failed: int
     new: int
     reused: int
@@ -329,12 +332,12 @@ class CounterReader:
         base = at.PEERS_BASE + record * at.PEER_WORDS
         words = self._sum(base, at.PEER_WORDS)
         idle = SLOTS_OFFSET + base + at.IDLE
-        moments = slice(SLOTS_OFFSET + base + at.SELECTED, SLOTS_OFFSET + base + at.UP_SINCE + 1)
-        last = [0, 0, 0]
+        moments = slice(SLOTS_OFFSET + base + at.SELECTED, SLOTS_OFFSET + base + at.PEER_CAUSES)
+        last = [0] * (at.PEER_CAUSES - at.SELECTED)
         for slot in range(self.slots.count()):
             skip = slot * SLOT_WORDS
             last = list(map(max, last, self._words[moments.start + skip : moments.stop + skip].tolist()))
-        words[at.SELECTED : at.UP_SINCE + 1] = _limited(last)
+        words[at.SELECTED : at.PEER_CAUSES] = _limited(last)
         words[at.IDLE] = sum([min(self._words[slot * SLOT_WORDS + idle], MOST_COUNTED) for slot in alive])
         return words
 
@@ -345,6 +348,7 @@ class CounterReader:
             histogram_in(words, at.HEADER_TIME),
             histogram_in(words, at.PEER_RESPONSE_TIME),
             tuple(words[at.RESPONSES : at.RESPONSES + 5]),
+            codes_in(words, at.PEER_CODES),
             words[at.FAILED],
             words[at.CONNECTIONS_NEW],
             words[at.CONNECTIONS_REUSED],
@@ -460,13 +464,6 @@ class CounterReader:
 
 def request_totals(words: Counts, active: int) -> RequestTotals:
     """Return the words of a row of requests with their names."""
-    codes = {str(code): count for code, count in zip(CODES, words[at.REQUEST_CODES :]) if count}
-    for number in range(5):
-        count = words[at.REQUEST_CODES + at.OTHER_CODES + number]
-        if count:
-            codes[f"{number + 1}xx"] = count
-    if words[at.REQUEST_CODES + at.NO_CODE]:
-        codes["none"] = words[at.REQUEST_CODES + at.NO_CODE]
     tls = TlsTotals._make(
         (*words[at.TLS_FULL : at.TLS_TIME], words[at.TLS_EXPIRED], words[at.TLS_REVOKED], histogram_in(words, at.TLS_TIME))
     )
@@ -476,10 +473,30 @@ def request_totals(words: Counts, active: int) -> RequestTotals:
         words[at.DISCARDED],
         active,
         Histogram(tuple(words[at.TIMES : at.TIMES + BUCKETS]), words[at.TIME] / 1e6),
-        codes,
+        codes_in(words, at.REQUEST_CODES),
         causes_in(words, at.REQUEST_CAUSES),
         tls,
     )
+
+
+def codes_in(words: Counts, begin: int) -> dict[str, int]:
+    """Return the counts by status that begin at that word: see `RequestTotals`."""
+    some = words[begin : begin + at.CODE_WORDS]
+    if not any(some):
+        return {}
+    codes = {str(code): count for code, count in zip(CODES, some) if count}
+    codes |= {f"{number}xx": count for number, count in enumerate(some[at.OTHER_CODES : at.NO_CODE], 1) if count}
+    return codes | ({"none": some[at.NO_CODE]} if some[at.NO_CODE] else {})
+
+
+def changes_in(words: Counts) -> Iterator[tuple[str, str, int]]:
+    """Yield the changes of a peer's state, by its row: the state afterwards, the cause, and how often."""
+    for cause, count in zip((*at.REST_CAUSES, "other"), words[at.RESTS : at.CHANGES]):
+        if count:
+            yield "unavail", cause, count
+    for (after, cause), count in zip(at.STATE_CHANGES, words[at.CHANGES :]):
+        if count:
+            yield after, cause, count
 
 
 def combined(totals: Sequence[RequestTotals]) -> RequestTotals:

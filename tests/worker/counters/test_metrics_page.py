@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import itertools
+import json
 import os
 import re
 from collections.abc import Callable
@@ -128,7 +130,7 @@ def test_failures_of_peers_their_retries_and_the_request_that_failed(front):
     found = app.samples()
     for peer in app.stage.peers:
         assert found[f'wproxy_upstream_failures_total{{upstream="app",peer="{peer.name}",cause="up_refused"}}'] == 1
-        assert found[f'wproxy_upstream_peer_transitions_total{{upstream="app",peer="{peer.name}",to="unavail"}}'] == 1
+        assert changes_of(found, peer.name) == {("unavail", "up_refused"): 1}
     assert found['wproxy_upstream_peers{upstream="app",state="unavail"}'] == 2
     assert found['wproxy_upstream_retries_total{upstream="app",cause="up_refused"}'] == 1
     assert found['wproxy_http_ends_total{server="front",location="/",cause="up_refused"}'] == 1
@@ -324,6 +326,97 @@ def test_the_series_of_an_address_go_with_it_and_come_back_with_their_counts(fro
         client.close()
         assert app.samples()[name] == counted
         group.replace_peers(line, [])
+
+
+def changes_of(found: dict[str, float], peer: str) -> dict[tuple[str, str], float]:
+    """The changes of a peer's state by the state afterwards and the cause."""
+    name = rf'wproxy_upstream_peer_transitions_total{{upstream="app",peer="{peer}",to="(\w+)",cause="(\w+)"}}'
+    return {(match[1], match[2]): count for series, count in found.items() if (match := re.fullmatch(name, series))}
+
+
+def test_an_address_that_leaves_its_name_and_comes_back_has_a_history(front):
+    app = front(peers=2)
+    group, peer = app.stage.group(), app.stage.group().peers[1]
+    line, address = peer.line, peer.peer.address
+    group.replace_peers(line, [])
+    group.replace_peers(line, [Endpoint(address)])
+    assert changes_of(app.samples(), peer.name) == {("gone", "gone"): 1, ("up", "resolved"): 1}
+    reader = app.stage.worker.counting.reader
+    changes = [(change.before, change.after, change.cause) for change in reader.transitions()]
+    assert changes == [("up", "gone", "gone"), ("gone", "up", "resolved")]
+    # Another worker that hears of it later has nothing to add.
+    group.peers[1].counters.resolved()
+    assert len(reader.transitions()) == 2
+
+
+def test_what_is_done_by_hand_is_in_the_history_of_a_peer(front):
+    app = front(peers=2, upstream='zone = ["app", "64k"]', locations=f'{METRICS}[http.server.location."/api"]\napi = "write=on"\n')
+    peer = app.stage.peers[1]
+
+    def change(method: str, text: str = "", server: str = "/1") -> None:
+        fields = f"Content-Type: application/json\r\nContent-Length: {len(text)}\r\n"
+        client = app.stage.client()
+        client.send(
+            f"{method} /api/9/http/upstreams/app/servers{server} HTTP/1.1\r\nHost: x\r\n{fields}Connection: close\r\n\r\n{text}".encode()
+        )
+        app.stage.until(lambda: client.pull_all() is not None and client.saw_end, "the connection stays")
+        assert client.received.startswith(b"HTTP/1.1 20"), bytes(client.received)
+        client.close()
+
+    change("PATCH", '{"drain": true}')
+    change("PATCH", '{"weight": 3}')  # changes no state
+    change("PATCH", '{"drain": false, "down": true}')
+    change("PATCH", '{"down": false}')
+    change("DELETE")
+    change("POST", f'{{"server": "{peer.name}"}}', server="")
+    by_hand = {(state, "by_hand"): count for state, count in (("draining", 1), ("down", 1), ("up", 2), ("gone", 1))}
+    assert changes_of(app.samples(), peer.name) == by_hand
+    (shown,) = [one for one in json.loads(app.page("/api/9/http/upstreams/app")[1])["peers"] if one["server"] == peer.name]
+    states = [(change["from"], change["to"], change["cause"]) for change in shown["history"]]
+    walk = ("up", "draining", "down", "up", "gone", "up")
+    assert states == [(before, after, "by_hand") for before, after in itertools.pairwise(walk)]
+
+
+def test_a_removed_peer_that_still_answers_is_a_zombie(front):
+    app = front(upstream='zone = ["app", "64k"]', locations=f'{METRICS}[http.server.location."/api"]\napi = true\n')
+    group = app.stage.group()
+
+    def zombies() -> int:
+        plus = app.samples("/plus")['nginxplus_upstream_zombies{upstream="app"}']
+        assert json.loads(app.page("/api/9/http/upstreams/app")[1])["zombies"] == plus
+        return int(plus)
+
+    client = app.stage.client()
+    client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    asked = app.stage.peers[0].accept()
+    line, address = group.peers[0].line, group.peers[0].peer.address
+    assert zombies() == 0
+    group.replace_peers(line, [])
+    app.stage.advance(5)
+    assert zombies() == 1
+    asked.send(OK)
+    client.receives_head()
+    assert zombies() == 0
+    app.stage.advance(5)
+    assert not group.renewal.leaving
+    group.replace_peers(line, [Endpoint(address)])
+    name = f'wproxy_upstream_responses_total{{upstream="app",peer="{app.stage.peers[0].name}",class="2xx"}}'
+    assert app.samples()[name] == 1, "the response that came after it had gone is counted"
+
+
+def test_responses_of_a_peer_by_status(front):
+    app = front(upstream='zone = ["app", "64k"]', locations=f'{METRICS}[http.server.location."/api"]\napi = true\n')
+    client = app.stage.client()
+    for answer in (OK, OK, b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 299 Odd\r\nContent-Length: 0\r\n\r\n"):
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        kept = [end for end in app.stage.ends if end.name.startswith("upstream")]
+        (kept[0] if kept else app.stage.peers[0].accept()).send(answer)
+        client.pull_all()
+    (shown,) = json.loads(app.page("/api/9/http/upstreams/app")[1])["peers"]
+    assert shown["responses"] == {"1xx": 0, "2xx": 3, "3xx": 0, "4xx": 1, "5xx": 0, "codes": {"200": 2, "404": 1}, "total": 4}
+    name = f'nginxplus_upstream_server_responses_codes{{upstream="app",server="{app.stage.peers[0].name}",code="%s"}}'
+    plus = app.samples("/plus")
+    assert (plus[name % "200"], plus[name % "404"]) == (2, 1)
 
 
 def test_a_kept_connection_that_was_dead_is_a_retry_and_no_failure(front):
