@@ -350,7 +350,9 @@ def test_an_address_that_leaves_its_name_and_comes_back_has_a_history(front):
 
 
 def test_what_is_done_by_hand_is_in_the_history_of_a_peer(front):
-    app = front(peers=2, upstream='zone = ["app", "64k"]', locations=f'{METRICS}[http.server.location."/api"]\napi = "write=on"\n')
+    app = front(
+        peers=2, upstream='zone = ["app", "64k"]', locations=f'{METRICS}[http.server.location."/api"]\napi = "write=on"\n'
+    )
     peer = app.stage.peers[1]
 
     def change(method: str, text: str = "", server: str = "/1") -> None:
