@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from wproxy.upstream_command import CannotChange
 
@@ -30,10 +32,29 @@ class ApiClient(http.client.HTTPConnection):
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """Return the JSON answer to a request for a path below /api/9; raises CannotChange with the server's reason."""
         data = None if body is None else json.dumps(body).encode("ascii")
+        status, text = self._exchange(method, f"/api/9{path}", data, {"Content-Type": "application/json"})
         try:
-            self.request(method, f"/api/9{path}", data, {"Content-Type": "application/json", "Connection": "close"})
+            answer = json.loads(text)
+        except ValueError as error:
+            raise CannotChange(f'no answer on "{self._path}": {error}') from None
+        if status >= 400:
+            raise CannotChange(answer["error"]["text"])
+        return answer
+
+    def read_metrics(self, names: Sequence[str], kind: str) -> str:
+        """Return the page of metrics. names: the beginnings of those that are wanted, none for all. kind: its format."""
+        query = f"?name={quote(','.join(names), safe=',')}" if names else ""
+        status, text = self._exchange("GET", f"/metrics{query}", None, {"Accept": kind})
+        if status >= 400:
+            raise CannotChange(text.decode("utf-8", "replace").strip())
+        return text.decode("utf-8", "replace")
+
+    def _exchange(self, method: str, path: str, data: bytes | None, fields: dict[str, str]) -> tuple[int, bytes]:
+        """Return status and body of the answer. Raises CannotChange."""
+        try:
+            self.request(method, path, data, {**fields, "Connection": "close"})
             response = self.getresponse()
-            status, answer = response.status, json.loads(response.read())
+            return response.status, response.read()
         except (FileNotFoundError, ConnectionRefusedError):
             raise CannotChange(
                 f'no server listens on "{self._path}"; is wproxy running with this configuration, and an upstream or a cache? '
@@ -45,6 +66,3 @@ class ApiClient(http.client.HTTPConnection):
             raise CannotChange(f'no answer on "{self._path}": {error}') from None
         finally:
             self.close()
-        if status >= 400:
-            raise CannotChange(answer["error"]["text"])
-        return answer

@@ -12,6 +12,7 @@ from wproxy.cli import configuration_file, is_for_nginx, parser, prefix_of
 from wproxy.identity import WPROXY, Identity, identity_of
 
 if TYPE_CHECKING:
+    from master.api_client import ApiClient
     from master.generation import Role
     from master.start_log import StartLog
     from wproxy.assignment import Assignment
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from wproxy.config.tree import ConfigurationError
     from wproxy.options import Options, Paths
     from wproxy.shown_certificates import ShownCertificate
-    from wproxy.upstream_command import Api
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -428,7 +428,13 @@ def cache(given: argparse.Namespace) -> int:
     return ask_server(given, lambda api: run_cache_action(given.action, given.words, given.json, api, time.time()))
 
 
-def ask_server(given: argparse.Namespace, run: Callable[[Api], str]) -> int:
+def metrics(given: argparse.Namespace) -> int:
+    """Run `wproxy metrics`: print the counters of a running server."""
+    kind = "application/openmetrics-text" if given.openmetrics else "text/plain"
+    return ask_server(given, lambda api: api.read_metrics(given.name, kind))
+
+
+def ask_server(given: argparse.Namespace, run: Callable[[ApiClient], str]) -> int:
     """Run a command with the API of the running server, and print what it returns."""
     from master.api_client import ApiClient
     from wproxy.config.load import configured_api_socket
@@ -478,6 +484,7 @@ DEEDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "demo": demo,
     "upstream": upstream,
     "top": top,
+    "metrics": metrics,
     "cache": cache,
     **dict.fromkeys(("stop", "quit", "reload", "reopen", "upgrade", "status"), control),
 }

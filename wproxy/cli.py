@@ -26,6 +26,7 @@ examples:
   wproxy upgrade                                      the newly installed wproxy, without losing a connection
   wproxy status                                       master, workers, connections and requests
   wproxy top                                          what it is doing, live, in a terminal
+  wproxy metrics wproxy_http                          the counters, as Prometheus reads them
   wproxy upstream drain app 10.0.1.10:8000            what that server has under way ends, and nothing new comes
   wproxy explain http://localhost:8080/api/users      which location, which file, what the upstream receives
   wproxy why error.log                                why requests failed, how often, and what to do
@@ -104,6 +105,11 @@ def _top(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs: the state as it is")
 
 
+def _metrics(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="*", metavar="NAME", help="show what begins so: wproxy_http (default: all)")
+    parser.add_argument("--openmetrics", action="store_true", help="as OpenMetrics, with exemplars")
+
+
 def _why(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "log", nargs="+", metavar="LOG", help="an error log of wproxy or nginx, as text or JSON; .gz; - for stdin"
@@ -169,6 +175,7 @@ COMMANDS = (
     Command("upgrade", "serve with the program as it is installed now; roll back if it does not serve"),
     Command("status", "show master, workers, connections and requests", _status),
     Command("top", "what the server is doing, live: requests, latency, causes, peers, workers", _top),
+    Command("metrics", "the counters of the running server, as Prometheus reads them", _metrics),
     Command("upstream", "show the servers of upstreams, and change them while they serve", _upstream),
     Command("cache", "show what caches have stored, and purge it", _cache),
     Command("explain", "show what would be done with a request, or was done with a recent one, and why", _explain),

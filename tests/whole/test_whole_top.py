@@ -11,6 +11,7 @@ import termios
 
 import pytest
 from harness import COMMAND, Wproxy
+from wire import Wire
 
 pytestmark = pytest.mark.whole
 
@@ -48,3 +49,15 @@ def test_top_for_scripts_and_for_people(tmp_path):
             command.wait()
             os.close(ours)
             os.close(theirs)
+
+
+def test_metrics_in_a_terminal(tmp_path):
+    with Wproxy(tmp_path, HTTP) as front:
+        assert "no location has metrics, api, dashboard or status_zone" in front.command("metrics").errors
+        front.reload(front.http.replace("proxy_pass", 'status_zone = "all"\nproxy_pass'))
+        with Wire(front.port) as wire:
+            assert wire.request("GET", "/").status == 502
+        page = front.command("metrics", "wproxy_http_requests", "nginx_up").output
+        assert 'wproxy_http_requests_total{server="_",location="/",code="502"} 1' in page.splitlines()
+        assert "nginx_up 1" in page and "wproxy_workers" not in page
+        assert front.command("metrics", "--openmetrics", "nginx_up").output.endswith("# EOF\n")

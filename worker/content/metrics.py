@@ -20,6 +20,7 @@ from wproxy.http import Request, Response
 from wproxy.route import Handler
 
 PIECE = 0.002  # seconds
+NOT_COUNTED = b"nothing is counted: no location has metrics, api, dashboard or status_zone\n"
 _GZIP = 16  # added to the bits of the window
 SCOPES = {
     "server": ("wproxy_build", "wproxy_start", "wproxy_config", "wproxy_upgrades", "wproxy_worker", "wproxy_loop", "wproxy_conn"),
@@ -58,7 +59,8 @@ async def metrics_page(request: Request, services: Services, settings: Metrics) 
     from wproxy.counters.exposition import OPENMETRICS, TEXT, Exposition, wants_openmetrics
 
     counting = services.counting
-    assert counting is not None, "a location with metrics has counters"
+    if counting is None:  # at the socket of `wproxy metrics`, which there is without counters, too
+        return respond(request, 404, NOT_COUNTED, b"text/plain", request.route.server_token)
     get = request.fields.get
     is_open = wants_openmetrics(get(b"accept"))
     for group in services.groups.values():

@@ -13,7 +13,7 @@ from wproxy.config.tree import Node
 def control_listener(
     main: Scope, root: Node, prefix: str, reader: ScopeReader, read_server: Callable[[Node], Server]
 ) -> Listener | None:
-    """Return the listener of the API's socket, or None when it is off.
+    """Return the listener of the API's socket, or None when it is off. It has the metrics, too, for `wproxy metrics`.
 
     Nothing else in the configuration applies to it: no access rule keeps the operator out, no log records its requests. The
     default socket is optional: a user who starts a second server in a directory did not ask for it.
@@ -30,6 +30,7 @@ def control_listener(
             reader.problem(f'{error} of the "api_socket" directive', where)
         return None
     api = Node("location", ("/api",), where, [Node("api", ("write=on",), where)])
+    metrics = Node("location", ("=", "/metrics"), where, [Node("metrics", ("zones=locations",), where)])
     listener = Listener(address, where, mode=PRIVATE, is_optional=is_optional)
-    listener.servers.default = read_server(Node("server", (), where, [Node("access_log", ("off",), where), api]))
+    listener.servers.default = read_server(Node("server", (), where, [Node("access_log", ("off",), where), api, metrics]))
     return listener
