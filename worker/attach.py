@@ -320,6 +320,7 @@ def attach_settings(location: Location, route: Route, services: Services) -> Mad
     recorder = recorder_of(location, services, is_recorded(location))
     if recorder is not None:
         route.answer = recorder.answering(route.answer)
+        route.record = recorder.refused
         route.filter = recorder.filtering(route.filter)
     return made
 

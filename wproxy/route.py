@@ -60,7 +60,8 @@ class Route:
     and sent, seconds. count_failure: counts one that may have failed, besides. All are None where nothing is counted.
     thread_pool: the threads that read files, with `aio threads`. reads_with_care: `aio` or `directio` say how files are read.
     body_temp_path: client_body_temp_path, absolute. ignores_abort: a client that leaves does not end a request that is proxied.
-    chunked: chunked_transfer_encoding. tracing: None where no request is traced.
+    chunked: chunked_transfer_encoding. tracing: None where no request is traced. record: begins to record the decisions about a
+    request that is refused before it is answered; None where none are recorded.
     inner: the route of subrequests; None if nothing in the configuration makes any.
     content_handlers: in such a route, those of the handlers that make the content.
     All others: the settings of that name.
@@ -87,6 +88,7 @@ class Route:
         "location",
         "log",
         "reads_with_care",
+        "record",
         "sample",
         "server_token",
         "thread_pool",
@@ -109,6 +111,7 @@ class Route:
     thread_pool: Threads | None
     body_temp_path: TemporaryPath | None
     tracing: Tracing | None
+    record: Callable[[Request], None] | None
     inner: Route | None
 
     def __init__(self, location: Location, server_token: bytes, log: ErrorLog) -> None:
@@ -126,7 +129,7 @@ class Route:
         self.keepalive_timeout = location.keepalive_timeout
         self.body_temp_path = location.client_body_temp_path
         self.filter = self.unchanged = self.added_to_success = self.error_pages = self.write_log = self.thread_pool = None
-        self.inner = self.tracing = self.counts = self.sample = self.count_failure = None
+        self.inner = self.tracing = self.record = self.counts = self.sample = self.count_failure = None
         self.handlers = self.content_handlers = ()
 
     def __repr__(self) -> str:

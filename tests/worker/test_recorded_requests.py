@@ -11,6 +11,7 @@ import pytest
 from conversation import Stage, get, ok
 
 from wproxy.decisions.ring import RING_BYTES, DecisionRing
+from wproxy.decisions.show import as_text
 from wproxy.decisions.signature import signed
 
 SECRET = "0123456789abcdef"
@@ -99,6 +100,50 @@ def test_servers_with_steps_record_the_location_that_follows(front: Callable[[st
     assert ring.last(1) == []
     asked(s, target=b"/on")
     assert [step["kind"] for step in kept_of(ring, "/on")["steps"]] == ["set", "location", "return"]
+
+
+STRICT = """
+explain_ring on;
+server {
+    listen 127.0.0.1:8080;
+    server_name front;
+    error_page 400 494 /wrong;
+    client_max_body_size 10;
+    location / { return 200; }
+    location = /wrong { return 200 wrong; }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"GET /x HTTP/1.1\r\nHost: front\r\nnot a field\r\n\r\n", 400, "cl_bad_request"),
+        (b"GET /x HTTP/1.1\r\n\r\n", 400, "cl_bad_request"),
+        (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: front\r\n\r\n", 414, "cl_head_too_big"),
+        (b"GET /x HTTP/1.1\r\nHost: front\r\nCookie: " + b"x" * 9000 + b"\r\n\r\n", 400, "cl_head_too_big"),
+        (b"POST /x HTTP/1.1\r\nHost: front\r\nContent-Length: 11\r\n\r\n", 413, "cl_body_too_big"),
+        (b"GET /x HTTP/1.1\r\nHost: fr", 408, "cl_head_timeout"),
+        (b"\x16\x03\x01garbage\r\n\r\n", 400, "cl_bad_request"),
+    ],
+)
+def test_a_request_that_is_refused_before_it_is_answered_is_recorded(
+    front: Callable[[str], Stage], ring: DecisionRing, sent: bytes, status: int, code: str
+) -> None:
+    s = front(STRICT)
+    client = s.client()
+    client.send(sent)
+    if status == 408:
+        s.advance(61)
+    client.pull_all()
+    client.close()
+    s.settle()
+    [found] = ring.last(50)
+    assert (found["status"], found["end_code"], found["server"]) == (status, code, "front")
+    assert found["request"] == sent.partition(b"\r\n")[0].decode("latin-1")[:1024] if sent.isascii() else found["request"]
+    kinds = [step["kind"] for step in found["steps"]]
+    assert ("error_page" in kinds) == (status == 400)
+    assert "cause" in as_text(found)
 
 
 def test_nothing_listens_where_neither_is_set(front: Callable[[str], Stage]) -> None:

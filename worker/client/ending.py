@@ -45,6 +45,13 @@ def finish(clients: Clients, request: Request) -> None:
     request.attempts = ()
 
 
+def record_if_refused(request: Request) -> None:
+    """Begin to record the decisions about a request that breaks the rules, if it is refused before anybody listens to it."""
+    record = request.route.record
+    if record is not None and request.trace is None and not request.replied:
+        record(request)
+
+
 async def read_away(stream: Stream, location: Location) -> None:
     """End our side, then read and drop bytes until the client ends its own, within lingering_time.
 

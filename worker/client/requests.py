@@ -6,7 +6,7 @@ import copy
 from typing import Protocol
 
 from worker.client.clients import Clients
-from worker.client.ending import finish, replaced_refusal, request_left, request_lost, request_timed_out
+from worker.client.ending import finish, record_if_refused, replaced_refusal, request_left, request_lost, request_timed_out
 from worker.content.returns import CloseConnection
 from worker.logs import log_request
 from worker.pages import error_response
@@ -110,6 +110,7 @@ def end_early(clients: Clients, request: Request, error: Exception, way: WayBack
 
 def refused(request: Request, error: ClientError | RegexTimedOut) -> Response:
     """Return the page for a request that breaks the rules, for `replaced_refusal`. Raises the error itself if it gets none."""
+    record_if_refused(request)
     if isinstance(error, RegexTimedOut):
         error = ClientError(500, str(error), code="regex_slow")
     if request.replied or error.status == 408 or isinstance(error, BodyBrokenOff):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from wproxy.decisions.ring import DecisionRing, Decisions, decision_ring
 from wproxy.decisions.signature import FIELD, is_signed
 from wproxy.explain import NO_MATCH, LiveTrace, Positions, Trace, shown_location
 from wproxy.http import Attempt, Request, Response
+from wproxy.regex import RegexTimedOut
 from wproxy.route import Answer, Filter
 from wproxy.variables.request import request_id
 
@@ -54,6 +56,10 @@ class Recorder:
 
         return answer_and_record
 
+    def refused(self, request: Request) -> None:
+        """Listen to a request that is refused before it is answered: what is known of it by now, and its error page."""
+        self._begin(request, None if self._secret is None else request.fields.get(FIELD), is_refused=True)
+
     def filtering(self, change: Filter | None) -> Filter | None:
         """Return the filter that shows the decisions to a client that may ask for them."""
         if self._secret is None:
@@ -70,8 +76,11 @@ class Recorder:
 
         return change_and_show
 
-    def _begin(self, request: Request, value: bytes | None) -> None:
-        """Listen to the request, if that is wanted. value: that of the field by which its client asks."""
+    def _begin(self, request: Request, value: bytes | None, is_refused: bool = False) -> None:
+        """Listen to the request, if that is wanted. value: that of the field by which its client asks.
+
+        is_refused: perhaps before its head was read, and a location found.
+        """
         is_asked = False
         if value is not None:
             # It is for us: whoever reads the upstream's logs could ask with it.
@@ -83,8 +92,10 @@ class Recorder:
         trace.request = request
         trace.is_signed = is_asked
         server = request.server
-        trace.server_why = why_server(request)
-        if not server.steps:  # otherwise the location is found, and told, after them
+        with suppress(RegexTimedOut):
+            trace.server_why = why_server(request)
+        is_found = not is_refused or request.location.kind != "server"
+        if is_found and not server.steps:  # otherwise the location is found, and told, after them
             trace.located(server.locations.explain(request.path, request))
         request.call_at_end(partial(self._keep, request, trace))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from worker.client.ending import finish, read_away, replaced_refusal, request_left, request_timed_out
+from worker.client.ending import finish, read_away, record_if_refused, replaced_refusal, request_left, request_timed_out
 from worker.client.http1.connection import Connection
 from worker.client.http1.response import finish_response, start_response
 from worker.http1.broken_head import read_what_there_is
@@ -124,6 +124,7 @@ def refused(connection: Connection, error: ClientError) -> Response | None:
     else:
         settings = request.location
         text = error.reason
+    record_if_refused(request)
     setting = settings.described(error.setting)
     log_request(request, error.level, text, setting, error.code)
     request.ends(error.code, f"client: {error.reason}{setting}")
@@ -163,6 +164,7 @@ def client_left(connection: Connection, error: BaseException) -> None:
     if request is None:
         if connection.buffer.strip(b"\r\n"):
             request = connection.request = unreadable_request(connection)
+            record_if_refused(request)
             request.status = 400
             request.is_cut = True
             request.ends("cl_left", f"client: {of_tls or 'closed the connection'}")
