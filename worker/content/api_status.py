@@ -31,6 +31,7 @@ from wproxy.shared import (
     WORKER_ACTIVE,
     WORKER_PID,
     WORKER_REQUESTS,
+    WORKER_ROLE,
     WORKER_WAITING,
 )
 from wproxy.version import VERSION
@@ -212,6 +213,8 @@ def workers(services: Services) -> dict[str, Json]:
     found: dict[str, Json] = {}
     for index in range(max(shared.slots, shared.slot + 1)):
         slot = shared.worker(index)
+        if slot.get(WORKER_ROLE):
+            continue  # not a worker, but the manager of caches or its loader
         if index == shared.slot:
             active, _, _, waiting = services.clients.count()
             accepted, begun, pid = services.clients.accepted, services.clients.begun, os.getpid()

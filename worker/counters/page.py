@@ -40,6 +40,7 @@ from wproxy.shared import (
     HEAD_UPGRADES,
     STATE_NAMES,
     WORKER_PID,
+    WORKER_ROLE,
     WORKER_STATE,
 )
 from wproxy.version import VERSION
@@ -102,7 +103,8 @@ def workers(reading: Reading) -> Pauses:
     states = dict.fromkeys(STATE_NAMES, 0)
     for slot in range(shared.slots):
         worker = shared.worker(slot)
-        if worker.get(WORKER_PID) and worker.get(WORKER_STATE) < len(STATE_NAMES):
+        is_worker = worker.get(WORKER_PID) and not worker.get(WORKER_ROLE)
+        if is_worker and worker.get(WORKER_STATE) < len(STATE_NAMES):
             states[STATE_NAMES[worker.get(WORKER_STATE)]] += 1
     page.samples("wproxy_workers", GAUGE, "Workers, by state.", [(labels(state=name), count) for name, count in states.items()])
     found = [(labels(worker=str(each.slot)), each) for each in reading.counting.reader.workers()]

@@ -30,6 +30,7 @@ from wproxy.shared import (
     WORKER_PID,
     WORKER_READING,
     WORKER_REQUESTS,
+    WORKER_ROLE,
     WORKER_STARTED,
     WORKER_STATE,
     WORKER_WAITING,
@@ -242,6 +243,8 @@ def workers_of(services: Services, reader: CounterReader | None) -> Values:
     measured = {} if reader is None else {each.slot: each for each in reader.workers()}
     found: Values = {}
     for slot in services.shared.workers():
+        if slot.get(WORKER_ROLE):
+            continue  # not a worker, but the manager of caches or its loader
         totals = measured.get(slot.index)
         state = slot.get(WORKER_STATE)
         found[str(slot.index)] = {

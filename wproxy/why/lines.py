@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 _HEAD = re.compile(r"(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[(\w+)\] \d+#\d+: (?:\*\d+ )?(.*)", re.DOTALL)
-_SETTING = re.compile(r"(.*) \((\w+) ([^()]*): ([^()\s]+:\d+:\d+|default)\)", re.DOTALL)
+# The place has a column where the configuration is TOML.
+_SETTING = re.compile(r"(.*) \((\w+) ([^()]*): ([^()]+:\d+(?::\d+)?|default)\)", re.DOTALL)
 # nginx cuts lines at 2048 bytes; the part that is cut has no closing quote.
 _LONGEST = 2040
 # The parts after the text, from the last to the first.

@@ -11,6 +11,7 @@ from wproxy.why.groups import Findings, Group
 
 # The requests of a group that are shown.
 _SHOWN_REQUESTS = 4
+_LONGEST_REQUEST = 80
 _DAY = 86400
 
 
@@ -42,7 +43,7 @@ def _entry(group: Group, found: Findings, width: int) -> str:
     indent = " " * (width + 2)
     if group.requests:
         common = group.requests.most_common(_SHOWN_REQUESTS + 1)
-        shown = ", ".join(f"{request} {count}" for request, count in common[:_SHOWN_REQUESTS])
+        shown = ", ".join(f"{_short(request)} {count}" for request, count in common[:_SHOWN_REQUESTS])
         more = f", and {len(group.requests) - _SHOWN_REQUESTS} more" if len(common) > _SHOWN_REQUESTS else ""
         lines.append(f"{indent}{shown}{more}")
     cause = END_CAUSES.get(group.code)
@@ -50,6 +51,11 @@ def _entry(group: Group, found: Findings, width: int) -> str:
     blamed = f" ({group.setting} {group.value}: {group.place})" if group.setting else ""
     lines.append(f"{indent}{when}{blamed}: {fix_of(group)}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def _short(request: str) -> str:
+    """Return a request for people: the end of one that fills the screen is left out."""
+    return request if len(request) <= _LONGEST_REQUEST else f"{request[:_LONGEST_REQUEST]}..."
 
 
 def _span(first: float, last: float, end: float) -> str:

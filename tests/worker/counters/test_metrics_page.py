@@ -15,6 +15,7 @@ from conversation import Stage, ok
 
 from worker.resolver.services import Endpoint
 from wproxy.dns import SRV, A
+from wproxy.shared import CACHE_MANAGER, HEAD_SLOTS, ROLE_NAMES, SERVING, WORKER_PID, WORKER_ROLE, WORKER_STATE
 
 METRICS = """
 [http.server.location."/metrics"]
@@ -404,6 +405,17 @@ def test_a_removed_peer_that_still_answers_is_a_zombie(front):
     group.replace_peers(line, [Endpoint(address)])
     name = f'wproxy_upstream_responses_total{{upstream="app",peer="{app.stage.peers[0].name}",class="2xx"}}'
     assert app.samples()[name] == 1, "the response that came after it had gone is counted"
+
+
+def test_the_manager_of_caches_is_no_worker(front):
+    app = front(locations=f'{METRICS}[http.server.location."/api"]\napi = true\n')
+    beside = app.stage.worker.assignment.shared.worker(1)
+    for word, value in ((WORKER_PID, 77), (WORKER_ROLE, ROLE_NAMES.index(CACHE_MANAGER)), (WORKER_STATE, SERVING)):
+        beside.set(word, value)
+    app.stage.worker.assignment.shared.set_head(HEAD_SLOTS, 2)
+    assert sum(count for name, count in app.samples().items() if name.startswith("wproxy_workers{")) <= 1
+    assert [worker["id"] for worker in json.loads(app.page("/api/9/workers")[1])] == [0]
+    assert list(json.loads(app.page("/api/9/wproxy")[1])["workers"]) in ([], ["0"])
 
 
 def test_responses_of_a_peer_by_status(front):

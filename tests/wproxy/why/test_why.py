@@ -69,6 +69,18 @@ def test_a_line_is_split_from_the_right():
     assert (line.setting, line.value, line.place) == ("proxy_read_timeout", "60", "nginx.conf:31:9")
 
 
+@pytest.mark.parametrize("place", ["nginx.conf:31", "/etc/nginx/conf.d/a b.conf:31", "x.toml:31:9", "default"])
+def test_the_place_of_a_setting_has_a_column_only_in_toml(place):
+    line = read_line(SLOW.replace("nginx.conf:31:9", place))
+    assert line is not None
+    assert (line.setting, line.value, line.place, line.details["host"]) == ("proxy_read_timeout", "60", place, "h")
+
+
+def test_a_long_request_is_shown_in_part():
+    shown = as_text(gather([SLOW.replace("/a,b?c", "/" + "x" * 900)]), 20)
+    assert f"   GET /{'x' * 75}... 1\n" in shown
+
+
 def test_a_request_may_look_like_the_rest_of_a_line():
     request = 'GET /x", client: 6.6.6.6, server: evil HTTP/1.1'
     line = read_line(f'{LINE}access forbidden by rule, client: 10.0.0.1, server: app, request: "{request}", host: "h"')
