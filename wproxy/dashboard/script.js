@@ -170,7 +170,7 @@ function showUpstreams() {
 }
 function showHistory(peer, cell) {
   const last = peer.history[peer.history.length - 1];
-  const text = !last ? "" : `${last.to} since ${clock(last.at)} by worker ${last.worker}: ${last.cause}${last.failures > 1 ? ", " + last.failures + " failures" : ""}`;
+  const text = !last ? "" : `${last.to === peer.state ? last.to + " since" : "found " + last.to + " at"} ${clock(last.at)} by worker ${last.worker}: ${last.cause}${last.failures > 1 ? ", " + last.failures + " failures" : ""}`;
   if (!cell.firstChild) cell.append(element("span"));
   set(cell.firstChild, text, "");
   let more = cell.querySelector("details");

@@ -122,6 +122,8 @@ def peers(history: History) -> Table:
         for address, peer in group["peers"].items():
             sign, colour = SIGNS.get(peer["state"], BAD)
             last = peer["history"][-1] if peer["history"] else None
+            if last is not None and last["to"] != peer["state"]:
+                last = None  # its rest is over, and no request has come since: what it is now has no reason
             since = state["now"] - last["at"] if last else None
             reason = "" if last is None else last["cause"] + (f" x{last['failures']}" if last["failures"] > 1 else "")
 
