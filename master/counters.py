@@ -19,6 +19,7 @@ def assign_rows(configuration: Configuration, shared: SharedWords, generation: i
     """
     if not wants_counters(configuration):
         return None
+    from wproxy.counters.carried import carrying_to
     from wproxy.counters.memory import counter_memory
     from wproxy.counters.plan import plan_counting
 
@@ -26,7 +27,30 @@ def assign_rows(configuration: Configuration, shared: SharedWords, generation: i
     # From now on a peer's record that gets another peer is cleared there, too.
     shared.clear_more = memory.clear_peer
     alive = {slot.get(WORKER_GENERATION) for slot in shared.workers()}
-    return plan_counting(configuration, memory, generation, alive, shared.slots)
+    plan = plan_counting(configuration, memory, generation, alive, shared.slots)
+    carrying = carrying_to(memory)
+    if carrying is not None:
+        records = shared.known_records()
+        carrying.bring_baselines(records)
+        for _ in carrying.bring(shared.slots, records):
+            pass
+    return plan
+
+
+def end_carrying(shared: SharedWords) -> None:
+    """Bring the counts of an older program over for the last time: it has ended, with all of its workers."""
+    if shared.clear_more is None:
+        return  # nothing is counted
+    from wproxy.counters.carried import carrying_to
+    from wproxy.counters.layout import HEAD_CARRIES, WAS_CARRIED
+    from wproxy.counters.memory import counter_memory
+
+    memory = counter_memory()
+    carrying = carrying_to(memory)
+    if carrying is not None:
+        for _ in carrying.bring(shared.slots, shared.known_records()):
+            pass
+        memory.words[HEAD_CARRIES] = WAS_CARRIED
 
 
 def provide_decision_ring(configuration: Configuration) -> None:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import os
 
+from master.counters import end_carrying
 from master.environment import new_binary_environment
 from master.new_binary import start_new_binary
 from master.pidfile import remove_pid_file, rename_pid_file
@@ -134,6 +135,7 @@ class Upgrade:
         if self.has_strangers and not bury_strangers(self._state.shared, self.other_master):
             self.has_strangers = bool(self.other_master)
             if not self.other_master:
+                end_carrying(self._state.shared)
                 self._state.records.forget_inherited()
 
     def bury(self, pid: int, status: int) -> None:

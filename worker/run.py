@@ -367,7 +367,7 @@ class Worker:
                 group.look_at_turns()
                 group.publish()
             if self.counting is not None:
-                for _ in self.counting.publishing():
+                for _ in self.counting.publishing(is_asked=False):
                     await give_way()
             self.edits.tick()
             self.discovery.close_expired()

@@ -237,13 +237,18 @@ class WorkerSlot:
         if words[HEAD_SLOTS] <= self.index:
             words[HEAD_SLOTS] = self.index + 1
             return
-        keys = words[PLACES_OFFSET + PLACE_KEY : PLACES_OFFSET + MAX_LATE_PEERS * PLACE_WORDS : PLACE_WORDS].tolist()
-        records = min(words[HEAD_RECORDS], FIRST_LATE_PEER)
-        for record in (*range(records), *(FIRST_LATE_PEER + place for place, key in enumerate(keys) if key)):
+        for record in known_records(words):
             words[rows + record * ROW_WORDS + ROW_ACTIVE] = 0
 
     def __repr__(self) -> str:
         return f"<slot {self.index}: pid {self.get(WORKER_PID)} {state_name(self.get(WORKER_STATE))}>"
+
+
+def known_records(words: memoryview) -> list[int]:
+    """Return the records of peers that a master or a worker has ever given out."""
+    keys = words[PLACES_OFFSET + PLACE_KEY : PLACES_OFFSET + MAX_LATE_PEERS * PLACE_WORDS : PLACE_WORDS].tolist()
+    records = min(words[HEAD_RECORDS], FIRST_LATE_PEER)
+    return [*range(records), *(FIRST_LATE_PEER + place for place, key in enumerate(keys) if key)]
 
 
 class SharedWords:
@@ -288,6 +293,10 @@ class SharedWords:
     def records(self) -> int:
         """The records that a master has ever given out."""
         return min(self.words[HEAD_RECORDS], FIRST_LATE_PEER)
+
+    def known_records(self) -> list[int]:
+        """Return the records of peers that a master or a worker has ever given out."""
+        return known_records(self.words)
 
     def total(self, word: int) -> int:
         """Add up a word of all heads: HEAD_ACCEPTED, ..."""

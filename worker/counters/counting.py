@@ -18,6 +18,7 @@ from worker.client.clients import Clients, HTTP2Counts
 from wproxy.certificate import read_certificates
 from wproxy.config.model import Configuration
 from wproxy.counters.buckets import BOUNDS
+from wproxy.counters.carried import carrying_to
 from wproxy.counters.exposition import Exemplar
 from wproxy.counters.layout import (
     ACCEPTED,
@@ -135,6 +136,7 @@ class Counting:
         self.plan = plan
         self.shared = shared
         self.reader = CounterReader(plan, Slots(shared, plan.memory.slots))
+        self._carrying = carrying_to(plan.memory)
         self.clock = clock
         self._clients = clients
         clients.http2 = HTTP2Counts()
@@ -209,12 +211,17 @@ class Counting:
     # Publishing.
 
     def publish(self) -> None:
-        """Bring the slot up to date."""
+        """Bring the slot up to date, and what an older program has counted."""
         for _ in self.publishing():
             pass
 
-    def publishing(self) -> Iterator[None]:
-        """Do the same in steps, between which the loop may turn: a thousand rows take 3 ms."""
+    def publishing(self, is_asked: bool = True) -> Iterator[None]:
+        """Do the same in steps, between which the loop may turn: a thousand rows take 3 ms.
+
+        is_asked: whether a question about counters is to be answered, so that all must be up to date.
+        """
+        if is_asked and self._carrying is not None and self._carrying.goes_on:
+            yield from self._carrying.bring(self.shared.slots, self.shared.known_records())
         words = self._words
         self._count_under_way()
         self._look_at_process()

@@ -1,7 +1,10 @@
 """The layout of the counters: one region of memory that outlives reloads and upgrades (`wproxy.lasting`).
 
     keys      for each table and row: the digest of its name (two words), the first and the last generation that asked for it
-    baselines what the API subtracts since a DELETE, in the shape of a slot: one of location zones, one of all else
+    description  of this layout, for programs with another one (`wproxy.counters.carried`)
+    parts     in the shape of a slot: what the API subtracts since a DELETE, one for location zones and one for all else; and what
+              was carried over from an older program whose layout was another one, without its scalars
+    carried scalars    those, for each slot of a worker
     slots     for each slot of a worker, one after the other:
         scalars     the worker's own numbers
         tables      TABLES: for each row of a table so many words
@@ -25,7 +28,7 @@ from wproxy.end_causes import CODES as CAUSES
 from wproxy.shared import MAX_PEERS
 
 # The layout's version, part of the region's name: another one is another region.
-VERSION = 4
+VERSION = 5
 
 # The slots of workers that there is room for.
 COUNTED_SLOTS = 128
@@ -204,9 +207,17 @@ TABLES = REQUESTS, UPSTREAMS, LIMITS, LISTENERS, RESOLVERS = _tables(
 )
 
 _last = TABLES[-1]
-BASELINES_OFFSET = 16384
-assert _last.keys + _last.rows * KEY_WORDS <= BASELINES_OFFSET
-OF_ALL, OF_LOCATION_ZONES = BASELINES = range(2)
+# The head: whether there is a description (MAGIC), and its bytes; the number of the layout before, the bytes of its memory, and
+# whether its counts are carried over.
+MAGIC = int.from_bytes(b"wpcounts", "little")
+HEAD_MAGIC, HEAD_DESCRIPTION, HEAD_OLDER, HEAD_OLDER_BYTES, HEAD_CARRIES = range(5)
+NOT_CARRIED, IS_CARRIED, WAS_CARRIED = range(3)
+DESCRIPTION_OFFSET = 8192
+CARRIED_SCALARS_OFFSET = 16384
+DESCRIPTION_BYTES = (CARRIED_SCALARS_OFFSET - DESCRIPTION_OFFSET) * 8
+BASELINES_OFFSET = CARRIED_SCALARS_OFFSET + COUNTED_SLOTS * SCALAR_WORDS
+assert _last.keys + _last.rows * KEY_WORDS <= DESCRIPTION_OFFSET
+OF_ALL, OF_LOCATION_ZONES, CARRIED = PARTS = range(3)
 PEERS_BASE = _last.base + _last.rows * _last.words
 
 # Rings: the entry, then the next one; RING_HEAD is the number of entries ever written, and is written last.
@@ -231,5 +242,5 @@ FAILURE_PATH = 16
 FAILURE_PATH_BYTES = 96
 
 SLOT_WORDS = FAILURES_BASE + 8 + FAILURES * FAILURE_WORDS
-SLOTS_OFFSET = BASELINES_OFFSET + len(BASELINES) * SLOT_WORDS
+SLOTS_OFFSET = BASELINES_OFFSET + len(PARTS) * SLOT_WORDS
 TOTAL_BYTES = (SLOTS_OFFSET + COUNTED_SLOTS * SLOT_WORDS) * 8

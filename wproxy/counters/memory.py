@@ -8,12 +8,21 @@ from functools import cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from wproxy.counters.described import description
 from wproxy.counters.layout import (
-    BASELINES,
     BASELINES_OFFSET,
+    DESCRIPTION_OFFSET,
+    HEAD_CARRIES,
+    HEAD_DESCRIPTION,
+    HEAD_MAGIC,
+    HEAD_OLDER,
+    HEAD_OLDER_BYTES,
+    IS_CARRIED,
     KEY_FIRST,
     KEY_LAST,
     KEY_WORDS,
+    MAGIC,
+    PARTS,
     PEER_WORDS,
     PEERS_BASE,
     SLOT_WORDS,
@@ -51,15 +60,8 @@ class CounterMemory:
         left; names that find no room share row 0.
         """
         words = self.words
-        known: dict[tuple[int, int], int] = {}
-        free: list[int] = []
-        for row in range(1, table.rows):
-            at = table.keys + row * KEY_WORDS
-            key = (words[at], words[at + 1])
-            if key == (0, 0):
-                free.append(row)
-            else:
-                known[key] = row
+        known = self.keys_of(table)
+        free = sorted(set(range(1, table.rows)).difference(known.values()))
         wanted = {each: digest_of(each) for each in names}
         kept = {known[key] for key in wanted.values() if key in known}
         unused = [row for row in known.values() if row not in kept and not self._is_held(table, row, alive)]
@@ -79,6 +81,31 @@ class CounterMemory:
             found[each] = given
         return found
 
+    def keys_of(self, table: Table) -> dict[tuple[int, int], int]:
+        """Return the rows of a table that have a name, by the digest of that."""
+        keys = self.words[table.keys : table.keys + table.rows * KEY_WORDS].tolist()
+        found = {(keys[row * KEY_WORDS], keys[row * KEY_WORDS + 1]): row for row in range(1, table.rows)}
+        found.pop((0, 0), None)
+        return found
+
+    def describe(self, description: bytes) -> None:
+        """Write the description of this layout, for programs with another one."""
+        padded = description + bytes(-len(description) % 8)
+        self.words[DESCRIPTION_OFFSET : DESCRIPTION_OFFSET + len(padded) // 8] = memoryview(padded).cast("Q")
+        self.words[HEAD_DESCRIPTION] = len(description)
+        self.words[HEAD_MAGIC] = MAGIC
+
+    def description(self) -> bytes:
+        """Return the description of the layout of this memory; nothing if there is none."""
+        if self.words[HEAD_MAGIC] != MAGIC:
+            return b""
+        return self.words.cast("B")[DESCRIPTION_OFFSET * 8 :][: self.words[HEAD_DESCRIPTION]].tobytes()
+
+    def follow(self, version: int, size: int) -> None:
+        """Have the counts in the memory of another layout carried over to this one."""
+        self.words[HEAD_OLDER], self.words[HEAD_OLDER_BYTES] = version, size
+        self.words[HEAD_CARRIES] = IS_CARRIED
+
     def _is_held(self, table: Table, row: int, alive: Collection[int]) -> bool:
         """Whether a worker may count in a row."""
         at = table.keys + row * KEY_WORDS
@@ -92,7 +119,7 @@ class CounterMemory:
     def _zero(self, offset: int, size: int, slots: int) -> None:
         """Zero some words of all slots: no worker may be counting there."""
         nothing = memoryview(bytes(size * 8)).cast("Q")
-        for slot in range(-len(BASELINES), slots):  # baselines come before the slots
+        for slot in range(-len(PARTS), slots):  # they come before the slots
             begin = SLOTS_OFFSET + slot * SLOT_WORDS + offset
             self.words[begin : begin + size] = nothing
 
@@ -120,4 +147,19 @@ def digest_of(names: Names) -> tuple[int, int]:
 @cache
 def counter_memory() -> CounterMemory:
     """Return the memory of this process and of all that it forks from now on."""
-    return CounterMemory(LASTING.region(f"counters\0{VERSION}", TOTAL_BYTES))
+    memory = region_of(VERSION, TOTAL_BYTES)
+    # The layouts that there are, in the order of their first use: number and size of each.
+    layouts = memoryview(LASTING.region("layouts of counters", 8 * 512)).cast("B").cast("Q")
+    known = [tuple(layouts[word : word + 2].tolist()) for word in range(0, len(layouts), 2) if layouts[word]]
+    if (VERSION, TOTAL_BYTES) not in known:
+        memory.describe(description())
+        if known:
+            memory.follow(*known[-1])
+        if len(known) * 2 < len(layouts):
+            layouts[len(known) * 2 : len(known) * 2 + 2] = array("Q", (VERSION, TOTAL_BYTES))
+    return memory
+
+
+def region_of(version: int, size: int) -> CounterMemory:
+    """Return the memory of a layout."""
+    return CounterMemory(LASTING.region(f"counters\0{version}", size))

@@ -334,7 +334,7 @@ class CounterReader:
         idle = SLOTS_OFFSET + base + at.IDLE
         moments = slice(SLOTS_OFFSET + base + at.SELECTED, SLOTS_OFFSET + base + at.PEER_CAUSES)
         last = [0] * (at.PEER_CAUSES - at.SELECTED)
-        for slot in range(self.slots.count()):
+        for slot in range(-1 if self._words[at.HEAD_CARRIES] else 0, self.slots.count()):
             skip = slot * SLOT_WORDS
             last = list(map(max, last, self._words[moments.start + skip : moments.stop + skip].tolist()))
         words[at.SELECTED : at.PEER_CAUSES] = _limited(last)
@@ -389,6 +389,9 @@ class CounterReader:
         for slot in range(self.slots.count()):
             begin = SLOTS_OFFSET + slot * SLOT_WORDS
             words = _limited(self._words[begin : begin + at.SCALAR_WORDS].tolist())
+            if self._words[at.HEAD_CARRIES] and slot < at.COUNTED_SLOTS:
+                begin = at.CARRIED_SCALARS_OFFSET + slot * at.SCALAR_WORDS
+                words = [one + two for one, two in zip(words, self._words[begin : begin + at.SCALAR_WORDS].tolist())]
             is_alive = slot in alive
             resident, descriptors, tunnels = words[at.RESIDENT_BYTES : at.TUNNELS + 1] if is_alive else (0, 0, 0)
             yield WorkerTotals(
@@ -442,6 +445,9 @@ class CounterReader:
         """Return the sums of some words over all slots that were ever in use."""
         words, begin = self._words, SLOTS_OFFSET + offset
         found: Counts = words[begin : begin + size].tolist()
+        if words[at.HEAD_CARRIES]:
+            carried = words[begin - SLOT_WORDS : begin - SLOT_WORDS + size].tolist()  # the part before the first slot
+            found = [one + two for one, two in zip(found, carried)]
         for _ in range(self.slots.count() - 1):
             begin += SLOT_WORDS
             found = [one + two for one, two in zip(found, words[begin : begin + size].tolist())]
