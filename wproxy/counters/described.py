@@ -23,6 +23,11 @@ class Place(NamedTuple):
     names: Sequence[str]
 
 
+def _each(words: dict[str, int]) -> tuple[Place, ...]:
+    """Return the places of words that stand alone, by their names."""
+    return tuple(Place(word, (name,)) for name, word in words.items())
+
+
 def _buckets(what: str) -> tuple[str, ...]:
     return (*(f"{what} to {bound}" for bound in BOUNDS), f"{what} above")
 
@@ -38,46 +43,51 @@ def _causes(what: str) -> tuple[str, ...]:
 
 
 _REQUEST = (
-    Place(at.RECEIVED, ("received", "sent", "time", "discarded")),
+    *_each({"received": at.RECEIVED, "sent": at.SENT, "time": at.TIME, "discarded": at.DISCARDED}),
     Place(at.TIMES, _buckets("time")),
     Place(at.REQUEST_CODES, _codes()),
     Place(at.REQUEST_CAUSES, _causes("end")),
-    Place(at.TLS_FULL, ("full", "resumed", "failed", "no protocol", "no cipher", "timed out", "rejected", "no certificate")),
-    Place(at.TLS_UNVERIFIED, ("unverified", "handshake time", *_buckets("handshake"))),
-    Place(at.TLS_EXPIRED, ("expired", "revoked")),
+    *_each({"full": at.TLS_FULL, "resumed": at.TLS_RESUMED, "failed": at.TLS_FAILED, "timed out": at.TLS_TIMED_OUT}),
+    *_each({"no protocol": at.TLS_NO_PROTOCOL, "no cipher": at.TLS_NO_CIPHER, "rejected": at.TLS_REJECTED}),
+    *_each({"no certificate": at.TLS_NO_CERTIFICATE, "unverified": at.TLS_UNVERIFIED, "expired": at.TLS_EXPIRED}),
+    *_each({"revoked": at.TLS_REVOKED, "handshake time": at.TLS_TIME}),
+    Place(at.TLS_TIMES, _buckets("handshake")),
 )
 _UPSTREAM = (
-    Place(at.CONNECT_TIME, ("connect time", *_buckets("connect"))),
-    Place(at.RESPONSE_TIME, ("response time", *_buckets("response"))),
-    Place(at.QUEUE_FULL, ("queue full", "queue timed out")),
+    *_each({"connect time": at.CONNECT_TIME, "response time": at.RESPONSE_TIME, "no peer": at.NO_LIVE}),
+    *_each({"queue full": at.QUEUE_FULL, "queue timed out": at.QUEUE_TIMED_OUT}),
+    Place(at.CONNECT_TIMES, _buckets("connect")),
+    Place(at.RESPONSE_TIMES, _buckets("response")),
     Place(at.DENIED, tuple(f"denied {reason}" for reason in at.DENIALS)),
     Place(at.RETRIES, _causes("retry")),
-    Place(at.NO_LIVE, ("no peer",)),
 )
 PEER = (
-    Place(at.HEADER_TIME, ("header time", *_buckets("header"))),
-    Place(at.PEER_RESPONSE_TIME, ("response time", *_buckets("response"))),
+    *_each({"header time": at.HEADER_TIME, "response time": at.PEER_RESPONSE_TIME, "failed": at.FAILED}),
+    *_each({"new": at.CONNECTIONS_NEW, "reused": at.CONNECTIONS_REUSED, "unavailable": at.UNAVAILABLE}),
+    *_each({"@selected": at.SELECTED, "@down": at.DOWN_SINCE, "@up": at.UP_SINCE, "@came": at.CAME, "@went": at.WENT}),
+    *_each({"downtime": at.DOWNTIME, "unhealthy": at.UNHEALTHY}),
+    *_each({"base requests": at.BASE_REQUESTS, "base failures": at.BASE_FAILURES, "base received": at.BASE_RECEIVED}),
+    *_each({"base sent": at.BASE_SENT, "base checks": at.BASE_CHECKS, "base failed": at.BASE_CHECKS_FAILED}),
+    *_each({"full": at.PEER_TLS_FULL, "resumed": at.PEER_TLS_RESUMED, "not secured": at.PEER_TLS_FAILED}),
+    Place(at.HEADER_TIMES, _buckets("header")),
+    Place(at.PEER_RESPONSE_TIMES, _buckets("response")),
     Place(at.RESPONSES, tuple(f"class {number}" for number in range(1, 6))),
-    Place(at.FAILED, ("failed", "new", "reused")),
-    Place(at.UNAVAILABLE, ("unavailable", *(MOMENT + name for name in ("selected", "down", "up", "came", "went")))),
     Place(at.PEER_CAUSES, _causes("failure")),
-    Place(at.DOWNTIME, ("downtime", "unhealthy")),
-    Place(at.BASE_REQUESTS, tuple(f"base {name}" for name in ("requests", "failures", "received", "sent", "checks", "failed"))),
-    Place(at.PEER_TLS_FULL, ("full", "resumed", "not secured", *(f"tls {reason}" for reason in at.TLS_REASONS))),
+    Place(at.PEER_TLS_REASONS, tuple(f"tls {reason}" for reason in at.TLS_REASONS)),
     Place(at.PEER_CODES, _codes()),
     Place(at.RESTS, (*(f"rest {cause}" for cause in at.REST_CAUSES), "rest other")),
     Place(at.CHANGES, tuple(f"{after} by {cause}" for after, cause in at.STATE_CHANGES)),
 )
 SCALAR = (
-    Place(at.LAG_TIME, ("lag time", *_buckets("lag"))),
-    Place(at.STREAMS, ("streams",)),
+    *_each({"lag time": at.LAG_TIME, "streams": at.STREAMS, "processor time": at.CPU_TIME, "silences": at.SYNC_SILENCES}),
+    *_each({"refused": at.REFUSED_CONNECTIONS, "access lines": at.LOST_ACCESS_LINES, "error lines": at.LOST_ERROR_LINES}),
+    *_each({"spans sent": at.SPANS_SENT, "spans failed": at.SPANS_FAILED, "spans dropped": at.SPANS_DROPPED}),
+    *_each({"base accepted": at.BASE_ACCEPTED, "base dropped": at.BASE_DROPPED, "base begun": at.BASE_BEGUN}),
+    *_each({"base respawned": at.BASE_RESPAWNED}),
+    Place(at.LAG_TIMES, _buckets("lag")),
     Place(at.RESETS_SENT, tuple(f"reset sent {code}" for code in range(at.OTHER_RESETS + 1))),
     Place(at.RESETS_RECEIVED, tuple(f"reset received {code}" for code in range(at.OTHER_RESETS + 1))),
-    Place(at.CPU_TIME, ("processor time",)),
-    Place(at.REFUSED_CONNECTIONS, ("refused", "spans sent", "spans failed", "spans dropped", "access lines", "error lines")),
-    Place(at.BASE_ACCEPTED, ("base accepted", "base dropped", "base begun", "base respawned")),
     Place(at.BASE_HANDSHAKES, tuple(f"base handshake {number}" for number in range(11))),
-    Place(at.SYNC_SILENCES, ("silences",)),
 )
 ROWS = {
     "requests": _REQUEST,
