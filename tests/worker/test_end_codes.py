@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conversation import Stage, get, ok, post
+from conversation import SilentPeer, Stage, get, ok, post
 
 from wproxy.why.causes import cause_of
 from wproxy.why.lines import read_line
@@ -105,6 +105,61 @@ def test_peers_without_room(stage, queue, code):
         s.advance(6)
     second.receives_head()
     assert s.last_access()["wproxy_end_code"] == code
+
+
+def test_a_peer_that_does_not_take_a_connection(stage):
+    s = stage(peers=[SilentPeer()], location='proxy_connect_timeout = "5s"')
+    client = s.client().send(get())
+    s.advance(6)
+    client.receives_head()
+    assert s.last_access()["wproxy_end_code"] == "up_connect_timeout"
+    is_understood(s, "up_connect_timeout")
+
+
+def test_a_peer_that_does_not_read(stage):
+    s = stage(location='proxy_send_timeout = "5s"\nclient_max_body_size = 0\nclient_body_buffer_size = "16m"\nproxy_http_version = "1.1"')
+    client = s.client().send(post(b"x" * 8_000_000))
+    s.peers[0].accept()
+    s.advance(6)
+    client.receives_head()
+    assert s.last_access()["wproxy_end_code"] == "up_send_timeout"
+    is_understood(s, "up_send_timeout")
+
+
+ELSEWHERE = """
+[http.server.location."/gone"]
+proxy_pass = "http://unix:/nowhere/at/all.sock:/"
+[http.server.location."/secure"]
+proxy_pass = "https://app"
+[http.server.location."/to"]
+proxy_pass = "http://$arg_to"
+resolver = "127.0.0.1:1"
+resolver_timeout = "5s"
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        (b"/gone", "502", "up_unreachable"),
+        (b"/secure", "502", "up_tls"),
+        (b"/to?to=", "500", "conf_value"),
+        (b"/to?to=name.test:x", "500", "conf_value"),
+        (b"/to?to=unix:", "500", "conf_value"),
+        (b"/to?to=[::1", "500", "conf_value"),
+        (b"/to?to=name.test", "502", "dns_timeout"),
+    ],
+)
+def test_ways_that_lead_nowhere(stage, path, status, code):
+    s = stage(locations=ELSEWHERE)
+    client = s.client().send(get(path))
+    if code == "up_tls":
+        s.peers[0].accept().send(b"HTTP/1.1 400 This is plain\r\n\r\n")
+    elif code == "dns_timeout":
+        s.advance(40)
+    client.receives_head()
+    assert (s.last_access()["status"], s.last_access()["wproxy_end_code"]) == (status, code)
+    is_understood(s, code)
 
 
 def test_a_retry_that_succeeds_leaves_no_word(stage):

@@ -93,9 +93,10 @@ _TABLE: tuple[tuple[str, str], ...] = (
     (r"rewrite or internal redirection cycle|subrequests? cycle|too many (changes|subrequests)", "conf_cycle"),
     (r"took too long|pcre2?_(exec|match)\(\)", "regex_slow"),
     (
-        r"no port in upstream|(invalid|zero length) UR[IL]|unsafe URI|a line break or zero byte|control character|named location",
+        r"(no|too long) (port|host|path) in |(invalid|zero length) (UR[IL]|port|host|address|IPv6 address)",
         "conf_value",
     ),
+    (r'unsafe URI|a line break or zero byte|control character|named location|cache "[^"]*" not found', "conf_value"),
     (r"a bug ended|exited on signal", "bug"),
     (r"directory index of|is not found|is forbidden|is not a (regular file|directory)|was truncated|read only \d+ of", "file"),
     (r"(open|openat|stat|fstat|lstat|opendir|pread|preadv|sendfile|read|realpath|unlink|rename|mkdir)\(\).* failed", "file"),
