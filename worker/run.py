@@ -71,6 +71,7 @@ CONSEQUENCE = {
     signal.SIGUSR1: ", reopening logs",
     signal.SIGHUP: ", ignoring",
     signal.SIGUSR2: ", ignoring",
+    signal.SIGWINCH: "",
 }
 # The longest wait for the last spans to reach their collector, in seconds.
 LAST_EXPORT = 1.0
@@ -291,6 +292,8 @@ class Worker:
         while True:
             await park(stream, READ, float("inf"))
             for number in stream.recv(64):
+                if number not in CONSEQUENCE:
+                    continue  # that of the guard of regexes
                 self._tell_of_signal(number)
                 deed = deeds.get(number)
                 if deed is not None:
@@ -302,10 +305,9 @@ class Worker:
         if orders != self._orders and number in ORDERS:
             self._orders = orders
             return
-        if number == signal.SIGWINCH:
-            consequence = ", shutting down" if self.assignment.heeds_winch else ""
-        else:
-            consequence = CONSEQUENCE[signal.Signals(number)]
+        consequence = CONSEQUENCE[signal.Signals(number)]
+        if number == signal.SIGWINCH and self.assignment.heeds_winch:
+            consequence = ", shutting down"
         if number == signal.SIGHUP and self.assignment.own_master is not None:
             consequence = ", reconfiguring"
         self.error_log.write("notice", f"signal {number} ({signal.Signals(number).name}) received{consequence}")

@@ -232,6 +232,20 @@ def test_worker_shutdown_timeout_ends_the_patience(start, recorder, gate):
     assert "worker_shutdown_timeout 0.5" in front.error_log
 
 
+def test_signals_are_obeyed_after_a_match_that_was_abandoned(start):
+    front = start(
+        """
+        [[http.server]]
+        listen = "127.0.0.1:{port}"
+        location."~ ^/(a+)+$" = { return = [200, "x"] }
+        """
+    )
+    assert ask(front.port, f"/{'a' * 40}!").status == 500
+    quitting = front.command("quit")
+    assert quitting.code == 0, quitting
+    assert "a bug ended" not in front.error_log
+
+
 def test_stop_and_quit_as_commands_wait_for_the_end(start, recorder):
     for command in ("stop", "quit"):
         front = start(proxied(recorder))

@@ -10,7 +10,7 @@ import subprocess
 import termios
 
 import pytest
-from harness import COMMAND, Wproxy
+from harness import COMMAND, Wproxy, until
 from wire import Wire
 
 pytestmark = pytest.mark.whole
@@ -57,7 +57,11 @@ def test_metrics_in_a_terminal(tmp_path):
         front.reload(front.http.replace("proxy_pass", 'status_zone = "all"\nproxy_pass'))
         with Wire(front.port) as wire:
             assert wire.request("GET", "/").status == 502
-        page = front.command("metrics", "wproxy_http_requests", "nginx_up").output
-        assert 'wproxy_http_requests_total{server="_",location="/",code="502"} 1' in page.splitlines()
-        assert "nginx_up 1" in page and "wproxy_workers" not in page
+
+        def page() -> str:
+            return front.command("metrics", "wproxy_http_requests", "nginx_up").output
+
+        counted = 'wproxy_http_requests_total{server="_",location="/",code="502"} 1'
+        until(lambda: counted in page().splitlines(), "the request is counted, and that is published")
+        assert "nginx_up 1" in page() and "wproxy_workers" not in page()
         assert front.command("metrics", "--openmetrics", "nginx_up").output.endswith("# EOF\n")

@@ -117,7 +117,9 @@ def test_a_peer_that_does_not_take_a_connection(stage):
 
 
 def test_a_peer_that_does_not_read(stage):
-    s = stage(location='proxy_send_timeout = "5s"\nclient_max_body_size = 0\nclient_body_buffer_size = "16m"\nproxy_http_version = "1.1"')
+    s = stage(
+        location='proxy_send_timeout = "5s"\nclient_max_body_size = 0\nclient_body_buffer_size = "16m"\nproxy_http_version = "1.1"'
+    )
     client = s.client().send(post(b"x" * 8_000_000))
     s.peers[0].accept()
     s.advance(6)

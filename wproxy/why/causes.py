@@ -91,7 +91,7 @@ _TABLE: tuple[tuple[str, str], ...] = (
         "disk",
     ),
     (r"rewrite or internal redirection cycle|subrequests? cycle|too many (changes|subrequests)", "conf_cycle"),
-    (r"took too long|pcre2?_(exec|match)\(\)", "regex_slow"),
+    (r"took (too long|more than)|pcre2?_(exec|match)\(\)", "regex_slow"),
     (
         r"(no|too long) (port|host|path) in |(invalid|zero length) (UR[IL]|port|host|address|IPv6 address)",
         "conf_value",
