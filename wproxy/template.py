@@ -21,7 +21,8 @@ _NAMED_PIECE = re.compile(_PIECE.pattern.replace("[1-9]", "(?!)"), re.DOTALL)
 
 Evaluate = Callable[[Request], bytes]
 
-_UNSAFE_IN_A_HEAD = b"\r\n\0"
+# Leaves as it is what is safe in a head. (With bytes to delete, `translate` makes a table each time: three times as long.)
+_SAFE_IN_A_HEAD = bytes(byte ^ 0xFF if byte in b"\r\n\0" else byte for byte in range(256))
 
 
 class Template:
@@ -145,7 +146,7 @@ def literal(text: str) -> Template:
 
 def checked(value: bytes) -> bytes:
     """Return a value made from variables, if it is safe to put into a head; raises ClientError(500) otherwise."""
-    if value.translate(None, _UNSAFE_IN_A_HEAD) != value:
+    if value.translate(_SAFE_IN_A_HEAD) != value:
         raise ClientError(500, "a line break or zero byte in a header value made from variables")
     return value
 

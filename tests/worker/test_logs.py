@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+from types import SimpleNamespace
 
 import pytest
 from conversation import Peer, Stage, get, ok, to_client
 
-from worker.logs import escape_default, escape_json, escape_none
+from worker.logs import compile_format, escape_default, escape_json, escape_none
+from wproxy.directives.log import LogFormat
+from wproxy.template import parse_pieces
 
 TEXT = """\
 error_log = [["{directory}/error.log", "info"]]
@@ -82,6 +85,25 @@ def test_escapes(value, default, as_json, none):
     assert escape_default(value) == default
     assert escape_json(value) == as_json
     assert escape_none(value) == none
+
+
+@pytest.mark.parametrize(
+    ("escape", "expected"),
+    [
+        ("default", b'a:\\x22x\\x22-"plain"-\n'),
+        ("json", b'a:\\"x\\"-"plain"\n'),
+        ("none", b'a:"x"-"plain"\n'),
+    ],
+)
+def test_only_values_are_escaped_and_all_of_them_where_one_has_to_be(escape, expected):
+    # Two variables side by side, one at the end, text with a quote, one that is missing.
+    pieces = parse_pieces('$request_method:$args-"$scheme"$remote_user', has_captures=False)
+    line = compile_format(LogFormat("f", escape, "", tuple(pieces)))
+    fields = SimpleNamespace(get=lambda name: None)
+    request = SimpleNamespace(main=None, method=b"a", args=b'"x"', client=SimpleNamespace(scheme=b"plain"), fields=fields)
+    assert line(request) == expected
+    request.args = b"x"
+    assert line(request) == expected.replace(b"\\x22", b"").replace(b'\\"', b"").replace(b'"x"', b"x")
 
 
 def test_every_byte_is_safe_in_a_line():

@@ -36,7 +36,10 @@ def proxy_add_x_forwarded_for(request: Request) -> bytes:
 @variable("remote_user")
 def remote_user(request: Request) -> bytes | None:
     """The user of Basic credentials, verified or not, as in nginx; None without credentials."""
-    kind, _, credentials = (request.fields.get(b"authorization") or b"").partition(b" ")
+    authorization = request.fields.get(b"authorization")
+    if authorization is None:
+        return None
+    kind, _, credentials = authorization.partition(b" ")
     if kind.lower() != b"basic":
         return None
     try:
