@@ -38,6 +38,7 @@ from wproxy.shared import (
     SERVING,
     WORKER_EDITS,
     WORKER_PID,
+    WORKER_ROLE,
     WORKER_STATE,
     SharedWords,
 )
@@ -179,18 +180,12 @@ class Edits:
         """Wait until every serving worker has taken over this version. Raises Refused."""
         clock = self._loop.clock
         deadline = clock.now + PATIENCE
-        while late := self._late(version):
+        while late := late_workers(self._shared, version):
             if clock.now > deadline:
                 pids = ", ".join(map(str, late))
                 raise Refused(504, f"the change is made, but workers do not answer yet: {pids}", "WorkersLate")
             self._rung.is_set = False
             await self._rung.wait(_PAUSE)
-
-    def _late(self, version: int) -> list[int]:
-        """Return the pids of serving workers that have not reached this version."""
-        slots = map(self._shared.worker, range(self._shared.slots))
-        serving = [slot for slot in slots if slot.get(WORKER_PID) and slot.get(WORKER_STATE) == SERVING]
-        return [slot.get(WORKER_PID) for slot in serving if slot.get(WORKER_EDITS) < version]
 
     # At intervals.
 
@@ -219,6 +214,12 @@ class Edits:
 
     def __repr__(self) -> str:
         return f"<edits, version {self.version} of {self._area.version}>"
+
+
+def late_workers(shared: SharedWords, version: int) -> list[int]:
+    """Return the pids of serving workers that have not reached this version; the manager of caches and its loader never do."""
+    slots = (slot for slot in map(shared.worker, range(shared.slots)) if slot.get(WORKER_PID) and not slot.get(WORKER_ROLE))
+    return [slot.get(WORKER_PID) for slot in slots if slot.get(WORKER_STATE) == SERVING and slot.get(WORKER_EDITS) < version]
 
 
 def has_last_word(shared: SharedWords, generation: int) -> bool:
