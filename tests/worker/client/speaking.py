@@ -21,6 +21,8 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST, SETTINGS, PUSH, PING, GOAWAY, WINDOW, CONTINUATION = range(10)
 ES, EH, PADDED, PRIO = 1, 4, 8, 0x20
 ACK = 1
+# The window of a stream that is answered before the end of its request, as far as it goes.
+OPENED = "WINDOW 2147418111"
 BEGINNING = ["SETTINGS", "0: WINDOW 2147418112", "SETTINGS ACK"]
 
 Fields = Iterable[tuple[bytes, bytes]]

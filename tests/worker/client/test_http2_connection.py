@@ -18,6 +18,7 @@ from speaking import (
     GOAWAY,
     H2,
     HEADERS,
+    OPENED,
     PADDED,
     PING,
     PREFACE,
@@ -150,7 +151,7 @@ def test_a_stream_number_below_the_last_is_a_fault(stage):
 @pytest.mark.parametrize("late", [frame(DATA, 0, 1, bytes(100)), frame(HEADERS, EH, 1, GET), frame(RST, 0, 1, number(0))])
 def test_what_was_under_way_to_a_stream_that_we_reset_is_dropped(stage, late):
     h2, said = said_to(stage, get(1, EH))  # a request whose body is not wanted
-    assert said == ["1: 200", "1: +5."]
+    assert said == [f"1: {OPENED}", "1: 200", "1: +5."]
     h2.stage.advance(0.3)
     assert h2.news() == ["1: RST NO_ERROR"]
     assert h2.send(late, get(3)).news() == ["3: 200", "3: +5."]

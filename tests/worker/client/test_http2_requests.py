@@ -20,6 +20,7 @@ from speaking import (
     GOAWAY,
     H2,
     HEADERS,
+    OPENED,
     PADDED,
     READY,
     RST,
@@ -381,12 +382,12 @@ def test_malformed_trailers_make_the_request_malformed(stage, flags, fields):
 def test_trailers_on_a_stream_that_was_answered_early_are_dropped(stage):
     h2 = H2(http2(stage, location=READY))
     h2.ask(1, end=False)
-    assert h2.news() == ["1: 200", "1: +5."]
+    assert h2.news() == [f"1: {OPENED}", "1: 200", "1: +5."]
     h2.send(frame(HEADERS, EH | ES, 1, block([(b"x", b"y")])))
     assert h2.is_alive() and h2.news() == []
     h2.ask(3, end=False)
     h2.stage.advance(0.3)
-    assert h2.news() == ["3: 200", "3: +5.", "3: RST NO_ERROR"]
+    assert h2.news() == [f"3: {OPENED}", "3: 200", "3: +5.", "3: RST NO_ERROR"]
     h2.send(frame(HEADERS, EH | ES, 3, block([(b"x", b"y")])))
     assert h2.is_alive() and h2.news() == []
 
@@ -409,6 +410,19 @@ def test_a_stream_that_is_answered_before_its_body_is_reset_a_moment_later_and_o
     h2.ask(7)
     assert h2.news() == ["7: 200", "7: +5."]
     assert h2.stage.statuses() == ["200"] * 4
+
+
+def test_a_client_that_sends_all_it_has_before_it_reads_on_has_room_for_it(stage):
+    """As curl 7.88 does after an answer that is no refusal: the room is there before the end of the answer, and what comes is dropped."""
+    h2 = H2(http2(stage, location=READY))
+    h2.ask(1, b"/", (b"content-length", b"65535"), method=b"POST", end=False)
+    h2.ask(3, b"/", (b"content-length", b"1000000"), method=b"POST", end=False)
+    assert h2.news() == ["1: 200", "1: +5.", f"3: {OPENED}", "3: 200", "3: +5."]
+    h2.data(3, bytes(400_000))
+    h2.stage.advance(0.3)
+    h2.data(3, bytes(600_000), end=True)
+    assert h2.is_alive() and h2.news() == ["1: RST NO_ERROR", "3: RST NO_ERROR"]
+    assert h2.stage.statuses() == ["200", "200"]
 
 
 def test_few_answered_streams_may_go_on_at_a_time(stage):
@@ -454,7 +468,7 @@ def test_100_continue_is_sent_when_the_body_is_wanted_and_only_then(stage):
     h2.news()
     h2.ask(3, b"/ready", expects, method=b"POST", end=False)
     h2.stage.advance(0.3)
-    assert h2.news() == ["3: 200", "3: +5.", "3: RST NO_ERROR"]
+    assert h2.news() == [f"3: {OPENED}", "3: 200", "3: +5.", "3: RST NO_ERROR"]
 
 
 def test_a_body_over_the_limit_is_413_whether_its_length_is_known_or_not(stage):

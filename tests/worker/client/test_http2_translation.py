@@ -13,6 +13,7 @@ from speaking import (
     ES,
     H2,
     HEADERS,
+    OPENED,
     PING,
     READY,
     RST,
@@ -68,7 +69,7 @@ def test_the_fields_of_every_stream_are_decoded_whatever_becomes_of_it(stage):
     h2.ask(7, b"/ready", end=False)
     client.made += 1
     h2.send(frame(HEADERS, EH | ES, 7, client.encoder.encode([(b"x-kept", b"number %d" % client.made)])))
-    assert h2.news() == ["7: 200", "7: +5."]
+    assert h2.news() == [f"7: {OPENED}", "7: 200", "7: +5."]
     client.says_what_it_has_said(9)
     again = h2.stage.peers[0].accept()
     again.receives(sent_up(b"/", *(b"x-kept: number %d" % made for made in (1, 2, 3, 4))))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from worker.http2.abuse import Progress
-from worker.http2.windows import DEFAULT_WINDOW, ReceiveWindow
+from worker.http2.windows import DEFAULT_WINDOW, MAX_WINDOW, ReceiveWindow
 from worker.loop import Loop, Task, park
 from wproxy.failures import BodyBrokenOff, ClientError
 from wproxy.request_body import RequestBody
@@ -97,6 +97,17 @@ class HTTP2RequestBody(RequestBody):
         """Note that the client is gone: what is missing never comes."""
         if not self._has_ended:
             self.break_off(BodyBrokenOff(reason))
+
+    def let_all_come(self) -> None:
+        """Make room for all that the client has left, which is dropped: its answer is complete.
+
+        curl 7.88 sends on after an answer of 2xx or 3xx, and reads no more: without room it would wait for ever. The frame goes
+        out before those of the answer.
+        """
+        if not 0 <= self.length - self._arrived <= self.window.left:
+            increment = self.window.widen(MAX_WINDOW)
+            if increment:
+                self._stream.widen(increment)
 
     def _wake(self) -> None:
         if self._waiter is not None:

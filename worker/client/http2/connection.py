@@ -269,7 +269,8 @@ class HTTP2Connection:
     def reset_later(self, exchange: HTTP2Exchange) -> None:
         """Reset a stream whose answer is complete, unless its client ends it soon."""
         answered = self.answered
-        assert exchange not in answered
+        assert exchange not in answered and exchange.body is not None
+        exchange.body.let_all_come()
         if len(answered) >= MOST_ANSWERED:
             first = next(iter(answered))
             del answered[first]
