@@ -130,6 +130,7 @@ INTERPRETED: dict[str, str] = {
             "worker.upstream.redirects",
             "worker.upstream.report_counts",
             "worker.upstream.shared",
+            "worker.upstream.states",
             "worker.upstream.sticky",
             "worker.upstream.synced_sticky",
             "worker.upstream.upload",
