@@ -25,6 +25,7 @@ from wproxy.counters.layout import (
     ACTIVE,
     CPU_TIME,
     DESCRIPTORS,
+    FAILURE_LIFE,
     FAILURE_PATH,
     FAILURE_PATH_BYTES,
     FAILURE_WORDS,
@@ -298,7 +299,7 @@ class Counting:
     def note_transition(self, record: int, before: str, after: str, cause: str, failures: int) -> None:
         """Note that this worker has changed the state of a peer, and why. Both states are among STATES."""
         moment, why = int(self.clock.wall * 1e6), TRANSITION_INDEX.get(cause, OTHER_CAUSE)
-        entry = (moment, record, STATE_INDEX[before], STATE_INDEX[after], why, failures, 0, 0)
+        entry = (moment, record, STATE_INDEX[before], STATE_INDEX[after], why, failures, self.plan.memory.life(record), 0)
         self._append(TRANSITIONS_BASE, TRANSITIONS, TRANSITION_WORDS, array("Q", entry))
 
     def note_failure(
@@ -314,6 +315,7 @@ class Counting:
                 *(trace >> 64, trace & 0xFFFFFFFFFFFFFFFF),
             ),
         )
+        entry[FAILURE_LIFE] = self.plan.memory.life(record)
         padded = path[:FAILURE_PATH_BYTES].ljust(FAILURE_PATH_BYTES, b"\0")
         entry[FAILURE_PATH : FAILURE_PATH + FAILURE_PATH_BYTES // 8] = array("Q", padded)
         self._append(FAILURES_BASE, FAILURES, FAILURE_WORDS, entry)

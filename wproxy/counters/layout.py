@@ -225,8 +225,9 @@ RING_HEAD = 0
 TRANSITIONS_BASE = PEERS_BASE + MAX_PEERS * PEER_WORDS
 TRANSITIONS = 256
 # A transition: unix time in microseconds, the record of the peer, the states before and after, the code of the cause, failures
-# counted.
+# counted, the life of the record (see `CounterMemory.life`).
 TRANSITION_WORDS = 8
+TRANSITION_LIFE = 6
 # The causes of transitions: those of failures, and what else changes the state of a peer.
 TRANSITION_CAUSES = (
     *CAUSES,
@@ -236,8 +237,9 @@ TRANSITION_CAUSES = (
 FAILURES_BASE = TRANSITIONS_BASE + 8 + TRANSITIONS * TRANSITION_WORDS
 FAILURES = 128
 # A failed request: unix time in microseconds, the code of the cause, status, row, record of the peer, duration; then the id of
-# its trace (two words), and its path in 96 bytes.
+# its trace (two words), the life of the record, and its path in 96 bytes.
 FAILURE_WORDS = 32
+FAILURE_LIFE = 8
 FAILURE_PATH = 16
 FAILURE_PATH_BYTES = 96
 

@@ -22,6 +22,7 @@ from wproxy.counters.layout import (
     KEY_LAST,
     KEY_WORDS,
     MAGIC,
+    OF_LOCATION_ZONES,
     PARTS,
     PEER_WORDS,
     PEERS_BASE,
@@ -113,8 +114,19 @@ class CounterMemory:
         return any(first <= generation <= last for generation in alive)
 
     def clear_peer(self, record: int, slots: int) -> None:
-        """Zero the rows of a peer's record, which gets another peer."""
+        """Zero the rows of a peer's record, which gets another peer; what rings have of the old one is not the new one's."""
+        life = self.life(record) + 1
         self._zero(PEERS_BASE + record * PEER_WORDS, PEER_WORDS, slots)
+        self.words[self._life_word(record)] = life
+
+    def life(self, record: int) -> int:
+        """Return how many peers have had a record before."""
+        found: int = self.words[self._life_word(record)]
+        return found
+
+    def _life_word(self, record: int) -> int:
+        """Return the word of that: peers have nothing else in the part of location zones."""
+        return BASELINES_OFFSET + OF_LOCATION_ZONES * SLOT_WORDS + PEERS_BASE + record * PEER_WORDS
 
     def _zero(self, offset: int, size: int, slots: int) -> None:
         """Zero some words of all slots: no worker may be counting there."""

@@ -31,7 +31,7 @@ from wproxy.counters.layout import (
 )
 from wproxy.counters.plan import OTHER, CountingPlan, RequestNames
 from wproxy.end_causes import CODES as CAUSES
-from wproxy.shared import MOST_COUNTED, WORKER_PID, SharedWords
+from wproxy.shared import MAX_PEERS, MOST_COUNTED, WORKER_PID, SharedWords
 
 Counts = list[int]
 
@@ -416,6 +416,8 @@ class CounterReader:
         found = []
         for slot, words in self._rings(at.TRANSITIONS_BASE, at.TRANSITIONS, at.TRANSITION_WORDS):
             moment, record, before, after, cause, failures = words[:6]
+            if words[at.TRANSITION_LIFE] != self._life(record):
+                continue  # another peer had that record
             found.append(Transition(moment / 1e6, record, _state(before), _state(after), cause_name(cause), failures, slot))
         return sorted(found, key=lambda change: change.at)
 
@@ -424,11 +426,16 @@ class CounterReader:
         found = []
         for slot, words in self._rings(at.FAILURES_BASE, at.FAILURES, at.FAILURE_WORDS):
             moment, cause, status, row, record, duration, high, low = words[:8]
+            record = record if words[at.FAILURE_LIFE] == self._life(record) else 0
             path = b"".join(word.to_bytes(8, "little") for word in words[at.FAILURE_PATH : at.FAILURE_PATH + 12])
             trace = f"{high:016x}{low:016x}" if high or low else ""
             shown = path.rstrip(b"\0").decode("utf-8", "replace")
             found.append(Failure(moment / 1e6, cause_name(cause), status, row, record, duration / 1e6, trace, shown, slot))
         return sorted(found, key=lambda failure: failure.at)
+
+    def _life(self, record: int) -> int:
+        """Return how many peers have had a record before; -1 for one that there is not, whatever a worker has written."""
+        return self.plan.memory.life(record) if record < MAX_PEERS else -1
 
     def _rings(self, base: int, entries: int, size: int) -> Iterator[tuple[int, Counts]]:
         """Yield the entries of a ring in each slot, but for the one that may be overwritten now."""

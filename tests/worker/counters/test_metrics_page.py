@@ -350,6 +350,19 @@ def test_an_address_that_leaves_its_name_and_comes_back_has_a_history(front):
     assert len(reader.transitions()) == 2
 
 
+def test_a_peer_has_nothing_of_the_one_that_had_its_record_before(front):
+    app = front(peers=2, location="proxy_next_upstream_tries = 2")
+    for peer in app.stage.peers:
+        peer.close()
+    app.get("/path")
+    counting = app.stage.worker.counting
+    assert {change.record for change in counting.reader.transitions()} == {0, 1}
+    [failed] = counting.reader.failures()
+    counting.plan.memory.clear_peer(failed.record, 1)
+    assert {change.record for change in counting.reader.transitions()} == {0, 1} - {failed.record}
+    assert [failure.record for failure in counting.reader.failures()] == [0]
+
+
 def test_what_is_done_by_hand_is_in_the_history_of_a_peer(front):
     app = front(
         peers=2, upstream='zone = ["app", "64k"]', locations=f'{METRICS}[http.server.location."/api"]\napi = "write=on"\n'
