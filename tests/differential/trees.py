@@ -84,7 +84,17 @@ OLD_ONLY = frozenset(
 )
 # Newer than Debian's nginx.
 NEW_ONLY = frozenset(
-    ["add_header_inherit", "add_trailer_inherit", "early_hints", "keepalive_min_timeout", "proxy_pass_trailers", "max_headers"]
+    [
+        *(
+            "add_header_inherit",
+            "add_trailer_inherit",
+            "early_hints",
+            "keepalive_min_timeout",
+            "proxy_pass_trailers",
+            "max_headers",
+        ),
+        *("proxy_socket_rcvbuf", "proxy_socket_sndbuf"),
+    ]
 )
 # Seldom, for they leave nothing to see of the others.
 MASKING = frozenset(["return", "deny", "internal", "satisfy", "break", "error_log", "log_not_found"])

@@ -72,6 +72,8 @@ def begin_to_connect(
         sock.close()
         raise
     try:
+        if manner.receive_buffer or manner.send_buffer:
+            resize_buffers(sock, manner)
         if peer.family != _UNIX:
             if manner.keepalive:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -106,6 +108,19 @@ async def established(stream: Stream, seconds: float) -> None:
     except BaseException:
         stream.close()
         raise
+
+
+def resize_buffers(sock: _socket.socket, manner: Manner) -> None:
+    """Give the buffers of a socket the sizes that are asked for. Raises CannotConnect."""
+    for option, name, size in (
+        (socket.SO_RCVBUF, "SO_RCVBUF", manner.receive_buffer),
+        (socket.SO_SNDBUF, "SO_SNDBUF", manner.send_buffer),
+    ):
+        if size:
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, option, size)
+            except OSError as error:
+                raise CannotConnect(f"setsockopt({name}) failed ({error.errno}: {error.strerror}) while {CONNECTING}") from None
 
 
 def bind(sock: _socket.socket, local: tuple[str, int]) -> None:

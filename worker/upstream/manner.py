@@ -23,7 +23,7 @@ class Manner(NamedTuple):
     module: that of the protocol. local: the local IP address and port (proxy_bind), None for any. keepalive:
     proxy_socket_keepalive. home: with `keepalive N local` the location that opened it. transparent: whether the local address may
     be that of another machine. secured: how it is encrypted, None if it is not. max_streams: how many
-    requests may share it, 0 if it has no streams.
+    requests may share it, 0 if it has no streams. receive_buffer, send_buffer: the sizes of the system's buffers, 0 for its own.
     """
 
     module: str = "proxy"
@@ -33,6 +33,8 @@ class Manner(NamedTuple):
     transparent: bool = False
     secured: Secured | None = None
     max_streams: int = 0
+    receive_buffer: int = 0
+    send_buffer: int = 0
 
 
 def constant_manner(settings: ModuleSettings, is_local: bool) -> Manner | None:
@@ -70,4 +72,5 @@ def _manner(settings: ModuleSettings, local: tuple[str, int] | None, secured: Se
     home = settings.location if is_local else None
     transparent = local is not None and settings.get("bind").transparent
     keepalive = settings.get("socket_keepalive", False)
-    return Manner(settings.module, local, keepalive, home, transparent, secured, settings.max_streams)
+    buffers = settings.get("socket_rcvbuf", 0), settings.get("socket_sndbuf", 0)
+    return Manner(settings.module, local, keepalive, home, transparent, secured, settings.max_streams, *buffers)

@@ -253,6 +253,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         accepted("tunnel_bind", LEVELS, local_address, arity=(1, 2), idle="off"),
         accepted("tunnel_bind_dynamic tunnel_socket_keepalive", LEVELS, flag, idle="off"),
         accepted("tunnel_buffer_size tunnel_send_lowat", LEVELS, memory),
+        accepted("tunnel_socket_rcvbuf tunnel_socket_sndbuf", LEVELS, memory, idle="0"),
         accepted(
             "tunnel_connect_timeout tunnel_read_timeout tunnel_send_timeout tunnel_next_upstream_timeout", LEVELS, time
         ),

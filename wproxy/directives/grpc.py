@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wproxy.config.registry import GATHER, HTTP, LOCATION, LOCATION_IF, OWN, SERVER, directive
-from wproxy.directives.like_proxy import CONNECTIONS, FIELDS, TLS, like_proxy
+from wproxy.directives.like_proxy import CONNECTIONS, FIELDS, SOCKETS, TLS, like_proxy
 from wproxy.directives.pass_to import GRPC_FAILURES, target
 from wproxy.directives.proxy import ProxyTarget, header
 from wproxy.directives.values import flag, number
@@ -12,7 +12,7 @@ from wproxy.template import Template
 LEVELS = HTTP | SERVER | LOCATION
 
 
-@like_proxy("grpc", (*CONNECTIONS, *FIELDS, *TLS), GRPC_FAILURES)
+@like_proxy("grpc", (*CONNECTIONS, *SOCKETS, *FIELDS, *TLS), GRPC_FAILURES)
 class GrpcDirectives:
     """Where calls go, and how.
 

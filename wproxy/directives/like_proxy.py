@@ -26,6 +26,8 @@ CONNECTIONS = (
     *("bind", "socket_keepalive", "connect_timeout", "send_timeout", "read_timeout", "buffer_size"),
     *("next_upstream_tries", "next_upstream_timeout", "next_upstream_budget"),
 )
+# Of those but memcached.
+SOCKETS = ("socket_rcvbuf", "socket_sndbuf")
 # Of those whose peers answer with the fields of a response.
 FIELDS = ("hide_header", "pass_header", "ignore_headers", "intercept_errors")
 # Of those whose answers can be kept.
@@ -37,6 +39,7 @@ CACHE = (
 # Of those that can stand in for HTTP in every respect.
 WHOLE = (
     *CONNECTIONS,
+    *SOCKETS,
     *FIELDS,
     *CACHE,
     *("pass_request_headers", "pass_request_body", "request_buffering", "ignore_client_abort", "force_ranges"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from wproxy.config.registry import GATHER, HTTP, LOCATION, SERVER, UNION, directive
+from wproxy.directives.http_core import memory
 from wproxy.directives.values import flag, words
 from wproxy.regex import Regex, compile_regex
 from wproxy.template import Template, compile_template
@@ -218,4 +219,10 @@ class ProxyHeaderDirectives:
     )
     proxy_socket_keepalive: bool = directive(
         flag, LEVELS, default="off", doc="Whether TCP keepalive probes check that a silent upstream is still there."
+    )
+    proxy_socket_rcvbuf: int = directive(
+        memory, LEVELS, default="0", doc="The size of the system's receive buffer of a connection to an upstream; 0: as it is."
+    )
+    proxy_socket_sndbuf: int = directive(
+        memory, LEVELS, default="0", doc="The size of the system's send buffer of a connection to an upstream; 0: as it is."
     )

@@ -229,6 +229,17 @@ def test_proxy_socket_keepalive(stage):
         assert stream.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == expected
 
 
+@pytest.mark.parametrize("option", ["rcvbuf", "sndbuf"])
+def test_the_buffers_of_the_system_have_the_size_that_is_asked_for(stage, option):
+    number = {"rcvbuf": socket.SO_RCVBUF, "sndbuf": socket.SO_SNDBUF}[option]
+    s = stage(location=f'proxy_socket_{option} = "8k"')
+    client = s.client()
+    asked(s, client)
+    (connection,) = s.worker.clients.connections
+    (stream,) = [stream for stream in s.loop._streams.values() if stream is not connection.stream]
+    assert stream.sock.getsockopt(socket.SOL_SOCKET, number) == 2 * 8192, "Linux doubles it"
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
