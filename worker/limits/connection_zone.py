@@ -13,7 +13,7 @@ others is. If more workers than CELLS have requests of one key, it has several e
 To let a request in is to look at the cells of all and to raise our own, which must be one step: hence the lock. It is not
 needed where the limit is so far away that all workers at once could not reach it, provided that we have requests of the key
 already: then no other worker takes the entry away. To give a request back needs no lock either: it is one store in our own
-cell.
+cell. Where one of the two is missing we look with the lock whether our cell is still where it was (`_take_again`).
 
 A table without a free entry refuses the request, as in nginx; which is told once.
 """
@@ -43,6 +43,7 @@ _SLOT = MAX_WORKERS - 1
 _GENERATION = (1 << 16) - 1
 # The counts alone are small numbers, and quicker to read and write than words.
 _COUNT_BYTE = 0 if sys.byteorder == "little" else 6
+_COUNTS_IN_WORD = 64 // _COUNT_BITS
 _COUNTS_AT = Struct("=" + "6x".join("H" * CELLS)).unpack_from
 # How many keys without requests a worker remembers.
 _REMEMBERED = 4096
@@ -103,17 +104,22 @@ class SharedConnectionZone:
         self._most_keys = _REMEMBERED
 
     def passing(self, read: Reader, most: int, answer: Answer, decide: Answer) -> Answer:
-        """See `ConnectionZone.passing`. It is the part of `take` without a lock, with the variables of a closure."""
+        """See `ConnectionZone.passing`. It is the quick part of `take`, with the variables of a closure."""
         known_to, words, counts, far = self._keys.get, self._words, self._counts, most - self._margin
+        take_again = self._take_again
 
         def pass_or_decide(request: Request) -> Awaitable[Response]:
             known = known_to(read(request))
-            if known is None or not known.held or words[SPILLED_WORD]:
+            if known is None or words[SPILLED_WORD]:
                 return decide(request)
-            a, b, c = _COUNTS_AT(words, known.counts_byte)
-            if a + b + c >= far:
+            if known.held:
+                a, b, c = _COUNTS_AT(words, known.counts_byte)
+                if a + b + c < far:
+                    known.held = counts[known.count_at] = known.held + 1
+                elif not take_again(known, most):
+                    return decide(request)
+            elif not take_again(known, most):
                 return decide(request)
-            known.held = counts[known.count_at] = known.held + 1
             request.limit_conn_status = PASSED
             if request.at_end is None:
                 request.at_end = known.at_end
@@ -131,6 +137,8 @@ class SharedConnectionZone:
             if a + b + c + self._margin < most:
                 known.held = self._counts[known.count_at] = known.held + 1
                 return known.give_back
+        if known.at and not self._words[SPILLED_WORD] and self._take_again(known, most):
+            return known.give_back
         mutex = known.mutex
         if (result := try_lock(mutex)) and not lock(mutex, result):
             return False
@@ -138,6 +146,26 @@ class SharedConnectionZone:
             return self._take(known, most)
         finally:
             unlock(mutex)
+
+    def _take_again(self, known: _Key, most: int) -> bool:
+        """Take one with the lock where our cell still is where it was; return whether that was possible.
+
+        It is when a client that we know has no request of ours under way, or nearly as many as it may. Cells of dead workers
+        count here: `_take` knows better.
+        """
+        mutex, at = known.mutex, known.at
+        if not at or ((result := try_lock(mutex)) and not lock(mutex, result)):
+            return False
+        words, cell, held = self._words, known.count_at // _COUNTS_IN_WORD, known.held
+        a, b, c = _COUNTS_AT(words, known.counts_byte)
+        is_ours = words[at] == known.first and words[at + WAYS] == known.second and words[cell] == self._own | held
+        if is_ours and a + b + c < most and not words[SPILLED_WORD]:
+            known.held = held + 1
+            words[cell] = self._own | held + 1
+            unlock(mutex)
+            return True
+        unlock(mutex)
+        return False
 
     def _take(self, known: _Key, most: int) -> Callable[[], None] | bool:
         """Take one with the lock."""
@@ -147,23 +175,26 @@ class SharedConnectionZone:
         else:
             entries = self._entries(known)
         total = cell = spare = 0
-        for at, record in entries:
-            for place, word in enumerate(words[record : record + CELLS].tolist(), record):
+        at = record = 0
+        for entry_at, entry in entries:
+            for place, word in enumerate(words[entry : entry + CELLS].tolist(), entry):
                 if word & ~_COUNT == self._own:
-                    cell, known.at, known.record = place, at, record
+                    cell, at, record = place, entry_at, entry
                     total += known.held
                 elif word & _COUNT and self._is_alive(word):
                     total += word & _COUNT
                 elif not (cell or spare):
-                    spare, known.at, known.record = place, at, record
+                    spare, at, record = place, entry_at, entry
         if total >= most:
             return True
         if not (cell or spare):
-            if not self._add(known):
+            at, record = self._add(known)
+            if not at:
                 return False
-            spare = known.record
+            spare = record
             if entries:
                 words[SPILLED_WORD] = 1
+        known.at, known.record = at, record
         known.held += 1
         words[cell or spare] = self._own | known.held
         known.count_at = ((cell or spare) * 8 + _COUNT_BYTE) // 2
@@ -187,8 +218,8 @@ class SharedConnectionZone:
         pid: int = self._shared[WORKERS_OFFSET + slot * WORKER_WORDS + WORKER_PID]
         return pid == owner & _PID
 
-    def _add(self, known: _Key) -> bool:
-        """Give the key a free entry, of the emptier bucket; return whether there was one."""
+    def _add(self, known: _Key) -> tuple[int, int]:
+        """Give the key a free entry, of the emptier bucket; return where it begins, and its record: 0 when there was none."""
         words = self._words
         most_free: list[int] = []
         in_bucket = 0
@@ -201,14 +232,13 @@ class SharedConnectionZone:
             if not words[FULL_WORD]:
                 words[FULL_WORD] = 1
                 self._on_full()
-            return False
-        known.at = in_bucket + most_free[0]
-        known.record = record = in_bucket + _RECORDS + most_free[0] * CELLS
+            return 0, 0
+        at, record = in_bucket + most_free[0], in_bucket + _RECORDS + most_free[0] * CELLS
         # It counts nothing, so a worker that is killed between these stores leaves a free entry.
         for cell in range(record, record + CELLS):
             words[cell] = 0
-        self.memory.enter(known.first, known.second, known.at)
-        return True
+        self.memory.enter(known.first, known.second, at)
+        return at, record
 
     def _is_used(self, word: int) -> bool:
         """Whether a cell counts, of whichever worker."""
