@@ -11,7 +11,7 @@ from wproxy.address import Address
 from wproxy.bodies import BodySource, Outlet, Tunnel
 from wproxy.identity import Identity
 from wproxy.layouts import settle_layout
-from wproxy.native import mypyc_attr
+from wproxy.native import NONE, mypyc_attr
 from wproxy.proxy_protocol import ProxyHeader
 from wproxy.request_body import RequestBody
 
@@ -558,7 +558,7 @@ class Request:
     """
 
     status = 0
-    exchange: Exchange | None = None  # None for a request of our own making
+    exchange: Exchange | None = NONE  # None for a request of our own making
     ssi: SsiState | None = None  # what the pages of SSI share, from the first one on
     slices: Slices | None = None  # from the first use of $slice_range until the response is over, or is none of slices
     main: Request | None = None  # the client's request, if this is a subrequest of it (worker/subrequest.py)
@@ -572,7 +572,7 @@ class Request:
     server: Server
     replied = False  # a final head has gone to the client
     _id: bytes | None = None
-    upstream_head: AnswerHead | None = None
+    upstream_head: AnswerHead | None = NONE
     # The values of variables from `set`, maps and named captures, by lower-case name; made with the first one.
     values: dict[str, bytes | None] | None = None
     captures: re.Match[bytes] | None = None  # for $1 to $9

@@ -9,7 +9,7 @@ mypyc knows the decorator by its name in `mypy_extensions`, which only it and ty
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from mypy_extensions import mypyc_attr as mypyc_attr
@@ -18,3 +18,7 @@ else:
     def mypyc_attr(**settings):
         """Return a decorator that leaves the class as it is."""
         return lambda cls: cls
+
+
+# None, as the default on a class of an attribute whose type has a Protocol or several classes: there mypyc 2.4 ignores the word.
+NONE: Final = None

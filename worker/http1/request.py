@@ -105,11 +105,11 @@ def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
         if same_block and taken is not None:
             fields = taken[1]
         else:
-            raw_fields = buffer[line_end + 2 : consumed - 4]
+            raw_fields = buffer[line_end + 2 : consumed - 4] if consumed > line_end + 4 else b""
             before = None
             raw_lines = raw_fields.split(b"\r\n") if raw_fields and consumed <= REMEMBERED_HEAD_BYTES else None
             if taken is not None and raw_lines is not None:
-                before = memo.lines or memo.block[2:-4].split(b"\r\n")
+                before = memo.lines or memo.block.split(b"\r\n")[1:-2]
                 varied = vary_request_fields(raw_lines, before, taken[1], limits)
             fields = varied or parse_request_fields(raw_fields, limits, line.version, raw_lines)
             if before is None:

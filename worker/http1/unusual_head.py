@@ -38,7 +38,8 @@ def take_unusual_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
     line = limits.known_lines.get(raw) or read_line(raw, limits)
     if consumed > limits.total:
         raise ClientError(494, "client sent too large request", "large_client_header_buffers")
-    fields = parse_request_fields(head[line_end + 2 : -4], limits, line.version)
+    raw_fields = head[line_end + 2 : -4] if len(head) > line_end + 4 else b""
+    fields = parse_request_fields(raw_fields, limits, line.version)
     if fields.only_version and fields.only_version != line.version:
         raise refusal_of_version(fields, line.version)
     return line, fields, consumed

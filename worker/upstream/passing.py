@@ -32,7 +32,7 @@ from wproxy.directives.temporary_path import TemporaryPath
 from wproxy.failures import UpstreamFailure
 from wproxy.http import Attempt, Request, Response
 from wproxy.layouts import settle_layout
-from wproxy.native import mypyc_attr
+from wproxy.native import NONE, mypyc_attr
 from wproxy.request_body import Outgoing
 
 # Writes the head of a request, given the length of its body, NO_BODY or UNKNOWN_LENGTH. Raises ClientError.
@@ -150,7 +150,7 @@ class Passing:
     buffer_size: int
     buffering: Buffering
     temp_path: TemporaryPath | None
-    cache: AnswerCache | None = None
+    cache: AnswerCache | None = NONE
     for_cache: Passing | None = None
 
     def __repr__(self) -> str:
