@@ -67,6 +67,18 @@ def test_nothing_waits_while_a_compiled_coroutine_handles_an_exception(module):
         assert not isinstance(node, ast.AsyncWith | ast.AsyncFor), f"{module}:{node.lineno}"
 
 
+@pytest.mark.parametrize("module", COMPILED)
+def test_each_name_of_an_exception_has_one_type_in_a_compiled_function(module):
+    """mypyc gives a name one type: `except A as error` and then `except B as error` is a TypeError when it is a B."""
+    for function in ast.walk(tree_of(module)):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            types: dict[str, str] = {}
+            for node in ast.walk(function):
+                if isinstance(node, ast.ExceptHandler) and node.name and node.type:
+                    text = ast.unparse(node.type)
+                    assert types.setdefault(node.name, text) == text, f"{module}:{node.lineno}"
+
+
 # Slices with two bounds that are always in order, or of something else than bytes.
 IN_ORDER = {
     ("wproxy.peer_counters", "words[row:row + ROW_WORDS]"),
@@ -97,9 +109,7 @@ def two_bounds(part: ast.expr) -> bool:
 def test_no_compiled_slice_of_bytes_ends_before_it_begins(module):
     """With mypyc 2.4 `b"abc"[2:1]` is no empty value but a SystemError: who adds a slice with two bounds here has looked."""
     slices = [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice)]
-    bounded = {
-        ast.unparse(node) for node in slices if isinstance(node.slice, ast.Slice) and node.slice.lower and node.slice.upper
-    }
+    bounded = {ast.unparse(node) for node in slices if two_bounds(node.slice)}
     assert {text for text in bounded if (module, text) not in IN_ORDER} == set()
 
 

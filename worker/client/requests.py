@@ -77,16 +77,16 @@ async def attend(clients: Clients, request: Request, way: WayBack) -> None:
         if page is not None:
             response = await replaced_refusal(request, page)
         await way.reply(request, response)
-    except (ClientGone, OSError) as error:
-        request_left(clients, request, error)
-    except TimedOut as error:
+    except (ClientGone, OSError) as departure:
+        request_left(clients, request, departure)
+    except TimedOut as delay:
         request_timed_out(clients, request)
-        way.cut(request, error)
-    except (ClientError, UpstreamFailure) as error:
+        way.cut(request, delay)
+    except (ClientError, UpstreamFailure) as failure:
         # A ClientError: the request broke its rules while the answer was sent. A failure of the upstream has been logged.
-        if isinstance(error, ClientError):
-            note_refusal(request, error)
-        end_early(clients, request, error, way)
+        if isinstance(failure, ClientError):
+            note_refusal(request, failure)
+        end_early(clients, request, failure, way)
     except CloseConnection as closing:
         request.status = closing.status
         end_early(clients, request, closing, way)

@@ -314,9 +314,9 @@ class NamedByRequest:
         try:
             if not stat.S_ISDIR(os.stat(root).st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError) as absence:
             log_request(
-                request, "error", f'testing "{shown_path(root)}" existence failed ({_reason(error)}) while logging request'
+                request, "error", f'testing "{shown_path(root)}" existence failed ({_reason(absence)}) while logging request'
             )
             return
         path = self._evaluate(request)

@@ -123,9 +123,9 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
         except SentElsewhere as elsewhere:
             leave(attempt)
             target, kept = elsewhere.target, elsewhere.kept
-        except CannotConnect as error:
+        except CannotConnect as obstacle:
             leave(attempt)
-            return cannot_connect(request, error)
+            return cannot_connect(request, obstacle)
         except BaseException:
             leave(attempt)  # the client left, or it is our own fault
             raise

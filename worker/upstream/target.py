@@ -72,11 +72,11 @@ def proxying_to_variable(settings: ModuleSettings, services: Services, answer_pl
                     address = Address(host, target.address.port)
                     asked = (None if address.is_numeric else location.resolver, address)
                     group = await group_of_target(services, location, address)
-            except CannotResolve as error:
-                limit = location.described("resolver_timeout") if error.code == TIMED_OUT else ""
-                code = "dns_timeout" if error.code == TIMED_OUT else "dns_failed"
-                request.ends(code, f"resolver: {error}{limit}")
-                log_request(request, "error", str(error), code=code)
+            except CannotResolve as failure:
+                limit = location.described("resolver_timeout") if failure.code == TIMED_OUT else ""
+                code = "dns_timeout" if failure.code == TIMED_OUT else "dns_failed"
+                request.ends(code, f"resolver: {failure}{limit}")
+                log_request(request, "error", str(failure), code=code)
                 return error_response(request, 502, request.route.server_token)
             if passing is None or passing.group is not group:
                 if len(passings) >= MAX_TARGETS:

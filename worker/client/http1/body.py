@@ -148,8 +148,8 @@ class HTTP1RequestBody(RequestBody):
             return self.framing.feed(data)
         except ChunkError as error:
             raise ClientError(400, f"client sent invalid chunked body: {error}", level="error", code="cl_bad_body") from None
-        except BodyTooLarge as error:
-            reason = f"client intended to send too large chunked body: {error}"
+        except BodyTooLarge as excess:
+            reason = f"client intended to send too large chunked body: {excess}"
             raise ClientError(413, reason, "client_max_body_size") from None
 
     async def _receive(self) -> bytes:

@@ -93,10 +93,10 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
                         break
         except ClientError as error:
             page = refused(connection, error)
-        except RegexTimedOut as error:
-            page = refused(connection, ClientError(500, str(error), code="regex_slow"))
-        except (ClientGone, OSError) as error:
-            client_left(connection, error)
+        except RegexTimedOut as delay:
+            page = refused(connection, ClientError(500, str(delay), code="regex_slow"))
+        except (ClientGone, OSError) as departure:
+            client_left(connection, departure)
         except TimedOut:
             # In an idle connection this is normal.
             if connection.request is not None:
