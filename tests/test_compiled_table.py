@@ -92,6 +92,7 @@ IN_ORDER = {
     ("worker.http1.request", "buffer[line_end + 2:consumed - 4]"),
     ("worker.http1.request", "buffer[line_end:consumed]"),
     ("worker.http1.request", "memo.block.split(b'\\r\\n')[1:-2]"),
+    ("worker.http1.request_line", "raw[4:-9]"),
     ("worker.http1.unusual_head", "buffer[start:consumed]"),
     ("worker.http1.unusual_head", "buffer[start:line_end]"),
     ("worker.http1.unusual_head", "head[line_end + 2:-4]"),

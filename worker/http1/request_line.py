@@ -42,7 +42,7 @@ def parse_plain_line(raw: bytes, versions: dict[bytes, int] = _PLAIN_VERSIONS) -
     """Read a plain request line; None for any other, good or bad. versions: those that it may have, by their words."""
     # Of the ways to look into bytes that CPython 3.11 has, this takes those with the fewest instructions: a number in bytes 230,
     # a slice that is compared 500, `replace` 650, `startswith` 950, `find` 1,130; bytes in bytes, first tried as a number, 1,700.
-    if raw[:4] == b"GET " and raw[-9:] == b" HTTP/1.1" and versions is _PLAIN_VERSIONS:
+    if raw[:5] == b"GET /" and raw[-9:] == b" HTTP/1.1" and versions is _PLAIN_VERSIONS:
         method, path, version = b"GET", raw[4:-9], 11
     else:
         pieces = raw.split(b" ")
