@@ -69,10 +69,11 @@ class UpstreamFailure(Exception):
     for it yet, and had not said so before.
     why_last: the reason why no other peer is tried, where it needs stating.
     limit: the word of the directive, after that of its module, whose limit was reached; "" for a timer, and for none.
-    code: the word of `wproxy.end_causes`; "" where it follows from kind and doing.
+    code: the word of `wproxy.end_causes`; "" where it follows from kind and doing. level: that of its line in the error log.
     """
 
     sent = False
+    level = "error"
     why_last = ""
     is_dead_idle = is_refusal = is_put_off = False
     limit = ""

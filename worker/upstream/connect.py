@@ -156,6 +156,24 @@ _IPV6_TRANSPARENT = 75
 _BIND_ADDRESS_NO_PORT = 24
 
 
+# What may happen to any peer; the rest, as a socket file that is missing or may not be used, needs someone to mend it (nginx:
+# ngx_event_connect_peer).
+_USUAL = frozenset(
+    (
+        errno.ECONNREFUSED,
+        errno.EAGAIN,
+        errno.ECONNRESET,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+    )
+)
+
+
 def _refused(what: str, code: int) -> UpstreamFailure:
     end_code = "up_refused" if code == errno.ECONNREFUSED else "up_unreachable"
-    return UpstreamFailure("error", f"{what} ({code}: {os.strerror(code)})", CONNECTING, end_code)
+    failure = UpstreamFailure("error", f"{what} ({code}: {os.strerror(code)})", CONNECTING, end_code)
+    if code not in _USUAL:
+        failure.level = "crit"
+    return failure

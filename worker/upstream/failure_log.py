@@ -38,7 +38,7 @@ def log_failure(passing: Passing, request: Request, failure: UpstreamFailure) ->
     if failure.kind.startswith("http_"):
         return
     text = f"{failure.reason} while {failure.doing}"
-    log_request(request, "error", text, blamed_setting(passing, failure), code_of(failure))
+    log_request(request, failure.level, text, blamed_setting(passing, failure), code_of(failure))
 
 
 def log_rest(request: Request, failure: UpstreamFailure) -> None:

@@ -77,7 +77,7 @@ def _own(failure: Exception | None) -> Exception:
     """Return a failure for one of several requests: each notes down its own circumstances in it."""
     if isinstance(failure, UpstreamFailure):
         own = UpstreamFailure(failure.kind, failure.reason, failure.doing, failure.code)
-        own.sent, own.limit = failure.sent, failure.limit
+        own.sent, own.limit, own.level = failure.sent, failure.limit, failure.level
         return own
     # None: a bug, which is reported where it happened.
     return failure or UpstreamFailure("error", "the connection could not be opened", CONNECTING)

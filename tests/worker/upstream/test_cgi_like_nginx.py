@@ -5,6 +5,8 @@ The servers are scripted (cgi_peers.py). An echo puts all parameters that it got
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from cgi_peers import END, FastcgiServer, MemcachedServer, ScgiServer, UwsgiServer, err, out, record
 from like_nginx import ask, needs_nginx, same_as_nginx
@@ -127,6 +129,17 @@ def test_script_name_and_path_info(index, compare):
     splits = f"{index} MODULE_split_path_info ^(.+?\\.php)(/.*)$; {PARAMETERS}"
     targets = ["/", "/a/", "/x.php", "/x.php/info/more?q", "/x.php/", "/a.php/b.php/c", "/none"]
     compare("fastcgi", splits, [ask(target) for target in targets])
+
+
+def test_a_socket_that_is_missing_is_worse_than_one_that_refuses(same_as_nginx):
+    def prepare(directory):
+        directory.chmod(0o755)
+        with socket.socket(socket.AF_UNIX) as refusing:
+            refusing.bind(str(directory / "refusing.sock"))
+        (directory / "refusing.sock").chmod(0o777)
+
+    locations = "".join(f"location /{name} {{ fastcgi_pass unix:DIR/{name}.sock; }}" for name in ("missing", "refusing"))
+    same_as_nginx(f"server {{ listen 127.0.0.1:PORT; {locations} }}", ["/missing", "/refusing"], "error", prepare)
 
 
 @MODULES

@@ -140,8 +140,8 @@ def test_a_configuration_may_have_no_http():
 def test_of_several_things_on_one_line_each_is_told():
     configuration = load_nginx(CERTIFICATE + "server { listen 8443 ssl; location / { perl x; } xml_entities x; }")
     assert [warning.text for warning in configuration.warnings] == [
-        '"perl" directive is accepted and not yet effective: a start refuses it',
         '"xml_entities" directive is accepted and not yet effective',
+        '"perl" directive is accepted and not yet effective: a start refuses it',
     ]
 
 
