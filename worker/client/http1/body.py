@@ -58,7 +58,8 @@ class HTTP1RequestBody(RequestBody):
     @property
     def wire_bytes(self) -> int:
         """Return the number of bytes read, with framing; those that `forget_at_hand` dropped do not count (as in nginx)."""
-        return self._taken - len(self.leftover)
+        leftover = self._leftover  # as a property it costs 1,000 instructions
+        return self._taken - len(self.framing.leftover if leftover is None else leftover)
 
     @property
     def finished(self) -> bool:
