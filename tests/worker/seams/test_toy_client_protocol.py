@@ -252,8 +252,9 @@ class ToyExchange:
         self.is_good = line.is_good
         await attend(self.connection.clients, request, self)
 
-    def begin(self) -> ClientError | None:
-        return None if self.is_good else ClientError(400, "client sent invalid request")
+    def begin(self) -> None:
+        if not self.is_good:
+            raise ClientError(400, "client sent invalid request")
 
     def end(self) -> None:
         self.connection.ended(self.id)
