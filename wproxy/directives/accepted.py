@@ -88,6 +88,14 @@ def pool_size(value: str) -> int:
     return found
 
 
+def streams_index(value: str) -> int:
+    """Return a number that is a power of two."""
+    found = number()(value)
+    if found < 1 or found & (found - 1):
+        raise ValueError('"%s" directive must be a power of two')
+    return found
+
+
 def power_of_two(least: int, most: int) -> Reader:
     """Return a reader of sizes that are powers of two, from the least to the most."""
 
@@ -185,7 +193,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
         harmless(accepted("accept_mutex multi_accept", EVENTS, flag)),
         # The standard `selectors` uses the best method of the system.
         harmless(accepted("use", EVENTS, event_method)),
-        harmless(accepted("worker_aio_requests", EVENTS, number())),
+        harmless(accepted("worker_aio_requests epoll_events", EVENTS, number())),
     ),
     "Sizes of nginx's tables: wproxy's grow by themselves.": (
         harmless(
@@ -204,7 +212,8 @@ MODULES: dict[str, tuple[Line, ...]] = {
             )
         ),
         harmless(accepted("referer_hash_max_size referer_hash_bucket_size", SERVER | LOCATION, number())),
-        harmless(accepted("connection_pool_size request_pool_size", ABOVE_LOCATION, pool_size)),
+        harmless(accepted("connection_pool_size request_pool_size http2_pool_size", ABOVE_LOCATION, pool_size)),
+        harmless(accepted("http2_streams_index_size", ABOVE_LOCATION, streams_index)),
     ),
     "Ways to move bytes: wproxy chooses by itself (ngx_http_core_module.c).": (
         harmless(accepted("tcp_nopush tcp_nodelay client_body_in_single_buffer", LEVELS, flag)),
@@ -270,6 +279,7 @@ MODULES: dict[str, tuple[Line, ...]] = {
     ),
     "Changes to the text of a response (ngx_http_sub_filter_module.c, ngx_http_ssi_filter_module.c and others).": (
         harmless(accepted("ssi_min_file_chunk", LEVELS, memory)),  # texts are never sent by the kernel
+        harmless(accepted("ssi_ignore_recycled_buffers", LEVELS, flag)),  # no buffer is written to again
     ),
     "Directory listings and special kinds of files (ngx_http_autoindex_module.c and others).": (
         accepted("flv mp4", LOCATION, without_arguments, arity=0, inherit=OWN_GATHER),
