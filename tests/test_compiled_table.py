@@ -122,6 +122,19 @@ def protocols() -> set[str]:
     return {node.name for node in classes if any(ast.unparse(base).startswith("Protocol") for base in node.bases)}
 
 
+def test_no_default_of_a_compiled_exception_is_lost():
+    """mypyc 2.4 sets no defaults of exceptions: they are variables of the class (ClassVar)."""
+    exceptions = {"Exception", "ValueError", "OSError"}
+    for module in COMPILED:
+        for owner in ast.walk(tree_of(module)):
+            if isinstance(owner, ast.ClassDef) and any(ast.unparse(base) in exceptions for base in owner.bases):
+                exceptions.add(owner.name)
+                for node in owner.body:
+                    if isinstance(node, ast.AnnAssign):
+                        assert node.value is None or "ClassVar" in ast.unparse(node.annotation), f"{module}:{node.lineno}"
+                    assert not isinstance(node, ast.Assign), f"{module}:{node.lineno}"
+
+
 def test_no_default_of_a_compiled_class_is_lost():
     """mypyc 2.4 ignores a default None where the type has a protocol of a compiled module, or several classes: see wproxy.native."""
     names = protocols()

@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from typing import ClassVar
 
 from worker.loop import READ, WRITE, Loop, park
 from worker.stream import Stream
@@ -28,15 +29,15 @@ class CannotConnect(Exception):
     level: that of the log line. code: the word of `wproxy.end_causes`.
     """
 
-    level = "alert"
-    code = "no_room"
+    level: ClassVar[str] = "alert"
+    code: ClassVar[str] = "no_room"
 
 
 class CannotBind(CannotConnect):
     """The local address for the connection is not available."""
 
-    level = "crit"
-    code = "conf_value"
+    level: ClassVar[str] = "crit"
+    code: ClassVar[str] = "conf_value"
 
 
 async def connect(
