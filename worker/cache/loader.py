@@ -56,6 +56,8 @@ class Loader:
         store.log("notice", f"http file cache: {zone.path} {total:.3f}M, bsize: {block}")
         if self.foreign:
             store.log("warn", f'"{zone.path}" has {self.foreign} files that do not belong to the cache; they are left alone')
+        if store.index.is_too_large():
+            store.bell.ring()  # the manager may have looked before we had entered everything
 
     async def _walk(self, directory: str, levels: int) -> None:
         """Enter the files below a directory. Raises OSError if it is that of the zone."""
