@@ -109,7 +109,14 @@ class Requests:
         self.client = SimpleNamespace(
             clock=SimpleNamespace(now=1.0), requests=0, listener=listener, started=0.0, find_server=None
         )
-        self.connection = SimpleNamespace(client=self.client, routed_head=None, clients=SimpleNamespace(draining=False))
+        self.connection = SimpleNamespace(
+            client=self.client,
+            routed_head=None,
+            routed_host=None,
+            routed_server=None,
+            memo=SimpleNamespace(known=None),
+            clients=SimpleNamespace(draining=False),
+        )
         paths = [f"{pattern}x/y" if pattern[0] != "=" else pattern[2:] for pattern in locations]
         self.heads = [self.head(host, path.encode()) for path in paths]
         self.found = [make_request(self.connection, head).location for head in self.heads]  # type: ignore[arg-type]
@@ -117,7 +124,8 @@ class Requests:
 
     def head(self, host: bytes, path: bytes) -> tuple[object, object, int]:
         line = SimpleNamespace(authority=None, path=path, args=None, version=11, method=b"GET")
-        return line, SimpleNamespace(host=host, wants_close=False, wants_keepalive=False), 100
+        own = bytes(bytearray(host))  # the server of the very Host before it would not be looked for
+        return line, SimpleNamespace(host=own, wants_close=False, wants_keepalive=False), 100
 
     def match_all(self) -> None:
         self.client.requests = 0
