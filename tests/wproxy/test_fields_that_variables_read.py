@@ -43,7 +43,7 @@ def test_it_reads_no_others(name: str):
     )
     line = SimpleNamespace(method=b"GET", path=b"/", args=None, version=11, authority=None)
     request = Request(client, line, fields, 0.0)  # type: ignore[arg-type]
-    request.server = SimpleNamespace(name="s")  # type: ignore[assignment]
+    request.server = SimpleNamespace(name="s", encoded_name=b"s")  # type: ignore[assignment]
     request.location = SimpleNamespace(proxy_target=SimpleNamespace(address=1, host_header=b"h", port=1))  # type: ignore[assignment]
     variable = READING[name]
     variable.read(request)
