@@ -50,6 +50,10 @@ are reported, never silently ignored.
   that burst, and are closed when they have been idle for 0.4 seconds; there are none while half of `worker_connections` is used.
 - `$jwt_claim_*` and `$jwt_header_*` say nothing when a request was let in although auth_jwt had not believed its token: by its
   address or a password, with `satisfy any`.
+- `grpc_set_header Host` becomes `:authority` of the call; nginx 1.22 sends a field `host` and no `:authority`.
+- Over HTTP/2 and gRPC an answer whose head announces a length and ends the stream is a 502, except to HEAD and with 304; nginx
+  passes it on with length 0. A body that is longer or shorter than announced is a 502 as well while nothing has been sent, and
+  the error log has the words of RFC 9113 for frames that are wrong.
 - A header of the PROXY protocol may come in pieces; nginx closes the connection unless it is whole at the first read.
 - A subrequest for which no body has been read announces none: nginx passes the client's Content-Length on without the body, and
   the location that `auth_request` asks, or that gets a copy without a body, waits for it.
