@@ -403,6 +403,7 @@ BY_NAME: dict[str, Callable[[Names], Strategy]] = {
     "directio": lambda _: one("off", "1m", "4k", "0"),
     "disable_symlinks": lambda _: lines("off", "on", "if_not_owner", "on from=DIR", "on from=$document_root", "from=DIR"),
     "env": lambda _: one("LANG", "A=b", "PATH"),
+    "epoll_events": lambda _: one("1", "64", "512"),  # an nginx that waits for 0 events at a time never answers
     "error_page": error_page,
     "expires": lambda _: lines(
         "-1", "epoch", "max", "off", "1h", "modified 1h", "@15h30m", "$arg_a", "modified -1h", "0", "1y", "modified", "@99h", "soon"
