@@ -101,7 +101,11 @@ def reason_of(error: BaseException) -> str:
         return f"{call}({error.errno}: {error.strerror})"
     if isinstance(error, CannotBegin):
         return str(error)
-    return f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, ImportError):
+        # Workers import what their configuration needs: from files that a new version may have replaced.
+        return f'{text}; if the files of the program have been replaced, "wproxy upgrade" starts the new one'
+    return text
 
 
 def is_bug(error: BaseException) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wproxy.directives.proxy import FAILURES
-from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
+from wproxy.failures import CannotBegin, ClientError, ClientGone, TimedOut, UpstreamFailure, reason_of
 
 
 def test_a_client_error_has_a_status_and_a_reason():
@@ -29,3 +29,22 @@ def test_a_failure_is_presumed_fresh_and_unsent():
 @pytest.mark.parametrize("other", [ClientError, ClientGone, TimedOut, UpstreamFailure])
 def test_nobodys_guilt_is_caught_as_somebody_elses(one, other):
     assert one is other or not issubclass(one, other)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "/x"), 'open() "/x" failed (2: No such file or directory)'),
+        (OSError(24, "Too many open files"), "(24: Too many open files)"),
+        (CannotBegin("no room", is_bug=False), "no room"),
+        (KeyError("x"), "KeyError: 'x'"),
+        (
+            ImportError("cannot import name 'x' from 'worker.y'"),
+            "ImportError: cannot import name 'x' from 'worker.y'; if the files of the program have been replaced, "
+            '"wproxy upgrade" starts the new one',
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_process_that_ends_says_why_in_one_line(error, reason):
+    assert reason_of(error) == reason
