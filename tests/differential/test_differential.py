@@ -22,7 +22,7 @@ from wproxy.config.registry import (
 
 pytestmark = pytest.mark.whole
 
-SEEDS = range(20)
+SEEDS = range(12)
 
 
 @pytest.mark.slow

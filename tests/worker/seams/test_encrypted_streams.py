@@ -249,6 +249,11 @@ class FarEnd:
             self._put(self._outgoing.seal(b"", END))
         self._sock.shutdown(how)
 
+    def has_sent_all(self) -> bool:
+        """Send on; whether nothing is put by any more."""
+        self._send_on()
+        return not self._put_by
+
     def _put(self, wire: bytes) -> None:
         self.raw += wire
         self._put_by += wire
@@ -696,6 +701,8 @@ def a_tunnel(t: Talk) -> Said:
     while sent < len(last):
         t.client.pull(20_000)
         sent += upstream.send_some(last[sent:])
+    while not upstream.sock.has_sent_all():  # the end comes after a part that the far end has put by
+        t.client.pull(len(t.client.received) + 20_000)
     upstream.end_sending()
     while not t.client.saw_end:
         t.s.settle()
