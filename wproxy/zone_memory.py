@@ -118,6 +118,14 @@ class ZoneMemory:
         at = bucket + column.index(first)
         return at if self.words[at + WAYS] == second else -1
 
+    def find_in_either(self, first: int, second: int, one: int, other: int) -> int:
+        """Return where the entry with this hash begins, in the first of its buckets or the second; -1 without one.
+
+        To be called with the lock.
+        """
+        at = self.find(first, second, one)
+        return at if at >= 0 else self.find(first, second, other)
+
     def enter(self, first: int, second: int, at: int) -> None:
         """Give the entry there to the key with this hash. It must be free, and is so at any moment that we may be killed at."""
         words = self.words

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from types import TracebackType
 
-from worker.limits.locks import lock, try_lock, unlock
+from worker.locks import lock, try_lock, unlock
 from wproxy.cache.memory import (
     AWAITED,
     COUNTER_WORDS,

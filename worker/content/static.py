@@ -126,8 +126,9 @@ def open_or_send(request: Request, path: bytes) -> Response | OpenFile:
                 except OSError:
                     body = b""  # `respond` reads it again, and tells
                 if len(body) == size:
+                    response = Response(fields, body)
                     os.close(fd)
-                    return Response(fields, body)
+                    return response
         return OpenFile(path, fd, facts)
     except BaseException:
         os.close(fd)

@@ -24,8 +24,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from struct import Struct
 
-from worker.limits.locks import lock, try_lock, unlock
 from worker.limits.zone import PASSED
+from worker.locks import lock, try_lock, unlock
 from wproxy.http import Request, Response
 from wproxy.route import Answer
 from wproxy.shared import MAX_WORKERS, WORKER_PID, WORKER_WORDS, WORKERS_OFFSET

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from worker.limits.locks import lock, take_over, try_lock, unlock
 from worker.limits.zone import MOST_EXCESS, NO_ROOM, PASSED, Outcome
+from worker.locks import lock, take_over, try_lock, unlock
 from wproxy.http import Clock, Request
 from wproxy.variables.registry import Reader
 from wproxy.zone_memory import FULL_WORD, WAYS, Mutex, ZoneMemory
@@ -187,9 +187,7 @@ class SharedRequestZone:
         if (result := try_lock(mutex)) and not lock(mutex, result):
             return NO_ROOM
         try:
-            at = memory.find(first, second, one)
-            if at < 0:
-                at = memory.find(first, second, other)
+            at = memory.find_in_either(first, second, one, other)
             state = self._words[at + _RECORD] if at >= 0 else 0
         finally:
             unlock(mutex)

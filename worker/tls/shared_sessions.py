@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from worker.limits.locks import lock, try_lock, unlock
+from worker.locks import lock, try_lock, unlock
 from wproxy.http import Clock
 from wproxy.tls.contexts import TlsContexts
 from wproxy.tls.openssl import find_openssl

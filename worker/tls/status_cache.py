@@ -10,7 +10,7 @@ Where there is no room, the status gives way that ends first: free entries, and 
 
 from __future__ import annotations
 
-from worker.limits.locks import lock, try_lock, unlock
+from worker.locks import lock, try_lock, unlock
 from wproxy.http import Clock
 from wproxy.tls.ocsp import Verdict
 from wproxy.zone_memory import WAYS, ZoneMemory
@@ -36,9 +36,7 @@ class StatusCache:
         if (result := try_lock(mutex)) and not lock(mutex, result):
             return None
         try:
-            at = memory.find(first, second, one)
-            if at < 0:
-                at = memory.find(first, second, other)
+            at = memory.find_in_either(first, second, one, other)
             record = memory.words[at + _RECORD] if at >= 0 else 0
         finally:
             unlock(mutex)
@@ -55,9 +53,7 @@ class StatusCache:
         if (result := try_lock(mutex)) and not lock(mutex, result):
             return
         try:
-            at = memory.find(first, second, one)
-            if at < 0:
-                at = memory.find(first, second, other)
+            at = memory.find_in_either(first, second, one, other)
             if at < 0:
                 at = min(
                     (bucket + way for bucket in (one, other) for way in range(WAYS)), key=lambda place: words[place + _RECORD]

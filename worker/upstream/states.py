@@ -8,13 +8,13 @@ from worker.upstream.live_peer import LivePeer
 from wproxy.checked_health import HEALTHY, CheckedHealth
 
 
-class OfPeers(Protocol):
+class PeerGroup(Protocol):
     """A group, as far as the state of its peers depends on it. is_single: a failure of its only peer counts for nothing."""
 
     is_single: bool
 
 
-def state_of(group: OfPeers, peer: LivePeer, now: int) -> str:
+def state_of(group: PeerGroup, peer: LivePeer, now: int) -> str:
     """Return down, draining, unhealthy, checking, unavail or up."""
     if peer.down:
         return "down"

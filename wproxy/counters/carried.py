@@ -25,7 +25,7 @@ ROWS_AT_ONCE = 64
 
 
 class Carrying:
-    """What brings the counts of an older memory into ours."""
+    """The way of the counts of an older memory into ours."""
 
     def __init__(self, memory: CounterMemory, older: CounterMemory, described: dict[str, Any]) -> None:
         self._memory = memory

@@ -87,7 +87,7 @@ SCALAR = (
     Place(at.LAG_TIMES, _buckets("lag")),
     Place(at.RESETS_SENT, tuple(f"reset sent {code}" for code in range(at.OTHER_RESETS + 1))),
     Place(at.RESETS_RECEIVED, tuple(f"reset received {code}" for code in range(at.OTHER_RESETS + 1))),
-    Place(at.BASE_HANDSHAKES, tuple(f"base handshake {number}" for number in range(11))),
+    Place(at.BASE_HANDSHAKES, tuple(f"base handshake {number}" for number in range(at.HANDSHAKE_COUNTS))),
 )
 ROWS = {
     "requests": _REQUEST,

@@ -165,7 +165,10 @@ LOST_ACCESS_LINES = CPU_TIME + 8  # lines that could not be written
 LOST_ERROR_LINES = CPU_TIME + 9
 # Only in a baseline: connections, requests and respawns; then the counts of all handshakes, as `TlsTotals.counts` has them.
 BASE_ACCEPTED, BASE_DROPPED, BASE_BEGUN, BASE_RESPAWNED, BASE_HANDSHAKES = range(CPU_TIME + 10, CPU_TIME + 15)
-SYNC_SILENCES = BASE_HANDSHAKES + 11  # how often a server at which machines count together stopped answering in time
+HANDSHAKE_COUNTS = 11
+SYNC_SILENCES = (
+    BASE_HANDSHAKES + HANDSHAKE_COUNTS
+)  # how often a server at which machines count together stopped answering in time
 SCALAR_WORDS = 80
 assert SYNC_SILENCES < SCALAR_WORDS
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from wproxy.decisions.ring import Decisions
 from wproxy.explain import way_steps
+from wproxy.shortened import shortened
 
 _LONGEST_LINE = 100
 
@@ -18,14 +19,9 @@ def list_as_text(found: Sequence[Decisions]) -> str:
         return "no request is kept: is there an `explain_ring on`, and has a request come since?\n"
     return "".join(
         f"{one['request_id']}  {clock_time(one['at'])}  {one['status'] or '-':>3}  {one['seconds']:8.3f} s  "
-        f"{_short(one['request'])}{'  ' + one['end_code'] if one['end_code'] else ''}\n"
+        f"{shortened(one['request'], _LONGEST_LINE)}{'  ' + one['end_code'] if one['end_code'] else ''}\n"
         for one in found
     )
-
-
-def _short(line: str) -> str:
-    """Return the line of a request as a list has room for it."""
-    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
 
 
 def as_json(found: object) -> str:

@@ -39,7 +39,7 @@ class Table(NamedTuple):
 
 @dataclass(slots=True)
 class Look:
-    """What a person has chosen to see. sort: the column, -1 for the order of the configuration. chosen: the line."""
+    """The view that a person has chosen. sort: the column, -1 for the order of the configuration. chosen: the line."""
 
     view: str = "u"
     sort: int = -1

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from wproxy.end_causes import END_CAUSES
+from wproxy.shortened import shortened
 from wproxy.why.groups import Findings, Group
 
 # The requests of a group that are shown.
@@ -43,7 +44,7 @@ def _entry(group: Group, found: Findings, width: int) -> str:
     indent = " " * (width + 2)
     if group.requests:
         common = group.requests.most_common(_SHOWN_REQUESTS + 1)
-        shown = ", ".join(f"{_short(request)} {count}" for request, count in common[:_SHOWN_REQUESTS])
+        shown = ", ".join(f"{shortened(request, _LONGEST_REQUEST)} {count}" for request, count in common[:_SHOWN_REQUESTS])
         more = f", and {len(group.requests) - _SHOWN_REQUESTS} more" if len(common) > _SHOWN_REQUESTS else ""
         lines.append(f"{indent}{shown}{more}")
     cause = END_CAUSES.get(group.code)
@@ -51,11 +52,6 @@ def _entry(group: Group, found: Findings, width: int) -> str:
     blamed = f" ({group.setting} {group.value}: {group.place})" if group.setting else ""
     lines.append(f"{indent}{when}{blamed}: {fix_of(group)}")
     return "".join(f"{line}\n" for line in lines)
-
-
-def _short(request: str) -> str:
-    """Return a request for people: the end of one that fills the screen is left out."""
-    return request if len(request) <= _LONGEST_REQUEST else f"{request[:_LONGEST_REQUEST]}..."
 
 
 def _span(first: float, last: float, end: float) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from zones import Asking, Nginx, request_memory, request_zone
 
-from worker.limits import locks
+from worker import locks
 from worker.limits.request_zone import SharedRequestZone
 from worker.limits.zone import MOST_EXCESS, NO_ROOM, fails, passes
 from wproxy.http import Clock

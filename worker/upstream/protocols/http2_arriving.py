@@ -19,11 +19,10 @@ STREAM_WINDOW = 256 * 1024
 class Arriving(Use):
     """One request as a stream, as the connection sees it.
 
-    state: None before it has a number. heads, trailing: field lists that have arrived, with their size,
-    and whether nothing follows them. arrived: pieces of the
-    body. has_ended: whether the upstream has said that nothing follows. window: for what it may send; None before it has sent any
-    of a body. wire_received: bytes of frames; wire_bytes: those after the head. is_early: whether it began before the upstream
-    had told of its limit.
+    state: None before it has a number. heads, trailing: field lists that have arrived, with their size, and whether nothing
+    follows them. arrived: pieces of the body. has_ended: whether the upstream has said that nothing follows. window: for what it
+    may send; None before it has sent any of a body. wire_received: bytes of frames; wire_bytes: those after the head. is_early:
+    whether it began before the upstream had told of its limit.
     """
 
     __slots__ = (
