@@ -116,10 +116,12 @@ class TlsStream(Stream):
             self._raise_failure()
         if self._incoming.pending:
             self._hold(True)
-        if self.tls.server_side and self.tls.version() == "TLSv1.3":
-            # All that is left to say is a ticket, for which nobody waits: it goes out with what is sent next.
-            self._kept_back = self._outgoing.pending
-            return
+            if self.tls.server_side and self.tls.version() == "TLSv1.3":
+                # All that is left to say is a ticket. The request is here already, so it goes out with the answer.
+                self._kept_back = self._outgoing.pending
+                return
+        # It must not wait otherwise: a client without TCP_NODELAY sends its request when its last bytes are acknowledged, which
+        # happens with what we send, or 40 ms later.
         self._send_out()
         self._raise_failure()
 
