@@ -16,12 +16,17 @@ import termios
 from collections.abc import Awaitable, Callable
 
 from worker.loop import WRITE, Loop, Waitable, park
+from wproxy.address import Address
 from wproxy.native import mypyc_attr
 
 # The size of one recv. Heads are small, and a buffer of 64 KB that is cut down afterwards costs 0.35 us more.
 HEAD_CHUNK = 16384
 CHUNK = 65536
 BIG_CHUNK = 262144
+
+# The kernel's `struct tcp_info` (linux/tcp.h): eight bytes, then words of four; the needed ones are picked by number.
+_TCP_INFO = struct.Struct("=8x24I")
+_RTT, _RTTVAR, _SND_CWND, _RCV_SPACE = 15, 16, 18, 22
 
 # struct linger: on, with zero time.
 _NO_LINGER = struct.pack("ii", 1, 0)
@@ -131,6 +136,20 @@ class Stream(Waitable):
         except OSError:
             return False  # a unix socket has no such state
         return state in (7, 8)
+
+    def address(self) -> Address:
+        """Return the address of our end, from `getsockname`."""
+        name = self.sock.getsockname()
+        return Address(name, -1) if isinstance(name, str) else Address(name[0], name[1])
+
+    def tcp_info(self) -> tuple[int, int, int, int] | None:
+        """Return (rtt, rttvar, snd_cwnd, rcv_space), as nginx has them (ngx_http_variable_tcpinfo); None without TCP."""
+        try:
+            data = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+            words = _TCP_INFO.unpack(data)
+        except (OSError, struct.error):  # a unix socket, or closed; a kernel with a shorter struct
+            return None
+        return words[_RTT], words[_RTTVAR], words[_SND_CWND], words[_RCV_SPACE]
 
     def close(self) -> None:
         """Leave the loop and close; closing twice is allowed."""

@@ -28,7 +28,6 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "wproxy.uri",
     ),
     "http1": (
-        "worker.endpoint",
         "worker.loop",
         "worker.outlet",
         "worker.rates",

@@ -167,9 +167,18 @@ class AnswerHead(Protocol):
     chunked: bool
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
-class Endpoint:
-    """Our end of a client's connection; the worker's class has a socket behind it."""
+class Endpoint(Protocol):
+    """Our end of a client's connection: the stream that the worker has of it."""
+
+    def address(self) -> Address:
+        """Return the address that the client connected to."""
+
+    def tcp_info(self) -> tuple[int, int, int, int] | None:
+        """Return (rtt, rttvar, snd_cwnd, rcv_space), times in microseconds; None without a TCP connection."""
+
+
+class FixedEndpoint:
+    """The end of a connection that there is not: of requests that we make ourselves."""
 
     __slots__ = ("_address",)
 
@@ -177,11 +186,11 @@ class Endpoint:
         self._address = address
 
     def address(self) -> Address:
-        """Return the address that the client connected to."""
+        """Return the address that it was made with."""
         return self._address
 
     def tcp_info(self) -> tuple[int, int, int, int] | None:
-        """Return (rtt, rttvar, snd_cwnd, rcv_space), times in microseconds; None without a TCP connection."""
+        """Return None: there is no TCP connection."""
         return None
 
 

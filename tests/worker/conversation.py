@@ -37,7 +37,7 @@ from worker.stream import Stream
 from wproxy.address import Address
 from wproxy.assignment import Assignment
 from wproxy.config.load import load_text
-from wproxy.http import Client, Endpoint
+from wproxy.http import Client, FixedEndpoint
 from wproxy.shared import PRIVATE_BYTES, TOTAL_BYTES, SharedWords
 from wproxy.version import VERSION
 
@@ -231,7 +231,7 @@ class Stage:
         self.serial += 1
         model = self.configuration.listeners[listener]
         where = Address("127.0.0.1", 8080)
-        client = Client(self.worker.process, model, self.loop.clock, b"127.0.0.1", 40000, self.serial, Endpoint(where))
+        client = Client(self.worker.process, model, self.loop.clock, b"127.0.0.1", 40000, self.serial, FixedEndpoint(where))
         stream = Stream(self.loop, theirs)
         self.loop.add(stream)
         assert model.servers.default is not None

@@ -235,7 +235,7 @@ def test_values_in_the_gaps_of_a_head_are_those_of_its_own_request(front):
             client.receives(b"ok")
         assert heard[0] == heard[1], head
         fresh.close()
-    assert any(connection.memo.shape is not None for connection in s.worker.clients.connections)
+    assert any(connection.shape is not None for connection in s.worker.clients.connections)
 
 
 def test_pipelined_heads_of_one_form_are_told_apart(front):

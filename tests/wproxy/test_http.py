@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from worker.http1.write import make_head
 from wproxy.address import Address
-from wproxy.http import REASONS, Attempt, Client, Clock, Endpoint, Request, Response, ResponseFields, http_date
+from wproxy.http import REASONS, Attempt, Client, Clock, FixedEndpoint, Request, Response, ResponseFields, http_date
 
 # Time
 
@@ -89,7 +89,7 @@ def client(listening: Address = Address("192.0.2.1", 80)) -> tuple[Client, list[
     """A client, and a list that grows whenever somebody looks up the address it connected to."""
     asked: list[str] = []
 
-    class Wondering(Endpoint):
+    class Wondering(FixedEndpoint):
         def address(self) -> Address:
             asked.append("asked")
             return super().address()

@@ -12,7 +12,7 @@ from worker.http1.request import HeadLimits, HeadMemo, take_request_head
 from worker.http1.response import parse_response_head
 from wproxy.address import Address
 from wproxy.config.load import load_text
-from wproxy.http import Attempt, Client, Clock, Endpoint, Process, Request, ResponseFields
+from wproxy.http import Attempt, Client, Clock, FixedEndpoint, Process, Request, ResponseFields
 from wproxy.identity import NGINX, WPROXY
 from wproxy.variables import (
     BLOCK,
@@ -58,7 +58,7 @@ class Story:
         self.server = server
         self.clock = Clock(now=1000.0, offset=THEN - 1000.0)
         listener = type("Listener", (), {"address": listening})()
-        self.client = Client(process_named(WPROXY), listener, self.clock, *remote, 5, Endpoint(Address("192.0.2.99", 8080)))
+        self.client = Client(process_named(WPROXY), listener, self.clock, *remote, 5, FixedEndpoint(Address("192.0.2.99", 8080)))
         self.client.requests = 3
 
     def request(

@@ -16,7 +16,6 @@ from worker.client.clients import Clients
 from worker.client.http1.serve import serve_connection
 from worker.client.plan import ListenerPlan
 from worker.client.proxy_header import Serve, after_proxy_header
-from worker.endpoint import SocketEndpoint
 from worker.logs import announcer
 from worker.loop import READ, Loop, Task, park, sleep
 from worker.room import Room
@@ -114,7 +113,8 @@ class Acceptors:
         """Take new connections and start a task for each."""
         default = listener.servers.default
         assert default is not None
-        loop, clients = self._loop, self._clients
+        loop, clients, serials = self._loop, self._clients, self._serials
+        stream_count = loop.stream_count
         plan = ListenerPlan(default, clients)
         make_stream, serve = protocol_of(listener)
         if "ssl" in listener.protocols:
@@ -152,8 +152,7 @@ class Acceptors:
                     break
                 # The class beneath socket.socket: to make and close one of that takes 1.5 us more.
                 sock = _socket.socket(family, kind, number, fileno)
-                refusal = "" if may_always else loop.lacks_room()
-                if refusal:
+                if stream_count() > loop.roomy and not may_always and (refusal := loop.lacks_room()):
                     self._log.write("alert", refusal)
                     clients.refused += 1
                     tally[1] += 1
@@ -167,11 +166,11 @@ class Acceptors:
                 clients.accepted += 1
                 tally[0] += 1
                 clients.open += 1
-                serial = self._serials(clients.accepted)
+                serial = serials(clients.accepted)
                 if announce is not None:
                     announce(address, port, sock.fileno(), serial)
-                client = Client(process, listener, clock, address, port, serial, SocketEndpoint(sock))
                 connection = make_stream(loop, sock)
+                client = Client(process, listener, clock, address, port, serial, connection)
                 loop.add(connection)
                 loop.spawn(serve(connection, client, plan), "client", serial)
 

@@ -224,6 +224,7 @@ class Secured:
         encrypted = TlsStream(stream.loop, stream.sock, secure, server_side=True, received=data)
         client.tls = tls = TlsSession(encrypted.tls, hello)
         stream.loop.replace(stream, encrypted)
+        client.endpoint = encrypted
         try:
             await encrypted.handshake(deadline - clock.now)
             if door.status is not None and (refusal := await door.status.find_refusal(encrypted.tls, client, deadline)):

@@ -28,7 +28,7 @@ from wproxy.assignment import Assignment
 from wproxy.config.model import Configuration, Listener, Location, Server
 from wproxy.error_log import RANKS, ErrorLog
 from wproxy.explain import CannotExplain, Explanation, Positions, Question, Trace
-from wproxy.http import Client, Endpoint, Process, Request, Response, ResponseFields
+from wproxy.http import Client, FixedEndpoint, Process, Request, Response, ResponseFields
 from wproxy.identity import WPROXY
 from wproxy.log_files import Place
 from wproxy.route import Filter
@@ -267,7 +267,7 @@ def rehearse(
         question.client.encode(),
         40000,
         1,
-        Endpoint(Address(host, listener.address.port)),
+        FixedEndpoint(Address(host, listener.address.port)),
     )
     client.scheme = b"https" if question.url.scheme in ("https", "wss") else b"http"
     plan = ListenerPlan(default, worker.services.clients)

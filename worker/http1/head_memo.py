@@ -27,10 +27,10 @@ class HeadMemo:
     lines: the field lines of the block as they came, once they have been needed. shape: the form of the block, once that is
     known; when it has read the block, `block` is empty. known: the first head, until its server and location are found.
     bare_lf: the number of heads of this connection that had a bare LF for a line end.
-    begun: the state of an incomplete head, if its first line is complete and valid.
+    begun_head: the state of an incomplete head, if its first line is complete and valid.
     """
 
-    __slots__ = ("bare_lf", "begun", "block", "head", "known", "lines", "shape", "taken")
+    __slots__ = ("bare_lf", "begun_head", "block", "head", "known", "lines", "shape", "taken")
 
     def __init__(self) -> None:
         self.head = b""
@@ -40,4 +40,4 @@ class HeadMemo:
         self.known: KnownHead | None = None
         self.taken: tuple[RequestLine, RequestFields, int] | None = None
         self.bare_lf = 0
-        self.begun: BegunHead | None = None
+        self.begun_head: BegunHead | None = None

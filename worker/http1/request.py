@@ -74,10 +74,11 @@ def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
     if taken is None:
         known = limits.known_heads.get(buffer)
         if known is not None:
+            # Their bytes are kept once, however many connections are idle.
             memo.known = known
-            memo.head = buffer
-            memo.block = buffer[len(known.line.line) :]
-            memo.taken = taken = (known.line, known.fields.for_another_connection(), known.size)
+            memo.head = known.head
+            memo.block = known.block
+            memo.taken = taken = (known.line, known.fields.for_another_connection(), len(buffer))
             return taken
     known_shape = memo.shape
     if known_shape is not None and taken is not None:
@@ -125,7 +126,8 @@ def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
         if taken is None and consumed <= KNOWN_HEAD_BYTES:
             if len(limits.known_heads) >= KNOWN_HEADS:
                 limits.known_heads.clear()
-            limits.known_heads[buffer[:consumed]] = memo.known = KnownHead(line, fields, consumed)
+            memo.known = known = KnownHead(buffer[:consumed], line, fields)
+            limits.known_heads[known.head] = known
         memo.head = buffer[:consumed]
         memo.block = buffer[line_end:consumed]
         memo.lines = raw_lines

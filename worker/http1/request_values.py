@@ -244,15 +244,17 @@ _LINES = {False: LineTable(), True: LineTable()}
 class KnownHead:
     """A head with which a connection has begun, for the next one that does.
 
-    size: in bytes. way: what whoever finds its server and its location has found by it alone, whatever the connection.
+    head: its bytes. block: those after the request line. way: what whoever finds its server and its location has found by it
+    alone, whatever the connection.
     """
 
-    __slots__ = ("fields", "line", "size", "way")
+    __slots__ = ("block", "fields", "head", "line", "way")
 
-    def __init__(self, line: RequestLine, fields: RequestFields, size: int) -> None:
+    def __init__(self, head: bytes, line: RequestLine, fields: RequestFields) -> None:
+        self.head = head
+        self.block = head[len(line.line) :]
         self.line = line
         self.fields = fields
-        self.size = size
         self.way: Any = None
 
     def __repr__(self) -> str:

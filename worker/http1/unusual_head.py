@@ -23,7 +23,7 @@ def take_unusual_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
     start = _skip_line_ends(buffer)
     found = HEAD_END(buffer, start)
     if found is None:
-        memo.begun = _check_begun(buffer, start, limits)
+        memo.begun_head = _check_begun(buffer, start, limits)
         return None
     consumed = found.end()
     head = buffer[start:consumed]
@@ -63,7 +63,7 @@ def is_still_begun(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> bool:
 
     Only the new bytes are looked at: otherwise a head that came byte by byte would cost the square of its size.
     """
-    begun = memo.begun
+    begun = memo.begun_head
     if begun is None:
         return False
     size = len(buffer)

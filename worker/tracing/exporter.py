@@ -19,7 +19,7 @@ from wproxy.config.model import Exporter as Settings
 from wproxy.config.model import Listener
 from wproxy.directives.otel import GRPC, HTTP_JSON
 from wproxy.failures import ClientError, ClientGone, UpstreamFailure
-from wproxy.http import Client, Endpoint, Request
+from wproxy.http import Client, FixedEndpoint, Request
 from wproxy.request_body import Outgoing, RequestBody
 from wproxy.version import VERSION
 
@@ -213,7 +213,7 @@ class Exporter:
         location = next(location for location in server.each_location() if location.pass_module)
         address = services.configuration.listeners[0].address
         client = Client(
-            services.process, Listener(address, settings.position), services.loop.clock, _OURSELVES, 0, 0, Endpoint(address)
+            services.process, Listener(address, settings.position), services.loop.clock, _OURSELVES, 0, 0, FixedEndpoint(address)
         )
         lines = [b"Content-Type: " + self._content_type, b"User-Agent: OTel-OTLP-Exporter-wproxy/" + VERSION.encode()]
         if settings.encoding == GRPC:

@@ -240,14 +240,21 @@ class Connections(Conversation):
         self.stage.settle()
 
     def round(self) -> None:
-        self.clients = self.connect()
-        super().round()
+        """Have clients connect and ask: as with a busy worker, their requests are there when it accepts."""
+        self.clients = self.connect(asking=True)
+        self.upstreams_answer()
+        for client in self.clients:
+            self.expect_answer(client.recv(65536))
         self.leave()
 
-    def connect(self) -> list[socket.socket]:
-        """Have clients connect and the worker accept."""
+    def connect(self, asking: bool = False) -> list[socket.socket]:
+        """Have clients connect and the worker accept. asking: each sends its request."""
         expected = self.stage.worker.clients.accepted + CLIENTS
         found = [socket.create_connection(self.listening.getsockname()) for _ in range(CLIENTS)]
+        if asking:
+            for client in found:
+                client.sendall(self.request(self.asked))
+                self.asked += 1
         while self.stage.worker.clients.accepted < expected:
             self.worker_works(1)
         return found

@@ -12,7 +12,7 @@ from conversation import Stage
 
 from worker.upstream.peers import ANSWERED
 from wproxy.address import Address
-from wproxy.http import Client, Endpoint, Request
+from wproxy.http import Client, FixedEndpoint, Request
 from wproxy.shared import EDITS_OFFSET, EDITS_TEXT_WORDS, HEAD_SLOTS, ROW_ACTIVE, SERVING, WORKER_EDITS, WORKER_PID, WORKER_STATE
 
 API = """
@@ -222,7 +222,13 @@ def pick(stage: Stage, group: Any, path: bytes) -> Any:
     """What the group chooses for a request for this path."""
     model = stage.configuration.listeners[0]
     client = Client(
-        stage.worker.process, model, stage.loop.clock, b"10.0.0.%d" % (hash(path) % 200), 1, 1, Endpoint(Address("10.0.0.1", 80))
+        stage.worker.process,
+        model,
+        stage.loop.clock,
+        b"10.0.0.%d" % (hash(path) % 200),
+        1,
+        1,
+        FixedEndpoint(Address("10.0.0.1", 80)),
     )
     line = type("Line", (), {"path": path, "method": b"GET", "args": None, "version": 11, "line": b"", "target": path})()
     fields = type("Fields", (), {"get": lambda self, name: None, "lines": (), "cache": {}, "content_length": -1})()

@@ -17,7 +17,7 @@ from wproxy.config.load import load_text
 from wproxy.config.model import Location
 from wproxy.directives.headers import added_field, expires, parse_expires
 from wproxy.failures import ClientError
-from wproxy.http import Client, Clock, Endpoint, Request, Response, ResponseFields
+from wproxy.http import Client, Clock, FixedEndpoint, Request, Response, ResponseFields
 
 NOW = 1_795_373_387  # Sun, 22 Nov 2026 18:49:47 GMT
 
@@ -30,7 +30,7 @@ def clock() -> Clock:
 @pytest.fixture
 def request_for(clock):
     """Makes requests of one client: `request_for("/x?a=1", "X-A: b")`."""
-    client = Client(None, None, clock, b"192.0.2.7", 40000, 5, Endpoint(Address("192.0.2.1", 80)))
+    client = Client(None, None, clock, b"192.0.2.7", 40000, 5, FixedEndpoint(Address("192.0.2.1", 80)))
     memo = HeadMemo()
 
     def make(target: str = "/", *fields: str, method: str = "GET", version: str = "1.1") -> Request:

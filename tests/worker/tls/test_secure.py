@@ -19,7 +19,7 @@ from worker.tls.session import TlsSession
 from worker.tls.stream import TlsStream
 from wproxy.assignment import ListeningSocket
 from wproxy.http import Client as HttpClient
-from wproxy.http import Endpoint
+from wproxy.http import FixedEndpoint
 from wproxy.tls.contexts import make_contexts
 
 CONFIGURATION = """
@@ -217,7 +217,7 @@ def test_no_connection_waits_for_the_collector(door):
 def test_a_view_from_another_address_is_of_the_same_tls(door):
     """As set_real_ip_from makes it: the variables of TLS are those of the connection."""
     listener = door.s.configuration.listeners[0]
-    client = HttpClient(door.s.worker.process, listener, door.s.loop.clock, b"127.0.0.1", 1, 1, Endpoint(listener.address))
+    client = HttpClient(door.s.worker.process, listener, door.s.loop.clock, b"127.0.0.1", 1, 1, FixedEndpoint(listener.address))
     client.scheme, client.tls, client.find_server = b"https", object(), object()
     view = client.seen_at(b"192.0.2.1", 0)
     assert (view.scheme, view.tls, view.find_server) == (b"https", client.tls, client.find_server)

@@ -16,8 +16,8 @@ from wproxy.route import Route
 Head = tuple[RequestLine, RequestFields, int]
 
 
-class Connection:
-    """The state of a client connection; also the Exchange of each request, because it serves one at a time.
+class Connection(HeadMemo):
+    """The state of a client connection, with its memory of heads; also the Exchange of each request, as it serves one at a time.
 
     buffer: bytes received and not yet used. idle: whether it waits for the first byte of a request, so that it may be closed;
     patience: for so many seconds. routed_*: the last head, its location and its route; last_request, expires: the request, or the
@@ -34,7 +34,6 @@ class Connection:
         "is_over",
         "is_refused",
         "last_request",
-        "memo",
         "patience",
         "plan",
         "request",
@@ -48,11 +47,14 @@ class Connection:
     )
 
     def __init__(self, stream: Stream, client: Client, plan: ListenerPlan) -> None:
+        # Like HeadMemo.__init__, without the call.
+        self.head = self.block = b""
+        self.lines = self.shape = self.known = self.taken = self.begun_head = None
+        self.bare_lf = 0
         self.clients = plan.clients
         self.stream = stream
         self.client = client
         self.plan = plan
-        self.memo = HeadMemo()
         self.buffer = b""
         self.idle = True
         self.is_over = self.is_refused = False

@@ -42,30 +42,33 @@ HEAD_TIMED_OUT = "client timed out (110: Connection timed out)"
 async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, received: bytes = b"") -> None:
     """Serve one client until one side is done; closes the stream. received: its first bytes, where they have been read."""
     connection = Connection(stream, client, plan)
+    request: Request | None = None
+    response: Response | None = None
     clients = plan.clients
     stream.unexpected = connection.client_moved
     stream.watches_departure = True
     clients.connections.add(connection)
-    if received:
-        connection.buffer, connection.idle = received, False
-        received = b""
+    head: Head | None = None
+    pipelined = False
     page: Response | None = None
     try:
         try:
+            if received:
+                connection.buffer, connection.idle = received, False
+                received = b""
+                head = take_request_head(connection.buffer, plan.limits, connection)
+            elif stream.kernel_fd >= 0:
+                head = receive_head(connection)  # where a worker is busy, a new client has sent its request by now
+            if connection.idle:
+                await park(stream, READ, connection.patience)
+                head = receive_head(connection)
             while True:
-                pipelined = bool(connection.buffer)
-                if pipelined:
-                    head = take_request_head(connection.buffer, plan.limits, connection.memo)
-                else:
-                    connection.idle = True
-                    await park(stream, READ, connection.patience)
-                    head = receive_head(connection)
                 if head is None:
                     head = await receive_rest_of_head(connection)
                 request = connection.request = make_request(connection, head)
                 if connection.buffer:
                     connection.buffer = connection.buffer[request.request_length :]
-                if pipelined and client.requests > 1:
+                if pipelined:
                     request.pipelined = True
                 fields = request.fields
                 if fields.content_length > 0 or fields.chunked:
@@ -91,6 +94,16 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
                         connection.buffer = body.leftover
                     elif not await skip_body(connection, request, body):
                         break
+                    body = None
+                request = response = None  # an idle connection need not keep them: 500 bytes
+                if connection.buffer:
+                    pipelined = True
+                    head = take_request_head(connection.buffer, plan.limits, connection)
+                else:
+                    pipelined = False
+                    connection.idle = True
+                    await park(stream, READ, connection.patience)
+                    head = receive_head(connection)
         except ClientError as error:
             page = refused(connection, error)
         except RegexTimedOut as delay:
@@ -137,16 +150,15 @@ def receive_head(connection: Connection) -> Head | None:
     if not data:
         raise ClientGone
     connection.idle = False
-    memo = connection.memo
     if connection.buffer:
         data = connection.buffer + data
-        if is_still_begun(data, connection.plan.limits, memo):
+        if is_still_begun(data, connection.plan.limits, connection):
             connection.buffer = data
             return None
-    elif data == memo.head:
-        return memo.taken  # the same head and nothing else, as usual: no need to use the buffer
+    elif data == connection.head:
+        return connection.taken  # the same head and nothing else, as usual: no need to use the buffer
     connection.buffer = data
-    return take_request_head(data, connection.plan.limits, memo)
+    return take_request_head(data, connection.plan.limits, connection)
 
 
 async def receive_rest_of_head(connection: Connection) -> Head:
@@ -209,8 +221,8 @@ def find_way_again(connection: Connection, line: RequestLine, fields: RequestFie
             return entry.location, entry
         location = server.locations.find(line.path, request)
         return location, location.route
-    client, memo = connection.client, connection.memo
-    known, memo.known = memo.known, None
+    client = connection.client
+    known, connection.known = connection.known, None
     if client.find_server is not None:
         return find_way(client, host, line.path, request)  # TLS decides
     if known is not None and known.way is not None:

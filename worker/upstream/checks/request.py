@@ -9,7 +9,7 @@ from worker.http1.request import HeadLimits, parse_request_fields, parse_request
 from worker.services import Services
 from wproxy.config.model import Check, Listener
 from wproxy.directives.health_check import GRPC_CHECK, HealthCheck
-from wproxy.http import Client, Endpoint, Request
+from wproxy.http import Client, FixedEndpoint, Request
 
 # Variables of the client have the values of a request from this machine itself; most others are empty, as in nginx.
 _OURSELVES = b"127.0.0.1"
@@ -42,7 +42,9 @@ def check_request(services: Services, check: Check) -> Request:
     server = location.server
     listeners = services.configuration.listeners
     address = server.listen[0].addresses[0] if server.listen else listeners[0].address
-    client = Client(services.process, Listener(address, check.position), services.loop.clock, _OURSELVES, 0, 0, Endpoint(address))
+    client = Client(
+        services.process, Listener(address, check.position), services.loop.clock, _OURSELVES, 0, 0, FixedEndpoint(address)
+    )
     is_call = check.settings.kind == GRPC_CHECK
     uri = (CALL if is_call else check.settings.uri).encode("utf-8", "surrogateescape")
     token = services.process.identity.token
