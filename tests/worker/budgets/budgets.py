@@ -38,6 +38,8 @@ WORKLOADS = (
     "tls",
     "handshake",
     "h2",
+    "h2-post",
+    "grpc",
 )
 # Nine tenths of the instructions of a handshake are OpenSSL's, and others in another version of it.
 WORKLOADS_OF_OURS = tuple(name for name in WORKLOADS if name != "handshake")
@@ -50,7 +52,7 @@ PATIENCE = 300
 NOT_COUNTED = frozenset([
     "epoll_wait", "epoll_pwait", "epoll_pwait2", "brk", "mmap", "munmap", "madvise", "futex", "getpid", "getrandom",
 ])  # fmt: skip
-_MARK = re.compile(r'"/wproxy/(?:name/)?(\w+)"')
+_MARK = re.compile(r'"/wproxy/(?:name/)?([\w-]+)"')
 _CALL = re.compile(r"(\w+)\(")
 
 HEADER = """\
@@ -168,7 +170,7 @@ def count_instructions() -> dict[str, float]:
 
 def read_dump(text: str) -> tuple[str, int]:
     """Return the name of a dump of callgrind's and its total."""
-    name, total = re.search(r"^desc: Trigger: Client Request: (\w+)$", text, re.M), re.search(r"^totals: (\d+)$", text, re.M)
+    name, total = re.search(r"^desc: Trigger: Client Request: ([\w-]+)$", text, re.M), re.search(r"^totals: (\d+)$", text, re.M)
     assert name and total, text[:500]
     return name[1], int(total[1])
 

@@ -36,6 +36,7 @@ access_log = ACCESS_LOG
 keepalive_requests = 1000000
 upstream.app = {{ server = ["{peers[0]}", "{peers[1]}", "{peers[2]}"], keepalive = 64 }}
 upstream.once = {{ server = ["{peers[0]}", "{peers[1]}", "{peers[2]}"], keepalive = 0 }}
+upstream.calls = {{ server = ["{peers[0]}", "{peers[1]}", "{peers[2]}"], keepalive = 64 }}
 [[http.server]]
 listen = LISTEN
 server_name = "www.example.com"
@@ -59,6 +60,8 @@ proxy_pass = "http://once"
 root = "{directory}"
 include = "fastcgi.conf"
 fastcgi_pass = "unix:{directory}/fpm.sock"
+[http.server.location."/rpc/"]
+grpc_pass = "grpc://calls"
 """
 ZONES = """
 limit_req_zone = [["$binary_remote_addr", "zone=often:1m", "rate=1000000r/s"], ["$server_name", "zone=all:1m", "rate=1000000r/s"]]
@@ -399,6 +402,7 @@ class Streams(Conversation):
 
     # :method GET, :scheme http, :path /, :authority www.example.com, in static and literal fields that touch no table (RFC 7541).
     BLOCK = b"\x82\x86\x84\x01\x0fwww.example.com"
+    BODY = b""
 
     def prepare(self) -> None:
         self.clients = [self.stage.client(tcp=True, serve=serve_clear).sock]
@@ -414,7 +418,9 @@ class Streams(Conversation):
         (client,) = self.clients
         wire = b""
         for _ in range(CLIENTS):
-            wire += h2_frame(1, 5, self.stream, self.BLOCK)
+            wire += h2_frame(1, 4 if self.BODY else 5, self.stream, self.BLOCK)
+            if self.BODY:
+                wire += h2_frame(0, 1, self.stream, self.BODY)
             self.stream += 2
         client.sendall(wire)
         self.asked += CLIENTS
@@ -426,11 +432,80 @@ class Streams(Conversation):
 
     def read_frames(self) -> None:
         """Count the streams that have ended with a body."""
-        while len(self.received) >= 9 and len(self.received) >= 9 + (size := int.from_bytes(self.received[:3], "big")):
-            kind, flags = self.received[3], self.received[4]
-            assert kind in (0, 1, 4, 6, 8), (kind, self.received[9 : 9 + size])
-            self.answered += kind == 0 and flags & 1
-            self.received = self.received[9 + size :]
+        frames, self.received = h2_frames(self.received)
+        for kind, flags, _, payload in frames:
+            assert kind in (0, 1, 4, 6, 8), (kind, payload)
+            self.answered += self.ends_answer(kind, flags, payload)
+
+    def ends_answer(self, kind: int, flags: int, payload: bytes) -> bool:
+        """Whether a frame ends an answer as it has to end."""
+        return kind == 0 and bool(flags & 1)
+
+
+class Posts(Streams):
+    """The same with a body of 1 KB in each request."""
+
+    # :method POST, content-length 1024.
+    BLOCK = b"\x83\x86\x04\x05/form\x01\x0fwww.example.com\x0f\x0d\x041024"
+    BODY = b"x" * 1024
+
+
+class Calls(Streams):
+    """Unary gRPC calls with a message of 1 KB, to upstreams that speak HTTP/2."""
+
+    BLOCK = b"".join((
+        b"\x83\x86\x04\x0f/rpc/shop/order\x01\x0fwww.example.com",
+        b"\x0f\x10\x10application/grpc",
+        b"\x00\x02te\x08trailers",
+        b"\x0f\x2b\x18grpc-python/1.66 (linux)",
+        b"\x00\x14grpc-accept-encoding\x08identity",
+    ))  # fmt: skip
+    BODY = b"\0\0\0\3\xfb" + b"x" * 1019
+    # :status 200, content-type application/grpc; the trailer grpc-status 0.
+    HEAD, TRAILERS = b"\x88\x0f\x10\x10application/grpc", b"\x00\x0bgrpc-status\x010"
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.unread: dict[socket.socket, bytes] = {}
+
+    def upstreams_answer(self) -> None:
+        """Answer every call whose message has come; settings first."""
+        missing = self.asked - self.answered
+        while missing:
+            spoke = set()
+            for peer in self.stage.peers:
+                while (accepted := peer._try_accept()) is not None:
+                    accepted.setblocking(False)
+                    accepted.sendall(h2_frame(4, 0, 0) + h2_frame(4, 1, 0))
+                    self.upstreams.append(accepted)
+                    self.unread[accepted] = b""
+                    spoke.add(accepted)
+            for upstream in self.upstreams:
+                try:
+                    data = upstream.recv(65536)
+                except BlockingIOError:
+                    continue
+                assert data, "the worker keeps its connections"
+                frames, self.unread[upstream] = h2_frames((self.unread[upstream] + data).removeprefix(H2_PREFACE))
+                ended = [stream for kind, flags, stream, _ in frames if kind == 0 and flags & 1]
+                for stream in ended:
+                    message = h2_frame(0, 0, stream, b"\0\0\0\0\x23" + b"y" * 35)
+                    upstream.sendall(h2_frame(1, 4, stream, self.HEAD) + message + h2_frame(1, 5, stream, self.TRAILERS))
+                    spoke.add(upstream)
+                missing -= len(ended)
+            self.worker_works(len(spoke))
+
+    def ends_answer(self, kind: int, flags: int, payload: bytes) -> bool:
+        return kind == 1 and flags & 1 and payload == self.TRAILERS
+
+
+def h2_frames(data: bytes) -> tuple[list[tuple[int, int, int, bytes]], bytes]:
+    """Return the whole frames in this, as (type, flags, stream, payload), and the rest."""
+    frames = []
+    while len(data) >= 9 and len(data) >= (end := 9 + int.from_bytes(data[:3], "big")):
+        frames.append((data[3], data[4], int.from_bytes(data[5:9], "big"), data[9:end]))
+        data = data[end:]
+    return frames, data
 
 
 def h2_frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -464,4 +539,5 @@ def conversations(directory: str, meter: Meter, certificate: str, key: str) -> I
     tls = f'ssl_certificate = "{certificate}"\nssl_certificate_key = "{key}"'
     yield "tls", Encrypted(place("tls"), meter, small, LISTEN='[["127.0.0.1:8080", "ssl"]]', SERVER=tls)
     yield "handshake", Handshakes(place("handshake"), meter, only_one, LISTEN='[["127.0.0.1:8080", "ssl"]]', SERVER=tls)
-    yield "h2", Streams(place("h2"), meter, small, LISTEN='[["127.0.0.1:8080", "http2"]]')
+    for name, kind in (("h2", Streams), ("h2-post", Posts), ("grpc", Calls)):
+        yield name, kind(place(name), meter, small, LISTEN='[["127.0.0.1:8080", "http2"]]')
