@@ -6,7 +6,7 @@ stream: what arrives is read in the event pass of the loop (`Waitable.unexpected
 
 from __future__ import annotations
 
-from worker.loop import Loop, Waitable
+from worker.loop import READ, Loop, Waitable
 
 
 class Channel(Waitable):
@@ -26,7 +26,8 @@ class Channel(Waitable):
     def may_read(self) -> None:
         """Tell whoever reads that there is something to read."""
         self.holds = True
-        self.loop.tell(self)
+        if self.armed & READ:  # as `tell` has it, without the call
+            self.loop.tell(self)
 
     def may_write(self) -> None:
         """Let the task go on that waits to write."""

@@ -105,6 +105,7 @@ INTERPRETED: dict[str, str] = {
     **dict.fromkeys(
         (
             "worker.http2.abuse",
+            "worker.http2.answer_block",
             "worker.http2.errors",
             "worker.http2.frames",
             "worker.http2.header_block",

@@ -95,7 +95,9 @@ class TrailedResponse(Response):
     __slots__ = ("trailers",)
 
     def __init__(self, response: Response, trailers: Callable[[Request], Lines]) -> None:
-        super().__init__(response.fields, response.body, response.source)
+        # Like its parent, without the call.
+        self.fields, self.body, self.source = response.fields, response.body, response.source
+        self.bodiless, self.tunnel = False, None
         self.trailers = trailers
 
 

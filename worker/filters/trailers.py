@@ -15,6 +15,7 @@ HTTP2 = 20
 
 Filter = Callable[[Request, Response], Response]
 Lines = tuple[tuple[bytes, bytes], ...]
+Field = tuple[bytes, bytes, bytes]
 
 
 def trailers_filter(location: Location) -> Filter | None:
@@ -24,21 +25,30 @@ def trailers_filter(location: Location) -> Filter | None:
         return None
 
     hidden = hidden_fields(settings)
+    # The last ones, and what of them is passed on: most calls end alike, and an upstream's are the same object then.
+    last: tuple[tuple[Field, ...], Lines] = ((), ())
+
+    def passed_on(request: Request) -> Lines:
+        nonlocal last
+        found = request.upstream_trailers
+        if last[0] is not found:
+            last = found, tuple((name, value) for lower, name, value in found if lower not in hidden)
+        return last[1]
 
     def apply(request: Request, response: Response) -> Response:
+        if response.source is None and not request.upstream_trailers:
+            return response  # all of it is here, and nothing follows: an answer of gRPC may be nothing but a head
         head = request.upstream_head
         may_have = head is not None and (head.chunked or head.version == HTTP2)
         may_follow = request.version >= HTTP2 or (request.version == 11 and response.fields.content_length < 0)
         if not (may_have and may_follow) or response.bodiless or response.tunnel is not None:
             return response
-        if response.source is None and not request.upstream_trailers:
-            return response  # all of it is here, and nothing follows: an answer of gRPC may be nothing but a head
         before = response.trailers
+        if before is None:
+            return TrailedResponse(response, passed_on)
 
         def trailers(request: Request) -> Lines:
-            passed = tuple((name, value) for lower, name, value in request.upstream_trailers if lower not in hidden)
-            if before is None:
-                return passed
+            passed = passed_on(request)
             request.response_trailers = passed  # for variables in those of add_trailer
             return (*passed, *before(request))
 

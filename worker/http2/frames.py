@@ -55,6 +55,8 @@ _NOT_PLAIN = END_HEADERS | PADDED | PRIORITY_FLAG
 
 MAX_FRAME_SIZE = 16384
 """The largest payload that we accept; we never offer more."""
+# Length and type beyond those of any such frame.
+_TOO_LARGE = (MAX_FRAME_SIZE + 1) << 8
 
 MAX_BLOCK = 128 * 1024
 """The largest field block, in encoded bytes."""
@@ -65,6 +67,8 @@ MAX_EMPTY_CONTINUATIONS = 4
 _HEADER = struct.Struct(">BHBBI")
 _make_header = _HEADER.pack
 _read_header = _HEADER.unpack_from
+# Length and type, flags, and the stream, which is negative where the reserved bit is set.
+_read_plain_header = struct.Struct(">IBi").unpack_from
 _SETTING = struct.Struct(">HI")
 _NUMBER = struct.Struct(">I")
 _TWO_NUMBERS = struct.Struct(">II")
@@ -267,6 +271,8 @@ class FrameReader:
         if self._expects_preface and not self._take_preface():
             return None
         buffer = self._buffer
+        if not buffer:
+            return None
         while True:
             at = self._at
             if len(buffer) - at < 9:
@@ -324,25 +330,28 @@ class FrameReader:
             return False
         buffer = self._buffer
         first = at = self._at
-        last = len(buffer)
-        while last - at >= 9:
-            high, low, kind, flags, stream = _read_header(buffer, at)
-            length = high << 16 | low
+        end_of_all = len(buffer)
+        last = end_of_all - 9
+        while at <= last:
+            form, flags, stream = _read_plain_header(buffer, at)
             begin = at + 9
-            end = begin + length
-            if end > last or length > MAX_FRAME_SIZE or not 0 < stream <= _NUMBER_BITS:
+            end = begin + (form >> 8)
+            if end > end_of_all or form >= _TOO_LARGE or stream <= 0:
                 break
-            if kind == DATA:
-                if flags & PADDED:
+            kind = form & 0xFF
+            if kind == HEADERS:
+                if flags & _NOT_PLAIN != END_HEADERS:
                     break
-                self._at = at = end
-                on_data(stream, buffer[begin:end], length, flags & END_STREAM != 0)
-            elif kind == HEADERS and flags & _NOT_PLAIN == END_HEADERS:
                 self._at = at = end
                 if on_headers(stream, buffer[begin:end], flags & END_STREAM != 0):
                     break
-            else:
+            elif kind or flags & PADDED:  # no DATA, or with padding
                 break
+            else:
+                self._at = at = end
+                on_data(stream, buffer[begin:end], end - begin, flags & END_STREAM != 0)
+        if at == end_of_all:
+            self._buffer, self._at = b"", 0  # see `take`
         return at > first
 
     def _take_preface(self) -> bool:
@@ -523,6 +532,18 @@ def answer_frames(stream: int, block: bytes, body: bytes, trailers: bytes) -> by
             body,
             end,
             trailers,
+        )
+    )
+
+
+def request_frames(stream: int, block: bytes, body: bytes) -> bytes:
+    """Return a whole request with a body: a field block and the body, each no larger than a frame may be."""
+    return b"".join(
+        (
+            _make_header(0, len(block), HEADERS, END_HEADERS, stream),
+            block,
+            _make_header(0, len(body), DATA, END_STREAM, stream),
+            body,
         )
     )
 

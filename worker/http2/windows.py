@@ -129,6 +129,18 @@ class ReceiveWindow:
         self._owed = 0
         return self._announce(owed)
 
+    def pass_on(self, count: int, peer: str, where: str | int) -> int:
+        """Note the bytes of a DATA frame that need no room here; return the increment to announce now, mostly 0.
+
+        `take` and `give_back` in one call. Raises ConnectionFault.
+        """
+        left, owed = self.left - count, self._owed + count
+        if left < 0 or owed >= self.size >> 1:
+            self.take(count, peer, where)
+            return self.give_back(count)
+        self.left, self._owed = left, owed
+        return 0
+
     def widen(self, size: int) -> int:
         """Make the window larger from now on; return the increment to announce, 0 if it is no larger."""
         increment = size - self.size + self._owed

@@ -87,16 +87,20 @@ class IdleConnections:
             if self._is_alike(shared, manner):
                 return shared.join()
         idle = peer.idle
-        for place in range(len(idle) - 1, -1, -1):
-            connection = idle[place]
-            if not self._is_alike(connection, manner):
-                continue
+        while idle:
+            place = self._last_alike(idle, manner) if self.manners is not None else len(idle) - 1
+            if place < 0:
+                break
             self.idle_count -= 1
-            del idle[place]
+            connection = idle.pop(place)
             if not must_stand or connection.is_quiet():
                 return connection.join()
             connection.close()
         return None
+
+    def _last_alike(self, idle: list[Pooled], manner: Manner) -> int:
+        """Return the index of the last connection that was opened in this manner; -1 if there is none."""
+        return next((place for place in range(len(idle) - 1, -1, -1) if self._is_alike(idle[place], manner)), -1)
 
     def _is_alike(self, connection: Pooled, manner: Manner) -> bool:
         """Whether a connection was opened in this manner."""
@@ -106,11 +110,11 @@ class IdleConnections:
         """Record a connection that was opened in this manner, before its first request joins it."""
         if self.manners is not None:
             self.manners[connection.stream.fd] = manner
-        connection.watch(partial(self.lost, peer, connection), partial(self.shared_changed, peer, connection))
+        changed = partial(self.shared_changed, peer, connection)  # type: ignore[arg-type]  # called by a shared one only
+        connection.watch(partial(self.lost, peer, connection), changed)
 
-    def shared_changed(self, peer: LivePeer, connection: Pooled) -> None:
+    def shared_changed(self, peer: LivePeer, connection: SharedPooled) -> None:
         """Put a shared connection where it belongs, after requests have joined or left it, or its room has changed."""
-        assert isinstance(connection, SharedPooled)
         is_worn = not connection.most or peer.is_gone or self.is_worn(connection)
         may_be_shared = bool(connection.users and connection.room) and not is_worn
         if may_be_shared != connection.is_offered:

@@ -87,8 +87,9 @@ class SharedPooled(Pooled, ABC):
 
     def left(self) -> None:
         """Note that a request has left; without a pool the last one closes the connection."""
-        self.users -= 1
-        self.room = max(0, self.most - self.users)
+        self.users = users = self.users - 1
+        room = self.most - users
+        self.room = room if room > 0 else 0
         if self._changed is not None:
             self._changed()
         elif not self.users:

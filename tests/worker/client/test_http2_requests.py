@@ -300,7 +300,7 @@ def test_a_body_that_waits_in_tiny_frames_takes_little_more_memory_than_its_byte
     tracemalloc.start()
     try:
         for _ in range(30_000):
-            body.feed(bytes(2), 2)
+            body.feed(bytes(2), 2, 1)
         assert tracemalloc.get_traced_memory()[0] < 3 * 60_000
     finally:
         tracemalloc.stop()

@@ -121,11 +121,21 @@ def test_room_is_given_back_in_halves_of_the_window():
     assert window.give_back(0) == 0
 
 
-def test_bytes_beyond_the_window_are_a_fault():
+@given(st.lists(st.integers(0, 50)))
+def test_bytes_that_are_passed_on_are_taken_and_given_back(counts):
+    once, twice = ReceiveWindow(100), ReceiveWindow(100)
+    for count in counts:
+        twice.take(count, "client", 1)
+        assert once.pass_on(count, "client", 1) == twice.give_back(count)
+        assert repr(once) == repr(twice)
+
+
+@pytest.mark.parametrize("take", [ReceiveWindow.take, ReceiveWindow.pass_on])
+def test_bytes_beyond_the_window_are_a_fault(take):
     window = ReceiveWindow(100)
     window.take(100, "client", "stream 1")
     with pytest.raises(ConnectionFault) as fault:
-        window.take(1, "client", "stream 1")
+        take(window, 1, "client", "stream 1")
     assert fault.value.code == FLOW_CONTROL_ERROR
     assert fault.value.reason == "client violated flow control for stream 1: received 1 bytes too many"
 

@@ -33,7 +33,7 @@ class BodyStream(Protocol):
 
 
 class HTTP2RequestBody(RequestBody):
-    """The body of one request. window: the bytes that the client may send."""
+    """The body of one request. window: the bytes that the client may send, None before any have come."""
 
     __slots__ = (
         "_arrived",
@@ -46,12 +46,19 @@ class HTTP2RequestBody(RequestBody):
         "_stream",
         "_taken",
         "_waiter",
+        "_window_size",
         "window",
     )
 
     def __init__(self, loop: Loop, stream: BodyStream, length: int, owes_continue: bool, window: int) -> None:
-        super().__init__(length, owes_continue)
-        self.window = ReceiveWindow(window, DEFAULT_WINDOW)
+        # Like its parent, without the call.
+        self.collected = self.data = self.file = self.kept = None
+        self.length = length
+        self.timeout = 60.0
+        self.is_passed_on = self.was_missed = False
+        self.owes_continue = owes_continue
+        self.window: ReceiveWindow | None = None
+        self._window_size = window
         self._loop = loop
         self._stream = stream
         self._pieces: list[bytes] = []
@@ -64,8 +71,26 @@ class HTTP2RequestBody(RequestBody):
 
     # The client's side.
 
-    def feed(self, data: bytes, flow: int) -> None:
-        """Take the payload of a frame; flow: the bytes of the frame, padding included. Raises ConnectionFault, ClientError."""
+    def feed_all(self, data: bytes) -> bool:
+        """Take the payload of a frame that is all of the body, and ends it; return False if there were others, or it is wrong.
+
+        Most small bodies come so. One frame fits any window.
+        """
+        size = len(data)
+        if self._arrived or 0 <= self.length != size or not size or self._waiter is not None:
+            return False
+        self._arrived = size
+        self._pieces.append(data)
+        self._has_ended = True
+        self.owes_continue = False
+        return True
+
+    def feed(self, data: bytes, flow: int, number: int) -> None:
+        """Take the payload of a frame of stream `number`; flow: the bytes of the frame, padding included.
+
+        Raises ConnectionFault, ClientError.
+        """
+        self._opened_window().take(flow, "client", number)
         padding = flow - len(data)
         if padding:
             self._give_back(padding)
@@ -104,10 +129,17 @@ class HTTP2RequestBody(RequestBody):
         curl 7.88 sends on after an answer of 2xx or 3xx, and reads no more: without room it would wait for ever. The frame goes
         out before those of the answer.
         """
-        if not 0 <= self.length - self._arrived <= self.window.left:
-            increment = self.window.widen(MAX_WINDOW)
+        window = self._opened_window()
+        if not 0 <= self.length - self._arrived <= window.left:
+            increment = window.widen(MAX_WINDOW)
             if increment:
                 self._stream.widen(increment)
+
+    def _opened_window(self) -> ReceiveWindow:
+        """Return the window, which is made when it is needed."""
+        if self.window is None:
+            self.window = ReceiveWindow(self._window_size, DEFAULT_WINDOW)
+        return self.window
 
     def _wake(self) -> None:
         if self._waiter is not None:
@@ -115,8 +147,11 @@ class HTTP2RequestBody(RequestBody):
 
     def close(self) -> None:
         """Give up what nobody will read. Frames in the traceback of a fault have this body."""
-        super().close()
-        self._pieces.clear()
+        self.collected = None
+        if self.kept is not None:
+            self.kept.close()
+        if self._pieces:
+            self._pieces.clear()
         self._fault = None
 
     # The reader's side.
@@ -150,7 +185,10 @@ class HTTP2RequestBody(RequestBody):
         """Return the body if all of it is here and fits the limit; otherwise None."""
         if not self._has_ended or (self._limit and self._arrived > self._limit):
             return None
-        self.data = data = self.take_at_hand()
+        pieces = self._pieces
+        self.data = data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self._taken += len(data)
         return data
 
     def take_at_hand(self) -> bytes:
@@ -164,7 +202,7 @@ class HTTP2RequestBody(RequestBody):
     async def read(self) -> bytes:
         """Return what has come, b"" at the end. Raises ClientError (400, 408, 413)."""
         if not self._has_ended:
-            increment = self.window.widen(DEFAULT_WINDOW if self.is_passed_on else WIDE)
+            increment = self._opened_window().widen(DEFAULT_WINDOW if self.is_passed_on else WIDE)
             if increment:
                 self._stream.widen(increment)
         while not self._pieces:
@@ -204,6 +242,6 @@ class HTTP2RequestBody(RequestBody):
 
     def _give_back(self, count: int) -> None:
         if not self._has_ended:
-            increment = self.window.give_back(count)
+            increment = self._opened_window().give_back(count)
             if increment:
                 self._stream.widen(increment)

@@ -34,7 +34,7 @@ from worker.http2.frames import FrameReader, goaway_frame, ping_frame, rst_strea
 from worker.http2.header_block import NEVER_INDEXED, HeaderDecoder, HeaderList
 from worker.http2.request_head import RequestHead, RequestReader, as_upgrade, read_trailers
 from worker.http2.settings import PeerSettings, server_beginning
-from worker.http2.streams import DROP, OPEN, REFUSE, TRAILERS, ServerStreams
+from worker.http2.streams import DROP, MAX_STREAM, OPEN, REFUSE, TRAILERS, ServerStreams
 from worker.http2.windows import DEFAULT_WINDOW, MAX_WINDOW, ReceiveWindow, SendWindows
 from worker.stream import HEAD_CHUNK, Stream
 from wproxy.failures import ClientError, ClientGone
@@ -330,8 +330,7 @@ class HTTP2Connection:
     def on_data(self, number: int, data: bytes, flow: int, end_stream: bool) -> None:
         """Give bytes to the body of a request."""
         if flow:
-            self.window.take(flow, "client", "the connection")
-            increment = self.window.give_back(flow)
+            increment = self.window.pass_on(flow, "client", "the connection")
             if increment:
                 self.sender.write_first(window_update_frame(0, increment))
         exchange = self.streams.data(number)
@@ -343,10 +342,9 @@ class HTTP2Connection:
         else:
             self.junk.junk_frame()
         body = exchange.body
-        if body is not None:  # the request is not over
-            body.window.take(flow, "client", number)
+        if body is not None and not (end_stream and flow == len(data) and body.feed_all(data)):  # the request is not over
             try:
-                body.feed(data, flow)
+                body.feed(data, flow, number)
                 if end_stream:
                     body.end()
             except ClientError as fault:
@@ -369,7 +367,8 @@ class HTTP2Connection:
     def end_of_client(self, exchange: HTTP2Exchange) -> None:
         """Take note that a client has sent the whole of its request."""
         self.streams.ended_by_peer(exchange)
-        self.answered.pop(exchange, None)
+        if self.answered:
+            self.answered.pop(exchange, None)
 
     def break_body_off(self, exchange: HTTP2Exchange, body: HTTP2RequestBody, fault: ClientError) -> None:
         """Answer a body that breaks the rules with its status, or reset its stream if the answer has begun."""
@@ -515,7 +514,7 @@ class HTTP2Connection:
             request.trace.is_refused = True
         if not end_stream:
             refusal = self.accept_body(exchange, request, head, refusal)
-        if client.requests >= self.last_request or now >= self.expires or self.streams.is_used_up or self.clients.draining:
+        if client.requests >= self.last_request or now >= self.expires or number >= MAX_STREAM or self.clients.draining:
             self.leave()
         self.exchanges[exchange] = None
         exchange.refusal = refusal

@@ -109,7 +109,11 @@ class HTTP2Exchange(Stream):
     request: Request
 
     def __init__(self, number: int, shared: Shared, receives: bool) -> None:
-        super().__init__(number, receives)
+        # Like its parent, without the call.
+        self.credit = 0
+        self.number = number
+        self.receives = receives
+        self.sends = True
         self._shared = shared
         self.kernel_fd = -1
         self.body: HTTP2RequestBody | None = None
@@ -324,7 +328,8 @@ class HTTP2Exchange(Stream):
                 self._finish(request, response, has_trailers)
             self._close()
         finally:
-            response.close()
+            if response.source is not None or response.tunnel is not None:
+                response.close()
 
     def _reply_at_once(self, request: Request, response: Response) -> bool:
         """Send a whole response whose parts each fit into a frame, as most do; return False when they do not, or others wait."""
@@ -350,7 +355,8 @@ class HTTP2Exchange(Stream):
         request.body_bytes_sent = size
         request.replied = True
         shared.streams.ended_by_us(self)
-        self._close()
+        if self.is_malformed:
+            self._close()
         return True
 
     async def _reply_tunnel(self, request: Request, response: Response, tunnel: Tunnel) -> None:

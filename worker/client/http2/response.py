@@ -68,6 +68,19 @@ def interim_block(status: int, lines: Lines) -> bytes:
     return encode_status(status) + lines_block(lines)
 
 
-def trailers_block(lines: Lines) -> bytes:
+# The last fields after a body, and their block: calls that go well end alike, and a location returns the same tuple for them.
+_last_trailers: tuple[tuple[tuple[bytes, bytes], ...], bytes] = ((), b"")
+
+
+def trailers_block(lines: tuple[tuple[bytes, bytes], ...]) -> bytes:
     """Return the block of the fields after a body: framing, routing and the connection are no matter for them."""
+    global _last_trailers
+    known, block = _last_trailers
+    if known is not lines:
+        block = _make_trailers_block(lines)
+        _last_trailers = lines, block
+    return block
+
+
+def _make_trailers_block(lines: Lines) -> bytes:
     return encode_fields([(name, value.strip(b" \t")) for name, value in lines if may_be_trailer(name.lower())])

@@ -5,8 +5,8 @@ Memory: a response is read ahead by no more than STREAM_WINDOW bytes; the window
 
 from __future__ import annotations
 
+from worker.http2.answer_block import AnswerBlock
 from worker.http2.frames import window_update_frame
-from worker.http2.header_block import HeaderList
 from worker.http2.streams import ResponseStream
 from worker.http2.windows import ReceiveWindow
 from worker.upstream.shared import SharedConnection, Use
@@ -19,10 +19,10 @@ STREAM_WINDOW = 256 * 1024
 class Arriving(Use):
     """One request as a stream, as the connection sees it.
 
-    state: None before it has a number. heads, trailing: field lists that have arrived, with their size, and whether nothing
-    follows them. arrived: pieces of the body. has_ended: whether the upstream has said that nothing follows. window: for what it
-    may send; None before it has sent any of a body. wire_received: bytes of frames; wire_bytes: those after the head. is_early:
-    whether it began before the upstream had told of its limit.
+    state: None before it has a number. heads, trailing: field blocks that have arrived, and whether nothing follows them.
+    arrived: pieces of the body. has_ended: whether the upstream has said that nothing follows. window: for what it may send; None
+    before it has sent any of a body. wire_received: bytes of frames; wire_bytes: those after the head. is_early: whether it began
+    before the upstream had told of its limit.
     """
 
     __slots__ = (
@@ -32,8 +32,8 @@ class Arriving(Use):
     shared: SharedConnection
     is_early: bool
     state: StreamState | None
-    heads: list[tuple[HeaderList, int, bool]]
-    trailing: tuple[HeaderList, int, bool] | None
+    heads: list[tuple[AnswerBlock, bool]]
+    trailing: tuple[AnswerBlock, bool] | None
     arrived: list[bytes]
     has_ended: bool
     window: ReceiveWindow | None

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from worker.http1.response import ResponseHead
 from worker.http2.abuse import ControlBudget, JunkBudget
+from worker.http2.answer_block import answer_block
 from worker.http2.errors import NO_ERROR, REFUSED_STREAM, ConnectionFault, StreamFault
 from worker.http2.frames import (
     DATA,
     GOAWAY,
     HEADERS,
+    MAX_FRAME_SIZE,
     PING,
     PREFACE,
     RST_STREAM,
@@ -30,13 +31,14 @@ from worker.http2.frames import (
     ResetStream,
     Settings,
     WindowUpdate,
+    data_frame,
     goaway_frame,
     headers_frames,
     ping_frame,
+    request_frames,
     window_update_frame,
 )
-from worker.http2.header_block import SIZE_UPDATE_TO_ZERO, HeaderDecoder, HeaderList
-from worker.http2.response_head import read_response_head
+from worker.http2.header_block import SIZE_UPDATE_TO_ZERO
 from worker.http2.settings import PeerSettings, client_beginning
 from worker.http2.streams import MAX_STREAM, ClientStreams
 from worker.http2.windows import MAX_WINDOW, ReceiveWindow, SendWindows
@@ -44,6 +46,9 @@ from worker.stream import Stream
 from worker.upstream.failing import READING, READING_HEAD, failure_of
 from worker.upstream.protocols.http2_arriving import STREAM_WINDOW, Arriving, StreamState
 from worker.upstream.shared import SharedConnection
+
+# Bodies up to this size go out together with their head.
+_WITH_HEAD = MAX_FRAME_SIZE
 
 
 class HTTP2Frames(SharedConnection):
@@ -56,9 +61,7 @@ class HTTP2Frames(SharedConnection):
         "_begun",
         "_control",
         "_junk",
-        "_last_head",
         "_received",
-        "decoder",
         "has_settings",
         "limit",
         "reader",
@@ -71,7 +74,6 @@ class HTTP2Frames(SharedConnection):
         super().__init__(stream, limit, send_timeout)
         self.limit = limit
         self.reader = FrameReader("upstream", expects_preface=False)
-        self.decoder = HeaderDecoder("upstream", table_size=0)
         self.settings = PeerSettings("upstream")
         self.windows = SendWindows("upstream")
         self.streams: ClientStreams[StreamState] = ClientStreams()
@@ -79,7 +81,6 @@ class HTTP2Frames(SharedConnection):
         self._control = ControlBudget(self.opened, "upstream")
         self._junk = JunkBudget("upstream")
         self._begun = self.has_settings = False
-        self._last_head: tuple[HeaderList, bool, ResponseHead] | None = None
 
     def may_open(self) -> bool:
         """Whether one more stream may be begun now. Raises UpstreamFailure if none ever may."""
@@ -92,16 +93,34 @@ class HTTP2Frames(SharedConnection):
             raise failure
         return False
 
-    def open(self, use: Arriving, block: bytes, is_all: bool) -> bytes:
-        """Give a request the next number; return the bytes of its head, and before the first one those of the connection."""
-        state = use.state = StreamState(self.streams.next, not is_all, use)
-        self.streams.open(state)
-        if self.streams.next > MAX_STREAM:
+    def open(self, use: Arriving, block: bytes, body: bytes, has_more: bool) -> bytes:
+        """Give a request the next number; return the frames to send for it, and before the first one those of the connection.
+
+        body: all of it, if there is room for it, see `fits_at_once`; b"" if it is none or, with has_more, follows later.
+        """
+        streams, settings = self.streams, self.settings
+        number = streams.next
+        state = use.state = StreamState(number, has_more, use)
+        streams.open(state)
+        if number >= MAX_STREAM:
             self.most = 0  # there are no numbers left
-        if self.settings.shrank_table:
-            self.settings.shrank_table = False
+        if settings.shrank_table:
+            settings.shrank_table = False
             block = SIZE_UPDATE_TO_ZERO + block
-        return self._beginning() + headers_frames(state.number, block, is_all, self.settings.max_frame_size)
+        if body:
+            self.windows.sent(state, len(body))
+            if len(block) <= MAX_FRAME_SIZE:
+                frames = request_frames(number, block, body)
+            else:
+                frames = headers_frames(number, block, False, settings.max_frame_size) + data_frame(number, body, True)
+        else:
+            frames = headers_frames(number, block, not has_more, settings.max_frame_size)
+        return frames if self._begun else self._beginning() + frames
+
+    def fits_at_once(self, body: bytes) -> bool:
+        """Whether a body goes out together with its head: it is small, and a new stream has room for it."""
+        size, windows = len(body), self.windows
+        return size <= _WITH_HEAD and size <= windows.initial and size <= windows.connection
 
     def _beginning(self) -> bytes:
         """Return what has to be sent before anything else (RFC 9113 section 3.4); b"" when it has been."""
@@ -117,18 +136,6 @@ class HTTP2Frames(SharedConnection):
         """
         if not self.try_to_send(self._beginning() + frames):
             self.most = 0
-
-    def read_head(self, fields: HeaderList, size: int, limit: int, is_all: bool) -> ResponseHead:
-        """Return the head that these fields are: mostly that of the answer before. Raises UpstreamFailure.
-
-        is_all: whether there is no body, though there could be one.
-        """
-        known = self._last_head
-        if known is not None and size <= limit and known[0] == fields and known[1] == is_all:
-            return known[2]
-        head = read_response_head(fields, size, limit, is_all)
-        self._last_head = fields, is_all, head
-        return head
 
     def receive(self, data: bytes) -> None:
         """Hand out the frames in bytes that have arrived. Raises UpstreamFailure."""
@@ -219,7 +226,7 @@ class HTTP2Frames(SharedConnection):
         state.use.fail(failure)
 
     def _take_headers(self, number: int, block: bytes, end_stream: bool) -> bool:
-        fields = self.decoder.decode(block)
+        read = answer_block(block)
         state = self.streams.live.get(number)
         if state is None or not state.receives:
             self.streams.headers(number)  # late, or a fault
@@ -227,21 +234,22 @@ class HTTP2Frames(SharedConnection):
             return False
         self._junk.useful += 1
         use = state.use
-        use.wire_received += len(block) + 9
+        size = len(block) + 9
+        use.wire_received += size
         if not state.has_head:
-            use.heads.append((fields, self.decoder.size, end_stream))
-            state.has_head = not _is_interim(fields)
+            use.heads.append((read, end_stream))
+            state.has_head = not read.is_interim
         else:
-            use.trailing = fields, self.decoder.size, end_stream
-            use.wire_bytes += len(block) + 9
+            use.trailing = read, end_stream
+            use.wire_bytes += size
         if end_stream:
-            self._end(state)
+            use.has_ended = True
+            self.streams.ended_by_peer(state)
         use.channel.may_read()
         return False
 
     def _take_data(self, number: int, data: bytes, flow: int, end_stream: bool) -> None:
-        self._received.take(flow, "upstream", "the connection")
-        increment = self._received.give_back(flow)
+        increment = self._received.pass_on(flow, "upstream", "the connection")
         if increment:
             self._reply(window_update_frame(0, increment))
         state = self.streams.live.get(number)
@@ -258,17 +266,15 @@ class HTTP2Frames(SharedConnection):
             use.arrived.append(data)
         elif not end_stream:
             self._junk.junk_frame()
-        use.wire_received += flow + 9
-        use.wire_bytes += flow + 9  # as in nginx, $upstream_response_length counts frames
+        size = flow + 9
+        use.wire_received += size
+        use.wire_bytes += size  # as in nginx, $upstream_response_length counts frames
         if end_stream:
-            self._end(state)
+            use.has_ended = True
+            self.streams.ended_by_peer(state)
         elif flow != len(data):
             use.give_back(flow - len(data))
         use.channel.may_read()
-
-    def _end(self, state: StreamState) -> None:
-        state.use.has_ended = True
-        self.streams.ended_by_peer(state)
 
     def wake_writers(self) -> None:
         """Let the requests look again that wait for a window, or to begin."""
@@ -285,9 +291,3 @@ _TAKE: dict[int, Callable[[HTTP2Frames, Any], object]] = {
     HEADERS: lambda connection, frame: connection._take_headers(frame.stream, frame.block, frame.end_stream),
     DATA: lambda connection, frame: connection._take_data(frame.stream, frame.data, frame.flow, frame.end_stream),
 }
-
-
-def _is_interim(fields: HeaderList) -> bool:
-    """Whether a field list is that of a 1xx."""
-    name, value = fields[0] if fields else (b"", b"")
-    return name == b":status" and len(value) == 3 and value[:1] == b"1"

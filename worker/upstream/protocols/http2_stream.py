@@ -13,7 +13,6 @@ from worker.http2.frames import (
     data_frame,
     rst_stream_frame,
 )
-from worker.http2.response_head import read_response_trailers
 from worker.loop import FAIR_SHARE, WRITE, give_way, park
 from worker.stream import BIG_CHUNK
 from worker.upstream.body import wait_for_answer
@@ -27,27 +26,31 @@ from wproxy.failures import UpstreamFailure
 
 # Frames that are written together.
 _AT_ONCE = 4 * MAX_FRAME_SIZE
-# Bodies up to this size go out together with their head.
-_WITH_HEAD = MAX_FRAME_SIZE
+# The statuses of answers without a body.
+_BODILESS = frozenset((204, 304))
 
 
 class HTTP2Stream(Arriving):
     """One request as a stream; also the body of its answer (an AnswerBody)."""
 
-    __slots__ = (
-        "_head", "at_hand", "finished", "limit", "received", "spoiled", "surplus", "timeout", "trailers",
-    )  # fmt: skip
+    __slots__ = ("_head", "at_hand", "finished", "limit", "received", "timeout", "trailers")
 
     shared: HTTP2Frames
+    # Set by `body`, where it is not all there.
+    at_hand: bytes
+    timeout: float
+    limit: int
+    # How it ends does not matter for the connection.
+    spoiled = False
+    surplus = ""
 
     def __init__(self, shared: HTTP2Frames) -> None:
-        # Like `Use` and what is beneath it, without the calls.
+        # Like `Use` and what is beneath it, without the calls, and without what only the pool asks for.
         self.stream = stream = shared.stream
         self.shared = shared
         self.channel = Channel(stream.loop)
         self.opened = stream.loop.clock.now
         self.requests = shared.requests
-        self.released = self.expires = 0.0
         self.room = 0
         shared.uses[self] = None
         self.is_early = not shared.has_settings
@@ -55,14 +58,10 @@ class HTTP2Stream(Arriving):
         self.heads = []
         self.trailing = None
         self.arrived = []
-        self.has_ended = self.finished = self.spoiled = False
+        self.has_ended = self.finished = False
         self.window = None
         self.wire_received = self.wire_bytes = self.received = 0
-        self.at_hand = b""
-        self.surplus = ""
         self.trailers: tuple[tuple[bytes, bytes, bytes], ...] = ()
-        self.timeout = 0.0
-        self.limit = 0
         self._head: ResponseHead | None = None
         self._failure = None
 
@@ -77,23 +76,17 @@ class HTTP2Stream(Arriving):
     def start(self, attempt: LiveAttempt) -> bool:
         """Send the head, and the body if it is at hand; return whether that was all. Raises UpstreamFailure."""
         outgoing, shared = attempt.outgoing, self.shared
-        shared.check()
+        if shared.failure is not None:
+            shared.check()
         if len(shared.streams.live) >= shared.settings.max_concurrent_streams and not shared.may_open():
             return False
-        body = outgoing.at_hand
-        is_bodiless = outgoing.rest is None and outgoing.file is None and not body
-        data = shared.open(self, attempt.request_head, is_bodiless)
-        assert self.state is not None
-        is_all = is_bodiless
-        if body and outgoing.rest is None and len(body) <= min(_WITH_HEAD, shared.windows.room(self.state)):
-            data += data_frame(self.state.number, body, True)
-            shared.windows.sent(self.state, len(body))
-            is_all = True
+        body, has_more = outgoing.at_hand, outgoing.has_more
+        if body and (has_more or not shared.fits_at_once(body)):
+            body, has_more = b"", True
+        data = shared.open(self, attempt.request_head, body, has_more)
         attempt.bytes_sent = len(data)
-        if is_all and not is_bodiless:
-            shared.streams.ended_by_us(self.state)
         shared.send(data)
-        return is_all
+        return not has_more
 
     async def finish(self, attempt: LiveAttempt) -> None:
         """Send the rest of the body, as far as the windows of the upstream allow."""
@@ -162,16 +155,16 @@ class HTTP2Stream(Arriving):
         attempt.bytes_received = self.wire_received
         limit = attempt.passing.buffer_size
         while self.heads:
-            fields, size, ends = self.heads.pop(0)
+            block, ends = self.heads.pop(0)
             # With gRPC, but not with proxy_pass, nginx takes a head that ends its stream for the announcement of an empty body.
             is_all = ends and attempt.passing.protocol.module == "grpc" and attempt.request.method != b"HEAD"
-            head = self.shared.read_head(fields, size, limit, is_all)
+            head = block.head(limit, is_all)
             if head.status == 101:
                 raise failure_of("invalid_header", "upstream sent 101 in HTTP/2", READING_HEAD)
             if head.status >= 200:
                 self._head = head
                 return head
-            note_interim(attempt, head, size)
+            note_interim(attempt, head, block.size)
         self.check()
         if self.has_ended:
             raise failure_of("invalid_header", "upstream closed the stream without a response header", READING_HEAD)
@@ -183,13 +176,23 @@ class HTTP2Stream(Arriving):
         request, head = attempt.request, self._head
         assert head is not None
         ends_here = attempt.outgoing.ends_connection
-        is_head = request.method == b"HEAD" or (ends_here and request.sent_method == b"HEAD")
-        kind, _ = body_of(head, b"HEAD" if is_head else request.method)
-        if kind == NONE and (head.content_length != 0 or is_head or head.status < 200 or head.status in (204, 304)):
-            attempt.is_bodiless = True
-            return b""
-        self.timeout, self.limit = attempt.passing.read_timeout, attempt.passing.buffer_size
+        self.limit = limit = attempt.passing.buffer_size
         try:
+            if self.has_ended and request.method != b"HEAD" and not ends_here and head.status not in _BODILESS:
+                arrived, trailing = self.arrived, self.trailing
+                whole = arrived[0] if len(arrived) == 1 else b"".join(arrived)
+                if head.content_length == -1 or head.content_length == len(whole):
+                    # Nothing is left to be found out about this answer.
+                    if trailing is not None:
+                        request.upstream_trailers = trailing[0].trailers(limit, trailing[1])
+                    attempt.response_length = self.wire_bytes
+                    return whole
+            is_head = request.method == b"HEAD" or (ends_here and request.sent_method == b"HEAD")
+            kind, _ = body_of(head, b"HEAD" if is_head else request.method)
+            if kind == NONE and (head.content_length != 0 or is_head or head.status in _BODILESS):
+                attempt.is_bodiless = True
+                return b""
+            self.timeout = attempt.passing.read_timeout
             self.at_hand = self._take(STREAM_WINDOW)
             self._look_at_end()
         except UpstreamFailure as failure:
@@ -230,7 +233,8 @@ class HTTP2Stream(Arriving):
         if head is not None and head.content_length > self.received:
             raise UpstreamFailure("error", "upstream prematurely closed stream")
         if self.trailing is not None:
-            self.trailers = read_response_trailers(self.trailing[0], self.trailing[1], self.limit, self.trailing[2])
+            block, ends = self.trailing
+            self.trailers = block.trailers(self.limit, ends)
         self.finished = True
 
     @property
@@ -243,7 +247,7 @@ class HTTP2Stream(Arriving):
         piece = self._take(most)
         if not piece and not self.has_ended:
             if self.trailing is not None:  # without END_STREAM
-                read_response_trailers(self.trailing[0], self.trailing[1], self.limit, False)
+                self.trailing[0].trailers(self.limit, False)
             self.check()
             self.channel.holds = False
             raise BlockingIOError
@@ -262,15 +266,19 @@ class HTTP2Stream(Arriving):
     def close(self) -> None:
         """Leave the connection to the others; tell the upstream if it has not ended."""
         state, shared = self.state, self.shared
-        if self in shared.uses and state is not None and state.number in shared.streams.live:
+        uses, live = shared.uses, shared.streams.live
+        if self not in uses:
+            return
+        if state is not None and state.number in live:
             shared.streams.reset_by_us(state)
             if shared.failure is None:
                 try:
                     shared.send(rst_stream_frame(state.number, CANCEL))
                 except UpstreamFailure:
                     pass  # the connection has just failed
-        super().close()
-        if len(shared.uses) > len(shared.streams.live):
+        uses.pop(self, None)
+        shared.left()
+        if len(uses) > len(live):
             shared.wake_writers()  # others wait to begin
 
     def __repr__(self) -> str:

@@ -1,0 +1,73 @@
+"""The field blocks of answers, each of them read once.
+
+We let upstreams fill no table (`client_beginning`), so the same bytes mean the same on every connection. An application sends few
+different blocks: those of one kind of answer differ in a date, and the fields after a body mostly in nothing.
+"""
+
+from __future__ import annotations
+
+from worker.http1.fields import Field
+from worker.http1.response import ResponseHead
+from worker.http2.header_block import HeaderDecoder, HeaderList
+from worker.http2.response_head import read_response_head, read_response_trailers
+
+# Blocks already read; a full table starts over: 2 MB at worst.
+_KNOWN: dict[bytes, AnswerBlock] = {}
+_KNOWN_LIMIT = 256
+_KNOWN_BYTES = 2048
+
+# Without a table it keeps nothing from one block to the next.
+_DECODER = HeaderDecoder("upstream", table_size=0)
+
+
+class AnswerBlock:
+    """A field block of an answer. It is never changed.
+
+    fields, size: as `HeaderDecoder` returns them. is_interim: whether it is the head of a 1xx.
+    """
+
+    __slots__ = ("_head", "_head_alone", "_trailers", "fields", "is_interim", "size")
+
+    def __init__(self, fields: HeaderList, size: int) -> None:
+        self.fields = fields
+        self.size = size
+        name, value = fields[0] if fields else (b"", b"")
+        self.is_interim = name == b":status" and len(value) == 3 and value[:1] == b"1"
+        self._head: ResponseHead | None = None
+        self._head_alone: ResponseHead | None = None
+        self._trailers: tuple[Field, ...] | None = None
+
+    def head(self, limit: int, is_all: bool) -> ResponseHead:
+        """Return the head that it is, see `read_response_head`. Raises UpstreamFailure."""
+        known = self._head_alone if is_all else self._head
+        if known is not None and self.size <= limit:
+            return known
+        head = read_response_head(self.fields, self.size, limit, is_all)
+        if is_all:
+            self._head_alone = head
+        else:
+            self._head = head
+        return head
+
+    def trailers(self, limit: int, end_stream: bool) -> tuple[Field, ...]:
+        """Return the fields after a body that it is, see `read_response_trailers`. Raises UpstreamFailure."""
+        known = self._trailers
+        if known is not None and end_stream and self.size <= limit:
+            return known
+        self._trailers = trailers = read_response_trailers(self.fields, self.size, limit, end_stream)
+        return trailers
+
+    def __repr__(self) -> str:
+        return f"<answer block: {len(self.fields)} fields, {self.size} bytes>"
+
+
+def answer_block(block: bytes) -> AnswerBlock:
+    """Return a block that an upstream has sent. Raises ConnectionFault."""
+    known = _KNOWN.get(block)
+    if known is None:
+        known = AnswerBlock(_DECODER.decode(block), _DECODER.size)
+        if len(block) <= _KNOWN_BYTES:
+            if len(_KNOWN) >= _KNOWN_LIMIT:
+                _KNOWN.clear()
+            _KNOWN[block] = known
+    return known
