@@ -98,6 +98,8 @@ class Transaction:
         if count + len(helpers) > state.workers.free_slots():
             raise ConfigurationError(Problem(f"too many workers, old ones included: there is room for {MAX_WORKERS}"))
         identity = worker_identity(configuration.user)
+        if configuration.is_transparent:
+            import master.capabilities  # noqa: F401  # ctypes takes 5 ms; workers need it, and must find it loaded (worker/imports.py)
         refuse_missing_directory(configuration)
         provide_own_directories(configuration, identity)
         tls, unusable = load_tls(configuration)

@@ -132,10 +132,11 @@ def start(load: Callable[[], Configuration], foreground: bool | None = None, log
     """Become the master of a configuration."""
     from master.signals import heed_interrupts
     from master.supervise import supervise
+    from worker.imports import import_needed
     from worker.run import work
 
     heed_interrupts()
-    return supervise(load, work, foreground=foreground, log=log, roles=roles())
+    return supervise(lambda: import_needed(load()), work, foreground=foreground, log=log, roles=roles())
 
 
 def roles() -> tuple[Role, ...]:
@@ -192,12 +193,13 @@ def proxy(given: argparse.Namespace) -> int:
     from master.names import look_up
     from master.signals import heed_interrupts
     from master.supervise import supervise
+    from worker.imports import import_needed
     from worker.run import work
     from wproxy.config.load import load_text
 
     heed_interrupts()
     return supervise(
-        lambda: load_text(text.encode("utf-8", "surrogateescape"), "wproxy proxy.toml", os.getcwd(), look_up),
+        lambda: import_needed(load_text(text.encode("utf-8", "surrogateescape"), "wproxy proxy.toml", os.getcwd(), look_up)),
         work,
         foreground=True,
         roles=roles(),

@@ -219,10 +219,18 @@ class Wproxy:
     """A master and its workers on a configuration in a directory of their own.
 
     http: what the configuration says inside [http], as TOML; "{port}" stands for a free port. main: lines for its top level.
+    house: the tree of the program.
     """
 
     def __init__(
-        self, directory: Path, http: str, main: str = "", workers: int = 2, user: str = "root", daemon: bool = False
+        self,
+        directory: Path,
+        http: str,
+        main: str = "",
+        workers: int = 2,
+        user: str = "root",
+        daemon: bool = False,
+        house: Path = ROOT,
     ) -> None:
         self.directory = directory
         self.port = free_port()
@@ -232,6 +240,7 @@ class Wproxy:
         self.workers = workers
         self.user = user
         self.daemon = daemon
+        self.house = house
         self.program: Program | None = None
         self.master: psutil.Process | None = None
         self.expects_bugs = False
@@ -257,7 +266,7 @@ class Wproxy:
     def start(self) -> Wproxy:
         """Start it, and return when it serves with all its workers."""
         self.write()
-        self.program = Program([*COMMAND, "start", "-c", str(self.file)], self.directory)
+        self.program = Program([*COMMAND, "start", "-c", str(self.file)], self.directory, cwd=self.house)
         self.program.wait_for_address(self.port)
         until(self.pid_written, "a pid file")
         self.master = psutil.Process(int((self.directory / "wproxy.pid").read_text()))

@@ -25,6 +25,8 @@ from wproxy.route import Handler
 
 # The directives that guard a location.
 GUARDS = ("allow", "deny", "auth_basic", "auth_request", "ssl_verify_client")
+# Read as the module is imported, which a master does before it forks (worker/imports.py): all workers show the same.
+PAGE = load_page()
 
 
 def showing_dashboard(location: Location, services: Services) -> Handler | None:
@@ -36,9 +38,8 @@ def showing_dashboard(location: Location, services: Services) -> Handler | None:
     base = location.prefix.rstrip(b"/")
     counting = services.counting
     updates = Updates(services, counting)
-    page = load_page()
     lines = (
-        (b"Content-Security-Policy", page.policy),
+        (b"Content-Security-Policy", PAGE.policy),
         (b"X-Content-Type-Options", b"nosniff"),
         (b"Referrer-Policy", b"no-referrer"),
         (b"Cache-Control", b"no-store"),
@@ -59,7 +60,7 @@ def showing_dashboard(location: Location, services: Services) -> Handler | None:
             return await stream_events(request, updates)
         if rest == b"/":
             # For `wproxy explain` there is nothing to show: only a running worker has counts.
-            body = page.render(await snapshot(services, counting), may_write) if not request.is_rehearsed else b""
+            body = PAGE.render(await snapshot(services, counting), may_write) if not request.is_rehearsed else b""
             return respond(request, 200, body, b"text/html; charset=utf-8", server, lines=lines)
         return error_response(request, 404, server)
 

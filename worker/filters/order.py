@@ -13,6 +13,7 @@ from worker.filters.limit_rate import limit_rate_filter
 from worker.filters.ranges import ranges_filter
 from worker.filters.trailers import trailers_filter
 from worker.services import Services
+from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.protocols import settings_of
 from wproxy.config.model import Location
 from wproxy.directives.store import Store
@@ -38,7 +39,8 @@ class BodyFilter(Protocol):
 
 
 def _store(location: Location, services: Services) -> Filter | None:
-    if not _stores(location):
+    settings = settings_of(location)
+    if settings is None or not stores(settings):
         return None
     from worker.filters.store import store_filter
 
@@ -117,10 +119,9 @@ def _zstd(location: Location, services: Services) -> Filter | None:
     return zstd_filter(location)
 
 
-def _stores(location: Location) -> bool:
+def stores(settings: ModuleSettings) -> bool:
     """Whether a location may store the answers of its upstream."""
-    settings = settings_of(location)
-    store: Store | None = None if settings is None else settings.get("store")
+    store: Store | None = settings.get("store")
     return store is not None and store.is_on
 
 
