@@ -599,6 +599,8 @@ class Request:
     accel_charset: bytes | None = None  # X-Accel-Charset
     accel_type: bytes | None = None  # Content-Type of the last answer with X-Accel-Redirect that had one
     upstream_trailers: tuple[tuple[bytes, bytes, bytes], ...] = ()  # lower-case name, name, value
+    # Lower-case names in the head of an upstream, or after its body, that may be indexed on no hop (RFC 7541, 7.1.3).
+    never_indexed: frozenset[bytes] = frozenset()
     pipelined = False  # its head arrived before the previous request was answered
     is_cut = False  # it ended before all of its response was sent
     forced_status = 0  # set by error_page: the status to send, whatever the response has

@@ -144,6 +144,7 @@ DIFFERENT = {
     "limit_rate": 12,
     "accel_charset": b"koi8-r",
     "upstream_trailers": ((b"x-a", b"X-A", b"u"),),
+    "never_indexed": frozenset((b"x-a",)),
     "pipelined": True,
     "is_cut": True,
     "forced_status": 418,

@@ -23,14 +23,15 @@ _DECODER = HeaderDecoder("upstream", table_size=0)
 class AnswerBlock:
     """A field block of an answer. It is never changed.
 
-    fields, size: as `HeaderDecoder` returns them. is_interim: whether it is the head of a 1xx.
+    fields, size, never_indexed: as `HeaderDecoder` returns them. is_interim: whether it is the head of a 1xx.
     """
 
-    __slots__ = ("_head", "_head_alone", "_trailers", "fields", "is_interim", "size")
+    __slots__ = ("_head", "_head_alone", "_trailers", "fields", "is_interim", "never_indexed", "size")
 
-    def __init__(self, fields: HeaderList, size: int) -> None:
+    def __init__(self, fields: HeaderList, size: int, never_indexed: frozenset[bytes]) -> None:
         self.fields = fields
         self.size = size
+        self.never_indexed = never_indexed
         name, value = fields[0] if fields else (b"", b"")
         self.is_interim = name == b":status" and len(value) == 3 and value[:1] == b"1"
         self._head: ResponseHead | None = None
@@ -65,7 +66,7 @@ def answer_block(block: bytes) -> AnswerBlock:
     """Return a block that an upstream has sent. Raises ConnectionFault."""
     known = _KNOWN.get(block)
     if known is None:
-        known = AnswerBlock(_DECODER.decode(block), _DECODER.size)
+        known = AnswerBlock(_DECODER.decode(block), _DECODER.size, _DECODER.never_indexed)
         if len(block) <= _KNOWN_BYTES:
             if len(_KNOWN) >= _KNOWN_LIMIT:
                 _KNOWN.clear()

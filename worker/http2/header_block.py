@@ -38,7 +38,7 @@ NEVER_INDEXED = "never indexed"
 _STATIC: tuple[tuple[bytes, bytes], ...] = ((b"", b""), *HeaderTable.STATIC_TABLE)
 _STATIC_LAST = len(_STATIC) - 1
 _LAST_STATIC_BYTE = 0x80 | _STATIC_LAST
-_NONE: frozenset[bytes] = frozenset()
+NOT_GUARDED: frozenset[bytes] = frozenset()
 _MAX_INTEGER_OCTETS = 3  # after the prefix: 2**21 and a little
 _MAX_SIZE_UPDATES = 2
 _ENTRY_OVERHEAD = 32
@@ -72,7 +72,7 @@ class HeaderDecoder:
     def __init__(self, peer: str = "client", table_size: int = TABLE_SIZE) -> None:
         self.peer = peer
         self.size = 0
-        self.never_indexed = _NONE
+        self.never_indexed = NOT_GUARDED
         self._allowed = table_size
         self._capacity = min(table_size, TABLE_SIZE)
         self._entries: HeaderList = []  # the newest is the last
@@ -152,7 +152,7 @@ class HeaderDecoder:
         self.size = size = sum(map(len, chain.from_iterable(fields)))
         if size > MAX_LIST_BYTES or len(fields) > MAX_LIST_FIELDS:
             raise ConnectionFault(ENHANCE_YOUR_CALM, f"{self.peer} sent too large field list")
-        self.never_indexed = frozenset(never) if never else _NONE
+        self.never_indexed = frozenset(never) if never else NOT_GUARDED
         if keeps_table:
             self._block = block
             self._block_list = fields
@@ -316,8 +316,10 @@ def encode_never_indexed(name: bytes, value: bytes) -> bytes:
 
 
 def encode_guarded(fields: Iterable[tuple[bytes, bytes]], never_indexed: frozenset[bytes]) -> bytes:
-    """Return the block of these fields, of which those with such a name may never be entered into a table."""
-    return b"".join([encode_never_indexed(*field) if field[0] in never_indexed else encode_field(field) for field in fields])
+    """Return the block of these fields, of which those with such a name, in lower case, may never be entered into a table."""
+    return b"".join(
+        [encode_never_indexed(*field) if field[0].lower() in never_indexed else encode_field(field) for field in fields]
+    )
 
 
 def encode_status(status: int) -> bytes:

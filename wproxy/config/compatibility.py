@@ -173,7 +173,8 @@ are reported, never silently ignored.
   against floods are tighter and have a log line each. `http2_chunk_size` is 16k by default and at most (nginx: 8k).
   A stream that is answered before its request has come keeps its window open and is reset a quarter of a second later; nginx
   resets it at once, and curl 7.88 then reports an error in place of the answer. Fields that are never to be indexed stay so on
-  the way to an upstream of HTTP/2.
+  the way to an upstream of HTTP/2, and from there to the client, unless they come from a cache, which stores heads as HTTP/1
+  has them.
   `http2_extended_connect` (RFC 8441) is wproxy's own.
 - An unknown flag of `proxy_cookie_flags` is an error of the configuration, not of each request.
 - A final response of 1xx (`return 103`, `error_page 404 =101 /x`, also that of a refused request) ends the connection and has no

@@ -134,6 +134,44 @@ def test_what_must_never_be_indexed_is_not_on_the_next_hop_either(stage):
         assert h2.answer(stream) == (200, b"ok")
 
 
+def test_what_an_upstream_wants_indexed_on_no_hop_stays_so(stage):
+    """RFC 7541 7.1.3, in a head, after a body and in a hint; an answer with the same fields and without the mark is not confused."""
+    hop = 'proxy_http_version = "2"\nproxy_pass_trailers = true\nearly_hints = ["1"]\n'
+    h2 = H2(http2(stage, location=hop))
+    h2.ask(1)
+    peer = Http2Peer(h2.stage.peers[0].accept())
+
+    def unmarked(stream: int) -> set[bytes]:
+        return {field[0] for field in h2.lines[stream] if field.indexable}
+
+    def marked(stream: int) -> set[bytes]:
+        return {field[0] for field in h2.lines[stream] if not field.indexable}
+
+    for stream, marks in ((1, ()), (3, ("set-cookie", "content-type")), (5, ("set-cookie",)), (7, ())):
+        if stream > 1:
+            h2.ask(stream)
+        (sent,) = peer.take()
+        head = [("content-type", "text/plain"), ("set-cookie", "a=secret"), ("x-a", "b")]
+        fields = [hpack.NeverIndexedHeaderTuple(*field) if field[0] in marks else field for field in head]
+        peer.answer(sent.stream, b"ok", *fields)
+        assert h2.answer(stream) == (200, b"ok")
+        assert marked(stream) == {name.encode() for name in marks}
+        assert unmarked(stream) >= {b":status", b"x-a"}
+
+    for stream in (9, 11):
+        h2.ask(stream)
+        (sent,) = peer.take()
+        hint, last = ("link", "</a>"), ("x-sum", "7")
+        mark = hpack.NeverIndexedHeaderTuple if stream == 9 else lambda *field: field
+        peer.send(peer.head(sent.stream, mark(*hint), status=103))
+        h2.stage.until(lambda stream=stream: f"{stream}: 103" in h2.hear(), "no hint")
+        assert marked(stream) == ({b"link"} if stream == 9 else set())
+        peer.send(peer.head(sent.stream), peer.data(sent.stream, b"x"), peer.trailers(sent.stream, mark(*last)))
+        h2.stage.until(lambda stream=stream: f"{stream}: trailers." in h2.hear(), "no trailers")
+        assert h2.lines[stream] == [(b"x-sum", b"7")]
+        assert marked(stream) == ({b"x-sum"} if stream == 9 else set())
+
+
 @BOTH_WAYS
 @pytest.mark.parametrize("method", [b"GET", b"DELETE", b"POST"])
 @pytest.mark.parametrize("body", [b"", b"GET /evil HTTP/1.1\r\n\r\n"])

@@ -26,7 +26,7 @@ from worker.http2.frames import (
     rst_stream_frame,
     window_update_frame,
 )
-from worker.http2.header_block import SIZE_UPDATE_TO_ZERO
+from worker.http2.header_block import NOT_GUARDED, SIZE_UPDATE_TO_ZERO
 from worker.http2.settings import PeerSettings
 from worker.http2.streams import ServerStreams, Stream
 from worker.http2.windows import SendWindows
@@ -152,7 +152,7 @@ class HTTP2Exchange(Stream):
             raise ClientGone("client closed the stream")
         if self._shared.sender.is_full():
             raise BlockingIOError
-        return self._write_head(interim_block(status, lines), False)
+        return self._write_head(interim_block(status, lines, self.request.never_indexed), False)
 
     # BodyStream.
 
@@ -164,7 +164,7 @@ class HTTP2Exchange(Stream):
     def ask_to_continue(self) -> None:
         """Send 100 Continue."""
         if self.sends and not self.request.replied:
-            self._write_head(interim_block(100, ()), False)
+            self._write_head(interim_block(100, (), NOT_GUARDED), False)
 
     # Outlet.
 
@@ -308,7 +308,9 @@ class HTTP2Exchange(Stream):
             if body and source is None and not response.bodiless and self._reply_at_once(request, response):
                 return
             ends = response.bodiless or (source is None and not body)
-            size = self._write_head(head_block(fields, shared.loop.clock.date_line), ends and not has_trailers)
+            size = self._write_head(
+                head_block(fields, shared.loop.clock.date_line, request.never_indexed), ends and not has_trailers
+            )
             request.bytes_sent += size
             request.replied = True
             if not response.bodiless:
@@ -339,13 +341,13 @@ class HTTP2Exchange(Stream):
             return False
         fields = request.response_fields
         assert fields is not None
-        block = head_block(fields, shared.loop.clock.date_line)
+        block = head_block(fields, shared.loop.clock.date_line, request.never_indexed)
         if len(block) > MAX_FRAME_SIZE or settings.shrank_table:
             return False
         trailers = b""
         if response.trailers is not None:
             request.response_trailers = lines = response.trailers(request)
-            trailers = trailers_block(lines) if lines else b""
+            trailers = trailers_block(lines, request.never_indexed) if lines else b""
             if len(trailers) > MAX_FRAME_SIZE:
                 return False
         data = answer_frames(self.number, block, body, trailers)
@@ -362,7 +364,7 @@ class HTTP2Exchange(Stream):
     async def _reply_tunnel(self, request: Request, response: Response, tunnel: Tunnel) -> None:
         """Answer an extended CONNECT with 200, and carry bytes both ways."""
         assert self.body is not None
-        block = make_block(response.fields, 200, self._shared.loop.clock.date_line)
+        block = make_block(response.fields, 200, self._shared.loop.clock.date_line, request.never_indexed)
         request.bytes_sent += self._write_head(block, False)
         request.replied = True
         self._chunk = min(request.location.http2_chunk_size, MAX_FRAME_SIZE)
@@ -395,7 +397,7 @@ class HTTP2Exchange(Stream):
         lines: tuple[tuple[bytes, bytes], ...] = ()
         if has_trailers and response.trailers is not None:
             request.response_trailers = lines = response.trailers(request)
-        block = trailers_block(lines) if lines else b""
+        block = trailers_block(lines, request.never_indexed) if lines else b""
         if block:
             request.bytes_sent += self._write_head(block, True)
         else:

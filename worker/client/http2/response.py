@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from worker.filters.fields import next_key
 from worker.http1.chunked import may_be_trailer
-from worker.http2.header_block import encode_fields, encode_status
+from worker.http2.header_block import NOT_GUARDED, encode_fields, encode_guarded, encode_status
 from wproxy.http import ResponseFields, http_date
 
 _KEY = next_key()
@@ -30,17 +30,17 @@ _DROPPED = frozenset(
 Lines = Iterable[tuple[bytes, bytes]]
 
 
-def head_block(fields: ResponseFields, date_line: bytes) -> bytes:
-    """Return the block of a final head. date_line: the clock's, with its line end."""
-    known: tuple[bytes, bytes] | None = fields.wire.get(_KEY)
-    if known is not None and known[1] is date_line:
+def head_block(fields: ResponseFields, date_line: bytes, never_indexed: frozenset[bytes]) -> bytes:
+    """Return the block of a final head. date_line: the clock's, with its line end. never_indexed: see `Request`."""
+    known: tuple[bytes, bytes, frozenset[bytes]] | None = fields.wire.get(_KEY)
+    if known is not None and known[1] is date_line and known[2] is never_indexed:
         return known[0]
-    block = make_block(fields, fields.status, date_line)
-    fields.wire[_KEY] = block, date_line
+    block = make_block(fields, fields.status, date_line, never_indexed)
+    fields.wire[_KEY] = block, date_line, never_indexed
     return block
 
 
-def make_block(fields: ResponseFields, status: int, date_line: bytes) -> bytes:
+def make_block(fields: ResponseFields, status: int, date_line: bytes, never_indexed: frozenset[bytes]) -> bytes:
     """Make the block of these fields with any status."""
     lines: list[tuple[bytes, bytes]] = []
     if fields.server:
@@ -55,32 +55,36 @@ def make_block(fields: ResponseFields, status: int, date_line: bytes) -> bytes:
         lines.append((b"last-modified", http_date(fields.last_modified).encode("ascii")))
     if fields.location is not None:
         lines.append((b"location", fields.location))
-    return encode_status(status) + encode_fields(lines) + lines_block((*fields.lines, *fields.last_lines))
+    lines += _allowed((*fields.lines, *fields.last_lines))
+    return encode_status(status) + _encode(lines, never_indexed)
 
 
-def lines_block(lines: Lines) -> bytes:
-    """Return the block of further fields, without those that HTTP/2 forbids."""
-    return encode_fields([(name, value.strip(b" \t")) for name, value in lines if name.lower() not in _DROPPED])
-
-
-def interim_block(status: int, lines: Lines) -> bytes:
+def interim_block(status: int, lines: Lines, never_indexed: frozenset[bytes]) -> bytes:
     """Return the block of a head before the real one."""
-    return encode_status(status) + lines_block(lines)
+    return encode_status(status) + _encode(_allowed(lines), never_indexed)
 
 
-# The last fields after a body, and their block: calls that go well end alike, and a location returns the same tuple for them.
-_last_trailers: tuple[tuple[tuple[bytes, bytes], ...], bytes] = ((), b"")
+# The last fields after a body, the names that may not be indexed, and their block: calls that go well end alike, and a location
+# returns the same tuple for them.
+_last_trailers: tuple[tuple[tuple[bytes, bytes], ...], frozenset[bytes], bytes] = ((), NOT_GUARDED, b"")
 
 
-def trailers_block(lines: tuple[tuple[bytes, bytes], ...]) -> bytes:
+def trailers_block(lines: tuple[tuple[bytes, bytes], ...], never_indexed: frozenset[bytes]) -> bytes:
     """Return the block of the fields after a body: framing, routing and the connection are no matter for them."""
     global _last_trailers
-    known, block = _last_trailers
-    if known is not lines:
-        block = _make_trailers_block(lines)
-        _last_trailers = lines, block
+    known, guarded, block = _last_trailers
+    if known is not lines or guarded is not never_indexed:
+        passed = [(name, value.strip(b" \t")) for name, value in lines if may_be_trailer(name.lower())]
+        block = _encode(passed, never_indexed)
+        _last_trailers = lines, never_indexed, block
     return block
 
 
-def _make_trailers_block(lines: Lines) -> bytes:
-    return encode_fields([(name, value.strip(b" \t")) for name, value in lines if may_be_trailer(name.lower())])
+def _allowed(lines: Lines) -> list[tuple[bytes, bytes]]:
+    """Return the fields without those that HTTP/2 forbids."""
+    return [(name, value.strip(b" \t")) for name, value in lines if name.lower() not in _DROPPED]
+
+
+def _encode(lines: list[tuple[bytes, bytes]], never_indexed: frozenset[bytes]) -> bytes:
+    """Encode fields, of which some may be indexed on no hop."""
+    return encode_guarded(lines, never_indexed) if never_indexed else encode_fields(lines)

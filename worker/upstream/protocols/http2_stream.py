@@ -23,6 +23,7 @@ from worker.upstream.protocols.http2_arriving import STREAM_WINDOW, Arriving
 from worker.upstream.protocols.http2_frames import HTTP2Frames
 from worker.upstream.sending import cut_short
 from wproxy.failures import UpstreamFailure
+from wproxy.http import Request
 
 # Frames that are written together.
 _AT_ONCE = 4 * MAX_FRAME_SIZE
@@ -33,13 +34,14 @@ _BODILESS = frozenset((204, 304))
 class HTTP2Stream(Arriving):
     """One request as a stream; also the body of its answer (an AnswerBody)."""
 
-    __slots__ = ("_head", "at_hand", "finished", "limit", "received", "timeout", "trailers")
+    __slots__ = ("_head", "at_hand", "finished", "limit", "received", "request", "timeout", "trailers")
 
     shared: HTTP2Frames
     # Set by `body`, where it is not all there.
     at_hand: bytes
     timeout: float
     limit: int
+    request: Request
     # How it ends does not matter for the connection.
     spoiled = False
     surplus = ""
@@ -158,6 +160,8 @@ class HTTP2Stream(Arriving):
             block, ends = self.heads.pop(0)
             # With gRPC, but not with proxy_pass, nginx takes a head that ends its stream for the announcement of an empty body.
             is_all = ends and attempt.passing.protocol.module == "grpc" and attempt.request.method != b"HEAD"
+            if block.never_indexed:
+                attempt.request.never_indexed |= block.never_indexed
             head = block.head(limit, is_all)
             if head.status == 101:
                 raise failure_of("invalid_header", "upstream sent 101 in HTTP/2", READING_HEAD)
@@ -185,6 +189,8 @@ class HTTP2Stream(Arriving):
                     # Nothing is left to be found out about this answer.
                     if trailing is not None:
                         request.upstream_trailers = trailing[0].trailers(limit, trailing[1])
+                        if trailing[0].never_indexed:
+                            request.never_indexed |= trailing[0].never_indexed
                     attempt.response_length = self.wire_bytes
                     return whole
             is_head = request.method == b"HEAD" or (ends_here and request.sent_method == b"HEAD")
@@ -192,6 +198,7 @@ class HTTP2Stream(Arriving):
             if kind == NONE and (head.content_length != 0 or is_head or head.status in _BODILESS):
                 attempt.is_bodiless = True
                 return b""
+            self.request = request
             self.timeout = attempt.passing.read_timeout
             self.at_hand = self._take(STREAM_WINDOW)
             self._look_at_end()
@@ -235,6 +242,8 @@ class HTTP2Stream(Arriving):
         if self.trailing is not None:
             block, ends = self.trailing
             self.trailers = block.trailers(self.limit, ends)
+            if block.never_indexed:
+                self.request.never_indexed |= block.never_indexed
         self.finished = True
 
     @property
