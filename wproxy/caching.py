@@ -6,10 +6,10 @@ from __future__ import annotations
 class CacheNotes:
     """What a cache had to do with a request.
 
-    status: the value of $upstream_cache_status. key: that of the response, before it is digested. file: the path of the stored
-    response, "" for none. reason: why the response did not come from the cache, or was not stored; "" if there is nothing to say.
-    has_ranges: whether one part is served of a response that is being stored. last_modified, etag: the validators of a stored
-    response that the upstream is asked about; None unless it is.
+    status: the value of $upstream_cache_status; b"" where the cache was not asked. key: that of the response, before it is
+    digested. file: the path of the stored response, "" for none. reason: why the response did not come from the cache, or was not
+    stored; "" if there is nothing to say. has_ranges: whether one part is served of a response that is being stored.
+    last_modified, etag: the validators of a stored response that the upstream is asked about; None unless it is.
     """
 
     __slots__ = ("etag", "file", "has_ranges", "key", "last_modified", "reason", "status")

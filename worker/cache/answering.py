@@ -70,7 +70,8 @@ def answering_from(settings: ModuleSettings, services: Services) -> Exchange:
         if plan.purge and cache is not None and is_met(plan.purge, request) is not None:
             return await purge(cache, cache_key(keeping.key(request)), request)
         if cache is None or request.method not in plan.methods:
-            request.cached = None  # that of a location that has led here
+            # Also in place of what a location noted that has led here.
+            request.cached = plan.no_zone if cache is None else plan.no_method
             return await services.exchange(passing, request)
         key = keeping.key(request)
         if body is not None and body.was_missed:  # all such requests would have one key

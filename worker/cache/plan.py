@@ -12,6 +12,7 @@ from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.passing import Passing
 from worker.upstream.protocols.http1 import request_target
 from worker.upstream.reshaping import head_writer
+from wproxy.caching import CacheNotes
 from wproxy.config.model import Location
 from wproxy.directives.cache import Cache as CacheSetting
 from wproxy.directives.cache import CacheTimes
@@ -45,13 +46,14 @@ class CachePlan:
     zones: those of its module, by name. methods: those whose answers are stored, HEAD and GET among them. converts_head: whether
     HEAD is sent as GET. use_stale: the failures after which a response is sent that is no longer valid, in the words of
     UpstreamFailure.kind; `updating` among them. buffering: unbuffered answers are not stored. no_cache, bypass, purge:
-    conditions of which one has to hold. ignored: the fields that are not heeded.
+    conditions of which one has to hold. ignored: the fields that are not heeded. no_zone, no_method: the notes of requests that
+    the cache is not for.
     """
 
     __slots__ = (
         "_setting", "background_update", "buffering", "bypass", "converts_head", "ignored", "key", "lock", "lock_age",
-        "lock_timeout", "max_range_offset", "methods", "min_uses", "no_cache", "purge", "revalidate", "settings", "use_stale",
-        "valid", "zones",
+        "lock_timeout", "max_range_offset", "methods", "min_uses", "no_cache", "no_method", "no_zone", "purge", "revalidate",
+        "settings", "use_stale", "valid", "zones",
     )  # fmt: skip
 
     def __init__(self, settings: ModuleSettings, zones: dict[str, Cache]) -> None:
@@ -77,6 +79,9 @@ class CachePlan:
         self.bypass = _flat(settings.get("cache_bypass"))
         self.buffering = buffering_of(settings)
         self.purge = _flat(settings.get("cache_purge"))
+        module = settings.module
+        self.no_zone = without_dealings(f"{module}_cache names no zone for this request")
+        self.no_method = without_dealings(f"the method is not among those of {module}_cache_methods")
 
     def cache_for(self, request: Request) -> Cache | None:
         """Return the cache of a request; None if there is none for it. Raises UnknownZone."""
@@ -98,6 +103,13 @@ class CachePlan:
 
 def _flat(lines: Iterable[tuple[Template, ...]]) -> tuple[Template, ...]:
     return tuple(template for line in lines for template in line)
+
+
+def without_dealings(reason: str) -> CacheNotes:
+    """Return the notes of all requests that have nothing to do with the cache of their location for this reason."""
+    notes = CacheNotes(b"")
+    notes.reason = reason
+    return notes
 
 
 def is_met(conditions: tuple[Template, ...], request: Request) -> Template | None:

@@ -95,7 +95,8 @@ def judged_whole(request: Request, whole: ResponseFields) -> Response | None:
     """Return the 304 or 412 that takes the place of a whole, if it is stored in a cache and the request has conditions (nginx:
     disable_not_modified, which is set for all that is not cacheable).
     """
-    if request.cached is None or request.main is not None:
+    notes = request.cached
+    if notes is None or not notes.status or request.main is not None:
         return None
     conditions = conditions_of(request.fields)
     if conditions is None:

@@ -114,7 +114,7 @@ for _name, _shown in {
     "upstream_cache_status": lambda notes: notes.status or None,
     "upstream_cache_last_modified": lambda notes: notes.last_modified,
     "upstream_cache_etag": lambda notes: notes.etag,
-    "wproxy_cache_key": lambda notes: notes.key,
+    "wproxy_cache_key": lambda notes: notes.key or None,
     "wproxy_cache_file": lambda notes: os.fsencode(notes.file) or None,
     "wproxy_cache_reason": lambda notes: notes.reason.encode() or None,
 }.items():

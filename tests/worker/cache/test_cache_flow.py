@@ -568,3 +568,22 @@ def test_access_rules_apply_to_purges(cached, rule, answer):
     client = front.client().send(get(b"/", b"X-Purge: 1", method=b"PURGE"))
     assert client.receives_head().startswith(b"HTTP/1.1 " + answer)
     assert len(files(front)) == (answer == b"403")
+
+
+def test_a_request_that_the_cache_is_not_for_says_why(cached):
+    """A method beyond proxy_cache_methods, and a zone that a variable does not name: no status, and one reason."""
+    elsewhere = "location /chosen {{ proxy_pass http://app; proxy_cache $arg_zone; }}"
+    front = cached(more=elsewhere, settings="add_header X-Key $wproxy_cache_key always; add_header X-Why $wproxy_cache_reason;")
+    for request, reason in (
+        (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", "the method is not among those of proxy_cache_methods"),
+        (get(b"/chosen?zone=off"), "proxy_cache names no zone for this request"),
+    ):
+        client = front.client().send(request)
+        upstream = asked(front)
+        upstream.send(ok(b"new", HOUR))
+        head = client.receives_head().decode()
+        assert f"X-Why: {reason}\r\n" in head
+        assert "X-Cache" not in head and "X-Key" not in head
+        client.close()
+        upstream.close()
+    assert files(front) == []
