@@ -25,7 +25,7 @@ from worker.resolver.resolver import Resolver
 from worker.stream import HEAD_CHUNK, Stream
 from worker.tls.certificates import CertificateStore
 from worker.tls.choice import Choice, ClearOnTls
-from worker.tls.client_hello import ClientHello, NotClientHello, is_tls, read_client_hello
+from worker.tls.client_hello import ClientHello, KnownHellos, NotClientHello, is_tls
 from worker.tls.failures import HANDSHAKING, TlsFailure
 from worker.tls.session import Offer, TlsSession
 from worker.tls.stream import TlsStream
@@ -128,6 +128,7 @@ class Secured:
         self._clear = ClearOnTls(listener)
         self._protocols = protocols
         self._store = CertificateStore()
+        self._hellos = KnownHellos()
         has_http2 = "http2" in listener.protocols
         found = {server: contexts.find(server, has_http2) for server in listener.servers.targets}
         # A server without a certificate of its own shows the one of the default server.
@@ -210,7 +211,7 @@ class Secured:
                 return stream, piece
             data += piece
             try:
-                hello = read_client_hello(data)
+                hello = self._hellos.read(data)
             except NotClientHello:
                 break  # OpenSSL knows the alert for it
             if hello is not None:

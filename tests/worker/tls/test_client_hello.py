@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.handshakes import trusting_anybody
-from worker.tls.client_hello import LONGEST, ClientHello, NotClientHello, is_tls, read_client_hello
+from worker.tls.client_hello import LONGEST, ClientHello, KnownHellos, NotClientHello, is_tls, read_client_hello
 
 
 def real_hello(name: str | None = "example.com", protocols: list[str] | None = None, **attributes: object) -> bytes:
@@ -186,6 +186,55 @@ def test_a_changed_byte_of_a_real_one_raises_nothing_else(place: int, byte: int)
 
 
 REAL = real_hello("example.com", ["h2", "http/1.1"])
+
+
+def offer(hello: ClientHello | None) -> tuple[object, ...] | None:
+    return hello and (hello.server_name, hello.protocols, hello.ciphers, hello.groups, hello.signature_algorithms)
+
+
+def test_a_client_that_comes_again_makes_the_same_offer_though_its_random_bytes_differ():
+    known = KnownHellos()
+    first, second = (real_hello("example.com", ["h2"]) for _ in range(2))
+    assert first != second
+    assert known.read(first) is known.read(second)
+    assert offer(known.read(second)) == offer(read_client_hello(second))
+
+
+def test_what_is_remembered_changes_nothing_about_any_other_message():
+    """Each byte of a message that is known, changed: what comes of it is what comes of it without a memory."""
+    known = KnownHellos()
+    known.read(REAL)
+    for place in range(len(REAL)):
+        for change in (1, 0x80):
+            wire = bytearray(REAL)
+            wire[place] ^= change
+            data = bytes(wire)
+            try:
+                expected = offer(read_client_hello(data))
+            except NotClientHello:
+                with pytest.raises(NotClientHello):
+                    known.read(data)
+            else:
+                assert offer(known.read(data)) == expected
+
+
+def test_a_name_of_the_same_length_is_another_offer():
+    known = KnownHellos()
+    names = [b"one.test", b"two.test", b"six.test", b"ten.test", b"off.test", b"one.test"]
+    assert [known.read(real_hello(name.decode())).server_name for name in names] == names  # type: ignore[union-attr]
+
+
+def test_known_messages_are_bounded_and_those_of_greased_clients_are_not_kept():
+    known = KnownHellos()
+    for length in range(1, 1000):
+        known.read(records(message(server_name(b"a" * (length % 200 + 1)) + extension(21, bytes(length)))))
+        assert len(known._known) <= 128
+    assert all(len(alike) <= 4 for alike in known._known.values())
+    known = KnownHellos()
+    assert read(records(message(server_name(b"a.test"), ciphers=b"\x3a\x3a\x13\x01"))).is_greased
+    known.read(records(message(server_name(b"a.test"), ciphers=b"\x3a\x3a\x13\x01")))
+    known.read(records(message(server_name(b"a.test"))) + b"and more")
+    assert not known._known
 
 
 def test_the_first_byte_tells_tls_from_clear_text():
