@@ -76,6 +76,10 @@ class Stream(Waitable):
         """Wait until all has been sent that has to be before `close`; `seconds` as for `drained`. Raises TimedOut."""
         await self.drained(seconds)
 
+    def has_finished(self) -> bool:
+        """Whether nothing has to be sent any more before `close`."""
+        return self.flush is None
+
     def send_last(self, data: bytes | memoryview) -> int:
         """Send as `send` does, the last bytes of all. Raises BlockingIOError, OSError."""
         return self.send(data)

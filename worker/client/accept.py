@@ -120,13 +120,14 @@ class Acceptors:
         if "ssl" in listener.protocols:
             assert self._tls is not None, "the master makes contexts for every server that needs them"
             from worker.client.secure import Secured  # with ssl it takes 20 ms, needed only where clients use TLS
+            from worker.tls.stream import TlsStream
 
             serves: dict[str, Resume] = {"": serve_connection}
             if any(listener.speaks_http2(server) for server in listener.servers.targets):
                 from worker.client.http2.serve import serve_http2
 
                 serves["h2"] = serve_http2
-            serve = Secured(listener, self._tls, serves, self._resolver_of).serve
+            make_stream, serve = TlsStream, Secured(listener, self._tls, serves, self._resolver_of).serve
         if "proxy_protocol" in listener.protocols:
             serve = after_proxy_header(serve)  # it comes before TLS, too
         announce = announcer(self._configuration.debug_connection, plan.log)
@@ -137,7 +138,10 @@ class Acceptors:
         is_unix, process, clock = listener.address.is_unix, self._process, loop.clock
         family, kind, number = int(listening.family), int(listening.type), listening.proto
         tally = [0, 0] if clients.tallies is None else clients.tallies.setdefault(str(listener.address), [0, 0])
+        connection: Stream | None
+        client: Client | None
         while True:
+            connection = client = None  # the last one would be kept until another one comes, with OpenSSL's part of it
             await park(stream, READ, float("inf"))
             for _ in range(ACCEPT_BURST):
                 try:

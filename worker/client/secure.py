@@ -64,6 +64,8 @@ class Arrival:
     that is asked for, as far as it is known.
     """
 
+    __slots__ = ("_seconds", "has_begun", "server", "task")
+
     idle = waits = True
     is_reading = False
     begun = 0
@@ -72,7 +74,6 @@ class Arrival:
         self.server = server
         self.task = stream.loop.current()
         self.has_begun = False
-        self._stream = stream
         self._seconds = seconds
 
     @property
@@ -148,25 +149,33 @@ class Secured:
 
     async def serve(self, stream: Stream, client: Client, plan: ListenerPlan) -> None:
         """Serve one client until one side is done; closes the stream."""
+        assert isinstance(stream, TlsStream), "see `worker.client.accept`"
         arrival = Arrival(stream, plan.header_timeout, self._default)
         clients = plan.clients
         clients.connections.add(arrival)
-        agreed = None
+        serve: Resume | None = None
+        agreed: Stream = stream
         received = b""
         try:
-            agreed, received = await self._agree(arrival, stream, client, plan)
+            clear = await self._agree(arrival, stream, client, plan)
+            if clear:
+                client.endpoint = agreed = in_clear(stream)
+                received, serve = clear, self._protocols[""]
+            else:
+                received = stream.take_at_hand()
+                serve = self._protocols.get(stream.alpn or "", self._protocols[""])
         except (TimedOut, ClientGone, OSError) as error:
             self._fail(arrival, stream, client, plan, error)
         finally:
             clients.connections.discard(arrival)
-            if agreed is None:
+            if serve is None:
                 clients.before_close()
                 stream.close()
                 clients.ended(arrival)
-        if agreed is not None:
-            protocol = agreed.alpn or "" if isinstance(agreed, TlsStream) else ""
-            serving = self._protocols.get(protocol, self._protocols[""])(agreed, client, plan, received)
-            received = b""  # it need not be kept as long as the connection is
+        if serve is not None:
+            serving = serve(agreed, client, plan, received)
+            received = b""  # neither need be kept as long as the connection is
+            del arrival
             await serving
 
     def _fail(self, arrival: Arrival, stream: Stream, client: Client, plan: ListenerPlan, error: Exception) -> None:
@@ -184,8 +193,8 @@ class Secured:
         else:
             self._log(client, plan, "info", "client closed connection")
 
-    async def _agree(self, arrival: Arrival, stream: Stream, client: Client, plan: ListenerPlan) -> tuple[Stream, bytes]:
-        """Return the stream that carries the requests, and its first bytes, if they have come.
+    async def _agree(self, arrival: Arrival, stream: TlsStream, client: Client, plan: ListenerPlan) -> bytes:
+        """Shake hands with a client; return the first bytes of one that speaks in clear instead, b"" otherwise.
 
         Raises TimedOut, ClientGone, TlsFailure, OSError.
         """
@@ -208,7 +217,7 @@ class Secured:
                 arrival.has_begun, begun = True, clock.now
             if not data and not is_tls(piece[0]):
                 client.find_server = self._clear.find_server
-                return stream, piece
+                return piece
             data += piece
             try:
                 hello = self._hellos.read(data)
@@ -222,22 +231,16 @@ class Secured:
         check_offer(door, hello)
         context = door.context
         secure = self._certified(context, hello, client)
-        encrypted = TlsStream(stream.loop, stream.sock, secure, server_side=True, received=data)
-        client.tls = tls = TlsSession(encrypted.tls, hello)
-        stream.loop.replace(stream, encrypted)
-        client.endpoint = encrypted
-        try:
-            await encrypted.handshake(deadline - clock.now)
-            if door.status is not None and (refusal := await door.status.find_refusal(encrypted.tls, client, deadline)):
-                tls.refuse_certificate(refusal)
-        except BaseException:
-            encrypted.close()
-            raise
+        stream.begin(secure, server_side=True, received=data)
+        client.tls = tls = TlsSession(stream.tls, hello)
+        await stream.handshake(deadline - clock.now)
+        if door.status is not None and (refusal := await door.status.find_refusal(stream.tls, client, deadline)):
+            tls.refuse_certificate(refusal)
         if self._count is not None:
             self._count(server, clock.now - begun, tls)
         client.scheme = b"https"
         client.find_server = Choice(self._listener, server, name, tls).find_server
-        return encrypted, encrypted.take_at_hand()
+        return b""
 
     def _certified(self, context: ServerContext, hello: ClientHello | None, client: Client) -> ssl.SSLContext:
         """Return the context of OpenSSL's for a handshake. Raises Refused."""
@@ -274,6 +277,13 @@ class Secured:
     def _log(self, client: Client, plan: ListenerPlan, level: str, text: str) -> None:
         address = client.remote_addr.decode("latin-1")
         plan.log.write(level, f"{text} while SSL handshaking, client: {address}, server: {self._listener.address}", client.serial)
+
+
+def in_clear(stream: TlsStream) -> Stream:
+    """Return a clear stream in the place of one that will not be encrypted."""
+    clear = Stream(stream.loop, stream.sock)
+    stream.loop.replace(stream, clear)
+    return clear
 
 
 def open_door(server: Server, context: ServerContext, resolver_of: Callable[[NameServers], Resolver]) -> Door:

@@ -70,4 +70,4 @@ class Connector:
     def _stream(self, loop: Loop, sock: socket.socket) -> Stream:
         if self._context is None:
             return Stream(loop, sock)
-        return TlsStream(loop, sock, self._context, False, self.server.host)
+        return TlsStream(loop, sock, self._context, self.server.host)

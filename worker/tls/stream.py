@@ -8,6 +8,8 @@ Received records are decrypted one by one, when they are read. What has left the
 what the stream `holds`.
 
 After a failure OpenSSL's connection must not be touched any more: the stream remembers its failure and raises it at each call.
+
+A server reads the first message before there is a context, so its stream is clear until `begin`.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ _NOTHING = memoryview(b"")
 
 
 class TlsStream(Stream):
-    """A stream that carries its bytes encrypted, as a server or as a client; `handshake` comes before everything else.
+    """A stream that carries its bytes encrypted, as a server or as a client; `begin` and `handshake` come before everything else.
 
     tls: OpenSSL's connection, for what was agreed with the other side.
     """
@@ -42,14 +44,12 @@ class TlsStream(Stream):
         "_has_said_end",
         "_has_seen_end",
         "_incoming",
+        "_inner",
         "_is_resetting",
         "_kept_back",
         "_outgoing",
-        "_pending",
         "_plain",
         "_put_aside",
-        "_read",
-        "_write",
         "tls",
     )
 
@@ -57,30 +57,42 @@ class TlsStream(Stream):
         self,
         loop: Loop,
         sock: _socket.socket,
-        context: ssl.SSLContext,
-        server_side: bool = False,
+        context: ssl.SSLContext | None = None,
         server_hostname: str | None = None,
         session: ssl.SSLSession | None = None,
-        received: bytes = b"",
     ) -> None:
-        """server_hostname: the name that a client sends (SNI). session: one to resume, of a client with the same context.
-
-        received: the bytes that have been read from the socket already.
-        """
+        """context: that of a client; a server calls `begin`. The rest: see there."""
         super().__init__(loop, sock)
-        self.kernel_fd = -1
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname, session)
-        if received:
-            self._incoming.write(received)
-        # Those of the object inside: each call saves 0.2 us.
-        inner: Any = self.tls._sslobj  # type: ignore[attr-defined]
-        self._read, self._write, self._pending = inner.read, inner.write, inner.pending
         self._plain = b""
         self._put_aside = _NOTHING
         self._kept_back = 0  # bytes of a ticket that wait for what is sent next
         self._failure: OSError | None = None
-        self._has_seen_end = self._has_said_end = self._is_resetting = False
+        self._has_seen_end = self._is_resetting = False
+        self._has_said_end = True  # there are no words for it yet
+        if context is not None:
+            self.begin(context, False, server_hostname, session)
+
+    def begin(
+        self,
+        context: ssl.SSLContext,
+        server_side: bool,
+        server_hostname: str | None = None,
+        session: ssl.SSLSession | None = None,
+        received: bytes = b"",
+    ) -> None:
+        """Encrypt from now on.
+
+        server_hostname: the name that a client sends (SNI). session: one to resume, of a client with the same context. received:
+        the bytes that have been read from the socket already.
+        """
+        self.kernel_fd = -1
+        self._incoming, self._outgoing = incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        # The object inside: each call of it saves 0.2 us.
+        self._inner: Any = self.tls._sslobj  # type: ignore[attr-defined]
+        if received:
+            incoming.write(received)
+        self._has_said_end = False
         self.recv, self.send = self._recv, self._send
 
     # The handshake.
@@ -89,7 +101,7 @@ class TlsStream(Stream):
         """Agree with the other side, within so many seconds. Raises TimedOut, TlsFailure, OSError."""
         clock = self.loop.clock
         deadline = clock.now + seconds
-        do_handshake = self.tls._sslobj.do_handshake  # type: ignore[attr-defined]
+        do_handshake = self._inner.do_handshake
         while True:
             try:
                 do_handshake()
@@ -154,14 +166,14 @@ class TlsStream(Stream):
             if wire:
                 self._incoming.write(wire)
                 try:
-                    data: bytes = self._read(RECORD)
+                    data: bytes = self._inner.read(RECORD)
                 except ssl.SSLWantReadError:
                     self.holds = True
                 except ssl.SSLError as error:
                     self._fail(READING, error)
                 else:
                     has_to_say = self._outgoing.pending > self._kept_back  # new keys, if there are any
-                    if data and not (has_to_say or self._incoming.pending or self._pending()) and len(data) <= most:
+                    if data and not (has_to_say or self._incoming.pending or self._inner.pending()) and len(data) <= most:
                         return data
                     self._plain = data
                     self._has_seen_end = not data
@@ -180,7 +192,7 @@ class TlsStream(Stream):
             data, self._plain = data[:most], data[most:]
         else:
             self._plain = b""
-        holds = bool(self._plain or self._incoming.pending or self._pending() or self._has_seen_end or self._failure)
+        holds = bool(self._plain or self._incoming.pending or self._inner.pending() or self._has_seen_end or self._failure)
         if holds or self.holds:
             self._hold(holds)
         return data
@@ -194,12 +206,12 @@ class TlsStream(Stream):
             raise self._failure
         if not self.holds and not self._receive_if_any():
             return False
-        read, incoming, pending = self._read, self._incoming, self._pending
+        inner, incoming = self._inner, self._incoming
         pieces: list[bytes] = []
         size = 0
         while not self._has_seen_end:
             try:
-                piece = read(RECORD)
+                piece = inner.read(RECORD)
             except ssl.SSLWantReadError:
                 # Half a record, or what only OpenSSL has to know.
                 if pieces or not self._receive_if_any():
@@ -215,7 +227,7 @@ class TlsStream(Stream):
                     break
                 pieces.append(piece)
                 size += len(piece)
-                if size >= most or not (incoming.pending or pending()):
+                if size >= most or not (incoming.pending or inner.pending()):
                     break
         if self._outgoing.pending > self._kept_back or not pieces:
             self._send_out()  # an alert, or new keys
@@ -299,7 +311,7 @@ class TlsStream(Stream):
         if not data:
             return 0
         try:
-            size: int = self._write(data if len(data) <= PIECE else memoryview(data)[:PIECE])
+            size: int = self._inner.write(data if len(data) <= PIECE else memoryview(data)[:PIECE])
         except ssl.SSLError as error:
             self._fail(WRITING, error)
         if is_last:
@@ -387,11 +399,15 @@ class TlsStream(Stream):
             self._put_by(wire)
             await self.drained(seconds)
 
+    def has_finished(self) -> bool:
+        """Whether all has been sent, and the words of the end, if they can be."""
+        return self.flush is None and (self._has_said_end or self._failure is not None)
+
     def _say_end(self) -> None:
         """Have OpenSSL write its "close_notify"."""
         if self._failure is None:
             try:
-                self.tls.unwrap()
+                self._inner.shutdown()
             except (ssl.SSLError, ValueError, OSError):
                 pass  # the other side has not said its end yet, or even sends more
 

@@ -30,6 +30,13 @@ def trusting(pem: bytes) -> ssl.SSLContext:
     return context
 
 
+def serving(loop: Loop, sock: socket.socket, context: ssl.SSLContext) -> TlsStream:
+    """The server's end of a connection, before its handshake."""
+    stream = TlsStream(loop, sock)
+    stream.begin(context, server_side=True)
+    return stream
+
+
 class Room:
     """A loop with a clock that the test sets, and contexts for both sides."""
 
@@ -46,7 +53,7 @@ class Room:
     def pair(self, **of_client: Any) -> tuple[TlsStream, TlsStream]:
         """A server and a client that are connected, before their handshake."""
         left, right = (self._ready(sock) for sock in socket.socketpair())
-        server = TlsStream(self.loop, left, self.server, server_side=True)
+        server = serving(self.loop, left, self.server)
         client = TlsStream(self.loop, right, self.client, **{"server_hostname": "localhost", **of_client})
         self.loop.add(server)
         self.loop.add(client)
@@ -55,7 +62,7 @@ class Room:
     def server_and_wire(self) -> tuple[TlsStream, socket.socket]:
         """A server, and the bare socket on its other side."""
         left, right = (self._ready(sock) for sock in socket.socketpair())
-        server = TlsStream(self.loop, left, self.server, server_side=True)
+        server = serving(self.loop, left, self.server)
         self.loop.add(server)
         self.wires.append(right)
         return server, right
@@ -566,30 +573,40 @@ def test_a_closed_stream_waits_for_no_collector(room: Room, deed: Callable[[TlsS
         gc.enable()
 
 
-def test_a_stream_takes_the_place_of_a_clear_one(room: Room, make_clear: Callable[..., Any]):
-    clear, other = make_clear(room)
+def test_a_stream_is_clear_until_it_begins(room: Room):
+    left, right = (room._ready(sock) for sock in socket.socketpair())
+    server = TlsStream(room.loop, left)
+    other = TlsStream(room.loop, right, room.client, "localhost")
+    room.loop.add(server)
+    room.loop.add(other)
+    assert server.kernel_fd == server.fd
     room.start("client", other.handshake(60))
     room.settle()
-    received = clear.recv(65536)
-    server = TlsStream(room.loop, clear.sock, room.server, server_side=True, received=received)
-    room.loop.replace(clear, server)
+    server.begin(room.server, server_side=True, received=server.recv(65536))
     room.start("server", server.handshake(60))
     room.settle()
-    assert room.results == {"client": None, "server": None} and clear.fd == -1
+    assert room.results == {"client": None, "server": None} and server.kernel_fd == -1
     other.send(b"hello")
     assert server.recv(100) == b"hello"
 
 
-@pytest.fixture
-def make_clear() -> Callable[..., Any]:
-    from worker.stream import Stream
+def test_a_stream_that_has_not_begun_says_nothing_when_it_is_closed(room: Room):
+    left, right = (room._ready(sock) for sock in socket.socketpair())
+    server = TlsStream(room.loop, left)
+    room.loop.add(server)
+    server.close()
+    assert right.recv(100) == b""
+    right.close()
 
-    def make(room: Room) -> tuple[Stream, TlsStream]:
-        left, right = (room._ready(sock) for sock in socket.socketpair())
-        clear = Stream(room.loop, left)
-        client = TlsStream(room.loop, right, room.client, server_hostname="localhost")
-        room.loop.add(clear)
-        room.loop.add(client)
-        return clear, client
 
-    return make
+def test_nothing_is_left_to_do_before_the_close_once_the_end_has_gone_with_the_last_bytes(room: Room):
+    server, client = room.agreed()
+    assert not server.has_finished()
+    server.send(b"hello")
+    assert not server.has_finished()
+    server.send_last(b" and goodbye")
+    assert server.has_finished()
+    room.settle()
+    assert client.recv(100) == b"hello" and client.recv(100) == b" and goodbye" and client.recv(100) == b""
+    server.close()
+    client.close()

@@ -88,7 +88,7 @@ async def linger(connection: Connection, request: Request | None) -> None:
 def is_done(connection: Connection, request: Request) -> bool:
     """Whether nothing is left for `linger` to do, as mostly: no coroutine has to be made for that."""
     stream, fields, location = connection.stream, request.fields, request.location
-    if stream.flush is not None or stream.kernel_fd < 0:
+    if stream.flush is not None or (stream.kernel_fd < 0 and (stream.holds or not stream.has_finished())):
         return False
     if request.body is not None or fields.content_length > 0 or fields.chunked or connection.buffer or not stream.armed & READ:
         return not lingers(connection, request, location)

@@ -46,9 +46,9 @@ class UpstreamTlsStream(TlsStream):
         try:
             if openssl is None:
                 assert not isinstance(session, Session)
-                super().__init__(loop, sock, context, False, secured.sent_name or None, session)
+                super().__init__(loop, sock, context, secured.sent_name or None, session)
             else:
-                super().__init__(loop, sock, context, False, secured.sent_name or None)
+                super().__init__(loop, sock, context, secured.sent_name or None)
                 if isinstance(session, Session):
                     openssl.resume(self.tls, session)
         except ValueError:  # the `idna` codec's UnicodeError among them
