@@ -7,6 +7,11 @@ because no further one is taken before it has gone. That is the bound of memory 
 Received records are decrypted one by one, when they are read. What has left the socket and was not read yet, decrypted or not, is
 what the stream `holds`.
 
+All streams of a process share the two buffers. What has come is put into the one and OpenSSL is called; then what it has not
+taken and what it wants to be sent is taken out, before anything else happens. So both are empty between two calls, whatever comes
+of them: whoever adds a call has to see to that. A buffer keeps the size that it once had, so two for each connection took 2 KB of
+an idle one, and 40 KB after a long answer.
+
 After a failure OpenSSL's connection must not be touched any more: the stream remembers its failure and raises it at each call.
 
 A server reads the first message before there is a context, so its stream is clear until `begin`.
@@ -17,7 +22,7 @@ from __future__ import annotations
 import _socket
 import socket
 import ssl
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from worker.loop import READ, Loop, park
 from worker.stream import CHUNK, HEAD_CHUNK, Stream
@@ -25,12 +30,15 @@ from worker.tls.failures import HANDSHAKING, READING, WRITING, TlsFailure, failu
 
 # The most that one record carries.
 RECORD = 16384
-# The most that one `send` encrypts: two records with one system call. OpenSSL's buffer keeps that size for the connection's life.
+# The most that one `send` encrypts: two records with one system call.
 PIECE = 2 * RECORD
 # The answers that OpenSSL gives by itself come on top of a piece; one who asks for them without end and reads none is not served.
 MOST_PUT_ASIDE = 4 * PIECE
 
 _NOTHING = memoryview(b"")
+
+_INCOMING: Final = ssl.MemoryBIO()
+_OUTGOING: Final = ssl.MemoryBIO()
 
 
 class TlsStream(Stream):
@@ -43,13 +51,12 @@ class TlsStream(Stream):
         "_failure",
         "_has_said_end",
         "_has_seen_end",
-        "_incoming",
         "_inner",
         "_is_resetting",
         "_kept_back",
-        "_outgoing",
         "_plain",
         "_put_aside",
+        "_undecrypted",
         "tls",
     )
 
@@ -63,9 +70,9 @@ class TlsStream(Stream):
     ) -> None:
         """context: that of a client; a server calls `begin`. The rest: see there."""
         super().__init__(loop, sock)
-        self._plain = b""
+        self._undecrypted = self._plain = b""
         self._put_aside = _NOTHING
-        self._kept_back = 0  # bytes of a ticket that wait for what is sent next
+        self._kept_back = b""  # a ticket that waits for what is sent next
         self._failure: OSError | None = None
         self._has_seen_end = self._is_resetting = False
         self._has_said_end = True  # there are no words for it yet
@@ -86,12 +93,10 @@ class TlsStream(Stream):
         the bytes that have been read from the socket already.
         """
         self.kernel_fd = -1
-        self._incoming, self._outgoing = incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        self.tls = context.wrap_bio(_INCOMING, _OUTGOING, server_side, server_hostname, session)
         # The object inside: each call of it saves 0.2 us.
         self._inner: Any = self.tls._sslobj  # type: ignore[attr-defined]
-        if received:
-            incoming.write(received)
+        self._undecrypted = received
         self._has_said_end = False
         self.recv, self.send = self._recv, self._send
 
@@ -103,12 +108,17 @@ class TlsStream(Stream):
         deadline = clock.now + seconds
         do_handshake = self._inner.do_handshake
         while True:
+            _INCOMING.write(self._undecrypted)
+            self._undecrypted = b""
             try:
                 do_handshake()
             except ssl.SSLWantReadError:
                 self._send_out()
             except ssl.SSLError as error:
                 self._fail(HANDSHAKING, error)
+            except BaseException:
+                forget_all()
+                raise
             else:
                 break
             self._raise_failure()
@@ -116,7 +126,7 @@ class TlsStream(Stream):
                 # The other side answers what we have just sent. Asking OpenSSL, or the socket, before it has costs 10 us.
                 await park(self, READ, deadline - clock.now)
                 try:
-                    self._receive()
+                    self._undecrypted = self._receive()
                 except BlockingIOError:
                     continue
                 except OSError as error:
@@ -126,11 +136,12 @@ class TlsStream(Stream):
             if self._has_seen_end:
                 self._failure = TlsFailure("peer closed connection in SSL handshake")
             self._raise_failure()
-        if self._incoming.pending:
+        if _INCOMING.pending:
+            self._undecrypted = _INCOMING.read()
             self._hold(True)
-            if self.tls.server_side and self.tls.version() == "TLSv1.3":
+            if self._inner.server_side and self._inner.version() == "TLSv1.3":
                 # All that is left to say is a ticket. The request is here already, so it goes out with the answer.
-                self._kept_back = self._outgoing.pending
+                self._kept_back = _OUTGOING.read()
                 return
         # It must not wait otherwise: a client without TCP_NODELAY sends its request when its last bytes are acknowledged, which
         # happens with what we send, or 40 ms later.
@@ -164,21 +175,24 @@ class TlsStream(Stream):
             # Nearly always a single record comes. Without all the questions below this costs 2.9 us and not 3.9.
             wire = self.sock.recv(HEAD_CHUNK if most <= HEAD_CHUNK else CHUNK)
             if wire:
-                self._incoming.write(wire)
+                _INCOMING.write(wire)
                 try:
                     data: bytes = self._inner.read(RECORD)
                 except ssl.SSLWantReadError:
                     self.holds = True
                 except ssl.SSLError as error:
                     self._fail(READING, error)
+                except BaseException:
+                    forget_all()
+                    raise
                 else:
-                    has_to_say = self._outgoing.pending > self._kept_back  # new keys, if there are any
-                    if data and not (has_to_say or self._incoming.pending or self._inner.pending()) and len(data) <= most:
+                    if data and not (_OUTGOING.pending or _INCOMING.pending or self._inner.pending()) and len(data) <= most:
                         return data
                     self._plain = data
                     self._has_seen_end = not data
-                    if has_to_say:
-                        self._send_out()
+                    self._undecrypted = _INCOMING.read()
+                    if _OUTGOING.pending:
+                        self._send_out()  # new keys
             else:
                 self._has_seen_end = True
         if self._has_said_end and not self._plain:
@@ -192,7 +206,7 @@ class TlsStream(Stream):
             data, self._plain = data[:most], data[most:]
         else:
             self._plain = b""
-        holds = bool(self._plain or self._incoming.pending or self._inner.pending() or self._has_seen_end or self._failure)
+        holds = bool(self._plain or self._undecrypted or self._inner.pending() or self._has_seen_end or self._failure)
         if holds or self.holds:
             self._hold(holds)
         return data
@@ -204,32 +218,41 @@ class TlsStream(Stream):
         """
         if self._failure is not None:
             raise self._failure
-        if not self.holds and not self._receive_if_any():
+        wire = self._undecrypted if self.holds else self._receive_if_any()
+        if wire is None:
             return False
-        inner, incoming = self._inner, self._incoming
+        self._undecrypted = b""
+        inner = self._inner
         pieces: list[bytes] = []
         size = 0
+        _INCOMING.write(wire)
         while not self._has_seen_end:
             try:
                 piece = inner.read(RECORD)
             except ssl.SSLWantReadError:
                 # Half a record, or what only OpenSSL has to know.
-                if pieces or not self._receive_if_any():
+                wire = None if pieces else self._receive_if_any()
+                if wire is None:
                     break
+                _INCOMING.write(wire)
             except ssl.SSLError as error:
                 if not pieces:
                     self._fail(READING, error)
                 self._note_failure(READING, error)
                 break
+            except BaseException:
+                forget_all()
+                raise
             else:
                 if not piece:
                     self._has_seen_end = True
                     break
                 pieces.append(piece)
                 size += len(piece)
-                if size >= most or not (incoming.pending or inner.pending()):
+                if size >= most or not (_INCOMING.pending or inner.pending()):
                     break
-        if self._outgoing.pending > self._kept_back or not pieces:
+        self._undecrypted = _INCOMING.read()
+        if _OUTGOING.pending or not pieces:
             self._send_out()  # an alert, or new keys
         self._plain = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if pieces or self._has_seen_end:
@@ -237,25 +260,24 @@ class TlsStream(Stream):
         self.holds = False
         return False
 
-    def _receive_if_any(self) -> bool:
-        """Give OpenSSL what the socket has; return whether it had anything. Raises OSError."""
+    def _receive_if_any(self) -> bytes | None:
+        """Return what the socket has, as `_receive` does; None if it has nothing. Raises OSError."""
         try:
-            self._receive()
+            return self._receive()
         except BlockingIOError:
-            return False
+            return None
         except OSError as error:
+            forget_all()
             self._failure = error
             raise
-        return True
 
-    def _receive(self) -> None:
-        """Give OpenSSL what the socket has. Raises BlockingIOError, OSError."""
+    def _receive(self) -> bytes:
+        """Return what the socket has; b"" at its end. Raises BlockingIOError, OSError."""
         wire = self.sock.recv(CHUNK)
-        if wire:
-            self._incoming.write(wire)
-        else:
+        if not wire:
             # An end without "close_notify" is an end, as in nginx (SSL_OP_IGNORE_UNEXPECTED_EOF).
             self._has_seen_end = True
+        return wire
 
     def _hold(self, holds: bool) -> None:
         self.holds = holds
@@ -299,7 +321,7 @@ class TlsStream(Stream):
     def send_last(self, data: bytes | memoryview) -> int:
         """Send as `send` does, and the words of the end with it, if it goes out at once. Raises BlockingIOError, OSError."""
         # OpenSSL must not find data where it looks for the other side's end.
-        is_whole = len(data) <= PIECE and not (self.holds or self._incoming.pending or self._has_said_end)
+        is_whole = len(data) <= PIECE and not (self.holds or self._has_said_end)
         return self._send(data, is_whole)
 
     def _send(self, data: bytes | memoryview, is_last: bool = False) -> int:
@@ -314,11 +336,15 @@ class TlsStream(Stream):
             size: int = self._inner.write(data if len(data) <= PIECE else memoryview(data)[:PIECE])
         except ssl.SSLError as error:
             self._fail(WRITING, error)
+        except BaseException:
+            forget_all()
+            raise
         if is_last:
             self._say_end()
             self._has_said_end = True
-        wire = self._outgoing.read()
-        self._kept_back = 0
+        wire = _OUTGOING.read()
+        if self._kept_back:
+            wire, self._kept_back = self._kept_back + wire, b""
         try:
             sent = self.sock.send(wire)
         except BlockingIOError:
@@ -337,8 +363,7 @@ class TlsStream(Stream):
 
     def _send_out(self) -> None:
         """Send what OpenSSL has to say, after that which was put aside. A failure is raised by the next call that sends."""
-        wire = self._outgoing.read()
-        self._kept_back = 0
+        wire = self._words()
         if not wire:
             return
         if len(self._put_aside) > MOST_PUT_ASIDE:
@@ -372,8 +397,7 @@ class TlsStream(Stream):
             self._look()  # OpenSSL must not find data where it looks for the other side's end
             self._say_end()
             self._has_said_end = True
-        if self._put_aside or self._outgoing.pending:
-            self._send_out()
+        self._send_out()
         if not self._put_aside:
             self._send_on()
         self._raise_failure()
@@ -388,7 +412,7 @@ class TlsStream(Stream):
             return
         self._say_end()
         self._has_said_end = True
-        wire = memoryview(self._outgoing.read())
+        wire = memoryview(self._words())
         try:
             wire = wire[self.sock.send(wire) :]
         except BlockingIOError:
@@ -403,13 +427,22 @@ class TlsStream(Stream):
         """Whether all has been sent, and the words of the end, if they can be."""
         return self.flush is None and (self._has_said_end or self._failure is not None)
 
+    def _words(self) -> bytes:
+        """Take what OpenSSL wants to be sent, with what was kept back for it."""
+        wire = self._kept_back + _OUTGOING.read()
+        self._kept_back = b""
+        return wire
+
     def _say_end(self) -> None:
-        """Have OpenSSL write its "close_notify"."""
+        """Have OpenSSL write its "close_notify"; the caller sends it."""
         if self._failure is None:
             try:
                 self._inner.shutdown()
             except (ssl.SSLError, ValueError, OSError):
                 pass  # the other side has not said its end yet, or even sends more
+            except BaseException:
+                forget_all()
+                raise
 
     def reset_on_close(self) -> None:
         """Make the following close a reset, without a word of the end."""
@@ -421,7 +454,7 @@ class TlsStream(Stream):
         if self.fd >= 0 and not (self._is_resetting or self._has_said_end or self._put_aside) and self._failure is None:
             self._say_end()
             try:
-                self.sock.send(self._outgoing.read())
+                self.sock.send(self._words())
             except OSError:
                 pass
         super().close()
@@ -435,6 +468,7 @@ class TlsStream(Stream):
 
     def _note_failure(self, call: str, error: ssl.SSLError) -> None:
         """Remember a failure, and send the alert that OpenSSL has left for the other side."""
+        _INCOMING.read()
         self._send_out()
         self._failure = failure_of(call, error)
 
@@ -443,3 +477,9 @@ class TlsStream(Stream):
         self._note_failure(call, error)
         assert self._failure is not None
         raise self._failure from None
+
+
+def forget_all() -> None:
+    """Empty the buffers where what OpenSSL has left cannot be sent any more: no other connection may meet it."""
+    _INCOMING.read()
+    _OUTGOING.read()

@@ -175,6 +175,9 @@ class EncryptedStream(Stream):
             self._said_end = True
             self._put(self._outgoing.seal(b"", END))
 
+    def has_finished(self) -> bool:
+        return self.flush is None and self._said_end
+
     def reset_on_close(self) -> None:
         self._is_resetting = True
         super().reset_on_close()
@@ -281,10 +284,11 @@ class Tls:
 
         async def serve(stream: Stream, client: Any, plan: Any) -> None:
             assert isinstance(stream, TlsStream)
+            stream.begin(self.server, server_side=True)
             await stream.handshake(60)
             await serve_connection(stream, client, plan)
 
-        return ClientProtocol(functools.partial(TlsStream, context=self.server, server_side=True), serve)
+        return ClientProtocol(TlsStream, serve)
 
     def begin_to_connect(self, *arguments: Any, **more: Any) -> tuple[Stream, bool]:
         """Begin a connection to an upstream; none is there at once, because of the handshake."""

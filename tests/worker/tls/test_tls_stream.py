@@ -17,7 +17,7 @@ from openssl_texts import BAD_RECORD, OLD_ALERT
 from tests.authority import authority
 from worker.loop import READ, Loop, park
 from worker.tls.failures import TlsFailure
-from worker.tls.stream import MOST_PUT_ASIDE, PIECE, TlsStream
+from worker.tls.stream import _INCOMING, _OUTGOING, MOST_PUT_ASIDE, PIECE, TlsStream
 from wproxy.failures import TimedOut
 
 CLOSE_NOTIFY_SIZE = 5 + 1 + 2 + 16  # a record of TLS 1.3
@@ -28,6 +28,13 @@ def trusting(pem: bytes) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cadata=pem.decode())
     return context
+
+
+@pytest.fixture(autouse=True)
+def _shared_buffers_are_empty_between_calls() -> Iterator[None]:
+    """Whatever a test does: what one connection leaves in them another one would meet."""
+    yield
+    assert not _INCOMING.pending and not _OUTGOING.pending
 
 
 def serving(loop: Loop, sock: socket.socket, context: ssl.SSLContext) -> TlsStream:
@@ -355,7 +362,7 @@ def test_the_last_bytes_and_the_end_go_together(room: Room):
     read_all(client)
     assert server.send_last(b"answer") == 6
     wire = client.sock.recv(1000)
-    client._incoming.write(wire)
+    client._undecrypted = wire
     client._hold(True)
     assert len(wire) > CLOSE_NOTIFY_SIZE + 6 and client.recv(100) == b"answer" and ends(client)
     client.send(b"more")
@@ -380,7 +387,7 @@ def test_the_end_does_not_go_with_the_last_bytes_while_there_are_others_to_be_re
 
 def test_a_ticket_goes_out_at_once_for_a_client_that_waits_for_an_acknowledgement(room: Room):
     server, client = room.agreed()
-    assert not server._outgoing.pending and client.sock.recv(1, socket.MSG_PEEK)
+    assert not server._kept_back and client.sock.recv(1, socket.MSG_PEEK)
     read_all(client)
     assert client.tls.session.has_ticket
 
@@ -399,13 +406,13 @@ def test_a_ticket_goes_with_the_answer_where_the_request_came_with_the_end_of_th
     client.write(b"question")
     wire.send(outgoing.read())
     room.settle()
-    assert room.results == {"server": None} and server._outgoing.pending
+    assert room.results == {"server": None} and server._kept_back
     assert server.recv(100) == b"question"
     with pytest.raises(BlockingIOError):
         wire.recv(1, socket.MSG_PEEK)
     server.send(b"answer")
     incoming.write(wire.recv(65536))
-    assert client.read(100) == b"answer" and not server._outgoing.pending
+    assert client.read(100) == b"answer" and not server._kept_back
     assert client.session.has_ticket
 
 
@@ -489,7 +496,7 @@ def test_one_who_asks_for_answers_and_reads_none_is_not_served_without_end(room:
     while server.flush is None:
         server.send(b"y" * 100_000)
     for _ in range(20):
-        server._outgoing.write(b"z" * 10_000)
+        _OUTGOING.write(b"z" * 10_000)
         server._send_out()
     assert len(server._put_aside) <= MOST_PUT_ASIDE + 10_000
     with pytest.raises(TlsFailure, match="too much is to be sent"):
