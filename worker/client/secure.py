@@ -127,6 +127,8 @@ class Secured:
         self._listener = listener
         self._default = listener.servers.default
         self._clear = ClearOnTls(listener)
+        # Otherwise requests find their server as in clear.
+        self._verifies = any(server.ssl_verify_client != "off" for server in listener.servers.targets)
         self._protocols = protocols
         self._store = CertificateStore()
         self._hellos = KnownHellos()
@@ -239,7 +241,8 @@ class Secured:
         if self._count is not None:
             self._count(server, clock.now - begun, tls)
         client.scheme = b"https"
-        client.find_server = Choice(self._listener, server, name, tls).find_server
+        if self._verifies:
+            client.find_server = Choice(self._listener, server, name, tls).find_server
         return b""
 
     def _certified(self, context: ServerContext, hello: ClientHello | None, client: Client) -> ssl.SSLContext:

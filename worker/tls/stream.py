@@ -366,10 +366,22 @@ class TlsStream(Stream):
         wire = self._words()
         if not wire:
             return
+        if not self._put_aside:
+            # As it nearly always is.
+            try:
+                sent = self.sock.send(wire)
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                self._failure = error
+                return
+            if sent < len(wire):
+                self._put_by(memoryview(wire)[sent:])
+            return
         if len(self._put_aside) > MOST_PUT_ASIDE:
             self._failure = TlsFailure("too much is to be sent to a side that does not read")
             return
-        self._put_aside = memoryview(bytes(self._put_aside) + wire if self._put_aside else wire)
+        self._put_aside = memoryview(bytes(self._put_aside) + wire)
         self._send_on()
 
     def _send_on(self) -> bool:
