@@ -114,7 +114,7 @@ class Cache:
 
     def status(self) -> dict[str, Any]:
         """Return the state and the counts of the zone, as nginx Plus shows them."""
-        shown: dict[str, Any] = {"size": max(0, self._index.estimate()), "cold": self.zone.memory.is_cold}
+        shown: dict[str, Any] = {"size": max(0, self.zone.memory.size()), "cold": self.zone.memory.is_cold}
         if self.zone.max_size is not None:
             shown["max_size"] = self.zone.max_size
         return {**shown, **as_json(self.zone.counters.totals())}

@@ -25,14 +25,11 @@ from wproxy.cache.memory import (
     PRESENT,
     RECORD_WORDS,
     SIZE,
-    SIZE_WORD,
     STATE,
     USED,
     VALID,
     VERSION,
     WANTED_WORD,
-    WRITTEN,
-    WRITTEN_WORD,
     CacheMemory,
     body_start_of,
     new_version,
@@ -41,7 +38,7 @@ from wproxy.cache.memory import (
     uses_of,
 )
 from wproxy.cache.zone import CacheZone
-from wproxy.shared import HEAD_SLOTS, LARGEST_WORD, MAX_WORKERS, WORKER_PID, WORKER_WORDS, WORKERS_OFFSET
+from wproxy.shared import MAX_WORKERS, WORKER_PID, WORKER_WORDS, WORKERS_OFFSET
 from wproxy.zone_memory import FULL_WORD, WAYS, Mutex
 
 Place = tuple[Mutex, int, int, int, int]
@@ -240,7 +237,7 @@ class CacheIndex:
             words[record + USED] = now
             words[record + VERSION] = new_version()
             words[record + STATE] = state_of(PRESENT | EXISTS, uses_of(state), 0, body_start)
-            self._count_written(size - before)
+            self.memory.add_size(at, size - before)
 
     def renew(self, place: Place, version: int, change: Callable[[], None]) -> int:
         """Change the file of this version in place; return its new version, 0 if the file is another one by now."""
@@ -275,7 +272,7 @@ class CacheIndex:
             words[record + SIZE] = max(size, 0)
             words[record + VERSION] = new_version()
             words[record + STATE] = state_of(flags, max(1, uses_of(state)), status_of(state), body_start)
-            self._count_written(max(size, 0) - before)
+            self.memory.add_size(at, max(size, 0) - before)
             return int(words[record + VERSION]) if size >= 0 else 0
 
     def remove(self, place: Place, path: str, version: int = 0, keeps: bool = False) -> bool:
@@ -300,7 +297,7 @@ class CacheIndex:
                 words[record + STATE] = state_of(PRESENT, uses_of(words[record + STATE]))
             else:
                 words[at] = 0
-            self._count_written(-before)
+            self.memory.add_size(at, -before)
             return existed
 
     def _enter(self, place: Place, now: int, state: int) -> int:
@@ -335,21 +332,10 @@ class CacheIndex:
                 unlink(self.zone.file(self.memory.digest_at(at)))
             except OSError:
                 pass  # it stays without an entry, until the next start of a loader
-        self._count_written(-words[record + SIZE])
+        self.memory.add_size(at, -words[record + SIZE])
         return at
 
     # Sizes.
-
-    def _count_written(self, size: int) -> None:
-        """Count bytes that have been written; negative for those deleted."""
-        at = self._row + WRITTEN
-        self.counters[at] = (self.counters[at] + size) & LARGEST_WORD
-
-    def estimate(self) -> int:
-        """Return the bytes of all files: the manager's last count, and what has been written and deleted since."""
-        slots = min(self._shared[HEAD_SLOTS], MAX_WORKERS)
-        written = self.zone.counters.total(WRITTEN, slots) - self.words[WRITTEN_WORD] & LARGEST_WORD
-        return int(self.words[SIZE_WORD]) + (written - (1 << 64) if written >> 63 else written)
 
     def is_too_large(self) -> bool:
         """Whether the manager has to be told that there is too much: only the first that finds out says so.
@@ -359,7 +345,7 @@ class CacheIndex:
         most = self.zone.max_size
         if most is None:
             return False
-        excess = self.estimate() - most
+        excess = self.memory.size() - most
         if excess > max(most // TOLERATED, LEAST_EXCESS):
             self._relieve(excess)
         if excess <= 0 or self.words[WANTED_WORD]:

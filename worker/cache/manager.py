@@ -2,8 +2,8 @@
 ngx_http_file_cache_manager).
 
 In each pass it looks at the whole index: it corrects entries that a killed worker has left between two states, counts the bytes
-of all files anew, and sorts the entries by last use if something has to go. Then it deletes, so many files or for so long at a
-time, with pauses. An entry that is used meanwhile is left alone.
+of all files anew, a region at a time with its lock, and sorts the entries by last use if something has to go. Then it deletes, so
+many files or for so long at a time, with pauses. An entry that is used meanwhile is left alone.
 
 The next pass is when the next entry becomes inactive, after LONGEST seconds at the latest, or when a worker says that there is
 too much.
@@ -15,19 +15,20 @@ import os
 from time import monotonic
 from typing import NamedTuple
 
-from worker.cache.index import Stuck
+from worker.cache.index import Locked, Stuck
 from worker.cache.store import CacheStore
 from worker.loop import Event, sleep
 from wproxy.cache.memory import (
     PENDING,
     SIZE,
-    SIZE_WORD,
+    SIZES_WORD,
     STATE,
     USED,
     VERSION,
     WANTED_WORD,
-    WRITTEN,
-    WRITTEN_WORD,
+    Row,
+    records_of,
+    size_of,
 )
 
 LONGEST = 10.0
@@ -96,19 +97,25 @@ class Manager:
         return min(LONGEST, max(zone.manager_sleep, (kept.used + zone.inactive * 1000 - store.now) / 1000))
 
     def _look(self) -> list[Known]:
-        """Return all entries, and publish the bytes of their files."""
-        memory, words, zone = self._memory, self._words, self._zone
-        words[WANTED_WORD] = 0
-        written = zone.counters.total(WRITTEN)
+        """Return all entries, and count the bytes of their files anew."""
+        self._words[WANTED_WORD] = 0
         entries = []
-        for at, record in memory.records():
-            size, state = record[SIZE], record[STATE]
-            if state & PENDING:
-                size = self._correct(at)
-            entries.append(Known(record[USED], at, size, record[VERSION]))
-        words[WRITTEN_WORD] = written
-        words[SIZE_WORD] = sum(entry.size for entry in entries)
+        for region in range(self._memory.regions):
+            for at, record in records_of(self._count(region)):
+                size = self._correct(at) if record[STATE] & PENDING else record[SIZE]
+                entries.append(Known(record[USED], at, size, record[VERSION]))
         return entries
+
+    def _count(self, region: int) -> list[Row]:
+        """Return the buckets of a region; count the bytes of their files while no file can come or go there."""
+        memory = self._memory
+        try:
+            with Locked(memory.lock_of_region(region)):
+                rows = memory.rows(region)
+                self._words[SIZES_WORD + region] = size_of(rows)
+                return rows
+        except Stuck:
+            return memory.rows(region)
 
     def _correct(self, at: int) -> int:
         """Correct an entry that may have a file; return the bytes of that."""

@@ -20,6 +20,9 @@ Every change of a record is a single store, or a few in an order that leaves it 
 for changes, and while a file gets its name or loses it: name and record belong together. If the holder dies between the two,
 PENDING is set, and whoever meets it looks at the file. A free entry has no key.
 
+Behind the locks there are the bytes of all files, as a sum for each region: so many buckets of one stripe. A sum changes with the
+lock that its entries change with, so that whoever has that lock may count them anew, and no file is counted twice or not at all.
+
 After the table there is a byte for each bucket: 1 if it has ever had an entry. Beside the
 table: `CacheCounters`, rows with one writer each.
 """
@@ -40,9 +43,9 @@ STATE, USED, SIZE, VERSION, OWNER, LOCKED, VALID, AWAITED = range(RECORD_WORDS)
 
 # Words of the head.
 LOADED_WORD = 7  # 1: every file in the directory has its entry
-SIZE_WORD = 8  # the bytes of all files, when the manager last counted them
-WRITTEN_WORD = 9  # the sum of the column WRITTEN at that time
 WANTED_WORD = 10  # 1: the manager has been told that there is too much
+SIZES_WORD = 384  # the sums of the regions
+REGIONS = 4  # of each stripe
 
 # Parts of STATE.
 PRESENT = 1  # there is an entry
@@ -57,6 +60,8 @@ MOST_USES = _USES
 _TWO_WORDS = Struct("QQ")
 _MARKED = b"\1"
 _RECORDS = KEY_WORDS * WAYS  # where the records of a bucket begin
+
+Row = tuple[int, list[int]]
 
 
 def state_of(flags: int, uses: int, status: int = 0, body_start: int = 0) -> int:
@@ -82,7 +87,7 @@ def body_start_of(state: int) -> int:
 class CacheMemory(ZoneMemory):
     """The index of one zone."""
 
-    __slots__ = ("_end", "_marks")
+    __slots__ = ("_end", "_marks", "regions")
 
     def __init__(self, memory: mmap.mmap) -> None:
         """memory: at least eight pages; zero when they are new."""
@@ -90,6 +95,7 @@ class CacheMemory(ZoneMemory):
         buckets = self.stripes * self.buckets
         self._marks = PAGE + buckets * self.bucket_words * 8
         self._end = self._marks + buckets
+        self.regions = self.stripes * REGIONS
 
     def place_of(self, digest: bytes) -> tuple[Mutex, int, int, int, int]:
         """Return the place of a digest, as `place` does, with its own words in place of a hash's."""
@@ -118,16 +124,41 @@ class CacheMemory(ZoneMemory):
 
     def records(self) -> Iterator[tuple[int, list[int]]]:
         """Yield the place and the record of each entry."""
-        words, size, begin, at = self.words, self.bucket_words, PAGE // 8 - self._marks * self.bucket_words, self._marks
+        for region in range(self.regions):
+            yield from records_of(self.rows(region))
+
+    def rows(self, region: int) -> list[Row]:
+        """Return the buckets of a region that have been used, each with its place."""
+        words, size, begin = self.words, self.bucket_words, PAGE // 8 - self._marks * self.bucket_words
+        stripe, part = divmod(region, REGIONS)
+        first = self._marks + stripe * self.buckets
+        at, end = first + -(-part * self.buckets // REGIONS), first + -(-(part + 1) * self.buckets // REGIONS)
         find = self._bytes.find
-        while (at := find(_MARKED, at, self._end)) >= 0:
+        rows = []
+        while (at := find(_MARKED, at, end)) >= 0:
             bucket = begin + at * size
-            row = words[bucket : bucket + size].tolist()
-            for way in range(WAYS):
-                if row[way]:
-                    record = _RECORDS + way * RECORD_WORDS
-                    yield bucket + way, row[record : record + RECORD_WORDS]
+            rows.append((bucket, words[bucket : bucket + size].tolist()))
             at += 1
+        return rows
+
+    def region_of(self, at: int) -> int:
+        """Return the region of the entry at this place."""
+        stripe, bucket = divmod((at - PAGE // 8) // self.bucket_words, self.buckets)
+        return stripe * REGIONS + bucket * REGIONS // self.buckets
+
+    def lock_of_region(self, region: int) -> Mutex:
+        """Return the lock of all entries of a region."""
+        return self.locks[region // REGIONS]
+
+    def add_size(self, at: int, size: int) -> None:
+        """Add to the bytes of the files in the region of an entry, with its lock. size: negative for what was deleted."""
+        word = SIZES_WORD + self.region_of(at)
+        self.words[word] = (self.words[word] + size) & LARGEST_WORD
+
+    def size(self) -> int:
+        """Return the bytes of all files."""
+        total = sum(self.words[SIZES_WORD : SIZES_WORD + self.regions].tolist()) & LARGEST_WORD
+        return total - (1 << 64) if total >> 63 else total
 
     def random_bucket(self) -> int:
         """Return where some bucket begins that has been used; a bucket without entries if none has."""
@@ -150,9 +181,23 @@ class CacheMemory(ZoneMemory):
         return f"<index of a cache: {self.entries} entries{', cold' if self.is_cold else ''}>"
 
 
-# The column of a row that is not about responses: the bytes of files written, less those deleted, as a word that wraps.
+def records_of(rows: list[Row]) -> Iterator[tuple[int, list[int]]]:
+    """Yield the place and the record of each entry of these buckets."""
+    for bucket, row in rows:
+        for way in range(WAYS):
+            if row[way]:
+                record = _RECORDS + way * RECORD_WORDS
+                yield bucket + way, row[record : record + RECORD_WORDS]
+
+
+def size_of(rows: list[Row]) -> int:
+    """Return the bytes of the files of these buckets; a free entry has none."""
+    return sum(sum(row[_RECORDS + SIZE :: RECORD_WORDS]) for _, row in rows)
+
+
+# The words of a row, and those in use: the columns of `wproxy.cache.counters`.
 COUNTER_WORDS = 24
-WRITTEN = 23
+_COLUMNS = 20
 # After the rows of slots there is one with the sums at the time when an operator has had the counts begin anew.
 COUNTERS_SIZE = (MAX_WORKERS + 1) * COUNTER_WORDS * 8
 _RESET_ROW = MAX_WORKERS * COUNTER_WORDS
@@ -167,18 +212,18 @@ class CacheCounters:
         """memory: of COUNTERS_SIZE bytes."""
         self.words = memoryview(memory).cast("B").cast("Q")
 
-    def total(self, column: int, slots: int = MAX_WORKERS) -> int:
-        """Add up a column of the first slots; the sum wraps like a word."""
-        return sum(self.words[column : slots * COUNTER_WORDS : COUNTER_WORDS].tolist()) & LARGEST_WORD
+    def total(self, column: int) -> int:
+        """Add up a column; the sum wraps like a word."""
+        return sum(self.words[column:_RESET_ROW:COUNTER_WORDS].tolist()) & LARGEST_WORD
 
     def totals(self) -> list[int]:
-        """Return the sums of the columns that are about responses, since they began anew."""
-        before = self.words[_RESET_ROW : _RESET_ROW + WRITTEN].tolist()
+        """Return the sums of the columns, since they began anew."""
+        before = self.words[_RESET_ROW : _RESET_ROW + _COLUMNS].tolist()
         return [self.total(column) - begun & LARGEST_WORD for column, begun in enumerate(before)]
 
     def reset(self) -> None:
         """Have these sums begin anew; nobody but its worker writes to a row."""
-        for column in range(WRITTEN):
+        for column in range(_COLUMNS):
             self.words[_RESET_ROW + column] = self.total(column)
 
 

@@ -12,6 +12,7 @@ from stores import Place, got, key_of, put, store, values
 from worker.cache.loader import OLD, Loader
 from worker.cache.manager import Manager
 from wproxy.cache.memory import PENDING, SIZE, STATE, WANTED_WORD
+from wproxy.zone_memory import PAGE
 
 BLOCK = 4096
 
@@ -60,7 +61,7 @@ def test_used_least_recently_goes_first_when_there_is_too_much(tmp_path):
     place.run(manager.pass_once())
     assert not place.zone.memory.words[WANTED_WORD]
     assert [n for n in range(21) if got(cache, f"/{n}") is None] == [0]
-    assert sum(values(place.zone.memory, SIZE)) == 20 * BLOCK == cache.store.index.estimate()
+    assert sum(values(place.zone.memory, SIZE)) == 20 * BLOCK == cache.zone.memory.size()
     place.close()
 
 
@@ -76,6 +77,46 @@ def test_the_manager_is_woken_by_a_worker_and_works_until_the_limit_is_kept(tmp_
     for _ in range(60):
         place.pass_time(0.06)
     assert len(place.files()) == 30
+    place.close()
+
+
+def test_what_is_stored_and_deleted_while_the_manager_counts_is_counted_once(tmp_path):
+    place = make(tmp_path)
+    cache, manager, memory = place.worker(), managed(place), place.zone.memory
+    for number in range(100):
+        put(cache, f"/{number}", b"x" * 3000)
+    count = manager._count
+
+    def count_while_others_work(region):
+        rows = count(region)
+        if region == memory.regions // 2:  # half of the regions have been counted
+            for number in range(100, 200):
+                put(cache, f"/{number}", b"x" * 3000)
+            for number in range(40):
+                put(cache, f"/{number}", b"x" * 9000)
+            for number in range(40, 80):
+                digest = key_of(f"/{number}").digest
+                assert cache.store.index.remove(cache.store.index.place(digest), place.zone.file(digest))
+        return rows
+
+    manager._count = count_while_others_work
+    place.run(manager.pass_once())
+    assert memory.size() == sum(values(memory, SIZE)) == (160 + 2 * 40) * BLOCK
+    place.close()
+
+
+def test_every_bucket_is_in_one_region_and_has_its_lock(tmp_path):
+    place = make(tmp_path, size=1 << 20)
+    memory = place.zone.memory
+    buckets = [PAGE // 8 + number * memory.bucket_words for number in range(memory.stripes * memory.buckets)]
+    for bucket in buckets:
+        memory.mark(bucket)
+    regions = [[bucket for bucket, _ in memory.rows(region)] for region in range(memory.regions)]
+    assert [bucket for region in regions for bucket in region] == buckets
+    for region, found in enumerate(regions):
+        assert found, "none is empty"
+        assert {memory.region_of(bucket + way) for bucket in found for way in range(8)} == {region}
+        assert {memory.lock_of(bucket) for bucket in found} == {memory.lock_of_region(region)}
     place.close()
 
 

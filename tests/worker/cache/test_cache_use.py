@@ -435,15 +435,15 @@ def test_sizes_are_counted_as_files_come_and_go(place):
     one, two = place.worker(0), place.worker(1)
     sizes = place.zone.memory
     put(one, "k", b"x")
-    small = one.store.index.estimate()
+    small = one.zone.memory.size()
     put(two, "k", LARGE)
-    large = two.store.index.estimate()
+    large = two.zone.memory.size()
     assert small < large == sum(values(sizes, SIZE))
     assert large >= len(LARGE)
     put(one, "k", b"y")
-    assert one.store.index.estimate() == small
+    assert one.zone.memory.size() == small
     assert place.run(two.purge(key_of("k")))
-    assert one.store.index.estimate() == 0
+    assert one.zone.memory.size() == 0
 
 
 def test_responses_are_counted_by_status(place):
