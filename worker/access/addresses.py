@@ -7,7 +7,7 @@ through an IPv6 socket (::ffff:192.0.2.1) counts as IPv4, unless there is no IPv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 
 from worker.access import DECLINED, FORBIDDEN, Decide, Declined
@@ -21,8 +21,9 @@ from wproxy.http import Request, Response
 from wproxy.maps.addresses import NumberedAddress, parse_ip
 
 _MAPPED = 0xFFFF << 32
-# How many addresses each location remembers its decision for.
+# How many addresses each set of rules remembers its decision for, and how many sets are shared by locations that have the same.
 _REMEMBERED = 1024
+_SHARED = 256
 
 
 def by_address(location: Location, services: Services) -> Decide | None:
@@ -45,9 +46,7 @@ class AddressRules(Check):
     """The rules of a location. As a check they alone decide about access to it. allows: see `allowed`."""
 
     def __init__(self, location: Location) -> None:
-        rules = location.access_rules
-        has_ipv4 = any(rule.is_for_all or (rule.network is not None and rule.network.family == 4) for rule in rules)
-        self.allows = lru_cache(_REMEMBERED)(partial(allowed, rules, has_ipv4=has_ipv4))
+        self.allows = decisions_of(location.access_rules)
         self._cause = f"client: {FORBIDDEN}{place_of(location)}"
 
     def check(self, request: Request) -> Response | None:
@@ -65,6 +64,13 @@ class AddressRules(Check):
 def rules_alone(location: Location, rules: Sequence[object]) -> Check | None:
     """Return the check of a location whose only access rules are addresses; None for another one. rules: all that it has."""
     return AddressRules(location) if len(rules) == 1 and location.access_rules else None
+
+
+@lru_cache(_SHARED)
+def decisions_of(rules: tuple[AddressRule, ...]) -> Callable[[bytes], bool | None]:
+    """Return a function that decides about an address and remembers it: the same one for equal rules, such as inherited ones."""
+    has_ipv4 = any(rule.is_for_all or (rule.network is not None and rule.network.family == 4) for rule in rules)
+    return lru_cache(_REMEMBERED)(partial(allowed, rules, has_ipv4=has_ipv4))
 
 
 def allowed(rules: tuple[AddressRule, ...], address: bytes, *, has_ipv4: bool = True) -> bool | None:

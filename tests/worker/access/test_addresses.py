@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.access.addresses import allowed
+from worker.access.addresses import allowed, decisions_of
 from wproxy.directives.access import AddressRule, rule
 
 
@@ -49,3 +49,12 @@ def test_the_first_rule_that_fits_decides(text, client, expected):
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(ValueError, match=f'invalid parameter "{text}"'):
         rule(True)(text)
+
+
+def test_equal_rules_share_what_they_remember_and_others_do_not():
+    inner = (rule(True)("192.0.2.0/24"), rule(False)("all"))
+    again = (rule(True)("192.0.2.0/24"), rule(False)("all"))
+    turned = (rule(False)("192.0.2.0/24"), rule(True)("all"))
+    assert decisions_of(inner) is decisions_of(again)
+    assert decisions_of(inner)(b"192.0.2.1") is True and decisions_of(inner)(b"198.51.100.1") is False
+    assert decisions_of(turned)(b"192.0.2.1") is False and decisions_of(turned)(b"198.51.100.1") is True
