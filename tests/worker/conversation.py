@@ -44,6 +44,7 @@ from wproxy.version import VERSION
 SERVER = f"wproxy/{VERSION}".encode()
 MOST_TURNS = 20_000
 PATIENCE = 3.0  # seconds of real time for what is expected and not there yet
+MOST_CALLS_IN_VAIN = 1000  # before a test that takes what has come, over and over, is taken for one that does not end
 _DATE = re.compile(rb"\r\nDate: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\n")
 
 LOG_FIELDS = (
@@ -319,6 +320,8 @@ class End:
         self.saw_end = False  # end of file
         self.saw_reset = False
         self.over = False
+        self._calls_in_vain = 0
+        self._silent_since = 0.0
         stage.ends.append(self)
 
     # Sending.
@@ -391,7 +394,11 @@ class End:
     # Receiving.
 
     def pull(self, most: int = 1 << 30) -> bytearray:
-        """Take in what has arrived, at most so much; all that was received and not yet looked at."""
+        """Take in what has arrived, at most so much; all that was received and not yet looked at.
+
+        A test that waits for more by calling this fails when nothing has come for long.
+        """
+        size = len(self.received)
         while not self.over and not self.saw_end and len(self.received) < most:
             try:
                 data = self.sock.recv(min(65536, most - len(self.received)))
@@ -404,6 +411,14 @@ class End:
                 self.saw_end = True
                 break
             self.received += data
+        if len(self.received) > size or len(self.received) >= most:
+            self._calls_in_vain = 0
+        elif not self._calls_in_vain:
+            self._calls_in_vain, self._silent_since = 1, time.monotonic()
+        else:
+            self._calls_in_vain += 1
+            if self._calls_in_vain > MOST_CALLS_IN_VAIN and time.monotonic() > self._silent_since + 2 * PATIENCE:
+                raise Mismatch(f"nothing comes to the {self.name} any more{', which has ended' if self.saw_end else ''}")
         return self.received
 
     def pull_all(self) -> bytearray:

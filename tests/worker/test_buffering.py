@@ -713,6 +713,7 @@ def test_who_has_got_all_at_its_rate_need_not_wait_for_the_end(stage, tmp_path, 
         upstream.send(head(LENGTH, 160_000) + b"x" * 160_000)
     received = client.take()
     while len(received.partition(b"\r\n\r\n")[2]) < 160_000:
+        assert not client.saw_end
         s.advance(0.05)
         received += client.take()
     client.send(get(b"/big"))

@@ -202,6 +202,7 @@ class FarEnd:
         self.is_encrypted = is_encrypted
         self._incoming, self._outgoing = Cipher(), Cipher()
         self._plain = self._put_by = b""
+        self._is_to_end: int | None = None
         self.saw_end = False
         self.raw = bytearray()
 
@@ -248,9 +249,9 @@ class FarEnd:
         return wire[cut:]
 
     def shutdown(self, how: int) -> None:
-        if self.is_encrypted:
-            self._put(self._outgoing.seal(b"", END))
-        self._sock.shutdown(how)
+        """End the connection in one direction, once all that is put by has been sent, the word of the end among it."""
+        self._is_to_end = how
+        self._put(self._outgoing.seal(b"", END) if self.is_encrypted else b"")
 
     def has_sent_all(self) -> bool:
         """Send on; whether nothing is put by any more."""
@@ -267,7 +268,10 @@ class FarEnd:
             while self._put_by:
                 self._put_by = self._put_by[self._sock.send(self._put_by) :]
         except BlockingIOError:
-            pass
+            return
+        if self._is_to_end is not None:
+            how, self._is_to_end = self._is_to_end, None
+            self._sock.shutdown(how)
 
 
 class Tls:
@@ -378,8 +382,8 @@ class TlsFarEnd(FarEnd):
             self._tls.unwrap()
         except ssl.SSLError:
             pass
+        self._is_to_end = how
         self._put(self._to_wire.read())
-        self._sock.shutdown(how)
 
 
 class Talk:
@@ -705,10 +709,9 @@ def a_tunnel(t: Talk) -> Said:
     while sent < len(last):
         t.client.pull(20_000)
         sent += upstream.send_some(last[sent:])
-    while not upstream.sock.has_sent_all():  # the end comes after a part that the far end has put by
-        t.client.pull(len(t.client.received) + 20_000)
     upstream.end_sending()
     while not t.client.saw_end:
+        upstream.sock.has_sent_all()  # the end comes after a part that the far end has put by
         t.s.settle()
         t.client.pull(len(t.client.received) + 20_000)
     assert t.client.received == last
